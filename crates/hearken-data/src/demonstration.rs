@@ -1,0 +1,220 @@
+//! Demonstrations: sequences to imitate.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::bad_record::FieldError;
+use crate::content::{Content, Message, Role};
+use crate::row::{Form, Record, Row, unexpected};
+use crate::source::Source;
+use crate::split::{PromptKey, Prompted};
+
+/// One sequence to imitate, for supervised fine-tuning.
+///
+/// ```
+/// use hearken_data::{Content, Demonstration, DemonstrationContent::*, Message, Role};
+///
+/// let parse = |line| serde_json::from_str::<Demonstration>(line).map(|record| record.content);
+///
+/// // Plain text.
+/// assert_eq!(parse(r#"{"text": "Roses are red."}"#)?, Text("Roses are red.".into()));
+///
+/// // A prompt and its completion, as text, as messages, or as token ids.
+/// let line = r#"{"prompt": "2 + 2 =", "completion": " 4"}"#;
+/// let (prompt, completion) = (Content::Text("2 + 2 =".into()), Content::Text(" 4".into()));
+/// assert_eq!(parse(line)?, Completion { prompt, completion });
+///
+/// // A conversation.
+/// let line = r#"{"messages": [{"role": "user", "content": "Hi"},
+///                             {"role": "assistant", "content": "Hello!"}]}"#;
+/// let (hi, hello) = (Message::new(Role::User, "Hi"), Message::new(Role::Assistant, "Hello!"));
+/// assert_eq!(parse(line)?, Messages(vec![hi, hello]));
+///
+/// // Token ids, and which of them are trained on.
+/// let line = r#"{"input_ids": [5, 6, 0], "loss_mask": [0, 1, 1]}"#;
+/// let (input_ids, loss_mask) = (vec![5, 6, 0], vec![false, true, true]);
+/// assert_eq!(parse(line)?, Ids { input_ids, loss_mask });
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demonstration {
+    /// What is imitated.
+    pub content: DemonstrationContent,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// What a [`Demonstration`] shows, and so which of its tokens are trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DemonstrationContent {
+    /// `text`: everything is trained on.
+    Text(String),
+    /// `prompt` and `completion`, or `prompt_ids` and `completion_ids`: the completion is trained
+    /// on. Both are of one kind.
+    Completion {
+        /// What is given.
+        prompt: Content,
+        /// What is imitated.
+        completion: Content,
+    },
+    /// `messages`: the assistant's are trained on; there is at least one.
+    Messages(Vec<Message>),
+    /// `input_ids` and `loss_mask`, of equal length.
+    Ids {
+        /// The tokens.
+        input_ids: Vec<u32>,
+        /// True where the token is trained on; true at least once.
+        loss_mask: Vec<bool>,
+    },
+}
+
+impl Record for Demonstration {
+    const FORMS: &'static [Form<Self>] = &[
+        Form { required: &["input_ids", "loss_mask"], optional: &[], parse: from_ids },
+        Form {
+            required: &["prompt_ids", "completion_ids"],
+            optional: &[],
+            parse: |row| {
+                let prompt = Content::Ids(row.ids("prompt_ids")?);
+                let completion = Content::Ids(row.ids("completion_ids")?);
+                Ok(demonstration(row, DemonstrationContent::Completion { prompt, completion }))
+            },
+        },
+        Form { required: &["messages"], optional: &[], parse: from_messages },
+        Form {
+            required: &["prompt", "completion"],
+            optional: &[],
+            parse: |row| {
+                let (prompt, completion) = prompt_and_completion(row)?;
+                Ok(demonstration(row, DemonstrationContent::Completion { prompt, completion }))
+            },
+        },
+        Form {
+            required: &["text"],
+            optional: &[],
+            parse: |row| Ok(demonstration(row, DemonstrationContent::Text(row.text("text")?))),
+        },
+    ];
+}
+
+fn demonstration(row: &Row<'_>, content: DemonstrationContent) -> Demonstration {
+    Demonstration { content, source: row.source() }
+}
+
+fn from_ids(row: &Row<'_>) -> Result<Demonstration, FieldError> {
+    let (input_ids, loss_mask) = (row.ids("input_ids")?, row.mask("loss_mask")?);
+    if input_ids.len() != loss_mask.len() {
+        return Err(FieldError::LengthMismatch {
+            field: row.name("loss_mask"),
+            found: loss_mask.len(),
+            ids: row.name("input_ids"),
+            expected: input_ids.len(),
+        });
+    }
+    if !loss_mask.contains(&true) {
+        let expected = "at least one token that counts";
+        return Err(FieldError::NothingTrained { field: row.name("loss_mask"), expected });
+    }
+    Ok(demonstration(row, DemonstrationContent::Ids { input_ids, loss_mask }))
+}
+
+fn from_messages(row: &Row<'_>) -> Result<Demonstration, FieldError> {
+    let messages = row.messages("messages")?;
+    let mut from_assistant =
+        messages.iter().enumerate().filter(|(_, message)| message.role == Role::Assistant);
+    if from_assistant.clone().next().is_none() {
+        let expected = "at least one message of the assistant";
+        return Err(FieldError::NothingTrained { field: row.name("messages"), expected });
+    }
+    if let Some((index, _)) = from_assistant.find(|(_, message)| message.content.is_empty()) {
+        let field = format!("{}[{index}].content", row.name("messages"));
+        return Err(FieldError::Empty { field, expected: "text, since it is trained on" });
+    }
+    Ok(demonstration(row, DemonstrationContent::Messages(messages)))
+}
+
+/// The columns `prompt` and `completion`, of one kind.
+pub(crate) fn prompt_and_completion(row: &Row<'_>) -> Result<(Content, Content), FieldError> {
+    let (prompt, completion) = (row.content("prompt")?, row.content("completion")?);
+    check_kinds(row, &prompt, "completion", &completion)?;
+    check_completion(row, "completion", &completion)?;
+    Ok((prompt, completion))
+}
+
+/// Whether a completion is of the same kind as its prompt.
+pub(crate) fn check_kinds(
+    row: &Row<'_>,
+    prompt: &Content,
+    field: &str,
+    completion: &Content,
+) -> Result<(), FieldError> {
+    if std::mem::discriminant(prompt) == std::mem::discriminant(completion) {
+        return Ok(());
+    }
+    let expected = format!("{}, as in {}", prompt.kind(), row.name("prompt"));
+    Err(unexpected(row.name(field), completion.kind().into(), expected))
+}
+
+/// Whether the messages of a completion start with one of the assistant that says something.
+pub(crate) fn check_completion(
+    row: &Row<'_>,
+    field: &str,
+    completion: &Content,
+) -> Result<(), FieldError> {
+    let Content::Messages(messages) = completion else { return Ok(()) };
+    match messages.first() {
+        Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
+            let field = format!("{}[0].content", row.name(field));
+            Err(FieldError::Empty { field, expected: "text" })
+        }
+        Some(Message { role: Role::Assistant, .. }) => Ok(()),
+        Some(Message { role, .. }) => Err(unexpected(
+            format!("{}[0].role", row.name(field)),
+            format!("the text {:?}", role.as_str()),
+            "a completion that starts with a message of the assistant".into(),
+        )),
+        None => Err(FieldError::Empty { field: row.name(field), expected: "a list of messages" }),
+    }
+}
+
+impl Serialize for Demonstration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut columns = serializer.serialize_map(None)?;
+        match &self.content {
+            DemonstrationContent::Text(text) => columns.serialize_entry("text", text)?,
+            DemonstrationContent::Messages(messages) => {
+                columns.serialize_entry("messages", messages)?;
+            }
+            DemonstrationContent::Completion { prompt, completion } => {
+                columns.serialize_entry(prompt.column("prompt", "prompt_ids"), prompt)?;
+                let column = completion.column("completion", "completion_ids");
+                columns.serialize_entry(column, completion)?;
+            }
+            DemonstrationContent::Ids { input_ids, loss_mask } => {
+                columns.serialize_entry("input_ids", input_ids)?;
+                columns.serialize_entry("loss_mask", loss_mask)?;
+            }
+        }
+        columns.end()
+    }
+}
+
+impl Prompted for Demonstration {
+    /// The prompt; of messages, those before the assistant's first; of token columns, the tokens
+    /// before the first that is trained on; where that leaves nothing, the whole sequence.
+    fn prompt_key(&self) -> PromptKey {
+        match &self.content {
+            DemonstrationContent::Text(text) => PromptKey::of_text(text),
+            DemonstrationContent::Completion { prompt, .. } => PromptKey::of(prompt),
+            DemonstrationContent::Messages(messages) => {
+                let first = messages.iter().position(|message| message.role == Role::Assistant);
+                let given = first.filter(|first| 0 < *first).unwrap_or(messages.len());
+                PromptKey::of_messages(&messages[..given])
+            }
+            DemonstrationContent::Ids { input_ids, loss_mask } => {
+                let first = loss_mask.iter().position(|trained| *trained);
+                let given = first.filter(|first| 0 < *first).unwrap_or(input_ids.len());
+                PromptKey::of_ids(&input_ids[..given])
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The vocabulary of preference learning and its file formats.
+//!
+//! What a person or a program wrote down about a model's text comes in through [`read()`] as one of
+//! five records:
+//!
+//! | record | one line of the file says |
+//! |---|---|
+//! | [`Demonstration`] | write like this |
+//! | [`Preference`] | of these two, this one is preferred |
+//! | [`UnpairedPreference`] | this one is good, or bad |
+//! | [`Prompt`] | answer this |
+//! | [`RecordedRollout`] | this was sampled and got this score |
+//!
+//! The columns are those of TRL's datasets, plus token columns (`…_ids`) and the transcripts of
+//! HH-RLHF. Each record type documents its columns with an example.
+//!
+//! ```
+//! use hearken_data::{Content, Preference, ReadOptions, read};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("preferences.jsonl");
+//! std::fs::write(&path, r#"{"prompt": "2 + 2 =", "chosen": " 4", "rejected": " 5"}"#)?;
+//!
+//! let (preferences, report) = read::<Preference>(&path, &ReadOptions::default())?;
+//! assert_eq!((report.read, report.skipped), (1, 0));
+//! assert_eq!(preferences[0].chosen, Content::Text(" 4".into()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Not here: tokenizers and chat templates (text stays text, messages stay messages), and any other
+//! crate of the workspace.
+#![deny(missing_docs)]
+
+mod bad_record;
+mod completion;
+mod content;
+mod demonstration;
+mod lines;
+mod preference;
+mod prompt;
+mod read;
+mod rollout;
+mod row;
+mod source;
+mod split;
+mod transcript;
+mod unpaired_preference;
+mod write;
+
+pub use bad_record::{BadRecord, FieldError};
+pub use completion::{Completion, StopReason};
+pub use content::{Content, Message, Role};
+pub use demonstration::{Demonstration, DemonstrationContent};
+pub use preference::Preference;
+pub use prompt::Prompt;
+pub use read::{OnBadRecord, ReadError, ReadOptions, ReadReport, read};
+pub use rollout::RecordedRollout;
+pub use row::{Form, Record, Row};
+pub use source::Source;
+pub use split::{PromptKey, Prompted, Split, SplitError, split_by_prompt};
+pub use transcript::TranscriptForm;
+pub use unpaired_preference::UnpairedPreference;
+pub use write::{JsonLinesAppender, WriteError, write_jsonl};

@@ -1,0 +1,295 @@
+//! Preferences: of two completions of one prompt, the one preferred.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::bad_record::FieldError;
+use crate::content::{Content, Message, Role};
+use crate::demonstration::{check_completion, check_kinds};
+use crate::row::{Form, Record, Row, optional, unexpected};
+use crate::source::Source;
+use crate::split::{PromptKey, Prompted};
+use crate::transcript;
+use crate::unpaired_preference::UnpairedPreference;
+
+/// Of two completions of one prompt, the one preferred.
+///
+/// All three contents are of one kind. Without a prompt, `chosen` and `rejected` are whole
+/// sequences, of text or of token ids; messages always have one, since the messages that the two
+/// lists share at their start are it.
+///
+/// ```
+/// use hearken_data::{Content, Message, Preference, Role};
+///
+/// let parse = serde_json::from_str::<Preference>;
+/// let text = |text: &str| Content::Text(text.into());
+///
+/// // A prompt and two completions.
+/// let preference = parse(r#"{"prompt": "2 + 2 =", "chosen": " 4", "rejected": " 5"}"#)?;
+/// assert_eq!(preference.prompt, Some(text("2 + 2 =")));
+///
+/// // Two whole sequences.
+/// let preference = parse(r#"{"chosen": "The sky is blue.", "rejected": "The sky is."}"#)?;
+/// assert_eq!(preference.prompt, None);
+///
+/// // A prompt of messages, and the messages that complete it.
+/// let preference = parse(r#"{"prompt": [{"role": "user", "content": "Hi"}],
+///                            "chosen": [{"role": "assistant", "content": "Hello!"}],
+///                            "rejected": [{"role": "assistant", "content": "What?"}]}"#)?;
+/// let hi = Content::Messages(vec![Message::new(Role::User, "Hi")]);
+/// assert_eq!(preference.prompt, Some(hi.clone()));
+///
+/// // The same, with the prompt inside the two lists.
+/// let preference = parse(r#"{"chosen": [{"role": "user", "content": "Hi"},
+///                                       {"role": "assistant", "content": "Hello!"}],
+///                            "rejected": [{"role": "user", "content": "Hi"},
+///                                         {"role": "assistant", "content": "What?"}]}"#)?;
+/// assert_eq!(preference.prompt, Some(hi));
+///
+/// // A pair of HH-RLHF transcripts: the prompt ends with the last "\n\nAssistant:".
+/// let preference = parse(r#"{"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!",
+///                            "rejected": "\n\nHuman: Hi\n\nAssistant: What?"}"#)?;
+/// assert_eq!(preference.prompt, Some(text("\n\nHuman: Hi\n\nAssistant:")));
+/// assert_eq!(preference.chosen, text(" Hello!"));
+///
+/// // Token ids, a margin, and the probability that chosen is preferred.
+/// let preference = parse(r#"{"prompt_ids": [5, 6], "chosen_ids": [7, 0], "rejected_ids": [8, 0],
+///                            "margin": 1.5, "probability": 0.9}"#)?;
+/// assert_eq!(preference.chosen, Content::Ids(vec![7, 0]));
+/// assert_eq!((preference.margin, preference.probability), (Some(1.5), Some(0.9)));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preference {
+    /// What both complete; `None` where `chosen` and `rejected` are whole sequences.
+    pub prompt: Option<Content>,
+    /// The preferred completion.
+    pub chosen: Content,
+    /// The other completion.
+    pub rejected: Content,
+    /// By how much `chosen` is better: score(chosen) − score(rejected).
+    pub margin: Option<f64>,
+    /// The probability that `chosen` is preferred, in [0, 1], where labels are soft.
+    pub probability: Option<f64>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+impl Preference {
+    /// The two judgements inside: `chosen` is good, `rejected` is bad. `None` without a prompt.
+    pub fn unpair(self) -> Option<[UnpairedPreference; 2]> {
+        let Self { prompt, chosen, rejected, source, .. } = self;
+        let judge = |prompt, completion, label, source| UnpairedPreference {
+            prompt,
+            completion,
+            label,
+            kl_completion_ids: None,
+            source,
+        };
+        let prompt = prompt?;
+        Some([
+            judge(prompt.clone(), chosen, true, source.clone()),
+            judge(prompt, rejected, false, source),
+        ])
+    }
+}
+
+impl Record for Preference {
+    const FORMS: &'static [Form<Self>] = &[
+        Form {
+            required: &["chosen_ids", "rejected_ids"],
+            optional: &["prompt_ids", "margin", "probability"],
+            parse: |row| {
+                let prompt = optional(row, "prompt_ids", |row| row.ids("prompt_ids"))?;
+                let (chosen, rejected) = (row.ids("chosen_ids")?, row.ids("rejected_ids")?);
+                check_different(row, ["chosen_ids", "rejected_ids"], &chosen, &rejected)?;
+                let pair = Pair {
+                    prompt: prompt.map(Content::Ids),
+                    chosen: Content::Ids(chosen),
+                    rejected: Content::Ids(rejected),
+                };
+                preference(row, pair)
+            },
+        },
+        Form {
+            required: &["chosen", "rejected"],
+            optional: &["prompt", "margin", "probability"],
+            parse: |row| preference(row, pair(row)?),
+        },
+    ];
+}
+
+/// The contents of a preference.
+pub(crate) struct Pair {
+    pub(crate) prompt: Option<Content>,
+    pub(crate) chosen: Content,
+    pub(crate) rejected: Content,
+}
+
+fn preference(row: &Row<'_>, pair: Pair) -> Result<Preference, FieldError> {
+    let margin = optional(row, "margin", |row| row.number("margin"))?;
+    let probability = optional(row, "probability", |row| row.number("probability"))?;
+    if let Some(p) = probability.filter(|p| !(0.0..=1.0).contains(p)) {
+        let expected = "a probability, from 0 to 1";
+        let found = format!("the number {p}");
+        return Err(unexpected(row.name("probability"), found, expected.into()));
+    }
+    let Pair { prompt, chosen, rejected } = pair;
+    Ok(Preference { prompt, chosen, rejected, margin, probability, source: row.source() })
+}
+
+fn check_different<T: PartialEq>(
+    row: &Row<'_>,
+    fields: [&str; 2],
+    chosen: &T,
+    rejected: &T,
+) -> Result<(), FieldError> {
+    if chosen == rejected {
+        let [chosen, rejected] = fields.map(|field| row.name(field));
+        return Err(FieldError::IdenticalPair { chosen, rejected });
+    }
+    Ok(())
+}
+
+/// The columns `prompt`, `chosen` and `rejected`, whatever form they take.
+pub(crate) fn pair(row: &Row<'_>) -> Result<Pair, FieldError> {
+    let prompt = optional(row, "prompt", |row| row.content("prompt"))?;
+    let (chosen, rejected) = (row.content("chosen")?, row.content("rejected")?);
+    check_different(row, ["chosen", "rejected"], &chosen, &rejected)?;
+    match (prompt, chosen, rejected) {
+        (Some(Content::Text(text)), Content::Messages(chosen), Content::Messages(rejected)) => {
+            check_repeats(row, &text, &chosen, &rejected)?;
+            split_messages(row, chosen, rejected)
+        }
+        (
+            Some(Content::Messages(prompt)),
+            Content::Messages(chosen),
+            Content::Messages(rejected),
+        ) => complete_messages(row, prompt, chosen, rejected),
+        (None, Content::Messages(chosen), Content::Messages(rejected)) => {
+            split_messages(row, chosen, rejected)
+        }
+        (None, Content::Text(chosen), Content::Text(rejected))
+            if transcript::is_transcript(&chosen) || transcript::is_transcript(&rejected) =>
+        {
+            transcript::split_pair(row, &chosen, &rejected)
+        }
+        (Some(prompt), chosen, rejected) => {
+            check_kinds(row, &prompt, "chosen", &chosen)?;
+            check_kinds(row, &prompt, "rejected", &rejected)?;
+            Ok(Pair { prompt: Some(prompt), chosen, rejected })
+        }
+        (None, chosen, rejected) if chosen.kind() != rejected.kind() => Err(unexpected(
+            row.name("rejected"),
+            rejected.kind().into(),
+            format!("{}, as in {}", chosen.kind(), row.name("chosen")),
+        )),
+        (prompt, chosen, rejected) => Ok(Pair { prompt, chosen, rejected }),
+    }
+}
+
+/// Whether the text of a prompt only repeats the first message of both lists, as in UltraFeedback.
+fn check_repeats(
+    row: &Row<'_>,
+    text: &str,
+    chosen: &[Message],
+    rejected: &[Message],
+) -> Result<(), FieldError> {
+    let asked = |messages: &[Message]| {
+        let first = messages.iter().find(|message| message.role != Role::System);
+        first.is_some_and(|message| message.role == Role::User && message.content == text)
+    };
+    if asked(chosen) && asked(rejected) {
+        return Ok(());
+    }
+    Err(unexpected(
+        row.name("prompt"),
+        "text that is not the first user message of both completions".into(),
+        "a list of messages, as in the completions".into(),
+    ))
+}
+
+/// A prompt of messages and what completes it; completions that repeat the prompt lose it.
+fn complete_messages(
+    row: &Row<'_>,
+    prompt: Vec<Message>,
+    mut chosen: Vec<Message>,
+    mut rejected: Vec<Message>,
+) -> Result<Pair, FieldError> {
+    if chosen.starts_with(&prompt) && rejected.starts_with(&prompt) {
+        chosen.drain(..prompt.len());
+        rejected.drain(..prompt.len());
+    }
+    let (chosen, rejected) = (Content::Messages(chosen), Content::Messages(rejected));
+    check_completion(row, "chosen", &chosen)?;
+    check_completion(row, "rejected", &rejected)?;
+    Ok(Pair { prompt: Some(Content::Messages(prompt)), chosen, rejected })
+}
+
+/// Two conversations that start alike: what they share is the prompt. Messages are compared whole,
+/// never their characters.
+fn split_messages(
+    row: &Row<'_>,
+    mut chosen: Vec<Message>,
+    mut rejected: Vec<Message>,
+) -> Result<Pair, FieldError> {
+    let shared = chosen.iter().zip(&rejected).take_while(|(left, right)| left == right).count();
+    let different = |difference: String| FieldError::DifferentPrompts {
+        chosen: row.name("chosen"),
+        rejected: row.name("rejected"),
+        difference,
+    };
+    if shared == 0 {
+        return Err(different("they share no message at their start".into()));
+    }
+    for (field, messages) in [("chosen", &chosen), ("rejected", &rejected)] {
+        match messages.get(shared) {
+            None => {
+                let expected = "a message after those that both lists share";
+                return Err(FieldError::Empty { field: row.name(field), expected });
+            }
+            Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
+                let field = format!("{}[{shared}].content", row.name(field));
+                return Err(FieldError::Empty { field, expected: "text" });
+            }
+            Some(Message { role: Role::Assistant, .. }) => {}
+            Some(Message { role, .. }) => {
+                return Err(different(format!("they part at message {shared}, of the {role}")));
+            }
+        }
+    }
+    let completion = rejected.split_off(shared);
+    Ok(Pair {
+        rejected: Content::Messages(completion),
+        chosen: Content::Messages(chosen.split_off(shared)),
+        prompt: Some(Content::Messages(chosen)),
+    })
+}
+
+impl Serialize for Preference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut columns = serializer.serialize_map(None)?;
+        if let Some(prompt) = &self.prompt {
+            columns.serialize_entry(prompt.column("prompt", "prompt_ids"), prompt)?;
+        }
+        columns.serialize_entry(self.chosen.column("chosen", "chosen_ids"), &self.chosen)?;
+        columns
+            .serialize_entry(self.rejected.column("rejected", "rejected_ids"), &self.rejected)?;
+        if let Some(margin) = self.margin {
+            columns.serialize_entry("margin", &margin)?;
+        }
+        if let Some(probability) = self.probability {
+            columns.serialize_entry("probability", &probability)?;
+        }
+        columns.end()
+    }
+}
+
+impl Prompted for Preference {
+    /// The prompt; without one, both sequences, since where the prompt ends is not known.
+    fn prompt_key(&self) -> PromptKey {
+        match &self.prompt {
+            Some(prompt) => PromptKey::of(prompt),
+            None => PromptKey::of(&self.chosen).and(PromptKey::of(&self.rejected)),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The checks that this workspace must pass: `cargo xtask check`, or one of them by name.
+//!
+//! Not here: anything that the programs need to run.
+
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  check    everything below, in this order
+  fmt      rustfmt, without changing a file
+  lint     clippy, all targets, no warnings
+  test     tests and doctests, in release
+  doc      documentation, no warnings
+  tidy     dependency arrows, `unsafe`, file lengths, names, texts
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name] = arguments.as_slice() else {
+        say(USAGE);
+        return ExitCode::from(2);
+    };
+    match run(name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(name: &str) -> Result<()> {
+    let root = root();
+    match name {
+        "check" => ["fmt", "lint", "test", "doc", "tidy"].into_iter().try_for_each(|each| {
+            say(&format!("== {each}"));
+            run(each)
+        }),
+        "fmt" => cargo(&root, &["fmt", "--all", "--check"], &[]),
+        "lint" => {
+            let arguments = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+            cargo(&root, &arguments, &[])
+        }
+        "test" => cargo(&root, &["test", "--release", "--workspace"], &[]),
+        "doc" => {
+            let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+            cargo(&root, &arguments, &[("RUSTDOCFLAGS", "--deny warnings")])
+        }
+        "tidy" => tidy::run(&root),
+        other => bail!("there is no command `{other}`\n\n{USAGE}"),
+    }
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("xtask lies in the workspace").to_owned()
+}
+
+fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(root).args(arguments).envs(variables.iter().copied());
+    let status = command.status().context("cannot start cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The one place that prints.
+#[expect(clippy::print_stderr, reason = "a program for people who work on this one")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
