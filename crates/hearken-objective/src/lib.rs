@@ -1,0 +1,56 @@
+//! Reinforcement-learning and preference objectives as pure functions.
+//!
+//! Every function here takes slices of `f64`, one completion or one batch of pairs at a time, and
+//! returns a loss *with its derivative* with respect to each log-probability, value or score. The
+//! trainer hands that derivative to the model's backward pass. Losses are minimized; log-probabilities
+//! are natural logarithms of the tokens that count, prompt excluded.
+//!
+//! | module            | what it holds                                                               |
+//! |-------------------|-----------------------------------------------------------------------------|
+//! | [`numerics`]      | `log_sigmoid` and relatives that survive large arguments                    |
+//! | [`mean`]          | a sum with its count                                                        |
+//! | [`moments`]       | mean and variance that merge                                                |
+//! | [`kl`]            | estimators k1, k2, k3 and the controllers of β                              |
+//! | [`reward`]        | per-token rewards, missing-end penalty, score normalization                 |
+//! | [`advantage`]     | GAE, whitening, group baselines                                             |
+//! | [`surrogate`]     | policy losses: REINFORCE, clipped, CISPO, SAPO, GMPO, VESPO; ratio metrics  |
+//! | [`aggregation`]   | per-token weights from the counts of an optimizer step                      |
+//! | [`value`]         | squared error of a critic, plain or clipped                                 |
+//! | [`bradley_terry`] | reward-model losses                                                         |
+//! | [`cross_entropy`] | supervised fine-tuning                                                      |
+//! | [`dpo`]           | losses on preferences without a reward model: DPO and its family, KTO       |
+//! | [`grpo`]          | on-policy algorithms as products of choices: PPO, GRPO, RLOO, DAPO …        |
+//!
+//! What is not here: tensors, files, clocks, random numbers, and any division by a batch size that
+//! the caller cannot see. Sums and counts leave these functions; the trainer divides once per
+//! optimizer step, so any split into microbatches gives the same gradient.
+
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::float_cmp))] // Tests compare numbers that are exact by construction.
+
+pub mod numerics;
+
+pub mod mean;
+pub mod moments;
+
+pub mod kl;
+pub mod reward;
+
+pub mod advantage;
+
+pub mod surrogate;
+
+pub mod aggregation;
+pub mod value;
+
+pub mod bradley_terry;
+pub mod cross_entropy;
+
+pub mod dpo;
+pub mod grpo;
+
+#[cfg(test)]
+mod finite_difference;
+
+pub use mean::Mean;
+pub use moments::Moments;
