@@ -1,0 +1,316 @@
+//! The processor: kernels over sixteen lanes, spread over rayon's threads.
+//!
+//! Results depend on shapes and values alone, never on the number of threads: work is cut into
+//! chunks of fixed size and partial sums are added in order.
+
+mod activation;
+mod attention;
+mod attention_backward;
+mod buffer;
+mod cached_attention;
+mod few_rows;
+mod head;
+mod lanes;
+mod norm;
+mod optimizer;
+mod product;
+mod rotary;
+mod rows;
+mod tile;
+mod vector;
+
+use std::sync::Arc;
+
+pub use buffer::Buffer;
+
+use crate::device::{
+    AdamW, Attention, Cache, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads, Prediction,
+    PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
+};
+use crate::forest::Forest;
+
+/// The processor that the program runs on; clones share one pool of buffers.
+///
+/// Work runs on rayon's current pool. A thread of that pool starts work sooner than one outside:
+/// long computations are best run inside `rayon::ThreadPool::install` or `rayon::scope`.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu {
+    pool: Arc<buffer::Pool>,
+}
+
+impl Cpu {
+    /// A device with an empty pool of buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Copies of a weight for faster products.
+#[derive(Debug, Default)]
+pub struct Prepared {}
+
+impl Device for Cpu {
+    type Buffer = Buffer;
+    type Prepared = Prepared;
+
+    fn zeros(&self, len: usize) -> Buffer {
+        Buffer::zeros(&self.pool, len)
+    }
+
+    fn scratch(&self, len: usize) -> Buffer {
+        Buffer::scratch(&self.pool, len)
+    }
+
+    fn len(&self, buffer: &Buffer) -> usize {
+        buffer.len()
+    }
+
+    fn upload(&self, values: &[f32]) -> Buffer {
+        let mut buffer = Buffer::scratch(&self.pool, values.len());
+        vector::copy(values, &mut buffer);
+        buffer
+    }
+
+    fn download(&self, buffer: &Buffer, offset: usize, out: &mut [f32]) {
+        out.copy_from_slice(&buffer[offset..offset + out.len()]);
+    }
+
+    fn write(&self, buffer: &mut Buffer, offset: usize, values: &[f32]) {
+        buffer[offset..offset + values.len()].copy_from_slice(values);
+    }
+
+    fn copy(&self, from: &Buffer, to: &mut Buffer) {
+        vector::copy(from, to);
+    }
+
+    fn fill(&self, buffer: &mut Buffer, value: f32) {
+        rows::for_chunks_mut(buffer, |_, chunk| chunk.fill(value));
+    }
+
+    fn add_scaled(&self, from: &Buffer, factor: f32, to: &mut Buffer) {
+        vector::add_scaled(from, factor, to);
+    }
+
+    fn gather_rows(&self, table: &Buffer, ids: &[u32], out: ViewMut<'_, Buffer>, write: Write) {
+        vector::gather_rows(table, ids, out, write);
+    }
+
+    fn scatter_add_rows(&self, rows: View<'_, Buffer>, ids: &[u32], table: &mut Buffer) {
+        vector::scatter_add_rows(rows, ids, table);
+    }
+
+    fn linear(
+        &self,
+        x: View<'_, Buffer>,
+        weight: Weight<'_, Self>,
+        bias: Option<&Buffer>,
+        y: ViewMut<'_, Buffer>,
+        write: Write,
+    ) {
+        product::linear(x, weight, bias, y, write);
+    }
+
+    fn linear_backward_input(
+        &self,
+        dy: View<'_, Buffer>,
+        weight: Weight<'_, Self>,
+        dx: ViewMut<'_, Buffer>,
+        write: Write,
+    ) {
+        product::backward_input(rows::Input::new(dy), weight, rows::Output::new(dx), write);
+    }
+
+    fn linear_backward_weight(
+        &self,
+        dy: View<'_, Buffer>,
+        x: View<'_, Buffer>,
+        shape: WeightShape,
+        dweight: &mut Buffer,
+    ) {
+        product::backward_weight(rows::Input::new(dy), rows::Input::new(x), shape, dweight);
+    }
+
+    fn sum_rows(&self, dy: View<'_, Buffer>, dbias: &mut Buffer) {
+        product::sum_rows(dy, dbias);
+    }
+
+    fn rms_norm(
+        &self,
+        x: View<'_, Buffer>,
+        groups: usize,
+        weight: &Buffer,
+        eps: f32,
+        y: ViewMut<'_, Buffer>,
+        rstd: &mut Buffer,
+    ) {
+        norm::rms_norm(x, groups, weight, eps, y, rstd);
+    }
+
+    fn rms_norm_backward(
+        &self,
+        x: View<'_, Buffer>,
+        groups: usize,
+        weight: &Buffer,
+        rstd: &Buffer,
+        dy: View<'_, Buffer>,
+        dx: ViewMut<'_, Buffer>,
+        write: Write,
+        dweight: Option<&mut Buffer>,
+    ) {
+        norm::rms_norm_backward(x, groups, weight, rstd, dy, dx, write, dweight);
+    }
+
+    fn layer_norm(
+        &self,
+        x: View<'_, Buffer>,
+        weight: &Buffer,
+        bias: &Buffer,
+        eps: f32,
+        y: ViewMut<'_, Buffer>,
+        statistics: &mut Buffer,
+    ) {
+        norm::layer_norm(x, weight, bias, eps, y, statistics);
+    }
+
+    fn layer_norm_backward(
+        &self,
+        x: View<'_, Buffer>,
+        weight: &Buffer,
+        statistics: &Buffer,
+        dy: View<'_, Buffer>,
+        dx: ViewMut<'_, Buffer>,
+        write: Write,
+        dweight: Option<&mut Buffer>,
+        dbias: Option<&mut Buffer>,
+    ) {
+        norm::layer_norm_backward(x, weight, statistics, dy, dx, write, dweight, dbias);
+    }
+
+    fn rotary(
+        &self,
+        buffer: &mut Buffer,
+        layout: QkvLayout,
+        heads: Heads,
+        positions: &[u32],
+        rotary: Rotary<'_, Buffer>,
+        rotation: Rotation,
+    ) {
+        rotary::rotary(buffer, layout, heads, positions, rotary, rotation);
+    }
+
+    fn attention(
+        &self,
+        qkv: &Buffer,
+        layout: QkvLayout,
+        forest: &Forest,
+        attention: Attention,
+        out: &mut Buffer,
+        log_sum_exp: &mut Buffer,
+    ) {
+        attention::attention(&self.pool, qkv, layout, forest, attention, (out, log_sum_exp));
+    }
+
+    fn attention_backward(
+        &self,
+        qkv: &Buffer,
+        layout: QkvLayout,
+        forest: &Forest,
+        attention: Attention,
+        out: &Buffer,
+        log_sum_exp: &Buffer,
+        dout: &Buffer,
+        dqkv: &mut Buffer,
+    ) {
+        let saved = attention_backward::Saved { qkv, out, log_sum_exp, dout };
+        attention_backward::attention_backward(&self.pool, saved, layout, forest, attention, dqkv);
+    }
+
+    fn cache_write(
+        &self,
+        qkv: &Buffer,
+        layout: QkvLayout,
+        slots: &[u32],
+        keys: &mut Buffer,
+        values: &mut Buffer,
+    ) {
+        cached_attention::cache_write(qkv, layout, slots, keys, values);
+    }
+
+    fn attention_cached(
+        &self,
+        qkv: &Buffer,
+        layout: QkvLayout,
+        cache: Cache<'_, Buffer>,
+        rows: &[CachedRow<'_>],
+        attention: Attention,
+        out: &mut Buffer,
+    ) {
+        cached_attention::attention_cached(qkv, layout, &cache, rows, attention, out);
+    }
+
+    fn gelu(&self, gelu: Gelu, x: &Buffer, y: &mut Buffer) {
+        activation::gelu(gelu, x, y);
+    }
+
+    fn gelu_backward(&self, gelu: Gelu, x: &Buffer, dy: &Buffer, dx: &mut Buffer) {
+        activation::gelu_backward(gelu, x, dy, dx);
+    }
+
+    fn silu_gated(&self, gate_up: &Buffer, inner: usize, y: &mut Buffer) {
+        activation::silu_gated(gate_up, inner, y);
+    }
+
+    fn silu_gated_backward(
+        &self,
+        gate_up: &Buffer,
+        inner: usize,
+        dy: &Buffer,
+        dgate_up: &mut Buffer,
+    ) {
+        activation::silu_gated_backward(gate_up, inner, dy, dgate_up);
+    }
+
+    fn logprob_head(
+        &self,
+        hidden: &Buffer,
+        weight: Weight<'_, Self>,
+        predictions: &[Prediction],
+        options: HeadOptions,
+    ) -> HeadOutput {
+        head::logprob_head(&self.pool, hidden, weight, predictions, options, None)
+    }
+
+    fn logprob_head_backward(
+        &self,
+        hidden: &Buffer,
+        weight: Weight<'_, Self>,
+        predictions: &[Prediction],
+        grads: &[PredictionGrad],
+        options: HeadOptions,
+        dhidden: &mut Buffer,
+        dweight: Option<&mut Buffer>,
+    ) -> HeadOutput {
+        let dweight = dweight.map(|dweight| &mut dweight[..]);
+        let backward = head::HeadBackward { grads, dhidden, dweight };
+        head::logprob_head(&self.pool, hidden, weight, predictions, options, Some(backward))
+    }
+
+    fn sum_of_squares(&self, x: &Buffer) -> f64 {
+        optimizer::sum_of_squares(x)
+    }
+
+    fn first_non_finite(&self, x: &Buffer) -> Option<usize> {
+        optimizer::first_non_finite(x)
+    }
+
+    fn adamw(
+        &self,
+        step: AdamW,
+        parameter: &mut Buffer,
+        grad: &Buffer,
+        first_moment: &mut Buffer,
+        second_moment: &mut Buffer,
+    ) {
+        optimizer::adamw(step, parameter, grad, first_moment, second_moment);
+    }
+}

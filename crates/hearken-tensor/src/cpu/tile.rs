@@ -1,0 +1,100 @@
+//! Products of small dense matrices that lie in the first-level caches, for attention.
+
+use super::lanes::{Kernel, LANES, Lanes};
+
+/// C (+)= A·B, with A m × k of any strides, B k × n and C m × n with consecutive columns.
+///
+/// Each element is summed over the inner dimension in order, whatever m and n are.
+pub(crate) struct Tile {
+    /// Element (i, l) of A is `a[i·a_row + l·a_inner]`.
+    pub(crate) a: *const f32,
+    pub(crate) a_row: usize,
+    pub(crate) a_inner: usize,
+    /// Element (l, j) of B is `b[l·b_inner + j]`.
+    pub(crate) b: *const f32,
+    pub(crate) b_inner: usize,
+    /// Element (i, j) of C is `c[i·c_row + j]`.
+    pub(crate) c: *mut f32,
+    pub(crate) c_row: usize,
+    pub(crate) m: usize,
+    /// A multiple of [`LANES`].
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    /// Whether the product is added to C.
+    pub(crate) add: bool,
+}
+
+impl Tile {
+    /// # Safety
+    /// A and B are readable and C is writable over the dimensions, and C overlaps neither.
+    pub(crate) unsafe fn run(self) {
+        debug_assert!(self.n.is_multiple_of(LANES));
+        super::lanes::dispatch(Checked(self));
+    }
+}
+
+/// A tile whose pointers the caller of [`Tile::run`] has vouched for.
+struct Checked(Tile);
+
+impl Kernel for Checked {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let tile = &self.0;
+        let mut row = 0;
+        while row < tile.m {
+            let rows = (tile.m - row).min(4);
+            match rows {
+                4 => columns::<S, 4>(tile, row),
+                3 => columns::<S, 3>(tile, row),
+                2 => columns::<S, 2>(tile, row),
+                _ => columns::<S, 1>(tile, row),
+            }
+            row += rows;
+        }
+    }
+}
+
+#[inline(always)]
+fn columns<S: Lanes, const M: usize>(tile: &Tile, row: usize) {
+    let mut column = 0;
+    while column + 4 * LANES <= tile.n {
+        block::<S, M, 4>(tile, row, column);
+        column += 4 * LANES;
+    }
+    match (tile.n - column) / LANES {
+        3 => block::<S, M, 3>(tile, row, column),
+        2 => block::<S, M, 2>(tile, row, column),
+        1 => block::<S, M, 1>(tile, row, column),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn block<S: Lanes, const M: usize, const N: usize>(tile: &Tile, row: usize, column: usize) {
+    let mut sums = [[S::splat(0.0); N]; M];
+    // SAFETY: the caller of `Tile::run` vouches for all elements within m, n and k.
+    unsafe {
+        let a = tile.a.add(row * tile.a_row);
+        let b = tile.b.add(column);
+        for l in 0..tile.k {
+            let mut right = [S::splat(0.0); N];
+            for j in 0..N {
+                right[j] = S::load_at(b.add(l * tile.b_inner + j * LANES));
+            }
+            for i in 0..M {
+                let left = S::splat(*a.add(i * tile.a_row + l * tile.a_inner));
+                for j in 0..N {
+                    sums[i][j] = left.mul_add(right[j], sums[i][j]);
+                }
+            }
+        }
+        for i in 0..M {
+            for j in 0..N {
+                let c = tile.c.add((row + i) * tile.c_row + column + j * LANES);
+                let sum = if tile.add { S::load_at(c).add(sums[i][j]) } else { sums[i][j] };
+                sum.store_at(c);
+            }
+        }
+    }
+}

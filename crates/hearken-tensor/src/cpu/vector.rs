@@ -1,0 +1,80 @@
+//! Operations on whole buffers and on rows picked by index.
+
+use super::buffer::Buffer;
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
+use super::rows::{Input, Output, Shared, for_chunks, for_chunks_mut};
+use crate::device::{View, ViewMut, Write};
+
+/// `to += factor · from`.
+pub(crate) fn add_scaled(from: &[f32], factor: f32, to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "from and to: one length");
+    for_chunks_mut(to, |start, to| {
+        dispatch(AddScaled { from: &from[start..start + to.len()], factor, to });
+    });
+}
+
+struct AddScaled<'a> {
+    from: &'a [f32],
+    factor: f32,
+    to: &'a mut [f32],
+}
+
+impl Kernel for AddScaled<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let (from, from_rest) = self.from.as_chunks::<LANES>();
+        let (to, to_rest) = self.to.as_chunks_mut::<LANES>();
+        for (from, to) in from.iter().zip(to) {
+            S::load(from).mul_add(S::splat(self.factor), S::load(to)).store(to);
+        }
+        if !from_rest.is_empty() {
+            let sum = S::load_partial(from_rest)
+                .mul_add(S::splat(self.factor), S::load_partial(to_rest));
+            sum.store_partial(to_rest);
+        }
+    }
+}
+
+/// Copies all of `from`.
+pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "from and to: one length");
+    for_chunks_mut(to, |start, to| to.copy_from_slice(&from[start..start + to.len()]));
+}
+
+/// `out[i] = table[ids[i]]`.
+pub(crate) fn gather_rows(table: &Buffer, ids: &[u32], out: ViewMut<'_, Buffer>, write: Write) {
+    let out = Output::new(out);
+    assert_eq!(out.rows.rows, ids.len(), "out: a row for each id");
+    let width = out.rows.width;
+    for_chunks(ids.len(), width, |range| {
+        for row in range {
+            let from = &table[ids[row] as usize * width..][..width];
+            // SAFETY: the ranges partition the rows.
+            let to = unsafe { out.row(row) };
+            match write {
+                Write::Overwrite => to.copy_from_slice(from),
+                Write::Add => dispatch(AddScaled { from, factor: 1.0, to }),
+            }
+        }
+    });
+}
+
+/// `table[ids[i]] += rows[i]`, in the order of i.
+pub(crate) fn scatter_add_rows(rows: View<'_, Buffer>, ids: &[u32], table: &mut Buffer) {
+    /// Columns that one thread adds for all rows, so that the order of sums is that of the rows.
+    const COLUMNS: usize = 256;
+    let rows = Input::new(rows);
+    assert_eq!(rows.rows.rows, ids.len(), "rows: one for each id");
+    let width = rows.rows.width;
+    let table = Shared::new(table);
+    for_chunks(width.div_ceil(COLUMNS), ids.len() * COLUMNS, |range| {
+        let columns = range.start * COLUMNS..(range.end * COLUMNS).min(width);
+        for (row, &id) in ids.iter().enumerate() {
+            let from = &rows.row(row)[columns.clone()];
+            // SAFETY: column ranges do not overlap, and rows are taken one at a time.
+            let to = unsafe { table.slice(id as usize * width + columns.start, columns.len()) };
+            dispatch(AddScaled { from, factor: 1.0, to });
+        }
+    });
+}

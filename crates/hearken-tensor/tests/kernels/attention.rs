@@ -1,0 +1,241 @@
+use hearken_tensor::device::{Attention, Heads, QkvLayout};
+use hearken_tensor::{Cpu, Device, Forest};
+
+use crate::{all, assert_close, dot, numeric_gradient, random, wide};
+
+/// Query, key and value one after the other, each with its heads in a row (GPT-2, Llama).
+pub(crate) fn blocks(heads: usize, groups: usize, head_dim: usize) -> QkvLayout {
+    let part = |offset, heads| Heads { offset, head_stride: head_dim, heads };
+    QkvLayout {
+        row_stride: (heads + 2 * groups) * head_dim,
+        head_dim,
+        query: part(0, heads),
+        key: part(heads * head_dim, groups),
+        value: part((heads + groups) * head_dim, groups),
+    }
+}
+
+/// Query, key and value of a head side by side (GPT-NeoX).
+fn interleaved(heads: usize, head_dim: usize) -> QkvLayout {
+    let part = |index| Heads { offset: index * head_dim, head_stride: 3 * head_dim, heads };
+    QkvLayout {
+        row_stride: 3 * heads * head_dim,
+        head_dim,
+        query: part(0),
+        key: part(1),
+        value: part(2),
+    }
+}
+
+/// Two levels of branches, an empty branch, a second tree, one row alone.
+fn branching() -> Forest {
+    let mut forest = Forest::new();
+    let root = forest.push(None, 4);
+    let left = forest.push(Some(root), 3);
+    let other = forest.push(None, 2);
+    forest.push(Some(left), 2);
+    forest.push(Some(root), 0);
+    forest.push(Some(left), 1);
+    forest.push(Some(other), 3);
+    forest.push(None, 1);
+    forest
+}
+
+fn packed(lens: &[usize]) -> Forest {
+    let mut forest = Forest::new();
+    for &len in lens {
+        forest.push(None, len);
+    }
+    forest
+}
+
+/// The rows that each row sees.
+fn seen(forest: &Forest, window: Option<usize>) -> Vec<Vec<usize>> {
+    let mut seen = vec![Vec::new(); forest.rows()];
+    for (index, segment) in forest.segments().iter().enumerate() {
+        let path: Vec<usize> =
+            forest.path(index).iter().flat_map(|&s| forest.segments()[s].rows()).collect();
+        for (i, row) in segment.rows().enumerate() {
+            let until = segment.first_position + i + 1;
+            let from = window.map_or(0, |window| until.saturating_sub(window));
+            seen[row] = path[from..until].to_vec();
+        }
+    }
+    seen
+}
+
+fn naive(qkv: &[f64], layout: QkvLayout, forest: &Forest, attention: Attention) -> Vec<f64> {
+    let (d, heads) = (layout.head_dim, layout.query.heads);
+    let part = |row: usize, heads: Heads, head: usize| {
+        &qkv[row * layout.row_stride + heads.offset + head * heads.head_stride..][..d]
+    };
+    let mut out = vec![0.0; forest.rows() * heads * d];
+    for (row, keys) in seen(forest, attention.window).iter().enumerate() {
+        for head in 0..heads {
+            let group = head * layout.key.heads / heads;
+            let query = part(row, layout.query, head);
+            let score = |key: usize| {
+                (dot(query, part(key, layout.key, group)) * f64::from(attention.scale)).exp()
+            };
+            let total: f64 = keys.iter().map(|&key| score(key)).sum();
+            for &key in keys {
+                for i in 0..d {
+                    out[(row * heads + head) * d + i] +=
+                        score(key) / total * part(key, layout.value, group)[i];
+                }
+            }
+        }
+    }
+    out
+}
+
+struct Case {
+    forest: Forest,
+    layout: QkvLayout,
+    window: Option<usize>,
+}
+
+fn check(case: &Case) {
+    let Case { forest, layout, window } = case;
+    let cpu = Cpu::new();
+    let attention = Attention { scale: 0.7, window: *window };
+    let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
+    let values: Vec<f32> =
+        random(1, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
+    let dout = random(2, rows * width);
+    let qkv = cpu.upload(&values);
+    let mut out = cpu.upload(&vec![f32::NAN; rows * width]);
+    let mut log_sum_exp = cpu.upload(&vec![f32::NAN; rows * layout.query.heads]);
+    cpu.attention(&qkv, *layout, forest, attention, &mut out, &mut log_sum_exp);
+    let values = wide(&values);
+    assert_close(&all(&cpu, &out), &naive(&values, *layout, forest, attention), 2e-6);
+
+    let mut dqkv = cpu.upload(&vec![f32::NAN; rows * layout.row_stride]);
+    let dout_buffer = cpu.upload(&dout);
+    cpu.attention_backward(
+        &qkv,
+        *layout,
+        forest,
+        attention,
+        &out,
+        &log_sum_exp,
+        &dout_buffer,
+        &mut dqkv,
+    );
+    let loss = |qkv: &[f64]| dot(&naive(qkv, *layout, forest, attention), &wide(&dout));
+    assert_close(&all(&cpu, &dqkv), &numeric_gradient(loss, &values), 5e-6);
+}
+
+#[test]
+fn forests_with_branches() {
+    for window in [None, Some(1), Some(3), Some(100)] {
+        check(&Case { forest: branching(), layout: blocks(2, 2, 4), window });
+    }
+}
+
+#[test]
+fn grouped_query_heads() {
+    check(&Case { forest: branching(), layout: blocks(4, 2, 4), window: None });
+    check(&Case { forest: branching(), layout: blocks(3, 1, 8), window: Some(4) });
+}
+
+#[test]
+fn heads_with_query_key_and_value_side_by_side() {
+    check(&Case { forest: branching(), layout: interleaved(3, 4), window: None });
+}
+
+#[test]
+fn packed_sequences_and_a_single_row() {
+    check(&Case { forest: packed(&[1]), layout: blocks(1, 1, 4), window: None });
+    check(&Case { forest: packed(&[5, 1, 7]), layout: blocks(2, 1, 20), window: None });
+}
+
+#[test]
+fn an_empty_root_with_branches() {
+    let mut forest = Forest::new();
+    let root = forest.push(None, 0);
+    forest.push(Some(root), 3);
+    forest.push(Some(root), 2);
+    check(&Case { forest, layout: blocks(2, 2, 4), window: None });
+}
+
+/// Segments longer than a tile, where tiles of queries meet tiles of keys on and off the diagonal.
+/// The slow reference computes one direction of the gradient only.
+fn check_long(forest: &Forest, layout: QkvLayout, window: Option<usize>) {
+    let cpu = Cpu::new();
+    let attention = Attention { scale: 0.3, window };
+    let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
+    let values: Vec<f32> = random(3, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
+    let (dout, direction) = (random(4, rows * width), random(5, rows * layout.row_stride));
+    let qkv = cpu.upload(&values);
+    let (mut out, mut log_sum_exp) =
+        (cpu.scratch(rows * width), cpu.scratch(rows * layout.query.heads));
+    cpu.attention(&qkv, layout, forest, attention, &mut out, &mut log_sum_exp);
+    let values = wide(&values);
+    assert_close(&all(&cpu, &out), &naive(&values, layout, forest, attention), 2e-6);
+    let mut dqkv = cpu.scratch(rows * layout.row_stride);
+    let dout_buffer = cpu.upload(&dout);
+    cpu.attention_backward(
+        &qkv,
+        layout,
+        forest,
+        attention,
+        &out,
+        &log_sum_exp,
+        &dout_buffer,
+        &mut dqkv,
+    );
+    // Along a direction that touches a stripe of rows at a time, so that no tile can hide.
+    let (dqkv, direction) = (wide(&all(&cpu, &dqkv)), wide(&direction));
+    for stripe in 0..8 {
+        let part: Vec<f64> = direction
+            .iter()
+            .enumerate()
+            .map(|(i, x)| if i / layout.row_stride % 8 == stripe { *x } else { 0.0 })
+            .collect();
+        let at = |step: f64| {
+            let moved: Vec<f64> = values.iter().zip(&part).map(|(x, p)| x + step * p).collect();
+            dot(&naive(&moved, layout, forest, attention), &wide(&dout))
+        };
+        let expected = (at(1e-4) - at(-1e-4)) / 2e-4;
+        let found = dot(&dqkv, &part);
+        let scale = dot(&part, &part).sqrt();
+        assert!((found - expected).abs() < 2e-5 * scale, "stripe {stripe}: {found} {expected}");
+    }
+}
+
+#[test]
+fn segments_longer_than_a_tile() {
+    let mut forest = Forest::new();
+    let root = forest.push(None, 150);
+    let left = forest.push(Some(root), 70);
+    forest.push(Some(root), 5);
+    forest.push(Some(left), 20);
+    forest.push(None, 65);
+    for window in [None, Some(40), Some(130)] {
+        check_long(&forest, blocks(2, 1, 16), window);
+    }
+    check_long(&forest, blocks(2, 2, 24), None);
+}
+
+/// A prompt computed once serves its completions as if each had been computed with it.
+#[test]
+fn a_branch_equals_the_whole_sequence() {
+    let cpu = Cpu::new();
+    let layout = blocks(2, 1, 8);
+    let attention = Attention { scale: 0.5, window: None };
+    let (prompt, completion) = (70, 30);
+    let values = random(6, (prompt + completion) * layout.row_stride);
+    let run = |forest: &Forest| {
+        let qkv = cpu.upload(&values);
+        let mut out = cpu.scratch(forest.rows() * 16);
+        cpu.attention(&qkv, layout, forest, attention, &mut out, &mut cpu.scratch(forest.rows() * 2));
+        wide(&all(&cpu, &out))
+    };
+    let mut branched = Forest::new();
+    let root = branched.push(None, prompt);
+    branched.push(Some(root), completion);
+    let whole = run(&packed(&[prompt + completion]));
+    let found: Vec<f32> = run(&branched).iter().map(|&x| x as f32).collect();
+    assert_close(&found, &whole, 1e-6);
+}

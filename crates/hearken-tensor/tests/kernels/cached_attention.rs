@@ -1,0 +1,68 @@
+use hearken_tensor::device::{Attention, Cache, CachedRow};
+use hearken_tensor::{Cpu, Device, Forest};
+
+use crate::attention::blocks;
+use crate::{all, assert_close, random, wide};
+
+/// Sequences of unequal length in shuffled pages against attention over packed sequences.
+#[test]
+fn cached_rows_see_what_packed_sequences_see() {
+    let cpu = Cpu::new();
+    for (heads, groups, head_dim) in [(2, 2, 4), (4, 2, 16), (3, 1, 40), (4, 1, 64)] {
+        for window in [None, Some(1), Some(7), Some(40)] {
+            let layout = blocks(heads, groups, head_dim);
+            let attention = Attention { scale: 0.4, window };
+            let lens = [37, 1, 90];
+            let page_len = 8;
+            let mut forest = Forest::new();
+            lens.iter().for_each(|&len| {
+                forest.push(None, len);
+            });
+            let rows = forest.rows();
+            let qkv = cpu.upload(&random(1, rows * layout.row_stride));
+            let mut expected = cpu.scratch(rows * heads * head_dim);
+            let mut log_sum_exp = cpu.scratch(rows * heads);
+            cpu.attention(&qkv, layout, &forest, attention, &mut expected, &mut log_sum_exp);
+
+            // Pages 1, 4, 7, …: neither in order of sequences nor adjacent.
+            let mut free = (0..40_u32).map(|i| (i * 13 + 5) % 41);
+            let pages: Vec<Vec<u32>> = lens
+                .iter()
+                .map(|&len| (0..len.div_ceil(page_len)).map(|_| free.next().unwrap()).collect())
+                .collect();
+            let mut slots = Vec::new();
+            let mut cached = Vec::new();
+            for (pages, &len) in pages.iter().zip(&lens) {
+                for position in 0..len {
+                    let page = pages[position / page_len] as usize;
+                    slots.push((page * page_len + position % page_len) as u32);
+                    cached.push(CachedRow { pages, position: position as u32 });
+                }
+            }
+            let size = 41 * page_len * groups * head_dim;
+            let (mut keys, mut values) = (cpu.zeros(size), cpu.zeros(size));
+            cpu.cache_write(&qkv, layout, &slots, &mut keys, &mut values);
+            let mut out = cpu.scratch(rows * heads * head_dim);
+            let cache = Cache { keys: &keys, values: &values, page_len };
+            cpu.attention_cached(&qkv, layout, cache, &cached, attention, &mut out);
+            assert_close(&all(&cpu, &out), &wide(&all(&cpu, &expected)), 2e-6);
+
+            // One row alone gives the same bits as among others.
+            let last = rows - 1;
+            let mut one = vec![0.0; layout.row_stride];
+            cpu.download(&qkv, last * layout.row_stride, &mut one);
+            let mut alone = cpu.scratch(heads * head_dim);
+            let cache = Cache { keys: &keys, values: &values, page_len };
+            cpu.attention_cached(
+                &cpu.upload(&one),
+                layout,
+                cache,
+                &cached[last..],
+                attention,
+                &mut alone,
+            );
+            let alone = all(&cpu, &alone);
+            assert_eq!(alone, all(&cpu, &out)[last * heads * head_dim..]);
+        }
+    }
+}

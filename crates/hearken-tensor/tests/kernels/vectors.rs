@@ -1,0 +1,74 @@
+use hearken_tensor::device::{Rows, View, ViewMut, Write};
+use hearken_tensor::{Cpu, Device};
+
+use crate::{all, random};
+
+#[test]
+fn values_go_to_the_device_and_back() {
+    let cpu = Cpu::new();
+    for len in [0, 1, 100, 70_001] {
+        let values = random(1, len);
+        let mut buffer = cpu.upload(&values);
+        assert_eq!(cpu.len(&buffer), len);
+        assert_eq!(all(&cpu, &buffer), values);
+        let mut other = cpu.zeros(len);
+        assert!(all(&cpu, &other).iter().all(|&x| x == 0.0));
+        cpu.copy(&buffer, &mut other);
+        cpu.fill(&mut buffer, 1.0);
+        cpu.add_scaled(&other, 2.0, &mut buffer);
+        let expected: Vec<f32> = values.iter().map(|x| 1.0 + 2.0 * x).collect();
+        assert_eq!(all(&cpu, &buffer), expected);
+    }
+}
+
+#[test]
+fn a_part_is_read_and_replaced() {
+    let cpu = Cpu::new();
+    let mut buffer = cpu.upload(&[1.0, 2.0, 3.0, 4.0]);
+    cpu.write(&mut buffer, 1, &[7.0, 8.0]);
+    let mut part = [0.0; 2];
+    cpu.download(&buffer, 2, &mut part);
+    assert_eq!(part, [8.0, 4.0]);
+}
+
+#[test]
+fn rows_are_gathered_by_id() {
+    let cpu = Cpu::new();
+    let width = 19;
+    let table = random(1, 5 * width);
+    let ids = [4, 0, 4, 2];
+    let rows = Rows { rows: 4, width, offset: 2, stride: width + 3 };
+    let before = random(2, rows.end() + 4);
+    for write in [Write::Overwrite, Write::Add] {
+        let mut expected = before.clone();
+        for (i, &id) in ids.iter().enumerate() {
+            for j in 0..width {
+                let to = &mut expected[2 + i * (width + 3) + j];
+                let from = table[id as usize * width + j];
+                *to = if write == Write::Add { *to + from } else { from };
+            }
+        }
+        let mut out = cpu.upload(&before);
+        cpu.gather_rows(&cpu.upload(&table), &ids, ViewMut::new(&mut out, rows), write);
+        assert_eq!(all(&cpu, &out), expected);
+    }
+}
+
+#[test]
+fn rows_are_scattered_in_order_and_others_left_alone() {
+    let cpu = Cpu::new();
+    for width in [3, 300, 513] {
+        let ids = [4, 0, 4, 2, 4];
+        let rows = random(1, 5 * width);
+        let before = random(2, 6 * width);
+        let mut expected = before.clone();
+        for (i, &id) in ids.iter().enumerate() {
+            for j in 0..width {
+                expected[id as usize * width + j] += rows[i * width + j];
+            }
+        }
+        let (rows, mut table) = (cpu.upload(&rows), cpu.upload(&before));
+        cpu.scatter_add_rows(View::new(&rows, Rows::dense(5, width)), &ids, &mut table);
+        assert_eq!(all(&cpu, &table), expected);
+    }
+}
