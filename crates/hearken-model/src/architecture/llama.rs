@@ -1,0 +1,75 @@
+//! Llama: serial blocks, RMSNorm, rotary positions, gated SiLU, grouped-query attention.
+
+use super::{Names, QkvNames};
+use crate::config::{
+    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual, RotaryConfig,
+    RotaryKeys,
+};
+
+pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+    let bias = keys.flag("attention_bias", false)?;
+    let mut config = resolve_like_llama(keys, Family::Llama)?;
+    config.qkv_bias = bias;
+    config.attention_output_bias = bias;
+    config.mlp_bias = keys.flag("mlp_bias", false)?;
+    Ok(config)
+}
+
+/// What Llama and its descendants have in common: no biases, no windows.
+pub(super) fn resolve_like_llama(
+    keys: &Keys<'_>,
+    family: Family,
+) -> Result<ModelConfig, ConfigError> {
+    if keys.text("hidden_act", "silu")? != "silu" {
+        return Err(keys.unusable("hidden_act", "\"silu\""));
+    }
+    let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
+    let layers = keys.size("num_hidden_layers")?;
+    let head_dim = keys.optional_size("head_dim")?.unwrap_or(width / heads);
+    let rotary = RotaryKeys { theta: "rope_theta", fraction: None, default_fraction: 1.0 };
+    Ok(ModelConfig {
+        family,
+        vocab: keys.size("vocab_size")?,
+        width,
+        layers,
+        heads,
+        kv_heads: keys.optional_size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        inner: keys.size("intermediate_size")?,
+        positions: Positions::Rotary(RotaryConfig::read(keys, head_dim, &rotary)?),
+        norm: Norm::RmsNorm,
+        norm_eps: keys.number("rms_norm_eps", 1e-6)? as f32,
+        mlp: Mlp::SiluGated,
+        residual: Residual::Serial,
+        qkv_bias: false,
+        attention_output_bias: false,
+        mlp_bias: false,
+        query_key_norm: false,
+        windows: vec![None; layers],
+        attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
+        tied_head: keys.flag("tie_word_embeddings", false)?,
+        max_positions: keys.optional_size("max_position_embeddings")?.unwrap_or(2048),
+        bos: keys.token_ids("bos_token_id")?.first().copied(),
+        eos: keys.token_ids("eos_token_id")?,
+        pad: keys.token_ids("pad_token_id")?.first().copied(),
+        initializer_range: keys.number("initializer_range", 0.02)?,
+        raw: keys.map().clone(),
+    })
+}
+
+pub(super) fn names() -> Names {
+    Names {
+        prefix: "model.",
+        embedding: "embed_tokens",
+        position_embedding: None,
+        layer: "layers.",
+        attention_norm: "input_layernorm",
+        qkv: QkvNames::Separate("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        query_key_norm: None,
+        attention_output: "self_attn.o_proj",
+        mlp_norm: "post_attention_layernorm",
+        mlp: (Some("mlp.gate_proj"), "mlp.up_proj", "mlp.down_proj"),
+        final_norm: "norm",
+        head: "lm_head",
+    }
+}

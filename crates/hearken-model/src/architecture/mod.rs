@@ -1,0 +1,133 @@
+//! What each family's parameters are called, how large they are, and how they connect.
+//!
+//! To add a family: a file here that reads its keys into a [`ModelConfig`] and names its tensors
+//! in a [`Names`], one line in [`resolve`], one in [`names`], and a fixture for the tests.
+
+mod gpt2;
+
+mod llama;
+
+mod mistral;
+
+mod qwen2;
+
+mod qwen3;
+
+mod gpt_neox;
+
+mod plan;
+
+use crate::config::{ConfigError, Family, Keys, ModelConfig};
+pub(crate) use plan::{
+    LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
+    VALUE_BIAS, VALUE_WEIGHT,
+};
+
+/// The index of a parameter in its model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub usize);
+
+/// How a fresh parameter is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All 0.
+    Zeros,
+    /// All 1.
+    Ones,
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+/// Name, shape and initial distribution of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// The name in Hugging Face checkpoints.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// How it is drawn when a model is made from nothing.
+    pub init: Init,
+}
+
+/// The names of a family's tensors.
+pub(crate) struct Names {
+    /// What stands before the body's names when a head is there: `model.`.
+    pub(crate) prefix: &'static str,
+    pub(crate) embedding: &'static str,
+    pub(crate) position_embedding: Option<&'static str>,
+    /// What stands before a layer's index.
+    pub(crate) layer: &'static str,
+    pub(crate) attention_norm: &'static str,
+    pub(crate) qkv: QkvNames,
+    /// Norms of query and key heads.
+    pub(crate) query_key_norm: Option<(&'static str, &'static str)>,
+    pub(crate) attention_output: &'static str,
+    pub(crate) mlp_norm: &'static str,
+    /// Gate (if any), up and down.
+    pub(crate) mlp: (Option<&'static str>, &'static str, &'static str),
+    pub(crate) final_norm: &'static str,
+    /// The language-model head, without prefix.
+    pub(crate) head: &'static str,
+}
+
+/// The names of query, key and value projections.
+pub(crate) enum QkvNames {
+    /// Three matrices.
+    Separate(&'static str, &'static str, &'static str),
+    /// One matrix with the outputs [queries, keys, values], stored inputs by outputs.
+    FusedConv1d(&'static str),
+    /// One matrix with the outputs [query, key, value] of head 0, then of head 1, …
+    FusedPerHead(&'static str),
+}
+
+/// Reads a config.json by its `model_type`.
+pub(crate) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+    let config = match keys.text("model_type", "")? {
+        "gpt2" => gpt2::resolve(keys),
+        "llama" => llama::resolve(keys),
+        "mistral" => mistral::resolve(keys),
+        "qwen2" => qwen2::resolve(keys),
+        "qwen3" => qwen3::resolve(keys),
+        "gpt_neox" => gpt_neox::resolve(keys),
+        _ => Err(keys.unusable(
+            "model_type",
+            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\" or \"gpt_neox\"",
+        )),
+    }?;
+    check_heads(keys, &config)?;
+    Ok(config)
+}
+
+fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {
+    if !config.heads.is_multiple_of(config.kv_heads) {
+        return Err(keys.unusable("num_key_value_heads", "a divisor of the number of heads"));
+    }
+    Ok(())
+}
+
+/// The names of a family's tensors.
+pub(crate) fn names(family: Family) -> Names {
+    match family {
+        Family::Gpt2 => gpt2::names(),
+        Family::Llama => llama::names(),
+        Family::Mistral => mistral::names(),
+        Family::Qwen2 => qwen2::names(),
+        Family::Qwen3 => qwen3::names(),
+        Family::GptNeox => gpt_neox::names(),
+    }
+}
+
+/// What Transformers calls the family's classes, before `ForCausalLM` and the like.
+pub(crate) fn class_prefix(family: Family) -> &'static str {
+    match family {
+        Family::Gpt2 => "GPT2",
+        Family::Llama => "Llama",
+        Family::Mistral => "Mistral",
+        Family::Qwen2 => "Qwen2",
+        Family::Qwen3 => "Qwen3",
+        Family::GptNeox => "GPTNeoX",
+    }
+}

@@ -1,0 +1,116 @@
+//! The forward pass of sampling: new tokens against keys and values kept from earlier ones.
+//!
+//! The cache is a set of pages of equal length; who owns which page is the sampler's business.
+
+use hearken_tensor::Device;
+use hearken_tensor::device::{CachedRow, Rows, View};
+
+use crate::transformer::{AttendOver, Model};
+
+/// Keys and values of all layers, in pages.
+#[derive(Debug)]
+pub struct KvCache<D: Device> {
+    /// Keys and values of each layer, `[pages · page_len, G · D]`.
+    layers: Vec<(D::Buffer, D::Buffer)>,
+    page_len: usize,
+    pages: usize,
+    row_width: usize,
+    device: D,
+}
+
+impl<D: Device> KvCache<D> {
+    /// A cache of `pages` pages of `page_len` positions for this model.
+    pub fn new(model: &Model<D>, pages: usize, page_len: usize) -> Self {
+        let row_width = model.config().key_width();
+        let device = model.device().clone();
+        let layer = || {
+            let len = pages * page_len * row_width;
+            (device.zeros(len), device.zeros(len))
+        };
+        let layers = (0..model.config().layers).map(|_| layer()).collect();
+        Self { layers, page_len, pages, row_width, device }
+    }
+
+    /// Positions per page.
+    pub fn page_len(&self) -> usize {
+        self.page_len
+    }
+
+    /// Number of pages.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Bytes that `pages` pages of a model would take.
+    pub fn bytes(model: &Model<D>, pages: usize, page_len: usize) -> usize {
+        8 * model.config().layers * pages * page_len * model.config().key_width()
+    }
+
+    /// Copies the contents of one page to another, for sequences that part in its middle.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        let len = self.page_len * self.row_width;
+        let mut page = vec![0.0; len];
+        for (keys, values) in &mut self.layers {
+            for buffer in [keys, values] {
+                self.device.download(buffer, from as usize * len, &mut page);
+                self.device.write(buffer, to as usize * len, &page);
+            }
+        }
+    }
+}
+
+/// New tokens, each with the pages of its sequence and its position there.
+#[derive(Clone, Copy, Debug)]
+pub struct CachedInput<'a> {
+    /// One token per row.
+    pub tokens: &'a [u32],
+    /// Where each row's sequence lies; a row's own position must lie within its pages. Several
+    /// consecutive positions of a sequence may be given at once, in order.
+    pub rows: &'a [CachedRow<'a>],
+}
+
+/// Hidden states of new tokens after the final norm.
+#[derive(Debug)]
+pub struct Hidden<D: Device> {
+    buffer: D::Buffer,
+}
+
+impl<D: Device> Model<D> {
+    /// Runs new tokens, adding their keys and values to the cache.
+    ///
+    /// # Panics
+    /// If there are no tokens, or a row's position lies outside its pages.
+    pub fn forward_cached(&self, cache: &mut KvCache<D>, input: CachedInput<'_>) -> Hidden<D> {
+        let n = input.tokens.len();
+        assert_eq!(input.rows.len(), n, "rows: one per token");
+        let geometry = self.geometry(input.rows.iter().map(|row| row.position).collect());
+        let page_len = cache.page_len as u32;
+        let slot = |row: &CachedRow<'_>| {
+            row.pages[(row.position / page_len) as usize] * page_len + row.position % page_len
+        };
+        let slots: Vec<u32> = input.rows.iter().map(slot).collect();
+        let mut x = self.embed(input.tokens, &geometry.positions);
+        for (layer, (keys, values)) in cache.layers.iter_mut().enumerate() {
+            let over = AttendOver::Cache {
+                keys,
+                values,
+                page_len: cache.page_len,
+                slots: &slots,
+                rows: input.rows,
+            };
+            self.block(layer, n).forward(&mut x, &geometry, over, false);
+        }
+        let mut buffer = self.device().scratch(n * self.config().width);
+        let rows = Rows::dense(n, self.config().width);
+        self.norm(View::new(&x, rows), self.plan.final_norm, &mut buffer);
+        Hidden { buffer }
+    }
+
+    /// The logits of chosen rows, `[rows.len(), V]`.
+    ///
+    /// # Panics
+    /// If the model is a scorer without a language-model head.
+    pub fn hidden_logits(&self, hidden: &Hidden<D>, rows: &[usize]) -> Vec<f32> {
+        self.logits_of(&hidden.buffer, rows)
+    }
+}

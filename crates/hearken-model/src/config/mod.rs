@@ -1,0 +1,202 @@
+//! What a config.json says, as one structure for all families.
+//!
+//! Written by Transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`); the keys of
+//! each family are read by its file in [`crate::architecture`].
+
+mod keys;
+
+mod rotary;
+
+use std::path::{Path, PathBuf};
+
+use hearken_tensor::device::Gelu;
+use serde_json::{Map, Value};
+
+pub(crate) use keys::Keys;
+pub(crate) use rotary::RotaryKeys;
+pub use rotary::{RotaryConfig, RotaryScaling};
+
+/// Why a config.json cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The file is no JSON object.
+    #[error("{}: not a JSON object: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why parsing stopped.
+        reason: String,
+    },
+    /// A key that the family needs is absent.
+    #[error("{}: key `{key}` is missing", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A key has a value that cannot be used.
+    #[error("{}: key `{key}` is {found}; expected {expected}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The value found, as JSON.
+        found: String,
+        /// What can be used.
+        expected: String,
+    },
+}
+
+/// The supported families of architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// GPT-2.
+    Gpt2,
+    /// Llama 1 to 3, and the many models that use its architecture.
+    Llama,
+    /// Mistral: Llama with a sliding window.
+    Mistral,
+    /// Qwen2 and Qwen2.5: Llama with biases on query, key and value.
+    Qwen2,
+    /// Qwen3: Llama with norms on query and key heads.
+    Qwen3,
+    /// GPT-NeoX and Pythia.
+    GptNeox,
+}
+
+/// How positions enter the model.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Positions {
+    /// A learned embedding is added to the token's.
+    Learned,
+    /// Queries and keys are rotated.
+    Rotary(RotaryConfig),
+}
+
+/// The normalization of every block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// Mean and variance, weight and bias.
+    LayerNorm,
+    /// Root mean square, weight only.
+    RmsNorm,
+}
+
+/// The feed-forward part of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mlp {
+    /// down(gelu(up(x))), with biases.
+    Gelu(Gelu),
+    /// down(silu(gate(x))·up(x)).
+    SiluGated,
+}
+
+/// How attention and feed-forward join the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residual {
+    /// One after the other.
+    Serial,
+    /// Both read the block's input: x + attention(norm₁ x) + mlp(norm₂ x).
+    Parallel,
+}
+
+/// A transformer's dimensions and choices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// The family, which fixes names and wiring of parameters.
+    pub family: Family,
+    /// V: rows of the embedding.
+    pub vocab: usize,
+    /// d: width of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// H: query heads.
+    pub heads: usize,
+    /// G: key and value heads.
+    pub kv_heads: usize,
+    /// D: width of a head.
+    pub head_dim: usize,
+    /// Width of the feed-forward part.
+    pub inner: usize,
+    /// How positions enter.
+    pub positions: Positions,
+    /// The kind of norm.
+    pub norm: Norm,
+    /// Added to variances.
+    pub norm_eps: f32,
+    /// The feed-forward part.
+    pub mlp: Mlp,
+    /// How the parts of a block join.
+    pub residual: Residual,
+    /// Whether query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// Whether the attention's output projection has a bias.
+    pub attention_output_bias: bool,
+    /// Whether a gated feed-forward part has biases.
+    pub mlp_bias: bool,
+    /// Whether query and key heads are normalized before rotation.
+    pub query_key_norm: bool,
+    /// For each layer, how many positions a token sees, itself included; `None` for all.
+    pub windows: Vec<Option<usize>>,
+    /// For each layer, what multiplies the products of queries and keys.
+    pub attention_scales: Vec<f32>,
+    /// Whether the language-model head is the embedding.
+    pub tied_head: bool,
+    /// The positions the model was made for.
+    pub max_positions: usize,
+    /// Token that starts a text.
+    pub bos: Option<u32>,
+    /// Tokens that end a text.
+    pub eos: Vec<u32>,
+    /// Token that fills batches in other software.
+    pub pad: Option<u32>,
+    /// Standard deviation of freshly drawn weights.
+    pub initializer_range: f64,
+    /// config.json as it was read, so that saving loses nothing.
+    pub raw: Map<String, Value>,
+}
+
+impl ModelConfig {
+    /// Reads `dir/config.json`.
+    ///
+    /// # Errors
+    /// If the file is missing or no JSON object, or a key is missing or has a value that is not
+    /// supported; the error names file and key.
+    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let raw = serde_json::from_str(&text)
+            .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
+        Self::from_json(&path, raw)
+    }
+
+    /// Resolves the content of a config.json; `path` is for messages only.
+    ///
+    /// # Errors
+    /// If a key is missing or has a value that is not supported.
+    pub fn from_json(path: &Path, raw: Map<String, Value>) -> Result<Self, ConfigError> {
+        crate::architecture::resolve(&Keys::new(path, &raw))
+    }
+
+    /// H·D, the width of all query heads.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// G·D, the width of all key heads, and of all value heads.
+    pub fn key_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}

@@ -1,0 +1,32 @@
+//! Transformers forward and backward, written once over `hearken-tensor`'s device trait; Hugging
+//! Face checkpoints and tokenizers in and out.
+//!
+//! Read in this order: [`config`] (what config.json says), [`architecture`] (what each family's
+//! parameters are called and how they connect), [`transformer`] ([`Model`]: forward, head, backward),
+//! [`cached`] (the forward pass of sampling), [`checkpoint`], [`tokenizer`], [`chat`].
+//!
+//! Not here: losses, optimizers, sampling, files of training data.
+#![deny(missing_docs)]
+
+pub mod config;
+
+pub mod architecture;
+
+pub mod transformer;
+
+pub mod cached;
+
+pub mod checkpoint;
+
+pub mod tokenizer;
+
+pub mod chat;
+
+pub use architecture::{Init, ParamId, ParamSpec};
+pub use cached::KvCache;
+pub use config::ModelConfig;
+pub use tokenizer::Tokenizer;
+pub use transformer::{
+    Batch, Gradients, Head, Keep, LoadOptions, LoadReport, Model, ModelError, OutputGrads, Param,
+    Pass,
+};

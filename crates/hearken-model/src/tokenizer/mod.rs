@@ -1,0 +1,421 @@
+//! Text to token ids and back, with Hugging Face's tokenizers.
+//!
+//! The files of a model directory decide together: tokenizer.json how text is split, and
+//! `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and config.json which
+//! tokens begin, end and pad it ([`Tokenizer::load`]).
+//!
+//! Not here: chat templates (`chat_template` is noticed, not run) and the conversion of
+//! `SentencePiece`'s `tokenizer.model`.
+
+mod error;
+mod settings;
+mod stream;
+mod train;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokenizers::AddedToken;
+
+use crate::checkpoint::write_atomically;
+use settings::Settings;
+
+pub use error::TokenizerError;
+pub use stream::TextStream;
+pub use train::SpecialTokens;
+
+const TOKENIZER: &str = "tokenizer.json";
+/// The files that [`Tokenizer::save`] writes again. Some are of use only to other programs.
+const FILES: [&str; 11] = [
+    TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "processor_config.json",
+];
+/// Texts that can stand before a continuation while it is encoded.
+const ANCHORS: [&str; 4] = ["\n", ":", ".", "x"];
+
+/// Whether a text begins a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bos {
+    /// The BOS token comes first where the tokenizer's settings add one.
+    AsConfigured,
+    /// No token is added.
+    Never,
+}
+
+/// What becomes of a special token's text, such as `<|endoftext|>`, inside a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialText {
+    /// It becomes that token, as in Transformers.
+    Parsed,
+    /// It is text like any other: nobody ends a turn by writing the end token.
+    Literal,
+}
+
+/// A tokenizer with its special tokens.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// A copy that does not parse special tokens, made when it is first needed.
+    literal: OnceLock<tokenizers::Tokenizer>,
+    /// What the post-processor puts before a text: BOS, or nothing.
+    prefix: Vec<u32>,
+    /// The tokenizer puts a space before a text, as `SentencePiece`'s do.
+    adds_space: bool,
+    vocab_size: usize,
+    bos: Option<u32>,
+    pad: Option<u32>,
+    end: Option<u32>,
+    ends: Vec<u32>,
+    has_chat_template: bool,
+    files: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Tokenizer {
+    /// Loads the tokenizer of a model directory.
+    ///
+    /// Truncation and padding that tokenizer.json may ask for are switched off. Special tokens that
+    /// only the other files name are added, as Transformers adds them.
+    ///
+    /// # Errors
+    ///
+    /// There is no tokenizer.json, or one of the files cannot be read, is malformed, or contradicts
+    /// another.
+    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
+        let mut files = Vec::new();
+        for name in FILES {
+            if let Some(bytes) = read_if_there(&dir.join(name))? {
+                files.push((name, bytes));
+            }
+        }
+        let config = read_if_there(&dir.join("config.json"))?;
+        Self::from_files(dir, files, config.as_deref())
+    }
+
+    /// A tokenizer from the contents of its files. `dir` is where errors say they lie.
+    fn from_files(
+        dir: &Path,
+        files: Vec<(&'static str, Vec<u8>)>,
+        config: Option<&[u8]>,
+    ) -> Result<Self, TokenizerError> {
+        let file = |wanted: &str| {
+            let found = files.iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, bytes)| bytes.as_slice()).or(config.filter(|_| wanted == "config.json"))
+        };
+        let Some(json) = file(TOKENIZER) else {
+            return Err(TokenizerError::Missing { dir: dir.into(), advice: advice(&file) });
+        };
+        let malformed = |error: tokenizers::Error| TokenizerError::Malformed {
+            path: dir.join(TOKENIZER),
+            problem: format!("not a tokenizer of the tokenizers library: {error}"),
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        inner.with_truncation(None).map_err(malformed)?;
+        inner.with_padding(None);
+        let settings = Settings::read(dir, &file)?;
+        add_tokens(&mut inner, &settings, dir)?;
+
+        let id = |token: &Option<AddedToken>| inner.token_to_id(&token.as_ref()?.content);
+        let (bos, pad, eos) = (id(&settings.bos), id(&settings.pad), id(&settings.eos));
+        let known = |id: &&u32| inner.id_to_token(**id).is_some();
+        let end = eos.or_else(|| settings.end_ids.iter().find(known).copied());
+        let mut ends: Vec<u32> = end.into_iter().collect();
+        for &id in &settings.end_ids {
+            if !ends.contains(&id) {
+                ends.push(id);
+            }
+        }
+        let mut prefix = added_before(&inner)?;
+        if settings.add_bos == Some(false) && prefix.first().copied() == bos {
+            prefix.clear();
+        }
+        let has_chat_template = settings.chat_template
+            || file("chat_template.jinja").is_some()
+            || file("chat_template.json").is_some();
+        Ok(Self {
+            literal: OnceLock::new(),
+            adds_space: adds_space(&inner)?,
+            vocab_size: inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1),
+            inner,
+            prefix,
+            bos,
+            pad,
+            end,
+            ends,
+            has_chat_template,
+            files,
+        })
+    }
+
+    /// The ids of a text that begins a sequence. There is at most one BOS token: none where the
+    /// tokenizer adds none, and a text that starts with its own gets no second one. An end token is
+    /// never added.
+    ///
+    /// # Errors
+    ///
+    /// The tokenizer cannot represent the text.
+    pub fn encode(&self, text: &str, bos: Bos) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_start(text, bos, SpecialText::Parsed)
+    }
+
+    /// [`Tokenizer::encode`], with a choice of what special tokens in the text become.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_start(
+        &self,
+        text: &str,
+        bos: Bos,
+        special: SpecialText,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let ids = self.raw(text, special)?;
+        if bos == Bos::Never || self.prefix.is_empty() {
+            return Ok(ids);
+        }
+        let mut rest = ids.as_slice();
+        while let Some(after) = rest.strip_prefix(self.prefix.as_slice()) {
+            rest = after;
+        }
+        Ok([&self.prefix, rest].concat())
+    }
+
+    /// The ids of a text that follows other tokens: no BOS, and no space that only a text's
+    /// beginning gets (`SentencePiece`'s tokenizers put one there).
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_continuation(
+        &self,
+        text: &str,
+        special: SpecialText,
+    ) -> Result<Vec<u32>, TokenizerError> {
+        if text.is_empty() || !self.adds_space {
+            return self.raw(text, special);
+        }
+        for anchor in ANCHORS {
+            let before = self.raw(anchor, special)?;
+            let both = self.raw(&format!("{anchor}{text}"), special)?;
+            // Otherwise the anchor merged with the text.
+            if let Some(ids) = both.strip_prefix(before.as_slice()) {
+                return Ok(ids.to_vec());
+            }
+        }
+        self.raw(text, special)
+    }
+
+    fn raw(&self, text: &str, special: SpecialText) -> Result<Vec<u32>, TokenizerError> {
+        let tokenizer = match special {
+            SpecialText::Parsed => &self.inner,
+            SpecialText::Literal => self.literal.get_or_init(|| {
+                let mut literal = self.inner.clone();
+                literal.set_encode_special_tokens(true);
+                literal
+            }),
+        };
+        encode_with(tokenizer, text)
+    }
+
+    /// The text of `ids`, without special tokens. Ids that the tokenizer does not know are skipped,
+    /// and bytes that are no UTF-8 become U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.decode_as(ids, true)
+    }
+
+    /// The text of `ids`, special tokens included.
+    pub fn decode_with_special(&self, ids: &[u32]) -> String {
+        self.decode_as(ids, false)
+    }
+
+    fn decode_as(&self, ids: &[u32], skip_special: bool) -> String {
+        self.inner.decode(ids, skip_special).unwrap_or_else(|_| {
+            // Decoders only rearrange text; one that refuses leaves the tokens as they are.
+            ids.iter().filter_map(|&id| self.token(id)).collect()
+        })
+    }
+
+    /// A decoder for tokens that arrive one by one.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream::new(self)
+    }
+
+    /// The token of an id as the vocabulary writes it: bytes and spaces in the tokenizer's notation.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The largest id plus 1, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The tokens that end a completion: that of `tokenizer_config.json`, and all those of
+    /// `generation_config.json` and config.json.
+    pub fn eos(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The token that a training example ends in: `tokenizer_config.json`'s `eos_token`, or else the
+    /// first that `generation_config.json` or config.json names.
+    pub fn eos_for_training(&self) -> Option<u32> {
+        self.end
+    }
+
+    /// The token that begins a text. Whether [`Tokenizer::encode`] adds it is another question: see
+    /// [`Tokenizer::adds_bos`].
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Whether [`Bos::AsConfigured`] puts anything before a text.
+    pub fn adds_bos(&self) -> bool {
+        !self.prefix.is_empty()
+    }
+
+    /// The token that fills batches in other programs.
+    pub fn pad(&self) -> Option<u32> {
+        self.pad
+    }
+
+    /// Whether the tokenizer's files hold a chat template. It is not run here: [`crate::chat`] is
+    /// another format, of which a caller can warn.
+    pub fn has_chat_template(&self) -> bool {
+        self.has_chat_template
+    }
+
+    /// Writes the files that the tokenizer was loaded from, unchanged, into `dir`, which is created
+    /// if need be.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written; see [`write_atomically`].
+    pub fn save(&self, dir: &Path) -> Result<(), TokenizerError> {
+        std::fs::create_dir_all(dir).map_err(|source| {
+            TokenizerError::Write(crate::checkpoint::CheckpointError::Io {
+                path: dir.into(),
+                action: "create it",
+                source,
+            })
+        })?;
+        for (name, bytes) in &self.files {
+            write_atomically(&dir.join(name), |file| file.write_all(bytes))?;
+        }
+        Ok(())
+    }
+
+    /// SHA-256, in hexadecimal, of the tokenizer in a canonical form. Two tokenizers with the same
+    /// fingerprint encode every text alike, however their files are laid out.
+    pub fn fingerprint(&self) -> String {
+        let canonical = self.canonical();
+        let mut hexadecimal = String::with_capacity(64);
+        for byte in Sha256::digest(canonical) {
+            let _ = write!(hexadecimal, "{byte:02x}");
+        }
+        hexadecimal
+    }
+
+    fn canonical(&self) -> String {
+        let json = self.inner.to_string(false).expect("a loaded tokenizer is plain data");
+        let mut value: Value = serde_json::from_str(&json).expect("it was just written as JSON");
+        value.sort_all_objects();
+        format!("{value}{:?}", self.prefix)
+    }
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TokenizerError::Read { path: path.into(), source }),
+    }
+}
+
+/// What to do about a missing tokenizer.json, from what is there instead.
+fn advice<'a>(file: &impl Fn(&str) -> Option<&'a [u8]>) -> String {
+    let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| file(name).is_some());
+    match other {
+        Some(found) => format!(
+            "found {found}, which is not read; convert it once with Transformers: \
+             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+        ),
+        None => "expected the tokenizer.json of a Hugging Face model directory".into(),
+    }
+}
+
+/// Adds the special tokens that only the other files name.
+fn add_tokens(
+    inner: &mut tokenizers::Tokenizer,
+    settings: &Settings,
+    dir: &Path,
+) -> Result<(), TokenizerError> {
+    let path = dir.join("tokenizer_config.json");
+    let is_added = |inner: &tokenizers::Tokenizer, content: &str| {
+        inner.get_added_vocabulary().get_vocab().contains_key(content)
+    };
+    let refused = |error: tokenizers::Error| TokenizerError::Malformed {
+        path: path.clone(),
+        problem: format!("its special tokens cannot be added: {error}"),
+    };
+    for (listed, token) in &settings.listed {
+        if is_added(inner, &token.content) {
+            continue;
+        }
+        inner.add_tokens([token.clone()]).map_err(refused)?;
+        if let Some(actual) = inner.token_to_id(&token.content).filter(|actual| actual != listed) {
+            let token = token.content.clone();
+            return Err(TokenizerError::TokenId { path, token, listed: *listed, actual });
+        }
+    }
+    for token in settings.special() {
+        if !is_added(inner, &token.content) {
+            inner.add_special_tokens([token.clone().special(true)]).map_err(refused)?;
+        }
+    }
+    Ok(())
+}
+
+fn encode_with(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    match tokenizer.encode_fast(text, false) {
+        Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+        Err(error) => Err(TokenizerError::Encode { bytes: text.len(), problem: error.to_string() }),
+    }
+}
+
+/// The tokens that the post-processor puts before a text.
+fn added_before(inner: &tokenizers::Tokenizer) -> Result<Vec<u32>, TokenizerError> {
+    let probe = "a";
+    let plain = encode_with(inner, probe)?;
+    let full = inner.encode_fast(probe, true).map_err(|error| TokenizerError::Encode {
+        bytes: probe.len(),
+        problem: error.to_string(),
+    })?;
+    let ids = full.get_ids();
+    if plain.is_empty() {
+        return Ok(Vec::new());
+    }
+    let start = ids.windows(plain.len()).position(|window| window == plain);
+    Ok(ids[..start.unwrap_or(0)].to_vec())
+}
+
+/// Whether a text gets a space in front.
+fn adds_space(inner: &tokenizers::Tokenizer) -> Result<bool, TokenizerError> {
+    let first = encode_with(inner, "a")?.first().and_then(|&id| inner.id_to_token(id));
+    Ok(first.is_some_and(|token| token.starts_with(['▁', 'Ġ'])))
+}

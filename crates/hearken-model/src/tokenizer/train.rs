@@ -1,0 +1,110 @@
+//! A byte-level BPE tokenizer of one's own.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::json;
+use tokenizers::AddedToken;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+use super::{Tokenizer, TokenizerError};
+
+/// A pair of tokens is merged if it occurs at least so often.
+const PAIR_COUNT_MIN: u64 = 2;
+
+/// The special tokens of a tokenizer that is trained from nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Ends a text, id 0. It is the BOS token too, though none is added to texts.
+    pub end_of_text: String,
+    /// Pads batches in other programs, id 1.
+    pub pad: String,
+    /// Further ones, ids 2 and up.
+    pub others: Vec<String>,
+}
+
+impl Default for SpecialTokens {
+    fn default() -> Self {
+        let (end_of_text, pad) = ("<|endoftext|>".into(), "<|pad|>".into());
+        Self { end_of_text, pad, others: Vec::new() }
+    }
+}
+
+impl SpecialTokens {
+    fn all(&self) -> Vec<&str> {
+        let named = [self.end_of_text.as_str(), self.pad.as_str()];
+        named.into_iter().chain(self.others.iter().map(String::as_str)).collect()
+    }
+}
+
+impl Tokenizer {
+    /// Trains a byte-level BPE tokenizer on `texts`: the special tokens, the 256 bytes, and merges of
+    /// frequent pairs up to `vocab_size` tokens in all, or fewer where the texts hold no more pairs
+    /// that occur twice. It encodes every text and decodes it back exactly. The same texts, in any
+    /// order, give the same tokenizer.
+    ///
+    /// [`Tokenizer::save`] writes it as Transformers' `PreTrainedTokenizerFast` reads it.
+    ///
+    /// # Errors
+    ///
+    /// `vocab_size` leaves no room for the bytes and special tokens, or a special token is empty or
+    /// named twice.
+    pub fn train_bpe(
+        texts: impl Iterator<Item = String> + Send,
+        vocab_size: usize,
+        special: &SpecialTokens,
+    ) -> Result<Self, TokenizerError> {
+        let names = special.all();
+        check(&names, vocab_size)?;
+        let byte_level = ByteLevel::default().add_prefix_space(false).trim_offsets(false);
+        let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
+        tokenizer.with_pre_tokenizer(Some(byte_level));
+        tokenizer.with_decoder(Some(byte_level));
+        tokenizer.with_post_processor(Some(byte_level));
+        let trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .min_frequency(PAIR_COUNT_MIN)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<char>>())
+            .special_tokens(names.iter().map(|&name| AddedToken::from(name, true)).collect())
+            .show_progress(false)
+            .build();
+        let failed =
+            |error: tokenizers::Error| TokenizerError::Train { problem: error.to_string() };
+        tokenizer.train(&mut TrainerWrapper::from(trainer), texts).map_err(failed)?;
+
+        let config = json!({
+            "bos_token": special.end_of_text,
+            "clean_up_tokenization_spaces": false,
+            "eos_token": special.end_of_text,
+            "additional_special_tokens": special.others,
+            "pad_token": special.pad,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+        });
+        let files = vec![
+            ("tokenizer.json", tokenizer.to_string(true).map_err(failed)?.into_bytes()),
+            ("tokenizer_config.json", format!("{config:#}\n").into_bytes()),
+        ];
+        Self::from_files(Path::new(""), files, None)
+    }
+}
+
+fn check(names: &[&str], vocab_size: usize) -> Result<(), TokenizerError> {
+    let problem = if names.iter().any(|name| name.is_empty()) {
+        "a special token is empty; expected its text".into()
+    } else if let Some(twice) =
+        names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name)
+    {
+        format!("the special token {twice} is named twice")
+    } else if vocab_size < 256 + names.len() {
+        format!(
+            "a vocabulary of {vocab_size} tokens is too small; expected at least {} for 256 bytes and {} special tokens",
+            256 + names.len(),
+            names.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(TokenizerError::Train { problem })
+}

@@ -1,0 +1,248 @@
+//! One block forward: norm, attention, norm, feed-forward, added to the residual stream.
+
+use std::sync::Arc;
+
+use hearken_tensor::device::{Attention, Cache, CachedRow, Rotation, Rows, View, ViewMut, Write};
+use hearken_tensor::{Device, Forest};
+
+use super::model::Model;
+use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
+use super::rotary_table::Tables;
+use crate::architecture::{LayerPlan, LinearParams, MlpParams, NormParams, QkvParams};
+use crate::config::{Mlp, Residual};
+
+/// What queries are compared with.
+#[derive(Debug)]
+pub(crate) enum AttendOver<'a, D: Device> {
+    /// The rows of the batch itself.
+    Forest(&'a Forest),
+    /// The sequences of a cache, to which the rows' keys and values are written first.
+    Cache {
+        keys: &'a mut D::Buffer,
+        values: &'a mut D::Buffer,
+        page_len: usize,
+        slots: &'a [u32],
+        rows: &'a [CachedRow<'a>],
+    },
+}
+
+/// Where the rows of a pass are.
+#[derive(Debug)]
+pub(crate) struct Geometry<D: Device> {
+    pub(crate) positions: Vec<u32>,
+    pub(crate) rotary: Option<Arc<Tables<D::Buffer>>>,
+}
+
+/// One block of a model.
+pub(crate) struct Block<'a, D: Device> {
+    pub(crate) model: &'a Model<D>,
+    pub(crate) plan: &'a LayerPlan,
+    pub(crate) layer: usize,
+    pub(crate) rows: usize,
+}
+
+impl<D: Device> Block<'_, D> {
+    /// Replaces the residual stream `x[T, d]` by the block's output; returns what the backward
+    /// pass needs if `keep`.
+    pub(crate) fn forward(
+        &self,
+        x: &mut D::Buffer,
+        geometry: &Geometry<D>,
+        over: AttendOver<'_, D>,
+        keep: bool,
+    ) -> Option<BlockActivations<D>> {
+        let (attention, mlp) = match self.model.config.residual {
+            Residual::Serial => {
+                let normed = self.norm(x, self.plan.attention_norm, keep);
+                let attention = self.attention(normed, x, geometry, over);
+                let normed = self.norm(x, self.plan.mlp_norm, keep);
+                (attention, self.mlp(normed, x))
+            }
+            Residual::Parallel => {
+                let for_attention = self.norm(x, self.plan.attention_norm, keep);
+                let for_mlp = self.norm(x, self.plan.mlp_norm, keep);
+                (self.attention(for_attention, x, geometry, over), self.mlp(for_mlp, x))
+            }
+        };
+        Some(BlockActivations { attention: attention?, mlp: mlp? })
+    }
+
+    pub(super) fn view<'b>(&self, buffer: &'b D::Buffer, width: usize) -> View<'b, D::Buffer> {
+        View::new(buffer, Rows::dense(self.rows, width))
+    }
+
+    pub(super) fn view_mut<'b>(
+        &self,
+        buffer: &'b mut D::Buffer,
+        width: usize,
+    ) -> ViewMut<'b, D::Buffer> {
+        ViewMut::new(buffer, Rows::dense(self.rows, width))
+    }
+
+    pub(super) fn scratch(&self, width: usize) -> D::Buffer {
+        self.model.device.scratch(self.rows * width)
+    }
+
+    /// The normed stream, and the norm's tape if `keep`.
+    fn norm(
+        &self,
+        x: &D::Buffer,
+        params: NormParams,
+        keep: bool,
+    ) -> (D::Buffer, Option<NormTape<D>>) {
+        let width = self.model.config.width;
+        let mut normed = self.scratch(width);
+        let statistics = self.model.norm(self.view(x, width), params, &mut normed);
+        let tape = keep.then(|| {
+            let mut input = self.scratch(width);
+            self.model.device.copy(x, &mut input);
+            NormTape { input, statistics }
+        });
+        (normed, tape)
+    }
+
+    fn attention(
+        &self,
+        (normed, norm): (D::Buffer, Option<NormTape<D>>),
+        x: &mut D::Buffer,
+        geometry: &Geometry<D>,
+        over: AttendOver<'_, D>,
+    ) -> Option<AttentionActivations<D>> {
+        let (model, device, config) = (self.model, &self.model.device, &self.model.config);
+        let (qkv, head_norms) = self.queries_keys_values(&normed, geometry);
+        let layout = model.plan.qkv_layout;
+        let parameters = Attention {
+            scale: config.attention_scales[self.layer],
+            window: config.windows[self.layer],
+        };
+        let mut attended = self.scratch(config.query_width());
+        let mut log_sum_exp = self.scratch(config.heads);
+        match over {
+            AttendOver::Forest(forest) => {
+                let out = &mut attended;
+                device.attention(&qkv, layout, forest, parameters, out, &mut log_sum_exp);
+            }
+            AttendOver::Cache { keys, values, page_len, slots, rows } => {
+                device.cache_write(&qkv, layout, slots, keys, values);
+                let cache = Cache { keys, values, page_len };
+                device.attention_cached(&qkv, layout, cache, rows, parameters, &mut attended);
+            }
+        }
+        let width = config.query_width();
+        let (attended_rows, x) = (self.view(&attended, width), self.view_mut(x, config.width));
+        model.linear(attended_rows, self.plan.attention_output, x, Write::Add);
+        Some(AttentionActivations { norm: norm?, normed, head_norms, qkv, attended, log_sum_exp })
+    }
+
+    /// Queries, keys and values, normalized where the family does so, and rotated.
+    fn queries_keys_values(
+        &self,
+        normed: &D::Buffer,
+        geometry: &Geometry<D>,
+    ) -> (D::Buffer, Option<HeadNormTape<D>>) {
+        let (model, device) = (self.model, &self.model.device);
+        let layout = model.plan.qkv_layout;
+        let mut qkv = self.scratch(layout.row_stride);
+        for (params, columns) in self.qkv_parts() {
+            let out = ViewMut::new(&mut qkv, columns);
+            model.linear(self.view(normed, model.config.width), params, out, Write::Overwrite);
+        }
+        let head_norms = self.plan.query_key_norm.is_some().then(|| self.norm_heads(&mut qkv));
+        if let Some(tables) = &geometry.rotary {
+            for heads in [layout.query, layout.key] {
+                let (positions, rotary) = (&geometry.positions, tables.rotary());
+                device.rotary(&mut qkv, layout, heads, positions, rotary, Rotation::Forward);
+            }
+        }
+        (qkv, head_norms)
+    }
+
+    /// The projections and the columns of the fused buffer that each fills.
+    pub(super) fn qkv_parts(&self) -> Vec<(LinearParams, Rows)> {
+        let whole = Rows::dense(self.rows, self.model.plan.qkv_layout.row_stride);
+        match self.plan.qkv {
+            QkvParams::Fused(fused) => vec![(fused, whole)],
+            QkvParams::Separate(parts) => parts
+                .into_iter()
+                .scan(0, |start, part| {
+                    let columns = whole.columns(*start, part.outputs);
+                    *start += part.outputs;
+                    Some((part, columns))
+                })
+                .collect(),
+        }
+    }
+
+    /// The columns of queries and of keys in the fused buffer, for families that norm heads.
+    pub(super) fn query_key_columns(&self) -> [Rows; 2] {
+        let config = &self.model.config;
+        let whole = Rows::dense(self.rows, self.model.plan.qkv_layout.row_stride);
+        let query = config.query_width();
+        [whole.columns(0, query), whole.columns(query, config.key_width())]
+    }
+
+    fn norm_heads(&self, qkv: &mut D::Buffer) -> HeadNormTape<D> {
+        let (device, config) = (&self.model.device, &self.model.config);
+        let (query, key) = self.plan.query_key_norm.expect("the family norms heads");
+        let mut projected = self.scratch(self.model.plan.qkv_layout.row_stride);
+        device.copy(qkv, &mut projected);
+        let mut norm = |rows: Rows, heads: usize, weight| {
+            let mut rstd = self.scratch(heads);
+            let (x, y) = (View::new(&projected, rows), ViewMut::new(qkv, rows));
+            let weight = &self.model.param(weight).values;
+            device.rms_norm(x, heads, weight, config.norm_eps, y, &mut rstd);
+            rstd
+        };
+        let [queries, keys] = self.query_key_columns();
+        let query_rstd = norm(queries, config.heads, query);
+        let key_rstd = norm(keys, config.kv_heads, key);
+        HeadNormTape { projected, query_rstd, key_rstd }
+    }
+
+    fn mlp(
+        &self,
+        (normed, norm): (D::Buffer, Option<NormTape<D>>),
+        x: &mut D::Buffer,
+    ) -> Option<MlpActivations<D>> {
+        let (model, device, config) = (self.model, &self.model.device, &self.model.config);
+        let mut before = self.scratch(self.mlp_width());
+        for (params, columns) in self.mlp_parts() {
+            let out = ViewMut::new(&mut before, columns);
+            model.linear(self.view(&normed, config.width), params, out, Write::Overwrite);
+        }
+        let mut after = self.scratch(config.inner);
+        match config.mlp {
+            Mlp::Gelu(gelu) => device.gelu(gelu, &before, &mut after),
+            Mlp::SiluGated => device.silu_gated(&before, config.inner, &mut after),
+        }
+        let (rows, x) = (self.view(&after, config.inner), self.view_mut(x, config.width));
+        model.linear(rows, self.mlp_down(), x, Write::Add);
+        Some(MlpActivations { norm: norm?, normed, before, after })
+    }
+
+    /// The width of the feed-forward part before its activation.
+    pub(super) fn mlp_width(&self) -> usize {
+        match self.plan.mlp {
+            MlpParams::Plain { up, .. } => up.outputs,
+            MlpParams::Gated { gate, up, .. } => gate.outputs + up.outputs,
+        }
+    }
+
+    /// The projections before the activation and the columns that each fills.
+    pub(super) fn mlp_parts(&self) -> Vec<(LinearParams, Rows)> {
+        let whole = Rows::dense(self.rows, self.mlp_width());
+        match self.plan.mlp {
+            MlpParams::Plain { up, .. } => vec![(up, whole)],
+            MlpParams::Gated { gate, up, .. } => vec![
+                (gate, whole.columns(0, gate.outputs)),
+                (up, whole.columns(gate.outputs, up.outputs)),
+            ],
+        }
+    }
+
+    pub(super) fn mlp_down(&self) -> LinearParams {
+        match self.plan.mlp {
+            MlpParams::Plain { down, .. } | MlpParams::Gated { down, .. } => down,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One block backward, in the reverse order of [`super::block`].
+
+use hearken_tensor::Device;
+use hearken_tensor::device::{Attention, Rotation, Rows, View, ViewMut, Write};
+
+use super::block::{Block, Geometry};
+use super::gradients::Gradients;
+use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
+use crate::architecture::{LinearParams, NormParams};
+use crate::config::{Mlp, Residual};
+use hearken_tensor::Forest;
+
+impl<D: Device> Block<'_, D> {
+    /// Turns `dx[T, d]`, the gradient of the block's output, into that of its input, and adds the
+    /// gradients of the block's parameters.
+    pub(crate) fn backward(
+        &self,
+        tape: &BlockActivations<D>,
+        geometry: &Geometry<D>,
+        forest: &Forest,
+        dx: &mut D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) {
+        let plan = self.plan;
+        let (mlp, attention) = (&tape.mlp, &tape.attention);
+        match self.model.config.residual {
+            Residual::Serial => {
+                let dnormed = self.mlp_backward(mlp, dx, gradients);
+                self.norm_backward(&mlp.norm, plan.mlp_norm, &dnormed, dx, gradients);
+                let dnormed = self.attention_backward(attention, geometry, forest, dx, gradients);
+                self.norm_backward(&attention.norm, plan.attention_norm, &dnormed, dx, gradients);
+            }
+            Residual::Parallel => {
+                let from_mlp = self.mlp_backward(mlp, dx, gradients);
+                let dnormed = self.attention_backward(attention, geometry, forest, dx, gradients);
+                self.norm_backward(&mlp.norm, plan.mlp_norm, &from_mlp, dx, gradients);
+                self.norm_backward(&attention.norm, plan.attention_norm, &dnormed, dx, gradients);
+            }
+        }
+    }
+
+    fn norm_backward(
+        &self,
+        tape: &NormTape<D>,
+        params: NormParams,
+        dnormed: &D::Buffer,
+        dx: &mut D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) {
+        let width = self.model.config.width;
+        let (dy, dx) = (self.view(dnormed, width), self.view_mut(dx, width));
+        self.model.norm_backward(tape, params, dy, dx, Write::Add, gradients);
+    }
+
+    /// The gradients of several linear maps that read the same rows: returns that of the rows.
+    fn parts_backward(
+        &self,
+        input: &D::Buffer,
+        parts: &[(LinearParams, Rows)],
+        dy: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> D::Buffer {
+        let width = self.model.config.width;
+        let mut dinput = self.scratch(width);
+        for (index, &(params, columns)) in parts.iter().enumerate() {
+            let (x, dy) = (self.view(input, width), View::new(dy, columns));
+            self.model.linear_backward_parameters(x, params, dy, gradients);
+            let write = if index == 0 { Write::Overwrite } else { Write::Add };
+            let dx = self.view_mut(&mut dinput, width);
+            self.model.linear_backward_input(params, dy, dx, write);
+        }
+        dinput
+    }
+
+    fn mlp_backward(
+        &self,
+        tape: &MlpActivations<D>,
+        dx: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> D::Buffer {
+        let (model, device, config) = (self.model, &self.model.device, &self.model.config);
+        let (down, inner) = (self.mlp_down(), config.inner);
+        let dy = self.view(dx, config.width);
+        model.linear_backward_parameters(self.view(&tape.after, inner), down, dy, gradients);
+        let mut dafter = self.scratch(inner);
+        let out = self.view_mut(&mut dafter, inner);
+        model.linear_backward_input(down, dy, out, Write::Overwrite);
+        let mut dbefore = self.scratch(self.mlp_width());
+        match config.mlp {
+            Mlp::Gelu(gelu) => device.gelu_backward(gelu, &tape.before, &dafter, &mut dbefore),
+            Mlp::SiluGated => {
+                device.silu_gated_backward(&tape.before, inner, &dafter, &mut dbefore);
+            }
+        }
+        drop(dafter);
+        self.parts_backward(&tape.normed, &self.mlp_parts(), &dbefore, gradients)
+    }
+
+    fn attention_backward(
+        &self,
+        tape: &AttentionActivations<D>,
+        geometry: &Geometry<D>,
+        forest: &Forest,
+        dx: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> D::Buffer {
+        let (model, device, config) = (self.model, &self.model.device, &self.model.config);
+        let (output, query_width) = (self.plan.attention_output, config.query_width());
+        let dy = self.view(dx, config.width);
+        let attended = self.view(&tape.attended, query_width);
+        model.linear_backward_parameters(attended, output, dy, gradients);
+        let mut dattended = self.scratch(query_width);
+        let out = self.view_mut(&mut dattended, query_width);
+        model.linear_backward_input(output, dy, out, Write::Overwrite);
+
+        let layout = model.plan.qkv_layout;
+        let parameters = Attention {
+            scale: config.attention_scales[self.layer],
+            window: config.windows[self.layer],
+        };
+        let mut dqkv = self.scratch(layout.row_stride);
+        device.attention_backward(
+            &tape.qkv,
+            layout,
+            forest,
+            parameters,
+            &tape.attended,
+            &tape.log_sum_exp,
+            &dattended,
+            &mut dqkv,
+        );
+        if let Some(tables) = &geometry.rotary {
+            for heads in [layout.query, layout.key] {
+                let (positions, rotary) = (&geometry.positions, tables.rotary());
+                device.rotary(&mut dqkv, layout, heads, positions, rotary, Rotation::Backward);
+            }
+        }
+        if let Some(norms) = &tape.head_norms {
+            dqkv = self.head_norms_backward(norms, &dqkv, gradients);
+        }
+        self.parts_backward(&tape.normed, &self.qkv_parts(), &dqkv, gradients)
+    }
+
+    fn head_norms_backward(
+        &self,
+        tape: &HeadNormTape<D>,
+        dqkv: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> D::Buffer {
+        let (device, config) = (&self.model.device, &self.model.config);
+        let (query, key) = self.plan.query_key_norm.expect("the family norms heads");
+        let mut dprojected = self.scratch(self.model.plan.qkv_layout.row_stride);
+        device.copy(dqkv, &mut dprojected);
+        let [queries, keys] = self.query_key_columns();
+        let parts = [
+            (queries, config.heads, query, &tape.query_rstd),
+            (keys, config.kv_heads, key, &tape.key_rstd),
+        ];
+        for (rows, heads, weight, rstd) in parts {
+            device.rms_norm_backward(
+                View::new(&tape.projected, rows),
+                heads,
+                &self.model.param(weight).values,
+                rstd,
+                View::new(dqkv, rows),
+                ViewMut::new(&mut dprojected, rows),
+                Write::Overwrite,
+                gradients.get_mut(weight),
+            );
+        }
+        dprojected
+    }
+}

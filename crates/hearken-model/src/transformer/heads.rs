@@ -1,0 +1,213 @@
+//! The heads: log-probabilities of chosen predictions, scores and values of chosen rows, and the
+//! start of the backward pass.
+
+use hearken_tensor::Device;
+use hearken_tensor::device::{
+    HeadOptions, HeadOutput, Layout, Precision, Prediction, PredictionGrad, Rows, View, ViewMut,
+    Weight, WeightShape, Write,
+};
+
+use super::gradients::Gradients;
+use super::model::Model;
+use super::pass::Pass;
+use crate::architecture::ScalarParams;
+
+/// Derivatives of a loss with respect to what the heads gave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutputGrads<'a> {
+    /// Which tokens were predicted from which rows of the batch; rows may repeat.
+    pub predictions: &'a [Prediction],
+    /// One for each prediction.
+    pub prediction_grads: &'a [PredictionGrad],
+    /// How the log-probabilities were computed.
+    pub head: HeadOptions,
+    /// Rows whose score or value was read.
+    pub scalar_rows: &'a [usize],
+    /// ∂loss/∂score, one for each of these rows.
+    pub scalar_grads: &'a [f32],
+}
+
+/// The distinct rows of some predictions, and the predictions with rows counted among them.
+struct Distinct {
+    rows: Vec<u32>,
+    predictions: Vec<Prediction>,
+}
+
+impl Distinct {
+    fn new(predictions: &[Prediction]) -> Self {
+        let mut rows: Vec<u32> = predictions.iter().map(|prediction| prediction.row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let renumber = |prediction: &Prediction| Prediction {
+            row: rows.binary_search(&prediction.row).expect("a row of the predictions") as u32,
+            ..*prediction
+        };
+        let predictions = predictions.iter().map(renumber).collect();
+        Self { rows, predictions }
+    }
+}
+
+impl<D: Device> Model<D> {
+    /// Log-probabilities of `predictions`, whose rows are rows of the batch.
+    ///
+    /// # Panics
+    /// If the model is a scorer without a language-model head, or a row or token does not exist.
+    pub fn logprobs(
+        &self,
+        pass: &Pass<D>,
+        predictions: &[Prediction],
+        options: HeadOptions,
+    ) -> HeadOutput {
+        if predictions.is_empty() {
+            return HeadOutput::default();
+        }
+        let distinct = Distinct::new(predictions);
+        let hidden = self.gather(&pass.hidden, &distinct.rows);
+        self.device.logprob_head(&hidden, self.head_weight(), &distinct.predictions, options)
+    }
+
+    /// The score, or value, read at each of `rows`.
+    ///
+    /// # Panics
+    /// If the model has neither a score nor a value head.
+    pub fn scalars(&self, pass: &Pass<D>, rows: &[usize]) -> Vec<f32> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let scalar = self.scalar_head();
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let hidden = self.gather(&pass.hidden, &rows);
+        let mut out = self.device.scratch(rows.len());
+        let x = View::new(&hidden, Rows::dense(rows.len(), self.config.width));
+        let y = ViewMut::new(&mut out, Rows::dense(rows.len(), 1));
+        let bias = scalar.bias.map(|bias| &self.param(bias).values);
+        self.device.linear(x, self.scalar_weight(scalar), bias, y, Write::Overwrite);
+        self.download(&out, rows.len())
+    }
+
+    /// The logits of `rows`, `[rows.len(), V]`.
+    ///
+    /// # Panics
+    /// If the model is a scorer without a language-model head.
+    pub fn logits(&self, pass: &Pass<D>, rows: &[usize]) -> Vec<f32> {
+        self.logits_of(&pass.hidden, rows)
+    }
+
+    pub(crate) fn logits_of(&self, hidden: &D::Buffer, rows: &[usize]) -> Vec<f32> {
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let hidden = self.gather(hidden, &rows);
+        let (n, vocab) = (rows.len(), self.config.vocab);
+        let mut out = self.device.scratch(n * vocab);
+        let x = View::new(&hidden, Rows::dense(n, self.config.width));
+        let y = ViewMut::new(&mut out, Rows::dense(n, vocab));
+        self.device.linear(x, self.head_weight(), None, y, Write::Overwrite);
+        self.download(&out, n * vocab)
+    }
+
+    /// Writes the gradient of the hidden rows that the heads read, `dhidden[T, d]`, and adds the
+    /// gradients of the heads' parameters.
+    pub(super) fn heads_backward(
+        &self,
+        hidden: &D::Buffer,
+        grads: &OutputGrads<'_>,
+        dhidden: &mut D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> HeadOutput {
+        self.device.fill(dhidden, 0.0);
+        if !grads.scalar_rows.is_empty() {
+            self.scalar_backward(hidden, grads, dhidden, gradients);
+        }
+        if grads.predictions.is_empty() {
+            return HeadOutput::default();
+        }
+        let distinct = Distinct::new(grads.predictions);
+        let rows = self.gather(hidden, &distinct.rows);
+        let n = distinct.rows.len();
+        let mut drows = self.device.scratch(n * self.config.width);
+        let output = self.device.logprob_head_backward(
+            &rows,
+            self.head_weight(),
+            &distinct.predictions,
+            grads.prediction_grads,
+            grads.head,
+            &mut drows,
+            gradients.get_mut(self.plan.head.expect("a language-model head")),
+        );
+        self.scatter(&drows, &distinct.rows, dhidden);
+        output
+    }
+
+    fn scalar_backward(
+        &self,
+        hidden: &D::Buffer,
+        grads: &OutputGrads<'_>,
+        dhidden: &mut D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) {
+        let scalar = self.scalar_head();
+        let n = grads.scalar_rows.len();
+        assert_eq!(grads.scalar_grads.len(), n, "scalar_grads: one per row");
+        let rows: Vec<u32> = grads.scalar_rows.iter().map(|&row| row as u32).collect();
+        let dy = self.device.upload(grads.scalar_grads);
+        let dy = View::new(&dy, Rows::dense(n, 1));
+        let weight = self.scalar_weight(scalar);
+        if let Some(dweight) = gradients.get_mut(scalar.weight) {
+            let x = self.gather(hidden, &rows);
+            let x = View::new(&x, Rows::dense(n, self.config.width));
+            self.device.linear_backward_weight(dy, x, weight.shape, dweight);
+        }
+        if let Some(dbias) = scalar.bias.and_then(|bias| gradients.get_mut(bias)) {
+            self.device.sum_rows(dy, dbias);
+        }
+        let mut drows = self.device.scratch(n * self.config.width);
+        let dx = ViewMut::new(&mut drows, Rows::dense(n, self.config.width));
+        self.device.linear_backward_input(dy, weight, dx, Write::Overwrite);
+        self.scatter(&drows, &rows, dhidden);
+    }
+
+    fn scalar_head(&self) -> ScalarParams {
+        self.plan.scalar_head.expect("a score or value head")
+    }
+
+    /// A scalar head multiplies f32 values even in bf16 models: it costs nothing.
+    fn scalar_weight(&self, scalar: ScalarParams) -> Weight<'_, D> {
+        let param = self.param(scalar.weight);
+        let shape = WeightShape {
+            inputs: self.config.width,
+            outputs: 1,
+            layout: Layout::OutputsByInputs,
+            precision: Precision::F32,
+        };
+        Weight { values: &param.values, prepared: &param.prepared, shape }
+    }
+
+    fn head_weight(&self) -> Weight<'_, D> {
+        let param = self.param(self.plan.head.expect("a language-model head"));
+        let shape = WeightShape {
+            inputs: self.config.width,
+            outputs: self.config.vocab,
+            layout: Layout::OutputsByInputs,
+            precision: self.precision,
+        };
+        Weight { values: &param.values, prepared: &param.prepared, shape }
+    }
+
+    fn gather(&self, hidden: &D::Buffer, rows: &[u32]) -> D::Buffer {
+        let width = self.config.width;
+        let mut out = self.device.scratch(rows.len() * width);
+        let view = ViewMut::new(&mut out, Rows::dense(rows.len(), width));
+        self.device.gather_rows(hidden, rows, view, Write::Overwrite);
+        out
+    }
+
+    fn scatter(&self, drows: &D::Buffer, rows: &[u32], dhidden: &mut D::Buffer) {
+        let view = View::new(drows, Rows::dense(rows.len(), self.config.width));
+        self.device.scatter_add_rows(view, rows, dhidden);
+    }
+
+    fn download(&self, buffer: &D::Buffer, len: usize) -> Vec<f32> {
+        let mut values = vec![0.0; len];
+        self.device.download(buffer, 0, &mut values);
+        values
+    }
+}

@@ -1,0 +1,256 @@
+//! Models from directories, from nothing, and back to directories.
+
+use std::path::Path;
+
+use hearken_tensor::Device;
+use hearken_tensor::device::Precision;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::model::{Head, Model, Param};
+use crate::architecture::{
+    Init, ParamSpec, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
+};
+use crate::checkpoint::{self, CheckpointError, NameRules, TensorFiles};
+use crate::config::{ConfigError, ModelConfig};
+use hearken_tensor::device::HeadOptions;
+
+/// The file with a policy's value head, beside the model that Transformers loads.
+const VALUE_HEAD_FILE: &str = "value_head.safetensors";
+
+/// Why a model cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// config.json cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Weights cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// How to load a model.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions {
+    /// What matrix products read.
+    pub precision: Precision,
+    /// Which head is wanted.
+    pub head: Head,
+    /// The seed of a new score head where the checkpoint has none; without one, a missing head
+    /// is an error.
+    pub new_score_head: Option<u64>,
+}
+
+impl LoadOptions {
+    /// A language model in f32.
+    pub fn language_model() -> Self {
+        Self { precision: Precision::F32, head: Head::LanguageModel, new_score_head: None }
+    }
+
+    /// A scorer in f32 whose head must exist.
+    pub fn scorer() -> Self {
+        Self { head: Head::Score, ..Self::language_model() }
+    }
+}
+
+/// What loading found worth saying.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Parameters that were not in the checkpoint and have been drawn.
+    pub created: Vec<String>,
+}
+
+impl<D: Device> Model<D> {
+    /// Loads a Hugging Face directory: config.json and safetensors.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, the architecture is not supported, or a tensor is missing,
+    /// unknown or misshapen.
+    pub fn load(
+        device: D,
+        dir: &Path,
+        options: &LoadOptions,
+    ) -> Result<(Self, LoadReport), ModelError> {
+        let config = ModelConfig::read(dir)?;
+        let plan = Plan::new(&config, options.head);
+        let files = TensorFiles::open(dir)?;
+        let names = names(config.family);
+        let head = format!("{}.weight", names.head);
+        let embedding = plan.params[plan.embedding.0].name.clone();
+        let may_create = options.head == Head::Score && options.new_score_head.is_some();
+        let ignored = [head.as_str()];
+        let rules = NameRules {
+            prefix: names.prefix,
+            tied_head: (options.head == Head::LanguageModel && config.tied_head)
+                .then_some((head.as_str(), embedding.as_str())),
+            optional: if may_create { &[SCORE_WEIGHT] } else { &[] },
+            ignored: if may_create { &ignored } else { &[] },
+        };
+        let mut report = LoadReport::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(options.new_score_head.unwrap_or(0));
+        let stored = checkpoint::read_params(&files, &plan.params, &rules)?;
+        let values = stored.into_iter().zip(&plan.params).map(|(values, spec)| {
+            values.unwrap_or_else(|| {
+                report.created.push(spec.name.clone());
+                draw(spec, &mut rng)
+            })
+        });
+        let values = values.collect();
+        Ok((Self::assemble(device, config, options.head, options.precision, values), report))
+    }
+
+    /// A model with random weights.
+    pub fn init(
+        device: D,
+        config: ModelConfig,
+        head: Head,
+        precision: Precision,
+        seed: u64,
+    ) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let plan = Plan::new(&config, head);
+        let values = plan.params.iter().map(|spec| draw(spec, &mut rng)).collect();
+        Self::assemble(device, config, head, precision, values)
+    }
+
+    /// Adds a new value head, normal with deviation 1/√(d+1) and bias 0.
+    ///
+    /// # Panics
+    /// If the model already has a scalar head.
+    pub fn add_value_head(&mut self, seed: u64) {
+        assert!(self.plan.scalar_head.is_none(), "the model has a scalar head already");
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let scalar = self.plan.add_value_head(self.config.width);
+        let specs = &self.plan.params[scalar.weight.0..];
+        self.params.extend(specs.iter().map(|spec| Param {
+            name: spec.name.clone(),
+            shape: spec.shape.clone(),
+            values: self.device.upload(&draw(spec, &mut rng)),
+            trainable: true,
+            prepared: D::Prepared::default(),
+        }));
+    }
+
+    /// Adds the value head stored in a directory that [`Model::save`] wrote; says whether there
+    /// was one.
+    ///
+    /// # Errors
+    /// If its file is damaged.
+    ///
+    /// # Panics
+    /// If the model already has a scalar head.
+    pub fn load_value_head(&mut self, dir: &Path) -> Result<bool, ModelError> {
+        let path = dir.join(VALUE_HEAD_FILE);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let files = TensorFiles::open_file(&path)?;
+        self.add_value_head(0);
+        for index in self.params.len() - 2..self.params.len() {
+            let param = &self.params[index];
+            let values = files.read(&param.name, &param.shape)?;
+            self.set_values(index, &values);
+        }
+        Ok(true)
+    }
+
+    /// Writes config.json and model.safetensors (f32), and a value head beside them; each file is
+    /// replaced whole or not at all.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
+            path: dir.to_owned(),
+            action: "create it",
+            source,
+        })?;
+        checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json())?;
+        let tensor = |index: usize| {
+            let param = &self.params[index];
+            (param.name.clone(), param.shape.clone(), self.values(index))
+        };
+        let is_value =
+            |index: &usize| [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[*index].name.as_str());
+        let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
+        let body: Vec<_> = body.into_iter().map(tensor).collect();
+        checkpoint::save_tensors(&dir.join("model.safetensors"), &body)?;
+        if !value.is_empty() {
+            let value: Vec<_> = value.into_iter().map(tensor).collect();
+            checkpoint::save_tensors(&dir.join(VALUE_HEAD_FILE), &value)?;
+        }
+        Ok(())
+    }
+
+    /// config.json as read, with what the head and the stored type change.
+    fn config_json(&self) -> Value {
+        let mut raw = self.config.raw.clone();
+        let class = class_prefix(self.config.family);
+        let suffix = match self.head {
+            Head::LanguageModel => "ForCausalLM",
+            Head::Score => "ForSequenceClassification",
+        };
+        let class = match (self.config.family, self.head) {
+            (crate::config::Family::Gpt2, Head::LanguageModel) => "GPT2LMHeadModel".to_owned(),
+            _ => format!("{class}{suffix}"),
+        };
+        raw.insert("architectures".into(), json!([class]));
+        raw.remove("torch_dtype");
+        raw.insert("dtype".into(), json!("float32"));
+        if self.head == Head::Score {
+            raw.insert("id2label".into(), json!({"0": "LABEL_0"}));
+            raw.insert("label2id".into(), json!({"LABEL_0": 0}));
+            raw.remove("num_labels");
+            raw.insert("problem_type".into(), Value::Null);
+        }
+        if let Some(pad) = self.config.pad {
+            raw.insert("pad_token_id".into(), json!(pad));
+        }
+        Value::Object(raw)
+    }
+
+    /// Sets the padding token that the saved config.json names: Transformers' classifiers find the
+    /// last token of a padded row by it.
+    pub fn set_pad(&mut self, pad: u32) {
+        self.config.pad = Some(pad);
+    }
+
+    /// Sets what matrix products read; derived copies are dropped.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        for param in &mut self.params {
+            param.prepared = D::Prepared::default();
+        }
+    }
+
+    /// Head options with everything at its default but the temperature.
+    pub fn head_options(temperature: f32) -> HeadOptions {
+        HeadOptions { temperature, ..HeadOptions::default() }
+    }
+}
+
+/// Draws the values of a fresh parameter.
+fn draw(spec: &ParamSpec, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let len = spec.shape.iter().product();
+    match spec.init {
+        Init::Zeros => vec![0.0; len],
+        Init::Ones => vec![1.0; len],
+        Init::Normal { std } => normals(rng, len, std),
+    }
+}
+
+/// Normal variates by Box and Muller's transform.
+fn normals(rng: &mut ChaCha8Rng, len: usize, std: f64) -> Vec<f32> {
+    use rand::RngExt;
+    let mut values = Vec::with_capacity(len + 1);
+    while values.len() < len {
+        // 1 − u lies in (0, 1], where the logarithm is finite.
+        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+        let angle = std::f64::consts::TAU * rng.random::<f64>();
+        values.push((std * radius * angle.cos()) as f32);
+        values.push((std * radius * angle.sin()) as f32);
+    }
+    values.truncate(len);
+    values
+}

@@ -1,0 +1,32 @@
+//! A transformer on a device: its parameters, its forward pass, its heads, its backward pass.
+//!
+//! The forward pass runs over a [`Batch`]: tokens on a segment forest, so that a shared prompt is
+//! computed once and nothing is padded. Its result, a [`Pass`], holds the hidden state of every row
+//! and what the backward pass needs. The heads read chosen rows of it.
+
+mod batch;
+
+mod block;
+
+mod block_backward;
+
+mod gradients;
+
+mod heads;
+
+mod load;
+
+mod model;
+
+mod pass;
+
+mod rotary_table;
+
+pub use batch::Batch;
+pub use gradients::Gradients;
+pub use heads::OutputGrads;
+pub use load::{LoadOptions, LoadReport, ModelError};
+pub use model::{Head, Model, Param};
+pub use pass::{Keep, Pass};
+
+pub(crate) use block::AttendOver;

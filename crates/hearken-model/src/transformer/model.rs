@@ -1,0 +1,482 @@
+//! The model: parameters on a device, and the passes through all of its blocks.
+
+use hearken_tensor::Device;
+use hearken_tensor::device::{HeadOutput, Precision, View, ViewMut, Weight, WeightShape, Write};
+use hearken_tensor::device::{Prediction, Rows};
+
+use super::batch::Batch;
+use super::block::{AttendOver, Block, Geometry};
+use super::gradients::Gradients;
+use super::heads::OutputGrads;
+use super::pass::{BlockTape, Keep, NormTape, Pass};
+use super::rotary_table::RotaryTable;
+use crate::architecture::{LinearParams, NormParams, ParamId, Plan};
+use crate::config::{ModelConfig, Norm, Positions};
+
+/// Which head a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// Predicts the next token: `*ForCausalLM`.
+    LanguageModel,
+    /// One output without bias, read at the last token: `*ForSequenceClassification`.
+    Score,
+}
+
+/// A named tensor of a model.
+#[derive(Debug)]
+pub struct Param<D: Device> {
+    /// The name in Hugging Face checkpoints.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The f32 master values.
+    pub values: D::Buffer,
+    /// Whether training changes it.
+    pub trainable: bool,
+    pub(crate) prepared: D::Prepared,
+}
+
+impl<D: Device> Param<D> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A transformer with its weights.
+#[derive(Debug)]
+pub struct Model<D: Device> {
+    pub(crate) device: D,
+    pub(crate) config: ModelConfig,
+    pub(crate) plan: Plan,
+    pub(crate) params: Vec<Param<D>>,
+    pub(crate) precision: Precision,
+    pub(crate) head: Head,
+    pub(crate) rotary: Option<RotaryTable<D::Buffer>>,
+}
+
+impl<D: Device> Model<D> {
+    pub(super) fn assemble(
+        device: D,
+        config: ModelConfig,
+        head: Head,
+        precision: Precision,
+        values: Vec<Vec<f32>>,
+    ) -> Self {
+        let plan = Plan::new(&config, head);
+        assert_eq!(plan.params.len(), values.len(), "one vector of values per parameter");
+        let params = plan
+            .params
+            .iter()
+            .zip(values)
+            .map(|(spec, values)| Param {
+                name: spec.name.clone(),
+                shape: spec.shape.clone(),
+                values: device.upload(&values),
+                trainable: true,
+                prepared: D::Prepared::default(),
+            })
+            .collect();
+        let rotary = match config.positions {
+            Positions::Learned => None,
+            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
+        };
+        Self { device, config, plan, params, precision, head, rotary }
+    }
+
+    /// A copy with weights of its own.
+    pub fn duplicate(&self) -> Self {
+        let params = self.params.iter().map(|param| {
+            let mut values = self.device.scratch(param.len());
+            self.device.copy(&param.values, &mut values);
+            Param {
+                name: param.name.clone(),
+                shape: param.shape.clone(),
+                values,
+                trainable: param.trainable,
+                prepared: D::Prepared::default(),
+            }
+        });
+        let rotary = match self.config.positions {
+            Positions::Learned => None,
+            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
+        };
+        Self {
+            device: self.device.clone(),
+            config: self.config.clone(),
+            plan: self.plan.clone(),
+            params: params.collect(),
+            precision: self.precision,
+            head: self.head,
+            rotary,
+        }
+    }
+
+    /// The dimensions and choices of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// What its matrix products read.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Which head it has.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Whether [`Model::scalars`] can be read: a scorer, or a policy with a value head.
+    pub fn has_scalar_head(&self) -> bool {
+        self.plan.scalar_head.is_some()
+    }
+
+    /// All parameters, in the order that gradients and optimizers use.
+    pub fn params(&self) -> &[Param<D>] {
+        &self.params
+    }
+
+    pub(crate) fn param(&self, id: ParamId) -> &Param<D> {
+        &self.params[id.0]
+    }
+
+    /// Chooses by name which parameters training changes.
+    pub fn set_trainable(&mut self, trainable: impl Fn(&str) -> bool) {
+        for param in &mut self.params {
+            param.trainable = trainable(&param.name);
+        }
+    }
+
+    /// Calls `change` with index and values of every trainable parameter, and drops what the
+    /// device had derived from the old values.
+    pub fn update(&mut self, mut change: impl FnMut(usize, &mut D::Buffer)) {
+        for (index, param) in self.params.iter_mut().enumerate() {
+            if param.trainable {
+                change(index, &mut param.values);
+                param.prepared = D::Prepared::default();
+            }
+        }
+    }
+
+    /// Replaces the values of a parameter, trainable or not.
+    ///
+    /// # Panics
+    /// If their number differs from the parameter's.
+    pub fn set_values(&mut self, index: usize, values: &[f32]) {
+        let param = &mut self.params[index];
+        assert_eq!(values.len(), param.len(), "values of {}", param.name);
+        self.device.write(&mut param.values, 0, values);
+        param.prepared = D::Prepared::default();
+    }
+
+    /// The values of a parameter on the host.
+    pub fn values(&self, index: usize) -> Vec<f32> {
+        let param = &self.params[index];
+        let mut values = vec![0.0; param.len()];
+        self.device.download(&param.values, 0, &mut values);
+        values
+    }
+
+    /// Zero gradients for the trainable parameters.
+    pub fn gradients(&self) -> Gradients<D> {
+        let len = |param: &Param<D>| param.trainable.then(|| param.len());
+        Gradients::zeros(self.device.clone(), self.params.iter().map(len))
+    }
+
+    /// The hidden states of a batch.
+    ///
+    /// # Panics
+    /// If the batch is empty, a token is not in the vocabulary, or a position lies beyond a
+    /// learned table.
+    pub fn forward(&self, batch: &Batch, keep: Keep) -> Pass<D> {
+        let positions = batch.forest.positions();
+        let geometry = self.geometry(positions);
+        let mut x = self.embed(&batch.tokens, &geometry.positions);
+        let mut blocks = Vec::new();
+        for layer in 0..self.config.layers {
+            let block = self.block(layer, batch.rows());
+            if keep == Keep::BlockInputs {
+                let mut input = block.scratch(self.config.width);
+                self.device.copy(&x, &mut input);
+                blocks.push(BlockTape::Input(input));
+            }
+            let over = AttendOver::Forest(&batch.forest);
+            let tape = block.forward(&mut x, &geometry, over, keep == Keep::Activations);
+            blocks.extend(tape.map(|tape| BlockTape::Full(Box::new(tape))));
+        }
+        let mut hidden = self.device.scratch(batch.rows() * self.config.width);
+        let rows = View::new(&x, Rows::dense(batch.rows(), self.config.width));
+        let statistics = self.norm(rows, self.plan.final_norm, &mut hidden);
+        let final_norm = (keep != Keep::Nothing).then_some(NormTape { input: x, statistics });
+        Pass { batch: batch.clone(), blocks, final_norm, hidden }
+    }
+
+    /// Adds the gradients of a loss, given by its derivatives with respect to the heads' outputs,
+    /// to `gradients`; returns what the log-probability head computed on the way.
+    ///
+    /// # Panics
+    /// If the pass kept nothing.
+    pub fn backward(
+        &self,
+        mut pass: Pass<D>,
+        grads: &OutputGrads<'_>,
+        gradients: &mut Gradients<D>,
+    ) -> HeadOutput {
+        let rows = pass.batch.rows();
+        let final_norm = pass.final_norm.take().expect("a pass that kept its activations");
+        let mut dhidden = self.device.scratch(rows * self.config.width);
+        let output = self.heads_backward(&pass.hidden, grads, &mut dhidden, gradients);
+        let Some(lowest) = self.lowest_trained(gradients) else { return output };
+        let mut dx = self.device.scratch(rows * self.config.width);
+        let dense = Rows::dense(rows, self.config.width);
+        let (dy, out) = (View::new(&dhidden, dense), ViewMut::new(&mut dx, dense));
+        let params = self.plan.final_norm;
+        self.norm_backward(&final_norm, params, dy, out, Write::Overwrite, gradients);
+        drop((dhidden, final_norm));
+
+        let geometry = self.geometry(pass.batch.forest.positions());
+        while lowest <= pass.blocks.len() && !pass.blocks.is_empty() {
+            let block = self.block(pass.blocks.len() - 1, rows);
+            let forest = &pass.batch.forest;
+            let tape = match pass.blocks.pop().expect("a block is left") {
+                BlockTape::Full(tape) => tape,
+                BlockTape::Input(mut input) => {
+                    let over = AttendOver::Forest(forest);
+                    let tape = block.forward(&mut input, &geometry, over, true);
+                    Box::new(tape.expect("activations were asked for"))
+                }
+            };
+            block.backward(&tape, &geometry, forest, &mut dx, gradients);
+        }
+        if lowest == 0 {
+            self.embed_backward(&pass.batch.tokens, &geometry.positions, &dx, gradients);
+        }
+        output
+    }
+
+    /// Below which depth nothing is trained: 0 if the embeddings are, 1 for the first block, …;
+    /// `None` if only heads are.
+    fn lowest_trained(&self, gradients: &Gradients<D>) -> Option<usize> {
+        let embeddings = [Some(self.plan.embedding), self.plan.position_embedding];
+        if embeddings.iter().flatten().any(|&id| gradients.wants(id)) {
+            return Some(0);
+        }
+        // Parameters lie in the order of use, and those of a layer are contiguous.
+        let starts: Vec<usize> =
+            self.plan.layers.iter().map(|layer| layer.attention_norm.weight.0).collect();
+        let heads = self.plan.final_norm.weight.0;
+        let trained = (starts.first().copied().unwrap_or(heads)..self.params.len())
+            .filter(|&index| gradients.wants(ParamId(index)))
+            .find(|&index| !self.is_head(ParamId(index)))?;
+        Some(
+            starts.partition_point(|&start| start <= trained).max(1)
+                + usize::from(heads <= trained),
+        )
+    }
+
+    fn is_head(&self, id: ParamId) -> bool {
+        let scalar = self.plan.scalar_head;
+        self.plan.head == Some(id)
+            || scalar.is_some_and(|scalar| scalar.weight == id || scalar.bias == Some(id))
+    }
+
+    pub(crate) fn geometry(&self, positions: Vec<u32>) -> Geometry<D> {
+        let len = positions.iter().max().map_or(0, |&last| last as usize + 1);
+        let rotary = self.rotary.as_ref().map(|table| table.covering(&self.device, len));
+        assert!(
+            rotary.is_some() || len <= self.config.max_positions,
+            "{len} positions in a model of {}",
+            self.config.max_positions
+        );
+        Geometry { positions, rotary }
+    }
+
+    pub(crate) fn block(&self, layer: usize, rows: usize) -> Block<'_, D> {
+        Block { model: self, plan: &self.plan.layers[layer], layer, rows }
+    }
+
+    /// The residual stream before the first block, `[T, d]`.
+    pub(crate) fn embed(&self, tokens: &[u32], positions: &[u32]) -> D::Buffer {
+        assert!(!tokens.is_empty(), "a batch has at least one token");
+        let last = tokens.iter().max().map_or(0, |&token| token as usize);
+        assert!(last < self.config.vocab, "token {last} of a vocabulary of {}", self.config.vocab);
+        let rows = Rows::dense(tokens.len(), self.config.width);
+        let mut x = self.device.scratch(tokens.len() * self.config.width);
+        let table = &self.param(self.plan.embedding).values;
+        self.device.gather_rows(table, tokens, ViewMut::new(&mut x, rows), Write::Overwrite);
+        if let Some(table) = self.plan.position_embedding {
+            let table = &self.param(table).values;
+            self.device.gather_rows(table, positions, ViewMut::new(&mut x, rows), Write::Add);
+        }
+        x
+    }
+
+    fn embed_backward(
+        &self,
+        tokens: &[u32],
+        positions: &[u32],
+        dx: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) {
+        let rows = View::new(dx, Rows::dense(tokens.len(), self.config.width));
+        if let Some(dtable) = gradients.get_mut(self.plan.embedding) {
+            self.device.scatter_add_rows(rows, tokens, dtable);
+        }
+        if let Some(dtable) = self.plan.position_embedding.and_then(|id| gradients.get_mut(id)) {
+            self.device.scatter_add_rows(rows, positions, dtable);
+        }
+    }
+
+    /// Norms all rows of `x` into the dense `y`; returns the statistics for the backward pass.
+    pub(crate) fn norm(
+        &self,
+        x: View<'_, D::Buffer>,
+        params: NormParams,
+        y: &mut D::Buffer,
+    ) -> D::Buffer {
+        let eps = self.config.norm_eps;
+        let weight = &self.param(params.weight).values;
+        let y = ViewMut::new(y, Rows::dense(x.rows.rows, x.rows.width));
+        match params.bias {
+            None => {
+                let mut rstd = self.device.scratch(x.rows.rows);
+                self.device.rms_norm(x, 1, weight, eps, y, &mut rstd);
+                rstd
+            }
+            Some(bias) => {
+                debug_assert_eq!(self.config.norm, Norm::LayerNorm);
+                let mut statistics = self.device.scratch(2 * x.rows.rows);
+                let bias = &self.param(bias).values;
+                self.device.layer_norm(x, weight, bias, eps, y, &mut statistics);
+                statistics
+            }
+        }
+    }
+
+    pub(super) fn norm_backward(
+        &self,
+        tape: &NormTape<D>,
+        params: NormParams,
+        dy: View<'_, D::Buffer>,
+        dx: ViewMut<'_, D::Buffer>,
+        write: Write,
+        gradients: &mut Gradients<D>,
+    ) {
+        let (device, weight) = (&self.device, &self.param(params.weight).values);
+        let x = View::new(&tape.input, dx.rows);
+        match params.bias {
+            None => {
+                let dweight = gradients.get_mut(params.weight);
+                device.rms_norm_backward(x, 1, weight, &tape.statistics, dy, dx, write, dweight);
+            }
+            Some(bias) => {
+                let (dweight, dbias) = gradients.pair_mut(params.weight, bias);
+                let statistics = &tape.statistics;
+                device.layer_norm_backward(x, weight, statistics, dy, dx, write, dweight, dbias);
+            }
+        }
+    }
+
+    fn weight_shape(&self, params: LinearParams) -> WeightShape {
+        WeightShape {
+            inputs: params.inputs,
+            outputs: params.outputs,
+            layout: params.layout,
+            precision: self.precision,
+        }
+    }
+
+    fn weight(&self, params: LinearParams) -> Weight<'_, D> {
+        let param = self.param(params.weight);
+        let shape = self.weight_shape(params);
+        Weight { values: &param.values, prepared: &param.prepared, shape }
+    }
+
+    pub(super) fn linear(
+        &self,
+        x: View<'_, D::Buffer>,
+        params: LinearParams,
+        y: ViewMut<'_, D::Buffer>,
+        write: Write,
+    ) {
+        let bias = params.bias.map(|bias| &self.param(bias).values);
+        self.device.linear(x, self.weight(params), bias, y, write);
+    }
+
+    pub(super) fn linear_backward_input(
+        &self,
+        params: LinearParams,
+        dy: View<'_, D::Buffer>,
+        dx: ViewMut<'_, D::Buffer>,
+        write: Write,
+    ) {
+        self.device.linear_backward_input(dy, self.weight(params), dx, write);
+    }
+
+    pub(super) fn linear_backward_parameters(
+        &self,
+        x: View<'_, D::Buffer>,
+        params: LinearParams,
+        dy: View<'_, D::Buffer>,
+        gradients: &mut Gradients<D>,
+    ) {
+        if let Some(dweight) = gradients.get_mut(params.weight) {
+            self.device.linear_backward_weight(dy, x, self.weight_shape(params), dweight);
+        }
+        if let Some(dbias) = params.bias.and_then(|bias| gradients.get_mut(bias)) {
+            self.device.sum_rows(dy, dbias);
+        }
+    }
+
+    /// Number of trainable and of all elements.
+    pub fn parameter_counts(&self) -> (usize, usize) {
+        let trained = self.params.iter().filter(|param| param.trainable).map(Param::len).sum();
+        (trained, self.params.iter().map(Param::len).sum())
+    }
+
+    /// Floating-point operations of a forward pass for one token that sees `context` tokens, with
+    /// the head; a multiplication and an addition count as two.
+    pub fn forward_flops(&self, context: f64) -> f64 {
+        let tables = [Some(self.plan.embedding), self.plan.position_embedding];
+        let products: usize = self
+            .params
+            .iter()
+            .enumerate()
+            .filter(|(index, param)| {
+                2 <= param.shape.len() && !tables.contains(&Some(ParamId(*index)))
+            })
+            .map(|(_, param)| param.len())
+            .sum();
+        let tied = self.plan.head == Some(self.plan.embedding);
+        let head = if tied { self.config.vocab * self.config.width } else { 0 };
+        let attention = 4.0 * context * (self.config.layers * self.config.query_width()) as f64;
+        2.0 * (products + head) as f64 + attention
+    }
+
+    /// Bytes that [`Keep::Activations`] holds for one row.
+    pub fn activation_bytes_per_row(&self) -> usize {
+        let config = &self.config;
+        let gated = usize::from(config.mlp == crate::config::Mlp::SiluGated);
+        let qkv = self.plan.qkv_layout.row_stride * (1 + usize::from(config.query_key_norm));
+        let attention = 2 * config.width + qkv + config.query_width() + config.heads;
+        let mlp = 2 * config.width + (2 + gated) * config.inner;
+        4 * (config.layers * (attention + mlp) + 2 * config.width)
+    }
+
+    /// The predictions of a plain sequence: row t predicts token t + 1.
+    pub fn next_token_predictions(tokens: &[u32], first_row: usize) -> Vec<Prediction> {
+        let predict = |(index, &token)| Prediction { row: (first_row + index) as u32, token };
+        tokens.iter().skip(1).enumerate().map(predict).collect()
+    }
+}

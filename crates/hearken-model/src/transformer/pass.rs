@@ -1,0 +1,89 @@
+//! What a forward pass leaves behind.
+
+use hearken_tensor::Device;
+
+use super::batch::Batch;
+
+/// What a forward pass keeps for the backward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: only heads can be read.
+    Nothing,
+    /// Everything that the backward pass reads.
+    Activations,
+    /// The input of each block; the backward pass computes the rest again. About a third more
+    /// work for a fraction of the memory.
+    BlockInputs,
+}
+
+/// The result of [`super::Model::forward`].
+#[derive(Debug)]
+pub struct Pass<D: Device> {
+    pub(crate) batch: Batch,
+    pub(crate) blocks: Vec<BlockTape<D>>,
+    /// What the backward pass through the final norm needs.
+    pub(crate) final_norm: Option<NormTape<D>>,
+    /// The hidden state of every row after the final norm, `[T, d]`.
+    pub(crate) hidden: D::Buffer,
+}
+
+impl<D: Device> Pass<D> {
+    /// The batch that was run.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+/// The input of a norm and its statistics.
+#[derive(Debug)]
+pub(crate) struct NormTape<D: Device> {
+    pub(crate) input: D::Buffer,
+    pub(crate) statistics: D::Buffer,
+}
+
+/// What a block keeps.
+#[derive(Debug)]
+pub(crate) enum BlockTape<D: Device> {
+    Input(D::Buffer),
+    Full(Box<BlockActivations<D>>),
+}
+
+/// Everything that a block's backward pass reads.
+#[derive(Debug)]
+pub(crate) struct BlockActivations<D: Device> {
+    pub(crate) attention: AttentionActivations<D>,
+    pub(crate) mlp: MlpActivations<D>,
+}
+
+#[derive(Debug)]
+pub(crate) struct AttentionActivations<D: Device> {
+    pub(crate) norm: NormTape<D>,
+    /// The norm's output.
+    pub(crate) normed: D::Buffer,
+    /// For families that normalize heads: queries, keys and values as projected, and the
+    /// reciprocal roots of queries and keys.
+    pub(crate) head_norms: Option<HeadNormTape<D>>,
+    /// Queries, keys and values as attention read them.
+    pub(crate) qkv: D::Buffer,
+    /// Attention's output, before its projection.
+    pub(crate) attended: D::Buffer,
+    pub(crate) log_sum_exp: D::Buffer,
+}
+
+#[derive(Debug)]
+pub(crate) struct HeadNormTape<D: Device> {
+    pub(crate) projected: D::Buffer,
+    pub(crate) query_rstd: D::Buffer,
+    pub(crate) key_rstd: D::Buffer,
+}
+
+#[derive(Debug)]
+pub(crate) struct MlpActivations<D: Device> {
+    pub(crate) norm: NormTape<D>,
+    /// The norm's output.
+    pub(crate) normed: D::Buffer,
+    /// Before the activation: `[T, inner]`, or `[T, gate | up]`.
+    pub(crate) before: D::Buffer,
+    /// After the activation, `[T, inner]`.
+    pub(crate) after: D::Buffer,
+}
