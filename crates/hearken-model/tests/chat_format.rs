@@ -1,4 +1,5 @@
 //! Messages as tokens: roles, supervision, and agreement with transcripts.
+#![allow(clippy::unwrap_used)] // helpers of tests are not tests to clippy
 
 use std::path::Path;
 
@@ -7,13 +8,9 @@ use hearken_model::Tokenizer;
 use hearken_model::chat::{ChatTokens, encode_messages};
 use hearken_model::tokenizer::Bos;
 
-fn load(family: &str) -> Tokenizer {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf");
-    Tokenizer::load(&fixtures.join(family)).unwrap()
-}
-
 fn tokenizer() -> Tokenizer {
-    load("llama")
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf");
+    Tokenizer::load(&fixtures.join("llama")).unwrap()
 }
 
 fn encode(messages: &[(Role, &str)], add_generation_prompt: bool) -> ChatTokens {

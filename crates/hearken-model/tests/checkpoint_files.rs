@@ -1,4 +1,5 @@
 //! Safetensors in and out: formats, names, shards, and what each kind of damage is reported as.
+#![allow(clippy::unwrap_used)] // helpers of tests are not tests to clippy
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ fn shards_read_as_one_set_of_tensors() {
 fn a_directory_without_weights_says_what_is_there_and_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let gone = dir.path().join("gone");
-    assert!(open_problem(&gone).starts_with("DIR/gone: no such directory"));
+    assert!(open_problem(&gone).starts_with("DIR: no such directory"));
     assert!(open_problem(dir.path()).starts_with("DIR: no weights; expected model.safetensors"));
     std::fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
     let text = open_problem(dir.path());
@@ -162,7 +163,7 @@ fn a_damaged_file_is_an_error_that_says_how() {
         "is cut short: tensor second ends 16 bytes after the header, but 15 follow it",
     );
     check(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull");
-    check(&[whole.clone(), vec![0]].concat(), "MetadataIncompleteBuffer");
+    check(&[whole.clone(), vec![0]].concat(), "has 1 bytes after its last tensor");
     let with_header = |header: &str| {
         let length = (header.len() as u64).to_le_bytes();
         [&length[..], header.as_bytes(), &[0; 8]].concat()
@@ -172,7 +173,7 @@ fn a_damaged_file_is_an_error_that_says_how() {
     let twice = format!(r#"{{"a":{entry},"a":{entry}}}"#);
     check(&with_header(&twice), "the header lists tensor a twice");
     let wrong = r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#;
-    check(&with_header(wrong), "TensorInvalidInfo");
+    check(&with_header(wrong), "the header contradicts itself: ");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Tokenizers from and to their files, on a byte-level one and on one like `SentencePiece`'s.
+#![allow(clippy::unwrap_used)] // helpers of tests are not tests to clippy
 
 use std::path::{Path, PathBuf};
 
@@ -27,15 +28,13 @@ fn byte_level() -> Tokenizer {
 
 /// A tokenizer laid out as Llama 2's: `▁` for spaces and one in front, byte fallback, BOS added.
 fn sentencepiece_json() -> Value {
-    let mut vocab = serde_json::Map::new();
-    let mut add = |token: String| {
-        let id = vocab.len();
-        vocab.entry(token).or_insert(json!(id));
-    };
-    ["<unk>", "<s>", "</s>"].into_iter().for_each(|token| add(token.into()));
-    (0..256).for_each(|byte| add(format!("<0x{byte:02X}>")));
-    "▁:.".chars().chain('a'..='z').chain('A'..='Z').for_each(|letter| add(letter.to_string()));
-    ["▁h", "▁hi", "ma", "man"].into_iter().for_each(|token| add(token.into()));
+    let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
+    let bytes = (0..256).map(|byte| format!("<0x{byte:02X}>"));
+    let letters = "▁:.".chars().chain('a'..='z').chain('A'..='Z').map(String::from);
+    let merged = ["▁h", "▁hi", "ma", "man"].map(str::to_owned);
+    let tokens = special.into_iter().chain(bytes).chain(letters).chain(merged);
+    let vocab: serde_json::Map<_, _> =
+        tokens.enumerate().map(|(id, token)| (token, json!(id))).collect();
     let special = |id: u32, content: &str| {
         json!({"id": id, "content": content, "single_word": false, "lstrip": false,
                "rstrip": false, "normalized": false, "special": true})
@@ -357,8 +356,9 @@ fn long_texts_of_one_kind_are_encoded() {
 }
 
 fn corpus() -> impl Iterator<Item = String> + Send {
-    let lines = ["to be or not to be", "the slings and arrows", "the rub: to sleep", "über Ωμέγα"];
-    lines.iter().cycle().take(200).enumerate().map(|(i, line)| format!("{line} {}\n", i % 7))
+    const LINES: [&str; 4] =
+        ["to be or not to be", "the slings and arrows", "the rub: to sleep", "über Ωμέγα"];
+    LINES.iter().cycle().take(200).enumerate().map(|(i, line)| format!("{line} {}\n", i % 7))
 }
 
 #[test]

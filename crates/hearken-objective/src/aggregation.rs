@@ -1,6 +1,7 @@
 //! What one token's loss weighs in the loss of an optimizer step.
 
-/// How much there is in the whole optimizer step, over all microbatches and ranks.
+/// How much there is in the whole optimizer step, over all microbatches and ranks. Completions that are
+/// dropped or masked count in neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepCounts {
     /// Completions.

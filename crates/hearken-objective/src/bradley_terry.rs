@@ -163,7 +163,7 @@ pub enum Harm {
 /// loss = −ln σ(C_w − C_l) − ln σ(s_w·C_w) − ln σ(s_l·C_l)        s = +1 harmful, −1 safe
 /// ```
 ///
-/// Dai et al. 2023, arXiv:2310.12773, eq. 6. `chosen` is the *more harmful* completion; margin,
+/// Dai et al. 2023, arXiv:2310.12773 (Safe RLHF). `chosen` is the *more harmful* completion; margin,
 /// probability and noise are those of plain labels.
 ///
 /// ```
@@ -201,7 +201,7 @@ mod tests {
         let each = pairs.map(|(chosen, rejected, margin)| {
             loss.loss(Comparison { margin, ..Comparison::new(chosen, rejected) }).loss
         });
-        (each[0] + each[1]) / 2.0
+        f64::midpoint(each[0], each[1])
     }
 
     #[test]

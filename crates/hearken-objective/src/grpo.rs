@@ -56,6 +56,7 @@ pub struct Algorithm {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Credit {
     /// A critic's values and [`gae`](crate::advantage::gae::gae), whitened over the iteration's tokens.
+    /// Nothing follows a completion's last token: the bootstrap is 0.
     Gae {
         /// Discount and trace decay.
         gae: Gae,

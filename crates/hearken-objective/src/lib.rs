@@ -20,12 +20,16 @@
 //! | [`cross_entropy`] | supervised fine-tuning                                                      |
 //! | [`dpo`]           | losses on preferences without a reward model: DPO and its family, KTO       |
 //! | [`grpo`]          | on-policy algorithms as products of choices: PPO, GRPO, RLOO, DAPO …        |
+//! | [`best_of_n`]     | the policy that best-of-N sampling is, its KL, unbiased curves               |
+//! | [`constraint`]    | a Lagrange multiplier for a cost that must stay below a limit                |
+//! | [`overoptimization`] | gold score as a function of distance from the reference                   |
 //!
 //! What is not here: tensors, files, clocks, random numbers, and any division by a batch size that
 //! the caller cannot see. Sums and counts leave these functions; the trainer divides once per
 //! optimizer step, so any split into microbatches gives the same gradient.
 
 #![deny(missing_docs)]
+#![allow(clippy::doc_markdown)] // Formulas in the docs have subscripts, r_t and π_θ; those are no identifiers.
 #![cfg_attr(test, allow(clippy::float_cmp))] // Tests compare numbers that are exact by construction.
 
 pub mod numerics;
@@ -48,6 +52,10 @@ pub mod cross_entropy;
 
 pub mod dpo;
 pub mod grpo;
+
+pub mod best_of_n;
+pub mod constraint;
+pub mod overoptimization;
 
 #[cfg(test)]
 mod finite_difference;

@@ -30,12 +30,12 @@ pub struct Moments {
 impl Moments {
     /// Moments of `values`, in two passes.
     pub fn of(values: &[f64]) -> Self {
-        Self::of_rows([values])
+        Self::of_rows(&[values])
     }
 
     /// Moments of all numbers of several slices taken together, in two passes.
-    pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a [f64]> + Clone) -> Self {
-        let each = || rows.clone().into_iter().flatten();
+    pub fn of_rows<R: AsRef<[f64]>>(rows: &[R]) -> Self {
+        let each = || rows.iter().flat_map(AsRef::as_ref);
         let (count, sum) = each().fold((0, 0.0), |(n, sum), x| (n + 1, sum + x));
         let mean = if count == 0 { 0.0 } else { sum / count as f64 };
         Self { count, mean, squares: each().map(|x| (x - mean).powi(2)).sum() }

@@ -71,6 +71,28 @@ pub fn log_one_minus_exp(x: f64) -> f64 {
     if x < -std::f64::consts::LN_2 { (-x.exp()).ln_1p() } else { (-x.exp_m1()).ln() }
 }
 
+/// The smaller of a number and a bound; a NaN stays NaN, where [`f64::min`] would hide it.
+///
+/// ```
+/// use hearken_objective::numerics::at_most;
+/// assert_eq!(at_most(3.0, 2.0), 2.0);
+/// assert!(at_most(f64::NAN, 2.0).is_nan());
+/// ```
+pub fn at_most(x: f64, bound: f64) -> f64 {
+    if bound < x { bound } else { x }
+}
+
+/// The larger of a number and a bound; a NaN stays NaN, where [`f64::max`] would hide it.
+///
+/// ```
+/// use hearken_objective::numerics::at_least;
+/// assert_eq!(at_least(-1.0, 0.0), 0.0);
+/// assert!(at_least(f64::NAN, 0.0).is_nan());
+/// ```
+pub fn at_least(x: f64, bound: f64) -> f64 {
+    if x < bound { bound } else { x }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ pub fn with_kl_penalty(score: f64, terms: ReferenceTerms<'_>, penalty: KlPenalty
 /// r = score − β·Σ_t k(log π_old(a_t) − log π_ref(a_t))
 /// ```
 ///
-/// Ahmadian et al. 2024, arXiv:2402.14740, section 3. Lengths as in [`with_kl_penalty`].
+/// Ahmadian et al. 2024, arXiv:2402.14740. Lengths as in [`with_kl_penalty`].
 ///
 /// # Panics
 /// If the log-probabilities differ in number.
@@ -148,7 +148,7 @@ impl ScoreNormalization {
 /// ln σ(score − reference): scores above the reference saturate, so that a policy gains little by
 /// exploiting one reward model's largest scores.
 ///
-/// Wang et al. 2024, arXiv:2402.00742, section 3.
+/// Wang et al. 2024, arXiv:2402.00742.
 ///
 /// ```
 /// use hearken_objective::reward::log_sigmoid_shaped;

@@ -99,7 +99,7 @@ pub enum Surrogate {
         clip: Clip,
     },
     /// As [`Surrogate::Clipped`], but at most −Â·`bound` where Â < 0. Ye et al. 2020,
-    /// arXiv:1912.09729, eq. 5.
+    /// arXiv:1912.09729.
     DualClipped {
         /// The clip range.
         clip: Clip,
@@ -129,7 +129,7 @@ pub enum Surrogate {
         log_range: f64,
     },
     /// −sg(φ(w))·Â·log π_θ with w = exp(Σ_t log ρ_t) of the whole completion, whatever the ratio
-    /// level. Shen et al. 2026, arXiv:2602.10693 (VESPO).
+    /// level. arXiv:2602.10693 (VESPO).
     Vespo {
         /// φ where Â ≥ 0; (2, 3) in TRL.
         positive: Vespo,

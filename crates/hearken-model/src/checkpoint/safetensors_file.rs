@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use hearken_tensor::mapped_file::{self, MappedFile};
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ impl SafetensorsFile {
         let malformed = |problem| CheckpointError::Malformed { path: path.into(), problem };
         check(&map).map_err(malformed)?;
         let (header_bytes, header) =
-            SafeTensors::read_metadata(&map).map_err(|error| malformed(format!("{error}")))?;
+            SafeTensors::read_metadata(&map).map_err(|error| malformed(contradiction(&error)))?;
         Ok(Self { path: path.into(), map, data_start: LENGTH_BYTES + header_bytes, header })
     }
 
@@ -112,18 +112,28 @@ fn check(bytes: &[u8]) -> Result<(), String> {
     })?;
     let mut names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("the header lists tensor {} twice", twice[0]));
+    if let Some([twice, _]) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("the header lists tensor {twice} twice"));
     }
     let data_bytes = (rest.len() - header.len()) as u64;
+    let mut used = 0;
     for (name, entry) in &entries {
-        if let Some(end) = entry["data_offsets"][1].as_u64().filter(|&end| end > data_bytes) {
+        let end = entry["data_offsets"][1].as_u64().unwrap_or(0);
+        if data_bytes < end {
             return Err(format!(
                 "is cut short: tensor {name} ends {end} bytes after the header, but {data_bytes} follow it"
             ));
         }
+        used = end.max(used);
+    }
+    if used < data_bytes {
+        return Err(format!("has {} bytes after its last tensor", data_bytes - used));
     }
     Ok(())
+}
+
+fn contradiction(error: &SafeTensorError) -> String {
+    format!("the header contradicts itself: {error}")
 }
 
 /// A JSON object with its repeated keys, which a map would lose.

@@ -133,13 +133,11 @@ impl TensorFiles {
     ///
     /// No such tensor, another shape, or another number format.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
-        match self.holder.get(name) {
-            Some(&position) => self.files[position].read(name, shape),
-            None => {
-                let (path, name) = (self.path.clone(), name.to_owned());
-                Err(CheckpointError::NoSuchTensor { path, name })
-            }
-        }
+        let Some(&position) = self.holder.get(name) else {
+            let (path, name) = (self.path.clone(), name.to_owned());
+            return Err(CheckpointError::NoSuchTensor { path, name });
+        };
+        self.files[position].read(name, shape)
     }
 }
 

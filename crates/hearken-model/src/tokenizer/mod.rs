@@ -8,6 +8,7 @@
 //! `SentencePiece`'s `tokenizer.model`.
 
 mod error;
+mod load;
 mod settings;
 mod stream;
 mod train;
@@ -16,32 +17,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use crate::checkpoint::write_atomically;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokenizers::AddedToken;
-
-use crate::checkpoint::write_atomically;
-use settings::Settings;
 
 pub use error::TokenizerError;
 pub use stream::TextStream;
 pub use train::SpecialTokens;
 
-const TOKENIZER: &str = "tokenizer.json";
-/// The files that [`Tokenizer::save`] writes again. Some are of use only to other programs.
-const FILES: [&str; 11] = [
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "processor_config.json",
-];
 /// Texts that can stand before a continuation while it is encoded.
 const ANCHORS: [&str; 4] = ["\n", ":", ".", "x"];
 
@@ -83,84 +66,9 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads the tokenizer of a model directory.
-    ///
-    /// Truncation and padding that tokenizer.json may ask for are switched off. Special tokens that
-    /// only the other files name are added, as Transformers adds them.
-    ///
-    /// # Errors
-    ///
-    /// There is no tokenizer.json, or one of the files cannot be read, is malformed, or contradicts
-    /// another.
-    pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let mut files = Vec::new();
-        for name in FILES {
-            if let Some(bytes) = read_if_there(&dir.join(name))? {
-                files.push((name, bytes));
-            }
-        }
-        let config = read_if_there(&dir.join("config.json"))?;
-        Self::from_files(dir, files, config.as_deref())
-    }
-
-    /// A tokenizer from the contents of its files. `dir` is where errors say they lie.
-    fn from_files(
-        dir: &Path,
-        files: Vec<(&'static str, Vec<u8>)>,
-        config: Option<&[u8]>,
-    ) -> Result<Self, TokenizerError> {
-        let file = |wanted: &str| {
-            let found = files.iter().find(|(name, _)| *name == wanted);
-            found.map(|(_, bytes)| bytes.as_slice()).or(config.filter(|_| wanted == "config.json"))
-        };
-        let Some(json) = file(TOKENIZER) else {
-            return Err(TokenizerError::Missing { dir: dir.into(), advice: advice(&file) });
-        };
-        let malformed = |error: tokenizers::Error| TokenizerError::Malformed {
-            path: dir.join(TOKENIZER),
-            problem: format!("not a tokenizer of the tokenizers library: {error}"),
-        };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
-        inner.with_truncation(None).map_err(malformed)?;
-        inner.with_padding(None);
-        let settings = Settings::read(dir, &file)?;
-        add_tokens(&mut inner, &settings, dir)?;
-
-        let id = |token: &Option<AddedToken>| inner.token_to_id(&token.as_ref()?.content);
-        let (bos, pad, eos) = (id(&settings.bos), id(&settings.pad), id(&settings.eos));
-        let known = |id: &&u32| inner.id_to_token(**id).is_some();
-        let end = eos.or_else(|| settings.end_ids.iter().find(known).copied());
-        let mut ends: Vec<u32> = end.into_iter().collect();
-        for &id in &settings.end_ids {
-            if !ends.contains(&id) {
-                ends.push(id);
-            }
-        }
-        let mut prefix = added_before(&inner)?;
-        if settings.add_bos == Some(false) && prefix.first().copied() == bos {
-            prefix.clear();
-        }
-        let has_chat_template = settings.chat_template
-            || file("chat_template.jinja").is_some()
-            || file("chat_template.json").is_some();
-        Ok(Self {
-            literal: OnceLock::new(),
-            adds_space: adds_space(&inner)?,
-            vocab_size: inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1),
-            inner,
-            prefix,
-            bos,
-            pad,
-            end,
-            ends,
-            has_chat_template,
-            files,
-        })
-    }
-
     /// The ids of a text that begins a sequence. There is at most one BOS token: none where the
-    /// tokenizer adds none, and a text that starts with its own gets no second one. An end token is
-    /// never added.
+    /// tokenizer adds none, and a text that starts with its own gets no second one (Transformers would
+    /// add it). An end token is never added.
     ///
     /// # Errors
     ///
@@ -339,83 +247,9 @@ impl Tokenizer {
     }
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read { path: path.into(), source }),
-    }
-}
-
-/// What to do about a missing tokenizer.json, from what is there instead.
-fn advice<'a>(file: &impl Fn(&str) -> Option<&'a [u8]>) -> String {
-    let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| file(name).is_some());
-    match other {
-        Some(found) => format!(
-            "found {found}, which is not read; convert it once with Transformers: \
-             AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
-        ),
-        None => "expected the tokenizer.json of a Hugging Face model directory".into(),
-    }
-}
-
-/// Adds the special tokens that only the other files name.
-fn add_tokens(
-    inner: &mut tokenizers::Tokenizer,
-    settings: &Settings,
-    dir: &Path,
-) -> Result<(), TokenizerError> {
-    let path = dir.join("tokenizer_config.json");
-    let is_added = |inner: &tokenizers::Tokenizer, content: &str| {
-        inner.get_added_vocabulary().get_vocab().contains_key(content)
-    };
-    let refused = |error: tokenizers::Error| TokenizerError::Malformed {
-        path: path.clone(),
-        problem: format!("its special tokens cannot be added: {error}"),
-    };
-    for (listed, token) in &settings.listed {
-        if is_added(inner, &token.content) {
-            continue;
-        }
-        inner.add_tokens([token.clone()]).map_err(refused)?;
-        if let Some(actual) = inner.token_to_id(&token.content).filter(|actual| actual != listed) {
-            let token = token.content.clone();
-            return Err(TokenizerError::TokenId { path, token, listed: *listed, actual });
-        }
-    }
-    for token in settings.special() {
-        if !is_added(inner, &token.content) {
-            inner.add_special_tokens([token.clone().special(true)]).map_err(refused)?;
-        }
-    }
-    Ok(())
-}
-
 fn encode_with(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
     match tokenizer.encode_fast(text, false) {
         Ok(encoding) => Ok(encoding.get_ids().to_vec()),
         Err(error) => Err(TokenizerError::Encode { bytes: text.len(), problem: error.to_string() }),
     }
-}
-
-/// The tokens that the post-processor puts before a text.
-fn added_before(inner: &tokenizers::Tokenizer) -> Result<Vec<u32>, TokenizerError> {
-    let probe = "a";
-    let plain = encode_with(inner, probe)?;
-    let full = inner.encode_fast(probe, true).map_err(|error| TokenizerError::Encode {
-        bytes: probe.len(),
-        problem: error.to_string(),
-    })?;
-    let ids = full.get_ids();
-    if plain.is_empty() {
-        return Ok(Vec::new());
-    }
-    let start = ids.windows(plain.len()).position(|window| window == plain);
-    Ok(ids[..start.unwrap_or(0)].to_vec())
-}
-
-/// Whether a text gets a space in front.
-fn adds_space(inner: &tokenizers::Tokenizer) -> Result<bool, TokenizerError> {
-    let first = encode_with(inner, "a")?.first().and_then(|&id| inner.id_to_token(id));
-    Ok(first.is_some_and(|token| token.starts_with(['▁', 'Ġ'])))
 }

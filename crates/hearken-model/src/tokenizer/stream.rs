@@ -12,7 +12,9 @@ const KEPT: usize = 4;
 /// Decodes one completion token by token.
 ///
 /// A character that several tokens share is returned when it is complete. The pieces, with that of
-/// [`TextStream::finish`], make up what [`Tokenizer::decode`] gives for all the tokens.
+/// [`TextStream::finish`], make up what [`Tokenizer::decode`] gives for all the tokens. One exception:
+/// a tokenizer with byte fallback discards a whole run of byte tokens that ends in no UTF-8, of which
+/// complete characters may have been returned.
 #[derive(Debug)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,

@@ -53,14 +53,15 @@ impl<D: Device> Block<'_, D> {
     ) -> Option<BlockActivations<D>> {
         let (attention, mlp) = match self.model.config.residual {
             Residual::Serial => {
-                let normed = self.norm(x, self.plan.attention_norm, keep);
+                let normed = self.norm(x, self.plan.attention_norm, self.kept(x, keep));
                 let attention = self.attention(normed, x, geometry, over);
-                let normed = self.norm(x, self.plan.mlp_norm, keep);
+                let normed = self.norm(x, self.plan.mlp_norm, self.kept(x, keep));
                 (attention, self.mlp(normed, x))
             }
             Residual::Parallel => {
-                let for_attention = self.norm(x, self.plan.attention_norm, keep);
-                let for_mlp = self.norm(x, self.plan.mlp_norm, keep);
+                let input = self.kept(x, keep);
+                let for_attention = self.norm(x, self.plan.attention_norm, input.clone());
+                let for_mlp = self.norm(x, self.plan.mlp_norm, input);
                 (self.attention(for_attention, x, geometry, over), self.mlp(for_mlp, x))
             }
         };
@@ -83,22 +84,31 @@ impl<D: Device> Block<'_, D> {
         self.model.device.scratch(self.rows * width)
     }
 
-    /// The normed stream, and the norm's tape if `keep`.
+    /// A copy of the residual stream for the backward pass.
+    fn kept(&self, x: &D::Buffer, keep: bool) -> Option<Arc<D::Buffer>> {
+        keep.then(|| {
+            let mut input = self.scratch(self.model.config.width);
+            self.model.device.copy(x, &mut input);
+            Arc::new(input)
+        })
+    }
+
+    /// The normed stream, and the norm's tape if its input is kept.
     fn norm(
         &self,
         x: &D::Buffer,
         params: NormParams,
-        keep: bool,
+        input: Option<Arc<D::Buffer>>,
     ) -> (D::Buffer, Option<NormTape<D>>) {
         let width = self.model.config.width;
         let mut normed = self.scratch(width);
         let statistics = self.model.norm(self.view(x, width), params, &mut normed);
-        let tape = keep.then(|| {
-            let mut input = self.scratch(width);
-            self.model.device.copy(x, &mut input);
-            NormTape { input, statistics }
-        });
-        (normed, tape)
+        (normed, input.map(|input| NormTape { input, statistics }))
+    }
+
+    /// The output of a norm, from what was kept.
+    pub(super) fn normed(&self, tape: &NormTape<D>, params: NormParams) -> D::Buffer {
+        self.norm(&tape.input, params, None).0
     }
 
     fn attention(
@@ -131,7 +141,7 @@ impl<D: Device> Block<'_, D> {
         let width = config.query_width();
         let (attended_rows, x) = (self.view(&attended, width), self.view_mut(x, config.width));
         model.linear(attended_rows, self.plan.attention_output, x, Write::Add);
-        Some(AttentionActivations { norm: norm?, normed, head_norms, qkv, attended, log_sum_exp })
+        Some(AttentionActivations { norm: norm?, head_norms, qkv, attended, log_sum_exp })
     }
 
     /// Queries, keys and values, normalized where the family does so, and rotated.
@@ -204,20 +214,27 @@ impl<D: Device> Block<'_, D> {
         (normed, norm): (D::Buffer, Option<NormTape<D>>),
         x: &mut D::Buffer,
     ) -> Option<MlpActivations<D>> {
-        let (model, device, config) = (self.model, &self.model.device, &self.model.config);
+        let (model, config) = (self.model, &self.model.config);
         let mut before = self.scratch(self.mlp_width());
         for (params, columns) in self.mlp_parts() {
             let out = ViewMut::new(&mut before, columns);
             model.linear(self.view(&normed, config.width), params, out, Write::Overwrite);
         }
-        let mut after = self.scratch(config.inner);
-        match config.mlp {
-            Mlp::Gelu(gelu) => device.gelu(gelu, &before, &mut after),
-            Mlp::SiluGated => device.silu_gated(&before, config.inner, &mut after),
-        }
+        let after = self.activated(&before);
         let (rows, x) = (self.view(&after, config.inner), self.view_mut(x, config.width));
         model.linear(rows, self.mlp_down(), x, Write::Add);
-        Some(MlpActivations { norm: norm?, normed, before, after })
+        Some(MlpActivations { norm: norm?, before })
+    }
+
+    /// The activation of the feed-forward part, `[T, inner]`.
+    pub(super) fn activated(&self, before: &D::Buffer) -> D::Buffer {
+        let (device, config) = (&self.model.device, &self.model.config);
+        let mut after = self.scratch(config.inner);
+        match config.mlp {
+            Mlp::Gelu(gelu) => device.gelu(gelu, before, &mut after),
+            Mlp::SiluGated => device.silu_gated(before, config.inner, &mut after),
+        }
+        after
     }
 
     /// The width of the feed-forward part before its activation.

@@ -81,7 +81,10 @@ impl<D: Device> Block<'_, D> {
         let (model, device, config) = (self.model, &self.model.device, &self.model.config);
         let (down, inner) = (self.mlp_down(), config.inner);
         let dy = self.view(dx, config.width);
-        model.linear_backward_parameters(self.view(&tape.after, inner), down, dy, gradients);
+        if model.trains(down, gradients) {
+            let after = self.activated(&tape.before);
+            model.linear_backward_parameters(self.view(&after, inner), down, dy, gradients);
+        }
         let mut dafter = self.scratch(inner);
         let out = self.view_mut(&mut dafter, inner);
         model.linear_backward_input(down, dy, out, Write::Overwrite);
@@ -93,7 +96,8 @@ impl<D: Device> Block<'_, D> {
             }
         }
         drop(dafter);
-        self.parts_backward(&tape.normed, &self.mlp_parts(), &dbefore, gradients)
+        let normed = self.normed(&tape.norm, self.plan.mlp_norm);
+        self.parts_backward(&normed, &self.mlp_parts(), &dbefore, gradients)
     }
 
     fn attention_backward(
@@ -138,7 +142,8 @@ impl<D: Device> Block<'_, D> {
         if let Some(norms) = &tape.head_norms {
             dqkv = self.head_norms_backward(norms, &dqkv, gradients);
         }
-        self.parts_backward(&tape.normed, &self.qkv_parts(), &dqkv, gradients)
+        let normed = self.normed(&tape.norm, self.plan.attention_norm);
+        self.parts_backward(&normed, &self.qkv_parts(), &dqkv, gradients)
     }
 
     fn head_norms_backward(

@@ -1,5 +1,7 @@
 //! The model: parameters on a device, and the passes through all of its blocks.
 
+use std::sync::Arc;
+
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOutput, Precision, View, ViewMut, Weight, WeightShape, Write};
 use hearken_tensor::device::{Prediction, Rows};
@@ -218,7 +220,8 @@ impl<D: Device> Model<D> {
         let mut hidden = self.device.scratch(batch.rows() * self.config.width);
         let rows = View::new(&x, Rows::dense(batch.rows(), self.config.width));
         let statistics = self.norm(rows, self.plan.final_norm, &mut hidden);
-        let final_norm = (keep != Keep::Nothing).then_some(NormTape { input: x, statistics });
+        let final_norm =
+            (keep != Keep::Nothing).then(|| NormTape { input: Arc::new(x), statistics });
         Pass { batch: batch.clone(), blocks, final_norm, hidden }
     }
 
@@ -374,7 +377,7 @@ impl<D: Device> Model<D> {
         gradients: &mut Gradients<D>,
     ) {
         let (device, weight) = (&self.device, &self.param(params.weight).values);
-        let x = View::new(&tape.input, dx.rows);
+        let x = View::new(&*tape.input, dx.rows);
         match params.bias {
             None => {
                 let dweight = gradients.get_mut(params.weight);
@@ -424,6 +427,11 @@ impl<D: Device> Model<D> {
         self.device.linear_backward_input(dy, self.weight(params), dx, write);
     }
 
+    /// Whether weight or bias of a linear map have gradients.
+    pub(super) fn trains(&self, params: LinearParams, gradients: &Gradients<D>) -> bool {
+        gradients.wants(params.weight) || params.bias.is_some_and(|bias| gradients.wants(bias))
+    }
+
     pub(super) fn linear_backward_parameters(
         &self,
         x: View<'_, D::Buffer>,
@@ -469,8 +477,8 @@ impl<D: Device> Model<D> {
         let config = &self.config;
         let gated = usize::from(config.mlp == crate::config::Mlp::SiluGated);
         let qkv = self.plan.qkv_layout.row_stride * (1 + usize::from(config.query_key_norm));
-        let attention = 2 * config.width + qkv + config.query_width() + config.heads;
-        let mlp = 2 * config.width + (2 + gated) * config.inner;
+        let attention = config.width + qkv + config.query_width() + config.heads;
+        let mlp = config.width + (1 + gated) * config.inner;
         4 * (config.layers * (attention + mlp) + 2 * config.width)
     }
 

@@ -1,5 +1,7 @@
 //! What a forward pass leaves behind.
 
+use std::sync::Arc;
+
 use hearken_tensor::Device;
 
 use super::batch::Batch;
@@ -9,7 +11,8 @@ use super::batch::Batch;
 pub enum Keep {
     /// Nothing: only heads can be read.
     Nothing,
-    /// Everything that the backward pass reads.
+    /// What the backward pass reads, less what it recovers in one pass over memory: the outputs of
+    /// norms and activations.
     Activations,
     /// The input of each block; the backward pass computes the rest again. About a third more
     /// work for a fraction of the memory.
@@ -37,7 +40,7 @@ impl<D: Device> Pass<D> {
 /// The input of a norm and its statistics.
 #[derive(Debug)]
 pub(crate) struct NormTape<D: Device> {
-    pub(crate) input: D::Buffer,
+    pub(crate) input: Arc<D::Buffer>,
     pub(crate) statistics: D::Buffer,
 }
 
@@ -48,7 +51,7 @@ pub(crate) enum BlockTape<D: Device> {
     Full(Box<BlockActivations<D>>),
 }
 
-/// Everything that a block's backward pass reads.
+/// What a block's backward pass reads.
 #[derive(Debug)]
 pub(crate) struct BlockActivations<D: Device> {
     pub(crate) attention: AttentionActivations<D>,
@@ -58,8 +61,6 @@ pub(crate) struct BlockActivations<D: Device> {
 #[derive(Debug)]
 pub(crate) struct AttentionActivations<D: Device> {
     pub(crate) norm: NormTape<D>,
-    /// The norm's output.
-    pub(crate) normed: D::Buffer,
     /// For families that normalize heads: queries, keys and values as projected, and the
     /// reciprocal roots of queries and keys.
     pub(crate) head_norms: Option<HeadNormTape<D>>,
@@ -80,10 +81,6 @@ pub(crate) struct HeadNormTape<D: Device> {
 #[derive(Debug)]
 pub(crate) struct MlpActivations<D: Device> {
     pub(crate) norm: NormTape<D>,
-    /// The norm's output.
-    pub(crate) normed: D::Buffer,
     /// Before the activation: `[T, inner]`, or `[T, gate | up]`.
     pub(crate) before: D::Buffer,
-    /// After the activation, `[T, inner]`.
-    pub(crate) after: D::Buffer,
 }

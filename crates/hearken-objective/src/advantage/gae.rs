@@ -134,18 +134,19 @@ mod tests {
         for (seed, steps) in [(1, 1), (2, 5), (3, 17)] {
             let (rewards, values) = (uniform(seed, steps), uniform(seed + 10, steps));
             let (gamma, lambda, bootstrap) = (0.97_f64, 0.9_f64, 0.37);
+            let power = |x: f64, k: usize| (0..k).map(|_| x).product::<f64>();
             let value_at = |t: usize| if t == steps { bootstrap } else { values[t] };
             let n_step = |t: usize, n: usize| -> f64 {
-                (0..n).map(|k| gamma.powi(k as i32) * rewards[t + k]).sum::<f64>()
-                    + gamma.powi(n as i32) * value_at(t + n)
+                (0..n).map(|k| power(gamma, k) * rewards[t + k]).sum::<f64>()
+                    + power(gamma, n) * value_at(t + n)
             };
             let expected: Vec<f64> = (0..steps)
                 .map(|t| {
                     let last = steps - t;
                     let mix: f64 = (1..last)
-                        .map(|n| (1.0 - lambda) * lambda.powi(n as i32 - 1) * n_step(t, n))
+                        .map(|n| (1.0 - lambda) * power(lambda, n - 1) * n_step(t, n))
                         .sum();
-                    mix + lambda.powi(last as i32 - 1) * n_step(t, last) - values[t]
+                    mix + power(lambda, last - 1) * n_step(t, last) - values[t]
                 })
                 .collect();
             let found = gae(&rewards, &values, bootstrap, Gae { gamma, lambda });

@@ -73,7 +73,7 @@ pub fn minus_greedy(scores: &[f64], greedy_score: f64) -> Vec<f64> {
 
 /// Each group's scores minus their mean, divided by the standard deviation of *all* scores + eps.
 ///
-/// Hu et al. 2025, arXiv:2508.08221 (Lite PPO); `scale_rewards = "batch"` in TRL. All 0 where the
+/// Liu et al. 2025, arXiv:2508.08221 (Lite PPO); `scale_rewards = "batch"` in TRL. All 0 where the
 /// scores of the whole batch are equal.
 ///
 /// | argument | length         | meaning        |
@@ -88,7 +88,7 @@ pub fn minus_greedy(scores: &[f64], greedy_score: f64) -> Vec<f64> {
 /// assert!((a[1][3] - 1.513499).abs() < 1e-6);
 /// ```
 pub fn over_batch_std(groups: &[Vec<f64>], how: Standardization) -> Vec<Vec<f64>> {
-    let all = Moments::of_rows(groups.iter().map(Vec::as_slice));
+    let all = Moments::of_rows(groups);
     groups.iter().map(|scores| divided_by_std(minus_mean(scores), all, how)).collect()
 }
 
@@ -139,7 +139,7 @@ pub fn decoupled(rewards: &[Vec<f64>], weights: &[f64], how: Standardization) ->
 /// assert!(!has_spread(&[1.0, 1.0]) && !has_spread(&[]));
 /// ```
 pub fn has_spread(scores: &[f64]) -> bool {
-    scores.iter().any(|r| *r != scores[0])
+    scores.iter().any(|r| *r < scores[0] || scores[0] < *r)
 }
 
 fn divided_by_std(mut centered: Vec<f64>, of: Moments, how: Standardization) -> Vec<f64> {

@@ -58,7 +58,7 @@ pub fn scale_to_unit_std(rows: &mut [Vec<f64>], variance: Variance) {
 
 /// Moments of all numbers of all rows.
 pub fn moments_of(rows: &[Vec<f64>]) -> Moments {
-    Moments::of_rows(rows.iter().map(Vec::as_slice))
+    Moments::of_rows(rows)
 }
 
 fn scale_of(moments: Moments, variance: Variance) -> f64 {

@@ -1,6 +1,6 @@
 //! The divergence that keeps the policy near the reference, as a map of log-ratios.
 
-use crate::numerics::{log_sigmoid, sigmoid};
+use crate::numerics::{at_most, log_sigmoid, sigmoid};
 
 /// Which f-divergence the preference objective penalizes: the log-ratio h is replaced by f′(e^h), up to
 /// a constant that cancels in the difference.
@@ -48,7 +48,7 @@ impl Divergence {
 /// e^{a·h}/a and its derivative e^{a·h}.
 fn power(a: f64, log_ratio: f64) -> (f64, f64) {
     let exponent = a * log_ratio;
-    let e = exponent.min(Divergence::EXPONENT_MAX).exp();
+    let e = at_most(exponent, Divergence::EXPONENT_MAX).exp();
     (e / a, if exponent <= Divergence::EXPONENT_MAX { e } else { 0.0 })
 }
 

@@ -1,6 +1,6 @@
 //! Losses of two scores.
 
-use crate::numerics::{log_one_minus_exp, log_sigmoid, sigmoid};
+use crate::numerics::{at_most, log_one_minus_exp, log_sigmoid, sigmoid};
 
 /// The loss of a pair as a function of its scores c (chosen) and r (rejected), with z = β(c − r).
 ///
@@ -114,7 +114,7 @@ impl PairLoss {
                 let error = c - r - 0.5 / beta;
                 ScoreValue::of_difference((error * error, 2.0 * error))
             }
-            Self::Hinge => of_z(if z < 1.0 { (1.0 - z, -1.0) } else { (0.0, 0.0) }),
+            Self::Hinge => of_z(if 1.0 <= z { (0.0, 0.0) } else { (1.0 - z, -1.0) }),
             Self::Exo { label_smoothing } => of_z(exo(z, label_smoothing)),
             Self::Nca => of_rewards(
                 -log_sigmoid(a) - 0.5 * log_sigmoid(-a) - 0.5 * log_sigmoid(-b),
@@ -176,7 +176,7 @@ fn discopop(z: f64, temperature: f64) -> (f64, f64) {
 }
 
 fn odds_ratio(beta: f64, c: f64, r: f64) -> ScoreValue {
-    let (c, r) = (c.min(MEAN_LOGPROB_MAX), r.min(MEAN_LOGPROB_MAX));
+    let (c, r) = (at_most(c, MEAN_LOGPROB_MAX), at_most(r, MEAN_LOGPROB_MAX));
     let log_odds = |x: f64| x - log_one_minus_exp(x);
     let z = beta * (log_odds(c) - log_odds(r));
     let slope = -beta * sigmoid(-z);

@@ -75,6 +75,9 @@ impl PairObjective {
     /// |----------|--------|------------------------------------------------------------|
     /// | `pairs`  | B      | all pairs of the step if a loss sorts it, else any part    |
     ///
+    /// # Panics
+    /// If a probability lies outside of \[0, 1\].
+    ///
     /// ```
     /// use hearken_objective::dpo::{CompletionSums, PairLoss, PairObjective, PairTerms};
     /// let dpo = PairObjective::new(PairLoss::Sigmoid { label_smoothing: 0.0 }, 0.1);
@@ -152,13 +155,14 @@ impl PairObjective {
         let shift = 0.5 * (self.margin + pair.margin) / self.beta;
         let (c, r) = (scores[0].0 - shift, scores[1].0 + shift);
         let (p, weight) = (pair.probability, pair.weight);
+        assert!((0.0..=1.0).contains(&p), "probability of a pair's label is {p}");
         // Without doubt the swapped loss is not computed: 0 times infinity is not 0.
         let mut sum = ScoreValue::default();
-        if p != 0.0 {
+        if 0.0 < p {
             let v = term.loss.at(self.beta, c, r);
             sum = ScoreValue { loss: p * v.loss, chosen: p * v.chosen, rejected: p * v.rejected };
         }
-        if p != 1.0 {
+        if p < 1.0 {
             let v = term.loss.at(self.beta, r, c);
             sum.loss += (1.0 - p) * v.loss;
             sum.chosen += (1.0 - p) * v.rejected;

@@ -109,15 +109,15 @@ fn averaged(loss: PairLoss, beta: f64) -> PairObjective {
     PairObjective { terms: vec![term], ..PairObjective::new(loss, beta) }
 }
 
-fn nll_over(tokens: NllTokens) -> Option<Nll> {
-    Some(Nll { weight: 1.0, tokens, aggregation: Aggregation::PerToken })
+fn nll_over(tokens: NllTokens) -> Nll {
+    Nll { weight: 1.0, tokens, aggregation: Aggregation::PerToken }
 }
 
 fn sft() -> PairObjective {
     PairObjective {
         terms: Vec::new(),
         reference: Reference::Free,
-        nll: nll_over(NllTokens::Completion),
+        nll: Some(nll_over(NllTokens::Completion)),
         ..PairObjective::new(PairLoss::Ipo, 1.0)
     }
 }
@@ -127,7 +127,7 @@ fn orpo() -> PairObjective {
     PairObjective {
         terms: vec![term],
         reference: Reference::Free,
-        nll: nll_over(NllTokens::PromptAndCompletion),
+        nll: Some(nll_over(NllTokens::PromptAndCompletion)),
         ..PairObjective::new(PairLoss::OddsRatio, 1.0)
     }
 }
@@ -135,7 +135,7 @@ fn orpo() -> PairObjective {
 fn cpo() -> PairObjective {
     PairObjective {
         reference: Reference::Free,
-        nll: nll_over(NllTokens::Completion),
+        nll: Some(nll_over(NllTokens::Completion)),
         ..PairObjective::new(PairLoss::Sigmoid { label_smoothing: 0.0 }, 0.1)
     }
 }

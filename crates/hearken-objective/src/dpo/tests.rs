@@ -103,7 +103,7 @@ fn objectives_of_mean_logprobs_have_their_known_losses() {
     let means = |c: f64, r: f64| PairTerms::new(sums(4.0 * c, 0.0, 4), sums(8.0 * r, 0.0, 8));
     let pairs = [means(-0.5, -0.9), means(-1.2, -0.7)];
     let losses = paired("orpo").losses(&pairs);
-    assert_close(&[(losses[0].loss + losses[1].loss) / 2.0], &[0.077_910], 5e-7);
+    assert_close(&[f64::midpoint(losses[0].loss, losses[1].loss)], &[0.077_910], 5e-7);
     check(&paired("simpo"), &pairs, &[0.554_355, 1.701_413]);
 
     let pair = means(-1.0, -1.2);
@@ -324,6 +324,23 @@ fn tail_weight_one_is_dpo_and_less_takes_from_the_longer_completion() {
     assert_eq!(plain, CompletionSums::of(long));
     let tamed = CompletionSums::weighted(long, &weights::length_desensitized([3, 2], 0.5)[0]);
     assert_eq!((tamed.logprob, tamed.ref_logprob, tamed.tokens), (-4.5, -4.5, 3));
+}
+
+#[test]
+fn a_nan_stays_visible() {
+    for name in NAMES {
+        let Some(Preset::Paired(objective)) = named(name) else { continue };
+        let mut pair = one_pair();
+        pair.chosen.logprob = f64::NAN;
+        let loss = objective.losses(&[pair])[0].loss;
+        assert!(loss.is_nan() || name == "sft", "{name}: {loss}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "probability of a pair's label is NaN")]
+fn a_label_without_probability_is_a_bug() {
+    at_tenth("sigmoid").losses(&[PairTerms { probability: f64::NAN, ..one_pair() }]);
 }
 
 #[test]

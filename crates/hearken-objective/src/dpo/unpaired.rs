@@ -2,7 +2,7 @@
 
 use super::CompletionSums;
 use crate::mean::Mean;
-use crate::numerics::{log_sigmoid, sigmoid};
+use crate::numerics::{at_least, log_sigmoid, sigmoid};
 
 /// What was said of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl UnpairedObjective {
 /// assert_eq!(kto_reference_point(&[-3.0]), 0.0);
 /// ```
 pub fn kto_reference_point(mismatched_log_ratios: &[f64]) -> f64 {
-    Mean::of(mismatched_log_ratios).value().unwrap_or(0.0).max(0.0)
+    at_least(Mean::of(mismatched_log_ratios).value().unwrap_or(0.0), 0.0)
 }
 
 /// BCO's δ: the running mean of the implicit rewards of desirable and undesirable completions, each side
@@ -110,7 +110,7 @@ pub fn kto_reference_point(mismatched_log_ratios: &[f64]) -> f64 {
 /// δ ← decay·δ + (1 − decay)·½(mean reward⁺ + mean reward⁻)
 /// ```
 ///
-/// Jung et al. 2024, arXiv:2404.04656, section 4.
+/// Jung et al. 2024, arXiv:2404.04656.
 ///
 /// ```
 /// use hearken_objective::Mean;
@@ -121,7 +121,7 @@ pub fn kto_reference_point(mismatched_log_ratios: &[f64]) -> f64 {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RewardShift {
-    /// Share of the old value that stays: 0.5 in the authors' experiments.
+    /// Share of the old value that stays, from 0 to 1.
     pub decay: f64,
     /// The current δ.
     pub value: f64,

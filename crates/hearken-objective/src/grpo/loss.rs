@@ -4,6 +4,7 @@ use super::shaping::{SamplerCorrection, SamplerTerms};
 use super::{Algorithm, KlPlacement, KlWeight};
 use crate::kl::{KlEstimator, ReferenceTerms};
 use crate::mean::Mean;
+use crate::numerics::at_least;
 use crate::surrogate::{PolicyTerms, RatioLevel, Surrogate};
 
 /// Least sampler correction whose logarithm enters VESPO's weight: a masked token has none.
@@ -96,7 +97,7 @@ impl Algorithm {
             let old_logprobs: Vec<f64> = old_logprobs
                 .iter()
                 .zip(&weights)
-                .map(|(old, c)| old - c.max(CORRECTION_MIN).ln())
+                .map(|(old, c)| old - at_least(*c, CORRECTION_MIN).ln())
                 .collect();
             return self
                 .surrogate

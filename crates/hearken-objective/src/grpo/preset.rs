@@ -21,6 +21,10 @@
 //! `dapo` drops groups without spread and shapes overlong scores over the last fifth of the length
 //! allowed; all others keep every group and completion. "Standardized" adds 1e-4 to a standard deviation
 //! with n − 1, as TRL does. `bnpo` is what TRL calls so: GRPO averaged over the tokens of the batch.
+//!
+//! `rloo` and `remax` are meant for one update per iteration, since REINFORCE has no ratio. TRL's RLOO
+//! clips the ratio of the whole completion instead: [`RatioLevel::CompletionSum`] with
+//! [`Surrogate::Clipped`], which on policy has the same gradient.
 
 use super::shaping::{Overlong, OverlongPenalty, SamplerCorrection};
 use super::{Algorithm, Credit, GroupBaseline, GroupFilter, KlPlacement, KlWeight, ScoreBaseline};

@@ -1,5 +1,6 @@
 //! What is done about completions that are too long and about samplers that disagree with the trainer.
 
+use crate::numerics::at_most;
 use crate::surrogate::RatioLevel;
 
 /// What becomes of completions that are too long.
@@ -117,10 +118,10 @@ impl SamplerCorrection {
         match self {
             Self::None => vec![1.0; terms.old_logprobs.len()],
             Self::Truncate { level, max } => {
-                terms.ratios(level).into_iter().map(|c| c.min(max)).collect()
+                terms.ratios(level).into_iter().map(|c| at_most(c, max)).collect()
             }
             Self::Mask { level, min, max } => {
-                let keep = |c: f64| if (min..=max).contains(&c) { c } else { 0.0 };
+                let keep = |c: f64| if c < min || max < c { 0.0 } else { c };
                 terms.ratios(level).into_iter().map(keep).collect()
             }
         }

@@ -126,6 +126,19 @@ fn rloo_takes_the_kl_of_the_whole_completion_from_its_score() {
 }
 
 #[test]
+fn on_policy_the_clipped_ratio_of_whole_completions_is_rloo() {
+    let batch = Batch::new();
+    let rloo = preset("rloo");
+    let clipped = Algorithm {
+        ratio: RatioLevel::CompletionSum,
+        surrogate: Surrogate::Clipped { clip: Clip::symmetric(0.2) },
+        ..rloo
+    };
+    let expected = batch.step_gradient(&rloo).concat();
+    assert_close(&batch.step_gradient(&clipped).concat(), &expected, 1e-14);
+}
+
+#[test]
 fn ppo_credits_tokens_and_gives_returns_before_whitening() {
     let batch = Batch::new();
     let credited = preset("ppo").credit(&batch.scored());
@@ -256,6 +269,26 @@ fn vespo_takes_the_correction_into_its_weight() {
     sampled[1] -= 2f64.ln();
     let terms = CompletionTerms { sampled_logprobs: &sampled, ..batch.terms(0, &[1.0; 3]) };
     assert_close(&algorithm.loss(terms).grad_logprobs, &[-0.199_148; 3], 5e-7);
+}
+
+#[test]
+fn a_nan_stays_visible() {
+    let bad = [-1.0, f64::NAN, -2.0];
+    let fine = [-1.0, -1.0, -2.0];
+    for name in NAMES {
+        let terms = CompletionTerms {
+            logprobs: &bad,
+            old_logprobs: &fine,
+            sampled_logprobs: &fine,
+            ref_logprobs: &fine,
+            advantages: &[1.0; 3],
+        };
+        assert!(preset(name).loss(terms).sum.is_nan(), "{name}");
+        let truncate = SamplerCorrection::Truncate { level: RatioLevel::Token, max: 2.0 };
+        let corrected = Algorithm { correction: truncate, ..preset(name) };
+        let terms = CompletionTerms { logprobs: &fine, sampled_logprobs: &bad, ..terms };
+        assert!(corrected.loss(terms).sum.is_nan(), "{name}");
+    }
 }
 
 #[test]

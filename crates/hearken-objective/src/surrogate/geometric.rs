@@ -2,6 +2,7 @@
 //! covers the completion.
 
 use super::{PolicyTerms, TokenLoss};
+use crate::numerics::{at_least, at_most};
 
 /// −Â·exp(mean_t clipped log ρ_t), spread equally over the tokens: the sum is T times that.
 pub(super) fn loss(log_range: f64, terms: PolicyTerms<'_>) -> TokenLoss {
@@ -14,9 +15,12 @@ pub(super) fn loss(log_range: f64, terms: PolicyTerms<'_>) -> TokenLoss {
     let mut total = 0.0;
     let mut moving = vec![true; n];
     for (t, log_ratio) in terms.log_ratios().enumerate() {
-        let bounded =
-            if 0.0 < advantage { log_ratio.min(log_range) } else { log_ratio.max(-log_range) };
-        moving[t] = bounded == log_ratio;
+        let bounded = if 0.0 < advantage {
+            at_most(log_ratio, log_range)
+        } else {
+            at_least(log_ratio, -log_range)
+        };
+        moving[t] = !(bounded < log_ratio || log_ratio < bounded);
         loss.clipped_high += usize::from(bounded < log_ratio);
         loss.clipped_low += usize::from(log_ratio < bounded);
         total += bounded;
