@@ -1,5 +1,7 @@
 //! Packed, forest and one-by-one evaluation agree, gradients included.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use hearken_model::{Batch, Keep, LoadOptions, Model, OutputGrads};

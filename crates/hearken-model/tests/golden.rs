@@ -1,5 +1,7 @@
 //! Every architecture against Transformers: logits, log-probabilities and every parameter's
-//! gradient (see `fixtures/PROVENANCE.md`).
+//! gradient (see `fixtures/hf/PROVENANCE.md`).
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -40,7 +42,7 @@ fn logprobs_and_loss_are_those_of_transformers() {
         let sequences = golden.sequences();
         let (batch, _) = golden_batch(&sequences);
         let pass = model.forward(&batch, Keep::Nothing);
-        let predictions = golden.predictions(&sequences);
+        let predictions = Golden::predictions(&sequences);
         let output = model.logprobs(&pass, &predictions, HeadOptions::default());
         let expected = golden.logprobs(&sequences);
         for (actual, expected) in output.logprobs.iter().zip(&expected) {
@@ -79,7 +81,7 @@ fn gradients_are_those_of_transformers() {
     for family in FAMILIES {
         let (model, golden) = (load(family), Golden::read(family));
         let sequences = golden.sequences();
-        let predictions = golden.predictions(&sequences);
+        let predictions = Golden::predictions(&sequences);
         for keep in [Keep::Activations, Keep::BlockInputs] {
             let gradients = gradients_of_loss(&model, &predictions, &sequences, keep);
             for (index, param) in model.params().iter().enumerate() {
@@ -100,7 +102,7 @@ fn frozen_parameters_get_no_gradient_and_change_no_other() {
     for family in FAMILIES {
         let (mut model, golden) = (load(family), Golden::read(family));
         let sequences = golden.sequences();
-        let predictions = golden.predictions(&sequences);
+        let predictions = Golden::predictions(&sequences);
         let whole = gradients_of_loss(&model, &predictions, &sequences, Keep::Activations);
         let patterns: [fn(&str) -> bool; 4] = [
             |name| name.contains(".1."),
@@ -128,7 +130,7 @@ fn untouched_embeddings_have_zero_gradient() {
     for family in ["mistral", "qwen2", "gpt_neox"] {
         let (model, golden) = (load(family), Golden::read(family));
         let sequences = golden.sequences();
-        let predictions = golden.predictions(&sequences);
+        let predictions = Golden::predictions(&sequences);
         let gradients = gradients_of_loss(&model, &predictions, &sequences, Keep::Activations);
         let used = |token: usize| sequences.iter().flatten().any(|&used| used as usize == token);
         let index = model.params().iter().position(|p| p.name.contains("embed_")).unwrap();

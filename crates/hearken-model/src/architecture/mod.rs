@@ -1,7 +1,7 @@
 //! What each family's parameters are called, how large they are, and how they connect.
 //!
 //! To add a family: a file here that reads its keys into a [`ModelConfig`] and names its tensors
-//! in a [`Names`], one line in [`resolve`], one in [`names`], and a fixture for the tests.
+//! in a `Names`, one line in `resolve`, one in `names`, and a fixture for the tests.
 
 mod gpt2;
 

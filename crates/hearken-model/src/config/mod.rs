@@ -111,6 +111,7 @@ pub enum Residual {
 }
 
 /// A transformer's dimensions and choices.
+#[expect(clippy::struct_excessive_bools, reason = "each says whether tensors exist")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
     /// The family, which fixes names and wiring of parameters.
@@ -177,17 +178,17 @@ impl ModelConfig {
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let raw = serde_json::from_str(&text)
+        let raw: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
-        Self::from_json(&path, raw)
+        Self::from_json(&path, &raw)
     }
 
     /// Resolves the content of a config.json; `path` is for messages only.
     ///
     /// # Errors
     /// If a key is missing or has a value that is not supported.
-    pub fn from_json(path: &Path, raw: Map<String, Value>) -> Result<Self, ConfigError> {
-        crate::architecture::resolve(&Keys::new(path, &raw))
+    pub fn from_json(path: &Path, raw: &Map<String, Value>) -> Result<Self, ConfigError> {
+        crate::architecture::resolve(&Keys::new(path, raw))
     }
 
     /// H·D, the width of all query heads.

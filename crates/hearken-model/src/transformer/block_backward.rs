@@ -81,7 +81,7 @@ impl<D: Device> Block<'_, D> {
         let (model, device, config) = (self.model, &self.model.device, &self.model.config);
         let (down, inner) = (self.mlp_down(), config.inner);
         let dy = self.view(dx, config.width);
-        if model.trains(down, gradients) {
+        if gradients.wants(down.weight) || down.bias.is_some_and(|bias| gradients.wants(bias)) {
             let after = self.activated(&tape.before);
             model.linear_backward_parameters(self.view(&after, inner), down, dy, gradients);
         }

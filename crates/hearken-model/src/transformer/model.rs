@@ -427,11 +427,6 @@ impl<D: Device> Model<D> {
         self.device.linear_backward_input(dy, self.weight(params), dx, write);
     }
 
-    /// Whether weight or bias of a linear map have gradients.
-    pub(super) fn trains(&self, params: LinearParams, gradients: &Gradients<D>) -> bool {
-        gradients.wants(params.weight) || params.bias.is_some_and(|bias| gradients.wants(bias))
-    }
-
     pub(super) fn linear_backward_parameters(
         &self,
         x: View<'_, D::Buffer>,

@@ -1,5 +1,5 @@
 //! Reading the fixtures, and comparing.
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
 
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ impl Golden {
     }
 
     /// All next-token predictions of the sequences packed one after the other.
-    pub(crate) fn predictions(&self, sequences: &[Vec<u32>]) -> Vec<Prediction> {
+    pub(crate) fn predictions(sequences: &[Vec<u32>]) -> Vec<Prediction> {
         let mut first = 0;
         let mut predictions = Vec::new();
         for sequence in sequences {
