@@ -145,7 +145,10 @@ impl<'a> Row<'a> {
     }
 
     /// A required text with something in it.
-    pub(crate) fn text(&self, field: &str) -> Result<String, FieldError> {
+    ///
+    /// # Errors
+    /// If it is absent, empty, or of another type.
+    pub fn text(&self, field: &str) -> Result<String, FieldError> {
         let value = self.required(field, "text")?;
         let text = value
             .as_str()
@@ -157,7 +160,10 @@ impl<'a> Row<'a> {
     }
 
     /// A required text or list of messages with something in it.
-    pub(crate) fn content(&self, field: &str) -> Result<Content, FieldError> {
+    ///
+    /// # Errors
+    /// If it is absent, empty, or of another type.
+    pub fn content(&self, field: &str) -> Result<Content, FieldError> {
         const EXPECTED: &str = "text or a list of messages";
         match self.required(field, EXPECTED)? {
             Value::String(_) => self.text(field).map(Content::Text),
@@ -174,14 +180,20 @@ impl<'a> Row<'a> {
     }
 
     /// A required list of messages with something in it.
-    pub(crate) fn messages(&self, field: &str) -> Result<Vec<Message>, FieldError> {
+    ///
+    /// # Errors
+    /// If it is absent, empty, or of another type.
+    pub fn messages(&self, field: &str) -> Result<Vec<Message>, FieldError> {
         let values = self.list(field, "a list of messages")?;
         let named = |index: usize| format!("{}[{index}]", self.name(field));
         values.iter().enumerate().map(|(index, value)| message(value, &named(index))).collect()
     }
 
     /// A required list of token ids with something in it.
-    pub(crate) fn ids(&self, field: &str) -> Result<Vec<u32>, FieldError> {
+    ///
+    /// # Errors
+    /// If it is absent, empty, or of another type.
+    pub fn ids(&self, field: &str) -> Result<Vec<u32>, FieldError> {
         let values = self.list(field, "a list of token ids")?;
         let id = |(index, value): (usize, &Value)| {
             value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {

@@ -1,0 +1,89 @@
+//! Why sampling fails.
+
+/// Why completions could not be sampled.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum GenerateError {
+    /// An option is out of its range.
+    #[error("{option} is {found}; expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: f64,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A stop sequence is the empty text.
+    #[error("a stop sequence is empty; expected at least one character")]
+    EmptyStop,
+    /// Stop sequences are texts, and there is no tokenizer to make text of tokens.
+    #[error("stop sequences need a tokenizer, and the model has none")]
+    StopWithoutTokenizer,
+    /// The model has no language-model head.
+    #[error("the model is a scorer; expected a language model")]
+    NotALanguageModel,
+    /// A prompt has no tokens.
+    #[error("request {request}: the prompt is empty; expected at least one token")]
+    EmptyPrompt {
+        /// Index of the request.
+        request: usize,
+    },
+    /// A prompt holds a token that the model does not know.
+    #[error("request {request}: the prompt holds token {id}; expected ids below {vocab}")]
+    UnknownToken {
+        /// Index of the request.
+        request: usize,
+        /// The token.
+        id: u32,
+        /// The model's vocabulary.
+        vocab: usize,
+    },
+    /// A prompt is longer than the model's position embedding.
+    #[error(
+        "request {request}: the prompt has {tokens} tokens; expected at most {positions}, the positions of the model"
+    )]
+    PromptTooLong {
+        /// Index of the request.
+        request: usize,
+        /// Its prompt's length.
+        tokens: usize,
+        /// The model's positions.
+        positions: usize,
+    },
+    /// A single sequence would not fit into the cache.
+    #[error(
+        "request {request}: its {tokens} tokens need {needed} bytes of keys and values; cache_bytes is {found}"
+    )]
+    CacheTooSmall {
+        /// Index of the request.
+        request: usize,
+        /// Prompt and longest completion.
+        tokens: usize,
+        /// The bytes they need.
+        needed: usize,
+        /// The bytes there may be.
+        found: usize,
+    },
+    /// The model's logits are no distribution.
+    #[error(
+        "request {request}, sample {sample}: logit {id} of token {token} is {found}; the weights have diverged"
+    )]
+    Logits {
+        /// Index of the request.
+        request: usize,
+        /// Index of the sample.
+        sample: usize,
+        /// Index of the token within the completion.
+        token: usize,
+        /// The first offending vocabulary entry.
+        id: usize,
+        /// What was found: NaN, ∞, or −∞ where all are.
+        found: f32,
+    },
+    /// The observer asked to stop. What was sampled until then has been reported to it.
+    #[error("sampling was stopped after {tokens} tokens")]
+    Stopped {
+        /// Tokens sampled by then, over all sequences.
+        tokens: usize,
+    },
+}

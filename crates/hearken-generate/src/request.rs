@@ -1,0 +1,72 @@
+//! What is asked for, and what is reported on the way.
+
+use hearken_data::StopReason;
+
+use crate::error::GenerateError;
+
+/// A prompt to complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The prompt, used as it is; at least one token.
+    pub prompt_ids: Vec<u32>,
+    /// How many completions are wanted.
+    pub samples: usize,
+    /// Seed of the request's random numbers; each sample has a stream of its own under it.
+    pub seed: u64,
+}
+
+/// A token has been sampled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// Index of the request.
+    pub request: usize,
+    /// Index of the sample within the request.
+    pub sample: usize,
+    /// All tokens of the completion so far; the last one is new.
+    pub ids: &'a [u32],
+    /// The new token's log-probability in nats, as recorded in the completion.
+    pub logprob: f64,
+    /// Why the completion ends, if this is its last token.
+    pub stop_reason: Option<StopReason>,
+}
+
+/// How much memory and work the engine takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// The most bytes of keys and values. Less is taken where the requests cannot fill it.
+    pub cache_bytes: usize,
+    /// The most sequences that decode at the same time.
+    pub batch_rows_max: usize,
+    /// The most prompt tokens that run in one step beside the decoding sequences: a long prompt
+    /// delays these by no more than that.
+    pub prefill_tokens_per_step: usize,
+    /// Positions per page of the cache. What prompts share is shared in whole pages.
+    pub page_len: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 2 << 30,
+            batch_rows_max: 128,
+            prefill_tokens_per_step: 1024,
+            page_len: 16,
+        }
+    }
+}
+
+impl EngineOptions {
+    pub(crate) fn validate(&self) -> Result<(), GenerateError> {
+        let counts = [
+            ("batch_rows_max", self.batch_rows_max),
+            ("prefill_tokens_per_step", self.prefill_tokens_per_step),
+            ("page_len", self.page_len),
+        ];
+        match counts.into_iter().find(|&(_, count)| count == 0) {
+            None => Ok(()),
+            Some((option, _)) => {
+                Err(GenerateError::Option { option, found: 0.0, expected: "at least 1" })
+            }
+        }
+    }
+}

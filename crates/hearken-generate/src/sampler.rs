@@ -1,0 +1,261 @@
+//! From a row of logits to a token and its log-probability.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::exponential::exp_nonpositive;
+use crate::sampling::Sampling;
+
+/// Logits whose exponentials are summed together; also the vocabulary entries that a draw walks
+/// through one by one.
+const BLOCK: usize = 64;
+/// How many tokens a truncated distribution is assumed to keep at first.
+const FIRST_GUESS: usize = 64;
+
+/// A sampled token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Draw {
+    pub(crate) id: u32,
+    /// `ln softmax(logits/temperature)[id]`, untruncated; temperature 1 where it is 0.
+    pub(crate) logprob: f64,
+}
+
+/// A logit that makes the row no distribution.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct BadLogit {
+    pub(crate) id: usize,
+    pub(crate) value: f32,
+}
+
+/// The random numbers of one sample: `ChaCha8` keyed by the request's seed, its stream the sample's
+/// index. Each token takes one number, so nothing else can shift them.
+pub(crate) fn stream(seed: u64, sample: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(sample as u64);
+    rng
+}
+
+/// Chooses a token from `logits[V]`.
+pub(crate) fn draw(
+    logits: &[f32],
+    sampling: &Sampling,
+    rng: &mut ChaCha8Rng,
+) -> Result<Draw, BadLogit> {
+    let likeliest = likeliest(logits)?;
+    let greedy = sampling.temperature == 0.0;
+    let softmax = Softmax::new(
+        logits,
+        logits[likeliest as usize],
+        if greedy { 1.0 } else { sampling.temperature },
+    );
+    let id = if greedy {
+        likeliest
+    } else {
+        let uniform = rng.random::<f64>();
+        if keeps_all(sampling) {
+            softmax.at(uniform * softmax.total)
+        } else {
+            truncated(&softmax, sampling, uniform)
+        }
+    };
+    Ok(Draw { id, logprob: softmax.logprob(id) })
+}
+
+fn keeps_all(sampling: &Sampling) -> bool {
+    sampling.top_p >= 1.0 && sampling.top_k.is_none() && sampling.min_p <= 0.0
+}
+
+/// The index of the largest logit, the first of equals.
+fn likeliest(logits: &[f32]) -> Result<u32, BadLogit> {
+    const LANES: usize = 16;
+    let mut highest = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            nan[lane] |= chunk[lane].is_nan();
+            highest[lane] = if chunk[lane] > highest[lane] { chunk[lane] } else { highest[lane] };
+        }
+    }
+    let highest = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    let is_bad = |value: f32| value.is_nan() || value == f32::INFINITY;
+    if nan.contains(&true) || rest.iter().any(|value| value.is_nan()) || is_bad(highest) {
+        let id = logits.iter().position(|&value| is_bad(value)).expect("one of them is bad");
+        return Err(BadLogit { id, value: logits[id] });
+    }
+    // Equality with one of the row's own values is exact.
+    #[expect(clippy::float_cmp, reason = "the highest is one of them")]
+    let first = logits.iter().position(|&value| value == highest).unwrap_or(0);
+    if highest == f32::NEG_INFINITY {
+        return Err(BadLogit { id: 0, value: highest });
+    }
+    Ok(first as u32)
+}
+
+/// The tempered distribution of a row: weight i is e^{(logitᵢ − highest)/temperature}.
+struct Softmax<'a> {
+    logits: &'a [f32],
+    highest: f64,
+    rate: f64,
+    /// The sum of the weights of each block.
+    blocks: Vec<f64>,
+    /// The sum of all weights, at least 1.
+    total: f64,
+}
+
+impl<'a> Softmax<'a> {
+    fn new(logits: &'a [f32], highest: f32, temperature: f64) -> Self {
+        // A temperature whose reciprocal overflows is as good as 0, but 0·∞ would be NaN.
+        let (highest, rate) = (f64::from(highest), temperature.recip().min(f64::MAX));
+        let mut softmax = Self { logits, highest, rate, blocks: Vec::new(), total: 0.0 };
+        let blocks = logits.chunks(BLOCK).map(|block| softmax.sum(block)).collect();
+        softmax.blocks = blocks;
+        softmax.total = softmax.blocks.iter().sum();
+        softmax
+    }
+
+    /// The difference is taken first: it is exact where logits are close, whatever the temperature.
+    #[inline]
+    fn exponent(&self, logit: f32) -> f64 {
+        (f64::from(logit) - self.highest) * self.rate
+    }
+
+    #[inline]
+    fn weight(&self, logit: f32) -> f64 {
+        exp_nonpositive(self.exponent(logit))
+    }
+
+    fn sum(&self, block: &[f32]) -> f64 {
+        const LANES: usize = 8;
+        let mut sums = [0.0; LANES];
+        let (chunks, rest) = block.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                sums[lane] += self.weight(chunk[lane]);
+            }
+        }
+        sums.iter().sum::<f64>() + rest.iter().map(|&logit| self.weight(logit)).sum::<f64>()
+    }
+
+    fn logprob(&self, id: u32) -> f64 {
+        self.exponent(self.logits[id as usize]) - self.total.ln()
+    }
+
+    /// The token in whose part of 0 .. total `target` lies, tokens in the order of their ids.
+    fn at(&self, target: f64) -> u32 {
+        let last_block = self.blocks.iter().rposition(|&sum| sum > 0.0).expect("the total is ≥ 1");
+        let (mut block, mut before) = (0, 0.0);
+        while block < last_block && before + self.blocks[block] <= target {
+            before += self.blocks[block];
+            block += 1;
+        }
+        let (mut cumulative, mut chosen) = (before, block * BLOCK);
+        for (id, &logit) in self.logits.iter().enumerate().skip(block * BLOCK).take(BLOCK) {
+            let weight = self.weight(logit);
+            cumulative += weight;
+            if weight > 0.0 {
+                // A block's sum and the sums of its parts can differ in their last digits: a target
+                // beyond the parts falls to the last token with a weight.
+                chosen = id;
+                if target < cumulative {
+                    break;
+                }
+            }
+        }
+        chosen as u32
+    }
+}
+
+/// A token that may be kept.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    logit: f32,
+    id: u32,
+}
+
+/// Likelier first, lower ids first among equals.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what sorting wants")]
+fn by_likelihood(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
+}
+
+/// Moves the `n` likeliest to the front, in order; nothing else is sorted.
+fn sort_front(candidates: &mut [Candidate], n: usize) {
+    if n < candidates.len() {
+        candidates.select_nth_unstable_by(n, by_likelihood);
+    }
+    let n = n.min(candidates.len());
+    candidates[..n].sort_unstable_by(by_likelihood);
+}
+
+/// A token of what top-k, top-p and min-p leave, chosen by `uniform` in [0, 1).
+fn truncated(softmax: &Softmax<'_>, sampling: &Sampling, uniform: f64) -> u32 {
+    let kept = kept(softmax, sampling);
+    let total: f64 = kept.iter().map(|&(_, weight)| weight).sum();
+    let mut cumulative = 0.0;
+    for &(id, weight) in &kept {
+        cumulative += weight;
+        if uniform * total < cumulative {
+            return id;
+        }
+    }
+    kept.last().expect("the likeliest token is kept").0
+}
+
+/// The kept tokens and their weights, likeliest first.
+///
+/// All three cuts keep a beginning of the tokens in order of likelihood, and the shortest counts.
+fn kept(softmax: &Softmax<'_>, sampling: &Sampling) -> Vec<(u32, f64)> {
+    let mut candidates = candidates(softmax, sampling);
+    let mut mass = softmax.total;
+    if let Some(k) = sampling.top_k.filter(|&k| k < softmax.logits.len()) {
+        if k < candidates.len() {
+            candidates.select_nth_unstable_by(k, by_likelihood);
+            candidates.truncate(k);
+        }
+        mass = candidates.iter().map(|candidate| softmax.weight(candidate.logit)).sum();
+    }
+    let enough = if sampling.top_p < 1.0 { sampling.top_p * mass } else { f64::INFINITY };
+    let (mut kept, mut cumulative) = (Vec::new(), 0.0);
+    let mut sorted = 0;
+    while sorted < candidates.len() {
+        let rest = &mut candidates[sorted..];
+        let n = rest.len().min(sorted.max(FIRST_GUESS));
+        sort_front(rest, n);
+        for candidate in &rest[..n] {
+            let weight = softmax.weight(candidate.logit);
+            let enough_before = cumulative >= enough || weight < sampling.min_p || weight <= 0.0;
+            if enough_before && !kept.is_empty() {
+                return kept;
+            }
+            kept.push((candidate.id, weight));
+            cumulative += weight;
+        }
+        sorted += n;
+    }
+    kept
+}
+
+/// The tokens that can be kept, found without sorting.
+///
+/// Without top-k, tokens lighter than (1 − p)·total/V sum to less than (1 − p)·total, so top-p is
+/// satisfied before it comes to them. With top-k, what top-p is measured against is not known yet.
+fn candidates(softmax: &Softmax<'_>, sampling: &Sampling) -> Vec<Candidate> {
+    let limits_by_count = sampling.top_k.is_some_and(|k| k < softmax.logits.len());
+    let lightest = if limits_by_count {
+        0.0
+    } else {
+        let tail = (1.0 - sampling.top_p) * softmax.total / softmax.logits.len() as f64;
+        // Half of it, to be far from what rounding could do.
+        (0.5 * tail).max(0.5 * sampling.min_p)
+    };
+    let lowest = softmax.highest + lightest.ln() / softmax.rate;
+    let candidate = |(id, &logit): (usize, &f32)| {
+        (f64::from(logit) >= lowest).then_some(Candidate { logit, id: id as u32 })
+    };
+    softmax.logits.iter().enumerate().filter_map(candidate).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Greedy completions against those of Transformers, and against themselves in other company.
+
+mod support;
+
+use hearken_data::StopReason;
+use hearken_generate::{EngineOptions, Request, Sampling};
+use hearken_model::KvCache;
+use support::{FAMILIES, complete, golden_greedy, many_options, model, request};
+
+fn greedy(new_tokens: usize) -> Sampling {
+    Sampling { ignore_eos: true, ..Sampling::greedy(new_tokens) }
+}
+
+#[test]
+fn completions_are_those_of_transformers() {
+    for family in FAMILIES {
+        let model = model(family);
+        let golden = golden_greedy(family);
+        let requests: Vec<Request> =
+            golden.iter().map(|(prompt, _)| request(prompt, 1, 0)).collect();
+        for options in many_options() {
+            let completions = complete(&model, &requests, &greedy(24), &options).unwrap();
+            for (completions, (_, expected)) in completions.iter().zip(&golden) {
+                assert_eq!(&completions[0].ids, expected, "{family}, {options:?}");
+                assert_eq!(completions[0].stop_reason, StopReason::Length);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_completion_does_not_depend_on_its_company() {
+    for family in ["llama", "mistral", "gpt2"] {
+        let model = model(family);
+        let golden = golden_greedy(family);
+        let prompt = &golden[2].0;
+        let mut requests = vec![request(prompt, 3, 0)];
+        requests.extend((1..prompt.len()).map(|n| request(&prompt[..n], 1, 0)));
+        requests.push(request(&[prompt.as_slice(), &golden[2].1[..5]].concat(), 2, 0));
+        for options in many_options() {
+            let completions = complete(&model, &requests, &greedy(24), &options).unwrap();
+            for completion in &completions[0] {
+                assert_eq!(completion.ids, golden[2].1, "{family}, {options:?}");
+            }
+            // A prompt that already holds the first five tokens goes on with the others.
+            for completion in completions.last().unwrap() {
+                assert_eq!(completion.ids[..19], golden[2].1[5..], "{family}, {options:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_wait_where_the_cache_is_small() {
+    let model = model("mistral");
+    let golden = golden_greedy("mistral");
+    let requests: Vec<Request> =
+        golden.iter().cycle().take(30).map(|(prompt, _)| request(prompt, 2, 0)).collect();
+    let page_len = 4;
+    // 31 + 24 − 1 positions, and the copy of a page that both samples of a prompt write to.
+    let least = 54_usize.div_ceil(page_len) + 1;
+    for pages in [least, least + 5] {
+        let cache_bytes = KvCache::bytes(&model, pages, page_len);
+        let options = EngineOptions { cache_bytes, page_len, ..EngineOptions::default() };
+        let completions = complete(&model, &requests, &greedy(24), &options).unwrap();
+        for (completions, (_, expected)) in completions.iter().zip(golden.iter().cycle()) {
+            assert!(completions.iter().all(|completion| &completion.ids == expected));
+        }
+    }
+}
+
+#[test]
+fn learned_positions_end_a_completion() {
+    let model = model("gpt2");
+    let positions = model.config().max_positions;
+    let prompt = |len: usize| (0..len).map(|i| (i % 300) as u32).collect::<Vec<_>>();
+    for len in [positions - 6, positions - 1, positions] {
+        let requests = [request(&prompt(len), 1, 0)];
+        let completions =
+            complete(&model, &requests, &greedy(50), &EngineOptions::default()).unwrap();
+        let completion = &completions[0][0];
+        // The last token is drawn from the last position and needs none itself.
+        assert_eq!(completion.ids.len(), positions - len + 1);
+        assert_eq!(completion.stop_reason, StopReason::Length);
+    }
+}

@@ -1,0 +1,66 @@
+//! Models, their golden values and requests.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use hearken_data::Completion;
+use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate_with};
+use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_tensor::Cpu;
+
+pub(crate) const FAMILIES: [&str; 6] = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"];
+
+/// The fixtures of `hearken-model`; their provenance is written down there.
+fn fixture(family: &str) -> PathBuf {
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    crates.join("../hearken-model/tests/fixtures/hf").join(family)
+}
+
+pub(crate) fn model(family: &str) -> Model<Cpu> {
+    Model::load(Cpu::new(), &fixture(family), &LoadOptions::language_model()).unwrap().0
+}
+
+pub(crate) fn tokenizer(family: &str) -> Tokenizer {
+    Tokenizer::load(&fixture(family)).unwrap()
+}
+
+/// Transformers' greedy completions: (prompt, completion).
+pub(crate) fn golden_greedy(family: &str) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let bytes = std::fs::read(fixture(family).join("golden.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let ids = |name: String| -> Vec<u32> {
+        let (data, rest) = tensors.tensor(&name).unwrap().data().as_chunks::<4>().to_owned();
+        assert!(rest.is_empty());
+        data.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+    };
+    (0..3)
+        .map(|i| (ids(format!("greedy.{i}.prompt")), ids(format!("greedy.{i}.completion"))))
+        .collect()
+}
+
+pub(crate) fn request(prompt_ids: &[u32], samples: usize, seed: u64) -> Request {
+    Request { prompt_ids: prompt_ids.to_vec(), samples, seed }
+}
+
+pub(crate) fn complete(
+    model: &Model<Cpu>,
+    requests: &[Request],
+    sampling: &Sampling,
+    options: &EngineOptions,
+) -> Result<Vec<Vec<Completion>>, GenerateError> {
+    generate_with(model, None, requests, sampling, options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// Options that take different ways through the engine.
+pub(crate) fn many_options() -> Vec<EngineOptions> {
+    let default = EngineOptions::default();
+    vec![
+        default,
+        EngineOptions { batch_rows_max: 1, ..default },
+        EngineOptions { batch_rows_max: 2, page_len: 1, ..default },
+        EngineOptions { prefill_tokens_per_step: 1, page_len: 3, ..default },
+        EngineOptions { prefill_tokens_per_step: 7, page_len: 5, batch_rows_max: 4, ..default },
+        EngineOptions { page_len: 64, ..default },
+    ]
+}
