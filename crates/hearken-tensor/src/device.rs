@@ -48,6 +48,10 @@ impl Rows {
     }
 
     /// The columns `start .. start + width` of the same rows.
+    ///
+    /// # Panics
+    /// If the columns end beyond the stride.
+    #[must_use]
     pub fn columns(self, start: usize, width: usize) -> Self {
         assert!(start + width <= self.stride, "columns {start}+{width} of {}", self.stride);
         Self { width, offset: self.offset + start, ..self }
@@ -132,6 +136,7 @@ pub struct Weight<'a, D: Device> {
     pub shape: WeightShape,
 }
 
+#[expect(clippy::expl_impl_clone_on_copy, reason = "a derive would ask D to be Clone and Copy")]
 impl<D: Device> Clone for Weight<'_, D> {
     fn clone(&self) -> Self {
         *self
@@ -183,7 +188,7 @@ pub struct Rotary<'a, B> {
     pub cos: &'a B,
     /// sin(position · frequency), likewise.
     pub sin: &'a B,
-    /// How many leading elements of a head are rotated; pairs are (i, i + rotary_dim/2).
+    /// How many leading elements of a head are rotated; pairs are (i, i + `rotary_dim`/2).
     pub rotary_dim: usize,
 }
 
@@ -256,13 +261,13 @@ pub struct HeadOutput {
     pub logprobs: Vec<f32>,
     /// Entropy of the row's distribution in nats; empty unless statistics were asked for.
     pub entropy: Vec<f32>,
-    /// Σ_v p(v)² of the row's distribution; empty unless statistics were asked for.
+    /// Σ p² of the row's distribution; empty unless statistics were asked for.
     pub sum_squares: Vec<f32>,
     /// Whether the token is the row's most probable; empty unless statistics were asked for.
     pub argmax_hit: Vec<bool>,
 }
 
-/// One step of AdamW for one parameter.
+/// One step of `AdamW` for one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Learning rate.
@@ -273,7 +278,7 @@ pub struct AdamW {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay: the parameter is first multiplied by 1 − lr·weight_decay.
+    /// Decoupled weight decay: the parameter is first multiplied by 1 − `lr·weight_decay`.
     pub weight_decay: f64,
     /// Count of steps, this one included, from 1.
     pub step: u64,
@@ -342,12 +347,7 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         write: Write,
     );
     /// `table[ids[i]] += rows[i]`, in the order of i; ids may repeat.
-    fn scatter_add_rows(
-        &self,
-        rows: View<'_, Self::Buffer>,
-        ids: &[u32],
-        table: &mut Self::Buffer,
-    );
+    fn scatter_add_rows(&self, rows: View<'_, Self::Buffer>, ids: &[u32], table: &mut Self::Buffer);
 
     // ---- products -----------------------------------------------------------------------------
 
@@ -467,7 +467,7 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         dout: &Self::Buffer,
         dqkv: &mut Self::Buffer,
     );
-    /// Copies the keys and values of each row of `qkv` to `slots[row]` (= page·page_len + offset)
+    /// Copies the keys and values of each row of `qkv` to `slots[row]` (= `page·page_len + offset`)
     /// of the cache's buffers.
     fn cache_write(
         &self,
@@ -493,13 +493,7 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// y = gelu(x), element by element.
     fn gelu(&self, gelu: Gelu, x: &Self::Buffer, y: &mut Self::Buffer);
     /// dx = gelu'(x)·dy.
-    fn gelu_backward(
-        &self,
-        gelu: Gelu,
-        x: &Self::Buffer,
-        dy: &Self::Buffer,
-        dx: &mut Self::Buffer,
-    );
+    fn gelu_backward(&self, gelu: Gelu, x: &Self::Buffer, dy: &Self::Buffer, dx: &mut Self::Buffer);
     /// y = silu(gate)·up for rows `[gate | up]` of 2·inner elements; y is `[T, inner]`.
     fn silu_gated(&self, gate_up: &Self::Buffer, inner: usize, y: &mut Self::Buffer);
     /// Overwrites the gradient of `[gate | up]`.
@@ -543,7 +537,7 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
     fn sum_of_squares(&self, x: &Self::Buffer) -> f64;
     /// The index of the first element that is NaN or infinite.
     fn first_non_finite(&self, x: &Self::Buffer) -> Option<usize>;
-    /// One AdamW step (Loshchilov and Hutter 2019, arXiv:1711.05101, with bias correction as in
+    /// One `AdamW` step (Loshchilov and Hutter 2019, arXiv:1711.05101, with bias correction as in
     /// PyTorch) in place, in one pass over the four buffers.
     fn adamw(
         &self,

@@ -95,12 +95,11 @@ impl Forest {
         let mut tree_of = vec![0; self.segments.len()];
         let mut trees: Vec<Vec<usize>> = Vec::new();
         for (index, segment) in self.segments.iter().enumerate() {
-            tree_of[index] = match segment.parent {
-                Some(parent) => tree_of[parent],
-                None => {
-                    trees.push(Vec::new());
-                    trees.len() - 1
-                }
+            tree_of[index] = if let Some(parent) = segment.parent {
+                tree_of[parent]
+            } else {
+                trees.push(Vec::new());
+                trees.len() - 1
             };
             trees[tree_of[index]].push(index);
         }

@@ -81,13 +81,13 @@ pub(crate) fn check(qkv: &[f32], layout: QkvLayout, rows: usize) {
 }
 
 /// The elements of one head in one row.
-pub(crate) fn head<'a>(
-    qkv: &'a [f32],
+pub(crate) fn head(
+    qkv: &[f32],
     layout: QkvLayout,
     heads: Heads,
     row: usize,
     head: usize,
-) -> &'a [f32] {
+) -> &[f32] {
     let start = row * layout.row_stride + heads.offset + head * heads.head_stride;
     &qkv[start..start + layout.head_dim]
 }
@@ -116,21 +116,36 @@ pub(crate) fn pack_rows(
 /// Writes a head of each row as columns of `out[D][TILE]`; columns beyond the rows are zeroed up
 /// to whole lanes.
 pub(crate) fn pack_columns<'a>(row: impl Fn(usize) -> &'a [f32], len: usize, out: &mut [f32]) {
-    const NOTHING: &[f32] = &[];
-    for first in (0..len.next_multiple_of(LANES)).step_by(LANES) {
-        let rows: [&[f32]; LANES] =
-            std::array::from_fn(|i| if first + i < len { row(first + i) } else { NOTHING });
-        let width = rows[0].len();
-        let whole = rows.iter().all(|row| row.len() == width);
-        for d in 0..width {
-            let out = &mut out[d * TILE + first..][..LANES];
-            if whole {
-                for i in 0..LANES {
-                    out[i] = rows[i][d];
-                }
-            } else {
-                for i in 0..LANES {
-                    out[i] = rows[i].get(d).copied().unwrap_or(0.0);
+    for first in (0..len).step_by(LANES) {
+        let rows = std::array::from_fn(|i| if first + i < len { row(first + i) } else { &[] });
+        dispatch(Columns { rows, out: &mut out[first..] });
+    }
+}
+
+/// At most sixteen rows as columns; rows that are missing are empty.
+struct Columns<'a> {
+    rows: [&'a [f32]; LANES],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let width = self.rows[0].len();
+        for first in (0..width).step_by(LANES) {
+            let mut block = [S::splat(0.0); LANES];
+            for (block, row) in block.iter_mut().zip(self.rows) {
+                let row = &row[first.min(row.len())..];
+                *block = match row.first_chunk::<LANES>() {
+                    Some(chunk) => S::load(chunk),
+                    None => S::load_partial(row),
+                };
+            }
+            let block = S::transpose(&block);
+            for (i, column) in block.into_iter().enumerate().take(width - first) {
+                if let Some(out) = self.out[(first + i) * TILE..].first_chunk_mut::<LANES>() {
+                    column.store(out);
                 }
             }
         }

@@ -152,7 +152,8 @@ impl Work<'_> {
         let rows: usize = spans.iter().map(|span| span.len).sum();
         let batch_rows = || spans.iter().flat_map(|span| span.start..span.start + span.len);
         let mut q = Buffer::scratch(pool, rows * width);
-        let queries = batch_rows().map(|row| head(self.saved.qkv, layout, layout.query, row, query_head));
+        let queries =
+            batch_rows().map(|row| head(self.saved.qkv, layout, layout.query, row, query_head));
         pack_rows(queries, 1.0, width, &mut q);
         let mut dout = Buffer::scratch(pool, rows * width);
         let at = |row: usize| (row * heads + query_head) * d..(row * heads + query_head + 1) * d;
@@ -193,7 +194,7 @@ impl Work<'_> {
         let (q, dout) = (&head.q[at.clone()], &head.dout[at.clone()]);
         scores_of(q, width, &tile.key_columns, d, (m, n), &mut pair.weights);
         scores_of(dout, width, &tile.value_columns, d, (m, n), &mut pair.slopes);
-        dispatch(Slopes {
+        dispatch(ScoreGrads {
             weights: &mut pair.weights,
             slopes: &mut pair.slopes,
             queries,
@@ -241,7 +242,7 @@ impl Kernel for Dot<'_> {
 }
 
 /// Scores to probabilities, and do·vᵀ to ds; 0 where a query does not see a key.
-struct Slopes<'a> {
+struct ScoreGrads<'a> {
     weights: &'a mut [f32],
     slopes: &'a mut [f32],
     queries: &'a Span,
@@ -251,7 +252,7 @@ struct Slopes<'a> {
     delta: &'a [f32],
 }
 
-impl Kernel for Slopes<'_> {
+impl Kernel for ScoreGrads<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {

@@ -6,14 +6,22 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use memmap2::MmapMut;
+
 /// Alignment of every buffer in bytes: a cache line and an AVX-512 register.
 const ALIGN: usize = 64;
+
+/// Bytes from which storage is mapped on its own, in huge pages where the system has them: large
+/// buffers are streamed through, and small pages would cost faults and address look-ups.
+const MAPPED_MIN: usize = 4 << 20;
 
 /// Memory that a buffer lives in; its capacity is one of the classes of [`capacity_for`].
 #[derive(Debug)]
 struct Storage {
     pointer: NonNull<f32>,
     capacity: usize,
+    /// Keeps the memory where it is mapped.
+    mapping: Option<MmapMut>,
 }
 
 // SAFETY: the storage is owned uniquely, as a Vec's would be.
@@ -22,26 +30,41 @@ unsafe impl Send for Storage {}
 unsafe impl Sync for Storage {}
 
 impl Storage {
+    fn empty() -> Self {
+        Self { pointer: NonNull::dangling(), capacity: 0, mapping: None }
+    }
+
     fn layout(capacity: usize) -> Layout {
         Layout::from_size_align(capacity * size_of::<f32>(), ALIGN)
             .expect("invariant: a buffer is smaller than the address space")
     }
 
+    /// Zeros.
     fn new(capacity: usize) -> Self {
         if capacity == 0 {
-            return Self { pointer: NonNull::dangling(), capacity };
+            return Self::empty();
         }
         let layout = Self::layout(capacity);
+        if layout.size() >= MAPPED_MIN
+            && let Ok(mut mapping) = MmapMut::map_anon(layout.size())
+        {
+            // An advice that is not taken costs speed only.
+            #[cfg(target_os = "linux")]
+            let _ = mapping.advise(memmap2::Advice::HugePage);
+            if let Some(pointer) = NonNull::new(mapping.as_mut_ptr().cast()) {
+                return Self { pointer, capacity, mapping: Some(mapping) };
+            }
+        }
         // SAFETY: the layout's size is not 0.
         let pointer = unsafe { alloc_zeroed(layout) }.cast();
         let pointer = NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { pointer, capacity }
+        Self { pointer, capacity, mapping: None }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if self.capacity > 0 {
+        if self.capacity > 0 && self.mapping.is_none() {
             // SAFETY: allocated in `new` with this layout.
             unsafe { dealloc(self.pointer.as_ptr().cast(), Self::layout(self.capacity)) }
         }
@@ -59,10 +82,16 @@ fn capacity_for(len: usize) -> usize {
 
 /// Dropped storage, waiting for the next buffer of its class.
 ///
-/// Storage in use and waiting together never exceed what was once in use at the same time: where
-/// they would, waiting storage is freed. So the pool costs no memory at the peak.
+/// Storage in use and waiting together exceed what was once in use at the same time by little:
+/// where they would by more, waiting storage is freed. So the pool costs little memory at the peak.
 #[derive(Debug, Default)]
 pub(crate) struct Pool(Mutex<Shelves>);
+
+/// What the pool may hold when at most so many elements were in use at a time: a part more, for
+/// classes that are not in use together, and a constant that lets small programs keep all they have.
+fn allowed(elements_in_use_max: usize) -> usize {
+    elements_in_use_max + elements_in_use_max / 8 + (8 << 20)
+}
 
 #[derive(Debug, Default)]
 struct Shelves {
@@ -84,13 +113,13 @@ impl Pool {
         let mut freed = Vec::new();
         {
             let mut shelves = self.shelves();
-            shelves.elements_in_use += capacity;
-            shelves.elements_in_use_max = shelves.elements_in_use_max.max(shelves.elements_in_use);
-            if let Some(storage) = shelves.waiting.get_mut(&capacity).and_then(Vec::pop) {
-                shelves.elements_waiting -= capacity;
+            if let Some(storage) = shelves.pop(capacity) {
+                shelves.count_use(storage.capacity);
                 return (storage, false);
             }
-            while shelves.elements_in_use + shelves.elements_waiting > shelves.elements_in_use_max {
+            shelves.count_use(capacity);
+            let allowed = allowed(shelves.elements_in_use_max);
+            while shelves.elements_in_use + shelves.elements_waiting > allowed {
                 let Some(storage) = shelves.pop_largest() else { break };
                 freed.push(storage);
             }
@@ -108,6 +137,19 @@ impl Pool {
 }
 
 impl Shelves {
+    fn count_use(&mut self, capacity: usize) {
+        self.elements_in_use += capacity;
+        self.elements_in_use_max = self.elements_in_use_max.max(self.elements_in_use);
+    }
+
+    /// Storage of the class, or of one that is larger by at most a quarter.
+    fn pop(&mut self, capacity: usize) -> Option<Storage> {
+        let near = self.waiting.range_mut(capacity..=capacity + capacity / 4);
+        let storage = near.map(|(_, shelf)| shelf).find_map(Vec::pop)?;
+        self.elements_waiting -= storage.capacity;
+        Some(storage)
+    }
+
     fn pop_largest(&mut self) -> Option<Storage> {
         let storage = self.waiting.values_mut().rev().find_map(Vec::pop)?;
         self.elements_waiting -= storage.capacity;
@@ -142,8 +184,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let empty = Storage { pointer: NonNull::dangling(), capacity: 0 };
-        let storage = std::mem::replace(&mut self.storage, empty);
+        let storage = std::mem::replace(&mut self.storage, Storage::empty());
         self.pool.give_back(storage);
     }
 }
@@ -179,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn mapped_storage_is_as_good_as_any() {
+        let pool = Arc::new(Pool::default());
+        let mut buffer = Buffer::zeros(&pool, MAPPED_MIN);
+        assert!(buffer.storage.mapping.is_some());
+        assert!(buffer.iter().all(|&x| x == 0.0));
+        buffer.fill(2.0);
+        drop(buffer);
+        assert!(Buffer::zeros(&pool, MAPPED_MIN).iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
     fn reused_storage_is_cleared_where_zeros_are_asked_for() {
         let pool = Arc::new(Pool::default());
         let mut first = Buffer::scratch(&pool, 40);
@@ -188,15 +240,16 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_never_holds_more_than_was_once_in_use() {
+    fn the_pool_holds_little_more_than_was_once_in_use() {
         let pool = Arc::new(Pool::default());
-        drop(Buffer::scratch(&pool, 10_000));
-        for len in [100, 5000, 2000, 7000, 3000] {
-            drop(Buffer::scratch(&pool, len));
+        let largest = 24 << 20;
+        drop(Buffer::scratch(&pool, largest));
+        for part in [2, 3, 5, 7, 11, 13, 17] {
+            drop(Buffer::scratch(&pool, largest / part));
             let shelves = pool.shelves();
             let held = shelves.elements_waiting + shelves.elements_in_use;
-            assert!(held <= shelves.elements_in_use_max, "{held}");
-            assert_eq!(shelves.elements_in_use_max, capacity_for(10_000));
+            assert!(held <= allowed(largest), "{held}");
+            assert_eq!(shelves.elements_in_use_max, capacity_for(largest));
         }
     }
 

@@ -1,11 +1,15 @@
-//! Attention of decoding: one row of queries at a time over keys and values in pages.
+//! Attention of decoding and of prompts: rows of queries over keys and values in pages.
+//!
+//! The order in which a row is summed depends on its position, the head's width and the window
+//! alone: positions are taken in blocks of sixteen from multiples of sixteen. Rows of one sequence
+//! share what they read, without a change in any bit.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::attention::{check, head};
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
-use super::rows::Shared;
+use super::rows::{Shared, for_chunks};
 use crate::device::{Attention, Cache, CachedRow, QkvLayout};
 
 /// Copies the keys and values of each row to its slot.
@@ -27,6 +31,9 @@ pub(crate) fn cache_write(
     }
 }
 
+/// Rows of one sequence that are computed together.
+const RUN: usize = 16;
+
 /// `out[rows, H·D]`.
 pub(crate) fn attention_cached(
     qkv: &Buffer,
@@ -39,79 +46,304 @@ pub(crate) fn attention_cached(
     check(qkv, layout, rows.len());
     let (heads, groups, d) = (layout.query.heads, layout.key.heads, layout.head_dim);
     assert_eq!(out.len(), rows.len() * heads * d, "out: a row of {heads} heads for each row");
+    assert_eq!(cache.keys.len(), cache.values.len(), "keys and values: one length");
+    let pages = cache.keys.len() / (cache.page_len * groups * d).max(1);
+    let mut seen = 0;
     for row in rows {
-        let seen = row.position as usize + 1;
-        assert!(seen <= row.pages.len() * cache.page_len, "pages reach position {}", row.position);
+        let end = row.position as usize + 1;
+        let used = end.div_ceil(cache.page_len);
+        assert!(used <= row.pages.len(), "pages reach position {}", row.position);
+        assert!(row.pages[..used].iter().all(|&page| (page as usize) < pages), "{pages} pages");
+        seen += attention.window.map_or(end, |window| window.min(end));
     }
+    let runs = runs(rows);
     let out = Shared::new(out);
-    let per_group = heads / groups.max(1);
-    (0..rows.len() * groups).into_par_iter().with_min_len(2).for_each(|task| {
-        let (row, group) = (task / groups, task % groups);
-        for query_head in group * per_group..(group + 1) * per_group {
-            // SAFETY: each (row, head) belongs to one task.
-            let out = unsafe { out.slice((row * heads + query_head) * d, d) };
-            let query = head(qkv, layout, layout.query, row, query_head);
-            dispatch(OneQuery { query, cache, row: rows[row], group, groups, attention, out });
+    let work = Work { qkv, layout, cache, rows, attention, out };
+    // Two products with each key and value seen.
+    let elements = seen * 2 * heads * d / (runs.len() * groups).max(1);
+    for_chunks(runs.len() * groups, elements, |tasks| {
+        for task in tasks {
+            work.run(runs[task / groups].clone(), task % groups);
         }
     });
 }
 
-/// One query head over the positions that it sees, with an online softmax over blocks.
-struct OneQuery<'a> {
-    query: &'a [f32],
-    cache: &'a Cache<'a, Buffer>,
-    row: CachedRow<'a>,
-    group: usize,
-    groups: usize,
-    attention: Attention,
-    out: &'a mut [f32],
+/// Neighboring rows that read the same pages.
+fn runs(rows: &[CachedRow<'_>]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if run.len() < RUN && std::ptr::eq(rows[run.start].pages, row.pages) => {
+                run.end = index + 1;
+            }
+            _ => runs.push(index..index + 1),
+        }
+    }
+    runs
 }
 
-impl OneQuery<'_> {
-    /// Where the head of a position starts in the cache.
-    #[inline(always)]
-    fn at(&self, position: usize) -> usize {
-        let page = self.row.pages[position / self.cache.page_len] as usize;
-        let slot = page * self.cache.page_len + position % self.cache.page_len;
-        (slot * self.groups + self.group) * self.query.len()
+struct Work<'a> {
+    qkv: &'a [f32],
+    layout: QkvLayout,
+    cache: &'a Cache<'a, Buffer>,
+    rows: &'a [CachedRow<'a>],
+    attention: Attention,
+    out: Shared<'a>,
+}
+
+impl Work<'_> {
+    fn run(&self, rows: Range<usize>, group: usize) {
+        let (heads, d) = (self.layout.query.heads, self.layout.head_dim);
+        let per_group = heads / self.layout.key.heads;
+        let query = |index: usize| {
+            let row = rows.start + index / per_group;
+            let query_head = group * per_group + index % per_group;
+            let end = self.rows[row].position as usize + 1;
+            let first = self.attention.window.map_or(0, |window| end.saturating_sub(window));
+            Query {
+                values: head(self.qkv, self.layout, self.layout.query, row, query_head),
+                seen: first..end,
+                // SAFETY: each (row, head) belongs to one task, and is taken once.
+                out: unsafe { self.out.slice((row * heads + query_head) * d, d) },
+            }
+        };
+        let keys = Keys {
+            cache: self.cache,
+            pages: self.rows[rows.start].pages,
+            group,
+            groups: self.layout.key.heads,
+            head_dim: d,
+        };
+        let scale = self.attention.scale;
+        // As many as keep their sums in registers.
+        let tile = if d > 64 { 2 } else { 4 };
+        let count = rows.len() * per_group;
+        for first in (0..count).step_by(tile) {
+            match (count - first).min(tile) {
+                1 => tile_of::<1>(first, &query, keys, scale),
+                2 => tile_of::<2>(first, &query, keys, scale),
+                3 => tile_of::<3>(first, &query, keys, scale),
+                _ => tile_of::<4>(first, &query, keys, scale),
+            }
+        }
     }
 }
 
-impl Kernel for OneQuery<'_> {
+fn tile_of<'a, const M: usize>(
+    first: usize,
+    query: impl Fn(usize) -> Query<'a>,
+    keys: Keys<'a>,
+    scale: f32,
+) {
+    let queries = std::array::from_fn::<_, M, _>(|i| query(first + i));
+    dispatch(QueryTile { queries, keys, scale });
+}
+
+/// One head of one row.
+struct Query<'a> {
+    values: &'a [f32],
+    /// Positions.
+    seen: Range<usize>,
+    out: &'a mut [f32],
+}
+
+/// One head of the keys and values of a sequence.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    cache: &'a Cache<'a, Buffer>,
+    pages: &'a [u32],
+    group: usize,
+    groups: usize,
+    head_dim: usize,
+}
+
+impl Keys<'_> {
+    /// Where each of the positions `start..end` begins; the others repeat the last one.
+    #[inline(always)]
+    fn block(&self, start: usize, end: usize) -> [usize; LANES] {
+        let stride = self.groups * self.head_dim;
+        let page_len = self.cache.page_len;
+        let at = |position: usize| {
+            let slot = self.pages[position / page_len] as usize * page_len + position % page_len;
+            slot * stride + self.group * self.head_dim
+        };
+        let first = at(start);
+        let whole = start % page_len + LANES <= page_len;
+        let mut block = [first; LANES];
+        for i in 1..LANES {
+            let position = (start + i).min(end - 1);
+            block[i] = if whole { first + (position - start) * stride } else { at(position) };
+        }
+        block
+    }
+}
+
+/// M queries over one sequence, with an online softmax.
+struct QueryTile<'a, const M: usize> {
+    queries: [Query<'a>; M],
+    keys: Keys<'a>,
+    scale: f32,
+}
+
+impl<const M: usize> Kernel for QueryTile<'_, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
-        let d = self.query.len();
-        let end = self.row.position as usize + 1;
-        let first = self.attention.window.map_or(0, |window| end.saturating_sub(window));
-        let (mut max, mut total) = (f32::NEG_INFINITY, 0.0_f32);
-        self.out.fill(0.0);
-        let mut start = first;
-        while start < end {
-            let len = (end - start).min(LANES);
-            let mut scores = [f32::NEG_INFINITY; LANES];
-            for i in 0..len {
-                let at = self.at(start + i);
-                scores[i] = dot::<S>(self.query, &self.cache.keys[at..at + d]) * self.attention.scale;
-            }
-            let block = S::load(&scores);
-            let block_max = block.max_element();
-            if block_max > max {
-                let factor = (max - block_max).exp();
-                total *= factor;
-                scale::<S>(self.out, factor);
-                max = block_max;
-            }
-            let weights = exp(block.sub(S::splat(max)));
-            total += weights.sum();
-            weights.store(&mut scores);
-            for i in 0..len {
-                let at = self.at(start + i);
-                add_scaled::<S>(&self.cache.values[at..at + d], scores[i], self.out);
-            }
-            start += len;
+        // Widths in whole registers get loops of known length.
+        match self.keys.head_dim {
+            32 => self.over::<S, 2>(),
+            64 => self.over::<S, 4>(),
+            128 => self.over::<S, 8>(),
+            _ => self.over_any::<S>(),
         }
-        scale::<S>(self.out, 1.0 / total);
+    }
+}
+
+impl<const M: usize> QueryTile<'_, M> {
+    /// The positions that any query sees.
+    fn seen(&self) -> Range<usize> {
+        let first = self.queries.iter().map(|query| query.seen.start).min().unwrap_or(0);
+        let end = self.queries.iter().map(|query| query.seen.end).max().unwrap_or(0);
+        first..end
+    }
+
+    /// Heads of N registers.
+    #[inline(always)]
+    fn over<S: Lanes, const N: usize>(self) {
+        let seen = self.seen();
+        let mut q = [[S::splat(0.0); N]; M];
+        for m in 0..M {
+            for (n, chunk) in self.queries[m].values.as_chunks::<LANES>().0.iter().enumerate() {
+                q[m][n] = S::load(chunk).mul(S::splat(self.scale));
+            }
+        }
+        let mut sums = [[S::splat(0.0); N]; M];
+        let mut softmax = [Online::new(); M];
+        let mut start = seen.start / LANES * LANES;
+        while start < seen.end {
+            let end = (start + LANES).min(seen.end);
+            let block = self.keys.block(start, end);
+            let mut products = [[S::splat(0.0); LANES]; M];
+            for i in 0..LANES {
+                let key = &self.keys.cache.keys[block[i]..][..N * LANES];
+                let key = key.as_chunks::<LANES>().0;
+                let mut k = [S::splat(0.0); N];
+                for n in 0..N {
+                    k[n] = S::load(&key[n]);
+                }
+                for m in 0..M {
+                    let mut product = q[m][0].mul(k[0]);
+                    for n in 1..N {
+                        product = q[m][n].mul_add(k[n], product);
+                    }
+                    products[m][i] = product;
+                }
+            }
+            let mut weights = [[0.0_f32; LANES]; M];
+            for m in 0..M {
+                let scores = S::sum_each(&products[m]);
+                let (lanes, factor) = softmax[m].block(scores, start, &self.queries[m].seen);
+                lanes.store(&mut weights[m]);
+                if factor != 1.0 {
+                    for n in 0..N {
+                        sums[m][n] = sums[m][n].mul(S::splat(factor));
+                    }
+                }
+            }
+            for i in 0..end - start {
+                let value = &self.keys.cache.values[block[i]..][..N * LANES];
+                let value = value.as_chunks::<LANES>().0;
+                for n in 0..N {
+                    let v = S::load(&value[n]);
+                    for m in 0..M {
+                        sums[m][n] = S::splat(weights[m][i]).mul_add(v, sums[m][n]);
+                    }
+                }
+            }
+            start += LANES;
+        }
+        for m in 0..M {
+            let factor = S::splat(1.0 / softmax[m].total);
+            let out = self.queries[m].out.as_chunks_mut::<LANES>().0;
+            for n in 0..N {
+                sums[m][n].mul(factor).store(&mut out[n]);
+            }
+        }
+    }
+
+    /// Heads of any width.
+    #[inline(always)]
+    fn over_any<S: Lanes>(self) {
+        let d = self.keys.head_dim;
+        for query in self.queries {
+            query.out.fill(0.0);
+            let mut softmax = Online::new();
+            let mut start = query.seen.start / LANES * LANES;
+            while start < query.seen.end {
+                let end = (start + LANES).min(query.seen.end);
+                let block = self.keys.block(start, end);
+                let mut scores = [0.0; LANES];
+                for (score, &at) in scores.iter_mut().zip(&block) {
+                    *score = dot::<S>(query.values, &self.keys.cache.keys[at..at + d]);
+                }
+                let scores = S::load(&scores).mul(S::splat(self.scale));
+                let (lanes, factor) = softmax.block(scores, start, &query.seen);
+                let mut weights = [0.0; LANES];
+                lanes.store(&mut weights);
+                if factor != 1.0 {
+                    scale::<S>(query.out, factor);
+                }
+                for (weight, &at) in weights.iter().zip(&block).take(end - start) {
+                    add_scaled::<S>(&self.keys.cache.values[at..at + d], *weight, query.out);
+                }
+                start += LANES;
+            }
+            scale::<S>(query.out, 1.0 / softmax.total);
+        }
+    }
+}
+
+/// The state of an online softmax.
+#[derive(Clone, Copy)]
+struct Online {
+    max: f32,
+    total: f32,
+}
+
+impl Online {
+    fn new() -> Self {
+        Self { max: f32::NEG_INFINITY, total: 0.0 }
+    }
+
+    /// The weights of sixteen positions from `start` on, 0 where they are not seen, and the factor
+    /// that earlier sums must be scaled by.
+    #[inline(always)]
+    fn block<S: Lanes>(&mut self, scores: S, start: usize, seen: &Range<usize>) -> (S, f32) {
+        let scores = if seen.start <= start && start + LANES <= seen.end {
+            scores
+        } else {
+            let mut values = [0.0; LANES];
+            scores.store(&mut values);
+            for (i, value) in values.iter_mut().enumerate() {
+                if !seen.contains(&(start + i)) {
+                    *value = f32::NEG_INFINITY;
+                }
+            }
+            S::load(&values)
+        };
+        let max = scores.max_element();
+        if max == f32::NEG_INFINITY {
+            return (S::splat(0.0), 1.0);
+        }
+        let mut factor = 1.0;
+        if max > self.max {
+            factor = (self.max - max).exp();
+            self.total *= factor;
+            self.max = max;
+        }
+        let weights = exp(scores.sub(S::splat(self.max)));
+        self.total += weights.sum();
+        (weights, factor)
     }
 }
 
@@ -132,7 +364,9 @@ fn scale<S: Lanes>(values: &mut [f32], factor: f32) {
     for chunk in chunks {
         S::load(chunk).mul(S::splat(factor)).store(chunk);
     }
-    rest.iter_mut().for_each(|value| *value *= factor);
+    for value in rest {
+        *value *= factor;
+    }
 }
 
 #[inline(always)]

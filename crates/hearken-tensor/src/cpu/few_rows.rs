@@ -8,8 +8,10 @@ use super::product::Order;
 use super::rows::{Input, Output, for_chunks};
 use crate::device::Write;
 
-/// The most rows that these kernels take.
-pub(crate) const ROWS_MAX: usize = 8;
+/// The most rows for which these kernels are faster than products of packed blocks.
+pub(crate) const ROWS_MAX: usize = 32;
+/// The most rows that share one pass over the weights.
+const PASS: usize = 8;
 
 /// `y (+)= x·B` for at most [`ROWS_MAX`] rows.
 pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>, write: Write) {
@@ -17,22 +19,33 @@ pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>
     if rows == 0 {
         return;
     }
+    // Passes over the same outputs follow one another, while their weights are in a cache.
+    let passes = || (0..rows).step_by(PASS).map(|first| first..(first + PASS).min(rows));
+    let work = inner * rows.div_ceil(PASS);
     match order {
-        Order::OutputsByInner => for_chunks(outputs.div_ceil(BLOCK), inner * BLOCK, |range| {
-            let outputs = range.start * BLOCK..(range.end * BLOCK).min(outputs);
-            dispatch(Dots { x, weight, y, outputs, write });
+        Order::OutputsByInner => for_chunks(outputs.div_ceil(BLOCK), work * BLOCK, |range| {
+            for block in range {
+                let outputs = block * BLOCK..(block * BLOCK + BLOCK).min(outputs);
+                for pass in passes() {
+                    let (x, y) = (x.part(pass.clone()), y.part(pass));
+                    dispatch(Dots { x, weight, y, outputs: outputs.clone(), write });
+                }
+            }
         }),
-        Order::InnerByOutputs => for_chunks(outputs.div_ceil(COLUMNS), inner * COLUMNS, |range| {
+        Order::InnerByOutputs => for_chunks(outputs.div_ceil(COLUMNS), work * COLUMNS, |range| {
             for block in range {
                 let outputs = block * COLUMNS..(block * COLUMNS + COLUMNS).min(outputs);
-                dispatch(Combinations { x, weight, y, outputs, write });
+                for pass in passes() {
+                    let (x, y) = (x.part(pass.clone()), y.part(pass));
+                    dispatch(Combinations { x, weight, y, outputs: outputs.clone(), write });
+                }
             }
         }),
     }
 }
 
 /// Outputs that are computed together, so that several streams of weights are read at a time.
-const BLOCK: usize = 4;
+const BLOCK: usize = 8;
 
 /// Each output is the dot product of two runs of memory.
 struct Dots<'a> {
@@ -56,7 +69,7 @@ impl Kernel for Dots<'_> {
             6 => self.rows::<S, 6, 2>(),
             7 => self.rows::<S, 7, 2>(),
             8 => self.rows::<S, 8, 2>(),
-            rows => unreachable!("invariant: at most {ROWS_MAX} rows, not {rows}"),
+            rows => unreachable!("invariant: at most {PASS} rows, not {rows}"),
         }
     }
 }
@@ -138,12 +151,12 @@ impl Kernel for Combinations<'_> {
     fn run<S: Lanes>(self) {
         let width = self.outputs.len();
         let (rows, inner, outputs) = (self.x.rows.rows, self.x.rows.width, self.y.rows.width);
-        let mut sums = [[0.0_f32; COLUMNS]; ROWS_MAX];
+        let mut sums = [[0.0_f32; COLUMNS]; PASS];
         let mut k = 0;
         while k < inner {
             let step = (inner - k).min(4);
             let mut weights = [&self.weight[..0]; 4];
-            let mut factors = [[0.0; 4]; ROWS_MAX];
+            let mut factors = [[0.0; 4]; PASS];
             for i in 0..step {
                 let start = (k + i) * outputs + self.outputs.start;
                 weights[i] = &self.weight[start..start + width];
@@ -179,7 +192,7 @@ impl Kernel for Combinations<'_> {
 fn combine<S: Lanes, const K: usize>(
     weights: &[&[f32]],
     factors: &[[f32; 4]],
-    sums: &mut [[f32; COLUMNS]; ROWS_MAX],
+    sums: &mut [[f32; COLUMNS]; PASS],
     width: usize,
 ) {
     let whole = width / LANES * LANES;

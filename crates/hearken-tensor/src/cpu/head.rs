@@ -47,16 +47,16 @@ pub(crate) fn logprob_head(
         let hidden = Input::of(hidden, hidden_rows);
         let dense = Rows::dense(range.len(), vocabulary);
         let out = Output::of(&mut logits, dense);
-        product::forward(hidden, weight, out, Write::Overwrite);
+        product::forward(pool, hidden, weight, None, (out, Write::Overwrite));
         let grads = backward.as_ref().map(|backward| backward.grads);
         let work = ChunkWork { predictions, by_row: &by_row, vocabulary, options, grads };
         work.run(range.clone(), &mut logits, &mut results);
         if let Some(backward) = &mut backward {
             let dlogits = Input::of(&logits, dense);
             let dhidden = Output::of(backward.dhidden, hidden_rows);
-            product::backward_input(dlogits, weight, dhidden, Write::Overwrite);
+            product::backward_input(pool, dlogits, weight, dhidden, Write::Overwrite);
             if let Some(dweight) = &mut backward.dweight {
-                product::backward_weight(dlogits, hidden, weight.shape, dweight);
+                product::backward_weight(pool, dlogits, hidden, weight.shape, dweight);
             }
         }
     }

@@ -79,6 +79,24 @@ pub(crate) trait Lanes: Copy {
         }
         values[0]
     }
+    /// The sum of each vector, one per lane.
+    #[inline(always)]
+    fn sum_each(vectors: &[Self; LANES]) -> Self {
+        let mut sums = [0.0; LANES];
+        for (sum, vector) in sums.iter_mut().zip(vectors) {
+            *sum = vector.sum();
+        }
+        Self::load(&sums)
+    }
+    /// Lane i of vector j becomes lane j of vector i.
+    #[inline(always)]
+    fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
+        let mut values = [[0.0; LANES]; LANES];
+        for (row, values) in rows.iter().zip(&mut values) {
+            row.store(values);
+        }
+        std::array::from_fn(|i| Self::load(&std::array::from_fn(|j| values[j][i])))
+    }
     /// The greatest element; NaN may be lost.
     #[inline(always)]
     fn max_element(self) -> f32 {
@@ -191,10 +209,12 @@ mod avx512 {
     use super::{LANES, Lanes};
     use std::arch::x86_64::{
         __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_add_ps,
-        _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-        _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm512_castpd_ps, _mm512_castps_pd, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
+        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
+        _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
     /// Lanes in one AVX-512 register. Values exist only inside [`super::dispatch`], which has seen
@@ -294,6 +314,79 @@ mod avx512 {
                 let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(condition.0, _mm512_setzero_ps());
                 _mm512_mask_blend_ps(mask, other.0, self.0)
             })
+        }
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: see the type.
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+        #[inline(always)]
+        fn sum_each(v: &[Self; LANES]) -> Self {
+            // Halves the vectors four times; each step adds two vectors, each folded to half its
+            // lanes. First within quarters of four lanes, then across quarters.
+            // SAFETY: see the type.
+            unsafe {
+                let zero = _mm512_setzero_ps();
+                let mut pairs = [zero; 8];
+                for i in 0..8 {
+                    let (a, b) = (v[2 * i].0, v[2 * i + 1].0);
+                    pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                }
+                // Quarters now hold (a, b, a, b).
+                let mut quads = [zero; 4];
+                for i in 0..4 {
+                    let (ab, cd) = (pairs[2 * i], pairs[2 * i + 1]);
+                    let low = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
+                    quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd));
+                }
+                // Quarters now hold (a, b, c, d), each of four parts of one vector's sum.
+                let mut eights = [zero; 2];
+                for i in 0..2 {
+                    let (a, b) = (quads[2 * i], quads[2 * i + 1]);
+                    let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+                    eights[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+                }
+                // (a-d, a-d, e-h, e-h) by quarters, and the same for the other eight vectors.
+                let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(eights[0], eights[1]);
+                let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(eights[0], eights[1]);
+                Self(_mm512_add_ps(even, odd))
+            }
+        }
+        #[inline(always)]
+        fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
+            // SAFETY: see the type.
+            unsafe {
+                let double = |row: __m512| _mm512_castps_pd(row);
+                let mut pairs = *rows;
+                for i in (0..16).step_by(2) {
+                    pairs[i] = Self(_mm512_unpacklo_ps(rows[i].0, rows[i + 1].0));
+                    pairs[i + 1] = Self(_mm512_unpackhi_ps(rows[i].0, rows[i + 1].0));
+                }
+                // quads[4g + c] holds, in its quarter q, column 4q + c of the rows 4g..4g + 4.
+                let mut quads = pairs;
+                for g in (0..16).step_by(4) {
+                    for half in 0..2 {
+                        let (a, b) = (double(pairs[g + half].0), double(pairs[g + half + 2].0));
+                        quads[g + 2 * half] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
+                        quads[g + 2 * half + 1] = Self(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+                    }
+                }
+                // 0x88 picks the quarters 0 and 2 of both operands, 0xdd the quarters 1 and 3.
+                let mut columns = quads;
+                for c in 0..4 {
+                    let (top, second) = (quads[c].0, quads[4 + c].0);
+                    let (third, bottom) = (quads[8 + c].0, quads[12 + c].0);
+                    let even = _mm512_shuffle_f32x4::<0x88>(top, second);
+                    let odd = _mm512_shuffle_f32x4::<0xdd>(top, second);
+                    let even_below = _mm512_shuffle_f32x4::<0x88>(third, bottom);
+                    let odd_below = _mm512_shuffle_f32x4::<0xdd>(third, bottom);
+                    columns[c] = Self(_mm512_shuffle_f32x4::<0x88>(even, even_below));
+                    columns[4 + c] = Self(_mm512_shuffle_f32x4::<0x88>(odd, odd_below));
+                    columns[8 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(even, even_below));
+                    columns[12 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(odd, odd_below));
+                }
+                columns
+            }
         }
         #[inline(always)]
         fn max_element(self) -> f32 {
@@ -426,4 +519,157 @@ fn polynomial<S: Lanes, const N: usize>(x: S, coefficients: [f32; N]) -> S {
         value = value.mul_add(x, S::splat(coefficients[i]));
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Map<F> {
+        values: Vec<f32>,
+        function: F,
+    }
+
+    trait Function {
+        fn apply<S: Lanes>(&self, x: S) -> S;
+    }
+
+    #[derive(Clone, Copy)]
+    struct Exp;
+
+    impl Function for Exp {
+        #[inline(always)]
+        fn apply<S: Lanes>(&self, x: S) -> S {
+            exp(x)
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct Probability;
+
+    impl Function for Probability {
+        #[inline(always)]
+        fn apply<S: Lanes>(&self, x: S) -> S {
+            normal(x).0
+        }
+    }
+
+    impl<F: Function> Kernel for Map<F> {
+        type Output = Vec<f32>;
+        #[inline(always)]
+        fn run<S: Lanes>(mut self) -> Vec<f32> {
+            let (chunks, rest) = self.values.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                self.function.apply(S::load(chunk)).store(chunk);
+            }
+            if !rest.is_empty() {
+                self.function.apply(S::load_partial(rest)).store_partial(rest);
+            }
+            self.values
+        }
+    }
+
+    /// What each instruction set gives, the processor's own first.
+    fn everywhere<F: Function + Copy>(values: &[f32], function: F) -> Vec<Vec<f32>> {
+        let kernel = || Map { values: values.to_vec(), function };
+        vec![dispatch(kernel()), kernel().run::<Array<true>>(), kernel().run::<Array<false>>()]
+    }
+
+    /// Distance in units in the last place of the result, which may be subnormal.
+    fn ulps(found: f32, expected: f64) -> f64 {
+        let nearest = (expected as f32).abs().max(f32::MIN_POSITIVE);
+        let unit = f64::from(f32::from_bits(nearest.to_bits() + 1)) - f64::from(nearest);
+        (f64::from(found) - expected).abs() / unit
+    }
+
+    #[test]
+    fn exp_is_within_an_ulp_or_so_over_the_whole_range() {
+        let values: Vec<f32> = (-1_100_000..=887_000).map(|i| i as f32 * 1e-4).collect();
+        for found in everywhere(&values, Exp) {
+            for (&x, y) in values.iter().zip(found) {
+                let error = ulps(y, f64::from(x).exp());
+                assert!(error < 1.1, "e^{x} = {y}: {error} ulps");
+            }
+        }
+    }
+
+    #[test]
+    fn exp_has_its_limits() {
+        let values = [0.0, -0.0, f32::NEG_INFINITY, -1e30, f32::INFINITY, 89.0, f32::NAN];
+        for found in everywhere(&values, Exp) {
+            assert_eq!(found[..6], [1.0, 1.0, 0.0, 0.0, f32::INFINITY, f32::INFINITY]);
+            assert!(found[6].is_nan());
+        }
+    }
+
+    #[test]
+    fn the_normal_distribution_has_its_tabulated_values() {
+        let table: [(f32, f64); 6] = [
+            (0.0, 0.5),
+            (1.0, 0.841_344_746_068_543),
+            (-1.0, 0.158_655_253_931_457),
+            (-3.0, 0.001_349_898_031_630_095),
+            (f32::INFINITY, 1.0),
+            (f32::NEG_INFINITY, 0.0),
+        ];
+        let values: Vec<f32> = table.iter().map(|entry| entry.0).collect();
+        for found in everywhere(&values, Probability) {
+            for (&(x, expected), y) in table.iter().zip(found) {
+                assert!((f64::from(y) - expected).abs() < 1e-7, "Φ({x}) = {y}");
+            }
+        }
+    }
+
+    struct Sums;
+
+    impl Kernel for Sums {
+        type Output = (f32, f32, [f32; LANES]);
+        #[inline(always)]
+        fn run<S: Lanes>(self) -> Self::Output {
+            let values = S::load_partial(&[3.0, -1.0, 8.0]);
+            let vectors: [S; LANES] = std::array::from_fn(|i| {
+                let mut vector = [i as f32 * 100.0; LANES];
+                vector[i] = 1.0;
+                S::load(&vector)
+            });
+            let mut sums = [0.0; LANES];
+            S::sum_each(&vectors).store(&mut sums);
+            (values.sum(), values.max_element(), sums)
+        }
+    }
+
+    struct Transpose;
+
+    impl Kernel for Transpose {
+        type Output = Vec<[f32; LANES]>;
+        #[inline(always)]
+        fn run<S: Lanes>(self) -> Self::Output {
+            let row = |i: usize| std::array::from_fn(|j| (i * LANES + j) as f32);
+            let rows: [S; LANES] = std::array::from_fn(|i| S::load(&row(i)));
+            let columns = S::transpose(&rows);
+            let mut values = vec![[0.0; LANES]; LANES];
+            for (column, values) in columns.iter().zip(&mut values) {
+                column.store(values);
+            }
+            values
+        }
+    }
+
+    #[test]
+    fn lanes_and_vectors_change_places() {
+        for columns in [dispatch(Transpose), Transpose.run::<Array<false>>()] {
+            for (i, column) in columns.iter().enumerate() {
+                for (j, &value) in column.iter().enumerate() {
+                    assert_eq!(value, (j * LANES + i) as f32);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_over_lanes() {
+        let sums = std::array::from_fn(|i| i as f32 * 1500.0 + 1.0);
+        assert_eq!(dispatch(Sums), (10.0, 8.0, sums));
+        assert_eq!(Sums.run::<Array<false>>(), (10.0, 8.0, sums));
+    }
 }

@@ -6,6 +6,8 @@
 mod activation;
 mod attention;
 mod attention_backward;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod buffer;
 mod cached_attention;
 mod few_rows;
@@ -13,6 +15,8 @@ mod head;
 mod lanes;
 mod norm;
 mod optimizer;
+pub mod peak;
+mod prepared;
 mod product;
 mod rotary;
 mod rows;
@@ -22,6 +26,7 @@ mod vector;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
+pub use prepared::Prepared;
 
 use crate::device::{
     AdamW, Attention, Cache, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads, Prediction,
@@ -44,10 +49,6 @@ impl Cpu {
         Self::default()
     }
 }
-
-/// Copies of a weight for faster products.
-#[derive(Debug, Default)]
-pub struct Prepared {}
 
 impl Device for Cpu {
     type Buffer = Buffer;
@@ -107,7 +108,9 @@ impl Device for Cpu {
         y: ViewMut<'_, Buffer>,
         write: Write,
     ) {
-        product::linear(x, weight, bias, y, write);
+        let bias = bias.map(|bias| &bias[..]);
+        let out = (rows::Output::new(y), write);
+        product::forward(&self.pool, rows::Input::new(x), weight, bias, out);
     }
 
     fn linear_backward_input(
@@ -117,7 +120,8 @@ impl Device for Cpu {
         dx: ViewMut<'_, Buffer>,
         write: Write,
     ) {
-        product::backward_input(rows::Input::new(dy), weight, rows::Output::new(dx), write);
+        let (dy, dx) = (rows::Input::new(dy), rows::Output::new(dx));
+        product::backward_input(&self.pool, dy, weight, dx, write);
     }
 
     fn linear_backward_weight(
@@ -127,7 +131,8 @@ impl Device for Cpu {
         shape: WeightShape,
         dweight: &mut Buffer,
     ) {
-        product::backward_weight(rows::Input::new(dy), rows::Input::new(x), shape, dweight);
+        let (dy, x) = (rows::Input::new(dy), rows::Input::new(x));
+        product::backward_weight(&self.pool, dy, x, shape, dweight);
     }
 
     fn sum_rows(&self, dy: View<'_, Buffer>, dbias: &mut Buffer) {

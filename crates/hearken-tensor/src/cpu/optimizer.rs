@@ -1,4 +1,4 @@
-//! Norms of gradients, and AdamW in one pass.
+//! Norms of gradients, and `AdamW` in one pass.
 
 use rayon::prelude::*;
 

@@ -1,11 +1,15 @@
-//! Matrix products in f32: `gemm` for many rows, kernels of our own that run at the speed of memory
-//! for few.
+//! Matrix products: in bfloat16 where it is wanted and there is a kernel for it, else in f32, by `gemm`
+//! for many rows and by kernels that run at the speed of memory for few.
 
-use super::buffer::Buffer;
+use std::sync::Arc;
+
+use super::Cpu;
+#[cfg(target_arch = "x86_64")]
+use super::bf16;
+use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
 use super::rows::{Input, Output, for_chunks};
-use crate::device::{Layout, Rows, View, ViewMut, Weight, WeightShape, Write};
-use super::Cpu;
+use crate::device::{Layout, Precision, Rows, View, Weight, WeightShape, Write};
 
 /// Multiplications below which a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 18;
@@ -124,19 +128,38 @@ fn bias_rows(bias: &[f32], y: Output<'_>, write: Write) {
     });
 }
 
-/// y (+)= x·Wᵀ.
-pub(crate) fn forward(x: Input<'_>, weight: Weight<'_, Cpu>, y: Output<'_>, write: Write) {
+/// y (+)= x·Wᵀ (+ bias).
+pub(crate) fn forward(
+    pool: &Arc<Pool>,
+    x: Input<'_>,
+    weight: Weight<'_, Cpu>,
+    bias: Option<&[f32]>,
+    (y, write): (Output<'_>, Write),
+) {
     assert_eq!(x.rows.width, weight.shape.inputs, "x: as wide as the weight's inputs");
     assert_eq!(y.rows.width, weight.shape.outputs, "y: as wide as the weight's outputs");
+    assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
+    #[cfg(target_arch = "x86_64")]
+    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+        let right = weight.prepared.forward(pool, weight.values, weight.shape);
+        let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
+        bf16::product(&left, right, bias, y, write);
+        return;
+    }
     let order = match weight.shape.layout {
         Layout::OutputsByInputs => Order::OutputsByInner,
         Layout::InputsByOutputs => Order::InnerByOutputs,
     };
+    let write = bias.map_or(write, |bias| {
+        bias_rows(bias, y, write);
+        Write::Add
+    });
     product(x, weight.values, order, y, write);
 }
 
 /// dx (+)= dy·W.
 pub(crate) fn backward_input(
+    pool: &Arc<Pool>,
     dy: Input<'_>,
     weight: Weight<'_, Cpu>,
     dx: Output<'_>,
@@ -144,6 +167,14 @@ pub(crate) fn backward_input(
 ) {
     assert_eq!(dy.rows.width, weight.shape.outputs, "dy: as wide as the weight's outputs");
     assert_eq!(dx.rows.width, weight.shape.inputs, "dx: as wide as the weight's inputs");
+    assert_eq!(dy.rows.rows, dx.rows.rows, "dy and dx: as many rows");
+    #[cfg(target_arch = "x86_64")]
+    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+        let right = weight.prepared.backward(pool, weight.values, weight.shape);
+        let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
+        bf16::product(&left, right, None, dx, write);
+        return;
+    }
     let order = match weight.shape.layout {
         Layout::OutputsByInputs => Order::InnerByOutputs,
         Layout::InputsByOutputs => Order::OutputsByInner,
@@ -153,34 +184,28 @@ pub(crate) fn backward_input(
 
 /// dW += dyᵀ·x, in the weight's layout.
 pub(crate) fn backward_weight(
+    pool: &Arc<Pool>,
     dy: Input<'_>,
     x: Input<'_>,
     shape: WeightShape,
     dweight: &mut [f32],
 ) {
     assert_eq!(dweight.len(), shape.inputs * shape.outputs, "dweight: outputs × inputs");
+    assert_eq!(dy.rows.rows, x.rows.rows, "dy and x: as many rows");
     let (left, right) = match shape.layout {
         Layout::OutputsByInputs => (dy, x),
         Layout::InputsByOutputs => (x, dy),
     };
     let out = Output::of(dweight, Rows::dense(left.rows.width, right.rows.width));
+    #[cfg(target_arch = "x86_64")]
+    if shape.precision == Precision::Bf16 && bf16::available() {
+        let left = bf16::Left::pack(pool, bf16::Source::Inner(left));
+        let right = bf16::Right::pack(pool, bf16::Source::Inner(right));
+        bf16::product(&left, &right, None, out, Write::Add);
+        return;
+    }
+    let _ = pool;
     transposed_product(left, right, out);
-}
-
-/// y = x·Wᵀ (+ bias).
-pub(crate) fn linear(
-    x: View<'_, Buffer>,
-    weight: Weight<'_, Cpu>,
-    bias: Option<&Buffer>,
-    y: ViewMut<'_, Buffer>,
-    write: Write,
-) {
-    let (x, y) = (Input::new(x), Output::new(y));
-    let write = bias.map_or(write, |bias| {
-        bias_rows(bias, y, write);
-        Write::Add
-    });
-    forward(x, weight, y, write);
 }
 
 /// dbias += the sum of the rows of dy.

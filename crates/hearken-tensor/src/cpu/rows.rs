@@ -38,11 +38,21 @@ impl<'a> Input<'a> {
         &self.values[start..start + self.rows.width]
     }
 
+    /// Some of the rows.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        Self { values: self.values, rows: part(self.rows, rows) }
+    }
+
     /// The address of row 0.
     pub(crate) fn pointer(&self) -> *const f32 {
         // `wrapping` as there may be no rows.
         self.values.as_ptr().wrapping_add(self.rows.offset)
     }
+}
+
+fn part(rows: Rows, part: Range<usize>) -> Rows {
+    assert!(part.end <= rows.rows, "rows up to {} of {}", part.end, rows.rows);
+    Rows { rows: part.len(), offset: rows.offset + part.start * rows.stride, ..rows }
 }
 
 /// Elements that several threads write, each its own.
@@ -81,7 +91,8 @@ pub(crate) struct Output<'a> {
 
 impl<'a> Output<'a> {
     pub(crate) fn new(view: ViewMut<'a, Buffer>) -> Self {
-        Self::of(view.buffer, view.rows)
+        let ViewMut { buffer, rows } = view;
+        Self::of(buffer, rows)
     }
 
     pub(crate) fn of(values: &'a mut [f32], rows: Rows) -> Self {
@@ -96,6 +107,11 @@ impl<'a> Output<'a> {
         debug_assert!(row < self.rows.rows);
         // SAFETY: rows do not overlap, and the caller holds each once.
         unsafe { self.values.slice(self.rows.offset + row * self.rows.stride, self.rows.width) }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn part(&self, rows: Range<usize>) -> Self {
+        Self { values: self.values, rows: part(self.rows, rows) }
     }
 
     /// The elements `start .. start + len` of a row.

@@ -29,8 +29,8 @@ impl Kernel for AddScaled<'_> {
             S::load(from).mul_add(S::splat(self.factor), S::load(to)).store(to);
         }
         if !from_rest.is_empty() {
-            let sum = S::load_partial(from_rest)
-                .mul_add(S::splat(self.factor), S::load_partial(to_rest));
+            let sum =
+                S::load_partial(from_rest).mul_add(S::splat(self.factor), S::load_partial(to_rest));
             sum.store_partial(to_rest);
         }
     }

@@ -100,8 +100,7 @@ fn check(case: &Case) {
     let cpu = Cpu::new();
     let attention = Attention { scale: 0.7, window: *window };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
-    let values: Vec<f32> =
-        random(1, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
+    let values: Vec<f32> = random(1, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
     let dout = random(2, rows * width);
     let qkv = cpu.upload(&values);
     let mut out = cpu.upload(&vec![f32::NAN; rows * width]);
@@ -229,7 +228,14 @@ fn a_branch_equals_the_whole_sequence() {
     let run = |forest: &Forest| {
         let qkv = cpu.upload(&values);
         let mut out = cpu.scratch(forest.rows() * 16);
-        cpu.attention(&qkv, layout, forest, attention, &mut out, &mut cpu.scratch(forest.rows() * 2));
+        cpu.attention(
+            &qkv,
+            layout,
+            forest,
+            attention,
+            &mut out,
+            &mut cpu.scratch(forest.rows() * 2),
+        );
         wide(&all(&cpu, &out))
     };
     let mut branched = Forest::new();

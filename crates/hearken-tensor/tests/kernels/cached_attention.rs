@@ -8,16 +8,18 @@ use crate::{all, assert_close, random, wide};
 #[test]
 fn cached_rows_see_what_packed_sequences_see() {
     let cpu = Cpu::new();
-    for (heads, groups, head_dim) in [(2, 2, 4), (4, 2, 16), (3, 1, 40), (4, 1, 64)] {
+    for (heads, groups, head_dim) in
+        [(2, 2, 4), (4, 2, 16), (3, 1, 40), (4, 1, 64), (6, 2, 32), (2, 1, 128), (5, 1, 128)]
+    {
         for window in [None, Some(1), Some(7), Some(40)] {
             let layout = blocks(heads, groups, head_dim);
             let attention = Attention { scale: 0.4, window };
             let lens = [37, 1, 90];
             let page_len = 8;
             let mut forest = Forest::new();
-            lens.iter().for_each(|&len| {
+            for &len in &lens {
                 forest.push(None, len);
-            });
+            }
             let rows = forest.rows();
             let qkv = cpu.upload(&random(1, rows * layout.row_stride));
             let mut expected = cpu.scratch(rows * heads * head_dim);

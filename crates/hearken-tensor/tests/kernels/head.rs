@@ -1,3 +1,4 @@
+use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
     HeadOptions, Layout, Precision, Prediction, PredictionGrad, Weight, WeightShape,
 };
@@ -72,7 +73,7 @@ fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk
     let shape =
         WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision: Precision::F32 };
     let (h, values) = (cpu.upload(&hidden), cpu.upload(&weight));
-    let head = Weight { values: &values, prepared: &Default::default(), shape };
+    let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let found = cpu.logprob_head(&h, head, &predictions, options);
     let (hidden, weight) = (wide(&hidden), wide(&weight));
     let temperature = f64::from(temperature);
@@ -82,7 +83,8 @@ fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk
     assert_close(&found.sum_squares, &expected.sum_squares, 2e-6);
     assert_eq!(found.argmax_hit, expected.hits);
 
-    let (mut dhidden, mut dweight) = (cpu.scratch(rows * WIDTH), cpu.upload(&random(5, weight.len())));
+    let (mut dhidden, mut dweight) =
+        (cpu.scratch(rows * WIDTH), cpu.upload(&random(5, weight.len())));
     let both = cpu.logprob_head_backward(
         &h,
         head,
@@ -136,7 +138,7 @@ fn statistics_are_given_only_when_asked_for() {
         precision: Precision::F32,
     };
     let values = cpu.upload(&random(1, 20 * WIDTH));
-    let head = Weight { values: &values, prepared: &Default::default(), shape };
+    let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let hidden = cpu.upload(&random(2, WIDTH));
     let prediction = [Prediction { row: 0, token: 4 }];
     let output = cpu.logprob_head(&hidden, head, &prediction, HeadOptions::default());
@@ -156,7 +158,7 @@ fn extreme_logits_stay_finite() {
         precision: Precision::F32,
     };
     let values = cpu.upload(&[1000.0, 0.0, -1000.0]);
-    let head = Weight { values: &values, prepared: &Default::default(), shape };
+    let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let hidden = cpu.upload(&[1.0]);
     let predictions = [0, 1, 2].map(|token| Prediction { row: 0, token });
     let options = HeadOptions { statistics: true, ..HeadOptions::default() };
@@ -177,7 +179,7 @@ fn rows_without_derivatives_give_gradients_of_exactly_zero() {
         precision: Precision::F32,
     };
     let values = cpu.upload(&random(1, 20 * WIDTH));
-    let head = Weight { values: &values, prepared: &Default::default(), shape };
+    let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let hidden = cpu.upload(&random(2, 3 * WIDTH));
     let predictions = [0, 1, 2].map(|row| Prediction { row, token: 4 });
     let mut grads = [PredictionGrad::default(); 3];

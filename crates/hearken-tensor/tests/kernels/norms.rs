@@ -27,7 +27,7 @@ fn layer(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
 
 /// (rows, groups, width of a group)
 const SHAPES: [(usize, usize, usize); 6] =
-    [(1, 1, 1), (3, 1, 16), (5, 2, 7), (40, 1, 20), (2, 3, 64), (70, 1, 37)];
+    [(1, 1, 3), (3, 1, 16), (5, 2, 7), (40, 1, 20), (2, 3, 64), (70, 1, 37)];
 
 #[test]
 fn rms_norm_forward_and_backward() {

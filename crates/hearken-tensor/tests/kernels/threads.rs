@@ -1,3 +1,4 @@
+use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
     Attention, Gelu, HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows, View,
     ViewMut, Weight, WeightShape, Write,
@@ -7,6 +8,7 @@ use hearken_tensor::{Cpu, Device, Forest};
 use crate::attention::blocks;
 use crate::{all, random};
 
+#[expect(clippy::too_many_lines, reason = "one step, from the first kernel to the last")]
 /// A step through most kernels at sizes where work is divided among threads.
 fn step(precision: Precision) -> Vec<Vec<f32>> {
     let cpu = Cpu::new();
@@ -23,10 +25,16 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
 
     let qkv_shape = shape(width, layout.row_stride, Layout::OutputsByInputs);
     let values = cpu.upload(&random(3, width * layout.row_stride));
-    let weight = Weight { values: &values, prepared: &Default::default(), shape: qkv_shape };
+    let weight = Weight { values: &values, prepared: &Prepared::default(), shape: qkv_shape };
     let qkv_rows = Rows::dense(rows, layout.row_stride);
     let mut qkv = cpu.scratch(qkv_rows.end());
-    cpu.linear(View::new(&y, dense), weight, None, ViewMut::new(&mut qkv, qkv_rows), Write::Overwrite);
+    cpu.linear(
+        View::new(&y, dense),
+        weight,
+        None,
+        ViewMut::new(&mut qkv, qkv_rows),
+        Write::Overwrite,
+    );
 
     let mut forest = Forest::new();
     let root = forest.push(None, 100);
@@ -62,7 +70,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
 
     let head_values = cpu.upload(&random(5, width * vocabulary));
     let head_shape = shape(width, vocabulary, Layout::OutputsByInputs);
-    let head = Weight { values: &head_values, prepared: &Default::default(), shape: head_shape };
+    let head = Weight { values: &head_values, prepared: &Prepared::default(), shape: head_shape };
     let predictions: Vec<Prediction> =
         (0..rows as u32).map(|row| Prediction { row, token: row * 2 }).collect();
     let grads = vec![PredictionGrad { logprob: 1.0, entropy: 0.5 }; rows];
