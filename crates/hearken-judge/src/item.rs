@@ -1,0 +1,73 @@
+//! What a judge is asked about.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// One prompt with one completion, as a judge sees it.
+///
+/// In JSON the extra fields stand beside `prompt` and `completion`; a field of either name in
+/// `fields` is left out, so that what was sampled cannot be shadowed.
+///
+/// ```
+/// let fields = serde_json::json!({ "answer": 4, "prompt": "ignored" });
+/// let item = hearken_judge::Item {
+///     prompt: "2 + 2 =",
+///     completion: " 4",
+///     fields: fields.as_object().expect("an object"),
+/// };
+/// assert_eq!(item.to_json().to_string(), r#"{"prompt":"2 + 2 =","completion":" 4","answer":4}"#);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// The text given to the policy.
+    pub prompt: &'a str,
+    /// The text it produced, without an end token.
+    pub completion: &'a str,
+    /// Further columns of the prompt's record.
+    pub fields: &'a Map<String, Value>,
+}
+
+impl Item<'_> {
+    /// The item as a JSON object.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("prompt".into(), self.prompt.into());
+        object.insert("completion".into(), self.completion.into());
+        for (key, value) in self.fields {
+            if key != "prompt" && key != "completion" {
+                object.insert(key.clone(), value.clone());
+            }
+        }
+        Value::Object(object)
+    }
+}
+
+impl Serialize for Item<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+/// A number from a judge's JSON, or what stood there instead.
+pub(crate) fn finite_score(value: Option<&Value>) -> Result<f64, String> {
+    match value {
+        Some(Value::Number(number)) => match number.as_f64() {
+            Some(score) if score.is_finite() => Ok(score),
+            _ => Err(format!("{number} is not a finite number")),
+        },
+        Some(other) => {
+            Err(format!("{} where a finite number is expected", excerpt(&other.to_string())))
+        }
+        None => Err("no score".to_owned()),
+    }
+}
+
+/// The beginning of a text, for an error message.
+pub(crate) fn excerpt(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 200;
+    let text = text.trim();
+    match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
