@@ -1,0 +1,45 @@
+//! Every work runs; what is counted is what the definitions say.
+
+use hearken_tensor::Cpu;
+
+use super::*;
+
+fn bench(work: Work, scratch: &std::path::Path) -> Bench {
+    let sizes = Sizes { batch: 2, prompt: work.sizes().prompt.min(3), completion: 4 };
+    let (shape, dtype, scratch) = (Shape::Small30, Dtype::F32, scratch.into());
+    Bench { work, shape, dtype, sizes, steps: 1, scratch }
+}
+
+#[test]
+fn tokens_are_counted_as_defined() {
+    let tokens = Work::ALL.map(|work| work.sizes().tokens(work));
+    assert_eq!(tokens, [2048, 4096, 4096, 2048, 992]);
+}
+
+#[test]
+fn every_work_makes_its_steps_and_counts_operations() {
+    for work in Work::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = bench(work, folder.path());
+        let measured = measure(Cpu::new(), &bench).unwrap();
+        assert_eq!(measured.laps.len(), 1, "{work:?}");
+        let lap = measured.laps[0];
+        // At least two operations per weight and token go into every step.
+        let least = 2.0 * 27e6 * bench.sizes.batch as f64;
+        assert!(least < lap.flops && lap.flops.is_finite(), "{work:?}: {lap:?}");
+        assert!(0.0 < lap.seconds, "{work:?}");
+    }
+}
+
+#[test]
+fn kernels_take_no_longer_than_the_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = Profile::default();
+    let bench = bench(Work::Sft, folder.path());
+    let measured = measure_kernels(Cpu::new(), &bench, &profile).unwrap();
+    let seconds: Vec<(Kernels, f64)> = profile.seconds();
+    let kernels: f64 = seconds.iter().map(|(_, seconds)| seconds).sum();
+    assert!(0.0 < kernels && kernels <= measured.laps[0].seconds, "{seconds:?}");
+    let products = seconds.iter().find(|(kernels, _)| *kernels == Kernels::Products).unwrap();
+    assert!(0.0 < products.1);
+}

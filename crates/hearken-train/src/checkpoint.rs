@@ -1,0 +1,241 @@
+//! Checkpoints: everything that a run needs to go on, bit for bit.
+//!
+//! `checkpoints/step-000123/` is a Hugging Face model directory of the first model; further models
+//! lie in folders of their names; `state/` has the moments of the optimizer and `state.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hearken_model::Model;
+use hearken_model::tokenizer::Tokenizer;
+use hearken_tensor::Device;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::OptimizerConfig;
+use crate::error::{StateError, TrainError};
+use crate::optimizer::{Optimizer, first_bad_value};
+use crate::run_dir::{RunDir, RunDirError, entries, remove_folder};
+
+/// The version of `state.json`.
+const VERSION: u32 = 1;
+
+/// A model with the name of its folder in a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedModel<'a, D: Device> {
+    /// The folder inside the checkpoint; the first model's is the checkpoint itself.
+    pub name: &'a str,
+    /// The model.
+    pub model: &'a Model<D>,
+}
+
+/// What a checkpoint is made of.
+#[derive(Debug)]
+pub struct Snapshot<'a, D: Device, C> {
+    /// Optimizer steps made.
+    pub step: u64,
+    /// The trained models, in the optimizer's order.
+    pub models: &'a [NamedModel<'a, D>],
+    /// Their optimizer.
+    pub optimizer: &'a Optimizer<D>,
+    /// Saved beside the first model.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// The trainer's own counters: data cursor, controllers, best evaluation, cost.
+    pub counters: &'a C,
+}
+
+/// Lengths of the logs when a checkpoint was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBytes {
+    /// Of `metrics.jsonl`.
+    pub metrics: u64,
+    /// Of `samples.jsonl`.
+    pub samples: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    step: u64,
+    optimizer_steps: u64,
+    log_bytes: LogBytes,
+    counters: Value,
+}
+
+/// A checkpoint on the disk.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    state: State,
+}
+
+impl Checkpoint {
+    /// The checkpoint with the highest step in `folder`, if there is one.
+    pub(crate) fn latest(folder: &Path) -> Result<Option<Self>, RunDirError> {
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let steps = entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
+        steps.max().map(|(_, dir)| Self::open(dir)).transpose()
+    }
+
+    fn open(dir: PathBuf) -> Result<Self, RunDirError> {
+        let path = dir.join("state/state.json");
+        let bytes = fs::read(&path).map_err(RunDirError::io(&path, "be read"))?;
+        let state: State = serde_json::from_slice(&bytes).map_err(|error| RunDirError::Broken {
+            path: path.clone(),
+            message: format!("not the state of a run: {error}"),
+        })?;
+        if state.version != VERSION {
+            let message = format!("found version {}, expected {VERSION}", state.version);
+            return Err(RunDirError::Broken { path, message });
+        }
+        Ok(Self { dir, state })
+    }
+
+    /// Optimizer steps made.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Lengths of the logs at the time.
+    pub fn log_bytes(&self) -> LogBytes {
+        self.state.log_bytes
+    }
+
+    /// The folder of the first model (and of the tokenizer), or of the model `name`.
+    pub fn model_dir(&self, name: Option<&str>) -> PathBuf {
+        name.map_or_else(|| self.dir.clone(), |name| self.dir.join(name))
+    }
+
+    /// The trainer's own counters.
+    ///
+    /// # Errors
+    /// If they are not those of this trainer.
+    pub fn counters<C: DeserializeOwned>(&self) -> Result<C, StateError> {
+        C::deserialize(&self.state.counters).map_err(|error| StateError::Broken {
+            path: self.dir.join("state/state.json"),
+            message: error.to_string(),
+        })
+    }
+
+    /// The optimizer, for models that were loaded from this checkpoint with the same parameters
+    /// trainable.
+    ///
+    /// # Errors
+    /// If the moments cannot be read or are not those of the models.
+    pub fn optimizer<D: Device>(
+        &self,
+        config: &OptimizerConfig,
+        models: &[&Model<D>],
+    ) -> Result<Optimizer<D>, StateError> {
+        let path = self.dir.join("state/optimizer.safetensors");
+        Optimizer::load(config, models, &path, self.state.optimizer_steps)
+    }
+}
+
+impl RunDir {
+    /// Writes a checkpoint, whole or not at all, and removes the older ones.
+    ///
+    /// # Errors
+    /// If a parameter is NaN or infinite, the disk limit would be passed, or a file cannot be
+    /// written; the checkpoint before is then still there.
+    pub fn save_checkpoint<D: Device, C: Serialize>(
+        &mut self,
+        snapshot: &Snapshot<'_, D, C>,
+    ) -> Result<(), TrainError> {
+        for named in snapshot.models {
+            if let Some(bad) = first_bad_value(named.model) {
+                return Err(bad.at(snapshot.step));
+            }
+        }
+        let folder = self.path("checkpoints");
+        let name = format!("step-{:06}", snapshot.step);
+        keep_only_newest(&folder)?;
+        self.check_room(bytes(snapshot))?;
+        let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
+        let state = State {
+            version: VERSION,
+            step: snapshot.step,
+            optimizer_steps: snapshot.optimizer.steps(),
+            log_bytes,
+            counters: serde_json::to_value(snapshot.counters).expect("counters are plain structs"),
+        };
+        self.replace_folder(&format!("checkpoints/{name}"), |dir| write(dir, snapshot, &state))?;
+        Ok(keep_only_newest(&folder)?)
+    }
+}
+
+impl RunDir {
+    /// Replaces the model directory `name`; `more` may add files to it.
+    ///
+    /// # Errors
+    /// If the disk limit would be passed, a file cannot be written, or `more` fails; what was there
+    /// before is then still there.
+    pub fn save_model<D: Device>(
+        &self,
+        name: &str,
+        model: &Model<D>,
+        tokenizer: Option<&Tokenizer>,
+        more: impl FnOnce(&Path) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        self.check_room(model_bytes(model))?;
+        self.replace_folder(name, |dir| {
+            model.save(dir)?;
+            if let Some(tokenizer) = tokenizer {
+                tokenizer.save(dir)?;
+            }
+            more(dir)
+        })?;
+        Ok(())
+    }
+}
+
+fn write<D: Device, C>(
+    dir: &Path,
+    snapshot: &Snapshot<'_, D, C>,
+    state: &State,
+) -> Result<(), TrainError> {
+    for (index, named) in snapshot.models.iter().enumerate() {
+        let target = if index == 0 { dir.to_owned() } else { dir.join(named.name) };
+        fs::create_dir_all(&target).map_err(RunDirError::io(&target, "be created"))?;
+        named.model.save(&target)?;
+    }
+    if let Some(tokenizer) = snapshot.tokenizer {
+        tokenizer.save(dir)?;
+    }
+    let folder = dir.join("state");
+    fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
+    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
+    snapshot.optimizer.save(&folder.join("optimizer.safetensors"), &models)?;
+    let path = folder.join("state.json");
+    let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
+    Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)
+}
+
+/// What a checkpoint takes on the disk, but for tokenizer and counters, which are small.
+fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
+    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
+    models.iter().map(|model| model_bytes(model)).sum::<u64>() + snapshot.optimizer.bytes(&models)
+}
+
+fn model_bytes<D: Device>(model: &Model<D>) -> u64 {
+    let (_, values) = model.parameter_counts();
+    4 * values as u64
+}
+
+fn step_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+fn keep_only_newest(folder: &Path) -> Result<(), RunDirError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let mut steps: Vec<(u64, PathBuf)> =
+        entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path))).collect();
+    steps.sort();
+    steps.pop();
+    steps.iter().try_for_each(|(_, path)| remove_folder(path))
+}

@@ -1,0 +1,121 @@
+//! A configuration that no longer changes.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+/// The merged configuration of a run, as its directory keeps it.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    file: PathBuf,
+    table: Table,
+}
+
+/// A trainer's configuration with the table it was read from.
+#[derive(Clone, Debug)]
+pub struct Loaded<C> {
+    /// What the trainer reads.
+    pub config: C,
+    /// What the run directory keeps.
+    pub frozen: Frozen,
+}
+
+/// A key in which two configurations differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key with its section.
+    pub key: String,
+    /// Its value in the run directory.
+    pub stored: String,
+    /// Its value now.
+    pub given: String,
+}
+
+impl Frozen {
+    pub(super) fn new(file: PathBuf, table: Table) -> Self {
+        Self { file, table }
+    }
+
+    /// The user's file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The merged table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The configuration as TOML with every key written out: it is a configuration file itself.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.table).expect("a table that was read can be written")
+    }
+
+    /// The first key, in the order of this configuration, whose value differs from `stored` and
+    /// that is not among `free`.
+    pub fn first_difference(&self, stored: &Table, free: &[&str]) -> Option<Difference> {
+        first_difference("", stored, &self.table, free)
+    }
+}
+
+fn first_difference(
+    prefix: &str,
+    stored: &Table,
+    given: &Table,
+    free: &[&str],
+) -> Option<Difference> {
+    let added = stored.keys().filter(|key| !given.contains_key(*key));
+    given.keys().chain(added).find_map(|name| {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match (stored.get(name), given.get(name)) {
+            (old, new) if old == new || free.contains(&key.as_str()) => None,
+            (Some(Value::Table(old)), Some(Value::Table(new))) => {
+                first_difference(&key, old, new, free)
+            }
+            (Some(Value::Table(old)), None) => first_difference(&key, old, &Table::new(), free),
+            (None, Some(Value::Table(new))) => first_difference(&key, &Table::new(), new, free),
+            (old, new) => Some(Difference { key, stored: shown(old), given: shown(new) }),
+        }
+    })
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(stored: &str, given: &str, free: &[&str]) -> Option<Difference> {
+        let frozen = Frozen::new("x.toml".into(), given.parse().unwrap());
+        frozen.first_difference(&stored.parse().unwrap(), free)
+    }
+
+    #[test]
+    fn the_first_differing_key_is_named_with_both_values() {
+        let found = difference("[a]\nx = 1\ny = 2", "[a]\nx = 1\ny = 3", &[]).unwrap();
+        assert_eq!(
+            (found.key.as_str(), found.stored.as_str(), found.given.as_str()),
+            ("a.y", "2", "3")
+        );
+        let added = difference("[a]", "[a]\ny = 3", &[]).unwrap();
+        assert_eq!(added.stored, "nothing");
+        let removed = difference("[a]\n[b]\nz = 1", "[a]", &[]).unwrap();
+        assert_eq!((removed.key.as_str(), removed.given.as_str()), ("b.z", "nothing"));
+    }
+
+    #[test]
+    fn free_keys_may_differ() {
+        assert_eq!(difference("[a]\ny = 2", "[a]\ny = 3", &["a.y"]), None);
+        assert_eq!(difference("[a]\ny = 2", "[a]\ny = 2", &[]), None);
+    }
+
+    #[test]
+    fn what_is_written_reads_as_the_same_configuration() {
+        let table: Table =
+            "[a]\nx = 1.5\nnames = [\"b\"]\n[[score]]\nkind = \"model\"".parse().unwrap();
+        let frozen = Frozen::new("x.toml".into(), table.clone());
+        assert_eq!(frozen.to_toml().parse::<Table>().unwrap(), table);
+    }
+}

@@ -1,0 +1,28 @@
+//! Configuration: parse, resolve, freeze.
+//!
+//! The defaults of a trainer are its commented file under `configs/`, embedded in the program. The
+//! user's file is laid over it, then each `--set`; [`Layers`] holds the result and reads sections
+//! from it, naming file, key, what was found and what was expected where something is wrong. What
+//! was read is frozen: [`Frozen`] goes to the run directory and is compared when a run resumes.
+//!
+//! Not here: what a section's keys do; see the page of the trainer under `docs/`.
+
+mod error;
+mod known_keys;
+mod layers;
+mod frozen;
+mod sections;
+mod rollout;
+mod kl;
+mod score;
+
+pub use error::ConfigError;
+pub use frozen::{Difference, Frozen, Loaded};
+pub use kl::{KlConfig, KlPlacement};
+pub use layers::Layers;
+pub use rollout::RolloutConfig;
+pub use score::{ScoreConfig, ScoreReading, SourceConfig, open_scores, read_scores};
+pub use sections::{
+    BadRecords, DataConfig, Dtype, Length, ModelSource, OneOrMany, OptimizerConfig, RunConfig,
+    SamplesConfig, ScheduleKind, TrainConfig, Truncation,
+};

@@ -1,0 +1,276 @@
+//! `[[score]]`: where scores come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hearken_judge::{CommandOptions, HttpOptions};
+use hearken_model::Tokenizer;
+use hearken_tensor::Device;
+use serde::Deserialize;
+
+use super::error::ConfigError;
+use super::layers::Layers;
+use super::sections::Dtype;
+use crate::reward_source::{
+    CommandSource, Heuristic, HttpSource, RewardError, RewardModel, RewardModelOptions,
+    WeightedSum,
+};
+
+/// One `[[score]]`: a source with its weight in the sum.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreConfig {
+    /// Names the source in metrics.
+    pub label: String,
+    /// Multiplies its scores; 0 only measures.
+    pub weight: f64,
+    /// What it is.
+    pub source: SourceConfig,
+}
+
+/// What a source is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// A checkpoint with a score head.
+    Model {
+        /// Its directory.
+        path: PathBuf,
+        /// What matrix products read.
+        dtype: Dtype,
+        /// Whether the stored mean and deviation are applied.
+        normalize: bool,
+    },
+    /// [`Heuristic::LengthDiversity`].
+    LengthDiversity,
+    /// [`Heuristic::QuickstartGold`].
+    QuickstartGold,
+    /// [`Heuristic::Regex`].
+    Regex {
+        /// The regular expression.
+        pattern: String,
+    },
+    /// [`Heuristic::Contains`].
+    Contains {
+        /// The text.
+        text: String,
+    },
+    /// A program.
+    Command(CommandOptions),
+    /// A server.
+    Http(HttpOptions),
+}
+
+/// What a file may say of a source; which keys are meant depends on `kind`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawScore {
+    kind: Option<String>,
+    label: Option<String>,
+    weight: Option<f64>,
+    name: Option<String>,
+    path: Option<PathBuf>,
+    dtype: Option<Dtype>,
+    normalize: Option<bool>,
+    pattern: Option<String>,
+    text: Option<String>,
+    program: Option<String>,
+    args: Option<Vec<String>>,
+    url: Option<String>,
+    timeout_s: Option<f64>,
+}
+
+const KINDS: &str = "\"model\", \"heuristic\", \"regex\", \"contains\", \"command\" or \"http\"";
+const HEURISTICS: &str = "\"length_diversity\" or \"quickstart_gold\"";
+/// Seconds that a program has for a batch, or a server for a request, where nothing is said.
+const TIMEOUT_S: f64 = 60.0;
+
+/// Reads every `[[score]]`.
+///
+/// # Errors
+/// Names the key that is unknown, missing, out of range, or does not belong to the kind.
+pub fn read_scores(layers: &Layers) -> Result<Vec<ScoreConfig>, ConfigError> {
+    let raw: Vec<RawScore> = layers.sections("score")?;
+    let mut scores: Vec<ScoreConfig> = Vec::with_capacity(raw.len());
+    for (index, raw) in raw.into_iter().enumerate() {
+        let score = Reader { layers, section: format!("score[{index}]") }.read(raw)?;
+        if scores.iter().any(|earlier| earlier.label == score.label) {
+            let found = format!("{:?} a second time", score.label);
+            let expected = "labels that differ: they name the metrics";
+            return Err(layers.unexpected(&format!("score[{index}].label"), &found, expected));
+        }
+        scores.push(score);
+    }
+    Ok(scores)
+}
+
+struct Reader<'a> {
+    layers: &'a Layers,
+    section: String,
+}
+
+impl Reader<'_> {
+    fn read(&self, mut raw: RawScore) -> Result<ScoreConfig, ConfigError> {
+        let kind = self.required("kind", raw.kind.take(), KINDS)?;
+        let weight = raw.weight.take().unwrap_or(1.0);
+        let (layers, key) = (self.layers, self.key("weight"));
+        layers.check(&key, weight, weight.is_finite(), "a finite number")?;
+        let (label, source) = match kind.as_str() {
+            "model" => ("model".to_owned(), self.model(&mut raw)?),
+            "heuristic" => {
+                let name = self.required("name", raw.name.take(), HEURISTICS)?;
+                let source = match name.as_str() {
+                    "length_diversity" => SourceConfig::LengthDiversity,
+                    "quickstart_gold" => SourceConfig::QuickstartGold,
+                    _ => return Err(self.unexpected("name", &name, HEURISTICS)),
+                };
+                (name, source)
+            }
+            "regex" => {
+                let pattern = self.required("pattern", raw.pattern.take(), "an expression")?;
+                Heuristic::regex(&pattern)
+                    .map_err(|error| self.unexpected("pattern", &pattern, &error.to_string()))?;
+                ("regex".to_owned(), SourceConfig::Regex { pattern })
+            }
+            "contains" => {
+                let text = self.required("text", raw.text.take(), "a text to look for")?;
+                ("contains".to_owned(), SourceConfig::Contains { text })
+            }
+            "command" => ("command".to_owned(), self.command(&mut raw)?),
+            "http" => ("http".to_owned(), self.http(&mut raw)?),
+            _ => return Err(self.unexpected("kind", &kind, KINDS)),
+        };
+        let label = raw.label.take().unwrap_or(label);
+        self.nothing_left(&raw, &kind)?;
+        Ok(ScoreConfig { label, weight, source })
+    }
+
+    fn model(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
+        Ok(SourceConfig::Model {
+            path: self.required("path", raw.path.take(), "a folder with a reward model")?,
+            dtype: raw.dtype.take().unwrap_or(Dtype::F32),
+            normalize: raw.normalize.take().unwrap_or(true),
+        })
+    }
+
+    fn command(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
+        Ok(SourceConfig::Command(CommandOptions {
+            program: self.required("program", raw.program.take(), "a program to start")?,
+            args: raw.args.take().unwrap_or_default(),
+            deadline: self.timeout(raw)?,
+        }))
+    }
+
+    fn http(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
+        let url = self.required("url", raw.url.take(), "an http or https URL")?;
+        Ok(SourceConfig::Http(HttpOptions { deadline: self.timeout(raw)?, ..HttpOptions::new(url) }))
+    }
+
+    fn timeout(&self, raw: &mut RawScore) -> Result<Duration, ConfigError> {
+        const SECONDS_MAX: f64 = 1e6;
+        let seconds = raw.timeout_s.take().unwrap_or(TIMEOUT_S);
+        let holds = 0.0 < seconds && seconds <= SECONDS_MAX;
+        self.layers.check(&self.key("timeout_s"), seconds, holds, "seconds above 0")?;
+        Ok(Duration::from_secs_f64(seconds))
+    }
+
+    /// Keys of other kinds say nothing to this one.
+    fn nothing_left(&self, raw: &RawScore, kind: &str) -> Result<(), ConfigError> {
+        let left = [
+            ("name", raw.name.is_some()),
+            ("path", raw.path.is_some()),
+            ("dtype", raw.dtype.is_some()),
+            ("normalize", raw.normalize.is_some()),
+            ("pattern", raw.pattern.is_some()),
+            ("text", raw.text.is_some()),
+            ("program", raw.program.is_some()),
+            ("args", raw.args.is_some()),
+            ("url", raw.url.is_some()),
+            ("timeout_s", raw.timeout_s.is_some()),
+        ];
+        match left.iter().find(|(_, is_left)| *is_left) {
+            None => Ok(()),
+            Some((key, _)) => {
+                let expected = format!("no such key for kind = \"{kind}\"");
+                Err(self.layers.unexpected(&self.key(key), "a value", &expected))
+            }
+        }
+    }
+
+    fn required<T>(
+        &self,
+        name: &str,
+        value: Option<T>,
+        expected: &str,
+    ) -> Result<T, ConfigError> {
+        value.ok_or_else(|| self.layers.missing(&self.key(name), expected))
+    }
+
+    fn unexpected(&self, name: &str, found: &str, expected: &str) -> ConfigError {
+        self.layers.unexpected(&self.key(name), &format!("{found:?}"), expected)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.section)
+    }
+}
+
+/// Opens the sources of a configuration, for a policy with `tokenizer`. `normalize` is whether reward
+/// models may apply what is stored beside them; a source's own key can only turn it off.
+///
+/// # Errors
+/// If a model cannot be loaded, a program not started, or a URL not used.
+pub fn open_scores<D: Device>(
+    scores: &[ScoreConfig],
+    device: &D,
+    tokenizer: Option<&Tokenizer>,
+    reading: ScoreReading,
+) -> Result<WeightedSum<'static>, RewardError>
+where
+    D: 'static,
+{
+    let mut sum = WeightedSum::new();
+    for score in scores {
+        let name = score.label.as_str();
+        match &score.source {
+            SourceConfig::Model { path, dtype, normalize } => {
+                let options = RewardModelOptions {
+                    name: name.to_owned(),
+                    path: path.clone(),
+                    precision: (*dtype).into(),
+                    normalize: *normalize && reading.normalize,
+                    microbatch_tokens: reading.microbatch_tokens,
+                };
+                let model = RewardModel::load(device.clone(), &options, tokenizer)?;
+                sum.push(Box::new(model), score.weight);
+            }
+            SourceConfig::LengthDiversity => {
+                sum.push(Box::new(Heuristic::LengthDiversity), score.weight);
+            }
+            SourceConfig::QuickstartGold => {
+                sum.push(Box::new(Heuristic::QuickstartGold), score.weight);
+            }
+            SourceConfig::Regex { pattern } => {
+                sum.push(Box::new(Heuristic::regex(pattern)?), score.weight);
+            }
+            SourceConfig::Contains { text } => {
+                sum.push(Box::new(Heuristic::Contains(text.clone())), score.weight);
+            }
+            SourceConfig::Command(options) => {
+                sum.push(Box::new(CommandSource::start(name, options)?), score.weight);
+            }
+            SourceConfig::Http(options) => {
+                sum.push(Box::new(HttpSource::new(name, options.clone())?), score.weight);
+            }
+        }
+        sum.label_last(name);
+    }
+    Ok(sum)
+}
+
+/// How reward models read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreReading {
+    /// Whether what is stored beside a model is applied to its scores.
+    pub normalize: bool,
+    /// The most rows of one forward pass.
+    pub microbatch_tokens: usize,
+}

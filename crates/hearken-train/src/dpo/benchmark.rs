@@ -1,0 +1,62 @@
+//! The steps of this trainer, timed, the reference's pass included.
+
+use std::path::Path;
+
+use hearken_model::Head;
+use hearken_tensor::Device;
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::{DpoConfig, Inputs, Records, Session};
+use crate::bench::{Clock, Materials};
+use crate::error::TrainError;
+use crate::metrics::Stopwatch;
+use crate::order::Order;
+use crate::progress::Silent;
+use crate::run_dir::{RunDir, Start};
+use crate::schedule::Schedule;
+use crate::seeds::Seeds;
+
+/// Pairs of random completions of random prompts. The reference is one that may move (and never
+/// does): its log-probabilities are computed in every step and none are stored.
+pub(crate) fn run<D: Device>(
+    device: D,
+    materials: &mut Materials<'_>,
+    clock: &mut Clock,
+) -> Result<(), TrainError> {
+    let (sizes, steps) = (materials.bench.sizes, materials.bench.steps_made());
+    let model = materials.model_dir(&device, Head::LanguageModel)?;
+    let records = materials.records(|materials| {
+        Ok(json!({
+            "prompt_ids": materials.ids(sizes.prompt)?,
+            "chosen_ids": materials.ids(sizes.completion)?,
+            "rejected_ids": materials.ids(sizes.completion)?,
+        }))
+    })?;
+    let mut layers = DpoConfig::defaults(Path::new("bench"));
+    materials.configure(&mut layers, &model, &records, steps);
+    let sync = Value::Integer(steps.cast_signed() + 1);
+    let section = Value::Table(Table::from_iter([("reference_sync_steps".to_owned(), sync)]));
+    layers.merge(Table::from_iter([("dpo".to_owned(), section)]));
+    let loaded = DpoConfig::from_layers(layers)?;
+    let config = &loaded.config;
+
+    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
+    let seeds = Seeds::new(config.run.seed);
+    let records = Records::read(config, None, seeds, &mut Silent)?;
+    let mut order = Order::sequential(records.train.len(), config.train.batch_size);
+    let schedule = Schedule::new(&config.optimizer, steps);
+    let inputs = Inputs { seeds, tokenizer: None, records };
+    let mut session = Session::open(device, config, run, None, inputs, &mut Silent)?;
+    for step in 1..=steps {
+        clock.lap(|| {
+            let before = session.counters.cost.flops;
+            let batch = order.next_batch(&mut session.counters.cursor);
+            session.step(step, schedule.learning_rate(step), &batch, Stopwatch::start())?;
+            let training = session.counters.cost.flops - before;
+            // Forward and backward are three passes; the reference's is a fourth.
+            Ok(training * 4.0 / 3.0)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! How far the policy has moved from its reference, on completions that it samples now.
+
+use std::ops::ControlFlow;
+
+use hearken_data::Completion;
+use hearken_generate::{Event, Request, Sampling, generate};
+use hearken_model::Model;
+use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+use hearken_stats::mean::mean;
+use hearken_tensor::Device;
+
+use super::batch::read;
+use super::metrics::PolicyKl;
+use super::reference::Portions;
+use super::tree::{Label, Reading, Tree};
+use crate::error::TrainError;
+
+/// How prompts are completed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completing {
+    pub(super) max_new_tokens: usize,
+    pub(super) seed: u64,
+    pub(super) portions: Portions,
+}
+
+/// Completes each prompt once and compares both models on what came; `None` with fewer than two
+/// completions. Prompts that leave no position for a completion are passed over.
+///
+/// # Errors
+/// If sampling fails.
+pub(super) fn from_reference<D: Device>(
+    policy: &Model<D>,
+    reference: &Model<D>,
+    prompts: &[&[u32]],
+    how: Completing,
+) -> Result<Option<PolicyKl>, TrainError> {
+    let positions = policy.config().max_positions;
+    let fits = |prompt: &&&[u32]| !prompt.is_empty() && prompt.len() < positions;
+    let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+    let sampling = Sampling::plain(how.max_new_tokens.min(positions - longest));
+    let request = |(index, prompt): (usize, &&[u32])| Request {
+        prompt_ids: prompt.to_vec(),
+        samples: 1,
+        seed: how.seed.wrapping_add(index as u64),
+    };
+    let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
+    let mut observer = |_: Event<'_>| ControlFlow::Continue(());
+    let completions = generate(policy, None, &requests, &sampling, &mut observer)
+        .map_err(|error| TrainError::Generate(error.to_string()))?;
+    let trees: Vec<Tree> = prompts
+        .iter()
+        .zip(completions.iter().flatten())
+        .map(|(prompt, completion)| tree(prompt, completion))
+        .collect();
+    let trees: Vec<&Tree> = trees.iter().collect();
+    let reading = Reading { prompt: false, branches: 1 };
+    let logprobs = |model: &Model<D>| -> Vec<Vec<f64>> {
+        let (tokens, _) = read(model, &trees, reading, how.portions.tokens_max);
+        tokens.into_iter().flat_map(|tree| tree.branches).map(|tokens| tokens.logprobs).collect()
+    };
+    let of_policy = logprobs(policy);
+    let kl = |(logprobs, ref_logprobs): (&Vec<f64>, &Vec<f64>)| -> f64 {
+        KlEstimator::K1.per_token(ReferenceTerms { logprobs, ref_logprobs }).iter().sum()
+    };
+    let of_reference = logprobs(reference);
+    let kl: Vec<f64> = of_policy.iter().zip(&of_reference).map(kl).collect();
+    let lengths: Vec<f64> = of_policy.iter().map(|logprobs| logprobs.len() as f64).collect();
+    Ok(mean(&kl)
+        .zip(mean(&lengths))
+        .map(|(eval_kl, eval_length)| PolicyKl { eval_kl, eval_length }))
+}
+
+fn tree(prompt: &[u32], completion: &Completion) -> Tree {
+    Tree {
+        prefix: prompt.to_vec(),
+        prompt_len: prompt.len(),
+        branches: vec![completion.ids.clone()],
+        label: Label::Pair { probability: 1.0, margin: 0.0 },
+    }
+}

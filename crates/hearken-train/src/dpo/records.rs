@@ -1,0 +1,194 @@
+//! Records as trees, mismatched completions included.
+
+use hearken_model::Tokenizer;
+use hearken_objective::dpo::unpaired::Verdict;
+
+use super::DpoConfig;
+use super::tree::{Label, Tree};
+use crate::dataset::{DataReport, Dataset, Example};
+use crate::encode::{Encoder, PreferenceExample, UnpairedExample};
+use crate::error::TrainError;
+use crate::progress::Progress;
+use crate::seeds::Seeds;
+
+/// Trees to train on and to evaluate on.
+#[derive(Debug)]
+pub(super) struct Records {
+    /// At least one.
+    pub(super) train: Vec<Tree>,
+    /// None where the configuration asks for none.
+    pub(super) eval: Vec<Tree>,
+}
+
+impl Records {
+    /// Reads what `[data]` names, in the form that the loss wants.
+    ///
+    /// # Errors
+    /// If a file or record is not usable, or KTO finds no other prompt's completion.
+    pub(super) fn read(
+        config: &DpoConfig,
+        tokenizer: Option<&Tokenizer>,
+        seeds: Seeds,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, TrainError> {
+        let encoder = Encoder::for_model(&config.model.path, tokenizer, &config.data)?;
+        if config.dpo.is_unpaired() {
+            let data: Dataset<UnpairedExample> = Dataset::load(&config.data, &encoder, seeds)?;
+            report(&data, progress);
+            let mismatched = config.dpo.objective.needs_mismatched();
+            let mut sets = [data.train, data.eval];
+            for examples in sets.iter_mut().filter(|examples| !examples.is_empty()) {
+                if mismatched {
+                    let limit = encoder.length.tokens_max;
+                    add_mismatched(examples, config.train.batch_size, limit)?;
+                    continue;
+                }
+                for example in examples {
+                    example.kl_completion = None;
+                }
+            }
+            let [train, eval] = sets.map(trees);
+            balance_note(config, &train, progress);
+            return Ok(Self { train, eval });
+        }
+        let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
+        report(&data, progress);
+        for pair in data.train.iter_mut().chain(&mut data.eval) {
+            if !config.dpo.use_margin {
+                pair.margin = 0.0;
+            }
+            if !config.dpo.use_probability {
+                pair.probability = 1.0;
+            }
+        }
+        Ok(Self { train: trees(data.train), eval: trees(data.eval) })
+    }
+}
+
+fn trees<E: Into<Tree>>(examples: Vec<E>) -> Vec<Tree> {
+    examples.into_iter().map(Into::into).collect()
+}
+
+fn report<E: Example>(data: &Dataset<E>, progress: &mut dyn Progress) {
+    progress.note(&DataReport::note(&data.train_report, "training"));
+    if !data.eval.is_empty() {
+        progress.note(&data.eval_report.note("evaluation"));
+    }
+}
+
+/// Gives every example without a mismatched completion that of the example before it in its batch of
+/// the files' order, the first that of the last; where that one has the same prompt, the next before
+/// it that has another, in the batch or else anywhere. A completion that is too long for the prompt
+/// loses its end.
+fn add_mismatched(
+    examples: &mut [UnpairedExample],
+    batch_size: usize,
+    tokens_max: usize,
+) -> Result<(), TrainError> {
+    let count = examples.len();
+    let found: Vec<Option<Vec<u32>>> = (0..count)
+        .map(|index| {
+            let own = &examples[index];
+            if own.kl_completion.is_some() {
+                return own.kl_completion.clone();
+            }
+            let start = index / batch_size * batch_size;
+            let len = batch_size.min(count - start);
+            let within = (1..len).map(|back| start + (index - start + len - back) % len);
+            let anywhere = (1..count).map(|back| (index + count - back) % count);
+            let mut other = within.chain(anywhere).map(|other| &examples[other]);
+            other.find(|other| other.prompt != own.prompt).map(|other| other.completion.clone())
+        })
+        .collect();
+    for (example, mismatched) in examples.iter_mut().zip(found) {
+        let Some(mut mismatched) = mismatched else {
+            return Err(TrainError::Other(format!(
+                "{}: found one prompt in all {count} records; the loss \"kto\" reads completions of \
+                 other prompts: expected at least two prompts, or a column `kl_completion_ids`",
+                example.source
+            )));
+        };
+        mismatched.truncate(tokens_max.saturating_sub(example.prompt.len()).max(1));
+        example.kl_completion = Some(mismatched);
+    }
+    Ok(())
+}
+
+/// Says which weights would balance the labels, where theirs do not.
+fn balance_note(config: &DpoConfig, train: &[Tree], progress: &mut dyn Progress) {
+    let super::objective::Kind::Unpaired(objective) = &config.dpo.objective.kind else { return };
+    let desirable =
+        train.iter().filter(|tree| tree.label == Label::Single(Verdict::Desirable)).count();
+    let undesirable = train.len() - desirable;
+    let sides = [
+        objective.desirable_weight * desirable as f64,
+        objective.undesirable_weight * undesirable as f64,
+    ];
+    let ratio = sides[0] / sides[1];
+    if (1.0..=4.0 / 3.0).contains(&ratio) {
+        return;
+    }
+    let (low, high) = (1.0 / ratio, 4.0 / 3.0 / ratio);
+    let advice = if ratio.is_finite() && 0.0 < ratio {
+        format!(
+            "; its authors keep it between 1 and 4/3: desirable_weight from {:.3} to {:.3}",
+            low * objective.desirable_weight,
+            high * objective.desirable_weight
+        )
+    } else {
+        String::new()
+    };
+    progress.note(&format!(
+        "{desirable} desirable and {undesirable} undesirable completions: weighted, a ratio of \
+         {ratio:.3}{advice}"
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(prompt: u32, completion: &[u32]) -> UnpairedExample {
+        UnpairedExample {
+            prompt: vec![prompt],
+            completion: completion.to_vec(),
+            kl_completion: None,
+            desirable: true,
+            source: hearken_data::Source::default(),
+        }
+    }
+
+    fn mismatched(mut examples: Vec<UnpairedExample>, batch_size: usize) -> Vec<Vec<u32>> {
+        add_mismatched(&mut examples, batch_size, 3).unwrap();
+        examples.into_iter().map(|example| example.kl_completion.unwrap()).collect()
+    }
+
+    #[test]
+    fn mismatched_completions_rotate_within_batches() {
+        let examples = (0..4).map(|index| example(index, &[10 + index])).collect();
+        assert_eq!(mismatched(examples, 2), [[11], [10], [13], [12]]);
+        let examples = (0..3).map(|index| example(index, &[10 + index])).collect();
+        assert_eq!(mismatched(examples, 3), [[12], [10], [11]]);
+    }
+
+    #[test]
+    fn a_lone_last_example_and_equal_prompts_look_further() {
+        let examples = (0..3).map(|index| example(index, &[10 + index])).collect();
+        assert_eq!(mismatched(examples, 2), [[11], [10], [11]]);
+        let examples = vec![example(1, &[10]), example(2, &[11]), example(2, &[12])];
+        assert_eq!(mismatched(examples, 3), [[12], [10], [10]]);
+    }
+
+    #[test]
+    fn a_mismatched_completion_fits_behind_the_prompt() {
+        let examples = vec![example(1, &[10]), example(2, &[11, 12, 13, 14])];
+        assert_eq!(mismatched(examples, 2), [vec![11, 12], vec![10]]);
+    }
+
+    #[test]
+    fn one_prompt_alone_is_an_error() {
+        let mut examples = vec![example(1, &[10]), example(1, &[11])];
+        let message = add_mismatched(&mut examples, 2, 9).unwrap_err().to_string();
+        assert!(message.contains("at least two prompts"), "{message}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The reference: its log-probabilities are computed once and stored, or come from a second model that
+//! follows the policy.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_tensor::Device;
+
+use super::batch::read;
+use super::loss::RefLogprobs;
+use super::objective::ReferenceSync;
+use super::reference_cache::CacheFile;
+use super::tree::{Reading, Tree};
+use super::{DpoConfig, Inputs, REFERENCE};
+use crate::checkpoint::Checkpoint;
+use crate::error::TrainError;
+use crate::progress::Progress;
+use crate::run_dir::RunDir;
+use crate::trained_model::load_tokenizer;
+
+/// Where the log-probabilities of the reference come from.
+#[derive(Debug)]
+pub(super) enum References<D: Device> {
+    /// There is no reference.
+    None,
+    /// They are known, by tree.
+    Known { train: Vec<RefLogprobs>, eval: Vec<RefLogprobs> },
+    /// A model of its own, which follows the policy.
+    Live { model: Box<Model<D>>, sync: ReferenceSync },
+}
+
+impl<D: Device> References<D> {
+    /// What the reference says of the training trees with the indices `batch`, which are `trees`.
+    pub(super) fn of_training(
+        &self,
+        batch: &[usize],
+        trees: &[&Tree],
+        portions: Portions,
+    ) -> Vec<Cow<'_, RefLogprobs>> {
+        match self {
+            Self::None => batch.iter().map(|_| Cow::Owned(Vec::new())).collect(),
+            Self::Known { train, .. } => {
+                batch.iter().map(|&index| Cow::Borrowed(&train[index])).collect()
+            }
+            Self::Live { model, .. } => {
+                logprobs(model, trees, portions).into_iter().map(Cow::Owned).collect()
+            }
+        }
+    }
+}
+
+/// How many rows go through a model at a time, and which trees share a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portions {
+    /// Trees of an optimizer step.
+    pub(super) batch_size: usize,
+    /// The most rows of a forward pass.
+    pub(super) tokens_max: usize,
+}
+
+/// The log-probabilities of the completions of each tree. Trees in their files' order go through the
+/// model in the portions that training takes, so that a policy that is the reference has log-ratios
+/// of exactly 0.
+pub(super) fn logprobs<D: Device>(
+    model: &Model<D>,
+    trees: &[&Tree],
+    portions: Portions,
+) -> Vec<RefLogprobs> {
+    let reading = Reading { prompt: false, branches: 2 };
+    let narrow = |logprobs: &[f64]| logprobs.iter().map(|&logprob| logprob as f32).collect();
+    let mut all = Vec::with_capacity(trees.len());
+    for batch in trees.chunks(portions.batch_size) {
+        let (tokens, _) = read(model, batch, reading, portions.tokens_max);
+        all.extend(tokens.into_iter().map(|tree| -> RefLogprobs {
+            tree.branches.iter().map(|tokens| narrow(&tokens.logprobs)).collect()
+        }));
+    }
+    all
+}
+
+/// Moves the reference towards the policy: π_ref ← (1 − mix)·π_ref + mix·π_θ, parameter by parameter.
+pub(super) fn follow<D: Device>(reference: &mut Model<D>, policy: &Model<D>, mix: f64) {
+    for index in 0..policy.params().len() {
+        let mut values = reference.values(index);
+        for (old, new) in values.iter_mut().zip(policy.values(index)) {
+            *old = (f64::from(*old) * (1.0 - mix) + f64::from(new) * mix) as f32;
+        }
+        reference.set_values(index, &values);
+    }
+}
+
+/// The language model in `dir`.
+///
+/// # Errors
+/// If it cannot be loaded.
+pub(super) fn load<D: Device>(
+    device: D,
+    config: &DpoConfig,
+    dir: &Path,
+) -> Result<Model<D>, TrainError> {
+    let precision = config.model.dtype.into();
+    let options = LoadOptions { precision, ..LoadOptions::language_model() };
+    Ok(Model::load(device, dir, &options)?.0)
+}
+
+/// The portions of a training run.
+pub(super) fn portions(config: &DpoConfig) -> Portions {
+    let train = &config.train;
+    Portions { batch_size: train.batch_size, tokens_max: train.microbatch_tokens }
+}
+
+/// Where the reference's log-probabilities are wanted.
+pub(super) struct Place<'a> {
+    pub(super) config: &'a DpoConfig,
+    pub(super) run: &'a RunDir,
+    pub(super) inputs: &'a Inputs,
+}
+
+impl Place<'_> {
+    /// The reference for a policy that was just loaded, from `checkpoint` if there is one.
+    pub(super) fn references<D: Device>(
+        &self,
+        policy: &Model<D>,
+        checkpoint: Option<&Checkpoint>,
+        progress: &mut dyn Progress,
+    ) -> Result<References<D>, TrainError> {
+        let reference = &self.config.dpo.reference;
+        if !self.config.dpo.objective.needs_reference() {
+            return Ok(References::None);
+        }
+        let source = reference.path.as_ref().unwrap_or(&self.config.model.path);
+        // The policy itself is the reference as long as it has not been trained.
+        let same = checkpoint.is_none() && source == &self.config.model.path;
+        let device = policy.device().clone();
+        if let Some(sync) = reference.sync {
+            let mut model = match checkpoint {
+                Some(checkpoint) => {
+                    load(device, self.config, &checkpoint.model_dir(Some(REFERENCE)))?
+                }
+                None if same => policy.duplicate(),
+                None => load(device, self.config, source)?,
+            };
+            self.check(&model, source)?;
+            model.set_trainable(|_| false);
+            return Ok(References::Live { model: Box::new(model), sync });
+        }
+        let sets =
+            [("training", &self.inputs.records.train), ("evaluation", &self.inputs.records.eval)];
+        let mut loaded = None;
+        let mut known = Vec::with_capacity(2);
+        for (what, trees) in sets {
+            let trees: Vec<&Tree> = trees.iter().collect();
+            if trees.is_empty() {
+                known.push(Vec::new());
+                continue;
+            }
+            let file = self.cache_file(source, &trees)?;
+            if let Some(found) = file.read()? {
+                let path = file.path().display();
+                progress.note(&format!("{what}: reference log-probabilities are read from {path}"));
+                known.push(found);
+                continue;
+            }
+            progress.stage("reference", None);
+            if loaded.is_none() && !same {
+                loaded = Some(load(device.clone(), self.config, source)?);
+            }
+            let model = loaded.as_ref().unwrap_or(policy);
+            self.check(model, source)?;
+            let found = logprobs(model, &trees, portions(self.config));
+            check_finite(&found, source)?;
+            self.run.check_room(file.bytes())?;
+            file.write(&found)?;
+            let path = file.path().display();
+            progress.note(&format!("{what}: reference log-probabilities are stored in {path}"));
+            known.push(found);
+        }
+        let eval = known.pop().expect("two sets");
+        let train = known.pop().expect("two sets");
+        Ok(References::Known { train, eval })
+    }
+
+    fn cache_file(&self, source: &Path, trees: &[&Tree]) -> Result<CacheFile, TrainError> {
+        let inside = self.run.path(REFERENCE);
+        let folder = self.config.dpo.reference.cache.as_ref().unwrap_or(&inside);
+        CacheFile::new(folder, source, &format!("{:?}", self.config.model.dtype), trees)
+    }
+
+    /// Refuses a reference that reads other tokens than the policy.
+    fn check<D: Device>(&self, model: &Model<D>, source: &Path) -> Result<(), TrainError> {
+        if source == self.config.model.path {
+            return Ok(());
+        }
+        let at = source.display();
+        let records = &self.inputs.records;
+        let trees = || records.train.iter().chain(&records.eval);
+        let tokens = trees().flat_map(|tree| tree.branches.iter().chain([&tree.prefix]).flatten());
+        let (vocab, positions) = (model.config().vocab, model.config().max_positions);
+        if let Some(token) = tokens.into_iter().find(|&&token| vocab <= token as usize) {
+            return Err(TrainError::Other(format!(
+                "`dpo.reference`: {at} has a vocabulary of {vocab}, found token {token} in the data; \
+                 expected a model with the policy's tokenizer"
+            )));
+        }
+        let longest = trees()
+            .flat_map(|tree| tree.branches.iter().map(|branch| tree.prefix.len() + branch.len()));
+        if let Some(longest) = longest.max().filter(|&longest| positions < longest) {
+            return Err(TrainError::Other(format!(
+                "`dpo.reference`: {at} has {positions} positions, found a sequence of {longest} \
+                 tokens; set `data.max_tokens`"
+            )));
+        }
+        let own = self.inputs.tokenizer.as_ref().map(Tokenizer::fingerprint);
+        let other = load_tokenizer(source)?.as_ref().map(Tokenizer::fingerprint);
+        match (own, other) {
+            (Some(own), Some(other)) if own != other => Err(TrainError::Other(format!(
+                "`dpo.reference`: {at} has another tokenizer than the policy; expected the same"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_finite(logprobs: &[RefLogprobs], source: &Path) -> Result<(), TrainError> {
+    if logprobs.iter().flatten().flatten().all(|logprob| logprob.is_finite()) {
+        return Ok(());
+    }
+    Err(TrainError::Other(format!(
+        "{}: found NaN or infinity among the reference log-probabilities; the model is damaged",
+        source.display()
+    )))
+}

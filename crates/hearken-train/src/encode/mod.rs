@@ -1,0 +1,19 @@
+//! Records as token examples.
+//!
+//! Prompt and completion are encoded apart and joined as tokens, so that where one ends is known and
+//! never searched for. What is trained on follows from that structure, never from the value of a
+//! token: an end token counts like any other, also where it doubles as padding elsewhere.
+
+mod encoder;
+mod length;
+mod demonstration;
+mod preference;
+mod unpaired;
+mod prompt;
+
+pub use demonstration::DemonstrationExample;
+pub use encoder::Encoder;
+pub use length::LengthLimit;
+pub use preference::{PairSegments, PreferenceExample};
+pub use prompt::PromptExample;
+pub use unpaired::UnpairedExample;

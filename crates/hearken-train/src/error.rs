@@ -1,0 +1,228 @@
+//! Why a trainer stops.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use hearken_data::{ReadError, Source, SplitError};
+use hearken_model::ModelError;
+use hearken_model::checkpoint::CheckpointError;
+use hearken_model::tokenizer::TokenizerError;
+
+use crate::config::ConfigError;
+use crate::reward_source::RewardError;
+use crate::run_dir::RunDirError;
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run directory is not usable.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A file of records is not usable.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Records cannot be split.
+    #[error("`data.eval_fraction`: {0}")]
+    Split(#[from] SplitError),
+    /// A record does not make an example.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A model cannot be loaded or saved.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model's config.json is not usable.
+    #[error(transparent)]
+    ModelConfig(#[from] hearken_model::config::ConfigError),
+    /// A tokenizer cannot be loaded or saved.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The state of the optimizer cannot be loaded or saved.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A number that is not one.
+    #[error("step {step}: {reason}; the last checkpoint is kept")]
+    NonFinite {
+        /// The optimizer step.
+        step: u64,
+        /// Where it shows first.
+        reason: NonFinite,
+    },
+    /// A pattern of frozen parameters that names none.
+    #[error("`model.freeze`: the pattern {pattern:?} matches no parameter; there are {examples}")]
+    FreezeMatchesNothing {
+        /// The pattern.
+        pattern: String,
+        /// A few names of parameters.
+        examples: String,
+    },
+    /// Every parameter is frozen.
+    #[error("`model.freeze` leaves no parameter to train")]
+    NothingToTrain,
+    /// No example is left to train on.
+    #[error("{}: found no usable example{reasons}, expected at least one", path.display())]
+    NoExamples {
+        /// The first file of records.
+        path: PathBuf,
+        /// What happened to the records.
+        reasons: String,
+    },
+    /// There are no scores.
+    #[error(transparent)]
+    Reward(Box<RewardError>),
+    /// Sampling failed.
+    #[error("sampling: {0}")]
+    Generate(String),
+    /// A part of the run that has its own errors.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<RewardError> for TrainError {
+    fn from(error: RewardError) -> Self {
+        Self::Reward(Box::new(error))
+    }
+}
+
+/// Where a number that is NaN or infinite shows first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found NaN or infinity in {suspect}")]
+pub struct NonFinite {
+    /// The first thing that has one.
+    pub suspect: Suspect,
+}
+
+/// What holds a number that is NaN or infinite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suspect {
+    /// The loss, while all parameters are finite.
+    Loss,
+    /// The gradient of a parameter.
+    Gradient {
+        /// The parameter.
+        name: String,
+    },
+    /// The norm of the gradients, while each of them is finite.
+    GradientNorm,
+    /// The values of a parameter.
+    Value {
+        /// The parameter.
+        name: String,
+    },
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss => write!(f, "the loss"),
+            Self::Gradient { name } => write!(f, "the gradient of `{name}`"),
+            Self::GradientNorm => write!(f, "the norm of the gradients"),
+            Self::Value { name } => write!(f, "the values of `{name}`"),
+        }
+    }
+}
+
+impl NonFinite {
+    /// The error of step `step`.
+    pub fn at(self, step: u64) -> TrainError {
+        TrainError::NonFinite { step, reason: self }
+    }
+}
+
+/// Why a record does not make an example.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The tokenizer refuses the text.
+    #[error("{at}: {source}")]
+    Tokenizer {
+        /// The record.
+        at: Source,
+        /// What the tokenizer says.
+        source: Box<TokenizerError>,
+    },
+    /// Text or messages, but no tokenizer.
+    #[error(
+        "{at}: found text, but the model's folder has no tokenizer.json; expected token ids \
+         (columns that end in `_ids`) or a tokenizer"
+    )]
+    NoTokenizer {
+        /// The record.
+        at: Source,
+    },
+    /// A token that the model does not have.
+    #[error("{at}: found token id {id}, expected less than the model's vocabulary of {vocab}")]
+    UnknownToken {
+        /// The record.
+        at: Source,
+        /// The token.
+        id: u32,
+        /// The size of the vocabulary.
+        vocab: usize,
+    },
+    /// More tokens than allowed.
+    #[error(
+        "{at}: found {found} tokens, expected at most {limit}; set `data.truncation` to \"drop\", \
+         \"left\" or \"right\" to go on without the rest"
+    )]
+    TooLong {
+        /// The record.
+        at: Source,
+        /// Its number of tokens.
+        found: usize,
+        /// `data.max_tokens`, or the model's positions.
+        limit: usize,
+    },
+    /// An example of which nothing is trained on.
+    #[error(
+        "{at}: found no supervised token among {found}, expected at least one behind the first \
+         token"
+    )]
+    NothingSupervised {
+        /// The record.
+        at: Source,
+        /// Its number of tokens.
+        found: usize,
+    },
+    /// A sequence without tokens.
+    #[error("{at}: found no token in {field}, expected at least one")]
+    NoTokens {
+        /// The record.
+        at: Source,
+        /// What is empty.
+        field: &'static str,
+    },
+    /// A pair whose two sequences are the same tokens.
+    #[error("{at}: chosen and rejected are the same {found} tokens; expected two different ones")]
+    IdenticalPair {
+        /// The record.
+        at: Source,
+        /// Their number of tokens.
+        found: usize,
+    },
+}
+
+/// Why the state of an optimizer or trainer cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not what a checkpoint holds.
+    #[error("{}: not the state of this run: {message}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What was found and expected.
+        message: String,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}

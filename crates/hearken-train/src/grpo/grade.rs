@@ -1,0 +1,120 @@
+//! From rollouts to graded ones: scores, what shapes them, and which groups stay.
+
+use hearken_objective::advantage::group::{decoupled, has_spread};
+
+use super::config::GrpoSettings;
+use super::section::Groups;
+use crate::reward_source::{RewardError, WeightedSum};
+use crate::rollout::Rollout;
+
+/// A rollout with what was thought of it.
+#[derive(Clone, Debug)]
+pub(super) struct Graded {
+    pub(super) rollout: Rollout,
+    /// Sum of the sources, penalties for length and a missing end included.
+    pub(super) score: f64,
+    /// The score that is credited: as above, or a sum of standardized sources.
+    pub(super) credited: f64,
+    /// Each source's own score, unweighted, in the order of [`WeightedSum::names`].
+    pub(super) by_source: Vec<f64>,
+    /// Score of the greedy completion of the same prompt; 0 where none was sampled.
+    pub(super) greedy_score: f64,
+}
+
+/// Rollouts and their group's greedy scores, as the sources see them.
+#[derive(Debug)]
+pub(super) struct Ungraded {
+    /// Completions of one group follow one another.
+    pub(super) rollouts: Vec<Rollout>,
+    /// One greedy rollout per group, in order; empty where the algorithm needs none.
+    pub(super) greedy: Vec<Rollout>,
+}
+
+/// Asks the sources and shapes what they say.
+pub(super) fn grade(
+    ungraded: Ungraded,
+    sources: &mut WeightedSum<'_>,
+    settings: &GrpoSettings,
+) -> Result<Vec<Graded>, RewardError> {
+    let Ungraded { rollouts, greedy } = ungraded;
+    let views: Vec<_> = rollouts.iter().chain(&greedy).map(Rollout::view).collect();
+    let scores = sources.score(&views)?;
+    let shaped = |rollout: &Rollout, score: f64| {
+        let score = if rollout.ended() { score } else { settings.missing_end.score(score) };
+        settings.algorithm.overlong.score(score, rollout.completion.ids.len())
+    };
+    let (own, of_greedy) = scores.total.split_at(rollouts.len());
+    let greedy_scores: Vec<f64> =
+        greedy.iter().zip(of_greedy).map(|(rollout, score)| shaped(rollout, *score)).collect();
+    let mut graded = Vec::with_capacity(rollouts.len());
+    let mut group_index = 0;
+    for (index, rollout) in rollouts.into_iter().enumerate() {
+        let before: Option<&Graded> = graded.last();
+        group_index += usize::from(before.is_some_and(|b| b.rollout.group != rollout.group));
+        let score = shaped(&rollout, own[index]);
+        graded.push(Graded {
+            rollout,
+            score,
+            credited: score,
+            by_source: scores.by_source.iter().map(|(_, own)| own[index]).collect(),
+            greedy_score: greedy_scores.get(group_index).copied().unwrap_or(0.0),
+        });
+    }
+    standardize_each(&mut graded, &sources.weights(), settings);
+    Ok(graded)
+}
+
+/// Recorded rollouts with the scores that were recorded with them: penalties are in those already.
+pub(super) fn recorded(rollouts: &[(Rollout, f64)], settings: &GrpoSettings) -> Vec<Graded> {
+    let graded = |(rollout, score): &(Rollout, f64)| Graded {
+        rollout: rollout.clone(),
+        score: *score,
+        credited: *score,
+        by_source: vec![*score],
+        greedy_score: 0.0,
+    };
+    let mut graded: Vec<Graded> = rollouts.iter().map(graded).collect();
+    standardize_each(&mut graded, &[1.0], settings);
+    graded.iter_mut().for_each(|one| one.by_source.clear());
+    graded
+}
+
+/// With `normalize_each`, replaces what is credited by the weighted sum of standardized sources plus
+/// the penalties, which are no source's.
+fn standardize_each(graded: &mut [Graded], weights: &[f64], settings: &GrpoSettings) {
+    let Some(how) = settings.normalize_each else { return };
+    for group in groups_mut(graded) {
+        let rows: Vec<Vec<f64>> = (0..weights.len())
+            .map(|source| group.iter().map(|one| one.by_source[source]).collect())
+            .collect();
+        for (one, sum) in group.iter_mut().zip(decoupled(&rows, weights, how)) {
+            let plain: f64 = one.by_source.iter().zip(weights).map(|(own, w)| own * w).sum();
+            one.credited = sum + (one.score - plain);
+        }
+    }
+}
+
+/// The rollouts of each group, which follow one another.
+pub(super) fn groups(graded: &[Graded]) -> impl Iterator<Item = &[Graded]> {
+    graded.chunk_by(|a, b| a.rollout.group == b.rollout.group)
+}
+
+fn groups_mut(graded: &mut [Graded]) -> impl Iterator<Item = &mut [Graded]> {
+    graded.chunk_by_mut(|a, b| a.rollout.group == b.rollout.group)
+}
+
+/// Whether a group's scores differ.
+pub(super) fn spreads(group: &[Graded]) -> bool {
+    let scores: Vec<f64> = group.iter().map(|one| one.credited).collect();
+    has_spread(&scores)
+}
+
+/// The rollouts that advantages are computed of: groups without spread leave if they leave before.
+pub(super) fn kept_before(graded: &[Graded], filter: Groups) -> Vec<Graded> {
+    match filter {
+        Groups::Keep | Groups::DropAfter => graded.to_vec(),
+        Groups::DropBefore | Groups::Resample { .. } => {
+            groups(graded).filter(|group| spreads(group)).flatten().cloned().collect()
+        }
+    }
+}

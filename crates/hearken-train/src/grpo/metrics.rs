@@ -1,0 +1,332 @@
+//! What group-relative training writes to `metrics.jsonl`: one record per optimizer step, under the
+//! names of TRL where it has one for the same quantity.
+
+use std::collections::BTreeMap;
+
+use hearken_objective::grpo::Algorithm;
+use hearken_objective::kl::KlEstimator;
+use hearken_objective::moments::Variance;
+use hearken_objective::surrogate::metrics::RatioMetrics;
+use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
+use hearken_objective::{Mean, Moments};
+use serde::Serialize;
+
+use super::credit::Experience;
+use super::grade::{Graded, groups, spreads};
+use crate::metrics::Timing;
+
+/// What an iteration's rollouts say, before its first update; the same in all records of an
+/// iteration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct IterationMetrics {
+    /// Score of a completion, penalties included, mean over everything that was sampled.
+    pub reward: f64,
+    /// Sample standard deviation of these scores; absent with fewer than two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward_std: Option<f64>,
+    /// Share of the groups whose scores are all equal: they teach nothing.
+    pub frac_reward_zero_std: f64,
+    /// Completions that were sampled in this iteration.
+    pub sampled: usize,
+    /// Of these, completions that are trained on.
+    pub trained: usize,
+    /// KL(π_old ‖ π_ref) of a completion: k1 summed over its tokens, mean over completions. Nats.
+    #[serde(rename = "objective/kl")]
+    pub kl_k1_nats: f64,
+    /// The coefficient of the KL penalty in force; 0 without penalty.
+    #[serde(rename = "kl/beta")]
+    pub beta: f64,
+    /// Mean number of tokens of a completion, a sampled end token included.
+    #[serde(rename = "completions/mean_length")]
+    pub length_mean: f64,
+    /// Tokens of the shortest completion.
+    #[serde(rename = "completions/min_length")]
+    pub length_min: usize,
+    /// Tokens of the longest completion.
+    #[serde(rename = "completions/max_length")]
+    pub length_max: usize,
+    /// Share of completions that were cut off by the length limit.
+    #[serde(rename = "completions/clipped_ratio")]
+    pub share_cut_off: f64,
+    /// Mean number of tokens of the completions that ended by themselves; absent without any.
+    #[serde(
+        rename = "completions/mean_terminated_length",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ended_length_mean: Option<f64>,
+    /// How sampler and trainer differ; absent in replay.
+    #[serde(flatten)]
+    pub sampler: Option<SamplerMetrics>,
+    /// Mean and sample standard deviation of each source, unweighted: `rewards/LABEL/mean`,
+    /// `rewards/LABEL/std`.
+    #[serde(flatten)]
+    pub sources: BTreeMap<String, f64>,
+}
+
+/// How the probabilities that tokens were sampled with differ from those that the trainer computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct SamplerMetrics {
+    /// Mean |log π as sampled − log π as recomputed| of a token.
+    #[serde(rename = "sampling/sampling_logp_difference/mean")]
+    pub difference_mean: f64,
+    /// Largest difference.
+    #[serde(rename = "sampling/sampling_logp_difference/max")]
+    pub difference_max: f64,
+    /// Least importance weight π_old/π_sampled of a token, before it is cut off.
+    #[serde(rename = "sampling/importance_sampling_ratio/min")]
+    pub weight_min: f64,
+    /// Mean importance weight.
+    #[serde(rename = "sampling/importance_sampling_ratio/mean")]
+    pub weight_mean: f64,
+    /// Largest importance weight.
+    #[serde(rename = "sampling/importance_sampling_ratio/max")]
+    pub weight_max: f64,
+}
+
+/// One optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GrpoStep {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// The iteration, from 0.
+    pub iteration: u64,
+    /// The pass over the iteration's rollouts, from 0.
+    pub epoch: usize,
+    /// The minibatch of that pass, from 0.
+    pub minibatch: usize,
+    /// Aggregated loss, KL penalty included, minus `entropy_coef` · entropy, before the update.
+    pub loss: f64,
+    /// Norm of the gradient over all trained parameters, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate in this step.
+    pub learning_rate: f64,
+    /// KL to the reference of the policy being updated, mean over tokens: the penalty's estimator
+    /// where it is in the loss, else k3; before any ratio. Nats.
+    pub kl: f64,
+    /// Exact entropy of the distribution of the next token, mean over the completions' tokens. Nats.
+    pub entropy: f64,
+    /// k2 of KL(π_old ‖ π_θ), mean over what ratios cover. Nats.
+    #[serde(rename = "policy/approxkl_avg")]
+    pub approx_kl: f64,
+    /// Mean ratio π_θ/π_old, over what ratios cover: tokens or completions.
+    #[serde(rename = "val/ratio")]
+    pub ratio: f64,
+    /// Largest ratio: how stale the rollouts are.
+    #[serde(rename = "val/ratio_max")]
+    pub ratio_max: f64,
+    /// Least ratio.
+    #[serde(rename = "val/ratio_min")]
+    pub ratio_min: f64,
+    /// What clipping did; absent for surrogates that do not clip.
+    #[serde(flatten)]
+    pub clipped: Option<ClipMetrics>,
+    /// Share of tokens (or completions) with a positive advantage whose weight is capped; of CISPO.
+    #[serde(rename = "cispo_clip_ratio", skip_serializing_if = "Option::is_none")]
+    pub cispo_clipped: Option<f64>,
+    /// What the iteration's rollouts say.
+    #[serde(flatten)]
+    pub iteration_metrics: IterationMetrics,
+    /// Tokens that went through the policy in this step, forward and backward; a shared prompt counts
+    /// once.
+    pub tokens: usize,
+    /// Tokens that were trained on.
+    pub completion_tokens: usize,
+    /// `seconds` and `tokens_per_s`; the first step of an iteration includes its rollouts.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// Shares of what clipping stops, over what ratios cover: tokens or completions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ClipMetrics {
+    /// Below the range, with a negative advantage.
+    #[serde(rename = "clip_ratio/low_mean")]
+    pub low_mean: f64,
+    /// Above the range, with a positive advantage.
+    #[serde(rename = "clip_ratio/high_mean")]
+    pub high_mean: f64,
+    /// Either.
+    #[serde(rename = "clip_ratio/region_mean")]
+    pub region_mean: f64,
+    /// Least share below in a completion.
+    #[serde(rename = "clip_ratio/low_min")]
+    pub low_min: f64,
+    /// Largest share above in a completion.
+    #[serde(rename = "clip_ratio/high_max")]
+    pub high_max: f64,
+}
+
+/// What ratios cover, and the range outside of which they count as clipped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clipping {
+    level: RatioLevel,
+    clip: Clip,
+}
+
+impl Clipping {
+    pub(super) fn of(algorithm: &Algorithm) -> Self {
+        let nowhere = Clip { low: f64::INFINITY, high: f64::INFINITY };
+        let clip = match algorithm.surrogate {
+            Surrogate::Clipped { clip } | Surrogate::DualClipped { clip, .. } => clip,
+            Surrogate::Cispo { max, .. } => Clip { high: max - 1.0, ..nowhere },
+            Surrogate::Gmpo { log_range } => {
+                Clip { low: 1.0 - (-log_range).exp(), high: log_range.exp() - 1.0 }
+            }
+            Surrogate::Reinforce | Surrogate::Sapo { .. } | Surrogate::Vespo { .. } => nowhere,
+        };
+        let level = match algorithm.surrogate {
+            Surrogate::Gmpo { .. } => RatioLevel::Token,
+            Surrogate::Vespo { .. } => RatioLevel::CompletionSum,
+            _ => algorithm.ratio,
+        };
+        Self { level, clip }
+    }
+
+    fn metrics(self, terms: PolicyTerms<'_>) -> RatioMetrics {
+        let of_completion = |scale: f64| {
+            let sum = |logprobs: &[f64]| [scale * logprobs.iter().sum::<f64>()];
+            let advantages = [terms.advantages.first().copied().unwrap_or(0.0)];
+            RatioMetrics::of(
+                PolicyTerms {
+                    logprobs: &sum(terms.logprobs),
+                    old_logprobs: &sum(terms.old_logprobs),
+                    advantages: &advantages,
+                },
+                self.clip,
+            )
+        };
+        match self.level {
+            RatioLevel::Token => RatioMetrics::of(terms, self.clip),
+            RatioLevel::CompletionMean => of_completion(1.0 / terms.logprobs.len() as f64),
+            RatioLevel::CompletionSum => of_completion(1.0),
+        }
+    }
+}
+
+/// Sums over an optimizer step.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StepSums {
+    /// Σ weight·loss.
+    pub(super) policy: f64,
+    pub(super) entropy: Mean,
+    pub(super) kl: Mean,
+    pub(super) ratios: RatioMetrics,
+    low_min: Option<f64>,
+    high_max: Option<f64>,
+    pub(super) completion_tokens: usize,
+    pub(super) rows: usize,
+    pub(super) flops: f64,
+}
+
+impl StepSums {
+    /// Takes note of a completion's ratios.
+    pub(super) fn observe(&mut self, one: &Experience, logprobs: &[f64], clipping: Clipping) {
+        let own = clipping.metrics(PolicyTerms {
+            logprobs,
+            old_logprobs: &one.old_logprobs,
+            advantages: &one.advantages,
+        });
+        let low = own.clipped_low.value();
+        let high = own.clipped_high.value();
+        self.low_min = self.low_min.into_iter().chain(low).reduce(f64::min);
+        self.high_max = self.high_max.into_iter().chain(high).reduce(f64::max);
+        self.ratios = self.ratios.merge(own);
+    }
+
+    pub(super) fn clipped(&self, surrogate: Surrogate) -> Option<ClipMetrics> {
+        let clips = matches!(
+            surrogate,
+            Surrogate::Clipped { .. } | Surrogate::DualClipped { .. } | Surrogate::Gmpo { .. }
+        );
+        let mean = |mean: Mean| mean.value().unwrap_or(0.0);
+        clips.then(|| ClipMetrics {
+            low_mean: mean(self.ratios.clipped_low),
+            high_mean: mean(self.ratios.clipped_high),
+            region_mean: mean(self.ratios.clipped()),
+            low_min: self.low_min.unwrap_or(0.0),
+            high_max: self.high_max.unwrap_or(0.0),
+        })
+    }
+
+    pub(super) fn cispo_clipped(&self, surrogate: Surrogate) -> Option<f64> {
+        match surrogate {
+            Surrogate::Cispo { .. } => self.ratios.clipped_high.value(),
+            _ => None,
+        }
+    }
+}
+
+/// What was sampled, and what of it is trained on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gathered<'a> {
+    pub(super) sampled: &'a [Graded],
+    /// Everything that was credited.
+    pub(super) experience: &'a [Experience],
+    pub(super) trained: usize,
+    pub(super) source_names: &'a [String],
+    pub(super) beta: f64,
+}
+
+impl Gathered<'_> {
+    pub(super) fn metrics(self) -> IterationMetrics {
+        let Self { sampled, experience, .. } = self;
+        let scores: Vec<f64> = sampled.iter().map(|one| one.score).collect();
+        let scores = Moments::of(&scores);
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.collect::<Mean>().value();
+        let lengths = || sampled.iter().map(|one| one.rollout.completion.ids.len());
+        let ended = sampled.iter().filter(|one| one.rollout.ended());
+        let ended: Mean = ended.map(|one| one.rollout.completion.ids.len() as f64).collect();
+        let flat = groups(sampled).map(|group| f64::from(u8::from(!spreads(group))));
+        let kl = experience
+            .iter()
+            .map(|one| KlEstimator::K1.per_token(one.reference()).iter().sum::<f64>());
+        IterationMetrics {
+            reward: scores.mean,
+            reward_std: scores.std(Variance::Sample),
+            frac_reward_zero_std: mean(&mut flat.into_iter()).unwrap_or(0.0),
+            sampled: sampled.len(),
+            trained: self.trained,
+            kl_k1_nats: mean(&mut kl.into_iter()).unwrap_or(0.0),
+            beta: self.beta,
+            length_mean: mean(&mut lengths().map(|n| n as f64)).unwrap_or(0.0),
+            length_min: lengths().min().unwrap_or(0),
+            length_max: lengths().max().unwrap_or(0),
+            share_cut_off: 1.0 - ended.count as f64 / sampled.len().max(1) as f64,
+            ended_length_mean: ended.value(),
+            sampler: sampler_metrics(experience),
+            sources: self.sources(),
+        }
+    }
+
+    fn sources(self) -> BTreeMap<String, f64> {
+        let mut sources = BTreeMap::new();
+        if self.sampled.iter().any(|one| one.by_source.len() != self.source_names.len()) {
+            return sources;
+        }
+        for (index, name) in self.source_names.iter().enumerate() {
+            let own: Vec<f64> = self.sampled.iter().map(|one| one.by_source[index]).collect();
+            let own = Moments::of(&own);
+            sources.insert(format!("rewards/{name}/mean"), own.mean);
+            if let Some(std) = own.std(Variance::Sample) {
+                sources.insert(format!("rewards/{name}/std"), std);
+            }
+        }
+        sources
+    }
+}
+
+fn sampler_metrics(experience: &[Experience]) -> Option<SamplerMetrics> {
+    let log_ratios = || {
+        let terms = experience.iter().filter_map(Experience::sampler);
+        terms.flat_map(|t| t.old_logprobs.iter().zip(t.sampled_logprobs).map(|(a, b)| a - b))
+    };
+    let differences: Mean = log_ratios().map(f64::abs).collect();
+    let weights: Mean = log_ratios().map(f64::exp).collect();
+    Some(SamplerMetrics {
+        difference_mean: differences.value()?,
+        difference_max: log_ratios().map(f64::abs).reduce(f64::max)?,
+        weight_min: log_ratios().map(f64::exp).reduce(f64::min)?,
+        weight_mean: weights.value()?,
+        weight_max: log_ratios().map(f64::exp).reduce(f64::max)?,
+    })
+}

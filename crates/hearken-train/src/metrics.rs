@@ -1,0 +1,177 @@
+//! Files of one JSON object per line that can be cut back to a checkpoint, and the fields that every
+//! trainer's records share.
+//!
+//! What a trainer measures is a struct beside its loop, each field documented; `docs/metrics.md`
+//! lists them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use hearken_model::{Batch, Model};
+use hearken_tensor::Device;
+use serde::Serialize;
+
+use crate::run_dir::RunDirError;
+
+/// Fields whose values depend on the machine's clock: they alone may differ between two runs of one
+/// configuration.
+pub const TIME_FIELDS: [&str; 3] = ["seconds", "tokens_per_s", "wall_time"];
+
+/// A file that grows by one JSON object per line.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens or creates the file and cuts it back to its first `bytes` bytes.
+    ///
+    /// # Errors
+    /// If it cannot be opened or cut, or is shorter than `bytes`.
+    pub fn open(path: &Path, bytes: u64) -> Result<Self, RunDirError> {
+        let at = |action| RunDirError::io(path, action);
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(at("be opened"))?;
+        let found = file.metadata().map_err(at("be read"))?.len();
+        if found < bytes {
+            return Err(RunDirError::ShortLog { path: path.into(), found, expected: bytes });
+        }
+        file.set_len(bytes).map_err(at("be cut back"))?;
+        file.seek(SeekFrom::End(0)).map_err(at("be read"))?;
+        Ok(Self { path: path.into(), file, bytes })
+    }
+
+    /// Appends one record as a line.
+    ///
+    /// # Errors
+    /// If the line cannot be written.
+    ///
+    /// # Panics
+    /// If the record cannot be JSON: records are this crate's own structs.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunDirError> {
+        let mut line = serde_json::to_vec(record).expect("records are plain structs");
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(RunDirError::io(&self.path, "be written"))?;
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    /// Makes sure that what was appended is on the disk, and returns the length in bytes.
+    ///
+    /// # Errors
+    /// If the system cannot.
+    pub fn sync(&mut self) -> Result<u64, RunDirError> {
+        self.file.sync_all().map_err(RunDirError::io(&self.path, "be written"))?;
+        Ok(self.bytes)
+    }
+}
+
+/// Measures the time of optimizer steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    start: Instant,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// The time fields of a record of `tokens`.
+    pub fn timing(&self, tokens: u64) -> Timing {
+        let seconds = self.seconds();
+        // A clock that did not move says nothing about speed.
+        let tokens_per_s = if 0.0 < seconds { tokens as f64 / seconds } else { 0.0 };
+        Timing { seconds, tokens_per_s }
+    }
+}
+
+/// The time fields of a metrics record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Timing {
+    /// Seconds that the step took.
+    pub seconds: f64,
+    /// Tokens through the model per second of the step.
+    pub tokens_per_s: f64,
+}
+
+/// What a run has used up, over all its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, serde::Deserialize)]
+pub struct Cost {
+    /// Tokens trained on, forward and backward.
+    pub tokens: u64,
+    /// Floating-point operations, estimated from the model's dimensions.
+    pub flops: f64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl Cost {
+    /// Adds another cost.
+    pub fn add(&mut self, other: Cost) {
+        self.tokens += other.tokens;
+        self.flops += other.flops;
+        self.seconds += other.seconds;
+    }
+}
+
+/// Floating-point operations of a forward and a backward pass over `batch`: three forward passes.
+/// Frozen parameters and recomputation are not accounted for.
+pub fn training_flops<D: Device>(model: &Model<D>, batch: &Batch) -> f64 {
+    3.0 * inference_flops(model, batch)
+}
+
+/// Floating-point operations of a forward pass over `batch`, as if every row were predicted from.
+pub fn inference_flops<D: Device>(model: &Model<D>, batch: &Batch) -> f64 {
+    let rows = batch.rows() as f64;
+    let seen: u64 = batch.forest.positions().iter().map(|&position| u64::from(position) + 1).sum();
+    if batch.rows() == 0 { 0.0 } else { rows * model.forward_flops(seen as f64 / rows) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Record {
+        step: u64,
+    }
+
+    #[test]
+    fn a_log_that_is_cut_back_goes_on_from_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut log = Log::open(&path, 0).unwrap();
+        log.append(&Record { step: 1 }).unwrap();
+        let kept = log.sync().unwrap();
+        log.append(&Record { step: 2 }).unwrap();
+        drop(log);
+        let mut log = Log::open(&path, kept).unwrap();
+        log.append(&Record { step: 3 }).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"step\":1}\n{\"step\":3}\n");
+    }
+
+    #[test]
+    fn a_log_that_lost_lines_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(matches!(Log::open(&path, 10), Err(RunDirError::ShortLog { found: 3, .. })));
+    }
+}

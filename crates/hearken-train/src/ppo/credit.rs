@@ -1,0 +1,130 @@
+//! From scored rollouts to experience: rewards, advantages, returns.
+
+use hearken_objective::{
+    Mean,
+    advantage::{
+        gae::{explained_variance, gae, returns},
+        whiten::whiten,
+    },
+    kl::{KlEstimator, ReferenceTerms},
+    moments::Variance,
+    reward::{KlPenalty, with_kl_penalty},
+};
+
+use super::config::{AdvantageScale, PpoConfig};
+use super::metrics::IterationMetrics;
+use crate::config::KlPlacement;
+use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
+
+/// A scored rollout with everything that an update reads.
+#[derive(Clone, Debug)]
+pub(super) struct Experience {
+    pub(super) scored: ScoredRollout,
+    /// log π_old, by the training forward pass.
+    pub(super) old_logprobs: Vec<f64>,
+    /// V_old(s_t).
+    pub(super) old_values: Vec<f64>,
+    /// Â_t, whitened over the iteration if so configured.
+    pub(super) advantages: Vec<f64>,
+    /// R_t, from advantages that were not whitened.
+    pub(super) returns: Vec<f64>,
+}
+
+impl Experience {
+    pub(super) fn terms(&self) -> ReferenceTerms<'_> {
+        ReferenceTerms {
+            logprobs: &self.old_logprobs,
+            ref_logprobs: &self.scored.ref_logprobs,
+        }
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.old_logprobs.len()
+    }
+}
+
+/// Credits every token of an iteration. `reading` is the policy's and the critic's before the first
+/// update, `beta` the coefficient in force.
+pub(super) fn credit(
+    scored: Vec<ScoredRollout>,
+    reading: Reading,
+    beta: f64,
+    config: &PpoConfig,
+) -> Vec<Experience> {
+    let in_reward = config.kl.placement == KlPlacement::Reward;
+    let penalty =
+        KlPenalty { beta: if in_reward { beta } else { 0.0 }, estimator: config.kl.estimator };
+    let mut experience = Vec::with_capacity(scored.len());
+    for ((scored, old_logprobs), old_values) in
+        scored.into_iter().zip(reading.logprobs).zip(reading.values)
+    {
+        let terms =
+            ReferenceTerms { logprobs: &old_logprobs, ref_logprobs: &scored.ref_logprobs };
+        let rewards = with_kl_penalty(scored.score, terms, penalty);
+        // A completion that was cut off counts as ended: its score is that of the whole.
+        let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae);
+        let returns = returns(&advantages, &old_values);
+        experience.push(Experience { scored, old_logprobs, old_values, advantages, returns });
+    }
+    if config.ppo.advantages == AdvantageScale::Whitened {
+        let mut rows: Vec<Vec<f64>> =
+            experience.iter_mut().map(|one| std::mem::take(&mut one.advantages)).collect();
+        whiten(&mut rows, Variance::Sample);
+        for (one, advantages) in experience.iter_mut().zip(rows) {
+            one.advantages = advantages;
+        }
+    }
+    experience
+}
+
+/// Means over the completions, or tokens, of an iteration.
+pub(super) fn iteration_metrics(
+    experience: &[Experience],
+    summary: &ScoringSummary,
+    entropy: Mean,
+    beta: f64,
+    config: &PpoConfig,
+) -> IterationMetrics {
+    let mean = |of: &dyn Fn(&Experience) -> f64| -> f64 {
+        experience.iter().map(of).collect::<Mean>().value().unwrap_or(0.0)
+    };
+    let summed = |estimator: KlEstimator| {
+        move |one: &Experience| one.terms().log_ratios().map(|x| estimator.value(x)).sum::<f64>()
+    };
+    let in_reward = config.kl.placement == KlPlacement::Reward;
+    let non_score_reward =
+        if in_reward { -beta * mean(&summed(config.kl.estimator)) } else { 0.0 };
+    let scores = mean(&|one| one.scored.score);
+    let lengths = || experience.iter().map(Experience::tokens);
+    let values: Vec<f64> = experience.iter().flat_map(|one| one.old_values.clone()).collect();
+    let targets: Vec<f64> = experience.iter().flat_map(|one| one.returns.clone()).collect();
+    let sources = summary.by_source.iter().filter_map(|(label, own)| {
+        Some((format!("scores/{label}"), own.value()?))
+    });
+    IterationMetrics {
+        kl_k1_nats: mean(&summed(KlEstimator::K1)),
+        entropy_nats: mean(&|one| -one.old_logprobs.iter().sum::<f64>()),
+        non_score_reward,
+        rlhf_reward: scores + non_score_reward,
+        scores,
+        scores_std: summary.scores.std(Variance::Sample),
+        entropy: entropy.value().unwrap_or(0.0),
+        beta,
+        explained_variance: explained_variance(&targets, &values),
+        length_mean: mean(&|one| one.tokens() as f64),
+        length_min: lengths().min().unwrap_or(0),
+        length_max: lengths().max().unwrap_or(0),
+        share_ended: mean(&|one| f64::from(u8::from(one.scored.rollout.ended()))),
+        sampled_difference_max: sampled_difference_max(experience),
+        sources: sources.collect(),
+    }
+}
+
+/// Sampler and trainer should agree on the probability of every token.
+fn sampled_difference_max(experience: &[Experience]) -> Option<f64> {
+    let differences = experience.iter().flat_map(|one| {
+        let sampled = one.scored.rollout.completion.logprobs.iter();
+        sampled.zip(&one.old_logprobs).map(|(sampled, old)| (f64::from(*sampled) - old).abs())
+    });
+    differences.reduce(f64::max)
+}

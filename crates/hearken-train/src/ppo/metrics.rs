@@ -1,0 +1,165 @@
+//! What PPO writes to `metrics.jsonl`: one record per optimizer step, under the names of TRL where it
+//! has one for the same quantity.
+
+use std::collections::BTreeMap;
+
+use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
+use hearken_stats::Estimate;
+use serde::Serialize;
+
+use crate::metrics::Timing;
+
+/// What an iteration's rollouts say, before its first update; the same in all records of an
+/// iteration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct IterationMetrics {
+    /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens, mean over completions. Nats.
+    #[serde(rename = "objective/kl")]
+    pub kl_k1_nats: f64,
+    /// −Σ log π of a completion's tokens, mean over completions: an estimate of the entropy of whole
+    /// completions. Nats.
+    #[serde(rename = "objective/entropy")]
+    pub entropy_nats: f64,
+    /// KL penalty of a completion as it enters the rewards, mean; 0 unless it is placed there.
+    #[serde(rename = "objective/non_score_reward")]
+    pub non_score_reward: f64,
+    /// Score plus penalty of a completion, mean.
+    #[serde(rename = "objective/rlhf_reward")]
+    pub rlhf_reward: f64,
+    /// Score of a completion, mean; normalization and a missing end's penalty included.
+    #[serde(rename = "objective/scores")]
+    pub scores: f64,
+    /// Sample standard deviation of these scores; absent with fewer than two.
+    #[serde(rename = "objective/scores_std", skip_serializing_if = "Option::is_none")]
+    pub scores_std: Option<f64>,
+    /// Exact entropy of the distribution of the next token, mean over the completions' tokens. Nats.
+    pub entropy: f64,
+    /// The coefficient of the KL penalty in force.
+    #[serde(rename = "kl/beta")]
+    pub beta: f64,
+    /// 1 − Var(R − V)/Var(R), with the values before the first update; absent where the returns do
+    /// not vary.
+    #[serde(rename = "val/explained_variance", skip_serializing_if = "Option::is_none")]
+    pub explained_variance: Option<f64>,
+    /// Mean number of tokens of a completion, a sampled end token included.
+    #[serde(rename = "completions/mean_length")]
+    pub length_mean: f64,
+    /// Tokens of the shortest completion.
+    #[serde(rename = "completions/min_length")]
+    pub length_min: usize,
+    /// Tokens of the longest completion.
+    #[serde(rename = "completions/max_length")]
+    pub length_max: usize,
+    /// Share of completions that ended by themselves.
+    #[serde(rename = "completions/share_ended")]
+    pub share_ended: f64,
+    /// Largest |log π as sampled − log π as recomputed| of a token; absent in replay.
+    #[serde(
+        rename = "sampling/sampling_logp_difference/max",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub sampled_difference_max: Option<f64>,
+    /// Mean score of each source, unweighted: `scores/LABEL`.
+    #[serde(flatten)]
+    pub sources: BTreeMap<String, f64>,
+}
+
+/// One optimizer step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PpoStep {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// The iteration, from 0.
+    pub iteration: u64,
+    /// The pass over the iteration's rollouts, from 0.
+    pub epoch: usize,
+    /// The minibatch of that pass, from 0.
+    pub minibatch: usize,
+    /// policy + `value_coef` · value − `entropy_coef` · entropy (+ β · KL where it is placed in the
+    /// loss), each a mean over the minibatch's tokens, before the update.
+    pub loss: f64,
+    /// Norm of the gradient over all trained parameters of policy and critic, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the policy in this step.
+    pub learning_rate: f64,
+    /// Clipped surrogate, mean over tokens.
+    #[serde(rename = "loss/policy_avg")]
+    pub policy_loss: f64,
+    /// Value loss, the ½ included, mean over tokens.
+    #[serde(rename = "loss/value_avg")]
+    pub value_loss: f64,
+    /// k2 of KL(π_old ‖ π_θ), mean over tokens. Nats.
+    #[serde(rename = "policy/approxkl_avg")]
+    pub approx_kl: f64,
+    /// Share of tokens whose clipped ratio stops their gradient.
+    #[serde(rename = "policy/clipfrac_avg")]
+    pub clip_fraction: f64,
+    /// Mean ratio π_θ/π_old.
+    #[serde(rename = "val/ratio")]
+    pub ratio: f64,
+    /// Largest ratio.
+    #[serde(rename = "val/ratio_max")]
+    pub ratio_max: f64,
+    /// Least ratio.
+    #[serde(rename = "val/ratio_min")]
+    pub ratio_min: f64,
+    /// Share of tokens whose value is clipped.
+    #[serde(rename = "val/clipfrac_avg")]
+    pub value_clip_fraction: f64,
+    /// What the iteration's rollouts say.
+    #[serde(flatten)]
+    pub iteration_metrics: IterationMetrics,
+    /// Tokens that went through the policy in this step, forward and backward.
+    pub tokens: usize,
+    /// Tokens that were trained on.
+    pub completion_tokens: usize,
+    /// `seconds` and `tokens_per_s`; the first step of an iteration includes its rollouts.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+/// Sums over the tokens of an optimizer step; they add up over microbatches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StepSums {
+    pub(super) policy: Mean,
+    pub(super) value: Mean,
+    /// Of the distributions, where the entropy is part of the loss.
+    pub(super) entropy: Mean,
+    /// Of the penalty, where it is part of the loss.
+    pub(super) kl: Mean,
+    pub(super) ratios: RatioMetrics,
+    pub(super) value_clipped: usize,
+    pub(super) rows: usize,
+    pub(super) flops: f64,
+}
+
+impl StepSums {
+    pub(super) fn merge(self, other: Self) -> Self {
+        Self {
+            policy: self.policy + other.policy,
+            value: self.value + other.value,
+            entropy: self.entropy + other.entropy,
+            kl: self.kl + other.kl,
+            ratios: self.ratios.merge(other.ratios),
+            value_clipped: self.value_clipped + other.value_clipped,
+            rows: self.rows + other.rows,
+            flops: self.flops + other.flops,
+        }
+    }
+}
+
+/// How the policy does on held-out prompts, each completed once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PpoEvaluation {
+    /// The optimizer step after which it was made.
+    pub step: u64,
+    /// Score of a completion.
+    pub eval_scores: Estimate,
+    /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens. Nats.
+    pub eval_kl: Estimate,
+    /// Tokens of a completion.
+    pub eval_length: Estimate,
+    /// Score of each source, unweighted: `eval_scores/LABEL`.
+    #[serde(flatten)]
+    pub sources: BTreeMap<String, Estimate>,
+}

@@ -1,0 +1,130 @@
+//! A page about a run: self-contained HTML, light and dark, nothing loaded from elsewhere.
+//!
+//! [`write`] looks at what a run directory holds and shows it: the table of stages and the evaluation
+//! of an `rlhf` run, curves of every trainer (scores against KL, losses, lengths, …), completions
+//! before and after side by side, samples taken during training, the configuration.
+
+mod series;
+mod chart;
+mod charts;
+mod page;
+mod tables;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::outcome::Outcome;
+use series::Curves;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is not what its name promises.
+    #[error("{}:{line}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is nothing to report on.
+    #[error(
+        "{}: found neither metrics.jsonl nor folders with one; expected a run directory",
+        path.display()
+    )]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A chart could not be drawn.
+    #[error("chart {title:?}: {reason}")]
+    Chart {
+        /// Its title.
+        title: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// What a run directory holds.
+struct RunFacts {
+    name: String,
+    outcome: Outcome,
+    /// One per trainer that left metrics.
+    trainers: Vec<TrainerFacts>,
+    config: Option<String>,
+}
+
+struct TrainerFacts {
+    name: String,
+    curves: Curves,
+    samples: Vec<serde_json::Value>,
+}
+
+/// Writes `report.html` into a run directory, of one trainer or of several stages, and returns its path.
+///
+/// # Errors
+/// If the directory holds no metrics, or a file in it cannot be read or written.
+pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
+    let html = page::render(&read(run_dir)?)?;
+    let path = run_dir.join("report.html");
+    let temporary = run_dir.join(format!(".report.html.{}.tmp", std::process::id()));
+    let written = fs::write(&temporary, html).and_then(|()| fs::rename(&temporary, &path));
+    written.map_err(|source| {
+        let _ = fs::remove_file(&temporary);
+        ReportError::File { path: path.clone(), source }
+    })?;
+    Ok(path)
+}
+
+fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
+    const STAGES: [&str; 5] = ["sft", "reward", "ppo", "dpo", "grpo"];
+    let name = run_dir.file_name().unwrap_or(run_dir.as_os_str()).to_string_lossy().into_owned();
+    let folders = std::iter::once((name.clone(), run_dir.to_owned()))
+        .chain(STAGES.iter().map(|stage| ((*stage).to_owned(), run_dir.join(stage))));
+    let mut trainers = Vec::new();
+    for (name, folder) in folders {
+        let curves = Curves::read(&folder.join("metrics.jsonl"))?;
+        if curves.is_empty() {
+            continue;
+        }
+        let samples = series::json_lines(&folder.join("samples.jsonl"))?;
+        trainers.push(TrainerFacts { name, curves, samples });
+    }
+    if trainers.is_empty() {
+        return Err(ReportError::NoRun { path: run_dir.to_owned() });
+    }
+    let outcome = match read_if_there(&run_dir.join("outcome.json"))? {
+        None => Outcome::default(),
+        Some(text) => serde_json::from_str(&text).map_err(|error| ReportError::Format {
+            path: run_dir.join("outcome.json"),
+            line: error.line(),
+            reason: error.to_string(),
+        })?,
+    };
+    let config = read_if_there(&run_dir.join("config.toml"))?;
+    Ok(RunFacts { name, outcome, trainers, config })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<String>, ReportError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReportError::File { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

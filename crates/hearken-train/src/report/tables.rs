@@ -1,0 +1,158 @@
+//! Tables and texts of the page.
+
+use std::fmt::Write;
+
+use hearken_stats::Estimate;
+use serde_json::Value;
+
+use super::page::escape;
+use crate::outcome::{Evaluation, Figure, SideBySide, StageSummary};
+
+/// What each stage cost and bought.
+pub(super) fn stages(stages: &[StageSummary]) -> String {
+    if stages.is_empty() {
+        return String::new();
+    }
+    let rows: String = stages
+        .iter()
+        .map(|stage| {
+            let memory = stage.peak_memory_bytes.map_or_else(|| "–".to_owned(), bytes);
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{:.1}</td><td>{memory}</td>\
+                 <td class=\"text\">{}</td></tr>\n",
+                escape(&stage.name),
+                stage.tokens,
+                si(stage.flops),
+                stage.seconds,
+                figures(&stage.bought),
+            )
+        })
+        .collect();
+    format!(
+        "<h2>Stages</h2>\n<div class=\"wide\"><table><thead><tr><th>stage</th><th>tokens</th>\
+         <th>operations</th><th>seconds</th><th>peak memory</th><th>what came of it</th></tr></thead>\
+         <tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+/// Both policies, with intervals and n.
+pub(super) fn evaluation(evaluation: &Evaluation) -> String {
+    let mut rows = String::new();
+    for comparison in &evaluation.quantities {
+        let standard_errors = comparison
+            .standard_errors()
+            .map_or_else(String::new, |ratio| format!(" ({ratio:+.1} standard errors)"));
+        let _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}{standard_errors}</td></tr>",
+            escape(&comparison.quantity),
+            estimate(&comparison.before),
+            estimate(&comparison.after),
+            estimate(&comparison.difference),
+        );
+    }
+    let (before, after) = (escape(&evaluation.before), escape(&evaluation.after));
+    let limit = evaluation
+        .kl_limit_nats
+        .map_or_else(String::new, |limit| format!("; the limit is {limit}"));
+    let wins = evaluation.win_rate.as_ref().map_or_else(String::new, |win_rate| {
+        format!(
+            "<p>{after} wins against {before} by {}: <b>{}</b></p>\n",
+            escape(&evaluation.win_rate_by),
+            estimate(win_rate)
+        )
+    });
+    format!(
+        "<h2>Before and after, on {} held-out prompts</h2>\n<div class=\"wide\"><table><thead><tr>\
+         <th>mean per completion</th><th>{before}</th><th>{after}</th><th>difference</th></tr></thead>\
+         <tbody>{rows}</tbody></table></div>\n{wins}<p>KL({after} ‖ {before}), nats per completion: \
+         <b>{}</b>{limit}</p>\n<p class=\"note\">In brackets: intervals of 95 %.</p>\n",
+        evaluation.prompts,
+        estimate(&evaluation.kl_nats),
+    )
+}
+
+/// Completions of both policies to the same prompts.
+pub(super) fn side_by_side(evaluation: &Evaluation) -> String {
+    if evaluation.examples.is_empty() {
+        return String::new();
+    }
+    let cell = |text: &str, scores: &[Figure]| {
+        format!("<td class=\"text\">{}<div class=\"note\">{}</div></td>", escape(text), figures(scores))
+    };
+    let row = |example: &SideBySide| {
+        format!(
+            "<tr><td class=\"text\">{}</td>{}{}</tr>\n",
+            escape(&example.prompt),
+            cell(&example.before, &example.scores_before),
+            cell(&example.after, &example.scores_after)
+        )
+    };
+    let rows: String = evaluation.examples.iter().map(row).collect();
+    format!(
+        "<h2>Completions</h2>\n<div class=\"wide\"><table class=\"texts\"><thead><tr><th>prompt</th>\
+         <th>{}</th><th>{}</th></tr></thead><tbody>{rows}</tbody></table></div>\n",
+        escape(&evaluation.before),
+        escape(&evaluation.after),
+    )
+}
+
+/// Samples taken during training: the first and the last of each prompt where they recur.
+pub(super) fn samples(samples: &[Value]) -> String {
+    const ROWS_MAX: usize = 12;
+    let text = |sample: &Value, key: &str| sample[key].as_str().map(escape).unwrap_or_default();
+    let step = |sample: &Value| sample["step"].as_u64().unwrap_or(0);
+    let mut prompts: Vec<&str> = samples.iter().filter_map(|s| s["prompt"].as_str()).collect();
+    prompts.sort_unstable();
+    prompts.dedup();
+    let mut rows = String::new();
+    for prompt in prompts.into_iter().take(ROWS_MAX) {
+        let of_prompt = || samples.iter().filter(|s| s["prompt"].as_str() == Some(prompt));
+        let (Some(first), Some(last)) = (of_prompt().next(), of_prompt().next_back()) else {
+            continue;
+        };
+        let cell = |sample: &Value| {
+            format!(
+                "<td class=\"text\">{}<div class=\"note\">step {}</div></td>",
+                text(sample, "completion"),
+                step(sample)
+            )
+        };
+        let later = if step(first) < step(last) { cell(last) } else { "<td></td>".to_owned() };
+        let _ = writeln!(
+            rows,
+            "<tr><td class=\"text\">{}</td>{}{later}</tr>",
+            escape(prompt),
+            cell(first)
+        );
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<details><summary>Samples during training</summary><div class=\"wide\"><table class=\"texts\">\
+         <thead><tr><th>prompt</th><th>first</th><th>last</th></tr></thead><tbody>{rows}</tbody></table>\
+         </div></details>\n"
+    )
+}
+
+fn figures(figures: &[Figure]) -> String {
+    let one = |figure: &Figure| format!("{} {:.4}", escape(&figure.name), figure.value);
+    figures.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn estimate(estimate: &Estimate) -> String {
+    escape(&format!("{estimate:.3}"))
+}
+
+fn bytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+/// A count with the prefix of its thousand: 1.2 T.
+pub(super) fn si(value: f64) -> String {
+    const PREFIXES: [(f64, &str); 6] =
+        [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let prefix = PREFIXES.iter().find(|(size, _)| *size <= value);
+    prefix.map_or_else(|| format!("{value:.0}"), |(size, name)| format!("{:.1} {name}", value / size))
+}

@@ -1,0 +1,113 @@
+//! What reward-model training writes to `metrics.jsonl`.
+
+use hearken_objective::bradley_terry::Comparison;
+use hearken_stats::Estimate;
+use serde::Serialize;
+
+use crate::metrics::Timing;
+
+/// One optimizer step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RewardStep {
+    /// The optimizer step, from 1.
+    pub step: u64,
+    /// Passes over the training pairs, with the fraction of the current one.
+    pub epoch: f64,
+    /// Mean loss of the batch's pairs, centering included, before the update. Nats.
+    pub loss: f64,
+    /// Norm of the gradient over all trained parameters, before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Share of pairs whose chosen score is the higher one; equal scores count as wrong.
+    pub accuracy: f64,
+    /// Mean of score(chosen) − score(rejected).
+    pub margin: f64,
+    /// Mean score of all chosen and rejected sequences.
+    pub mean_reward: f64,
+    /// Lowest score.
+    pub min_reward: f64,
+    /// Highest score.
+    pub max_reward: f64,
+    /// Tokens that went through the model; what a pair shares counts once.
+    pub tokens: usize,
+    /// `seconds` and `tokens_per_s`.
+    #[serde(flatten)]
+    pub timing: Timing,
+}
+
+impl RewardStep {
+    /// The fields that follow from the scores; all others are 0.
+    pub(super) fn of_scores(comparisons: &[Comparison]) -> Self {
+        let pairs = comparisons.len() as f64;
+        let right = comparisons.iter().filter(|pair| pair.rejected < pair.chosen).count();
+        let margin: f64 = comparisons.iter().map(|pair| pair.chosen - pair.rejected).sum();
+        let scores = || comparisons.iter().flat_map(|pair| [pair.chosen, pair.rejected]);
+        Self {
+            accuracy: right as f64 / pairs,
+            margin: margin / pairs,
+            mean_reward: scores().sum::<f64>() / (2.0 * pairs),
+            min_reward: scores().fold(f64::INFINITY, f64::min),
+            max_reward: scores().fold(f64::NEG_INFINITY, f64::max),
+            ..Self::default()
+        }
+    }
+}
+
+/// An evaluation on held-out pairs. Intervals are 95 %; n counts pairs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RewardEvaluation {
+    /// Mean loss of a pair. Nats.
+    pub eval_loss: Estimate,
+    /// Share of pairs with a positive margin; no margin counts half. Wilson's interval.
+    pub eval_accuracy: Estimate,
+    /// Mean of score(chosen) − score(rejected).
+    pub eval_margin: Estimate,
+    /// Expected calibration error of σ(|margin|) as the probability of being right, in bins of
+    /// width 0.1; bootstrap interval. Noise alone makes it positive on few pairs.
+    pub eval_calibration_error: Estimate,
+    /// The reliability curve behind it: predicted against observed share of right answers.
+    pub eval_reliability: Vec<ReliabilityBin>,
+    /// Accuracy where chosen is shorter or longer than rejected. A model that scores length shows
+    /// here.
+    pub eval_accuracy_by_length: Vec<LengthAccuracy>,
+}
+
+/// The pairs whose predicted probability lies in one bin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ReliabilityBin {
+    /// Lower edge.
+    pub low: f64,
+    /// Upper edge.
+    pub high: f64,
+    /// Mean predicted probability.
+    pub predicted: f64,
+    /// Observed share.
+    pub observed: Estimate,
+}
+
+/// The pairs whose length difference lies in one bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LengthAccuracy {
+    /// Smallest difference, chosen − rejected in tokens; null in the first bucket.
+    pub from: Option<i64>,
+    /// First difference above the bucket; null in the last.
+    pub below: Option<i64>,
+    /// Share of pairs with a positive margin.
+    pub accuracy: Estimate,
+}
+
+/// An evaluation with the step after which it was made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EvaluationRecord {
+    step: u64,
+    #[serde(flatten)]
+    evaluation: RewardEvaluation,
+}
+
+impl RewardEvaluation {
+    /// The record of an evaluation after `step`.
+    pub fn at(self, step: u64) -> EvaluationRecord {
+        EvaluationRecord { step, evaluation: self }
+    }
+}

@@ -1,0 +1,106 @@
+//! Why there are no scores.
+
+use std::path::PathBuf;
+
+use hearken_judge::JudgeError;
+
+use super::RolloutView;
+
+/// What a reward source cannot do, or did wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum RewardError {
+    /// A program or a server failed.
+    #[error("score source {name:?}: {source}")]
+    Judge {
+        /// The source.
+        name: String,
+        /// What happened there.
+        source: JudgeError,
+    },
+    /// Too few or too many scores.
+    #[error("score source {name:?} gave {found} scores for {expected} completions")]
+    Count {
+        /// The source.
+        name: String,
+        /// Scores given.
+        found: usize,
+        /// Completions to be scored.
+        expected: usize,
+    },
+    /// NaN or an infinity.
+    #[error("score source {name:?} gave {score} for prompt {prompt:?} and completion {completion:?}")]
+    NotFinite {
+        /// The source.
+        name: String,
+        /// What it gave.
+        score: f64,
+        /// The beginning of the prompt.
+        prompt: String,
+        /// The beginning of the completion.
+        completion: String,
+    },
+    /// A reward model cannot be loaded.
+    #[error("reward model {}: {reason}", path.display())]
+    Load {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A reward model cannot read a text.
+    #[error("score source {name:?} cannot read prompt {prompt:?} with completion {completion:?}: {reason}")]
+    Unreadable {
+        /// The source.
+        name: String,
+        /// Why not.
+        reason: String,
+        /// The beginning of the prompt.
+        prompt: String,
+        /// The beginning of the completion.
+        completion: String,
+    },
+    /// A pattern is no regular expression.
+    #[error("score source {name:?}: {reason}")]
+    Pattern {
+        /// The source.
+        name: String,
+        /// What is wrong with the pattern.
+        reason: String,
+    },
+    /// A closure returned an error of its own.
+    #[error("score source {name:?}: {reason}")]
+    Closure {
+        /// The source.
+        name: String,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl RewardError {
+    pub(super) fn not_finite(name: &str, score: f64, rollout: &RolloutView<'_>) -> Self {
+        Self::NotFinite {
+            name: name.to_owned(),
+            score,
+            prompt: beginning(rollout.prompt),
+            completion: beginning(rollout.completion),
+        }
+    }
+
+    pub(super) fn unreadable(name: &str, reason: String, rollout: &RolloutView<'_>) -> Self {
+        Self::Unreadable {
+            name: name.to_owned(),
+            reason,
+            prompt: beginning(rollout.prompt),
+            completion: beginning(rollout.completion),
+        }
+    }
+}
+
+fn beginning(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 80;
+    match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Whether a stage must run, and what it ran on.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::TrainError;
+use crate::outcome::StageSummary;
+use crate::run_dir::{RunDirError, Start, write_atomically};
+
+/// What a stage's folder says about the stage.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stamp {
+    /// Of configuration and inputs.
+    fingerprint: String,
+    /// What the stage cost and bought, once it is done.
+    summary: Option<StageSummary>,
+}
+
+/// What is to be done about a stage.
+#[derive(Debug)]
+pub(super) enum Todo {
+    /// Its output is there, made from the same inputs.
+    Skip(StageSummary),
+    /// It runs: from its last checkpoint if that was made from the same inputs, else anew.
+    Run(Start),
+}
+
+/// A stage's folder with the fingerprint of what goes into it.
+#[derive(Debug)]
+pub(super) struct Stage {
+    folder: PathBuf,
+    fingerprint: String,
+    /// What must exist for the stage to count as done.
+    output: PathBuf,
+}
+
+impl Stage {
+    /// `inputs` are files and folders whose contents matter; those that are missing count as such.
+    pub(super) fn new(
+        folder: PathBuf,
+        output: &str,
+        config: &str,
+        inputs: &[PathBuf],
+    ) -> Result<Self, TrainError> {
+        let mut hash = Sha256::new();
+        hash.update(config.as_bytes());
+        for path in inputs {
+            hash_path(path, &mut hash).map_err(RunDirError::io(path, "be read"))?;
+        }
+        let digest = hash.finalize();
+        let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { output: folder.join(output), folder, fingerprint })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Decides, and notes what the stage is about to run on.
+    pub(super) fn todo(&self, start: Start) -> Result<Todo, TrainError> {
+        let found = self.read()?;
+        let same = found.as_ref().is_some_and(|stamp| stamp.fingerprint == self.fingerprint);
+        if start == Start::Resume && same && self.output.exists() {
+            if let Some(summary) = found.and_then(|stamp| stamp.summary) {
+                return Ok(Todo::Skip(summary));
+            }
+        }
+        fs::create_dir_all(&self.folder)
+            .map_err(RunDirError::io(&self.folder, "be created"))?;
+        self.write(None)?;
+        Ok(Todo::Run(if start == Start::Resume && same { Start::Resume } else { Start::Fresh }))
+    }
+
+    /// Notes that the stage is done.
+    pub(super) fn done(&self, summary: &StageSummary) -> Result<(), TrainError> {
+        self.write(Some(summary.clone()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("stage.json")
+    }
+
+    /// A stamp that does not parse says nothing: the stage runs anew.
+    fn read(&self) -> Result<Option<Stamp>, TrainError> {
+        match fs::read_to_string(self.path()) {
+            Ok(text) => Ok(serde_json::from_str(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RunDirError::io(&self.path(), "be read")(error).into()),
+        }
+    }
+
+    fn write(&self, summary: Option<StageSummary>) -> Result<(), TrainError> {
+        let stamp = Stamp { fingerprint: self.fingerprint.clone(), summary };
+        let text = serde_json::to_vec_pretty(&stamp).expect("a stamp is a plain struct");
+        Ok(write_atomically(&self.path(), &text)?)
+    }
+}
+
+/// The content of a file, or of the files directly in a folder, with their names.
+fn hash_path(path: &Path, hash: &mut Sha256) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    hash.update((name.len() as u64).to_le_bytes());
+    hash.update(name.as_bytes());
+    if path.is_dir() {
+        let entries: io::Result<Vec<PathBuf>> =
+            fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect();
+        let mut files: Vec<PathBuf> = entries?.into_iter().filter(|path| path.is_file()).collect();
+        files.sort();
+        return files.iter().try_for_each(|file| hash_path(file, hash));
+    }
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            hash.update(b"missing");
+            return Ok(());
+        }
+        opened => opened?,
+    };
+    hash.update(file.metadata()?.len().to_le_bytes());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            bytes => hash.update(&buffer[..bytes]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> StageSummary {
+        StageSummary {
+            name: "sft".to_owned(),
+            tokens: 1,
+            flops: 2.0,
+            seconds: 3.0,
+            peak_memory_bytes: None,
+            bought: Vec::new(),
+        }
+    }
+
+    fn stage(root: &Path, config: &str) -> Stage {
+        let inputs = [root.join("data.jsonl"), root.join("model"), root.join("absent")];
+        Stage::new(root.join("sft"), "final", config, &inputs).unwrap()
+    }
+
+    #[test]
+    fn a_stage_is_skipped_only_if_nothing_that_goes_into_it_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::write(root.join("data.jsonl"), "1").unwrap();
+        fs::create_dir(root.join("model")).unwrap();
+        fs::write(root.join("model/weights"), "1").unwrap();
+        let todo = |config: &str| stage(root, config).todo(Start::Resume).unwrap();
+
+        assert!(matches!(todo("a"), Todo::Run(Start::Fresh)));
+        assert!(matches!(todo("a"), Todo::Run(Start::Resume)), "begun and not done");
+        stage(root, "a").done(&summary()).unwrap();
+        assert!(matches!(todo("a"), Todo::Run(Start::Resume)), "there is no output");
+
+        stage(root, "a").done(&summary()).unwrap();
+        fs::create_dir(root.join("sft/final")).unwrap();
+        assert!(matches!(todo("a"), Todo::Skip(found) if found == summary()));
+        fs::write(root.join("model/weights"), "2").unwrap();
+        assert!(matches!(todo("a"), Todo::Run(Start::Fresh)), "an input has changed");
+        stage(root, "a").done(&summary()).unwrap();
+        assert!(matches!(todo("b"), Todo::Run(Start::Fresh)), "the configuration has changed");
+    }
+
+    #[test]
+    fn a_fresh_start_skips_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = stage(folder.path(), "a");
+        fs::create_dir_all(folder.path().join("sft/final")).unwrap();
+        stage.done(&summary()).unwrap();
+        assert!(matches!(stage.todo(Start::Fresh).unwrap(), Todo::Run(Start::Fresh)));
+    }
+}

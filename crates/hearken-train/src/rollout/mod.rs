@@ -1,0 +1,75 @@
+//! From prompts to scored rollouts.
+//!
+//! ```text
+//! prompts ─► sample ─► Rollout ─► score ─► ScoredRollout
+//! file ────► replay ───────────────────────────▲
+//! ```
+//!
+//! A stage consumes one type and returns the next. Not here: rewards, advantages, updates.
+
+mod completion_batch;
+mod sample;
+mod replay;
+mod score;
+
+use std::sync::Arc;
+
+use hearken_data::Completion;
+
+use crate::encode::PromptExample;
+use crate::reward_source::RolloutView;
+
+pub use completion_batch::{
+    CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,
+};
+pub use replay::{RecordedIteration, ReplayLimits, read_replay};
+pub use sample::{SampleOptions, sample};
+pub use score::{Scoring, ScoringSummary, score};
+
+/// One prompt with one completion, and how it was sampled.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// What was asked.
+    pub prompt: Arc<PromptExample>,
+    /// Which completions of the iteration answer the same prompt.
+    pub group: u64,
+    /// What was sampled.
+    pub completion: Completion,
+    /// The completion as text, without an end token; empty where the policy has no tokenizer.
+    pub text: String,
+}
+
+/// A rollout with its score and the reference's opinion of it.
+#[derive(Clone, Debug)]
+pub struct ScoredRollout {
+    /// The rollout.
+    pub rollout: Rollout,
+    /// The score, penalties for a missing end included.
+    pub score: f64,
+    /// log π_ref of each token of the completion, in nats, at the sampling temperature.
+    pub ref_logprobs: Vec<f64>,
+}
+
+impl Rollout {
+    /// The tokens.
+    pub fn sequence(&self) -> Sequence<'_> {
+        Sequence { prompt: &self.prompt.ids, completion: &self.completion.ids }
+    }
+
+    /// What a reward source sees.
+    pub fn view(&self) -> RolloutView<'_> {
+        RolloutView {
+            prompt: &self.prompt.text,
+            completion: &self.text,
+            prompt_ids: &self.prompt.ids,
+            completion_ids: &self.completion.ids,
+            ended: self.ended(),
+            fields: &self.prompt.fields,
+        }
+    }
+
+    /// Whether the policy ended the completion itself: by its end token or by a stop sequence.
+    pub fn ended(&self) -> bool {
+        self.completion.stop_reason != hearken_data::StopReason::Length
+    }
+}

@@ -1,0 +1,88 @@
+//! The model of a run: where it comes from, what of it is trained, and what a run leaves behind.
+
+use std::path::{Path, PathBuf};
+
+use hearken_model::{Model, Tokenizer};
+use hearken_tensor::Device;
+
+use crate::error::TrainError;
+use crate::metrics::Cost;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It has made all its steps.
+    Finished,
+    /// It had made all its steps before.
+    AlreadyFinished,
+    /// It was asked to stop, and goes on when it is started again.
+    Stopped,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// Optimizer steps made, those of earlier sessions included.
+    pub steps: u64,
+    /// What it used up, in earlier sessions too.
+    pub cost: Cost,
+    /// `final/` of the run directory; not there yet if the run was stopped.
+    pub model_dir: PathBuf,
+}
+
+/// The tokenizer of a model directory; `None` where it has no tokenizer.json.
+///
+/// # Errors
+/// If its files are there but not usable.
+pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>, TrainError> {
+    if !dir.join("tokenizer.json").exists() {
+        return Ok(None);
+    }
+    Ok(Some(Tokenizer::load(dir)?))
+}
+
+/// Freezes the parameters that match one of `patterns`, and trains all others.
+///
+/// # Errors
+/// If a pattern matches no parameter, or nothing is left to train.
+pub fn freeze<D: Device>(model: &mut Model<D>, patterns: &[String]) -> Result<(), TrainError> {
+    for pattern in patterns {
+        if !model.params().iter().any(|param| matches(pattern, &param.name)) {
+            let names = model.params().iter().take(3).map(|param| param.name.as_str());
+            let examples = format!("{}, …", names.collect::<Vec<_>>().join(", "));
+            return Err(TrainError::FreezeMatchesNothing { pattern: pattern.clone(), examples });
+        }
+    }
+    model.set_trainable(|name| !patterns.iter().any(|pattern| matches(pattern, name)));
+    let (trained, _) = model.parameter_counts();
+    if trained == 0 { Err(TrainError::NothingToTrain) } else { Ok(()) }
+}
+
+/// Whether `name` has the form of `pattern`, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            let ends = name.char_indices().map(|(index, _)| index).chain([name.len()]);
+            ends.into_iter().any(|index| matches(rest, &name[index..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        let name = "model.layers.0.mlp.up_proj.weight";
+        for pattern in ["*", name, "model.layers.0.*", "*.mlp.*", "*weight", "model.*.0.*.weight"] {
+            assert!(matches(pattern, name), "{pattern}");
+        }
+        for pattern in ["", "model", "*.bias", "layers.*", "model.layers.1.*"] {
+            assert!(!matches(pattern, name), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! PPO as a whole: a recorded run of TRL, first updates, directions, interruptions, learning.
+
+mod support;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use hearken_model::{LoadOptions, Model};
+use hearken_tensor::Cpu;
+use hearken_train::error::TrainError;
+use hearken_train::ppo::{self, PpoConfig};
+use hearken_train::progress::Silent;
+use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
+use hearken_train::run_dir::Start;
+use hearken_train::trained_model::{Outcome, Status};
+use serde_json::{Value, json};
+use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
+
+/// The settings of the recorded run.
+const REPLAY: &str = "
+[optimizer]
+lr = 1e-3
+max_grad_norm = 0
+
+[kl]
+beta = 0.05
+
+[ppo]
+epochs = 3
+";
+
+fn run_replay(file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let mut list = vec![
+        format!("run.dir={}", run.display()),
+        format!("model.path={}", llama().display()),
+        format!("rollout.replay={}", file.display()),
+    ];
+    list.extend(overrides(more));
+    let loaded = PpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
+    ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    let records = steps(&run);
+    (folder, records)
+}
+
+fn critic() -> String {
+    format!("ppo.critic={}", fixture("ppo_critic").display())
+}
+
+fn assert_follows_trl(more: &[&str]) {
+    let critic = critic();
+    let more = [&[critic.as_str()], more].concat();
+    let (_folder, found) = run_replay(&fixture("ppo/rollouts.jsonl"), &more);
+    let expected = json_lines(&fixture("ppo/trajectory.jsonl"));
+    assert_eq!((found.len(), expected.len()), (12, 12));
+    for (found, expected) in found.iter().zip(&expected) {
+        let step = number(expected, "step");
+        let (loss, loss_expected) = (number(found, "loss"), number(expected, "loss"));
+        assert!((loss - loss_expected).abs() < 1e-5, "step {step}: {loss}, not {loss_expected}");
+        let (norm, norm_expected) = (number(found, "grad_norm"), number(expected, "grad_norm"));
+        assert!((norm / norm_expected - 1.0).abs() < 1e-4, "step {step}: {norm}, {norm_expected}");
+    }
+}
+
+#[test]
+fn a_recorded_run_of_trl_is_followed_step_by_step() {
+    assert_follows_trl(&[]);
+}
+
+#[test]
+fn a_recorded_run_of_trl_is_followed_in_small_microbatches() {
+    assert_follows_trl(&["train.microbatch_tokens=50"]);
+}
+
+#[test]
+fn a_recorded_run_of_trl_is_followed_when_blocks_are_recomputed() {
+    assert_follows_trl(&["model.recompute=true"]);
+}
+
+/// TRL logs per iteration, over that iteration's three updates.
+#[test]
+fn iteration_metrics_are_those_of_trl() {
+    let (_folder, found) = run_replay(&fixture("ppo/rollouts.jsonl"), &[&critic()]);
+    let expected = json_lines(&fixture("ppo/trajectory.jsonl"));
+    let mut compared = 0;
+    for last in expected.iter().filter(|record| record.get("iteration_metrics").is_some()) {
+        let metrics = &last["iteration_metrics"];
+        let end = number(last, "step") as usize;
+        let updates = &found[end - 3..end];
+        let mean = |key: &str| updates.iter().map(|one| number(one, key)).sum::<f64>() / 3.0;
+        for key in [
+            "objective/kl",
+            "objective/entropy",
+            "objective/non_score_reward",
+            "objective/rlhf_reward",
+            "objective/scores",
+            "loss/policy_avg",
+            "loss/value_avg",
+            "policy/approxkl_avg",
+            "policy/clipfrac_avg",
+            "val/clipfrac_avg",
+        ] {
+            let Some(expected) = metrics.get(key).and_then(Value::as_f64) else { continue };
+            let tolerance = 1e-4 * expected.abs().max(1.0);
+            let found = mean(key);
+            assert!((found - expected).abs() < tolerance, "step {end}: {key} {found}, {expected}");
+            compared += 1;
+        }
+    }
+    assert!(30 <= compared, "{compared} metrics were compared");
+}
+
+fn assert_close_runs(one: &[Value], other: &[Value]) {
+    assert_eq!(one.len(), other.len());
+    for (one, other) in one.iter().zip(other) {
+        for key in ["loss", "grad_norm", "loss/value_avg", "val/ratio_max"] {
+            let (a, b) = (number(one, key), number(other, key));
+            assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{key}: {a}, {b}");
+        }
+    }
+}
+
+/// Groups share their prompts, minibatches part them, and microbatches change nothing.
+#[test]
+fn a_value_head_is_trained_the_same_in_any_microbatches() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rollouts.jsonl");
+    write_groups(&file);
+    let settings =
+        ["ppo.minibatches=2", "ppo.entropy_coef=0.01", "kl.placement=loss", "kl.estimator=k3"];
+    let (_a, whole) = run_replay(&file, &settings);
+    let small = [&settings[..], &["train.microbatch_tokens=1"]].concat();
+    let (_b, parts) = run_replay(&file, &small);
+    assert_eq!(whole.len(), 2 * 3 * 2);
+    assert_close_runs(&parts, &whole);
+    // Every pass sees every token once: 3 + 1 + 5 + 2 of each iteration.
+    for pass in whole.chunks(2) {
+        let tokens: f64 = pass.iter().map(|one| number(one, "completion_tokens")).sum();
+        assert!((tokens - 11.0).abs() < 0.5, "{tokens}");
+    }
+    assert!(whole.iter().any(|one| number(one, "loss/value_avg") > 0.0));
+}
+
+fn write_groups(file: &Path) {
+    let mut lines = String::new();
+    for iteration in 0..2 {
+        for (prompt, completion, score) in [
+            ([5, 6, 7], vec![8, 9, 10], 1.0),
+            ([5, 6, 7], vec![11], -1.0),
+            ([12, 13, 14], vec![15, 16, 17, 18, 0], 0.5),
+            ([12, 13, 14], vec![19, 20], 0.25),
+        ] {
+            let line = json!({ "iteration": iteration, "prompt_ids": prompt,
+                "completion_ids": completion, "score": score });
+            lines.push_str(&format!("{line}\n"));
+        }
+    }
+    fs::write(file, lines).unwrap();
+}
+
+#[test]
+fn a_step_makes_what_scored_high_likelier_and_what_scored_low_less_likely() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rollouts.jsonl");
+    let sequences = [([5, 6], [8, 9, 10], 1.0), ([5, 6], [11, 12, 13], -1.0)];
+    let lines: String = sequences
+        .iter()
+        .map(|(prompt, completion, score)| {
+            json!({ "iteration": 0, "prompt_ids": prompt, "completion_ids": completion,
+                "score": score })
+            .to_string()
+                + "\n"
+        })
+        .collect();
+    fs::write(&file, lines).unwrap();
+    // A value head that has learned nothing yet would push the shared trunk about.
+    let settings = ["ppo.epochs=1", "ppo.value_coef=0", "optimizer.lr=1e-4"];
+    let (folder, _) = run_replay(&file, &settings);
+    let logprob = |dir: &Path, index: usize| -> f64 {
+        let (model, _) = Model::load(Cpu::new(), dir, &LoadOptions::language_model()).unwrap();
+        let (prompt, completion, _) = &sequences[index];
+        let options = ForwardOptions { temperature: 1.0, microbatch_tokens: 100 };
+        let sequence = Sequence { prompt, completion };
+        read(&model, &[sequence], Heads::LogProbs, options).logprobs[0].iter().sum()
+    };
+    let after = folder.path().join("run/final");
+    assert!(logprob(&llama(), 0) < logprob(&after, 0));
+    assert!(logprob(&after, 1) < logprob(&llama(), 1));
+}
+
+/// Prompts of token ids, and a score that counts tokens with even ids.
+const SAMPLED: &str = "
+[run]
+seed = 1
+
+[optimizer]
+lr = 3e-3
+
+[train]
+batch_size = 8
+steps = 12
+
+[rollout]
+max_new_tokens = 8
+completions = 2
+
+[kl]
+beta = 0.01
+
+[ppo]
+epochs = 2
+minibatches = 2
+";
+
+fn even(rollout: &RolloutView<'_>) -> Result<f64, String> {
+    let ids = rollout.completion_ids;
+    Ok(ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64)
+}
+
+fn write_prompts(folder: &Path) -> PathBuf {
+    let path = folder.join("prompts.jsonl");
+    let line = |i: u32| json!({ "prompt_ids": [10 + i, 40 + 3 * i, 7] }).to_string() + "\n";
+    fs::write(&path, (0..12).map(line).collect::<String>()).unwrap();
+    path
+}
+
+fn train(
+    run: &Path,
+    more: &[&str],
+    progress: &mut Recorder,
+) -> Result<Outcome, TrainError> {
+    let folder = run.parent().unwrap();
+    let mut list = vec![
+        format!("run.dir={}", run.display()),
+        format!("model.path={}", llama().display()),
+        format!("data.train={}", write_prompts(folder).display()),
+    ];
+    list.extend(overrides(more));
+    let loaded = PpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
+    let mut sources = WeightedSum::new()
+        .with(Closure::new("even", even), 1.0)
+        .with(Closure::new("length", |r| Ok(r.completion_ids.len() as f64)), 0.0);
+    ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, progress)
+}
+
+#[test]
+fn the_first_update_has_ratio_one_and_sampler_and_trainer_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let settings = ["ppo.epochs=1", "ppo.minibatches=1", "rollout.temperature=0.7"];
+    train(&run, &settings, &mut Recorder::new(After::GoOn)).unwrap();
+    for record in steps(&run) {
+        for key in ["val/ratio_max", "val/ratio_min"] {
+            let ratio = number(&record, key);
+            assert!((ratio - 1.0).abs() < 1e-5, "{key}: {ratio}");
+        }
+        assert!(number(&record, "policy/clipfrac_avg").abs() < f64::MIN_POSITIVE);
+        assert!(number(&record, "policy/approxkl_avg") < 1e-10);
+        assert!(number(&record, "sampling/sampling_logp_difference/max") < 1e-4);
+    }
+    let first = &steps(&run)[0];
+    // The policy is the reference before its first update, but for the order of sums.
+    assert!(number(first, "objective/kl").abs() < 1e-4);
+    assert!((number(first, "objective/scores") - number(first, "scores/even")).abs() < 1e-12);
+    assert!((number(first, "scores/length") - number(first, "completions/mean_length")).abs() < 1e-9);
+}
+
+fn check_interruptions(more: &[&str], interruptions: &[After]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let outcome = train(&whole, more, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!((outcome.status, outcome.steps), (Status::Finished, 12));
+    for &after in interruptions {
+        let mut progress = Recorder::new(after);
+        if let After::Stop(step) = after {
+            let outcome = train(&parts, more, &mut progress).unwrap();
+            assert_eq!((outcome.status, outcome.steps), (Status::Stopped, step));
+        } else {
+            let died = catch_unwind(AssertUnwindSafe(|| train(&parts, more, &mut progress)));
+            assert!(died.is_err(), "the run should die");
+        }
+    }
+    train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!(support::metrics(&parts), support::metrics(&whole));
+    for file in ["final/model.safetensors", "checkpoints/step-000012/state/optimizer.safetensors"] {
+        let read = |run: &Path| fs::read(run.join(file)).unwrap();
+        assert!(read(&parts) == read(&whole), "{file} differs");
+    }
+    let again = train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!(again.status, Status::AlreadyFinished);
+}
+
+#[test]
+fn a_run_that_is_stopped_or_killed_goes_on_bit_for_bit() {
+    let more = ["train.save_every=4", "kl.target=0.05", "kl.horizon=100", "data.eval_fraction=0.25"];
+    check_interruptions(&more, &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)]);
+}
+
+#[test]
+fn a_run_with_a_critic_of_its_own_goes_on_bit_for_bit() {
+    let critic = critic();
+    let more = ["train.save_every=1", critic.as_str(), "ppo.critic_lr=1e-3"];
+    check_interruptions(&more, &[After::Stop(4), After::Die(10)]);
+}
+
+#[test]
+fn the_run_ends_at_its_kl_limit_and_stays_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let more = ["ppo.kl_limit=0.02", "kl.placement=none", "train.steps=400"];
+    let mut progress = Recorder::new(After::GoOn);
+    let outcome = train(&run, &more, &mut progress).unwrap();
+    assert_eq!(outcome.status, Status::Finished);
+    assert!(outcome.steps < 400, "{} steps", outcome.steps);
+    assert!(progress.said("ppo.kl_limit"));
+    assert!(run.join("final/model.safetensors").exists());
+    // Nothing was trained on above the limit.
+    assert!(steps(&run).iter().all(|record| number(record, "objective/kl") <= 0.02));
+    let again = train(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!((again.status, again.steps), (Status::AlreadyFinished, outcome.steps));
+}
+
+#[test]
+fn a_policy_learns_what_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let more = ["train.steps=200", "train.batch_size=16", "ppo.minibatches=1", "ppo.epochs=4"];
+    train(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+    let records = steps(&run);
+    let score = |record: &Value| number(record, "objective/scores");
+    let (first, last) = (score(&records[0]), score(records.last().unwrap()));
+    assert!(first < 0.65 && 0.8 < last, "from {first} to {last}");
+}
+
+#[test]
+fn a_score_that_is_nan_or_a_source_that_fails_ends_the_run_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, source: Closure<'_>| {
+        let run = folder.path().join(name);
+        let list = vec![
+            format!("run.dir={}", run.display()),
+            format!("model.path={}", llama().display()),
+            format!("data.train={}", write_prompts(folder.path()).display()),
+        ];
+        let loaded = PpoConfig::load(&config(folder.path(), SAMPLED), &list).unwrap();
+        let mut sources = WeightedSum::new().with(source, 1.0);
+        ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, &mut Silent).unwrap_err()
+    };
+    let error = run("nan", Closure::new("broken", |_| Ok(f64::NAN))).to_string();
+    assert!(error.contains("broken") && error.contains("NaN"), "{error}");
+    let error = run("refused", Closure::new("picky", |_| Err("not today".to_owned()))).to_string();
+    assert!(error.contains("picky") && error.contains("not today"), "{error}");
+}
+
+#[test]
+fn a_critic_with_another_tokenizer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let critic = folder.path().join("critic");
+    fs::create_dir(&critic).unwrap();
+    for entry in fs::read_dir(fixture("ppo_critic")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, critic.join(path.file_name().unwrap())).unwrap();
+    }
+    let path = critic.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    // Two tokens change places.
+    let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    let names: Vec<String> = vocab.keys().skip(100).take(2).cloned().collect();
+    let ids = [vocab[&names[0]].clone(), vocab[&names[1]].clone()];
+    vocab.insert(names[0].clone(), ids[1].clone());
+    vocab.insert(names[1].clone(), ids[0].clone());
+    fs::write(&path, tokenizer.to_string()).unwrap();
+    let more = format!("ppo.critic={}", critic.display());
+    let error = train(&folder.path().join("run"), &[&more], &mut Recorder::new(After::GoOn));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("ppo.critic") && error.contains("tokenizer"), "{error}");
+}
+
+#[test]
+fn a_replay_that_makes_no_sense_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rollouts.jsonl");
+    let line = |iteration: u64, prompt: &[u32], completion: &[u32]| {
+        json!({ "iteration": iteration, "prompt_ids": prompt, "completion_ids": completion,
+            "score": 1 })
+    };
+    let good = line(0, &[1, 2], &[3]);
+    for (bad, part) in [
+        (line(0, &[], &[3]), "prompt_ids"),
+        (line(0, &[1], &[]), "completion_ids"),
+        (line(0, &[1], &[999]), "token id 999"),
+        (line(0, &[1; 300], &[3]), "301"),
+    ] {
+        fs::write(&file, format!("{good}\n{bad}\n")).unwrap();
+        let error = refused(&file).to_string();
+        assert!(error.contains("rollouts.jsonl") && error.contains(part), "{error}");
+        assert!(error.contains('2'), "{error}");
+    }
+    let (other, again) = (line(1, &[1], &[3]), line(0, &[1], &[3]));
+    fs::write(&file, format!("{good}\n{other}\n{again}\n")).unwrap();
+    assert!(refused(&file).to_string().contains("iteration 0 comes again"));
+}
+
+fn refused(file: &Path) -> TrainError {
+    let folder = tempfile::tempdir().unwrap();
+    let list = [
+        format!("run.dir={}", folder.path().join("run").display()),
+        format!("model.path={}", llama().display()),
+        format!("rollout.replay={}", file.display()),
+    ];
+    let loaded = PpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
+    ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap_err()
+}
+
+#[test]
+fn configurations_that_contradict_themselves_are_refused_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = ["run.dir=x", "model.path=y", "data.train=z", "train.steps=1"];
+    for (more, parts) in [
+        (&["ppo.clip_lo=0.2"][..], &["unknown key `ppo.clip_lo`", "ppo.clip_low"][..]),
+        (&["kl.placement=loss"], &["kl.placement", "kl.estimator", "gradient of 0"]),
+        (&["kl.target=6", "kl.beta=0"], &["kl.target"]),
+        (&["rollout.completions=7"], &["rollout.completions", "divisor of"]),
+        (&["rollout.temperature=0"], &["rollout.temperature", "above 0"]),
+        (&["ppo.critic_lr=1e-4"], &["ppo.critic_lr", "value_head"]),
+        (&["ppo.gamma=1.5"], &["ppo.gamma", "1.5", "from 0 to 1"]),
+        (&["score=[{kind=\"model\"}]"], &["score[0].path"]),
+        (&["score=[{kind=\"regex\",pattern=\"(\"}]"], &["score[0].pattern", "unclosed"]),
+        (&["score=[{kind=\"contains\",text=\"a\",url=\"b\"}]"], &["score[0].url"]),
+        (&["score=[{kind=\"modell\",path=\"a\"}]"], &["score[0].kind", "modell"]),
+    ] {
+        let list = overrides(&[&base[..], more].concat());
+        let error = PpoConfig::load(&config(folder.path(), ""), &list).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{more:?}: no {part} in {error}");
+        }
+    }
+    let error = PpoConfig::load(&config(folder.path(), ""), &overrides(&base[..3])).unwrap_err();
+    assert!(error.to_string().contains("train.steps"), "{error}");
+}

@@ -1,0 +1,82 @@
+//! Real files of preferences and demonstrations, where they are at hand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests may panic and say why they skip"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use hearken_model::Tokenizer;
+use hearken_train::config::{BadRecords, DataConfig, Truncation};
+use hearken_train::dataset::{Dataset, Example};
+use hearken_train::encode::{DemonstrationExample, Encoder, LengthLimit, PreferenceExample};
+use hearken_train::seeds::Seeds;
+use support::llama;
+
+/// `$HEARKEN_DATA/name`, or the same beside the workspace.
+fn data(name: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let root = std::env::var_os("HEARKEN_DATA").map_or(beside, PathBuf::from);
+    let path = root.join(name);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there; set HEARKEN_DATA", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) -> Dataset<E> {
+    let tokenizer = Tokenizer::load(&llama()).unwrap();
+    let encoder = Encoder {
+        tokenizer: Some(&tokenizer),
+        vocab: 384,
+        length: LengthLimit { tokens_max, truncation: Truncation::Left },
+        completion_only: true,
+    };
+    let own = |(field, column): &(&str, &str)| ((*field).to_owned(), (*column).to_owned());
+    let config = DataConfig {
+        train: vec![path],
+        eval: Vec::new(),
+        eval_fraction: 0.1,
+        shuffle: true,
+        columns: columns.iter().map(own).collect(),
+        bad_records: BadRecords::Skip,
+        truncation: Truncation::Left,
+        tokens_max: None,
+        limit: None,
+        completion_only: true,
+    };
+    Dataset::load(&config, &encoder, Seeds::new(0)).unwrap()
+}
+
+/// Of 2,312 pairs, 5 have different prompts and 4 an empty completion.
+#[test]
+fn hh_rlhf_pairs_make_examples() {
+    let Some(path) = data("hh-rlhf/harmless-base-test.jsonl.gz") else { return };
+    let data: Dataset<PreferenceExample> = load(path, &[], 256);
+    let (examples, skipped) = (data.train.len() + data.eval.len(), data.train_report.skipped);
+    assert_eq!(examples + skipped, 2312);
+    assert!((5..=20).contains(&skipped), "{:?}", data.train_report);
+    assert!(0 < data.train_report.truncated && !data.eval.is_empty());
+    for pair in data.train.iter().chain(&data.eval) {
+        assert!(pair.prefix.len() + pair.chosen.len() <= 256);
+        assert!(pair.chosen != pair.rejected && pair.prompt_len <= pair.prefix.len());
+    }
+}
+
+#[test]
+fn gsm8k_problems_make_examples() {
+    let Some(path) = data("gsm8k/test.jsonl") else { return };
+    let columns = [("prompt", "question"), ("completion", "answer")];
+    let data: Dataset<DemonstrationExample> = load(path, &columns, 4096);
+    assert_eq!((data.train.len() + data.eval.len(), data.train_report.skipped), (1319, 0));
+    let tokenizer = Tokenizer::load(&llama()).unwrap();
+    for example in &data.train {
+        assert_eq!(example.ids.last(), Some(&tokenizer.eos_for_training().unwrap()));
+        assert!(tokenizer.decode(&example.ids).contains("####"));
+        assert!(!tokenizer.decode(example.prompt()).contains("####"));
+    }
+}

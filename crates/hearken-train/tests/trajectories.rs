@@ -1,0 +1,94 @@
+//! Whole runs against recorded runs of TRL, step by step.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use hearken_tensor::Cpu;
+use hearken_train::progress::Silent;
+use hearken_train::reward::{self, RewardConfig};
+use hearken_train::run_dir::Start;
+use hearken_train::sft::{self, SftConfig};
+use serde_json::Value;
+use support::{config, fixture, json_lines, llama, number, overrides, steps};
+
+const CONFIG: &str = "
+[data]
+shuffle = false
+
+[optimizer]
+lr = 1e-3
+
+[train]
+batch_size = 4
+steps = 12
+";
+
+fn run_sft(more: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut list = overrides(more);
+    list.push(format!("run.dir={}", folder.path().join("run").display()));
+    list.push(format!("model.path={}", llama().display()));
+    list.push(format!("data.train={}", fixture("sft/data.jsonl").display()));
+    let loaded = SftConfig::load(&config(folder.path(), CONFIG), &list).unwrap();
+    sft::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    steps(&folder.path().join("run"))
+}
+
+fn run_reward(more: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut list = overrides(more);
+    list.push(format!("run.dir={}", folder.path().join("run").display()));
+    list.push(format!("model.path={}", fixture("rm_model").display()));
+    list.push(format!("data.train={}", fixture("rm/data.jsonl").display()));
+    let loaded = RewardConfig::load(&config(folder.path(), CONFIG), &list).unwrap();
+    reward::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    steps(&folder.path().join("run"))
+}
+
+/// Loss within 1e-4 and gradient norm within 1e-3, relative; the other metrics within 1e-3 absolute.
+fn assert_follows(found: &[Value], case: &str, others: &[&str]) {
+    let expected = json_lines(&fixture(case).join("trajectory.jsonl"));
+    assert_eq!((found.len(), expected.len()), (12, 12));
+    for (found, expected) in found.iter().zip(&expected) {
+        let step = number(expected, "step");
+        assert!((number(found, "step") - step).abs() < 0.5);
+        for (key, tolerance) in [("loss", 1e-4), ("grad_norm", 1e-3)] {
+            let (found, expected) = (number(found, key), number(expected, key));
+            let error = (found - expected).abs() / expected.abs();
+            assert!(error < tolerance, "step {step}: {key} {found}, expected {expected}");
+        }
+        for key in others {
+            let (found, expected) = (number(found, key), number(expected, key));
+            let error = (found - expected).abs();
+            assert!(error < 1e-3, "step {step}: {key} {found}, expected {expected}");
+        }
+    }
+}
+
+const SFT_METRICS: [&str; 2] = ["mean_token_accuracy", "entropy"];
+const REWARD_METRICS: [&str; 5] = ["accuracy", "margin", "mean_reward", "min_reward", "max_reward"];
+
+#[test]
+fn sft_follows_trl() {
+    assert_follows(&run_sft(&[]), "sft", &SFT_METRICS);
+}
+
+#[test]
+fn sft_follows_trl_in_small_microbatches() {
+    assert_follows(&run_sft(&["train.microbatch_tokens=160"]), "sft", &SFT_METRICS);
+}
+
+#[test]
+fn sft_follows_trl_when_blocks_are_recomputed() {
+    assert_follows(&run_sft(&["model.recompute=true"]), "sft", &SFT_METRICS);
+}
+
+#[test]
+fn reward_follows_trl() {
+    assert_follows(&run_reward(&[]), "rm", &REWARD_METRICS);
+}
+
+#[test]
+fn reward_follows_trl_in_small_microbatches() {
+    assert_follows(&run_reward(&["train.microbatch_tokens=160"]), "rm", &REWARD_METRICS);
+}
