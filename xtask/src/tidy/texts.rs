@@ -57,7 +57,7 @@ fn is_exempt(path: &str) -> bool {
     path == "Cargo.lock" || data.contains(&extension)
 }
 
-/// "issue 12", "issue #12", "(#12)".
+/// An issue with its number, in words or after a number sign.
 fn names_an_issue(line: &str) -> bool {
     let lower = line.to_lowercase();
     let after = |mark: &str| {

@@ -1,0 +1,209 @@
+"""Hearken and TRL (PyTorch) at the same work on the same machine, in turns.
+
+    cargo build --release
+    python3 bench/side_by_side.py --python venv/bin/python --ppo-packages trl-with-ppo
+
+(bench/trl_peer.py says how to install both.) Each round runs Hearken, then TRL, each in a process of
+its own, for every work, shape and dtype. Writes docs/results/performance.json and the section of
+docs/performance.md. `--add` keeps the results of works, shapes and dtypes that are not measured anew.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import statistics
+
+import pages
+
+PEER = pathlib.Path(__file__).with_name("trl_peer.py")
+RESULTS = pages.RESULTS / "performance.json"
+WORKS = ["sft", "reward", "dpo", "generate", "ppo"]
+# All works on the small model, the two most used on the larger ones.
+CELLS = [("small30", work) for work in WORKS] + list(
+    itertools.product(["smol135", "gpt2"], ["sft", "generate"])
+)
+# Speed over TRL in bf16 that each work is meant to pass, and the share of TRL's memory to stay under.
+TARGETS = {"sft": 2.3, "reward": 1.7, "dpo": 3.3, "generate": 4.0, "ppo": 2.7}
+MEMORY_TARGET = 0.5
+BANDWIDTH_TARGET = 0.6
+
+
+def peer(options, work, shape, dtype):
+    environment = {}
+    if work == "ppo":
+        environment["PYTHONPATH"] = str(pathlib.Path(options.ppo_packages).resolve())
+    output, memory = pages.run(
+        [
+            options.python, PEER, work, "--shape", shape, "--dtype", dtype,
+            "--steps", options.steps,
+        ],
+        environment,
+    )
+    lines = [line for line in output.splitlines() if line.startswith('{"work"')]
+    return {**json.loads(lines[-1]), "peak_rss_mb": memory}
+
+
+def spread(values):
+    """Median, extremes and count."""
+    return {
+        "median": statistics.median(values), "low": min(values), "high": max(values),
+        "n": len(values),
+    }
+
+
+def measure(options, shape, work, dtype):
+    rounds = []
+    for index in range(options.rounds):
+        own_options = ["--shape", shape, "--dtype", dtype, "--steps", options.steps]
+        own = pages.hearken(options.hearken, work, *own_options)[0]
+        other = peer(options, work, shape, dtype)
+        rounds.append((own, other))
+        ratio = own["tokens_per_s"] / other["tokens_per_s"]
+        print(
+            f"{work} {shape} {dtype} {index + 1}/{options.rounds}: "
+            f"{own['tokens_per_s']:.0f} against {other['tokens_per_s']:.0f} tokens/s, "
+            f"{ratio:.2f} times; {own['peak_rss_mb']} against {other['peak_rss_mb']} MiB",
+            flush=True,
+        )
+    own, other = zip(*rounds)
+    ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in rounds]
+    memory = [a["peak_rss_mb"] / b["peak_rss_mb"] for a, b in rounds]
+    return {
+        "work": work, "shape": shape, "dtype": dtype, "date": pages.today(),
+        "commit": pages.commit(), "load_average": os.getloadavg()[0],
+        "speed_ratio": spread(ratios), "memory_ratio": spread(memory),
+        "hearken": {
+            name: spread([row[name] for row in own])
+            for name in ("tokens_per_s", "gflops", "peak_share", "peak_rss_mb")
+        },
+        "trl": {
+            name: spread([row[name] for row in other]) for name in ("tokens_per_s", "peak_rss_mb")
+        },
+        "versions": other[0]["versions"], "steps_per_round": options.steps,
+        "hearken_steps_s": [row["steps_s"] for row in own],
+        "trl_steps_s": [row["steps_s"] for row in other],
+    }
+
+
+def single_streams(options, shapes):
+    """One sequence at a time: how near decoding is to the speed of memory."""
+    rows = []
+    for shape in shapes:
+        chosen = ["--shape", shape, "--dtype", "bf16", "--batch", "1", "--steps", options.steps]
+        rows += pages.hearken(options.hearken, "generate", *chosen)
+    return rows
+
+
+def key(result):
+    return result["shape"], result["work"], result["dtype"]
+
+
+def ratio_text(found):
+    return f"**{found['median']:.2f}** ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def against(value, target):
+    return f"{target:g} {'reached' if target <= value else 'missed'}"
+
+
+def comparison(results):
+    headings = [
+        "work, shape, dtype", "Hearken tokens/s", "TRL tokens/s", "times as fast", "to reach",
+        "of peak", "Hearken MiB", "TRL MiB", "of TRL's memory", "n",
+    ]
+    rows = []
+    for result in results:
+        speed, memory = result["speed_ratio"], result["memory_ratio"]
+        target = TARGETS[result["work"]] if result["dtype"] == "bf16" else None
+        own, other = result["hearken"], result["trl"]
+        reached = against(speed["median"], target) if target else ""
+        rows.append(
+            [
+                f"{result['work']}, {result['shape']}, {result['dtype']}",
+                f"{own['tokens_per_s']['median']:,.0f}", f"{other['tokens_per_s']['median']:,.0f}",
+                ratio_text(speed), reached, f"{100 * own['peak_share']['median']:.0f} %",
+                f"{own['peak_rss_mb']['median']:,.0f}", f"{other['peak_rss_mb']['median']:,.0f}",
+                f"{memory['median']:.2f}", str(speed["n"]),
+            ]
+        )
+    return pages.table(headings, rows)
+
+
+def page(report):
+    results = report["results"]
+    # With --add, pieces may be of different days.
+    dates = sorted({result["date"] for result in results})
+    commits = sorted({result["commit"] for result in results})
+    versions = {
+        f"{name} {version}" for result in results for name, version in result["versions"].items()
+    }
+    text = [
+        f"{pages.machine_sentence(report['machine'])}. {', '.join(dates)}, commit "
+        f"{', '.join(commits)}; {', '.join(sorted(versions))}. \"Times as fast\": the median of the "
+        f"rounds' ratios, with the lowest and the highest; n rounds. \"To reach\" is over TRL in bf16; "
+        f"memory is meant to stay below {MEMORY_TARGET} of TRL's. "
+        "[All numbers](results/performance.json).\n",
+        comparison(results),
+    ]
+    peaks = [
+        f"{row['gflops']:.0f} GFLOP/s in {row['dtype']}" for row in report["peak"]
+    ] + [f"{report['peak'][0]['bandwidth_gb_per_s']:.1f} GB/s read from memory"]
+    text.append(f"The machine at its best: {', '.join(peaks)}.\n")
+    if report["single_stream"]:
+        rows = [
+            [
+                row["shape"], f"{row['tokens_per_s']:.0f}", f"{100 * row['bandwidth_share']:.0f} %",
+                against(row["bandwidth_share"], BANDWIDTH_TARGET),
+            ]
+            for row in report["single_stream"]
+        ]
+        headings = ["one sequence, bf16", "tokens/s", "of memory bandwidth", "to reach"]
+        text.append(pages.table(headings, rows))
+    return "\n".join(text)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", required=True, help="the interpreter that has TRL")
+    parser.add_argument("--ppo-packages", help="the folder with the TRL that has PPO")
+    parser.add_argument("--hearken", default=pages.HEARKEN)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=WORKS)
+    parser.add_argument("--shapes", nargs="+", default=["small30", "smol135", "gpt2"])
+    parser.add_argument("--dtypes", nargs="+", choices=["f32", "bf16"], default=["bf16", "f32"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="steps that count, of each run")
+    parser.add_argument("--add", action="store_true", help="keep other results of earlier runs")
+    options = parser.parse_args()
+    if "ppo" in options.works and "small30" in options.shapes and not options.ppo_packages:
+        parser.error("ppo needs --ppo-packages; or leave it out with --works")
+    return options
+
+
+def main():
+    options = parse()
+    report = {"results": [], "single_stream": []}
+    if options.add and RESULTS.exists():
+        report = json.loads(RESULTS.read_text())
+    report["machine"] = pages.machine()
+    report["peak"] = pages.hearken(options.hearken, "peak")
+    found = {key(result): result for result in report["results"]}
+    streams = {row["shape"]: row for row in report["single_stream"]}
+    wanted = [cell for cell in CELLS if cell[0] in options.shapes and cell[1] in options.works]
+    if "generate" in options.works:
+        rows = single_streams(options, options.shapes)
+        streams.update({row["shape"]: row for row in rows})
+    for dtype, (shape, work) in itertools.product(options.dtypes, wanted):
+        result = measure(options, shape, work, dtype)
+        found[key(result)] = result
+        order = [(shape, work, dtype) for dtype in ("bf16", "f32") for shape, work in CELLS]
+        report["results"] = sorted(found.values(), key=lambda one: order.index(key(one)))
+        report["single_stream"] = list(streams.values())
+        # After each: a run that is broken off leaves what it has measured.
+        pages.write_json(RESULTS, report)
+        pages.replace_section("side by side", page(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+//! `hearken bench`.
+
+mod row;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use hearken_tensor::Cpu;
+use hearken_tensor::device::Precision;
+use hearken_train::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
+use hearken_train::config;
+use hearken_train::run_dir::write_atomically;
+
+use super::model_arguments::Dtype;
+use crate::output;
+use row::Row;
+
+/// Measure how fast this machine trains and samples
+///
+/// Every work runs on random weights, through the trainers' own steps, and prints tokens and
+/// floating-point operations per second (the median step, after a first one that does not count),
+/// the share of what the processor does at best, and the most memory held. `all` gives each work a
+/// process of its own, so that its memory is its own.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Bench {
+    /// What to measure
+    #[arg(long, value_enum)]
+    work: Work,
+
+    /// The model: Llama of 28 or 135 million parameters, or GPT-2 of 124
+    #[arg(long, value_enum, default_value = "small30")]
+    shape: Shape,
+
+    /// What matrix products read
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+
+    /// Steps that count
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+
+    /// Sequences, pairs or prompts of a step [default: 8; generate: 32]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    batch: Option<usize>,
+
+    /// Tokens of a prompt [default: reward, dpo: 128, generate: 64, ppo: 60]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    prompt_tokens: Option<usize>,
+
+    /// Tokens of a completion; of a whole sequence of sft [default: sft: 256, reward, dpo: 128,
+    /// generate, ppo: 64]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    completion_tokens: Option<usize>,
+
+    /// Threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    threads: Option<usize>,
+
+    /// Print where the time goes, by kind of kernel
+    #[arg(long)]
+    profile: bool,
+
+    /// Write the results as a list of objects
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken bench --work all --dtype bf16 --json bench.json
+  hearken bench --work generate --batch 1 --dtype bf16     one sequence: bound by memory
+  hearken bench --work sft --shape gpt2 --dtype bf16 --profile";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Work {
+    /// 8 sequences of 256 tokens
+    Sft,
+    /// 8 pairs of a prompt of 128 tokens and two completions of 128
+    Reward,
+    /// The same pairs, with the reference's pass
+    Dpo,
+    /// 32 prompts of 64 tokens, 64 new tokens each
+    Generate,
+    /// 8 prompts of 60 tokens, 64 new tokens each, critic and reward model, 4 epochs
+    Ppo,
+    /// Multiply-adds in registers, and reads from memory
+    Peak,
+    /// All of these
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    Small30,
+    Smol135,
+    Gpt2,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&n| 0 < n).ok_or_else(|| "expected a whole number from 1".to_owned())
+}
+
+impl Work {
+    /// What is measured in a step; `None` for the machine itself and for several works.
+    fn timed(self) -> Option<bench::Work> {
+        match self {
+            Self::Sft => Some(bench::Work::Sft),
+            Self::Reward => Some(bench::Work::Reward),
+            Self::Dpo => Some(bench::Work::Dpo),
+            Self::Generate => Some(bench::Work::Generate),
+            Self::Ppo => Some(bench::Work::Ppo),
+            Self::Peak | Self::All => None,
+        }
+    }
+}
+
+impl Shape {
+    fn of_bench(self) -> bench::Shape {
+        match self {
+            Self::Small30 => bench::Shape::Small30,
+            Self::Smol135 => bench::Shape::Smol135,
+            Self::Gpt2 => bench::Shape::Gpt2,
+        }
+    }
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let rows = match (self.work, self.threads) {
+            (Work::All, _) => self.measure_all()?,
+            (_, None) => self.measure()?,
+            (_, Some(threads)) => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.context("cannot start threads")?.install(|| self.measure())?
+            }
+        };
+        output::print(&table::table(&rows))?;
+        if let Some(path) = &self.json {
+            write_atomically(path, &serde_json::to_vec_pretty(&rows)?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Each work in a process of its own: the operating system's account of memory is per process.
+    fn measure_all(&self) -> Result<Vec<Row>> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let scratch = Scratch::new()?;
+        let results = scratch.0.path().join("results.json");
+        let mut rows = Vec::new();
+        for work in Work::value_variants().iter().filter(|work| **work != Work::All) {
+            let name = value_name(work);
+            output::say(&format!("{name}…"));
+            let mut command = std::process::Command::new(&program);
+            command.args(["bench", "--work", &name]).args(self.arguments());
+            command.arg("--json").arg(&results).stdout(Stdio::null());
+            let status = command.status().with_context(|| format!("{}", program.display()))?;
+            if !status.success() {
+                bail!("`--work {name}` failed: {status}");
+            }
+            let text = std::fs::read(&results)?;
+            rows.extend(serde_json::from_slice::<Vec<Row>>(&text)?);
+        }
+        Ok(rows)
+    }
+
+    /// This command's own options, but for the work and where results go.
+    fn arguments(&self) -> Vec<String> {
+        let numbers = [
+            ("--batch", self.batch),
+            ("--prompt-tokens", self.prompt_tokens),
+            ("--completion-tokens", self.completion_tokens),
+            ("--threads", self.threads),
+        ];
+        let mut arguments = vec![
+            format!("--shape={}", value_name(&self.shape)),
+            format!("--dtype={}", value_name(&self.dtype)),
+            format!("--steps={}", self.steps),
+        ];
+        let given = numbers.iter().filter_map(|(name, n)| n.map(|n| format!("{name}={n}")));
+        arguments.extend(given);
+        arguments.extend(self.profile.then(|| "--profile".to_owned()));
+        arguments
+    }
+
+    fn measure(&self) -> Result<Vec<Row>> {
+        match self.work.timed() {
+            None => Ok(self.peaks()),
+            Some(work) => Ok(vec![self.measure_work(work)?]),
+        }
+    }
+
+    /// The machine at its best, in every precision that it has.
+    fn peaks(&self) -> Vec<Row> {
+        // Before the bandwidth, which takes memory.
+        let peaks = [Precision::F32, Precision::Bf16].map(machine::operations_per_s);
+        let memory = machine::peak_rss_mb();
+        let bandwidth = machine::read_bytes_per_s();
+        let named = [Dtype::F32, Dtype::Bf16].into_iter().zip(peaks);
+        let row = |(dtype, peak): (Dtype, Option<f64>)| {
+            let shape = value_name(&self.shape);
+            peak.map(|peak| Row::of_peak(&shape, &value_name(&dtype), peak, bandwidth, memory))
+        };
+        named.filter_map(row).collect()
+    }
+
+    fn measure_work(&self, work: bench::Work) -> Result<Row> {
+        let scratch = Scratch::new()?;
+        let settings = self.settings(work, scratch.0.path());
+        let profile = Profile::default();
+        let measured = match self.profile {
+            false => bench::measure(Cpu::new(), &settings)?,
+            true => bench::measure_kernels(Cpu::new(), &settings, &profile)?,
+        };
+        // Read before anything else takes memory.
+        let memory = machine::peak_rss_mb();
+        let mut row = Row::of_work(&settings, &measured, self.peak(), memory);
+        if let Some(bytes_per_s) = measured.decode_bytes_per_s {
+            row.set_bandwidth(bytes_per_s, machine::read_bytes_per_s());
+        }
+        if self.profile {
+            row.set_profile(&profile.seconds(), total_seconds(&measured));
+        }
+        Ok(row)
+    }
+
+    fn settings(&self, work: bench::Work, scratch: &Path) -> Settings {
+        let own = work.sizes();
+        let sizes = Sizes {
+            batch: self.batch.unwrap_or(own.batch),
+            prompt: self.prompt_tokens.filter(|_| 0 < own.prompt).unwrap_or(own.prompt),
+            completion: self.completion_tokens.unwrap_or(own.completion),
+        };
+        let dtype = match self.dtype {
+            Dtype::F32 => config::Dtype::F32,
+            Dtype::Bf16 => config::Dtype::Bf16,
+        };
+        let (shape, steps, scratch) = (self.shape.of_bench(), self.steps, scratch.into());
+        Settings { work, shape, dtype, sizes, steps, scratch }
+    }
+
+    /// What the processor does at best with these products; f32 where it has no others.
+    fn peak(&self) -> f64 {
+        let own = machine::operations_per_s(self.dtype.precision());
+        own.or_else(|| machine::operations_per_s(Precision::F32)).expect("f32 is everywhere")
+    }
+}
+
+fn total_seconds(measured: &Measured) -> f64 {
+    measured.laps.iter().map(|lap| lap.seconds).sum()
+}
+
+/// The word on the command line.
+fn value_name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// A folder that goes away with its content.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let made = tempfile::Builder::new().prefix("hearken-bench-").tempdir();
+        Ok(Self(made.context("cannot make a temporary folder")?))
+    }
+}

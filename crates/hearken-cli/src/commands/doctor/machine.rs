@@ -1,0 +1,127 @@
+//! What this machine is good for.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hearken_tensor::device::{
+    Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write as _Write,
+};
+use hearken_tensor::{Cpu, Device};
+
+use crate::output;
+
+pub(super) fn examine() -> Result<ExitCode> {
+    let threads = rayon::current_num_threads();
+    let mut text = String::new();
+    let _ = writeln!(text, "hearken     {}, {}", env!("CARGO_PKG_VERSION"), build());
+    let _ = writeln!(text, "processor   {}, {threads} threads", std::env::consts::ARCH);
+    let _ = writeln!(text, "features    {}", features());
+    for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+        let _ = writeln!(text, "{name:11} {:.0} GFLOP/s in matrix products", speed(precision));
+    }
+    let _ = writeln!(text, "memory      {}", memory().unwrap_or_else(|| "unknown".to_owned()));
+    let _ = writeln!(text, "disk here   {}", disk().unwrap_or_else(|| "unknown".to_owned()));
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build() -> &'static str {
+    if cfg!(debug_assertions) {
+        "a debug build; `cargo build --release` makes one that is many times faster"
+    } else {
+        "a release build"
+    }
+}
+
+/// The vector instructions that kernels look for.
+#[cfg(target_arch = "x86_64")]
+fn features() -> String {
+    let known = [
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512bf16", std::is_x86_feature_detected!("avx512bf16")),
+    ];
+    let shown = known.map(|(name, there)| format!("{name} {}", if there { "yes" } else { "no" }));
+    shown.join(", ")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> String {
+    "not looked for on this architecture".to_owned()
+}
+
+/// 10⁹ floating-point operations per second in products as a transformer has them.
+fn speed(precision: Precision) -> f64 {
+    const ROWS: usize = 256;
+    const WIDTH: usize = 1024;
+    const ENOUGH: Duration = Duration::from_millis(200);
+    let device = Cpu::new();
+    let weight = device.upload(&vec![0.01; WIDTH * WIDTH]);
+    let prepared = <Cpu as Device>::Prepared::default();
+    let x = device.upload(&vec![0.5; ROWS * WIDTH]);
+    let mut y = device.scratch(ROWS * WIDTH);
+    let layout = Layout::OutputsByInputs;
+    let shape = WeightShape { inputs: WIDTH, outputs: WIDTH, layout, precision };
+    let mut product = || {
+        let rows = Rows::dense(ROWS, WIDTH);
+        let weight = Weight { values: &weight, prepared: &prepared, shape };
+        device.linear(
+            View::new(&x, rows),
+            weight,
+            None,
+            ViewMut::new(&mut y, rows),
+            _Write::Overwrite,
+        );
+    };
+    // The first one warms up and prepares the weight.
+    product();
+    let start = Instant::now();
+    let mut count = 0_u32;
+    while start.elapsed() < ENOUGH {
+        product();
+        count += 1;
+    }
+    let operations = 2.0 * (ROWS * WIDTH * WIDTH) as f64 * f64::from(count);
+    operations / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Total and available memory, where the system has /proc.
+fn memory() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let (total, free) = (kilobytes("MemTotal:")?, kilobytes("MemAvailable:")?);
+    let mut shown = format!("{} of {} available", gigabytes(free << 10), gigabytes(total << 10));
+    if let Some(limit) = container_limit().filter(|&limit| limit < total << 10) {
+        let _ = write!(shown, ", this container may use {}", gigabytes(limit));
+    }
+    Some(shown)
+}
+
+/// What a control group allows in bytes.
+fn container_limit() -> Option<u64> {
+    let path = Path::new("/sys/fs/cgroup/memory.max");
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(unix)]
+fn disk() -> Option<String> {
+    let found = rustix::fs::statvfs(".").ok()?;
+    let (free, total) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
+    Some(format!("{} of {} free", gigabytes(free), gigabytes(total)))
+}
+
+#[cfg(not(unix))]
+fn disk() -> Option<String> {
+    None
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}

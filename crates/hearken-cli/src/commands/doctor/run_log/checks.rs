@@ -1,0 +1,280 @@
+//! What can be told from the numbers of a run.
+
+use serde_json::Value;
+use toml::Table;
+
+use super::series::Records;
+
+/// A gradient this many times the median is an outlier worth a look.
+const SPIKE: f64 = 100.0;
+/// Gradients clipped in more than this share of the steps: the norm limit sets the step, not the loss.
+const CLIPPED_SHARE: f64 = 0.9;
+/// An evaluation loss this far above its best is overfitting.
+const OVERFIT: f64 = 1.05;
+/// The first update starts from the sampled policy: ratios are 1 up to rounding.
+const RATIO_TOLERANCE: f64 = 1e-3;
+/// Entropy below this share of the first is a policy that has become almost deterministic.
+const COLLAPSE: f64 = 0.1;
+/// A sampled KL may dip below 0 by chance, not by this many nats on average.
+const KL_NEGATIVE: f64 = -0.5;
+/// Accuracies on pairs with longer and with shorter chosen completions that differ by more than this
+/// say that length is what the reward model reads.
+const LENGTH_GAP: f64 = 0.3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    Look,
+}
+
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) verdict: Verdict,
+    pub(super) text: String,
+}
+
+/// Runs the checks whose numbers are there.
+pub(super) fn all(records: &Records, config: &Table) -> Vec<Finding> {
+    let checks = [
+        steps(records),
+        finite(records),
+        loss(records),
+        spikes(records),
+        clipping(records, config),
+        overfitting(records),
+        reward_accuracy(records),
+        reward_length(records),
+        first_ratio(records),
+        kl_sign(records),
+        entropy(records),
+        critic(records),
+        ended(records),
+        score(records),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
+fn finding(fine: bool, text: String) -> Finding {
+    let verdict = if fine { Verdict::Fine } else { Verdict::Look };
+    Finding { verdict, text }
+}
+
+fn steps(records: &Records) -> Option<Finding> {
+    let steps: Vec<u64> =
+        records.of_steps().filter_map(|record| record.get("step")?.as_u64()).collect();
+    let broken = steps.windows(2).find(|pair| pair[1] <= pair[0]);
+    match broken {
+        None => None,
+        Some(pair) => {
+            Some(finding(false, format!("step {} is followed by step {}", pair[0], pair[1])))
+        }
+    }
+}
+
+fn finite(records: &Records) -> Option<Finding> {
+    for key in ["loss", "grad_norm"] {
+        if records.series(key).values().iter().any(|value| !value.is_finite()) {
+            return Some(finding(false, format!("`{key}` is not finite somewhere")));
+        }
+    }
+    (0 < records.steps()).then_some(())?;
+    Some(finding(true, "loss and gradient norm are finite everywhere".into()))
+}
+
+fn loss(records: &Records) -> Option<Finding> {
+    // A policy loss says nothing by its height.
+    if records.last("objective/kl").is_some() {
+        return None;
+    }
+    let (first, last) = records.series("loss").ends()?;
+    let text = format!("the loss went from {first:.4} to {last:.4}");
+    Some(finding(last < first, text))
+}
+
+fn spikes(records: &Records) -> Option<Finding> {
+    let norms = records.series("grad_norm");
+    let (median, max) = (norms.median()?, norms.max()?);
+    let text = format!("the gradient norm is {median:.3} in the median and {max:.3} at most");
+    Some(finding(max <= SPIKE * median, text))
+}
+
+fn clipping(records: &Records, config: &Table) -> Option<Finding> {
+    let limit = config.get("optimizer")?.get("max_grad_norm")?;
+    let limit = limit.as_float().or_else(|| limit.as_integer().map(|whole| whole as f64))?;
+    let norms = records.series("grad_norm");
+    let clipped = norms.values().iter().filter(|&&norm| limit < norm).count();
+    if limit <= 0.0 || norms.values().is_empty() {
+        return None;
+    }
+    let share = clipped as f64 / norms.values().len() as f64;
+    let text = format!("gradients were clipped in {:.0} % of the steps", 100.0 * share);
+    Some(finding(share <= CLIPPED_SHARE, text))
+}
+
+/// The value of an estimate, or a plain number.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.get("value")?.as_f64())
+}
+
+fn overfitting(records: &Records) -> Option<Finding> {
+    let losses: Vec<f64> =
+        records.evaluations("eval_loss").iter().filter_map(|v| number(v)).collect();
+    let best = losses.iter().copied().min_by(f64::total_cmp)?;
+    let last = *losses.last()?;
+    let text = format!("the evaluation loss is {last:.4} at the end, {best:.4} at its best");
+    Some(finding(last <= OVERFIT * best, text))
+}
+
+fn reward_accuracy(records: &Records) -> Option<Finding> {
+    let accuracy = records.last("eval_accuracy")?;
+    let (value, low) = (number(accuracy)?, accuracy.get("low").and_then(Value::as_f64)?);
+    let n = accuracy.get("n").and_then(Value::as_u64).unwrap_or(0);
+    let text = format!(
+        "the reward model orders {:.1} % of {n} held-out pairs rightly (at least {:.1} %)",
+        100.0 * value,
+        100.0 * low
+    );
+    Some(finding(0.5 < low, text))
+}
+
+fn reward_length(records: &Records) -> Option<Finding> {
+    let bins = records.last("eval_accuracy_by_length")?.as_array()?;
+    // Bins where chosen is shorter end at or below 0, those where it is longer begin above.
+    let mean = |longer: bool| {
+        let of_side = bins.iter().filter(|bin| {
+            let from = bin.get("from").and_then(Value::as_i64);
+            let below = bin.get("below").and_then(Value::as_i64);
+            if longer {
+                from.is_some_and(|from| 0 < from)
+            } else {
+                below.is_some_and(|below| below <= 0)
+            }
+        });
+        let (mut hits, mut pairs) = (0.0, 0.0);
+        for bin in of_side {
+            let accuracy = bin.get("accuracy")?;
+            let n = accuracy.get("n")?.as_f64()?;
+            hits += n * number(accuracy).unwrap_or(0.0);
+            pairs += n;
+        }
+        (0.0 < pairs).then(|| hits / pairs)
+    };
+    let (longer, shorter) = (mean(true)?, mean(false)?);
+    let text = format!(
+        "accuracy is {:.1} % where chosen is longer, {:.1} % where it is shorter",
+        100.0 * longer,
+        100.0 * shorter
+    );
+    Some(finding(longer - shorter <= LENGTH_GAP, text))
+}
+
+fn first_ratio(records: &Records) -> Option<Finding> {
+    let ratio = records.series("val/ratio").first()?;
+    let clipped = records.series("policy/clipfrac_avg").first().unwrap_or(0.0);
+    let text =
+        format!("before the first update the ratio is {ratio:.6} and {clipped:.4} is clipped");
+    Some(finding((ratio - 1.0).abs() <= RATIO_TOLERANCE && clipped == 0.0, text))
+}
+
+fn kl_sign(records: &Records) -> Option<Finding> {
+    let kl = records.series("objective/kl");
+    let (mean, last) = (kl.mean()?, kl.last()?);
+    let text = format!("KL to the reference is {mean:.3} nats on average, {last:.3} at the end");
+    Some(finding(KL_NEGATIVE <= mean, text))
+}
+
+fn entropy(records: &Records) -> Option<Finding> {
+    let entropy = records.series("objective/entropy");
+    let (first, last) = entropy.ends()?;
+    let text = format!("the entropy went from {first:.3} to {last:.3}");
+    Some(finding(COLLAPSE * first <= last, text))
+}
+
+fn critic(records: &Records) -> Option<Finding> {
+    let (_, last) = records.series("val/explained_variance").ends()?;
+    let text =
+        format!("the critic explains {:.0} % of the returns' variance at the end", 100.0 * last);
+    Some(finding(0.0 < last, text))
+}
+
+fn ended(records: &Records) -> Option<Finding> {
+    let share = records.series("completions/share_ended");
+    let (last, least) = (share.last()?, share.min()?);
+    let text = format!(
+        "{:.0} % of the completions end by themselves at the end of the run, {:.0} % at least",
+        100.0 * last,
+        100.0 * least
+    );
+    Some(finding(0.0 < last, text))
+}
+
+fn score(records: &Records) -> Option<Finding> {
+    let (first, last) = records.series("objective/scores").ends()?;
+    Some(finding(first < last, format!("the score went from {first:.4} to {last:.4}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn verdicts(records: Vec<Value>) -> Vec<(Verdict, String)> {
+        let findings = all(&Records::new(records), &Table::new());
+        findings.into_iter().map(|finding| (finding.verdict, finding.text)).collect()
+    }
+
+    #[test]
+    fn a_falling_loss_is_fine_and_a_rising_one_is_not() {
+        let run = |losses: [f64; 2]| {
+            let record = |(index, loss)| json!({"step": index + 1, "loss": loss, "grad_norm": 1.0});
+            verdicts(losses.into_iter().enumerate().map(record).collect())
+        };
+        assert!(run([2.0, 1.0]).iter().all(|(verdict, _)| *verdict == Verdict::Fine));
+        let worse = run([1.0, 2.0]);
+        assert!(
+            worse
+                .iter()
+                .any(|(verdict, text)| *verdict == Verdict::Look && text.contains("loss went"))
+        );
+    }
+
+    #[test]
+    fn a_first_ratio_other_than_one_and_a_negative_kl_are_found() {
+        let record = json!({
+            "step": 1, "loss": 0.0, "grad_norm": 1.0, "val/ratio": 1.1, "policy/clipfrac_avg": 0.0,
+            "objective/kl": -3.0,
+        });
+        let found = verdicts(vec![record]);
+        let looks: Vec<&String> = found
+            .iter()
+            .filter(|(verdict, _)| *verdict == Verdict::Look)
+            .map(|(_, text)| text)
+            .collect();
+        assert_eq!(looks.len(), 2, "{looks:?}");
+    }
+
+    #[test]
+    fn a_reward_model_that_reads_length_is_found() {
+        let bin = |from: Option<i64>, below: Option<i64>, value: f64| json!({"from": from, "below": below, "accuracy": {"value": value, "low": 0.4, "high": 1.0, "n": 50}});
+        let record = json!({
+            "step": 1,
+            "eval_accuracy": {"value": 0.6, "low": 0.55, "high": 0.65, "n": 100},
+            "eval_accuracy_by_length": [bin(None, Some(0), 0.25), bin(Some(1), None, 0.95)],
+        });
+        let found = verdicts(vec![record]);
+        assert_eq!(found[0].0, Verdict::Fine, "{}", found[0].1);
+        assert_eq!(found[1].0, Verdict::Look, "{}", found[1].1);
+    }
+
+    #[test]
+    fn numbers_that_are_none_and_steps_out_of_order_are_found() {
+        let found = verdicts(vec![
+            json!({"step": 2, "loss": 1.0, "grad_norm": 1.0}),
+            json!({"step": 1, "loss": null, "grad_norm": 1.0}),
+        ]);
+        assert!(found[0].1.contains("step 2 is followed by step 1"));
+        assert!(found[1].1.contains("not finite"));
+    }
+}

@@ -1,0 +1,39 @@
+//! `hearken dpo`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_tensor::Cpu;
+use hearken_train::dpo::{self, DpoConfig};
+
+use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+
+/// Preference optimization without a reward model: DPO and its family, ORPO, SimPO, KTO
+///
+/// Reads pairs of completions, or single ones labelled good or bad. Prints the folder of the trained
+/// policy, a Hugging Face model directory.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Dpo {
+    #[command(flatten)]
+    trainer: TrainerArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken dpo configs/dpo.toml --set model.path=runs/sft/final --set data.train=pairs.jsonl
+  hearken dpo my.toml --set dpo.loss=simpo --set dpo.beta=2.5 --set dpo.simpo_gamma=1.0
+  hearken dpo my.toml --set dpo.loss=kto --set data.train=judged.jsonl";
+
+impl Dpo {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = DpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut screen = Screen::new(Interrupt::install()?);
+        let outcome = dpo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        drop(screen);
+        Ok(conclude(&outcome)?)
+    }
+}

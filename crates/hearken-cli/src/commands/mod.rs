@@ -1,0 +1,59 @@
+//! One file per command.
+
+mod bench;
+mod chat;
+mod doctor;
+mod dpo;
+mod generate;
+mod init;
+mod logprobs;
+mod ppo;
+mod report;
+mod reward;
+mod rlhf;
+mod sft;
+
+mod model_arguments;
+mod sampling_arguments;
+mod shape;
+mod trainer_arguments;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(init::Init),
+    Sft(sft::Sft),
+    Reward(reward::Reward),
+    Dpo(dpo::Dpo),
+    Ppo(ppo::Ppo),
+    Rlhf(rlhf::Rlhf),
+    Generate(generate::Generate),
+    Chat(chat::Chat),
+    Logprobs(logprobs::Logprobs),
+    Report(report::Report),
+    Doctor(doctor::Doctor),
+    Bench(bench::Bench),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Init(command) => command.run(),
+            Self::Sft(command) => command.run(),
+            Self::Reward(command) => command.run(),
+            Self::Dpo(command) => command.run(),
+            Self::Ppo(command) => command.run(),
+            Self::Rlhf(command) => command.run(),
+            Self::Generate(command) => command.run(),
+            Self::Chat(command) => command.run(),
+            Self::Logprobs(command) => command.run(),
+            Self::Report(command) => command.run(),
+            Self::Doctor(command) => command.run(),
+            Self::Bench(command) => command.run(),
+        }
+    }
+}

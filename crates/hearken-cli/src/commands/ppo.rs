@@ -1,0 +1,39 @@
+//! `hearken ppo`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_tensor::Cpu;
+use hearken_train::ppo::{self, PpoConfig};
+
+use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+
+/// Proximal policy optimization: raise a score while staying close to the starting model
+///
+/// Scores come from the configuration's [[score]] tables: a reward model, built-in heuristics, a
+/// command, or an HTTP endpoint. Prints the folder of the trained policy.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Ppo {
+    #[command(flatten)]
+    trainer: TrainerArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken ppo configs/ppo.toml --set model.path=runs/sft/final --set data.train=prompts.jsonl
+  hearken ppo my.toml --set kl.beta=0.1 --set rollout.max_new_tokens=48
+  hearken ppo my.toml --set rollout.replay=rollouts.jsonl      train on recorded rollouts";
+
+impl Ppo {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = PpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut screen = Screen::new(Interrupt::install()?);
+        let outcome = ppo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        drop(screen);
+        Ok(conclude(&outcome)?)
+    }
+}

@@ -1,0 +1,112 @@
+//! `hearken rlhf`.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_tensor::Cpu;
+use hearken_train::outcome::{Evaluation, Figure, Outcome, StageSummary};
+use hearken_train::rlhf::{self, RlhfConfig};
+use hearken_train::trained_model::Status;
+
+use super::trainer_arguments::TrainerArguments;
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::output;
+use crate::screen::Screen;
+use crate::table::{scaled, table};
+use crate::time_left::shown;
+
+/// The stages in order: supervised fine-tuning, reward model, PPO, from one configuration
+///
+/// A stage is skipped when its output is there and its inputs are unchanged. Prints what each stage
+/// cost and what came of it, and where the report is.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Rlhf {
+    #[command(flatten)]
+    trainer: TrainerArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken rlhf configs/quickstart.toml
+  hearken rlhf configs/quickstart.toml --set run.seed=1 --set run.dir=runs/quickstart-1
+  hearken rlhf my.toml --fresh";
+
+impl Rlhf {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut screen = Screen::new(Interrupt::install()?);
+        let done = rlhf::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        drop(screen);
+        if done.status == Status::Stopped {
+            output::say("stopped; the same command goes on from there");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        output::print(&text(&done.outcome))?;
+        if let Some(report) = done.report {
+            output::print(&format!("\nreport: {}\n", report.display()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What the stages cost and bought.
+fn text(outcome: &Outcome) -> String {
+    let header = ["stage", "tokens", "operations", "time", "peak memory", "what came of it"];
+    let rows: Vec<Vec<String>> = outcome.stages.iter().map(row).collect();
+    let mut text = table(&header, &rows);
+    if let Some(evaluation) = &outcome.evaluation {
+        text.push('\n');
+        text += &compared(evaluation);
+    }
+    text
+}
+
+fn row(stage: &StageSummary) -> Vec<String> {
+    let memory = stage.peak_memory_bytes.map_or_else(
+        || "?".to_owned(),
+        |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+    );
+    let time = Duration::try_from_secs_f64(stage.seconds).unwrap_or_default();
+    let tokens = scaled(stage.tokens as f64);
+    vec![
+        stage.name.clone(),
+        tokens,
+        scaled(stage.flops),
+        shown(time),
+        memory,
+        figures(&stage.bought),
+    ]
+}
+
+fn figures(figures: &[Figure]) -> String {
+    let shown = figures.iter().map(|figure| format!("{} {:.4}", figure.name, figure.value));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The policy before and after, each number with its interval and n.
+fn compared(evaluation: &Evaluation) -> String {
+    let Evaluation { prompts, before, after, .. } = evaluation;
+    let mut text =
+        format!("{after} against {before} on {prompts} held-out prompts, 95 % intervals\n");
+    for quantity in &evaluation.quantities {
+        let errors = quantity.standard_errors();
+        let errors =
+            errors.map_or_else(String::new, |errors| format!(", {errors:+.1} standard errors"));
+        let _ = writeln!(
+            text,
+            "  {}: {} -> {}; difference {}{errors}",
+            quantity.quantity, quantity.before, quantity.after, quantity.difference
+        );
+    }
+    if let Some(rate) = &evaluation.win_rate {
+        let _ = writeln!(text, "  win rate by {}: {rate}", evaluation.win_rate_by);
+    }
+    let limit = evaluation.kl_limit_nats;
+    let limit = limit.map_or_else(String::new, |limit| format!("; the limit is {limit}"));
+    let _ = writeln!(text, "  KL to {before}, nats per completion: {}{limit}", evaluation.kl_nats);
+    text
+}

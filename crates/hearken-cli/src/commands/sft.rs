@@ -1,0 +1,38 @@
+//! `hearken sft`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_tensor::Cpu;
+use hearken_train::sft::{self, SftConfig};
+
+use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+
+/// Supervised fine-tuning: teach a model to write like demonstrations
+///
+/// Prints the folder of the trained model, a Hugging Face model directory. The run directory has
+/// metrics.jsonl, samples and checkpoints; the same command goes on where a stopped run left off.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Sft {
+    #[command(flatten)]
+    trainer: TrainerArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken sft configs/sft.toml --set model.path=models/gpt2 --set data.train=demonstrations.jsonl
+  hearken sft my.toml --set optimizer.lr=1e-5 --set train.epochs=2 --fresh";
+
+impl Sft {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut screen = Screen::new(Interrupt::install()?);
+        let outcome = sft::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        drop(screen);
+        Ok(conclude(&outcome)?)
+    }
+}

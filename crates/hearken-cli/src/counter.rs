@@ -1,0 +1,70 @@
+//! The progress of sampling on the screen.
+
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use hearken_generate::Event;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output;
+use crate::time_left::{shown, time_left};
+
+/// Plain lines are at least this far apart.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Counts completions and tokens on standard error.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    began: Instant,
+    last_line: Instant,
+    bar: Option<ProgressBar>,
+    tokens: u64,
+    ended: u64,
+    total: u64,
+}
+
+impl Counter {
+    /// Starts counting towards `total` completions.
+    pub(crate) fn new(total: usize) -> Self {
+        let now = Instant::now();
+        let total = total as u64;
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}");
+            ProgressBar::new(total).with_style(style.expect("the template is valid"))
+        });
+        Self { began: now, last_line: now, bar, tokens: 0, ended: 0, total }
+    }
+
+    /// Takes a sampled token.
+    pub(crate) fn count(&mut self, event: &Event<'_>) {
+        self.tokens += 1;
+        self.ended += u64::from(event.stop_reason.is_some());
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.ended);
+            bar.set_message(self.message());
+        } else if LINE_EVERY <= self.last_line.elapsed() {
+            self.last_line = Instant::now();
+            output::say(&format!("{}/{}  {}", self.ended, self.total, self.message()));
+        }
+    }
+
+    /// Says what it came to.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let (ended, tokens, speed) = (self.ended, self.tokens, self.speed());
+        output::say(&format!("{ended} completions, {tokens} tokens, {speed:.0} tokens/s"));
+    }
+
+    fn speed(&self) -> f64 {
+        let seconds = self.began.elapsed().as_secs_f64();
+        if 0.0 < seconds { self.tokens as f64 / seconds } else { 0.0 }
+    }
+
+    fn message(&self) -> String {
+        let left = time_left(self.began.elapsed(), self.ended, self.total);
+        let left = left.map(|left| format!("  {} left", shown(left))).unwrap_or_default();
+        format!("{:.0} tokens/s{left}", self.speed())
+    }
+}

@@ -1,0 +1,46 @@
+//! Ctrl-C: the first asks to stop after the current step, the second ends the program.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result};
+
+use crate::output;
+
+/// What the shell expects of a program that an interrupt ended: 128 + SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Counts interrupts.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt {
+    count: Arc<AtomicUsize>,
+}
+
+impl Interrupt {
+    /// Catches interrupts (and the polite form of termination) from here on.
+    pub(crate) fn install() -> Result<Self> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        ctrlc::set_handler(move || {
+            if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+                output::say(
+                    "stopping after this step, with a checkpoint; interrupt again to stop at once",
+                );
+            } else {
+                end();
+            }
+        })
+        .context("interrupts cannot be caught")?;
+        Ok(Self { count })
+    }
+
+    /// Whether there was an interrupt.
+    pub(crate) fn requested(&self) -> bool {
+        0 < self.count.load(Ordering::SeqCst)
+    }
+}
+
+#[expect(clippy::exit, reason = "asked to end at once, whatever the other threads do")]
+fn end() {
+    std::process::exit(i32::from(INTERRUPTED));
+}

@@ -1,0 +1,157 @@
+//! The progress of a trainer on the screen: a bar on a terminal, plain lines elsewhere.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
+
+use hearken_train::progress::{Progress, StepReport};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::time_left::{shown, time_left};
+
+/// Plain lines are at least this far apart, but for the first and the last of a stage.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Figures shown beside the loss; the rest is in metrics.jsonl.
+const FIGURES_MAX: usize = 4;
+
+/// Writes progress to standard error.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    interrupt: Interrupt,
+    is_terminal: bool,
+    stage: Stage,
+}
+
+/// What is going on.
+#[derive(Debug)]
+struct Stage {
+    name: String,
+    bar: Option<ProgressBar>,
+    began: Instant,
+    /// Steps that were made before this stage began here: a resumed run does not start at 0.
+    before: Option<u64>,
+    last_line: Option<Instant>,
+}
+
+impl Stage {
+    fn new(name: &str, bar: Option<ProgressBar>) -> Self {
+        Self { name: name.to_owned(), bar, began: Instant::now(), before: None, last_line: None }
+    }
+}
+
+impl Screen {
+    /// A screen that passes interrupts on.
+    pub(crate) fn new(interrupt: Interrupt) -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self { interrupt, is_terminal, stage: Stage::new("", None) }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.stage.bar {
+            Some(bar) => bar.suspend(|| output::say(text)),
+            None => output::say(text),
+        }
+    }
+
+    fn end_stage(&mut self) {
+        if let Some(bar) = self.stage.bar.take() {
+            bar.abandon();
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.end_stage();
+    }
+}
+
+impl Progress for Screen {
+    fn stage(&mut self, name: &str, steps: Option<u64>) {
+        self.end_stage();
+        let bar = self.is_terminal.then(|| bar(name, steps));
+        if bar.is_none() {
+            output::say(&match steps {
+                Some(steps) => format!("{name}: {steps} steps"),
+                None => name.to_owned(),
+            });
+        }
+        self.stage = Stage::new(name, bar);
+    }
+
+    fn step(&mut self, report: &StepReport<'_>) {
+        let now = Instant::now();
+        let stage = &mut self.stage;
+        let is_first = stage.before.is_none();
+        let before = *stage.before.get_or_insert(report.step.saturating_sub(1));
+        let (done, rest) = (report.step - before, report.total.saturating_sub(before));
+        let left = time_left(now - stage.began, done, rest);
+        let message = figures(report, left);
+        if let Some(bar) = &stage.bar {
+            bar.set_length(report.total);
+            bar.set_position(report.step);
+            bar.set_message(message);
+            return;
+        }
+        let is_due = stage.last_line.is_none_or(|last| LINE_EVERY <= now - last);
+        if is_first || is_due || report.step == report.total {
+            stage.last_line = Some(now);
+            output::say(&format!("{} {}/{}  {message}", stage.name, report.step, report.total));
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.interrupt.requested()
+    }
+}
+
+fn bar(name: &str, steps: Option<u64>) -> ProgressBar {
+    let template = match steps {
+        Some(_) => "{prefix} {bar:24} {pos}/{len}  {wide_msg}",
+        None => "{prefix} {spinner} {wide_msg}",
+    };
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    let bar = steps.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.set_style(style);
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// "loss 2.3456  score 0.51  1,234 tokens/s  2m 10s left".
+fn figures(report: &StepReport<'_>, left: Option<Duration>) -> String {
+    let mut text = format!("loss {:.4}", report.loss);
+    for (name, value) in report.figures.iter().take(FIGURES_MAX) {
+        let _ = write!(text, "  {name} {value:.4}");
+    }
+    let _ = write!(text, "  {:.0} tokens/s", report.tokens_per_s);
+    if let Some(left) = left {
+        let _ = write!(text, "  {} left", shown(left));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_shows_its_loss_its_speed_and_the_time_left() {
+        let report = StepReport {
+            step: 3,
+            total: 10,
+            tokens: 512,
+            tokens_per_s: 1234.4,
+            loss: 2.5,
+            figures: &[("accuracy", 0.25)],
+        };
+        let text = figures(&report, Some(Duration::from_secs(70)));
+        assert_eq!(text, "loss 2.5000  accuracy 0.2500  1234 tokens/s  1m 10s left");
+    }
+}

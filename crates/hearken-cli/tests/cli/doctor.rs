@@ -1,0 +1,67 @@
+//! `hearken doctor`.
+
+use crate::support::{model, run, write};
+
+#[test]
+fn the_machine_is_described() {
+    let text = run(["doctor"]).ok().stdout;
+    for word in ["processor", "threads", "GFLOP/s", "memory", "disk"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+}
+
+fn data(name: &str, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), name, text);
+    let model = model("llama");
+    run(["doctor", "--data", path.to_str().unwrap(), "--model", model.to_str().unwrap()])
+        .ok()
+        .stdout
+}
+
+#[test]
+fn what_is_trained_on_is_marked_and_the_end_token_is_part_of_it() {
+    let text = data("a.jsonl", "{\"prompt\": \"Who? \", \"completion\": \"Me.\"}\n");
+    let example = text.lines().find(|line| line.starts_with('|'));
+    let example = example.unwrap_or_else(|| panic!("{text}"));
+    let (prompt, completion) = example.split_once('«').unwrap();
+    assert!(!prompt.contains('M') && completion.ends_with("«<|endoftext|>»"), "{example}");
+    assert!(text.contains("1 demonstrations"), "{text}");
+}
+
+#[test]
+fn preferences_and_prompts_are_known_by_their_columns() {
+    let pair = "{\"prompt\": \"Who? \", \"chosen\": \"Me.\", \"rejected\": \"You.\"}\n";
+    let text = data("pairs.jsonl", pair);
+    assert!(text.contains("1 preferences") && text.contains('‹'), "{text}");
+    let text = data("prompts.jsonl", "{\"prompt\": \"Who?\"}\n");
+    assert!(text.contains("1 prompts"), "{text}");
+}
+
+#[test]
+fn examples_that_never_learn_to_stop_are_counted() {
+    let text = data("ids.jsonl", "{\"prompt_ids\": [5, 6], \"completion_ids\": [7, 8]}\n");
+    assert!(text.contains("look: 1 do not end"), "{text}");
+    let text = data("ids.jsonl", "{\"prompt_ids\": [5, 6], \"completion_ids\": [7, 0]}\n");
+    assert!(!text.contains("look:"), "{text}");
+}
+
+#[test]
+fn bad_records_are_counted_and_a_file_of_them_is_an_error() {
+    let text = data("a.jsonl", "{\"text\": \"fine\"}\n{\"text\": 3}\n");
+    assert!(text.contains("look: 1 records are bad") && text.contains("a.jsonl:2"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(folder.path(), "b.jsonl", "{\"nothing\": 1}\n");
+    let model = model("llama");
+    let error =
+        run(["doctor", "--data", path.to_str().unwrap(), "--model", model.to_str().unwrap()])
+            .error();
+    assert!(error.contains("b.jsonl:1"), "{error}");
+}
+
+#[test]
+fn a_folder_without_metrics_is_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = run(["doctor".as_ref(), folder.path().as_os_str()]).error();
+    assert!(error.contains("has no metrics.jsonl"), "{error}");
+}

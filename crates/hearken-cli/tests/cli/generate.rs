@@ -1,0 +1,96 @@
+//! `hearken generate`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{FAMILIES, json_lines, model, names, run, write};
+
+fn generate(family: &str, input: &str, more: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let input = write(folder.path(), "in.jsonl", input);
+    let output = folder.path().join("out.jsonl");
+    let mut arguments = vec!["generate".to_owned()];
+    for (flag, path) in
+        [("--model", model(family).as_path()), ("--input", &input), ("--output", &output)]
+    {
+        arguments.extend([flag.to_owned(), Path::display(path).to_string()]);
+    }
+    arguments.extend(more.iter().map(|&text| text.to_owned()));
+    run(arguments).ok();
+    assert_eq!(names(folder.path()), ["in.jsonl", "out.jsonl"]);
+    json_lines(&output)
+}
+
+fn ids(line: &Value) -> Vec<u64> {
+    line["completion_ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+const PROMPTS: &str = "{\"prompt\": \"ROMEO:\"}\n{\"prompt_ids\": [5, 6, 7]}\n\
+                       {\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}\n";
+
+#[test]
+fn every_family_completes_every_kind_of_prompt_in_order() {
+    for family in FAMILIES {
+        let more = ["--max-new-tokens", "6", "--temperature", "0", "--ignore-eos"];
+        let lines = generate(family, PROMPTS, &more);
+        assert_eq!(lines.len(), 3, "{family}");
+        for line in &lines {
+            assert_eq!(ids(line).len(), 6, "{family}");
+            assert_eq!(line["logprobs"].as_array().unwrap().len(), 6);
+            assert_eq!(line["stop_reason"], "length");
+            assert!(line["completion"].is_string());
+            assert!(line.get("sample").is_none());
+        }
+    }
+}
+
+#[test]
+fn greedy_completions_do_not_depend_on_the_neighbors() {
+    let more = ["--max-new-tokens", "8", "--temperature", "0"];
+    let together = generate("gpt_neox", PROMPTS, &more);
+    for (line, alone) in PROMPTS.lines().zip(&together) {
+        assert_eq!(
+            &generate("gpt_neox", &format!("{line}\n"), &more)[0]["completion_ids"],
+            &alone["completion_ids"]
+        );
+    }
+}
+
+#[test]
+fn samples_are_consecutive_and_numbered_and_the_seed_decides() {
+    let more = ["--max-new-tokens", "5", "-n", "3", "--seed", "7"];
+    let lines = generate("llama", PROMPTS, &more);
+    let samples: Vec<u64> = lines.iter().map(|line| line["sample"].as_u64().unwrap()).collect();
+    assert_eq!(samples, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    assert_eq!(lines, generate("llama", PROMPTS, &more));
+    let other = generate("llama", PROMPTS, &["--max-new-tokens", "5", "-n", "3", "--seed", "8"]);
+    assert_ne!(lines, other);
+    assert_ne!(ids(&lines[0]), ids(&lines[1]));
+}
+
+#[test]
+fn a_completion_ends_at_a_stop_text_which_its_text_lacks() {
+    let free = &generate("qwen2", PROMPTS, &["--max-new-tokens", "12", "--temperature", "0"])[0];
+    let text = free["completion"].as_str().unwrap();
+    let stop = text.chars().find(char::is_ascii_graphic).unwrap().to_string();
+    let more = ["--max-new-tokens", "12", "--temperature", "0", "--stop", &stop];
+    let line = &generate("qwen2", PROMPTS, &more)[0];
+    assert_eq!(line["stop_reason"], "stop_sequence");
+    assert_eq!(line["completion"].as_str().unwrap(), &text[..text.find(&stop).unwrap()]);
+    assert!(ids(line).len() <= ids(free).len());
+}
+
+#[test]
+fn a_sampled_end_token_is_among_the_ids_and_not_in_the_text() {
+    // With enough samples at a high temperature, a random model samples its end token.
+    let more = ["--max-new-tokens", "200", "-n", "64", "--temperature", "3"];
+    let lines = generate("llama", "{\"prompt_ids\": [5]}\n", &more);
+    let ended: Vec<&Value> =
+        lines.iter().filter(|line| line["stop_reason"] == "end_of_text").collect();
+    assert!(!ended.is_empty());
+    for line in ended {
+        assert_eq!(ids(line).last(), Some(&0));
+        assert!(!line["completion"].as_str().unwrap().contains("<|endoftext|>"));
+    }
+}

@@ -1,0 +1,17 @@
+//! The program `hearken` as its users run it: arguments in; files, streams and exit codes out.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+mod help;
+mod messages;
+
+mod chat;
+mod doctor;
+mod generate;
+mod init;
+mod logprobs;
+mod rlhf;
+
+mod resume;
+mod trajectories;

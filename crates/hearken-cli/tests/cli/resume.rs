@@ -1,0 +1,149 @@
+//! kill -9 in the middle of a run, the same command again, and the same metrics in the end.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::support::{hearken, metrics, model, recorded, run, set, write};
+
+/// Nothing here takes that long.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Starts the program and kills it once metrics.jsonl has `lines` lines and there is a checkpoint.
+fn kill_after(arguments: &[String], run_dir: &Path, lines: usize) {
+    let mut command = hearken(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    loop {
+        let text = fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default();
+        let has_checkpoint = fs::read_dir(run_dir.join("checkpoints")).is_ok_and(|entries| {
+            entries.flatten().any(|entry| is_checkpoint(&entry.file_name().to_string_lossy()))
+        });
+        if has_checkpoint && lines <= text.lines().count() {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        assert!(start.elapsed() < DEADLINE, "no checkpoint and {lines} records in time");
+        sleep(Duration::from_millis(2));
+    }
+    // SIGKILL on Unix: nothing can be saved on the way out.
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(!run_dir.join("final").exists(), "the run was over before it was killed");
+}
+
+fn is_checkpoint(name: &str) -> bool {
+    name.starts_with("step-")
+}
+
+/// One run that goes through, one that is killed and resumed.
+fn check(command: &str, config: &str, lines: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), "run.toml", config);
+    let arguments = |run_dir: &Path| {
+        let mut arguments = vec![command.to_owned(), config.display().to_string()];
+        arguments.extend(set("run.dir", run_dir));
+        arguments
+    };
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    run(arguments(&whole)).ok();
+    kill_after(&arguments(&killed), &killed, lines);
+    run(arguments(&killed)).ok();
+
+    let (expected, found) = (metrics(&whole), metrics(&killed));
+    assert!(lines < expected.len(), "the run is too short for this test");
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    let weights = |dir: &Path| fs::read(dir.join("final/model.safetensors")).unwrap();
+    assert!(weights(&whole) == weights(&killed), "the final weights differ");
+    let samples = |dir: &Path| fs::read_to_string(dir.join("samples.jsonl")).unwrap_or_default();
+    assert_eq!(samples(&whole), samples(&killed));
+}
+
+fn config(model: &Path, data: &Path, more: &str) -> String {
+    let (model, data) = (model.display(), data.display());
+    format!("[run]\nseed = 3\n[model]\npath = \"{model}\"\n[data]\ntrain = \"{data}\"\n{more}")
+}
+
+#[test]
+fn supervised_fine_tuning_that_is_killed_ends_as_if_it_had_not_been() {
+    let more = "eval_fraction = 0.2\n[optimizer]\nlr = 1e-3\nschedule = \"cosine\"\nwarmup_steps = 4\n\
+                [train]\nbatch_size = 4\nsteps = 40\nsave_every = 5\neval_every = 10\nsample_every = 10\n\
+                [samples]\ncount = 2\nmax_new_tokens = 8\n";
+    check("sft", &config(&model("llama"), &recorded("sft/data.jsonl"), more), 12);
+}
+
+#[test]
+fn a_reward_model_that_is_killed_ends_as_if_it_had_not_been() {
+    let more = "eval_fraction = 0.2\n[optimizer]\nlr = 1e-3\n\
+                [train]\nbatch_size = 4\nsteps = 40\nsave_every = 5\neval_every = 10\n";
+    check("reward", &config(&recorded("rm_model"), &recorded("rm/data.jsonl"), more), 12);
+}
+
+#[test]
+fn ppo_that_is_killed_ends_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompts: String =
+        (0..16).map(|i| format!("{{\"prompt_ids\": [{}, {}]}}\n", 20 + i, 60 + i)).collect();
+    let prompts = write(folder.path(), "prompts.jsonl", &prompts);
+    let more = "[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 8\nsteps = 40\nsave_every = 4\n\
+                [rollout]\nmax_new_tokens = 12\n[kl]\ntarget = 1.0\n[ppo]\nepochs = 2\nminibatches = 2\n\
+                [[score]]\nkind = \"heuristic\"\nname = \"length_diversity\"\n";
+    check("ppo", &config(&model("llama"), &prompts, more), 13);
+}
+
+#[test]
+fn a_critic_of_its_own_is_resumed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let prompts = write(
+        folder.path(),
+        "prompts.jsonl",
+        &"{\"prompt\": \"ROMEO:\"}\n{\"prompt\": \"JULIET:\"}\n".repeat(4),
+    );
+    let critic = recorded("ppo_critic");
+    let more = format!(
+        "[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 4\nsteps = 24\nsave_every = 2\n\
+         [rollout]\nmax_new_tokens = 8\n[ppo]\ncritic = \"{}\"\nepochs = 2\n\
+         [[score]]\nkind = \"contains\"\ntext = \"e\"\n",
+        critic.display()
+    );
+    check("ppo", &config(&model("llama"), &prompts, &more), 6);
+}
+
+/// Ctrl-C: a checkpoint after the step, code 130, and the same end.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_stops_with_a_checkpoint_and_goes_on() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(
+        &model("llama"),
+        &recorded("sft/data.jsonl"),
+        "[train]\nbatch_size = 4\nsteps = 60\n",
+    );
+    let config = write(folder.path(), "run.toml", &text);
+    let run_dir = folder.path().join("run");
+    let mut arguments = vec!["sft".to_owned(), config.display().to_string()];
+    arguments.extend(set("run.dir", &run_dir));
+    let mut command = hearken(&arguments);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while fs::read_to_string(run_dir.join("metrics.jsonl")).unwrap_or_default().lines().count() < 3
+    {
+        assert!(start.elapsed() < DEADLINE);
+        sleep(Duration::from_millis(2));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("the same command goes on from there"), "{stderr}");
+    assert!(output.stdout.is_empty());
+    run(&arguments).ok();
+    assert!(run_dir.join("final").exists());
+}
