@@ -7,24 +7,24 @@
 //! | `ipo`              | h/tokens      | (c − r − 1/(2β))²          | β 0.1                | arXiv:2310.12036 |
 //! | `hinge`            | h             | max(0, 1 − z)              | β 0.1                | arXiv:2305.10425 |
 //! | `exo_pair`         | h             | KL to [1−ε, ε]             | β 0.1, ε 0.001       | arXiv:2402.00856 |
-//! | `nca_pair`         | h             | noise-contrastive          | β 0.01               | arXiv:2402.05369 |
-//! | `bco_pair`         | h             | two classifiers, δ = 0     | β 0.01               | arXiv:2404.04656 |
-//! | `sppo_hard`        | h             | two squares                | β 0.001              | arXiv:2405.00675 |
+//! | `nca_pair`         | h             | noise-contrastive          | β 0.1 (paper 0.01)   | arXiv:2402.05369 |
+//! | `bco_pair`         | h             | two classifiers, δ = 0     | β 0.1 (paper 0.01)   | arXiv:2404.04656 |
+//! | `sppo_hard`        | h             | two squares                | β 0.1 (paper 0.001)  | arXiv:2405.00675 |
 //! | `aot`              | h             | sorted differences         | β 0.1                | arXiv:2406.05882 |
 //! | `aot_unpaired`     | h             | sorted scores              | β 0.1                | arXiv:2406.05882 |
 //! | `apo_zero`         | h             | chosen up, rejected down   | β 0.1                | arXiv:2408.06266 |
 //! | `apo_down`         | h             | both down                  | β 0.1                | arXiv:2408.06266 |
-//! | `discopop`         | h             | logistic and exponential   | β 0.05, τ 0.05       | arXiv:2406.08414 |
-//! | `sigmoid_norm`     | h/tokens      | −ln σ(z)                   | β 2                  | arXiv:2411.15124 |
+//! | `discopop`         | h             | logistic and exponential   | β 0.1, τ 0.05        | arXiv:2406.08414 |
+//! | `sigmoid_norm`     | h/tokens      | −ln σ(z)                   | β 0.1 (paper 2 to 5) | arXiv:2411.15124 |
 //! | `sft`              |               | NLL                        |                      |                  |
 //! | `orpo`             | log π/tokens  | 0.1·odds ratio + NLL       | weight 0.1           | arXiv:2403.07691 |
 //! | `cpo`              | log π         | −ln σ(z) + NLL             | β 0.1, α 1           | arXiv:2401.08417 |
-//! | `simpo`            | log π/tokens  | −ln σ(z − γ)               | β 2, γ 0.5           | arXiv:2405.14734 |
+//! | `simpo`            | log π/tokens  | −ln σ(z − γ)               | β 0.1 (paper 2), γ 0.5 | arXiv:2405.14734 |
 //! | `kto`              | h             | prospect theory, unpaired  | β 0.1, λ 1           | arXiv:2402.01306 |
 //! | `apo_zero_unpaired`| h             | as `apo_zero`              | β 0.1, λ 1           | arXiv:2408.06266 |
-//! | `bco`              | h             | as `bco_pair`, with δ      | β 0.01, λ 1          | arXiv:2404.04656 |
+//! | `bco`              | h             | as `bco_pair`, with δ      | β 0.1, λ 1           | arXiv:2404.04656 |
 //!
-//! Where TRL and a paper differ, the preset does as TRL: `ipo` divides by the number of tokens (the
+//! Where TRL and a paper differ, the preset does as TRL: β is 0.1 throughout; `ipo` divides by the number of tokens (the
 //! paper's sums are [`Length::Sum`]); the NLL of `orpo` covers the prompt too (the paper's is
 //! [`NllTokens::Completion`]). TRL calls the weight of ORPO's odds ratio `beta`; here it is the term's
 //! weight.
@@ -83,22 +83,22 @@ pub fn named(name: &str) -> Option<Preset> {
         "ipo" => Preset::Paired(averaged(PairLoss::Ipo, 0.1)),
         "hinge" => summed(PairLoss::Hinge, 0.1),
         "exo_pair" => summed(PairLoss::Exo { label_smoothing: 1e-3 }, 0.1),
-        "nca_pair" => summed(PairLoss::Nca, 0.01),
-        "bco_pair" => summed(PairLoss::Bco { shift: 0.0 }, 0.01),
-        "sppo_hard" => summed(PairLoss::Sppo, 1e-3),
+        "nca_pair" => summed(PairLoss::Nca, 0.1),
+        "bco_pair" => summed(PairLoss::Bco { shift: 0.0 }, 0.1),
+        "sppo_hard" => summed(PairLoss::Sppo, 0.1),
         "aot" => summed(PairLoss::Aot { label_smoothing: 0.0 }, 0.1),
         "aot_unpaired" => summed(PairLoss::AotUnpaired { label_smoothing: 0.0 }, 0.1),
         "apo_zero" => summed(PairLoss::ApoZero, 0.1),
         "apo_down" => summed(PairLoss::ApoDown, 0.1),
-        "discopop" => summed(PairLoss::DiscoPop { temperature: 0.05 }, 0.05),
-        "sigmoid_norm" => Preset::Paired(averaged(PairLoss::Sigmoid { label_smoothing: 0.0 }, 2.0)),
+        "discopop" => summed(PairLoss::DiscoPop { temperature: 0.05 }, 0.1),
+        "sigmoid_norm" => Preset::Paired(averaged(PairLoss::Sigmoid { label_smoothing: 0.0 }, 0.1)),
         "sft" => Preset::Paired(sft()),
         "orpo" => Preset::Paired(orpo()),
         "cpo" => Preset::Paired(cpo()),
         "simpo" => Preset::Paired(simpo()),
         "kto" => unpaired(UnpairedLoss::Kto, 0.1),
         "apo_zero_unpaired" => unpaired(UnpairedLoss::ApoZero, 0.1),
-        "bco" => unpaired(UnpairedLoss::Bco, 0.01),
+        "bco" => unpaired(UnpairedLoss::Bco, 0.1),
         _ => return None,
     };
     Some(preset)
@@ -144,7 +144,7 @@ fn simpo() -> PairObjective {
     PairObjective {
         reference: Reference::Free,
         margin: 0.5,
-        ..averaged(PairLoss::Sigmoid { label_smoothing: 0.0 }, 2.0)
+        ..averaged(PairLoss::Sigmoid { label_smoothing: 0.0 }, 0.1)
     }
 }
 

@@ -104,7 +104,7 @@ fn objectives_of_mean_logprobs_have_their_known_losses() {
     let pairs = [means(-0.5, -0.9), means(-1.2, -0.7)];
     let losses = paired("orpo").losses(&pairs);
     assert_close(&[f64::midpoint(losses[0].loss, losses[1].loss)], &[0.077_910], 5e-7);
-    check(&paired("simpo"), &pairs, &[0.554_355, 1.701_413]);
+    check(&PairObjective { beta: 2.0, ..paired("simpo") }, &pairs, &[0.554_355, 1.701_413]);
 
     let pair = means(-1.0, -1.2);
     check(&odds_ratio(), &[pair], &[0.554_231]);
