@@ -477,7 +477,8 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         keys: &mut Self::Buffer,
         values: &mut Self::Buffer,
     );
-    /// Attention of each row of queries over its own sequence in the cache; `out[rows, H·D]`.
+    /// Attention of each row of queries over its own sequence in the cache; `out[rows, H·D]`. What
+    /// [`Device::attention`] gives for the same path, on the processor to the last bit.
     fn attention_cached(
         &self,
         qkv: &Self::Buffer,

@@ -225,7 +225,7 @@ fn the_first_step_raises_the_chosen_completion_against_the_rejected() {
         let Some(Preset::Paired(preset)) = named(name) else { continue };
         let pair = PairTerms::new(sums(-10.0, -10.0, 10), sums(-10.0, -10.0, 10));
         let value = preset.losses(&[pair])[0];
-        // SFT has no loss of pairs; DiscoPOP is not monotone near 0, which its paper remarks on.
+        // SFT has no loss of pairs; DiscoPOP is not monotone near 0.
         if name != "sft" && name != "discopop" {
             assert!(value.grad_chosen < value.grad_rejected, "{name}: {value:?}");
         }

@@ -1,22 +1,28 @@
-//! Softmax attention over a forest, forward: tiles of queries against tiles of keys with an online
+//! Softmax attention over a forest, forward: tiles of queries against blocks of keys with an online
 //! softmax (Milakov and Gimelshein 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135).
+//!
+//! A row's result depends on its position, on the keys and values by position and on the window
+//! alone, to the last bit, not on the segments that the path is cut into; attention over a cache
+//! gives the same. Both take positions in blocks from multiples of 64, each block with one maximum;
+//! a score is summed in the order of [`super::lanes::SUM_ORDER`], values in order of position.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::attention_span::{KeyBlock, ROWS, SpanAttention};
 use super::buffer::{Buffer, Pool};
-use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rows::Shared;
-use super::tile::Tile;
+use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Heads, QkvLayout};
 use crate::forest::Forest;
 
 /// Queries, and keys, per tile.
-pub(crate) const TILE: usize = 64;
+pub(crate) const TILE: usize = BLOCK;
 
-/// Consecutive rows of one segment.
+/// Consecutive rows of one segment within one block of positions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub(crate) segment: usize,
@@ -27,7 +33,7 @@ pub(crate) struct Span {
     pub(crate) position: usize,
 }
 
-/// The rows of every segment in tiles of at most [`TILE`].
+/// The rows of every segment, cut at multiples of [`TILE`] in position.
 pub(crate) struct Spans {
     pub(crate) all: Vec<Span>,
     /// The spans of each segment.
@@ -39,13 +45,17 @@ impl Spans {
         let mut spans = Self { all: Vec::new(), of_segment: Vec::new() };
         for (index, segment) in forest.segments().iter().enumerate() {
             let first = spans.all.len();
-            for done in (0..segment.len).step_by(TILE) {
+            let end = segment.first_position + segment.len;
+            let mut position = segment.first_position;
+            while position < end {
+                let next = (position / TILE * TILE + TILE).min(end);
                 spans.all.push(Span {
                     segment: index,
-                    start: segment.start + done,
-                    len: (segment.len - done).min(TILE),
-                    position: segment.first_position + done,
+                    start: segment.start + position - segment.first_position,
+                    len: next - position,
+                    position,
                 });
+                position = next;
             }
             spans.of_segment.push(first..spans.all.len());
         }
@@ -113,8 +123,8 @@ pub(crate) fn pack_rows(
     }
 }
 
-/// Writes a head of each row as columns of `out[D][TILE]`; columns beyond the rows are zeroed up
-/// to whole lanes.
+/// Writes a head of each row as columns of `out[width, TILE]`, the width padded with zeros; columns
+/// beyond the rows are zeroed up to whole lanes.
 pub(crate) fn pack_columns<'a>(row: impl Fn(usize) -> &'a [f32], len: usize, out: &mut [f32]) {
     for first in (0..len).step_by(LANES) {
         let rows = std::array::from_fn(|i| if first + i < len { row(first + i) } else { &[] });
@@ -143,7 +153,7 @@ impl Kernel for Columns<'_> {
                 };
             }
             let block = S::transpose(&block);
-            for (i, column) in block.into_iter().enumerate().take(width - first) {
+            for (i, column) in block.into_iter().enumerate() {
                 if let Some(out) = self.out[(first + i) * TILE..].first_chunk_mut::<LANES>() {
                     column.store(out);
                 }
@@ -152,43 +162,66 @@ impl Kernel for Columns<'_> {
     }
 }
 
+/// Which rows of the batch lie in each block of positions, along the path of each segment.
+struct Blocks {
+    /// For each span the rows at the positions from the start of its block to its own end: those of
+    /// its ancestors in this block, then its own.
+    rows: Vec<Vec<usize>>,
+    /// For each segment, by blocks of its path, the span that reaches farthest.
+    of_segment: Vec<Vec<usize>>,
+}
+
+impl Blocks {
+    fn new(forest: &Forest, spans: &Spans) -> Self {
+        let mut blocks = Self { rows: Vec::new(), of_segment: Vec::new() };
+        for (segment, own) in forest.segments().iter().zip(&spans.of_segment) {
+            let mut path = match segment.parent {
+                Some(parent) => blocks.of_segment[parent].clone(),
+                None => Vec::new(),
+            };
+            for index in own.clone() {
+                let span = &spans.all[index];
+                let mut rows = Vec::with_capacity(BLOCK);
+                if !span.position.is_multiple_of(BLOCK) {
+                    let above = path.pop().expect("invariant: a path has no gaps");
+                    rows.extend(&blocks.rows[above]);
+                }
+                rows.extend(span.start..span.start + span.len);
+                blocks.rows.push(rows);
+                path.push(index);
+            }
+            blocks.of_segment.push(path);
+        }
+        blocks
+    }
+}
+
 /// Keys as columns and values as rows, one block for each (key/value head, span).
 struct PackedKeys {
     keys: Buffer,
     values: Buffer,
-    key_block: usize,
-    value_block: usize,
-    spans: usize,
+    /// Elements.
+    block: usize,
 }
 
 impl PackedKeys {
-    fn new(pool: &Arc<Pool>, qkv: &[f32], layout: QkvLayout, spans: &[Span]) -> Self {
-        let width = padded(layout.head_dim);
-        let (key_block, value_block) = (layout.head_dim * TILE, width * TILE);
-        let blocks = spans.len() * layout.key.heads;
-        let mut keys = Buffer::scratch(pool, blocks * key_block);
-        let mut values = Buffer::scratch(pool, blocks * value_block);
-        keys.par_chunks_exact_mut(key_block.max(1))
-            .zip(values.par_chunks_exact_mut(value_block.max(1)))
+    fn new(pool: &Arc<Pool>, qkv: &[f32], layout: QkvLayout, blocks: &Blocks) -> Self {
+        let (width, spans) = (padded(layout.head_dim), blocks.rows.len());
+        let block = width * BLOCK;
+        let mut keys = Buffer::scratch(pool, spans * layout.key.heads * block);
+        let mut values = Buffer::scratch(pool, spans * layout.key.heads * block);
+        keys.par_chunks_exact_mut(block.max(1))
+            .zip(values.par_chunks_exact_mut(block.max(1)))
             .enumerate()
             .with_min_len(4)
-            .for_each(|(block, (keys, values))| {
-                let (group, span) = (block / spans.len(), &spans[block % spans.len()]);
-                let key = |i: usize| head(qkv, layout, layout.key, span.start + i, group);
-                pack_columns(key, span.len, keys);
-                let rows = (span.start..span.start + span.len)
-                    .map(|row| head(qkv, layout, layout.value, row, group));
+            .for_each(|(index, (keys, values))| {
+                let (group, rows) = (index / spans, &blocks.rows[index % spans]);
+                let key = |i: usize| head(qkv, layout, layout.key, rows[i], group);
+                pack_columns(key, rows.len(), keys);
+                let rows = rows.iter().map(|&row| head(qkv, layout, layout.value, row, group));
                 pack_rows(rows, 1.0, width, values);
             });
-        Self { keys, values, key_block, value_block, spans: spans.len() }
-    }
-
-    fn key(&self, group: usize, span: usize) -> &[f32] {
-        &self.keys[(group * self.spans + span) * self.key_block..][..self.key_block]
-    }
-
-    fn value(&self, group: usize, span: usize) -> &[f32] {
-        &self.values[(group * self.spans + span) * self.value_block..][..self.value_block]
+        Self { keys, values, block }
     }
 }
 
@@ -206,15 +239,15 @@ pub(crate) fn attention(
     assert_eq!(out.len(), rows * heads * layout.head_dim, "out: {rows} rows of {heads} heads");
     assert_eq!(log_sum_exp.len(), rows * heads, "log_sum_exp: {rows} rows of {heads} heads");
     let spans = Spans::new(forest);
-    let packed = PackedKeys::new(pool, qkv, layout, &spans.all);
-    let paths: Vec<Vec<usize>> = (0..forest.segments().len()).map(|s| forest.path(s)).collect();
+    let blocks = Blocks::new(forest, &spans);
+    let packed = PackedKeys::new(pool, qkv, layout, &blocks);
     let forward = Forward {
         pool,
         qkv,
         layout,
         attention,
-        spans: &spans,
-        paths: &paths,
+        spans: &spans.all,
+        blocks: &blocks,
         packed: &packed,
         out: Shared::new(out),
         log_sum_exp: Shared::new(log_sum_exp),
@@ -229,8 +262,8 @@ struct Forward<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     attention: Attention,
-    spans: &'a Spans,
-    paths: &'a [Vec<usize>],
+    spans: &'a [Span],
+    blocks: &'a Blocks,
     packed: &'a PackedKeys,
     out: Shared<'a>,
     log_sum_exp: Shared<'a>,
@@ -239,175 +272,53 @@ struct Forward<'a> {
 impl Forward<'_> {
     /// One span of queries and one head.
     fn task(&self, query_span: usize, query_head: usize) {
-        let (layout, queries) = (self.layout, &self.spans.all[query_span]);
+        let (layout, queries) = (self.layout, self.spans[query_span]);
         let group = query_head * layout.key.heads / layout.query.heads;
         let width = padded(layout.head_dim);
-        let mut scratch = Buffer::scratch(self.pool, TILE * (2 * width + TILE));
-        let (q, rest) = scratch.split_at_mut(TILE * width);
-        let (sums, scores) = rest.split_at_mut(TILE * width);
-        sums.fill(0.0);
+        let mut scratch = Buffer::scratch(self.pool, 2 * TILE * width);
+        let (q, sums) = scratch.split_at_mut(TILE * width);
         let rows = (queries.start..queries.start + queries.len)
             .map(|row| head(self.qkv, layout, layout.query, row, query_head));
         pack_rows(rows, self.attention.scale, width, q);
-        let mut running = Running::new();
-        for &segment in &self.paths[queries.segment] {
-            for key_span in self.spans.of_segment[segment].clone() {
-                let keys = &self.spans.all[key_span];
-                if sees(queries, keys, self.attention.window) {
-                    let key = self.packed.key(group, key_span);
-                    scores_of(q, width, key, layout.head_dim, (queries.len, keys.len), scores);
-                    dispatch(SoftmaxTile {
-                        scores,
-                        queries,
-                        keys,
-                        window: self.attention.window,
-                        running: &mut running,
-                        sums: &mut *sums,
-                        width,
-                    });
-                    let value = self.packed.value(group, key_span);
-                    add_values(scores, value, width, (queries.len, keys.len), sums);
-                }
-            }
-        }
-        self.finish(queries, query_head, &running, sums);
+        q[queries.len * width..queries.len.next_multiple_of(ROWS) * width].fill(0.0);
+        sums[..queries.len * width].fill(0.0);
+        let mut softmax = [Online::new(); BLOCK];
+        let path = &self.blocks.of_segment[queries.segment];
+        dispatch(SpanAttention {
+            queries,
+            window: self.attention.window,
+            q,
+            width,
+            block: |index| self.block(group, path[index]),
+            softmax: &mut softmax,
+            sums: &mut *sums,
+        });
+        self.finish(&queries, query_head, &softmax, sums);
     }
 
-    fn finish(&self, queries: &Span, query_head: usize, running: &Running, sums: &[f32]) {
+    fn block(&self, group: usize, span: usize) -> KeyBlock<'_> {
+        let start = (group * self.spans.len() + span) * self.packed.block;
+        let end = start + self.packed.block;
+        let (keys, values) = (&self.packed.keys[start..end], &self.packed.values[start..end]);
+        KeyBlock { keys, values, len: self.blocks.rows[span].len() }
+    }
+
+    fn finish(&self, queries: &Span, query_head: usize, softmax: &[Online], sums: &[f32]) {
         let (heads, d) = (self.layout.query.heads, self.layout.head_dim);
         let width = padded(d);
         for i in 0..queries.len {
             let row = queries.start + i;
-            let total = running.total[i];
+            let Online { max, total } = softmax[i];
+            let factor = 1.0 / total;
             // SAFETY: each (row, head) belongs to one task.
             let (out, log_sum_exp) = unsafe {
                 let index = row * heads + query_head;
                 (self.out.slice(index * d, d), self.log_sum_exp.slice(index, 1))
             };
             for (out, sum) in out.iter_mut().zip(&sums[i * width..]) {
-                *out = sum / total;
+                *out = sum * factor;
             }
-            log_sum_exp[0] = running.max[i] + total.ln();
-        }
-    }
-}
-
-/// `scores[m, TILE] = q·keysᵀ` for packed queries and keys, up to whole lanes.
-pub(crate) fn scores_of(
-    q: &[f32],
-    width: usize,
-    keys: &[f32],
-    head_dim: usize,
-    (m, n): (usize, usize),
-    scores: &mut [f32],
-) {
-    let n = n.next_multiple_of(LANES);
-    assert!(q.len() >= m * width && keys.len() >= head_dim * TILE && scores.len() >= m * TILE);
-    assert!(head_dim <= width && n <= TILE);
-    let tile = Tile {
-        a: q.as_ptr(),
-        a_row: width,
-        a_inner: 1,
-        b: keys.as_ptr(),
-        b_inner: TILE,
-        c: scores.as_mut_ptr(),
-        c_row: TILE,
-        m,
-        n,
-        k: head_dim,
-        add: false,
-    };
-    // SAFETY: the lengths are asserted above.
-    unsafe { tile.run() }
-}
-
-/// `sums[m, width] += weights[m, TILE]·values[n, width]`.
-fn add_values(
-    weights: &[f32],
-    values: &[f32],
-    width: usize,
-    (m, n): (usize, usize),
-    sums: &mut [f32],
-) {
-    assert!(weights.len() >= m * TILE && values.len() >= n * width && sums.len() >= m * width);
-    assert!(n <= TILE);
-    let tile = Tile {
-        a: weights.as_ptr(),
-        a_row: TILE,
-        a_inner: 1,
-        b: values.as_ptr(),
-        b_inner: width,
-        c: sums.as_mut_ptr(),
-        c_row: width,
-        m,
-        n: width,
-        k: n,
-        add: true,
-    };
-    // SAFETY: the lengths are asserted above.
-    unsafe { tile.run() }
-}
-
-/// What the softmax of each query has seen so far.
-struct Running {
-    max: [f32; TILE],
-    total: [f32; TILE],
-}
-
-impl Running {
-    fn new() -> Self {
-        Self { max: [f32::NEG_INFINITY; TILE], total: [0.0; TILE] }
-    }
-}
-
-/// Turns scores into e^(score − max), and rescales what was summed under a smaller maximum.
-struct SoftmaxTile<'a> {
-    scores: &'a mut [f32],
-    queries: &'a Span,
-    keys: &'a Span,
-    window: Option<usize>,
-    running: &'a mut Running,
-    sums: &'a mut [f32],
-    width: usize,
-}
-
-impl Kernel for SoftmaxTile<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Lanes>(self) {
-        let columns = self.keys.len.next_multiple_of(LANES);
-        for i in 0..self.queries.len {
-            let range = visible(self.keys, self.queries.position + i, self.window);
-            let scores = &mut self.scores[i * TILE..][..columns];
-            if range.is_empty() {
-                scores.fill(0.0);
-                continue;
-            }
-            scores[..range.start].fill(f32::NEG_INFINITY);
-            scores[range.end..].fill(f32::NEG_INFINITY);
-            let scores = scores.as_chunks_mut::<LANES>().0;
-            let mut max = S::splat(f32::NEG_INFINITY);
-            for chunk in scores.iter() {
-                max = S::load(chunk).max(max);
-            }
-            let before = self.running.max[i];
-            let max = max.max_element().max(before);
-            let mut total = S::splat(0.0);
-            for chunk in scores.iter_mut() {
-                let weight = exp(S::load(chunk).sub(S::splat(max)));
-                total = total.add(weight);
-                weight.store(chunk);
-            }
-            if max > before {
-                let factor = (before - max).exp();
-                self.running.total[i] *= factor;
-                let sums = &mut self.sums[i * self.width..][..self.width];
-                for chunk in sums.as_chunks_mut::<LANES>().0 {
-                    S::load(chunk).mul(S::splat(factor)).store(chunk);
-                }
-                self.running.max[i] = max;
-            }
-            self.running.total[i] += total.sum();
+            log_sum_exp[0] = max + total.ln();
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{
-    Span, Spans, TILE, check, head, pack_columns, pack_rows, padded, scores_of, sees, visible,
+    Span, Spans, TILE, check, head, pack_columns, pack_rows, padded, sees, visible,
 };
 use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
@@ -116,7 +116,7 @@ impl Work<'_> {
             .collect();
         let square = || Buffer::scratch(pool, TILE * TILE);
         let mut pair = Pair { weights: square(), slopes: square() };
-        let columns = || Buffer::scratch(pool, layout.head_dim * TILE);
+        let columns = || Buffer::scratch(pool, width * TILE);
         let rows = || Buffer::scratch(pool, TILE * width);
         let mut tile = KeyTile {
             key_columns: columns(),
@@ -276,6 +276,35 @@ impl Kernel for ScoreGrads<'_> {
             }
         }
     }
+}
+
+/// `scores[m, TILE] = q·keysᵀ` for packed queries and keys, up to whole lanes.
+fn scores_of(
+    q: &[f32],
+    width: usize,
+    keys: &[f32],
+    head_dim: usize,
+    (m, n): (usize, usize),
+    scores: &mut [f32],
+) {
+    let n = n.next_multiple_of(LANES);
+    assert!(q.len() >= m * width && keys.len() >= head_dim * TILE && scores.len() >= m * TILE);
+    assert!(head_dim <= width && n <= TILE);
+    let tile = Tile {
+        a: q.as_ptr(),
+        a_row: width,
+        a_inner: 1,
+        b: keys.as_ptr(),
+        b_inner: TILE,
+        c: scores.as_mut_ptr(),
+        c_row: TILE,
+        m,
+        n,
+        k: head_dim,
+        add: false,
+    };
+    // SAFETY: the lengths are asserted above.
+    unsafe { tile.run() }
 }
 
 /// `sums[n, width] += weights[m, TILE]ᵀ·rows[m, width]`.

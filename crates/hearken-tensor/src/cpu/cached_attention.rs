@@ -1,15 +1,15 @@
 //! Attention of decoding and of prompts: rows of queries over keys and values in pages.
 //!
-//! The order in which a row is summed depends on its position, the head's width and the window
-//! alone: positions are taken in blocks of sixteen from multiples of sixteen. Rows of one sequence
-//! share what they read, without a change in any bit.
+//! A row's result has the same bits as that of attention over a forest, which says what the order of
+//! its sums depends on. Rows of one sequence share what they read, without a change in any bit.
 
 use std::ops::Range;
 
 use super::attention::{check, head};
 use super::buffer::Buffer;
-use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rows::{Shared, for_chunks};
+use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Cache, CachedRow, QkvLayout};
 
 /// Copies the keys and values of each row to its slot.
@@ -158,9 +158,9 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
-    /// Where each of the positions `start..end` begins; the others repeat the last one.
+    /// Where each of the positions `start..end` begins, at most sixteen; others repeat the last one.
     #[inline(always)]
-    fn block(&self, start: usize, end: usize) -> [usize; LANES] {
+    fn chunk(&self, start: usize, end: usize) -> [usize; LANES] {
         let stride = self.groups * self.head_dim;
         let page_len = self.cache.page_len;
         let at = |position: usize| {
@@ -169,12 +169,48 @@ impl Keys<'_> {
         };
         let first = at(start);
         let whole = start % page_len + LANES <= page_len;
-        let mut block = [first; LANES];
+        let mut chunk = [first; LANES];
         for i in 1..LANES {
             let position = (start + i).min(end - 1);
-            block[i] = if whole { first + (position - start) * stride } else { at(position) };
+            chunk[i] = if whole { first + (position - start) * stride } else { at(position) };
         }
-        block
+        chunk
+    }
+
+    /// The part of the block from `start` on that is seen.
+    #[inline(always)]
+    fn block(&self, start: usize, seen: &Range<usize>) -> Block {
+        let end = seen.end.min(start + BLOCK);
+        let first = seen.start.max(start) / LANES * LANES;
+        let count = (end - first).div_ceil(LANES);
+        let mut at = [[0; LANES]; CHUNKS];
+        for (i, at) in at.iter_mut().enumerate().take(count) {
+            let start = first + i * LANES;
+            *at = self.chunk(start, end.min(start + LANES));
+        }
+        Block { first, end, count, at }
+    }
+}
+
+/// Sixteens of positions in a block.
+const CHUNKS: usize = BLOCK / LANES;
+
+/// Positions `first..end` of one block, `first` a multiple of sixteen.
+struct Block {
+    first: usize,
+    end: usize,
+    /// Number of chunks.
+    count: usize,
+    /// Where the keys and values of each position begin.
+    at: [[usize; LANES]; CHUNKS],
+}
+
+impl Block {
+    /// What a query that sees `seen` sees of these positions.
+    #[inline(always)]
+    fn part(&self, seen: &Range<usize>) -> Range<usize> {
+        let clip = |position: usize| position.clamp(self.first, self.end) - self.first;
+        clip(seen.start)..clip(seen.end)
     }
 }
 
@@ -219,48 +255,36 @@ impl<const M: usize> QueryTile<'_, M> {
         }
         let mut sums = [[S::splat(0.0); N]; M];
         let mut softmax = [Online::new(); M];
-        let mut start = seen.start / LANES * LANES;
-        while start < seen.end {
-            let end = (start + LANES).min(seen.end);
-            let block = self.keys.block(start, end);
-            let mut products = [[S::splat(0.0); LANES]; M];
-            for i in 0..LANES {
-                let key = &self.keys.cache.keys[block[i]..][..N * LANES];
-                let key = key.as_chunks::<LANES>().0;
-                let mut k = [S::splat(0.0); N];
-                for n in 0..N {
-                    k[n] = S::load(&key[n]);
-                }
+        for start in (seen.start / BLOCK * BLOCK..seen.end).step_by(BLOCK) {
+            let block = self.keys.block(start, &seen);
+            let mut scores = [[[0.0; LANES]; CHUNKS]; M];
+            for chunk in 0..block.count {
+                let products = self.products::<S, N>(&q, &block.at[chunk]);
                 for m in 0..M {
-                    let mut product = q[m][0].mul(k[0]);
-                    for n in 1..N {
-                        product = q[m][n].mul_add(k[n], product);
-                    }
-                    products[m][i] = product;
+                    S::sum_each(&products[m]).store(&mut scores[m][chunk]);
                 }
             }
-            let mut weights = [[0.0_f32; LANES]; M];
             for m in 0..M {
-                let scores = S::sum_each(&products[m]);
-                let (lanes, factor) = softmax[m].block(scores, start, &self.queries[m].seen);
-                lanes.store(&mut weights[m]);
+                let part = block.part(&self.queries[m].seen);
+                let factor = softmax[m].block::<S>(&mut scores[m][..block.count], part);
                 if factor != 1.0 {
                     for n in 0..N {
                         sums[m][n] = sums[m][n].mul(S::splat(factor));
                     }
                 }
             }
-            for i in 0..end - start {
-                let value = &self.keys.cache.values[block[i]..][..N * LANES];
+            for i in 0..block.end - block.first {
+                let at = block.at.as_flattened()[i];
+                let value = &self.keys.cache.values[at..][..N * LANES];
                 let value = value.as_chunks::<LANES>().0;
                 for n in 0..N {
                     let v = S::load(&value[n]);
                     for m in 0..M {
-                        sums[m][n] = S::splat(weights[m][i]).mul_add(v, sums[m][n]);
+                        let weight = S::splat(scores[m].as_flattened()[i]);
+                        sums[m][n] = weight.mul_add(v, sums[m][n]);
                     }
                 }
             }
-            start += LANES;
         }
         for m in 0..M {
             let factor = S::splat(1.0 / softmax[m].total);
@@ -271,91 +295,76 @@ impl<const M: usize> QueryTile<'_, M> {
         }
     }
 
-    /// Heads of any width.
+    /// The products of queries with sixteen keys, summed over registers.
+    #[inline(always)]
+    fn products<S: Lanes, const N: usize>(
+        &self,
+        q: &[[S; N]; M],
+        at: &[usize; LANES],
+    ) -> [[S; LANES]; M] {
+        let mut products = [[S::splat(0.0); LANES]; M];
+        for i in 0..LANES {
+            let key = &self.keys.cache.keys[at[i]..][..N * LANES];
+            let key = key.as_chunks::<LANES>().0;
+            let mut k = [S::splat(0.0); N];
+            for n in 0..N {
+                k[n] = S::load(&key[n]);
+            }
+            for m in 0..M {
+                let mut product = q[m][0].mul(k[0]);
+                for n in 1..N {
+                    product = q[m][n].mul_add(k[n], product);
+                }
+                products[m][i] = product;
+            }
+        }
+        products
+    }
+
+    /// Heads of any width: the last register is padded with zeros.
     #[inline(always)]
     fn over_any<S: Lanes>(self) {
         let d = self.keys.head_dim;
         for query in self.queries {
             query.out.fill(0.0);
             let mut softmax = Online::new();
-            let mut start = query.seen.start / LANES * LANES;
-            while start < query.seen.end {
-                let end = (start + LANES).min(query.seen.end);
-                let block = self.keys.block(start, end);
-                let mut scores = [0.0; LANES];
-                for (score, &at) in scores.iter_mut().zip(&block) {
-                    *score = dot::<S>(query.values, &self.keys.cache.keys[at..at + d]);
+            let seen = query.seen;
+            for start in (seen.start / BLOCK * BLOCK..seen.end).step_by(BLOCK) {
+                let block = self.keys.block(start, &seen);
+                let mut scores = [[0.0; LANES]; CHUNKS];
+                for (scores, at) in scores.iter_mut().zip(&block.at).take(block.count) {
+                    let mut products = [S::splat(0.0); LANES];
+                    for (n, q) in query.values.chunks(LANES).enumerate() {
+                        let q_lanes = load_chunk::<S>(q).mul(S::splat(self.scale));
+                        for i in 0..LANES {
+                            let key = &self.keys.cache.keys[at[i] + n * LANES..][..q.len()];
+                            products[i] = q_lanes.mul_add(load_chunk::<S>(key), products[i]);
+                        }
+                    }
+                    S::sum_each(&products).store(scores);
                 }
-                let scores = S::load(&scores).mul(S::splat(self.scale));
-                let (lanes, factor) = softmax.block(scores, start, &query.seen);
-                let mut weights = [0.0; LANES];
-                lanes.store(&mut weights);
+                let part = block.part(&seen);
+                let factor = softmax.block::<S>(&mut scores[..block.count], part);
                 if factor != 1.0 {
                     scale::<S>(query.out, factor);
                 }
-                for (weight, &at) in weights.iter().zip(&block).take(end - start) {
-                    add_scaled::<S>(&self.keys.cache.values[at..at + d], *weight, query.out);
+                let places = block.at.as_flattened().iter().take(block.end - block.first);
+                for (&at, &weight) in places.zip(scores.as_flattened()) {
+                    add_scaled::<S>(&self.keys.cache.values[at..at + d], weight, query.out);
                 }
-                start += LANES;
             }
             scale::<S>(query.out, 1.0 / softmax.total);
         }
     }
 }
 
-/// The state of an online softmax.
-#[derive(Clone, Copy)]
-struct Online {
-    max: f32,
-    total: f32,
-}
-
-impl Online {
-    fn new() -> Self {
-        Self { max: f32::NEG_INFINITY, total: 0.0 }
-    }
-
-    /// The weights of sixteen positions from `start` on, 0 where they are not seen, and the factor
-    /// that earlier sums must be scaled by.
-    #[inline(always)]
-    fn block<S: Lanes>(&mut self, scores: S, start: usize, seen: &Range<usize>) -> (S, f32) {
-        let scores = if seen.start <= start && start + LANES <= seen.end {
-            scores
-        } else {
-            let mut values = [0.0; LANES];
-            scores.store(&mut values);
-            for (i, value) in values.iter_mut().enumerate() {
-                if !seen.contains(&(start + i)) {
-                    *value = f32::NEG_INFINITY;
-                }
-            }
-            S::load(&values)
-        };
-        let max = scores.max_element();
-        if max == f32::NEG_INFINITY {
-            return (S::splat(0.0), 1.0);
-        }
-        let mut factor = 1.0;
-        if max > self.max {
-            factor = (self.max - max).exp();
-            self.total *= factor;
-            self.max = max;
-        }
-        let weights = exp(scores.sub(S::splat(self.max)));
-        self.total += weights.sum();
-        (weights, factor)
-    }
-}
-
+/// At most sixteen elements, padded with zeros.
 #[inline(always)]
-fn dot<S: Lanes>(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<LANES>();
-    let (b, b_rest) = b.as_chunks::<LANES>();
-    let mut sum = S::load_partial(a_rest).mul(S::load_partial(b_rest));
-    for (a, b) in a.iter().zip(b) {
-        sum = S::load(a).mul_add(S::load(b), sum);
+fn load_chunk<S: Lanes>(values: &[f32]) -> S {
+    match values.first_chunk::<LANES>() {
+        Some(chunk) => S::load(chunk),
+        None => S::load_partial(values),
     }
-    sum.sum()
 }
 
 #[inline(always)]
@@ -376,5 +385,8 @@ fn add_scaled<S: Lanes>(from: &[f32], factor: f32, to: &mut [f32]) {
     for (from, to) in from.iter().zip(to) {
         S::load(from).mul_add(S::splat(factor), S::load(to)).store(to);
     }
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to += factor * from);
+    if !to_rest.is_empty() {
+        let sum = S::load_partial(from_rest).mul_add(S::splat(factor), S::load_partial(to_rest));
+        sum.store_partial(to_rest);
+    }
 }

@@ -7,6 +7,10 @@
 /// Number of f32 in a [`Lanes`].
 pub(crate) const LANES: usize = 16;
 
+/// The order in which [`Lanes::sum_each`] sums lanes: pairs of neighbors in this list, then pairs of
+/// pairs, and so on.
+pub(crate) const SUM_ORDER: [usize; LANES] = [0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15];
+
 /// A vector of sixteen f32.
 pub(crate) trait Lanes: Copy {
     /// All elements equal.
@@ -79,12 +83,15 @@ pub(crate) trait Lanes: Copy {
         }
         values[0]
     }
-    /// The sum of each vector, one per lane.
+    /// The sum of each vector, one per lane: lanes in the order of [`SUM_ORDER`], neighbors first.
     #[inline(always)]
     fn sum_each(vectors: &[Self; LANES]) -> Self {
         let mut sums = [0.0; LANES];
         for (sum, vector) in sums.iter_mut().zip(vectors) {
-            *sum = vector.sum();
+            let mut v = [0.0; LANES];
+            vector.store(&mut v);
+            let quarter = |q: usize| (v[4 * q] + v[4 * q + 2]) + (v[4 * q + 1] + v[4 * q + 3]);
+            *sum = (quarter(0) + quarter(2)) + (quarter(1) + quarter(3));
         }
         Self::load(&sums)
     }
@@ -663,6 +670,37 @@ mod tests {
                     assert_eq!(value, (j * LANES + i) as f32);
                 }
             }
+        }
+    }
+
+    struct SumEach;
+
+    impl Kernel for SumEach {
+        type Output = ([f32; LANES], [f32; LANES]);
+        #[inline(always)]
+        fn run<S: Lanes>(self) -> Self::Output {
+            // Every other order rounds some of these sums differently.
+            let element = |i: usize, j: usize| 1.1_f32.powi((i * 7 + j * 5) as i32 % 97) - 70.0;
+            let vectors = std::array::from_fn(|i| S::load(&std::array::from_fn(|j| element(i, j))));
+            let mut found = [0.0; LANES];
+            S::sum_each(&vectors).store(&mut found);
+            let expected = std::array::from_fn(|i| {
+                let mut sums = SUM_ORDER.map(|j| element(i, j)).to_vec();
+                while sums.len() > 1 {
+                    sums = sums.chunks_exact(2).map(|pair| pair[0] + pair[1]).collect();
+                }
+                sums[0]
+            });
+            (found, expected)
+        }
+    }
+
+    #[test]
+    fn lanes_are_summed_in_one_order_everywhere() {
+        for (found, expected) in
+            [dispatch(SumEach), SumEach.run::<Array<true>>(), SumEach.run::<Array<false>>()]
+        {
+            assert_eq!(found.map(f32::to_bits), expected.map(f32::to_bits));
         }
     }
 

@@ -6,6 +6,7 @@
 mod activation;
 mod attention;
 mod attention_backward;
+mod attention_span;
 #[cfg(target_arch = "x86_64")]
 mod bf16;
 mod buffer;
@@ -20,6 +21,7 @@ mod prepared;
 mod product;
 mod rotary;
 mod rows;
+mod softmax;
 mod tile;
 mod vector;
 

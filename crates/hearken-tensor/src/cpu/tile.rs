@@ -4,7 +4,8 @@ use super::lanes::{Kernel, LANES, Lanes};
 
 /// C (+)= A·B, with A m × k of any strides, B k × n and C m × n with consecutive columns.
 ///
-/// Each element is summed over the inner dimension in order, whatever m and n are.
+/// Each element is summed over the inner dimension in order, starting from C where it is added to,
+/// whatever m and n are: a product cut into several along the inner dimension has the same bits.
 pub(crate) struct Tile {
     /// Element (i, l) of A is `a[i·a_row + l·a_inner]`.
     pub(crate) a: *const f32,
@@ -31,6 +32,26 @@ impl Tile {
         debug_assert!(self.n.is_multiple_of(LANES));
         super::lanes::dispatch(Checked(self));
     }
+
+    /// [`Tile::run`] within a kernel.
+    ///
+    /// # Safety
+    /// As for [`Tile::run`].
+    #[inline(always)]
+    pub(crate) unsafe fn run_with<S: Lanes>(&self) {
+        debug_assert!(self.n.is_multiple_of(LANES));
+        let mut row = 0;
+        while row < self.m {
+            let rows = (self.m - row).min(4);
+            match rows {
+                4 => columns::<S, 4>(self, row),
+                3 => columns::<S, 3>(self, row),
+                2 => columns::<S, 2>(self, row),
+                _ => columns::<S, 1>(self, row),
+            }
+            row += rows;
+        }
+    }
 }
 
 /// A tile whose pointers the caller of [`Tile::run`] has vouched for.
@@ -40,18 +61,8 @@ impl Kernel for Checked {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
-        let tile = &self.0;
-        let mut row = 0;
-        while row < tile.m {
-            let rows = (tile.m - row).min(4);
-            match rows {
-                4 => columns::<S, 4>(tile, row),
-                3 => columns::<S, 3>(tile, row),
-                2 => columns::<S, 2>(tile, row),
-                _ => columns::<S, 1>(tile, row),
-            }
-            row += rows;
-        }
+        // SAFETY: see the type.
+        unsafe { self.0.run_with::<S>() }
     }
 }
 
@@ -77,6 +88,14 @@ fn block<S: Lanes, const M: usize, const N: usize>(tile: &Tile, row: usize, colu
     unsafe {
         let a = tile.a.add(row * tile.a_row);
         let b = tile.b.add(column);
+        let c = tile.c.add(row * tile.c_row + column);
+        if tile.add {
+            for i in 0..M {
+                for j in 0..N {
+                    sums[i][j] = S::load_at(c.add(i * tile.c_row + j * LANES));
+                }
+            }
+        }
         for l in 0..tile.k {
             let mut right = [S::splat(0.0); N];
             for j in 0..N {
@@ -91,9 +110,7 @@ fn block<S: Lanes, const M: usize, const N: usize>(tile: &Tile, row: usize, colu
         }
         for i in 0..M {
             for j in 0..N {
-                let c = tile.c.add((row + i) * tile.c_row + column + j * LANES);
-                let sum = if tile.add { S::load_at(c).add(sums[i][j]) } else { sums[i][j] };
-                sum.store_at(c);
+                sums[i][j].store_at(c.add(i * tile.c_row + j * LANES));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod activations;
 mod attention;
+mod attention_bits;
 mod bf16;
 mod cached_attention;
 mod head;
