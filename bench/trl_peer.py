@@ -188,7 +188,7 @@ class Peer:
         )
         return self.train(
             GRPOTrainer(
-                self.policy(), reward_funcs=distinct_characters, args=arguments,
+                self.policy(), reward_funcs=even_words, args=arguments,
                 train_dataset=data, processing_class=self.tokenizer,
             )
         )
@@ -242,8 +242,10 @@ class Peer:
         return seconds
 
 
-def distinct_characters(completions, **_):
-    return [len(set(completion)) / 50 for completion in completions]
+def even_words(completions, **_):
+    """The share of words with an even number: it differs between random completions."""
+    words = [completion.split() for completion in completions]
+    return [sum(word[-1] in "02468" for word in some) / max(1, len(some)) for some in words]
 
 
 def word_tokenizer():

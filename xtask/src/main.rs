@@ -4,6 +4,8 @@
 
 mod tidy;
 
+mod results;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -18,15 +20,24 @@ usage: cargo xtask COMMAND
   test     tests and doctests, in release
   doc      documentation, no warnings
   tidy     dependency arrows, `unsafe`, file lengths, names, texts
+
+  results quickstart      the quickstart under three seeds: docs/results/quickstart.json
+  results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [name] = arguments.as_slice() else {
-        say(USAGE);
-        return ExitCode::from(2);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["results", "quickstart"] => results::quickstart(&root()),
+        ["results", "real-data", data] => results::real_data(&root(), Path::new(data)),
+        [name] => run(name),
+        _ => {
+            say(USAGE);
+            return ExitCode::from(2);
+        }
     };
-    match run(name) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error:#}"));

@@ -54,7 +54,8 @@ impl Counter {
             bar.finish_and_clear();
         }
         let (ended, tokens, speed) = (self.ended, self.tokens, self.speed());
-        output::say(&format!("{ended} completions, {tokens} tokens, {speed:.0} tokens/s"));
+        let noun = if ended == 1 { "completion" } else { "completions" };
+        output::say(&format!("{ended} {noun}, {tokens} tokens, {speed:.0} tokens/s"));
     }
 
     fn speed(&self) -> f64 {

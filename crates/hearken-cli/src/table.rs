@@ -1,7 +1,7 @@
 //! Text in columns.
 
-/// Rows under a header, columns as wide as their widest cell; the first column is set left, the
-/// others right, and the last, if it holds sentences, left.
+/// Rows under a header, columns as wide as their widest cell. The first and the last column are set
+/// left, since they hold words, and those between them right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines: Vec<Vec<&str>> = vec![header.to_vec()];
     lines.extend(rows.iter().map(|row| row.iter().map(String::as_str).collect()));

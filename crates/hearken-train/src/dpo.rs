@@ -8,19 +8,19 @@
 //! first step and stored; where the reference is the model that training starts from, there is never
 //! a second copy of its weights.
 
+mod batch;
+pub(crate) mod benchmark;
 mod config;
-mod section;
+mod distance;
+mod evaluation;
+mod loss;
+mod metrics;
 mod objective;
 mod records;
-mod tree;
-mod loss;
-mod batch;
-mod reference_cache;
 mod reference;
-mod distance;
-mod metrics;
-mod evaluation;
-pub(crate) mod benchmark;
+mod reference_cache;
+mod section;
+mod tree;
 
 use std::borrow::Cow;
 
@@ -42,8 +42,8 @@ use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
 use crate::trained_model::{Outcome, Status, freeze, load_tokenizer};
-use distance::Completing;
 use batch::{PassOptions, StepBatch, StepResult, step_gradients};
+use distance::Completing;
 use records::Records;
 use reference::{Place, References, load, portions};
 use tree::Tree;

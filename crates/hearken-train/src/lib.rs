@@ -12,30 +12,57 @@
 #![allow(clippy::missing_panics_doc)]
 
 pub mod config;
+
 pub mod error;
+
 pub mod progress;
+
 pub mod seeds;
+
 pub mod run_dir;
+
 pub mod checkpoint;
+
 pub mod metrics;
+
 pub mod order;
+
 pub mod encode;
+
 pub mod dataset;
+
 pub mod microbatch;
+
 pub mod schedule;
+
 pub mod optimizer;
+
 pub mod trained_model;
+
 pub mod plan;
+
 pub mod samples;
+
 pub mod sft;
+
 pub mod reward;
+
 pub mod dpo;
+
 pub mod reward_source;
+
 pub mod rollout;
+
 pub mod ppo;
+
 pub mod grpo;
+
 pub mod quickstart;
+
 pub mod outcome;
+
 pub mod report;
+
 pub mod bench;
+
 pub mod rlhf;

@@ -15,83 +15,50 @@
 //! counters is needed to go on bit for bit.
 
 mod config;
+
 mod metrics;
+
+mod session;
+
 mod feed;
+
 mod critic;
+
 mod credit;
+
 mod update;
+
 mod evaluation;
+
 pub(crate) mod benchmark;
 
-use hearken_generate::Sampling;
-use hearken_model::{Gradients, Head, LoadOptions, Model, Tokenizer};
-use hearken_objective::kl::KlController;
 use hearken_tensor::Device;
-use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, NamedModel, Snapshot};
-use crate::config::{KlConfig, Loaded, ScoreReading, open_scores};
+use crate::checkpoint::Checkpoint;
+use crate::config::{Loaded, ScoreReading, open_scores};
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, inference_flops};
-use crate::optimizer::{Optimizer, Trained, check_loss};
-use crate::order::Cursor;
-use crate::plan::{MemoryPlan, parameters_note};
-use crate::progress::{Progress, StepReport};
+use crate::optimizer::{Trained, check_loss};
+use crate::progress::Progress;
 use crate::reward_source::WeightedSum;
 use crate::rollout::{
-    CompletionBatch, ForwardOptions, Rollout, SampleOptions, Scoring, Sequence,
-    completion_microbatches, sample, score,
+    CompletionBatch, Rollout, SampleOptions, Scoring, Sequence, completion_microbatches, sample,
+    score,
 };
 use crate::run_dir::{RunDir, Start};
-use crate::samples::sample_completions;
-use crate::schedule::Schedule;
-use crate::seeds::Seeds;
-use crate::trained_model::{Outcome, Status, freeze, load_tokenizer};
+use crate::trained_model::{Outcome, Status, load_tokenizer};
 
 use credit::{Experience, credit, iteration_metrics};
 use critic::Critic;
 use feed::Feed;
+use session::{Counters, Session};
 use update::{StepContext, accumulate, token_weight};
+
+pub(crate) use session::sampling;
 
 pub use config::{AdvantageScale, CriticSource, PpoConfig, PpoSettings};
 pub use evaluation::{HeldOut, HeldOutCompletions, complete_held_out};
 pub use metrics::{IterationMetrics, PpoEvaluation, PpoStep};
-
-/// What a checkpoint keeps besides weights and moments.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Counters {
-    /// The next iteration, from 0.
-    iteration: u64,
-    /// How far the run is in its prompts.
-    cursor: Cursor,
-    /// The coefficient of the KL penalty; `None` before the first iteration.
-    beta: Option<f64>,
-    /// Whether the run has come to its KL limit.
-    at_kl_limit: bool,
-    /// The best evaluation score so far.
-    best: Option<f64>,
-    cost: Cost,
-}
-
-/// A run between two iterations.
-struct Session<'a, D: Device> {
-    config: &'a PpoConfig,
-    run: RunDir,
-    seeds: Seeds,
-    tokenizer: Option<Tokenizer>,
-    feed: Feed,
-    policy: Model<D>,
-    gradients: Gradients<D>,
-    critic: Critic<D>,
-    reference: Model<D>,
-    optimizer: Optimizer<D>,
-    schedule: Schedule,
-    kl: KlController,
-    sampling: Sampling,
-    step: u64,
-    total: u64,
-    counters: Counters,
-}
 
 /// Credited rollouts of one iteration.
 struct Iteration {
@@ -198,88 +165,7 @@ fn already_finished(
     Ok(Some(Outcome { status: Status::AlreadyFinished, steps, cost: counters.cost, model_dir }))
 }
 
-impl<'a, D: Device> Session<'a, D> {
-    fn open(
-        device: D,
-        config: &'a PpoConfig,
-        run: RunDir,
-        checkpoint: Option<&Checkpoint>,
-        inputs: (Option<Tokenizer>, Feed, u64),
-    ) -> Result<Self, TrainError> {
-        let (tokenizer, feed, total) = inputs;
-        let precision = config.model.dtype.into();
-        let options = LoadOptions { precision, head: Head::LanguageModel, new_score_head: None };
-        let (reference, _) = Model::load(device.clone(), &config.model.path, &options)?;
-        let mut policy = match checkpoint {
-            Some(checkpoint) => Model::load(device, &checkpoint.model_dir(None), &options)?.0,
-            None => reference.duplicate(),
-        };
-        freeze(&mut policy, &config.model.freeze)?;
-        let critic = Critic::open(config, &mut policy, tokenizer.as_ref(), checkpoint)?;
-        let models: Vec<&Model<D>> = std::iter::once(&policy).chain(critic.model()).collect();
-        let optimizer = match checkpoint {
-            Some(checkpoint) => checkpoint.optimizer(&config.optimizer, &models)?,
-            None => Optimizer::new(&config.optimizer, &models),
-        };
-        let counters: Counters =
-            checkpoint.map(Checkpoint::counters).transpose()?.unwrap_or_default();
-        let beta = counters.beta.unwrap_or(config.kl.beta);
-        Ok(Self {
-            run,
-            seeds: Seeds::new(config.run.seed),
-            tokenizer,
-            feed,
-            gradients: policy.gradients(),
-            policy,
-            critic,
-            reference,
-            optimizer,
-            schedule: Schedule::new(&config.optimizer, total),
-            kl: KlConfig { beta, ..config.kl }.controller(),
-            sampling: sampling(config),
-            step: checkpoint.map_or(0, Checkpoint::step),
-            total,
-            counters,
-            config,
-        })
-    }
-
-    /// Batch arithmetic and memory, before the first step.
-    fn announce(&self, progress: &mut dyn Progress) {
-        let (config, ppo) = (self.config, &self.config.ppo);
-        let source = match &self.feed {
-            Feed::Replay(_) => "recorded rollouts".to_owned(),
-            Feed::Prompts(_) => format!(
-                "{} rollouts ({} prompts × {} completions)",
-                config.rollouts_per_iteration(),
-                config.rollouts_per_iteration() / config.rollout.completions,
-                config.rollout.completions
-            ),
-        };
-        progress.note(&format!(
-            "{} steps; an iteration: {source}, {} epochs × {} minibatches = {} steps",
-            self.total,
-            ppo.epochs,
-            ppo.minibatches,
-            config.steps_per_iteration()
-        ));
-        progress.note(&format!("policy: {}", parameters_note(&self.policy)));
-        let row = self.feed.rows_max(config);
-        let rows = config.train.microbatch_tokens.max(row).min(row * config.train.batch_size);
-        let recompute = config.model.recompute.into();
-        let mut memory = MemoryPlan::new(&self.policy, rows, recompute);
-        if let Some(critic) = self.critic.model() {
-            progress.note(&format!("critic: {}", parameters_note(critic)));
-            memory = memory.with(MemoryPlan::new(critic, rows, recompute));
-        }
-        let (_, reference) = self.reference.parameter_counts();
-        memory.weights += 4 * reference as u64;
-        progress.note(&memory.note());
-        if 0 < self.step {
-            progress.note(&format!("going on from the checkpoint of step {}", self.step));
-        }
-    }
-
+impl<D: Device> Session<'_, D> {
     /// Samples (or replays), scores and credits the rollouts of an iteration.
     fn roll_out(&mut self, sources: &mut WeightedSum<'_>) -> Result<Iteration, TrainError> {
         let watch = Stopwatch::start();
@@ -290,7 +176,7 @@ impl<'a, D: Device> Session<'a, D> {
             forward,
             missing_end: self.config.ppo.missing_end,
         };
-        let (scored, summary) = score(rollouts, recorded, sources, scoring)?;
+        let (scored, summary) = score(rollouts, recorded, sources, &scoring)?;
         let sequences: Vec<Sequence<'_>> =
             scored.iter().map(|one| one.rollout.sequence()).collect();
         self.counters.cost.flops += self.reading_flops(&sequences);
@@ -372,8 +258,7 @@ impl<'a, D: Device> Session<'a, D> {
         let (config, step) = (self.config, self.step + 1);
         let beta = self.kl.beta();
         let forward = self.forward_options();
-        let context =
-            StepContext { config, forward, beta, token_weight: token_weight(minibatch) };
+        let context = StepContext { config, forward, beta, token_weight: token_weight(minibatch) };
         self.gradients.zero();
         if let Critic::Separate(critic) = &mut self.critic {
             critic.gradients.zero();
@@ -422,163 +307,20 @@ impl<'a, D: Device> Session<'a, D> {
 
     /// The update of all trained parameters; returns learning rate and gradient norm.
     fn apply(&mut self, step: u64, loss: f64) -> Result<(f64, f64), TrainError> {
-        let models: Vec<&Model<D>> =
-            std::iter::once(&self.policy).chain(self.critic.model()).collect();
+        let models: Vec<_> = std::iter::once(&self.policy).chain(self.critic.model()).collect();
         check_loss(loss, &models).map_err(|reason| reason.at(step))?;
         let lr = self.schedule.learning_rate(step);
-        let critic_lr = self.config.ppo.critic_lr.map_or(lr, |critic_lr| {
-            critic_lr * self.schedule.factor(step)
-        });
-        let mut trained =
-            vec![Trained { model: &mut self.policy, gradients: &self.gradients, lr }];
+        let critic_lr = self
+            .config
+            .ppo
+            .critic_lr
+            .map_or(lr, |critic_lr| critic_lr * self.schedule.factor(step));
+        let mut trained = vec![Trained { model: &mut self.policy, gradients: &self.gradients, lr }];
         if let Critic::Separate(critic) = &mut self.critic {
             let (model, gradients) = (&mut critic.model, &critic.gradients);
             trained.push(Trained { model, gradients, lr: critic_lr });
         }
         let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
         Ok((lr, update.grad_norm))
-    }
-
-    fn report(&self, record: &PpoStep, progress: &mut dyn Progress) {
-        let iteration = &record.iteration_metrics;
-        progress.step(&StepReport {
-            step: record.step,
-            total: self.total,
-            tokens: record.tokens as u64,
-            tokens_per_s: record.timing.tokens_per_s,
-            loss: record.loss,
-            figures: &[
-                ("score", iteration.scores),
-                ("kl", iteration.kl_k1_nats),
-                ("clipped", record.clip_fraction),
-                ("length", iteration.length_mean),
-            ],
-        });
-    }
-
-    /// Whether an iteration's KL is above the limit, so that the run must not train on it.
-    fn is_at_kl_limit(&self, kl_nats: f64, progress: &mut dyn Progress) -> bool {
-        let Some(limit) = self.config.ppo.kl_limit_nats.filter(|limit| *limit < kl_nats) else {
-            return false;
-        };
-        progress.note(&format!(
-            "step {}: the rollouts of iteration {} have a KL of {kl_nats:.3} nats to the \
-             reference, above `ppo.kl_limit` = {limit}: the run ends here",
-            self.step, self.counters.iteration
-        ));
-        true
-    }
-
-    fn is_finished(&self) -> bool {
-        self.total <= self.step || self.counters.at_kl_limit
-    }
-
-    /// Evaluation, samples and checkpoint, where they have come due since `first_step`.
-    fn after_iteration(
-        &mut self,
-        first_step: u64,
-        stop: bool,
-        sources: &mut WeightedSum<'_>,
-    ) -> Result<(), TrainError> {
-        let step = self.step;
-        let due =
-            |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
-        let (train, end) = (&self.config.train, self.is_finished());
-        if due(train.eval_every) || end {
-            self.evaluate(sources)?;
-        }
-        if due(train.sample_every) {
-            self.write_samples()?;
-        }
-        if due(train.save_every) || end || stop {
-            self.counters.beta = Some(self.kl.beta());
-            let policy = NamedModel { name: "policy", model: &self.policy };
-            let critic =
-                self.critic.model().map(|model| NamedModel { name: critic::NAME, model });
-            let models: Vec<_> = std::iter::once(policy).chain(critic).collect();
-            self.run.save_checkpoint(&Snapshot {
-                step,
-                models: &models,
-                optimizer: &self.optimizer,
-                tokenizer: self.tokenizer.as_ref(),
-                counters: &self.counters,
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Completes the held-out prompts; keeps the policy if it is the best so far.
-    fn evaluate(&mut self, sources: &mut WeightedSum<'_>) -> Result<(), TrainError> {
-        if self.feed.eval().is_empty() {
-            return Ok(());
-        }
-        let sample = SampleOptions {
-            sampling: &self.sampling,
-            completions: 1,
-            seeds: self.seeds,
-            stream: "evaluation",
-            index: 0,
-        };
-        let held_out = HeldOut {
-            prompts: self.feed.eval(),
-            sample: &sample,
-            forward: self.forward_options(),
-        };
-        let tokenizer = self.tokenizer.as_ref();
-        let completions =
-            complete_held_out(&self.policy, &self.reference, tokenizer, sources, held_out)?;
-        let Some(evaluation) = completions.evaluation(self.step) else { return Ok(()) };
-        self.run.metrics.append(&evaluation)?;
-        let score = evaluation.eval_scores.value;
-        if self.config.train.keep_best && self.counters.best.is_none_or(|best| best < score) {
-            self.counters.best = Some(score);
-            self.run.save_model("best", &self.policy, tokenizer, |_| Ok(()))?;
-        }
-        Ok(())
-    }
-
-    fn write_samples(&mut self) -> Result<(), TrainError> {
-        let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
-        let prompts = self.feed.sample_prompts(self.config.samples.count);
-        let seed = self.seeds.derive("samples", 0, 0);
-        let samples =
-            sample_completions(&self.policy, tokenizer, &prompts, &self.config.samples, seed)?;
-        samples.iter().try_for_each(|sample| self.run.samples.append(&sample.at(self.step)))?;
-        Ok(())
-    }
-
-    fn forward_options(&self) -> ForwardOptions {
-        ForwardOptions {
-            temperature: self.config.rollout.temperature,
-            microbatch_tokens: self.config.train.microbatch_tokens,
-        }
-    }
-
-    fn stopped_note(&self) -> String {
-        let path = self.run.root().display();
-        format!(
-            "stopped after step {} of {}; {path} has a checkpoint, and the same command goes on \
-             from there",
-            self.step, self.total
-        )
-    }
-
-    fn outcome(&self, status: Status) -> Outcome {
-        let model_dir = self.run.path("final");
-        Outcome { status, steps: self.step, cost: self.counters.cost, model_dir }
-    }
-}
-
-/// How `[rollout]` samples.
-pub(crate) fn sampling(config: &PpoConfig) -> Sampling {
-    let rollout = &config.rollout;
-    Sampling {
-        temperature: rollout.temperature,
-        top_p: rollout.top_p,
-        top_k: rollout.top_k,
-        min_p: rollout.min_p,
-        max_new_tokens: rollout.max_new_tokens,
-        stop: rollout.stop.clone(),
-        ignore_eos: false,
     }
 }

@@ -9,8 +9,11 @@
 //! goes on from its last checkpoint when it was interrupted.
 
 mod config;
+
 mod stage;
+
 mod memory;
+
 mod evaluation;
 
 use std::path::{Path, PathBuf};
@@ -109,7 +112,10 @@ impl<D: Device> Session<'_, D> {
             ];
             let model_dir = files.demonstrations.with_file_name("");
             let status = Status::Finished;
-            Ok((trained_model::Outcome { status, steps: 0, cost: Cost::default(), model_dir }, bought))
+            Ok((
+                trained_model::Outcome { status, steps: 0, cost: Cost::default(), model_dir },
+                bought,
+            ))
         })
     }
 
@@ -206,9 +212,11 @@ impl<D: Device> Session<'_, D> {
     /// Both policies on held-out prompts, where there are prompts.
     fn evaluate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let Some(ppo) = &self.config.ppo else { return Ok(()) };
-        let has_prompts = ppo.config.data.as_ref().is_some_and(|data| {
-            !data.eval.is_empty() || 0.0 < data.eval_fraction
-        });
+        let has_prompts = ppo
+            .config
+            .data
+            .as_ref()
+            .is_some_and(|data| !data.eval.is_empty() || 0.0 < data.eval_fraction);
         if !has_prompts {
             progress.note("no held-out prompts (`ppo.data.eval`): the policies are not compared");
             return Ok(());

@@ -1,4 +1,5 @@
 //! PPO as a whole: a recorded run of TRL, first updates, directions, interruptions, learning.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod support;
 
@@ -155,7 +156,8 @@ fn write_groups(file: &Path) {
         ] {
             let line = json!({ "iteration": iteration, "prompt_ids": prompt,
                 "completion_ids": completion, "score": score });
-            lines.push_str(&format!("{line}\n"));
+            lines.push_str(&line.to_string());
+            lines.push('\n');
         }
     }
     fs::write(file, lines).unwrap();
@@ -215,9 +217,9 @@ epochs = 2
 minibatches = 2
 ";
 
-fn even(rollout: &RolloutView<'_>) -> Result<f64, String> {
+fn even(rollout: &RolloutView<'_>) -> f64 {
     let ids = rollout.completion_ids;
-    Ok(ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64)
+    ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64
 }
 
 fn write_prompts(folder: &Path) -> PathBuf {
@@ -227,11 +229,7 @@ fn write_prompts(folder: &Path) -> PathBuf {
     path
 }
 
-fn train(
-    run: &Path,
-    more: &[&str],
-    progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
     let folder = run.parent().unwrap();
     let mut list = vec![
         format!("run.dir={}", run.display()),
@@ -241,7 +239,7 @@ fn train(
     list.extend(overrides(more));
     let loaded = PpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
     let mut sources = WeightedSum::new()
-        .with(Closure::new("even", even), 1.0)
+        .with(Closure::new("even", |rollout| Ok(even(rollout))), 1.0)
         .with(Closure::new("length", |r| Ok(r.completion_ids.len() as f64)), 0.0);
     ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, progress)
 }
@@ -265,7 +263,9 @@ fn the_first_update_has_ratio_one_and_sampler_and_trainer_agree() {
     // The policy is the reference before its first update, but for the order of sums.
     assert!(number(first, "objective/kl").abs() < 1e-4);
     assert!((number(first, "objective/scores") - number(first, "scores/even")).abs() < 1e-12);
-    assert!((number(first, "scores/length") - number(first, "completions/mean_length")).abs() < 1e-9);
+    assert!(
+        (number(first, "scores/length") - number(first, "completions/mean_length")).abs() < 1e-9
+    );
 }
 
 fn check_interruptions(more: &[&str], interruptions: &[After]) {
@@ -295,7 +295,8 @@ fn check_interruptions(more: &[&str], interruptions: &[After]) {
 
 #[test]
 fn a_run_that_is_stopped_or_killed_goes_on_bit_for_bit() {
-    let more = ["train.save_every=4", "kl.target=0.05", "kl.horizon=100", "data.eval_fraction=0.25"];
+    let more =
+        ["train.save_every=4", "kl.target=0.05", "kl.horizon=100", "data.eval_fraction=0.25"];
     check_interruptions(&more, &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)]);
 }
 

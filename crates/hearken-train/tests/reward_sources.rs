@@ -1,9 +1,11 @@
 //! Reward models as sources of scores: whose tokens they read, and what is applied to their scores.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use hearken_model::tokenizer::{Bos, SpecialText, SpecialTokens};
 use hearken_model::{Batch, Keep, LoadOptions, Model, Tokenizer};
@@ -69,14 +71,14 @@ fn completed() -> Vec<Completed> {
         .collect()
 }
 
+static NO_FIELDS: LazyLock<Map<String, serde_json::Value>> = LazyLock::new(Map::new);
+
+fn view(one: &Completed) -> RolloutView<'_> {
+    let Completed { prompt, completion, prompt_ids, completion_ids } = one;
+    RolloutView { prompt, completion, prompt_ids, completion_ids, ended: true, fields: &NO_FIELDS }
+}
+
 fn views(completed: &[Completed]) -> Vec<RolloutView<'_>> {
-    static NO_FIELDS: std::sync::LazyLock<Map<String, serde_json::Value>> =
-        std::sync::LazyLock::new(Map::new);
-    let view = |one| {
-        let Completed { prompt, completion, prompt_ids, completion_ids } = one;
-        let fields = &NO_FIELDS;
-        RolloutView { prompt, completion, prompt_ids, completion_ids, ended: true, fields }
-    };
     completed.iter().map(view).collect()
 }
 
@@ -92,8 +94,7 @@ fn with_the_policys_tokenizer_the_sampled_ids_are_read_at_their_last_token() {
     let completed = completed();
     let path = fixture("rm_model");
     let sequence = |one: &Completed| [one.prompt_ids.clone(), one.completion_ids.clone()].concat();
-    let expected: Vec<f64> =
-        completed.iter().map(|one| score_of(&path, &sequence(one))).collect();
+    let expected: Vec<f64> = completed.iter().map(|one| score_of(&path, &sequence(one))).collect();
     for microbatch_tokens in [1, 20, 1000] {
         let mut model = load(&path, true, microbatch_tokens);
         assert_close(&model.score(&views(&completed)).unwrap(), &expected);

@@ -1,4 +1,5 @@
 //! The stages end to end: what is skipped, what goes on, what is learned.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod support;
 
@@ -126,7 +127,7 @@ fn keys_of_a_stage_are_checked_before_the_first_begins() {
     for (more, parts) in [
         ("ppo.ppo.clip_lo=0.1", &["unknown key `ppo.ppo.clip_lo`", "`ppo.ppo.clip_low`"][..]),
         ("sft.train.steps=0", &["`sft.train.steps`", "from 1"]),
-        ("stf.train.steps=1", &["unknown key `stf`", "`sft`"]),
+        ("rewrad.train.steps=1", &["unknown key `rewrad`", "`reward`"]),
         ("quickstart.sharpness=-1", &["quickstart.sharpness"]),
         ("quickstart.prompts_eval=100000", &["quickstart.prompts_eval", "1343"]),
         ("model.path=x", &["model.path", "[quickstart]"]),

@@ -43,16 +43,16 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Sequences, pairs or prompts of a step [default: 8; generate: 32]
+    /// Sequences, pairs, prompts or (grpo) completions of a step [default: 8; generate: 32]
     #[arg(long, value_name = "N", value_parser = positive)]
     batch: Option<usize>,
 
-    /// Tokens of a prompt [default: reward, dpo: 128, generate: 64, ppo: 60]
+    /// Tokens of a prompt [default: reward, dpo: 128, grpo, generate: 64, ppo: 60]
     #[arg(long, value_name = "N", value_parser = positive)]
     prompt_tokens: Option<usize>,
 
     /// Tokens of a completion; of a whole sequence of sft [default: sft: 256, reward, dpo: 128,
-    /// generate, ppo: 64]
+    /// grpo, generate, ppo: 64]
     #[arg(long, value_name = "N", value_parser = positive)]
     completion_tokens: Option<usize>,
 
@@ -83,6 +83,8 @@ enum Work {
     Reward,
     /// The same pairs, with the reference's pass
     Dpo,
+    /// One prompt of 64 tokens, 8 completions of 64, KL to the reference
+    Grpo,
     /// 32 prompts of 64 tokens, 64 new tokens each
     Generate,
     /// 8 prompts of 60 tokens, 64 new tokens each, critic and reward model, 4 epochs
@@ -111,6 +113,7 @@ impl Work {
             Self::Sft => Some(bench::Work::Sft),
             Self::Reward => Some(bench::Work::Reward),
             Self::Dpo => Some(bench::Work::Dpo),
+            Self::Grpo => Some(bench::Work::Grpo),
             Self::Generate => Some(bench::Work::Generate),
             Self::Ppo => Some(bench::Work::Ppo),
             Self::Peak | Self::All => None,

@@ -5,6 +5,7 @@ mod chat;
 mod doctor;
 mod dpo;
 mod generate;
+mod grpo;
 mod init;
 mod logprobs;
 mod ppo;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Reward(reward::Reward),
     Dpo(dpo::Dpo),
     Ppo(ppo::Ppo),
+    Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
     Generate(generate::Generate),
     Chat(chat::Chat),
@@ -47,6 +49,7 @@ impl Command {
             Self::Reward(command) => command.run(),
             Self::Dpo(command) => command.run(),
             Self::Ppo(command) => command.run(),
+            Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),

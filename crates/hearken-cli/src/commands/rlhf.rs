@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use hearken_stats::Estimate;
 use hearken_tensor::Cpu;
-use hearken_train::outcome::{Evaluation, Figure, Outcome, StageSummary};
+use hearken_train::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
 use hearken_train::rlhf::{self, RlhfConfig};
 use hearken_train::trained_model::Status;
 
@@ -83,30 +84,44 @@ fn row(stage: &StageSummary) -> Vec<String> {
 }
 
 fn figures(figures: &[Figure]) -> String {
-    let shown = figures.iter().map(|figure| format!("{} {:.4}", figure.name, figure.value));
+    let shown = figures.iter().map(|figure| format!("{} {}", figure.name, number(figure.value)));
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The policy before and after, each number with its interval and n.
+/// A count whole, any other number with four digits behind the point.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.4}") }
+}
+
+/// The policy before and after, each number with its interval.
 fn compared(evaluation: &Evaluation) -> String {
     let Evaluation { prompts, before, after, .. } = evaluation;
-    let mut text =
-        format!("{after} against {before} on {prompts} held-out prompts, 95 % intervals\n");
-    for quantity in &evaluation.quantities {
-        let errors = quantity.standard_errors();
-        let errors =
-            errors.map_or_else(String::new, |errors| format!(", {errors:+.1} standard errors"));
-        let _ = writeln!(
-            text,
-            "  {}: {} -> {}; difference {}{errors}",
-            quantity.quantity, quantity.before, quantity.after, quantity.difference
-        );
-    }
+    let header = ["", before.as_str(), after.as_str(), "difference", "in standard errors"];
+    let rows: Vec<Vec<String>> = evaluation.quantities.iter().map(quantity).collect();
+    let mut text = format!(
+        "{after} against {before}: means over {prompts} held-out prompts with intervals of 95 %\n\n{}\n",
+        table(&header, &rows)
+    );
     if let Some(rate) = &evaluation.win_rate {
-        let _ = writeln!(text, "  win rate by {}: {rate}", evaluation.win_rate_by);
+        let by = &evaluation.win_rate_by;
+        let _ = writeln!(text, "win rate of {after} by {by}: {rate}");
     }
     let limit = evaluation.kl_limit_nats;
     let limit = limit.map_or_else(String::new, |limit| format!("; the limit is {limit}"));
-    let _ = writeln!(text, "  KL to {before}, nats per completion: {}{limit}", evaluation.kl_nats);
+    let _ = writeln!(text, "KL to {before}, nats per completion: {}{limit}", evaluation.kl_nats);
     text
+}
+
+fn quantity(quantity: &Comparison) -> Vec<String> {
+    let shown = |estimate: &Estimate| {
+        format!("{:.3} [{:.3}, {:.3}]", estimate.value, estimate.low, estimate.high)
+    };
+    let errors = quantity.standard_errors();
+    vec![
+        quantity.quantity.clone(),
+        shown(&quantity.before),
+        shown(&quantity.after),
+        shown(&quantity.difference),
+        errors.map_or_else(String::new, |errors| format!("{errors:+.1}")),
+    ]
 }

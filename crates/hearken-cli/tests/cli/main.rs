@@ -3,6 +3,7 @@
 
 mod support;
 
+mod configurations;
 mod help;
 mod messages;
 

@@ -87,8 +87,8 @@ fn a_reward_model_that_is_killed_ends_as_if_it_had_not_been() {
 #[test]
 fn ppo_that_is_killed_ends_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
-    let prompts: String =
-        (0..16).map(|i| format!("{{\"prompt_ids\": [{}, {}]}}\n", 20 + i, 60 + i)).collect();
+    let line = |i| format!("{{\"prompt_ids\": [{}, {}]}}", 20 + i, 60 + i);
+    let prompts = (0..16).map(line).collect::<Vec<_>>().join("\n");
     let prompts = write(folder.path(), "prompts.jsonl", &prompts);
     let more = "[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 8\nsteps = 40\nsave_every = 4\n\
                 [rollout]\nmax_new_tokens = 12\n[kl]\ntarget = 1.0\n[ppo]\nepochs = 2\nminibatches = 2\n\

@@ -5,6 +5,7 @@
 //! | `sft` | 8 sequences of 256 tokens |
 //! | `reward` | 8 pairs: a prompt of 128 tokens, two completions of 128 |
 //! | `dpo` | the same pairs; the reference's log-probabilities are computed in the step |
+//! | `grpo` | one prompt of 64 tokens, 8 completions of 64, KL to the reference |
 //! | `generate` | 32 prompts of 64 tokens, 64 new tokens each, sampled |
 //! | `ppo` | 8 prompts of 60 tokens, 64 new tokens each; critic and reward model of the policy's shape; 4 epochs |
 //!
@@ -43,6 +44,8 @@ pub enum Work {
     Reward,
     /// Direct preference optimization.
     Dpo,
+    /// Group-relative policy optimization; a step is an iteration of one optimizer step.
+    Grpo,
     /// Sampling.
     Generate,
     /// Proximal policy optimization; a step is an iteration with all of its optimizer steps.
@@ -51,7 +54,8 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Sft, Self::Reward, Self::Dpo, Self::Generate, Self::Ppo];
+    pub const ALL: [Self; 6] =
+        [Self::Sft, Self::Reward, Self::Dpo, Self::Grpo, Self::Generate, Self::Ppo];
 
     /// The name that results carry.
     pub fn name(self) -> &'static str {
@@ -59,6 +63,7 @@ impl Work {
             Self::Sft => "sft",
             Self::Reward => "reward",
             Self::Dpo => "dpo",
+            Self::Grpo => "grpo",
             Self::Generate => "generate",
             Self::Ppo => "ppo",
         }
@@ -69,6 +74,7 @@ impl Work {
         match self {
             Self::Sft => Sizes { batch: 8, prompt: 0, completion: 256 },
             Self::Reward | Self::Dpo => Sizes { batch: 8, prompt: 128, completion: 128 },
+            Self::Grpo => Sizes { batch: 8, prompt: 64, completion: 64 },
             Self::Generate => Sizes { batch: 32, prompt: 64, completion: 64 },
             Self::Ppo => Sizes { batch: 8, prompt: 60, completion: 64 },
         }
@@ -78,7 +84,7 @@ impl Work {
 /// How much there is in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Sequences, pairs or prompts.
+    /// Sequences, pairs or prompts; of [`Work::Grpo`] completions of one prompt.
     pub batch: usize,
     /// Tokens of a prompt.
     pub prompt: usize,
@@ -98,7 +104,7 @@ impl Sizes {
         match work {
             Work::Generate => self.batch * self.completion,
             Work::Reward | Work::Dpo => 2 * self.batch * self.length(),
-            Work::Sft | Work::Ppo => self.batch * self.length(),
+            Work::Sft | Work::Grpo | Work::Ppo => self.batch * self.length(),
         }
     }
 }
@@ -160,6 +166,7 @@ fn run<D: Device>(device: D, bench: &Bench, mut clock: Clock) -> Result<Measured
         Work::Sft => crate::sft::benchmark::run(device, &mut materials, &mut clock)?,
         Work::Reward => crate::reward::benchmark::run(device, &mut materials, &mut clock)?,
         Work::Dpo => crate::dpo::benchmark::run(device, &mut materials, &mut clock)?,
+        Work::Grpo => crate::grpo::benchmark::run(device, &mut materials, &mut clock)?,
         Work::Generate => generate::run(device, &mut materials, &mut clock)?,
         Work::Ppo => crate::ppo::benchmark::run(device, &mut materials, &mut clock)?,
     }

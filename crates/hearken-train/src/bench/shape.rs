@@ -45,6 +45,7 @@ impl Shape {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Llama {
     vocab: usize,
     width: usize,

@@ -131,7 +131,7 @@ impl<D: Device> Timed<D> {
 }
 
 /// The same weight for the device inside.
-fn inner<'a, D: Device>(weight: Weight<'a, Timed<D>>) -> Weight<'a, D> {
+fn inner<D: Device>(weight: Weight<'_, Timed<D>>) -> Weight<'_, D> {
     Weight { values: weight.values, prepared: weight.prepared, shape: weight.shape }
 }
 
@@ -213,7 +213,7 @@ impl<D: Device> Device for Timed<D> {
         write: Write,
     ) {
         self.time(Kernels::ProductsBackwardInput, |device| {
-            device.linear_backward_input(dy, inner(weight), dx, write)
+            device.linear_backward_input(dy, inner(weight), dx, write);
         });
     }
 
@@ -225,7 +225,7 @@ impl<D: Device> Device for Timed<D> {
         dweight: &mut Self::Buffer,
     ) {
         self.time(Kernels::ProductsBackwardWeight, |device| {
-            device.linear_backward_weight(dy, x, shape, dweight)
+            device.linear_backward_weight(dy, x, shape, dweight);
         });
     }
 
@@ -257,7 +257,7 @@ impl<D: Device> Device for Timed<D> {
         dweight: Option<&mut Self::Buffer>,
     ) {
         self.time(Kernels::Norms, |device| {
-            device.rms_norm_backward(x, groups, weight, rstd, dy, dx, write, dweight)
+            device.rms_norm_backward(x, groups, weight, rstd, dy, dx, write, dweight);
         });
     }
 
@@ -285,7 +285,7 @@ impl<D: Device> Device for Timed<D> {
         dbias: Option<&mut Self::Buffer>,
     ) {
         self.time(Kernels::Norms, |device| {
-            device.layer_norm_backward(x, weight, statistics, dy, dx, write, dweight, dbias)
+            device.layer_norm_backward(x, weight, statistics, dy, dx, write, dweight, dbias);
         });
     }
 
@@ -299,7 +299,7 @@ impl<D: Device> Device for Timed<D> {
         rotation: Rotation,
     ) {
         self.time(Kernels::Rotary, |device| {
-            device.rotary(buffer, layout, heads, positions, rotary, rotation)
+            device.rotary(buffer, layout, heads, positions, rotary, rotation);
         });
     }
 
@@ -313,7 +313,7 @@ impl<D: Device> Device for Timed<D> {
         log_sum_exp: &mut Self::Buffer,
     ) {
         self.time(Kernels::Attention, |device| {
-            device.attention(qkv, layout, forest, attention, out, log_sum_exp)
+            device.attention(qkv, layout, forest, attention, out, log_sum_exp);
         });
     }
 
@@ -329,7 +329,7 @@ impl<D: Device> Device for Timed<D> {
         dqkv: &mut Self::Buffer,
     ) {
         self.time(Kernels::AttentionBackward, |device| {
-            device.attention_backward(qkv, layout, forest, attention, out, log_sum_exp, dout, dqkv)
+            device.attention_backward(qkv, layout, forest, attention, out, log_sum_exp, dout, dqkv);
         });
     }
 
@@ -342,7 +342,7 @@ impl<D: Device> Device for Timed<D> {
         values: &mut Self::Buffer,
     ) {
         self.time(Kernels::AttentionCached, |device| {
-            device.cache_write(qkv, layout, slots, keys, values)
+            device.cache_write(qkv, layout, slots, keys, values);
         });
     }
 
@@ -356,7 +356,7 @@ impl<D: Device> Device for Timed<D> {
         out: &mut Self::Buffer,
     ) {
         self.time(Kernels::AttentionCached, |device| {
-            device.attention_cached(qkv, layout, cache, rows, attention, out)
+            device.attention_cached(qkv, layout, cache, rows, attention, out);
         });
     }
 
@@ -386,7 +386,7 @@ impl<D: Device> Device for Timed<D> {
         dgate_up: &mut Self::Buffer,
     ) {
         self.time(Kernels::Activations, |device| {
-            device.silu_gated_backward(gate_up, inner, dy, dgate_up)
+            device.silu_gated_backward(gate_up, inner, dy, dgate_up);
         });
     }
 
@@ -442,7 +442,7 @@ impl<D: Device> Device for Timed<D> {
         second_moment: &mut Self::Buffer,
     ) {
         self.time(Kernels::Optimizer, |device| {
-            device.adamw(step, parameter, grad, first_moment, second_moment)
+            device.adamw(step, parameter, grad, first_moment, second_moment);
         });
     }
 }

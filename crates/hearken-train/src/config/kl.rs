@@ -78,7 +78,11 @@ impl KlConfig {
         if raw.placement == KlPlacement::Loss && estimator == KlEstimator::K1 {
             let reason = "as a loss, k1 has an expected gradient of 0 and penalizes nothing; use \
                           \"k2\" (the gradient of the KL) or \"k3\"";
-            return Err(layers.exclusive("kl.placement = \"loss\"", "kl.estimator = \"k1\"", reason));
+            return Err(layers.exclusive(
+                "kl.placement = \"loss\"",
+                "kl.estimator = \"k1\"",
+                reason,
+            ));
         }
         let RawKl { placement, beta, target, horizon, .. } = raw;
         Ok(Self { placement, estimator, beta, target_nats: target, horizon })

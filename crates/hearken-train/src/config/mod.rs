@@ -8,13 +8,13 @@
 //! Not here: what a section's keys do; see the page of the trainer under `docs/`.
 
 mod error;
+mod frozen;
+mod kl;
 mod known_keys;
 mod layers;
-mod frozen;
-mod sections;
 mod rollout;
-mod kl;
 mod score;
+mod sections;
 
 pub use error::ConfigError;
 pub use frozen::{Difference, Frozen, Loaded};

@@ -12,8 +12,8 @@ use super::error::ConfigError;
 use super::layers::Layers;
 use super::sections::Dtype;
 use crate::reward_source::{
-    CommandSource, Heuristic, HttpSource, RewardError, RewardModel, RewardModelOptions,
-    WeightedSum,
+    CodeSource, CommandSource, Heuristic, HttpSource, Limits, RewardError, RewardModel,
+    RewardModelOptions, Sandbox, Verifier, VerifierSource, WeightedSum,
 };
 
 /// One `[[score]]`: a source with its weight in the sum.
@@ -53,6 +53,20 @@ pub enum SourceConfig {
         /// The text.
         text: String,
     },
+    /// A right answer.
+    Verifier {
+        /// What is compared.
+        verifier: Verifier,
+        /// The column of the prompts that has the answer.
+        answer: String,
+    },
+    /// Tests that a completion's program must pass.
+    Code {
+        /// The column of the prompts that has the tests.
+        tests: String,
+        /// How programs are run.
+        sandbox: Sandbox,
+    },
     /// A program.
     Command(CommandOptions),
     /// A server.
@@ -76,10 +90,21 @@ struct RawScore {
     args: Option<Vec<String>>,
     url: Option<String>,
     timeout_s: Option<f64>,
+    answer: Option<String>,
+    tests: Option<String>,
+    memory_mb: Option<u64>,
+    disk_mb: Option<u64>,
+    processes: Option<u64>,
 }
 
-const KINDS: &str = "\"model\", \"heuristic\", \"regex\", \"contains\", \"command\" or \"http\"";
+const KINDS: &str = "\"model\", \"heuristic\", \"regex\", \"contains\", \"verifier\", \"code\", \
+                     \"command\" or \"http\"";
 const HEURISTICS: &str = "\"length_diversity\" or \"quickstart_gold\"";
+const VERIFIERS: &str = "\"exact\", \"numeric\", \"boxed\" or \"arithmetic_steps\"";
+/// Seconds that a run of a program in the sandbox has, where nothing is said.
+const CODE_TIMEOUT_S: f64 = 5.0;
+/// What such a run may use, where nothing is said: megabytes, megabytes, processes.
+const CODE_LIMITS: (u64, u64, u64) = (1024, 16, 32);
 /// Seconds that a program has for a batch, or a server for a request, where nothing is said.
 const TIMEOUT_S: f64 = 60.0;
 
@@ -134,6 +159,19 @@ impl Reader<'_> {
                 let text = self.required("text", raw.text.take(), "a text to look for")?;
                 ("contains".to_owned(), SourceConfig::Contains { text })
             }
+            "verifier" => {
+                let name = self.required("name", raw.name.take(), VERIFIERS)?;
+                let verifier = match name.as_str() {
+                    "exact" => Verifier::Exact,
+                    "numeric" => Verifier::Numeric,
+                    "boxed" => Verifier::Boxed,
+                    "arithmetic_steps" => Verifier::ArithmeticSteps,
+                    _ => return Err(self.unexpected("name", &name, VERIFIERS)),
+                };
+                let answer = raw.answer.take().unwrap_or_else(|| "answer".to_owned());
+                (name, SourceConfig::Verifier { verifier, answer })
+            }
+            "code" => ("code".to_owned(), self.code(&mut raw)?),
             "command" => ("command".to_owned(), self.command(&mut raw)?),
             "http" => ("http".to_owned(), self.http(&mut raw)?),
             _ => return Err(self.unexpected("kind", &kind, KINDS)),
@@ -155,18 +193,41 @@ impl Reader<'_> {
         Ok(SourceConfig::Command(CommandOptions {
             program: self.required("program", raw.program.take(), "a program to start")?,
             args: raw.args.take().unwrap_or_default(),
-            deadline: self.timeout(raw)?,
+            deadline: self.timeout(raw, TIMEOUT_S)?,
         }))
+    }
+
+    fn code(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
+        let program =
+            self.required("program", raw.program.take(), "an interpreter, as \"python3\"")?;
+        let count = |name: &str, given: &mut Option<u64>, default: u64| {
+            let value = given.take().unwrap_or(default);
+            let holds = (1..=1 << 30).contains(&value);
+            self.layers.check(&self.key(name), value, holds, "an integer from 1")?;
+            Ok::<u64, ConfigError>(value)
+        };
+        let (memory, disk, processes) = CODE_LIMITS;
+        let memory_bytes = count("memory_mb", &mut raw.memory_mb, memory)? << 20;
+        let disk_bytes = count("disk_mb", &mut raw.disk_mb, disk)? << 20;
+        let processes = count("processes", &mut raw.processes, processes)?;
+        let deadline = self.timeout(raw, CODE_TIMEOUT_S)?;
+        let limits = Limits { deadline, memory_bytes, disk_bytes, processes };
+        let args = raw.args.take().unwrap_or_default();
+        let tests = raw.tests.take().unwrap_or_else(|| "tests".to_owned());
+        Ok(SourceConfig::Code { tests, sandbox: Sandbox { program, args, limits } })
     }
 
     fn http(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
         let url = self.required("url", raw.url.take(), "an http or https URL")?;
-        Ok(SourceConfig::Http(HttpOptions { deadline: self.timeout(raw)?, ..HttpOptions::new(url) }))
+        Ok(SourceConfig::Http(HttpOptions {
+            deadline: self.timeout(raw, TIMEOUT_S)?,
+            ..HttpOptions::new(url)
+        }))
     }
 
-    fn timeout(&self, raw: &mut RawScore) -> Result<Duration, ConfigError> {
+    fn timeout(&self, raw: &mut RawScore, default_s: f64) -> Result<Duration, ConfigError> {
         const SECONDS_MAX: f64 = 1e6;
-        let seconds = raw.timeout_s.take().unwrap_or(TIMEOUT_S);
+        let seconds = raw.timeout_s.take().unwrap_or(default_s);
         let holds = 0.0 < seconds && seconds <= SECONDS_MAX;
         self.layers.check(&self.key("timeout_s"), seconds, holds, "seconds above 0")?;
         Ok(Duration::from_secs_f64(seconds))
@@ -185,6 +246,11 @@ impl Reader<'_> {
             ("args", raw.args.is_some()),
             ("url", raw.url.is_some()),
             ("timeout_s", raw.timeout_s.is_some()),
+            ("answer", raw.answer.is_some()),
+            ("tests", raw.tests.is_some()),
+            ("memory_mb", raw.memory_mb.is_some()),
+            ("disk_mb", raw.disk_mb.is_some()),
+            ("processes", raw.processes.is_some()),
         ];
         match left.iter().find(|(_, is_left)| *is_left) {
             None => Ok(()),
@@ -195,12 +261,7 @@ impl Reader<'_> {
         }
     }
 
-    fn required<T>(
-        &self,
-        name: &str,
-        value: Option<T>,
-        expected: &str,
-    ) -> Result<T, ConfigError> {
+    fn required<T>(&self, name: &str, value: Option<T>, expected: &str) -> Result<T, ConfigError> {
         value.ok_or_else(|| self.layers.missing(&self.key(name), expected))
     }
 
@@ -223,10 +284,7 @@ pub fn open_scores<D: Device>(
     device: &D,
     tokenizer: Option<&Tokenizer>,
     reading: ScoreReading,
-) -> Result<WeightedSum<'static>, RewardError>
-where
-    D: 'static,
-{
+) -> Result<WeightedSum<'static>, RewardError> {
     let mut sum = WeightedSum::new();
     for score in scores {
         let name = score.label.as_str();
@@ -253,6 +311,13 @@ where
             }
             SourceConfig::Contains { text } => {
                 sum.push(Box::new(Heuristic::Contains(text.clone())), score.weight);
+            }
+            SourceConfig::Verifier { verifier, answer } => {
+                sum.push(Box::new(VerifierSource::new(*verifier, answer)), score.weight);
+            }
+            SourceConfig::Code { tests, sandbox } => {
+                let source = CodeSource::new(name, tests, sandbox.clone())?;
+                sum.push(Box::new(source), score.weight);
             }
             SourceConfig::Command(options) => {
                 sum.push(Box::new(CommandSource::start(name, options)?), score.weight);

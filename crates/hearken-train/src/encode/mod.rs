@@ -4,12 +4,12 @@
 //! never searched for. What is trained on follows from that structure, never from the value of a
 //! token: an end token counts like any other, also where it doubles as padding elsewhere.
 
+mod demonstration;
 mod encoder;
 mod length;
-mod demonstration;
 mod preference;
-mod unpaired;
 mod prompt;
+mod unpaired;
 
 pub use demonstration::DemonstrationExample;
 pub use encoder::Encoder;

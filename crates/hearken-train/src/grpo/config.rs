@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::Algorithm;
+use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::{advantage::group::Standardization, reward::MissingEnd};
 
 use super::kl::{self, KlSteering};
@@ -72,9 +72,8 @@ pub struct GrpoSettings {
     pub unused: Vec<String>,
 }
 
-const SECTIONS: [&str; 10] = [
-    "run", "model", "data", "optimizer", "train", "rollout", "kl", "grpo", "samples", "score",
-];
+const SECTIONS: [&str; 10] =
+    ["run", "model", "data", "optimizer", "train", "rollout", "kl", "grpo", "samples", "score"];
 
 impl GrpoConfig {
     /// Reads `file` over the defaults and `overrides` over that.
@@ -215,7 +214,11 @@ fn derive_batch_size(
     }
     if !rollouts.is_multiple_of(grpo.minibatches) {
         let expected = format!("a divisor of prompts · completions = {rollouts}");
-        return Err(layers.unexpected("grpo.minibatches", &grpo.minibatches.to_string(), &expected));
+        return Err(layers.unexpected(
+            "grpo.minibatches",
+            &grpo.minibatches.to_string(),
+            &expected,
+        ));
     }
     match given {
         Some(value) if value.as_integer() != i64::try_from(batch_size).ok() => {

@@ -65,8 +65,7 @@ pub(super) fn credit(
     for ((graded, old_logprobs), ref_logprobs) in
         graded.into_iter().zip(reading.logprobs).zip(ref_logprobs)
     {
-        let sampled = graded.rollout.completion.logprobs.iter();
-        let sampled_logprobs: Vec<f64> = sampled.map(|logprob| f64::from(*logprob)).collect();
+        let sampled_logprobs = graded.rollout.completion.logprobs.clone();
         let advantages = Vec::new();
         experience.push(Experience {
             graded,
@@ -98,19 +97,17 @@ pub(super) fn credit(
 /// The part of an iteration that is trained on: without groups that leave after their advantages are
 /// known, and without completions that were cut off where those are masked.
 pub(super) fn trained(
-    experience: Vec<Experience>,
+    experience: &[Experience],
     filter: Groups,
     overlong: Overlong,
 ) -> Vec<Experience> {
     let group = |one: &Experience| one.graded.rollout.group;
     let mut trained = Vec::with_capacity(experience.len());
     for members in experience.chunk_by(|a, b| group(a) == group(b)) {
-        let graded: Vec<Graded> = members.iter().map(|one| one.graded.clone()).collect();
-        if filter == Groups::DropAfter && !spreads(&graded) {
+        if filter == Groups::DropAfter && !spreads(members.iter().map(|one| &one.graded)) {
             continue;
         }
-        let counts =
-            |one: &&Experience| overlong != Overlong::Mask || one.graded.rollout.ended();
+        let counts = |one: &&Experience| overlong != Overlong::Mask || one.graded.rollout.ended();
         trained.extend(members.iter().filter(counts).cloned());
     }
     trained

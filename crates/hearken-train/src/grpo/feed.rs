@@ -102,7 +102,7 @@ impl Feed {
 
 impl PromptFeed {
     /// The next `count` prompts; one pass over all of them follows the other.
-    pub(super) fn next(&self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
+    pub(super) fn next(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
         (0..count)
             .flat_map(|_| self.order.next_batch(cursor))
             .map(|index| Arc::clone(&self.prompts[index]))
@@ -117,8 +117,7 @@ fn replay(
     progress: &mut dyn Progress,
 ) -> Result<Vec<RecordedIteration>, TrainError> {
     let model = ModelConfig::read(&config.model.path).map_err(hearken_model::ModelError::from)?;
-    let limits =
-        ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
+    let limits = ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
     let iterations = read_replay(path, limits)?;
     for one in &iterations {
         let (found, expected) = (one.rollouts.len(), config.grpo.minibatches);

@@ -15,6 +15,8 @@ pub(super) struct Graded {
     pub(super) score: f64,
     /// The score that is credited: as above, or a sum of standardized sources.
     pub(super) credited: f64,
+    /// What is credited, without penalties: groups are dropped by what the sources say.
+    pub(super) unshaped: f64,
     /// Each source's own score, unweighted, in the order of [`WeightedSum::names`].
     pub(super) by_source: Vec<f64>,
     /// Score of the greedy completion of the same prompt; 0 where none was sampled.
@@ -56,6 +58,7 @@ pub(super) fn grade(
             rollout,
             score,
             credited: score,
+            unshaped: own[index],
             by_source: scores.by_source.iter().map(|(_, own)| own[index]).collect(),
             greedy_score: greedy_scores.get(group_index).copied().unwrap_or(0.0),
         });
@@ -70,12 +73,17 @@ pub(super) fn recorded(rollouts: &[(Rollout, f64)], settings: &GrpoSettings) -> 
         rollout: rollout.clone(),
         score: *score,
         credited: *score,
+        unshaped: *score,
         by_source: vec![*score],
         greedy_score: 0.0,
     };
     let mut graded: Vec<Graded> = rollouts.iter().map(graded).collect();
+    // A file may have the completions of several prompts in turn.
+    graded.sort_by_key(|one| one.rollout.group);
     standardize_each(&mut graded, &[1.0], settings);
-    graded.iter_mut().for_each(|one| one.by_source.clear());
+    for one in &mut graded {
+        one.by_source.clear();
+    }
     graded
 }
 
@@ -90,6 +98,7 @@ fn standardize_each(graded: &mut [Graded], weights: &[f64], settings: &GrpoSetti
         for (one, sum) in group.iter_mut().zip(decoupled(&rows, weights, how)) {
             let plain: f64 = one.by_source.iter().zip(weights).map(|(own, w)| own * w).sum();
             one.credited = sum + (one.score - plain);
+            one.unshaped = sum;
         }
     }
 }
@@ -103,10 +112,17 @@ fn groups_mut(graded: &mut [Graded]) -> impl Iterator<Item = &mut [Graded]> {
     graded.chunk_by_mut(|a, b| a.rollout.group == b.rollout.group)
 }
 
-/// Whether a group's scores differ.
-pub(super) fn spreads(group: &[Graded]) -> bool {
-    let scores: Vec<f64> = group.iter().map(|one| one.credited).collect();
+/// Whether the sources say different things of a group's completions. Penalties for length do not
+/// count: completions that are all right are all right.
+pub(super) fn spreads<'a>(group: impl Iterator<Item = &'a Graded>) -> bool {
+    let scores: Vec<f64> = group.map(|one| one.unshaped).collect();
     has_spread(&scores)
+}
+
+/// Whether a group's credited scores are all equal.
+pub(super) fn is_flat(group: &[Graded]) -> bool {
+    let scores: Vec<f64> = group.iter().map(|one| one.credited).collect();
+    !has_spread(&scores)
 }
 
 /// The rollouts that advantages are computed of: groups without spread leave if they leave before.
@@ -114,7 +130,7 @@ pub(super) fn kept_before(graded: &[Graded], filter: Groups) -> Vec<Graded> {
     match filter {
         Groups::Keep | Groups::DropAfter => graded.to_vec(),
         Groups::DropBefore | Groups::Resample { .. } => {
-            groups(graded).filter(|group| spreads(group)).flatten().cloned().collect()
+            groups(graded).filter(|group| spreads(group.iter())).flatten().cloned().collect()
         }
     }
 }

@@ -103,7 +103,11 @@ impl RawKl {
         if estimator == KlEstimator::K1 && !self.times_ratio {
             let reason = "as a loss, k1 has an expected gradient of 0 and penalizes nothing; use \
                           \"k2\" (the gradient of the KL), \"k3\", or `kl.times_ratio = true`";
-            return Err(layers.exclusive("kl.placement = \"loss\"", "kl.estimator = \"k1\"", reason));
+            return Err(layers.exclusive(
+                "kl.placement = \"loss\"",
+                "kl.estimator = \"k1\"",
+                reason,
+            ));
         }
         let weight = if self.times_ratio { KlWeight::Ratio } else { KlWeight::One };
         Ok(Placed::InLoss { beta, estimator, weight })

@@ -12,7 +12,7 @@ use hearken_objective::{Mean, Moments};
 use serde::Serialize;
 
 use super::credit::Experience;
-use super::grade::{Graded, groups, spreads};
+use super::grade::{Graded, groups, is_flat};
 use crate::metrics::Timing;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
@@ -276,7 +276,7 @@ impl Gathered<'_> {
         let lengths = || sampled.iter().map(|one| one.rollout.completion.ids.len());
         let ended = sampled.iter().filter(|one| one.rollout.ended());
         let ended: Mean = ended.map(|one| one.rollout.completion.ids.len() as f64).collect();
-        let flat = groups(sampled).map(|group| f64::from(u8::from(!spreads(group))));
+        let flat = groups(sampled).map(|group| f64::from(u8::from(is_flat(group))));
         let kl = experience
             .iter()
             .map(|one| KlEstimator::K1.per_token(one.reference()).iter().sum::<f64>());

@@ -111,9 +111,8 @@ struct RawPpo {
     normalize_scores: bool,
 }
 
-const SECTIONS: [&str; 10] = [
-    "run", "model", "data", "optimizer", "train", "rollout", "kl", "ppo", "samples", "score",
-];
+const SECTIONS: [&str; 10] =
+    ["run", "model", "data", "optimizer", "train", "rollout", "kl", "ppo", "samples", "score"];
 
 impl PpoConfig {
     /// Reads `file` over the defaults and `overrides` over that.

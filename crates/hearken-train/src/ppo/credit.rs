@@ -32,10 +32,7 @@ pub(super) struct Experience {
 
 impl Experience {
     pub(super) fn terms(&self) -> ReferenceTerms<'_> {
-        ReferenceTerms {
-            logprobs: &self.old_logprobs,
-            ref_logprobs: &self.scored.ref_logprobs,
-        }
+        ReferenceTerms { logprobs: &self.old_logprobs, ref_logprobs: &self.scored.ref_logprobs }
     }
 
     pub(super) fn tokens(&self) -> usize {
@@ -58,8 +55,7 @@ pub(super) fn credit(
     for ((scored, old_logprobs), old_values) in
         scored.into_iter().zip(reading.logprobs).zip(reading.values)
     {
-        let terms =
-            ReferenceTerms { logprobs: &old_logprobs, ref_logprobs: &scored.ref_logprobs };
+        let terms = ReferenceTerms { logprobs: &old_logprobs, ref_logprobs: &scored.ref_logprobs };
         let rewards = with_kl_penalty(scored.score, terms, penalty);
         // A completion that was cut off counts as ended: its score is that of the whole.
         let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae);
@@ -92,15 +88,15 @@ pub(super) fn iteration_metrics(
         move |one: &Experience| one.terms().log_ratios().map(|x| estimator.value(x)).sum::<f64>()
     };
     let in_reward = config.kl.placement == KlPlacement::Reward;
-    let non_score_reward =
-        if in_reward { -beta * mean(&summed(config.kl.estimator)) } else { 0.0 };
+    let non_score_reward = if in_reward { -beta * mean(&summed(config.kl.estimator)) } else { 0.0 };
     let scores = mean(&|one| one.scored.score);
     let lengths = || experience.iter().map(Experience::tokens);
     let values: Vec<f64> = experience.iter().flat_map(|one| one.old_values.clone()).collect();
     let targets: Vec<f64> = experience.iter().flat_map(|one| one.returns.clone()).collect();
-    let sources = summary.by_source.iter().filter_map(|(label, own)| {
-        Some((format!("scores/{label}"), own.value()?))
-    });
+    let sources = summary
+        .by_source
+        .iter()
+        .filter_map(|(label, own)| Some((format!("scores/{label}"), own.value()?)));
     IterationMetrics {
         kl_k1_nats: mean(&summed(KlEstimator::K1)),
         entropy_nats: mean(&|one| -one.old_logprobs.iter().sum::<f64>()),
@@ -124,7 +120,7 @@ pub(super) fn iteration_metrics(
 fn sampled_difference_max(experience: &[Experience]) -> Option<f64> {
     let differences = experience.iter().flat_map(|one| {
         let sampled = one.scored.rollout.completion.logprobs.iter();
-        sampled.zip(&one.old_logprobs).map(|(sampled, old)| (f64::from(*sampled) - old).abs())
+        sampled.zip(&one.old_logprobs).map(|(sampled, old)| (sampled - old).abs())
     });
     differences.reduce(f64::max)
 }

@@ -11,9 +11,7 @@ use super::metrics::PpoEvaluation;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
-use crate::rollout::{
-    ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample,
-};
+use crate::rollout::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample};
 
 /// Held-out prompts, and how they are completed.
 #[derive(Clone, Copy, Debug)]

@@ -124,8 +124,7 @@ fn replay(
     progress: &mut dyn Progress,
 ) -> Result<Vec<RecordedIteration>, TrainError> {
     let model = ModelConfig::read(&config.model.path).map_err(hearken_model::ModelError::from)?;
-    let limits =
-        ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
+    let limits = ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
     let iterations = read_replay(path, limits)?;
     for one in &iterations {
         let (found, expected) = (one.rollouts.len(), config.ppo.minibatches);

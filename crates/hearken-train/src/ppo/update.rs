@@ -146,7 +146,10 @@ impl Microbatch<'_> {
                 let terms = ReferenceTerms { logprobs, ref_logprobs };
                 sums.kl += Mean::of(&config.kl.estimator.per_token(terms));
                 let slopes = config.kl.estimator.gradient(terms);
-                grad_logprobs.iter_mut().zip(slopes).for_each(|(grad, slope)| *grad += beta * slope);
+                grad_logprobs
+                    .iter_mut()
+                    .zip(slopes)
+                    .for_each(|(grad, slope)| *grad += beta * slope);
             }
             grads.extend(grad_logprobs.iter().map(|grad| (grad * token_weight) as f32));
         }
@@ -159,8 +162,7 @@ impl Microbatch<'_> {
         let weight = config.ppo.value_coef * token_weight;
         let mut grads = Vec::with_capacity(self.batch.predictions.len());
         for (one, values) in self.experience.iter().zip(values) {
-            let terms =
-                ValueTerms { values, old_values: &one.old_values, returns: &one.returns };
+            let terms = ValueTerms { values, old_values: &one.old_values, returns: &one.returns };
             let ValuesLoss { sum, grad_values, clipped } = config.ppo.value_loss.loss(terms);
             sums.value += Mean { sum, count: values.len() };
             sums.value_clipped += clipped;
@@ -171,5 +173,126 @@ impl Microbatch<'_> {
 
     fn keep(&self) -> Keep {
         if self.context.config.model.recompute { Keep::BlockInputs } else { Keep::Activations }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use hearken_data::{Completion, StopReason};
+    use hearken_model::LoadOptions;
+    use hearken_tensor::Cpu;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::encode::PromptExample;
+    use crate::rollout::{Rollout, ScoredRollout};
+
+    /// Two completions of one prompt; all that the past says of them is off the current policy.
+    fn experience() -> Vec<Experience> {
+        let prompt = Arc::new(PromptExample {
+            ids: vec![5, 6, 7],
+            text: String::new(),
+            fields: Map::new(),
+            source: hearken_data::Source::default(),
+        });
+        let one = |ids: Vec<u32>, sign: f64| {
+            let n = ids.len();
+            let wave = |phase: f64| -> Vec<f64> {
+                (0..n).map(|t| sign * (phase + t as f64).sin()).collect()
+            };
+            let logprobs = |phase| wave(phase).iter().map(|x| 0.05 * x - 5.95).collect();
+            let stop_reason = StopReason::Length;
+            let rollout = Rollout {
+                prompt: Arc::clone(&prompt),
+                group: 0,
+                completion: Completion { ids, logprobs: Vec::new(), stop_reason },
+                text: String::new(),
+            };
+            Experience {
+                scored: ScoredRollout { rollout, score: 0.0, ref_logprobs: logprobs(1.0) },
+                old_logprobs: logprobs(0.0),
+                old_values: vec![0.0; n],
+                advantages: wave(2.0),
+                returns: wave(3.0),
+            }
+        };
+        vec![one(vec![8, 9, 10, 11], 1.0), one(vec![12, 13], -1.0)]
+    }
+
+    fn config() -> PpoConfig {
+        let mut layers = PpoConfig::defaults(Path::new("test"));
+        for text in [
+            "run.dir=x",
+            "model.path=x",
+            "rollout.replay=x",
+            "rollout.temperature=0.8",
+            "kl.placement=loss",
+            "kl.estimator=k3",
+            "kl.beta=0.3",
+            // Nothing is clipped: the loss is smooth.
+            "ppo.clip_low=1",
+            "ppo.clip_high=100",
+            "ppo.value_clip=0",
+            "ppo.entropy_coef=0.2",
+        ] {
+            layers.set(text).unwrap();
+        }
+        PpoConfig::from_layers(layers).unwrap().config
+    }
+
+    fn shift(model: &mut Model<Cpu>, direction: &[Option<Vec<f32>>], by: f64) {
+        let device = model.device().clone();
+        model.update(|index, values| {
+            let Some(direction) = &direction[index] else { return };
+            let mut new = vec![0.0; direction.len()];
+            device.download(values, 0, &mut new);
+            new.iter_mut().zip(direction).for_each(|(x, d)| *x += (by * f64::from(*d)) as f32);
+            device.write(values, 0, &new);
+        });
+    }
+
+    /// Along its own direction, the derivative of the loss is the norm of the gradient.
+    #[test]
+    fn policy_value_entropy_and_kl_enter_one_gradient() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let dir = crates.join("hearken-model/tests/fixtures/hf/llama");
+        let (mut policy, _) =
+            Model::load(Cpu::new(), &dir, &LoadOptions::language_model()).unwrap();
+        policy.add_value_head(1);
+        let (config, experience) = (config(), experience());
+        let minibatch: Vec<&Experience> = experience.iter().collect();
+        let forward = ForwardOptions { temperature: 0.8, microbatch_tokens: 100 };
+        let token_weight = token_weight(&minibatch);
+        let context = StepContext { config: &config, forward, beta: 0.3, token_weight };
+        let mut critic = Critic::ValueHead;
+        let mut step = |policy: &Model<Cpu>| -> (f64, Gradients<Cpu>) {
+            let mut gradients = policy.gradients();
+            let sums = accumulate(policy, &mut gradients, &mut critic, &minibatch, context);
+            let mean = |mean: Mean| mean.value().unwrap();
+            let loss = mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
+                + 0.3 * mean(sums.kl);
+            (loss, gradients)
+        };
+        let (_, gradients) = step(&policy);
+        let norm = gradients.sum_of_squares().sqrt();
+        let direction: Vec<Option<Vec<f32>>> = (0..policy.params().len())
+            .map(|index| {
+                let buffer = gradients.get(index)?;
+                let mut values = vec![0.0; policy.device().len(buffer)];
+                policy.device().download(buffer, 0, &mut values);
+                values.iter_mut().for_each(|x| *x /= norm as f32);
+                Some(values)
+            })
+            .collect();
+        let h = 2e-3;
+        shift(&mut policy, &direction, h);
+        let (above, _) = step(&policy);
+        shift(&mut policy, &direction, -2.0 * h);
+        let (below, _) = step(&policy);
+        let slope = (above - below) / (2.0 * h);
+        assert!((slope / norm - 1.0).abs() < 5e-3, "slope {slope}, norm {norm}");
     }
 }

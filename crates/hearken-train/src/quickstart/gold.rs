@@ -50,13 +50,13 @@ pub fn gold_parts(prompt: &str, completion: &str) -> GoldParts {
     let distinct: BTreeSet<&str> = words.iter().map(String::as_str).collect();
     let polarity: f64 = distinct.iter().filter_map(|word| POLARITY.get(word)).sum();
     let asked: BTreeSet<String> = words_of(prompt).collect();
-    let named = |dish: &&str| distinct.contains(dish);
-    let topic = if DISHES.iter().filter(|dish| asked.contains(**dish)).any(|dish| named(&dish)) {
-        0.5
-    } else if DISHES.iter().any(|dish| named(&dish)) {
-        -0.5
-    } else {
+    let named: Vec<&&str> = DISHES.iter().filter(|dish| distinct.contains(*dish)).collect();
+    let topic = if named.is_empty() {
         0.0
+    } else if named.iter().any(|dish| asked.contains(**dish)) {
+        0.5
+    } else {
+        -0.5
     };
     let repeats = words.windows(2).filter(|pair| pair[0] == pair[1]).count();
     GoldParts {

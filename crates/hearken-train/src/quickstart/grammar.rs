@@ -2,9 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use super::words::{
-    ASIDES, CLOSING_BLAME, CLOSING_PRAISE, DAYS, DISHES, PLACES, TOPICS, Topic,
-};
+use super::words::{ASIDES, CLOSING_BLAME, CLOSING_PRAISE, DAYS, DISHES, PLACES, TOPICS, Topic};
 
 /// What a prompt asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +40,8 @@ impl Visit {
             let sentence = match rng.random_range(0..10) {
                 0..2 => self.fill(pick(&ASIDES, rng)),
                 2..4 => {
-                    let closings = if rng.random_bool(mood) { CLOSING_PRAISE } else { CLOSING_BLAME };
+                    let closings =
+                        if rng.random_bool(mood) { CLOSING_PRAISE } else { CLOSING_BLAME };
                     pick(&closings, rng).to_owned()
                 }
                 _ => self.judge(&TOPICS[next_topic(&mut topics, rng)], mood, rng),

@@ -10,9 +10,13 @@
 //! model has no way to know that gold counts a word of praise only once.
 
 mod words;
+
 mod grammar;
+
 mod gold;
+
 mod corpus;
+
 mod base;
 
 pub use base::{BaseOptions, write_base};

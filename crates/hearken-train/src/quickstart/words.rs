@@ -8,8 +8,8 @@ pub(super) const DISHES: [&str; 16] = [
 
 /// Where it was eaten.
 pub(super) const PLACES: [&str; 12] = [
-    "harbor", "mill", "garden", "station", "corner", "bridge", "market", "castle", "lake", "forest",
-    "square", "tower",
+    "harbor", "mill", "garden", "station", "corner", "bridge", "market", "castle", "lake",
+    "forest", "square", "tower",
 ];
 
 /// When.

@@ -3,6 +3,8 @@
 //! Colors are the light theme's; the page's style sheet finds them by attribute and exchanges them in
 //! the dark.
 
+use std::fmt::Write;
+
 use plotters::{
     chart::ChartBuilder,
     coord::Shift,
@@ -66,22 +68,17 @@ impl Chart {
             return Ok(String::new());
         }
         let mut svg = String::new();
-        self.draw(&drawn, &mut svg).map_err(|reason| ReportError::Chart {
-            title: self.title.clone(),
-            reason,
-        })?;
-        let legend: String = drawn
-            .iter()
-            .zip(PALETTE.iter().cycle())
-            .map(|(series, color)| {
-                let RGBColor(r, g, b) = color;
-                let name = escape(&series.name);
-                format!(
-                    "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" \
-                     height=\"10\" fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {name}</li>"
-                )
-            })
-            .collect();
+        self.draw(&drawn, &mut svg)
+            .map_err(|reason| ReportError::Chart { title: self.title.clone(), reason })?;
+        let mut legend = String::new();
+        for (series, RGBColor(r, g, b)) in drawn.iter().zip(PALETTE.iter().cycle()) {
+            let name = escape(&series.name);
+            let _ = write!(
+                legend,
+                "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" \
+                 height=\"10\" fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {name}</li>"
+            );
+        }
         let title = escape(&self.title);
         let svg = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
         Ok(format!(
@@ -100,7 +97,8 @@ impl Chart {
         area: &DrawingArea<SVGBackend<'_>, Shift>,
         drawn: &[&Series],
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let text = |size: i32| -> TextStyle<'static> { ("sans-serif", size).into_font().color(&INK) };
+        let text =
+            |size: i32| -> TextStyle<'static> { ("sans-serif", size).into_font().color(&INK) };
         let (x, y) = (range(drawn, |point| point.0), range(drawn, |point| point.1));
         let mut chart = ChartBuilder::on(area)
             .margin(8)
@@ -146,7 +144,8 @@ impl Chart {
 /// From the least to the greatest, with a margin; never empty.
 fn range(drawn: &[&Series], of: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
     let values = || drawn.iter().flat_map(|series| &series.points).map(&of);
-    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) =
+        (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
     (low - margin, high + margin)
 }
@@ -158,9 +157,19 @@ pub(super) fn label(value: f64) -> String {
     if size < 1e-12 {
         "0".to_owned()
     } else if (1e-3..1e5).contains(&size) {
-        let digits = if size < 0.1 { 4 } else if size < 10.0 { 2 } else { 0 };
+        let digits = if size < 0.1 {
+            4
+        } else if size < 10.0 {
+            2
+        } else {
+            0
+        };
         let text = format!("{value:.digits$}");
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
     } else {
         format!("{value:.1e}")
     }
@@ -172,9 +181,14 @@ mod tests {
 
     #[test]
     fn axis_labels_are_short() {
-        for (value, text) in
-            [(0.0, "0"), (0.25, "0.25"), (1500.0, "1500"), (-3.0, "-3"), (2e-5, "2.0e-5"), (1e-17, "0")]
-        {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1500.0, "1500"),
+            (-3.0, "-3"),
+            (2e-5, "2.0e-5"),
+            (1e-17, "0"),
+        ] {
             assert_eq!(label(value), text);
         }
     }

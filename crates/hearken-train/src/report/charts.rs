@@ -12,84 +12,90 @@ pub(super) fn figures(trainer: &TrainerFacts) -> Result<String, ReportError> {
 }
 
 fn charts(trainer: &TrainerFacts) -> Vec<Chart> {
-    let curves = &trainer.curves;
-    let over_steps = |keys: &[(&str, &str)]| -> Vec<Series> {
-        let series = |(key, name): &(&str, &str)| {
-            Series { name: (*name).to_owned(), ..curves.series("step", key) }
+    let over_steps = |(title, unit, keys): &Curve| {
+        let series = |(key, name): &(&str, &str)| Series {
+            name: (*name).to_owned(),
+            ..trainer.curves.series("step", key)
         };
-        keys.iter().map(series).collect()
+        Chart::over_steps(title, unit, keys.iter().map(series).collect())
     };
-    vec![
-        scores_against_kl(trainer),
-        scores_over_steps(trainer),
-        Chart::over_steps("Loss", "loss", over_steps(&[("loss", "training"), ("eval_loss", "evaluation")])),
-        Chart::over_steps(
-            "Accuracy",
-            "share",
-            over_steps(&[
-                ("mean_token_accuracy", "tokens, training"),
-                ("accuracy", "pairs, training"),
-                ("eval_accuracy", "evaluation"),
-                ("eval_mean_token_accuracy", "tokens, evaluation"),
-            ]),
-        ),
-        Chart::over_steps(
-            "KL to the reference",
-            "nats per completion",
-            over_steps(&[("objective/kl", "k1, sampled")]),
-        ),
-        Chart::over_steps("KL coefficient", "β", over_steps(&[("kl/beta", "β")])),
-        Chart::over_steps(
-            "Losses of policy and critic",
-            "loss",
-            over_steps(&[("loss/policy_avg", "policy"), ("loss/value_avg", "critic")]),
-        ),
-        Chart::over_steps(
-            "Explained variance of the returns",
-            "share",
-            over_steps(&[("val/explained_variance", "critic")]),
-        ),
-        Chart::over_steps(
-            "Entropy",
-            "nats",
-            over_steps(&[("objective/entropy", "per completion"), ("entropy", "per token")]),
-        ),
-        Chart::over_steps(
-            "Change of the policy within an iteration",
-            "",
-            over_steps(&[
-                ("policy/approxkl_avg", "approximate KL, nats per token"),
-                ("policy/clipfrac_avg", "share of tokens clipped"),
-            ]),
-        ),
-        Chart::over_steps(
-            "Length of completions",
-            "tokens",
-            over_steps(&[
-                ("completions/mean_length", "mean"),
-                ("completions/min_length", "shortest"),
-                ("completions/max_length", "longest"),
-            ]),
-        ),
-        Chart::over_steps(
-            "Completions that end by themselves",
-            "share",
-            over_steps(&[("completions/share_ended", "share")]),
-        ),
-        Chart::over_steps(
-            "Scores of the pairs",
-            "score",
-            over_steps(&[
-                ("mean_reward", "mean"),
-                ("min_reward", "least"),
-                ("max_reward", "greatest"),
-                ("margin", "margin"),
-            ]),
-        ),
-        Chart::over_steps("Gradient norm, before clipping", "norm", over_steps(&[("grad_norm", "norm")])),
-        Chart::over_steps("Learning rate", "rate", over_steps(&[("learning_rate", "rate")])),
-    ]
+    let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
+    scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
 }
+
+/// Title, unit, and the metrics with their names in the legend.
+type Curve = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// Every chart over optimizer steps.
+const CURVES: &[Curve] = &[
+    ("Loss", "loss", &[("loss", "training"), ("eval_loss", "evaluation")]),
+    (
+        "Accuracy",
+        "share",
+        &[
+            ("mean_token_accuracy", "tokens, training"),
+            ("accuracy", "pairs, training"),
+            ("rewards/accuracies", "pairs, training"),
+            ("eval_accuracy", "pairs, evaluation"),
+            ("eval_mean_token_accuracy", "tokens, evaluation"),
+        ],
+    ),
+    ("KL to the reference", "nats per completion", &[("objective/kl", "k1, sampled")]),
+    ("KL coefficient", "β", &[("kl/beta", "β")]),
+    ("Reward", "score", &[("reward", "mean"), ("reward_std", "deviation")]),
+    (
+        "Groups that teach nothing",
+        "share",
+        &[("frac_reward_zero_std", "groups whose scores are all equal")],
+    ),
+    (
+        "Losses of policy and critic",
+        "loss",
+        &[("loss/policy_avg", "policy"), ("loss/value_avg", "critic")],
+    ),
+    ("Explained variance of the returns", "share", &[("val/explained_variance", "critic")]),
+    ("Entropy", "nats", &[("objective/entropy", "per completion"), ("entropy", "per token")]),
+    (
+        "Change of the policy within an iteration",
+        "",
+        &[
+            ("policy/approxkl_avg", "approximate KL, nats per token"),
+            ("policy/clipfrac_avg", "share of tokens clipped"),
+            ("clip_ratio/region_mean", "share clipped"),
+        ],
+    ),
+    (
+        "Length of completions",
+        "tokens",
+        &[
+            ("completions/mean_length", "mean"),
+            ("completions/min_length", "shortest"),
+            ("completions/max_length", "longest"),
+        ],
+    ),
+    ("Completions that end by themselves", "share", &[("completions/share_ended", "share")]),
+    (
+        "Scores of the pairs",
+        "score",
+        &[
+            ("mean_reward", "mean"),
+            ("min_reward", "least"),
+            ("max_reward", "greatest"),
+            ("margin", "margin"),
+        ],
+    ),
+    (
+        "Implicit rewards",
+        "reward",
+        &[
+            ("rewards/chosen", "chosen"),
+            ("rewards/rejected", "rejected"),
+            ("rewards/margins", "margin"),
+        ],
+    ),
+    ("Gradient norm, before clipping", "norm", &[("grad_norm", "norm")]),
+    ("Learning rate", "rate", &[("learning_rate", "rate")]),
+];
 
 /// The frontier: what every source says of the completions, against the distance travelled.
 fn scores_against_kl(trainer: &TrainerFacts) -> Chart {
@@ -109,11 +115,15 @@ fn scores_over_steps(trainer: &TrainerFacts) -> Chart {
 /// The score that is optimized, then each source's own where there are several.
 fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<Series> {
     const PREFIX: &str = "scores/";
-    let named = |key: &str, name: &str| Series { name: name.to_owned(), ..trainer.curves.series(x, key) };
-    let sources = trainer.curves.keys_with(PREFIX);
-    let mut series = vec![named("objective/scores", "optimized")];
-    if 1 < sources.len() {
-        series.extend(sources.iter().map(|key| named(key, &key[PREFIX.len()..])));
-    }
+    let named =
+        |key: &str, name: &str| Series { name: name.to_owned(), ..trainer.curves.series(x, key) };
+    let keys = trainer.curves.keys_with(PREFIX);
+    let sources: Vec<Series> =
+        keys.into_iter().map(|key| named(key, &key[PREFIX.len()..])).collect();
+    let optimized = named("objective/scores", "optimized");
+    // One source with weight 1 and no penalty is the sum itself.
+    let is_source = sources.iter().any(|source| source.points == optimized.points);
+    let mut series = if is_source { Vec::new() } else { vec![optimized] };
+    series.extend(sources);
     series
 }

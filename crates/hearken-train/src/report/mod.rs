@@ -5,9 +5,13 @@
 //! before and after side by side, samples taken during training, the configuration.
 
 mod series;
+
 mod chart;
+
 mod charts;
+
 mod page;
+
 mod tables;
 
 use std::{

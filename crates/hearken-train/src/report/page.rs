@@ -1,5 +1,7 @@
 //! The page around charts and tables.
 
+use std::fmt::Write;
+
 use super::{ReportError, RunFacts, charts, tables};
 
 const STYLE: &str = include_str!("style.css");
@@ -14,16 +16,18 @@ pub(super) fn render(run: &RunFacts) -> Result<String, ReportError> {
     }
     // What matters most comes first: the last trainer is the one that the others were for.
     for trainer in run.trainers.iter().rev() {
-        body.push_str(&format!("<h2>{}</h2>\n<div class=\"figures\">\n", escape(&trainer.name)));
+        let _ = write!(body, "<h2>{}</h2>\n<div class=\"figures\">\n", escape(&trainer.name));
         body.push_str(&charts::figures(trainer)?);
         body.push_str("</div>\n");
         body.push_str(&tables::samples(&trainer.samples));
     }
     if let Some(config) = &run.config {
         let config = escape(config);
-        body.push_str(&format!(
-            "<h2>Configuration</h2>\n<details><summary>config.toml</summary><pre>{config}</pre></details>\n"
-        ));
+        let _ = write!(
+            body,
+            "<h2>Configuration</h2>\n<details><summary>config.toml</summary><pre>{config}</pre>\
+             </details>\n"
+        );
     }
     let name = escape(&run.name);
     Ok(format!(

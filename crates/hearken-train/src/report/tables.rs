@@ -13,21 +13,20 @@ pub(super) fn stages(stages: &[StageSummary]) -> String {
     if stages.is_empty() {
         return String::new();
     }
-    let rows: String = stages
-        .iter()
-        .map(|stage| {
-            let memory = stage.peak_memory_bytes.map_or_else(|| "–".to_owned(), bytes);
-            format!(
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{:.1}</td><td>{memory}</td>\
-                 <td class=\"text\">{}</td></tr>\n",
-                escape(&stage.name),
-                stage.tokens,
-                si(stage.flops),
-                stage.seconds,
-                figures(&stage.bought),
-            )
-        })
-        .collect();
+    let mut rows = String::new();
+    for stage in stages {
+        let memory = stage.peak_memory_bytes.map_or_else(|| "–".to_owned(), bytes);
+        let _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{:.1}</td><td>{memory}</td>\
+             <td class=\"text\">{}</td></tr>",
+            escape(&stage.name),
+            stage.tokens,
+            si(stage.flops),
+            stage.seconds,
+            figures(&stage.bought),
+        );
+    }
     format!(
         "<h2>Stages</h2>\n<div class=\"wide\"><table><thead><tr><th>stage</th><th>tokens</th>\
          <th>operations</th><th>seconds</th><th>peak memory</th><th>what came of it</th></tr></thead>\
@@ -78,7 +77,11 @@ pub(super) fn side_by_side(evaluation: &Evaluation) -> String {
         return String::new();
     }
     let cell = |text: &str, scores: &[Figure]| {
-        format!("<td class=\"text\">{}<div class=\"note\">{}</div></td>", escape(text), figures(scores))
+        format!(
+            "<td class=\"text\">{}<div class=\"note\">{}</div></td>",
+            escape(text),
+            figures(scores)
+        )
     };
     let row = |example: &SideBySide| {
         format!(
@@ -137,7 +140,10 @@ pub(super) fn samples(samples: &[Value]) -> String {
 }
 
 fn figures(figures: &[Figure]) -> String {
-    let one = |figure: &Figure| format!("{} {:.4}", escape(&figure.name), figure.value);
+    let one = |Figure { name, value }: &Figure| {
+        let digits = if value.fract() == 0.0 { 0 } else { 4 };
+        format!("{} {value:.digits$}", escape(name))
+    };
     figures.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
@@ -154,5 +160,6 @@ pub(super) fn si(value: f64) -> String {
     const PREFIXES: [(f64, &str); 6] =
         [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let prefix = PREFIXES.iter().find(|(size, _)| *size <= value);
-    prefix.map_or_else(|| format!("{value:.0}"), |(size, name)| format!("{:.1} {name}", value / size))
+    prefix
+        .map_or_else(|| format!("{value:.0}"), |(size, name)| format!("{:.1} {name}", value / size))
 }

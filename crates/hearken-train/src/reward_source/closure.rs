@@ -37,10 +37,11 @@ impl RewardSource for Closure<'_> {
 
     fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
         let one = |rollout| (self.function)(rollout);
-        rollouts.iter().map(one).collect::<Result<_, _>>().map_err(|reason| RewardError::Closure {
-            name: self.name.clone(),
-            reason,
-        })
+        rollouts
+            .iter()
+            .map(one)
+            .collect::<Result<_, _>>()
+            .map_err(|reason| RewardError::Closure { name: self.name.clone(), reason })
     }
 }
 

@@ -28,7 +28,9 @@ pub enum RewardError {
         expected: usize,
     },
     /// NaN or an infinity.
-    #[error("score source {name:?} gave {score} for prompt {prompt:?} and completion {completion:?}")]
+    #[error(
+        "score source {name:?} gave {score} for prompt {prompt:?} and completion {completion:?}"
+    )]
     NotFinite {
         /// The source.
         name: String,
@@ -48,7 +50,9 @@ pub enum RewardError {
         reason: String,
     },
     /// A reward model cannot read a text.
-    #[error("score source {name:?} cannot read prompt {prompt:?} with completion {completion:?}: {reason}")]
+    #[error(
+        "score source {name:?} cannot read prompt {prompt:?} with completion {completion:?}: {reason}"
+    )]
     Unreadable {
         /// The source.
         name: String,
@@ -65,6 +69,30 @@ pub enum RewardError {
         /// The source.
         name: String,
         /// What is wrong with the pattern.
+        reason: String,
+    },
+    /// A column of the prompt's record is missing or has another form.
+    #[error(
+        "score source {name:?}: column `{column}`: found {found}, expected {expected}, for prompt {prompt:?}"
+    )]
+    Column {
+        /// The source.
+        name: String,
+        /// The column.
+        column: String,
+        /// What it has.
+        found: String,
+        /// What it must have.
+        expected: &'static str,
+        /// The beginning of the prompt.
+        prompt: String,
+    },
+    /// Programs cannot be run.
+    #[error("score source {name:?}: {reason}")]
+    Sandbox {
+        /// The source.
+        name: String,
+        /// Why not.
         reason: String,
     },
     /// A closure returned an error of its own.
@@ -84,6 +112,23 @@ impl RewardError {
             score,
             prompt: beginning(rollout.prompt),
             completion: beginning(rollout.completion),
+        }
+    }
+
+    pub(super) fn column(
+        name: &str,
+        column: &str,
+        found: Option<&serde_json::Value>,
+        expected: &'static str,
+        rollout: &RolloutView<'_>,
+    ) -> Self {
+        Self::Column {
+            name: name.to_owned(),
+            column: column.to_owned(),
+            found: found
+                .map_or_else(|| "nothing".to_owned(), |found| beginning(&found.to_string())),
+            expected,
+            prompt: beginning(rollout.prompt),
         }
     }
 

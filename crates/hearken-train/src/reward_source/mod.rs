@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`RewardModel`] | a checkpoint with a score head |
 //! | [`Heuristic`] | a function of the text that needs no model |
+//! | [`VerifierSource`] | a right answer that the prompt's record has |
+//! | [`CodeSource`] | tests that the completion's program passes in a sandbox |
 //! | [`CommandSource`] | a program that reads and writes JSON lines |
 //! | [`HttpSource`] | a server that takes JSON batches |
 //! | [`Closure`] | a Rust function |
@@ -12,19 +14,31 @@
 //! Not here: penalties and normalizations that depend on how a rollout ended or on other rollouts.
 
 mod error;
+
 mod heuristic;
+
 mod service;
+
 mod closure;
-mod weighted_sum;
+
+mod code;
 mod reward_model;
+mod verifier;
+
+mod weighted_sum;
 
 use serde_json::{Map, Value};
 
 pub use closure::Closure;
+pub use code::{CodeSource, Limits, Sandbox};
 pub use error::RewardError;
 pub use heuristic::{Heuristic, length_diversity};
 pub use reward_model::{RewardModel, RewardModelOptions};
 pub use service::{CommandSource, HttpSource};
+pub use verifier::{
+    Verifier, VerifierSource, final_number, last_boxed, same_latex, same_number,
+    share_of_right_steps,
+};
 pub use weighted_sum::{Scores, WeightedSum};
 
 /// What a source sees of a rollout.

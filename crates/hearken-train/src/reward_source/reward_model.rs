@@ -105,9 +105,7 @@ impl<D: Device> RewardModel<D> {
         }
         let vocab = config.vocab;
         match prompt.iter().chain(&completion).find(|id| vocab <= **id as usize) {
-            Some(id) => {
-                Err(unreadable(format!("found token id {id}, expected less than {vocab}")))
-            }
+            Some(id) => Err(unreadable(format!("found token id {id}, expected less than {vocab}"))),
             None => Ok((prompt, completion)),
         }
     }

@@ -124,8 +124,10 @@ mod tests {
     #[test]
     fn a_score_that_is_not_finite_names_source_and_completion() {
         for bad in [f64::NAN, f64::INFINITY] {
-            let mut sum = WeightedSum::new()
-                .with(Closure::new("broken", |r| Ok(if r.completion == "b" { bad } else { 0.0 })), 0.0);
+            let mut sum = WeightedSum::new().with(
+                Closure::new("broken", |r| Ok(if r.completion == "b" { bad } else { 0.0 })),
+                0.0,
+            );
             let error = sum.score(&views(&["a", "b"])).unwrap_err().to_string();
             assert!(error.contains("broken") && error.contains("\"b\""), "{error}");
         }
@@ -148,7 +150,8 @@ mod tests {
 
     #[test]
     fn a_closure_may_refuse() {
-        let mut sum = WeightedSum::new().with(Closure::new("c", |_| Err("no answer".to_owned())), 1.0);
+        let mut sum =
+            WeightedSum::new().with(Closure::new("c", |_| Err("no answer".to_owned())), 1.0);
         assert!(sum.score(&views(&["a"])).unwrap_err().to_string().contains("no answer"));
     }
 }

@@ -90,7 +90,13 @@ impl RlhfConfig {
             layers.merge(only(&given, "quickstart"));
         }
         layers.check_sections(&[
-            "run", "model", "quickstart", "sft", "reward", "ppo", "evaluation",
+            "run",
+            "model",
+            "quickstart",
+            "sft",
+            "reward",
+            "ppo",
+            "evaluation",
         ])?;
         let run = RunConfig::read(&layers)?;
         let evaluation: EvaluationConfig = layers.section("evaluation")?;
@@ -195,9 +201,8 @@ impl<'a> Stages<'a> {
 
     fn reward(&self) -> Result<Option<Loaded<RewardConfig>>, ConfigError> {
         let Some(user) = self.user("reward")? else { return Ok(None) };
-        let inputs = self.inputs(&self.start(), |files| {
-            (&files.preferences, Some(&files.preferences_eval))
-        });
+        let inputs =
+            self.inputs(&self.start(), |files| (&files.preferences, Some(&files.preferences_eval)));
         let layers = self.stage(RewardConfig::defaults(self.layers.file()), inputs, user, "reward");
         RewardConfig::from_layers(layers).map(Some).map_err(|error| within("reward", error))
     }

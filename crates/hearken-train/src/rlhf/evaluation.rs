@@ -80,8 +80,7 @@ fn held_out_prompts(
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
     let room = encoder.length.tokens_max.saturating_sub(ppo.rollout.max_new_tokens);
     encoder.length.tokens_max = room;
-    let dataset: Dataset<PromptExample> =
-        Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
+    let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
     Ok(dataset.eval.into_iter().take(config.prompts).map(Arc::new).collect())
 }
 
@@ -98,7 +97,8 @@ fn evaluation(
         of.rollouts.iter().map(|rollout| f64::from(u8::from(rollout.ended()))).collect()
     };
     let mut quantities = Vec::new();
-    if 1 < before.by_source.len() {
+    // One source with weight 1 is the sum itself.
+    if before.by_source.iter().all(|(_, own)| *own != before.scores) {
         quantities.extend(comparison("score, as optimized", &before.scores, &after.scores));
     }
     for ((label, before), (_, after)) in before.by_source.iter().zip(&after.by_source) {
@@ -130,7 +130,8 @@ fn evaluation(
 
 /// Means of both and of the difference, prompt by prompt.
 fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<Comparison> {
-    let differences: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    let differences: Vec<f64> =
+        after.iter().zip(before).map(|(after, before)| after - before).collect();
     Some(Comparison {
         quantity: quantity.to_owned(),
         before: normal_mean(before)?,

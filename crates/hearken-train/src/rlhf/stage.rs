@@ -1,5 +1,6 @@
 //! Whether a stage must run, and what it ran on.
 
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -51,8 +52,10 @@ impl Stage {
         for path in inputs {
             hash_path(path, &mut hash).map_err(RunDirError::io(path, "be read"))?;
         }
-        let digest = hash.finalize();
-        let fingerprint = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut fingerprint = String::new();
+        for byte in hash.finalize() {
+            let _ = write!(fingerprint, "{byte:02x}");
+        }
         Ok(Self { output: folder.join(output), folder, fingerprint })
     }
 
@@ -64,13 +67,11 @@ impl Stage {
     pub(super) fn todo(&self, start: Start) -> Result<Todo, TrainError> {
         let found = self.read()?;
         let same = found.as_ref().is_some_and(|stamp| stamp.fingerprint == self.fingerprint);
-        if start == Start::Resume && same && self.output.exists() {
-            if let Some(summary) = found.and_then(|stamp| stamp.summary) {
-                return Ok(Todo::Skip(summary));
-            }
+        let is_done = start == Start::Resume && same && self.output.exists();
+        if is_done && let Some(summary) = found.and_then(|stamp| stamp.summary) {
+            return Ok(Todo::Skip(summary));
         }
-        fs::create_dir_all(&self.folder)
-            .map_err(RunDirError::io(&self.folder, "be created"))?;
+        fs::create_dir_all(&self.folder).map_err(RunDirError::io(&self.folder, "be created"))?;
         self.write(None)?;
         Ok(Todo::Run(if start == Start::Resume && same { Start::Resume } else { Start::Fresh }))
     }

@@ -172,11 +172,8 @@ mod tests {
 
     #[test]
     fn neighbors_with_one_prompt_share_it() {
-        let sequences = [
-            sequence(&[1, 2], &[3, 4, 5]),
-            sequence(&[1, 2], &[6]),
-            sequence(&[7], &[8, 9]),
-        ];
+        let sequences =
+            [sequence(&[1, 2], &[3, 4, 5]), sequence(&[1, 2], &[6]), sequence(&[7], &[8, 9])];
         let batch = CompletionBatch::new(&sequences);
         assert_eq!(batch.batch.tokens, [1, 2, 3, 4, 7, 8]);
         let pairs: Vec<_> = batch.predictions.iter().map(|p| (p.row, p.token)).collect();

@@ -7,10 +7,13 @@
 //!
 //! A stage consumes one type and returns the next. Not here: rewards, advantages, updates.
 
-mod completion_batch;
 mod sample;
+
 mod replay;
+
 mod score;
+
+mod completion_batch;
 
 use std::sync::Arc;
 

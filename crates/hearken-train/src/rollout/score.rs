@@ -35,19 +35,18 @@ pub fn score<D: Device>(
     rollouts: Vec<Rollout>,
     recorded: Option<Vec<f64>>,
     sources: &mut WeightedSum<'_>,
-    scoring: Scoring<'_, D>,
+    scoring: &Scoring<'_, D>,
 ) -> Result<(Vec<ScoredRollout>, ScoringSummary), RewardError> {
     let mut summary = ScoringSummary::default();
     // A recorded score is what the record says it is: penalties are in it already.
-    let (scores, missing_end) = match recorded {
-        Some(scores) => (scores, MissingEnd::Keep),
-        None => {
-            let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-            let scores = sources.score(&views)?;
-            let means = scores.by_source.iter().map(|(name, own)| (name.clone(), Mean::of(own)));
-            summary.by_source = means.collect();
-            (scores.total, scoring.missing_end)
-        }
+    let (scores, missing_end) = if let Some(recorded) = recorded {
+        (recorded, MissingEnd::Keep)
+    } else {
+        let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
+        let scores = sources.score(&views)?;
+        let means = scores.by_source.iter().map(|(name, own)| (name.clone(), Mean::of(own)));
+        summary.by_source = means.collect();
+        (scores.total, scoring.missing_end)
     };
     assert_eq!(scores.len(), rollouts.len(), "scores: one per rollout");
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();

@@ -31,15 +31,15 @@ pub(super) struct Row {
     pub(super) bandwidth_share: Option<f64>,
     /// The steps, where there are any.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
-    pub(super) steps: Option<Steps>,
+    pub(super) timed: Option<Timed>,
     /// Seconds per step by kind of kernel, the longest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) profile: Option<Vec<Part>>,
 }
 
-/// The steps of a work.
+/// The steps that were timed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Steps {
+pub(super) struct Timed {
     /// Sequences, pairs or prompts.
     pub(super) batch: usize,
     /// Tokens of a prompt.
@@ -89,7 +89,7 @@ impl Row {
             threads: rayon::current_num_threads(),
             bandwidth_gb_per_s: Some(bandwidth / GIGA),
             bandwidth_share: None,
-            steps: None,
+            timed: None,
             profile: None,
         }
     }
@@ -116,7 +116,7 @@ impl Row {
             threads: rayon::current_num_threads(),
             bandwidth_gb_per_s: None,
             bandwidth_share: None,
-            steps: Some(Steps {
+            timed: Some(Timed {
                 batch: bench.sizes.batch,
                 prompt_tokens: bench.sizes.prompt,
                 completion_tokens: bench.sizes.completion,
@@ -138,7 +138,7 @@ impl Row {
     pub(super) fn set_profile(&mut self, kernels: &[(Kernels, f64)], total: f64) {
         let rest = total - kernels.iter().map(|(_, seconds)| seconds).sum::<f64>();
         let named = kernels.iter().map(|(kernels, seconds)| (kernels.name(), *seconds));
-        let steps = self.steps.as_ref().map_or(1, |steps| steps.steps_s.len()) as f64;
+        let steps = self.timed.as_ref().map_or(1, |timed| timed.steps_s.len()) as f64;
         let mut parts: Vec<Part> = named
             .chain([(REST, rest)])
             .filter(|(_, seconds)| 0.0 < *seconds)

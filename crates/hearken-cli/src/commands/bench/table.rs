@@ -24,7 +24,9 @@ pub(super) fn table(rows: &[Row]) -> String {
         let line: Vec<String> = words.chain(numbers).collect();
         let _ = writeln!(text, "{}", line.join("  ").trim_end());
     }
-    rows.iter().for_each(|row| details(row, &mut text));
+    for row in rows {
+        details(row, &mut text);
+    }
     text
 }
 
@@ -35,7 +37,7 @@ fn cells(row: &Row) -> [String; 8] {
         row.shape.clone(),
         row.dtype.clone(),
         row.tokens_per_s.map_or_else(absent, |rate| format!("{rate:.0}")),
-        row.steps.as_ref().map_or_else(absent, |steps| format!("{:.3}", steps.step_s)),
+        row.timed.as_ref().map_or_else(absent, |timed| format!("{:.3}", timed.step_s)),
         format!("{:.0}", row.gflops),
         format!("{:.0} %", 100.0 * row.peak_share),
         row.peak_rss_mb.map_or_else(absent, |megabytes| megabytes.to_string()),

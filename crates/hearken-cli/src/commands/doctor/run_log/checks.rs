@@ -63,12 +63,7 @@ fn steps(records: &Records) -> Option<Finding> {
     let steps: Vec<u64> =
         records.of_steps().filter_map(|record| record.get("step")?.as_u64()).collect();
     let broken = steps.windows(2).find(|pair| pair[1] <= pair[0]);
-    match broken {
-        None => None,
-        Some(pair) => {
-            Some(finding(false, format!("step {} is followed by step {}", pair[0], pair[1])))
-        }
-    }
+    broken.map(|pair| finding(false, format!("step {} is followed by step {}", pair[0], pair[1])))
 }
 
 fn finite(records: &Records) -> Option<Finding> {

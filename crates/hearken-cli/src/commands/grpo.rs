@@ -1,0 +1,40 @@
+//! `hearken grpo`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_tensor::Cpu;
+use hearken_train::grpo::{self, GrpoConfig};
+
+use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+
+/// Group-relative reinforcement learning: GRPO, RLOO, DAPO, GSPO and others
+///
+/// Every prompt gets several completions, and what scores above the others becomes likelier. Scores come from
+/// the configuration's [[score]] tables: verifiers of answers, tests of programs, a reward model, a command, or
+/// an HTTP endpoint. Prints the folder of the trained policy.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Grpo {
+    #[command(flatten)]
+    trainer: TrainerArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken grpo configs/grpo.toml --set model.path=runs/sft/final --set data.train=prompts.jsonl
+  hearken grpo my.toml --set grpo.preset=dapo --set grpo.prompts=16 --set grpo.completions=8
+  hearken grpo my.toml --set rollout.replay=rollouts.jsonl      train on recorded rollouts";
+
+impl Grpo {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = GrpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut screen = Screen::new(Interrupt::install()?);
+        let outcome = grpo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        drop(screen);
+        Ok(conclude(&outcome)?)
+    }
+}

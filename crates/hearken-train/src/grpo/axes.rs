@@ -1,0 +1,294 @@
+//! What each key of `[grpo]` makes of a preset's choice.
+
+use hearken_objective::advantage::group::Standardization;
+use hearken_objective::aggregation::Aggregation;
+use hearken_objective::grpo::shaping::{Overlong, OverlongPenalty, SamplerCorrection};
+use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, GroupFilter, ScoreBaseline};
+use hearken_objective::moments::Variance;
+use hearken_objective::surrogate::{Clip, RatioLevel, Surrogate, Vespo};
+
+use super::section::{
+    Groups, RawAdvantage, RawAggregate, RawCorrection, RawGroups, RawGrpo, RawOverlong, RawRatio,
+    RawSurrogate, Setting, Unused,
+};
+use crate::config::{ConfigError, Layers};
+
+/// How TRL standardizes, and with it every preset that does.
+const TRL_STD: Standardization = Standardization { eps: 1e-4, variance: Variance::Sample };
+
+impl RawGrpo {
+    pub(super) fn credit(
+        &self,
+        layers: &Layers,
+        preset: Credit,
+        unused: &mut Unused,
+    ) -> Result<Credit, ConfigError> {
+        let (how, variance) = self.standardization(preset);
+        let group = Credit::Group;
+        let credit = match self.advantage {
+            None => match preset {
+                Credit::Group(GroupBaseline::Standardized(_)) if self.normalize_each => {
+                    group(GroupBaseline::OverBatchStd(how))
+                }
+                Credit::Group(GroupBaseline::Standardized(_)) => {
+                    group(GroupBaseline::Standardized(how))
+                }
+                Credit::Group(GroupBaseline::OverBatchStd(_)) => {
+                    group(GroupBaseline::OverBatchStd(how))
+                }
+                Credit::RewardsToGo { baseline, .. } => Credit::RewardsToGo { baseline, variance },
+                other => other,
+            },
+            Some(RawAdvantage::Mean) => group(GroupBaseline::Mean),
+            Some(RawAdvantage::Standardized) => group(GroupBaseline::Standardized(how)),
+            Some(RawAdvantage::BatchStandardized) => group(GroupBaseline::OverBatchStd(how)),
+            Some(RawAdvantage::LeaveOneOut) => group(GroupBaseline::LeaveOneOut),
+            Some(RawAdvantage::Greedy) => group(GroupBaseline::Greedy),
+            Some(RawAdvantage::RewardsToGo) => {
+                Credit::RewardsToGo { baseline: ScoreBaseline::None, variance }
+            }
+            Some(RawAdvantage::RewardsToGoBaseline) => {
+                Credit::RewardsToGo { baseline: ScoreBaseline::GroupMean, variance }
+            }
+            Some(RawAdvantage::Gae) => return Err(needs_critic(layers, "grpo.advantage", "gae")),
+        };
+        if let Credit::Gae { .. } = credit {
+            return Err(needs_critic(layers, "grpo.preset", &self.preset));
+        }
+        let standardizes = matches!(
+            credit,
+            Credit::Group(GroupBaseline::Standardized(_) | GroupBaseline::OverBatchStd(_))
+        );
+        let whitens = matches!(credit, Credit::RewardsToGo { .. });
+        unused.note("std_eps", self.std_eps.is_some() && !standardizes);
+        unused.note("std_ddof", self.std_ddof.is_some() && !standardizes && !whitens);
+        Ok(credit)
+    }
+
+    /// The preset's way to standardize with the section's keys over it, and the variance of whitening.
+    pub(super) fn standardization(&self, preset: Credit) -> (Standardization, Variance) {
+        // What presets agree on, for those that do not standardize.
+        let (base, whitening) = match preset {
+            Credit::Group(GroupBaseline::Standardized(how) | GroupBaseline::OverBatchStd(how)) => {
+                (how, Variance::Population)
+            }
+            Credit::RewardsToGo { variance, .. } => (TRL_STD, variance),
+            _ => (TRL_STD, Variance::Population),
+        };
+        let given = self.std_ddof.map(|ddof| match ddof {
+            0 => Variance::Population,
+            _ => Variance::Sample,
+        });
+        let how = Standardization {
+            eps: self.std_eps.unwrap_or(base.eps),
+            variance: given.unwrap_or(base.variance),
+        };
+        (how, given.unwrap_or(whitening))
+    }
+
+    pub(super) fn surrogate(&self, preset: Surrogate, unused: &mut Unused) -> Surrogate {
+        let kind = self.surrogate.unwrap_or_else(|| RawSurrogate::of(preset));
+        // A surrogate that is not the preset's starts from what its own paper has.
+        let base = if kind == RawSurrogate::of(preset) { preset } else { kind.published() };
+        let surrogate = match base {
+            Surrogate::Reinforce => Surrogate::Reinforce,
+            Surrogate::Clipped { clip } => Surrogate::Clipped { clip: self.clip(clip) },
+            Surrogate::DualClipped { clip, bound } => Surrogate::DualClipped {
+                clip: self.clip(clip),
+                bound: self.dual_clip.unwrap_or(bound),
+            },
+            Surrogate::Cispo { min, max } => Surrogate::Cispo {
+                min: self.cispo_min.unwrap_or(min),
+                max: self.clip_high.unwrap_or(max),
+            },
+            Surrogate::Sapo { positive_temperature, negative_temperature } => Surrogate::Sapo {
+                positive_temperature: self.sapo_positive.unwrap_or(positive_temperature),
+                negative_temperature: self.sapo_negative.unwrap_or(negative_temperature),
+            },
+            Surrogate::Gmpo { log_range } => {
+                Surrogate::Gmpo { log_range: self.gmpo_range.unwrap_or(log_range) }
+            }
+            Surrogate::Vespo { positive, negative } => Surrogate::Vespo {
+                positive: self.vespo_positive.map_or(positive, vespo),
+                negative: self.vespo_negative.map_or(negative, vespo),
+            },
+        };
+        let clips = matches!(kind, RawSurrogate::Clip | RawSurrogate::DualClip);
+        let is = |other| kind == other;
+        unused.note("clip_low", self.clip_low.is_some() && !clips);
+        unused.note("clip_high", self.clip_high.is_some() && !clips && !is(RawSurrogate::Cispo));
+        unused.note("dual_clip", self.dual_clip.is_some() && !is(RawSurrogate::DualClip));
+        unused.note("cispo_min", self.cispo_min.is_some() && !is(RawSurrogate::Cispo));
+        unused.note("sapo_positive", self.sapo_positive.is_some() && !is(RawSurrogate::Sapo));
+        unused.note("sapo_negative", self.sapo_negative.is_some() && !is(RawSurrogate::Sapo));
+        unused.note("gmpo_range", self.gmpo_range.is_some() && !is(RawSurrogate::Gmpo));
+        unused.note("vespo_positive", self.vespo_positive.is_some() && !is(RawSurrogate::Vespo));
+        unused.note("vespo_negative", self.vespo_negative.is_some() && !is(RawSurrogate::Vespo));
+        surrogate
+    }
+
+    fn clip(&self, preset: Clip) -> Clip {
+        Clip {
+            low: self.clip_low.unwrap_or(preset.low),
+            high: self.clip_high.unwrap_or(preset.high),
+        }
+    }
+
+    pub(super) fn aggregation(
+        &self,
+        preset: Aggregation,
+        setting: Setting,
+        unused: &mut Unused,
+    ) -> Aggregation {
+        let completion_tokens_max = self.aggregate_tokens.unwrap_or(setting.completion_tokens_max);
+        let constant = Aggregation::Constant { completion_tokens_max };
+        let aggregation = match (self.aggregate, preset) {
+            (None, Aggregation::Constant { .. }) | (Some(RawAggregate::Constant), _) => constant,
+            (None, other) => other,
+            (Some(RawAggregate::Token), _) => Aggregation::PerToken,
+            (Some(RawAggregate::Completion), _) => Aggregation::PerCompletion,
+            (Some(RawAggregate::CompletionSum), _) => Aggregation::PerCompletionSum,
+        };
+        unused.note("aggregate_tokens", self.aggregate_tokens.is_some() && aggregation != constant);
+        aggregation
+    }
+
+    /// Recorded rollouts are what was left after any filter: a preset's does not apply to them.
+    pub(super) fn groups(&self, preset: GroupFilter, setting: Setting) -> Groups {
+        let resample = Groups::Resample { rounds: self.resample_rounds };
+        match self.groups {
+            None if setting.replay => Groups::Keep,
+            None => match preset {
+                GroupFilter::Keep => Groups::Keep,
+                GroupFilter::DropWithoutSpread => resample,
+            },
+            Some(RawGroups::Keep) => Groups::Keep,
+            Some(RawGroups::DropBefore) => Groups::DropBefore,
+            Some(RawGroups::DropAfter) => Groups::DropAfter,
+            Some(RawGroups::Resample) => resample,
+        }
+    }
+
+    /// Recorded scores are final: penalties are in them already.
+    pub(super) fn overlong(
+        &self,
+        preset: Overlong,
+        setting: Setting,
+        unused: &mut Unused,
+    ) -> Overlong {
+        let completion_tokens_max = setting.completion_tokens_max;
+        let zone = || {
+            // A fifth of the length, as in the paper: 4096 of 20480.
+            let published = (completion_tokens_max / 5).max(1);
+            let zone_tokens = self.overlong_zone.unwrap_or(published).min(completion_tokens_max);
+            Overlong::Penalize(OverlongPenalty { completion_tokens_max, zone_tokens })
+        };
+        let overlong = match (self.overlong, preset) {
+            (None, Overlong::Penalize(_)) | (Some(RawOverlong::Penalize), _) => zone(),
+            (None, other) => other,
+            (Some(RawOverlong::Keep), _) => Overlong::Keep,
+            (Some(RawOverlong::Mask), _) => Overlong::Mask,
+        };
+        let penalizes = matches!(overlong, Overlong::Penalize(_));
+        unused.note("overlong_zone", self.overlong_zone.is_some() && !penalizes);
+        let final_scores = penalizes && setting.replay;
+        unused.note("overlong", final_scores && self.overlong.is_some());
+        if final_scores { Overlong::Keep } else { overlong }
+    }
+
+    pub(super) fn correction(
+        &self,
+        layers: &Layers,
+        preset: SamplerCorrection,
+        setting: Setting,
+        unused: &mut Unused,
+    ) -> Result<SamplerCorrection, ConfigError> {
+        // The published bounds of truncation and masking.
+        let (min, max) = (self.correction_min.unwrap_or(0.5), self.correction_max.unwrap_or(2.0));
+        let level = self.correction_level.map_or(RatioLevel::Token, RatioLevel::from);
+        let correction = match self.correction {
+            None => preset,
+            Some(RawCorrection::None) => SamplerCorrection::None,
+            Some(RawCorrection::Truncate) => SamplerCorrection::Truncate { level, max },
+            Some(RawCorrection::Mask) => {
+                layers.check("grpo.correction_min", min, min < max, "less than correction_max")?;
+                SamplerCorrection::Mask { level, min, max }
+            }
+        };
+        let none = correction == SamplerCorrection::None;
+        let masks = matches!(correction, SamplerCorrection::Mask { .. });
+        unused.note("correction_level", self.correction_level.is_some() && none);
+        unused.note("correction_max", self.correction_max.is_some() && none);
+        unused.note("correction_min", self.correction_min.is_some() && !masks);
+        if setting.replay && !none {
+            let reason = "a recorded rollout does not say what its sampler saw";
+            return Err(layers.exclusive("rollout.replay", "grpo.correction", reason));
+        }
+        Ok(correction)
+    }
+
+    pub(super) fn check_replay(
+        &self,
+        layers: &Layers,
+        algorithm: &Algorithm,
+        setting: Setting,
+    ) -> Result<(), ConfigError> {
+        if setting.replay && algorithm.credit == Credit::Group(GroupBaseline::Greedy) {
+            let key = if self.advantage.is_some() { "grpo.advantage" } else { "grpo.preset" };
+            let reason = "a recorded rollout does not come with the score of a greedy completion";
+            return Err(layers.exclusive("rollout.replay", key, reason));
+        }
+        Ok(())
+    }
+}
+
+impl From<RawRatio> for RatioLevel {
+    fn from(raw: RawRatio) -> Self {
+        match raw {
+            RawRatio::Token => Self::Token,
+            RawRatio::Completion => Self::CompletionMean,
+            RawRatio::CompletionSum => Self::CompletionSum,
+        }
+    }
+}
+
+impl RawSurrogate {
+    fn of(surrogate: Surrogate) -> Self {
+        match surrogate {
+            Surrogate::Reinforce => Self::Reinforce,
+            Surrogate::Clipped { .. } => Self::Clip,
+            Surrogate::DualClipped { .. } => Self::DualClip,
+            Surrogate::Cispo { .. } => Self::Cispo,
+            Surrogate::Sapo { .. } => Self::Sapo,
+            Surrogate::Gmpo { .. } => Self::Gmpo,
+            Surrogate::Vespo { .. } => Self::Vespo,
+        }
+    }
+
+    fn published(self) -> Surrogate {
+        let clip = Clip::symmetric(0.2);
+        let preset = |name| {
+            let of = hearken_objective::grpo::preset::named(name, 1).expect("a published name");
+            of.surrogate
+        };
+        match self {
+            Self::Reinforce => Surrogate::Reinforce,
+            Self::Clip => Surrogate::Clipped { clip },
+            Self::DualClip => Surrogate::DualClipped { clip, bound: 3.0 },
+            Self::Cispo => preset("cispo"),
+            Self::Sapo => preset("sapo"),
+            Self::Gmpo => preset("gmpo"),
+            Self::Vespo => preset("vespo"),
+        }
+    }
+}
+
+fn vespo([power, decay]: [f64; 2]) -> Vespo {
+    Vespo { power, decay }
+}
+
+fn needs_critic(layers: &Layers, key: &str, found: &str) -> ConfigError {
+    let expected = "an advantage from scores alone; generalized advantage estimation needs a critic, which \
+         `hearken ppo` trains";
+    layers.unexpected(key, &format!("{found:?}"), expected)
+}

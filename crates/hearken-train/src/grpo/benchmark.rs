@@ -1,0 +1,61 @@
+//! The iterations of this trainer, timed: sampling, scores, credit and the update.
+
+use std::path::Path;
+
+use hearken_model::Head;
+use hearken_tensor::Device;
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::{Feed, GrpoConfig, Session};
+use crate::bench::{Clock, Materials, integer};
+use crate::error::TrainError;
+use crate::progress::Silent;
+use crate::reward_source::{Closure, RolloutView, WeightedSum};
+use crate::run_dir::{RunDir, Start};
+
+/// One random prompt with a group of completions, which are scored by a function of their tokens.
+pub(crate) fn run<D: Device>(
+    device: D,
+    materials: &mut Materials<'_>,
+    clock: &mut Clock,
+) -> Result<(), TrainError> {
+    let (sizes, iterations) = (materials.bench.sizes, materials.bench.steps_made());
+    let policy = materials.model_dir(&device, Head::LanguageModel)?;
+    let records =
+        materials.records(|materials| Ok(json!({ "prompt_ids": materials.ids(sizes.prompt)? })))?;
+    let mut layers = GrpoConfig::defaults(Path::new("bench"));
+    materials.configure(&mut layers, &policy, &records, iterations);
+    let table = |pairs: &[(&str, usize)]| {
+        let pairs = pairs.iter().map(|&(key, value)| (key.to_owned(), integer(value)));
+        Value::Table(pairs.collect())
+    };
+    let rollout = table(&[("completions", sizes.batch), ("max_new_tokens", sizes.completion)]);
+    let sections = [("rollout", rollout), ("grpo", table(&[("prompts", 1)]))];
+    layers.merge(Table::from_iter(sections.map(|(name, value)| (name.to_owned(), value))));
+    let loaded = GrpoConfig::from_layers(layers)?;
+    let config = &loaded.config;
+
+    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
+    let feed = Feed::open(config, None, &mut Silent)?;
+    let mut sources = WeightedSum::new().with(Closure::new("even", |seen| Ok(even(seen))), 1.0);
+    let total = feed.steps(config);
+    let mut session = Session::open(device, config, run, None, (None, feed, total))?;
+    for _ in 0..iterations {
+        clock.lap(|| {
+            let before = session.counters.cost.flops;
+            let iteration = session.roll_out(&mut sources, &mut Silent)?;
+            session.update(&iteration, &mut Silent)?;
+            session.kl.observe(iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
+            session.counters.iteration += 1;
+            Ok(session.counters.cost.flops - before)
+        })?;
+    }
+    Ok(())
+}
+
+/// The share of tokens with an even id: it differs between random completions.
+fn even(seen: &RolloutView<'_>) -> f64 {
+    let even = seen.completion_ids.iter().filter(|id| id.is_multiple_of(2)).count();
+    even as f64 / seen.completion_ids.len().max(1) as f64
+}

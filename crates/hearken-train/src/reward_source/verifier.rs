@@ -1,0 +1,172 @@
+//! Scores from right answers: 1 where a completion has the answer that its prompt's record knows.
+//!
+//! A verifier is a function of the text, linear in its length: it needs no deadline.
+
+mod arithmetic;
+mod boxed;
+mod number;
+
+use serde_json::Value;
+
+use super::{RewardError, RewardSource, RolloutView};
+
+pub use arithmetic::share_of_right_steps;
+pub use boxed::{last_boxed, same_latex};
+pub use number::{final_number, same_number};
+
+/// What is compared with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifier {
+    /// The whole completion, but for white space at its ends and runs of white space inside.
+    Exact,
+    /// The number behind the last `####`, else the last number of the text: GSM8K's form.
+    Numeric,
+    /// What stands in the last `\boxed{}`, as number where both are, else as LaTeX without spacing.
+    Boxed,
+    /// Nothing: the share of the completion's own steps `a op b = c` that are right.
+    ArithmeticSteps,
+}
+
+impl Verifier {
+    /// The score of a completion from 0 to 1. `answer` is not read by
+    /// [`Verifier::ArithmeticSteps`].
+    ///
+    /// ```
+    /// use hearken_train::reward_source::Verifier;
+    /// let steps = "48/2 = <<48/2=24>>24 clips in May, 48+24 = 72 together.\n#### 72";
+    /// assert_eq!(Verifier::Numeric.of(steps, "So it is 72.\n#### 72"), 1.0);
+    /// assert_eq!(Verifier::Boxed.of(r"Thus \boxed{\frac{1}{2}}.", "0.5"), 1.0);
+    /// assert_eq!(Verifier::ArithmeticSteps.of(steps, ""), 1.0);
+    /// ```
+    pub fn of(self, completion: &str, answer: &str) -> f64 {
+        let indicator = |right: bool| f64::from(u8::from(right));
+        match self {
+            Self::Exact => indicator(completion.split_whitespace().eq(answer.split_whitespace())),
+            Self::Numeric => indicator(match (final_number(completion), final_number(answer)) {
+                (Some(found), Some(expected)) => same_number(found, expected),
+                _ => false,
+            }),
+            Self::Boxed => indicator(
+                last_boxed(completion)
+                    .is_some_and(|found| same_latex(found, last_boxed(answer).unwrap_or(answer))),
+            ),
+            Self::ArithmeticSteps => share_of_right_steps(completion),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Numeric => "numeric",
+            Self::Boxed => "boxed",
+            Self::ArithmeticSteps => "arithmetic_steps",
+        }
+    }
+}
+
+/// A [`Verifier`] with the column of the prompts that has the answer.
+#[derive(Clone, Debug)]
+pub struct VerifierSource {
+    verifier: Verifier,
+    column: String,
+}
+
+impl VerifierSource {
+    /// Compares with the text or number in `column` of the prompt's record.
+    pub fn new(verifier: Verifier, column: &str) -> Self {
+        Self { verifier, column: column.to_owned() }
+    }
+
+    fn answer(&self, rollout: &RolloutView<'_>) -> Result<String, RewardError> {
+        if self.verifier == Verifier::ArithmeticSteps {
+            return Ok(String::new());
+        }
+        let expected = "a text or a number to compare with";
+        match rollout.fields.get(&self.column) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(Value::Number(number)) => Ok(number.to_string()),
+            found => Err(RewardError::column(self.name(), &self.column, found, expected, rollout)),
+        }
+    }
+}
+
+impl RewardSource for VerifierSource {
+    fn name(&self) -> &str {
+        self.verifier.name()
+    }
+
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
+        let one = |rollout: &RolloutView<'_>| {
+            Ok(self.verifier.of(rollout.completion, &self.answer(rollout)?))
+        };
+        rollouts.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn check(verifier: Verifier, answer: &str, right: &[&str], wrong: &[&str]) {
+        for completion in right {
+            let score = verifier.of(completion, answer);
+            assert!((score - 1.0).abs() < f64::EPSILON, "{completion:?} should be right");
+        }
+        for completion in wrong {
+            assert!(verifier.of(completion, answer).abs() < f64::EPSILON, "{completion:?}");
+        }
+    }
+
+    #[test]
+    fn exact_answers_may_differ_in_white_space_alone() {
+        check(
+            Verifier::Exact,
+            "the  cat",
+            &["the cat", " the cat\n"],
+            &["The cat", "the cat.", ""],
+        );
+    }
+
+    #[test]
+    fn numbers_are_found_behind_the_mark_or_at_the_end() {
+        let right = ["#### 1,234", "#### $1234.00", "1 and 2, so 1234.", "x = 1234\n#### 1234 7"];
+        let wrong = ["#### 12345", "1234 or 7", "#### none", "", "-1234", "#### 1.234"];
+        check(Verifier::Numeric, "so it is\n#### 1234", &right, &wrong);
+        check(Verifier::Numeric, "-0.5", &["#### -.5", "it is -0.50"], &["0.5", "5-0.5.1 6"]);
+    }
+
+    #[test]
+    fn boxes_are_compared_as_numbers_or_as_latex() {
+        let right = [r"\boxed{\frac{3}{4}}", r"so $\boxed{0.75}$", r"\boxed{1} no, \boxed{ 3/4 }"];
+        let wrong = [r"\frac{3}{4}", r"\boxed{3}", r"\boxed{\frac{3}{4}} or \boxed{1}", r"\boxed{"];
+        check(Verifier::Boxed, r"\frac34", &[], &[r"\boxed{4}"]);
+        check(Verifier::Boxed, r"\boxed{\dfrac{3}{4}}", &right, &wrong);
+        let right = [r"\boxed{x^{2} + 1}", r"\boxed{x^{2}+1.}", r"\boxed{\left. x^{2}+1 \right.}"];
+        check(Verifier::Boxed, "x^{2}+1", &right[..2], &[r"\boxed{x^{2}-1}"]);
+    }
+
+    #[test]
+    fn a_column_that_is_missing_or_no_text_is_named() {
+        let mut fields = Map::new();
+        let mut source = VerifierSource::new(Verifier::Numeric, "answer");
+        let mut score = |fields: &Map<String, Value>| {
+            let rollout = RolloutView {
+                prompt: "1+1",
+                completion: "2",
+                prompt_ids: &[],
+                completion_ids: &[],
+                ended: true,
+                fields,
+            };
+            source.score(&[rollout])
+        };
+        let error = score(&fields).unwrap_err().to_string();
+        assert!(error.contains("`answer`") && error.contains("1+1"), "{error}");
+        fields.insert("answer".to_owned(), json!([2]));
+        assert!(score(&fields).unwrap_err().to_string().contains("[2]"));
+        fields.insert("answer".to_owned(), json!(2));
+        assert_eq!(score(&fields).unwrap(), [1.0]);
+    }
+}

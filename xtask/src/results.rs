@@ -1,0 +1,143 @@
+//! Measured numbers for the documentation: runs the program and writes what came out to
+//! docs/results/, with machine, date, seeds and n.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+/// Seeds of the quickstart's repetitions.
+const SEEDS: [u32; 3] = [1, 2, 3];
+
+/// The quickstart under several seeds, to docs/results/quickstart.json.
+pub(crate) fn quickstart(root: &Path) -> Result<()> {
+    let program = build(root)?;
+    let mut runs = Vec::new();
+    for seed in SEEDS {
+        let dir = format!("runs/results/quickstart-{seed}");
+        let seed_key = format!("run.seed={seed}");
+        let dir_key = format!("run.dir={dir}");
+        let arguments = ["rlhf", "configs/quickstart.toml", "--set", &seed_key, "--set", &dir_key];
+        run(root, &program, &arguments)?;
+        let outcome = read_json(&root.join(&dir).join("outcome.json"))?;
+        runs.push(json!({"seed": seed, "outcome": outcome}));
+    }
+    let command = "cargo xtask results quickstart";
+    write(root, "quickstart.json", &json!({"about": about(root, command)?, "runs": runs}))
+}
+
+/// A reward model on the HH-RLHF pairs and supervised fine-tuning on GSM8K, both of small models
+/// from nothing, to docs/results/real-data.json. `data` holds `hh-rlhf/` and `gsm8k/`.
+pub(crate) fn real_data(root: &Path, data: &Path) -> Result<()> {
+    let program = build(root)?;
+    let data =
+        data.canonicalize().with_context(|| format!("{}: no such folder", data.display()))?;
+    let file = |name: &str| data.join(name).display().to_string();
+    let base = "runs/results/real-data-base";
+    if !root.join(base).join("config.json").exists() {
+        let (corpus, vocabulary) = (file("gsm8k/train.jsonl"), "4096");
+        let shape = "llama,layers=4,width=256,heads=4,inner=704,positions=512";
+        let arguments = [
+            "init",
+            "--shape",
+            shape,
+            "--train-tokenizer",
+            &corpus,
+            "--vocab-size",
+            vocabulary,
+            "--output",
+            base,
+        ];
+        run(root, &program, &arguments)?;
+    }
+    let pairs = file("hh-rlhf/harmless-base-test.jsonl.gz");
+    let reward = train(root, &program, base, ("reward", "hh-rlhf-reward"), &[("train", pairs)])?;
+    let files = [("train", file("gsm8k/train.jsonl")), ("eval", file("gsm8k/test.jsonl"))];
+    let sft = train(root, &program, base, ("sft", "gsm8k-sft"), &files)?;
+    let about = about(root, "cargo xtask results real-data DIR")?;
+    write(root, "real-data.json", &json!({"about": about, "runs": [reward, sft]}))
+}
+
+/// Runs a trainer with a committed configuration; the first and the last evaluation.
+fn train(
+    root: &Path,
+    program: &Path,
+    base: &str,
+    (trainer, name): (&str, &str),
+    files: &[(&str, String)],
+) -> Result<Value> {
+    let (config, dir) = (format!("configs/{name}.toml"), format!("runs/results/{name}"));
+    let mut arguments = vec![trainer.to_owned(), config.clone()];
+    let mut set = |key: &str, value: &str| {
+        arguments.extend(["--set".to_owned(), format!("{key}={value}")]);
+    };
+    set("run.dir", &dir);
+    set("model.path", base);
+    for (key, path) in files {
+        set(&format!("data.{key}"), path);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    run(root, program, &arguments)?;
+    let path = root.join(&dir).join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let records: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let (steps, evaluations): (Vec<&Value>, Vec<&Value>) =
+        records.iter().partition(|record| record.get("loss").is_some());
+    let sum = |key: &str| steps.iter().filter_map(|step| step[key].as_f64()).sum::<f64>();
+    Ok(json!({
+        "trainer": trainer,
+        "config": config,
+        "steps": steps.len(),
+        "tokens": sum("tokens"),
+        "seconds": sum("seconds"),
+        "evaluation before": evaluations.first(),
+        "evaluation after": evaluations.last(),
+    }))
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
+    super::cargo(root, &["build", "--release", "--package", "hearken-cli"], &[])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    Ok(target.join("release/hearken"))
+}
+
+fn run(root: &Path, program: &Path, arguments: &[&str]) -> Result<()> {
+    super::say(&format!("hearken {}", arguments.join(" ")));
+    let status = Command::new(program).current_dir(root).args(arguments).status();
+    let status = status.with_context(|| format!("{}: cannot be started", program.display()))?;
+    if !status.success() {
+        bail!("`hearken {}` failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// What a reader must know about the numbers.
+fn about(root: &Path, command: &str) -> Result<Value> {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(json!({
+        "command": command,
+        "date": output(root, "date", &["+%Y-%m-%d"])?,
+        "commit": output(root, "git", &["rev-parse", "--short", "HEAD"])?,
+        "processor": model.map(|(_, name)| name),
+        "threads": std::thread::available_parallelism()?.get(),
+    }))
+}
+
+fn output(root: &Path, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program).current_dir(root).args(arguments).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn read_json(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn write(root: &Path, name: &str, value: &Value) -> Result<()> {
+    let path = root.join("docs/results").join(name);
+    std::fs::write(&path, serde_json::to_string_pretty(value)? + "\n")?;
+    super::say(&format!("wrote {}", path.display()));
+    Ok(())
+}
