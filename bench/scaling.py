@@ -96,7 +96,7 @@ def panel(one, column, row):
         parts.append(
             f'<text x="{across:.1f}" y="{TOP + plot_height + 14}" class="middle">{x:,}</text>'
         )
-    for power in range(math.ceil(low), math.floor(high) + 1):
+    for power in range(math.floor(low), math.floor(high) + 1):
         for factor in (1, 2, 5):
             y = power + math.log10(factor)
             if low <= y <= high:

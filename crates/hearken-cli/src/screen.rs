@@ -29,15 +29,15 @@ pub(crate) struct Screen {
 struct Stage {
     name: String,
     bar: Option<ProgressBar>,
-    began: Instant,
-    /// Steps that were made before this stage began here: a resumed run does not start at 0.
-    before: Option<u64>,
+    /// The first step made here and when it was done: what comes before it (reading, evaluating)
+    /// says nothing about the speed of steps, and a resumed run does not start at 0.
+    first: Option<(u64, Instant)>,
     last_line: Option<Instant>,
 }
 
 impl Stage {
     fn new(name: &str, bar: Option<ProgressBar>) -> Self {
-        Self { name: name.to_owned(), bar, began: Instant::now(), before: None, last_line: None }
+        Self { name: name.to_owned(), bar, first: None, last_line: None }
     }
 }
 
@@ -84,10 +84,9 @@ impl Progress for Screen {
     fn step(&mut self, report: &StepReport<'_>) {
         let now = Instant::now();
         let stage = &mut self.stage;
-        let is_first = stage.before.is_none();
-        let before = *stage.before.get_or_insert(report.step.saturating_sub(1));
-        let (done, rest) = (report.step - before, report.total.saturating_sub(before));
-        let left = time_left(now - stage.began, done, rest);
+        let is_first = stage.first.is_none();
+        let (first, since) = *stage.first.get_or_insert((report.step, now));
+        let left = time_left(now - since, report.step - first, report.total.saturating_sub(first));
         let message = figures(report, left);
         if let Some(bar) = &stage.bar {
             bar.set_length(report.total);

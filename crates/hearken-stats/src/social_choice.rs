@@ -6,8 +6,8 @@
 //!
 //! | needs | rules |
 //! |---|---|
-//! | pairs | [`borda`], [`copeland`], [`maximin`], [`condorcet_winner`], [`smith_set`], [`schulze`], [`ranked_pairs`], [`kemeny`], [`maximal_lottery`] |
-//! | rankings | [`plurality`], [`instant_runoff`] |
+//! | pairs | [`borda`], [`copeland`], [`maximin`], [`condorcet_winner`], [`smith_set`], [`schulze()`], [`ranked_pairs()`], [`kemeny()`], [`maximal_lottery`] |
+//! | rankings | [`plurality`], [`instant_runoff()`] |
 //!
 //! A tie on a pair is half a vote for either side. Candidates that a ranking leaves out are compared with nothing.
 //! Rankings that come out are tiers, best first, so that ties show.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `--seeds N` (default 5) repeats everything, `--steps N` (default 150) is the length of each run with
-//! reinforcement, `--sft-steps N` (default 300) of the fine-tuning before it.
+//! reinforcement, `--sft-steps N` (default 300) of the fine-tuning before it; `--set KEY=VALUE` changes a key
+//! of all runs with reinforcement.
 #![allow(clippy::print_stderr, reason = "a program that says how far it is")]
 
 use std::error::Error;
@@ -71,6 +72,7 @@ struct Options {
     seeds: u64,
     steps: u64,
     sft_steps: u64,
+    overrides: Vec<String>,
 }
 
 fn main() -> Result<()> {
@@ -85,7 +87,7 @@ fn main() -> Result<()> {
         let start = world.fine_tune(options.sft_steps)?;
         let mut first = None;
         for (preset, after) in PRESETS.iter().zip(&mut after) {
-            let (at_start, at_end) = world.reinforce(&start, preset, options.steps)?;
+            let (at_start, at_end) = world.reinforce(&start, preset, &options)?;
             eprintln!("seed {seed}: {preset}: {at_start:.3} before, {at_end:.3} after");
             first = Some(at_start);
             after.push(at_end);
@@ -101,7 +103,7 @@ fn main() -> Result<()> {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { out: None, seeds: 5, steps: 150, sft_steps: 300 };
+    let mut options = Options { out: None, seeds: 5, steps: 150, sft_steps: 300, overrides: vec![] };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name}: a value is missing"))?;
@@ -110,6 +112,7 @@ fn options() -> Result<Options> {
             "--seeds" => options.seeds = value.parse()?,
             "--steps" => options.steps = value.parse()?,
             "--sft-steps" => options.sft_steps = value.parse()?,
+            "--set" => options.overrides.push(value),
             other => return Err(format!("{other}: expected --out, --seeds or --steps").into()),
         }
     }
@@ -170,7 +173,7 @@ impl World {
     }
 
     /// Accuracy on held-out sums before and after.
-    fn reinforce(&self, start: &Path, preset: &str, steps: u64) -> Result<(f64, f64)> {
+    fn reinforce(&self, start: &Path, preset: &str, options: &Options) -> Result<(f64, f64)> {
         let mut layers = GrpoConfig::defaults(Path::new("addition"));
         layers.merge(GRPO.parse()?);
         let run = self.folder.join(preset);
@@ -180,10 +183,13 @@ impl World {
             ("model.path", path(start)),
             ("data.train", path(&self.folder.join("prompts.jsonl"))),
             ("data.eval", path(&self.folder.join("held-out.jsonl"))),
-            ("train.steps", steps.to_string()),
+            ("train.steps", options.steps.to_string()),
             ("grpo.preset", format!("{preset:?}")),
         ] {
             layers.set(&format!("{key}={value}"))?;
+        }
+        for text in &options.overrides {
+            layers.set(text)?;
         }
         let loaded = GrpoConfig::from_layers(layers)?;
         grpo::run(Cpu::new(), &loaded, Start::Fresh, &mut Silent)?;

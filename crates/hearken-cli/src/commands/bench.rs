@@ -133,6 +133,7 @@ impl Shape {
 
 impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        self.json.as_deref().map_or(Ok(()), check_folder)?;
         let rows = match (self.work, self.threads) {
             (Work::All, _) => self.measure_all()?,
             (_, None) => self.measure()?,
@@ -249,6 +250,16 @@ impl Bench {
     fn peak(&self) -> f64 {
         let own = machine::operations_per_s(self.dtype.precision());
         own.or_else(|| machine::operations_per_s(Precision::F32)).expect("f32 is everywhere")
+    }
+}
+
+/// Refuses, before minutes of measuring, a file that could not be written afterwards.
+fn check_folder(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            bail!("{}: there is no folder {}", path.display(), folder.display())
+        }
+        _ => Ok(()),
     }
 }
 

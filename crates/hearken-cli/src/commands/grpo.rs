@@ -14,7 +14,7 @@ use crate::screen::Screen;
 /// Group-relative reinforcement learning: GRPO, RLOO, DAPO, GSPO and others
 ///
 /// Every prompt gets several completions, and what scores above the others becomes likelier. Scores come from
-/// the configuration's [[score]] tables: verifiers of answers, tests of programs, a reward model, a command, or
+/// the configuration's `score` tables: verifiers of answers, tests of programs, a reward model, a command, or
 /// an HTTP endpoint. Prints the folder of the trained policy.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -13,7 +13,7 @@ use crate::screen::Screen;
 
 /// Proximal policy optimization: raise a score while staying close to the starting model
 ///
-/// Scores come from the configuration's [[score]] tables: a reward model, built-in heuristics, a
+/// Scores come from the configuration's `score` tables: a reward model, built-in heuristics, a
 /// command, or an HTTP endpoint. Prints the folder of the trained policy.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

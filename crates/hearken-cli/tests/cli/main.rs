@@ -7,6 +7,7 @@ mod configurations;
 mod help;
 mod messages;
 
+mod bench;
 mod chat;
 mod doctor;
 mod generate;

@@ -283,7 +283,9 @@ mod tests {
                 let buffer = gradients.get(index)?;
                 let mut values = vec![0.0; policy.device().len(buffer)];
                 policy.device().download(buffer, 0, &mut values);
-                values.iter_mut().for_each(|x| *x /= norm as f32);
+                for x in &mut values {
+                    *x /= norm as f32;
+                }
                 Some(values)
             })
             .collect();

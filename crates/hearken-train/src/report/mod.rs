@@ -1,6 +1,6 @@
 //! A page about a run: self-contained HTML, light and dark, nothing loaded from elsewhere.
 //!
-//! [`write`] looks at what a run directory holds and shows it: the table of stages and the evaluation
+//! [`write()`] looks at what a run directory holds and shows it: the table of stages and the evaluation
 //! of an `rlhf` run, curves of every trainer (scores against KL, losses, lengths, …), completions
 //! before and after side by side, samples taken during training, the configuration.
 

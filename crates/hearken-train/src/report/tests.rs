@@ -36,7 +36,7 @@ fn ppo_metrics() -> String {
             format!(
                 "{{\"step\": {step}, \"loss\": {}, \"grad_norm\": 1, \"objective/kl\": {}, \
                  \"objective/scores\": {}, \"scores/model\": {}, \"scores/quickstart_gold\": {}, \
-                 \"completions/mean_length\": 20}}\n",
+                 \"completions/mean_length\": 20}}",
                 1.0 / x,
                 x / 3.0,
                 x / 10.0,
@@ -44,7 +44,8 @@ fn ppo_metrics() -> String {
                 x / 20.0
             )
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A run of three stages, all that a report can show.

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn length_counts_up_to_twenty_words_and_no_further() {
-        let words = |n: usize| (0..n).map(|i| format!("w{i} ")).collect::<String>();
+        let words = |n: usize| (0..n).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ");
         assert_eq!(length_diversity(&words(20)), 1.0);
         assert_eq!(length_diversity(&words(500)), 1.0);
         assert_eq!(length_diversity(&words(10)), 0.75);

@@ -194,6 +194,6 @@ mod tests {
         assert_eq!(completion_microbatches(&sequences, 1), [0..2, 2..3, 3..4]);
         assert_eq!(completion_microbatches(&sequences, 4), [0..2, 2..4]);
         assert_eq!(completion_microbatches(&sequences, 8), [0..3, 3..4]);
-        assert_eq!(completion_microbatches(&sequences, 100), [0..4]);
+        assert_eq!(completion_microbatches(&sequences, 100), std::slice::from_ref(&(0..4)));
     }
 }
