@@ -103,7 +103,8 @@ fn main() -> Result<()> {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { out: None, seeds: 5, steps: 150, sft_steps: 300, overrides: vec![] };
+    let mut options =
+        Options { out: None, seeds: 5, steps: 150, sft_steps: 300, overrides: vec![] };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name}: a value is missing"))?;

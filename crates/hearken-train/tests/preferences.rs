@@ -127,7 +127,7 @@ fn losses_of_differences_follow_trl() {
     family("robust", &["dpo.loss=robust", "dpo.label_smoothing=0.1"]);
     family("exo_pair", &["dpo.loss=exo_pair", "dpo.label_smoothing=0.1"]);
     family("discopop", &["dpo.loss=discopop", "dpo.beta=0.1"]);
-    family("sigmoid_norm", &["dpo.loss=sigmoid_norm"]);
+    family("sigmoid_norm", &["dpo.loss=sigmoid_norm", "dpo.beta=2"]);
 }
 
 #[test]
@@ -168,8 +168,11 @@ fn a_reference_that_follows_the_policy_follows_trl() {
 fn losses_without_reference_follow_trl() {
     family("orpo", &["dpo.loss=orpo", "dpo.beta=0.1"]);
     family("cpo", &["dpo.loss=cpo"]);
-    family("simpo", &["dpo.loss=simpo"]);
-    family("cpo_simpo", &["dpo.loss=simpo", "dpo.cpo_alpha=1", "dpo.label_smoothing=0.1"]);
+    family("simpo", &["dpo.loss=simpo", "dpo.beta=2"]);
+    family(
+        "cpo_simpo",
+        &["dpo.loss=simpo", "dpo.beta=2", "dpo.cpo_alpha=1", "dpo.label_smoothing=0.1"],
+    );
 }
 
 #[test]

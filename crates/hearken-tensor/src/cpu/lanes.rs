@@ -680,7 +680,10 @@ mod tests {
         #[inline(always)]
         fn run<S: Lanes>(self) -> Self::Output {
             // Every other order rounds some of these sums differently.
-            let element = |i: usize, j: usize| 1.1_f32.powi((i * 7 + j * 5) as i32 % 97) - 70.0;
+            let element = |i: usize, j: usize| {
+                let digit = (i * 7919 + j * 104_729) % 9973;
+                (digit * digit) as f32 * 1.037 - 70.0
+            };
             let vectors = std::array::from_fn(|i| S::load(&std::array::from_fn(|j| element(i, j))));
             let mut found = [0.0; LANES];
             S::sum_each(&vectors).store(&mut found);
