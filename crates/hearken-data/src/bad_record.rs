@@ -113,6 +113,20 @@ pub enum BadRecord {
         /// The value, shortened.
         found: String,
     },
+    /// A row of a CSV file with more or fewer cells than the header.
+    #[error("found {found} cells, expected {expected}, as in the header")]
+    UnequalCells {
+        /// Cells of the row.
+        found: u64,
+        /// Cells of the header.
+        expected: u64,
+    },
+    /// A record whose parts do not fit together.
+    #[error("{what}")]
+    Unfit {
+        /// What was found, and what was expected.
+        what: String,
+    },
     /// An object whose columns do not make a record.
     #[error(transparent)]
     Field(#[from] FieldError),

@@ -256,7 +256,7 @@ impl<T: Record> Reading<'_, T> {
     }
 }
 
-fn parse_line(bytes: &[u8]) -> Result<Map<String, Value>, BadRecord> {
+pub(crate) fn parse_line(bytes: &[u8]) -> Result<Map<String, Value>, BadRecord> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| BadRecord::NotUtf8 { byte: error.valid_up_to() + 1 })?;
     let value = serde_json::from_str(text).map_err(|error| BadRecord::NotJson {
@@ -266,7 +266,7 @@ fn parse_line(bytes: &[u8]) -> Result<Map<String, Value>, BadRecord> {
     object(value)
 }
 
-fn object(value: Value) -> Result<Map<String, Value>, BadRecord> {
+pub(crate) fn object(value: Value) -> Result<Map<String, Value>, BadRecord> {
     match value {
         Value::Object(columns) => Ok(columns),
         value => Err(BadRecord::NotAnObject { found: describe(&value) }),
@@ -274,7 +274,7 @@ fn object(value: Value) -> Result<Map<String, Value>, BadRecord> {
 }
 
 /// What the parser says, without its own count of lines, which starts at this line or array.
-fn without_position(error: &serde_json::Error) -> String {
+pub(crate) fn without_position(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     message.strip_suffix(&position).map_or(message.clone(), str::to_owned)

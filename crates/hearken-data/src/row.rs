@@ -273,7 +273,7 @@ fn truth(value: &Value) -> Option<bool> {
     })
 }
 
-fn message(value: &Value, name: &str) -> Result<Message, FieldError> {
+pub(crate) fn message(value: &Value, name: &str) -> Result<Message, FieldError> {
     const EXPECTED: &str = "an object with `role` and `content`";
     let error = |at: &str, found: String, expected: String| {
         Err(unexpected(format!("{name}{at}"), found, expected))

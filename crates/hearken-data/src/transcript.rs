@@ -10,8 +10,8 @@ use crate::content::{Content, Message, Role};
 use crate::preference::Pair;
 use crate::row::{Row, unexpected};
 
-const HUMAN: &str = "\n\nHuman:";
-const ASSISTANT: &str = "\n\nAssistant:";
+pub(crate) const HUMAN: &str = "\n\nHuman:";
+pub(crate) const ASSISTANT: &str = "\n\nAssistant:";
 
 /// What a pair of transcripts becomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,20 +31,32 @@ pub fn write_jsonl<T: Serialize>(
     path: &Path,
     records: impl IntoIterator<Item = T>,
 ) -> Result<usize, WriteError> {
+    write_file(path, |sink| lines_into(sink, records))
+        .map_err(|error: io::Error| WriteError { path: path.into(), error })
+}
+
+/// Writes a file with what `fill` hands to its writer; gzip where the name ends in `.gz`.
+///
+/// The file appears complete or not at all: what is written goes to a temporary file in the same
+/// folder, which is flushed to disk and then renamed.
+///
+/// # Errors
+/// If the folder is missing or may not be written, the disk is full, or `fill` fails. An existing
+/// file at `path` is then untouched.
+pub fn write_file<T, E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
     let temporary = temporary_beside(path);
-    let written = write_lines(&temporary, is_gzip(path), records)
-        .and_then(|count| fs::rename(&temporary, path).map(|()| count));
-    match written {
-        Ok(count) => {
-            sync_folder(path);
-            Ok(count)
-        }
-        Err(error) => {
-            // What went wrong matters more than whether the leftover could be removed.
-            let _ = fs::remove_file(&temporary);
-            Err(WriteError { path: path.into(), error })
-        }
+    let written = write_new(&temporary, is_gzip(path), fill)
+        .and_then(|filled| Ok(fs::rename(&temporary, path).map(|()| filled)?));
+    if written.is_ok() {
+        sync_folder(path);
+    } else {
+        // What went wrong matters more than whether the leftover could be removed.
+        let _ = fs::remove_file(&temporary);
     }
+    written
 }
 
 fn is_gzip(path: &Path) -> bool {
@@ -59,25 +71,24 @@ fn temporary_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{write}.tmp", std::process::id()))
 }
 
-fn write_lines<T: Serialize>(
+fn write_new<T, E: From<io::Error>>(
     path: &Path,
     gzip: bool,
-    records: impl IntoIterator<Item = T>,
-) -> io::Result<usize> {
-    let file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(path)?);
-    let (count, file) = if gzip {
+    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(path)?);
+    let (filled, file) = if gzip {
         let mut encoder = GzEncoder::new(file, Compression::default());
-        (lines_into(&mut encoder, records)?, encoder.finish()?)
+        (fill(&mut encoder)?, encoder.finish()?)
     } else {
-        let mut file = file;
-        (lines_into(&mut file, records)?, file)
+        (fill(&mut file)?, file)
     };
     file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(count)
+    Ok(filled)
 }
 
 fn lines_into<T: Serialize>(
-    sink: &mut impl Write,
+    sink: &mut dyn Write,
     records: impl IntoIterator<Item = T>,
 ) -> io::Result<usize> {
     let mut count = 0;

@@ -30,6 +30,10 @@ pub struct CommandOptions {
     pub deadline: Duration,
 }
 
+/// How long a batch that has all its scores waits for a line too many: what writes two lines per request is
+/// found out before its scores are used, unless it takes longer than this from one line to the next.
+const SURPLUS: Duration = Duration::from_millis(20);
+
 /// A program that is started once and asked batch after batch.
 ///
 /// Each request is a line on its standard input, `{"id": N, "prompt": …, "completion": …}` and the
@@ -98,7 +102,7 @@ impl CommandScorer {
     }
 
     fn exchange(&mut self, items: &[Item<'_>]) -> Result<Vec<f64>, JudgeError> {
-        self.expect_silence()?;
+        self.expect_silence(Duration::ZERO)?;
         let first_id = self.next_id;
         // A program that has ended is noticed by its missing answers.
         let _ = self.requests.send(self.request_lines(items));
@@ -124,13 +128,13 @@ impl CommandScorer {
             })?;
             scores.push(score);
         }
-        self.expect_silence()?;
+        self.expect_silence(SURPLUS)?;
         Ok(scores)
     }
 
     /// A line that nobody asked for means that answers and requests are out of step.
-    fn expect_silence(&self) -> Result<(), JudgeError> {
-        match self.answers.try_recv() {
+    fn expect_silence(&self, patience: Duration) -> Result<(), JudgeError> {
+        match self.answers.recv_timeout(patience) {
             Ok(line) => Err(JudgeError::TooManyAnswers {
                 program: self.label.clone(),
                 line: excerpt(&line),

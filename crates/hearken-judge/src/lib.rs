@@ -1,15 +1,19 @@
-//! Scores from elsewhere: commands and HTTP endpoints.
+//! Scores and answers from elsewhere: commands, HTTP endpoints, LLM APIs.
 //!
-//! A client takes [`Item`]s (a prompt, its completion, whatever else is known) and gives one finite
+//! A scorer takes [`Item`]s (a prompt, its completion, whatever else is known) and gives one finite
 //! score per item, in order, within a deadline, or an error that says what the other side did wrong.
 //!
-//! | the score comes from | client |
+//! | the score comes from | scorer |
 //! |---|---|
 //! | a program that reads and writes JSON lines | [`CommandScorer`] |
 //! | a server that takes JSON batches | [`HttpScorer`] |
 //!
-//! Not here: what a score is used for.
+//! Answers to conversations come from [`chat`].
+//!
+//! Not here: what a score or an answer is used for.
 #![deny(missing_docs)]
+
+pub mod chat;
 
 mod command;
 mod error;

@@ -7,10 +7,12 @@
 
 mod kappa;
 mod krippendorff;
+mod table;
 
 pub use kappa::{Weights, cohen, fleiss};
 pub use krippendorff::{Distance, krippendorff};
 use rand::Rng;
+pub use table::{Coefficient, Table};
 
 use crate::{Estimate, bootstrap};
 

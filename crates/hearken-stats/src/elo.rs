@@ -32,7 +32,15 @@ impl Elo {
     /// assert_eq!(Elo { initial: 1000.0, k: 32.0 }.ratings(2, &[vote]), [1016.0, 984.0]);
     /// ```
     pub fn ratings(self, items: usize, comparisons: &[Comparison]) -> Vec<f64> {
-        let mut ratings = vec![self.initial; items];
+        self.ratings_from(vec![self.initial; items], comparisons)
+    }
+
+    /// [`Elo::ratings`] that go on from earlier ones.
+    ///
+    /// # Panics
+    /// If a comparison names an item without a rating.
+    pub fn ratings_from(self, earlier: Vec<f64>, comparisons: &[Comparison]) -> Vec<f64> {
+        let mut ratings = earlier;
         for c in comparisons {
             let score = match c.outcome {
                 Outcome::Left => 1.0,

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | how often, how much, how different | [`proportion`], [`mean`], [`quantile`], [`win_rate`] |
 //! | how sure, without a formula | [`bootstrap`] |
-//! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`plackett_luce`], [`elo`], [`triads`] |
+//! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`plackett_luce`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
 //! | how good is a reward model | [`accuracy`], [`calibration`], [`correlation`], [`logistic`] |
@@ -34,6 +34,7 @@ pub mod estimate;
 mod linear;
 pub mod logistic;
 pub mod mean;
+mod multinomial;
 mod newton;
 pub mod plackett_luce;
 pub mod proportion;
@@ -41,6 +42,7 @@ pub mod quantile;
 pub mod side_bias;
 pub mod significance;
 pub mod social_choice;
+pub mod style;
 pub mod ties;
 pub mod triads;
 pub mod win_rate;

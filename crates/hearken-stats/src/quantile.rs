@@ -22,16 +22,30 @@ pub fn quantile(values: &[f64], q: f64) -> Option<Estimate> {
     let below = Binomial::new(q, n as u64).expect("q is a probability");
     let tail = (1.0 - CONFIDENCE) / 2.0;
     // The l-th smallest value exceeds the quantile with probability P(B < l): the largest l within the tail.
-    let l = (1..=n).take_while(|&l| below.cdf(l as u64 - 1) <= tail).last();
+    let l = last_where(n, |l| below.cdf(l as u64 - 1) <= tail);
     // The u-th smallest value is below the quantile with probability P(B ≥ u): the smallest u within the tail.
-    let u = (1..=n).find(|&u| below.sf(u as u64 - 1) <= tail);
+    let u = last_where(n, |u| below.sf(u as u64 - 1) > tail) + 1;
     Some(Estimate {
         value,
-        low: l.map_or(f64::NEG_INFINITY, |l| sorted[l - 1]),
-        high: u.map_or(f64::INFINITY, |u| sorted[u - 1]),
+        low: if l == 0 { f64::NEG_INFINITY } else { sorted[l - 1] },
+        high: if u > n { f64::INFINITY } else { sorted[u - 1] },
         n,
         method: Method::OrderStatistics,
     })
+}
+
+/// The last of 1 to `n` for which a condition holds that holds up to some number and not after it; 0 if for none.
+fn last_where(n: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, n);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if holds(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
 }
 
 /// [`quantile`] at one half.

@@ -1,7 +1,7 @@
 //! Two-sided tests against a null hypothesis.
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Binomial, ChiSquared, ContinuousCDF, Discrete, Normal};
+use statrs::distribution::{Binomial, ChiSquared, ContinuousCDF, Discrete, DiscreteCDF, Normal};
 
 /// The outcome of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,4 +53,27 @@ pub fn fair_coin(hits: u64, n: u64) -> Option<Significance> {
     let coin = Binomial::new(0.5, n).expect("0.5 is a probability");
     let tail: f64 = (0..=hits.min(n - hits)).map(|k| coin.pmf(k)).sum();
     Some(Significance { statistic, p_value: (2.0 * tail).min(1.0) })
+}
+
+/// Exact one-sided binomial test: the probability of at most `hits` out of `n` if each has probability `p`; the
+/// statistic is z = (hits − np)/√(np(1−p)). `None` when there is nothing to test: no trials, or p is 0 or 1.
+///
+/// # Panics
+/// If `hits` exceeds `n` or `p` is not in [0, 1].
+///
+/// ```
+/// // At most 1 of 3 at one half: (1 + 3)/8.
+/// let test = hearken_stats::significance::at_most(1, 3, 0.5).unwrap();
+/// assert!((test.p_value - 0.5).abs() < 1e-12);
+/// ```
+pub fn at_most(hits: u64, n: u64, p: f64) -> Option<Significance> {
+    assert!(hits <= n, "{hits} hits out of {n}");
+    assert!((0.0..=1.0).contains(&p), "{p} is a probability");
+    if n == 0 || p <= 0.0 || p >= 1.0 {
+        return None;
+    }
+    let trials = n as f64;
+    let statistic = (hits as f64 - trials * p) / (trials * p * (1.0 - p)).sqrt();
+    let trial = Binomial::new(p, n).expect("p is a probability");
+    Some(Significance { statistic, p_value: trial.cdf(hits).min(1.0) })
 }

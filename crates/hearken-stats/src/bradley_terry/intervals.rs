@@ -9,6 +9,7 @@ use super::{Fit, FitError, Model, fit};
 use crate::bootstrap::percentile;
 use crate::comparison::Tally;
 use crate::linear::Symmetric;
+use crate::multinomial::multinomial;
 use crate::{Estimate, Method};
 
 /// The intervals of a [`Fit`] under one covariance.
@@ -74,19 +75,13 @@ pub fn bootstrap(
     rng: &mut impl Rng,
 ) -> Result<Replicates, FitError> {
     let fitted = fit(tally, model)?;
-    let cumulative: Vec<f64> = tally
-        .pairs()
-        .iter()
-        .flat_map(|p| p.votes)
-        .scan(0.0, |sum, votes| {
-            *sum += votes;
-            Some(*sum)
-        })
-        .collect();
+    let cells: Vec<f64> = tally.pairs().iter().flat_map(|p| p.votes).collect();
+    let draws = whole(cells.iter().sum());
     let seeds: Vec<u64> = (0..rounds).map(|_| rng.random()).collect();
     let replicate = |seed: &u64| {
-        let votes = resample(&cumulative, &mut ChaCha8Rng::seed_from_u64(*seed));
-        fit(&tally.with_votes(votes.into_iter()), model).ok().map(|f| f.parameters)
+        let votes = multinomial(draws, &cells, &mut ChaCha8Rng::seed_from_u64(*seed));
+        let votes = votes.chunks_exact(3).map(|v| [v[0], v[1], v[2]]);
+        fit(&tally.with_votes(votes), model).ok().map(|f| f.parameters)
     };
     let replicates: Vec<Option<Vec<f64>>> = seeds.par_iter().map(replicate).collect();
     let kept: Vec<Vec<f64>> = replicates.into_iter().flatten().collect();
@@ -99,18 +94,6 @@ pub fn bootstrap(
         order_effect: fitted.order_index().map(|g| interval(g, fitted.votes)),
         dropped: rounds - kept.len(),
     })
-}
-
-/// As many draws as there are votes, counted per pair and outcome.
-fn resample(cumulative: &[f64], rng: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
-    let total = *cumulative.last().expect("a fitted tally has votes");
-    let mut votes = vec![[0.0; 3]; cumulative.len() / 3];
-    for _ in 0..whole(total) {
-        let draw = rng.random::<f64>() * total;
-        let cell = cumulative.partition_point(|&c| c <= draw).min(cumulative.len() - 1);
-        votes[cell / 3][cell % 3] += 1.0;
-    }
-    votes
 }
 
 /// The best and the worst rank, from 1, that intervals leave an item.

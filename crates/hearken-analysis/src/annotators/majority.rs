@@ -1,0 +1,59 @@
+//! Agreement with the majority of all others.
+
+use super::Score;
+use crate::index::{Choice, Votes};
+
+/// Per annotator, how often a verdict equals the strict majority of what all others said of the same two candidates.
+pub(crate) struct Majority {
+    /// Ties are verdicts like the others.
+    pub(crate) all: Vec<Score>,
+    /// Decisive verdicts against the others' decisive verdicts.
+    pub(crate) decisive: Vec<Score>,
+}
+
+impl Majority {
+    pub(crate) fn new(votes: &Votes, annotators: usize) -> Self {
+        let mut own = std::collections::HashMap::new();
+        for vote in &votes.list {
+            own.entry((vote.unit, vote.annotator)).or_insert([0; 3])[vote.choice as usize] += 1;
+        }
+        let mut all = vec![Score::default(); annotators];
+        let mut decisive = all.clone();
+        for vote in &votes.list {
+            let (mine, said) = (own[&(vote.unit, vote.annotator)], vote.choice as usize);
+            let everybody = votes.units[vote.unit].counts;
+            let mut others = [0; 3];
+            for i in 0..3 {
+                others[i] = everybody[i] - mine[i];
+            }
+            if let Some(most) = strict_plurality(others) {
+                all[vote.annotator].count(most == said);
+            }
+            others[Choice::Tie as usize] = 0;
+            if let Some(most) = strict_plurality(others).filter(|_| vote.choice != Choice::Tie) {
+                decisive[vote.annotator].count(most == said);
+            }
+        }
+        Self { all, decisive }
+    }
+}
+
+/// The choice with more votes than any other.
+pub(crate) fn strict_plurality(counts: [u32; 3]) -> Option<usize> {
+    let most = counts.into_iter().max().filter(|&most| most > 0)?;
+    let mut at = (0..3).filter(|&i| counts[i] == most);
+    let first = at.next();
+    if at.next().is_none() { first } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plurality_is_strict() {
+        assert_eq!(strict_plurality([2, 1, 1]), Some(0));
+        assert_eq!(strict_plurality([1, 2, 2]), None);
+        assert_eq!(strict_plurality([0, 0, 0]), None);
+    }
+}

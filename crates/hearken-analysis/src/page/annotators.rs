@@ -1,0 +1,166 @@
+//! Annotators, groups, judges.
+
+use super::markup::{Table, Unit, cell, escape, facts, n, notes, p, section as framed};
+use crate::Analysis;
+use crate::annotators::Annotator;
+use crate::plot::{Forest, Labels, Line, Lines, Mark};
+
+pub(super) fn section(analysis: &Analysis) -> String {
+    let a = &analysis.annotators;
+    let mut body = notes(&a.notes);
+    body += &conspicuous(analysis);
+    body += &facts(
+        "All annotators",
+        &[
+            ("Left side, of decisive votes", &a.left_share, Unit::Percent),
+            ("Agreement with the majority of the others", &a.agreement, Unit::Percent),
+        ],
+    );
+    body += &table(&a.list);
+    let by_agreement = |k: &Annotator| Some((k.name.clone(), *k.agreement.known()?));
+    body += &Forest {
+        labels: Labels::new("Agreement with the majority of the others", "share", ""),
+        rows: a.list.iter().filter_map(by_agreement).collect(),
+        reference: a.agreement.value(),
+    }
+    .html();
+    body += &funnel(&a.list);
+    body += &groups(analysis);
+    framed("annotators", "Annotators", &body)
+}
+
+fn conspicuous(analysis: &Analysis) -> String {
+    let a = &analysis.annotators;
+    let mut table = Table::new("Conspicuous annotators", &["annotator", "why"]).with_text(1);
+    for annotator in a.list.iter().filter(|k| !k.conspicuous.is_empty()) {
+        let why: Vec<String> = annotator.conspicuous.iter().map(|r| escape(&r.why)).collect();
+        table.row(&[escape(&annotator.name), why.join("<br>")]);
+    }
+    let found = table.html();
+    if found.is_empty() {
+        return format!(
+            "<p>No annotator is conspicuous at the level {}, corrected for the number of annotators.</p>\n",
+            a.level
+        );
+    }
+    found
+}
+
+fn table(list: &[Annotator]) -> String {
+    let columns = [
+        "annotator",
+        "judgements",
+        "agrees with others",
+        "n",
+        "p",
+        "left",
+        "n",
+        "p",
+        "longer",
+        "ties",
+        "seconds",
+        "gold",
+        "n",
+        "skill",
+    ];
+    let mut table = Table::new("Each annotator; p-values are corrected after Holm", &columns);
+    for k in list {
+        table.row(&[
+            escape(&k.name),
+            k.judgements.to_string(),
+            cell(&k.agreement, Unit::Percent),
+            n(&k.agreement),
+            p(k.agreement_test.as_ref()),
+            cell(&k.left_share, Unit::Percent),
+            n(&k.left_share),
+            p(k.left_test.as_ref()),
+            cell(&k.longer_share, Unit::Percent),
+            cell(&k.tie_share, Unit::Percent),
+            cell(&k.speed.median_seconds, Unit::Plain(1)),
+            cell(&k.gold, Unit::Percent),
+            n(&k.gold),
+            cell(&k.skill, Unit::Percent),
+        ]);
+    }
+    table.html()
+}
+
+/// Share of left against the number of votes, with the bounds within which a fair coin stays 99.9 % of the time.
+fn funnel(list: &[Annotator]) -> String {
+    let points: Vec<(f64, f64)> =
+        list.iter().filter_map(|k| k.left_share.known().map(|e| (e.n as f64, e.value))).collect();
+    let most = points.iter().map(|p| p.0).fold(0.0, f64::max);
+    if most < 2.0 {
+        return String::new();
+    }
+    let bound = |sign: f64| Line {
+        name: if sign > 0.0 { "upper bound of a fair coin, 99.9 %" } else { "lower bound" }.into(),
+        points: (0..=60)
+            .map(|i| (most / 2.0).powf(f64::from(i) / 60.0) * 2.0)
+            .map(|n| (n, (0.5 + sign * 3.29 * 0.5 / n.sqrt()).clamp(0.0, 1.0)))
+            .collect(),
+    };
+    Lines {
+        labels: Labels::new("Preference for the left side", "decisive votes", "share of left"),
+        mark: Mark::PointsThenLines,
+        series: vec![Line { name: "annotators".into(), points }, bound(1.0), bound(-1.0)],
+    }
+    .html()
+}
+
+fn groups(analysis: &Analysis) -> String {
+    let g = &analysis.groups;
+    let mut body = "<h3>Groups</h3>\n".to_owned();
+    body += &facts(
+        "Two groups, divided on one half of the pairs and measured on the other",
+        &[
+            ("Agreement within a group", &g.within, Unit::Percent),
+            ("Agreement between the groups", &g.between, Unit::Percent),
+            ("Difference", &g.difference, Unit::Percent),
+        ],
+    );
+    let sentence = if g.found {
+        format!(
+            "The annotators fall into two groups that prefer differently: {} and {}.",
+            g.members[0].join(", "),
+            g.members[1].join(", ")
+        )
+    } else if g.difference.known().is_some() {
+        "The annotators do not fall into groups.".to_owned()
+    } else {
+        String::new()
+    };
+    body + &notes(&[sentence].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>())
+}
+
+pub(super) fn judges(analysis: &Analysis) -> String {
+    let columns = [
+        "judge",
+        "votes",
+        "ties",
+        "agrees with people",
+        "n",
+        "left",
+        "n",
+        "p",
+        "same when swapped",
+        "n",
+    ];
+    let mut table = Table::new("Language models that judged beside people", &columns);
+    for j in &analysis.judges.list {
+        table.row(&[
+            escape(&j.name),
+            j.votes.to_string(),
+            j.ties.to_string(),
+            cell(&j.agreement, Unit::Percent),
+            n(&j.agreement),
+            cell(&j.left_share, Unit::Percent),
+            n(&j.left_share),
+            p(j.left_test.as_ref()),
+            cell(&j.swap_consistency, Unit::Percent),
+            n(&j.swap_consistency),
+        ]);
+    }
+    let body = notes(&analysis.judges.notes) + &table.html();
+    framed("judges", "Judges", &body)
+}

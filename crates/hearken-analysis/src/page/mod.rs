@@ -1,0 +1,53 @@
+//! The analysis as HTML: sections with tables and charts, no script, no style attribute.
+
+mod agreement;
+mod annotators;
+mod feature_report;
+mod leaderboard;
+mod markup;
+mod patterns;
+mod progress;
+mod voting;
+
+pub use feature_report::{feature_report_fragment, feature_report_html};
+pub(crate) use markup::escape;
+
+use crate::Analysis;
+
+const STYLE: &str = include_str!("style.css");
+
+/// The analysis as sections for a page that somebody else frames: `section`s with `h2` and `h3`, `table.numbers`,
+/// `figure.plot`, `p.note`, `p.warning`, `ul.legend`.
+pub fn fragment(analysis: &Analysis) -> String {
+    [
+        progress::section(analysis),
+        agreement::section(analysis),
+        annotators::section(analysis),
+        annotators::judges(analysis),
+        patterns::section(analysis),
+        patterns::ratings(analysis),
+        leaderboard::section(analysis),
+        voting::section(analysis),
+    ]
+    .concat()
+}
+
+/// The analysis as a page by itself: nothing is loaded from elsewhere.
+pub fn html(analysis: &Analysis) -> String {
+    let rounds = analysis.options.bootstrap_rounds;
+    let intro = format!(
+        "<p>Every number stands with its 95 % interval and the number of observations n. Bootstraps have {rounds} \
+         rounds, seed {}.</p>\n",
+        analysis.options.seed
+    );
+    document("Analysis of judgements", &format!("{intro}{}", fragment(analysis)))
+}
+
+fn document(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} – Hearken</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
+    )
+}

@@ -1,0 +1,161 @@
+//! Charts as inline SVG.
+//!
+//! Text, axes and grid take the color of the text around them, series have colors that can be read on white and on black; so one
+//! drawing serves light and dark, with presentation attributes alone. Every chart has a title for who cannot see it.
+
+mod bars;
+mod forest;
+mod lines;
+
+use std::fmt::Write;
+
+use plotters::prelude::{DrawingArea, IntoDrawingArea, SVGBackend};
+use plotters::style::{IntoFont, RGBColor, TextStyle};
+
+pub(crate) use bars::Bars;
+pub(crate) use forest::Forest;
+pub(crate) use lines::{Line, Lines, Mark};
+
+use crate::page::escape;
+
+/// Becomes the color of the text around.
+const INK: RGBColor = RGBColor(0x33, 0x33, 0x34);
+/// Becomes the same, faintly.
+const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xde);
+/// One per series, told apart by readers of every kind of color vision (after Okabe and Ito), of middle lightness.
+const PALETTE: [RGBColor; 6] = [
+    RGBColor(0x2b, 0x82, 0xc4),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xa8, 0x84, 0x00),
+    RGBColor(0x7a, 0x6f, 0xd0),
+];
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+/// What every chart has.
+#[derive(Clone, Debug)]
+pub(crate) struct Labels {
+    pub(crate) title: String,
+    pub(crate) x: String,
+    pub(crate) y: String,
+}
+
+impl Labels {
+    pub(crate) fn new(title: &str, x: &str, y: &str) -> Self {
+        Self { title: title.to_owned(), x: x.to_owned(), y: y.to_owned() }
+    }
+}
+
+/// A figure with its caption; a chart that cannot be drawn leaves its caption.
+fn figure(
+    labels: &Labels,
+    size: (u32, u32),
+    legend: &[&str],
+    draw: impl FnOnce(&Area<'_>) -> Drawn,
+) -> String {
+    let mut svg = String::new();
+    let drawn = {
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        draw(&area).and_then(|()| Ok(area.present()?))
+    };
+    let title = escape(&labels.title);
+    if let Err(error) = drawn {
+        return format!("<p class=\"warning\">{title}: {}</p>\n", escape(&error.to_string()));
+    }
+    let mut keys = String::new();
+    for (name, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
+        let _ = write!(
+            keys,
+            "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" height=\"10\" \
+             fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {}</li>",
+            escape(name)
+        );
+    }
+    if !keys.is_empty() {
+        keys = format!("<ul class=\"legend\">{keys}</ul>");
+    }
+    let svg =
+        themed(&svg).replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
+    format!("<figure class=\"plot\">{svg}{keys}<figcaption>{title}</figcaption></figure>\n")
+}
+
+/// Exchanges the two colors that follow the text.
+fn themed(svg: &str) -> String {
+    svg.replace("fill=\"#333334\"", "fill=\"currentColor\"")
+        .replace("stroke=\"#333334\"", "stroke=\"currentColor\"")
+        .replace("stroke=\"#DDDDDE\"", "stroke=\"currentColor\" stroke-opacity=\"0.2\"")
+        .replace("fill=\"#DDDDDE\"", "fill=\"currentColor\" fill-opacity=\"0.2\"")
+}
+
+fn text(size: i32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
+}
+
+/// From the least to the greatest finite number, with a margin; never empty.
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values.filter(|value| value.is_finite()) {
+        (low, high) = (low.min(value), high.max(value));
+    }
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
+    (low - margin, high + margin)
+}
+
+/// A short form of a number on an axis.
+fn short(value: f64) -> String {
+    let size = value.abs();
+    // What an axis calls 0 may come out of a sum as 1e-17.
+    if size < 1e-12 {
+        return "0".to_owned();
+    }
+    if !(1e-3..1e6).contains(&size) {
+        return format!("{value:.1e}");
+    }
+    let digits = if size < 0.1 {
+        4
+    } else if size < 10.0 {
+        2
+    } else {
+        0
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charts_follow_the_theme_and_hold_no_style() {
+        let lines = Lines {
+            labels: Labels::new("A <b> & c", "x", "y"),
+            mark: Mark::Line,
+            series: vec![Line { name: "s".into(), points: vec![(0.0, 1.0), (1.0, 2.0)] }],
+        };
+        let html = lines.html();
+        assert!(html.contains("currentColor") && !html.contains("#333334"));
+        assert!(!html.contains("style=") && !html.contains("<script"));
+        assert!(html.contains("role=\"img\" aria-label=\"A &lt;b&gt; &amp; c\""));
+    }
+
+    #[test]
+    fn an_axis_is_never_empty() {
+        assert_eq!(range([f64::NAN].into_iter()), (0.0, 1.0));
+        assert_eq!(range([2.0, 2.0].into_iter()), (1.0, 3.0));
+        assert_eq!(
+            [short(0.25), short(1500.0), short(2e-5), short(1e-17)],
+            ["0.25", "1500", "2.0e-5", "0"]
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! Records that lack something: a sentence says why a number is missing, and JSON holds no surprises.
+
+#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "test code")]
+
+use std::collections::BTreeMap;
+
+use hearken_analysis::{Analysis, Figure, Options, Records, analyze, fragment, html};
+use hearken_data::feedback::{Candidate, Item, Judgement, Strength, Task, Verdict};
+use hearken_data::{Message, Role};
+use serde_json::Value;
+
+fn check(records: &Records) -> Analysis {
+    let analysis = analyze(records, &Options { bootstrap_rounds: 30, ..Options::default() });
+    let json = serde_json::to_value(&analysis).unwrap();
+    figures(&json, "");
+    for page in [fragment(&analysis), html(&analysis)] {
+        assert!(!page.contains("NaN") && !page.contains(">inf"), "{page}");
+    }
+    let back: Analysis = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&back).unwrap(), json);
+    analysis
+}
+
+/// Every figure has a finite value, or a sentence.
+fn figures(json: &Value, path: &str) {
+    match json {
+        Value::Object(map) => {
+            if map.contains_key("method") {
+                assert!(map["value"].is_number(), "{path}: {json}");
+                assert!(map["n"].as_u64().unwrap() > 0, "{path}: {json}");
+            }
+            if let Some(why) = map.get("missing").and_then(Value::as_str) {
+                assert!(why.len() > 5 && why.ends_with('.'), "{path}: {why:?}");
+            }
+            for (key, value) in map {
+                let optional = [
+                    "low",
+                    "high",
+                    "test",
+                    "zeta",
+                    "fit",
+                    "note",
+                    "rank_bounds",
+                    "share",
+                    "elo",
+                    "robust_z",
+                    "condorcet_winner",
+                    "davidson_nu",
+                    "rao_kupper_eta",
+                    "davidson_advantage",
+                ];
+                let may_be_null = optional.contains(&key.as_str()) || key.ends_with("_test");
+                assert!(!value.is_null() || may_be_null, "{path}/{key} is null");
+                figures(value, &format!("{path}/{key}"));
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| figures(value, path)),
+        _ => {}
+    }
+}
+
+fn item(task: Task, n: usize, answers: usize, models: bool) -> Item {
+    let prompt = vec![Message::new(Role::User, format!("Question {n}"))];
+    let candidate = |k: usize| {
+        let answer = Candidate::text(format!("Answer {k} to {n}{}", "!".repeat(k * n % 5)));
+        if models { answer.by(format!("m{k}")) } else { answer }
+    };
+    let mut item = Item::new(task, prompt, (0..answers).map(candidate).collect());
+    item.id = format!("i{n}");
+    item
+}
+
+fn records(
+    items: Vec<Item>,
+    verdicts: impl Fn(usize, usize) -> Option<Verdict>,
+    annotators: usize,
+) -> Records {
+    let mut records = Records { items, judgements: Vec::new() };
+    for k in 0..annotators {
+        for (i, item) in records.items.iter().enumerate() {
+            if let Some(verdict) = verdicts(i, k) {
+                let id = format!("j{}", records.judgements.len());
+                records.judgements.push(Judgement::new(id, item, format!("a{k}"), verdict));
+            }
+        }
+    }
+    records
+}
+
+fn pairs(n: usize, models: bool) -> Vec<Item> {
+    (0..n).map(|i| item(Task::Pairwise, i, 2, models)).collect()
+}
+
+fn is_missing(figure: &Figure, word: &str) {
+    assert!(matches!(figure, Figure::Missing { missing } if missing.contains(word)), "{figure:?}");
+}
+
+#[test]
+fn nothing_at_all() {
+    let a = check(&Records::default());
+    is_missing(&a.agreement.comparisons.raw, "two annotators");
+    assert_eq!(a.annotators.notes, ["Nobody has judged."]);
+    check(&Records { items: pairs(3, true), judgements: Vec::new() });
+}
+
+#[test]
+fn one_annotator_without_models() {
+    let a = check(&records(pairs(12, false), |i, _| Some(Verdict::preferred(i % 2)), 1));
+    is_missing(&a.agreement.comparisons.alpha_nominal, "two annotators");
+    assert!(a.annotators.notes[0].contains("One annotator"));
+    assert!(a.leaderboard.models.is_empty() && a.leaderboard.votes_without_models == 12);
+    is_missing(&a.annotators.left_share, "sides");
+    is_missing(&a.annotators.list[0].gold, "gold");
+}
+
+#[test]
+fn one_judgement() {
+    let a = check(&records(pairs(1, true), |_, _| Some(Verdict::preferred(0)), 1));
+    assert_eq!(a.leaderboard.components.len(), 2);
+    assert!(a.leaderboard.ridge > 0.0);
+    let first = &a.leaderboard.models[0];
+    assert!(first.model == "m0" && first.strength.value().unwrap() > 0.0);
+}
+
+#[test]
+fn two_annotators_have_a_cohen_and_nothing_in_common_has_none() {
+    let a =
+        check(&records(pairs(9, true), |i, k| Some(Verdict::preferred((i + i * k / 4) % 2)), 2));
+    assert!(a.agreement.comparisons.cohen.known().is_some());
+    let apart = |i: usize, k: usize| (i % 2 == k).then(|| Verdict::preferred(i % 3 % 2));
+    let a = check(&records(pairs(9, true), apart, 2));
+    is_missing(&a.agreement.comparisons.cohen, "nothing in common");
+    is_missing(&a.annotators.list[0].agreement, "others");
+}
+
+#[test]
+fn ties_alone_and_doubts_alone() {
+    let a = check(&records(pairs(30, true), |_, _| Some(Verdict::Tie), 3));
+    assert_eq!(a.agreement.comparisons.raw.value(), Some(1.0));
+    is_missing(&a.agreement.comparisons.raw_decisive, "prefer");
+    assert_eq!(a.annotators.list[0].tie_share.value(), Some(1.0));
+    let doubt = |_, _| Some(Verdict::CantTell { reason: "blurred".into() });
+    let a = check(&records(pairs(5, true), doubt, 2));
+    assert_eq!(a.progress.judgements_by_kind["cant_tell"], 10);
+}
+
+#[test]
+fn islands_of_models() {
+    let mut items = pairs(20, true);
+    for item in &mut items[10..] {
+        for candidate in &mut item.candidates {
+            candidate.model = candidate.model.take().map(|m| format!("other {m}"));
+        }
+    }
+    let a = check(&records(items, |i, k| Some(Verdict::preferred((i + k) % 2)), 2));
+    assert_eq!(a.leaderboard.components.len(), 2);
+    assert_eq!((a.voting.pairs_compared, a.voting.pairs), (2, 6));
+    assert!(a.voting.notes[0].contains("never compared"));
+}
+
+#[test]
+fn rankings_alone() {
+    // Schulze's 45 voters, as rankings of one item.
+    let ballots = ["ACBED", "ADECB", "BEDAC", "CABED", "CAEBD", "CBADE", "DCEBA", "EBADC"];
+    let counts = [5, 5, 8, 3, 7, 2, 7, 8];
+    let orders: Vec<Vec<Vec<usize>>> = ballots
+        .iter()
+        .zip(counts)
+        .flat_map(|(ballot, n)| {
+            let order = ballot.bytes().map(|b| vec![usize::from(b - b'A')]).collect();
+            vec![order; n]
+        })
+        .collect();
+    let items = vec![item(Task::Ranking, 0, 5, true)];
+    let verdict = |_, k: usize| Some(Verdict::Ranking { order: orders[k].clone() });
+    let a = check(&records(items, verdict, 45));
+    let rule = |name: &str| a.voting.rules.iter().find(|r| r.rule == name).unwrap();
+    let letters = |names: &[String]| -> String {
+        names.iter().map(|n| char::from(b'A' + n[1..].parse::<u8>().unwrap())).collect()
+    };
+    for (name, winners) in [
+        ("schulze", "E"),
+        ("ranked_pairs", "A"),
+        ("plurality", "C"),
+        ("instant_runoff", "C"),
+        ("borda", "E"),
+        ("copeland", "E"),
+        ("maximin", "E"),
+        ("kemeny", "E"),
+        ("maximal_lottery", "ACE"),
+    ] {
+        assert_eq!(letters(&rule(name).winners), winners, "{name}");
+    }
+    assert_eq!(rule("borda").scores, [98.0, 92.0, 89.0, 69.0, 102.0]);
+    assert_eq!(rule("maximin").scores, [20.0, 16.0, 17.0, 12.0, 21.0]);
+    let schulze: String = rule("schulze").order.iter().map(|tier| letters(tier)).collect();
+    let pairs: String = rule("ranked_pairs").order.iter().map(|tier| letters(tier)).collect();
+    assert_eq!((schulze.as_str(), pairs.as_str()), ("EACBD", "ACEBD"));
+    assert!(!a.voting.agree && a.voting.condorcet_winner.is_none());
+    assert_eq!(letters(&a.voting.smith_set), "ABCDE");
+    assert_eq!((a.voting.ballots, a.voting.per_item.items, a.voting.per_item.agree), (45, 1, 0));
+}
+
+#[test]
+fn partial_rankings_without_models() {
+    let items = (0..6).map(|i| item(Task::Ranking, i, 4, false)).collect();
+    let order =
+        |i: usize, k: usize| vec![vec![(i + k) % 4], vec![(i + k + 1) % 4, (i + k + 2) % 4]];
+    let a = check(&records(items, |i, k| Some(Verdict::Ranking { order: order(i, k) }), 3));
+    assert_eq!(a.voting.per_item.items, 6);
+    assert!(a.agreement.comparisons.judged_twice > 0);
+    is_missing(&a.agreement.comparisons.cohen, "exactly two");
+}
+
+#[test]
+fn ratings_alone_and_ratings_beside_choices() {
+    let rate = |i: usize, k: usize| {
+        let values = vec![Some((i % 5) as f64), (k > 0).then_some(2.0)];
+        Verdict::Ratings { axes: BTreeMap::from([("helpful".to_owned(), values)]) }
+    };
+    let items: Vec<Item> = (0..20).map(|i| item(Task::Rating, i, 2, true)).collect();
+    let a = check(&records(items.clone(), |i, k| Some(rate(i, k)), 3));
+    let axis = &a.ratings.axes["helpful"];
+    assert_eq!(axis.models.len(), 2);
+    is_missing(&a.ratings.consistency, "No decisive vote");
+    assert!(a.agreement.ratings["helpful"].alpha_interval.value().unwrap() > 0.9);
+    // The same answers as pairs, where annotators choose what is rated higher but for items 0 and 1.
+    let mut both = items;
+    for i in 0..20 {
+        let mut pair = item(Task::Pairwise, i, 2, true);
+        pair.id = format!("pair {i}");
+        both.push(pair);
+    }
+    let verdict = |i: usize, k: usize| {
+        Some(match i.checked_sub(20) {
+            None => rate(i, k),
+            Some(i) if i < 2 => Verdict::preferred(0),
+            Some(i) => Verdict::preferred(usize::from(i % 5 < 2)),
+        })
+    };
+    let a = check(&records(both, verdict, 3));
+    let e = a.ratings.consistency.known().unwrap();
+    // Of 20 items 4 are rated 2 and 2; two of the other 16 were chosen against their ratings, by each of 3.
+    assert_eq!((e.n, (e.value * 48.0).round() as usize, a.ratings.rated_equal), (48, 42, 12));
+}
+
+#[test]
+fn steps_and_approvals_alone() {
+    let solution = |i: usize| {
+        let candidate =
+            Candidate { steps: vec!["a".into(), "b".into(), "c".into()], ..Candidate::default() };
+        let mut item =
+            Item::new(Task::Steps, vec![Message::new(Role::User, "2 + 2")], vec![candidate]);
+        item.id = format!("s{i}");
+        item
+    };
+    let items: Vec<Item> = (0..8).map(solution).collect();
+    let label = |i: usize, k: usize| Verdict::Steps {
+        labels: vec![
+            Some(1),
+            Some(if i.is_multiple_of(2) { 0 } else { -1 }),
+            (k == 0).then_some(-1),
+        ],
+    };
+    let a = check(&records(items, |i, k| Some(label(i, k)), 2));
+    assert_eq!((a.labels.solutions, a.labels.steps), (8, 40));
+    assert_eq!(a.labels.good_steps.value(), Some(0.4));
+    assert_eq!(a.agreement.steps.alpha_nominal.value(), Some(1.0));
+    assert_eq!(a.agreement.steps.judged_twice, 16);
+    let items = (0..8).map(|i| item(Task::Rating, i, 1, false)).collect();
+    let a = check(&records(items, |i, k| Some(Verdict::Approval { good: (i + k) % 3 > 0 }), 2));
+    assert!(a.labels.approved.known().is_some() && a.agreement.approvals.judged_twice == 8);
+}
+
+#[test]
+fn strengths_revisions_and_misfits() {
+    let strength = |i: usize, k: usize| Verdict::Preferred {
+        candidate: i % 2,
+        strength: Some(Strength { points: 1 + (i + k) as u8 % 3, scale: 3 }),
+    };
+    let mut records = records(pairs(12, true), |i, k| Some(strength(i, k)), 3);
+    let alpha = check(&records).agreement.comparisons.alpha_strength;
+    assert!(alpha.value().unwrap() > 0.3);
+    let mut again = records.judgements[0].clone();
+    again.revises = Some(again.id.clone());
+    again.id = "revision".into();
+    again.verdict = Verdict::Tie;
+    records.judgements.push(again);
+    let mut lost = records.judgements[1].clone();
+    (lost.id, lost.item) = ("lost".into(), "nowhere".into());
+    records.judgements.push(lost);
+    let mut unfit = records.judgements[1].clone();
+    (unfit.id, unfit.verdict) = ("unfit".into(), Verdict::Approval { good: true });
+    records.judgements.push(unfit);
+    let p = check(&records).progress;
+    assert_eq!((p.revised, p.unknown_item, p.unfit, p.judgements), (1, 1, 1, 36));
+    assert_eq!(p.notes.len(), 2);
+}
+
+#[test]
+fn markup_of_answers_and_names_stays_text() {
+    let mut items = pairs(12, true);
+    for item in &mut items {
+        item.candidates[0].text = "<script>alert(1)</script> <b>long</b> ".repeat(4);
+        item.candidates[0].model = Some("<img src=x onerror=alert(1)>".into());
+    }
+    let mut records = records(items, |_, _| Some(Verdict::preferred(0)), 3);
+    records.judgements.iter_mut().for_each(|j| j.annotator += "<svg onload=alert(1)>");
+    let page = fragment(&check(&records));
+    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<svg onload"));
+}

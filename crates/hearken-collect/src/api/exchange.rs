@@ -1,0 +1,225 @@
+//! Files in and out, and tokens.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use hearken_data::feedback::formats::{
+    ExportOptions, ExportReport, Format, NeutralSteps, TextForm, Ties, UnknownFormat,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::tokens::{self, Scope, Token};
+use super::{known_name, no_such};
+use crate::error::AppError;
+use crate::exchange::{self, Imported};
+use crate::state::AppState;
+
+/// How to export; the fields of the form on the page and of the address in the API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Export {
+    /// The name of the format.
+    pub(crate) format: String,
+    /// `drop` or `half`.
+    #[serde(default)]
+    pub(crate) ties: Option<String>,
+    /// `drop`, `good` or `bad`.
+    #[serde(default)]
+    pub(crate) neutral_steps: Option<String>,
+    /// `as-imported`, `text` or `messages`.
+    #[serde(default)]
+    pub(crate) form: Option<String>,
+}
+
+impl Export {
+    pub(crate) fn parse(&self) -> Result<(Format, ExportOptions), AppError> {
+        let format = parse_format(&self.format)?;
+        if !format.is_written() {
+            let what = format!("files of the format {format} are read, but not written");
+            return Err(AppError::BadRequest(what));
+        }
+        let unknown = |name: &str, known: &str, found: &str| {
+            AppError::BadRequest(format!("{name} is one of {known}, found {found:?}"))
+        };
+        let options = ExportOptions {
+            ties: match self.ties.as_deref() {
+                None | Some("drop") => Ties::Drop,
+                Some("half") => Ties::Half,
+                Some(found) => return Err(unknown("ties", "drop, half", found)),
+            },
+            neutral_steps: match self.neutral_steps.as_deref() {
+                None | Some("drop") => NeutralSteps::Drop,
+                Some("good") => NeutralSteps::Good,
+                Some("bad") => NeutralSteps::Bad,
+                Some(found) => return Err(unknown("neutral_steps", "drop, good, bad", found)),
+            },
+            form: match self.form.as_deref() {
+                None | Some("as-imported") => TextForm::AsImported,
+                Some("text") => TextForm::Text,
+                Some("messages") => TextForm::Messages,
+                Some(found) => return Err(unknown("form", "as-imported, text, messages", found)),
+            },
+        };
+        Ok((format, options))
+    }
+}
+
+fn parse_format(name: &str) -> Result<Format, AppError> {
+    name.parse().map_err(|error: UnknownFormat| AppError::BadRequest(error.to_string()))
+}
+
+/// The file that an export makes, as an answer.
+pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, AppError> {
+    let (format, options) = export.parse()?;
+    let bytes = state
+        .blocking(move |state| {
+            let mut bytes = Vec::new();
+            exchange::export(state, format, &options, &mut bytes)?;
+            Ok(bytes)
+        })
+        .await?;
+    let (kind, name) = exchange::file_of(format);
+    let attachment = format!("attachment; filename=\"{name}\"");
+    let headers =
+        [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, attachment)];
+    Ok((headers, bytes).into_response())
+}
+
+/// What an export would write, drop and lose.
+pub(crate) async fn dry_run(state: &AppState, export: &Export) -> Result<ExportReport, AppError> {
+    let (format, options) = export.parse()?;
+    state
+        .blocking(move |state| exchange::export(state, format, &options, &mut std::io::sink()))
+        .await
+}
+
+/// `GET /export`.
+pub(crate) async fn export(
+    State(state): State<AppState>,
+    token: Token,
+    Query(export): Query<Export>,
+) -> Result<Response, AppError> {
+    token.must(Scope::Read)?;
+    file(&state, &export).await
+}
+
+/// `GET /export/report`.
+pub(crate) async fn report(
+    State(state): State<AppState>,
+    token: Token,
+    Query(export): Query<Export>,
+) -> Result<Json<Value>, AppError> {
+    token.must(Scope::Read)?;
+    Ok(Json(report_json(&dry_run(&state, &export).await?)))
+}
+
+pub(crate) fn report_json(report: &ExportReport) -> Value {
+    let counted = |list: &[(String, usize)]| -> Vec<Value> {
+        list.iter().map(|(why, count)| json!({"why": why, "count": count})).collect()
+    };
+    json!({
+        "format": report.format.as_str(),
+        "judgements": report.judgements,
+        "written": report.written,
+        "dropped": counted(&report.dropped),
+        "lost": counted(&report.lost),
+    })
+}
+
+/// How to import.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Import {
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    skip_bad: bool,
+}
+
+/// `POST /import`: the body is the file.
+pub(crate) async fn import(
+    State(state): State<AppState>,
+    token: Token,
+    Query(import): Query<Import>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Imported>), AppError> {
+    token.must(Scope::Write)?;
+    let format = import.format.as_deref().map(parse_format).transpose()?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    let name = match kind {
+        "text/csv" => "body.csv",
+        "application/gzip" => "body.jsonl.gz",
+        "application/json" => "body.json",
+        "application/x-ndjson" => "body.jsonl",
+        _ => {
+            let known = "application/x-ndjson, application/json, text/csv, application/gzip";
+            let message = format!("the type of the body is one of {known}, found {kind:?}");
+            return Err(AppError::Unsupported(message));
+        }
+    };
+    let work = move |state: &AppState| {
+        exchange::import_bytes(state, (name, &body), format, import.skip_bad)
+    };
+    Ok((StatusCode::CREATED, Json(state.blocking(work).await?)))
+}
+
+/// `GET /tokens`.
+pub(crate) async fn tokens(
+    State(state): State<AppState>,
+    token: Token,
+) -> Result<Json<Value>, AppError> {
+    token.must(Scope::Manage)?;
+    let tokens = state.read(tokens::all).await?;
+    Ok(Json(json!({"tokens": tokens})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewToken {
+    name: String,
+    scopes: Vec<Scope>,
+}
+
+/// `POST /tokens`.
+pub(crate) async fn add_token(
+    State(state): State<AppState>,
+    token: Token,
+    Json(new): Json<NewToken>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    token.must(Scope::Manage)?;
+    let work = move |state: &AppState| {
+        let (made, secret) = tokens::create(state.store(), &new.name, &new.scopes, state.now())?;
+        let details = json!({"token": made.id, "scopes": made.scopes});
+        state.audit(&token.id, "token.created", details)?;
+        let mut body = json!(made);
+        body["secret"] = json!(secret);
+        Ok((StatusCode::CREATED, Json(body)))
+    };
+    state.blocking(work).await
+}
+
+/// `DELETE /tokens/{id}`.
+pub(crate) async fn revoke_token(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    token.must(Scope::Manage)?;
+    known_name("token", &id)?;
+    let work = move |state: &AppState| {
+        if id == token.id {
+            return Err(AppError::Conflict("a token cannot revoke itself".into()));
+        }
+        if !tokens::revoke(state.store(), &id)? {
+            return Err(no_such("token"));
+        }
+        state.audit(&token.id, "token.revoked", json!({"token": id}))?;
+        Ok(StatusCode::NO_CONTENT)
+    };
+    state.blocking(work).await
+}

@@ -1,0 +1,271 @@
+//! Items, judgements, progress, guidelines.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_core::Stream;
+use hearken_data::feedback::{Item, Judgement};
+use hearken_store::{Added, Counts, Placed};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::tokens::{Scope, Token};
+use super::{Paging, known_name, no_such};
+use crate::distribute::{self, Progress};
+use crate::error::AppError;
+use crate::state::AppState;
+
+/// Judgements of a piece of the stream.
+const STREAM_CHUNK: usize = 1_000;
+/// Pieces that wait for a slow reader.
+const STREAM_AHEAD: usize = 2;
+
+#[derive(Serialize)]
+pub(crate) struct ProgressBody {
+    #[serde(flatten)]
+    counts: Counts,
+    progress: Progress,
+}
+
+/// `GET /progress`.
+pub(crate) async fn progress(
+    State(state): State<AppState>,
+    token: Token,
+) -> Result<Json<ProgressBody>, AppError> {
+    token.must(Scope::Read)?;
+    let work = |state: &AppState| {
+        let progress = distribute::progress(state)?;
+        Ok(Json(ProgressBody { counts: state.store().counts()?, progress }))
+    };
+    state.blocking(work).await
+}
+
+/// `GET /guidelines`.
+pub(crate) async fn guidelines(
+    State(state): State<AppState>,
+    _token: Token,
+) -> Result<Json<Value>, AppError> {
+    let guidelines = state.blocking(|state| state.guidelines()).await?;
+    Ok(Json(json!({"version": guidelines.version, "text": guidelines.text})))
+}
+
+/// A page of a list: records with their places, and where the next page starts.
+#[derive(Serialize)]
+pub(crate) struct Page<T> {
+    records: Vec<PlacedRecord<T>>,
+    next: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct PlacedRecord<T> {
+    place: u64,
+    record: T,
+}
+
+fn page<T>(records: Vec<Placed<T>>, limit: usize) -> Json<Page<T>> {
+    let next = if records.len() < limit { None } else { records.last().map(|last| last.place) };
+    let records = records.into_iter();
+    let records = records.map(|Placed { place, record }| PlacedRecord { place, record }).collect();
+    Json(Page { records, next })
+}
+
+/// `GET /items`.
+pub(crate) async fn items(
+    State(state): State<AppState>,
+    token: Token,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<Item>>, AppError> {
+    token.must(Scope::Read)?;
+    paging.check()?;
+    let limit = paging.limit;
+    Ok(page(state.read(move |store| store.items(paging.after, limit)).await?, limit))
+}
+
+/// `GET /items/{id}`.
+pub(crate) async fn item(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+) -> Result<Json<Item>, AppError> {
+    token.must(Scope::Read)?;
+    known_name("item", &id)?;
+    let item = state.read(move |store| store.item(&id)).await?;
+    item.map(Json).ok_or_else(|| no_such("item"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Items {
+    items: Vec<Value>,
+}
+
+/// Each record of a list, or which one is wrong and why.
+fn each<T: serde::de::DeserializeOwned>(
+    name: &str,
+    values: Vec<Value>,
+) -> Result<Vec<T>, AppError> {
+    let parse = |(index, value)| {
+        serde_json::from_value(value)
+            .map_err(|error| AppError::Unprocessable(format!("{name}[{index}]: {error}")))
+    };
+    values.into_iter().enumerate().map(parse).collect()
+}
+
+/// `POST /items`: all or none.
+pub(crate) async fn add_items(
+    State(state): State<AppState>,
+    token: Token,
+    Json(body): Json<Items>,
+) -> Result<(StatusCode, Json<Added>), AppError> {
+    token.must(Scope::Write)?;
+    let mut items: Vec<Item> = each("items", body.items)?;
+    for (index, item) in items.iter_mut().enumerate() {
+        if item.id.is_empty() {
+            item.id = item.hash();
+        }
+        let check = item.check().and_then(|()| storable(&json!(item)));
+        check.map_err(|what| AppError::Unprocessable(format!("items[{index}]: {what}")))?;
+    }
+    let work = move |state: &AppState| {
+        let added = state.store().add_items(&items)?;
+        state.distributor().forget();
+        Ok((StatusCode::CREATED, Json(added)))
+    };
+    state.blocking(work).await
+}
+
+/// Text with the character U+0000 cannot be stored everywhere.
+pub(crate) fn storable(value: &Value) -> Result<(), String> {
+    let holds_null = match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => return values.iter().try_for_each(storable),
+        Value::Object(fields) => {
+            if let Some((name, _)) = fields.iter().find(|(name, _)| name.contains('\0')) {
+                return Err(format!("the name {name:?} holds the character U+0000"));
+            }
+            return fields.values().try_for_each(storable);
+        }
+        _ => false,
+    };
+    if holds_null { Err("a text holds the character U+0000".into()) } else { Ok(()) }
+}
+
+/// `GET /judgements`.
+pub(crate) async fn judgements(
+    State(state): State<AppState>,
+    token: Token,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<Judgement>>, AppError> {
+    token.must(Scope::Read)?;
+    paging.check()?;
+    let limit = paging.limit;
+    Ok(page(state.read(move |store| store.judgements(paging.after, limit)).await?, limit))
+}
+
+/// `GET /judgements/{id}`.
+pub(crate) async fn judgement(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+) -> Result<Json<Judgement>, AppError> {
+    token.must(Scope::Read)?;
+    known_name("judgement", &id)?;
+    let judgement = state.read(move |store| store.judgement(&id)).await?;
+    judgement.map(Json).ok_or_else(|| no_such("judgement"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Judgements {
+    judgements: Vec<Value>,
+}
+
+/// `POST /judgements`: judgements that were made elsewhere; all or none.
+pub(crate) async fn add_judgements(
+    State(state): State<AppState>,
+    token: Token,
+    Json(body): Json<Judgements>,
+) -> Result<(StatusCode, Json<Added>), AppError> {
+    token.must(Scope::Write)?;
+    let judgements: Vec<Judgement> = each("judgements", body.judgements)?;
+    for (index, judgement) in judgements.iter().enumerate() {
+        let named = !judgement.id.is_empty() && !judgement.annotator.is_empty();
+        let check = if named { Ok(()) } else { Err("an empty \"id\" or \"annotator\"".into()) };
+        let check =
+            check.and_then(|()| storable(&json!(judgement))).and_then(|()| in_range(judgement));
+        check.map_err(|what| AppError::Unprocessable(format!("judgements[{index}]: {what}")))?;
+    }
+    let work = move |state: &AppState| {
+        let added = state.store().add_judgements(&judgements).map_err(|error| match error {
+            // An item that a body names is no part of the address.
+            hearken_store::StoreError::NotFound { .. } => {
+                AppError::Unprocessable(error.to_string())
+            }
+            other => other.into(),
+        })?;
+        state.distributor().forget();
+        state.bell().ring();
+        Ok((StatusCode::CREATED, Json(added)))
+    };
+    state.blocking(work).await
+}
+
+/// Durations fit into the integers of every store.
+fn in_range(judgement: &Judgement) -> Result<(), String> {
+    match judgement.duration_ms {
+        Some(duration_ms) if super::PLACE_MAX < duration_ms => {
+            Err(format!("\"duration_ms\" is at most {}", super::PLACE_MAX))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `GET /judgements/stream`: all judgements as JSON lines, in the order in which they were appended.
+pub(crate) async fn stream(
+    State(state): State<AppState>,
+    token: Token,
+) -> Result<Response, AppError> {
+    token.must(Scope::Read)?;
+    let (pieces, receiver) = mpsc::channel(STREAM_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut after = 0;
+        loop {
+            let piece = match state.store().judgements(after, STREAM_CHUNK) {
+                Ok(judgements) => judgements,
+                Err(error) => {
+                    // The connection breaks: whoever reads sees that something is missing.
+                    let _ = pieces.blocking_send(Err(io::Error::other(error.to_string())));
+                    break;
+                }
+            };
+            let Some(last) = piece.last() else { break };
+            after = last.place;
+            let lines: String =
+                piece.iter().map(|placed| format!("{}\n", json!(placed.record))).collect();
+            // Nobody reads any more.
+            if pieces.blocking_send(Ok(Bytes::from(lines))).is_err() {
+                break;
+            }
+        }
+    });
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(Pieces(receiver))).into_response())
+}
+
+/// The pieces of a body as they come.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().0.poll_recv(context)
+    }
+}

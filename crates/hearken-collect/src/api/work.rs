@@ -1,0 +1,208 @@
+//! Labelling without pages: the next item, and what was decided.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use hearken_data::Message;
+use hearken_data::feedback::{Item, Media, Origin, Task, Verdict};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::records::storable;
+use super::tokens::{Scope, Token};
+use super::{known_name, no_such};
+use crate::distribute::{self, Next, Outcome, Submission};
+use crate::error::AppError;
+use crate::state::AppState;
+
+/// Who asks for the next item.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asking {
+    /// The pseudonym of the annotator; the token's own where it is missing.
+    #[serde(default)]
+    annotator: Option<String>,
+    /// Assignments that the annotator has at hand.
+    #[serde(default)]
+    held: Vec<String>,
+}
+
+/// An item as an annotator may see it: no models, no metadata, no known verdict.
+#[derive(Serialize)]
+struct Blind {
+    id: String,
+    task: Task,
+    prompt: Vec<Message>,
+    media: Vec<Media>,
+    sensitive: bool,
+    candidates: Vec<BlindCandidate>,
+}
+
+#[derive(Serialize)]
+struct BlindCandidate {
+    text: String,
+    steps: Vec<String>,
+    media: Vec<Media>,
+}
+
+impl Blind {
+    fn of(item: Item) -> Self {
+        let candidates = item.candidates.into_iter().map(|candidate| BlindCandidate {
+            text: candidate.text,
+            steps: candidate.steps,
+            media: candidate.media,
+        });
+        Self {
+            id: item.id,
+            task: item.task,
+            prompt: item.prompt,
+            media: item.media,
+            sensitive: item.sensitive,
+            candidates: candidates.collect(),
+        }
+    }
+}
+
+/// A pseudonym that a program may use: letters, digits and `-_.:`, at most 64.
+fn annotator_of(token: &Token, annotator: Option<String>) -> Result<String, AppError> {
+    let Some(annotator) = annotator else { return Ok(token.id.clone()) };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if (1..=64).contains(&annotator.len()) && annotator.bytes().all(plain) {
+        return Ok(annotator);
+    }
+    let what = "an annotator has 1 to 64 letters, digits, \"-\", \"_\", \".\" or \":\"";
+    Err(AppError::Unprocessable(what.into()))
+}
+
+/// `POST /next`.
+pub(crate) async fn next(
+    State(state): State<AppState>,
+    token: Token,
+    Json(asking): Json<Asking>,
+) -> Result<Json<Value>, AppError> {
+    token.must(Scope::Label)?;
+    let annotator = annotator_of(&token, asking.annotator)?;
+    let next = distribute::next(&state, &annotator, &asking.held).await?;
+    Ok(Json(match next {
+        Next::Work(work) => json!({
+            "assignment": {
+                "id": work.assignment.id,
+                "annotator": work.assignment.annotator,
+                "presented": work.assignment.presented,
+                "expires_at": work.assignment.expires_at,
+            },
+            "item": Blind::of(work.item),
+        }),
+        Next::Nothing(why) => {
+            json!({"assignment": null, "why": why, "sentence": why.sentence()})
+        }
+    }))
+}
+
+/// A decision.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Decision {
+    id: String,
+    verdict: Value,
+    #[serde(default)]
+    rationale: Option<String>,
+    #[serde(default)]
+    duration_ms: Option<u64>,
+    #[serde(default)]
+    origin: Origin,
+}
+
+impl Decision {
+    fn submission(self) -> Result<Submission, AppError> {
+        let Decision { id, verdict, rationale, duration_ms, origin } = self;
+        storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
+        if duration_ms.is_some_and(|duration_ms| super::PLACE_MAX < duration_ms) {
+            let what = format!("\"duration_ms\" is at most {}", super::PLACE_MAX);
+            return Err(AppError::Unprocessable(what));
+        }
+        let verdict: Verdict = serde_json::from_value(verdict)
+            .map_err(|error| AppError::Unprocessable(format!("verdict: {error}")))?;
+        Ok(Submission { id, verdict, rationale, duration_ms, origin })
+    }
+}
+
+fn told(outcome: Outcome) -> Result<(StatusCode, Json<Value>), AppError> {
+    let status = match outcome {
+        Outcome::Stored => StatusCode::CREATED,
+        Outcome::AlreadyThere => StatusCode::OK,
+        Outcome::LeaseLost => {
+            let what = "the lease has ended and others have judged the item; nothing was stored";
+            return Err(AppError::Conflict(what.into()));
+        }
+    };
+    Ok((status, Json(json!({"outcome": outcome}))))
+}
+
+/// Whose assignment it is. The name of an assignment is hard to guess: who knows it got it.
+async fn holder(state: &AppState, id: &str) -> Result<String, AppError> {
+    known_name("assignment", id)?;
+    let id = id.to_owned();
+    let assignment = state.read(move |store| store.assignment(&id)).await?;
+    assignment.map(|assignment| assignment.annotator).ok_or_else(|| no_such("assignment"))
+}
+
+/// `POST /assignments/{id}/judgement`.
+pub(crate) async fn submit(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+    Json(decision): Json<Decision>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    token.must(Scope::Label)?;
+    let annotator = holder(&state, &id).await?;
+    told(distribute::submit(&state, &annotator, &id, decision.submission()?).await?)
+}
+
+/// `POST /assignments/{id}/skip`.
+pub(crate) async fn skip(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    token.must(Scope::Label)?;
+    let annotator = holder(&state, &id).await?;
+    distribute::skip(&state, &annotator, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /assignments/{id}/renewal`.
+pub(crate) async fn renew(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    token.must(Scope::Label)?;
+    let annotator = holder(&state, &id).await?;
+    if distribute::renew(&state, &annotator, &id).await? {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(AppError::Conflict("the assignment is over".into()))
+}
+
+/// A decision that takes the place of an earlier one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revision {
+    #[serde(default)]
+    annotator: Option<String>,
+    judgement: Decision,
+}
+
+/// `POST /judgements/{id}/revision`.
+pub(crate) async fn revise(
+    State(state): State<AppState>,
+    token: Token,
+    Path(id): Path<String>,
+    Json(revision): Json<Revision>,
+) -> Result<(StatusCode, Json<Value>), AppError> {
+    token.must(Scope::Label)?;
+    known_name("judgement", &id)?;
+    let annotator = annotator_of(&token, revision.annotator)?;
+    told(distribute::revise(&state, &annotator, &id, revision.judgement.submission()?).await?)
+}

@@ -1,0 +1,323 @@
+// The labelling page. The server renders each item as HTML; this script loads it ahead of time, reads
+// keys and pointers, and sends judgements in the background.
+"use strict";
+
+// Items that are loaded ahead of the one on the page.
+const AHEAD = 2;
+// A key that comes sooner after an item appears was meant for the one before it.
+const SETTLE_MS = 120;
+
+const page = { current: null, upcoming: [], undoable: [], filling: null, over: null, done: 0, shown: 0 };
+let root, outbox, decide;
+
+function prepare(reply) {
+  const holder = document.createElement("div");
+  holder.innerHTML = reply.html;
+  return { ...reply, element: holder.firstElementChild, task: tasks[reply.task], shownAt: 0 };
+}
+
+async function fill() {
+  page.filling ??= fillOnce().finally(() => { page.filling = null; });
+  return page.filling;
+}
+
+async function fillOnce() {
+  let wait = 500;
+  while (page.upcoming.length < AHEAD) {
+    const held = [page.current, ...page.upcoming].map((item) => item?.assignment).filter(Boolean);
+    try {
+      const reply = await post("/label/next", { held: [...held, ...outbox.assignments()] });
+      showProgress(reply.progress);
+      page.over = reply.assignment ? null : reply.why;
+      if (!reply.assignment) break;
+      page.upcoming.push(prepare(reply));
+      if (!page.current) showNext();
+      if (!outbox.size()) trouble("");
+    } catch (error) {
+      if (!mayPass(error)) return trouble(error.message);
+      if (!page.current || isSignedOut(error)) trouble(isSignedOut(error) ? `${error.message}; reload the page.` : `The next item cannot be loaded: ${error.message}. Trying again…`);
+      await sleep(wait);
+      wait = Math.min(wait * 2, 15_000);
+    }
+  }
+  if (!page.current) showNext();
+}
+
+function showProgress(progress) {
+  if (!progress || !find("#progress")) return;
+  find("#progress").textContent = `You: ${page.done} in this sitting · All: ${progress.judged} of ${progress.wanted}`;
+  const bar = find("#progress-bar");
+  bar.max = Math.max(progress.wanted, 1);
+  bar.value = progress.judged;
+}
+
+function showNext(startedAt) {
+  const item = page.upcoming.shift();
+  const stage = find("#stage");
+  page.current = item ?? null;
+  if (!item) {
+    if (page.over === null) {
+      stage.innerHTML = '<p class="quiet" id="loading">Loading…</p>';
+      return;
+    }
+    const over = document.createElement("div");
+    over.className = "over";
+    over.innerHTML = '<p></p><p class="actions"><button type="button" data-act="again">Look again</button> <button type="button" class="small" data-act="undo">Undo <kbd>u</kbd></button> <a class="button" href="/label/history">My judgements</a></p>';
+    over.firstElementChild.textContent = page.over;
+    stage.replaceChildren(over);
+    say(page.over);
+    return;
+  }
+  stage.replaceChildren(item.element);
+  page.shown += 1;
+  item.element.dataset.shown = page.shown;
+  if (!item.started) begin(item);
+  item.shownAt = performance.now();
+  window.scrollTo(0, 0);
+  const title = find("#item-title", item.element);
+  title.focus({ preventScroll: true });
+  say(`${item.revises ? "Again" : "Next item"}: ${title.textContent}`);
+  if (startedAt) requestAnimationFrame(() => performance.measure("next-item", { start: startedAt, end: performance.now() }));
+}
+
+function begin(item) {
+  item.started = true;
+  item.task.start(item);
+  if (item.answer) item.task.preset(item, item.answer);
+  const field = find("[name=rationale]", item.element);
+  if (field) {
+    const draft = storage.get(draftKey(item)) ?? item.rationale;
+    if (draft) { field.value = draft; field.closest("label").hidden = false; }
+    field.addEventListener("input", () => storage.put(draftKey(item), field.value));
+  }
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) all("img.picture", item.element).filter(moves).forEach(still);
+  find(".cant-tell", item.element).addEventListener("submit", (event) => {
+    event.preventDefault();
+    const reason = event.target.elements.reason.value.trim();
+    if (reason) decide({ kind: "cant_tell", reason });
+    else event.target.elements.reason.focus();
+  });
+}
+
+const draftKey = (item) => `hearken.draft.${item.assignment ?? item.revises}`;
+
+const moves = (image) => image.closest(".clips") || /^data:image\/(gif|webp|apng)|\.(gif|webp|apng)$/i.test(image.src);
+
+// An animated image stands still until it is asked to move.
+function still(image) {
+  image.decode().then(() => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.className = "picture";
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", image.alt);
+    const play = document.createElement("button");
+    play.type = "button";
+    play.className = "small";
+    play.textContent = "Play";
+    play.addEventListener("click", () => { canvas.replaceWith(image); play.remove(); });
+    image.replaceWith(canvas);
+    canvas.after(play);
+  }, () => {});
+}
+
+function decideHere(answer) {
+  const item = page.current;
+  if (!item || isVeiled(item)) return;
+  const field = find("[name=rationale]", item.element);
+  const rationale = field?.value.trim() || null;
+  if (root.dataset.rationale === "required" && !rationale && answer.kind !== "cant_tell") {
+    item.decided = answer;
+    field.focus();
+    return prompting(item, "This project asks for a reason: write it, then press Ctrl+Enter.");
+  }
+  const startedAt = page.keyAt;
+  const duration_ms = Math.round(performance.now() - item.shownAt);
+  const body = { id: newId(), answer, rationale, duration_ms };
+  if (item.revises) body.revises = item.revises;
+  else body.assignment = item.assignment;
+  storage.take(draftKey(item));
+  prompting(item, "");
+  page.undoable.push({ item, id: body.id, answer });
+  if (root.dataset.revise) {
+    find("#stage").inert = true;
+    outbox.add("/label/submit", body);
+    return;
+  }
+  showNext(startedAt);
+  outbox.add("/label/submit", body);
+  fill();
+}
+
+function skip() {
+  const item = page.current;
+  if (!item) return;
+  if (root.dataset.revise) return location.assign("/label/history");
+  if (!item.revises) outbox.add("/label/skip", { assignment: item.assignment });
+  storage.take(draftKey(item));
+  showNext(page.keyAt);
+  fill();
+}
+
+function undo() {
+  const last = page.undoable.pop();
+  if (!last || root.dataset.revise) return say("There is nothing to undo here; My judgements lists what you judged before.");
+  if (page.current) page.upcoming.unshift(page.current);
+  const { item, id, answer } = last;
+  item.revises = id;
+  item.asked = null;
+  item.task.preset(item, answer);
+  closePanels(item);
+  find("[data-act=skip]", item.element).firstChild.textContent = "Keep as it was ";
+  page.upcoming.unshift(item);
+  showNext();
+}
+
+const isVeiled = (item) => "sensitive" in item.element.dataset;
+
+function reveal(item) {
+  delete item.element.dataset.sensitive;
+  find(".veil", item.element)?.remove();
+  const content = find(".content", item.element);
+  content.inert = false;
+  content.removeAttribute("aria-hidden");
+  prompting(item, "");
+  item.shownAt = performance.now();
+  find("#item-title", item.element).focus({ preventScroll: true });
+}
+
+function closePanels(item) {
+  find(".cant-tell", item.element).hidden = true;
+  if (item.side != null) item.task.choose(item, null, 1);
+  prompting(item, "");
+}
+
+function openRationale(item) {
+  const field = find("[name=rationale]", item.element);
+  if (!field) return;
+  field.closest("label").hidden = false;
+  field.focus();
+}
+
+function toggleGuidelines() {
+  const aside = find("#guidelines");
+  aside.hidden = !aside.hidden;
+  find("[data-act=guidelines]").setAttribute("aria-expanded", !aside.hidden);
+  storage.put("hearken.guidelines", aside.hidden ? "" : "open");
+  if (!aside.hidden) aside.focus({ preventScroll: true });
+}
+
+function act(name, button) {
+  const item = page.current;
+  if (name === "guidelines") return toggleGuidelines();
+  if (name === "keys") return find("#keys").showModal();
+  if (name === "undo") return undo();
+  if (name === "again") { page.over = null; showNext(); return fill(); }
+  if (!item) return;
+  if (name === "skip") return skip();
+  if (name === "reveal") return reveal(item);
+  if (isVeiled(item)) return prompting(item, "Show the content first: press v.");
+  if (name === "rationale") return openRationale(item);
+  if (name === "replay") return all("img.picture", item.element).forEach((image) => { const source = image.src; image.src = ""; image.src = source; });
+  if (name === "cant_tell") { const form = find(".cant-tell", item.element); form.hidden = false; form.scrollIntoView({ block: "nearest" }); find("button", form).focus(); return; }
+  if (name === "cancel") return closePanels(item);
+  if (name === "reason") return decide({ kind: "cant_tell", reason: button.firstChild.textContent.trim() });
+  item.task.act(item, name, button);
+}
+
+const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay" };
+
+function onKey(event) {
+  if (event.ctrlKey && event.key === "Enter" && page.current) return sendFromField(event);
+  if (event.ctrlKey || event.metaKey || event.altKey || find("#keys").open) return;
+  const item = page.current;
+  if (isTyping(event.target)) {
+    if (event.key === "Escape") { event.target.blur(); if (item) closePanels(item); }
+    return;
+  }
+  const pressed = event.target.matches?.("button, a, summary") && (event.key === "Enter" || event.key === " ");
+  if (pressed || event.repeat && !event.key.startsWith("Arrow")) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  page.keyAt = event.timeStamp;
+  if (item && performance.now() - item.shownAt < SETTLE_MS) return event.preventDefault();
+  if (takesKey(item, key, event)) event.preventDefault();
+}
+
+function takesKey(item, key) {
+  const panel = item && find(".cant-tell", item.element);
+  if (panel && !panel.hidden) {
+    if (key === "Escape") { closePanels(item); return true; }
+    const button = all("[data-act=reason]", panel)[Number(key) - 1];
+    if (button) { act("reason", button); return true; }
+  }
+  if (item && !isVeiled(item)) {
+    if (key === "Enter" && item.task.done) return item.task.done(item);
+    if (item.task.key(item, key)) return true;
+  }
+  if (!KEYS[key]) return false;
+  act(KEYS[key], null);
+  return true;
+}
+
+function sendFromField(event) {
+  const item = page.current;
+  event.preventDefault();
+  page.keyAt = event.timeStamp;
+  if (item.decided) { const answer = item.decided; item.decided = null; return decide(answer); }
+  if (item.task.done) return item.task.done(item);
+  document.activeElement.blur();
+  prompting(item, "Now choose an answer.");
+}
+
+function onSettled(entry, reply) {
+  if (entry.path === "/label/submit" && reply) {
+    if (!entry.body.revises) page.done += 1;
+    showProgress(reply.progress);
+    const note = find("#feedback");
+    if (reply.feedback) { note.textContent = reply.feedback; note.hidden = false; }
+    if (root.dataset.revise && reply.outcome !== "lease_lost") location.assign("/label/history");
+  }
+  if (root.dataset.revise && !reply) find("#stage").inert = false;
+}
+
+async function renew() {
+  if (document.visibilityState !== "visible") return;
+  const assignments = [page.current, ...page.upcoming].map((item) => !item?.revises && item?.assignment).filter(Boolean);
+  if (!assignments.length) { if (page.over !== null && !page.current) fill(); return; }
+  const { lost } = await post("/label/renew", { assignments }).catch(() => ({ lost: [] }));
+  page.upcoming = page.upcoming.filter((item) => item.revises || !lost.includes(item.assignment));
+  if (page.current && lost.includes(page.current.assignment)) prompting(page.current, "The time for this item is over. Your judgement is still stored if nobody else has taken it.");
+}
+
+async function reopen(judgement) {
+  try {
+    page.upcoming.push(prepare(await post("/label/reopen", { judgement })));
+    showNext();
+  } catch (error) { trouble(error.message); find("#loading")?.remove(); }
+}
+
+function startLabelling() {
+  decide = decideHere;
+  outbox = makeOutbox(root.dataset.annotator, onSettled);
+  document.addEventListener("keydown", onKey);
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-act]");
+    page.keyAt = event.timeStamp;
+    if (button) act(button.dataset.act, button);
+  });
+  root.addEventListener("focusin", (event) => {
+    const cell = event.target.closest("fieldset[data-axis]");
+    if (cell && page.current?.cells) { page.current.at = page.current.cells.indexOf(cell); page.current.task.mark(page.current); }
+  });
+  if (storage.get("hearken.guidelines") === "open" && matchMedia("(min-width: 60rem)").matches) toggleGuidelines();
+  outbox.flush();
+  if (root.dataset.revise) return reopen(root.dataset.revise);
+  setInterval(renew, Math.max(10_000, Math.min(Number(root.dataset.leaseMs) / 3, 60_000)));
+  document.addEventListener("visibilitychange", renew);
+  window.addEventListener("online", () => outbox.flush());
+  fill();
+}
+
+root = find("#label");
+startLabelling();

@@ -1,0 +1,291 @@
+// How each kind of item is judged: pairwise, ranking, rating, steps.
+"use strict";
+
+// `start` prepares an item, `preset` shows an earlier answer, `key` returns whether it took the key,
+// `act` is a button that was pressed. Answers speak of places on the page, never of candidates.
+
+const pairwise = {
+  start(item) { item.side = null; },
+  preset(item, answer) {
+    for (const button of all("[data-act=prefer], [data-act=tie], [data-act=both_bad]", item.element)) {
+      const { act, place, points } = button.dataset;
+      const same = act === answer.kind || (act === "prefer" && answer.kind === "preferred"
+        && Number(place) === answer.place && (!points || Number(points) === answer.points));
+      button.classList.toggle("earlier", same);
+    }
+  },
+  key(item, key) {
+    const points = Number(item.element.dataset.strength);
+    if (points && item.side !== null && key >= "1" && key <= String(points)) {
+      decide({ kind: "preferred", place: item.side, points: Number(key) });
+    } else if (key === "1" || key === "ArrowLeft") this.choose(item, 0, points);
+    else if (key === "2" || key === "ArrowRight") this.choose(item, 1, points);
+    else if (key === "t" && find("[data-act=tie]", item.element)) decide({ kind: "tie" });
+    else if (key === "b" && find("[data-act=both_bad]", item.element)) decide({ kind: "both_bad" });
+    else if (key === "Escape" && item.side !== null) this.choose(item, null, points);
+    else return false;
+    return true;
+  },
+  choose(item, side, points) {
+    if (!points) return decide({ kind: "preferred", place: side });
+    item.side = side;
+    for (const each of all(".side", item.element)) each.classList.toggle("chosen", Number(each.dataset.side) === side);
+    for (const each of all("[data-act=prefer]", item.element)) each.classList.toggle("chosen", Number(each.dataset.place) === side);
+    if (side !== null) prompting(item, `Answer ${"AB"[side]} is better. How much? Press 1 (slightly) to ${points}; Esc takes it back.`);
+    else prompting(item, "");
+  },
+  act(item, act, button) {
+    if (act === "prefer") {
+      const { place, points } = button.dataset;
+      decide({ kind: "preferred", place: Number(place), ...(points && { points: Number(points) }) });
+    } else if (act === "tie" || act === "both_bad") decide({ kind: act });
+    else return false;
+    return true;
+  },
+};
+
+const ranking = {
+  start(item) {
+    item.groups = all(".ranking > li", item.element).map((row) => [Number(row.dataset.place)]);
+    item.selected = null;
+    item.touched = false;
+    find(".ranking", item.element).addEventListener("pointerdown", (event) => this.drag(item, event));
+  },
+  preset(item, answer) { if (answer.kind === "ranking") { item.groups = answer.order; item.touched = true; this.draw(item); } },
+  row: (item, place) => find(`.ranking > li[data-place="${place}"]`, item.element),
+  draw(item) {
+    const list = find(".ranking", item.element);
+    const focused = list.contains(document.activeElement) ? document.activeElement : null;
+    item.groups.forEach((group, rank) => group.forEach((place, index) => {
+      const row = this.row(item, place);
+      row.classList.toggle("tied", index > 0);
+      row.classList.toggle("selected", place === item.selected);
+      find(".rank", row).textContent = index > 0 ? "=" : rank + 1;
+      list.append(row);
+    }));
+    focused?.focus({ preventScroll: true });
+    const name = (place) => find(".name", this.row(item, place)).firstChild.textContent.trim();
+    if (item.touched) say(item.groups.map((group) => group.map(name).join(" equal to ")).join(", then "));
+  },
+  rankOf: (item, place) => item.groups.findIndex((group) => group.includes(place)),
+  // Up or down by one: out of a group of equals, or past the whole neighboring group.
+  move(item, place, step) {
+    const rank = this.rankOf(item, place);
+    const group = item.groups[rank];
+    if (group.length > 1) {
+      group.splice(group.indexOf(place), 1);
+      item.groups.splice(step < 0 ? rank : rank + 1, 0, [place]);
+    } else if (item.groups[rank + step]) {
+      item.groups.splice(rank, 1);
+      item.groups.splice(rank + step, 0, [place]);
+    }
+    this.changed(item, place);
+  },
+  equal(item, place) {
+    const rank = this.rankOf(item, place);
+    const group = item.groups[rank];
+    if (group.length > 1) return this.move(item, place, 1);
+    if (rank === 0) return;
+    item.groups.splice(rank, 1);
+    item.groups[rank - 1].push(place);
+    this.changed(item, place);
+  },
+  // To the boundary before row `index` of the list without it, or onto that row.
+  drop(item, place, index, onto) {
+    for (const group of item.groups) if (group.includes(place)) group.splice(group.indexOf(place), 1);
+    item.groups = item.groups.filter((group) => group.length);
+    let rows = 0;
+    const rank = item.groups.findIndex((group) => { rows += group.length; return index < rows; });
+    if (rank < 0) item.groups.push([place]);
+    else if (onto || index > rows - item.groups[rank].length) item.groups[rank].push(place);
+    else item.groups.splice(rank, 0, [place]);
+    this.changed(item, place);
+  },
+  changed(item, place) {
+    item.touched = true;
+    item.selected = place;
+    this.draw(item);
+  },
+  drag(item, down) {
+    const row = down.target.closest("li");
+    if (!row || down.target.closest("button") || down.button > 0) return;
+    down.preventDefault();
+    const place = Number(row.dataset.place);
+    const list = row.parentElement;
+    let target = null;
+    row.classList.add("dragged");
+    const over = (event) => {
+      const rows = all("li", list).filter((each) => each !== row);
+      for (const each of rows) each.classList.remove("before", "onto", "after");
+      let index = rows.findIndex((each) => event.clientY < each.getBoundingClientRect().bottom);
+      if (index < 0) index = rows.length;
+      const box = rows[index]?.getBoundingClientRect();
+      const depth = box ? (event.clientY - box.top) / box.height : 0;
+      const onto = depth > 0.3 && depth < 0.7;
+      if (depth >= 0.7) index += 1;
+      target = { index, onto };
+      if (onto) rows[index].classList.add("onto");
+      else if (rows[index]) rows[index].classList.add("before");
+      else rows.at(-1)?.classList.add("after");
+    };
+    const end = (event) => {
+      for (const [kind, handler] of [["pointermove", over], ["pointerup", end], ["pointercancel", end]]) document.removeEventListener(kind, handler);
+      for (const each of all("li", list)) each.classList.remove("dragged", "before", "onto", "after");
+      if (event.type === "pointerup" && target) this.drop(item, place, target.index, target.onto);
+    };
+    for (const [kind, handler] of [["pointermove", over], ["pointerup", end], ["pointercancel", end]]) document.addEventListener(kind, handler);
+  },
+  key(item, key) {
+    const number = Number(key);
+    if (number >= 1 && number <= item.groups.flat().length) {
+      item.selected = number - 1;
+      this.draw(item);
+      const name = find(".name", this.row(item, item.selected)).firstChild.textContent.trim();
+      say(`${name} chosen, rank ${this.rankOf(item, item.selected) + 1}`);
+    } else if (key === "ArrowUp" || key === "ArrowDown" || key === "=") {
+      if (item.selected === null) prompting(item, "Press the number of an answer first.");
+      else if (key === "=") this.equal(item, item.selected);
+      else this.move(item, item.selected, key === "ArrowUp" ? -1 : 1);
+    } else return false;
+    return true;
+  },
+  act(item, act, button) {
+    if (act === "done") return this.done(item);
+    const place = Number(button.closest("li")?.dataset.place);
+    if (act === "up" || act === "down") this.move(item, place, act === "up" ? -1 : 1);
+    else if (act === "equal") this.equal(item, place);
+    else return false;
+    return true;
+  },
+  done(item) {
+    confirmed(item, item.touched, "The order is as it was shown. Press again if that is your ranking.", () =>
+      decide({ kind: "ranking", order: item.groups }));
+    return true;
+  },
+};
+
+const rating = {
+  start(item) { item.cells = all("fieldset[data-axis]", item.element); item.at = 0; this.mark(item); },
+  preset(item, answer) {
+    if (answer.kind !== "ratings") return;
+    for (const cell of item.cells) this.set(cell, answer.axes[cell.dataset.axis]?.[this.place(cell)] ?? null);
+  },
+  place: (cell) => Number(cell.closest("[data-place]").dataset.place),
+  value: (cell) => { const on = find("input:checked", cell); return on ? Number(on.value) : null; },
+  set(cell, value) { for (const input of all("input", cell)) input.checked = Number(input.value) === value && value !== null; },
+  mark(item) {
+    item.cells.forEach((cell, index) => cell.classList.toggle("at", index === item.at));
+    item.cells[item.at]?.scrollIntoView({ block: "nearest" });
+  },
+  go(item, step) {
+    item.at = Math.max(0, Math.min(item.cells.length - 1, item.at + step));
+    this.mark(item);
+    find("input:checked, input", item.cells[item.at])?.focus({ preventScroll: true });
+  },
+  key(item, key) {
+    const cell = item.cells[item.at];
+    if (!cell) return false;
+    const [min, max] = [Number(cell.dataset.min), Number(cell.dataset.max)];
+    if (/^[0-9]$/.test(key)) {
+      const value = key === "0" && min > 0 && max >= 10 ? 10 : Number(key);
+      if (value < min || value > max) return prompting(item, `${cell.dataset.axis} goes from ${min} to ${max}.`), true;
+      this.set(cell, value);
+      this.go(item, 1);
+    } else if (key === "ArrowLeft" || key === "ArrowRight") {
+      const value = this.value(cell) ?? (key === "ArrowRight" ? min - 1 : max + 1);
+      this.set(cell, Math.max(min, Math.min(max, value + (key === "ArrowRight" ? 1 : -1))));
+      find("input:checked", cell).focus({ preventScroll: true });
+    } else if (key === "ArrowUp" || key === "ArrowDown") this.go(item, key === "ArrowUp" ? -1 : 1);
+    else return false;
+    return true;
+  },
+  act(item, act) { return act === "done" ? this.done(item) : false; },
+  done(item) {
+    const axes = {};
+    for (const cell of item.cells) (axes[cell.dataset.axis] ??= [])[this.place(cell)] = this.value(cell);
+    const values = Object.values(axes).flat();
+    const missing = values.filter((value) => value === null).length;
+    if (missing === values.length) return prompting(item, "Nothing is rated yet."), true;
+    const left = missing === 1 ? "1 rating is" : `${missing} ratings are`;
+    confirmed(item, missing === 0, `${left} left out. Press again if you mean to.`, () => decide({ kind: "ratings", axes }));
+    return true;
+  },
+};
+
+const steps = {
+  start(item) {
+    item.rows = all("li[data-step]", item.element);
+    item.labels = item.rows.map(() => null);
+    item.at = 0;
+    this.draw(item);
+  },
+  preset(item, answer) { if (answer.kind === "steps") { item.labels = answer.labels; this.draw(item); } },
+  // The step after which nothing is asked, where the project stops at the first error.
+  last(item) {
+    const wrong = "stop" in item.element.dataset ? item.labels.indexOf(-1) : -1;
+    return wrong < 0 ? item.rows.length - 1 : wrong;
+  },
+  draw(item) {
+    const last = this.last(item);
+    item.at = Math.min(item.at, last);
+    item.rows.forEach((row, index) => {
+      if (index > last) item.labels[index] = null;
+      row.classList.toggle("at", index === item.at);
+      row.classList.toggle("past", index > last);
+      for (const button of all("[data-label]", row)) {
+        button.setAttribute("aria-pressed", item.labels[index] === Number(button.dataset.label));
+        button.disabled = index > last;
+      }
+    });
+  },
+  set(item, index, label) {
+    item.labels[index] = label;
+    item.at = Math.min(index + 1, item.rows.length - 1);
+    this.draw(item);
+    item.rows[item.at].scrollIntoView({ block: "nearest" });
+    const ended = this.last(item) < item.rows.length - 1;
+    say(ended ? "First error marked; press Enter when done." : `Step ${item.at + 1} of ${item.rows.length}`);
+  },
+  key(item, key) {
+    const label = { 1: 1, 2: 0, 3: -1 }[key];
+    if (label !== undefined) this.set(item, item.at, label);
+    else if (key === "ArrowUp" || key === "ArrowDown") {
+      item.at = Math.max(0, item.at + (key === "ArrowUp" ? -1 : 1));
+      this.draw(item);
+      item.rows[item.at].scrollIntoView({ block: "nearest" });
+      say(`Step ${item.at + 1}`);
+    } else if (key === "Backspace") { item.labels[item.at] = null; this.draw(item); }
+    else return false;
+    return true;
+  },
+  act(item, act, button) {
+    if (act === "done") return this.done(item);
+    if (act !== "step") return false;
+    this.set(item, Number(button.closest("li").dataset.step), Number(button.dataset.label));
+    return true;
+  },
+  done(item) {
+    const judged = item.labels.slice(0, this.last(item) + 1);
+    const missing = judged.filter((label) => label === null).length;
+    if (missing === judged.length) return prompting(item, "No step is judged yet."), true;
+    const left = missing === 1 ? "1 step is" : `${missing} steps are`;
+    confirmed(item, missing === 0, `${left} not judged. Press again if you mean to.`, () => decide({ kind: "steps", labels: item.labels }));
+    return true;
+  },
+};
+
+const tasks = { pairwise, ranking, rating, steps };
+
+function prompting(item, text) {
+  const line = find(".prompting", item.element);
+  line.hidden = !text;
+  line.textContent = text;
+  if (text) say(text);
+}
+
+// Does `act` at once where it is `sure`, otherwise when asked a second time.
+function confirmed(item, sure, question, act) {
+  if (sure || item.asked === question) return act();
+  item.asked = question;
+  prompting(item, question);
+}

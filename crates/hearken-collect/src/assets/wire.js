@@ -1,0 +1,135 @@
+// What the pages have in common: requests, the browser's storage, and the outbox, in which a judgement
+// waits until the server has said that it is stored. Plain scripts, loaded in order; no build step.
+"use strict";
+
+const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+function request(path, body, signal) {
+  const headers = { "content-type": "application/json", "x-csrf-token": csrf };
+  return fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+}
+
+async function failure(response) {
+  const body = await response.json().catch(() => ({}));
+  const error = new Error(body.error?.message ?? `the server answered with status ${response.status}`);
+  error.status = response.status;
+  return error;
+}
+
+async function post(path, body) {
+  const response = await request(path, body, AbortSignal.timeout(20_000));
+  if (!response.ok) throw await failure(response);
+  return response.json();
+}
+
+// Whether a request that failed with `error` may succeed later as it is.
+const mayPass = ({ status }) => !status || status === 408 || status === 429 || status >= 500 || isSignedOut({ status });
+const isSignedOut = ({ status }) => status === 401 || status === 403;
+
+// A random UUID; `crypto.randomUUID` is missing on pages that were not loaded over TLS or loopback.
+function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+// The browser's storage, which may be full, switched off or emptied at any time.
+const storage = {
+  put(key, value) { try { localStorage.setItem(key, value); } catch { /* memory still has it */ } },
+  take(key) { try { localStorage.removeItem(key); } catch { /* nothing to remove */ } },
+  get(key) { try { return localStorage.getItem(key); } catch { return null; } },
+  keys() { try { return Object.keys(localStorage); } catch { return []; } },
+};
+
+const find = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+function say(text) {
+  const live = find("#announce");
+  live.textContent = "";
+  setTimeout(() => { live.textContent = text; }, 30);
+}
+
+function trouble(text) {
+  const banner = find("#trouble");
+  banner.hidden = !text;
+  if (banner.textContent !== text) banner.textContent = text;
+}
+
+const isTyping = (target) => target.matches?.("textarea, select, input:not([type=radio], [type=checkbox])");
+
+// --- Outbox: what is on its way to the server ----------------------------------------------------
+
+function makeOutbox(annotator, onSettled) {
+  const prefix = `hearken.pending.${annotator}.`;
+  const waiting = new Map();
+  const refused = [];
+  let sending = false;
+  let lastError = null;
+
+  for (const key of storage.keys().filter((key) => key.startsWith(prefix))) {
+    try { waiting.set(key, JSON.parse(storage.get(key))); } catch { storage.take(key); }
+  }
+
+  function report(error) {
+    const lines = refused.map((message) => `A judgement was not stored: ${message}.`);
+    if (error && waiting.size) {
+      const what = waiting.size === 1 ? "1 judgement waits" : `${waiting.size} judgements wait`;
+      lines.push(isSignedOut(error)
+        ? `${what} in this browser: ${error.message}. Sign in again in another tab or reload; nothing is lost.`
+        : `The server cannot be reached. ${what} in this browser and will be sent when it is back; you can go on.`);
+    }
+    trouble(lines.join(" "));
+  }
+
+  async function flush() {
+    if (sending) return;
+    sending = true;
+    let wait = 500;
+    while (waiting.size) {
+      const [key, entry] = [...waiting].sort(([, a], [, b]) => a.order - b.order)[0];
+      try {
+        const reply = await post(entry.path, entry.body);
+        settle(key, entry, reply);
+        wait = 500;
+      } catch (error) {
+        if (mayPass(error)) {
+          lastError = error;
+          report(error);
+          await sleep(wait);
+          wait = Math.min(wait * 2, 15_000);
+        } else {
+          refused.push(error.message);
+          settle(key, entry, null);
+        }
+      }
+    }
+    sending = false;
+  }
+
+  function settle(key, entry, reply) {
+    waiting.delete(key);
+    storage.take(key);
+    lastError = null;
+    if (reply?.outcome === "lease_lost") refused.push("its time was over and others have judged the item");
+    report(null);
+    onSettled(entry, reply);
+  }
+
+  return {
+    flush,
+    size: () => waiting.size,
+    assignments: () => [...waiting.values()].map((entry) => entry.body.assignment).filter(Boolean),
+    add(path, body) {
+      const order = Date.now() + performance.now() / 1e6;
+      const key = `${prefix}${body.id ?? newId()}`;
+      waiting.set(key, { path, body, order });
+      storage.put(key, JSON.stringify({ path, body, order }));
+      if (lastError) report(lastError);
+      return flush();
+    },
+  };
+}

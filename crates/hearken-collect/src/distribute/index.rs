@@ -1,0 +1,407 @@
+//! What is open, in memory. The store decides who gets what; the index only knows where to ask.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use hearken_data::feedback::{Gold, Item};
+use hearken_store::{Placed, Taken};
+use rand::{Rng, RngExt as _};
+
+use super::order::{Choice, Eligible, Order};
+
+/// How many annotators may judge a gold item that does not say so itself: everybody.
+const EVERYBODY: u32 = 1_000_000;
+
+/// How many annotators may judge the item.
+pub(crate) fn overlap_of(overlap: Option<u32>, is_gold: bool, project: u32) -> u32 {
+    overlap.unwrap_or(if is_gold { EVERYBODY } else { project })
+}
+
+/// Why an item is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    /// To admit an annotator.
+    Screening,
+    /// To measure an annotator.
+    Gold,
+    /// To learn from.
+    Regular,
+}
+
+/// An item without its content.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) id: String,
+    priority: i64,
+    overlap: Option<u32>,
+    pub(super) gold: Option<Gold>,
+    pub(super) judged: u32,
+    held: u32,
+}
+
+impl Entry {
+    fn new(item: Item) -> Self {
+        let Item { id, priority, overlap, gold, .. } = item;
+        Self { id, priority, overlap, gold, judged: 0, held: 0 }
+    }
+
+    pub(super) fn pool(&self) -> Pool {
+        match &self.gold {
+            Some(gold) if gold.screening => Pool::Screening,
+            Some(_) => Pool::Gold,
+            None => Pool::Regular,
+        }
+    }
+
+    fn overlap(&self, project: u32) -> u32 {
+        overlap_of(self.overlap, self.gold.is_some(), project)
+    }
+}
+
+/// Open items of one priority. Adding and removing take constant time.
+#[derive(Debug, Default)]
+struct Bucket {
+    open: Vec<u32>,
+    place: HashMap<u32, usize>,
+}
+
+impl Bucket {
+    fn add(&mut self, handle: u32) {
+        if !self.place.contains_key(&handle) {
+            self.place.insert(handle, self.open.len());
+            self.open.push(handle);
+        }
+    }
+
+    fn remove(&mut self, handle: u32) {
+        let Some(place) = self.place.remove(&handle) else { return };
+        self.open.swap_remove(place);
+        if let Some(moved) = self.open.get(place) {
+            self.place.insert(*moved, place);
+        }
+    }
+
+    fn unseen(&self, seen: &HashSet<u32>) -> usize {
+        let known = if seen.len() < self.open.len() {
+            seen.iter().filter(|handle| self.place.contains_key(handle)).count()
+        } else {
+            self.open.iter().filter(|handle| seen.contains(handle)).count()
+        };
+        self.open.len() - known
+    }
+}
+
+type Buckets = BTreeMap<Reverse<i64>, Bucket>;
+
+/// Every item of the store, and which are open.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) entries: Vec<Entry>,
+    handles: HashMap<String, u32>,
+    open: [Buckets; 3],
+    in_pool: [usize; 3],
+    /// The place up to which items were read.
+    pub(super) place: u64,
+    overlap: u32,
+    progress: Progress,
+}
+
+/// How far a project is, over the items that are not gold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Progress {
+    /// Items that as many annotators as asked for have judged.
+    pub done: u64,
+    /// Items that somebody holds.
+    pub held: u64,
+    /// Judgements that count towards what is asked for.
+    pub judged: u64,
+    /// Judgements asked for: the sum of the overlaps.
+    pub wanted: u64,
+}
+
+impl Progress {
+    fn add(&mut self, share: Progress) {
+        self.done += share.done;
+        self.held += share.held;
+        self.judged += share.judged;
+        self.wanted += share.wanted;
+    }
+
+    fn take(&mut self, share: Progress) {
+        self.done -= share.done;
+        self.held -= share.held;
+        self.judged -= share.judged;
+        self.wanted -= share.wanted;
+    }
+}
+
+impl Index {
+    pub(super) fn handle(&self, id: &str) -> Option<u32> {
+        self.handles.get(id).copied()
+    }
+
+    pub(super) fn count(&self, pool: Pool) -> usize {
+        self.in_pool[pool as usize]
+    }
+
+    pub(super) fn add(&mut self, items: Vec<Placed<Item>>) {
+        for Placed { place, record } in items {
+            self.place = self.place.max(place);
+            if self.handles.contains_key(&record.id) {
+                continue;
+            }
+            let handle =
+                u32::try_from(self.entries.len()).expect("invariant: fewer than 2^32 items");
+            let entry = Entry::new(record);
+            self.handles.insert(entry.id.clone(), handle);
+            self.in_pool[entry.pool() as usize] += 1;
+            self.entries.push(entry);
+            self.progress.add(self.share_of(handle));
+            self.settle(handle);
+        }
+    }
+
+    /// Takes over what the store says about every item.
+    pub(super) fn replace_taken(&mut self, taken: &[Taken], overlap: u32) {
+        self.overlap = overlap;
+        for entry in &mut self.entries {
+            (entry.judged, entry.held) = (0, 0);
+        }
+        for Taken { item, judged, held } in taken {
+            if let Some(handle) = self.handle(item) {
+                let entry = &mut self.entries[handle as usize];
+                (entry.judged, entry.held) = (*judged, *held);
+            }
+        }
+        self.progress = Progress::default();
+        for handle in 0..self.entries.len() {
+            let handle = handle as u32;
+            self.progress.add(self.share_of(handle));
+            self.settle(handle);
+        }
+    }
+
+    /// Puts the item among the open ones, or takes it away.
+    fn settle(&mut self, handle: u32) {
+        let entry = &self.entries[handle as usize];
+        let bucket = self.open[entry.pool() as usize].entry(Reverse(entry.priority)).or_default();
+        if entry.judged + entry.held < entry.overlap(self.overlap) {
+            bucket.add(handle);
+        } else {
+            bucket.remove(handle);
+        }
+    }
+
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
+        if let Some(handle) = self.handle(id) {
+            self.progress.take(self.share_of(handle));
+            change(&mut self.entries[handle as usize]);
+            self.progress.add(self.share_of(handle));
+            self.settle(handle);
+        }
+    }
+
+    pub(super) fn claimed(&mut self, id: &str) {
+        self.change(id, |entry| entry.held += 1);
+    }
+
+    pub(super) fn judged(&mut self, id: &str) {
+        self.change(id, |entry| {
+            entry.judged += 1;
+            entry.held = entry.held.saturating_sub(1);
+        });
+    }
+
+    pub(super) fn given_back(&mut self, id: &str) {
+        self.change(id, |entry| entry.held = entry.held.saturating_sub(1));
+    }
+
+    /// The store says that the item is full, whatever the index thought.
+    pub(super) fn full(&mut self, id: &str) {
+        let overlap = self.overlap;
+        self.change(id, |entry| {
+            entry.held = entry.overlap(overlap).saturating_sub(entry.judged);
+        });
+    }
+
+    /// Whether as many annotators as asked for have judged the item.
+    pub(super) fn is_complete(&self, id: &str) -> bool {
+        self.handle(id).is_some_and(|handle| {
+            let entry = &self.entries[handle as usize];
+            entry.overlap(self.overlap) <= entry.judged
+        })
+    }
+
+    /// How far the project is: kept up to date entry by entry, since every page shows it.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// What the entry adds to the progress.
+    fn share_of(&self, handle: u32) -> Progress {
+        let entry = &self.entries[handle as usize];
+        if entry.gold.is_some() {
+            return Progress::default();
+        }
+        let overlap = entry.overlap(self.overlap);
+        Progress {
+            done: u64::from(overlap <= entry.judged),
+            held: u64::from(0 < entry.held),
+            judged: u64::from(entry.judged.min(overlap)),
+            wanted: u64::from(overlap),
+        }
+    }
+
+    /// The next item for one who has seen `seen`, with the probability of the whole choice: of the
+    /// pool, and of the item in it. `None` where nothing is open.
+    pub(super) fn choose(
+        &self,
+        screening: bool,
+        seen: &HashSet<u32>,
+        (gold_share, order): (f64, &dyn Order),
+        rng: &mut dyn Rng,
+    ) -> Option<Choice> {
+        if screening {
+            return self.choose_in(Pool::Screening, seen, order, rng);
+        }
+        let regular = self.eligible(Pool::Regular, seen);
+        // Gold items measure those who work. Who has nothing else left gets none, except
+        // where a project is nothing but gold.
+        if regular.is_none() && 0 < self.count(Pool::Regular) {
+            return None;
+        }
+        let gold = self.eligible(Pool::Gold, seen);
+        let (eligible, share) = match (regular, gold) {
+            (Some(regular), Some(gold)) => {
+                let take_gold = rng.random_range(0.0..1.0) < gold_share;
+                if take_gold { (gold, gold_share) } else { (regular, 1.0 - gold_share) }
+            }
+            (regular, gold) => (regular.or(gold)?, 1.0),
+        };
+        let Choice { handle, probability } = order.choose(&eligible, rng);
+        Some(Choice { handle, probability: probability * share })
+    }
+
+    fn choose_in(
+        &self,
+        pool: Pool,
+        seen: &HashSet<u32>,
+        order: &dyn Order,
+        rng: &mut dyn Rng,
+    ) -> Option<Choice> {
+        Some(order.choose(&self.eligible(pool, seen)?, rng))
+    }
+
+    /// The unseen open items of the highest priority that has any.
+    fn eligible<'a>(&'a self, pool: Pool, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
+        self.open[pool as usize].values().find_map(|bucket| {
+            let count = bucket.unseen(seen);
+            (0 < count).then(|| Eligible::new(&bucket.open, seen, &self.entries, count))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearken_data::feedback::{Candidate, Task, Verdict};
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::distribute::order::Random;
+
+    fn item(id: &str, change: impl FnOnce(&mut Item)) -> Item {
+        let candidates = vec![Candidate::text("a"), Candidate::text("b")];
+        let mut item = Item::new(Task::Pairwise, Vec::new(), candidates);
+        item.id = id.into();
+        change(&mut item);
+        item
+    }
+
+    fn gold(screening: bool) -> Gold {
+        Gold { verdict: Verdict::preferred(0), reason: None, screening }
+    }
+
+    fn index(items: Vec<Item>) -> Index {
+        let mut index = Index { overlap: 1, ..Index::default() };
+        let placed = items.into_iter().enumerate();
+        index.add(placed.map(|(at, record)| Placed { place: at as u64 + 1, record }).collect());
+        index
+    }
+
+    fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let choices =
+            (0..rounds).filter_map(|_| index.choose(false, seen, (gold_share, &Random), &mut rng));
+        choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
+    }
+
+    #[test]
+    fn higher_priority_goes_first() {
+        let mut index = index(vec![
+            item("low", |_| ()),
+            item("high", |item| item.priority = 5),
+            item("lowest", |item| item.priority = -5),
+        ]);
+        for expected in ["high", "low", "lowest"] {
+            let chosen = ids(&index, 5, 0.0, &HashSet::new());
+            assert!(chosen.iter().all(|(id, p)| id == expected && (p - 1.0).abs() < 1e-12));
+            index.claimed(expected);
+        }
+        assert!(ids(&index, 1, 0.0, &HashSet::new()).is_empty());
+    }
+
+    /// The share of each item among many choices is the probability that was given with it.
+    #[test]
+    fn propensities_are_the_frequencies() {
+        let mut items: Vec<Item> = (0..6).map(|at| item(&format!("r{at}"), |_| ())).collect();
+        items.push(item("g", |item| item.gold = Some(gold(false))));
+        let index = index(items);
+        let seen = HashSet::from([0, 3]);
+        let rounds = 20_000;
+        let chosen = ids(&index, rounds, 0.25, &seen);
+        assert_eq!(chosen.len(), rounds as usize);
+        for (id, probability) in [("r1", 0.75 / 4.0), ("r5", 0.75 / 4.0), ("g", 0.25)] {
+            let these: Vec<_> = chosen.iter().filter(|(other, _)| other == id).collect();
+            assert!(these.iter().all(|(_, p)| (p - probability).abs() < 1e-12), "{id}");
+            let share = these.len() as f64 / f64::from(rounds);
+            let error = (probability * (1.0 - probability) / f64::from(rounds)).sqrt();
+            assert!((share - probability).abs() < 4.0 * error, "{id}: {share} for {probability}");
+        }
+        assert!(chosen.iter().all(|(id, _)| id != "r0" && id != "r3"));
+    }
+
+    #[test]
+    fn one_unseen_item_among_many_is_found() {
+        let index = index((0..1000).map(|at| item(&format!("r{at}"), |_| ())).collect());
+        let seen: HashSet<u32> = (0..1000).filter(|handle| *handle != 617).collect();
+        assert_eq!(ids(&index, 3, 0.0, &seen), vec![("r617".to_owned(), 1.0); 3]);
+    }
+
+    #[test]
+    fn who_has_done_the_work_gets_no_more_gold() {
+        let index = index(vec![
+            item("r", |_| ()),
+            item("g", |item| item.gold = Some(gold(false))),
+            item("s", |item| item.gold = Some(gold(true))),
+        ]);
+        assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let screening = index.choose(true, &HashSet::new(), (0.5, &Random), &mut rng);
+        assert_eq!(screening.map(|choice| choice.handle), Some(2));
+    }
+
+    #[test]
+    fn items_close_and_open_with_what_the_store_says() {
+        let mut index = index(vec![item("a", |item| item.overlap = Some(2)), item("b", |_| ())]);
+        index.claimed("b");
+        index.judged("a");
+        assert_eq!(index.progress(), Progress { done: 0, held: 1, judged: 1, wanted: 3 });
+        index.full("a");
+        assert!(ids(&index, 1, 0.0, &HashSet::new()).is_empty());
+        let taken = [Taken { item: "b".into(), judged: 1, held: 0 }];
+        index.replace_taken(&taken, 1);
+        assert!(index.is_complete("b") && !index.is_complete("a"));
+        assert_eq!(ids(&index, 1, 0.0, &HashSet::new()), [("a".to_owned(), 1.0)]);
+    }
+}

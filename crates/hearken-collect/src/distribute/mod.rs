@@ -1,0 +1,331 @@
+//! Who labels what: the next item of an annotator, and what becomes of it.
+//!
+//! The [index](index) says which items are open, an [`Order`] chooses among them, and the store's
+//! atomic claim decides. Where several processes share a store their indexes may lag behind; then a
+//! claim comes back full and the next item is tried.
+
+mod index;
+mod order;
+mod person;
+mod submit;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hearken_data::feedback::Item;
+use hearken_store::{Assignment, Claim, Claimed};
+use rand::Rng;
+use rand::seq::SliceRandom as _;
+use serde::Serialize;
+
+pub use index::Progress;
+pub(crate) use index::overlap_of;
+pub use order::{Choice, Eligible, ORDERS, Offer, Order, Random, order};
+pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
+pub(crate) use submit::{agrees, judgement};
+
+use self::index::Index;
+use self::person::Person;
+use crate::error::AppError;
+use crate::settings::Settings;
+use crate::state::AppState;
+
+/// Items that an annotator may hold at once: the one on the page and those loaded ahead.
+const HELD_MAX: usize = 4;
+/// Claims that are tried before the index is asked to look again.
+const ATTEMPTS: usize = 64;
+/// Items that are read at once.
+const CHUNK: usize = 2_000;
+/// How often the index looks at the store, at least.
+const REFRESH_MS: i64 = 5_000;
+/// How often it looks at the store, at most, when nothing seems open.
+const LOOK_MS: i64 = 250;
+/// How much of the time it may spend doing so: a twentieth.
+const REFRESH_SHARE: i64 = 20;
+
+/// An item in the hands of an annotator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    /// The claim on it.
+    pub assignment: Assignment,
+    /// What is judged.
+    pub item: Item,
+}
+
+/// The answer to the question what to label next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// This.
+    Work(Box<Work>),
+    /// Nothing.
+    Nothing(Why),
+}
+
+/// Why there is nothing to label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// The project has no items.
+    NoItems,
+    /// Everything is judged, seen, or in the hands of others.
+    NothingOpen,
+    /// The annotator has judged as many items as one may in all.
+    LimitTotal,
+    /// The annotator has judged as many items as one may today.
+    LimitDay,
+    /// The screening items in hand have to be judged first.
+    ScreeningPending,
+    /// Too few screening items were judged rightly.
+    ScreeningFailed,
+}
+
+impl Why {
+    /// The reason as a sentence for the annotator.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Why::NoItems => "This project has no items yet.",
+            Why::NothingOpen => "There is nothing left for you at the moment. Thank you!",
+            Why::LimitTotal => "You have judged as many items as one person may. Thank you!",
+            Why::LimitDay => "You have judged as many items as one person may in a day. Thank you!",
+            Why::ScreeningPending => "Please finish the items in hand first.",
+            Why::ScreeningFailed => {
+                "Thank you. Your judgements of the trial items differ too much from the guidelines, \
+                 so there are no further items for you."
+            }
+        }
+    }
+}
+
+/// What is known about the distribution, shared by all requests.
+#[derive(Debug, Default)]
+pub(crate) struct Distributor {
+    index: Mutex<Index>,
+    people: Mutex<HashMap<String, Arc<Mutex<Person>>>>,
+    /// When the index was last compared with the store, and how long that took; the lock is held
+    /// while comparing.
+    refreshed: Mutex<Option<(i64, i64)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Distributor {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    fn person(&self, annotator: &str) -> Arc<Mutex<Person>> {
+        Arc::clone(lock(&self.people).entry(annotator.to_owned()).or_default())
+    }
+
+    /// The settings or the items have changed: look at the store before the next answer.
+    pub(crate) fn forget(&self) {
+        *lock(&self.refreshed) = None;
+        lock(&self.people).clear();
+    }
+
+    /// Brings the index up to the store where that is due, or in any case where `at_once`.
+    fn refresh(
+        &self,
+        state: &AppState,
+        settings: &Settings,
+        at_once: bool,
+    ) -> Result<(), AppError> {
+        let now = state.now();
+        let mut refreshed = match self.refreshed.try_lock() {
+            Ok(refreshed) => refreshed,
+            // Somebody else is at it. What is known is good enough, unless nothing is known.
+            Err(std::sync::TryLockError::WouldBlock) if !at_once && 0 < self.index().place => {
+                return Ok(());
+            }
+            Err(_) => lock(&self.refreshed),
+        };
+        if let Some((at, took)) = *refreshed {
+            let (least, share) = if at_once { (LOOK_MS, 4) } else { (REFRESH_MS, REFRESH_SHARE) };
+            if (0..least.max(took * share)).contains(&(now - at)) {
+                return Ok(());
+            }
+        }
+        let started = Instant::now();
+        self.read_items(state)?;
+        let taken = state.store().taken(now)?;
+        self.index().replace_taken(&taken, settings.overlap);
+        let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        *refreshed = Some((now, took));
+        Ok(())
+    }
+
+    fn read_items(&self, state: &AppState) -> Result<(), AppError> {
+        loop {
+            let after = self.index().place;
+            let items = state.store().items(after, CHUNK)?;
+            let is_last = items.len() < CHUNK;
+            self.index().add(items);
+            if is_last {
+                break;
+            }
+        }
+        // Places are given before they are visible where several processes add items at once: what
+        // came in below the newest place is found by going through all of them.
+        let known = self.index().entries.len() as u64;
+        if state.store().counts()?.items != known {
+            let mut after = 0;
+            loop {
+                let items = state.store().items(after, CHUNK)?;
+                let Some(last) = items.last() else { break };
+                after = last.place;
+                self.index().add(items);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the project is. May block.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub fn progress(state: &AppState) -> Result<Progress, AppError> {
+    let settings = state.settings()?;
+    state.distributor().refresh(state, &settings, false)?;
+    Ok(state.distributor().index().progress())
+}
+
+/// Brings what is known up to the store. May block.
+pub(crate) fn look_again(state: &AppState) -> Result<(), AppError> {
+    state.distributor().refresh(state, &*state.settings()?, true)
+}
+
+/// Whether as many annotators as asked for have judged the item, as far as is known.
+pub(crate) fn is_complete(state: &AppState, item: &str) -> bool {
+    state.distributor().index().is_complete(item)
+}
+
+/// What the annotator labels next. `held` names the assignments that the page has already; one that
+/// the annotator holds and that is not among them comes first (the page was loaded anew).
+///
+/// # Errors
+///
+/// The store cannot be used.
+pub async fn next(state: &AppState, annotator: &str, held: &[String]) -> Result<Next, AppError> {
+    let (annotator, held) = (annotator.to_owned(), held.to_vec());
+    state.blocking(move |state| next_blocking(state, &annotator, &held)).await
+}
+
+fn next_blocking(state: &AppState, annotator: &str, held: &[String]) -> Result<Next, AppError> {
+    let (settings, now) = (state.settings()?, state.now());
+    let live = state.store().live_assignments(annotator, now)?;
+    let forgotten = live.iter().find(|assignment| !held.contains(&assignment.id));
+    let again = forgotten.or_else(|| live.first().filter(|_| HELD_MAX <= live.len()));
+    if let Some(assignment) = again {
+        let expires_at = now + settings.lease_ms();
+        if state.store().renew(&assignment.id, now, expires_at)? {
+            return work(state, Assignment { expires_at, ..assignment.clone() });
+        }
+    }
+    let distributor = state.distributor();
+    distributor.refresh(state, &settings, false)?;
+    let person = distributor.person(annotator);
+    for at_once in [false, true] {
+        if at_once {
+            distributor.refresh(state, &settings, true)?;
+            lock(&person).forget();
+        }
+        let known = lock(&person).load(state, annotator)?;
+        let screening = match person::admitted(&known, &settings, live.len()) {
+            Ok(screening) => screening,
+            Err(why) => return Ok(Next::Nothing(why)),
+        };
+        if let Some(granted) = claim_one(state, annotator, (&settings, screening), &person)? {
+            return work(state, granted);
+        }
+    }
+    let nothing_there = distributor.index().entries.is_empty();
+    Ok(Next::Nothing(if nothing_there { Why::NoItems } else { Why::NothingOpen }))
+}
+
+fn work(state: &AppState, assignment: Assignment) -> Result<Next, AppError> {
+    let item = state.store().item(&assignment.item)?;
+    let item = item.ok_or_else(|| AppError::Internal("an assignment without its item".into()))?;
+    Ok(Next::Work(Box::new(Work { assignment, item })))
+}
+
+/// Chooses and claims until a claim is granted or nothing is open.
+fn claim_one(
+    state: &AppState,
+    annotator: &str,
+    (settings, screening): (&Settings, bool),
+    person: &Mutex<Person>,
+) -> Result<Option<Assignment>, AppError> {
+    let order = order(&settings.order).unwrap_or(&Random);
+    let distributor = state.distributor();
+    let guidelines = state.guidelines()?.version;
+    for _ in 0..ATTEMPTS {
+        let mut rng = rand::rng();
+        let chosen = {
+            // A person is locked before the index, everywhere.
+            let (person, index) = (lock(person), distributor.index());
+            let share = (settings.gold_share, order);
+            let choice = index.choose(screening, person.seen(), share, &mut rng);
+            choice.map(|choice| (choice, index.entries[choice.handle as usize].id.clone()))
+        };
+        let Some((choice, id)) = chosen else { return Ok(None) };
+        let Some(item) = state.store().item(&id)? else {
+            return Err(AppError::Internal(format!("the item {id:?} is gone from the store")));
+        };
+        let now = state.now();
+        let claimed = state.store().claim(&Claim {
+            item: id.clone(),
+            annotator: annotator.to_owned(),
+            presented: shuffled(item.candidates.len(), &mut rng),
+            propensity: Some(choice.probability),
+            guidelines: (guidelines > 0).then_some(guidelines),
+            overlap: overlap_of(item.overlap, item.gold.is_some(), settings.overlap),
+            now,
+            lease_ms: settings.lease_ms(),
+        })?;
+        match claimed {
+            Claimed::Granted(assignment) => {
+                distributor.index().claimed(&id);
+                lock(person).saw(choice.handle);
+                return Ok(Some(assignment));
+            }
+            Claimed::Full => distributor.index().full(&id),
+            Claimed::SeenBefore => lock(person).saw(choice.handle),
+        }
+    }
+    Ok(None)
+}
+
+/// A uniform permutation of `0..n`.
+fn shuffled(n: usize, rng: &mut impl Rng) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..n).collect();
+    places.shuffle(rng);
+    places
+}
+
+/// Handles of items.
+type Handles = HashSet<u32>;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Each of the six orders of three candidates comes equally often.
+    #[test]
+    fn sides_are_shuffled_uniformly() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..6_000 {
+            *counts.entry(shuffled(3, &mut rng)).or_insert(0_i32) += 1;
+        }
+        assert_eq!(counts.len(), 6);
+        assert!(counts.values().all(|count| (count - 1_000).abs() < 130), "{counts:?}");
+    }
+}

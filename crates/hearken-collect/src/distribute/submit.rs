@@ -1,0 +1,351 @@
+//! What becomes of an item in hand: judged, revised, skipped, renewed, given back.
+
+use hearken_data::feedback::{Item, Judgement, Origin, Verdict};
+use hearken_store::{Assignment, Submitted};
+use serde::Serialize;
+
+use super::index::Pool;
+use super::{lock, overlap_of};
+use crate::error::AppError;
+use crate::settings::{Rationale, Settings};
+use crate::state::AppState;
+
+/// Characters of a rationale.
+const RATIONALE_MAX: usize = 20_000;
+/// Characters of a judgement's name.
+const ID_MAX: usize = 64;
+
+/// A judgement as an annotator sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// The name of the judgement, made by the one who sends it, so that sending it twice stores it
+    /// once. Letters, digits, `-` and `_`, at most 64.
+    pub id: String,
+    /// What was decided, in terms of the item's candidates, whatever order the page showed.
+    pub verdict: Verdict,
+    /// Why.
+    pub rationale: Option<String>,
+    /// Milliseconds from showing the item to the decision.
+    pub duration_ms: Option<u64>,
+    /// A person, a model, or a simulation.
+    pub origin: Origin,
+}
+
+/// What became of a judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is on the disk.
+    Stored,
+    /// It was there already.
+    AlreadyThere,
+    /// The lease has ended and others have judged the item; nothing was stored.
+    LeaseLost,
+}
+
+/// Stores the judgement of an item in hand. When this returns, it is on the disk.
+///
+/// # Errors
+///
+/// The assignment is not the annotator's; the judgement does not fit the item or the settings;
+/// another judgement has its name; the store cannot be used.
+pub async fn submit(
+    state: &AppState,
+    annotator: &str,
+    assignment: &str,
+    submission: Submission,
+) -> Result<Outcome, AppError> {
+    let (annotator, assignment) = (annotator.to_owned(), assignment.to_owned());
+    state
+        .blocking(move |state| {
+            let assignment = own(state, &annotator, &assignment)?;
+            let item = item(state, &assignment.item)?;
+            let judgement = Judgement {
+                presented: assignment.presented,
+                assignment: Some(assignment.id),
+                guidelines: assignment.guidelines,
+                propensity: assignment.propensity,
+                ..judgement(state, &annotator, &item, submission)?
+            };
+            store(state, &item, &judgement)
+        })
+        .await
+}
+
+/// Stores a judgement that takes the place of an earlier one by the same annotator.
+///
+/// # Errors
+///
+/// The earlier one is not the annotator's or was revised already; otherwise as [`submit`].
+pub async fn revise(
+    state: &AppState,
+    annotator: &str,
+    revises: &str,
+    submission: Submission,
+) -> Result<Outcome, AppError> {
+    let (annotator, revises) = (annotator.to_owned(), revises.to_owned());
+    state
+        .blocking(move |state| {
+            let earlier = state.store().judgement(&revises)?;
+            let earlier = earlier.filter(|earlier| earlier.annotator == annotator);
+            let earlier =
+                earlier.ok_or_else(|| AppError::NotFound("you made no such judgement".into()))?;
+            let item = item(state, &earlier.item)?;
+            let guidelines = state.guidelines()?.version;
+            let judgement = Judgement {
+                presented: earlier.presented,
+                revises: Some(earlier.id),
+                guidelines: (guidelines > 0).then_some(guidelines),
+                propensity: earlier.propensity,
+                ..judgement(state, &annotator, &item, submission)?
+            };
+            store(state, &item, &judgement)
+        })
+        .await
+}
+
+/// Gives an item back; the annotator is not offered it again.
+///
+/// # Errors
+///
+/// The assignment is not the annotator's or was judged; the store cannot be used.
+pub async fn skip(state: &AppState, annotator: &str, assignment: &str) -> Result<(), AppError> {
+    let (annotator, assignment) = (annotator.to_owned(), assignment.to_owned());
+    state
+        .blocking(move |state| {
+            let assignment = own(state, &annotator, &assignment)?;
+            state.store().skip(&assignment.id)?;
+            let is_live = state.now() < assignment.expires_at;
+            if is_live && assignment.state == hearken_store::AssignmentState::Live {
+                state.distributor().index().given_back(&assignment.item);
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Starts the lease anew; `false` where the item is no longer in hand.
+///
+/// # Errors
+///
+/// The assignment is not the annotator's; the store cannot be used.
+pub async fn renew(state: &AppState, annotator: &str, assignment: &str) -> Result<bool, AppError> {
+    let (annotator, assignment) = (annotator.to_owned(), assignment.to_owned());
+    state
+        .blocking(move |state| {
+            let assignment = own(state, &annotator, &assignment)?;
+            let (now, lease_ms) = (state.now(), state.settings()?.lease_ms());
+            Ok(state.store().renew(&assignment.id, now, now + lease_ms)?)
+        })
+        .await
+}
+
+/// Ends the leases of everything the annotator holds; they may be offered it again. May block.
+///
+/// # Errors
+///
+/// The store cannot be used.
+pub fn release(state: &AppState, annotator: &str) -> Result<(), AppError> {
+    let now = state.now();
+    let person = state.distributor().person(annotator);
+    for assignment in state.store().live_assignments(annotator, now)? {
+        state.store().renew(&assignment.id, now, now)?;
+        let handle = {
+            let mut index = state.distributor().index();
+            index.given_back(&assignment.item);
+            index.handle(&assignment.item)
+        };
+        if let Some(handle) = handle {
+            lock(&person).unsee(handle);
+        }
+    }
+    Ok(())
+}
+
+fn own(state: &AppState, annotator: &str, id: &str) -> Result<Assignment, AppError> {
+    let assignment = if id.contains('\0') { None } else { state.store().assignment(id)? };
+    assignment
+        .filter(|assignment| assignment.annotator == annotator)
+        .ok_or_else(|| AppError::NotFound("you have no such assignment".into()))
+}
+
+fn item(state: &AppState, id: &str) -> Result<Item, AppError> {
+    let item = state.store().item(id)?;
+    item.ok_or_else(|| AppError::Internal(format!("there is no item {id:?}")))
+}
+
+/// The judgement of `item` that a submission makes, without the order on the page and the assignment.
+pub(crate) fn judgement(
+    state: &AppState,
+    annotator: &str,
+    item: &Item,
+    submission: Submission,
+) -> Result<Judgement, AppError> {
+    let Submission { id, verdict, rationale, duration_ms, origin } = submission;
+    check_id(&id)?;
+    verdict.check(item).map_err(AppError::Unprocessable)?;
+    let settings = state.settings()?;
+    check_verdict(&verdict, &settings).map_err(AppError::Unprocessable)?;
+    let rationale = rationale.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    check_rationale(rationale.as_deref(), settings.rationale).map_err(AppError::Unprocessable)?;
+    Ok(Judgement {
+        rationale,
+        duration_ms,
+        origin,
+        at: state.now(),
+        ..Judgement::new(id, item, annotator, verdict)
+    })
+}
+
+fn check_id(id: &str) -> Result<(), AppError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=ID_MAX).contains(&id.len()) && id.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(AppError::Unprocessable(format!(
+        "the name of a judgement has 1 to {ID_MAX} letters, digits, \"-\" or \"_\", found {id:?}"
+    )))
+}
+
+fn check_rationale(rationale: Option<&str>, wanted: Rationale) -> Result<(), String> {
+    if rationale.is_none() && wanted == Rationale::Required {
+        return Err("this project asks why: the judgement has no rationale".into());
+    }
+    let characters = rationale.map_or(0, |text| text.chars().count());
+    if RATIONALE_MAX < characters {
+        return Err(format!(
+            "a rationale has at most {RATIONALE_MAX} characters, found {characters}"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the project asks for such a verdict.
+fn check_verdict(verdict: &Verdict, settings: &Settings) -> Result<(), String> {
+    match verdict {
+        Verdict::Tie if !settings.ties => Err("this project has no ties".into()),
+        Verdict::BothBad if !settings.both_bad => Err("this project has no \"both bad\"".into()),
+        Verdict::Preferred { strength: Some(strength), .. }
+            if strength.scale != settings.strength_points =>
+        {
+            let points = settings.strength_points;
+            Err(format!("the strength scale has {points} points, found {}", strength.scale))
+        }
+        Verdict::Ratings { axes } => axes.iter().try_for_each(|(name, values)| {
+            let axis = settings.axes.iter().find(|axis| axis.name == *name);
+            let axis = axis.ok_or_else(|| format!("this project has no axis {name:?}"))?;
+            let range = f64::from(axis.min)..=f64::from(axis.max);
+            match values.iter().flatten().find(|value| !range.contains(value)) {
+                Some(value) => Err(format!(
+                    "axis {name:?} goes from {} to {}, found {value}",
+                    axis.min, axis.max
+                )),
+                None => Ok(()),
+            }
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn store(state: &AppState, item: &Item, judgement: &Judgement) -> Result<Outcome, AppError> {
+    if let Some(earlier) = state.store().judgement(&judgement.id)? {
+        return same(&earlier, judgement);
+    }
+    let settings = state.settings()?;
+    let overlap = overlap_of(item.overlap, item.gold.is_some(), settings.overlap);
+    let submitted = match state.store().submit(judgement, overlap, state.now()) {
+        Ok(submitted) => submitted,
+        Err(error) => {
+            // The same judgement, sent twice at the same time, differs in its time only.
+            let earlier = state.store().judgement(&judgement.id)?.ok_or(error)?;
+            return same(&earlier, judgement);
+        }
+    };
+    match submitted {
+        Submitted::Appended { .. } => {
+            took_over(state, item, judgement);
+            Ok(Outcome::Stored)
+        }
+        Submitted::AlreadyThere { .. } => Ok(Outcome::AlreadyThere),
+        Submitted::LeaseLost => Ok(Outcome::LeaseLost),
+    }
+}
+
+/// Whether `earlier`, which has the name of `judgement`, is the same but for the clock.
+fn same(earlier: &Judgement, judgement: &Judgement) -> Result<Outcome, AppError> {
+    let mut timeless = judgement.clone();
+    timeless.at = earlier.at;
+    timeless.guidelines = earlier.guidelines;
+    if timeless == *earlier {
+        return Ok(Outcome::AlreadyThere);
+    }
+    Err(AppError::Conflict(format!("there is another judgement of the name {:?}", judgement.id)))
+}
+
+fn took_over(state: &AppState, item: &Item, judgement: &Judgement) {
+    let mut index = state.distributor().index();
+    let revises = judgement.revises.is_some();
+    if !revises {
+        index.judged(&item.id);
+    }
+    if let Some(handle) = index.handle(&item.id) {
+        let entry = &index.entries[handle as usize];
+        let right = entry
+            .gold
+            .as_ref()
+            .filter(|_| entry.pool() == Pool::Screening)
+            .map(|gold| agrees(&judgement.verdict, &gold.verdict));
+        drop(index);
+        let person = state.distributor().person(&judgement.annotator);
+        lock(&person).judged(handle, right, (judgement.at, revises));
+    }
+    state.bell().ring();
+}
+
+/// Whether a verdict is the right one; how strong a preference is does not matter.
+pub(crate) fn agrees(verdict: &Verdict, gold: &Verdict) -> bool {
+    match (verdict, gold) {
+        (Verdict::Preferred { candidate, .. }, Verdict::Preferred { candidate: right, .. }) => {
+            candidate == right
+        }
+        (Verdict::CantTell { .. }, Verdict::CantTell { .. }) => true,
+        (Verdict::Ranking { order }, Verdict::Ranking { order: right }) => {
+            let sorted = |order: &Vec<Vec<usize>>| -> Vec<Vec<usize>> {
+                let mut groups = order.clone();
+                groups.iter_mut().for_each(|group| group.sort_unstable());
+                groups
+            };
+            sorted(order) == sorted(right)
+        }
+        _ => verdict == gold,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearken_data::feedback::Strength;
+
+    use super::*;
+
+    #[test]
+    fn strength_does_not_make_a_verdict_wrong_and_the_side_does() {
+        let strength = Some(Strength { points: 2, scale: 3 });
+        let strong = Verdict::Preferred { candidate: 1, strength };
+        assert!(agrees(&strong, &Verdict::preferred(1)));
+        assert!(!agrees(&strong, &Verdict::preferred(0)));
+        assert!(!agrees(&Verdict::Tie, &Verdict::BothBad));
+        let order = |groups: [&[usize]; 2]| Verdict::Ranking {
+            order: groups.iter().map(|group| group.to_vec()).collect(),
+        };
+        assert!(agrees(&order([&[2, 0], &[1]]), &order([&[0, 2], &[1]])));
+        assert!(!agrees(&order([&[1], &[0, 2]]), &order([&[0, 2], &[1]])));
+    }
+
+    #[test]
+    fn names_of_judgements_are_plain() {
+        assert!(check_id("0b6f-4_x").is_ok());
+        for bad in ["", "a b", "ä", "a\0", &"x".repeat(65)] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Records in and out of the store as files.
+
+use std::io::Write;
+use std::path::Path;
+
+use hearken_analysis::Records;
+use hearken_data::OnBadRecord;
+use hearken_data::feedback::formats::{
+    self, ExportOptions, ExportReport, Format, FormatError, ImportOptions, ImportReport,
+};
+use hearken_store::Store;
+use serde::Serialize;
+
+use crate::error::AppError;
+use crate::state::AppState;
+
+/// Records that are read at once.
+const CHUNK: usize = 10_000;
+/// Records that are added in one piece.
+const ADD_CHUNK: usize = 5_000;
+
+/// Everything a store has, judgements in the order in which they were appended. May block.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub fn records(store: &dyn Store) -> Result<Records, AppError> {
+    let mut records = Records { items: Vec::new(), judgements: Vec::new() };
+    let mut after = 0;
+    loop {
+        let items = store.items(after, CHUNK)?;
+        let Some(last) = items.last() else { break };
+        after = last.place;
+        records.items.extend(items.into_iter().map(|placed| placed.record));
+    }
+    after = 0;
+    loop {
+        let judgements = store.judgements(after, CHUNK)?;
+        let Some(last) = judgements.last() else { break };
+        after = last.place;
+        records.judgements.extend(judgements.into_iter().map(|placed| placed.record));
+    }
+    Ok(records)
+}
+
+/// What an import came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Imported {
+    /// What the file held.
+    pub file: ImportReport,
+    /// Items that are new to the store.
+    pub items_added: u64,
+    /// Items that were there already.
+    pub items_already_there: u64,
+    /// Judgements that are new to the store.
+    pub judgements_added: u64,
+    /// Judgements that were there already.
+    pub judgements_already_there: u64,
+}
+
+/// Why files were not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A file cannot be read or understood.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The store refused it.
+    #[error(transparent)]
+    Store(#[from] hearken_store::StoreError),
+}
+
+/// Reads files and adds what they hold to the store. May block.
+///
+/// Items are added before judgements, in pieces: where it breaks off, importing again adds the rest.
+///
+/// # Errors
+///
+/// A file cannot be read; an item or judgement contradicts one that is there; the store cannot be
+/// written.
+pub fn import<P: AsRef<Path>>(
+    store: &dyn Store,
+    paths: &[P],
+    format: Option<Format>,
+    skip_bad: bool,
+) -> Result<Imported, ImportError> {
+    let on_bad_record = if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
+    let options = ImportOptions { on_bad_record, ..ImportOptions::default() };
+    let import = formats::import(paths, format, &options)?;
+    let mut imported = Imported {
+        file: import.report,
+        items_added: 0,
+        items_already_there: 0,
+        judgements_added: 0,
+        judgements_already_there: 0,
+    };
+    for items in import.items.chunks(ADD_CHUNK) {
+        let added = store.add_items(items)?;
+        imported.items_added += added.added;
+        imported.items_already_there += added.already_there;
+    }
+    for judgements in import.judgements.chunks(ADD_CHUNK) {
+        let added = store.add_judgements(judgements)?;
+        imported.judgements_added += added.added;
+        imported.judgements_already_there += added.already_there;
+    }
+    Ok(imported)
+}
+
+/// Imports the bytes of one file; `name` is what messages call it. May block.
+pub(crate) fn import_bytes(
+    state: &AppState,
+    (name, bytes): (&str, &[u8]),
+    format: Option<Format>,
+    skip_bad: bool,
+) -> Result<Imported, AppError> {
+    let failed = |error: std::io::Error| AppError::Unavailable(format!("temporary file: {error}"));
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or("jsonl");
+    let ending: String = ending.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    // `a.jsonl.gz` keeps both endings.
+    let inner = if name.ends_with(".jsonl.gz") { ".jsonl" } else { "" };
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let path = folder.path().join(format!("upload{inner}.{ending}"));
+    std::fs::write(&path, bytes).map_err(failed)?;
+    let imported = import(state.store(), &[&path], format, skip_bad);
+    state.distributor().forget();
+    state.bell().ring();
+    imported.map_err(|error| match error {
+        // The page says the name that the file has for its owner.
+        ImportError::Format(error) => {
+            let place = path.display().to_string();
+            AppError::Unprocessable(error.to_string().replace(&place, name))
+        }
+        ImportError::Store(error) => error.into(),
+    })
+}
+
+/// Writes everything in `format`. May block.
+pub(crate) fn export(
+    state: &AppState,
+    format: Format,
+    options: &ExportOptions,
+    writer: &mut dyn Write,
+) -> Result<ExportReport, AppError> {
+    let records = records(state.store())?;
+    formats::export(&records.items, &records.judgements, format, options, writer)
+        .map_err(|error| AppError::Unprocessable(error.to_string()))
+}
+
+/// The formats that can be written.
+pub(crate) fn written_formats() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        Format::all().filter(|format| format.is_written()).map(Format::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// Type and name of a file of this format.
+pub(crate) fn file_of(format: Format) -> (&'static str, String) {
+    let (kind, ending) = if format.is_csv() {
+        ("text/csv; charset=utf-8", "csv")
+    } else {
+        ("application/x-ndjson", "jsonl")
+    };
+    (kind, format!("judgements-{format}.{ending}"))
+}

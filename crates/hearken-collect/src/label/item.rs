@@ -1,0 +1,229 @@
+//! One item as HTML: what the annotator sees, and nothing that says who wrote it.
+
+use hearken_data::feedback::{Candidate, Item, Task};
+use hearken_data::{Message, Role};
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use serde::Serialize;
+
+use crate::error::AppError;
+use crate::render::{Heading, Picture, markdown, pictures};
+use crate::settings::{Axis, Rationale, Settings};
+use crate::state::AppState;
+
+/// Reasons for "can't tell" that are one key away.
+const REASONS: [&str; 4] = [
+    "I do not know enough about the subject",
+    "The prompt is unclear",
+    "An answer cannot be read or seen",
+    "I do not want to judge this content",
+];
+
+/// Endings of images that may move.
+const ANIMATED: [&str; 3] = ["gif", "webp", "apng"];
+
+#[derive(Serialize)]
+pub(crate) struct Turn {
+    role: &'static str,
+    who: &'static str,
+    html: String,
+}
+
+impl Turn {
+    pub(crate) fn of(message: &Message) -> Self {
+        let who = match message.role {
+            Role::System | Role::Developer => "System",
+            Role::User => "User",
+            Role::Assistant => "Assistant",
+            Role::Tool => "Tool",
+        };
+        Self { role: message.role.as_str(), who, html: markdown(&message.content, Heading::Answer) }
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    html: String,
+    steps: Vec<String>,
+    media: Vec<Picture>,
+}
+
+impl Shown {
+    fn of(candidate: &Candidate, place: usize) -> Self {
+        let html = |text: &str| match text.trim().is_empty() {
+            true => String::new(),
+            false => markdown(text, Heading::Answer),
+        };
+        Self {
+            name: name(place),
+            html: html(&candidate.text),
+            steps: candidate.steps.iter().map(|step| html(step)).collect(),
+            media: pictures(&candidate.media),
+        }
+    }
+}
+
+/// "Answer A" for the first place; after the letters the number.
+pub(crate) fn name(place: usize) -> String {
+    match u8::try_from(place).ok().filter(|place| *place < 26) {
+        Some(letter) => format!("Answer {}", char::from(b'A' + letter)),
+        None => format!("Answer {}", place + 1),
+    }
+}
+
+/// The HTML of an item whose candidate `presented[k]` stands at place `k`.
+pub(crate) fn fragment(
+    state: &AppState,
+    item: &Item,
+    presented: &[usize],
+    revising: bool,
+) -> Result<String, AppError> {
+    let settings = state.settings()?;
+    let answers: Vec<Shown> = presented
+        .iter()
+        .enumerate()
+        .filter_map(|(place, candidate)| Some(Shown::of(item.candidates.get(*candidate)?, place)))
+        .collect();
+    let animated = item.candidates.iter().flat_map(|c| &c.media).any(|one| may_move(&one.source));
+    let only_pictures = item.candidates.iter().all(|c| c.text.is_empty() && !c.media.is_empty());
+    let values = context! {
+        task => item.task.as_str(),
+        question => question(item.task, only_pictures),
+        prompt => Serde(item.prompt.iter().map(Turn::of).collect::<Vec<_>>()),
+        media => Serde(pictures(&item.media)),
+        answers => Serde(answers),
+        clips => only_pictures,
+        animated,
+        sensitive => item.sensitive,
+        revising,
+        ..verdict_values(&settings)
+    };
+    Ok(state.render("label_item.html", values)?.0)
+}
+
+fn verdict_values(settings: &Settings) -> Value {
+    context! {
+        strength => settings.strength_points,
+        scale => scale(settings.strength_points),
+        ties => settings.ties,
+        both_bad => settings.both_bad,
+        stop_at_first_error => settings.stop_at_first_error,
+        axes => settings.axes.iter().enumerate().map(axis).collect::<Vec<_>>(),
+        rationale => rationale(settings),
+        reasons => REASONS,
+    }
+}
+
+/// How the page calls the setting.
+pub(crate) fn rationale(settings: &Settings) -> &'static str {
+    match settings.rationale {
+        Rationale::Off => "off",
+        Rationale::Optional => "optional",
+        Rationale::Required => "required",
+    }
+}
+
+fn may_move(source: &str) -> bool {
+    let animated = |kind: &str| ANIMATED.iter().any(|known| kind.eq_ignore_ascii_case(known));
+    match source.strip_prefix("data:image/") {
+        Some(data) => data.split(';').next().is_some_and(animated),
+        // Whether a PNG moves is not in its name; clips are judged to be on the safe side.
+        None => source.rsplit('.').next().is_some_and(|end| animated(end) || end == "png"),
+    }
+}
+
+fn question(task: Task, only_pictures: bool) -> &'static str {
+    match task {
+        Task::Pairwise if only_pictures => "Which clip is better?",
+        Task::Pairwise => "Which answer is better?",
+        Task::Ranking => "Put the answers in order, the best first",
+        Task::Rating => "Rate each answer",
+        Task::Steps => "Is each step right?",
+    }
+}
+
+/// The buttons of the strength scale from "A much better" to "B much better".
+fn scale(points: u8) -> Vec<Value> {
+    let side = |place: usize, points_here: u8| {
+        let word = word(points_here, points);
+        let name = format!("{} is {word} better", name(place));
+        context! { place, points => points_here, word, name }
+    };
+    let left = (1..=points).rev().map(|here| side(0, here));
+    let middle = std::iter::once(context! { middle => true });
+    left.chain(middle).chain((1..=points).map(|here| side(1, here))).collect()
+}
+
+fn word(here: u8, points: u8) -> String {
+    let words: &[&str] = match points {
+        1 => &["simply"],
+        2 => &["slightly", "much"],
+        3 => &["slightly", "clearly", "much"],
+        4 => &["slightly", "clearly", "much", "very much"],
+        _ => &[],
+    };
+    match words.get(usize::from(here).saturating_sub(1)) {
+        Some(word) => (*word).to_owned(),
+        None => format!("{here} of {points}"),
+    }
+}
+
+fn axis((index, axis): (usize, &Axis)) -> Value {
+    let value = |(at, value): (usize, i32)| {
+        context! { value, label => axis.labels.get(at).filter(|label| !label.is_empty()) }
+    };
+    context! {
+        index,
+        name => axis.name.clone(),
+        min => axis.min,
+        max => axis.max,
+        values => (axis.min..=axis.max).enumerate().map(value).collect::<Vec<_>>(),
+        low => axis.labels.first(),
+        high => axis.labels.last(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_is_symmetric() {
+        let places: Vec<(String, String)> = scale(3)
+            .iter()
+            .map(|step| {
+                let text = |key| step.get_attr(key).unwrap().to_string();
+                (text("place"), text("points"))
+            })
+            .collect();
+        let mirrored: Vec<_> = places
+            .iter()
+            .rev()
+            .map(|(place, points)| {
+                let other = match place.as_str() {
+                    "0" => "1",
+                    "1" => "0",
+                    middle => middle,
+                };
+                (other.to_owned(), points.clone())
+            })
+            .collect();
+        assert_eq!(places, mirrored);
+        assert_eq!(places.len(), 7);
+    }
+
+    #[test]
+    fn answers_have_letters() {
+        assert_eq!(name(0), "Answer A");
+        assert_eq!(name(25), "Answer Z");
+        assert_eq!(name(26), "Answer 27");
+        assert_eq!(name(1000), "Answer 1001");
+    }
+
+    #[test]
+    fn images_that_may_move_are_known() {
+        assert!(may_move("clips/a.GIF") && may_move("data:image/webp;base64,AA"));
+        assert!(!may_move("cat.jpg") && !may_move("data:image/jpeg;base64,AA"));
+    }
+}

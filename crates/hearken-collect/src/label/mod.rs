@@ -1,0 +1,233 @@
+//! The labelling pages: the next item, what was decided about it, and taking it back.
+//!
+//! The page asks for items ahead of time ([`next`]), shows them at once, and sends decisions in the
+//! background ([`submit`]) under names of its own making, so that a decision that is sent again is
+//! stored once.
+
+pub(crate) mod answer;
+mod history;
+pub(crate) mod item;
+
+use axum::extract::State;
+use axum::response::Html;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hearken_data::feedback::{Item, Origin};
+use minijinja::context;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::answer::Answer;
+use crate::distribute::{self, Next, Outcome, Submission};
+use crate::error::AppError;
+use crate::render::{Heading, markdown};
+use crate::session::CurrentUser;
+use crate::settings::Rationale;
+use crate::state::AppState;
+
+/// Assignments that a page may name at once.
+const HELD_MAX: usize = 64;
+
+/// The pages and what their script calls.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/label", get(page))
+        .route("/label/next", post(next))
+        .route("/label/submit", post(submit))
+        .route("/label/skip", post(skip))
+        .route("/label/renew", post(renew))
+        .route("/label/history", get(history::list))
+        .route("/label/reopen", post(history::reopen))
+        .route("/label/revise/{id}", get(history::revise))
+}
+
+/// What every labelling page needs. May block.
+fn page_values(state: &AppState) -> Result<minijinja::Value, AppError> {
+    let settings = state.settings()?;
+    let guidelines = state.guidelines()?;
+    let text = guidelines.text.trim();
+    Ok(context! {
+        lease_ms => settings.lease_ms(),
+        rationale => item::rationale(&settings),
+        guidelines => (!text.is_empty()).then(|| markdown(text, Heading::Panel)),
+    })
+}
+
+async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<String>, AppError> {
+    state
+        .blocking(move |state| {
+            let values = context! { here => "label", ..page_values(state)? };
+            state.page(&user, "label.html", values)
+        })
+        .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Held {
+    held: Vec<String>,
+}
+
+/// The next item as HTML, or why there is none.
+async fn next(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(Held { held }): Json<Held>,
+) -> Result<Json<Value>, AppError> {
+    let next = distribute::next(&state, &user.annotator, &held).await?;
+    state
+        .blocking(move |state| {
+            let progress = distribute::progress(state)?;
+            Ok(Json(match next {
+                Next::Work(work) => {
+                    let presented = &work.assignment.presented;
+                    json!({
+                        "assignment": work.assignment.id,
+                        "task": work.item.task,
+                        "html": item::fragment(state, &work.item, presented, false)?,
+                        "progress": progress,
+                    })
+                }
+                Next::Nothing(why) => {
+                    json!({"assignment": null, "why": why.sentence(), "progress": progress})
+                }
+            }))
+        })
+        .await
+}
+
+/// A decision. Exactly one of `assignment` and `revises` is there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Decision {
+    id: String,
+    #[serde(default)]
+    assignment: Option<String>,
+    #[serde(default)]
+    revises: Option<String>,
+    answer: Answer,
+    #[serde(default)]
+    rationale: Option<String>,
+    #[serde(default)]
+    duration_ms: Option<u64>,
+}
+
+/// Stores a decision. When the answer arrives, it is on the disk.
+async fn submit(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(decision): Json<Decision>,
+) -> Result<Json<Value>, AppError> {
+    let Decision { id, assignment, revises, answer, rationale, duration_ms } = decision;
+    let whose = user.clone();
+    let (about, earlier) = (assignment.clone(), revises.clone());
+    let (item, submission) = state
+        .blocking(move |state| {
+            let (item, presented) = shown(state, &whose, about.as_deref(), earlier.as_deref())?;
+            let settings = state.settings()?;
+            let rationale = rationale.or_else(|| match &answer {
+                // A reason for not deciding is the reason that the project asks for.
+                Answer::CantTell { reason } if settings.rationale == Rationale::Required => {
+                    Some(reason.clone())
+                }
+                _ => None,
+            });
+            let scale = settings.strength_points;
+            let verdict = answer.verdict(&presented, scale).map_err(AppError::Unprocessable)?;
+            let origin = Origin::Human;
+            Ok((item, Submission { id, verdict, rationale, duration_ms, origin }))
+        })
+        .await?;
+    let verdict = submission.verdict.clone();
+    let outcome = match (assignment, revises) {
+        (Some(assignment), None) => {
+            distribute::submit(&state, &user.annotator, &assignment, submission).await?
+        }
+        (None, Some(revises)) => {
+            distribute::revise(&state, &user.annotator, &revises, submission).await?
+        }
+        _ => return Err(neither()),
+    };
+    let feedback = (outcome != Outcome::LeaseLost).then(|| feedback(&item, &verdict)).flatten();
+    let progress = state.blocking(|state| distribute::progress(state)).await?;
+    Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
+}
+
+fn neither() -> AppError {
+    AppError::Unprocessable("a decision names an \"assignment\", or what it \"revises\"".into())
+}
+
+/// The item that a decision is about, and the order in which it was shown.
+fn shown(
+    state: &AppState,
+    user: &CurrentUser,
+    assignment: Option<&str>,
+    revises: Option<&str>,
+) -> Result<(Item, Vec<usize>), AppError> {
+    let (item, presented) = match (assignment, revises) {
+        (Some(id), None) => {
+            let assignment = if id.contains('\0') { None } else { state.store().assignment(id)? };
+            let assignment = assignment
+                .filter(|assignment| assignment.annotator == user.annotator)
+                .ok_or_else(|| AppError::NotFound("you have no such assignment".into()))?;
+            (assignment.item, Some(assignment.presented))
+        }
+        (None, Some(id)) => {
+            let judgement = history::own(state, user, id)?;
+            (judgement.item, Some(judgement.presented).filter(|presented| !presented.is_empty()))
+        }
+        _ => return Err(neither()),
+    };
+    let item = state.store().item(&item)?;
+    let item = item.ok_or_else(|| AppError::Internal("the item is gone from the store".into()))?;
+    let presented = presented.unwrap_or_else(|| (0..item.candidates.len()).collect());
+    Ok((item, presented))
+}
+
+/// What an annotator in screening learns about an item that was judged otherwise than it should be.
+fn feedback(item: &Item, verdict: &hearken_data::feedback::Verdict) -> Option<String> {
+    let gold = item.gold.as_ref().filter(|gold| gold.screening)?;
+    if distribute::agrees(verdict, &gold.verdict) {
+        return None;
+    }
+    let reason = gold.reason.as_deref().unwrap_or("The guidelines say why.");
+    Some(format!("The trial item before this one is judged otherwise here. {reason}"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Skip {
+    assignment: String,
+}
+
+async fn skip(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(Skip { assignment }): Json<Skip>,
+) -> Result<Json<Value>, AppError> {
+    distribute::skip(&state, &user.annotator, &assignment).await?;
+    Ok(Json(json!({"outcome": "skipped"})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Renew {
+    assignments: Vec<String>,
+}
+
+/// Starts leases anew and names those that are over.
+async fn renew(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(Renew { assignments }): Json<Renew>,
+) -> Result<Json<Value>, AppError> {
+    let mut lost = Vec::new();
+    for assignment in assignments.into_iter().take(HELD_MAX) {
+        match distribute::renew(&state, &user.annotator, &assignment).await {
+            Ok(true) => {}
+            Ok(false) | Err(AppError::NotFound(_)) => lost.push(assignment),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Json(json!({"lost": lost})))
+}

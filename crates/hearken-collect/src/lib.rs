@@ -1,0 +1,37 @@
+//! The labelling service: people open a page, compare answers, and their judgements become training
+//! data.
+//!
+//! [`Service`] is made of a store and [`Options`]; [`Service::router`] is the whole of it as an axum
+//! router, [`Service::serve`] runs it on a socket. Pages are rendered on the server; what
+//! the pages do, other programs do through `/api/v1`.
+//!
+//! Not here: the engine. Models that answer and the small reward network come in through the traits
+//! of [`parts`].
+#![deny(missing_docs)]
+
+pub mod accounts;
+mod api;
+mod assets;
+mod codec;
+pub mod distribute;
+mod error;
+pub mod exchange;
+mod label;
+mod live;
+mod pages;
+pub mod parts;
+mod render;
+mod security;
+mod server;
+mod session;
+mod settings;
+mod state;
+mod templates;
+mod webhooks;
+
+pub use api::tokens;
+pub use error::{AppError, StartError};
+pub use server::{Options, Service};
+pub use session::CurrentUser;
+pub use settings::{Axis, Rationale, Settings};
+pub use state::{AppState, Clock, system_clock};

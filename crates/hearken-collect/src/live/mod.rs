@@ -1,0 +1,177 @@
+//! Live answers: a person writes a prompt, two models (or one twice) answer side by side, and the vote
+//! becomes an item with its judgement.
+
+mod exchange;
+mod stream;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hearken_data::feedback::{Judgement, Origin, Verdict};
+use hearken_data::{Message, Role};
+use minijinja::context;
+use rand::Rng as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::exchange::Exchange;
+use self::stream::Unanswered;
+use crate::distribute::{self, Submission};
+use crate::error::AppError;
+use crate::label::answer::Answer;
+use crate::label::item::rationale;
+use crate::render::{Heading, markdown};
+use crate::session::CurrentUser;
+use crate::state::AppState;
+
+/// Prompts of one conversation.
+const TURNS_MAX: usize = 20;
+/// Characters of one conversation.
+const CHARS_MAX: usize = 50_000;
+
+/// The page and what its script calls.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/live", get(page))
+        .route("/live/stream", post(answer))
+        .route("/live/vote", post(vote))
+}
+
+async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<String>, AppError> {
+    state
+        .blocking(move |state| {
+            let settings = state.settings()?;
+            let values = context! {
+                here => "live",
+                turns_max => TURNS_MAX,
+                chars_max => CHARS_MAX / 2,
+                ties => settings.ties,
+                both_bad => settings.both_bad,
+                rationale => rationale(&settings),
+            };
+            state.page(&user, "live.html", values)
+        })
+        .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    conversation: Vec<Message>,
+}
+
+/// Streams two answers to a conversation that ends with a prompt.
+async fn answer(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(Asked { conversation }): Json<Asked>,
+) -> Result<Response, AppError> {
+    if state.parts().answerers.is_empty() {
+        return Err(AppError::NotFound("no model answers in this project".into()));
+    }
+    check(&conversation).map_err(AppError::Unprocessable)?;
+    let presented = if rand::rng().next_u32() & 1 == 0 { [0, 1] } else { [1, 0] };
+    let asked = Unanswered { annotator: user.annotator, conversation, presented };
+    let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((headers, stream::answers(state, asked)).into_response())
+}
+
+fn check(conversation: &[Message]) -> Result<(), String> {
+    let turns = conversation.iter().filter(|message| message.role == Role::User).count();
+    let chars: usize = conversation.iter().map(|message| message.content.chars().count()).sum();
+    let last = conversation.last().map(|message| message.role);
+    if last != Some(Role::User) {
+        return Err("a conversation ends with what the user says".into());
+    }
+    let known = |message: &Message| matches!(message.role, Role::User | Role::Assistant);
+    if !conversation.iter().all(known) {
+        return Err("a conversation has messages of the user and the assistant".into());
+    }
+    if conversation.iter().any(|message| message.content.trim().is_empty()) {
+        return Err("a message of the conversation is empty".into());
+    }
+    if TURNS_MAX < turns {
+        return Err(format!("a conversation has at most {TURNS_MAX} prompts, found {turns}"));
+    }
+    if CHARS_MAX < chars {
+        return Err(format!("a conversation has at most {CHARS_MAX} characters, found {chars}"));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vote {
+    id: String,
+    exchange: String,
+    answer: Answer,
+    #[serde(default)]
+    rationale: Option<String>,
+}
+
+/// Stores the item and its judgement. Sent twice, they are stored once.
+async fn vote(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Json(vote): Json<Vote>,
+) -> Result<Json<Value>, AppError> {
+    let reply = state.blocking(move |state| store(state, &user.annotator, vote)).await?;
+    Ok(Json(reply))
+}
+
+fn store(state: &AppState, annotator: &str, vote: Vote) -> Result<Value, AppError> {
+    let Vote { id, exchange: name, answer, rationale } = vote;
+    let (exchange, version) = Exchange::find(state, &name, annotator)?;
+    let item = exchange.item(&name);
+    let verdict = answer.verdict(&exchange.presented, 0).map_err(AppError::Unprocessable)?;
+    let place = match &verdict {
+        Verdict::Preferred { candidate, .. } => usize::from(exchange.presented[0] != *candidate),
+        _ => 0,
+    };
+    let submission = Submission {
+        id,
+        verdict,
+        rationale,
+        duration_ms: u64::try_from(state.now() - exchange.at).ok(),
+        origin: Origin::Human,
+    };
+    let guidelines = state.guidelines()?.version;
+    let judgement = Judgement {
+        presented: exchange.presented.to_vec(),
+        guidelines: (guidelines > 0).then_some(guidelines),
+        ..distribute::judgement(state, annotator, &item, submission)?
+    };
+    let exchange = exchange.claim(state, &name, version, &judgement.id)?;
+    state.store().add_items(std::slice::from_ref(&item))?;
+    if state.store().judgement(&judgement.id)?.is_none() {
+        state.store().add_judgements(std::slice::from_ref(&judgement))?;
+        state.bell().ring();
+    }
+    let html = markdown(&exchange.answers[exchange.presented[place]].text, Heading::Answer);
+    Ok(json!({"outcome": "stored", "conversation": exchange.continued(place), "html": html}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(conversation: &[(Role, &str)]) -> String {
+        let messages: Vec<Message> =
+            conversation.iter().map(|(role, text)| Message::new(*role, *text)).collect();
+        check(&messages).unwrap_err()
+    }
+
+    #[test]
+    fn conversations_are_checked() {
+        let fine = [Message::new(Role::User, "hello")];
+        assert_eq!(check(&fine), Ok(()));
+        assert!(problem(&[]).contains("ends with"));
+        assert!(problem(&[(Role::User, "a"), (Role::Assistant, "b")]).contains("ends with"));
+        assert!(problem(&[(Role::System, "a"), (Role::User, "b")]).contains("the assistant"));
+        assert!(problem(&[(Role::User, "  ")]).contains("empty"));
+        assert!(problem(&[(Role::User, "a"); 21]).contains("at most 20"));
+        assert!(problem(&[(Role::User, &"a".repeat(50_001))]).contains("characters"));
+    }
+}

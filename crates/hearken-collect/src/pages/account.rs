@@ -1,0 +1,283 @@
+//! Signing in and out, invitations, the own account.
+
+use axum::extract::{Form, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use minijinja::context;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Asked;
+use crate::accounts::{self, Account, invitations, sessions};
+use crate::distribute;
+use crate::error::AppError;
+use crate::session::{self, CurrentUser};
+use crate::state::{AppState, Mode};
+
+/// Where to go after signing in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wanted {
+    next: String,
+    done: Option<String>,
+}
+
+/// A path of this service, or the start page: an address of another site is none.
+fn own_path(next: &str) -> &str {
+    let is_own = next.starts_with('/')
+        && !next.starts_with("//")
+        && !next.contains(['\\', '\r', '\n', '\0']);
+    if is_own { next } else { "/" }
+}
+
+/// `GET /login`.
+pub(crate) async fn login_page(
+    State(state): State<AppState>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, AppError> {
+    if state.mode() == Mode::Local {
+        return Ok(Redirect::to("/").into_response());
+    }
+    let notice = super::notice(wanted.done.as_deref());
+    login_form(&state, (&wanted.next, ""), (notice, None)).await
+}
+
+async fn login_form(
+    state: &AppState,
+    (next, name): (&str, &str),
+    (done, wrong): (Option<&'static str>, Option<&'static str>),
+) -> Result<Response, AppError> {
+    let (next, name) = (own_path(next).to_owned(), name.to_owned());
+    let page = state
+        .blocking(move |state| {
+            let project = state.settings()?.title.clone();
+            state.render("login.html", context! { project, next, name, done, wrong })
+        })
+        .await?;
+    let status = if wrong.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    Ok((status, page).into_response())
+}
+
+/// What the sign-in form sends.
+#[derive(Deserialize)]
+pub(crate) struct Login {
+    name: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /login`.
+pub(crate) async fn login(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, AppError> {
+    if state.mode() == Mode::Local {
+        return Ok(Redirect::to("/").into_response());
+    }
+    let login: Login = form(&state, request).await?;
+    state.limits().spend_login(&format!("name {}", login.name.trim().to_lowercase()))?;
+    let found = {
+        let (name, password) = (login.name.clone(), login.password);
+        hashing(&state, move |state| {
+            let account = accounts::named(state.store(), &name)?;
+            let Some(account) = account.filter(|account| account.erased_at.is_none()) else {
+                accounts::verify_nobody(&password);
+                return Ok(None);
+            };
+            Ok(account.verify(&password).then_some(account))
+        })
+        .await?
+    };
+    match found {
+        Some(account) => sign_in(&state, account, own_path(&login.next)).await,
+        None => {
+            let wrong = Some("Name or password is wrong.");
+            login_form(&state, (&login.next, &login.name), (None, wrong)).await
+        }
+    }
+}
+
+/// The form of a request from somebody who is not signed in, after the limit of its address.
+async fn form<T: serde::de::DeserializeOwned>(
+    state: &AppState,
+    request: Request,
+) -> Result<T, AppError> {
+    if let Some(address) = session::address(state, &request) {
+        state.limits().spend_login(&format!("address {address}"))?;
+    }
+    use axum::extract::FromRequest as _;
+    let form = Form::<T>::from_request(request, state).await;
+    form.map(|Form(form)| form).map_err(|problem| AppError::BadRequest(problem.body_text()))
+}
+
+/// Runs `work`, which computes a password hash, when there is room for another.
+async fn hashing<T: Send + 'static>(
+    state: &AppState,
+    work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
+) -> Result<T, AppError> {
+    let _room = state.hashing().acquire().await.expect("invariant: the semaphore stays open");
+    state.blocking(work).await
+}
+
+async fn sign_in(state: &AppState, account: Account, next: &str) -> Result<Response, AppError> {
+    let now = state.now();
+    let token = state.read(move |store| sessions::start(store, &account, now)).await?;
+    let cookie = [(header::SET_COOKIE, session::set_cookie(state, &token))];
+    Ok((cookie, Redirect::to(next)).into_response())
+}
+
+/// `POST /logout`.
+pub(crate) async fn logout(
+    State(state): State<AppState>,
+    user: CurrentUser,
+) -> Result<Response, AppError> {
+    let key = user.session.clone();
+    state
+        .blocking(move |state| {
+            distribute::release(state, &user.annotator)?;
+            if let Some(key) = key {
+                state.store().delete_document("session", &key)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(signed_out(&state))
+}
+
+/// `POST /logout/everywhere`.
+pub(crate) async fn logout_everywhere(
+    State(state): State<AppState>,
+    user: CurrentUser,
+) -> Result<Response, AppError> {
+    state
+        .blocking(move |state| {
+            distribute::release(state, &user.annotator)?;
+            Ok(sessions::end_all(state.store(), &user.annotator)?)
+        })
+        .await?;
+    Ok(signed_out(&state))
+}
+
+fn signed_out(state: &AppState) -> Response {
+    let cookie = [(header::SET_COOKIE, session::set_cookie(state, ""))];
+    (cookie, Redirect::to("/login?done=out")).into_response()
+}
+
+/// `GET /account`.
+pub(crate) async fn page(
+    State(state): State<AppState>,
+    Query(asked): Query<Asked>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    let done = asked.notice();
+    state.blocking(move |state| state.page(&user, "account.html", context! { done })).await
+}
+
+/// What the form for a new password sends.
+#[derive(Deserialize)]
+pub(crate) struct NewPassword {
+    password: String,
+    new: String,
+    again: String,
+}
+
+/// `POST /account/password`: ends every session, and starts one here.
+pub(crate) async fn change_password(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Form(form): Form<NewPassword>,
+) -> Result<Response, AppError> {
+    state.limits().spend_login(&format!("password {}", user.annotator))?;
+    check_again(&form.new, &form.again)?;
+    let account = hashing(&state, move |state| {
+        let account = accounts::find(state.store(), &user.annotator)?;
+        let account = account.filter(|account| account.verify(&form.password));
+        let account = account
+            .ok_or_else(|| AppError::Forbidden("the present password is not right".into()))?;
+        accounts::set_password(state.store(), &account.pseudonym, &form.new)?;
+        state.audit(&account.pseudonym, "account.password", json!({}))?;
+        Ok(account)
+    })
+    .await?;
+    sign_in(&state, account, "/account?done=password").await
+}
+
+fn check_again(password: &str, again: &str) -> Result<(), AppError> {
+    accounts::check_password(password).map_err(AppError::Unprocessable)?;
+    if password == again {
+        return Ok(());
+    }
+    Err(AppError::Unprocessable("the two passwords differ".into()))
+}
+
+/// `GET /invite/{secret}`.
+pub(crate) async fn invitation(
+    State(state): State<AppState>,
+    Path(secret): Path<String>,
+) -> Result<Html<String>, AppError> {
+    state.blocking(move |state| invitation_form(state, &secret, ("", None))).await
+}
+
+fn invitation_form(
+    state: &AppState,
+    secret: &str,
+    (name, wrong): (&str, Option<String>),
+) -> Result<Html<String>, AppError> {
+    let invitation = invitations::find(state.store(), secret, state.now())?;
+    let project = state.settings()?.title.clone();
+    state.render("invite.html", context! { project, role => invitation.role.as_str(), name, wrong })
+}
+
+/// What the form of an invitation sends.
+#[derive(Deserialize)]
+pub(crate) struct Accept {
+    name: String,
+    password: String,
+    again: String,
+}
+
+/// `POST /invite/{secret}`: makes the account and signs in.
+pub(crate) async fn accept(
+    State(state): State<AppState>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> Result<Response, AppError> {
+    let form: Accept = form(&state, request).await?;
+    let made = hashing(&state, move |state| {
+        let (store, now) = (state.store(), state.now());
+        let made = check_again(&form.password, &form.again)
+            .and_then(|()| invitations::accept(store, &secret, (&form.name, &form.password), now));
+        match made {
+            Ok(account) => {
+                let details = json!({"role": account.role});
+                state.audit(&account.pseudonym, "account.created", details)?;
+                Ok(Ok(account))
+            }
+            Err(error @ (AppError::Unprocessable(_) | AppError::Conflict(_))) => {
+                let (status, wrong) = (error.status(), Some(error.to_string()));
+                Ok(Err((status, invitation_form(state, &secret, (&form.name, wrong))?)))
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    match made {
+        Ok(account) if state.mode() == Mode::Accounts => sign_in(&state, account, "/").await,
+        Ok(_) => Ok(Redirect::to("/").into_response()),
+        Err(page) => Ok(page.into_response()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_in_leads_to_no_other_site() {
+        assert_eq!(own_path("/label?x=1"), "/label?x=1");
+        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "", "label"] {
+            assert_eq!(own_path(bad), "/", "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Items in, judgements out.
+
+use axum::extract::{Multipart, Query, State};
+use axum::response::{Html, Response};
+use hearken_data::feedback::formats::Format;
+use minijinja::context;
+use minijinja::value::Serde;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::api::{Export, dry_run, file, report_json};
+use crate::error::AppError;
+use crate::exchange::{self, Imported};
+use crate::pages::Asked;
+use crate::session::CurrentUser;
+use crate::state::AppState;
+
+/// Items of a page.
+const ITEMS: usize = 50;
+/// Characters of a prompt in the list.
+const EXCERPT: usize = 160;
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    task: &'static str,
+    excerpt: String,
+    candidates: usize,
+    gold: Option<&'static str>,
+    priority: i64,
+    overlap: Option<u32>,
+}
+
+/// `GET /admin/items`.
+pub(crate) async fn items(
+    State(state): State<AppState>,
+    Query(asked): Query<Asked>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    state.blocking(move |state| items_page(state, &user, asked.after, None)).await
+}
+
+fn items_page(
+    state: &AppState,
+    user: &CurrentUser,
+    after: u64,
+    imported: Option<Imported>,
+) -> Result<Html<String>, AppError> {
+    let items = state.store().items(after.min(i64::MAX as u64), ITEMS)?;
+    let next = items.last().filter(|_| items.len() == ITEMS).map(|last| last.place);
+    let rows: Vec<Row> = items
+        .into_iter()
+        .map(|placed| placed.record)
+        .map(|item| {
+            let last = item.prompt.last().map(|message| message.content.as_str());
+            Row {
+                task: item.task.as_str(),
+                excerpt: last.unwrap_or("no prompt").chars().take(EXCERPT).collect(),
+                candidates: item.candidates.len(),
+                gold: item
+                    .gold
+                    .as_ref()
+                    .map(|gold| if gold.screening { "screening" } else { "gold" }),
+                priority: item.priority,
+                overlap: item.overlap,
+                id: item.id,
+            }
+        })
+        .collect();
+    let values = context! {
+        admin => "items",
+        rows => Serde(rows),
+        after,
+        next,
+        items => state.store().counts()?.items,
+        imported => imported.map(Serde),
+        formats => formats(Format::all()),
+    };
+    state.page(user, "admin/items.html", values)
+}
+
+fn formats(formats: impl Iterator<Item = Format>) -> Vec<&'static str> {
+    let mut names: Vec<&str> = formats.map(Format::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// `POST /admin/items`: a file to import.
+pub(crate) async fn import(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    mut form: Multipart,
+) -> Result<Html<String>, AppError> {
+    let (mut name, mut bytes, mut format, mut skip_bad) =
+        (String::new(), None, String::new(), false);
+    let unreadable = |error: axum::extract::multipart::MultipartError| {
+        AppError::BadRequest(format!("the upload cannot be read: {}", error.body_text()))
+    };
+    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+        match field.name().unwrap_or_default() {
+            "file" => {
+                name = field.file_name().unwrap_or_default().to_owned();
+                bytes = Some(field.bytes().await.map_err(unreadable)?);
+            }
+            "format" => format = field.text().await.map_err(unreadable)?,
+            "skip_bad" => skip_bad = true,
+            _ => {}
+        }
+    }
+    let bytes = bytes.filter(|_| !name.is_empty());
+    let bytes = bytes.ok_or_else(|| AppError::Unprocessable("choose a file".into()))?;
+    let format = (!format.is_empty())
+        .then(|| format.parse::<Format>())
+        .transpose()
+        .map_err(|error| AppError::Unprocessable(error.to_string()))?;
+    state
+        .blocking(move |state| {
+            let imported = exchange::import_bytes(state, (&name, &bytes), format, skip_bad)?;
+            let details = json!({
+                "items": imported.items_added,
+                "judgements": imported.judgements_added,
+            });
+            state.audit(&user.annotator, "items.imported", details)?;
+            items_page(state, &user, 0, Some(imported))
+        })
+        .await
+}
+
+/// What the export page finds in its address.
+#[derive(Deserialize)]
+pub(crate) struct Chosen {
+    #[serde(default)]
+    format: Option<String>,
+    #[serde(default)]
+    ties: Option<String>,
+    #[serde(default)]
+    neutral_steps: Option<String>,
+    #[serde(default)]
+    form: Option<String>,
+}
+
+impl Chosen {
+    fn export(&self) -> Option<Export> {
+        Some(Export {
+            format: self.format.clone()?,
+            ties: self.ties.clone(),
+            neutral_steps: self.neutral_steps.clone(),
+            form: self.form.clone(),
+        })
+    }
+}
+
+/// `GET /admin/export`: with a format chosen, what the file will hold and what it will lack.
+pub(crate) async fn export_page(
+    State(state): State<AppState>,
+    Query(chosen): Query<Chosen>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    let report = match chosen.export() {
+        Some(export) => Some(report_json(&dry_run(&state, &export).await?)),
+        None => None,
+    };
+    state
+        .blocking(move |state| {
+            let values = context! {
+                admin => "export",
+                formats => formats(Format::all().filter(|format| format.is_written())),
+                report => report.map(Serde),
+                format => chosen.format.unwrap_or_else(|| "hearken".into()),
+                ties => chosen.ties.unwrap_or_else(|| "drop".into()),
+                neutral_steps => chosen.neutral_steps.unwrap_or_else(|| "drop".into()),
+                form => chosen.form.unwrap_or_else(|| "as-imported".into()),
+            };
+            state.page(&user, "admin/export.html", values)
+        })
+        .await
+}
+
+/// `GET /admin/export/file`.
+pub(crate) async fn export_file(
+    State(state): State<AppState>,
+    Query(export): Query<Export>,
+    user: CurrentUser,
+) -> Result<Response, AppError> {
+    let format = export.parse()?.0;
+    let answer = file(&state, &export).await?;
+    state
+        .blocking(move |state| {
+            let details = json!({"format": format.as_str()});
+            state.audit(&user.annotator, "judgements.exported", details)
+        })
+        .await?;
+    Ok(answer)
+}

@@ -1,0 +1,261 @@
+//! Guidelines, settings, audit log.
+
+use std::collections::VecDeque;
+
+use axum::extract::{Form, Query, State};
+use axum::response::{Html, Redirect};
+use minijinja::context;
+use minijinja::value::Serde;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::error::AppError;
+use crate::pages::Asked;
+use crate::session::CurrentUser;
+use crate::settings::{Axis, Rationale, Settings};
+use crate::state::AppState;
+
+/// Bytes of the guidelines.
+const GUIDELINES_MAX: usize = 500_000;
+/// Entries of a page of the audit log.
+const ENTRIES: usize = 100;
+
+/// `GET /admin/guidelines`.
+pub(crate) async fn guidelines(
+    State(state): State<AppState>,
+    Query(asked): Query<Asked>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    let done = asked.notice();
+    state
+        .blocking(move |state| {
+            let versions = state.all_guidelines()?;
+            let (version, text) = versions
+                .last()
+                .map_or((0, String::new()), |last| (last.version, last.text.clone()));
+            let list = versions.iter().rev().map(|one| {
+                context! { version => one.version, at => one.at, text => one.text.clone() }
+            });
+            let versions: Vec<minijinja::Value> = list.collect();
+            let values = context! { admin => "guidelines", done, version, text, versions };
+            state.page(&user, "admin/guidelines.html", values)
+        })
+        .await
+}
+
+/// What the form for the guidelines sends.
+#[derive(Deserialize)]
+pub(crate) struct NewGuidelines {
+    text: String,
+    after: u32,
+}
+
+/// `POST /admin/guidelines`: a new version; earlier ones stay.
+pub(crate) async fn write_guidelines(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Form(form): Form<NewGuidelines>,
+) -> Result<Redirect, AppError> {
+    if GUIDELINES_MAX < form.text.len() {
+        let what = format!("guidelines have at most {GUIDELINES_MAX} bytes");
+        return Err(AppError::Unprocessable(what));
+    }
+    crate::api::storable(&json!(form.text)).map_err(AppError::Unprocessable)?;
+    state
+        .blocking(move |state| {
+            let text = form.text.replace("\r\n", "\n");
+            let version = state.add_guidelines(form.after, &text)?;
+            state.audit(&user.annotator, "guidelines.written", json!({"version": version}))
+        })
+        .await?;
+    Ok(Redirect::to("/admin/guidelines?done=saved"))
+}
+
+/// `GET /admin/settings`.
+pub(crate) async fn settings(
+    State(state): State<AppState>,
+    Query(asked): Query<Asked>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    let done = asked.notice();
+    state
+        .blocking(move |state| {
+            let settings = state.settings()?;
+            let values = context! {
+                admin => "settings",
+                done,
+                axes => axes_text(&settings.axes),
+                orders => crate::distribute::ORDERS.to_vec(),
+                settings => Serde((*settings).clone()),
+            };
+            state.page(&user, "admin/settings.html", values)
+        })
+        .await
+}
+
+/// The axes as lines: `helpfulness 0 4 bad, poor, fair, good, excellent`.
+fn axes_text(axes: &[Axis]) -> String {
+    let lines = axes.iter().map(|axis| {
+        let range = format!("{}: {} to {}", axis.name, axis.min, axis.max);
+        if axis.labels.is_empty() { range } else { format!("{range}: {}", axis.labels.join(", ")) }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn parse_axes(text: &str) -> Result<Vec<Axis>, String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse_axis).collect()
+}
+
+fn parse_axis(line: &str) -> Result<Axis, String> {
+    let wrong = || {
+        format!(
+            "an axis is a line like `helpfulness: 0 to 4` or `tone: 1 to 2: rude, kind`, found {line:?}"
+        )
+    };
+    let mut parts = line.splitn(3, ':').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_owned();
+    let (min, max) = parts.next().and_then(|range| range.split_once(" to ")).ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<i32>().map_err(|_| wrong());
+    let labels = parts.next().map(|labels| labels.split(',').map(|label| label.trim().to_owned()));
+    Ok(Axis {
+        name,
+        min: number(min)?,
+        max: number(max)?,
+        labels: labels.map(Iterator::collect).unwrap_or_default(),
+    })
+}
+
+/// What the form for the settings sends. A box that is not ticked sends nothing.
+#[derive(Deserialize)]
+pub(crate) struct NewSettings {
+    title: String,
+    overlap: u32,
+    lease_minutes: u32,
+    strength_points: u8,
+    axes: String,
+    rationale: Rationale,
+    limit_total: String,
+    limit_day: String,
+    screening_percent: f64,
+    gold_percent: f64,
+    #[serde(default)]
+    ties: Option<String>,
+    #[serde(default)]
+    both_bad: Option<String>,
+    #[serde(default)]
+    stop_at_first_error: Option<String>,
+    order: String,
+}
+
+fn limit(name: &str, text: &str) -> Result<Option<u32>, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number
+        .map(Some)
+        .ok_or_else(|| format!("the limit {name} is a number above 0 or empty, found {text:?}"))
+}
+
+impl NewSettings {
+    fn settings(self) -> Result<Settings, String> {
+        Ok(Settings {
+            title: self.title.trim().to_owned(),
+            overlap: self.overlap,
+            lease_minutes: self.lease_minutes,
+            strength_points: self.strength_points,
+            axes: parse_axes(&self.axes)?,
+            rationale: self.rationale,
+            limit_total: limit("in all", &self.limit_total)?,
+            limit_day: limit("per day", &self.limit_day)?,
+            screening_threshold: self.screening_percent / 100.0,
+            gold_share: self.gold_percent / 100.0,
+            ties: self.ties.is_some(),
+            both_bad: self.both_bad.is_some(),
+            stop_at_first_error: self.stop_at_first_error.is_some(),
+            order: self.order,
+        })
+    }
+}
+
+/// `POST /admin/settings`.
+pub(crate) async fn write_settings(
+    State(state): State<AppState>,
+    user: CurrentUser,
+    Form(form): Form<NewSettings>,
+) -> Result<Redirect, AppError> {
+    let settings = form.settings().map_err(AppError::Unprocessable)?;
+    crate::api::storable(&json!(settings)).map_err(AppError::Unprocessable)?;
+    state
+        .blocking(move |state| {
+            state.put_settings(&settings)?;
+            state.audit(&user.annotator, "settings.written", json!(settings))
+        })
+        .await?;
+    Ok(Redirect::to("/admin/settings?done=saved"))
+}
+
+#[derive(Serialize)]
+struct Entry {
+    at: i64,
+    actor: String,
+    action: String,
+    details: String,
+}
+
+/// `GET /admin/audit`: the newest entries.
+pub(crate) async fn audit(
+    State(state): State<AppState>,
+    user: CurrentUser,
+) -> Result<Html<String>, AppError> {
+    state
+        .blocking(move |state| {
+            let mut newest = VecDeque::new();
+            let mut after = 0;
+            loop {
+                let events = state.store().events(after, 1_000)?;
+                let Some(last) = events.last() else { break };
+                after = last.place;
+                newest.extend(events);
+                newest.drain(..newest.len().saturating_sub(ENTRIES));
+            }
+            let entries = newest.into_iter().rev().map(|placed| Entry {
+                at: placed.record.at,
+                actor: placed.record.actor,
+                action: placed.record.action,
+                details: placed.record.details.to_string(),
+            });
+            let entries: Vec<Entry> = entries.collect();
+            state.page(
+                &user,
+                "admin/audit.html",
+                context! { admin => "audit", entries => Serde(entries) },
+            )
+        })
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_survive_the_form() {
+        let axes = parse_axes("helpfulness: 0 to 4\n\n tone: 1 to 2: rude, kind \n").unwrap();
+        assert_eq!(
+            axes[0],
+            Axis { name: "helpfulness".into(), min: 0, max: 4, labels: Vec::new() }
+        );
+        assert_eq!(axes[1].labels, ["rude", "kind"]);
+        assert_eq!(parse_axes(&axes_text(&axes)), Ok(axes));
+        assert!(parse_axes("helpfulness").unwrap_err().contains("0 to 4"));
+    }
+
+    #[test]
+    fn an_empty_limit_is_none_and_zero_is_refused() {
+        assert_eq!(limit("x", " "), Ok(None));
+        assert_eq!(limit("x", "12"), Ok(Some(12)));
+        assert!(limit("x", "0").is_err());
+    }
+}

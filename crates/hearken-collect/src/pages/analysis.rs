@@ -1,0 +1,186 @@
+//! The analysis page: closed at first, then computed once for each state of the store.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{Html, Redirect};
+use axum::routing::{get, post};
+use hearken_analysis::Records;
+use hearken_store::Store;
+use minijinja::context;
+use tokio::sync::Notify;
+
+use crate::error::AppError;
+use crate::session::CurrentUser;
+use crate::state::AppState;
+
+/// Judgements from which on there is an analysis.
+pub(crate) const NEEDED: u64 = 20;
+/// How long a request waits for a computation before it shows that one is under way.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an analysis is shown although there are newer judgements.
+const FRESH_MS: i64 = 15_000;
+/// Records that are read at once.
+const CHUNK: usize = 10_000;
+
+/// The pages.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new().route("/analysis", get(page)).route("/analysis/features", post(train))
+}
+
+/// What was computed, shared by all requests.
+#[derive(Default)]
+pub(crate) struct Desk {
+    analysis: Slot,
+    features: Slot,
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+/// One result, and whether a newer one is being computed.
+#[derive(Default)]
+struct Slot {
+    content: Mutex<Content>,
+    done: Notify,
+}
+
+#[derive(Clone, Default)]
+struct Content {
+    running: bool,
+    /// Judgements in the store when it was computed.
+    judgements: u64,
+    at: i64,
+    html: Option<Arc<str>>,
+    problem: Option<String>,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which of the two results.
+type Which = fn(&Desk) -> &Slot;
+
+/// Starts a computation unless one is under way, waits a little, and gives what there is.
+async fn computed(
+    state: &AppState,
+    which: Which,
+    judgements: u64,
+    work: impl FnOnce(&AppState) -> Result<String, AppError> + Send + 'static,
+) -> Content {
+    let slot = which(state.desk());
+    let done = slot.done.notified();
+    tokio::pin!(done);
+    done.as_mut().enable();
+    let starts = !std::mem::replace(&mut slot.lock().running, true);
+    if starts {
+        let state = state.clone();
+        tokio::spawn(async move {
+            let result = state.blocking(work).await;
+            let slot = which(state.desk());
+            {
+                let mut content = slot.lock();
+                content.running = false;
+                content.judgements = judgements;
+                content.at = state.now();
+                match result {
+                    Ok(html) => (content.html, content.problem) = (Some(html.into()), None),
+                    Err(error) => content.problem = Some(error.to_string()),
+                }
+            }
+            slot.done.notify_waiters();
+        });
+    }
+    // Either way the page shows what there is.
+    let _ = tokio::time::timeout(PATIENCE, done).await;
+    slot.lock().clone()
+}
+
+async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<String>, AppError> {
+    let counts = state.read(|store| store.counts()).await?;
+    let judgements = counts.judgements;
+    let open = NEEDED <= judgements;
+    let mut content = state.desk().analysis.lock().clone();
+    let age = state.now() - content.at;
+    let usable = content.html.is_some()
+        && (content.judgements == judgements || (0..FRESH_MS).contains(&age));
+    if open && !usable {
+        content = computed(&state, |desk| &desk.analysis, judgements, analyze).await;
+    }
+    let features = state.desk().features.lock().clone();
+    let values = context! {
+        here => "analysis",
+        needed => NEEDED,
+        judgements,
+        open,
+        computing => open && (content.running || features.running),
+        analysed => content.judgements,
+        stale => content.judgements != judgements,
+        html => content.html.as_deref(),
+        problem => content.problem.or(features.problem),
+        can_train => state.parts().feature_trainer.is_some(),
+        training => features.running,
+        feature_html => features.html.as_deref(),
+    };
+    state.blocking(move |state| state.page(&user, "analysis.html", values)).await
+}
+
+/// Trains the feature reward model, then shows the page again.
+async fn train(State(state): State<AppState>, _user: CurrentUser) -> Result<Redirect, AppError> {
+    if state.parts().feature_trainer.is_none() {
+        return Err(AppError::NotFound(
+            "this service was started without the feature model".into(),
+        ));
+    }
+    let judgements = state.read(|store| store.counts()).await?.judgements;
+    if judgements < NEEDED {
+        return Err(AppError::Conflict(format!(
+            "the feature model needs {NEEDED} judgements, there are {judgements}"
+        )));
+    }
+    computed(&state, |desk| &desk.features, judgements, train_features).await;
+    Ok(Redirect::to("/analysis"))
+}
+
+fn analyze(state: &AppState) -> Result<String, AppError> {
+    let records = records(state.store())?;
+    let analysis = hearken_analysis::analyze(&records, &hearken_analysis::Options::default());
+    Ok(hearken_analysis::fragment(&analysis))
+}
+
+fn train_features(state: &AppState) -> Result<String, AppError> {
+    let records = records(state.store())?;
+    let trainer = state.parts().feature_trainer.as_ref();
+    let trainer = trainer.ok_or_else(|| AppError::NotFound("there is no feature model".into()))?;
+    let report = trainer.train(&records).map_err(AppError::Unprocessable)?;
+    Ok(hearken_analysis::feature_report_fragment(&report))
+}
+
+/// Every item and every judgement of the store, in their order.
+fn records(store: &dyn Store) -> Result<Records, AppError> {
+    let mut records = Records { items: Vec::new(), judgements: Vec::new() };
+    let mut after = 0;
+    loop {
+        let items = store.items(after, CHUNK)?;
+        let Some(last) = items.last() else { break };
+        after = last.place;
+        records.items.extend(items.into_iter().map(|placed| placed.record));
+    }
+    after = 0;
+    loop {
+        let judgements = store.judgements(after, CHUNK)?;
+        let Some(last) = judgements.last() else { break };
+        after = last.place;
+        records.judgements.extend(judgements.into_iter().map(|placed| placed.record));
+    }
+    Ok(records)
+}

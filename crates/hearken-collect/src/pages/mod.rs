@@ -1,0 +1,80 @@
+//! Pages for people.
+
+mod account;
+mod admin;
+pub(crate) mod analysis;
+mod home;
+mod media;
+
+pub(crate) use admin::uploads;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+
+use crate::error::AppError;
+use crate::state::AppState;
+use crate::{assets, security};
+
+/// Every page.
+pub(crate) fn router() -> Router<AppState> {
+    Router::new()
+        .route("/", get(home::start))
+        .route("/health", get(home::health))
+        .route("/progress", get(home::progress))
+        .route("/guidelines", get(home::guidelines))
+        .route("/assets/{name}", get(assets::get))
+        .route("/media/{*path}", get(media::get))
+        .route("/login", get(account::login_page).post(account::login))
+        .route("/logout", post(account::logout))
+        .route("/logout/everywhere", post(account::logout_everywhere))
+        .route("/account", get(account::page))
+        .route("/account/password", post(account::change_password))
+        .route("/invite/{secret}", get(account::invitation).post(account::accept))
+        .merge(analysis::router())
+        .merge(crate::label::router())
+        .merge(crate::live::router())
+        .merge(admin::router())
+}
+
+/// The answer where no route fits.
+pub(crate) async fn nothing_here() -> AppError {
+    AppError::NotFound("there is no such page".into())
+}
+
+/// The answer where a route fits and its method does not. The header `Allow` is added by the router.
+pub(crate) async fn not_this_way(headers: HeaderMap) -> axum::response::Response {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    let wants_page = security::wants_html(&headers);
+    let what = if wants_page { "this address is not a page" } else { "no such method here" };
+    crate::error::problem_json(status, what)
+}
+
+/// The sentence for a code that a form's answer puts into the address: text from an address never
+/// gets onto a page.
+fn notice(code: Option<&str>) -> Option<&'static str> {
+    Some(match code? {
+        "saved" => "Saved.",
+        "erased" => "The personal data were erased. The judgements stay under the pseudonym.",
+        "withdrawn" => "Withdrawn.",
+        "password" => "The password was changed. Sign in again where you were signed in.",
+        "out" => "You are signed out.",
+        _ => return None,
+    })
+}
+
+/// What pages find in their address.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    /// A code for [`notice`].
+    pub(crate) done: Option<String>,
+    /// The place after which a list goes on.
+    pub(crate) after: u64,
+}
+
+impl Asked {
+    fn notice(&self) -> Option<&'static str> {
+        notice(self.done.as_deref())
+    }
+}

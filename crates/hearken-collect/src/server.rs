@@ -1,0 +1,196 @@
+//! The service as a whole: from a store to a router, from a router to a socket.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use hearken_store::Store;
+use tokio::net::TcpListener;
+
+use crate::error::StartError;
+use crate::parts::Parts;
+use crate::state::{AppState, Clock, Mode, system_clock};
+use crate::{accounts, api, pages, security, session, webhooks};
+
+/// How long requests that are under way at the end may take.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often expired sessions and invitations are removed.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// What the service is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The address to listen on.
+    pub bind: SocketAddr,
+    /// How people reach it, e.g. `https://label.example.org`, where that is not the address.
+    pub public_url: Option<String>,
+    /// The title of a project that has no settings yet.
+    pub title: Option<String>,
+    /// The folder below which images and clips of items lie.
+    pub media: Option<PathBuf>,
+    /// Bytes of an uploaded file or of an API request.
+    pub upload_bytes: usize,
+    /// Requests per second of one account, on average.
+    pub account_per_s: f64,
+    /// Requests per second of one API token, on average.
+    pub token_per_s: f64,
+    /// Whether webhooks are delivered.
+    pub webhooks: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            title: None,
+            media: None,
+            upload_bytes: 256 << 20,
+            account_per_s: 50.0,
+            token_per_s: 1_000.0,
+            webhooks: true,
+        }
+    }
+}
+
+impl Options {
+    /// Whether people reach it through a proxy that speaks TLS.
+    pub fn is_behind_tls(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The address of the service as links name it.
+    pub fn url(&self) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", self.bind),
+        }
+    }
+}
+
+/// The labelling service on a store.
+#[derive(Clone, Debug)]
+pub struct Service {
+    state: AppState,
+}
+
+impl Service {
+    /// The service, before it listens.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be used; others could reach the service and there is no administrator.
+    pub fn new(store: Arc<dyn Store>, options: Options, parts: Parts) -> Result<Self, StartError> {
+        Self::with_clock(store, options, parts, system_clock())
+    }
+
+    /// The service with another clock than the machine's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::new`].
+    pub fn with_clock(
+        store: Arc<dyn Store>,
+        options: Options,
+        parts: Parts,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let state = AppState::new(store, options, parts, clock)?;
+        let address = state.options().bind;
+        if state.mode() == Mode::Local && !address.ip().is_loopback() {
+            return Err(StartError::NoAccounts { address, store: state.store().home() });
+        }
+        Ok(Self { state })
+    }
+
+    /// What the handlers work with.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// Whether people sign in; otherwise everybody on this machine is the annotator `local`.
+    pub fn has_accounts(&self) -> bool {
+        self.state.mode() == Mode::Accounts
+    }
+
+    /// The whole service as a router: pages, API, assets, with every layer.
+    pub fn router(&self) -> Router {
+        let state = self.state.clone();
+        Router::new()
+            .merge(pages::router())
+            .merge(pages::uploads(&state))
+            .nest("/api/v1", api::router(&state))
+            .fallback(pages::nothing_here)
+            .method_not_allowed_fallback(pages::not_this_way)
+            .layer(DefaultBodyLimit::max(session::FORM_BYTES))
+            .layer(from_fn_with_state(state.clone(), session::guard))
+            .layer(from_fn(security::survive))
+            .layer(from_fn_with_state(state.clone(), security::dress))
+            .with_state(state)
+    }
+
+    /// Takes the address.
+    ///
+    /// # Errors
+    ///
+    /// It is taken, or not this machine's.
+    pub async fn listen(&self) -> Result<TcpListener, StartError> {
+        let address = self.state.options().bind;
+        TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+    }
+
+    /// Answers requests until `stop` is done; those under way are finished.
+    ///
+    /// # Errors
+    ///
+    /// The socket breaks.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let (tell, told) = tokio::sync::watch::channel(false);
+        let mut courier = self.state.options().webhooks.then(|| webhooks::start(&self.state));
+        let sweeper = tokio::spawn(sweep(self.state.clone()));
+        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let stopping = async move {
+            stop.await;
+            // Nobody listens any more only where serving has ended by itself.
+            let _ = tell.send(true);
+        };
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stopping);
+        let served = tokio::select! {
+            served = async move { serving.await } => served,
+            () = grace(told) => Ok(()),
+        };
+        sweeper.abort();
+        if let Some(courier) = courier.take() {
+            courier.stop().await;
+        }
+        served.map_err(StartError::Serve)
+    }
+}
+
+/// Ends some time after `told`: a stream that nobody closes must not hold the service up.
+async fn grace(mut told: tokio::sync::watch::Receiver<bool>) {
+    if told.wait_for(|stopping| *stopping).await.is_ok() {
+        tokio::time::sleep(GRACE).await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn sweep(state: AppState) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        let now = state.now();
+        if let Err(error) = state.read(move |store| accounts::sessions::sweep(store, now)).await {
+            tracing::warn!("expired sessions were not removed: {error}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Who is asking: sessions, tokens against forged requests, and what each path asks for.
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::{HeaderMap, Method, header, request::Parts};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use std::net::{IpAddr, SocketAddr};
+use subtle::ConstantTimeEq as _;
+
+use crate::accounts::{Permission, Role, sessions};
+use crate::codec;
+use crate::error::AppError;
+use crate::security;
+use crate::state::{AppState, Mode};
+
+/// Bytes of a form without files.
+pub(crate) const FORM_BYTES: usize = 2 << 20;
+/// The name of the cookie.
+const COOKIE: &str = "hearken_session";
+
+/// Who is asking. As an argument of a handler it is there on every path but the public ones.
+#[derive(Clone, Debug)]
+pub struct CurrentUser {
+    /// The pseudonym under which judgements are stored.
+    pub annotator: String,
+    /// What the pages call them.
+    pub name: String,
+    /// What they are.
+    pub role: Role,
+    /// The token that forms send as the field `csrf` and scripts as the header `X-CSRF-Token`.
+    pub csrf: String,
+    /// The key of the session's document; `None` without accounts.
+    pub(crate) session: Option<String>,
+}
+
+impl CurrentUser {
+    /// Refuses one who may not.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError::Forbidden`].
+    pub fn must(&self, permission: Permission) -> Result<(), AppError> {
+        if self.role.may(permission) {
+            return Ok(());
+        }
+        Err(AppError::Forbidden(format!("this is not for the role of {}", self.role)))
+    }
+
+    pub(crate) fn for_templates(&self) -> minijinja::Value {
+        minijinja::context! {
+            name => self.name.clone(),
+            annotator => self.annotator.clone(),
+            role => self.role.as_str(),
+            csrf => self.csrf.clone(),
+            may_label => self.role.may(Permission::Label),
+            may_see_results => self.role.may(Permission::SeeResults),
+            may_export => self.role.may(Permission::Export),
+            may_manage => self.role.may(Permission::Manage),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = AppError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
+        parts.extensions.get::<CurrentUser>().cloned().ok_or(AppError::NotSignedIn)
+    }
+}
+
+/// What a path asks for; `None` for what anybody may see. What is not listed asks for a session.
+fn required(path: &str) -> Option<Permission> {
+    let below = |folder: &str| {
+        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    // The API asks for tokens; it decides by itself.
+    if ["/login", "/invite", "/assets", "/health", "/api", "/favicon.ico"].into_iter().any(below) {
+        return None;
+    }
+    Some(if below("/admin/export") {
+        Permission::Export
+    } else if below("/admin") {
+        Permission::Manage
+    } else if below("/analysis") || below("/progress") {
+        Permission::SeeResults
+    } else if below("/label") || below("/live") {
+        Permission::Label
+    } else {
+        Permission::SignedIn
+    })
+}
+
+/// The address of the one who asks: the peer, or what a proxy on this machine says, where the
+/// service is behind one.
+pub(crate) fn address(state: &AppState, request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
+    let forwarded = || {
+        let chain = request.headers().get("x-forwarded-for")?.to_str().ok()?;
+        chain.rsplit(',').next()?.trim().parse().ok()
+    };
+    if state.options().is_behind_tls() && peer.is_loopback() {
+        return Some(forwarded().unwrap_or(peer));
+    }
+    Some(peer)
+}
+
+/// The layer around every handler: finds out who asks, and refuses those who may not, requests that
+/// another site forged, and too many.
+pub(crate) async fn guard(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, AppError> {
+    security::check_host(&state, request.headers())?;
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let path = request.uri().path();
+    if path == "/api" || path.starts_with("/api/") {
+        return Ok(next.run(request).await);
+    }
+    if changes {
+        security::check_origin(&state, request.headers())?;
+    }
+    let Some(permission) = required(path) else {
+        // Files of the program cost nothing; signing in has a stricter limit of its own.
+        if !path.starts_with("/assets/")
+            && let Some(address) = address(&state, &request)
+        {
+            state.limits().spend_address(&address.to_string())?;
+        }
+        return Ok(next.run(request).await);
+    };
+    let Some(user) = find_user(&state, request.headers()).await? else {
+        return Ok(ask_to_sign_in(&request));
+    };
+    state.limits().spend_account(&user.annotator)?;
+    user.must(permission)?;
+    let mut request = if changes { check_token(&state, &user, request).await? } else { request };
+    request.extensions_mut().insert(user);
+    Ok(next.run(request).await)
+}
+
+async fn find_user(state: &AppState, headers: &HeaderMap) -> Result<Option<CurrentUser>, AppError> {
+    if state.mode() == Mode::Local {
+        return Ok(Some(state.local_user()));
+    }
+    let Some(token) = cookie(headers) else { return Ok(None) };
+    let key = codec::sha256_hex(token.as_bytes());
+    state.blocking(move |state| sessions::find(state, &key)).await
+}
+
+/// The session token of the request's cookies.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, value)| value.to_owned())
+}
+
+/// The `Set-Cookie` of a session; an empty token takes it away.
+pub(crate) fn set_cookie(state: &AppState, token: &str) -> String {
+    let age_s = if token.is_empty() { 0 } else { sessions::LIFE_MS / 1000 };
+    let secure = if state.options().is_behind_tls() { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
+}
+
+fn ask_to_sign_in(request: &Request) -> Response {
+    let wants_page = *request.method() == Method::GET && security::wants_html(request.headers());
+    if !wants_page {
+        return AppError::NotSignedIn.into_response();
+    }
+    let wanted = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    Redirect::to(&format!("/login?next={}", codec::percent(wanted).replace('/', "%2F")))
+        .into_response()
+}
+
+/// The token against forged requests that belongs to a session.
+pub(crate) fn csrf_of(secret: &[u8], session: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+    mac.update(b"csrf:");
+    mac.update(session.as_bytes());
+    codec::hex(&mac.finalize().into_bytes())
+}
+
+/// Refuses a request that changes something without the token of its session: as the header
+/// `X-CSRF-Token`, or as the field `csrf` of a form. In a form with files it is the first field.
+async fn check_token(
+    state: &AppState,
+    user: &CurrentUser,
+    request: Request,
+) -> Result<Request, AppError> {
+    let headers = request.headers();
+    if let Some(token) = headers.get("x-csrf-token") {
+        return compare(token.as_bytes(), user).map(|()| request);
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let is_upload = kind.starts_with("multipart/form-data");
+    if !is_upload && !kind.starts_with("application/x-www-form-urlencoded") {
+        return Err(forged());
+    }
+    let bytes_max = if is_upload { state.options().upload_bytes } else { FORM_BYTES };
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, bytes_max).await.map_err(|_| {
+        AppError::TooLarge(format!("a form may have {bytes_max} bytes, this one has more"))
+    })?;
+    let token = if is_upload { first_field(&bytes) } else { form_field(&bytes) };
+    compare(token.as_deref().unwrap_or_default(), user)?;
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+fn compare(token: &[u8], user: &CurrentUser) -> Result<(), AppError> {
+    if bool::from(token.ct_eq(user.csrf.as_bytes())) { Ok(()) } else { Err(forged()) }
+}
+
+fn forged() -> AppError {
+    AppError::Forbidden(
+        "the request did not come from a page of this session; reload the page and try again"
+            .into(),
+    )
+}
+
+/// The field `csrf` of an URL-encoded form. A token is hexadecimal, so nothing in it is encoded.
+fn form_field(bytes: &Bytes) -> Option<Vec<u8>> {
+    let fields = bytes.split(|byte| *byte == b'&');
+    fields.filter_map(|field| field.strip_prefix(b"csrf=")).next().map(<[u8]>::to_vec)
+}
+
+/// The value of the first part of a multipart form, if that part is called `csrf`.
+fn first_field(bytes: &Bytes) -> Option<Vec<u8>> {
+    let head = std::str::from_utf8(&bytes[..bytes.len().min(2048)])
+        .or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]))
+        .ok()?;
+    let (part, rest) = head.split_once("\r\n\r\n")?;
+    let value = rest.split_once("\r\n")?.0;
+    part.contains("name=\"csrf\"").then(|| value.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_asks_for_a_session() {
+        assert_eq!(required("/surprise"), Some(Permission::SignedIn));
+        assert_eq!(required("/admin/export"), Some(Permission::Export));
+        assert_eq!(required("/admin/people"), Some(Permission::Manage));
+        assert_eq!(required("/administration"), Some(Permission::SignedIn));
+        assert_eq!(required("/login"), None);
+        assert_eq!(required("/loginx"), Some(Permission::SignedIn));
+    }
+
+    #[test]
+    fn the_token_is_found_in_both_kinds_of_form() {
+        assert_eq!(form_field(&Bytes::from("a=b&csrf=12ab&c=d")), Some(b"12ab".to_vec()));
+        assert_eq!(form_field(&Bytes::from("a=csrf=12")), None);
+        let upload = "--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n12ab\r\n--x\r\n";
+        assert_eq!(first_field(&Bytes::from(upload)), Some(b"12ab".to_vec()));
+        assert_eq!(first_field(&Bytes::from(upload.replace("csrf", "file"))), None);
+    }
+
+    #[test]
+    fn sessions_have_different_tokens() {
+        assert_ne!(csrf_of(b"k", "a"), csrf_of(b"k", "b"));
+        assert_ne!(csrf_of(b"k", "a"), csrf_of(b"l", "a"));
+    }
+}

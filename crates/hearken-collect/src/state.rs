@@ -1,0 +1,398 @@
+//! What every handler works with.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::response::Html;
+use hearken_store::{Event, Expected, Store, StoreError};
+use minijinja::{Environment, Value, context};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::accounts::{self, Role};
+use crate::assets::Assets;
+use crate::distribute::Distributor;
+use crate::error::{AppError, StartError};
+use crate::pages::analysis::Desk;
+use crate::parts::Parts;
+use crate::security::Limits;
+use crate::server::Options;
+use crate::session::CurrentUser;
+use crate::settings::Settings;
+use crate::webhooks::Bell;
+use crate::{codec, templates};
+
+/// Milliseconds since 1970 in UTC.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The clock of the machine.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// How long settings and guidelines that another process may have changed are believed.
+const CACHE_MS: i64 = 2_000;
+/// Password hashes that are computed at the same time; each takes 19 MiB.
+const HASHES_AT_ONCE: usize = 2;
+
+/// Whether people sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One annotator, `local`, who has every role; loopback only.
+    Local,
+    /// Accounts.
+    Accounts,
+}
+
+/// What every handler works with. Clones share it.
+#[derive(Clone)]
+pub struct AppState {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// There until it is dropped.
+    store: Option<Arc<dyn Store>>,
+    options: Options,
+    parts: Parts,
+    mode: Mode,
+    clock: Clock,
+    secret: Vec<u8>,
+    templates: Environment<'static>,
+    assets: Assets,
+    distributor: Distributor,
+    limits: Limits,
+    hashing: Semaphore,
+    bell: Bell,
+    desk: Desk,
+    settings: Mutex<Option<(i64, Arc<Settings>)>>,
+    guidelines: Mutex<Option<(i64, Arc<Guidelines>)>>,
+}
+
+/// A version of the guidelines. Version 0 stands for none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Guidelines {
+    /// Counts from 1.
+    pub version: u32,
+    /// Markdown.
+    pub text: String,
+    /// When it was written: milliseconds since 1970 in UTC.
+    pub at: i64,
+}
+
+impl fmt::Debug for AppState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("mode", &self.shared.mode).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    /// A store may wait when it is closed, which threads that drive requests must not.
+    fn drop(&mut self) {
+        let store = self.store.take();
+        on_own_thread(|| drop(store));
+    }
+}
+
+/// Runs `work`, which may wait, on a thread of its own and waits for it.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+impl AppState {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        options: Options,
+        parts: Parts,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let (mode, secret) = on_own_thread(|| {
+            let has_accounts = accounts::any_administrator(&*store)?;
+            let mode = if has_accounts { Mode::Accounts } else { Mode::Local };
+            Ok::<_, StartError>((mode, service_secret(&*store)?))
+        })?;
+        let assets = Assets::new();
+        let templates = templates::environment(&assets);
+        let limits = Limits::new(&options);
+        let shared = Shared {
+            store: Some(store),
+            options,
+            parts,
+            mode,
+            clock,
+            secret,
+            templates,
+            assets,
+            distributor: Distributor::default(),
+            limits,
+            hashing: Semaphore::new(HASHES_AT_ONCE),
+            bell: Bell::default(),
+            desk: Desk::default(),
+            settings: Mutex::new(None),
+            guidelines: Mutex::new(None),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The store, for code that already runs on a thread that may block; handlers use
+    /// [`AppState::read`].
+    pub fn store(&self) -> &dyn Store {
+        self.shared
+            .store
+            .as_deref()
+            .expect("invariant: the store is there until the state is dropped")
+    }
+
+    /// What the service was started with.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// What the command line handed in.
+    pub fn parts(&self) -> &Parts {
+        &self.shared.parts
+    }
+
+    /// Whether people sign in.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode
+    }
+
+    /// Milliseconds since 1970 in UTC.
+    pub fn now(&self) -> i64 {
+        (self.shared.clock)()
+    }
+
+    /// The key from which tokens against forged requests are made; the same in every process on
+    /// this store.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.shared.secret
+    }
+
+    pub(crate) fn assets(&self) -> &Assets {
+        &self.shared.assets
+    }
+
+    pub(crate) fn distributor(&self) -> &Distributor {
+        &self.shared.distributor
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn hashing(&self) -> &Semaphore {
+        &self.shared.hashing
+    }
+
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.shared.desk
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.shared.bell
+    }
+
+    /// Runs `work` on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; that it panicked.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let state = self.clone();
+        tokio::task::spawn_blocking(move || work(&state))
+            .await
+            .map_err(|_| AppError::Internal("the work on this request broke off".into()))?
+    }
+
+    /// Asks the store on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        self.blocking(move |state| Ok(work(state.store())?)).await
+    }
+
+    /// The settings of the project. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or holds settings of another version of this program.
+    pub fn settings(&self) -> Result<Arc<Settings>, AppError> {
+        cached(&self.shared.settings, self.now(), || self.load_settings())
+    }
+
+    fn load_settings(&self) -> Result<Settings, AppError> {
+        let Some(document) = self.store().document("project", "settings")? else {
+            let mut settings = Settings::default();
+            if let Some(title) = &self.shared.options.title {
+                settings.title.clone_from(title);
+            }
+            return Ok(settings);
+        };
+        serde_json::from_value(document.body)
+            .map_err(|error| AppError::Internal(format!("the settings in the store: {error}")))
+    }
+
+    /// Writes the settings of the project. May block.
+    ///
+    /// # Errors
+    ///
+    /// They make no sense, or the store cannot be written.
+    pub fn put_settings(&self, settings: &Settings) -> Result<(), AppError> {
+        settings.check().map_err(AppError::Unprocessable)?;
+        self.store().put_document("project", "settings", &json!(settings), Expected::Anything)?;
+        *self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.distributor().forget();
+        Ok(())
+    }
+
+    /// The guidelines that hold. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub fn guidelines(&self) -> Result<Arc<Guidelines>, AppError> {
+        cached(&self.shared.guidelines, self.now(), || {
+            Ok(self.all_guidelines()?.pop().unwrap_or_default())
+        })
+    }
+
+    /// Every version of the guidelines, the oldest first. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub fn all_guidelines(&self) -> Result<Vec<Guidelines>, AppError> {
+        let documents = self.store().documents("guidelines")?;
+        Ok(documents
+            .iter()
+            .map(|document| Guidelines {
+                version: document.key.parse().unwrap_or(0),
+                text: document.body["text"].as_str().unwrap_or_default().to_owned(),
+                at: document.body["at"].as_i64().unwrap_or(0),
+            })
+            .collect())
+    }
+
+    /// Adds a version of the guidelines after `after`, the newest that its author has seen. May block.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else was faster; the store cannot be written.
+    pub fn add_guidelines(&self, after: u32, text: &str) -> Result<u32, AppError> {
+        let version = after + 1;
+        let body = json!({"text": text, "at": self.now()});
+        let written = self.store().put_document(
+            "guidelines",
+            &format!("{version:06}"),
+            &body,
+            Expected::Nothing,
+        )?;
+        *self.shared.guidelines.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        match written {
+            Some(_) => Ok(version),
+            None => Err(AppError::Conflict(format!(
+                "version {version} of the guidelines was written by somebody else in the meantime"
+            ))),
+        }
+    }
+
+    /// Adds to the audit log. `details` name accounts by their pseudonyms only, so that erasing an
+    /// account leaves nothing about the person. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub fn audit(
+        &self,
+        actor: &str,
+        action: &str,
+        details: serde_json::Value,
+    ) -> Result<(), AppError> {
+        let event = Event { at: self.now(), actor: actor.into(), action: action.into(), details };
+        Ok(self.store().record(&event)?)
+    }
+
+    /// A page for somebody who is signed in. Templates find `user` (name, role, csrf, may_label, …),
+    /// `project` and what `values` holds. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read; the template is wrong.
+    pub fn page(
+        &self,
+        user: &CurrentUser,
+        template: &str,
+        values: Value,
+    ) -> Result<Html<String>, AppError> {
+        let frame = context! {
+            user => user.for_templates(),
+            project => self.settings()?.title.clone(),
+            local => self.mode() == Mode::Local,
+            live => !self.parts().answerers.is_empty(),
+        };
+        self.render(template, context! { ..values, ..frame })
+    }
+
+    /// A page for nobody in particular, or a part of a page.
+    ///
+    /// # Errors
+    ///
+    /// The template is wrong.
+    pub fn render(&self, template: &str, values: Value) -> Result<Html<String>, AppError> {
+        let rendered =
+            self.shared.templates.get_template(template).and_then(|page| page.render(values));
+        rendered.map(Html).map_err(|error| AppError::Internal(format!("{template}: {error:#}")))
+    }
+
+    /// The one annotator of a service without accounts.
+    pub(crate) fn local_user(&self) -> CurrentUser {
+        CurrentUser {
+            annotator: "local".into(),
+            name: "local".into(),
+            role: Role::Administrator,
+            csrf: crate::session::csrf_of(self.secret(), "local"),
+            session: None,
+        }
+    }
+}
+
+/// What is in the cache, or what `load` gives, kept for [`CACHE_MS`].
+fn cached<T>(
+    cache: &Mutex<Option<(i64, Arc<T>)>>,
+    now: i64,
+    load: impl FnOnce() -> Result<T, AppError>,
+) -> Result<Arc<T>, AppError> {
+    if let Some((at, value)) = &*cache.lock().unwrap_or_else(PoisonError::into_inner)
+        && (0..CACHE_MS).contains(&(now - at))
+    {
+        return Ok(Arc::clone(value));
+    }
+    let value = Arc::new(load()?);
+    *cache.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&value)));
+    Ok(value)
+}
+
+/// The secret of the service, made by the first process on a store.
+fn service_secret(store: &dyn Store) -> Result<Vec<u8>, StartError> {
+    let body = json!({"key": codec::random_hex::<32>()});
+    store.put_document("secret", "csrf", &body, Expected::Nothing)?;
+    let document = store.document("secret", "csrf")?;
+    let key = document.as_ref().and_then(|document| document.body["key"].as_str());
+    key.and_then(codec::unhex).ok_or_else(|| StartError::Damaged("the document secret/csrf".into()))
+}

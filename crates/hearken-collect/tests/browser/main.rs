@@ -1,0 +1,20 @@
+//! The pages in a real browser: headless Chromium, driven from here. Where there is none the tests
+//! are skipped and say so. `$HEARKEN_SCREENSHOTS` names a folder for pictures of the pages.
+
+mod attacks;
+mod cdp;
+mod live;
+mod pairwise;
+mod service;
+mod tasks;
+
+/// A browser for one test, or nothing where the machine has none.
+fn browser(test: &str) -> Option<cdp::Browser> {
+    let found = cdp::chromium();
+    if found.is_none() {
+        eprintln!(
+            "skipped: {test}: no chromium, chromium-browser or google-chrome in PATH or $CHROMIUM"
+        );
+    }
+    found.map(|program| cdp::Browser::start(&program))
+}

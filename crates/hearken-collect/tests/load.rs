@@ -1,0 +1,192 @@
+//! Many annotators at once, and a service that is killed under them: nothing acknowledged is lost, nothing
+//! is handed out too often.
+//!
+//! The times are short here; `cargo run --release -p hearken-collect --example collect_results` runs
+//! longer and writes the latencies down.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic and report")]
+
+#[path = "support/load.rs"]
+mod load;
+#[path = "../../hearken-store/tests/support/postgres_server.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a part of it is used"
+)]
+mod postgres_server;
+#[path = "support/running.rs"]
+mod running;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hearken_collect::tokens::{self, Scope};
+use hearken_collect::{Service, Settings};
+use hearken_data::feedback::{Candidate, Item, Task};
+use hearken_data::{Message, Role};
+use hearken_store::{Expected, Store};
+use load::Plan;
+use postgres_server::PostgresServer;
+use running::{Running, unlimited};
+
+const OVERLAP: usize = 2;
+
+fn items(n: usize) -> Vec<Item> {
+    let item = |at: usize| {
+        let prompt = vec![Message::new(Role::User, format!("Question {at}"))];
+        let candidates = vec![Candidate::text("yes"), Candidate::text("no")];
+        let mut item = Item::new(Task::Pairwise, prompt, candidates);
+        item.id = format!("item-{at}");
+        item
+    };
+    (0..n).map(item).collect()
+}
+
+/// A store with items and an overlap of two; gives a token.
+fn prepare(store: &dyn Store, n: usize) -> String {
+    store.add_items(&items(n)).unwrap();
+    let settings = Settings { overlap: OVERLAP as u32, ..Settings::default() };
+    let body = serde_json::to_value(settings).unwrap();
+    store.put_document("project", "settings", &body, Expected::Anything).unwrap();
+    tokens::create(store, "load", &[Scope::Label], 0).unwrap().1
+}
+
+fn open(url: &str) -> Arc<dyn Store> {
+    Arc::from(hearken_store::open(url).unwrap())
+}
+
+fn two_hundred(url: &str, seconds: f64) {
+    let store = open(url);
+    // Fewer places than two hundred annotators could fill: they have to compete.
+    let token = prepare(&*store, 2_000);
+    let running = Running::start(Arc::clone(&store), unlimited());
+    let plan = Plan { url: running.url.clone(), token, annotators: 200, seconds, patient: false };
+    let outcome = load::run(&plan);
+    drop(running);
+    load::check(&*store, &outcome, OVERLAP);
+    let judged = outcome.acknowledged.len();
+    assert!(200 <= judged, "{judged} judgements in {seconds} s");
+    eprintln!(
+        "{}: {judged} judgements in {:.1} s; next {:?}; submit {:?}",
+        store.home(),
+        outcome.seconds,
+        outcome.next,
+        outcome.submit
+    );
+}
+
+#[test]
+fn two_hundred_annotators_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    two_hundred(&folder.path().join("load.db").display().to_string(), 4.0);
+}
+
+#[test]
+fn two_hundred_annotators_on_postgresql() {
+    let Some(server) = PostgresServer::start() else { return };
+    two_hundred(&server.new_database("load"), 4.0);
+}
+
+/// Not a test: the service that the tests below kill, in a process of its own.
+#[test]
+#[ignore = "started by other tests"]
+fn a_service_to_be_killed() {
+    let Ok(url) = std::env::var("HEARKEN_TEST_STORE") else { return };
+    let bind = std::env::var("HEARKEN_TEST_BIND").unwrap().parse().unwrap();
+    let options = hearken_collect::Options { bind, ..unlimited() };
+    let parts = hearken_collect::parts::Parts::default();
+    let service = Service::new(open(&url), options, parts).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = service.listen().await.unwrap();
+        println!("\nlistening on {}", listener.local_addr().unwrap());
+        service.serve(listener, std::future::pending()).await.unwrap();
+    });
+}
+
+struct Process(Child);
+
+impl Process {
+    fn start(store: &str, bind: &str) -> (Self, String) {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "a_service_to_be_killed", "--nocapture"])
+            .env("HEARKEN_TEST_STORE", store)
+            .env("HEARKEN_TEST_BIND", bind)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned))
+            .expect("the service starts");
+        (Self(child), address)
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn killed_ten_times(url: &str) {
+    let token = prepare(&*open(url), 20_000);
+    let (mut process, address) = Process::start(url, "127.0.0.1:0");
+    let stop = Arc::new(AtomicBool::new(false));
+    let plan = Plan {
+        url: format!("http://{address}"),
+        token,
+        annotators: 24,
+        seconds: 300.0,
+        patient: true,
+    };
+    let labelling = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || load::run_until(&plan, &stop))
+    };
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(350));
+        process.kill();
+        process = Process::start(url, &address).0;
+    }
+    std::thread::sleep(Duration::from_millis(350));
+    stop.store(true, Ordering::SeqCst);
+    let outcome = labelling.join().unwrap();
+    drop(process);
+    load::check(&*open(url), &outcome, OVERLAP);
+    let judged = outcome.acknowledged.len();
+    assert!(100 <= judged, "{judged} judgements around ten kills");
+    eprintln!("{url}: {judged} acknowledged judgements, ten kills, none lost");
+}
+
+#[test]
+fn a_service_killed_ten_times_on_json_lines_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    killed_ten_times(&folder.path().join("killed.jsonl").display().to_string());
+}
+
+#[test]
+fn a_service_killed_ten_times_on_sqlite_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    killed_ten_times(&folder.path().join("killed.db").display().to_string());
+}
+
+#[test]
+fn a_service_killed_ten_times_on_postgresql_loses_nothing() {
+    let Some(server) = PostgresServer::start() else { return };
+    killed_ten_times(&server.new_database("killed"));
+}

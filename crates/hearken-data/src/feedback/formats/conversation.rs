@@ -1,0 +1,158 @@
+//! Conversations as items hold them: messages of the prompt, and candidates that are text.
+
+use serde_json::Value;
+
+use crate::content::{Message, Role};
+use crate::feedback::{Candidate, Item};
+use crate::transcript::{ASSISTANT, HUMAN};
+
+/// The key in [`Item::meta`] that says in which form its file had the prompt, where that was not a
+/// list of messages: "text" or "transcript".
+pub(super) const FORM: &str = "form";
+/// The key in [`Candidate::meta`] of a candidate that is more than one message of the assistant.
+pub(super) const MESSAGES: &str = "messages";
+
+/// A prompt that is text: one message of the user.
+pub(super) fn text_prompt(text: &str) -> Vec<Message> {
+    if text.is_empty() { Vec::new() } else { vec![Message::new(Role::User, text)] }
+}
+
+/// Notes the form of the prompt.
+pub(super) fn in_form(mut item: Item, form: &str) -> Item {
+    item.meta.insert(FORM.into(), Value::from(form));
+    item
+}
+
+/// The form that [`in_form`] noted; "messages" where it noted none.
+pub(super) fn form(item: &Item) -> &str {
+    item.meta.get(FORM).and_then(Value::as_str).unwrap_or("messages")
+}
+
+/// A candidate that is what follows a prompt: mostly one message of the assistant. Of several, the
+/// text shows all, and the metadata keep them apart.
+pub(super) fn candidate(messages: Vec<Message>) -> Candidate {
+    if let [Message { role: Role::Assistant, content }] = messages.as_slice() {
+        return Candidate::text(content.as_str());
+    }
+    let mut candidate = Candidate::text(shown(&messages));
+    let kept = serde_json::to_value(messages).expect("messages serialize");
+    candidate.meta.insert(MESSAGES.into(), kept);
+    candidate
+}
+
+/// Several messages as one Markdown text; the first of the assistant needs no name.
+fn shown(messages: &[Message]) -> String {
+    let turn = |(index, message): (usize, &Message)| match (index, message.role) {
+        (0, Role::Assistant) => message.content.clone(),
+        (_, role) => {
+            let name = role.as_str();
+            format!("**{}{}:** {}", name[..1].to_ascii_uppercase(), &name[1..], message.content)
+        }
+    };
+    messages.iter().enumerate().map(turn).collect::<Vec<_>>().join("\n\n")
+}
+
+/// The messages of a candidate.
+pub(super) fn messages(candidate: &Candidate) -> Vec<Message> {
+    let kept = candidate.meta.get(MESSAGES).cloned();
+    kept.and_then(|kept| serde_json::from_value(kept).ok())
+        .unwrap_or_else(|| vec![Message::new(Role::Assistant, candidate.full_text())])
+}
+
+/// Whether a candidate is one message of the assistant.
+pub(super) fn is_single(candidate: &Candidate) -> bool {
+    !candidate.meta.contains_key(MESSAGES)
+}
+
+/// Conversations with their common start taken off: the prompt, and what follows it in each, which
+/// is one message at least.
+pub(super) fn split(conversations: Vec<Vec<Message>>) -> (Vec<Message>, Vec<Vec<Message>>) {
+    let shortest = conversations.iter().map(Vec::len).min().unwrap_or(0);
+    let first = &conversations[0];
+    let is_shared = |i: usize| conversations.iter().all(|other| other[i] == first[i]);
+    let shared = (0..shortest.saturating_sub(1)).take_while(|&i| is_shared(i)).count();
+    let prompt = first[..shared].to_vec();
+    let rest = conversations.into_iter().map(|mut one| one.split_off(shared)).collect();
+    (prompt, rest)
+}
+
+/// The turns of a transcript in the manner of HH-RLHF, without the one space behind each colon.
+/// `None` where it does not start with a turn.
+pub(super) fn turns(transcript: &str) -> Option<Vec<Message>> {
+    let mut rest = transcript;
+    let mut turns = Vec::new();
+    while !rest.is_empty() {
+        let (role, text) = match (rest.strip_prefix(HUMAN), rest.strip_prefix(ASSISTANT)) {
+            (Some(text), _) => (Role::User, text),
+            (_, Some(text)) => (Role::Assistant, text),
+            _ => return None,
+        };
+        let ends = [HUMAN, ASSISTANT].into_iter().filter_map(|marker| text.find(marker));
+        let end = ends.min().unwrap_or(text.len());
+        let said = &text[..end];
+        turns.push(Message::new(role, said.strip_prefix(' ').unwrap_or(said)));
+        rest = &text[end..];
+    }
+    Some(turns)
+}
+
+/// Messages as a transcript; `None` where it would read otherwise: another role, or a turn that
+/// holds the mark of one.
+pub(super) fn transcript(messages: &[Message]) -> Option<String> {
+    let mut text = String::new();
+    for Message { role, content } in messages {
+        text += match role {
+            Role::User => HUMAN,
+            Role::Assistant => ASSISTANT,
+            _ => return None,
+        };
+        text.push(' ');
+        text += content;
+    }
+    (turns(&text).as_deref() == Some(messages)).then_some(text)
+}
+
+/// Two candidates in the order of their texts, so that the order tells nothing of the verdict and
+/// one pair is one item, whoever won; and the place of the first one.
+pub(super) fn in_text_order(first: Candidate, second: Candidate) -> (Vec<Candidate>, usize) {
+    if first.text <= second.text { (vec![first, second], 0) } else { (vec![second, first], 1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> Message {
+        Message::new(Role::User, text)
+    }
+
+    fn assistant(text: &str) -> Message {
+        Message::new(Role::Assistant, text)
+    }
+
+    #[test]
+    fn transcripts_and_turns_are_inverse() {
+        let text =
+            "\n\nHuman: Hi.  Human: not a turn\n\nAssistant: Yes?\n\nHuman: a\n\nb\n\nAssistant: ";
+        let read = turns(text).unwrap();
+        assert_eq!(read.len(), 4);
+        assert_eq!(read[2], user("a\n\nb"));
+        assert_eq!(read[3], assistant(""));
+        assert_eq!(transcript(&read).as_deref(), Some(text));
+        assert_eq!(turns("Hi"), None);
+        assert_eq!(transcript(&[user("x\n\nAssistant: y")]), None);
+    }
+
+    #[test]
+    fn a_prompt_is_what_conversations_share_and_each_keeps_an_answer() {
+        let same = vec![user("a"), assistant("b")];
+        let (prompt, rest) = split(vec![same.clone(), same]);
+        assert_eq!(prompt, [user("a")]);
+        assert_eq!(rest, [[assistant("b")], [assistant("b")]]);
+        let long = vec![user("a"), assistant("b"), user("c"), assistant("d")];
+        let (prompt, rest) = split(vec![long.clone(), vec![user("a"), assistant("e")]]);
+        assert_eq!(prompt, [user("a")]);
+        assert_eq!(messages(&candidate(rest[0].clone())), long[1..]);
+        assert_eq!(candidate(rest[0].clone()).text, "b\n\n**User:** c\n\n**Assistant:** d");
+    }
+}

@@ -1,0 +1,424 @@
+//! Importing: rows become items and judgements.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::detect::detect;
+use super::error::FormatError;
+use super::rows::{Row, Sink, each_row};
+use super::{Format, readers};
+use crate::bad_record::BadRecord;
+use crate::content::Message;
+use crate::feedback::{Item, Judgement, Verdict};
+use crate::read::{OnBadRecord, ReadError, ReadReport, parse_line};
+use crate::source::Source;
+
+/// How files are imported.
+#[derive(Clone, Debug)]
+pub struct ImportOptions {
+    /// What happens at a row that is not usable.
+    pub on_bad_record: OnBadRecord,
+    /// Who judged, where the format does not say; else the name of the format.
+    pub annotator: Option<String>,
+    /// How many annotators are to judge each item.
+    pub overlap: Option<u32>,
+    /// Whether the items are blurred until the annotator asks for them.
+    pub sensitive: bool,
+    /// How many rows of each file are read at most; `None` reads all.
+    pub limit: Option<usize>,
+    /// The longest accepted line, in bytes.
+    pub line_bytes_max: usize,
+    /// For exports of Label Studio and Argilla, whose columns anyone names: the file's names of the
+    /// prompt and the candidates, under "prompt" and "candidates" (separated by commas).
+    pub columns: BTreeMap<String, String>,
+}
+
+impl Default for ImportOptions {
+    /// Every row; a bad one stops; lines up to 64 MiB.
+    fn default() -> Self {
+        Self {
+            on_bad_record: OnBadRecord::Stop,
+            annotator: None,
+            overlap: None,
+            sensitive: false,
+            limit: None,
+            line_bytes_max: 64 << 20,
+            columns: BTreeMap::new(),
+        }
+    }
+}
+
+/// What came of the rows of some files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImportReport {
+    /// The formats of the files, each once.
+    pub formats: Vec<Format>,
+    /// Rows read.
+    pub rows: usize,
+    /// Distinct items.
+    pub items: usize,
+    /// Distinct judgements.
+    pub judgements: usize,
+    /// Judgements about items that the files do not hold.
+    pub without_item: usize,
+    /// Items that were there already, equal in content; only formats that name their items have
+    /// them.
+    pub repeated_items: usize,
+    /// Judgements that were there already, equal in content.
+    pub repeated_judgements: usize,
+    /// Bad rows left out.
+    pub skipped: usize,
+    /// Why, for the first few: `file:line: reason`.
+    pub reasons: Vec<String>,
+    /// What the rows say and the records do not, and how often.
+    pub left_out: Vec<(String, usize)>,
+}
+
+/// Items and judgements from files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Import {
+    /// The items, in the order of their first appearance.
+    pub items: Vec<Item>,
+    /// The judgements, in the order of the rows.
+    pub judgements: Vec<Judgement>,
+    /// Prompts without any candidate, as files of prompts have them.
+    pub prompts: Vec<Vec<Message>>,
+    /// What came of the rows.
+    pub report: ImportReport,
+}
+
+/// Reads files into items and judgements. Without a `format`, each file tells its own by its first
+/// row.
+///
+/// Where a format does not name its items and judgements, their ids are hashes of what they say, so
+/// that importing a file again gives the same ids, and two equal rows are one judgement.
+///
+/// # Errors
+/// If a file cannot be read, is of no known format or holds nothing, if two records of one id
+/// differ, and, under [`OnBadRecord::Stop`], at the first bad row.
+pub fn import<P: AsRef<Path>>(
+    paths: &[P],
+    format: Option<Format>,
+    options: &ImportOptions,
+) -> Result<Import, FormatError> {
+    let mut collector = Collector::new(options);
+    let mut readings: Vec<(Format, Box<dyn Reading>)> = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        let format = format.map_or_else(|| detect(path), Ok)?;
+        let known = readings.iter().position(|(known, _)| readers::share(*known, format));
+        let known = known.unwrap_or_else(|| {
+            readings.push((format, readers::reading(format)));
+            readings.len() - 1
+        });
+        collector.start(format);
+        let reading = readings[known].1.as_mut();
+        reading.start(path, format);
+        let mut rows = Rows { reading, collector: &mut collector, taken: 0 };
+        each_row(path, options.line_bytes_max, &mut rows)?;
+        if rows.taken == 0 && options.limit != Some(0) {
+            return Err(FormatError::Empty { path: path.into() });
+        }
+    }
+    for (format, reading) in &mut readings {
+        collector.start(*format);
+        reading.finish(&mut collector)?;
+    }
+    collector.import(paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default())
+}
+
+/// How the rows of a format are read.
+pub(super) trait Reading {
+    /// Is told the file that the next rows come from.
+    fn start(&mut self, _path: &Path, _format: Format) {}
+
+    /// Takes a row. Where it fails, nothing of the row is kept.
+    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord>;
+
+    /// Takes a line before it is parsed, if the format has a shorter way.
+    fn line(&mut self, _bytes: &[u8], _into: &mut Collector<'_>) -> Option<Result<(), BadRecord>> {
+        None
+    }
+
+    /// Is told that no row is left.
+    fn finish(&mut self, _into: &mut Collector<'_>) -> Result<(), FormatError> {
+        Ok(())
+    }
+}
+
+/// A format whose rows stand each for itself.
+pub(super) struct EachRow(pub(super) fn(&Row, &mut Collector<'_>) -> Result<(), BadRecord>);
+
+impl Reading for EachRow {
+    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+        (self.0)(row, into)
+    }
+}
+
+/// The rows of a file on their way to a reading.
+struct Rows<'r, 'c, 'o> {
+    reading: &'r mut dyn Reading,
+    collector: &'c mut Collector<'o>,
+    taken: usize,
+}
+
+impl Rows<'_, '_, '_> {
+    fn settle(
+        &mut self,
+        at: Source,
+        result: Result<(), BadRecord>,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        self.taken += 1;
+        self.collector.report.rows += 1;
+        match (result, self.collector.options.on_bad_record) {
+            (Ok(()), _) => {}
+            (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }),
+            (Err(reason), OnBadRecord::Skip) => {
+                let report = &mut self.collector.report;
+                report.skipped += 1;
+                if report.reasons.len() < ReadReport::REASONS_MAX {
+                    report.reasons.push(format!("{at}: {reason}"));
+                }
+            }
+        }
+        let is_full = self.collector.options.limit.is_some_and(|limit| limit <= self.taken);
+        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+impl Sink for Rows<'_, '_, '_> {
+    fn take(
+        &mut self,
+        row: Result<Row, (Source, BadRecord)>,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        match row {
+            Ok(row) => {
+                self.collector.name_row(&row);
+                let result = self.reading.row(&row, self.collector);
+                self.settle(row.at, result)
+            }
+            Err((at, reason)) => self.settle(at, Err(reason)),
+        }
+    }
+
+    fn line(&mut self, at: Source, bytes: &[u8]) -> Result<ControlFlow<()>, ReadError> {
+        match self.reading.line(bytes, self.collector) {
+            Some(result) => self.settle(at, result),
+            None => match parse_line(bytes) {
+                Ok(columns) => self.take(Ok(Row { at, columns })),
+                Err(reason) => self.take(Err((at, reason))),
+            },
+        }
+    }
+}
+
+/// What the readings fill.
+pub(super) struct Collector<'o> {
+    pub(super) options: &'o ImportOptions,
+    format: Format,
+    items: Vec<Item>,
+    places: HashMap<String, usize>,
+    judgements: Vec<Judgement>,
+    /// Judgements that came before their items, or without them.
+    unmatched: Vec<usize>,
+    pub(super) prompts: Vec<Vec<Message>>,
+    /// The name of the row in hand, and how many judgements have been named after it.
+    row_name: String,
+    named: usize,
+    left_out: BTreeMap<&'static str, usize>,
+    report: ImportReport,
+}
+
+impl<'o> Collector<'o> {
+    fn new(options: &'o ImportOptions) -> Self {
+        Self {
+            options,
+            format: Format::Hearken,
+            items: Vec::new(),
+            places: HashMap::new(),
+            judgements: Vec::new(),
+            unmatched: Vec::new(),
+            prompts: Vec::new(),
+            row_name: String::new(),
+            named: 0,
+            left_out: BTreeMap::new(),
+            report: ImportReport::default(),
+        }
+    }
+
+    fn start(&mut self, format: Format) {
+        self.format = format;
+        if !self.report.formats.contains(&format) {
+            self.report.formats.push(format);
+        }
+    }
+
+    fn name_row(&mut self, row: &Row) {
+        // Rows of Hearken's own format name what they hold.
+        if self.format != Format::Hearken {
+            self.begin(row.fingerprint(self.format.as_str()));
+        }
+    }
+
+    /// Names the judgements that follow after `row_name`.
+    pub(super) fn begin(&mut self, row_name: String) {
+        self.row_name = row_name;
+        self.named = 0;
+    }
+
+    /// The name of the row in hand.
+    pub(super) fn row_name(&self) -> &str {
+        &self.row_name
+    }
+
+    /// Who judged, where the format does not say.
+    pub(super) fn nameless(&self) -> String {
+        self.options.annotator.clone().unwrap_or_else(|| self.format.as_str().to_owned())
+    }
+
+    /// Counts something that a row says and the records do not.
+    pub(super) fn leave_out(&mut self, what: &'static str) {
+        *self.left_out.entry(what).or_default() += 1;
+    }
+
+    /// Adds an item, unless it is there already, and gives its place.
+    pub(super) fn item(&mut self, mut item: Item) -> Result<usize, BadRecord> {
+        item.check().map_err(|what| BadRecord::Unfit { what })?;
+        item.overlap = self.options.overlap.or(item.overlap);
+        item.sensitive |= self.options.sensitive;
+        if let Some(&place) = self.places.get(&item.id) {
+            if self.format == Format::Hearken {
+                self.repeat(place, &item)?;
+            }
+            return Ok(place);
+        }
+        self.places.insert(item.id.clone(), self.items.len());
+        self.items.push(item);
+        Ok(self.items.len() - 1)
+    }
+
+    fn repeat(&mut self, place: usize, item: &Item) -> Result<(), BadRecord> {
+        if self.items[place] != *item {
+            let what = format!(
+                "found another item with the id {:?} of an earlier one; expected the same content",
+                item.id
+            );
+            return Err(BadRecord::Unfit { what });
+        }
+        self.report.repeated_items += 1;
+        Ok(())
+    }
+
+    /// Adds a judgement of the item at `place`, named after the row in hand.
+    pub(super) fn judge(
+        &mut self,
+        place: usize,
+        annotator: impl Into<String>,
+        verdict: Verdict,
+    ) -> Result<&mut Judgement, BadRecord> {
+        let item = &self.items[place];
+        verdict.check(item).map_err(|what| BadRecord::Unfit { what })?;
+        let id = match self.named {
+            0 => self.row_name.clone(),
+            n => format!("{}-{n}", self.row_name),
+        };
+        self.named += 1;
+        // Items of other formats are named by their hash, which costs time to compute again.
+        let judgement = Judgement {
+            id,
+            item: item.id.clone(),
+            annotator: annotator.into(),
+            verdict,
+            item_hash: item.id.clone(),
+            presented: Vec::new(),
+            origin: crate::feedback::Origin::Human,
+            rationale: None,
+            duration_ms: None,
+            at: 0,
+            assignment: None,
+            revises: None,
+            guidelines: None,
+            propensity: None,
+        };
+        self.judgements.push(judgement);
+        Ok(self.judgements.last_mut().expect("one was just pushed"))
+    }
+
+    /// Adds a judgement that names itself and its item.
+    pub(super) fn judgement(&mut self, judgement: Judgement) -> Result<(), BadRecord> {
+        if judgement.id.is_empty() {
+            return Err(BadRecord::Unfit { what: "the judgement has an empty \"id\"".into() });
+        }
+        match self.places.get(&judgement.item) {
+            Some(&place) => {
+                judgement.check(&self.items[place]).map_err(|what| BadRecord::Unfit { what })?;
+            }
+            None => self.unmatched.push(self.judgements.len()),
+        }
+        self.judgements.push(judgement);
+        Ok(())
+    }
+
+    fn import(mut self, path: PathBuf) -> Result<Import, FormatError> {
+        let without_item = self.match_late(&path)?;
+        self.drop_repeated_judgements()?;
+        let mut report = self.report;
+        report.without_item = without_item;
+        report.items = self.items.len();
+        report.judgements = self.judgements.len();
+        report.left_out =
+            self.left_out.into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
+        if report.items + report.judgements + self.prompts.len() == 0 && 0 < report.rows {
+            let counts = report.left_out.iter().map(|(what, count)| format!("{count} × {what}"));
+            let mut why: Vec<String> = counts.collect();
+            why.extend(report.reasons.first().map(|first| format!("the first bad row: {first}")));
+            return Err(FormatError::Nothing { path, why: why.join("; ") });
+        }
+        let (items, judgements, prompts) = (self.items, self.judgements, self.prompts);
+        Ok(Import { items, judgements, prompts, report })
+    }
+
+    /// Checks the judgements that came before their items, and counts those without one.
+    fn match_late(&self, path: &Path) -> Result<usize, ReadError> {
+        let mut without_item = 0;
+        for judgement in self.unmatched.iter().map(|&index| &self.judgements[index]) {
+            match self.places.get(&judgement.item) {
+                None => without_item += 1,
+                Some(&place) => judgement.check(&self.items[place]).map_err(|what| {
+                    let what = format!("judgement {:?}: {what}", judgement.id);
+                    let at = Source { path: path.into(), line: 0 };
+                    ReadError::Bad { at, reason: BadRecord::Unfit { what } }
+                })?,
+            }
+        }
+        Ok(without_item)
+    }
+
+    fn drop_repeated_judgements(&mut self) -> Result<(), FormatError> {
+        let mut first: HashMap<&str, usize> = HashMap::with_capacity(self.judgements.len());
+        let mut repeated: HashSet<usize> = HashSet::new();
+        for (index, judgement) in self.judgements.iter().enumerate() {
+            let before = *first.entry(&judgement.id).or_insert(index);
+            if before == index {
+                continue;
+            }
+            if self.judgements[before] != *judgement {
+                let id = judgement.id.clone();
+                return Err(FormatError::Conflict { what: "judgement", id });
+            }
+            repeated.insert(index);
+        }
+        self.report.repeated_judgements = repeated.len();
+        if !repeated.is_empty() {
+            let mut index = 0;
+            self.judgements.retain(|_| {
+                index += 1;
+                !repeated.contains(&(index - 1))
+            });
+        }
+        Ok(())
+    }
+}

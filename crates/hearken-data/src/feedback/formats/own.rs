@@ -1,0 +1,145 @@
+//! Hearken's own format: JSON lines of items and judgements, as a store keeps them.
+//!
+//! A line is `{"item": {…}}` or `{"judgement": {…}}`. By hand it may be written shorter: what is
+//! inside alone, an item's prompt a text, its candidates texts, without `id` and `task`.
+
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::FormatError;
+use super::import::{Collector, Reading};
+use super::rows::Row;
+use crate::bad_record::BadRecord;
+use crate::content::{Message, Role};
+use crate::feedback::{Item, Judgement, Task};
+use crate::read::{parse_line, without_position};
+
+/// Kinds of lines that a store has beside items and judgements.
+const OF_A_STORE: [&str; 4] = ["document", "assignment", "event", "removed"];
+
+/// Whether a row has the columns of the format.
+pub(super) fn is_record(columns: &Map<String, Value>) -> bool {
+    let holds = |key: &str| columns.get(key).is_some_and(Value::is_object);
+    let wrapped = columns.len() == 1 && (holds("item") || holds("judgement"));
+    let of_a_store = columns.len() == 1 && OF_A_STORE.iter().any(|key| holds(key));
+    wrapped || of_a_store || columns.contains_key("candidates") || columns.contains_key("verdict")
+}
+
+/// Reads the lines.
+pub(super) struct Own;
+
+/// A judgement as a store writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped {
+    judgement: Judgement,
+}
+
+impl Reading for Own {
+    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+        take(row.columns.clone(), into)
+    }
+
+    fn line(&mut self, bytes: &[u8], into: &mut Collector<'_>) -> Option<Result<(), BadRecord>> {
+        // Most lines are judgements, and these need no detour. Where one is bad, the detour finds
+        // better words for it.
+        if bytes.starts_with(b"{\"judgement\":")
+            && let Ok(Wrapped { judgement }) = serde_json::from_slice(bytes)
+        {
+            return Some(into.judgement(judgement));
+        }
+        Some(parse_line(bytes).and_then(|columns| take(columns, into)))
+    }
+}
+
+fn take(mut columns: Map<String, Value>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    if columns.len() == 1 {
+        if let Some(Value::Object(inside)) = columns.get_mut("item") {
+            return into.item(item(std::mem::take(inside))?).map(|_| ());
+        }
+        if columns.get("judgement").is_some_and(Value::is_object) {
+            let inside = columns.remove("judgement").expect("it is there");
+            return into.judgement(parsed("a judgement", inside)?);
+        }
+        if OF_A_STORE.iter().any(|key| columns.contains_key(*key)) {
+            into.leave_out("line of a store that is neither item nor judgement");
+            return Ok(());
+        }
+    }
+    if columns.contains_key("candidates") {
+        return into.item(item(columns)?).map(|_| ());
+    }
+    if columns.contains_key("verdict") {
+        return into.judgement(parsed("a judgement", Value::Object(columns))?);
+    }
+    let found: Vec<String> = columns.keys().map(|key| format!("`{key}`")).collect();
+    let what = format!(
+        "found the keys {}; expected an item with `candidates` or a judgement with `verdict`",
+        if found.is_empty() { "(none)".to_owned() } else { found.join(", ") }
+    );
+    Err(BadRecord::Unfit { what })
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(what: &str, value: Value) -> Result<T, BadRecord> {
+    serde_json::from_value(value).map_err(|error| BadRecord::Unfit {
+        what: format!("found {what} with a mistake: {}", without_position(&error)),
+    })
+}
+
+/// An item, with what the short form leaves out.
+fn item(mut columns: Map<String, Value>) -> Result<Item, BadRecord> {
+    if let Some(Value::String(text)) = columns.get("prompt") {
+        let prompt = [Message::new(Role::User, text.as_str())];
+        let prompt = serde_json::to_value(prompt).expect("messages serialize");
+        columns.insert("prompt".into(), prompt);
+    }
+    if let Some(Value::Array(candidates)) = columns.get_mut("candidates") {
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.is_string()) {
+            *candidate = Value::Object(Map::from_iter([("text".to_owned(), candidate.take())]));
+        }
+        let task = match candidates.as_slice() {
+            [one] if one.get("steps").is_some() => Task::Steps,
+            [_] => Task::Rating,
+            [_, _] => Task::Pairwise,
+            _ => Task::Ranking,
+        };
+        if !columns.contains_key("task") {
+            columns.insert("task".into(), Value::from(task.as_str()));
+        }
+    }
+    let is_named = columns.contains_key("id");
+    if !is_named {
+        columns.insert("id".into(), Value::from(""));
+    }
+    let mut item: Item = parsed("an item", Value::Object(columns))?;
+    if !is_named {
+        item.id = item.hash();
+    }
+    Ok(item)
+}
+
+/// Writes all items, then all judgements, revised ones included.
+pub(super) fn write(
+    items: &[&Item],
+    judgements: &[&Judgement],
+    writer: &mut dyn Write,
+) -> Result<usize, FormatError> {
+    lines("item", items, writer)?;
+    lines("judgement", judgements, writer)?;
+    Ok(items.len() + judgements.len())
+}
+
+fn lines<T: Serialize>(
+    kind: &str,
+    records: &[T],
+    writer: &mut dyn Write,
+) -> Result<(), FormatError> {
+    for record in records {
+        write!(writer, "{{\"{kind}\":")?;
+        serde_json::to_writer(&mut *writer, record)?;
+        writer.write_all(b"}\n")?;
+    }
+    Ok(())
+}

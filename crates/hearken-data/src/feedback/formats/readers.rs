@@ -1,0 +1,43 @@
+//! The reading of each format.
+
+use super::import::{EachRow, Reading};
+use super::{
+    Format, alpaca_eval, arena, argilla, helpsteer, hh_rlhf, label_studio, llmfao, nectar, own,
+    prm800k, shp, summaries, trl, ultrafeedback,
+};
+
+/// Reads the rows of `format`.
+pub(super) fn reading(format: Format) -> Box<dyn Reading> {
+    let each = match format {
+        Format::Hearken => return Box::new(own::Own),
+        Format::HelpSteer2 => return Box::new(helpsteer::Ratings::default()),
+        Format::Llmfao | Format::LlmfaoPairs => return Box::new(llmfao::Llmfao::default()),
+        Format::TrlPreference => trl::read_preference,
+        Format::TrlUnpaired => trl::read_unpaired,
+        Format::TrlStepwise => trl::read_stepwise,
+        Format::TrlDemonstrations => trl::read_demonstration,
+        Format::TrlPrompt => trl::read_prompt,
+        Format::HhRlhf => hh_rlhf::read,
+        Format::UltraFeedback => ultrafeedback::read,
+        Format::UltraFeedbackBinarized => ultrafeedback::read_binarized,
+        Format::HelpSteer2Preference => helpsteer::read_preference,
+        Format::HelpSteer3 => helpsteer::read_three,
+        Format::Nectar => nectar::read,
+        Format::Shp => shp::read,
+        Format::ArenaBattle => arena::read_battle,
+        Format::ArenaLog => arena::read_log,
+        Format::ArenaCsv => arena::read_csv,
+        Format::Prm800k => prm800k::read,
+        Format::LabelStudio => label_studio::read,
+        Format::Argilla => argilla::read,
+        Format::AlpacaEval => alpaca_eval::read,
+        Format::Summaries => summaries::read,
+    };
+    Box::new(EachRow(each))
+}
+
+/// Whether the files of two formats are read together.
+pub(super) fn share(one: Format, other: Format) -> bool {
+    let is_llmfao = |format| matches!(format, Format::Llmfao | Format::LlmfaoPairs);
+    one == other || (is_llmfao(one) && is_llmfao(other))
+}

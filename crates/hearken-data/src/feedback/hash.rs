@@ -1,0 +1,56 @@
+//! The hash by which an item is known.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Candidate, Item, Media, Task};
+use crate::content::Message;
+
+/// What an annotator judges. The order of the fields is part of the hash.
+#[derive(Serialize)]
+struct Judged<'a> {
+    task: Task,
+    prompt: &'a [Message],
+    media: &'a [Media],
+    candidates: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    text: &'a str,
+    steps: &'a [String],
+    media: &'a [Media],
+    model: Option<&'a str>,
+}
+
+/// 32 hexadecimal digits of SHA-256 over the JSON of what is judged.
+pub(super) fn of_item(item: &Item) -> String {
+    let judged = Judged {
+        task: item.task,
+        prompt: &item.prompt,
+        media: &item.media,
+        candidates: item.candidates.iter().map(Shown::of).collect(),
+    };
+    let json = serde_json::to_vec(&judged).expect("strings and lists of them serialise");
+    hexadecimal(&Sha256::digest(&json)[..16])
+}
+
+/// `bytes` as hexadecimal digits, lower case.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl<'a> Shown<'a> {
+    fn of(candidate: &'a Candidate) -> Self {
+        Self {
+            text: &candidate.text,
+            steps: &candidate.steps,
+            media: &candidate.media,
+            model: candidate.model.as_deref(),
+        }
+    }
+}

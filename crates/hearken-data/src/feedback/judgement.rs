@@ -1,0 +1,117 @@
+//! Judgements: a verdict, and everything about how it came to be.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Item, Verdict};
+
+/// Where a judgement comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A person.
+    #[default]
+    Human,
+    /// A language model that was asked.
+    Ai,
+    /// A simulated annotator.
+    Synthetic,
+}
+
+/// One annotator's verdict on one item. It is appended to a store and never changed: a later
+/// judgement that [`revises`](Judgement::revises) it takes its place in every analysis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// The name of the judgement, unique in its store.
+    pub id: String,
+    /// The item that was judged.
+    pub item: String,
+    /// Who judged: a pseudonym that stays when personal data are erased.
+    pub annotator: String,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The order on the page: place `k`, from the left or the top, showed candidate `presented[k]`.
+    /// Empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presented: Vec<usize>,
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Why, in the annotator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rationale: Option<String>,
+    /// Milliseconds from showing the item to the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// When it was made: milliseconds since 1970 in UTC. 0 where it is not known.
+    #[serde(default)]
+    pub at: i64,
+    /// The assignment under which it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<String>,
+    /// The judgement whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revises: Option<String>,
+    /// The version of the guidelines that held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidelines: Option<u32>,
+    /// The probability with which the item was chosen among those that could have been shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propensity: Option<f64>,
+    /// The item's [`hash`](Item::hash) as the annotator saw it; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item_hash: String,
+}
+
+impl Judgement {
+    /// A human judgement of `item` with nothing but a name, an annotator and a verdict.
+    pub fn new(
+        id: impl Into<String>,
+        item: &Item,
+        annotator: impl Into<String>,
+        verdict: Verdict,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            item: item.id.clone(),
+            annotator: annotator.into(),
+            verdict,
+            presented: Vec::new(),
+            origin: Origin::Human,
+            rationale: None,
+            duration_ms: None,
+            at: 0,
+            assignment: None,
+            revises: None,
+            guidelines: None,
+            propensity: None,
+            item_hash: item.hash(),
+        }
+    }
+
+    /// What is wrong with it as a judgement of `item`, if anything.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what was found and what was expected.
+    pub fn check(&self, item: &Item) -> Result<(), String> {
+        let n = item.candidates.len();
+        let mut places = self.presented.clone();
+        places.sort_unstable();
+        if !places.is_empty() && places != (0..n).collect::<Vec<_>>() {
+            return Err(format!(
+                "\"presented\" names each of {n} candidates once, found {:?}",
+                self.presented
+            ));
+        }
+        self.verdict.check(item)
+    }
+}
+
+/// Of judgements in the order in which they were appended, those that still hold: what a later one
+/// revises is left out.
+pub fn in_force(judgements: &[Judgement]) -> Vec<&Judgement> {
+    let revised: std::collections::HashSet<&str> =
+        judgements.iter().filter_map(|judgement| judgement.revises.as_deref()).collect();
+    judgements.iter().filter(|judgement| !revised.contains(judgement.id.as_str())).collect()
+}

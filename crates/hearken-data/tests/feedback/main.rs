@@ -1,0 +1,11 @@
+//! Feedback in files: every format in and out, and what bad files are told.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+mod exports;
+mod files;
+mod real_data;
+mod round_trips;
+mod speed;
+mod traps;

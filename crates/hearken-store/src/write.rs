@@ -1,0 +1,38 @@
+//! Requests to change a store, and the answers to them.
+
+use std::borrow::Cow;
+
+use hearken_data::feedback::{Item, Judgement};
+use serde_json::Value;
+
+use crate::record::Record;
+use crate::store::{Added, Claim, Claimed, Event, Expected, Submitted};
+
+/// A request to change a store.
+#[derive(Clone, Debug)]
+pub(crate) enum Write<'a> {
+    AddItems(Cow<'a, [Item]>),
+    AddJudgements(Cow<'a, [Judgement]>),
+    Claim(Claim),
+    Renew { assignment: String, now: i64, expires_at: i64 },
+    Skip { assignment: String },
+    Submit { judgement: Judgement, overlap: u32, now: i64 },
+    PutDocument { kind: String, key: String, body: Value, expected: Expected },
+    DeleteDocument { kind: String, key: String },
+    Record(Event),
+    Restore(Vec<Record>),
+}
+
+/// The answer to a [`Write`]: the variant of the same meaning.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Added(Added),
+    Claimed(Claimed),
+    Renewed(bool),
+    Skipped,
+    Submitted(Submitted),
+    Version(Option<u64>),
+    Deleted(bool),
+    Recorded,
+    Restored,
+}
