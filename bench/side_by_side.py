@@ -91,8 +91,8 @@ def single_streams(options, shapes):
     """One sequence at a time: how near decoding is to the speed of memory."""
     rows = []
     for shape in shapes:
-        chosen = ["--shape", shape, "--dtype", "bf16", "--batch", "1", "--steps", options.steps]
-        rows += pages.hearken(options.hearken, "generate", *chosen)
+        chosen = ["--shape", shape, "--dtype", "bf16", "--steps", options.steps]
+        rows += pages.hearken(options.hearken, "decode", *chosen)
     return rows
 
 

@@ -23,6 +23,8 @@ usage: cargo xtask COMMAND
 
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
+  results frontier        gold against KL for six methods: docs/results/frontier.json, frontier.svg
+  results addition        sums learned from a verifier: docs/results/addition.json
 ";
 
 fn main() -> ExitCode {
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["results", "quickstart"] => results::quickstart(&root()),
         ["results", "real-data", data] => results::real_data(&root(), Path::new(data)),
+        ["results", "frontier"] => results::frontier(&root()),
+        ["results", "addition"] => results::addition(&root()),
         [name] => run(name),
         _ => {
             say(USAGE);

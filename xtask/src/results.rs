@@ -59,6 +59,59 @@ pub(crate) fn real_data(root: &Path, data: &Path) -> Result<()> {
     write(root, "real-data.json", &json!({"about": about, "runs": [reward, sft]}))
 }
 
+/// Gold reward against KL from one start, to docs/results/frontier.json and frontier.svg. What lies in
+/// runs/results/frontier is not measured again.
+pub(crate) fn frontier(root: &Path) -> Result<()> {
+    let dir = "runs/results/frontier";
+    example(root, "frontier", &["--dir", dir])?;
+    let measured = read_json(&root.join(dir).join("frontier.json"))?;
+    let about = about(root, "cargo xtask results frontier")?;
+    write(root, "frontier.json", &with_about(about, measured))?;
+    let (from, to) = (root.join(dir).join("frontier.svg"), "docs/results/frontier.svg");
+    std::fs::copy(&from, root.join(to)).with_context(|| from.display().to_string())?;
+    super::say(&format!("wrote {to}"));
+    Ok(())
+}
+
+/// Addition learned from a verifier, to docs/results/addition.json: with one optimizer step per
+/// iteration, where all ratios are 1, and with two. Runs that have finished in runs/results/ are not run
+/// again.
+pub(crate) fn addition(root: &Path) -> Result<()> {
+    let two_steps = [
+        "--seeds",
+        "11,12,13,14,15",
+        "--set",
+        "grpo.minibatches=2",
+        "--set",
+        "optimizer.schedule=\"constant\"",
+    ];
+    let mut experiments = serde_json::Map::new();
+    for (name, more) in [("addition", [].as_slice()), ("addition-two-steps", &two_steps)] {
+        let (dir, out) = (format!("runs/results/{name}"), format!("runs/results/{name}.json"));
+        example(root, "addition", &[&["--dir", &dir, "--out", &out], more].concat())?;
+        experiments.insert(name.to_owned(), read_json(&root.join(out))?);
+    }
+    let about = about(root, "cargo xtask results addition")?;
+    write(root, "addition.json", &with_about(about, Value::Object(experiments)))
+}
+
+/// Runs an example of the trainers.
+fn example(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
+    std::fs::create_dir_all(root.join("runs/results"))?;
+    let cargo =
+        ["run", "--release", "--quiet", "--package", "hearken-train", "--example", name, "--"];
+    super::cargo(root, &[cargo.as_slice(), arguments].concat(), &[])
+}
+
+/// What was measured, below what must be known about it.
+fn with_about(about: Value, measured: Value) -> Value {
+    let mut all = serde_json::Map::from_iter([("about".to_owned(), about)]);
+    if let Value::Object(measured) = measured {
+        all.extend(measured);
+    }
+    Value::Object(all)
+}
+
 /// Runs a trainer with a committed configuration; the first and the last evaluation.
 fn train(
     root: &Path,

@@ -8,9 +8,12 @@
 mod commands;
 mod counter;
 mod failure;
+mod features;
 mod interrupt;
 mod output;
+mod records;
 mod screen;
+mod sources;
 mod table;
 mod time_left;
 

@@ -62,20 +62,85 @@ pub fn generate_with<D: Device>(
     options: &EngineOptions,
     observer: Observer<'_>,
 ) -> Result<Vec<Vec<Completion>>, GenerateError> {
+    run(&[Voice { model, share: 1.0 }], tokenizer, requests, sampling, options, observer)
+}
+
+/// A second model that has a say in every token.
+#[derive(Clone, Copy, Debug)]
+pub struct Mixture<'a, D: Device> {
+    /// It knows the same tokens as the first.
+    pub model: &'a Model<D>,
+    /// Its share, from 0 to 1.
+    pub share: f64,
+}
+
+/// Completes every request from the geometric mixture of two models, token by token:
+///
+/// ```text
+/// π(a | s) ∝ π_model(a | s)^{1 − share} · π_mixture(a | s)^{share}
+/// ```
+///
+/// Otherwise as [`generate`]; the log-probabilities are the mixture's. `cache_bytes` is for both.
+///
+/// # Errors
+/// As [`generate_with`]; also if the vocabularies differ in size, or the share is not from 0 to 1.
+pub fn generate_mixed<D: Device>(
+    model: &Model<D>,
+    mixture: &Mixture<'_, D>,
+    tokenizer: Option<&Tokenizer>,
+    requests: &[Request],
+    sampling: &Sampling,
+    observer: Observer<'_>,
+) -> Result<Vec<Vec<Completion>>, GenerateError> {
+    let share = mixture.share;
+    if !(0.0..=1.0).contains(&share) {
+        let (option, expected) = ("the share of the mixture", "a number from 0 to 1");
+        return Err(GenerateError::Option { option, found: share, expected });
+    }
+    let (found, expected) = (mixture.model.config().vocab, model.config().vocab);
+    if found != expected {
+        return Err(GenerateError::Vocabularies { found, expected });
+    }
+    let voices = [Voice { model, share: 1.0 - share }, Voice { model: mixture.model, share }];
+    run(&voices, tokenizer, requests, sampling, &EngineOptions::default(), observer)
+}
+
+/// A model and the weight of its logits; the weights of all sum to 1.
+#[derive(Clone, Copy, Debug)]
+struct Voice<'a, D: Device> {
+    model: &'a Model<D>,
+    share: f64,
+}
+
+/// Completes every request by one model, or several that agree on tokens.
+fn run<D: Device>(
+    voices: &[Voice<'_, D>],
+    tokenizer: Option<&Tokenizer>,
+    requests: &[Request],
+    sampling: &Sampling,
+    options: &EngineOptions,
+    observer: Observer<'_>,
+) -> Result<Vec<Vec<Completion>>, GenerateError> {
     sampling.validate()?;
     options.validate()?;
-    if model.head() != Head::LanguageModel {
+    if voices.iter().any(|voice| voice.model.head() != Head::LanguageModel) {
         return Err(GenerateError::NotALanguageModel);
     }
-    let rules = StopRules::new(sampling, tokenizer, &model.config().eos)?;
-    let queue = enqueue(model.config(), requests, sampling, options.page_len)?;
-    let pages = cache_pages(model, &queue, options)?;
+    let config = voices[0].model.config();
+    let rules = StopRules::new(sampling, tokenizer, &config.eos)?;
+    let positions = voices.iter().map(|voice| positions(voice.model.config())).min();
+    let positions = positions.expect("at least one model");
+    let queue = enqueue(config.vocab, positions, requests, sampling, options.page_len)?;
+    let pages = cache_pages(voices, &queue, options)?;
     let mut engine = Engine {
-        model,
+        voices,
         sampling,
         rules: &rules,
         new_tokens: queue_lengths(&queue, requests.len()),
-        cache: KvCache::new(model, pages, options.page_len),
+        caches: voices
+            .iter()
+            .map(|voice| KvCache::new(voice.model, pages, options.page_len))
+            .collect(),
         scheduler: Scheduler::new(queue, pages, &rules, *options),
         completions: requests.iter().map(|request| vec![empty(); request.samples]).collect(),
         sampled: 0,
@@ -92,9 +157,18 @@ fn empty() -> Completion {
     Completion { ids: Vec::new(), logprobs: Vec::new(), stop_reason: StopReason::Length }
 }
 
+/// The positions that a model knows.
+fn positions(config: &ModelConfig) -> usize {
+    match config.positions {
+        Positions::Learned => config.max_positions,
+        Positions::Rotary(_) => usize::MAX,
+    }
+}
+
 /// Checks the prompts and finds how far their completions can go. Requests for nothing are left out.
 fn enqueue<'a>(
-    config: &ModelConfig,
+    vocab: usize,
+    positions: usize,
     requests: &'a [Request],
     sampling: &Sampling,
     page_len: usize,
@@ -105,14 +179,10 @@ fn enqueue<'a>(
         if prompt == 0 {
             return Err(GenerateError::EmptyPrompt { request: index });
         }
-        let unknown = request.prompt_ids.iter().find(|&&id| config.vocab <= id as usize);
+        let unknown = request.prompt_ids.iter().find(|&&id| vocab <= id as usize);
         if let Some(&id) = unknown {
-            return Err(GenerateError::UnknownToken { request: index, id, vocab: config.vocab });
+            return Err(GenerateError::UnknownToken { request: index, id, vocab });
         }
-        let positions = match config.positions {
-            Positions::Learned => config.max_positions,
-            Positions::Rotary(_) => usize::MAX,
-        };
         let Some(left) = positions.checked_sub(prompt) else {
             let tokens = prompt;
             return Err(GenerateError::PromptTooLong { request: index, tokens, positions });
@@ -138,11 +208,12 @@ fn queue_lengths(queue: &VecDeque<Queued<'_>>, requests: usize) -> Vec<usize> {
 
 /// The pages of the cache: what the memory budget lets, but no more than are of use.
 fn cache_pages<D: Device>(
-    model: &Model<D>,
+    voices: &[Voice<'_, D>],
     queue: &VecDeque<Queued<'_>>,
     options: &EngineOptions,
 ) -> Result<usize, GenerateError> {
-    let page_bytes = KvCache::bytes(model, 1, options.page_len);
+    let bytes = voices.iter().map(|voice| KvCache::bytes(voice.model, 1, options.page_len));
+    let page_bytes: usize = bytes.sum();
     let affordable = options.cache_bytes / page_bytes;
     for queued in queue {
         let needed = pages_needed(queued);
@@ -158,14 +229,15 @@ fn cache_pages<D: Device>(
     Ok(affordable.min(pages_of_use(queue, options.batch_rows_max)))
 }
 
-/// A model at work on requests.
+/// Models at work on requests.
 struct Engine<'a, D: Device> {
-    model: &'a Model<D>,
+    voices: &'a [Voice<'a, D>],
     sampling: &'a Sampling,
     rules: &'a StopRules<'a>,
     /// The most tokens of each request's completions.
     new_tokens: Vec<usize>,
-    cache: KvCache<D>,
+    /// One of each model; pages have the same numbers in all.
+    caches: Vec<KvCache<D>>,
     scheduler: Scheduler<'a>,
     completions: Vec<Vec<Completion>>,
     sampled: usize,
@@ -209,20 +281,36 @@ impl<D: Device> Engine<'_, D> {
             return Vec::new();
         }
         let input = CachedInput { tokens: &tokens, rows: &rows };
-        let hidden = self.model.forward_cached(&mut self.cache, input);
-        if wanted.is_empty() { Vec::new() } else { self.model.hidden_logits(&hidden, &wanted) }
+        let mut mixed: Vec<f32> = Vec::new();
+        for (Voice { model, share }, cache) in self.voices.iter().zip(&mut self.caches) {
+            let hidden = model.forward_cached(cache, input);
+            if wanted.is_empty() {
+                continue;
+            }
+            let logits = model.hidden_logits(&hidden, &wanted);
+            if self.voices.len() == 1 {
+                return logits;
+            }
+            // Constants of a row do not matter: logits serve where log-probabilities are meant.
+            mixed.resize(logits.len(), 0.0);
+            let share = *share as f32;
+            mixed.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += share * logit);
+        }
+        mixed
     }
 
     /// Starts the samples of prompts that have ended and draws a token for every sequence. Each has
     /// its own random numbers, so the threads among which they are divided do not matter.
     fn draw(&mut self, chunks: &[Chunk], logits: &[f32]) {
-        let vocab = self.model.config().vocab;
+        let vocab = self.voices[0].model.config().vocab;
         let decoding = self.scheduler.running.len();
         let (rows, after_prompts) = logits.split_at(decoding * vocab);
         let ended = chunks.iter().filter(|chunk| chunk.completes).map(|chunk| chunk.prompt);
         let completed = ended.zip(after_prompts.chunks_exact(vocab).map(Arc::from));
         for copy in self.scheduler.start(completed) {
-            self.cache.copy_page(copy.from, copy.to);
+            for cache in &mut self.caches {
+                cache.copy_page(copy.from, copy.to);
+            }
         }
         let sampling = self.sampling;
         self.scheduler.running.par_iter_mut().enumerate().for_each(|(index, sequence)| {

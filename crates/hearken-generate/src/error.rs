@@ -22,6 +22,16 @@ pub enum GenerateError {
     /// The model has no language-model head.
     #[error("the model is a scorer; expected a language model")]
     NotALanguageModel,
+    /// Two models do not know the same tokens.
+    #[error(
+        "the second model of a mixture has a vocabulary of {found}; expected {expected}, the first one's"
+    )]
+    Vocabularies {
+        /// The second model's.
+        found: usize,
+        /// The first model's.
+        expected: usize,
+    },
     /// A prompt has no tokens.
     #[error("request {request}: the prompt is empty; expected at least one token")]
     EmptyPrompt {

@@ -21,7 +21,6 @@ mod error;
 mod request;
 mod sampling;
 
-mod exponential;
 mod sampler;
 
 mod pages;
@@ -33,7 +32,7 @@ mod schedule;
 
 mod stop;
 
-pub use engine::{generate, generate_with};
+pub use engine::{Mixture, generate, generate_mixed, generate_with};
 pub use error::GenerateError;
 pub use request::{EngineOptions, Event, Request};
 pub use sampling::Sampling;

@@ -4,7 +4,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::exponential::exp_nonpositive;
+use hearken_tensor::exponential::{exp_nonpositive, sums_of_exponentials};
+
 use crate::sampling::Sampling;
 
 /// Logits whose exponentials are summed together; also the vocabulary entries that a draw walks
@@ -108,11 +109,10 @@ impl<'a> Softmax<'a> {
     fn new(logits: &'a [f32], highest: f32, temperature: f64) -> Self {
         // A temperature whose reciprocal overflows is as good as 0, but 0·∞ would be NaN.
         let (highest, rate) = (f64::from(highest), temperature.recip().min(f64::MAX));
-        let mut softmax = Self { logits, highest, rate, blocks: Vec::new(), total: 0.0 };
-        let blocks = logits.chunks(BLOCK).map(|block| softmax.sum(block)).collect();
-        softmax.blocks = blocks;
-        softmax.total = softmax.blocks.iter().sum();
-        softmax
+        let mut blocks = vec![0.0; logits.len().div_ceil(BLOCK)];
+        sums_of_exponentials(logits, (highest, rate), BLOCK, &mut blocks);
+        let total = blocks.iter().sum();
+        Self { logits, highest, rate, blocks, total }
     }
 
     /// The difference is taken first: it is exact where logits are close, whatever the temperature.
@@ -124,18 +124,6 @@ impl<'a> Softmax<'a> {
     #[inline]
     fn weight(&self, logit: f32) -> f64 {
         exp_nonpositive(self.exponent(logit))
-    }
-
-    fn sum(&self, block: &[f32]) -> f64 {
-        const LANES: usize = 8;
-        let mut sums = [0.0; LANES];
-        let (chunks, rest) = block.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                sums[lane] += self.weight(chunk[lane]);
-            }
-        }
-        sums.iter().sum::<f64>() + rest.iter().map(|&logit| self.weight(logit)).sum::<f64>()
     }
 
     fn logprob(&self, id: u32) -> f64 {

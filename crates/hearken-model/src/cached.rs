@@ -3,32 +3,36 @@
 //! The cache is a set of pages of equal length; who owns which page is the sampler's business.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{CachedRow, Rows, View};
+use hearken_tensor::device::{CacheMut, CachedRow, Precision, Rows, View, head_words};
 
 use crate::transformer::{AttendOver, Model};
 
 /// Keys and values of all layers, in pages.
 #[derive(Debug)]
 pub struct KvCache<D: Device> {
-    /// Keys and values of each layer, `[pages · page_len, G · D]`.
+    /// Keys and values of each layer.
     layers: Vec<(D::Buffer, D::Buffer)>,
     page_len: usize,
     pages: usize,
+    /// Elements of a buffer per position.
     row_width: usize,
+    precision: Precision,
     device: D,
 }
 
 impl<D: Device> KvCache<D> {
     /// A cache of `pages` pages of `page_len` positions for this model.
     pub fn new(model: &Model<D>, pages: usize, page_len: usize) -> Self {
-        let row_width = model.config().key_width();
+        let row_width = row_width(model);
         let device = model.device().clone();
         let layer = || {
             let len = pages * page_len * row_width;
-            (device.zeros(len), device.zeros(len))
+            // What a slot holds is written before it is read.
+            (device.scratch(len), device.scratch(len))
         };
         let layers = (0..model.config().layers).map(|_| layer()).collect();
-        Self { layers, page_len, pages, row_width, device }
+        let precision = model.precision();
+        Self { layers, page_len, pages, row_width, precision, device }
     }
 
     /// Positions per page.
@@ -43,7 +47,7 @@ impl<D: Device> KvCache<D> {
 
     /// Bytes that `pages` pages of a model would take.
     pub fn bytes(model: &Model<D>, pages: usize, page_len: usize) -> usize {
-        8 * model.config().layers * pages * page_len * model.config().key_width()
+        8 * model.config().layers * pages * page_len * row_width(model)
     }
 
     /// Copies the contents of one page to another, for sequences that part in its middle.
@@ -57,6 +61,12 @@ impl<D: Device> KvCache<D> {
             }
         }
     }
+}
+
+/// Elements of a buffer for the keys, or values, of one position.
+fn row_width<D: Device>(model: &Model<D>) -> usize {
+    let config = model.config();
+    config.kv_heads * head_words(config.head_dim, model.precision())
 }
 
 /// New tokens, each with the pages of its sequence and its position there.
@@ -91,13 +101,9 @@ impl<D: Device> Model<D> {
         let slots: Vec<u32> = input.rows.iter().map(slot).collect();
         let mut x = self.embed(input.tokens, &geometry.positions);
         for (layer, (keys, values)) in cache.layers.iter_mut().enumerate() {
-            let over = AttendOver::Cache {
-                keys,
-                values,
-                page_len: cache.page_len,
-                slots: &slots,
-                rows: input.rows,
-            };
+            let (page_len, precision) = (cache.page_len, cache.precision);
+            let cache = CacheMut { keys, values, page_len, precision };
+            let over = AttendOver::Cache { cache, slots: &slots, rows: input.rows };
             self.block(layer, n).forward(&mut x, &geometry, over, false);
         }
         let mut buffer = self.device().scratch(n * self.config().width);

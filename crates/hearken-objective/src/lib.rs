@@ -19,6 +19,7 @@
 //! | [`bradley_terry`] | reward-model losses                                                         |
 //! | [`cross_entropy`] | supervised fine-tuning                                                      |
 //! | [`dpo`]           | losses on preferences without a reward model: DPO and its family, KTO       |
+//! | [`online`]        | best-of-n, RAFT, XPO, Nash-MD: learning from a policy's own completions        |
 //! | [`grpo`]          | on-policy algorithms as products of choices: PPO, GRPO, RLOO, DAPO …        |
 //! | [`best_of_n`]     | the policy that best-of-N sampling is, its KL, unbiased curves               |
 //! | [`constraint`]    | a Lagrange multiplier for a cost that must stay below a limit                |
@@ -52,6 +53,7 @@ pub mod cross_entropy;
 
 pub mod dpo;
 pub mod grpo;
+pub mod online;
 
 pub mod best_of_n;
 pub mod constraint;

@@ -273,7 +273,8 @@ impl Bench {
             let flops = 4 * sequences * len * width;
             let attention = Attention { scale: 0.125, window: None };
             self.time(&name, flops, 8 * sequences * len * kv_width, || {
-                let cache = Cache { keys: &keys, values: &values, page_len };
+                let cache =
+                    Cache { keys: &keys, values: &values, page_len, precision: Precision::F32 };
                 cpu.attention_cached(&qkv, layout, cache, &rows, attention, &mut out);
             });
         }
@@ -289,7 +290,7 @@ impl Bench {
         let name = format!("attention_cached {} a prompt of {len}", shape.name);
         let attention = Attention { scale: 0.125, window: None };
         self.time(&name, flops, 0, || {
-            let cache = Cache { keys: &keys, values: &keys, page_len };
+            let cache = Cache { keys: &keys, values: &keys, page_len, precision: Precision::F32 };
             cpu.attention_cached(&qkv, layout, cache, &rows, attention, &mut out);
         });
     }

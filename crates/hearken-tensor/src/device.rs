@@ -15,7 +15,8 @@ pub enum Precision {
     /// Products of f32 values.
     #[default]
     F32,
-    /// Both factors rounded to bfloat16, where the device has such products; f32 elsewhere.
+    /// Both factors rounded to bfloat16, where the device has such products; f32 elsewhere. Keys and
+    /// values are rounded in any case, as the cache of sampling keeps them.
     Bf16,
 }
 
@@ -144,6 +145,17 @@ impl<D: Device> Clone for Weight<'_, D> {
 }
 
 impl<D: Device> Copy for Weight<'_, D> {}
+
+/// One of several products of the same rows; see [`Device::linear_parts`].
+#[derive(Debug)]
+pub struct LinearPart<'a, D: Device> {
+    /// The weight.
+    pub weight: Weight<'a, D>,
+    /// Added to each row of the product.
+    pub bias: Option<&'a D::Buffer>,
+    /// Where the product goes; parts have no element in common.
+    pub y: Rows,
+}
 
 /// The heads of one of query, key and value inside the rows of a fused buffer:
 /// element i of head h in row t is `buffer[t·row_stride + offset + h·head_stride + i]`.
@@ -295,8 +307,9 @@ pub struct CachedRow<'a> {
     pub position: u32,
 }
 
-/// Keys and values of one layer for many sequences, in pages of equal length:
-/// `[pages · page_len, G · D]` each.
+/// Keys and values of one layer for many sequences, in pages of equal length. A page holds one key
+/// head after the other, and of each head one position after the other; how the elements of a
+/// position lie in [`head_words`] elements of a buffer is the device's business.
 #[derive(Debug)]
 pub struct Cache<'a, B> {
     /// Keys after rotation.
@@ -305,6 +318,30 @@ pub struct Cache<'a, B> {
     pub values: &'a B,
     /// Positions per page.
     pub page_len: usize,
+    /// How keys and values are kept.
+    pub precision: Precision,
+}
+
+/// As [`Cache`], to write to.
+#[derive(Debug)]
+pub struct CacheMut<'a, B> {
+    /// Keys after rotation.
+    pub keys: &'a mut B,
+    /// Values.
+    pub values: &'a mut B,
+    /// Positions per page.
+    pub page_len: usize,
+    /// How keys and values are kept.
+    pub precision: Precision,
+}
+
+/// Elements of a buffer that one key or value of one head takes in a cache: one for each of its
+/// elements, or for two of them that are rounded to bfloat16.
+pub fn head_words(head_dim: usize, precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => head_dim,
+        Precision::Bf16 => head_dim.div_ceil(2),
+    }
 }
 
 /// What a machine must be able to compute for models to run on it.
@@ -351,6 +388,9 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
 
     // ---- products -----------------------------------------------------------------------------
 
+    /// Makes the copy of a weight that [`Device::linear`] reads, if it reads one; gives whether it
+    /// does, and so leaves the master values alone from then on.
+    fn prepare(&self, weight: Weight<'_, Self>) -> bool;
     /// y = x·Wᵀ (+ bias), `[T, inputs]` to `[T, outputs]`.
     fn linear(
         &self,
@@ -360,6 +400,18 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         y: ViewMut<'_, Self::Buffer>,
         write: Write,
     );
+    /// [`Device::linear`] of the same rows for several weights, into parts of one buffer.
+    fn linear_parts(
+        &self,
+        x: View<'_, Self::Buffer>,
+        parts: &[LinearPart<'_, Self>],
+        y: &mut Self::Buffer,
+        write: Write,
+    ) {
+        for part in parts {
+            self.linear(x, part.weight, part.bias, ViewMut::new(y, part.y), write);
+        }
+    }
     /// dx = dy·W, `[T, outputs]` to `[T, inputs]`.
     fn linear_backward_input(
         &self,
@@ -467,18 +519,20 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         dout: &Self::Buffer,
         dqkv: &mut Self::Buffer,
     );
+    /// Rounds the heads of every row in place to bfloat16, as a cache of that precision keeps them.
+    fn round_heads(&self, buffer: &mut Self::Buffer, layout: QkvLayout, heads: Heads);
     /// Copies the keys and values of each row of `qkv` to `slots[row]` (= `page·page_len + offset`)
-    /// of the cache's buffers.
+    /// of the cache, rounded if it keeps bfloat16.
     fn cache_write(
         &self,
         qkv: &Self::Buffer,
         layout: QkvLayout,
         slots: &[u32],
-        keys: &mut Self::Buffer,
-        values: &mut Self::Buffer,
+        cache: CacheMut<'_, Self::Buffer>,
     );
     /// Attention of each row of queries over its own sequence in the cache; `out[rows, H·D]`. What
-    /// [`Device::attention`] gives for the same path, on the processor to the last bit.
+    /// [`Device::attention`] gives for the same path, on the processor to the last bit, if keys and
+    /// values have been rounded where the cache rounds them.
     fn attention_cached(
         &self,
         qkv: &Self::Buffer,

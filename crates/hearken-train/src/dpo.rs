@@ -16,6 +16,7 @@ mod evaluation;
 mod loss;
 mod metrics;
 mod objective;
+pub mod online;
 mod records;
 mod reference;
 mod reference_cache;
@@ -24,24 +25,18 @@ mod tree;
 
 use std::borrow::Cow;
 
-use hearken_model::{Gradients, Keep, Model, Tokenizer};
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, NamedModel, Snapshot};
+use crate::checkpoint::NamedModel;
 use crate::config::Loaded;
 use crate::error::TrainError;
-use crate::metrics::{Cost, Stopwatch};
-use crate::optimizer::{Optimizer, Trained, check_loss};
-use crate::order::{Cursor, Order};
-use crate::plan::{BatchPlan, MemoryPlan, parameters_note};
-use crate::progress::{Progress, StepReport};
-use crate::run_dir::{RunDir, Start};
-use crate::samples::sample_completions;
-use crate::schedule::Schedule;
-use crate::seeds::Seeds;
-use crate::trained_model::{Outcome, Status, freeze, load_tokenizer};
+use crate::metrics::Stopwatch;
+use crate::progress::Progress;
+use crate::record_run::{Opening, RecordRun};
+use crate::run_dir::Start;
+use crate::trained_model::{Outcome, Status};
 use batch::{PassOptions, StepBatch, StepResult, step_gradients};
 use distance::Completing;
 use records::Records;
@@ -56,34 +51,19 @@ pub use section::DpoSection;
 /// The folder of a moving reference in a checkpoint.
 const REFERENCE: &str = "reference";
 
-/// What a checkpoint keeps besides weights and moments.
+/// What a checkpoint keeps of the loss.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Counters {
-    cursor: Cursor,
-    /// The lowest evaluation loss so far.
-    best: Option<f64>,
     /// BCO's δ.
     reward_shift: f64,
-    cost: Cost,
-}
-
-/// What a run reads before its model.
-struct Inputs {
-    seeds: Seeds,
-    tokenizer: Option<Tokenizer>,
-    records: Records,
 }
 
 /// A run between two optimizer steps.
-struct Session<'a, D: Device> {
+struct Dpo<'a, D: Device> {
     config: &'a DpoConfig,
-    run: RunDir,
-    inputs: Inputs,
-    model: Model<D>,
+    records: Records,
     references: References<D>,
-    gradients: Gradients<D>,
-    optimizer: Optimizer<D>,
-    counters: Counters,
+    run: RecordRun<'a, D, Counters>,
 }
 
 /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
@@ -98,66 +78,32 @@ pub fn run<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
-    let (run, checkpoint) = RunDir::open(&config.run, &loaded.frozen, start)?;
-    progress.stage("read data", None);
-    let seeds = Seeds::new(config.run.seed);
-    let tokenizer = load_tokenizer(&config.model.path)?;
-    let records = Records::read(config, tokenizer.as_ref(), seeds, progress)?;
-    let inputs = Inputs { seeds, tokenizer, records };
-    let (examples, batch_size) = (inputs.records.train.len(), config.train.batch_size);
-    let mut order = match config.data.shuffle {
-        true => Order::shuffled(examples, batch_size, seeds),
-        false => Order::sequential(examples, batch_size),
-    };
-    let total = config.length.steps(order.batches_per_epoch());
-    if let Some(outcome) = already_finished(&run, checkpoint.as_ref(), total, progress)? {
+    if let Some(online) = &config.online {
+        return online::run(device, loaded, online, start, progress);
+    }
+    let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
+    let records = Records::read(config, opening.tokenizer.as_ref(), opening.seeds, progress)?;
+    if let Some(outcome) = opening.already_finished::<Counters>(records.train.len(), progress)? {
         return Ok(outcome);
     }
-    let done = checkpoint.as_ref().map_or(0, Checkpoint::step);
-    let mut session = Session::open(device, config, run, checkpoint.as_ref(), inputs, progress)?;
-    session.announce(total, done, progress);
-    progress.stage("dpo", Some(total));
-    if done == 0 {
-        session.evaluate(0)?;
+    let mut dpo = Dpo::open(device, config, opening, records, progress)?;
+    dpo.announce(progress);
+    progress.stage("dpo", Some(dpo.run.total));
+    if dpo.run.step == 0 {
+        dpo.evaluate()?;
     }
-    let schedule = Schedule::new(&config.optimizer, total);
-    for step in done + 1..=total {
-        let watch = Stopwatch::start();
-        let batch = order.next_batch(&mut session.counters.cursor);
-        let record = session.step(step, schedule.learning_rate(step), &batch, watch)?;
-        progress.step(&report(&record, total, &key_figures(&record.figures)));
+    while !dpo.run.is_finished() {
+        let record = dpo.step(Stopwatch::start())?;
+        let figures = key_figures(&record.figures);
+        dpo.run.report((record.tokens, record.loss), record.timing, &figures, progress);
         let stop = progress.stop_requested();
-        session.after_step(step, total, stop)?;
-        if stop && step < total {
-            let path = session.run.root().display();
-            progress.note(&format!(
-                "stopped after step {step} of {total}; {path} has a checkpoint, and the same \
-                 command goes on from there"
-            ));
-            return Ok(session.outcome(Status::Stopped, step));
+        dpo.after_step(stop)?;
+        if stop && !dpo.run.is_finished() {
+            return Ok(dpo.run.stopped(progress));
         }
     }
-    session.save_model("final")?;
-    Ok(session.outcome(Status::Finished, total))
-}
-
-fn already_finished(
-    run: &RunDir,
-    checkpoint: Option<&Checkpoint>,
-    total: u64,
-    progress: &mut dyn Progress,
-) -> Result<Option<Outcome>, TrainError> {
-    let Some(checkpoint) = checkpoint.filter(|checkpoint| total <= checkpoint.step()) else {
-        return Ok(None);
-    };
-    if !run.has_final() {
-        return Ok(None);
-    }
-    let counters: Counters = checkpoint.counters()?;
-    let steps = checkpoint.step();
-    progress.note(&format!("{}: finished after {steps} steps already", run.root().display()));
-    let model_dir = run.path("final");
-    Ok(Some(Outcome { status: Status::AlreadyFinished, steps, cost: counters.cost, model_dir }))
+    dpo.run.save_model("final")?;
+    Ok(dpo.run.outcome(Status::Finished))
 }
 
 fn key_figures(figures: &DpoFigures) -> Vec<(&'static str, f64)> {
@@ -165,123 +111,81 @@ fn key_figures(figures: &DpoFigures) -> Vec<(&'static str, f64)> {
     figures.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn report<'a>(record: &DpoStep, total: u64, figures: &'a [(&'a str, f64)]) -> StepReport<'a> {
-    StepReport {
-        step: record.step,
-        total,
-        tokens: record.tokens as u64,
-        tokens_per_s: record.timing.tokens_per_s,
-        loss: record.loss,
-        figures,
-    }
-}
-
-impl<'a, D: Device> Session<'a, D> {
+impl<'a, D: Device> Dpo<'a, D> {
     fn open(
         device: D,
         config: &'a DpoConfig,
-        run: RunDir,
-        checkpoint: Option<&Checkpoint>,
-        inputs: Inputs,
+        opening: Opening<'a>,
+        records: Records,
         progress: &mut dyn Progress,
     ) -> Result<Self, TrainError> {
+        let checkpoint = opening.checkpoint.as_ref();
         let dir = checkpoint.map_or(config.model.path.clone(), |found| found.model_dir(None));
-        let mut model = load(device, config, &dir)?;
-        let place = Place { config, run: &run, inputs: &inputs };
-        let references = place.references(&model, checkpoint, progress)?;
-        freeze(&mut model, &config.model.freeze)?;
-        let optimizer = match checkpoint {
-            Some(checkpoint) => checkpoint.optimizer(&config.optimizer, &[&model])?,
-            None => Optimizer::new(&config.optimizer, &[&model]),
-        };
-        let counters = checkpoint.map(Checkpoint::counters).transpose()?.unwrap_or_default();
-        let gradients = model.gradients();
-        Ok(Self { config, run, inputs, model, references, gradients, optimizer, counters })
+        let model = load(device, config, &dir)?;
+        let place = Place { config, opening: &opening, records: &records };
+        let references = place.references(&model, progress)?;
+        let run = opening.run(model, records.train.len())?;
+        Ok(Self { config, records, references, run })
     }
 
-    /// Batch arithmetic and memory, before the first step.
-    fn announce(&self, total: u64, done: u64, progress: &mut dyn Progress) {
+    /// Batch arithmetic, memory and keys without meaning, before the first step.
+    fn announce(&self, progress: &mut dyn Progress) {
         let objective = &self.config.dpo.objective;
         let branches = objective.grad_reading().branches;
-        let rows: Vec<usize> =
-            self.inputs.records.train.iter().map(|tree| tree.rows(branches)).collect();
-        let plan = BatchPlan {
-            rows: &rows,
-            batch_size: self.config.train.batch_size,
-            microbatch_tokens: self.config.train.microbatch_tokens,
-            steps: total,
-        };
-        progress.note(&plan.note());
+        let rows: Vec<usize> = self.records.train.iter().map(|tree| tree.rows(branches)).collect();
         if objective.couples_batch() {
             progress.note("the loss couples the records of a step: each goes forward twice");
         }
         for key in &self.config.dpo.unused {
             progress.note(&format!("`{key}` means nothing to this loss and is not used"));
         }
-        progress.note(&parameters_note(&self.model));
-        let recompute = self.config.model.recompute.into();
-        let mut memory = MemoryPlan::new(&self.model, plan.microbatch_rows_max(), recompute);
-        if let References::Live { model, .. } = &self.references {
-            memory.weights += 4 * model.parameter_counts().1 as u64;
-        }
-        progress.note(&memory.note());
-        if 0 < done {
-            progress.note(&format!("going on from the checkpoint of step {done}"));
-        }
+        let reference = match &self.references {
+            References::Live { model, .. } => model.parameter_counts().1,
+            _ => 0,
+        };
+        self.run.announce(&rows, reference, progress);
     }
 
     /// One optimizer step: gradients of the whole batch, update, record.
-    fn step(
-        &mut self,
-        step: u64,
-        lr: f64,
-        batch: &[usize],
-        watch: Stopwatch,
-    ) -> Result<DpoStep, TrainError> {
+    fn step(&mut self, watch: Stopwatch) -> Result<DpoStep, TrainError> {
+        let batch = self.run.next_batch();
         let objective = &self.config.dpo.objective;
-        let trees: Vec<&Tree> =
-            batch.iter().map(|&index| &self.inputs.records.train[index]).collect();
-        let references = self.references.of_training(batch, &trees, portions(self.config));
-        let keep = if self.config.model.recompute { Keep::BlockInputs } else { Keep::Activations };
-        let options = PassOptions { tokens_max: self.config.train.microbatch_tokens, keep };
-        let value = self.counters.reward_shift;
+        let trees: Vec<&Tree> = batch.iter().map(|&index| &self.records.train[index]).collect();
+        let references = self.references.of_training(&batch, &trees, portions(self.config));
+        let run = &mut self.run;
+        let options =
+            PassOptions { tokens_max: self.config.train.microbatch_tokens, keep: run.keep() };
+        let value = run.counters.own.reward_shift;
         let mut shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
         let branches = objective.grad_reading().branches;
         let tokens: usize = trees.iter().map(|tree| tree.rows(branches)).sum();
         let batch = StepBatch { trees, references };
-        let gradients = &mut self.gradients;
-        let found = step_gradients(&self.model, objective, &batch, options, &mut shift, gradients);
+        let gradients = &mut run.gradients;
+        let found = step_gradients(&run.model, objective, &batch, options, &mut shift, gradients);
         drop(batch);
-        check_loss(found.loss, &[&self.model]).map_err(|reason| reason.at(step))?;
-        let trained = Trained { model: &mut self.model, gradients: &self.gradients, lr };
-        let update = self.optimizer.step(&mut [trained]).map_err(|reason| reason.at(step))?;
-        self.counters.reward_shift = shift.map_or(0.0, RewardShift::delta);
-        self.move_reference(step);
+        let (learning_rate, grad_norm) = run.apply(found.loss)?;
+        run.counters.own.reward_shift = shift.map_or(0.0, RewardShift::delta);
+        self.references.follow(&run.model, run.step);
 
         let timing = watch.timing(tokens as u64);
-        let cost = Cost { tokens: tokens as u64, flops: found.flops, seconds: timing.seconds };
-        self.counters.cost.add(cost);
+        run.book(tokens, found.flops, timing);
         let record = DpoStep {
-            step,
-            learning_rate: lr,
-            grad_norm: update.grad_norm,
+            step: run.step,
+            learning_rate,
+            grad_norm,
             reward_shift: shift.map(RewardShift::delta),
             tokens,
             timing,
             ..self.record(&found)
         };
-        if step.is_multiple_of(self.config.train.log_every) {
-            self.run.metrics.append(&record)?;
-        }
+        self.run.log(&record)?;
         Ok(record)
     }
 
     /// The fields that follow from a step's losses; all others are 0.
     fn record(&self, found: &StepResult) -> DpoStep {
-        let cursor = self.counters.cursor;
-        let passes = cursor.index as f64 / self.inputs.records.train.len() as f64;
         DpoStep {
-            epoch: cursor.epoch as f64 + passes,
+            epoch: self.run.epoch(),
             loss: found.loss,
             figures: DpoFigures::new(&found.losses, found.nll_loss),
             entropy: found.entropy(&self.config.dpo.objective),
@@ -290,42 +194,25 @@ impl<'a, D: Device> Session<'a, D> {
         }
     }
 
-    fn move_reference(&mut self, step: u64) {
-        if let References::Live { model, sync } = &mut self.references
-            && step.is_multiple_of(sync.every)
-        {
-            reference::follow(model, &self.model, sync.mix);
-        }
-    }
-
     /// Evaluation, samples and checkpoint, where they are due.
-    fn after_step(&mut self, step: u64, total: u64, stop: bool) -> Result<(), TrainError> {
-        let due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every));
+    fn after_step(&mut self, stop: bool) -> Result<(), TrainError> {
         let train = &self.config.train;
-        if due(train.eval_every) || step == total {
-            self.evaluate(step)?;
+        if self.run.is_due(train.eval_every) || self.run.is_finished() {
+            self.evaluate()?;
         }
-        if due(train.sample_every) {
-            self.sample(step)?;
+        if self.run.is_due(train.sample_every) {
+            let prompts = self.records.prompts(self.config.samples.count);
+            self.run.write_samples(&prompts, &self.config.samples)?;
         }
-        if due(train.save_every) || step == total || stop {
-            let mut models = vec![NamedModel { name: "policy", model: &self.model }];
-            if let References::Live { model, .. } = &self.references {
-                models.push(NamedModel { name: REFERENCE, model });
-            }
-            self.run.save_checkpoint(&Snapshot {
-                step,
-                models: &models,
-                optimizer: &self.optimizer,
-                tokenizer: self.inputs.tokenizer.as_ref(),
-                counters: &self.counters,
-            })?;
-        }
-        Ok(())
+        let reference = match &self.references {
+            References::Live { model, .. } => Some(NamedModel { name: REFERENCE, model: &**model }),
+            _ => None,
+        };
+        self.run.checkpoint(stop, reference)
     }
 
-    fn evaluate(&mut self, step: u64) -> Result<(), TrainError> {
-        let trees = &self.inputs.records.eval;
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let trees = &self.records.eval;
         let portions = portions(self.config);
         let references = match &self.references {
             References::None => Cow::Owned(vec![Vec::new(); trees.len()]),
@@ -335,24 +222,23 @@ impl<'a, D: Device> Session<'a, D> {
                 Cow::Owned(reference::logprobs(model, &trees, portions))
             }
         };
-        let objective = &self.config.dpo.objective;
-        let how = (portions, self.counters.reward_shift);
-        let found = evaluation::evaluate(&self.model, trees, &references, objective, how);
-        let kl = self.distance(step)?;
+        let (objective, shift) = (&self.config.dpo.objective, self.run.counters.own.reward_shift);
+        let model = &self.run.model;
+        let found = evaluation::evaluate(model, trees, &references, objective, (portions, shift));
+        let kl = self.distance()?;
+        let run = &mut self.run;
         let Some(evaluation) = found else {
-            return kl.map_or(Ok(()), |kl| Ok(self.run.metrics.append(&kl.at(step))?));
+            return kl.map_or(Ok(()), |kl| Ok(run.run.metrics.append(&kl.at(run.step))?));
         };
-        self.run.metrics.append(&DpoEvaluation { kl, ..evaluation }.at(step))?;
-        let loss = evaluation.eval_loss.value;
-        if self.config.train.keep_best && self.counters.best.is_none_or(|best| loss < best) {
-            self.counters.best = Some(loss);
-            self.save_model("best")?;
+        run.run.metrics.append(&DpoEvaluation { kl, ..evaluation }.at(run.step))?;
+        if run.is_best(evaluation.eval_loss.value) {
+            run.save_model("best")?;
         }
         Ok(())
     }
 
     /// The distance from the reference on fresh completions, where it is asked for.
-    fn distance(&self, step: u64) -> Result<Option<PolicyKl>, TrainError> {
+    fn distance(&self) -> Result<Option<PolicyKl>, TrainError> {
         let count = self.config.dpo.kl_prompts;
         if count == 0 {
             return Ok(None);
@@ -362,38 +248,15 @@ impl<'a, D: Device> Session<'a, D> {
         let reference = if let References::Live { model, .. } = &self.references {
             model.as_ref()
         } else {
-            loaded = load(self.model.device().clone(), self.config, source)?;
+            loaded = load(self.run.model.device().clone(), self.config, source)?;
             &loaded
         };
-        let records = &self.inputs.records;
-        let from = if records.eval.is_empty() { &records.train } else { &records.eval };
-        let prompts: Vec<&[u32]> = from.iter().take(count).map(Tree::prompt).collect();
+        let prompts = self.records.prompts(count);
         let sampling = Completing {
             max_new_tokens: self.config.samples.max_new_tokens,
-            seed: self.inputs.seeds.derive("kl", step, 0),
+            seed: self.run.seeds.derive("kl", self.run.step, 0),
             portions: portions(self.config),
         };
-        distance::from_reference(&self.model, reference, &prompts, sampling)
-    }
-
-    fn sample(&mut self, step: u64) -> Result<(), TrainError> {
-        let Some(tokenizer) = &self.inputs.tokenizer else { return Ok(()) };
-        let records = &self.inputs.records;
-        let from = if records.eval.is_empty() { &records.train } else { &records.eval };
-        let prompts: Vec<&[u32]> =
-            from.iter().take(self.config.samples.count).map(Tree::prompt).collect();
-        let seed = self.inputs.seeds.derive("samples", step, 0);
-        let samples =
-            sample_completions(&self.model, tokenizer, &prompts, &self.config.samples, seed)?;
-        samples.iter().try_for_each(|sample| self.run.samples.append(&sample.at(step)))?;
-        Ok(())
-    }
-
-    fn save_model(&self, name: &str) -> Result<(), TrainError> {
-        self.run.save_model(name, &self.model, self.inputs.tokenizer.as_ref(), |_| Ok(()))
-    }
-
-    fn outcome(&self, status: Status, steps: u64) -> Outcome {
-        Outcome { status, steps, cost: self.counters.cost, model_dir: self.run.path("final") }
+        distance::from_reference(&self.run.model, reference, &prompts, sampling)
     }
 }

@@ -24,10 +24,6 @@ mod kl;
 
 mod metrics;
 
-mod session;
-
-mod feed;
-
 mod grade;
 
 mod gather;
@@ -39,29 +35,34 @@ mod update;
 pub(crate) mod benchmark;
 
 use hearken_model::Keep;
+use hearken_objective::grpo::Algorithm;
 use hearken_tensor::Device;
 
-use crate::checkpoint::Checkpoint;
-use crate::config::{Loaded, ScoreReading, open_scores};
+use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
-use crate::metrics::{Cost, Stopwatch, inference_flops};
-use crate::optimizer::{Trained, check_loss};
-use crate::progress::Progress;
+use crate::metrics::Stopwatch;
+use crate::progress::{Progress, StepReport};
 use crate::reward_source::WeightedSum;
-use crate::rollout::{CompletionBatch, Heads, Sequence, completion_microbatches, read};
-use crate::run_dir::{RunDir, Start};
-use crate::trained_model::{Outcome, Status, load_tokenizer};
+use crate::rollout::feed::minibatches;
+use crate::rollout::opening::Opening;
+use crate::rollout::session::Session;
+use crate::rollout::{Heads, Sequence, read};
+use crate::run_dir::Start;
+use crate::trained_model::Outcome;
 
 use credit::{Experience, credit, trained};
-use feed::Feed;
 use metrics::Gathered;
-use session::{Counters, Session};
 use update::{StepContext, accumulate, step_counts};
 
 pub use config::{GrpoConfig, GrpoSettings};
-pub use kl::KlSteering;
 pub use metrics::{ClipMetrics, GrpoStep, IterationMetrics, SamplerMetrics};
 pub use section::Groups;
+
+/// A run between two iterations.
+struct Grpo<'a, D: Device> {
+    config: &'a GrpoConfig,
+    session: Session<'a, D>,
+}
 
 /// Credited rollouts of one iteration.
 struct Iteration {
@@ -84,19 +85,12 @@ pub fn run<D: Device>(
     let config = &loaded.config;
     let mut sources = WeightedSum::new();
     if config.rollout.replay.is_none() {
-        let tokenizer = load_tokenizer(&config.model.path)?;
         let reading = ScoreReading {
             normalize: config.grpo.normalize_scores,
             microbatch_tokens: config.train.microbatch_tokens,
         };
-        sources = open_scores(&config.scores, &device, tokenizer.as_ref(), reading)?;
-        if sources.is_silent() {
-            return Err(TrainError::Other(format!(
-                "{}: found no [[score]] with a weight other than 0, expected at least one: it is \
-                 what the policy is trained for",
-                loaded.frozen.file().display()
-            )));
-        }
+        let file = loaded.frozen.file();
+        sources = open_counting_scores(&config.scores, &device, &config.model, reading, file)?;
     }
     run_with(device, loaded, start, &mut sources, progress)
 }
@@ -115,61 +109,58 @@ pub fn run_with<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
-    let (run, checkpoint) = RunDir::open(&config.run, &loaded.frozen, start)?;
-    progress.stage("read data", None);
-    let tokenizer = load_tokenizer(&config.model.path)?;
-    let feed = Feed::open(config, tokenizer.as_ref(), progress)?;
-    let total = feed.steps(config);
-    if let Some(outcome) = already_finished(&run, checkpoint.as_ref(), total, progress)? {
+    let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
+    if let Some(outcome) = opening.already_finished::<()>(progress)? {
         return Ok(outcome);
     }
-    let mut session =
-        Session::open(device, config, run, checkpoint.as_ref(), (tokenizer, feed, total))?;
-    session.announce(progress);
-    progress.stage("grpo", Some(total));
-    if session.step == 0 {
-        session.evaluate(sources)?;
+    let mut grpo = Grpo::open(device, config, opening)?;
+    grpo.announce(progress);
+    progress.stage("grpo", Some(grpo.session.total));
+    if grpo.session.step == 0 {
+        grpo.session.evaluate(sources)?;
     }
-    while session.step < total && !session.counters.at_kl_limit {
-        let first_step = session.step;
-        let iteration = session.roll_out(sources, progress)?;
-        let kl_nats = iteration.metrics.kl_k1_nats;
-        if session.is_at_kl_limit(kl_nats, progress) {
-            session.counters.at_kl_limit = true;
+    while !grpo.session.is_finished() {
+        let first_step = grpo.session.step;
+        let iteration = grpo.roll_out(sources, progress)?;
+        let (kl_nats, count) = (iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
+        if grpo.session.is_at_kl_limit(kl_nats, progress) {
+            grpo.session.counters.at_kl_limit = true;
         } else {
-            session.update(&iteration, progress)?;
-            session.kl.observe(kl_nats, iteration.metrics.sampled);
-            session.counters.iteration += 1;
+            grpo.update(&iteration, progress)?;
+            grpo.session.kl.observe(kl_nats, count);
+            grpo.session.counters.iteration += 1;
         }
         let stop = progress.stop_requested();
-        session.after_iteration(first_step, stop, sources)?;
-        if stop && !session.is_finished() {
-            progress.note(&session.stopped_note());
-            return Ok(session.outcome(Status::Stopped));
+        grpo.session.after_iteration(first_step, stop, sources)?;
+        if stop && !grpo.session.is_finished() {
+            return Ok(grpo.session.stopped(progress));
         }
     }
-    session.run.save_model("final", &session.policy, session.tokenizer.as_ref(), |_| Ok(()))?;
-    Ok(session.outcome(Status::Finished))
+    grpo.session.finish()
 }
 
-fn already_finished(
-    run: &RunDir,
-    checkpoint: Option<&Checkpoint>,
-    total: u64,
-    progress: &mut dyn Progress,
-) -> Result<Option<Outcome>, TrainError> {
-    let Some(checkpoint) = checkpoint.filter(|_| run.has_final()) else { return Ok(None) };
-    let counters: Counters = checkpoint.counters()?;
-    let steps = checkpoint.step();
-    if steps < total && !counters.at_kl_limit {
-        return Ok(None);
+impl<'a, D: Device> Grpo<'a, D> {
+    fn open(device: D, config: &'a GrpoConfig, opening: Opening<'a>) -> Result<Self, TrainError> {
+        Ok(Self { config, session: opening.session(device, |_, _| Ok(None))? })
     }
-    progress.note(&format!("{}: finished after {steps} steps already", run.root().display()));
-    let model_dir = run.path("final");
-    Ok(Some(Outcome { status: Status::AlreadyFinished, steps, cost: counters.cost, model_dir }))
-}
 
-impl<D: Device> Session<'_, D> {
+    /// What the run is about to do, and keys without meaning.
+    fn announce(&self, progress: &mut dyn Progress) {
+        progress.note(&format!("algorithm: {}", self.config.grpo.preset));
+        self.session.announce(progress);
+        let unused = &self.config.grpo.unused;
+        if !unused.is_empty() {
+            let keys = unused.join("`, `");
+            progress.note(&format!("`{keys}`: without effect on this algorithm"));
+        }
+    }
+
+    /// The algorithm with the coefficient of the KL penalty in force.
+    fn algorithm(&self) -> Algorithm {
+        let algorithm = self.config.grpo.algorithm;
+        Algorithm { kl: algorithm.kl.with_beta(self.session.kl.beta()), ..algorithm }
+    }
+
     /// Samples (or replays), grades and credits the rollouts of an iteration.
     fn roll_out(
         &mut self,
@@ -182,15 +173,16 @@ impl<D: Device> Session<'_, D> {
             progress.note(&format!(
                 "iteration {}: no group's scores differ, so that there is nothing to learn from; \
                  its rollouts are trained on as they are",
-                self.counters.iteration
+                self.session.counters.iteration
             ));
             kept.clone_from(&sampled);
         }
         let sequences: Vec<Sequence<'_>> = kept.iter().map(|one| one.rollout.sequence()).collect();
-        self.counters.cost.flops += self.reading_flops(&sequences);
-        let forward = self.forward_options();
-        let reading = read(&self.policy, &sequences, Heads::LogProbs, forward);
-        let ref_logprobs = read(&self.reference, &sequences, Heads::LogProbs, forward).logprobs;
+        let session = &mut self.session;
+        session.counters.cost.flops += session.reading_flops(&sequences);
+        let forward = session.forward_options();
+        let reading = read(&session.policy, &sequences, Heads::LogProbs, forward);
+        let ref_logprobs = read(&session.reference, &sequences, Heads::LogProbs, forward).logprobs;
         let algorithm = self.algorithm();
         let credited = credit(kept, reading, ref_logprobs, &algorithm);
         let filter = self.config.grpo.groups;
@@ -210,17 +202,6 @@ impl<D: Device> Session<'_, D> {
         Ok(Iteration { experience, metrics, watch })
     }
 
-    /// Operations of the forward passes that make experience of sampled tokens: sampling itself, the
-    /// reference, the policy.
-    fn reading_flops(&self, sequences: &[Sequence<'_>]) -> f64 {
-        let microbatches = completion_microbatches(sequences, self.config.train.microbatch_tokens);
-        let flops = microbatches.into_iter().map(|range| {
-            let batch = CompletionBatch::new(&sequences[range]).batch;
-            3.0 * inference_flops(&self.policy, &batch)
-        });
-        flops.sum()
-    }
-
     /// Epochs and minibatches, each an optimizer step; ends early where the run does.
     fn update(
         &mut self,
@@ -232,12 +213,12 @@ impl<D: Device> Session<'_, D> {
         let of = |one: &Experience| one.graded.rollout.group;
         let groups: Vec<u64> = iteration.experience.iter().map(of).collect();
         for epoch in 0..grpo.epochs {
-            let pass = self.counters.iteration * grpo.epochs as u64 + epoch as u64;
-            let parts = feed::minibatches(&groups, grpo.minibatches, self.seeds, pass);
+            let (seeds, pass) = (self.session.seeds, self.session.pass(epoch));
+            let parts = minibatches(&groups, grpo.minibatches, seeds, pass);
             // Where groups were dropped there may be fewer rollouts than minibatches.
             let parts = parts.iter().filter(|part| !part.is_empty());
             for (minibatch, part) in parts.enumerate() {
-                if self.step == self.total {
+                if self.session.step == self.session.total {
                     return Ok(());
                 }
                 let chosen: Vec<&Experience> =
@@ -258,30 +239,25 @@ impl<D: Device> Session<'_, D> {
         (epoch, index): (usize, usize),
         watch: Stopwatch,
     ) -> Result<GrpoStep, TrainError> {
-        let (config, step) = (self.config, self.step + 1);
         let algorithm = self.algorithm();
+        let (config, session) = (self.config, &mut self.session);
         let context = StepContext {
             algorithm: &algorithm,
             entropy_coef: config.grpo.entropy_coef,
-            forward: self.forward_options(),
+            forward: session.forward_options(),
             keep: if config.model.recompute { Keep::BlockInputs } else { Keep::Activations },
             counts: step_counts(minibatch),
         };
-        self.gradients.zero();
-        let sums = accumulate(&self.policy, &mut self.gradients, minibatch, context);
+        session.gradients.zero();
+        let sums = accumulate(&session.policy, &mut session.gradients, minibatch, context);
         let mean = |mean: hearken_objective::Mean| mean.value().unwrap_or(0.0);
         let loss = sums.policy - config.grpo.entropy_coef * mean(sums.entropy);
-        let (learning_rate, grad_norm) = self.apply(step, loss)?;
-        self.step = step;
+        let (learning_rate, grad_norm) = session.apply(loss, None)?;
         let timing = watch.timing(sums.rows as u64);
-        self.counters.cost.add(Cost {
-            tokens: sums.rows as u64,
-            flops: sums.flops,
-            seconds: timing.seconds,
-        });
+        session.book(sums.rows, sums.flops, timing);
         let record = GrpoStep {
-            step,
-            iteration: self.counters.iteration,
+            step: session.step,
+            iteration: session.counters.iteration,
             epoch,
             minibatch: index,
             loss,
@@ -300,18 +276,24 @@ impl<D: Device> Session<'_, D> {
             completion_tokens: sums.completion_tokens,
             timing,
         };
-        if step.is_multiple_of(config.train.log_every) {
-            self.run.metrics.append(&record)?;
-        }
+        session.log(&record)?;
         Ok(record)
     }
 
-    /// The update of all trained parameters; returns learning rate and gradient norm.
-    fn apply(&mut self, step: u64, loss: f64) -> Result<(f64, f64), TrainError> {
-        check_loss(loss, &[&self.policy]).map_err(|reason| reason.at(step))?;
-        let lr = self.schedule.learning_rate(step);
-        let mut trained = [Trained { model: &mut self.policy, gradients: &self.gradients, lr }];
-        let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
-        Ok((lr, update.grad_norm))
+    fn report(&self, record: &GrpoStep, progress: &mut dyn Progress) {
+        let iteration = &record.iteration_metrics;
+        progress.step(&StepReport {
+            step: record.step,
+            total: self.session.total,
+            tokens: record.tokens as u64,
+            tokens_per_s: record.timing.tokens_per_s,
+            loss: record.loss,
+            figures: &[
+                ("reward", iteration.reward),
+                ("kl", iteration.kl_k1_nats),
+                ("flat", iteration.frac_reward_zero_std),
+                ("length", iteration.length_mean),
+            ],
+        });
     }
 }

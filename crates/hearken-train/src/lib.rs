@@ -43,11 +43,15 @@ pub mod plan;
 
 pub mod samples;
 
+mod record_run;
+
 pub mod sft;
 
 pub mod reward;
 
 pub mod dpo;
+
+pub mod feature_reward;
 
 pub mod reward_source;
 

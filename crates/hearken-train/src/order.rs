@@ -36,12 +36,12 @@ impl Order {
         Self { examples, batch_size, shuffle: None, epoch: None, indices }
     }
 
-    /// An order of its own for every epoch.
+    /// Shuffled by `seeds`, or the files' order without them.
     ///
     /// # Panics
-    /// If there is no example, or batches are empty.
-    pub fn shuffled(examples: usize, batch_size: usize, seeds: Seeds) -> Self {
-        Self { shuffle: Some(seeds), ..Self::sequential(examples, batch_size) }
+    /// As [`Order::sequential`].
+    pub fn new(seeds: Option<Seeds>, examples: usize, batch_size: usize) -> Self {
+        Self { shuffle: seeds, ..Self::sequential(examples, batch_size) }
     }
 
     /// Batches per epoch; the last may be smaller.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn an_epoch_has_every_example_once_and_the_next_another_order() {
-        let mut order = Order::shuffled(10, 4, Seeds::new(1));
+        let mut order = Order::new(Some(Seeds::new(1)), 10, 4);
         let mut cursor = Cursor::default();
         let mut epoch = |order: &mut Order| -> Vec<usize> {
             let batches: Vec<_> = (0..3).map(|_| order.next_batch(&mut cursor)).collect();
@@ -100,12 +100,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_all_it_takes_to_go_on() {
-        let mut whole = Order::shuffled(7, 2, Seeds::new(3));
+        let mut whole = Order::new(Some(Seeds::new(3)), 7, 2);
         let mut cursor = Cursor::default();
         for _ in 0..5 {
             whole.next_batch(&mut cursor);
         }
-        let mut resumed = Order::shuffled(7, 2, Seeds::new(3));
+        let mut resumed = Order::new(Some(Seeds::new(3)), 7, 2);
         let mut copy = cursor;
         for _ in 0..6 {
             assert_eq!(whole.next_batch(&mut cursor), resumed.next_batch(&mut copy));

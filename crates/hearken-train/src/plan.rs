@@ -56,6 +56,8 @@ impl BatchPlan<'_> {
 pub struct MemoryPlan {
     /// Master weights.
     pub weights: u64,
+    /// Rounded copies of weights, of which bf16 products read one forward and one backward.
+    pub copies: u64,
     /// Gradients of the trained parameters.
     pub gradients: u64,
     /// Moments of the optimizer.
@@ -68,7 +70,7 @@ impl MemoryPlan {
     /// The plan for one model whose largest microbatch has `rows` rows. With `recompute`, only the
     /// inputs of the blocks and one block are held.
     pub fn new<D: Device>(model: &Model<D>, rows: usize, recompute: Recompute) -> Self {
-        let (trained, all) = model.parameter_counts();
+        let (trained, _) = model.parameter_counts();
         let per_row = model.activation_bytes_per_row();
         let layers = model.config().layers.max(1);
         let held = match recompute {
@@ -76,7 +78,8 @@ impl MemoryPlan {
             Recompute::Blocks => per_row / layers + 4 * layers * model.config().width,
         };
         Self {
-            weights: 4 * all as u64,
+            weights: model.master_bytes() as u64,
+            copies: model.copy_bytes() as u64,
             gradients: 4 * trained as u64,
             optimizer: 8 * trained as u64,
             activations: (held * rows) as u64,
@@ -85,7 +88,7 @@ impl MemoryPlan {
 
     /// Everything together.
     pub fn total(&self) -> u64 {
-        self.weights + self.gradients + self.optimizer + self.activations
+        self.weights + self.copies + self.gradients + self.optimizer + self.activations
     }
 
     /// The plan of two models that are trained together.
@@ -93,18 +96,30 @@ impl MemoryPlan {
     pub fn with(self, other: Self) -> Self {
         Self {
             weights: self.weights + other.weights,
+            copies: self.copies + other.copies,
             gradients: self.gradients + other.gradients,
             optimizer: self.optimizer + other.optimizer,
             activations: self.activations + other.activations,
         }
     }
 
+    /// The plan with a model that is read only.
+    #[must_use]
+    pub fn beside<D: Device>(self, model: &Model<D>) -> Self {
+        Self {
+            weights: self.weights + model.master_bytes() as u64,
+            copies: self.copies + model.copy_bytes() as u64,
+            ..self
+        }
+    }
+
     /// The parts in a sentence.
     pub fn note(&self) -> String {
         format!(
-            "memory: about {} (weights {}, gradients {}, optimizer {}, activations {})",
+            "memory: about {} (weights {}, copies {}, gradients {}, optimizer {}, activations {})",
             megabytes(self.total()),
             megabytes(self.weights),
+            megabytes(self.copies),
             megabytes(self.gradients),
             megabytes(self.optimizer),
             megabytes(self.activations),

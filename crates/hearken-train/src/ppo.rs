@@ -18,47 +18,40 @@ mod config;
 
 mod metrics;
 
-mod session;
-
-mod feed;
-
 mod critic;
 
 mod credit;
 
 mod update;
 
-mod evaluation;
-
 pub(crate) mod benchmark;
 
+use hearken_objective::reward::MissingEnd;
 use hearken_tensor::Device;
 
-use crate::checkpoint::Checkpoint;
-use crate::config::{Loaded, ScoreReading, open_scores};
+use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
-use crate::metrics::{Cost, Stopwatch, inference_flops};
-use crate::optimizer::{Trained, check_loss};
-use crate::progress::Progress;
-use crate::reward_source::WeightedSum;
-use crate::rollout::{
-    CompletionBatch, Rollout, SampleOptions, Scoring, Sequence, completion_microbatches, sample,
-    score,
-};
-use crate::run_dir::{RunDir, Start};
-use crate::trained_model::{Outcome, Status, load_tokenizer};
+use crate::metrics::Stopwatch;
+use crate::progress::{Progress, StepReport};
+use crate::reward_source::{Scores, WeightedSum};
+use crate::rollout::feed::minibatches;
+use crate::rollout::opening::Opening;
+use crate::rollout::session::Session;
+use crate::rollout::{Rollout, Scoring, Sequence, sample_scored, score};
+use crate::run_dir::Start;
+use crate::trained_model::Outcome;
 
 use credit::{Experience, credit, iteration_metrics};
-use critic::Critic;
-use feed::Feed;
-use session::{Counters, Session};
 use update::{StepContext, accumulate, token_weight};
 
-pub(crate) use session::sampling;
-
 pub use config::{AdvantageScale, CriticSource, PpoConfig, PpoSettings};
-pub use evaluation::{HeldOut, HeldOutCompletions, complete_held_out};
-pub use metrics::{IterationMetrics, PpoEvaluation, PpoStep};
+pub use metrics::{IterationMetrics, PpoStep};
+
+/// A run between two iterations.
+struct Ppo<'a, D: Device> {
+    config: &'a PpoConfig,
+    session: Session<'a, D>,
+}
 
 /// Credited rollouts of one iteration.
 struct Iteration {
@@ -80,19 +73,12 @@ pub fn run<D: Device>(
     let config = &loaded.config;
     let mut sources = WeightedSum::new();
     if config.rollout.replay.is_none() {
-        let tokenizer = load_tokenizer(&config.model.path)?;
         let reading = ScoreReading {
             normalize: config.ppo.normalize_scores,
             microbatch_tokens: config.train.microbatch_tokens,
         };
-        sources = open_scores(&config.scores, &device, tokenizer.as_ref(), reading)?;
-        if sources.is_silent() {
-            return Err(TrainError::Other(format!(
-                "{}: found no [[score]] with a weight other than 0, expected at least one: it is \
-                 what the policy is trained for",
-                loaded.frozen.file().display()
-            )));
-        }
+        let file = loaded.frozen.file();
+        sources = open_counting_scores(&config.scores, &device, &config.model, reading, file)?;
     }
     run_with(device, loaded, start, &mut sources, progress)
 }
@@ -111,114 +97,78 @@ pub fn run_with<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
-    let (run, checkpoint) = RunDir::open(&config.run, &loaded.frozen, start)?;
-    progress.stage("read data", None);
-    let tokenizer = load_tokenizer(&config.model.path)?;
-    let feed = Feed::open(config, tokenizer.as_ref(), progress)?;
-    let total = feed.steps(config);
-    if let Some(outcome) = already_finished(&run, checkpoint.as_ref(), total, progress)? {
+    let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
+    if let Some(outcome) = opening.already_finished::<()>(progress)? {
         return Ok(outcome);
     }
-    let mut session =
-        Session::open(device, config, run, checkpoint.as_ref(), (tokenizer, feed, total))?;
-    session.announce(progress);
-    progress.stage("ppo", Some(total));
-    if session.step == 0 {
-        session.evaluate(sources)?;
+    let mut ppo = Ppo::open(device, config, opening)?;
+    ppo.session.announce(progress);
+    progress.stage("ppo", Some(ppo.session.total));
+    if ppo.session.step == 0 {
+        ppo.session.evaluate(sources)?;
     }
-    while session.step < total && !session.counters.at_kl_limit {
-        let first_step = session.step;
-        let iteration = session.roll_out(sources)?;
+    while !ppo.session.is_finished() {
+        let first_step = ppo.session.step;
+        let iteration = ppo.roll_out(sources)?;
         let (kl_nats, count) = (iteration.metrics.kl_k1_nats, iteration.experience.len());
-        if session.is_at_kl_limit(kl_nats, progress) {
-            session.counters.at_kl_limit = true;
+        if ppo.session.is_at_kl_limit(kl_nats, progress) {
+            ppo.session.counters.at_kl_limit = true;
         } else {
-            session.update(&iteration, progress)?;
-            session.kl.observe(kl_nats, count);
-            session.counters.iteration += 1;
+            ppo.update(&iteration, progress)?;
+            ppo.session.kl.observe(kl_nats, count);
+            ppo.session.counters.iteration += 1;
         }
         let stop = progress.stop_requested();
-        session.after_iteration(first_step, stop, sources)?;
-        if stop && !session.is_finished() {
-            progress.note(&session.stopped_note());
-            return Ok(session.outcome(Status::Stopped));
+        ppo.session.after_iteration(first_step, stop, sources)?;
+        if stop && !ppo.session.is_finished() {
+            return Ok(ppo.session.stopped(progress));
         }
     }
-    session.run.save_model("final", &session.policy, session.tokenizer.as_ref(), |_| Ok(()))?;
-    Ok(session.outcome(Status::Finished))
+    ppo.session.finish()
 }
 
-fn already_finished(
-    run: &RunDir,
-    checkpoint: Option<&Checkpoint>,
-    total: u64,
-    progress: &mut dyn Progress,
-) -> Result<Option<Outcome>, TrainError> {
-    let Some(checkpoint) = checkpoint.filter(|_| run.has_final()) else { return Ok(None) };
-    let counters: Counters = checkpoint.counters()?;
-    let steps = checkpoint.step();
-    if steps < total && !counters.at_kl_limit {
-        return Ok(None);
+impl<'a, D: Device> Ppo<'a, D> {
+    fn open(device: D, config: &'a PpoConfig, opening: Opening<'a>) -> Result<Self, TrainError> {
+        let accompany = |policy: &mut _, opening: &_| critic::open(config, policy, opening);
+        Ok(Self { config, session: opening.session(device, accompany)? })
     }
-    progress.note(&format!("{}: finished after {steps} steps already", run.root().display()));
-    let model_dir = run.path("final");
-    Ok(Some(Outcome { status: Status::AlreadyFinished, steps, cost: counters.cost, model_dir }))
-}
 
-impl<D: Device> Session<'_, D> {
     /// Samples (or replays), scores and credits the rollouts of an iteration.
     fn roll_out(&mut self, sources: &mut WeightedSum<'_>) -> Result<Iteration, TrainError> {
         let watch = Stopwatch::start();
-        let (rollouts, recorded) = self.rollouts()?;
-        let forward = self.forward_options();
-        let scoring = Scoring {
-            reference: &self.reference,
-            forward,
-            missing_end: self.config.ppo.missing_end,
-        };
-        let (scored, summary) = score(rollouts, recorded, sources, &scoring)?;
+        let (rollouts, scores, missing_end) = self.rollouts(sources)?;
+        let session = &mut self.session;
+        let forward = session.forward_options();
+        let scoring = Scoring { reference: &session.reference, forward, missing_end };
+        let (scored, summary) = score(rollouts, scores, &scoring);
         let sequences: Vec<Sequence<'_>> =
             scored.iter().map(|one| one.rollout.sequence()).collect();
-        self.counters.cost.flops += self.reading_flops(&sequences);
-        let reading = self.critic.read(&self.policy, &sequences, forward);
-        let (beta, entropy) = (self.kl.beta(), reading.entropy);
+        session.counters.cost.flops += session.reading_flops(&sequences);
+        let critic = session.companion.as_ref();
+        let reading = critic::read_both(&session.policy, critic, &sequences, forward);
+        let (beta, entropy) = (session.kl.beta(), reading.entropy);
         let experience = credit(scored, reading, beta, self.config);
         let metrics = iteration_metrics(&experience, &summary, entropy, beta, self.config);
         Ok(Iteration { experience, metrics, watch })
     }
 
-    fn rollouts(&mut self) -> Result<(Vec<Rollout>, Option<Vec<f64>>), TrainError> {
-        let iteration = self.counters.iteration;
-        match &mut self.feed {
-            Feed::Replay(iterations) => {
-                let (rollouts, scores) = feed::recorded(iterations, iteration);
-                Ok((rollouts, Some(scores)))
-            }
-            Feed::Prompts(feed) => {
-                let prompts = feed.next(&mut self.counters.cursor);
-                let options = SampleOptions {
-                    sampling: &self.sampling,
-                    completions: self.config.rollout.completions,
-                    seeds: self.seeds,
-                    stream: "rollout",
-                    index: iteration,
-                };
-                let tokenizer = self.tokenizer.as_ref();
-                Ok((sample(&self.policy, tokenizer, &prompts, &options)?, None))
-            }
+    /// Rollouts with their scores, and what a missing end does to these.
+    fn rollouts(
+        &mut self,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<(Vec<Rollout>, Scores, MissingEnd), TrainError> {
+        let session = &mut self.session;
+        if let Some(recorded) = session.feed.recorded(session.counters.iteration) {
+            let (rollouts, total) = recorded.iter().cloned().unzip();
+            // A recorded score is what the record says it is: penalties are in it already.
+            return Ok((rollouts, Scores { total, by_source: Vec::new() }, MissingEnd::Keep));
         }
-    }
-
-    /// Operations of the forward passes that make experience of sampled tokens: sampling itself,
-    /// the reference, the policy, and a critic of its own.
-    fn reading_flops(&self, sequences: &[Sequence<'_>]) -> f64 {
-        let groups = completion_microbatches(sequences, self.config.train.microbatch_tokens);
-        let flops = groups.into_iter().map(|group| {
-            let batch = CompletionBatch::new(&sequences[group]).batch;
-            let critic = self.critic.model().map_or(0.0, |critic| inference_flops(critic, &batch));
-            3.0 * inference_flops(&self.policy, &batch) + critic
-        });
-        flops.sum()
+        let prompts = session.feed.next(session.settings.prompts, &mut session.counters.cursor);
+        let options = session.sample_options("rollout");
+        let tokenizer = session.tokenizer.as_ref();
+        let (rollouts, scores) =
+            sample_scored(&session.policy, tokenizer, &prompts, &options, sources)?;
+        Ok((rollouts, scores, self.config.ppo.missing_end))
     }
 
     /// Epochs and minibatches, each an optimizer step; ends early where the run does.
@@ -227,14 +177,14 @@ impl<D: Device> Session<'_, D> {
         iteration: &Iteration,
         progress: &mut dyn Progress,
     ) -> Result<(), TrainError> {
-        let ppo = &self.config.ppo;
         let mut watch = iteration.watch;
-        for epoch in 0..ppo.epochs {
-            let pass = self.counters.iteration * ppo.epochs as u64 + epoch as u64;
-            let count = iteration.experience.len();
-            let parts = feed::minibatches(count, ppo.minibatches, self.seeds, pass);
+        // Completions of one prompt need not share a minibatch.
+        let apart: Vec<u64> = (0..iteration.experience.len() as u64).collect();
+        for epoch in 0..self.config.ppo.epochs {
+            let (seeds, pass) = (self.session.seeds, self.session.pass(epoch));
+            let parts = minibatches(&apart, self.config.ppo.minibatches, seeds, pass);
             for (minibatch, part) in parts.iter().enumerate() {
-                if self.step == self.total {
+                if self.session.step == self.session.total {
                     return Ok(());
                 }
                 let chosen: Vec<&Experience> =
@@ -255,37 +205,32 @@ impl<D: Device> Session<'_, D> {
         (epoch, index): (usize, usize),
         watch: Stopwatch,
     ) -> Result<PpoStep, TrainError> {
-        let (config, step) = (self.config, self.step + 1);
-        let beta = self.kl.beta();
-        let forward = self.forward_options();
+        let (config, session) = (self.config, &mut self.session);
+        let beta = session.kl.beta();
+        let forward = session.forward_options();
         let context = StepContext { config, forward, beta, token_weight: token_weight(minibatch) };
-        self.gradients.zero();
-        if let Critic::Separate(critic) = &mut self.critic {
+        session.gradients.zero();
+        if let Some(critic) = &mut session.companion {
             critic.gradients.zero();
         }
-        let sums =
-            accumulate(&self.policy, &mut self.gradients, &mut self.critic, minibatch, context);
+        let (gradients, critic) = (&mut session.gradients, session.companion.as_mut());
+        let sums = accumulate(&session.policy, gradients, critic, minibatch, context);
         let mean = |mean: hearken_objective::Mean| mean.value().unwrap_or(0.0);
         let (policy_loss, value_loss) = (mean(sums.policy), mean(sums.value));
         let loss = policy_loss + config.ppo.value_coef * value_loss
             - config.ppo.entropy_coef * mean(sums.entropy)
             + beta * mean(sums.kl);
-        let (lr, grad_norm) = self.apply(step, loss)?;
-        self.step = step;
+        let (learning_rate, grad_norm) = session.apply(loss, config.ppo.critic_lr)?;
         let timing = watch.timing(sums.rows as u64);
-        self.counters.cost.add(Cost {
-            tokens: sums.rows as u64,
-            flops: sums.flops,
-            seconds: timing.seconds,
-        });
+        session.book(sums.rows, sums.flops, timing);
         let record = PpoStep {
-            step,
-            iteration: self.counters.iteration,
+            step: session.step,
+            iteration: session.counters.iteration,
             epoch,
             minibatch: index,
             loss,
             grad_norm,
-            learning_rate: lr,
+            learning_rate,
             policy_loss,
             value_loss,
             approx_kl: mean(sums.ratios.approx_kl_k2),
@@ -299,28 +244,24 @@ impl<D: Device> Session<'_, D> {
             completion_tokens: sums.policy.count,
             timing,
         };
-        if step.is_multiple_of(config.train.log_every) {
-            self.run.metrics.append(&record)?;
-        }
+        session.log(&record)?;
         Ok(record)
     }
 
-    /// The update of all trained parameters; returns learning rate and gradient norm.
-    fn apply(&mut self, step: u64, loss: f64) -> Result<(f64, f64), TrainError> {
-        let models: Vec<_> = std::iter::once(&self.policy).chain(self.critic.model()).collect();
-        check_loss(loss, &models).map_err(|reason| reason.at(step))?;
-        let lr = self.schedule.learning_rate(step);
-        let critic_lr = self
-            .config
-            .ppo
-            .critic_lr
-            .map_or(lr, |critic_lr| critic_lr * self.schedule.factor(step));
-        let mut trained = vec![Trained { model: &mut self.policy, gradients: &self.gradients, lr }];
-        if let Critic::Separate(critic) = &mut self.critic {
-            let (model, gradients) = (&mut critic.model, &critic.gradients);
-            trained.push(Trained { model, gradients, lr: critic_lr });
-        }
-        let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
-        Ok((lr, update.grad_norm))
+    fn report(&self, record: &PpoStep, progress: &mut dyn Progress) {
+        let iteration = &record.iteration_metrics;
+        progress.step(&StepReport {
+            step: record.step,
+            total: self.session.total,
+            tokens: record.tokens as u64,
+            tokens_per_s: record.timing.tokens_per_s,
+            loss: record.loss,
+            figures: &[
+                ("score", iteration.scores),
+                ("kl", iteration.kl_k1_nats),
+                ("clipped", record.clip_fraction),
+                ("length", iteration.length_mean),
+            ],
+        });
     }
 }

@@ -10,59 +10,38 @@ mod evaluation;
 mod metrics;
 mod normalization;
 
-use hearken_model::{Batch, Gradients, Head, Keep, LoadOptions, Model, OutputGrads, Tokenizer};
+use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
-use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, NamedModel, Snapshot};
 use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
 use crate::encode::{Encoder, PreferenceExample};
 use crate::error::TrainError;
-use crate::metrics::{Cost, Stopwatch, training_flops};
+use crate::metrics::{Stopwatch, training_flops};
 use crate::microbatch::microbatches;
-use crate::optimizer::{Optimizer, Trained, check_loss};
-use crate::order::{Cursor, Order};
-use crate::plan::{BatchPlan, MemoryPlan, parameters_note};
-use crate::progress::{Progress, StepReport};
-use crate::run_dir::{RunDir, Start};
-use crate::schedule::Schedule;
-use crate::seeds::Seeds;
-use crate::trained_model::{Outcome, Status, freeze, load_tokenizer};
+use crate::progress::Progress;
+use crate::record_run::{Opening, RecordRun};
+use crate::run_dir::Start;
+use crate::trained_model::{Outcome, Status};
 
 pub use config::{RewardConfig, RewardObjective};
 pub use evaluation::{evaluate, pair_scores};
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
 pub use normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
 
-/// What a checkpoint keeps besides weights and moments.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Counters {
-    cursor: Cursor,
-    /// The lowest evaluation loss so far.
-    best: Option<f64>,
-    cost: Cost,
-}
-
 /// What a run reads before its model.
 struct Inputs {
-    seeds: Seeds,
-    tokenizer: Option<Tokenizer>,
     data: Dataset<PreferenceExample>,
     /// Sequences that measure mean and deviation of the scores.
     reference: Vec<Vec<u32>>,
 }
 
 /// A run between two optimizer steps.
-struct Session<'a, D: Device> {
+struct Reward<'a, D: Device> {
     config: &'a RewardConfig,
-    run: RunDir,
     inputs: Inputs,
-    model: Model<D>,
-    gradients: Gradients<D>,
-    optimizer: Optimizer<D>,
-    counters: Counters,
+    run: RecordRun<'a, D>,
 }
 
 /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
@@ -77,83 +56,41 @@ pub fn run<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
-    let (run, checkpoint) = RunDir::open(&config.run, &loaded.frozen, start)?;
-    progress.stage("read data", None);
-    let inputs = Inputs::read(config, progress)?;
-    let (examples, batch_size) = (inputs.data.train.len(), config.train.batch_size);
-    let mut order = match config.data.shuffle {
-        true => Order::shuffled(examples, batch_size, inputs.seeds),
-        false => Order::sequential(examples, batch_size),
-    };
-    let total = config.length.steps(order.batches_per_epoch());
-    if let Some(outcome) = already_finished(&run, checkpoint.as_ref(), total, progress)? {
+    let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
+    let inputs = Inputs::read(config, &opening, progress)?;
+    if let Some(outcome) = opening.already_finished::<()>(inputs.data.train.len(), progress)? {
         return Ok(outcome);
     }
-    let done = checkpoint.as_ref().map_or(0, Checkpoint::step);
-    let mut session = Session::open(device, config, run, checkpoint.as_ref(), inputs, progress)?;
-    session.announce(total, done, progress);
-    progress.stage("reward", Some(total));
-    if done == 0 {
-        session.evaluate(0)?;
+    let mut reward = Reward::open(device, config, opening, inputs, progress)?;
+    reward.run.announce(&reward.inputs.data.train_rows(), 0, progress);
+    progress.stage("reward", Some(reward.run.total));
+    if reward.run.step == 0 {
+        reward.evaluate()?;
     }
-    let schedule = Schedule::new(&config.optimizer, total);
-    for step in done + 1..=total {
-        let watch = Stopwatch::start();
-        let batch = order.next_batch(&mut session.counters.cursor);
-        let record = session.step(step, schedule.learning_rate(step), &batch, watch)?;
+    while !reward.run.is_finished() {
+        let record = reward.step(Stopwatch::start())?;
         let figures = [("accuracy", record.accuracy), ("margin", record.margin)];
-        progress.step(&report(&record, total, &figures));
+        reward.run.report((record.tokens, record.loss), record.timing, &figures, progress);
         let stop = progress.stop_requested();
-        session.after_step(step, total, stop)?;
-        if stop && step < total {
-            let path = session.run.root().display();
-            progress.note(&format!(
-                "stopped after step {step} of {total}; {path} has a checkpoint, and the same \
-                 command goes on from there"
-            ));
-            return Ok(session.outcome(Status::Stopped, step));
+        reward.after_step(stop)?;
+        if stop && !reward.run.is_finished() {
+            return Ok(reward.run.stopped(progress));
         }
     }
-    session.save_model("final")?;
-    Ok(session.outcome(Status::Finished, total))
-}
-
-fn already_finished(
-    run: &RunDir,
-    checkpoint: Option<&Checkpoint>,
-    total: u64,
-    progress: &mut dyn Progress,
-) -> Result<Option<Outcome>, TrainError> {
-    let Some(checkpoint) = checkpoint.filter(|checkpoint| total <= checkpoint.step()) else {
-        return Ok(None);
-    };
-    if !run.has_final() {
-        return Ok(None);
-    }
-    let counters: Counters = checkpoint.counters()?;
-    let steps = checkpoint.step();
-    progress.note(&format!("{}: finished after {steps} steps already", run.root().display()));
-    let model_dir = run.path("final");
-    Ok(Some(Outcome { status: Status::AlreadyFinished, steps, cost: counters.cost, model_dir }))
-}
-
-fn report<'a>(record: &RewardStep, total: u64, figures: &'a [(&'a str, f64)]) -> StepReport<'a> {
-    StepReport {
-        step: record.step,
-        total,
-        tokens: record.tokens as u64,
-        tokens_per_s: record.timing.tokens_per_s,
-        loss: record.loss,
-        figures,
-    }
+    reward.save_model("final")?;
+    Ok(reward.run.outcome(Status::Finished))
 }
 
 impl Inputs {
-    fn read(config: &RewardConfig, progress: &mut dyn Progress) -> Result<Self, TrainError> {
-        let seeds = Seeds::new(config.run.seed);
-        let tokenizer = load_tokenizer(&config.model.path)?;
-        let encoder = Encoder::for_model(&config.model.path, tokenizer.as_ref(), &config.data)?;
-        let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
+    fn read(
+        config: &RewardConfig,
+        opening: &Opening<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, TrainError> {
+        let tokenizer = opening.tokenizer.as_ref();
+        let encoder = Encoder::for_model(&config.model.path, tokenizer, &config.data)?;
+        let mut data: Dataset<PreferenceExample> =
+            Dataset::load(&config.data, &encoder, opening.seeds)?;
         progress.note(&data.train_report.note("training"));
         if !data.eval.is_empty() {
             progress.note(&data.eval_report.note("evaluation"));
@@ -163,21 +100,21 @@ impl Inputs {
         }
         let reference =
             normalization::reference_sequences(config, &encoder, &data.train, progress)?;
-        Ok(Self { seeds, tokenizer, data, reference })
+        Ok(Self { data, reference })
     }
 }
 
-impl<'a, D: Device> Session<'a, D> {
+impl<'a, D: Device> Reward<'a, D> {
     fn open(
         device: D,
         config: &'a RewardConfig,
-        run: RunDir,
-        checkpoint: Option<&Checkpoint>,
+        opening: Opening<'a>,
         inputs: Inputs,
         progress: &mut dyn Progress,
     ) -> Result<Self, TrainError> {
+        let checkpoint = opening.checkpoint.as_ref();
         let dir = checkpoint.map_or(config.model.path.clone(), |found| found.model_dir(None));
-        let seed = inputs.seeds.derive("score_head", 0, 0);
+        let seed = opening.seeds.derive("score_head", 0, 0);
         let options = LoadOptions {
             precision: config.model.dtype.into(),
             head: Head::Score,
@@ -190,57 +127,27 @@ impl<'a, D: Device> Session<'a, D> {
                 dir.display()
             ));
         }
-        set_pad(&mut model, inputs.tokenizer.as_ref(), progress);
-        freeze(&mut model, &config.model.freeze)?;
-        let optimizer = match checkpoint {
-            Some(checkpoint) => checkpoint.optimizer(&config.optimizer, &[&model])?,
-            None => Optimizer::new(&config.optimizer, &[&model]),
-        };
-        let counters = checkpoint.map(Checkpoint::counters).transpose()?.unwrap_or_default();
-        let gradients = model.gradients();
-        Ok(Self { config, run, inputs, model, gradients, optimizer, counters })
-    }
-
-    /// Batch arithmetic and memory, before the first step.
-    fn announce(&self, total: u64, done: u64, progress: &mut dyn Progress) {
-        let plan = BatchPlan {
-            rows: &self.inputs.data.train_rows(),
-            batch_size: self.config.train.batch_size,
-            microbatch_tokens: self.config.train.microbatch_tokens,
-            steps: total,
-        };
-        progress.note(&plan.note());
-        progress.note(&parameters_note(&self.model));
-        let recompute = self.config.model.recompute.into();
-        let memory = MemoryPlan::new(&self.model, plan.microbatch_rows_max(), recompute);
-        progress.note(&memory.note());
-        if 0 < done {
-            progress.note(&format!("going on from the checkpoint of step {done}"));
-        }
+        set_pad(&mut model, opening.tokenizer.as_ref(), progress);
+        let run = opening.run(model, inputs.data.train.len())?;
+        Ok(Self { config, inputs, run })
     }
 
     /// One optimizer step: gradients of the whole batch, update, record.
-    fn step(
-        &mut self,
-        step: u64,
-        lr: f64,
-        batch: &[usize],
-        watch: Stopwatch,
-    ) -> Result<RewardStep, TrainError> {
+    fn step(&mut self, watch: Stopwatch) -> Result<RewardStep, TrainError> {
+        let batch = self.run.next_batch();
         let pairs: Vec<&PreferenceExample> =
             batch.iter().map(|&index| &self.inputs.data.train[index]).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
         let objective = self.config.reward.objective();
         let mut comparisons = Vec::with_capacity(pairs.len());
         let (mut loss, mut flops) = (0.0, 0.0);
-        self.gradients.zero();
+        let (keep, run) = (self.run.keep(), &mut self.run);
+        run.gradients.zero();
         for group in microbatches(&rows, self.config.train.microbatch_tokens) {
             let microbatch = Microbatch::new(&pairs[group.clone()]);
-            flops += training_flops(&self.model, &microbatch.batch);
-            let keep =
-                if self.config.model.recompute { Keep::BlockInputs } else { Keep::Activations };
-            let pass = self.model.forward(&microbatch.batch, keep);
-            let scores = self.model.scalars(&pass, &microbatch.rows);
+            flops += training_flops(&run.model, &microbatch.batch);
+            let pass = run.model.forward(&microbatch.batch, keep);
+            let scores = run.model.scalars(&pass, &microbatch.rows);
             let found = compare(&pairs[group], &scores);
             let (sum, grads) = loss_and_grads(objective, &found, pairs.len());
             let grads = OutputGrads {
@@ -248,68 +155,50 @@ impl<'a, D: Device> Session<'a, D> {
                 scalar_grads: &grads,
                 ..OutputGrads::default()
             };
-            self.model.backward(pass, &grads, &mut self.gradients);
+            run.model.backward(pass, &grads, &mut run.gradients);
             loss += sum;
             comparisons.extend(found);
         }
         let loss = loss / pairs.len() as f64;
-        check_loss(loss, &[&self.model]).map_err(|reason| reason.at(step))?;
-        let trained = Trained { model: &mut self.model, gradients: &self.gradients, lr };
-        let update = self.optimizer.step(&mut [trained]).map_err(|reason| reason.at(step))?;
-
+        let (learning_rate, grad_norm) = run.apply(loss)?;
         let tokens: usize = rows.iter().sum();
         let timing = watch.timing(tokens as u64);
-        self.counters.cost.add(Cost { tokens: tokens as u64, flops, seconds: timing.seconds });
-        let cursor = self.counters.cursor;
-        let passes = cursor.index as f64 / self.inputs.data.train.len() as f64;
+        run.book(tokens, flops, timing);
         let record = RewardStep {
-            step,
-            epoch: cursor.epoch as f64 + passes,
+            step: run.step,
+            epoch: run.epoch(),
             loss,
-            grad_norm: update.grad_norm,
-            learning_rate: lr,
+            grad_norm,
+            learning_rate,
             tokens,
             timing,
             ..RewardStep::of_scores(&comparisons)
         };
-        if step.is_multiple_of(self.config.train.log_every) {
-            self.run.metrics.append(&record)?;
-        }
+        run.log(&record)?;
         Ok(record)
     }
 
     /// Evaluation and checkpoint, where they are due.
-    fn after_step(&mut self, step: u64, total: u64, stop: bool) -> Result<(), TrainError> {
-        let due = |every: Option<u64>| every.is_some_and(|every| step.is_multiple_of(every));
-        if due(self.config.train.eval_every) || step == total {
-            self.evaluate(step)?;
+    fn after_step(&mut self, stop: bool) -> Result<(), TrainError> {
+        if self.run.is_due(self.config.train.eval_every) || self.run.is_finished() {
+            self.evaluate()?;
         }
-        if due(self.config.train.save_every) || step == total || stop {
-            let models = [NamedModel { name: "reward_model", model: &self.model }];
-            self.run.save_checkpoint(&Snapshot {
-                step,
-                models: &models,
-                optimizer: &self.optimizer,
-                tokenizer: self.inputs.tokenizer.as_ref(),
-                counters: &self.counters,
-            })?;
-        }
-        Ok(())
+        self.run.checkpoint(stop, None)
     }
 
-    fn evaluate(&mut self, step: u64) -> Result<(), TrainError> {
-        let mut rng = self.inputs.seeds.stream("bootstrap", step);
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let run = &mut self.run;
+        let mut rng = run.seeds.stream("bootstrap", run.step);
         let tokens_max = self.config.train.microbatch_tokens;
         let pairs = &self.inputs.data.eval;
-        let comparisons = pair_scores(&self.model, pairs, tokens_max);
+        let comparisons = pair_scores(&run.model, pairs, tokens_max);
         let objective = self.config.reward.objective();
         let Some(evaluation) = evaluate(pairs, &comparisons, objective, &mut rng) else {
             return Ok(());
         };
         let loss = evaluation.eval_loss.value;
-        self.run.metrics.append(&evaluation.at(step))?;
-        if self.config.train.keep_best && self.counters.best.is_none_or(|best| loss < best) {
-            self.counters.best = Some(loss);
+        run.run.metrics.append(&evaluation.at(run.step))?;
+        if run.is_best(loss) {
             self.save_model("best")?;
         }
         Ok(())
@@ -318,15 +207,11 @@ impl<'a, D: Device> Session<'a, D> {
     /// Saves the model with mean and deviation of its scores on the reference completions.
     fn save_model(&self, name: &str) -> Result<(), TrainError> {
         let tokens_max = self.config.train.microbatch_tokens;
-        let measured =
-            ScoreNormalizationFile::measure(&self.model, &self.inputs.reference, tokens_max);
-        self.run.save_model(name, &self.model, self.inputs.tokenizer.as_ref(), |dir| {
+        let RecordRun { run, model, tokenizer, .. } = &self.run;
+        let measured = ScoreNormalizationFile::measure(model, &self.inputs.reference, tokens_max);
+        run.save_model(name, model, tokenizer.as_ref(), |dir| {
             measured.map_or(Ok(()), |measured| measured.save(dir))
         })
-    }
-
-    fn outcome(&self, status: Status, steps: u64) -> Outcome {
-        Outcome { status, steps, cost: self.counters.cost, model_dir: self.run.path("final") }
     }
 }
 

@@ -5,8 +5,7 @@
 mod support;
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
@@ -18,7 +17,10 @@ use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use hearken_train::run_dir::Start;
 use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
-use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
+use support::{
+    After, Recorder, check_interruptions, config, even, even_and_length, fixture, json_lines,
+    llama, number, overrides, sampled, steps,
+};
 
 /// The settings of the recorded runs.
 const REPLAY: &str = "
@@ -282,41 +284,19 @@ epochs = 2
 minibatches = 2
 ";
 
-#[allow(clippy::unnecessary_wraps, reason = "closures of a source may refuse")]
-fn even(rollout: &RolloutView<'_>) -> Result<f64, String> {
-    let ids = rollout.completion_ids;
-    Ok(ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64)
-}
-
-fn write_prompts(folder: &Path) -> PathBuf {
-    let path = folder.join("prompts.jsonl");
-    let line = |i: u32| json!({ "prompt_ids": [10 + i, 40 + 3 * i, 7] }).to_string() + "\n";
-    fs::write(&path, (0..12).map(line).collect::<String>()).unwrap();
-    path
-}
-
 fn train_with(
     run: &Path,
     more: &[&str],
     sources: &mut WeightedSum<'_>,
     progress: &mut Recorder,
 ) -> Result<Outcome, TrainError> {
-    let folder = run.parent().unwrap();
-    let mut list = vec![
-        format!("run.dir={}", run.display()),
-        format!("model.path={}", llama().display()),
-        format!("data.train={}", write_prompts(folder).display()),
-    ];
-    list.extend(overrides(more));
-    let loaded = GrpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
+    let list = sampled(run, more);
+    let loaded = GrpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list).unwrap();
     grpo::run_with(Cpu::new(), &loaded, Start::Resume, sources, progress)
 }
 
 fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
-    let mut sources = WeightedSum::new()
-        .with(Closure::new("even", even), 1.0)
-        .with(Closure::new("length", |r| Ok(r.completion_ids.len() as f64)), 0.0);
-    train_with(run, more, &mut sources, progress)
+    train_with(run, more, &mut even_and_length(), progress)
 }
 
 #[test]
@@ -341,42 +321,23 @@ fn the_first_update_has_ratio_one_and_sampler_and_trainer_agree() {
     assert!(number(&steps(&run)[0], "kl") < 1e-6);
 }
 
-fn check_interruptions(more: &[&str], interruptions: &[After]) {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    let outcome = train(&whole, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!((outcome.status, outcome.steps), (Status::Finished, 12));
-    for &after in interruptions {
-        let mut progress = Recorder::new(after);
-        if let After::Stop(step) = after {
-            let outcome = train(&parts, more, &mut progress).unwrap();
-            assert_eq!((outcome.status, outcome.steps), (Status::Stopped, step));
-        } else {
-            let died = catch_unwind(AssertUnwindSafe(|| train(&parts, more, &mut progress)));
-            assert!(died.is_err(), "the run should die");
-        }
-    }
-    train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!(support::metrics(&parts), support::metrics(&whole));
-    for file in ["final/model.safetensors", "checkpoints/step-000012/state/optimizer.safetensors"] {
-        let read = |run: &Path| fs::read(run.join(file)).unwrap();
-        assert!(read(&parts) == read(&whole), "{file} differs");
-    }
-    let again = train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!(again.status, Status::AlreadyFinished);
-}
-
 #[test]
 fn a_run_that_is_stopped_or_killed_goes_on_bit_for_bit() {
     let more =
         ["train.save_every=4", "kl.target=0.05", "kl.horizon=100", "data.eval_fraction=0.25"];
-    check_interruptions(&more, &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)]);
+    check_interruptions(
+        &|run, progress| train(run, &more, progress),
+        &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)],
+    );
 }
 
 #[test]
 fn a_run_that_samples_again_and_greedily_goes_on_bit_for_bit() {
     let more = ["train.save_every=4", "grpo.groups=resample", "grpo.advantage=greedy"];
-    check_interruptions(&more, &[After::Stop(4), After::Die(10)]);
+    check_interruptions(
+        &|run, progress| train(run, &more, progress),
+        &[After::Stop(4), After::Die(10)],
+    );
 }
 
 /// Scores that are equal for half the prompts.

@@ -4,20 +4,22 @@
 mod support;
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
 use hearken_train::error::TrainError;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::Silent;
-use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_train::reward_source::{Closure, WeightedSum};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use hearken_train::run_dir::Start;
 use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
-use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
+use support::{
+    After, Recorder, check_interruptions, config, even_and_length, fixture, json_lines, llama,
+    number, overrides, sampled, steps,
+};
 
 /// The settings of the recorded run.
 const REPLAY: &str = "
@@ -217,31 +219,10 @@ epochs = 2
 minibatches = 2
 ";
 
-fn even(rollout: &RolloutView<'_>) -> f64 {
-    let ids = rollout.completion_ids;
-    ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64
-}
-
-fn write_prompts(folder: &Path) -> PathBuf {
-    let path = folder.join("prompts.jsonl");
-    let line = |i: u32| json!({ "prompt_ids": [10 + i, 40 + 3 * i, 7] }).to_string() + "\n";
-    fs::write(&path, (0..12).map(line).collect::<String>()).unwrap();
-    path
-}
-
 fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
-    let folder = run.parent().unwrap();
-    let mut list = vec![
-        format!("run.dir={}", run.display()),
-        format!("model.path={}", llama().display()),
-        format!("data.train={}", write_prompts(folder).display()),
-    ];
-    list.extend(overrides(more));
-    let loaded = PpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
-    let mut sources = WeightedSum::new()
-        .with(Closure::new("even", |rollout| Ok(even(rollout))), 1.0)
-        .with(Closure::new("length", |r| Ok(r.completion_ids.len() as f64)), 0.0);
-    ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, progress)
+    let list = sampled(run, more);
+    let loaded = PpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list).unwrap();
+    ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), progress)
 }
 
 #[test]
@@ -268,43 +249,24 @@ fn the_first_update_has_ratio_one_and_sampler_and_trainer_agree() {
     );
 }
 
-fn check_interruptions(more: &[&str], interruptions: &[After]) {
-    let folder = tempfile::tempdir().unwrap();
-    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
-    let outcome = train(&whole, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!((outcome.status, outcome.steps), (Status::Finished, 12));
-    for &after in interruptions {
-        let mut progress = Recorder::new(after);
-        if let After::Stop(step) = after {
-            let outcome = train(&parts, more, &mut progress).unwrap();
-            assert_eq!((outcome.status, outcome.steps), (Status::Stopped, step));
-        } else {
-            let died = catch_unwind(AssertUnwindSafe(|| train(&parts, more, &mut progress)));
-            assert!(died.is_err(), "the run should die");
-        }
-    }
-    train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!(support::metrics(&parts), support::metrics(&whole));
-    for file in ["final/model.safetensors", "checkpoints/step-000012/state/optimizer.safetensors"] {
-        let read = |run: &Path| fs::read(run.join(file)).unwrap();
-        assert!(read(&parts) == read(&whole), "{file} differs");
-    }
-    let again = train(&parts, more, &mut Recorder::new(After::GoOn)).unwrap();
-    assert_eq!(again.status, Status::AlreadyFinished);
-}
-
 #[test]
 fn a_run_that_is_stopped_or_killed_goes_on_bit_for_bit() {
     let more =
         ["train.save_every=4", "kl.target=0.05", "kl.horizon=100", "data.eval_fraction=0.25"];
-    check_interruptions(&more, &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)]);
+    check_interruptions(
+        &|run, progress| train(run, &more, progress),
+        &[After::Die(3), After::Die(6), After::Stop(8), After::Die(11)],
+    );
 }
 
 #[test]
 fn a_run_with_a_critic_of_its_own_goes_on_bit_for_bit() {
     let critic = critic();
     let more = ["train.save_every=1", critic.as_str(), "ppo.critic_lr=1e-3"];
-    check_interruptions(&more, &[After::Stop(4), After::Die(10)]);
+    check_interruptions(
+        &|run, progress| train(run, &more, progress),
+        &[After::Stop(4), After::Die(10)],
+    );
 }
 
 #[test]
@@ -341,11 +303,7 @@ fn a_score_that_is_nan_or_a_source_that_fails_ends_the_run_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, source: Closure<'_>| {
         let run = folder.path().join(name);
-        let list = vec![
-            format!("run.dir={}", run.display()),
-            format!("model.path={}", llama().display()),
-            format!("data.train={}", write_prompts(folder.path()).display()),
-        ];
+        let list = sampled(&run, &[]);
         let loaded = PpoConfig::load(&config(folder.path(), SAMPLED), &list).unwrap();
         let mut sources = WeightedSum::new().with(source, 1.0);
         ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, &mut Silent).unwrap_err()

@@ -211,6 +211,25 @@ fn texts_and_completions_that_begin_alike_are_records() {
     assert!(run_records(judged, &["dpo.loss=kto"]).is_ok());
 }
 
+/// A pair is a good and a bad completion: the same file written out one by one trains the same.
+#[test]
+fn pairs_serve_losses_on_single_completions() {
+    let pairs = r#"{"prompt_ids": [5, 6], "chosen_ids": [7], "rejected_ids": [8, 9]}
+{"prompt_ids": [10], "chosen_ids": [11, 12], "rejected_ids": [13]}
+"#;
+    let singles = r#"{"prompt_ids": [5, 6], "completion_ids": [7], "label": true}
+{"prompt_ids": [10], "completion_ids": [11, 12], "label": true}
+{"prompt_ids": [5, 6], "completion_ids": [8, 9], "label": false}
+{"prompt_ids": [10], "completion_ids": [13], "label": false}
+"#;
+    for loss in ["dpo.loss=kto", "dpo.loss=bco"] {
+        let more = [loss, "data.shuffle=false"];
+        assert_eq!(run_records(pairs, &more).unwrap(), run_records(singles, &more).unwrap());
+    }
+    let whole = r#"{"chosen_ids": [5, 7], "rejected_ids": [5, 8]}"#;
+    assert!(refused(whole, &["dpo.loss=kto"]).contains("the prompt"));
+}
+
 #[test]
 fn bad_records_are_named() {
     let same = r#"{"prompt_ids": [5, 6], "chosen_ids": [7, 8], "rejected_ids": [7, 8]}"#;

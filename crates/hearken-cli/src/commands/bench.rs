@@ -43,7 +43,8 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
 
-    /// Sequences, pairs, prompts or (grpo) completions of a step [default: 8; generate: 32]
+    /// Sequences, pairs, prompts or (grpo) completions of a step [default: 8; generate: 32;
+    /// decode: 1]
     #[arg(long, value_name = "N", value_parser = positive)]
     batch: Option<usize>,
 
@@ -72,7 +73,7 @@ pub(crate) struct Bench {
 const EXAMPLES: &str = "\
 Examples:
   hearken bench --work all --dtype bf16 --json bench.json
-  hearken bench --work generate --batch 1 --dtype bf16     one sequence: bound by memory
+  hearken bench --work decode --shape smol135 --dtype bf16
   hearken bench --work sft --shape gpt2 --dtype bf16 --profile";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,6 +88,8 @@ enum Work {
     Grpo,
     /// 32 prompts of 64 tokens, 64 new tokens each
     Generate,
+    /// One prompt of 64 tokens, 64 new tokens: bound by memory
+    Decode,
     /// 8 prompts of 60 tokens, 64 new tokens each, critic and reward model, 4 epochs
     Ppo,
     /// Multiply-adds in registers, and reads from memory
@@ -114,7 +117,7 @@ impl Work {
             Self::Reward => Some(bench::Work::Reward),
             Self::Dpo => Some(bench::Work::Dpo),
             Self::Grpo => Some(bench::Work::Grpo),
-            Self::Generate => Some(bench::Work::Generate),
+            Self::Generate | Self::Decode => Some(bench::Work::Generate),
             Self::Ppo => Some(bench::Work::Ppo),
             Self::Peak | Self::All => None,
         }
@@ -222,6 +225,7 @@ impl Bench {
         // Read before anything else takes memory.
         let memory = machine::peak_rss_mb();
         let mut row = Row::of_work(&settings, &measured, self.peak(), memory);
+        row.work = value_name(&self.work);
         if let Some(bytes_per_s) = measured.decode_bytes_per_s {
             row.set_bandwidth(bytes_per_s, machine::read_bytes_per_s());
         }
@@ -233,8 +237,9 @@ impl Bench {
 
     fn settings(&self, work: bench::Work, scratch: &Path) -> Settings {
         let own = work.sizes();
+        let batch = if self.work == Work::Decode { 1 } else { own.batch };
         let sizes = Sizes {
-            batch: self.batch.unwrap_or(own.batch),
+            batch: self.batch.unwrap_or(batch),
             prompt: self.prompt_tokens.filter(|_| 0 < own.prompt).unwrap_or(own.prompt),
             completion: self.completion_tokens.unwrap_or(own.completion),
         };

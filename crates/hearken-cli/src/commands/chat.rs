@@ -207,7 +207,7 @@ impl<'a> Printer<'a> {
 }
 
 /// Bytes at the end of `text` that could be the beginning of a stop sequence.
-fn held_back(text: &str, stop: &[String]) -> usize {
+pub(crate) fn held_back(text: &str, stop: &[String]) -> usize {
     let starts = text.char_indices().map(|(start, _)| start);
     let mut starts =
         starts.filter(|&start| stop.iter().any(|stop| stop.starts_with(&text[start..])));

@@ -13,8 +13,8 @@ use crate::screen::Screen;
 
 /// Preference optimization without a reward model: DPO and its family, ORPO, SimPO, KTO
 ///
-/// Reads pairs of completions, or single ones labelled good or bad. Prints the folder of the trained
-/// policy, a Hugging Face model directory.
+/// Reads pairs of completions, or single ones labelled good or bad; with dpo.online it reads prompts and
+/// samples completions itself. Prints the folder of the trained policy, a Hugging Face model directory.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Dpo {
@@ -26,7 +26,8 @@ const EXAMPLES: &str = "\
 Examples:
   hearken dpo configs/dpo.toml --set model.path=runs/sft/final --set data.train=pairs.jsonl
   hearken dpo my.toml --set dpo.loss=simpo --set dpo.beta=2.5 --set dpo.simpo_gamma=1.0
-  hearken dpo my.toml --set dpo.loss=kto --set data.train=judged.jsonl";
+  hearken dpo my.toml --set dpo.loss=kto --set data.train=judged.jsonl
+  hearken dpo my.toml --set dpo.online=dpo --set data.train=prompts.jsonl";
 
 impl Dpo {
     pub(crate) fn run(self) -> Result<ExitCode> {

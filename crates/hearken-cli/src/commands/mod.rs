@@ -1,11 +1,15 @@
 //! One file per command.
 
+mod analyze;
 mod bench;
 mod chat;
+mod collect;
 mod doctor;
 mod dpo;
+mod export;
 mod generate;
 mod grpo;
+mod import;
 mod init;
 mod logprobs;
 mod ppo;
@@ -13,6 +17,7 @@ mod report;
 mod reward;
 mod rlhf;
 mod sft;
+mod store;
 
 mod model_arguments;
 mod sampling_arguments;
@@ -35,6 +40,11 @@ pub(crate) enum Command {
     Rlhf(rlhf::Rlhf),
     Generate(generate::Generate),
     Chat(chat::Chat),
+    Collect(Box<collect::Collect>),
+    Analyze(analyze::Analyze),
+    Import(import::Import),
+    Export(export::Export),
+    Store(store::Store),
     Logprobs(logprobs::Logprobs),
     Report(report::Report),
     Doctor(doctor::Doctor),
@@ -53,6 +63,11 @@ impl Command {
             Self::Rlhf(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
+            Self::Collect(command) => command.run(),
+            Self::Analyze(command) => command.run(),
+            Self::Import(command) => command.run(),
+            Self::Export(command) => command.run(),
+            Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Doctor(command) => command.run(),

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
+use hearken_train::report;
 
 use crate::output;
 
@@ -19,7 +20,7 @@ pub(crate) struct Report {
     #[arg(value_name = "RUN_DIR")]
     run_dir: PathBuf,
 
-    /// Where a copy of RUN_DIR/report.html goes
+    /// Where the page goes, instead of RUN_DIR/report.html
     #[arg(long, value_name = "FILE.html")]
     output: Option<PathBuf>,
 }
@@ -30,15 +31,8 @@ Example:
 
 impl Report {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let page = hearken_train::report::write(&self.run_dir)?;
-        let output = match self.output {
-            None => page,
-            Some(output) => {
-                std::fs::copy(&page, &output)
-                    .with_context(|| format!("{}: cannot be written", output.display()))?;
-                output
-            }
-        };
+        let output = self.output.unwrap_or_else(|| self.run_dir.join("report.html"));
+        report::write_to(&self.run_dir, &output)?;
         output::print(&format!("{}\n", output.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod bad_input;
 mod configurations;
 mod help;
 mod messages;
@@ -13,6 +14,7 @@ mod doctor;
 mod generate;
 mod init;
 mod logprobs;
+mod records;
 mod rlhf;
 
 mod resume;

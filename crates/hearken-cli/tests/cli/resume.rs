@@ -87,13 +87,10 @@ fn a_reward_model_that_is_killed_ends_as_if_it_had_not_been() {
 #[test]
 fn ppo_that_is_killed_ends_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
-    let line = |i| format!("{{\"prompt_ids\": [{}, {}]}}", 20 + i, 60 + i);
-    let prompts = (0..16).map(line).collect::<Vec<_>>().join("\n");
-    let prompts = write(folder.path(), "prompts.jsonl", &prompts);
     let more = "[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 8\nsteps = 40\nsave_every = 4\n\
                 [rollout]\nmax_new_tokens = 12\n[kl]\ntarget = 1.0\n[ppo]\nepochs = 2\nminibatches = 2\n\
                 [[score]]\nkind = \"heuristic\"\nname = \"length_diversity\"\n";
-    check("ppo", &config(&model("llama"), &prompts, more), 13);
+    check("ppo", &config(&model("llama"), &prompts(folder.path()), more), 13);
 }
 
 #[test]
@@ -112,6 +109,38 @@ fn a_critic_of_its_own_is_resumed_too() {
         critic.display()
     );
     check("ppo", &config(&model("llama"), &prompts, &more), 6);
+}
+
+#[test]
+fn preference_optimization_that_is_killed_ends_as_if_it_had_not_been() {
+    let more = "eval_fraction = 0.2\n[optimizer]\nlr = 1e-3\n\
+                [train]\nbatch_size = 4\nsteps = 40\nsave_every = 5\neval_every = 10\nsample_every = 10\n\
+                [dpo]\nkl_prompts = 2\n[samples]\ncount = 2\nmax_new_tokens = 8\n";
+    check("dpo", &config(&model("llama"), &recorded("dpo_sigmoid/data.jsonl"), more), 12);
+}
+
+fn prompts(folder: &Path) -> std::path::PathBuf {
+    let line = |i| format!("{{\"prompt_ids\": [{}, {}]}}", 20 + i, 60 + i);
+    write(folder, "prompts.jsonl", &(0..16).map(line).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn online_preference_optimization_that_is_killed_ends_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 8\nsteps = 40\nsave_every = 4\n\
+                [rollout]\nmax_new_tokens = 12\n[dpo]\nonline = \"dpo\"\n[online]\nminibatches = 2\n\
+                [[score]]\nkind = \"heuristic\"\nname = \"length_diversity\"\n";
+    check("dpo", &config(&model("llama"), &prompts(folder.path()), more), 13);
+}
+
+#[test]
+fn group_relative_training_that_is_killed_ends_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[optimizer]\nlr = 1e-3\n[train]\nsteps = 40\nsave_every = 4\n\
+                [rollout]\nmax_new_tokens = 12\n\
+                [grpo]\nprompts = 4\ncompletions = 4\nepochs = 2\nminibatches = 2\n\
+                [[score]]\nkind = \"heuristic\"\nname = \"length_diversity\"\n";
+    check("grpo", &config(&model("llama"), &prompts(folder.path()), more), 13);
 }
 
 /// Ctrl-C: a checkpoint after the step, code 130, and the same end.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hearken_tensor::device::{Attention, Cache, CachedRow, Rotation, Rows, View, ViewMut, Write};
+use hearken_tensor::device::{
+    Attention, Cache, CacheMut, CachedRow, Precision, Rotation, Rows, View, ViewMut, Write,
+};
 use hearken_tensor::{Device, Forest};
 
 use super::model::Model;
@@ -17,13 +19,7 @@ pub(crate) enum AttendOver<'a, D: Device> {
     /// The rows of the batch itself.
     Forest(&'a Forest),
     /// The sequences of a cache, to which the rows' keys and values are written first.
-    Cache {
-        keys: &'a mut D::Buffer,
-        values: &'a mut D::Buffer,
-        page_len: usize,
-        slots: &'a [u32],
-        rows: &'a [CachedRow<'a>],
-    },
+    Cache { cache: CacheMut<'a, D::Buffer>, slots: &'a [u32], rows: &'a [CachedRow<'a>] },
 }
 
 /// Where the rows of a pass are.
@@ -132,9 +128,12 @@ impl<D: Device> Block<'_, D> {
                 let out = &mut attended;
                 device.attention(&qkv, layout, forest, parameters, out, &mut log_sum_exp);
             }
-            AttendOver::Cache { keys, values, page_len, slots, rows } => {
-                device.cache_write(&qkv, layout, slots, keys, values);
-                let cache = Cache { keys, values, page_len };
+            AttendOver::Cache { cache, slots, rows } => {
+                let CacheMut { keys, values, page_len, precision } = cache;
+                let cache =
+                    CacheMut { keys: &mut *keys, values: &mut *values, page_len, precision };
+                device.cache_write(&qkv, layout, slots, cache);
+                let cache = Cache { keys, values, page_len, precision };
                 device.attention_cached(&qkv, layout, cache, rows, parameters, &mut attended);
             }
         }
@@ -153,15 +152,19 @@ impl<D: Device> Block<'_, D> {
         let (model, device) = (self.model, &self.model.device);
         let layout = model.plan.qkv_layout;
         let mut qkv = self.scratch(layout.row_stride);
-        for (params, columns) in self.qkv_parts() {
-            let out = ViewMut::new(&mut qkv, columns);
-            model.linear(self.view(normed, model.config.width), params, out, Write::Overwrite);
-        }
+        let rows = self.view(normed, model.config.width);
+        model.linear_parts(rows, &self.qkv_parts(), &mut qkv);
         let head_norms = self.plan.query_key_norm.is_some().then(|| self.norm_heads(&mut qkv));
         if let Some(tables) = &geometry.rotary {
             for heads in [layout.query, layout.key] {
                 let (positions, rotary) = (&geometry.positions, tables.rotary());
                 device.rotary(&mut qkv, layout, heads, positions, rotary, Rotation::Forward);
+            }
+        }
+        if model.precision == Precision::Bf16 {
+            // As the cache of sampling keeps them, so that sampling and training see the same.
+            for heads in [layout.key, layout.value] {
+                device.round_heads(&mut qkv, layout, heads);
             }
         }
         (qkv, head_norms)
@@ -216,10 +219,7 @@ impl<D: Device> Block<'_, D> {
     ) -> Option<MlpActivations<D>> {
         let (model, config) = (self.model, &self.model.config);
         let mut before = self.scratch(self.mlp_width());
-        for (params, columns) in self.mlp_parts() {
-            let out = ViewMut::new(&mut before, columns);
-            model.linear(self.view(&normed, config.width), params, out, Write::Overwrite);
-        }
+        model.linear_parts(self.view(&normed, config.width), &self.mlp_parts(), &mut before);
         let after = self.activated(&before);
         let (rows, x) = (self.view(&after, config.inner), self.view_mut(x, config.width));
         model.linear(rows, self.mlp_down(), x, Write::Add);

@@ -16,6 +16,8 @@ mod heads;
 
 mod load;
 
+mod masters;
+
 mod model;
 
 mod pass;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{HeadOutput, Precision, View, ViewMut, Weight, WeightShape, Write};
+use hearken_tensor::device::{
+    HeadOutput, LinearPart, Precision, View, ViewMut, Weight, WeightShape, Write,
+};
 use hearken_tensor::device::{Prediction, Rows};
 
 use super::batch::Batch;
@@ -92,7 +94,11 @@ impl<D: Device> Model<D> {
     }
 
     /// A copy with weights of its own.
+    ///
+    /// # Panics
+    /// If master values have been dropped.
     pub fn duplicate(&self) -> Self {
+        self.check_masters();
         let params = self.params.iter().map(|param| {
             let mut values = self.device.scratch(param.len());
             self.device.copy(&param.values, &mut values);
@@ -116,6 +122,12 @@ impl<D: Device> Model<D> {
             precision: self.precision,
             head: self.head,
             rotary,
+        }
+    }
+
+    fn check_masters(&self) {
+        for (index, param) in self.params.iter().enumerate() {
+            assert!(!self.is_dropped(index), "the master values of {} are dropped", param.name);
         }
     }
 
@@ -183,8 +195,12 @@ impl<D: Device> Model<D> {
     }
 
     /// The values of a parameter on the host.
+    ///
+    /// # Panics
+    /// If they have been dropped.
     pub fn values(&self, index: usize) -> Vec<f32> {
         let param = &self.params[index];
+        assert!(!self.is_dropped(index), "the master values of {} are dropped", param.name);
         let mut values = vec![0.0; param.len()];
         self.device.download(&param.values, 0, &mut values);
         values
@@ -391,7 +407,7 @@ impl<D: Device> Model<D> {
         }
     }
 
-    fn weight_shape(&self, params: LinearParams) -> WeightShape {
+    pub(super) fn weight_shape(&self, params: LinearParams) -> WeightShape {
         WeightShape {
             inputs: params.inputs,
             outputs: params.outputs,
@@ -415,6 +431,22 @@ impl<D: Device> Model<D> {
     ) {
         let bias = params.bias.map(|bias| &self.param(bias).values);
         self.device.linear(x, self.weight(params), bias, y, write);
+    }
+
+    /// Several products of the same rows, each into its own columns of `y`.
+    pub(super) fn linear_parts(
+        &self,
+        x: View<'_, D::Buffer>,
+        parts: &[(LinearParams, Rows)],
+        y: &mut D::Buffer,
+    ) {
+        let part = |&(params, y): &(LinearParams, Rows)| LinearPart {
+            weight: self.weight(params),
+            bias: params.bias.map(|bias| &self.param(bias).values),
+            y,
+        };
+        let parts: Vec<_> = parts.iter().map(part).collect();
+        self.device.linear_parts(x, &parts, y, Write::Overwrite);
     }
 
     pub(super) fn linear_backward_input(

@@ -98,6 +98,19 @@ fn divergences_have_their_known_losses() {
     }
 }
 
+/// Divided by numbers of tokens, the constant of a score counts.
+#[test]
+fn divergences_of_scores_per_token_have_their_known_losses() {
+    for (divergence, ipo, sigmoid) in [
+        (Divergence::ForwardKl, [21.419_375, 25.896_537], [0.674_725, 0.697_600]),
+        (Divergence::JensenShannon, [23.381_433, 25.599_747], [0.684_953, 0.696_133]),
+        (Divergence::Alpha { alpha: 0.5 }, [21.690_102, 26.344_202], [0.676_157, 0.699_802]),
+    ] {
+        check(&PairObjective { divergence, ..at_tenth("ipo") }, &two_pairs(), &ipo);
+        check(&PairObjective { divergence, ..at_tenth("sigmoid_norm") }, &two_pairs(), &sigmoid);
+    }
+}
+
 #[test]
 fn objectives_of_mean_logprobs_have_their_known_losses() {
     let means = |c: f64, r: f64| PairTerms::new(sums(4.0 * c, 0.0, 4), sums(8.0 * r, 0.0, 8));

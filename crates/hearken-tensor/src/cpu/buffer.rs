@@ -4,9 +4,11 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use memmap2::MmapMut;
+
+use super::slab::{Piece, Slabs};
 
 /// Alignment of every buffer in bytes: a cache line and an AVX-512 register.
 const ALIGN: usize = 64;
@@ -15,13 +17,26 @@ const ALIGN: usize = 64;
 /// buffers are streamed through, and small pages would cost faults and address look-ups.
 const MAPPED_MIN: usize = 4 << 20;
 
+/// Bytes from which storage is a piece of a larger mapping.
+const PIECE_MIN: usize = 64 << 10;
+
 /// Memory that a buffer lives in; its capacity is one of the classes of [`capacity_for`].
 #[derive(Debug)]
 struct Storage {
     pointer: NonNull<f32>,
     capacity: usize,
-    /// Keeps the memory where it is mapped.
-    mapping: Option<MmapMut>,
+    origin: Origin,
+}
+
+/// Where storage comes from, and returns to when it is dropped.
+#[derive(Debug)]
+enum Origin {
+    /// The allocator; nowhere if there is no capacity.
+    Heap,
+    /// A piece of a mapping.
+    Piece(#[expect(dead_code, reason = "it is held, not read")] Piece),
+    /// A mapping of its own.
+    Mapping(#[expect(dead_code, reason = "it is held, not read")] MmapMut),
 }
 
 // SAFETY: the storage is owned uniquely, as a Vec's would be.
@@ -31,7 +46,7 @@ unsafe impl Sync for Storage {}
 
 impl Storage {
     fn empty() -> Self {
-        Self { pointer: NonNull::dangling(), capacity: 0, mapping: None }
+        Self { pointer: NonNull::dangling(), capacity: 0, origin: Origin::Heap }
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -39,8 +54,19 @@ impl Storage {
             .expect("invariant: a buffer is smaller than the address space")
     }
 
+    /// Storage, and whether it is known to be zero.
+    fn new(capacity: usize, slabs: Option<&mut Slabs>) -> (Self, bool) {
+        let bytes = Self::layout(capacity).size();
+        let slabs = slabs.filter(|_| (PIECE_MIN..MAPPED_MIN).contains(&bytes));
+        if let Some(piece) = slabs.and_then(|slabs| slabs.take(bytes)) {
+            let pointer = piece.pointer().cast();
+            return (Self { pointer, capacity, origin: Origin::Piece(piece) }, false);
+        }
+        (Self::new_zeros(capacity), true)
+    }
+
     /// Zeros.
-    fn new(capacity: usize) -> Self {
+    fn new_zeros(capacity: usize) -> Self {
         if capacity == 0 {
             return Self::empty();
         }
@@ -52,20 +78,20 @@ impl Storage {
             #[cfg(target_os = "linux")]
             let _ = mapping.advise(memmap2::Advice::HugePage);
             if let Some(pointer) = NonNull::new(mapping.as_mut_ptr().cast()) {
-                return Self { pointer, capacity, mapping: Some(mapping) };
+                return Self { pointer, capacity, origin: Origin::Mapping(mapping) };
             }
         }
         // SAFETY: the layout's size is not 0.
         let pointer = unsafe { alloc_zeroed(layout) }.cast();
         let pointer = NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { pointer, capacity, mapping: None }
+        Self { pointer, capacity, origin: Origin::Heap }
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if self.capacity > 0 && self.mapping.is_none() {
-            // SAFETY: allocated in `new` with this layout.
+        if self.capacity > 0 && matches!(self.origin, Origin::Heap) {
+            // SAFETY: allocated in `new_zeros` with this layout.
             unsafe { dealloc(self.pointer.as_ptr().cast(), Self::layout(self.capacity)) }
         }
     }
@@ -85,7 +111,10 @@ fn capacity_for(len: usize) -> usize {
 /// Storage in use and waiting together exceed what was once in use at the same time by little:
 /// where they would by more, waiting storage is freed. So the pool costs little memory at the peak.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<Shelves>);
+pub(crate) struct Pool {
+    shelves: Mutex<Shelves>,
+    for_weights: OnceLock<Arc<Pool>>,
+}
 
 /// What the pool may hold when at most so many elements were in use at a time: a part more, for
 /// classes that are not in use together, and a constant that lets small programs keep all they have.
@@ -99,12 +128,23 @@ struct Shelves {
     elements_waiting: usize,
     elements_in_use: usize,
     elements_in_use_max: usize,
+    /// Where storage of middling size comes from, if not from the allocator.
+    slabs: Option<Slabs>,
 }
 
 impl Pool {
+    /// The pool for packed weights: they are few sizes that return with every update, and they are
+    /// streamed through, so that all but the smallest lie in shared mappings of huge pages.
+    pub(crate) fn for_weights(&self) -> &Arc<Self> {
+        self.for_weights.get_or_init(|| {
+            let shelves = Shelves { slabs: Some(Slabs::default()), ..Shelves::default() };
+            Arc::new(Self { shelves: Mutex::new(shelves), for_weights: OnceLock::new() })
+        })
+    }
+
     fn shelves(&self) -> std::sync::MutexGuard<'_, Shelves> {
         // A panic elsewhere leaves counts and shelves consistent: they change without calls out.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Storage for `len` elements, and whether it is known to be zero.
@@ -125,7 +165,7 @@ impl Pool {
             }
         }
         drop(freed);
-        (Storage::new(capacity), true)
+        Storage::new(capacity, self.shelves().slabs.as_mut())
     }
 
     fn give_back(&self, storage: Storage) {
@@ -223,11 +263,28 @@ mod tests {
     fn mapped_storage_is_as_good_as_any() {
         let pool = Arc::new(Pool::default());
         let mut buffer = Buffer::zeros(&pool, MAPPED_MIN);
-        assert!(buffer.storage.mapping.is_some());
+        assert!(matches!(buffer.storage.origin, Origin::Mapping(_)));
         assert!(buffer.iter().all(|&x| x == 0.0));
         buffer.fill(2.0);
         drop(buffer);
         assert!(Buffer::zeros(&pool, MAPPED_MIN).iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn pieces_of_a_mapping_are_aligned_and_cleared_where_zeros_are_asked_for() {
+        let pool = Arc::clone(Pool::default().for_weights());
+        let _keeps_the_mapping = Buffer::scratch(&pool, PIECE_MIN);
+        for len in [PIECE_MIN / 4, PIECE_MIN / 4 + 1, 123_456] {
+            let mut buffer = Buffer::scratch(&pool, len);
+            assert!(matches!(buffer.storage.origin, Origin::Piece(_)));
+            assert_eq!(buffer.as_ptr().align_offset(ALIGN), 0);
+            buffer.fill(3.0);
+        }
+        // What the pool frees becomes free in the mapping, with the values it had.
+        let mut shelves = pool.shelves();
+        while shelves.pop_largest().is_some() {}
+        drop(shelves);
+        assert!((0..4).all(|_| Buffer::zeros(&pool, 20_000).iter().all(|&x| x == 0.0)));
     }
 
     #[test]

@@ -8,26 +8,52 @@ use std::ops::Range;
 use super::attention::{check, head};
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
+use super::rounding;
 use super::rows::{Shared, for_chunks};
 use super::softmax::{BLOCK, Online};
-use crate::device::{Attention, Cache, CachedRow, QkvLayout};
+use crate::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout, head_words};
 
 /// Copies the keys and values of each row to its slot.
 pub(crate) fn cache_write(
     qkv: &Buffer,
     layout: QkvLayout,
     slots: &[u32],
-    keys: &mut Buffer,
-    values: &mut Buffer,
+    cache: CacheMut<'_, Buffer>,
 ) {
     check(qkv, layout, slots.len());
-    let (groups, d) = (layout.key.heads, layout.head_dim);
+    let groups = layout.key.heads;
+    let CacheMut { keys, values, page_len, precision } = cache;
+    let places = Places { page_len, groups, words: head_words(layout.head_dim, precision) };
     for (row, &slot) in slots.iter().enumerate() {
+        let (page, position) = (slot as usize / page_len, slot as usize % page_len);
         for group in 0..groups {
-            let at = (slot as usize * groups + group) * d..(slot as usize * groups + group + 1) * d;
-            keys[at.clone()].copy_from_slice(head(qkv, layout, layout.key, row, group));
-            values[at].copy_from_slice(head(qkv, layout, layout.value, row, group));
+            let at = places.at(page, group, position);
+            let at = at..at + places.words;
+            let key = head(qkv, layout, layout.key, row, group);
+            let value = head(qkv, layout, layout.value, row, group);
+            for (from, to) in [(key, &mut keys[at.clone()]), (value, &mut values[at])] {
+                match precision {
+                    Precision::F32 => to.copy_from_slice(from),
+                    Precision::Bf16 => rounding::pack(from, to),
+                }
+            }
         }
+    }
+}
+
+/// Where keys and values lie in the buffers of a cache.
+#[derive(Clone, Copy)]
+struct Places {
+    page_len: usize,
+    groups: usize,
+    /// Elements of a buffer for one key or value of one head.
+    words: usize,
+}
+
+impl Places {
+    #[inline(always)]
+    fn at(self, page: usize, group: usize, position: usize) -> usize {
+        ((page * self.groups + group) * self.page_len + position) * self.words
     }
 }
 
@@ -47,7 +73,8 @@ pub(crate) fn attention_cached(
     let (heads, groups, d) = (layout.query.heads, layout.key.heads, layout.head_dim);
     assert_eq!(out.len(), rows.len() * heads * d, "out: a row of {heads} heads for each row");
     assert_eq!(cache.keys.len(), cache.values.len(), "keys and values: one length");
-    let pages = cache.keys.len() / (cache.page_len * groups * d).max(1);
+    let places = Places { page_len: cache.page_len, groups, words: head_words(d, cache.precision) };
+    let pages = cache.keys.len() / places.at(1, 0, 0).max(1);
     let mut seen = 0;
     for row in rows {
         let end = row.position as usize + 1;
@@ -58,7 +85,7 @@ pub(crate) fn attention_cached(
     }
     let runs = runs(rows);
     let out = Shared::new(out);
-    let work = Work { qkv, layout, cache, rows, attention, out };
+    let work = Work { qkv, layout, cache, places, rows, attention, out };
     // Two products with each key and value seen.
     let elements = seen * 2 * heads * d / (runs.len() * groups).max(1);
     for_chunks(runs.len() * groups, elements, |tasks| {
@@ -86,6 +113,7 @@ struct Work<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     cache: &'a Cache<'a, Buffer>,
+    places: Places,
     rows: &'a [CachedRow<'a>],
     attention: Attention,
     out: Shared<'a>,
@@ -109,9 +137,9 @@ impl Work<'_> {
         };
         let keys = Keys {
             cache: self.cache,
+            places: self.places,
             pages: self.rows[rows.start].pages,
             group,
-            groups: self.layout.key.heads,
             head_dim: d,
         };
         let scale = self.attention.scale;
@@ -151,9 +179,9 @@ struct Query<'a> {
 #[derive(Clone, Copy)]
 struct Keys<'a> {
     cache: &'a Cache<'a, Buffer>,
+    places: Places,
     pages: &'a [u32],
     group: usize,
-    groups: usize,
     head_dim: usize,
 }
 
@@ -161,18 +189,18 @@ impl Keys<'_> {
     /// Where each of the positions `start..end` begins, at most sixteen; others repeat the last one.
     #[inline(always)]
     fn chunk(&self, start: usize, end: usize) -> [usize; LANES] {
-        let stride = self.groups * self.head_dim;
-        let page_len = self.cache.page_len;
+        let page_len = self.places.page_len;
         let at = |position: usize| {
-            let slot = self.pages[position / page_len] as usize * page_len + position % page_len;
-            slot * stride + self.group * self.head_dim
+            let page = self.pages[position / page_len] as usize;
+            self.places.at(page, self.group, position % page_len)
         };
         let first = at(start);
         let whole = start % page_len + LANES <= page_len;
         let mut chunk = [first; LANES];
         for i in 1..LANES {
             let position = (start + i).min(end - 1);
-            chunk[i] = if whole { first + (position - start) * stride } else { at(position) };
+            chunk[i] =
+                if whole { first + (position - start) * self.places.words } else { at(position) };
         }
         chunk
     }
@@ -225,17 +253,71 @@ impl<const M: usize> Kernel for QueryTile<'_, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
-        // Widths in whole registers get loops of known length.
-        match self.keys.head_dim {
-            32 => self.over::<S, 2>(),
-            64 => self.over::<S, 4>(),
-            128 => self.over::<S, 8>(),
-            _ => self.over_any::<S>(),
+        match self.keys.cache.precision {
+            Precision::F32 => self.over_kept::<S, Whole>(),
+            Precision::Bf16 => self.over_kept::<S, Halves>(),
         }
     }
 }
 
+/// How a cache keeps elements.
+trait Kept {
+    /// Elements of a buffer that sixteen take.
+    const WORDS: usize;
+    /// Sixteen elements.
+    fn load<S: Lanes>(words: &[f32]) -> S;
+    /// At most sixteen, padded with zeros.
+    fn load_partial<S: Lanes>(words: &[f32]) -> S;
+}
+
+/// As they are.
+struct Whole;
+
+impl Kept for Whole {
+    const WORDS: usize = LANES;
+    #[inline(always)]
+    fn load<S: Lanes>(words: &[f32]) -> S {
+        S::load(words.first_chunk().expect("invariant: sixteen words"))
+    }
+    #[inline(always)]
+    fn load_partial<S: Lanes>(words: &[f32]) -> S {
+        match words.first_chunk() {
+            Some(chunk) => S::load(chunk),
+            None => S::load_partial(words),
+        }
+    }
+}
+
+/// In bfloat16, two in a word.
+struct Halves;
+
+impl Kept for Halves {
+    const WORDS: usize = LANES / 2;
+    #[inline(always)]
+    fn load<S: Lanes>(words: &[f32]) -> S {
+        S::load_halves(words.first_chunk().expect("invariant: eight words"))
+    }
+    #[inline(always)]
+    fn load_partial<S: Lanes>(words: &[f32]) -> S {
+        let mut whole = [0.0; LANES / 2];
+        let len = words.len().min(LANES / 2);
+        whole[..len].copy_from_slice(&words[..len]);
+        S::load_halves(&whole)
+    }
+}
+
 impl<const M: usize> QueryTile<'_, M> {
+    #[inline(always)]
+    fn over_kept<S: Lanes, K: Kept>(self) {
+        // Widths in whole registers get loops of known length.
+        match self.keys.head_dim {
+            32 => self.over::<S, K, 2>(),
+            64 => self.over::<S, K, 4>(),
+            128 => self.over::<S, K, 8>(),
+            _ => self.over_any::<S, K>(),
+        }
+    }
+
     /// The positions that any query sees.
     fn seen(&self) -> Range<usize> {
         let first = self.queries.iter().map(|query| query.seen.start).min().unwrap_or(0);
@@ -245,7 +327,7 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// Heads of N registers.
     #[inline(always)]
-    fn over<S: Lanes, const N: usize>(self) {
+    fn over<S: Lanes, K: Kept, const N: usize>(self) {
         let seen = self.seen();
         let mut q = [[S::splat(0.0); N]; M];
         for m in 0..M {
@@ -259,7 +341,15 @@ impl<const M: usize> QueryTile<'_, M> {
             let block = self.keys.block(start, &seen);
             let mut scores = [[[0.0; LANES]; CHUNKS]; M];
             for chunk in 0..block.count {
-                let products = self.products::<S, N>(&q, &block.at[chunk]);
+                // A sequence lies all over the cache, which the processor cannot foresee.
+                for i in 0..LANES {
+                    let words = |at: usize| at..at + N * K::WORDS;
+                    S::prefetch(&self.keys.cache.values[words(block.at[chunk][i])]);
+                    if chunk + 1 < block.count {
+                        S::prefetch(&self.keys.cache.keys[words(block.at[chunk + 1][i])]);
+                    }
+                }
+                let products = self.products::<S, K, N>(&q, &block.at[chunk]);
                 for m in 0..M {
                     S::sum_each(&products[m]).store(&mut scores[m][chunk]);
                 }
@@ -275,10 +365,9 @@ impl<const M: usize> QueryTile<'_, M> {
             }
             for i in 0..block.end - block.first {
                 let at = block.at.as_flattened()[i];
-                let value = &self.keys.cache.values[at..][..N * LANES];
-                let value = value.as_chunks::<LANES>().0;
+                let value = &self.keys.cache.values[at..][..N * K::WORDS];
                 for n in 0..N {
-                    let v = S::load(&value[n]);
+                    let v = K::load::<S>(&value[n * K::WORDS..]);
                     for m in 0..M {
                         let weight = S::splat(scores[m].as_flattened()[i]);
                         sums[m][n] = weight.mul_add(v, sums[m][n]);
@@ -297,18 +386,17 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// The products of queries with sixteen keys, summed over registers.
     #[inline(always)]
-    fn products<S: Lanes, const N: usize>(
+    fn products<S: Lanes, K: Kept, const N: usize>(
         &self,
         q: &[[S; N]; M],
         at: &[usize; LANES],
     ) -> [[S; LANES]; M] {
         let mut products = [[S::splat(0.0); LANES]; M];
         for i in 0..LANES {
-            let key = &self.keys.cache.keys[at[i]..][..N * LANES];
-            let key = key.as_chunks::<LANES>().0;
+            let key = &self.keys.cache.keys[at[i]..][..N * K::WORDS];
             let mut k = [S::splat(0.0); N];
             for n in 0..N {
-                k[n] = S::load(&key[n]);
+                k[n] = K::load::<S>(&key[n * K::WORDS..]);
             }
             for m in 0..M {
                 let mut product = q[m][0].mul(k[0]);
@@ -323,8 +411,8 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// Heads of any width: the last register is padded with zeros.
     #[inline(always)]
-    fn over_any<S: Lanes>(self) {
-        let d = self.keys.head_dim;
+    fn over_any<S: Lanes, K: Kept>(self) {
+        let words = self.keys.places.words;
         for query in self.queries {
             query.out.fill(0.0);
             let mut softmax = Online::new();
@@ -337,8 +425,8 @@ impl<const M: usize> QueryTile<'_, M> {
                     for (n, q) in query.values.chunks(LANES).enumerate() {
                         let q_lanes = load_chunk::<S>(q).mul(S::splat(self.scale));
                         for i in 0..LANES {
-                            let key = &self.keys.cache.keys[at[i] + n * LANES..][..q.len()];
-                            products[i] = q_lanes.mul_add(load_chunk::<S>(key), products[i]);
+                            let key = &self.keys.cache.keys[at[i]..][..words][n * K::WORDS..];
+                            products[i] = q_lanes.mul_add(K::load_partial::<S>(key), products[i]);
                         }
                     }
                     S::sum_each(&products).store(scores);
@@ -350,7 +438,7 @@ impl<const M: usize> QueryTile<'_, M> {
                 }
                 let places = block.at.as_flattened().iter().take(block.end - block.first);
                 for (&at, &weight) in places.zip(scores.as_flattened()) {
-                    add_scaled::<S>(&self.keys.cache.values[at..at + d], weight, query.out);
+                    add_scaled::<S, K>(&self.keys.cache.values[at..at + words], weight, query.out);
                 }
             }
             scale::<S>(query.out, 1.0 / softmax.total);
@@ -379,14 +467,15 @@ fn scale<S: Lanes>(values: &mut [f32], factor: f32) {
 }
 
 #[inline(always)]
-fn add_scaled<S: Lanes>(from: &[f32], factor: f32, to: &mut [f32]) {
-    let (from, from_rest) = from.as_chunks::<LANES>();
+fn add_scaled<S: Lanes, K: Kept>(from: &[f32], factor: f32, to: &mut [f32]) {
     let (to, to_rest) = to.as_chunks_mut::<LANES>();
-    for (from, to) in from.iter().zip(to) {
-        S::load(from).mul_add(S::splat(factor), S::load(to)).store(to);
+    let mut from = from.chunks(K::WORDS);
+    for to in to {
+        let from = K::load::<S>(from.next().expect("invariant: as wide as the sum"));
+        from.mul_add(S::splat(factor), S::load(to)).store(to);
     }
-    if !to_rest.is_empty() {
-        let sum = S::load_partial(from_rest).mul_add(S::splat(factor), S::load_partial(to_rest));
-        sum.store_partial(to_rest);
+    if let Some(from) = from.next() {
+        let from = K::load_partial::<S>(from);
+        from.mul_add(S::splat(factor), S::load_partial(to_rest)).store_partial(to_rest);
     }
 }

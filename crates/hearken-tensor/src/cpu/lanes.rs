@@ -37,6 +37,20 @@ pub(crate) trait Lanes: Copy {
         // SAFETY: the caller's promise.
         self.store(unsafe { &mut *pointer.cast() });
     }
+    /// Sixteen elements of bfloat16 from eight words, as `rounding` packs them.
+    #[inline(always)]
+    fn load_halves(words: &[f32; LANES / 2]) -> Self {
+        let mut whole = [0.0; LANES];
+        for (pair, &word) in whole.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            *pair = super::rounding::unpack(word);
+        }
+        Self::load(&whole)
+    }
+    /// Asks for values that are read soon, where the processor can be asked.
+    #[inline(always)]
+    fn prefetch(values: &[f32]) {
+        let _ = values;
+    }
     /// Reads fewer than sixteen elements; the others are 0.
     #[inline(always)]
     fn load_partial(values: &[f32]) -> Self {
@@ -215,13 +229,15 @@ impl<const FUSED: bool> Lanes for Array<FUSED> {
 mod avx512 {
     use super::{LANES, Lanes};
     use std::arch::x86_64::{
-        __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm512_add_ps,
-        _mm512_castpd_ps, _mm512_castps_pd, _mm512_cmp_ps_mask, _mm512_div_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
-        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps,
-        _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+        __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
+        _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_div_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
+        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
+        _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
+        _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+        _mm512_unpacklo_pd, _mm512_unpacklo_ps,
     };
 
     /// Lanes in one AVX-512 register. Values exist only inside [`super::dispatch`], which has seen
@@ -241,6 +257,22 @@ mod avx512 {
         fn splat(value: f32) -> Self {
             // SAFETY: see the type.
             Self(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        fn load_halves(words: &[f32; LANES / 2]) -> Self {
+            // SAFETY: see the type; the array has 32 bytes, and both types are 64.
+            Self(unsafe {
+                let halves = _mm256_loadu_si256(words.as_ptr().cast());
+                let bits = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));
+                _mm512_castsi512_ps(bits)
+            })
+        }
+        #[inline(always)]
+        fn prefetch(values: &[f32]) {
+            for line in values.chunks(LANES) {
+                // SAFETY: asking for memory has no effect but on time.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+            }
         }
         #[inline(always)]
         fn load(values: &[f32; LANES]) -> Self {

@@ -13,14 +13,16 @@ mod buffer;
 mod cached_attention;
 mod few_rows;
 mod head;
-mod lanes;
+pub(crate) mod lanes;
 mod norm;
 mod optimizer;
 pub mod peak;
 mod prepared;
 mod product;
 mod rotary;
+mod rounding;
 mod rows;
+mod slab;
 mod softmax;
 mod tile;
 mod vector;
@@ -31,8 +33,9 @@ pub use buffer::Buffer;
 pub use prepared::Prepared;
 
 use crate::device::{
-    AdamW, Attention, Cache, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads, Prediction,
-    PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
+    AdamW, Attention, Cache, CacheMut, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads,
+    LinearPart, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight,
+    WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -102,6 +105,10 @@ impl Device for Cpu {
         vector::scatter_add_rows(rows, ids, table);
     }
 
+    fn prepare(&self, weight: Weight<'_, Self>) -> bool {
+        product::prepare(&self.pool, weight)
+    }
+
     fn linear(
         &self,
         x: View<'_, Buffer>,
@@ -113,6 +120,16 @@ impl Device for Cpu {
         let bias = bias.map(|bias| &bias[..]);
         let out = (rows::Output::new(y), write);
         product::forward(&self.pool, rows::Input::new(x), weight, bias, out);
+    }
+
+    fn linear_parts(
+        &self,
+        x: View<'_, Buffer>,
+        parts: &[LinearPart<'_, Self>],
+        y: &mut Buffer,
+        write: Write,
+    ) {
+        product::forward_parts(&self.pool, rows::Input::new(x), parts, y, write);
     }
 
     fn linear_backward_input(
@@ -232,15 +249,18 @@ impl Device for Cpu {
         attention_backward::attention_backward(&self.pool, saved, layout, forest, attention, dqkv);
     }
 
+    fn round_heads(&self, buffer: &mut Buffer, layout: QkvLayout, heads: Heads) {
+        rounding::round_heads(buffer, layout, heads);
+    }
+
     fn cache_write(
         &self,
         qkv: &Buffer,
         layout: QkvLayout,
         slots: &[u32],
-        keys: &mut Buffer,
-        values: &mut Buffer,
+        cache: CacheMut<'_, Buffer>,
     ) {
-        cached_attention::cache_write(qkv, layout, slots, keys, values);
+        cached_attention::cache_write(qkv, layout, slots, cache);
     }
 
     fn attention_cached(

@@ -72,5 +72,5 @@ fn pack<'a>(
         Layout::OutputsByInputs => Rows::dense(shape.outputs, shape.inputs),
         Layout::InputsByOutputs => Rows::dense(shape.inputs, shape.outputs),
     };
-    bf16::Right::pack(pool, source(Input::of(values, rows)))
+    bf16::Right::pack(pool.for_weights(), source(Input::of(values, rows)))
 }

@@ -9,7 +9,7 @@ use super::bf16;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
 use super::rows::{Input, Output, for_chunks};
-use crate::device::{Layout, Precision, Rows, View, Weight, WeightShape, Write};
+use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
 
 /// Multiplications below which a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 18;
@@ -128,6 +128,17 @@ fn bias_rows(bias: &[f32], y: Output<'_>, write: Write) {
     });
 }
 
+/// Packs a weight if [`forward`] reads a packed copy; gives whether it does.
+pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Cpu>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+        weight.prepared.forward(pool, weight.values, weight.shape);
+        return true;
+    }
+    let _ = (pool, weight);
+    false
+}
+
 /// y (+)= x·Wᵀ (+ bias).
 pub(crate) fn forward(
     pool: &Arc<Pool>,
@@ -143,7 +154,7 @@ pub(crate) fn forward(
     if weight.shape.precision == Precision::Bf16 && bf16::available() {
         let right = weight.prepared.forward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
-        bf16::product(&left, right, bias, y, write);
+        bf16::products(&left, &[bf16::Part { right, bias, out: y }], write);
         return;
     }
     let order = match weight.shape.layout {
@@ -155,6 +166,33 @@ pub(crate) fn forward(
         Write::Add
     });
     product(x, weight.values, order, y, write);
+}
+
+/// [`forward`] of the same rows for several weights, into parts of `y`. In bfloat16, the rows are
+/// packed once and all products are divided among the threads together.
+pub(crate) fn forward_parts(
+    pool: &Arc<Pool>,
+    x: Input<'_>,
+    parts: &[LinearPart<'_, Cpu>],
+    y: &mut [f32],
+    write: Write,
+) {
+    let outs = Output::disjoint(y, parts.iter().map(|part| part.y));
+    #[cfg(target_arch = "x86_64")]
+    if bf16::available() && parts.iter().all(|part| part.weight.shape.precision == Precision::Bf16)
+    {
+        let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
+        let mut products = Vec::with_capacity(parts.len());
+        for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
+            let right = weight.prepared.forward(pool, weight.values, weight.shape);
+            products.push(bf16::Part { right, bias: bias.map(|bias| &bias[..]), out });
+        }
+        bf16::products(&left, &products, write);
+        return;
+    }
+    for (part, out) in parts.iter().zip(outs) {
+        forward(pool, x, part.weight, part.bias.map(|bias| &bias[..]), (out, write));
+    }
 }
 
 /// dx (+)= dy·W.
@@ -172,7 +210,7 @@ pub(crate) fn backward_input(
     if weight.shape.precision == Precision::Bf16 && bf16::available() {
         let right = weight.prepared.backward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
-        bf16::product(&left, right, None, dx, write);
+        bf16::products(&left, &[bf16::Part { right, bias: None, out: dx }], write);
         return;
     }
     let order = match weight.shape.layout {
@@ -201,7 +239,7 @@ pub(crate) fn backward_weight(
     if shape.precision == Precision::Bf16 && bf16::available() {
         let left = bf16::Left::pack(pool, bf16::Source::Inner(left));
         let right = bf16::Right::pack(pool, bf16::Source::Inner(right));
-        bf16::product(&left, &right, None, out, Write::Add);
+        bf16::products(&left, &[bf16::Part { right: &right, bias: None, out }], Write::Add);
         return;
     }
     let _ = pool;

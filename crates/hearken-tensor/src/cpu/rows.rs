@@ -101,6 +101,27 @@ impl<'a> Output<'a> {
         Self { values: Shared::new(values), rows }
     }
 
+    /// Parts of one buffer that have no element in common.
+    ///
+    /// # Panics
+    /// If rows have different strides, or columns of two parts overlap.
+    pub(crate) fn disjoint(
+        values: &'a mut [f32],
+        parts: impl Iterator<Item = Rows> + Clone,
+    ) -> Vec<Self> {
+        let whole = Shared::new(values);
+        for (index, rows) in parts.clone().enumerate() {
+            assert!(rows.end() <= whole.len, "rows end at {}, not {}", rows.end(), whole.len);
+            assert!(rows.offset + rows.width <= rows.stride, "columns of one row: {rows:?}");
+            for other in parts.clone().take(index) {
+                let apart = rows.offset + rows.width <= other.offset
+                    || other.offset + other.width <= rows.offset;
+                assert!(apart && rows.stride == other.stride, "parts overlap: {rows:?}, {other:?}");
+            }
+        }
+        parts.map(|rows| Self { values: whole, rows }).collect()
+    }
+
     /// # Safety
     /// Each row is held once at a time.
     pub(crate) unsafe fn row(&self, row: usize) -> &'a mut [f32] {

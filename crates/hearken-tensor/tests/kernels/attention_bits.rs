@@ -1,7 +1,7 @@
 //! A row of attention has the same bits however its path is cut into segments, and over a cache.
 
 use hearken_tensor::cpu::Buffer;
-use hearken_tensor::device::{Attention, Cache, CachedRow, QkvLayout};
+use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout};
 use hearken_tensor::{Cpu, Device, Forest};
 
 use crate::attention::blocks;
@@ -75,8 +75,10 @@ impl Sequence {
                 pages[position / page_len] * page_len as u32 + (position % page_len) as u32
             };
             let slots: Vec<u32> = (first..first + len).map(slot).collect();
-            self.cpu.cache_write(&qkv, self.layout, &slots, &mut keys, &mut values);
-            let cache = Cache { keys: &keys, values: &values, page_len };
+            let (k, v) = (&mut keys, &mut values);
+            let cache = CacheMut { keys: k, values: v, page_len, precision: Precision::F32 };
+            self.cpu.cache_write(&qkv, self.layout, &slots, cache);
+            let cache = Cache { keys: &keys, values: &values, page_len, precision: Precision::F32 };
             let out = self.rows_over(&qkv, cache, &pages, first..first + len);
             bits.extend(all(&self.cpu, &out).iter().map(|x| x.to_bits()));
         }

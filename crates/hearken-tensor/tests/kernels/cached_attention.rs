@@ -1,4 +1,4 @@
-use hearken_tensor::device::{Attention, Cache, CachedRow};
+use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision, head_words};
 use hearken_tensor::{Cpu, Device, Forest};
 
 use crate::attention::blocks;
@@ -8,10 +8,21 @@ use crate::{all, assert_close, random, wide};
 #[test]
 fn cached_rows_see_what_packed_sequences_see() {
     let cpu = Cpu::new();
-    for (heads, groups, head_dim) in
-        [(2, 2, 4), (4, 2, 16), (3, 1, 40), (4, 1, 64), (6, 2, 32), (2, 1, 128), (5, 1, 128)]
-    {
-        for window in [None, Some(1), Some(7), Some(40)] {
+    for (heads, groups, head_dim) in [
+        (2, 2, 4),
+        (4, 2, 16),
+        (3, 1, 40),
+        (4, 1, 64),
+        (6, 2, 32),
+        (2, 1, 128),
+        (5, 1, 128),
+        (2, 1, 7),
+    ] {
+        let windows = [None, Some(1), Some(7), Some(40)];
+        let both = [Precision::F32, Precision::Bf16];
+        let cases =
+            windows.into_iter().flat_map(|window| both.map(|precision| (window, precision)));
+        for (window, precision) in cases {
             let layout = blocks(heads, groups, head_dim);
             let attention = Attention { scale: 0.4, window };
             let lens = [37, 1, 90];
@@ -21,7 +32,11 @@ fn cached_rows_see_what_packed_sequences_see() {
                 forest.push(None, len);
             }
             let rows = forest.rows();
-            let qkv = cpu.upload(&random(1, rows * layout.row_stride));
+            let mut qkv = cpu.upload(&random(1, rows * layout.row_stride));
+            if precision == Precision::Bf16 {
+                cpu.round_heads(&mut qkv, layout, layout.key);
+                cpu.round_heads(&mut qkv, layout, layout.value);
+            }
             let mut expected = cpu.scratch(rows * heads * head_dim);
             let mut log_sum_exp = cpu.scratch(rows * heads);
             cpu.attention(&qkv, layout, &forest, attention, &mut expected, &mut log_sum_exp);
@@ -41,11 +56,13 @@ fn cached_rows_see_what_packed_sequences_see() {
                     cached.push(CachedRow { pages, position: position as u32 });
                 }
             }
-            let size = 41 * page_len * groups * head_dim;
+            let size = 41 * page_len * groups * head_words(head_dim, precision);
             let (mut keys, mut values) = (cpu.zeros(size), cpu.zeros(size));
-            cpu.cache_write(&qkv, layout, &slots, &mut keys, &mut values);
+            let (k, v) = (&mut keys, &mut values);
+            let cache = CacheMut { keys: k, values: v, page_len, precision };
+            cpu.cache_write(&qkv, layout, &slots, cache);
             let mut out = cpu.scratch(rows * heads * head_dim);
-            let cache = Cache { keys: &keys, values: &values, page_len };
+            let cache = Cache { keys: &keys, values: &values, page_len, precision };
             cpu.attention_cached(&qkv, layout, cache, &cached, attention, &mut out);
             assert_close(&all(&cpu, &out), &wide(&all(&cpu, &expected)), 2e-6);
 
@@ -54,7 +71,7 @@ fn cached_rows_see_what_packed_sequences_see() {
             let mut one = vec![0.0; layout.row_stride];
             cpu.download(&qkv, last * layout.row_stride, &mut one);
             let mut alone = cpu.scratch(heads * head_dim);
-            let cache = Cache { keys: &keys, values: &values, page_len };
+            let cache = Cache { keys: &keys, values: &values, page_len, precision };
             cpu.attention_cached(
                 &cpu.upload(&one),
                 layout,

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hearken_tensor::device::{
-    AdamW, Attention, Cache, CachedRow, Gelu, HeadOptions, HeadOutput, Heads, Prediction,
-    PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
+    AdamW, Attention, Cache, CacheMut, CachedRow, Gelu, HeadOptions, HeadOutput, Heads, LinearPart,
+    Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape,
+    Write,
 };
 use hearken_tensor::{Device, Forest};
 
@@ -194,6 +195,10 @@ impl<D: Device> Device for Timed<D> {
         self.time(Kernels::Rows, |device| device.scatter_add_rows(rows, ids, table));
     }
 
+    fn prepare(&self, weight: Weight<'_, Self>) -> bool {
+        self.time(Kernels::Products, |device| device.prepare(inner(weight)))
+    }
+
     fn linear(
         &self,
         x: View<'_, Self::Buffer>,
@@ -203,6 +208,20 @@ impl<D: Device> Device for Timed<D> {
         write: Write,
     ) {
         self.time(Kernels::Products, |device| device.linear(x, inner(weight), bias, y, write));
+    }
+
+    fn linear_parts(
+        &self,
+        x: View<'_, Self::Buffer>,
+        parts: &[LinearPart<'_, Self>],
+        y: &mut Self::Buffer,
+        write: Write,
+    ) {
+        let mut inside = Vec::with_capacity(parts.len());
+        for &LinearPart { weight, bias, y } in parts {
+            inside.push(LinearPart { weight: inner(weight), bias, y });
+        }
+        self.time(Kernels::Products, |device| device.linear_parts(x, &inside, y, write));
     }
 
     fn linear_backward_input(
@@ -333,16 +352,19 @@ impl<D: Device> Device for Timed<D> {
         });
     }
 
+    fn round_heads(&self, buffer: &mut Self::Buffer, layout: QkvLayout, heads: Heads) {
+        self.time(Kernels::Rotary, |device| device.round_heads(buffer, layout, heads));
+    }
+
     fn cache_write(
         &self,
         qkv: &Self::Buffer,
         layout: QkvLayout,
         slots: &[u32],
-        keys: &mut Self::Buffer,
-        values: &mut Self::Buffer,
+        cache: CacheMut<'_, Self::Buffer>,
     ) {
         self.time(Kernels::AttentionCached, |device| {
-            device.cache_write(qkv, layout, slots, keys, values);
+            device.cache_write(qkv, layout, slots, cache);
         });
     }
 

@@ -33,6 +33,25 @@ pub struct KlConfig {
     pub horizon: f64,
 }
 
+/// How the coefficient of the KL penalty moves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlSteering {
+    /// The KL of a completion, in nats, that it steers towards; `None` keeps it fixed.
+    pub target_nats: Option<f64>,
+    /// Completions over which a full error would double it.
+    pub horizon: f64,
+}
+
+impl KlSteering {
+    /// The controller of a coefficient that stands at `beta`.
+    pub fn controller(&self, beta: f64) -> KlController {
+        match self.target_nats {
+            Some(target) => KlController::adaptive(beta, target, self.horizon),
+            None => KlController::Fixed { beta },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum RawEstimator {
@@ -88,11 +107,8 @@ impl KlConfig {
         Ok(Self { placement, estimator, beta, target_nats: target, horizon })
     }
 
-    /// The controller of the coefficient, before the first iteration.
-    pub fn controller(&self) -> KlController {
-        match self.target_nats {
-            Some(target) => KlController::adaptive(self.beta, target, self.horizon),
-            None => KlController::Fixed { beta: self.beta },
-        }
+    /// How the coefficient moves.
+    pub fn steering(&self) -> KlSteering {
+        KlSteering { target_nats: self.target_nats, horizon: self.horizon }
     }
 }

@@ -1,5 +1,6 @@
 //! Defaults, the user's file and overrides, laid over one another.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -14,6 +15,8 @@ use super::known_keys::{known_keys, nearest};
 pub struct Layers {
     file: PathBuf,
     table: Table,
+    /// The text of the defaults: its comments name the keys that have none.
+    defaults: String,
 }
 
 impl Layers {
@@ -23,7 +26,7 @@ impl Layers {
     /// If `defaults` is not TOML: it is part of the program.
     pub fn new(defaults: &str, file: &Path) -> Self {
         let table = defaults.parse().expect("embedded defaults are valid TOML");
-        Self { file: file.to_owned(), table }
+        Self { file: file.to_owned(), table, defaults: defaults.to_owned() }
     }
 
     /// The defaults, with `file` over them and each `section.key=value` of `overrides` over that.
@@ -181,13 +184,31 @@ impl Layers {
         }
     }
 
-    /// The error for a required key that is not there. `key` carries its section.
+    /// The error for a required key that is not there. `key` carries its section. Where some key looks
+    /// like a misspelled one the error names that instead: it is the likelier cause.
     pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
-        ConfigError::Missing {
+        self.misspelled().unwrap_or_else(|| ConfigError::Missing {
             file: self.file.clone(),
             key: key.to_owned(),
             expected: expected.to_owned(),
-        }
+        })
+    }
+
+    /// The first key that the defaults do not name, beside one much like it that they do.
+    fn misspelled(&self) -> Option<ConfigError> {
+        let documented = documented(&self.defaults);
+        let of_section = |(section, value): (&String, &Value)| {
+            let (known, table) = (documented.get(section.as_str())?, value.as_table()?);
+            let known = || known.iter().copied();
+            let mut unknown = table.keys().filter(|key| known().all(|name| name != *key));
+            unknown.find_map(|key| Some((section.clone(), key.clone(), nearest(key, known())?)))
+        };
+        let (section, key, nearest) = self.table.iter().find_map(of_section)?;
+        Some(ConfigError::UnknownKey {
+            file: self.file.clone(),
+            key: format!("{section}.{key}"),
+            nearest: Some(format!("{section}.{nearest}")),
+        })
     }
 
     /// The error for two settings that contradict each other.
@@ -218,6 +239,22 @@ impl Layers {
     pub fn freeze(self) -> Frozen {
         Frozen::new(self.file, self.table)
     }
+}
+
+/// The keys of each section that a commented file of defaults names, in its comments too.
+fn documented(defaults: &str) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut section = "";
+    for line in defaults.lines().map(|line| line.trim_start_matches(['#', ' '])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            section = name.trim_start_matches('[');
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.entry(section).or_default().insert(key);
+        }
+    }
+    keys
 }
 
 fn merge(under: &mut Table, over: Table) {
@@ -313,6 +350,23 @@ mod tests {
             error("[one]\nsize = 1\nrate = [1]"),
             "mine.toml: `one.rate`: found a list of 1, expected a number"
         );
+    }
+
+    /// A required key and a misspelled one, perhaps of another section: the latter is the cause.
+    #[test]
+    fn a_misspelled_key_is_named_before_a_missing_one() {
+        let text = "[one]\nrate = 0.5\n# size = 3  # required\n[two]\n# path = \"p\"\n";
+        let error = |user: &str| {
+            let mut layers = Layers::new(text, Path::new("mine.toml"));
+            layers.merge(user.parse().unwrap());
+            layers.section::<Section>("one").unwrap_err().to_string()
+        };
+        let unknown = "mine.toml: unknown key `two.paht`; the nearest known key is `two.path`";
+        assert_eq!(error("[two]\npaht = \"x\""), unknown);
+        let missing = "mine.toml: found no `one.size`, expected a value";
+        assert_eq!(error("[two]\npath = \"x\""), missing);
+        // What is like nothing documented may be a key of which the defaults say nothing.
+        assert_eq!(error("[two]\nzebra = 1\n[three]\nx = 1"), missing);
     }
 
     #[test]

@@ -18,9 +18,10 @@ mod sections;
 
 pub use error::ConfigError;
 pub use frozen::{Difference, Frozen, Loaded};
-pub use kl::{KlConfig, KlPlacement};
+pub use kl::{KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
 pub use rollout::RolloutConfig;
+pub(crate) use score::open_counting_scores;
 pub use score::{ScoreConfig, ScoreReading, SourceConfig, open_scores, read_scores};
 pub use sections::{
     BadRecords, DataConfig, Dtype, Length, ModelSource, OneOrMany, OptimizerConfig, RunConfig,

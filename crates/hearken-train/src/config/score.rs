@@ -1,6 +1,6 @@
 //! `[[score]]`: where scores come from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hearken_judge::{CommandOptions, HttpOptions};
@@ -10,11 +10,13 @@ use serde::Deserialize;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use super::sections::Dtype;
+use super::sections::{Dtype, ModelSource};
+use crate::error::TrainError;
 use crate::reward_source::{
     CodeSource, CommandSource, Heuristic, HttpSource, Limits, RewardError, RewardModel,
     RewardModelOptions, Sandbox, Verifier, VerifierSource, WeightedSum,
 };
+use crate::trained_model::load_tokenizer;
 
 /// One `[[score]]`: a source with its weight in the sum.
 #[derive(Clone, Debug, PartialEq)]
@@ -329,6 +331,29 @@ pub fn open_scores<D: Device>(
         sum.label_last(name);
     }
     Ok(sum)
+}
+
+/// [`open_scores`] for a policy that is trained for them: at least one must count. Errors name `file`.
+///
+/// # Errors
+/// As [`open_scores`]; also if every weight is 0, or there is none.
+pub(crate) fn open_counting_scores<D: Device>(
+    scores: &[ScoreConfig],
+    device: &D,
+    policy: &ModelSource,
+    reading: ScoreReading,
+    file: &Path,
+) -> Result<WeightedSum<'static>, TrainError> {
+    let tokenizer = load_tokenizer(&policy.path)?;
+    let sources = open_scores(scores, device, tokenizer.as_ref(), reading)?;
+    if sources.is_silent() {
+        return Err(TrainError::Other(format!(
+            "{}: found no [[score]] with a weight other than 0, expected at least one: it is what \
+             the policy is trained for",
+            file.display()
+        )));
+    }
+    Ok(sources)
 }
 
 /// How reward models read.

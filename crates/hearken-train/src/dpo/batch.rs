@@ -10,7 +10,7 @@ use hearken_tensor::device::HeadOptions;
 
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
-use super::tree::{Microbatch, Reading, STATISTICS, Tree, TreeTokens, deal};
+use super::tree::{Microbatch, Reading, Tree, TreeTokens, deal};
 use crate::metrics::{inference_flops, training_flops};
 use crate::microbatch::microbatches;
 
@@ -81,7 +81,7 @@ pub(super) fn step_gradients<D: Device>(
         result.flops += training_flops(model, &microbatch.batch);
         let pass = model.forward(&microbatch.batch, options.keep);
         if !coupled {
-            let output = model.logprobs(&pass, &microbatch.predictions, STATISTICS);
+            let output = model.logprobs(&pass, &microbatch.predictions, reading.head());
             let tokens = deal(trees, reading, &output);
             let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0);
             result.losses.trees.extend(found.trees);
@@ -94,7 +94,7 @@ pub(super) fn step_gradients<D: Device>(
         let grads = OutputGrads {
             predictions: &microbatch.predictions,
             prediction_grads: &grads,
-            head: HeadOptions { statistics: false, ..STATISTICS },
+            head: HeadOptions { statistics: false, ..reading.head() },
             ..OutputGrads::default()
         };
         model.backward(pass, &grads, gradients);
@@ -147,7 +147,7 @@ pub(super) fn read<D: Device>(
         let microbatch = Microbatch::new(trees, reading);
         flops += inference_flops(model, &microbatch.batch);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);
-        let output = model.logprobs(&pass, &microbatch.predictions, STATISTICS);
+        let output = model.logprobs(&pass, &microbatch.predictions, reading.head());
         all.extend(deal(trees, reading, &output));
     }
     (all, flops)

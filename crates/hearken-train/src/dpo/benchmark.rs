@@ -7,15 +7,13 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{DpoConfig, Inputs, Records, Session};
+use super::{Dpo, DpoConfig, Records};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
-use crate::order::Order;
 use crate::progress::Silent;
-use crate::run_dir::{RunDir, Start};
-use crate::schedule::Schedule;
-use crate::seeds::Seeds;
+use crate::record_run::Opening;
+use crate::run_dir::Start;
 
 /// Pairs of random completions of random prompts. The reference is one that may move (and never
 /// does): its log-probabilities are computed in every step and none are stored.
@@ -41,19 +39,14 @@ pub(crate) fn run<D: Device>(
     let loaded = DpoConfig::from_layers(layers)?;
     let config = &loaded.config;
 
-    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
-    let seeds = Seeds::new(config.run.seed);
-    let records = Records::read(config, None, seeds, &mut Silent)?;
-    let mut order = Order::sequential(records.train.len(), config.train.batch_size);
-    let schedule = Schedule::new(&config.optimizer, steps);
-    let inputs = Inputs { seeds, tokenizer: None, records };
-    let mut session = Session::open(device, config, run, None, inputs, &mut Silent)?;
-    for step in 1..=steps {
+    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
+    let records = Records::read(config, None, opening.seeds, &mut Silent)?;
+    let mut dpo = Dpo::open(device, config, opening, records, &mut Silent)?;
+    for _ in 0..steps {
         clock.lap(|| {
-            let before = session.counters.cost.flops;
-            let batch = order.next_batch(&mut session.counters.cursor);
-            session.step(step, schedule.learning_rate(step), &batch, Stopwatch::start())?;
-            let training = session.counters.cost.flops - before;
+            let before = dpo.run.counters.cost.flops;
+            dpo.step(Stopwatch::start())?;
+            let training = dpo.run.counters.cost.flops - before;
             // Forward and backward are three passes; the reference's is a fourth.
             Ok(training * 4.0 / 3.0)
         })?;

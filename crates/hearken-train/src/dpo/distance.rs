@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use hearken_data::Completion;
 use hearken_generate::{Event, Request, Sampling, generate};
 use hearken_model::Model;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
@@ -51,10 +50,10 @@ pub(super) fn from_reference<D: Device>(
     let trees: Vec<Tree> = prompts
         .iter()
         .zip(completions.iter().flatten())
-        .map(|(prompt, completion)| tree(prompt, completion))
+        .map(|(prompt, completion)| Tree::single(prompt, &completion.ids, Label::Kept))
         .collect();
     let trees: Vec<&Tree> = trees.iter().collect();
-    let reading = Reading { prompt: false, branches: 1 };
+    let reading = Reading { prompt: false, branches: 1, temperature: how.portions.temperature };
     let logprobs = |model: &Model<D>| -> Vec<Vec<f64>> {
         let (tokens, _) = read(model, &trees, reading, how.portions.tokens_max);
         tokens.into_iter().flat_map(|tree| tree.branches).map(|tokens| tokens.logprobs).collect()
@@ -69,13 +68,4 @@ pub(super) fn from_reference<D: Device>(
     Ok(mean(&kl)
         .zip(mean(&lengths))
         .map(|(eval_kl, eval_length)| PolicyKl { eval_kl, eval_length }))
-}
-
-fn tree(prompt: &[u32], completion: &Completion) -> Tree {
-    Tree {
-        prefix: prompt.to_vec(),
-        prompt_len: prompt.len(),
-        branches: vec![completion.ids.clone()],
-        label: Label::Pair { probability: 1.0, margin: 0.0 },
-    }
 }

@@ -8,6 +8,7 @@ use hearken_objective::dpo::weights::{TokenLikelihood, length_desensitized, wpo}
 use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference};
 use hearken_objective::kl::ReferenceTerms;
 use hearken_objective::numerics::{at_most, log_one_minus_exp, log_sigmoid};
+use hearken_objective::online::{NashMd, exploration};
 use hearken_tensor::device::PredictionGrad;
 
 use super::objective::{Kind, Objective, Reported};
@@ -25,12 +26,18 @@ pub(super) struct Evidence<'a> {
 }
 
 /// What a tree adds to the loss of a step, and how that depends on its log-probabilities.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TreeLoss {
     /// The loss, likelihood excluded; the step's is the mean over its trees.
     pub(super) loss: f64,
     /// Its derivative with respect to the weighted sum of each branch's log-probabilities.
     pub(super) branch_grads: Vec<f64>,
+    /// On top of that, the derivative with respect to single tokens of the first branch; empty where
+    /// they are all alike.
+    pub(super) token_grads: Vec<f64>,
+    /// The second term of a loss that has two, as far as it is in `loss`: XPO's α·log π, or Nash-MD's
+    /// Σ w·log π before its β.
+    pub(super) second: Option<f64>,
     /// −Σ log π of the tokens that the likelihood covers.
     pub(super) nll: f64,
     /// β times log-ratio, or what stands for it, of the first and of the second completion; of a
@@ -62,13 +69,29 @@ impl Objective {
                     self.shift_decay.map(|_| objective.clone().with_reward_shift(reward_shift));
                 let values = shifted.as_ref().unwrap_or(objective).losses(&pairs);
                 let trees = evidence.iter().zip(pairs).zip(values);
-                let trees = trees.map(|((one, pair), value)| TreeLoss {
-                    loss: value.loss,
-                    branch_grads: vec![value.grad_chosen, value.grad_rejected],
-                    nll: self.nll_sum(one),
-                    ..self.pair_figures(&pair)
+                let trees = trees.map(|((one, pair), value)| {
+                    let figures = TreeLoss {
+                        loss: value.loss,
+                        branch_grads: vec![value.grad_chosen, value.grad_rejected],
+                        nll: self.nll_sum(one),
+                        ..self.pair_figures(&pair)
+                    };
+                    self.explore(one.tree, &pair, figures)
                 });
                 Losses { trees: trees.collect(), kl: None }
+            }
+            Kind::Nash(objective) => {
+                let tree = |one: &Evidence<'_>| nash_loss(*objective, one);
+                Losses { trees: evidence.iter().map(tree).collect(), kl: None }
+            }
+            Kind::Likelihood(_) => {
+                let tree = |one: &Evidence<'_>| TreeLoss {
+                    branch_grads: vec![0.0],
+                    nll: self.nll_sum(one),
+                    logprobs: [Some(self.sums(one, 0).logprob), None],
+                    ..TreeLoss::default()
+                };
+                Losses { trees: evidence.iter().map(tree).collect(), kl: None }
             }
             Kind::Unpaired(objective) => {
                 let ratios: Vec<f64> = evidence
@@ -89,10 +112,9 @@ impl Objective {
                     TreeLoss {
                         loss: value.loss,
                         branch_grads: vec![value.grad],
-                        nll: 0.0,
                         rewards: on_side(verdict, reward),
                         logprobs: on_side(verdict, sums.logprob),
-                        log_odds: None,
+                        ..TreeLoss::default()
                     }
                 };
                 let kl = (objective.loss == UnpairedLoss::Kto).then_some(kl);
@@ -111,6 +133,7 @@ impl Objective {
                         mean.push(self.reward(self.sums(one, branch)));
                     }
                 }
+                Label::Wins(_) | Label::Kept => {}
                 Label::Single(verdict) => {
                     let side = usize::from(verdict == Verdict::Undesirable);
                     means[side].push(self.reward(self.sums(one, 0)));
@@ -118,6 +141,17 @@ impl Objective {
             }
         }
         means
+    }
+
+    /// Adds XPO's term for the branch that the reference wrote.
+    fn explore(&self, tree: &Tree, pair: &PairTerms, mut loss: TreeLoss) -> TreeLoss {
+        let Some(branch) = tree.explored else { return loss };
+        let written = [pair.chosen, pair.rejected][branch];
+        let (term, slope) = exploration(self.exploration, written.logprob);
+        loss.loss += term;
+        loss.branch_grads[branch] += slope;
+        loss.second = Some(term);
+        loss
     }
 
     fn pair_terms(&self, objective: &PairObjective, one: &Evidence<'_>) -> PairTerms {
@@ -161,12 +195,10 @@ impl Objective {
             mean - log_one_minus_exp(mean)
         };
         TreeLoss {
-            loss: 0.0,
-            branch_grads: Vec::new(),
-            nll: 0.0,
             rewards: sides.map(|sums| Some(self.reward(sums))),
             logprobs: sides.map(|sums| Some(self.reported_logprob(sums))),
             log_odds: self.reports_odds.then(|| odds(pair.chosen) - odds(pair.rejected)),
+            ..TreeLoss::default()
         }
     }
 
@@ -229,9 +261,28 @@ impl Objective {
             let nll_weight = if branch == 0 { nll_weight } else { 0.0 };
             for token in 0..tree.completion_tokens(branch) {
                 let weight = weights.as_ref().map_or(1.0, |weights| weights[branch][token]);
-                push(grad * weight - nll_weight);
+                let own = loss.token_grads.get(token).filter(|_| branch == 0);
+                let own = own.map_or(0.0, |own| own / step.trees as f64);
+                push(grad * weight + own - nll_weight);
             }
         }
+    }
+}
+
+fn nash_loss(objective: NashMd, one: &Evidence<'_>) -> TreeLoss {
+    let Label::Wins(probability) = one.tree.label else {
+        unreachable!("Nash-MD reads completions with their opponents")
+    };
+    let ref_logprobs: Vec<f64> = one.reference[0].iter().map(|&x| x.into()).collect();
+    let logprobs = &one.tokens.branches[0].logprobs;
+    let terms = ReferenceTerms { logprobs, ref_logprobs: &ref_logprobs };
+    let found = objective.loss(terms, probability);
+    TreeLoss {
+        loss: found.loss,
+        branch_grads: vec![0.0],
+        token_grads: found.grad_logprobs,
+        second: Some(found.kl),
+        ..TreeLoss::default()
     }
 }
 
@@ -270,7 +321,7 @@ fn likelihood(tokens: &Tokens) -> f64 {
 fn verdict(tree: &Tree) -> Verdict {
     match tree.label {
         Label::Single(verdict) => verdict,
-        Label::Pair { .. } => unreachable!("a loss of single completions reads those"),
+        _ => unreachable!("a loss of single completions reads those"),
     }
 }
 

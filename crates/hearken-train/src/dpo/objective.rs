@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use hearken_objective::aggregation::Aggregation;
 use hearken_objective::dpo::nll::{Nll, NllTokens};
 use hearken_objective::dpo::unpaired::{UnpairedLoss, UnpairedObjective};
 use hearken_objective::dpo::{Length, PairLoss, PairObjective, Reference};
+use hearken_objective::online::NashMd;
 
 use super::tree::Reading;
 
@@ -23,15 +25,23 @@ pub struct Objective {
     pub reported: Reported,
     /// Whether the metrics have log-odds.
     pub reports_odds: bool,
+    /// XPO's α: weight of log π of what the reference wrote; 0 elsewhere.
+    pub exploration: f64,
+    /// Logits are divided by it: where completions are sampled, the temperature of that.
+    pub temperature: f64,
 }
 
-/// A loss of pairs or of single completions.
+/// A loss of pairs, of single completions, or of what the policy wrote itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// Reads chosen and rejected.
     Paired(PairObjective),
     /// Reads a completion and its label.
     Unpaired(UnpairedObjective),
+    /// Reads a completion of the policy and how often it wins.
+    Nash(NashMd),
+    /// Reads completions that were kept, and makes them likelier.
+    Likelihood(Nll),
 }
 
 /// What the reward of a completion is in the metrics, before its scale.
@@ -65,6 +75,10 @@ pub struct ReferenceSync {
     pub mix: f64,
 }
 
+/// Supervised fine-tuning on completions.
+const IMITATION: Nll =
+    Nll { weight: 1.0, tokens: NllTokens::Completion, aggregation: Aggregation::PerToken };
+
 impl Objective {
     /// The objective on pairs, with the figures that TRL reports for it.
     pub(super) fn paired(objective: PairObjective) -> Self {
@@ -72,8 +86,6 @@ impl Objective {
         let reports_odds = first.is_some_and(|term| term.loss == PairLoss::OddsRatio);
         let per_token = first.is_some_and(|term| term.length == Length::PerToken);
         Self {
-            wpo: false,
-            shift_decay: None,
             reward_scale: match first {
                 Some(term) if reports_odds => term.weight,
                 _ => objective.beta,
@@ -85,18 +97,36 @@ impl Objective {
             },
             reports_odds,
             kind: Kind::Paired(objective),
+            ..Self::plain(Kind::Likelihood(IMITATION))
         }
     }
 
     /// The objective on single completions.
     pub(super) fn unpaired(objective: UnpairedObjective, shift_decay: Option<f64>) -> Self {
+        let reward_scale = objective.beta;
+        Self { shift_decay, reward_scale, ..Self::plain(Kind::Unpaired(objective)) }
+    }
+
+    /// Nash-MD's objective.
+    pub(super) fn nash(objective: NashMd) -> Self {
+        Self { reward_scale: objective.beta, ..Self::plain(Kind::Nash(objective)) }
+    }
+
+    /// The likelihood of completions that were kept, mean over their tokens.
+    pub(super) fn imitation() -> Self {
+        Self { reported: Reported::Sum, ..Self::plain(Kind::Likelihood(IMITATION)) }
+    }
+
+    fn plain(kind: Kind) -> Self {
         Self {
+            kind,
             wpo: false,
-            shift_decay,
-            reward_scale: objective.beta,
+            shift_decay: None,
+            reward_scale: 1.0,
             reported: Reported::LogRatio,
             reports_odds: false,
-            kind: Kind::Unpaired(objective),
+            exploration: 0.0,
+            temperature: 1.0,
         }
     }
 
@@ -104,7 +134,8 @@ impl Objective {
     pub fn needs_reference(&self) -> bool {
         match &self.kind {
             Kind::Paired(objective) => objective.reference == Reference::Model,
-            Kind::Unpaired(_) => true,
+            Kind::Unpaired(_) | Kind::Nash(_) => true,
+            Kind::Likelihood(_) => false,
         }
     }
 
@@ -114,6 +145,7 @@ impl Objective {
         let sorts_or_shifts = match &self.kind {
             Kind::Paired(objective) => objective.sorts_batch(),
             Kind::Unpaired(objective) => objective.loss == UnpairedLoss::Kto,
+            Kind::Nash(_) | Kind::Likelihood(_) => false,
         };
         sorts_or_shifts || self.shift_decay.is_some()
     }
@@ -127,21 +159,23 @@ impl Objective {
     pub fn nll(&self) -> Option<Nll> {
         match &self.kind {
             Kind::Paired(objective) => objective.nll,
-            Kind::Unpaired(_) => None,
+            Kind::Likelihood(nll) => Some(*nll),
+            Kind::Unpaired(_) | Kind::Nash(_) => None,
         }
     }
 
     /// What is read of a tree to know its loss.
     pub(super) fn reading(&self) -> Reading {
         let covers_prompt = |nll: Nll| nll.tokens == NllTokens::PromptAndCompletion;
-        Reading { prompt: self.nll().is_some_and(covers_prompt), branches: 2 }
+        let prompt = self.nll().is_some_and(covers_prompt);
+        Reading { prompt, branches: 2, temperature: self.temperature }
     }
 
     /// What is read of a tree for the derivative of its loss.
     pub(super) fn grad_reading(&self) -> Reading {
         let branches = match self.kind {
             Kind::Paired(_) => 2,
-            Kind::Unpaired(_) => 1,
+            Kind::Unpaired(_) | Kind::Nash(_) | Kind::Likelihood(_) => 1,
         };
         Reading { branches, ..self.reading() }
     }

@@ -6,7 +6,7 @@ use hearken_objective::dpo::unpaired::Verdict;
 use super::DpoConfig;
 use super::tree::{Label, Tree};
 use crate::dataset::{DataReport, Dataset, Example};
-use crate::encode::{Encoder, PreferenceExample, UnpairedExample};
+use crate::encode::{Encoder, JudgedExamples, PreferenceExample, UnpairedExample};
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::seeds::Seeds;
@@ -33,10 +33,12 @@ impl Records {
     ) -> Result<Self, TrainError> {
         let encoder = Encoder::for_model(&config.model.path, tokenizer, &config.data)?;
         if config.dpo.is_unpaired() {
-            let data: Dataset<UnpairedExample> = Dataset::load(&config.data, &encoder, seeds)?;
+            let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
+            let mut sets = [one_by_one(&data.train), one_by_one(&data.eval)];
+            [data.train_report.examples, data.eval_report.examples] =
+                [sets[0].len(), sets[1].len()];
             report(&data, progress);
             let mismatched = config.dpo.objective.needs_mismatched();
-            let mut sets = [data.train, data.eval];
             for examples in sets.iter_mut().filter(|examples| !examples.is_empty()) {
                 if mismatched {
                     let limit = encoder.length.tokens_max;
@@ -65,8 +67,27 @@ impl Records {
     }
 }
 
+impl Records {
+    /// The first prompts of the evaluation records, else of the training records.
+    pub(super) fn prompts(&self, count: usize) -> Vec<&[u32]> {
+        let from = if self.eval.is_empty() { &self.train } else { &self.eval };
+        from.iter().take(count).map(Tree::prompt).collect()
+    }
+}
+
 fn trees<E: Into<Tree>>(examples: Vec<E>) -> Vec<Tree> {
     examples.into_iter().map(Into::into).collect()
+}
+
+/// The completions of all records. Of pairs, in batches of a thousand records, the chosen ones come
+/// first and the rejected ones behind: the order of TRL.
+fn one_by_one(records: &[JudgedExamples]) -> Vec<UnpairedExample> {
+    const BATCH: usize = 1000;
+    let batch = |batch: &[JudgedExamples]| {
+        let part = |place: usize| batch.iter().filter_map(move |one| one.completions.get(place));
+        part(0).chain(part(1)).cloned().collect::<Vec<_>>()
+    };
+    records.chunks(BATCH).flat_map(batch).collect()
 }
 
 fn report<E: Example>(data: &Dataset<E>, progress: &mut dyn Progress) {
@@ -183,6 +204,17 @@ mod tests {
     fn a_mismatched_completion_fits_behind_the_prompt() {
         let examples = vec![example(1, &[10]), example(2, &[11, 12, 13, 14])];
         assert_eq!(mismatched(examples, 2), [vec![11, 12], vec![10]]);
+    }
+
+    #[test]
+    fn chosen_completions_come_before_rejected_ones() {
+        let pair = |prompt: u32| JudgedExamples {
+            completions: vec![example(prompt, &[1]), example(prompt, &[2])],
+        };
+        let single = JudgedExamples { completions: vec![example(9, &[3])] };
+        let found = one_by_one(&[pair(5), single, pair(6)]);
+        let found: Vec<_> = found.iter().map(|one| (one.prompt[0], one.completion[0])).collect();
+        assert_eq!(found, [(5, 1), (9, 3), (6, 1), (5, 2), (6, 2)]);
     }
 
     #[test]

@@ -10,13 +10,13 @@ use hearken_tensor::Device;
 use super::batch::read;
 use super::loss::RefLogprobs;
 use super::objective::ReferenceSync;
+use super::records::Records;
 use super::reference_cache::CacheFile;
 use super::tree::{Reading, Tree};
-use super::{DpoConfig, Inputs, REFERENCE};
-use crate::checkpoint::Checkpoint;
+use super::{DpoConfig, REFERENCE};
 use crate::error::TrainError;
 use crate::progress::Progress;
-use crate::run_dir::RunDir;
+use crate::record_run::Opening;
 use crate::trained_model::load_tokenizer;
 
 /// Where the log-probabilities of the reference come from.
@@ -50,6 +50,17 @@ impl<D: Device> References<D> {
     }
 }
 
+impl<D: Device> References<D> {
+    /// Moves a reference that follows the policy, if it is time after so many steps.
+    pub(super) fn follow(&mut self, policy: &Model<D>, step: u64) {
+        if let Self::Live { model, sync } = self
+            && step.is_multiple_of(sync.every)
+        {
+            follow(model, policy, sync.mix);
+        }
+    }
+}
+
 /// How many rows go through a model at a time, and which trees share a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portions {
@@ -57,6 +68,8 @@ pub(super) struct Portions {
     pub(super) batch_size: usize,
     /// The most rows of a forward pass.
     pub(super) tokens_max: usize,
+    /// Logits are divided by it.
+    pub(super) temperature: f64,
 }
 
 /// The log-probabilities of the completions of each tree. Trees in their files' order go through the
@@ -67,7 +80,7 @@ pub(super) fn logprobs<D: Device>(
     trees: &[&Tree],
     portions: Portions,
 ) -> Vec<RefLogprobs> {
-    let reading = Reading { prompt: false, branches: 2 };
+    let reading = Reading { prompt: false, branches: 2, temperature: portions.temperature };
     let narrow = |logprobs: &[f64]| logprobs.iter().map(|&logprob| logprob as f32).collect();
     let mut all = Vec::with_capacity(trees.len());
     for batch in trees.chunks(portions.batch_size) {
@@ -107,22 +120,22 @@ pub(super) fn load<D: Device>(
 /// The portions of a training run.
 pub(super) fn portions(config: &DpoConfig) -> Portions {
     let train = &config.train;
-    Portions { batch_size: train.batch_size, tokens_max: train.microbatch_tokens }
+    let temperature = config.dpo.objective.temperature;
+    Portions { batch_size: train.batch_size, tokens_max: train.microbatch_tokens, temperature }
 }
 
 /// Where the reference's log-probabilities are wanted.
 pub(super) struct Place<'a> {
     pub(super) config: &'a DpoConfig,
-    pub(super) run: &'a RunDir,
-    pub(super) inputs: &'a Inputs,
+    pub(super) opening: &'a Opening<'a>,
+    pub(super) records: &'a Records,
 }
 
 impl Place<'_> {
-    /// The reference for a policy that was just loaded, from `checkpoint` if there is one.
+    /// The reference for a policy that was just loaded, from the checkpoint if there is one.
     pub(super) fn references<D: Device>(
         &self,
         policy: &Model<D>,
-        checkpoint: Option<&Checkpoint>,
         progress: &mut dyn Progress,
     ) -> Result<References<D>, TrainError> {
         let reference = &self.config.dpo.reference;
@@ -130,6 +143,7 @@ impl Place<'_> {
             return Ok(References::None);
         }
         let source = reference.path.as_ref().unwrap_or(&self.config.model.path);
+        let checkpoint = self.opening.checkpoint.as_ref();
         // The policy itself is the reference as long as it has not been trained.
         let same = checkpoint.is_none() && source == &self.config.model.path;
         let device = policy.device().clone();
@@ -145,8 +159,7 @@ impl Place<'_> {
             model.set_trainable(|_| false);
             return Ok(References::Live { model: Box::new(model), sync });
         }
-        let sets =
-            [("training", &self.inputs.records.train), ("evaluation", &self.inputs.records.eval)];
+        let sets = [("training", &self.records.train), ("evaluation", &self.records.eval)];
         let mut loaded = None;
         let mut known = Vec::with_capacity(2);
         for (what, trees) in sets {
@@ -170,7 +183,7 @@ impl Place<'_> {
             self.check(model, source)?;
             let found = logprobs(model, &trees, portions(self.config));
             check_finite(&found, source)?;
-            self.run.check_room(file.bytes())?;
+            self.opening.run.check_room(file.bytes())?;
             file.write(&found)?;
             let path = file.path().display();
             progress.note(&format!("{what}: reference log-probabilities are stored in {path}"));
@@ -182,7 +195,7 @@ impl Place<'_> {
     }
 
     fn cache_file(&self, source: &Path, trees: &[&Tree]) -> Result<CacheFile, TrainError> {
-        let inside = self.run.path(REFERENCE);
+        let inside = self.opening.run.path(REFERENCE);
         let folder = self.config.dpo.reference.cache.as_ref().unwrap_or(&inside);
         CacheFile::new(folder, source, &format!("{:?}", self.config.model.dtype), trees)
     }
@@ -193,7 +206,7 @@ impl Place<'_> {
             return Ok(());
         }
         let at = source.display();
-        let records = &self.inputs.records;
+        let records = self.records;
         let trees = || records.train.iter().chain(&records.eval);
         let tokens = trees().flat_map(|tree| tree.branches.iter().chain([&tree.prefix]).flatten());
         let (vocab, positions) = (model.config().vocab, model.config().max_positions);
@@ -211,7 +224,7 @@ impl Place<'_> {
                  tokens; set `data.max_tokens`"
             )));
         }
-        let own = self.inputs.tokenizer.as_ref().map(Tokenizer::fingerprint);
+        let own = self.opening.tokenizer.as_ref().map(Tokenizer::fingerprint);
         let other = load_tokenizer(source)?.as_ref().map(Tokenizer::fingerprint);
         match (own, other) {
             (Some(own), Some(other)) if own != other => Err(TrainError::Other(format!(

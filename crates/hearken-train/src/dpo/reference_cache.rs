@@ -149,6 +149,7 @@ mod tests {
             prompt_len: 2,
             branches: vec![vec![token], vec![8, 9]],
             label: Label::Pair { probability: 1.0, margin: 0.0 },
+            explored: None,
         }
     }
 

@@ -9,6 +9,7 @@ use hearken_objective::dpo::{Divergence, Length, PairLoss, PairObjective, Refere
 use serde::Deserialize;
 
 use super::objective::{Kind, Objective, ReferenceConfig, ReferenceSync};
+use super::online::MethodName;
 use crate::config::{ConfigError, Layers};
 
 /// `[dpo]`: what is minimized, and against what.
@@ -24,6 +25,8 @@ pub struct DpoSection {
     pub use_probability: bool,
     /// Prompts that are completed at each evaluation to measure the distance from the reference.
     pub kl_prompts: usize,
+    /// Whether completions are sampled during training, and how they are learned from.
+    pub(super) online: Option<MethodName>,
     /// Keys that were given and mean nothing to this loss.
     pub unused: Vec<String>,
 }
@@ -80,6 +83,7 @@ enum IpoLength {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    online: Option<MethodName>,
     loss: Names,
     loss_weights: Option<Vec<f64>>,
     beta: Option<f64>,
@@ -125,6 +129,7 @@ impl DpoSection {
             use_margin: raw.use_margin,
             use_probability: raw.use_probability,
             kl_prompts: raw.kl_prompts,
+            online: raw.online,
             unused: unused.into_iter().map(|key| format!("dpo.{key}")).collect(),
         })
     }
@@ -404,7 +409,7 @@ impl Raw {
         unused: &mut Vec<&'static str>,
     ) -> Result<ReferenceConfig, ConfigError> {
         let every = self.reference_sync_steps;
-        if !objective.needs_reference() {
+        if !objective.needs_reference() && self.online.is_none() {
             unused.extend(self.reference.as_ref().map(|_| "reference"));
             unused.extend(self.reference_cache.as_ref().map(|_| "reference_cache"));
             unused.extend((0 < every).then_some("reference_sync_steps"));

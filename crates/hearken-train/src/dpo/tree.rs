@@ -7,7 +7,7 @@ use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction};
 use crate::encode::{PreferenceExample, UnpairedExample};
 
 /// Statistics are wanted of every prediction.
-pub(super) const STATISTICS: HeadOptions =
+const STATISTICS: HeadOptions =
     HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true };
 
 /// A prompt with one or two completions, as segments of a batch.
@@ -22,6 +22,8 @@ pub(super) struct Tree {
     pub(super) branches: Vec<Vec<u32>>,
     /// What was said of them.
     pub(super) label: Label,
+    /// The branch that the reference wrote, where the loss asks who did.
+    pub(super) explored: Option<usize>,
 }
 
 /// What was said of the sequences of a tree.
@@ -31,18 +33,55 @@ pub(super) enum Label {
     Pair { probability: f64, margin: f64 },
     /// The first is good or bad.
     Single(Verdict),
+    /// The only one beats its opponent with this probability.
+    Wins(f64),
+    /// The only one was kept.
+    Kept,
 }
 
-/// Which tokens of a tree are predicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which tokens of a tree are predicted, and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Reading {
     /// Whether those of the prompt are, too.
     pub(super) prompt: bool,
     /// How many branches are part of the batch.
     pub(super) branches: usize,
+    /// Logits are divided by it.
+    pub(super) temperature: f64,
+}
+
+impl Reading {
+    /// The head's options.
+    pub(super) fn head(self) -> HeadOptions {
+        HeadOptions { temperature: self.temperature as f32, ..STATISTICS }
+    }
 }
 
 impl Tree {
+    /// Two completions of a prompt, the first preferred; what both begin with is kept once.
+    pub(super) fn pair(prompt: &[u32], completions: [&[u32]; 2], label: Label) -> Self {
+        let [a, b] = completions;
+        let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+        Self {
+            prefix: [prompt, &a[..shared]].concat(),
+            prompt_len: prompt.len(),
+            branches: vec![a[shared..].to_vec(), b[shared..].to_vec()],
+            label,
+            explored: None,
+        }
+    }
+
+    /// One completion of a prompt.
+    pub(super) fn single(prompt: &[u32], completion: &[u32], label: Label) -> Self {
+        Self {
+            prefix: prompt.to_vec(),
+            prompt_len: prompt.len(),
+            branches: vec![completion.to_vec()],
+            label,
+            explored: None,
+        }
+    }
+
     pub(super) fn rows(&self, branches: usize) -> usize {
         self.prefix.len() + self.branches.iter().take(branches).map(Vec::len).sum::<usize>()
     }
@@ -163,7 +202,7 @@ impl From<PreferenceExample> for Tree {
     fn from(pair: PreferenceExample) -> Self {
         let PreferenceExample { prefix, chosen, rejected, prompt_len, .. } = pair;
         let label = Label::Pair { probability: pair.probability, margin: pair.margin };
-        Self { prefix, prompt_len, branches: vec![chosen, rejected], label }
+        Self { prefix, prompt_len, branches: vec![chosen, rejected], label, explored: None }
     }
 }
 
@@ -177,6 +216,7 @@ impl From<UnpairedExample> for Tree {
             prefix: judged.prompt,
             branches,
             label: Label::Single(verdict),
+            explored: None,
         }
     }
 }
@@ -191,11 +231,13 @@ mod tests {
             prompt_len,
             branches: branches.iter().map(|branch| branch.to_vec()).collect(),
             label: Label::Pair { probability: 1.0, margin: 0.0 },
+            explored: None,
         }
     }
 
     fn predictions(tree: &Tree, prompt: bool) -> Vec<(u32, u32)> {
-        let microbatch = Microbatch::new(&[tree], Reading { prompt, branches: 2 });
+        let microbatch =
+            Microbatch::new(&[tree], Reading { prompt, branches: 2, temperature: 1.0 });
         microbatch.predictions.iter().map(|found| (found.row, found.token)).collect()
     }
 
@@ -224,7 +266,7 @@ mod tests {
     fn what_the_head_says_is_dealt_out_in_order() {
         let trees = [pair(&[5, 6, 7], 2, [&[8], &[]]), pair(&[1], 1, [&[2], &[3, 4]])];
         let trees: Vec<&Tree> = trees.iter().collect();
-        let reading = Reading { prompt: true, branches: 2 };
+        let reading = Reading { prompt: true, branches: 2, temperature: 1.0 };
         let count = Microbatch::new(&trees, reading).predictions.len();
         let logprobs = (0..count).map(|index| index as f32).collect();
         let dealt = deal(&trees, reading, &HeadOutput { logprobs, ..HeadOutput::default() });

@@ -6,6 +6,7 @@
 
 mod demonstration;
 mod encoder;
+mod judged;
 mod length;
 mod preference;
 mod prompt;
@@ -13,6 +14,7 @@ mod unpaired;
 
 pub use demonstration::DemonstrationExample;
 pub use encoder::Encoder;
+pub use judged::{Judged, JudgedExamples};
 pub use length::LengthLimit;
 pub use preference::{PairSegments, PreferenceExample};
 pub use prompt::PromptExample;

@@ -7,12 +7,13 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{Feed, GrpoConfig, Session};
+use super::{Grpo, GrpoConfig};
 use crate::bench::{Clock, Materials, integer};
 use crate::error::TrainError;
 use crate::progress::Silent;
 use crate::reward_source::{Closure, RolloutView, WeightedSum};
-use crate::run_dir::{RunDir, Start};
+use crate::rollout::opening::Opening;
+use crate::run_dir::Start;
 
 /// One random prompt with a group of completions, which are scored by a function of their tokens.
 pub(crate) fn run<D: Device>(
@@ -36,19 +37,17 @@ pub(crate) fn run<D: Device>(
     let loaded = GrpoConfig::from_layers(layers)?;
     let config = &loaded.config;
 
-    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
-    let feed = Feed::open(config, None, &mut Silent)?;
+    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let mut sources = WeightedSum::new().with(Closure::new("even", |seen| Ok(even(seen))), 1.0);
-    let total = feed.steps(config);
-    let mut session = Session::open(device, config, run, None, (None, feed, total))?;
+    let mut grpo = Grpo::open(device, config, opening)?;
     for _ in 0..iterations {
         clock.lap(|| {
-            let before = session.counters.cost.flops;
-            let iteration = session.roll_out(&mut sources, &mut Silent)?;
-            session.update(&iteration, &mut Silent)?;
-            session.kl.observe(iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
-            session.counters.iteration += 1;
-            Ok(session.counters.cost.flops - before)
+            let before = grpo.session.counters.cost.flops;
+            let iteration = grpo.roll_out(&mut sources, &mut Silent)?;
+            grpo.update(&iteration, &mut Silent)?;
+            grpo.session.kl.observe(iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
+            grpo.session.counters.iteration += 1;
+            Ok(grpo.session.counters.cost.flops - before)
         })?;
     }
     Ok(())

@@ -6,12 +6,14 @@ use hearken_objective::grpo::Algorithm;
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::{advantage::group::Standardization, reward::MissingEnd};
 
-use super::kl::{self, KlSteering};
+use super::kl;
 use super::section::{Groups, RawGrpo, Resolved, Setting};
 use crate::config::{
-    ConfigError, DataConfig, Layers, Length, Loaded, ModelSource, OptimizerConfig, RolloutConfig,
-    RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
+    ConfigError, DataConfig, KlSteering, Layers, Length, Loaded, ModelSource, OptimizerConfig,
+    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
 };
+use crate::rollout::feed::Asked;
+use crate::rollout::opening::{Movement, Settings};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/grpo.toml");
@@ -130,9 +132,27 @@ impl GrpoConfig {
         Ok(Loaded { config, frozen: layers.freeze() })
     }
 
-    /// Optimizer steps of an iteration.
-    pub fn steps_per_iteration(&self) -> u64 {
-        (self.grpo.epochs * self.grpo.minibatches) as u64
+    /// What a run between two iterations reads.
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        Settings {
+            section: "grpo",
+            run: &self.run,
+            model: &self.model,
+            data: self.data.as_ref(),
+            optimizer: &self.optimizer,
+            train: &self.train,
+            length: self.length,
+            rollout: &self.rollout,
+            samples: &self.samples,
+            asked: Asked::Prompts,
+            reference: (&self.model.path, Movement::Frozen),
+            beta: self.grpo.algorithm.kl.beta().unwrap_or(0.0),
+            steering: self.kl,
+            kl_limit_nats: self.grpo.kl_limit_nats,
+            prompts: self.grpo.prompts,
+            epochs: self.grpo.epochs,
+            minibatches: self.grpo.minibatches,
+        }
     }
 }
 

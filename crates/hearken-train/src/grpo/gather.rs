@@ -4,25 +4,23 @@ use hearken_generate::Sampling;
 use hearken_objective::grpo::{Credit, GroupBaseline};
 use hearken_tensor::Device;
 
-use super::feed::Feed;
+use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
-use super::session::Session;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
-use crate::rollout::{SampleOptions, sample};
+use crate::rollout::{SampleOptions, sample_scored};
 
-impl<D: Device> Session<'_, D> {
+impl<D: Device> Grpo<'_, D> {
     /// Everything that was sampled and graded, and what of it advantages are computed of.
     pub(super) fn gather(
         &mut self,
         sources: &mut WeightedSum<'_>,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
-        let (settings, iteration) = (&self.config.grpo, self.counters.iteration);
+        let settings = &self.config.grpo;
         let wanted = settings.prompts;
-        if let Feed::Replay(iterations) = &self.feed {
-            let index = (iteration % iterations.len() as u64) as usize;
-            let graded = recorded(&iterations[index].rollouts, settings);
+        if let Some(rollouts) = self.session.feed.recorded(self.session.counters.iteration) {
+            let graded = recorded(rollouts, settings);
             let kept = kept_before(&graded, settings.groups);
             return Ok((graded, kept));
         }
@@ -33,8 +31,8 @@ impl<D: Device> Session<'_, D> {
         let (mut all, mut kept): (Vec<Graded>, Vec<Graded>) = (Vec::new(), Vec::new());
         let mut missing = wanted;
         for round in 0..=rounds as u64 {
-            let ungraded = self.sample_groups(missing, round)?;
-            let mut graded = grade(ungraded, sources, settings)?;
+            let ungraded = self.sample_groups(missing, round, sources)?;
+            let mut graded = grade(ungraded, &sources.weights(), &self.config.grpo);
             let first = groups(&all).count() as u64;
             for one in &mut graded {
                 one.rollout.group += first;
@@ -50,29 +48,29 @@ impl<D: Device> Session<'_, D> {
     }
 
     /// Completions of the next `prompts` prompts, and a greedy one each if the algorithm asks for it.
-    fn sample_groups(&mut self, prompts: usize, round: u64) -> Result<Ungraded, TrainError> {
-        let Feed::Prompts(feed) = &mut self.feed else {
-            unreachable!("recorded rollouts are not sampled");
-        };
-        let prompts = feed.next(prompts, &mut self.counters.cursor);
+    fn sample_groups(
+        &mut self,
+        prompts: usize,
+        round: u64,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Ungraded, TrainError> {
+        let session = &mut self.session;
+        let prompts = session.feed.next(prompts, &mut session.counters.cursor);
         let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };
-        let options = SampleOptions {
-            sampling: &self.sampling,
-            completions: self.config.rollout.completions,
-            seeds: self.seeds,
-            stream: &stream,
-            index: self.counters.iteration,
-        };
-        let tokenizer = self.tokenizer.as_ref();
-        let rollouts = sample(&self.policy, tokenizer, &prompts, &options)?;
+        let options = session.sample_options(&stream);
+        let tokenizer = session.tokenizer.as_ref();
+        let (rollouts, scores) =
+            sample_scored(&session.policy, tokenizer, &prompts, &options, sources)?;
         let needs_greedy =
             self.config.grpo.algorithm.credit == Credit::Group(GroupBaseline::Greedy);
         let mut greedy = Vec::new();
         if needs_greedy {
-            let sampling = Sampling { temperature: 0.0, ..self.sampling.clone() };
+            let sampling = Sampling { temperature: 0.0, ..session.sampling.clone() };
             let options = SampleOptions { sampling: &sampling, completions: 1, ..options };
-            greedy = sample(&self.policy, tokenizer, &prompts, &options)?;
+            let (rollouts, scores) =
+                sample_scored(&session.policy, tokenizer, &prompts, &options, sources)?;
+            greedy.extend(rollouts.into_iter().zip(scores.total));
         }
-        Ok(Ungraded { rollouts, greedy })
+        Ok(Ungraded { rollouts, scores, greedy })
     }
 }

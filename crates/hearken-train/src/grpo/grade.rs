@@ -4,7 +4,7 @@ use hearken_objective::advantage::group::{decoupled, has_spread};
 
 use super::config::GrpoSettings;
 use super::section::Groups;
-use crate::reward_source::{RewardError, WeightedSum};
+use crate::reward_source::Scores;
 use crate::rollout::Rollout;
 
 /// A rollout with what was thought of it.
@@ -23,31 +23,26 @@ pub(super) struct Graded {
     pub(super) greedy_score: f64,
 }
 
-/// Rollouts and their group's greedy scores, as the sources see them.
+/// Rollouts and greedy ones of the same groups, with what the sources say of them.
 #[derive(Debug)]
 pub(super) struct Ungraded {
     /// Completions of one group follow one another.
     pub(super) rollouts: Vec<Rollout>,
-    /// One greedy rollout per group, in order; empty where the algorithm needs none.
-    pub(super) greedy: Vec<Rollout>,
+    pub(super) scores: Scores,
+    /// One greedy rollout per group, in order, with its score; empty where the algorithm needs none.
+    pub(super) greedy: Vec<(Rollout, f64)>,
 }
 
-/// Asks the sources and shapes what they say.
-pub(super) fn grade(
-    ungraded: Ungraded,
-    sources: &mut WeightedSum<'_>,
-    settings: &GrpoSettings,
-) -> Result<Vec<Graded>, RewardError> {
-    let Ungraded { rollouts, greedy } = ungraded;
-    let views: Vec<_> = rollouts.iter().chain(&greedy).map(Rollout::view).collect();
-    let scores = sources.score(&views)?;
+/// Shapes what the sources, which have these weights, say.
+pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings) -> Vec<Graded> {
+    let Ungraded { rollouts, scores, greedy } = ungraded;
     let shaped = |rollout: &Rollout, score: f64| {
         let score = if rollout.ended() { score } else { settings.missing_end.score(score) };
         settings.algorithm.overlong.score(score, rollout.completion.ids.len())
     };
-    let (own, of_greedy) = scores.total.split_at(rollouts.len());
+    let own = &scores.total;
     let greedy_scores: Vec<f64> =
-        greedy.iter().zip(of_greedy).map(|(rollout, score)| shaped(rollout, *score)).collect();
+        greedy.iter().map(|(rollout, score)| shaped(rollout, *score)).collect();
     let mut graded = Vec::with_capacity(rollouts.len());
     let mut group_index = 0;
     for (index, rollout) in rollouts.into_iter().enumerate() {
@@ -63,8 +58,8 @@ pub(super) fn grade(
             greedy_score: greedy_scores.get(group_index).copied().unwrap_or(0.0),
         });
     }
-    standardize_each(&mut graded, &sources.weights(), settings);
-    Ok(graded)
+    standardize_each(&mut graded, weights, settings);
+    graded
 }
 
 /// Recorded rollouts with the scores that were recorded with them: penalties are in those already.

@@ -1,29 +1,10 @@
 //! Reads `[kl]` for algorithms that come with a penalty of their own.
 
 use hearken_objective::grpo::{KlPlacement as Placed, KlWeight};
-use hearken_objective::kl::{KlController, KlEstimator};
+use hearken_objective::kl::KlEstimator;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, KlPlacement, Layers};
-
-/// How the coefficient of the KL penalty moves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KlSteering {
-    /// The KL of a completion, in nats, that it steers towards; `None` keeps it fixed.
-    pub target_nats: Option<f64>,
-    /// Completions over which a full error would double it.
-    pub horizon: f64,
-}
-
-impl KlSteering {
-    /// The controller of a coefficient that stands at `beta`.
-    pub fn controller(&self, beta: f64) -> KlController {
-        match self.target_nats {
-            Some(target) => KlController::adaptive(beta, target, self.horizon),
-            None => KlController::Fixed { beta },
-        }
-    }
-}
+use crate::config::{ConfigError, KlPlacement, KlSteering, Layers};
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]

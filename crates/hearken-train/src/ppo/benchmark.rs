@@ -7,15 +7,18 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::Table;
 
-use super::{Feed, PpoConfig, Session};
+use super::{Ppo, PpoConfig};
 use crate::bench::{Clock, Materials, dtype_value, integer, path_value};
 use crate::config::{Layers, ScoreReading, open_scores};
 use crate::error::TrainError;
 use crate::progress::Silent;
-use crate::run_dir::{RunDir, Start};
+use crate::rollout::opening::Opening;
+use crate::run_dir::Start;
 
 /// Epochs over the rollouts of an iteration, each one optimizer step.
 const EPOCHS: u64 = 4;
+/// Two models are trained and two are read: a pass of all rows at once would be the most that is held.
+const MICROBATCH_TOKENS: usize = 512;
 
 /// Random prompts; critic and reward model are networks of their own.
 pub(crate) fn run<D: Device>(
@@ -34,24 +37,22 @@ pub(crate) fn run<D: Device>(
     let loaded = PpoConfig::from_layers(layers)?;
     let config = &loaded.config;
 
-    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
-    let feed = Feed::open(config, None, &mut Silent)?;
+    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let reading = ScoreReading {
         normalize: config.ppo.normalize_scores,
         microbatch_tokens: config.train.microbatch_tokens,
     };
     let mut sources = open_scores(&config.scores, &device, None, reading)?;
-    let total = feed.steps(config);
-    let mut session = Session::open(device, config, run, None, (None, feed, total))?;
+    let mut ppo = Ppo::open(device, config, opening)?;
     for _ in 0..iterations {
         clock.lap(|| {
-            let before = session.counters.cost.flops;
-            let iteration = session.roll_out(&mut sources)?;
-            session.update(&iteration, &mut Silent)?;
-            session.kl.observe(iteration.metrics.kl_k1_nats, iteration.experience.len());
-            session.counters.iteration += 1;
-            let scoring = scoring_flops(&session, materials);
-            Ok(session.counters.cost.flops - before + scoring)
+            let before = ppo.session.counters.cost.flops;
+            let iteration = ppo.roll_out(&mut sources)?;
+            ppo.update(&iteration, &mut Silent)?;
+            ppo.session.kl.observe(iteration.metrics.kl_k1_nats, iteration.experience.len());
+            ppo.session.counters.iteration += 1;
+            let scoring = scoring_flops(&ppo, materials);
+            Ok(ppo.session.counters.cost.flops - before + scoring)
         })?;
     }
     Ok(())
@@ -70,7 +71,9 @@ fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {
         ("dtype", dtype_value(materials.bench.dtype)),
     ];
     let epochs = toml::Value::Integer(EPOCHS.cast_signed());
+    let microbatch = integer(MICROBATCH_TOKENS);
     let sections = [
+        ("train", table(&[("microbatch_tokens", microbatch)])),
         ("rollout", table(&[("max_new_tokens", new_tokens)])),
         ("ppo", table(&[("critic", path_value(scorer)), ("epochs", epochs)])),
         ("score", toml::Value::Array(vec![table(&score)])),
@@ -79,9 +82,9 @@ fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {
 }
 
 /// Operations of the reward model, which has the critic's shape; the session counts all the rest.
-fn scoring_flops<D: Device>(session: &Session<'_, D>, materials: &Materials<'_>) -> f64 {
+fn scoring_flops<D: Device>(ppo: &Ppo<'_, D>, materials: &Materials<'_>) -> f64 {
     let sizes = materials.bench.sizes;
     let rows = sizes.length() as f64;
-    let critic = session.critic.model().expect("a critic of its own");
-    sizes.batch as f64 * rows * critic.forward_flops(rows.midpoint(1.0))
+    let critic = ppo.session.companion.as_ref().expect("a critic of its own");
+    sizes.batch as f64 * rows * critic.model.forward_flops(rows.midpoint(1.0))
 }

@@ -11,6 +11,8 @@ use crate::config::{
     ConfigError, DataConfig, KlConfig, Layers, Length, Loaded, ModelSource, OptimizerConfig,
     RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
 };
+use crate::rollout::feed::Asked;
+use crate::rollout::opening::{Movement, Settings};
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/ppo.toml");
@@ -169,9 +171,27 @@ impl PpoConfig {
         self.train.batch_size * self.ppo.minibatches
     }
 
-    /// Optimizer steps of an iteration.
-    pub fn steps_per_iteration(&self) -> u64 {
-        (self.ppo.epochs * self.ppo.minibatches) as u64
+    /// What a run between two iterations reads.
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        Settings {
+            section: "ppo",
+            run: &self.run,
+            model: &self.model,
+            data: self.data.as_ref(),
+            optimizer: &self.optimizer,
+            train: &self.train,
+            length: self.length,
+            rollout: &self.rollout,
+            samples: &self.samples,
+            asked: Asked::Prompts,
+            reference: (&self.model.path, Movement::Frozen),
+            beta: self.kl.beta,
+            steering: self.kl.steering(),
+            kl_limit_nats: self.ppo.kl_limit_nats,
+            prompts: self.rollouts_per_iteration().div_ceil(self.rollout.completions),
+            epochs: self.ppo.epochs,
+            minibatches: self.ppo.minibatches,
+        }
     }
 }
 

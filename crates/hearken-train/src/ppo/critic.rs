@@ -2,87 +2,59 @@
 
 use std::path::Path;
 
-use hearken_model::{Gradients, LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::config::{CriticSource, PpoConfig};
-use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
+use crate::rollout::opening::Opening;
+use crate::rollout::session::Companion;
 use crate::rollout::{ForwardOptions, Heads, Reading, Sequence, read};
 use crate::seeds::Seeds;
 use crate::trained_model::load_tokenizer;
 
-/// Its folder in a checkpoint.
-pub(super) const NAME: &str = "critic";
-
-/// Where values come from.
-#[derive(Debug)]
-pub(super) enum Critic<D: Device> {
-    /// A linear head on the policy's trunk: values and log-probabilities share every pass.
-    ValueHead,
-    /// A network of its own.
-    Separate(Box<SeparateCritic<D>>),
+/// Adds a head to the policy, or opens the network of its own that `config` asks for: a model whose
+/// values share nothing with the policy.
+pub(super) fn open<D: Device>(
+    config: &PpoConfig,
+    policy: &mut Model<D>,
+    opening: &Opening<'_>,
+) -> Result<Option<Companion<D>>, TrainError> {
+    const NAME: &str = "critic";
+    let checkpoint = opening.checkpoint.as_ref();
+    match &config.ppo.critic {
+        CriticSource::ValueHead => {
+            let dir = checkpoint.map_or_else(|| config.model.path.clone(), |c| c.model_dir(None));
+            if !policy.load_value_head(&dir)? {
+                policy.add_value_head(Seeds::new(config.run.seed).derive("value_head", 0, 0));
+            }
+            Ok(None)
+        }
+        CriticSource::Checkpoint(path) => {
+            let dir = checkpoint.map_or_else(|| path.clone(), |c| c.model_dir(Some(NAME)));
+            let precision = config.model.dtype.into();
+            let options = LoadOptions { precision, ..LoadOptions::scorer() };
+            let (model, _) = Model::load(policy.device().clone(), &dir, &options)?;
+            check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
+            let gradients = model.gradients();
+            Ok(Some(Companion { name: NAME, model, gradients }))
+        }
+    }
 }
 
-/// A critic that shares nothing with the policy.
-#[derive(Debug)]
-pub(super) struct SeparateCritic<D: Device> {
-    pub(super) model: Model<D>,
-    pub(super) gradients: Gradients<D>,
-}
-
-impl<D: Device> Critic<D> {
-    /// Opens the critic that `config` asks for; a head is added to the policy.
-    pub(super) fn open(
-        config: &PpoConfig,
-        policy: &mut Model<D>,
-        tokenizer: Option<&Tokenizer>,
-        checkpoint: Option<&Checkpoint>,
-    ) -> Result<Self, TrainError> {
-        match &config.ppo.critic {
-            CriticSource::ValueHead => {
-                let dir =
-                    checkpoint.map_or_else(|| config.model.path.clone(), |c| c.model_dir(None));
-                if !policy.load_value_head(&dir)? {
-                    policy.add_value_head(Seeds::new(config.run.seed).derive("value_head", 0, 0));
-                }
-                Ok(Self::ValueHead)
-            }
-            CriticSource::Checkpoint(path) => {
-                let dir = checkpoint.map_or_else(|| path.clone(), |c| c.model_dir(Some(NAME)));
-                let precision = config.model.dtype.into();
-                let options = LoadOptions { precision, ..LoadOptions::scorer() };
-                let (model, _) = Model::load(policy.device().clone(), &dir, &options)?;
-                check_tokens(path, &model, policy, tokenizer)?;
-                let gradients = model.gradients();
-                Ok(Self::Separate(Box::new(SeparateCritic { model, gradients })))
-            }
-        }
-    }
-
-    /// The critic's own model; `None` if it lives on the policy's trunk.
-    pub(super) fn model(&self) -> Option<&Model<D>> {
-        match self {
-            Self::ValueHead => None,
-            Self::Separate(critic) => Some(&critic.model),
-        }
-    }
-
-    /// Log-probabilities and values before an iteration's first update.
-    pub(super) fn read(
-        &self,
-        policy: &Model<D>,
-        sequences: &[Sequence<'_>],
-        forward: ForwardOptions,
-    ) -> Reading {
-        match self {
-            Self::ValueHead => read(policy, sequences, Heads::LogProbsAndValues, forward),
-            Self::Separate(critic) => {
-                let values = read(&critic.model, sequences, Heads::Values, forward).values;
-                Reading { values, ..read(policy, sequences, Heads::LogProbs, forward) }
-            }
-        }
-    }
+/// Log-probabilities and values before an iteration's first update. Without a critic of its own,
+/// values and log-probabilities share every pass.
+pub(super) fn read_both<D: Device>(
+    policy: &Model<D>,
+    critic: Option<&Companion<D>>,
+    sequences: &[Sequence<'_>],
+    forward: ForwardOptions,
+) -> Reading {
+    let Some(critic) = critic else {
+        return read(policy, sequences, Heads::LogProbsAndValues, forward);
+    };
+    let values = read(&critic.model, sequences, Heads::Values, forward).values;
+    Reading { values, ..read(policy, sequences, Heads::LogProbs, forward) }
 }
 
 /// A critic reads the policy's token ids, so they must mean the same to both.

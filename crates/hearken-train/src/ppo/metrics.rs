@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
-use hearken_stats::Estimate;
 use serde::Serialize;
 
 use crate::metrics::Timing;
@@ -146,20 +145,4 @@ impl StepSums {
             flops: self.flops + other.flops,
         }
     }
-}
-
-/// How the policy does on held-out prompts, each completed once.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PpoEvaluation {
-    /// The optimizer step after which it was made.
-    pub step: u64,
-    /// Score of a completion.
-    pub eval_scores: Estimate,
-    /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens. Nats.
-    pub eval_kl: Estimate,
-    /// Tokens of a completion.
-    pub eval_length: Estimate,
-    /// Score of each source, unweighted: `eval_scores/LABEL`.
-    #[serde(flatten)]
-    pub sources: BTreeMap<String, Estimate>,
 }

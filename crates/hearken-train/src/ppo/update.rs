@@ -11,14 +11,10 @@ use hearken_objective::{
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
-use super::{
-    config::PpoConfig,
-    credit::Experience,
-    critic::{Critic, SeparateCritic},
-    metrics::StepSums,
-};
+use super::{config::PpoConfig, credit::Experience, metrics::StepSums};
 use crate::config::KlPlacement;
 use crate::metrics::training_flops;
+use crate::rollout::session::Companion;
 use crate::rollout::{CompletionBatch, ForwardOptions, Sequence, completion_microbatches};
 
 /// What stays the same over a step's microbatches.
@@ -37,7 +33,7 @@ pub(super) struct StepContext<'a> {
 pub(super) fn accumulate<D: Device>(
     policy: &Model<D>,
     gradients: &mut Gradients<D>,
-    critic: &mut Critic<D>,
+    mut critic: Option<&mut Companion<D>>,
     minibatch: &[&Experience],
     context: StepContext<'_>,
 ) -> StepSums {
@@ -47,8 +43,8 @@ pub(super) fn accumulate<D: Device>(
     for group in completion_microbatches(&sequences, context.forward.microbatch_tokens) {
         let batch = CompletionBatch::new(&sequences[group.clone()]);
         let microbatch = Microbatch { batch, experience: &minibatch[group], context };
-        sums = sums.merge(microbatch.policy(policy, gradients, critic));
-        if let Critic::Separate(critic) = critic {
+        sums = sums.merge(microbatch.policy(policy, gradients, critic.is_none()));
+        if let Some(critic) = &mut critic {
             sums = sums.merge(microbatch.separate_critic(critic));
         }
     }
@@ -69,12 +65,12 @@ struct Microbatch<'a> {
 }
 
 impl Microbatch<'_> {
-    /// The policy's pass; the value head's too, if the critic is one.
+    /// The policy's pass; that of its value head too, if it has the critic's place.
     fn policy<D: Device>(
         &self,
         policy: &Model<D>,
         gradients: &mut Gradients<D>,
-        critic: &Critic<D>,
+        has_value_head: bool,
     ) -> StepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
         let head = forward.head(config.ppo.entropy_coef != 0.0);
@@ -90,14 +86,12 @@ impl Microbatch<'_> {
         let entropy = (-config.ppo.entropy_coef * token_weight) as f32;
         let prediction_grads: Vec<PredictionGrad> =
             logprob_grads.into_iter().map(|logprob| PredictionGrad { logprob, entropy }).collect();
-        let (scalar_rows, scalar_grads) = match critic {
-            Critic::Separate(_) => (Vec::new(), Vec::new()),
-            Critic::ValueHead => {
-                let rows = self.batch.rows();
-                let values = self.batch.split(&policy.scalars(&pass, &rows));
-                (rows, self.value_losses(&values, &mut sums))
-            }
-        };
+        let (mut scalar_rows, mut scalar_grads) = (Vec::new(), Vec::new());
+        if has_value_head {
+            scalar_rows = self.batch.rows();
+            let values = self.batch.split(&policy.scalars(&pass, &scalar_rows));
+            scalar_grads = self.value_losses(&values, &mut sums);
+        }
         let grads = OutputGrads {
             predictions: &self.batch.predictions,
             prediction_grads: &prediction_grads,
@@ -109,7 +103,7 @@ impl Microbatch<'_> {
         sums
     }
 
-    fn separate_critic<D: Device>(&self, critic: &mut SeparateCritic<D>) -> StepSums {
+    fn separate_critic<D: Device>(&self, critic: &mut Companion<D>) -> StepSums {
         let pass = critic.model.forward(&self.batch.batch, self.keep());
         let rows = self.batch.rows();
         let values = self.batch.split(&critic.model.scalars(&pass, &rows));
@@ -267,10 +261,9 @@ mod tests {
         let forward = ForwardOptions { temperature: 0.8, microbatch_tokens: 100 };
         let token_weight = token_weight(&minibatch);
         let context = StepContext { config: &config, forward, beta: 0.3, token_weight };
-        let mut critic = Critic::ValueHead;
-        let mut step = |policy: &Model<Cpu>| -> (f64, Gradients<Cpu>) {
+        let step = |policy: &Model<Cpu>| -> (f64, Gradients<Cpu>) {
             let mut gradients = policy.gradients();
-            let sums = accumulate(policy, &mut gradients, &mut critic, &minibatch, context);
+            let sums = accumulate(policy, &mut gradients, None, &minibatch, context);
             let mean = |mean: Mean| mean.value().unwrap();
             let loss = mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
                 + 0.3 * mean(sums.kl);

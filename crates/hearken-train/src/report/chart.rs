@@ -9,12 +9,16 @@ use plotters::{
     chart::ChartBuilder,
     coord::Shift,
     element::Circle,
-    prelude::{DrawingArea, IntoDrawingArea, PathElement, SVGBackend},
+    prelude::{DrawingArea, IntoDrawingArea, PathElement, Rectangle, SVGBackend, Text},
     series::{LineSeries, PointSeries},
     style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle},
 };
 
-use super::{ReportError, page::escape, series::Series};
+use super::{
+    ReportError,
+    page::escape,
+    series::{Point, Series},
+};
 
 /// What is drawn.
 pub(super) struct Chart {
@@ -32,6 +36,8 @@ pub(super) enum Mark {
     Line,
     /// Points alone, where their order is not the x axis.
     Point,
+    /// Points joined in their order, each with its interval.
+    LineAndInterval,
 }
 
 /// Text and axes, and the lines of the grid; the style sheet knows both.
@@ -48,6 +54,9 @@ pub(super) const PALETTE: [RGBColor; 6] = [
 ];
 
 const SIZE: (u32, u32) = (560, 320);
+/// A chart that stands alone, and the width of its legend.
+const SIZE_ALONE: (u32, u32) = (760, 420);
+const LEGEND: i32 = 130;
 
 impl Chart {
     /// A line chart over optimizer steps.
@@ -61,15 +70,14 @@ impl Chart {
         }
     }
 
-    /// A figure with caption and legend; empty where no series has two points.
+    /// A figure with caption and legend; empty where no series has enough points.
     pub(super) fn to_html(&self) -> Result<String, ReportError> {
-        let drawn: Vec<&Series> = self.series.iter().filter(|s| 1 < s.points.len()).collect();
+        let drawn = self.drawn();
         if drawn.is_empty() {
             return Ok(String::new());
         }
         let mut svg = String::new();
-        self.draw(&drawn, &mut svg)
-            .map_err(|reason| ReportError::Chart { title: self.title.clone(), reason })?;
+        self.draw(&drawn, &mut svg).map_err(|reason| self.failed(reason))?;
         let mut legend = String::new();
         for (series, RGBColor(r, g, b)) in drawn.iter().zip(PALETTE.iter().cycle()) {
             let name = escape(&series.name);
@@ -80,16 +88,56 @@ impl Chart {
             );
         }
         let title = escape(&self.title);
-        let svg = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
+        let svg = self.labelled(&svg);
         Ok(format!(
             "<figure><figcaption>{title}</figcaption>{svg}<ul class=\"legend\">{legend}</ul></figure>\n"
         ))
+    }
+
+    /// A file of its own: on white, with the legend inside.
+    pub(super) fn to_svg(&self) -> Result<String, ReportError> {
+        let mut svg = String::new();
+        self.draw_alone(&mut svg).map_err(|reason| self.failed(reason.to_string()))?;
+        Ok(self.labelled(&svg))
+    }
+
+    /// The series that can be drawn: a line needs two points, an interval is something by itself.
+    fn drawn(&self) -> Vec<&Series> {
+        let least = if self.mark == Mark::LineAndInterval { 1 } else { 2 };
+        self.series.iter().filter(|series| least <= series.points.len()).collect()
+    }
+
+    /// The drawing with the chart's title, for who cannot see it.
+    fn labelled(&self, svg: &str) -> String {
+        let title = escape(&self.title);
+        svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1)
+    }
+
+    fn failed(&self, reason: String) -> ReportError {
+        ReportError::Chart { title: self.title.clone(), reason }
     }
 
     fn draw(&self, drawn: &[&Series], svg: &mut String) -> Result<(), String> {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         self.draw_on(&area, drawn).map_err(|error| error.to_string())?;
         area.present().map_err(|error| error.to_string())
+    }
+
+    fn draw_alone(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+        let drawn = self.drawn();
+        let area = SVGBackend::with_string(svg, SIZE_ALONE).into_drawing_area();
+        area.fill(&RGBColor(0xff, 0xff, 0xff))?;
+        let width = i32::try_from(SIZE_ALONE.0)?;
+        let (left, right) = area.split_horizontally(width - LEGEND);
+        self.draw_on(&left, &drawn)?;
+        let text = ("sans-serif", 13).into_font().color(&INK);
+        for ((series, color), line) in drawn.iter().zip(PALETTE.iter().cycle()).zip(0..) {
+            let y = 16 + 20 * line;
+            right.draw(&Rectangle::new([(4, y), (18, y + 10)], color.filled()))?;
+            right.draw(&Text::new(series.name.clone(), (24, y - 1), text.clone()))?;
+        }
+        drop((left, right));
+        Ok(area.present()?)
     }
 
     fn draw_on(
@@ -99,7 +147,13 @@ impl Chart {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let text =
             |size: i32| -> TextStyle<'static> { ("sans-serif", size).into_font().color(&INK) };
-        let (x, y) = (range(drawn, |point| point.0), range(drawn, |point| point.1));
+        let (x, y) = (
+            range(drawn, |point| vec![point.x]),
+            range(drawn, |point| {
+                let ends = point.interval.into_iter().flat_map(|(low, high)| [low, high]);
+                std::iter::once(point.y).chain(ends).collect()
+            }),
+        );
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .x_label_area_size(38)
@@ -120,19 +174,20 @@ impl Chart {
             .axis_desc_style(text(13))
             .draw()?;
         for (series, color) in drawn.iter().zip(PALETTE.iter().cycle()) {
-            let points = series.points.iter().copied();
-            match self.mark {
-                Mark::Line => {
-                    chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
-                }
-                Mark::Point => {
-                    chart.draw_series(PointSeries::<_, _, Circle<_, _>, _>::new(
-                        points,
-                        3,
-                        color.filled(),
-                    ))?;
-                }
+            let points = || series.points.iter().map(|point| (point.x, point.y));
+            if self.mark != Mark::Point {
+                chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
             }
+            if self.mark != Mark::Line {
+                let dots = PointSeries::<_, _, Circle<_, _>, _>::new(points(), 3, color.filled());
+                chart.draw_series(dots)?;
+            }
+            // An unbounded interval is as high as the chart.
+            chart.draw_series(series.points.iter().filter_map(|point| {
+                let (low, high) = point.interval?;
+                let ends = [(point.x, low.max(y.0)), (point.x, high.min(y.1))];
+                Some(PathElement::new(ends, color.stroke_width(1)))
+            }))?;
         }
         if y.0 < 0.0 && 0.0 < y.1 {
             chart.draw_series([PathElement::new([(x.0, 0.0), (x.1, 0.0)], INK)])?;
@@ -141,11 +196,14 @@ impl Chart {
     }
 }
 
-/// From the least to the greatest, with a margin; never empty.
-fn range(drawn: &[&Series], of: impl Fn(&(f64, f64)) -> f64) -> (f64, f64) {
-    let values = || drawn.iter().flat_map(|series| &series.points).map(&of);
-    let (low, high) =
-        (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
+/// From the least to the greatest finite number, with a margin; never empty.
+fn range(drawn: &[&Series], of: impl Fn(&Point) -> Vec<f64>) -> (f64, f64) {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in drawn.iter().flat_map(|series| &series.points).flat_map(of) {
+        if value.is_finite() {
+            (low, high) = (low.min(value), high.max(value));
+        }
+    }
     let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
     (low - margin, high + margin)
 }
@@ -196,7 +254,8 @@ mod tests {
     #[test]
     fn a_chart_without_two_points_is_left_out_and_a_flat_one_is_drawn() {
         let chart = |points: &[(f64, f64)]| {
-            let series = Series { name: "a<b".to_owned(), points: points.to_vec() };
+            let points = points.iter().map(|&(x, y)| Point::new(x, y)).collect();
+            let series = Series { name: "a<b".to_owned(), points };
             Chart::over_steps("title", "y", vec![series]).to_html().unwrap()
         };
         assert_eq!(chart(&[]), "");

@@ -42,7 +42,7 @@ const CURVES: &[Curve] = &[
     ),
     ("KL to the reference", "nats per completion", &[("objective/kl", "k1, sampled")]),
     ("KL coefficient", "β", &[("kl/beta", "β")]),
-    ("Reward", "score", &[("reward", "mean"), ("reward_std", "deviation")]),
+    ("Deviation of the scores", "score", &[("reward_std", "all"), ("objective/scores_std", "all")]),
     (
         "Groups that teach nothing",
         "share",
@@ -73,7 +73,14 @@ const CURVES: &[Curve] = &[
             ("completions/max_length", "longest"),
         ],
     ),
-    ("Completions that end by themselves", "share", &[("completions/share_ended", "share")]),
+    (
+        "How completions end",
+        "share",
+        &[
+            ("completions/share_ended", "by themselves"),
+            ("completions/clipped_ratio", "cut off by the length limit"),
+        ],
+    ),
     (
         "Scores of the pairs",
         "score",
@@ -112,15 +119,23 @@ fn scores_over_steps(trainer: &TrainerFacts) -> Chart {
     Chart::over_steps("Scores", "mean score", score_series(trainer, "step"))
 }
 
-/// The score that is optimized, then each source's own where there are several.
+/// The score that is optimized, then each source's own where there are several. PPO calls the former
+/// `objective/scores` and the latter `scores/LABEL`, GRPO `reward` and `rewards/LABEL/mean`.
 fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<Series> {
-    const PREFIX: &str = "scores/";
     let named =
         |key: &str, name: &str| Series { name: name.to_owned(), ..trainer.curves.series(x, key) };
-    let keys = trainer.curves.keys_with(PREFIX);
-    let sources: Vec<Series> =
-        keys.into_iter().map(|key| named(key, &key[PREFIX.len()..])).collect();
-    let optimized = named("objective/scores", "optimized");
+    let by_source = |prefix: &'static str, suffix: &'static str| -> Vec<Series> {
+        let keys = trainer.curves.keys_with(prefix).into_iter();
+        let label =
+            |key: &'_ str| key.strip_prefix(prefix)?.strip_suffix(suffix).map(str::to_owned);
+        keys.filter_map(|key| Some(named(key, &label(key)?))).collect()
+    };
+    let mut sources = by_source("scores/", "");
+    sources.extend(by_source("rewards/", "/mean"));
+    let mut optimized = named("objective/scores", "optimized");
+    if optimized.points.is_empty() && !sources.is_empty() {
+        optimized = named("reward", "optimized");
+    }
     // One source with weight 1 and no penalty is the sum itself.
     let is_source = sources.iter().any(|source| source.points == optimized.points);
     let mut series = if is_source { Vec::new() } else { vec![optimized] };

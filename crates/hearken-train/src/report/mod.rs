@@ -2,7 +2,8 @@
 //!
 //! [`write()`] looks at what a run directory holds and shows it: the table of stages and the evaluation
 //! of an `rlhf` run, curves of every trainer (scores against KL, losses, lengths, …), completions
-//! before and after side by side, samples taken during training, the configuration.
+//! before and after side by side, samples taken during training, the configuration; and the
+//! [`frontier`] of several methods, where `frontier.json` is.
 
 mod series;
 
@@ -14,18 +15,22 @@ mod page;
 
 mod tables;
 
+pub mod frontier;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
 use crate::outcome::Outcome;
+use crate::run_dir::{RunDirError, write_atomically};
+use frontier::Frontier;
 use series::Curves;
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// A file cannot be read or written.
+    /// A file cannot be read.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
@@ -33,6 +38,9 @@ pub enum ReportError {
         /// What the system says.
         source: io::Error,
     },
+    /// The page cannot be written.
+    #[error(transparent)]
+    Written(RunDirError),
     /// A file is not what its name promises.
     #[error("{}:{line}: {reason}", path.display())]
     Format {
@@ -45,7 +53,7 @@ pub enum ReportError {
     },
     /// There is nothing to report on.
     #[error(
-        "{}: found neither metrics.jsonl nor folders with one; expected a run directory",
+        "{}: found no metrics.jsonl, here or in a folder of a stage; expected a run directory",
         path.display()
     )]
     NoRun {
@@ -66,6 +74,7 @@ pub enum ReportError {
 struct RunFacts {
     name: String,
     outcome: Outcome,
+    frontier: Option<Frontier>,
     /// One per trainer that left metrics.
     trainers: Vec<TrainerFacts>,
     config: Option<String>,
@@ -80,17 +89,20 @@ struct TrainerFacts {
 /// Writes `report.html` into a run directory, of one trainer or of several stages, and returns its path.
 ///
 /// # Errors
-/// If the directory holds no metrics, or a file in it cannot be read or written.
+/// As [`write_to`].
 pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
-    let html = page::render(&read(run_dir)?)?;
     let path = run_dir.join("report.html");
-    let temporary = run_dir.join(format!(".report.html.{}.tmp", std::process::id()));
-    let written = fs::write(&temporary, html).and_then(|()| fs::rename(&temporary, &path));
-    written.map_err(|source| {
-        let _ = fs::remove_file(&temporary);
-        ReportError::File { path: path.clone(), source }
-    })?;
+    write_to(run_dir, &path)?;
     Ok(path)
+}
+
+/// Writes the page about a run directory to `path`.
+///
+/// # Errors
+/// If the directory holds no metrics, or a file cannot be read or written.
+pub fn write_to(run_dir: &Path, path: &Path) -> Result<(), ReportError> {
+    let html = page::render(&read(run_dir)?)?;
+    write_atomically(path, html.as_bytes()).map_err(ReportError::Written)
 }
 
 fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
@@ -107,19 +119,24 @@ fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
         let samples = series::json_lines(&folder.join("samples.jsonl"))?;
         trainers.push(TrainerFacts { name, curves, samples });
     }
-    if trainers.is_empty() {
+    let frontier: Option<Frontier> = json(&run_dir.join("frontier.json"))?;
+    if trainers.is_empty() && frontier.is_none() {
         return Err(ReportError::NoRun { path: run_dir.to_owned() });
     }
-    let outcome = match read_if_there(&run_dir.join("outcome.json"))? {
-        None => Outcome::default(),
-        Some(text) => serde_json::from_str(&text).map_err(|error| ReportError::Format {
-            path: run_dir.join("outcome.json"),
-            line: error.line(),
-            reason: error.to_string(),
-        })?,
-    };
+    let outcome = json(&run_dir.join("outcome.json"))?.unwrap_or_default();
     let config = read_if_there(&run_dir.join("config.toml"))?;
-    Ok(RunFacts { name, outcome, trainers, config })
+    Ok(RunFacts { name, outcome, frontier, trainers, config })
+}
+
+/// What a file of JSON holds; `None` where there is none.
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, ReportError> {
+    let Some(text) = read_if_there(path)? else { return Ok(None) };
+    let wrong = |error: serde_json::Error| ReportError::Format {
+        path: path.to_owned(),
+        line: error.line(),
+        reason: error.to_string(),
+    };
+    serde_json::from_str(&text).map(Some).map_err(wrong)
 }
 
 fn read_if_there(path: &Path) -> Result<Option<String>, ReportError> {

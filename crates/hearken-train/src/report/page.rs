@@ -14,6 +14,9 @@ pub(super) fn render(run: &RunFacts) -> Result<String, ReportError> {
         body.push_str(&tables::evaluation(evaluation));
         body.push_str(&tables::side_by_side(evaluation));
     }
+    if let Some(frontier) = &run.frontier {
+        body.push_str(&frontier.to_html()?);
+    }
     // What matters most comes first: the last trainer is the one that the others were for.
     for trainer in run.trainers.iter().rev() {
         let _ = write!(body, "<h2>{}</h2>\n<div class=\"figures\">\n", escape(&trainer.name));

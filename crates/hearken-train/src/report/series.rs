@@ -16,7 +16,22 @@ pub(super) struct Curves {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Series {
     pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+    pub(super) points: Vec<Point>,
+}
+
+/// A point of a chart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Point {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    /// The ends of the interval of `y`, where it has one.
+    pub(super) interval: Option<(f64, f64)>,
+}
+
+impl Point {
+    pub(super) fn new(x: f64, y: f64) -> Self {
+        Self { x, y, interval: None }
+    }
 }
 
 impl Curves {
@@ -41,8 +56,10 @@ impl Curves {
             let number = value.as_f64().or_else(|| value.get("value")?.as_f64());
             number.filter(|v| v.is_finite())
         };
-        let points =
-            self.records.iter().filter_map(|record| Some((number(record, x)?, number(record, y)?)));
+        let points = self
+            .records
+            .iter()
+            .filter_map(|record| Some(Point::new(number(record, x)?, number(record, y)?)));
         Series { name: y.to_owned(), points: thin(points.collect()) }
     }
 
@@ -54,16 +71,16 @@ impl Curves {
 }
 
 /// At most `POINTS_MAX` points: means of runs of neighbors.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+fn thin(points: Vec<Point>) -> Vec<Point> {
     const POINTS_MAX: usize = 400;
     if points.len() <= POINTS_MAX {
         return points;
     }
     let run = points.len().div_ceil(POINTS_MAX);
-    let mean = |run: &[(f64, f64)]| {
+    let mean = |run: &[Point]| {
         let n = run.len() as f64;
-        let (x, y) = run.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
-        (x / n, y / n)
+        let (x, y) = run.iter().fold((0.0, 0.0), |(x, y), point| (x + point.x, y + point.y));
+        Point::new(x / n, y / n)
     };
     points.chunks(run).map(mean).collect()
 }
@@ -87,10 +104,11 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_mean_and_the_order() {
-        let points: Vec<_> = (0..1000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
+        let points: Vec<_> =
+            (0..1000).map(|i| Point::new(f64::from(i), f64::from(i % 7))).collect();
         let thinned = thin(points.clone());
         assert!(thinned.len() <= 400);
-        assert!(thinned.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(thinned.is_sorted_by(|a, b| a.x < b.x));
         assert_eq!(thin(points[..400].to_vec()), points[..400]);
     }
 }

@@ -131,6 +131,45 @@ fn a_single_trainer_has_a_report_of_its_own() {
     assert!(html.contains("<circle") && html.contains("<polyline"));
 }
 
+/// GRPO has other names for its scores than PPO.
+#[test]
+fn scores_against_kl_are_drawn_for_groups_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = |step: u32| {
+        let x = f64::from(step);
+        format!(
+            "{{\"step\": {step}, \"loss\": 0, \"objective/kl\": {x}, \"reward\": {}, \
+             \"rewards/proxy\": 1, \"rewards/proxy/mean\": {}, \"rewards/proxy/std\": 1, \
+             \"rewards/gold/mean\": {}}}\n",
+            0.5 * x,
+            0.6 * x,
+            0.3 * x
+        )
+    };
+    let text: String = (1..=20).map(record).collect();
+    fs::write(folder.path().join("metrics.jsonl"), text).unwrap();
+    let html = fs::read_to_string(write(folder.path()).unwrap()).unwrap();
+    let start = html.find("<figcaption>Scores against KL").expect("the chart is there");
+    let figure = &html[start..start + html[start..].find("</figure>").unwrap()];
+    for name in ["> optimized</li>", "> proxy</li>", "> gold</li>"] {
+        assert!(figure.contains(name), "{name} in {figure}");
+    }
+    assert_eq!(figure.matches("<circle").count(), 60);
+}
+
+/// A page that is wanted elsewhere is written there and nowhere else.
+#[test]
+fn a_page_goes_where_it_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("metrics.jsonl"), ppo_metrics()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("page.html");
+    write_to(folder.path(), &path).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().starts_with("<!DOCTYPE html>"));
+    assert!(!folder.path().join("report.html").exists());
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+}
+
 #[test]
 fn what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();

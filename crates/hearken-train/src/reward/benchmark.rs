@@ -6,14 +6,13 @@ use hearken_model::Head;
 use hearken_tensor::Device;
 use serde_json::json;
 
-use super::{Inputs, RewardConfig, Session};
+use super::{Inputs, Reward, RewardConfig};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
-use crate::order::Order;
 use crate::progress::Silent;
-use crate::run_dir::{RunDir, Start};
-use crate::schedule::Schedule;
+use crate::record_run::Opening;
+use crate::run_dir::Start;
 
 /// Pairs of random completions of random prompts.
 pub(crate) fn run<D: Device>(
@@ -35,17 +34,14 @@ pub(crate) fn run<D: Device>(
     let loaded = RewardConfig::from_layers(layers)?;
     let config = &loaded.config;
 
-    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
-    let inputs = Inputs::read(config, &mut Silent)?;
-    let mut order = Order::sequential(inputs.data.train.len(), config.train.batch_size);
-    let schedule = Schedule::new(&config.optimizer, steps);
-    let mut session = Session::open(device, config, run, None, inputs, &mut Silent)?;
-    for step in 1..=steps {
+    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
+    let inputs = Inputs::read(config, &opening, &mut Silent)?;
+    let mut reward = Reward::open(device, config, opening, inputs, &mut Silent)?;
+    for _ in 0..steps {
         clock.lap(|| {
-            let before = session.counters.cost.flops;
-            let batch = order.next_batch(&mut session.counters.cursor);
-            session.step(step, schedule.learning_rate(step), &batch, Stopwatch::start())?;
-            Ok(session.counters.cost.flops - before)
+            let before = reward.run.counters.cost.flops;
+            reward.step(Stopwatch::start())?;
+            Ok(reward.run.counters.cost.flops - before)
         })?;
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::config::{
     TrainConfig,
 };
 use crate::encode::PreferenceExample;
+use crate::record_run::Settings;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/reward.toml");
@@ -115,5 +116,18 @@ impl RewardConfig {
             reward: RewardObjective::read(&layers)?,
         };
         Ok(Loaded { config, frozen: layers.freeze() })
+    }
+
+    /// What a run between two steps reads.
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        Settings {
+            name: "reward_model",
+            run: &self.run,
+            model: &self.model,
+            data: &self.data,
+            optimizer: &self.optimizer,
+            train: &self.train,
+            length: self.length,
+        }
     }
 }

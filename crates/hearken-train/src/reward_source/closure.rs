@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{RewardError, RewardSource, RolloutView};
 
-type Function<'f> = dyn FnMut(&RolloutView<'_>) -> Result<f64, String> + 'f;
+type Function<'f> = dyn FnMut(&RolloutView<'_>) -> Result<f64, String> + Send + 'f;
 
 /// A function of one rollout, called for each in order.
 ///
@@ -24,7 +24,7 @@ impl<'f> Closure<'f> {
     /// Names a function. An `Err` of the function stops the run with that text.
     pub fn new(
         name: &str,
-        function: impl FnMut(&RolloutView<'_>) -> Result<f64, String> + 'f,
+        function: impl FnMut(&RolloutView<'_>) -> Result<f64, String> + Send + 'f,
     ) -> Self {
         Self { name: name.to_owned(), function: Box::new(function) }
     }

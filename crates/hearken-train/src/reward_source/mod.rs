@@ -58,10 +58,24 @@ pub struct RolloutView<'a> {
     pub fields: &'a Map<String, Value>,
 }
 
+/// When a source is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As completions end, a portion at a time, while others are being sampled.
+    Meanwhile,
+    /// When all are there, at once: what a source needs the device for, or all completions together.
+    Afterwards,
+}
+
 /// One score per completion, whatever its origin.
-pub trait RewardSource {
+pub trait RewardSource: Send {
     /// Names the source in metrics and errors.
     fn name(&self) -> &str;
+
+    /// When the source is asked for the scores of completions that are sampled.
+    fn pace(&self) -> Pace {
+        Pace::Meanwhile
+    }
 
     /// One score per rollout, in order. Callers go through [`finite_scores`].
     ///

@@ -9,7 +9,7 @@ use hearken_model::{
 use hearken_objective::reward::ScoreNormalization;
 use hearken_tensor::Device;
 
-use super::{RewardError, RewardSource, RolloutView};
+use super::{Pace, RewardError, RewardSource, RolloutView};
 use crate::microbatch::microbatches;
 use crate::reward::ScoreNormalizationFile;
 
@@ -64,8 +64,9 @@ impl<D: Device> RewardModel<D> {
         let path = &options.path;
         let failed = |reason: String| RewardError::Load { path: path.clone(), reason };
         let load = LoadOptions { precision: options.precision, ..LoadOptions::scorer() };
-        let (model, _) =
+        let (mut model, _) =
             Model::load(device, path, &load).map_err(|error| failed(error.to_string()))?;
+        model.drop_masters();
         let own = if path.join("tokenizer.json").exists() {
             Some(Tokenizer::load(path).map_err(|error| failed(error.to_string()))?)
         } else {
@@ -133,6 +134,11 @@ impl<D: Device> RewardModel<D> {
 impl<D: Device> RewardSource for RewardModel<D> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    /// It wants the device that samples, and its batches are the same whatever ends first.
+    fn pace(&self) -> Pace {
+        Pace::Afterwards
     }
 
     fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {

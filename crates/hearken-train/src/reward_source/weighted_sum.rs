@@ -1,6 +1,6 @@
 //! Several sources at once.
 
-use super::{RewardError, RewardSource, RolloutView, finite_scores};
+use super::{Pace, RewardError, RewardSource, RolloutView, finite_scores};
 
 /// A sum of sources, each times its weight. A source of weight 0 is only measured.
 #[derive(Default)]
@@ -71,15 +71,51 @@ impl<'s> WeightedSum<'s> {
     /// # Errors
     /// Of the first source that fails or gives anything but one finite score per rollout.
     pub fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Scores, RewardError> {
-        let mut scores = Scores { total: vec![0.0; rollouts.len()], by_source: Vec::new() };
-        for one in &mut self.sources {
-            let own = finite_scores(one.source.as_mut(), rollouts)?;
+        let meanwhile = self.scores_of(Pace::Meanwhile, rollouts)?;
+        let afterwards = self.scores_of(Pace::Afterwards, rollouts)?;
+        Ok(self.sum(meanwhile, afterwards, rollouts.len()))
+    }
+
+    /// The labels of the sources of one pace, in order.
+    pub(crate) fn names_of(&self, pace: Pace) -> Vec<&str> {
+        let of_pace = self.sources.iter().filter(|one| one.source.pace() == pace);
+        of_pace.map(|one| one.label.as_str()).collect()
+    }
+
+    /// The unweighted scores of each source of one pace, in order.
+    pub(crate) fn scores_of(
+        &mut self,
+        pace: Pace,
+        rollouts: &[RolloutView<'_>],
+    ) -> Result<Vec<Vec<f64>>, RewardError> {
+        if rollouts.is_empty() {
+            return Ok(vec![Vec::new(); self.names_of(pace).len()]);
+        }
+        let of_pace = self.sources.iter_mut().filter(|one| one.source.pace() == pace);
+        of_pace.map(|one| finite_scores(one.source.as_mut(), rollouts)).collect()
+    }
+
+    /// The weighted sum of the scores of both paces, for so many rollouts.
+    pub(crate) fn sum(
+        &self,
+        meanwhile: Vec<Vec<f64>>,
+        afterwards: Vec<Vec<f64>>,
+        rollouts: usize,
+    ) -> Scores {
+        let (mut meanwhile, mut afterwards) = (meanwhile.into_iter(), afterwards.into_iter());
+        let mut scores = Scores { total: vec![0.0; rollouts], by_source: Vec::new() };
+        for one in &self.sources {
+            let own = match one.source.pace() {
+                Pace::Meanwhile => meanwhile.next(),
+                Pace::Afterwards => afterwards.next(),
+            };
+            let own = own.expect("scores of every source");
             for (total, score) in scores.total.iter_mut().zip(&own) {
                 *total += one.weight * score;
             }
             scores.by_source.push((one.label.clone(), own));
         }
-        Ok(scores)
+        scores
     }
 }
 

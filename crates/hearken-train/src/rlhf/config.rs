@@ -12,8 +12,8 @@ use crate::reward::RewardConfig;
 use crate::sft::SftConfig;
 
 /// What a run of several stages has by default where a file says nothing.
-const DEFAULTS: &str = "[run]\nseed = 0\ndisk_limit_gb = 0\n\
-                        [evaluation]\nprompts = 256\nexamples = 8\n";
+const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\n\
+                        [evaluation]\nprompts = 256\n# win_by = a label\nexamples = 8\n";
 
 /// The defaults of `[quickstart]`, for files that have that section.
 const QUICKSTART: &str = include_str!("../../../../configs/quickstart.toml");

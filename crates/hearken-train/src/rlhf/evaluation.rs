@@ -12,9 +12,12 @@ use crate::dataset::Dataset;
 use crate::encode::{Encoder, PromptExample};
 use crate::error::TrainError;
 use crate::outcome::{Comparison, Evaluation, Figure, SideBySide};
-use crate::ppo::{self, HeldOut, HeldOutCompletions, PpoConfig, complete_held_out};
+use crate::ppo::PpoConfig;
 use crate::progress::Progress;
-use crate::rollout::{ForwardOptions, SampleOptions};
+use crate::rollout::session::sampling;
+use crate::rollout::{
+    ForwardOptions, HeldOut, HeldOutCompletions, SampleOptions, complete_held_out,
+};
 use crate::seeds::Seeds;
 use crate::trained_model::load_tokenizer;
 
@@ -39,7 +42,7 @@ pub(super) fn compare<D: Device>(
     let device = policies.before.device();
     let mut sources = open_scores(&ppo.scores, device, tokenizer.as_ref(), reading)?;
     let prompts = held_out_prompts(ppo, config, tokenizer.as_ref())?;
-    let sampling = ppo::sampling(ppo);
+    let sampling = sampling(&ppo.rollout);
     let forward = ForwardOptions {
         temperature: ppo.rollout.temperature,
         microbatch_tokens: ppo.train.microbatch_tokens,

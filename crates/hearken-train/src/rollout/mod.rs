@@ -1,11 +1,12 @@
 //! From prompts to scored rollouts.
 //!
 //! ```text
-//! prompts ─► sample ─► Rollout ─► score ─► ScoredRollout
-//! file ────► replay ───────────────────────────▲
+//! prompts ─► sample ─► Rollout, Scores ─► score ─► ScoredRollout
+//! file ────► replay ───────▲
 //! ```
 //!
-//! A stage consumes one type and returns the next. Not here: rewards, advantages, updates.
+//! A stage consumes one type and returns the next; `feed` says what an iteration starts from, `session`
+//! what is there between two, `opening` how it comes to be. Not here: rewards, advantages, updates.
 
 mod sample;
 
@@ -14,6 +15,14 @@ mod replay;
 mod score;
 
 mod completion_batch;
+
+mod held_out;
+
+pub(crate) mod feed;
+
+pub(crate) mod opening;
+
+pub(crate) mod session;
 
 use std::sync::Arc;
 
@@ -25,8 +34,10 @@ use crate::reward_source::RolloutView;
 pub use completion_batch::{
     CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,
 };
+pub use held_out::{HeldOut, HeldOutCompletions, HeldOutEvaluation, complete_held_out};
 pub use replay::{RecordedIteration, ReplayLimits, read_replay};
-pub use sample::{SampleOptions, sample};
+pub(crate) use sample::sample_scored_by;
+pub use sample::{SampleOptions, sample, sample_scored};
 pub use score::{Scoring, ScoringSummary, score};
 
 /// One prompt with one completion, and how it was sampled.

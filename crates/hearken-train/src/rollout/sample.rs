@@ -1,14 +1,20 @@
-//! Sampling completions from the policy.
+//! Sampling completions from the policy, scored on the way.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 
-use hearken_generate::{Request, Sampling, completion_text, generate};
+use hearken_data::Completion;
+use hearken_generate::{Event, GenerateError, Request, Sampling, completion_text, generate};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::Rollout;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
+use crate::reward_source::{Pace, RewardError, RolloutView, Scores, WeightedSum};
 use crate::seeds::Seeds;
 
 /// How completions are sampled.
@@ -26,6 +32,37 @@ pub struct SampleOptions<'a> {
     pub index: u64,
 }
 
+/// What the sampler tells of each token.
+type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+
+/// Whatever completes requests: a model, or a mixture of two.
+pub(crate) type Sampler<'a> =
+    &'a mut dyn FnMut(&[Request], Observer<'_>) -> Result<Vec<Vec<Completion>>, GenerateError>;
+
+/// Prompts to complete, and who reads what comes.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    tokenizer: Option<&'a Tokenizer>,
+    prompts: &'a [Arc<PromptExample>],
+    options: &'a SampleOptions<'a>,
+}
+
+/// A completion that has ended.
+#[derive(Debug)]
+struct Ended {
+    /// Its place among the rollouts.
+    index: usize,
+    completion: Completion,
+}
+
+/// What the sources said of a completion while others were being sampled.
+#[derive(Debug)]
+struct Judged {
+    index: usize,
+    /// The scores of the sources that run meanwhile, in their order.
+    scores: Vec<f64>,
+}
+
 /// Completes each prompt `completions` times; rollouts of one prompt follow one another.
 ///
 /// # Errors
@@ -36,25 +73,291 @@ pub fn sample<D: Device>(
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
 ) -> Result<Vec<Rollout>, TrainError> {
-    let request = |(index, prompt): (usize, &Arc<PromptExample>)| Request {
-        prompt_ids: prompt.ids.clone(),
-        samples: options.completions,
-        seed: options.seeds.derive(options.stream, options.index, index as u64),
+    let asked = Asked { tokenizer, prompts, options };
+    let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
+    let groups = generate(policy, tokenizer, &asked.requests(), options.sampling, &mut go_on);
+    Ok(asked.rollouts(groups.map_err(refused)?))
+}
+
+/// [`sample`] with the scores of what was sampled.
+///
+/// Sources that need no model ([`Pace::Meanwhile`]) run on a thread of their own while other
+/// completions are still being sampled. They get completions in portions, in the order in which these
+/// end, which depends on the seed and not on anybody's speed: so do the scores.
+///
+/// # Errors
+/// As [`sample`], and of the sources; a source that fails ends the sampling.
+pub fn sample_scored<D: Device>(
+    policy: &Model<D>,
+    tokenizer: Option<&Tokenizer>,
+    prompts: &[Arc<PromptExample>],
+    options: &SampleOptions<'_>,
+    sources: &mut WeightedSum<'_>,
+) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    let mut sampler = |requests: &[Request], observer: Observer<'_>| {
+        generate(policy, tokenizer, requests, options.sampling, observer)
     };
-    let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
-    let mut go_on = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
-    let groups = generate(policy, tokenizer, &requests, options.sampling, &mut go_on)
-        .map_err(|error| TrainError::Generate(error.to_string()))?;
-    let mut rollouts = Vec::with_capacity(prompts.len() * options.completions);
-    for ((prompt, completions), group) in prompts.iter().zip(groups).zip(0..) {
-        rollouts.extend(completions.into_iter().map(|completion| Rollout {
-            prompt: Arc::clone(prompt),
-            group,
-            text: tokenizer.map_or_else(String::new, |tokenizer| {
-                completion_text(tokenizer, &completion, &options.sampling.stop)
-            }),
-            completion,
-        }));
+    sample_scored_by(&mut sampler, tokenizer, prompts, options, sources)
+}
+
+/// [`sample_scored`] by any sampler.
+///
+/// # Errors
+/// As [`sample_scored`].
+pub(crate) fn sample_scored_by(
+    sampler: Sampler<'_>,
+    tokenizer: Option<&Tokenizer>,
+    prompts: &[Arc<PromptExample>],
+    options: &SampleOptions<'_>,
+    sources: &mut WeightedSum<'_>,
+) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    let asked = Asked { tokenizer, prompts, options };
+    let meanwhile = sources.names_of(Pace::Meanwhile).len();
+    let (mut rollouts, mut judged) = (Vec::new(), Vec::new());
+    if 0 < meanwhile {
+        (rollouts, judged) = asked.sample_and_score(sampler, sources)?;
+    } else {
+        let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
+        let groups = sampler(&asked.requests(), &mut go_on).map_err(refused)?;
+        rollouts.extend(asked.rollouts(groups));
     }
-    Ok(rollouts)
+    let mut of_meanwhile = vec![vec![0.0; rollouts.len()]; meanwhile];
+    for Judged { index, scores } in judged {
+        for (source, score) in of_meanwhile.iter_mut().zip(scores) {
+            source[index] = score;
+        }
+    }
+    let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
+    let of_afterwards = sources.scores_of(Pace::Afterwards, &views)?;
+    let scores = sources.sum(of_meanwhile, of_afterwards, rollouts.len());
+    Ok((rollouts, scores))
+}
+
+impl Asked<'_> {
+    fn requests(&self) -> Vec<Request> {
+        let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
+        let request = |(prompt, asked): (usize, &Arc<PromptExample>)| Request {
+            prompt_ids: asked.ids.clone(),
+            samples: completions,
+            seed: seeds.derive(stream, index, prompt as u64),
+        };
+        self.prompts.iter().enumerate().map(request).collect()
+    }
+
+    fn text(&self, completion: &Completion) -> String {
+        self.tokenizer.map_or_else(String::new, |tokenizer| {
+            completion_text(tokenizer, completion, &self.options.sampling.stop)
+        })
+    }
+
+    fn rollouts(&self, groups: Vec<Vec<Completion>>) -> Vec<Rollout> {
+        let mut rollouts = Vec::with_capacity(self.prompts.len() * self.options.completions);
+        for ((prompt, completions), group) in self.prompts.iter().zip(groups).zip(0..) {
+            rollouts.extend(completions.into_iter().map(|completion| Rollout {
+                prompt: Arc::clone(prompt),
+                group,
+                text: self.text(&completion),
+                completion,
+            }));
+        }
+        rollouts
+    }
+
+    /// Samples on this thread and scores on another.
+    fn sample_and_score(
+        &self,
+        sampler: Sampler<'_>,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<(Vec<Rollout>, Vec<Judged>), TrainError> {
+        let has_failed = AtomicBool::new(false);
+        let (sender, receiver) = channel();
+        let (groups, judged) = thread::scope(|scope| {
+            let has_failed = &has_failed;
+            let scorer = scope.spawn(move || {
+                let judged = self.judge(&receiver, sources);
+                has_failed.store(judged.is_err(), Ordering::Relaxed);
+                judged
+            });
+            let groups = self.sample_into(sender, sampler, has_failed);
+            (groups, scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        // Where a source failed, the sampler was stopped because of it.
+        let judged = judged?;
+        Ok((self.rollouts(groups.map_err(refused)?), judged))
+    }
+
+    /// Sends completions as they end, a portion at a time. The sender is dropped in the end.
+    #[expect(clippy::needless_pass_by_value, reason = "its end tells the scorer to finish")]
+    fn sample_into(
+        &self,
+        sender: Sender<Vec<Ended>>,
+        sampler: Sampler<'_>,
+        has_failed: &AtomicBool,
+    ) -> Result<Vec<Vec<Completion>>, GenerateError> {
+        let completions = self.options.completions;
+        let portion = portion_len(self.prompts.len() * completions);
+        let mut ended: Vec<Ended> = Vec::with_capacity(portion);
+        // A scorer that is gone has failed, which is seen below.
+        let send = |ended: &mut Vec<Ended>| drop(sender.send(std::mem::take(ended)));
+        let mut observer = |event: Event<'_>| {
+            if let Some(stop_reason) = event.stop_reason {
+                let (ids, logprobs) = (event.ids.to_vec(), Vec::new());
+                let completion = Completion { ids, logprobs, stop_reason };
+                ended.push(Ended { index: event.request * completions + event.sample, completion });
+                if ended.len() == portion {
+                    send(&mut ended);
+                }
+            }
+            match has_failed.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let groups = sampler(&self.requests(), &mut observer)?;
+        send(&mut ended);
+        Ok(groups)
+    }
+
+    /// Scores portions until there are no more.
+    fn judge(
+        &self,
+        portions: &Receiver<Vec<Ended>>,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Vec<Judged>, RewardError> {
+        let mut judged = Vec::new();
+        for ended in portions {
+            let rollouts: Vec<Rollout> = ended
+                .iter()
+                .map(|Ended { index, completion }| {
+                    let group = index / self.options.completions;
+                    Rollout {
+                        prompt: Arc::clone(&self.prompts[group]),
+                        group: group as u64,
+                        text: self.text(completion),
+                        completion: completion.clone(),
+                    }
+                })
+                .collect();
+            let views: Vec<RolloutView<'_>> = rollouts.iter().map(Rollout::view).collect();
+            let by_source = sources.scores_of(Pace::Meanwhile, &views)?;
+            judged.extend(ended.iter().enumerate().map(|(row, ended)| Judged {
+                index: ended.index,
+                scores: by_source.iter().map(|scores| scores[row]).collect(),
+            }));
+        }
+        Ok(judged)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
+fn refused(error: GenerateError) -> TrainError {
+    TrainError::Generate(error.to_string())
+}
+
+/// Completions that are scored at once while others are sampled: few enough that scoring starts early,
+/// enough that a server or program is not asked for each one.
+fn portion_len(completions: usize) -> usize {
+    (completions / 8).clamp(1, 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use hearken_data::{Source, StopReason};
+    use serde_json::Map;
+
+    use super::*;
+    use crate::reward_source::Closure;
+
+    const PROMPTS: usize = 4;
+
+    fn prompts() -> Vec<Arc<PromptExample>> {
+        let prompt = |id: usize| PromptExample {
+            ids: vec![id as u32],
+            text: String::new(),
+            fields: Map::new(),
+            source: Source::default(),
+        };
+        (0..PROMPTS).map(|id| Arc::new(prompt(id))).collect()
+    }
+
+    fn completion(request: usize, sample: usize) -> Completion {
+        let ids = vec![request as u32, sample as u32];
+        Completion { ids, logprobs: Vec::new(), stop_reason: StopReason::Length }
+    }
+
+    /// Completions end in the order of `order`; before each, `wait` may hold the sampler.
+    fn scored(
+        order: &[(usize, usize)],
+        sources: &mut WeightedSum<'_>,
+        wait: &dyn Fn(usize),
+    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+        let sampling = Sampling::plain(2);
+        let options = SampleOptions {
+            sampling: &sampling,
+            completions: 2,
+            seeds: Seeds::new(1),
+            stream: "test",
+            index: 0,
+        };
+        let mut sampler = |requests: &[Request], observer: Observer<'_>| {
+            assert_eq!(requests.len(), PROMPTS);
+            for (place, &(request, sample)) in order.iter().enumerate() {
+                wait(place);
+                let Completion { ids, stop_reason, .. } = completion(request, sample);
+                let stop_reason = Some(stop_reason);
+                let event = Event { request, sample, ids: &ids, logprob: -1.0, stop_reason };
+                if observer(event).is_break() {
+                    return Err(GenerateError::Stopped { tokens: place });
+                }
+            }
+            let all = |request| (0..2).map(|sample| completion(request, sample)).collect();
+            Ok((0..PROMPTS).map(all).collect())
+        };
+        sample_scored_by(&mut sampler, None, &prompts(), &options, sources)
+    }
+
+    fn every() -> Vec<(usize, usize)> {
+        (0..PROMPTS).flat_map(|request| [(request, 1), (request, 0)]).rev().collect()
+    }
+
+    #[test]
+    fn completions_are_scored_while_others_are_sampled() {
+        let seen = Mutex::new(Vec::new());
+        let source = Closure::new("seen", |rollout| {
+            seen.lock().unwrap().push(rollout.completion_ids.to_vec());
+            Ok(f64::from(10 * rollout.completion_ids[0] + rollout.completion_ids[1]))
+        });
+        let mut sources = WeightedSum::new().with(source, 2.0);
+        // The last completion does not end before the first one has been scored.
+        let wait = |place: usize| {
+            let mut tries = 0;
+            while place + 1 == 2 * PROMPTS && seen.lock().unwrap().is_empty() {
+                tries += 1;
+                assert!(tries < 1000, "nothing is scored while something is sampled");
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let order = every();
+        let (rollouts, scores) = scored(&order, &mut sources, &wait).unwrap();
+        // Scores stand with their rollouts, whatever ended first.
+        assert_eq!(scores.by_source[0].1, [0.0, 1.0, 10.0, 11.0, 20.0, 21.0, 30.0, 31.0]);
+        assert!((scores.total[7] - 62.0).abs() < 1e-12);
+        assert_eq!(rollouts[7].completion, completion(3, 1));
+        // Sources see completions in the order in which they end.
+        drop(sources);
+        let ended: Vec<_> = order.iter().map(|&(r, s)| completion(r, s).ids).collect();
+        assert_eq!(*seen.lock().unwrap(), ended);
+    }
+
+    #[test]
+    fn a_source_that_fails_stops_the_sampler_and_is_what_is_told() {
+        let mut sources =
+            WeightedSum::new().with(Closure::new("picky", |_| Err("not today".to_owned())), 1.0);
+        let pause = |_: usize| thread::sleep(Duration::from_millis(5));
+        let error = scored(&every(), &mut sources, &pause).unwrap_err().to_string();
+        assert!(error.contains("picky") && error.contains("not today"), "{error}");
+    }
 }

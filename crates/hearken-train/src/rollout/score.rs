@@ -5,7 +5,7 @@ use hearken_objective::{Mean, Moments, reward::MissingEnd};
 use hearken_tensor::Device;
 
 use super::{ForwardOptions, Heads, Rollout, ScoredRollout, Sequence, read};
-use crate::reward_source::{RewardError, WeightedSum};
+use crate::reward_source::Scores;
 
 /// What scores depend on besides the rollouts.
 #[derive(Clone, Copy, Debug)]
@@ -27,36 +27,26 @@ pub struct ScoringSummary {
     pub by_source: Vec<(String, Mean)>,
 }
 
-/// Scores rollouts by `sources`, or by the scores that were `recorded` with them.
-///
-/// # Errors
-/// Of the sources.
+/// Puts together what sources and reference say of rollouts.
 pub fn score<D: Device>(
     rollouts: Vec<Rollout>,
-    recorded: Option<Vec<f64>>,
-    sources: &mut WeightedSum<'_>,
+    scores: Scores,
     scoring: &Scoring<'_, D>,
-) -> Result<(Vec<ScoredRollout>, ScoringSummary), RewardError> {
+) -> (Vec<ScoredRollout>, ScoringSummary) {
     let mut summary = ScoringSummary::default();
-    // A recorded score is what the record says it is: penalties are in it already.
-    let (scores, missing_end) = if let Some(recorded) = recorded {
-        (recorded, MissingEnd::Keep)
-    } else {
-        let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-        let scores = sources.score(&views)?;
-        let means = scores.by_source.iter().map(|(name, own)| (name.clone(), Mean::of(own)));
-        summary.by_source = means.collect();
-        (scores.total, scoring.missing_end)
-    };
-    assert_eq!(scores.len(), rollouts.len(), "scores: one per rollout");
+    let means = scores.by_source.iter().map(|(name, own)| (name.clone(), Mean::of(own)));
+    summary.by_source = means.collect();
+    assert_eq!(scores.total.len(), rollouts.len(), "scores: one per rollout");
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
     let reading = read(scoring.reference, &sequences, Heads::LogProbs, scoring.forward);
     let mut scored = Vec::with_capacity(rollouts.len());
-    for ((rollout, score), ref_logprobs) in rollouts.into_iter().zip(scores).zip(reading.logprobs) {
-        let score = if rollout.ended() { score } else { missing_end.score(score) };
+    for ((rollout, score), ref_logprobs) in
+        rollouts.into_iter().zip(scores.total).zip(reading.logprobs)
+    {
+        let score = if rollout.ended() { score } else { scoring.missing_end.score(score) };
         scored.push(ScoredRollout { rollout, score, ref_logprobs });
     }
     let finals: Vec<f64> = scored.iter().map(|one| one.score).collect();
     summary.scores = Moments::of(&finals);
-    Ok((scored, summary))
+    (scored, summary)
 }

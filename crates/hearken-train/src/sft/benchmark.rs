@@ -6,15 +6,13 @@ use hearken_model::Head;
 use hearken_tensor::Device;
 use serde_json::json;
 
-use super::{Session, SftConfig, read_data};
+use super::{Sft, SftConfig, read_data};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
-use crate::order::Order;
 use crate::progress::Silent;
-use crate::run_dir::{RunDir, Start};
-use crate::schedule::Schedule;
-use crate::seeds::Seeds;
+use crate::record_run::Opening;
+use crate::run_dir::Start;
 
 /// Sequences of random tokens, all of which are trained on.
 pub(crate) fn run<D: Device>(
@@ -32,18 +30,14 @@ pub(crate) fn run<D: Device>(
     let loaded = SftConfig::from_layers(layers)?;
     let config = &loaded.config;
 
-    let (run, _) = RunDir::open(&config.run, &loaded.frozen, Start::Fresh)?;
-    let seeds = Seeds::new(config.run.seed);
-    let data = read_data(config, None, seeds, &mut Silent)?;
-    let mut order = Order::sequential(data.train.len(), config.train.batch_size);
-    let schedule = Schedule::new(&config.optimizer, steps);
-    let mut session = Session::open(device, config, run, None, (seeds, None, data))?;
-    for step in 1..=steps {
+    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
+    let data = read_data(config, &opening, &mut Silent)?;
+    let mut sft = Sft::open(device, config, opening, data)?;
+    for _ in 0..steps {
         clock.lap(|| {
-            let before = session.counters.cost.flops;
-            let batch = order.next_batch(&mut session.counters.cursor);
-            session.step(step, schedule.learning_rate(step), &batch, Stopwatch::start())?;
-            Ok(session.counters.cost.flops - before)
+            let before = sft.run.counters.cost.flops;
+            sft.step(Stopwatch::start())?;
+            Ok(sft.run.counters.cost.flops - before)
         })?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use crate::config::{
     ConfigError, DataConfig, Layers, Length, Loaded, ModelSource, OptimizerConfig, RunConfig,
     SamplesConfig, TrainConfig,
 };
+use crate::record_run::Settings;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/sft.toml");
@@ -60,5 +61,18 @@ impl SftConfig {
             samples: SamplesConfig::read(&layers)?,
         };
         Ok(Loaded { config, frozen: layers.freeze() })
+    }
+
+    /// What a run between two steps reads.
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        Settings {
+            name: "policy",
+            run: &self.run,
+            model: &self.model,
+            data: &self.data,
+            optimizer: &self.optimizer,
+            train: &self.train,
+            length: self.length,
+        }
     }
 }

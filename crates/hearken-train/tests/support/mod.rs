@@ -2,11 +2,15 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use hearken_train::error::TrainError;
 use hearken_train::metrics::TIME_FIELDS;
 use hearken_train::progress::{Progress, StepReport};
-use serde_json::Value;
+use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_train::trained_model::{Outcome, Status};
+use serde_json::{Value, json};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/trl").join(name)
@@ -98,4 +102,66 @@ impl Progress for Recorder {
     fn stop_requested(&self) -> bool {
         self.after == After::Stop(self.step)
     }
+}
+
+/// The share of tokens with an even id.
+#[allow(clippy::unnecessary_wraps, reason = "closures of a source may refuse")]
+pub(crate) fn even(rollout: &RolloutView<'_>) -> Result<f64, String> {
+    let ids = rollout.completion_ids;
+    Ok(ids.iter().filter(|id| **id % 2 == 0).count() as f64 / ids.len() as f64)
+}
+
+/// [`even`], and the length, which is only measured.
+pub(crate) fn even_and_length() -> WeightedSum<'static> {
+    WeightedSum::new()
+        .with(Closure::new("even", even), 1.0)
+        .with(Closure::new("length", |r| Ok(r.completion_ids.len() as f64)), 0.0)
+}
+
+/// Twelve prompts of token ids.
+pub(crate) fn write_prompts(folder: &Path) -> PathBuf {
+    let path = folder.join("prompts.jsonl");
+    let line = |i: u32| json!({ "prompt_ids": [10 + i, 40 + 3 * i, 7] }).to_string() + "\n";
+    fs::write(&path, (0..12).map(line).collect::<String>()).unwrap();
+    path
+}
+
+/// The overrides of a run in `run` of the tiny model on [`write_prompts`].
+pub(crate) fn sampled(run: &Path, more: &[&str]) -> Vec<String> {
+    let mut list = vec![
+        format!("run.dir={}", run.display()),
+        format!("model.path={}", llama().display()),
+        format!("data.train={}", write_prompts(run.parent().unwrap()).display()),
+    ];
+    list.extend(overrides(more));
+    list
+}
+
+/// A run of twelve steps in a folder.
+pub(crate) type Train<'a> = &'a dyn Fn(&Path, &mut Recorder) -> Result<Outcome, TrainError>;
+
+/// A run that is stopped or dies, again and again, ends as one that goes through.
+pub(crate) fn check_interruptions(train: Train<'_>, interruptions: &[After]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    let outcome = train(&whole, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!((outcome.status, outcome.steps), (Status::Finished, 12));
+    for &after in interruptions {
+        let mut progress = Recorder::new(after);
+        if let After::Stop(step) = after {
+            let outcome = train(&parts, &mut progress).unwrap();
+            assert_eq!((outcome.status, outcome.steps), (Status::Stopped, step));
+        } else {
+            let died = catch_unwind(AssertUnwindSafe(|| train(&parts, &mut progress)));
+            assert!(died.is_err(), "the run should die");
+        }
+    }
+    train(&parts, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!(metrics(&parts), metrics(&whole));
+    for file in ["final/model.safetensors", "checkpoints/step-000012/state/optimizer.safetensors"] {
+        let read = |run: &Path| fs::read(run.join(file)).unwrap();
+        assert!(read(&parts) == read(&whole), "{file} differs");
+    }
+    let again = train(&parts, &mut Recorder::new(After::GoOn)).unwrap();
+    assert_eq!(again.status, Status::AlreadyFinished);
 }

@@ -17,7 +17,7 @@ use checks::{Finding, Verdict};
 use series::Records;
 
 /// Folders of the stages inside the directory of an `rlhf` run.
-const STAGES: [&str; 3] = ["sft", "reward", "ppo"];
+const STAGES: [&str; 5] = ["sft", "reward", "ppo", "dpo", "grpo"];
 
 /// Examines a run directory, or each stage in it.
 pub(super) fn examine(dir: &Path) -> Result<ExitCode> {

@@ -1,8 +1,8 @@
 //! The inner loop: a panel of the left factor times a panel of the right one.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m512, __m512bh, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 use super::pack::{LEFT, RIGHT};
@@ -24,30 +24,47 @@ pub(crate) struct Target<'a> {
     pub(crate) bias: Option<&'a [f32]>,
 }
 
+/// Memory that is needed soon: words from `pointer` on, so many for each pair of inner indices. A
+/// product of few rows takes no longer than reading its right factor, so reading must not wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub(crate) pointer: *const f32,
+    pub(crate) words_per_pair: usize,
+}
+
+/// Words of a cache line.
+const LINE: usize = 16;
+
 /// Multiplies `pairs` pairs of inner indices of two panels.
 ///
 /// # Safety
 /// The processor has AVX512-BF16, and the target may be written.
 #[inline]
-pub(crate) unsafe fn multiply(left: &[f32], right: &[f32], pairs: usize, target: Target<'_>) {
+pub(crate) unsafe fn multiply(
+    left: &[f32],
+    right: &[f32],
+    pairs: usize,
+    ahead: Ahead,
+    target: Target<'_>,
+) {
     assert!(left.len() >= pairs * LEFT && right.len() >= pairs * RIGHT, "panels are too short");
     assert!(target.columns <= RIGHT && target.bias.is_none_or(|b| b.len() >= target.columns));
     let (left, right) = (left.as_ptr(), right.as_ptr());
     // SAFETY: lengths are asserted above; the rest is the caller's promise.
     unsafe {
         match target.rows {
-            12 => panels::<12>(left, right, pairs, target),
-            11 => panels::<11>(left, right, pairs, target),
-            10 => panels::<10>(left, right, pairs, target),
-            9 => panels::<9>(left, right, pairs, target),
-            8 => panels::<8>(left, right, pairs, target),
-            7 => panels::<7>(left, right, pairs, target),
-            6 => panels::<6>(left, right, pairs, target),
-            5 => panels::<5>(left, right, pairs, target),
-            4 => panels::<4>(left, right, pairs, target),
-            3 => panels::<3>(left, right, pairs, target),
-            2 => panels::<2>(left, right, pairs, target),
-            1 => panels::<1>(left, right, pairs, target),
+            12 => panels::<12>(left, right, pairs, ahead, target),
+            11 => panels::<11>(left, right, pairs, ahead, target),
+            10 => panels::<10>(left, right, pairs, ahead, target),
+            9 => panels::<9>(left, right, pairs, ahead, target),
+            8 => panels::<8>(left, right, pairs, ahead, target),
+            7 => panels::<7>(left, right, pairs, ahead, target),
+            6 => panels::<6>(left, right, pairs, ahead, target),
+            5 => panels::<5>(left, right, pairs, ahead, target),
+            4 => panels::<4>(left, right, pairs, ahead, target),
+            3 => panels::<3>(left, right, pairs, ahead, target),
+            2 => panels::<2>(left, right, pairs, ahead, target),
+            1 => panels::<1>(left, right, pairs, ahead, target),
             rows => unreachable!("invariant: 1 to {LEFT} rows in a panel, not {rows}"),
         }
     }
@@ -60,6 +77,7 @@ unsafe fn panels<const M: usize>(
     left: *const f32,
     right: *const f32,
     pairs: usize,
+    ahead: Ahead,
     target: Target<'_>,
 ) {
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
@@ -67,6 +85,10 @@ unsafe fn panels<const M: usize>(
         // SAFETY: `pair` is within the panels; all types are 64 bytes of any bits.
         unsafe {
             let right = right.add(pair * RIGHT);
+            // Addresses beyond the factor's end are harmless: nothing is read from them.
+            let soon = ahead.pointer.wrapping_add(pair * ahead.words_per_pair);
+            _mm_prefetch::<_MM_HINT_T1>(soon.cast());
+            _mm_prefetch::<_MM_HINT_T1>(soon.wrapping_add(LINE).cast());
             let columns: [__m512bh; 2] = [
                 std::mem::transmute::<__m512, __m512bh>(_mm512_loadu_ps(right)),
                 std::mem::transmute::<__m512, __m512bh>(_mm512_loadu_ps(right.add(16))),

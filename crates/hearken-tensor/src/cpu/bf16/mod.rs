@@ -10,7 +10,7 @@ mod pack;
 mod product;
 
 pub(crate) use pack::{Left, Right, Source};
-pub(crate) use product::product;
+pub(crate) use product::{Part, products};
 
 /// Whether this processor multiplies bfloat16.
 pub(crate) fn available() -> bool {

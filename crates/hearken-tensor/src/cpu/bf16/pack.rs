@@ -6,9 +6,9 @@
 //! dimension make one word, as the processor multiplies them. Both dimensions are padded with 0.
 
 use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512bh, __m512i, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh,
-    _mm512_cvtneps_pbh, _mm512_mask_storeu_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_cvtepu16_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_mask_storeu_epi32, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -85,9 +85,14 @@ impl<const W: usize> Panels<W> {
         self.inner
     }
 
+    /// Words per panel.
+    pub(crate) fn panel_len(&self) -> usize {
+        self.inner.div_ceil(2) * W
+    }
+
     /// The words of a panel from a pair of inner indices on.
     pub(crate) fn panel(&self, panel: usize, pair: usize) -> &[f32] {
-        let len = self.inner.div_ceil(2) * W;
+        let len = self.panel_len();
         &self.words[panel * len..(panel + 1) * len][pair * W..]
     }
 }
@@ -122,6 +127,9 @@ fn pack_outer<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
     });
 }
 
+/// How far ahead of the elements that are packed memory is asked for.
+const AHEAD: usize = 128;
+
 /// The first `len` of sixteen lanes.
 fn first_lanes(len: usize) -> u16 {
     if len >= 16 { u16::MAX } else { (1 << len) - 1 }
@@ -139,6 +147,11 @@ fn pack_rows<const W: usize>(input: Input<'_>, rows: Range<usize>, part: usize, 
         let mut block = [Avx512(_mm512_setzero_ps()); 16];
         for (block, row) in block.iter_mut().zip(rows.clone()) {
             let values = input.row(row)[first..].as_ptr();
+            // So many rows at once are more than the processor foresees by itself. Addresses beyond
+            // a row's end are harmless: nothing is read from them.
+            for line in [AHEAD, AHEAD + 16] {
+                _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(line).cast());
+            }
             // SAFETY: the masks leave out what lies beyond the row; both types are 64 bytes.
             *block = unsafe {
                 let low = _mm512_maskz_loadu_ps(low, values);

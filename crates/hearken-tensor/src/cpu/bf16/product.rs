@@ -5,55 +5,82 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::super::rows::Output;
-use super::kernel::{Target, multiply};
+use super::kernel::{Ahead, Target, multiply};
 use super::pack::{LEFT, Left, RIGHT, Right};
 use crate::device::Write;
 
 /// Left panels per task.
 const LEFT_PANELS: usize = 16;
-/// Right panels per task.
+/// Right panels per task, where there are several tasks for each of them.
 const RIGHT_PANELS: usize = 8;
 /// At most so many pairs of inner indices at a time: panels of both factors stay in the
 /// first-level cache, which two threads may share.
 const PAIRS_MAX: usize = 256;
-/// Words of the right factor, times panels of the left one, below which a product is one task.
-const PARALLEL_MIN: usize = 1 << 15;
+/// Words of the right factor, times panels of the left one, that are worth a task of their own.
+const TASK_MIN: usize = 1 << 15;
+/// Tasks per thread, where there is one block of rows: a thread that starts late takes fewer.
+const TASKS_PER_THREAD: usize = 4;
 
-/// `out (+)= left·right (+ bias)`.
-pub(crate) fn product(
-    left: &Left,
-    right: &Right,
-    bias: Option<&[f32]>,
-    out: Output<'_>,
-    write: Write,
-) {
-    assert_eq!(left.inner(), right.inner(), "factors: one inner dimension");
-    assert_eq!(left.outer(), out.rows.rows, "out: as many rows as the left factor");
-    assert_eq!(right.outer(), out.rows.width, "out: as many columns as the right factor");
-    assert!(bias.is_none_or(|bias| bias.len() == out.rows.width), "bias: one per column");
-    let work = Work { left, right, bias, out, write };
-    let (rows, columns) = (left.outer().div_ceil(LEFT), right.outer().div_ceil(RIGHT));
+/// One of the products of a left factor: a right factor, its bias, and where the product goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) right: &'a Right,
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) out: Output<'a>,
+}
+
+/// `out (+)= left·right (+ bias)` for each part.
+pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
+    for Part { right, bias, out } in parts {
+        assert_eq!(left.inner(), right.inner(), "factors: one inner dimension");
+        assert_eq!(left.outer(), out.rows.rows, "out: as many rows as the left factor");
+        assert_eq!(right.outer(), out.rows.width, "out: as many columns as the right factor");
+        assert!(bias.is_none_or(|bias| bias.len() == out.rows.width), "bias: one per column");
+    }
+    let rows = left.outer().div_ceil(LEFT);
     let row_blocks = rows.div_ceil(LEFT_PANELS);
-    let column_blocks = columns.div_ceil(RIGHT_PANELS);
-    let task = |task: usize| {
+    let columns_all: usize = parts.iter().map(|part| columns(part)).sum();
+    let per_task = columns_per_task(left, rows, columns_all);
+    let tasks_of = |part: &Part<'_>| row_blocks * columns(part).div_ceil(per_task);
+    let task = |mut task: usize| {
+        let mut parts = parts.iter();
+        let part = loop {
+            let part = parts.next().expect("invariant: tasks are those of all parts");
+            match task.checked_sub(tasks_of(part)) {
+                None => break part,
+                Some(of_others) => task = of_others,
+            }
+        };
         let (row, column) = (task % row_blocks, task / row_blocks);
         let rows = row * LEFT_PANELS..(row * LEFT_PANELS + LEFT_PANELS).min(rows);
-        let columns = column * RIGHT_PANELS..(column * RIGHT_PANELS + RIGHT_PANELS).min(columns);
-        work.run(rows, columns);
+        let columns = column * per_task..(column * per_task + per_task).min(columns(part));
+        Work { left, part, write }.run(rows, columns);
     };
-    let tasks = row_blocks * column_blocks;
-    if tasks <= 1 || rows * columns * left.inner() * RIGHT / 2 < PARALLEL_MIN {
+    let tasks = parts.iter().map(tasks_of).sum();
+    if tasks <= 1 {
         (0..tasks).for_each(task);
     } else {
         (0..tasks).into_par_iter().for_each(task);
     }
 }
 
+/// Right panels of a part.
+fn columns(part: &Part<'_>) -> usize {
+    part.right.outer().div_ceil(RIGHT)
+}
+
+/// How many right panels a task takes. Results do not depend on it.
+fn columns_per_task(left: &Left, rows: usize, columns: usize) -> usize {
+    if LEFT_PANELS < rows {
+        return RIGHT_PANELS;
+    }
+    let words = (left.inner().div_ceil(2) * RIGHT * rows).max(1);
+    columns.div_ceil(TASKS_PER_THREAD * rayon::current_num_threads()).max(TASK_MIN.div_ceil(words))
+}
+
 struct Work<'a> {
     left: &'a Left,
-    right: &'a Right,
-    bias: Option<&'a [f32]>,
-    out: Output<'a>,
+    part: &'a Part<'a>,
     write: Write,
 }
 
@@ -61,17 +88,24 @@ impl Work<'_> {
     /// Some panels of either factor.
     fn run(&self, rows: Range<usize>, columns: Range<usize>) {
         let pairs = self.left.inner().div_ceil(2);
+        let right = self.part.right;
         // Blocks of equal length, which depends on the inner dimension alone.
         let block = pairs.div_ceil(pairs.div_ceil(PAIRS_MAX).max(1)).max(1);
         let mut first = 0;
         loop {
             let len = block.min(pairs - first);
             for column in columns.clone() {
-                let right = self.right.panel(column, first);
-                for row in rows.clone() {
+                let panel = right.panel(column, first);
+                // While the rows are multiplied by one panel, the next one comes into the cache.
+                let next = panel.as_ptr().wrapping_add(right.panel_len());
+                let words_per_pair = RIGHT.div_ceil(rows.len());
+                for (index, row) in rows.clone().enumerate() {
                     let left = self.left.panel(row, first);
+                    let pointer = next.wrapping_add(index * len * words_per_pair);
+                    let ahead = Ahead { pointer, words_per_pair };
+                    let target = self.target(row, column, first == 0);
                     // SAFETY: `available` has seen the features; each task has its own panels.
-                    unsafe { multiply(left, right, len, self.target(row, column, first == 0)) };
+                    unsafe { multiply(left, panel, len, ahead, target) };
                 }
             }
             first += len;
@@ -84,14 +118,15 @@ impl Work<'_> {
     /// Where two panels' product goes; the first block of the inner dimension adds the bias.
     fn target(&self, row: usize, column: usize, first_block: bool) -> Target<'_> {
         let (row, column) = (row * LEFT, column * RIGHT);
-        let rows = self.out.rows;
+        let (bias, out) = (self.part.bias, &self.part.out);
+        let rows = out.rows;
         Target {
-            pointer: self.out.pointer().wrapping_add(row * rows.stride + column),
+            pointer: out.pointer().wrapping_add(row * rows.stride + column),
             stride: rows.stride,
             rows: (rows.rows - row).min(LEFT),
             columns: (rows.width - column).min(RIGHT),
             add: !first_block || self.write == Write::Add,
-            bias: self.bias.filter(|_| first_block).map(|bias| &bias[column..]),
+            bias: bias.filter(|_| first_block).map(|bias| &bias[column..]),
         }
     }
 }

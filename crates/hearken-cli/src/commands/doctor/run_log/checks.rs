@@ -17,6 +17,8 @@ const RATIO_TOLERANCE: f64 = 1e-3;
 const COLLAPSE: f64 = 0.1;
 /// A sampled KL may dip below 0 by chance, not by this many nats on average.
 const KL_NEGATIVE: f64 = -0.5;
+/// More groups than this whose scores are all equal: most of what is sampled teaches nothing.
+const SILENT_GROUPS: f64 = 0.9;
 /// Accuracies on pairs with longer and with shorter chosen completions that differ by more than this
 /// say that length is what the reward model reads.
 const LENGTH_GAP: f64 = 0.3;
@@ -50,6 +52,8 @@ pub(super) fn all(records: &Records, config: &Table) -> Vec<Finding> {
         critic(records),
         ended(records),
         score(records),
+        groups(records),
+        pairs(records),
     ];
     checks.into_iter().flatten().collect()
 }
@@ -179,8 +183,11 @@ fn kl_sign(records: &Records) -> Option<Finding> {
 }
 
 fn entropy(records: &Records) -> Option<Finding> {
-    let entropy = records.series("objective/entropy");
-    let (first, last) = entropy.ends()?;
+    // A model that learns to imitate becomes surer rightly.
+    records.last("objective/kl")?;
+    // Of a completion where that is recorded, else of a token.
+    let entropy = ["objective/entropy", "entropy"].map(|key| records.series(key).ends());
+    let (first, last) = entropy.into_iter().flatten().next()?;
     let text = format!("the entropy went from {first:.3} to {last:.3}");
     Some(finding(COLLAPSE * first <= last, text))
 }
@@ -193,8 +200,12 @@ fn critic(records: &Records) -> Option<Finding> {
 }
 
 fn ended(records: &Records) -> Option<Finding> {
-    let share = records.series("completions/share_ended");
-    let (last, least) = (share.last()?, share.min()?);
+    let ended = records.series("completions/share_ended");
+    let cut_off = records.series("completions/clipped_ratio");
+    let (last, least) = match (ended.last(), ended.min()) {
+        (Some(last), Some(least)) => (last, least),
+        _ => (1.0 - cut_off.last()?, 1.0 - cut_off.max()?),
+    };
     let text = format!(
         "{:.0} % of the completions end by themselves at the end of the run, {:.0} % at least",
         100.0 * last,
@@ -203,9 +214,24 @@ fn ended(records: &Records) -> Option<Finding> {
     Some(finding(0.0 < last, text))
 }
 
+/// PPO writes `objective/scores`, GRPO `reward`.
 fn score(records: &Records) -> Option<Finding> {
-    let (first, last) = records.series("objective/scores").ends()?;
+    let scores = ["objective/scores", "reward"].map(|key| records.series(key).ends());
+    let (first, last) = scores.into_iter().flatten().next()?;
     Some(finding(first < last, format!("the score went from {first:.4} to {last:.4}")))
+}
+
+fn groups(records: &Records) -> Option<Finding> {
+    let silent = records.series("frac_reward_zero_std").mean()?;
+    let text = format!("the scores are all equal in {:.0} % of the groups", 100.0 * silent);
+    Some(finding(silent <= SILENT_GROUPS, text))
+}
+
+/// A policy that learns preferences raises the chosen completions above the rejected ones.
+fn pairs(records: &Records) -> Option<Finding> {
+    let (first, last) = records.series("rewards/margins").ends()?;
+    let text = format!("the margin of the implicit rewards went from {first:.4} to {last:.4}");
+    Some(finding(first < last, text))
 }
 
 #[cfg(test)]
@@ -248,6 +274,37 @@ mod tests {
             .map(|(_, text)| text)
             .collect();
         assert_eq!(looks.len(), 2, "{looks:?}");
+    }
+
+    /// GRPO's names are not PPO's.
+    #[test]
+    fn a_run_with_groups_is_judged_by_its_own_names() {
+        let run = |rewards: [f64; 2], silent: f64, cut_off: f64| {
+            let record = |(index, reward)| {
+                json!({
+                    "step": index + 1, "loss": 0.0, "grad_norm": 1.0, "objective/kl": 1.0,
+                    "reward": reward, "frac_reward_zero_std": silent, "entropy": 1.0,
+                    "completions/clipped_ratio": cut_off, "val/ratio": 1.0,
+                })
+            };
+            verdicts(rewards.into_iter().enumerate().map(record).collect())
+        };
+        let fine = run([0.1, 0.4], 0.2, 0.5);
+        assert!(fine.iter().all(|(verdict, _)| *verdict == Verdict::Fine), "{fine:?}");
+        for part in ["score went from 0.1000 to 0.4000", "20 % of the groups", "50 % of the"] {
+            assert!(fine.iter().any(|(_, text)| text.contains(part)), "{part} in {fine:?}");
+        }
+        let worse = run([0.4, 0.1], 1.0, 1.0);
+        let looks = worse.iter().filter(|(verdict, _)| *verdict == Verdict::Look).count();
+        assert_eq!(looks, 3, "{worse:?}");
+    }
+
+    #[test]
+    fn margins_that_fall_are_found() {
+        let record = |step, margin| json!({"step": step, "loss": 1.0 / f64::from(step), "rewards/margins": margin, "grad_norm": 1.0});
+        let found = verdicts(vec![record(1, 0.5), record(2, -0.5)]);
+        let look = found.iter().find(|(verdict, _)| *verdict == Verdict::Look).unwrap();
+        assert!(look.1.contains("margin"), "{}", look.1);
     }
 
     #[test]

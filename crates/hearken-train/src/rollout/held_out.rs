@@ -1,17 +1,18 @@
 //! How the policy does on held-out prompts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearken_model::{Model, Tokenizer};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_stats::{Estimate, mean::normal_mean};
 use hearken_tensor::Device;
+use serde::Serialize;
 
-use super::metrics::PpoEvaluation;
+use super::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample_scored};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
-use crate::rollout::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample};
 
 /// Held-out prompts, and how they are completed.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,23 @@ pub struct HeldOutCompletions {
     pub kl_nats: Vec<f64>,
 }
 
+/// How the policy does on held-out prompts, each completed once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeldOutEvaluation {
+    /// The optimizer step after which it was made.
+    pub step: u64,
+    /// Score of a completion; absent where nothing scores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_scores: Option<Estimate>,
+    /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens. Nats.
+    pub eval_kl: Estimate,
+    /// Tokens of a completion.
+    pub eval_length: Estimate,
+    /// Score of each source, unweighted: `eval_scores/LABEL`.
+    #[serde(flatten)]
+    pub sources: BTreeMap<String, Estimate>,
+}
+
 /// Completes held-out prompts and looks at the completions from all sides.
 ///
 /// # Errors
@@ -48,9 +66,8 @@ pub fn complete_held_out<D: Device>(
     sources: &mut WeightedSum<'_>,
     held_out: HeldOut<'_>,
 ) -> Result<HeldOutCompletions, TrainError> {
-    let rollouts = sample(policy, tokenizer, held_out.prompts, held_out.sample)?;
-    let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-    let scores = sources.score(&views)?;
+    let (rollouts, scores) =
+        sample_scored(policy, tokenizer, held_out.prompts, held_out.sample, sources)?;
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
     let logprobs = read(policy, &sequences, Heads::LogProbs, held_out.forward).logprobs;
     let ref_logprobs = read(reference, &sequences, Heads::LogProbs, held_out.forward).logprobs;
@@ -64,15 +81,15 @@ pub fn complete_held_out<D: Device>(
 
 impl HeldOutCompletions {
     /// Means with their intervals; `None` with fewer than two completions.
-    pub(crate) fn evaluation(&self, step: u64) -> Option<PpoEvaluation> {
+    pub(crate) fn evaluation(&self, step: u64) -> Option<HeldOutEvaluation> {
         let lengths: Vec<f64> =
             self.rollouts.iter().map(|rollout| rollout.completion.ids.len() as f64).collect();
         let by_source = |(label, own): &(String, Vec<f64>)| -> Option<(String, Estimate)> {
             Some((format!("eval_scores/{label}"), normal_mean(own)?))
         };
-        Some(PpoEvaluation {
+        Some(HeldOutEvaluation {
             step,
-            eval_scores: normal_mean(&self.scores)?,
+            eval_scores: normal_mean(&self.scores).filter(|_| !self.by_source.is_empty()),
             eval_kl: normal_mean(&self.kl_nats)?,
             eval_length: normal_mean(&lengths)?,
             sources: self.by_source.iter().filter_map(by_source).collect(),

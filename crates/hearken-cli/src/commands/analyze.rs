@@ -1,0 +1,241 @@
+//! `hearken analyze`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use hearken_analysis::{Analysis, Figure, Options, analyze, html};
+use hearken_train::run_dir::write_atomically;
+
+use crate::output::{print, say};
+use crate::sources;
+use crate::table::table;
+
+/// Say what judgements say: agreement, annotators, patterns, a leaderboard, voting rules
+///
+/// Reads stores and files of judgements in any of the import formats and prints a summary; --html writes the
+/// whole report as one page, --json every number under the names of docs/analyze.md. Several sources are put
+/// together: votes in one file find their pairs in another. A folder stands for its files of comparisons.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Analyze {
+    /// Stores or files of judgements
+    #[arg(value_name = "STORE_OR_FILE", required = true)]
+    sources: Vec<String>,
+
+    /// Write every number to FILE
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the report, a page by itself, to FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Rounds of every bootstrap; 0 leaves those intervals unbounded
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    bootstrap: usize,
+
+    /// Seed of everything random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken analyze hearken.db --html report.html
+  hearken analyze postgres://user@host/labels --json numbers.json
+  hearken analyze crowd-comparisons.csv gpt4-crowd-comparisons.csv --bootstrap 200";
+
+impl Analyze {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let records = sources::load(&self.sources)?;
+        say(&format!(
+            "{} items, {} judgements; analyzing …",
+            records.items.len(),
+            records.judgements.len()
+        ));
+        let options =
+            Options { bootstrap_rounds: self.bootstrap, seed: self.seed, ..Options::default() };
+        let analysis = analyze(&records, &options);
+        if let Some(path) = &self.json {
+            write(path, &(serde_json::to_string_pretty(&analysis)? + "\n"))?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &html(&analysis))?;
+        }
+        print(&summary(&analysis))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Writes a file and says so.
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
+    write_atomically(path, text.as_bytes())?;
+    say(&format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// Value, interval and n in units of 1/`scale`, or why not.
+pub(super) fn figure(figure: &Figure, scale: f64, digits: usize) -> [String; 3] {
+    match figure {
+        Figure::Known(e) => {
+            let [value, low, high] =
+                [e.value, e.low, e.high].map(|x| format!("{:.digits$}", scale * x));
+            [value, format!("[{low}, {high}]"), e.n.to_string()]
+        }
+        Figure::Missing { .. } => ["–".into(), String::new(), String::new()],
+    }
+}
+
+fn summary(analysis: &Analysis) -> String {
+    let parts = [
+        progress(analysis),
+        agreement(analysis),
+        annotators(analysis),
+        judges(analysis),
+        patterns(analysis),
+        leaderboard(analysis),
+        voting(analysis),
+    ];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n")
+}
+
+fn progress(analysis: &Analysis) -> String {
+    let p = &analysis.progress;
+    let mut text = format!(
+        "{} judgements by {} annotators on {} of {} items\n",
+        p.judgements_by_annotators, p.annotators, p.items_judged, p.items
+    );
+    let kinds: Vec<String> =
+        p.judgements_by_kind.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    text += &format!("  {}\n", kinds.join(", "));
+    if let Some(e) = p.seconds.median.known() {
+        text += &format!("  {:.1} s per judgement in the median, n={}\n", e.value, e.n);
+    }
+    p.notes.iter().for_each(|note| text += &format!("  {note}\n"));
+    text
+}
+
+/// A title and a table of what, value, interval, n.
+fn facts(title: &str, rows: &[(&str, &Figure, f64, usize)]) -> String {
+    let row = |(what, number, scale, digits): &(&str, &Figure, f64, usize)| {
+        let [value, interval, n] = figure(number, *scale, *digits);
+        let last = match number {
+            Figure::Known(_) => n,
+            Figure::Missing { missing } => missing.clone(),
+        };
+        vec![(*what).to_owned(), value, interval, last]
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+    table(&[title, "value", "95 % interval", "n"], &rows)
+}
+
+fn agreement(analysis: &Analysis) -> String {
+    let c = &analysis.agreement.comparisons;
+    facts(
+        "agreement",
+        &[
+            ("equal verdicts, %", &c.raw, 100.0, 1),
+            ("equal verdicts without ties, %", &c.raw_decisive, 100.0, 1),
+            ("Cohen's kappa", &c.cohen, 1.0, 4),
+            ("Fleiss' kappa", &c.fleiss, 1.0, 4),
+            ("Krippendorff's alpha, nominal", &c.alpha_nominal, 1.0, 4),
+            ("Krippendorff's alpha, ordinal", &c.alpha_ordinal, 1.0, 4),
+            ("Krippendorff's alpha, interval", &c.alpha_interval, 1.0, 4),
+            ("left side of decisive votes, %", &analysis.annotators.left_share, 100.0, 2),
+        ],
+    )
+}
+
+fn annotators(analysis: &Analysis) -> String {
+    let a = &analysis.annotators;
+    let mut text = String::new();
+    let conspicuous: Vec<_> = a.list.iter().filter(|k| !k.conspicuous.is_empty()).collect();
+    text += &format!(
+        "{} of {} annotators are conspicuous (level {}, corrected)\n",
+        conspicuous.len(),
+        a.list.len(),
+        a.level
+    );
+    for k in conspicuous {
+        for reason in &k.conspicuous {
+            text += &format!("  {}: {}\n", k.name, reason.why);
+        }
+    }
+    if analysis.groups.found {
+        let [larger, smaller] = &analysis.groups.members;
+        text += &format!(
+            "  annotators fall into two groups of {} and {} that prefer differently\n",
+            larger.len(),
+            smaller.len()
+        );
+    }
+    text
+}
+
+fn judges(analysis: &Analysis) -> String {
+    let row = |j: &hearken_analysis::judges::Judge| {
+        let [agreement, interval, n] = figure(&j.agreement, 100.0, 1);
+        let [left, _, _] = figure(&j.left_share, 100.0, 1);
+        vec![j.name.clone(), j.votes.to_string(), left, agreement, interval, n]
+    };
+    let rows: Vec<Vec<String>> = analysis.judges.list.iter().map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    table(&["judge", "votes", "left, %", "agrees with people, %", "95 % interval", "n"], &rows)
+}
+
+fn patterns(analysis: &Analysis) -> String {
+    let row = |p: &hearken_analysis::patterns::Pattern| {
+        let [effect, interval, _] = figure(&p.effect, 1.0, 3);
+        let [more, _, n] = figure(&p.more_wins, 100.0, 1);
+        let holm = p.test.map_or_else(String::new, |test| format!("{:.4}", test.p_holm));
+        vec![p.feature.clone(), effect, interval, holm, more, n]
+    };
+    let rows: Vec<Vec<String>> = analysis.patterns.features.iter().map(row).collect();
+    if analysis.patterns.pairs == 0 {
+        return String::new();
+    }
+    let header = ["feature", "log-odds per SD", "95 % interval", "p, Holm", "more wins, %", "n"];
+    table(&header, &rows)
+}
+
+fn leaderboard(analysis: &Analysis) -> String {
+    const SHOWN: usize = 20;
+    let board = &analysis.leaderboard;
+    let row = |m: &hearken_analysis::leaderboard::ModelRow| {
+        let [rating, interval, n] = figure(&m.rating, 1.0, 0);
+        let bounds = m.rank_bounds.map_or_else(String::new, |b| format!("{}–{}", b.best, b.worst));
+        let [rate, _, _] = figure(&m.win_rate, 100.0, 1);
+        vec![m.model.clone(), m.rank.to_string(), bounds, rating, interval, rate, n]
+    };
+    let rows: Vec<Vec<String>> = board.models.iter().take(SHOWN).map(row).collect();
+    let mut text: String = board.notes.iter().map(|note| format!("{note}\n")).collect();
+    if rows.is_empty() {
+        return text;
+    }
+    text += &table(&["model", "rank", "bounds", "rating", "95 % interval", "wins, %", "n"], &rows);
+    if board.models.len() > SHOWN {
+        text += &format!("… and {} more\n", board.models.len() - SHOWN);
+    }
+    text + &format!(
+        "{} of {} complete triads of models are cyclic\n",
+        board.triads.cyclic, board.triads.complete
+    )
+}
+
+fn voting(analysis: &Analysis) -> String {
+    const SHOWN: usize = 4;
+    let row = |r: &hearken_analysis::voting::RuleResult| {
+        let mut winners: Vec<&str> = r.winners.iter().take(SHOWN).map(String::as_str).collect();
+        if r.winners.len() > SHOWN {
+            winners.push("…");
+        }
+        vec![r.rule.replace('_', " "), winners.join(", ")]
+    };
+    let rows: Vec<Vec<String>> = analysis.voting.rules.iter().map(row).collect();
+    if rows.is_empty() { String::new() } else { table(&["rule", "chooses"], &rows) }
+}

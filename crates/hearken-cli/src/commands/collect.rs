@@ -1,0 +1,229 @@
+//! `hearken collect`.
+
+mod live;
+mod local_model;
+mod password;
+mod request_log;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use hearken_collect::accounts::{self, NewAccount, Role};
+use hearken_collect::parts::Parts;
+use hearken_collect::tokens::{self, Scope};
+use hearken_collect::{Options, Service, exchange, system_clock};
+use hearken_data::feedback::formats::Format;
+use hearken_store::Store;
+
+use crate::output;
+
+/// Collect judgements: a labelling service with pages and an API
+///
+/// Opens the store (made where there is none), adds the items of the files given, and serves pages until
+/// interrupted. On 127.0.0.1 nobody signs in: everybody on this machine is the annotator "local". On other
+/// addresses people sign in, and the store needs an administrator first: --add-admin.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Collect {
+    /// The store: a SQLite file, FILE.jsonl, or postgres://USER@HOST/DATABASE
+    #[arg(long, default_value = "hearken.db", value_name = "STORE")]
+    store: String,
+
+    /// Add the items, and judgements if any, of these files first
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    items: Vec<PathBuf>,
+
+    /// The format of the files; found out from the first where it is not given
+    #[arg(long, value_name = "FORMAT", requires = "items")]
+    format: Option<Format>,
+
+    /// Leave out bad rows of the files and count them
+    #[arg(long, requires = "items")]
+    skip_bad: bool,
+
+    /// The address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    bind: SocketAddr,
+
+    /// How people reach the service, where that is not the address: https://… behind a proxy for TLS
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// The title of a project that has no settings yet
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+
+    /// The folder of images and clips that items name; the folder of the first file where not given
+    #[arg(long, value_name = "DIR")]
+    media: Option<PathBuf>,
+
+    #[command(flatten)]
+    live: live::Live,
+
+    /// Write a line per request to standard error
+    #[arg(long)]
+    log: bool,
+
+    /// Make an administrator account and end; the password is asked for, or read from HEARKEN_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    add_admin: Option<String>,
+
+    /// Make an API token and end; the token is printed
+    #[arg(long, value_name = "NAME", conflicts_with = "add_admin")]
+    add_token: Option<String>,
+
+    /// What the token may be used for: read, write, label, manage
+    #[arg(
+        long,
+        value_name = "SCOPE",
+        value_delimiter = ',',
+        default_value = "read",
+        requires = "add_token"
+    )]
+    scopes: Vec<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken collect --items pairs.jsonl                        label on this machine: open the address printed
+  hearken collect --store prefs.jsonl --items pairs.jsonl    the same, kept in a file that any editor reads
+  hearken collect --add-admin ada && hearken collect --bind 0.0.0.0:8080
+  hearken collect --add-token robot --scopes read,label";
+
+impl Collect {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.log {
+            request_log::install();
+        }
+        let store: Arc<dyn Store> = Arc::from(hearken_store::open(&self.store)?);
+        if let Some(name) = &self.add_admin {
+            return add_admin(&*store, name);
+        }
+        if let Some(name) = &self.add_token {
+            return add_token(&*store, name, &self.scopes);
+        }
+        if !self.items.is_empty() {
+            let imported = exchange::import(&*store, &self.items, self.format, self.skip_bad)?;
+            say_imported(&imported);
+        }
+        let options = Options {
+            bind: self.bind,
+            public_url: self.public_url.as_deref().map(checked_url).transpose()?,
+            title: self.title.clone(),
+            media: self.media.clone().or_else(|| self.items.first().map(|file| folder_of(file))),
+            ..Options::default()
+        };
+        let feature_trainer = Box::new(crate::features::LocalTrainer);
+        let parts =
+            Parts { answerers: self.live.answerers()?, feature_trainer: Some(feature_trainer) };
+        let service = Service::new(store, options, parts)?;
+        serve(service)
+    }
+}
+
+fn checked_url(url: &str) -> Result<String> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(url.into()),
+        _ => bail!("--public-url starts with https:// or http://, found {url:?}"),
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn say_imported(imported: &exchange::Imported) {
+    let exchange::Imported { file, items_added, judgements_added, items_already_there, .. } =
+        imported;
+    let formats: Vec<&str> = file.formats.iter().map(|format| format.as_str()).collect();
+    output::say(&format!(
+        "{items_added} new items and {judgements_added} new judgements ({}); \
+         {items_already_there} items were there already",
+        formats.join(", ")
+    ));
+    for reason in &file.reasons {
+        output::say(&format!("left out: {reason}"));
+    }
+    for (what, count) in &file.left_out {
+        output::say(&format!("left out: {count} × {what}"));
+    }
+}
+
+fn add_admin(store: &dyn Store, name: &str) -> Result<ExitCode> {
+    let password = password::ask()?;
+    let new = NewAccount { name, password: &password, role: Role::Administrator };
+    let account = accounts::create(store, new, system_clock()())?;
+    output::say(&format!(
+        "{name} is an administrator of {}, under the pseudonym {}",
+        store.home(),
+        account.pseudonym
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add_token(store: &dyn Store, name: &str, scopes: &[String]) -> Result<ExitCode> {
+    let known = || Scope::ALL.map(Scope::as_str).join(", ");
+    let scopes: Vec<Scope> = scopes
+        .iter()
+        .map(|name| {
+            Scope::named(name)
+                .with_context(|| format!("--scopes: found {name:?}, expected some of {}", known()))
+        })
+        .collect::<Result<_>>()?;
+    let (_, secret) = tokens::create(store, name, &scopes, system_clock()())?;
+    output::print(&format!("{secret}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Serves until an interrupt or the polite form of termination; requests under way are finished.
+fn serve(service: Service) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the service cannot start its threads")?;
+    let served = runtime.block_on(async {
+        let listener = service.listen().await?;
+        let address = listener.local_addr().context("the address of the socket")?;
+        let home = service.state().store().home();
+        let who = if service.has_accounts() {
+            "people sign in"
+        } else {
+            "nobody signs in: everybody on this machine is the annotator \"local\""
+        };
+        output::say(&format!("store: {home}; {who}"));
+        let url = match &service.state().options().public_url {
+            Some(url) => url.clone(),
+            None => format!("http://{address}"),
+        };
+        output::print(&format!("{url}\n"))?;
+        service.serve(listener, interrupted()).await?;
+        output::say("stopped");
+        anyhow::Ok(())
+    });
+    // A model in the middle of an answer is not waited for.
+    runtime.shutdown_background();
+    served?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(unix)]
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate =
+        signal(SignalKind::terminate()).expect("invariant: SIGTERM can be listened for");
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt.expect("invariant: SIGINT can be listened for"),
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() {
+    tokio::signal::ctrl_c().await.expect("invariant: an interrupt can be listened for");
+}

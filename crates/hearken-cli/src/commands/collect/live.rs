@@ -1,0 +1,141 @@
+//! Who answers prompts on the live page.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use hearken_collect::parts::Answerer;
+use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
+
+use super::local_model::LocalModel;
+
+/// The protocol of a server.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Protocol {
+    /// Chat completions, as OpenAI, Ollama, llama.cpp and vLLM have them
+    Openai,
+    /// Messages, as Anthropic has them
+    Anthropic,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Live answers")]
+pub(super) struct Live {
+    /// Answers prompts on the page "Live": the name of a model at --url-a, else a checkpoint's folder
+    #[arg(long, value_name = "MODEL")]
+    model_a: Option<String>,
+
+    /// The second model; without it the first one answers twice
+    #[arg(long, value_name = "MODEL", requires = "model_a")]
+    model_b: Option<String>,
+
+    /// Where the first model's API is, e.g. http://127.0.0.1:11434/v1
+    #[arg(long, value_name = "URL", requires = "model_a")]
+    url_a: Option<String>,
+
+    /// Where the second model's API is; that of the first where not given
+    #[arg(long, value_name = "URL", requires = "model_b")]
+    url_b: Option<String>,
+
+    /// What the first API speaks
+    #[arg(long, value_enum, default_value = "openai", value_name = "API")]
+    api_a: Protocol,
+
+    /// What the second API speaks; the same as the first where not given
+    #[arg(long, value_enum, value_name = "API")]
+    api_b: Option<Protocol>,
+
+    /// The environment variable with the first API's key
+    #[arg(long, value_name = "VARIABLE")]
+    key_a: Option<String>,
+
+    /// The environment variable with the second API's key; that of the first where not given
+    #[arg(long, value_name = "VARIABLE")]
+    key_b: Option<String>,
+
+    /// Temperature of the first model; an API's own, or 1 for a checkpoint, where not given
+    #[arg(long, value_name = "T", value_parser = from_zero)]
+    temperature_a: Option<f64>,
+
+    /// Temperature of the second model
+    #[arg(long, value_name = "T", value_parser = from_zero)]
+    temperature_b: Option<f64>,
+
+    /// The most tokens of an answer
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    answer_tokens: u32,
+}
+
+/// One of the two.
+struct Asked<'a> {
+    model: &'a str,
+    url: Option<&'a str>,
+    protocol: Protocol,
+    key: Option<&'a str>,
+    temperature: Option<f64>,
+    seed: u64,
+}
+
+impl Live {
+    /// Who answers: nobody, one, or two.
+    pub(super) fn answerers(&self) -> Result<Vec<Box<dyn Answerer>>> {
+        let Some(model) = self.model_a.as_deref() else { return Ok(Vec::new()) };
+        let first = Asked {
+            model,
+            url: self.url_a.as_deref(),
+            protocol: self.api_a,
+            key: self.key_a.as_deref(),
+            temperature: self.temperature_a,
+            seed: 0,
+        };
+        let second = Asked {
+            model: self.model_b.as_deref().unwrap_or(model),
+            url: self.url_b.as_deref().or(first.url),
+            protocol: self.api_b.unwrap_or(self.api_a),
+            key: self.key_b.as_deref().or(first.key),
+            temperature: self.temperature_b.or(self.temperature_a),
+            seed: 1,
+        };
+        let is_same = self.model_b.is_none() && first.temperature == second.temperature;
+        let mut answerers = vec![self.answerer(&first)?];
+        if !is_same {
+            answerers.push(self.answerer(&second)?);
+        }
+        Ok(answerers)
+    }
+
+    fn answerer(&self, asked: &Asked<'_>) -> Result<Box<dyn Answerer>> {
+        let Some(url) = asked.url else {
+            let dir = Path::new(asked.model);
+            if !dir.join("config.json").exists() {
+                let name = asked.model;
+                bail!(
+                    "{name:?} is no checkpoint's folder; a model of an API needs --url-a or --url-b"
+                );
+            }
+            let sampling = (asked.temperature.unwrap_or(1.0), asked.seed);
+            let model = LocalModel::load(dir, sampling, self.answer_tokens as usize)?;
+            return Ok(Box::new(model));
+        };
+        let api = match asked.protocol {
+            Protocol::Openai => Api::OpenAi,
+            Protocol::Anthropic => Api::Anthropic,
+        };
+        let mut options = ChatOptions::new(api, url, asked.model);
+        options.key = asked.key.map(key).transpose()?;
+        options.temperature = asked.temperature;
+        options.max_tokens = Some(self.answer_tokens);
+        Ok(Box::new(ChatClient::new(options)?))
+    }
+}
+
+fn key(variable: &str) -> Result<Key> {
+    let key = std::env::var(variable);
+    let key = key.with_context(|| format!("the environment variable {variable} with the key"))?;
+    Ok(Key::from(key))
+}
+
+fn from_zero(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && 0.0 <= *number);
+    number.ok_or_else(|| "expected a number from 0".to_owned())
+}

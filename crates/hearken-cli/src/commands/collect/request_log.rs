@@ -1,0 +1,63 @@
+//! Events of the service as lines on standard error.
+
+use std::fmt::{self, Write as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::output;
+
+/// Writes events of the service from here on.
+pub(super) fn install() {
+    // Somebody who installed another one before wants to have the events there.
+    let _ = tracing::subscriber::set_global_default(Lines);
+}
+
+struct Lines;
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO && metadata.target().starts_with("hearken")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let level = event.metadata().level();
+        let mut line = Line(format!("{}.{:03} {level}", since.as_secs(), since.subsec_millis()));
+        event.record(&mut line);
+        output::say(&line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A line while its fields are added.
+struct Line(String);
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // Writing into a text does not fail.
+        let _ = write!(self.0, " {}={value:.1}", field.name());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // As above. Line breaks in a value must not make two lines of one.
+        let value = format!("{value:?}").replace('\n', "\\n");
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value}"),
+            name => write!(self.0, " {name}={value}"),
+        };
+    }
+}

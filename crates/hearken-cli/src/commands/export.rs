@@ -1,0 +1,170 @@
+//! `hearken export`.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use hearken_data::feedback::formats::{
+    ExportOptions, ExportReport, Format, FormatError, NeutralSteps, TextForm, Ties, export,
+};
+use hearken_data::feedback::{Item, Judgement};
+use hearken_data::{Split, split_by_prompt, write_file};
+
+use crate::output;
+use crate::records::{self, Records};
+use crate::table::table;
+
+/// Write judgements as training data, or in another format
+///
+/// The table says how many rows were written, how many judgements the format cannot hold and why,
+/// and which details of the others it has no place for.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Export {
+    /// A store, or a file in any of the formats of `hearken import`
+    #[arg(value_name = "STORE_OR_FILE")]
+    source: String,
+
+    /// trl (preferences), trl-unpaired, trl-stepwise, trl-demonstrations, trl-prompt, hearken (keeps
+    /// everything), hh-rlhf, ultrafeedback, lmarena, label-studio, argilla, … (docs/formats.md)
+    #[arg(long, value_name = "FORMAT", default_value = "trl")]
+    format: Format,
+
+    /// The file; gzip where its name ends in .gz
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// What becomes of ties in trl: dropped, or pairs with probability 0.5
+    #[arg(long, value_name = "WHAT", default_value = "drop")]
+    ties: TiesArgument,
+
+    /// What neutral steps count as in trl-stepwise
+    #[arg(long, value_name = "WHAT", default_value = "drop")]
+    neutral: NeutralArgument,
+
+    /// How trl formats write prompts and answers: as the imported file did, as text, or as messages
+    #[arg(long, value_name = "FORM", default_value = "as-imported")]
+    form: FormArgument,
+
+    /// Hold out this share of the prompts, in FILE.eval.…
+    #[arg(long, value_name = "FRACTION")]
+    split: Option<f64>,
+
+    /// Which prompts are held out
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "split")]
+    seed: u64,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken export hearken.db --output preferences.jsonl
+  hearken export hearken.db --output preferences.jsonl --ties half --split 0.1
+  hearken export votes.db --format lmarena --output battles.jsonl.gz
+  hearken export hearken.db --format trl-demonstrations --output demonstrations.jsonl";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TiesArgument {
+    Drop,
+    Half,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NeutralArgument {
+    Drop,
+    Good,
+    Bad,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormArgument {
+    AsImported,
+    Text,
+    Messages,
+}
+
+impl Export {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let records = records::load(&self.source)?;
+        let Some(fraction) = self.split else {
+            let report = self.write(&records.items, &records.judgements, &self.output)?;
+            output::print(&shown(&report, &self.output))?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        let Records { items, judgements } = records;
+        let Split { train, eval } = split_by_prompt(items, fraction, self.seed)?;
+        let held_out: HashSet<String> = eval.iter().map(|item| item.id.clone()).collect();
+        let (of_eval, of_train): (Vec<Judgement>, Vec<Judgement>) =
+            judgements.into_iter().partition(|judgement| held_out.contains(&judgement.item));
+        let beside = eval_path(&self.output);
+        let reports = [
+            (self.write(&train, &of_train, &self.output)?, self.output.clone()),
+            (self.write(&eval, &of_eval, &beside)?, beside),
+        ];
+        let shown: Vec<String> = reports.iter().map(|(report, path)| shown(report, path)).collect();
+        output::print(&shown.join("\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn write(&self, items: &[Item], judgements: &[Judgement], path: &Path) -> Result<ExportReport> {
+        let options = ExportOptions {
+            ties: match self.ties {
+                TiesArgument::Drop => Ties::Drop,
+                TiesArgument::Half => Ties::Half,
+            },
+            neutral_steps: match self.neutral {
+                NeutralArgument::Drop => NeutralSteps::Drop,
+                NeutralArgument::Good => NeutralSteps::Good,
+                NeutralArgument::Bad => NeutralSteps::Bad,
+            },
+            form: match self.form {
+                FormArgument::AsImported => TextForm::AsImported,
+                FormArgument::Text => TextForm::Text,
+                FormArgument::Messages => TextForm::Messages,
+            },
+        };
+        write_file::<_, FormatError>(path, |writer| {
+            export(items, judgements, self.format, &options, writer)
+        })
+        .with_context(|| format!("{}", path.display()))
+    }
+}
+
+/// `pairs.jsonl` → `pairs.eval.jsonl`.
+fn eval_path(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = match name.split_once('.') {
+        Some((stem, extensions)) => format!("{stem}.eval.{extensions}"),
+        None => format!("{name}.eval"),
+    };
+    path.with_file_name(name)
+}
+
+fn shown(report: &ExportReport, path: &Path) -> String {
+    let row = |what: &str, count: usize, why: &str| {
+        vec![what.to_owned(), count.to_string(), why.to_owned()]
+    };
+    let mut rows = vec![
+        row("judgements", report.judgements, ""),
+        row("written", report.written, report.format.as_str()),
+    ];
+    rows.extend(report.dropped.iter().map(|(why, count)| row("dropped", *count, why)));
+    rows.extend(report.lost.iter().map(|(what, count)| row("without", *count, what)));
+    table(&[&path.display().to_string(), "count", ""], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_out_rows_go_beside_the_others() {
+        let check = |path: &str, expected: &str| {
+            assert_eq!(eval_path(Path::new(path)), Path::new(expected));
+        };
+        check("a/pairs.jsonl", "a/pairs.eval.jsonl");
+        check("pairs.jsonl.gz", "pairs.eval.jsonl.gz");
+        check("pairs", "pairs.eval");
+    }
+}

@@ -1,0 +1,180 @@
+//! `hearken import`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hearken_data::OnBadRecord;
+use hearken_data::feedback::Item;
+use hearken_data::feedback::formats::{Format, Import as Imported, ImportOptions, import};
+use hearken_store::{Added, Store, StoreError};
+
+use crate::output;
+use crate::table::table;
+
+/// Bring items and judgements from files into a store
+///
+/// Each file tells its format by its first row: JSON lines, a JSON list or CSV, plain or gzip, with
+/// the columns of Hearken, TRL, HH-RLHF, UltraFeedback, HelpSteer, Nectar, LMArena, PRM800K, Label
+/// Studio, Argilla, LLMFAO, AlpacaEval and others. Ids are hashes of what the rows say, so importing
+/// a file again adds nothing. Without --into, the files are read and counted only.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Import {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// The store: a SQLite file (made if missing), FILE.jsonl, or postgres://…
+    #[arg(long, value_name = "STORE")]
+    into: Option<String>,
+
+    /// The format of all files, instead of what the first row of each tells
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+
+    /// How many annotators are to judge each item
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    overlap: Option<u32>,
+
+    /// Who judged, where the format does not say
+    #[arg(long, value_name = "NAME")]
+    annotator: Option<String>,
+
+    /// Blur the items until the annotator asks for them
+    #[arg(long)]
+    sensitive: bool,
+
+    /// Leave bad rows out and count them, instead of stopping at the first
+    #[arg(long)]
+    skip_bad: bool,
+
+    /// The most rows to read of each file
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
+    /// For Label Studio and Argilla: which column is the `prompt`, which (with commas) the `candidates`
+    #[arg(long = "column", value_name = "NAME=COLUMN", value_parser = column)]
+    columns: Vec<(String, String)>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken import pairs.jsonl --into hearken.db --overlap 3
+  hearken import crowd-comparisons.csv pairs-crowd.jsonl --into votes.db
+  hearken import export.json --column prompt=question --column candidates=left,right
+  hearken import harmless-base.jsonl.gz --into hearken.db --sensitive";
+
+fn column(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name @ ("prompt" | "candidates"), column)) => Ok((name.into(), column.into())),
+        _ => Err("expected prompt=COLUMN or candidates=COLUMN,COLUMN".into()),
+    }
+}
+
+impl Import {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let options = ImportOptions {
+            on_bad_record: if self.skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
+            annotator: self.annotator,
+            overlap: self.overlap,
+            sensitive: self.sensitive,
+            limit: self.limit,
+            columns: self.columns.into_iter().collect(),
+            ..ImportOptions::default()
+        };
+        let imported = import(&self.files, self.format, &options)?;
+        if imported.items.is_empty() && imported.judgements.is_empty() {
+            bail!(
+                "{}: found {} prompts without answers, and so nothing to judge; expected items with \
+                 candidates (`hearken generate` answers prompts)",
+                self.files[0].display(),
+                imported.prompts.len()
+            );
+        }
+        let added = match &self.into {
+            Some(into) => Some(add(hearken_store::open(into)?.as_ref(), &imported)?),
+            None => None,
+        };
+        output::print(&report(&imported, added, self.into.as_deref()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a store made of items and judgements.
+#[derive(Clone, Copy)]
+struct Stored {
+    items: Added,
+    judgements: Added,
+}
+
+fn add(store: &dyn Store, imported: &Imported) -> Result<Stored> {
+    let items = match store.add_items(&imported.items) {
+        Err(StoreError::Conflict(_) | StoreError::Invalid(_)) => {
+            add_new_items(store, &imported.items)?
+        }
+        result => result?,
+    };
+    let judgements = store.add_judgements(&imported.judgements)?;
+    Ok(Stored { items, judgements })
+}
+
+/// Adds what is not there. An item that is there and asks the same stays as it is, whatever is said
+/// about its handling; one that asks something else under the same name is an error.
+fn add_new_items(store: &dyn Store, items: &[Item]) -> Result<Added> {
+    let mut new = Vec::new();
+    for item in items {
+        match store.item(&item.id)? {
+            Some(known) if known.hash() == item.hash() => {}
+            _ => new.push(item.clone()),
+        }
+    }
+    let there = (items.len() - new.len()) as u64;
+    let added = store.add_items(&new)?;
+    Ok(Added { already_there: added.already_there + there, ..added })
+}
+
+fn report(imported: &Imported, stored: Option<Stored>, into: Option<&str>) -> String {
+    let report = &imported.report;
+    let count = |number: usize| number.to_string();
+    let mut header = vec!["", "in the files", "repeated"];
+    let mut items = vec!["items".to_owned(), count(report.items), count(report.repeated_items)];
+    let mut judgements =
+        vec!["judgements".to_owned(), count(report.judgements), count(report.repeated_judgements)];
+    if let Some(stored) = stored {
+        header.extend(["added", "already there", ""]);
+        for (row, added) in [(&mut items, stored.items), (&mut judgements, stored.judgements)] {
+            row.extend([added.added.to_string(), added.already_there.to_string(), String::new()]);
+        }
+    } else {
+        header.push("");
+        items.push(String::new());
+        judgements.push(String::new());
+    }
+    let formats: Vec<&str> = report.formats.iter().map(|format| format.as_str()).collect();
+    let into = into.map(|into| format!(" into {into}")).unwrap_or_default();
+    let mut text = format!("{} rows of {}{into}\n", report.rows, formats.join(", "));
+    text += &table(&header, &[items, judgements]);
+    let mut notes: Vec<Vec<String>> = report
+        .left_out
+        .iter()
+        .map(|(what, n)| vec![what.clone(), count(*n), String::new()])
+        .collect();
+    if 0 < report.skipped {
+        notes.push(vec!["bad row, skipped".into(), count(report.skipped), String::new()]);
+    }
+    if 0 < report.without_item {
+        let what = "judgement about an item that the files do not hold";
+        notes.push(vec![what.into(), count(report.without_item), String::new()]);
+    }
+    if !notes.is_empty() {
+        text += "\n";
+        text += &table(&["left out or noted", "count", ""], &notes);
+    }
+    for reason in &report.reasons {
+        text.push_str(reason);
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,69 @@
+//! Items and judgements, wherever they are kept: a store, or a file in any of the known formats.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use hearken_data::feedback::formats::{ImportOptions, import};
+use hearken_data::feedback::{Item, Judgement};
+use hearken_store::Store;
+
+/// Records that are read at once from a store.
+const BATCH: usize = 10_000;
+/// How a SQLite file starts.
+const SQLITE: &[u8; 16] = b"SQLite format 3\0";
+
+/// Items and the judgements about them, in the order in which they were appended.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) items: Vec<Item>,
+    pub(crate) judgements: Vec<Judgement>,
+}
+
+/// Loads all records of a store (a SQLite file, a file of JSON lines, `postgres://…`) or of a file
+/// whose format is told by its first row. A store may be in use.
+pub(crate) fn load(source: &str) -> Result<Records> {
+    if source.contains("://") || is_sqlite(Path::new(source)) {
+        let store = hearken_store::open_existing(source)?;
+        return from_store(store.as_ref());
+    }
+    if !Path::new(source).exists() {
+        bail!("{source}: there is no such file or store");
+    }
+    // A store of JSON lines is a file in Hearken's own format.
+    let import = import(&[source], None, &ImportOptions::default())?;
+    if 0 < import.report.without_item {
+        bail!(
+            "{source}: found {} judgements about items that are not in the file; expected those \
+             items too",
+            import.report.without_item
+        );
+    }
+    Ok(Records { items: import.items, judgements: import.judgements })
+}
+
+pub(crate) fn is_sqlite(path: &Path) -> bool {
+    let mut start = [0; SQLITE.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == *SQLITE
+}
+
+fn from_store(store: &dyn Store) -> Result<Records> {
+    let mut records = Records::default();
+    let mut after = 0;
+    loop {
+        let batch = store.items(after, BATCH)?;
+        let Some(last) = batch.last() else { break };
+        after = last.place;
+        records.items.extend(batch.into_iter().map(|placed| placed.record));
+    }
+    after = 0;
+    loop {
+        let batch = store.judgements(after, BATCH)?;
+        let Some(last) = batch.last() else { break };
+        after = last.place;
+        records.judgements.extend(batch.into_iter().map(|placed| placed.record));
+    }
+    Ok(records)
+}

@@ -1,0 +1,128 @@
+//! `hearken import` and `hearken export`.
+
+use std::fs;
+
+use hearken_data::{Demonstration, Preference, ReadOptions, read};
+use tempfile::tempdir;
+
+use crate::support::{json_lines, model, run, set, workspace, write};
+
+const ITEMS: &str = r#"{"id": "i1", "prompt": "Capital of France?", "candidates": ["Paris", "Lyon"]}
+{"id": "i2", "prompt": "Capital of Italy?", "candidates": ["Rome", "Milan"]}
+{"id": "i3", "prompt": "Capital of Spain?", "candidates": ["Madrid", "Seville"]}
+{"id": "j1", "item": "i1", "annotator": "ada", "verdict": {"kind": "preferred", "candidate": 0}}
+{"id": "j2", "item": "i2", "annotator": "ada", "verdict": {"kind": "preferred", "candidate": 0, "strength": {"points": 1, "scale": 3}}}
+{"id": "j3", "item": "i3", "annotator": "ada", "verdict": {"kind": "tie"}}
+{"id": "j4", "item": "i3", "annotator": "bob", "verdict": {"kind": "both_bad"}}
+"#;
+
+fn text(path: &std::path::Path) -> String {
+    path.display().to_string()
+}
+
+/// The cells of the rows of a printed table that start with `first`.
+fn rows<'t>(table: &'t str, first: &str) -> Vec<Vec<&'t str>> {
+    let rows = table.lines().filter(|line| line.starts_with(first));
+    rows.map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn files_go_into_a_store_once_and_come_out_again() {
+    let folder = tempdir().unwrap();
+    let file = text(&write(folder.path(), "own.jsonl", ITEMS));
+    for store in ["votes.db", "votes.jsonl"] {
+        let store = text(&folder.path().join(store));
+        let import = || run(["import", &file, "--into", &store, "--overlap", "2"]).ok().stdout;
+        let first = import();
+        assert_eq!(rows(&first, "items"), [["items", "3", "0", "3", "0"]], "{first}");
+        assert_eq!(rows(&first, "judgements"), [["judgements", "4", "0", "4", "0"]], "{first}");
+        let second = import();
+        assert_eq!(rows(&second, "items"), [["items", "3", "0", "0", "3"]], "{second}");
+        assert_eq!(rows(&second, "judgements"), [["judgements", "4", "0", "0", "4"]], "{second}");
+        // Another handling of the same items is no conflict.
+        run(["import", &file, "--into", &store, "--overlap", "5"]).ok();
+
+        let output = folder.path().join("pairs.jsonl");
+        let table = run(["export", &store, "--output", &text(&output)]).ok().stdout;
+        assert_eq!(rows(&table, "judgements"), [["judgements", "4"]], "{table}");
+        assert_eq!(rows(&table, "written"), [["written", "2", "trl"]], "{table}");
+        let dropped = [vec!["dropped", "1", "both", "bad"], vec!["dropped", "1", "tie"]];
+        assert_eq!(rows(&table, "dropped"), dropped, "{table}");
+        assert!(table.contains("strength"), "{table}");
+        let (preferences, _) = read::<Preference>(&output, &ReadOptions::default()).unwrap();
+        assert_eq!(preferences.len(), 2);
+
+        let whole = folder.path().join("whole.jsonl.gz");
+        run(["export", &store, "--format", "hearken", "--output", &text(&whole)]).ok();
+        let counted = run(["import", &text(&whole)]).ok().stdout;
+        assert_eq!(rows(&counted, "judgements"), [["judgements", "4", "0"]], "{counted}");
+    }
+}
+
+#[test]
+fn ties_may_be_half_and_prompts_held_out() {
+    let folder = tempdir().unwrap();
+    let file = text(&write(folder.path(), "own.jsonl", ITEMS));
+    let output = folder.path().join("pairs.jsonl");
+    let path = text(&output);
+    run(["export", &file, "--output", &path, "--ties", "half", "--split", "0.34"]).ok();
+    let eval = json_lines(&folder.path().join("pairs.eval.jsonl"));
+    let train = json_lines(&output);
+    assert_eq!(train.len() + eval.len(), 3);
+    assert_eq!(eval.len(), 1);
+    assert!(train.iter().all(|row| row["prompt"] != eval[0]["prompt"]));
+    let half = train.iter().chain(&eval).filter(|row| row["probability"] == 0.5).count();
+    assert_eq!(half, 1);
+}
+
+/// The exported preferences train a reward model and a policy; the best answers are imitated.
+#[test]
+fn what_is_exported_is_trained_on() {
+    let folder = tempdir().unwrap();
+    let file = text(&write(folder.path(), "own.jsonl", ITEMS));
+    let (pairs, best) = (folder.path().join("pairs.jsonl"), folder.path().join("best.jsonl"));
+    run(["export", &file, "--output", &text(&pairs), "--form", "text"]).ok();
+    let format = ["--format", "trl-demonstrations", "--form", "text"];
+    let mut arguments = vec!["export".to_owned(), file, "--output".into(), text(&best)];
+    arguments.extend(format.map(str::to_owned));
+    run(arguments).ok();
+    let (demonstrations, _) = read::<Demonstration>(&best, &ReadOptions::default()).unwrap();
+    assert_eq!(demonstrations.len(), 2);
+    for (trainer, data) in [("reward", &pairs), ("dpo", &pairs), ("sft", &best)] {
+        let run_dir = folder.path().join(trainer);
+        let config = workspace().join(format!("configs/{trainer}.toml"));
+        let mut arguments = vec![trainer.to_owned(), text(&config)];
+        arguments.extend(set("run.dir", &run_dir));
+        arguments.extend(set("model.path", &model("gpt2")));
+        arguments.extend(set("data.train", data));
+        arguments.extend(["--set".to_owned(), "train.steps=1".to_owned()]);
+        arguments.extend(["--set".to_owned(), "data.eval_fraction=0.0".to_owned()]);
+        run(arguments).ok();
+        assert!(run_dir.join("metrics.jsonl").exists(), "{trainer}");
+    }
+}
+
+#[test]
+fn bad_input_is_an_error_and_leaves_nothing_behind() {
+    let folder = tempdir().unwrap();
+    let bad = write(folder.path(), "bad.jsonl", &format!("{ITEMS}{{\"candidates\": [1]}}\n"));
+    let store = folder.path().join("votes.db");
+    let error = run(["import", &text(&bad), "--into", &text(&store)]).error();
+    assert!(error.contains("bad.jsonl:8: "), "{error}");
+    assert!(!store.exists());
+    let skipped = run(["import", &text(&bad), "--skip-bad"]).ok().stdout;
+    assert!(skipped.contains("bad row, skipped") && skipped.contains("bad.jsonl:8: "), "{skipped}");
+
+    let prompts = write(folder.path(), "prompts.jsonl", "{\"prompt\": \"Hi\"}\n");
+    let error = run(["import", &text(&prompts)]).error();
+    assert!(error.contains("found 1 prompts without answers"), "{error}");
+
+    let output = folder.path().join("out.jsonl");
+    let error = run(["export", &text(&folder.path().join("none.db")), "--output", &text(&output)]);
+    assert!(error.error().contains("there is no such file or store"));
+    let ran = run(["export", &text(&bad), "--output", &text(&output), "--format", "parquet"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("found the format \"parquet\", expected one of"), "{}", ran.stderr);
+    assert!(!output.exists());
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}

@@ -1,0 +1,121 @@
+//! Master weights, and the copies that products read instead.
+
+use hearken_tensor::Device;
+use hearken_tensor::device::{Precision, Weight};
+
+use super::model::Model;
+use crate::architecture::{LinearParams, MlpParams, QkvParams};
+
+impl<D: Device> Model<D> {
+    /// Drops the master values of weights of which products read a rounded copy: about half of what a
+    /// bf16 model holds that is neither trained nor saved. Where products read the masters, as in
+    /// f32, nothing is dropped.
+    ///
+    /// Parameters without values cannot be read, saved or duplicated any more; that is a bug of the
+    /// caller and panics.
+    pub fn drop_masters(&mut self) {
+        self.set_trainable(|_| false);
+        for linear in self.linears() {
+            let param = &self.params[linear.weight.0];
+            let shape = self.weight_shape(linear);
+            let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
+            if !self.is_dropped(linear.weight.0) && self.device.prepare(weight) {
+                self.params[linear.weight.0].values = self.device.zeros(0);
+            }
+        }
+    }
+
+    /// Whether the master values of a parameter have been dropped.
+    pub(crate) fn is_dropped(&self, index: usize) -> bool {
+        let param = &self.params[index];
+        self.device.len(&param.values) < param.len()
+    }
+
+    /// Bytes of the master values that are held.
+    pub fn master_bytes(&self) -> usize {
+        self.params.iter().map(|param| 4 * self.device.len(&param.values)).sum()
+    }
+
+    /// Bytes of the rounded copies that products read: one of each weight, and in training another of
+    /// its transpose. None in f32.
+    pub fn copy_bytes(&self) -> usize {
+        if self.precision == Precision::F32 {
+            return 0;
+        }
+        let head = self.plan.head.map(|head| head.0);
+        let bytes = |index: usize| {
+            let copies = if self.params[index].trainable { 2 } else { 1 };
+            2 * copies * self.params[index].len()
+        };
+        self.linears().iter().map(|linear| linear.weight.0).chain(head).map(bytes).sum()
+    }
+
+    /// The linear maps of all blocks.
+    fn linears(&self) -> Vec<LinearParams> {
+        let mut linears = Vec::new();
+        for layer in &self.plan.layers {
+            match layer.qkv {
+                QkvParams::Fused(fused) => linears.push(fused),
+                QkvParams::Separate(parts) => linears.extend(parts),
+            }
+            linears.push(layer.attention_output);
+            match layer.mlp {
+                MlpParams::Plain { up, down } => linears.extend([up, down]),
+                MlpParams::Gated { gate, up, down } => linears.extend([gate, up, down]),
+            }
+        }
+        linears
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hearken_tensor::Cpu;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Batch, Head, Keep, ModelConfig};
+
+    fn model(precision: Precision) -> Model<Cpu> {
+        let raw = json!({
+            "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+            "hidden_act": "silu",
+        });
+        let config =
+            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
+        Model::init(Cpu::new(), config, Head::LanguageModel, precision, 3)
+    }
+
+    #[test]
+    fn a_model_without_masters_computes_what_it_did() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut model = model(precision);
+            let mut batch = Batch::new();
+            batch.push(None, &[3, 7, 1, 39]);
+            let logits = |model: &Model<Cpu>| {
+                model.logits(&model.forward(&batch, Keep::Nothing), &[0, 1, 2, 3])
+            };
+            let (before, held) = (logits(&model), model.master_bytes());
+            model.drop_masters();
+            assert_eq!(logits(&model), before);
+            let (_, all) = model.parameter_counts();
+            assert_eq!(held, 4 * all);
+            assert!(precision == Precision::Bf16 || model.master_bytes() == held);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "master values")]
+    fn dropped_values_cannot_be_read() {
+        let mut model = model(Precision::Bf16);
+        model.drop_masters();
+        if (0..model.params().len()).any(|index| model.is_dropped(index)) {
+            let _ = model.duplicate();
+        }
+        panic!("this processor keeps master values");
+    }
+}

@@ -1,0 +1,319 @@
+//! What an iteration learns from: completions of the policy, of its opponent, and the records that
+//! their scores make of them.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use hearken_generate::{Event, Mixture, Request, generate_mixed};
+use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+use hearken_objective::moments::Variance;
+use hearken_objective::online::{best, best_and_worst, top, win_probability};
+use hearken_objective::{Mean, Moments};
+use hearken_tensor::Device;
+use rand::RngExt;
+
+use super::Online;
+use super::metrics::IterationMetrics;
+use super::section::{Labels, Method, OnlineConfig, Selection};
+use crate::dpo::tree::{Label, Tree};
+use crate::encode::PromptExample;
+use crate::error::TrainError;
+use crate::reward_source::WeightedSum;
+use crate::rollout::{Heads, Rollout, Sequence, read, sample_scored, sample_scored_by};
+use crate::seeds::Seeds;
+
+/// Completions with their scores, penalties included.
+#[derive(Debug, Default)]
+pub(super) struct Scored {
+    pub(super) rollouts: Vec<Rollout>,
+    pub(super) scores: Vec<f64>,
+    /// Each source's mean, unweighted and without penalties.
+    pub(super) by_source: Vec<(String, Mean)>,
+}
+
+/// The records of an iteration and what its completions say.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) trees: Vec<Tree>,
+    pub(super) metrics: IterationMetrics,
+}
+
+impl<D: Device> Online<'_, D> {
+    /// Samples, scores, and makes records of what came.
+    pub(super) fn gather(&mut self, sources: &mut WeightedSum<'_>) -> Result<Gathered, TrainError> {
+        let session = &mut self.session;
+        let drawn = session.feed.draw(session.settings.prompts, &mut session.counters.cursor);
+        let prompts: Vec<Arc<PromptExample>> =
+            drawn.iter().map(|&index| session.feed.prompt(index)).collect();
+        let own = self.of_policy(&prompts, sources)?;
+        let opponents = match self.how.method {
+            Method::Xpo { .. } => Some(self.of_reference(&prompts, sources)?),
+            Method::NashMd { mixture } => Some(self.of_mixture(&prompts, mixture, sources)?),
+            _ => None,
+        };
+        let seeds = self.session.seeds;
+        let selector =
+            Selector { online: self.how, seeds, iteration: self.session.counters.iteration };
+        let records = match (self.how.method, &opponents) {
+            (Method::Dpo, _) => selector.best_against_worst(&own),
+            (Method::Xpo { .. }, Some(other)) => selector.against_reference(&own, other),
+            (Method::NashMd { .. }, Some(other)) => selector.wins(&own, other),
+            (Method::Spin, _) => {
+                let per_prompt = self.session.settings.rollout.completions;
+                let demonstration =
+                    |at: usize| self.session.feed.demonstration(drawn[at / per_prompt]);
+                against_demonstrations(&own, demonstration)
+            }
+            (Method::BestOfN { selection }, _) => selector.one_of_each(&own, selection),
+            (Method::Raft { share, selection }, _) => selector.share(&own, share, selection),
+            (Method::Xpo { .. } | Method::NashMd { .. }, None) => {
+                unreachable!("both have opponents")
+            }
+        };
+        let metrics = self.metrics(&own, opponents.as_ref(), &records);
+        Ok(Gathered { trees: records.trees, metrics })
+    }
+
+    fn of_policy(
+        &self,
+        prompts: &[Arc<PromptExample>],
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Scored, TrainError> {
+        let session = &self.session;
+        let options = session.sample_options("rollout");
+        let tokenizer = session.tokenizer.as_ref();
+        let found = sample_scored(&session.policy, tokenizer, prompts, &options, sources)?;
+        Ok(self.shaped(found))
+    }
+
+    fn of_reference(
+        &self,
+        prompts: &[Arc<PromptExample>],
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Scored, TrainError> {
+        let session = &self.session;
+        let options = session.sample_options("reference");
+        let tokenizer = session.tokenizer.as_ref();
+        let found = sample_scored(&session.reference, tokenizer, prompts, &options, sources)?;
+        Ok(self.shaped(found))
+    }
+
+    fn of_mixture(
+        &self,
+        prompts: &[Arc<PromptExample>],
+        share: f64,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Scored, TrainError> {
+        let session = &self.session;
+        let options = session.sample_options("mixture");
+        let tokenizer = session.tokenizer.as_ref();
+        let mut sampler =
+            |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
+                let mixture = Mixture { model: &session.reference, share };
+                let sampling = options.sampling;
+                generate_mixed(&session.policy, &mixture, tokenizer, requests, sampling, observer)
+            };
+        let found = sample_scored_by(&mut sampler, tokenizer, prompts, &options, sources)?;
+        Ok(self.shaped(found))
+    }
+
+    fn shaped(&self, (rollouts, scores): (Vec<Rollout>, crate::reward_source::Scores)) -> Scored {
+        let penalty = self.how.missing_end;
+        let shaped = |(rollout, score): (&Rollout, &f64)| {
+            if rollout.ended() { *score } else { penalty.score(*score) }
+        };
+        Scored {
+            scores: rollouts.iter().zip(&scores.total).map(shaped).collect(),
+            by_source: scores.by_source.iter().map(|(n, own)| (n.clone(), Mean::of(own))).collect(),
+            rollouts,
+        }
+    }
+
+    /// What the iteration's completions say of the policy, before its first update.
+    fn metrics(
+        &mut self,
+        own: &Scored,
+        opponents: Option<&Scored>,
+        records: &Records,
+    ) -> IterationMetrics {
+        let session = &mut self.session;
+        let sequences: Vec<Sequence<'_>> = own.rollouts.iter().map(Rollout::sequence).collect();
+        session.counters.cost.flops += session.reading_flops(&sequences);
+        let forward = session.forward_options();
+        let reading = read(&session.policy, &sequences, Heads::LogProbs, forward);
+        let reference = read(&session.reference, &sequences, Heads::LogProbs, forward);
+        let kl = reading.logprobs.iter().zip(&reference.logprobs);
+        let kl: Mean = kl
+            .map(|(logprobs, ref_logprobs)| -> f64 {
+                let terms = ReferenceTerms { logprobs, ref_logprobs };
+                KlEstimator::K1.per_token(terms).iter().sum()
+            })
+            .collect();
+        let surprise: Mean = reading.logprobs.iter().map(|of| -of.iter().sum::<f64>()).collect();
+        let lengths: Vec<usize> = own.rollouts.iter().map(|one| one.completion.ids.len()).collect();
+        let ended: Mean = own.rollouts.iter().map(|one| f64::from(u8::from(one.ended()))).collect();
+        let of = |mean: Mean| mean.value().unwrap_or(0.0);
+        let moments = Moments::of(&own.scores);
+        let is_scored = !own.by_source.is_empty();
+        IterationMetrics {
+            kl_k1_nats: of(kl),
+            entropy_nats: of(surprise),
+            entropy: of(reading.entropy),
+            scores: is_scored.then(|| of(Mean::of(&own.scores))),
+            scores_std: moments.std(Variance::Sample).filter(|_| is_scored),
+            opponent_scores: opponents.and_then(|other| Mean::of(&other.scores).value()),
+            scores_margin: records.margins.value().filter(|_| is_scored),
+            kept_scores: records.kept.value().filter(|_| is_scored),
+            win_probability: records.wins.value(),
+            ties: records.ties.value().filter(|_| is_scored),
+            length_mean: of(lengths.iter().map(|&length| length as f64).collect()),
+            share_ended: of(ended),
+            sampled: own.rollouts.len(),
+            trained: records.trees.len(),
+            sources: own
+                .by_source
+                .iter()
+                .filter_map(|(name, mean)| Some((format!("scores/{name}"), mean.value()?)))
+                .collect(),
+        }
+    }
+}
+
+/// Records, and what their making says.
+#[derive(Debug, Default)]
+struct Records {
+    trees: Vec<Tree>,
+    /// Score of the chosen minus that of the rejected completion.
+    margins: Mean,
+    /// Scores of what was kept.
+    kept: Mean,
+    /// How often the policy's completion wins.
+    wins: Mean,
+    /// Whether both scores are equal.
+    ties: Mean,
+}
+
+/// Makes records of scored completions.
+struct Selector<'a> {
+    online: &'a OnlineConfig,
+    seeds: Seeds,
+    iteration: u64,
+}
+
+impl Selector<'_> {
+    /// The probability that a completion is preferred to one that does not score higher, or to any.
+    fn probability(&self, score: f64, other: f64) -> f64 {
+        match self.online.labels {
+            Labels::Soft => win_probability(score, other),
+            Labels::Hard if other < score => 1.0,
+            Labels::Hard if score < other => 0.0,
+            Labels::Hard => 0.5,
+        }
+    }
+
+    fn pair(&self, chosen: (&Rollout, f64), rejected: (&Rollout, f64), records: &mut Records) {
+        let margin = chosen.1 - rejected.1;
+        records.margins.push(margin);
+        records.ties.push(f64::from(u8::from(margin == 0.0)));
+        let label =
+            Label::Pair { probability: self.probability(chosen.1, rejected.1), margin: 0.0 };
+        let completions = [chosen.0, rejected.0].map(|one| one.completion.ids.as_slice());
+        records.trees.push(Tree::pair(&chosen.0.prompt.ids, completions, label));
+    }
+
+    fn best_against_worst(&self, own: &Scored) -> Records {
+        let (mut records, size) = (Records::default(), self.online.rollout.completions);
+        for (rollouts, scores) in own.rollouts.chunks(size).zip(own.scores.chunks(size)) {
+            let [chosen, rejected] = best_and_worst(scores).expect("at least two completions");
+            let of = |index: usize| (&rollouts[index], scores[index]);
+            self.pair(of(chosen), of(rejected), &mut records);
+        }
+        records
+    }
+
+    /// The policy's completion is the chosen one of a tie, as in TRL.
+    fn against_reference(&self, own: &Scored, other: &Scored) -> Records {
+        let mut records = Records::default();
+        for index in 0..own.rollouts.len() {
+            let of = |scored: &'_ Scored| scored.scores[index];
+            let (mine, theirs) =
+                ((&own.rollouts[index], of(own)), (&other.rollouts[index], of(other)));
+            let wins = theirs.1 <= mine.1;
+            records.wins.push(self.probability(mine.1, theirs.1));
+            let (chosen, rejected) = if wins { (mine, theirs) } else { (theirs, mine) };
+            self.pair(chosen, rejected, &mut records);
+            let tree = records.trees.last_mut().expect("a pair was made");
+            tree.explored = Some(usize::from(wins));
+        }
+        records
+    }
+
+    fn wins(&self, own: &Scored, other: &Scored) -> Records {
+        let mut records = Records::default();
+        for (index, rollout) in own.rollouts.iter().enumerate() {
+            let (mine, theirs) = (own.scores[index], other.scores[index]);
+            let probability = self.probability(mine, theirs);
+            records.wins.push(probability);
+            records.margins.push(mine - theirs);
+            records.ties.push(f64::from(u8::from((mine - theirs) == 0.0)));
+            let (prompt, completion) = (&rollout.prompt.ids, &rollout.completion.ids);
+            records.trees.push(Tree::single(prompt, completion, Label::Wins(probability)));
+        }
+        records
+    }
+
+    fn one_of_each(&self, own: &Scored, selection: Selection) -> Records {
+        let size = self.online.rollout.completions;
+        let mut rng = self.seeds.stream("selection", self.iteration);
+        let kept = own.scores.chunks(size).enumerate().map(|(group, scores)| {
+            let within = match selection {
+                Selection::Score => best(scores).expect("at least one completion"),
+                Selection::Random => rng.random_range(0..scores.len()),
+            };
+            group * size + within
+        });
+        kept_records(own, &kept.collect::<Vec<_>>())
+    }
+
+    fn share(&self, own: &Scored, share: f64, selection: Selection) -> Records {
+        let all = own.scores.len();
+        let count = ((share * all as f64).round() as usize).clamp(1, all);
+        let kept = match selection {
+            Selection::Score => top(&own.scores, count),
+            Selection::Random => {
+                let mut rng = self.seeds.stream("selection", self.iteration);
+                let mut indices: Vec<usize> = (0..all).collect();
+                for at in 0..count {
+                    indices.swap(at, rng.random_range(at..all));
+                }
+                indices.truncate(count);
+                indices.sort_unstable();
+                indices
+            }
+        };
+        kept_records(own, &kept)
+    }
+}
+
+fn kept_records(own: &Scored, kept: &[usize]) -> Records {
+    let tree = |&index: &usize| {
+        let rollout = &own.rollouts[index];
+        Tree::single(&rollout.prompt.ids, &rollout.completion.ids, Label::Kept)
+    };
+    Records {
+        trees: kept.iter().map(tree).collect(),
+        kept: kept.iter().map(|&index| own.scores[index]).collect(),
+        ..Records::default()
+    }
+}
+
+/// A demonstration is preferred to whatever the policy writes.
+fn against_demonstrations<'a>(own: &Scored, demonstration: impl Fn(usize) -> &'a [u32]) -> Records {
+    let tree = |(index, rollout): (usize, &Rollout)| {
+        let completions = [demonstration(index), &rollout.completion.ids];
+        let label = Label::Pair { probability: 1.0, margin: 0.0 };
+        Tree::pair(&rollout.prompt.ids, completions, label)
+    };
+    let trees = own.rollouts.iter().enumerate().map(tree).collect();
+    Records { trees, ..Records::default() }
+}

@@ -1,0 +1,333 @@
+//! What an iteration starts from: prompts to sample on, or rollouts that were recorded.
+
+use std::{path::Path, sync::Arc};
+
+use hearken_model::{ModelConfig, Tokenizer};
+use rand::RngExt;
+
+use super::opening::Settings;
+use super::{RecordedIteration, ReplayLimits, Rollout, read_replay};
+use crate::config::{DataConfig, Length};
+use crate::dataset::{Dataset, Example};
+use crate::encode::{DemonstrationExample, Encoder, PromptExample};
+use crate::error::TrainError;
+use crate::order::{Cursor, Order};
+use crate::progress::Progress;
+use crate::seeds::Seeds;
+
+/// Where rollouts come from.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// They are sampled.
+    Prompts(PromptFeed),
+    /// They are read from a file, iteration after iteration, and again from its start.
+    Replay(Vec<RecordedIteration>),
+}
+
+/// Prompts in the order in which they are asked.
+#[derive(Debug)]
+pub(crate) struct PromptFeed {
+    prompts: Vec<Arc<PromptExample>>,
+    /// How each was completed by somebody else; empty where that is not asked for.
+    demonstrations: Vec<Vec<u32>>,
+    eval: Vec<Arc<PromptExample>>,
+    order: Order,
+}
+
+/// What the records of a run that samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Prompts.
+    Prompts,
+    /// Prompts with completions that are as they should be.
+    Demonstrations,
+}
+
+impl Feed {
+    pub(crate) fn open(
+        settings: &Settings<'_>,
+        tokenizer: Option<&Tokenizer>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, TrainError> {
+        match (&settings.rollout.replay, settings.data) {
+            (Some(path), _) => replay(settings, path, tokenizer, progress).map(Self::Replay),
+            (None, Some(data)) => prompts(settings, data, tokenizer, progress).map(Self::Prompts),
+            (None, None) => unreachable!("[data] is read unless rollouts are replayed"),
+        }
+    }
+
+    /// Optimizer steps of the run.
+    pub(crate) fn steps(&self, settings: &Settings<'_>) -> u64 {
+        let per_iteration = (settings.epochs * settings.minibatches) as u64;
+        let epochs = match settings.length {
+            Some(Length::Steps(steps)) => return steps,
+            length => length.map_or(1, |length| length.steps(1)),
+        };
+        match self {
+            Self::Prompts(feed) => {
+                let asked = epochs * feed.prompts.len() as u64;
+                asked.div_ceil(settings.prompts as u64) * per_iteration
+            }
+            Self::Replay(iterations) => epochs * iterations.len() as u64 * per_iteration,
+        }
+    }
+
+    /// Prompts to sample on, the first of them; none in replay.
+    pub(crate) fn sample_prompts(&self, count: usize) -> Vec<&[u32]> {
+        match self {
+            Self::Replay(_) => Vec::new(),
+            Self::Prompts(feed) => {
+                let from = if feed.eval.is_empty() { &feed.prompts } else { &feed.eval };
+                from.iter().take(count).map(|prompt| prompt.ids.as_slice()).collect()
+            }
+        }
+    }
+
+    /// Held-out prompts; none in replay.
+    pub(crate) fn eval(&self) -> &[Arc<PromptExample>] {
+        match self {
+            Self::Replay(_) => &[],
+            Self::Prompts(feed) => &feed.eval,
+        }
+    }
+
+    /// The next `count` prompts; one pass over all of them follows the other.
+    ///
+    /// # Panics
+    /// In replay: recorded rollouts are not sampled.
+    pub(crate) fn next(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
+        let drawn = self.draw(count, cursor);
+        drawn.into_iter().map(|index| self.prompt(index)).collect()
+    }
+
+    /// The numbers of the next `count` prompts.
+    pub(crate) fn draw(&mut self, count: usize, cursor: &mut Cursor) -> Vec<usize> {
+        let order = &mut self.asked_mut().order;
+        (0..count).flat_map(|_| order.next_batch(cursor)).collect()
+    }
+
+    /// A prompt by its number.
+    pub(crate) fn prompt(&self, index: usize) -> Arc<PromptExample> {
+        Arc::clone(&self.asked().prompts[index])
+    }
+
+    /// How somebody else completed the prompt with a number.
+    pub(crate) fn demonstration(&self, index: usize) -> &[u32] {
+        &self.asked().demonstrations[index]
+    }
+
+    fn asked(&self) -> &PromptFeed {
+        match self {
+            Self::Prompts(feed) => feed,
+            Self::Replay(_) => unreachable!("recorded rollouts are not sampled"),
+        }
+    }
+
+    fn asked_mut(&mut self) -> &mut PromptFeed {
+        match self {
+            Self::Prompts(feed) => feed,
+            Self::Replay(_) => unreachable!("recorded rollouts are not sampled"),
+        }
+    }
+
+    /// The recorded rollouts of an iteration and their scores; `None` where they are sampled.
+    pub(crate) fn recorded(&self, iteration: u64) -> Option<&[(Rollout, f64)]> {
+        match self {
+            Self::Prompts(_) => None,
+            Self::Replay(iterations) => {
+                let index = (iteration % iterations.len() as u64) as usize;
+                Some(&iterations[index].rollouts)
+            }
+        }
+    }
+
+    /// Rows that the completions of one prompt may take at most, to plan memory.
+    pub(crate) fn rows_max(&self, settings: &Settings<'_>) -> usize {
+        match self {
+            Self::Prompts(feed) => {
+                let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
+                let rollout = settings.rollout;
+                longest.unwrap_or(0) + rollout.completions * rollout.max_new_tokens
+            }
+            Self::Replay(iterations) => {
+                let all = iterations.iter().flat_map(|one| {
+                    one.rollouts.chunk_by(|(a, _), (b, _)| a.prompt.ids == b.prompt.ids)
+                });
+                let rows = all.map(|tree| {
+                    let completions = tree.iter().map(|(r, _)| r.completion.ids.len());
+                    tree[0].0.prompt.ids.len() + completions.sum::<usize>()
+                });
+                rows.max().unwrap_or(0)
+            }
+        }
+    }
+}
+
+fn replay(
+    settings: &Settings<'_>,
+    path: &Path,
+    tokenizer: Option<&Tokenizer>,
+    progress: &mut dyn Progress,
+) -> Result<Vec<RecordedIteration>, TrainError> {
+    let model = ModelConfig::read(&settings.model.path).map_err(hearken_model::ModelError::from)?;
+    let limits = ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
+    let iterations = read_replay(path, limits)?;
+    for one in &iterations {
+        let (found, expected) = (one.rollouts.len(), settings.minibatches);
+        if found < expected {
+            return Err(TrainError::Other(format!(
+                "{}: iteration {}: found {found} rollouts, expected at least one for each of the \
+                 {expected} of `{}.minibatches`",
+                path.display(),
+                one.iteration,
+                settings.section
+            )));
+        }
+    }
+    let rollouts: usize = iterations.iter().map(|one| one.rollouts.len()).sum();
+    progress.note(&format!(
+        "replay: {rollouts} recorded rollouts in {} iterations from {}; nothing is sampled",
+        iterations.len(),
+        path.display()
+    ));
+    Ok(iterations)
+}
+
+fn prompts(
+    settings: &Settings<'_>,
+    data: &DataConfig,
+    tokenizer: Option<&Tokenizer>,
+    progress: &mut dyn Progress,
+) -> Result<PromptFeed, TrainError> {
+    let seeds = Seeds::new(settings.run.seed);
+    let path = &settings.model.path;
+    let model = ModelConfig::read(path).map_err(hearken_model::ModelError::from)?;
+    let (positions, new) = (model.max_positions, settings.rollout.max_new_tokens);
+    let room = positions.saturating_sub(new);
+    if room == 0 {
+        return Err(TrainError::Other(format!(
+            "`rollout.max_new_tokens`: found {new}, expected less than the model's {positions} \
+             positions"
+        )));
+    }
+    let mut encoder = Encoder::for_model(path, tokenizer, data)?;
+    let (asked, demonstrations, eval) = match settings.asked {
+        Asked::Prompts => {
+            encoder.length.tokens_max = encoder.length.tokens_max.min(room);
+            let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
+            note(&dataset, "prompts", progress);
+            (dataset.train, Vec::new(), dataset.eval)
+        }
+        Asked::Demonstrations => {
+            let dataset: Dataset<DemonstrationExample> = Dataset::load(data, &encoder, seeds)?;
+            note(&dataset, "demonstrations", progress);
+            let part = |examples: Vec<DemonstrationExample>| -> Result<Vec<_>, TrainError> {
+                examples.into_iter().map(|one| parted(one, room, tokenizer)).collect()
+            };
+            let (prompts, demonstrations) = part(dataset.train)?.into_iter().unzip();
+            let (eval, _): (_, Vec<_>) = part(dataset.eval)?.into_iter().unzip();
+            (prompts, demonstrations, eval)
+        }
+    };
+    let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1);
+    let shared = |prompts: Vec<PromptExample>| prompts.into_iter().map(Arc::new).collect();
+    Ok(PromptFeed { prompts: shared(asked), demonstrations, eval: shared(eval), order })
+}
+
+fn note<E: Example>(dataset: &Dataset<E>, what: &str, progress: &mut dyn Progress) {
+    progress.note(&dataset.train_report.note(what));
+    if !dataset.eval.is_empty() {
+        progress.note(&dataset.eval_report.note(&format!("evaluation {what}")));
+    }
+}
+
+/// A demonstration as a prompt, of which at most `room` tokens, and its completion.
+fn parted(
+    one: DemonstrationExample,
+    room: usize,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<(PromptExample, Vec<u32>), TrainError> {
+    let prompt = one.prompt().to_vec();
+    let found = prompt.len();
+    if found == 0 || room < found {
+        return Err(TrainError::Other(format!(
+            "{}: found a prompt of {found} tokens, expected 1 to {room}: it is completed anew",
+            one.source
+        )));
+    }
+    let text = tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(&prompt));
+    let completion = one.ids[found..].to_vec();
+    let (fields, source) = (serde_json::Map::new(), one.source);
+    Ok((PromptExample { ids: prompt, text, fields, source }, completion))
+}
+
+/// The rollouts in `minibatches` parts of equal size (to within one), in a fresh order of what stays
+/// together: neighbors in `together` with the same number, so that completions of one prompt share it.
+/// Each part is in the order of the rollouts. Parts are empty only if there are too few rollouts.
+pub(crate) fn minibatches(
+    together: &[u64],
+    minibatches: usize,
+    seeds: Seeds,
+    pass: u64,
+) -> Vec<Vec<usize>> {
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    for (index, group) in together.iter().enumerate() {
+        match members.last_mut() {
+            Some(last) if together[last[0]] == *group => last.push(index),
+            _ => members.push(vec![index]),
+        }
+    }
+    let mut rng = seeds.stream("minibatches", pass);
+    for last in (1..members.len()).rev() {
+        members.swap(last, rng.random_range(0..=last));
+    }
+    let order = members.concat();
+    let part = |index: usize| {
+        let bounds = [index, index + 1].map(|i| i * order.len() / minibatches);
+        let mut part = order[bounds[0]..bounds[1]].to_vec();
+        part.sort_unstable();
+        part
+    };
+    (0..minibatches).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minibatches_part_the_rollouts_anew_in_every_pass() {
+        let (seeds, apart) = (Seeds::new(5), (0..10).collect::<Vec<u64>>());
+        let mut orders = Vec::new();
+        for pass in 0..4 {
+            let parts = minibatches(&apart, 3, seeds, pass);
+            assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 4]);
+            let mut all = parts.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..10).collect::<Vec<_>>());
+            assert!(!orders.contains(&parts));
+            orders.push(parts);
+        }
+        assert_eq!(orders[1], minibatches(&apart, 3, seeds, 1));
+    }
+
+    #[test]
+    fn minibatches_have_whole_groups_and_every_rollout_once() {
+        let groups = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3];
+        for pass in 0..20 {
+            let parts = minibatches(&groups, 2, Seeds::new(5), pass);
+            for part in &parts {
+                let of = |group: u64| part.iter().filter(|i| groups[**i] == group).count();
+                assert!((0..4).all(|group| of(group).is_multiple_of(3)), "{part:?}");
+            }
+            let mut all = parts.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..12).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn one_minibatch_is_the_rollouts_in_their_order() {
+        assert_eq!(minibatches(&[0, 0, 1, 2, 2], 1, Seeds::new(1), 7), [[0, 1, 2, 3, 4]]);
+    }
+}
