@@ -54,8 +54,8 @@ fn pairs(records: &Records) -> Vec<FeaturePair> {
     }
     let mut prompts: HashMap<String, u64> = HashMap::new();
     let mut group = |item: &Item| {
-        let prompt: String =
-            item.prompt.iter().map(|m| format!("{}:{}\n", m.role, m.content)).collect();
+        let turns = item.prompt.iter().map(|turn| format!("{}:{}", turn.role, turn.content));
+        let prompt = turns.collect::<Vec<_>>().join("\n");
         // Without a prompt, an item is one by itself.
         let prompt = if prompt.is_empty() { item.id.clone() } else { prompt };
         let next = prompts.len() as u64;

@@ -1,5 +1,6 @@
 //! `hearken collect`, as a person starts and stops it.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

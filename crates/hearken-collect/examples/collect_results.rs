@@ -191,7 +191,7 @@ fn judgement(at: usize, items: &[Item]) -> Judgement {
         origin: Origin::Synthetic,
         rationale: None,
         duration_ms: Some(2_000 + mixed % 20_000),
-        at: 1_750_000_000_000 + at as i64 * 500,
+        at: 1_750_000_000_000 + i64::try_from(at).expect("a count") * 500,
         assignment: None,
         revises: None,
         guidelines: None,

@@ -5,7 +5,16 @@ use sha2::{Digest as _, Sha256};
 
 /// `bytes` in hexadecimal, lower case.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        push_hex(&mut digits, *byte, b"0123456789abcdef");
+    }
+    digits
+}
+
+fn push_hex(text: &mut String, byte: u8, digits: &[u8; 16]) {
+    text.push(char::from(digits[usize::from(byte >> 4)]));
+    text.push(char::from(digits[usize::from(byte & 15)]));
 }
 
 /// The bytes of a hexadecimal text, or `None` where it is none.
@@ -58,7 +67,10 @@ pub(crate) fn percent(text: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
                 out.push(char::from(byte));
             }
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                out.push('%');
+                push_hex(&mut out, byte, b"0123456789ABCDEF");
+            }
         }
     }
     out

@@ -138,11 +138,11 @@ pub(crate) fn import_bytes(
 pub(crate) fn export(
     state: &AppState,
     format: Format,
-    options: &ExportOptions,
+    options: ExportOptions,
     writer: &mut dyn Write,
 ) -> Result<ExportReport, AppError> {
     let records = records(state.store())?;
-    formats::export(&records.items, &records.judgements, format, options, writer)
+    formats::export(&records.items, &records.judgements, format, &options, writer)
         .map_err(|error| AppError::Unprocessable(error.to_string()))
 }
 

@@ -225,8 +225,8 @@ fn forged() -> AppError {
 
 /// The field `csrf` of an URL-encoded form. A token is hexadecimal, so nothing in it is encoded.
 fn form_field(bytes: &Bytes) -> Option<Vec<u8>> {
-    let fields = bytes.split(|byte| *byte == b'&');
-    fields.filter_map(|field| field.strip_prefix(b"csrf=")).next().map(<[u8]>::to_vec)
+    let mut fields = bytes.split(|byte| *byte == b'&');
+    fields.find_map(|field| field.strip_prefix(b"csrf=")).map(<[u8]>::to_vec)
 }
 
 /// The value of the first part of a multipart form, if that part is called `csrf`.

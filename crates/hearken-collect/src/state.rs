@@ -143,6 +143,7 @@ impl AppState {
 
     /// The store, for code that already runs on a thread that may block; handlers use
     /// [`AppState::read`].
+    #[expect(clippy::missing_panics_doc, reason = "it is there")]
     pub fn store(&self) -> &dyn Store {
         self.shared
             .store

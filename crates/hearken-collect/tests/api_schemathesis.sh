@@ -23,10 +23,12 @@ finish() {
     rm -rf "$folder"
 }
 trap finish EXIT INT TERM
-cat >"$folder/items.jsonl" <<'ITEMS'
-{"prompt": "2 + 2 =", "chosen": " 4", "rejected": " 5"}
-{"prompt": "The capital of France is", "chosen": " Paris.", "rejected": " Rome."}
-ITEMS
+number=0
+while [ "$number" -lt 300 ]; do
+    number=$((number + 1))
+    echo "{\"id\": \"item-$number\", \"task\": \"pairwise\", \"prompt\": [{\"role\": \"user\", \"content\": \"$number?\"}], \
+\"candidates\": [{\"text\": \"yes\"}, {\"text\": \"no\"}], \"overlap\": 100}"
+done >"$folder/items.jsonl"
 token=$("$hearken" collect --store "$folder/store.db" --add-token schemathesis --scopes read,write,label,manage)
 "$hearken" collect --store "$folder/store.db" --items "$folder/items.jsonl" --bind 127.0.0.1:0 \
     >"$folder/url" 2>"$folder/log" &

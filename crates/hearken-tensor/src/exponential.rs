@@ -51,7 +51,7 @@ pub fn sums_of_exponentials(
     sums: &mut [f64],
 ) {
     assert_eq!(values.len().div_ceil(block), sums.len(), "sums: one per block");
-    dispatch(Sums { values, highest, rate, block, sums });
+    dispatch(Sums { values, highest, rate, block, out: sums });
 }
 
 struct Sums<'a> {
@@ -59,7 +59,7 @@ struct Sums<'a> {
     highest: f64,
     rate: f64,
     block: usize,
-    sums: &'a mut [f64],
+    out: &'a mut [f64],
 }
 
 impl Kernel for Sums<'_> {
@@ -68,7 +68,7 @@ impl Kernel for Sums<'_> {
     fn run<S: Lanes>(self) {
         const LANES: usize = 8;
         let (highest, rate) = (self.highest, self.rate);
-        for (values, sum) in self.values.chunks(self.block).zip(self.sums) {
+        for (values, sum) in self.values.chunks(self.block).zip(self.out) {
             let mut sums = [0.0; LANES];
             let (chunks, rest) = values.as_chunks::<LANES>();
             for chunk in chunks {

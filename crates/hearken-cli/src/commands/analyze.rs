@@ -1,5 +1,6 @@
 //! `hearken analyze`.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -110,11 +111,13 @@ fn progress(analysis: &Analysis) -> String {
     );
     let kinds: Vec<String> =
         p.judgements_by_kind.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
-    text += &format!("  {}\n", kinds.join(", "));
+    let _ = writeln!(text, "  {}", kinds.join(", "));
     if let Some(e) = p.seconds.median.known() {
-        text += &format!("  {:.1} s per judgement in the median, n={}\n", e.value, e.n);
+        let _ = writeln!(text, "  {:.1} s per judgement in the median, n={}", e.value, e.n);
     }
-    p.notes.iter().for_each(|note| text += &format!("  {note}\n"));
+    for note in &p.notes {
+        let _ = writeln!(text, "  {note}");
+    }
     text
 }
 
@@ -153,21 +156,23 @@ fn annotators(analysis: &Analysis) -> String {
     let a = &analysis.annotators;
     let mut text = String::new();
     let conspicuous: Vec<_> = a.list.iter().filter(|k| !k.conspicuous.is_empty()).collect();
-    text += &format!(
-        "{} of {} annotators are conspicuous (level {}, corrected)\n",
+    let _ = writeln!(
+        text,
+        "{} of {} annotators are conspicuous (level {}, corrected)",
         conspicuous.len(),
         a.list.len(),
         a.level
     );
     for k in conspicuous {
         for reason in &k.conspicuous {
-            text += &format!("  {}: {}\n", k.name, reason.why);
+            let _ = writeln!(text, "  {}: {}", k.name, reason.why);
         }
     }
     if analysis.groups.found {
         let [larger, smaller] = &analysis.groups.members;
-        text += &format!(
-            "  annotators fall into two groups of {} and {} that prefer differently\n",
+        let _ = writeln!(
+            text,
+            "  annotators fall into two groups of {} and {} that prefer differently",
             larger.len(),
             smaller.len()
         );
@@ -213,18 +218,20 @@ fn leaderboard(analysis: &Analysis) -> String {
         vec![m.model.clone(), m.rank.to_string(), bounds, rating, interval, rate, n]
     };
     let rows: Vec<Vec<String>> = board.models.iter().take(SHOWN).map(row).collect();
-    let mut text: String = board.notes.iter().map(|note| format!("{note}\n")).collect();
+    let mut text = String::new();
+    for note in &board.notes {
+        let _ = writeln!(text, "{note}");
+    }
     if rows.is_empty() {
         return text;
     }
     text += &table(&["model", "rank", "bounds", "rating", "95 % interval", "wins, %", "n"], &rows);
     if board.models.len() > SHOWN {
-        text += &format!("… and {} more\n", board.models.len() - SHOWN);
+        let _ = writeln!(text, "… and {} more", board.models.len() - SHOWN);
     }
-    text + &format!(
-        "{} of {} complete triads of models are cyclic\n",
-        board.triads.cyclic, board.triads.complete
-    )
+    let triads = &board.triads;
+    let _ = writeln!(text, "{} of {} triads of models are cyclic", triads.cyclic, triads.complete);
+    text
 }
 
 fn voting(analysis: &Analysis) -> String {

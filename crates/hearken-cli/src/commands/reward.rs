@@ -1,5 +1,6 @@
 //! `hearken reward`.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -120,6 +121,8 @@ fn summary(report: &FeatureReport) -> String {
         report.importance.iter().map(|i| row(&i.feature, &i.loss)).collect();
     text += "\n";
     text += &table(&["feature", "accuracy lost without it, %", "95 % interval", "n"], &rows);
-    report.warnings.iter().for_each(|warning| text += &format!("\nwarning: {warning}\n"));
+    for warning in &report.warnings {
+        let _ = write!(text, "\nwarning: {warning}\n");
+    }
     text
 }

@@ -8,6 +8,7 @@ mod configurations;
 mod help;
 mod messages;
 
+mod analyze;
 mod bench;
 mod chat;
 mod doctor;
@@ -18,4 +19,5 @@ mod records;
 mod rlhf;
 
 mod resume;
+mod store;
 mod trajectories;

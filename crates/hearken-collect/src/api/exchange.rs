@@ -77,7 +77,7 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
     let bytes = state
         .blocking(move |state| {
             let mut bytes = Vec::new();
-            exchange::export(state, format, &options, &mut bytes)?;
+            exchange::export(state, format, options, &mut bytes)?;
             Ok(bytes)
         })
         .await?;
@@ -92,7 +92,7 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
 pub(crate) async fn dry_run(state: &AppState, export: &Export) -> Result<ExportReport, AppError> {
     let (format, options) = export.parse()?;
     state
-        .blocking(move |state| exchange::export(state, format, &options, &mut std::io::sink()))
+        .blocking(move |state| exchange::export(state, format, options, &mut std::io::sink()))
         .await
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn guidelines(
     State(state): State<AppState>,
     _token: Token,
 ) -> Result<Json<Value>, AppError> {
-    let guidelines = state.blocking(|state| state.guidelines()).await?;
+    let guidelines = state.blocking(AppState::guidelines).await?;
     Ok(Json(json!({"version": guidelines.version, "text": guidelines.text})))
 }
 
@@ -247,8 +247,11 @@ pub(crate) async fn stream(
             };
             let Some(last) = piece.last() else { break };
             after = last.place;
-            let lines: String =
-                piece.iter().map(|placed| format!("{}\n", json!(placed.record))).collect();
+            let mut lines = String::new();
+            for placed in &piece {
+                lines.push_str(&json!(placed.record).to_string());
+                lines.push('\n');
+            }
             // Nobody reads any more.
             if pieces.blocking_send(Ok(Bytes::from(lines))).is_err() {
                 break;

@@ -88,6 +88,7 @@ impl<'a> Eligible<'a> {
     }
 
     /// One of them, each with the same probability, without going through all of them.
+    #[expect(clippy::missing_panics_doc, reason = "there are as many as counted")]
     pub fn any(&self, rng: &mut dyn Rng) -> u32 {
         // Of what is open at least an eighth has not been seen: eight draws on average.
         if self.open.len() <= self.count.saturating_mul(8) {

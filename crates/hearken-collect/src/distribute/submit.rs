@@ -312,7 +312,9 @@ pub(crate) fn agrees(verdict: &Verdict, gold: &Verdict) -> bool {
         (Verdict::Ranking { order }, Verdict::Ranking { order: right }) => {
             let sorted = |order: &Vec<Vec<usize>>| -> Vec<Vec<usize>> {
                 let mut groups = order.clone();
-                groups.iter_mut().for_each(|group| group.sort_unstable());
+                for group in &mut groups {
+                    group.sort_unstable();
+                }
                 groups
             };
             sorted(order) == sorted(right)

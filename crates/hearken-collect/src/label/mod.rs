@@ -149,7 +149,7 @@ async fn submit(
         _ => return Err(neither()),
     };
     let feedback = (outcome != Outcome::LeaseLost).then(|| feedback(&item, &verdict)).flatten();
-    let progress = state.blocking(|state| distribute::progress(state)).await?;
+    let progress = state.blocking(distribute::progress).await?;
     Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
 }
 

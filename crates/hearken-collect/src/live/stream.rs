@@ -46,12 +46,11 @@ pub(super) fn answers(state: AppState, exchange: Unanswered) -> Body {
         });
         let mut said = Vec::new();
         for (place, writing) in writing.into_iter().enumerate() {
-            match writing.await {
-                Ok(answer) => said.extend(answer),
-                Err(_) => {
-                    let line = json!({"place": place, "error": "the model broke off"});
-                    let _ = lines.send(format!("{line}\n")).await;
-                }
+            if let Ok(answer) = writing.await {
+                said.extend(answer);
+            } else {
+                let line = json!({"place": place, "error": "the model broke off"});
+                let _ = lines.send(format!("{line}\n")).await;
             }
         }
         if let Ok([at_left, at_right]) = <[Said; 2]>::try_from(said) {
@@ -112,9 +111,14 @@ fn write(
     }
 }
 
-/// A message of a model's client without the model's name, which annotators do not see.
+/// A message of a model's client without the address and the model's name, which annotators do not
+/// see.
 fn without_name(problem: &str, model: &str) -> String {
-    if model.is_empty() { problem.to_owned() } else { problem.replace(model, "the model") }
+    let text = match problem.split_once(": ") {
+        Some((address, rest)) if address.starts_with("http") => rest,
+        _ => problem,
+    };
+    if model.is_empty() { text.to_owned() } else { text.replace(model, "the model") }
 }
 
 async fn keep(state: &AppState, asked: Unanswered, by_place: [Said; 2]) -> Value {
@@ -136,10 +140,7 @@ mod tests {
     #[test]
     fn problems_do_not_name_the_model() {
         let problem = "http://x/v1: the model gpt-9 is overloaded";
-        assert_eq!(
-            without_name(problem, "gpt-9"),
-            "http://x/v1: the model the model is overloaded"
-        );
+        assert_eq!(without_name(problem, "gpt-9"), "the model the model is overloaded");
         assert_eq!(without_name("a", ""), "a");
     }
 }

@@ -1,6 +1,6 @@
 //! Signing in and out, invitations, the own account.
 
-use axum::extract::{Form, Path, Query, Request, State};
+use axum::extract::{Form, FromRequest as _, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use minijinja::context;
@@ -89,13 +89,11 @@ pub(crate) async fn login(
         })
         .await?
     };
-    match found {
-        Some(account) => sign_in(&state, account, own_path(&login.next)).await,
-        None => {
-            let wrong = Some("Name or password is wrong.");
-            login_form(&state, (&login.next, &login.name), (None, wrong)).await
-        }
+    if let Some(account) = found {
+        return sign_in(&state, account, own_path(&login.next)).await;
     }
+    let wrong = Some("Name or password is wrong.");
+    login_form(&state, (&login.next, &login.name), (None, wrong)).await
 }
 
 /// The form of a request from somebody who is not signed in, after the limit of its address.
@@ -106,7 +104,6 @@ async fn form<T: serde::de::DeserializeOwned>(
     if let Some(address) = session::address(state, &request) {
         state.limits().spend_login(&format!("address {address}"))?;
     }
-    use axum::extract::FromRequest as _;
     let form = Form::<T>::from_request(request, state).await;
     form.map(|Form(form)| form).map_err(|problem| AppError::BadRequest(problem.body_text()))
 }

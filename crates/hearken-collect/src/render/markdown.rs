@@ -77,7 +77,9 @@ impl Page<'_> {
         let mut at = 0;
         for (index, formula) in self.formulas.iter().enumerate() {
             out.push_str(&self.text[at..formula.range.start]);
-            out.push_str(&format!("{OPEN}{index}{CLOSE}"));
+            out.push(OPEN);
+            out.push_str(&index.to_string());
+            out.push(CLOSE);
             at = formula.range.end;
         }
         out.push_str(&self.text[at..]);

@@ -52,7 +52,7 @@ fn attacks_in_prompts_answers_models_and_names_stay_text() {
     let settings = Settings { title: "<script>alert(1)</script>".into(), ..Settings::default() };
     let guidelines =
         "<script>alert(1)</script> ![x](https://evil.example/g.png) [x](javascript:alert(1))";
-    let running = Start { people, settings, guidelines, ..Start::with(items) }.run();
+    let running = Start { settings, people, guidelines, ..Start::with(items) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
     page.click("[name=name]");

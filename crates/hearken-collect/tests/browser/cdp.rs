@@ -188,6 +188,9 @@ impl Page {
         let reply = self.call("Page.navigate", json!({"url": url}));
         assert!(reply["errorText"].is_null(), "{url}: {}", reply["errorText"]);
         self.wait("!window.left && document.readyState === 'complete'");
+        // Before a page is painted Chromium drops what is clicked on it.
+        self.wait("0 < performance.getEntriesByType('paint').length");
+        self.eval("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))");
     }
 
     pub(crate) fn eval(&self, script: &str) -> Value {

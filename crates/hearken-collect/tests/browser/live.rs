@@ -162,6 +162,7 @@ fn an_api_that_is_slow_refuses_or_answers_nonsense_leaves_the_page_usable() {
         let state = page.text(".answer.failed .state");
         eprintln!("{prompt}: {state}");
         assert!(10 < state.len() && !state.contains("beta"), "{prompt}: {state}");
+        assert!(!state.contains("http"), "where the model is says which it is: {state}");
         assert_eq!(page.count(".answer:not(.failed) em"), 1, "the other side is there");
         page.click("#vote [data-act=anew]");
     }

@@ -1,6 +1,14 @@
 //! The pages in a real browser: headless Chromium, driven from here. Where there is none the tests
 //! are skipped and say so. `$HEARKEN_SCREENSHOTS` names a folder for pictures of the pages.
 
+// Helpers of tests may panic and report as tests do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_box_returns
+)]
+
 mod attacks;
 mod cdp;
 mod live;

@@ -186,7 +186,7 @@ impl Browser<'_> {
     pub(crate) async fn learn(&mut self) {
         let page = self.get("/account").await.text();
         let (_, rest) = page.split_once("name=\"csrf\" content=\"").expect("a page with a token");
-        self.csrf = rest.split('"').next().unwrap().to_owned();
+        rest.split('"').next().unwrap().clone_into(&mut self.csrf);
     }
 
     /// Sends a form, with the token unless the fields hold one.

@@ -180,8 +180,8 @@ impl Loader<'_> {
         Ok(())
     }
 
-    fn wrong(&self, what: String) -> StoreError {
-        StoreError::corrupt(&format!("{}:{}", self.home, self.line), &what)
+    fn wrong(&self, what: impl Into<String>) -> StoreError {
+        StoreError::corrupt(&format!("{}:{}", self.home, self.line), &what.into())
     }
 }
 

@@ -27,7 +27,7 @@ CREATE TABLE hearken.judgements (
     body      text NOT NULL                -- JSON
 );
 CREATE INDEX judgements_of ON hearken.judgements (item, annotator);
-CREATE INDEX judgements_by ON hearken.judgements (annotator, place);
+CREATE INDEX judgements_by ON hearken.judgements (annotator, place) INCLUDE (item);
 
 CREATE TABLE hearken.assignments (
     number     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

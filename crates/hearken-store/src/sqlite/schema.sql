@@ -27,7 +27,7 @@ CREATE TABLE judgements (
     body      TEXT NOT NULL                -- JSON
 ) STRICT;
 CREATE INDEX judgements_of ON judgements (item, annotator);
-CREATE INDEX judgements_by ON judgements (annotator, item);
+CREATE INDEX judgements_by ON judgements (annotator, place, item);
 
 CREATE TABLE assignments (
     number     INTEGER PRIMARY KEY,

@@ -35,7 +35,8 @@ pub(crate) fn rich_item() -> Item {
     item.overlap = Some(3);
     item.priority = -5;
     item.sensitive = true;
-    item.meta = json!({"z": 1, "a": [1.5, null, {"deep": "\u{0}"}]}).as_object().unwrap().clone();
+    let meta = json!({"z": 1, "a": [1.5, null, {"deep": "\u{0}"}]});
+    item.meta.clone_from(meta.as_object().unwrap());
     item
 }
 

@@ -50,7 +50,7 @@ fn records_come_back_as_they_were(home: &Home) {
         assert_eq!(store.item("rich").unwrap(), Some(rich.clone()));
         assert_eq!(store.item("item-1").unwrap(), Some(plain.clone()));
         assert_eq!(store.judgement("j1").unwrap(), Some(first.clone()));
-        assert_eq!(store.judgements_by("b\u{e9}a", 9).unwrap(), [second.clone()]);
+        assert_eq!(store.judgements_by("b\u{e9}a", 9).unwrap(), std::slice::from_ref(&second));
         let counts = Counts { items: 2, judgements: 2, annotators: 2 };
         assert_eq!(store.counts().unwrap(), counts);
         assert!(!hearken_store::is_empty(&*store).unwrap());

@@ -55,10 +55,11 @@ fn annotate(home: &Home, store: &dyn Store, rounds: usize) {
     times.sort_unstable();
     let at = |share: f64| times[(times.len() as f64 * share) as usize];
     eprintln!(
-        "{}: {ANNOTATORS} at once: {rate:.0} requests/s, p50 {:?}, p99 {:?}, slowest {:?}",
+        "{}: {ANNOTATORS} at once: {rate:.0} requests/s, p50 {:?}, p99 {:?}, p99.9 {:?}, slowest {:?}",
         home.url,
         at(0.5),
         at(0.99),
+        at(0.999),
         times.last().unwrap()
     );
 }
@@ -78,13 +79,15 @@ fn measure(home: &Home, item_count: usize, judgement_count: usize) {
     seconds(home, &format!("add {judgement_count} judgements"), || {
         store.add_judgements(&judgements).unwrap();
     });
-    seconds(home, "counts", || drop(store.counts().unwrap()));
+    seconds(home, "counts", || {
+        store.counts().unwrap();
+    });
     seconds(home, "taken", || drop(store.taken(5).unwrap()));
     seconds(home, "seen_at", || drop(store.seen_at("annotator-3", 5).unwrap()));
     seconds(home, "judgements_by 20", || drop(store.judgements_by("annotator-3", 20).unwrap()));
     let late = judgement_count as u64 - 1000;
     seconds(home, "a page of 500", || drop(store.judgements(late, 500).unwrap()));
-    annotate(home, &*store, 20);
+    annotate(home, &*store, 100);
     drop(store);
     seconds(home, "open", || drop(home.open()));
 }

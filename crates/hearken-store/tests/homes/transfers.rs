@@ -18,13 +18,13 @@ fn fill(store: &dyn Store) {
     let mut all = items(0..40);
     all.push(rich_item());
     store.add_items(&all).unwrap();
-    for n in 0..10 {
-        let assignment = granted(store, &claim(&format!("item-{n}"), "ada", 0));
+    for (n, item) in all.iter().take(10).enumerate() {
+        let assignment = granted(store, &claim(&item.id, "ada", 0));
         match n % 3 {
             0 => store.skip(&assignment.id).unwrap(),
             1 => assert!(store.renew(&assignment.id, 1, 9 * MINUTE).unwrap()),
             _ => {
-                let first = judged(&format!("j{n}"), &assignment, &all[n]);
+                let first = judged(&format!("j{n}"), &assignment, item);
                 store.submit(&first, 2, 1).unwrap();
                 store.submit(&revision(&format!("r{n}"), &first), 2, 1).unwrap();
             }

@@ -6,6 +6,7 @@ use crate::{all, assert_close, random, wide};
 
 /// Sequences of unequal length in shuffled pages against attention over packed sequences.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one setting of pages, asked two questions")]
 fn cached_rows_see_what_packed_sequences_see() {
     let cpu = Cpu::new();
     for (heads, groups, head_dim) in [

@@ -122,7 +122,7 @@ fn warnings(report: &FeatureReport) -> Vec<String> {
     }
     if let Some(e) = &report.over_length {
         let text = format!(
-            "Length alone explains it: beyond the rule on length the model gains {}, and that interval does not lie above 0.",
+            "Length alone explains it: over a rule on length the model gains {}, an interval that does not lie above 0.",
             percent(e)
         );
         warn(e.low <= 0.0, text);

@@ -77,7 +77,9 @@ pub(super) fn learn(
             for &i in minibatch {
                 add_loss(&weights, &pairs[i], &mut gradient);
             }
-            gradient.iter_mut().for_each(|g| *g /= minibatch.len() as f64);
+            for g in &mut gradient {
+                *g /= minibatch.len() as f64;
+            }
             adam.step(&mut weights.values, &gradient);
         }
         let Some(validation) = validation else { continue };

@@ -43,7 +43,7 @@ fn the_gradient_is_that_of_finite_differences() {
         let pair = Standardized { first: side(), second: side(), target: 0.8 };
         let mut gradient = vec![0.0; weights.values.len()];
         add_loss(&weights, &pair, &mut gradient);
-        for i in 0..gradient.len() {
+        for (i, slope) in gradient.iter().enumerate() {
             let at = |shift: f64| {
                 let mut moved = weights.clone();
                 moved.values[i] += shift;
@@ -51,7 +51,7 @@ fn the_gradient_is_that_of_finite_differences() {
             };
             let h = 1e-6;
             let difference = (at(h) - at(-h)) / (2.0 * h);
-            assert!((gradient[i] - difference).abs() < 1e-8, "{activation:?} weight {i}");
+            assert!((slope - difference).abs() < 1e-8, "{activation:?} weight {i}");
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The description of the API in the words of OpenAPI 3.1. A generator of requests checks the API against it.
+#![expect(clippy::needless_pass_by_value, reason = "a schema is made where it is handed over")]
 
 mod schemas;
 
@@ -35,6 +36,7 @@ pub(crate) fn description() -> Value {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "a flat table, an entry per operation")]
 fn paths() -> Value {
     json!({
         "/openapi.json": {"get": {
@@ -63,7 +65,9 @@ fn paths() -> Value {
         "/judgements": {
             "get": operation("listJudgements", "Judgements in the order in which they were appended", "read")
                 .parameters(paging())
-                .answer(200, "A page", page("Judgement")),
+                .answer(200, "A page", page("Judgement"))
+                .link(200, "getJudgement", "$response.body#/records/0/record/id")
+                .link(200, "revise", "$response.body#/records/0/record/id"),
             "post": operation("addJudgements", "Add judgements that were made elsewhere, all or none", "write")
                 .body(list("judgements", "Judgement"))
                 .answer(201, "Added; equal judgements that were there already are counted", reference("Added"))
@@ -84,7 +88,10 @@ fn paths() -> Value {
                 .fails(&[404, 409])},
         "/next": {"post": operation("next", "What an annotator labels next", "label")
             .body(reference("Asking"))
-            .answer(200, "An item in hand, or why there is none", reference("Next"))},
+            .answer(200, "An item in hand, or why there is none", reference("Next"))
+            .link(200, "submit", "$response.body#/assignment/id")
+            .link(200, "skip", "$response.body#/assignment/id")
+            .link(200, "renew", "$response.body#/assignment/id")},
         "/assignments/{id}/judgement": {"post": operation("submit", "The judgement of an item in hand", "label")
             .parameters(vec![id("The assignment")])
             .body(reference("Decision"))
@@ -201,6 +208,13 @@ impl Operation {
     fn answer_in(self, status: u16, what: &str, kind: &str, schema: Value) -> Self {
         let content = json!({kind: {"schema": schema}});
         self.respond(status, json!({"description": what, "content": content}))
+    }
+
+    /// Says that an answer names what another operation is about.
+    fn link(mut self, status: u16, operation: &str, id: &str) -> Self {
+        let link = json!({"operationId": operation, "parameters": {"id": id}});
+        self.0["responses"][status.to_string()]["links"][operation] = link;
+        self
     }
 
     fn empty(self, status: u16, what: &str) -> Self {
