@@ -82,6 +82,7 @@ fn prompts_above_the_context_are_named_with_the_way_out() {
 }
 
 /// Two iterations of two prompts with two completions each, scored by `source`.
+/// Four completions, which go to a source one at a time.
 fn grpo(folder: &Path, tests: &Value, source: &str) -> Ran {
     let record = |word: &str| json!({"prompt": format!("Say {word}:"), "tests": tests});
     let more = format!(
@@ -96,13 +97,13 @@ fn programs_that_fail_to_score_end_the_run_with_a_reason() {
     let answer = |text: &str| format!("while read -r line; do echo '{text}'; done");
     for (script, reasons) in [
         ("read -r line; echo no GPU >&2; exit 3".to_owned(), ["exit status: 3", "no GPU"]),
-        ("sleep 100".to_owned(), ["0 of 4 scores", "deadline of 2 s"]),
-        (answer("{\"score\": NaN}"), ["answer 1 of 4", "not JSON"]),
-        (answer("{\"score\": null}"), ["answer 1 of 4", "null"]),
-        (answer("0.5"), ["answer 1 of 4", "{\"score\": NUMBER}"]),
+        ("sleep 100".to_owned(), ["0 of 1 scores", "deadline of 2 s"]),
+        (answer("{\"score\": NaN}"), ["answer 1 of 1", "not JSON"]),
+        (answer("{\"score\": null}"), ["answer 1 of 1", "null"]),
+        (answer("0.5"), ["answer 1 of 1", "{\"score\": NUMBER}"]),
         (
             "for i in 1 2 3; do read -r line; echo '{\"score\": 1}'; done".to_owned(),
-            ["after 3 of 4 scores", "sh"],
+            ["after 0 of 1 scores", "sh"],
         ),
         (
             answer("{\"score\": 1}'; echo '{\"score\": 1}"),
@@ -152,10 +153,10 @@ fn servers_that_fail_to_score_end_the_run_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     for (body, reasons) in [
         (None, ["deadline of 2 s", "http://127.0.0.1"]),
-        (Some("{\"scores\": [NaN, 1, 1, 1]}"), ["not JSON", "NaN"]),
-        (Some("{\"scores\": [null, 1, 1, 1]}"), ["null", "found"]),
-        (Some("{\"scores\": [1, 1, 1]}"), ["3 scores for 4 items", "http://127.0.0.1"]),
-        (Some("{\"scores\": [1, 1, 1, 1, 1]}"), ["5 scores for 4 items", "http://127.0.0.1"]),
+        (Some("{\"scores\": [NaN]}"), ["not JSON", "NaN"]),
+        (Some("{\"scores\": [null]}"), ["null", "found"]),
+        (Some("{\"scores\": [1, 1, 1]}"), ["3 scores for 1 items", "http://127.0.0.1"]),
+        (Some("{\"scores\": [1, 1, 1, 1, 1]}"), ["5 scores for 1 items", "http://127.0.0.1"]),
         (Some("Internal error"), ["not JSON", "Internal error"]),
     ] {
         let source = format!("kind = \"http\"\nurl = \"{}\"\ntimeout_s = 2", serve(body));

@@ -40,6 +40,11 @@ fn is(format: Format, columns: &Map<String, Value>) -> bool {
         Format::HhRlhf => {
             !columns.contains_key("prompt") && text_starts("chosen") && text_starts("rejected")
         }
+        // With an answer beside it, a prompt is half of a record that is wrong.
+        Format::TrlPrompt => {
+            let answers = ["chosen", "rejected", "completion", "completions", "label"];
+            columns.contains_key("prompt") && !answers.iter().any(|key| columns.contains_key(*key))
+        }
         // An empty cell of a CSV file is no column; every other format has the column at least.
         format => format.has_columns(|column| columns.contains_key(column)),
     }
