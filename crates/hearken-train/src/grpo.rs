@@ -8,7 +8,7 @@
 //!
 //! Per iteration: every prompt gets a group of completions; each is scored; groups whose scores are all
 //! equal may leave; advantages come from the scores of the group; the policy follows a surrogate. Which
-//! of GRPO, RLOO, DAPO, GSPO … that is, an [`Algorithm`](hearken_objective::grpo::Algorithm)
+//! of GRPO, RLOO, DAPO, GSPO … that is, an [`Algorithm`]
 //! says: the loop never asks for a name.
 //!
 //! Checkpoints are made between iterations, where nothing but the policy, the optimizer and a few

@@ -1,6 +1,6 @@
 //! Who labels what: the next item of an annotator, and what becomes of it.
 //!
-//! The [index](index) says which items are open, an [`Order`] chooses among them, and the store's
+//! The index says which items are open, an [`Order`] chooses among them, and the store's
 //! atomic claim decides. Where several processes share a store their indexes may lag behind; then a
 //! claim comes back full and the next item is tried.
 

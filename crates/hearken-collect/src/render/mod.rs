@@ -1,7 +1,7 @@
 //! Text of unknown origin, made into HTML that is safe to show.
 //!
 //! Prompts, answers, guidelines and rationales are Markdown that anyone may have written. They
-//! become HTML in three steps: [`math`] takes the LaTeX out, [`markdown`] renders what is left with
+//! become HTML in three steps: `math` takes the LaTeX out, `markdown` renders what is left with
 //! raw HTML as text, and [`clean`] lets only known elements and attributes through, whatever the
 //! first two made. Images come from the service itself or from inside the text, never from another
 //! host, so that showing an item tells nobody about it.

@@ -31,11 +31,11 @@ pub struct FeatureNetwork {
     pub mean: Vec<f64>,
     /// Standard deviation of each feature; 1 where it never varies.
     pub deviation: Vec<f64>,
-    /// W, [hidden][features].
+    /// W, `hidden × features`.
     pub hidden_weights: Vec<Vec<f64>>,
-    /// b, [hidden].
+    /// b, `hidden`.
     pub hidden_bias: Vec<f64>,
-    /// v, [hidden].
+    /// v, `hidden`.
     pub output_weights: Vec<f64>,
 }
 

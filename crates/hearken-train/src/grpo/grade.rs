@@ -17,7 +17,7 @@ pub(super) struct Graded {
     pub(super) credited: f64,
     /// What is credited, without penalties: groups are dropped by what the sources say.
     pub(super) unshaped: f64,
-    /// Each source's own score, unweighted, in the order of [`WeightedSum::names`].
+    /// Each source's own score, unweighted, in the order of `WeightedSum::names`.
     pub(super) by_source: Vec<f64>,
     /// Score of the greedy completion of the same prompt; 0 where none was sampled.
     pub(super) greedy_score: f64,

@@ -9,7 +9,7 @@ use crate::row::{describe, message, unexpected};
 /// A JSON object inside a row, and the way to it. A key that holds `null` counts as absent.
 #[derive(Clone)]
 pub(super) struct Fields<'v> {
-    /// The way from the row, for errors: "" or "steps[0].".
+    /// The way from the row, for errors: "" or `steps[0].`.
     prefix: String,
     map: &'v Map<String, Value>,
 }
