@@ -298,13 +298,14 @@ fn more_wins(read: &[Read], feature: usize) -> MoreWins {
     let mut counts = MoreWins::default();
     for pair in read {
         let [first, second] = pair.votes().map(|votes| votes as usize);
-        let (wins, losses) = match pair.values[0][feature].total_cmp(&pair.values[1][feature]) {
-            std::cmp::Ordering::Greater => (first, second),
-            std::cmp::Ordering::Less => (second, first),
-            std::cmp::Ordering::Equal => {
-                counts.equal += first + second;
-                continue;
-            }
+        let (a, b) = (pair.values[0][feature], pair.values[1][feature]);
+        let (wins, losses) = if a > b {
+            (first, second)
+        } else if a < b {
+            (second, first)
+        } else {
+            counts.equal += first + second;
+            continue;
         };
         counts.wins += wins;
         counts.losses += losses;
@@ -357,6 +358,17 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A sentiment that rounds to nothing may be −0.
+    #[test]
+    fn a_negative_zero_is_not_less_than_zero() {
+        let unit = Unit { item: 0, first: 0, second: 1, counts: [2, 0, 1] };
+        let values = |a, b| [vec![a], vec![b]];
+        let equal = more_wins(&[Read { unit, values: values(-0.0, 0.0) }], 0);
+        assert_eq!((equal.wins, equal.losses, equal.equal), (0, 0, 3));
+        let more = more_wins(&[Read { unit, values: values(-0.5, 0.0) }], 0);
+        assert_eq!((more.wins, more.losses, more.equal), (1, 2, 0));
+    }
 
     #[test]
     fn an_excerpt_is_one_line_and_ends_between_characters() {

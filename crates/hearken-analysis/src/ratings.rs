@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::annotators::Score;
 use crate::figure::Figure;
 use crate::index::{Choice, Index};
-use crate::records::Options;
 
 /// All axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +105,7 @@ struct Rated {
 /// Sums by answer and annotator.
 type Own = HashMap<(usize, usize), Sum>;
 
-pub(crate) fn ratings(index: &Index<'_>, _options: &Options) -> Ratings {
+pub(crate) fn ratings(index: &Index<'_>) -> Ratings {
     let has_ratings =
         index.by_people().any(|e| matches!(e.judgement.verdict, Verdict::Ratings { .. }));
     if !has_ratings {

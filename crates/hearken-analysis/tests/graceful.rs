@@ -213,6 +213,16 @@ fn partial_rankings_without_models() {
 }
 
 #[test]
+fn rankings_that_contradict_each_other_are_a_tie() {
+    let items = vec![item(Task::Ranking, 0, 2, true)];
+    let verdict = |_, k: usize| Some(Verdict::Ranking { order: vec![vec![k], vec![1 - k]] });
+    let a = check(&records(items, verdict, 2));
+    assert_eq!((a.voting.per_item.items, a.voting.per_item.agree), (1, 1));
+    let kemeny = a.voting.rules.iter().find(|r| r.rule == "kemeny").unwrap();
+    assert_eq!(kemeny.winners, ["m0", "m1"]);
+}
+
+#[test]
 fn ratings_alone_and_ratings_beside_choices() {
     let rate = |i: usize, k: usize| {
         let values = vec![Some((i % 5) as f64), (k > 0).then_some(2.0)];

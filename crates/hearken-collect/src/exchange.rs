@@ -114,12 +114,8 @@ pub(crate) fn import_bytes(
     skip_bad: bool,
 ) -> Result<Imported, AppError> {
     let failed = |error: std::io::Error| AppError::Unavailable(format!("temporary file: {error}"));
-    let ending = Path::new(name).extension().and_then(|ending| ending.to_str()).unwrap_or("jsonl");
-    let ending: String = ending.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    // `a.jsonl.gz` keeps both endings.
-    let inner = if name.ends_with(".jsonl.gz") { ".jsonl" } else { "" };
     let folder = tempfile::tempdir().map_err(failed)?;
-    let path = folder.path().join(format!("upload{inner}.{ending}"));
+    let path = folder.path().join(upload_name(name));
     std::fs::write(&path, bytes).map_err(failed)?;
     let imported = import(state.store(), &[&path], format, skip_bad);
     state.distributor().forget();
@@ -132,6 +128,20 @@ pub(crate) fn import_bytes(
         }
         ImportError::Store(error) => error.into(),
     })
+}
+
+/// The name under which an upload is read: its ending says what it holds, `a.csv.gz` has two.
+fn upload_name(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let plain = |ending: &str| -> String {
+        ending.chars().filter(char::is_ascii_alphanumeric).take(8).collect()
+    };
+    let endings: Vec<String> = match name.rsplit('.').take(3).collect::<Vec<_>>()[..] {
+        ["gz", inner, _] => vec![plain(inner), "gz".to_owned()],
+        [ending, _, ..] => vec![plain(ending)],
+        _ => vec!["jsonl".to_owned()],
+    };
+    format!("upload.{}", endings.join("."))
 }
 
 /// Writes everything in `format`. May block.
@@ -162,4 +172,23 @@ pub(crate) fn file_of(format: Format) -> (&'static str, String) {
         ("application/x-ndjson", "jsonl")
     };
     (kind, format!("judgements-{format}.{ending}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::upload_name;
+
+    #[test]
+    fn an_upload_keeps_the_endings_that_say_what_it_holds() {
+        for (name, expected) in [
+            ("votes.csv", "upload.csv"),
+            ("Votes.CSV.gz", "upload.csv.gz"),
+            ("a.b.jsonl.gz", "upload.jsonl.gz"),
+            ("items.gz", "upload.gz"),
+            ("items", "upload.jsonl"),
+            ("a/../b.js/on", "upload.json"),
+        ] {
+            assert_eq!(upload_name(name), expected, "{name}");
+        }
+    }
 }

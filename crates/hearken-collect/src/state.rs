@@ -296,7 +296,9 @@ impl AppState {
     ///
     /// Somebody else was faster; the store cannot be written.
     pub fn add_guidelines(&self, after: u32, text: &str) -> Result<u32, AppError> {
-        let version = after + 1;
+        let version = after
+            .checked_add(1)
+            .ok_or_else(|| AppError::Unprocessable(format!("there is no version {after}")))?;
         let body = json!({"text": text, "at": self.now()});
         let written = self.store().put_document(
             "guidelines",

@@ -7,6 +7,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer};
+use serde_json::Value;
 
 use crate::bad_record::BadRecord;
 
@@ -119,6 +122,20 @@ impl Read for CountedLines {
         let parts = buffer[..count].split(|byte| *byte == b'\n').count();
         self.line.set(self.line.get() + parts - 1);
         Ok(count)
+    }
+}
+
+/// One element with the line on which it starts: the parser has read its first byte by then.
+pub(crate) struct Located<'l> {
+    pub(crate) line: &'l Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Located<'_> {
+    type Value = (usize, Value);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let line = self.line.get();
+        Ok((line, Value::deserialize(deserializer)?))
     }
 }
 

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bad_record::BadRecord;
-use crate::lines::{Layout, Text};
+use crate::lines::{Layout, Located, Text};
 use crate::row::{Record, Row, describe, known_columns};
 use crate::source::Source;
 use crate::transcript::TranscriptForm;
@@ -304,19 +304,5 @@ impl<'de, T: Record> Visitor<'de> for Elements<'_, '_, T> {
             }
         }
         Ok(())
-    }
-}
-
-/// One element with the line on which it starts: the parser has read its first byte by then.
-struct Located<'l> {
-    line: &'l Cell<usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Located<'_> {
-    type Value = (usize, Value);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let line = self.line.get();
-        Ok((line, Value::deserialize(deserializer)?))
     }
 }

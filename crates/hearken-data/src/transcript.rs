@@ -87,23 +87,28 @@ fn split<'t>(row: &Row<'_>, field: &str, text: &'t str) -> Result<(&'t str, &'t 
 
 /// The turns of a prompt; the last `"\n\nAssistant:"`, which opens the completion, is none.
 fn messages(prompt: &str) -> Vec<Message> {
-    let mut rest = prompt.strip_suffix(ASSISTANT).expect("a prompt is split after its last turn");
-    let mut messages = Vec::new();
-    // From the back, since the text of a turn ends where the next one starts.
-    while let Some((start, marker, role)) = last_turn(rest) {
-        messages.push(turn(role, &rest[start + marker.len()..]));
-        rest = &rest[..start];
-    }
-    messages.reverse();
-    messages
+    let told = prompt.strip_suffix(ASSISTANT).expect("a prompt is split after its last turn");
+    turns(told).expect("a prompt starts with a turn")
 }
 
-fn last_turn(text: &str) -> Option<(usize, &'static str, Role)> {
-    let turns = [(HUMAN, Role::User), (ASSISTANT, Role::Assistant)];
-    let found = turns
-        .into_iter()
-        .filter_map(|(marker, role)| text.rfind(marker).map(|start| (start, marker, role)));
-    found.max_by_key(|(start, ..)| *start)
+/// The turns of a transcript in the manner of HH-RLHF, without the one space behind each colon.
+/// `None` where it does not start with a turn.
+pub(crate) fn turns(transcript: &str) -> Option<Vec<Message>> {
+    let mut rest = transcript;
+    let mut turns = Vec::new();
+    while !rest.is_empty() {
+        let (role, text) = match (rest.strip_prefix(HUMAN), rest.strip_prefix(ASSISTANT)) {
+            (Some(text), _) => (Role::User, text),
+            (_, Some(text)) => (Role::Assistant, text),
+            _ => return None,
+        };
+        let ends = [HUMAN, ASSISTANT].into_iter().filter_map(|marker| text.find(marker));
+        let end = ends.min().unwrap_or(text.len());
+        let said = &text[..end];
+        turns.push(turn(role, said));
+        rest = &text[end..];
+    }
+    Some(turns)
 }
 
 fn turn(role: Role, text: &str) -> Message {

@@ -2,6 +2,7 @@
 
 use rand::Rng;
 
+use crate::ties::sigmoid;
 use crate::{Estimate, bootstrap, proportion};
 
 /// A predicted probability and what happened.
@@ -15,7 +16,8 @@ pub struct Prediction {
 
 impl Prediction {
     /// A reward model's prediction on a preference: it gives σ(|margin|) to the side it prefers, and is right if
-    /// that is the chosen one, that is if margin > 0. A margin of 0 prefers neither.
+    /// that is the chosen one, that is if margin > 0. A margin of 0 prefers neither; one that is not a number prefers
+    /// neither and is wrong, as in [`accuracy`](crate::accuracy::accuracy).
     ///
     /// ```
     /// # use hearken_stats::calibration::Prediction;
@@ -24,7 +26,7 @@ impl Prediction {
     /// assert_eq!(wrong.outcome, 0.0);
     /// ```
     pub fn from_margin(margin: f64) -> Self {
-        let probability = 1.0 / (1.0 + (-margin.abs()).exp());
+        let probability = if margin.is_nan() { 0.5 } else { sigmoid(margin.abs()) };
         let outcome = if margin == 0.0 { 0.5 } else { f64::from(margin > 0.0) };
         Self { probability, outcome }
     }
@@ -150,6 +152,8 @@ mod tests {
     fn margins_fold_at_one_half() {
         let tie = Prediction::from_margin(0.0);
         assert_eq!((tie.probability, tie.outcome), (0.5, 0.5));
+        let broken = Prediction::from_margin(f64::NAN);
+        assert_eq!((broken.probability, broken.outcome), (0.5, 0.0));
         assert!(
             reliability(&[tie, Prediction::from_margin(50.0)], 10).iter().all(|b| b.low >= 0.5)
         );

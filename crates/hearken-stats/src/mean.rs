@@ -68,9 +68,13 @@ pub fn welch_difference(samples: Paired<'_>) -> Option<Estimate> {
     let value = average(treatment)? - average(control)?;
     let (n, m) = (treatment.len() as f64, control.len() as f64);
     let (a, b) = (variance(treatment)? / n, variance(control)? / m);
-    let half = if a + b > 0.0 {
-        let degrees = (a + b).powi(2) / (a * a / (n - 1.0) + b * b / (m - 1.0));
-        t_quantile(degrees) * (a + b).sqrt()
+    let half = if a + b > 0.0 && (a + b).is_finite() {
+        // Shares of the variance: squares of the variances themselves may underflow.
+        let (a, b, sum) = (a / (a + b), b / (a + b), a + b);
+        let degrees = 1.0 / (a * a / (n - 1.0) + b * b / (m - 1.0));
+        t_quantile(degrees) * sum.sqrt()
+    } else if a + b > 0.0 {
+        f64::INFINITY
     } else {
         0.0
     };
@@ -130,5 +134,17 @@ mod tests {
         assert!((e.value + 6.0).abs() < 1e-12);
         // Between the tabulated quantiles of 5 and 6 degrees of freedom.
         assert!((2.446_912..2.570_582).contains(&half));
+    }
+
+    #[test]
+    fn the_size_of_the_unit_does_not_matter() {
+        let scaled = |unit: f64| {
+            let treatment = [1.0, 2.0, 4.0].map(|x| x * unit);
+            let control = [5.0, 7.0, 9.0].map(|x| x * unit);
+            let samples = Paired { treatment: &treatment, control: &control };
+            welch_difference(samples).unwrap().half_width() / unit
+        };
+        assert!((scaled(1e-120) / scaled(1.0) - 1.0).abs() < 1e-9);
+        assert_eq!(scaled(1e200), f64::INFINITY);
     }
 }

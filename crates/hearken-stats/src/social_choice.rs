@@ -19,7 +19,7 @@ mod pairwise;
 mod ranked_pairs;
 mod schulze;
 
-pub use instant_runoff::{instant_runoff, plurality};
+pub use instant_runoff::{InstantRunoff, instant_runoff, plurality};
 pub use kemeny::{EXACT_MAX, Kemeny, Search, kemeny, kemeny_score};
 pub use lottery::{Stakes, maximal_lottery};
 pub use pairwise::{borda, condorcet_winner, copeland, maximin, smith_set};
@@ -220,7 +220,7 @@ pub fn winners_by_pairs(matrix: &PairMatrix) -> Vec<(Rule, Vec<usize>)> {
         (Rule::Maximin, best(&maximin(matrix))),
         (Rule::Schulze, top(schulze(matrix))),
         (Rule::RankedPairs, top(ranked_pairs(matrix).tiers)),
-        (Rule::Kemeny, kemeny(matrix).order.into_iter().take(1).collect()),
+        (Rule::Kemeny, kemeny(matrix).winners),
     ]
 }
 
@@ -228,7 +228,7 @@ pub fn winners_by_pairs(matrix: &PairMatrix) -> Vec<(Rule, Vec<usize>)> {
 pub fn winners(profile: &Profile) -> Vec<(Rule, Vec<usize>)> {
     let mut winners = vec![
         (Rule::Plurality, best(&plurality(profile))),
-        (Rule::InstantRunoff, instant_runoff(profile)),
+        (Rule::InstantRunoff, instant_runoff(profile).winners),
     ];
     winners.extend(winners_by_pairs(&profile.pairs()));
     winners

@@ -52,6 +52,8 @@ impl Penalty {
 #[derive(Clone, Debug)]
 pub struct Styled {
     items: usize,
+    /// Whether the sum of strengths is pinned, because no penalty does it.
+    pinned: bool,
     parameters: Vec<f64>,
     inverse: Symmetric,
     scores: Symmetric,
@@ -116,6 +118,7 @@ pub fn fit(items: usize, votes: &[StyledVote], penalty: Penalty) -> Result<Style
     }
     Ok(Styled {
         items,
+        pinned: penalty.strengths == 0.0,
         scores: scores(items, votes, &maximum.at),
         parameters: maximum.at,
         inverse,
@@ -154,8 +157,14 @@ impl Styled {
             Covariance::Information => (self.inverse.clone(), Method::Information),
             Covariance::Sandwich => (self.inverse.sandwich(&self.scores), Method::Sandwich),
         };
+        // The pinned sum contributes 11ᵀ/k² to the inverse of the information and nothing to the sandwich.
+        let pinned = match covariance {
+            Covariance::Information if self.pinned => (self.items as f64).powi(-2),
+            _ => 0.0,
+        };
         let estimate = |i: usize| {
-            let error = matrix.at(i, i).max(0.0).sqrt();
+            let gauge = if i < self.items { pinned } else { 0.0 };
+            let error = (matrix.at(i, i) - gauge).max(0.0).sqrt();
             Estimate::symmetric(self.parameters[i], error, n(i).round() as usize, method)
         };
         range.map(estimate).collect()
@@ -252,6 +261,10 @@ mod tests {
         let styled = fit(3, &votes, Penalty { strengths: 0.0, covariates: 0.0 }).unwrap();
         for (a, b) in styled.strengths(Covariance::Sandwich).iter().zip(plain.strengths()) {
             assert!((a.value - b).abs() < 1e-10);
+        }
+        let intervals = plain.intervals(Covariance::Information).strengths();
+        for (a, b) in styled.strengths(Covariance::Information).iter().zip(intervals) {
+            assert!((a.half_width() - b.half_width()).abs() < 1e-10, "{a} against {b}");
         }
     }
 

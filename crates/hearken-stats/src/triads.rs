@@ -62,3 +62,39 @@ impl Triads {
         Some(1.0 - 24.0 * self.cyclic as f64 / most as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::{Comparison, Outcome};
+
+    /// The triads of a tournament in which each of `wins` beats the other.
+    fn of(items: usize, wins: &[(usize, usize)]) -> Triads {
+        let beats =
+            |&(left, right)| Comparison { left, right, outcome: Outcome::Left, weight: 1.0 };
+        triads(&Tally::new(items, wins.iter().map(beats)).unwrap())
+    }
+
+    #[test]
+    fn consistence_is_one_without_cycles_and_zero_with_as_many_as_there_can_be() {
+        let order = |n: usize| (0..n).flat_map(move |a| (a + 1..n).map(move |b| (a, b)));
+        for n in [3, 4, 5, 6] {
+            let ranked = of(n, &order(n).collect::<Vec<_>>());
+            assert_eq!((ranked.cyclic, ranked.zeta()), (0, Some(1.0)));
+        }
+        // Everybody beats the next two: of 10 triads 5 are cyclic, the most among five.
+        let round: Vec<_> = (0..5).flat_map(|a| [(a, (a + 1) % 5), (a, (a + 2) % 5)]).collect();
+        assert_eq!((of(5, &round).cyclic, of(5, &round).zeta()), (5, Some(0.0)));
+        // Two cyclic triads are the most among four; one is half of them.
+        let four = of(4, &[(0, 1), (1, 2), (2, 3), (3, 0), (0, 2), (1, 3)]);
+        assert_eq!((four.complete, four.cyclic, four.zeta()), (4, 2, Some(0.0)));
+        let three = of(4, &[(0, 1), (1, 2), (2, 0), (0, 3), (1, 3), (2, 3)]);
+        assert_eq!((three.cyclic, three.zeta()), (1, Some(0.5)));
+    }
+
+    #[test]
+    fn consistence_needs_a_majority_on_every_pair() {
+        assert_eq!(of(4, &[(0, 1), (1, 2), (2, 0)]).zeta(), None);
+        assert_eq!(of(2, &[(0, 1)]).zeta(), None);
+    }
+}

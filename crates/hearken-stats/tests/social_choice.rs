@@ -66,7 +66,7 @@ fn tennessee_has_its_published_scores() {
     assert_eq!(maximin(&pairs), [42.0, 58.0, 32.0, 17.0]);
     assert_eq!(condorcet_winner(&pairs), Some(1));
     assert_eq!(smith_set(&pairs), [1]);
-    assert_eq!(instant_runoff(&votes), [3]);
+    assert_eq!(instant_runoff(&votes).winners, [3]);
     assert_eq!(schulze(&pairs), strict(CITIES, "NCKM"));
     assert_eq!(ranked_pairs(&pairs).tiers, strict(CITIES, "NCKM"));
     assert!(ranked_pairs(&pairs).contested.is_empty());
@@ -92,7 +92,7 @@ fn schulzes_voters_elect_somebody_else_under_every_rule() {
     assert_eq!((best.order, best.score), (order(names, "EBADC"), 260.0));
     assert_eq!(kemeny_score(&pairs, &order(names, "ACEBD")), 259.0);
     assert_eq!(plurality(&votes), [10.0, 8.0, 12.0, 7.0, 8.0]);
-    assert_eq!(instant_runoff(&votes), [2]);
+    assert_eq!(instant_runoff(&votes).winners, [2]);
     assert_eq!(smith_set(&pairs), [0, 1, 2, 3, 4]);
     assert_eq!(condorcet_winner(&pairs), None);
     let lottery = maximal_lottery(&pairs, Stakes::Margins);
@@ -129,7 +129,7 @@ fn equals_share_a_ballot() {
     let votes = Profile::new(3, vec![ballot]).unwrap();
     assert_eq!(plurality(&votes), [1.0, 1.0, 0.0]);
     assert_eq!(borda(&votes.pairs()), [3.0, 3.0, 0.0]);
-    assert_eq!(instant_runoff(&votes), [0, 1]);
+    assert_eq!(instant_runoff(&votes).winners, [0, 1]);
     assert_eq!(ranked_pairs(&votes.pairs()).tiers, [vec![0, 1], vec![2]]);
 }
 
@@ -139,6 +139,7 @@ fn a_symmetric_cycle_is_contested() {
     assert_eq!(ranked_pairs(&pairs).contested, [(2, 0)]);
     assert_eq!(schulze(&pairs), [vec![0, 1, 2]]);
     assert_eq!(kemeny(&pairs).search, Search::Exact { optima: 3 });
+    assert_eq!(kemeny(&pairs).winners, [0, 1, 2]);
 }
 
 #[test]
@@ -166,6 +167,25 @@ fn a_maximal_lottery_loses_to_nobody() {
             (0..7).filter(|&a| a != rival).map(|a| lottery[a] * matrix.margin(a, rival)).sum();
         assert!(against > -1e-9, "{rival} beats the lottery by {against}");
     }
+}
+
+/// Two voters who want the opposite of each other leave every rule with the same two winners.
+#[test]
+fn rules_agree_on_a_tie() {
+    let votes = profile("AB", &[(1, "AB"), (1, "BA")]);
+    for (rule, found) in winners(&votes) {
+        assert_eq!(found, [0, 1], "{rule:?}");
+    }
+}
+
+/// Thirty candidates with one first place each can leave in 30! orders.
+#[test]
+fn instant_runoff_ends_where_everybody_is_equal() {
+    let ballot = |first: usize| Ballot { tiers: vec![vec![first]], weight: 1.0 };
+    let few = instant_runoff(&Profile::new(6, (0..6).map(ballot).collect()).unwrap());
+    assert_eq!((few.winners, few.complete), ((0..6).collect(), true));
+    let many = instant_runoff(&Profile::new(30, (0..30).map(ballot).collect()).unwrap());
+    assert!(!many.complete && !many.winners.is_empty());
 }
 
 #[test]

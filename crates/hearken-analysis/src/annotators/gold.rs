@@ -25,28 +25,8 @@ impl Gold {
 
 /// Whether a verdict says what the gold verdict says, strength aside; `None` where the annotator could not tell.
 pub(crate) fn is_right(verdict: &Verdict, gold: &Verdict) -> Option<bool> {
-    match (verdict, gold) {
-        (Verdict::CantTell { .. }, Verdict::CantTell { .. }) => Some(true),
-        (Verdict::CantTell { .. }, _) => None,
-        (
-            Verdict::Preferred { candidate: said, .. },
-            Verdict::Preferred { candidate: right, .. },
-        ) => Some(said == right),
-        (Verdict::Ranking { order: said }, Verdict::Ranking { order: right }) => {
-            Some(tiers(said) == tiers(right))
-        }
-        (said, right) => Some(said == right),
-    }
-}
-
-/// The order within a tier means nothing.
-fn tiers(order: &[Vec<usize>]) -> Vec<Vec<usize>> {
-    let sorted = |tier: &Vec<usize>| {
-        let mut tier = tier.clone();
-        tier.sort_unstable();
-        tier
-    };
-    order.iter().map(sorted).collect()
+    let undecided = |verdict: &Verdict| matches!(verdict, Verdict::CantTell { .. });
+    (!undecided(verdict) || undecided(gold)).then(|| verdict.agrees(gold))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A number is compared with those of all others together. What is *conspicuous* passed a test at [`LEVEL`], corrected for
 //! the number of annotators; a page of honest annotators shows any at all with a probability of at most [`LEVEL`] per
-//! kind of test.
+//! kind of test. Speed alone has no test but a fixed bound.
 
 mod conspicuous;
 mod gold;
@@ -21,7 +21,6 @@ pub use speed::Speed;
 
 use crate::figure::{Figure, Test};
 use crate::index::{Index, Vote};
-use crate::records::Options;
 use gold::Gold;
 use majority::Majority;
 pub(crate) use majority::strict_plurality;
@@ -112,8 +111,8 @@ impl Score {
     }
 }
 
-pub(crate) fn annotators(index: &Index<'_>, skills: &Skills, options: &Options) -> Annotators {
-    let votes = VoteScores::new(index, options);
+pub(crate) fn annotators(index: &Index<'_>, skills: &Skills) -> Annotators {
+    let votes = VoteScores::new(index);
     let speeds = speed::speeds(index);
     let gold = Gold::new(index);
     let mut judgements = vec![0; index.annotators.len()];
@@ -174,7 +173,7 @@ pub(crate) struct VoteScores {
 }
 
 impl VoteScores {
-    fn new(index: &Index<'_>, _options: &Options) -> Self {
+    fn new(index: &Index<'_>) -> Self {
         let n = index.annotators.len();
         let mut scores = Self {
             majority: Majority::new(&index.votes, n),

@@ -368,7 +368,8 @@ fn deviance(fit: &Fit) -> Option<LikelihoodRatio> {
 }
 
 fn cyclic_triads(tally: &Tally) -> CyclicTriads {
-    let Triads { complete, cyclic, .. } = triads::triads(tally);
+    let triads = triads::triads(tally);
+    let Triads { complete, cyclic, .. } = triads;
     CyclicTriads {
         complete,
         cyclic,
@@ -376,7 +377,7 @@ fn cyclic_triads(tally: &Tally) -> CyclicTriads {
             proportion::wilson(cyclic as f64, usize::try_from(complete).unwrap_or(usize::MAX)),
             "No three models have a strict majority on all their pairs.",
         ),
-        zeta: triads::triads(tally).zeta(),
+        zeta: triads.zeta(),
     }
 }
 

@@ -8,8 +8,9 @@ mod items;
 
 use hearken_data::feedback::Verdict;
 use hearken_stats::social_choice::{
-    self, Ballot, PairMatrix, Profile, Search, Stakes, borda, condorcet_winner, copeland, kemeny,
-    maximal_lottery, maximin, plurality, ranked_pairs, schulze, smith_set,
+    self, Ballot, InstantRunoff, PairMatrix, Profile, Search, Stakes, borda, condorcet_winner,
+    copeland, instant_runoff, kemeny, maximal_lottery, maximin, plurality, ranked_pairs, schulze,
+    smith_set,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,7 @@ pub struct Voting {
     pub rules: Vec<RuleResult>,
     /// Models that some rule would choose.
     pub winners: Vec<String>,
-    /// Whether all rules that name one winner name the same.
+    /// Whether all rules name the same winners.
     pub agree: bool,
     /// The model with a majority over every other, if there is one.
     pub condorcet_winner: Option<String>,
@@ -216,16 +217,7 @@ fn rules(matrix: &PairMatrix, profile: Option<&Profile>, names: &[&str]) -> Vec<
     let mut rules = Vec::new();
     if let Some(profile) = profile {
         rules.push(scored("plurality", plurality(profile)));
-        let winners = social_choice::instant_runoff(profile);
-        let note = (winners.len() > 1)
-            .then(|| "Who leaves first among equals decides; each could win.".to_owned());
-        rules.push(RuleResult {
-            rule: "instant_runoff".to_owned(),
-            winners: named(&winners),
-            order: Vec::new(),
-            scores: Vec::new(),
-            note,
-        });
+        rules.push(runoff(profile, &named));
     }
     rules.push(scored("borda", per_opponent(matrix, borda(matrix))));
     rules.push(scored("copeland", per_opponent(matrix, copeland(matrix))));
@@ -242,7 +234,8 @@ fn rules(matrix: &PairMatrix, profile: Option<&Profile>, names: &[&str]) -> Vec<
         Search::Exact { optima } => Some(format!("One of {optima} equally good orders.")),
         Search::Local => Some("Found by local search; there may be better orders.".to_owned()),
     };
-    rules.push(ordered("kemeny", best.order.into_iter().map(|c| vec![c]).collect(), note));
+    let order = best.order.into_iter().map(|c| vec![c]).collect();
+    rules.push(RuleResult { winners: named(&best.winners), ..ordered("kemeny", order, note) });
     rules.push(lottery(matrix, &named));
     rules
 }
@@ -260,6 +253,24 @@ fn per_opponent(matrix: &PairMatrix, scores: Vec<f64>) -> Vec<f64> {
         return scores;
     }
     scores.iter().zip(opponents).map(|(s, m)| s / m.max(1) as f64).collect()
+}
+
+fn runoff(profile: &Profile, named: &dyn Fn(&[usize]) -> Vec<String>) -> RuleResult {
+    let InstantRunoff { winners, complete } = instant_runoff(profile);
+    let note = if !complete {
+        Some("So many equals could leave first that not every order was followed.".to_owned())
+    } else if winners.len() > 1 {
+        Some("Who leaves first among equals decides; each could win.".to_owned())
+    } else {
+        None
+    };
+    RuleResult {
+        rule: "instant_runoff".to_owned(),
+        winners: named(&winners),
+        order: Vec::new(),
+        scores: Vec::new(),
+        note,
+    }
 }
 
 fn lottery(matrix: &PairMatrix, named: &dyn Fn(&[usize]) -> Vec<String>) -> RuleResult {

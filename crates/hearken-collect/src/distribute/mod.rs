@@ -22,8 +22,8 @@ use serde::Serialize;
 pub use index::Progress;
 pub(crate) use index::overlap_of;
 pub use order::{Choice, Eligible, ORDERS, Offer, Order, Random, order};
+pub(crate) use submit::judgement;
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
-pub(crate) use submit::{agrees, judgement};
 
 use self::index::Index;
 use self::person::Person;

@@ -134,7 +134,7 @@ fn loaded(judgements: &[Judgement], index: &Index, now: i64) -> Loaded {
         let entry = &index.entries[handle as usize];
         if let Some(gold) = entry.gold.as_ref().filter(|gold| gold.screening) {
             // Of an item and its revisions the one in force is met first.
-            let right = super::submit::agrees(&judgement.verdict, &gold.verdict);
+            let right = judgement.verdict.agrees(&gold.verdict);
             loaded.screening.entry(handle).or_insert(right);
         }
     }

@@ -294,7 +294,7 @@ fn took_over(state: &AppState, item: &Item, judgement: &Judgement) {
             .gold
             .as_ref()
             .filter(|_| entry.pool() == Pool::Screening)
-            .map(|gold| agrees(&judgement.verdict, &gold.verdict));
+            .map(|gold| judgement.verdict.agrees(&gold.verdict));
         drop(index);
         let person = state.distributor().person(&judgement.annotator);
         lock(&person).judged(handle, right, (judgement.at, revises));
@@ -302,46 +302,9 @@ fn took_over(state: &AppState, item: &Item, judgement: &Judgement) {
     state.bell().ring();
 }
 
-/// Whether a verdict is the right one; how strong a preference is does not matter.
-pub(crate) fn agrees(verdict: &Verdict, gold: &Verdict) -> bool {
-    match (verdict, gold) {
-        (Verdict::Preferred { candidate, .. }, Verdict::Preferred { candidate: right, .. }) => {
-            candidate == right
-        }
-        (Verdict::CantTell { .. }, Verdict::CantTell { .. }) => true,
-        (Verdict::Ranking { order }, Verdict::Ranking { order: right }) => {
-            let sorted = |order: &Vec<Vec<usize>>| -> Vec<Vec<usize>> {
-                let mut groups = order.clone();
-                for group in &mut groups {
-                    group.sort_unstable();
-                }
-                groups
-            };
-            sorted(order) == sorted(right)
-        }
-        _ => verdict == gold,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hearken_data::feedback::Strength;
-
     use super::*;
-
-    #[test]
-    fn strength_does_not_make_a_verdict_wrong_and_the_side_does() {
-        let strength = Some(Strength { points: 2, scale: 3 });
-        let strong = Verdict::Preferred { candidate: 1, strength };
-        assert!(agrees(&strong, &Verdict::preferred(1)));
-        assert!(!agrees(&strong, &Verdict::preferred(0)));
-        assert!(!agrees(&Verdict::Tie, &Verdict::BothBad));
-        let order = |groups: [&[usize]; 2]| Verdict::Ranking {
-            order: groups.iter().map(|group| group.to_vec()).collect(),
-        };
-        assert!(agrees(&order([&[2, 0], &[1]]), &order([&[0, 2], &[1]])));
-        assert!(!agrees(&order([&[1], &[0, 2]]), &order([&[0, 2], &[1]])));
-    }
 
     #[test]
     fn names_of_judgements_are_plain() {

@@ -187,7 +187,7 @@ fn shown(
 /// What an annotator in screening learns about an item that was judged otherwise than it should be.
 fn feedback(item: &Item, verdict: &hearken_data::feedback::Verdict) -> Option<String> {
     let gold = item.gold.as_ref().filter(|gold| gold.screening)?;
-    if distribute::agrees(verdict, &gold.verdict) {
+    if verdict.agrees(&gold.verdict) {
         return None;
     }
     let reason = gold.reason.as_deref().unwrap_or("The guidelines say why.");

@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long another process leaves a delivery alone that this one has in hand.
 const HOLD_MS: i64 = 60_000;
-/// Times a delivery is tried: with the pauses below, over two days.
+/// Times a delivery is tried: with the pauses below, over a day and four hours.
 const ATTEMPTS: u32 = 20;
 /// Deliveries that wait for one webhook before it hears of more.
 const WAITING_MAX: usize = 1_000;

@@ -96,6 +96,20 @@ impl Verdict {
         }
     }
 
+    /// Whether the verdict says what `right` says: how strongly, and the order in which equals are named, do not matter.
+    pub fn agrees(&self, right: &Self) -> bool {
+        match (self, right) {
+            (Self::Preferred { candidate, .. }, Self::Preferred { candidate: right, .. }) => {
+                candidate == right
+            }
+            (Self::CantTell { .. }, Self::CantTell { .. }) => true,
+            (Self::Ranking { order }, Self::Ranking { order: right }) => {
+                sorted_groups(order) == sorted_groups(right)
+            }
+            _ => self == right,
+        }
+    }
+
     /// What is wrong with the verdict as one about `item`, if anything.
     ///
     /// # Errors
@@ -163,6 +177,14 @@ fn wrong_task(verdict: &Verdict, task: Task) -> String {
     format!("the verdict {:?} does not fit a {task} item", verdict.kind())
 }
 
+fn sorted_groups(order: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut groups = order.to_vec();
+    for group in &mut groups {
+        group.sort_unstable();
+    }
+    groups
+}
+
 /// Each index below `n`, none twice, no empty group.
 fn check_order(order: &[Vec<usize>], n: usize) -> Result<(), String> {
     let mut seen = vec![false; n];
@@ -175,4 +197,23 @@ fn check_order(order: &[Vec<usize>], n: usize) -> Result<(), String> {
         }
     }
     expect(!order.is_empty(), || "\"order\" is empty".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strength_does_not_make_a_verdict_wrong_and_the_side_does() {
+        let strength = Some(Strength { points: 2, scale: 3 });
+        let strong = Verdict::Preferred { candidate: 1, strength };
+        assert!(strong.agrees(&Verdict::preferred(1)));
+        assert!(!strong.agrees(&Verdict::preferred(0)));
+        assert!(!Verdict::Tie.agrees(&Verdict::BothBad));
+        let order = |groups: [&[usize]; 2]| Verdict::Ranking {
+            order: groups.iter().map(|group| group.to_vec()).collect(),
+        };
+        assert!(order([&[2, 0], &[1]]).agrees(&order([&[0, 2], &[1]])));
+        assert!(!order([&[1], &[0, 2]]).agrees(&order([&[0, 2], &[1]])));
+    }
 }

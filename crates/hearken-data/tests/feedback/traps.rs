@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hearken_data::feedback::formats::{ExportOptions, Format, ImportOptions, import};
 use hearken_data::feedback::{Origin, Strength, Task, Verdict};
-use hearken_data::{Message, Role};
+use hearken_data::{Message, OnBadRecord, Role};
 
 use crate::support::{File, counts, read, write};
 
@@ -44,6 +44,19 @@ fn prompts_of_hh_rlhf_that_differ_are_kept_and_not_trained_on() {
     assert_eq!(counts(&report.dropped), [("an empty answer", 1), ("different prompts", 1)]);
     assert_eq!((report.judgements, report.written), (3, 1));
     assert!(String::from_utf8(bytes).unwrap().contains("A  Human: stray"));
+}
+
+/// What is wrong may be found late in a row, when a part of it was understood already.
+#[test]
+fn nothing_of_a_bad_row_is_kept() {
+    let good = r#"{"model_a": "m", "model_b": "n", "winner": "tie", "conversation_a": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}], "tstamp": 1.5}"#;
+    let bad = good.replace("1.5", r#""noon""#).replace(r#""q""#, r#""other""#);
+    let file = File::new("battles.jsonl", format!("{good}\n{bad}\n"));
+    let options = ImportOptions { on_bad_record: OnBadRecord::Skip, ..ImportOptions::default() };
+    let import = import(&[&file.path], None, &options).unwrap();
+    assert_eq!((import.items.len(), import.judgements.len()), (1, 1));
+    assert_eq!((import.report.items, import.report.judgements, import.report.skipped), (1, 1, 1));
+    assert_eq!(import.judgements[0].at, 1500);
 }
 
 /// A file's order of chosen and rejected is no information about the candidates.

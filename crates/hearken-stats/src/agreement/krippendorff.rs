@@ -28,7 +28,7 @@ pub enum Distance {
 /// D_e = 1/(n(n−1)) · Σ_{c,k} n_c·n_k·δ²(c, k)
 /// ```
 ///
-/// There are m values on a unit u (`m_u`) on unit u, n on all units with at least two. Krippendorff 2011, *Computing Krippendorff's
+/// There are `m_u` values on unit u, n on all units with at least two. Krippendorff 2011, *Computing Krippendorff's
 /// alpha-reliability*. The interval resamples units; expected disagreement is computed anew in each round.
 ///
 /// # Errors
@@ -70,14 +70,8 @@ fn alpha(units: &[&Vec<usize>], values: &[f64], distance: Distance) -> f64 {
     let mut counts = vec![0.0; values.len()];
     units.iter().flat_map(|unit| unit.iter()).for_each(|&v| counts[v] += 1.0);
     let total: f64 = counts.iter().sum();
-    let scale = scale(&counts, values, distance);
-    let delta = |c: usize, k: usize| match distance {
-        Distance::Nominal => f64::from(u8::from(c != k)),
-        Distance::Ordinal | Distance::Interval => (scale[c] - scale[k]).powi(2),
-        // Two zeros are equal values.
-        Distance::Ratio if c == k => 0.0,
-        Distance::Ratio => ((scale[c] - scale[k]) / (scale[c] + scale[k])).powi(2),
-    };
+    let scale = distance.scale(&counts, values);
+    let delta = |c: usize, k: usize| distance.squared(&scale, c, k);
     let mut observed = 0.0;
     for unit in units {
         let mut pairs = 0.0;
@@ -96,14 +90,28 @@ fn alpha(units: &[&Vec<usize>], values: &[f64], distance: Distance) -> f64 {
     if expected > 0.0 { 1.0 - observed / expected } else { 1.0 }
 }
 
-/// The values on the scale that the distance measures.
-fn scale(counts: &[f64], values: &[f64], distance: Distance) -> Vec<f64> {
-    if distance != Distance::Ordinal {
-        return values.to_vec();
+impl Distance {
+    /// The values on the scale that the distance measures: midranks for [`Distance::Ordinal`], given how often each
+    /// value occurs.
+    pub(super) fn scale(self, counts: &[f64], values: &[f64]) -> Vec<f64> {
+        if self != Self::Ordinal {
+            return values.to_vec();
+        }
+        let midranks = counts.iter().scan(0.0, |sum, count| {
+            *sum += count;
+            Some(*sum - count / 2.0)
+        });
+        midranks.collect()
     }
-    let cumulative = counts.iter().scan(0.0, |sum, c| {
-        *sum += c;
-        Some(*sum - c / 2.0)
-    });
-    cumulative.collect()
+
+    /// δ² of the values numbered `c` and `k` on a scale made by [`Distance::scale`].
+    pub(super) fn squared(self, scale: &[f64], c: usize, k: usize) -> f64 {
+        match self {
+            Self::Nominal => f64::from(u8::from(c != k)),
+            Self::Ordinal | Self::Interval => (scale[c] - scale[k]).powi(2),
+            // Two zeros are equal values.
+            Self::Ratio if c == k => 0.0,
+            Self::Ratio => ((scale[c] - scale[k]) / (scale[c] + scale[k])).powi(2),
+        }
+    }
 }

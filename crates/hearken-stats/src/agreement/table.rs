@@ -184,7 +184,7 @@ impl Table {
             }
         }
         let total: f64 = margins.iter().sum();
-        let delta = distance.between(&margins, scale);
+        let delta = between(distance, &margins, scale);
         let mut observed = 0.0;
         for (row, weight) in self.rows.iter().zip(weights).filter(|(_, w)| **w > 0.0) {
             let values = row.raters() as f64;
@@ -217,25 +217,11 @@ fn pairs(n: f64) -> f64 {
     n * (n - 1.0) / 2.0
 }
 
-impl Distance {
-    /// δ² of every two categories, given how often each occurs.
-    fn between(self, margins: &[f64], scale: &[f64]) -> Vec<Vec<f64>> {
-        let midranks: Vec<f64> = margins
-            .iter()
-            .scan(0.0, |sum, margin| {
-                *sum += margin;
-                Some(*sum - margin / 2.0)
-            })
-            .collect();
-        let square = |c: usize, k: usize| match self {
-            Self::Nominal => f64::from(u8::from(c != k)),
-            Self::Ordinal => (midranks[c] - midranks[k]).powi(2),
-            Self::Interval => (scale[c] - scale[k]).powi(2),
-            Self::Ratio if c == k => 0.0,
-            Self::Ratio => ((scale[c] - scale[k]) / (scale[c] + scale[k])).powi(2),
-        };
-        (0..scale.len()).map(|c| (0..scale.len()).map(|k| square(c, k)).collect()).collect()
-    }
+/// δ² of every two categories, given how often each occurs.
+fn between(distance: Distance, margins: &[f64], values: &[f64]) -> Vec<Vec<f64>> {
+    let scale = distance.scale(margins, values);
+    let row = |c| (0..scale.len()).map(|k| distance.squared(&scale, c, k)).collect();
+    (0..scale.len()).map(row).collect()
 }
 
 #[cfg(test)]

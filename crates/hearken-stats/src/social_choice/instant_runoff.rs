@@ -9,15 +9,29 @@ pub fn plurality(profile: &Profile) -> Vec<f64> {
     first_places(profile, &vec![true; profile.candidates()])
 }
 
-/// The winners of instant run-off: the candidate with the fewest first places leaves until one is left. Where several
-/// have the fewest, every order of leaving is followed, and whoever wins under one of them is returned, ascending.
+/// The result of [`instant_runoff`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstantRunoff {
+    /// Whoever wins under one of the orders of leaving that were followed, ascending.
+    pub winners: Vec<usize>,
+    /// Whether every order was followed. Else there were more than can be, and of later equals the candidate with the
+    /// lowest number leaves; others might win, too.
+    pub complete: bool,
+}
+
+/// Sets of candidates still standing up to which every order of leaving is followed: more than up to 14 candidates have.
+const STANDING_MAX: usize = 1 << 14;
+
+/// Instant run-off: the candidate with the fewest first places leaves until one is left. Where several have the fewest,
+/// every order of leaving is followed, as far as there are not too many.
 /// Candidates whose places together are fewer than the next one's leave at once, which changes nothing. Ballots that rank
 /// nobody left are set aside.
-pub fn instant_runoff(profile: &Profile) -> Vec<usize> {
+pub fn instant_runoff(profile: &Profile) -> InstantRunoff {
     let all = vec![true; profile.candidates()];
     let mut open = vec![all.clone()];
     let mut seen = BTreeSet::from([all]);
     let mut winners = BTreeSet::new();
+    let mut complete = true;
     while let Some(standing) = open.pop() {
         let left: Vec<usize> = (0..standing.len()).filter(|&c| standing[c]).collect();
         if let [winner] = left[..] {
@@ -26,13 +40,18 @@ pub fn instant_runoff(profile: &Profile) -> Vec<usize> {
         if left.len() < 2 {
             continue;
         }
-        for next in eliminations(profile, &standing, &left) {
-            if seen.insert(next.clone()) {
-                open.push(next);
+        let mut next = eliminations(profile, &standing, &left);
+        if STANDING_MAX <= seen.len() && 1 < next.len() {
+            complete = false;
+            next.truncate(1);
+        }
+        for standing in next {
+            if seen.insert(standing.clone()) {
+                open.push(standing);
             }
         }
     }
-    winners.into_iter().collect()
+    InstantRunoff { winners: winners.into_iter().collect(), complete }
 }
 
 /// Who may stand after the next elimination.

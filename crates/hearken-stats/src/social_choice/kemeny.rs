@@ -10,6 +10,8 @@ pub const EXACT_MAX: usize = 16;
 pub struct Kemeny {
     /// Candidates, best first.
     pub order: Vec<usize>,
+    /// Who stands first in a best order, ascending; of orders found by a local search only the first of the one found.
+    pub winners: Vec<usize>,
     /// Votes that agree with the order, over all pairs.
     pub score: f64,
     /// How it was found.
@@ -48,33 +50,41 @@ struct Tail {
     optima: u64,
 }
 
+/// Votes for `first` over the others of a set of candidates, a bit each.
+fn over_others(matrix: &PairMatrix, set: usize, first: usize) -> f64 {
+    let others = (0..matrix.candidates()).filter(|&b| set & (1 << b) != 0 && b != first);
+    others.map(|b| matrix.support(first, b)).sum()
+}
+
 fn exact(matrix: &PairMatrix) -> Kemeny {
     let n = matrix.candidates();
     let mut tails = vec![Tail { score: 0.0, first: 0, optima: 1 }; 1 << n];
+    let score_of = |tails: &[Tail], set: usize, first: usize| {
+        over_others(matrix, set, first) + tails[set & !(1 << first)].score
+    };
     for set in 1..tails.len() {
-        let members = || (0..n).filter(|a| set & (1 << a) != 0);
         let mut top = Tail { score: f64::NEG_INFINITY, first: 0, optima: 0 };
-        for first in members() {
-            let over: f64 =
-                members().filter(|&b| b != first).map(|b| matrix.support(first, b)).sum();
-            let rest = tails[set & !(1 << first)];
-            let score = over + rest.score;
+        for first in (0..n).filter(|a| set & (1 << a) != 0) {
+            let score = score_of(&tails, set, first);
+            let optima = tails[set & !(1 << first)].optima;
             if score > top.score {
-                top = Tail { score, first, optima: rest.optima };
+                top = Tail { score, first, optima };
             } else if score >= top.score {
-                top.optima += rest.optima;
+                top.optima += optima;
             }
         }
         tails[set] = top;
     }
-    let mut set = tails.len() - 1;
+    let all = tails.len() - 1;
+    let mut set = all;
     let mut order = Vec::with_capacity(n);
     while set != 0 {
         order.push(tails[set].first);
         set &= !(1 << tails[set].first);
     }
-    let Tail { score, optima, .. } = tails[tails.len() - 1];
-    Kemeny { order, score, search: Search::Exact { optima } }
+    let Tail { score, optima, .. } = tails[all];
+    let winners = (0..n).filter(|&first| score_of(&tails, all, first) >= score).collect();
+    Kemeny { order, winners, score, search: Search::Exact { optima } }
 }
 
 fn local(matrix: &PairMatrix) -> Kemeny {
@@ -85,7 +95,8 @@ fn local(matrix: &PairMatrix) -> Kemeny {
         let candidate = order.remove(from);
         order.insert(to, candidate);
     }
-    Kemeny { score: kemeny_score(matrix, &order), order, search: Search::Local }
+    let winners = order.iter().take(1).copied().collect();
+    Kemeny { score: kemeny_score(matrix, &order), order, winners, search: Search::Local }
 }
 
 /// The first move of one candidate that gains votes, to its best place.
@@ -130,6 +141,7 @@ mod tests {
 
     #[test]
     fn rankings_without_votes_are_all_optimal() {
-        assert_eq!(exact(&PairMatrix::new(4)).search, Search::Exact { optima: 24 });
+        let none = exact(&PairMatrix::new(4));
+        assert_eq!((none.search, none.winners), (Search::Exact { optima: 24 }, vec![0, 1, 2, 3]));
     }
 }

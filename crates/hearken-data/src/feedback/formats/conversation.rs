@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item};
+pub(super) use crate::transcript::turns;
 use crate::transcript::{ASSISTANT, HUMAN};
 
 /// The key in [`Item::meta`] that says in which form its file had the prompt, where that was not a
@@ -74,26 +75,6 @@ pub(super) fn split(conversations: Vec<Vec<Message>>) -> (Vec<Message>, Vec<Vec<
     let prompt = first[..shared].to_vec();
     let rest = conversations.into_iter().map(|mut one| one.split_off(shared)).collect();
     (prompt, rest)
-}
-
-/// The turns of a transcript in the manner of HH-RLHF, without the one space behind each colon.
-/// `None` where it does not start with a turn.
-pub(super) fn turns(transcript: &str) -> Option<Vec<Message>> {
-    let mut rest = transcript;
-    let mut turns = Vec::new();
-    while !rest.is_empty() {
-        let (role, text) = match (rest.strip_prefix(HUMAN), rest.strip_prefix(ASSISTANT)) {
-            (Some(text), _) => (Role::User, text),
-            (_, Some(text)) => (Role::Assistant, text),
-            _ => return None,
-        };
-        let ends = [HUMAN, ASSISTANT].into_iter().filter_map(|marker| text.find(marker));
-        let end = ends.min().unwrap_or(text.len());
-        let said = &text[..end];
-        turns.push(Message::new(role, said.strip_prefix(' ').unwrap_or(said)));
-        rest = &text[end..];
-    }
-    Some(turns)
 }
 
 /// Messages as a transcript; `None` where it would read otherwise: another role, or a turn that

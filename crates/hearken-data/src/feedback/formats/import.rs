@@ -135,7 +135,7 @@ pub(super) trait Reading {
     /// Is told the file that the next rows come from.
     fn start(&mut self, _path: &Path, _format: Format) {}
 
-    /// Takes a row. Where it fails, nothing of the row is kept.
+    /// Takes a row. Where it fails, the records that it has added are taken back.
     fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord>;
 
     /// Takes a line before it is parsed, if the format has a shorter way.
@@ -197,7 +197,11 @@ impl Sink for Rows<'_, '_, '_> {
         match row {
             Ok(row) => {
                 self.collector.name_row(&row);
+                let before = self.collector.mark();
                 let result = self.reading.row(&row, self.collector);
+                if result.is_err() {
+                    self.collector.undo(before);
+                }
                 self.settle(row.at, result)
             }
             Err((at, reason)) => self.settle(at, Err(reason)),
@@ -215,6 +219,14 @@ impl Sink for Rows<'_, '_, '_> {
     }
 }
 
+/// How many records a collector had at some moment.
+#[derive(Clone, Copy)]
+struct Mark {
+    items: usize,
+    judgements: usize,
+    unmatched: usize,
+}
+
 /// What the readings fill.
 pub(super) struct Collector<'o> {
     pub(super) options: &'o ImportOptions,
@@ -224,7 +236,9 @@ pub(super) struct Collector<'o> {
     judgements: Vec<Judgement>,
     /// Judgements that came before their items, or without them.
     unmatched: Vec<usize>,
-    pub(super) prompts: Vec<Vec<Message>>,
+    prompts: Vec<Vec<Message>>,
+    /// The same, to look them up.
+    known_prompts: HashSet<Vec<Message>>,
     /// The name of the row in hand, and how many judgements have been named after it.
     row_name: String,
     named: usize,
@@ -242,6 +256,7 @@ impl<'o> Collector<'o> {
             judgements: Vec::new(),
             unmatched: Vec::new(),
             prompts: Vec::new(),
+            known_prompts: HashSet::new(),
             row_name: String::new(),
             named: 0,
             left_out: BTreeMap::new(),
@@ -254,6 +269,23 @@ impl<'o> Collector<'o> {
         if !self.report.formats.contains(&format) {
             self.report.formats.push(format);
         }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            items: self.items.len(),
+            judgements: self.judgements.len(),
+            unmatched: self.unmatched.len(),
+        }
+    }
+
+    /// Takes back what was added since.
+    fn undo(&mut self, mark: Mark) {
+        for item in self.items.drain(mark.items..) {
+            self.places.remove(&item.id);
+        }
+        self.judgements.truncate(mark.judgements);
+        self.unmatched.truncate(mark.unmatched);
     }
 
     fn name_row(&mut self, row: &Row) {
@@ -282,6 +314,13 @@ impl<'o> Collector<'o> {
     /// Counts something that a row says and the records do not.
     pub(super) fn leave_out(&mut self, what: &'static str) {
         *self.left_out.entry(what).or_default() += 1;
+    }
+
+    /// Adds a prompt without any candidate, unless it is there already.
+    pub(super) fn prompt(&mut self, prompt: Vec<Message>) {
+        if self.known_prompts.insert(prompt.clone()) {
+            self.prompts.push(prompt);
+        }
     }
 
     /// Adds an item, unless it is there already, and gives its place.

@@ -8,14 +8,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::bad_record::BadRecord;
 use crate::feedback::hash::hexadecimal;
-use crate::lines::{Layout, Text};
+use crate::lines::{Layout, Located, Text};
 use crate::read::{ReadError, object, parse_line, without_position};
 use crate::source::Source;
 
@@ -230,19 +229,5 @@ impl<'de> Visitor<'de> for Elements<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// One element with the line on which it starts: the parser has read its first byte by then.
-struct Located<'l> {
-    line: &'l Cell<usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Located<'_> {
-    type Value = (usize, Value);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let line = self.line.get();
-        Ok((line, Value::deserialize(deserializer)?))
     }
 }

@@ -31,6 +31,9 @@ fn zone(time: &str) -> Option<(&str, i64)> {
     let (clock, offset) = time.split_at(at);
     let sign = if offset.starts_with('-') { -1 } else { 1 };
     let digits: String = offset[1..].chars().filter(|c| *c != ':').collect();
+    if 4 < digits.len() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
     let number: i64 = digits.parse().ok()?;
     let minutes = if digits.len() <= 2 { number * 60 } else { number / 100 * 60 + number % 100 };
     Some((clock.trim_end(), sign * minutes))
@@ -72,6 +75,8 @@ mod tests {
         assert_eq!(parse("2021-03-09 21:52:49.513742Z"), Some(1_615_326_769_514));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(parse("2021-13-09T00:00:00Z"), None);
+        assert_eq!(parse("2021-03-09T00:00:00+999999999999999999"), None);
+        assert_eq!(parse("2021-03-09T00:00:00+-5"), None);
     }
 
     #[test]

@@ -179,9 +179,7 @@ pub(super) fn read_prompt(row: &Row, into: &mut Collector<'_>) -> Result<(), Bad
         Side::Text(text) => text_prompt(&text),
         Side::Messages(messages) => messages,
     };
-    if !into.prompts.contains(&prompt) {
-        into.prompts.push(prompt);
-    }
+    into.prompt(prompt);
     Ok(())
 }
 
