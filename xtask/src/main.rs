@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
 
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
-  results frontier        gold against KL for six methods: docs/results/frontier.json, frontier.svg
+  results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
   results addition        sums learned from a verifier: docs/results/addition.json
 ";
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use hearken_analysis::Records;
 use hearken_data::feedback::formats::{ImportOptions, import};
 
@@ -50,8 +50,9 @@ fn is_plain_file(source: &str) -> bool {
 /// The files of comparisons in a folder, ascending.
 fn comparisons(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    let unreadable = || format!("{}: cannot be read", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
         if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(COMPARISONS)) {
             found.push(path);
         }

@@ -25,7 +25,7 @@ mod divergence;
 mod objective;
 
 pub use divergence::Divergence;
-pub use kernel::PairLoss;
+pub use kernel::{PairLoss, log_odds};
 pub use nll::Nll;
 pub use objective::{Length, PairObjective, Term};
 
@@ -81,13 +81,6 @@ impl CompletionSums {
     /// h = Σ log π_θ − Σ log π_ref.
     pub fn log_ratio(self) -> f64 {
         self.logprob - self.ref_logprob
-    }
-
-    /// β·h: the reward for which this policy would be the optimum.
-    ///
-    /// Rafailov et al. 2023, arXiv:2305.18290, eq. 5, up to a constant of the prompt.
-    pub fn implicit_reward(self, beta: f64) -> f64 {
-        beta * self.log_ratio()
     }
 }
 

@@ -86,6 +86,20 @@ impl KlEstimator {
         terms.log_ratios().map(|x| self.value(x)).collect()
     }
 
+    /// The estimate of a whole completion: the sum over its tokens, in nats.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    ///
+    /// ```
+    /// use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+    /// let terms = ReferenceTerms { logprobs: &[-1.0, -2.0], ref_logprobs: &[-1.5, -1.0] };
+    /// assert_eq!(KlEstimator::K1.per_completion(terms), -0.5);
+    /// ```
+    pub fn per_completion(self, terms: ReferenceTerms<'_>) -> f64 {
+        terms.log_ratios().map(|x| self.value(x)).sum()
+    }
+
     /// Derivatives of [`KlEstimator::per_token`], each with respect to the log-probability of its own
     /// token.
     ///

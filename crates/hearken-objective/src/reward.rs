@@ -70,7 +70,7 @@ pub fn with_kl_penalty(score: f64, terms: ReferenceTerms<'_>, penalty: KlPenalty
 /// assert_eq!(penalized_score(2.0, terms, penalty), 2.25);
 /// ```
 pub fn penalized_score(score: f64, terms: ReferenceTerms<'_>, penalty: KlPenalty) -> f64 {
-    score - penalty.beta * terms.log_ratios().map(|x| penalty.estimator.value(x)).sum::<f64>()
+    score - penalty.beta * penalty.estimator.per_completion(terms)
 }
 
 /// What happens to the score of a completion that stopped for its length and not at an end.

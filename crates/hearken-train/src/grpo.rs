@@ -34,7 +34,6 @@ mod update;
 
 pub(crate) mod benchmark;
 
-use hearken_model::Keep;
 use hearken_objective::grpo::Algorithm;
 use hearken_tensor::Device;
 
@@ -245,7 +244,7 @@ impl<'a, D: Device> Grpo<'a, D> {
             algorithm: &algorithm,
             entropy_coef: config.grpo.entropy_coef,
             forward: session.forward_options(),
-            keep: if config.model.recompute { Keep::BlockInputs } else { Keep::Activations },
+            keep: session.keep(),
             counts: step_counts(minibatch),
         };
         session.gradients.zero();

@@ -179,7 +179,7 @@ impl<D: Device, E: Serialize> RecordRun<'_, D, E> {
     }
 
     pub(crate) fn keep(&self) -> Keep {
-        if self.settings.model.recompute { Keep::BlockInputs } else { Keep::Activations }
+        self.settings.model.keep()
     }
 
     /// The update of all trained parameters for a step's `loss`; returns learning rate and gradient

@@ -97,9 +97,8 @@ impl<D: Device> Session<'_, D> {
         let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
         let (corpus_options, base) = (&quickstart.corpus, &quickstart.base);
         let (device, seed) = (self.device.clone(), self.config.run.seed);
-        self.stage(&stage, "data", progress, |start, _| {
+        self.stage(&stage, "data", progress, |_, _| {
             // A base without its corpus, or the other way round, is made anew.
-            let _ = start;
             let seeds = Seeds::new(seed);
             let corpus = Corpus::generate(corpus_options, seeds);
             write_base(device, base, &corpus, seeds, &root.join("base"))?;

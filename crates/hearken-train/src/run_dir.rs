@@ -252,6 +252,17 @@ fn lock(root: &Path) -> Result<File, RunDirError> {
     Ok(file)
 }
 
+/// Removes what a run has written to a folder, unless a process works there; makes the folder where there
+/// is none.
+///
+/// # Errors
+/// If another process holds it, or the system refuses.
+pub(crate) fn empty(root: &Path) -> Result<(), RunDirError> {
+    fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
+    let _held = lock(root)?;
+    clear(root)
+}
+
 /// Removes what a run writes, and nothing else that may lie there.
 fn clear(root: &Path) -> Result<(), RunDirError> {
     for name in ["checkpoints", "best", "final"] {

@@ -102,6 +102,15 @@ fn stages_run_in_order_and_are_skipped_when_nothing_has_changed() {
     assert!(weights(root, "sft") == sft && weights(root, "reward") != reward);
 }
 
+/// `data.max_tokens` is the length of prompts, in training and in the comparison at the end.
+#[test]
+fn prompts_of_the_greatest_length_are_compared_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["ppo.data.max_tokens=60", "ppo.rollout.max_new_tokens=64", "ppo.train.steps=2"];
+    let outcome = run(folder.path(), &more, &mut Recorder::new(After::GoOn)).outcome;
+    assert_eq!(outcome.evaluation.unwrap().prompts, 8);
+}
+
 #[test]
 fn a_run_that_is_stopped_in_a_stage_goes_on_there() {
     let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,7 @@ use hearken_train::config;
 use hearken_train::run_dir::write_atomically;
 
 use super::model_arguments::Dtype;
+use super::output_file::check_folder;
 use crate::output;
 use row::Row;
 
@@ -255,16 +256,6 @@ impl Bench {
     fn peak(&self) -> f64 {
         let own = machine::operations_per_s(self.dtype.precision());
         own.or_else(|| machine::operations_per_s(Precision::F32)).expect("f32 is everywhere")
-    }
-}
-
-/// Refuses, before minutes of measuring, a file that could not be written afterwards.
-fn check_folder(path: &Path) -> Result<()> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            bail!("{}: there is no folder {}", path.display(), folder.display())
-        }
-        _ => Ok(()),
     }
 }
 

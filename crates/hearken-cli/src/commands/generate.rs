@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::logprobs::check_ids;
 use super::model_arguments::ModelArguments;
+use super::output_file::check_folder;
 use super::sampling_arguments::SamplingArguments;
 use crate::counter::Counter;
 
@@ -105,6 +106,7 @@ struct Line<'a> {
 
 impl Generate {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        check_folder(&self.output)?;
         let (prompts, _) = read::<PromptLine>(&self.input, &ReadOptions::default())?;
         let (model, tokenizer) = self.model.load()?;
         let tokenizer = tokenizer.as_ref();

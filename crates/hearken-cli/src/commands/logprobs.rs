@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Content, Form, ReadOptions, Record, Source, read, write_jsonl};
 use hearken_model::tokenizer::Bos;
@@ -15,6 +15,7 @@ use hearken_train::microbatch::microbatches;
 use serde::Serialize;
 
 use super::model_arguments::ModelArguments;
+use super::output_file::check_folder;
 
 /// Log-probabilities of given sequences under a model
 ///
@@ -77,6 +78,7 @@ struct Line {
 
 impl Logprobs {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        check_folder(&self.output)?;
         let (sequences, _) = read::<Sequence>(&self.input, &ReadOptions::default())?;
         let (model, tokenizer) = self.model.load()?;
         let ids: Vec<Vec<u32>> = sequences
@@ -101,7 +103,9 @@ fn encode<D: Device>(
     let at = &sequence.source;
     let ids = match (&sequence.content, tokenizer) {
         (Content::Ids(ids), _) => ids.clone(),
-        (Content::Text(text), Some(tokenizer)) => tokenizer.encode(text, Bos::AsConfigured)?,
+        (Content::Text(text), Some(tokenizer)) => {
+            tokenizer.encode(text, Bos::AsConfigured).with_context(|| at.to_string())?
+        }
         _ => bail!(
             "{at}: found text, but the model's folder has no tokenizer.json; expected `input_ids`"
         ),

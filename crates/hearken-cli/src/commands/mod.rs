@@ -20,6 +20,7 @@ mod sft;
 mod store;
 
 mod model_arguments;
+mod output_file;
 mod sampling_arguments;
 mod shape;
 mod trainer_arguments;

@@ -48,7 +48,8 @@ impl SamplingArguments {
     }
 }
 
-fn from_zero(text: &str) -> Result<f64, String> {
+/// A finite number from 0.
+pub(super) fn from_zero(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && 0.0 <= *number);
     number.ok_or_else(|| "expected a number from 0".to_owned())
 }

@@ -81,8 +81,8 @@ fn prompts_above_the_context_are_named_with_the_way_out() {
     }
 }
 
-/// Two iterations of two prompts with two completions each, scored by `source`.
-/// Four completions, which go to a source one at a time.
+/// Two iterations of two prompts with two completions each, scored by `source`, to which the four go one
+/// at a time.
 fn grpo(folder: &Path, tests: &Value, source: &str) -> Ran {
     let record = |word: &str| json!({"prompt": format!("Say {word}:"), "tests": tests});
     let more = format!(
@@ -96,18 +96,25 @@ fn programs_that_fail_to_score_end_the_run_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let answer = |text: &str| format!("while read -r line; do echo '{text}'; done");
     for (script, reasons) in [
-        ("read -r line; echo no GPU >&2; exit 3".to_owned(), ["exit status: 3", "no GPU"]),
-        ("sleep 100".to_owned(), ["0 of 1 scores", "deadline of 2 s"]),
-        (answer("{\"score\": NaN}"), ["answer 1 of 1", "not JSON"]),
-        (answer("{\"score\": null}"), ["answer 1 of 1", "null"]),
-        (answer("0.5"), ["answer 1 of 1", "{\"score\": NUMBER}"]),
+        (
+            "read -r line; echo no GPU >&2; exit 3".to_owned(),
+            ["exit status: 3", "no GPU", "0 of 4 completions"],
+        ),
+        ("sleep 100".to_owned(), ["0 of 1 scores", "deadline of 2 s", "0 of 4 completions"]),
+        (answer("{\"score\": NaN}"), ["answer 1 of 1", "not JSON", "0 of 4 completions"]),
+        (answer("{\"score\": null}"), ["answer 1 of 1", "null", "0 of 4 completions"]),
+        (answer("0.5"), ["answer 1 of 1", "{\"score\": NUMBER}", "0 of 4 completions"]),
         (
             "for i in 1 2 3; do read -r line; echo '{\"score\": 1}'; done".to_owned(),
-            ["after 0 of 1 scores", "sh"],
+            ["after 0 of 1 scores", "sh", "3 of 4 completions had been scored"],
         ),
         (
             answer("{\"score\": 1}'; echo '{\"score\": 1}"),
-            ["more than one line per request", "the line too many: {\"score\": 1}"],
+            [
+                "more than one line per request",
+                "the line too many: {\"score\": 1}",
+                "of 4 completions had been scored",
+            ],
         ),
     ] {
         let source = format!(
@@ -164,6 +171,7 @@ fn servers_that_fail_to_score_end_the_run_with_a_reason() {
         for reason in reasons {
             assert!(error.contains(reason), "{body:?}: {reason} in {error}");
         }
+        assert!(error.contains("0 of 4 completions had been scored"), "{body:?}: {error}");
     }
 }
 

@@ -94,3 +94,15 @@ fn a_sampled_end_token_is_among_the_ids_and_not_in_the_text() {
         assert!(!line["completion"].as_str().unwrap().contains("<|endoftext|>"));
     }
 }
+
+#[test]
+fn a_file_that_could_not_be_written_is_refused_before_anything_is_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = write(folder.path(), "in.jsonl", PROMPTS).display().to_string();
+    let model = model("llama").display().to_string();
+    let output = folder.path().join("nowhere/out.jsonl").display().to_string();
+    let files = ["generate", "--model", &model, "--input", &input, "--output", &output];
+    let error = run(files.into_iter().chain(["--max-new-tokens", "6"])).error();
+    assert!(error.contains("there is no folder") && error.contains("nowhere"), "{error}");
+    assert!(!error.contains("tokens/s"), "{error}");
+}

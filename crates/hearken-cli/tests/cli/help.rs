@@ -2,8 +2,10 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 10] =
-    ["init", "sft", "reward", "ppo", "rlhf", "generate", "chat", "logprobs", "report", "doctor"];
+const COMMANDS: [&str; 18] = [
+    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "generate", "chat", "collect",
+    "analyze", "import", "export", "store", "logprobs", "report", "doctor", "bench",
+];
 
 #[test]
 fn the_help_lists_every_command() {

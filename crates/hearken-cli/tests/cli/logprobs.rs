@@ -75,3 +75,11 @@ fn what_does_not_fit_the_model_is_named_with_its_line() {
     );
     assert!(!output.exists());
 }
+
+#[test]
+fn a_file_that_could_not_be_written_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("nowhere/out.jsonl");
+    let error = logprobs("llama", &folder.path().join("absent.jsonl"), &output, &[]).error();
+    assert!(error.contains("there is no folder") && error.contains("nowhere"), "{error}");
+}

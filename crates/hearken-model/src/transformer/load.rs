@@ -14,7 +14,6 @@ use crate::architecture::{
 };
 use crate::checkpoint::{self, CheckpointError, NameRules, TensorFiles};
 use crate::config::{ConfigError, ModelConfig};
-use hearken_tensor::device::HeadOptions;
 
 /// The file with a policy's value head, beside the model that Transformers loads.
 const VALUE_HEAD_FILE: &str = "value_head.safetensors";
@@ -222,11 +221,6 @@ impl<D: Device> Model<D> {
         for param in &mut self.params {
             param.prepared = D::Prepared::default();
         }
-    }
-
-    /// Head options with everything at its default but the temperature.
-    pub fn head_options(temperature: f32) -> HeadOptions {
-        HeadOptions { temperature, ..HeadOptions::default() }
     }
 }
 

@@ -151,11 +151,6 @@ impl<D: Device> Model<D> {
         self.head
     }
 
-    /// Whether [`Model::scalars`] can be read: a scorer, or a policy with a value head.
-    pub fn has_scalar_head(&self) -> bool {
-        self.plan.scalar_head.is_some()
-    }
-
     /// All parameters, in the order that gradients and optimizers use.
     pub fn params(&self) -> &[Param<D>] {
         &self.params

@@ -175,9 +175,22 @@ fn discopop(z: f64, temperature: f64) -> (f64, f64) {
     (loss, mixing - (1.0 - share) * sigmoid(-z) - exponential)
 }
 
+/// Log-odds of a completion, from the mean log-probability x of its tokens: x − ln(1 − e^x).
+///
+/// Hong et al. 2024, arXiv:2403.07691, eq. 4. A mean above −1e-9 counts as −1e-9: the odds of a probability
+/// of exactly 1 are infinite.
+///
+/// ```
+/// use hearken_objective::dpo::log_odds;
+/// assert!((log_odds(0.75f64.ln()) - 3f64.ln()).abs() < 1e-12);
+/// ```
+pub fn log_odds(mean_logprob: f64) -> f64 {
+    let x = at_most(mean_logprob, MEAN_LOGPROB_MAX);
+    x - log_one_minus_exp(x)
+}
+
 fn odds_ratio(beta: f64, c: f64, r: f64) -> ScoreValue {
     let (c, r) = (at_most(c, MEAN_LOGPROB_MAX), at_most(r, MEAN_LOGPROB_MAX));
-    let log_odds = |x: f64| x - log_one_minus_exp(x);
     let z = beta * (log_odds(c) - log_odds(r));
     let slope = -beta * sigmoid(-z);
     // d log-odds / dx = 1/(1 − e^x).

@@ -52,19 +52,30 @@ impl KlSteering {
     }
 }
 
+/// The name of an estimator in a file.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum RawEstimator {
+pub(crate) enum EstimatorName {
     K1,
     K2,
     K3,
+}
+
+impl From<EstimatorName> for KlEstimator {
+    fn from(name: EstimatorName) -> Self {
+        match name {
+            EstimatorName::K1 => Self::K1,
+            EstimatorName::K2 => Self::K2,
+            EstimatorName::K3 => Self::K3,
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawKl {
     placement: KlPlacement,
-    estimator: RawEstimator,
+    estimator: EstimatorName,
     beta: f64,
     target: Option<f64>,
     horizon: f64,
@@ -89,11 +100,7 @@ impl KlConfig {
                 return Err(layers.exclusive("kl.target", "a penalty that is off", reason));
             }
         }
-        let estimator = match raw.estimator {
-            RawEstimator::K1 => KlEstimator::K1,
-            RawEstimator::K2 => KlEstimator::K2,
-            RawEstimator::K3 => KlEstimator::K3,
-        };
+        let estimator = KlEstimator::from(raw.estimator);
         if raw.placement == KlPlacement::Loss && estimator == KlEstimator::K1 {
             let reason = "as a loss, k1 has an expected gradient of 0 and penalizes nothing; use \
                           \"k2\" (the gradient of the KL) or \"k3\"";

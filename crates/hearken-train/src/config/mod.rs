@@ -18,6 +18,7 @@ mod sections;
 
 pub use error::ConfigError;
 pub use frozen::{Difference, Frozen, Loaded};
+pub(crate) use kl::EstimatorName;
 pub use kl::{KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
 pub use rollout::RolloutConfig;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hearken_data::{OnBadRecord, ReadOptions};
+use hearken_model::Keep;
 use hearken_tensor::device::Precision;
 use serde::Deserialize;
 
@@ -122,6 +123,11 @@ impl ModelSource {
         })?;
         let RawModel { dtype, freeze, recompute, .. } = raw;
         Ok(Self { path, dtype, freeze, recompute })
+    }
+
+    /// What a forward pass keeps for its backward pass.
+    pub(crate) fn keep(&self) -> Keep {
+        if self.recompute { Keep::BlockInputs } else { Keep::Activations }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn from_reference<D: Device>(
     };
     let of_policy = logprobs(policy);
     let kl = |(logprobs, ref_logprobs): (&Vec<f64>, &Vec<f64>)| -> f64 {
-        KlEstimator::K1.per_token(ReferenceTerms { logprobs, ref_logprobs }).iter().sum()
+        KlEstimator::K1.per_completion(ReferenceTerms { logprobs, ref_logprobs })
     };
     let of_reference = logprobs(reference);
     let kl: Vec<f64> = of_policy.iter().zip(&of_reference).map(kl).collect();

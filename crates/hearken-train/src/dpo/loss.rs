@@ -5,9 +5,9 @@ use hearken_objective::aggregation::StepCounts;
 use hearken_objective::dpo::nll::{Nll, NllTokens};
 use hearken_objective::dpo::unpaired::{UnpairedLoss, Verdict, kto_reference_point};
 use hearken_objective::dpo::weights::{TokenLikelihood, length_desensitized, wpo};
-use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference};
+use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference, log_odds};
 use hearken_objective::kl::ReferenceTerms;
-use hearken_objective::numerics::{at_most, log_one_minus_exp, log_sigmoid};
+use hearken_objective::numerics::log_sigmoid;
 use hearken_objective::online::{NashMd, exploration};
 use hearken_tensor::device::PredictionGrad;
 
@@ -190,10 +190,7 @@ impl Objective {
 
     fn pair_figures(&self, pair: &PairTerms) -> TreeLoss {
         let sides = [pair.chosen, pair.rejected];
-        let odds = |sums: CompletionSums| {
-            let mean = at_most(sums.logprob / sums.tokens.max(1) as f64, MEAN_LOGPROB_MAX);
-            mean - log_one_minus_exp(mean)
-        };
+        let odds = |sums: CompletionSums| log_odds(sums.logprob / sums.tokens.max(1) as f64);
         TreeLoss {
             rewards: sides.map(|sums| Some(self.reward(sums))),
             logprobs: sides.map(|sums| Some(self.reported_logprob(sums))),
@@ -292,9 +289,6 @@ pub(super) struct StepShare {
     pub(super) trees: usize,
     pub(super) nll_counts: StepCounts,
 }
-
-/// The odds of a probability of exactly 1 are infinite: those of the loss are bounded alike.
-const MEAN_LOGPROB_MAX: f64 = -1e-9;
 
 /// The mean of ln σ of the differences of log-odds.
 pub(super) fn log_odds_ratio(trees: &[TreeLoss]) -> Mean {

@@ -1,5 +1,6 @@
 //! Learning: Bradley and Terry's loss, Adam, and when to stop.
 
+use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
@@ -15,9 +16,9 @@ pub(super) struct Standardized {
 
 /// −t·log σ(d) − (1 − t)·log σ(−d) for a margin d, and its derivative with respect to d.
 pub(super) fn loss(margin: f64, target: f64) -> (f64, f64) {
-    let log_sigmoid = |x: f64| x.min(0.0) - (-x.abs()).exp().ln_1p();
-    let p = log_sigmoid(margin).exp();
-    (-target * log_sigmoid(margin) - (1.0 - target) * log_sigmoid(-margin), p - target)
+    let comparison = Comparison { probability: target, ..Comparison::new(margin, 0.0) };
+    let loss = BradleyTerry::PLAIN.loss(comparison);
+    (loss.loss, loss.grad_chosen)
 }
 
 impl Standardized {

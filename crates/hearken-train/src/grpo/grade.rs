@@ -37,7 +37,7 @@ pub(super) struct Ungraded {
 pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings) -> Vec<Graded> {
     let Ungraded { rollouts, scores, greedy } = ungraded;
     let shaped = |rollout: &Rollout, score: f64| {
-        let score = if rollout.ended() { score } else { settings.missing_end.score(score) };
+        let score = rollout.score_with_end(score, settings.missing_end);
         settings.algorithm.overlong.score(score, rollout.completion.ids.len())
     };
     let own = &scores.total;

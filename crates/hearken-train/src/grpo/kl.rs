@@ -4,21 +4,13 @@ use hearken_objective::grpo::{KlPlacement as Placed, KlWeight};
 use hearken_objective::kl::KlEstimator;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, KlPlacement, KlSteering, Layers};
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum RawEstimator {
-    K1,
-    K2,
-    K3,
-}
+use crate::config::{ConfigError, EstimatorName, KlPlacement, KlSteering, Layers};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawKl {
     placement: Option<KlPlacement>,
-    estimator: Option<RawEstimator>,
+    estimator: Option<EstimatorName>,
     beta: Option<f64>,
     target: Option<f64>,
     horizon: f64,
@@ -69,9 +61,7 @@ impl RawKl {
         let beta = self.beta.or(preset.beta());
         let beta = beta.ok_or_else(|| layers.missing("kl.beta", expected))?;
         let estimator = match self.estimator {
-            Some(RawEstimator::K1) => KlEstimator::K1,
-            Some(RawEstimator::K2) => KlEstimator::K2,
-            Some(RawEstimator::K3) => KlEstimator::K3,
+            Some(name) => name.into(),
             None => match (placement, of_preset) {
                 (placement, (same, Some(estimator))) if placement == same => estimator,
                 (KlPlacement::Loss, _) => KlEstimator::K3,

@@ -277,9 +277,7 @@ impl Gathered<'_> {
         let ended = sampled.iter().filter(|one| one.rollout.ended());
         let ended: Mean = ended.map(|one| one.rollout.completion.ids.len() as f64).collect();
         let flat = groups(sampled).map(|group| f64::from(u8::from(is_flat(group))));
-        let kl = experience
-            .iter()
-            .map(|one| KlEstimator::K1.per_token(one.reference()).iter().sum::<f64>());
+        let kl = experience.iter().map(|one| KlEstimator::K1.per_completion(one.reference()));
         IterationMetrics {
             reward: scores.mean,
             reward_std: scores.std(Variance::Sample),

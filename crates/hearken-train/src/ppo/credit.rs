@@ -84,9 +84,8 @@ pub(super) fn iteration_metrics(
     let mean = |of: &dyn Fn(&Experience) -> f64| -> f64 {
         experience.iter().map(of).collect::<Mean>().value().unwrap_or(0.0)
     };
-    let summed = |estimator: KlEstimator| {
-        move |one: &Experience| one.terms().log_ratios().map(|x| estimator.value(x)).sum::<f64>()
-    };
+    let summed =
+        |estimator: KlEstimator| move |one: &Experience| estimator.per_completion(one.terms());
     let in_reward = config.kl.placement == KlPlacement::Reward;
     let non_score_reward = if in_reward { -beta * mean(&summed(config.kl.estimator)) } else { 0.0 };
     let scores = mean(&|one| one.scored.score);

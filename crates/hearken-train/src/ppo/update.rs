@@ -1,6 +1,6 @@
 //! The gradient of one optimizer step, microbatch by microbatch.
 
-use hearken_model::{Gradients, Keep, Model, OutputGrads};
+use hearken_model::{Gradients, Model, OutputGrads};
 use hearken_objective::{
     Mean,
     aggregation::{Aggregation, StepCounts},
@@ -74,7 +74,7 @@ impl Microbatch<'_> {
     ) -> StepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
         let head = forward.head(config.ppo.entropy_coef != 0.0);
-        let pass = policy.forward(&self.batch.batch, self.keep());
+        let pass = policy.forward(&self.batch.batch, self.context.config.model.keep());
         let output = policy.logprobs(&pass, &self.batch.predictions, head);
         let mut sums = StepSums {
             entropy: output.entropy.iter().map(|entropy| f64::from(*entropy)).collect(),
@@ -104,7 +104,7 @@ impl Microbatch<'_> {
     }
 
     fn separate_critic<D: Device>(&self, critic: &mut Companion<D>) -> StepSums {
-        let pass = critic.model.forward(&self.batch.batch, self.keep());
+        let pass = critic.model.forward(&self.batch.batch, self.context.config.model.keep());
         let rows = self.batch.rows();
         let values = self.batch.split(&critic.model.scalars(&pass, &rows));
         let flops = training_flops(&critic.model, &self.batch.batch);
@@ -163,10 +163,6 @@ impl Microbatch<'_> {
             grads.extend(grad_values.iter().map(|grad| (grad * weight) as f32));
         }
         grads
-    }
-
-    fn keep(&self) -> Keep {
-        if self.context.config.model.recompute { Keep::BlockInputs } else { Keep::Activations }
     }
 }
 

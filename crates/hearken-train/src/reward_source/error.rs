@@ -95,6 +95,16 @@ pub enum RewardError {
         /// Why not.
         reason: String,
     },
+    /// A source failed while others of an iteration's completions were still being sampled.
+    #[error("{source}; {scored} of {completions} completions had been scored before")]
+    Portion {
+        /// Completions that every source asked meanwhile had scored.
+        scored: usize,
+        /// Completions that are asked for in all.
+        completions: usize,
+        /// What happened.
+        source: Box<RewardError>,
+    },
     /// A closure returned an error of its own.
     #[error("score source {name:?}: {reason}")]
     Closure {

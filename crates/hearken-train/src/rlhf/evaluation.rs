@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::outcome::{Comparison, Evaluation, Figure, SideBySide};
 use crate::ppo::PpoConfig;
 use crate::progress::Progress;
+use crate::rollout::feed::room;
 use crate::rollout::session::sampling;
 use crate::rollout::{
     ForwardOptions, HeldOut, HeldOutCompletions, SampleOptions, complete_held_out,
@@ -81,8 +82,8 @@ fn held_out_prompts(
 ) -> Result<Vec<Arc<PromptExample>>, TrainError> {
     let data = ppo.data.as_ref().expect("held-out prompts are in [data]");
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
-    let room = encoder.length.tokens_max.saturating_sub(ppo.rollout.max_new_tokens);
-    encoder.length.tokens_max = room;
+    let room = room(&ppo.model.path, ppo.rollout.max_new_tokens)?;
+    encoder.length.tokens_max = encoder.length.tokens_max.min(room);
     let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
     Ok(dataset.eval.into_iter().take(config.prompts).map(Arc::new).collect())
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::outcome::StageSummary;
-use crate::run_dir::{RunDirError, Start, write_atomically};
+use crate::run_dir::{RunDirError, Start, empty, write_atomically};
 
 /// What a stage's folder says about the stage.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,9 +71,14 @@ impl Stage {
         if is_done && let Some(summary) = found.and_then(|stamp| stamp.summary) {
             return Ok(Todo::Skip(summary));
         }
-        fs::create_dir_all(&self.folder).map_err(RunDirError::io(&self.folder, "be created"))?;
+        let goes_on = start == Start::Resume && same;
+        if !goes_on {
+            // Before the stamp names other inputs: a run that is killed in between must not take what lies
+            // there for a part of itself.
+            empty(&self.folder)?;
+        }
         self.write(None)?;
-        Ok(Todo::Run(if start == Start::Resume && same { Start::Resume } else { Start::Fresh }))
+        Ok(Todo::Run(if goes_on { Start::Resume } else { Start::Fresh }))
     }
 
     /// Notes that the stage is done.
@@ -171,6 +176,21 @@ mod tests {
         assert!(matches!(todo("a"), Todo::Run(Start::Fresh)), "an input has changed");
         stage(root, "a").done(&summary()).unwrap();
         assert!(matches!(todo("b"), Todo::Run(Start::Fresh)), "the configuration has changed");
+    }
+
+    #[test]
+    fn a_stage_that_is_killed_at_its_start_takes_nothing_over_from_other_inputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        stage(root, "a").todo(Start::Resume).unwrap();
+        fs::create_dir_all(root.join("sft/checkpoints/step-1")).unwrap();
+        fs::create_dir(root.join("sft/final")).unwrap();
+        let todo = |config: &str| stage(root, config).todo(Start::Resume).unwrap();
+
+        assert!(matches!(todo("b"), Todo::Run(Start::Fresh)));
+        // Here the process ends. What goes on next must find nothing of "a".
+        assert!(matches!(todo("b"), Todo::Run(Start::Resume)));
+        assert!(!root.join("sft/checkpoints").exists() && !root.join("sft/final").exists());
     }
 
     #[test]

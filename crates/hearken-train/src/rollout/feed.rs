@@ -201,15 +201,7 @@ fn prompts(
 ) -> Result<PromptFeed, TrainError> {
     let seeds = Seeds::new(settings.run.seed);
     let path = &settings.model.path;
-    let model = ModelConfig::read(path).map_err(hearken_model::ModelError::from)?;
-    let (positions, new) = (model.max_positions, settings.rollout.max_new_tokens);
-    let room = positions.saturating_sub(new);
-    if room == 0 {
-        return Err(TrainError::Other(format!(
-            "`rollout.max_new_tokens`: found {new}, expected less than the model's {positions} \
-             positions"
-        )));
-    }
+    let room = room(path, settings.rollout.max_new_tokens)?;
     let mut encoder = Encoder::for_model(path, tokenizer, data)?;
     let (asked, demonstrations, eval) = match settings.asked {
         Asked::Prompts => {
@@ -232,6 +224,23 @@ fn prompts(
     let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1);
     let shared = |prompts: Vec<PromptExample>| prompts.into_iter().map(Arc::new).collect();
     Ok(PromptFeed { prompts: shared(asked), demonstrations, eval: shared(eval), order })
+}
+
+/// The most tokens of a prompt that the model in `path` can complete with `max_new_tokens` more.
+///
+/// # Errors
+/// If there is no room for a prompt.
+pub(crate) fn room(path: &Path, max_new_tokens: usize) -> Result<usize, TrainError> {
+    let model = ModelConfig::read(path).map_err(hearken_model::ModelError::from)?;
+    let positions = model.max_positions;
+    let room = positions.saturating_sub(max_new_tokens);
+    if room == 0 {
+        return Err(TrainError::Other(format!(
+            "`rollout.max_new_tokens`: found {max_new_tokens}, expected less than the model's \
+             {positions} positions"
+        )));
+    }
+    Ok(room)
 }
 
 fn note<E: Example>(dataset: &Dataset<E>, what: &str, progress: &mut dyn Progress) {

@@ -72,8 +72,7 @@ pub fn complete_held_out<D: Device>(
     let logprobs = read(policy, &sequences, Heads::LogProbs, held_out.forward).logprobs;
     let ref_logprobs = read(reference, &sequences, Heads::LogProbs, held_out.forward).logprobs;
     let kl_nats = logprobs.iter().zip(&ref_logprobs).map(|(logprobs, ref_logprobs)| {
-        let terms = ReferenceTerms { logprobs, ref_logprobs };
-        KlEstimator::K1.per_token(terms).iter().sum()
+        KlEstimator::K1.per_completion(ReferenceTerms { logprobs, ref_logprobs })
     });
     let kl_nats = kl_nats.collect();
     Ok(HeldOutCompletions { scores: scores.total, by_source: scores.by_source, kl_nats, rollouts })

@@ -27,6 +27,7 @@ pub(crate) mod session;
 use std::sync::Arc;
 
 use hearken_data::Completion;
+use hearken_objective::reward::MissingEnd;
 
 use crate::encode::PromptExample;
 use crate::reward_source::RolloutView;
@@ -80,6 +81,11 @@ impl Rollout {
             ended: self.ended(),
             fields: &self.prompt.fields,
         }
+    }
+
+    /// A score of the completion, less what a missing end costs it.
+    pub(crate) fn score_with_end(&self, score: f64, missing_end: MissingEnd) -> f64 {
+        if self.ended() { score } else { missing_end.score(score) }
     }
 
     /// Whether the policy ended the completion itself: by its end token or by a stop sequence.

@@ -224,7 +224,7 @@ impl Asked<'_> {
         portions: &Receiver<Vec<Ended>>,
         sources: &mut WeightedSum<'_>,
     ) -> Result<Vec<Judged>, RewardError> {
-        let mut judged = Vec::new();
+        let mut judged: Vec<Judged> = Vec::new();
         for ended in portions {
             let rollouts: Vec<Rollout> = ended
                 .iter()
@@ -239,7 +239,12 @@ impl Asked<'_> {
                 })
                 .collect();
             let views: Vec<RolloutView<'_>> = rollouts.iter().map(Rollout::view).collect();
-            let by_source = sources.scores_of(Pace::Meanwhile, &views)?;
+            let failed = |source| RewardError::Portion {
+                scored: judged.len(),
+                completions: self.prompts.len() * self.options.completions,
+                source: Box::new(source),
+            };
+            let by_source = sources.scores_of(Pace::Meanwhile, &views).map_err(failed)?;
             judged.extend(ended.iter().enumerate().map(|(row, ended)| Judged {
                 index: ended.index,
                 scores: by_source.iter().map(|scores| scores[row]).collect(),
@@ -354,10 +359,15 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_stops_the_sampler_and_is_what_is_told() {
-        let mut sources =
-            WeightedSum::new().with(Closure::new("picky", |_| Err("not today".to_owned())), 1.0);
+        let mut calls = 0;
+        let picky = Closure::new("picky", |_| {
+            calls += 1;
+            if calls < 3 { Ok(1.0) } else { Err("not today".to_owned()) }
+        });
+        let mut sources = WeightedSum::new().with(picky, 1.0);
         let pause = |_: usize| thread::sleep(Duration::from_millis(5));
         let error = scored(&every(), &mut sources, &pause).unwrap_err().to_string();
         assert!(error.contains("picky") && error.contains("not today"), "{error}");
+        assert!(error.contains("2 of 8 completions had been scored"), "{error}");
     }
 }

@@ -43,7 +43,7 @@ pub fn score<D: Device>(
     for ((rollout, score), ref_logprobs) in
         rollouts.into_iter().zip(scores.total).zip(reading.logprobs)
     {
-        let score = if rollout.ended() { score } else { scoring.missing_end.score(score) };
+        let score = rollout.score_with_end(score, scoring.missing_end);
         scored.push(ScoredRollout { rollout, score, ref_logprobs });
     }
     let finals: Vec<f64> = scored.iter().map(|one| one.score).collect();

@@ -211,7 +211,7 @@ impl<D: Device, E: Serialize> Session<'_, D, E> {
     }
 
     pub(crate) fn keep(&self) -> Keep {
-        if self.settings.model.recompute { Keep::BlockInputs } else { Keep::Activations }
+        self.settings.model.keep()
     }
 
     pub(crate) fn forward_options(&self) -> ForwardOptions {

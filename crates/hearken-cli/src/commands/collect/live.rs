@@ -8,6 +8,7 @@ use hearken_collect::parts::Answerer;
 use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
 
 use super::local_model::LocalModel;
+use crate::commands::sampling_arguments::from_zero;
 
 /// The protocol of a server.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -133,9 +134,4 @@ fn key(variable: &str) -> Result<Key> {
     let key = std::env::var(variable);
     let key = key.with_context(|| format!("the environment variable {variable} with the key"))?;
     Ok(Key::from(key))
-}
-
-fn from_zero(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && 0.0 <= *number);
-    number.ok_or_else(|| "expected a number from 0".to_owned())
 }

@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use hearken_tensor::device::{
-    Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write as _Write,
-};
+use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
 use hearken_tensor::{Cpu, Device};
 
 use crate::output;
@@ -74,7 +72,7 @@ fn speed(precision: Precision) -> f64 {
             weight,
             None,
             ViewMut::new(&mut y, rows),
-            _Write::Overwrite,
+            Write::Overwrite,
         );
     };
     // The first one warms up and prepares the weight.
