@@ -173,10 +173,13 @@ pub(crate) fn file_of(format: Format) -> (&'static str, String) {
 /// Bytes of a file that are read at once.
 const PIECE: u64 = 256 << 10;
 
+/// The file again, and the piece that was read of it.
+type Piece = io::Result<(File, Vec<u8>)>;
+
 /// What is left of a file, piece by piece, read on threads that may block.
 pub(crate) struct Chunks {
     file: Option<File>,
-    reading: Option<JoinHandle<io::Result<(File, Vec<u8>)>>>,
+    reading: Option<JoinHandle<Piece>>,
 }
 
 impl Chunks {

@@ -60,7 +60,9 @@ fn vote_for_left(running: &Running, answered: &Answered) {
 /// The item and the judgement that a store of JSON lines has.
 fn stored(folder: &std::path::Path) -> (Value, Value) {
     let text = std::fs::read_to_string(folder.join("prefs.jsonl")).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // A record that was replaced leaves a line of spaces.
+    let written = text.lines().filter(|line| !line.trim().is_empty());
+    let lines: Vec<Value> = written.map(|line| serde_json::from_str(line).unwrap()).collect();
     let find = |what: &str| {
         let found = lines.iter().find(|line| line.get(what).is_some());
         found.unwrap_or_else(|| panic!("no {what} in {text}"))[what].clone()

@@ -5,7 +5,7 @@
 
 // The driver of the browser that the tests of the pages have too.
 #[path = "../../../hearken-collect/tests/browser/cdp.rs"]
-#[allow(dead_code, reason = "these tests use a part of it")]
+#[allow(dead_code, clippy::needless_pass_by_value, reason = "these tests use a part of it")]
 mod cdp;
 mod live;
 mod pages;
