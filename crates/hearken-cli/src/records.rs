@@ -5,12 +5,10 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use hearken_collect::exchange;
 use hearken_data::feedback::formats::{ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
-use hearken_store::Store;
 
-/// Records that are read at once from a store.
-const BATCH: usize = 10_000;
 /// How a SQLite file starts.
 const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
@@ -26,7 +24,8 @@ pub(crate) struct Records {
 pub(crate) fn load(source: &str) -> Result<Records> {
     if source.contains("://") || is_sqlite(Path::new(source)) {
         let store = hearken_store::open_existing(source)?;
-        return from_store(store.as_ref());
+        let hearken_analysis::Records { items, judgements } = exchange::records(&*store)?;
+        return Ok(Records { items, judgements });
     }
     if !Path::new(source).exists() {
         bail!("{source}: there is no such file or store");
@@ -47,23 +46,4 @@ pub(crate) fn is_sqlite(path: &Path) -> bool {
     let mut start = [0; SQLITE.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == *SQLITE
-}
-
-fn from_store(store: &dyn Store) -> Result<Records> {
-    let mut records = Records::default();
-    let mut after = 0;
-    loop {
-        let batch = store.items(after, BATCH)?;
-        let Some(last) = batch.last() else { break };
-        after = last.place;
-        records.items.extend(batch.into_iter().map(|placed| placed.record));
-    }
-    after = 0;
-    loop {
-        let batch = store.judgements(after, BATCH)?;
-        let Some(last) = batch.last() else { break };
-        after = last.place;
-        records.judgements.extend(batch.into_iter().map(|placed| placed.record));
-    }
-    Ok(records)
 }

@@ -38,7 +38,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 }
 
 /// `2026-11-23 19:20` in UTC for milliseconds since 1970.
-pub(crate) fn date(at: i64) -> String {
+pub fn date(at: i64) -> String {
     let minutes = at.div_euclid(60_000);
     let (day, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
     let (year, month, day) = civil(day);

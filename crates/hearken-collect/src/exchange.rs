@@ -1,8 +1,13 @@
 //! Records in and out of the store as files.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use axum::body::Bytes;
+use futures_core::Stream;
 use hearken_analysis::Records;
 use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{
@@ -10,6 +15,7 @@ use hearken_data::feedback::formats::{
 };
 use hearken_store::Store;
 use serde::Serialize;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::AppError;
 use crate::state::AppState;
@@ -172,6 +178,51 @@ pub(crate) fn file_of(format: Format) -> (&'static str, String) {
         ("application/x-ndjson", "jsonl")
     };
     (kind, format!("judgements-{format}.{ending}"))
+}
+
+/// Bytes of a file that are read at once.
+const PIECE: u64 = 256 << 10;
+
+/// The file again, and the piece that was read of it.
+type Piece = io::Result<(File, Vec<u8>)>;
+
+/// What is left of a file, piece by piece, read on threads that may block.
+pub(crate) struct Chunks {
+    file: Option<File>,
+    reading: Option<JoinHandle<Piece>>,
+}
+
+impl Chunks {
+    pub(crate) fn of(file: File) -> Self {
+        Self { file: Some(file), reading: None }
+    }
+}
+
+impl Stream for Chunks {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let chunks = self.get_mut();
+        if let Some(file) = chunks.file.take() {
+            chunks.reading = Some(spawn_blocking(move || {
+                let mut piece = Vec::new();
+                (&file).take(PIECE).read_to_end(&mut piece)?;
+                Ok((file, piece))
+            }));
+        }
+        let Some(reading) = &mut chunks.reading else { return Poll::Ready(None) };
+        let read = ready!(Pin::new(reading).poll(context));
+        chunks.reading = None;
+        Poll::Ready(match read {
+            Ok(Ok((_, piece))) if piece.is_empty() => None,
+            Ok(Ok((file, piece))) => {
+                chunks.file = Some(file);
+                Some(Ok(piece.into()))
+            }
+            Ok(Err(error)) => Some(Err(error)),
+            Err(broken) => Some(Err(io::Error::other(broken))),
+        })
+    }
 }
 
 #[cfg(test)]

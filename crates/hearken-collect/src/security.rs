@@ -1,6 +1,7 @@
 //! Headers, limits, and where requests may come from.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -53,8 +54,13 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let took_ms = started.elapsed().as_secs_f64() * 1e3;
-    tracing::info!(%method, path, status = status.as_u16(), took_ms, "request");
+    tracing::info!("{method} {} {} {took_ms:.1} ms", without_secret(&path), status.as_u16());
     response
+}
+
+/// A path as a log may keep it: the secret of an invitation makes an account.
+fn without_secret(path: &str) -> &str {
+    if path.starts_with("/invite/") { "/invite/…" } else { path }
 }
 
 /// Turns a panic of a handler into an answer, so that one bad request does not cut a connection.
@@ -203,6 +209,7 @@ pub(crate) struct Limits {
     address: Buckets,
     token: Buckets,
     login: Buckets,
+    login_address: Buckets,
 }
 
 impl Limits {
@@ -212,6 +219,10 @@ impl Limits {
             address: Buckets::new(options.account_per_s, options.account_per_s * 5.0),
             token: Buckets::new(options.token_per_s, options.token_per_s * 2.0),
             login: Buckets::new(LOGINS_PER_MINUTE / 60.0, LOGINS_PER_MINUTE),
+            login_address: Buckets::new(
+                ADDRESS_LOGINS_PER_MINUTE / 60.0,
+                ADDRESS_LOGINS_PER_MINUTE,
+            ),
         }
     }
 
@@ -227,14 +238,34 @@ impl Limits {
         self.token.spend(token, Instant::now())
     }
 
-    /// An attempt to sign in or to use an invitation; `key` is an account or an address.
-    pub(crate) fn spend_login(&self, key: &str) -> Result<(), AppError> {
-        self.login.spend(key, Instant::now())
+    /// An attempt at the password of `name` from `address`. Each address has a bucket of its own for
+    /// each name: a stranger who guesses does not lock out the one whose name it is.
+    pub(crate) fn spend_login(&self, name: &str, address: Option<IpAddr>) -> Result<(), AppError> {
+        let from = address.map(network).unwrap_or_default();
+        self.login.spend(&format!("{from} {}", name.trim().to_lowercase()), Instant::now())
+    }
+
+    /// An attempt to sign in or to use an invitation, with any name.
+    pub(crate) fn spend_login_address(&self, address: IpAddr) -> Result<(), AppError> {
+        self.login_address.spend(&network(address), Instant::now())
     }
 }
 
-/// Attempts to sign in, per account and per address.
+/// What one subscriber can choose addresses from: all of IPv4's, the upper half of IPv6's.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+/// Attempts to sign in with one name from one address.
 const LOGINS_PER_MINUTE: f64 = 10.0;
+/// Attempts to sign in with any name from one address, which an office may share.
+const ADDRESS_LOGINS_PER_MINUTE: f64 = 60.0;
 
 #[cfg(test)]
 mod tests {
@@ -254,6 +285,15 @@ mod tests {
         buckets.spend("b", start).unwrap();
         buckets.spend("a", start + Duration::from_millis(600)).unwrap();
         assert!(buckets.spend("a", start + Duration::from_millis(700)).is_err());
+    }
+
+    #[test]
+    fn an_address_counts_as_its_network() {
+        let same = |a: &str, b: &str| network(a.parse().unwrap()) == network(b.parse().unwrap());
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:10.0.0.1", "10.0.0.1"));
+        assert!(!same("10.0.0.1", "10.0.0.2"));
     }
 
     #[test]

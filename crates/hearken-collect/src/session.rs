@@ -114,6 +114,9 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, AppError> {
+    if state.mode() == Mode::Local {
+        state.blocking(AppState::look_for_accounts).await?;
+    }
     security::check_host(&state, request.headers())?;
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let path = request.uri().path();

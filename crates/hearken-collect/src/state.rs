@@ -1,6 +1,7 @@
 //! What every handler works with.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,7 +60,9 @@ struct Shared {
     store: Option<Arc<dyn Store>>,
     options: Options,
     parts: Parts,
-    mode: Mode,
+    /// Whether people sign in: from the moment on when there is an administrator.
+    has_accounts: AtomicBool,
+    administered: Mutex<Option<(i64, Arc<bool>)>>,
     clock: Clock,
     secret: Vec<u8>,
     templates: Environment<'static>,
@@ -86,7 +89,7 @@ pub struct Guidelines {
 
 impl fmt::Debug for AppState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppState").field("mode", &self.shared.mode).finish_non_exhaustive()
+        f.debug_struct("AppState").field("mode", &self.mode()).finish_non_exhaustive()
     }
 }
 
@@ -113,10 +116,9 @@ impl AppState {
         parts: Parts,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let (mode, secret) = on_own_thread(|| {
+        let (has_accounts, secret) = on_own_thread(|| {
             let has_accounts = accounts::any_administrator(&*store)?;
-            let mode = if has_accounts { Mode::Accounts } else { Mode::Local };
-            Ok::<_, StartError>((mode, service_secret(&*store)?))
+            Ok::<_, StartError>((has_accounts, service_secret(&*store)?))
         })?;
         let assets = Assets::new();
         let templates = templates::environment(&assets);
@@ -125,7 +127,8 @@ impl AppState {
             store: Some(store),
             options,
             parts,
-            mode,
+            has_accounts: AtomicBool::new(has_accounts),
+            administered: Mutex::new(None),
             clock,
             secret,
             templates,
@@ -163,7 +166,24 @@ impl AppState {
 
     /// Whether people sign in.
     pub fn mode(&self) -> Mode {
-        self.shared.mode
+        let has_accounts = self.shared.has_accounts.load(Ordering::Relaxed);
+        if has_accounts { Mode::Accounts } else { Mode::Local }
+    }
+
+    /// Finds out whether another process has made an administrator: from then on people sign in, and
+    /// nobody is `local` any more. May block.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub(crate) fn look_for_accounts(&self) -> Result<(), AppError> {
+        let administered = cached(&self.shared.administered, self.now(), || {
+            Ok(accounts::any_administrator(self.store())?)
+        })?;
+        if *administered {
+            self.shared.has_accounts.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Milliseconds since 1970 in UTC.

@@ -3,7 +3,10 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use hearken_collect::accounts::{self, Role};
 use hearken_collect::parts::Parts;
@@ -54,6 +57,42 @@ async fn guessing_passwords_is_stopped() {
     let refused = browser.post("/login", &right).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn a_stranger_who_guesses_locks_nobody_out() {
+    let world = World::with_accounts();
+    let attempt = |address: [u8; 4], password: &str| {
+        let form = format!("name=ada&password={}&next=%2F", password.replace(' ', "+"));
+        let mut request = Request::post("/login")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(form))
+            .unwrap();
+        let peer = ConnectInfo(SocketAddr::from((address, 4711)));
+        request.extensions_mut().insert(peer);
+        world.send(request)
+    };
+    for _ in 0..10 {
+        let refused = attempt([10, 0, 0, 66], "wrong wrong wrong").await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    }
+    let stopped = attempt([10, 0, 0, 66], PASSWORD).await;
+    assert_eq!(stopped.status, StatusCode::TOO_MANY_REQUESTS);
+    let owner = attempt([10, 0, 0, 7], PASSWORD).await;
+    assert_eq!(owner.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn people_sign_in_from_the_first_administrator_on() {
+    let world = World::local();
+    let mut browser = world.browser();
+    assert_eq!(browser.get("/label").await.status, StatusCode::OK);
+    world.account("ada", Role::Administrator);
+    world.pass(3_000);
+    let asked = browser.get("/label").await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER);
+    assert_eq!(asked.header("location"), "/login?next=%2Flabel");
+    assert_eq!(world.signed_in("ada").await.get("/label").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -15,6 +15,10 @@ if ! command -v "$schemathesis" >/dev/null 2>&1; then
     echo "skipped: schemathesis is not installed (pip install 'schemathesis>=4,<5'; SCHEMATHESIS names it)" >&2
     exit 0
 fi
+case $schemathesis in
+/*) ;;
+*/*) schemathesis=$PWD/$schemathesis ;;
+esac
 here=$(cd "$(dirname "$0")" && pwd)
 folder=$(mktemp -d)
 service=
@@ -42,11 +46,12 @@ done
 url=$(cat "$folder/url")
 status=0
 # What a schema cannot say (a verdict has to fit its item, a pairwise item has two candidates) is refused
-# with 422; the configuration beside this file allows that for requests that fit the schema.
-"$schemathesis" --config-file "$here/schemathesis.toml" run "$url/api/v1/openapi.json" \
+# with 422; the configuration beside this file allows that for requests that fit the schema. It runs in
+# the folder because it keeps a cache where it runs.
+(cd "$folder" && "$schemathesis" --config-file "$here/schemathesis.toml" run "$url/api/v1/openapi.json" \
     --url "$url/api/v1" \
     --header "Authorization: Bearer $token" --max-examples "$examples" --generation-database none \
-    --seed 1 || status=$?
+    --seed 1) || status=$?
 if ! kill -0 "$service" 2>/dev/null; then
     echo "the service died:" >&2
     cat "$folder/log" >&2

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 /// The file and line that a record was read from, for errors that show up later.
 ///
-/// The default is a record that no file holds; it displays as `(in memory)`.
+/// The default is a record that no file holds; it displays as `(in memory)`. Line 0 of a file is the
+/// file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The file, as the caller named it.
@@ -23,9 +24,10 @@ impl Default for Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            return f.write_str("(in memory)");
+        match (self.path.as_os_str().is_empty(), self.line) {
+            (true, 0) => f.write_str("(in memory)"),
+            (false, 0) => write!(f, "{}", self.path.display()),
+            (_, line) => write!(f, "{}:{line}", self.path.display()),
         }
-        write!(f, "{}:{}", self.path.display(), self.line)
     }
 }

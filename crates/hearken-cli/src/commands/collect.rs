@@ -96,9 +96,7 @@ Examples:
 
 impl Collect {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        if self.log {
-            request_log::install();
-        }
+        request_log::install(self.log);
         let store: Arc<dyn Store> = Arc::from(hearken_store::open(&self.store)?);
         if let Some(name) = &self.add_admin {
             return add_admin(&*store, name);

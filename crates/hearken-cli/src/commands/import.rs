@@ -54,6 +54,15 @@ pub(crate) struct Import {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 
+    /// For LMArena: leave out votes on answers that are empty, broken off or an error, on conversations
+    /// that tell who answers, and by those who saw the names
+    #[arg(long)]
+    clean: bool,
+
+    /// The most judgements of an annotator that count per day (UTC): the first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    judgements_per_day: Option<u32>,
+
     /// For Label Studio and Argilla: which column is the `prompt`, which (with commas) the `candidates`
     #[arg(long = "column", value_name = "NAME=COLUMN", value_parser = column)]
     columns: Vec<(String, String)>,
@@ -64,6 +73,7 @@ Examples:
   hearken import pairs.jsonl --into hearken.db --overlap 3
   hearken import crowd-comparisons.csv pairs-crowd.jsonl --into votes.db
   hearken import export.json --column prompt=question --column candidates=left,right
+  hearken import battles.json --into arena.db --clean --judgements-per-day 50
   hearken import harmless-base.jsonl.gz --into hearken.db --sensitive";
 
 fn column(text: &str) -> Result<(String, String), String> {
@@ -81,6 +91,8 @@ impl Import {
             overlap: self.overlap,
             sensitive: self.sensitive,
             limit: self.limit,
+            clean: self.clean,
+            judgements_per_day: self.judgements_per_day.map(|number| number as usize),
             columns: self.columns.into_iter().collect(),
             ..ImportOptions::default()
         };

@@ -1,7 +1,9 @@
 //! Files in and out, and tokens.
 
+use std::io::{self, BufWriter, Seek as _};
+
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 use super::tokens::{self, Scope, Token};
 use super::{known_name, no_such};
 use crate::error::AppError;
-use crate::exchange::{self, Imported};
+use crate::exchange::{self, Chunks, Imported};
 use crate::state::AppState;
 
 /// How to export; the fields of the form on the page and of the address in the API.
@@ -71,21 +73,29 @@ fn parse_format(name: &str) -> Result<Format, AppError> {
     name.parse().map_err(|error: UnknownFormat| AppError::BadRequest(error.to_string()))
 }
 
-/// The file that an export makes, as an answer.
+/// The file that an export makes, as an answer. It is written to the disk first: an error is told
+/// before anything is sent, and a slow connection holds no memory.
 pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, AppError> {
     let (format, options) = export.parse()?;
-    let bytes = state
+    let (file, bytes) = state
         .blocking(move |state| {
-            let mut bytes = Vec::new();
-            exchange::export(state, format, options, &mut bytes)?;
-            Ok(bytes)
+            let failed =
+                |error: io::Error| AppError::Unavailable(format!("temporary file: {error}"));
+            let mut file = BufWriter::new(tempfile::tempfile().map_err(failed)?);
+            exchange::export(state, format, options, &mut file)?;
+            let mut file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+            let bytes = file.stream_position().map_err(failed)?;
+            file.rewind().map_err(failed)?;
+            Ok((file, bytes))
         })
         .await?;
     let (kind, name) = exchange::file_of(format);
-    let attachment = format!("attachment; filename=\"{name}\"");
-    let headers =
-        [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, attachment)];
-    Ok((headers, bytes).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, kind.to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+    ];
+    Ok((headers, Body::from_stream(Chunks::of(file))).into_response())
 }
 
 /// What an export would write, drop and lose.

@@ -112,13 +112,17 @@ fn write(
 }
 
 /// A message of a model's client without the address and the model's name, which annotators do not
-/// see.
+/// see; a name may end in `@` and a temperature, of which the client knows nothing.
 fn without_name(problem: &str, model: &str) -> String {
     let text = match problem.split_once(": ") {
         Some((address, rest)) if address.starts_with("http") => rest,
         _ => problem,
     };
-    if model.is_empty() { text.to_owned() } else { text.replace(model, "the model") }
+    let name = model.rsplit_once('@').map_or(model, |(name, _)| name);
+    if name.is_empty() {
+        return text.to_owned();
+    }
+    text.replace(model, "the model").replace(name, "the model")
 }
 
 async fn keep(state: &AppState, asked: Unanswered, by_place: [Said; 2]) -> Value {

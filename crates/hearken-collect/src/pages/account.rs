@@ -7,7 +7,7 @@ use minijinja::context;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Asked;
+use super::Said;
 use crate::accounts::{self, Account, invitations, sessions};
 use crate::distribute;
 use crate::error::AppError;
@@ -75,8 +75,9 @@ pub(crate) async fn login(
     if state.mode() == Mode::Local {
         return Ok(Redirect::to("/").into_response());
     }
+    let address = session::address(&state, &request);
     let login: Login = form(&state, request).await?;
-    state.limits().spend_login(&format!("name {}", login.name.trim().to_lowercase()))?;
+    state.limits().spend_login(&login.name, address)?;
     let found = {
         let (name, password) = (login.name.clone(), login.password);
         hashing(&state, move |state| {
@@ -102,7 +103,7 @@ async fn form<T: serde::de::DeserializeOwned>(
     request: Request,
 ) -> Result<T, AppError> {
     if let Some(address) = session::address(state, &request) {
-        state.limits().spend_login(&format!("address {address}"))?;
+        state.limits().spend_login_address(address)?;
     }
     let form = Form::<T>::from_request(request, state).await;
     form.map(|Form(form)| form).map_err(|problem| AppError::BadRequest(problem.body_text()))
@@ -162,13 +163,12 @@ fn signed_out(state: &AppState) -> Response {
 }
 
 /// `GET /account`.
-pub(crate) async fn page(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
+pub(super) fn show(
+    state: &AppState,
+    user: &CurrentUser,
+    (done, _): Said,
 ) -> Result<Html<String>, AppError> {
-    let done = asked.notice();
-    state.blocking(move |state| state.page(&user, "account.html", context! { done })).await
+    state.page(user, "account.html", context! { done })
 }
 
 /// What the form for a new password sends.
@@ -185,7 +185,7 @@ pub(crate) async fn change_password(
     user: CurrentUser,
     Form(form): Form<NewPassword>,
 ) -> Result<Response, AppError> {
-    state.limits().spend_login(&format!("password {}", user.annotator))?;
+    state.limits().spend_login(&user.annotator, None)?;
     check_again(&form.new, &form.again)?;
     let account = hashing(&state, move |state| {
         let account = accounts::find(state.store(), &user.annotator)?;

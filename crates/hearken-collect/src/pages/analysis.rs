@@ -8,12 +8,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
-use hearken_analysis::Records;
-use hearken_store::Store;
 use minijinja::context;
 use tokio::sync::Notify;
 
 use crate::error::AppError;
+use crate::exchange::records;
 use crate::session::CurrentUser;
 use crate::state::AppState;
 
@@ -23,8 +22,6 @@ pub(crate) const NEEDED: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an analysis is shown although there are newer judgements.
 const FRESH_MS: i64 = 15_000;
-/// Records that are read at once.
-const CHUNK: usize = 10_000;
 
 /// The pages.
 pub(crate) fn router() -> Router<AppState> {
@@ -163,24 +160,4 @@ fn train_features(state: &AppState) -> Result<String, AppError> {
     let trainer = trainer.ok_or_else(|| AppError::NotFound("there is no feature model".into()))?;
     let report = trainer.train(&records).map_err(AppError::Unprocessable)?;
     Ok(hearken_analysis::feature_report_fragment(&report))
-}
-
-/// Every item and every judgement of the store, in their order.
-fn records(store: &dyn Store) -> Result<Records, AppError> {
-    let mut records = Records { items: Vec::new(), judgements: Vec::new() };
-    let mut after = 0;
-    loop {
-        let items = store.items(after, CHUNK)?;
-        let Some(last) = items.last() else { break };
-        after = last.place;
-        records.items.extend(items.into_iter().map(|placed| placed.record));
-    }
-    after = 0;
-    loop {
-        let judgements = store.judgements(after, CHUNK)?;
-        let Some(last) = judgements.last() else { break };
-        after = last.place;
-        records.judgements.extend(judgements.into_iter().map(|placed| placed.record));
-    }
-    Ok(records)
 }

@@ -9,10 +9,13 @@ mod media;
 pub(crate) use admin::uploads;
 
 use axum::Router;
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use axum::routing::{get, post};
+use axum::response::{Html, Redirect};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::error::AppError;
+use crate::session::CurrentUser;
 use crate::state::AppState;
 use crate::{assets, security};
 
@@ -28,7 +31,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/login", get(account::login_page).post(account::login))
         .route("/logout", post(account::logout))
         .route("/logout/everywhere", post(account::logout_everywhere))
-        .route("/account", get(account::page))
+        .route("/account", noticed(account::show))
         .route("/account/password", post(account::change_password))
         .route("/invite/{secret}", get(account::invitation).post(account::accept))
         .merge(analysis::router())
@@ -77,4 +80,32 @@ impl Asked {
     fn notice(&self) -> Option<&'static str> {
         notice(self.done.as_deref())
     }
+}
+
+/// What a page says above its content: what was just done, and a secret that is shown once.
+type Said = (Option<&'static str>, Option<String>);
+
+/// Draws a page; may block.
+type Show = fn(&AppState, &CurrentUser, Said) -> Result<Html<String>, AppError>;
+
+/// The route of a page that says what the form that led to it has done.
+fn noticed(show: Show) -> MethodRouter<AppState> {
+    get(
+        async move |State(state): State<AppState>,
+                    Query(asked): Query<Asked>,
+                    user: CurrentUser| {
+            let said = (asked.notice(), None);
+            state.blocking(move |state| show(state, &user, said)).await
+        },
+    )
+}
+
+/// Does what a form asks for, on a thread that may block, then leads to a page.
+async fn then(
+    state: &AppState,
+    to: &'static str,
+    work: impl FnOnce(&AppState) -> Result<(), AppError> + Send + 'static,
+) -> Result<Redirect, AppError> {
+    state.blocking(work).await?;
+    Ok(Redirect::to(to))
 }

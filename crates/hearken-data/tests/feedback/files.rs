@@ -195,3 +195,24 @@ fn comparisons_of_llmfao_need_their_pairs() {
     let error = file.import().unwrap_err().to_string();
     assert!(error.contains("crowd-comparisons.csv:2: found a vote on pair 7"), "{error}");
 }
+
+#[test]
+fn what_is_wrong_with_a_pair_is_told_with_its_line_when_all_are_read() {
+    let pair = |id: u32, model: &str| {
+        format!(
+            r#"{{"id": {id}, "prompt": 1, "text": "t", "model_x": {model}, "result_x": "a", "model_y": 2, "result_y": "b{id}"}}"#
+        )
+    };
+    let told = error("pairs-crowd.jsonl", [pair(1, "1"), pair(2, "[1]")].join("\n"));
+    assert!(told.starts_with("pairs-crowd.jsonl:2: "), "{told}");
+}
+
+#[test]
+fn a_judgement_before_its_item_is_told_with_its_file() {
+    let rows = [
+        r#"{"judgement": {"id": "j", "item": "i", "annotator": "a", "verdict": {"kind": "preferred", "candidate": 7}}}"#,
+        r#"{"item": {"id": "i", "prompt": "x", "candidates": ["a", "b"]}}"#,
+    ];
+    let told = error("own.jsonl", rows.join("\n"));
+    assert!(told.starts_with("own.jsonl: judgement \"j\""), "{told}");
+}

@@ -99,6 +99,35 @@ fn votes_of_lmarena_have_many_names() {
 }
 
 #[test]
+fn votes_of_lmarena_are_cleaned_where_that_is_asked_for() {
+    let battle = |at: u32, judge: &str, answer: &str, anony: bool| {
+        format!(
+            r#"{{"model_a": "m", "model_b": "n", "winner": "model_a", "judge": "{judge}", "anony": {anony}, "tstamp": {at}, "conversation_a": [{{"role": "user", "content": "x"}}, {{"role": "assistant", "content": "{answer}"}}], "conversation_b": [{{"role": "user", "content": "x"}}, {{"role": "assistant", "content": "b"}}]}}"#
+        )
+    };
+    let rows = [
+        battle(1, "u", "one", true),
+        battle(2, "u", "two", true),
+        battle(3, "u", "three", true),
+        battle(90_000, "u", "four", true),
+        battle(4, "v", "I am Claude.", true),
+        battle(5, "v", "five", false),
+        battle(6, "v", "cut▌", true),
+        battle(7, "v", "", true),
+        battle(8, "v", "**NETWORK ERROR DUE TO HIGH TRAFFIC.**", true),
+    ];
+    let file = File::new("battles.jsonl", rows.join("\n"));
+    assert_eq!(file.import().unwrap().judgements.len(), 9);
+    let options =
+        ImportOptions { clean: true, judgements_per_day: Some(2), ..ImportOptions::default() };
+    let import = import(&[&file.path], None, &options).unwrap();
+    let kept: Vec<i64> = import.judgements.iter().map(|one| one.at).collect();
+    assert_eq!(kept, [1_000, 2_000, 90_000_000]);
+    assert_eq!(import.report.left_out.len(), 6, "{:?}", import.report.left_out);
+    assert!(import.report.left_out.iter().all(|(_, count)| *count == 1));
+}
+
+#[test]
 fn the_raw_log_gives_votes_without_addresses() {
     let state = |model: &str, said: &str| {
         format!(

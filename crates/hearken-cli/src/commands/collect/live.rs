@@ -1,10 +1,12 @@
 //! Who answers prompts on the live page.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_collect::parts::Answerer;
+use hearken_data::Message;
 use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
 
 use super::local_model::LocalModel;
@@ -126,7 +128,32 @@ impl Live {
         options.key = asked.key.map(key).transpose()?;
         options.temperature = asked.temperature;
         options.max_tokens = Some(self.answer_tokens);
-        Ok(Box::new(ChatClient::new(options)?))
+        let name = match asked.temperature {
+            Some(temperature) => format!("{}@{temperature}", asked.model),
+            None => asked.model.to_owned(),
+        };
+        Ok(Box::new(Remote { name, client: ChatClient::new(options)? }))
+    }
+}
+
+/// A model behind an API, named with the temperature it was asked to answer at: one model at two
+/// temperatures is two in a leaderboard.
+struct Remote {
+    name: String,
+    client: ChatClient,
+}
+
+impl Answerer for Remote {
+    fn model(&self) -> &str {
+        &self.name
+    }
+
+    fn answer(
+        &self,
+        conversation: &[Message],
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<String, String> {
+        Answerer::answer(&self.client, conversation, on_text)
     }
 }
 

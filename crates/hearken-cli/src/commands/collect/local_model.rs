@@ -48,16 +48,22 @@ impl LocalModel {
         Ok(Self { name, model, tokenizer, sampling, seeds, answers: AtomicU64::new(0) })
     }
 
-    fn prompt(&self, conversation: &[Message]) -> Result<Vec<u32>, String> {
+    /// The tokens of a conversation, and how an answer to it is sampled: as far as the model's
+    /// positions reach.
+    fn prompt(&self, conversation: &[Message]) -> Result<(Vec<u32>, Sampling), String> {
         let encoded = encode_messages(&self.tokenizer, conversation, true);
         let ids = encoded.map_err(|error| error.to_string())?.ids;
         let positions = self.model.config().max_positions;
-        let room = positions.saturating_sub(self.sampling.max_new_tokens);
-        if room < ids.len() {
+        let room = positions.saturating_sub(ids.len());
+        if room == 0 {
             let found = ids.len();
-            return Err(format!("the conversation has {found} tokens; the model takes {room}"));
+            return Err(format!(
+                "the conversation has {found} tokens, which leaves no room for an answer: the model \
+                 takes {positions} in all; start a new one"
+            ));
         }
-        Ok(ids)
+        let max_new_tokens = self.sampling.max_new_tokens.min(room);
+        Ok((ids, Sampling { max_new_tokens, ..self.sampling.clone() }))
     }
 }
 
@@ -71,17 +77,14 @@ impl Answerer for LocalModel {
         conversation: &[Message],
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<String, String> {
-        let prompt_ids = self.prompt(conversation)?;
+        let (prompt_ids, sampling) = self.prompt(conversation)?;
         let seed = self.seeds.derive("live", self.answers.fetch_add(1, Ordering::Relaxed), 0);
         let request = Request { prompt_ids, samples: 1, seed };
         let mut pieces = Pieces::new(self.tokenizer.stream(), &self.sampling.stop);
-        let completions = generate(
-            &self.model,
-            Some(&self.tokenizer),
-            &[request],
-            &self.sampling,
-            &mut |event| pieces.take(&event, on_text),
-        );
+        let completions =
+            generate(&self.model, Some(&self.tokenizer), &[request], &sampling, &mut |event| {
+                pieces.take(&event, on_text)
+            });
         let completions = completions.map_err(|error| error.to_string())?;
         let completion = completions.iter().flatten().next().ok_or("the model said nothing")?;
         let text = completion_text(&self.tokenizer, completion, &self.sampling.stop);

@@ -1,7 +1,6 @@
 //! Events of the service as lines on standard error.
 
 use std::fmt::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -9,17 +8,21 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::output;
 
-/// Writes events of the service from here on.
-pub(super) fn install() {
+/// Writes what goes wrong in the service from here on; with `requests`, a line for each request too.
+pub(super) fn install(requests: bool) {
+    let most = if requests { Level::INFO } else { Level::WARN };
     // Somebody who installed another one before wants to have the events there.
-    let _ = tracing::subscriber::set_global_default(Lines);
+    let _ = tracing::subscriber::set_global_default(Lines { most });
 }
 
-struct Lines;
+struct Lines {
+    /// What is more talkative than this is left out.
+    most: Level,
+}
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO && metadata.target().starts_with("hearken")
+        *metadata.level() <= self.most && metadata.target().starts_with("hearken")
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -31,9 +34,15 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let level = event.metadata().level();
-        let mut line = Line(format!("{}.{:03} {level}", since.as_secs(), since.subsec_millis()));
+        let now = hearken_collect::system_clock()();
+        let ms = now.rem_euclid(60_000);
+        let (date, seconds) = (hearken_collect::date(now), ms / 1000);
+        let mut line = Line(format!("{date}:{seconds:02}.{:03}Z", ms % 1000));
+        match *event.metadata().level() {
+            Level::ERROR => line.0.push_str(" error:"),
+            Level::WARN => line.0.push_str(" warning:"),
+            _ => {}
+        }
         event.record(&mut line);
         output::say(&line.0);
     }

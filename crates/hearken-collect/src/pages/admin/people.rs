@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Form, Query, State};
+use axum::extract::{Form, State};
 use axum::response::{Html, Redirect};
 use minijinja::context;
 use minijinja::value::Serde;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::accounts::{self, Role, invitations, sessions};
 use crate::distribute;
 use crate::error::AppError;
-use crate::pages::Asked;
+use crate::pages::{Said, then};
 use crate::session::CurrentUser;
 use crate::state::AppState;
 
@@ -29,19 +29,10 @@ struct Person {
 }
 
 /// `GET /admin/people`.
-pub(crate) async fn page(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
-) -> Result<Html<String>, AppError> {
-    let notice = asked.notice();
-    state.blocking(move |state| show(state, &user, (notice, None))).await
-}
-
-fn show(
+pub(super) fn show(
     state: &AppState,
     user: &CurrentUser,
-    (done, link): (Option<&'static str>, Option<String>),
+    (done, link): Said,
 ) -> Result<Html<String>, AppError> {
     let (store, now) = (state.store(), state.now());
     let mut open: HashMap<String, usize> = HashMap::new();
@@ -103,25 +94,17 @@ pub(crate) async fn invite(
         .await
 }
 
-/// A form that names one thing.
-#[derive(Deserialize)]
-pub(crate) struct Named {
-    key: String,
+/// `POST /admin/people/withdraw`: takes an invitation back.
+pub(super) fn withdraw(state: &AppState, user: &CurrentUser, key: &str) -> Result<(), AppError> {
+    invitations::withdraw(state.store(), key)?;
+    state.audit(&user.annotator, "account.invitation_withdrawn", json!({}))
 }
 
-/// `POST /admin/people/withdraw`: takes an invitation back.
-pub(crate) async fn withdraw(
-    State(state): State<AppState>,
-    user: CurrentUser,
-    Form(form): Form<Named>,
-) -> Result<Redirect, AppError> {
-    state
-        .blocking(move |state| {
-            invitations::withdraw(state.store(), &form.key)?;
-            state.audit(&user.annotator, "account.invitation_withdrawn", json!({}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/people?done=withdrawn"))
+/// `POST /admin/people/sign-out`: ends every session of an account.
+pub(super) fn sign_out(state: &AppState, user: &CurrentUser, key: &str) -> Result<(), AppError> {
+    sessions::end_all(state.store(), key)?;
+    distribute::release(state, key)?;
+    state.audit(&user.annotator, "account.signed_out", json!({"account": key}))
 }
 
 /// A form that gives somebody a role.
@@ -137,30 +120,12 @@ pub(crate) async fn set_role(
     user: CurrentUser,
     Form(form): Form<NewRole>,
 ) -> Result<Redirect, AppError> {
-    state
-        .blocking(move |state| {
-            accounts::set_role(state.store(), &form.key, form.role)?;
-            let details = json!({"account": form.key, "role": form.role});
-            state.audit(&user.annotator, "account.role", details)
-        })
-        .await?;
-    Ok(Redirect::to("/admin/people?done=saved"))
-}
-
-/// `POST /admin/people/sign-out`: ends every session of an account.
-pub(crate) async fn sign_out(
-    State(state): State<AppState>,
-    user: CurrentUser,
-    Form(form): Form<Named>,
-) -> Result<Redirect, AppError> {
-    state
-        .blocking(move |state| {
-            sessions::end_all(state.store(), &form.key)?;
-            distribute::release(state, &form.key)?;
-            state.audit(&user.annotator, "account.signed_out", json!({"account": form.key}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/people?done=saved"))
+    then(&state, "/admin/people?done=saved", move |state| {
+        accounts::set_role(state.store(), &form.key, form.role)?;
+        let details = json!({"account": form.key, "role": form.role});
+        state.audit(&user.annotator, "account.role", details)
+    })
+    .await
 }
 
 /// A form that erases an account; the pseudonym is typed once more.
@@ -180,12 +145,10 @@ pub(crate) async fn erase(
         let what = format!("type the pseudonym {} to erase the account", form.key);
         return Err(AppError::Unprocessable(what));
     }
-    state
-        .blocking(move |state| {
-            accounts::erase(state.store(), &form.key, state.now())?;
-            distribute::release(state, &form.key)?;
-            state.audit(&user.annotator, "account.erased", json!({"account": form.key}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/people?done=erased"))
+    then(&state, "/admin/people?done=erased", move |state| {
+        accounts::erase(state.store(), &form.key, state.now())?;
+        distribute::release(state, &form.key)?;
+        state.audit(&user.annotator, "account.erased", json!({"account": form.key}))
+    })
+    .await
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use axum::extract::{Form, Query, State};
+use axum::extract::{Form, State};
 use axum::response::{Html, Redirect};
 use minijinja::context;
 use minijinja::value::Serde;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::AppError;
-use crate::pages::Asked;
+use crate::pages::{Said, then};
 use crate::session::CurrentUser;
 use crate::settings::{Axis, Rationale, Settings};
 use crate::state::AppState;
@@ -21,26 +21,21 @@ const GUIDELINES_MAX: usize = 500_000;
 const ENTRIES: usize = 100;
 
 /// `GET /admin/guidelines`.
-pub(crate) async fn guidelines(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
+pub(super) fn guidelines(
+    state: &AppState,
+    user: &CurrentUser,
+    (done, _): Said,
 ) -> Result<Html<String>, AppError> {
-    let done = asked.notice();
-    state
-        .blocking(move |state| {
-            let versions = state.all_guidelines()?;
-            let (version, text) = versions
-                .last()
-                .map_or((0, String::new()), |last| (last.version, last.text.clone()));
-            let list = versions.iter().rev().map(|one| {
-                context! { version => one.version, at => one.at, text => one.text.clone() }
-            });
-            let versions: Vec<minijinja::Value> = list.collect();
-            let values = context! { admin => "guidelines", done, version, text, versions };
-            state.page(&user, "admin/guidelines.html", values)
-        })
-        .await
+    let versions = state.all_guidelines()?;
+    let last = versions.last();
+    let (version, text) = last.map_or((0, String::new()), |last| (last.version, last.text.clone()));
+    let list = versions
+        .iter()
+        .rev()
+        .map(|one| context! { version => one.version, at => one.at, text => one.text.clone() });
+    let versions: Vec<minijinja::Value> = list.collect();
+    let values = context! { admin => "guidelines", done, version, text, versions };
+    state.page(user, "admin/guidelines.html", values)
 }
 
 /// What the form for the guidelines sends.
@@ -61,36 +56,29 @@ pub(crate) async fn write_guidelines(
         return Err(AppError::Unprocessable(what));
     }
     crate::api::storable(&json!(form.text)).map_err(AppError::Unprocessable)?;
-    state
-        .blocking(move |state| {
-            let text = form.text.replace("\r\n", "\n");
-            let version = state.add_guidelines(form.after, &text)?;
-            state.audit(&user.annotator, "guidelines.written", json!({"version": version}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/guidelines?done=saved"))
+    then(&state, "/admin/guidelines?done=saved", move |state| {
+        let text = form.text.replace("\r\n", "\n");
+        let version = state.add_guidelines(form.after, &text)?;
+        state.audit(&user.annotator, "guidelines.written", json!({"version": version}))
+    })
+    .await
 }
 
 /// `GET /admin/settings`.
-pub(crate) async fn settings(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
+pub(super) fn settings(
+    state: &AppState,
+    user: &CurrentUser,
+    (done, _): Said,
 ) -> Result<Html<String>, AppError> {
-    let done = asked.notice();
-    state
-        .blocking(move |state| {
-            let settings = state.settings()?;
-            let values = context! {
-                admin => "settings",
-                done,
-                axes => axes_text(&settings.axes),
-                orders => crate::distribute::ORDERS.to_vec(),
-                settings => Serde((*settings).clone()),
-            };
-            state.page(&user, "admin/settings.html", values)
-        })
-        .await
+    let settings = state.settings()?;
+    let values = context! {
+        admin => "settings",
+        done,
+        axes => axes_text(&settings.axes),
+        orders => crate::distribute::ORDERS.to_vec(),
+        settings => Serde((*settings).clone()),
+    };
+    state.page(user, "admin/settings.html", values)
 }
 
 /// The axes as lines: `helpfulness 0 4 bad, poor, fair, good, excellent`.
@@ -187,13 +175,11 @@ pub(crate) async fn write_settings(
 ) -> Result<Redirect, AppError> {
     let settings = form.settings().map_err(AppError::Unprocessable)?;
     crate::api::storable(&json!(settings)).map_err(AppError::Unprocessable)?;
-    state
-        .blocking(move |state| {
-            state.put_settings(&settings)?;
-            state.audit(&user.annotator, "settings.written", json!(settings))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/settings?done=saved"))
+    then(&state, "/admin/settings?done=saved", move |state| {
+        state.put_settings(&settings)?;
+        state.audit(&user.annotator, "settings.written", json!(settings))
+    })
+    .await
 }
 
 #[derive(Serialize)]

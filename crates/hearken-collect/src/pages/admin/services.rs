@@ -1,15 +1,15 @@
 //! API tokens and webhooks.
 
 use axum::extract::{Query, RawForm, State};
-use axum::response::{Html, Redirect};
+use axum::response::Html;
 use minijinja::context;
 use minijinja::value::Serde;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::api::tokens::{self, Scope};
 use crate::error::AppError;
-use crate::pages::Asked;
+use crate::pages::Said;
 use crate::session::CurrentUser;
 use crate::state::AppState;
 use crate::webhooks::{self, Delivery};
@@ -32,19 +32,10 @@ fn several<'a>(fields: &'a [(String, String)], name: &str) -> impl Iterator<Item
 }
 
 /// `GET /admin/tokens`.
-pub(crate) async fn tokens(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
-) -> Result<Html<String>, AppError> {
-    let notice = asked.notice();
-    state.blocking(move |state| show_tokens(state, &user, (notice, None))).await
-}
-
-fn show_tokens(
+pub(super) fn tokens(
     state: &AppState,
     user: &CurrentUser,
-    (done, secret): (Option<&'static str>, Option<String>),
+    (done, secret): Said,
 ) -> Result<Html<String>, AppError> {
     let tokens = tokens::all(state.store())?;
     let url = state.options().url();
@@ -66,30 +57,15 @@ pub(crate) async fn add_token(
             let (token, secret) = tokens::create(state.store(), &name, &scopes, state.now())?;
             let details = json!({"token": token.id, "scopes": token.scopes});
             state.audit(&user.annotator, "token.created", details)?;
-            show_tokens(state, &user, (None, Some(secret)))
+            tokens(state, &user, (None, Some(secret)))
         })
         .await
 }
 
-/// A form that names one thing.
-#[derive(Deserialize)]
-pub(crate) struct Named {
-    key: String,
-}
-
 /// `POST /admin/tokens/revoke`.
-pub(crate) async fn revoke_token(
-    State(state): State<AppState>,
-    user: CurrentUser,
-    axum::Form(form): axum::Form<Named>,
-) -> Result<Redirect, AppError> {
-    state
-        .blocking(move |state| {
-            tokens::revoke(state.store(), &form.key)?;
-            state.audit(&user.annotator, "token.revoked", json!({"token": form.key}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/tokens?done=withdrawn"))
+pub(super) fn revoke_token(state: &AppState, user: &CurrentUser, id: &str) -> Result<(), AppError> {
+    tokens::revoke(state.store(), id)?;
+    state.audit(&user.annotator, "token.revoked", json!({"token": id}))
 }
 
 #[derive(Serialize)]
@@ -104,19 +80,10 @@ struct Hook {
 }
 
 /// `GET /admin/webhooks`.
-pub(crate) async fn webhooks(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
-) -> Result<Html<String>, AppError> {
-    let notice = asked.notice();
-    state.blocking(move |state| show_webhooks(state, &user, (notice, None))).await
-}
-
-fn show_webhooks(
+pub(super) fn webhooks(
     state: &AppState,
     user: &CurrentUser,
-    (done, secret): (Option<&'static str>, Option<String>),
+    (done, secret): Said,
 ) -> Result<Html<String>, AppError> {
     let documents = state.store().documents("delivery")?.into_iter();
     let deliveries: Vec<Delivery> =
@@ -156,22 +123,17 @@ pub(crate) async fn add_webhook(
             let made = webhooks::create(state.store(), &url, events, state.now())?;
             let details = json!({"webhook": made.id, "url": made.url, "events": made.events});
             state.audit(&user.annotator, "webhook.created", details)?;
-            show_webhooks(state, &user, (None, Some(made.secret)))
+            webhooks(state, &user, (None, Some(made.secret)))
         })
         .await
 }
 
 /// `POST /admin/webhooks/remove`.
-pub(crate) async fn remove_webhook(
-    State(state): State<AppState>,
-    user: CurrentUser,
-    axum::Form(form): axum::Form<Named>,
-) -> Result<Redirect, AppError> {
-    state
-        .blocking(move |state| {
-            webhooks::remove(state.store(), &form.key)?;
-            state.audit(&user.annotator, "webhook.removed", json!({"webhook": form.key}))
-        })
-        .await?;
-    Ok(Redirect::to("/admin/webhooks?done=withdrawn"))
+pub(super) fn remove_webhook(
+    state: &AppState,
+    user: &CurrentUser,
+    id: &str,
+) -> Result<(), AppError> {
+    webhooks::remove(state.store(), id)?;
+    state.audit(&user.annotator, "webhook.removed", json!({"webhook": id}))
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::arena_rules::{Shown, flaw};
 use super::contest::{Outcome, contests};
 use super::conversation::{candidate, messages, split};
 use super::error::FormatError;
@@ -30,6 +31,25 @@ fn battle(
     let mut item = Item::new(Task::Pairwise, prompt, candidates);
     item.meta = meta;
     item
+}
+
+/// Whether the vote counts; one that does not is counted as left out.
+fn counts(
+    [a, b]: &[Vec<Message>; 2],
+    [model_a, model_b]: &[String; 2],
+    fields: &Fields<'_>,
+    into: &mut Collector<'_>,
+) -> bool {
+    if !into.options.clean {
+        return true;
+    }
+    let anonymous = fields.get("anony").and_then(truth);
+    let shown = Shown { conversations: [a, b], models: [model_a, model_b], anonymous };
+    let flaw = flaw(&shown);
+    if let Some(flaw) = flaw {
+        into.leave_out(flaw);
+    }
+    flaw.is_none()
 }
 
 fn verdict(winner: &str) -> Option<Verdict> {
@@ -74,6 +94,9 @@ pub(super) fn read_battle(row: &Row, into: &mut Collector<'_>) -> Result<(), Bad
     let verdict = verdict(winner).ok_or_else(|| fields.wrong("winner", EXPECTED))?;
     let conversations = [said(&fields, "conversation_a")?, said(&fields, "conversation_b")?];
     let models = [fields.label("model_a")?, fields.label("model_b")?];
+    if !counts(&conversations, &models, &fields, into) {
+        return Ok(());
+    }
     let place = into.item(battle(conversations, models, fields.rest(&BATTLE)))?;
     let (annotator, origin) = judge(&fields)?.unwrap_or_else(|| (into.nameless(), Origin::Human));
     let judgement = into.judge(place, annotator, verdict)?;
@@ -120,6 +143,9 @@ pub(super) fn read_log(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRec
     };
     let models = [model(a, 0)?, model(b, 1)?];
     let conversations = [state(a)?, state(b)?];
+    if !counts(&conversations, &models, &fields, into) {
+        return Ok(());
+    }
     let place = into.item(battle(
         conversations,
         models,
@@ -203,6 +229,9 @@ pub(super) fn read_csv(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRec
         return Err(fields.error("prompt", "an empty list".into(), "at least one turn").into());
     }
     let models = [fields.label("model_a")?, fields.label("model_b")?];
+    if !counts(&conversations, &models, &fields, into) {
+        return Ok(());
+    }
     let place = into.item(battle(conversations, models, fields.rest(&CSV)))?;
     into.judge(place, into.nameless(), verdict.clone())?.presented = vec![0, 1];
     Ok(())

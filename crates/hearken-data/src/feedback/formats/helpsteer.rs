@@ -14,6 +14,8 @@ use super::rows::Row;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Judgement, Strength, Task, Verdict};
+use crate::read::ReadError;
+use crate::source::Source;
 use crate::transcript::is_transcript;
 
 /// Points on each side of the scale of preferences.
@@ -30,6 +32,7 @@ pub(super) struct Ratings {
 
 /// One row.
 struct Rated {
+    at: Source,
     prompt: String,
     response: String,
     ratings: Vec<f64>,
@@ -42,6 +45,7 @@ impl Reading for Ratings {
         let fields = Fields::of(&row.columns);
         let ratings = AXES.iter().map(|axis| fields.number(axis)).collect::<Result<_, _>>()?;
         let rated = Rated {
+            at: row.at.clone(),
             prompt: fields.text("prompt")?.to_owned(),
             response: fields.text("response")?.to_owned(),
             ratings,
@@ -56,10 +60,8 @@ impl Reading for Ratings {
     }
 
     fn finish(&mut self, into: &mut Collector<'_>) -> Result<(), FormatError> {
-        self.flush(into).map_err(|reason| {
-            let at = crate::source::Source::default();
-            crate::read::ReadError::Bad { at, reason }.into()
-        })
+        let at = self.rows.first().map(|first| first.at.clone()).unwrap_or_default();
+        self.flush(into).map_err(|reason| ReadError::Bad { at, reason }.into())
     }
 }
 

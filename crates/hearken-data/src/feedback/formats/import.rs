@@ -16,6 +16,9 @@ use crate::feedback::{Item, Judgement, Verdict};
 use crate::read::{OnBadRecord, ReadError, ReadReport, parse_line};
 use crate::source::Source;
 
+/// A day in milliseconds.
+const DAY_MS: i64 = 86_400_000;
+
 /// How files are imported.
 #[derive(Clone, Debug)]
 pub struct ImportOptions {
@@ -31,6 +34,13 @@ pub struct ImportOptions {
     pub limit: Option<usize>,
     /// The longest accepted line, in bytes.
     pub line_bytes_max: usize,
+    /// Whether votes of LMArena are left out that its makers leave out of their analyses: on answers
+    /// that are empty, broken off or an error, on conversations that tell who answers, and by those
+    /// who saw the names of the models. (Whole words count, and the models' own names; not looked at
+    /// are lists of barred addresses.)
+    pub clean: bool,
+    /// How many judgements of an annotator count per day, in UTC, where the time is known: the first.
+    pub judgements_per_day: Option<usize>,
     /// For exports of Label Studio and Argilla, whose columns anyone names: the file's names of the
     /// prompt and the candidates, under "prompt" and "candidates" (separated by commas).
     pub columns: BTreeMap<String, String>,
@@ -46,6 +56,8 @@ impl Default for ImportOptions {
             sensitive: false,
             limit: None,
             line_bytes_max: 64 << 20,
+            clean: false,
+            judgements_per_day: None,
             columns: BTreeMap::new(),
         }
     }
@@ -404,6 +416,7 @@ impl<'o> Collector<'o> {
     fn import(mut self, path: PathBuf) -> Result<Import, FormatError> {
         let without_item = self.match_late(&path)?;
         self.drop_repeated_judgements()?;
+        self.cap_days();
         let mut report = self.report;
         report.without_item = without_item;
         report.items = self.items.len();
@@ -434,6 +447,24 @@ impl<'o> Collector<'o> {
             }
         }
         Ok(without_item)
+    }
+
+    /// Leaves out what an annotator judged beyond the first of a day.
+    fn cap_days(&mut self) {
+        let Some(most) = self.options.judgements_per_day else { return };
+        let mut days: HashMap<(String, i64), usize> = HashMap::new();
+        let before = self.judgements.len();
+        self.judgements.retain(|judgement| {
+            let day = (judgement.annotator.clone(), judgement.at.div_euclid(DAY_MS));
+            let judged = days.entry(day).or_default();
+            *judged += 1;
+            judgement.at == 0 || *judged <= most
+        });
+        let left_out = before - self.judgements.len();
+        if 0 < left_out {
+            let what = "judgement beyond the first of its annotator on that day";
+            self.left_out.insert(what, left_out);
+        }
     }
 
     fn drop_repeated_judgements(&mut self) -> Result<(), FormatError> {

@@ -32,7 +32,7 @@ const COMPARISONS: &str = "-crowd-comparisons";
 pub(super) struct Llmfao {
     file: PathBuf,
     votes: Vec<Vote>,
-    pairs: HashMap<String, Map<String, Value>>,
+    pairs: HashMap<String, (Source, Map<String, Value>)>,
     /// The order of the pairs.
     ids: Vec<String>,
     models: HashMap<String, String>,
@@ -68,7 +68,8 @@ impl Reading for Llmfao {
         self.find_models();
         let mut places = HashMap::new();
         for id in std::mem::take(&mut self.ids) {
-            let bad = |reason| bad(Source::default(), reason);
+            let at = self.pairs[&id].0.clone();
+            let bad = |reason| bad(at.clone(), reason);
             let item = self.item(&id).map_err(bad)?;
             places.insert(id, into.item(item).map_err(bad)?);
         }
@@ -112,8 +113,8 @@ impl Llmfao {
         if fields.has("golden") {
             verdict(fields, "golden")?;
         }
-        match self.pairs.insert(id.clone(), row.columns.clone()) {
-            Some(before) if before != row.columns => {
+        match self.pairs.insert(id.clone(), (row.at.clone(), row.columns.clone())) {
+            Some((_, before)) if before != row.columns => {
                 let what = format!("found another pair {id}, expected the same content");
                 Err(BadRecord::Unfit { what })
             }
@@ -197,7 +198,7 @@ impl Llmfao {
     fn item(&self, id: &str) -> Result<Item, BadRecord> {
         const KNOWN: [&str; 8] =
             ["prompt", "text", "model_x", "model_y", "result_x", "result_y", "golden", "reason"];
-        let fields = Fields::of(&self.pairs[id]);
+        let fields = Fields::of(&self.pairs[id].1);
         let candidate = |text: &str, model: &str| -> Result<Candidate, FieldError> {
             let mut candidate = Candidate::text(fields.text(text)?);
             let number = fields.optional_label(model)?;

@@ -41,6 +41,7 @@ mod writers;
 
 mod alpaca_eval;
 mod arena;
+mod arena_rules;
 mod argilla;
 mod helpsteer;
 mod hh_rlhf;

@@ -1,11 +1,21 @@
 //! `hearken collect`, as a person starts and stops it.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+// Helpers of tests may panic and report as tests do.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+// The driver of the browser that the tests of the pages have too.
+#[path = "../../../hearken-collect/tests/browser/cdp.rs"]
+#[allow(dead_code, clippy::needless_pass_by_value, reason = "these tests use a part of it")]
+mod cdp;
+mod live;
+mod pages;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
 
 fn hearken(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearken"));
@@ -31,7 +41,12 @@ struct Running {
 impl Running {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut command = hearken(folder, &["--bind", "127.0.0.1:0"]);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        command.args(arguments);
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("http://").expect("an address").to_owned();
@@ -39,13 +54,35 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> String {
-        let mut connection = TcpStream::connect(&self.address).unwrap();
-        let host = &self.address;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        connection.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
+        self.send("GET", path, "", "").read_to_string(&mut answer).unwrap();
         answer
+    }
+
+    /// The answer to JSON that a page sends.
+    fn post(&self, path: &str, body: &Value) -> BufReader<TcpStream> {
+        let page = self.get("/account");
+        let (_, token) = page.split_once("name=\"csrf\" content=\"").expect("a page with a token");
+        let token = token.split('"').next().unwrap();
+        let headers = format!("X-CSRF-Token: {token}\r\nContent-Type: application/json\r\n");
+        BufReader::new(self.send("POST", path, &headers, &body.to_string()))
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
+        let mut connection = TcpStream::connect(&self.address).unwrap();
+        let (host, length) = (&self.address, body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        );
+        connection.write_all(request.as_bytes()).unwrap();
+        connection
+    }
+
+    /// Asks the service to end, and waits until it has.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
@@ -66,12 +103,10 @@ fn pairs(folder: &Path) {
 fn it_serves_until_it_is_asked_to_end() {
     let folder = tempfile::tempdir().unwrap();
     pairs(folder.path());
-    let mut running = Running::start(folder.path(), &["--items", "pairs.jsonl"]);
+    let running = Running::start(folder.path(), &["--items", "pairs.jsonl"]);
     assert!(running.get("/health").contains("\"status\":\"ok\""));
     assert!(running.get("/label").starts_with("HTTP/1.1 200"));
-    let pid = running.child.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(running.child.wait().unwrap().success());
+    running.stop();
     assert!(folder.path().join("hearken.db").exists());
 }
 
@@ -146,4 +181,24 @@ fn a_token_is_printed_once() {
     assert!(token.starts_with("hearken_") && token.trim().len() == 72, "{token}");
     let refused = output(folder.path(), &["--add-token", "robot", "--scopes", "everything"]);
     assert!(said(&refused).contains("read, write, label, manage"), "{}", said(&refused));
+}
+
+#[test]
+fn the_log_has_a_line_per_request_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = hearken(folder.path(), &["--bind", "127.0.0.1:0", "--log"]);
+    command.stderr(Stdio::piped());
+    let mut running = Running::of(command);
+    let mut log = running.child.stderr.take().unwrap();
+    running.get("/health");
+    running.get("/invite/0123456789abcdef");
+    running.stop();
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    let line =
+        text.lines().find(|line| line.contains("/health")).unwrap_or_else(|| panic!("{text}"));
+    let words: Vec<&str> = line.split(' ').collect();
+    assert!(words[0].starts_with("20") && words[1].ends_with('Z'), "{line}");
+    assert_eq!(words[2..5], ["GET", "/health", "200"], "{line}");
+    assert!(text.contains("GET /invite/… 404") && !text.contains("0123456789abcdef"), "{text}");
 }
