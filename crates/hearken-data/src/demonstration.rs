@@ -1,6 +1,7 @@
 //! Demonstrations: sequences to imitate.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::{Content, Message, Role};
@@ -39,6 +40,8 @@ use crate::split::{PromptKey, Prompted};
 pub struct Demonstration {
     /// What is imitated.
     pub content: DemonstrationContent,
+    /// The other columns, under the file's names.
+    pub extra: Map<String, Value>,
     /// Where it comes from.
     pub source: Source,
 }
@@ -76,7 +79,8 @@ impl Record for Demonstration {
             parse: |row| {
                 let prompt = Content::Ids(row.ids("prompt_ids")?);
                 let completion = Content::Ids(row.ids("completion_ids")?);
-                Ok(demonstration(row, DemonstrationContent::Completion { prompt, completion }))
+                let content = DemonstrationContent::Completion { prompt, completion };
+                Ok(demonstration(row, content, &["prompt_ids", "completion_ids"]))
             },
         },
         Form { required: &["messages"], optional: &[], parse: from_messages },
@@ -85,19 +89,23 @@ impl Record for Demonstration {
             optional: &[],
             parse: |row| {
                 let (prompt, completion) = prompt_and_completion(row)?;
-                Ok(demonstration(row, DemonstrationContent::Completion { prompt, completion }))
+                let content = DemonstrationContent::Completion { prompt, completion };
+                Ok(demonstration(row, content, &["prompt", "completion"]))
             },
         },
         Form {
             required: &["text"],
             optional: &[],
-            parse: |row| Ok(demonstration(row, DemonstrationContent::Text(row.text("text")?))),
+            parse: |row| {
+                let content = DemonstrationContent::Text(row.text("text")?);
+                Ok(demonstration(row, content, &["text"]))
+            },
         },
     ];
 }
 
-fn demonstration(row: &Row<'_>, content: DemonstrationContent) -> Demonstration {
-    Demonstration { content, source: row.source() }
+fn demonstration(row: &Row<'_>, content: DemonstrationContent, taken: &[&str]) -> Demonstration {
+    Demonstration { content, extra: row.all_but(taken), source: row.source() }
 }
 
 fn from_ids(row: &Row<'_>) -> Result<Demonstration, FieldError> {
@@ -114,7 +122,8 @@ fn from_ids(row: &Row<'_>) -> Result<Demonstration, FieldError> {
         let expected = "at least one token that counts";
         return Err(FieldError::NothingTrained { field: row.name("loss_mask"), expected });
     }
-    Ok(demonstration(row, DemonstrationContent::Ids { input_ids, loss_mask }))
+    let content = DemonstrationContent::Ids { input_ids, loss_mask };
+    Ok(demonstration(row, content, &["input_ids", "loss_mask"]))
 }
 
 fn from_messages(row: &Row<'_>) -> Result<Demonstration, FieldError> {
@@ -129,7 +138,7 @@ fn from_messages(row: &Row<'_>) -> Result<Demonstration, FieldError> {
         let field = format!("{}[{index}].content", row.name("messages"));
         return Err(FieldError::Empty { field, expected: "text, since it is trained on" });
     }
-    Ok(demonstration(row, DemonstrationContent::Messages(messages)))
+    Ok(demonstration(row, DemonstrationContent::Messages(messages), &["messages"]))
 }
 
 /// The columns `prompt` and `completion`, of one kind.
@@ -179,20 +188,33 @@ pub(crate) fn check_completion(
 impl Serialize for Demonstration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut columns = serializer.serialize_map(None)?;
-        match &self.content {
-            DemonstrationContent::Text(text) => columns.serialize_entry("text", text)?,
+        let own = match &self.content {
+            DemonstrationContent::Text(text) => {
+                columns.serialize_entry("text", text)?;
+                ["text", "text"]
+            }
             DemonstrationContent::Messages(messages) => {
                 columns.serialize_entry("messages", messages)?;
+                ["messages", "messages"]
             }
             DemonstrationContent::Completion { prompt, completion } => {
-                columns.serialize_entry(prompt.column("prompt", "prompt_ids"), prompt)?;
-                let column = completion.column("completion", "completion_ids");
-                columns.serialize_entry(column, completion)?;
+                let own = [
+                    prompt.column("prompt", "prompt_ids"),
+                    completion.column("completion", "completion_ids"),
+                ];
+                columns.serialize_entry(own[0], prompt)?;
+                columns.serialize_entry(own[1], completion)?;
+                own
             }
             DemonstrationContent::Ids { input_ids, loss_mask } => {
                 columns.serialize_entry("input_ids", input_ids)?;
                 columns.serialize_entry("loss_mask", loss_mask)?;
+                ["input_ids", "loss_mask"]
             }
+        };
+        // Under a mapping the file may hold another column of such a name.
+        for (name, value) in self.extra.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
+            columns.serialize_entry(name, value)?;
         }
         columns.end()
     }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-/// Why there are no scores.
+use crate::chat::ChatError;
+
+/// Why there are no scores or preferences.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     /// The program did not start.
@@ -14,13 +16,15 @@ pub enum JudgeError {
         source: io::Error,
     },
     /// The program ended, or closed its output, before it had scored everything.
-    #[error("{program} {ending} after {received} of {expected} scores{}", said(stderr))]
+    #[error("{program} {ending} after {received} of {expected} {what}{}", said(stderr))]
     Ended {
         /// Program and arguments.
         program: String,
         /// How it ended, as a verb phrase.
         ending: String,
-        /// Scores of this batch that had arrived.
+        /// What its answers are: "scores", ….
+        what: &'static str,
+        /// Answers of this batch that had arrived.
         received: usize,
         /// Items of this batch.
         expected: usize,
@@ -29,7 +33,7 @@ pub enum JudgeError {
     },
     /// The program did not answer in time.
     #[error(
-        "{program} gave {received} of {expected} scores within the deadline of {seconds} s{}",
+        "{program} gave {received} of {expected} {what} within the deadline of {seconds} s{}",
         said(stderr)
     )]
     CommandDeadline {
@@ -37,7 +41,9 @@ pub enum JudgeError {
         program: String,
         /// The deadline.
         seconds: f64,
-        /// Scores of this batch that had arrived.
+        /// What its answers are: "scores", ….
+        what: &'static str,
+        /// Answers of this batch that had arrived.
         received: usize,
         /// Items of this batch.
         expected: usize,
@@ -45,9 +51,7 @@ pub enum JudgeError {
         stderr: String,
     },
     /// A line is not an answer to the request it follows.
-    #[error(
-        "{program}: answer {answer} of {expected} is not {{\"score\": NUMBER}}: {reason}; found: {line}"
-    )]
+    #[error("{program}: answer {answer} of {expected} is not {form}: {reason}; found: {line}")]
     BadAnswer {
         /// Program and arguments.
         program: String,
@@ -55,6 +59,8 @@ pub enum JudgeError {
         answer: usize,
         /// Items of this batch.
         expected: usize,
+        /// The form of an answer.
+        form: &'static str,
         /// What is wrong.
         reason: String,
         /// The beginning of the line.
@@ -127,6 +133,42 @@ pub enum JudgeError {
         found: usize,
         /// Items sent.
         expected: usize,
+    },
+    /// A language model gives no answer.
+    #[error("{0}")]
+    Chat(#[from] ChatError),
+    /// An answer that names no winner, where that ends the run.
+    #[error(
+        "{judge}: the answer names no winner; found {answer:?}, expected {expected}, for prompt {prompt:?}"
+    )]
+    NoWinner {
+        /// The judge.
+        judge: String,
+        /// The beginning or end of what it said.
+        answer: String,
+        /// What it may say.
+        expected: &'static str,
+        /// The beginning of the prompt.
+        prompt: String,
+    },
+    /// A judge that has an opinion on no comparison of a whole batch.
+    #[error(
+        "{judge}: found a winner in none of {comparisons} comparisons, so that there is nothing to \
+         learn from; expected at least one"
+    )]
+    NoOpinion {
+        /// The judge.
+        judge: String,
+        /// How many it was asked.
+        comparisons: usize,
+    },
+    /// Too few or too many preferences, or one that is no probability.
+    #[error("{judge}: {reason}")]
+    Broken {
+        /// The judge.
+        judge: String,
+        /// What is wrong.
+        reason: String,
     },
 }
 

@@ -30,6 +30,10 @@ pub struct Item<'a> {
 impl Item<'_> {
     /// The item as a JSON object.
     pub fn to_json(&self) -> Value {
+        Value::Object(self.to_object())
+    }
+
+    pub(crate) fn to_object(self) -> Map<String, Value> {
         let mut object = Map::new();
         object.insert("prompt".into(), self.prompt.into());
         object.insert("completion".into(), self.completion.into());
@@ -38,7 +42,7 @@ impl Item<'_> {
                 object.insert(key.clone(), value.clone());
             }
         }
-        Value::Object(object)
+        object
     }
 }
 

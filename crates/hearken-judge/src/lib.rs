@@ -1,4 +1,4 @@
-//! Scores and answers from elsewhere: commands, HTTP endpoints, LLM APIs.
+//! Scores, preferences and answers from elsewhere: commands, HTTP endpoints, LLM APIs.
 //!
 //! A scorer takes [`Item`]s (a prompt, its completion, whatever else is known) and gives one finite
 //! score per item, in order, within a deadline, or an error that says what the other side did wrong.
@@ -8,19 +8,25 @@
 //! | a program that reads and writes JSON lines | [`CommandScorer`] |
 //! | a server that takes JSON batches | [`HttpScorer`] |
 //!
-//! Answers to conversations come from [`chat`].
+//! What is preferred of two completions, [`pairwise`] judges say; answers to conversations come from
+//! [`chat`].
 //!
 //! Not here: what a score or an answer is used for.
 #![deny(missing_docs)]
 
 pub mod chat;
 
+pub mod pairwise;
+
+mod line_program;
+
 mod command;
 mod error;
 mod http;
 mod item;
 
-pub use command::{CommandOptions, CommandScorer};
+pub use command::CommandScorer;
 pub use error::JudgeError;
 pub use http::{HttpOptions, HttpScorer};
 pub use item::Item;
+pub use line_program::CommandOptions;

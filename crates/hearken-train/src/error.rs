@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use hearken_data::{ReadError, Source, SplitError};
+use hearken_judge::JudgeError;
 use hearken_model::ModelError;
 use hearken_model::checkpoint::CheckpointError;
 use hearken_model::tokenizer::TokenizerError;
@@ -72,6 +73,30 @@ pub enum TrainError {
     /// There are no scores.
     #[error(transparent)]
     Reward(Box<RewardError>),
+    /// There are no preferences.
+    #[error("judge: {0}")]
+    Judge(Box<JudgeError>),
+    /// There are no scores or preferences in the midst of a run, which is kept.
+    #[error(
+        "{error}; nothing is lost: {} has a checkpoint of step {step}; when the cause is removed, the \
+         same command, without --fresh, goes on from there", run.display()
+    )]
+    Kept {
+        /// What failed.
+        error: Box<TrainError>,
+        /// The run directory.
+        run: PathBuf,
+        /// Optimizer steps that the run has made.
+        step: u64,
+    },
+    /// There are no scores or preferences in the midst of a run, which cannot be kept.
+    #[error("{error}; and what was trained since the last checkpoint is lost: {checkpoint}")]
+    NotKept {
+        /// What failed.
+        error: Box<TrainError>,
+        /// Why no checkpoint was written.
+        checkpoint: Box<TrainError>,
+    },
     /// Sampling failed.
     #[error("sampling: {0}")]
     Generate(String),
@@ -83,6 +108,12 @@ pub enum TrainError {
 impl From<RewardError> for TrainError {
     fn from(error: RewardError) -> Self {
         Self::Reward(Box::new(error))
+    }
+}
+
+impl From<JudgeError> for TrainError {
+    fn from(error: JudgeError) -> Self {
+        Self::Judge(Box::new(error))
     }
 }
 

@@ -115,12 +115,12 @@ pub fn run_with<D: Device>(
     let mut grpo = Grpo::open(device, config, opening)?;
     grpo.announce(progress);
     progress.stage("grpo", Some(grpo.session.total));
-    if grpo.session.step == 0 {
-        grpo.session.evaluate(sources)?;
-    }
+    grpo.session.evaluate_at_start(sources)?;
     while !grpo.session.is_finished() {
         let first_step = grpo.session.step;
-        let iteration = grpo.roll_out(sources, progress)?;
+        let before = grpo.session.counters;
+        let iteration = grpo.roll_out(sources, progress);
+        let iteration = grpo.session.or_keep(before, iteration)?;
         let (kl_nats, count) = (iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
         if grpo.session.is_at_kl_limit(kl_nats, progress) {
             grpo.session.counters.at_kl_limit = true;

@@ -104,12 +104,12 @@ pub fn run_with<D: Device>(
     let mut ppo = Ppo::open(device, config, opening)?;
     ppo.session.announce(progress);
     progress.stage("ppo", Some(ppo.session.total));
-    if ppo.session.step == 0 {
-        ppo.session.evaluate(sources)?;
-    }
+    ppo.session.evaluate_at_start(sources)?;
     while !ppo.session.is_finished() {
         let first_step = ppo.session.step;
-        let iteration = ppo.roll_out(sources)?;
+        let before = ppo.session.counters;
+        let iteration = ppo.roll_out(sources);
+        let iteration = ppo.session.or_keep(before, iteration)?;
         let (kl_nats, count) = (iteration.metrics.kl_k1_nats, iteration.experience.len());
         if ppo.session.is_at_kl_limit(kl_nats, progress) {
             ppo.session.counters.at_kl_limit = true;

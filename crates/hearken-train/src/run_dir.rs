@@ -20,8 +20,8 @@ use crate::config::{Frozen, RunConfig};
 use crate::metrics::Log;
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
-/// where it lies, and how much room it has.
-pub const FREE_KEYS: [&str; 8] = [
+/// where it lies, how much room it has, and where those who score are found and how long they have.
+pub const FREE_KEYS: [&str; 15] = [
     "run.dir",
     "run.disk_limit_gb",
     "train.steps",
@@ -30,6 +30,13 @@ pub const FREE_KEYS: [&str; 8] = [
     "train.save_every",
     "train.eval_every",
     "train.sample_every",
+    "score.url",
+    "score.timeout_s",
+    "judge.base_url",
+    "judge.key_env",
+    "judge.timeout_s",
+    "judge.retries",
+    "judge.parallel",
 ];
 
 /// Why a run directory is not usable.

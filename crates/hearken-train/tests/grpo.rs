@@ -18,8 +18,8 @@ use hearken_train::run_dir::Start;
 use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
-    After, Recorder, check_interruptions, config, even, even_and_length, fixture, json_lines,
-    llama, number, overrides, sampled, steps,
+    After, Recorder, check_failing_scores, check_interruptions, config, even, even_and_length,
+    fixture, json_lines, llama, number, overrides, replayed, sampled, steps,
 };
 
 /// The settings of the recorded runs.
@@ -37,12 +37,7 @@ epochs = 2
 fn run_replay(file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let mut list = vec![
-        format!("run.dir={}", run.display()),
-        format!("model.path={}", llama().display()),
-        format!("rollout.replay={}", file.display()),
-    ];
-    list.extend(overrides(more));
+    let list = replayed(&run, file, more);
     let loaded = GrpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
     grpo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
     let records = steps(&run);
@@ -297,6 +292,12 @@ fn train_with(
 
 fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
     train_with(run, more, &mut even_and_length(), progress)
+}
+
+#[test]
+fn a_source_that_fails_loses_nothing() {
+    let more = ["data.eval_fraction=0.25", "train.eval_every=4"];
+    check_failing_scores(&|run, sources, progress| train_with(run, &more, sources, progress));
 }
 
 #[test]

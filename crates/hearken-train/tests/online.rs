@@ -16,24 +16,9 @@ use hearken_train::run_dir::Start;
 use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
-    After, Recorder, check_interruptions, config, even_and_length, metrics, number, overrides,
-    sampled, steps,
+    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
+    metrics, number, overrides, sampled, steps,
 };
-
-const CONFIG: &str = "
-[run]
-seed = 1
-
-[optimizer]
-lr = 3e-3
-
-[train]
-batch_size = 8
-steps = 12
-
-[rollout]
-max_new_tokens = 8
-";
 
 fn train_with(
     run: &Path,
@@ -42,8 +27,8 @@ fn train_with(
     progress: &mut Recorder,
 ) -> Result<Outcome, TrainError> {
     let list = sampled(run, more);
-    let loaded = DpoConfig::load(&config(run.parent().unwrap(), CONFIG), &list)?;
-    run_with(Cpu::new(), &loaded, Start::Resume, sources, progress)
+    let loaded = DpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list)?;
+    run_with(Cpu::new(), &loaded, Start::Resume, sources.into(), progress)
 }
 
 fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
@@ -208,6 +193,43 @@ fn runs_that_are_stopped_or_killed_go_on_bit_for_bit() {
         let interruptions = [After::Die(3), After::Stop(6), After::Die(11)];
         check_interruptions(&|run, progress| train(run, &more, progress), &interruptions);
     }
+}
+
+#[test]
+fn a_source_that_fails_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("data.train={}", demonstrations(folder.path()).display());
+    let eval = ["data.eval_fraction=0.25", "train.eval_every=4"];
+    for more in [
+        &["dpo.online=dpo", "dpo.reference_sync_steps=3"][..],
+        &["dpo.online=nash_md", "online.minibatches=2"],
+        &["dpo.online=spin", &data],
+    ] {
+        let more = [more, &eval].concat();
+        check_failing_scores(&|run, sources, progress| train_with(run, &more, sources, progress));
+    }
+}
+
+/// What is beside prompt and completion in a record of demonstrations.
+#[test]
+fn sources_see_the_columns_and_the_text_of_demonstrations() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("text.jsonl");
+    let line = |i: u32| {
+        let record = json!({ "prompt": format!("Say {i}:"), "completion": " yes.", "answer": i });
+        record.to_string() + "\n"
+    };
+    fs::write(&data, (0..6).map(line).collect::<String>()).unwrap();
+    let source = Closure::new("answer", |rollout| match rollout.fields.get("answer") {
+        Some(answer) if rollout.prompt == format!("Say {answer}:") => Ok(1.0),
+        _ => Err(format!("{:?} with {:?}", rollout.prompt, rollout.fields)),
+    });
+    let mut sources = WeightedSum::new().with(source, 1.0);
+    let data = format!("data.train={}", data.display());
+    let more = ["dpo.online=spin", &data, "train.steps=2", "data.eval_fraction=0.34"];
+    let run = folder.path().join("run");
+    train_with(&run, &more, &mut sources, &mut Recorder::new(After::GoOn)).unwrap();
+    assert!((number(&steps(&run)[0], "scores/answer") - 1.0).abs() < 1e-12);
 }
 
 #[test]

@@ -17,8 +17,8 @@ use hearken_train::run_dir::Start;
 use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
-    After, Recorder, check_interruptions, config, even_and_length, fixture, json_lines, llama,
-    number, overrides, sampled, steps,
+    After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
+    fixture, json_lines, llama, number, overrides, replayed, sampled, steps,
 };
 
 /// The settings of the recorded run.
@@ -37,12 +37,7 @@ epochs = 3
 fn run_replay(file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let mut list = vec![
-        format!("run.dir={}", run.display()),
-        format!("model.path={}", llama().display()),
-        format!("rollout.replay={}", file.display()),
-    ];
-    list.extend(overrides(more));
+    let list = replayed(&run, file, more);
     let loaded = PpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
     ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
     let records = steps(&run);
@@ -195,20 +190,8 @@ fn a_step_makes_what_scored_high_likelier_and_what_scored_low_less_likely() {
     assert!(logprob(&after, 1) < logprob(&llama(), 1));
 }
 
-/// Prompts of token ids, and a score that counts tokens with even ids.
-const SAMPLED: &str = "
-[run]
-seed = 1
-
-[optimizer]
-lr = 3e-3
-
-[train]
-batch_size = 8
-steps = 12
-
-[rollout]
-max_new_tokens = 8
+/// What [`SAMPLED`] leaves open.
+const OWN: &str = "
 completions = 2
 
 [kl]
@@ -219,10 +202,26 @@ epochs = 2
 minibatches = 2
 ";
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_with(
+    run: &Path,
+    more: &[&str],
+    sources: &mut WeightedSum<'_>,
+    progress: &mut Recorder,
+) -> Result<Outcome, TrainError> {
     let list = sampled(run, more);
-    let loaded = PpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list).unwrap();
-    ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), progress)
+    let text = format!("{SAMPLED}{OWN}");
+    let loaded = PpoConfig::load(&config(run.parent().unwrap(), &text), &list).unwrap();
+    ppo::run_with(Cpu::new(), &loaded, Start::Resume, sources, progress)
+}
+
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+    train_with(run, more, &mut even_and_length(), progress)
+}
+
+#[test]
+fn a_source_that_fails_loses_nothing() {
+    let more = ["data.eval_fraction=0.25", "train.eval_every=4"];
+    check_failing_scores(&|run, sources, progress| train_with(run, &more, sources, progress));
 }
 
 #[test]
@@ -303,10 +302,8 @@ fn a_score_that_is_nan_or_a_source_that_fails_ends_the_run_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, source: Closure<'_>| {
         let run = folder.path().join(name);
-        let list = sampled(&run, &[]);
-        let loaded = PpoConfig::load(&config(folder.path(), SAMPLED), &list).unwrap();
         let mut sources = WeightedSum::new().with(source, 1.0);
-        ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut sources, &mut Silent).unwrap_err()
+        train_with(&run, &[], &mut sources, &mut Recorder::new(After::GoOn)).unwrap_err()
     };
     let error = run("nan", Closure::new("broken", |_| Ok(f64::NAN))).to_string();
     assert!(error.contains("broken") && error.contains("NaN"), "{error}");

@@ -128,6 +128,74 @@ fn programs_that_fail_to_score_end_the_run_with_a_reason() {
     }
 }
 
+/// Without a checkpoint on the way, the step before the failure is kept; the same command goes on.
+#[test]
+fn a_program_that_dies_midway_loses_nothing_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mended, run_dir) = (folder.path().join("mended"), folder.path().join("run"));
+    let script = format!(
+        "n=0; while read -r line; do n=$((n+1)); [ -e {} ] || [ $n -le 6 ] || exit 3; \
+         echo \"{{\\\"score\\\": $n}}\"; done",
+        mended.display()
+    );
+    let lines: String = ["yes", "no"]
+        .map(|word| json!({"prompt": format!("Say {word}:")}).to_string() + "\n")
+        .concat();
+    let data = write(folder.path(), "data.jsonl", &lines);
+    let config = format!(
+        "[train]\nsteps = 3\n[grpo]\nprompts = 2\n[rollout]\nmax_new_tokens = 4\ncompletions = 2\n\
+         [[score]]\nkind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {}]\ntimeout_s = 20\n",
+        json!(script)
+    );
+    let config = write(folder.path(), "run.toml", &config);
+    let mut arguments = vec!["grpo".to_owned(), config.display().to_string()];
+    for (key, path) in
+        [("run.dir", &run_dir), ("model.path", &model("llama")), ("data.train", &data)]
+    {
+        arguments.extend(set(key, path));
+    }
+    let error = run(arguments.clone()).error();
+    let checkpoint = "has a checkpoint of step 1";
+    for part in ["exit status: 3", "nothing is lost", checkpoint, "the same command"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    write(folder.path(), "mended", "");
+    let ran = run(arguments).ok();
+    assert!(ran.stderr.contains("going on from the checkpoint of step 1"), "{}", ran.stderr);
+    let steps = metrics(&run_dir);
+    let steps: Vec<f64> = steps.iter().map(|record| number(record, "step")).collect();
+    assert_eq!(steps, [1.0, 2.0, 3.0]);
+}
+
+/// Two iterations of one prompt with two completions, compared by a program.
+#[test]
+fn programs_that_compare_are_used_or_end_the_run_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |answer: &str, more: &str| {
+        let script = format!("while read -r line; do echo '{answer}'; done");
+        let config = format!(
+            "[train]\nbatch_size = 1\n[dpo]\nonline = \"dpo\"\n[rollout]\nmax_new_tokens = 4\n[judge]\n\
+             kind = \"command\"\nprogram = \"sh\"\nargs = [\"-c\", {}]\n{more}\n",
+            json!(script)
+        );
+        train(folder.path(), "dpo", &[json!({"prompt": "Say it:"})], &config)
+    };
+    ask("{\"probability\": 0.9}", "both_orders = false").ok();
+    let steps = metrics(&folder.path().join("run"));
+    assert_eq!(steps.iter().filter(|record| record.get("loss").is_some()).count(), 2);
+    ask("{\"probability\": null}", "on_unreadable = \"tie\"").ok();
+    for (answer, more, reason) in [
+        ("{\"probability\": 2}", "", "from 0 to 1"),
+        ("{\"score\": 1}", "", "no probability"),
+        ("A", "", "not JSON"),
+        ("{\"probability\": null}", "on_unreadable = \"drop\"", "winner in none"),
+        ("{\"probability\": null}", "on_unreadable = \"error\"", "names no winner"),
+    ] {
+        let error = ask(answer, more).error();
+        assert!(error.contains(reason), "{answer}: {reason} in {error}");
+    }
+}
+
 /// A server that answers every request with `body`; `None` never answers.
 fn serve(body: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -90,6 +90,40 @@ fn ppo(more: &[&str]) -> Vec<Value> {
     train("ppo", REPLAY, &paths, more)
 }
 
+const GROUPS: &str = "
+[optimizer]
+lr = 1e-3
+[rollout]
+max_new_tokens = 12
+[grpo]
+epochs = 2
+";
+
+fn dpo(data: &str, more: &[&str]) -> Vec<Value> {
+    let (model, data) = (model("llama"), recorded(data));
+    train("dpo", TRAINING, &[("model.path", &model), ("data.train", &data)], more)
+}
+
+fn grpo(case: &str, more: &[&str]) -> Vec<Value> {
+    let (model, rollouts) = (model("llama"), recorded(case).join("rollouts.jsonl"));
+    train("grpo", GROUPS, &[("model.path", &model), ("rollout.replay", &rollouts)], more)
+}
+
+/// What TRL says of rewards, within 1e-3.
+#[track_caller]
+fn check_rewards(found: &[Value], case: &str) {
+    let expected = json_lines(&recorded(case).join("trajectory.jsonl"));
+    for (found, expected) in found.iter().zip(&expected) {
+        let rewards = expected.as_object().unwrap().iter();
+        let mut rewards = rewards.filter(|(key, _)| key.starts_with("rewards/")).peekable();
+        assert!(rewards.peek().is_some(), "{case} has rewards");
+        for (key, wanted) in rewards {
+            let (found, wanted) = (number(found, key), wanted.as_f64().unwrap());
+            assert!((found - wanted).abs() <= 1e-3, "{case}: {key} {found}, expected {wanted}");
+        }
+    }
+}
+
 const SMALL: [&str; 2] = ["--set", "train.microbatch_tokens=160"];
 
 #[test]
@@ -108,4 +142,26 @@ fn a_reward_model_follows_trl() {
 fn replayed_ppo_follows_trl() {
     check(&ppo(&[]), "ppo", &REPLAYED);
     check(&ppo(&SMALL), "ppo", &REPLAYED);
+}
+
+#[test]
+fn preference_optimization_follows_trl() {
+    for (case, data, loss) in [
+        ("dpo_sigmoid", "dpo_sigmoid/data.jsonl", "dpo.loss=sigmoid"),
+        ("dpo_ipo", "dpo_sigmoid/data.jsonl", "dpo.loss=ipo"),
+        ("kto", "kto/data.jsonl", "dpo.loss=kto"),
+    ] {
+        for more in [&[][..], &SMALL] {
+            let found = dpo(data, &[&["--set", loss, "--set", "dpo.beta=0.1"], more].concat());
+            check(&found, case, &TRAINED);
+            check_rewards(&found, case);
+        }
+    }
+}
+
+#[test]
+fn replayed_groups_follow_trl() {
+    check(&grpo("grpo_grpo", &[]), "grpo_grpo", &REPLAYED);
+    let preset = ["--set", "grpo.preset=dr_grpo", "--set", "kl.beta=0.04"];
+    check(&grpo("grpo_dr_grpo", &preset), "grpo_dr_grpo", &REPLAYED);
 }

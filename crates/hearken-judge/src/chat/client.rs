@@ -55,7 +55,7 @@ pub struct Answer {
 pub struct ChatClient {
     pub(super) options: ChatOptions,
     /// Where the chat is.
-    pub(super) url: String,
+    pub(crate) url: String,
     agent: Agent,
 }
 
@@ -277,7 +277,7 @@ impl ChatClient {
 }
 
 /// The URL as errors show it: without a name and a password before the host.
-pub(super) fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let host_end = rest.find('/').unwrap_or(rest.len());
     match rest[..host_end].rfind('@') {

@@ -55,30 +55,6 @@ value_coef = 0.5
 missing_end_penalty = 1.0
 ";
 
-const GRPO: &str = "\
-[optimizer]
-lr = 2e-4
-[rollout]
-max_new_tokens = 64
-completions = 8
-[grpo]
-preset = \"grpo\"
-prompts = 8
-missing_end_penalty = 1.0
-";
-
-const RLOO: &str = "\
-[optimizer]
-lr = 2e-4
-[rollout]
-max_new_tokens = 64
-completions = 8
-[grpo]
-preset = \"rloo\"
-prompts = 8
-missing_end_penalty = 1.0
-";
-
 const DPO: &str = "\
 [optimizer]
 lr = 2e-4
@@ -88,6 +64,23 @@ batch_size = 32
 loss = \"sigmoid\"
 beta = 0.1
 ";
+
+/// The settings of a preset that learns from groups of completions.
+fn groups(preset: &str) -> String {
+    format!(
+        "\
+[optimizer]
+lr = 2e-4
+[rollout]
+max_new_tokens = 64
+completions = 8
+[grpo]
+preset = \"{preset}\"
+prompts = 8
+missing_end_penalty = 1.0
+"
+    )
+}
 
 impl Method {
     pub(crate) const ALL: [Self; 4] = [Self::Ppo, Self::Dpo, Self::Grpo, Self::Rloo];
@@ -102,12 +95,12 @@ impl Method {
     }
 
     /// What is written over the trainer's defaults.
-    pub(crate) fn settings(self) -> &'static str {
+    pub(crate) fn settings(self) -> String {
         match self {
-            Self::Ppo => PPO,
-            Self::Dpo => DPO,
-            Self::Grpo => GRPO,
-            Self::Rloo => RLOO,
+            Self::Ppo => PPO.to_owned(),
+            Self::Dpo => DPO.to_owned(),
+            Self::Grpo => groups("grpo"),
+            Self::Rloo => groups("rloo"),
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn frontier(
     }
     let choices = Examiner::CHOICES.map(|n| n as u64);
     methods.push(method("best-of-N", "completions".to_owned(), &choices)?);
-    let settings = Method::ALL.map(|one| (one.name().to_owned(), one.settings().to_owned()));
+    let settings = Method::ALL.map(|one| (one.name().to_owned(), one.settings()));
     Ok(Frontier {
         notes: notes(),
         world_seed: options.world_seed,

@@ -68,15 +68,34 @@ fn first_difference(
     given.keys().chain(added).find_map(|name| {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match (stored.get(name), given.get(name)) {
-            (old, new) if old == new || free.contains(&key.as_str()) => None,
+            (old, new) if old == new || free.contains(&without_indices(&key).as_str()) => None,
             (Some(Value::Table(old)), Some(Value::Table(new))) => {
                 first_difference(&key, old, new, free)
             }
             (Some(Value::Table(old)), None) => first_difference(&key, old, &Table::new(), free),
             (None, Some(Value::Table(new))) => first_difference(&key, &Table::new(), new, free),
+            (Some(Value::Array(old)), Some(Value::Array(new))) if are_sections(old, new) => {
+                let pairs = old.iter().zip(new).enumerate();
+                pairs.into_iter().find_map(|(index, (old, new))| {
+                    let (old, new) = (old.as_table()?, new.as_table()?);
+                    first_difference(&format!("{key}[{index}]"), old, new, free)
+                })
+            }
             (old, new) => Some(Difference { key, stored: shown(old), given: shown(new) }),
         }
     })
+}
+
+/// Whether both are as many tables, as `[[score]]` makes them.
+fn are_sections(old: &[Value], new: &[Value]) -> bool {
+    old.len() == new.len() && old.iter().chain(new).all(Value::is_table)
+}
+
+/// A key as `free` names it: `score.url` for `score[1].url`.
+fn without_indices(key: &str) -> String {
+    let mut rest = key.split('[');
+    let first = rest.next().unwrap_or("").to_owned();
+    rest.fold(first, |name, part| name + part.split_once(']').map_or(part, |(_, after)| after))
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -109,6 +128,18 @@ mod tests {
     fn free_keys_may_differ() {
         assert_eq!(difference("[a]\ny = 2", "[a]\ny = 3", &["a.y"]), None);
         assert_eq!(difference("[a]\ny = 2", "[a]\ny = 2", &[]), None);
+    }
+
+    #[test]
+    fn sections_of_a_list_are_compared_key_by_key() {
+        let stored = "[[score]]\nkind = \"http\"\n[[score]]\nurl = \"a\"\nweight = 1";
+        let given = "[[score]]\nkind = \"http\"\n[[score]]\nurl = \"b\"\nweight = 2";
+        let key = |free: &[&str]| difference(stored, given, free).map(|found| found.key);
+        assert_eq!(key(&[]).unwrap(), "score[1].url");
+        assert_eq!(key(&["score.url"]).unwrap(), "score[1].weight");
+        assert_eq!(key(&["score.url", "score.weight"]), None);
+        let fewer = difference(stored, "[[score]]\nkind = \"http\"", &["score.url"]).unwrap();
+        assert_eq!(fewer.key, "score");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod error;
 mod frozen;
+mod judge;
 mod kl;
 mod known_keys;
 mod layers;
@@ -18,6 +19,7 @@ mod sections;
 
 pub use error::ConfigError;
 pub use frozen::{Difference, Frozen, Loaded};
+pub use judge::JudgeConfig;
 pub(crate) use kl::EstimatorName;
 pub use kl::{KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;

@@ -16,8 +16,19 @@ use crate::rollout::opening::{self as rollout, Movement};
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/dpo.toml");
 
-const SECTIONS: [&str; 10] =
-    ["run", "model", "data", "optimizer", "train", "dpo", "online", "rollout", "samples", "score"];
+const SECTIONS: [&str; 11] = [
+    "run",
+    "model",
+    "data",
+    "optimizer",
+    "train",
+    "dpo",
+    "online",
+    "judge",
+    "rollout",
+    "samples",
+    "score",
+];
 
 /// What `hearken dpo` reads; `configs/dpo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +47,7 @@ pub struct DpoConfig {
     pub length: Length,
     /// `[dpo]`.
     pub dpo: DpoSection,
-    /// `[online]`, `[rollout]` and `[[score]]`; `None` where pairs come from files.
+    /// `[online]`, `[judge]`, `[rollout]` and `[[score]]`; `None` where pairs come from files.
     pub online: Option<OnlineConfig>,
     /// `[samples]`.
     pub samples: SamplesConfig,

@@ -1,20 +1,23 @@
 //! Preference optimization of completions that the policy samples during training.
 //!
 //! ```text
-//! prompts ─► sample ─► score ─► records ─► epochs × minibatches of updates ─┐
+//! prompts ─► sample ─► judge ─► records ─► epochs × minibatches of updates ─┐
 //!    ▲                                                                      │
 //!    └──────────────────────────── new policy ◄─────────────────────────────┘
 //! ```
 //!
 //! Which completions are sampled, whom they are compared with and what is minimized, a [`Method`] says:
-//! online DPO, XPO, Nash-MD, SPIN, best-of-n, RAFT. Records and losses are those of offline training.
+//! online DPO, XPO, Nash-MD, SPIN, best-of-n, RAFT. Scores say which is better, or a judge that sees
+//! both. Records and losses are those of offline training.
 
 mod gather;
+mod judged;
 mod metrics;
 mod section;
 
 use std::borrow::Cow;
 
+use hearken_judge::pairwise::PairwiseJudge;
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
@@ -26,7 +29,7 @@ use super::objective::Kind;
 use super::reference::{follow, logprobs, portions};
 use super::tree::Tree;
 use super::{Counters, DpoConfig};
-use crate::config::{Loaded, ScoreReading, open_counting_scores, open_scores};
+use crate::config::{JudgeConfig, Loaded, ScoreReading, open_counting_scores, open_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
 use crate::progress::{Progress, StepReport};
@@ -49,11 +52,12 @@ struct Online<'a, D: Device> {
     session: Session<'a, D, Counters>,
 }
 
-/// Runs the configuration with the scores of its `[[score]]` sections; see [`run_with`].
+/// Runs the configuration with the scores of its `[[score]]` sections and its `[judge]`; see
+/// [`run_with`].
 ///
 /// # Errors
-/// As [`run_with`]; also if a source cannot be opened, or there is none that counts where the method
-/// compares scores.
+/// As [`run_with`]; also if a source or judge cannot be opened, or there is none that counts where the
+/// method compares scores.
 pub(super) fn run<D: Device>(
     device: D,
     loaded: &Loaded<DpoConfig>,
@@ -66,21 +70,43 @@ pub(super) fn run<D: Device>(
         normalize: online.normalize_scores,
         microbatch_tokens: config.train.microbatch_tokens,
     };
-    let mut sources = if online.method == Method::Spin {
+    let mut sources = if online.method == Method::Spin || online.judge.is_some() {
         let tokenizer = load_tokenizer(&config.model.path)?;
         open_scores(&online.scores, &device, tokenizer.as_ref(), reading)?
     } else {
         let file = loaded.frozen.file();
         open_counting_scores(&online.scores, &device, &config.model, reading, file)?
     };
-    run_with(device, loaded, start, &mut sources, progress)
+    let mut judge = online.judge.as_ref().map(JudgeConfig::open).transpose()?;
+    if judge.is_some() && load_tokenizer(&config.model.path)?.is_none() {
+        return Err(TrainError::Other(format!(
+            "{}: found no tokenizer.json, expected one: `judge` compares texts",
+            config.model.path.display()
+        )));
+    }
+    let opinions = Opinions { sources: &mut sources, judge: judge.as_deref_mut() };
+    run_with(device, loaded, start, opinions, progress)
+}
+
+/// Who says which completions are better.
+pub struct Opinions<'o, 's> {
+    /// Scores; where there is a judge they are only measured.
+    pub sources: &'o mut WeightedSum<'s>,
+    /// Compares two completions.
+    pub judge: Option<&'o mut (dyn PairwiseJudge + 's)>,
+}
+
+impl<'o, 's> From<&'o mut WeightedSum<'s>> for Opinions<'o, 's> {
+    fn from(sources: &'o mut WeightedSum<'s>) -> Self {
+        Self { sources, judge: None }
+    }
 }
 
 /// Runs a configuration with `dpo.online` to its end, or until `progress` asks to stop; goes on from
-/// the last checkpoint where there is one. Scores come from `sources`.
+/// the last checkpoint where there is one. What is better, `opinions` say.
 ///
 /// # Errors
-/// If an input is not usable, a source fails, a file cannot be written, or a number becomes NaN or
+/// If an input is not usable, a source or judge fails, a file cannot be written, or a number becomes NaN or
 /// infinite.
 ///
 /// # Panics
@@ -89,9 +115,10 @@ pub fn run_with<D: Device>(
     device: D,
     loaded: &Loaded<DpoConfig>,
     start: Start,
-    sources: &mut WeightedSum<'_>,
+    opinions: Opinions<'_, '_>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
+    let Opinions { sources, mut judge } = opinions;
     let config = &loaded.config;
     let how = config.online.as_ref().expect("a configuration with `dpo.online`");
     let opening = Opening::new(config.sampling_settings(how), &loaded.frozen, start, progress)?;
@@ -102,14 +129,15 @@ pub fn run_with<D: Device>(
     let mut online = Online { config, how, session };
     online.announce(progress);
     progress.stage("dpo", Some(online.session.total));
-    if online.session.step == 0 {
-        online.session.evaluate(sources)?;
-    }
+    online.session.evaluate_at_start(sources)?;
     while !online.session.is_finished() {
         let first_step = online.session.step;
         let watch = Stopwatch::start();
         online.renew_reference();
-        let gathered = online.gather(sources)?;
+        let before = online.session.counters;
+        let opinions = Opinions { sources, judge: judge.as_deref_mut() };
+        let gathered = online.gather(opinions);
+        let gathered = online.session.or_keep(before, gathered)?;
         if online.session.is_at_kl_limit(gathered.metrics.kl_k1_nats, progress) {
             online.session.counters.at_kl_limit = true;
         } else {
@@ -154,7 +182,9 @@ impl<D: Device> Online<'_, D> {
         for epoch in 0..self.how.epochs {
             let (seeds, pass) = (self.session.seeds, self.session.pass(epoch));
             let parts = minibatches(&apart, self.how.minibatches, seeds, pass);
-            for (minibatch, part) in parts.iter().enumerate() {
+            // Where a judge has no opinion there may be fewer records than minibatches.
+            let parts = parts.iter().filter(|part| !part.is_empty());
+            for (minibatch, part) in parts.enumerate() {
                 if self.session.step == self.session.total {
                     return Ok(());
                 }
@@ -230,6 +260,7 @@ impl<D: Device> Online<'_, D> {
         let iteration = &record.iteration_metrics;
         let mut figures = vec![("kl", iteration.kl_k1_nats), ("length", iteration.length_mean)];
         figures.extend(iteration.scores.map(|scores| ("score", scores)));
+        figures.extend(iteration.win_probability.map(|wins| ("wins", wins)));
         figures.extend(record.figures.accuracy.map(|accuracy| ("accuracy", accuracy)));
         progress.step(&StepReport {
             step: record.step,

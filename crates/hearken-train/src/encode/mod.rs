@@ -4,6 +4,7 @@
 //! never searched for. What is trained on follows from that structure, never from the value of a
 //! token: an end token counts like any other, also where it doubles as padding elsewhere.
 
+mod answered_prompt;
 mod demonstration;
 mod encoder;
 mod judged;
@@ -12,6 +13,7 @@ mod preference;
 mod prompt;
 mod unpaired;
 
+pub use answered_prompt::AnsweredPrompt;
 pub use demonstration::DemonstrationExample;
 pub use encoder::Encoder;
 pub use judged::{Judged, JudgedExamples};

@@ -9,7 +9,7 @@ use super::opening::Settings;
 use super::{RecordedIteration, ReplayLimits, Rollout, read_replay};
 use crate::config::{DataConfig, Length};
 use crate::dataset::{Dataset, Example};
-use crate::encode::{DemonstrationExample, Encoder, PromptExample};
+use crate::encode::{AnsweredPrompt, Encoder, PromptExample};
 use crate::error::TrainError;
 use crate::order::{Cursor, Order};
 use crate::progress::Progress;
@@ -211,10 +211,10 @@ fn prompts(
             (dataset.train, Vec::new(), dataset.eval)
         }
         Asked::Demonstrations => {
-            let dataset: Dataset<DemonstrationExample> = Dataset::load(data, &encoder, seeds)?;
+            let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
             note(&dataset, "demonstrations", progress);
-            let part = |examples: Vec<DemonstrationExample>| -> Result<Vec<_>, TrainError> {
-                examples.into_iter().map(|one| parted(one, room, tokenizer)).collect()
+            let part = |examples: Vec<AnsweredPrompt>| -> Result<Vec<_>, TrainError> {
+                examples.into_iter().map(|one| parted(one, room)).collect()
             };
             let (prompts, demonstrations) = part(dataset.train)?.into_iter().unzip();
             let (eval, _): (_, Vec<_>) = part(dataset.eval)?.into_iter().unzip();
@@ -250,24 +250,17 @@ fn note<E: Example>(dataset: &Dataset<E>, what: &str, progress: &mut dyn Progres
     }
 }
 
-/// A demonstration as a prompt, of which at most `room` tokens, and its completion.
-fn parted(
-    one: DemonstrationExample,
-    room: usize,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<(PromptExample, Vec<u32>), TrainError> {
-    let prompt = one.prompt().to_vec();
-    let found = prompt.len();
+/// A demonstration's prompt, of which at most `room` tokens, and its completion.
+fn parted(one: AnsweredPrompt, room: usize) -> Result<(PromptExample, Vec<u32>), TrainError> {
+    let AnsweredPrompt { prompt, completion } = one;
+    let found = prompt.ids.len();
     if found == 0 || room < found {
         return Err(TrainError::Other(format!(
             "{}: found a prompt of {found} tokens, expected 1 to {room}: it is completed anew",
-            one.source
+            prompt.source
         )));
     }
-    let text = tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(&prompt));
-    let completion = one.ids[found..].to_vec();
-    let (fields, source) = (serde_json::Map::new(), one.source);
-    Ok((PromptExample { ids: prompt, text, fields, source }, completion))
+    Ok((prompt, completion))
 }
 
 /// The rollouts in `minibatches` parts of equal size (to within one), in a fresh order of what stays

@@ -153,6 +153,7 @@ impl<'a> Opening<'a> {
             kl: settings.steering.controller(counters.beta.unwrap_or(settings.beta)),
             sampling: sampling(settings.rollout),
             step: checkpoint.map_or(0, Checkpoint::step),
+            saved: checkpoint.map(Checkpoint::step),
             run: self.run,
             tokenizer: self.tokenizer,
             feed: self.feed,

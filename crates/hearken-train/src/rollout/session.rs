@@ -40,6 +40,9 @@ pub(crate) struct Counters<E> {
     pub(crate) beta: Option<f64>,
     /// Whether the run has come to its KL limit.
     pub(crate) at_kl_limit: bool,
+    /// Whether an evaluation that was due had no scores.
+    #[serde(default)]
+    pub(crate) owes_evaluation: bool,
     /// The best evaluation score so far.
     pub(crate) best: Option<f64>,
     pub(crate) cost: Cost,
@@ -73,11 +76,13 @@ pub(crate) struct Session<'a, D: Device, E = ()> {
     pub(crate) kl: KlController,
     pub(crate) sampling: Sampling,
     pub(crate) step: u64,
+    /// The step of the newest checkpoint.
+    pub(crate) saved: Option<u64>,
     pub(crate) total: u64,
     pub(crate) counters: Counters<E>,
 }
 
-impl<D: Device, E: Serialize> Session<'_, D, E> {
+impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
     /// Batch arithmetic and memory, before the first step.
     pub(crate) fn announce(&self, progress: &mut dyn Progress) {
         let Settings { prompts, epochs, minibatches, rollout, train, model, .. } = self.settings;
@@ -143,16 +148,58 @@ impl<D: Device, E: Serialize> Session<'_, D, E> {
         let step = self.step;
         let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
         let (train, end) = (self.settings.train, self.is_finished());
-        if due(train.eval_every) || end {
-            self.evaluate(sources)?;
-        }
         if due(train.sample_every) {
             self.write_samples()?;
+        }
+        if due(train.eval_every) || end {
+            let evaluated = self.evaluate(sources);
+            let owing = Counters { owes_evaluation: true, ..self.counters };
+            self.or_keep(owing, evaluated)?;
         }
         if due(train.save_every) || end || stop {
             self.save_checkpoint()?;
         }
         Ok(())
+    }
+
+    /// The evaluation before the first step, or the one that a resumed run owes.
+    pub(crate) fn evaluate_at_start(
+        &mut self,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<(), TrainError> {
+        if self.step == 0 {
+            return self.evaluate(sources);
+        }
+        if !self.counters.owes_evaluation {
+            return Ok(());
+        }
+        let evaluated = self.evaluate(sources);
+        self.or_keep(self.counters, evaluated)?;
+        self.counters.owes_evaluation = false;
+        self.save_checkpoint()
+    }
+
+    /// What needed scores. Where these failed, the run is kept as of its last step, with the counters
+    /// `before` what failed, so that nothing else need be done again; the error says how to go on.
+    pub(crate) fn or_keep<T>(
+        &mut self,
+        before: Counters<E>,
+        result: Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let error = match result {
+            Err(error @ (TrainError::Reward(_) | TrainError::Judge(_))) => Box::new(error),
+            other => return other,
+        };
+        if self.step == 0 {
+            return Err(*error);
+        }
+        self.counters = before;
+        if self.saved != Some(self.step)
+            && let Err(refused) = self.save_checkpoint()
+        {
+            return Err(TrainError::NotKept { error, checkpoint: Box::new(refused) });
+        }
+        Err(TrainError::Kept { error, run: self.run.root().to_owned(), step: self.step })
     }
 
     fn save_checkpoint(&mut self) -> Result<(), TrainError> {
@@ -170,7 +217,9 @@ impl<D: Device, E: Serialize> Session<'_, D, E> {
             optimizer: &self.optimizer,
             tokenizer: self.tokenizer.as_ref(),
             counters: &self.counters,
-        })
+        })?;
+        self.saved = Some(self.step);
+        Ok(())
     }
 
     /// Completes the held-out prompts; keeps the policy if it is the best so far.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hearken_train::error::TrainError;
 use hearken_train::metrics::TIME_FIELDS;
@@ -135,6 +136,82 @@ pub(crate) fn sampled(run: &Path, more: &[&str]) -> Vec<String> {
     ];
     list.extend(overrides(more));
     list
+}
+
+/// Settings of a run on [`write_prompts`] that most trainers share; its last section is `[rollout]`.
+pub(crate) const SAMPLED: &str = "
+[run]
+seed = 1
+
+[optimizer]
+lr = 3e-3
+
+[train]
+batch_size = 8
+steps = 12
+
+[rollout]
+max_new_tokens = 8
+";
+
+/// The overrides of a run in `run` of the tiny model on recorded rollouts.
+pub(crate) fn replayed(run: &Path, file: &Path, more: &[&str]) -> Vec<String> {
+    let mut list = vec![
+        format!("run.dir={}", run.display()),
+        format!("model.path={}", llama().display()),
+        format!("rollout.replay={}", file.display()),
+    ];
+    list.extend(overrides(more));
+    list
+}
+
+/// A run of twelve steps in a folder, with the scores of some sources.
+pub(crate) type TrainWith<'a> =
+    &'a dyn Fn(&Path, &mut WeightedSum<'_>, &mut Recorder) -> Result<Outcome, TrainError>;
+
+/// A run whose source fails, in an iteration or in the last evaluation, keeps what it has trained, says
+/// how to go on, and ends as one whose source never fails. It must evaluate and not save on the way.
+pub(crate) fn check_failing_scores(train: TrainWith<'_>) {
+    let folder = tempfile::tempdir().unwrap();
+    let calls = AtomicUsize::new(0);
+    let go = |run: &Path, fails_at: Option<usize>| {
+        calls.store(0, Ordering::Relaxed);
+        let source = Closure::new("even", |rollout| {
+            let call = calls.fetch_add(1, Ordering::Relaxed);
+            if Some(call) == fails_at { Err("out of order".to_owned()) } else { even(rollout) }
+        });
+        let mut sources = WeightedSum::new().with(source, 1.0);
+        train(run, &mut sources, &mut Recorder::new(After::GoOn))
+    };
+    let whole = folder.path().join("whole");
+    assert_eq!(go(&whole, None).unwrap().steps, 12);
+    let count = calls.load(Ordering::Relaxed);
+    assert!(
+        metrics(&whole).last().unwrap().get("eval_scores").is_some(),
+        "an evaluation at the end"
+    );
+    for (fails_at, steps) in [(count / 2, 2..12), (count - 1, 12..13)] {
+        let run = folder.path().join(format!("fails-at-{fails_at}"));
+        // What fails again loses nothing either.
+        for fails_at in [fails_at, 0] {
+            let error = go(&run, Some(fails_at)).unwrap_err();
+            let TrainError::Kept { step, .. } = &error else { panic!("{error}") };
+            assert!(steps.contains(step), "{error}");
+            let error = error.to_string();
+            for part in ["even", "out of order", "same command", &run.display().to_string()] {
+                assert!(error.contains(part), "{part} in {error}");
+            }
+        }
+        go(&run, None).unwrap();
+        assert_eq!(metrics(&run), metrics(&whole), "it failed at call {fails_at} of {count}");
+        let file = "final/model.safetensors";
+        assert!(fs::read(run.join(file)).unwrap() == fs::read(whole.join(file)).unwrap());
+        assert_eq!(go(&run, Some(0)).unwrap().status, Status::AlreadyFinished);
+        assert_eq!(metrics(&run), metrics(&whole));
+    }
+    // Nothing has been trained that could be lost.
+    let run = folder.path().join("fails-at-once");
+    assert!(matches!(go(&run, Some(0)).unwrap_err(), TrainError::Reward(_)));
 }
 
 /// A run of twelve steps in a folder.

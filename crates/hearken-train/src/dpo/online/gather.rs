@@ -1,5 +1,5 @@
 //! What an iteration learns from: completions of the policy, of its opponent, and the records that
-//! their scores make of them.
+//! their scores, or a judge, make of them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,9 +12,10 @@ use hearken_objective::{Mean, Moments};
 use hearken_tensor::Device;
 use rand::RngExt;
 
-use super::Online;
+use super::judged::{Conduct, Tournament, ask};
 use super::metrics::IterationMetrics;
 use super::section::{Labels, Method, OnlineConfig, Selection};
+use super::{Online, Opinions};
 use crate::dpo::tree::{Label, Tree};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
@@ -39,8 +40,9 @@ pub(super) struct Gathered {
 }
 
 impl<D: Device> Online<'_, D> {
-    /// Samples, scores, and makes records of what came.
-    pub(super) fn gather(&mut self, sources: &mut WeightedSum<'_>) -> Result<Gathered, TrainError> {
+    /// Samples, scores or judges, and makes records of what came.
+    pub(super) fn gather(&mut self, opinions: Opinions<'_, '_>) -> Result<Gathered, TrainError> {
+        let Opinions { sources, judge } = opinions;
         let session = &mut self.session;
         let drawn = session.feed.draw(session.settings.prompts, &mut session.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
@@ -51,9 +53,33 @@ impl<D: Device> Online<'_, D> {
             Method::NashMd { mixture } => Some(self.of_mixture(&prompts, mixture, sources)?),
             _ => None,
         };
-        let seeds = self.session.seeds;
-        let selector =
-            Selector { online: self.how, seeds, iteration: self.session.counters.iteration };
+        let mut conduct = None;
+        let standing = match judge.filter(|_| self.how.is_judged()) {
+            None => Standing::Scores,
+            Some(judge) => {
+                let (standing, found) = match &opponents {
+                    None => {
+                        let size = self.how.rollout.completions;
+                        let (played, found) = Tournament::play(judge, &own.rollouts, size)?;
+                        (Standing::Tournament(played), found)
+                    }
+                    Some(other) => {
+                        let duels: Vec<_> =
+                            own.rollouts.iter().zip(&other.rollouts).map(|(a, b)| [a, b]).collect();
+                        let (wins, found) = ask(judge, &duels)?;
+                        (Standing::Duels(wins), found)
+                    }
+                };
+                conduct = Some(found);
+                standing
+            }
+        };
+        let selector = Selector {
+            online: self.how,
+            standing,
+            seeds: self.session.seeds,
+            iteration: self.session.counters.iteration,
+        };
         let records = match (self.how.method, &opponents) {
             (Method::Dpo, _) => selector.best_against_worst(&own),
             (Method::Xpo { .. }, Some(other)) => selector.against_reference(&own, other),
@@ -70,7 +96,8 @@ impl<D: Device> Online<'_, D> {
                 unreachable!("both have opponents")
             }
         };
-        let metrics = self.metrics(&own, opponents.as_ref(), &records);
+        let mut metrics = self.metrics(&own, opponents.as_ref(), &records);
+        metrics.observe(conduct);
         Ok(Gathered { trees: records.trees, metrics })
     }
 
@@ -165,7 +192,7 @@ impl<D: Device> Online<'_, D> {
             scores_margin: records.margins.value().filter(|_| is_scored),
             kept_scores: records.kept.value().filter(|_| is_scored),
             win_probability: records.wins.value(),
-            ties: records.ties.value().filter(|_| is_scored),
+            ties: records.ties.value(),
             length_mean: of(lengths.iter().map(|&length| length as f64).collect()),
             share_ended: of(ended),
             sampled: own.rollouts.len(),
@@ -175,7 +202,19 @@ impl<D: Device> Online<'_, D> {
                 .iter()
                 .filter_map(|(name, mean)| Some((format!("scores/{name}"), mean.value()?)))
                 .collect(),
+            ..IterationMetrics::default()
         }
+    }
+}
+
+impl IterationMetrics {
+    /// Adds what a judge did.
+    fn observe(&mut self, conduct: Option<Conduct>) {
+        let Some(found) = conduct else { return };
+        let share = |part: usize, of: usize| (0 < of).then(|| part as f64 / of as f64);
+        self.judge_unreadable = share(found.unreadable, found.asked);
+        self.judge_agreement = share(found.agreed, found.both_read);
+        self.judge_dropped = share(found.dropped, found.comparisons);
     }
 }
 
@@ -189,59 +228,134 @@ struct Records {
     kept: Mean,
     /// How often the policy's completion wins.
     wins: Mean,
-    /// Whether both scores are equal.
+    /// Whether neither is better.
     ties: Mean,
 }
 
-/// Makes records of scored completions.
+impl Records {
+    fn observe(&mut self, duel: Duel<'_>) {
+        duel.margin.into_iter().for_each(|margin| self.margins.push(margin));
+        self.ties.push(f64::from(u8::from(duel.lead == 0.0)));
+    }
+}
+
+/// What says which completions are better.
+#[derive(Debug)]
+enum Standing {
+    /// Their scores.
+    Scores,
+    /// A judge who saw every two completions of a prompt.
+    Tournament(Tournament),
+    /// A judge who saw each completion of the policy and its opponent: P(the policy's wins).
+    Duels(Vec<Option<f64>>),
+}
+
+/// Makes records of completions of which some are better.
 struct Selector<'a> {
     online: &'a OnlineConfig,
+    standing: Standing,
     seeds: Seeds,
     iteration: u64,
 }
 
+/// Two completions, and what is known of which is better.
+#[derive(Clone, Copy)]
+struct Duel<'a> {
+    first: &'a Rollout,
+    second: &'a Rollout,
+    /// P(the first is preferred), where labels are soft.
+    soft: f64,
+    /// How much better the first is: above 0 if it is.
+    lead: f64,
+    /// Score of the first minus that of the second; `None` where nobody scored them.
+    margin: Option<f64>,
+}
+
+impl<'a> Duel<'a> {
+    fn scored((first, score): (&'a Rollout, f64), (second, other): (&'a Rollout, f64)) -> Self {
+        let margin = score - other;
+        let soft = win_probability(score, other);
+        Self { first, second, soft, lead: margin, margin: Some(margin) }
+    }
+
+    fn judged(first: &'a Rollout, second: &'a Rollout, probability: f64) -> Self {
+        Self { first, second, soft: probability, lead: probability - 0.5, margin: None }
+    }
+
+    fn swapped(self) -> Self {
+        Self {
+            first: self.second,
+            second: self.first,
+            soft: 1.0 - self.soft,
+            lead: -self.lead,
+            margin: self.margin.map(|margin| -margin),
+        }
+    }
+}
+
 impl Selector<'_> {
-    /// The probability that a completion is preferred to one that does not score higher, or to any.
-    fn probability(&self, score: f64, other: f64) -> f64 {
+    /// The probability that a duel's first completion is preferred.
+    fn probability(&self, duel: Duel<'_>) -> f64 {
         match self.online.labels {
-            Labels::Soft => win_probability(score, other),
-            Labels::Hard if other < score => 1.0,
-            Labels::Hard if score < other => 0.0,
+            Labels::Soft => duel.soft,
+            Labels::Hard if 0.0 < duel.lead => 1.0,
+            Labels::Hard if duel.lead < 0.0 => 0.0,
             Labels::Hard => 0.5,
         }
     }
 
-    fn pair(&self, chosen: (&Rollout, f64), rejected: (&Rollout, f64), records: &mut Records) {
-        let margin = chosen.1 - rejected.1;
-        records.margins.push(margin);
-        records.ties.push(f64::from(u8::from(margin == 0.0)));
-        let label =
-            Label::Pair { probability: self.probability(chosen.1, rejected.1), margin: 0.0 };
-        let completions = [chosen.0, rejected.0].map(|one| one.completion.ids.as_slice());
-        records.trees.push(Tree::pair(&chosen.0.prompt.ids, completions, label));
+    /// The first completion as the chosen one.
+    fn pair(&self, duel: Duel<'_>, records: &mut Records) {
+        records.observe(duel);
+        let label = Label::Pair { probability: self.probability(duel), margin: 0.0 };
+        let completions = [duel.first, duel.second].map(|one| one.completion.ids.as_slice());
+        records.trees.push(Tree::pair(&duel.first.prompt.ids, completions, label));
     }
 
     fn best_against_worst(&self, own: &Scored) -> Records {
         let (mut records, size) = (Records::default(), self.online.rollout.completions);
-        for (rollouts, scores) in own.rollouts.chunks(size).zip(own.scores.chunks(size)) {
-            let [chosen, rejected] = best_and_worst(scores).expect("at least two completions");
-            let of = |index: usize| (&rollouts[index], scores[index]);
-            self.pair(of(chosen), of(rejected), &mut records);
+        for (group, rollouts) in own.rollouts.chunks(size).enumerate() {
+            let Some(standing) = self.of_group(own, group) else { continue };
+            let [chosen, rejected] = best_and_worst(&standing).expect("at least two completions");
+            let (first, second) = (&rollouts[chosen], &rollouts[rejected]);
+            let duel = match &self.standing {
+                Standing::Tournament(played) => played
+                    .probability(group, chosen, rejected)
+                    .map(|probability| Duel::judged(first, second, probability)),
+                _ => Some(Duel::scored((first, standing[chosen]), (second, standing[rejected]))),
+            };
+            duel.into_iter().for_each(|duel| self.pair(duel, &mut records));
         }
         records
+    }
+
+    /// How good each completion of a prompt is; `None` where nobody says.
+    fn of_group(&self, own: &Scored, group: usize) -> Option<Vec<f64>> {
+        let size = self.online.rollout.completions;
+        match &self.standing {
+            Standing::Tournament(played) => played.wins(group),
+            _ => Some(own.scores[group * size..(group + 1) * size].to_vec()),
+        }
+    }
+
+    /// The policy's completions, each against its opponent, with their place.
+    fn duels<'r>(&'r self, own: &'r Scored, other: &'r Scored) -> impl Iterator<Item = Duel<'r>> {
+        (0..own.rollouts.len()).filter_map(|index| {
+            let (first, second) = (&own.rollouts[index], &other.rollouts[index]);
+            match &self.standing {
+                Standing::Duels(wins) => Some(Duel::judged(first, second, wins[index]?)),
+                _ => Some(Duel::scored((first, own.scores[index]), (second, other.scores[index]))),
+            }
+        })
     }
 
     /// The policy's completion is the chosen one of a tie, as in TRL.
     fn against_reference(&self, own: &Scored, other: &Scored) -> Records {
         let mut records = Records::default();
-        for index in 0..own.rollouts.len() {
-            let of = |scored: &'_ Scored| scored.scores[index];
-            let (mine, theirs) =
-                ((&own.rollouts[index], of(own)), (&other.rollouts[index], of(other)));
-            let wins = theirs.1 <= mine.1;
-            records.wins.push(self.probability(mine.1, theirs.1));
-            let (chosen, rejected) = if wins { (mine, theirs) } else { (theirs, mine) };
-            self.pair(chosen, rejected, &mut records);
+        for duel in self.duels(own, other) {
+            let wins = 0.0 <= duel.lead;
+            records.wins.push(self.probability(duel));
+            self.pair(if wins { duel } else { duel.swapped() }, &mut records);
             let tree = records.trees.last_mut().expect("a pair was made");
             tree.explored = Some(usize::from(wins));
         }
@@ -250,13 +364,11 @@ impl Selector<'_> {
 
     fn wins(&self, own: &Scored, other: &Scored) -> Records {
         let mut records = Records::default();
-        for (index, rollout) in own.rollouts.iter().enumerate() {
-            let (mine, theirs) = (own.scores[index], other.scores[index]);
-            let probability = self.probability(mine, theirs);
+        for duel in self.duels(own, other) {
+            let probability = self.probability(duel);
             records.wins.push(probability);
-            records.margins.push(mine - theirs);
-            records.ties.push(f64::from(u8::from((mine - theirs) == 0.0)));
-            let (prompt, completion) = (&rollout.prompt.ids, &rollout.completion.ids);
+            records.observe(duel);
+            let (prompt, completion) = (&duel.first.prompt.ids, &duel.first.completion.ids);
             records.trees.push(Tree::single(prompt, completion, Label::Wins(probability)));
         }
         records
@@ -265,12 +377,14 @@ impl Selector<'_> {
     fn one_of_each(&self, own: &Scored, selection: Selection) -> Records {
         let size = self.online.rollout.completions;
         let mut rng = self.seeds.stream("selection", self.iteration);
-        let kept = own.scores.chunks(size).enumerate().map(|(group, scores)| {
+        let kept = (0..own.rollouts.len() / size).filter_map(|group| {
             let within = match selection {
-                Selection::Score => best(scores).expect("at least one completion"),
-                Selection::Random => rng.random_range(0..scores.len()),
+                Selection::Score => {
+                    best(&self.of_group(own, group)?).expect("at least one completion")
+                }
+                Selection::Random => rng.random_range(0..size),
             };
-            group * size + within
+            Some(group * size + within)
         });
         kept_records(own, &kept.collect::<Vec<_>>())
     }

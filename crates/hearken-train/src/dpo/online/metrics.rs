@@ -41,9 +41,19 @@ pub struct IterationMetrics {
     /// Probability that the policy's completion is preferred to the opponent's, mean.
     #[serde(rename = "rewards/probabilities", skip_serializing_if = "Option::is_none")]
     pub win_probability: Option<f64>,
-    /// Share of pairs with equal scores.
+    /// Share of pairs with equal scores, or that a judge finds equal.
     #[serde(rename = "frac_ties", skip_serializing_if = "Option::is_none")]
     pub ties: Option<f64>,
+    /// Share of the judge's answers that name no winner.
+    #[serde(rename = "judge/unreadable", skip_serializing_if = "Option::is_none")]
+    pub judge_unreadable: Option<f64>,
+    /// Share of comparisons whose two orders have the same winner, of those with two readable answers;
+    /// a judge without a taste for a position has 1.
+    #[serde(rename = "judge/order_agreement", skip_serializing_if = "Option::is_none")]
+    pub judge_agreement: Option<f64>,
+    /// Share of comparisons that are dropped.
+    #[serde(rename = "judge/dropped", skip_serializing_if = "Option::is_none")]
+    pub judge_dropped: Option<f64>,
     /// Mean number of tokens of a completion, a sampled end token included.
     #[serde(rename = "completions/mean_length")]
     pub length_mean: f64,

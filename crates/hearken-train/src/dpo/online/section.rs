@@ -4,7 +4,7 @@ use hearken_objective::online::{KlCredit, NashMd};
 use hearken_objective::reward::MissingEnd;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, Layers, RolloutConfig, ScoreConfig, read_scores};
+use crate::config::{ConfigError, JudgeConfig, Layers, RolloutConfig, ScoreConfig, read_scores};
 use crate::dpo::objective::{Kind, Objective};
 use crate::dpo::section::DpoSection;
 
@@ -29,6 +29,8 @@ pub struct OnlineConfig {
     pub rollout: RolloutConfig,
     /// `[[score]]`.
     pub scores: Vec<ScoreConfig>,
+    /// `[judge]`: who compares completions; `None` where scores do.
+    pub judge: Option<JudgeConfig>,
 }
 
 /// What is sampled for a prompt, and what is learned of it.
@@ -133,10 +135,15 @@ impl OnlineConfig {
         let raw: Raw = layers.section("online")?;
         let rollout = RolloutConfig::read(layers)?;
         let scores = read_scores(layers)?;
+        let judge = JudgeConfig::read(layers)?;
         let Some(name) = dpo.online else {
             if !scores.is_empty() {
                 let reason = "without `dpo.online` nothing is sampled that could be scored";
                 return Err(layers.exclusive("score", "dpo.loss without dpo.online", reason));
+            }
+            if judge.is_some() {
+                let reason = "without `dpo.online` nothing is sampled that could be compared";
+                return Err(layers.exclusive("judge", "dpo.loss without dpo.online", reason));
             }
             return Ok(None);
         };
@@ -158,10 +165,16 @@ impl OnlineConfig {
             normalize_scores: raw.normalize_scores,
             rollout,
             scores,
+            judge,
         };
         online.check(layers, batch_size, dpo)?;
         raw.fit(&online, dpo);
         Ok(Some(online))
+    }
+
+    /// Whether a judge, if there is one, is asked: as many completions at random need none.
+    pub(super) fn is_judged(&self) -> bool {
+        !matches!(self.method, Method::BestOfN { selection: Selection::Random })
     }
 
     /// Prompts of an iteration whose optimizer steps have `batch_size` records.
@@ -185,6 +198,7 @@ impl OnlineConfig {
         batch_size: usize,
         dpo: &DpoSection,
     ) -> Result<(), ConfigError> {
+        self.check_judge(layers)?;
         let completions = self.rollout.completions;
         let compares = matches!(self.method, Method::Dpo);
         let expected = "at least 2: the best and the worst are compared";
@@ -222,6 +236,31 @@ impl OnlineConfig {
         if self.method == Method::Spin && dpo.reference.sync.is_some() {
             let reason = "the reference of SPIN is the policy before each iteration";
             return Err(layers.exclusive("dpo.reference_sync_steps", "dpo.online", reason));
+        }
+        Ok(())
+    }
+}
+
+impl OnlineConfig {
+    fn check_judge(&self, layers: &Layers) -> Result<(), ConfigError> {
+        if self.judge.is_none() {
+            return Ok(());
+        }
+        let compares = matches!(
+            self.method,
+            Method::Dpo | Method::Xpo { .. } | Method::NashMd { .. } | Method::BestOfN { .. }
+        );
+        if !compares {
+            let reason = "it compares no two completions of one prompt: a judge says nothing to it";
+            return Err(layers.exclusive("judge", "dpo.online", reason));
+        }
+        let is_alone =
+            matches!(self.method, Method::BestOfN { .. }) && self.rollout.completions < 2;
+        let expected = "at least 2: a judge compares two";
+        layers.check("rollout.completions", self.rollout.completions, !is_alone, expected)?;
+        if self.missing_end != MissingEnd::Keep {
+            let reason = "a judge gives no score that a penalty could be taken from";
+            return Err(layers.exclusive("judge", "online.missing_end_penalty", reason));
         }
         Ok(())
     }
