@@ -65,7 +65,7 @@ fn two_hundred(url: &str, seconds: f64) {
     // Fewer places than two hundred annotators could fill: they have to compete.
     let token = prepare(&*store, 2_000);
     let running = Running::start(Arc::clone(&store), unlimited());
-    let plan = Plan { url: running.url.clone(), token, annotators: 200, seconds, patient: false };
+    let plan = Plan::new(&running.url, token, 200, seconds);
     let outcome = load::run(&plan);
     drop(running);
     load::check(&*store, &outcome, OVERLAP);
@@ -147,13 +147,7 @@ fn killed_ten_times(url: &str) {
     let token = prepare(&*open(url), 20_000);
     let (mut process, address) = Process::start(url, "127.0.0.1:0");
     let stop = Arc::new(AtomicBool::new(false));
-    let plan = Plan {
-        url: format!("http://{address}"),
-        token,
-        annotators: 24,
-        seconds: 300.0,
-        patient: true,
-    };
+    let plan = Plan { patient: true, ..Plan::new(&format!("http://{address}"), token, 24, 300.0) };
     let labelling = {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || load::run_until(&plan, &stop))
