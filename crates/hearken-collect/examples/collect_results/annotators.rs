@@ -42,8 +42,8 @@ pub(crate) fn measure(url: &str, seconds: f64) -> Value {
         "annotators": ANNOTATORS,
         "items": items.len(),
         "overlap": OVERLAP,
-        "without_pauses": told(&first, pages),
-        "paced": {"pause_s": PAUSE.as_secs_f64(), "told": told(&second, paced_pages)},
+        "without_pauses": told(&first, &pages),
+        "paced": {"pause_s": PAUSE.as_secs_f64(), "told": told(&second, &paced_pages)},
         "acknowledged": audits.iter().map(|audit| audit.acknowledged).sum::<usize>(),
         "lost": audits.iter().map(|audit| audit.lost.len()).sum::<usize>(),
         "doubled": audits.iter().map(|audit| audit.doubled.len()).sum::<usize>(),
@@ -53,7 +53,7 @@ pub(crate) fn measure(url: &str, seconds: f64) -> Value {
     report
 }
 
-fn told(outcome: &Outcome, pages: Value) -> Value {
+fn told(outcome: &Outcome, pages: &Value) -> Value {
     let judged = outcome.acknowledged.len();
     json!({
         "seconds": outcome.seconds,

@@ -1,5 +1,7 @@
 //! The results as a part of a page of the documentation.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use crate::COMMAND;
@@ -49,6 +51,7 @@ fn load(load: &Value) -> String {
         "| 200 annotators on | work | judgements | per second | request | n | p50 ms | p99 ms | \
          longest ms |\n| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |\n",
     );
+    let mut sums = String::new();
     for (home, told) in homes(load) {
         let pause = number(&told["paced"]["pause_s"]);
         let kinds = [
@@ -70,9 +73,10 @@ fn load(load: &Value) -> String {
                 text += &of(&format!("`{page}`"), latency);
             }
         }
-        text += &format!(
-            "| {home} | | {} acknowledged | | | {} lost | {} twice | {} items beyond their overlap of \
-             {} | |\n",
+        let _ = writeln!(
+            sums,
+            "\n{home}: {} judgements were acknowledged; {} of them are not there, {} are there twice; {} \
+             items went beyond their overlap of {}.",
             told["acknowledged"],
             told["lost"],
             told["doubled"],
@@ -80,7 +84,7 @@ fn load(load: &Value) -> String {
             told["overlap"]
         );
     }
-    text + "\n"
+    text + &sums + "\n"
 }
 
 fn latencies(told: &Value) -> String {
@@ -96,11 +100,11 @@ fn latencies(told: &Value) -> String {
 fn large(large: &Value) -> String {
     let homes = homes(large);
     let mut text = format!(
-        "With {} items and {} judgements, one request after another:\n\n| ",
+        "With {} items and {} judgements, one request after another:\n\n| | ",
         large["items"], large["judgements"]
     );
     let names: Vec<&str> = homes.iter().map(|(name, _)| *name).collect();
-    text += &format!("| {} |\n| --- |{}\n", names.join(" | "), " ---: |".repeat(homes.len()));
+    let _ = writeln!(text, "{} |\n| --- |{}", names.join(" | "), " ---: |".repeat(homes.len()));
     let row = |what: &str, of: &dyn Fn(&Value) -> String| {
         let cells: Vec<String> = homes.iter().map(|(_, told)| of(told)).collect();
         format!("| {what} | {} |\n", cells.join(" | "))

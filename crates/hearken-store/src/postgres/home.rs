@@ -27,6 +27,10 @@ pub(crate) struct PostgresHome {
     annotators: HashSet<String>,
     /// Annotators who get one in the transaction under way.
     new_annotators: HashSet<String>,
+    /// Judgements of each annotator in the transaction under way. They are counted at its end: a row
+    /// that changes again and again in one transaction leaves versions behind that each look-up of the
+    /// annotator would go through.
+    judgements_of: BTreeMap<String, i32>,
     /// Records written in the transaction under way.
     written: usize,
 }
@@ -38,6 +42,7 @@ impl PostgresHome {
             session: Some(session),
             annotators: HashSet::new(),
             new_annotators: HashSet::new(),
+            judgements_of: BTreeMap::new(),
             written: 0,
         }
     }
@@ -93,6 +98,22 @@ impl PostgresHome {
             &[&names],
         )?;
         self.new_annotators.extend(names.into_iter().map(str::to_owned));
+        Ok(())
+    }
+
+    /// Adds what annotators have judged in the transaction to what they had judged before.
+    fn count_judgements(&mut self) -> Result<(), StoreError> {
+        if self.judgements_of.is_empty() {
+            return Ok(());
+        }
+        let (names, counts): (Vec<String>, Vec<i32>) =
+            std::mem::take(&mut self.judgements_of).into_iter().unzip();
+        self.execute(
+            "UPDATE hearken.annotators SET judgements = judgements + new.count
+             FROM unnest($1::text[], $2::integer[]) AS new (name, count)
+             WHERE annotators.name = new.name",
+            &[&names, &counts],
+        )?;
         Ok(())
     }
 
@@ -187,13 +208,9 @@ impl PostgresHome {
             &[&places, &ids, &items, &annotators, &revises, &bodies],
             all.len(),
         )?;
-        let (names, counts) = tally(annotators.into_iter());
-        self.execute(
-            "UPDATE hearken.annotators SET judgements = judgements + new.count
-             FROM unnest($1::text[], $2::integer[]) AS new (name, count)
-             WHERE annotators.name = new.name",
-            &[&names, &counts],
-        )?;
+        for annotator in annotators {
+            *self.judgements_of.entry(annotator.to_owned()).or_default() += 1;
+        }
         let first = all.iter().filter(|(it, _)| it.first);
         let (items, counts) = tally(first.map(|(it, _)| it.record.item.as_str()));
         self.execute(
@@ -244,6 +261,7 @@ fn groups<T>(records: &[(T, String)]) -> Vec<&[(T, String)]> {
 impl Home for PostgresHome {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.new_annotators.clear();
+        self.judgements_of.clear();
         self.written = 0;
         let sql = format!("ROLLBACK; BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK});");
         let had_session = self.session.is_some();
@@ -287,6 +305,7 @@ impl Home for PostgresHome {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.count_judgements()?;
         if let Err(error) = self.session()?.run("COMMIT") {
             let StoreError::Unavailable { home, problem } = problem(&self.address.shown, &error)
             else {
