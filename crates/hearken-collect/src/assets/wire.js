@@ -77,10 +77,11 @@ function makeOutbox(annotator, onSettled) {
   function report(error) {
     const lines = refused.map((message) => `A judgement was not stored: ${message}.`);
     if (error && waiting.size) {
+      const cannot = error.status ? `The server cannot store anything now: ${error.message}.` : "The server cannot be reached.";
       const what = waiting.size === 1 ? "1 judgement waits" : `${waiting.size} judgements wait`;
       lines.push(isSignedOut(error)
         ? `${what} in this browser: ${error.message}. Sign in again in another tab or reload; nothing is lost.`
-        : `The server cannot be reached. ${what} in this browser and will be sent when it is back; you can go on.`);
+        : `${cannot} ${what} in this browser and will be sent when it is back; you can go on.`);
     }
     trouble(lines.join(" "));
   }

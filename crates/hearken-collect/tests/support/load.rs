@@ -8,8 +8,8 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hearken_store::Store;
@@ -24,8 +24,29 @@ pub(crate) struct Plan {
     pub(crate) token: String,
     pub(crate) annotators: usize,
     pub(crate) seconds: f64,
-    /// Whether a connection that breaks is tried again, as a page does.
+    /// How long an annotator looks at an item.
+    pub(crate) pause: Duration,
+    /// Whether a connection that breaks and an answer of 503 are tried again, as a page does.
     pub(crate) patient: bool,
+    /// What has happened so far.
+    pub(crate) watch: Arc<Watch>,
+}
+
+impl Plan {
+    /// Annotators without pauses, who give up when the service fails.
+    pub(crate) fn new(url: &str, token: String, annotators: usize, seconds: f64) -> Self {
+        let (pause, watch) = (Duration::ZERO, Arc::default());
+        Self { url: url.to_owned(), token, annotators, seconds, pause, patient: false, watch }
+    }
+}
+
+/// What others may see while annotators are at work.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Judgements that the service said were on the disk.
+    pub(crate) acknowledged: AtomicUsize,
+    /// What answers of 503 said, and how often.
+    pub(crate) unavailable: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What one annotator saw.
@@ -127,6 +148,9 @@ fn annotate(plan: &Plan, number: usize, stop: &AtomicBool) -> Seen {
     let annotator = format!("sim-{number}");
     let mut seen = Seen::default();
     let mut count = 0;
+    // Those who look at items do not all begin at once.
+    let share = number as f64 / plan.annotators as f64;
+    wait(plan.pause.mul_f64(share), stop);
     while !stop.load(Ordering::SeqCst) {
         let asked = json!({"annotator": annotator});
         let Some((status, next, took_ms)) = call(plan, &agent, "/next", &asked, stop) else {
@@ -140,6 +164,7 @@ fn annotate(plan: &Plan, number: usize, stop: &AtomicBool) -> Seen {
         seen.next_ms.push(took_ms);
         seen.items.insert(next["item"]["id"].as_str().unwrap().to_owned());
         count += 1;
+        wait(plan.pause, stop);
         let id = format!("sim-{number}-{count}-{}", &assignment[..assignment.len().min(12)]);
         let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         let verdict = json!({"kind": "preferred", "candidate": count % 2});
@@ -152,12 +177,22 @@ fn annotate(plan: &Plan, number: usize, stop: &AtomicBool) -> Seen {
         if status == 200 || status == 201 {
             seen.submit_ms.push(took_ms);
             seen.acknowledged.push(id);
+            plan.watch.acknowledged.fetch_add(1, Ordering::SeqCst);
         } else {
             seen.refused.push(format!("submit: {status} {told}"));
             break;
         }
     }
     seen
+}
+
+/// Waits in steps, so that the end is not waited for.
+fn wait(pause: Duration, stop: &AtomicBool) {
+    let started = Instant::now();
+    while started.elapsed() < pause && !stop.load(Ordering::SeqCst) {
+        let rest = pause.saturating_sub(started.elapsed());
+        std::thread::sleep(rest.min(Duration::from_millis(50)));
+    }
 }
 
 /// Status, body and milliseconds; `None` where the service is gone and the time is over.
@@ -181,7 +216,11 @@ fn call(
                 if let Ok(text) = response.body_mut().read_to_string() {
                     let took_ms = started.elapsed().as_secs_f64() * 1e3;
                     let json = serde_json::from_str(&text).unwrap_or(Value::String(text));
-                    return Some((status, json, took_ms));
+                    if status != 503 || !plan.patient {
+                        return Some((status, json, took_ms));
+                    }
+                    let message = json["error"]["message"].to_string();
+                    *plan.watch.unavailable.lock().unwrap().entry(message).or_default() += 1;
                 }
             }
             Err(error) if !plan.patient => panic!("{path}: {error}"),
@@ -194,9 +233,21 @@ fn call(
     }
 }
 
-/// Checks what the annotators saw against the store: every acknowledged judgement once, no item judged
-/// by or handed to more annotators than the overlap.
-pub(crate) fn check(store: &dyn Store, outcome: &Outcome, overlap: usize) {
+/// What the annotators saw beside what the store has.
+#[derive(Debug, Default, PartialEq, serde::Serialize)]
+pub(crate) struct Audit {
+    /// Judgements that the service said were on the disk.
+    pub(crate) acknowledged: usize,
+    /// Those of them that are not there.
+    pub(crate) lost: Vec<String>,
+    /// Judgements that are there more than once, or by one annotator on an item judged before.
+    pub(crate) doubled: Vec<String>,
+    /// Items that more annotators judged, or were handed, than the overlap allows.
+    pub(crate) beyond_overlap: Vec<String>,
+}
+
+/// Compares what the annotators saw with the store.
+pub(crate) fn audit(store: &dyn Store, outcome: &Outcome, overlap: usize) -> Audit {
     let mut stored: BTreeMap<String, usize> = BTreeMap::new();
     let mut judges: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut after = 0;
@@ -209,18 +260,42 @@ pub(crate) fn check(store: &dyn Store, outcome: &Outcome, overlap: usize) {
             judges.entry(judgement.item).or_default().push(judgement.annotator);
         }
     }
+    let mut audit = Audit { acknowledged: outcome.acknowledged.len(), ..Audit::default() };
+    let mut distinct = BTreeSet::new();
     for id in &outcome.acknowledged {
-        assert_eq!(stored.get(id), Some(&1), "the acknowledged judgement {id}");
+        if !stored.contains_key(id) {
+            audit.lost.push(id.clone());
+        }
+        if !distinct.insert(id) {
+            audit.doubled.push(id.clone());
+        }
     }
-    let distinct: BTreeSet<&String> = outcome.acknowledged.iter().collect();
-    assert_eq!(distinct.len(), outcome.acknowledged.len());
+    audit.doubled.extend(stored.into_iter().filter(|(_, times)| *times > 1).map(|(id, _)| id));
     for (item, annotators) in judges {
         let distinct: BTreeSet<&String> = annotators.iter().collect();
-        assert_eq!(distinct.len(), annotators.len(), "{item} was judged twice by one annotator");
-        assert!(annotators.len() <= overlap, "{item} was judged by {annotators:?}");
+        if distinct.len() != annotators.len() {
+            audit.doubled.push(format!("{item} by {annotators:?}"));
+        }
+        if annotators.len() > overlap {
+            audit.beyond_overlap.push(format!("{item}, judged by {annotators:?}"));
+        }
     }
-    for (item, annotators) in &outcome.handed_out {
-        assert!(*annotators <= overlap, "{item} was handed to {annotators} annotators");
-    }
+    let handed_out = outcome.handed_out.iter().filter(|(_, annotators)| **annotators > overlap);
+    audit
+        .beyond_overlap
+        .extend(handed_out.map(|(item, annotators)| format!("{item}, handed to {annotators}")));
+    audit
+}
+
+/// Checks that every acknowledged judgement is there once, that no item was judged by or handed to more
+/// annotators than the overlap, and that nobody was refused.
+pub(crate) fn check(store: &dyn Store, outcome: &Outcome, overlap: usize) -> Audit {
+    let audit = audit(store, outcome, overlap);
+    assert_eq!(
+        audit,
+        Audit { acknowledged: outcome.acknowledged.len(), ..Audit::default() },
+        "nothing is lost, doubled or beyond the overlap"
+    );
     assert_eq!(outcome.refused, Vec::<String>::new());
+    audit
 }

@@ -96,12 +96,17 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
+    /// How many records are new or changed.
+    pub(crate) fn len(&self) -> usize {
+        self.documents.len()
+            + self.items.len()
+            + self.assignments.len()
+            + self.judgements.len()
+            + self.events.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.documents.is_empty()
-            && self.items.is_empty()
-            && self.assignments.is_empty()
-            && self.judgements.is_empty()
-            && self.events.is_empty()
+        self.len() == 0
     }
 }
 

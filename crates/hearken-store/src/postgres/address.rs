@@ -11,6 +11,9 @@ use crate::error::StoreError;
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long a server that has vanished without a word is waited for.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// A database on a server.
 #[derive(Clone)]
 pub(super) struct Address {
@@ -43,6 +46,9 @@ impl Address {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
         }
         if config.get_application_name().is_none() {
             config.application_name("hearken");

@@ -146,34 +146,41 @@ pub(super) fn fetch(
     Ok(fetched)
 }
 
+// The queries for many keys at once are written so that there is one way to run them: key by key,
+// through an index. A planner that knows little of the tables, or much from last week, finds worse
+// ones. `OFFSET 0` keeps it from rearranging a subquery.
+
 const ASSIGNMENTS_OF: &str = "
-    SELECT a.body FROM unnest($1::text[], $2::text[]) AS pair (item, annotator)
-    JOIN hearken.items AS i ON i.id = pair.item
-    JOIN hearken.annotators AS n ON n.name = pair.annotator
-    JOIN hearken.assignments AS a ON a.item = i.place AND a.annotator = n.number";
+    SELECT a.body FROM unnest($1::text[], $2::text[]) AS pair (item, annotator),
+    LATERAL (SELECT body FROM hearken.assignments
+             WHERE item = (SELECT place FROM hearken.items WHERE id = pair.item)
+             AND annotator = (SELECT number FROM hearken.annotators WHERE name = pair.annotator)
+             OFFSET 0) AS a";
 
 const JUDGED: &str = "
-    SELECT pair.item, pair.annotator FROM unnest($1::text[], $2::text[]) AS pair (item, annotator)
-    JOIN hearken.items AS i ON i.id = pair.item
-    JOIN hearken.annotators AS n ON n.name = pair.annotator
-    WHERE EXISTS (SELECT FROM hearken.judgements AS j
-                  WHERE j.item = i.place AND j.annotator = n.number)";
+    SELECT pair.item, pair.annotator FROM unnest($1::text[], $2::text[]) AS pair (item, annotator),
+    LATERAL (SELECT FROM hearken.judgements
+             WHERE item = (SELECT place FROM hearken.items WHERE id = pair.item)
+             AND annotator = (SELECT number FROM hearken.annotators WHERE name = pair.annotator)
+             LIMIT 1) AS j";
 
 const HOLDS: &str = "
-    SELECT i.id, n.name, a.expires_at FROM hearken.items AS i
-    JOIN hearken.assignments AS a ON a.item = i.place AND a.state = 0
-    JOIN hearken.annotators AS n ON n.number = a.annotator
-    WHERE i.id = ANY($1)";
+    SELECT wanted.id, (SELECT name FROM hearken.annotators WHERE number = a.annotator), a.expires_at
+    FROM unnest($1::text[]) AS wanted (id),
+    LATERAL (SELECT annotator, expires_at FROM hearken.assignments
+             WHERE item = (SELECT place FROM hearken.items WHERE id = wanted.id) AND state = 0
+             OFFSET 0) AS a";
 
 const REVISERS: &str = "
-    SELECT revised.id, reviser.id FROM hearken.judgements AS revised
-    JOIN hearken.judgements AS reviser ON reviser.revises = revised.place
-    WHERE revised.id = ANY($1)";
+    SELECT revised.id, reviser.id FROM
+    (SELECT id, place FROM hearken.judgements WHERE id = ANY($1) OFFSET 0) AS revised,
+    LATERAL (SELECT id FROM hearken.judgements WHERE revises = revised.place OFFSET 0) AS reviser";
 
 const DOCUMENTS: &str = "
     SELECT d.kind, d.key, d.version, d.body
-    FROM unnest($1::text[], $2::text[]) AS wanted (kind, key)
-    JOIN hearken.documents AS d ON d.kind = wanted.kind AND d.key = wanted.key";
+    FROM unnest($1::text[], $2::text[]) AS wanted (kind, key),
+    LATERAL (SELECT * FROM hearken.documents
+             WHERE kind = wanted.kind AND key = wanted.key OFFSET 0) AS d";
 
 impl Fetched {
     fn places(&mut self, session: &mut Session) -> Result<(), postgres::Error> {
@@ -192,8 +199,9 @@ impl Fetched {
         session: &mut Session,
         keys: &[&str],
     ) -> Result<(), StoreError> {
-        let sql = "SELECT i.id, i.hash, b.body FROM hearken.items AS i
-                   JOIN hearken.item_bodies AS b ON b.place = i.place WHERE i.id = ANY($1)";
+        let sql = "SELECT id, hash,
+                   (SELECT body FROM hearken.item_bodies AS bodies WHERE bodies.place = items.place)
+                   FROM hearken.items WHERE id = ANY($1)";
         for row in session.query(sql, &[&keys]).map_err(|error| problem(home, &error))? {
             let item = parse(home, "item", row.get(2))?;
             self.items.insert(row.get(0), Known { item, hash: row.get(1) });

@@ -1,6 +1,6 @@
 //! The side that writes: one transaction at a time over all processes, each with many requests.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::address::Address;
 use super::facts;
@@ -27,6 +27,10 @@ pub(crate) struct PostgresHome {
     annotators: HashSet<String>,
     /// Annotators who get one in the transaction under way.
     new_annotators: HashSet<String>,
+    /// Judgements of each annotator in the transaction under way. They are counted at its end: a row
+    /// that changes again and again in one transaction leaves versions behind that each look-up of the
+    /// annotator would go through.
+    judgements_of: BTreeMap<String, i32>,
     /// Records written in the transaction under way.
     written: usize,
 }
@@ -38,6 +42,7 @@ impl PostgresHome {
             session: Some(session),
             annotators: HashSet::new(),
             new_annotators: HashSet::new(),
+            judgements_of: BTreeMap::new(),
             written: 0,
         }
     }
@@ -96,6 +101,22 @@ impl PostgresHome {
         Ok(())
     }
 
+    /// Adds what annotators have judged in the transaction to what they had judged before.
+    fn count_judgements(&mut self) -> Result<(), StoreError> {
+        if self.judgements_of.is_empty() {
+            return Ok(());
+        }
+        let (names, counts): (Vec<String>, Vec<i32>) =
+            std::mem::take(&mut self.judgements_of).into_iter().unzip();
+        self.execute(
+            "UPDATE hearken.annotators SET judgements = judgements + new.count
+             FROM unnest($1::text[], $2::integer[]) AS new (name, count)
+             WHERE annotators.name = new.name",
+            &[&names, &counts],
+        )?;
+        Ok(())
+    }
+
     fn put_documents(
         &mut self,
         documents: &[((String, String), Option<Document>)],
@@ -147,12 +168,12 @@ impl PostgresHome {
         let bodies: Vec<String> = all.iter().map(json).collect();
         self.insert(
             "INSERT INTO hearken.assignments (id, item, annotator, state, expires_at, body)
-             SELECT new.id, i.place, n.number, new.state, new.expires_at, new.body
+             SELECT new.id, (SELECT place FROM hearken.items AS i WHERE i.id = new.item),
+                    (SELECT number FROM hearken.annotators WHERE name = new.annotator),
+                    new.state, new.expires_at, new.body
              FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::bigint[],
                          $6::text[]) WITH ORDINALITY
                   AS new (id, item, annotator, state, expires_at, body, number)
-             JOIN hearken.items AS i ON i.id = new.item
-             JOIN hearken.annotators AS n ON n.name = new.annotator
              ORDER BY new.number
              ON CONFLICT (id) DO UPDATE SET state = excluded.state,
              expires_at = excluded.expires_at, body = excluded.body",
@@ -179,30 +200,34 @@ impl PostgresHome {
         let bodies: Vec<&str> = all.iter().map(|(_, body)| body.as_str()).collect();
         self.insert(
             "INSERT INTO hearken.judgements (place, id, item, annotator, revises, body)
-             SELECT new.place, new.id, i.place, n.number, new.revises, new.body
+             SELECT new.place, new.id, (SELECT place FROM hearken.items AS i WHERE i.id = new.item),
+                    (SELECT number FROM hearken.annotators WHERE name = new.annotator),
+                    new.revises, new.body
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[],
-                         $6::text[]) AS new (place, id, item, annotator, revises, body)
-             JOIN hearken.items AS i ON i.id = new.item
-             JOIN hearken.annotators AS n ON n.name = new.annotator",
+                         $6::text[]) AS new (place, id, item, annotator, revises, body)",
             &[&places, &ids, &items, &annotators, &revises, &bodies],
             all.len(),
         )?;
-        self.execute(
-            "UPDATE hearken.annotators SET judgements = judgements + new.count
-             FROM (SELECT name, count(*) AS count FROM unnest($1::text[]) AS name GROUP BY name)
-             AS new WHERE annotators.name = new.name",
-            &[&annotators],
-        )?;
+        for annotator in annotators {
+            *self.judgements_of.entry(annotator.to_owned()).or_default() += 1;
+        }
         let first = all.iter().filter(|(it, _)| it.first);
-        let first: Vec<&str> = first.map(|(it, _)| it.record.item.as_str()).collect();
+        let (items, counts) = tally(first.map(|(it, _)| it.record.item.as_str()));
         self.execute(
             "UPDATE hearken.items SET judged = judged + new.count
-             FROM (SELECT id, count(*)::integer AS count FROM unnest($1::text[]) AS id GROUP BY id)
-             AS new WHERE items.id = new.id",
-            &[&first],
+             FROM unnest($1::text[], $2::integer[]) AS new (id, count)
+             WHERE items.id = new.id",
+            &[&items, &counts],
         )?;
         Ok(())
     }
+}
+
+/// Each name once, and how often it came.
+fn tally<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<&'a str>, Vec<i32>) {
+    let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    counts.into_iter().unzip()
 }
 
 fn signed(number: u64) -> i64 {
@@ -236,6 +261,7 @@ fn groups<T>(records: &[(T, String)]) -> Vec<&[(T, String)]> {
 impl Home for PostgresHome {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.new_annotators.clear();
+        self.judgements_of.clear();
         self.written = 0;
         let sql = format!("ROLLBACK; BEGIN; SELECT pg_advisory_xact_lock({WRITE_LOCK});");
         let had_session = self.session.is_some();
@@ -279,6 +305,7 @@ impl Home for PostgresHome {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.count_judgements()?;
         if let Err(error) = self.session()?.run("COMMIT") {
             let StoreError::Unavailable { home, problem } = problem(&self.address.shown, &error)
             else {

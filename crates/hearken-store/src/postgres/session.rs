@@ -77,12 +77,14 @@ impl Session {
 }
 
 /// Settings of a connection. What the writer looks up it looks up by key: scans, which a planner
-/// without statistics prefers, are ruled out.
+/// without statistics prefers, are ruled out, and lists of thousands of keys are not looked at to make
+/// a plan.
 fn settings(purpose: Purpose) -> String {
     let purpose = match purpose {
         Purpose::Read => "SET default_transaction_read_only = on;",
         Purpose::Write => {
-            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+            "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+             SET plan_cache_mode = force_generic_plan;"
         }
     };
     format!(

@@ -115,7 +115,8 @@ fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
         connection.busy_timeout(BUSY)?;
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF;
-             PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;",
+             PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;
+             PRAGMA journal_size_limit = 134217728;",
         )?;
         Ok(connection)
     };

@@ -8,6 +8,7 @@ use hearken_data::feedback::Judgement;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement, params};
 use serde::de::DeserializeOwned;
 
+use super::checkpoint::{Checkpointer, LOG_PAGES_MAX};
 use super::connect::problem;
 use super::{signed, unsigned};
 use crate::error::StoreError;
@@ -18,13 +19,21 @@ use crate::writer::Home;
 
 /// The one connection of this process that writes.
 pub(crate) struct SqliteHome {
+    // Dropped first: the last connection that is closed cleans up.
+    checkpointer: Checkpointer,
     connection: Connection,
     home: String,
+    /// Records written in the transaction under way.
+    written: usize,
 }
 
 impl SqliteHome {
-    pub(super) fn new(connection: Connection, path: &Path) -> Self {
-        Self { connection, home: path.display().to_string() }
+    pub(super) fn new(connection: Connection, path: &Path) -> Result<Self, StoreError> {
+        let home = path.display().to_string();
+        let checkpointer = Checkpointer::start(path)?;
+        let new = Self { checkpointer, connection, home, written: 0 };
+        new.run(&format!("PRAGMA wal_autocheckpoint = {LOG_PAGES_MAX}"))?;
+        Ok(new)
     }
 
     fn run(&self, sql: &str) -> Result<(), StoreError> {
@@ -153,6 +162,7 @@ pub(super) fn state_number(state: AssignmentState) -> i64 {
 impl Home for SqliteHome {
     fn begin(&mut self) -> Result<(), StoreError> {
         self.rollback();
+        self.written = 0;
         self.run("BEGIN IMMEDIATE")
     }
 
@@ -161,11 +171,14 @@ impl Home for SqliteHome {
     }
 
     fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+        self.written += changes.len();
         Statements::new(self).write(&changes)
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.run("COMMIT")
+        self.run("COMMIT")?;
+        self.checkpointer.committed(self.written);
+        Ok(())
     }
 
     fn rollback(&mut self) {

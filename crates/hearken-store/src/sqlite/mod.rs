@@ -1,6 +1,7 @@
 //! A store in a SQLite file: one writer, several readers, a write-ahead log that is synced with
 //! every commit.
 
+mod checkpoint;
 mod connect;
 mod home;
 mod reads;
@@ -21,7 +22,7 @@ pub(crate) type SqliteStore = Kept<reads::SqliteReads, home::SqliteHome>;
 
 pub(crate) fn open(path: &Path, create: Create) -> Result<SqliteStore, StoreError> {
     let connection = connect::open(path, create)?;
-    let writer = Writer::start(home::SqliteHome::new(connection, path));
+    let writer = Writer::start(home::SqliteHome::new(connection, path)?);
     Ok(Kept { reads: reads::SqliteReads::new(path), writer })
 }
 

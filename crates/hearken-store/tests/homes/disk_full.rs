@@ -1,55 +1,17 @@
 //! A disk without room: a clear error, nothing acknowledged, the store usable afterwards.
 
-use std::path::Path;
-use std::process::Command;
-
 use hearken_store::{StoreError, open};
 
 use super::examples::{claim, granted, item, items, judged, judgement};
+use super::small_disk::SmallDisk;
 
-/// A small disk in the memory, gone when dropped.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None`, and a word on standard error, where mounting is not permitted.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(folder.path())
-            .output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self { folder });
-        }
-        eprintln!("skipped: a small disk cannot be mounted here (needs root)");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.folder.path()).status();
-    }
-}
-
-fn fill_up(folder: &Path, name: &str) {
-    let path = folder.join(name);
+fn fill_up(disk: &SmallDisk, name: &str) {
+    let path = disk.path().join(name);
     let url = path.to_str().unwrap();
     let store = open(url).unwrap();
     store.add_items(&items(0..100)).unwrap();
     let assignment = granted(&*store, &claim("item-0", "ada", 0));
-    // Fill the disk with a stranger's file.
-    let filler = folder.join("filler");
-    let mut bytes = 8 << 20;
-    while bytes >= 512 {
-        let mut old = std::fs::read(&filler).unwrap_or_default();
-        old.resize(old.len() + bytes, b'x');
-        if std::fs::write(&filler, &old).is_err() {
-            bytes /= 2;
-        }
-    }
+    disk.fill();
     let mut acknowledged = Vec::new();
     let mut refused = None;
     for n in 1..100 {
@@ -72,7 +34,7 @@ fn fill_up(folder: &Path, name: &str) {
     assert_eq!(store.counts().unwrap().judgements, acknowledged.len() as u64);
     assert_eq!(store.counts().unwrap().items, 100);
 
-    std::fs::remove_file(&filler).unwrap();
+    disk.make_room();
     store.submit(&large, 2, 1).unwrap();
     store.submit(&judged("held", &assignment, &item(0)), 2, 1).unwrap();
     store.add_items(&items(200..300)).unwrap();
@@ -89,13 +51,13 @@ fn fill_up(folder: &Path, name: &str) {
 #[test]
 fn json_lines_survive_a_full_disk() {
     if let Some(disk) = SmallDisk::mount(4) {
-        fill_up(disk.folder.path(), "prefs.jsonl");
+        fill_up(&disk, "prefs.jsonl");
     }
 }
 
 #[test]
 fn sqlite_survives_a_full_disk() {
     if let Some(disk) = SmallDisk::mount(4) {
-        fill_up(disk.folder.path(), "prefs.db");
+        fill_up(&disk, "prefs.db");
     }
 }

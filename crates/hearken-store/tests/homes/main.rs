@@ -18,6 +18,8 @@ mod transfers;
 
 #[path = "../support/postgres_server.rs"]
 mod postgres_server;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 
 use std::cell::Cell;
 
