@@ -119,7 +119,9 @@ fn run<D: Device>(
     }
     // What the memory budget lets, but no more than are of use.
     engine.open(affordable.min(pages_of_use(&queue, options.batch_rows_max)));
-    queue.into_iter().for_each(|queued| engine.scheduler.enqueue(queued));
+    for queued in queue {
+        engine.scheduler.enqueue(queued);
+    }
 
     let mut completions: Vec<Vec<Completion>> =
         requests.iter().map(|request| vec![empty(); request.samples]).collect();

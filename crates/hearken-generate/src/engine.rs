@@ -144,7 +144,9 @@ impl<'m, D: Device> Engine<'m, D> {
         let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
         let (index, request) = (self.submitted, Arc::new(request));
         let queued = queued(&self.voices, index, request, terms, &self.options)?;
-        queued.into_iter().for_each(|queued| self.scheduler.enqueue(queued));
+        if let Some(queued) = queued {
+            self.scheduler.enqueue(queued);
+        }
         self.submitted += 1;
         Ok(index)
     }

@@ -133,9 +133,9 @@ fn a_cache_that_overflows_gives_up_what_was_used_longest_ago() {
         let found = ask(&mut small, &request, &greedy(9));
         let run = small.stats().prefill_tokens - before.prefill_tokens;
         if run < 17 {
-            hits += 1
+            hits += 1;
         } else {
-            misses += 1
+            misses += 1;
         }
         check_close(&found, &ask(&mut engine(&model), &request, &greedy(9)), 1e-5);
         let EngineStats { pages_in_use, pages_kept, .. } = small.stats();
