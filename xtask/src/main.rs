@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
+  results precision       losses and learning in bf16 beside f32: docs/results/precision.json
   results addition        sums learned from a verifier: docs/results/addition.json
 ";
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["results", "quickstart"] => results::quickstart(&root()),
         ["results", "real-data", data] => results::real_data(&root(), Path::new(data)),
         ["results", "frontier"] => results::frontier(&root()),
+        ["results", "precision"] => results::precision(&root()),
         ["results", "addition"] => results::addition(&root()),
         [name] => run(name),
         _ => {

@@ -1,11 +1,15 @@
 //! Measured numbers for the documentation: runs the program and writes what came out to
 //! docs/results/, with machine, date, seeds and n.
 
+mod precision;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+
+pub(crate) use precision::precision;
 
 /// Seeds of the quickstart's repetitions.
 const SEEDS: [u32; 3] = [1, 2, 3];

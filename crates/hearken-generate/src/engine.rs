@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use hearken_data::{Completion, StopReason};
 use hearken_model::cached::CachedInput;
 use hearken_model::config::Positions;
 use hearken_model::{Head, KvCache, Model, ModelConfig, Tokenizer};
@@ -13,248 +12,200 @@ use hearken_tensor::device::CachedRow;
 use rayon::prelude::*;
 
 use crate::error::GenerateError;
-use crate::request::{EngineOptions, Event, Request};
+use crate::request::{Ended, EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
-use crate::schedule::{Chunk, Queued, Scheduler, pages_needed, pages_of_use};
-use crate::sequence::Extent;
+use crate::schedule::{Chunk, Scheduler, pages_needed};
+use crate::sequence::{Extent, Queued, Terms};
 use crate::stop::StopRules;
 
 /// What sees each token as it is sampled, and says whether to go on.
-type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
-
-/// Completes every request; [`generate_with`] with the default options.
-///
-/// # Errors
-/// As [`generate_with`].
-pub fn generate<D: Device>(
-    model: &Model<D>,
-    tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
-    sampling: &Sampling,
-    observer: Observer<'_>,
-) -> Result<Vec<Vec<Completion>>, GenerateError> {
-    generate_with(model, tokenizer, requests, sampling, &EngineOptions::default(), observer)
-}
-
-/// Completes every request: `completions[request][sample]`.
-///
-/// A completion ends at an end token (any that the tokenizer or config.json names; it is part of
-/// `ids`), at a stop sequence (all tokens sampled are part of `ids`; see [`crate::completion_text`]),
-/// or at its longest: `max_new_tokens`, or what a model with learned positions has room for. The
-/// tokenizer is needed only for stop sequences.
-///
-/// The log-probability of each token is that of the tempered distribution, softmax(logits /
-/// temperature), whatever top-k, top-p and min-p cut off; at temperature 0 it is that at temperature
-/// 1.
-///
-/// `observer` sees every token as it is sampled, tokens of one step in a fixed order. If it breaks
-/// off, there are no results but [`GenerateError::Stopped`].
-///
-/// # Errors
-/// If an option is out of its range, a prompt is empty, too long or holds unknown tokens, one
-/// sequence alone does not fit into `cache_bytes`, the model is a scorer, there are stop sequences
-/// but no tokenizer, a logit is NaN or infinite, or the observer stops.
-pub fn generate_with<D: Device>(
-    model: &Model<D>,
-    tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
-    sampling: &Sampling,
-    options: &EngineOptions,
-    observer: Observer<'_>,
-) -> Result<Vec<Vec<Completion>>, GenerateError> {
-    run(&[Voice { model, share: 1.0 }], tokenizer, requests, sampling, options, observer)
-}
-
-/// A second model that has a say in every token.
-#[derive(Clone, Copy, Debug)]
-pub struct Mixture<'a, D: Device> {
-    /// It knows the same tokens as the first.
-    pub model: &'a Model<D>,
-    /// Its share, from 0 to 1.
-    pub share: f64,
-}
-
-/// Completes every request from the geometric mixture of two models, token by token:
-///
-/// ```text
-/// π(a | s) ∝ π_model(a | s)^{1 − share} · π_mixture(a | s)^{share}
-/// ```
-///
-/// Otherwise as [`generate`]; the log-probabilities are the mixture's. `cache_bytes` is for both.
-///
-/// # Errors
-/// As [`generate_with`]; also if the vocabularies differ in size, or the share is not from 0 to 1.
-pub fn generate_mixed<D: Device>(
-    model: &Model<D>,
-    mixture: &Mixture<'_, D>,
-    tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
-    sampling: &Sampling,
-    observer: Observer<'_>,
-) -> Result<Vec<Vec<Completion>>, GenerateError> {
-    let share = mixture.share;
-    if !(0.0..=1.0).contains(&share) {
-        let (option, expected) = ("the share of the mixture", "a number from 0 to 1");
-        return Err(GenerateError::Option { option, found: share, expected });
-    }
-    let (found, expected) = (mixture.model.config().vocab, model.config().vocab);
-    if found != expected {
-        return Err(GenerateError::Vocabularies { found, expected });
-    }
-    let voices = [Voice { model, share: 1.0 - share }, Voice { model: mixture.model, share }];
-    run(&voices, tokenizer, requests, sampling, &EngineOptions::default(), observer)
-}
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
 /// A model and the weight of its logits; the weights of all sum to 1.
-#[derive(Clone, Copy, Debug)]
-struct Voice<'a, D: Device> {
-    model: &'a Model<D>,
-    share: f64,
+#[derive(Debug)]
+pub(crate) struct Voice<'m, D: Device> {
+    pub(crate) model: &'m Model<D>,
+    pub(crate) share: f64,
 }
 
-/// Completes every request by one model, or several that agree on tokens.
-fn run<D: Device>(
-    voices: &[Voice<'_, D>],
-    tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
-    sampling: &Sampling,
-    options: &EngineOptions,
-    observer: Observer<'_>,
-) -> Result<Vec<Vec<Completion>>, GenerateError> {
-    sampling.validate()?;
-    options.validate()?;
-    if voices.iter().any(|voice| voice.model.head() != Head::LanguageModel) {
-        return Err(GenerateError::NotALanguageModel);
-    }
-    let config = voices[0].model.config();
-    let rules = StopRules::new(sampling, tokenizer, &config.eos)?;
-    let positions = voices.iter().map(|voice| positions(voice.model.config())).min();
-    let positions = positions.expect("at least one model");
-    let queue = enqueue(config.vocab, positions, requests, sampling, options.page_len)?;
-    let pages = cache_pages(voices, &queue, options)?;
-    let mut engine = Engine {
-        voices,
-        sampling,
-        rules: &rules,
-        new_tokens: queue_lengths(&queue, requests.len()),
-        caches: voices
-            .iter()
-            .map(|voice| KvCache::new(voice.model, pages, options.page_len))
-            .collect(),
-        scheduler: Scheduler::new(queue, pages, &rules, *options),
-        completions: requests.iter().map(|request| vec![empty(); request.samples]).collect(),
-        sampled: 0,
-    };
-    while !engine.scheduler.is_done() {
-        engine.step(observer)?;
-    }
-    debug_assert_eq!(engine.scheduler.pool.available(), pages, "every page has been released");
-    Ok(engine.completions)
-}
-
-/// The completion of no tokens.
-fn empty() -> Completion {
-    Completion { ids: Vec::new(), logprobs: Vec::new(), stop_reason: StopReason::Length }
-}
-
-/// The positions that a model knows.
-fn positions(config: &ModelConfig) -> usize {
-    match config.positions {
-        Positions::Learned => config.max_positions,
-        Positions::Rotary(_) => usize::MAX,
-    }
-}
-
-/// Checks the prompts and finds how far their completions can go. Requests for nothing are left out.
-fn enqueue<'a>(
-    vocab: usize,
-    positions: usize,
-    requests: &'a [Request],
-    sampling: &Sampling,
-    page_len: usize,
-) -> Result<VecDeque<Queued<'a>>, GenerateError> {
-    let mut queue = VecDeque::new();
-    for (index, request) in requests.iter().enumerate() {
-        let prompt = request.prompt_ids.len();
-        if prompt == 0 {
-            return Err(GenerateError::EmptyPrompt { request: index });
-        }
-        let unknown = request.prompt_ids.iter().find(|&&id| vocab <= id as usize);
-        if let Some(&id) = unknown {
-            return Err(GenerateError::UnknownToken { request: index, id, vocab });
-        }
-        let Some(left) = positions.checked_sub(prompt) else {
-            let tokens = prompt;
-            return Err(GenerateError::PromptTooLong { request: index, tokens, positions });
-        };
-        // The last token needs no position: it does not run.
-        let new_tokens = sampling.max_new_tokens.min(left.saturating_add(1));
-        if 0 < new_tokens && 0 < request.samples {
-            let extent = Extent { prompt, new_tokens, page_len };
-            queue.push_back(Queued { index, request, extent });
-        }
-    }
-    Ok(queue)
-}
-
-/// The most tokens of each request's completions.
-fn queue_lengths(queue: &VecDeque<Queued<'_>>, requests: usize) -> Vec<usize> {
-    let mut lengths = vec![0; requests];
-    for queued in queue {
-        lengths[queued.index] = queued.extent.new_tokens;
-    }
-    lengths
-}
-
-/// The pages of the cache: what the memory budget lets, but no more than are of use.
-fn cache_pages<D: Device>(
-    voices: &[Voice<'_, D>],
-    queue: &VecDeque<Queued<'_>>,
-    options: &EngineOptions,
-) -> Result<usize, GenerateError> {
-    let bytes = voices.iter().map(|voice| KvCache::bytes(voice.model, 1, options.page_len));
-    let page_bytes: usize = bytes.sum();
-    let affordable = options.cache_bytes / page_bytes;
-    for queued in queue {
-        let needed = pages_needed(queued);
-        if affordable < needed {
-            return Err(GenerateError::CacheTooSmall {
-                request: queued.index,
-                tokens: queued.extent.prompt + queued.extent.new_tokens,
-                needed: needed * page_bytes,
-                found: options.cache_bytes,
-            });
-        }
-    }
-    Ok(affordable.min(pages_of_use(queue, options.batch_rows_max)))
-}
-
-/// Models at work on requests.
-struct Engine<'a, D: Device> {
-    voices: &'a [Voice<'a, D>],
-    sampling: &'a Sampling,
-    rules: &'a StopRules<'a>,
-    /// The most tokens of each request's completions.
-    new_tokens: Vec<usize>,
+/// A model at work on requests that come and go.
+///
+/// Requests are submitted at any time and wait until there is room; [`Engine::step`] samples one token
+/// of every sequence that has entered. An ended sequence leaves at once. The keys and values that it
+/// leaves behind, of its prompt and of its completion, serve later prompts that begin like it, page by
+/// page, until the pages are needed; those not used for the longest time are given up first.
+///
+/// What is sampled depends on the model, the prompt, the sampling settings, the request's seed and the
+/// sample's index alone: not on what else is in the batch, nor on what is found in the cache, but for
+/// the last digits of f32 sums.
+///
+/// ```
+/// # use std::ops::ControlFlow;
+/// # use std::path::Path;
+/// # use hearken_generate::{Engine, EngineOptions, Request, Sampling};
+/// # use hearken_model::{Head, Model, ModelConfig};
+/// # use hearken_tensor::{Cpu, device::Precision};
+/// # let raw = serde_json::json!({
+/// #     "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
+/// #     "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
+/// #     "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "hidden_act": "silu",
+/// # });
+/// # let config = ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap())?;
+/// # let model = Model::init(Cpu::new(), config, Head::LanguageModel, Precision::F32, 3);
+/// let options = EngineOptions { cache_bytes: 1 << 20, ..EngineOptions::default() };
+/// let mut engine = Engine::new(&model, None, options)?;
+/// let prompt_ids: Vec<u32> = (0..20).collect();
+/// let request = Request { prompt_ids, samples: 1, seed: 7 };
+/// engine.submit(request.clone(), &Sampling::greedy(4))?;
+/// let first = engine.finish(&mut |_| ControlFlow::Continue(()))?;
+/// engine.submit(request, &Sampling::greedy(4))?;
+/// let second = engine.finish(&mut |_| ControlFlow::Continue(()))?;
+/// assert_eq!(first[0].completion.ids, second[0].completion.ids);
+/// // A page of 16 tokens was found in the cache.
+/// assert_eq!(engine.stats().prompt_tokens - engine.stats().prefill_tokens, 16);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine<'m, D: Device> {
+    voices: Vec<Voice<'m, D>>,
+    tokenizer: Option<&'m Tokenizer>,
+    options: EngineOptions,
     /// One of each model; pages have the same numbers in all.
     caches: Vec<KvCache<D>>,
-    scheduler: Scheduler<'a>,
-    completions: Vec<Vec<Completion>>,
+    pub(crate) scheduler: Scheduler<'m>,
+    /// Requests submitted.
+    submitted: usize,
     sampled: usize,
 }
 
-impl<D: Device> Engine<'_, D> {
-    fn step(&mut self, observer: Observer<'_>) -> Result<(), GenerateError> {
+impl<'m, D: Device> Engine<'m, D> {
+    /// An engine without requests. Its cache has `options.cache_bytes`; memory that no sequence has
+    /// used is not taken. The tokenizer is needed only for stop sequences.
+    ///
+    /// # Errors
+    /// If an option is out of its range, or the model is a scorer.
+    pub fn new(
+        model: &'m Model<D>,
+        tokenizer: Option<&'m Tokenizer>,
+        options: EngineOptions,
+    ) -> Result<Self, GenerateError> {
+        options.validate()?;
+        let voices = vec![Voice { model, share: 1.0 }];
+        let (mut engine, affordable) = Self::without_cache(voices, tokenizer, options)?;
+        engine.open(affordable);
+        Ok(engine)
+    }
+
+    /// An engine before [`Engine::open`], and the pages that `options.cache_bytes` has room for.
+    pub(crate) fn without_cache(
+        voices: Vec<Voice<'m, D>>,
+        tokenizer: Option<&'m Tokenizer>,
+        options: EngineOptions,
+    ) -> Result<(Self, usize), GenerateError> {
+        if voices.iter().any(|voice| voice.model.head() != Head::LanguageModel) {
+            return Err(GenerateError::NotALanguageModel);
+        }
+        let affordable = options.cache_bytes / page_bytes(&voices, &options);
+        let scheduler = Scheduler::new(VecDeque::new(), 0, options);
+        let caches = Vec::new();
+        let (submitted, sampled) = (0, 0);
+        let engine = Self { voices, tokenizer, options, caches, scheduler, submitted, sampled };
+        Ok((engine, affordable))
+    }
+
+    /// Gives an engine without requests its cache.
+    pub(crate) fn open(&mut self, pages: usize) {
+        let cache = |voice: &Voice<'m, D>| KvCache::new(voice.model, pages, self.options.page_len);
+        self.caches = self.voices.iter().map(cache).collect();
+        self.scheduler = Scheduler::new(VecDeque::new(), pages, self.options);
+    }
+
+    pub(crate) fn voices(&self) -> &[Voice<'m, D>] {
+        &self.voices
+    }
+
+    pub(crate) fn config(&self) -> &'m ModelConfig {
+        self.voices[0].model.config()
+    }
+
+    /// Adds a request; returns its number, which counts requests from 0. One that asks for nothing, no
+    /// samples or no tokens, ends without an event.
+    ///
+    /// # Errors
+    /// If a setting is out of its range, the prompt is empty, too long or holds unknown tokens, one
+    /// sequence alone does not fit into the cache, or there are stop sequences but no tokenizer.
+    pub fn submit(
+        &mut self,
+        request: Request,
+        sampling: &Sampling,
+    ) -> Result<usize, GenerateError> {
+        sampling.validate()?;
+        let rules = StopRules::new(sampling, self.tokenizer, &self.config().eos)?;
+        let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
+        let (index, request) = (self.submitted, Arc::new(request));
+        let queued = queued(&self.voices, index, request, terms, &self.options)?;
+        if let Some(queued) = queued {
+            self.scheduler.enqueue(queued);
+        }
+        self.submitted += 1;
+        Ok(index)
+    }
+
+    /// Removes a request with all of its samples; whether there was anything of it. Its pages are free
+    /// at once.
+    pub fn cancel(&mut self, request: usize) -> bool {
+        self.scheduler.cancel(request)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_done()
+    }
+
+    /// What has been done, and how full the cache is.
+    pub fn stats(&self) -> EngineStats {
+        let Scheduler { pool, prompt_tokens, prefill_tokens, .. } = &self.scheduler;
+        EngineStats {
+            prompt_tokens: *prompt_tokens,
+            prefill_tokens: *prefill_tokens,
+            sampled_tokens: self.sampled,
+            pages_in_use: pool.owned(),
+            pages_kept: pool.kept(),
+        }
+    }
+
+    /// Steps until there is nothing to do; returns what has ended, in the order in which it did.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    pub fn finish(&mut self, observer: Observer<'_>) -> Result<Vec<Ended>, GenerateError> {
+        let mut ended = Vec::new();
+        while !self.is_idle() {
+            ended.extend(self.step(observer)?);
+        }
+        Ok(ended)
+    }
+
+    /// Lets requests enter, runs a part of the prompts that have not run, and samples a token for every
+    /// sequence whose prompt has; returns the completions that end with it.
+    ///
+    /// `observer` sees every token as it is sampled, in a fixed order. Where it breaks off, the token's
+    /// request is cancelled.
+    ///
+    /// # Errors
+    /// If a logit is NaN or infinite; that request is cancelled.
+    pub fn step(&mut self, observer: Observer<'_>) -> Result<Vec<Ended>, GenerateError> {
         self.scheduler.admit();
         let chunks = self.scheduler.plan_prefill();
         let logits = self.run(&chunks);
         self.draw(&chunks, &logits);
         self.accept(observer)?;
-        for sequence in self.scheduler.retire() {
-            let (request, sample) = (sequence.request, sequence.sample);
-            self.completions[request][sample] = sequence.finish();
-        }
-        Ok(())
+        let ended = self.scheduler.retire().into_iter().map(|sequence| Ended {
+            request: sequence.request,
+            sample: sequence.sample,
+            completion: sequence.finish(),
+        });
+        Ok(ended.collect())
     }
 
     /// Runs the last token of every running sequence and the chunks; gives the logits of the former
@@ -312,27 +263,89 @@ impl<D: Device> Engine<'_, D> {
                 cache.copy_page(copy.from, copy.to);
             }
         }
-        let sampling = self.sampling;
         self.scheduler.running.par_iter_mut().enumerate().for_each(|(index, sequence)| {
             let row = (index < decoding).then(|| &rows[index * vocab..(index + 1) * vocab]);
-            sequence.draw(row, sampling);
+            sequence.draw(row);
         });
     }
 
-    /// Appends what was drawn and reports it.
+    /// Appends what was drawn and reports it. Requests that the observer has enough of are cancelled.
     fn accept(&mut self, observer: Observer<'_>) -> Result<(), GenerateError> {
+        let (mut unwanted, mut broken) = (Vec::new(), None);
         for sequence in &mut self.scheduler.running {
             let (request, sample) = (sequence.request, sequence.sample);
             let token = sequence.ids.len();
-            let logprob = sequence.accept(self.rules, self.new_tokens[request]).map_err(|bad| {
-                GenerateError::Logits { request, sample, token, id: bad.id, found: bad.value }
-            })?;
+            let logprob = match sequence.accept() {
+                Ok(logprob) => logprob,
+                Err(bad) => {
+                    let (id, found) = (bad.id, bad.value);
+                    let error = GenerateError::Logits { request, sample, token, id, found };
+                    broken.get_or_insert(error);
+                    unwanted.push(request);
+                    continue;
+                }
+            };
             self.sampled += 1;
+            if unwanted.contains(&request) {
+                continue;
+            }
             let (ids, stop_reason) = (sequence.ids.as_slice(), sequence.ended);
             if observer(Event { request, sample, ids, logprob, stop_reason }).is_break() {
-                return Err(GenerateError::Stopped { tokens: self.sampled });
+                unwanted.push(request);
             }
         }
-        Ok(())
+        for request in unwanted {
+            self.scheduler.cancel(request);
+        }
+        broken.map_or(Ok(()), Err)
     }
+}
+
+/// Checks a request and finds how far its completions can go; `None` if it asks for nothing.
+pub(crate) fn queued<'m, D: Device>(
+    voices: &[Voice<'m, D>],
+    index: usize,
+    request: Arc<Request>,
+    terms: Arc<Terms<'m>>,
+    options: &EngineOptions,
+) -> Result<Option<Queued<'m>>, GenerateError> {
+    let (tokens, vocab) = (request.prompt_ids.len(), voices[0].model.config().vocab);
+    let positions = voices.iter().map(|voice| positions(voice.model.config())).min();
+    let positions = positions.expect("at least one model");
+    if tokens == 0 {
+        return Err(GenerateError::EmptyPrompt { request: index });
+    }
+    if let Some(&id) = request.prompt_ids.iter().find(|&&id| vocab <= id as usize) {
+        return Err(GenerateError::UnknownToken { request: index, id, vocab });
+    }
+    let Some(left) = positions.checked_sub(tokens) else {
+        return Err(GenerateError::PromptTooLong { request: index, tokens, positions });
+    };
+    // The last token needs no position: it does not run.
+    let new_tokens = terms.sampling.max_new_tokens.min(left.saturating_add(1));
+    if new_tokens == 0 || request.samples == 0 {
+        return Ok(None);
+    }
+    let extent = Extent { prompt: tokens, new_tokens, page_len: options.page_len };
+    let queued = Queued { index, request, terms, extent };
+    let (needed, found) =
+        (pages_needed(&queued) * page_bytes(voices, options), options.cache_bytes);
+    if found < needed {
+        let tokens = tokens + new_tokens;
+        return Err(GenerateError::CacheTooSmall { request: index, tokens, needed, found });
+    }
+    Ok(Some(queued))
+}
+
+/// The positions that a model knows.
+fn positions(config: &ModelConfig) -> usize {
+    match config.positions {
+        Positions::Learned => config.max_positions,
+        Positions::Rotary(_) => usize::MAX,
+    }
+}
+
+/// Bytes of a page in all caches together.
+fn page_bytes<D: Device>(voices: &[Voice<'_, D>], options: &EngineOptions) -> usize {
+    voices.iter().map(|voice| KvCache::bytes(voice.model, 1, options.page_len)).sum()
 }

@@ -55,6 +55,22 @@ impl PagePool {
         page
     }
 
+    /// Pages that have owners.
+    pub(crate) fn owned(&self) -> usize {
+        self.owners.len() - self.available()
+    }
+
+    /// Pages without owners that are kept in case a prompt begins like what they hold.
+    pub(crate) fn kept(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Lets no prompt find a page any more. It has an owner.
+    pub(crate) fn forget(&mut self, page: u32) {
+        debug_assert!(0 < self.owners[page as usize], "page {page} is not idle");
+        self.prefixes.forget(page);
+    }
+
     /// Adds an owner to each of `pages`.
     pub(crate) fn share(&mut self, pages: &[u32]) {
         for &page in pages {

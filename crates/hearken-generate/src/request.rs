@@ -1,6 +1,6 @@
 //! What is asked for, and what is reported on the way.
 
-use hearken_data::StopReason;
+use hearken_data::{Completion, StopReason};
 
 use crate::error::GenerateError;
 
@@ -18,7 +18,7 @@ pub struct Request {
 /// A token has been sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// Index of the request.
+    /// The request's number: its index where all are known beforehand.
     pub request: usize,
     /// Index of the sample within the request.
     pub sample: usize,
@@ -28,6 +28,32 @@ pub struct Event<'a> {
     pub logprob: f64,
     /// Why the completion ends, if this is its last token.
     pub stop_reason: Option<StopReason>,
+}
+
+/// A completion has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The request's number.
+    pub request: usize,
+    /// Index of the sample within the request.
+    pub sample: usize,
+    /// What was sampled.
+    pub completion: Completion,
+}
+
+/// What an engine has done, and how full its cache is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Tokens of all prompts that have entered.
+    pub prompt_tokens: usize,
+    /// Those of them that have run. The others were found in the cache.
+    pub prefill_tokens: usize,
+    /// Tokens sampled.
+    pub sampled_tokens: usize,
+    /// Pages of the cache that belong to prompts and sequences.
+    pub pages_in_use: usize,
+    /// Pages that belong to none and hold what a later prompt may begin with.
+    pub pages_kept: usize,
 }
 
 /// How much memory and work the engine takes at once.

@@ -10,18 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::pages::PagePool;
-use crate::request::{EngineOptions, Request};
-use crate::sequence::{Extent, Prompt, Sequence};
-use crate::stop::StopRules;
-
-/// A request that has not entered yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Queued<'a> {
-    /// Index of the request.
-    pub(crate) index: usize,
-    pub(crate) request: &'a Request,
-    pub(crate) extent: Extent,
-}
+use crate::request::EngineOptions;
+use crate::sequence::{Prompt, Queued, Sequence};
 
 /// A part of a prompt that runs in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +33,31 @@ pub(crate) struct PageCopy {
 
 /// Sequences outside and inside the engine.
 #[derive(Debug)]
-pub(crate) struct Scheduler<'a> {
-    queue: VecDeque<Queued<'a>>,
+pub(crate) struct Scheduler<'m> {
+    queue: VecDeque<Queued<'m>>,
     /// Prompts that have entered and not yet run to their end or not yet given all their samples
     /// away. Only the last one can lack samples that have entered.
-    pub(crate) prompts: VecDeque<Prompt<'a>>,
+    pub(crate) prompts: VecDeque<Prompt<'m>>,
     /// Sequences that sample.
-    pub(crate) running: Vec<Sequence<'a>>,
+    pub(crate) running: Vec<Sequence<'m>>,
     pub(crate) pool: PagePool,
-    rules: &'a StopRules<'a>,
     options: EngineOptions,
+    /// Tokens of all prompts that have entered.
+    pub(crate) prompt_tokens: usize,
+    /// Those of them that have run; the others were found in the cache.
+    pub(crate) prefill_tokens: usize,
 }
 
-impl<'a> Scheduler<'a> {
-    pub(crate) fn new(
-        queue: VecDeque<Queued<'a>>,
-        pages: usize,
-        rules: &'a StopRules<'a>,
-        options: EngineOptions,
-    ) -> Self {
+impl<'m> Scheduler<'m> {
+    pub(crate) fn new(queue: VecDeque<Queued<'m>>, pages: usize, options: EngineOptions) -> Self {
         let pool = PagePool::new(pages, options.page_len);
-        Self { queue, prompts: VecDeque::new(), running: Vec::new(), pool, rules, options }
+        let (prompts, running) = (VecDeque::new(), Vec::new());
+        Self { queue, prompts, running, pool, options, prompt_tokens: 0, prefill_tokens: 0 }
+    }
+
+    /// Lets a request enter when there is room, after all that came before it.
+    pub(crate) fn enqueue(&mut self, queued: Queued<'m>) {
+        self.queue.push_back(queued);
     }
 
     /// Whether everything has been sampled.
@@ -84,16 +78,14 @@ impl<'a> Scheduler<'a> {
     /// Lets the next sample of the last prompt enter, or else the next prompt with its first.
     fn admit_next(&mut self) -> bool {
         if let Some(prompt) = self.prompts.back_mut().filter(|prompt| !prompt.all_admitted()) {
-            return prompt.admit_sample(self.rules, &mut self.pool);
+            return prompt.admit_sample(&mut self.pool);
         }
-        let Some(&Queued { index, request, extent }) = self.queue.front() else { return false };
-        let prompt = Prompt::admit(index, request, extent, self.rules, &mut self.pool);
-        let admitted = prompt.is_some();
-        if admitted {
-            self.queue.pop_front();
-            self.prompts.extend(prompt);
-        }
-        admitted
+        let Some(queued) = self.queue.front() else { return false };
+        let Some(prompt) = Prompt::admit(queued, &mut self.pool) else { return false };
+        self.prompt_tokens += prompt.request.prompt_ids.len();
+        self.queue.pop_front();
+        self.prompts.push_back(prompt);
+        true
     }
 
     /// The parts of prompts that run in this step.
@@ -108,6 +100,7 @@ impl<'a> Scheduler<'a> {
                 chunks.push(Chunk { prompt: index, positions: start..end, completes: end == len });
                 prompt.scheduled = end;
                 budget -= end - start;
+                self.prefill_tokens += end - start;
             }
         }
         chunks
@@ -139,11 +132,13 @@ impl<'a> Scheduler<'a> {
         copies
     }
 
-    /// Removes ended sequences and prompts whose samples have all started; returns the former.
-    pub(crate) fn retire(&mut self) -> Vec<Sequence<'a>> {
+    /// Removes ended sequences and prompts whose samples have all started; returns the former. What
+    /// they leave in the cache is found by prompts that begin like them, until its pages are needed.
+    pub(crate) fn retire(&mut self) -> Vec<Sequence<'m>> {
         let ended: Vec<_> =
             self.running.extract_if(.., |sequence| sequence.ended.is_some()).collect();
         for sequence in &ended {
+            self.pool.publish_prefix(&sequence.cached_ids(), &sequence.pages);
             self.pool.release(&sequence.pages);
         }
         let pool = &mut self.pool;
@@ -156,10 +151,47 @@ impl<'a> Scheduler<'a> {
         });
         ended
     }
+
+    /// Removes a request with all of its samples, wherever they are; whether there was anything of it.
+    pub(crate) fn cancel(&mut self, index: usize) -> bool {
+        let before = (self.queue.len(), self.prompts.len(), self.running.len());
+        self.queue.retain(|queued| queued.index != index);
+        if let Some(at) = self.prompts.iter().position(|prompt| prompt.index == index) {
+            self.hand_over(at);
+            let prompt = self.prompts.remove(at).expect("the prompt was found there");
+            for sequence in &prompt.waiting {
+                self.pool.release(&sequence.pages);
+            }
+            self.pool.release(&prompt.pages);
+        }
+        for sequence in self.running.extract_if(.., |sequence| sequence.request == index) {
+            self.pool.release(&sequence.pages);
+        }
+        before != (self.queue.len(), self.prompts.len(), self.running.len())
+    }
+
+    /// Prompts that entered after the one at `leaving` may count on pages that it has not run yet: the
+    /// first of them runs each such page instead. What nobody counts on is not to be found any more.
+    fn hand_over(&mut self, leaving: usize) {
+        let (page_len, prompt) = (self.options.page_len, &self.prompts[leaving]);
+        let mut unfilled: Vec<u32> = prompt.pages[prompt.scheduled / page_len..].to_vec();
+        if prompt.scheduled == prompt.request.prompt_ids.len() {
+            unfilled.clear();
+        }
+        for later in self.prompts.iter_mut().skip(leaving + 1) {
+            let first = later.pages.iter().position(|page| unfilled.contains(page));
+            let Some(first) = first else { continue };
+            later.scheduled = later.scheduled.min(first * page_len);
+            unfilled.retain(|page| !later.pages.contains(page));
+        }
+        for page in unfilled {
+            self.pool.forget(page);
+        }
+    }
 }
 
 /// The most pages that are of use: those of as many of the largest sequences as may run at once.
-pub(crate) fn pages_of_use(queue: &VecDeque<Queued<'_>>, batch_rows_max: usize) -> usize {
+pub(crate) fn pages_of_use(queue: &[Queued<'_>], batch_rows_max: usize) -> usize {
     let largest = |mut pages: Vec<usize>| {
         pages.sort_unstable_by(|a, b| b.cmp(a));
         pages.iter().take(batch_rows_max).sum::<usize>()

@@ -11,6 +11,23 @@ use crate::sampler::{self, BadLogit, Draw};
 use crate::sampling::Sampling;
 use crate::stop::{StopRules, StopWatch};
 
+/// What holds for all samples of a request.
+#[derive(Debug)]
+pub(crate) struct Terms<'m> {
+    pub(crate) sampling: Sampling,
+    pub(crate) rules: StopRules<'m>,
+}
+
+/// A request that has not entered yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Queued<'m> {
+    /// The request's number.
+    pub(crate) index: usize,
+    pub(crate) request: Arc<Request>,
+    pub(crate) terms: Arc<Terms<'m>>,
+    pub(crate) extent: Extent,
+}
+
 /// How many positions and pages the samples of one request take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -45,10 +62,11 @@ impl Extent {
 
 /// A prompt that has entered the engine, until its last sample has.
 #[derive(Debug)]
-pub(crate) struct Prompt<'a> {
-    /// Index of the request.
+pub(crate) struct Prompt<'m> {
+    /// The request's number.
     pub(crate) index: usize,
-    pub(crate) request: &'a Request,
+    pub(crate) request: Arc<Request>,
+    terms: Arc<Terms<'m>>,
     pub(crate) extent: Extent,
     /// The pages that hold the prompt. They belong to the first sample, and to the prompt as well:
     /// later samples read them.
@@ -58,21 +76,15 @@ pub(crate) struct Prompt<'a> {
     /// Samples that have entered the engine.
     pub(crate) admitted: usize,
     /// Samples that wait for the prompt to have run.
-    pub(crate) waiting: Vec<Sequence<'a>>,
+    pub(crate) waiting: Vec<Sequence<'m>>,
     /// The logits after the prompt, once it has run.
     pub(crate) logits: Option<Arc<[f32]>>,
 }
 
-impl<'a> Prompt<'a> {
+impl<'m> Prompt<'m> {
     /// Enters a prompt together with its first sample, if there are pages for both.
-    pub(crate) fn admit(
-        index: usize,
-        request: &'a Request,
-        extent: Extent,
-        rules: &StopRules<'a>,
-        pool: &mut PagePool,
-    ) -> Option<Self> {
-        let prompt = &request.prompt_ids;
+    pub(crate) fn admit(queued: &Queued<'m>, pool: &mut PagePool) -> Option<Self> {
+        let (extent, prompt) = (queued.extent, &queued.request.prompt_ids);
         let found = pool.find_prefix(prompt);
         // Owned before others are taken, so that these are not given up for them.
         pool.share(&found);
@@ -85,10 +97,11 @@ impl<'a> Prompt<'a> {
         pool.publish_prefix(prompt, &pages);
         let prompt_pages = pages[..prompt.len().div_ceil(extent.page_len)].to_vec();
         pool.share(&prompt_pages);
-        let first = Sequence::new(index, request, 0, pages, rules);
+        let first = Sequence::new(queued, 0, pages);
         Some(Self {
-            index,
-            request,
+            index: queued.index,
+            request: Arc::clone(&queued.request),
+            terms: Arc::clone(&queued.terms),
             extent,
             pages: prompt_pages,
             scheduled,
@@ -99,12 +112,18 @@ impl<'a> Prompt<'a> {
     }
 
     /// Enters the next sample, if there are pages for it.
-    pub(crate) fn admit_sample(&mut self, rules: &StopRules<'a>, pool: &mut PagePool) -> bool {
+    pub(crate) fn admit_sample(&mut self, pool: &mut PagePool) -> bool {
         let Some(own) = pool.take(self.extent.own_pages()) else { return false };
         let shared = &self.pages[..self.extent.full_prompt_pages()];
         pool.share(shared);
         let pages = [shared, &own].concat();
-        let sample = Sequence::new(self.index, self.request, self.admitted, pages, rules);
+        let queued = Queued {
+            index: self.index,
+            request: Arc::clone(&self.request),
+            terms: Arc::clone(&self.terms),
+            extent: self.extent,
+        };
+        let sample = Sequence::new(&queued, self.admitted, pages);
         self.waiting.push(sample);
         self.admitted += 1;
         true
@@ -123,16 +142,20 @@ impl<'a> Prompt<'a> {
 
 /// One completion in the making.
 #[derive(Debug)]
-pub(crate) struct Sequence<'a> {
+pub(crate) struct Sequence<'m> {
+    /// The request's number.
     pub(crate) request: usize,
     pub(crate) sample: usize,
     /// Pages for the longest sequence there can be.
     pub(crate) pages: Vec<u32>,
     pub(crate) ids: Vec<u32>,
     logprobs: Vec<f64>,
-    prompt_len: usize,
+    asked: Arc<Request>,
+    terms: Arc<Terms<'m>>,
+    /// The most tokens there can be.
+    new_tokens: usize,
     rng: ChaCha8Rng,
-    watch: StopWatch<'a>,
+    watch: StopWatch<'m>,
     /// Logits that the first token is drawn from.
     logits: Option<Arc<[f32]>>,
     /// What has been drawn in this step.
@@ -141,23 +164,19 @@ pub(crate) struct Sequence<'a> {
     pub(crate) ended: Option<StopReason>,
 }
 
-impl<'a> Sequence<'a> {
-    fn new(
-        index: usize,
-        request: &Request,
-        sample: usize,
-        pages: Vec<u32>,
-        rules: &StopRules<'a>,
-    ) -> Self {
+impl<'m> Sequence<'m> {
+    fn new(queued: &Queued<'m>, sample: usize, pages: Vec<u32>) -> Self {
         Self {
-            request: index,
+            request: queued.index,
             sample,
             pages,
             ids: Vec::new(),
             logprobs: Vec::new(),
-            prompt_len: request.prompt_ids.len(),
-            rng: sampler::stream(request.seed, sample),
-            watch: rules.watch(),
+            asked: Arc::clone(&queued.request),
+            terms: Arc::clone(&queued.terms),
+            new_tokens: queued.extent.new_tokens,
+            rng: sampler::stream(queued.request.seed, sample),
+            watch: queued.terms.rules.watch(),
             logits: None,
             drawn: None,
             ended: None,
@@ -172,29 +191,31 @@ impl<'a> Sequence<'a> {
     /// The token to run next, the last one drawn, and its position.
     pub(crate) fn next_token(&self) -> (u32, u32) {
         let &last = self.ids.last().expect("a running sequence has drawn before it runs");
-        (last, (self.prompt_len + self.ids.len() - 1) as u32)
+        (last, (self.asked.prompt_ids.len() + self.ids.len() - 1) as u32)
     }
 
     /// Draws the next token: the first from the logits after the prompt, others from `row`.
-    pub(crate) fn draw(&mut self, row: Option<&[f32]>, sampling: &Sampling) {
+    pub(crate) fn draw(&mut self, row: Option<&[f32]>) {
         let first = self.logits.take();
         let logits = first.as_deref().or(row).expect("a sequence has started, or it has a row");
-        self.drawn = Some(sampler::draw(logits, sampling, &mut self.rng));
+        self.drawn = Some(sampler::draw(logits, &self.terms.sampling, &mut self.rng));
     }
 
     /// Appends the token that was drawn and ends the completion if it is the last one; returns the
     /// token's log-probability.
-    pub(crate) fn accept(
-        &mut self,
-        rules: &StopRules<'a>,
-        new_tokens: usize,
-    ) -> Result<f64, BadLogit> {
+    pub(crate) fn accept(&mut self) -> Result<f64, BadLogit> {
         let draw = self.drawn.take().expect("every running sequence has drawn")?;
         self.ids.push(draw.id);
         self.logprobs.push(draw.logprob);
-        let length = (self.ids.len() == new_tokens).then_some(StopReason::Length);
-        self.ended = rules.check(&mut self.watch, draw.id).or(length);
+        let length = (self.ids.len() == self.new_tokens).then_some(StopReason::Length);
+        self.ended = self.terms.rules.check(&mut self.watch, draw.id).or(length);
         Ok(draw.logprob)
+    }
+
+    /// The tokens whose keys and values are in the cache: all but the last.
+    pub(crate) fn cached_ids(&self) -> Vec<u32> {
+        let ran = self.ids.split_last().map_or(&[][..], |(_, ran)| ran);
+        [self.asked.prompt_ids.as_slice(), ran].concat()
     }
 
     pub(crate) fn finish(self) -> Completion {

@@ -14,14 +14,14 @@ pub(crate) struct StopRules<'a> {
     /// Special tokens whose text is a stop sequence.
     stop_ids: Vec<u32>,
     /// The other stop sequences.
-    texts: Vec<&'a str>,
+    texts: Vec<String>,
     tokenizer: Option<&'a Tokenizer>,
 }
 
 impl<'a> StopRules<'a> {
     /// The end tokens are those of the tokenizer and `model_ends`.
     pub(crate) fn new(
-        sampling: &'a Sampling,
+        sampling: &Sampling,
         tokenizer: Option<&'a Tokenizer>,
         model_ends: &[u32],
     ) -> Result<Self, GenerateError> {
@@ -36,7 +36,7 @@ impl<'a> StopRules<'a> {
             for stop in &sampling.stop {
                 match special_token(tokenizer, stop) {
                     Some(id) => rules.stop_ids.push(id),
-                    None => rules.texts.push(stop),
+                    None => rules.texts.push(stop.clone()),
                 }
             }
         }
@@ -80,12 +80,12 @@ pub(crate) struct StopWatch<'a> {
 }
 
 impl StopWatch<'_> {
-    fn completes(&mut self, id: u32, stops: &[&str]) -> bool {
+    fn completes(&mut self, id: u32, stops: &[String]) -> bool {
         let Some(piece) = self.stream.as_mut().and_then(|stream| stream.push(id)) else {
             return false;
         };
         self.text.push_str(&piece);
-        if stops.iter().any(|stop| self.text.contains(stop)) {
+        if stops.iter().any(|stop| self.text.contains(stop.as_str())) {
             return true;
         }
         let kept = stops.iter().map(|stop| stop.len() - 1).max().unwrap_or(0);

@@ -27,6 +27,6 @@ pub use cached::KvCache;
 pub use config::ModelConfig;
 pub use tokenizer::Tokenizer;
 pub use transformer::{
-    Batch, Gradients, Head, Keep, LoadOptions, LoadReport, Model, ModelError, OutputGrads, Param,
-    Pass,
+    Batch, Footprint, Gradients, Head, Keep, LoadOptions, LoadReport, Model, ModelError,
+    OutputGrads, Param, Pass,
 };

@@ -25,10 +25,12 @@ mod tree;
 
 use std::borrow::Cow;
 
+use hearken_model::Head;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Part, Purpose, fit};
 use crate::checkpoint::NamedModel;
 use crate::config::Loaded;
 use crate::error::TrainError;
@@ -77,17 +79,17 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
-    if let Some(online) = &config.online {
+    if let Some(online) = &loaded.config.online {
         return online::run(device, loaded, online, start, progress);
     }
+    let config = &within_memory(&loaded.config)?;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     let records = Records::read(config, opening.tokenizer.as_ref(), opening.seeds, progress)?;
     if let Some(outcome) = opening.already_finished::<Counters>(records.train.len(), progress)? {
         return Ok(outcome);
     }
     let mut dpo = Dpo::open(device, config, opening, records, progress)?;
-    dpo.announce(progress);
+    dpo.announce(progress)?;
     progress.stage("dpo", Some(dpo.run.total));
     if dpo.run.step == 0 {
         dpo.evaluate()?;
@@ -104,6 +106,23 @@ pub fn run<D: Device>(
     }
     dpo.run.save_model("final")?;
     Ok(dpo.run.outcome(Status::Finished))
+}
+
+/// The configuration with microbatches as large as its memory limit has room for.
+fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
+    let mut fitted = config.clone();
+    let DpoConfig { run, model, dpo, online, .. } = config;
+    let mut parts = vec![Part::trained(model, Head::LanguageModel)];
+    if let Some(online) = online {
+        let reference = Part { purpose: Purpose::Follow, ..parts[0] };
+        parts.push(reference);
+        parts.extend(Part::scores(&online.scores));
+    } else if dpo.objective.needs_reference() && dpo.reference.sync.is_some() {
+        let path = dpo.reference.path.as_ref().unwrap_or(&model.path);
+        parts.push(Part { path, purpose: Purpose::Follow, ..parts[0] });
+    }
+    fit(&mut fitted.train, run, model.recompute, &parts)?;
+    Ok(fitted)
 }
 
 fn key_figures(figures: &DpoFigures) -> Vec<(&'static str, f64)> {
@@ -129,7 +148,7 @@ impl<'a, D: Device> Dpo<'a, D> {
     }
 
     /// Batch arithmetic, memory and keys without meaning, before the first step.
-    fn announce(&self, progress: &mut dyn Progress) {
+    fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let objective = &self.config.dpo.objective;
         let branches = objective.grad_reading().branches;
         let rows: Vec<usize> = self.records.train.iter().map(|tree| tree.rows(branches)).collect();
@@ -140,10 +159,10 @@ impl<'a, D: Device> Dpo<'a, D> {
             progress.note(&format!("`{key}` means nothing to this loss and is not used"));
         }
         let reference = match &self.references {
-            References::Live { model, .. } => model.parameter_counts().1,
-            _ => 0,
+            References::Live { model, .. } => Some(&**model),
+            _ => None,
         };
-        self.run.announce(&rows, reference, progress);
+        self.run.announce(&rows, reference, progress)
     }
 
     /// One optimizer step: gradients of the whole batch, update, record.

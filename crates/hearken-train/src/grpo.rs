@@ -34,9 +34,11 @@ mod update;
 
 pub(crate) mod benchmark;
 
+use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
 use hearken_tensor::Device;
 
+use crate::budget::{Part, Purpose, fit};
 use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -81,7 +83,7 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let mut sources = WeightedSum::new();
     if config.rollout.replay.is_none() {
         let reading = ScoreReading {
@@ -107,13 +109,13 @@ pub fn run_with<D: Device>(
     sources: &mut WeightedSum<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(progress)? {
         return Ok(outcome);
     }
     let mut grpo = Grpo::open(device, config, opening)?;
-    grpo.announce(progress);
+    grpo.announce(progress)?;
     progress.stage("grpo", Some(grpo.session.total));
     grpo.session.evaluate_at_start(sources)?;
     while !grpo.session.is_finished() {
@@ -138,20 +140,31 @@ pub fn run_with<D: Device>(
     grpo.session.finish()
 }
 
+/// The configuration with microbatches as large as its memory limit has room for.
+fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
+    let mut fitted = config.clone();
+    let policy = Part::trained(&config.model, Head::LanguageModel);
+    let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
+    parts.extend(Part::scores(&config.scores));
+    fit(&mut fitted.train, &config.run, config.model.recompute, &parts)?;
+    Ok(fitted)
+}
+
 impl<'a, D: Device> Grpo<'a, D> {
     fn open(device: D, config: &'a GrpoConfig, opening: Opening<'a>) -> Result<Self, TrainError> {
         Ok(Self { config, session: opening.session(device, |_, _| Ok(None))? })
     }
 
     /// What the run is about to do, and keys without meaning.
-    fn announce(&self, progress: &mut dyn Progress) {
+    fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         progress.note(&format!("algorithm: {}", self.config.grpo.preset));
-        self.session.announce(progress);
+        self.session.announce(progress)?;
         let unused = &self.config.grpo.unused;
         if !unused.is_empty() {
             let keys = unused.join("`, `");
             progress.note(&format!("`{keys}`: without effect on this algorithm"));
         }
+        Ok(())
     }
 
     /// The algorithm with the coefficient of the KL penalty in force.

@@ -41,6 +41,8 @@ pub mod trained_model;
 
 pub mod plan;
 
+mod budget;
+
 pub mod samples;
 
 mod record_run;

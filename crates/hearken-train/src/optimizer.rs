@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_model::checkpoint::save_tensors;
+use hearken_model::checkpoint::save_tensors_with;
 use hearken_model::{Gradients, Model};
 use hearken_tensor::Device;
 use hearken_tensor::device::AdamW;
@@ -115,19 +115,23 @@ impl<D: Device> Optimizer<D> {
     /// # Errors
     /// If the file cannot be written.
     pub fn save(&self, path: &Path, models: &[&Model<D>]) -> Result<(), StateError> {
-        let mut tensors = Vec::new();
+        let (mut described, mut buffers) = (Vec::new(), Vec::new());
         for (index, (model, moments)) in models.iter().zip(&self.moments).enumerate() {
             for (param, moments) in model.params().iter().zip(moments) {
                 let Some(Moments { first, second }) = moments else { continue };
                 for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
-                    let mut values = vec![0.0; model.device().len(buffer)];
-                    model.device().download(buffer, 0, &mut values);
-                    let name = tensor_name(index, &param.name, moment);
-                    tensors.push((name, param.shape.clone(), values));
+                    described.push((tensor_name(index, &param.name, moment), param.shape.clone()));
+                    buffers.push((model.device(), buffer));
                 }
             }
         }
-        Ok(save_tensors(path, &tensors)?)
+        let values = |index: usize| {
+            let (device, buffer): (&D, _) = buffers[index];
+            let mut values = vec![0.0; device.len(buffer)];
+            device.download(buffer, 0, &mut values);
+            values.into()
+        };
+        Ok(save_tensors_with(path, &described, values)?)
     }
 
     /// An optimizer as [`Optimizer::save`] left it after `steps` updates.

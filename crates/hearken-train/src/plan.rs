@@ -1,6 +1,6 @@
 //! What a run is about to do, in sentences: batch arithmetic and memory.
 
-use hearken_model::Model;
+use hearken_model::{Footprint, Model};
 use hearken_tensor::Device;
 
 use crate::microbatch::microbatches;
@@ -51,8 +51,16 @@ impl BatchPlan<'_> {
     }
 }
 
+/// What a process takes besides models and what goes through them: the program, its threads' stacks,
+/// tokenizer and records, the logits of one chunk, and what the pool of buffers keeps for later.
+const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// Bytes that are held for each byte that goes through a model: lengths of buffers are rounded up to
+/// classes, and the pool keeps buffers of one microbatch's classes while another of other sizes runs.
+const BUFFERS_PER_BYTE: f64 = 1.25;
+
 /// What the parts of a run take in memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Master weights.
     pub weights: u64,
@@ -64,34 +72,32 @@ pub struct MemoryPlan {
     pub optimizer: u64,
     /// Activations of the largest microbatch.
     pub activations: u64,
+    /// Keys and values while completions are sampled. Activations are not held at that time.
+    pub cache: u64,
 }
 
 impl MemoryPlan {
-    /// The plan for one model whose largest microbatch has `rows` rows. With `recompute`, only the
-    /// inputs of the blocks and one block are held.
-    pub fn new<D: Device>(model: &Model<D>, rows: usize, recompute: Recompute) -> Self {
-        let (trained, _) = model.parameter_counts();
-        let per_row = model.activation_bytes_per_row();
-        let layers = model.config().layers.max(1);
-        let held = match recompute {
-            Recompute::Never => per_row,
-            Recompute::Blocks => per_row / layers + 4 * layers * model.config().width,
-        };
+    /// The plan of one model that is trained, nothing going through it.
+    pub fn trained(model: &Footprint) -> Self {
         Self {
-            weights: model.master_bytes() as u64,
-            copies: model.copy_bytes() as u64,
-            gradients: 4 * trained as u64,
-            optimizer: 8 * trained as u64,
-            activations: (held * rows) as u64,
+            gradients: 4 * model.trained as u64,
+            optimizer: 8 * model.trained as u64,
+            ..Self::default()
+        }
+        .beside(model)
+    }
+
+    /// The plan with a model that is read only.
+    #[must_use]
+    pub fn beside(self, model: &Footprint) -> Self {
+        Self {
+            weights: self.weights + model.master_bytes as u64,
+            copies: self.copies + model.copy_bytes as u64,
+            ..self
         }
     }
 
-    /// Everything together.
-    pub fn total(&self) -> u64 {
-        self.weights + self.copies + self.gradients + self.optimizer + self.activations
-    }
-
-    /// The plan of two models that are trained together.
+    /// The plan of two models that are trained together: their microbatches follow one another.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self {
@@ -99,32 +105,61 @@ impl MemoryPlan {
             copies: self.copies + other.copies,
             gradients: self.gradients + other.gradients,
             optimizer: self.optimizer + other.optimizer,
-            activations: self.activations + other.activations,
+            activations: self.activations.max(other.activations),
+            cache: self.cache.max(other.cache),
         }
     }
 
-    /// The plan with a model that is read only.
+    /// The plan with a microbatch of `rows` rows of a model.
     #[must_use]
-    pub fn beside<D: Device>(self, model: &Model<D>) -> Self {
-        Self {
-            weights: self.weights + model.master_bytes() as u64,
-            copies: self.copies + model.copy_bytes() as u64,
-            ..self
-        }
+    pub fn with_rows(self, model: &Footprint, rows: usize, recompute: Recompute) -> Self {
+        let activations = (bytes_per_row(model, recompute) * rows as f64) as u64;
+        Self { activations: self.activations.max(activations), ..self }
+    }
+
+    /// The plan with a cache of keys and values of so many bytes.
+    #[must_use]
+    pub fn with_cache(self, cache: u64) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// What is held all the time.
+    pub fn held(&self) -> u64 {
+        PROGRAM_BYTES + self.weights + self.copies + self.gradients + self.optimizer
+    }
+
+    /// The most that is held at a time.
+    pub fn total(&self) -> u64 {
+        self.held() + self.activations.max(self.cache)
     }
 
     /// The parts in a sentence.
     pub fn note(&self) -> String {
+        let cache = match self.cache {
+            0 => String::new(),
+            cache => format!(" or cache {}", megabytes(cache)),
+        };
         format!(
-            "memory: about {} (weights {}, copies {}, gradients {}, optimizer {}, activations {})",
+            "memory: about {} (weights {}, copies {}, gradients {}, optimizer {}, activations \
+             {}{cache}, program {})",
             megabytes(self.total()),
             megabytes(self.weights),
             megabytes(self.copies),
             megabytes(self.gradients),
             megabytes(self.optimizer),
             megabytes(self.activations),
+            megabytes(PROGRAM_BYTES),
         )
     }
+}
+
+/// Bytes of one row of a microbatch.
+pub(crate) fn bytes_per_row(model: &Footprint, recompute: Recompute) -> f64 {
+    let bytes = match recompute {
+        Recompute::Never => model.kept_bytes_per_row(),
+        Recompute::Blocks => model.recomputed_bytes_per_row(),
+    };
+    bytes as f64 * BUFFERS_PER_BYTE
 }
 
 /// Whether the backward pass computes blocks again.
@@ -148,7 +183,7 @@ pub fn parameters_note<D: Device>(model: &Model<D>) -> String {
     format!("{trained} parameters trained, {} frozen", all - trained)
 }
 
-fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     if bytes < 10_000_000_000 {
         format!("{:.1} MB", bytes as f64 / 1e6)
     } else {

@@ -26,9 +26,11 @@ mod update;
 
 pub(crate) mod benchmark;
 
+use hearken_model::Head;
 use hearken_objective::reward::MissingEnd;
 use hearken_tensor::Device;
 
+use crate::budget::{Part, Purpose, fit};
 use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -70,7 +72,7 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let mut sources = WeightedSum::new();
     if config.rollout.replay.is_none() {
         let reading = ScoreReading {
@@ -96,13 +98,13 @@ pub fn run_with<D: Device>(
     sources: &mut WeightedSum<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(progress)? {
         return Ok(outcome);
     }
     let mut ppo = Ppo::open(device, config, opening)?;
-    ppo.session.announce(progress);
+    ppo.session.announce(progress)?;
     progress.stage("ppo", Some(ppo.session.total));
     ppo.session.evaluate_at_start(sources)?;
     while !ppo.session.is_finished() {
@@ -125,6 +127,19 @@ pub fn run_with<D: Device>(
         }
     }
     ppo.session.finish()
+}
+
+/// The configuration with microbatches as large as its memory limit has room for.
+fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
+    let mut fitted = config.clone();
+    let policy = Part::trained(&config.model, Head::LanguageModel);
+    let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
+    if let CriticSource::Checkpoint(path) = &config.ppo.critic {
+        parts.push(Part { path, head: Head::Score, purpose: Purpose::Train(&[]), ..policy });
+    }
+    parts.extend(Part::scores(&config.scores));
+    fit(&mut fitted.train, &config.run, config.model.recompute, &parts)?;
+    Ok(fitted)
 }
 
 impl<'a, D: Device> Ppo<'a, D> {

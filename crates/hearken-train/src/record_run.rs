@@ -6,6 +6,7 @@ use hearken_tensor::Device;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::check;
 use crate::checkpoint::{Checkpoint, NamedModel, Snapshot};
 use crate::config::{
     DataConfig, Frozen, Length, ModelSource, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
@@ -146,10 +147,18 @@ impl<'a> Opening<'a> {
 }
 
 impl<D: Device, E: Serialize> RecordRun<'_, D, E> {
-    /// Batch arithmetic and memory, before the first step. `rows` are those of each record, `extra`
-    /// the parameters of further models.
-    pub(crate) fn announce(&self, rows: &[usize], extra: usize, progress: &mut dyn Progress) {
-        let Settings { train, model, .. } = self.settings;
+    /// Batch arithmetic and memory, before the first step. `rows` are those of each record, `other` a
+    /// further model that is read.
+    ///
+    /// # Errors
+    /// If the longest record does not fit into the run's memory limit.
+    pub(crate) fn announce(
+        &self,
+        rows: &[usize],
+        other: Option<&Model<D>>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        let Settings { train, model, run, .. } = self.settings;
         let plan = BatchPlan {
             rows,
             batch_size: train.batch_size,
@@ -158,13 +167,17 @@ impl<D: Device, E: Serialize> RecordRun<'_, D, E> {
         };
         progress.note(&plan.note());
         progress.note(&parameters_note(&self.model));
-        let mut memory =
-            MemoryPlan::new(&self.model, plan.microbatch_rows_max(), model.recompute.into());
-        memory.weights += 4 * extra as u64;
+        let (footprint, rows_max) = (self.model.footprint(), plan.microbatch_rows_max());
+        let mut memory = MemoryPlan::trained(&footprint);
+        if let Some(other) = other {
+            memory = memory.beside(&other.footprint());
+        }
+        memory = memory.with_rows(&footprint, rows_max, model.recompute.into());
         progress.note(&memory.note());
         if 0 < self.step {
             progress.note(&format!("going on from the checkpoint of step {}", self.step));
         }
+        check(&memory, run, train, rows.iter().copied().max().unwrap_or(0))
     }
 
     /// The records of the next step.

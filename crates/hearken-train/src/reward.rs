@@ -14,6 +14,7 @@ use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
 
+use crate::budget::{Part, fit};
 use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
 use crate::encode::{Encoder, PreferenceExample};
@@ -55,14 +56,17 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let mut config = loaded.config.clone();
+    let part = Part::trained(&config.model, Head::Score);
+    fit(&mut config.train, &config.run, config.model.recompute, &[part])?;
+    let config = &config;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     let inputs = Inputs::read(config, &opening, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(inputs.data.train.len(), progress)? {
         return Ok(outcome);
     }
     let mut reward = Reward::open(device, config, opening, inputs, progress)?;
-    reward.run.announce(&reward.inputs.data.train_rows(), 0, progress);
+    reward.run.announce(&reward.inputs.data.train_rows(), None, progress)?;
     progress.stage("reward", Some(reward.run.total));
     if reward.run.step == 0 {
         reward.evaluate()?;

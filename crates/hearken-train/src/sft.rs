@@ -14,6 +14,7 @@ use hearken_objective::cross_entropy::SupervisedLoss;
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
+use crate::budget::{Part, fit};
 use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
 use crate::encode::{DemonstrationExample, Encoder};
@@ -47,14 +48,17 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let mut config = loaded.config.clone();
+    let part = Part::trained(&config.model, Head::LanguageModel);
+    fit(&mut config.train, &config.run, config.model.recompute, &[part])?;
+    let config = &config;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     let data = read_data(config, &opening, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(data.train.len(), progress)? {
         return Ok(outcome);
     }
     let mut sft = Sft::open(device, config, opening, data)?;
-    sft.run.announce(&sft.data.train_rows(), 0, progress);
+    sft.run.announce(&sft.data.train_rows(), None, progress)?;
     progress.stage("sft", Some(sft.run.total));
     if sft.run.step == 0 {
         sft.evaluate()?;

@@ -79,9 +79,14 @@ pub fn freeze<D: Device>(model: &mut Model<D>, patterns: &[String]) -> Result<()
             return Err(TrainError::FreezeMatchesNothing { pattern: pattern.clone(), examples });
         }
     }
-    model.set_trainable(|name| !patterns.iter().any(|pattern| matches(pattern, name)));
+    model.set_trainable(|name| !is_frozen(name, patterns));
     let (trained, _) = model.parameter_counts();
     if trained == 0 { Err(TrainError::NothingToTrain) } else { Ok(()) }
+}
+
+/// Whether a parameter stays as it is.
+pub(crate) fn is_frozen(name: &str, patterns: &[String]) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
 }
 
 /// Whether `name` has the form of `pattern`, in which `*` stands for any characters.

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Message, Role, StopReason};
-use hearken_generate::{Event, Request, Sampling, completion_text, generate};
+use hearken_generate::{Engine, EngineOptions, Event, Request, Sampling, completion_text};
+use hearken_model::Tokenizer;
 use hearken_model::chat::{STOP, encode_messages};
 use hearken_model::tokenizer::{Bos, TextStream};
-use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_train::seeds::Seeds;
 
@@ -60,8 +60,11 @@ impl Chat {
             sampling.stop.push(STOP.to_owned());
         }
         let system = self.system.map(|text| Message::new(Role::System, text));
+        // What was said before stays in the cache: of a message only what is new runs.
+        let engine = Engine::new(&model, Some(&tokenizer), EngineOptions::default())?;
         let mut conversation = Conversation {
-            model: &model,
+            engine,
+            positions: model.config().max_positions,
             tokenizer: &tokenizer,
             sampling,
             is_plain: self.plain,
@@ -94,7 +97,9 @@ impl Chat {
 }
 
 struct Conversation<'a> {
-    model: &'a Model<Cpu>,
+    engine: Engine<'a, Cpu>,
+    /// What the model has room for.
+    positions: usize,
     tokenizer: &'a Tokenizer,
     sampling: Sampling,
     is_plain: bool,
@@ -117,17 +122,17 @@ impl Conversation<'_> {
         let mut printer = Printer::new(self.tokenizer, &self.sampling.stop, !self.is_plain);
         let mut printed = Ok(());
         let request = Request { prompt_ids, samples: 1, seed };
-        let completions =
-            generate(self.model, Some(self.tokenizer), &[request], &self.sampling, &mut |event| {
-                printed = printer.take(&event);
-                if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
+        self.engine.submit(request, &self.sampling)?;
+        let ended = self.engine.finish(&mut |event| {
+            printed = printer.take(&event);
+            if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
         // A reader that has gone away matters more than that sampling stopped for it.
         printed?;
-        let completions = completions?;
+        let ended = ended?;
         printer.finish()?;
-        if let Some(completion) = completions.iter().flatten().next().filter(|_| !self.is_plain) {
-            let text = completion_text(self.tokenizer, completion, &self.sampling.stop);
+        if let Some(ended) = ended.first().filter(|_| !self.is_plain) {
+            let text = completion_text(self.tokenizer, &ended.completion, &self.sampling.stop);
             self.messages.push(Message::new(Role::Assistant, text.trim()));
         }
         Ok(())
@@ -135,7 +140,7 @@ impl Conversation<'_> {
 
     /// The conversation as tokens; its oldest turns are forgotten where it grows too long.
     fn prompt(&mut self) -> Result<Vec<u32>> {
-        let positions = self.model.config().max_positions;
+        let positions = self.positions;
         let room = positions.saturating_sub(self.sampling.max_new_tokens);
         loop {
             let ids = encode_messages(self.tokenizer, &self.messages, true)?.ids;

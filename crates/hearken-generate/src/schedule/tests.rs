@@ -1,5 +1,8 @@
 use super::*;
+use crate::request::Request;
 use crate::sampling::Sampling;
+use crate::sequence::{Extent, Terms};
+use crate::stop::StopRules;
 
 const PAGE_LEN: usize = 4;
 
@@ -11,19 +14,16 @@ fn request(prompt: &[u32], samples: usize) -> Request {
     Request { prompt_ids: prompt.to_vec(), samples, seed: 0 }
 }
 
-fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'_>> {
-    requests
-        .iter()
-        .enumerate()
-        .map(|(index, request)| {
-            let prompt = request.prompt_ids.len();
-            Queued { index, request, extent: Extent { prompt, new_tokens, page_len: PAGE_LEN } }
-        })
-        .collect()
-}
-
-fn rules(sampling: &Sampling) -> StopRules<'_> {
-    StopRules::new(sampling, None, &[]).unwrap()
+fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static>> {
+    let sampling = Sampling::plain(new_tokens);
+    let rules = StopRules::new(&sampling, None, &[]).unwrap();
+    let terms = Arc::new(Terms { sampling, rules });
+    let queued = |(index, request): (usize, &Request)| {
+        let (prompt, terms) = (request.prompt_ids.len(), Arc::clone(&terms));
+        let extent = Extent { prompt, new_tokens, page_len: PAGE_LEN };
+        Queued { index, request: Arc::new(request.clone()), terms, extent }
+    };
+    requests.iter().enumerate().map(queued).collect()
 }
 
 /// Pages that a sequence writes to belong to it alone; full pages of its prompt may be shared.
@@ -40,11 +40,7 @@ fn check_owners(scheduler: &Scheduler<'_>) {
 }
 
 /// Runs everything on logits that do not matter; gives the tokens of each step.
-fn run<'a>(
-    scheduler: &mut Scheduler<'a>,
-    sampling: &Sampling,
-    rules: &StopRules<'a>,
-) -> Vec<usize> {
+fn run(scheduler: &mut Scheduler<'_>) -> Vec<usize> {
     let mut sizes = Vec::new();
     let row: Arc<[f32]> = Arc::from([0.0; 8]);
     while !scheduler.is_done() {
@@ -59,8 +55,8 @@ fn run<'a>(
         let ended = chunks.iter().filter(|chunk| chunk.completes);
         scheduler.start(ended.map(|chunk| (chunk.prompt, Arc::clone(&row))));
         for sequence in &mut scheduler.running {
-            sequence.draw(Some(&row), sampling);
-            sequence.accept(rules, sampling.max_new_tokens).unwrap();
+            sequence.draw(Some(&row));
+            sequence.accept().unwrap();
         }
         scheduler.retire();
     }
@@ -74,14 +70,11 @@ fn everything_ends_and_every_page_returns() {
         for new_tokens in [1, 3, 9] {
             for (rows, budget) in [(1, 1), (3, 2), (64, 1000)] {
                 let requests: Vec<Request> = prompts.iter().map(|p| request(p, samples)).collect();
-                let sampling = Sampling::plain(new_tokens);
-                let rules = rules(&sampling);
-                let queue = queue(&requests, new_tokens);
+                let mut queue = queue(&requests, new_tokens);
                 let least = queue.iter().map(pages_needed).max().unwrap();
-                for pages in [least, least + 1, pages_of_use(&queue, rows)] {
-                    let mut scheduler =
-                        Scheduler::new(queue.clone(), pages, &rules, options(rows, budget));
-                    let sizes = run(&mut scheduler, &sampling, &rules);
+                for pages in [least, least + 1, pages_of_use(queue.make_contiguous(), rows)] {
+                    let mut scheduler = Scheduler::new(queue.clone(), pages, options(rows, budget));
+                    let sizes = run(&mut scheduler);
                     assert_eq!(scheduler.pool.available(), pages);
                     assert!(!sizes.is_empty());
                 }
@@ -95,12 +88,10 @@ fn everything_ends_and_every_page_returns() {
 fn the_pages_of_use_are_enough() {
     let requests: Vec<Request> =
         (1..9_u32).map(|n| request(&(100 * n..101 * n + 5).collect::<Vec<_>>(), 3)).collect();
-    let sampling = Sampling::plain(7);
-    let rules = rules(&sampling);
-    let queue = queue(&requests, 7);
+    let mut queue = queue(&requests, 7);
     for rows in [1, 5, 24, 100] {
-        let pages = pages_of_use(&queue, rows);
-        let mut scheduler = Scheduler::new(queue.clone(), pages, &rules, options(rows, 1000));
+        let pages = pages_of_use(queue.make_contiguous(), rows);
+        let mut scheduler = Scheduler::new(queue.clone(), pages, options(rows, 1000));
         scheduler.admit();
         let entered: usize = scheduler.prompts.iter().map(|prompt| prompt.waiting.len()).sum();
         assert_eq!(entered, rows.min(24));
@@ -110,13 +101,11 @@ fn the_pages_of_use_are_enough() {
 #[test]
 fn a_prompt_runs_once_for_all_of_its_samples() {
     let requests = [request(&[1, 2, 3, 4, 5, 6], 4)];
-    let sampling = Sampling::plain(3);
-    let rules = rules(&sampling);
     for rows in [1, 4] {
-        let queue = queue(&requests, 3);
-        let pages = pages_of_use(&queue, rows);
-        let mut scheduler = Scheduler::new(queue, pages, &rules, options(rows, 100));
-        let sizes = run(&mut scheduler, &sampling, &rules);
+        let mut queue = queue(&requests, 3);
+        let pages = pages_of_use(queue.make_contiguous(), rows);
+        let mut scheduler = Scheduler::new(queue, pages, options(rows, 100));
+        let sizes = run(&mut scheduler);
         // The last of three tokens does not run.
         assert_eq!(sizes.iter().sum::<usize>(), 6 + 4 * 2);
     }
@@ -125,9 +114,7 @@ fn a_prompt_runs_once_for_all_of_its_samples() {
 #[test]
 fn samples_share_full_pages_and_copy_the_partial_one() {
     let requests = [request(&[1, 2, 3, 4, 5, 6], 3)];
-    let sampling = Sampling::plain(3);
-    let rules = rules(&sampling);
-    let mut scheduler = Scheduler::new(queue(&requests, 3), 6, &rules, options(8, 100));
+    let mut scheduler = Scheduler::new(queue(&requests, 3), 6, options(8, 100));
     scheduler.admit();
     let chunks = scheduler.plan_prefill();
     assert_eq!(chunks, [Chunk { prompt: 0, positions: 0..6, completes: true }]);
@@ -143,13 +130,11 @@ fn prompts_that_begin_alike_run_their_common_pages_once() {
     let long: Vec<u32> = (0..20).collect();
     let other = [&long[..13], &[50, 51]].concat();
     let requests = [request(&long, 1), request(&other, 1), request(&long, 1)];
-    let sampling = Sampling::plain(1);
-    let rules = rules(&sampling);
     for budget in [3, 1000] {
-        let queue = queue(&requests, 1);
-        let pages = pages_of_use(&queue, 8);
-        let mut scheduler = Scheduler::new(queue, pages, &rules, options(8, budget));
-        let sizes = run(&mut scheduler, &sampling, &rules);
+        let mut queue = queue(&requests, 1);
+        let pages = pages_of_use(queue.make_contiguous(), 8);
+        let mut scheduler = Scheduler::new(queue, pages, options(8, budget));
+        let sizes = run(&mut scheduler);
         // 12 of 15 are shared with the first, and 16 of 20: the last token always runs.
         assert_eq!(sizes.iter().sum::<usize>(), 20 + 3 + 4);
     }
@@ -160,9 +145,7 @@ fn prompts_that_begin_alike_run_their_common_pages_once() {
 fn shared_pages_are_filled_before_they_are_read() {
     let long: Vec<u32> = (0..20).collect();
     let requests = [request(&long, 1), request(&long, 1)];
-    let sampling = Sampling::plain(1);
-    let rules = rules(&sampling);
-    let mut scheduler = Scheduler::new(queue(&requests, 1), 40, &rules, options(8, 7));
+    let mut scheduler = Scheduler::new(queue(&requests, 1), 40, options(8, 7));
     scheduler.admit();
     let mut steps = Vec::new();
     for _ in 0..4 {
@@ -177,9 +160,7 @@ fn shared_pages_are_filled_before_they_are_read() {
 #[test]
 fn a_finished_sequence_makes_room_at_once() {
     let requests = [request(&[1], 1), request(&[2], 1), request(&[3], 1)];
-    let sampling = Sampling::plain(2);
-    let rules = rules(&sampling);
-    let mut scheduler = Scheduler::new(queue(&requests, 2), 3, &rules, options(2, 100));
+    let mut scheduler = Scheduler::new(queue(&requests, 2), 3, options(2, 100));
     // Two prompts; their two first tokens; the third prompt; its first token.
-    assert_eq!(run(&mut scheduler, &sampling, &rules), [2, 2, 1, 1]);
+    assert_eq!(run(&mut scheduler), [2, 2, 1, 1]);
 }

@@ -1,5 +1,6 @@
 //! Parameters into a safetensors file.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
@@ -11,8 +12,29 @@ use super::{CheckpointError, write_atomically};
 /// Values converted to bytes at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Writes `tensors`, each a name, a shape and its values row by row, to one safetensors file, as f32
-/// and sorted by name. It says `{"format": "pt"}`, which Transformers asks for.
+/// Writes `tensors`, each a name, a shape and its values row by row, to one safetensors file; see
+/// [`save_tensors_with`].
+///
+/// # Panics
+///
+/// As [`save_tensors_with`].
+///
+/// # Errors
+///
+/// As [`save_tensors_with`].
+pub fn save_tensors(
+    path: &Path,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+) -> Result<(), CheckpointError> {
+    let described: Vec<_> =
+        tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
+    save_tensors_with(path, &described, |index| Cow::Borrowed(tensors[index].2.as_slice()))
+}
+
+/// Writes tensors, each a name and a shape, to one safetensors file, as f32 and sorted by name.
+/// `values` gives the values of the tensor with an index, row by row, when they are due, so that no
+/// two tensors need to be held at a time. The file says `{"format": "pt"}`, which Transformers asks
+/// for.
 ///
 /// # Panics
 ///
@@ -21,23 +43,22 @@ const CHUNK: usize = 1 << 16;
 /// # Errors
 ///
 /// The disk is full or the directory cannot be written to; see [`write_atomically`].
-pub fn save_tensors(
+pub fn save_tensors_with<'v>(
     path: &Path,
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    tensors: &[(String, Vec<usize>)],
+    mut values: impl FnMut(usize) -> Cow<'v, [f32]>,
 ) -> Result<(), CheckpointError> {
     let mut sorted = BTreeMap::new();
-    for (name, shape, values) in tensors {
-        let elements: usize = shape.iter().product();
-        assert_eq!(values.len(), elements, "{name}: values against shape {shape:?}");
-        let before = sorted.insert(name, (shape, values));
+    for (index, (name, shape)) in tensors.iter().enumerate() {
+        let before = sorted.insert(name, (shape, index));
         assert!(before.is_none(), "two tensors are called {name}");
     }
 
     let mut end = 0;
     let mut infos = Vec::with_capacity(sorted.len());
-    for (name, (shape, values)) in &sorted {
+    for (name, (shape, _)) in &sorted {
         let start = end;
-        end += size_of_val(values.as_slice());
+        end += shape.iter().product::<usize>() * size_of::<f32>();
         let info =
             TensorInfo { dtype: Dtype::F32, shape: (*shape).clone(), data_offsets: (start, end) };
         infos.push(((*name).clone(), info));
@@ -51,7 +72,12 @@ pub fn save_tensors(
     write_atomically(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        sorted.values().try_for_each(|(_, values)| write_values(file, values))
+        sorted.iter().try_for_each(|(name, (shape, index))| {
+            let values = values(*index);
+            let elements: usize = shape.iter().product();
+            assert_eq!(values.len(), elements, "{name}: values against shape {shape:?}");
+            write_values(file, &values)
+        })
     })
 }
 

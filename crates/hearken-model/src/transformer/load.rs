@@ -166,20 +166,23 @@ impl<D: Device> Model<D> {
             source,
         })?;
         checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json())?;
-        let tensor = |index: usize| {
-            let param = &self.params[index];
-            (param.name.clone(), param.shape.clone(), self.values(index))
-        };
         let is_value =
             |index: &usize| [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[*index].name.as_str());
         let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
-        let body: Vec<_> = body.into_iter().map(tensor).collect();
-        checkpoint::save_tensors(&dir.join("model.safetensors"), &body)?;
+        self.save_params(&dir.join("model.safetensors"), &body)?;
         if !value.is_empty() {
-            let value: Vec<_> = value.into_iter().map(tensor).collect();
-            checkpoint::save_tensors(&dir.join(VALUE_HEAD_FILE), &value)?;
+            self.save_params(&dir.join(VALUE_HEAD_FILE), &value)?;
         }
         Ok(())
+    }
+
+    fn save_params(&self, path: &Path, indices: &[usize]) -> Result<(), CheckpointError> {
+        let describe = |&index: &usize| {
+            let param = &self.params[index];
+            (param.name.clone(), param.shape.clone())
+        };
+        let described: Vec<_> = indices.iter().map(describe).collect();
+        checkpoint::save_tensors_with(path, &described, |at| self.values(indices[at]).into())
     }
 
     /// config.json as read, with what the head and the stored type change.

@@ -1,10 +1,10 @@
 //! Master weights, and the copies that products read instead.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{Precision, Weight};
+use hearken_tensor::device::Weight;
 
+use super::footprint::linears;
 use super::model::Model;
-use crate::architecture::{LinearParams, MlpParams, QkvParams};
 
 impl<D: Device> Model<D> {
     /// Drops the master values of weights of which products read a rounded copy: about half of what a
@@ -15,7 +15,7 @@ impl<D: Device> Model<D> {
     /// caller and panics.
     pub fn drop_masters(&mut self) {
         self.set_trainable(|_| false);
-        for linear in self.linears() {
+        for linear in linears(&self.plan) {
             let param = &self.params[linear.weight.0];
             let shape = self.weight_shape(linear);
             let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
@@ -35,37 +35,6 @@ impl<D: Device> Model<D> {
     pub fn master_bytes(&self) -> usize {
         self.params.iter().map(|param| 4 * self.device.len(&param.values)).sum()
     }
-
-    /// Bytes of the rounded copies that products read: one of each weight, and in training another of
-    /// its transpose. None in f32.
-    pub fn copy_bytes(&self) -> usize {
-        if self.precision == Precision::F32 {
-            return 0;
-        }
-        let head = self.plan.head.map(|head| head.0);
-        let bytes = |index: usize| {
-            let copies = if self.params[index].trainable { 2 } else { 1 };
-            2 * copies * self.params[index].len()
-        };
-        self.linears().iter().map(|linear| linear.weight.0).chain(head).map(bytes).sum()
-    }
-
-    /// The linear maps of all blocks.
-    fn linears(&self) -> Vec<LinearParams> {
-        let mut linears = Vec::new();
-        for layer in &self.plan.layers {
-            match layer.qkv {
-                QkvParams::Fused(fused) => linears.push(fused),
-                QkvParams::Separate(parts) => linears.extend(parts),
-            }
-            linears.push(layer.attention_output);
-            match layer.mlp {
-                MlpParams::Plain { up, down } => linears.extend([up, down]),
-                MlpParams::Gated { gate, up, down } => linears.extend([gate, up, down]),
-            }
-        }
-        linears
-    }
 }
 
 #[cfg(test)]
@@ -73,6 +42,7 @@ mod tests {
     use std::path::Path;
 
     use hearken_tensor::Cpu;
+    use hearken_tensor::device::Precision;
     use serde_json::json;
 
     use super::*;

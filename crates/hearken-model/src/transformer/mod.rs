@@ -10,6 +10,8 @@ mod block;
 
 mod block_backward;
 
+mod footprint;
+
 mod gradients;
 
 mod heads;
@@ -25,6 +27,7 @@ mod pass;
 mod rotary_table;
 
 pub use batch::Batch;
+pub use footprint::Footprint;
 pub use gradients::Gradients;
 pub use heads::OutputGrads;
 pub use load::{LoadOptions, LoadReport, ModelError};

@@ -494,16 +494,6 @@ impl<D: Device> Model<D> {
         2.0 * (products + head) as f64 + attention
     }
 
-    /// Bytes that [`Keep::Activations`] holds for one row.
-    pub fn activation_bytes_per_row(&self) -> usize {
-        let config = &self.config;
-        let gated = usize::from(config.mlp == crate::config::Mlp::SiluGated);
-        let qkv = self.plan.qkv_layout.row_stride * (1 + usize::from(config.query_key_norm));
-        let attention = config.width + qkv + config.query_width() + config.heads;
-        let mlp = config.width + (1 + gated) * config.inner;
-        4 * (config.layers * (attention + mlp) + 2 * config.width)
-    }
-
     /// The predictions of a plain sequence: row t predicts token t + 1.
     pub fn next_token_predictions(tokens: &[u32], first_row: usize) -> Vec<Prediction> {
         let predict = |(index, &token)| Prediction { row: (first_row + index) as u32, token };

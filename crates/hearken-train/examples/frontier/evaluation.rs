@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hearken_generate::Sampling;
+use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Head, LoadOptions, Model, Tokenizer};
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
@@ -172,6 +172,7 @@ impl Examiner {
         let sampling = Sampling::plain(MAX_NEW_TOKENS);
         let options = SampleOptions {
             sampling: &sampling,
+            engine: EngineOptions::default(),
             completions,
             seeds: Seeds::new(seed),
             stream: "frontier",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hearken_data::{OnBadRecord, ReadOptions};
+use hearken_generate::EngineOptions;
 use hearken_model::Keep;
 use hearken_tensor::device::Precision;
 use serde::Deserialize;
@@ -41,6 +42,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// The most bytes that the run directory may take.
     pub disk_bytes_max: Option<u64>,
+    /// The most bytes of memory that the run is planned for.
+    pub memory_bytes_max: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +52,7 @@ struct RawRun {
     dir: Option<PathBuf>,
     seed: u64,
     disk_limit_gb: f64,
+    memory_limit_gb: f64,
 }
 
 impl RunConfig {
@@ -58,14 +62,17 @@ impl RunConfig {
     /// Names the key that is unknown, missing, or out of range.
     pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
         let raw: RawRun = layers.section("run")?;
-        let gb = raw.disk_limit_gb;
-        let holds = gb.is_finite() && 0.0 <= gb;
-        layers.check("run.disk_limit_gb", gb, holds, "a number from 0 (no limit)")?;
+        let limit = |key, gb: f64| {
+            let holds = gb.is_finite() && 0.0 <= gb;
+            layers.check(key, gb, holds, "a number from 0 (no limit)")?;
+            #[expect(clippy::cast_sign_loss, reason = "checked to be at least 0")]
+            Ok((0.0 < gb).then_some((gb * 1e9) as u64))
+        };
+        let disk_bytes_max = limit("run.disk_limit_gb", raw.disk_limit_gb)?;
+        let memory_bytes_max = limit("run.memory_limit_gb", raw.memory_limit_gb)?;
         let dir =
             raw.dir.ok_or_else(|| layers.missing("run.dir", "the folder that the run writes"))?;
-        #[expect(clippy::cast_sign_loss, reason = "checked to be at least 0")]
-        let disk_bytes_max = (0.0 < gb).then_some((gb * 1e9) as u64);
-        Ok(Self { dir, seed: raw.seed, disk_bytes_max })
+        Ok(Self { dir, seed: raw.seed, disk_bytes_max, memory_bytes_max })
     }
 }
 
@@ -341,6 +348,9 @@ impl Length {
     }
 }
 
+/// The most tokens of a microbatch where neither they nor a memory limit are given.
+const MICROBATCH_TOKENS: usize = 4096;
+
 /// `[train]`: the loop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainConfig {
@@ -350,6 +360,10 @@ pub struct TrainConfig {
     pub length: Option<Length>,
     /// The most tokens of one forward and backward pass; a larger tree is a pass of its own.
     pub microbatch_tokens: usize,
+    /// Whether the configuration names that number, so that no memory limit changes it.
+    pub microbatch_is_given: bool,
+    /// The most bytes of keys and values while completions are sampled.
+    pub cache_bytes: usize,
     /// Optimizer steps from one metrics record to the next.
     pub log_every: u64,
     /// Optimizer steps from one checkpoint to the next; `None` saves only at the end.
@@ -388,8 +402,8 @@ impl TrainConfig {
         let raw: RawTrain = layers.section("train")?;
         let positive = "an integer from 1";
         layers.check("train.batch_size", raw.batch_size, 0 < raw.batch_size, positive)?;
-        let tokens = raw.microbatch_tokens;
-        layers.check("train.microbatch_tokens", tokens, 0 < tokens, positive)?;
+        let is_given = 0 < raw.microbatch_tokens;
+        let tokens = if is_given { raw.microbatch_tokens } else { MICROBATCH_TOKENS };
         layers.check("train.log_every", raw.log_every, 0 < raw.log_every, positive)?;
         let length = match (raw.steps, raw.epochs) {
             (Some(_), Some(_)) => {
@@ -411,6 +425,8 @@ impl TrainConfig {
             batch_size: raw.batch_size,
             length,
             microbatch_tokens: tokens,
+            microbatch_is_given: is_given,
+            cache_bytes: EngineOptions::default().cache_bytes,
             log_every: raw.log_every,
             save_every: every(raw.save_every),
             eval_every: every(raw.eval_every),

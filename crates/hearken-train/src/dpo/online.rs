@@ -28,7 +28,7 @@ use super::metrics::DpoFigures;
 use super::objective::Kind;
 use super::reference::{follow, logprobs, portions};
 use super::tree::Tree;
-use super::{Counters, DpoConfig};
+use super::{Counters, DpoConfig, within_memory};
 use crate::config::{JudgeConfig, Loaded, ScoreReading, open_counting_scores, open_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -65,7 +65,7 @@ pub(super) fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let reading = ScoreReading {
         normalize: online.normalize_scores,
         microbatch_tokens: config.train.microbatch_tokens,
@@ -119,7 +119,7 @@ pub fn run_with<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let Opinions { sources, mut judge } = opinions;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
     let how = config.online.as_ref().expect("a configuration with `dpo.online`");
     let opening = Opening::new(config.sampling_settings(how), &loaded.frozen, start, progress)?;
     if let Some(outcome) = opening.already_finished::<Counters>(progress)? {
@@ -127,7 +127,7 @@ pub fn run_with<D: Device>(
     }
     let session = opening.session(device, |_, _| Ok(None))?;
     let mut online = Online { config, how, session };
-    online.announce(progress);
+    online.announce(progress)?;
     progress.stage("dpo", Some(online.session.total));
     online.session.evaluate_at_start(sources)?;
     while !online.session.is_finished() {
@@ -154,14 +154,15 @@ pub fn run_with<D: Device>(
 }
 
 impl<D: Device> Online<'_, D> {
-    fn announce(&self, progress: &mut dyn Progress) {
-        self.session.announce(progress);
+    fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        self.session.announce(progress)?;
         if self.config.dpo.objective.couples_batch() {
             progress.note("the loss couples the records of a step: each goes forward twice");
         }
         for key in &self.config.dpo.unused {
             progress.note(&format!("`{key}` means nothing to this loss and is not used"));
         }
+        Ok(())
     }
 
     /// SPIN plays against the policy as it is before the iteration.

@@ -12,7 +12,7 @@ use crate::reward::RewardConfig;
 use crate::sft::SftConfig;
 
 /// What a run of several stages has by default where a file says nothing.
-const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\n\
+const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\nmemory_limit_gb = 0\n\
                         [evaluation]\nprompts = 256\n# win_by = a label\nexamples = 8\n";
 
 /// The defaults of `[quickstart]`, for files that have that section.
@@ -271,6 +271,9 @@ impl<'a> Stages<'a> {
         set(&mut run, "run", "seed", Value::Integer(self.run.seed.cast_signed()));
         if let Some(bytes) = self.run.disk_bytes_max {
             set(&mut run, "run", "disk_limit_gb", Value::Float(bytes as f64 / 1e9));
+        }
+        if let Some(bytes) = self.run.memory_bytes_max {
+            set(&mut run, "run", "memory_limit_gb", Value::Float(bytes as f64 / 1e9));
         }
         layers.merge(run);
         layers

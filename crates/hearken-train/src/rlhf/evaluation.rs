@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hearken_generate::EngineOptions;
 use hearken_model::Model;
 use hearken_stats::{Estimate, mean::normal_mean, win_rate::Outcomes};
 use hearken_tensor::Device;
@@ -51,6 +52,7 @@ pub(super) fn compare<D: Device>(
     let mut complete = |policy: &Model<D>, stream: &str| {
         let sample = SampleOptions {
             sampling: &sampling,
+            engine: EngineOptions::default(),
             completions: 1,
             seeds: Seeds::new(ppo.run.seed),
             stream,

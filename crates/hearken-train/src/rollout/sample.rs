@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use hearken_data::Completion;
-use hearken_generate::{Event, GenerateError, Request, Sampling, completion_text, generate};
+use hearken_generate::{
+    EngineOptions, Event, GenerateError, Request, Sampling, completion_text, generate_with,
+};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
@@ -22,6 +24,8 @@ use crate::seeds::Seeds;
 pub struct SampleOptions<'a> {
     /// Temperature, truncation, length, stop sequences.
     pub sampling: &'a Sampling,
+    /// How much memory and work the sampler takes at once.
+    pub engine: EngineOptions,
     /// Completions per prompt: a group.
     pub completions: usize,
     /// The stream of random numbers: one per (`stream`, `index`, prompt).
@@ -75,7 +79,9 @@ pub fn sample<D: Device>(
 ) -> Result<Vec<Rollout>, TrainError> {
     let asked = Asked { tokenizer, prompts, options };
     let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
-    let groups = generate(policy, tokenizer, &asked.requests(), options.sampling, &mut go_on);
+    let SampleOptions { sampling, engine, .. } = options;
+    let requests = asked.requests();
+    let groups = generate_with(policy, tokenizer, &requests, sampling, engine, &mut go_on);
     Ok(asked.rollouts(groups.map_err(refused)?))
 }
 
@@ -95,7 +101,8 @@ pub fn sample_scored<D: Device>(
     sources: &mut WeightedSum<'_>,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let mut sampler = |requests: &[Request], observer: Observer<'_>| {
-        generate(policy, tokenizer, requests, options.sampling, observer)
+        let SampleOptions { sampling, engine, .. } = options;
+        generate_with(policy, tokenizer, requests, sampling, engine, observer)
     };
     sample_scored_by(&mut sampler, tokenizer, prompts, options, sources)
 }
@@ -302,6 +309,7 @@ mod tests {
         let sampling = Sampling::plain(2);
         let options = SampleOptions {
             sampling: &sampling,
+            engine: EngineOptions::default(),
             completions: 2,
             seeds: Seeds::new(1),
             stream: "test",

@@ -1,7 +1,7 @@
 //! A run that samples, between two iterations: what it holds, and what is done when an iteration has
 //! ended. What an iteration does is its algorithm's.
 
-use hearken_generate::Sampling;
+use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Gradients, Keep, Model, Tokenizer};
 use hearken_objective::kl::KlController;
 use hearken_tensor::Device;
@@ -11,6 +11,7 @@ use super::feed::Feed;
 use super::held_out::{HeldOut, complete_held_out};
 use super::opening::{Movement, Settings};
 use super::{CompletionBatch, ForwardOptions, SampleOptions, Sequence, completion_microbatches};
+use crate::budget::check;
 use crate::checkpoint::{NamedModel, Snapshot};
 use crate::config::RolloutConfig;
 use crate::error::TrainError;
@@ -84,7 +85,10 @@ pub(crate) struct Session<'a, D: Device, E = ()> {
 
 impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
     /// Batch arithmetic and memory, before the first step.
-    pub(crate) fn announce(&self, progress: &mut dyn Progress) {
+    ///
+    /// # Errors
+    /// If the completions of one prompt do not fit into the run's memory limit.
+    pub(crate) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let Settings { prompts, epochs, minibatches, rollout, train, model, .. } = self.settings;
         let source = match &self.feed {
             Feed::Replay(_) => "recorded rollouts".to_owned(),
@@ -103,17 +107,33 @@ impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
         progress.note(&format!("policy: {}", parameters_note(&self.policy)));
         let row = self.feed.rows_max(&self.settings);
         let rows = train.microbatch_tokens.max(row).min(row * prompts);
-        let recompute = model.recompute.into();
-        let mut memory = MemoryPlan::new(&self.policy, rows, recompute);
+        let (recompute, policy) = (model.recompute.into(), self.policy.footprint());
+        let mut memory = MemoryPlan::trained(&policy).with_rows(&policy, rows, recompute);
         if let Some(Companion { name, model, .. }) = &self.companion {
             progress.note(&format!("{name}: {}", parameters_note(model)));
-            memory = memory.with(MemoryPlan::new(model, rows, recompute));
+            let footprint = model.footprint();
+            let plan = MemoryPlan::trained(&footprint).with_rows(&footprint, rows, recompute);
+            memory = memory.with(plan);
         }
-        memory = memory.beside(&self.reference);
+        memory = memory.beside(&self.reference.footprint());
+        if let Feed::Prompts(_) = &self.feed {
+            // Prompts are shared by their completions, which decode at most so many at a time.
+            let at_once = (prompts * rollout.completions).min(self.engine_options().batch_rows_max);
+            let groups = at_once.div_ceil(rollout.completions);
+            let cache = (groups * row * policy.cache_bytes_per_position) as u64;
+            memory = memory.with_cache(cache.min(train.cache_bytes as u64));
+        }
         progress.note(&memory.note());
         if 0 < self.step {
             progress.note(&format!("going on from the checkpoint of step {}", self.step));
         }
+        check(&memory, self.settings.run, train, row)
+    }
+
+    /// How much the sampler takes at once.
+    pub(crate) fn engine_options(&self) -> EngineOptions {
+        let cache_bytes = self.settings.train.cache_bytes;
+        EngineOptions { cache_bytes, ..EngineOptions::default() }
     }
 
     /// Whether an iteration's KL is above the limit, so that the run must not train on it.
@@ -229,6 +249,7 @@ impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
         }
         let sample = SampleOptions {
             sampling: &self.sampling,
+            engine: self.engine_options(),
             completions: 1,
             seeds: self.seeds,
             stream: "evaluation",
@@ -274,6 +295,7 @@ impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
     pub(crate) fn sample_options<'s>(&'s self, stream: &'s str) -> SampleOptions<'s> {
         SampleOptions {
             sampling: &self.sampling,
+            engine: self.engine_options(),
             completions: self.settings.rollout.completions,
             seeds: self.seeds,
             stream,

@@ -1,0 +1,183 @@
+//! What a model takes in memory, known from its configuration before a weight is read.
+
+use hearken_tensor::Device;
+use hearken_tensor::device::Precision;
+
+use super::model::{Head, Model};
+use crate::architecture::{LinearParams, MlpParams, ParamSpec, Plan, QkvParams};
+use crate::config::{Mlp, ModelConfig};
+
+/// Bytes of f32.
+const F32: usize = 4;
+/// Bytes of bfloat16.
+const BF16: usize = 2;
+
+/// What a model takes in memory. Counts are of elements, sizes of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Elements of all parameters.
+    pub parameters: usize,
+    /// Elements of the parameters that training changes.
+    pub trained: usize,
+    /// Bytes of the master values.
+    pub master_bytes: usize,
+    /// Bytes of the rounded copies that bf16 products read: one of each weight, and in training
+    /// another of its transpose. None in f32.
+    pub copy_bytes: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Bytes that a block keeps of one row for its backward pass.
+    pub block_bytes_per_row: usize,
+    /// Bytes of the residual stream for one row: what a block keeps that is computed again.
+    pub stream_bytes_per_row: usize,
+    /// Bytes of one row, at most, that a backward pass holds for a moment beside what blocks keep.
+    pub passing_bytes_per_row: usize,
+    /// Bytes of keys and values for one position of one sequence.
+    pub cache_bytes_per_position: usize,
+}
+
+impl Footprint {
+    /// The footprint of a model of which `trainable` names the parameters that training changes.
+    pub fn new(
+        config: &ModelConfig,
+        head: Head,
+        precision: Precision,
+        trainable: impl Fn(&str) -> bool,
+    ) -> Self {
+        let plan = Plan::new(config, head);
+        let specs: Vec<(&ParamSpec, bool)> =
+            plan.params.iter().map(|spec| (spec, trainable(&spec.name))).collect();
+        let elements = |(spec, _): &(&ParamSpec, bool)| spec.shape.iter().product::<usize>();
+        let parameters: usize = specs.iter().map(elements).sum();
+        let copies = |index: usize| {
+            let copies = if specs[index].1 { 2 } else { 1 };
+            copies * BF16 * elements(&specs[index])
+        };
+        let read = linears(&plan).into_iter().map(|linear| linear.weight.0);
+        let read = read.chain(plan.head.map(|head| head.0));
+        Self {
+            parameters,
+            trained: specs.iter().filter(|(_, trained)| *trained).map(elements).sum(),
+            master_bytes: F32 * parameters,
+            copy_bytes: match precision {
+                Precision::F32 => 0,
+                Precision::Bf16 => read.map(copies).sum(),
+            },
+            ..Self::of_rows(config, &plan, precision)
+        }
+    }
+
+    /// The sizes that follow from the dimensions alone.
+    fn of_rows(config: &ModelConfig, plan: &Plan, precision: Precision) -> Self {
+        let gated = usize::from(config.mlp == Mlp::SiluGated);
+        let (width, inner, qkv) = (config.width, config.inner, plan.qkv_layout.row_stride);
+        let attention =
+            width + qkv * (1 + usize::from(config.query_key_norm)) + config.query_width();
+        let statistics = config.heads + 2;
+        let before = (1 + gated) * inner;
+        let of_cache = match precision {
+            Precision::F32 => F32,
+            Precision::Bf16 => BF16,
+        };
+        // The feed-forward part's gradients are the widest: of what its activation read, and then
+        // either of what it gave or of the block's input, beside the normed input. Products in bf16
+        // read the rows rounded.
+        let rounded = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => before / 2 + inner / 2,
+        };
+        let passing = before + inner.max(2 * width) + 2 * width + rounded;
+        Self {
+            parameters: 0,
+            trained: 0,
+            master_bytes: 0,
+            copy_bytes: 0,
+            layers: config.layers,
+            block_bytes_per_row: F32 * (attention + width + before + statistics),
+            stream_bytes_per_row: F32 * width,
+            passing_bytes_per_row: F32 * passing,
+            cache_bytes_per_position: 2 * config.layers * of_cache * config.key_width(),
+        }
+    }
+
+    /// Bytes that one row takes at most in a forward and backward pass that keeps all activations.
+    pub fn kept_bytes_per_row(&self) -> usize {
+        self.layers * self.block_bytes_per_row + self.ends() + self.passing_bytes_per_row
+    }
+
+    /// Bytes that one row takes at most where blocks are computed again from their inputs.
+    pub fn recomputed_bytes_per_row(&self) -> usize {
+        let inputs = self.layers * self.stream_bytes_per_row;
+        inputs + self.block_bytes_per_row + self.ends() + self.passing_bytes_per_row
+    }
+
+    /// The stream before and after the last norm, and its gradient.
+    fn ends(&self) -> usize {
+        3 * self.stream_bytes_per_row
+    }
+}
+
+impl<D: Device> Model<D> {
+    /// What the model takes as it is: with the parameters that are trainable, and without master
+    /// values that have been dropped.
+    pub fn footprint(&self) -> Footprint {
+        let trainable = |name: &str| {
+            self.params.iter().find(|param| param.name == name).is_none_or(|param| param.trainable)
+        };
+        let (trained, parameters) = self.parameter_counts();
+        let found = Footprint::new(&self.config, self.head, self.precision, trainable);
+        Footprint { trained, parameters, master_bytes: self.master_bytes(), ..found }
+    }
+}
+
+/// The linear maps of all blocks.
+pub(super) fn linears(plan: &Plan) -> Vec<LinearParams> {
+    let mut linears = Vec::new();
+    for layer in &plan.layers {
+        match layer.qkv {
+            QkvParams::Fused(fused) => linears.push(fused),
+            QkvParams::Separate(parts) => linears.extend(parts),
+        }
+        linears.push(layer.attention_output);
+        match layer.mlp {
+            MlpParams::Plain { up, down } => linears.extend([up, down]),
+            MlpParams::Gated { gate, up, down } => linears.extend([gate, up, down]),
+        }
+    }
+    linears
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hearken_tensor::Cpu;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_model_takes_what_its_configuration_says() {
+        let raw = json!({
+            "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+            "hidden_act": "silu",
+        });
+        let config =
+            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
+        for precision in [Precision::F32, Precision::Bf16] {
+            for head in [Head::LanguageModel, Head::Score] {
+                let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
+                let is_trained = |name: &str| name.contains("mlp");
+                model.set_trainable(is_trained);
+                let expected = Footprint::new(&config, head, precision, is_trained);
+                assert_eq!(model.footprint(), expected);
+                assert_eq!(expected.master_bytes, model.master_bytes());
+                assert!(expected.trained < expected.parameters);
+                assert_eq!(expected.copy_bytes == 0, precision == Precision::F32);
+                assert!(expected.recomputed_bytes_per_row() < expected.kept_bytes_per_row());
+            }
+        }
+    }
+}
