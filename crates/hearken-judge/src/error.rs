@@ -136,7 +136,7 @@ pub enum JudgeError {
     },
     /// A language model gives no answer.
     #[error("{0}")]
-    Chat(#[from] ChatError),
+    Chat(Box<ChatError>),
     /// An answer that names no winner, where that ends the run.
     #[error(
         "{judge}: the answer names no winner; found {answer:?}, expected {expected}, for prompt {prompt:?}"
@@ -170,6 +170,12 @@ pub enum JudgeError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl From<ChatError> for JudgeError {
+    fn from(error: ChatError) -> Self {
+        Self::Chat(Box::new(error))
+    }
 }
 
 fn said(stderr: &str) -> String {

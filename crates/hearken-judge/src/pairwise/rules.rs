@@ -110,7 +110,7 @@ impl Rules {
             }
             if let [one, other] = read[..] {
                 found.both_read += 1;
-                found.agreed += usize::from(winner(one) == winner(other));
+                found.agreed += usize::from(leaning(one) == leaning(other));
             }
             let missing = orders - read.len();
             let ties = 0.5 * missing as f64;
@@ -122,7 +122,7 @@ impl Rules {
     }
 }
 
-fn winner(probability: f64) -> std::cmp::Ordering {
+fn leaning(probability: f64) -> std::cmp::Ordering {
     probability.total_cmp(&0.5)
 }
 

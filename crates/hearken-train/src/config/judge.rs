@@ -84,13 +84,10 @@ impl JudgeConfig {
         let of_command =
             given("program", raw.program.is_some()).or(given("args", !raw.args.is_empty()));
         let Some(kind) = raw.kind else {
-            return match of_chat.or(of_command) {
-                None => Ok(None),
-                Some(_) => {
-                    let kinds = "\"openai\", \"anthropic\" or \"command\"";
-                    Err(layers.missing("judge.kind", kinds))
-                }
-            };
+            if of_chat.or(of_command).is_none() {
+                return Ok(None);
+            }
+            return Err(layers.missing("judge.kind", "\"openai\", \"anthropic\" or \"command\""));
         };
         let (stray, name) = match kind {
             Kind::Command => (of_chat, "command"),

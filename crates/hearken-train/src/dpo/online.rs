@@ -14,6 +14,7 @@ mod gather;
 mod judged;
 mod metrics;
 mod section;
+mod selection;
 
 use std::borrow::Cow;
 

@@ -15,7 +15,7 @@ pub enum RewardError {
         /// The source.
         name: String,
         /// What happened there.
-        source: JudgeError,
+        source: Box<JudgeError>,
     },
     /// Too few or too many scores.
     #[error("score source {name:?} gave {found} scores for {expected} completions")]

@@ -70,5 +70,5 @@ fn items<'a>(rollouts: &[RolloutView<'a>]) -> Vec<Item<'a>> {
 }
 
 fn judge_error(name: &str, source: JudgeError) -> RewardError {
-    RewardError::Judge { name: name.to_owned(), source }
+    RewardError::Judge { name: name.to_owned(), source: Box::new(source) }
 }
