@@ -24,6 +24,9 @@ const MANY: usize = 10_000;
 const FIRST_STATISTICS: usize = 1_000;
 const NEXT_STATISTICS: usize = 4;
 
+/// The tables that [`Growth`] is noted of.
+const GROWING: [&str; 3] = ["hearken.items", "hearken.assignments", "hearken.judgements"];
+
 const ANALYZE: &str = "ANALYZE hearken.items, hearken.item_bodies, hearken.annotators, \
                        hearken.judgements, hearken.assignments";
 
@@ -42,8 +45,8 @@ pub(crate) struct PostgresHome {
     judgements_of: BTreeMap<String, i32>,
     /// Records written in the transaction under way.
     written: usize,
-    /// How the tables of items, assignments and judgements grow.
-    growth: [Growth; 3],
+    /// How the tables of [`GROWING`] grow.
+    growth: [Growth; GROWING.len()],
 }
 
 /// How a table grows while its statistics stay.
@@ -64,7 +67,7 @@ impl PostgresHome {
             new_annotators: HashSet::new(),
             judgements_of: BTreeMap::new(),
             written: 0,
-            growth: [Growth { rows: 0, rows_max: FIRST_STATISTICS }; 3],
+            growth: [Growth { rows: 0, rows_max: FIRST_STATISTICS }; GROWING.len()],
         }
     }
 
@@ -133,16 +136,24 @@ impl PostgresHome {
         )
     }
 
+    /// Renews the statistics of tables that have grown beyond what the statistics say.
     fn renew_statistics(&mut self) -> Result<(), StoreError> {
-        let mut renew = false;
-        for growth in self.growth.iter_mut().filter(|it| it.rows_max <= it.rows) {
-            *growth = Growth { rows: 0, rows_max: growth.rows_max * NEXT_STATISTICS };
-            renew = true;
+        let home = self.address.shown.clone();
+        let failed = |error| problem(&home, &error);
+        for (table, name) in GROWING.into_iter().enumerate() {
+            let Growth { rows, rows_max } = self.growth[table];
+            if rows < rows_max {
+                continue;
+            }
+            self.growth[table] = Growth { rows: 0, rows_max: rows_max * NEXT_STATISTICS };
+            let session = self.session()?;
+            let sql = "SELECT reltuples::float8 FROM pg_class WHERE oid = $1::text::regclass";
+            let known: f64 = session.query(sql, &[&name]).map_err(failed)?[0].get(0);
+            if known < rows as f64 {
+                session.run(&format!("ANALYZE {name}")).map_err(failed)?;
+            }
         }
-        if !renew {
-            return Ok(());
-        }
-        self.session()?.run(ANALYZE).map_err(|error| problem(&self.address.shown, &error))
+        Ok(())
     }
 
     /// Adds what annotators have judged in the transaction to what they had judged before.
