@@ -184,9 +184,10 @@ const DOCUMENTS: &str = "
 
 impl Fetched {
     fn places(&mut self, session: &mut Session) -> Result<(), postgres::Error> {
-        let sql = "SELECT coalesce((SELECT max(place) FROM hearken.items), 0),
-                   coalesce((SELECT max(place) FROM hearken.judgements), 0),
-                   coalesce((SELECT max(place) FROM hearken.events), 0)";
+        let sql =
+            "SELECT coalesce((SELECT place FROM hearken.items ORDER BY place DESC LIMIT 1), 0),
+                   coalesce((SELECT place FROM hearken.judgements ORDER BY place DESC LIMIT 1), 0),
+                   coalesce((SELECT place FROM hearken.events ORDER BY place DESC LIMIT 1), 0)";
         let rows = session.query(sql, &[])?;
         let place = |column| rows[0].get::<_, i64>(column).unsigned_abs();
         self.places = Places { items: place(0), judgements: place(1), events: place(2) };

@@ -8,7 +8,7 @@ use super::schema::WRITE_LOCK;
 use super::session::{Parameters, Purpose, Session, is_lost, problem};
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, NewItem, NewJudgement, json};
-use crate::store::{Assignment, AssignmentState, Document};
+use crate::store::{Assignment, AssignmentState, Document, Event, Placed};
 use crate::write::Write;
 use crate::writer::Home;
 
@@ -17,6 +17,18 @@ const STATEMENT_BYTES: usize = 32 << 20;
 
 /// Records after which the statistics of the server are renewed.
 const MANY: usize = 10_000;
+
+/// Records after which the statistics are renewed for the first time, also within a transaction, and
+/// by how much later each further time. Plans are kept, and the ones that were made for empty tables go
+/// through whole indices.
+const FIRST_STATISTICS: usize = 1_000;
+const NEXT_STATISTICS: usize = 4;
+
+/// The tables that [`Growth`] is noted of.
+const GROWING: [&str; 3] = ["hearken.items", "hearken.assignments", "hearken.judgements"];
+
+const ANALYZE: &str = "ANALYZE hearken.items, hearken.item_bodies, hearken.annotators, \
+                       hearken.judgements, hearken.assignments";
 
 /// The one connection of this process that writes.
 pub(crate) struct PostgresHome {
@@ -33,6 +45,17 @@ pub(crate) struct PostgresHome {
     judgements_of: BTreeMap<String, i32>,
     /// Records written in the transaction under way.
     written: usize,
+    /// How the tables of [`GROWING`] grow.
+    growth: [Growth; GROWING.len()],
+}
+
+/// How a table grows while its statistics stay.
+#[derive(Clone, Copy)]
+struct Growth {
+    /// Rows written since the statistics were renewed because of this table.
+    rows: usize,
+    /// How many of them do so again.
+    rows_max: usize,
 }
 
 impl PostgresHome {
@@ -44,6 +67,7 @@ impl PostgresHome {
             new_annotators: HashSet::new(),
             judgements_of: BTreeMap::new(),
             written: 0,
+            growth: [Growth { rows: 0, rows_max: FIRST_STATISTICS }; GROWING.len()],
         }
     }
 
@@ -98,6 +122,37 @@ impl PostgresHome {
             &[&names],
         )?;
         self.new_annotators.extend(names.into_iter().map(str::to_owned));
+        Ok(())
+    }
+
+    fn add_events(&mut self, events: &[Placed<Event>]) -> Result<(), StoreError> {
+        let places: Vec<i64> = events.iter().map(|it| signed(it.place)).collect();
+        let bodies: Vec<String> = events.iter().map(|it| json(&it.record)).collect();
+        self.insert(
+            "INSERT INTO hearken.events (place, body)
+             SELECT * FROM unnest($1::bigint[], $2::text[])",
+            &[&places, &bodies],
+            places.len(),
+        )
+    }
+
+    /// Renews the statistics of tables that have grown beyond what the statistics say.
+    fn renew_statistics(&mut self) -> Result<(), StoreError> {
+        let home = self.address.shown.clone();
+        let failed = |error| problem(&home, &error);
+        for (table, name) in GROWING.into_iter().enumerate() {
+            let Growth { rows, rows_max } = self.growth[table];
+            if rows < rows_max {
+                continue;
+            }
+            self.growth[table] = Growth { rows: 0, rows_max: rows_max * NEXT_STATISTICS };
+            let session = self.session()?;
+            let sql = "SELECT reltuples::float8 FROM pg_class WHERE oid = $1::text::regclass";
+            let known: f64 = session.query(sql, &[&name]).map_err(failed)?[0].get(0);
+            if known < rows as f64 {
+                session.run(&format!("ANALYZE {name}")).map_err(failed)?;
+            }
+        }
         Ok(())
     }
 
@@ -281,6 +336,8 @@ impl Home for PostgresHome {
     }
 
     fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+        let new = [changes.items.len(), changes.assignments.len(), changes.judgements.len()];
+        self.growth.iter_mut().zip(new).for_each(|(growth, rows)| growth.rows += rows);
         self.put_documents(&changes.documents)?;
         let items: Vec<(&NewItem, String)> =
             changes.items.iter().map(|it| (it, json(&it.known.item))).collect();
@@ -291,17 +348,10 @@ impl Home for PostgresHome {
         let judgements: Vec<(&NewJudgement, String)> =
             changes.judgements.iter().map(|it| (it, json(&it.record))).collect();
         groups(&judgements).into_iter().try_for_each(|group| self.add_judgements(group))?;
-        if changes.events.is_empty() {
-            return Ok(());
+        if !changes.events.is_empty() {
+            self.add_events(&changes.events)?;
         }
-        let places: Vec<i64> = changes.events.iter().map(|it| signed(it.place)).collect();
-        let bodies: Vec<String> = changes.events.iter().map(|it| json(&it.record)).collect();
-        self.insert(
-            "INSERT INTO hearken.events (place, body)
-             SELECT * FROM unnest($1::bigint[], $2::text[])",
-            &[&places, &bodies],
-            places.len(),
-        )
+        self.renew_statistics()
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -319,10 +369,8 @@ impl Home for PostgresHome {
         }
         self.annotators.extend(self.new_annotators.drain());
         if self.written > MANY {
-            let tables = "hearken.items, hearken.item_bodies, hearken.annotators, \
-                          hearken.judgements, hearken.assignments";
             // The server would do it by itself, later; that it fails changes no result.
-            let _ = self.session()?.run(&format!("ANALYZE {tables}"));
+            let _ = self.session()?.run(ANALYZE);
         }
         Ok(())
     }
