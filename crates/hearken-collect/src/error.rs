@@ -118,8 +118,8 @@ pub enum StartError {
          `hearken collect --store {store} --add-admin NAME` makes one; or bind to 127.0.0.1"
     )]
     NoAccounts {
-        /// What it would bind to.
-        address: std::net::SocketAddr,
+        /// What it would bind to, or where a proxy passes requests on to it.
+        address: String,
         /// Where the store is.
         store: String,
     },

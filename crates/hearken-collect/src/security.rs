@@ -121,16 +121,17 @@ pub(crate) fn check_host(state: &AppState, headers: &HeaderMap) -> Result<(), Ap
     let Some(host) = headers.get(header::HOST) else { return Ok(()) };
     let host = host.to_str().unwrap_or_default();
     let name = host_name(host);
-    let own = state.options().public_url.as_deref().map(authority_of).map(host_name);
-    if is_loopback(name) || own == Some(name) {
+    if is_loopback(name) {
         return Ok(());
     }
     Err(AppError::Forbidden(format!(
-        "this service answers to localhost, not to {host:?}; start it with --public-url to change that"
+        "without accounts this service answers to localhost, not to {host:?}; `hearken collect \
+         --add-admin NAME` makes the first account"
     )))
 }
 
-fn is_loopback(name: &str) -> bool {
+/// Whether a host's name means this machine.
+pub(crate) fn is_loopback(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -142,6 +143,11 @@ fn host_name(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
+}
+
+/// The host of an address with a scheme.
+pub(crate) fn host_of(url: &str) -> &str {
+    host_name(authority_of(url))
 }
 
 /// The `host:port` of an address with a scheme.
@@ -302,6 +308,7 @@ mod tests {
         assert_eq!(host_name("[::1]:8080"), "[::1]");
         assert!(is_loopback("[::1]") && is_loopback("127.0.0.1") && is_loopback("LOCALHOST"));
         assert!(!is_loopback("localhost.evil.example") && !is_loopback("10.0.0.1"));
+        assert_eq!(host_of("https://a.example:8443/x?y"), "a.example");
         assert_eq!(authority_of("https://a.example:8443/x?y"), "a.example:8443");
     }
 }

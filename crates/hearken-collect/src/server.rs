@@ -63,6 +63,15 @@ impl Options {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
+    /// The address at which people on other machines reach it, if they do: directly, or through a proxy.
+    fn reached_by_others(&self) -> Option<String> {
+        if !self.bind.ip().is_loopback() {
+            return Some(self.bind.to_string());
+        }
+        let url = self.public_url.as_ref()?;
+        (!security::is_loopback(security::host_of(url))).then(|| url.clone())
+    }
+
     /// The address of the service as links name it.
     pub fn url(&self) -> String {
         match &self.public_url {
@@ -100,8 +109,9 @@ impl Service {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let state = AppState::new(store, options, parts, clock)?;
-        let address = state.options().bind;
-        if state.mode() == Mode::Local && !address.ip().is_loopback() {
+        if state.mode() == Mode::Local
+            && let Some(address) = state.options().reached_by_others()
+        {
             return Err(StartError::NoAccounts { address, store: state.store().home() });
         }
         Ok(Self { state })

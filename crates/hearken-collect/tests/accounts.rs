@@ -344,11 +344,16 @@ async fn a_service_that_others_reach_needs_an_administrator() {
     let path = folder.path().join("store.db").display().to_string();
     let store: std::sync::Arc<dyn hearken_store::Store> =
         std::sync::Arc::from(hearken_store::open(&path).unwrap());
+    let proxied = |url: &str| Options { public_url: Some(url.into()), ..Options::default() };
     let options = Options { bind, ..Options::default() };
-    let refused = Service::new(store.clone(), options.clone(), Parts::default()).unwrap_err();
-    assert!(matches!(refused, StartError::NoAccounts { .. }));
-    let message = refused.to_string();
-    assert!(message.contains("--add-admin NAME"), "{message}");
+    for options in [options.clone(), proxied("https://label.example.org")] {
+        let refused = Service::new(store.clone(), options, Parts::default()).unwrap_err();
+        assert!(matches!(refused, StartError::NoAccounts { .. }));
+        let message = refused.to_string();
+        assert!(message.contains("--add-admin NAME"), "{message}");
+    }
+    let own = proxied("http://localhost:9000/");
+    assert!(!Service::new(store.clone(), own, Parts::default()).unwrap().has_accounts());
     let new = accounts::NewAccount { name: "ada", password: PASSWORD, role: Role::Administrator };
     accounts::create(&*store, new, 0).unwrap();
     assert!(Service::new(store, options, Parts::default()).unwrap().has_accounts());
