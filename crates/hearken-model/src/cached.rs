@@ -28,7 +28,7 @@ impl<D: Device> KvCache<D> {
         let layer = || {
             let len = pages * page_len * row_width;
             // What a slot holds is written before it is read.
-            (device.scratch(len), device.scratch(len))
+            (device.resident(len), device.resident(len))
         };
         let layers = (0..model.config().layers).map(|_| layer()).collect();
         let precision = model.precision();

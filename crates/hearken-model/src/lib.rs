@@ -27,6 +27,6 @@ pub use cached::KvCache;
 pub use config::ModelConfig;
 pub use tokenizer::Tokenizer;
 pub use transformer::{
-    Batch, Footprint, Gradients, Head, Keep, LoadOptions, LoadReport, Model, ModelError,
+    Batch, Footprint, Gradients, Head, Keep, LoadOptions, LoadReport, Masters, Model, ModelError,
     OutputGrads, Param, Pass,
 };

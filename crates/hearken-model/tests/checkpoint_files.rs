@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use hearken_model::checkpoint::{NameRules, TensorFiles, read_params, save_tensors};
+use hearken_model::checkpoint::{
+    CheckpointError, NameRules, TensorFiles, read_params, save_tensors,
+};
 use hearken_model::{Init, ParamSpec};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -176,6 +178,14 @@ fn a_damaged_file_is_an_error_that_says_how() {
     check(&with_header(wrong), "the header contradicts itself: ");
 }
 
+fn read_all(
+    files: &TensorFiles,
+    wanted: &[ParamSpec],
+    rules: &NameRules<'_>,
+) -> Result<Vec<Option<Vec<f32>>>, CheckpointError> {
+    read_params(files, wanted, rules)?.collect()
+}
+
 #[test]
 fn the_base_models_prefix_may_be_there_or_not() {
     let wanted = [spec("model.norm.weight", &[2]), spec("lm_head.weight", &[2])];
@@ -183,7 +193,7 @@ fn the_base_models_prefix_may_be_there_or_not() {
     for name in ["model.norm.weight", "norm.weight"] {
         let dir = stored(&[(name, [1.0, 2.0]), ("lm_head.weight", [3.0, 4.0])]);
         let files = TensorFiles::open(dir.path()).unwrap();
-        assert_eq!(read_params(&files, &wanted, &RULES).unwrap(), expected);
+        assert_eq!(read_all(&files, &wanted, &RULES).unwrap(), expected);
     }
     let dir = stored(&[
         ("model.norm.weight", [1.0, 2.0]),
@@ -192,7 +202,7 @@ fn the_base_models_prefix_may_be_there_or_not() {
     ]);
     let files = TensorFiles::open(dir.path()).unwrap();
     assert_eq!(
-        problem(dir.path(), read_params(&files, &wanted, &RULES)),
+        problem(dir.path(), read_all(&files, &wanted, &RULES)),
         "DIR: holds one parameter twice, as model.norm.weight and as norm.weight"
     );
 }
@@ -211,13 +221,13 @@ fn causal_mask_buffers_are_skipped_and_parameters_never() {
     ] {
         let dir = stored(&[bias, (buffer, [0.0; 2])]);
         let files = TensorFiles::open(dir.path()).unwrap();
-        assert_eq!(read_params(&files, &wanted, &rules).unwrap(), [Some(vec![1.0, 2.0])]);
+        assert_eq!(read_all(&files, &wanted, &rules).unwrap(), [Some(vec![1.0, 2.0])]);
     }
     for parameter in ["h.0.attn.c_proj.bias", "model.layers.0.self_attn.bias", "bias"] {
         let dir = stored(&[bias, (parameter, [0.0; 2])]);
         let files = TensorFiles::open(dir.path()).unwrap();
         assert_eq!(
-            problem(dir.path(), read_params(&files, &wanted, &rules)),
+            problem(dir.path(), read_all(&files, &wanted, &rules)),
             format!("DIR: 1 tensor is unknown to the model: {parameter}")
         );
     }
@@ -231,7 +241,7 @@ fn a_stored_tied_head_equals_the_embedding_bit_for_bit() {
     let check = |tensors: &[(&str, [f32; 2])], expected: Result<[f32; 2], &str>| {
         let dir = stored(tensors);
         let files = TensorFiles::open(dir.path()).unwrap();
-        let params = read_params(&files, &wanted, &rules);
+        let params = read_all(&files, &wanted, &rules);
         match expected {
             Ok(values) => assert_eq!(params.unwrap(), [Some(values.to_vec())]),
             Err(expected) => assert!(problem(dir.path(), params).contains(expected)),
@@ -258,7 +268,7 @@ fn missing_and_unknown_tensors_are_named_with_the_closest_name() {
     let files = TensorFiles::open(dir.path()).unwrap();
     let wanted = [spec("model.norm.weight", &[2]), spec("score.weight", &[2])];
     assert_eq!(
-        problem(dir.path(), read_params(&files, &wanted, &RULES)),
+        problem(dir.path(), read_all(&files, &wanted, &RULES)),
         "DIR: 1 tensor is missing: model.norm.weight (closest name in the file: model.norm.weigth); \
          2 tensors are unknown to the model: model.extra, model.norm.weigth"
     );
@@ -270,7 +280,7 @@ fn optional_tensors_may_be_missing_and_ignored_ones_are_skipped() {
     let files = TensorFiles::open(dir.path()).unwrap();
     let wanted = [spec("score.weight", &[1, 2]), spec("model.norm.weight", &[2])];
     let rules = NameRules { optional: &["score.weight"], ignored: &["lm_head.weight"], ..RULES };
-    assert_eq!(read_params(&files, &wanted, &rules).unwrap(), [None, Some(vec![1.0, 2.0])]);
+    assert_eq!(read_all(&files, &wanted, &rules).unwrap(), [None, Some(vec![1.0, 2.0])]);
 }
 
 #[test]

@@ -358,6 +358,9 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
     fn zeros(&self, len: usize) -> Self::Buffer;
     /// A buffer with unspecified (but initialized) contents, reused from dropped ones if it can be.
     fn scratch(&self, len: usize) -> Self::Buffer;
+    /// As [`Device::scratch`], for what is kept long and read often, such as the keys and values of
+    /// sampling: where memory has pages of several sizes, it lies in large ones.
+    fn resident(&self, len: usize) -> Self::Buffer;
     /// Number of elements.
     fn len(&self, buffer: &Self::Buffer) -> usize;
     /// A new buffer with these values.

@@ -8,7 +8,9 @@ use std::path::Path;
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
 use hearken_tensor::device::Precision;
 
-use crate::config::{Dtype, ModelSource, RunConfig, ScoreConfig, SourceConfig, TrainConfig};
+use crate::config::{
+    Dtype, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig, TrainConfig,
+};
 use crate::error::TrainError;
 use crate::plan::{MemoryPlan, Recompute, bytes_per_row, megabytes};
 use crate::trained_model::is_frozen;
@@ -67,8 +69,15 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Sets the size of microbatches, and what sampling may cache, by the run's memory limit. Does nothing
-/// where there is no limit, or where the configuration names a size itself.
+/// Bytes of the activations of a microbatch, about, where neither its size nor a memory limit is given.
+const ACTIVATION_BYTES: f64 = 512.0 * (1 << 20) as f64;
+/// Tokens of a microbatch at least, where the size of activations decides: with fewer, products are
+/// slower than they need be.
+const TOKENS_MIN: usize = 512;
+
+/// Sets the size of microbatches, and what sampling may cache, by the run's memory limit, or without
+/// one so that activations do not take more than a usual machine has to spare. Does nothing where the
+/// configuration names a size itself.
 ///
 /// # Errors
 /// If a config.json cannot be read, or the models alone need more than the limit.
@@ -78,9 +87,9 @@ pub(crate) fn fit(
     recompute: bool,
     parts: &[Part<'_>],
 ) -> Result<(), TrainError> {
-    let Some(limit) = run.memory_bytes_max.filter(|_| !train.microbatch_is_given) else {
+    if train.microbatch_is_given {
         return Ok(());
-    };
+    }
     let (mut plan, mut per_row) = (MemoryPlan::default(), 0.0_f64);
     for part in parts {
         let footprint = part.footprint()?;
@@ -91,6 +100,11 @@ pub(crate) fn fit(
             plan = plan.beside(&footprint);
         }
     }
+    let Some(limit) = run.memory_bytes_max else {
+        let tokens = (ACTIVATION_BYTES / per_row) as usize;
+        train.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS);
+        return Ok(());
+    };
     let room = limit.saturating_sub(plan.held());
     let tokens = (room as f64 / per_row) as usize;
     if tokens == 0 {
@@ -129,5 +143,53 @@ pub(crate) fn check(
             train.microbatch_tokens,
             plan.note(),
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Layers;
+
+    /// The size of microbatches for a model of this width and depth, without a limit.
+    fn default_tokens(width: usize, layers: usize) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let config = json!({
+            "model_type": "llama", "vocab_size": 1000, "hidden_size": width,
+            "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 4,
+            "intermediate_size": 3 * width, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": true, "hidden_act": "silu",
+        });
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let loaded = crate::sft::SftConfig::from_layers(layers_of(dir.path())).unwrap();
+        let (mut train, config) = (loaded.config.train.clone(), &loaded.config);
+        let part = Part::trained(&config.model, Head::LanguageModel);
+        fit(&mut train, &config.run, false, &[part]).unwrap();
+        train.microbatch_tokens
+    }
+
+    fn layers_of(model: &Path) -> Layers {
+        let mut layers = crate::sft::SftConfig::defaults(Path::new("test"));
+        let text = format!(
+            "[run]\ndir = 'run'\n[model]\npath = '{}'\n[data]\ntrain = 'train.jsonl'\n\
+             [train]\nbatch_size = 8\nsteps = 1\n",
+            model.display()
+        );
+        layers.merge(text.parse().unwrap());
+        layers
+    }
+
+    #[test]
+    fn without_a_limit_activations_stay_within_what_a_machine_can_spare() {
+        assert_eq!(default_tokens(64, 2), MICROBATCH_TOKENS);
+        let (middling, large) = (default_tokens(512, 12), default_tokens(2048, 24));
+        assert!((TOKENS_MIN + 1..MICROBATCH_TOKENS).contains(&middling), "{middling}");
+        assert_eq!(large, TOKENS_MIN);
+        // Half the blocks, about twice the rows.
+        assert!(
+            (1.7..2.1).contains(&(default_tokens(768, 10) as f64 / default_tokens(768, 20) as f64))
+        );
     }
 }

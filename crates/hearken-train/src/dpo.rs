@@ -25,7 +25,7 @@ mod tree;
 
 use std::borrow::Cow;
 
-use hearken_model::Head;
+use hearken_model::{Head, Masters};
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ pub fn run<D: Device>(
     Ok(dpo.run.outcome(Status::Finished))
 }
 
-/// The configuration with microbatches as large as its memory limit has room for.
+/// The configuration with microbatches as large as memory has room for.
 fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
     let mut fitted = config.clone();
     let DpoConfig { run, model, dpo, online, .. } = config;
@@ -140,7 +140,7 @@ impl<'a, D: Device> Dpo<'a, D> {
     ) -> Result<Self, TrainError> {
         let checkpoint = opening.checkpoint.as_ref();
         let dir = checkpoint.map_or(config.model.path.clone(), |found| found.model_dir(None));
-        let model = load(device, config, &dir)?;
+        let model = load(device, config, &dir, Masters::Keep)?;
         let place = Place { config, opening: &opening, records: &records };
         let references = place.references(&model, progress)?;
         let run = opening.run(model, records.train.len())?;
@@ -267,7 +267,7 @@ impl<'a, D: Device> Dpo<'a, D> {
         let reference = if let References::Live { model, .. } = &self.references {
             model.as_ref()
         } else {
-            loaded = load(self.run.model.device().clone(), self.config, source)?;
+            loaded = load(self.run.model.device().clone(), self.config, source, Masters::Drop)?;
             &loaded
         };
         let prompts = self.records.prompts(count);

@@ -140,7 +140,7 @@ pub fn run_with<D: Device>(
     grpo.session.finish()
 }
 
-/// The configuration with microbatches as large as its memory limit has room for.
+/// The configuration with microbatches as large as memory has room for.
 fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
     let mut fitted = config.clone();
     let policy = Part::trained(&config.model, Head::LanguageModel);

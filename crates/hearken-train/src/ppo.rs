@@ -129,7 +129,7 @@ pub fn run_with<D: Device>(
     ppo.session.finish()
 }
 
-/// The configuration with microbatches as large as its memory limit has room for.
+/// The configuration with microbatches as large as memory has room for.
 fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
     let mut fitted = config.clone();
     let policy = Part::trained(&config.model, Head::LanguageModel);

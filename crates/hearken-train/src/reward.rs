@@ -56,10 +56,7 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let mut config = loaded.config.clone();
-    let part = Part::trained(&config.model, Head::Score);
-    fit(&mut config.train, &config.run, config.model.recompute, &[part])?;
-    let config = &config;
+    let config = &within_memory(&loaded.config)?;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     let inputs = Inputs::read(config, &opening, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(inputs.data.train.len(), progress)? {
@@ -108,6 +105,14 @@ impl Inputs {
     }
 }
 
+/// The configuration with microbatches as large as memory has room for.
+fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
+    let mut fitted = config.clone();
+    let part = Part::trained(&config.model, Head::Score);
+    fit(&mut fitted.train, &config.run, config.model.recompute, &[part])?;
+    Ok(fitted)
+}
+
 impl<'a, D: Device> Reward<'a, D> {
     fn open(
         device: D,
@@ -121,8 +126,8 @@ impl<'a, D: Device> Reward<'a, D> {
         let seed = opening.seeds.derive("score_head", 0, 0);
         let options = LoadOptions {
             precision: config.model.dtype.into(),
-            head: Head::Score,
             new_score_head: checkpoint.is_none().then_some(seed),
+            ..LoadOptions::scorer()
         };
         let (mut model, report) = Model::load(device, &dir, &options)?;
         for name in &report.created {

@@ -18,7 +18,7 @@ mod evaluation;
 
 use std::path::{Path, PathBuf};
 
-use hearken_model::{Head, LoadOptions, Model};
+use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Device;
 use serde_json::Value;
 
@@ -223,8 +223,7 @@ impl<D: Device> Session<'_, D> {
         progress.stage("evaluation", None);
         let load = |path: &Path| -> Result<Model<D>, TrainError> {
             let precision = ppo.config.model.dtype.into();
-            let options =
-                LoadOptions { precision, head: Head::LanguageModel, new_score_head: None };
+            let options = LoadOptions { precision, ..LoadOptions::language_model() };
             Ok(Model::load(self.device.clone(), path, &options)?.0)
         };
         let policies = evaluation::Policies {

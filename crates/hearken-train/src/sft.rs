@@ -48,10 +48,7 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let mut config = loaded.config.clone();
-    let part = Part::trained(&config.model, Head::LanguageModel);
-    fit(&mut config.train, &config.run, config.model.recompute, &[part])?;
-    let config = &config;
+    let config = &within_memory(&loaded.config)?;
     let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
     let data = read_data(config, &opening, progress)?;
     if let Some(outcome) = opening.already_finished::<()>(data.train.len(), progress)? {
@@ -92,6 +89,14 @@ fn read_data(
     Ok(data)
 }
 
+/// The configuration with microbatches as large as memory has room for.
+fn within_memory(config: &SftConfig) -> Result<SftConfig, TrainError> {
+    let mut fitted = config.clone();
+    let part = Part::trained(&config.model, Head::LanguageModel);
+    fit(&mut fitted.train, &config.run, config.model.recompute, &[part])?;
+    Ok(fitted)
+}
+
 impl<'a, D: Device> Sft<'a, D> {
     fn open(
         device: D,
@@ -102,7 +107,7 @@ impl<'a, D: Device> Sft<'a, D> {
         let checkpoint = opening.checkpoint.as_ref();
         let dir = checkpoint.map_or(config.model.path.clone(), |found| found.model_dir(None));
         let precision = config.model.dtype.into();
-        let options = LoadOptions { precision, head: Head::LanguageModel, new_score_head: None };
+        let options = LoadOptions { precision, ..LoadOptions::language_model() };
         let (model, _) = Model::load(device, &dir, &options)?;
         let run = opening.run(model, data.train.len())?;
         Ok(Self { config, data, run })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
 use hearken_train::trained_model::load_tokenizer;
@@ -39,10 +39,13 @@ pub(crate) struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// The language model; and the tokenizer, unless the folder has none.
+    /// The language model, to be read only; and the tokenizer, unless the folder has none.
     pub(crate) fn load(&self) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
-        let options =
-            LoadOptions { precision: self.dtype.precision(), ..LoadOptions::language_model() };
+        let options = LoadOptions {
+            precision: self.dtype.precision(),
+            masters: Masters::Drop,
+            ..LoadOptions::language_model()
+        };
         let (model, _) = Model::load(Cpu::new(), &self.model, &options)?;
         Ok((model, load_tokenizer(&self.model)?))
     }

@@ -32,33 +32,29 @@ const BUFFERS: [&str; 5] = [
     "attention.masked_bias",
 ];
 
-/// Reads the parameters `wanted`, in that order.
+/// Checks that the parameters `wanted` can be read, and reads one after the other, in that order, as
+/// the iterator is asked for them.
 ///
 /// An entry is `None` only for a name in [`NameRules::optional`]. A checkpoint that stores a tied
 /// matrix under the head's name alone is read from there.
 ///
 /// # Errors
 ///
-/// A parameter is missing, misshapen or stored twice; a stored tensor belongs to nothing (known
-/// buffers aside); a stored tied head differs from the embedding.
-pub fn read_params(
-    files: &TensorFiles,
-    wanted: &[ParamSpec],
-    rules: &NameRules<'_>,
-) -> Result<Vec<Option<Vec<f32>>>, CheckpointError> {
+/// A parameter is missing or stored twice; a stored tensor belongs to nothing (known buffers aside).
+/// Of an entry: it is misshapen or damaged; a stored tied head differs from the embedding.
+pub fn read_params<'a>(
+    files: &'a TensorFiles,
+    wanted: &'a [ParamSpec],
+    rules: &'a NameRules<'a>,
+) -> Result<impl Iterator<Item = Result<Option<Vec<f32>>, CheckpointError>>, CheckpointError> {
     let stored = stored_names(files, wanted, rules)?;
     check_names(files, wanted, &stored, rules)?;
-    let mut params = Vec::with_capacity(wanted.len());
-    for (spec, name) in wanted.iter().zip(&stored) {
-        let Some(name) = name else {
-            params.push(None);
-            continue;
-        };
-        let values = files.read(name, &spec.shape)?;
-        check_tied_head(files, spec, (name, &values), rules)?;
-        params.push(Some(values));
-    }
-    Ok(params)
+    Ok(wanted.iter().zip(stored).map(move |(spec, name)| {
+        let Some(name) = name else { return Ok(None) };
+        let values = files.read(&name, &spec.shape)?;
+        check_tied_head(files, spec, (&name, &values), rules)?;
+        Ok(Some(values))
+    }))
 }
 
 /// The name under which each wanted parameter is stored.

@@ -1,5 +1,6 @@
 //! Models from directories, from nothing, and back to directories.
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use hearken_tensor::Device;
@@ -8,6 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::masters::Masters;
 use super::model::{Head, Model, Param};
 use crate::architecture::{
     Init, ParamSpec, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
@@ -39,12 +41,19 @@ pub struct LoadOptions {
     /// The seed of a new score head where the checkpoint has none; without one, a missing head
     /// is an error.
     pub new_score_head: Option<u64>,
+    /// Whether the values that training needs are held.
+    pub masters: Masters,
 }
 
 impl LoadOptions {
     /// A language model in f32.
     pub fn language_model() -> Self {
-        Self { precision: Precision::F32, head: Head::LanguageModel, new_score_head: None }
+        Self {
+            precision: Precision::F32,
+            head: Head::LanguageModel,
+            new_score_head: None,
+            masters: Masters::Keep,
+        }
     }
 
     /// A scorer in f32 whose head must exist.
@@ -88,15 +97,17 @@ impl<D: Device> Model<D> {
         };
         let mut report = LoadReport::default();
         let mut rng = ChaCha8Rng::seed_from_u64(options.new_score_head.unwrap_or(0));
-        let stored = checkpoint::read_params(&files, &plan.params, &rules)?;
-        let values = stored.into_iter().zip(&plan.params).map(|(values, spec)| {
-            values.unwrap_or_else(|| {
+        let mut stored = checkpoint::read_params(&files, &plan.params, &rules)?;
+        let next = |spec: &ParamSpec| -> Result<_, ModelError> {
+            let values = stored.next().transpose()?.flatten();
+            Ok(values.unwrap_or_else(|| {
                 report.created.push(spec.name.clone());
                 draw(spec, &mut rng)
-            })
-        });
-        let values = values.collect();
-        Ok((Self::assemble(device, config, options.head, options.precision, values), report))
+            }))
+        };
+        let (head, precision) = (options.head, options.precision);
+        let model = Self::assemble(device, config, head, precision, options.masters, next)?;
+        Ok((model, report))
     }
 
     /// A model with random weights.
@@ -107,10 +118,32 @@ impl<D: Device> Model<D> {
         precision: Precision,
         seed: u64,
     ) -> Self {
+        Self::drawn(device, config, head, (precision, Masters::Keep), seed)
+    }
+
+    /// The model that [`Model::init`] draws, after [`Model::drop_masters`]; what is dropped is never
+    /// held at one time.
+    pub fn init_without_masters(
+        device: D,
+        config: ModelConfig,
+        head: Head,
+        precision: Precision,
+        seed: u64,
+    ) -> Self {
+        Self::drawn(device, config, head, (precision, Masters::Drop), seed)
+    }
+
+    fn drawn(
+        device: D,
+        config: ModelConfig,
+        head: Head,
+        (precision, masters): (Precision, Masters),
+        seed: u64,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let plan = Plan::new(&config, head);
-        let values = plan.params.iter().map(|spec| draw(spec, &mut rng)).collect();
-        Self::assemble(device, config, head, precision, values)
+        let next = |spec: &ParamSpec| Ok::<_, Infallible>(draw(spec, &mut rng));
+        let Ok(model) = Self::assemble(device, config, head, precision, masters, next);
+        model
     }
 
     /// Adds a new value head, normal with deviation 1/√(d+1) and bias 0.

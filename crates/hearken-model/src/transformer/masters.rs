@@ -5,6 +5,16 @@ use hearken_tensor::device::Weight;
 
 use super::footprint::linears;
 use super::model::Model;
+use crate::architecture::LinearParams;
+
+/// Whether a model holds the master values of weights of which products read a rounded copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Masters {
+    /// It does: to train or save it, or to change its precision.
+    Keep,
+    /// It is only read: each is dropped as soon as its copy is made, see [`Model::drop_masters`].
+    Drop,
+}
 
 impl<D: Device> Model<D> {
     /// Drops the master values of weights of which products read a rounded copy: about half of what a
@@ -15,13 +25,20 @@ impl<D: Device> Model<D> {
     /// caller and panics.
     pub fn drop_masters(&mut self) {
         self.set_trainable(|_| false);
-        for linear in linears(&self.plan) {
-            let param = &self.params[linear.weight.0];
-            let shape = self.weight_shape(linear);
-            let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
-            if !self.is_dropped(linear.weight.0) && self.device.prepare(weight) {
-                self.params[linear.weight.0].values = self.device.zeros(0);
-            }
+        for index in 0..self.params.len() {
+            self.drop_master(index);
+        }
+    }
+
+    /// Drops the master values of one parameter, if products read a copy of it.
+    pub(super) fn drop_master(&mut self, index: usize) {
+        let reads = |linear: &LinearParams| linear.weight.0 == index;
+        let Some(linear) = linears(&self.plan).into_iter().find(reads) else { return };
+        let param = &self.params[index];
+        let shape = self.weight_shape(linear);
+        let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
+        if !self.is_dropped(index) && self.device.prepare(weight) {
+            self.params[index].values = self.device.zeros(0);
         }
     }
 
@@ -46,7 +63,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Batch, Head, Keep, ModelConfig};
+    use crate::{Batch, Head, Keep, LoadOptions, ModelConfig};
 
     fn model(precision: Precision) -> Model<Cpu> {
         let raw = json!({
@@ -75,6 +92,33 @@ mod tests {
             let (_, all) = model.parameter_counts();
             assert_eq!(held, 4 * all);
             assert!(precision == Precision::Bf16 || model.master_bytes() == held);
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_without_masters_is_what_is_left_when_they_are_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        model(Precision::F32).save(dir.path()).unwrap();
+        let load = |precision, masters| {
+            let options = LoadOptions { precision, masters, ..LoadOptions::language_model() };
+            Model::load(Cpu::new(), dir.path(), &options).unwrap().0
+        };
+        let mut batch = Batch::new();
+        batch.push(None, &[3, 7, 1, 39]);
+        for precision in [Precision::F32, Precision::Bf16] {
+            let mut whole = load(precision, Masters::Keep);
+            let read = load(precision, Masters::Drop);
+            let config = whole.config().clone();
+            let head = Head::LanguageModel;
+            let drawn = Model::init_without_masters(Cpu::new(), config, head, precision, 3);
+            whole.drop_masters();
+            for model in [&read, &drawn] {
+                assert_eq!(model.master_bytes(), whole.master_bytes());
+                assert_eq!(model.parameter_counts(), whole.parameter_counts());
+                let logits =
+                    |model: &Model<Cpu>| model.logits(&model.forward(&batch, Keep::Nothing), &[3]);
+                assert_eq!(logits(model), logits(&whole));
+            }
         }
     }
 

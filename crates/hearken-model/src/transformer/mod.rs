@@ -31,6 +31,7 @@ pub use footprint::Footprint;
 pub use gradients::Gradients;
 pub use heads::OutputGrads;
 pub use load::{LoadOptions, LoadReport, ModelError};
+pub use masters::Masters;
 pub use model::{Head, Model, Param};
 pub use pass::{Keep, Pass};
 

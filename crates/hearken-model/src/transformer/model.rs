@@ -12,9 +12,10 @@ use super::batch::Batch;
 use super::block::{AttendOver, Block, Geometry};
 use super::gradients::Gradients;
 use super::heads::OutputGrads;
+use super::masters::Masters;
 use super::pass::{BlockTape, Keep, NormTape, Pass};
 use super::rotary_table::RotaryTable;
-use crate::architecture::{LinearParams, NormParams, ParamId, Plan};
+use crate::architecture::{LinearParams, NormParams, ParamId, ParamSpec, Plan};
 use crate::config::{ModelConfig, Norm, Positions};
 
 /// Which head a model has.
@@ -65,32 +66,37 @@ pub struct Model<D: Device> {
 }
 
 impl<D: Device> Model<D> {
-    pub(super) fn assemble(
+    /// A model of which `next` gives the values of each parameter, in the order of the plan.
+    pub(super) fn assemble<E>(
         device: D,
         config: ModelConfig,
         head: Head,
         precision: Precision,
-        values: Vec<Vec<f32>>,
-    ) -> Self {
+        masters: Masters,
+        mut next: impl FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
+    ) -> Result<Self, E> {
         let plan = Plan::new(&config, head);
-        assert_eq!(plan.params.len(), values.len(), "one vector of values per parameter");
-        let params = plan
-            .params
-            .iter()
-            .zip(values)
-            .map(|(spec, values)| Param {
-                name: spec.name.clone(),
-                shape: spec.shape.clone(),
-                values: device.upload(&values),
-                trainable: true,
-                prepared: D::Prepared::default(),
-            })
-            .collect();
         let rotary = match config.positions {
             Positions::Learned => None,
             Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
         };
-        Self { device, config, plan, params, precision, head, rotary }
+        let params = Vec::with_capacity(plan.params.len());
+        let mut model = Self { device, config, plan, params, precision, head, rotary };
+        for index in 0..model.plan.params.len() {
+            let spec = &model.plan.params[index];
+            let values = next(spec)?;
+            model.params.push(Param {
+                name: spec.name.clone(),
+                shape: spec.shape.clone(),
+                values: model.device.upload(&values),
+                trainable: masters == Masters::Keep,
+                prepared: D::Prepared::default(),
+            });
+            if masters == Masters::Drop {
+                model.drop_master(index);
+            }
+        }
+        Ok(model)
     }
 
     /// A copy with weights of its own.

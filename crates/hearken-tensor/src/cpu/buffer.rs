@@ -133,8 +133,9 @@ struct Shelves {
 }
 
 impl Pool {
-    /// The pool for packed weights: they are few sizes that return with every update, and they are
-    /// streamed through, so that all but the smallest lie in shared mappings of huge pages.
+    /// The pool for packed weights and caches: they are few sizes that return, with every update or
+    /// every call, and they are streamed through, so that all but the smallest lie in shared mappings
+    /// of huge pages.
     pub(crate) fn for_weights(&self) -> &Arc<Self> {
         self.for_weights.get_or_init(|| {
             let shelves = Shelves { slabs: Some(Slabs::default()), ..Shelves::default() };

@@ -90,6 +90,9 @@ pub(crate) fn attention_cached(
     let elements = seen * 2 * heads * d / (runs.len() * groups).max(1);
     for_chunks(runs.len() * groups, elements, |tasks| {
         for task in tasks {
+            if let Some(run) = runs.get((task + 1) / groups) {
+                work.prefetch(run.clone(), (task + 1) % groups);
+            }
             work.run(runs[task / groups].clone(), task % groups);
         }
     });
@@ -120,6 +123,26 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Asks for the first keys of a task: where a sequence begins in the cache, the processor cannot
+    /// foresee.
+    fn prefetch(&self, rows: Range<usize>, group: usize) {
+        let keys = self.keys(rows.start, group);
+        let row = &self.rows[rows.start];
+        let end = row.position as usize + 1;
+        let first = self.attention.window.map_or(0, |window| end.saturating_sub(window));
+        dispatch(FirstKeys { keys, positions: first / LANES * LANES..end });
+    }
+
+    fn keys(&self, row: usize, group: usize) -> Keys<'_> {
+        Keys {
+            cache: self.cache,
+            places: self.places,
+            pages: self.rows[row].pages,
+            group,
+            head_dim: self.layout.head_dim,
+        }
+    }
+
     fn run(&self, rows: Range<usize>, group: usize) {
         let (heads, d) = (self.layout.query.heads, self.layout.head_dim);
         let per_group = heads / self.layout.key.heads;
@@ -135,13 +158,7 @@ impl Work<'_> {
                 out: unsafe { self.out.slice((row * heads + query_head) * d, d) },
             }
         };
-        let keys = Keys {
-            cache: self.cache,
-            places: self.places,
-            pages: self.rows[rows.start].pages,
-            group,
-            head_dim: d,
-        };
+        let keys = self.keys(rows.start, group);
         let scale = self.attention.scale;
         // As many as keep their sums in registers.
         let tile = if d > 64 { 2 } else { 4 };
@@ -166,6 +183,27 @@ fn tile_of<'a, const M: usize>(
     let queries = std::array::from_fn::<_, M, _>(|i| query(first + i));
     dispatch(QueryTile { queries, keys, scale });
 }
+
+/// Prefetches the keys of the first of these positions.
+struct FirstKeys<'a> {
+    keys: Keys<'a>,
+    positions: Range<usize>,
+}
+
+impl Kernel for FirstKeys<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let end = self.positions.end;
+        for start in self.positions.step_by(LANES).take(KEYS_AHEAD) {
+            self.keys.prefetch::<S>(start, end);
+        }
+    }
+}
+
+/// How many sixteens of keys are asked for before they are needed: memory takes longer to answer than
+/// one sixteen takes to compute.
+const KEYS_AHEAD: usize = 2;
 
 /// One head of one row.
 struct Query<'a> {
@@ -203,6 +241,16 @@ impl Keys<'_> {
                 if whole { first + (position - start) * self.places.words } else { at(position) };
         }
         chunk
+    }
+
+    /// Asks for sixteen keys from `start` on, as far as there are any before `end`.
+    #[inline(always)]
+    fn prefetch<S: Lanes>(&self, start: usize, end: usize) {
+        if start < end {
+            for at in self.chunk(start, end.min(start + LANES)) {
+                S::prefetch(&self.cache.keys[at..at + self.places.words]);
+            }
+        }
     }
 
     /// The part of the block from `start` on that is seen.
@@ -343,12 +391,11 @@ impl<const M: usize> QueryTile<'_, M> {
             for chunk in 0..block.count {
                 // A sequence lies all over the cache, which the processor cannot foresee.
                 for i in 0..LANES {
-                    let words = |at: usize| at..at + N * K::WORDS;
-                    S::prefetch(&self.keys.cache.values[words(block.at[chunk][i])]);
-                    if chunk + 1 < block.count {
-                        S::prefetch(&self.keys.cache.keys[words(block.at[chunk + 1][i])]);
-                    }
+                    let at = block.at[chunk][i];
+                    S::prefetch(&self.keys.cache.values[at..at + N * K::WORDS]);
                 }
+                let ahead = block.first + (chunk + KEYS_AHEAD) * LANES;
+                self.keys.prefetch::<S>(ahead, seen.end);
                 let products = self.products::<S, K, N>(&q, &block.at[chunk]);
                 for m in 0..M {
                     S::sum_each(&products[m]).store(&mut scores[m][chunk]);

@@ -67,6 +67,10 @@ impl Device for Cpu {
         Buffer::scratch(&self.pool, len)
     }
 
+    fn resident(&self, len: usize) -> Buffer {
+        Buffer::scratch(self.pool.for_weights(), len)
+    }
+
     fn len(&self, buffer: &Buffer) -> usize {
         buffer.len()
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hearken_generate::{EngineOptions, Sampling};
-use hearken_model::{Head, LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_tensor::Cpu;
@@ -194,10 +194,5 @@ fn lengths(rollouts: &[Rollout]) -> Vec<f64> {
 }
 
 fn load(dir: &Path) -> Result<Model<Cpu>> {
-    let options = LoadOptions {
-        precision: hearken_tensor::device::Precision::F32,
-        head: Head::LanguageModel,
-        new_score_head: None,
-    };
-    Ok(Model::load(Cpu::new(), dir, &options)?.0)
+    Ok(Model::load(Cpu::new(), dir, &LoadOptions::language_model())?.0)
 }

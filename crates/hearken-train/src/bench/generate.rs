@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use hearken_generate::{Event, Request, Sampling, generate};
-use hearken_model::{Head, Model};
+use hearken_model::Model;
 use hearken_tensor::Device;
 use hearken_tensor::device::Precision;
 
@@ -18,7 +18,7 @@ pub(super) fn run<D: Device>(
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
     let sizes = materials.bench.sizes;
-    let model = materials.model(device, Head::LanguageModel)?;
+    let model = materials.model_to_read(device)?;
     let sampling = Sampling { ignore_eos: true, ..Sampling::plain(sizes.completion) };
     let flops = sampling_flops(&model, sizes);
     for step in 0..materials.bench.steps_made() {

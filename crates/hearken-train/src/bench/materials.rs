@@ -47,8 +47,23 @@ impl<'a> Materials<'a> {
     /// A model with random weights.
     pub(crate) fn model<D: Device>(&self, device: D, head: Head) -> Result<Model<D>, TrainError> {
         let precision = Precision::from(self.bench.dtype);
-        let seed = self.seeds.derive("weights", u64::from(head == Head::Score), 0);
-        Ok(Model::init(device, self.config()?, head, precision, seed))
+        Ok(Model::init(device, self.config()?, head, precision, self.weights_seed(head)))
+    }
+
+    /// The language model among them, as one loads it that is only read.
+    pub(crate) fn model_to_read<D: Device>(&self, device: D) -> Result<Model<D>, TrainError> {
+        let head = Head::LanguageModel;
+        Ok(Model::init_without_masters(
+            device,
+            self.config()?,
+            head,
+            self.bench.dtype.into(),
+            self.weights_seed(head),
+        ))
+    }
+
+    fn weights_seed(&self, head: Head) -> u64 {
+        self.seeds.derive("weights", u64::from(head == Head::Score), 0)
     }
 
     /// The directory of a model with random weights.

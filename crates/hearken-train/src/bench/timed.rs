@@ -148,6 +148,10 @@ impl<D: Device> Device for Timed<D> {
         self.time(Kernels::Buffers, |device| device.scratch(len))
     }
 
+    fn resident(&self, len: usize) -> Self::Buffer {
+        self.time(Kernels::Buffers, |device| device.resident(len))
+    }
+
     fn len(&self, buffer: &Self::Buffer) -> usize {
         self.device.len(buffer)
     }

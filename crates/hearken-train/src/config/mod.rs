@@ -26,6 +26,7 @@ pub use layers::Layers;
 pub use rollout::RolloutConfig;
 pub(crate) use score::open_counting_scores;
 pub use score::{ScoreConfig, ScoreReading, SourceConfig, open_scores, read_scores};
+pub(crate) use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, Dtype, Length, ModelSource, OneOrMany, OptimizerConfig, RunConfig,
     SamplesConfig, ScheduleKind, TrainConfig, Truncation,

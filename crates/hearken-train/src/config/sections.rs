@@ -349,7 +349,7 @@ impl Length {
 }
 
 /// The most tokens of a microbatch where neither they nor a memory limit are given.
-const MICROBATCH_TOKENS: usize = 4096;
+pub(crate) const MICROBATCH_TOKENS: usize = 4096;
 
 /// `[train]`: the loop.
 #[derive(Clone, Debug, PartialEq)]

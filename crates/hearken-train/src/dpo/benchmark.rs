@@ -7,7 +7,7 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{Dpo, DpoConfig, Records};
+use super::{Dpo, DpoConfig, Records, within_memory};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -37,7 +37,7 @@ pub(crate) fn run<D: Device>(
     let section = Value::Table(Table::from_iter([("reference_sync_steps".to_owned(), sync)]));
     layers.merge(Table::from_iter([("dpo".to_owned(), section)]));
     let loaded = DpoConfig::from_layers(layers)?;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
 
     let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let records = Records::read(config, None, opening.seeds, &mut Silent)?;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::batch::read;
@@ -111,9 +111,10 @@ pub(super) fn load<D: Device>(
     device: D,
     config: &DpoConfig,
     dir: &Path,
+    masters: Masters,
 ) -> Result<Model<D>, TrainError> {
     let precision = config.model.dtype.into();
-    let options = LoadOptions { precision, ..LoadOptions::language_model() };
+    let options = LoadOptions { precision, masters, ..LoadOptions::language_model() };
     Ok(Model::load(device, dir, &options)?.0)
 }
 
@@ -149,11 +150,14 @@ impl Place<'_> {
         let device = policy.device().clone();
         if let Some(sync) = reference.sync {
             let mut model = match checkpoint {
-                Some(checkpoint) => {
-                    load(device, self.config, &checkpoint.model_dir(Some(REFERENCE)))?
-                }
+                Some(checkpoint) => load(
+                    device,
+                    self.config,
+                    &checkpoint.model_dir(Some(REFERENCE)),
+                    Masters::Keep,
+                )?,
                 None if same => policy.duplicate(),
-                None => load(device, self.config, source)?,
+                None => load(device, self.config, source, Masters::Keep)?,
             };
             self.check(&model, source)?;
             model.set_trainable(|_| false);
@@ -177,7 +181,7 @@ impl Place<'_> {
             }
             progress.stage("reference", None);
             if loaded.is_none() && !same {
-                loaded = Some(load(device.clone(), self.config, source)?);
+                loaded = Some(load(device.clone(), self.config, source, Masters::Drop)?);
             }
             let model = loaded.as_ref().unwrap_or(policy);
             self.check(model, source)?;

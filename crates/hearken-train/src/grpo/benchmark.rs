@@ -7,7 +7,7 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{Grpo, GrpoConfig};
+use super::{Grpo, GrpoConfig, within_memory};
 use crate::bench::{Clock, Materials, integer};
 use crate::error::TrainError;
 use crate::progress::Silent;
@@ -35,7 +35,7 @@ pub(crate) fn run<D: Device>(
     let sections = [("rollout", rollout), ("grpo", table(&[("prompts", 1)]))];
     layers.merge(Table::from_iter(sections.map(|(name, value)| (name.to_owned(), value))));
     let loaded = GrpoConfig::from_layers(layers)?;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
 
     let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let mut sources = WeightedSum::new().with(Closure::new("even", |seen| Ok(even(seen))), 1.0);

@@ -7,7 +7,7 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::Table;
 
-use super::{Ppo, PpoConfig};
+use super::{Ppo, PpoConfig, within_memory};
 use crate::bench::{Clock, Materials, dtype_value, integer, path_value};
 use crate::config::{Layers, ScoreReading, open_scores};
 use crate::error::TrainError;
@@ -35,7 +35,7 @@ pub(crate) fn run<D: Device>(
     materials.configure(&mut layers, &policy, &records, EPOCHS * iterations);
     configure(&mut layers, &scorer, materials);
     let loaded = PpoConfig::from_layers(layers)?;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
 
     let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let reading = ScoreReading {

@@ -6,7 +6,7 @@ use hearken_model::Head;
 use hearken_tensor::Device;
 use serde_json::json;
 
-use super::{Inputs, Reward, RewardConfig};
+use super::{Inputs, Reward, RewardConfig, within_memory};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -32,7 +32,7 @@ pub(crate) fn run<D: Device>(
     let mut layers = RewardConfig::defaults(Path::new("bench"));
     materials.configure(&mut layers, &model, &records, steps);
     let loaded = RewardConfig::from_layers(layers)?;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
 
     let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let inputs = Inputs::read(config, &opening, &mut Silent)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearken_model::{
-    Batch, Keep, LoadOptions, Model, Tokenizer,
+    Batch, Keep, LoadOptions, Masters, Model, Tokenizer,
     tokenizer::{Bos, SpecialText},
 };
 use hearken_objective::reward::ScoreNormalization;
@@ -63,10 +63,10 @@ impl<D: Device> RewardModel<D> {
     ) -> Result<Self, RewardError> {
         let path = &options.path;
         let failed = |reason: String| RewardError::Load { path: path.clone(), reason };
-        let load = LoadOptions { precision: options.precision, ..LoadOptions::scorer() };
-        let (mut model, _) =
+        let (precision, masters) = (options.precision, Masters::Drop);
+        let load = LoadOptions { precision, masters, ..LoadOptions::scorer() };
+        let (model, _) =
             Model::load(device, path, &load).map_err(|error| failed(error.to_string()))?;
-        model.drop_masters();
         let own = if path.join("tokenizer.json").exists() {
             Some(Tokenizer::load(path).map_err(|error| failed(error.to_string()))?)
         } else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_model::{Head, LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Device;
 use serde::de::DeserializeOwned;
 
@@ -110,22 +110,25 @@ impl<'a> Opening<'a> {
     ) -> Result<Session<'a, D, E>, TrainError> {
         let Settings { model, optimizer, .. } = self.settings;
         let precision = model.dtype.into();
-        let options = LoadOptions { precision, head: Head::LanguageModel, new_score_head: None };
-        let load =
-            |device: D, dir: &Path| Ok::<_, TrainError>(Model::load(device, dir, &options)?.0);
+        let load = |device: D, dir: &Path, masters: Masters| {
+            let options = LoadOptions { precision, masters, ..LoadOptions::language_model() };
+            Ok::<_, TrainError>(Model::load(device, dir, &options)?.0)
+        };
         let checkpoint = self.checkpoint.as_ref();
         let (source, movement) = self.settings.reference;
         let mut reference = match (checkpoint, movement) {
             (Some(checkpoint), Movement::Following) => {
-                load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)))?
+                load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
             }
-            _ => load(device.clone(), source)?,
+            (None, _) if source == model.path => load(device.clone(), source, Masters::Keep)?,
+            (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
+            (_, Movement::Frozen) => load(device.clone(), source, Masters::Drop)?,
         };
         reference.set_trainable(|_| false);
         let mut policy = match checkpoint {
-            Some(checkpoint) => load(device, &checkpoint.model_dir(None))?,
+            Some(checkpoint) => load(device, &checkpoint.model_dir(None), Masters::Keep)?,
             None if source == model.path => reference.duplicate(),
-            None => load(device, &model.path)?,
+            None => load(device, &model.path, Masters::Keep)?,
         };
         if movement == Movement::Frozen {
             reference.drop_masters();

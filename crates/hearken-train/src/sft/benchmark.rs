@@ -6,7 +6,7 @@ use hearken_model::Head;
 use hearken_tensor::Device;
 use serde_json::json;
 
-use super::{Sft, SftConfig, read_data};
+use super::{Sft, SftConfig, read_data, within_memory};
 use crate::bench::{Clock, Materials};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -28,7 +28,7 @@ pub(crate) fn run<D: Device>(
     let mut layers = SftConfig::defaults(Path::new("bench"));
     materials.configure(&mut layers, &model, &records, steps);
     let loaded = SftConfig::from_layers(layers)?;
-    let config = &loaded.config;
+    let config = &within_memory(&loaded.config)?;
 
     let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let data = read_data(config, &opening, &mut Silent)?;

@@ -14,7 +14,7 @@ use hearken_data::{Completion, Message, StopReason};
 use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling, completion_text};
 use hearken_model::chat::{STOP, encode_messages};
 use hearken_model::tokenizer::TextStream;
-use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_train::seeds::Seeds;
 use hearken_train::trained_model::load_tokenizer;
@@ -52,7 +52,11 @@ enum Said {
 impl LocalModel {
     /// Reads the checkpoint in `dir`. Each answer is sampled with a seed of its own, derived from `seed`.
     pub(super) fn load(dir: &Path, (temperature, seed): (f64, u64), tokens: usize) -> Result<Self> {
-        let (model, _) = Model::load(Cpu::new(), dir, &LoadOptions::language_model())?;
+        let (model, _) = Model::load(
+            Cpu::new(),
+            dir,
+            &LoadOptions { masters: Masters::Drop, ..LoadOptions::language_model() },
+        )?;
         let tokenizer = load_tokenizer(dir)?;
         let tokenizer =
             tokenizer.with_context(|| format!("{}: has no tokenizer.json", dir.display()))?;
