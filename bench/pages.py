@@ -69,10 +69,15 @@ def machine_sentence(described):
 
 
 def commit():
-    """The commit that is measured, with a mark if files differ from it."""
-    command = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=10"]
+    """The commit that is measured, with a mark if files other than documents differ from it: one run
+    after another writes its results."""
+    git = ["git", "-C", ROOT]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        shown = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!docs"]).returncode
+        return f"{shown}-dirty" if changed else shown
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
