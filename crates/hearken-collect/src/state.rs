@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::{self, Role};
 use crate::assets::Assets;
-use crate::distribute::Distributor;
+use crate::distribute::{self, Distributor, Order};
 use crate::error::{AppError, StartError};
 use crate::pages::analysis::Desk;
 use crate::parts::Parts;
@@ -269,6 +269,20 @@ impl AppState {
             .map_err(|error| AppError::Internal(format!("the settings in the store: {error}")))
     }
 
+    /// The order of this name.
+    pub fn order(&self, name: &str) -> Option<&dyn Order> {
+        let given = self.parts().orders.iter().find(|order| order.name() == name);
+        given.map_or_else(|| distribute::order(name), |order| Some(&**order))
+    }
+
+    /// The names of all orders.
+    pub(crate) fn order_names(&self) -> Vec<&str> {
+        let mut names = distribute::ORDERS.to_vec();
+        names.extend(self.parts().orders.iter().map(|order| order.name()));
+        names.dedup();
+        names
+    }
+
     /// Writes the settings of the project. May block.
     ///
     /// # Errors
@@ -276,6 +290,11 @@ impl AppState {
     /// They make no sense, or the store cannot be written.
     pub fn put_settings(&self, settings: &Settings) -> Result<(), AppError> {
         settings.check().map_err(AppError::Unprocessable)?;
+        if self.order(&settings.order).is_none() {
+            let (found, known) = (&settings.order, self.order_names().join(", "));
+            let what = format!("{found:?} is no order; there is {known}");
+            return Err(AppError::Unprocessable(what));
+        }
         self.store().put_document("project", "settings", &json!(settings), Expected::Anything)?;
         *self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.distributor().forget();

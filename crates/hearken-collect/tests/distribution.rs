@@ -6,10 +6,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hearken_collect::Settings;
 use hearken_collect::accounts::Role;
-use hearken_collect::distribute::{self, Next, Outcome, Submission, Why, Work};
+use hearken_collect::distribute::{
+    self, Choice, Eligible, Next, Order, Outcome, Submission, Why, Work,
+};
+use hearken_collect::parts::Parts;
+use hearken_collect::{Options, Settings};
 use hearken_data::feedback::{Gold, Origin, Verdict};
+use rand::{Rng, RngExt as _};
 use support::{World, pair, pairs};
 
 async fn next(world: &World, annotator: &str, held: &[String]) -> Result<Work, Why> {
@@ -35,6 +39,77 @@ fn settings(world: &World, change: impl FnOnce(&mut Settings)) {
     let mut settings = Settings { gold_share: 0.0, ..Settings::default() };
     change(&mut settings);
     world.service.state().put_settings(&settings).unwrap();
+}
+
+/// The item whose name comes first, three times out of four; otherwise the last.
+struct ByName;
+
+impl Order for ByName {
+    fn name(&self) -> &'static str {
+        "by name"
+    }
+
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
+        let mut offers: Vec<_> = eligible.iter().collect();
+        offers.sort_by_key(|offer| offer.id);
+        let (first, last) = (offers[0].handle, offers[offers.len() - 1].handle);
+        if first == last {
+            return Choice { handle: first, probability: 1.0 };
+        }
+        let is_first = rng.random_bool(0.75);
+        Choice {
+            handle: if is_first { first } else { last },
+            probability: if is_first { 0.75 } else { 0.25 },
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_of_the_embedding_program_chooses_and_its_propensities_are_stored() {
+    let parts = Parts { orders: vec![Box::new(ByName)], ..Parts::default() };
+    let world = World::with_parts(Options::default(), parts, |_| ());
+    world.add(&pairs(40));
+    let unknown = Settings { order: "newest".into(), ..Settings::default() };
+    let refused = world.service.state().put_settings(&unknown).unwrap_err().to_string();
+    assert!(refused.contains("\"newest\" is no order; there is random, by name"), "{refused}");
+    settings(&world, |s| s.order = "by name".into());
+    let mut left: BTreeSet<String> = pairs(40).into_iter().map(|item| item.id).collect();
+    while let Ok(work) = next(&world, "a", &[]).await {
+        let expected = match work.assignment.propensity {
+            Some(0.75) => left.first(),
+            Some(0.25) => left.last(),
+            Some(1.0) => left.first().filter(|_| left.len() == 1),
+            _ => None,
+        };
+        assert_eq!(expected, Some(&work.item.id), "{:?}", work.assignment);
+        left.remove(&work.item.id);
+        judge(&world, &work, Verdict::Tie).await;
+    }
+    assert!(left.is_empty());
+    let judgements = world.store.judgements(0, 100).unwrap();
+    let first = judgements.iter().filter(|one| one.record.propensity == Some(0.75)).count();
+    assert!((18..=38).contains(&first), "{first} of 40 were the first by name");
+}
+
+#[tokio::test]
+async fn what_no_store_holds_is_refused_wherever_it_comes_from() {
+    let world = World::local();
+    world.add(&pairs(1));
+    let work = next(&world, "a", &[]).await.unwrap();
+    let submission = Submission {
+        id: "j".into(),
+        verdict: Verdict::Tie,
+        rationale: Some("a\0b".into()),
+        duration_ms: Some(1),
+        origin: Origin::Human,
+    };
+    let long = Submission { rationale: None, duration_ms: Some(u64::MAX), ..submission.clone() };
+    for (submission, expected) in [(submission, "U+0000"), (long, "duration_ms")] {
+        let state = world.service.state();
+        let refused = distribute::submit(state, "a", &work.assignment.id, submission).await;
+        assert!(refused.unwrap_err().to_string().contains(expected));
+    }
+    assert_eq!(world.store.counts().unwrap().judgements, 0);
 }
 
 #[tokio::test]

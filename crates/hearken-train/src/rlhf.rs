@@ -28,7 +28,7 @@ use crate::metrics::{Cost, Stopwatch};
 use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
-use crate::run_dir::{RunDirError, Start, write_atomically};
+use crate::run_dir::{RunDirError, Start, lock, write_atomically};
 use crate::seeds::Seeds;
 use crate::trained_model::{self, Status};
 use crate::{ppo, report, reward, sft};
@@ -70,6 +70,7 @@ pub fn run<D: Device>(
     let config = &loaded.config;
     let root = &config.run.dir;
     std::fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
+    let _held = lock(root)?;
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
     let mut session = Session { device, config, start, outcome: Outcome::default() };
     let mut status = session.quickstart(progress)?;

@@ -238,7 +238,11 @@ impl RunDir {
 /// Names of folders and files that are not complete.
 const TEMPORARY: &str = ".writing-";
 
-fn lock(root: &Path) -> Result<File, RunDirError> {
+/// Takes a folder for this process, until the file is dropped or the process ends.
+///
+/// # Errors
+/// If another process holds it, or the system refuses.
+pub(crate) fn lock(root: &Path) -> Result<File, RunDirError> {
     let path = root.join("lock");
     let at = |action| RunDirError::io(&path, action);
     let mut options = File::options();
@@ -354,7 +358,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
     let new = path.with_file_name(format!("{TEMPORARY}{name}"));
     fs::write(&new, bytes).map_err(RunDirError::io(&new, "be written"))?;
     sync(&new)?;
-    fs::rename(&new, path).map_err(RunDirError::io(&new, "be renamed"))
+    fs::rename(&new, path).map_err(RunDirError::io(&new, "be renamed"))?;
+    // The rename lasts once the folder is on the disk.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync(parent.unwrap_or(Path::new(".")))
 }
 
 fn sync(path: &Path) -> Result<(), RunDirError> {

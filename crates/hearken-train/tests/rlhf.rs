@@ -131,6 +131,24 @@ fn a_run_that_is_stopped_in_a_stage_goes_on_there() {
 }
 
 #[test]
+fn two_processes_do_not_share_a_run_of_several_stages() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("run");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("config.toml"), "the other's").unwrap();
+    let held = fs::File::create(root.join("lock")).unwrap();
+    held.lock().unwrap();
+    let list = [format!("run.dir={}", root.display())];
+    let loaded = RlhfConfig::load(&config(folder.path(), SMALL), &list).unwrap();
+    let start = || rlhf::run(Cpu::new(), &loaded, Start::Resume, &mut Silent);
+    let error = start().unwrap_err().to_string();
+    assert!(error.contains("run: in use by process"), "{error}");
+    assert_eq!(fs::read_to_string(root.join("config.toml")).unwrap(), "the other's");
+    drop(held);
+    assert_eq!(start().unwrap().status, Status::Finished);
+}
+
+#[test]
 fn keys_of_a_stage_are_checked_before_the_first_begins() {
     let folder = tempfile::tempdir().unwrap();
     for (more, parts) in [

@@ -83,6 +83,18 @@ fn two_processes_do_not_share_a_run_directory() {
 }
 
 #[test]
+fn counts_that_no_run_can_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grpo.toml");
+    let text = "[run]\ndir = 'run'\nseed = 9000000000000000000\n[model]\npath = 'm'\n[data]\n\
+                train = 'd.jsonl'\n[grpo]\nprompts = 9000000000000000000\n";
+    std::fs::write(&path, text).unwrap();
+    let error = hearken_train::grpo::GrpoConfig::load(&path, &[]).unwrap_err().to_string();
+    let expected = "`grpo.prompts`: found 9000000000000000000, expected at most 1000000000";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
 fn the_written_configuration_is_one_itself() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

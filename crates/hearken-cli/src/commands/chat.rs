@@ -15,7 +15,7 @@ use hearken_tensor::Cpu;
 use hearken_train::seeds::Seeds;
 
 use super::model_arguments::ModelArguments;
-use super::sampling_arguments::SamplingArguments;
+use super::sampling_arguments::{SamplingArguments, from_one};
 use crate::output;
 
 /// Talk to a model
@@ -38,7 +38,7 @@ pub(crate) struct Chat {
     system: Option<String>,
 
     /// The most tokens of a completion
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = from_one)]
     max_new_tokens: usize,
 
     #[command(flatten)]

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::logprobs::check_ids;
 use super::model_arguments::ModelArguments;
 use super::output_file::check_folder;
-use super::sampling_arguments::SamplingArguments;
+use super::sampling_arguments::{SamplingArguments, from_one};
 use crate::counter::Counter;
 
 /// Complete prompts
@@ -43,7 +43,7 @@ pub(crate) struct Generate {
     output: PathBuf,
 
     /// The most tokens of a completion
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = from_one)]
     max_new_tokens: usize,
 
     /// Completions per prompt; the output then has that many consecutive lines, numbered by `sample`

@@ -54,6 +54,12 @@ pub(super) fn from_zero(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number from 0".to_owned())
 }
 
+/// A count from 1.
+pub(super) fn from_one(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| 0 < *number);
+    number.ok_or_else(|| "expected an integer from 1".to_owned())
+}
+
 fn fraction(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| (0.0..=1.0).contains(number));
     number.ok_or_else(|| "expected a number from 0 to 1".to_owned())

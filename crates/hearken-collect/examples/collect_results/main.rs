@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Settings, system_clock};
+use hearken_collect::Settings;
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role};
 use hearken_store::{Expected, Store};
@@ -109,9 +109,10 @@ fn about(started: Instant) -> Value {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     json!({
         "command": COMMAND,
+        "date": said("date", &["+%Y-%m-%d"]),
+        "commit": said("git", &["rev-parse", "--short=10", "HEAD"]),
         "cores": cores,
         "processor": processor(),
-        "at_ms": system_clock()(),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "took_s": started.elapsed().as_secs_f64(),
         "memory_peak_mib": memory_peak_mib(),
@@ -120,6 +121,13 @@ fn about(started: Instant) -> Value {
              {cores} cores"
         ),
     })
+}
+
+/// What a program of the system says.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = std::process::Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// What the system calls the processor.

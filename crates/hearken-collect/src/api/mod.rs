@@ -46,7 +46,7 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
 /// The most records of a page.
 const LIMIT_MAX: usize = 1_000;
 /// Places fit into the integers of every store.
-const PLACE_MAX: u64 = i64::MAX as u64;
+pub(crate) const PLACE_MAX: u64 = i64::MAX as u64;
 
 /// Which page of a list.
 #[derive(Debug, Deserialize)]

@@ -144,7 +144,7 @@ pub(crate) async fn check(
     mut request: Request,
     next: Next,
 ) -> Result<Response, AppError> {
-    if request.uri().path().ends_with("/openapi.json") {
+    if request.uri().path() == "/openapi.json" {
         return Ok(next.run(request).await);
     }
     let secret = request.headers().get(header::AUTHORIZATION).and_then(bearer);

@@ -260,7 +260,7 @@ fn claim_one(
     (settings, screening): (&Settings, bool),
     person: &Mutex<Person>,
 ) -> Result<Option<Assignment>, AppError> {
-    let order = order(&settings.order).unwrap_or(&Random);
+    let order = state.order(&settings.order).unwrap_or(&Random);
     let distributor = state.distributor();
     let guidelines = state.guidelines()?.version;
     for _ in 0..ATTEMPTS {

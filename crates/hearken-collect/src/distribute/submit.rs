@@ -3,9 +3,11 @@
 use hearken_data::feedback::{Item, Judgement, Origin, Verdict};
 use hearken_store::{Assignment, Submitted};
 use serde::Serialize;
+use serde_json::json;
 
 use super::index::Pool;
 use super::{lock, overlap_of};
+use crate::api::{PLACE_MAX, storable};
 use crate::error::AppError;
 use crate::settings::{Rationale, Settings};
 use crate::state::AppState;
@@ -183,6 +185,11 @@ pub(crate) fn judgement(
 ) -> Result<Judgement, AppError> {
     let Submission { id, verdict, rationale, duration_ms, origin } = submission;
     check_id(&id)?;
+    storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
+    if duration_ms.is_some_and(|duration_ms| PLACE_MAX < duration_ms) {
+        let what = format!("\"duration_ms\" is at most {PLACE_MAX}");
+        return Err(AppError::Unprocessable(what));
+    }
     verdict.check(item).map_err(AppError::Unprocessable)?;
     let settings = state.settings()?;
     check_verdict(&verdict, &settings).map_err(AppError::Unprocessable)?;

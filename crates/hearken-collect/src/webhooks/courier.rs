@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const HOLD_MS: i64 = 60_000;
 /// Times a delivery is tried: with the pauses below, over a day and four hours.
 const ATTEMPTS: u32 = 20;
+/// How long one that was given up stays on the page, after its last attempt and one more pause.
+const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// Deliveries that wait for one webhook before it hears of more.
 const WAITING_MAX: usize = 1_000;
 /// Judgements that are read at once.
@@ -170,6 +172,11 @@ fn write(
 
 fn send_due(state: &AppState, webhook: &Webhook, agent: &ureq::Agent) -> Result<(), AppError> {
     let mut due = deliveries(state, webhook)?;
+    for (document, delivery) in &due {
+        if delivery.given_up && delivery.next_at + KEPT_MS <= state.now() {
+            state.store().delete_document("delivery", &document.key)?;
+        }
+    }
     due.retain(|(_, delivery)| !delivery.given_up && delivery.next_at <= state.now());
     due.sort_by_key(|(_, delivery)| delivery.next_at);
     for (document, mut delivery) in due {

@@ -10,6 +10,10 @@ use super::error::ConfigError;
 use super::frozen::Frozen;
 use super::known_keys::{known_keys, nearest};
 
+/// The largest count in a configuration. The product of two (prompts and completions, epochs and
+/// minibatches) is still far from overflowing.
+const COUNT_MAX: i64 = 1_000_000_000;
+
 /// A configuration while it is read: tables merged key by key, the later over the earlier.
 #[derive(Clone, Debug)]
 pub struct Layers {
@@ -90,19 +94,35 @@ impl Layers {
         self.table.contains_key(name)
     }
 
-    /// Refuses sections that are not in `known`.
+    /// Refuses sections that are not in `known`, and counts that no run can have.
     ///
     /// # Errors
-    /// Names the first unknown section and the nearest known one.
+    /// Names the first unknown section and the nearest known one, or the key of the count.
     pub fn check_sections(&self, known: &[&str]) -> Result<(), ConfigError> {
         match self.table.keys().find(|key| !known.contains(&key.as_str())) {
-            None => Ok(()),
+            None => self.check_counts("", &self.table),
             Some(key) => Err(ConfigError::UnknownKey {
                 file: self.file.clone(),
                 key: key.clone(),
                 nearest: nearest(key, known.iter().copied()).map(str::to_owned),
             }),
         }
+    }
+
+    /// Refuses integers above [`COUNT_MAX`], but for seeds.
+    fn check_counts(&self, prefix: &str, table: &Table) -> Result<(), ConfigError> {
+        for (key, value) in table {
+            let name = format!("{prefix}{key}");
+            match value {
+                Value::Table(table) => self.check_counts(&format!("{name}."), table)?,
+                Value::Integer(count) if COUNT_MAX < *count && key != "seed" => {
+                    let expected = format!("at most {COUNT_MAX}");
+                    return Err(self.unexpected(&name, &count.to_string(), &expected));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads the section `name`; a missing one reads as an empty one.
