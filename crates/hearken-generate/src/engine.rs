@@ -198,7 +198,11 @@ impl<'m, D: Device> Engine<'m, D> {
         self.scheduler.admit();
         let chunks = self.scheduler.plan_prefill();
         let logits = self.run(&chunks);
-        self.draw(&chunks, &logits);
+        let device = self.voices[0].model.device().clone();
+        match &logits {
+            Some(logits) => self.draw(&chunks, &device.read(logits)),
+            None => self.draw(&chunks, &[]),
+        }
         self.accept(observer)?;
         let ended = self.scheduler.retire().into_iter().map(|sequence| Ended {
             request: sequence.request,
@@ -209,8 +213,8 @@ impl<'m, D: Device> Engine<'m, D> {
     }
 
     /// Runs the last token of every running sequence and the chunks; gives the logits of the former
-    /// and those after each prompt that ends, `[rows, V]`.
-    fn run(&mut self, chunks: &[Chunk]) -> Vec<f32> {
+    /// and those after each prompt that ends, `[rows, V]`, if there are any.
+    fn run(&mut self, chunks: &[Chunk]) -> Option<D::Buffer> {
         let (mut tokens, mut rows, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
         for sequence in &self.scheduler.running {
             let (token, position) = sequence.next_token();
@@ -229,7 +233,7 @@ impl<'m, D: Device> Engine<'m, D> {
             }
         }
         if tokens.is_empty() {
-            return Vec::new();
+            return None;
         }
         let input = CachedInput { tokens: &tokens, rows: &rows };
         let mut mixed: Vec<f32> = Vec::new();
@@ -240,14 +244,15 @@ impl<'m, D: Device> Engine<'m, D> {
             }
             let logits = model.hidden_logits(&hidden, &wanted);
             if self.voices.len() == 1 {
-                return logits;
+                return Some(logits);
             }
             // Constants of a row do not matter: logits serve where log-probabilities are meant.
+            let (logits, share) = (model.device().read(&logits), *share as f32);
             mixed.resize(logits.len(), 0.0);
-            let share = *share as f32;
-            mixed.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += share * logit);
+            mixed.iter_mut().zip(&*logits).for_each(|(sum, logit)| *sum += share * logit);
         }
-        mixed
+        let device = self.voices[0].model.device();
+        (!mixed.is_empty()).then(|| device.upload(&mixed))
     }
 
     /// Starts the samples of prompts that have ended and draws a token for every sequence. Each has

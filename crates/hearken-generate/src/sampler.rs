@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use hearken_tensor::exponential::{exp_nonpositive, sums_of_exponentials};
+use hearken_tensor::exponential::{exp_nonpositive, largest, sums_of_exponentials};
 
 use crate::sampling::Sampling;
 
@@ -69,19 +69,9 @@ fn keeps_all(sampling: &Sampling) -> bool {
 
 /// The index of the largest logit, the first of equals.
 fn likeliest(logits: &[f32]) -> Result<u32, BadLogit> {
-    const LANES: usize = 16;
-    let mut highest = [f32::NEG_INFINITY; LANES];
-    let mut nan = [false; LANES];
-    let (chunks, rest) = logits.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            nan[lane] |= chunk[lane].is_nan();
-            highest[lane] = if chunk[lane] > highest[lane] { chunk[lane] } else { highest[lane] };
-        }
-    }
-    let highest = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = largest(logits);
     let is_bad = |value: f32| value.is_nan() || value == f32::INFINITY;
-    if nan.contains(&true) || rest.iter().any(|value| value.is_nan()) || is_bad(highest) {
+    if is_bad(highest) {
         let id = logits.iter().position(|&value| is_bad(value)).expect("one of them is bad");
         return Err(BadLogit { id, value: logits[id] });
     }

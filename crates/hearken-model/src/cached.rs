@@ -112,11 +112,11 @@ impl<D: Device> Model<D> {
         Hidden { buffer }
     }
 
-    /// The logits of chosen rows, `[rows.len(), V]`.
+    /// The logits of chosen rows, `[rows.len(), V]`, on the device.
     ///
     /// # Panics
     /// If the model is a scorer without a language-model head.
-    pub fn hidden_logits(&self, hidden: &Hidden<D>, rows: &[usize]) -> Vec<f32> {
+    pub fn hidden_logits(&self, hidden: &Hidden<D>, rows: &[usize]) -> D::Buffer {
         self.logits_of(&hidden.buffer, rows)
     }
 }

@@ -8,6 +8,7 @@
 //! lengths is a bug of the caller and panics.
 
 use crate::forest::Forest;
+use std::borrow::Cow;
 
 /// What matrix products read. Sums are f32 either way, and so are the master weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -367,6 +368,8 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
     fn upload(&self, values: &[f32]) -> Self::Buffer;
     /// The elements from `offset` on, as many as `out` takes.
     fn download(&self, buffer: &Self::Buffer, offset: usize, out: &mut [f32]);
+    /// All elements, where the host can read them: borrowed if they lie there.
+    fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]>;
     /// Replaces the elements from `offset` on.
     fn write(&self, buffer: &mut Self::Buffer, offset: usize, values: &[f32]);
     /// Copies all of `from` over all of `to`.

@@ -54,6 +54,37 @@ pub fn sums_of_exponentials(
     dispatch(Sums { values, highest, rate, block, out: sums });
 }
 
+/// The largest of the values; NaN if one of them is, −∞ if there are none.
+pub fn largest(values: &[f32]) -> f32 {
+    dispatch(Largest { values })
+}
+
+struct Largest<'a> {
+    values: &'a [f32],
+}
+
+impl Kernel for Largest<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Lanes>(self) -> f32 {
+        const LANES: usize = 64;
+        let mut highest = [f32::NEG_INFINITY; LANES];
+        let mut odd = [0_u32; LANES];
+        let (chunks, rest) = self.values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let value = chunk[lane];
+                odd[lane] |= u32::from(value.is_nan());
+                highest[lane] = if highest[lane] < value { value } else { highest[lane] };
+            }
+        }
+        if odd.iter().any(|&lane| lane != 0) || rest.iter().any(|value| value.is_nan()) {
+            return f32::NAN;
+        }
+        highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
 struct Sums<'a> {
     values: &'a [f32],
     highest: f64,
@@ -101,6 +132,21 @@ mod tests {
         assert_eq!(exp_nonpositive(0.0).to_bits(), 1.0_f64.to_bits());
         assert_eq!(exp_nonpositive(f64::NEG_INFINITY).to_bits(), 0.0_f64.to_bits());
         assert_eq!(exp_nonpositive(-1e300).to_bits(), 0.0_f64.to_bits());
+    }
+
+    #[test]
+    fn the_largest_is_found_wherever_it_is() {
+        for len in [1, 63, 64, 65, 200] {
+            for place in [0, len / 2, len - 1] {
+                let mut values: Vec<f32> = (0..len).map(|i| -(i as f32) - 1.0).collect();
+                values[place] = 0.5;
+                assert_eq!(largest(&values).to_bits(), 0.5_f32.to_bits());
+                values[place] = f32::NAN;
+                assert!(largest(&values).is_nan());
+            }
+        }
+        assert_eq!(largest(&[f32::NEG_INFINITY; 70]), f32::NEG_INFINITY);
+        assert_eq!(largest(&[]), f32::NEG_INFINITY);
     }
 
     #[test]

@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hearken_collect::tokens::{self, Scope};
 use hearken_collect::Settings;
+use hearken_collect::tokens::{self, Scope};
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role};
 use hearken_store::{Expected, Store};

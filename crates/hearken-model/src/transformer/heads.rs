@@ -90,10 +90,10 @@ impl<D: Device> Model<D> {
     /// # Panics
     /// If the model is a scorer without a language-model head.
     pub fn logits(&self, pass: &Pass<D>, rows: &[usize]) -> Vec<f32> {
-        self.logits_of(&pass.hidden, rows)
+        self.device.read(&self.logits_of(&pass.hidden, rows)).into_owned()
     }
 
-    pub(crate) fn logits_of(&self, hidden: &D::Buffer, rows: &[usize]) -> Vec<f32> {
+    pub(crate) fn logits_of(&self, hidden: &D::Buffer, rows: &[usize]) -> D::Buffer {
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let hidden = self.gather(hidden, &rows);
         let (n, vocab) = (rows.len(), self.config.vocab);
@@ -101,7 +101,7 @@ impl<D: Device> Model<D> {
         let x = View::new(&hidden, Rows::dense(n, self.config.width));
         let y = ViewMut::new(&mut out, Rows::dense(n, vocab));
         self.device.linear(x, self.head_weight(), None, y, Write::Overwrite);
-        self.download(&out, n * vocab)
+        out
     }
 
     /// Writes the gradient of the hidden rows that the heads read, `dhidden[T, d]`, and adds the

@@ -27,6 +27,7 @@ mod softmax;
 mod tile;
 mod vector;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
@@ -83,6 +84,10 @@ impl Device for Cpu {
 
     fn download(&self, buffer: &Buffer, offset: usize, out: &mut [f32]) {
         out.copy_from_slice(&buffer[offset..offset + out.len()]);
+    }
+
+    fn read<'a>(&self, buffer: &'a Buffer) -> Cow<'a, [f32]> {
+        Cow::Borrowed(buffer)
     }
 
     fn write(&self, buffer: &mut Buffer, offset: usize, values: &[f32]) {

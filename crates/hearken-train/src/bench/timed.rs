@@ -1,5 +1,6 @@
 //! A device that notes how long its kernels take.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -162,6 +163,10 @@ impl<D: Device> Device for Timed<D> {
 
     fn download(&self, buffer: &Self::Buffer, offset: usize, out: &mut [f32]) {
         self.time(Kernels::Buffers, |device| device.download(buffer, offset, out));
+    }
+
+    fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]> {
+        self.time(Kernels::Buffers, |device| device.read(buffer))
     }
 
     fn write(&self, buffer: &mut Self::Buffer, offset: usize, values: &[f32]) {
