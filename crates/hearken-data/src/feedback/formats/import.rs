@@ -130,7 +130,9 @@ pub fn import<P: AsRef<Path>>(
         let reading = readings[known].1.as_mut();
         reading.start(path, format);
         let mut rows = Rows { reading, collector: &mut collector, taken: 0 };
-        each_row(path, options.line_bytes_max, &mut rows)?;
+        if options.limit != Some(0) {
+            each_row(path, options.line_bytes_max, &mut rows)?;
+        }
         if rows.taken == 0 && options.limit != Some(0) {
             return Err(FormatError::Empty { path: path.into() });
         }
