@@ -7,6 +7,8 @@ use hearken_analysis::{FeatureReport, Records};
 use hearken_data::Message;
 use hearken_judge::chat::ChatClient;
 
+use crate::distribute::Order;
+
 /// Something that answers a conversation: a client of an LLM API, or a local checkpoint.
 pub trait Answerer: Send + Sync {
     /// The name of the model as it is stored with its answers. Annotators do not see it.
@@ -58,6 +60,11 @@ pub struct Parts {
     pub answerers: Vec<Box<dyn Answerer>>,
     /// Trains the small reward network.
     pub feature_trainer: Option<Box<dyn FeatureTrainer>>,
+    /// Further answers to what is labelled next: a project chooses one by its name, as it does [`RANDOM`]. The
+    /// probability that one tells is stored with each judgement.
+    ///
+    /// [`RANDOM`]: crate::distribute::RANDOM
+    pub orders: Vec<Box<dyn Order>>,
 }
 
 impl fmt::Debug for Parts {
@@ -67,6 +74,7 @@ impl fmt::Debug for Parts {
         f.debug_struct("Parts")
             .field("answerers", &models)
             .field("feature_trainer", &trains)
+            .field("orders", &self.orders.iter().map(|order| order.name()).collect::<Vec<_>>())
             .finish()
     }
 }

@@ -91,7 +91,8 @@ impl Settings {
         i64::from(self.lease_minutes) * 60_000
     }
 
-    /// What is wrong with the settings, if anything.
+    /// What is wrong with the settings, if anything. Which orders there are the service knows
+    /// ([`AppState::put_settings`](crate::state::AppState::put_settings)).
     ///
     /// # Errors
     ///
@@ -115,10 +116,6 @@ impl Settings {
         })?;
         share("the screening threshold", self.screening_threshold)?;
         share("the share of gold items", self.gold_share)?;
-        expect(crate::distribute::order(&self.order).is_some(), || {
-            let known = crate::distribute::ORDERS.join(", ");
-            format!("{:?} is no order; there is {known}", self.order)
-        })?;
         let mut names: Vec<&str> = self.axes.iter().map(|axis| axis.name.trim()).collect();
         names.sort_unstable();
         expect(names.windows(2).all(|pair| pair[0] != pair[1]), || {
@@ -162,7 +159,6 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         assert!(problem(|s| s.overlap = 0).contains("overlap"));
         assert!(problem(|s| s.gold_share = f64::NAN).contains("gold"));
-        assert!(problem(|s| s.order = "best".into()).contains("random"));
         assert!(problem(|s| s.axes[0].labels = vec!["low".into()]).contains("5 values and 1"));
         assert!(problem(|s| s.axes.push(s.axes[0].clone())).contains("same name"));
     }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::{self, Role};
 use crate::assets::Assets;
-use crate::distribute::Distributor;
+use crate::distribute::{Distributor, Order, RANDOM, Random, check_names};
 use crate::error::{AppError, StartError};
 use crate::pages::analysis::Desk;
 use crate::parts::Parts;
@@ -116,6 +116,7 @@ impl AppState {
         parts: Parts,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        check_names(&parts.orders).map_err(StartError::Order)?;
         let (has_accounts, secret) = on_own_thread(|| {
             let has_accounts = accounts::any_administrator(&*store)?;
             Ok::<_, StartError>((has_accounts, service_secret(&*store)?))
@@ -162,6 +163,20 @@ impl AppState {
     /// What the command line handed in.
     pub fn parts(&self) -> &Parts {
         &self.shared.parts
+    }
+
+    /// The names of the orders, for the settings of the project.
+    pub fn orders(&self) -> Vec<&str> {
+        let further = self.parts().orders.iter().map(|order| order.name());
+        [RANDOM].into_iter().chain(further).collect()
+    }
+
+    /// The order of this name.
+    pub fn order(&self, name: &str) -> Option<&dyn Order> {
+        if name == RANDOM {
+            return Some(&Random);
+        }
+        self.parts().orders.iter().map(|order| &**order).find(|order| order.name() == name)
     }
 
     /// Whether people sign in.
@@ -276,6 +291,11 @@ impl AppState {
     /// They make no sense, or the store cannot be written.
     pub fn put_settings(&self, settings: &Settings) -> Result<(), AppError> {
         settings.check().map_err(AppError::Unprocessable)?;
+        if self.order(&settings.order).is_none() {
+            let known = self.orders().join(", ");
+            let what = format!("{:?} is no order; there is {known}", settings.order);
+            return Err(AppError::Unprocessable(what));
+        }
         self.store().put_document("project", "settings", &json!(settings), Expected::Anything)?;
         *self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.distributor().forget();

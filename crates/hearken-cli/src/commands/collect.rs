@@ -116,8 +116,11 @@ impl Collect {
             ..Options::default()
         };
         let feature_trainer = Box::new(crate::features::LocalTrainer);
-        let parts =
-            Parts { answerers: self.live.answerers()?, feature_trainer: Some(feature_trainer) };
+        let parts = Parts {
+            answerers: self.live.answerers()?,
+            feature_trainer: Some(feature_trainer),
+            ..Parts::default()
+        };
         let service = Service::new(store, options, parts)?;
         serve(service)
     }

@@ -116,11 +116,7 @@ pub(crate) struct Decision {
 impl Decision {
     fn submission(self) -> Result<Submission, AppError> {
         let Decision { id, verdict, rationale, duration_ms, origin } = self;
-        storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
-        if duration_ms.is_some_and(|duration_ms| super::PLACE_MAX < duration_ms) {
-            let what = format!("\"duration_ms\" is at most {}", super::PLACE_MAX);
-            return Err(AppError::Unprocessable(what));
-        }
+        storable(&verdict).map_err(AppError::Unprocessable)?;
         let verdict: Verdict = serde_json::from_value(verdict)
             .map_err(|error| AppError::Unprocessable(format!("verdict: {error}")))?;
         Ok(Submission { id, verdict, rationale, duration_ms, origin })

@@ -50,6 +50,14 @@ impl World {
     }
 
     pub(crate) fn with(options: Options, before: impl FnOnce(&dyn Store)) -> Self {
+        Self::with_parts(options, Parts::default(), before)
+    }
+
+    pub(crate) fn with_parts(
+        options: Options,
+        parts: Parts,
+        before: impl FnOnce(&dyn Store),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db").display().to_string();
         let store: Arc<dyn Store> = Arc::from(hearken_store::open(&path).unwrap());
@@ -57,7 +65,6 @@ impl World {
         let clock = Arc::new(AtomicI64::new(START));
         let now = Arc::clone(&clock);
         let clock_of_service = Arc::new(move || now.load(Ordering::SeqCst));
-        let parts = Parts::default();
         let service =
             Service::with_clock(Arc::clone(&store), options, parts, clock_of_service).unwrap();
         let router = service.router();
