@@ -244,8 +244,7 @@ async fn what_no_store_can_keep_is_refused() {
         (Submission { duration_ms: Some(u64::MAX), ..plain.clone() }, "duration_ms"),
     ] {
         let refused =
-            distribute::submit(&world.service.state(), "ada", &work.assignment.id, submission)
-                .await;
+            distribute::submit(world.service.state(), "ada", &work.assignment.id, submission).await;
         let error = refused.unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }

@@ -182,9 +182,11 @@ fn another_maximal_lottery_is_found() {
     }
     let nothing = maximal_lottery(&PairMatrix::new(3), Stakes::Margins);
     assert_eq!((nothing.possible, nothing.unique), (vec![0, 1, 2], false));
-    // A cycle of three among equals with even margins, and a fourth who ties with everybody.
+    // A cycle of three, and a fourth who is even with everybody.
     let mut cycle = PairMatrix::new(4);
-    [(0, 2), (1, 0), (2, 1)].iter().for_each(|&(a, b)| cycle.add(a, b, 2.0));
+    for (a, b) in [(0, 2), (1, 0), (2, 1)] {
+        cycle.add(a, b, 2.0);
+    }
     let lottery = maximal_lottery(&cycle, Stakes::Margins);
     assert_eq!((lottery.possible, lottery.unique), (vec![0, 1, 2, 3], false));
 }

@@ -183,15 +183,13 @@ fn servers_answer_with_the_key_of_the_environment() {
 
 #[test]
 fn servers_of_messages_answer_with_the_key_in_their_own_header() {
-    let stub = Stub::start(|request| match request.body["messages"][0]["content"].as_str() {
-        Some("fail") => Reply::status(
-            400,
-            r#"{"type": "error", "error": {"type": "invalid_request_error", "message": "all hands are full"}}"#,
-        ),
-        _ => {
-            let name = request.body["model"].as_str().unwrap_or_default();
-            Reply::words(&["I ", "am ", name, "."], Duration::from_millis(60))
+    let stub = Stub::start(|request| {
+        if request.body["messages"][0]["content"] == "fail" {
+            let error = json!({"type": "invalid_request_error", "message": "all hands are full"});
+            return Reply::status(400, json!({"type": "error", "error": error}).to_string());
         }
+        let name = request.body["model"].as_str().unwrap_or_default();
+        Reply::words(&["I ", "am ", name, "."], Duration::from_millis(60))
     });
     let folder = tempfile::tempdir().unwrap();
     let url = stub.url();

@@ -26,11 +26,12 @@ mod postgres_server;
 mod running;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hearken_collect::Settings;
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Settings, system_clock};
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role};
 use hearken_store::{Expected, Store};
@@ -109,9 +110,10 @@ fn about(started: Instant) -> Value {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     json!({
         "command": COMMAND,
-        "cores": cores,
+        "date": output("date", &["+%Y-%m-%d"]),
+        "commit": output("git", &["rev-parse", "--short", "HEAD"]),
         "processor": processor(),
-        "at_ms": system_clock()(),
+        "threads": cores,
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "took_s": started.elapsed().as_secs_f64(),
         "memory_peak_mib": memory_peak_mib(),
@@ -120,6 +122,14 @@ fn about(started: Instant) -> Value {
              {cores} cores"
         ),
     })
+}
+
+/// What a program of the system prints.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let ran = Command::new(program).current_dir(folder).args(arguments).output().ok()?;
+    let text = String::from_utf8(ran.stdout).ok()?.trim().to_owned();
+    (ran.status.success() && !text.is_empty()).then_some(text)
 }
 
 /// What the system calls the processor.

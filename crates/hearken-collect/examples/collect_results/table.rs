@@ -20,11 +20,13 @@ pub(crate) fn inserted(page: &str, results: &Value) -> String {
 fn text(results: &Value) -> String {
     let about = &results["about"];
     let mut text = format!(
-        "Written by `{COMMAND}` ({} build, {}, {} cores, {:.0} s): {}. [All \
+        "Written by `{COMMAND}` ({}, commit {}, {} build, {}, {} cores, {:.0} s): {}. [All \
          numbers](results/collect.json).\n\n",
+        word(&about["date"]),
+        word(&about["commit"]),
         word(&about["build"]),
         word(&about["processor"]),
-        about["cores"],
+        about["threads"],
         number(&about["took_s"]),
         word(&about["note"]),
     );

@@ -75,11 +75,6 @@ fn migrate(home: &str, session: &mut Session, migrations: &[&str]) -> Result<(),
 
 #[cfg(test)]
 #[path = "../../tests/support/postgres_server.rs"]
-#[expect(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    reason = "shared with other tests, which use more of it"
-)]
 mod postgres_server;
 
 #[cfg(test)]
