@@ -104,6 +104,9 @@ fn what_cannot_be_read_is_named() {
     assert!(run(["analyze", &nowhere]).error().contains("nowhere.db"));
     let error = run(["analyze", &text(folder.path())]).error();
     assert!(error.contains("found a folder without files"), "{error}");
+    let prompts = text(&write(folder.path(), "prompts.jsonl", "{\"prompt\": \"Why?\"}\n"));
+    let error = run(["analyze", &prompts]).error();
+    assert!(error.contains("prompts.jsonl: found 0 items and no judgement; expected"), "{error}");
     assert_eq!(run(["analyze"]).code, Some(2));
     assert_eq!(run(["reward"]).code, Some(2));
     assert_eq!(run(["reward", "config.toml", "--features", &nowhere]).code, Some(2));
