@@ -20,6 +20,7 @@
 //! | ratings, and whether they fit the choices | [`ratings`] |
 //! | labels of steps, approvals | [`labels`] |
 //! | which model is best | [`leaderboard`], [`voting`] |
+//! | what voting rules make of bare votes | [`voting::Election`] |
 //! | a reward model on features | [`FeatureReport`] |
 //! | annotators made of numbers, for tests | [`simulate`] |
 //!
@@ -68,7 +69,7 @@ use serde::{Deserialize, Serialize};
 
 pub use feature_report::{CalibrationBin, FeatureReport, Importance};
 pub use figure::{Figure, Test};
-pub use page::{feature_report_fragment, feature_report_html, fragment, html};
+pub use page::{election_html, feature_report_fragment, feature_report_html, fragment, html};
 pub use records::{Options, Records};
 
 /// The version of the JSON that an [`Analysis`] becomes. It grows when a name changes its meaning or goes away.

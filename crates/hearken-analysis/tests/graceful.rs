@@ -201,6 +201,19 @@ fn rankings_alone() {
     assert_eq!((a.voting.ballots, a.voting.per_item.items, a.voting.per_item.agree), (45, 1, 0));
 }
 
+/// One vote, or votes that are all alike, give the same whatever is drawn of them.
+#[test]
+fn a_rating_without_spread_has_no_interval() {
+    for votes in [1, 3] {
+        let items = vec![item(Task::Pairwise, 0, 2, true)];
+        let a = check(&records(items, |_, _| Some(Verdict::Tie), votes));
+        for row in &a.leaderboard.models {
+            is_missing(&row.rating, "no interval");
+        }
+        assert!(a.leaderboard.notes.iter().any(|note| note.contains("no interval")));
+    }
+}
+
 #[test]
 fn partial_rankings_without_models() {
     let items = (0..6).map(|i| item(Task::Ranking, i, 4, false)).collect();

@@ -112,6 +112,9 @@ pub enum StartError {
     /// The store holds something that this program did not write so.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// Orders of the embedding program cannot be told apart.
+    #[error("{0}")]
+    Order(String),
     /// Others could reach the service, and nobody would have to sign in.
     #[error(
         "{address} can be reached from other machines, and the store has no administrator account: \

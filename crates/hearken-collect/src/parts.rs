@@ -60,8 +60,10 @@ pub struct Parts {
     pub answerers: Vec<Box<dyn Answerer>>,
     /// Trains the small reward network.
     pub feature_trainer: Option<Box<dyn FeatureTrainer>>,
-    /// What to label next, beside the orders that the service has: each can be chosen in the settings
-    /// by its name, and takes the place of an order of the same name.
+    /// Further answers to what is labelled next: a project chooses one by its name, as it does [`RANDOM`]. The
+    /// probability that one tells is stored with each judgement.
+    ///
+    /// [`RANDOM`]: crate::distribute::RANDOM
     pub orders: Vec<Box<dyn Order>>,
 }
 

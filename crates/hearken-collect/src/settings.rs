@@ -60,7 +60,7 @@ pub struct Settings {
     pub both_bad: bool,
     /// Whether the steps after the first bad one are not asked about.
     pub stop_at_first_error: bool,
-    /// What to label next: the name of an order. Random, where the program does not have it.
+    /// What to label next: the name of an order.
     pub order: String,
 }
 
@@ -91,7 +91,8 @@ impl Settings {
         i64::from(self.lease_minutes) * 60_000
     }
 
-    /// What is wrong with the settings, if anything.
+    /// What is wrong with the settings, if anything. Which orders there are the service knows
+    /// ([`AppState::put_settings`](crate::state::AppState::put_settings)).
     ///
     /// # Errors
     ///

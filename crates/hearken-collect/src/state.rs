@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::accounts::{self, Role};
 use crate::assets::Assets;
-use crate::distribute::{self, Distributor, Order};
+use crate::distribute::{Distributor, Order, RANDOM, Random, check_names};
 use crate::error::{AppError, StartError};
 use crate::pages::analysis::Desk;
 use crate::parts::Parts;
@@ -116,6 +116,7 @@ impl AppState {
         parts: Parts,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        check_names(&parts.orders).map_err(StartError::Order)?;
         let (has_accounts, secret) = on_own_thread(|| {
             let has_accounts = accounts::any_administrator(&*store)?;
             Ok::<_, StartError>((has_accounts, service_secret(&*store)?))
@@ -162,6 +163,20 @@ impl AppState {
     /// What the command line handed in.
     pub fn parts(&self) -> &Parts {
         &self.shared.parts
+    }
+
+    /// The names of the orders, for the settings of the project.
+    pub fn orders(&self) -> Vec<&str> {
+        let further = self.parts().orders.iter().map(|order| order.name());
+        [RANDOM].into_iter().chain(further).collect()
+    }
+
+    /// The order of this name.
+    pub fn order(&self, name: &str) -> Option<&dyn Order> {
+        if name == RANDOM {
+            return Some(&Random);
+        }
+        self.parts().orders.iter().map(|order| &**order).find(|order| order.name() == name)
     }
 
     /// Whether people sign in.
@@ -269,20 +284,6 @@ impl AppState {
             .map_err(|error| AppError::Internal(format!("the settings in the store: {error}")))
     }
 
-    /// The order of this name.
-    pub fn order(&self, name: &str) -> Option<&dyn Order> {
-        let given = self.parts().orders.iter().find(|order| order.name() == name);
-        given.map_or_else(|| distribute::order(name), |order| Some(&**order))
-    }
-
-    /// The names of all orders.
-    pub(crate) fn order_names(&self) -> Vec<&str> {
-        let mut names = distribute::ORDERS.to_vec();
-        names.extend(self.parts().orders.iter().map(|order| order.name()));
-        names.dedup();
-        names
-    }
-
     /// Writes the settings of the project. May block.
     ///
     /// # Errors
@@ -291,8 +292,8 @@ impl AppState {
     pub fn put_settings(&self, settings: &Settings) -> Result<(), AppError> {
         settings.check().map_err(AppError::Unprocessable)?;
         if self.order(&settings.order).is_none() {
-            let (found, known) = (&settings.order, self.order_names().join(", "));
-            let what = format!("{found:?} is no order; there is {known}");
+            let known = self.orders().join(", ");
+            let what = format!("{:?} is no order; there is {known}", settings.order);
             return Err(AppError::Unprocessable(what));
         }
         self.store().put_document("project", "settings", &json!(settings), Expected::Anything)?;

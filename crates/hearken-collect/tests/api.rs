@@ -180,6 +180,21 @@ async fn nonsense_is_named_and_nothing_is_stored() {
     }
 }
 
+/// Only the description itself is open, not what ends like it.
+#[tokio::test]
+async fn the_description_opens_nothing_else() {
+    let world = World::local();
+    for (path, expected) in [
+        ("/openapi.json", 200),
+        ("/items/openapi.json", 401),
+        ("/items/openapi.json/openapi.json", 404),
+    ] {
+        let uri = format!("/api/v1{path}");
+        let answer = world.send(Request::builder().uri(uri).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status.as_u16(), expected, "{path}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn every_refusal_is_json_with_the_right_status() {
     let world = World::local();

@@ -6,14 +6,14 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use hearken_collect::Settings;
 use hearken_collect::accounts::Role;
 use hearken_collect::distribute::{
     self, Choice, Eligible, Next, Order, Outcome, Submission, Why, Work,
 };
 use hearken_collect::parts::Parts;
-use hearken_collect::{Options, Settings};
+use hearken_collect::{Options, Service};
 use hearken_data::feedback::{Gold, Origin, Verdict};
-use rand::{Rng, RngExt as _};
 use support::{World, pair, pairs};
 
 async fn next(world: &World, annotator: &str, held: &[String]) -> Result<Work, Why> {
@@ -39,77 +39,6 @@ fn settings(world: &World, change: impl FnOnce(&mut Settings)) {
     let mut settings = Settings { gold_share: 0.0, ..Settings::default() };
     change(&mut settings);
     world.service.state().put_settings(&settings).unwrap();
-}
-
-/// The item whose name comes first, three times out of four; otherwise the last.
-struct ByName;
-
-impl Order for ByName {
-    fn name(&self) -> &'static str {
-        "by name"
-    }
-
-    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
-        let mut offers: Vec<_> = eligible.iter().collect();
-        offers.sort_by_key(|offer| offer.id);
-        let (first, last) = (offers[0].handle, offers[offers.len() - 1].handle);
-        if first == last {
-            return Choice { handle: first, probability: 1.0 };
-        }
-        let is_first = rng.random_bool(0.75);
-        Choice {
-            handle: if is_first { first } else { last },
-            probability: if is_first { 0.75 } else { 0.25 },
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_order_of_the_embedding_program_chooses_and_its_propensities_are_stored() {
-    let parts = Parts { orders: vec![Box::new(ByName)], ..Parts::default() };
-    let world = World::with_parts(Options::default(), parts, |_| ());
-    world.add(&pairs(40));
-    let unknown = Settings { order: "newest".into(), ..Settings::default() };
-    let refused = world.service.state().put_settings(&unknown).unwrap_err().to_string();
-    assert!(refused.contains("\"newest\" is no order; there is random, by name"), "{refused}");
-    settings(&world, |s| s.order = "by name".into());
-    let mut left: BTreeSet<String> = pairs(40).into_iter().map(|item| item.id).collect();
-    while let Ok(work) = next(&world, "a", &[]).await {
-        let expected = match work.assignment.propensity {
-            Some(0.75) => left.first(),
-            Some(0.25) => left.last(),
-            Some(1.0) => left.first().filter(|_| left.len() == 1),
-            _ => None,
-        };
-        assert_eq!(expected, Some(&work.item.id), "{:?}", work.assignment);
-        left.remove(&work.item.id);
-        judge(&world, &work, Verdict::Tie).await;
-    }
-    assert!(left.is_empty());
-    let judgements = world.store.judgements(0, 100).unwrap();
-    let first = judgements.iter().filter(|one| one.record.propensity == Some(0.75)).count();
-    assert!((18..=38).contains(&first), "{first} of 40 were the first by name");
-}
-
-#[tokio::test]
-async fn what_no_store_holds_is_refused_wherever_it_comes_from() {
-    let world = World::local();
-    world.add(&pairs(1));
-    let work = next(&world, "a", &[]).await.unwrap();
-    let submission = Submission {
-        id: "j".into(),
-        verdict: Verdict::Tie,
-        rationale: Some("a\0b".into()),
-        duration_ms: Some(1),
-        origin: Origin::Human,
-    };
-    let long = Submission { rationale: None, duration_ms: Some(u64::MAX), ..submission.clone() };
-    for (submission, expected) in [(submission, "U+0000"), (long, "duration_ms")] {
-        let state = world.service.state();
-        let refused = distribute::submit(state, "a", &work.assignment.id, submission).await;
-        assert!(refused.unwrap_err().to_string().contains(expected));
-    }
-    assert_eq!(world.store.counts().unwrap().judgements, 0);
 }
 
 #[tokio::test]
@@ -293,6 +222,35 @@ async fn verdicts_that_the_project_does_not_ask_for_are_refused() {
 }
 
 /// Two processes on one store: what one has handed out the other does not.
+/// The pages' own requests end in the same place as the API's: what no store can keep is refused there.
+#[tokio::test]
+async fn what_no_store_can_keep_is_refused() {
+    let world = World::local();
+    world.store.add_items(&[pair("one")]).unwrap();
+    let work = next(&world, "ada", &[]).await.unwrap();
+    let plain = Submission {
+        id: "x".into(),
+        verdict: Verdict::Tie,
+        rationale: None,
+        duration_ms: None,
+        origin: Origin::Human,
+    };
+    let reason = |reason: String| Verdict::CantTell { reason };
+    for (submission, word) in [
+        (Submission { rationale: Some("a\0b".into()), ..plain.clone() }, "U+0000"),
+        (Submission { rationale: Some("a".repeat(20_001)), ..plain.clone() }, "at most 20000"),
+        (Submission { verdict: reason("a\0b".into()), ..plain.clone() }, "U+0000"),
+        (Submission { verdict: reason("a".repeat(20_001)), ..plain.clone() }, "at most 20000"),
+        (Submission { duration_ms: Some(u64::MAX), ..plain.clone() }, "duration_ms"),
+    ] {
+        let refused =
+            distribute::submit(world.service.state(), "ada", &work.assignment.id, submission).await;
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert_eq!(world.store.counts().unwrap().judgements, 0);
+}
+
 #[tokio::test]
 async fn two_services_on_one_store_keep_the_overlap() {
     let world = World::local();
@@ -342,4 +300,61 @@ async fn an_upload_from_the_page_is_imported_and_audited() {
     assert!(answer.text().contains("1 new items and 1 new judgements"), "{}", answer.text());
     let log = format!("{:?}", world.store.events(0, 10).unwrap());
     assert!(log.contains("items.imported"), "{log}");
+}
+
+/// The last by name, as if it had been drawn with probability 1/4; or something that was not offered.
+struct Last {
+    name: &'static str,
+    probability: f64,
+}
+
+impl Order for Last {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+        let last = eligible.iter().max_by_key(|offer| offer.id).unwrap();
+        Choice { handle: last.handle, probability: self.probability }
+    }
+}
+
+fn orders() -> Parts {
+    let fair = Last { name: "last", probability: 0.25 };
+    let broken = Last { name: "broken", probability: 1.5 };
+    Parts { orders: vec![Box::new(fair), Box::new(broken)], ..Parts::default() }
+}
+
+#[tokio::test]
+async fn an_order_of_the_embedding_program_is_followed_and_its_propensity_stored() {
+    let world = World::with_parts(Options::default(), orders(), |_| ());
+    world.store.add_items(&["b", "d", "a", "c"].map(pair)).unwrap();
+    let state = world.service.state();
+    assert_eq!(state.orders(), ["random", "last", "broken"]);
+    settings(&world, |settings| settings.order = "last".into());
+    for expected in ["d", "c", "b", "a"] {
+        let work = next(&world, "ada", &[]).await.unwrap();
+        assert_eq!(work.item.id, expected);
+        assert_eq!(judge(&world, &work, Verdict::Tie).await, Outcome::Stored);
+    }
+    let stored = world.store.judgements(0, 9).unwrap();
+    assert!(stored.iter().all(|placed| placed.record.propensity == Some(0.25)));
+
+    world.store.add_items(&[pair("e")]).unwrap();
+    settings(&world, |settings| settings.order = "broken".into());
+    let error = distribute::next(state, "ada", &[]).await.unwrap_err().to_string();
+    assert!(error.contains("\"broken\"") && error.contains("(0, 1]"), "{error}");
+
+    let unknown = Settings { order: "best".into(), ..Settings::default() };
+    let error = state.put_settings(&unknown).unwrap_err().to_string();
+    assert!(error.contains("\"best\" is no order; there is random, last, broken"), "{error}");
+}
+
+#[tokio::test]
+async fn orders_have_names_of_their_own() {
+    let twice = Last { name: "random", probability: 1.0 };
+    let parts = Parts { orders: vec![Box::new(twice)], ..Parts::default() };
+    let store = Arc::clone(&World::local().store);
+    let error = Service::new(store, Options::default(), parts).err().unwrap().to_string();
+    assert!(error.contains("a second order named \"random\""), "{error}");
 }

@@ -21,7 +21,7 @@ mod schulze;
 
 pub use instant_runoff::{InstantRunoff, instant_runoff, plurality};
 pub use kemeny::{EXACT_MAX, Kemeny, Search, kemeny, kemeny_score};
-pub use lottery::{Stakes, maximal_lottery};
+pub use lottery::{Lottery, Stakes, maximal_lottery};
 pub use pairwise::{borda, condorcet_winner, copeland, maximin, smith_set};
 pub use ranked_pairs::{RankedPairs, ranked_pairs};
 pub use schulze::schulze;

@@ -75,7 +75,7 @@ fn tennessee_has_its_published_scores() {
     assert_eq!(best.search, Search::Exact { optima: 1 });
     assert_eq!(kemeny_score(&pairs, &order(CITIES, "NCMK")), 377.0);
     for stakes in [Stakes::Margins, Stakes::Majorities] {
-        close(&maximal_lottery(&pairs, stakes), &[0.0, 1.0, 0.0, 0.0], 1e-12);
+        close(&maximal_lottery(&pairs, stakes).chances, &[0.0, 1.0, 0.0, 0.0], 1e-12);
     }
 }
 
@@ -96,9 +96,9 @@ fn schulzes_voters_elect_somebody_else_under_every_rule() {
     assert_eq!(smith_set(&pairs), [0, 1, 2, 3, 4]);
     assert_eq!(condorcet_winner(&pairs), None);
     let lottery = maximal_lottery(&pairs, Stakes::Margins);
-    close(&lottery, &[3.0 / 11.0, 0.0, 1.0 / 11.0, 0.0, 7.0 / 11.0], 1e-12);
+    close(&lottery.chances, &[3.0 / 11.0, 0.0, 1.0 / 11.0, 0.0, 7.0 / 11.0], 1e-12);
     let lottery = maximal_lottery(&pairs, Stakes::Majorities);
-    close(&lottery, &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0], 1e-12);
+    close(&lottery.chances, &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0], 1e-12);
     let by_rule = winners(&votes);
     let winner = |rule| by_rule.iter().find(|(r, _)| *r == rule).unwrap().1.clone();
     assert_eq!(winner(Rule::Plurality), [2]);
@@ -161,12 +161,34 @@ fn a_maximal_lottery_loses_to_nobody() {
         }
     }
     let lottery = maximal_lottery(&matrix, Stakes::Margins);
+    let lottery = lottery.chances;
     assert!((lottery.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     for rival in 0..7 {
         let against: f64 =
             (0..7).filter(|&a| a != rival).map(|a| lottery[a] * matrix.margin(a, rival)).sum();
         assert!(against > -1e-9, "{rival} beats the lottery by {against}");
     }
+}
+
+/// Of two candidates who beat the third and are even, every mixture is optimal; odd margins leave one lottery.
+#[test]
+fn another_maximal_lottery_is_found() {
+    let pairs = profile("ABC", &[(1, "ABC"), (1, "BAC")]).pairs();
+    let lottery = maximal_lottery(&pairs, Stakes::Margins);
+    assert_eq!((lottery.possible, lottery.unique), (vec![0, 1], false));
+    assert!(lottery.chances[2] < 1e-12);
+    for pairs in [tennessee().pairs(), schulze_voters().pairs()] {
+        assert!(maximal_lottery(&pairs, Stakes::Margins).unique);
+    }
+    let nothing = maximal_lottery(&PairMatrix::new(3), Stakes::Margins);
+    assert_eq!((nothing.possible, nothing.unique), (vec![0, 1, 2], false));
+    // A cycle of three, and a fourth who is even with everybody.
+    let mut cycle = PairMatrix::new(4);
+    for (a, b) in [(0, 2), (1, 0), (2, 1)] {
+        cycle.add(a, b, 2.0);
+    }
+    let lottery = maximal_lottery(&cycle, Stakes::Margins);
+    assert_eq!((lottery.possible, lottery.unique), (vec![0, 1, 2, 3], false));
 }
 
 /// Two voters who want the opposite of each other leave every rule with the same two winners.

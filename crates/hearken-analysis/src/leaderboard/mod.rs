@@ -6,7 +6,6 @@
 mod elo;
 mod styled;
 
-use hearken_stats::Significance;
 use hearken_stats::bradley_terry::{
     self, Covariance, Fit, FitError, Model, OrderEffect, RankBounds, Weighting, rank_bounds,
 };
@@ -15,6 +14,7 @@ use hearken_stats::proportion;
 use hearken_stats::ties::Ties;
 use hearken_stats::triads::{self, Triads};
 use hearken_stats::win_rate::Outcomes;
+use hearken_stats::{Estimate, Significance};
 use serde::{Deserialize, Serialize};
 
 pub use elo::{Checkpoint, EloHistory};
@@ -214,6 +214,9 @@ impl ModelVote<'_> {
 
 /// Precision of the prior where strengths would be infinite: a standard deviation of 2, that is 350 points of rating.
 const RIDGE: f64 = 0.25;
+/// Why there is no rating where there are votes.
+const ALIKE: &str =
+    "So few votes, or votes so alike, that drawing them again changes nothing: no interval.";
 /// Above this a fit takes minutes.
 const MODELS_MAX: usize = 1000;
 
@@ -247,15 +250,20 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
     if let Some((_, note)) = &replicates {
         notes.extend(note.clone());
     }
+    notes.extend(fits.prior_of_sides(&votes, ridge));
     let style = styled::style_control(index, &votes);
     let elo = elo::history(index, &votes);
+    let models = rows(index, &votes, &fits, replicates.as_ref().map(|r| &r.0), &style, &elo);
+    if models.iter().any(|row| row.rating == Figure::missing(ALIKE)) {
+        notes.push(ALIKE.to_owned());
+    }
     let names = |component: &Vec<usize>| {
         component.iter().map(|&m| index.models[votes.models[m]].to_owned()).collect()
     };
     Leaderboard {
         votes: votes.list.len(),
         votes_without_models: votes.without,
-        models: rows(index, &votes, &fits, replicates.as_ref().map(|r| &r.0), &style, &elo),
+        models,
         components: components.iter().map(names).collect(),
         ridge,
         bootstrap_dropped: replicates.as_ref().map_or(0, |(r, _)| r.dropped),
@@ -351,6 +359,19 @@ impl Fits {
         }
     }
 
+    /// A note where the order effect leans on a prior that the strengths do without.
+    fn prior_of_sides(&self, votes: &ModelVotes<'_>, ridge: f64) -> Option<String> {
+        let shown = votes.tally_shown();
+        let some = shown.pairs().iter().any(|pair| pair.left != pair.right);
+        let groups = shown.components().len();
+        (ridge == 0.0 && some && groups > 1 && self.sides[1].is_ok()).then(|| {
+            format!(
+                "Over the votes whose sides are known the models fall into {groups} groups; the order effect and its \
+                 test are estimated with a normal prior with standard deviation 2 on strengths."
+            )
+        })
+    }
+
     fn order_test(&self) -> Option<LikelihoodRatio> {
         let [Ok(without), Ok(with)] = &self.sides else { return None };
         let Significance { statistic, p_value } = with.likelihood_ratio(without);
@@ -417,7 +438,7 @@ fn rows(
             ties,
             losses,
             win_rate: Figure::new(outcomes[m].win_rate(), "No votes."),
-            rating: Figure::new(resampled, &strengths.why).map(bradley_terry::rating),
+            rating: rating(resampled, &strengths.why),
             rating_sandwich: strengths.half[m].clone().map(bradley_terry::rating),
             share: shares.as_ref().map(|s| s[m]),
             strength: strengths.half[m].clone(),
@@ -432,6 +453,15 @@ fn rows(
     rows.sort_by(|a, b| key(b).total_cmp(&key(a)));
     rows.iter_mut().enumerate().for_each(|(i, row)| row.rank = i + 1);
     rows
+}
+
+/// A rating with the interval of the bootstrap. A single vote, or a few that say the same, are the same however they
+/// are drawn: an interval without width would pass for certainty.
+fn rating(resampled: Option<Estimate>, why: &str) -> Figure {
+    match resampled {
+        Some(e) if e.low >= e.high => Figure::missing(ALIKE),
+        _ => Figure::new(resampled, why).map(bradley_terry::rating),
+    }
 }
 
 /// Strengths of every model under each model of ties.

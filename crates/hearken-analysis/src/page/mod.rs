@@ -13,6 +13,7 @@ pub use feature_report::{feature_report_fragment, feature_report_html};
 pub(crate) use markup::escape;
 
 use crate::Analysis;
+use crate::voting::ElectionAnalysis;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -27,7 +28,7 @@ pub fn fragment(analysis: &Analysis) -> String {
         patterns::section(analysis),
         patterns::ratings(analysis),
         leaderboard::section(analysis),
-        voting::section(analysis),
+        voting::section(&analysis.voting),
     ]
     .concat()
 }
@@ -41,6 +42,16 @@ pub fn html(analysis: &Analysis) -> String {
         analysis.options.seed
     );
     document("Analysis of judgements", &format!("{intro}{}", fragment(analysis)))
+}
+
+/// What voting rules choose in an election, as a page by itself.
+pub fn election_html(analysis: &ElectionAnalysis) -> String {
+    let voting = &analysis.voting;
+    let intro = match voting.ballots {
+        0 => format!("<p>{} votes on pairs.</p>\n", voting.votes),
+        ballots => format!("<p>{ballots} ballots, {} votes on pairs.</p>\n", voting.votes),
+    };
+    document("Voting rules", &(intro + &voting::section(voting)))
 }
 
 fn document(title: &str, body: &str) -> String {

@@ -3,11 +3,9 @@
 use std::fmt::Write;
 
 use super::markup::{Table, escape, notes, section as framed};
-use crate::Analysis;
-use crate::voting::RuleResult;
+use crate::voting::{RuleResult, Voting};
 
-pub(super) fn section(analysis: &Analysis) -> String {
-    let voting = &analysis.voting;
+pub(super) fn section(voting: &Voting) -> String {
     let mut body = notes(&voting.notes);
     let mut table = Table::new(
         "What each rule would choose",
@@ -23,17 +21,9 @@ pub(super) fn section(analysis: &Analysis) -> String {
         ]);
     }
     body += &table.html();
-    if !voting.rules.is_empty() {
-        let condorcet = match &voting.condorcet_winner {
-            Some(winner) => format!("{winner} beats every other model by a majority."),
-            None => "No model beats every other by a majority.".to_owned(),
-        };
-        let agree = if voting.agree {
-            "All rules choose the same.".to_owned()
-        } else {
-            format!("Rules disagree: some rule would choose {}.", voting.winners.join(", "))
-        };
-        let _ = writeln!(body, "<p>{} {}</p>", escape(&condorcet), escape(&agree));
+    let verdict = voting.verdict();
+    if !verdict.is_empty() {
+        let _ = writeln!(body, "<p>{}</p>", escape(&verdict.join(" ")));
     }
     let per_item = &voting.per_item;
     if per_item.items > 0 {

@@ -4,16 +4,18 @@
 //! with all other votes they make a matrix of support on pairs. Rules on pairs read the matrix, plurality and instant run-off
 //! the ballots.
 
+mod election;
 mod items;
 
 use hearken_data::feedback::Verdict;
 use hearken_stats::social_choice::{
-    self, Ballot, InstantRunoff, PairMatrix, Profile, Search, Stakes, borda, condorcet_winner,
-    copeland, instant_runoff, kemeny, maximal_lottery, maximin, plurality, ranked_pairs, schulze,
-    smith_set,
+    self, Ballot, InstantRunoff, Lottery, PairMatrix, Profile, Search, Stakes, borda,
+    condorcet_winner, copeland, instant_runoff, kemeny, maximal_lottery, maximin, plurality,
+    ranked_pairs, schulze, smith_set,
 };
 use serde::{Deserialize, Serialize};
 
+pub use election::{Election, ElectionAnalysis, ElectionError, ElectionForm, ElectionVotes};
 pub use items::{ItemDisagreement, ItemWinners, PerItem};
 
 use crate::index::Index;
@@ -50,6 +52,25 @@ pub struct Voting {
     pub notes: Vec<String>,
 }
 
+impl Voting {
+    /// In sentences: who beats everybody, and whether rules agree; nothing where no rule was asked.
+    pub fn verdict(&self) -> Vec<String> {
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        let condorcet = match &self.condorcet_winner {
+            Some(winner) => format!("{winner} beats every other candidate by a majority."),
+            None => "No candidate beats every other by a majority.".to_owned(),
+        };
+        let agree = if self.agree {
+            "All rules choose the same.".to_owned()
+        } else {
+            format!("Rules disagree: some rule would choose {}.", self.winners.join(", "))
+        };
+        vec![condorcet, agree]
+    }
+}
+
 /// What rules on pairs read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,11 +102,23 @@ const CANDIDATES_MAX: usize = 200;
 pub(crate) fn voting(index: &Index<'_>) -> Voting {
     let votes = ModelVotes::new(index);
     let names: Vec<&str> = votes.models.iter().map(|&m| index.models[m]).collect();
-    let per_item = items::per_item(index);
-    let mut voting = Voting {
+    let mut voting = Voting { per_item: items::per_item(index), ..undecided(&names) };
+    voting.votes = votes.list.len();
+    if names.len() < 2 {
+        voting.notes.push("No votes between answers of two named models.".to_owned());
+        return voting;
+    }
+    let counts = PairMatrix::from_tally(&votes.tally());
+    decide(&mut voting, &counts, ballots(index, &votes.models).as_ref());
+    voting
+}
+
+/// Before any rule is asked.
+fn undecided(names: &[&str]) -> Voting {
+    Voting {
         candidates: names.iter().map(|&name| name.to_owned()).collect(),
         ballots: 0,
-        votes: votes.list.len(),
+        votes: 0,
         basis: Basis::Votes,
         pairs_compared: 0,
         pairs: names.len() * names.len().saturating_sub(1) / 2,
@@ -94,37 +127,46 @@ pub(crate) fn voting(index: &Index<'_>) -> Voting {
         agree: true,
         condorcet_winner: None,
         smith_set: Vec::new(),
-        per_item,
+        per_item: PerItem { items: 0, agree: 0, disagreements: Vec::new() },
         notes: Vec::new(),
-    };
-    if names.len() < 2 {
-        voting.notes.push("No votes between answers of two named models.".to_owned());
-        return voting;
     }
+}
+
+/// Asks every rule.
+fn decide(voting: &mut Voting, counts: &PairMatrix, profile: Option<&Profile>) {
+    let names = voting.candidates.clone();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     if names.len() > CANDIDATES_MAX {
         voting.notes.push(format!(
-            "{} models: voting rules are computed for at most {CANDIDATES_MAX}.",
+            "{} candidates: voting rules are computed for at most {CANDIDATES_MAX}.",
             names.len()
         ));
-        return voting;
+        return;
     }
-    let counts = PairMatrix::from_tally(&votes.tally());
-    let (matrix, basis, compared) = read(&counts);
-    let profile = ballots(index, &votes.models);
+    let (matrix, basis, compared) = read(counts);
     voting.basis = basis;
     voting.pairs_compared = compared;
-    voting.ballots = profile.as_ref().map_or(0, |p| p.ballots().len());
-    voting.rules = rules(&matrix, profile.as_ref(), &names);
-    voting.notes = notes(&voting);
-    summarize(&mut voting, &matrix, &names);
-    voting
+    voting.ballots = profile.map_or(0, cast);
+    voting.rules = rules(&matrix, profile, &names);
+    voting.notes = notes(voting);
+    summarize(voting, &matrix, &names);
+}
+
+/// Ballots that were cast.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "weights are counts of voters"
+)]
+fn cast(profile: &Profile) -> usize {
+    profile.ballots().iter().map(|ballot| ballot.weight).sum::<f64>().round() as usize
 }
 
 fn notes(voting: &Voting) -> Vec<String> {
     let mut notes = Vec::new();
     if voting.pairs_compared < voting.pairs {
         notes.push(format!(
-            "{} of {} pairs of models were never compared; rules on pairs read them as no majority, and the scores of \
+            "{} of {} pairs of candidates were never compared; rules on pairs read them as no majority, and the scores of \
              Borda and Copeland are means over the models compared with.",
             voting.pairs - voting.pairs_compared,
             voting.pairs
@@ -137,7 +179,7 @@ fn notes(voting: &Voting) -> Vec<String> {
         );
     }
     if voting.ballots == 0 {
-        notes.push("Plurality and instant run-off need rankings of named models.".to_owned());
+        notes.push("Plurality and instant run-off need rankings of the candidates.".to_owned());
     }
     notes
 }
@@ -274,10 +316,16 @@ fn runoff(profile: &Profile, named: &dyn Fn(&[usize]) -> Vec<String>) -> RuleRes
 }
 
 fn lottery(matrix: &PairMatrix, named: &dyn Fn(&[usize]) -> Vec<String>) -> RuleResult {
-    const CHANCE_MIN: f64 = 1e-6;
-    let chances = maximal_lottery(matrix, Stakes::Margins);
-    let possible: Vec<usize> = (0..chances.len()).filter(|&c| chances[c] > CHANCE_MIN).collect();
-    let note = (possible.len() > 1).then(|| "A lottery: the scores are chances.".to_owned());
+    let Lottery { chances, possible, unique } = maximal_lottery(matrix, Stakes::Margins);
+    let note = match (unique, possible.len()) {
+        (false, _) => Some(
+            "Several lotteries are optimal: the scores are the chances in one of them, and \
+             everybody named has a chance in some."
+                .to_owned(),
+        ),
+        (true, 0..=1) => None,
+        (true, _) => Some("A lottery: the scores are chances.".to_owned()),
+    };
     RuleResult {
         rule: "maximal_lottery".to_owned(),
         winners: named(&possible),

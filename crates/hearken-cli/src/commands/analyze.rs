@@ -1,12 +1,15 @@
 //! `hearken analyze`.
 
+mod election;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
-use hearken_analysis::{Analysis, Figure, Options, analyze, html};
+use hearken_analysis::voting::Election;
+use hearken_analysis::{Analysis, Figure, Options, analyze, election_html, html};
 use hearken_train::run_dir::write_atomically;
 
 use crate::output::{print, say};
@@ -18,6 +21,9 @@ use crate::table::table;
 /// Reads stores and files of judgements in any of the import formats and prints a summary; --html writes the
 /// whole report as one page, --json every number under the names of docs/analyze.md. Several sources are put
 /// together: votes in one file find their pairs in another. A folder stands for its files of comparisons.
+///
+/// A file of bare votes, a matrix of pairs (CSV) or ballots (lines "42: A > B = C"), is an election: voting rules say what they
+/// would choose.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Analyze {
@@ -46,11 +52,22 @@ const EXAMPLES: &str = "\
 Examples:
   hearken analyze hearken.db --html report.html
   hearken analyze postgres://user@host/labels --json numbers.json
-  hearken analyze crowd-comparisons.csv gpt4-crowd-comparisons.csv --bootstrap 200";
+  hearken analyze crowd-comparisons.csv gpt4-crowd-comparisons.csv --bootstrap 200
+  hearken analyze ballots.txt --html election.html";
 
 impl Analyze {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        if let Some(election) = election::load(&self.sources)? {
+            return self.elect(&election);
+        }
         let records = sources::load(&self.sources)?;
+        if records.judgements.is_empty() {
+            bail!(
+                "{}: found {} items and no judgement; expected judgements, as a store or a file of docs/formats.md has them",
+                self.sources.join(", "),
+                records.items.len()
+            );
+        }
         say(&format!(
             "{} items, {} judgements; analyzing …",
             records.items.len(),
@@ -66,6 +83,19 @@ impl Analyze {
             write(path, &html(&analysis))?;
         }
         print(&summary(&analysis))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Voting rules on votes without prompts and answers.
+    fn elect(&self, election: &Election) -> Result<ExitCode> {
+        let analysis = election.analyze();
+        if let Some(path) = &self.json {
+            write(path, &(serde_json::to_string_pretty(&analysis)? + "\n"))?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &election_html(&analysis))?;
+        }
+        print(&election::summary(&analysis.voting))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -97,7 +127,7 @@ fn summary(analysis: &Analysis) -> String {
         judges(analysis),
         patterns(analysis),
         leaderboard(analysis),
-        voting(analysis),
+        election::rules(&analysis.voting),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n")
@@ -232,17 +262,4 @@ fn leaderboard(analysis: &Analysis) -> String {
     let triads = &board.triads;
     let _ = writeln!(text, "{} of {} triads of models are cyclic", triads.cyclic, triads.complete);
     text
-}
-
-fn voting(analysis: &Analysis) -> String {
-    const SHOWN: usize = 4;
-    let row = |r: &hearken_analysis::voting::RuleResult| {
-        let mut winners: Vec<&str> = r.winners.iter().take(SHOWN).map(String::as_str).collect();
-        if r.winners.len() > SHOWN {
-            winners.push("…");
-        }
-        vec![r.rule.replace('_', " "), winners.join(", ")]
-    };
-    let rows: Vec<Vec<String>> = analysis.voting.rules.iter().map(row).collect();
-    if rows.is_empty() { String::new() } else { table(&["rule", "chooses"], &rows) }
 }

@@ -180,3 +180,58 @@ fn servers_answer_with_the_key_of_the_environment() {
     let prefs = std::fs::read_to_string(folder.path().join("prefs.jsonl")).unwrap();
     assert!(!prefs.contains("s3cret"), "the key is not stored");
 }
+
+#[test]
+fn servers_of_messages_answer_with_the_key_in_their_own_header() {
+    let stub = Stub::start(|request| {
+        if request.body["messages"][0]["content"] == "fail" {
+            let error = json!({"type": "invalid_request_error", "message": "all hands are full"});
+            return Reply::status(400, json!({"type": "error", "error": error}).to_string());
+        }
+        let name = request.body["model"].as_str().unwrap_or_default();
+        Reply::words(&["I ", "am ", name, "."], Duration::from_millis(60))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = stub.url();
+    let mut command = hearken(folder.path(), &["--bind", "127.0.0.1:0", "--store", "prefs.jsonl"]);
+    command.args(["--model-a", "first", "--model-b", "second", "--url-a", &url]);
+    command.args(["--api-a", "anthropic", "--key-a", "HEARKEN_TEST_KEY"]);
+    command.args(["--temperature-b", "0.25", "--answer-tokens", "77"]);
+    command.env("HEARKEN_TEST_KEY", "s3cret");
+    let running = Running::of(command);
+    let answered = ask(&running, "Who are you?");
+    for pieces in &answered.pieces {
+        assert!(pieces.concat().starts_with("I am ") && 2 <= pieces.len(), "{pieces:?}");
+    }
+    assert!(Duration::from_millis(100) < answered.streamed_for, "{:?}", answered.streamed_for);
+    vote_for_left(&running, &answered);
+
+    let failed = ask(&running, "fail");
+    assert!(failed.exchange.is_none());
+    for end in &failed.ends {
+        assert!(end.contains("\"error\"") && end.contains("all hands are full"), "{end}");
+    }
+    running.stop();
+
+    let (item, judgement) = stored(folder.path());
+    assert_eq!(item["candidates"][0]["model"], "first");
+    assert_eq!(item["candidates"][1]["model"], "second@0.25");
+    assert_eq!(item["candidates"][0]["text"], "I am first.");
+    assert_eq!(judgement["verdict"]["kind"], "preferred");
+    assert_eq!(judgement["verdict"]["candidate"], judgement["presented"][0]);
+    let asked = stub.requests();
+    assert!(asked.iter().all(|request| request.path == "/v1/messages"), "{asked:?}");
+    for request in &asked {
+        assert_eq!(request.header("x-api-key"), Some("s3cret"));
+        assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
+        assert_eq!(request.header("authorization"), None);
+        assert_eq!(
+            (&request.body["max_tokens"], &request.body["stream"]),
+            (&json!(77), &json!(true))
+        );
+    }
+    let second = asked.iter().find(|request| request.body["model"] == "second").unwrap();
+    assert_eq!(second.body["temperature"], 0.25);
+    let prefs = std::fs::read_to_string(folder.path().join("prefs.jsonl")).unwrap();
+    assert!(!prefs.contains("s3cret"), "the key is not stored");
+}

@@ -26,6 +26,7 @@ mod postgres_server;
 mod running;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,10 +110,10 @@ fn about(started: Instant) -> Value {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     json!({
         "command": COMMAND,
-        "date": said("date", &["+%Y-%m-%d"]),
-        "commit": said("git", &["rev-parse", "--short=10", "HEAD"]),
-        "cores": cores,
+        "date": output("date", &["+%Y-%m-%d"]),
+        "commit": output("git", &["rev-parse", "--short", "HEAD"]),
         "processor": processor(),
+        "threads": cores,
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
         "took_s": started.elapsed().as_secs_f64(),
         "memory_peak_mib": memory_peak_mib(),
@@ -123,11 +124,12 @@ fn about(started: Instant) -> Value {
     })
 }
 
-/// What a program of the system says.
-fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = std::process::Command::new(program).args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+/// What a program of the system prints.
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let ran = Command::new(program).current_dir(folder).args(arguments).output().ok()?;
+    let text = String::from_utf8(ran.stdout).ok()?.trim().to_owned();
+    (ran.status.success() && !text.is_empty()).then_some(text)
 }
 
 /// What the system calls the processor.

@@ -26,7 +26,7 @@ fn text(results: &Value) -> String {
         word(&about["commit"]),
         word(&about["build"]),
         word(&about["processor"]),
-        about["cores"],
+        about["threads"],
         number(&about["took_s"]),
         word(&about["note"]),
     );

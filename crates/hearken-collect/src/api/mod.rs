@@ -21,7 +21,6 @@ use crate::state::AppState;
 /// Every path below `/api/v1`.
 pub(crate) fn router(state: &AppState) -> Router<AppState> {
     Router::new()
-        .route("/openapi.json", get(openapi::get))
         .route("/progress", get(records::progress))
         .route("/guidelines", get(records::guidelines))
         .route("/items", get(records::items).post(records::add_items))
@@ -41,12 +40,14 @@ pub(crate) fn router(state: &AppState) -> Router<AppState> {
         .route("/tokens/{id}", delete(exchange::revoke_token))
         .layer(DefaultBodyLimit::max(state.options().upload_bytes))
         .layer(from_fn_with_state(state.clone(), tokens::check))
+        // Below the layers: the description is everybody's.
+        .route("/openapi.json", get(openapi::get))
 }
 
 /// The most records of a page.
 const LIMIT_MAX: usize = 1_000;
 /// Places fit into the integers of every store.
-pub(crate) const PLACE_MAX: u64 = i64::MAX as u64;
+const PLACE_MAX: u64 = i64::MAX as u64;
 
 /// Which page of a list.
 #[derive(Debug, Deserialize)]

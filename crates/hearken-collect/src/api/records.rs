@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::tokens::{Scope, Token};
 use super::{Paging, known_name, no_such};
+use crate::distribute::check_duration;
 use crate::distribute::{self, Progress};
 use crate::error::AppError;
 use crate::state::AppState;
@@ -198,8 +199,9 @@ pub(crate) async fn add_judgements(
     for (index, judgement) in judgements.iter().enumerate() {
         let named = !judgement.id.is_empty() && !judgement.annotator.is_empty();
         let check = if named { Ok(()) } else { Err("an empty \"id\" or \"annotator\"".into()) };
-        let check =
-            check.and_then(|()| storable(&json!(judgement))).and_then(|()| in_range(judgement));
+        let check = check
+            .and_then(|()| storable(&json!(judgement)))
+            .and_then(|()| check_duration(judgement.duration_ms));
         check.map_err(|what| AppError::Unprocessable(format!("judgements[{index}]: {what}")))?;
     }
     let work = move |state: &AppState| {
@@ -215,16 +217,6 @@ pub(crate) async fn add_judgements(
         Ok((StatusCode::CREATED, Json(added)))
     };
     state.blocking(work).await
-}
-
-/// Durations fit into the integers of every store.
-fn in_range(judgement: &Judgement) -> Result<(), String> {
-    match judgement.duration_ms {
-        Some(duration_ms) if super::PLACE_MAX < duration_ms => {
-            Err(format!("\"duration_ms\" is at most {}", super::PLACE_MAX))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// `GET /judgements/stream`: all judgements as JSON lines, in the order in which they were appended.

@@ -8,6 +8,7 @@ use hearken_data::feedback::{Item, Media, Origin, Task, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::records::storable;
 use super::tokens::{Scope, Token};
 use super::{known_name, no_such};
 use crate::distribute::{self, Next, Outcome, Submission};
@@ -115,6 +116,7 @@ pub(crate) struct Decision {
 impl Decision {
     fn submission(self) -> Result<Submission, AppError> {
         let Decision { id, verdict, rationale, duration_ms, origin } = self;
+        storable(&verdict).map_err(AppError::Unprocessable)?;
         let verdict: Verdict = serde_json::from_value(verdict)
             .map_err(|error| AppError::Unprocessable(format!("verdict: {error}")))?;
         Ok(Submission { id, verdict, rationale, duration_ms, origin })

@@ -271,14 +271,16 @@ function sendFromField(event) {
 }
 
 function onSettled(entry, reply) {
+  // What another page left in the outbox may settle here, too: only the revision ends this page.
+  const isRevision = root.dataset.revise && entry.body.revises === root.dataset.revise;
   if (entry.path === "/label/submit" && reply) {
     if (!entry.body.revises) page.done += 1;
     showProgress(reply.progress);
     const note = find("#feedback");
     if (reply.feedback) { note.textContent = reply.feedback; note.hidden = false; }
-    if (root.dataset.revise && reply.outcome !== "lease_lost") location.assign("/label/history");
+    if (isRevision && reply.outcome !== "lease_lost") location.assign("/label/history");
   }
-  if (root.dataset.revise && !reply) find("#stage").inert = false;
+  if (isRevision && !reply) find("#stage").inert = false;
 }
 
 async function renew() {

@@ -7,7 +7,7 @@ use hearken_data::feedback::{Gold, Item};
 use hearken_store::{Placed, Taken};
 use rand::{Rng, RngExt as _};
 
-use super::order::{Choice, Eligible, Order};
+use super::order::{Choice, Eligible, Order, RANDOM};
 
 /// How many annotators may judge a gold item that does not say so itself: everybody.
 const EVERYBODY: u32 = 1_000_000;
@@ -260,15 +260,16 @@ impl Index {
         seen: &HashSet<u32>,
         (gold_share, order): (f64, &dyn Order),
         rng: &mut dyn Rng,
-    ) -> Option<Choice> {
+    ) -> Result<Option<Choice>, Misfit> {
         if screening {
-            return self.choose_in(Pool::Screening, seen, order, rng);
+            let eligible = self.eligible(Pool::Screening, seen);
+            return eligible.map(|eligible| ask(order, &eligible, rng)).transpose();
         }
         let regular = self.eligible(Pool::Regular, seen);
         // Gold items measure those who work. Who has nothing else left gets none, except
         // where a project is nothing but gold.
         if regular.is_none() && 0 < self.count(Pool::Regular) {
-            return None;
+            return Ok(None);
         }
         let gold = self.eligible(Pool::Gold, seen);
         let (eligible, share) = match (regular, gold) {
@@ -276,20 +277,11 @@ impl Index {
                 let take_gold = rng.random_range(0.0..1.0) < gold_share;
                 if take_gold { (gold, gold_share) } else { (regular, 1.0 - gold_share) }
             }
-            (regular, gold) => (regular.or(gold)?, 1.0),
+            (Some(eligible), None) | (None, Some(eligible)) => (eligible, 1.0),
+            (None, None) => return Ok(None),
         };
-        let Choice { handle, probability } = order.choose(&eligible, rng);
-        Some(Choice { handle, probability: probability * share })
-    }
-
-    fn choose_in(
-        &self,
-        pool: Pool,
-        seen: &HashSet<u32>,
-        order: &dyn Order,
-        rng: &mut dyn Rng,
-    ) -> Option<Choice> {
-        Some(order.choose(&self.eligible(pool, seen)?, rng))
+        let Choice { handle, probability } = ask(order, &eligible, rng)?;
+        Ok(Some(Choice { handle, probability: probability * share }))
     }
 
     /// The unseen open items of the highest priority that has any.
@@ -299,6 +291,17 @@ impl Index {
             (0 < count).then(|| Eligible::new(&bucket.open, seen, &self.entries, count))
         })
     }
+}
+
+/// What an order chose that it was not offered, or without a probability.
+#[derive(Debug)]
+pub(super) struct Misfit(pub(super) Choice);
+
+fn ask(order: &dyn Order, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Result<Choice, Misfit> {
+    let choice = order.choose(eligible, rng);
+    // The order that is always there needs no check, which would go through all items.
+    let fits = order.name() == RANDOM || eligible.admits(choice);
+    if fits { Ok(choice) } else { Err(Misfit(choice)) }
 }
 
 #[cfg(test)]
@@ -331,8 +334,8 @@ mod tests {
 
     fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let choices =
-            (0..rounds).filter_map(|_| index.choose(false, seen, (gold_share, &Random), &mut rng));
+        let choices = (0..rounds)
+            .filter_map(|_| index.choose(false, seen, (gold_share, &Random), &mut rng).unwrap());
         choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
     }
 
@@ -387,7 +390,7 @@ mod tests {
         ]);
         assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let screening = index.choose(true, &HashSet::new(), (0.5, &Random), &mut rng);
+        let screening = index.choose(true, &HashSet::new(), (0.5, &Random), &mut rng).unwrap();
         assert_eq!(screening.map(|choice| choice.handle), Some(2));
     }
 

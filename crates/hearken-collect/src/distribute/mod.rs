@@ -21,11 +21,12 @@ use serde::Serialize;
 
 pub use index::Progress;
 pub(crate) use index::overlap_of;
-pub use order::{Choice, Eligible, ORDERS, Offer, Order, Random, order};
-pub(crate) use submit::judgement;
+pub(crate) use order::check_names;
+pub use order::{Choice, Eligible, Offer, Order, RANDOM, Random};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
+pub(crate) use submit::{check_duration, judgement};
 
-use self::index::Index;
+use self::index::{Index, Misfit};
 use self::person::Person;
 use crate::error::AppError;
 use crate::settings::Settings;
@@ -260,6 +261,7 @@ fn claim_one(
     (settings, screening): (&Settings, bool),
     person: &Mutex<Person>,
 ) -> Result<Option<Assignment>, AppError> {
+    // A store may come from a program that knew more orders.
     let order = state.order(&settings.order).unwrap_or(&Random);
     let distributor = state.distributor();
     let guidelines = state.guidelines()?.version;
@@ -270,6 +272,12 @@ fn claim_one(
             let (person, index) = (lock(person), distributor.index());
             let share = (settings.gold_share, order);
             let choice = index.choose(screening, person.seen(), share, &mut rng);
+            let choice = choice.map_err(|Misfit(choice)| {
+                AppError::Internal(format!(
+                    "the order {:?} chose {choice:?}; expected one of the items it was offered, and a probability in (0, 1]",
+                    order.name()
+                ))
+            })?;
             choice.map(|choice| (choice, index.entries[choice.handle as usize].id.clone()))
         };
         let Some((choice, id)) = chosen else { return Ok(None) };

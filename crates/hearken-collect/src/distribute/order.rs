@@ -7,24 +7,54 @@ use rand::{Rng, RngExt as _};
 
 use super::index::Entry;
 
-/// The names of the orders.
-pub const ORDERS: [&str; 1] = ["random"];
+/// The name of the order that is always there: [`Random`].
+pub const RANDOM: &str = "random";
 
-/// The order of this name.
-pub fn order(name: &str) -> Option<&'static dyn Order> {
-    match name {
-        "random" => Some(&Random),
-        _ => None,
+/// Why further orders cannot be told apart by their names.
+pub(crate) fn check_names(orders: &[Box<dyn Order>]) -> Result<(), String> {
+    let mut names = vec![RANDOM];
+    for name in orders.iter().map(|order| order.name()) {
+        if name.trim().is_empty() || name.contains('\0') {
+            return Err(format!("found an order with the name {name:?}; expected some letters"));
+        }
+        if names.contains(&name) {
+            return Err(format!("found a second order named {name:?}; expected another name"));
+        }
+        names.push(name);
     }
+    Ok(())
 }
 
 /// Chooses the next item of an annotator among those of the highest priority.
+///
+/// A program that embeds the service hands in its own ([`Parts::orders`]). What an order wants to know of the items beyond
+/// an [`Offer`] it looks up by itself; `choose` runs while others wait, so it reads no store and no file.
+///
+/// ```
+/// use hearken_collect::distribute::{Choice, Eligible, Order};
+///
+/// /// The item that the fewest have judged; of several the first by name.
+/// struct Fewest;
+///
+/// impl Order for Fewest {
+///     fn name(&self) -> &str {
+///         "fewest"
+///     }
+///
+///     fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+///         let offer = eligible.iter().min_by_key(|offer| (offer.judged, offer.id));
+///         Choice { handle: offer.expect("not empty").handle, probability: 1.0 }
+///     }
+/// }
+/// ```
+///
+/// [`Parts::orders`]: crate::parts::Parts::orders
 pub trait Order: Send + Sync {
     /// The name in the settings.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Chooses one of `eligible`, which is not empty, and says with which probability it chose
-    /// it.
+    /// it. A choice of something else, or a probability outside (0, 1], is an error of the request.
     fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice;
 }
 
@@ -87,6 +117,13 @@ impl<'a> Eligible<'a> {
         })
     }
 
+    /// Whether a choice is one of them, with a probability.
+    pub(super) fn admits(&self, choice: Choice) -> bool {
+        let Choice { handle, probability } = choice;
+        let is_one = self.open.contains(&handle) && !self.seen.contains(&handle);
+        is_one && 0.0 < probability && probability <= 1.0
+    }
+
     /// One of them, each with the same probability, without going through all of them.
     #[expect(clippy::missing_panics_doc, reason = "there are as many as counted")]
     pub fn any(&self, rng: &mut dyn Rng) -> u32 {
@@ -109,8 +146,8 @@ impl<'a> Eligible<'a> {
 pub struct Random;
 
 impl Order for Random {
-    fn name(&self) -> &'static str {
-        "random"
+    fn name(&self) -> &str {
+        RANDOM
     }
 
     fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {

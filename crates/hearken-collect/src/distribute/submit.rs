@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::index::Pool;
 use super::{lock, overlap_of};
-use crate::api::{PLACE_MAX, storable};
+use crate::api::storable;
 use crate::error::AppError;
 use crate::settings::{Rationale, Settings};
 use crate::state::AppState;
@@ -16,6 +16,8 @@ use crate::state::AppState;
 const RATIONALE_MAX: usize = 20_000;
 /// Characters of a judgement's name.
 const ID_MAX: usize = 64;
+/// The longest duration in milliseconds.
+const DURATION_MAX: u64 = i64::MAX as u64;
 
 /// A judgement as an annotator sends it.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,14 +188,14 @@ pub(crate) fn judgement(
     let Submission { id, verdict, rationale, duration_ms, origin } = submission;
     check_id(&id)?;
     storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
-    if duration_ms.is_some_and(|duration_ms| PLACE_MAX < duration_ms) {
-        let what = format!("\"duration_ms\" is at most {PLACE_MAX}");
-        return Err(AppError::Unprocessable(what));
-    }
+    check_duration(duration_ms).map_err(AppError::Unprocessable)?;
     verdict.check(item).map_err(AppError::Unprocessable)?;
     let settings = state.settings()?;
     check_verdict(&verdict, &settings).map_err(AppError::Unprocessable)?;
     let rationale = rationale.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    if let Verdict::CantTell { reason } = &verdict {
+        check_length("reason", reason).map_err(AppError::Unprocessable)?;
+    }
     check_rationale(rationale.as_deref(), settings.rationale).map_err(AppError::Unprocessable)?;
     Ok(Judgement {
         rationale,
@@ -214,15 +216,31 @@ fn check_id(id: &str) -> Result<(), AppError> {
     )))
 }
 
+/// Durations fit into the integers of every store.
+///
+/// # Errors
+///
+/// What is wrong, as a sentence.
+pub(crate) fn check_duration(duration_ms: Option<u64>) -> Result<(), String> {
+    match duration_ms {
+        Some(duration_ms) if DURATION_MAX < duration_ms => {
+            Err(format!("\"duration_ms\" is at most {DURATION_MAX}, found {duration_ms}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_rationale(rationale: Option<&str>, wanted: Rationale) -> Result<(), String> {
     if rationale.is_none() && wanted == Rationale::Required {
         return Err("this project asks why: the judgement has no rationale".into());
     }
-    let characters = rationale.map_or(0, |text| text.chars().count());
+    check_length("rationale", rationale.unwrap_or_default())
+}
+
+fn check_length(what: &str, text: &str) -> Result<(), String> {
+    let characters = text.chars().count();
     if RATIONALE_MAX < characters {
-        return Err(format!(
-            "a rationale has at most {RATIONALE_MAX} characters, found {characters}"
-        ));
+        return Err(format!("a {what} has at most {RATIONALE_MAX} characters, found {characters}"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const HOLD_MS: i64 = 60_000;
 /// Times a delivery is tried: with the pauses below, over a day and four hours.
 const ATTEMPTS: u32 = 20;
-/// How long one that was given up stays on the page, after its last attempt and one more pause.
+/// How long a delivery that was given up is kept.
 const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 /// Deliveries that wait for one webhook before it hears of more.
 const WAITING_MAX: usize = 1_000;
@@ -108,6 +108,9 @@ fn deliveries(state: &AppState, webhook: &Webhook) -> Result<Vec<(Document, Deli
 fn write_deliveries(state: &AppState, webhook: &Webhook) -> Result<(), AppError> {
     let store = state.store();
     let waiting = deliveries(state, webhook)?;
+    for (document, _) in waiting.iter().filter(|(_, delivery)| is_expired(delivery, state.now())) {
+        store.delete_document("delivery", &document.key)?;
+    }
     let mut count = waiting.iter().filter(|(_, delivery)| !delivery.given_up).count();
     while count < WAITING_MAX {
         let Some(cursor) = store.document("webhook-place", &webhook.id)? else { break };
@@ -172,11 +175,6 @@ fn write(
 
 fn send_due(state: &AppState, webhook: &Webhook, agent: &ureq::Agent) -> Result<(), AppError> {
     let mut due = deliveries(state, webhook)?;
-    for (document, delivery) in &due {
-        if delivery.given_up && delivery.next_at + KEPT_MS <= state.now() {
-            state.store().delete_document("delivery", &document.key)?;
-        }
-    }
     due.retain(|(_, delivery)| !delivery.given_up && delivery.next_at <= state.now());
     due.sort_by_key(|(_, delivery)| delivery.next_at);
     for (document, mut delivery) in due {
@@ -204,6 +202,11 @@ fn send_due(state: &AppState, webhook: &Webhook, agent: &ureq::Agent) -> Result<
         }
     }
     Ok(())
+}
+
+/// Whether a delivery was given up so long ago that nobody needs to see it.
+fn is_expired(delivery: &Delivery, now: i64) -> bool {
+    delivery.given_up && delivery.next_at + KEPT_MS < now
 }
 
 /// 2 s, 4 s, 8 s, …, at most 4 hours.
@@ -235,6 +238,23 @@ fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A delivery that waits is never expired, however old.
+    #[test]
+    fn what_was_given_up_expires_after_thirty_days() {
+        let delivery = |given_up| Delivery {
+            webhook: "w".into(),
+            event: "judgement.created".into(),
+            payload: String::new(),
+            attempts: ATTEMPTS,
+            next_at: 1_000,
+            given_up,
+            problem: String::new(),
+        };
+        assert!(!is_expired(&delivery(true), 1_000 + KEPT_MS));
+        assert!(is_expired(&delivery(true), 1_001 + KEPT_MS));
+        assert!(!is_expired(&delivery(false), 1_001 + KEPT_MS));
+    }
 
     #[test]
     fn pauses_double_and_stay_below_four_hours() {

@@ -54,6 +54,8 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--mute-audio",
+            // Keys and clicks that come before a page is painted count as well.
+            "--allow-pre-commit-input",
         ]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         if is_root {
@@ -200,6 +202,18 @@ impl Page {
         reply["result"]["value"].take()
     }
 
+    /// The value of an expression, or null: while a page is being replaced there is nothing to evaluate in.
+    fn glance(&self, script: &str) -> Value {
+        let params = json!({"expression": script, "returnByValue": true});
+        let id = self.wire.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = channel();
+        self.wire.replies.lock().unwrap().insert(id, sender);
+        self.wire.send(&json!({"id": id, "sessionId": self.session,
+            "method": "Runtime.evaluate", "params": params}));
+        let mut reply = receiver.recv_timeout(PATIENCE).expect("Chromium answers");
+        reply["result"]["result"]["value"].take()
+    }
+
     pub(crate) fn text(&self, selector: &str) -> String {
         let script = format!("document.querySelector({})?.innerText ?? ''", json!(selector));
         self.eval(&script).as_str().unwrap_or_default().to_owned()
@@ -214,16 +228,7 @@ impl Page {
     #[track_caller]
     pub(crate) fn wait(&self, condition: &str) {
         let until = Instant::now() + PATIENCE;
-        // While a page is being replaced there is nothing to evaluate in.
-        let holds = || {
-            let params = json!({"expression": condition, "returnByValue": true});
-            let id = self.wire.next.fetch_add(1, Ordering::Relaxed);
-            let (sender, receiver) = channel();
-            self.wire.replies.lock().unwrap().insert(id, sender);
-            self.wire.send(&json!({"id": id, "sessionId": self.session,
-                "method": "Runtime.evaluate", "params": params}));
-            receiver.recv_timeout(PATIENCE).unwrap()["result"]["result"]["value"] == true
-        };
+        let holds = || self.glance(condition) == true;
         while !holds() {
             let body = || self.eval("document.body.innerText").to_string();
             assert!(Instant::now() < until, "waited for {condition}; the page says {}", body());
@@ -259,7 +264,9 @@ impl Page {
         } else if key == "Enter" {
             down["text"] = "\r".into();
         }
-        self.call("Input.dispatchKeyEvent", down);
+        self.until_heard("keydown", |_| {
+            self.call("Input.dispatchKeyEvent", down.clone());
+        });
         let up = json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code});
         self.call("Input.dispatchKeyEvent", up);
     }
@@ -283,6 +290,41 @@ impl Page {
         (at[0].as_f64().unwrap(), at[1].as_f64().unwrap())
     }
 
+    /// Sends an input event until the page has heard of it: a busy Chromium drops what comes while it
+    /// replaces or first paints a page, and answers as if it had not. It answers after the page's listeners have
+    /// run, so that an event that was not heard by then was dropped and may be sent again.
+    fn until_heard(&self, event: &str, send: impl Fn(u32)) {
+        let listen = format!(
+            "window.inputHeard = document.activeElement?.tagName === 'IFRAME';
+             addEventListener('{event}', () => {{ window.inputHeard = true; }}, {{capture: true, once: true}}); true"
+        );
+        let until = Instant::now() + PATIENCE;
+        for attempt in 0.. {
+            if self.glance(&listen) == true {
+                send(attempt);
+                // A page that is gone has heard what made it go.
+                if self.glance("window.inputHeard") != false {
+                    return;
+                }
+            }
+            assert!(Instant::now() < until, "no {event} reaches the page: {}", self.text("body"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Moves the mouse onto an element, which may shift what is below it, and presses there.
+    #[track_caller]
+    fn grasp(&self, selector: &str) -> (f64, f64) {
+        self.until_heard("pointermove", |attempt| {
+            let (x, y) = self.middle(selector);
+            let x = x + f64::from(attempt % 2);
+            let params = json!({"type": "mouseMoved", "x": x, "y": y, "button": "none"});
+            self.call("Input.dispatchMouseEvent", params);
+        });
+        self.until_heard("pointerdown", |_| self.mouse("mousePressed", self.middle(selector)));
+        self.middle(selector)
+    }
+
     fn mouse(&self, kind: &str, (x, y): (f64, f64)) {
         let buttons = i32::from(kind != "mouseReleased");
         let params = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
@@ -291,22 +333,20 @@ impl Page {
 
     #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
-        let at = self.middle(selector);
-        self.mouse("mousePressed", at);
+        let at = self.grasp(selector);
         self.mouse("mouseReleased", at);
     }
 
     /// Drags one element to a point of another: `depth` 0 is its upper edge, 1 its lower.
     #[track_caller]
     pub(crate) fn drag(&self, from: &str, to: &str, depth: f64) {
-        let start = self.middle(from);
+        let start = self.grasp(from);
         let script = format!(
             "(() => {{ const b = document.querySelector({}).getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height * {depth}]; }})()",
             json!(to)
         );
         let at = self.eval(&script);
         let end = (at[0].as_f64().unwrap(), at[1].as_f64().unwrap());
-        self.mouse("mousePressed", start);
         for step in 1..=4 {
             let share = f64::from(step) / 4.0;
             let here = (start.0 + (end.0 - start.0) * share, start.1 + (end.1 - start.1) * share);

@@ -46,6 +46,17 @@ fn stored_ranking(running: &Running, n: usize) -> Vec<Vec<usize>> {
     }
 }
 
+/// Leaves a submission in the outbox, as if the page went before the answer came.
+const KEEP_IN_OUTBOX: &str = "{
+    const send = window.fetch;
+    const key = `hearken.pending.${document.querySelector('#label').dataset.annotator}.again`;
+    window.fetch = (path, options) => {
+        const entry = { path, body: options?.body && JSON.parse(options.body), order: 0 };
+        if (path === '/label/submit') localStorage.setItem(key, JSON.stringify(entry));
+        return send(path, options);
+    };
+}";
+
 /// Whatever is done to the list, what is stored is what the page showed.
 #[test]
 fn a_ranking_is_stored_as_it_was_arranged() {
@@ -98,11 +109,16 @@ fn a_ranking_is_stored_as_it_was_arranged() {
     page.click("li[data-place='1'] [data-act=equal]");
     page.click("li[data-place='3'] [data-act=up]");
     let expected = ranking_on_page(&page);
+    page.eval(KEEP_IN_OUTBOX);
     page.click("[data-act=done]");
     assert_eq!(stored_ranking(&running, 4), expected);
     page.goto(&running.at("/label/history"));
     page.click("tbody tr:first-child a");
     shown(&page, 1);
+    // What the page before had not heard the answer to is sent again, and ends nothing here.
+    page.wait("!Object.keys(localStorage).some((key) => key.endsWith('.again'))");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(page.count("article.item"), 1);
     assert_eq!(ranking_on_page(&page), expected);
     assert_eq!(page.problems(), Vec::<String>::new());
 }

@@ -181,6 +181,14 @@ fn options_of_an_import_hold_for_every_item() {
 }
 
 #[test]
+fn a_limit_of_nothing_reads_nothing() {
+    let file = File::new("p.jsonl", PAIR);
+    let options = ImportOptions { limit: Some(0), ..ImportOptions::default() };
+    let import = import(&[&file.path], Some(Format::TrlPreference), &options).unwrap();
+    assert_eq!((import.items.len(), import.judgements.len(), import.report.rows), (0, 0, 0));
+}
+
+#[test]
 fn comparisons_of_llmfao_need_their_pairs() {
     let votes = "id,prompt,model_x,model_y,worker,winner,left,right\n7,1,2,3,w,right,Two,Three\n";
     let file = File::new("crowd-comparisons.csv", votes);

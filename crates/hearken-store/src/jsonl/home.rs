@@ -1,13 +1,14 @@
 //! The side that writes.
 
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use hearken_data::feedback::Judgement;
 
+use super::Shared;
 use super::file::{LockedFile, Spot};
 use super::index::Index;
 use super::line::{Line, Name, Written};
-use super::{Shared, load};
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, Known, Places, Seats, json};
 use crate::store::{Assignment, AssignmentState, Document, Placed};
@@ -30,8 +31,8 @@ struct Transaction {
     start: u64,
     /// What was flushed last and is not in the index.
     flushed: Option<(Changes, Spots)>,
-    /// Whether something of it is in the index.
-    indexed: bool,
+    /// The index with what was flushed before: nobody else sees it until it is committed.
+    own: Option<Index>,
     /// Lines that are out of date once it is committed.
     replaced: Vec<Spot>,
 }
@@ -67,24 +68,32 @@ impl JsonlHome {
         Self { shared, bytes, transaction: Transaction::default(), remains: false }
     }
 
-    /// Takes what was flushed into the index.
+    /// Takes what was flushed into the transaction's own index.
     fn take_in(&mut self) {
-        let Some((changes, spots)) = self.transaction.flushed.take() else { return };
+        let Transaction { flushed, own, replaced, .. } = &mut self.transaction;
+        let Some(flushed) = flushed.take() else { return };
+        let own = own.get_or_insert_with(|| self.shared.index().clone());
+        enter(own, flushed, replaced);
+    }
+
+    /// Lets everybody see what was flushed.
+    fn publish(&mut self) {
+        let Transaction { flushed, own, replaced, .. } = &mut self.transaction;
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
-        for (((kind, key), document), spot) in changes.documents.into_iter().zip(spots.documents) {
-            let document = document.map(|document| (document, spot));
-            let old = index.set_document(Name { kind, key }, document);
-            self.transaction.replaced.extend(old);
+        if let Some(own) = own.take() {
+            *index = own;
         }
-        for (item, spot) in changes.items.iter().zip(spots.items) {
-            index.add_item(&item.known.item.id, spot);
+        if let Some(flushed) = flushed.take() {
+            enter(&mut index, flushed, replaced);
         }
-        changes.assignments.into_iter().for_each(|it| index.put_assignment(it));
-        for (judgement, spot) in changes.judgements.iter().zip(spots.judgements) {
-            index.add_judgement(&judgement.record, spot);
+    }
+
+    /// What the transaction under way sees.
+    fn sight(&self) -> Sight<'_> {
+        match &self.transaction.own {
+            Some(own) => Sight::Own(own),
+            None => Sight::Shared(self.shared.index()),
         }
-        index.events.extend(spots.events);
-        self.transaction.indexed = true;
     }
 
     fn lines(&self, changes: &Changes) -> Result<(Lines, Spots), StoreError> {
@@ -100,9 +109,10 @@ impl JsonlHome {
         for item in &changes.items {
             spots.items.push(lines.push(&Written::Item(&item.known.item))?);
         }
+        let sight = self.sight();
         for assignment in &changes.assignments {
             // That a known assignment was judged is said by the line of the judgement.
-            let known = self.shared.index().assignment(&assignment.id).is_some();
+            let known = sight.assignment(&assignment.id).is_some();
             if !(known && assignment.state == AssignmentState::Judged) {
                 lines.push(&Written::Assignment(assignment))?;
             }
@@ -141,7 +151,7 @@ impl Home for JsonlHome {
 
     fn facts(&mut self, _writes: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
         self.take_in();
-        Ok(Box::new(View { index: self.shared.index(), file: &self.shared.file }))
+        Ok(Box::new(View { index: self.sight(), file: &self.shared.file }))
     }
 
     fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
@@ -157,7 +167,7 @@ impl Home for JsonlHome {
     fn commit(&mut self) -> Result<(), StoreError> {
         self.shared.file.sync()?;
         self.remains = false;
-        self.take_in();
+        self.publish();
         for spot in std::mem::take(&mut self.transaction.replaced) {
             // Where this fails, opening the file does it.
             let _ = self.shared.file.blank(spot);
@@ -176,17 +186,45 @@ impl Home for JsonlHome {
         let file = &self.shared.file;
         // A file that cannot be cut is cut by the next transaction, before it writes.
         self.remains = file.cut(self.bytes).is_err();
-        if transaction.indexed
-            && let Ok(loaded) = load::load(file, self.bytes)
-        {
-            *self.shared.index.write().unwrap_or_else(PoisonError::into_inner) = loaded.index;
+    }
+}
+
+/// The index that a transaction reads: its own where it has flushed something.
+enum Sight<'a> {
+    Shared(RwLockReadGuard<'a, Index>),
+    Own(&'a Index),
+}
+
+impl Deref for Sight<'_> {
+    type Target = Index;
+
+    fn deref(&self) -> &Index {
+        match self {
+            Self::Shared(index) => index,
+            Self::Own(index) => index,
         }
     }
 }
 
+/// Enters what was flushed; lines that are out of date by it go to `replaced`.
+fn enter(index: &mut Index, (changes, spots): (Changes, Spots), replaced: &mut Vec<Spot>) {
+    for (((kind, key), document), spot) in changes.documents.into_iter().zip(spots.documents) {
+        let document = document.map(|document| (document, spot));
+        replaced.extend(index.set_document(Name { kind, key }, document));
+    }
+    for (item, spot) in changes.items.iter().zip(spots.items) {
+        index.add_item(&item.known.item.id, spot);
+    }
+    changes.assignments.into_iter().for_each(|it| index.put_assignment(it));
+    for (judgement, spot) in changes.judgements.iter().zip(spots.judgements) {
+        index.add_judgement(&judgement.record, spot);
+    }
+    index.events.extend(spots.events);
+}
+
 /// The file as the transaction under way sees it.
 struct View<'a> {
-    index: RwLockReadGuard<'a, Index>,
+    index: Sight<'a>,
     file: &'a LockedFile,
 }
 

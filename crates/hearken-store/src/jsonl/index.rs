@@ -12,7 +12,7 @@ use crate::store::{Assignment, AssignmentState, Counts, Document, Taken};
 
 /// An index of the file. Items, judgements, annotators and assignments have numbers from 0, in the
 /// order of their lines; a place is one more.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) items: Vec<ItemEntry>,
     item_numbers: HashMap<Arc<str>, u32>,
@@ -26,7 +26,7 @@ pub(super) struct Index {
     pub(super) events: Vec<Spot>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ItemEntry {
     id: Arc<str>,
     pub(super) spot: Spot,
@@ -35,14 +35,14 @@ pub(super) struct ItemEntry {
     live: Vec<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct JudgementEntry {
     pub(super) spot: Spot,
     /// Number of the judgement that revises it.
     pub(super) reviser: Option<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct AnnotatorEntry {
     /// Numbers of judgements.
     judgements: Vec<u32>,

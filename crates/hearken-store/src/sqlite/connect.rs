@@ -34,7 +34,7 @@ pub(super) fn open(path: &Path, create: Create) -> Result<Connection, StoreError
     let home = path.display().to_string();
     check_file(path, &home, create)?;
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    prepare(&mut connection, &home)?;
+    prepare(&mut connection, &home, &MIGRATIONS)?;
     Ok(connection)
 }
 
@@ -123,10 +123,10 @@ fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
     settle().map_err(|error: rusqlite::Error| problem(&home, &error))
 }
 
-/// Checks whose file it is and migrates it.
-fn prepare(connection: &mut Connection, home: &str) -> Result<(), StoreError> {
+/// Checks whose file it is and migrates it: whole, or not at all where a step fails or the process ends.
+fn prepare(connection: &mut Connection, home: &str, migrations: &[&str]) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| problem(home, &error);
-    let known = i64::try_from(MIGRATIONS.len()).expect("a handful of migrations");
+    let known = i64::try_from(migrations.len()).expect("a handful of migrations");
     let found = schema(connection, home)?;
     if found > known {
         return Err(StoreError::TooNew { home: home.into(), found, known });
@@ -147,7 +147,7 @@ fn prepare(connection: &mut Connection, home: &str) -> Result<(), StoreError> {
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have been faster.
     let found = schema(&transaction, home)?;
-    for (schema, migration) in (1..).zip(MIGRATIONS).filter(|(schema, _)| *schema > found) {
+    for (schema, migration) in (1_i64..).zip(migrations).filter(|(schema, _)| *schema > found) {
         transaction.execute_batch(migration).map_err(failed)?;
         transaction.pragma_update(None, "user_version", schema).map_err(failed)?;
     }
@@ -208,5 +208,83 @@ pub(super) fn problem(home: &str, error: &rusqlite::Error) -> StoreError {
             StoreError::unavailable(home, &format!("it cannot be opened for writing: {error}"))
         }
         _ => StoreError::unavailable(home, &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hearken_data::feedback::{Candidate, Item, Task};
+
+    use super::*;
+
+    const SECOND: &str = "ALTER TABLE items ADD COLUMN note TEXT NOT NULL DEFAULT 'none';
+                          CREATE INDEX items_note ON items (note);";
+    const BROKEN: &str =
+        "ALTER TABLE items ADD COLUMN note TEXT; ALTER TABLE nowhere ADD COLUMN x;";
+
+    /// A store of schema 1 with one item.
+    fn store(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("store.db");
+        let store = crate::open(path.to_str().unwrap()).unwrap();
+        let candidates = vec![Candidate::text("a"), Candidate::text("b")];
+        store.add_items(&[Item::new(Task::Pairwise, vec![], candidates)]).unwrap();
+        path
+    }
+
+    fn upgrade(path: &Path, migrations: &[&str]) -> Result<Connection, StoreError> {
+        let mut connection = connect(path, OpenFlags::empty())?;
+        prepare(&mut connection, "store", migrations)?;
+        Ok(connection)
+    }
+
+    fn notes(connection: &Connection) -> rusqlite::Result<String> {
+        connection.query_row("SELECT group_concat(note) FROM items", [], |row| row.get(0))
+    }
+
+    #[test]
+    fn an_upgrade_runs_the_missing_steps_once_and_keeps_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = store(folder.path());
+        for _ in 0..2 {
+            let connection = upgrade(&path, &[MIGRATIONS[0], SECOND]).unwrap();
+            assert_eq!(schema(&connection, "store").unwrap(), 2);
+            assert_eq!(notes(&connection).unwrap(), "none");
+        }
+        // This program knows schema 1 only.
+        let error = crate::open(path.to_str().unwrap()).err().unwrap();
+        assert!(matches!(error, StoreError::TooNew { found: 2, known: 1, .. }), "{error}");
+        assert!(error.to_string().contains("store.db"), "{error}");
+    }
+
+    #[test]
+    fn an_upgrade_that_fails_leaves_the_store_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = store(folder.path());
+        // The second step succeeds, the third fails in its middle.
+        let error =
+            upgrade(&path, &[MIGRATIONS[0], "CREATE TABLE more (x)", BROKEN]).err().unwrap();
+        assert!(error.to_string().contains("nowhere"), "{error}");
+        let connection = connect(&path, OpenFlags::empty()).unwrap();
+        assert_eq!(schema(&connection, "store").unwrap(), 1);
+        assert!(notes(&connection).is_err());
+        let more = "SELECT count(*) FROM sqlite_schema WHERE name = 'more'";
+        assert_eq!(connection.query_row(more, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+        let store = crate::open(path.to_str().unwrap()).unwrap();
+        assert_eq!(store.counts().unwrap().items, 1);
+    }
+
+    /// A process that dies in an upgrade has committed nothing.
+    #[test]
+    fn an_upgrade_that_is_cut_off_leaves_the_store_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = store(folder.path());
+        let mut connection = connect(&path, OpenFlags::empty()).unwrap();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        transaction.execute_batch(SECOND).unwrap();
+        transaction.pragma_update(None, "user_version", 2).unwrap();
+        drop(transaction);
+        assert_eq!(schema(&connection, "store").unwrap(), 1);
+        assert_eq!(crate::open(path.to_str().unwrap()).unwrap().counts().unwrap().items, 1);
     }
 }

@@ -14,6 +14,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("adding again changes nothing", adding_again_changes_nothing),
     ("another record of the same id is refused", another_record_of_the_same_id_is_refused),
     ("a list is added whole or not at all", a_list_is_added_whole_or_not_at_all),
+    ("what is not committed is not seen", what_is_not_committed_is_not_seen),
     ("what does not fit is refused", what_does_not_fit_is_refused),
     ("revisions form chains", revisions_form_chains),
     ("large records are kept", large_records_are_kept),
@@ -144,6 +145,33 @@ fn a_list_is_added_whole_or_not_at_all(home: &Home) {
     judgements.pop();
     store.add_judgements(&judgements).unwrap();
     assert_eq!(store.taken(0).unwrap().len(), 6_000);
+}
+
+/// A long list is written part by part; nobody sees a part.
+fn what_is_not_committed_is_not_seen(home: &Home) {
+    let store = home.open();
+    let there = item(0);
+    store.add_items(std::slice::from_ref(&there)).unwrap();
+    let mut many = items(0..16_000);
+    many[15_900].candidates.pop();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mut looks = 0;
+            while looks == 0 || !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(store.counts().unwrap().items, 1);
+                assert_eq!(store.item("item-7").unwrap(), None);
+                looks += 1;
+            }
+            looks
+        });
+        assert!(matches!(store.add_items(&many), Err(StoreError::Invalid(_))));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(look.join().unwrap() > 0);
+    });
+    many[15_900] = item(15_900);
+    assert_eq!(store.add_items(&many).unwrap().added, 15_999);
+    assert_eq!(store.items(15_999, 5).unwrap().len(), 1);
 }
 
 fn what_does_not_fit_is_refused(home: &Home) {

@@ -75,7 +75,7 @@ pub(super) fn settings(
         admin => "settings",
         done,
         axes => axes_text(&settings.axes),
-        orders => state.order_names().into_iter().map(str::to_owned).collect::<Vec<_>>(),
+        orders => state.orders().into_iter().map(str::to_owned).collect::<Vec<_>>(),
         settings => Serde((*settings).clone()),
     };
     state.page(user, "admin/settings.html", values)

@@ -52,7 +52,12 @@ impl Reading for Ratings {
             meta: fields.rest(&[&AXES[..], &["prompt", "response"]].concat()),
             name: into.row_name().to_owned(),
         };
-        if self.rows.first().is_some_and(|first| first.prompt != rated.prompt) {
+        let goes_on = self.rows.first().is_some_and(|first| first.prompt == rated.prompt);
+        // Checked as it comes, so that what is wrong is said of this row and costs no other.
+        let before = if goes_on { self.rows.as_slice() } else { &[] };
+        let fits = item(before.iter().chain([&rated])).check();
+        fits.map_err(|what| BadRecord::Unfit { what })?;
+        if !goes_on {
             self.flush(into)?;
         }
         self.rows.push(rated);
@@ -68,13 +73,9 @@ impl Reading for Ratings {
 impl Ratings {
     fn flush(&mut self, into: &mut Collector<'_>) -> Result<(), BadRecord> {
         let rows = std::mem::take(&mut self.rows);
-        let Some(first) = rows.first() else { return Ok(()) };
-        let candidates = rows.iter().map(|row| {
-            let mut candidate = Candidate::text(row.response.as_str());
-            candidate.meta.clone_from(&row.meta);
-            candidate
-        });
-        let item = Item::new(Task::Rating, prompt(&first.prompt), candidates.collect());
+        if rows.is_empty() {
+            return Ok(());
+        }
         let axes: BTreeMap<String, Vec<Option<f64>>> = AXES
             .iter()
             .enumerate()
@@ -82,13 +83,24 @@ impl Ratings {
                 ((*name).to_owned(), rows.iter().map(|row| Some(row.ratings[axis])).collect())
             })
             .collect();
-        let place = into.item(item_in_form(item, &first.prompt))?;
+        let place = into.item(item(rows.iter()))?;
         let after = into.row_name().to_owned();
         into.begin(rows.iter().map(|row| &row.name[..16]).collect());
         into.judge(place, into.nameless(), Verdict::Ratings { axes })?;
         into.begin(after);
         Ok(())
     }
+}
+
+/// The item of consecutive rows of one prompt.
+fn item<'a>(rows: impl Iterator<Item = &'a Rated> + Clone) -> Item {
+    let text = rows.clone().next().map_or("", |first| first.prompt.as_str());
+    let candidates = rows.map(|row| {
+        let mut candidate = Candidate::text(row.response.as_str());
+        candidate.meta.clone_from(&row.meta);
+        candidate
+    });
+    item_in_form(Item::new(Task::Rating, prompt(text), candidates.collect()), text)
 }
 
 /// The prompts of HelpSteer2 with several turns: each turn behind `<extra_id_1>` and its role.

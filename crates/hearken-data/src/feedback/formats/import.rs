@@ -130,11 +130,10 @@ pub fn import<P: AsRef<Path>>(
         let reading = readings[known].1.as_mut();
         reading.start(path, format);
         let mut rows = Rows { reading, collector: &mut collector, taken: 0 };
-        if options.limit == Some(0) {
-            continue;
+        if options.limit != Some(0) {
+            each_row(path, options.line_bytes_max, &mut rows)?;
         }
-        each_row(path, options.line_bytes_max, &mut rows)?;
-        if rows.taken == 0 {
+        if rows.taken == 0 && options.limit != Some(0) {
             return Err(FormatError::Empty { path: path.into() });
         }
     }
