@@ -12,6 +12,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Table;
 
@@ -248,7 +249,7 @@ pub(crate) fn lock(root: &Path) -> Result<File, RunDirError> {
     let mut options = File::options();
     let opened = options.create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = opened.map_err(at("be opened"))?;
-    match file.try_lock() {
+    match patient_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
@@ -261,6 +262,18 @@ pub(crate) fn lock(root: &Path) -> Result<File, RunDirError> {
     file.rewind().map_err(at("be written"))?;
     writeln!(file, "{}", std::process::id()).map_err(at("be written"))?;
     Ok(file)
+}
+
+/// A process that this one starts holds, until its program runs, what is open here: a lock that was just
+/// let go may still be held for that moment.
+fn patient_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Removes what a run has written to a folder, unless a process works there; makes the folder where there

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::line::{self, Line};
 use crate::error::StoreError;
@@ -38,7 +39,7 @@ impl LockedFile {
             },
             Err(error) => return Err(StoreError::unavailable(&home, &error)),
         };
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => Ok(Self { file, path: path.into() }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { holder: holder(&file), home }),
             Err(TryLockError::Error(error)) => {
@@ -110,6 +111,18 @@ impl LockedFile {
         };
         StoreError::unavailable(&self.name(), &problem)
     }
+}
+
+/// Locks a file. A process that this one starts holds, until its program runs, what is open here: a lock
+/// that was just let go may still be held for that moment.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Who has locked a file, as far as the system tells: Linux lists locks by process and inode.
