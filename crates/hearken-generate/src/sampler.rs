@@ -43,15 +43,11 @@ pub(crate) fn draw(
     sampling: &Sampling,
     rng: &mut ChaCha8Rng,
 ) -> Result<Draw, BadLogit> {
-    let likeliest = likeliest(logits)?;
+    let highest = highest(logits)?;
     let greedy = sampling.temperature == 0.0;
-    let softmax = Softmax::new(
-        logits,
-        logits[likeliest as usize],
-        if greedy { 1.0 } else { sampling.temperature },
-    );
+    let softmax = Softmax::new(logits, highest, if greedy { 1.0 } else { sampling.temperature });
     let id = if greedy {
-        likeliest
+        first_equal(logits, highest)
     } else {
         let uniform = rng.random::<f64>();
         if keeps_all(sampling) {
@@ -67,21 +63,24 @@ fn keeps_all(sampling: &Sampling) -> bool {
     sampling.top_p >= 1.0 && sampling.top_k.is_none() && sampling.min_p <= 0.0
 }
 
-/// The index of the largest logit, the first of equals.
-fn likeliest(logits: &[f32]) -> Result<u32, BadLogit> {
+/// The largest logit.
+fn highest(logits: &[f32]) -> Result<f32, BadLogit> {
     let highest = largest(logits);
     let is_bad = |value: f32| value.is_nan() || value == f32::INFINITY;
     if is_bad(highest) {
         let id = logits.iter().position(|&value| is_bad(value)).expect("one of them is bad");
         return Err(BadLogit { id, value: logits[id] });
     }
-    // Equality with one of the row's own values is exact.
-    #[expect(clippy::float_cmp, reason = "the highest is one of them")]
-    let first = logits.iter().position(|&value| value == highest).unwrap_or(0);
     if highest == f32::NEG_INFINITY {
         return Err(BadLogit { id: 0, value: highest });
     }
-    Ok(first as u32)
+    Ok(highest)
+}
+
+/// Where `value`, one of the logits, comes first.
+#[expect(clippy::float_cmp, reason = "a value equals itself exactly")]
+fn first_equal(logits: &[f32], value: f32) -> u32 {
+    logits.iter().position(|&logit| logit == value).expect("it is one of them") as u32
 }
 
 /// The tempered distribution of a row: weight i is e^{(logitᵢ − highest)/temperature}.

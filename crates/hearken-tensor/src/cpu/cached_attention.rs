@@ -23,18 +23,45 @@ pub(crate) fn cache_write(
     check(qkv, layout, slots.len());
     let groups = layout.key.heads;
     let CacheMut { keys, values, page_len, precision } = cache;
+    assert_eq!(keys.len(), values.len(), "keys and values: one length");
     let places = Places { page_len, groups, words: head_words(layout.head_dim, precision) };
-    for (row, &slot) in slots.iter().enumerate() {
-        let (page, position) = (slot as usize / page_len, slot as usize % page_len);
-        for group in 0..groups {
-            let at = places.at(page, group, position);
-            let at = at..at + places.words;
-            let key = head(qkv, layout, layout.key, row, group);
-            let value = head(qkv, layout, layout.value, row, group);
-            for (from, to) in [(key, &mut keys[at.clone()]), (value, &mut values[at])] {
-                match precision {
-                    Precision::F32 => to.copy_from_slice(from),
-                    Precision::Bf16 => rounding::pack(from, to),
+    let (keys, values) = (Shared::new(keys), Shared::new(values));
+    for_chunks(groups, 2 * slots.len() * layout.head_dim, |groups| {
+        dispatch(Slots { qkv, layout, slots, keys, values, places, precision, groups });
+    });
+}
+
+/// Keys and values of some heads on their way to their slots.
+struct Slots<'a> {
+    qkv: &'a [f32],
+    layout: QkvLayout,
+    slots: &'a [u32],
+    keys: Shared<'a>,
+    values: Shared<'a>,
+    places: Places,
+    precision: Precision,
+    groups: Range<usize>,
+}
+
+impl Kernel for Slots<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let Self { qkv, layout, places, .. } = self;
+        for (row, &slot) in self.slots.iter().enumerate() {
+            let (page, position) =
+                (slot as usize / places.page_len, slot as usize % places.page_len);
+            for group in self.groups.clone() {
+                let at = places.at(page, group, position);
+                let parts = [(layout.key, self.keys), (layout.value, self.values)];
+                for (heads, cache) in parts {
+                    let from = head(qkv, layout, heads, row, group);
+                    // SAFETY: each head's places belong to one task, and are taken one at a time.
+                    let to = unsafe { cache.slice(at, places.words) };
+                    match self.precision {
+                        Precision::F32 => to.copy_from_slice(from),
+                        Precision::Bf16 => rounding::Pack { values: from, words: to }.run::<S>(),
+                    }
                 }
             }
         }

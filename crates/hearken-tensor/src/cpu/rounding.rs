@@ -43,14 +43,10 @@ impl Kernel for Round<'_> {
 }
 
 /// Writes elements to words, two in each: the first in the lower half, 0 after an odd last one.
-pub(crate) fn pack(values: &[f32], words: &mut [f32]) {
-    debug_assert_eq!(values.len().div_ceil(2), words.len());
-    dispatch(Pack { values, words });
-}
-
-struct Pack<'a> {
-    values: &'a [f32],
-    words: &'a mut [f32],
+pub(crate) struct Pack<'a> {
+    pub(crate) values: &'a [f32],
+    /// Half as many, rounded up.
+    pub(crate) words: &'a mut [f32],
 }
 
 impl Kernel for Pack<'_> {
@@ -99,7 +95,7 @@ mod tests {
     fn words_hold_what_rounding_leaves() {
         let values: Vec<f32> = (0..37).map(|i| (i as f32 * 0.731).sin()).collect();
         let mut words = vec![f32::NAN; 19];
-        pack(&values, &mut words);
+        dispatch(Pack { values: &values, words: &mut words });
         let unpacked: Vec<f32> = words.iter().flat_map(|&word| unpack(word)).collect();
         let expected = values.iter().map(|&value| f32::from_bits(rounded(value)));
         assert!(expected.chain([0.0]).eq(unpacked));
