@@ -27,12 +27,12 @@ pub(crate) fn cache_write(
     let places = Places { page_len, groups, words: head_words(layout.head_dim, precision) };
     let (keys, values) = (Shared::new(keys), Shared::new(values));
     for_chunks(groups, 2 * slots.len() * layout.head_dim, |groups| {
-        dispatch(Slots { qkv, layout, slots, keys, values, places, precision, groups });
+        dispatch(Write { qkv, layout, slots, keys, values, places, precision, groups });
     });
 }
 
 /// Keys and values of some heads on their way to their slots.
-struct Slots<'a> {
+struct Write<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     slots: &'a [u32],
@@ -43,7 +43,7 @@ struct Slots<'a> {
     groups: Range<usize>,
 }
 
-impl Kernel for Slots<'_> {
+impl Kernel for Write<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
