@@ -57,6 +57,15 @@ struct Outcome {
 }
 
 fn run(model: &Model<Cpu>, batches: &[(Batch, Vec<Prediction>, Vec<usize>)]) -> Outcome {
+    run_keeping(model, batches, 0)
+}
+
+/// The same, with so many bytes of logits kept from the forward to the backward pass.
+fn run_keeping(
+    model: &Model<Cpu>,
+    batches: &[(Batch, Vec<Prediction>, Vec<usize>)],
+    logits_bytes: usize,
+) -> Outcome {
     let mut gradients = model.gradients();
     let mut logprobs = Vec::new();
     for (batch, predictions, order) in batches {
@@ -65,11 +74,14 @@ fn run(model: &Model<Cpu>, batches: &[(Batch, Vec<Prediction>, Vec<usize>)]) -> 
             entropy: ((index % 3) as f32 - 1.0) / 20.0,
         };
         let grads: Vec<PredictionGrad> = order.iter().map(grad).collect();
-        let head = HeadOptions { temperature: 0.8, ..HeadOptions::default() };
+        let row_bytes = 4 * model.config().vocab;
+        let head =
+            HeadOptions { temperature: 0.8, chunk_bytes: 4 * row_bytes, ..HeadOptions::default() };
         let output =
             OutputGrads { predictions, prediction_grads: &grads, head, ..OutputGrads::default() };
-        let pass = model.forward(batch, Keep::Activations);
-        logprobs.extend(model.logprobs(&pass, predictions, head).logprobs);
+        let mut pass = model.forward(batch, Keep::Activations);
+        let read = model.logprobs_keeping(&mut pass, predictions, head, logits_bytes);
+        logprobs.extend(read.logprobs);
         let output = model.backward(pass, &output, &mut gradients);
         let start = logprobs.len() - predictions.len();
         assert_eq!(output.logprobs, logprobs[start..], "the backward pass sees the same head");
@@ -128,6 +140,20 @@ fn one_by_one(paths: &[Vec<u32>]) -> Vec<(Batch, Vec<Prediction>, Vec<usize>)> {
         (batch, predictions, order)
     };
     paths.iter().map(single).collect()
+}
+
+#[test]
+fn logits_that_are_kept_change_no_gradient() {
+    let options = LoadOptions::language_model();
+    let model = Model::load(Cpu::new(), &fixture("llama"), &options).unwrap().0;
+    let batch = [as_forest(&trees())];
+    let row_bytes = 4 * model.config().vocab;
+    let expected = run(&model, &batch);
+    for rows in [3, 9, 10_000] {
+        let found = run_keeping(&model, &batch, rows * row_bytes);
+        assert_eq!(found.logprobs, expected.logprobs);
+        assert_eq!(found.gradients, expected.gradients, "room for {rows} rows");
+    }
 }
 
 #[test]

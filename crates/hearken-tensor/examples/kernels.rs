@@ -203,7 +203,7 @@ impl Bench {
             };
             let options = HeadOptions::default();
             self.time(&format!("logprob_head {} {precision:?}", shape.name), flops, 0, || {
-                self.cpu.logprob_head(&hidden, weight, &predictions, options);
+                self.cpu.logprob_head(&hidden, weight, &predictions, options, None);
             });
             let name = format!("logprob_head_backward {} {precision:?}", shape.name);
             self.time(&name, 3 * flops, 0, || {
@@ -213,6 +213,7 @@ impl Bench {
                     &predictions,
                     &grads,
                     options,
+                    None,
                     &mut dhidden,
                     Some(&mut dweight),
                 );

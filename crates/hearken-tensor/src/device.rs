@@ -267,6 +267,13 @@ impl Default for HeadOptions {
     }
 }
 
+impl HeadOptions {
+    /// Rows of hidden states whose logits exist at once.
+    pub fn chunk_rows(&self, vocabulary: usize) -> usize {
+        (self.chunk_bytes / (size_of::<f32>() * vocabulary)).max(1)
+    }
+}
+
 /// What the log-probability head gives, one entry per prediction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeadOutput {
@@ -568,15 +575,19 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
 
     // ---- the log-probability head -------------------------------------------------------------
 
-    /// Log-probabilities of `predictions` from `hidden[n, d]` and the head's weight `[V, d]`.
+    /// Log-probabilities of `predictions` from `hidden[n, d]` and the head's weight `[V, d]`. The
+    /// logits of the first rows are left in `logits[k, V]`, if it is there: all rows, or whole chunks.
     fn logprob_head(
         &self,
         hidden: &Self::Buffer,
         weight: Weight<'_, Self>,
         predictions: &[Prediction],
         options: HeadOptions,
+        logits: Option<&mut Self::Buffer>,
     ) -> HeadOutput;
     /// The same, with the backward pass in one go: overwrites `dhidden[n, d]`, adds to `dweight`.
+    /// Logits that [`Device::logprob_head`] left are used up instead of being computed again, which
+    /// changes no bit of the result.
     ///
     /// d logits(row) = Σⱼ [gⱼ·(onehotⱼ − p) − eⱼ·p·(ln p + entropy)] / temperature, over the row's
     /// predictions j with derivatives gⱼ (log-probability) and eⱼ (entropy).
@@ -588,6 +599,7 @@ pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
         predictions: &[Prediction],
         grads: &[PredictionGrad],
         options: HeadOptions,
+        logits: Option<Self::Buffer>,
         dhidden: &mut Self::Buffer,
         dweight: Option<&mut Self::Buffer>,
     ) -> HeadOutput;

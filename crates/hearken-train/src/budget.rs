@@ -12,7 +12,7 @@ use crate::config::{
     Dtype, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig, TrainConfig,
 };
 use crate::error::TrainError;
-use crate::plan::{MemoryPlan, Recompute, bytes_per_row, megabytes};
+use crate::plan::{BUFFERS_PER_BYTE, MemoryPlan, Recompute, bytes_per_row, megabytes};
 use crate::trained_model::is_frozen;
 
 /// A model of a run, and what the run does with it.
@@ -75,51 +75,103 @@ const ACTIVATION_BYTES: f64 = 512.0 * (1 << 20) as f64;
 /// slower than they need be.
 const TOKENS_MIN: usize = 512;
 
-/// Sets the size of microbatches, and what sampling may cache, by the run's memory limit, or without
-/// one so that activations do not take more than a usual machine has to spare. Does nothing where the
-/// configuration names a size itself.
+/// What forward passes keep for their backward passes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tape {
+    blocks: Recompute,
+    /// Whether log-probabilities are read before the backward pass, so that it can have their logits.
+    logits: bool,
+}
+
+impl Tape {
+    pub(crate) fn new(model: &ModelSource, logits: bool) -> Self {
+        Self { blocks: model.recompute.into(), logits }
+    }
+}
+
+/// What one row of a microbatch takes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct RowBytes {
+    activations: f64,
+    logits: f64,
+}
+
+impl RowBytes {
+    fn max(self, model: &Footprint, tape: Tape) -> Self {
+        let logits = if tape.logits { model.logits_bytes_per_row } else { 0 };
+        Self {
+            activations: self.activations.max(bytes_per_row(model, tape.blocks)),
+            logits: self.logits.max(logits as f64 * BUFFERS_PER_BYTE),
+        }
+    }
+
+    /// Rows of a microbatch within so many bytes. Logits are not kept for the price of microbatches
+    /// in which all products are slower.
+    fn rows_within(self, room: f64) -> usize {
+        let keeping = (room / (self.activations + self.logits)) as usize;
+        if TOKENS_MIN <= keeping { keeping } else { (room / self.activations) as usize }
+    }
+
+    /// Bytes for logits that so many rows leave.
+    fn logits_within(self, room: f64, rows: usize) -> usize {
+        let left = room - self.activations * rows as f64;
+        if 0.0 < self.logits { (left.max(0.0) / BUFFERS_PER_BYTE) as usize } else { 0 }
+    }
+}
+
+/// Sets the size of microbatches, which logits they keep, and what sampling may cache, by the run's
+/// memory limit, or without one so that activations do not take more than a usual machine has to spare.
+/// A size that the configuration names itself stays.
 ///
 /// # Errors
 /// If a config.json cannot be read, or the models alone need more than the limit.
 pub(crate) fn fit(
     train: &mut TrainConfig,
     run: &RunConfig,
-    recompute: bool,
+    tape: Tape,
     parts: &[Part<'_>],
 ) -> Result<(), TrainError> {
-    if train.microbatch_is_given {
-        return Ok(());
-    }
-    let (mut plan, mut per_row) = (MemoryPlan::default(), 0.0_f64);
+    let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
     for part in parts {
         let footprint = part.footprint()?;
         if matches!(part.purpose, Purpose::Train(_)) {
             plan = plan.with(MemoryPlan::trained(&footprint));
-            per_row = per_row.max(bytes_per_row(&footprint, Recompute::from(recompute)));
+            per_row = per_row.max(&footprint, tape);
         } else {
             plan = plan.beside(&footprint);
         }
     }
-    let Some(limit) = run.memory_bytes_max else {
-        let tokens = (ACTIVATION_BYTES / per_row) as usize;
-        train.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS);
-        return Ok(());
+    let room = match run.memory_bytes_max {
+        None => ACTIVATION_BYTES,
+        Some(limit) => limit.saturating_sub(plan.held()) as f64,
     };
-    let room = limit.saturating_sub(plan.held());
-    let tokens = (room as f64 / per_row) as usize;
-    if tokens == 0 {
-        return Err(TrainError::Other(format!(
-            "`run.memory_limit_gb`: found {}, expected at least {}: {}; another {} for each token of \
-             a microbatch",
-            megabytes(limit),
-            megabytes(plan.held() + per_row as u64),
-            plan.note(),
-            megabytes(per_row as u64),
-        )));
+    if !train.microbatch_is_given {
+        let tokens = per_row.rows_within(room);
+        match run.memory_bytes_max {
+            None => train.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS),
+            Some(limit) if tokens == 0 => {
+                return Err(too_small(limit, &plan, per_row.activations as u64));
+            }
+            Some(_) => {
+                train.microbatch_tokens = tokens;
+                train.cache_bytes = train.cache_bytes.min(room as usize);
+            }
+        }
     }
-    train.microbatch_tokens = tokens;
-    train.cache_bytes = train.cache_bytes.min(usize::try_from(room).unwrap_or(usize::MAX));
+    train.logits_bytes = per_row.logits_within(room, train.microbatch_tokens);
     Ok(())
+}
+
+/// The limit that does not even leave room for one row.
+fn too_small(limit: u64, plan: &MemoryPlan, per_row: u64) -> TrainError {
+    TrainError::Other(format!(
+        "`run.memory_limit_gb`: found {}, expected at least {}: {}; another {} for each token of a \
+         microbatch",
+        megabytes(limit),
+        megabytes(plan.held() + per_row),
+        plan.note(),
+        megabytes(per_row),
+    ))
 }
 
 /// Refuses a run whose largest tree of rows, which is never split, is above the limit.
@@ -166,7 +218,7 @@ mod tests {
         let loaded = crate::sft::SftConfig::from_layers(layers_of(dir.path())).unwrap();
         let (mut train, config) = (loaded.config.train.clone(), &loaded.config);
         let part = Part::trained(&config.model, Head::LanguageModel);
-        fit(&mut train, &config.run, false, &[part]).unwrap();
+        fit(&mut train, &config.run, Tape::new(&config.model, false), &[part]).unwrap();
         train.microbatch_tokens
     }
 
@@ -179,6 +231,21 @@ mod tests {
         );
         layers.merge(text.parse().unwrap());
         layers
+    }
+
+    #[test]
+    fn logits_are_kept_where_microbatches_stay_large_enough() {
+        let per_row = RowBytes { activations: 3000.0, logits: 1000.0 };
+        let just = 4000.0 * TOKENS_MIN as f64;
+        assert_eq!(per_row.rows_within(just), TOKENS_MIN);
+        assert_eq!(per_row.logits_within(just, TOKENS_MIN), 800 * TOKENS_MIN);
+        let short = just - 4000.0;
+        assert!(TOKENS_MIN < per_row.rows_within(short));
+        assert!(per_row.logits_within(short, per_row.rows_within(short)) < 3000);
+        // What a size of one's own leaves is taken, and where there is nothing to keep, nothing.
+        assert_eq!(per_row.logits_within(400_000.0, 100), 80_000);
+        assert_eq!(per_row.logits_within(100_000.0, 100), 0);
+        assert_eq!(RowBytes { logits: 0.0, ..per_row }.logits_within(400_000.0, 100), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Part, Purpose, fit};
+use crate::budget::{Part, Purpose, Tape, fit};
 use crate::checkpoint::NamedModel;
 use crate::config::Loaded;
 use crate::error::TrainError;
@@ -121,7 +121,8 @@ fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
         let path = dpo.reference.path.as_ref().unwrap_or(&model.path);
         parts.push(Part { path, purpose: Purpose::Follow, ..parts[0] });
     }
-    fit(&mut fitted.train, run, model.recompute, &parts)?;
+    let logits = !dpo.objective.couples_batch();
+    fit(&mut fitted.train, run, Tape::new(model, logits), &parts)?;
     Ok(fitted)
 }
 
@@ -172,8 +173,7 @@ impl<'a, D: Device> Dpo<'a, D> {
         let trees: Vec<&Tree> = batch.iter().map(|&index| &self.records.train[index]).collect();
         let references = self.references.of_training(&batch, &trees, portions(self.config));
         let run = &mut self.run;
-        let options =
-            PassOptions { tokens_max: self.config.train.microbatch_tokens, keep: run.keep() };
+        let options = PassOptions::new(&self.config.train, run.keep());
         let value = run.counters.own.reward_shift;
         let mut shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
         let branches = objective.grad_reading().branches;

@@ -38,7 +38,7 @@ use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
 use hearken_tensor::Device;
 
-use crate::budget::{Part, Purpose, fit};
+use crate::budget::{Part, Purpose, Tape, fit};
 use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -146,7 +146,7 @@ fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
     let policy = Part::trained(&config.model, Head::LanguageModel);
     let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
     parts.extend(Part::scores(&config.scores));
-    fit(&mut fitted.train, &config.run, config.model.recompute, &parts)?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true), &parts)?;
     Ok(fitted)
 }
 

@@ -57,7 +57,7 @@ const PROGRAM_BYTES: u64 = 64 << 20;
 
 /// Bytes that are held for each byte that goes through a model: lengths of buffers are rounded up to
 /// classes, and the pool keeps buffers of one microbatch's classes while another of other sizes runs.
-const BUFFERS_PER_BYTE: f64 = 1.25;
+pub(crate) const BUFFERS_PER_BYTE: f64 = 1.25;
 
 /// What the parts of a run take in memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct MemoryPlan {
     pub optimizer: u64,
     /// Activations of the largest microbatch.
     pub activations: u64,
+    /// Logits that its backward pass need not compute again.
+    pub logits: u64,
     /// Keys and values while completions are sampled. Activations are not held at that time.
     pub cache: u64,
 }
@@ -106,6 +108,7 @@ impl MemoryPlan {
             gradients: self.gradients + other.gradients,
             optimizer: self.optimizer + other.optimizer,
             activations: self.activations.max(other.activations),
+            logits: self.logits.max(other.logits),
             cache: self.cache.max(other.cache),
         }
     }
@@ -115,6 +118,14 @@ impl MemoryPlan {
     pub fn with_rows(self, model: &Footprint, rows: usize, recompute: Recompute) -> Self {
         let activations = (bytes_per_row(model, recompute) * rows as f64) as u64;
         Self { activations: self.activations.max(activations), ..self }
+    }
+
+    /// The plan with as many logits of those rows as fit into so many bytes.
+    #[must_use]
+    pub fn with_logits(self, model: &Footprint, rows: usize, logits_bytes: usize) -> Self {
+        let logits = rows * model.logits_bytes_per_row;
+        let logits = logits.min(logits_bytes) as f64 * BUFFERS_PER_BYTE;
+        Self { logits: self.logits.max(logits as u64), ..self }
     }
 
     /// The plan with a cache of keys and values of so many bytes.
@@ -130,18 +141,20 @@ impl MemoryPlan {
 
     /// The most that is held at a time.
     pub fn total(&self) -> u64 {
-        self.held() + self.activations.max(self.cache)
+        self.held() + (self.activations + self.logits).max(self.cache)
     }
 
     /// The parts in a sentence.
     pub fn note(&self) -> String {
-        let cache = match self.cache {
+        let some = |name: &str, bytes| match bytes {
             0 => String::new(),
-            cache => format!(" or cache {}", megabytes(cache)),
+            bytes => format!("{name}{}", megabytes(bytes)),
         };
+        let logits = some(", logits ", self.logits);
+        let cache = some(" or cache ", self.cache);
         format!(
             "memory: about {} (weights {}, copies {}, gradients {}, optimizer {}, activations \
-             {}{cache}, program {})",
+             {}{logits}{cache}, program {})",
             megabytes(self.total()),
             megabytes(self.weights),
             megabytes(self.copies),

@@ -30,7 +30,7 @@ use hearken_model::Head;
 use hearken_objective::reward::MissingEnd;
 use hearken_tensor::Device;
 
-use crate::budget::{Part, Purpose, fit};
+use crate::budget::{Part, Purpose, Tape, fit};
 use crate::config::{Loaded, ScoreReading, open_counting_scores};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -138,7 +138,7 @@ fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
         parts.push(Part { path, head: Head::Score, purpose: Purpose::Train(&[]), ..policy });
     }
     parts.extend(Part::scores(&config.scores));
-    fit(&mut fitted.train, &config.run, config.model.recompute, &parts)?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true), &parts)?;
     Ok(fitted)
 }
 

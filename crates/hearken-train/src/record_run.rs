@@ -172,7 +172,11 @@ impl<D: Device, E: Serialize> RecordRun<'_, D, E> {
         if let Some(other) = other {
             memory = memory.beside(&other.footprint());
         }
-        memory = memory.with_rows(&footprint, rows_max, model.recompute.into());
+        memory = memory.with_rows(&footprint, rows_max, model.recompute.into()).with_logits(
+            &footprint,
+            rows_max,
+            train.logits_bytes,
+        );
         progress.note(&memory.note());
         if 0 < self.step {
             progress.note(&format!("going on from the checkpoint of step {}", self.step));

@@ -14,7 +14,7 @@ use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
 
-use crate::budget::{Part, fit};
+use crate::budget::{Part, Tape, fit};
 use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
 use crate::encode::{Encoder, PreferenceExample};
@@ -109,7 +109,7 @@ impl Inputs {
 fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
     let mut fitted = config.clone();
     let part = Part::trained(&config.model, Head::Score);
-    fit(&mut fitted.train, &config.run, config.model.recompute, &[part])?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, false), &[part])?;
     Ok(fitted)
 }
 

@@ -14,7 +14,7 @@ use hearken_objective::cross_entropy::SupervisedLoss;
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
-use crate::budget::{Part, fit};
+use crate::budget::{Part, Tape, fit};
 use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
 use crate::encode::{DemonstrationExample, Encoder};
@@ -93,7 +93,7 @@ fn read_data(
 fn within_memory(config: &SftConfig) -> Result<SftConfig, TrainError> {
     let mut fitted = config.clone();
     let part = Part::trained(&config.model, Head::LanguageModel);
-    fit(&mut fitted.train, &config.run, config.model.recompute, &[part])?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, false), &[part])?;
     Ok(fitted)
 }
 

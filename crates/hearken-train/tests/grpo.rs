@@ -227,7 +227,7 @@ fn a_step_makes_what_scored_high_likelier_under_every_preset() {
     let logprob = |dir: &Path, index: usize| -> f64 {
         let (model, _) = Model::load(Cpu::new(), dir, &LoadOptions::language_model()).unwrap();
         let (_, prompt, completion, _) = &sequences[index];
-        let options = ForwardOptions { temperature: 1.0, microbatch_tokens: 100 };
+        let options = ForwardOptions { temperature: 1.0, microbatch_tokens: 100, logits_bytes: 0 };
         let sequence = Sequence { prompt, completion };
         read(&model, &[sequence], Heads::LogProbs, options).logprobs[0].iter().sum()
     };

@@ -32,6 +32,8 @@ pub struct Footprint {
     pub stream_bytes_per_row: usize,
     /// Bytes of one row, at most, that a backward pass holds for a moment beside what blocks keep.
     pub passing_bytes_per_row: usize,
+    /// Bytes of the logits of one row; none without a language-model head.
+    pub logits_bytes_per_row: usize,
     /// Bytes of keys and values for one position of one sequence.
     pub cache_bytes_per_position: usize,
 }
@@ -96,6 +98,7 @@ impl Footprint {
             block_bytes_per_row: F32 * (attention + width + before + statistics),
             stream_bytes_per_row: F32 * width,
             passing_bytes_per_row: F32 * passing,
+            logits_bytes_per_row: plan.head.map_or(0, |_| F32 * config.vocab),
             cache_bytes_per_position: 2 * config.layers * of_cache * config.key_width(),
         }
     }

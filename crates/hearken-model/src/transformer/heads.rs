@@ -9,7 +9,7 @@ use hearken_tensor::device::{
 
 use super::gradients::Gradients;
 use super::model::Model;
-use super::pass::Pass;
+use super::pass::{KeptLogits, Pass};
 use crate::architecture::ScalarParams;
 
 /// Derivatives of a loss with respect to what the heads gave.
@@ -61,9 +61,44 @@ impl<D: Device> Model<D> {
         if predictions.is_empty() {
             return HeadOutput::default();
         }
-        let distinct = Distinct::new(predictions);
+        self.read_logprobs(pass, &Distinct::new(predictions), options, None)
+    }
+
+    /// The same, before a backward pass with the same predictions: up to so many bytes of logits stay
+    /// in `pass`, so that they need not be computed again. No result depends on how many.
+    ///
+    /// # Panics
+    /// As [`Self::logprobs`].
+    pub fn logprobs_keeping(
+        &self,
+        pass: &mut Pass<D>,
+        predictions: &[Prediction],
+        options: HeadOptions,
+        logits_bytes: usize,
+    ) -> HeadOutput {
+        let (distinct, vocab) = (Distinct::new(predictions), self.config.vocab);
+        let (rows, chunk) = (distinct.rows.len(), options.chunk_rows(vocab));
+        let room = logits_bytes / (size_of::<f32>() * vocab);
+        let kept = if rows <= room { rows } else { room - room % chunk };
+        if kept == 0 {
+            return self.logprobs(pass, predictions, options);
+        }
+        let mut values = self.device.scratch(kept * vocab);
+        let output = self.read_logprobs(pass, &distinct, options, Some(&mut values));
+        pass.logits = Some(KeptLogits { rows: distinct.rows, values });
+        output
+    }
+
+    fn read_logprobs(
+        &self,
+        pass: &Pass<D>,
+        distinct: &Distinct,
+        options: HeadOptions,
+        logits: Option<&mut D::Buffer>,
+    ) -> HeadOutput {
         let hidden = self.gather(&pass.hidden, &distinct.rows);
-        self.device.logprob_head(&hidden, self.head_weight(), &distinct.predictions, options)
+        let (weight, predictions) = (self.head_weight(), &distinct.predictions);
+        self.device.logprob_head(&hidden, weight, predictions, options, logits)
     }
 
     /// The score, or value, read at each of `rows`.
@@ -104,24 +139,25 @@ impl<D: Device> Model<D> {
         out
     }
 
-    /// Writes the gradient of the hidden rows that the heads read, `dhidden[T, d]`, and adds the
+    /// Writes the gradient of the hidden rows that the heads read in `pass`, `dhidden[T, d]`, and adds the
     /// gradients of the heads' parameters.
     pub(super) fn heads_backward(
         &self,
-        hidden: &D::Buffer,
+        pass: &mut Pass<D>,
         grads: &OutputGrads<'_>,
         dhidden: &mut D::Buffer,
         gradients: &mut Gradients<D>,
     ) -> HeadOutput {
         self.device.fill(dhidden, 0.0);
         if !grads.scalar_rows.is_empty() {
-            self.scalar_backward(hidden, grads, dhidden, gradients);
+            self.scalar_backward(&pass.hidden, grads, dhidden, gradients);
         }
         if grads.predictions.is_empty() {
             return HeadOutput::default();
         }
         let distinct = Distinct::new(grads.predictions);
-        let rows = self.gather(hidden, &distinct.rows);
+        let rows = self.gather(&pass.hidden, &distinct.rows);
+        let kept = pass.logits.take().filter(|kept| kept.rows == distinct.rows);
         let n = distinct.rows.len();
         let mut drows = self.device.scratch(n * self.config.width);
         let output = self.device.logprob_head_backward(
@@ -130,6 +166,7 @@ impl<D: Device> Model<D> {
             &distinct.predictions,
             grads.prediction_grads,
             grads.head,
+            kept.map(|kept| kept.values),
             &mut drows,
             gradients.get_mut(self.plan.head.expect("a language-model head")),
         );

@@ -239,7 +239,7 @@ impl<D: Device> Model<D> {
         let statistics = self.norm(rows, self.plan.final_norm, &mut hidden);
         let final_norm =
             (keep != Keep::Nothing).then(|| NormTape { input: Arc::new(x), statistics });
-        Pass { batch: batch.clone(), blocks, final_norm, hidden }
+        Pass { batch: batch.clone(), blocks, final_norm, hidden, logits: None }
     }
 
     /// Adds the gradients of a loss, given by its derivatives with respect to the heads' outputs,
@@ -256,7 +256,7 @@ impl<D: Device> Model<D> {
         let rows = pass.batch.rows();
         let final_norm = pass.final_norm.take().expect("a pass that kept its activations");
         let mut dhidden = self.device.scratch(rows * self.config.width);
-        let output = self.heads_backward(&pass.hidden, grads, &mut dhidden, gradients);
+        let output = self.heads_backward(&mut pass, grads, &mut dhidden, gradients);
         let Some(lowest) = self.lowest_trained(gradients) else { return output };
         let mut dx = self.device.scratch(rows * self.config.width);
         let dense = Rows::dense(rows, self.config.width);

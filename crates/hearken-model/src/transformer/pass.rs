@@ -28,6 +28,17 @@ pub struct Pass<D: Device> {
     pub(crate) final_norm: Option<NormTape<D>>,
     /// The hidden state of every row after the final norm, `[T, d]`.
     pub(crate) hidden: D::Buffer,
+    /// What reading log-probabilities left for the backward pass.
+    pub(crate) logits: Option<KeptLogits<D>>,
+}
+
+/// Logits that the backward pass need not compute again.
+#[derive(Debug)]
+pub(crate) struct KeptLogits<D: Device> {
+    /// The rows of the batch that log-probabilities were read from.
+    pub(crate) rows: Vec<u32>,
+    /// Logits of the first of them, `[k, V]`.
+    pub(crate) values: D::Buffer,
 }
 
 impl<D: Device> Pass<D> {

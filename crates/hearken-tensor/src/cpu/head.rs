@@ -19,13 +19,15 @@ pub(crate) struct HeadBackward<'a> {
     pub(crate) dweight: Option<&'a mut [f32]>,
 }
 
-/// Forward, and backward where gradients are wanted.
+/// Forward, and backward where gradients are wanted. `kept` has room for the logits of all rows or of
+/// the first whole chunks: a forward pass alone fills it, one with backward finds it full.
 pub(crate) fn logprob_head(
     pool: &Arc<Pool>,
     hidden: &Buffer,
     weight: Weight<'_, Cpu>,
     predictions: &[Prediction],
     options: HeadOptions,
+    kept: Option<&mut Buffer>,
     mut backward: Option<HeadBackward<'_>>,
 ) -> HeadOutput {
     let (width, vocabulary) = (weight.shape.inputs, weight.shape.outputs);
@@ -37,8 +39,8 @@ pub(crate) fn logprob_head(
         assert_eq!(backward.grads.len(), predictions.len(), "grads: one per prediction");
         assert_eq!(backward.dhidden.len(), hidden.len(), "hidden and its gradient: one length");
     }
-    let chunk = (options.chunk_bytes / (4 * vocabulary)).clamp(1, rows.max(1));
-    let mut logits = Buffer::scratch(pool, chunk * vocabulary);
+    let chunk = options.chunk_rows(vocabulary).clamp(1, rows.max(1));
+    let mut logits = ChunkLogits::new(pool, kept, [rows, chunk, vocabulary]);
     let mut results = Results::new(predictions.len(), options.statistics);
     for first in (0..rows).step_by(chunk) {
         let range = first..(first + chunk).min(rows);
@@ -46,13 +48,16 @@ pub(crate) fn logprob_head(
         let hidden_rows = Rows { rows: range.len(), width, offset, stride: width };
         let hidden = Input::of(hidden, hidden_rows);
         let dense = Rows::dense(range.len(), vocabulary);
-        let out = Output::of(&mut logits, dense);
-        product::forward(pool, hidden, weight, None, (out, Write::Overwrite));
+        let (logits, are_kept) = logits.of(range.clone());
+        if backward.is_none() || !are_kept {
+            let out = Output::of(logits, dense);
+            product::forward(pool, hidden, weight, None, (out, Write::Overwrite));
+        }
         let grads = backward.as_ref().map(|backward| backward.grads);
         let work = ChunkWork { predictions, by_row: &by_row, vocabulary, options, grads };
-        work.run(range.clone(), &mut logits, &mut results);
+        work.run(range, logits, &mut results);
         if let Some(backward) = &mut backward {
-            let dlogits = Input::of(&logits, dense);
+            let dlogits = Input::of(logits, dense);
             let dhidden = Output::of(backward.dhidden, hidden_rows);
             product::backward_input(pool, dlogits, weight, dhidden, Write::Overwrite);
             if let Some(dweight) = &mut backward.dweight {
@@ -61,6 +66,41 @@ pub(crate) fn logprob_head(
         }
     }
     results.output()
+}
+
+/// Where the logits of a chunk are.
+struct ChunkLogits<'a> {
+    /// Those of the first rows, from one pass to the next.
+    kept: &'a mut [f32],
+    /// Those of any other chunk, one at a time.
+    passing: Buffer,
+    vocabulary: usize,
+}
+
+impl<'a> ChunkLogits<'a> {
+    fn new(
+        pool: &Arc<Pool>,
+        kept: Option<&'a mut Buffer>,
+        [rows, chunk, vocabulary]: [usize; 3],
+    ) -> Self {
+        let kept = kept.map_or(&mut [][..], |kept| &mut kept[..]);
+        let rows_kept = kept.len() / vocabulary;
+        assert!(
+            rows_kept == rows || rows_kept < rows && rows_kept.is_multiple_of(chunk),
+            "logits of {rows_kept} rows: all {rows}, or whole chunks of {chunk}"
+        );
+        let passing = if rows_kept == rows { 0 } else { chunk * vocabulary };
+        Self { kept, passing: Buffer::scratch(pool, passing), vocabulary }
+    }
+
+    /// The logits of a chunk, and whether they are kept.
+    fn of(&mut self, rows: Range<usize>) -> (&mut [f32], bool) {
+        let elements = rows.start * self.vocabulary..rows.end * self.vocabulary;
+        match self.kept.get_mut(elements) {
+            Some(kept) => (kept, true),
+            None => (&mut self.passing[..rows.len() * self.vocabulary], false),
+        }
+    }
 }
 
 /// The indices of the predictions of each row.
@@ -164,7 +204,6 @@ impl ChunkWork<'_> {
                 self.differentiate(row, grads, softmax, logits);
             }
         };
-        let logits = &mut logits[..rows.len() * self.vocabulary];
         logits.par_chunks_exact_mut(self.vocabulary).zip(rows).for_each(work);
     }
 

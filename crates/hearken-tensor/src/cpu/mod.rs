@@ -312,8 +312,9 @@ impl Device for Cpu {
         weight: Weight<'_, Self>,
         predictions: &[Prediction],
         options: HeadOptions,
+        logits: Option<&mut Buffer>,
     ) -> HeadOutput {
-        head::logprob_head(&self.pool, hidden, weight, predictions, options, None)
+        head::logprob_head(&self.pool, hidden, weight, predictions, options, logits, None)
     }
 
     fn logprob_head_backward(
@@ -323,12 +324,14 @@ impl Device for Cpu {
         predictions: &[Prediction],
         grads: &[PredictionGrad],
         options: HeadOptions,
+        mut logits: Option<Buffer>,
         dhidden: &mut Buffer,
         dweight: Option<&mut Buffer>,
     ) -> HeadOutput {
         let dweight = dweight.map(|dweight| &mut dweight[..]);
-        let backward = head::HeadBackward { grads, dhidden, dweight };
-        head::logprob_head(&self.pool, hidden, weight, predictions, options, Some(backward))
+        let backward = Some(head::HeadBackward { grads, dhidden, dweight });
+        let logits = logits.as_mut();
+        head::logprob_head(&self.pool, hidden, weight, predictions, options, logits, backward)
     }
 
     fn sum_of_squares(&self, x: &Buffer) -> f64 {

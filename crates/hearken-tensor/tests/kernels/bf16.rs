@@ -137,6 +137,7 @@ fn the_head_is_near_its_f32_self() {
             &predictions,
             &grads,
             options,
+            None,
             &mut dhidden,
             Some(&mut dweight),
         );

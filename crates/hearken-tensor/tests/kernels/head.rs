@@ -74,7 +74,7 @@ fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk
         WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision: Precision::F32 };
     let (h, values) = (cpu.upload(&hidden), cpu.upload(&weight));
     let head = Weight { values: &values, prepared: &Prepared::default(), shape };
-    let found = cpu.logprob_head(&h, head, &predictions, options);
+    let found = cpu.logprob_head(&h, head, &predictions, options, None);
     let (hidden, weight) = (wide(&hidden), wide(&weight));
     let temperature = f64::from(temperature);
     let expected = naive(&hidden, &weight, layout, &predictions, temperature);
@@ -91,6 +91,7 @@ fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk
         &predictions,
         &grads,
         options,
+        None,
         &mut dhidden,
         Some(&mut dweight),
     );
@@ -129,6 +130,76 @@ fn chunks_of_rows_change_nothing_but_memory() {
 }
 
 #[test]
+fn logits_that_are_kept_change_no_bit() {
+    let (cpu, rows, vocabulary) = (Cpu::new(), 7, 35);
+    let hidden = cpu.upload(&random(1, rows * WIDTH));
+    let values = cpu.upload(&random(2, vocabulary * WIDTH));
+    let predictions = predictions(rows, vocabulary);
+    let grads = vec![PredictionGrad { logprob: 0.3, entropy: -0.1 }; predictions.len()];
+    let options =
+        HeadOptions { chunk_bytes: 3 * 4 * vocabulary, statistics: true, temperature: 0.7 };
+    assert_eq!(options.chunk_rows(vocabulary), 3);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let layout = Layout::OutputsByInputs;
+        let shape = WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision };
+        let head = Weight { values: &values, prepared: &Prepared::default(), shape };
+        let run = |kept: Option<usize>| {
+            let mut logits = kept.map(|rows| cpu.scratch(rows * vocabulary));
+            let output = cpu.logprob_head(&hidden, head, &predictions, options, logits.as_mut());
+            let (mut dhidden, mut dweight) =
+                (cpu.scratch(rows * WIDTH), cpu.zeros(vocabulary * WIDTH));
+            let again = cpu.logprob_head_backward(
+                &hidden,
+                head,
+                &predictions,
+                &grads,
+                options,
+                logits,
+                &mut dhidden,
+                Some(&mut dweight),
+            );
+            assert_eq!(again, output);
+            (output, all(&cpu, &dhidden), all(&cpu, &dweight))
+        };
+        let expected = run(None);
+        for kept in [0, 3, 6, 7] {
+            assert_eq!(run(Some(kept)), expected, "{kept} rows kept");
+        }
+    }
+}
+
+/// Were they computed again all the same, nothing would come of what is changed here.
+#[test]
+fn kept_logits_are_what_the_backward_pass_reads() {
+    let cpu = Cpu::new();
+    let shape = WeightShape {
+        inputs: WIDTH,
+        outputs: 20,
+        layout: Layout::OutputsByInputs,
+        precision: Precision::F32,
+    };
+    let values = cpu.upload(&random(1, 20 * WIDTH));
+    let head = Weight { values: &values, prepared: &Prepared::default(), shape };
+    let hidden = cpu.upload(&random(2, WIDTH));
+    let prediction = [Prediction { row: 0, token: 4 }];
+    let grads = [PredictionGrad { logprob: 1.0, entropy: 0.0 }];
+    let options = HeadOptions::default();
+    let logits = cpu.zeros(20);
+    let mut dhidden = cpu.scratch(WIDTH);
+    let output = cpu.logprob_head_backward(
+        &hidden,
+        head,
+        &prediction,
+        &grads,
+        options,
+        Some(logits),
+        &mut dhidden,
+        None,
+    );
+    assert!((output.logprobs[0] + 20.0_f32.ln()).abs() < 1e-6);
+}
+
+#[test]
 fn statistics_are_given_only_when_asked_for() {
     let cpu = Cpu::new();
     let shape = WeightShape {
@@ -141,7 +212,7 @@ fn statistics_are_given_only_when_asked_for() {
     let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let hidden = cpu.upload(&random(2, WIDTH));
     let prediction = [Prediction { row: 0, token: 4 }];
-    let output = cpu.logprob_head(&hidden, head, &prediction, HeadOptions::default());
+    let output = cpu.logprob_head(&hidden, head, &prediction, HeadOptions::default(), None);
     assert_eq!(output.logprobs.len(), 1);
     assert!(output.entropy.is_empty() && output.sum_squares.is_empty());
     assert!(output.argmax_hit.is_empty());
@@ -162,7 +233,7 @@ fn extreme_logits_stay_finite() {
     let hidden = cpu.upload(&[1.0]);
     let predictions = [0, 1, 2].map(|token| Prediction { row: 0, token });
     let options = HeadOptions { statistics: true, ..HeadOptions::default() };
-    let output = cpu.logprob_head(&hidden, head, &predictions, options);
+    let output = cpu.logprob_head(&hidden, head, &predictions, options, None);
     assert_eq!(output.logprobs, [0.0, -1000.0, -2000.0]);
     assert_eq!(output.entropy[0], 0.0);
     assert_eq!(output.sum_squares[0], 1.0);
@@ -191,6 +262,7 @@ fn rows_without_derivatives_give_gradients_of_exactly_zero() {
             &predictions,
             grads,
             HeadOptions::default(),
+            None,
             &mut dhidden,
             Some(&mut dweight),
         );

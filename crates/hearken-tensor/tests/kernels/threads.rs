@@ -82,6 +82,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
         &predictions,
         &grads,
         HeadOptions { chunk_bytes: 1 << 18, ..HeadOptions::default() },
+        None,
         &mut dhidden,
         Some(&mut dhead),
     );

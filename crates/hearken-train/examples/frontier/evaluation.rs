@@ -26,7 +26,8 @@ use crate::methods::{World, path};
 use crate::{DRAWS, Result};
 
 const MAX_NEW_TOKENS: usize = 64;
-const FORWARD: ForwardOptions = ForwardOptions { temperature: 1.0, microbatch_tokens: 4096 };
+const FORWARD: ForwardOptions =
+    ForwardOptions { temperature: 1.0, microbatch_tokens: 4096, logits_bytes: 0 };
 
 /// One policy under one seed: a number per held-out prompt.
 #[derive(Clone, Debug, Serialize, Deserialize)]

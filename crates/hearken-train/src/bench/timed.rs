@@ -427,9 +427,10 @@ impl<D: Device> Device for Timed<D> {
         weight: Weight<'_, Self>,
         predictions: &[Prediction],
         options: HeadOptions,
+        logits: Option<&mut Self::Buffer>,
     ) -> HeadOutput {
         self.time(Kernels::Head, |device| {
-            device.logprob_head(hidden, inner(weight), predictions, options)
+            device.logprob_head(hidden, inner(weight), predictions, options, logits)
         })
     }
 
@@ -440,6 +441,7 @@ impl<D: Device> Device for Timed<D> {
         predictions: &[Prediction],
         grads: &[PredictionGrad],
         options: HeadOptions,
+        logits: Option<Self::Buffer>,
         dhidden: &mut Self::Buffer,
         dweight: Option<&mut Self::Buffer>,
     ) -> HeadOutput {
@@ -450,6 +452,7 @@ impl<D: Device> Device for Timed<D> {
                 predictions,
                 grads,
                 options,
+                logits,
                 dhidden,
                 dweight,
             )

@@ -362,6 +362,8 @@ pub struct TrainConfig {
     pub microbatch_tokens: usize,
     /// Whether the configuration names that number, so that no memory limit changes it.
     pub microbatch_is_given: bool,
+    /// The most bytes of logits that a forward pass leaves to its backward pass.
+    pub logits_bytes: usize,
     /// The most bytes of keys and values while completions are sampled.
     pub cache_bytes: usize,
     /// Optimizer steps from one metrics record to the next.
@@ -426,6 +428,7 @@ impl TrainConfig {
             length,
             microbatch_tokens: tokens,
             microbatch_is_given: is_given,
+            logits_bytes: 0,
             cache_bytes: EngineOptions::default().cache_bytes,
             log_every: raw.log_every,
             save_every: every(raw.save_every),

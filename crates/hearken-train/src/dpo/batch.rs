@@ -11,6 +11,7 @@ use hearken_tensor::device::HeadOptions;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
 use super::tree::{Microbatch, Reading, Tree, TreeTokens, deal};
+use crate::config::TrainConfig;
 use crate::metrics::{inference_flops, training_flops};
 use crate::microbatch::microbatches;
 
@@ -27,6 +28,14 @@ pub(super) struct PassOptions {
     pub(super) tokens_max: usize,
     /// What a pass with derivatives keeps.
     pub(super) keep: Keep,
+    /// The most bytes of logits that it keeps.
+    pub(super) logits_bytes: usize,
+}
+
+impl PassOptions {
+    pub(super) fn new(train: &TrainConfig, keep: Keep) -> Self {
+        Self { tokens_max: train.microbatch_tokens, keep, logits_bytes: train.logits_bytes }
+    }
 }
 
 /// What a step found, its gradients aside.
@@ -79,9 +88,10 @@ pub(super) fn step_gradients<D: Device>(
         let trees = &batch.trees[group.clone()];
         let microbatch = Microbatch::new(trees, reading);
         result.flops += training_flops(model, &microbatch.batch);
-        let pass = model.forward(&microbatch.batch, options.keep);
+        let mut pass = model.forward(&microbatch.batch, options.keep);
         if !coupled {
-            let output = model.logprobs(&pass, &microbatch.predictions, reading.head());
+            let (predictions, head) = (&microbatch.predictions, reading.head());
+            let output = model.logprobs_keeping(&mut pass, predictions, head, options.logits_bytes);
             let tokens = deal(trees, reading, &output);
             let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0);
             result.losses.trees.extend(found.trees);

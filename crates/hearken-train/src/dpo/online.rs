@@ -215,8 +215,7 @@ impl<D: Device> Online<'_, D> {
             vec![RefLogprobs::new(); trees.len()]
         };
         let references = references.into_iter().map(Cow::Owned).collect();
-        let tokens_max = self.config.train.microbatch_tokens;
-        let options = PassOptions { tokens_max, keep: session.keep() };
+        let options = PassOptions::new(&self.config.train, session.keep());
         let value = session.counters.own.reward_shift;
         let mut shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
         let branches = objective.grad_reading().branches;

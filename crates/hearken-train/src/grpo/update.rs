@@ -44,8 +44,9 @@ pub(super) fn accumulate<D: Device>(
     for group in completion_microbatches(&sequences, context.forward.microbatch_tokens) {
         let batch = CompletionBatch::new(&sequences[group.clone()]);
         let head = context.forward.head(true);
-        let pass = policy.forward(&batch.batch, context.keep);
-        let output = policy.logprobs(&pass, &batch.predictions, head);
+        let mut pass = policy.forward(&batch.batch, context.keep);
+        let logits_bytes = context.forward.logits_bytes;
+        let output = policy.logprobs_keeping(&mut pass, &batch.predictions, head, logits_bytes);
         sums.entropy += output.entropy.iter().map(|entropy| f64::from(*entropy)).collect();
         sums.rows += batch.batch.rows();
         sums.flops += training_flops(policy, &batch.batch);

@@ -74,8 +74,9 @@ impl Microbatch<'_> {
     ) -> StepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
         let head = forward.head(config.ppo.entropy_coef != 0.0);
-        let pass = policy.forward(&self.batch.batch, self.context.config.model.keep());
-        let output = policy.logprobs(&pass, &self.batch.predictions, head);
+        let mut pass = policy.forward(&self.batch.batch, config.model.keep());
+        let predictions = &self.batch.predictions;
+        let output = policy.logprobs_keeping(&mut pass, predictions, head, forward.logits_bytes);
         let mut sums = StepSums {
             entropy: output.entropy.iter().map(|entropy| f64::from(*entropy)).collect(),
             rows: self.batch.batch.rows(),
@@ -93,7 +94,7 @@ impl Microbatch<'_> {
             scalar_grads = self.value_losses(&values, &mut sums);
         }
         let grads = OutputGrads {
-            predictions: &self.batch.predictions,
+            predictions,
             prediction_grads: &prediction_grads,
             head: forward.head(false),
             scalar_rows: &scalar_rows,
@@ -254,7 +255,7 @@ mod tests {
         policy.add_value_head(1);
         let (config, experience) = (config(), experience());
         let minibatch: Vec<&Experience> = experience.iter().collect();
-        let forward = ForwardOptions { temperature: 0.8, microbatch_tokens: 100 };
+        let forward = ForwardOptions { temperature: 0.8, microbatch_tokens: 100, logits_bytes: 0 };
         let token_weight = token_weight(&minibatch);
         let context = StepContext { config: &config, forward, beta: 0.3, token_weight };
         let step = |policy: &Model<Cpu>| -> (f64, Gradients<Cpu>) {

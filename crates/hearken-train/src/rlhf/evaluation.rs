@@ -48,6 +48,7 @@ pub(super) fn compare<D: Device>(
     let forward = ForwardOptions {
         temperature: ppo.rollout.temperature,
         microbatch_tokens: ppo.train.microbatch_tokens,
+        logits_bytes: 0,
     };
     let mut complete = |policy: &Model<D>, stream: &str| {
         let sample = SampleOptions {

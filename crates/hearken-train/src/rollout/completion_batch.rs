@@ -106,6 +106,8 @@ pub struct ForwardOptions {
     pub temperature: f64,
     /// The most rows of one forward pass.
     pub microbatch_tokens: usize,
+    /// The most bytes of logits that a forward pass leaves to its backward pass.
+    pub logits_bytes: usize,
 }
 
 impl ForwardOptions {

@@ -108,7 +108,9 @@ impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
         let row = self.feed.rows_max(&self.settings);
         let rows = train.microbatch_tokens.max(row).min(row * prompts);
         let (recompute, policy) = (model.recompute.into(), self.policy.footprint());
-        let mut memory = MemoryPlan::trained(&policy).with_rows(&policy, rows, recompute);
+        let mut memory = MemoryPlan::trained(&policy)
+            .with_rows(&policy, rows, recompute)
+            .with_logits(&policy, rows, train.logits_bytes);
         if let Some(Companion { name, model, .. }) = &self.companion {
             progress.note(&format!("{name}: {}", parameters_note(model)));
             let footprint = model.footprint();
@@ -288,6 +290,7 @@ impl<D: Device, E: Serialize + Copy> Session<'_, D, E> {
         ForwardOptions {
             temperature: self.settings.rollout.temperature,
             microbatch_tokens: self.settings.train.microbatch_tokens,
+            logits_bytes: self.settings.train.logits_bytes,
         }
     }
 
