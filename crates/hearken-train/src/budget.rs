@@ -75,17 +75,28 @@ const ACTIVATION_BYTES: f64 = 512.0 * (1 << 20) as f64;
 /// slower than they need be.
 const TOKENS_MIN: usize = 512;
 
+/// What the sampler's cache may take of the memory that a limit leaves beside models.
+const CACHE_SHARE: f64 = 0.25;
+
 /// What forward passes keep for their backward passes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tape {
     blocks: Recompute,
     /// Whether log-probabilities are read before the backward pass, so that it can have their logits.
     logits: bool,
+    /// Whether completions are sampled in between, from a cache of keys and values.
+    samples: bool,
 }
 
 impl Tape {
+    /// That of a trainer that samples.
+    #[must_use]
+    pub(crate) fn sampling(self) -> Self {
+        Self { samples: true, ..self }
+    }
+
     pub(crate) fn new(model: &ModelSource, logits: bool) -> Self {
-        Self { blocks: model.recompute.into(), logits }
+        Self { blocks: model.recompute.into(), logits, samples: false }
     }
 }
 
@@ -143,7 +154,12 @@ pub(crate) fn fit(
     }
     let room = match run.memory_bytes_max {
         None => ACTIVATION_BYTES,
-        Some(limit) => limit.saturating_sub(plan.held()) as f64,
+        Some(limit) => {
+            let room = limit.saturating_sub(plan.held()) as f64;
+            let cache = if tape.samples { CACHE_SHARE * room } else { 0.0 };
+            train.cache_bytes = train.cache_bytes.min(cache as usize);
+            room - cache
+        }
     };
     if !train.microbatch_is_given {
         let tokens = per_row.rows_within(room);
@@ -152,10 +168,7 @@ pub(crate) fn fit(
             Some(limit) if tokens == 0 => {
                 return Err(too_small(limit, &plan, per_row.activations as u64));
             }
-            Some(_) => {
-                train.microbatch_tokens = tokens;
-                train.cache_bytes = train.cache_bytes.min(room as usize);
-            }
+            Some(_) => train.microbatch_tokens = tokens,
         }
     }
     train.logits_bytes = per_row.logits_within(room, train.microbatch_tokens);

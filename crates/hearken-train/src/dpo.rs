@@ -121,8 +121,9 @@ fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
         let path = dpo.reference.path.as_ref().unwrap_or(&model.path);
         parts.push(Part { path, purpose: Purpose::Follow, ..parts[0] });
     }
-    let logits = !dpo.objective.couples_batch();
-    fit(&mut fitted.train, run, Tape::new(model, logits), &parts)?;
+    let tape = Tape::new(model, !dpo.objective.couples_batch());
+    let tape = if online.is_some() { tape.sampling() } else { tape };
+    fit(&mut fitted.train, run, tape, &parts)?;
     Ok(fitted)
 }
 

@@ -146,7 +146,7 @@ fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
     let policy = Part::trained(&config.model, Head::LanguageModel);
     let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
     parts.extend(Part::scores(&config.scores));
-    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true), &parts)?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true).sampling(), &parts)?;
     Ok(fitted)
 }
 

@@ -52,8 +52,8 @@ impl BatchPlan<'_> {
 }
 
 /// What a process takes besides models and what goes through them: the program, its threads' stacks,
-/// tokenizer and records, the logits of one chunk, and what the pool of buffers keeps for later.
-const PROGRAM_BYTES: u64 = 64 << 20;
+/// tokenizer and records, the logits of one chunk, and what the pool of buffers keeps in any case.
+const PROGRAM_BYTES: u64 = 96 << 20;
 
 /// Bytes that are held for each byte that goes through a model: lengths of buffers are rounded up to
 /// classes, and the pool keeps buffers of one microbatch's classes while another of other sizes runs.
@@ -74,7 +74,7 @@ pub struct MemoryPlan {
     pub activations: u64,
     /// Logits that its backward pass need not compute again.
     pub logits: u64,
-    /// Keys and values while completions are sampled. Activations are not held at that time.
+    /// Keys and values while completions are sampled. The buffers of activations wait at that time.
     pub cache: u64,
 }
 
@@ -136,12 +136,21 @@ impl MemoryPlan {
 
     /// What is held all the time.
     pub fn held(&self) -> u64 {
-        PROGRAM_BYTES + self.weights + self.copies + self.gradients + self.optimizer
+        self.models() + self.program()
+    }
+
+    fn models(&self) -> u64 {
+        self.weights + self.copies + self.gradients + self.optimizer
+    }
+
+    /// What a process takes besides; the pool of buffers keeps a part of what has been in use.
+    fn program(&self) -> u64 {
+        PROGRAM_BYTES + self.models() / 32
     }
 
     /// The most that is held at a time.
     pub fn total(&self) -> u64 {
-        self.held() + (self.activations + self.logits).max(self.cache)
+        self.held() + self.activations + self.logits + self.cache
     }
 
     /// The parts in a sentence.
@@ -151,7 +160,7 @@ impl MemoryPlan {
             bytes => format!("{name}{}", megabytes(bytes)),
         };
         let logits = some(", logits ", self.logits);
-        let cache = some(" or cache ", self.cache);
+        let cache = some(", cache ", self.cache);
         format!(
             "memory: about {} (weights {}, copies {}, gradients {}, optimizer {}, activations \
              {}{logits}{cache}, program {})",
@@ -161,7 +170,7 @@ impl MemoryPlan {
             megabytes(self.gradients),
             megabytes(self.optimizer),
             megabytes(self.activations),
-            megabytes(PROGRAM_BYTES),
+            megabytes(self.program()),
         )
     }
 }

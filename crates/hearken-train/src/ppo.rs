@@ -138,7 +138,7 @@ fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
         parts.push(Part { path, head: Head::Score, purpose: Purpose::Train(&[]), ..policy });
     }
     parts.extend(Part::scores(&config.scores));
-    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true), &parts)?;
+    fit(&mut fitted.train, &config.run, Tape::new(&config.model, true).sampling(), &parts)?;
     Ok(fitted)
 }
 

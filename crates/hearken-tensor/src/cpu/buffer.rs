@@ -119,7 +119,7 @@ pub(crate) struct Pool {
 /// What the pool may hold when at most so many elements were in use at a time: a part more, for
 /// classes that are not in use together, and a constant that lets small programs keep all they have.
 fn allowed(elements_in_use_max: usize) -> usize {
-    elements_in_use_max + elements_in_use_max / 8 + (8 << 20)
+    elements_in_use_max + elements_in_use_max / 32 + (8 << 20)
 }
 
 #[derive(Debug, Default)]
