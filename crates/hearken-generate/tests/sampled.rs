@@ -175,3 +175,23 @@ fn observers_see_every_token_in_order_and_its_end() {
         assert_eq!((&ids, &logprobs), (&completion.ids, &completion.logprobs));
     }
 }
+
+#[test]
+fn decoding_makes_no_buffer_anew() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut model = model("llama");
+        model.set_precision(precision);
+        let requests = requests("llama", 2);
+        let mut made = Vec::new();
+        generate(&model, None, &requests, &tempered(1.0, 40), &mut |event| {
+            if event.request == 0 && event.sample == 0 {
+                made.push(model.device().buffers_made());
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        // The first steps find out what sizes there are.
+        assert_eq!(made.len(), 40);
+        assert_eq!(made[4], made[39], "{precision:?}: {made:?}");
+    }
+}

@@ -128,6 +128,8 @@ struct Shelves {
     elements_waiting: usize,
     elements_in_use: usize,
     elements_in_use_max: usize,
+    /// Buffers for which nothing waited.
+    made: u64,
     /// Where storage of middling size comes from, if not from the allocator.
     slabs: Option<Slabs>,
 }
@@ -141,6 +143,12 @@ impl Pool {
             let shelves = Shelves { slabs: Some(Slabs::default()), ..Shelves::default() };
             Arc::new(Self { shelves: Mutex::new(shelves), for_weights: OnceLock::new() })
         })
+    }
+
+    /// Buffers that storage was made for, since nothing that waited was of their size.
+    pub(crate) fn made(&self) -> u64 {
+        let for_weights = self.for_weights.get().map_or(0, |pool| pool.shelves().made);
+        self.shelves().made + for_weights
     }
 
     fn shelves(&self) -> std::sync::MutexGuard<'_, Shelves> {
@@ -159,6 +167,7 @@ impl Pool {
                 return (storage, false);
             }
             shelves.count_use(capacity);
+            shelves.made += 1;
             let allowed = allowed(shelves.elements_in_use_max);
             while shelves.elements_in_use + shelves.elements_waiting > allowed {
                 let Some(storage) = shelves.pop_largest() else { break };

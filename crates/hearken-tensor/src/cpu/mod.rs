@@ -54,6 +54,12 @@ impl Cpu {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// How many buffers storage has been made for so far. It stands still where work of the same sizes
+    /// repeats: all buffers are found in the pool then.
+    pub fn buffers_made(&self) -> u64 {
+        self.pool.made()
+    }
 }
 
 impl Device for Cpu {
