@@ -7,9 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::Finding;
-
-const DOCUMENT: &str = "ARCHITECTURE.md";
+use super::{DOCUMENT, Finding};
 
 /// One row of the table: a crate and the crates of the workspace that it uses.
 #[derive(Debug, PartialEq, Eq)]

@@ -104,6 +104,86 @@ pub(super) fn identifiers(code: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// A name, `::`, or one other character of stripped code, with its line, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) text: String,
+    pub(super) line: usize,
+}
+
+/// The tokens of stripped code.
+pub(super) fn tokens(code: &str) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        let mut rest = line.trim_start();
+        while let Some(first) = rest.chars().next() {
+            let name = rest.find(|c: char| !is_name_character(c)).unwrap_or(rest.len());
+            let len = match name {
+                0 if rest.starts_with("::") => 2,
+                0 => first.len_utf8(),
+                name => name,
+            };
+            tokens.push(Token { text: rest[..len].to_owned(), line: index + 1 });
+            rest = rest[len..].trim_start();
+        }
+    }
+    tokens
+}
+
+const TEST_ATTRIBUTE: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+
+fn is_test(tokens: &[Token]) -> bool {
+    TEST_ATTRIBUTE.len() <= tokens.len()
+        && tokens.iter().zip(TEST_ATTRIBUTE).all(|(token, text)| token.text == text)
+}
+
+/// What is left without the items under `#[cfg(test)]`.
+pub(super) fn without_tests(tokens: &[Token]) -> Vec<Token> {
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_test(&tokens[at..]) {
+            at += TEST_ATTRIBUTE.len();
+            at += item_len(&tokens[at..]);
+        } else {
+            kept.push(tokens[at].clone());
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// The names of the modules in files of their own that only tests have.
+pub(super) fn test_modules(tokens: &[Token]) -> Vec<String> {
+    let mut names = Vec::new();
+    for at in (0..tokens.len()).filter(|&at| is_test(&tokens[at..])) {
+        let item = &tokens[at + TEST_ATTRIBUTE.len()..];
+        let item = &item[..item_len(item)];
+        if let [.., module, name, end] = item
+            && (module.text.as_str(), end.text.as_str()) == ("mod", ";")
+        {
+            names.push(name.text.clone());
+        }
+    }
+    names
+}
+
+/// The length of the item that `tokens` begin with: up to a semicolon, or a block, outside of brackets.
+fn item_len(tokens: &[Token]) -> usize {
+    let mut depth = 0_usize;
+    for (index, token) in tokens.iter().enumerate() {
+        match token.text.as_str() {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && (token.text == ";" || token.text == "}") {
+            return index + 1;
+        }
+    }
+    tokens.len()
+}
+
 fn is_name(byte: u8) -> bool {
     byte == b'_' || byte.is_ascii_alphanumeric()
 }

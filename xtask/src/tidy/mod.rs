@@ -4,6 +4,7 @@ mod allowed_names;
 mod arrows;
 mod code;
 mod files;
+mod modules;
 mod names;
 mod texts;
 
@@ -12,6 +13,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use files::SourceFile;
+
+/// What says how the code is built.
+const DOCUMENT: &str = "ARCHITECTURE.md";
 
 /// A rule that is broken, and where.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ impl Finding {
 pub(crate) fn run(root: &Path) -> Result<()> {
     let files = files::read(root)?;
     let mut findings = arrows::check(root)?;
+    findings.extend(modules::check(&files));
     findings.extend(lengths(&files));
     findings.extend(unsafe_code(&files));
     findings.extend(names::check(&files)?);
