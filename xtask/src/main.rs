@@ -2,9 +2,9 @@
 //!
 //! Not here: anything that the programs need to run.
 
-mod tidy;
-
+mod bad_input;
 mod results;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -21,6 +21,7 @@ usage: cargo xtask COMMAND
   doc      documentation, no warnings
   tidy     dependency arrows, `unsafe`, file lengths, names, texts
 
+  bad-input [SEED]        inputs with one thing wrong each: docs/results/bad-input.json
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
         ["results", "frontier"] => results::frontier(&root()),
         ["results", "precision"] => results::precision(&root()),
         ["results", "addition"] => results::addition(&root()),
+        ["bad-input"] => bad_input::run(&root(), 0),
+        ["bad-input", seed] if seed.parse::<u64>().is_ok() => {
+            bad_input::run(&root(), seed.parse().unwrap_or(0))
+        }
         [name] => run(name),
         _ => {
             say(USAGE);

@@ -153,7 +153,7 @@ fn train(
     }))
 }
 
-fn build(root: &Path) -> Result<PathBuf> {
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     super::cargo(root, &["build", "--release", "--package", "hearken-cli"], &[])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     Ok(target.join("release/hearken"))
@@ -170,7 +170,7 @@ fn run(root: &Path, program: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 /// What a reader must know about the numbers.
-fn about(root: &Path, command: &str) -> Result<Value> {
+pub(crate) fn about(root: &Path, command: &str) -> Result<Value> {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Ok(json!({
@@ -192,7 +192,7 @@ fn read_json(path: &Path) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
-fn write(root: &Path, name: &str, value: &Value) -> Result<()> {
+pub(crate) fn write(root: &Path, name: &str, value: &Value) -> Result<()> {
     let path = root.join("docs/results").join(name);
     std::fs::write(&path, serde_json::to_string_pretty(value)? + "\n")?;
     super::say(&format!("wrote {}", path.display()));
