@@ -3,6 +3,7 @@
 //! Not here: anything that the programs need to run.
 
 mod bad_input;
+mod quick;
 mod results;
 mod tidy;
 
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
   fmt      rustfmt, without changing a file
   lint     clippy, all targets, no warnings
   test     tests and doctests, in release
+  quick    not part of check: the tests of a first look, within three minutes once they are built
   doc      documentation, no warnings
   tidy     dependency arrows, `unsafe`, file lengths, names, texts
 
@@ -70,6 +72,7 @@ fn run(name: &str) -> Result<()> {
             cargo(&root, &arguments, &[])
         }
         "test" => cargo(&root, &["test", "--release", "--workspace"], &[]),
+        "quick" => quick::run(&root),
         "doc" => {
             let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
             cargo(&root, &arguments, &[("RUSTDOCFLAGS", "--deny warnings")])
@@ -84,6 +87,7 @@ fn root() -> PathBuf {
     here.parent().expect("xtask lies in the workspace").to_owned()
 }
 
+/// Runs cargo, which ends well or makes an error.
 fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);

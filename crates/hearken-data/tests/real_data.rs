@@ -1,25 +1,13 @@
 //! Facts about real datasets, where they are present: in `$HEARKEN_DATA`, else beside the workspace.
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
-use std::path::PathBuf;
+use hearken_testing::data;
 
 use hearken_data::{
     Content, Demonstration, DemonstrationContent, OnBadRecord, Preference, Prompt, ReadOptions,
     Record, RecordedRollout, TranscriptForm, UnpairedPreference, read,
 };
 
-/// A file below the data folder; `None`, said aloud, where it is missing.
-fn data(relative: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let path = std::env::var_os("HEARKEN_DATA").map_or_else(beside, PathBuf::from).join(relative);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there (set HEARKEN_DATA)", path.display());
-    None
-}
-
-const HH: &str = "data/hh-rlhf/harmless-base-test.jsonl.gz";
+const HH: &str = "hh-rlhf/harmless-base-test.jsonl.gz";
 
 fn chars(content: &Content) -> usize {
     match content {
@@ -85,7 +73,7 @@ fn hh_rlhf_messages_render_back_to_the_transcript() {
 
 #[test]
 fn gsm8k_is_read_through_a_mapping() {
-    let Some(path) = data("data/gsm8k/train.jsonl") else { return };
+    let Some(path) = data("gsm8k/train.jsonl") else { return };
     let columns: std::collections::BTreeMap<String, String> = [
         ("prompt".to_owned(), "question".to_owned()),
         ("completion".to_owned(), "answer".to_owned()),
@@ -107,7 +95,7 @@ fn gsm8k_is_read_through_a_mapping() {
 }
 
 fn check_fixture<T: Record>(case: &str, file: &str, records: usize) -> Vec<T> {
-    let Some(path) = data(&format!("fixtures/trl/{case}/{file}")) else { return Vec::new() };
+    let Some(path) = data(&format!("../fixtures/trl/{case}/{file}")) else { return Vec::new() };
     let (read, report) = read::<T>(&path, &ReadOptions::default()).expect("a good file");
     assert_eq!((report.read, report.skipped), (records, 0), "{case}");
     read

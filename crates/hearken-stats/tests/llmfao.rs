@@ -12,7 +12,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use common::{Named, close, data, outcome, rng, rows};
+use common::{Named, close, outcome, rng, rows};
 use hearken_stats::agreement::{AgreeingPairs, Distance, agreeing_pairs, krippendorff};
 use hearken_stats::bradley_terry::{Covariance, Model, bootstrap, fit};
 use hearken_stats::comparison::Outcome;
@@ -26,7 +26,7 @@ struct Votes {
 }
 
 fn votes() -> Option<Votes> {
-    let rows = rows(&data("llmfao/crowd-comparisons.csv")?);
+    let rows = rows(&hearken_testing::data("llmfao/crowd-comparisons.csv")?);
     assert!(rows.iter().all(|row| row.len() == 8), "no field holds a comma");
     let named: Vec<[String; 3]> =
         rows.iter().map(|row| [row[6].clone(), row[7].clone(), row[5].clone()]).collect();

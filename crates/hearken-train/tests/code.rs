@@ -15,18 +15,13 @@ const LIMITS: Limits = Limits {
     processes: 16,
 };
 
-#[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
-fn skipped(reason: &str) {
-    eprintln!("skipped: {reason}");
-}
-
 /// `None` where this machine has no namespaces; then there is nothing to test.
 fn bash(limits: Limits) -> Option<CodeSource> {
     let sandbox = Sandbox { program: "bash".to_owned(), args: Vec::new(), limits };
     match CodeSource::new("code", "tests", sandbox) {
         Ok(source) => Some(source),
         Err(error) => {
-            skipped(&error.to_string());
+            hearken_testing::skip(&error.to_string());
             None
         }
     }
@@ -163,7 +158,7 @@ fn an_interpreter_that_is_not_there_scores_nothing() {
     let sandbox =
         Sandbox { program: "no-such-interpreter".to_owned(), args: Vec::new(), limits: LIMITS };
     let Ok(mut source) = CodeSource::new("code", "tests", sandbox) else {
-        return skipped("no sandbox here");
+        return hearken_testing::skip("no sandbox here");
     };
     assert!(!passes(&mut source, "true"));
 }

@@ -1,13 +1,9 @@
 //! Real files of preferences and demonstrations, where they are at hand.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "tests may panic and say why they skip"
-)]
+#![allow(clippy::unwrap_used, reason = "tests may panic and say why they skip")]
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hearken_model::Tokenizer;
 use hearken_train::config::{BadRecords, DataConfig, Truncation};
@@ -16,17 +12,7 @@ use hearken_train::encode::{DemonstrationExample, Encoder, LengthLimit, Preferen
 use hearken_train::seeds::Seeds;
 use support::llama;
 
-/// `$HEARKEN_DATA/name`, or the same beside the workspace.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
-    let root = std::env::var_os("HEARKEN_DATA").map_or(beside, PathBuf::from);
-    let path = root.join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; set HEARKEN_DATA", path.display());
-        return None;
-    }
-    Some(path)
-}
+use hearken_testing::data;
 
 fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) -> Dataset<E> {
     let tokenizer = Tokenizer::load(&llama()).unwrap();

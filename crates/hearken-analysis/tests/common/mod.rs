@@ -1,12 +1,6 @@
 //! LLMFAO as records: a small reader of its own, so that these tests depend on no importer.
 
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "test code"
-)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test code")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,16 +11,7 @@ use hearken_data::{Message, Role};
 
 /// The folder of LLMFAO, if it is there.
 pub fn llmfao_folder() -> Option<PathBuf> {
-    let root = std::env::var_os("HEARKEN_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let path = root.join("data/llmfao");
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; set HEARKEN_DATA", path.display());
-        return None;
-    }
-    Some(path)
+    hearken_testing::data("llmfao")
 }
 
 /// Pairs, the votes of people, and those of two judges.

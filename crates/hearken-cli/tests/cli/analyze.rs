@@ -1,5 +1,5 @@
 //! `hearken analyze` and `hearken reward --features`.
-#![allow(clippy::print_stderr, clippy::format_push_string, reason = "tests say what they skip")]
+#![allow(clippy::format_push_string, reason = "tests say what they skip")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,7 @@ fn json(path: &Path) -> Value {
 
 /// LLMFAO, if it is there.
 fn llmfao() -> Option<PathBuf> {
-    let root = std::env::var_os("HEARKEN_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let path = root.join("data/llmfao");
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; set HEARKEN_DATA", path.display());
-        return None;
-    }
-    Some(path)
+    hearken_testing::data("llmfao")
 }
 
 /// 30 prompts, of two answers the longer one preferred by both of two annotators but in every fifth.

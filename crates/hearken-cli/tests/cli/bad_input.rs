@@ -245,7 +245,6 @@ fn servers_that_fail_to_score_end_the_run_with_a_reason() {
 
 /// What is done to the machine fails the test, and the run goes on.
 #[test]
-#[allow(clippy::print_stderr, reason = "a test that does nothing says so")]
 fn programs_in_the_sandbox_harm_nothing_but_their_score() {
     let folder = tempfile::tempdir().unwrap();
     let source = "kind = \"code\"\nprogram = \"bash\"\ntimeout_s = 1\nmemory_mb = 256";
@@ -256,7 +255,7 @@ fn programs_in_the_sandbox_harm_nothing_but_their_score() {
     };
     let harmless = run_with("exit 0");
     if harmless.code != Some(0) && harmless.stderr.contains("sandbox") {
-        eprintln!("skipped: {}", harmless.stderr);
+        hearken_testing::skip(&harmless.stderr);
         return;
     }
     harmless.ok();

@@ -37,8 +37,8 @@ fn judge(page: &Page, n: usize) {
 #[test]
 fn the_feature_model_is_trained_from_its_button() {
     let Some(program) = chromium() else {
-        eprintln!(
-            "skipped: feature model: no chromium, chromium-browser or google-chrome in PATH or $CHROMIUM"
+        hearken_testing::skip(
+            "no chromium, chromium-browser or google-chrome in PATH or $CHROMIUM",
         );
         return;
     };

@@ -25,7 +25,7 @@ const ATTACKS: [&str; 12] = [
 
 #[test]
 fn attacks_in_prompts_answers_models_and_names_stay_text() {
-    let Some(browser) = browser("attacks") else { return };
+    let Some(browser) = browser() else { return };
     let items = ATTACKS
         .iter()
         .map(|attack| {

@@ -53,7 +53,7 @@ impl Answerer for Scripted {
 
 #[test]
 fn answers_stream_side_by_side_and_the_vote_is_stored() {
-    let Some(browser) = browser("live") else { return };
+    let Some(browser) = browser() else { return };
     let attack = "Alpha: <img src=x onerror=alert(1)> **bold** words that come one by one, slowly, to be watched.";
     let alpha = Scripted::new("model-alpha", &[attack, "Alpha again.", "Alpha.", "Alpha."]);
     let beta = Scripted::new(
@@ -139,7 +139,7 @@ fn moody() -> Stub {
 
 #[test]
 fn an_api_that_is_slow_refuses_or_answers_nonsense_leaves_the_page_usable() {
-    let Some(browser) = browser("live API") else { return };
+    let Some(browser) = browser() else { return };
     let stub = moody();
     let client = |model: &str| {
         let patience = Duration::from_millis(900);

@@ -2,12 +2,7 @@
 //! are skipped and say so. `$HEARKEN_SCREENSHOTS` names a folder for pictures of the pages.
 
 // Helpers of tests may panic and report as tests do.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::needless_pass_by_value,
-    clippy::unnecessary_box_returns
-)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::unnecessary_box_returns)]
 
 mod attacks;
 mod cdp;
@@ -17,11 +12,11 @@ mod service;
 mod tasks;
 
 /// A browser for one test, or nothing where the machine has none.
-fn browser(test: &str) -> Option<cdp::Browser> {
+fn browser() -> Option<cdp::Browser> {
     let found = cdp::chromium();
     if found.is_none() {
-        eprintln!(
-            "skipped: {test}: no chromium, chromium-browser or google-chrome in PATH or $CHROMIUM"
+        hearken_testing::skip(
+            "no chromium, chromium-browser or google-chrome in PATH or $CHROMIUM",
         );
     }
     found.map(|program| cdp::Browser::start(&program))

@@ -58,7 +58,7 @@ impl FeatureTrainer for CountingTrainer {
 
 #[test]
 fn pairs_are_judged_by_keyboard_and_mouse_and_the_analysis_opens() {
-    let Some(browser) = browser("pairs") else { return };
+    let Some(browser) = browser() else { return };
     let parts = Parts { feature_trainer: Some(Box::new(CountingTrainer)), ..Parts::default() };
     let guidelines = "# How to judge\n\nPrefer the answer that is *right*; then the shorter one.";
     let running = Start { parts, guidelines, ..Start::with(pairs(26)) }.run();
@@ -197,7 +197,7 @@ fn export(page: &Page, running: &Running, wanted: &BTreeMap<String, Verdict>) {
 
 #[test]
 fn strength_reason_undo_and_skip() {
-    let Some(browser) = browser("strength") else { return };
+    let Some(browser) = browser() else { return };
     let settings =
         Settings { strength_points: 3, rationale: Rationale::Required, ..Settings::default() };
     let running = Start { settings, ..Start::with(pairs(6)) }.run();
@@ -246,7 +246,7 @@ fn strength_reason_undo_and_skip() {
 
 #[test]
 fn two_people_judge_each_pair_once() {
-    let Some(browser) = browser("two people") else { return };
+    let Some(browser) = browser() else { return };
     let settings = Settings { overlap: 2, ..Settings::default() };
     let people = vec![
         ("boss", Role::Administrator),
@@ -315,7 +315,7 @@ fn two_people_judge_each_pair_once() {
 
 #[test]
 fn a_service_that_is_away_for_a_moment_costs_nothing() {
-    let Some(browser) = browser("outage") else { return };
+    let Some(browser) = browser() else { return };
     let mut running = Start::with(pairs(8)).run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -354,7 +354,7 @@ fn a_service_that_is_away_for_a_moment_costs_nothing() {
 
 #[test]
 fn a_narrow_screen_and_dark_colors() {
-    let Some(browser) = browser("narrow") else { return };
+    let Some(browser) = browser() else { return };
     let settings = Settings { strength_points: 3, ..Settings::default() };
     let guidelines = "Prefer what is *right*.";
     let running = Start { settings, guidelines, ..Start::with(pairs(4)) }.run();

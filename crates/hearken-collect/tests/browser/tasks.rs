@@ -60,7 +60,7 @@ const KEEP_IN_OUTBOX: &str = "{
 /// Whatever is done to the list, what is stored is what the page showed.
 #[test]
 fn a_ranking_is_stored_as_it_was_arranged() {
-    let Some(browser) = browser("ranking") else { return };
+    let Some(browser) = browser() else { return };
     let items = (0..4)
         .map(|n| {
             Item::new(Task::Ranking, prompt(&format!("Rank these, please ({n}).")), candidates(4))
@@ -125,7 +125,7 @@ fn a_ranking_is_stored_as_it_was_arranged() {
 
 #[test]
 fn ratings_belong_to_the_answers_they_were_given_to() {
-    let Some(browser) = browser("ratings") else { return };
+    let Some(browser) = browser() else { return };
     let axis = |name: &str, min, max, labels: &[&str]| Axis {
         name: name.into(),
         min,
@@ -188,7 +188,7 @@ fn ratings_belong_to_the_answers_they_were_given_to() {
 
 #[test]
 fn steps_are_labelled_up_to_the_first_error() {
-    let Some(browser) = browser("steps") else { return };
+    let Some(browser) = browser() else { return };
     let steps = ["Let $x = 2$.", "Then $x^2 = 4$.", "So $x^2 + 1 = 6$.", "The answer is **6**."];
     let solution = Candidate { steps: steps.map(str::to_owned).to_vec(), ..Candidate::default() };
     let item = |n: usize| {
@@ -225,7 +225,7 @@ fn steps_are_labelled_up_to_the_first_error() {
 
 #[test]
 fn clips_loop_side_by_side_and_stand_still_where_that_is_asked_for() {
-    let Some(browser) = browser("clips") else { return };
+    let Some(browser) = browser() else { return };
     let clip = |source: &str, alt: &str| Candidate {
         media: vec![Media { source: source.into(), alt: alt.into() }],
         ..Candidate::default()
@@ -259,7 +259,7 @@ fn clips_loop_side_by_side_and_stand_still_where_that_is_asked_for() {
 
 #[test]
 fn sensitive_content_waits_to_be_asked_for_and_conversations_are_whole() {
-    let Some(browser) = browser("sensitive") else { return };
+    let Some(browser) = browser() else { return };
     let conversation = vec![
         Message::new(Role::System, "You are terse."),
         Message::new(Role::User, "How do I sort a list in Rust?"),

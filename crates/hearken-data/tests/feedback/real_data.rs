@@ -1,6 +1,6 @@
 //! Facts about real datasets, where they are present: in `$HEARKEN_DATA`, else beside the workspace.
-#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
+use hearken_testing::data;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,17 +9,6 @@ use hearken_data::feedback::formats::{ExportOptions, Format, Import, ImportOptio
 use hearken_data::feedback::{Item, Origin, Verdict};
 
 use crate::support::{File, counts, write};
-
-/// A file below the data folder; `None`, said aloud, where it is missing.
-fn data(relative: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let path = std::env::var_os("HEARKEN_DATA").map_or_else(beside, PathBuf::from).join(relative);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!("skipped: {} is not there (set HEARKEN_DATA)", path.display());
-    None
-}
 
 fn load(relative: &str) -> Option<Import> {
     let path = data(relative)?;
@@ -30,7 +19,7 @@ fn load(relative: &str) -> Option<Import> {
 /// decisive ones 2,911 are left; the longer answer wins 41.0 %.
 #[test]
 fn votes_of_llmfao() {
-    let Some(import) = load("data/llmfao/crowd-comparisons.csv") else { return };
+    let Some(import) = load("llmfao/crowd-comparisons.csv") else { return };
     assert_eq!(import.report.formats, [Format::Llmfao]);
     assert_eq!((import.items.len(), import.judgements.len()), (2139, 8931));
     let workers: BTreeSet<&str> = import.judgements.iter().map(|j| j.annotator.as_str()).collect();
@@ -69,12 +58,12 @@ fn votes_of_llmfao() {
 fn models_judge_the_same_pairs_as_people() {
     let names = ["gpt4-crowd-comparisons.csv", "gpt3-crowd-comparisons.csv"];
     let paths: Option<Vec<PathBuf>> =
-        names.iter().map(|name| data(&format!("data/llmfao/{name}"))).collect();
+        names.iter().map(|name| data(&format!("llmfao/{name}"))).collect();
     let Some(paths) = paths else { return };
     let import = import(&paths, None, &ImportOptions::default()).unwrap();
     assert_eq!((import.items.len(), import.judgements.len()), (2139, 2 * 2139));
     assert!(import.judgements.iter().all(|one| one.origin == Origin::Ai));
-    let people = load("data/llmfao/crowd-comparisons.csv").unwrap();
+    let people = load("llmfao/crowd-comparisons.csv").unwrap();
     assert_eq!(people.items, import.items);
     let by = |name: &str| import.judgements.iter().filter(|one| one.annotator == name).count();
     assert_eq!((by("gpt4"), by("gpt3")), (2139, 2139));
@@ -82,7 +71,7 @@ fn models_judge_the_same_pairs_as_people() {
 
 #[test]
 fn gold_items_of_llmfao() {
-    let Some(import) = load("data/llmfao/pairs-crowd-training.jsonl") else { return };
+    let Some(import) = load("llmfao/pairs-crowd-training.jsonl") else { return };
     assert_eq!(import.items.len(), 7);
     let gold: Vec<_> = import.items.iter().filter_map(|item| item.gold.as_ref()).collect();
     assert!(gold.iter().all(|gold| gold.screening && gold.reason.is_some()));
@@ -91,7 +80,7 @@ fn gold_items_of_llmfao() {
 
 #[test]
 fn llmfao_is_written_as_it_was_read() {
-    let Some(import) = load("data/llmfao/crowd-comparisons.csv") else { return };
+    let Some(import) = load("llmfao/crowd-comparisons.csv") else { return };
     let options = ExportOptions::default();
     let (votes, report) = write(&import.items, &import.judgements, Format::Llmfao, options);
     assert_eq!((report.written, report.dropped.len(), report.lost.len()), (8931, 0, 0));
@@ -117,7 +106,7 @@ fn llmfao_is_written_as_it_was_read() {
 /// prompts, chosen is longer in 1,021 and shorter in 1,275.
 #[test]
 fn pairs_of_hh_rlhf() {
-    let Some(import) = load("data/hh-rlhf/harmless-base-test.jsonl.gz") else { return };
+    let Some(import) = load("hh-rlhf/harmless-base-test.jsonl.gz") else { return };
     assert_eq!(import.report.formats, [Format::HhRlhf]);
     assert_eq!(import.report.rows, 2312);
     assert_eq!(import.judgements.len() + import.report.repeated_judgements, 2312);
@@ -138,7 +127,7 @@ fn pairs_of_hh_rlhf() {
 /// Where the prompts are equal, chosen is longer in 1,021 pairs and shorter in 1,275.
 #[test]
 fn lengths_of_hh_rlhf() {
-    let Some(import) = load("data/hh-rlhf/harmless-base-test.jsonl.gz") else { return };
+    let Some(import) = load("hh-rlhf/harmless-base-test.jsonl.gz") else { return };
     let (mut longer, mut shorter) = (0, 0);
     let places: std::collections::HashMap<&str, usize> =
         import.items.iter().enumerate().map(|(place, item)| (item.id.as_str(), place)).collect();

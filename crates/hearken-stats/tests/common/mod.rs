@@ -1,12 +1,6 @@
 //! What the tests share: votes and fixtures.
 
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    dead_code,
-    unreachable_pub,
-    reason = "each test binary uses a part"
-)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,20 +74,6 @@ impl Named {
     pub fn index(&self, name: &str) -> usize {
         self.names.iter().position(|n| n == name).unwrap()
     }
-}
-
-/// The folder of downloaded data sets, if it is there.
-pub fn data(file: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("HEARKEN_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    let path = root.join("data").join(file);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; set HEARKEN_DATA", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// Fails unless every number is within `tolerance` of the expected one.

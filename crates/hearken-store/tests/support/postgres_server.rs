@@ -24,8 +24,8 @@ impl PostgresServer {
     /// Starts a server; says why on standard error and gives `None` where that is not possible.
     pub(crate) fn start() -> Option<Self> {
         let Some(binaries) = binaries() else {
-            eprintln!(
-                "skipped: no PostgreSQL here (initdb and postgres in PATH or /usr/lib/postgresql)"
+            hearken_testing::skip(
+                "no PostgreSQL here (initdb and postgres in PATH or /usr/lib/postgresql)",
             );
             return None;
         };

@@ -1,0 +1,33 @@
+//! What tests of several crates share: data that may not be there, and a word from a test that was
+//! skipped. No part of the program.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Says that the running test is skipped, and why: on standard error, and as a line of the file
+/// that `$HEARKEN_SKIPPED` names, which outlives the harness's capture of what passing tests print.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+pub fn skip(reason: &str) {
+    // The harness names a test's thread after the test.
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {reason}", thread.name().unwrap_or("a test"));
+    eprintln!("{line}");
+    if let Some(path) = std::env::var_os("HEARKEN_SKIPPED") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+        // One write, so that lines of tests that run at once do not mix.
+        let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        written.unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    }
+}
+
+/// A file or folder of real data sets: below `$HEARKEN_DATA`, else below `shared/data` beside the
+/// workspace. `None`, said aloud, where it is missing.
+pub fn data(relative: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let path = std::env::var_os("HEARKEN_DATA").map_or_else(beside, PathBuf::from).join(relative);
+    if path.exists() {
+        return Some(path);
+    }
+    skip(&format!("{} is not there; set HEARKEN_DATA", path.display()));
+    None
+}
