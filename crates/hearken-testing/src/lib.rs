@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Says that the running test is skipped, and why: on standard error, and as a line of the file
 /// that `$HEARKEN_SKIPPED` names, which outlives the harness's capture of what passing tests print.
+///
+/// # Panics
+/// If that file cannot be written.
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]
 pub fn skip(reason: &str) {
     // The harness names a test's thread after the test.

@@ -23,7 +23,7 @@ fn refused() -> Vec<(String, &'static str)> {
 
 /// The folder beside the workspace from which some tests read larger data. Only tests know it.
 fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.contains("/tests.rs")
+    path.contains("/tests/") || path.contains("/tests.rs") || path.contains("hearken-testing/")
 }
 
 pub(super) fn check(files: &[SourceFile]) -> Vec<Finding> {
