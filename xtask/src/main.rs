@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod quick;
+mod readme;
 mod results;
 mod tidy;
 
@@ -23,6 +24,7 @@ usage: cargo xtask COMMAND
   doc      documentation, no warnings
   tidy     dependency arrows, `unsafe`, file lengths, names, texts
 
+  readme                  the README's commands as they are written, in order
   bad-input [SEED]        inputs with one thing wrong each: docs/results/bad-input.json
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
@@ -73,6 +75,7 @@ fn run(name: &str) -> Result<()> {
         }
         "test" => cargo(&root, &["test", "--release", "--workspace"], &[]),
         "quick" => quick::run(&root),
+        "readme" => readme::run(&root),
         "doc" => {
             let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];
             cargo(&root, &arguments, &[("RUSTDOCFLAGS", "--deny warnings")])
