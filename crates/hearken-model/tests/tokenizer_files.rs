@@ -158,6 +158,27 @@ fn a_continuation_gets_no_space_of_its_own() {
     assert!(tokenizer.encode_continuation("", SpecialText::Parsed).unwrap().is_empty());
 }
 
+/// Decoded by itself, a completion would lose the space that a text's beginning gets.
+#[test]
+fn a_continuation_keeps_its_first_space() {
+    for tokenizer in [sentencepiece(names()), byte_level()] {
+        for text in [" hi", "hi", " man hi", "  hi", " ", "\nhi", " é", "é", ". hi", ""] {
+            let ids = tokenizer.encode_continuation(text, SpecialText::Parsed).unwrap();
+            assert_eq!(tokenizer.decode_continuation(&ids), text);
+            check_stream(&tokenizer, &ids);
+        }
+    }
+    let tokenizer = sentencepiece(names());
+    let hi = tokenizer.id("▁hi").unwrap();
+    assert_eq!(
+        (tokenizer.decode(&[hi]), tokenizer.decode_continuation(&[hi])),
+        ("hi".into(), " hi".into())
+    );
+    // Nor does it lose one later, after special tokens.
+    let ids: Vec<u32> = (0..40).map(|i| if i % 20 < 18 { 2 } else { hi }).collect();
+    assert_eq!(check_stream(&tokenizer, &ids).concat(), " hi hi hi hi");
+}
+
 #[test]
 fn special_tokens_in_a_text_are_parsed_or_literal() {
     let tokenizer = byte_level();
@@ -298,7 +319,7 @@ fn check_stream(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     let mut stream = tokenizer.stream();
     let mut pieces: Vec<String> = ids.iter().filter_map(|&id| stream.push(id)).collect();
     pieces.extend(stream.finish());
-    assert_eq!(pieces.concat(), tokenizer.decode(ids), "{ids:?}");
+    assert_eq!(pieces.concat(), tokenizer.decode_continuation(ids), "{ids:?}");
     pieces
 }
 

@@ -85,6 +85,7 @@ impl Tokenizer {
             || file("chat_template.json").is_some();
         Ok(Self {
             literal: OnceLock::new(),
+            anchor: OnceLock::new(),
             adds_space: adds_space(&inner)?,
             vocab_size: inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1),
             inner,

@@ -25,7 +25,8 @@ pub use error::TokenizerError;
 pub use stream::TextStream;
 pub use train::SpecialTokens;
 
-/// Texts that can stand before a continuation while it is encoded.
+/// Texts that can stand before a continuation while it is encoded. For decoding the last is the best:
+/// a tokenizer with byte fallback may write a newline as a byte, which merges with bytes after it.
 const ANCHORS: [&str; 4] = ["\n", ":", ".", "x"];
 
 /// Whether a text begins a sequence.
@@ -46,12 +47,21 @@ pub enum SpecialText {
     Literal,
 }
 
+/// Tokens with a text, which stand for a prompt.
+#[derive(Debug, Default)]
+struct Anchor {
+    ids: Vec<u32>,
+    text: String,
+}
+
 /// A tokenizer with its special tokens.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// A copy that does not parse special tokens, made when it is first needed.
     literal: OnceLock<tokenizers::Tokenizer>,
+    /// What stands before a continuation while it is decoded.
+    anchor: OnceLock<Anchor>,
     /// What the post-processor puts before a text: BOS, or nothing.
     prefix: Vec<u32>,
     /// The tokenizer puts a space before a text, as `SentencePiece`'s do.
@@ -136,10 +146,38 @@ impl Tokenizer {
         encode_with(tokenizer, text)
     }
 
-    /// The text of `ids`, without special tokens. Ids that the tokenizer does not know are skipped,
-    /// and bytes that are no UTF-8 become U+FFFD.
+    /// The text of `ids` that begin a sequence, without special tokens. Ids that the tokenizer does not
+    /// know are skipped, and bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// Of what follows other tokens, such as a completion, it may lose the first space: see
+    /// [`Tokenizer::decode_continuation`].
     pub fn decode(&self, ids: &[u32]) -> String {
         self.decode_as(ids, true)
+    }
+
+    /// The text of `ids` that follow other tokens, a completion's after its prompt; otherwise as
+    /// [`Tokenizer::decode`]. Decoders of `SentencePiece`'s kind take away the space that encoding puts
+    /// before a text; here it stays, since the text before ends without one.
+    ///
+    /// [`Tokenizer::encode_continuation`] of what this gives are the same tokens, where they are what
+    /// the tokenizer makes of that text.
+    pub fn decode_continuation(&self, ids: &[u32]) -> String {
+        let Anchor { ids: before, text } = self.anchor();
+        let both = self.decode(&[before, ids].concat());
+        both.strip_prefix(text.as_str()).map_or_else(|| self.decode(ids), str::to_owned)
+    }
+
+    /// Tokens with a text that a continuation does not change; nothing if there are none.
+    fn anchor(&self) -> &Anchor {
+        self.anchor.get_or_init(|| {
+            let candidates = ANCHORS.iter().rev().filter_map(|anchor| {
+                let ids = self.raw(anchor, SpecialText::Literal).ok()?;
+                let text = self.decode(&ids);
+                Some(Anchor { ids, text })
+            });
+            let mut usable = candidates.filter(|anchor| anchor.text.contains(|c| !is_filler(c)));
+            usable.next().unwrap_or_default()
+        })
     }
 
     /// The text of `ids`, special tokens included.
@@ -154,7 +192,7 @@ impl Tokenizer {
         })
     }
 
-    /// A decoder for tokens that arrive one by one.
+    /// A decoder for the tokens of a continuation that arrive one by one.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream::new(self)
     }
@@ -245,6 +283,11 @@ impl Tokenizer {
         value.sort_all_objects();
         format!("{value}{:?}", self.prefix)
     }
+}
+
+/// Signs that a decoder may move, drop or put where there is no text.
+fn is_filler(sign: char) -> bool {
+    sign.is_whitespace() || sign == char::REPLACEMENT_CHARACTER
 }
 
 fn encode_with(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
