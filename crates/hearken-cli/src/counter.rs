@@ -1,9 +1,8 @@
-//! The progress of sampling on the screen.
+//! The progress of sampling, or of reading, on the screen.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use hearken_generate::Event;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output;
@@ -12,7 +11,7 @@ use crate::time_left::{shown, time_left};
 /// Plain lines are at least this far apart.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Counts completions and tokens on standard error.
+/// Counts sequences and tokens on standard error.
 #[derive(Debug)]
 pub(crate) struct Counter {
     began: Instant,
@@ -24,21 +23,21 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// Starts counting towards `total` completions.
+    /// Starts counting towards `total` sequences.
     pub(crate) fn new(total: usize) -> Self {
         let now = Instant::now();
         let total = total as u64;
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {wide_msg}");
+            let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {wide_msg}");
             ProgressBar::new(total).with_style(style.expect("the template is valid"))
         });
         Self { began: now, last_line: now, bar, tokens: 0, ended: 0, total }
     }
 
-    /// Takes a sampled token.
-    pub(crate) fn count(&mut self, event: &Event<'_>) {
-        self.tokens += 1;
-        self.ended += u64::from(event.stop_reason.is_some());
+    /// Takes sequences that have ended and tokens, of them or of others.
+    pub(crate) fn add(&mut self, ended: usize, tokens: usize) {
+        self.tokens += tokens as u64;
+        self.ended += ended as u64;
         if let Some(bar) = &self.bar {
             bar.set_position(self.ended);
             bar.set_message(self.message());
@@ -48,14 +47,14 @@ impl Counter {
         }
     }
 
-    /// Says what it came to.
-    pub(crate) fn finish(self) {
+    /// Says what it came to; `noun` is what one sequence is.
+    pub(crate) fn finish(self, noun: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         let (ended, tokens, speed) = (self.ended, self.tokens, self.speed());
-        let noun = if ended == 1 { "completion" } else { "completions" };
-        output::say(&format!("{ended} {noun}, {tokens} tokens, {speed:.0} tokens/s"));
+        let plural = if ended == 1 { "" } else { "s" };
+        output::say(&format!("{ended} {noun}{plural}, {tokens} tokens, {speed:.0} tokens/s"));
     }
 
     fn speed(&self) -> f64 {
@@ -65,7 +64,7 @@ impl Counter {
 
     fn message(&self) -> String {
         let left = time_left(self.began.elapsed(), self.ended, self.total);
-        let left = left.map(|left| format!("  {} left", shown(left))).unwrap_or_default();
-        format!("{:.0} tokens/s{left}", self.speed())
+        let left = left.map(|left| format!("{} left  ", shown(left))).unwrap_or_default();
+        format!("{left}{:.0} tokens/s", self.speed())
     }
 }

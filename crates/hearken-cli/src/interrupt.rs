@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks to stop after the current step, the second ends the program.
+//! Ctrl-C: the first asks to stop at the next good place, the second ends the program.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,15 +17,19 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches interrupts (and the polite form of termination) from here on.
-    pub(crate) fn install() -> Result<Self> {
+    /// [`Interrupt::install`] for a trainer.
+    pub(crate) fn of_steps() -> Result<Self> {
+        Self::install("stopping after this step, with a checkpoint")
+    }
+
+    /// Catches interrupts (and the polite form of termination) from here on; the first says what
+    /// happens now.
+    pub(crate) fn install(what: &'static str) -> Result<Self> {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
         ctrlc::set_handler(move || {
             if counter.fetch_add(1, Ordering::SeqCst) == 0 {
-                output::say(
-                    "stopping after this step, with a checkpoint; interrupt again to stop at once",
-                );
+                output::say(&format!("{what}; interrupt again to stop at once"));
             } else {
                 end();
             }

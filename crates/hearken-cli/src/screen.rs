@@ -1,6 +1,5 @@
 //! The progress of a trainer on the screen: a bar on a terminal, plain lines elsewhere.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use crate::time_left::{shown, time_left};
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Figures shown beside the loss; the rest is in metrics.jsonl.
 const FIGURES_MAX: usize = 4;
+/// What a plain line, or the message beside a bar, may take: half a screen beside something else.
+const COLUMNS: usize = 60;
 
 /// Writes progress to standard error.
 #[derive(Debug)]
@@ -87,17 +88,17 @@ impl Progress for Screen {
         let is_first = stage.first.is_none();
         let (first, since) = *stage.first.get_or_insert((report.step, now));
         let left = time_left(now - since, report.step - first, report.total.saturating_sub(first));
-        let message = figures(report, left);
         if let Some(bar) = &stage.bar {
             bar.set_length(report.total);
             bar.set_position(report.step);
-            bar.set_message(message);
+            bar.set_message(line("", report, left));
             return;
         }
         let is_due = stage.last_line.is_none_or(|last| LINE_EVERY <= now - last);
         if is_first || is_due || report.step == report.total {
             stage.last_line = Some(now);
-            output::say(&format!("{} {}/{}  {message}", stage.name, report.step, report.total));
+            let place = format!("{} {}/{}", stage.name, report.step, report.total);
+            output::say(&line(&place, report, left));
         }
     }
 
@@ -112,7 +113,7 @@ impl Progress for Screen {
 
 fn bar(name: &str, steps: Option<u64>) -> ProgressBar {
     let template = match steps {
-        Some(_) => "{prefix} {bar:24} {pos}/{len}  {wide_msg}",
+        Some(_) => "{prefix} {bar:12} {pos}/{len}  {wide_msg}",
         None => "{prefix} {spinner} {wide_msg}",
     };
     let style = ProgressStyle::with_template(template).expect("the template is valid");
@@ -123,15 +124,22 @@ fn bar(name: &str, steps: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// "loss 2.3456  score 0.51  1,234 tokens/s  2m 10s left".
-fn figures(report: &StepReport<'_>, left: Option<Duration>) -> String {
-    let mut text = format!("loss {:.4}", report.loss);
-    for (name, value) in report.figures.iter().take(FIGURES_MAX) {
-        let _ = write!(text, "  {name} {value:.4}");
-    }
-    let _ = write!(text, "  {:.0} tokens/s", report.tokens_per_s);
-    if let Some(left) = left {
-        let _ = write!(text, "  {} left", shown(left));
+/// "sft 3/10  2m 10s left  loss 2.3456  score 0.5100  1234 tokens/s", as far as [`COLUMNS`] reach: what
+/// matters most comes first, and what does not fit is left out.
+fn line(place: &str, report: &StepReport<'_>, left: Option<Duration>) -> String {
+    let mut parts = vec![place.to_owned()];
+    parts.extend(left.map(|left| format!("{} left", shown(left))));
+    parts.push(format!("loss {:.4}", report.loss));
+    let figures = report.figures.iter().take(FIGURES_MAX);
+    parts.extend(figures.map(|(name, value)| format!("{name} {value:.4}")));
+    parts.push(format!("{:.0} tokens/s", report.tokens_per_s));
+    let mut text = String::new();
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let gap = if text.is_empty() { "" } else { "  " };
+        if text.is_empty() || text.chars().count() + gap.len() + part.chars().count() <= COLUMNS {
+            text.push_str(gap);
+            text.push_str(part);
+        }
     }
     text
 }
@@ -141,16 +149,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_shows_its_loss_its_speed_and_the_time_left() {
+    fn a_step_shows_the_time_left_its_loss_and_its_speed() {
+        let figures = &[("accuracy", 0.25), ("a figure with a very long name", 1.0)];
+        let (total, tokens) = (10, 512);
+        let report =
+            StepReport { step: 3, total, tokens, tokens_per_s: 1234.4, loss: 2.5, figures };
+        let text = line("reward 3/10", &report, Some(Duration::from_secs(70)));
+        assert_eq!(text, "reward 3/10  1m 10s left  loss 2.5000  accuracy 0.2500");
+        let report = StepReport { figures: &figures[..1], ..report };
+        assert_eq!(line("", &report, None), "loss 2.5000  accuracy 0.2500  1234 tokens/s");
+    }
+
+    #[test]
+    fn the_longest_line_fits_sixty_columns_and_keeps_the_time_left() {
+        let figures = [("objective/scores", -1234.5), ("objective/kl", 1e6), ("lr", 1e-5)];
+        let (step, total, tokens) = (99_999, 100_000, 1 << 20);
         let report = StepReport {
-            step: 3,
-            total: 10,
-            tokens: 512,
-            tokens_per_s: 1234.4,
-            loss: 2.5,
-            figures: &[("accuracy", 0.25)],
+            step,
+            total,
+            tokens,
+            tokens_per_s: 1e6,
+            loss: -123.456,
+            figures: &figures,
         };
-        let text = figures(&report, Some(Duration::from_secs(70)));
-        assert_eq!(text, "loss 2.5000  accuracy 0.2500  1234 tokens/s  1m 10s left");
+        let left = Some(Duration::from_secs(100 * 3600));
+        let text = line("online dpo 99999/100000", &report, left);
+        assert!(text.chars().count() <= 60 && text.contains("100h 00m left"), "{text}");
     }
 }

@@ -12,6 +12,18 @@ pub enum StopReason {
     StopSequence,
     /// The limit on the number of tokens cut it off.
     Length,
+    /// It was cut off where the model has no further positions, before that limit.
+    Positions,
+}
+
+impl StopReason {
+    /// Whether the policy ended the completion itself: by its end token or by a stop sequence.
+    pub fn is_end(self) -> bool {
+        match self {
+            Self::EndOfText | Self::StopSequence => true,
+            Self::Length | Self::Positions => false,
+        }
+    }
 }
 
 /// The tokens that a policy produced for one prompt.

@@ -54,7 +54,7 @@ pub use content::{Content, Message, Role};
 pub use demonstration::{Demonstration, DemonstrationContent};
 pub use preference::Preference;
 pub use prompt::Prompt;
-pub use read::{OnBadRecord, ReadError, ReadOptions, ReadReport, read};
+pub use read::{OnBadRecord, ReadError, ReadOptions, ReadReport, read, read_from};
 pub use rollout::RecordedRollout;
 pub use row::{Form, Record, Row};
 pub use source::Source;

@@ -34,9 +34,14 @@ pub(crate) struct Text {
 impl Text {
     /// Opens a file, plain or gzip: what its first bytes say counts, not its name.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Self::of(File::open(path)?)
+    }
+
+    /// The text of what a reader gives, plain or gzip.
+    pub(crate) fn of(reader: impl Read + 'static) -> io::Result<Self> {
         const GZIP: &[u8] = &[0x1f, 0x8b];
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
-        let (start, rest) = peel(File::open(path)?, GZIP.len())?;
+        let (start, rest) = peel(reader, GZIP.len())?;
         let gzipped = start == GZIP;
         let raw = BufReader::new(Cursor::new(start).chain(rest));
         let plain: Box<dyn Read> =

@@ -154,12 +154,32 @@ pub fn read<T: Record>(
     path: &Path,
     options: &ReadOptions,
 ) -> Result<(Vec<T>, ReadReport), ReadError> {
+    read_text(path, Text::open(path), options)
+}
+
+/// [`read()`] from anything, such as standard input; errors call it `name`.
+///
+/// # Errors
+/// As [`read()`].
+pub fn read_from<T: Record>(
+    reader: impl io::Read + 'static,
+    name: &Path,
+    options: &ReadOptions,
+) -> Result<(Vec<T>, ReadReport), ReadError> {
+    read_text(name, Text::of(reader), options)
+}
+
+fn read_text<T: Record>(
+    path: &Path,
+    text: io::Result<Text>,
+    options: &ReadOptions,
+) -> Result<(Vec<T>, ReadReport), ReadError> {
     let known = known_columns::<T>();
     if let Some(field) = options.columns.keys().find(|field| !known.contains(&field.as_str())) {
         return Err(ReadError::UnknownField { path: path.into(), field: field.clone(), known });
     }
     let open_error = |error| ReadError::Open { path: path.into(), error };
-    let mut text = Text::open(path).map_err(open_error)?;
+    let mut text = text.map_err(open_error)?;
     let mut reading = Reading {
         path: path.into(),
         options,

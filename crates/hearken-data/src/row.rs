@@ -88,7 +88,7 @@ impl<'a> Row<'a> {
     }
 
     /// All columns but those that hold the given fields.
-    pub(crate) fn all_but(&self, fields: &[&str]) -> Map<String, Value> {
+    pub fn all_but(&self, fields: &[&str]) -> Map<String, Value> {
         let taken: Vec<&str> = fields.iter().map(|field| self.column(field)).collect();
         let rest = self.columns.iter().filter(|(column, _)| !taken.contains(&column.as_str()));
         rest.map(|(column, value)| (column.clone(), value.clone())).collect()

@@ -1,19 +1,15 @@
 //! Requests that are all known beforehand.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use hearken_data::{Completion, StopReason};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
-use crate::engine::{Engine, Observer, Voice, queued};
+use crate::engine::{Engine, Observer, Voice};
 use crate::error::GenerateError;
 use crate::request::{EngineOptions, Event, Request};
 use crate::sampling::Sampling;
-use crate::schedule::pages_of_use;
-use crate::sequence::Terms;
-use crate::stop::StopRules;
 
 /// Completes every request; [`generate_with`] with the default options.
 ///
@@ -33,7 +29,7 @@ pub fn generate<D: Device>(
 ///
 /// A completion ends at an end token (any that the tokenizer or config.json names; it is part of
 /// `ids`), at a stop sequence (all tokens sampled are part of `ids`; see [`crate::completion_text`]),
-/// or at its longest: `max_new_tokens`, or what a model with learned positions has room for. The
+/// or at its longest: `max_new_tokens`, or what the model has positions for beside the prompt. The
 /// tokenizer is needed only for stop sequences.
 ///
 /// The log-probability of each token is that of the tempered distribution, softmax(logits /
@@ -107,22 +103,7 @@ fn run<D: Device>(
     options: &EngineOptions,
     observer: Observer<'_>,
 ) -> Result<Vec<Vec<Completion>>, GenerateError> {
-    sampling.validate()?;
-    options.validate()?;
-    let (mut engine, affordable) = Engine::without_cache(voices, tokenizer, *options)?;
-    let rules = StopRules::new(sampling, tokenizer, &engine.config().eos)?;
-    let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
-    let mut queue = Vec::with_capacity(requests.len());
-    for (index, request) in requests.iter().enumerate() {
-        let request = Arc::new(request.clone());
-        queue.extend(queued(engine.voices(), index, request, Arc::clone(&terms), options)?);
-    }
-    // What the memory budget lets, but no more than are of use.
-    engine.open(affordable.min(pages_of_use(&queue, options.batch_rows_max)));
-    for queued in queue {
-        engine.scheduler.enqueue(queued);
-    }
-
+    let mut engine = Engine::of_voices(voices, tokenizer, requests, sampling, options)?;
     let mut completions: Vec<Vec<Completion>> =
         requests.iter().map(|request| vec![empty(); request.samples]).collect();
     let (mut tokens, mut is_stopped) = (0, false);

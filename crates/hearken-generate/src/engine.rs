@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use hearken_data::StopReason;
 use hearken_model::cached::CachedInput;
-use hearken_model::config::Positions;
 use hearken_model::{Head, KvCache, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::CachedRow;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::error::GenerateError;
 use crate::request::{Ended, EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
-use crate::schedule::{Chunk, Scheduler, pages_needed};
+use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
 use crate::sequence::{Extent, Queued, Terms};
 use crate::stop::StopRules;
 
@@ -72,7 +72,7 @@ pub struct Engine<'m, D: Device> {
     options: EngineOptions,
     /// One of each model; pages have the same numbers in all.
     caches: Vec<KvCache<D>>,
-    pub(crate) scheduler: Scheduler<'m>,
+    scheduler: Scheduler<'m>,
     /// Requests submitted.
     submitted: usize,
     sampled: usize,
@@ -96,8 +96,51 @@ impl<'m, D: Device> Engine<'m, D> {
         Ok(engine)
     }
 
+    /// An engine with requests that are all known beforehand and numbered from 0. Its cache is no
+    /// larger than they can fill.
+    ///
+    /// # Errors
+    /// As [`Engine::new`] and [`Engine::submit`].
+    pub fn with_requests(
+        model: &'m Model<D>,
+        tokenizer: Option<&'m Tokenizer>,
+        requests: &[Request],
+        sampling: &Sampling,
+        options: &EngineOptions,
+    ) -> Result<Self, GenerateError> {
+        let voices = vec![Voice { model, share: 1.0 }];
+        Self::of_voices(voices, tokenizer, requests, sampling, options)
+    }
+
+    /// [`Engine::with_requests`] for one model, or several that agree on tokens.
+    pub(crate) fn of_voices(
+        voices: Vec<Voice<'m, D>>,
+        tokenizer: Option<&'m Tokenizer>,
+        requests: &[Request],
+        sampling: &Sampling,
+        options: &EngineOptions,
+    ) -> Result<Self, GenerateError> {
+        sampling.validate()?;
+        options.validate()?;
+        let (mut engine, affordable) = Self::without_cache(voices, tokenizer, *options)?;
+        let rules = StopRules::new(sampling, tokenizer, &engine.config().eos)?;
+        let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
+        let mut queue = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let request = Arc::new(request.clone());
+            queue.extend(queued(&engine.voices, index, request, Arc::clone(&terms), options)?);
+        }
+        // What the memory budget lets, but no more than are of use.
+        engine.open(affordable.min(pages_of_use(&queue, options.batch_rows_max)));
+        for queued in queue {
+            engine.scheduler.enqueue(queued);
+        }
+        engine.submitted = requests.len();
+        Ok(engine)
+    }
+
     /// An engine before [`Engine::open`], and the pages that `options.cache_bytes` has room for.
-    pub(crate) fn without_cache(
+    fn without_cache(
         voices: Vec<Voice<'m, D>>,
         tokenizer: Option<&'m Tokenizer>,
         options: EngineOptions,
@@ -114,17 +157,13 @@ impl<'m, D: Device> Engine<'m, D> {
     }
 
     /// Gives an engine without requests its cache.
-    pub(crate) fn open(&mut self, pages: usize) {
+    fn open(&mut self, pages: usize) {
         let cache = |voice: &Voice<'m, D>| KvCache::new(voice.model, pages, self.options.page_len);
         self.caches = self.voices.iter().map(cache).collect();
         self.scheduler = Scheduler::new(VecDeque::new(), pages, self.options);
     }
 
-    pub(crate) fn voices(&self) -> &[Voice<'m, D>] {
-        &self.voices
-    }
-
-    pub(crate) fn config(&self) -> &'m ModelConfig {
+    fn config(&self) -> &'m ModelConfig {
         self.voices[0].model.config()
     }
 
@@ -307,7 +346,7 @@ impl<'m, D: Device> Engine<'m, D> {
 }
 
 /// Checks a request and finds how far its completions can go; `None` if it asks for nothing.
-pub(crate) fn queued<'m, D: Device>(
+fn queued<'m, D: Device>(
     voices: &[Voice<'m, D>],
     index: usize,
     request: Arc<Request>,
@@ -315,7 +354,7 @@ pub(crate) fn queued<'m, D: Device>(
     options: &EngineOptions,
 ) -> Result<Option<Queued<'m>>, GenerateError> {
     let (tokens, vocab) = (request.prompt_ids.len(), voices[0].model.config().vocab);
-    let positions = voices.iter().map(|voice| positions(voice.model.config())).min();
+    let positions = voices.iter().map(|voice| voice.model.config().max_positions).min();
     let positions = positions.expect("at least one model");
     if tokens == 0 {
         return Err(GenerateError::EmptyPrompt { request: index });
@@ -323,15 +362,19 @@ pub(crate) fn queued<'m, D: Device>(
     if let Some(&id) = request.prompt_ids.iter().find(|&&id| vocab <= id as usize) {
         return Err(GenerateError::UnknownToken { request: index, id, vocab });
     }
-    let Some(left) = positions.checked_sub(tokens) else {
+    // Prompt and completion together have a position each, so that what is written can be read again.
+    let Some(left) = positions.checked_sub(tokens).filter(|&left| 0 < left) else {
         return Err(GenerateError::PromptTooLong { request: index, tokens, positions });
     };
-    // The last token needs no position: it does not run.
-    let new_tokens = terms.sampling.max_new_tokens.min(left.saturating_add(1));
+    let asked = terms.sampling.max_new_tokens;
+    let (new_tokens, cut_off) = match asked <= left {
+        true => (asked, StopReason::Length),
+        false => (left, StopReason::Positions),
+    };
     if new_tokens == 0 || request.samples == 0 {
         return Ok(None);
     }
-    let extent = Extent { prompt: tokens, new_tokens, page_len: options.page_len };
+    let extent = Extent { prompt: tokens, new_tokens, cut_off, page_len: options.page_len };
     let queued = Queued { index, request, terms, extent };
     let (needed, found) =
         (pages_needed(&queued) * page_bytes(voices, options), options.cache_bytes);
@@ -340,14 +383,6 @@ pub(crate) fn queued<'m, D: Device>(
         return Err(GenerateError::CacheTooSmall { request: index, tokens, needed, found });
     }
     Ok(Some(queued))
-}
-
-/// The positions that a model knows.
-fn positions(config: &ModelConfig) -> usize {
-    match config.positions {
-        Positions::Learned => config.max_positions,
-        Positions::Rotary(_) => usize::MAX,
-    }
 }
 
 /// Bytes of a page in all caches together.

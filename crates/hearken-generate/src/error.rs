@@ -48,9 +48,9 @@ pub enum GenerateError {
         /// The model's vocabulary.
         vocab: usize,
     },
-    /// A prompt is longer than the model's position embedding.
+    /// A prompt takes all positions of the model, or more.
     #[error(
-        "request {request}: the prompt has {tokens} tokens; expected at most {positions}, the positions of the model"
+        "request {request}: the prompt has {tokens} tokens, which leaves no room for a completion: the model has {positions} positions in all"
     )]
     PromptTooLong {
         /// Index of the request.
@@ -96,4 +96,23 @@ pub enum GenerateError {
         /// Tokens sampled by then, over all sequences.
         tokens: usize,
     },
+}
+
+impl GenerateError {
+    /// The request that is to blame, if it is one.
+    pub fn request(&self) -> Option<usize> {
+        match *self {
+            Self::EmptyPrompt { request }
+            | Self::UnknownToken { request, .. }
+            | Self::PromptTooLong { request, .. }
+            | Self::CacheTooSmall { request, .. }
+            | Self::Logits { request, .. } => Some(request),
+            Self::Option { .. }
+            | Self::EmptyStop
+            | Self::StopWithoutTokenizer
+            | Self::NotALanguageModel
+            | Self::Vocabularies { .. }
+            | Self::Stopped { .. } => None,
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Extent {
     pub(crate) prompt: usize,
     /// The most tokens of a completion, at least 1.
     pub(crate) new_tokens: usize,
+    /// Why a completion with so many tokens ends.
+    pub(crate) cut_off: StopReason,
     pub(crate) page_len: usize,
 }
 
@@ -152,8 +154,8 @@ pub(crate) struct Sequence<'m> {
     logprobs: Vec<f64>,
     asked: Arc<Request>,
     terms: Arc<Terms<'m>>,
-    /// The most tokens there can be.
-    new_tokens: usize,
+    /// How far it can go.
+    extent: Extent,
     rng: ChaCha8Rng,
     watch: StopWatch<'m>,
     /// Logits that the first token is drawn from.
@@ -174,7 +176,7 @@ impl<'m> Sequence<'m> {
             logprobs: Vec::new(),
             asked: Arc::clone(&queued.request),
             terms: Arc::clone(&queued.terms),
-            new_tokens: queued.extent.new_tokens,
+            extent: queued.extent,
             rng: sampler::stream(queued.request.seed, sample),
             watch: queued.terms.rules.watch(),
             logits: None,
@@ -207,8 +209,10 @@ impl<'m> Sequence<'m> {
         let draw = self.drawn.take().expect("every running sequence has drawn")?;
         self.ids.push(draw.id);
         self.logprobs.push(draw.logprob);
-        let length = (self.ids.len() == self.new_tokens).then_some(StopReason::Length);
-        self.ended = self.terms.rules.check(&mut self.watch, draw.id).or(length);
+        let Extent { new_tokens, cut_off, .. } = self.extent;
+        let is_last = self.ids.len() == new_tokens;
+        let ended = self.terms.rules.check(&mut self.watch, draw.id);
+        self.ended = ended.or(is_last.then_some(cut_off));
         Ok(draw.logprob)
     }
 

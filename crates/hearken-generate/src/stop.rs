@@ -65,7 +65,7 @@ impl<'a> StopRules<'a> {
 /// their text never shows up.
 fn special_token(tokenizer: &Tokenizer, stop: &str) -> Option<u32> {
     match tokenizer.encode(stop, Bos::Never).ok()?.as_slice() {
-        &[id] if tokenizer.decode(&[id]).is_empty() => Some(id),
+        &[id] if tokenizer.decode_continuation(&[id]).is_empty() => Some(id),
         _ => None,
     }
 }
@@ -98,17 +98,17 @@ impl StopWatch<'_> {
     }
 }
 
-/// The text of a completion, without its end token, and without the stop sequence and what follows
-/// it in the last token. `stop` is [`Sampling::stop`].
+/// The text of a completion as it follows its prompt, without its end token, and without the stop
+/// sequence and what follows it in the last token. `stop` is [`Sampling::stop`].
 pub fn completion_text(tokenizer: &Tokenizer, completion: &Completion, stop: &[String]) -> String {
     let ids = completion.ids.as_slice();
     match completion.stop_reason {
-        StopReason::Length => tokenizer.decode(ids),
+        StopReason::Length | StopReason::Positions => tokenizer.decode_continuation(ids),
         StopReason::EndOfText => {
-            tokenizer.decode(ids.split_last().map_or(ids, |(_, before)| before))
+            tokenizer.decode_continuation(ids.split_last().map_or(ids, |(_, before)| before))
         }
         StopReason::StopSequence => {
-            let mut text = tokenizer.decode(ids);
+            let mut text = tokenizer.decode_continuation(ids);
             if let Some(end) = stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
                 text.truncate(end);
             }

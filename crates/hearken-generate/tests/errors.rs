@@ -23,10 +23,15 @@ fn prompts_that_cannot_run_are_named() {
     };
     check(&[], "request 1: the prompt is empty; expected at least one token");
     check(&[5, 384], "request 1: the prompt holds token 384; expected ids below 384");
-    check(
-        &[2; 257],
-        "request 1: the prompt has 257 tokens; expected at most 256, the positions of the model",
-    );
+    for tokens in [256, 257] {
+        check(
+            &vec![2; tokens],
+            &format!(
+                "request 1: the prompt has {tokens} tokens, which leaves no room for a completion: \
+                 the model has 256 positions in all"
+            ),
+        );
+    }
 }
 
 #[test]

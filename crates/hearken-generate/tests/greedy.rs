@@ -69,18 +69,24 @@ fn sequences_wait_where_the_cache_is_small() {
     }
 }
 
+/// Learned ones and rotary ones: what is written is never longer than what can be read.
 #[test]
-fn learned_positions_end_a_completion() {
-    let model = model("gpt2");
-    let positions = model.config().max_positions;
-    let prompt = |len: usize| (0..len).map(|i| (i % 300) as u32).collect::<Vec<_>>();
-    for len in [positions - 6, positions - 1, positions] {
-        let requests = [request(&prompt(len), 1, 0)];
-        let completions =
-            complete(&model, &requests, &greedy(50), &EngineOptions::default()).unwrap();
-        let completion = &completions[0][0];
-        // The last token is drawn from the last position and needs none itself.
-        assert_eq!(completion.ids.len(), positions - len + 1);
-        assert_eq!(completion.stop_reason, StopReason::Length);
+fn the_models_positions_end_a_completion() {
+    for family in FAMILIES {
+        let model = model(family);
+        let positions = model.config().max_positions;
+        let prompt = |len: usize| (0..len).map(|i| (i % 300) as u32).collect::<Vec<_>>();
+        for (room, asked, reason) in [
+            (6, 50, StopReason::Positions),
+            (1, 2, StopReason::Positions),
+            (6, 6, StopReason::Length),
+            (1, 1, StopReason::Length),
+        ] {
+            let requests = [request(&prompt(positions - room), 1, 0)];
+            let completions =
+                complete(&model, &requests, &greedy(asked), &EngineOptions::default()).unwrap();
+            let completion = &completions[0][0];
+            assert_eq!((completion.ids.len(), completion.stop_reason), (room, reason), "{family}");
+        }
     }
 }

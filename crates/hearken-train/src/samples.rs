@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use hearken_data::StopReason;
-use hearken_generate::{Request, Sampling, generate};
+use hearken_generate::{Request, Sampling, completion_text, generate};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -55,9 +55,8 @@ pub fn sample_completions<D: Device>(
     let positions = model.config().max_positions;
     let fits = |prompt: &&&[u32]| !prompt.is_empty() && prompt.len() < positions;
     let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
-    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-    let max_new_tokens = config.max_new_tokens.min(positions - longest);
-    let sampling = Sampling { temperature: config.temperature, ..Sampling::plain(max_new_tokens) };
+    let temperature = config.temperature;
+    let sampling = Sampling { temperature, ..Sampling::plain(config.max_new_tokens) };
     let request = |(index, prompt): (usize, &&[u32])| Request {
         prompt_ids: prompt.to_vec(),
         samples: 1,
@@ -69,7 +68,7 @@ pub fn sample_completions<D: Device>(
         .map_err(|error| TrainError::Generate(error.to_string()))?;
     let sample = |(prompt, completion): (&&[u32], &hearken_data::Completion)| Sample {
         prompt: tokenizer.decode(prompt),
-        completion: tokenizer.decode(&completion.ids),
+        completion: completion_text(tokenizer, completion, &[]),
         tokens: completion.ids.len(),
         stop_reason: completion.stop_reason,
     };

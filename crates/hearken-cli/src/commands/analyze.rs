@@ -12,6 +12,7 @@ use hearken_analysis::voting::Election;
 use hearken_analysis::{Analysis, Figure, Options, analyze, election_html, html};
 use hearken_train::run_dir::write_atomically;
 
+use super::output_file::check_outputs;
 use crate::output::{print, say};
 use crate::sources;
 use crate::table::table;
@@ -57,6 +58,7 @@ Examples:
 
 impl Analyze {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        check_results([&self.json, &self.html], &self.sources)?;
         if let Some(election) = election::load(&self.sources)? {
             return self.elect(&election);
         }
@@ -101,6 +103,13 @@ impl Analyze {
 }
 
 /// Writes a file and says so.
+/// Refuses results that would overwrite one another or what is read.
+pub(super) fn check_results(results: [&Option<PathBuf>; 2], sources: &[String]) -> Result<()> {
+    let results: Vec<&Path> = results.into_iter().flatten().map(PathBuf::as_path).collect();
+    let sources: Vec<&Path> = sources.iter().map(Path::new).collect();
+    check_outputs(&results, &sources)
+}
+
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     write_atomically(path, text.as_bytes())?;
     say(&format!("wrote {}", path.display()));

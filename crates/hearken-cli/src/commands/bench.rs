@@ -15,7 +15,7 @@ use hearken_train::config;
 use hearken_train::run_dir::write_atomically;
 
 use super::model_arguments::Dtype;
-use super::output_file::check_folder;
+use super::output_file::check_output;
 use crate::output;
 use row::Row;
 
@@ -137,7 +137,7 @@ impl Shape {
 
 impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        self.json.as_deref().map_or(Ok(()), check_folder)?;
+        self.json.as_deref().map_or(Ok(()), |path| check_output(path, &[]))?;
         let rows = match (self.work, self.threads) {
             (Work::All, _) => self.measure_all()?,
             (_, None) => self.measure()?,

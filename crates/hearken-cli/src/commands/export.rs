@@ -12,6 +12,7 @@ use hearken_data::feedback::formats::{
 use hearken_data::feedback::{Item, Judgement};
 use hearken_data::{Split, split_by_prompt, write_file};
 
+use super::output_file::check_output;
 use crate::output;
 use crate::records::{self, Records};
 use crate::table::table;
@@ -86,6 +87,11 @@ enum FormArgument {
 
 impl Export {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        let source = Path::new(&self.source);
+        check_output(&self.output, &[source])?;
+        if self.split.is_some() {
+            check_output(&eval_path(&self.output), &[source])?;
+        }
         let records = records::load(&self.source)?;
         let Some(fraction) = self.split else {
             let report = self.write(&records.items, &records.judgements, &self.output)?;

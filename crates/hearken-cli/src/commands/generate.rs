@@ -1,46 +1,44 @@
 //! `hearken generate`.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearken_data::{Content, Form, ReadOptions, Record, Source, StopReason, read, write_jsonl};
-use hearken_generate::{Request, completion_text, generate};
+use hearken_data::{Completion, Content, Form, Record, Source, StopReason};
+use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling, completion_text};
 use hearken_model::chat::encode_messages;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 use hearken_train::seeds::Seeds;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::logprobs::check_ids;
 use super::model_arguments::ModelArguments;
-use super::output_file::check_folder;
+use super::output_lines::{LineArguments, OutputLines, WithColumns};
 use super::sampling_arguments::{SamplingArguments, from_one};
 use crate::counter::Counter;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 
 /// Complete prompts
 ///
 /// Every line of the input has a `prompt`, `messages` (in the built-in chat format) or `prompt_ids`,
 /// which are used as they are. It becomes a line with `completion`, `completion_ids` (an end token
 /// included where one was sampled), `logprobs` (under the sampling temperature; at temperature 0
-/// under 1) and `stop_reason`: "end_of_text", "stop_sequence" or "length". The text of a completion
-/// ends before its end token or stop sequence.
+/// under 1) and `stop_reason`: "end_of_text", "stop_sequence", "length" (--max-new-tokens) or
+/// "positions" (the model has no further ones). The text of a completion is what follows the prompt,
+/// its first space included, and ends before its end token or stop sequence.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Generate {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// The prompts, as JSON lines
-    #[arg(long, value_name = "IN.jsonl")]
-    input: PathBuf,
-
-    /// Where the completions go
-    #[arg(long, value_name = "OUT.jsonl")]
-    output: PathBuf,
+    #[command(flatten)]
+    lines: LineArguments,
 
     /// The most tokens of a completion
     #[arg(long, value_name = "N", value_parser = from_one)]
@@ -59,12 +57,24 @@ Examples:
   echo '{\"prompt\": \"ROMEO:\"}' > in.jsonl
   hearken generate --model runs/sft/final --input in.jsonl --output out.jsonl \\
       --max-new-tokens 64 --temperature 0.8 --top-p 0.95 -n 4
-  hearken generate --model DIR --input in.jsonl --output out.jsonl --max-new-tokens 32 --temperature 0";
+  hearken generate --model DIR --input in.jsonl --output out.jsonl --max-new-tokens 32 --temperature 0
+  hearken generate --model DIR --input in.jsonl --output out.jsonl --max-new-tokens 32 --resume
+  hearken generate --model DIR --input - --output - --max-new-tokens 32 --keep < in.jsonl";
+
+/// The columns of a line.
+const COLUMNS: [&str; 5] = ["sample", "completion", "completion_ids", "logprobs", "stop_reason"];
 
 /// A prompt, and where it stands.
 struct PromptLine {
     prompt: Content,
+    columns: Map<String, Value>,
     source: Source,
+}
+
+impl PromptLine {
+    fn new(prompt: Content, row: &hearken_data::Row<'_>) -> Self {
+        Self { prompt, columns: row.all_but(&[]), source: row.source() }
+    }
 }
 
 impl Record for PromptLine {
@@ -72,75 +82,165 @@ impl Record for PromptLine {
         Form {
             required: &["prompt_ids"],
             optional: &[],
-            parse: |row| {
-                Ok(Self { prompt: Content::Ids(row.ids("prompt_ids")?), source: row.source() })
-            },
+            parse: |row| Ok(Self::new(Content::Ids(row.ids("prompt_ids")?), row)),
         },
         Form {
             required: &["messages"],
             optional: &[],
-            parse: |row| {
-                let prompt = Content::Messages(row.messages("messages")?);
-                Ok(Self { prompt, source: row.source() })
-            },
+            parse: |row| Ok(Self::new(Content::Messages(row.messages("messages")?), row)),
         },
         Form {
             required: &["prompt"],
             optional: &[],
-            parse: |row| Ok(Self { prompt: row.content("prompt")?, source: row.source() }),
+            parse: |row| Ok(Self::new(row.content("prompt")?, row)),
         },
     ];
 }
 
+impl WithColumns for PromptLine {
+    fn columns(&self) -> (&Map<String, Value>, &Source) {
+        (&self.columns, &self.source)
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(flatten)]
+    kept: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sample: Option<usize>,
     /// Without a tokenizer there is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     completion: Option<String>,
-    completion_ids: &'a [u32],
-    logprobs: &'a [f64],
+    completion_ids: Vec<u32>,
+    logprobs: Vec<f64>,
     stop_reason: StopReason,
 }
 
 impl Generate {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        check_folder(&self.output)?;
-        let (prompts, _) = read::<PromptLine>(&self.input, &ReadOptions::default())?;
-        let (model, tokenizer) = self.model.load()?;
-        let tokenizer = tokenizer.as_ref();
-        let samples = self.samples.unwrap_or(1) as usize;
-        let seeds = Seeds::new(self.sampling.seed);
-        let mut requests = Vec::with_capacity(prompts.len());
-        for (index, line) in prompts.iter().enumerate() {
-            let prompt_ids = encode(line, tokenizer, &model)?;
-            requests.push(Request {
-                prompt_ids,
-                samples,
-                seed: seeds.derive("generate", index as u64, 0),
-            });
+        self.lines.check(&self.model.model)?;
+        let prompts: Vec<PromptLine> = self.lines.read(&COLUMNS)?;
+        let expected = prompts.len() * self.samples_each();
+        let present = self.lines.present(expected, |index, line| self.is_own(index, line))?;
+        if present == expected {
+            crate::output::say(&format!("{expected} lines are there already"));
+            return Ok(ExitCode::SUCCESS);
         }
-        let sampling = self.sampling.sampling(self.max_new_tokens);
-        let mut counter = Counter::new(requests.len() * samples);
-        let completions = generate(&model, tokenizer, &requests, &sampling, &mut |event| {
-            counter.count(&event);
-            ControlFlow::Continue(())
-        })?;
-        counter.finish();
-        let is_numbered = self.samples.is_some();
-        let lines = completions.iter().flat_map(|group| {
-            group.iter().enumerate().map(|(sample, completion)| Line {
-                sample: is_numbered.then_some(sample),
-                completion: tokenizer
-                    .map(|tokenizer| completion_text(tokenizer, completion, &sampling.stop)),
-                completion_ids: &completion.ids,
-                logprobs: &completion.logprobs,
-                stop_reason: completion.stop_reason,
-            })
-        });
-        write_jsonl(&self.output, lines)?;
-        Ok(ExitCode::SUCCESS)
+        let (model, tokenizer) = self.model.load()?;
+        let work = Work {
+            command: &self,
+            tokenizer: tokenizer.as_ref(),
+            sampling: self.sampling.sampling(self.max_new_tokens),
+            first: present / self.samples_each(),
+            prompts: &prompts,
+        };
+        let requests = work.requests(&model)?;
+        let engine = Engine::with_requests(
+            &model,
+            work.tokenizer,
+            &requests,
+            &work.sampling,
+            &EngineOptions::default(),
+        );
+        let engine = engine.map_err(|error| work.located(error))?;
+        let interrupt = Interrupt::install("stopping after this token")?;
+        let written = work.write(engine, present, &interrupt)?;
+        Ok(if written == expected { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
+    }
+
+    fn samples_each(&self) -> usize {
+        self.samples.unwrap_or(1) as usize
+    }
+
+    /// Whether an output's line can be of this command.
+    fn is_own(&self, index: usize, line: &Map<String, Value>) -> bool {
+        let sample = self.samples.map(|samples| Value::from(index % samples as usize));
+        line.contains_key("completion_ids") && line.get("sample") == sample.as_ref()
+    }
+}
+
+/// What is to be completed and how its lines are made.
+struct Work<'a> {
+    command: &'a Generate,
+    tokenizer: Option<&'a Tokenizer>,
+    sampling: Sampling,
+    prompts: &'a [PromptLine],
+    /// The first prompt that has not all of its lines.
+    first: usize,
+}
+
+impl<'a> Work<'a> {
+    fn requests<D: Device>(&self, model: &Model<D>) -> Result<Vec<Request>> {
+        let seeds = Seeds::new(self.command.sampling.seed);
+        let samples = self.command.samples_each();
+        let request = |(index, line): (usize, &PromptLine)| {
+            let prompt_ids = encode(line, self.tokenizer, model)?;
+            let seed = seeds.derive("generate", index as u64, 0);
+            Ok(Request { prompt_ids, samples, seed })
+        };
+        self.prompts.iter().enumerate().skip(self.first).map(request).collect()
+    }
+
+    /// Samples, and writes the lines after the first `present` in order; gives how many there are then.
+    fn write<D: Device>(
+        &self,
+        mut engine: Engine<'_, D>,
+        present: usize,
+        interrupt: &Interrupt,
+    ) -> Result<usize> {
+        let samples = self.command.samples_each();
+        let expected = self.prompts.len() * samples;
+        let mut lines: OutputLines<Line<'_>> = self.command.lines.open(present)?;
+        let mut counter = Counter::new(expected - self.first * samples);
+        let mut waiting = BTreeMap::new();
+        let mut written = present;
+        while !engine.is_idle() && !interrupt.requested() {
+            let ended = engine.step(&mut |event| {
+                counter.add(usize::from(event.stop_reason.is_some()), 1);
+                ControlFlow::Continue(())
+            });
+            for ended in ended.map_err(|error| self.located(error))? {
+                let index = (self.first + ended.request) * samples + ended.sample;
+                waiting.insert(index, ended.completion);
+            }
+            while let Some(completion) = waiting.remove(&written) {
+                lines.write(self.line(written, completion))?;
+                written += 1;
+            }
+            // Samples of the first prompt that are written are sampled again, for the others.
+            waiting.retain(|index, _| written < *index);
+        }
+        counter.finish("completion");
+        match written == expected {
+            true => lines.finish()?,
+            false => lines.stop((written, expected))?,
+        }
+        Ok(written)
+    }
+
+    fn line(&self, index: usize, completion: Completion) -> Line<'a> {
+        let samples = self.command.samples_each();
+        let text = |tokenizer| completion_text(tokenizer, &completion, &self.sampling.stop);
+        Line {
+            kept: self.command.lines.kept(&self.prompts[index / samples]),
+            sample: self.command.samples.map(|_| index % samples),
+            completion: self.tokenizer.map(text),
+            completion_ids: completion.ids,
+            logprobs: completion.logprobs,
+            stop_reason: completion.stop_reason,
+        }
+    }
+
+    /// An error with the line that is to blame.
+    fn located(&self, error: GenerateError) -> anyhow::Error {
+        match error.request() {
+            Some(request) => {
+                let at = &self.prompts[self.first + request].source;
+                anyhow::Error::new(error).context(at.to_string())
+            }
+            None => error.into(),
+        }
     }
 }
 
@@ -163,5 +263,12 @@ fn encode<D: Device>(
         ),
     };
     check_ids(&ids, at, model)?;
+    let (found, positions) = (ids.len(), model.config().max_positions);
+    if found == positions {
+        bail!(
+            "{at}: found a prompt of {found} tokens, which leaves no room for a completion: the model \
+             has {positions} positions in all"
+        );
+    }
     Ok(ids)
 }

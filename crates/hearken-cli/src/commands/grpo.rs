@@ -32,7 +32,7 @@ Examples:
 impl Grpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = GrpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::install()?);
+        let mut screen = Screen::new(Interrupt::of_steps()?);
         let outcome = grpo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

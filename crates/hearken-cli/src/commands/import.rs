@@ -1,6 +1,6 @@
 //! `hearken import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -10,6 +10,7 @@ use hearken_data::feedback::Item;
 use hearken_data::feedback::formats::{Format, Import as Imported, ImportOptions, import};
 use hearken_store::{Added, Store, StoreError};
 
+use super::output_file::check_output;
 use crate::output;
 use crate::table::table;
 
@@ -96,6 +97,10 @@ impl Import {
             columns: self.columns.into_iter().collect(),
             ..ImportOptions::default()
         };
+        if let Some(into) = self.into.as_deref().filter(|into| !into.contains("://")) {
+            let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
+            check_output(Path::new(into), &files)?;
+        }
         let imported = import(&self.files, self.format, &options)?;
         if imported.items.is_empty() && imported.judgements.is_empty() {
             bail!(

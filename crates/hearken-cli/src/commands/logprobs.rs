@@ -1,21 +1,24 @@
 //! `hearken logprobs`.
 
 use std::ops::Range;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearken_data::{Content, Form, ReadOptions, Record, Source, read, write_jsonl};
+use hearken_data::{Content, Form, Record, Row, Source};
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Batch, Keep, Model, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
 use hearken_train::microbatch::microbatches;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::model_arguments::ModelArguments;
-use super::output_file::check_folder;
+use super::output_lines::{LineArguments, OutputLines, WithColumns};
+use crate::counter::Counter;
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::output;
 
 /// Log-probabilities of given sequences under a model
 ///
@@ -28,13 +31,8 @@ pub(crate) struct Logprobs {
     #[command(flatten)]
     model: ModelArguments,
 
-    /// The sequences, as JSON lines
-    #[arg(long, value_name = "IN.jsonl")]
-    input: PathBuf,
-
-    /// Where the log-probabilities go
-    #[arg(long, value_name = "OUT.jsonl")]
-    output: PathBuf,
+    #[command(flatten)]
+    lines: LineArguments,
 
     /// The most tokens that go through the model at once; changes no result
     #[arg(long, default_value_t = 4096, value_name = "N")]
@@ -49,7 +47,14 @@ Example:
 /// A sequence, and where it stands.
 struct Sequence {
     content: Content,
+    columns: Map<String, Value>,
     source: Source,
+}
+
+impl Sequence {
+    fn new(content: Content, row: &Row<'_>) -> Self {
+        Self { content, columns: row.all_but(&[]), source: row.source() }
+    }
 }
 
 impl Record for Sequence {
@@ -57,40 +62,68 @@ impl Record for Sequence {
         Form {
             required: &["input_ids"],
             optional: &[],
-            parse: |row| {
-                Ok(Self { content: Content::Ids(row.ids("input_ids")?), source: row.source() })
-            },
+            parse: |row| Ok(Self::new(Content::Ids(row.ids("input_ids")?), row)),
         },
         Form {
             required: &["text"],
             optional: &[],
-            parse: |row| {
-                Ok(Self { content: Content::Text(row.text("text")?), source: row.source() })
-            },
+            parse: |row| Ok(Self::new(Content::Text(row.text("text")?), row)),
         },
     ];
 }
 
+impl WithColumns for Sequence {
+    fn columns(&self) -> (&Map<String, Value>, &Source) {
+        (&self.columns, &self.source)
+    }
+}
+
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
+    #[serde(flatten)]
+    kept: Option<&'a Map<String, Value>>,
     logprobs: Vec<f32>,
 }
 
 impl Logprobs {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        check_folder(&self.output)?;
-        let (sequences, _) = read::<Sequence>(&self.input, &ReadOptions::default())?;
-        let (model, tokenizer) = self.model.load()?;
-        let ids: Vec<Vec<u32>> = sequences
-            .iter()
-            .map(|sequence| encode(sequence, tokenizer.as_ref(), &model))
-            .collect::<Result<_>>()?;
-        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-        let mut lines = Vec::with_capacity(ids.len());
-        for group in microbatches(&lengths, self.microbatch_tokens) {
-            lines.extend(logprobs(&model, &ids, group));
+        self.lines.check(&self.model.model)?;
+        let sequences: Vec<Sequence> = self.lines.read(&["logprobs"])?;
+        let expected = sequences.len();
+        let is_own = |_: usize, line: &Map<String, Value>| {
+            line.contains_key("logprobs") && !line.contains_key("completion_ids")
+        };
+        let present = self.lines.present(expected, is_own)?;
+        if present == expected {
+            output::say(&format!("{expected} lines are there already"));
+            return Ok(ExitCode::SUCCESS);
         }
-        write_jsonl(&self.output, lines)?;
+        let (model, tokenizer) = self.model.load()?;
+        let sequences = &sequences[present..];
+        let encoded = sequences.iter().map(|one| encode(one, tokenizer.as_ref(), &model));
+        let ids: Vec<Vec<u32>> = encoded.collect::<Result<_>>()?;
+        let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let interrupt = Interrupt::install("stopping after this batch")?;
+        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut counter = Counter::new(sequences.len());
+        let mut written = present;
+        for group in microbatches(&lengths, self.microbatch_tokens) {
+            if interrupt.requested() {
+                break;
+            }
+            counter.add(group.len(), lengths[group.clone()].iter().sum());
+            let computed = logprobs(&model, &ids, group.clone());
+            for (logprobs, sequence) in computed.into_iter().zip(&sequences[group]) {
+                lines.write(Line { kept: self.lines.kept(sequence), logprobs })?;
+                written += 1;
+            }
+        }
+        counter.finish("sequence");
+        if written < expected {
+            lines.stop((written, expected))?;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        lines.finish()?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -128,8 +161,8 @@ pub(super) fn check_ids<D: Device>(ids: &[u32], at: &Source, model: &Model<D>) -
     Ok(())
 }
 
-/// The lines of some sequences that go through the model together.
-fn logprobs<D: Device>(model: &Model<D>, ids: &[Vec<u32>], group: Range<usize>) -> Vec<Line> {
+/// The log-probabilities of some sequences that go through the model together.
+fn logprobs<D: Device>(model: &Model<D>, ids: &[Vec<u32>], group: Range<usize>) -> Vec<Vec<f32>> {
     let mut batch = Batch::new();
     let mut predictions = Vec::new();
     for ids in &ids[group.clone()] {
@@ -140,10 +173,10 @@ fn logprobs<D: Device>(model: &Model<D>, ids: &[Vec<u32>], group: Range<usize>) 
     let pass = model.forward(&batch, Keep::Nothing);
     let output = model.logprobs(&pass, &predictions, HeadOptions::default());
     let mut rest = output.logprobs.as_slice();
-    let lines = ids[group].iter().map(|ids| {
+    let own = ids[group].iter().map(|ids| {
         let (own, others) = rest.split_at(ids.len() - 1);
         rest = others;
-        Line { logprobs: own.to_vec() }
+        own.to_vec()
     });
-    lines.collect()
+    own.collect()
 }

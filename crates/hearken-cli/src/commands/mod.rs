@@ -21,6 +21,7 @@ mod store;
 
 mod model_arguments;
 mod output_file;
+mod output_lines;
 mod sampling_arguments;
 mod shape;
 mod trainer_arguments;

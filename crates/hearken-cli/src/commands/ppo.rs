@@ -31,7 +31,7 @@ Examples:
 impl Ppo {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = PpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::install()?);
+        let mut screen = Screen::new(Interrupt::of_steps()?);
         let outcome = ppo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

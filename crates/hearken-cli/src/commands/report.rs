@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use hearken_train::report;
 
+use super::output_file::check_output;
 use crate::output;
 
 /// Draw a run as one HTML page
@@ -32,6 +33,11 @@ Example:
 impl Report {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let output = self.output.unwrap_or_else(|| self.run_dir.join("report.html"));
+        for name in
+            ["config.toml", "metrics.jsonl", "samples.jsonl", "outcome.json", "frontier.json"]
+        {
+            check_output(&output, &[&self.run_dir.join(name)])?;
+        }
         report::write_to(&self.run_dir, &output)?;
         output::print(&format!("{}\n", output.display()))?;
         Ok(ExitCode::SUCCESS)

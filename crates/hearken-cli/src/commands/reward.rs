@@ -11,7 +11,7 @@ use hearken_tensor::Cpu;
 use hearken_train::feature_reward::FeatureOptions;
 use hearken_train::reward::{self, RewardConfig};
 
-use super::analyze::{figure, write};
+use super::analyze::{check_results, figure, write};
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::interrupt::Interrupt;
 use crate::output::{print, say};
@@ -64,7 +64,7 @@ impl Reward {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Some(trainer) = self.trainer else { return self.small.run() };
         let loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::install()?);
+        let mut screen = Screen::new(Interrupt::of_steps()?);
         let outcome = reward::run(Cpu::new(), &loaded, trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)
@@ -73,6 +73,7 @@ impl Reward {
 
 impl FeatureArguments {
     fn run(self) -> Result<ExitCode> {
+        check_results([&self.json, &self.html], &self.features)?;
         let records = sources::load(&self.features)?;
         say(&format!(
             "{} items, {} judgements; training …",

@@ -39,11 +39,10 @@ Examples:
 impl Rlhf {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::install()?);
+        let mut screen = Screen::new(Interrupt::of_steps()?);
         let done = rlhf::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         if done.status == Status::Stopped {
-            output::say("stopped; the same command goes on from there");
             return Ok(ExitCode::from(INTERRUPTED));
         }
         output::print(&text(&done.outcome))?;

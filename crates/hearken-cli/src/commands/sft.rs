@@ -30,7 +30,7 @@ Examples:
 impl Sft {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::install()?);
+        let mut screen = Screen::new(Interrupt::of_steps()?);
         let outcome = sft::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

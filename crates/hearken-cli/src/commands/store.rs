@@ -1,6 +1,6 @@
 //! `hearken store`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use hearken_store::{Copied, Exported};
 
+use super::output_file::check_output;
 use crate::output::{print, say};
 use crate::table::table;
 
@@ -80,10 +81,12 @@ impl Store {
                 _ => bail!("{}: there is no such file", file.display()),
             },
             Action::Backup { store, file } => {
+                check_output(&file, &[Path::new(&store)])?;
                 open(&store)?.backup(&file)?;
                 print(&format!("{}\n", file.display()))?;
             }
             Action::Export { store, file, all } => {
+                check_output(&file, &[Path::new(&store)])?;
                 let what = if all { Exported::Everything } else { Exported::Data };
                 hearken_store::export_json_lines(&*open(&store)?, &file, what)?;
                 print(&format!("{}\n", file.display()))?;
@@ -120,6 +123,9 @@ fn info(url: &str) -> Result<()> {
 }
 
 fn copy(from: &str, to: &str) -> Result<()> {
+    if !to.contains("://") {
+        check_output(Path::new(to), &[Path::new(from)])?;
+    }
     let from = open(from)?;
     let to = hearken_store::open(to)?;
     let Copied { documents, items, assignments, judgements, events } =

@@ -40,12 +40,8 @@ pub(crate) fn conclude(outcome: &Outcome) -> std::io::Result<ExitCode> {
         Status::AlreadyFinished => {
             output::say(&format!("this run has made its {steps} steps; --fresh starts it anew"));
         }
-        Status::Stopped => {
-            output::say(&format!(
-                "stopped after step {steps}; the same command goes on from there"
-            ));
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
+        // The trainer has said where it stopped, and how it goes on.
+        Status::Stopped => return Ok(ExitCode::from(INTERRUPTED)),
     }
     output::print(&format!("{}\n", outcome.model_dir.display()))?;
     Ok(ExitCode::SUCCESS)

@@ -1,3 +1,5 @@
+use hearken_data::StopReason;
+
 use super::*;
 use crate::request::Request;
 use crate::sampling::Sampling;
@@ -20,7 +22,8 @@ fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static>> {
     let terms = Arc::new(Terms { sampling, rules });
     let queued = |(index, request): (usize, &Request)| {
         let (prompt, terms) = (request.prompt_ids.len(), Arc::clone(&terms));
-        let extent = Extent { prompt, new_tokens, page_len: PAGE_LEN };
+        let cut_off = StopReason::Length;
+        let extent = Extent { prompt, new_tokens, cut_off, page_len: PAGE_LEN };
         Queued { index, request: Arc::new(request.clone()), terms, extent }
     };
     requests.iter().enumerate().map(queued).collect()

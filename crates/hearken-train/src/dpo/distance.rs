@@ -36,8 +36,7 @@ pub(super) fn from_reference<D: Device>(
     let positions = policy.config().max_positions;
     let fits = |prompt: &&&[u32]| !prompt.is_empty() && prompt.len() < positions;
     let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
-    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-    let sampling = Sampling::plain(how.max_new_tokens.min(positions - longest));
+    let sampling = Sampling::plain(how.max_new_tokens);
     let request = |(index, prompt): (usize, &&[u32])| Request {
         prompt_ids: prompt.to_vec(),
         samples: 1,

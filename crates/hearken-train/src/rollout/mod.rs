@@ -90,6 +90,6 @@ impl Rollout {
 
     /// Whether the policy ended the completion itself: by its end token or by a stop sequence.
     pub fn ended(&self) -> bool {
-        self.completion.stop_reason != hearken_data::StopReason::Length
+        self.completion.stop_reason.is_end()
     }
 }

@@ -76,15 +76,14 @@ fn group_of(record: &RecordedRollout, before: Option<&Rollout>) -> u64 {
 
 fn rollout(record: RecordedRollout, group: u64, tokenizer: Option<&Tokenizer>) -> Rollout {
     let RecordedRollout { prompt_ids, completion_ids, source, .. } = record;
-    let decode =
-        |ids: &[u32]| tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(ids));
+    let text = |of: &dyn Fn(&Tokenizer) -> String| tokenizer.map_or_else(String::new, of);
     let is_end = |id: &u32| tokenizer.is_some_and(|tokenizer| tokenizer.eos().contains(id));
     let ended = completion_ids.last().is_some_and(is_end);
     Rollout {
-        text: decode(&completion_ids),
+        text: text(&|tokenizer| tokenizer.decode_continuation(&completion_ids)),
         group,
         prompt: Arc::new(PromptExample {
-            text: decode(&prompt_ids),
+            text: text(&|tokenizer| tokenizer.decode(&prompt_ids)),
             ids: prompt_ids,
             fields: Map::new(),
             source,

@@ -26,9 +26,10 @@ pub(super) enum Paint {
 }
 
 impl Paint {
-    /// What standard output can show.
+    /// What standard output can show, and may (NO_COLOR, <https://no-color.org>).
     pub(super) fn detect() -> Self {
-        if std::io::stdout().is_terminal() { Self::Colors } else { Self::Marks }
+        let may = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        if may && std::io::stdout().is_terminal() { Self::Colors } else { Self::Marks }
     }
 
     /// What the colors or marks mean.
