@@ -7,6 +7,7 @@
 
 mod commands;
 mod counter;
+mod device;
 mod failure;
 mod features;
 mod interrupt;
@@ -43,7 +44,8 @@ Examples:
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // On a thread of the pool, kernels start sooner than on the main thread.
-    match rayon::scope(|_| arguments.command.run()) {
+    let run = || rayon::scope(|_| arguments.command.run());
+    match device::choose_kernels().and_then(|()| run()) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }

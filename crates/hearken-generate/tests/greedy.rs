@@ -5,7 +5,7 @@ mod support;
 use hearken_data::StopReason;
 use hearken_generate::{EngineOptions, Request, Sampling};
 use hearken_model::KvCache;
-use support::{FAMILIES, complete, golden_greedy, many_options, model, request};
+use support::{FAMILIES, complete, families, golden_greedy, many_options, model, request};
 
 fn greedy(new_tokens: usize) -> Sampling {
     Sampling { ignore_eos: true, ..Sampling::greedy(new_tokens) }
@@ -26,6 +26,11 @@ fn completions_are_those_of_transformers() {
             }
         }
     }
+}
+
+#[test]
+fn kernels_of_every_family_give_the_same_completions() {
+    families::pass_under_every_family(&["completions_are_those_of_transformers"]);
 }
 
 #[test]

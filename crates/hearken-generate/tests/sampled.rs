@@ -9,7 +9,7 @@ use hearken_generate::{EngineOptions, Request, Sampling, generate};
 use hearken_model::{Batch, Keep, Model};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, Prediction};
-use support::{FAMILIES, complete, golden_greedy, many_options, model, request};
+use support::{FAMILIES, complete, families, golden_greedy, many_options, model, request};
 
 fn tempered(temperature: f64, new_tokens: usize) -> Sampling {
     Sampling { temperature, ignore_eos: true, ..Sampling::plain(new_tokens) }
@@ -105,6 +105,11 @@ fn bf16_logprobs_are_those_of_the_training_pass() {
             assert_eq!(again, completions, "{family}, {options:?}");
         }
     }
+}
+
+#[test]
+fn kernels_of_every_family_give_sampler_and_trainer_the_same_logprobs() {
+    families::pass_under_every_family(&["logprobs_are_those_of_the_training_pass"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../../hearken-tensor/tests/support/families.rs"]
+mod families;
 mod support;
 
 use hearken_model::{Gradients, Keep, LoadOptions, Model, OutputGrads};
@@ -11,7 +13,12 @@ use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
 use support::{FAMILIES, Golden, fixture, golden_batch, relative_difference};
 
 fn load(family: &str) -> Model<Cpu> {
-    Model::load(Cpu::new(), &fixture(family), &LoadOptions::language_model()).unwrap().0
+    Model::load(families::cpu(), &fixture(family), &LoadOptions::language_model()).unwrap().0
+}
+
+#[test]
+fn kernels_of_every_family_pass_these_tests() {
+    families::pass_under_every_family(&[]);
 }
 
 #[test]

@@ -16,8 +16,8 @@ pub enum Precision {
     /// Products of f32 values.
     #[default]
     F32,
-    /// Both factors rounded to bfloat16, where the device has such products; f32 elsewhere. Keys and
-    /// values are rounded in any case, as the cache of sampling keeps them.
+    /// Both factors rounded to bfloat16. Keys and values are rounded too, as the cache of sampling keeps
+    /// them.
     Bf16,
 }
 

@@ -3,7 +3,7 @@
 //! [`Device`] is the seam: the model above is written once over it, and each device implements its
 //! coarse operations with their backward passes. [`Forest`] says which row of a batch sees which.
 //!
-//! Read in this order: [`forest`], [`device`], then [`cpu`].
+//! Read in this order: [`forest`], [`device`], [`kernels`], then [`cpu`].
 //!
 //! Not here: what a model is, what a loss is, and any notion of a tensor graph.
 #![deny(missing_docs)]
@@ -15,8 +15,11 @@ pub mod exponential;
 
 pub mod cpu;
 
+pub mod kernels;
+
 pub mod mapped_file;
 
 pub use cpu::Cpu;
 pub use device::Device;
 pub use forest::Forest;
+pub use kernels::KernelFamily;

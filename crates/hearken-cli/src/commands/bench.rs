@@ -8,7 +8,6 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
 use hearken_train::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
 use hearken_train::config;
@@ -16,6 +15,7 @@ use hearken_train::run_dir::write_atomically;
 
 use super::model_arguments::Dtype;
 use super::output_file::check_output;
+use crate::device;
 use crate::output;
 use row::Row;
 
@@ -220,8 +220,8 @@ impl Bench {
         let settings = self.settings(work, scratch.0.path());
         let profile = Profile::default();
         let measured = match self.profile {
-            false => bench::measure(Cpu::new(), &settings)?,
-            true => bench::measure_kernels(Cpu::new(), &settings, &profile)?,
+            false => bench::measure(device::open(), &settings)?,
+            true => bench::measure_kernels(device::open(), &settings, &profile)?,
         };
         // Read before anything else takes memory.
         let memory = machine::peak_rss_mb();

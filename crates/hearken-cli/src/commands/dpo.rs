@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::device;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -33,7 +33,7 @@ impl Dpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = DpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
-        let outcome = dpo::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        let outcome = dpo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)
     }

@@ -12,6 +12,7 @@ use hearken_tensor::device::Precision;
 use serde_json::{Map, Value, json};
 
 use super::shape::Shape;
+use crate::device;
 use crate::output;
 
 /// Make a model with random weights, to be trained from nothing
@@ -67,7 +68,8 @@ impl Init {
         let tokenizer = self.tokenizer()?;
         complete(&path, &mut raw, &tokenizer)?;
         let config = ModelConfig::from_json(&path, &raw)?;
-        let model = Model::init(Cpu::new(), config, Head::LanguageModel, Precision::F32, self.seed);
+        let model =
+            Model::init(device::open(), config, Head::LanguageModel, Precision::F32, self.seed);
         save(&model, &tokenizer, &self.output)?;
         let (_, parameters) = model.parameter_counts();
         let tokens = tokenizer.vocab_size();

@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Cpu;
+
+use crate::device;
 use hearken_tensor::device::Precision;
 use hearken_train::trained_model::load_tokenizer;
 
@@ -46,7 +48,7 @@ impl ModelArguments {
             masters: Masters::Drop,
             ..LoadOptions::language_model()
         };
-        let (model, _) = Model::load(Cpu::new(), &self.model, &options)?;
+        let (model, _) = Model::load(device::open(), &self.model, &options)?;
         Ok((model, load_tokenizer(&self.model)?))
     }
 }

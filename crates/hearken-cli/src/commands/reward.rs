@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use hearken_analysis::{FeatureReport, feature_report_html};
-use hearken_tensor::Cpu;
 use hearken_train::feature_reward::FeatureOptions;
 use hearken_train::reward::{self, RewardConfig};
 
 use super::analyze::{check_results, figure, write};
 use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::device;
 use crate::interrupt::Interrupt;
 use crate::output::{print, say};
 use crate::screen::Screen;
@@ -65,7 +65,7 @@ impl Reward {
         let Some(trainer) = self.trainer else { return self.small.run() };
         let loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
-        let outcome = reward::run(Cpu::new(), &loaded, trainer.start(), &mut screen)?;
+        let outcome = reward::run(device::open(), &loaded, trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)
     }

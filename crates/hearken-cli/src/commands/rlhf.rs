@@ -7,12 +7,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use hearken_stats::Estimate;
-use hearken_tensor::Cpu;
 use hearken_train::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
 use hearken_train::rlhf::{self, RlhfConfig};
 use hearken_train::trained_model::Status;
 
 use super::trainer_arguments::TrainerArguments;
+use crate::device;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output;
 use crate::screen::Screen;
@@ -40,7 +40,7 @@ impl Rlhf {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
-        let done = rlhf::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        let done = rlhf::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         if done.status == Status::Stopped {
             return Ok(ExitCode::from(INTERRUPTED));

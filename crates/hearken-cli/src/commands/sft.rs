@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use hearken_tensor::Cpu;
 use hearken_train::sft::{self, SftConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
+use crate::device;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -31,7 +31,7 @@ impl Sft {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
-        let outcome = sft::run(Cpu::new(), &loaded, self.trainer.start(), &mut screen)?;
+        let outcome = sft::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)
     }

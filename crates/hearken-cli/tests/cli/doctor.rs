@@ -5,7 +5,7 @@ use crate::support::{model, run, write};
 #[test]
 fn the_machine_is_described() {
     let text = run(["doctor"]).ok().stdout;
-    for word in ["processor", "threads", "GFLOP/s", "memory", "disk"] {
+    for word in ["processor", "threads", "kernels", "GFLOP/s", "memory", "disk"] {
         assert!(text.contains(word), "{word} in {text}");
     }
 }

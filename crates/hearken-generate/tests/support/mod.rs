@@ -1,6 +1,9 @@
 //! Models, their golden values and requests.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
 
+#[path = "../../../hearken-tensor/tests/support/families.rs"]
+pub(crate) mod families;
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -18,7 +21,7 @@ fn fixture(family: &str) -> PathBuf {
 }
 
 pub(crate) fn model(family: &str) -> Model<Cpu> {
-    Model::load(Cpu::new(), &fixture(family), &LoadOptions::language_model()).unwrap().0
+    Model::load(families::cpu(), &fixture(family), &LoadOptions::language_model()).unwrap().0
 }
 
 pub(crate) fn tokenizer(family: &str) -> Tokenizer {

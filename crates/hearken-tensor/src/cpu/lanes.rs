@@ -1,8 +1,10 @@
 //! Sixteen f32 at a time: kernels are written once over [`Lanes`] and compiled for each instruction
-//! set that [`dispatch`] knows.
+//! set of a [`KernelFamily`].
 //!
-//! Every kernel is a value that implements [`Kernel`]; [`dispatch`] runs it with the widest lanes of
-//! the processor. The order of a kernel's sums depends on the lanes alone, not on threads.
+//! Every kernel is a value that implements [`Kernel`]; [`dispatch`] runs it with the lanes of the family
+//! in use. The order of a kernel's sums depends on the lanes alone, not on threads.
+
+use crate::kernels::KernelFamily;
 
 /// Number of f32 in a [`Lanes`].
 pub(crate) const LANES: usize = 16;
@@ -13,6 +15,8 @@ pub(crate) const SUM_ORDER: [usize; LANES] = [0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5,
 
 /// A vector of sixteen f32.
 pub(crate) trait Lanes: Copy {
+    /// Whether a processor holds thirty-two of them in registers; else about eight.
+    const MANY: bool = false;
     /// All elements equal.
     fn splat(value: f32) -> Self;
     /// Reads sixteen elements.
@@ -45,6 +49,21 @@ pub(crate) trait Lanes: Copy {
             *pair = super::rounding::unpack(word);
         }
         Self::load(&whole)
+    }
+    /// The elements of bfloat16 in the lower halves of sixteen words.
+    fn low_halves(self) -> Self;
+    /// Those in the upper halves.
+    fn high_halves(self) -> Self;
+    /// Words of elements rounded to bfloat16: `self` in the lower halves, `odd` in the upper.
+    #[inline(always)]
+    fn pack_halves(self, odd: Self) -> Self {
+        let (mut words, mut odds) = ([0.0; LANES], [0.0; LANES]);
+        self.store(&mut words);
+        odd.store(&mut odds);
+        for i in 0..LANES {
+            words[i] = super::rounding::pack(words[i], odds[i]);
+        }
+        Self::load(&words)
     }
     /// Asks for values that are read soon, where the processor can be asked.
     #[inline(always)]
@@ -155,6 +174,20 @@ impl<const FUSED: bool> Lanes for Array<FUSED> {
         *values = self.0;
     }
     #[inline(always)]
+    fn low_halves(mut self) -> Self {
+        for i in 0..LANES {
+            self.0[i] = super::rounding::unpack(self.0[i])[0];
+        }
+        self
+    }
+    #[inline(always)]
+    fn high_halves(mut self) -> Self {
+        for i in 0..LANES {
+            self.0[i] = super::rounding::unpack(self.0[i])[1];
+        }
+        self
+    }
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
@@ -230,11 +263,12 @@ mod avx512 {
     use super::{LANES, Lanes};
     use std::arch::x86_64::{
         __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
-        _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
-        _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_div_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_storeu_ps,
-        _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
-        _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_ps,
+        _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_and_si512, _mm512_castpd_ps,
+        _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
+        _mm512_cvtepu16_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
+        _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
+        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
         _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
         _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
         _mm512_unpacklo_pd, _mm512_unpacklo_ps,
@@ -253,6 +287,22 @@ mod avx512 {
     }
 
     impl Lanes for Avx512 {
+        const MANY: bool = true;
+        #[inline(always)]
+        fn low_halves(self) -> Self {
+            // SAFETY: see the type.
+            Self(unsafe {
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(self.0)))
+            })
+        }
+        #[inline(always)]
+        fn high_halves(self) -> Self {
+            // SAFETY: see the type.
+            Self(unsafe {
+                let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+                _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(self.0), high))
+            })
+        }
         #[inline(always)]
         fn splat(value: f32) -> Self {
             // SAFETY: see the type.
@@ -446,31 +496,20 @@ pub(crate) trait Kernel {
     fn run<S: Lanes>(self) -> Self::Output;
 }
 
-/// Runs a kernel with the widest lanes of this processor.
+/// Runs a kernel with the lanes of the family in use.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if has_avx512() {
-            // SAFETY: the features have just been detected.
-            return unsafe { run_avx512(kernel) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the features have just been detected.
-            return unsafe { run_avx2(kernel) };
-        }
+    match KernelFamily::current() {
+        // SAFETY: a family is chosen only where the processor has its features.
+        #[cfg(target_arch = "x86_64")]
+        KernelFamily::Avx512 | KernelFamily::Avx512Bf16 => unsafe { run_avx512(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        KernelFamily::Avx2 => unsafe { run_avx2(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        KernelFamily::Neon => kernel.run::<Array<true>>(),
+        _ => kernel.run::<Array<false>>(),
     }
-    kernel.run::<Array<{ cfg!(target_arch = "aarch64") }>>()
-}
-
-/// Whether this processor has the AVX-512 features that kernels are compiled for.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
 }
 
 #[cfg(target_arch = "x86_64")]

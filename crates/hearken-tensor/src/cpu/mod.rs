@@ -7,7 +7,6 @@ mod activation;
 mod attention;
 mod attention_backward;
 mod attention_span;
-#[cfg(target_arch = "x86_64")]
 mod bf16;
 mod buffer;
 mod cached_attention;

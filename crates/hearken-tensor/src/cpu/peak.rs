@@ -17,7 +17,7 @@ const CHAINS: usize = 12;
 const FEW_CHAINS: usize = 6;
 
 /// Floating-point operations per second of multiply-adds on all threads of rayon's current pool, a
-/// multiply-add counting as two; `None` where the processor has no products of this precision.
+/// multiply-add counting as two; `None` where the family of kernels in use has no products of this precision.
 pub fn operations_per_s(precision: Precision) -> Option<f64> {
     match precision {
         Precision::F32 => {
@@ -120,11 +120,11 @@ fn bf16_operations_per_s() -> Option<f64> {
 
 #[cfg(target_arch = "x86_64")]
 fn bf16_operations_per_s() -> Option<f64> {
-    if !super::bf16::available() {
+    if !super::bf16::multiplies_pairs() {
         return None;
     }
     // Each lane adds the products of two pairs.
-    // SAFETY: `available` has seen the features.
+    // SAFETY: the family in use has the features.
     Some(fastest(4.0 * (LANES * CHAINS) as f64, |rounds| unsafe { multiply_add_pairs(rounds) }))
 }
 

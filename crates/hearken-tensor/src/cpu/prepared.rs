@@ -1,25 +1,20 @@
 //! Copies of a weight that products read instead of its master values.
 
-#[cfg(target_arch = "x86_64")]
-use {
-    super::bf16,
-    super::buffer::{Buffer, Pool},
-    super::rows::Input,
-    crate::device::{Layout, Rows, WeightShape},
-    std::sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
+
+use super::bf16;
+use super::buffer::{Buffer, Pool};
+use super::rows::Input;
+use crate::device::{Layout, Rows, WeightShape};
 
 /// A weight rounded to bfloat16 and packed, once for products with the weight and once for those
 /// with its transpose, each made when first used.
 #[derive(Debug, Default)]
 pub struct Prepared {
-    #[cfg(target_arch = "x86_64")]
     forward: OnceLock<bf16::Right>,
-    #[cfg(target_arch = "x86_64")]
     backward: OnceLock<bf16::Right>,
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Prepared {
     /// The right factor of y = x·Wᵀ: sums over inputs.
     pub(crate) fn forward(
@@ -50,7 +45,6 @@ impl Prepared {
 
 /// As `OnceLock::get_or_init`, but packs without holding the lock: packing waits for other threads,
 /// and a thread that waits may take up work that needs this very weight.
-#[cfg(target_arch = "x86_64")]
 fn get_or_pack(lock: &OnceLock<bf16::Right>, pack: impl FnOnce() -> bf16::Right) -> &bf16::Right {
     if let Some(packed) = lock.get() {
         return packed;
@@ -60,7 +54,6 @@ fn get_or_pack(lock: &OnceLock<bf16::Right>, pack: impl FnOnce() -> bf16::Right)
     lock.get_or_init(|| packed)
 }
 
-#[cfg(target_arch = "x86_64")]
 fn pack<'a>(
     pool: &Arc<Pool>,
     values: &'a Buffer,

@@ -1,15 +1,17 @@
-//! Matrix products: in bfloat16 where it is wanted and there is a kernel for it, else in f32, by `gemm`
-//! for many rows and by kernels that run at the speed of memory for few.
+//! Matrix products: in bfloat16 where it is wanted, else in f32, by the kernels of the crate `gemm` for
+//! many rows and by kernels that run at the speed of memory for few.
 
 use std::sync::Arc;
 
+use gemm::Parallelism;
+
 use super::Cpu;
-#[cfg(target_arch = "x86_64")]
 use super::bf16;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
 use super::rows::{Input, Output, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
+use crate::kernels::KernelFamily;
 
 /// Multiplications below which a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 18;
@@ -41,34 +43,100 @@ unsafe fn multiply(left: Strided, right: Strided, inner: usize, out: Output<'_>,
     if rows == 0 || width == 0 {
         return;
     }
-    let parallelism = if rows * width * inner < PARALLEL_MIN {
-        gemm::Parallelism::None
-    } else {
-        gemm::Parallelism::Rayon(0)
-    };
+    let parallelism =
+        if rows * width * inner < PARALLEL_MIN { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: the caller vouches for the factors; `Output` has checked its own bounds.
     unsafe {
-        gemm::gemm(
-            rows,
-            width,
-            inner,
-            out.pointer(),
-            1,
-            stride as isize,
-            write == Write::Add,
-            left.pointer,
-            left.column as isize,
-            left.row as isize,
-            right.pointer,
-            right.column as isize,
-            right.row as isize,
-            1.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+        gemm(left, right, [rows, width, inner], (out.pointer(), stride), (write, parallelism))
+    }
+}
+
+/// The kernels of the crate `gemm` for the family in use. The crate itself takes the best that the
+/// processor has: it is asked where that is the family's own, and its kernels are called by name where a
+/// lower family has been forced.
+///
+/// # Safety
+/// As for [`multiply`], with an output of `rows` × `width`.
+unsafe fn gemm(
+    left: Strided,
+    right: Strided,
+    [rows, width, inner]: [usize; 3],
+    (out, stride): (*mut f32, usize),
+    (write, parallelism): (Write, Parallelism),
+) {
+    /// Columns are consecutive: the factors change places, as `gemm::gemm` has it, and each is
+    /// transposed.
+    macro_rules! lower {
+        ($family:ident, $simd:ident, $lanes:expr) => {{
+            use gemm_common::simd::{MixedSimd, $simd};
+            use gemm_f32::microkernel::$family::f32 as kernels;
+            gemm_common::gemm::gemm_basic_generic::<
+                _,
+                f32,
+                { $lanes },
+                { kernels::MR_DIV_N * $lanes },
+                { kernels::NR },
+                { kernels::MR_DIV_N },
+                { kernels::H_M },
+                { kernels::H_N },
+            >(
+                <$simd as MixedSimd<f32, f32, f32, f32>>::try_new()
+                    .expect("invariant: the family is available"),
+                width,
+                rows,
+                inner,
+                out,
+                stride as isize,
+                1,
+                write == Write::Add,
+                right.pointer,
+                right.row as isize,
+                right.column as isize,
+                left.pointer,
+                left.row as isize,
+                left.column as isize,
+                1.0_f32,
+                1.0_f32,
+                false,
+                false,
+                false,
+                |a, b, c| a * b + c,
+                &kernels::UKR,
+                &kernels::H_UKR,
+                false,
+                parallelism,
+            )
+        }};
+    }
+    let (current, best) = (KernelFamily::current(), KernelFamily::best());
+    // SAFETY: the caller's promise; a family is chosen only where the processor has its features.
+    unsafe {
+        match current {
+            #[cfg(target_arch = "x86_64")]
+            KernelFamily::Avx2 if current != best => lower!(fma, V3, 8),
+            KernelFamily::Portable if current != best => lower!(scalar, Scalar, 1),
+            _ => gemm::gemm(
+                rows,
+                width,
+                inner,
+                out,
+                1,
+                stride as isize,
+                write == Write::Add,
+                left.pointer,
+                left.column as isize,
+                left.row as isize,
+                right.pointer,
+                right.column as isize,
+                right.row as isize,
+                1.0_f32,
+                1.0_f32,
+                false,
+                false,
+                false,
+                parallelism,
+            ),
+        }
     }
 }
 
@@ -130,12 +198,10 @@ fn bias_rows(bias: &[f32], y: Output<'_>, write: Write) {
 
 /// Packs a weight if [`forward`] reads a packed copy; gives whether it does.
 pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Cpu>) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+    if weight.shape.precision == Precision::Bf16 {
         weight.prepared.forward(pool, weight.values, weight.shape);
         return true;
     }
-    let _ = (pool, weight);
     false
 }
 
@@ -150,8 +216,7 @@ pub(crate) fn forward(
     assert_eq!(x.rows.width, weight.shape.inputs, "x: as wide as the weight's inputs");
     assert_eq!(y.rows.width, weight.shape.outputs, "y: as wide as the weight's outputs");
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
-    #[cfg(target_arch = "x86_64")]
-    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+    if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.forward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
         bf16::products(&left, &[bf16::Part { right, bias, out: y }], write);
@@ -178,9 +243,7 @@ pub(crate) fn forward_parts(
     write: Write,
 ) {
     let outs = Output::disjoint(y, parts.iter().map(|part| part.y));
-    #[cfg(target_arch = "x86_64")]
-    if bf16::available() && parts.iter().all(|part| part.weight.shape.precision == Precision::Bf16)
-    {
+    if parts.iter().all(|part| part.weight.shape.precision == Precision::Bf16) {
         let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
         let mut products = Vec::with_capacity(parts.len());
         for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
@@ -206,8 +269,7 @@ pub(crate) fn backward_input(
     assert_eq!(dy.rows.width, weight.shape.outputs, "dy: as wide as the weight's outputs");
     assert_eq!(dx.rows.width, weight.shape.inputs, "dx: as wide as the weight's inputs");
     assert_eq!(dy.rows.rows, dx.rows.rows, "dy and dx: as many rows");
-    #[cfg(target_arch = "x86_64")]
-    if weight.shape.precision == Precision::Bf16 && bf16::available() {
+    if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.backward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
         bf16::products(&left, &[bf16::Part { right, bias: None, out: dx }], write);
@@ -235,14 +297,12 @@ pub(crate) fn backward_weight(
         Layout::InputsByOutputs => (x, dy),
     };
     let out = Output::of(dweight, Rows::dense(left.rows.width, right.rows.width));
-    #[cfg(target_arch = "x86_64")]
-    if shape.precision == Precision::Bf16 && bf16::available() {
+    if shape.precision == Precision::Bf16 {
         let left = bf16::Left::pack(pool, bf16::Source::Inner(left));
         let right = bf16::Right::pack(pool, bf16::Source::Inner(right));
         bf16::products(&left, &[bf16::Part { right: &right, bias: None, out }], Write::Add);
         return;
     }
-    let _ = pool;
     transposed_product(left, right, out);
 }
 

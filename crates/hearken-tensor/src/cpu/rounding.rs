@@ -13,6 +13,12 @@ fn rounded(value: f32) -> u32 {
     if value.is_nan() { (bits | 0x0040_0000) & 0xffff_0000 } else { nearest }
 }
 
+/// A word of two elements rounded to bfloat16, the first in the lower half.
+#[inline(always)]
+pub(crate) fn pack(even: f32, odd: f32) -> f32 {
+    f32::from_bits(rounded(even) >> 16 | rounded(odd))
+}
+
 /// Rounds the heads of every row.
 pub(crate) fn round_heads(buffer: &mut Buffer, layout: QkvLayout, heads: Heads) {
     let rows = buffer.len() / layout.row_stride.max(1);
@@ -55,10 +61,10 @@ impl Kernel for Pack<'_> {
     fn run<S: Lanes>(self) {
         let (pairs, rest) = self.values.as_chunks::<2>();
         for (word, pair) in self.words.iter_mut().zip(pairs) {
-            *word = f32::from_bits(rounded(pair[0]) >> 16 | rounded(pair[1]));
+            *word = pack(pair[0], pair[1]);
         }
         if let (&[value], Some(word)) = (rest, self.words.last_mut()) {
-            *word = f32::from_bits(rounded(value) >> 16);
+            *word = pack(value, 0.0);
         }
     }
 }

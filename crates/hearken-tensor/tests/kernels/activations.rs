@@ -1,5 +1,5 @@
+use hearken_tensor::Device;
 use hearken_tensor::device::Gelu;
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, numeric_gradient, random};
 
@@ -34,7 +34,7 @@ fn silu(x: f64) -> f64 {
 
 #[test]
 fn gelu_and_its_derivative_over_the_whole_line() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for kind in [Gelu::Tanh, Gelu::Erf] {
         let x: Vec<f32> = (-4000..=4003).map(|i| i as f32 * 0.003).chain([40.0, -40.0]).collect();
         let dy = vec![1.0; x.len()];
@@ -54,7 +54,7 @@ fn gelu_and_its_derivative_over_the_whole_line() {
 
 #[test]
 fn silu_gated_forward_and_backward() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, inner) in [(1, 1), (3, 16), (2, 37), (5, 64)] {
         let gate_up: Vec<f32> = random(1, rows * 2 * inner).iter().map(|x| x * 6.0).collect();
         let dy = random(2, rows * inner);

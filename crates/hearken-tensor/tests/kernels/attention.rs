@@ -1,5 +1,5 @@
 use hearken_tensor::device::{Attention, Heads, QkvLayout};
-use hearken_tensor::{Cpu, Device, Forest};
+use hearken_tensor::{Device, Forest};
 
 use crate::{all, assert_close, dot, numeric_gradient, random, wide};
 
@@ -97,7 +97,7 @@ struct Case {
 
 fn check(case: &Case) {
     let Case { forest, layout, window } = case;
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let attention = Attention { scale: 0.7, window: *window };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
     let values: Vec<f32> = random(1, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
@@ -161,7 +161,7 @@ fn an_empty_root_with_branches() {
 /// Segments longer than a tile, where tiles of queries meet tiles of keys on and off the diagonal.
 /// The slow reference computes one direction of the gradient only.
 fn check_long(forest: &Forest, layout: QkvLayout, window: Option<usize>) {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let attention = Attention { scale: 0.3, window };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
     let values: Vec<f32> = random(3, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
@@ -220,7 +220,7 @@ fn segments_longer_than_a_tile() {
 /// A prompt computed once serves its completions as if each had been computed with it.
 #[test]
 fn a_branch_equals_the_whole_sequence() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let layout = blocks(2, 1, 8);
     let attention = Attention { scale: 0.5, window: None };
     let (prompt, completion) = (70, 30);

@@ -22,7 +22,12 @@ impl Sequence {
     fn new(layout: QkvLayout, window: Option<usize>) -> Self {
         let qkv = random(layout.head_dim as u64, LEN * layout.row_stride);
         let qkv = qkv.iter().map(|x| x * 3.0).collect();
-        Self { cpu: Cpu::new(), layout, attention: Attention { scale: 0.3, window }, qkv }
+        Self {
+            cpu: crate::families::cpu(),
+            layout,
+            attention: Attention { scale: 0.3, window },
+            qkv,
+        }
     }
 
     fn width(&self) -> usize {

@@ -1,26 +1,19 @@
+use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
     HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows, View, ViewMut, Weight,
     WeightShape, Write,
 };
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, random};
 
-/// To the nearest bfloat16, halves to even; the identity where the device has no such products.
+/// To the nearest bfloat16, halves to even.
 fn rounded(values: &[f32]) -> Vec<f64> {
     let round = |x: f32| {
         let bits = x.to_bits();
         f64::from(f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000))
     };
-    if has_bf16() { values.iter().map(|&x| round(x)).collect() } else { crate::wide(values) }
-}
-
-fn has_bf16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
+    values.iter().map(|&x| round(x)).collect()
 }
 
 fn shape(inputs: usize, outputs: usize, layout: Layout) -> WeightShape {
@@ -46,7 +39,7 @@ fn strided(rows: usize, width: usize) -> Rows {
 
 #[test]
 fn products_of_rounded_factors_are_summed_in_f32() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, shape) in cases() {
         let (x_rows, y_rows) = (strided(rows, shape.inputs), strided(rows, shape.outputs));
         let (x, dy) = (random(1, x_rows.end()), random(2, y_rows.end()));
@@ -91,7 +84,7 @@ fn products_of_rounded_factors_are_summed_in_f32() {
 /// What makes log-probabilities of the sampler and of the trainer equal.
 #[test]
 fn a_row_alone_gives_the_bits_that_it_gives_among_others() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for layout in LAYOUTS {
         let shape = shape(700, 90, layout);
         let (rows, x) = (29, random(1, 29 * 700));
@@ -119,7 +112,7 @@ fn a_row_alone_gives_the_bits_that_it_gives_among_others() {
 
 #[test]
 fn the_head_is_near_its_f32_self() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let (rows, width, vocabulary) = (40, 64, 500);
     let hidden = cpu.upload(&random(1, rows * width));
     let values = cpu.upload(&random(2, vocabulary * width));

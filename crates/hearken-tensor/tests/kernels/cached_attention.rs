@@ -1,5 +1,5 @@
 use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision, head_words};
-use hearken_tensor::{Cpu, Device, Forest};
+use hearken_tensor::{Device, Forest};
 
 use crate::attention::blocks;
 use crate::{all, assert_close, random, wide};
@@ -8,7 +8,7 @@ use crate::{all, assert_close, random, wide};
 #[test]
 #[allow(clippy::too_many_lines, reason = "one setting of pages, asked two questions")]
 fn cached_rows_see_what_packed_sequences_see() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (heads, groups, head_dim) in [
         (2, 2, 4),
         (4, 2, 16),

@@ -1,8 +1,8 @@
+use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
     HeadOptions, Layout, Precision, Prediction, PredictionGrad, Weight, WeightShape,
 };
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, numeric_gradient, random, wide};
 
@@ -60,7 +60,7 @@ fn predictions(rows: usize, vocabulary: usize) -> Vec<Prediction> {
 }
 
 fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk_bytes: usize) {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let hidden: Vec<f32> = random(1, rows * WIDTH).iter().map(|x| x * 3.0).collect();
     let weight = random(2, vocabulary * WIDTH);
     let predictions = predictions(rows, vocabulary);
@@ -131,7 +131,7 @@ fn chunks_of_rows_change_nothing_but_memory() {
 
 #[test]
 fn logits_that_are_kept_change_no_bit() {
-    let (cpu, rows, vocabulary) = (Cpu::new(), 7, 35);
+    let (cpu, rows, vocabulary) = (crate::families::cpu(), 7, 35);
     let hidden = cpu.upload(&random(1, rows * WIDTH));
     let values = cpu.upload(&random(2, vocabulary * WIDTH));
     let predictions = predictions(rows, vocabulary);
@@ -171,7 +171,7 @@ fn logits_that_are_kept_change_no_bit() {
 /// Were they computed again all the same, nothing would come of what is changed here.
 #[test]
 fn kept_logits_are_what_the_backward_pass_reads() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,
@@ -201,7 +201,7 @@ fn kept_logits_are_what_the_backward_pass_reads() {
 
 #[test]
 fn statistics_are_given_only_when_asked_for() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,
@@ -221,7 +221,7 @@ fn statistics_are_given_only_when_asked_for() {
 /// Logits far apart, where a softmax without its maximum overflows.
 #[test]
 fn extreme_logits_stay_finite() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let shape = WeightShape {
         inputs: 1,
         outputs: 3,
@@ -242,7 +242,7 @@ fn extreme_logits_stay_finite() {
 
 #[test]
 fn rows_without_derivatives_give_gradients_of_exactly_zero() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,

@@ -6,6 +6,8 @@ mod attention;
 mod attention_bits;
 mod bf16;
 mod cached_attention;
+#[path = "../support/families.rs"]
+mod families;
 mod head;
 mod norms;
 mod optimizer;
@@ -29,6 +31,11 @@ pub(crate) fn random(seed: u64, len: usize) -> Vec<f32> {
         next();
     });
     (0..len).map(|_| next()).collect()
+}
+
+#[test]
+fn kernels_of_every_family_pass_these_tests() {
+    families::pass_under_every_family(&[]);
 }
 
 pub(crate) fn wide(values: &[f32]) -> Vec<f64> {

@@ -1,5 +1,5 @@
+use hearken_tensor::Device;
 use hearken_tensor::device::{Rows, View, ViewMut, Write};
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, dot, numeric_gradient, random, wide};
 
@@ -31,7 +31,7 @@ const SHAPES: [(usize, usize, usize); 6] =
 
 #[test]
 fn rms_norm_forward_and_backward() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, groups, width) in SHAPES {
         for write in [Write::Overwrite, Write::Add] {
             let len = rows * groups * width;
@@ -71,7 +71,7 @@ fn rms_norm_forward_and_backward() {
 
 #[test]
 fn layer_norm_forward_and_backward() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, groups, width) in SHAPES {
         let width = groups * width;
         if width == 1 {

@@ -1,11 +1,11 @@
+use hearken_tensor::Device;
 use hearken_tensor::device::AdamW;
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, random, wide};
 
 #[test]
 fn adamw_follows_its_equations_for_several_steps() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let len = 5003;
     let initial = random(1, len);
     let mut parameter = cpu.upload(&initial);
@@ -42,7 +42,7 @@ fn adamw_follows_its_equations_for_several_steps() {
 
 #[test]
 fn a_parameter_without_gradient_only_decays() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let mut parameter = cpu.upload(&[2.0; 20]);
     let (mut first, mut second) = (cpu.zeros(20), cpu.zeros(20));
     let options = AdamW {
@@ -60,7 +60,7 @@ fn a_parameter_without_gradient_only_decays() {
 
 #[test]
 fn sums_of_squares_are_accurate_beyond_the_range_of_f32() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for len in [0, 1, 17, 100_001] {
         let values: Vec<f32> = random(1, len).iter().map(|x| x * 1e25).collect();
         let expected: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
@@ -71,7 +71,7 @@ fn sums_of_squares_are_accurate_beyond_the_range_of_f32() {
 
 #[test]
 fn the_first_element_that_is_not_finite_is_found() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let mut values = random(1, 100_000);
     values[5] = f32::MAX;
     assert_eq!(cpu.first_non_finite(&cpu.upload(&values)), None);

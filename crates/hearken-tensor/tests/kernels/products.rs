@@ -1,6 +1,6 @@
+use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, random};
 
@@ -31,7 +31,7 @@ fn strided(rows: usize, width: usize) -> Rows {
 
 #[test]
 fn linear_is_the_product_with_the_transposed_weight() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, shape) in shapes() {
         for write in [Write::Overwrite, Write::Add] {
             for with_bias in [false, true] {
@@ -74,7 +74,7 @@ fn linear_is_the_product_with_the_transposed_weight() {
 
 #[test]
 fn the_input_gradient_is_the_product_with_the_weight() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, shape) in shapes() {
         for write in [Write::Overwrite, Write::Add] {
             let (dy_rows, dx_rows) = (strided(rows, shape.outputs), strided(rows, shape.inputs));
@@ -106,7 +106,7 @@ fn the_input_gradient_is_the_product_with_the_weight() {
 
 #[test]
 fn weight_and_bias_gradients_are_added_up_over_rows() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (rows, shape) in shapes() {
         let (dy_rows, x_rows) = (strided(rows, shape.outputs), strided(rows, shape.inputs));
         let (dy, x) = (random(8, dy_rows.end()), random(9, x_rows.end()));
@@ -141,7 +141,7 @@ fn weight_and_bias_gradients_are_added_up_over_rows() {
 /// Adam would turn noise into steps.
 #[test]
 fn the_gradient_of_what_no_row_touches_is_exactly_zero() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let (inputs, outputs, rows) = (40, 50, 30);
     let mut dy = random(12, rows * outputs);
     dy.iter_mut().skip(7).step_by(outputs).for_each(|dy| *dy = 0.0);

@@ -1,11 +1,11 @@
+use hearken_tensor::Device;
 use hearken_tensor::device::{Heads, QkvLayout, Rotary, Rotation};
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, assert_close, random};
 
 #[test]
 fn each_pair_turns_by_its_positions_angle_and_back() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for (head_dim, rotary_dim) in [(8, 8), (64, 64), (40, 12), (80, 40)] {
         let half = rotary_dim / 2;
         let heads = Heads { offset: 2, head_stride: head_dim + 3, heads: 3 };

@@ -3,7 +3,7 @@ use hearken_tensor::device::{
     Attention, Gelu, HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows, View,
     ViewMut, Weight, WeightShape, Write,
 };
-use hearken_tensor::{Cpu, Device, Forest};
+use hearken_tensor::{Device, Forest};
 
 use crate::attention::blocks;
 use crate::{all, random};
@@ -11,7 +11,7 @@ use crate::{all, random};
 #[expect(clippy::too_many_lines, reason = "one step, from the first kernel to the last")]
 /// A step through most kernels at sizes where work is divided among threads.
 fn step(precision: Precision) -> Vec<Vec<f32>> {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let (rows, width, vocabulary) = (300, 96, 700);
     let layout = blocks(4, 2, 16);
     let shape = |inputs, outputs, layout| WeightShape { inputs, outputs, layout, precision };

@@ -1,11 +1,11 @@
+use hearken_tensor::Device;
 use hearken_tensor::device::{Rows, View, ViewMut, Write};
-use hearken_tensor::{Cpu, Device};
 
 use crate::{all, random};
 
 #[test]
 fn values_go_to_the_device_and_back() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for len in [0, 1, 100, 70_001] {
         let values = random(1, len);
         let mut buffer = cpu.upload(&values);
@@ -23,7 +23,7 @@ fn values_go_to_the_device_and_back() {
 
 #[test]
 fn a_part_is_read_and_replaced() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let mut buffer = cpu.upload(&[1.0, 2.0, 3.0, 4.0]);
     cpu.write(&mut buffer, 1, &[7.0, 8.0]);
     let mut part = [0.0; 2];
@@ -33,7 +33,7 @@ fn a_part_is_read_and_replaced() {
 
 #[test]
 fn rows_are_gathered_by_id() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     let width = 19;
     let table = random(1, 5 * width);
     let ids = [4, 0, 4, 2];
@@ -56,7 +56,7 @@ fn rows_are_gathered_by_id() {
 
 #[test]
 fn rows_are_scattered_in_order_and_others_left_alone() {
-    let cpu = Cpu::new();
+    let cpu = crate::families::cpu();
     for width in [3, 300, 513] {
         let ids = [4, 0, 4, 2, 4];
         let rows = random(1, 5 * width);

@@ -20,6 +20,7 @@ use hearken_train::seeds::Seeds;
 use hearken_train::trained_model::load_tokenizer;
 
 use crate::commands::chat::held_back;
+use crate::device;
 
 /// A checkpoint with its tokenizer. One thread samples all answers, several at a time; a conversation
 /// that goes on finds its earlier turns in the cache.
@@ -53,7 +54,7 @@ impl LocalModel {
     /// Reads the checkpoint in `dir`. Each answer is sampled with a seed of its own, derived from `seed`.
     pub(super) fn load(dir: &Path, (temperature, seed): (f64, u64), tokens: usize) -> Result<Self> {
         let (model, _) = Model::load(
-            Cpu::new(),
+            device::open(),
             dir,
             &LoadOptions { masters: Masters::Drop, ..LoadOptions::language_model() },
         )?;

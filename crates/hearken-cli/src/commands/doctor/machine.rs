@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
-use hearken_tensor::{Cpu, Device};
+use hearken_tensor::{Cpu, Device, KernelFamily};
 
+use crate::device;
 use crate::output;
 
 pub(super) fn examine() -> Result<ExitCode> {
@@ -16,7 +17,7 @@ pub(super) fn examine() -> Result<ExitCode> {
     let mut text = String::new();
     let _ = writeln!(text, "hearken     {}, {}", env!("CARGO_PKG_VERSION"), build());
     let _ = writeln!(text, "processor   {}, {threads} threads", std::env::consts::ARCH);
-    let _ = writeln!(text, "features    {}", features());
+    let _ = writeln!(text, "kernels     {}", kernels());
     for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
         let _ = writeln!(text, "{name:11} {:.0} GFLOP/s in matrix products", speed(precision));
     }
@@ -34,22 +35,18 @@ fn build() -> &'static str {
     }
 }
 
-/// The vector instructions that kernels look for.
-#[cfg(target_arch = "x86_64")]
-fn features() -> String {
-    let known = [
-        ("avx2", std::is_x86_feature_detected!("avx2")),
-        ("fma", std::is_x86_feature_detected!("fma")),
-        ("avx512f", std::is_x86_feature_detected!("avx512f")),
-        ("avx512bf16", std::is_x86_feature_detected!("avx512bf16")),
-    ];
-    let shown = known.map(|(name, there)| format!("{name} {}", if there { "yes" } else { "no" }));
-    shown.join(", ")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn features() -> String {
-    "not looked for on this architecture".to_owned()
+/// The family of kernels in use, and why it is that one.
+fn kernels() -> String {
+    let (current, best) = (KernelFamily::current(), KernelFamily::best());
+    if current != best {
+        return format!("{current}, forced by {}; {best} would be the best here", device::KERNELS);
+    }
+    let above = KernelFamily::ALL.into_iter().skip_while(|&family| family != current).skip(1);
+    let above = above.filter(|&family| family != KernelFamily::Neon);
+    let lacking = above.map(|family| format!("{family} lacks {}", family.missing().join(", ")));
+    let lacking: Vec<String> = lacking.collect();
+    let why = if lacking.is_empty() { String::new() } else { format!("; {}", lacking.join("; ")) };
+    format!("{current}, the best that this processor has{why}")
 }
 
 /// 10⁹ floating-point operations per second in products as a transformer has them.
@@ -57,7 +54,7 @@ fn speed(precision: Precision) -> f64 {
     const ROWS: usize = 256;
     const WIDTH: usize = 1024;
     const ENOUGH: Duration = Duration::from_millis(200);
-    let device = Cpu::new();
+    let device = device::open();
     let weight = device.upload(&vec![0.01; WIDTH * WIDTH]);
     let prepared = <Cpu as Device>::Prepared::default();
     let x = device.upload(&vec![0.5; ROWS * WIDTH]);

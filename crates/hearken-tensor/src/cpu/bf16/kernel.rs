@@ -6,23 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::pack::{LEFT, RIGHT};
-
-/// Where a product of two panels goes.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    /// The first element of the first row.
-    pub(crate) pointer: *mut f32,
-    /// Elements from one row to the next.
-    pub(crate) stride: usize,
-    /// At most [`LEFT`].
-    pub(crate) rows: usize,
-    /// At most [`RIGHT`].
-    pub(crate) columns: usize,
-    /// Whether the product is added to what is there.
-    pub(crate) add: bool,
-    /// Added to each row: one for each column.
-    pub(crate) bias: Option<&'a [f32]>,
-}
+use super::product::Target;
 
 /// Memory that is needed soon: words from `pointer` on, so many for each pair of inner indices. A
 /// product of few rows takes no longer than reading its right factor, so reading must not wait.

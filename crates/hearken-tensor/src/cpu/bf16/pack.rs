@@ -5,19 +5,17 @@
 //! `[inner/2 · W + outer]`, in its lower half for even `inner`: two neighbors along the inner
 //! dimension make one word, as the processor multiplies them. Both dimensions are padded with 0.
 
-use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_cvtepu16_epi32,
-    _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh, _mm512_mask_storeu_epi32, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_or_si512, _mm512_setzero_ps, _mm512_slli_epi32,
-};
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::super::buffer::{Buffer, Pool};
-use super::super::lanes::{Avx512, Lanes};
+use super::super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::super::rows::{Input, Shared};
+#[cfg(target_arch = "x86_64")]
+use super::pack_avx512;
+use crate::device::Rows;
 
 /// Rows per panel of a left factor.
 pub(crate) const LEFT: usize = 12;
@@ -120,55 +118,61 @@ fn pack_outer<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
             let rows = panel * W..(panel * W + W).min(input.rows.rows);
             for part in (0..W).step_by(16) {
                 let first = (rows.start + part).min(rows.end);
-                // SAFETY: `available` has seen the features.
-                unsafe { pack_rows::<W>(input, first..rows.end.min(first + 16), part, words) };
+                pack_rows::<W>(input, first..rows.end.min(first + 16), part, words);
             }
         }
     });
 }
 
-/// How far ahead of the elements that are packed memory is asked for.
-const AHEAD: usize = 128;
-
-/// The first `len` of sixteen lanes.
-fn first_lanes(len: usize) -> u16 {
-    if len >= 16 { u16::MAX } else { (1 << len) - 1 }
+/// Packs at most sixteen rows into the words `part..` of each pair of a panel.
+fn pack_rows<const W: usize>(input: Input<'_>, rows: Range<usize>, part: usize, words: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::multiplies_pairs() {
+        // SAFETY: the family in use has the features.
+        unsafe { pack_avx512::pack_rows::<W>(input, rows, part, words) };
+        return;
+    }
+    dispatch(PackRows::<W> { input, rows, part, words });
 }
 
-/// Packs at most sixteen rows into the words `part..` of each pair of a panel.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_rows<const W: usize>(input: Input<'_>, rows: Range<usize>, part: usize, words: &mut [f32]) {
-    let width = input.rows.width;
-    let pairs = words.len() / W;
-    let lanes = first_lanes(W - part);
-    for first in (0..width).step_by(32) {
-        let left = width - first;
-        let (low, high) = (first_lanes(left), first_lanes(left.saturating_sub(16)));
-        let mut block = [Avx512(_mm512_setzero_ps()); 16];
-        for (block, row) in block.iter_mut().zip(rows.clone()) {
-            let values = input.row(row)[first..].as_ptr();
-            // So many rows at once are more than the processor foresees by itself. Addresses beyond
-            // a row's end are harmless: nothing is read from them.
-            for line in [AHEAD, AHEAD + 16] {
-                _mm_prefetch::<_MM_HINT_T0>(values.wrapping_add(line).cast());
+struct PackRows<'a, const W: usize> {
+    input: Input<'a>,
+    rows: Range<usize>,
+    part: usize,
+    words: &'a mut [f32],
+}
+
+impl<const W: usize> Kernel for PackRows<'_, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let (width, lanes) = (self.input.rows.width, (W - self.part).min(LANES));
+        for first in (0..width).step_by(LANES) {
+            let mut block = [S::splat(0.0); LANES];
+            for (block, row) in block.iter_mut().zip(self.rows.clone()) {
+                let row = &self.input.row(row)[first..];
+                *block = match row.first_chunk::<LANES>() {
+                    Some(chunk) => S::load(chunk),
+                    None => S::load_partial(row),
+                };
             }
-            // SAFETY: the masks leave out what lies beyond the row; both types are 64 bytes.
-            *block = unsafe {
-                let low = _mm512_maskz_loadu_ps(low, values);
-                let high = _mm512_maskz_loadu_ps(high, values.wrapping_add(16));
-                let words = _mm512_cvtne2ps_pbh(high, low);
-                Avx512(std::mem::transmute::<__m512bh, __m512>(words))
-            };
+            let block = S::transpose(&block);
+            let pairs = (width - first).div_ceil(2).min(LANES / 2);
+            for i in 0..pairs {
+                let words = block[2 * i].pack_halves(block[2 * i + 1]);
+                let at = (first / 2 + i) * W + self.part;
+                store(words, &mut self.words[at..at + lanes]);
+            }
         }
-        // Only moves: words that are no numbers keep their bits.
-        let block = Avx512::transpose(&block);
-        let first_pair = first / 2;
-        for (i, block) in block.iter().enumerate().take(pairs - first_pair) {
-            let target = &mut words[(first_pair + i) * W + part..];
-            debug_assert!(target.len() >= (W - part).min(16));
-            // SAFETY: the panel has W words from there on, less `part`; the mask has no more lanes.
-            unsafe { _mm512_mask_storeu_ps(target.as_mut_ptr(), lanes, block.0) }
-        }
+    }
+}
+
+/// Writes the first lanes, at most all of them.
+#[inline(always)]
+fn store<S: Lanes>(words: S, to: &mut [f32]) {
+    match to.first_chunk_mut::<LANES>() {
+        Some(to) => words.store(to),
+        None => words.store_partial(to),
     }
 }
 
@@ -188,60 +192,60 @@ fn pack_inner<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
         let (group, part) = (task % groups, task / groups);
         let panels = group * side..(group * side + side).min(panels);
         let pairs = part * PAIRS..(part * PAIRS + PAIRS).min(pairs);
-        // SAFETY: `available` has seen the features; each pair of a panel belongs to one task.
-        unsafe { pack_pairs::<W>(input, panels, pairs, (words, panel_len)) };
+        for first in pairs.clone().step_by(BLOCK) {
+            let len = (pairs.end - first).min(BLOCK);
+            for panel in panels.clone() {
+                // SAFETY: each pair of a panel belongs to one task.
+                let words = unsafe { words.slice(panel * panel_len + first * W, len * W) };
+                pack_pairs::<W>(input, panel * W, first, words);
+            }
+        }
     });
 }
 
-/// # Safety
-/// No two calls at a time have pairs of a panel in common.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn pack_pairs<const W: usize>(
-    input: Input<'_>,
-    panels: Range<usize>,
-    pairs: Range<usize>,
-    (words, panel_len): (Shared<'_>, usize),
-) {
-    for first in pairs.clone().step_by(BLOCK) {
-        let len = (pairs.end - first).min(BLOCK);
-        for panel in panels.clone() {
-            // SAFETY: the caller's promise.
-            let words = unsafe { words.slice(panel * panel_len + first * W, len * W) };
-            for part in (0..W).step_by(16) {
-                let column = panel * W + part;
-                let mask = first_lanes(input.rows.width.saturating_sub(column));
-                let lanes = first_lanes(W - part);
-                for (i, words) in words.chunks_exact_mut(W).enumerate() {
-                    let pair = pack_pair(input, 2 * (first + i), column, mask);
-                    let words = words[part..].as_mut_ptr();
-                    // SAFETY: the mask has as many lanes as there are words, or fewer.
-                    unsafe { _mm512_mask_storeu_epi32(words.cast(), lanes, pair) }
-                }
-            }
-        }
+/// Packs the columns of one panel, the first of which is `column`, of the pairs from `pair` on, as many
+/// as there are words for.
+fn pack_pairs<const W: usize>(input: Input<'_>, column: usize, pair: usize, words: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::multiplies_pairs() {
+        // SAFETY: the family in use has the features.
+        unsafe { pack_avx512::pack_pairs::<W>(input, column, pair, words) };
+        return;
     }
+    dispatch(PackPairs::<W> { input, column, pair, words });
 }
 
-/// The words of at most sixteen columns: `row` in the lower halves, the next one in the upper.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-fn pack_pair(input: Input<'_>, row: usize, column: usize, mask: u16) -> __m512i {
-    let at = |row: usize| input.pointer().wrapping_add(row * input.rows.stride + column);
-    // SAFETY: the mask leaves out what lies beyond the rows, and a row past the last is not read;
-    // the types that are transmuted are 32 bytes each.
-    unsafe {
-        let even = _mm512_maskz_loadu_ps(mask, at(row));
-        let odd = if row + 1 < input.rows.rows {
-            _mm512_maskz_loadu_ps(mask, at(row + 1))
-        } else {
-            _mm512_setzero_ps()
-        };
-        let even = _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(
-            _mm512_cvtneps_pbh(even),
-        ));
-        let odd = _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(
-            _mm512_cvtneps_pbh(odd),
-        ));
-        _mm512_or_si512(even, _mm512_slli_epi32::<16>(odd))
+struct PackPairs<'a, const W: usize> {
+    input: Input<'a>,
+    column: usize,
+    pair: usize,
+    words: &'a mut [f32],
+}
+
+impl<const W: usize> Kernel for PackPairs<'_, W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let Rows { rows, width, .. } = self.input.rows;
+        for part in (0..W).step_by(LANES) {
+            let column = (self.column + part).min(width);
+            let columns = column..(column + LANES).min(width);
+            let load = |row: usize| {
+                if rows <= row {
+                    return S::splat(0.0);
+                }
+                let values = &self.input.row(row)[columns.clone()];
+                match values.first_chunk::<LANES>() {
+                    Some(chunk) => S::load(chunk),
+                    None => S::load_partial(values),
+                }
+            };
+            let lanes = (W - part).min(LANES);
+            for (i, words) in self.words.chunks_exact_mut(W).enumerate() {
+                let row = 2 * (self.pair + i);
+                let pair = load(row).pack_halves(load(row + 1));
+                store(pair, &mut words[part..part + lanes]);
+            }
+        }
     }
 }

@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::lanes::dispatch;
 use super::super::rows::Output;
-use super::kernel::{Ahead, Target, multiply};
+#[cfg(target_arch = "x86_64")]
+use super::kernel::{Ahead, multiply};
 use super::pack::{LEFT, Left, RIGHT, Right};
+use super::widened::{WideLeft, WidenedProduct};
 use crate::device::Write;
 
 /// Left panels per task.
@@ -15,11 +18,28 @@ const LEFT_PANELS: usize = 16;
 const RIGHT_PANELS: usize = 8;
 /// At most so many pairs of inner indices at a time: panels of both factors stay in the
 /// first-level cache, which two threads may share.
-const PAIRS_MAX: usize = 256;
+pub(super) const PAIRS_MAX: usize = 256;
 /// Words of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 15;
 /// Tasks per thread, where there is one block of rows: a thread that starts late takes fewer.
 const TASKS_PER_THREAD: usize = 4;
+
+/// Where a product of two panels goes.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// The first element of the first row.
+    pub(super) pointer: *mut f32,
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+    /// At most [`LEFT`].
+    pub(super) rows: usize,
+    /// At most [`RIGHT`].
+    pub(super) columns: usize,
+    /// Whether the product is added to what is there.
+    pub(super) add: bool,
+    /// Added to each row: one for each column.
+    pub(super) bias: Option<&'a [f32]>,
+}
 
 /// One of the products of a left factor: a right factor, its bias, and where the product goes.
 #[derive(Clone, Copy)]
@@ -88,29 +108,59 @@ impl Work<'_> {
     /// Some panels of either factor.
     fn run(&self, rows: Range<usize>, columns: Range<usize>) {
         let pairs = self.left.inner().div_ceil(2);
-        let right = self.part.right;
         // Blocks of equal length, which depends on the inner dimension alone.
         let block = pairs.div_ceil(pairs.div_ceil(PAIRS_MAX).max(1)).max(1);
         let mut first = 0;
         loop {
             let len = block.min(pairs - first);
-            for column in columns.clone() {
-                let panel = right.panel(column, first);
-                // While the rows are multiplied by one panel, the next one comes into the cache.
-                let next = panel.as_ptr().wrapping_add(right.panel_len());
-                let words_per_pair = RIGHT.div_ceil(rows.len());
-                for (index, row) in rows.clone().enumerate() {
-                    let left = self.left.panel(row, first);
-                    let pointer = next.wrapping_add(index * len * words_per_pair);
-                    let ahead = Ahead { pointer, words_per_pair };
-                    let target = self.target(row, column, first == 0);
-                    // SAFETY: `available` has seen the features; each task has its own panels.
-                    unsafe { multiply(left, panel, len, ahead, target) };
-                }
+            #[cfg(target_arch = "x86_64")]
+            if super::multiplies_pairs() {
+                // SAFETY: the family in use has the features; each task has its own panels.
+                unsafe { self.pairs(&rows, &columns, first, len) };
+            } else {
+                self.widened(&rows, &columns, first, len);
             }
+            #[cfg(not(target_arch = "x86_64"))]
+            self.widened(&rows, &columns, first, len);
             first += len;
             if first >= pairs {
                 break;
+            }
+        }
+    }
+
+    /// `len` pairs from `first` on, multiplied as they are.
+    ///
+    /// # Safety
+    /// The processor has AVX512-BF16, and no other call at the time has these panels.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn pairs(&self, rows: &Range<usize>, columns: &Range<usize>, first: usize, len: usize) {
+        let right = self.part.right;
+        for column in columns.clone() {
+            let panel = right.panel(column, first);
+            // While the rows are multiplied by one panel, the next one comes into the cache.
+            let next = panel.as_ptr().wrapping_add(right.panel_len());
+            let words_per_pair = RIGHT.div_ceil(rows.len());
+            for (index, row) in rows.clone().enumerate() {
+                let left = self.left.panel(row, first);
+                let pointer = next.wrapping_add(index * len * words_per_pair);
+                let ahead = Ahead { pointer, words_per_pair };
+                let target = self.target(row, column, first == 0);
+                // SAFETY: the caller's promise.
+                unsafe { multiply(left, panel, len, ahead, target) };
+            }
+        }
+    }
+
+    /// `len` pairs from `first` on, widened: the left factor's once for all panels of the right one.
+    fn widened(&self, rows: &Range<usize>, columns: &Range<usize>, first: usize, len: usize) {
+        let mut left = WideLeft::new();
+        for row in rows.clone() {
+            left.fill(self.left.panel(row, first), len);
+            for column in columns.clone() {
+                let right = self.part.right.panel(column, first);
+                let target = self.target(row, column, first == 0);
+                dispatch(WidenedProduct { left: &left, right, pairs: len, target });
             }
         }
     }
