@@ -83,7 +83,7 @@ impl<'m, D: Device> Engine<'m, D> {
     /// used is not taken. The tokenizer is needed only for stop sequences.
     ///
     /// # Errors
-    /// If an option is out of its range, or the model is a scorer.
+    /// If an option is out of its range, the model is a scorer, or the device has no room for the cache.
     pub fn new(
         model: &'m Model<D>,
         tokenizer: Option<&'m Tokenizer>,
@@ -92,7 +92,7 @@ impl<'m, D: Device> Engine<'m, D> {
         options.validate()?;
         let voices = vec![Voice { model, share: 1.0 }];
         let (mut engine, affordable) = Self::without_cache(voices, tokenizer, options)?;
-        engine.open(affordable);
+        engine.open(affordable)?;
         Ok(engine)
     }
 
@@ -131,7 +131,7 @@ impl<'m, D: Device> Engine<'m, D> {
             queue.extend(queued(&engine.voices, index, request, Arc::clone(&terms), options)?);
         }
         // What the memory budget lets, but no more than are of use.
-        engine.open(affordable.min(pages_of_use(&queue, options.batch_rows_max)));
+        engine.open(affordable.min(pages_of_use(&queue, options.batch_rows_max)))?;
         for queued in queue {
             engine.scheduler.enqueue(queued);
         }
@@ -157,10 +157,14 @@ impl<'m, D: Device> Engine<'m, D> {
     }
 
     /// Gives an engine without requests its cache.
-    fn open(&mut self, pages: usize) {
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    fn open(&mut self, pages: usize) -> Result<(), GenerateError> {
         let cache = |voice: &Voice<'m, D>| KvCache::new(voice.model, pages, self.options.page_len);
-        self.caches = self.voices.iter().map(cache).collect();
+        self.caches = self.voices.iter().map(cache).collect::<Result<_, _>>()?;
         self.scheduler = Scheduler::new(VecDeque::new(), pages, self.options);
+        Ok(())
     }
 
     fn config(&self) -> &'m ModelConfig {

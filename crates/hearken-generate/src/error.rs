@@ -74,6 +74,9 @@ pub enum GenerateError {
         /// The bytes there may be.
         found: usize,
     },
+    /// The device has no room for the cache.
+    #[error("the cache of keys and values: {0}")]
+    OutOfMemory(#[from] hearken_tensor::device::OutOfMemory),
     /// The model's logits are no distribution.
     #[error(
         "request {request}, sample {sample}: logit {id} of token {token} is {found}; the weights have diverged"

@@ -3,7 +3,7 @@
 //! The cache is a set of pages of equal length; who owns which page is the sampler's business.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{CacheMut, CachedRow, Precision, Rows, View, head_words};
+use hearken_tensor::device::{CacheMut, CachedRow, OutOfMemory, Precision, Rows, View};
 
 use crate::transformer::{AttendOver, Model};
 
@@ -22,17 +22,18 @@ pub struct KvCache<D: Device> {
 
 impl<D: Device> KvCache<D> {
     /// A cache of `pages` pages of `page_len` positions for this model.
-    pub fn new(model: &Model<D>, pages: usize, page_len: usize) -> Self {
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn new(model: &Model<D>, pages: usize, page_len: usize) -> Result<Self, OutOfMemory> {
         let row_width = row_width(model);
         let device = model.device().clone();
-        let layer = || {
-            let len = pages * page_len * row_width;
-            // What a slot holds is written before it is read.
-            (device.resident(len), device.resident(len))
-        };
-        let layers = (0..model.config().layers).map(|_| layer()).collect();
+        let len = pages * page_len * row_width;
+        // What a slot holds is written before it is read.
+        let layer = |_| Ok((device.resident(len)?, device.resident(len)?));
+        let layers = (0..model.config().layers).map(layer).collect::<Result<_, OutOfMemory>>()?;
         let precision = model.precision();
-        Self { layers, page_len, pages, row_width, precision, device }
+        Ok(Self { layers, page_len, pages, row_width, precision, device })
     }
 
     /// Positions per page.
@@ -53,11 +54,9 @@ impl<D: Device> KvCache<D> {
     /// Copies the contents of one page to another, for sequences that part in its middle.
     pub fn copy_page(&mut self, from: u32, to: u32) {
         let len = self.page_len * self.row_width;
-        let mut page = vec![0.0; len];
         for (keys, values) in &mut self.layers {
             for buffer in [keys, values] {
-                self.device.download(buffer, from as usize * len, &mut page);
-                self.device.write(buffer, to as usize * len, &page);
+                self.device.copy_within(buffer, from as usize * len, to as usize * len, len);
             }
         }
     }
@@ -66,7 +65,7 @@ impl<D: Device> KvCache<D> {
 /// Elements of a buffer for the keys, or values, of one position.
 fn row_width<D: Device>(model: &Model<D>) -> usize {
     let config = model.config();
-    config.kv_heads * head_words(config.head_dim, model.precision())
+    config.kv_heads * model.device().head_words(config.head_dim, model.precision())
 }
 
 /// New tokens, each with the pages of its sequence and its position there.
@@ -93,17 +92,14 @@ impl<D: Device> Model<D> {
     pub fn forward_cached(&self, cache: &mut KvCache<D>, input: CachedInput<'_>) -> Hidden<D> {
         let n = input.tokens.len();
         assert_eq!(input.rows.len(), n, "rows: one per token");
-        let geometry = self.geometry(input.rows.iter().map(|row| row.position).collect());
-        let page_len = cache.page_len as u32;
-        let slot = |row: &CachedRow<'_>| {
-            row.pages[(row.position / page_len) as usize] * page_len + row.position % page_len
-        };
-        let slots: Vec<u32> = input.rows.iter().map(slot).collect();
-        let mut x = self.embed(input.tokens, &geometry.positions);
+        let positions: Vec<u32> = input.rows.iter().map(|row| row.position).collect();
+        let geometry = self.geometry(&positions);
+        let plan = self.device().cache_plan(input.rows, cache.page_len);
+        let mut x = self.embed(&self.token_ids(input.tokens), &geometry, n);
         for (layer, (keys, values)) in cache.layers.iter_mut().enumerate() {
             let (page_len, precision) = (cache.page_len, cache.precision);
             let cache = CacheMut { keys, values, page_len, precision };
-            let over = AttendOver::Cache { cache, slots: &slots, rows: input.rows };
+            let over = AttendOver::Cache { cache, rows: &plan };
             self.block(layer, n).forward(&mut x, &geometry, over, false);
         }
         let mut buffer = self.device().scratch(n * self.config().width);

@@ -8,12 +8,16 @@ mod families;
 mod support;
 
 use hearken_model::{Gradients, Keep, LoadOptions, Model, OutputGrads};
-use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
+use hearken_tensor::{Cpu, Device, Reference};
 use support::{FAMILIES, Golden, fixture, golden_batch, relative_difference};
 
 fn load(family: &str) -> Model<Cpu> {
-    Model::load(families::cpu(), &fixture(family), &LoadOptions::language_model()).unwrap().0
+    load_on(families::cpu(), family)
+}
+
+fn load_on<D: Device>(device: D, family: &str) -> Model<D> {
+    Model::load(device, &fixture(family), &LoadOptions::language_model()).unwrap().0
 }
 
 #[test]
@@ -23,8 +27,17 @@ fn kernels_of_every_family_pass_these_tests() {
 
 #[test]
 fn logits_are_those_of_transformers() {
+    check_logits(&families::cpu());
+}
+
+#[test]
+fn logits_of_the_slow_device_are_those_of_transformers() {
+    check_logits(&Reference);
+}
+
+fn check_logits<D: Device>(device: &D) {
     for family in FAMILIES {
-        let (model, golden) = (load(family), Golden::read(family));
+        let (model, golden) = (load_on(device.clone(), family), Golden::read(family));
         let sequences = golden.sequences();
         let (batch, segments) = golden_batch(&sequences);
         let pass = model.forward(&batch, Keep::Nothing);
@@ -62,12 +75,12 @@ fn logprobs_and_loss_are_those_of_transformers() {
     }
 }
 
-fn gradients_of_loss(
-    model: &Model<Cpu>,
+fn gradients_of_loss<D: Device>(
+    model: &Model<D>,
     predictions: &[Prediction],
     sequences: &[Vec<u32>],
     keep: Keep,
-) -> Gradients<Cpu> {
+) -> Gradients<D> {
     let (batch, _) = golden_batch(sequences);
     let grad = PredictionGrad { logprob: -1.0 / predictions.len() as f32, entropy: 0.0 };
     let grads = vec![grad; predictions.len()];
@@ -85,8 +98,17 @@ fn gradients_of_loss(
 
 #[test]
 fn gradients_are_those_of_transformers() {
+    check_gradients(&families::cpu());
+}
+
+#[test]
+fn gradients_of_the_slow_device_are_those_of_transformers() {
+    check_gradients(&Reference);
+}
+
+fn check_gradients<D: Device>(device: &D) {
     for family in FAMILIES {
-        let (model, golden) = (load(family), Golden::read(family));
+        let (model, golden) = (load_on(device.clone(), family), Golden::read(family));
         let sequences = golden.sequences();
         let predictions = Golden::predictions(&sequences);
         for keep in [Keep::Activations, Keep::BlockInputs] {

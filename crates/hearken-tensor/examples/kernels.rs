@@ -231,6 +231,7 @@ impl Bench {
         (0..shape.sequences).for_each(|_| {
             forest.push(None, shape.len);
         });
+        let plan = cpu.plan(&forest);
         let mut qkv = self.values(rows * layout.row_stride);
         let attention = Attention { scale: 0.125, window: None };
         let width = shape.heads * shape.head_dim;
@@ -241,14 +242,14 @@ impl Bench {
         let pairs = shape.sequences * shape.len * (shape.len + 1) / 2;
         let flops = 2 * pairs * width;
         self.time(&format!("attention {}", shape.name), 2 * flops, 0, || {
-            cpu.attention(&qkv, layout, &forest, attention, &mut out, &mut lse);
+            cpu.attention(&qkv, layout, &plan, attention, &mut out, &mut lse);
         });
         self.time(&format!("attention_backward {}", shape.name), 5 * flops, 0, || {
-            cpu.attention_backward(&qkv, layout, &forest, attention, &out, &lse, &dout, &mut dqkv);
+            cpu.attention_backward(&qkv, layout, &plan, attention, &out, &lse, &dout, &mut dqkv);
         });
         let table = self.values(shape.len * shape.head_dim / 2);
         let rotary = Rotary { cos: &table, sin: &table, rotary_dim: shape.head_dim };
-        let positions = forest.positions();
+        let positions = cpu.ids(&forest.positions());
         self.time(&format!("rotary {}", shape.name), 0, 8 * rows * width, || {
             cpu.rotary(&mut qkv, layout, layout.query, &positions, rotary, Rotation::Forward);
         });
@@ -270,6 +271,7 @@ impl Bench {
                 .collect();
             let rows: Vec<CachedRow<'_>> =
                 pages.iter().map(|pages| CachedRow { pages, position: len as u32 - 1 }).collect();
+            let rows = cpu.cache_plan(&rows, page_len);
             let name = format!("attention_cached {} {sequences} rows of {len}", shape.name);
             let flops = 4 * sequences * len * width;
             let attention = Attention { scale: 0.125, window: None };
@@ -288,6 +290,7 @@ impl Bench {
         let rows: Vec<CachedRow<'_>> =
             (0..len as u32).map(|position| CachedRow { pages: &pages, position }).collect();
         let flops = 4 * len * (len + 1) / 2 * width;
+        let rows = cpu.cache_plan(&rows, page_len);
         let name = format!("attention_cached {} a prompt of {len}", shape.name);
         let attention = Attention { scale: 0.125, window: None };
         self.time(&name, flops, 0, || {
@@ -332,6 +335,7 @@ impl Bench {
         let table = self.values(shape.vocabulary * shape.width);
         let mut dtable = cpu.zeros(shape.vocabulary * shape.width);
         let ids: Vec<u32> = (0..rows).map(|i| (i * 7919 % shape.vocabulary) as u32).collect();
+        let ids = cpu.ids(&ids);
         self.time(&format!("gather_rows {}", shape.name), 0, 2 * bytes, || {
             cpu.gather_rows(&table, &ids, ViewMut::new(&mut y, dense), Write::Overwrite);
         });
@@ -362,7 +366,7 @@ impl Bench {
     }
 
     fn optimizer(&self) {
-        if self.skips(&["adamw", "sum_of_squares", "first_non_finite", "fill", "copy"]) {
+        if self.skips(&["adamw", "sums_of_squares", "first_non_finite", "fill", "copy"]) {
             return;
         }
         let (cpu, len) = (&self.cpu, 16 << 20);
@@ -380,11 +384,11 @@ impl Bench {
         self.time("adamw 16Mi", 0, 28 * len, || {
             cpu.adamw(step, &mut parameter, &grad, &mut first, &mut second);
         });
-        self.time("sum_of_squares 16Mi", 0, 4 * len, || {
-            assert!(cpu.sum_of_squares(&grad) > 0.0);
+        self.time("sums_of_squares 16Mi", 0, 4 * len, || {
+            assert!(cpu.sums_of_squares(&[&grad])[0] > 0.0);
         });
         self.time("first_non_finite 16Mi", 0, 4 * len, || {
-            assert!(cpu.first_non_finite(&grad).is_none());
+            assert!(cpu.first_non_finite(&[&grad]).is_none());
         });
         self.time("fill 16Mi", 0, 4 * len, || cpu.fill(&mut parameter, 0.0));
         self.time("copy 16Mi", 0, 8 * len, || cpu.copy(&grad, &mut parameter));

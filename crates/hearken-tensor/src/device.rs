@@ -5,10 +5,12 @@
 //!
 //! Conventions of every kernel: gradients of *parameters* are added to what the buffer holds;
 //! outputs follow [`Write`] where the kernel takes one and are overwritten otherwise. A mismatch of
-//! lengths is a bug of the caller and panics.
+//! lengths is a bug of the caller and panics. What a pass reads again and again (token ids, positions, the
+//! forest, the pages of a cache) goes to the device once, as a handle. Everything but [`Device::read`],
+//! [`Device::download`] and [`Device::wait`] may be put in a queue and done later.
 
-use crate::forest::Forest;
 use std::borrow::Cow;
+use std::fmt::{self, Debug};
 
 /// What matrix products read. Sums are f32 either way, and so are the master weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -127,33 +129,33 @@ pub struct WeightShape {
     pub precision: Precision,
 }
 
-/// A weight matrix with the copies that its device derived from it.
+/// A weight matrix with the copies that its device derived from it: B and P are the device's
+/// [`Device::Buffer`] and [`Device::Prepared`].
 #[derive(Debug)]
-pub struct Weight<'a, D: Device> {
+pub struct Weight<'a, B, P> {
     /// The f32 master values.
-    pub values: &'a D::Buffer,
-    /// Derived copies, made at first use; see [`Device::Prepared`].
-    pub prepared: &'a D::Prepared,
+    pub values: &'a B,
+    /// Derived copies, made at first use.
+    pub prepared: &'a P,
     /// Dimensions.
     pub shape: WeightShape,
 }
 
-#[expect(clippy::expl_impl_clone_on_copy, reason = "a derive would ask D to be Clone and Copy")]
-impl<D: Device> Clone for Weight<'_, D> {
+impl<B, P> Clone for Weight<'_, B, P> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<D: Device> Copy for Weight<'_, D> {}
+impl<B, P> Copy for Weight<'_, B, P> {}
 
 /// One of several products of the same rows; see [`Device::linear_parts`].
 #[derive(Debug)]
-pub struct LinearPart<'a, D: Device> {
+pub struct LinearPart<'a, B, P> {
     /// The weight.
-    pub weight: Weight<'a, D>,
+    pub weight: Weight<'a, B, P>,
     /// Added to each row of the product.
-    pub bias: Option<&'a D::Buffer>,
+    pub bias: Option<&'a B>,
     /// Where the product goes; parts have no element in common.
     pub y: Rows,
 }
@@ -317,7 +319,7 @@ pub struct CachedRow<'a> {
 
 /// Keys and values of one layer for many sequences, in pages of equal length. A page holds one key
 /// head after the other, and of each head one position after the other; how the elements of a
-/// position lie in [`head_words`] elements of a buffer is the device's business.
+/// position lie in [`Device::head_words`] elements of a buffer is the device's business.
 #[derive(Debug)]
 pub struct Cache<'a, B> {
     /// Keys after rotation.
@@ -343,281 +345,342 @@ pub struct CacheMut<'a, B> {
     pub precision: Precision,
 }
 
-/// Elements of a buffer that one key or value of one head takes in a cache: one for each of its
-/// elements, or for two of them that are rounded to bfloat16.
-pub fn head_words(head_dim: usize, precision: Precision) -> usize {
-    match precision {
-        Precision::F32 => head_dim,
-        Precision::Bf16 => head_dim.div_ceil(2),
+/// The device has no room for a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// Bytes that were asked for.
+    pub bytes: usize,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "there is no room for a buffer of {} MiB", self.bytes.div_ceil(1 << 20))
     }
 }
 
-/// What a machine must be able to compute for models to run on it.
-pub trait Device: Clone + std::fmt::Debug + Send + Sync + 'static {
-    /// A vector of f32 on the device.
-    type Buffer: std::fmt::Debug + Send + Sync;
-    /// What the device derives from a weight's master values to multiply faster, made when first
-    /// used: packed, rounded to bfloat16, or nothing. Holds nothing when new.
-    type Prepared: std::fmt::Debug + Default + Send + Sync;
+impl std::error::Error for OutOfMemory {}
 
-    // ---- buffers ------------------------------------------------------------------------------
+/// The list of a device's operations, each with the kind of kernels that it belongs to. The trait
+/// [`Device`] is made of it, and so is any device that hands each operation on to another one: the
+/// macro named is called with the whole list.
+#[macro_export]
+macro_rules! device_operations {
+    ($made_into:ident) => {
+        $made_into! {
+            // ---- buffers ------------------------------------------------------------------------
 
-    /// A buffer of zeros.
-    fn zeros(&self, len: usize) -> Self::Buffer;
-    /// A buffer with unspecified (but initialized) contents, reused from dropped ones if it can be.
-    fn scratch(&self, len: usize) -> Self::Buffer;
-    /// As [`Device::scratch`], for what is kept long and read often, such as the keys and values of
-    /// sampling: where memory has pages of several sizes, it lies in large ones.
-    fn resident(&self, len: usize) -> Self::Buffer;
-    /// Number of elements.
-    fn len(&self, buffer: &Self::Buffer) -> usize;
-    /// A new buffer with these values.
-    fn upload(&self, values: &[f32]) -> Self::Buffer;
-    /// The elements from `offset` on, as many as `out` takes.
-    fn download(&self, buffer: &Self::Buffer, offset: usize, out: &mut [f32]);
-    /// All elements, where the host can read them: borrowed if they lie there.
-    fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]>;
-    /// Replaces the elements from `offset` on.
-    fn write(&self, buffer: &mut Self::Buffer, offset: usize, values: &[f32]);
-    /// Copies all of `from` over all of `to`.
-    fn copy(&self, from: &Self::Buffer, to: &mut Self::Buffer);
-    /// Sets every element.
-    fn fill(&self, buffer: &mut Self::Buffer, value: f32);
-    /// `to += factor · from`.
-    fn add_scaled(&self, from: &Self::Buffer, factor: f32, to: &mut Self::Buffer);
+            /// A buffer of zeros, or an error where there is no room: for what is large and kept long,
+            /// such as weights, moments and caches.
+            Buffers fn allocate(len: usize) -> Result<Self::Buffer, $crate::device::OutOfMemory>;
+            /// A buffer of zeros.
+            Buffers fn zeros(len: usize) -> Self::Buffer;
+            /// A buffer with unspecified (but initialized) contents, reused from dropped ones if it can
+            /// be.
+            Buffers fn scratch(len: usize) -> Self::Buffer;
+            /// As [`Device::scratch`], for what is kept long and read often, such as the keys and values
+            /// of sampling: where memory has pages of several sizes, it lies in large ones. An error
+            /// where there is no room.
+            Buffers fn resident(len: usize) -> Result<Self::Buffer, $crate::device::OutOfMemory>;
+            /// Number of elements.
+            Buffers fn len(buffer: &Self::Buffer) -> usize;
+            /// A new buffer with these values.
+            Buffers fn upload(values: &[f32]) -> Self::Buffer;
+            /// The elements from `offset` on, as many as `out` takes.
+            Buffers fn download(buffer: &Self::Buffer, offset: usize, out: &mut [f32]);
+            /// Replaces the elements from `offset` on.
+            Buffers fn write(buffer: &mut Self::Buffer, offset: usize, values: &[f32]);
+            /// Copies all of `from` over all of `to`.
+            Buffers fn copy(from: &Self::Buffer, to: &mut Self::Buffer);
+            /// Copies `len` elements from `from` on to where `to` is; the ranges may overlap.
+            Buffers fn copy_within(buffer: &mut Self::Buffer, from: usize, to: usize, len: usize);
+            /// Sets every element.
+            Buffers fn fill(buffer: &mut Self::Buffer, value: f32);
+            /// `to += factor · from`.
+            Buffers fn add_scaled(from: &Self::Buffer, factor: f32, to: &mut Self::Buffer);
+            /// `to = (1 − mix)·to + mix·from`, each element computed in f64 and rounded once.
+            Buffers fn interpolate(from: &Self::Buffer, mix: f64, to: &mut Self::Buffer);
 
-    // ---- rows ---------------------------------------------------------------------------------
+            // ---- what a pass reads again and again ----------------------------------------------
 
-    /// `out[i] = table[ids[i]]` for rows of a dense table of `out.rows.width` columns.
-    fn gather_rows(
-        &self,
-        table: &Self::Buffer,
-        ids: &[u32],
-        out: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    );
-    /// `table[ids[i]] += rows[i]`, in the order of i; ids may repeat.
-    fn scatter_add_rows(&self, rows: View<'_, Self::Buffer>, ids: &[u32], table: &mut Self::Buffer);
+            /// Takes ids, or positions, to the device.
+            Buffers fn ids(ids: &[u32]) -> Self::Ids;
+            /// Takes a forest to the device, in the form that attention reads.
+            Buffers fn plan(forest: &$crate::forest::Forest) -> Self::ForestPlan;
+            /// Takes rows of sequences in a cache with pages of `page_len` positions to the device.
+            Buffers fn cache_plan(
+                rows: &[$crate::device::CachedRow<'_>],
+                page_len: usize,
+            ) -> Self::CachePlan;
 
-    // ---- products -----------------------------------------------------------------------------
+            // ---- rows ---------------------------------------------------------------------------
 
-    /// Makes the copy of a weight that [`Device::linear`] reads, if it reads one; gives whether it
-    /// does, and so leaves the master values alone from then on.
-    fn prepare(&self, weight: Weight<'_, Self>) -> bool;
-    /// y = x·Wᵀ (+ bias), `[T, inputs]` to `[T, outputs]`.
-    fn linear(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: Weight<'_, Self>,
-        bias: Option<&Self::Buffer>,
-        y: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    );
-    /// [`Device::linear`] of the same rows for several weights, into parts of one buffer.
-    fn linear_parts(
-        &self,
-        x: View<'_, Self::Buffer>,
-        parts: &[LinearPart<'_, Self>],
-        y: &mut Self::Buffer,
-        write: Write,
-    ) {
-        for part in parts {
-            self.linear(x, part.weight, part.bias, ViewMut::new(y, part.y), write);
+            /// `out[i] = table[ids[i]]` for rows of a dense table of `out.rows.width` columns.
+            Rows fn gather_rows(
+                table: &Self::Buffer,
+                ids: &Self::Ids,
+                out: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+            );
+            /// `table[ids[i]] += rows[i]`, in the order of i; ids may repeat.
+            Rows fn scatter_add_rows(
+                rows: $crate::device::View<'_, Self::Buffer>,
+                ids: &Self::Ids,
+                table: &mut Self::Buffer,
+            );
+
+            // ---- products -----------------------------------------------------------------------
+
+            /// Makes the copy of a weight that [`Device::linear`] reads, if it reads one; gives whether
+            /// it does, and so leaves the master values alone from then on.
+            Products fn prepare(
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+            ) -> bool;
+            /// y = x·Wᵀ (+ bias), `[T, inputs]` to `[T, outputs]`.
+            Products fn linear(
+                x: $crate::device::View<'_, Self::Buffer>,
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                bias: Option<&Self::Buffer>,
+                y: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+            );
+            /// [`Device::linear`] of the same rows for several weights, into parts of one buffer.
+            Products fn linear_parts(
+                x: $crate::device::View<'_, Self::Buffer>,
+                parts: &[$crate::device::LinearPart<'_, Self::Buffer, Self::Prepared>],
+                y: &mut Self::Buffer,
+                write: $crate::device::Write,
+            );
+            /// dx = dy·W, `[T, outputs]` to `[T, inputs]`.
+            ProductsBackwardInput fn linear_backward_input(
+                dy: $crate::device::View<'_, Self::Buffer>,
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                dx: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+            );
+            /// dW += dyᵀ·x, in the weight's layout.
+            ProductsBackwardWeight fn linear_backward_weight(
+                dy: $crate::device::View<'_, Self::Buffer>,
+                x: $crate::device::View<'_, Self::Buffer>,
+                shape: $crate::device::WeightShape,
+                dweight: &mut Self::Buffer,
+            );
+            /// dbias += the sum of the rows of dy.
+            ProductsBackwardWeight fn sum_rows(
+                dy: $crate::device::View<'_, Self::Buffer>,
+                dbias: &mut Self::Buffer,
+            );
+
+            // ---- norms --------------------------------------------------------------------------
+
+            /// y = x / √(mean(x²) + eps) · weight over each of `groups` equal parts of every row.
+            ///
+            /// `weight` has width/groups elements; `rstd[T·groups]` receives the reciprocal roots.
+            Norms fn rms_norm(
+                x: $crate::device::View<'_, Self::Buffer>,
+                groups: usize,
+                weight: &Self::Buffer,
+                eps: f32,
+                y: $crate::device::ViewMut<'_, Self::Buffer>,
+                rstd: &mut Self::Buffer,
+            );
+            /// Adds or writes dx, and adds dweight if it is wanted.
+            #[expect(clippy::too_many_arguments, reason = "x, its statistics and three gradients")]
+            Norms fn rms_norm_backward(
+                x: $crate::device::View<'_, Self::Buffer>,
+                groups: usize,
+                weight: &Self::Buffer,
+                rstd: &Self::Buffer,
+                dy: $crate::device::View<'_, Self::Buffer>,
+                dx: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+                dweight: Option<&mut Self::Buffer>,
+            );
+            /// y = (x − mean) / √(variance + eps) · weight + bias; `statistics[T·2]` receives mean and
+            /// reciprocal root for each row.
+            Norms fn layer_norm(
+                x: $crate::device::View<'_, Self::Buffer>,
+                weight: &Self::Buffer,
+                bias: &Self::Buffer,
+                eps: f32,
+                y: $crate::device::ViewMut<'_, Self::Buffer>,
+                statistics: &mut Self::Buffer,
+            );
+            /// Adds or writes dx, and adds (dweight, dbias) where they are wanted.
+            #[expect(clippy::too_many_arguments, reason = "x, its statistics and four gradients")]
+            Norms fn layer_norm_backward(
+                x: $crate::device::View<'_, Self::Buffer>,
+                weight: &Self::Buffer,
+                statistics: &Self::Buffer,
+                dy: $crate::device::View<'_, Self::Buffer>,
+                dx: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+                dweight: Option<&mut Self::Buffer>,
+                dbias: Option<&mut Self::Buffer>,
+            );
+
+            // ---- attention ----------------------------------------------------------------------
+
+            /// Rotates the heads of every row in place by its position.
+            Rotary fn rotary(
+                buffer: &mut Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                heads: $crate::device::Heads,
+                positions: &Self::Ids,
+                rotary: $crate::device::Rotary<'_, Self::Buffer>,
+                rotation: $crate::device::Rotation,
+            );
+            /// Softmax attention over a forest: `out[T, H·D]`, and `log_sum_exp[T, H]` of the scaled
+            /// scores for the backward pass. No T × T matrix ever exists.
+            Attention fn attention(
+                qkv: &Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                forest: &Self::ForestPlan,
+                attention: $crate::device::Attention,
+                out: &mut Self::Buffer,
+                log_sum_exp: &mut Self::Buffer,
+            );
+            /// Overwrites the query, key and value parts of `dqkv` (same layout) with their gradients.
+            #[expect(clippy::too_many_arguments, reason = "inputs, outputs and their gradients")]
+            AttentionBackward fn attention_backward(
+                qkv: &Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                forest: &Self::ForestPlan,
+                attention: $crate::device::Attention,
+                out: &Self::Buffer,
+                log_sum_exp: &Self::Buffer,
+                dout: &Self::Buffer,
+                dqkv: &mut Self::Buffer,
+            );
+            /// Rounds the heads of every row in place to bfloat16, as a cache of that precision keeps
+            /// them.
+            Rotary fn round_heads(
+                buffer: &mut Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                heads: $crate::device::Heads,
+            );
+            /// Elements of a buffer that one key or value of one head takes in a cache.
+            Buffers fn head_words(head_dim: usize, precision: $crate::device::Precision) -> usize;
+            /// Copies the keys and values of each row of `qkv` to its place in the cache, rounded if it
+            /// keeps bfloat16.
+            AttentionCached fn cache_write(
+                qkv: &Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                rows: &Self::CachePlan,
+                cache: $crate::device::CacheMut<'_, Self::Buffer>,
+            );
+            /// Attention of each row of queries over its own sequence in the cache; `out[rows, H·D]`.
+            /// What [`Device::attention`] gives for the same path, on the processor to the last bit, if
+            /// keys and values have been rounded where the cache rounds them.
+            AttentionCached fn attention_cached(
+                qkv: &Self::Buffer,
+                layout: $crate::device::QkvLayout,
+                cache: $crate::device::Cache<'_, Self::Buffer>,
+                rows: &Self::CachePlan,
+                attention: $crate::device::Attention,
+                out: &mut Self::Buffer,
+            );
+
+            // ---- activations --------------------------------------------------------------------
+
+            /// y = gelu(x), element by element.
+            Activations fn gelu(
+                gelu: $crate::device::Gelu,
+                x: &Self::Buffer,
+                y: &mut Self::Buffer,
+            );
+            /// dx = gelu'(x)·dy.
+            Activations fn gelu_backward(
+                gelu: $crate::device::Gelu,
+                x: &Self::Buffer,
+                dy: &Self::Buffer,
+                dx: &mut Self::Buffer,
+            );
+            /// y = silu(gate)·up for rows `[gate | up]` of 2·inner elements; y is `[T, inner]`.
+            Activations fn silu_gated(gate_up: &Self::Buffer, inner: usize, y: &mut Self::Buffer);
+            /// Overwrites the gradient of `[gate | up]`.
+            Activations fn silu_gated_backward(
+                gate_up: &Self::Buffer,
+                inner: usize,
+                dy: &Self::Buffer,
+                dgate_up: &mut Self::Buffer,
+            );
+
+            // ---- the log-probability head -------------------------------------------------------
+
+            /// Log-probabilities of `predictions` from `hidden[n, d]` and the head's weight `[V, d]`. The
+            /// logits of the first rows are left in `logits[k, V]`, if it is there: all rows, or whole
+            /// chunks.
+            Head fn logprob_head(
+                hidden: &Self::Buffer,
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                predictions: &[$crate::device::Prediction],
+                options: $crate::device::HeadOptions,
+                logits: Option<&mut Self::Buffer>,
+            ) -> Self::Deferred<$crate::device::HeadOutput>;
+            /// The same, with the backward pass in one go: overwrites `dhidden[n, d]`, adds to `dweight`.
+            /// Logits that [`Device::logprob_head`] left are used up instead of being computed again,
+            /// which changes no bit of the result.
+            ///
+            /// d logits(row) = Σⱼ [gⱼ·(onehotⱼ − p) − eⱼ·p·(ln p + entropy)] / temperature, over the
+            /// row's predictions j with derivatives gⱼ (log-probability) and eⱼ (entropy).
+            #[expect(clippy::too_many_arguments, reason = "inputs, gradients in and gradients out")]
+            Head fn logprob_head_backward(
+                hidden: &Self::Buffer,
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                predictions: &[$crate::device::Prediction],
+                grads: &[$crate::device::PredictionGrad],
+                options: $crate::device::HeadOptions,
+                logits: Option<Self::Buffer>,
+                dhidden: &mut Self::Buffer,
+                dweight: Option<&mut Self::Buffer>,
+            ) -> Self::Deferred<$crate::device::HeadOutput>;
+
+            // ---- the optimizer ------------------------------------------------------------------
+
+            /// Σx² of each buffer, in f64.
+            Optimizer fn sums_of_squares(buffers: &[&Self::Buffer]) -> Self::Deferred<Vec<f64>>;
+            /// The first buffer with an element that is NaN or infinite, and that element's index.
+            Optimizer fn first_non_finite(
+                buffers: &[&Self::Buffer],
+            ) -> Self::Deferred<Option<(usize, usize)>>;
+            /// One `AdamW` step (Loshchilov and Hutter 2019, arXiv:1711.05101, with bias correction as in
+            /// PyTorch) in place, in one pass over the four buffers.
+            Optimizer fn adamw(
+                step: $crate::device::AdamW,
+                parameter: &mut Self::Buffer,
+                grad: &Self::Buffer,
+                first_moment: &mut Self::Buffer,
+                second_moment: &mut Self::Buffer,
+            );
         }
-    }
-    /// dx = dy·W, `[T, outputs]` to `[T, inputs]`.
-    fn linear_backward_input(
-        &self,
-        dy: View<'_, Self::Buffer>,
-        weight: Weight<'_, Self>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    );
-    /// dW += dyᵀ·x, in the weight's layout.
-    fn linear_backward_weight(
-        &self,
-        dy: View<'_, Self::Buffer>,
-        x: View<'_, Self::Buffer>,
-        shape: WeightShape,
-        dweight: &mut Self::Buffer,
-    );
-    /// dbias += the sum of the rows of dy.
-    fn sum_rows(&self, dy: View<'_, Self::Buffer>, dbias: &mut Self::Buffer);
-
-    // ---- norms --------------------------------------------------------------------------------
-
-    /// y = x / √(mean(x²) + eps) · weight over each of `groups` equal parts of every row.
-    ///
-    /// `weight` has width/groups elements; `rstd[T·groups]` receives the reciprocal roots.
-    fn rms_norm(
-        &self,
-        x: View<'_, Self::Buffer>,
-        groups: usize,
-        weight: &Self::Buffer,
-        eps: f32,
-        y: ViewMut<'_, Self::Buffer>,
-        rstd: &mut Self::Buffer,
-    );
-    /// Adds or writes dx, and adds dweight if it is wanted.
-    #[expect(clippy::too_many_arguments, reason = "x, its statistics and three gradients")]
-    fn rms_norm_backward(
-        &self,
-        x: View<'_, Self::Buffer>,
-        groups: usize,
-        weight: &Self::Buffer,
-        rstd: &Self::Buffer,
-        dy: View<'_, Self::Buffer>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-        dweight: Option<&mut Self::Buffer>,
-    );
-    /// y = (x − mean) / √(variance + eps) · weight + bias; `statistics[T·2]` receives mean and
-    /// reciprocal root for each row.
-    fn layer_norm(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: &Self::Buffer,
-        bias: &Self::Buffer,
-        eps: f32,
-        y: ViewMut<'_, Self::Buffer>,
-        statistics: &mut Self::Buffer,
-    );
-    /// Adds or writes dx, and adds (dweight, dbias) where they are wanted.
-    #[expect(clippy::too_many_arguments, reason = "x, its statistics and four gradients")]
-    fn layer_norm_backward(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: &Self::Buffer,
-        statistics: &Self::Buffer,
-        dy: View<'_, Self::Buffer>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-        dweight: Option<&mut Self::Buffer>,
-        dbias: Option<&mut Self::Buffer>,
-    );
-
-    // ---- attention ----------------------------------------------------------------------------
-
-    /// Rotates the heads of every row in place by its position.
-    fn rotary(
-        &self,
-        buffer: &mut Self::Buffer,
-        layout: QkvLayout,
-        heads: Heads,
-        positions: &[u32],
-        rotary: Rotary<'_, Self::Buffer>,
-        rotation: Rotation,
-    );
-    /// Softmax attention over a forest: `out[T, H·D]`, and `log_sum_exp[T, H]` of the scaled scores
-    /// for the backward pass. No T × T matrix ever exists.
-    fn attention(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        forest: &Forest,
-        attention: Attention,
-        out: &mut Self::Buffer,
-        log_sum_exp: &mut Self::Buffer,
-    );
-    /// Overwrites the query, key and value parts of `dqkv` (same layout) with their gradients.
-    #[expect(clippy::too_many_arguments, reason = "inputs, outputs and their gradients")]
-    fn attention_backward(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        forest: &Forest,
-        attention: Attention,
-        out: &Self::Buffer,
-        log_sum_exp: &Self::Buffer,
-        dout: &Self::Buffer,
-        dqkv: &mut Self::Buffer,
-    );
-    /// Rounds the heads of every row in place to bfloat16, as a cache of that precision keeps them.
-    fn round_heads(&self, buffer: &mut Self::Buffer, layout: QkvLayout, heads: Heads);
-    /// Copies the keys and values of each row of `qkv` to `slots[row]` (= `page·page_len + offset`)
-    /// of the cache, rounded if it keeps bfloat16.
-    fn cache_write(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        slots: &[u32],
-        cache: CacheMut<'_, Self::Buffer>,
-    );
-    /// Attention of each row of queries over its own sequence in the cache; `out[rows, H·D]`. What
-    /// [`Device::attention`] gives for the same path, on the processor to the last bit, if keys and
-    /// values have been rounded where the cache rounds them.
-    fn attention_cached(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        cache: Cache<'_, Self::Buffer>,
-        rows: &[CachedRow<'_>],
-        attention: Attention,
-        out: &mut Self::Buffer,
-    );
-
-    // ---- activations --------------------------------------------------------------------------
-
-    /// y = gelu(x), element by element.
-    fn gelu(&self, gelu: Gelu, x: &Self::Buffer, y: &mut Self::Buffer);
-    /// dx = gelu'(x)·dy.
-    fn gelu_backward(&self, gelu: Gelu, x: &Self::Buffer, dy: &Self::Buffer, dx: &mut Self::Buffer);
-    /// y = silu(gate)·up for rows `[gate | up]` of 2·inner elements; y is `[T, inner]`.
-    fn silu_gated(&self, gate_up: &Self::Buffer, inner: usize, y: &mut Self::Buffer);
-    /// Overwrites the gradient of `[gate | up]`.
-    fn silu_gated_backward(
-        &self,
-        gate_up: &Self::Buffer,
-        inner: usize,
-        dy: &Self::Buffer,
-        dgate_up: &mut Self::Buffer,
-    );
-
-    // ---- the log-probability head -------------------------------------------------------------
-
-    /// Log-probabilities of `predictions` from `hidden[n, d]` and the head's weight `[V, d]`. The
-    /// logits of the first rows are left in `logits[k, V]`, if it is there: all rows, or whole chunks.
-    fn logprob_head(
-        &self,
-        hidden: &Self::Buffer,
-        weight: Weight<'_, Self>,
-        predictions: &[Prediction],
-        options: HeadOptions,
-        logits: Option<&mut Self::Buffer>,
-    ) -> HeadOutput;
-    /// The same, with the backward pass in one go: overwrites `dhidden[n, d]`, adds to `dweight`.
-    /// Logits that [`Device::logprob_head`] left are used up instead of being computed again, which
-    /// changes no bit of the result.
-    ///
-    /// d logits(row) = Σⱼ [gⱼ·(onehotⱼ − p) − eⱼ·p·(ln p + entropy)] / temperature, over the row's
-    /// predictions j with derivatives gⱼ (log-probability) and eⱼ (entropy).
-    #[expect(clippy::too_many_arguments, reason = "inputs, gradients in and gradients out")]
-    fn logprob_head_backward(
-        &self,
-        hidden: &Self::Buffer,
-        weight: Weight<'_, Self>,
-        predictions: &[Prediction],
-        grads: &[PredictionGrad],
-        options: HeadOptions,
-        logits: Option<Self::Buffer>,
-        dhidden: &mut Self::Buffer,
-        dweight: Option<&mut Self::Buffer>,
-    ) -> HeadOutput;
-
-    // ---- the optimizer ------------------------------------------------------------------------
-
-    /// Σx², in f64.
-    fn sum_of_squares(&self, x: &Self::Buffer) -> f64;
-    /// The index of the first element that is NaN or infinite.
-    fn first_non_finite(&self, x: &Self::Buffer) -> Option<usize>;
-    /// One `AdamW` step (Loshchilov and Hutter 2019, arXiv:1711.05101, with bias correction as in
-    /// PyTorch) in place, in one pass over the four buffers.
-    fn adamw(
-        &self,
-        step: AdamW,
-        parameter: &mut Self::Buffer,
-        grad: &Self::Buffer,
-        first_moment: &mut Self::Buffer,
-        second_moment: &mut Self::Buffer,
-    );
+    };
 }
+
+macro_rules! trait_of {
+    ($($(#[$meta:meta])* $kind:ident fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?;)*) => {
+        /// What a machine must be able to compute for models to run on it.
+        pub trait Device: Clone + Debug + Send + Sync + 'static {
+            /// A vector of f32 on the device.
+            type Buffer: Debug + Send + Sync;
+            /// What the device derives from a weight's master values to multiply faster, made when first
+            /// used: packed, rounded to bfloat16, or nothing. Holds nothing when new.
+            type Prepared: Debug + Default + Send + Sync;
+            /// Rows of a table, tokens or positions, one for each row of a batch.
+            type Ids: Debug + Send + Sync;
+            /// What attention over a forest needs to know of it.
+            type ForestPlan: Debug + Send + Sync;
+            /// Where the rows of a batch are among the sequences of a cache.
+            type CachePlan: Debug + Send + Sync;
+            /// A result that may still be computed; see [`Device::wait`].
+            type Deferred<T: Debug + Send>: Debug + Send;
+
+            /// The result, once it is there.
+            fn wait<T: Debug + Send>(&self, deferred: Self::Deferred<T>) -> T;
+            /// All elements, where the host can read them: borrowed if they lie there.
+            fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]>;
+            $($(#[$meta])* fn $name(&self, $($arg: $type),*) $(-> $out)?;)*
+        }
+    };
+}
+
+device_operations!(trait_of);

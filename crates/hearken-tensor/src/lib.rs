@@ -19,7 +19,10 @@ pub mod kernels;
 
 pub mod mapped_file;
 
+pub mod reference;
+
 pub use cpu::Cpu;
 pub use device::Device;
 pub use forest::Forest;
 pub use kernels::KernelFamily;
+pub use reference::Reference;

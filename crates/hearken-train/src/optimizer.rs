@@ -210,10 +210,9 @@ fn update<D: Device>(one: &mut Trained<'_, D>, moments: &mut [Option<Moments<D>>
 
 /// The name of the first parameter that holds a NaN or an infinity.
 pub fn first_bad_value<D: Device>(model: &Model<D>) -> Option<NonFinite> {
-    let bad = model
-        .params()
-        .iter()
-        .find(|param| model.device().first_non_finite(&param.values).is_some())?;
+    let values: Vec<&D::Buffer> = model.params().iter().map(|param| &param.values).collect();
+    let (index, _) = model.device().wait(model.device().first_non_finite(&values))?;
+    let bad = &model.params()[index];
     Some(NonFinite { suspect: Suspect::Value { name: bad.name.clone() } })
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use hearken_tensor::Device;
 use hearken_tensor::device::{
-    Attention, Cache, CacheMut, CachedRow, Precision, Rotation, Rows, View, ViewMut, Write,
+    Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut, Write,
 };
-use hearken_tensor::{Device, Forest};
 
 use super::model::Model;
 use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
@@ -17,15 +17,15 @@ use crate::config::{Mlp, Residual};
 #[derive(Debug)]
 pub(crate) enum AttendOver<'a, D: Device> {
     /// The rows of the batch itself.
-    Forest(&'a Forest),
+    Forest(&'a D::ForestPlan),
     /// The sequences of a cache, to which the rows' keys and values are written first.
-    Cache { cache: CacheMut<'a, D::Buffer>, slots: &'a [u32], rows: &'a [CachedRow<'a>] },
+    Cache { cache: CacheMut<'a, D::Buffer>, rows: &'a D::CachePlan },
 }
 
-/// Where the rows of a pass are.
+/// Where the rows of a pass are, on the device.
 #[derive(Debug)]
 pub(crate) struct Geometry<D: Device> {
-    pub(crate) positions: Vec<u32>,
+    pub(crate) positions: D::Ids,
     pub(crate) rotary: Option<Arc<Tables<D::Buffer>>>,
 }
 
@@ -128,11 +128,11 @@ impl<D: Device> Block<'_, D> {
                 let out = &mut attended;
                 device.attention(&qkv, layout, forest, parameters, out, &mut log_sum_exp);
             }
-            AttendOver::Cache { cache, slots, rows } => {
+            AttendOver::Cache { cache, rows } => {
                 let CacheMut { keys, values, page_len, precision } = cache;
                 let cache =
                     CacheMut { keys: &mut *keys, values: &mut *values, page_len, precision };
-                device.cache_write(&qkv, layout, slots, cache);
+                device.cache_write(&qkv, layout, rows, cache);
                 let cache = Cache { keys, values, page_len, precision };
                 device.attention_cached(&qkv, layout, cache, rows, parameters, &mut attended);
             }

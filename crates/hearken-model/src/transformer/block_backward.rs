@@ -8,7 +8,6 @@ use super::gradients::Gradients;
 use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
 use crate::architecture::{LinearParams, NormParams};
 use crate::config::{Mlp, Residual};
-use hearken_tensor::Forest;
 
 impl<D: Device> Block<'_, D> {
     /// Turns `dx[T, d]`, the gradient of the block's output, into that of its input, and adds the
@@ -17,7 +16,7 @@ impl<D: Device> Block<'_, D> {
         &self,
         tape: &BlockActivations<D>,
         geometry: &Geometry<D>,
-        forest: &Forest,
+        forest: &D::ForestPlan,
         dx: &mut D::Buffer,
         gradients: &mut Gradients<D>,
     ) {
@@ -104,7 +103,7 @@ impl<D: Device> Block<'_, D> {
         &self,
         tape: &AttentionActivations<D>,
         geometry: &Geometry<D>,
-        forest: &Forest,
+        forest: &D::ForestPlan,
         dx: &D::Buffer,
         gradients: &mut Gradients<D>,
     ) -> D::Buffer {

@@ -53,14 +53,16 @@ impl<D: Device> Gradients<D> {
 
     /// Σg² over all trainable parameters, in f64; summed in the order of the parameters.
     pub fn sum_of_squares(&self) -> f64 {
-        self.buffers.iter().flatten().map(|buffer| self.device.sum_of_squares(buffer)).sum()
+        let buffers: Vec<&D::Buffer> = self.buffers.iter().flatten().collect();
+        self.device.wait(self.device.sums_of_squares(&buffers)).iter().sum()
     }
 
     /// The index of the first parameter whose gradient has a NaN or an infinity.
     pub fn first_non_finite(&self) -> Option<usize> {
-        let bad = |buffer: &Option<D::Buffer>| {
-            buffer.as_ref().is_some_and(|buffer| self.device.first_non_finite(buffer).is_some())
-        };
-        self.buffers.iter().position(bad)
+        let named = self.buffers.iter().enumerate();
+        let (indices, buffers): (Vec<usize>, Vec<&D::Buffer>) =
+            named.filter_map(|(index, buffer)| Some((index, buffer.as_ref()?))).unzip();
+        let (bad, _) = self.device.wait(self.device.first_non_finite(&buffers))?;
+        Some(indices[bad])
     }
 }

@@ -96,9 +96,11 @@ impl<D: Device> Model<D> {
         options: HeadOptions,
         logits: Option<&mut D::Buffer>,
     ) -> HeadOutput {
-        let hidden = self.gather(&pass.hidden, &distinct.rows);
+        let hidden =
+            self.gather(&pass.hidden, &self.device.ids(&distinct.rows), distinct.rows.len());
         let (weight, predictions) = (self.head_weight(), &distinct.predictions);
-        self.device.logprob_head(&hidden, weight, predictions, options, logits)
+        let output = self.device.logprob_head(&hidden, weight, predictions, options, logits);
+        self.device.wait(output)
     }
 
     /// The score, or value, read at each of `rows`.
@@ -111,7 +113,7 @@ impl<D: Device> Model<D> {
         }
         let scalar = self.scalar_head();
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let hidden = self.gather(&pass.hidden, &rows);
+        let hidden = self.gather(&pass.hidden, &self.device.ids(&rows), rows.len());
         let mut out = self.device.scratch(rows.len());
         let x = View::new(&hidden, Rows::dense(rows.len(), self.config.width));
         let y = ViewMut::new(&mut out, Rows::dense(rows.len(), 1));
@@ -130,7 +132,7 @@ impl<D: Device> Model<D> {
 
     pub(crate) fn logits_of(&self, hidden: &D::Buffer, rows: &[usize]) -> D::Buffer {
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-        let hidden = self.gather(hidden, &rows);
+        let hidden = self.gather(hidden, &self.device.ids(&rows), rows.len());
         let (n, vocab) = (rows.len(), self.config.vocab);
         let mut out = self.device.scratch(n * vocab);
         let x = View::new(&hidden, Rows::dense(n, self.config.width));
@@ -156,9 +158,9 @@ impl<D: Device> Model<D> {
             return HeadOutput::default();
         }
         let distinct = Distinct::new(grads.predictions);
-        let rows = self.gather(&pass.hidden, &distinct.rows);
+        let (ids, n) = (self.device.ids(&distinct.rows), distinct.rows.len());
+        let rows = self.gather(&pass.hidden, &ids, n);
         let kept = pass.logits.take().filter(|kept| kept.rows == distinct.rows);
-        let n = distinct.rows.len();
         let mut drows = self.device.scratch(n * self.config.width);
         let output = self.device.logprob_head_backward(
             &rows,
@@ -170,8 +172,8 @@ impl<D: Device> Model<D> {
             &mut drows,
             gradients.get_mut(self.plan.head.expect("a language-model head")),
         );
-        self.scatter(&drows, &distinct.rows, dhidden);
-        output
+        self.scatter(&drows, &ids, n, dhidden);
+        self.device.wait(output)
     }
 
     fn scalar_backward(
@@ -185,11 +187,12 @@ impl<D: Device> Model<D> {
         let n = grads.scalar_rows.len();
         assert_eq!(grads.scalar_grads.len(), n, "scalar_grads: one per row");
         let rows: Vec<u32> = grads.scalar_rows.iter().map(|&row| row as u32).collect();
+        let ids = self.device.ids(&rows);
         let dy = self.device.upload(grads.scalar_grads);
         let dy = View::new(&dy, Rows::dense(n, 1));
         let weight = self.scalar_weight(scalar);
         if let Some(dweight) = gradients.get_mut(scalar.weight) {
-            let x = self.gather(hidden, &rows);
+            let x = self.gather(hidden, &ids, n);
             let x = View::new(&x, Rows::dense(n, self.config.width));
             self.device.linear_backward_weight(dy, x, weight.shape, dweight);
         }
@@ -199,7 +202,7 @@ impl<D: Device> Model<D> {
         let mut drows = self.device.scratch(n * self.config.width);
         let dx = ViewMut::new(&mut drows, Rows::dense(n, self.config.width));
         self.device.linear_backward_input(dy, weight, dx, Write::Overwrite);
-        self.scatter(&drows, &rows, dhidden);
+        self.scatter(&drows, &ids, n, dhidden);
     }
 
     fn scalar_head(&self) -> ScalarParams {
@@ -207,7 +210,7 @@ impl<D: Device> Model<D> {
     }
 
     /// A scalar head multiplies f32 values even in bf16 models: it costs nothing.
-    fn scalar_weight(&self, scalar: ScalarParams) -> Weight<'_, D> {
+    fn scalar_weight(&self, scalar: ScalarParams) -> Weight<'_, D::Buffer, D::Prepared> {
         let param = self.param(scalar.weight);
         let shape = WeightShape {
             inputs: self.config.width,
@@ -218,7 +221,7 @@ impl<D: Device> Model<D> {
         Weight { values: &param.values, prepared: &param.prepared, shape }
     }
 
-    fn head_weight(&self) -> Weight<'_, D> {
+    fn head_weight(&self) -> Weight<'_, D::Buffer, D::Prepared> {
         let param = self.param(self.plan.head.expect("a language-model head"));
         let shape = WeightShape {
             inputs: self.config.width,
@@ -229,17 +232,18 @@ impl<D: Device> Model<D> {
         Weight { values: &param.values, prepared: &param.prepared, shape }
     }
 
-    fn gather(&self, hidden: &D::Buffer, rows: &[u32]) -> D::Buffer {
+    /// The `n` rows that `ids` names.
+    fn gather(&self, hidden: &D::Buffer, ids: &D::Ids, n: usize) -> D::Buffer {
         let width = self.config.width;
-        let mut out = self.device.scratch(rows.len() * width);
-        let view = ViewMut::new(&mut out, Rows::dense(rows.len(), width));
-        self.device.gather_rows(hidden, rows, view, Write::Overwrite);
+        let mut out = self.device.scratch(n * width);
+        let view = ViewMut::new(&mut out, Rows::dense(n, width));
+        self.device.gather_rows(hidden, ids, view, Write::Overwrite);
         out
     }
 
-    fn scatter(&self, drows: &D::Buffer, rows: &[u32], dhidden: &mut D::Buffer) {
-        let view = View::new(drows, Rows::dense(rows.len(), self.config.width));
-        self.device.scatter_add_rows(view, rows, dhidden);
+    fn scatter(&self, drows: &D::Buffer, ids: &D::Ids, n: usize, dhidden: &mut D::Buffer) {
+        let view = View::new(drows, Rows::dense(n, self.config.width));
+        self.device.scatter_add_rows(view, ids, dhidden);
     }
 
     fn download(&self, buffer: &D::Buffer, len: usize) -> Vec<f32> {

@@ -13,7 +13,7 @@ use super::block::{AttendOver, Block, Geometry};
 use super::gradients::Gradients;
 use super::heads::OutputGrads;
 use super::masters::Masters;
-use super::pass::{BlockTape, Keep, NormTape, Pass};
+use super::pass::{BlockTape, Keep, NormTape, Pass, Placed};
 use super::rotary_table::RotaryTable;
 use crate::architecture::{LinearParams, NormParams, ParamId, ParamSpec, Plan};
 use crate::config::{ModelConfig, Norm, Positions};
@@ -173,6 +173,19 @@ impl<D: Device> Model<D> {
         }
     }
 
+    /// Moves all parameters towards those of another model of the same shapes:
+    /// θ ← (1 − mix)·θ + mix·θ_other.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn move_towards(&mut self, other: &Self, mix: f64) {
+        assert_eq!(self.params.len(), other.params.len(), "models of one shape");
+        for (param, other) in self.params.iter_mut().zip(&other.params) {
+            self.device.interpolate(&other.values, mix, &mut param.values);
+            param.prepared = D::Prepared::default();
+        }
+    }
+
     /// Calls `change` with index and values of every trainable parameter, and drops what the
     /// device had derived from the old values.
     pub fn update(&mut self, mut change: impl FnMut(usize, &mut D::Buffer)) {
@@ -219,9 +232,9 @@ impl<D: Device> Model<D> {
     /// If the batch is empty, a token is not in the vocabulary, or a position lies beyond a
     /// learned table.
     pub fn forward(&self, batch: &Batch, keep: Keep) -> Pass<D> {
-        let positions = batch.forest.positions();
-        let geometry = self.geometry(positions);
-        let mut x = self.embed(&batch.tokens, &geometry.positions);
+        let placed = self.place(batch);
+        let Placed { tokens, geometry, forest } = &placed;
+        let mut x = self.embed(tokens, geometry, batch.rows());
         let mut blocks = Vec::new();
         for layer in 0..self.config.layers {
             let block = self.block(layer, batch.rows());
@@ -230,8 +243,8 @@ impl<D: Device> Model<D> {
                 self.device.copy(&x, &mut input);
                 blocks.push(BlockTape::Input(input));
             }
-            let over = AttendOver::Forest(&batch.forest);
-            let tape = block.forward(&mut x, &geometry, over, keep == Keep::Activations);
+            let over = AttendOver::Forest(forest);
+            let tape = block.forward(&mut x, geometry, over, keep == Keep::Activations);
             blocks.extend(tape.map(|tape| BlockTape::Full(Box::new(tape))));
         }
         let mut hidden = self.device.scratch(batch.rows() * self.config.width);
@@ -239,7 +252,7 @@ impl<D: Device> Model<D> {
         let statistics = self.norm(rows, self.plan.final_norm, &mut hidden);
         let final_norm =
             (keep != Keep::Nothing).then(|| NormTape { input: Arc::new(x), statistics });
-        Pass { batch: batch.clone(), blocks, final_norm, hidden, logits: None }
+        Pass { batch: batch.clone(), placed, blocks, final_norm, hidden, logits: None }
     }
 
     /// Adds the gradients of a loss, given by its derivatives with respect to the heads' outputs,
@@ -265,22 +278,22 @@ impl<D: Device> Model<D> {
         self.norm_backward(&final_norm, params, dy, out, Write::Overwrite, gradients);
         drop((dhidden, final_norm));
 
-        let geometry = self.geometry(pass.batch.forest.positions());
+        let Placed { tokens, geometry, forest } = &pass.placed;
         while lowest <= pass.blocks.len() && !pass.blocks.is_empty() {
             let block = self.block(pass.blocks.len() - 1, rows);
-            let forest = &pass.batch.forest;
             let tape = match pass.blocks.pop().expect("a block is left") {
                 BlockTape::Full(tape) => tape,
                 BlockTape::Input(mut input) => {
                     let over = AttendOver::Forest(forest);
-                    let tape = block.forward(&mut input, &geometry, over, true);
+                    let tape = block.forward(&mut input, geometry, over, true);
                     Box::new(tape.expect("activations were asked for"))
                 }
             };
-            block.backward(&tape, &geometry, forest, &mut dx, gradients);
+            block.backward(&tape, geometry, forest, &mut dx, gradients);
         }
         if lowest == 0 {
-            self.embed_backward(&pass.batch.tokens, &geometry.positions, &dx, gradients);
+            let rows = View::new(&dx, dense);
+            self.embed_backward(tokens, geometry, rows, gradients);
         }
         output
     }
@@ -311,7 +324,24 @@ impl<D: Device> Model<D> {
             || scalar.is_some_and(|scalar| scalar.weight == id || scalar.bias == Some(id))
     }
 
-    pub(crate) fn geometry(&self, positions: Vec<u32>) -> Geometry<D> {
+    /// Takes a batch to the device.
+    fn place(&self, batch: &Batch) -> Placed<D> {
+        Placed {
+            tokens: self.token_ids(&batch.tokens),
+            geometry: self.geometry(&batch.forest.positions()),
+            forest: self.device.plan(&batch.forest),
+        }
+    }
+
+    /// Takes tokens to the device.
+    pub(crate) fn token_ids(&self, tokens: &[u32]) -> D::Ids {
+        assert!(!tokens.is_empty(), "a batch has at least one token");
+        let last = tokens.iter().max().map_or(0, |&token| token as usize);
+        assert!(last < self.config.vocab, "token {last} of a vocabulary of {}", self.config.vocab);
+        self.device.ids(tokens)
+    }
+
+    pub(crate) fn geometry(&self, positions: &[u32]) -> Geometry<D> {
         let len = positions.iter().max().map_or(0, |&last| last as usize + 1);
         let rotary = self.rotary.as_ref().map(|table| table.covering(&self.device, len));
         assert!(
@@ -319,7 +349,7 @@ impl<D: Device> Model<D> {
             "{len} positions in a model of {}",
             self.config.max_positions
         );
-        Geometry { positions, rotary }
+        Geometry { positions: self.device.ids(positions), rotary }
     }
 
     pub(crate) fn block(&self, layer: usize, rows: usize) -> Block<'_, D> {
@@ -327,34 +357,31 @@ impl<D: Device> Model<D> {
     }
 
     /// The residual stream before the first block, `[T, d]`.
-    pub(crate) fn embed(&self, tokens: &[u32], positions: &[u32]) -> D::Buffer {
-        assert!(!tokens.is_empty(), "a batch has at least one token");
-        let last = tokens.iter().max().map_or(0, |&token| token as usize);
-        assert!(last < self.config.vocab, "token {last} of a vocabulary of {}", self.config.vocab);
-        let rows = Rows::dense(tokens.len(), self.config.width);
-        let mut x = self.device.scratch(tokens.len() * self.config.width);
+    pub(crate) fn embed(&self, tokens: &D::Ids, geometry: &Geometry<D>, rows: usize) -> D::Buffer {
+        let mut x = self.device.scratch(rows * self.config.width);
+        let rows = Rows::dense(rows, self.config.width);
         let table = &self.param(self.plan.embedding).values;
         self.device.gather_rows(table, tokens, ViewMut::new(&mut x, rows), Write::Overwrite);
         if let Some(table) = self.plan.position_embedding {
             let table = &self.param(table).values;
-            self.device.gather_rows(table, positions, ViewMut::new(&mut x, rows), Write::Add);
+            let x = ViewMut::new(&mut x, rows);
+            self.device.gather_rows(table, &geometry.positions, x, Write::Add);
         }
         x
     }
 
     fn embed_backward(
         &self,
-        tokens: &[u32],
-        positions: &[u32],
-        dx: &D::Buffer,
+        tokens: &D::Ids,
+        geometry: &Geometry<D>,
+        dx: View<'_, D::Buffer>,
         gradients: &mut Gradients<D>,
     ) {
-        let rows = View::new(dx, Rows::dense(tokens.len(), self.config.width));
         if let Some(dtable) = gradients.get_mut(self.plan.embedding) {
-            self.device.scatter_add_rows(rows, tokens, dtable);
+            self.device.scatter_add_rows(dx, tokens, dtable);
         }
         if let Some(dtable) = self.plan.position_embedding.and_then(|id| gradients.get_mut(id)) {
-            self.device.scatter_add_rows(rows, positions, dtable);
+            self.device.scatter_add_rows(dx, &geometry.positions, dtable);
         }
     }
 
@@ -417,7 +444,7 @@ impl<D: Device> Model<D> {
         }
     }
 
-    fn weight(&self, params: LinearParams) -> Weight<'_, D> {
+    fn weight(&self, params: LinearParams) -> Weight<'_, D::Buffer, D::Prepared> {
         let param = self.param(params.weight);
         let shape = self.weight_shape(params);
         Weight { values: &param.values, prepared: &param.prepared, shape }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hearken_tensor::Device;
 
 use super::batch::Batch;
+use super::block::Geometry;
 
 /// What a forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub enum Keep {
 #[derive(Debug)]
 pub struct Pass<D: Device> {
     pub(crate) batch: Batch,
+    pub(crate) placed: Placed<D>,
     pub(crate) blocks: Vec<BlockTape<D>>,
     /// What the backward pass through the final norm needs.
     pub(crate) final_norm: Option<NormTape<D>>,
@@ -30,6 +32,14 @@ pub struct Pass<D: Device> {
     pub(crate) hidden: D::Buffer,
     /// What reading log-probabilities left for the backward pass.
     pub(crate) logits: Option<KeptLogits<D>>,
+}
+
+/// A batch on the device: taken there once, read by every layer in both directions.
+#[derive(Debug)]
+pub(crate) struct Placed<D: Device> {
+    pub(crate) tokens: D::Ids,
+    pub(crate) geometry: Geometry<D>,
+    pub(crate) forest: D::ForestPlan,
 }
 
 /// Logits that the backward pass need not compute again.

@@ -98,11 +98,7 @@ pub(crate) fn relative_difference(a: &[f32], b: &[f32]) -> f64 {
     (difference / norm.max(f64::MIN_POSITIVE)).sqrt()
 }
 
-pub(crate) fn download(
-    model: &Model<Cpu>,
-    buffer: &<Cpu as Device>::Buffer,
-    len: usize,
-) -> Vec<f32> {
+pub(crate) fn download<D: Device>(model: &Model<D>, buffer: &D::Buffer, len: usize) -> Vec<f32> {
     let mut values = vec![0.0; len];
     model.device().download(buffer, 0, &mut values);
     values

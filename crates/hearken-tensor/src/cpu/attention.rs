@@ -33,7 +33,28 @@ pub(crate) struct Span {
     pub(crate) position: usize,
 }
 
+/// What attention reads of a forest, found once for all layers and both directions.
+#[derive(Debug)]
+pub struct ForestPlan {
+    pub(crate) rows: usize,
+    pub(crate) spans: Spans,
+    blocks: Blocks,
+    /// The segments from the root down to each, itself included.
+    pub(crate) paths: Vec<Vec<usize>>,
+    pub(crate) trees: Vec<Vec<usize>>,
+}
+
+impl ForestPlan {
+    pub(crate) fn new(forest: &Forest) -> Self {
+        let spans = Spans::new(forest);
+        let blocks = Blocks::new(forest, &spans);
+        let paths = (0..forest.segments().len()).map(|segment| forest.path(segment)).collect();
+        Self { rows: forest.rows(), spans, blocks, paths, trees: forest.trees() }
+    }
+}
+
 /// The rows of every segment, cut at multiples of [`TILE`] in position.
+#[derive(Debug)]
 pub(crate) struct Spans {
     pub(crate) all: Vec<Span>,
     /// The spans of each segment.
@@ -163,6 +184,7 @@ impl Kernel for Columns<'_> {
 }
 
 /// Which rows of the batch lie in each block of positions, along the path of each segment.
+#[derive(Debug)]
 struct Blocks {
     /// For each span the rows at the positions from the start of its block to its own end: those of
     /// its ancestors in this block, then its own.
@@ -230,24 +252,23 @@ pub(crate) fn attention(
     pool: &Arc<Pool>,
     qkv: &Buffer,
     layout: QkvLayout,
-    forest: &Forest,
+    plan: &ForestPlan,
     attention: Attention,
     (out, log_sum_exp): (&mut Buffer, &mut Buffer),
 ) {
-    let (rows, heads) = (forest.rows(), layout.query.heads);
+    let (rows, heads) = (plan.rows, layout.query.heads);
     check(qkv, layout, rows);
     assert_eq!(out.len(), rows * heads * layout.head_dim, "out: {rows} rows of {heads} heads");
     assert_eq!(log_sum_exp.len(), rows * heads, "log_sum_exp: {rows} rows of {heads} heads");
-    let spans = Spans::new(forest);
-    let blocks = Blocks::new(forest, &spans);
-    let packed = PackedKeys::new(pool, qkv, layout, &blocks);
+    let ForestPlan { spans, blocks, .. } = plan;
+    let packed = PackedKeys::new(pool, qkv, layout, blocks);
     let forward = Forward {
         pool,
         qkv,
         layout,
         attention,
         spans: &spans.all,
-        blocks: &blocks,
+        blocks,
         packed: &packed,
         out: Shared::new(out),
         log_sum_exp: Shared::new(log_sum_exp),

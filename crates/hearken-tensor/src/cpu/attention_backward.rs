@@ -14,14 +14,13 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention::{
-    Span, Spans, TILE, check, head, pack_columns, pack_rows, padded, sees, visible,
+    ForestPlan, Span, TILE, check, head, pack_columns, pack_rows, padded, sees, visible,
 };
 use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
 use super::rows::Shared;
 use super::tile::Tile;
 use crate::device::{Attention, Heads, QkvLayout};
-use crate::forest::Forest;
 
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
@@ -37,19 +36,17 @@ pub(crate) fn attention_backward(
     pool: &Arc<Pool>,
     saved: Saved<'_>,
     layout: QkvLayout,
-    forest: &Forest,
+    plan: &ForestPlan,
     attention: Attention,
     dqkv: &mut Buffer,
 ) {
-    let (rows, heads) = (forest.rows(), layout.query.heads);
+    let (rows, heads) = (plan.rows, layout.query.heads);
     check(saved.qkv, layout, rows);
     check(dqkv, layout, rows);
     assert_eq!(saved.out.len(), rows * heads * layout.head_dim, "out: {rows} rows of all heads");
     assert_eq!(saved.dout.len(), saved.out.len(), "out and its gradient: one length");
     assert_eq!(saved.log_sum_exp.len(), rows * heads, "log_sum_exp: {rows} rows of all heads");
-    let spans = Spans::new(forest);
-    let paths: Vec<Vec<usize>> = (0..forest.segments().len()).map(|s| forest.path(s)).collect();
-    let trees = forest.trees();
+    let ForestPlan { spans, paths, trees, .. } = plan;
     let dqkv = Shared::new(dqkv);
     let groups = layout.key.heads;
     (0..trees.len() * groups).into_par_iter().for_each(|task| {
@@ -58,7 +55,7 @@ pub(crate) fn attention_backward(
             .flat_map(|&segment| spans.all[spans.of_segment[segment].clone()].iter().copied())
             .collect();
         if !tree_spans.is_empty() {
-            let work = Work { saved, layout, attention, paths: &paths, dqkv };
+            let work = Work { saved, layout, attention, paths, dqkv };
             work.task(pool, &tree_spans, task % groups);
         }
     });

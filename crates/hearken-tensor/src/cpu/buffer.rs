@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use memmap2::MmapMut;
 
 use super::slab::{Piece, Slabs};
+use crate::device::OutOfMemory;
 
 /// Alignment of every buffer in bytes: a cache line and an AVX-512 register.
 const ALIGN: usize = 64;
@@ -55,20 +56,20 @@ impl Storage {
     }
 
     /// Storage, and whether it is known to be zero.
-    fn new(capacity: usize, slabs: Option<&mut Slabs>) -> (Self, bool) {
+    fn new(capacity: usize, slabs: Option<&mut Slabs>) -> Result<(Self, bool), OutOfMemory> {
         let bytes = Self::layout(capacity).size();
         let slabs = slabs.filter(|_| (PIECE_MIN..MAPPED_MIN).contains(&bytes));
         if let Some(piece) = slabs.and_then(|slabs| slabs.take(bytes)) {
             let pointer = piece.pointer().cast();
-            return (Self { pointer, capacity, origin: Origin::Piece(piece) }, false);
+            return Ok((Self { pointer, capacity, origin: Origin::Piece(piece) }, false));
         }
-        (Self::new_zeros(capacity), true)
+        Ok((Self::new_zeros(capacity)?, true))
     }
 
     /// Zeros.
-    fn new_zeros(capacity: usize) -> Self {
+    fn new_zeros(capacity: usize) -> Result<Self, OutOfMemory> {
         if capacity == 0 {
-            return Self::empty();
+            return Ok(Self::empty());
         }
         let layout = Self::layout(capacity);
         if layout.size() >= MAPPED_MIN
@@ -78,13 +79,13 @@ impl Storage {
             #[cfg(target_os = "linux")]
             let _ = mapping.advise(memmap2::Advice::HugePage);
             if let Some(pointer) = NonNull::new(mapping.as_mut_ptr().cast()) {
-                return Self { pointer, capacity, origin: Origin::Mapping(mapping) };
+                return Ok(Self { pointer, capacity, origin: Origin::Mapping(mapping) });
             }
         }
         // SAFETY: the layout's size is not 0.
         let pointer = unsafe { alloc_zeroed(layout) }.cast();
-        let pointer = NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(layout));
-        Self { pointer, capacity, origin: Origin::Heap }
+        let pointer = NonNull::new(pointer).ok_or(OutOfMemory { bytes: layout.size() })?;
+        Ok(Self { pointer, capacity, origin: Origin::Heap })
     }
 }
 
@@ -157,14 +158,14 @@ impl Pool {
     }
 
     /// Storage for `len` elements, and whether it is known to be zero.
-    fn take(&self, len: usize) -> (Storage, bool) {
+    fn take(&self, len: usize) -> Result<(Storage, bool), OutOfMemory> {
         let capacity = capacity_for(len);
         let mut freed = Vec::new();
         {
             let mut shelves = self.shelves();
             if let Some(storage) = shelves.pop(capacity) {
                 shelves.count_use(storage.capacity);
-                return (storage, false);
+                return Ok((storage, false));
             }
             shelves.count_use(capacity);
             shelves.made += 1;
@@ -175,7 +176,11 @@ impl Pool {
             }
         }
         drop(freed);
-        Storage::new(capacity, self.shelves().slabs.as_mut())
+        let made = Storage::new(capacity, self.shelves().slabs.as_mut());
+        if made.is_err() {
+            self.shelves().elements_in_use -= capacity;
+        }
+        made
     }
 
     fn give_back(&self, storage: Storage) {
@@ -218,18 +223,32 @@ pub struct Buffer {
 impl Buffer {
     /// Contents are those of a dropped buffer, or zeros.
     pub(crate) fn scratch(pool: &Arc<Pool>, len: usize) -> Self {
-        let (storage, _) = pool.take(len);
-        Self { storage, len, pool: pool.clone() }
+        Self::try_scratch(pool, len).unwrap_or_else(|error| no_room(error))
     }
 
     pub(crate) fn zeros(pool: &Arc<Pool>, len: usize) -> Self {
-        let (storage, zero) = pool.take(len);
+        Self::try_zeros(pool, len).unwrap_or_else(|error| no_room(error))
+    }
+
+    pub(crate) fn try_scratch(pool: &Arc<Pool>, len: usize) -> Result<Self, OutOfMemory> {
+        let (storage, _) = pool.take(len)?;
+        Ok(Self { storage, len, pool: pool.clone() })
+    }
+
+    pub(crate) fn try_zeros(pool: &Arc<Pool>, len: usize) -> Result<Self, OutOfMemory> {
+        let (storage, zero) = pool.take(len)?;
         let mut buffer = Self { storage, len, pool: pool.clone() };
         if !zero {
             buffer.fill(0.0);
         }
-        buffer
+        Ok(buffer)
     }
+}
+
+/// Ends the program, as it does where the standard library finds no room.
+fn no_room(error: OutOfMemory) -> ! {
+    let layout = Layout::from_size_align(error.bytes, ALIGN);
+    handle_alloc_error(layout.expect("invariant: a buffer is smaller than the address space"))
 }
 
 impl Drop for Buffer {

@@ -11,18 +11,76 @@ use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rounding;
 use super::rows::{Shared, for_chunks};
 use super::softmax::{BLOCK, Online};
-use crate::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout, head_words};
+use crate::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout};
+
+/// Rows of sequences in a cache.
+#[derive(Debug)]
+pub struct CachePlan {
+    page_len: usize,
+    /// The pages of the sequences, one after the other.
+    pages: Vec<u32>,
+    rows: Vec<PlannedRow>,
+    /// Neighboring rows of one sequence, at most [`RUN`], which are computed together.
+    runs: Vec<Range<usize>>,
+    /// The slot of each row, `page·page_len + offset`.
+    slots: Vec<u32>,
+}
+
+/// One row of queries.
+#[derive(Clone, Debug)]
+struct PlannedRow {
+    /// Where its pages lie among those of all sequences.
+    pages: Range<usize>,
+    position: usize,
+}
+
+impl CachePlan {
+    pub(crate) fn new(rows: &[CachedRow<'_>], page_len: usize) -> Self {
+        let mut plan = Self {
+            page_len,
+            pages: Vec::new(),
+            rows: Vec::with_capacity(rows.len()),
+            runs: Vec::new(),
+            slots: Vec::with_capacity(rows.len()),
+        };
+        for (index, row) in rows.iter().enumerate() {
+            let position = row.position as usize;
+            let used = (position + 1).div_ceil(page_len);
+            assert!(used <= row.pages.len(), "pages reach position {position}");
+            let page = row.pages[position / page_len];
+            plan.slots.push(page * page_len as u32 + (position % page_len) as u32);
+            let before = index.checked_sub(1).map(|before| rows[before].pages);
+            let pages = if before.is_some_and(|before| std::ptr::eq(before, row.pages)) {
+                plan.rows[index - 1].pages.clone()
+            } else {
+                let start = plan.pages.len();
+                plan.pages.extend(row.pages);
+                start..plan.pages.len()
+            };
+            let shares =
+                |run: &Range<usize>| run.len() < RUN && plan.rows[run.start].pages == pages;
+            match plan.runs.last_mut() {
+                Some(run) if shares(run) => run.end = index + 1,
+                _ => plan.runs.push(index..index + 1),
+            }
+            plan.rows.push(PlannedRow { pages, position });
+        }
+        plan
+    }
+}
 
 /// Copies the keys and values of each row to its slot.
 pub(crate) fn cache_write(
     qkv: &Buffer,
     layout: QkvLayout,
-    slots: &[u32],
+    plan: &CachePlan,
     cache: CacheMut<'_, Buffer>,
 ) {
+    let slots = plan.slots.as_slice();
     check(qkv, layout, slots.len());
     let groups = layout.key.heads;
     let CacheMut { keys, values, page_len, precision } = cache;
+    assert_eq!(page_len, plan.page_len, "the plan is for a cache of such pages");
     assert_eq!(keys.len(), values.len(), "keys and values: one length");
     let places = Places { page_len, groups, words: head_words(layout.head_dim, precision) };
     let (keys, values) = (Shared::new(keys), Shared::new(values));
@@ -68,6 +126,15 @@ impl Kernel for Write<'_> {
     }
 }
 
+/// Elements of a buffer that one key or value of one head takes: one for each of its elements, or for
+/// two of them that are rounded to bfloat16.
+pub(crate) fn head_words(head_dim: usize, precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => head_dim,
+        Precision::Bf16 => head_dim.div_ceil(2),
+    }
+}
+
 /// Where keys and values lie in the buffers of a cache.
 #[derive(Clone, Copy)]
 struct Places {
@@ -92,11 +159,13 @@ pub(crate) fn attention_cached(
     qkv: &Buffer,
     layout: QkvLayout,
     cache: &Cache<'_, Buffer>,
-    rows: &[CachedRow<'_>],
+    plan: &CachePlan,
     attention: Attention,
     out: &mut Buffer,
 ) {
+    let CachePlan { rows, runs, .. } = plan;
     check(qkv, layout, rows.len());
+    assert_eq!(cache.page_len, plan.page_len, "the plan is for a cache of such pages");
     let (heads, groups, d) = (layout.query.heads, layout.key.heads, layout.head_dim);
     assert_eq!(out.len(), rows.len() * heads * d, "out: a row of {heads} heads for each row");
     assert_eq!(cache.keys.len(), cache.values.len(), "keys and values: one length");
@@ -104,15 +173,13 @@ pub(crate) fn attention_cached(
     let pages = cache.keys.len() / places.at(1, 0, 0).max(1);
     let mut seen = 0;
     for row in rows {
-        let end = row.position as usize + 1;
-        let used = end.div_ceil(cache.page_len);
-        assert!(used <= row.pages.len(), "pages reach position {}", row.position);
-        assert!(row.pages[..used].iter().all(|&page| (page as usize) < pages), "{pages} pages");
+        let end = row.position + 1;
+        let used = &plan.pages[row.pages.clone()][..end.div_ceil(cache.page_len)];
+        assert!(used.iter().all(|&page| (page as usize) < pages), "{pages} pages");
         seen += attention.window.map_or(end, |window| window.min(end));
     }
-    let runs = runs(rows);
     let out = Shared::new(out);
-    let work = Work { qkv, layout, cache, places, rows, attention, out };
+    let work = Work { qkv, layout, cache, places, plan, attention, out };
     // Two products with each key and value seen.
     let elements = seen * 2 * heads * d / (runs.len() * groups).max(1);
     for_chunks(runs.len() * groups, elements, |tasks| {
@@ -125,26 +192,12 @@ pub(crate) fn attention_cached(
     });
 }
 
-/// Neighboring rows that read the same pages.
-fn runs(rows: &[CachedRow<'_>]) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        match runs.last_mut() {
-            Some(run) if run.len() < RUN && std::ptr::eq(rows[run.start].pages, row.pages) => {
-                run.end = index + 1;
-            }
-            _ => runs.push(index..index + 1),
-        }
-    }
-    runs
-}
-
 struct Work<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     cache: &'a Cache<'a, Buffer>,
     places: Places,
-    rows: &'a [CachedRow<'a>],
+    plan: &'a CachePlan,
     attention: Attention,
     out: Shared<'a>,
 }
@@ -154,8 +207,7 @@ impl Work<'_> {
     /// foresee.
     fn prefetch(&self, rows: Range<usize>, group: usize) {
         let keys = self.keys(rows.start, group);
-        let row = &self.rows[rows.start];
-        let end = row.position as usize + 1;
+        let end = self.plan.rows[rows.start].position + 1;
         let first = self.attention.window.map_or(0, |window| end.saturating_sub(window));
         dispatch(FirstKeys { keys, positions: first / LANES * LANES..end });
     }
@@ -164,7 +216,7 @@ impl Work<'_> {
         Keys {
             cache: self.cache,
             places: self.places,
-            pages: self.rows[row].pages,
+            pages: &self.plan.pages[self.plan.rows[row].pages.clone()],
             group,
             head_dim: self.layout.head_dim,
         }
@@ -176,7 +228,7 @@ impl Work<'_> {
         let query = |index: usize| {
             let row = rows.start + index / per_group;
             let query_head = group * per_group + index % per_group;
-            let end = self.rows[row].position as usize + 1;
+            let end = self.plan.rows[row].position + 1;
             let first = self.attention.window.map_or(0, |window| end.saturating_sub(window));
             Query {
                 values: head(self.qkv, self.layout, self.layout.query, row, query_head),

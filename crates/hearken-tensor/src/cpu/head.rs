@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::Cpu;
 use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
+use super::prepared::Prepared;
 use super::product;
 use super::rows::{Input, Output, Shared};
 use crate::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad, Rows, Weight, Write};
@@ -24,7 +24,7 @@ pub(crate) struct HeadBackward<'a> {
 pub(crate) fn logprob_head(
     pool: &Arc<Pool>,
     hidden: &Buffer,
-    weight: Weight<'_, Cpu>,
+    weight: Weight<'_, Buffer, Prepared>,
     predictions: &[Prediction],
     options: HeadOptions,
     kept: Option<&mut Buffer>,

@@ -27,15 +27,18 @@ mod tile;
 mod vector;
 
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use attention::ForestPlan;
 pub use buffer::Buffer;
+pub use cached_attention::CachePlan;
 pub use prepared::Prepared;
 
 use crate::device::{
     AdamW, Attention, Cache, CacheMut, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads,
-    LinearPart, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight,
-    WeightShape, Write,
+    LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation,
+    View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -64,6 +67,18 @@ impl Cpu {
 impl Device for Cpu {
     type Buffer = Buffer;
     type Prepared = Prepared;
+    type Ids = Vec<u32>;
+    type ForestPlan = ForestPlan;
+    type CachePlan = CachePlan;
+    type Deferred<T: Debug + Send> = T;
+
+    fn wait<T: Debug + Send>(&self, deferred: T) -> T {
+        deferred
+    }
+
+    fn allocate(&self, len: usize) -> Result<Buffer, OutOfMemory> {
+        Buffer::try_zeros(&self.pool, len)
+    }
 
     fn zeros(&self, len: usize) -> Buffer {
         Buffer::zeros(&self.pool, len)
@@ -73,8 +88,8 @@ impl Device for Cpu {
         Buffer::scratch(&self.pool, len)
     }
 
-    fn resident(&self, len: usize) -> Buffer {
-        Buffer::scratch(self.pool.for_weights(), len)
+    fn resident(&self, len: usize) -> Result<Buffer, OutOfMemory> {
+        Buffer::try_scratch(self.pool.for_weights(), len)
     }
 
     fn len(&self, buffer: &Buffer) -> usize {
@@ -103,6 +118,10 @@ impl Device for Cpu {
         vector::copy(from, to);
     }
 
+    fn copy_within(&self, buffer: &mut Buffer, from: usize, to: usize, len: usize) {
+        buffer[..].copy_within(from..from + len, to);
+    }
+
     fn fill(&self, buffer: &mut Buffer, value: f32) {
         rows::for_chunks_mut(buffer, |_, chunk| chunk.fill(value));
     }
@@ -111,22 +130,38 @@ impl Device for Cpu {
         vector::add_scaled(from, factor, to);
     }
 
-    fn gather_rows(&self, table: &Buffer, ids: &[u32], out: ViewMut<'_, Buffer>, write: Write) {
+    fn interpolate(&self, from: &Buffer, mix: f64, to: &mut Buffer) {
+        vector::interpolate(from, mix, to);
+    }
+
+    fn ids(&self, ids: &[u32]) -> Vec<u32> {
+        ids.to_vec()
+    }
+
+    fn plan(&self, forest: &Forest) -> ForestPlan {
+        ForestPlan::new(forest)
+    }
+
+    fn cache_plan(&self, rows: &[CachedRow<'_>], page_len: usize) -> CachePlan {
+        CachePlan::new(rows, page_len)
+    }
+
+    fn gather_rows(&self, table: &Buffer, ids: &Vec<u32>, out: ViewMut<'_, Buffer>, write: Write) {
         vector::gather_rows(table, ids, out, write);
     }
 
-    fn scatter_add_rows(&self, rows: View<'_, Buffer>, ids: &[u32], table: &mut Buffer) {
+    fn scatter_add_rows(&self, rows: View<'_, Buffer>, ids: &Vec<u32>, table: &mut Buffer) {
         vector::scatter_add_rows(rows, ids, table);
     }
 
-    fn prepare(&self, weight: Weight<'_, Self>) -> bool {
+    fn prepare(&self, weight: Weight<'_, Buffer, Prepared>) -> bool {
         product::prepare(&self.pool, weight)
     }
 
     fn linear(
         &self,
         x: View<'_, Buffer>,
-        weight: Weight<'_, Self>,
+        weight: Weight<'_, Buffer, Prepared>,
         bias: Option<&Buffer>,
         y: ViewMut<'_, Buffer>,
         write: Write,
@@ -139,7 +174,7 @@ impl Device for Cpu {
     fn linear_parts(
         &self,
         x: View<'_, Buffer>,
-        parts: &[LinearPart<'_, Self>],
+        parts: &[LinearPart<'_, Buffer, Prepared>],
         y: &mut Buffer,
         write: Write,
     ) {
@@ -149,7 +184,7 @@ impl Device for Cpu {
     fn linear_backward_input(
         &self,
         dy: View<'_, Buffer>,
-        weight: Weight<'_, Self>,
+        weight: Weight<'_, Buffer, Prepared>,
         dx: ViewMut<'_, Buffer>,
         write: Write,
     ) {
@@ -229,7 +264,7 @@ impl Device for Cpu {
         buffer: &mut Buffer,
         layout: QkvLayout,
         heads: Heads,
-        positions: &[u32],
+        positions: &Vec<u32>,
         rotary: Rotary<'_, Buffer>,
         rotation: Rotation,
     ) {
@@ -240,7 +275,7 @@ impl Device for Cpu {
         &self,
         qkv: &Buffer,
         layout: QkvLayout,
-        forest: &Forest,
+        forest: &ForestPlan,
         attention: Attention,
         out: &mut Buffer,
         log_sum_exp: &mut Buffer,
@@ -252,7 +287,7 @@ impl Device for Cpu {
         &self,
         qkv: &Buffer,
         layout: QkvLayout,
-        forest: &Forest,
+        forest: &ForestPlan,
         attention: Attention,
         out: &Buffer,
         log_sum_exp: &Buffer,
@@ -267,14 +302,18 @@ impl Device for Cpu {
         rounding::round_heads(buffer, layout, heads);
     }
 
+    fn head_words(&self, head_dim: usize, precision: Precision) -> usize {
+        cached_attention::head_words(head_dim, precision)
+    }
+
     fn cache_write(
         &self,
         qkv: &Buffer,
         layout: QkvLayout,
-        slots: &[u32],
+        rows: &CachePlan,
         cache: CacheMut<'_, Buffer>,
     ) {
-        cached_attention::cache_write(qkv, layout, slots, cache);
+        cached_attention::cache_write(qkv, layout, rows, cache);
     }
 
     fn attention_cached(
@@ -282,7 +321,7 @@ impl Device for Cpu {
         qkv: &Buffer,
         layout: QkvLayout,
         cache: Cache<'_, Buffer>,
-        rows: &[CachedRow<'_>],
+        rows: &CachePlan,
         attention: Attention,
         out: &mut Buffer,
     ) {
@@ -314,7 +353,7 @@ impl Device for Cpu {
     fn logprob_head(
         &self,
         hidden: &Buffer,
-        weight: Weight<'_, Self>,
+        weight: Weight<'_, Buffer, Prepared>,
         predictions: &[Prediction],
         options: HeadOptions,
         logits: Option<&mut Buffer>,
@@ -325,7 +364,7 @@ impl Device for Cpu {
     fn logprob_head_backward(
         &self,
         hidden: &Buffer,
-        weight: Weight<'_, Self>,
+        weight: Weight<'_, Buffer, Prepared>,
         predictions: &[Prediction],
         grads: &[PredictionGrad],
         options: HeadOptions,
@@ -339,12 +378,12 @@ impl Device for Cpu {
         head::logprob_head(&self.pool, hidden, weight, predictions, options, logits, backward)
     }
 
-    fn sum_of_squares(&self, x: &Buffer) -> f64 {
-        optimizer::sum_of_squares(x)
+    fn sums_of_squares(&self, buffers: &[&Buffer]) -> Vec<f64> {
+        optimizer::sums_of_squares(buffers)
     }
 
-    fn first_non_finite(&self, x: &Buffer) -> Option<usize> {
-        optimizer::first_non_finite(x)
+    fn first_non_finite(&self, buffers: &[&Buffer]) -> Option<(usize, usize)> {
+        optimizer::first_non_finite(buffers)
     }
 
     fn adamw(

@@ -10,14 +10,30 @@ use crate::device::AdamW;
 /// Elements per partial sum: fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 32 << 10;
 
-/// Σx², in f64.
-pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
-    if x.len() <= CHUNK {
-        return dispatch(SumOfSquares(x));
+/// The chunks of all buffers, each with its buffer's index and where it starts there.
+fn chunks<'a>(buffers: &[&'a Buffer]) -> Vec<(usize, usize, &'a [f32])> {
+    let of = |(index, buffer): (usize, &&'a Buffer)| {
+        let chunks = buffer.chunks(CHUNK).enumerate();
+        chunks.map(move |(chunk, values)| (index, chunk * CHUNK, values))
+    };
+    buffers.iter().enumerate().flat_map(of).collect()
+}
+
+/// Σx² of each buffer, in f64; all of them are divided among the threads together.
+pub(crate) fn sums_of_squares(buffers: &[&Buffer]) -> Vec<f64> {
+    let chunks = chunks(buffers);
+    let square =
+        |&(index, _, chunk): &(usize, usize, &[f32])| (index, dispatch(SumOfSquares(chunk)));
+    let partial: Vec<(usize, f64)> = match chunks.as_slice() {
+        [_] => chunks.iter().map(square).collect(),
+        _ => chunks.par_iter().map(square).collect(),
+    };
+    let mut sums = vec![0.0; buffers.len()];
+    // Partial sums of a buffer are in order.
+    for (index, sum) in partial {
+        sums[index] += sum;
     }
-    let partial: Vec<f64> =
-        x.par_chunks(CHUNK).map(|chunk| dispatch(SumOfSquares(chunk))).collect();
-    partial.iter().sum()
+    sums
 }
 
 struct SumOfSquares<'a>(&'a [f32]);
@@ -39,11 +55,12 @@ impl Kernel for SumOfSquares<'_> {
     }
 }
 
-/// The index of the first element that is NaN or infinite.
-pub(crate) fn first_non_finite(x: &[f32]) -> Option<usize> {
-    let chunk = x.par_chunks(CHUNK).position_first(|chunk| dispatch(AnyNonFinite(chunk)))?;
-    let start = chunk * CHUNK;
-    x[start..].iter().position(|x| !x.is_finite()).map(|index| start + index)
+/// The first buffer with an element that is NaN or infinite, and the element's index.
+pub(crate) fn first_non_finite(buffers: &[&Buffer]) -> Option<(usize, usize)> {
+    let chunks = chunks(buffers);
+    let bad = chunks.par_iter().find_first(|&&(_, _, chunk)| dispatch(AnyNonFinite(chunk)))?;
+    let &(index, start, chunk) = bad;
+    chunk.iter().position(|x| !x.is_finite()).map(|at| (index, start + at))
 }
 
 struct AnyNonFinite<'a>(&'a [f32]);

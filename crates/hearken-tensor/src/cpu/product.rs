@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use gemm::Parallelism;
 
-use super::Cpu;
 use super::bf16;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
+use super::prepared::Prepared;
 use super::rows::{Input, Output, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
 use crate::kernels::KernelFamily;
@@ -197,7 +197,7 @@ fn bias_rows(bias: &[f32], y: Output<'_>, write: Write) {
 }
 
 /// Packs a weight if [`forward`] reads a packed copy; gives whether it does.
-pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Cpu>) -> bool {
+pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Buffer, Prepared>) -> bool {
     if weight.shape.precision == Precision::Bf16 {
         weight.prepared.forward(pool, weight.values, weight.shape);
         return true;
@@ -209,7 +209,7 @@ pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Cpu>) -> bool {
 pub(crate) fn forward(
     pool: &Arc<Pool>,
     x: Input<'_>,
-    weight: Weight<'_, Cpu>,
+    weight: Weight<'_, Buffer, Prepared>,
     bias: Option<&[f32]>,
     (y, write): (Output<'_>, Write),
 ) {
@@ -238,7 +238,7 @@ pub(crate) fn forward(
 pub(crate) fn forward_parts(
     pool: &Arc<Pool>,
     x: Input<'_>,
-    parts: &[LinearPart<'_, Cpu>],
+    parts: &[LinearPart<'_, Buffer, Prepared>],
     y: &mut [f32],
     write: Write,
 ) {
@@ -262,7 +262,7 @@ pub(crate) fn forward_parts(
 pub(crate) fn backward_input(
     pool: &Arc<Pool>,
     dy: Input<'_>,
-    weight: Weight<'_, Cpu>,
+    weight: Weight<'_, Buffer, Prepared>,
     dx: Output<'_>,
     write: Write,
 ) {

@@ -42,6 +42,30 @@ pub(crate) fn copy(from: &[f32], to: &mut [f32]) {
     for_chunks_mut(to, |start, to| to.copy_from_slice(&from[start..start + to.len()]));
 }
 
+/// `to = (1 − mix)·to + mix·from`, in f64.
+pub(crate) fn interpolate(from: &[f32], mix: f64, to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "from and to: one length");
+    for_chunks_mut(to, |start, to| {
+        dispatch(Interpolate { from: &from[start..start + to.len()], mix, to });
+    });
+}
+
+struct Interpolate<'a> {
+    from: &'a [f32],
+    mix: f64,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Interpolate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        for (to, &from) in self.to.iter_mut().zip(self.from) {
+            *to = (f64::from(*to) * (1.0 - self.mix) + f64::from(from) * self.mix) as f32;
+        }
+    }
+}
+
 /// `out[i] = table[ids[i]]`.
 pub(crate) fn gather_rows(table: &Buffer, ids: &[u32], out: ViewMut<'_, Buffer>, write: Write) {
     let out = Output::new(out);

@@ -1,35 +1,13 @@
-use hearken_tensor::Device;
 use hearken_tensor::device::Gelu;
+use hearken_tensor::reference::Values;
+use hearken_tensor::{Device, Reference};
 
 use crate::{all, assert_close, numeric_gradient, random};
 
-/// erf by its series, in f64; exact to 1e-14 for |x| ≤ 3.5, and 1 − tiny beyond 6.
-fn erf(x: f64) -> f64 {
-    if x.abs() > 6.0 {
-        return x.signum();
-    }
-    // erf x = 2/√π · e^{−x²} Σ 2ⁿ x^{2n+1} / (1·3·…·(2n+1)): all terms of one sign.
-    let (mut term, mut sum, mut n) = (x, x, 1.0);
-    while term.abs() > 1e-18 * sum.abs() && n < 400.0 {
-        term *= 2.0 * x * x / (2.0 * n + 1.0);
-        sum += term;
-        n += 1.0;
-    }
-    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
-}
-
 fn gelu(kind: Gelu, x: f64) -> f64 {
-    match kind {
-        Gelu::Erf => 0.5 * x * (1.0 + erf(x / 2.0_f64.sqrt())),
-        Gelu::Tanh => {
-            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
-            0.5 * x * (1.0 + inner.tanh())
-        }
-    }
-}
-
-fn silu(x: f64) -> f64 {
-    x / (1.0 + (-x).exp())
+    let (x, mut y) = (Values(vec![x]), Values(vec![0.0]));
+    Reference.gelu(kind, &x, &mut y);
+    y.0[0]
 }
 
 #[test]
@@ -59,11 +37,9 @@ fn silu_gated_forward_and_backward() {
         let gate_up: Vec<f32> = random(1, rows * 2 * inner).iter().map(|x| x * 6.0).collect();
         let dy = random(2, rows * inner);
         let forward = |x: &[f64]| {
-            let row = |x: &[f64]| {
-                let (gate, up) = x.split_at(inner);
-                gate.iter().zip(up).map(|(g, u)| silu(*g) * u).collect::<Vec<_>>()
-            };
-            x.chunks(2 * inner).flat_map(row).collect::<Vec<_>>()
+            let (x, mut y) = (Values(x.to_vec()), Values(vec![0.0; rows * inner]));
+            Reference.silu_gated(&x, inner, &mut y);
+            y.0
         };
         let (input, mut y) = (cpu.upload(&gate_up), cpu.scratch(rows * inner));
         cpu.silu_gated(&input, inner, &mut y);

@@ -1,5 +1,6 @@
 use hearken_tensor::device::{Attention, Heads, QkvLayout};
-use hearken_tensor::{Device, Forest};
+use hearken_tensor::reference::Values;
+use hearken_tensor::{Device, Forest, Reference};
 
 use crate::{all, assert_close, dot, numeric_gradient, random, wide};
 
@@ -49,44 +50,28 @@ fn packed(lens: &[usize]) -> Forest {
     forest
 }
 
-/// The rows that each row sees.
-fn seen(forest: &Forest, window: Option<usize>) -> Vec<Vec<usize>> {
-    let mut seen = vec![Vec::new(); forest.rows()];
-    for (index, segment) in forest.segments().iter().enumerate() {
-        let path: Vec<usize> =
-            forest.path(index).iter().flat_map(|&s| forest.segments()[s].rows()).collect();
-        for (i, row) in segment.rows().enumerate() {
-            let until = segment.first_position + i + 1;
-            let from = window.map_or(0, |window| until.saturating_sub(window));
-            seen[row] = path[from..until].to_vec();
-        }
-    }
-    seen
+/// The output of the reference, from queries, keys and values in f64.
+fn reference(qkv: &[f64], layout: QkvLayout, forest: &Forest, attention: Attention) -> Vec<f64> {
+    let heads = layout.query.heads;
+    let mut out = Reference.scratch(forest.rows() * heads * layout.head_dim);
+    let mut log_sum_exp = Reference.scratch(forest.rows() * heads);
+    let qkv = Values(qkv.to_vec());
+    Reference.attention(&qkv, layout, forest, attention, &mut out, &mut log_sum_exp);
+    out.0
 }
 
-fn naive(qkv: &[f64], layout: QkvLayout, forest: &Forest, attention: Attention) -> Vec<f64> {
-    let (d, heads) = (layout.head_dim, layout.query.heads);
-    let part = |row: usize, heads: Heads, head: usize| {
-        &qkv[row * layout.row_stride + heads.offset + head * heads.head_stride..][..d]
-    };
-    let mut out = vec![0.0; forest.rows() * heads * d];
-    for (row, keys) in seen(forest, attention.window).iter().enumerate() {
-        for head in 0..heads {
-            let group = head * layout.key.heads / heads;
-            let query = part(row, layout.query, head);
-            let score = |key: usize| {
-                (dot(query, part(key, layout.key, group)) * f64::from(attention.scale)).exp()
-            };
-            let total: f64 = keys.iter().map(|&key| score(key)).sum();
-            for &key in keys {
-                for i in 0..d {
-                    out[(row * heads + head) * d + i] +=
-                        score(key) / total * part(key, layout.value, group)[i];
-                }
-            }
-        }
-    }
-    out
+/// Its gradient of Σ out·dout.
+fn reference_gradient(
+    qkv: &[f64],
+    layout: QkvLayout,
+    forest: &Forest,
+    attention: Attention,
+    dout: &[f32],
+) -> Vec<f64> {
+    let (qkv, dout) = (Values(qkv.to_vec()), Reference.upload(dout));
+    let (none, mut dqkv) = (Values::default(), Values(vec![0.0; qkv.0.len()]));
+    Reference.attention_backward(&qkv, layout, forest, attention, &none, &none, &dout, &mut dqkv);
+    dqkv.0
 }
 
 struct Case {
@@ -105,24 +90,28 @@ fn check(case: &Case) {
     let qkv = cpu.upload(&values);
     let mut out = cpu.upload(&vec![f32::NAN; rows * width]);
     let mut log_sum_exp = cpu.upload(&vec![f32::NAN; rows * layout.query.heads]);
-    cpu.attention(&qkv, *layout, forest, attention, &mut out, &mut log_sum_exp);
+    let plan = cpu.plan(forest);
+    cpu.attention(&qkv, *layout, &plan, attention, &mut out, &mut log_sum_exp);
     let values = wide(&values);
-    assert_close(&all(&cpu, &out), &naive(&values, *layout, forest, attention), 2e-6);
+    assert_close(&all(&cpu, &out), &reference(&values, *layout, forest, attention), 2e-6);
 
     let mut dqkv = cpu.upload(&vec![f32::NAN; rows * layout.row_stride]);
     let dout_buffer = cpu.upload(&dout);
     cpu.attention_backward(
         &qkv,
         *layout,
-        forest,
+        &plan,
         attention,
         &out,
         &log_sum_exp,
         &dout_buffer,
         &mut dqkv,
     );
-    let loss = |qkv: &[f64]| dot(&naive(qkv, *layout, forest, attention), &wide(&dout));
-    assert_close(&all(&cpu, &dqkv), &numeric_gradient(loss, &values), 5e-6);
+    let loss = |qkv: &[f64]| dot(&reference(qkv, *layout, forest, attention), &wide(&dout));
+    let numeric = numeric_gradient(loss, &values);
+    assert_close(&all(&cpu, &dqkv), &numeric, 5e-6);
+    let derived = reference_gradient(&values, *layout, forest, attention, &dout);
+    assert_close(&derived.iter().map(|&x| x as f32).collect::<Vec<_>>(), &numeric, 1e-6);
 }
 
 #[test]
@@ -159,48 +148,33 @@ fn an_empty_root_with_branches() {
 }
 
 /// Segments longer than a tile, where tiles of queries meet tiles of keys on and off the diagonal.
-/// The slow reference computes one direction of the gradient only.
 fn check_long(forest: &Forest, layout: QkvLayout, window: Option<usize>) {
     let cpu = crate::families::cpu();
     let attention = Attention { scale: 0.3, window };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
     let values: Vec<f32> = random(3, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
-    let (dout, direction) = (random(4, rows * width), random(5, rows * layout.row_stride));
+    let dout = random(4, rows * width);
     let qkv = cpu.upload(&values);
     let (mut out, mut log_sum_exp) =
         (cpu.scratch(rows * width), cpu.scratch(rows * layout.query.heads));
-    cpu.attention(&qkv, layout, forest, attention, &mut out, &mut log_sum_exp);
+    let plan = cpu.plan(forest);
+    cpu.attention(&qkv, layout, &plan, attention, &mut out, &mut log_sum_exp);
     let values = wide(&values);
-    assert_close(&all(&cpu, &out), &naive(&values, layout, forest, attention), 2e-6);
+    assert_close(&all(&cpu, &out), &reference(&values, layout, forest, attention), 2e-6);
     let mut dqkv = cpu.scratch(rows * layout.row_stride);
     let dout_buffer = cpu.upload(&dout);
     cpu.attention_backward(
         &qkv,
         layout,
-        forest,
+        &plan,
         attention,
         &out,
         &log_sum_exp,
         &dout_buffer,
         &mut dqkv,
     );
-    // Along a direction that touches a stripe of rows at a time, so that no tile can hide.
-    let (dqkv, direction) = (wide(&all(&cpu, &dqkv)), wide(&direction));
-    for stripe in 0..8 {
-        let part: Vec<f64> = direction
-            .iter()
-            .enumerate()
-            .map(|(i, x)| if i / layout.row_stride % 8 == stripe { *x } else { 0.0 })
-            .collect();
-        let at = |step: f64| {
-            let moved: Vec<f64> = values.iter().zip(&part).map(|(x, p)| x + step * p).collect();
-            dot(&naive(&moved, layout, forest, attention), &wide(&dout))
-        };
-        let expected = (at(1e-4) - at(-1e-4)) / 2e-4;
-        let found = dot(&dqkv, &part);
-        let scale = dot(&part, &part).sqrt();
-        assert!((found - expected).abs() < 2e-5 * scale, "stripe {stripe}: {found} {expected}");
-    }
+    let expected = reference_gradient(&values, layout, forest, attention, &dout);
+    assert_close(&all(&cpu, &dqkv), &expected, 5e-6);
 }
 
 #[test]
@@ -231,7 +205,7 @@ fn a_branch_equals_the_whole_sequence() {
         cpu.attention(
             &qkv,
             layout,
-            forest,
+            &cpu.plan(forest),
             attention,
             &mut out,
             &mut cpu.scratch(forest.rows() * 2),

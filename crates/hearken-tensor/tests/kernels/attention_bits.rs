@@ -1,6 +1,5 @@
 //! A row of attention has the same bits however its path is cut into segments, and over a cache.
 
-use hearken_tensor::cpu::Buffer;
 use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout};
 use hearken_tensor::{Cpu, Device, Forest};
 
@@ -58,6 +57,7 @@ impl Sequence {
         let mut log_sum_exp = self.cpu.scratch(forest.rows() * self.layout.query.heads);
         let qkv = self.cpu.upload(&qkv);
         let (layout, attention) = (self.layout, self.attention);
+        let forest = self.cpu.plan(&forest);
         self.cpu.attention(&qkv, layout, &forest, attention, &mut out, &mut log_sum_exp);
         let out = all(&self.cpu, &out);
         let rows = own.into_iter().flatten();
@@ -76,32 +76,18 @@ impl Sequence {
         for first in (0..LEN).step_by(at_a_time) {
             let len = at_a_time.min(LEN - first);
             let qkv = self.cpu.upload(self.rows(first, len));
-            let slot = |position: usize| {
-                pages[position / page_len] * page_len as u32 + (position % page_len) as u32
-            };
-            let slots: Vec<u32> = (first..first + len).map(slot).collect();
+            let row = |position: usize| CachedRow { pages: &pages, position: position as u32 };
+            let rows: Vec<CachedRow<'_>> = (first..first + len).map(row).collect();
+            let plan = self.cpu.cache_plan(&rows, page_len);
             let (k, v) = (&mut keys, &mut values);
             let cache = CacheMut { keys: k, values: v, page_len, precision: Precision::F32 };
-            self.cpu.cache_write(&qkv, self.layout, &slots, cache);
+            self.cpu.cache_write(&qkv, self.layout, &plan, cache);
             let cache = Cache { keys: &keys, values: &values, page_len, precision: Precision::F32 };
-            let out = self.rows_over(&qkv, cache, &pages, first..first + len);
+            let mut out = self.cpu.scratch(len * self.width());
+            self.cpu.attention_cached(&qkv, self.layout, cache, &plan, self.attention, &mut out);
             bits.extend(all(&self.cpu, &out).iter().map(|x| x.to_bits()));
         }
         bits
-    }
-
-    fn rows_over(
-        &self,
-        qkv: &Buffer,
-        cache: Cache<'_, Buffer>,
-        pages: &[u32],
-        positions: std::ops::Range<usize>,
-    ) -> Buffer {
-        let mut out = self.cpu.scratch(positions.len() * self.width());
-        let row = |position: usize| CachedRow { pages, position: position as u32 };
-        let rows: Vec<CachedRow<'_>> = positions.map(row).collect();
-        self.cpu.attention_cached(qkv, self.layout, cache, &rows, self.attention, &mut out);
-        out
     }
 }
 

@@ -1,4 +1,4 @@
-use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision, head_words};
+use hearken_tensor::device::{Attention, Cache, CacheMut, CachedRow, Precision};
 use hearken_tensor::{Device, Forest};
 
 use crate::attention::blocks;
@@ -40,7 +40,14 @@ fn cached_rows_see_what_packed_sequences_see() {
             }
             let mut expected = cpu.scratch(rows * heads * head_dim);
             let mut log_sum_exp = cpu.scratch(rows * heads);
-            cpu.attention(&qkv, layout, &forest, attention, &mut expected, &mut log_sum_exp);
+            cpu.attention(
+                &qkv,
+                layout,
+                &cpu.plan(&forest),
+                attention,
+                &mut expected,
+                &mut log_sum_exp,
+            );
 
             // Pages 1, 4, 7, …: neither in order of sequences nor adjacent.
             let mut free = (0..40_u32).map(|i| (i * 13 + 5) % 41);
@@ -48,23 +55,21 @@ fn cached_rows_see_what_packed_sequences_see() {
                 .iter()
                 .map(|&len| (0..len.div_ceil(page_len)).map(|_| free.next().unwrap()).collect())
                 .collect();
-            let mut slots = Vec::new();
             let mut cached = Vec::new();
             for (pages, &len) in pages.iter().zip(&lens) {
                 for position in 0..len {
-                    let page = pages[position / page_len] as usize;
-                    slots.push((page * page_len + position % page_len) as u32);
                     cached.push(CachedRow { pages, position: position as u32 });
                 }
             }
-            let size = 41 * page_len * groups * head_words(head_dim, precision);
+            let size = 41 * page_len * groups * cpu.head_words(head_dim, precision);
             let (mut keys, mut values) = (cpu.zeros(size), cpu.zeros(size));
             let (k, v) = (&mut keys, &mut values);
             let cache = CacheMut { keys: k, values: v, page_len, precision };
-            cpu.cache_write(&qkv, layout, &slots, cache);
+            let plan = cpu.cache_plan(&cached, page_len);
+            cpu.cache_write(&qkv, layout, &plan, cache);
             let mut out = cpu.scratch(rows * heads * head_dim);
             let cache = Cache { keys: &keys, values: &values, page_len, precision };
-            cpu.attention_cached(&qkv, layout, cache, &cached, attention, &mut out);
+            cpu.attention_cached(&qkv, layout, cache, &plan, attention, &mut out);
             assert_close(&all(&cpu, &out), &wide(&all(&cpu, &expected)), 2e-6);
 
             // One row alone gives the same bits as among others.
@@ -77,7 +82,7 @@ fn cached_rows_see_what_packed_sequences_see() {
                 &cpu.upload(&one),
                 layout,
                 cache,
-                &cached[last..],
+                &cpu.cache_plan(&cached[last..], page_len),
                 attention,
                 &mut alone,
             );

@@ -12,6 +12,7 @@ mod head;
 mod norms;
 mod optimizer;
 mod products;
+mod reference;
 mod rotary;
 mod threads;
 mod vectors;

@@ -38,9 +38,9 @@ fn each_pair_turns_by_its_positions_angle_and_back() {
         }
         let mut buffer = cpu.upload(&before);
         let rotary = Rotary { cos: &cos, sin: &sin, rotary_dim };
-        cpu.rotary(&mut buffer, layout, heads, &positions, rotary, Rotation::Forward);
+        cpu.rotary(&mut buffer, layout, heads, &cpu.ids(&positions), rotary, Rotation::Forward);
         assert_close(&all(&cpu, &buffer), &expected, 1e-6);
-        cpu.rotary(&mut buffer, layout, heads, &positions, rotary, Rotation::Backward);
+        cpu.rotary(&mut buffer, layout, heads, &cpu.ids(&positions), rotary, Rotation::Backward);
         assert_close(&all(&cpu, &buffer), &crate::wide(&before), 1e-6);
     }
 }

@@ -40,6 +40,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
     let root = forest.push(None, 100);
     forest.push(Some(root), 120);
     forest.push(Some(root), 80);
+    let forest = cpu.plan(&forest);
     let attention = Attention { scale: 0.25, window: None };
     let (mut out, mut lse) = (cpu.scratch(rows * 64), cpu.scratch(rows * 4));
     cpu.attention(&qkv, layout, &forest, attention, &mut out, &mut lse);
@@ -87,7 +88,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
         Some(&mut dhead),
     );
     results.push(output.logprobs);
-    results.push(vec![cpu.sum_of_squares(&dhead) as f32]);
+    results.push(cpu.sums_of_squares(&[&dhead, &dhidden]).iter().map(|&sum| sum as f32).collect());
     for buffer in [qkv, out, dqkv, dweight, dbias, dx, dnorm, gelu, dhidden, dhead] {
         results.push(all(&cpu, &buffer));
     }

@@ -49,8 +49,35 @@ fn rows_are_gathered_by_id() {
             }
         }
         let mut out = cpu.upload(&before);
-        cpu.gather_rows(&cpu.upload(&table), &ids, ViewMut::new(&mut out, rows), write);
+        cpu.gather_rows(&cpu.upload(&table), &cpu.ids(&ids), ViewMut::new(&mut out, rows), write);
         assert_eq!(all(&cpu, &out), expected);
+    }
+}
+
+#[test]
+fn ranges_are_copied_within_a_buffer_and_may_overlap() {
+    let cpu = crate::families::cpu();
+    let values = random(1, 100);
+    for (from, to) in [(10, 50), (10, 20), (20, 10), (0, 0)] {
+        let (mut expected, mut buffer) = (values.clone(), cpu.upload(&values));
+        expected.copy_within(from..from + 30, to);
+        cpu.copy_within(&mut buffer, from, to, 30);
+        assert_eq!(all(&cpu, &buffer), expected);
+    }
+}
+
+#[test]
+fn interpolation_is_rounded_once() {
+    let cpu = crate::families::cpu();
+    let (from, to) = (random(1, 5001), random(2, 5001));
+    for mix in [0.0, 0.1, 1.0] {
+        let mut buffer = cpu.upload(&to);
+        cpu.interpolate(&cpu.upload(&from), mix, &mut buffer);
+        let between = |(&from, &to): (&f32, &f32)| {
+            (f64::from(to) * (1.0 - mix) + f64::from(from) * mix) as f32
+        };
+        let expected: Vec<f32> = from.iter().zip(&to).map(between).collect();
+        assert_eq!(all(&cpu, &buffer), expected);
     }
 }
 
@@ -68,7 +95,7 @@ fn rows_are_scattered_in_order_and_others_left_alone() {
             }
         }
         let (rows, mut table) = (cpu.upload(&rows), cpu.upload(&before));
-        cpu.scatter_add_rows(View::new(&rows, Rows::dense(5, width)), &ids, &mut table);
+        cpu.scatter_add_rows(View::new(&rows, Rows::dense(5, width)), &cpu.ids(&ids), &mut table);
         assert_eq!(all(&cpu, &table), expected);
     }
 }

@@ -1,16 +1,12 @@
 //! A device that notes how long its kernels take.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use hearken_tensor::device::{
-    AdamW, Attention, Cache, CacheMut, CachedRow, Gelu, HeadOptions, HeadOutput, Heads, LinearPart,
-    Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape,
-    Write,
-};
-use hearken_tensor::{Device, Forest};
+use hearken_tensor::Device;
 
 /// Kinds of kernels that a profile tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,351 +128,30 @@ impl<D: Device> Timed<D> {
     }
 }
 
-/// The same weight for the device inside.
-fn inner<D: Device>(weight: Weight<'_, Timed<D>>) -> Weight<'_, D> {
-    Weight { values: weight.values, prepared: weight.prepared, shape: weight.shape }
-}
+/// Hands every operation on, timed.
+macro_rules! timed {
+    ($($(#[$meta:meta])* $kind:ident fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?;)*) => {
+        impl<D: Device> Device for Timed<D> {
+            type Buffer = D::Buffer;
+            type Prepared = D::Prepared;
+            type Ids = D::Ids;
+            type ForestPlan = D::ForestPlan;
+            type CachePlan = D::CachePlan;
+            type Deferred<T: Debug + Send> = D::Deferred<T>;
 
-impl<D: Device> Device for Timed<D> {
-    type Buffer = D::Buffer;
-    type Prepared = D::Prepared;
+            fn wait<T: Debug + Send>(&self, deferred: Self::Deferred<T>) -> T {
+                self.time(Kernels::Buffers, |device| device.wait(deferred))
+            }
 
-    fn zeros(&self, len: usize) -> Self::Buffer {
-        self.time(Kernels::Buffers, |device| device.zeros(len))
-    }
+            fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]> {
+                self.time(Kernels::Buffers, |device| device.read(buffer))
+            }
 
-    fn scratch(&self, len: usize) -> Self::Buffer {
-        self.time(Kernels::Buffers, |device| device.scratch(len))
-    }
-
-    fn resident(&self, len: usize) -> Self::Buffer {
-        self.time(Kernels::Buffers, |device| device.resident(len))
-    }
-
-    fn len(&self, buffer: &Self::Buffer) -> usize {
-        self.device.len(buffer)
-    }
-
-    fn upload(&self, values: &[f32]) -> Self::Buffer {
-        self.time(Kernels::Buffers, |device| device.upload(values))
-    }
-
-    fn download(&self, buffer: &Self::Buffer, offset: usize, out: &mut [f32]) {
-        self.time(Kernels::Buffers, |device| device.download(buffer, offset, out));
-    }
-
-    fn read<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]> {
-        self.time(Kernels::Buffers, |device| device.read(buffer))
-    }
-
-    fn write(&self, buffer: &mut Self::Buffer, offset: usize, values: &[f32]) {
-        self.time(Kernels::Buffers, |device| device.write(buffer, offset, values));
-    }
-
-    fn copy(&self, from: &Self::Buffer, to: &mut Self::Buffer) {
-        self.time(Kernels::Buffers, |device| device.copy(from, to));
-    }
-
-    fn fill(&self, buffer: &mut Self::Buffer, value: f32) {
-        self.time(Kernels::Buffers, |device| device.fill(buffer, value));
-    }
-
-    fn add_scaled(&self, from: &Self::Buffer, factor: f32, to: &mut Self::Buffer) {
-        self.time(Kernels::Buffers, |device| device.add_scaled(from, factor, to));
-    }
-
-    fn gather_rows(
-        &self,
-        table: &Self::Buffer,
-        ids: &[u32],
-        out: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    ) {
-        self.time(Kernels::Rows, |device| device.gather_rows(table, ids, out, write));
-    }
-
-    fn scatter_add_rows(
-        &self,
-        rows: View<'_, Self::Buffer>,
-        ids: &[u32],
-        table: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Rows, |device| device.scatter_add_rows(rows, ids, table));
-    }
-
-    fn prepare(&self, weight: Weight<'_, Self>) -> bool {
-        self.time(Kernels::Products, |device| device.prepare(inner(weight)))
-    }
-
-    fn linear(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: Weight<'_, Self>,
-        bias: Option<&Self::Buffer>,
-        y: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    ) {
-        self.time(Kernels::Products, |device| device.linear(x, inner(weight), bias, y, write));
-    }
-
-    fn linear_parts(
-        &self,
-        x: View<'_, Self::Buffer>,
-        parts: &[LinearPart<'_, Self>],
-        y: &mut Self::Buffer,
-        write: Write,
-    ) {
-        let mut inside = Vec::with_capacity(parts.len());
-        for &LinearPart { weight, bias, y } in parts {
-            inside.push(LinearPart { weight: inner(weight), bias, y });
+            $(fn $name(&self, $($arg: $type),*) $(-> $out)? {
+                self.time(Kernels::$kind, |device| device.$name($($arg),*))
+            })*
         }
-        self.time(Kernels::Products, |device| device.linear_parts(x, &inside, y, write));
-    }
-
-    fn linear_backward_input(
-        &self,
-        dy: View<'_, Self::Buffer>,
-        weight: Weight<'_, Self>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-    ) {
-        self.time(Kernels::ProductsBackwardInput, |device| {
-            device.linear_backward_input(dy, inner(weight), dx, write);
-        });
-    }
-
-    fn linear_backward_weight(
-        &self,
-        dy: View<'_, Self::Buffer>,
-        x: View<'_, Self::Buffer>,
-        shape: WeightShape,
-        dweight: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::ProductsBackwardWeight, |device| {
-            device.linear_backward_weight(dy, x, shape, dweight);
-        });
-    }
-
-    fn sum_rows(&self, dy: View<'_, Self::Buffer>, dbias: &mut Self::Buffer) {
-        self.time(Kernels::ProductsBackwardWeight, |device| device.sum_rows(dy, dbias));
-    }
-
-    fn rms_norm(
-        &self,
-        x: View<'_, Self::Buffer>,
-        groups: usize,
-        weight: &Self::Buffer,
-        eps: f32,
-        y: ViewMut<'_, Self::Buffer>,
-        rstd: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Norms, |device| device.rms_norm(x, groups, weight, eps, y, rstd));
-    }
-
-    fn rms_norm_backward(
-        &self,
-        x: View<'_, Self::Buffer>,
-        groups: usize,
-        weight: &Self::Buffer,
-        rstd: &Self::Buffer,
-        dy: View<'_, Self::Buffer>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-        dweight: Option<&mut Self::Buffer>,
-    ) {
-        self.time(Kernels::Norms, |device| {
-            device.rms_norm_backward(x, groups, weight, rstd, dy, dx, write, dweight);
-        });
-    }
-
-    fn layer_norm(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: &Self::Buffer,
-        bias: &Self::Buffer,
-        eps: f32,
-        y: ViewMut<'_, Self::Buffer>,
-        statistics: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Norms, |device| device.layer_norm(x, weight, bias, eps, y, statistics));
-    }
-
-    fn layer_norm_backward(
-        &self,
-        x: View<'_, Self::Buffer>,
-        weight: &Self::Buffer,
-        statistics: &Self::Buffer,
-        dy: View<'_, Self::Buffer>,
-        dx: ViewMut<'_, Self::Buffer>,
-        write: Write,
-        dweight: Option<&mut Self::Buffer>,
-        dbias: Option<&mut Self::Buffer>,
-    ) {
-        self.time(Kernels::Norms, |device| {
-            device.layer_norm_backward(x, weight, statistics, dy, dx, write, dweight, dbias);
-        });
-    }
-
-    fn rotary(
-        &self,
-        buffer: &mut Self::Buffer,
-        layout: QkvLayout,
-        heads: Heads,
-        positions: &[u32],
-        rotary: Rotary<'_, Self::Buffer>,
-        rotation: Rotation,
-    ) {
-        self.time(Kernels::Rotary, |device| {
-            device.rotary(buffer, layout, heads, positions, rotary, rotation);
-        });
-    }
-
-    fn attention(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        forest: &Forest,
-        attention: Attention,
-        out: &mut Self::Buffer,
-        log_sum_exp: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Attention, |device| {
-            device.attention(qkv, layout, forest, attention, out, log_sum_exp);
-        });
-    }
-
-    fn attention_backward(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        forest: &Forest,
-        attention: Attention,
-        out: &Self::Buffer,
-        log_sum_exp: &Self::Buffer,
-        dout: &Self::Buffer,
-        dqkv: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::AttentionBackward, |device| {
-            device.attention_backward(qkv, layout, forest, attention, out, log_sum_exp, dout, dqkv);
-        });
-    }
-
-    fn round_heads(&self, buffer: &mut Self::Buffer, layout: QkvLayout, heads: Heads) {
-        self.time(Kernels::Rotary, |device| device.round_heads(buffer, layout, heads));
-    }
-
-    fn cache_write(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        slots: &[u32],
-        cache: CacheMut<'_, Self::Buffer>,
-    ) {
-        self.time(Kernels::AttentionCached, |device| {
-            device.cache_write(qkv, layout, slots, cache);
-        });
-    }
-
-    fn attention_cached(
-        &self,
-        qkv: &Self::Buffer,
-        layout: QkvLayout,
-        cache: Cache<'_, Self::Buffer>,
-        rows: &[CachedRow<'_>],
-        attention: Attention,
-        out: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::AttentionCached, |device| {
-            device.attention_cached(qkv, layout, cache, rows, attention, out);
-        });
-    }
-
-    fn gelu(&self, gelu: Gelu, x: &Self::Buffer, y: &mut Self::Buffer) {
-        self.time(Kernels::Activations, |device| device.gelu(gelu, x, y));
-    }
-
-    fn gelu_backward(
-        &self,
-        gelu: Gelu,
-        x: &Self::Buffer,
-        dy: &Self::Buffer,
-        dx: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Activations, |device| device.gelu_backward(gelu, x, dy, dx));
-    }
-
-    fn silu_gated(&self, gate_up: &Self::Buffer, inner: usize, y: &mut Self::Buffer) {
-        self.time(Kernels::Activations, |device| device.silu_gated(gate_up, inner, y));
-    }
-
-    fn silu_gated_backward(
-        &self,
-        gate_up: &Self::Buffer,
-        inner: usize,
-        dy: &Self::Buffer,
-        dgate_up: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Activations, |device| {
-            device.silu_gated_backward(gate_up, inner, dy, dgate_up);
-        });
-    }
-
-    fn logprob_head(
-        &self,
-        hidden: &Self::Buffer,
-        weight: Weight<'_, Self>,
-        predictions: &[Prediction],
-        options: HeadOptions,
-        logits: Option<&mut Self::Buffer>,
-    ) -> HeadOutput {
-        self.time(Kernels::Head, |device| {
-            device.logprob_head(hidden, inner(weight), predictions, options, logits)
-        })
-    }
-
-    fn logprob_head_backward(
-        &self,
-        hidden: &Self::Buffer,
-        weight: Weight<'_, Self>,
-        predictions: &[Prediction],
-        grads: &[PredictionGrad],
-        options: HeadOptions,
-        logits: Option<Self::Buffer>,
-        dhidden: &mut Self::Buffer,
-        dweight: Option<&mut Self::Buffer>,
-    ) -> HeadOutput {
-        self.time(Kernels::Head, |device| {
-            device.logprob_head_backward(
-                hidden,
-                inner(weight),
-                predictions,
-                grads,
-                options,
-                logits,
-                dhidden,
-                dweight,
-            )
-        })
-    }
-
-    fn sum_of_squares(&self, x: &Self::Buffer) -> f64 {
-        self.time(Kernels::Optimizer, |device| device.sum_of_squares(x))
-    }
-
-    fn first_non_finite(&self, x: &Self::Buffer) -> Option<usize> {
-        self.time(Kernels::Optimizer, |device| device.first_non_finite(x))
-    }
-
-    fn adamw(
-        &self,
-        step: AdamW,
-        parameter: &mut Self::Buffer,
-        grad: &Self::Buffer,
-        first_moment: &mut Self::Buffer,
-        second_moment: &mut Self::Buffer,
-    ) {
-        self.time(Kernels::Optimizer, |device| {
-            device.adamw(step, parameter, grad, first_moment, second_moment);
-        });
-    }
+    };
 }
+
+hearken_tensor::device_operations!(timed);

@@ -27,7 +27,7 @@ use super::batch::{PassOptions, StepBatch, StepResult, step_gradients};
 use super::loss::RefLogprobs;
 use super::metrics::DpoFigures;
 use super::objective::Kind;
-use super::reference::{follow, logprobs, portions};
+use super::reference::{logprobs, portions};
 use super::tree::Tree;
 use super::{Counters, DpoConfig, within_memory};
 use crate::config::{JudgeConfig, Loaded, ScoreReading, open_counting_scores, open_scores};
@@ -169,7 +169,7 @@ impl<D: Device> Online<'_, D> {
     /// SPIN plays against the policy as it is before the iteration.
     fn renew_reference(&mut self) {
         if self.how.method == Method::Spin {
-            follow(&mut self.session.reference, &self.session.policy, 1.0);
+            self.session.reference.move_towards(&self.session.policy, 1.0);
         }
     }
 
@@ -228,7 +228,7 @@ impl<D: Device> Online<'_, D> {
         session.counters.own.reward_shift = shift.map_or(0.0, RewardShift::delta);
         let sync = self.config.dpo.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.step.is_multiple_of(sync.every)) {
-            follow(&mut session.reference, &session.policy, sync.mix);
+            session.reference.move_towards(&session.policy, sync.mix);
         }
         let timing = watch.timing(tokens as u64);
         session.book(tokens, found.flops, timing);

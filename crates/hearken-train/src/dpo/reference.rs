@@ -56,7 +56,7 @@ impl<D: Device> References<D> {
         if let Self::Live { model, sync } = self
             && step.is_multiple_of(sync.every)
         {
-            follow(model, policy, sync.mix);
+            model.move_towards(policy, sync.mix);
         }
     }
 }
@@ -90,17 +90,6 @@ pub(super) fn logprobs<D: Device>(
         }));
     }
     all
-}
-
-/// Moves the reference towards the policy: π_ref ← (1 − mix)·π_ref + mix·π_θ, parameter by parameter.
-pub(super) fn follow<D: Device>(reference: &mut Model<D>, policy: &Model<D>, mix: f64) {
-    for index in 0..policy.params().len() {
-        let mut values = reference.values(index);
-        for (old, new) in values.iter_mut().zip(policy.values(index)) {
-            *old = (f64::from(*old) * (1.0 - mix) + f64::from(new) * mix) as f32;
-        }
-        reference.set_values(index, &values);
-    }
 }
 
 /// The language model in `dir`.
