@@ -369,17 +369,16 @@ macro_rules! device_operations {
         $made_into! {
             // ---- buffers ------------------------------------------------------------------------
 
-            /// A buffer of zeros, or an error where there is no room: for what is large and kept long,
-            /// such as weights, moments and caches.
-            Buffers fn allocate(len: usize) -> Result<Self::Buffer, $crate::device::OutOfMemory>;
             /// A buffer of zeros.
             Buffers fn zeros(len: usize) -> Self::Buffer;
             /// A buffer with unspecified (but initialized) contents, reused from dropped ones if it can
             /// be.
             Buffers fn scratch(len: usize) -> Self::Buffer;
             /// As [`Device::scratch`], for what is kept long and read often, such as the keys and values
-            /// of sampling: where memory has pages of several sizes, it lies in large ones. An error
-            /// where there is no room.
+            /// of sampling: where memory has pages of several sizes, it lies in large ones.
+            ///
+            /// # Errors
+            /// If the device has no room for it.
             Buffers fn resident(len: usize) -> Result<Self::Buffer, $crate::device::OutOfMemory>;
             /// Number of elements.
             Buffers fn len(buffer: &Self::Buffer) -> usize;

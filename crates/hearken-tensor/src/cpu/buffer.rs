@@ -227,21 +227,17 @@ impl Buffer {
     }
 
     pub(crate) fn zeros(pool: &Arc<Pool>, len: usize) -> Self {
-        Self::try_zeros(pool, len).unwrap_or_else(|error| no_room(error))
+        let (storage, zero) = pool.take(len).unwrap_or_else(|error| no_room(error));
+        let mut buffer = Self { storage, len, pool: pool.clone() };
+        if !zero {
+            buffer.fill(0.0);
+        }
+        buffer
     }
 
     pub(crate) fn try_scratch(pool: &Arc<Pool>, len: usize) -> Result<Self, OutOfMemory> {
         let (storage, _) = pool.take(len)?;
         Ok(Self { storage, len, pool: pool.clone() })
-    }
-
-    pub(crate) fn try_zeros(pool: &Arc<Pool>, len: usize) -> Result<Self, OutOfMemory> {
-        let (storage, zero) = pool.take(len)?;
-        let mut buffer = Self { storage, len, pool: pool.clone() };
-        if !zero {
-            buffer.fill(0.0);
-        }
-        Ok(buffer)
     }
 }
 

@@ -76,10 +76,6 @@ impl Device for Cpu {
         deferred
     }
 
-    fn allocate(&self, len: usize) -> Result<Buffer, OutOfMemory> {
-        Buffer::try_zeros(&self.pool, len)
-    }
-
     fn zeros(&self, len: usize) -> Buffer {
         Buffer::zeros(&self.pool, len)
     }

@@ -47,7 +47,7 @@ unsafe fn multiply(left: Strided, right: Strided, inner: usize, out: Output<'_>,
         if rows * width * inner < PARALLEL_MIN { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: the caller vouches for the factors; `Output` has checked its own bounds.
     unsafe {
-        gemm(left, right, [rows, width, inner], (out.pointer(), stride), (write, parallelism))
+        gemm(left, right, [rows, width, inner], (out.pointer(), stride), (write, parallelism));
     }
 }
 
@@ -115,28 +115,53 @@ unsafe fn gemm(
             #[cfg(target_arch = "x86_64")]
             KernelFamily::Avx2 if current != best => lower!(fma, V3, 8),
             KernelFamily::Portable if current != best => lower!(scalar, Scalar, 1),
-            _ => gemm::gemm(
-                rows,
-                width,
-                inner,
-                out,
-                1,
-                stride as isize,
-                write == Write::Add,
-                left.pointer,
-                left.column as isize,
-                left.row as isize,
-                right.pointer,
-                right.column as isize,
-                right.row as isize,
-                1.0_f32,
-                1.0_f32,
-                false,
-                false,
-                false,
-                parallelism,
-            ),
+            _ => {
+                by_processor(
+                    left,
+                    right,
+                    [rows, width, inner],
+                    (out, stride),
+                    (write, parallelism),
+                );
+            }
         }
+    }
+}
+
+/// The kernels that the crate `gemm` takes by itself.
+///
+/// # Safety
+/// As for [`gemm`].
+unsafe fn by_processor(
+    left: Strided,
+    right: Strided,
+    [rows, width, inner]: [usize; 3],
+    (out, stride): (*mut f32, usize),
+    (write, parallelism): (Write, Parallelism),
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        gemm::gemm(
+            rows,
+            width,
+            inner,
+            out,
+            1,
+            stride as isize,
+            write == Write::Add,
+            left.pointer,
+            left.column as isize,
+            left.row as isize,
+            right.pointer,
+            right.column as isize,
+            right.row as isize,
+            1.0_f32,
+            1.0_f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
     }
 }
 

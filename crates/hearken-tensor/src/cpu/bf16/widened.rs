@@ -11,6 +11,7 @@ use crate::cpu::rounding::unpack;
 pub(super) struct WideLeft([f32; 2 * LEFT * PAIRS_MAX]);
 
 impl WideLeft {
+    #[expect(clippy::large_stack_arrays, reason = "24 KiB that stay in the first-level cache")]
     pub(super) fn new() -> Self {
         Self([0.0; 2 * LEFT * PAIRS_MAX])
     }
