@@ -115,6 +115,7 @@ impl GenerateError {
             | Self::StopWithoutTokenizer
             | Self::NotALanguageModel
             | Self::Vocabularies { .. }
+            | Self::OutOfMemory(_)
             | Self::Stopped { .. } => None,
         }
     }
