@@ -130,18 +130,18 @@ impl RowBytes {
     }
 }
 
-/// Sets the size of microbatches, which logits they keep, and what sampling may cache, by the run's
+/// The size of microbatches, which logits they keep, and what sampling may cache, by the run's
 /// memory limit, or without one so that activations do not take more than a usual machine has to spare.
 /// A size that the configuration names itself stays.
 ///
 /// # Errors
 /// If a config.json cannot be read, or the models alone need more than the limit.
 pub(crate) fn fit(
-    train: &mut TrainConfig,
+    train: &TrainConfig,
     run: &RunConfig,
     tape: Tape,
     parts: &[Part<'_>],
-) -> Result<(), TrainError> {
+) -> Result<TrainConfig, TrainError> {
     let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
     for part in parts {
         let footprint = part.footprint()?;
@@ -152,27 +152,28 @@ pub(crate) fn fit(
             plan = plan.beside(&footprint);
         }
     }
+    let mut fitted = train.clone();
     let room = match run.memory_bytes_max {
         None => ACTIVATION_BYTES,
         Some(limit) => {
             let room = limit.saturating_sub(plan.held()) as f64;
             let cache = if tape.samples { CACHE_SHARE * room } else { 0.0 };
-            train.cache_bytes = train.cache_bytes.min(cache as usize);
+            fitted.cache_bytes = train.cache_bytes.min(cache as usize);
             room - cache
         }
     };
     if !train.microbatch_is_given {
         let tokens = per_row.rows_within(room);
         match run.memory_bytes_max {
-            None => train.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS),
+            None => fitted.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS),
             Some(limit) if tokens == 0 => {
                 return Err(too_small(limit, &plan, per_row.activations as u64));
             }
-            Some(_) => train.microbatch_tokens = tokens,
+            Some(_) => fitted.microbatch_tokens = tokens,
         }
     }
-    train.logits_bytes = per_row.logits_within(room, train.microbatch_tokens);
-    Ok(())
+    fitted.logits_bytes = per_row.logits_within(room, fitted.microbatch_tokens);
+    Ok(fitted)
 }
 
 /// The limit that does not even leave room for one row.
@@ -229,10 +230,10 @@ mod tests {
         });
         std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let loaded = crate::sft::SftConfig::from_layers(layers_of(dir.path())).unwrap();
-        let (mut train, config) = (loaded.config.train.clone(), &loaded.config);
+        let config = &loaded.config;
         let part = Part::trained(&config.model, Head::LanguageModel);
-        fit(&mut train, &config.run, Tape::new(&config.model, false), &[part]).unwrap();
-        train.microbatch_tokens
+        let tape = Tape::new(&config.model, false);
+        fit(&config.train, &config.run, tape, &[part]).unwrap().microbatch_tokens
     }
 
     fn layers_of(model: &Path) -> Layers {

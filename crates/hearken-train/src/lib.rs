@@ -45,7 +45,9 @@ mod budget;
 
 pub mod samples;
 
-mod record_run;
+pub mod run;
+
+mod records;
 
 pub mod sft;
 
@@ -56,6 +58,8 @@ pub mod dpo;
 pub mod feature_reward;
 
 pub mod reward_source;
+
+pub mod scorers;
 
 pub mod rollout;
 

@@ -4,7 +4,6 @@
 //! one tree: the tokens that both sequences begin with, and two branches; the score is read at the
 //! last token of each.
 
-pub(crate) mod benchmark;
 mod config;
 mod evaluation;
 mod metrics;
@@ -15,210 +14,121 @@ use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
 
 use crate::budget::{Part, Tape, fit};
-use crate::config::Loaded;
 use crate::dataset::{Dataset, Example};
-use crate::encode::{Encoder, PreferenceExample};
+use crate::encode::PreferenceExample;
 use crate::error::TrainError;
-use crate::metrics::{Stopwatch, training_flops};
 use crate::microbatch::microbatches;
 use crate::progress::Progress;
-use crate::record_run::{Opening, RecordRun};
-use crate::run_dir::Start;
-use crate::trained_model::{Outcome, Status};
+use crate::records::{RecordTrainer, Step, run_records};
+use crate::run::{Learned, Nothing, Opening, Run};
 
 pub use config::{RewardConfig, RewardObjective};
 pub use evaluation::{evaluate, pair_scores};
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
 pub use normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
 
-/// What a run reads before its model.
-struct Inputs {
-    data: Dataset<PreferenceExample>,
+run_records!(RewardConfig, Reward);
+
+/// Pairs, and what is learned from them.
+pub(crate) struct Reward {
+    config: RewardConfig,
+    objective: BradleyTerry,
+    pairs: Dataset<PreferenceExample>,
     /// Sequences that measure mean and deviation of the scores.
     reference: Vec<Vec<u32>>,
 }
 
-/// A run between two optimizer steps.
-struct Reward<'a, D: Device> {
-    config: &'a RewardConfig,
-    inputs: Inputs,
-    run: RecordRun<'a, D>,
-}
+impl<D: Device> RecordTrainer<D> for Reward {
+    const STAGE: &'static str = "reward";
+    type Config = RewardConfig;
+    type Kept = Nothing;
+    type Sums = Vec<Comparison>;
+    type Record = RewardStep;
 
-/// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
-/// checkpoint where there is one.
-///
-/// # Errors
-/// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
-pub fn run<D: Device>(
-    device: D,
-    loaded: &Loaded<RewardConfig>,
-    start: Start,
-    progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
-    let config = &within_memory(&loaded.config)?;
-    let opening = Opening::new(config.settings(), &loaded.frozen, start, progress)?;
-    let inputs = Inputs::read(config, &opening, progress)?;
-    if let Some(outcome) = opening.already_finished::<()>(inputs.data.train.len(), progress)? {
-        return Ok(outcome);
+    fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
+        let RewardConfig { run, model, train, .. } = config;
+        let scorer = Part::trained(model, Head::Score);
+        let train = fit(train, run, Tape::new(model, false), &[scorer])?;
+        Ok(RewardConfig { train, ..config.clone() })
     }
-    let mut reward = Reward::open(device, config, opening, inputs, progress)?;
-    reward.run.announce(&reward.inputs.data.train_rows(), None, progress)?;
-    progress.stage("reward", Some(reward.run.total));
-    if reward.run.step == 0 {
-        reward.evaluate()?;
-    }
-    while !reward.run.is_finished() {
-        let record = reward.step(Stopwatch::start())?;
-        let figures = [("accuracy", record.accuracy), ("margin", record.margin)];
-        reward.run.report((record.tokens, record.loss), record.timing, &figures, progress);
-        let stop = progress.stop_requested();
-        reward.after_step(stop)?;
-        if stop && !reward.run.is_finished() {
-            return Ok(reward.run.stopped(progress));
-        }
-    }
-    reward.save_model("final")?;
-    Ok(reward.run.outcome(Status::Finished))
-}
 
-impl Inputs {
-    fn read(
-        config: &RewardConfig,
-        opening: &Opening<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, TrainError> {
-        let tokenizer = opening.tokenizer.as_ref();
-        let encoder = Encoder::for_model(&config.model.path, tokenizer, &config.data)?;
-        let mut data: Dataset<PreferenceExample> =
-            Dataset::load(&config.data, &encoder, opening.seeds)?;
-        progress.note(&data.train_report.note("training"));
-        if !data.eval.is_empty() {
-            progress.note(&data.eval_report.note("evaluation"));
-        }
-        for example in data.train.iter_mut().chain(&mut data.eval) {
-            config.reward.apply_columns(example);
-        }
-        let reference =
-            normalization::reference_sequences(config, &encoder, &data.train, progress)?;
-        Ok(Self { data, reference })
+    fn read(config: RewardConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
+        let mut pairs: Dataset<PreferenceExample> = opening.dataset(&config.data)?;
+        pairs.train.iter_mut().chain(&mut pairs.eval).for_each(|pair| {
+            config.reward.apply_columns(pair);
+        });
+        let reference = normalization::reference_sequences(&config, &pairs.train, opening)?;
+        Ok(Self { objective: config.reward.objective(), config, pairs, reference })
     }
-}
 
-/// The configuration with microbatches as large as memory has room for.
-fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
-    let mut fitted = config.clone();
-    let part = Part::trained(&config.model, Head::Score);
-    fit(&mut fitted.train, &config.run, Tape::new(&config.model, false), &[part])?;
-    Ok(fitted)
-}
+    fn rows(&self) -> Vec<usize> {
+        self.pairs.train.iter().map(Example::rows).collect()
+    }
 
-impl<'a, D: Device> Reward<'a, D> {
-    fn open(
-        device: D,
-        config: &'a RewardConfig,
-        opening: Opening<'a>,
-        inputs: Inputs,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, TrainError> {
-        let checkpoint = opening.checkpoint.as_ref();
-        let dir = checkpoint.map_or(config.model.path.clone(), |found| found.model_dir(None));
+    fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
+        let dir = opening.model_dir();
         let seed = opening.seeds.derive("score_head", 0, 0);
         let options = LoadOptions {
-            precision: config.model.dtype.into(),
-            new_score_head: checkpoint.is_none().then_some(seed),
+            precision: self.config.model.dtype.into(),
+            new_score_head: opening.checkpoint.is_none().then_some(seed),
             ..LoadOptions::scorer()
         };
         let (mut model, report) = Model::load(device, &dir, &options)?;
         for name in &report.created {
-            progress.note(&format!(
+            opening.progress.note(&format!(
                 "{}: has no `{name}`; a new score head is drawn from the run's seed",
                 dir.display()
             ));
         }
-        set_pad(&mut model, opening.tokenizer.as_ref(), progress);
-        let run = opening.run(model, inputs.data.train.len())?;
-        Ok(Self { config, inputs, run })
+        set_pad(&mut model, opening.tokenizer.as_ref(), opening.progress);
+        Ok(model)
     }
 
-    /// One optimizer step: gradients of the whole batch, update, record.
-    fn step(&mut self, watch: Stopwatch) -> Result<RewardStep, TrainError> {
-        let batch = self.run.next_batch();
-        let pairs: Vec<&PreferenceExample> =
-            batch.iter().map(|&index| &self.inputs.data.train[index]).collect();
+    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<Comparison>> {
+        let pairs: Vec<_> = batch.iter().map(|&index| &self.pairs.train[index]).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
-        let objective = self.config.reward.objective();
-        let mut comparisons = Vec::with_capacity(pairs.len());
-        let (mut loss, mut flops) = (0.0, 0.0);
-        let (keep, run) = (self.run.keep(), &mut self.run);
-        run.gradients.zero();
-        for group in microbatches(&rows, self.config.train.microbatch_tokens) {
+        let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
+        for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = Microbatch::new(&pairs[group.clone()]);
-            flops += training_flops(&run.model, &microbatch.batch);
-            let pass = run.model.forward(&microbatch.batch, keep);
+            let pass = run.forward(&microbatch.batch);
             let scores = run.model.scalars(&pass, &microbatch.rows);
             let found = compare(&pairs[group], &scores);
-            let (sum, grads) = loss_and_grads(objective, &found, pairs.len());
-            let grads = OutputGrads {
-                scalar_rows: &microbatch.rows,
-                scalar_grads: &grads,
-                ..OutputGrads::default()
-            };
-            run.model.backward(pass, &grads, &mut run.gradients);
+            let (sum, scalar_grads) = loss_and_grads(self.objective, &found, pairs.len());
+            let scalar_rows = &microbatch.rows;
+            let grads = OutputGrads { scalar_rows, scalar_grads: &scalar_grads, ..<_>::default() };
+            run.backward(pass, &grads);
             loss += sum;
             comparisons.extend(found);
         }
-        let loss = loss / pairs.len() as f64;
-        let (learning_rate, grad_norm) = run.apply(loss)?;
-        let tokens: usize = rows.iter().sum();
-        let timing = watch.timing(tokens as u64);
-        run.book(tokens, flops, timing);
-        let record = RewardStep {
-            step: run.step,
-            epoch: run.epoch(),
-            loss,
-            grad_norm,
-            learning_rate,
-            tokens,
-            timing,
-            ..RewardStep::of_scores(&comparisons)
-        };
-        run.log(&record)?;
-        Ok(record)
+        Learned { loss: loss / pairs.len() as f64, sums: comparisons }
     }
 
-    /// Evaluation and checkpoint, where they are due.
-    fn after_step(&mut self, stop: bool) -> Result<(), TrainError> {
-        if self.run.is_due(self.config.train.eval_every) || self.run.is_finished() {
-            self.evaluate()?;
-        }
-        self.run.checkpoint(stop, None)
+    fn record(&self, step: Step<Vec<Comparison>>) -> RewardStep {
+        RewardStep::new(&step)
     }
 
-    fn evaluate(&mut self) -> Result<(), TrainError> {
-        let run = &mut self.run;
-        let mut rng = run.seeds.stream("bootstrap", run.step);
-        let tokens_max = self.config.train.microbatch_tokens;
-        let pairs = &self.inputs.data.eval;
-        let comparisons = pair_scores(&run.model, pairs, tokens_max);
-        let objective = self.config.reward.objective();
-        let Some(evaluation) = evaluate(pairs, &comparisons, objective, &mut rng) else {
-            return Ok(());
+    fn figures(record: &RewardStep) -> Vec<(&'static str, f64)> {
+        vec![("accuracy", record.accuracy), ("margin", record.margin)]
+    }
+
+    fn evaluate(&self, run: &mut Run<D, Nothing>) -> Result<Option<f64>, TrainError> {
+        let pairs = &self.pairs.eval;
+        let comparisons = pair_scores(&run.model, pairs, run.settings.train.microbatch_tokens);
+        let rng = &mut run.seeds.stream("bootstrap", run.step);
+        let Some(found) = evaluate(pairs, &comparisons, self.objective, rng) else {
+            return Ok(None);
         };
-        let loss = evaluation.eval_loss.value;
-        run.run.metrics.append(&evaluation.at(run.step))?;
-        if run.is_best(loss) {
-            self.save_model("best")?;
-        }
-        Ok(())
+        let loss = found.eval_loss.value;
+        run.dir.metrics.append(&found.at(run.step))?;
+        Ok(Some(loss))
     }
 
     /// Saves the model with mean and deviation of its scores on the reference completions.
-    fn save_model(&self, name: &str) -> Result<(), TrainError> {
-        let tokens_max = self.config.train.microbatch_tokens;
-        let RecordRun { run, model, tokenizer, .. } = &self.run;
-        let measured = ScoreNormalizationFile::measure(model, &self.inputs.reference, tokens_max);
-        run.save_model(name, model, tokenizer.as_ref(), |dir| {
+    fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<(), TrainError> {
+        let Run { model, tokenizer, settings, .. } = run;
+        let tokens_max = settings.train.microbatch_tokens;
+        let measured = ScoreNormalizationFile::measure(model, &self.reference, tokens_max);
+        run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
             measured.map_or(Ok(()), |measured| measured.save(dir))
         })
     }

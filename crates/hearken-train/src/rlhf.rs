@@ -28,9 +28,9 @@ use crate::metrics::{Cost, Stopwatch};
 use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
+use crate::run::{self, Status};
 use crate::run_dir::{RunDirError, Start, lock, write_atomically};
 use crate::seeds::Seeds;
-use crate::trained_model::{self, Status};
 use crate::{ppo, report, reward, sft};
 
 use config::fingerprint_text;
@@ -112,10 +112,7 @@ impl<D: Device> Session<'_, D> {
             ];
             let model_dir = files.demonstrations.with_file_name("");
             let status = Status::Finished;
-            Ok((
-                trained_model::Outcome { status, steps: 0, cost: Cost::default(), model_dir },
-                bought,
-            ))
+            Ok((run::Outcome { status, steps: 0, cost: Cost::default(), model_dir }, bought))
         })
     }
 
@@ -177,10 +174,7 @@ impl<D: Device> Session<'_, D> {
         stage: &Stage,
         name: &str,
         progress: &mut dyn Progress,
-        run: impl FnOnce(
-            Start,
-            &mut dyn Progress,
-        ) -> Result<(trained_model::Outcome, Vec<Figure>), TrainError>,
+        run: impl FnOnce(Start, &mut dyn Progress) -> Result<(run::Outcome, Vec<Figure>), TrainError>,
     ) -> Result<Status, TrainError> {
         let start = match stage.todo(self.start)? {
             Todo::Run(start) => start,

@@ -1,60 +1,11 @@
-//! The model of a run: where it comes from, what of it is trained, and what a run leaves behind.
+//! The model of a run: its tokenizer, and what of it is trained.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
-use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
-use crate::metrics::Cost;
-use crate::progress::Progress;
-use crate::run_dir::RunDir;
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It has made all its steps.
-    Finished,
-    /// It had made all its steps before.
-    AlreadyFinished,
-    /// It was asked to stop, and goes on when it is started again.
-    Stopped,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// How it ended.
-    pub status: Status,
-    /// Optimizer steps made, those of earlier sessions included.
-    pub steps: u64,
-    /// What it used up, in earlier sessions too.
-    pub cost: Cost,
-    /// `final/` of the run directory; not there yet if the run was stopped.
-    pub model_dir: PathBuf,
-}
-
-/// The outcome of a run that had come to its end before, at `checkpoint`.
-pub(crate) fn finished_already(
-    run: &RunDir,
-    checkpoint: &Checkpoint,
-    cost: Cost,
-    progress: &mut dyn Progress,
-) -> Outcome {
-    let steps = checkpoint.step();
-    progress.note(&format!("{}: finished after {steps} steps already", run.root().display()));
-    Outcome { status: Status::AlreadyFinished, steps, cost, model_dir: run.path("final") }
-}
-
-/// What a run that was asked to stop says.
-pub(crate) fn stopped_note(run: &RunDir, step: u64, total: u64) -> String {
-    format!(
-        "stopped after step {step} of {total}; {} has a checkpoint, and the same command goes on \
-         from there",
-        run.root().display()
-    )
-}
 
 /// The tokenizer of a model directory; `None` where it has no tokenizer.json.
 ///

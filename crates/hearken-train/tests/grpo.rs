@@ -14,8 +14,8 @@ use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::progress::Silent;
 use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
+use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
     After, Recorder, check_failing_scores, check_interruptions, config, even, even_and_length,

@@ -14,8 +14,8 @@ use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::error::TrainError;
 use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::{Outcome, Status};
 use serde_json::Value;
 use support::{After, Recorder, SAMPLED, config, metrics, number, overrides, sampled, steps};
 

@@ -12,8 +12,8 @@ use hearken_train::dpo::DpoConfig;
 use hearken_train::dpo::online::run_with;
 use hearken_train::error::TrainError;
 use hearken_train::reward_source::{Closure, WeightedSum};
+use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
     After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,

@@ -13,8 +13,8 @@ use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::Silent;
 use hearken_train::reward_source::{Closure, WeightedSum};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
+use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::{Outcome, Status};
 use serde_json::{Value, json};
 use support::{
     After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::error::TrainError;
+use hearken_train::run::Outcome;
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::Outcome;
 use serde_json::Value;
 use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
 

@@ -10,9 +10,9 @@ use std::path::Path;
 use hearken_tensor::Cpu;
 use hearken_train::error::TrainError;
 use hearken_train::reward::{self, RewardConfig};
+use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
 use hearken_train::sft::{self, SftConfig};
-use hearken_train::trained_model::{Outcome, Status};
 use support::{After, Recorder, config, fixture, llama, metrics};
 
 const CONFIG: &str = "

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use hearken_tensor::Cpu;
 use hearken_train::progress::Silent;
 use hearken_train::rlhf::{self, RlhfConfig, RlhfOutcome};
+use hearken_train::run::Status;
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::Status;
 use support::{After, Recorder, config, overrides};
 
 /// The quickstart, far too small to learn anything.

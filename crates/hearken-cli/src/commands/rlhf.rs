@@ -9,7 +9,7 @@ use clap::Args;
 use hearken_stats::Estimate;
 use hearken_train::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
 use hearken_train::rlhf::{self, RlhfConfig};
-use hearken_train::trained_model::Status;
+use hearken_train::run::Status;
 
 use super::trainer_arguments::TrainerArguments;
 use crate::device;

@@ -8,7 +8,6 @@ use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_tensor::Cpu;
-use hearken_train::config::{ScoreReading, open_scores};
 use hearken_train::dataset::Dataset;
 use hearken_train::encode::{Encoder, PromptExample};
 use hearken_train::grpo::GrpoConfig;
@@ -17,6 +16,7 @@ use hearken_train::reward_source::WeightedSum;
 use hearken_train::rollout::{
     ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample,
 };
+use hearken_train::scorers::{ScoreReading, open_scores};
 use hearken_train::seeds::Seeds;
 use hearken_train::trained_model::load_tokenizer;
 use serde::{Deserialize, Serialize};
@@ -178,6 +178,7 @@ impl Examiner {
             seeds: Seeds::new(seed),
             stream: "frontier",
             index: completions as u64,
+            version: 0,
         };
         Ok(sample(policy, self.tokenizer.as_ref(), &self.prompts, &options)?)
     }

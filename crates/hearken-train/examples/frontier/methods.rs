@@ -8,8 +8,8 @@ use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::Silent;
 use hearken_train::report::frontier::FrontierCost;
+use hearken_train::run::Outcome;
 use hearken_train::run_dir::Start;
-use hearken_train::trained_model::Outcome;
 
 use crate::Result;
 use crate::cost::{Meter, sampled_tokens};

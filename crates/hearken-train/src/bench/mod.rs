@@ -14,9 +14,15 @@
 //! [`machine`] measures what the processor can do at best, and [`Timed`] where the time goes.
 
 mod clock;
+mod dpo;
 mod generate;
+mod grpo;
 mod materials;
+mod ppo;
+mod reward;
+mod sft;
 mod shape;
+mod steps;
 mod timed;
 
 pub mod machine;
@@ -163,12 +169,12 @@ fn run<D: Device>(device: D, bench: &Bench, mut clock: Clock) -> Result<Measured
     assert!(0 < bench.steps, "there is a step to time");
     let mut materials = Materials::new(bench);
     match bench.work {
-        Work::Sft => crate::sft::benchmark::run(device, &mut materials, &mut clock)?,
-        Work::Reward => crate::reward::benchmark::run(device, &mut materials, &mut clock)?,
-        Work::Dpo => crate::dpo::benchmark::run(device, &mut materials, &mut clock)?,
-        Work::Grpo => crate::grpo::benchmark::run(device, &mut materials, &mut clock)?,
+        Work::Sft => sft::run(device, &mut materials, &mut clock)?,
+        Work::Reward => reward::run(device, &mut materials, &mut clock)?,
+        Work::Dpo => dpo::run(device, &mut materials, &mut clock)?,
+        Work::Grpo => grpo::run(device, &mut materials, &mut clock)?,
         Work::Generate => generate::run(device, &mut materials, &mut clock)?,
-        Work::Ppo => crate::ppo::benchmark::run(device, &mut materials, &mut clock)?,
+        Work::Ppo => ppo::run(device, &mut materials, &mut clock)?,
     }
     Ok(clock.stop(bench.sizes.tokens(bench.work)))
 }

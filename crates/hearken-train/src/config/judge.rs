@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
-use hearken_judge::pairwise::{
-    ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Template, Unreadable,
-};
-use hearken_judge::{CommandOptions, JudgeError};
+use hearken_judge::CommandOptions;
+use hearken_judge::chat::{Api, ChatOptions, Timeouts};
+use hearken_judge::pairwise::{ChatJudgeOptions, Orders, Rules, Template, Unreadable};
 use serde::Deserialize;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use crate::error::TrainError;
 
 /// `[judge]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,30 +102,6 @@ impl JudgeConfig {
             Kind::Anthropic => raw.chat(layers, Api::Anthropic).map(Some),
         }
     }
-
-    /// Starts the program, or reads the key and makes the client; nothing is sent.
-    ///
-    /// # Errors
-    /// If the program cannot be started, the URL not be used, or the variable is not set.
-    pub fn open(&self) -> Result<Box<dyn PairwiseJudge>, TrainError> {
-        match self {
-            Self::Command { options, rules } => Ok(Box::new(CommandJudge::start(options, *rules)?)),
-            Self::Chat { options, key_env } => {
-                let mut options = ChatJudgeOptions::clone(options);
-                options.chat.key = key_env.as_deref().map(key).transpose()?;
-                Ok(Box::new(ChatJudge::new(options)?))
-            }
-        }
-    }
-}
-
-fn key(variable: &str) -> Result<Key, JudgeError> {
-    std::env::var(variable).map(Key::from).map_err(|_| JudgeError::Broken {
-        judge: "`judge.key_env`".to_owned(),
-        reason: format!(
-            "found no environment variable {variable}, expected one that has the key of the API"
-        ),
-    })
 }
 
 impl Raw {

@@ -24,8 +24,7 @@ pub(crate) use kl::EstimatorName;
 pub use kl::{KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
 pub use rollout::RolloutConfig;
-pub(crate) use score::open_counting_scores;
-pub use score::{ScoreConfig, ScoreReading, SourceConfig, open_scores, read_scores};
+pub use score::{ScoreConfig, SourceConfig, read_scores};
 pub(crate) use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, Dtype, Length, ModelSource, OneOrMany, OptimizerConfig, RunConfig,

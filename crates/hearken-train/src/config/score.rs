@@ -1,22 +1,15 @@
 //! `[[score]]`: where scores come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hearken_judge::{CommandOptions, HttpOptions};
-use hearken_model::Tokenizer;
-use hearken_tensor::Device;
 use serde::Deserialize;
 
 use super::error::ConfigError;
 use super::layers::Layers;
-use super::sections::{Dtype, ModelSource};
-use crate::error::TrainError;
-use crate::reward_source::{
-    CodeSource, CommandSource, Heuristic, HttpSource, Limits, RewardError, RewardModel,
-    RewardModelOptions, Sandbox, Verifier, VerifierSource, WeightedSum,
-};
-use crate::trained_model::load_tokenizer;
+use super::sections::Dtype;
+use crate::reward_source::{Heuristic, Limits, Sandbox, Verifier};
 
 /// One `[[score]]`: a source with its weight in the sum.
 #[derive(Clone, Debug, PartialEq)]
@@ -274,93 +267,4 @@ impl Reader<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.section)
     }
-}
-
-/// Opens the sources of a configuration, for a policy with `tokenizer`. `normalize` is whether reward
-/// models may apply what is stored beside them; a source's own key can only turn it off.
-///
-/// # Errors
-/// If a model cannot be loaded, a program not started, or a URL not used.
-pub fn open_scores<D: Device>(
-    scores: &[ScoreConfig],
-    device: &D,
-    tokenizer: Option<&Tokenizer>,
-    reading: ScoreReading,
-) -> Result<WeightedSum<'static>, RewardError> {
-    let mut sum = WeightedSum::new();
-    for score in scores {
-        let name = score.label.as_str();
-        match &score.source {
-            SourceConfig::Model { path, dtype, normalize } => {
-                let options = RewardModelOptions {
-                    name: name.to_owned(),
-                    path: path.clone(),
-                    precision: (*dtype).into(),
-                    normalize: *normalize && reading.normalize,
-                    microbatch_tokens: reading.microbatch_tokens,
-                };
-                let model = RewardModel::load(device.clone(), &options, tokenizer)?;
-                sum.push(Box::new(model), score.weight);
-            }
-            SourceConfig::LengthDiversity => {
-                sum.push(Box::new(Heuristic::LengthDiversity), score.weight);
-            }
-            SourceConfig::QuickstartGold => {
-                sum.push(Box::new(Heuristic::QuickstartGold), score.weight);
-            }
-            SourceConfig::Regex { pattern } => {
-                sum.push(Box::new(Heuristic::regex(pattern)?), score.weight);
-            }
-            SourceConfig::Contains { text } => {
-                sum.push(Box::new(Heuristic::Contains(text.clone())), score.weight);
-            }
-            SourceConfig::Verifier { verifier, answer } => {
-                sum.push(Box::new(VerifierSource::new(*verifier, answer)), score.weight);
-            }
-            SourceConfig::Code { tests, sandbox } => {
-                let source = CodeSource::new(name, tests, sandbox.clone())?;
-                sum.push(Box::new(source), score.weight);
-            }
-            SourceConfig::Command(options) => {
-                sum.push(Box::new(CommandSource::start(name, options)?), score.weight);
-            }
-            SourceConfig::Http(options) => {
-                sum.push(Box::new(HttpSource::new(name, options.clone())?), score.weight);
-            }
-        }
-        sum.label_last(name);
-    }
-    Ok(sum)
-}
-
-/// [`open_scores`] for a policy that is trained for them: at least one must count. Errors name `file`.
-///
-/// # Errors
-/// As [`open_scores`]; also if every weight is 0, or there is none.
-pub(crate) fn open_counting_scores<D: Device>(
-    scores: &[ScoreConfig],
-    device: &D,
-    policy: &ModelSource,
-    reading: ScoreReading,
-    file: &Path,
-) -> Result<WeightedSum<'static>, TrainError> {
-    let tokenizer = load_tokenizer(&policy.path)?;
-    let sources = open_scores(scores, device, tokenizer.as_ref(), reading)?;
-    if sources.is_silent() {
-        return Err(TrainError::Other(format!(
-            "{}: found no [[score]] with a weight other than 0, expected at least one: it is what \
-             the policy is trained for",
-            file.display()
-        )));
-    }
-    Ok(sources)
-}
-
-/// How reward models read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScoreReading {
-    /// Whether what is stored beside a model is applied to its scores.
-    pub normalize: bool,
-    /// The most rows of one forward pass.
-    pub microbatch_tokens: usize,
 }

@@ -2,18 +2,37 @@
 
 use std::borrow::Cow;
 
-use hearken_model::{Gradients, Keep, Model, OutputGrads};
+use hearken_model::{Keep, Model, OutputGrads};
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
 
+use super::LossState;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
 use super::tree::{Microbatch, Reading, Tree, TreeTokens, deal};
-use crate::config::TrainConfig;
-use crate::metrics::{inference_flops, training_flops};
+use crate::metrics::inference_flops;
 use crate::microbatch::microbatches;
+use crate::rollout::session::Iterating;
+use crate::run::{Kept, Learned, Own, Run};
+
+/// Counters that keep the state of the loss.
+pub(super) trait KeepsLoss: Kept {
+    fn loss(&mut self) -> &mut LossState;
+}
+
+impl KeepsLoss for Own<LossState> {
+    fn loss(&mut self) -> &mut LossState {
+        &mut self.own
+    }
+}
+
+impl KeepsLoss for Iterating<LossState> {
+    fn loss(&mut self) -> &mut LossState {
+        &mut self.own
+    }
+}
 
 /// The trees of an optimizer step with what the reference says of them.
 pub(super) struct StepBatch<'a> {
@@ -21,33 +40,15 @@ pub(super) struct StepBatch<'a> {
     pub(super) references: Vec<Cow<'a, RefLogprobs>>,
 }
 
-/// How trees go through the model.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PassOptions {
-    /// The most rows of a pass.
-    pub(super) tokens_max: usize,
-    /// What a pass with derivatives keeps.
-    pub(super) keep: Keep,
-    /// The most bytes of logits that it keeps.
-    pub(super) logits_bytes: usize,
-}
-
-impl PassOptions {
-    pub(super) fn new(train: &TrainConfig, keep: Keep) -> Self {
-        Self { tokens_max: train.microbatch_tokens, keep, logits_bytes: train.logits_bytes }
-    }
-}
-
 /// What a step found, its gradients aside.
 #[derive(Debug, Default)]
-pub(super) struct StepResult {
+pub(crate) struct StepResult {
     pub(super) tokens: Vec<TreeTokens>,
     pub(super) losses: Losses,
-    /// The loss of the step.
-    pub(super) loss: f64,
     /// The likelihood term before its weight.
     pub(super) nll_loss: Option<f64>,
-    pub(super) flops: f64,
+    /// BCO's running mean, this step's rewards included.
+    pub(super) shift: Option<RewardShift>,
 }
 
 impl StepBatch<'_> {
@@ -57,41 +58,41 @@ impl StepBatch<'_> {
     }
 }
 
-/// Leaves the gradient of the step's loss in `gradients`. Objectives that couple the batch look at
-/// all of it in forward passes before the first derivative, and BCO's `shift` sees its rewards.
-pub(super) fn step_gradients<D: Device>(
-    model: &Model<D>,
+/// Leaves the gradients of the step's loss in the run. Objectives that couple the batch look at all of it
+/// in forward passes before the first derivative, and BCO's running mean sees its rewards.
+pub(super) fn learn<D: Device, K: KeepsLoss>(
+    run: &mut Run<D, K>,
     objective: &Objective,
     batch: &StepBatch<'_>,
-    options: PassOptions,
-    shift: &mut Option<RewardShift>,
-    gradients: &mut Gradients<D>,
-) -> StepResult {
+) -> Learned<StepResult> {
+    let (tokens_max, logits_bytes) =
+        (run.settings.train.microbatch_tokens, run.settings.train.logits_bytes);
     let share =
         StepShare { trees: batch.trees.len(), nll_counts: objective.nll_counts(&batch.trees) };
-    let mut result = StepResult::default();
+    let value = run.counters.own.loss().reward_shift;
+    let shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
+    let mut result = StepResult { shift, ..StepResult::default() };
     let coupled = objective.couples_batch();
     if coupled {
-        (result.tokens, result.flops) =
-            read(model, &batch.trees, objective.reading(), options.tokens_max);
-        let evidence = batch.evidence(0, &result.tokens);
-        if let Some(shift) = shift {
+        let (tokens, flops) = read(&run.model, &batch.trees, objective.reading(), tokens_max);
+        run.book_reading(flops);
+        let evidence = batch.evidence(0, &tokens);
+        if let Some(shift) = &mut result.shift {
             shift.observe(objective.mean_rewards(&evidence));
         }
-        let delta = shift.map_or(0.0, RewardShift::delta);
+        let delta = result.shift.map_or(0.0, RewardShift::delta);
         result.losses = objective.losses(&evidence, delta);
+        result.tokens = tokens;
     }
-    gradients.zero();
     let reading = objective.grad_reading();
     let rows: Vec<usize> = batch.trees.iter().map(|tree| tree.rows(reading.branches)).collect();
-    for group in microbatches(&rows, options.tokens_max) {
+    for group in microbatches(&rows, tokens_max) {
         let trees = &batch.trees[group.clone()];
         let microbatch = Microbatch::new(trees, reading);
-        result.flops += training_flops(model, &microbatch.batch);
-        let mut pass = model.forward(&microbatch.batch, options.keep);
+        let mut pass = run.forward(&microbatch.batch);
         if !coupled {
             let (predictions, head) = (&microbatch.predictions, reading.head());
-            let output = model.logprobs_keeping(&mut pass, predictions, head, options.logits_bytes);
+            let output = run.model.logprobs_keeping(&mut pass, predictions, head, logits_bytes);
             let tokens = deal(trees, reading, &output);
             let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0);
             result.losses.trees.extend(found.trees);
@@ -107,21 +108,23 @@ pub(super) fn step_gradients<D: Device>(
             head: HeadOptions { statistics: false, ..reading.head() },
             ..OutputGrads::default()
         };
-        model.backward(pass, &grads, gradients);
+        run.backward(pass, &grads);
     }
-    result.add_up(objective, batch, share);
-    result
+    run.counters.own.loss().reward_shift = result.shift.map_or(0.0, RewardShift::delta);
+    let loss = result.add_up(objective, batch, share);
+    Learned { loss, sums: result }
 }
 
 impl StepResult {
-    fn add_up(&mut self, objective: &Objective, batch: &StepBatch<'_>, share: StepShare) {
+    /// The loss of the step.
+    fn add_up(&mut self, objective: &Objective, batch: &StepBatch<'_>, share: StepShare) -> f64 {
         let losses: Mean = self.losses.trees.iter().map(|tree| tree.loss).collect();
         let weighted = batch.trees.iter().zip(&self.losses.trees);
         let nll: f64 = weighted
             .map(|(tree, loss)| objective.nll_weight(tree, share.nll_counts) * loss.nll)
             .sum();
-        self.loss = losses.value().expect("a step has trees") + nll;
         self.nll_loss = objective.nll().map(|of| nll / of.weight);
+        losses.value().expect("a step has trees") + nll
     }
 
     /// Mean entropy of what predicts the completions that are trained on.

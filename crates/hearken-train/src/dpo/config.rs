@@ -9,9 +9,10 @@ use crate::config::{
     ConfigError, DataConfig, KlSteering, Layers, Length, Loaded, ModelSource, OptimizerConfig,
     RunConfig, SamplesConfig, TrainConfig,
 };
-use crate::record_run::Settings;
+use crate::records::{Configured, Settings};
 use crate::rollout::feed::Asked;
-use crate::rollout::opening::{self as rollout, Movement};
+use crate::rollout::settings::{self as rollout, Movement};
+use crate::run;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/dpo.toml");
@@ -91,30 +92,21 @@ impl DpoConfig {
     }
 
     /// What a run that samples reads between two iterations.
-    pub(super) fn sampling_settings<'a>(
-        &'a self,
-        online: &'a OnlineConfig,
-    ) -> rollout::Settings<'a> {
+    pub(super) fn sampling_settings(&self, online: &OnlineConfig) -> rollout::Settings {
         let ReferenceConfig { path, sync, .. } = &self.dpo.reference;
         let moves = sync.is_some() || online.method == Method::Spin;
         rollout::Settings {
             section: "online",
-            run: &self.run,
-            model: &self.model,
-            data: Some(&self.data),
-            optimizer: &self.optimizer,
-            train: &self.train,
+            data: Some(self.data.clone()),
             length: Some(self.length),
-            rollout: &online.rollout,
-            samples: &self.samples,
+            rollout: online.rollout.clone(),
+            samples: self.samples.clone(),
             asked: match online.method {
                 Method::Spin => Asked::Demonstrations,
                 _ => Asked::Prompts,
             },
-            reference: (
-                path.as_ref().unwrap_or(&self.model.path),
-                if moves { Movement::Following } else { Movement::Frozen },
-            ),
+            reference: path.clone().unwrap_or_else(|| self.model.path.clone()),
+            movement: if moves { Movement::Following } else { Movement::Frozen },
             // The pull towards the reference is part of the loss, and stays.
             beta: 0.0,
             steering: KlSteering { target_nats: None, horizon: 1.0 },
@@ -122,19 +114,21 @@ impl DpoConfig {
             prompts: online.prompts(self.train.batch_size),
             epochs: online.epochs,
             minibatches: online.minibatches,
+            scores: online.scores.clone(),
+            normalize_scores: online.normalize_scores,
+            needs_scores: online.method != Method::Spin && online.judge.is_none(),
         }
     }
 
-    /// What a run between two steps reads.
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        Settings {
-            name: "policy",
-            run: &self.run,
-            model: &self.model,
-            data: &self.data,
-            optimizer: &self.optimizer,
-            train: &self.train,
-            length: self.length,
-        }
+    pub(super) fn of_run(&self) -> run::Settings {
+        let Self { run, model, optimizer, train, .. } = self.clone();
+        run::Settings { run, model, optimizer, train }
+    }
+}
+
+impl Configured for DpoConfig {
+    fn settings(&self) -> (run::Settings, Settings) {
+        let (data, samples) = (self.data.clone(), Some(self.samples.clone()));
+        (self.of_run(), Settings { data, length: self.length, samples })
     }
 }

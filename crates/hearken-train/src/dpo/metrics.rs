@@ -1,11 +1,16 @@
 //! What preference optimization writes to `metrics.jsonl`.
 
 use hearken_objective::Mean;
+use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_stats::Estimate;
 use serde::Serialize;
 
+use super::batch::StepResult;
 use super::loss::{Losses, TreeLoss, log_odds_ratio};
+use super::objective::Objective;
 use crate::metrics::Timing;
+use crate::records::Step;
+use crate::run::Update;
 
 /// One optimizer step. Fields that mean nothing to the loss, or that the batch says nothing of, are
 /// left out.
@@ -37,6 +42,26 @@ pub struct DpoStep {
     /// `seconds` and `tokens_per_s`.
     #[serde(flatten)]
     pub timing: Timing,
+}
+
+impl DpoStep {
+    pub(super) fn new(step: &Step<StepResult>, objective: &Objective) -> Self {
+        let Step { sums: found, update, epoch } = step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
+        Self {
+            step,
+            epoch: *epoch,
+            loss,
+            grad_norm,
+            learning_rate,
+            figures: DpoFigures::new(&found.losses, found.nll_loss),
+            entropy: found.entropy(objective),
+            mean_token_accuracy: found.token_accuracy(),
+            reward_shift: found.shift.map(RewardShift::delta),
+            tokens,
+            timing,
+        }
+    }
 }
 
 /// Means over the records of a batch. A reward is β·(Σ log π − Σ log π_ref) of a completion; without

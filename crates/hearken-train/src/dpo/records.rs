@@ -1,15 +1,14 @@
 //! Records as trees, mismatched completions included.
 
-use hearken_model::Tokenizer;
 use hearken_objective::dpo::unpaired::Verdict;
 
 use super::DpoConfig;
 use super::tree::{Label, Tree};
-use crate::dataset::{DataReport, Dataset, Example};
-use crate::encode::{Encoder, JudgedExamples, PreferenceExample, UnpairedExample};
+use crate::dataset::Dataset;
+use crate::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
 use crate::error::TrainError;
 use crate::progress::Progress;
-use crate::seeds::Seeds;
+use crate::run::Opening;
 
 /// Trees to train on and to evaluate on.
 #[derive(Debug)]
@@ -25,23 +24,18 @@ impl Records {
     ///
     /// # Errors
     /// If a file or record is not usable, or KTO finds no other prompt's completion.
-    pub(super) fn read(
-        config: &DpoConfig,
-        tokenizer: Option<&Tokenizer>,
-        seeds: Seeds,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, TrainError> {
-        let encoder = Encoder::for_model(&config.model.path, tokenizer, &config.data)?;
+    pub(super) fn read(config: &DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
+        let encoder = opening.encoder(&config.data)?;
+        let (limit, seeds) = (encoder.length.tokens_max, opening.seeds);
         if config.dpo.is_unpaired() {
             let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
             let mut sets = [one_by_one(&data.train), one_by_one(&data.eval)];
             [data.train_report.examples, data.eval_report.examples] =
                 [sets[0].len(), sets[1].len()];
-            report(&data, progress);
+            opening.note_data(&data, "training", "evaluation");
             let mismatched = config.dpo.objective.needs_mismatched();
             for examples in sets.iter_mut().filter(|examples| !examples.is_empty()) {
                 if mismatched {
-                    let limit = encoder.length.tokens_max;
                     add_mismatched(examples, config.train.batch_size, limit)?;
                     continue;
                 }
@@ -50,11 +44,11 @@ impl Records {
                 }
             }
             let [train, eval] = sets.map(trees);
-            balance_note(config, &train, progress);
+            balance_note(config, &train, opening.progress);
             return Ok(Self { train, eval });
         }
         let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
-        report(&data, progress);
+        opening.note_data(&data, "training", "evaluation");
         for pair in data.train.iter_mut().chain(&mut data.eval) {
             if !config.dpo.use_margin {
                 pair.margin = 0.0;
@@ -88,13 +82,6 @@ fn one_by_one(records: &[JudgedExamples]) -> Vec<UnpairedExample> {
         part(0).chain(part(1)).cloned().collect::<Vec<_>>()
     };
     records.chunks(BATCH).flat_map(batch).collect()
-}
-
-fn report<E: Example>(data: &Dataset<E>, progress: &mut dyn Progress) {
-    progress.note(&DataReport::note(&data.train_report, "training"));
-    if !data.eval.is_empty() {
-        progress.note(&data.eval_report.note("evaluation"));
-    }
 }
 
 /// Gives every example without a mismatched completion that of the example before it in its batch of

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
+use hearken_model::{Masters, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::batch::read;
@@ -15,8 +15,7 @@ use super::reference_cache::CacheFile;
 use super::tree::{Reading, Tree};
 use super::{DpoConfig, REFERENCE};
 use crate::error::TrainError;
-use crate::progress::Progress;
-use crate::record_run::Opening;
+use crate::run::{Opening, load_language_model};
 use crate::trained_model::load_tokenizer;
 
 /// Where the log-probabilities of the reference come from.
@@ -92,21 +91,6 @@ pub(super) fn logprobs<D: Device>(
     all
 }
 
-/// The language model in `dir`.
-///
-/// # Errors
-/// If it cannot be loaded.
-pub(super) fn load<D: Device>(
-    device: D,
-    config: &DpoConfig,
-    dir: &Path,
-    masters: Masters,
-) -> Result<Model<D>, TrainError> {
-    let precision = config.model.dtype.into();
-    let options = LoadOptions { precision, masters, ..LoadOptions::language_model() };
-    Ok(Model::load(device, dir, &options)?.0)
-}
-
 /// The portions of a training run.
 pub(super) fn portions(config: &DpoConfig) -> Portions {
     let train = &config.train;
@@ -115,44 +99,44 @@ pub(super) fn portions(config: &DpoConfig) -> Portions {
 }
 
 /// Where the reference's log-probabilities are wanted.
-pub(super) struct Place<'a> {
+pub(super) struct Place<'a, 'p> {
     pub(super) config: &'a DpoConfig,
-    pub(super) opening: &'a Opening<'a>,
+    pub(super) opening: &'a mut Opening<'p>,
     pub(super) records: &'a Records,
 }
 
-impl Place<'_> {
+impl Place<'_, '_> {
     /// The reference for a policy that was just loaded, from the checkpoint if there is one.
     pub(super) fn references<D: Device>(
-        &self,
+        &mut self,
         policy: &Model<D>,
-        progress: &mut dyn Progress,
     ) -> Result<References<D>, TrainError> {
-        let reference = &self.config.dpo.reference;
-        if !self.config.dpo.objective.needs_reference() {
+        let (config, records) = (self.config, self.records);
+        let reference = &config.dpo.reference;
+        if !config.dpo.objective.needs_reference() {
             return Ok(References::None);
         }
-        let source = reference.path.as_ref().unwrap_or(&self.config.model.path);
+        let source = reference.path.as_ref().unwrap_or(&config.model.path);
+        let load = |device: D, dir: &Path, masters: Masters| {
+            load_language_model(device, dir, config.model.dtype, masters)
+        };
         let checkpoint = self.opening.checkpoint.as_ref();
         // The policy itself is the reference as long as it has not been trained.
-        let same = checkpoint.is_none() && source == &self.config.model.path;
+        let same = checkpoint.is_none() && source == &config.model.path;
         let device = policy.device().clone();
         if let Some(sync) = reference.sync {
             let mut model = match checkpoint {
-                Some(checkpoint) => load(
-                    device,
-                    self.config,
-                    &checkpoint.model_dir(Some(REFERENCE)),
-                    Masters::Keep,
-                )?,
+                Some(checkpoint) => {
+                    load(device, &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
+                }
                 None if same => policy.duplicate(),
-                None => load(device, self.config, source, Masters::Keep)?,
+                None => load(device, source, Masters::Keep)?,
             };
             self.check(&model, source)?;
             model.set_trainable(|_| false);
             return Ok(References::Live { model: Box::new(model), sync });
         }
-        let sets = [("training", &self.records.train), ("evaluation", &self.records.eval)];
+        let sets = [("training", &records.train), ("evaluation", &records.eval)];
         let mut loaded = None;
         let mut known = Vec::with_capacity(2);
         for (what, trees) in sets {
@@ -163,23 +147,21 @@ impl Place<'_> {
             }
             let file = self.cache_file(source, &trees)?;
             if let Some(found) = file.read()? {
-                let path = file.path().display();
-                progress.note(&format!("{what}: reference log-probabilities are read from {path}"));
+                self.note(&format!("{what}: reference log-probabilities are read from"), &file);
                 known.push(found);
                 continue;
             }
-            progress.stage("reference", None);
+            self.opening.progress.stage("reference", None);
             if loaded.is_none() && !same {
-                loaded = Some(load(device.clone(), self.config, source, Masters::Drop)?);
+                loaded = Some(load(device.clone(), source, Masters::Drop)?);
             }
             let model = loaded.as_ref().unwrap_or(policy);
             self.check(model, source)?;
-            let found = logprobs(model, &trees, portions(self.config));
+            let found = logprobs(model, &trees, portions(config));
             check_finite(&found, source)?;
-            self.opening.run.check_room(file.bytes())?;
+            self.opening.dir.check_room(file.bytes())?;
             file.write(&found)?;
-            let path = file.path().display();
-            progress.note(&format!("{what}: reference log-probabilities are stored in {path}"));
+            self.note(&format!("{what}: reference log-probabilities are stored in"), &file);
             known.push(found);
         }
         let eval = known.pop().expect("two sets");
@@ -187,8 +169,12 @@ impl Place<'_> {
         Ok(References::Known { train, eval })
     }
 
+    fn note(&mut self, what: &str, file: &CacheFile) {
+        self.opening.progress.note(&format!("{what} {}", file.path().display()));
+    }
+
     fn cache_file(&self, source: &Path, trees: &[&Tree]) -> Result<CacheFile, TrainError> {
-        let inside = self.opening.run.path(REFERENCE);
+        let inside = self.opening.dir.path(REFERENCE);
         let folder = self.config.dpo.reference.cache.as_ref().unwrap_or(&inside);
         CacheFile::new(folder, source, &format!("{:?}", self.config.model.dtype), trees)
     }

@@ -464,4 +464,16 @@ impl DpoSection {
     pub(super) fn is_unpaired(&self) -> bool {
         matches!(self.objective.kind, Kind::Unpaired(_))
     }
+
+    /// What a reader should know before the first step: keys without meaning, for one.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let coupled = self
+            .objective
+            .couples_batch()
+            .then(|| "the loss couples the records of a step: each goes forward twice".to_owned());
+        let unused = self.unused.iter();
+        let unused =
+            unused.map(|key| format!("`{key}` means nothing to this loss and is not used"));
+        coupled.into_iter().chain(unused).collect()
+    }
 }

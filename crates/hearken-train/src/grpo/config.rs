@@ -13,7 +13,8 @@ use crate::config::{
     RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
 };
 use crate::rollout::feed::Asked;
-use crate::rollout::opening::{Movement, Settings};
+use crate::rollout::settings::{Configured, Movement, Settings};
+use crate::run;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/grpo.toml");
@@ -131,28 +132,31 @@ impl GrpoConfig {
         };
         Ok(Loaded { config, frozen: layers.freeze() })
     }
+}
 
-    /// What a run between two iterations reads.
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        Settings {
+impl Configured for GrpoConfig {
+    fn settings(&self) -> (run::Settings, Settings) {
+        let Self { run, model, optimizer, train, .. } = self.clone();
+        let settings = Settings {
             section: "grpo",
-            run: &self.run,
-            model: &self.model,
-            data: self.data.as_ref(),
-            optimizer: &self.optimizer,
-            train: &self.train,
+            data: self.data.clone(),
             length: self.length,
-            rollout: &self.rollout,
-            samples: &self.samples,
+            rollout: self.rollout.clone(),
+            samples: self.samples.clone(),
             asked: Asked::Prompts,
-            reference: (&self.model.path, Movement::Frozen),
+            reference: self.model.path.clone(),
+            movement: Movement::Frozen,
             beta: self.grpo.algorithm.kl.beta().unwrap_or(0.0),
             steering: self.kl,
             kl_limit_nats: self.grpo.kl_limit_nats,
             prompts: self.grpo.prompts,
             epochs: self.grpo.epochs,
             minibatches: self.grpo.minibatches,
-        }
+            scores: self.scores.clone(),
+            normalize_scores: self.grpo.normalize_scores,
+            needs_scores: true,
+        };
+        (run::Settings { run, model, optimizer, train }, settings)
     }
 }
 

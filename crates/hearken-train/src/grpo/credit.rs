@@ -11,7 +11,7 @@ use crate::rollout::Reading;
 
 /// A graded rollout with everything that an update reads.
 #[derive(Clone, Debug)]
-pub(super) struct Experience {
+pub(crate) struct Experience {
     pub(super) graded: Graded,
     /// log π_old, by the training forward pass.
     pub(super) old_logprobs: Vec<f64>,

@@ -9,17 +9,19 @@ use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
-use crate::rollout::{SampleOptions, sample_scored};
+use crate::rollout::SampleOptions;
+use crate::rollout::session::Session;
 
-impl<D: Device> Grpo<'_, D> {
+impl Grpo {
     /// Everything that was sampled and graded, and what of it advantages are computed of.
-    pub(super) fn gather(
-        &mut self,
+    pub(super) fn gather<D: Device>(
+        &self,
+        session: &mut Session<D>,
         sources: &mut WeightedSum<'_>,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
         let settings = &self.config.grpo;
         let wanted = settings.prompts;
-        if let Some(rollouts) = self.session.feed.recorded(self.session.counters.iteration) {
+        if let Some(rollouts) = session.recorded() {
             let graded = recorded(rollouts, settings);
             let kept = kept_before(&graded, settings.groups);
             return Ok((graded, kept));
@@ -31,8 +33,8 @@ impl<D: Device> Grpo<'_, D> {
         let (mut all, mut kept): (Vec<Graded>, Vec<Graded>) = (Vec::new(), Vec::new());
         let mut missing = wanted;
         for round in 0..=rounds as u64 {
-            let ungraded = self.sample_groups(missing, round, sources)?;
-            let mut graded = grade(ungraded, &sources.weights(), &self.config.grpo);
+            let ungraded = self.sample_groups(session, missing, round, sources)?;
+            let mut graded = grade(ungraded, &sources.weights(), settings);
             let first = groups(&all).count() as u64;
             for one in &mut graded {
                 one.rollout.group += first;
@@ -48,27 +50,26 @@ impl<D: Device> Grpo<'_, D> {
     }
 
     /// Completions of the next `prompts` prompts, and a greedy one each if the algorithm asks for it.
-    fn sample_groups(
-        &mut self,
+    fn sample_groups<D: Device>(
+        &self,
+        session: &mut Session<D>,
         prompts: usize,
         round: u64,
         sources: &mut WeightedSum<'_>,
     ) -> Result<Ungraded, TrainError> {
-        let session = &mut self.session;
-        let prompts = session.feed.next(prompts, &mut session.counters.cursor);
+        let prompts = session.next_prompts(prompts);
         let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };
-        let options = session.sample_options(&stream);
-        let tokenizer = session.tokenizer.as_ref();
-        let (rollouts, scores) =
-            sample_scored(&session.policy, tokenizer, &prompts, &options, sources)?;
-        let needs_greedy =
-            self.config.grpo.algorithm.credit == Credit::Group(GroupBaseline::Greedy);
+        let (rollouts, scores) = session.sample(&prompts, &stream, sources)?;
         let mut greedy = Vec::new();
-        if needs_greedy {
+        if self.config.grpo.algorithm.credit == Credit::Group(GroupBaseline::Greedy) {
             let sampling = Sampling { temperature: 0.0, ..session.sampling.clone() };
-            let options = SampleOptions { sampling: &sampling, completions: 1, ..options };
-            let (rollouts, scores) =
-                sample_scored(&session.policy, tokenizer, &prompts, &options, sources)?;
+            let options = SampleOptions {
+                sampling: &sampling,
+                completions: 1,
+                ..session.sample_options(&stream)
+            };
+            let policy = &session.run.model;
+            let (rollouts, scores) = session.sample_from(policy, &prompts, &options, sources)?;
             greedy.extend(rollouts.into_iter().zip(scores.total));
         }
         Ok(Ungraded { rollouts, scores, greedy })

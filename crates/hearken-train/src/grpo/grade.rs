@@ -9,7 +9,7 @@ use crate::rollout::Rollout;
 
 /// A rollout with what was thought of it.
 #[derive(Clone, Debug)]
-pub(super) struct Graded {
+pub(crate) struct Graded {
     pub(super) rollout: Rollout,
     /// Sum of the sources, penalties for length and a missing end included.
     pub(super) score: f64,

@@ -11,9 +11,12 @@ use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
 use hearken_objective::{Mean, Moments};
 use serde::Serialize;
 
+use super::Compared;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
 use crate::metrics::Timing;
+use crate::rollout::train::Step;
+use crate::run::Update;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
@@ -136,6 +139,35 @@ pub struct GrpoStep {
     pub timing: Timing,
 }
 
+impl GrpoStep {
+    pub(super) fn new(step: &Step<'_, Compared, StepSums>, surrogate: Surrogate) -> Self {
+        let Step { sums, update, iteration, index, epoch, minibatch } = *step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        let mean = |mean: Mean| mean.value().unwrap_or(0.0);
+        Self {
+            step,
+            iteration: index,
+            epoch,
+            minibatch,
+            loss,
+            grad_norm,
+            learning_rate,
+            kl: mean(sums.kl),
+            entropy: mean(sums.entropy),
+            approx_kl: mean(sums.ratios.approx_kl_k2),
+            ratio: mean(sums.ratios.ratio),
+            ratio_max: sums.ratios.ratio_max.unwrap_or(1.0),
+            ratio_min: sums.ratios.ratio_min.unwrap_or(1.0),
+            clipped: sums.clipped(surrogate),
+            cispo_clipped: sums.cispo_clipped(surrogate),
+            iteration_metrics: iteration.metrics.clone(),
+            tokens,
+            completion_tokens: sums.completion_tokens,
+            timing,
+        }
+    }
+}
+
 /// Shares of what clipping stops, over what ratios cover: tokens or completions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ClipMetrics {
@@ -205,7 +237,7 @@ impl Clipping {
 
 /// Sums over an optimizer step.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StepSums {
+pub(crate) struct StepSums {
     /// Σ weight·loss.
     pub(super) policy: f64,
     pub(super) entropy: Mean,
@@ -214,8 +246,6 @@ pub(super) struct StepSums {
     low_min: Option<f64>,
     high_max: Option<f64>,
     pub(super) completion_tokens: usize,
-    pub(super) rows: usize,
-    pub(super) flops: f64,
 }
 
 impl StepSums {

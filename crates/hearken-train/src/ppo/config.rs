@@ -12,7 +12,8 @@ use crate::config::{
     RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
 };
 use crate::rollout::feed::Asked;
-use crate::rollout::opening::{Movement, Settings};
+use crate::rollout::settings::{Configured, Movement, Settings};
+use crate::run;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/ppo.toml");
@@ -170,28 +171,31 @@ impl PpoConfig {
     pub fn rollouts_per_iteration(&self) -> usize {
         self.train.batch_size * self.ppo.minibatches
     }
+}
 
-    /// What a run between two iterations reads.
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        Settings {
+impl Configured for PpoConfig {
+    fn settings(&self) -> (run::Settings, Settings) {
+        let Self { run, model, optimizer, train, .. } = self.clone();
+        let settings = Settings {
             section: "ppo",
-            run: &self.run,
-            model: &self.model,
-            data: self.data.as_ref(),
-            optimizer: &self.optimizer,
-            train: &self.train,
+            data: self.data.clone(),
             length: self.length,
-            rollout: &self.rollout,
-            samples: &self.samples,
+            rollout: self.rollout.clone(),
+            samples: self.samples.clone(),
             asked: Asked::Prompts,
-            reference: (&self.model.path, Movement::Frozen),
+            reference: self.model.path.clone(),
+            movement: Movement::Frozen,
             beta: self.kl.beta,
             steering: self.kl.steering(),
             kl_limit_nats: self.ppo.kl_limit_nats,
             prompts: self.rollouts_per_iteration().div_ceil(self.rollout.completions),
             epochs: self.ppo.epochs,
             minibatches: self.ppo.minibatches,
-        }
+            scores: self.scores.clone(),
+            normalize_scores: self.ppo.normalize_scores,
+            needs_scores: true,
+        };
+        (run::Settings { run, model, optimizer, train }, settings)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
 #[derive(Clone, Debug)]
-pub(super) struct Experience {
+pub(crate) struct Experience {
     pub(super) scored: ScoredRollout,
     /// log π_old, by the training forward pass.
     pub(super) old_logprobs: Vec<f64>,

@@ -7,10 +7,9 @@ use hearken_tensor::Device;
 
 use super::config::{CriticSource, PpoConfig};
 use crate::error::TrainError;
-use crate::rollout::opening::Opening;
-use crate::rollout::session::Companion;
-use crate::rollout::{ForwardOptions, Heads, Reading, Sequence, read};
-use crate::seeds::Seeds;
+use crate::rollout::session::Session;
+use crate::rollout::{Heads, Reading, Sequence, read};
+use crate::run::{Companion, Opening};
 use crate::trained_model::load_tokenizer;
 
 /// Adds a head to the policy, or opens the network of its own that `config` asks for: a model whose
@@ -21,36 +20,31 @@ pub(super) fn open<D: Device>(
     opening: &Opening<'_>,
 ) -> Result<Option<Companion<D>>, TrainError> {
     const NAME: &str = "critic";
-    let checkpoint = opening.checkpoint.as_ref();
     match &config.ppo.critic {
         CriticSource::ValueHead => {
-            let dir = checkpoint.map_or_else(|| config.model.path.clone(), |c| c.model_dir(None));
-            if !policy.load_value_head(&dir)? {
-                policy.add_value_head(Seeds::new(config.run.seed).derive("value_head", 0, 0));
+            if !policy.load_value_head(&opening.model_dir())? {
+                policy.add_value_head(opening.seeds.derive("value_head", 0, 0));
             }
             Ok(None)
         }
         CriticSource::Checkpoint(path) => {
+            let checkpoint = opening.checkpoint.as_ref();
             let dir = checkpoint.map_or_else(|| path.clone(), |c| c.model_dir(Some(NAME)));
             let precision = config.model.dtype.into();
             let options = LoadOptions { precision, ..LoadOptions::scorer() };
             let (model, _) = Model::load(policy.device().clone(), &dir, &options)?;
             check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
             let gradients = model.gradients();
-            Ok(Some(Companion { name: NAME, model, gradients }))
+            Ok(Some(Companion { name: NAME, model, gradients, lr: config.ppo.critic_lr }))
         }
     }
 }
 
 /// Log-probabilities and values before an iteration's first update. Without a critic of its own,
 /// values and log-probabilities share every pass.
-pub(super) fn read_both<D: Device>(
-    policy: &Model<D>,
-    critic: Option<&Companion<D>>,
-    sequences: &[Sequence<'_>],
-    forward: ForwardOptions,
-) -> Reading {
-    let Some(critic) = critic else {
+pub(super) fn read_both<D: Device>(session: &Session<D>, sequences: &[Sequence<'_>]) -> Reading {
+    let (policy, forward) = (&session.run.model, session.forward_options());
+    let Some(critic) = &session.run.companion else {
         return read(policy, sequences, Heads::LogProbsAndValues, forward);
     };
     let values = read(&critic.model, sequences, Heads::Values, forward).values;

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
 use serde::Serialize;
 
+use super::Credited;
 use crate::metrics::Timing;
+use crate::rollout::train::Step;
+use crate::run::Update;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
@@ -117,9 +120,38 @@ pub struct PpoStep {
     pub timing: Timing,
 }
 
+impl PpoStep {
+    pub(super) fn new(step: &Step<'_, Credited, StepSums>) -> Self {
+        let Step { sums, update, iteration, index, epoch, minibatch } = *step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        let mean = |mean: Mean| mean.value().unwrap_or(0.0);
+        Self {
+            step,
+            iteration: index,
+            epoch,
+            minibatch,
+            loss,
+            grad_norm,
+            learning_rate,
+            policy_loss: mean(sums.policy),
+            value_loss: mean(sums.value),
+            approx_kl: mean(sums.ratios.approx_kl_k2),
+            clip_fraction: mean(sums.ratios.clipped()),
+            ratio: mean(sums.ratios.ratio),
+            ratio_max: sums.ratios.ratio_max.unwrap_or(1.0),
+            ratio_min: sums.ratios.ratio_min.unwrap_or(1.0),
+            value_clip_fraction: sums.value_clipped as f64 / sums.value.count.max(1) as f64,
+            iteration_metrics: iteration.metrics.clone(),
+            tokens,
+            completion_tokens: sums.policy.count,
+            timing,
+        }
+    }
+}
+
 /// Sums over the tokens of an optimizer step; they add up over microbatches.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StepSums {
+pub(crate) struct StepSums {
     pub(super) policy: Mean,
     pub(super) value: Mean,
     /// Of the distributions, where the entropy is part of the loss.
@@ -128,8 +160,6 @@ pub(super) struct StepSums {
     pub(super) kl: Mean,
     pub(super) ratios: RatioMetrics,
     pub(super) value_clipped: usize,
-    pub(super) rows: usize,
-    pub(super) flops: f64,
 }
 
 impl StepSums {
@@ -141,8 +171,6 @@ impl StepSums {
             kl: self.kl + other.kl,
             ratios: self.ratios.merge(other.ratios),
             value_clipped: self.value_clipped + other.value_clipped,
-            rows: self.rows + other.rows,
-            flops: self.flops + other.flops,
         }
     }
 }

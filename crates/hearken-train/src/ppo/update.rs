@@ -1,6 +1,6 @@
 //! The gradient of one optimizer step, microbatch by microbatch.
 
-use hearken_model::{Gradients, Model, OutputGrads};
+use hearken_model::OutputGrads;
 use hearken_objective::{
     Mean,
     aggregation::{Aggregation, StepCounts},
@@ -13,46 +13,44 @@ use hearken_tensor::device::PredictionGrad;
 
 use super::{config::PpoConfig, credit::Experience, metrics::StepSums};
 use crate::config::KlPlacement;
-use crate::metrics::training_flops;
-use crate::rollout::session::Companion;
+use crate::rollout::session::Session;
 use crate::rollout::{CompletionBatch, ForwardOptions, Sequence, completion_microbatches};
 
 /// What stays the same over a step's microbatches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StepContext<'a> {
-    pub(super) config: &'a PpoConfig,
-    pub(super) forward: ForwardOptions,
+struct StepContext<'a> {
+    config: &'a PpoConfig,
+    forward: ForwardOptions,
     /// The coefficient of the KL penalty in force.
-    pub(super) beta: f64,
+    beta: f64,
     /// Weight of a token: one over the tokens of the whole step.
-    pub(super) token_weight: f64,
+    token_weight: f64,
 }
 
 /// Adds the gradients of a whole minibatch and returns its sums. What a token weighs is known
 /// beforehand, so the split into microbatches changes nothing.
 pub(super) fn accumulate<D: Device>(
-    policy: &Model<D>,
-    gradients: &mut Gradients<D>,
-    mut critic: Option<&mut Companion<D>>,
+    session: &mut Session<D>,
     minibatch: &[&Experience],
-    context: StepContext<'_>,
+    config: &PpoConfig,
 ) -> StepSums {
+    let forward = session.forward_options();
+    let token_weight = token_weight(minibatch);
+    let context = StepContext { config, forward, beta: session.kl.beta(), token_weight };
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.scored.rollout.sequence()).collect();
     let mut sums = StepSums::default();
-    for group in completion_microbatches(&sequences, context.forward.microbatch_tokens) {
+    for group in completion_microbatches(&sequences, forward.microbatch_tokens) {
         let batch = CompletionBatch::new(&sequences[group.clone()]);
         let microbatch = Microbatch { batch, experience: &minibatch[group], context };
-        sums = sums.merge(microbatch.policy(policy, gradients, critic.is_none()));
-        if let Some(critic) = &mut critic {
-            sums = sums.merge(microbatch.separate_critic(critic));
-        }
+        sums = sums.merge(microbatch.policy(session));
+        sums = sums.merge(microbatch.separate_critic(session));
     }
     sums
 }
 
 /// The weight of a token in a step of these completions.
-pub(super) fn token_weight(minibatch: &[&Experience]) -> f64 {
+fn token_weight(minibatch: &[&Experience]) -> f64 {
     let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
     // The same for every length: the mean runs over tokens.
     Aggregation::PerToken.token_weight(1, counts)
@@ -66,31 +64,23 @@ struct Microbatch<'a> {
 
 impl Microbatch<'_> {
     /// The policy's pass; that of its value head too, if it has the critic's place.
-    fn policy<D: Device>(
-        &self,
-        policy: &Model<D>,
-        gradients: &mut Gradients<D>,
-        has_value_head: bool,
-    ) -> StepSums {
+    fn policy<D: Device>(&self, session: &mut Session<D>) -> StepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
+        let run = &mut session.run;
         let head = forward.head(config.ppo.entropy_coef != 0.0);
-        let mut pass = policy.forward(&self.batch.batch, config.model.keep());
+        let mut pass = run.forward(&self.batch.batch);
         let predictions = &self.batch.predictions;
-        let output = policy.logprobs_keeping(&mut pass, predictions, head, forward.logits_bytes);
-        let mut sums = StepSums {
-            entropy: output.entropy.iter().map(|entropy| f64::from(*entropy)).collect(),
-            rows: self.batch.batch.rows(),
-            flops: training_flops(policy, &self.batch.batch),
-            ..StepSums::default()
-        };
+        let output = run.model.logprobs_keeping(&mut pass, predictions, head, forward.logits_bytes);
+        let entropy = output.entropy.iter().map(|entropy| f64::from(*entropy)).collect();
+        let mut sums = StepSums { entropy, ..StepSums::default() };
         let logprob_grads = self.policy_losses(&self.batch.split(&output.logprobs), &mut sums);
         let entropy = (-config.ppo.entropy_coef * token_weight) as f32;
         let prediction_grads: Vec<PredictionGrad> =
             logprob_grads.into_iter().map(|logprob| PredictionGrad { logprob, entropy }).collect();
         let (mut scalar_rows, mut scalar_grads) = (Vec::new(), Vec::new());
-        if has_value_head {
+        if run.companion.is_none() {
             scalar_rows = self.batch.rows();
-            let values = self.batch.split(&policy.scalars(&pass, &scalar_rows));
+            let values = self.batch.split(&run.model.scalars(&pass, &scalar_rows));
             scalar_grads = self.value_losses(&values, &mut sums);
         }
         let grads = OutputGrads {
@@ -100,23 +90,16 @@ impl Microbatch<'_> {
             scalar_rows: &scalar_rows,
             scalar_grads: &scalar_grads,
         };
-        policy.backward(pass, &grads, gradients);
+        run.backward(pass, &grads);
         sums
     }
 
-    fn separate_critic<D: Device>(&self, critic: &mut Companion<D>) -> StepSums {
-        let pass = critic.model.forward(&self.batch.batch, self.context.config.model.keep());
-        let rows = self.batch.rows();
-        let values = self.batch.split(&critic.model.scalars(&pass, &rows));
-        let flops = training_flops(&critic.model, &self.batch.batch);
-        let mut sums = StepSums { flops, ..StepSums::default() };
-        let scalar_grads = self.value_losses(&values, &mut sums);
-        let grads = OutputGrads {
-            scalar_rows: &rows,
-            scalar_grads: &scalar_grads,
-            ..OutputGrads::default()
-        };
-        critic.model.backward(pass, &grads, &mut critic.gradients);
+    /// The pass of a critic of its own, if there is one.
+    fn separate_critic<D: Device>(&self, session: &mut Session<D>) -> StepSums {
+        let (batch, mut sums) = (&self.batch, StepSums::default());
+        session.run.train_companion(&batch.batch, &batch.rows(), |values| {
+            self.value_losses(&batch.split(values), &mut sums)
+        });
         sums
     }
 
@@ -173,13 +156,21 @@ mod tests {
     use std::sync::Arc;
 
     use hearken_data::{Completion, StopReason};
-    use hearken_model::LoadOptions;
+    use hearken_model::Model;
     use hearken_tensor::Cpu;
     use serde_json::Map;
 
     use super::*;
+    use crate::config::Loaded;
     use crate::encode::PromptExample;
-    use crate::rollout::{Rollout, ScoredRollout};
+    use crate::ppo::Ppo;
+    use crate::progress::Silent;
+    use crate::reward_source::WeightedSum;
+    use crate::rollout::settings::Configured;
+    use crate::rollout::train::{Inputs, Iterations};
+    use crate::rollout::{Origin, Rollout, ScoredRollout};
+    use crate::run::Opened;
+    use crate::run_dir::Start;
 
     /// Two completions of one prompt; all that the past says of them is off the current policy.
     fn experience() -> Vec<Experience> {
@@ -201,6 +192,7 @@ mod tests {
                 group: 0,
                 completion: Completion { ids, logprobs: Vec::new(), stop_reason },
                 text: String::new(),
+                origin: Origin::Sampled { version: 0 },
             };
             Experience {
                 scored: ScoredRollout { rollout, score: 0.0, ref_logprobs: logprobs(1.0) },
@@ -213,12 +205,19 @@ mod tests {
         vec![one(vec![8, 9, 10, 11], 1.0), one(vec![12, 13], -1.0)]
     }
 
-    fn config() -> PpoConfig {
+    /// A run in `folder`; what it replays is not looked at.
+    fn session(folder: &Path) -> (PpoConfig, Session<Cpu>) {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let model = crates.join("hearken-model/tests/fixtures/hf/llama");
+        let replay = folder.join("rollouts.jsonl");
+        let line = r#"{"iteration": 0, "prompt_ids": [5], "completion_ids": [6], "score": 0.0}"#;
+        std::fs::write(&replay, line).unwrap();
         let mut layers = PpoConfig::defaults(Path::new("test"));
+        for (key, value) in [("run.dir", folder.join("run")), ("model.path", model)] {
+            layers.set(&format!("{key}={}", value.display())).unwrap();
+        }
+        layers.set(&format!("rollout.replay={}", replay.display())).unwrap();
         for text in [
-            "run.dir=x",
-            "model.path=x",
-            "rollout.replay=x",
             "rollout.temperature=0.8",
             "kl.placement=loss",
             "kl.estimator=k3",
@@ -228,10 +227,17 @@ mod tests {
             "ppo.clip_high=100",
             "ppo.value_clip=0",
             "ppo.entropy_coef=0.2",
+            "ppo.minibatches=1",
         ] {
             layers.set(text).unwrap();
         }
-        PpoConfig::from_layers(layers).unwrap().config
+        let Loaded { config, frozen } = PpoConfig::from_layers(layers).unwrap();
+        let mut sources = WeightedSum::new();
+        let inputs = Inputs { frozen: &frozen, start: Start::Fresh, sources: &mut sources };
+        let (ppo, settings) = (Ppo { config: config.clone() }, config.settings());
+        let opened = Iterations::open(Cpu::new(), ppo, settings, inputs, &mut Silent).unwrap();
+        let Opened::Ready(iterations) = opened else { panic!("a new run") };
+        (config, iterations.session)
     }
 
     fn shift(model: &mut Model<Cpu>, direction: &[Option<Vec<f32>>], by: f64) {
@@ -248,25 +254,19 @@ mod tests {
     /// Along its own direction, the derivative of the loss is the norm of the gradient.
     #[test]
     fn policy_value_entropy_and_kl_enter_one_gradient() {
-        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let dir = crates.join("hearken-model/tests/fixtures/hf/llama");
-        let (mut policy, _) =
-            Model::load(Cpu::new(), &dir, &LoadOptions::language_model()).unwrap();
-        policy.add_value_head(1);
-        let (config, experience) = (config(), experience());
+        let folder = tempfile::tempdir().unwrap();
+        let (config, mut session) = session(folder.path());
+        let experience = experience();
         let minibatch: Vec<&Experience> = experience.iter().collect();
-        let forward = ForwardOptions { temperature: 0.8, microbatch_tokens: 100, logits_bytes: 0 };
-        let token_weight = token_weight(&minibatch);
-        let context = StepContext { config: &config, forward, beta: 0.3, token_weight };
-        let step = |policy: &Model<Cpu>| -> (f64, Gradients<Cpu>) {
-            let mut gradients = policy.gradients();
-            let sums = accumulate(policy, &mut gradients, None, &minibatch, context);
+        let step = |session: &mut Session<Cpu>| -> f64 {
+            session.run.begin_step();
+            let sums = accumulate(session, &minibatch, &config);
             let mean = |mean: Mean| mean.value().unwrap();
-            let loss = mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
-                + 0.3 * mean(sums.kl);
-            (loss, gradients)
+            mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
+                + 0.3 * mean(sums.kl)
         };
-        let (_, gradients) = step(&policy);
+        step(&mut session);
+        let (policy, gradients) = (&session.run.model, &session.run.gradients);
         let norm = gradients.sum_of_squares().sqrt();
         let direction: Vec<Option<Vec<f32>>> = (0..policy.params().len())
             .map(|index| {
@@ -280,10 +280,10 @@ mod tests {
             })
             .collect();
         let h = 2e-3;
-        shift(&mut policy, &direction, h);
-        let (above, _) = step(&policy);
-        shift(&mut policy, &direction, -2.0 * h);
-        let (below, _) = step(&policy);
+        shift(&mut session.run.model, &direction, h);
+        let above = step(&mut session);
+        shift(&mut session.run.model, &direction, -2.0 * h);
+        let below = step(&mut session);
         let slope = (above - below) / (2.0 * h);
         assert!((slope / norm - 1.0).abs() < 5e-3, "slope {slope}, norm {norm}");
     }

@@ -10,7 +10,8 @@ use crate::config::{
     TrainConfig,
 };
 use crate::encode::PreferenceExample;
-use crate::record_run::Settings;
+use crate::records::{Configured, Settings};
+use crate::run;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/reward.toml");
@@ -117,17 +118,12 @@ impl RewardConfig {
         };
         Ok(Loaded { config, frozen: layers.freeze() })
     }
+}
 
-    /// What a run between two steps reads.
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        Settings {
-            name: "reward_model",
-            run: &self.run,
-            model: &self.model,
-            data: &self.data,
-            optimizer: &self.optimizer,
-            train: &self.train,
-            length: self.length,
-        }
+impl Configured for RewardConfig {
+    fn settings(&self) -> (run::Settings, Settings) {
+        let Self { run, model, data, optimizer, train, length, .. } = self.clone();
+        let settings = Settings { data, length, samples: None };
+        (run::Settings { run, model, optimizer, train }, settings)
     }
 }

@@ -5,9 +5,11 @@ use hearken_stats::Estimate;
 use serde::Serialize;
 
 use crate::metrics::Timing;
+use crate::records::Step;
+use crate::run::Update;
 
 /// One optimizer step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RewardStep {
     /// The optimizer step, from 1.
     pub step: u64,
@@ -37,19 +39,26 @@ pub struct RewardStep {
 }
 
 impl RewardStep {
-    /// The fields that follow from the scores; all others are 0.
-    pub(super) fn of_scores(comparisons: &[Comparison]) -> Self {
+    pub(super) fn new(step: &Step<Vec<Comparison>>) -> Self {
+        let Step { sums: comparisons, update, epoch } = step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let pairs = comparisons.len() as f64;
         let right = comparisons.iter().filter(|pair| pair.rejected < pair.chosen).count();
         let margin: f64 = comparisons.iter().map(|pair| pair.chosen - pair.rejected).sum();
         let scores = || comparisons.iter().flat_map(|pair| [pair.chosen, pair.rejected]);
         Self {
+            step,
+            epoch: *epoch,
+            loss,
+            grad_norm,
+            learning_rate,
             accuracy: right as f64 / pairs,
             margin: margin / pairs,
             mean_reward: scores().sum::<f64>() / (2.0 * pairs),
             min_reward: scores().fold(f64::INFINITY, f64::min),
             max_reward: scores().fold(f64::NEG_INFINITY, f64::max),
-            ..Self::default()
+            tokens,
+            timing,
         }
     }
 }

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RewardConfig;
 use crate::dataset::{Encoded, Example};
-use crate::encode::{DemonstrationExample, Encoder, PreferenceExample};
+use crate::encode::{DemonstrationExample, PreferenceExample};
 use crate::error::TrainError;
 use crate::microbatch::microbatches;
-use crate::progress::Progress;
+use crate::run::Opening;
 use crate::run_dir::{RunDirError, write_atomically};
 
 /// The file beside a reward model.
@@ -96,9 +96,8 @@ impl ScoreNormalizationFile {
 /// pairs.
 pub(super) fn reference_sequences(
     config: &RewardConfig,
-    encoder: &Encoder<'_>,
     train: &[PreferenceExample],
-    progress: &mut dyn Progress,
+    opening: &mut Opening<'_>,
 ) -> Result<Vec<Vec<u32>>, TrainError> {
     let count = config.reward.normalize_count;
     let Some(path) = &config.reward.normalize_on else {
@@ -109,14 +108,15 @@ pub(super) fn reference_sequences(
     options.columns.clear();
     options.limit = Some(count);
     let (records, _) = read::<Demonstration>(path, &options)?;
+    let encoder = opening.encoder(&config.data)?;
     let mut sequences = Vec::with_capacity(records.len());
     for record in &records {
-        match DemonstrationExample::encode(record, encoder)? {
+        match DemonstrationExample::encode(record, &encoder)? {
             Encoded::Whole(example) | Encoded::Truncated(example) => sequences.push(example.ids),
             Encoded::Dropped => {}
         }
     }
-    let measured = sequences.len();
-    progress.note(&format!("scores are measured on {measured} sequences of {}", path.display()));
+    let (measured, at) = (sequences.len(), path.display());
+    opening.progress.note(&format!("scores are measured on {measured} sequences of {at}"));
     Ok(sequences)
 }

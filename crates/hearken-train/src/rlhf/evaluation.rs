@@ -8,7 +8,6 @@ use hearken_stats::{Estimate, mean::normal_mean, win_rate::Outcomes};
 use hearken_tensor::Device;
 
 use super::config::EvaluationConfig;
-use crate::config::{ScoreReading, open_scores};
 use crate::dataset::Dataset;
 use crate::encode::{Encoder, PromptExample};
 use crate::error::TrainError;
@@ -20,6 +19,7 @@ use crate::rollout::session::sampling;
 use crate::rollout::{
     ForwardOptions, HeldOut, HeldOutCompletions, SampleOptions, complete_held_out,
 };
+use crate::scorers::{ScoreReading, open_scores};
 use crate::seeds::Seeds;
 use crate::trained_model::load_tokenizer;
 
@@ -58,6 +58,7 @@ pub(super) fn compare<D: Device>(
             seeds: Seeds::new(ppo.run.seed),
             stream,
             index: 0,
+            version: 0,
         };
         let held_out = HeldOut { prompts: &prompts, sample: &sample, forward };
         let tokenizer = tokenizer.as_ref();

@@ -2,17 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
-use hearken_model::{ModelConfig, Tokenizer};
+use hearken_model::ModelConfig;
 use rand::RngExt;
 
-use super::opening::Settings;
+use super::settings::Settings;
 use super::{RecordedIteration, ReplayLimits, Rollout, read_replay};
 use crate::config::{DataConfig, Length};
-use crate::dataset::{Dataset, Example};
-use crate::encode::{AnsweredPrompt, Encoder, PromptExample};
+use crate::dataset::Dataset;
+use crate::encode::{AnsweredPrompt, PromptExample};
 use crate::error::TrainError;
 use crate::order::{Cursor, Order};
-use crate::progress::Progress;
+use crate::run::Opening;
 use crate::seeds::Seeds;
 
 /// Where rollouts come from.
@@ -44,20 +44,16 @@ pub(crate) enum Asked {
 }
 
 impl Feed {
-    pub(crate) fn open(
-        settings: &Settings<'_>,
-        tokenizer: Option<&Tokenizer>,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, TrainError> {
-        match (&settings.rollout.replay, settings.data) {
-            (Some(path), _) => replay(settings, path, tokenizer, progress).map(Self::Replay),
-            (None, Some(data)) => prompts(settings, data, tokenizer, progress).map(Self::Prompts),
+    pub(crate) fn open(settings: &Settings, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
+        match (&settings.rollout.replay, &settings.data) {
+            (Some(path), _) => replay(settings, path, opening).map(Self::Replay),
+            (None, Some(data)) => prompts(settings, data, opening).map(Self::Prompts),
             (None, None) => unreachable!("[data] is read unless rollouts are replayed"),
         }
     }
 
     /// Optimizer steps of the run.
-    pub(crate) fn steps(&self, settings: &Settings<'_>) -> u64 {
+    pub(crate) fn steps(&self, settings: &Settings) -> u64 {
         let per_iteration = (settings.epochs * settings.minibatches) as u64;
         let epochs = match settings.length {
             Some(Length::Steps(steps)) => return steps,
@@ -142,11 +138,11 @@ impl Feed {
     }
 
     /// Rows that the completions of one prompt may take at most, to plan memory.
-    pub(crate) fn rows_max(&self, settings: &Settings<'_>) -> usize {
+    pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
         match self {
             Self::Prompts(feed) => {
                 let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
-                let rollout = settings.rollout;
+                let rollout = &settings.rollout;
                 longest.unwrap_or(0) + rollout.completions * rollout.max_new_tokens
             }
             Self::Replay(iterations) => {
@@ -164,12 +160,13 @@ impl Feed {
 }
 
 fn replay(
-    settings: &Settings<'_>,
+    settings: &Settings,
     path: &Path,
-    tokenizer: Option<&Tokenizer>,
-    progress: &mut dyn Progress,
+    opening: &mut Opening<'_>,
 ) -> Result<Vec<RecordedIteration>, TrainError> {
-    let model = ModelConfig::read(&settings.model.path).map_err(hearken_model::ModelError::from)?;
+    let model = &opening.settings.model.path;
+    let model = ModelConfig::read(model).map_err(hearken_model::ModelError::from)?;
+    let tokenizer = opening.tokenizer.as_ref();
     let limits = ReplayLimits { vocab: model.vocab, tokens_max: model.max_positions, tokenizer };
     let iterations = read_replay(path, limits)?;
     for one in &iterations {
@@ -185,7 +182,7 @@ fn replay(
         }
     }
     let rollouts: usize = iterations.iter().map(|one| one.rollouts.len()).sum();
-    progress.note(&format!(
+    opening.progress.note(&format!(
         "replay: {rollouts} recorded rollouts in {} iterations from {}; nothing is sampled",
         iterations.len(),
         path.display()
@@ -194,25 +191,23 @@ fn replay(
 }
 
 fn prompts(
-    settings: &Settings<'_>,
+    settings: &Settings,
     data: &DataConfig,
-    tokenizer: Option<&Tokenizer>,
-    progress: &mut dyn Progress,
+    opening: &mut Opening<'_>,
 ) -> Result<PromptFeed, TrainError> {
-    let seeds = Seeds::new(settings.run.seed);
-    let path = &settings.model.path;
-    let room = room(path, settings.rollout.max_new_tokens)?;
-    let mut encoder = Encoder::for_model(path, tokenizer, data)?;
+    let seeds = opening.seeds;
+    let room = room(&opening.settings.model.path, settings.rollout.max_new_tokens)?;
+    let mut encoder = opening.encoder(data)?;
     let (asked, demonstrations, eval) = match settings.asked {
         Asked::Prompts => {
             encoder.length.tokens_max = encoder.length.tokens_max.min(room);
             let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
-            note(&dataset, "prompts", progress);
+            opening.note_data(&dataset, "prompts", "evaluation prompts");
             (dataset.train, Vec::new(), dataset.eval)
         }
         Asked::Demonstrations => {
             let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
-            note(&dataset, "demonstrations", progress);
+            opening.note_data(&dataset, "demonstrations", "evaluation demonstrations");
             let part = |examples: Vec<AnsweredPrompt>| -> Result<Vec<_>, TrainError> {
                 examples.into_iter().map(|one| parted(one, room)).collect()
             };
@@ -241,13 +236,6 @@ pub(crate) fn room(path: &Path, max_new_tokens: usize) -> Result<usize, TrainErr
         )));
     }
     Ok(room)
-}
-
-fn note<E: Example>(dataset: &Dataset<E>, what: &str, progress: &mut dyn Progress) {
-    progress.note(&dataset.train_report.note(what));
-    if !dataset.eval.is_empty() {
-        progress.note(&dataset.eval_report.note(&format!("evaluation {what}")));
-    }
 }
 
 /// A demonstration's prompt, of which at most `room` tokens, and its completion.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A stage consumes one type and returns the next; `feed` says what an iteration starts from, `session`
-//! what is there between two, `opening` how it comes to be. Not here: rewards, advantages, updates.
+//! what is there between two, `train` what happens then. Not here: rewards, advantages, updates.
 
 mod sample;
 
@@ -20,9 +20,11 @@ mod held_out;
 
 pub(crate) mod feed;
 
-pub(crate) mod opening;
+pub(crate) mod settings;
 
 pub(crate) mod session;
+
+pub(crate) mod train;
 
 use std::sync::Arc;
 
@@ -52,6 +54,20 @@ pub struct Rollout {
     pub completion: Completion,
     /// The completion as text, without an end token; empty where the policy has no tokenizer.
     pub text: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a rollout comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The policy, or what it is compared with, wrote it here.
+    Sampled {
+        /// Optimizer steps that the policy had made.
+        version: u64,
+    },
+    /// It is read from a file. Penalties are in its score already.
+    Recorded,
 }
 
 /// A rollout with its score and the reference's opinion of it.
@@ -85,7 +101,8 @@ impl Rollout {
 
     /// A score of the completion, less what a missing end costs it.
     pub(crate) fn score_with_end(&self, score: f64, missing_end: MissingEnd) -> f64 {
-        if self.ended() { score } else { missing_end.score(score) }
+        let is_whole = self.ended() || self.origin == Origin::Recorded;
+        if is_whole { score } else { missing_end.score(score) }
     }
 
     /// Whether the policy ended the completion itself: by its end token or by a stop sequence.

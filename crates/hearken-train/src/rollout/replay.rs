@@ -6,7 +6,7 @@ use hearken_data::{Completion, ReadOptions, RecordedRollout, StopReason, read};
 use hearken_model::Tokenizer;
 use serde_json::Map;
 
-use super::Rollout;
+use super::{Origin, Rollout};
 use crate::encode::PromptExample;
 use crate::error::{EncodeError, TrainError};
 
@@ -81,6 +81,7 @@ fn rollout(record: RecordedRollout, group: u64, tokenizer: Option<&Tokenizer>) -
     let ended = completion_ids.last().is_some_and(is_end);
     Rollout {
         text: text(&|tokenizer| tokenizer.decode_continuation(&completion_ids)),
+        origin: Origin::Recorded,
         group,
         prompt: Arc::new(PromptExample {
             text: text(&|tokenizer| tokenizer.decode(&prompt_ids)),

@@ -13,7 +13,7 @@ use hearken_generate::{
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
-use super::Rollout;
+use super::{Origin, Rollout};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::reward_source::{Pace, RewardError, RolloutView, Scores, WeightedSum};
@@ -34,6 +34,8 @@ pub struct SampleOptions<'a> {
     pub stream: &'a str,
     /// The iteration.
     pub index: u64,
+    /// Optimizer steps that the policy has made.
+    pub version: u64,
 }
 
 /// What the sampler tells of each token.
@@ -151,6 +153,10 @@ impl Asked<'_> {
         self.prompts.iter().enumerate().map(request).collect()
     }
 
+    fn origin(&self) -> Origin {
+        Origin::Sampled { version: self.options.version }
+    }
+
     fn text(&self, completion: &Completion) -> String {
         self.tokenizer.map_or_else(String::new, |tokenizer| {
             completion_text(tokenizer, completion, &self.options.sampling.stop)
@@ -164,6 +170,7 @@ impl Asked<'_> {
                 prompt: Arc::clone(prompt),
                 group,
                 text: self.text(&completion),
+                origin: self.origin(),
                 completion,
             }));
         }
@@ -241,6 +248,7 @@ impl Asked<'_> {
                         prompt: Arc::clone(&self.prompts[group]),
                         group: group as u64,
                         text: self.text(completion),
+                        origin: self.origin(),
                         completion: completion.clone(),
                     }
                 })
@@ -314,6 +322,7 @@ mod tests {
             seeds: Seeds::new(1),
             stream: "test",
             index: 0,
+            version: 0,
         };
         let mut sampler = |requests: &[Request], observer: Observer<'_>| {
             assert_eq!(requests.len(), PROMPTS);

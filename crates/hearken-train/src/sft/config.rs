@@ -6,7 +6,8 @@ use crate::config::{
     ConfigError, DataConfig, Layers, Length, Loaded, ModelSource, OptimizerConfig, RunConfig,
     SamplesConfig, TrainConfig,
 };
-use crate::record_run::Settings;
+use crate::records::{Configured, Settings};
+use crate::run;
 
 /// Every key with its default.
 const DEFAULTS: &str = include_str!("../../../../configs/sft.toml");
@@ -62,17 +63,12 @@ impl SftConfig {
         };
         Ok(Loaded { config, frozen: layers.freeze() })
     }
+}
 
-    /// What a run between two steps reads.
-    pub(crate) fn settings(&self) -> Settings<'_> {
-        Settings {
-            name: "policy",
-            run: &self.run,
-            model: &self.model,
-            data: &self.data,
-            optimizer: &self.optimizer,
-            train: &self.train,
-            length: self.length,
-        }
+impl Configured for SftConfig {
+    fn settings(&self) -> (run::Settings, Settings) {
+        let Self { run, model, data, optimizer, train, length, samples } = self.clone();
+        let settings = Settings { data, length, samples: Some(samples) };
+        (run::Settings { run, model, optimizer, train }, settings)
     }
 }

@@ -3,7 +3,10 @@
 use hearken_stats::Estimate;
 use serde::Serialize;
 
+use super::TokenSums;
 use crate::metrics::Timing;
+use crate::records::Step;
+use crate::run::Update;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -29,6 +32,25 @@ pub struct SftStep {
     /// `seconds` and `tokens_per_s`.
     #[serde(flatten)]
     pub timing: Timing,
+}
+
+impl SftStep {
+    pub(super) fn new(step: Step<TokenSums>) -> Self {
+        let Step { sums, update, epoch } = step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        Self {
+            step,
+            epoch,
+            loss,
+            grad_norm,
+            learning_rate,
+            mean_token_accuracy: sums.hits.value().unwrap_or(0.0),
+            entropy: sums.entropy.value().unwrap_or(0.0),
+            tokens,
+            supervised_tokens: sums.loss.count,
+            timing,
+        }
+    }
 }
 
 /// An evaluation on held-out demonstrations. Intervals are 95 % bootstrap intervals that draw whole

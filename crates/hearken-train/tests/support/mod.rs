@@ -10,7 +10,7 @@ use hearken_train::error::TrainError;
 use hearken_train::metrics::TIME_FIELDS;
 use hearken_train::progress::{Progress, StepReport};
 use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
-use hearken_train::trained_model::{Outcome, Status};
+use hearken_train::run::{Outcome, Status};
 use serde_json::{Value, json};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {

@@ -10,16 +10,18 @@ use hearken_objective::moments::Variance;
 use hearken_objective::{Mean, Moments};
 use hearken_tensor::Device;
 
+use super::Online;
 use super::judged::{Conduct, Tournament, ask};
 use super::metrics::IterationMetrics;
 use super::section::Method;
 use super::selection::{Records, Selector, Standing, against_demonstrations};
-use super::{Online, Opinions};
+use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
-use crate::rollout::{Heads, Rollout, Sequence, read, sample_scored, sample_scored_by};
+use crate::rollout::session::Session;
+use crate::rollout::{Heads, Rollout, Sequence, read, sample_scored_by};
 
 /// Completions with their scores, penalties included.
 #[derive(Debug, Default)]
@@ -32,60 +34,43 @@ pub(super) struct Scored {
 
 /// The records of an iteration and what its completions say.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     pub(super) trees: Vec<Tree>,
     pub(super) metrics: IterationMetrics,
 }
 
-impl<D: Device> Online<'_, D> {
+impl Online<'_> {
     /// Samples, scores or judges, and makes records of what came.
-    pub(super) fn gather(&mut self, opinions: Opinions<'_, '_>) -> Result<Gathered, TrainError> {
-        let Opinions { sources, judge } = opinions;
-        let session = &mut self.session;
-        let drawn = session.feed.draw(session.settings.prompts, &mut session.counters.cursor);
+    pub(super) fn gather<D: Device>(
+        &mut self,
+        session: &mut Session<D, LossState>,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Gathered, TrainError> {
+        let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
             drawn.iter().map(|&index| session.feed.prompt(index)).collect();
-        let own = self.of_policy(&prompts, sources)?;
+        let own = self.shaped(session.sample(&prompts, "rollout", sources)?);
         let opponents = match self.how.method {
-            Method::Xpo { .. } => Some(self.of_reference(&prompts, sources)?),
-            Method::NashMd { mixture } => Some(self.of_mixture(&prompts, mixture, sources)?),
+            Method::Xpo { .. } => Some(self.of_reference(session, &prompts, sources)?),
+            Method::NashMd { mixture } => {
+                Some(self.of_mixture(session, &prompts, mixture, sources)?)
+            }
             _ => None,
         };
-        let mut conduct = None;
-        let standing = match judge.filter(|_| self.how.is_judged()) {
-            None => Standing::Scores,
-            Some(judge) => {
-                let (standing, found) = match &opponents {
-                    None => {
-                        let size = self.how.rollout.completions;
-                        let (played, found) = Tournament::play(judge, &own.rollouts, size)?;
-                        (Standing::Tournament(played), found)
-                    }
-                    Some(other) => {
-                        let duels: Vec<_> =
-                            own.rollouts.iter().zip(&other.rollouts).map(|(a, b)| [a, b]).collect();
-                        let (wins, found) = ask(judge, &duels)?;
-                        (Standing::Duels(wins), found)
-                    }
-                };
-                conduct = Some(found);
-                standing
-            }
-        };
+        let (standing, conduct) = self.standing(&own, opponents.as_ref())?;
         let selector = Selector {
-            online: self.how,
+            online: &self.how,
             standing,
-            seeds: self.session.seeds,
-            iteration: self.session.counters.iteration,
+            seeds: session.run.seeds,
+            iteration: session.iteration(),
         };
         let records = match (self.how.method, &opponents) {
             (Method::Dpo, _) => selector.best_against_worst(&own),
             (Method::Xpo { .. }, Some(other)) => selector.against_reference(&own, other),
             (Method::NashMd { .. }, Some(other)) => selector.wins(&own, other),
             (Method::Spin, _) => {
-                let per_prompt = self.session.settings.rollout.completions;
-                let demonstration =
-                    |at: usize| self.session.feed.demonstration(drawn[at / per_prompt]);
+                let per_prompt = session.settings.rollout.completions;
+                let demonstration = |at: usize| session.feed.demonstration(drawn[at / per_prompt]);
                 against_demonstrations(&own, demonstration)
             }
             (Method::BestOfN { selection }, _) => selector.one_of_each(&own, selection),
@@ -94,49 +79,56 @@ impl<D: Device> Online<'_, D> {
                 unreachable!("both have opponents")
             }
         };
-        let mut metrics = self.metrics(&own, opponents.as_ref(), &records);
+        let mut metrics = metrics(session, &own, opponents.as_ref(), &records);
         metrics.observe(conduct);
         Ok(Gathered { trees: records.trees, metrics })
     }
 
-    fn of_policy(
-        &self,
-        prompts: &[Arc<PromptExample>],
-        sources: &mut WeightedSum<'_>,
-    ) -> Result<Scored, TrainError> {
-        let session = &self.session;
-        let options = session.sample_options("rollout");
-        let tokenizer = session.tokenizer.as_ref();
-        let found = sample_scored(&session.policy, tokenizer, prompts, &options, sources)?;
-        Ok(self.shaped(found))
+    /// What says which completions are better, and how the judge did where there is one.
+    fn standing(
+        &mut self,
+        own: &Scored,
+        opponents: Option<&Scored>,
+    ) -> Result<(Standing, Option<Conduct>), TrainError> {
+        let is_judged = self.how.is_judged();
+        let Some(judge) = self.judge.as_deref_mut().filter(|_| is_judged) else {
+            return Ok((Standing::Scores, None));
+        };
+        let Some(other) = opponents else {
+            let size = self.how.rollout.completions;
+            let (played, conduct) = Tournament::play(judge, &own.rollouts, size)?;
+            return Ok((Standing::Tournament(played), Some(conduct)));
+        };
+        let duels: Vec<_> = own.rollouts.iter().zip(&other.rollouts).map(|(a, b)| [a, b]).collect();
+        let (wins, conduct) = ask(judge, &duels)?;
+        Ok((Standing::Duels(wins), Some(conduct)))
     }
 
-    fn of_reference(
+    fn of_reference<D: Device>(
         &self,
+        session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
         sources: &mut WeightedSum<'_>,
     ) -> Result<Scored, TrainError> {
-        let session = &self.session;
         let options = session.sample_options("reference");
-        let tokenizer = session.tokenizer.as_ref();
-        let found = sample_scored(&session.reference, tokenizer, prompts, &options, sources)?;
+        let found = session.sample_from(&session.reference, prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 
-    fn of_mixture(
+    fn of_mixture<D: Device>(
         &self,
+        session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
         share: f64,
         sources: &mut WeightedSum<'_>,
     ) -> Result<Scored, TrainError> {
-        let session = &self.session;
         let options = session.sample_options("mixture");
-        let tokenizer = session.tokenizer.as_ref();
+        let (policy, tokenizer) = (&session.run.model, session.run.tokenizer.as_ref());
         let mut sampler =
             |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
                 let mixture = Mixture { model: &session.reference, share };
                 let sampling = options.sampling;
-                generate_mixed(&session.policy, &mixture, tokenizer, requests, sampling, observer)
+                generate_mixed(policy, &mixture, tokenizer, requests, sampling, observer)
             };
         let found = sample_scored_by(&mut sampler, tokenizer, prompts, &options, sources)?;
         Ok(self.shaped(found))
@@ -144,64 +136,61 @@ impl<D: Device> Online<'_, D> {
 
     fn shaped(&self, (rollouts, scores): (Vec<Rollout>, crate::reward_source::Scores)) -> Scored {
         let penalty = self.how.missing_end;
-        let shaped = |(rollout, score): (&Rollout, &f64)| {
-            if rollout.ended() { *score } else { penalty.score(*score) }
-        };
+        let shaped = |(rollout, score): (&Rollout, &f64)| rollout.score_with_end(*score, penalty);
         Scored {
             scores: rollouts.iter().zip(&scores.total).map(shaped).collect(),
             by_source: scores.by_source.iter().map(|(n, own)| (n.clone(), Mean::of(own))).collect(),
             rollouts,
         }
     }
+}
 
-    /// What the iteration's completions say of the policy, before its first update.
-    fn metrics(
-        &mut self,
-        own: &Scored,
-        opponents: Option<&Scored>,
-        records: &Records,
-    ) -> IterationMetrics {
-        let session = &mut self.session;
-        let sequences: Vec<Sequence<'_>> = own.rollouts.iter().map(Rollout::sequence).collect();
-        session.counters.cost.flops += session.reading_flops(&sequences);
-        let forward = session.forward_options();
-        let reading = read(&session.policy, &sequences, Heads::LogProbs, forward);
-        let reference = read(&session.reference, &sequences, Heads::LogProbs, forward);
-        let kl = reading.logprobs.iter().zip(&reference.logprobs);
-        let kl: Mean = kl
-            .map(|(logprobs, ref_logprobs)| -> f64 {
-                let terms = ReferenceTerms { logprobs, ref_logprobs };
-                KlEstimator::K1.per_token(terms).iter().sum()
-            })
-            .collect();
-        let surprise: Mean = reading.logprobs.iter().map(|of| -of.iter().sum::<f64>()).collect();
-        let lengths: Vec<usize> = own.rollouts.iter().map(|one| one.completion.ids.len()).collect();
-        let ended: Mean = own.rollouts.iter().map(|one| f64::from(u8::from(one.ended()))).collect();
-        let of = |mean: Mean| mean.value().unwrap_or(0.0);
-        let moments = Moments::of(&own.scores);
-        let is_scored = !own.by_source.is_empty();
-        IterationMetrics {
-            kl_k1_nats: of(kl),
-            entropy_nats: of(surprise),
-            entropy: of(reading.entropy),
-            scores: is_scored.then(|| of(Mean::of(&own.scores))),
-            scores_std: moments.std(Variance::Sample).filter(|_| is_scored),
-            opponent_scores: opponents.and_then(|other| Mean::of(&other.scores).value()),
-            scores_margin: records.margins.value().filter(|_| is_scored),
-            kept_scores: records.kept.value().filter(|_| is_scored),
-            win_probability: records.wins.value(),
-            ties: records.ties.value(),
-            length_mean: of(lengths.iter().map(|&length| length as f64).collect()),
-            share_ended: of(ended),
-            sampled: own.rollouts.len(),
-            trained: records.trees.len(),
-            sources: own
-                .by_source
-                .iter()
-                .filter_map(|(name, mean)| Some((format!("scores/{name}"), mean.value()?)))
-                .collect(),
-            ..IterationMetrics::default()
-        }
+/// What the iteration's completions say of the policy, before its first update.
+fn metrics<D: Device>(
+    session: &mut Session<D, LossState>,
+    own: &Scored,
+    opponents: Option<&Scored>,
+    records: &Records,
+) -> IterationMetrics {
+    let sequences: Vec<Sequence<'_>> = own.rollouts.iter().map(Rollout::sequence).collect();
+    session.book_reading(&sequences);
+    let forward = session.forward_options();
+    let reading = read(&session.run.model, &sequences, Heads::LogProbs, forward);
+    let reference = read(&session.reference, &sequences, Heads::LogProbs, forward);
+    let kl = reading.logprobs.iter().zip(&reference.logprobs);
+    let kl: Mean = kl
+        .map(|(logprobs, ref_logprobs)| -> f64 {
+            let terms = ReferenceTerms { logprobs, ref_logprobs };
+            KlEstimator::K1.per_token(terms).iter().sum()
+        })
+        .collect();
+    let surprise: Mean = reading.logprobs.iter().map(|of| -of.iter().sum::<f64>()).collect();
+    let lengths: Vec<usize> = own.rollouts.iter().map(|one| one.completion.ids.len()).collect();
+    let ended: Mean = own.rollouts.iter().map(|one| f64::from(u8::from(one.ended()))).collect();
+    let of = |mean: Mean| mean.value().unwrap_or(0.0);
+    let moments = Moments::of(&own.scores);
+    let is_scored = !own.by_source.is_empty();
+    IterationMetrics {
+        kl_k1_nats: of(kl),
+        entropy_nats: of(surprise),
+        entropy: of(reading.entropy),
+        scores: is_scored.then(|| of(Mean::of(&own.scores))),
+        scores_std: moments.std(Variance::Sample).filter(|_| is_scored),
+        opponent_scores: opponents.and_then(|other| Mean::of(&other.scores).value()),
+        scores_margin: records.margins.value().filter(|_| is_scored),
+        kept_scores: records.kept.value().filter(|_| is_scored),
+        win_probability: records.wins.value(),
+        ties: records.ties.value(),
+        length_mean: of(lengths.iter().map(|&length| length as f64).collect()),
+        share_ended: of(ended),
+        sampled: own.rollouts.len(),
+        trained: records.trees.len(),
+        sources: own
+            .by_source
+            .iter()
+            .filter_map(|(name, mean)| Some((format!("scores/{name}"), mean.value()?)))
+            .collect(),
+        ..IterationMetrics::default()
     }
 }
 

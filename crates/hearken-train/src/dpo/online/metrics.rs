@@ -2,10 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use hearken_objective::Mean;
+use hearken_objective::dpo::unpaired::RewardShift;
 use serde::Serialize;
 
+use super::gather::Gathered;
+use crate::dpo::batch::StepResult;
 use crate::dpo::metrics::DpoFigures;
+use crate::dpo::objective::{Kind, Objective};
 use crate::metrics::Timing;
+use crate::rollout::train::Step;
+use crate::run::Update;
 
 /// What an iteration's completions say, before its first update; the same in all records of an
 /// iteration. Fields that the method does not have are left out.
@@ -116,4 +123,58 @@ pub struct OnlineStep {
     /// `seconds` and `tokens_per_s`; the first step of an iteration includes its completions.
     #[serde(flatten)]
     pub timing: Timing,
+}
+
+impl OnlineStep {
+    pub(super) fn new(step: &Step<'_, Gathered, StepResult>, objective: &Objective) -> Self {
+        let Step { sums: found, update, iteration, index, epoch, minibatch } = step;
+        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
+        let terms = Terms::of(&objective.kind, found);
+        Self {
+            step,
+            iteration: *index,
+            epoch: *epoch,
+            minibatch: *minibatch,
+            loss,
+            grad_norm,
+            learning_rate,
+            pair_loss: terms.pair,
+            exploration_loss: terms.exploration,
+            score_loss: terms.score,
+            kl_loss: terms.kl,
+            figures: DpoFigures::new(&found.losses, found.nll_loss),
+            entropy: found.entropy(objective),
+            mean_token_accuracy: found.token_accuracy(),
+            reward_shift: found.shift.map(RewardShift::delta),
+            iteration_metrics: iteration.metrics.clone(),
+            tokens,
+            timing,
+        }
+    }
+}
+
+/// The terms of a loss that has two, means over records.
+#[derive(Clone, Copy, Debug, Default)]
+struct Terms {
+    pair: Option<f64>,
+    exploration: Option<f64>,
+    score: Option<f64>,
+    kl: Option<f64>,
+}
+
+impl Terms {
+    fn of(kind: &Kind, found: &StepResult) -> Self {
+        let trees = &found.losses.trees;
+        let second = trees.iter().filter_map(|tree| tree.second).collect::<Mean>().value();
+        let losses = trees.iter().map(|tree| tree.loss).collect::<Mean>().value();
+        match (kind, losses, second) {
+            (Kind::Nash(nash), Some(loss), Some(kl)) => {
+                Self { score: Some(nash.beta * kl - loss), kl: Some(kl), ..Self::default() }
+            }
+            (Kind::Paired(_), Some(loss), Some(term)) => {
+                Self { pair: Some(loss - term), exploration: Some(term), ..Self::default() }
+            }
+            _ => Self::default(),
+        }
+    }
 }

@@ -6,16 +6,13 @@ use hearken_model::Head;
 use hearken_tensor::Device;
 use serde_json::json;
 
-use super::{Sft, SftConfig, read_data, within_memory};
-use crate::bench::{Clock, Materials};
+use super::steps::of_records;
+use super::{Clock, Materials};
 use crate::error::TrainError;
-use crate::metrics::Stopwatch;
-use crate::progress::Silent;
-use crate::record_run::Opening;
-use crate::run_dir::Start;
+use crate::sft::{Sft, SftConfig};
 
 /// Sequences of random tokens, all of which are trained on.
-pub(crate) fn run<D: Device>(
+pub(super) fn run<D: Device>(
     device: D,
     materials: &mut Materials<'_>,
     clock: &mut Clock,
@@ -28,17 +25,5 @@ pub(crate) fn run<D: Device>(
     let mut layers = SftConfig::defaults(Path::new("bench"));
     materials.configure(&mut layers, &model, &records, steps);
     let loaded = SftConfig::from_layers(layers)?;
-    let config = &within_memory(&loaded.config)?;
-
-    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
-    let data = read_data(config, &opening, &mut Silent)?;
-    let mut sft = Sft::open(device, config, opening, data)?;
-    for _ in 0..steps {
-        clock.lap(|| {
-            let before = sft.run.counters.cost.flops;
-            sft.step(Stopwatch::start())?;
-            Ok(sft.run.counters.cost.flops - before)
-        })?;
-    }
-    Ok(())
+    of_records::<D, Sft>(device, &loaded, 1.0, clock)
 }

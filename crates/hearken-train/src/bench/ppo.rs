@@ -7,13 +7,14 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::Table;
 
-use super::{Ppo, PpoConfig, within_memory};
-use crate::bench::{Clock, Materials, dtype_value, integer, path_value};
-use crate::config::{Layers, ScoreReading, open_scores};
+use super::steps::of_rollouts;
+use super::{Clock, Materials, Sizes, dtype_value, integer, path_value};
+use crate::config::Layers;
 use crate::error::TrainError;
-use crate::progress::Silent;
-use crate::rollout::opening::Opening;
-use crate::run_dir::Start;
+use crate::ppo::{Ppo, PpoConfig};
+use crate::rollout::session::Session;
+use crate::rollout::train::Iterations;
+use crate::scorers::{ScoreReading, open_scores};
 
 /// Epochs over the rollouts of an iteration, each one optimizer step.
 const EPOCHS: u64 = 4;
@@ -21,7 +22,7 @@ const EPOCHS: u64 = 4;
 const MICROBATCH_TOKENS: usize = 512;
 
 /// Random prompts; critic and reward model are networks of their own.
-pub(crate) fn run<D: Device>(
+pub(super) fn run<D: Device>(
     device: D,
     materials: &mut Materials<'_>,
     clock: &mut Clock,
@@ -35,27 +36,13 @@ pub(crate) fn run<D: Device>(
     materials.configure(&mut layers, &policy, &records, EPOCHS * iterations);
     configure(&mut layers, &scorer, materials);
     let loaded = PpoConfig::from_layers(layers)?;
-    let config = &within_memory(&loaded.config)?;
-
-    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let reading = ScoreReading {
-        normalize: config.ppo.normalize_scores,
-        microbatch_tokens: config.train.microbatch_tokens,
+        normalize: loaded.config.ppo.normalize_scores,
+        microbatch_tokens: loaded.config.train.microbatch_tokens,
     };
-    let mut sources = open_scores(&config.scores, &device, None, reading)?;
-    let mut ppo = Ppo::open(device, config, opening)?;
-    for _ in 0..iterations {
-        clock.lap(|| {
-            let before = ppo.session.counters.cost.flops;
-            let iteration = ppo.roll_out(&mut sources)?;
-            ppo.update(&iteration, &mut Silent)?;
-            ppo.session.kl.observe(iteration.metrics.kl_k1_nats, iteration.experience.len());
-            ppo.session.counters.iteration += 1;
-            let scoring = scoring_flops(&ppo, materials);
-            Ok(ppo.session.counters.cost.flops - before + scoring)
-        })?;
-    }
-    Ok(())
+    let mut sources = open_scores(&loaded.config.scores, &device, None, reading)?;
+    let scoring = |run: &Iterations<'_, '_, D, Ppo>| scoring_flops(&run.session, sizes);
+    of_rollouts::<D, Ppo>(device, &loaded, &mut sources, (iterations, scoring), clock)
 }
 
 fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {
@@ -81,10 +68,9 @@ fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {
     layers.merge(sections.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
 }
 
-/// Operations of the reward model, which has the critic's shape; the session counts all the rest.
-fn scoring_flops<D: Device>(ppo: &Ppo<'_, D>, materials: &Materials<'_>) -> f64 {
-    let sizes = materials.bench.sizes;
+/// Operations of the reward model, which has the critic's shape; the run counts all the rest.
+fn scoring_flops<D: Device>(session: &Session<D>, sizes: Sizes) -> f64 {
     let rows = sizes.length() as f64;
-    let critic = ppo.session.companion.as_ref().expect("a critic of its own");
+    let critic = session.run.companion.as_ref().expect("a critic of its own");
     sizes.batch as f64 * rows * critic.model.forward_flops(rows.midpoint(1.0))
 }

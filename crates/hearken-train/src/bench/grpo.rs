@@ -7,16 +7,14 @@ use hearken_tensor::Device;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::{Grpo, GrpoConfig, within_memory};
-use crate::bench::{Clock, Materials, integer};
+use super::steps::of_rollouts;
+use super::{Clock, Materials, integer};
 use crate::error::TrainError;
-use crate::progress::Silent;
+use crate::grpo::{Grpo, GrpoConfig};
 use crate::reward_source::{Closure, RolloutView, WeightedSum};
-use crate::rollout::opening::Opening;
-use crate::run_dir::Start;
 
 /// One random prompt with a group of completions, which are scored by a function of their tokens.
-pub(crate) fn run<D: Device>(
+pub(super) fn run<D: Device>(
     device: D,
     materials: &mut Materials<'_>,
     clock: &mut Clock,
@@ -35,22 +33,8 @@ pub(crate) fn run<D: Device>(
     let sections = [("rollout", rollout), ("grpo", table(&[("prompts", 1)]))];
     layers.merge(Table::from_iter(sections.map(|(name, value)| (name.to_owned(), value))));
     let loaded = GrpoConfig::from_layers(layers)?;
-    let config = &within_memory(&loaded.config)?;
-
-    let opening = Opening::new(config.settings(), &loaded.frozen, Start::Fresh, &mut Silent)?;
     let mut sources = WeightedSum::new().with(Closure::new("even", |seen| Ok(even(seen))), 1.0);
-    let mut grpo = Grpo::open(device, config, opening)?;
-    for _ in 0..iterations {
-        clock.lap(|| {
-            let before = grpo.session.counters.cost.flops;
-            let iteration = grpo.roll_out(&mut sources, &mut Silent)?;
-            grpo.update(&iteration, &mut Silent)?;
-            grpo.session.kl.observe(iteration.metrics.kl_k1_nats, iteration.metrics.sampled);
-            grpo.session.counters.iteration += 1;
-            Ok(grpo.session.counters.cost.flops - before)
-        })?;
-    }
-    Ok(())
+    of_rollouts::<D, Grpo>(device, &loaded, &mut sources, (iterations, |_| 0.0), clock)
 }
 
 /// The share of tokens with an even id: it differs between random completions.

@@ -1,0 +1,61 @@
+//! The steps of trainers, one after the other.
+
+use hearken_tensor::Device;
+
+use super::Clock;
+use crate::config::Loaded;
+use crate::error::TrainError;
+use crate::progress::Silent;
+use crate::records::{RecordTrainer, Records};
+use crate::reward_source::WeightedSum;
+use crate::rollout::settings::Configured;
+use crate::rollout::train::{Configurable, Inputs, Iterations};
+use crate::run::Opened;
+use crate::run_dir::Start;
+
+/// Why a run is never over before its first step: its directory is new.
+const NEW: &str = "a run in a new directory has steps to make";
+
+/// Times the steps of a trainer of records. `passes` is the work of a step in units of that of the
+/// trained model.
+pub(super) fn of_records<D: Device, T: RecordTrainer<D>>(
+    device: D,
+    loaded: &Loaded<T::Config>,
+    passes: f64,
+    clock: &mut Clock,
+) -> Result<(), TrainError> {
+    let opened = Records::<D, T>::open(device, loaded, Start::Fresh, &mut Silent)?;
+    let Opened::Ready(mut records) = opened else { unreachable!("{NEW}") };
+    for _ in 0..records.run.total {
+        clock.lap(|| {
+            let before = records.run.counters.cost.flops;
+            records.step(&mut Silent)?;
+            Ok(passes * (records.run.counters.cost.flops - before))
+        })?;
+    }
+    Ok(())
+}
+
+/// Times so many iterations of a trainer that samples. `more` is what is computed besides what the run
+/// counts.
+pub(super) fn of_rollouts<D: Device, T: Configurable<D>>(
+    device: D,
+    loaded: &Loaded<T::Config>,
+    sources: &mut WeightedSum<'_>,
+    (iterations, more): (u64, impl Fn(&Iterations<'_, '_, D, T>) -> f64),
+    clock: &mut Clock,
+) -> Result<(), TrainError> {
+    let config = T::within_memory(&loaded.config)?;
+    let settings = config.settings();
+    let inputs = Inputs { frozen: &loaded.frozen, start: Start::Fresh, sources };
+    let opened = Iterations::open(device, T::new(config), settings, inputs, &mut Silent)?;
+    let Opened::Ready(mut run) = opened else { unreachable!("{NEW}") };
+    for _ in 0..iterations {
+        clock.lap(|| {
+            let before = run.session.run.counters.cost.flops;
+            run.iterate(&mut Silent)?;
+            Ok(run.session.run.counters.cost.flops - before + more(&run))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! Learning from records that are known before the first step.
+//!
+//! ```text
+//! records ─► next batch ─► gradients ─► update ─┐
+//!    ▲                                          │
+//!    └────────── epoch after epoch ◄────────────┘
+//! ```
+//!
+//! A [`RecordTrainer`] says what a batch of records teaches; what there is besides is a [`Run`].
+
+use std::cmp::Ordering;
+
+use hearken_model::Model;
+use hearken_tensor::Device;
+use serde::Serialize;
+
+use crate::budget::check;
+use crate::checkpoint::NamedModel;
+use crate::config::{DataConfig, Length, Loaded, SamplesConfig};
+use crate::error::TrainError;
+use crate::metrics::Stopwatch;
+use crate::order::{Cursor, Order};
+use crate::plan::{BatchPlan, MemoryPlan, parameters_note};
+use crate::progress::Progress;
+use crate::run::Outcome;
+use crate::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
+use crate::run_dir::Start;
+
+/// The parts of a configuration that every run over records reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) data: DataConfig,
+    pub(crate) length: Length,
+    /// What is sampled now and then, where something is.
+    pub(crate) samples: Option<SamplesConfig>,
+}
+
+/// A configuration of a run over records.
+pub(crate) trait Configured: Clone {
+    fn settings(&self) -> (run::Settings, Settings);
+}
+
+/// An optimizer step: what its passes found, what the update did, and how many times the records have
+/// been passed over by then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<S> {
+    pub(crate) sums: S,
+    pub(crate) update: Update,
+    pub(crate) epoch: f64,
+}
+
+/// Who learns from records.
+pub(crate) trait RecordTrainer<D: Device>: Sized {
+    /// The name of the algorithm on the screen.
+    const STAGE: &'static str;
+    type Config: Configured;
+    /// What checkpoints keep.
+    type Kept: Kept;
+    /// What a step finds.
+    type Sums;
+    /// What a step writes to `metrics.jsonl`.
+    type Record: Serialize;
+
+    /// The configuration with microbatches as large as memory has room for.
+    fn within_memory(config: &Self::Config) -> Result<Self::Config, TrainError>;
+
+    /// Reads the records.
+    fn read(config: Self::Config, opening: &mut Opening<'_>) -> Result<Self, TrainError>;
+
+    /// Rows of each training record.
+    fn rows(&self) -> Vec<usize>;
+
+    /// Loads the model, and whatever else the records are read with.
+    fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError>;
+
+    /// A model that is read in every step and saved in checkpoints.
+    fn follower(&self) -> Option<NamedModel<'_, D>> {
+        None
+    }
+
+    /// What a reader should know before the first step.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Leaves the gradients of a step over the records with these numbers.
+    fn learn(&self, run: &mut Run<D, Self::Kept>, batch: &[usize]) -> Learned<Self::Sums>;
+
+    /// What happens once the parameters have changed.
+    fn follow(&mut self, _run: &Run<D, Self::Kept>) {}
+
+    fn record(&self, step: Step<Self::Sums>) -> Self::Record;
+
+    /// The numbers that a screen shows of a step.
+    fn figures(record: &Self::Record) -> Vec<(&'static str, f64)>;
+
+    /// Writes an evaluation, where there are records for it; returns its loss.
+    fn evaluate(&self, run: &mut Run<D, Self::Kept>) -> Result<Option<f64>, TrainError>;
+
+    /// Prompts to complete.
+    fn prompts(&self, _count: usize) -> Vec<&[u32]> {
+        Vec::new()
+    }
+
+    fn save_model(&self, run: &Run<D, Self::Kept>, name: &str) -> Result<(), TrainError> {
+        run.save_model(name)
+    }
+}
+
+/// A run over records between two optimizer steps.
+pub(crate) struct Records<D: Device, T: RecordTrainer<D>> {
+    pub(crate) trainer: T,
+    pub(crate) run: Run<D, T::Kept>,
+    order: Order,
+    /// Training records.
+    examples: usize,
+    samples: Option<SamplesConfig>,
+}
+
+/// Defines a trainer's public function `run`.
+macro_rules! run_records {
+    ($config:ty, $trainer:ty) => {
+        /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
+        /// checkpoint where there is one.
+        ///
+        /// # Errors
+        /// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
+        pub fn run<D: hearken_tensor::Device>(
+            device: D,
+            loaded: &$crate::config::Loaded<$config>,
+            start: $crate::run_dir::Start,
+            progress: &mut dyn $crate::progress::Progress,
+        ) -> Result<$crate::run::Outcome, $crate::error::TrainError> {
+            $crate::records::train::<D, $trainer>(device, loaded, start, progress)
+        }
+    };
+}
+pub(crate) use run_records;
+
+/// Runs a trainer to its end, or until `progress` asks to stop.
+pub(crate) fn train<D: Device, T: RecordTrainer<D>>(
+    device: D,
+    loaded: &Loaded<T::Config>,
+    start: Start,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    match Records::<D, T>::open(device, loaded, start, progress)? {
+        Opened::Finished(outcome) => Ok(outcome),
+        Opened::Ready(mut records) => {
+            records.announce(progress)?;
+            drive(&mut records, T::STAGE, progress)
+        }
+    }
+}
+
+impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
+    /// Reads the records, then the model.
+    pub(crate) fn open(
+        device: D,
+        loaded: &Loaded<T::Config>,
+        start: Start,
+        progress: &mut dyn Progress,
+    ) -> Result<Opened<Self>, TrainError> {
+        let config = T::within_memory(&loaded.config)?;
+        let (settings, Settings { data, length, samples }) = config.settings();
+        let mut opening = Opening::new(settings, &loaded.frozen, start, progress)?;
+        let mut trainer = T::read(config, &mut opening)?;
+        let examples = trainer.rows().len();
+        let batch_size = opening.settings.train.batch_size;
+        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, batch_size);
+        let total = length.steps(order.batches_per_epoch());
+        if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
+            return Ok(Opened::Finished(outcome));
+        }
+        let mut model = trainer.load(device, &mut opening)?;
+        opening.freeze(&mut model)?;
+        let run = opening.run(model, None, total)?;
+        Ok(Opened::Ready(Self { trainer, run, order, examples, samples }))
+    }
+
+    /// Batch arithmetic and memory, before the first step.
+    ///
+    /// # Errors
+    /// If the longest record does not fit into the run's memory limit.
+    fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let (rows, model) = (&self.trainer.rows(), &self.run.model);
+        let run::Settings { run, model: source, train, .. } = &self.run.settings;
+        self.trainer.notes().iter().for_each(|note| progress.note(note));
+        let plan = BatchPlan {
+            rows,
+            batch_size: train.batch_size,
+            microbatch_tokens: train.microbatch_tokens,
+            steps: self.run.total,
+        };
+        progress.note(&plan.note());
+        progress.note(&parameters_note(model));
+        let (footprint, rows_max) = (model.footprint(), plan.microbatch_rows_max());
+        let mut memory = MemoryPlan::trained(&footprint);
+        if let Some(NamedModel { model, .. }) = self.trainer.follower() {
+            memory = memory.beside(&model.footprint());
+        }
+        memory = memory.with_rows(&footprint, rows_max, source.recompute.into()).with_logits(
+            &footprint,
+            rows_max,
+            train.logits_bytes,
+        );
+        progress.note(&memory.note());
+        self.run.note_resumed(progress);
+        check(&memory, run, train, rows.iter().copied().max().unwrap_or(0))
+    }
+
+    /// One optimizer step.
+    pub(crate) fn step(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        let watch = Stopwatch::start();
+        let Self { trainer, run, .. } = self;
+        let batch = self.order.next_batch(&mut run.counters.cursor);
+        run.begin_step();
+        let Learned { loss, sums } = trainer.learn(run, &batch);
+        let applied = run.apply(loss)?;
+        trainer.follow(run);
+        let update = run.end_step(applied, watch);
+        let Cursor { epoch, index } = run.counters.cursor;
+        let epoch = epoch as f64 + index as f64 / self.examples as f64;
+        let record = trainer.record(Step { sums, update, epoch });
+        run.report(&record, &update, &T::figures(&record), progress)
+    }
+}
+
+impl<D: Device, T: RecordTrainer<D>> Frame<D> for Records<D, T> {
+    type Kept = T::Kept;
+    const BETTER: Ordering = Ordering::Less;
+
+    fn run(&mut self) -> &mut Run<D, T::Kept> {
+        &mut self.run
+    }
+
+    fn saved(&mut self) -> (&mut Run<D, T::Kept>, Option<NamedModel<'_, D>>) {
+        (&mut self.run, self.trainer.follower())
+    }
+
+    fn advance(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        self.step(progress)
+    }
+
+    fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
+        self.trainer.evaluate(&mut self.run)
+    }
+
+    fn write_samples(&mut self) -> Result<(), TrainError> {
+        let Some(config) = &self.samples else { return Ok(()) };
+        let seed = self.run.seeds.derive("samples", self.run.step, 0);
+        self.run.write_samples(&self.trainer.prompts(config.count), config, seed)
+    }
+
+    fn save_model(&mut self, name: &str) -> Result<(), TrainError> {
+        self.trainer.save_model(&self.run, name)
+    }
+}

@@ -1,0 +1,358 @@
+//! One run: its directory, seeds, optimizer, schedule, counters, costs, logs, evaluations and
+//! checkpoints.
+//!
+//! Who learns from records ([`crate::records`]) and who learns from rollouts ([`crate::rollout`]) holds a
+//! [`Run`] and says, as a [`Frame`], what it does between two checkpoints; [`drive`] does the rest. Not
+//! here: what a step is, and what an algorithm learns from.
+
+mod frame;
+mod opening;
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+
+use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
+use hearken_tensor::Device;
+use hearken_tensor::device::HeadOutput;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{NamedModel, Snapshot};
+use crate::config::{ModelSource, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig};
+use crate::error::TrainError;
+use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
+use crate::optimizer::{Optimizer, Trained, check_loss};
+use crate::order::Cursor;
+use crate::progress::{Progress, StepReport};
+use crate::run_dir::RunDir;
+use crate::samples::sample_completions;
+use crate::schedule::Schedule;
+use crate::seeds::Seeds;
+
+pub(crate) use frame::{Frame, drive};
+pub(crate) use opening::{Opening, load_language_model};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It has made all its steps.
+    Finished,
+    /// It had made all its steps before.
+    AlreadyFinished,
+    /// It was asked to stop, and goes on when it is started again.
+    Stopped,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// Optimizer steps made, those of earlier sessions included.
+    pub steps: u64,
+    /// What it used up, in earlier sessions too.
+    pub cost: Cost,
+    /// `final/` of the run directory; not there yet if the run was stopped.
+    pub model_dir: PathBuf,
+}
+
+/// The sections of a configuration that every run reads; the size of microbatches fits into memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) run: RunConfig,
+    pub(crate) model: ModelSource,
+    pub(crate) optimizer: OptimizerConfig,
+    pub(crate) train: TrainConfig,
+}
+
+/// Plain values that a checkpoint can hold.
+pub(crate) trait Stored: Copy + Default + Serialize + DeserializeOwned {}
+
+impl<T: Copy + Default + Serialize + DeserializeOwned> Stored for T {}
+
+/// What checkpoints keep for a trainer, besides weights, moments and [`Counters`].
+pub(crate) trait Kept: Stored {
+    /// Whether the run is over before its last step.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// Nothing.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Nothing {}
+
+impl Kept for Nothing {}
+
+/// A trainer's counters under the name `own`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Own<E> {
+    #[serde(default)]
+    pub(crate) own: E,
+}
+
+impl<E: Stored> Kept for Own<E> {}
+
+/// What a checkpoint keeps besides weights and moments; `K` is the trainer's own.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Counters<K> {
+    /// How far the run is in its records or prompts.
+    pub(crate) cursor: Cursor,
+    /// The best evaluation so far.
+    pub(crate) best: Option<f64>,
+    /// Whether an evaluation that was due had no scores.
+    #[serde(default)]
+    pub(crate) owes_evaluation: bool,
+    pub(crate) cost: Cost,
+    #[serde(flatten)]
+    pub(crate) own: K,
+}
+
+/// Another model that is trained with the first.
+#[derive(Debug)]
+pub(crate) struct Companion<D: Device> {
+    /// Its folder in a checkpoint.
+    pub(crate) name: &'static str,
+    pub(crate) model: Model<D>,
+    pub(crate) gradients: Gradients<D>,
+    /// Its largest learning rate; `None` is that of the first model.
+    pub(crate) lr: Option<f64>,
+}
+
+/// The passes of the optimizer step that is being made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    tokens: usize,
+    flops: f64,
+}
+
+/// What the optimizer did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applied {
+    loss: f64,
+    grad_norm: f64,
+    learning_rate: f64,
+}
+
+/// What every record of an optimizer step says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Update {
+    /// The step, from 1.
+    pub(crate) step: u64,
+    pub(crate) loss: f64,
+    pub(crate) grad_norm: f64,
+    pub(crate) learning_rate: f64,
+    /// Rows that went through the first model, forward and backward.
+    pub(crate) tokens: usize,
+    pub(crate) timing: Timing,
+}
+
+/// A run between two optimizer steps.
+pub(crate) struct Run<D: Device, K> {
+    pub(crate) settings: Settings,
+    pub(crate) dir: RunDir,
+    pub(crate) seeds: Seeds,
+    pub(crate) tokenizer: Option<Tokenizer>,
+    pub(crate) model: Model<D>,
+    pub(crate) gradients: Gradients<D>,
+    pub(crate) companion: Option<Companion<D>>,
+    pub(crate) counters: Counters<K>,
+    /// Optimizer steps made.
+    pub(crate) step: u64,
+    /// Optimizer steps of the whole run.
+    pub(crate) total: u64,
+    optimizer: Optimizer<D>,
+    schedule: Schedule,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    work: Work,
+}
+
+impl<D: Device, K: Kept> Run<D, K> {
+    pub(crate) fn keep(&self) -> Keep {
+        self.settings.model.keep()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.total <= self.step || self.counters.own.is_over()
+    }
+
+    /// Says so where the run has made steps before.
+    pub(crate) fn note_resumed(&self, progress: &mut dyn Progress) {
+        if 0 < self.step {
+            progress.note(&format!("going on from the checkpoint of step {}", self.step));
+        }
+    }
+
+    /// Begins an optimizer step.
+    pub(crate) fn begin_step(&mut self) {
+        self.work = Work::default();
+        self.gradients.zero();
+        if let Some(companion) = &mut self.companion {
+            companion.gradients.zero();
+        }
+    }
+
+    /// The forward pass of a microbatch that is trained on.
+    pub(crate) fn forward(&mut self, batch: &Batch) -> Pass<D> {
+        self.work.tokens += batch.rows();
+        self.work.flops += training_flops(&self.model, batch);
+        self.model.forward(batch, self.keep())
+    }
+
+    /// Adds the gradients of a pass.
+    pub(crate) fn backward(&mut self, pass: Pass<D>, grads: &OutputGrads<'_>) -> HeadOutput {
+        self.model.backward(pass, grads, &mut self.gradients)
+    }
+
+    /// The same of the companion: its gradients are those that `grads` makes of its values at `rows`.
+    pub(crate) fn train_companion(
+        &mut self,
+        batch: &Batch,
+        rows: &[usize],
+        grads: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) {
+        let keep = self.keep();
+        let Some(Companion { model, gradients, .. }) = &mut self.companion else { return };
+        let pass = model.forward(batch, keep);
+        let scalar_grads = grads(&model.scalars(&pass, rows));
+        self.work.flops += training_flops(model, batch);
+        let grads = OutputGrads {
+            scalar_rows: rows,
+            scalar_grads: &scalar_grads,
+            ..OutputGrads::default()
+        };
+        model.backward(pass, &grads, gradients);
+    }
+
+    /// Books passes of the step that have no gradients.
+    pub(crate) fn book_reading(&mut self, flops: f64) {
+        self.work.flops += flops;
+    }
+
+    /// The update of all trained parameters for a step's `loss`.
+    ///
+    /// # Errors
+    /// If a number is NaN or infinite; the parameters then stay.
+    pub(crate) fn apply(&mut self, loss: f64) -> Result<Applied, TrainError> {
+        let step = self.step + 1;
+        let models: Vec<_> = std::iter::once(&self.model)
+            .chain(self.companion.as_ref().map(|other| &other.model))
+            .collect();
+        check_loss(loss, &models).map_err(|reason| reason.at(step))?;
+        let learning_rate = self.schedule.learning_rate(step);
+        let (model, gradients) = (&mut self.model, &self.gradients);
+        let mut trained = vec![Trained { model, gradients, lr: learning_rate }];
+        if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
+            let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
+            trained.push(Trained { model, gradients, lr });
+        }
+        let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
+        self.step = step;
+        Ok(Applied { loss, grad_norm: update.grad_norm, learning_rate })
+    }
+
+    /// Books what the step took.
+    pub(crate) fn end_step(&mut self, applied: Applied, watch: Stopwatch) -> Update {
+        let Applied { loss, grad_norm, learning_rate } = applied;
+        let Work { tokens, flops } = self.work;
+        let timing = watch.timing(tokens as u64);
+        let seconds = timing.seconds;
+        self.counters.cost.add(Cost { tokens: tokens as u64, flops, seconds });
+        Update { step: self.step, loss, grad_norm, learning_rate, tokens, timing }
+    }
+
+    /// Writes a step's record where that is due, and shows the step.
+    pub(crate) fn report(
+        &mut self,
+        record: &impl Serialize,
+        update: &Update,
+        figures: &[(&str, f64)],
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        if self.step.is_multiple_of(self.settings.train.log_every) {
+            self.dir.metrics.append(record)?;
+        }
+        let Update { step, loss, tokens, timing, .. } = *update;
+        let (total, tokens, tokens_per_s) = (self.total, tokens as u64, timing.tokens_per_s);
+        progress.step(&StepReport { step, total, tokens, tokens_per_s, loss, figures });
+        Ok(())
+    }
+
+    /// Whether an evaluation's `figure` is the best so far, so that the model is kept as `best/`:
+    /// whether it compares to the earlier ones as `better`.
+    fn is_best(&mut self, figure: f64, better: Ordering) -> bool {
+        let is_best =
+            self.counters.best.is_none_or(|best| figure.partial_cmp(&best) == Some(better));
+        if self.settings.train.keep_best && is_best {
+            self.counters.best = Some(figure);
+        }
+        self.settings.train.keep_best && is_best
+    }
+
+    /// Makes a checkpoint; `more` are models that are not trained and saved with those that are.
+    fn save_checkpoint(&mut self, more: Option<NamedModel<'_, D>>) -> Result<(), TrainError> {
+        let mut models = vec![NamedModel { name: "model", model: &self.model }];
+        if let Some(Companion { name, model, .. }) = &self.companion {
+            models.push(NamedModel { name, model });
+        }
+        models.extend(more);
+        self.dir.save_checkpoint(&Snapshot {
+            step: self.step,
+            models: &models,
+            optimizer: &self.optimizer,
+            tokenizer: self.tokenizer.as_ref(),
+            counters: &self.counters,
+        })?;
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    /// Completes some prompts for `samples.jsonl`.
+    pub(crate) fn write_samples(
+        &mut self,
+        prompts: &[&[u32]],
+        config: &SamplesConfig,
+        seed: u64,
+    ) -> Result<(), TrainError> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
+        let samples = sample_completions(&self.model, tokenizer, prompts, config, seed)?;
+        samples.iter().try_for_each(|sample| self.dir.samples.append(&sample.at(self.step)))?;
+        Ok(())
+    }
+
+    pub(crate) fn save_model(&self, name: &str) -> Result<(), TrainError> {
+        self.dir.save_model(name, &self.model, self.tokenizer.as_ref(), |_| Ok(()))
+    }
+
+    fn outcome(&self, status: Status) -> Outcome {
+        let model_dir = self.dir.path("final");
+        Outcome { status, steps: self.step, cost: self.counters.cost, model_dir }
+    }
+
+    /// The end of a run that was asked to stop.
+    fn stopped(&self, progress: &mut dyn Progress) -> Outcome {
+        progress.note(&format!(
+            "stopped after step {} of {}; {} has a checkpoint, and the same command goes on from there",
+            self.step,
+            self.total,
+            self.dir.root().display()
+        ));
+        self.outcome(Status::Stopped)
+    }
+}
+
+/// What the passes of an optimizer step found, its gradients aside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Learned<S> {
+    /// The loss of the step.
+    pub(crate) loss: f64,
+    /// What its record is made of.
+    pub(crate) sums: S,
+}
+
+/// A run that is ready for its first step, or one that has come to its end before.
+pub(crate) enum Opened<R> {
+    Ready(R),
+    Finished(Outcome),
+}
