@@ -19,6 +19,8 @@ pub mod progress;
 
 pub mod seeds;
 
+pub mod ranks;
+
 pub mod run_dir;
 
 pub mod checkpoint;
@@ -56,6 +58,8 @@ pub mod reward;
 pub mod dpo;
 
 pub mod feature_reward;
+
+pub mod score_normalization;
 
 pub mod reward_source;
 

@@ -14,8 +14,8 @@ use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
 
 use crate::budget::{Part, Tape, fit};
-use crate::dataset::{Dataset, Example};
-use crate::encode::PreferenceExample;
+use crate::dataset::Dataset;
+use crate::encode::{Example, PreferenceExample};
 use crate::error::TrainError;
 use crate::microbatch::microbatches;
 use crate::progress::Progress;
@@ -25,7 +25,6 @@ use crate::run::{Learned, Nothing, Opening, Run};
 pub use config::{RewardConfig, RewardObjective};
 pub use evaluation::{evaluate, pair_scores};
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
-pub use normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
 
 run_records!(RewardConfig, Reward);
 
@@ -87,13 +86,14 @@ impl<D: Device> RecordTrainer<D> for Reward {
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<Comparison>> {
         let pairs: Vec<_> = batch.iter().map(|&index| &self.pairs.train[index]).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
+        let count = run.ranks.total(pairs.len());
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = Microbatch::new(&pairs[group.clone()]);
             let pass = run.forward(&microbatch.batch);
             let scores = run.model.scalars(&pass, &microbatch.rows);
             let found = compare(&pairs[group], &scores);
-            let (sum, scalar_grads) = loss_and_grads(self.objective, &found, pairs.len());
+            let (sum, scalar_grads) = loss_and_grads(self.objective, &found, count);
             let scalar_rows = &microbatch.rows;
             let grads = OutputGrads { scalar_rows, scalar_grads: &scalar_grads, ..<_>::default() };
             run.backward(pass, &grads);
@@ -127,9 +127,9 @@ impl<D: Device> RecordTrainer<D> for Reward {
     fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<(), TrainError> {
         let Run { model, tokenizer, settings, .. } = run;
         let tokens_max = settings.train.microbatch_tokens;
-        let measured = ScoreNormalizationFile::measure(model, &self.reference, tokens_max);
+        let measured = normalization::measure(model, &self.reference, tokens_max);
         run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
-            measured.map_or(Ok(()), |measured| measured.save(dir))
+            measured.map_or(Ok(()), |measured| normalization::save(&measured, dir))
         })
     }
 }

@@ -6,8 +6,9 @@ mod support;
 use hearken_data::{Demonstration, Preference};
 use hearken_model::{Batch, Tokenizer};
 use hearken_train::config::Truncation;
-use hearken_train::dataset::{Encoded, Example};
-use hearken_train::encode::{DemonstrationExample, Encoder, LengthLimit, PreferenceExample};
+use hearken_train::encode::{
+    DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample,
+};
 use hearken_train::error::EncodeError;
 use support::llama;
 

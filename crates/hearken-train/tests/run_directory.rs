@@ -13,6 +13,7 @@ use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::{RunDir, Start};
+use hearken_train::score_normalization::ScoreNormalizationFile;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, metrics, overrides};
 
@@ -239,8 +240,7 @@ fn a_reward_model_is_a_classifier_with_its_normalization_beside_it() {
     assert_eq!(saved["id2label"], serde_json::json!({"0": "LABEL_0"}));
     assert_eq!(saved["pad_token_id"], serde_json::json!(1));
     Model::load(Cpu::new(), &run.join("final"), &LoadOptions::scorer()).unwrap();
-    let measured =
-        reward::ScoreNormalizationFile::load(&run.join("final")).unwrap().expect("the file");
+    let measured = ScoreNormalizationFile::load(&run.join("final")).unwrap().expect("the file");
     assert_eq!(measured.n, 48);
     assert!(0.0 < measured.std && measured.mean.is_finite());
 }

@@ -4,8 +4,8 @@ use hearken_data::{Content, Demonstration, DemonstrationContent, Message, Role};
 
 use super::demonstration::DemonstrationExample;
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::prompt::PromptExample;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A demonstration as a prompt, which may be empty, and its completion.

@@ -4,8 +4,8 @@ use hearken_data::{Content, Demonstration, DemonstrationContent, Message, Source
 use hearken_model::Tokenizer;
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A sequence and which of its tokens are trained on.

@@ -5,8 +5,8 @@ use hearken_model::Batch;
 
 use super::demonstration::joined;
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use crate::config::Truncation;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// Two sequences that begin alike: the longest common prefix of their tokens is kept once.

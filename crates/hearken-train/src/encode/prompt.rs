@@ -4,8 +4,8 @@ use hearken_data::{Content, Prompt, Role, Source};
 use serde_json::{Map, Value};
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A prompt as tokens, as text, and with what else its record says.

@@ -3,9 +3,9 @@
 use hearken_data::{Source, UnpairedPreference};
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
 use super::preference::sequence;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A prompt, its completion, and what was said of it.

@@ -4,7 +4,7 @@ use hearken_objective::{
     Mean,
     advantage::{
         gae::{explained_variance, gae, returns},
-        whiten::whiten,
+        whiten::{moments_of, whiten_by},
     },
     kl::{KlEstimator, ReferenceTerms},
     moments::Variance,
@@ -14,6 +14,7 @@ use hearken_objective::{
 use super::config::{AdvantageScale, PpoConfig};
 use super::metrics::IterationMetrics;
 use crate::config::KlPlacement;
+use crate::ranks::Ranks;
 use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
@@ -47,6 +48,7 @@ pub(super) fn credit(
     reading: Reading,
     beta: f64,
     config: &PpoConfig,
+    ranks: &Ranks,
 ) -> Vec<Experience> {
     let in_reward = config.kl.placement == KlPlacement::Reward;
     let penalty =
@@ -65,7 +67,8 @@ pub(super) fn credit(
     if config.ppo.advantages == AdvantageScale::Whitened {
         let mut rows: Vec<Vec<f64>> =
             experience.iter_mut().map(|one| std::mem::take(&mut one.advantages)).collect();
-        whiten(&mut rows, Variance::Sample);
+        let moments = ranks.moments(moments_of(&rows));
+        whiten_by(&mut rows, moments, Variance::Sample);
         for (one, advantages) in experience.iter_mut().zip(rows) {
             one.advantages = advantages;
         }

@@ -35,7 +35,9 @@ pub(super) fn accumulate<D: Device>(
     config: &PpoConfig,
 ) -> StepSums {
     let forward = session.forward_options();
-    let token_weight = token_weight(minibatch);
+    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
+    // The same for every length: the mean runs over tokens.
+    let token_weight = Aggregation::PerToken.token_weight(1, session.run.ranks.counts(counts));
     let context = StepContext { config, forward, beta: session.kl.beta(), token_weight };
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.scored.rollout.sequence()).collect();
@@ -47,13 +49,6 @@ pub(super) fn accumulate<D: Device>(
         sums = sums.merge(microbatch.separate_critic(session));
     }
     sums
-}
-
-/// The weight of a token in a step of these completions.
-fn token_weight(minibatch: &[&Experience]) -> f64 {
-    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
-    // The same for every length: the mean runs over tokens.
-    Aggregation::PerToken.token_weight(1, counts)
 }
 
 struct Microbatch<'a> {

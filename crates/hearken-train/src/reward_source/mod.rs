@@ -17,6 +17,8 @@ mod error;
 
 mod heuristic;
 
+pub(crate) mod gold;
+
 mod service;
 
 mod closure;
@@ -32,6 +34,7 @@ use serde_json::{Map, Value};
 pub use closure::Closure;
 pub use code::{CodeSource, Limits, Sandbox};
 pub use error::RewardError;
+pub use gold::{GoldParts, gold, gold_parts};
 pub use heuristic::{Heuristic, length_diversity};
 pub use reward_model::{RewardModel, RewardModelOptions};
 pub use service::{CommandSource, HttpSource};

@@ -11,7 +11,7 @@ use hearken_tensor::Device;
 
 use super::{Pace, RewardError, RewardSource, RolloutView};
 use crate::microbatch::microbatches;
-use crate::reward::ScoreNormalizationFile;
+use crate::score_normalization::ScoreNormalizationFile;
 
 /// Which reward model scores, and how it reads.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use crate::error::TrainError;
 use crate::outcome::{Comparison, Evaluation, Figure, SideBySide};
 use crate::ppo::PpoConfig;
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::rollout::feed::room;
 use crate::rollout::session::sampling;
 use crate::rollout::{
@@ -59,6 +60,7 @@ pub(super) fn compare<D: Device>(
             stream,
             index: 0,
             version: 0,
+            ranks: &Ranks::default(),
         };
         let held_out = HeldOut { prompts: &prompts, sample: &sample, forward };
         let tokenizer = tokenizer.as_ref();

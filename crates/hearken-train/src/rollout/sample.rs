@@ -16,6 +16,7 @@ use hearken_tensor::Device;
 use super::{Origin, Rollout};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
+use crate::ranks::Ranks;
 use crate::reward_source::{Pace, RewardError, RolloutView, Scores, WeightedSum};
 use crate::seeds::Seeds;
 
@@ -36,6 +37,8 @@ pub struct SampleOptions<'a> {
     pub index: u64,
     /// Optimizer steps that the policy has made.
     pub version: u64,
+    /// Who else samples: streams are numbered by the prompts of all.
+    pub ranks: &'a Ranks,
 }
 
 /// What the sampler tells of each token.
@@ -144,11 +147,12 @@ pub(crate) fn sample_scored_by(
 
 impl Asked<'_> {
     fn requests(&self) -> Vec<Request> {
-        let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
+        let SampleOptions { seeds, stream, index, completions, ranks, .. } = *self.options;
+        let first = ranks.first(self.prompts.len());
         let request = |(prompt, asked): (usize, &Arc<PromptExample>)| Request {
             prompt_ids: asked.ids.clone(),
             samples: completions,
-            seed: seeds.derive(stream, index, prompt as u64),
+            seed: seeds.derive(stream, index, first + prompt as u64),
         };
         self.prompts.iter().enumerate().map(request).collect()
     }
@@ -323,6 +327,7 @@ mod tests {
             stream: "test",
             index: 0,
             version: 0,
+            ranks: &Ranks::default(),
         };
         let mut sampler = |requests: &[Request], observer: Observer<'_>| {
             assert_eq!(requests.len(), PROMPTS);

@@ -289,6 +289,7 @@ impl<D: Device, E: Stored> Session<D, E> {
             stream,
             index: self.iteration(),
             version: self.run.step,
+            ranks: &self.run.ranks,
         }
     }
 

@@ -280,6 +280,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         let place = Place { session, sources, progress };
         let iteration = trainer.roll_out(place)?;
         let MeanKl { nats, completions } = T::kl(&iteration);
+        let (nats, completions) = session.run.ranks.weighted(nats, completions);
         if session.is_at_kl_limit(nats, progress) {
             session.run.counters.own.at_kl_limit = true;
             return Ok(());

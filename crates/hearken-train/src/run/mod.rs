@@ -24,6 +24,7 @@ use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
 use crate::optimizer::{Optimizer, Trained, check_loss};
 use crate::order::Cursor;
 use crate::progress::{Progress, StepReport};
+use crate::ranks::Ranks;
 use crate::run_dir::RunDir;
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
@@ -152,6 +153,8 @@ pub(crate) struct Run<D: Device, K> {
     pub(crate) settings: Settings,
     pub(crate) dir: RunDir,
     pub(crate) seeds: Seeds,
+    /// Who else makes the steps of this run.
+    pub(crate) ranks: Ranks,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) model: Model<D>,
     pub(crate) gradients: Gradients<D>,

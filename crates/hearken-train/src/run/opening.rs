@@ -8,11 +8,12 @@ use hearken_tensor::Device;
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
 use crate::checkpoint::Checkpoint;
 use crate::config::{DataConfig, Dtype, Frozen};
-use crate::dataset::{Dataset, Example};
-use crate::encode::Encoder;
+use crate::dataset::Dataset;
+use crate::encode::{Encoder, Example};
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::run_dir::{RunDir, Start};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
@@ -125,6 +126,7 @@ impl<'p> Opening<'p> {
             settings: self.settings,
             dir: self.dir,
             seeds: self.seeds,
+            ranks: Ranks::default(),
             tokenizer: self.tokenizer,
             work: Work::default(),
             model,
