@@ -3,7 +3,7 @@
 //! A trainer reads a configuration ([`config`]), opens its run directory ([`run_dir`]), makes
 //! examples of records ([`encode`]), and then goes straight down: batch, forward, objective,
 //! backward, update, record. A run that is killed goes on from its last checkpoint
-//! ([`checkpoint`]), bit for bit.
+//! ([`run_dir::checkpoint`]), bit for bit.
 //!
 //! Not here: HTTP, the command line, and anything that prints; a trainer speaks through
 //! [`progress::Progress`].
@@ -22,8 +22,6 @@ pub mod seeds;
 pub mod ranks;
 
 pub mod run_dir;
-
-pub mod checkpoint;
 
 pub mod metrics;
 

@@ -13,7 +13,7 @@ use hearken_model::{Batch, Model};
 use hearken_tensor::Device;
 use serde::Serialize;
 
-use crate::run_dir::RunDirError;
+use crate::error::RunDirError;
 
 /// Fields whose values depend on the machine's clock: they alone may differ between two runs of one
 /// configuration.

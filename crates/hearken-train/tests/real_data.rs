@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use hearken_model::Tokenizer;
 use hearken_train::config::{BadRecords, DataConfig, Truncation};
-use hearken_train::dataset::{Dataset, Example};
-use hearken_train::encode::{DemonstrationExample, Encoder, LengthLimit, PreferenceExample};
+use hearken_train::dataset::Dataset;
+use hearken_train::encode::{
+    DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample,
+};
 use hearken_train::seeds::Seeds;
 use support::llama;
 

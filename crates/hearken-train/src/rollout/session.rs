@@ -18,7 +18,6 @@ use super::{
     sample_scored,
 };
 use crate::budget::check;
-use crate::checkpoint::NamedModel;
 use crate::config::RolloutConfig;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
@@ -27,6 +26,7 @@ use crate::plan::{MemoryPlan, parameters_note};
 use crate::progress::Progress;
 use crate::reward_source::{Scores, WeightedSum};
 use crate::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
+use crate::run_dir::checkpoint::NamedModel;
 use crate::trained_model::load_tokenizer;
 
 /// The folder of a reference that moves, in a checkpoint.

@@ -20,7 +20,6 @@ use serde::Serialize;
 use super::feed::{Feed, minibatches};
 use super::session::{self, Iterating, Session};
 use super::settings::{Configured, Settings};
-use crate::checkpoint::NamedModel;
 use crate::config::{Frozen, Loaded};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -30,6 +29,7 @@ use crate::run::{
     self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
 };
 use crate::run_dir::Start;
+use crate::run_dir::checkpoint::NamedModel;
 use crate::scorers::{ScoreReading, open_scores};
 use crate::trained_model::load_tokenizer;
 

@@ -17,7 +17,6 @@ use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{NamedModel, Snapshot};
 use crate::config::{ModelSource, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig};
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
@@ -26,6 +25,7 @@ use crate::order::Cursor;
 use crate::progress::{Progress, StepReport};
 use crate::ranks::Ranks;
 use crate::run_dir::RunDir;
+use crate::run_dir::checkpoint::{NamedModel, Snapshot};
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;

@@ -6,7 +6,6 @@ use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
-use crate::checkpoint::Checkpoint;
 use crate::config::{DataConfig, Dtype, Frozen};
 use crate::dataset::Dataset;
 use crate::encode::{Encoder, Example};
@@ -14,6 +13,7 @@ use crate::error::TrainError;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
 use crate::ranks::Ranks;
+use crate::run_dir::checkpoint::Checkpoint;
 use crate::run_dir::{RunDir, Start};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;

@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{RunDir, entries, remove_folder};
 use crate::config::OptimizerConfig;
-use crate::error::{StateError, TrainError};
+use crate::error::{RunDirError, StateError, TrainError};
 use crate::optimizer::{Optimizer, first_bad_value};
-use crate::run_dir::{RunDir, RunDirError, entries, remove_folder};
 
 /// The version of `state.json`.
 const VERSION: u32 = 1;
