@@ -11,6 +11,7 @@ use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
 use crate::rollout::SampleOptions;
 use crate::rollout::session::Session;
+use crate::rollout::source::RolloutSource;
 
 impl Grpo {
     /// Everything that was sampled and graded, and what of it advantages are computed of.
@@ -21,8 +22,8 @@ impl Grpo {
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
         let settings = &self.config.grpo;
         let wanted = settings.prompts;
-        if let Some(rollouts) = session.recorded() {
-            let graded = recorded(rollouts, settings);
+        if let Some((rollouts, scores)) = session.recorded(sources)? {
+            let graded = recorded(rollouts, &scores.total, settings);
             let kept = kept_before(&graded, settings.groups);
             return Ok((graded, kept));
         }
@@ -68,8 +69,8 @@ impl Grpo {
                 completions: 1,
                 ..session.sample_options(&stream)
             };
-            let policy = &session.run.model;
-            let (rollouts, scores) = session.sample_from(policy, &prompts, &options, sources)?;
+            let mut policy = session.source(&session.run.model);
+            let (rollouts, scores) = policy.rollouts(&prompts, &options, sources)?;
             greedy.extend(rollouts.into_iter().zip(scores.total));
         }
         Ok(Ungraded { rollouts, scores, greedy })

@@ -63,16 +63,20 @@ pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings
 }
 
 /// Recorded rollouts with the scores that were recorded with them: penalties are in those already.
-pub(super) fn recorded(rollouts: &[(Rollout, f64)], settings: &GrpoSettings) -> Vec<Graded> {
-    let graded = |(rollout, score): &(Rollout, f64)| Graded {
-        rollout: rollout.clone(),
-        score: *score,
-        credited: *score,
-        unshaped: *score,
-        by_source: vec![*score],
+pub(super) fn recorded(
+    rollouts: Vec<Rollout>,
+    scores: &[f64],
+    settings: &GrpoSettings,
+) -> Vec<Graded> {
+    let graded = |(rollout, &score): (Rollout, &f64)| Graded {
+        rollout,
+        score,
+        credited: score,
+        unshaped: score,
+        by_source: vec![score],
         greedy_score: 0.0,
     };
-    let mut graded: Vec<Graded> = rollouts.iter().map(graded).collect();
+    let mut graded: Vec<Graded> = rollouts.into_iter().zip(scores).map(graded).collect();
     // A file may have the completions of several prompts in turn.
     graded.sort_by_key(|one| one.rollout.group);
     standardize_each(&mut graded, &[1.0], settings);

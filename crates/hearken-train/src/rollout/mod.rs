@@ -22,6 +22,8 @@ pub(crate) mod feed;
 
 pub(crate) mod settings;
 
+pub(crate) mod source;
+
 pub(crate) mod session;
 
 pub(crate) mod train;
@@ -39,7 +41,6 @@ pub use completion_batch::{
 };
 pub use held_out::{HeldOut, HeldOutCompletions, HeldOutEvaluation, complete_held_out};
 pub use replay::{RecordedIteration, ReplayLimits, read_replay};
-pub(crate) use sample::sample_scored_by;
 pub use sample::{SampleOptions, sample, sample_scored};
 pub use score::{Scoring, ScoringSummary, score};
 

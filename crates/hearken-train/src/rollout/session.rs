@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::feed::Feed;
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out};
 use super::settings::{Movement, Settings};
+use super::source::{Local, RolloutSource};
 use super::{
     CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
-    sample_scored,
 };
 use crate::budget::check;
 use crate::config::RolloutConfig;
@@ -196,17 +196,20 @@ impl<D: Device, E: Stored> Session<D, E> {
         &mut self,
         sources: &mut WeightedSum<'_>,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        if let Some(recorded) = self.recorded() {
-            let (rollouts, total) = recorded.iter().cloned().unzip();
-            return Ok((rollouts, Scores { total, by_source: Vec::new() }));
+        if let Some(recorded) = self.recorded(sources)? {
+            return Ok(recorded);
         }
         let prompts = self.next_prompts(self.settings.prompts);
         self.sample(&prompts, "rollout", sources)
     }
 
     /// The recorded rollouts of this iteration and their scores; `None` where they are sampled.
-    pub(crate) fn recorded(&self) -> Option<&[(Rollout, f64)]> {
-        self.feed.recorded(self.iteration())
+    pub(crate) fn recorded(
+        &self,
+        sources: &mut WeightedSum<'_>,
+    ) -> Result<Option<(Vec<Rollout>, Scores)>, TrainError> {
+        let Some(mut replay) = self.feed.replay() else { return Ok(None) };
+        replay.rollouts(&[], &self.sample_options("rollout"), sources).map(Some)
     }
 
     /// The next prompts.
@@ -221,18 +224,12 @@ impl<D: Device, E: Stored> Session<D, E> {
         stream: &str,
         sources: &mut WeightedSum<'_>,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        self.sample_from(&self.run.model, prompts, &self.sample_options(stream), sources)
+        self.source(&self.run.model).rollouts(prompts, &self.sample_options(stream), sources)
     }
 
-    /// The same by any model.
-    pub(crate) fn sample_from(
-        &self,
-        model: &Model<D>,
-        prompts: &[Arc<PromptExample>],
-        options: &SampleOptions<'_>,
-        sources: &mut WeightedSum<'_>,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        sample_scored(model, self.run.tokenizer.as_ref(), prompts, options, sources)
+    /// Completions of a model, which reads the policy's tokens.
+    pub(crate) fn source<'m>(&'m self, model: &'m Model<D>) -> Local<'m, D> {
+        Local { model, tokenizer: self.run.tokenizer.as_ref() }
     }
 
     /// The models that a checkpoint has besides those that are trained, with the run.

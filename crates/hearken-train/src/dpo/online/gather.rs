@@ -1,10 +1,8 @@
 //! What an iteration learns from: completions of the policy, of its opponent, and the records that
 //! their scores, or a judge, make of them.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use hearken_generate::{Event, Mixture, Request, generate_mixed};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_objective::moments::Variance;
 use hearken_objective::{Mean, Moments};
@@ -21,7 +19,8 @@ use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::reward_source::WeightedSum;
 use crate::rollout::session::Session;
-use crate::rollout::{Heads, Rollout, Sequence, read, sample_scored_by};
+use crate::rollout::source::{Mixed, RolloutSource};
+use crate::rollout::{Heads, Rollout, Sequence, read};
 
 /// Completions with their scores, penalties included.
 #[derive(Debug, Default)]
@@ -111,7 +110,7 @@ impl Online<'_> {
         sources: &mut WeightedSum<'_>,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("reference");
-        let found = session.sample_from(&session.reference, prompts, &options, sources)?;
+        let found = session.source(&session.reference).rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 
@@ -123,14 +122,10 @@ impl Online<'_> {
         sources: &mut WeightedSum<'_>,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("mixture");
-        let (policy, tokenizer) = (&session.run.model, session.run.tokenizer.as_ref());
-        let mut sampler =
-            |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
-                let mixture = Mixture { model: &session.reference, share };
-                let sampling = options.sampling;
-                generate_mixed(policy, &mixture, tokenizer, requests, sampling, observer)
-            };
-        let found = sample_scored_by(&mut sampler, tokenizer, prompts, &options, sources)?;
+        let (model, other) = (&session.run.model, &session.reference);
+        let tokenizer = session.run.tokenizer.as_ref();
+        let mut mixed = Mixed { model, other, share, tokenizer };
+        let found = mixed.rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 
