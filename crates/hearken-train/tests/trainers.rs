@@ -16,9 +16,8 @@ fn lines(source: &str) -> BTreeMap<&str, usize> {
     let (mut counts, mut is_import) = (BTreeMap::new(), false);
     for line in code.lines().map(str::trim) {
         is_import |= line.starts_with("use ") || line.starts_with("pub use ");
-        let counts_for_nothing = is_import
-            || line.starts_with("//")
-            || !line.contains(|c: char| c.is_alphanumeric());
+        let counts_for_nothing =
+            is_import || line.starts_with("//") || !line.contains(|c: char| c.is_alphanumeric());
         is_import &= !line.ends_with(';');
         if !counts_for_nothing {
             *counts.entry(line).or_default() += 1;
@@ -35,8 +34,7 @@ fn shared<'a>(one: &BTreeMap<&'a str, usize>, other: &BTreeMap<&'a str, usize>) 
 #[test]
 fn no_two_trainers_share_more_than_a_dozen_lines() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let sources =
-        TRAINERS.map(|name| fs::read_to_string(root.join(format!("{name}.rs"))).unwrap());
+    let sources = TRAINERS.map(|name| fs::read_to_string(root.join(format!("{name}.rs"))).unwrap());
     for (index, one) in sources.iter().enumerate() {
         assert!(50 < lines(one).len(), "{}: too few lines to be a trainer", TRAINERS[index]);
         for (other, name) in sources.iter().zip(TRAINERS).take(index) {

@@ -1,9 +1,9 @@
 //! One run: its directory, seeds, optimizer, schedule, counters, costs, logs, evaluations and
 //! checkpoints.
 //!
-//! Who learns from records ([`crate::records`]) and who learns from rollouts ([`crate::rollout`]) holds a
-//! [`Run`] and says, as a [`Frame`], what it does between two checkpoints; [`drive`] does the rest. Not
-//! here: what a step is, and what an algorithm learns from.
+//! Who learns from records (`records`) and who learns from rollouts ([`crate::rollout`]) holds a `Run` and
+//! says, as a `Frame`, what it does between two checkpoints; `drive` does the rest. Not here: what a step
+//! is, and what an algorithm learns from.
 
 mod frame;
 mod opening;
