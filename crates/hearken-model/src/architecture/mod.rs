@@ -1,7 +1,8 @@
 //! What each family's parameters are called, how large they are, and how they connect.
 //!
-//! To add a family: a file here that reads its keys into a [`ModelConfig`] and names its tensors
-//! in a `Names`, one line in `resolve`, one in `names`, and a fixture for the tests.
+//! To add a family: a file here that reads its keys into a [`ModelConfig`], lists them in `KEYS` and
+//! names its tensors in a `Names`, one line in `resolve`, in `keys_read` and in `names`, and a fixture
+//! for the tests.
 
 mod gpt2;
 
@@ -17,7 +18,7 @@ mod gpt_neox;
 
 mod plan;
 
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use crate::config::{ConfigError, Family, Keys, ModelConfig, refuse_unknown};
 pub(crate) use plan::{
     LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
     VALUE_BIAS, VALUE_WEIGHT,
@@ -98,7 +99,20 @@ pub(crate) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         )),
     }?;
     check_heads(keys, &config)?;
+    refuse_unknown(keys, keys_read(config.family))?;
     Ok(config)
+}
+
+/// The keys that a family reads, beside those that all read.
+fn keys_read(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Gpt2 => gpt2::KEYS,
+        Family::Llama => llama::KEYS,
+        Family::Mistral => mistral::KEYS,
+        Family::Qwen2 => qwen2::KEYS,
+        Family::Qwen3 => qwen3::KEYS,
+        Family::GptNeox => gpt_neox::KEYS,
+    }
 }
 
 fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {

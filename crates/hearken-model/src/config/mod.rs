@@ -5,6 +5,8 @@
 
 mod keys;
 
+mod known_keys;
+
 mod rotary;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +15,7 @@ use hearken_tensor::device::Gelu;
 use serde_json::{Map, Value};
 
 pub(crate) use keys::Keys;
+pub(crate) use known_keys::{refuse_unknown, says_none};
 pub(crate) use rotary::RotaryKeys;
 pub use rotary::{RotaryConfig, RotaryScaling};
 
