@@ -79,7 +79,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
                 dir.display()
             ));
         }
-        set_pad(&mut model, opening.tokenizer.as_ref(), opening.progress);
+        set_pad(&mut model, opening.tokenizer.as_mut(), opening.progress);
         Ok(model)
     }
 
@@ -134,23 +134,35 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 }
 
-/// Transformers' classifiers find the last token of a padded row by config.json's `pad_token_id`.
-/// The end token does not serve: they would read the score before it.
+/// Transformers' classifiers read a row at its last token that is not config.json's `pad_token_id`. A
+/// token that ends texts does not serve: they would read the score before it.
 fn set_pad<D: Device>(
     model: &mut Model<D>,
-    tokenizer: Option<&Tokenizer>,
+    tokenizer: Option<&mut Tokenizer>,
     progress: &mut dyn Progress,
 ) {
-    if model.config().pad.is_some() {
-        return;
-    }
-    let end = tokenizer.and_then(Tokenizer::eos_for_training);
-    match tokenizer.and_then(Tokenizer::pad).filter(|&pad| Some(pad) != end) {
-        Some(pad) => model.set_pad(pad),
-        None => progress.note(
-            "neither config.json nor the tokenizer names a padding token of its own: Transformers \
-             will score one sequence at a time until config.json has a pad_token_id",
-        ),
+    let (found, ends) = (model.config().pad, model.config().eos.clone());
+    let of_config = found.filter(|pad| !ends.contains(pad));
+    let Some(tokenizer) = tokenizer else { return model.set_pad(of_config) };
+    let of_config = of_config.filter(|pad| !tokenizer.eos().contains(pad));
+    let is_known = |id: &u32| tokenizer.token(*id).is_some();
+    let vocab = model.config().vocab;
+    let of_tokenizer = || tokenizer.padding_apart_from(&ends).filter(|id| (*id as usize) < vocab);
+    let pad = of_config.filter(is_known).or_else(of_tokenizer);
+    model.set_pad(pad);
+    let Some(pad) = pad else {
+        return progress.note(
+            "no token of the tokenizer can pad without ending texts too: the reward model is saved \
+             without a padding token, and Transformers will score one sequence at a time",
+        );
+    };
+    tokenizer.set_pad(pad);
+    if let Some(found) = found.filter(|found| *found != pad) {
+        let name = tokenizer.token(pad).unwrap_or_default();
+        progress.note(&format!(
+            "the padding token {found} ends texts too, and Transformers would read scores before it: \
+             the reward model is saved with {name} ({pad}) in its place"
+        ));
     }
 }
 

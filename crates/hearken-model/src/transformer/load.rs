@@ -239,16 +239,16 @@ impl<D: Device> Model<D> {
             raw.remove("num_labels");
             raw.insert("problem_type".into(), Value::Null);
         }
-        if let Some(pad) = self.config.pad {
-            raw.insert("pad_token_id".into(), json!(pad));
+        if self.config.pad.is_some() || self.head == Head::Score {
+            raw.insert("pad_token_id".into(), json!(self.config.pad));
         }
         Value::Object(raw)
     }
 
     /// Sets the padding token that the saved config.json names: Transformers' classifiers find the
-    /// last token of a padded row by it.
-    pub fn set_pad(&mut self, pad: u32) {
-        self.config.pad = Some(pad);
+    /// last token of a padded row by it. With `None` they take one row at a time.
+    pub fn set_pad(&mut self, pad: Option<u32>) {
+        self.config.pad = pad;
     }
 
     /// Sets what matrix products read; derived copies are dropped.
