@@ -297,6 +297,19 @@ pub enum EncodeError {
         /// Its number of tokens.
         found: usize,
     },
+    /// A sequence of a pair of which nothing is predicted.
+    #[error(
+        "{at}: found {found} tokens in {field}, expected at least one behind the prompt and the first \
+         token: nothing of this completion is predicted"
+    )]
+    NothingPredicted {
+        /// The record.
+        at: Source,
+        /// Which of the two.
+        field: &'static str,
+        /// Its number of tokens, the prompt's included.
+        found: usize,
+    },
     /// A sequence without tokens.
     #[error("{at}: found no token in {field}, expected at least one")]
     NoTokens {

@@ -55,11 +55,14 @@ impl Example for DemonstrationExample {
             Kept::Whole => {}
         }
         let example = Self { ids, supervised, source: at.clone() };
+        let whole = kept == Kept::Whole;
         if example.target_count() == 0 {
+            if !whole {
+                return Ok(Encoded::Dropped);
+            }
             let found = example.ids.len();
             return Err(EncodeError::NothingSupervised { at: at.clone(), found });
         }
-        let whole = kept == Kept::Whole;
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })
     }
 

@@ -27,6 +27,6 @@ pub enum Encoded<E> {
     Whole(E),
     /// Some tokens were cut off.
     Truncated(E),
-    /// It was too long and is left out.
+    /// It was too long and is left out, or what was cut off left nothing to learn from.
     Dropped,
 }
