@@ -188,7 +188,7 @@ impl Examiner {
     /// Scores of the reward model, and gold.
     fn score(&mut self, rollouts: &[Rollout]) -> Result<[Vec<f64>; 2]> {
         let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-        let mut scores = self.scores.score(&views)?.by_source.into_iter().map(|(_, own)| own);
+        let mut scores = self.scores.sum(&views)?.by_source.into_iter().map(|(_, own)| own);
         Ok([scores.next().ok_or("no proxy")?, scores.next().ok_or("no gold")?])
     }
 }

@@ -8,7 +8,7 @@ use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
 use crate::error::TrainError;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::SampleOptions;
 use crate::rollout::session::Session;
 use crate::rollout::source::RolloutSource;
@@ -18,7 +18,7 @@ impl Grpo {
     pub(super) fn gather<D: Device>(
         &self,
         session: &mut Session<D>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
         let settings = &self.config.grpo;
         let wanted = settings.prompts;
@@ -35,7 +35,8 @@ impl Grpo {
         let mut missing = wanted;
         for round in 0..=rounds as u64 {
             let ungraded = self.sample_groups(session, missing, round, sources)?;
-            let mut graded = grade(ungraded, &sources.weights(), settings);
+            let weights: Vec<f64> = sources.measures().iter().map(|one| one.weight).collect();
+            let mut graded = grade(ungraded, &weights, settings);
             let first = groups(&all).count() as u64;
             for one in &mut graded {
                 one.rollout.group += first;
@@ -56,7 +57,7 @@ impl Grpo {
         session: &mut Session<D>,
         prompts: usize,
         round: u64,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Ungraded, TrainError> {
         let prompts = session.next_prompts(prompts);
         let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };

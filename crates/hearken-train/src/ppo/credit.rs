@@ -8,7 +8,7 @@ use hearken_objective::{
     },
     kl::{KlEstimator, ReferenceTerms},
     moments::Variance,
-    reward::{KlPenalty, with_kl_penalty},
+    reward::{KlPenalty, spread_score, with_kl_penalty},
 };
 
 use super::config::{AdvantageScale, PpoConfig};
@@ -58,7 +58,8 @@ pub(super) fn credit(
         scored.into_iter().zip(reading.logprobs).zip(reading.values)
     {
         let terms = ReferenceTerms { logprobs: &old_logprobs, ref_logprobs: &scored.ref_logprobs };
-        let rewards = with_kl_penalty(scored.score, terms, penalty);
+        let mut rewards = with_kl_penalty(scored.score, terms, penalty);
+        spread_score(&mut rewards, &scored.token_scores);
         // A completion that was cut off counts as ended: its score is that of the whole.
         let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae);
         let returns = returns(&advantages, &old_values);

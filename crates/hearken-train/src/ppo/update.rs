@@ -172,6 +172,7 @@ mod tests {
         let prompt = Arc::new(PromptExample {
             ids: vec![5, 6, 7],
             text: String::new(),
+            messages: None,
             fields: Map::new(),
             source: hearken_data::Source::default(),
         });
@@ -190,7 +191,12 @@ mod tests {
                 origin: Origin::Sampled { version: 0 },
             };
             Experience {
-                scored: ScoredRollout { rollout, score: 0.0, ref_logprobs: logprobs(1.0) },
+                scored: ScoredRollout {
+                    rollout,
+                    score: 0.0,
+                    token_scores: Vec::new(),
+                    ref_logprobs: logprobs(1.0),
+                },
                 old_logprobs: logprobs(0.0),
                 old_values: vec![0.0; n],
                 advantages: wave(2.0),

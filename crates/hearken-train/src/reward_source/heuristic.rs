@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use regex::Regex;
 
 use super::gold::gold;
-use super::{RewardError, RewardSource, RolloutView};
+use super::{RewardError, RewardSource, RolloutView, Score};
 
 /// A score that needs no model.
 #[derive(Clone, Debug)]
@@ -54,8 +54,11 @@ impl RewardSource for Heuristic {
         }
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
-        Ok(rollouts.iter().map(|rollout| self.of(rollout.prompt, rollout.completion)).collect())
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        Ok(rollouts
+            .iter()
+            .map(|rollout| self.of(rollout.prompt, rollout.completion).into())
+            .collect())
     }
 }
 

@@ -78,6 +78,8 @@ pub struct ScoredRollout {
     pub rollout: Rollout,
     /// The score, penalties for a missing end included.
     pub score: f64,
+    /// What single tokens earned, as part of the score; empty where it is of the whole.
+    pub token_scores: Vec<f64>,
     /// log π_ref of each token of the completion, in nats, at the sampling temperature.
     pub ref_logprobs: Vec<f64>,
 }
@@ -92,6 +94,7 @@ impl Rollout {
     pub fn view(&self) -> RolloutView<'_> {
         RolloutView {
             prompt: &self.prompt.text,
+            messages: self.prompt.messages.as_deref(),
             completion: &self.text,
             prompt_ids: &self.prompt.ids,
             completion_ids: &self.completion.ids,

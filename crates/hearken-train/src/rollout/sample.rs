@@ -17,7 +17,9 @@ use super::{Origin, Rollout};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::ranks::Ranks;
-use crate::reward_source::{Pace, RewardError, RolloutView, Scores, WeightedSum};
+use crate::reward_source::{
+    Measure, Pace, RewardError, RewardSource, RolloutView, Score, Scores, sum_of,
+};
 use crate::seeds::Seeds;
 
 /// How completions are sampled.
@@ -69,7 +71,7 @@ struct Ended {
 struct Judged {
     index: usize,
     /// The scores of the sources that run meanwhile, in their order.
-    scores: Vec<f64>,
+    scores: Vec<Score>,
 }
 
 /// Completes each prompt `completions` times; rollouts of one prompt follow one another.
@@ -103,7 +105,7 @@ pub fn sample_scored<D: Device>(
     tokenizer: Option<&Tokenizer>,
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let mut sampler = |requests: &[Request], observer: Observer<'_>| {
         let SampleOptions { sampling, engine, .. } = options;
@@ -121,10 +123,12 @@ pub(crate) fn sample_scored_by(
     tokenizer: Option<&Tokenizer>,
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let asked = Asked { tokenizer, prompts, options };
-    let meanwhile = sources.names_of(Pace::Meanwhile).len();
+    let measures = sources.measures();
+    let is_meanwhile = |measure: &&Measure| measure.pace == Pace::Meanwhile;
+    let meanwhile = measures.iter().filter(is_meanwhile).count();
     let (mut rollouts, mut judged) = (Vec::new(), Vec::new());
     if 0 < meanwhile {
         (rollouts, judged) = asked.sample_and_score(sampler, sources)?;
@@ -133,15 +137,16 @@ pub(crate) fn sample_scored_by(
         let groups = sampler(&asked.requests(), &mut go_on).map_err(refused)?;
         rollouts.extend(asked.rollouts(groups));
     }
-    let mut of_meanwhile = vec![vec![0.0; rollouts.len()]; meanwhile];
+    let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
     for Judged { index, scores } in judged {
         for (source, score) in of_meanwhile.iter_mut().zip(scores) {
             source[index] = score;
         }
     }
     let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-    let of_afterwards = sources.scores_of(Pace::Afterwards, &views)?;
-    let scores = sources.sum(of_meanwhile, of_afterwards, rollouts.len());
+    let of_afterwards = sources.measured(Pace::Afterwards, &views)?;
+    let tokens: Vec<usize> = rollouts.iter().map(|one| one.completion.ids.len()).collect();
+    let scores = sum_of(&measures, of_meanwhile, of_afterwards, &tokens);
     Ok((rollouts, scores))
 }
 
@@ -185,7 +190,7 @@ impl Asked<'_> {
     fn sample_and_score(
         &self,
         sampler: Sampler<'_>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Vec<Judged>), TrainError> {
         let has_failed = AtomicBool::new(false);
         let (sender, receiver) = channel();
@@ -240,7 +245,7 @@ impl Asked<'_> {
     fn judge(
         &self,
         portions: &Receiver<Vec<Ended>>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Vec<Judged>, RewardError> {
         let mut judged: Vec<Judged> = Vec::new();
         for ended in portions {
@@ -263,10 +268,10 @@ impl Asked<'_> {
                 completions: self.prompts.len() * self.options.completions,
                 source: Box::new(source),
             };
-            let by_source = sources.scores_of(Pace::Meanwhile, &views).map_err(failed)?;
+            let by_source = sources.measured(Pace::Meanwhile, &views).map_err(failed)?;
             judged.extend(ended.iter().enumerate().map(|(row, ended)| Judged {
                 index: ended.index,
-                scores: by_source.iter().map(|scores| scores[row]).collect(),
+                scores: by_source.iter().map(|scores| scores[row].clone()).collect(),
             }));
         }
         Ok(judged)
@@ -293,7 +298,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::reward_source::Closure;
+    use crate::reward_source::{Closure, WeightedSum};
 
     const PROMPTS: usize = 4;
 
@@ -301,6 +306,7 @@ mod tests {
         let prompt = |id: usize| PromptExample {
             ids: vec![id as u32],
             text: String::new(),
+            messages: None,
             fields: Map::new(),
             source: Source::default(),
         };
@@ -315,7 +321,7 @@ mod tests {
     /// Completions end in the order of `order`; before each, `wait` may hold the sampler.
     fn scored(
         order: &[(usize, usize)],
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
         wait: &dyn Fn(usize),
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         let sampling = Sampling::plain(2);

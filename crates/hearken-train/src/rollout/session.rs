@@ -17,14 +17,14 @@ use super::source::{Local, RolloutSource};
 use super::{
     CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
 };
-use crate::budget::check;
+use crate::budget::{Part, check};
 use crate::config::RolloutConfig;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::metrics::inference_flops;
 use crate::plan::{MemoryPlan, parameters_note};
 use crate::progress::Progress;
-use crate::reward_source::{Scores, WeightedSum};
+use crate::reward_source::{RewardSource, Scores};
 use crate::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
 use crate::run_dir::checkpoint::NamedModel;
 use crate::trained_model::load_tokenizer;
@@ -145,6 +145,9 @@ impl<D: Device, E: Stored> Session<D, E> {
         }
         memory = memory.beside(&self.reference.footprint());
         if let Feed::Prompts(_) = &self.feed {
+            for reward_model in Part::scores(&self.settings.scores) {
+                memory = memory.beside(&reward_model.footprint()?);
+            }
             // Prompts are shared by their completions, which decode at most so many at a time.
             let at_once = (prompts * completions).min(self.engine_options().batch_rows_max);
             let groups = at_once.div_ceil(completions);
@@ -194,7 +197,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// scores.
     pub(crate) fn rollouts(
         &mut self,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         if let Some(recorded) = self.recorded(sources)? {
             return Ok(recorded);
@@ -206,7 +209,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// The recorded rollouts of this iteration and their scores; `None` where they are sampled.
     pub(crate) fn recorded(
         &self,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Option<(Vec<Rollout>, Scores)>, TrainError> {
         let Some(mut replay) = self.feed.replay() else { return Ok(None) };
         replay.rollouts(&[], &self.sample_options("rollout"), sources).map(Some)
@@ -222,7 +225,7 @@ impl<D: Device, E: Stored> Session<D, E> {
         &self,
         prompts: &[Arc<PromptExample>],
         stream: &str,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         self.source(&self.run.model).rollouts(prompts, &self.sample_options(stream), sources)
     }
@@ -242,7 +245,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// Completes the held-out prompts; `None` with fewer than two.
     pub(super) fn evaluate(
         &mut self,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Option<HeldOutEvaluation>, TrainError> {
         if self.feed.eval().is_empty() {
             return Ok(None);

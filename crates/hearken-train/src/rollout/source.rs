@@ -12,7 +12,7 @@ use super::sample::{SampleOptions, sample_scored, sample_scored_by};
 use super::{RecordedIteration, Rollout};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
-use crate::reward_source::{Scores, WeightedSum};
+use crate::reward_source::{RewardSource, Scores};
 
 /// Whoever completes prompts.
 ///
@@ -25,7 +25,7 @@ pub(crate) trait RolloutSource {
         &mut self,
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError>;
 }
 
@@ -40,7 +40,7 @@ impl<D: Device> RolloutSource for Local<'_, D> {
         &mut self,
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         sample_scored(self.model, self.tokenizer, prompts, options, sources)
     }
@@ -60,7 +60,7 @@ impl<D: Device> RolloutSource for Mixed<'_, D> {
         &mut self,
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         let Self { model, other, share, tokenizer } = *self;
         let mut sampler =
@@ -80,10 +80,10 @@ impl RolloutSource for Replay<'_> {
         &mut self,
         _prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
-        _sources: &mut WeightedSum<'_>,
+        _sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         let index = (options.index % self.0.len() as u64) as usize;
         let (rollouts, total) = self.0[index].rollouts.iter().cloned().unzip();
-        Ok((rollouts, Scores { total, by_source: Vec::new() }))
+        Ok((rollouts, Scores { total, ..Scores::default() }))
     }
 }

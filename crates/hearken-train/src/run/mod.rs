@@ -255,6 +255,13 @@ impl<D: Device, K: Kept> Run<D, K> {
         Ok(Applied { loss, grad_norm: update.grad_norm, learning_rate })
     }
 
+    /// A step without an update: there is nothing to learn from.
+    pub(crate) fn pass_over(&mut self) -> Applied {
+        self.step += 1;
+        let learning_rate = self.schedule.learning_rate(self.step);
+        Applied { loss: 0.0, grad_norm: 0.0, learning_rate }
+    }
+
     /// Books what the step took.
     pub(crate) fn end_step(&mut self, applied: Applied, watch: Stopwatch) -> Update {
         let Applied { loss, grad_norm, learning_rate } = applied;

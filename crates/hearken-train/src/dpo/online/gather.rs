@@ -17,7 +17,7 @@ use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
 use crate::rollout::source::{Mixed, RolloutSource};
 use crate::rollout::{Heads, Rollout, Sequence, read};
@@ -43,7 +43,7 @@ impl Online<'_> {
     pub(super) fn gather<D: Device>(
         &mut self,
         session: &mut Session<D, LossState>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Gathered, TrainError> {
         let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
@@ -107,7 +107,7 @@ impl Online<'_> {
         &self,
         session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("reference");
         let found = session.source(&session.reference).rollouts(prompts, &options, sources)?;
@@ -119,7 +119,7 @@ impl Online<'_> {
         session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
         share: f64,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("mixture");
         let (model, other) = (&session.run.model, &session.reference);
