@@ -26,6 +26,7 @@ usage: cargo xtask COMMAND
 
   readme                  the README's commands as they are written, in order
   bad-input [SEED]        inputs with one thing wrong each: docs/results/bad-input.json
+  fuzz ROUNDS             that many files with something wrong, through every reader
   results quickstart      the quickstart under three seeds: docs/results/quickstart.json
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {
             bad_input::run(&root(), seed.parse().unwrap_or(0))
         }
+        ["fuzz", rounds] => fuzz(&root(), rounds),
         [name] => run(name),
         _ => {
             say(USAGE);
@@ -83,6 +85,14 @@ fn run(name: &str) -> Result<()> {
         "tidy" => tidy::run(&root),
         other => bail!("there is no command `{other}`\n\n{USAGE}"),
     }
+}
+
+fn fuzz(root: &Path, rounds: &str) -> Result<()> {
+    rounds
+        .parse::<u64>()
+        .with_context(|| format!("found {rounds:?}, expected a number of rounds"))?;
+    let arguments = ["test", "--release", "--package", "hearken-data", "--test", "fuzz"];
+    cargo(root, &arguments, &[("HEARKEN_FUZZ_ROUNDS", rounds)])
 }
 
 fn root() -> PathBuf {

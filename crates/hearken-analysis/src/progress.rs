@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hearken_data::calendar;
 use hearken_stats::{Estimate, mean, quantile};
 use serde::{Deserialize, Serialize};
 
@@ -137,7 +138,7 @@ pub(crate) fn progress(index: &Index<'_>) -> Progress {
         seconds_by_task: by_task.collect(),
         days: days
             .into_iter()
-            .map(|(day, judgements)| Day { date: date(day), judgements })
+            .map(|(day, judgements)| Day { date: calendar::date(day), judgements })
             .collect(),
         notes: notes(index),
     }
@@ -193,33 +194,9 @@ fn histogram(seconds: &[f64]) -> Vec<TimeBin> {
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The date of a day since 1970, by the civil calendar's cycle of 400 years.
-fn date(day: i64) -> String {
-    // Days are counted from 1 March of year 0, so that the leap day is the last of its year.
-    let day = day + 719_468;
-    let cycle = day.div_euclid(146_097);
-    let of_cycle = day.rem_euclid(146_097);
-    let year_of_cycle = (of_cycle - of_cycle / 1460 + of_cycle / 36_524 - of_cycle / 146_096) / 365;
-    let of_year = of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_cycle + 400 * cycle + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{of_month:02}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn days_have_dates() {
-        for (day, expected) in
-            [(0, "1970-01-01"), (59, "1970-03-01"), (11_016, "2000-02-29"), (20_819, "2027-01-01")]
-        {
-            assert_eq!(date(day), expected);
-        }
-    }
 
     #[test]
     fn bins_double_and_hold_everything() {

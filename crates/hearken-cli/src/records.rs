@@ -1,16 +1,10 @@
 //! Items and judgements, wherever they are kept: a store, or a file in any of the known formats.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use hearken_collect::exchange;
 use hearken_data::feedback::formats::{ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
-
-/// How a SQLite file starts.
-const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 
 /// Items and the judgements about them, in the order in which they were appended.
 #[derive(Debug, Default)]
@@ -22,9 +16,9 @@ pub(crate) struct Records {
 /// Loads all records of a store (a SQLite file, a file of JSON lines, `postgres://…`) or of a file
 /// whose format is told by its first row. A store may be in use.
 pub(crate) fn load(source: &str) -> Result<Records> {
-    if source.contains("://") || is_sqlite(Path::new(source)) {
+    if source.contains("://") || hearken_store::is_database(source) {
         let store = hearken_store::open_existing(source)?;
-        let hearken_analysis::Records { items, judgements } = exchange::records(&*store)?;
+        let (items, judgements) = hearken_store::everything(&*store)?;
         return Ok(Records { items, judgements });
     }
     if !Path::new(source).exists() {
@@ -40,10 +34,4 @@ pub(crate) fn load(source: &str) -> Result<Records> {
         );
     }
     Ok(Records { items: import.items, judgements: import.judgements })
-}
-
-pub(crate) fn is_sqlite(path: &Path) -> bool {
-    let mut start = [0; SQLITE.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == *SQLITE
 }

@@ -44,7 +44,7 @@ pub(crate) fn load(sources: &[String]) -> Result<Records> {
 
 /// A file that is no SQLite store.
 fn is_plain_file(source: &str) -> bool {
-    !source.contains("://") && Path::new(source).is_file() && !records::is_sqlite(Path::new(source))
+    !source.contains("://") && Path::new(source).is_file() && !hearken_store::is_database(source)
 }
 
 /// The files of comparisons in a folder, ascending.

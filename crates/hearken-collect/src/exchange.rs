@@ -20,8 +20,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::error::AppError;
 use crate::state::AppState;
 
-/// Records that are read at once.
-const CHUNK: usize = 10_000;
 /// Records that are added in one piece.
 const ADD_CHUNK: usize = 5_000;
 
@@ -31,22 +29,8 @@ const ADD_CHUNK: usize = 5_000;
 ///
 /// The store cannot be read.
 pub fn records(store: &dyn Store) -> Result<Records, AppError> {
-    let mut records = Records { items: Vec::new(), judgements: Vec::new() };
-    let mut after = 0;
-    loop {
-        let items = store.items(after, CHUNK)?;
-        let Some(last) = items.last() else { break };
-        after = last.place;
-        records.items.extend(items.into_iter().map(|placed| placed.record));
-    }
-    after = 0;
-    loop {
-        let judgements = store.judgements(after, CHUNK)?;
-        let Some(last) = judgements.last() else { break };
-        after = last.place;
-        records.judgements.extend(judgements.into_iter().map(|placed| placed.record));
-    }
-    Ok(records)
+    let (items, judgements) = hearken_store::everything(store)?;
+    Ok(Records { items, judgements })
 }
 
 /// What an import came to.
@@ -87,11 +71,9 @@ pub fn import<P: AsRef<Path>>(
     store: &dyn Store,
     paths: &[P],
     format: Option<Format>,
-    skip_bad: bool,
+    options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
-    let on_bad_record = if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
-    let options = ImportOptions { on_bad_record, ..ImportOptions::default() };
-    let import = formats::import(paths, format, &options)?;
+    let import = formats::import(paths, format, options)?;
     let mut imported = Imported {
         file: import.report,
         items_added: 0,
@@ -123,7 +105,9 @@ pub(crate) fn import_bytes(
     let folder = tempfile::tempdir().map_err(failed)?;
     let path = folder.path().join(upload_name(name));
     std::fs::write(&path, bytes).map_err(failed)?;
-    let imported = import(state.store(), &[&path], format, skip_bad);
+    let on_bad_record = if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
+    let options = ImportOptions { on_bad_record, ..ImportOptions::default() };
+    let imported = import(state.store(), &[&path], format, &options);
     state.distributor().forget();
     state.bell().ring();
     imported.map_err(|error| match error {

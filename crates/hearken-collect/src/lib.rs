@@ -30,7 +30,6 @@ mod templates;
 mod webhooks;
 
 pub use api::tokens;
-pub use codec::date;
 pub use error::{AppError, StartError};
 pub use server::{Options, Service};
 pub use session::CurrentUser;

@@ -5,6 +5,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use hearken_data::hexadecimal;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::net::{IpAddr, SocketAddr};
@@ -186,7 +187,7 @@ pub(crate) fn csrf_of(secret: &[u8], session: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(b"csrf:");
     mac.update(session.as_bytes());
-    codec::hex(&mac.finalize().into_bytes())
+    hexadecimal(&mac.finalize().into_bytes())
 }
 
 /// Refuses a request that changes something without the token of its session: as the header

@@ -1,10 +1,10 @@
 //! The pages, embedded in the binary.
 
+use hearken_data::calendar;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment};
 
 use crate::assets::Assets;
-use crate::codec;
 
 /// Every template by its name.
 const TEMPLATES: &[(&str, &str)] = &[
@@ -47,7 +47,7 @@ pub(crate) fn environment(assets: &Assets) -> Environment<'static> {
             minijinja::Error::new(kind, format!("there is no asset {name:?}"))
         })
     });
-    environment.add_filter("date", |at: i64| codec::date(at));
+    environment.add_filter("date", |at: i64| calendar::date_and_minute(at));
     environment.add_filter("count", |number: u64| grouped(number));
     environment
 }

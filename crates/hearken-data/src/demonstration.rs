@@ -5,7 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::{Content, Message, Role};
-use crate::row::{Form, Record, Row, unexpected};
+use crate::contents::prompt_and_completion;
+use crate::kind::RecordKind;
+use crate::row::{Form, Record, Row, deserialize_from_columns};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
 
@@ -71,6 +73,8 @@ pub enum DemonstrationContent {
 }
 
 impl Record for Demonstration {
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::Demonstrations);
+
     const FORMS: &'static [Form<Self>] = &[
         Form { required: &["input_ids", "loss_mask"], optional: &[], parse: from_ids },
         Form {
@@ -141,50 +145,6 @@ fn from_messages(row: &Row<'_>) -> Result<Demonstration, FieldError> {
     Ok(demonstration(row, DemonstrationContent::Messages(messages), &["messages"]))
 }
 
-/// The columns `prompt` and `completion`, of one kind.
-pub(crate) fn prompt_and_completion(row: &Row<'_>) -> Result<(Content, Content), FieldError> {
-    let (prompt, completion) = (row.content("prompt")?, row.content("completion")?);
-    check_kinds(row, &prompt, "completion", &completion)?;
-    check_completion(row, "completion", &completion)?;
-    Ok((prompt, completion))
-}
-
-/// Whether a completion is of the same kind as its prompt.
-pub(crate) fn check_kinds(
-    row: &Row<'_>,
-    prompt: &Content,
-    field: &str,
-    completion: &Content,
-) -> Result<(), FieldError> {
-    if std::mem::discriminant(prompt) == std::mem::discriminant(completion) {
-        return Ok(());
-    }
-    let expected = format!("{}, as in {}", prompt.kind(), row.name("prompt"));
-    Err(unexpected(row.name(field), completion.kind().into(), expected))
-}
-
-/// Whether the messages of a completion start with one of the assistant that says something.
-pub(crate) fn check_completion(
-    row: &Row<'_>,
-    field: &str,
-    completion: &Content,
-) -> Result<(), FieldError> {
-    let Content::Messages(messages) = completion else { return Ok(()) };
-    match messages.first() {
-        Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
-            let field = format!("{}[0].content", row.name(field));
-            Err(FieldError::Empty { field, expected: "text" })
-        }
-        Some(Message { role: Role::Assistant, .. }) => Ok(()),
-        Some(Message { role, .. }) => Err(unexpected(
-            format!("{}[0].role", row.name(field)),
-            format!("the text {:?}", role.as_str()),
-            "a completion that starts with a message of the assistant".into(),
-        )),
-        None => Err(FieldError::Empty { field: row.name(field), expected: "a list of messages" }),
-    }
-}
-
 impl Serialize for Demonstration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut columns = serializer.serialize_map(None)?;
@@ -219,6 +179,8 @@ impl Serialize for Demonstration {
         columns.end()
     }
 }
+
+deserialize_from_columns!(Demonstration);
 
 impl Prompted for Demonstration {
     /// The prompt; of messages, those before the assistant's first; of token columns, the tokens

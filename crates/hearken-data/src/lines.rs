@@ -1,15 +1,8 @@
-//! The bytes of a file: decompressed, without a byte order mark, cut into lines.
+//! The bytes of a file: decompressed, without a byte order mark, cut into lines or elements.
 
-use std::cell::Cell;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
-use std::path::Path;
-use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer};
-use serde_json::Value;
 
 use crate::bad_record::BadRecord;
 
@@ -21,8 +14,18 @@ pub(crate) enum Layout {
     Array,
 }
 
-/// One line: its number, from 1, and its bytes without the line end.
-pub(crate) type Line = (usize, Result<Vec<u8>, BadRecord>);
+/// One line or element: the line on which it starts, from 1, and its bytes.
+pub(crate) type Piece = (usize, Result<Vec<u8>, BadRecord>);
+
+/// What follows in an array.
+pub(crate) enum Element {
+    /// An element.
+    Next(Piece),
+    /// The end of the array and of the file.
+    End,
+    /// What is no array.
+    Broken(&'static str),
+}
 
 /// The text of a file, from its first character that is not blank.
 pub(crate) struct Text {
@@ -31,14 +34,13 @@ pub(crate) struct Text {
     line: usize,
 }
 
-impl Text {
-    /// Opens a file, plain or gzip: what its first bytes say counts, not its name.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        Self::of(File::open(path)?)
-    }
+/// How many bytes tell what a file is.
+const START_BYTES: usize = 512;
 
-    /// The text of what a reader gives, plain or gzip.
-    pub(crate) fn of(reader: impl Read + 'static) -> io::Result<Self> {
+impl Text {
+    /// The text of a file or of what a reader gives, plain or gzip: what its first bytes say counts, not its name. Gives the first
+    /// bytes of the text as well.
+    pub(crate) fn open(reader: impl Read + 'static) -> io::Result<(Self, Vec<u8>)> {
         const GZIP: &[u8] = &[0x1f, 0x8b];
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
         let (start, rest) = peel(reader, GZIP.len())?;
@@ -46,21 +48,38 @@ impl Text {
         let raw = BufReader::new(Cursor::new(start).chain(rest));
         let plain: Box<dyn Read> =
             if gzipped { Box::new(MultiGzDecoder::new(raw)) } else { Box::new(raw) };
-        let (start, rest) = peel(plain, BYTE_ORDER_MARK.len())?;
-        let start = if start == BYTE_ORDER_MARK { Vec::new() } else { start };
-        Ok(Self { bytes: BufReader::new(Box::new(Cursor::new(start).chain(rest))), line: 1 })
+        let (mut start, rest) = peel(plain, START_BYTES)?;
+        if start.starts_with(BYTE_ORDER_MARK) {
+            start.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok((Self::after(start.clone(), rest), start))
+    }
+
+    fn after(start: Vec<u8>, rest: impl Read + 'static) -> Self {
+        Self { bytes: BufReader::new(Box::new(Cursor::new(start).chain(rest))), line: 1 }
+    }
+
+    /// The text of bytes in memory.
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        Self::after(bytes, io::empty())
     }
 
     /// Passes over blanks and tells what follows; `None` at the end of the file.
     pub(crate) fn layout(&mut self) -> io::Result<Option<Layout>> {
+        Ok(self.peek_over_blanks()?.map(|byte| match byte {
+            b'[' => Layout::Array,
+            _ => Layout::Lines,
+        }))
+    }
+
+    /// Passes over blanks; the byte that follows.
+    fn peek_over_blanks(&mut self) -> io::Result<Option<u8>> {
         loop {
-            let buffer = self.bytes.fill_buf()?;
-            let Some(&byte) = buffer.first() else { return Ok(None) };
+            let Some(&byte) = self.bytes.fill_buf()?.first() else { return Ok(None) };
             match byte {
-                b'[' => return Ok(Some(Layout::Array)),
                 b' ' | b'\t' | b'\r' => {}
                 b'\n' => self.line += 1,
-                _ => return Ok(Some(Layout::Lines)),
+                _ => return Ok(Some(byte)),
             }
             self.bytes.consume(1);
         }
@@ -73,11 +92,10 @@ impl Text {
 
     /// The next line that is not blank, with its number; `None` at the end. A line above `limit`
     /// bytes is passed over.
-    pub(crate) fn next_line(&mut self, limit: usize) -> io::Result<Option<Line>> {
+    pub(crate) fn next_line(&mut self, limit: usize) -> io::Result<Option<Piece>> {
         loop {
             let line = self.line;
-            let mut bytes = Vec::new();
-            let mut too_long = false;
+            let mut kept = Kept::new(limit);
             let ended = loop {
                 let buffer = self.bytes.fill_buf()?;
                 if buffer.is_empty() {
@@ -85,10 +103,7 @@ impl Text {
                 }
                 let end = buffer.iter().position(|byte| *byte == b'\n');
                 let part = &buffer[..end.unwrap_or(buffer.len())];
-                too_long |= limit < bytes.len() + part.len();
-                if !too_long {
-                    bytes.extend_from_slice(part);
-                }
+                kept.take(part);
                 let used = part.len() + usize::from(end.is_some());
                 self.bytes.consume(used);
                 if end.is_some() {
@@ -96,52 +111,150 @@ impl Text {
                     break false;
                 }
             };
-            if too_long {
-                return Ok(Some((line, Err(BadRecord::LineTooLong { limit }))));
+            if kept.is_blank() {
+                if ended {
+                    return Ok(None);
+                }
+                continue;
             }
-            if !bytes.trim_ascii().is_empty() {
-                return Ok(Some((line, Ok(bytes))));
-            }
-            if ended {
-                return Ok(None);
-            }
+            return Ok(Some((line, kept.piece())));
         }
     }
 
-    /// The bytes from here on, and the line of the last one read.
-    pub(crate) fn count_lines(self) -> (CountedLines, Rc<Cell<usize>>) {
-        let line = Rc::new(Cell::new(self.line));
-        (CountedLines { bytes: self.bytes, line: Rc::clone(&line) }, line)
+    /// The next element of an array; `is_first` for the one behind its opening bracket. An element
+    /// above `limit` bytes is passed over.
+    pub(crate) fn next_element(&mut self, is_first: bool, limit: usize) -> io::Result<Element> {
+        let opening = self.peek_over_blanks()?;
+        match (is_first, opening) {
+            (true, Some(b'[')) | (false, Some(b',')) => self.bytes.consume(1),
+            (false, Some(b']')) => return self.end_of_array(),
+            (false, None) => return Ok(Element::Broken("EOF while parsing a list")),
+            _ => return Ok(Element::Broken("expected `,` or `]`")),
+        }
+        match self.peek_over_blanks()? {
+            None => Ok(Element::Broken("EOF while parsing a value")),
+            Some(b']') if is_first => self.end_of_array(),
+            Some(b']') => Ok(Element::Broken("trailing comma")),
+            Some(b',' | b'}') => Ok(Element::Broken("expected value")),
+            Some(_) => self.element(limit),
+        }
+    }
+
+    fn end_of_array(&mut self) -> io::Result<Element> {
+        self.bytes.consume(1);
+        Ok(match self.peek_over_blanks()? {
+            None => Element::End,
+            Some(_) => Element::Broken("trailing characters"),
+        })
+    }
+
+    /// Finds where the element that starts here ends; what it says is left to the parser.
+    fn element(&mut self, limit: usize) -> io::Result<Element> {
+        let line = self.line;
+        let mut kept = Kept::new(limit);
+        let mut state = Nesting::default();
+        loop {
+            let buffer = self.bytes.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok(match state.depth {
+                    0 => Element::Next((line, kept.piece())),
+                    _ => Element::Broken("EOF while parsing an element"),
+                });
+            }
+            let end = buffer.iter().position(|&byte| state.ends_before(byte));
+            let part = &buffer[..end.unwrap_or(buffer.len())];
+            kept.take(part);
+            self.line += line_ends(part);
+            let used = part.len();
+            self.bytes.consume(used);
+            if end.is_some() {
+                return Ok(Element::Next((line, kept.piece())));
+            }
+        }
     }
 }
 
-/// A reader that counts the line ends it hands out, for a parser that asks for one byte at a time.
-pub(crate) struct CountedLines {
-    bytes: BufReader<Box<dyn Read>>,
-    line: Rc<Cell<usize>>,
+/// Where in a value a byte stands.
+#[derive(Default)]
+struct Nesting {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// Whether the brackets of the value are closed.
+    closed: bool,
 }
 
-impl Read for CountedLines {
+impl Nesting {
+    /// Takes a byte, unless the value ends before it.
+    fn ends_before(&mut self, byte: u8) -> bool {
+        if self.in_string {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => self.in_string = false,
+                _ => {}
+            }
+            return false;
+        }
+        if self.depth == 0 && (self.closed || matches!(byte, b',' | b']' | b'}')) {
+            return true;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => {
+                self.depth -= 1;
+                self.closed = self.depth == 0;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
+/// Bytes up to a limit.
+struct Kept {
+    bytes: Vec<u8>,
+    limit: usize,
+    too_long: bool,
+}
+
+impl Kept {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, too_long: false }
+    }
+
+    fn take(&mut self, part: &[u8]) {
+        self.too_long |= self.limit < self.bytes.len() + part.len();
+        if !self.too_long {
+            self.bytes.extend_from_slice(part);
+        }
+    }
+
+    fn is_blank(&self) -> bool {
+        !self.too_long && self.bytes.trim_ascii().is_empty()
+    }
+
+    fn piece(self) -> Result<Vec<u8>, BadRecord> {
+        if self.too_long {
+            Err(BadRecord::LineTooLong { limit: self.limit })
+        } else {
+            Ok(self.bytes)
+        }
+    }
+}
+
+/// A reader that counts the line ends it hands out, for a parser that asks for more than a line.
+impl Read for Text {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.bytes.read(buffer)?;
-        let parts = buffer[..count].split(|byte| *byte == b'\n').count();
-        self.line.set(self.line.get() + parts - 1);
+        self.line += line_ends(&buffer[..count]);
         Ok(count)
     }
 }
 
-/// One element with the line on which it starts: the parser has read its first byte by then.
-pub(crate) struct Located<'l> {
-    pub(crate) line: &'l Cell<usize>,
-}
-
-impl<'de> DeserializeSeed<'de> for Located<'_> {
-    type Value = (usize, Value);
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        let line = self.line.get();
-        Ok((line, Value::deserialize(deserializer)?))
-    }
+fn line_ends(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
 /// The first `count` bytes, fewer where there are fewer, and the rest.

@@ -3,13 +3,14 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::bad_record::FieldError;
-use crate::content::{Content, Message, Role};
-use crate::demonstration::{check_completion, check_kinds};
-use crate::row::{Form, Record, Row, optional, unexpected};
+use crate::content::Content;
+use crate::contents::{Pair, check_different, pair};
+use crate::kind::RecordKind;
+use crate::row::{Form, Record, Row, deserialize_from_columns, optional};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
-use crate::transcript;
 use crate::unpaired_preference::UnpairedPreference;
+use crate::value::unexpected;
 
 /// Of two completions of one prompt, the one preferred.
 ///
@@ -94,6 +95,8 @@ impl Preference {
 }
 
 impl Record for Preference {
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::Preferences);
+
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["chosen_ids", "rejected_ids"],
@@ -118,16 +121,9 @@ impl Record for Preference {
     ];
 }
 
-/// The contents of a preference.
-pub(crate) struct Pair {
-    pub(crate) prompt: Option<Content>,
-    pub(crate) chosen: Content,
-    pub(crate) rejected: Content,
-}
-
 fn preference(row: &Row<'_>, pair: Pair) -> Result<Preference, FieldError> {
-    let margin = optional(row, "margin", |row| row.number("margin"))?;
-    let probability = optional(row, "probability", |row| row.number("probability"))?;
+    let margin = row.optional_number("margin")?;
+    let probability = row.optional_number("probability")?;
     if let Some(p) = probability.filter(|p| !(0.0..=1.0).contains(p)) {
         let expected = "a probability, from 0 to 1";
         let found = format!("the number {p}");
@@ -135,134 +131,6 @@ fn preference(row: &Row<'_>, pair: Pair) -> Result<Preference, FieldError> {
     }
     let Pair { prompt, chosen, rejected } = pair;
     Ok(Preference { prompt, chosen, rejected, margin, probability, source: row.source() })
-}
-
-fn check_different<T: PartialEq>(
-    row: &Row<'_>,
-    fields: [&str; 2],
-    chosen: &T,
-    rejected: &T,
-) -> Result<(), FieldError> {
-    if chosen == rejected {
-        let [chosen, rejected] = fields.map(|field| row.name(field));
-        return Err(FieldError::IdenticalPair { chosen, rejected });
-    }
-    Ok(())
-}
-
-/// The columns `prompt`, `chosen` and `rejected`, whatever form they take.
-pub(crate) fn pair(row: &Row<'_>) -> Result<Pair, FieldError> {
-    let prompt = optional(row, "prompt", |row| row.content("prompt"))?;
-    let (chosen, rejected) = (row.content("chosen")?, row.content("rejected")?);
-    check_different(row, ["chosen", "rejected"], &chosen, &rejected)?;
-    match (prompt, chosen, rejected) {
-        (Some(Content::Text(text)), Content::Messages(chosen), Content::Messages(rejected)) => {
-            check_repeats(row, &text, &chosen, &rejected)?;
-            split_messages(row, chosen, rejected)
-        }
-        (
-            Some(Content::Messages(prompt)),
-            Content::Messages(chosen),
-            Content::Messages(rejected),
-        ) => complete_messages(row, prompt, chosen, rejected),
-        (None, Content::Messages(chosen), Content::Messages(rejected)) => {
-            split_messages(row, chosen, rejected)
-        }
-        (None, Content::Text(chosen), Content::Text(rejected))
-            if transcript::is_transcript(&chosen) || transcript::is_transcript(&rejected) =>
-        {
-            transcript::split_pair(row, &chosen, &rejected)
-        }
-        (Some(prompt), chosen, rejected) => {
-            check_kinds(row, &prompt, "chosen", &chosen)?;
-            check_kinds(row, &prompt, "rejected", &rejected)?;
-            Ok(Pair { prompt: Some(prompt), chosen, rejected })
-        }
-        (None, chosen, rejected) if chosen.kind() != rejected.kind() => Err(unexpected(
-            row.name("rejected"),
-            rejected.kind().into(),
-            format!("{}, as in {}", chosen.kind(), row.name("chosen")),
-        )),
-        (prompt, chosen, rejected) => Ok(Pair { prompt, chosen, rejected }),
-    }
-}
-
-/// Whether the text of a prompt only repeats the first message of both lists, as in UltraFeedback.
-fn check_repeats(
-    row: &Row<'_>,
-    text: &str,
-    chosen: &[Message],
-    rejected: &[Message],
-) -> Result<(), FieldError> {
-    let asked = |messages: &[Message]| {
-        let first = messages.iter().find(|message| message.role != Role::System);
-        first.is_some_and(|message| message.role == Role::User && message.content == text)
-    };
-    if asked(chosen) && asked(rejected) {
-        return Ok(());
-    }
-    Err(unexpected(
-        row.name("prompt"),
-        "text that is not the first user message of both completions".into(),
-        "a list of messages, as in the completions".into(),
-    ))
-}
-
-/// A prompt of messages and what completes it; completions that repeat the prompt lose it.
-fn complete_messages(
-    row: &Row<'_>,
-    prompt: Vec<Message>,
-    mut chosen: Vec<Message>,
-    mut rejected: Vec<Message>,
-) -> Result<Pair, FieldError> {
-    if chosen.starts_with(&prompt) && rejected.starts_with(&prompt) {
-        chosen.drain(..prompt.len());
-        rejected.drain(..prompt.len());
-    }
-    let (chosen, rejected) = (Content::Messages(chosen), Content::Messages(rejected));
-    check_completion(row, "chosen", &chosen)?;
-    check_completion(row, "rejected", &rejected)?;
-    Ok(Pair { prompt: Some(Content::Messages(prompt)), chosen, rejected })
-}
-
-/// Two conversations that start alike: what they share is the prompt. Messages are compared whole,
-/// never their characters.
-fn split_messages(
-    row: &Row<'_>,
-    mut chosen: Vec<Message>,
-    mut rejected: Vec<Message>,
-) -> Result<Pair, FieldError> {
-    let shared = chosen.iter().zip(&rejected).take_while(|(left, right)| left == right).count();
-    let different = |difference: String| FieldError::DifferentPrompts {
-        chosen: row.name("chosen"),
-        rejected: row.name("rejected"),
-        difference,
-    };
-    if shared == 0 {
-        return Err(different("they share no message at their start".into()));
-    }
-    for (field, messages) in [("chosen", &chosen), ("rejected", &rejected)] {
-        match messages.get(shared) {
-            None => {
-                let expected = "a message after those that both lists share";
-                return Err(FieldError::Empty { field: row.name(field), expected });
-            }
-            Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
-                let field = format!("{}[{shared}].content", row.name(field));
-                return Err(FieldError::Empty { field, expected: "text" });
-            }
-            Some(Message { role: Role::Assistant, .. }) => {}
-            Some(Message { role, .. }) => {
-                return Err(different(format!("they part at message {shared}, of the {role}")));
-            }
-        }
-    }
-    let completion = rejected.split_off(shared);
-    Ok(Pair {
-        rejected: Content::Messages(completion),
-        chosen: Content::Messages(chosen.split_off(shared)),
-        prompt: Some(Content::Messages(chosen)),
-    })
 }
 
 impl Serialize for Preference {
@@ -283,6 +151,8 @@ impl Serialize for Preference {
         columns.end()
     }
 }
+
+deserialize_from_columns!(Preference);
 
 impl Prompted for Preference {
     /// The prompt; without one, both sequences, since where the prompt ends is not known.

@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::Content;
-use crate::preference::pair;
-use crate::row::{Form, Record, Row, unexpected};
+use crate::contents::pair;
+use crate::kind::RecordKind;
+use crate::row::{Form, Record, Row, deserialize_from_columns};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
+use crate::value::unexpected;
 
 /// What a policy is asked to complete, with the other columns of its row, which reward functions
 /// read.
@@ -43,6 +45,8 @@ pub struct Prompt {
 }
 
 impl Record for Prompt {
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::Prompts);
+
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["prompt_ids"],
@@ -86,6 +90,8 @@ impl Serialize for Prompt {
         columns.end()
     }
 }
+
+deserialize_from_columns!(Prompt);
 
 impl Prompted for Prompt {
     fn prompt_key(&self) -> PromptKey {

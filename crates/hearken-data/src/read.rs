@@ -1,151 +1,18 @@
-//! Reading records from a file: JSON lines or one JSON array, plain or gzip.
+//! Reading records from a file, one by one.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::sync::Arc;
-
-use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::path::Path;
 
 use crate::bad_record::BadRecord;
-use crate::lines::{Layout, Located, Text};
-use crate::row::{Record, Row, describe, known_columns};
-use crate::source::Source;
-use crate::transcript::TranscriptForm;
+use crate::kind::RecordKind;
+use crate::options::{OnBadRecord, ReadOptions};
+use crate::report::{ReadError, ReadReport};
+use crate::row::{Record, Row, known_columns};
+use crate::rows::{RawColumns, Rows};
 
-/// What happens at a record that is not usable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnBadRecord {
-    /// Reading stops with an error.
-    #[default]
-    Stop,
-    /// The record is left out and counted.
-    Skip,
-}
-
-/// How a file is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadOptions {
-    /// What happens at a record that is not usable.
-    pub on_bad_record: OnBadRecord,
-    /// The file's names for columns that it calls otherwise, by this crate's names:
-    /// `prompt → question`.
-    pub columns: BTreeMap<String, String>,
-    /// How many records are read at most; `None` reads all.
-    pub limit: Option<usize>,
-    /// What pairs of HH-RLHF transcripts become.
-    pub transcripts: TranscriptForm,
-    /// The longest accepted line, in bytes: a guard against files that are no JSON lines.
-    pub line_bytes_max: usize,
-}
-
-impl Default for ReadOptions {
-    /// Every record, under its own column names; a bad record stops; lines up to 64 MiB.
-    fn default() -> Self {
-        Self {
-            on_bad_record: OnBadRecord::default(),
-            columns: BTreeMap::new(),
-            limit: None,
-            transcripts: TranscriptForm::default(),
-            line_bytes_max: 64 << 20,
-        }
-    }
-}
-
-/// What reading a file came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ReadReport {
-    /// Records read.
-    pub read: usize,
-    /// Bad records left out.
-    pub skipped: usize,
-    /// Why, for the first [`ReadReport::REASONS_MAX`] of them: `file:line: reason`.
-    pub reasons: Vec<String>,
-}
-
-impl ReadReport {
-    /// How many reasons are kept.
-    pub const REASONS_MAX: usize = 5;
-}
-
-/// Why a file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file is not there, or may not be read.
-    #[error("{}: cannot be opened: {error}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        error: io::Error,
-    },
-    /// Reading failed on the way, as at the end of a truncated gzip file.
-    #[error("{}:{line}: cannot be read from here on: {error}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The line that could not be read whole.
-        line: usize,
-        /// What the operating system or the decompressor says.
-        error: io::Error,
-    },
-    /// A record is bad, under [`OnBadRecord::Stop`].
-    #[error("{at}: {reason}")]
-    Bad {
-        /// The record.
-        at: Source,
-        /// What is wrong with it.
-        reason: BadRecord,
-    },
-    /// The syntax of a JSON array is broken, after which no record can be found.
-    #[error("{}:{line}: found invalid JSON ({message}), expected an array of objects", path.display())]
-    BrokenArray {
-        /// The file.
-        path: PathBuf,
-        /// The line at which parsing stopped.
-        line: usize,
-        /// What the parser says.
-        message: String,
-    },
-    /// The file holds no usable record.
-    #[error("{}: found no usable record{}, expected at least one", path.display(), skipped(report))]
-    NoRecords {
-        /// The file.
-        path: PathBuf,
-        /// What was skipped, and why.
-        report: ReadReport,
-    },
-    /// The mapping names a column that this kind of record does not have.
-    #[error(
-        "{}: the column mapping gives a name to `{field}`; expected one of {}",
-        path.display(), known.join(", ")
-    )]
-    UnknownField {
-        /// The file.
-        path: PathBuf,
-        /// What the mapping names.
-        field: String,
-        /// What it may name.
-        known: Vec<&'static str>,
-    },
-}
-
-fn skipped(report: &ReadReport) -> String {
-    match report.reasons.first() {
-        Some(reason) => format!(" ({} bad ones, the first: {reason})", report.skipped),
-        None => String::new(),
-    }
-}
-
-/// Reads the records of a file: one JSON object per line or one JSON array of objects, plain or
-/// gzip. Blank lines and a byte order mark are passed over; columns that `T` does not know are
-/// ignored.
+/// Reads the records of a file: one JSON object per line, one JSON array of objects, or
+/// comma-separated values where the name ends in `.csv`; plain or gzip. Blank lines and a byte order
+/// mark are passed over; columns that `T` does not know are ignored.
 ///
 /// # Errors
 /// If the file cannot be read or holds no usable record, if the mapping names an unknown column,
@@ -154,7 +21,7 @@ pub fn read<T: Record>(
     path: &Path,
     options: &ReadOptions,
 ) -> Result<(Vec<T>, ReadReport), ReadError> {
-    read_text(path, Text::open(path), options)
+    Records::open(path, options)?.all()
 }
 
 /// [`read()`] from anything, such as standard input; errors call it `name`.
@@ -166,163 +33,174 @@ pub fn read_from<T: Record>(
     name: &Path,
     options: &ReadOptions,
 ) -> Result<(Vec<T>, ReadReport), ReadError> {
-    read_text(name, Text::of(reader), options)
+    check_mapping::<T>(name, options)?;
+    let rows = Rows::of(reader, name, options.line_bytes_max)?;
+    Records::of_rows(rows, options.clone()).all()
 }
 
-fn read_text<T: Record>(
-    path: &Path,
-    text: io::Result<Text>,
-    options: &ReadOptions,
-) -> Result<(Vec<T>, ReadReport), ReadError> {
+fn check_mapping<T: Record>(path: &Path, options: &ReadOptions) -> Result<(), ReadError> {
     let known = known_columns::<T>();
-    if let Some(field) = options.columns.keys().find(|field| !known.contains(&field.as_str())) {
-        return Err(ReadError::UnknownField { path: path.into(), field: field.clone(), known });
+    match options.columns.keys().find(|field| !known.contains(&field.as_str())) {
+        Some(field) => {
+            Err(ReadError::UnknownField { path: path.into(), field: field.clone(), known })
+        }
+        None => Ok(()),
     }
-    let open_error = |error| ReadError::Open { path: path.into(), error };
-    let mut text = text.map_err(open_error)?;
-    let mut reading = Reading {
-        path: path.into(),
-        options,
-        records: Vec::new(),
-        report: ReadReport::default(),
-        failure: None,
-    };
-    match text.layout().map_err(|error| reading.read_error(text.line(), error))? {
-        Some(Layout::Lines) => reading.lines(&mut text)?,
-        Some(Layout::Array) => reading.array(text)?,
-        None => {}
-    }
-    if reading.records.is_empty() && options.limit != Some(0) {
-        return Err(ReadError::NoRecords { path: path.into(), report: reading.report });
-    }
-    Ok((reading.records, reading.report))
 }
 
-/// A file on its way to being records.
-struct Reading<'a, T> {
-    path: Arc<Path>,
-    options: &'a ReadOptions,
-    records: Vec<T>,
+/// The records of a file in their order. How many there are is known at the end.
+///
+/// ```
+/// use hearken_data::{Prompt, ReadOptions, Records};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("prompts.jsonl");
+/// std::fs::write(&path, "{\"prompt\": \"a\"}\n{\"prompt\": 1}")?;
+///
+/// let options = ReadOptions::default();
+/// let mut prompts = Records::<Prompt>::open(&path, &options)?;
+/// assert_eq!(prompts.next().unwrap()?.source.line, 1);
+/// assert!(prompts.next().unwrap().is_err());
+/// assert!(prompts.next().is_none());
+/// assert_eq!(prompts.report().read, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Records<T> {
+    rows: Rows,
+    options: ReadOptions,
     report: ReadReport,
-    /// What stopped the parser of an array from within.
-    failure: Option<ReadError>,
+    /// After an error nothing is read.
+    ended: bool,
+    of: std::marker::PhantomData<fn() -> T>,
 }
 
-impl<T: Record> Reading<'_, T> {
-    fn read_error(&self, line: usize, error: io::Error) -> ReadError {
-        ReadError::Read { path: self.path.to_path_buf(), line, error }
+impl<T: Record> Records<T> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// If it cannot be opened or is no file of records, or the mapping names an unknown column.
+    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, ReadError> {
+        check_mapping::<T>(path, options)?;
+        Ok(Self::of_rows(Rows::open(path, options.line_bytes_max)?, options.clone()))
     }
 
-    fn is_full(&self) -> bool {
-        self.options.limit.is_some_and(|limit| limit <= self.records.len())
+    /// The records of JSON lines in memory, named after `path`.
+    pub(crate) fn of_lines(path: &Path, lines: Vec<u8>, options: ReadOptions) -> Self {
+        Self::of_rows(Rows::of_lines(path, lines), options)
     }
 
-    fn lines(&mut self, text: &mut Text) -> Result<(), ReadError> {
-        while !self.is_full() {
-            let next = text.next_line(self.options.line_bytes_max);
-            let Some((line, bytes)) = next.map_err(|error| self.read_error(text.line(), error))?
-            else {
-                break;
-            };
-            self.take(line, bytes.and_then(|bytes| parse_line(&bytes)))?;
+    fn of_rows(rows: Rows, options: ReadOptions) -> Self {
+        let report = ReadReport::default();
+        Self { rows, options, report, ended: false, of: std::marker::PhantomData }
+    }
+
+    /// What came of the rows up to here.
+    pub fn report(&self) -> &ReadReport {
+        &self.report
+    }
+
+    /// What came of the rows up to here, for those who read the records to their end.
+    pub fn into_report(self) -> ReadReport {
+        self.report
+    }
+
+    /// Counts what no record came of before there were rows.
+    pub(crate) fn leaving_out(mut self, left_out: Vec<(String, usize)>) -> Self {
+        self.report.left_out = left_out;
+        self
+    }
+
+    /// The rest of the records together.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn all(mut self) -> Result<(Vec<T>, ReadReport), ReadError> {
+        let records = self.by_ref().collect::<Result<Vec<T>, ReadError>>()?;
+        self.expect_some()?;
+        Ok((records, self.report))
+    }
+
+    /// What [`read`] says of a file without a usable record.
+    ///
+    /// # Errors
+    /// If none was read up to here and some were wanted.
+    pub fn expect_some(&self) -> Result<(), ReadError> {
+        if self.report.read == 0 && self.options.limit != Some(0) {
+            let (path, report) = (self.rows.path().to_path_buf(), self.report.clone());
+            return Err(ReadError::NoRecords { path, report });
         }
         Ok(())
     }
 
-    fn array(&mut self, text: Text) -> Result<(), ReadError> {
-        let (bytes, line) = text.count_lines();
-        let mut parser = serde_json::Deserializer::from_reader(bytes);
-        let elements = Elements { reading: self, line: Rc::clone(&line) };
-        let parsed = parser.deserialize_seq(elements).and_then(|()| parser.end());
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
+    /// The next record that is usable.
+    fn usable(&mut self) -> Result<Option<T>, ReadError> {
+        if self.options.limit.is_some_and(|limit| limit <= self.report.read) {
+            return Ok(None);
         }
-        match parsed {
-            Ok(()) => Ok(()),
-            // The parser insists on the end of the array; behind the limit nothing is read.
-            Err(_) if self.is_full() => Ok(()),
-            Err(error) if error.is_io() => Err(self.read_error(line.get(), error.into())),
-            Err(error) => Err(ReadError::BrokenArray {
-                path: self.path.to_path_buf(),
-                line: line.get(),
-                message: without_position(&error),
-            }),
-        }
-    }
-
-    /// Keeps the record of one line or element, or deals with its being bad.
-    fn take(
-        &mut self,
-        line: usize,
-        columns: Result<Map<String, Value>, BadRecord>,
-    ) -> Result<(), ReadError> {
-        let at = Source { path: Arc::clone(&self.path), line };
-        let record = columns
-            .and_then(|columns| Ok(T::from_row(&Row::new(columns, self.options, at.clone()))?));
-        match (record, self.options.on_bad_record) {
-            (Ok(record), _) => {
-                self.records.push(record);
-                self.report.read += 1;
-            }
-            (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }),
-            (Err(reason), OnBadRecord::Skip) => {
-                self.report.skipped += 1;
-                if self.report.reasons.len() < ReadReport::REASONS_MAX {
-                    self.report.reasons.push(format!("{at}: {reason}"));
+        while let Some(row) = self.rows.advance()? {
+            let at = row.at;
+            let record = row.columns.and_then(|columns| {
+                Ok(T::from_row(&Row::of(columns.parsed()?, &self.options, at.clone()))?)
+            });
+            match (record, self.options.on_bad_record) {
+                (Ok(record), _) => {
+                    self.report.read += 1;
+                    return Ok(Some(record));
                 }
+                (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }),
+                (Err(reason), OnBadRecord::Skip) => self.report.skip(&at, &reason),
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
-pub(crate) fn parse_line(bytes: &[u8]) -> Result<Map<String, Value>, BadRecord> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| BadRecord::NotUtf8 { byte: error.valid_up_to() + 1 })?;
-    let value = serde_json::from_str(text).map_err(|error| BadRecord::NotJson {
-        column: error.column(),
-        message: without_position(&error),
-    })?;
-    object(value)
-}
+impl<T: Record> Iterator for Records<T> {
+    type Item = Result<T, ReadError>;
 
-pub(crate) fn object(value: Value) -> Result<Map<String, Value>, BadRecord> {
-    match value {
-        Value::Object(columns) => Ok(columns),
-        value => Err(BadRecord::NotAnObject { found: describe(&value) }),
-    }
-}
-
-/// What the parser says, without its own count of lines, which starts at this line or array.
-pub(crate) fn without_position(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let position = format!(" at line {} column {}", error.line(), error.column());
-    message.strip_suffix(&position).map_or(message.clone(), str::to_owned)
-}
-
-/// Takes the elements of an array one by one; breaks off where the reading has enough.
-struct Elements<'r, 'a, T> {
-    reading: &'r mut Reading<'a, T>,
-    line: Rc<Cell<usize>>,
-}
-
-impl<'de, T: Record> Visitor<'de> for Elements<'_, '_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of objects")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        let Self { reading, line } = self;
-        while !reading.is_full() {
-            let element = sequence.next_element_seed(Located { line: &line })?;
-            let Some((at, value)) = element else { break };
-            if let Err(failure) = reading.take(at, object(value)) {
-                reading.failure = Some(failure);
-                break;
-            }
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
         }
-        Ok(())
+        let next = self.usable().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
     }
+}
+
+/// The kind of a file's records, told by the columns of its first row that is an object, and these
+/// columns as a phrase. `None` where no row is.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn kind_of(
+    path: &Path,
+    options: &ReadOptions,
+) -> Result<Option<(Option<RecordKind>, String)>, ReadError> {
+    let mut rows = Rows::open(path, options.line_bytes_max)?;
+    while let Some(row) = rows.advance()? {
+        let parsed = row.columns.and_then(RawColumns::parsed);
+        if let Ok(columns) = parsed {
+            let row = Row::of(columns, options, row.at);
+            return Ok(Some((RecordKind::of(|column| row.has(column)), row.found_columns())));
+        }
+    }
+    Ok(None)
+}
+
+/// Hands every row of a file to `take`; the first bad one ends it.
+pub(crate) fn each_row(
+    path: &Path,
+    options: &ReadOptions,
+    mut take: impl FnMut(&Row<'_>) -> Result<(), BadRecord>,
+) -> Result<(), ReadError> {
+    let mut rows = Rows::open(path, options.line_bytes_max)?;
+    while let Some(row) = rows.advance()? {
+        let at = row.at;
+        let parsed = row.columns.and_then(RawColumns::parsed);
+        parsed
+            .and_then(|columns| take(&Row::of(columns, options, at.clone())))
+            .map_err(|reason| ReadError::Bad { at, reason })?;
+    }
+    Ok(())
 }

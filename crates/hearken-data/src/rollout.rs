@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::row::{Form, Record, optional};
+use crate::row::{Form, Record, deserialize_from_columns, optional};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
 
@@ -52,6 +52,8 @@ impl Record for RecordedRollout {
         },
     }];
 }
+
+deserialize_from_columns!(RecordedRollout);
 
 impl Prompted for RecordedRollout {
     fn prompt_key(&self) -> PromptKey {

@@ -3,9 +3,12 @@
 use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
-use crate::content::{Content, Message, Role};
-use crate::read::ReadOptions;
+use crate::content::{Content, Message};
+use crate::json::Columns;
+use crate::kind::RecordKind;
+use crate::options::ReadOptions;
 use crate::source::Source;
+use crate::value::{as_number, describe, messages, truth, unexpected};
 
 /// One combination of columns from which a record can be made.
 pub struct Form<T> {
@@ -22,6 +25,10 @@ pub trait Record: Sized + 'static {
     /// The accepted combinations of columns. Where a row offers several, the first that uses a
     /// mapped column counts, else the first.
     const FORMS: &'static [Form<Self>];
+
+    /// What becomes of judgements where a store of them is read as records of this type; `None`
+    /// where nothing does.
+    const FROM_JUDGEMENTS: Option<RecordKind> = None;
 
     /// Makes the record from the columns of `row`.
     ///
@@ -66,7 +73,7 @@ pub(crate) fn known_columns<T: Record>() -> Vec<&'static str> {
 /// One JSON object of a file, with the names that the caller gives to its columns. A column that
 /// holds `null` counts as absent.
 pub struct Row<'a> {
-    columns: Map<String, Value>,
+    columns: Columns,
     options: &'a ReadOptions,
     source: Source,
 }
@@ -74,7 +81,27 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     /// A row of `columns`, found at `source`.
     pub fn new(columns: Map<String, Value>, options: &'a ReadOptions, source: Source) -> Self {
+        Self::of(columns.into(), options, source)
+    }
+
+    /// The same, of columns of which some may be unreadable.
+    pub(crate) fn of(columns: Columns, options: &'a ReadOptions, source: Source) -> Self {
         Self { columns, options, source }
+    }
+
+    /// The columns under the file's names, without those that hold something that is no JSON.
+    pub(crate) fn columns(&self) -> &Map<String, Value> {
+        &self.columns.values
+    }
+
+    /// What a column holds, under the file's name for it, if that is no JSON.
+    pub(crate) fn unreadable(&self, column: &str) -> Option<&str> {
+        self.columns.unreadable.get(column).map(String::as_str)
+    }
+
+    /// How many columns hold something that is no JSON.
+    pub(crate) fn unreadable_count(&self) -> usize {
+        self.columns.unreadable.len()
     }
 
     /// Where the row comes from.
@@ -90,7 +117,8 @@ impl<'a> Row<'a> {
     /// All columns but those that hold the given fields.
     pub fn all_but(&self, fields: &[&str]) -> Map<String, Value> {
         let taken: Vec<&str> = fields.iter().map(|field| self.column(field)).collect();
-        let rest = self.columns.iter().filter(|(column, _)| !taken.contains(&column.as_str()));
+        let all = self.columns.values.iter();
+        let rest = all.filter(|(column, _)| !taken.contains(&column.as_str()));
         rest.map(|(column, value)| (column.clone(), value.clone())).collect()
     }
 
@@ -113,17 +141,19 @@ impl<'a> Row<'a> {
 
     /// The value of `field`, unless absent or null.
     fn get(&self, field: &str) -> Option<&Value> {
-        self.columns.get(self.column(field)).filter(|value| !value.is_null())
+        self.columns.values.get(self.column(field)).filter(|value| !value.is_null())
     }
 
     /// Whether `field` holds something.
     pub(crate) fn has(&self, field: &str) -> bool {
-        self.get(field).is_some()
+        self.get(field).is_some() || self.unreadable(self.column(field)).is_some()
     }
 
     fn check_mapping(&self) -> Result<(), FieldError> {
-        let missing =
-            self.options.columns.iter().find(|(_, column)| !self.columns.contains_key(*column));
+        let is_there = |column: &str| {
+            self.columns.values.contains_key(column) || self.unreadable(column).is_some()
+        };
+        let missing = self.options.columns.iter().find(|(_, column)| !is_there(column));
         missing.map_or(Ok(()), |(field, column)| {
             Err(FieldError::MissingMapped {
                 column: column.clone(),
@@ -133,15 +163,19 @@ impl<'a> Row<'a> {
         })
     }
 
-    fn found_columns(&self) -> String {
-        let held = self.columns.iter().filter(|(_, value)| !value.is_null());
-        let names: Vec<String> = held.map(|(column, _)| format!("`{column}`")).collect();
+    /// The columns that hold something, as a phrase.
+    pub(crate) fn found_columns(&self) -> String {
+        let held = self.columns.values.iter().filter(|(_, value)| !value.is_null());
+        let held = held.map(|(column, _)| column).chain(self.columns.unreadable.keys());
+        let names: Vec<String> = held.map(|column| format!("`{column}`")).collect();
         if names.is_empty() { "(none)".into() } else { names.join(", ") }
     }
 
     fn required(&self, field: &str, expected: &'static str) -> Result<&Value, FieldError> {
-        self.get(field)
-            .ok_or_else(|| unexpected(self.name(field), "nothing".into(), expected.into()))
+        self.get(field).ok_or_else(|| {
+            let found = self.unreadable(self.column(field)).unwrap_or("nothing");
+            unexpected(self.name(field), found.into(), expected.into())
+        })
     }
 
     /// A required text with something in it.
@@ -184,9 +218,7 @@ impl<'a> Row<'a> {
     /// # Errors
     /// If it is absent, empty, or of another type.
     pub fn messages(&self, field: &str) -> Result<Vec<Message>, FieldError> {
-        let values = self.list(field, "a list of messages")?;
-        let named = |index: usize| format!("{}[{index}]", self.name(field));
-        values.iter().enumerate().map(|(index, value)| message(value, &named(index))).collect()
+        messages(self.list(field, "a list of messages")?, &self.name(field))
     }
 
     /// A required list of token ids with something in it.
@@ -229,9 +261,15 @@ impl<'a> Row<'a> {
     /// A required number.
     pub(crate) fn number(&self, field: &str) -> Result<f64, FieldError> {
         let value = self.required(field, "a number")?;
-        value
-            .as_f64()
+        as_number(value)
             .ok_or_else(|| unexpected(self.name(field), describe(value), "a number".into()))
+    }
+
+    /// A number that need not be there; a blank cell of a CSV file holds none.
+    pub(crate) fn optional_number(&self, field: &str) -> Result<Option<f64>, FieldError> {
+        let is_blank =
+            self.get(field).and_then(Value::as_str).is_some_and(|text| text.trim().is_empty());
+        (self.has(field) && !is_blank).then(|| self.number(field)).transpose()
     }
 
     /// A required count: an integer from 0.
@@ -261,66 +299,10 @@ pub(crate) fn optional<'r, T>(
     row.has(field).then(|| read(row)).transpose()
 }
 
-pub(crate) fn unexpected(field: String, found: String, expected: String) -> FieldError {
-    FieldError::Unexpected { field, found, expected }
-}
-
-fn truth(value: &Value) -> Option<bool> {
-    value.as_bool().or_else(|| match value.as_u64() {
-        Some(0) => Some(false),
-        Some(1) => Some(true),
-        _ => None,
-    })
-}
-
-pub(crate) fn message(value: &Value, name: &str) -> Result<Message, FieldError> {
-    const EXPECTED: &str = "an object with `role` and `content`";
-    let error = |at: &str, found: String, expected: String| {
-        Err(unexpected(format!("{name}{at}"), found, expected))
-    };
-    let Value::Object(fields) = value else { return error("", describe(value), EXPECTED.into()) };
-    let (Some(role), Some(content)) = (fields.get("role"), fields.get("content")) else {
-        return error("", describe(value), EXPECTED.into());
-    };
-    // A call would be lost without a word if the text around it alone were kept.
-    if let Some(calls) = fields.get("tool_calls").filter(|calls| !calls.is_null()) {
-        return error(".tool_calls", describe(calls), "messages that hold text alone".into());
-    }
-    let Some(known) = Role::ALL.into_iter().find(|known| role == known.as_str()) else {
-        let roles: Vec<&str> = Role::ALL.iter().map(|role| role.as_str()).collect();
-        return error(".role", describe(role), format!("one of {}", roles.join(", ")));
-    };
-    match content {
-        Value::String(content) => Ok(Message::new(known, content.as_str())),
-        other => error(".content", describe(other), "text".into()),
-    }
-}
-
-/// A value as errors show it: its type, and enough of it to find it.
-pub(crate) fn describe(value: &Value) -> String {
-    const SHOWN_CHARS: usize = 40;
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(flag) => format!("{flag}"),
-        Value::Number(number) => format!("the number {number}"),
-        Value::String(text) if text.chars().count() <= SHOWN_CHARS => format!("the text {text:?}"),
-        Value::String(text) => {
-            let start: String = text.chars().take(SHOWN_CHARS).collect();
-            format!("a text that starts {start:?}")
-        }
-        Value::Array(values) => format!("a list of {}", values.len()),
-        Value::Object(fields) if fields.is_empty() => "an empty object".into(),
-        Value::Object(fields) => {
-            let keys: Vec<String> = fields.keys().take(8).map(|key| format!("`{key}`")).collect();
-            format!("an object with {}", keys.join(", "))
-        }
-    }
-}
-
 /// `Deserialize` for records by way of their columns, so that a record written by `Serialize` and
 /// a line of a dataset are the same thing.
 macro_rules! deserialize_from_columns {
-    ($($record:ty),+) => {$(
+    ($record:ty) => {
         impl<'de> serde::Deserialize<'de> for $record {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let columns = serde::Deserialize::deserialize(deserializer)?;
@@ -329,13 +311,6 @@ macro_rules! deserialize_from_columns {
                 $crate::Record::from_row(&row).map_err(serde::de::Error::custom)
             }
         }
-    )+};
+    };
 }
-
-deserialize_from_columns!(
-    crate::Demonstration,
-    crate::Preference,
-    crate::UnpairedPreference,
-    crate::Prompt,
-    crate::RecordedRollout
-);
+pub(crate) use deserialize_from_columns;

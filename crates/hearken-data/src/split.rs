@@ -104,23 +104,41 @@ pub fn split_by_prompt<T: Prompted>(
     eval_fraction: f64,
     seed: u64,
 ) -> Result<Split<T>, SplitError> {
+    let keys: Vec<PromptKey> = records.iter().map(Prompted::prompt_key).collect();
+    let held_out = held_out(&keys, eval_fraction, seed)?;
+    let mut split = Split { train: Vec::new(), eval: Vec::new() };
+    for (record, is_held_out) in records.into_iter().zip(held_out) {
+        let side = if is_held_out { &mut split.eval } else { &mut split.train };
+        side.push(record);
+    }
+    Ok(split)
+}
+
+/// Which records [`split_by_prompt`] holds out, told by their keys alone: the records themselves need
+/// not be in memory.
+///
+/// # Errors
+/// As there.
+pub fn held_out(
+    keys: &[PromptKey],
+    eval_fraction: f64,
+    seed: u64,
+) -> Result<Vec<bool>, SplitError> {
     if !(0.0..1.0).contains(&eval_fraction) {
         return Err(SplitError::Fraction { found: eval_fraction });
     }
     if eval_fraction == 0.0 {
-        return Ok(Split { train: records, eval: Vec::new() });
+        return Ok(vec![false; keys.len()]);
     }
-    let rank = |record: &T| record.prompt_key().rank(seed);
-    let ranks: BTreeSet<u64> = records.iter().map(rank).collect();
+    let ranks: BTreeSet<u64> = keys.iter().map(|key| key.rank(seed)).collect();
     if ranks.len() < 2 {
         return Err(SplitError::TooFewPrompts { prompts: ranks.len() });
     }
     let share = eval_fraction * ranks.len() as f64;
     #[expect(clippy::cast_sign_loss, reason = "a share of a count is not negative")]
-    let held_out = (share.round() as usize).clamp(1, ranks.len() - 1);
-    let held_out: BTreeSet<u64> = ranks.into_iter().take(held_out).collect();
-    let (eval, train) = records.into_iter().partition(|record| held_out.contains(&rank(record)));
-    Ok(Split { train, eval })
+    let prompts = (share.round() as usize).clamp(1, ranks.len() - 1);
+    let lowest: BTreeSet<u64> = ranks.into_iter().take(prompts).collect();
+    Ok(keys.iter().map(|key| lowest.contains(&key.rank(seed))).collect())
 }
 
 /// FNV-1a, 64 bits: Fowler, Noll and Vo, <http://www.isthe.com/chongo/tech/comp/fnv/>.

@@ -5,10 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bad_record::FieldError;
-use crate::content::{Content, Message, Role};
-use crate::preference::Pair;
-use crate::row::{Row, unexpected};
+use crate::content::{Message, Role};
 
 pub(crate) const HUMAN: &str = "\n\nHuman:";
 pub(crate) const ASSISTANT: &str = "\n\nAssistant:";
@@ -30,63 +27,8 @@ pub(crate) fn is_transcript(text: &str) -> bool {
     text.starts_with(HUMAN)
 }
 
-/// Splits two transcripts at their last `"\n\nAssistant:"`.
-pub(crate) fn split_pair(row: &Row<'_>, chosen: &str, rejected: &str) -> Result<Pair, FieldError> {
-    let (prompt, chosen) = split(row, "chosen", chosen)?;
-    let (rejected_prompt, rejected) = split(row, "rejected", rejected)?;
-    if prompt != rejected_prompt {
-        let shared = prompt.bytes().zip(rejected_prompt.bytes()).take_while(|(l, r)| l == r);
-        return Err(FieldError::DifferentPrompts {
-            chosen: row.name("chosen"),
-            rejected: row.name("rejected"),
-            difference: format!(
-                "up to the last turn of the assistant, the transcripts are equal for only {} bytes",
-                shared.count()
-            ),
-        });
-    }
-    for (field, completion) in [("chosen", chosen), ("rejected", rejected)] {
-        if completion.trim().is_empty() {
-            let expected = "text after the last \"\\n\\nAssistant:\"";
-            return Err(FieldError::Empty { field: row.name(field), expected });
-        }
-    }
-    Ok(match row.options().transcripts {
-        TranscriptForm::Text => Pair {
-            prompt: Some(Content::Text(prompt.into())),
-            chosen: Content::Text(chosen.into()),
-            rejected: Content::Text(rejected.into()),
-        },
-        TranscriptForm::Messages => Pair {
-            prompt: Some(Content::Messages(messages(prompt))),
-            chosen: Content::Messages(vec![turn(Role::Assistant, chosen)]),
-            rejected: Content::Messages(vec![turn(Role::Assistant, rejected)]),
-        },
-    })
-}
-
-/// The prompt, up to and including the last `"\n\nAssistant:"`, and the completion.
-fn split<'t>(row: &Row<'_>, field: &str, text: &'t str) -> Result<(&'t str, &'t str), FieldError> {
-    let error = |found: &str| {
-        let expected = "a transcript that starts with \"\\n\\nHuman:\" and ends with a turn of \
-                        the assistant";
-        Err(unexpected(row.name(field), found.into(), expected.into()))
-    };
-    if !is_transcript(text) {
-        return error("text that does not start with \"\\n\\nHuman:\"");
-    }
-    let Some(last) = text.rfind(ASSISTANT) else {
-        return error("no \"\\n\\nAssistant:\" in it");
-    };
-    let (prompt, completion) = text.split_at(last + ASSISTANT.len());
-    if completion.contains(HUMAN) {
-        return error("a transcript that ends with a turn of the human");
-    }
-    Ok((prompt, completion))
-}
-
 /// The turns of a prompt; the last `"\n\nAssistant:"`, which opens the completion, is none.
-fn messages(prompt: &str) -> Vec<Message> {
+pub(crate) fn prompt_turns(prompt: &str) -> Vec<Message> {
     let told = prompt.strip_suffix(ASSISTANT).expect("a prompt is split after its last turn");
     turns(told).expect("a prompt starts with a turn")
 }
@@ -111,6 +53,7 @@ pub(crate) fn turns(transcript: &str) -> Option<Vec<Message>> {
     Some(turns)
 }
 
-fn turn(role: Role, text: &str) -> Message {
+/// One turn, without the space behind its colon.
+pub(crate) fn turn(role: Role, text: &str) -> Message {
     Message::new(role, text.strip_prefix(' ').unwrap_or(text))
 }

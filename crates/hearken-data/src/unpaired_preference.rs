@@ -4,8 +4,9 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::bad_record::FieldError;
 use crate::content::Content;
-use crate::demonstration::prompt_and_completion;
-use crate::row::{Form, Record, Row, optional};
+use crate::contents::prompt_and_completion;
+use crate::kind::RecordKind;
+use crate::row::{Form, Record, Row, deserialize_from_columns, optional};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
 
@@ -41,6 +42,8 @@ pub struct UnpairedPreference {
 }
 
 impl Record for UnpairedPreference {
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::UnpairedPreferences);
+
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["prompt_ids", "completion_ids", "label"],
@@ -82,6 +85,8 @@ impl Serialize for UnpairedPreference {
         columns.end()
     }
 }
+
+deserialize_from_columns!(UnpairedPreference);
 
 impl Prompted for UnpairedPreference {
     fn prompt_key(&self) -> PromptKey {

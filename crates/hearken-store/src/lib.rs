@@ -17,6 +17,7 @@ mod writer;
 
 mod jsonl;
 mod kept;
+mod place;
 mod postgres;
 mod sqlite;
 mod transfer;
@@ -24,6 +25,7 @@ mod transfer;
 use std::path::Path;
 
 pub use error::StoreError;
+pub use place::{everything, is_database, open_records, read_records};
 pub use record::Record;
 pub use store::{
     Added, Assignment, AssignmentState, Claim, Claimed, Counts, Document, Event, Expected, Placed,

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use hearken_data::{ReadReport, read, split_by_prompt};
+use hearken_data::{PromptKey, Prompted as _, ReadReport, held_out};
+use hearken_store::open_records;
 
 use crate::config::{BadRecords, DataConfig};
 use crate::encode::{Encoded, Encoder, Example};
@@ -22,6 +23,8 @@ pub struct DataReport {
     pub skipped: usize,
     /// Why, for the first of them.
     pub reasons: Vec<String>,
+    /// Of stores of judgements, what no record came of, and how often.
+    pub left_out: Vec<(String, usize)>,
 }
 
 impl DataReport {
@@ -34,7 +37,7 @@ impl DataReport {
 
     /// What a reader should know, in a sentence.
     pub fn note(&self, what: &str) -> String {
-        let Self { examples, truncated, dropped, skipped, reasons } = self;
+        let Self { examples, truncated, dropped, skipped, reasons, left_out } = self;
         let mut parts = vec![format!("{what}: {examples} examples")];
         let counts = [
             (truncated, "truncated"),
@@ -43,6 +46,7 @@ impl DataReport {
         ];
         let counted = counts.into_iter().filter(|(count, _)| 0 < **count);
         parts.extend(counted.map(|(count, of)| format!("{count} {of}")));
+        parts.extend(left_out.iter().map(|(what, count)| format!("{count} left out ({what})")));
         let note = parts.join(", ");
         match reasons.first() {
             Some(first) => format!("{note}; the first: {first}"),
@@ -76,14 +80,21 @@ impl<E: Example> Dataset<E> {
         seeds: Seeds,
     ) -> Result<Self, TrainError> {
         let (mut train_report, mut eval_report) = Default::default();
-        let records = read_all::<E>(config, &config.train, config.limit, &mut train_report)?;
-        let split = split_by_prompt(records, config.eval_fraction, seeds.derive("split", 0, 0))?;
-        let mut held_out = split.eval;
-        if !config.eval.is_empty() {
-            held_out = read_all::<E>(config, &config.eval, None, &mut eval_report)?;
+        let read = Encoding { config, encoder };
+        let (keys, all) = read.encoded::<E>(&config.train, config.limit, &mut train_report)?;
+        let seed = seeds.derive("split", 0, 0);
+        let (mut of_train, mut of_eval) = (Vec::new(), Vec::new());
+        for (outcome, is_held_out) in
+            all.into_iter().zip(held_out(&keys, config.eval_fraction, seed)?)
+        {
+            let side = if is_held_out { &mut of_eval } else { &mut of_train };
+            side.push(outcome);
         }
-        let train = encode_all(&split.train, config, encoder, &mut train_report)?;
-        let eval = encode_all(&held_out, config, encoder, &mut eval_report)?;
+        if !config.eval.is_empty() {
+            (_, of_eval) = read.encoded::<E>(&config.eval, None, &mut eval_report)?;
+        }
+        let train = kept(of_train, &mut train_report);
+        let eval = kept(of_eval, &mut eval_report);
         let wanted = [(&config.train, &train, &train_report), (&config.eval, &eval, &eval_report)];
         for (files, examples, report) in wanted {
             if let (Some(path), true) = (files.first(), examples.is_empty()) {
@@ -100,53 +111,82 @@ impl<E: Example> Dataset<E> {
     }
 }
 
-/// The records of several files, in order, at most `limit` together.
-fn read_all<E: Example>(
-    config: &DataConfig,
-    files: &[PathBuf],
-    limit: Option<usize>,
-    report: &mut DataReport,
-) -> Result<Vec<E::Record>, TrainError> {
-    let mut records: Vec<E::Record> = Vec::new();
-    for file in files {
-        let left = limit.map(|limit| limit - records.len());
-        if left == Some(0) {
-            break;
-        }
-        let mut options = config.read_options();
-        options.limit = left;
-        let (more, read) = read::<E::Record>(file, &options)?;
-        records.extend(more);
-        report.skipped += read.skipped;
-        report.reasons.extend(read.reasons);
-        report.reasons.truncate(ReadReport::REASONS_MAX);
-    }
-    Ok(records)
+/// What became of one record.
+enum Outcome<E> {
+    Encoded(Encoded<E>),
+    /// Why it was skipped.
+    Bad(String),
 }
 
-fn encode_all<E: Example>(
-    records: &[E::Record],
-    config: &DataConfig,
-    encoder: &Encoder<'_>,
-    report: &mut DataReport,
-) -> Result<Vec<E>, TrainError> {
-    let mut examples = Vec::with_capacity(records.len());
-    for record in records {
-        match E::encode(record, encoder) {
-            Ok(Encoded::Whole(example)) => examples.push(example),
-            Ok(Encoded::Truncated(example)) => {
+/// How records become examples.
+#[derive(Clone, Copy)]
+struct Encoding<'a> {
+    config: &'a DataConfig,
+    encoder: &'a Encoder<'a>,
+}
+
+impl Encoding<'_> {
+    /// The records of several files or stores, in order, at most `limit` together. Each is encoded as it
+    /// is read; of the record itself only the key of its prompt is kept.
+    fn encoded<E: Example>(
+        self,
+        places: &[PathBuf],
+        limit: Option<usize>,
+        report: &mut DataReport,
+    ) -> Result<(Vec<PromptKey>, Vec<Outcome<E>>), TrainError> {
+        let (mut keys, mut outcomes) = (Vec::new(), Vec::new());
+        for place in places {
+            let left = limit.map(|limit| limit - outcomes.len());
+            if left == Some(0) {
+                break;
+            }
+            let mut options = self.config.read_options();
+            options.limit = left;
+            let mut records = open_records::<E::Record>(place, &options)?;
+            for record in records.by_ref() {
+                let record = record?;
+                keys.push(record.prompt_key());
+                outcomes.push(self.outcome(&record)?);
+            }
+            records.expect_some()?;
+            let read = records.into_report();
+            report.skipped += read.skipped;
+            report.reasons.extend(read.reasons);
+            report.reasons.truncate(ReadReport::REASONS_MAX);
+            report.left_out.extend(read.left_out);
+        }
+        Ok((keys, outcomes))
+    }
+
+    fn outcome<E: Example>(self, record: &E::Record) -> Result<Outcome<E>, TrainError> {
+        match E::encode(record, self.encoder) {
+            Ok(encoded) => Ok(Outcome::Encoded(encoded)),
+            // Neither a missing tokenizer nor the length is the record's fault.
+            Err(error @ (EncodeError::NoTokenizer { .. } | EncodeError::TooLong { .. })) => {
+                Err(error.into())
+            }
+            Err(error) if self.config.bad_records == BadRecords::Skip => {
+                Ok(Outcome::Bad(error.to_string()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The examples among some outcomes, which the report counts.
+fn kept<E>(outcomes: Vec<Outcome<E>>, report: &mut DataReport) -> Vec<E> {
+    let mut examples = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Encoded(Encoded::Whole(example)) => examples.push(example),
+            Outcome::Encoded(Encoded::Truncated(example)) => {
                 report.truncated += 1;
                 examples.push(example);
             }
-            Ok(Encoded::Dropped) => report.dropped += 1,
-            // Neither a missing tokenizer nor the length is the record's fault.
-            Err(error @ (EncodeError::NoTokenizer { .. } | EncodeError::TooLong { .. })) => {
-                return Err(error.into());
-            }
-            Err(error) if config.bad_records == BadRecords::Skip => report.skip(error.to_string()),
-            Err(error) => return Err(error.into()),
+            Outcome::Encoded(Encoded::Dropped) => report.dropped += 1,
+            Outcome::Bad(reason) => report.skip(reason),
         }
     }
     report.examples = examples.len();
-    Ok(examples)
+    examples
 }

@@ -16,7 +16,8 @@ use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
 use hearken_collect::tokens::{self, Scope};
 use hearken_collect::{Options, Service, exchange, system_clock};
-use hearken_data::feedback::formats::Format;
+use hearken_data::OnBadRecord;
+use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
 
 use crate::output;
@@ -33,7 +34,8 @@ pub(crate) struct Collect {
     #[arg(long, default_value = "hearken.db", value_name = "STORE")]
     store: String,
 
-    /// Add the items, and judgements if any, of these files first
+    /// Add the items of these files first, and their judgements where they say who judged; pairs of which
+    /// the file says only which is chosen are compared anew (`hearken import` keeps what it says)
     #[arg(long, num_args = 1.., value_name = "FILE")]
     items: Vec<PathBuf>,
 
@@ -105,7 +107,13 @@ impl Collect {
             return add_token(&*store, name, &self.scopes);
         }
         if !self.items.is_empty() {
-            let imported = exchange::import(&*store, &self.items, self.format, self.skip_bad)?;
+            // Who gives pairs to people wants their judgements, not the file's.
+            let options = ImportOptions {
+                on_bad_record: if self.skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
+                unnamed: Unnamed::LeaveOut,
+                ..ImportOptions::default()
+            };
+            let imported = exchange::import(&*store, &self.items, self.format, &options)?;
             say_imported(&imported);
         }
         let options = Options {

@@ -59,6 +59,49 @@ fn bad_records_are_counted_and_a_file_of_them_is_an_error() {
     assert!(error.contains("b.jsonl:1"), "{error}");
 }
 
+/// The form is told by the columns, whatever is wrong with what they hold.
+#[test]
+fn a_file_of_bad_records_is_shown_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model("llama");
+    let check = |text: &str, kind: &str, fault: &str| {
+        let path = write(folder.path(), "a.jsonl", text);
+        let run =
+            run(["doctor", "--data", path.to_str().unwrap(), "--model", model.to_str().unwrap()]);
+        let told = run.stdout;
+        assert_eq!(run.code, Some(1), "{told}");
+        assert!(told.contains(&format!("a.jsonl: {kind}, by the columns")), "{told}");
+        assert!(told.contains("look: 1 records are bad; the first: "), "{told}");
+        assert!(told.contains(fault), "{told}");
+    };
+    let pair = "\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"";
+    check(&format!("{{{pair},\"probability\":1.5}}\n"), "preferences", "`probability`: found");
+    check(&format!("{{{pair},\"margin\":NaN}}\n"), "preferences", "`margin`: found NaN");
+    check("{\"prompt\":\"a\",\"completion\":\"\"}\n", "demonstrations", "`completion`: found");
+    check(
+        "{\"prompt\":\"a\",\"completion\":\"half \\ud83d\"}\n",
+        "demonstrations",
+        "a lone surrogate",
+    );
+}
+
+#[test]
+fn single_completions_with_labels_are_no_demonstrations() {
+    let text = data(
+        "kto.jsonl",
+        "{\"prompt\":\"a\",\"completion\":\" b\",\"label\":true}\n\
+         {\"prompt\":\"a\",\"completion\":\" c\",\"label\":false}\n",
+    );
+    assert!(text.contains("2 unpaired preferences (1 good and 1 bad"), "{text}");
+    assert!(!text.contains("demonstrations"), "{text}");
+}
+
+#[test]
+fn a_column_that_nobody_reads_may_hold_anything() {
+    let text = data("a.jsonl", "{\"prompt\":\"a\",\"completion\":\" b\",\"other\":NaN}\n");
+    assert!(text.contains("1 demonstrations") && !text.contains("look: 1 records"), "{text}");
+}
+
 #[test]
 fn a_folder_without_metrics_is_no_run() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,12 @@
 //! `hearken import` and `hearken export`.
 
 use std::fs;
+use std::path::Path;
 
 use hearken_data::{Demonstration, Preference, ReadOptions, read};
 use tempfile::tempdir;
 
-use crate::support::{json_lines, model, run, set, workspace, write};
+use crate::support::{json_lines, metrics, model, run, set, workspace, write};
 
 const ITEMS: &str = r#"{"id": "i1", "prompt": "Capital of France?", "candidates": ["Paris", "Lyon"]}
 {"id": "i2", "prompt": "Capital of Italy?", "candidates": ["Rome", "Milan"]}
@@ -99,6 +100,55 @@ fn what_is_exported_is_trained_on() {
         arguments.extend(["--set".to_owned(), "data.eval_fraction=0.0".to_owned()]);
         run(arguments).ok();
         assert!(run_dir.join("metrics.jsonl").exists(), "{trainer}");
+    }
+}
+
+/// A store stands where a file does, and trains what its export trains, to the bit.
+#[test]
+fn judgements_reach_a_trainer_without_an_export() {
+    let folder = tempdir().unwrap();
+    let rows: Vec<String> = (0..6)
+        .map(|n| {
+            format!(
+                r#"{{"prompt": "What is {n}?", "chosen": " {n} is good", "rejected": " {n}", "margin": 0.{n}}}"#
+            )
+        })
+        .collect();
+    let pairs = text(&write(folder.path(), "pairs.jsonl", &rows.join("\n")));
+    let trained = |trainer: &str, data: &Path, more: &str| {
+        let run_dir = tempdir().unwrap();
+        let config = workspace().join(format!("configs/{trainer}.toml"));
+        let mut arguments = vec![trainer.to_owned(), text(&config)];
+        arguments.extend(set("run.dir", run_dir.path()));
+        arguments.extend(set("model.path", &model("gpt2")));
+        arguments.extend(set("data.train", data));
+        for setting in ["train.steps=2", "train.batch_size=2", "data.eval_fraction=0.3", more] {
+            arguments.extend(["--set".to_owned(), setting.to_owned()]);
+        }
+        run(arguments).ok();
+        let losses: Vec<String> = metrics(run_dir.path())
+            .iter()
+            .filter(|record| record.get("loss").is_some())
+            .map(|record| format!("{} {}", record["loss"], record["grad_norm"]))
+            .collect();
+        (losses, fs::read(run_dir.path().join("final/model.safetensors")).unwrap())
+    };
+    for store in ["votes.db", "votes.jsonl"] {
+        let store = folder.path().join(store);
+        run(["import", &pairs, "--into", &text(&store)]).ok();
+        for (trainer, format, more) in [
+            ("dpo", "trl", "dpo.use_margin=true"),
+            ("dpo", "trl-unpaired", "dpo.loss=\"kto\""),
+            ("reward", "trl", "train.log_every=1"),
+            ("sft", "trl-demonstrations", "train.log_every=1"),
+        ] {
+            let exported = folder.path().join("exported.jsonl");
+            run(["export", &text(&store), "--format", format, "--output", &text(&exported)]).ok();
+            let (direct, through_a_file) =
+                (trained(trainer, &store, more), trained(trainer, &exported, more));
+            assert_eq!(direct.0, through_a_file.0, "{trainer} {format}");
+            assert!(direct.0.len() == 2 && direct.1 == through_a_file.1, "{trainer} {format}");
+        }
     }
 }
 

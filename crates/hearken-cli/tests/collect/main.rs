@@ -110,6 +110,18 @@ fn it_serves_until_it_is_asked_to_end() {
     assert!(folder.path().join("hearken.db").exists());
 }
 
+/// What the file says of a pair is nobody's judgement: it leaves the pair to people.
+#[test]
+fn pairs_of_a_file_are_compared_by_people() {
+    let folder = tempfile::tempdir().unwrap();
+    pairs(folder.path());
+    let running = Running::start(folder.path(), &["--items", "pairs.jsonl"]);
+    running.stop();
+    let store = folder.path().join("hearken.db").display().to_string();
+    let counts = hearken_store::open_existing(&store).unwrap().counts().unwrap();
+    assert_eq!((counts.items, counts.judgements), (1, 0));
+}
+
 #[test]
 fn another_address_than_loopback_needs_an_administrator() {
     let folder = tempfile::tempdir().unwrap();

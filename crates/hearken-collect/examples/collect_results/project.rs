@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hearken_collect::exchange;
+use hearken_data::feedback::formats::ImportOptions;
 use hearken_data::feedback::{Item, Judgement, Origin, Verdict};
 use hearken_store::Store;
 use serde_json::{Value, json};
@@ -51,6 +52,7 @@ fn judgement(at: usize, items: &[Item]) -> Judgement {
         assignment: None,
         revises: None,
         guidelines: None,
+        margin: None,
         propensity: None,
         item_hash: String::new(),
     }
@@ -84,8 +86,9 @@ pub(crate) fn measure(
     let mut analysis = None;
     for (name, url) in homes {
         let store = open(url);
-        let (imported, import_s) =
-            timed(|| exchange::import(&*store, &[&path], None, false).expect("an import"));
+        let (imported, import_s) = timed(|| {
+            exchange::import(&*store, &[&path], None, &ImportOptions::default()).expect("an import")
+        });
         eprintln!("{name}: imported in {import_s:.1} s: {}", json!(imported));
         // One more than each item has: there is something left to label.
         overlap_of(&*store, u32::try_from(judgements / items.max(1)).unwrap_or(1) + 1);

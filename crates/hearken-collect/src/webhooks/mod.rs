@@ -6,6 +6,7 @@
 
 mod courier;
 
+use hearken_data::hexadecimal;
 use hearken_store::{Document, Expected, Store};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ pub(crate) fn signature(secret: &str, sent_at_s: i64, body: &str) -> String {
     mac.update(sent_at_s.to_string().as_bytes());
     mac.update(b".");
     mac.update(body.as_bytes());
-    codec::hex(&mac.finalize().into_bytes())
+    hexadecimal(&mac.finalize().into_bytes())
 }
 
 #[cfg(test)]

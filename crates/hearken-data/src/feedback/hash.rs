@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Candidate, Item, Media, Task};
 use crate::content::Message;
+use crate::hexadecimal::hexadecimal;
 
 /// What an annotator judges. The order of the fields is part of the hash.
 #[derive(Serialize)]
@@ -33,15 +34,6 @@ pub(super) fn of_item(item: &Item) -> String {
     };
     let json = serde_json::to_vec(&judged).expect("strings and lists of them serialise");
     hexadecimal(&Sha256::digest(&json)[..16])
-}
-
-/// `bytes` as hexadecimal digits, lower case.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl<'a> Shown<'a> {

@@ -30,6 +30,10 @@ pub struct Judgement {
     pub annotator: String,
     /// What was decided.
     pub verdict: Verdict,
+    /// Of two candidates, by how much the first is better: score(candidate 0) − score(candidate 1),
+    /// where the source of the judgement says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// The order on the page: place `k`, from the left or the top, showed candidate `presented[k]`.
     /// Empty where it is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -76,6 +80,7 @@ impl Judgement {
             item: item.id.clone(),
             annotator: annotator.into(),
             verdict,
+            margin: None,
             presented: Vec::new(),
             origin: Origin::Human,
             rationale: None,

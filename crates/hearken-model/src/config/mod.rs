@@ -23,12 +23,14 @@ pub use rotary::{RotaryConfig, RotaryScaling};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}{advice}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
+        /// What stands there in place of a model, and what to do, behind a semicolon; may be empty.
+        advice: String,
     },
     /// The file is no JSON object.
     #[error("{}: not a JSON object: {reason}", path.display())]
@@ -179,8 +181,11 @@ impl ModelConfig {
     /// supported; the error names file and key.
     pub fn read(dir: &Path) -> Result<Self, ConfigError> {
         let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+            advice: hearken_data::advice_on_model(dir),
+        })?;
         let raw: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
         Self::from_json(&path, &raw)

@@ -15,7 +15,6 @@ mod settings;
 mod stream;
 mod train;
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -271,12 +270,7 @@ impl Tokenizer {
     /// SHA-256, in hexadecimal, of the tokenizer in a canonical form. Two tokenizers with the same
     /// fingerprint encode every text alike, however their files are laid out.
     pub fn fingerprint(&self) -> String {
-        let canonical = self.canonical();
-        let mut hexadecimal = String::with_capacity(64);
-        for byte in Sha256::digest(canonical) {
-            let _ = write!(hexadecimal, "{byte:02x}");
-        }
-        hexadecimal
+        hearken_data::hexadecimal(&Sha256::digest(self.canonical()))
     }
 
     fn canonical(&self) -> String {

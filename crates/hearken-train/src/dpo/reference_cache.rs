@@ -1,6 +1,5 @@
 //! Stored log-probabilities of a reference.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -42,10 +41,7 @@ impl CacheFile {
         for tree in trees {
             hash_tree(&mut hasher, tree);
         }
-        let mut name = String::with_capacity(64);
-        for byte in hasher.finalize() {
-            write!(name, "{byte:02x}").expect("a string takes all text");
-        }
+        let name = hearken_data::hexadecimal(&hasher.finalize());
         let branches = |tree: &&Tree| {
             (0..tree.branches.len()).map(|branch| tree.completion_tokens(branch)).collect()
         };

@@ -1,7 +1,8 @@
 //! Completions that were judged good or bad, alone or in pairs.
 
 use hearken_data::{
-    FieldError, Form, Preference, PromptKey, Prompted, Record, Row, Source, UnpairedPreference,
+    FieldError, Form, Preference, PromptKey, Prompted, Record, RecordKind, Row, Source,
+    UnpairedPreference,
 };
 
 use super::encoder::Encoder;
@@ -20,6 +21,8 @@ pub enum Judged {
 }
 
 impl Record for Judged {
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::UnpairedPreferences);
+
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["prompt_ids", "completion_ids", "label"],

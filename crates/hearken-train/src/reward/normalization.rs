@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
-use hearken_data::{Demonstration, read};
+use hearken_data::Demonstration;
 use hearken_model::{Batch, Keep, Model};
 use hearken_objective::Moments;
 use hearken_objective::moments::Variance;
+use hearken_store::read_records;
 use hearken_tensor::Device;
 
 use super::RewardConfig;
@@ -66,7 +67,7 @@ pub(super) fn reference_sequences(
     let mut options = config.data.read_options();
     options.columns.clear();
     options.limit = Some(count);
-    let (records, _) = read::<Demonstration>(path, &options)?;
+    let (records, _) = read_records::<Demonstration>(path, &options)?;
     let encoder = opening.encoder(&config.data)?;
     let mut sequences = Vec::with_capacity(records.len());
     for record in &records {

@@ -1,6 +1,5 @@
 //! Whether a stage must run, and what it ran on.
 
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -52,10 +51,7 @@ impl Stage {
         for path in inputs {
             hash_path(path, &mut hash).map_err(RunDirError::io(path, "be read"))?;
         }
-        let mut fingerprint = String::new();
-        for byte in hash.finalize() {
-            let _ = write!(fingerprint, "{byte:02x}");
-        }
+        let fingerprint = hearken_data::hexadecimal(&hash.finalize());
         Ok(Self { output: folder.join(output), folder, fingerprint })
     }
 

@@ -8,7 +8,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use hearken_analysis::voting::{Election, ElectionForm, RuleResult, Voting};
 
-use crate::records;
 use crate::table::table;
 
 /// As much of a file as tells its form.
@@ -18,7 +17,7 @@ const START: u64 = 64 << 10;
 pub(super) fn load(sources: &[String]) -> Result<Option<Election>> {
     for source in sources {
         let path = Path::new(source);
-        if source.contains("://") || !path.is_file() || records::is_sqlite(path) {
+        if source.contains("://") || !path.is_file() || hearken_store::is_database(source) {
             continue;
         }
         let unreadable = || format!("{source}: cannot be read");

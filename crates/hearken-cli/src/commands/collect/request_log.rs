@@ -35,9 +35,7 @@ impl Subscriber for Lines {
 
     fn event(&self, event: &Event<'_>) {
         let now = hearken_collect::system_clock()();
-        let ms = now.rem_euclid(60_000);
-        let (date, seconds) = (hearken_collect::date(now), ms / 1000);
-        let mut line = Line(format!("{date}:{seconds:02}.{:03}Z", ms % 1000));
+        let mut line = Line(hearken_data::calendar::time(now).replace('T', " "));
         match *event.metadata().level() {
             Level::ERROR => line.0.push_str(" error:"),
             Level::WARN => line.0.push_str(" warning:"),

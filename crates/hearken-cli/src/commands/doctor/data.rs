@@ -5,17 +5,27 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
-use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, read};
+use anyhow::{Context as _, Result, bail};
+use hearken_data::feedback::formats::{detect, holds_judgements};
+use hearken_data::feedback::{Judgement, Verdict};
+use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, RecordKind, kind_of, read};
 use hearken_model::{ModelConfig, Tokenizer};
+use hearken_store::read_records;
 use hearken_train::config::Truncation;
 use hearken_train::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
+    UnpairedExample,
 };
 use hearken_train::trained_model::load_tokenizer;
 
 use super::paint::{Paint, Part, token_text};
 use crate::output;
+use crate::records::{self, Records};
+
+/// What the records of a file may be.
+const EXPECTED: &str = "preferences (`chosen` + `rejected`), unpaired preferences (`prompt` + \
+     `completion` + `label`), demonstrations (`messages`, `prompt` + `completion`, or `text`) or \
+     prompts (`prompt`)";
 
 /// Parses `COLUMN=NAME`.
 pub(super) fn column(text: &str) -> Result<(String, String), String> {
@@ -42,10 +52,10 @@ pub(super) fn show(
         completion_only: true,
     };
     let view = View { path, columns, encoder, positions, examples, paint: Paint::detect() };
-    let mut text = view.text()?;
+    let (mut text, is_usable) = view.text()?;
     text.push('\n');
     output::print(&text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct View<'a> {
@@ -60,17 +70,40 @@ struct View<'a> {
 /// An example as the view shows it.
 trait Shown: Example {
     /// What records of this kind are called.
-    const KIND: &'static str;
+    const KIND: RecordKind;
 
     /// Its tokens.
     fn parts(&self) -> Vec<(u32, Part)>;
 
     /// Whether what is trained on ends as it should; `None` where that has no meaning.
     fn ends(&self, ends: &[u32]) -> Option<bool>;
+
+    /// Whether it is a single completion that was judged bad.
+    fn is_bad(&self) -> bool {
+        false
+    }
+}
+
+impl Shown for UnpairedExample {
+    const KIND: RecordKind = RecordKind::UnpairedPreferences;
+
+    fn parts(&self) -> Vec<(u32, Part)> {
+        let judged = if self.desirable { Part::Trained } else { Part::Rejected };
+        let prompt = self.prompt.iter().map(|&id| (id, Part::Context));
+        prompt.chain(self.completion.iter().map(|&id| (id, judged))).collect()
+    }
+
+    fn ends(&self, ends: &[u32]) -> Option<bool> {
+        Some(self.completion.last().is_some_and(|last| ends.contains(last)))
+    }
+
+    fn is_bad(&self) -> bool {
+        !self.desirable
+    }
 }
 
 impl Shown for PreferenceExample {
-    const KIND: &'static str = "preferences";
+    const KIND: RecordKind = RecordKind::Preferences;
 
     fn parts(&self) -> Vec<(u32, Part)> {
         let part = |ids: &[u32], part| ids.iter().map(|&id| (id, part)).collect::<Vec<_>>();
@@ -90,7 +123,7 @@ impl Shown for PreferenceExample {
 }
 
 impl Shown for DemonstrationExample {
-    const KIND: &'static str = "demonstrations";
+    const KIND: RecordKind = RecordKind::Demonstrations;
 
     fn parts(&self) -> Vec<(u32, Part)> {
         let mut parts: Vec<(u32, Part)> = self.ids.iter().map(|&id| (id, Part::Context)).collect();
@@ -109,7 +142,7 @@ impl Shown for DemonstrationExample {
 }
 
 impl Shown for PromptExample {
-    const KIND: &'static str = "prompts";
+    const KIND: RecordKind = RecordKind::Prompts;
 
     fn parts(&self) -> Vec<(u32, Part)> {
         self.ids.iter().map(|&id| (id, Part::Context)).collect()
@@ -120,39 +153,90 @@ impl Shown for PromptExample {
     }
 }
 
+/// What is known of a file before its records are read.
+struct Told {
+    /// What the records are.
+    kind: RecordKind,
+    /// What told it, as a sentence.
+    form: String,
+}
+
 impl View<'_> {
-    /// The kind of record with which the file can be read; the most particular first.
-    fn text(&self) -> Result<String> {
-        if let Some(text) = self.kind::<PreferenceExample>()? {
-            return Ok(text);
+    /// The view of a file, and whether it has a usable record.
+    fn text(&self) -> Result<(String, bool)> {
+        let Told { kind, form } = self.told()?;
+        match kind {
+            RecordKind::Preferences => self.of::<PreferenceExample>(&form),
+            RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(&form),
+            RecordKind::Demonstrations => self.of::<DemonstrationExample>(&form),
+            RecordKind::Prompts => self.of::<PromptExample>(&form),
+            RecordKind::RecordedRollouts => bail!(
+                "{}: found recorded rollouts, which are token ids already; expected preferences, \
+                 demonstrations or prompts",
+                self.path.display()
+            ),
         }
-        if let Some(text) = self.kind::<DemonstrationExample>()? {
-            return Ok(text);
-        }
-        if let Some(text) = self.kind::<PromptExample>()? {
-            return Ok(text);
-        }
-        // Say what is wrong with the first record, as the trainers would.
-        let options = ReadOptions { columns: self.columns.clone(), ..ReadOptions::default() };
-        let error = read::<hearken_data::Demonstration>(self.path, &options).err();
-        let error = error.context("the file changed while it was read")?;
-        Err(anyhow::Error::from(error))
     }
 
-    /// The view of a file of one kind of records; `None` if it holds no such record.
-    fn kind<E: Shown>(&self) -> Result<Option<String>> {
+    /// The columns of the first row tell what all of them are.
+    fn told(&self) -> Result<Told> {
+        let path = self.path.display();
+        let options = ReadOptions { columns: self.columns.clone(), ..ReadOptions::default() };
+        let store = self.path.to_str().filter(|place| hearken_store::is_database(place));
+        if store.is_some() || holds_judgements(self.path, &options)? {
+            return self.told_by_judgements();
+        }
+        match kind_of(self.path, &options)? {
+            Some((Some(kind), columns)) => {
+                Ok(Told { kind, form: format!("{path}: {kind}, by the columns {columns}") })
+            }
+            Some((None, columns)) => {
+                if let Ok(format) = detect(self.path) {
+                    bail!(
+                        "{path}: found judgements in the format {format}, of which no trainer takes \
+                         a record as it stands; `hearken import` brings them into a store, and a \
+                         store is training data"
+                    );
+                }
+                bail!("{path}:1: found the columns {columns}; expected those of {EXPECTED}")
+            }
+            None => {
+                // Say what is wrong with the first row, as the trainers would.
+                let error = read::<hearken_data::Prompt>(self.path, &options).err();
+                let error = error.context("the file changed while it was read")?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A store is read as pairs, or as single completions where nothing else was judged.
+    fn told_by_judgements(&self) -> Result<Told> {
+        let place = self.path.to_string_lossy();
+        let Records { judgements, items } = records::load(&place)?;
+        let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
+        let kind = match judgements.as_slice() {
+            [] => RecordKind::Prompts,
+            all if all.iter().all(single) => RecordKind::UnpairedPreferences,
+            _ => RecordKind::Preferences,
+        };
+        let (items, judgements) = (items.len(), judgements.len());
+        let form = format!("{place}: a store of {items} items and {judgements} judgements");
+        Ok(Told { kind, form: format!("{form}, read as {kind}") })
+    }
+
+    fn of<E: Shown>(&self, form: &str) -> Result<(String, bool)> {
         let options = ReadOptions {
             columns: self.columns.clone(),
             on_bad_record: OnBadRecord::Skip,
             ..ReadOptions::default()
         };
-        let (records, report) = match read::<E::Record>(self.path, &options) {
+        let (records, report) = match read_records::<E::Record>(self.path, &options) {
             Ok(read) => read,
-            Err(ReadError::NoRecords { .. } | ReadError::UnknownField { .. }) => return Ok(None),
+            Err(ReadError::NoRecords { report, .. }) => (Vec::new(), report),
             Err(error) => return Err(error.into()),
         };
         let mut counts = Counts::default();
-        let mut text = format!("legend: {}\n", self.paint.legend());
+        let mut text = format!("{form}\nlegend: {}\n", self.paint.legend());
         for record in &records {
             match E::encode(record, &self.encoder) {
                 Ok(Encoded::Whole(example) | Encoded::Truncated(example)) => {
@@ -169,6 +253,7 @@ impl View<'_> {
                             self.painted(&parts)
                         );
                     }
+                    counts.bad_completions += usize::from(example.is_bad());
                     counts.add(&parts, ends, self);
                 }
                 Ok(Encoded::Dropped) => {}
@@ -176,7 +261,7 @@ impl View<'_> {
             }
         }
         let _ = write!(text, "\n{}", counts.text(E::KIND, &report, self.positions));
-        Ok(Some(text))
+        Ok((text, 0 < counts.examples))
     }
 
     fn painted(&self, parts: &[(u32, Part)]) -> String {
@@ -199,6 +284,8 @@ struct Counts {
     /// Examples of which a turn that is trained on does not end in an end token.
     unended: usize,
     double_bos: usize,
+    /// Single completions that were judged bad.
+    bad_completions: usize,
     refused: usize,
     first_refusal: Option<String>,
 }
@@ -208,7 +295,10 @@ impl Counts {
         let count = |wanted| parts.iter().filter(|(_, part)| *part == wanted).count();
         self.examples += 1;
         self.tokens += parts.len();
-        self.trained += count(Part::Trained);
+        // Of a pair, the rejected branch stands beside what is trained on; a single bad completion is
+        // itself what is trained on.
+        let is_bad_alone = 0 == count(Part::Trained);
+        self.trained += if is_bad_alone { count(Part::Rejected) } else { count(Part::Trained) };
         // The two branches of a preference stand beside one another.
         let branches = count(Part::Trained).max(count(Part::Rejected));
         let length = count(Part::Context) + branches;
@@ -230,11 +320,18 @@ impl Counts {
         self.first_refusal.get_or_insert(reason);
     }
 
-    fn text(&self, kind: &str, report: &ReadReport, positions: usize) -> String {
-        let Self { examples, tokens, trained, longest, .. } = *self;
+    fn text(&self, kind: RecordKind, report: &ReadReport, positions: usize) -> String {
+        let Self { examples, tokens, trained, longest, bad_completions, .. } = *self;
         let share = 100.0 * trained as f64 / tokens.max(1) as f64;
+        let sides = match kind {
+            RecordKind::UnpairedPreferences => {
+                let good = examples - bad_completions;
+                format!(" ({good} good and {bad_completions} bad, as KTO and BCO read them)")
+            }
+            _ => String::new(),
+        };
         let mut text = format!(
-            "{examples} {kind}, {tokens} tokens, {trained} trained on ({share:.1} %); \
+            "{examples} {kind}{sides}, {tokens} tokens, {trained} trained on ({share:.1} %); \
              the longest has {longest}"
         );
         let mut lint = |count: usize, what: &str| {
@@ -250,6 +347,9 @@ impl Counts {
         lint(self.double_bos, "start with two BOS tokens");
         let bad = report.reasons.first().map_or("", String::as_str);
         lint(report.skipped, &format!("records are bad; the first: {bad}"));
+        for (what, count) in &report.left_out {
+            lint(*count, &format!("judgements or pairs make no record: {what}"));
+        }
         let refused = self.first_refusal.as_deref().unwrap_or_default();
         lint(self.refused, &format!("records make no example; the first: {refused}"));
         text

@@ -23,7 +23,7 @@ pub(crate) struct Doctor {
     #[arg(value_name = "RUN_DIR", conflicts_with = "data")]
     run_dir: Option<PathBuf>,
 
-    /// Training data to look at: demonstrations, preferences or prompts
+    /// Training data to look at: demonstrations, preferences, prompts, or a store of judgements
     #[arg(long, value_name = "FILE", requires = "model")]
     data: Option<PathBuf>,
 

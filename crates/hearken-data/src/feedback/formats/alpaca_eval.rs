@@ -8,9 +8,9 @@ use super::error::FormatError;
 use super::export::{Detail, Output, Records, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
 use crate::bad_record::BadRecord;
 use crate::feedback::{Candidate, Item, Origin, Task, Verdict};
+use crate::row::Row;
 
 const KNOWN: [&str; 8] = [
     "instruction",
@@ -25,8 +25,8 @@ const KNOWN: [&str; 8] = [
 
 /// `preference` − 1 is the probability that output 2 is better; 0 and 1.5 are ties, and `null` where
 /// the annotator gave no answer that could be read.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let mut prompt = fields.text("instruction")?.to_owned();
     if let Some(input) = fields.optional_text("input")?.filter(|input| !input.is_empty()) {
         prompt = format!("{prompt}\n\n{input}");

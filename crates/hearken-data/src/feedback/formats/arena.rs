@@ -8,14 +8,14 @@ use super::contest::{Outcome, contests};
 use super::conversation::{candidate, messages, split};
 use super::error::FormatError;
 use super::export::{Detail, Entry, Output, Records, row};
-use super::fields::{Fields, truth};
+use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
-use crate::feedback::hash::hexadecimal;
 use crate::feedback::{Candidate, Item, Judgement, Origin, Task, Verdict};
-use crate::row::describe;
+use crate::hexadecimal::hexadecimal;
+use crate::row::Row;
+use crate::value::{describe, truth};
 
 /// Two conversations, side by side.
 fn battle(
@@ -87,9 +87,9 @@ const BATTLE: [&str; 8] = [
 ];
 
 /// A clean battle; A stood on the left.
-pub(super) fn read_battle(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+pub(super) fn read_battle(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
     const EXPECTED: &str = "one of model_a, model_b, tie, tie (bothbad), both_bad";
-    let fields = Fields::of(&row.columns);
+    let fields = Fields::of(row);
     let winner = fields.text("winner")?;
     let verdict = verdict(winner).ok_or_else(|| fields.wrong("winner", EXPECTED))?;
     let conversations = [said(&fields, "conversation_a")?, said(&fields, "conversation_b")?];
@@ -119,8 +119,8 @@ fn milliseconds(fields: &Fields<'_>) -> Result<i64, FieldError> {
 }
 
 /// A line of the log of a server; only votes count.
-pub(super) fn read_log(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read_log(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let verdict = match fields.text("type")? {
         "leftvote" => Verdict::preferred(0),
         "rightvote" => Verdict::preferred(1),
@@ -196,8 +196,8 @@ const CSV: [&str; 8] = [
 ];
 
 /// A row of the CSV file: `prompt` and the responses are JSON lists of turns inside their cells.
-pub(super) fn read_csv(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read_csv(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let mut won = Vec::new();
     for (key, verdict) in [
         ("winner_model_a", Verdict::preferred(0)),

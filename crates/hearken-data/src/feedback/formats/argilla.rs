@@ -13,13 +13,14 @@ use super::contest::{groups, order, ranks};
 use super::conversation::{candidate, is_single, text_prompt};
 use super::error::FormatError;
 use super::export::{Detail, Entry, Output, Records};
-use super::fields::{Fields, as_number};
+use super::fields::Fields;
 use super::import::Collector;
 use super::names::{self, Columns};
-use super::rows::Row;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Task, Verdict};
+use crate::row::Row;
+use crate::value::as_number;
 
 const RESPONSES: &str = ".responses";
 
@@ -51,9 +52,9 @@ struct Response {
 }
 
 /// One item for each record; the responses of one user are one judgement of each kind.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let record = Fields::of(&row.columns);
-    let is_whole = row.columns.get("fields").is_some_and(Value::is_object);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let record = Fields::of(row);
+    let is_whole = row.columns().get("fields").is_some_and(Value::is_object);
     let (data, responses) = if is_whole {
         (record.object("fields")?, whole_responses(&record)?)
     } else {

@@ -93,12 +93,6 @@ pub(super) fn transcript(messages: &[Message]) -> Option<String> {
     (turns(&text).as_deref() == Some(messages)).then_some(text)
 }
 
-/// Two candidates in the order of their texts, so that the order tells nothing of the verdict and
-/// one pair is one item, whoever won; and the place of the first one.
-pub(super) fn in_text_order(first: Candidate, second: Candidate) -> (Vec<Candidate>, usize) {
-    if first.text <= second.text { (vec![first, second], 0) } else { (vec![second, first], 1) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,16 +1,16 @@
 //! Which format a file has.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::FormatError;
-use super::rows::{Row, Sink, each_row};
 use super::{Format, argilla, own};
-use crate::bad_record::BadRecord;
-use crate::read::{ReadError, ReadOptions};
-use crate::source::Source;
+use crate::kind::RecordKind;
+use crate::options::ReadOptions;
+use crate::report::ReadError;
+use crate::row::Row;
+use crate::rows::{RawColumns, Rows};
 use crate::transcript::is_transcript;
 
 /// Tells the format of a file by its first row.
@@ -19,51 +19,59 @@ use crate::transcript::is_transcript;
 /// If the file cannot be read, has no row, or has one that fits no format; the error lists the
 /// columns that were looked for.
 pub fn detect(path: &Path) -> Result<Format, FormatError> {
-    let mut first = First { row: None };
-    each_row(path, ReadOptions::default().line_bytes_max, &mut first)?;
-    let Some(row) = first.row else {
+    let options = ReadOptions::default();
+    let Some(row) = first_row(path, &options)? else {
         return Err(FormatError::Empty { path: path.into() });
     };
-    Format::all().find(|format| is(*format, &row.columns)).ok_or_else(|| {
-        let found: Vec<String> = row.columns.keys().map(|key| format!("`{key}`")).collect();
-        let found = if found.is_empty() { "(none)".to_owned() } else { found.join(", ") };
-        FormatError::Unrecognized { path: path.into(), found }
-    })
+    Format::all()
+        .find(|format| is(*format, &row))
+        .ok_or_else(|| FormatError::Unrecognized { path: path.into(), found: row.found_columns() })
 }
 
-fn is(format: Format, columns: &Map<String, Value>) -> bool {
-    let text_starts =
-        |key: &str| columns.get(key).and_then(Value::as_str).is_some_and(is_transcript);
-    match format {
-        Format::Hearken => own::is_record(columns),
-        Format::Argilla => argilla::is_record(columns),
-        Format::HhRlhf => {
-            !columns.contains_key("prompt") && text_starts("chosen") && text_starts("rejected")
-        }
-        // With an answer beside it, a prompt is half of a record that is wrong.
-        Format::TrlPrompt => {
-            let answers = ["chosen", "rejected", "completion", "completions", "label"];
-            columns.contains_key("prompt") && !answers.iter().any(|key| columns.contains_key(*key))
-        }
-        // An empty cell of a CSV file is no column; every other format has the column at least.
-        format => format.has_columns(|column| columns.contains_key(column)),
+/// Whether a file holds items and judgements in Hearken's own format, as a store of JSON lines does,
+/// by its first row.
+///
+/// # Errors
+/// If the file cannot be opened, or read up to the end of that row.
+pub fn holds_judgements(path: &Path, options: &ReadOptions) -> Result<bool, ReadError> {
+    match first_row(path, options) {
+        Ok(row) => Ok(row.is_some_and(|row| own::is_record(row.columns()))),
+        // What is wrong with a row is for those to say who read it.
+        Err(ReadError::Bad { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Keeps the first row.
-struct First {
-    row: Option<Row>,
+fn first_row<'o>(path: &Path, options: &'o ReadOptions) -> Result<Option<Row<'o>>, ReadError> {
+    let mut rows = Rows::open(path, options.line_bytes_max)?;
+    let Some(row) = rows.advance()? else { return Ok(None) };
+    let at = row.at;
+    match row.columns.and_then(RawColumns::parsed) {
+        Ok(columns) => Ok(Some(Row::of(columns, options, at))),
+        Err(reason) => Err(ReadError::Bad { at, reason }),
+    }
 }
 
-impl Sink for First {
-    fn take(
-        &mut self,
-        row: Result<Row, (Source, BadRecord)>,
-    ) -> Result<ControlFlow<()>, ReadError> {
-        match row {
-            Ok(row) => self.row = Some(row),
-            Err((at, reason)) => return Err(ReadError::Bad { at, reason }),
+fn is(format: Format, row: &Row<'_>) -> bool {
+    let columns = row.columns();
+    let has = |column: &str| columns.contains_key(column) || row.unreadable(column).is_some();
+    let text_starts =
+        |key: &str| columns.get(key).and_then(Value::as_str).is_some_and(is_transcript);
+    let kind = || RecordKind::of(has);
+    match format {
+        Format::Hearken => own::is_record(columns),
+        Format::Argilla => argilla::is_record(columns),
+        Format::HhRlhf => !has("prompt") && text_starts("chosen") && text_starts("rejected"),
+        // What the trainers read, however wrong it is.
+        Format::TrlPreference => kind() == Some(RecordKind::Preferences),
+        Format::TrlUnpaired => kind() == Some(RecordKind::UnpairedPreferences),
+        Format::TrlDemonstrations => kind() == Some(RecordKind::Demonstrations),
+        // With an answer beside it, a prompt is half of a record that is wrong.
+        Format::TrlPrompt => {
+            let is_half = ["completions", "label"].iter().any(|key| has(key));
+            kind() == Some(RecordKind::Prompts) && !is_half
         }
-        Ok(ControlFlow::Break(()))
+        // An empty cell of a CSV file is no column; every other format has the column at least.
+        format => format.has_columns(has),
     }
 }

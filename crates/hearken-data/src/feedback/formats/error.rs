@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Format;
-use crate::read::ReadError;
+use crate::report::ReadError;
 
 /// Why a file is not imported or exported.
 #[derive(Debug, thiserror::Error)]

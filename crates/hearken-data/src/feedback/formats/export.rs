@@ -149,15 +149,17 @@ impl<'a> Records<'a> {
 pub(super) enum Detail {
     Annotator,
     Strength,
+    Margin,
     Rationale,
     Presented,
     Time,
 }
 
 impl Detail {
-    const ALL: [(Detail, &'static str); 5] = [
+    const ALL: [(Detail, &'static str); 6] = [
         (Detail::Annotator, "who judged"),
         (Detail::Strength, "strength"),
+        (Detail::Margin, "margin"),
         (Detail::Rationale, "rationale"),
         (Detail::Presented, "order shown"),
         (Detail::Time, "time"),
@@ -170,6 +172,7 @@ impl Detail {
             Detail::Strength => {
                 matches!(&judgement.verdict, Verdict::Preferred { strength: Some(_), .. })
             }
+            Detail::Margin => judgement.margin.is_some(),
             Detail::Rationale => judgement.rationale.is_some(),
             Detail::Presented => !judgement.presented.is_empty(),
             Detail::Time => judgement.at != 0 || judgement.duration_ms.is_some(),

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::Message;
-use crate::row::{describe, message, unexpected};
+use crate::row::Row;
+use crate::value::{as_number, describe, messages, truth, unexpected};
 
 /// A JSON object inside a row, and the way to it. A key that holds `null` counts as absent.
 #[derive(Clone)]
@@ -12,12 +13,19 @@ pub(super) struct Fields<'v> {
     /// The way from the row, for errors: "" or `steps[0].`.
     prefix: String,
     map: &'v Map<String, Value>,
+    /// The row, where these are its columns.
+    row: Option<&'v Row<'v>>,
 }
 
 impl<'v> Fields<'v> {
     /// The columns of a row.
-    pub(super) fn of(map: &'v Map<String, Value>) -> Self {
-        Self { prefix: String::new(), map }
+    pub(super) fn of(row: &'v Row<'v>) -> Self {
+        Self { prefix: String::new(), map: row.columns(), row: Some(row) }
+    }
+
+    /// Columns that were kept of a row.
+    pub(super) fn of_map(map: &'v Map<String, Value>) -> Self {
+        Self { prefix: String::new(), map, row: None }
     }
 
     /// The name of `key` in errors.
@@ -32,8 +40,9 @@ impl<'v> Fields<'v> {
 
     /// An error about the value of `key`.
     pub(super) fn wrong(&self, key: &str, expected: &str) -> FieldError {
-        let found = self.get(key).map_or_else(|| "nothing".to_owned(), describe);
-        self.error(key, found, expected)
+        let unreadable = self.row.and_then(|row| row.unreadable(key));
+        let nothing = || unreadable.unwrap_or("nothing").to_owned();
+        self.error(key, self.get(key).map_or_else(nothing, describe), expected)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'v Value> {
@@ -41,7 +50,7 @@ impl<'v> Fields<'v> {
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
-        self.get(key).is_some()
+        self.get(key).is_some() || self.row.is_some_and(|row| row.unreadable(key).is_some())
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &'v str> {
@@ -124,7 +133,9 @@ impl<'v> Fields<'v> {
 
     pub(super) fn object(&self, key: &str) -> Result<Fields<'v>, FieldError> {
         match self.required(key, "an object")? {
-            Value::Object(map) => Ok(Self { prefix: format!("{}{key}.", self.prefix), map }),
+            Value::Object(map) => {
+                Ok(Self { prefix: format!("{}{key}.", self.prefix), map, row: None })
+            }
             _ => Err(self.wrong(key, "an object")),
         }
     }
@@ -133,7 +144,7 @@ impl<'v> Fields<'v> {
     pub(super) fn objects(&self, key: &str) -> Result<Vec<Fields<'v>>, FieldError> {
         let object = |(index, value): (usize, &'v Value)| match value {
             Value::Object(map) => {
-                Ok(Self { prefix: format!("{}{key}[{index}].", self.prefix), map })
+                Ok(Self { prefix: format!("{}{key}[{index}].", self.prefix), map, row: None })
             }
             other => Err(self.error(&format!("{key}[{index}]"), describe(other), "an object")),
         };
@@ -143,13 +154,7 @@ impl<'v> Fields<'v> {
     /// A list of messages, which may be empty; what a message says beside role and content is left
     /// out.
     pub(super) fn messages(&self, key: &str) -> Result<Vec<Message>, FieldError> {
-        let name = self.name(key);
-        let values = self.list(key)?;
-        values
-            .iter()
-            .enumerate()
-            .map(|(i, value)| message(value, &format!("{name}[{i}]")))
-            .collect()
+        messages(self.list(key)?, &self.name(key))
     }
 
     /// All keys but those given, as they stand.
@@ -159,33 +164,5 @@ impl<'v> Fields<'v> {
             .iter()
             .filter(|(key, value)| !known.contains(&key.as_str()) && !value.is_null());
         rest.map(|(key, value)| (key.clone(), value.clone())).collect()
-    }
-}
-
-/// A finite number, or text that is one.
-pub(super) fn as_number(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    number.filter(|number| number.is_finite())
-}
-
-/// A flag in any of the ways in which files write it.
-pub(super) fn truth(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(flag) => Some(*flag),
-        Value::Number(number) => match number.as_f64() {
-            Some(0.0) => Some(false),
-            Some(1.0) => Some(true),
-            _ => None,
-        },
-        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
-            "true" | "1" => Some(true),
-            "false" | "0" => Some(false),
-            _ => None,
-        },
-        _ => None,
     }
 }

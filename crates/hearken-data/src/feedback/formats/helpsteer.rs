@@ -10,11 +10,11 @@ use super::error::FormatError;
 use super::export::{Detail, Entry, Output, Records, row};
 use super::fields::Fields;
 use super::import::{Collector, Reading};
-use super::rows::Row;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Judgement, Strength, Task, Verdict};
-use crate::read::ReadError;
+use crate::report::ReadError;
+use crate::row::Row;
 use crate::source::Source;
 use crate::transcript::is_transcript;
 
@@ -41,11 +41,11 @@ struct Rated {
 }
 
 impl Reading for Ratings {
-    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        let fields = Fields::of(&row.columns);
+    fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+        let fields = Fields::of(row);
         let ratings = AXES.iter().map(|axis| fields.number(axis)).collect::<Result<_, _>>()?;
         let rated = Rated {
-            at: row.at.clone(),
+            at: row.source(),
             prompt: fields.text("prompt")?.to_owned(),
             response: fields.text("response")?.to_owned(),
             ratings,
@@ -260,8 +260,8 @@ fn joined(parts: &[Option<&str>]) -> Option<String> {
 }
 
 /// `prompt`, `response_1`, `response_2`, `preference_strength`, and each annotator's strength.
-pub(super) fn read_preference(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let text = fields.text("prompt")?;
     let overall = checked(&fields, "preference_strength")?;
     let opinions = if fields.has("all_preferences_unprocessed") {
@@ -283,8 +283,8 @@ pub(super) fn read_preference(row: &Row, into: &mut Collector<'_>) -> Result<(),
 }
 
 /// `context`, `response1`, `response2`, `overall_preference`, and each annotator's score.
-pub(super) fn read_three(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read_three(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let overall = checked(&fields, "overall_preference")?;
     let opinions = if fields.has("individual_preference") {
         let list = fields.objects("individual_preference")?;

@@ -1,28 +1,46 @@
 //! HH-RLHF: `chosen` and `rejected`, whole transcripts.
 
 use super::contest::contests;
-use super::conversation::{candidate, in_form, in_text_order, messages, split, transcript, turns};
+use super::conversation::{candidate, in_form, messages, split, transcript, turns};
 use super::error::FormatError;
 use super::export::{Output, Records, Ties, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
-use super::trl::decided;
+use super::trl::{decided, in_text_order, read_preference};
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::Message;
 use crate::feedback::{Candidate, Item, Task, Verdict};
+use crate::row::Row;
+
+/// A pair as the trainers read it. People compared whole conversations: pairs of which no trainer can
+/// make a record, since their prompts differ or an answer is empty, are kept for analyses all the same.
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    match read_preference(row, into) {
+        Err(BadRecord::Field(
+            error @ (FieldError::DifferentPrompts { .. } | FieldError::Empty { .. }),
+        )) => {
+            let fields = Fields::of(row);
+            match (conversation(&fields, "chosen"), conversation(&fields, "rejected")) {
+                (Some(chosen), Some(rejected)) => compared(&fields, [chosen, rejected], into),
+                _ => Err(error.into()),
+            }
+        }
+        result => result,
+    }
+}
 
 /// Two conversations whose prompts may differ: the prompt of the item is what they share.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
-    let (chosen, rejected) = (conversation(&fields, "chosen")?, conversation(&fields, "rejected")?);
-    let (prompt, rest) = split(vec![chosen, rejected]);
+fn compared(
+    fields: &Fields<'_>,
+    conversations: [Vec<Message>; 2],
+    into: &mut Collector<'_>,
+) -> Result<(), BadRecord> {
+    let (prompt, rest) = split(conversations.into());
     if rest.iter().any(|one| 1 < one.len()) {
         into.leave_out("different prompts: the pair keeps them, as answers of several messages");
     }
-    let mut rest = rest.into_iter().map(candidate);
-    let mut next = || rest.next().expect("there are two conversations");
-    let (candidates, first) = in_text_order(next(), next());
+    let mut candidates: Vec<Candidate> = rest.into_iter().map(candidate).collect();
+    let first = in_text_order(&mut candidates);
     let mut item = Item::new(Task::Pairwise, prompt, candidates);
     item.meta = fields.rest(&["chosen", "rejected"]);
     let place = into.item(in_form(item, "transcript"))?;
@@ -30,10 +48,8 @@ pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord>
     Ok(())
 }
 
-fn conversation(fields: &Fields<'_>, key: &str) -> Result<Vec<Message>, FieldError> {
-    turns(fields.text(key)?)
-        .filter(|turns| !turns.is_empty())
-        .ok_or_else(|| fields.wrong(key, "a transcript that starts with \"\\n\\nHuman:\""))
+fn conversation(fields: &Fields<'_>, key: &str) -> Option<Vec<Message>> {
+    turns(fields.text(key).ok()?).filter(|turns| !turns.is_empty())
 }
 
 /// One row for each preference.

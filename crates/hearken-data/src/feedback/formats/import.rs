@@ -1,23 +1,36 @@
 //! Importing: rows become items and judgements.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::detect::detect;
 use super::error::FormatError;
-use super::rows::{Row, Sink, each_row};
 use super::{Format, readers};
 use crate::bad_record::BadRecord;
 use crate::content::Message;
 use crate::feedback::{Item, Judgement, Verdict};
-use crate::read::{OnBadRecord, ReadError, ReadReport, parse_line};
+use crate::hexadecimal::hexadecimal;
+use crate::options::{OnBadRecord, ReadOptions};
+use crate::report::{ReadError, ReadReport};
+use crate::row::Row;
+use crate::rows::{RawColumns, RawRow, Rows};
 use crate::source::Source;
 
 /// A day in milliseconds.
 const DAY_MS: i64 = 86_400_000;
+
+/// What becomes of judgements whose file does not say who judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They are kept, under the name that [`ImportOptions::annotator`] or the format gives.
+    #[default]
+    Keep,
+    /// They are left out and counted: people are to judge the items.
+    LeaveOut,
+}
 
 /// How files are imported.
 #[derive(Clone, Debug)]
@@ -26,6 +39,8 @@ pub struct ImportOptions {
     pub on_bad_record: OnBadRecord,
     /// Who judged, where the format does not say; else the name of the format.
     pub annotator: Option<String>,
+    /// What becomes of judgements where the format does not say who judged.
+    pub unnamed: Unnamed,
     /// How many annotators are to judge each item.
     pub overlap: Option<u32>,
     /// Whether the items are blurred until the annotator asks for them.
@@ -52,6 +67,7 @@ impl Default for ImportOptions {
         Self {
             on_bad_record: OnBadRecord::Stop,
             annotator: None,
+            unnamed: Unnamed::Keep,
             overlap: None,
             sensitive: false,
             limit: None,
@@ -129,11 +145,7 @@ pub fn import<P: AsRef<Path>>(
         collector.start(format);
         let reading = readings[known].1.as_mut();
         reading.start(path, format);
-        let mut rows = Rows { reading, collector: &mut collector, taken: 0 };
-        if options.limit != Some(0) {
-            each_row(path, options.line_bytes_max, &mut rows)?;
-        }
-        if rows.taken == 0 && options.limit != Some(0) {
+        if options.limit != Some(0) && take_rows(path, reading, &mut collector)? == 0 {
             return Err(FormatError::Empty { path: path.into() });
         }
     }
@@ -150,7 +162,7 @@ pub(super) trait Reading {
     fn start(&mut self, _path: &Path, _format: Format) {}
 
     /// Takes a row. Where it fails, the records that it has added are taken back.
-    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord>;
+    fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord>;
 
     /// Takes a line before it is parsed, if the format has a shorter way.
     fn line(&mut self, _bytes: &[u8], _into: &mut Collector<'_>) -> Option<Result<(), BadRecord>> {
@@ -164,73 +176,77 @@ pub(super) trait Reading {
 }
 
 /// A format whose rows stand each for itself.
-pub(super) struct EachRow(pub(super) fn(&Row, &mut Collector<'_>) -> Result<(), BadRecord>);
+pub(super) struct EachRow(pub(super) fn(&Row<'_>, &mut Collector<'_>) -> Result<(), BadRecord>);
 
 impl Reading for EachRow {
-    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
         (self.0)(row, into)
     }
 }
 
-/// The rows of a file on their way to a reading.
-struct Rows<'r, 'c, 'o> {
-    reading: &'r mut dyn Reading,
-    collector: &'c mut Collector<'o>,
-    taken: usize,
-}
-
-impl Rows<'_, '_, '_> {
-    fn settle(
-        &mut self,
-        at: Source,
-        result: Result<(), BadRecord>,
-    ) -> Result<ControlFlow<()>, ReadError> {
-        self.taken += 1;
-        self.collector.report.rows += 1;
-        match (result, self.collector.options.on_bad_record) {
+/// Hands the rows of a file to a reading, and gives how many there were.
+fn take_rows(
+    path: &Path,
+    reading: &mut dyn Reading,
+    collector: &mut Collector<'_>,
+) -> Result<usize, ReadError> {
+    let ImportOptions { on_bad_record, limit, line_bytes_max, .. } = *collector.options;
+    let options = ReadOptions { line_bytes_max, ..ReadOptions::default() };
+    let mut rows = Rows::open(path, line_bytes_max)?;
+    let mut taken = 0;
+    while limit.is_none_or(|limit| taken < limit) {
+        let Some(row) = rows.advance()? else { break };
+        taken += 1;
+        collector.report.rows += 1;
+        let at = row.at.clone();
+        match (take_row(row, &options, reading, collector), on_bad_record) {
             (Ok(()), _) => {}
             (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }),
             (Err(reason), OnBadRecord::Skip) => {
-                let report = &mut self.collector.report;
+                let report = &mut collector.report;
                 report.skipped += 1;
                 if report.reasons.len() < ReadReport::REASONS_MAX {
                     report.reasons.push(format!("{at}: {reason}"));
                 }
             }
         }
-        let is_full = self.collector.options.limit.is_some_and(|limit| limit <= self.taken);
-        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
+    Ok(taken)
 }
 
-impl Sink for Rows<'_, '_, '_> {
-    fn take(
-        &mut self,
-        row: Result<Row, (Source, BadRecord)>,
-    ) -> Result<ControlFlow<()>, ReadError> {
-        match row {
-            Ok(row) => {
-                self.collector.name_row(&row);
-                let before = self.collector.mark();
-                let result = self.reading.row(&row, self.collector);
-                if result.is_err() {
-                    self.collector.undo(before);
-                }
-                self.settle(row.at, result)
-            }
-            Err((at, reason)) => self.settle(at, Err(reason)),
+fn take_row(
+    row: RawRow,
+    options: &ReadOptions,
+    reading: &mut dyn Reading,
+    collector: &mut Collector<'_>,
+) -> Result<(), BadRecord> {
+    let columns = row.columns?;
+    if let RawColumns::Json(bytes) = &columns
+        && let Some(result) = reading.line(bytes, collector)
+    {
+        return result;
+    }
+    let row = Row::of(columns.parsed()?, options, row.at);
+    collector.name_row(&row);
+    let before = collector.mark();
+    let result = reading.row(&row, collector);
+    if result.is_err() {
+        collector.undo(before);
+    } else {
+        for _ in 0..row.unreadable_count() {
+            collector.leave_out("column that holds no JSON (NaN, or half of a character)");
         }
     }
+    result
+}
 
-    fn line(&mut self, at: Source, bytes: &[u8]) -> Result<ControlFlow<()>, ReadError> {
-        match self.reading.line(bytes, self.collector) {
-            Some(result) => self.settle(at, result),
-            None => match parse_line(bytes) {
-                Ok(columns) => self.take(Ok(Row { at, columns })),
-                Err(reason) => self.take(Err((at, reason))),
-            },
-        }
-    }
+/// A name that equal rows share: 32 hexadecimal digits of SHA-256 over `salt` and the columns.
+fn fingerprint(row: &Row<'_>, salt: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(salt.as_bytes());
+    hasher.update(b"\n");
+    hasher.update(serde_json::to_vec(row.columns()).expect("JSON values serialize"));
+    hexadecimal(&hasher.finalize()[..16])
 }
 
 /// How many records a collector had at some moment.
@@ -302,10 +318,10 @@ impl<'o> Collector<'o> {
         self.unmatched.truncate(mark.unmatched);
     }
 
-    fn name_row(&mut self, row: &Row) {
+    fn name_row(&mut self, row: &Row<'_>) {
         // Rows of Hearken's own format name what they hold.
         if self.format != Format::Hearken {
-            self.begin(row.fingerprint(self.format.as_str()));
+            self.begin(fingerprint(row, self.format.as_str()));
         }
     }
 
@@ -385,6 +401,7 @@ impl<'o> Collector<'o> {
             item: item.id.clone(),
             annotator: annotator.into(),
             verdict,
+            margin: None,
             item_hash: item.id.clone(),
             presented: Vec::new(),
             origin: crate::feedback::Origin::Human,
@@ -418,6 +435,7 @@ impl<'o> Collector<'o> {
     fn import(mut self, path: PathBuf) -> Result<Import, FormatError> {
         let without_item = self.match_late(&path)?;
         self.drop_repeated_judgements()?;
+        self.leave_out_unnamed();
         self.cap_days();
         let mut report = self.report;
         report.without_item = without_item;
@@ -449,6 +467,22 @@ impl<'o> Collector<'o> {
             }
         }
         Ok(without_item)
+    }
+
+    /// Leaves out judgements that carry the name of their format in place of an annotator's.
+    fn leave_out_unnamed(&mut self) {
+        if self.options.unnamed == Unnamed::Keep {
+            return;
+        }
+        let formats = &self.report.formats;
+        let before = self.judgements.len();
+        self.judgements
+            .retain(|judgement| formats.iter().all(|one| one.as_str() != judgement.annotator));
+        let left_out = before - self.judgements.len();
+        if 0 < left_out {
+            let what = "judgement of the file that names no annotator: people are asked instead";
+            self.left_out.insert(what, left_out);
+        }
     }
 
     /// Leaves out what an annotator judged beyond the first of a day.

@@ -14,16 +14,16 @@ use super::export::{Detail, Entry, Output, Records};
 use super::fields::Fields;
 use super::import::Collector;
 use super::names::{self, Columns};
-use super::rows::Row;
-use super::time;
 use crate::bad_record::{BadRecord, FieldError};
+use crate::calendar;
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Gold, Item, Task, Verdict};
-use crate::row::describe;
+use crate::row::Row;
+use crate::value::describe;
 
 /// One item for each task, one judgement for each annotation that was not cancelled.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let data = fields.object("data")?;
     let shown = Shown::of(&data, into)?;
     let mut found = Vec::new();
@@ -164,7 +164,7 @@ fn annotated(
         None => into.nameless(),
     };
     let seconds = annotation.optional_number("lead_time")?.filter(|seconds| 0.0 <= *seconds);
-    let at = annotation.optional_text("created_at")?.and_then(time::parse).unwrap_or(0);
+    let at = annotation.optional_text("created_at")?.and_then(calendar::parse_time).unwrap_or(0);
     let rationale = (!rationale.is_empty()).then(|| rationale.join("\n\n"));
     let is_truth = annotation.is_set("ground_truth")?;
     let judged = verdicts.into_iter().map(|verdict| Annotated {
@@ -298,7 +298,7 @@ pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<()
                 "lead_time": seconds,
             });
             if entry.judgement.at != 0 {
-                annotation["created_at"] = json!(time::format(entry.judgement.at));
+                annotation["created_at"] = json!(calendar::time(entry.judgement.at));
             }
             annotations.push(annotation);
             let mut kept = vec![Detail::Annotator, Detail::Rationale, Detail::Time];

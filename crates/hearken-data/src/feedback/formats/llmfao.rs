@@ -1,7 +1,6 @@
 //! LLMFAO: pairs of answers as JSON lines, and comparisons of them, a vote a row, as CSV.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -13,10 +12,12 @@ use super::error::FormatError;
 use super::export::{Detail, Output, Records, row};
 use super::fields::Fields;
 use super::import::{Collector, Reading};
-use super::rows::{Row, Sink, each_row};
 use crate::bad_record::{BadRecord, FieldError};
 use crate::feedback::{Candidate, Gold, Item, Origin, Task, Verdict};
-use crate::read::{ReadError, ReadOptions};
+use crate::options::ReadOptions;
+use crate::read::each_row;
+use crate::report::ReadError;
+use crate::row::Row;
 use crate::source::Source;
 
 /// The file of pairs that belongs to comparisons in the same folder.
@@ -52,8 +53,8 @@ impl Reading for Llmfao {
         self.file = path.to_path_buf();
     }
 
-    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        let fields = Fields::of(&row.columns);
+    fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+        let fields = Fields::of(row);
         if fields.has("result_x") {
             self.pair(&fields, row)
         } else {
@@ -105,7 +106,7 @@ fn verdict(fields: &Fields<'_>, key: &str) -> Result<Verdict, FieldError> {
 }
 
 impl Llmfao {
-    fn pair(&mut self, fields: &Fields<'_>, row: &Row) -> Result<(), BadRecord> {
+    fn pair(&mut self, fields: &Fields<'_>, row: &Row<'_>) -> Result<(), BadRecord> {
         let id = fields.label("id")?;
         for key in ["text", "result_x", "result_y"] {
             fields.text(key)?;
@@ -113,8 +114,8 @@ impl Llmfao {
         if fields.has("golden") {
             verdict(fields, "golden")?;
         }
-        match self.pairs.insert(id.clone(), (row.at.clone(), row.columns.clone())) {
-            Some((_, before)) if before != row.columns => {
+        match self.pairs.insert(id.clone(), (row.source(), row.columns().clone())) {
+            Some((_, before)) if before != *row.columns() => {
                 let what = format!("found another pair {id}, expected the same content");
                 Err(BadRecord::Unfit { what })
             }
@@ -126,7 +127,7 @@ impl Llmfao {
         }
     }
 
-    fn vote(&mut self, fields: &Fields<'_>, row: &Row, name: &str) -> Result<Vote, FieldError> {
+    fn vote(&mut self, fields: &Fields<'_>, row: &Row<'_>, name: &str) -> Result<Vote, FieldError> {
         for (number, model) in [("model_x", "left"), ("model_y", "right")] {
             if fields.has(number) && fields.has(model) {
                 self.models.insert(fields.label(number)?, fields.label(model)?);
@@ -137,7 +138,7 @@ impl Llmfao {
             None => (self.judge(), Origin::Ai),
         };
         Ok(Vote {
-            at: row.at.clone(),
+            at: row.source(),
             name: format!("{name}{}", self.suffix(annotator.as_deref())),
             pair: fields.label("id")?,
             verdict: verdict(fields, "winner")?,
@@ -171,34 +172,31 @@ impl Llmfao {
             let needed = format!("the file of pairs beside it ({PAIRS}) or in the same import");
             return Err(FormatError::Companion { path: self.file.clone(), needed });
         }
-        let mut rows = Kept(Vec::new());
-        each_row(&path, ReadOptions::default().line_bytes_max, &mut rows)?;
-        for row in rows.0 {
-            self.pair(&Fields::of(&row.columns), &row).map_err(|reason| bad(row.at, reason))?;
-        }
+        each_row(&path, &ReadOptions::default(), |row| self.pair(&Fields::of(row), row))?;
         Ok(())
     }
 
     /// Reads the names of the models beside the last file, where it has them; else a model keeps
     /// the name that a comparison gives it, or its number.
     fn find_models(&mut self) {
-        let mut rows = Kept(Vec::new());
         let path = self.file.with_file_name(MODELS);
-        if each_row(&path, ReadOptions::default().line_bytes_max, &mut rows).is_err() {
-            return;
-        }
-        for row in rows.0 {
-            let fields = Fields::of(&row.columns);
+        let mut models = Vec::new();
+        let read = each_row(&path, &ReadOptions::default(), |row| {
+            let fields = Fields::of(row);
             if let (Ok(id), Ok(name)) = (fields.label("id"), fields.label("name")) {
-                self.models.insert(id, name);
+                models.push((id, name));
             }
+            Ok(())
+        });
+        if read.is_ok() {
+            self.models.extend(models);
         }
     }
 
     fn item(&self, id: &str) -> Result<Item, BadRecord> {
         const KNOWN: [&str; 8] =
             ["prompt", "text", "model_x", "model_y", "result_x", "result_y", "golden", "reason"];
-        let fields = Fields::of(&self.pairs[id].1);
+        let fields = Fields::of_map(&self.pairs[id].1);
         let candidate = |text: &str, model: &str| -> Result<Candidate, FieldError> {
             let mut candidate = Candidate::text(fields.text(text)?);
             let number = fields.optional_label(model)?;
@@ -216,22 +214,6 @@ impl Llmfao {
             });
         }
         Ok(in_form(item, "text"))
-    }
-}
-
-/// Keeps every row.
-struct Kept(Vec<Row>);
-
-impl Sink for Kept {
-    fn take(
-        &mut self,
-        row: Result<Row, (Source, BadRecord)>,
-    ) -> Result<ControlFlow<()>, ReadError> {
-        match row {
-            Ok(row) => self.0.push(row),
-            Err((at, reason)) => return Err(ReadError::Bad { at, reason }),
-        }
-        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -30,11 +30,10 @@ mod export;
 mod fields;
 mod format;
 mod import;
-mod rows;
+mod stored;
 
 mod contest;
 mod names;
-mod time;
 
 mod readers;
 mod writers;
@@ -55,8 +54,9 @@ mod summaries;
 mod trl;
 mod ultrafeedback;
 
-pub use detect::detect;
+pub use detect::{detect, holds_judgements};
 pub use error::FormatError;
 pub use export::{ExportOptions, ExportReport, NeutralSteps, TextForm, Ties, export};
 pub use format::{Format, UnknownFormat};
-pub use import::{Import, ImportOptions, ImportReport, import};
+pub use import::{Import, ImportOptions, ImportReport, Unnamed, import};
+pub use stored::{judgements_in, records_of};

@@ -8,15 +8,15 @@ use super::error::FormatError;
 use super::export::{Output, Records, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
 use crate::bad_record::BadRecord;
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Origin, Task, Verdict};
+use crate::row::Row;
 use crate::transcript::ASSISTANT;
 
 /// One item for each row; answers of equal rank are equal.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let mut candidates = Vec::new();
     let mut ranks = Vec::new();
     for answer in fields.objects("answers")? {

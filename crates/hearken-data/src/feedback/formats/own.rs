@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 
 use super::error::FormatError;
 use super::import::{Collector, Reading};
-use super::rows::Row;
 use crate::bad_record::BadRecord;
 use crate::content::{Message, Role};
 use crate::feedback::{Item, Judgement, Task};
-use crate::read::{parse_line, without_position};
+use crate::json::{self, without_position};
+use crate::row::Row;
 
 /// Kinds of lines that a store has beside items and judgements.
 const OF_A_STORE: [&str; 4] = ["document", "assignment", "event", "removed"];
@@ -38,8 +38,8 @@ struct Wrapped {
 }
 
 impl Reading for Own {
-    fn row(&mut self, row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        take(row.columns.clone(), into)
+    fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+        take(row.columns().clone(), into)
     }
 
     fn line(&mut self, bytes: &[u8], into: &mut Collector<'_>) -> Option<Result<(), BadRecord>> {
@@ -50,7 +50,13 @@ impl Reading for Own {
         {
             return Some(into.judgement(judgement));
         }
-        Some(parse_line(bytes).and_then(|columns| take(columns, into)))
+        Some(json::columns(bytes).and_then(|columns| {
+            if let Some((name, found)) = columns.unreadable.into_iter().next() {
+                let what = format!("`{name}`: found {found}; expected JSON");
+                return Err(BadRecord::Unfit { what });
+            }
+            take(columns.values, into)
+        }))
     }
 }
 

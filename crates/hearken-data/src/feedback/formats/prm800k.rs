@@ -7,10 +7,10 @@ use super::error::FormatError;
 use super::export::{Detail, Output, Records, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
-use super::time;
 use crate::bad_record::{BadRecord, FieldError};
+use crate::calendar;
 use crate::feedback::{Candidate, Item, Task, Verdict};
+use crate::row::Row;
 
 /// The key of [`Item::meta`] that names the solution to which an item is an alternative.
 const ALTERNATIVE: &str = "alternative_to";
@@ -31,8 +31,8 @@ struct Solution {
 
 /// One item for the path that was taken, and one for each alternative, whose last step alone is
 /// labelled.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let (question, label) = (fields.object("question")?, fields.object("label")?);
     let problem = question.text("problem")?;
     let reason = label.optional_text("finish_reason")?.unwrap_or("");
@@ -92,7 +92,7 @@ pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord>
 fn label_time(fields: &Fields<'_>) -> Result<Option<i64>, FieldError> {
     let Some(text) = fields.optional_text("timestamp")? else { return Ok(None) };
     let wrong = || fields.wrong("timestamp", "a time such as 2022-07-24T01:29:50.512");
-    time::parse(text).map(Some).ok_or_else(wrong)
+    calendar::parse_time(text).map(Some).ok_or_else(wrong)
 }
 
 /// Who labelled, when, and for how long.
@@ -221,7 +221,7 @@ pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<()
         let mut question = row! { "problem": item.prompt[0].content };
         let mut row = row! { "labeler": judgement.annotator, "timestamp": Value::Null };
         if judgement.at != 0 {
-            row.insert("timestamp".into(), json!(time::format(judgement.at)));
+            row.insert("timestamp".into(), json!(calendar::time(judgement.at)));
         }
         let own = ["finish_reason", ALTERNATIVE, super::conversation::FORM];
         for (key, value) in item.meta.iter().filter(|(key, _)| !own.contains(&key.as_str())) {

@@ -8,17 +8,17 @@ use super::error::FormatError;
 use super::export::{Output, Records, Ties, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
 use super::trl::decided;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::feedback::{Candidate, Item, Task, Verdict};
+use crate::row::Row;
 
 /// Columns of each of the two comments, without the letter at their end.
 const OF_COMMENT: [&str; 3] = ["c_root_id", "created_at_utc", "score"];
 
 /// `labels` is 1 where A is preferred.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let a_wins = fields.flag("labels")?;
     let comment = |letter: &str| -> Result<Candidate, FieldError> {
         let mut candidate = Candidate::text(fields.text(&format!("human_ref_{letter}"))?);

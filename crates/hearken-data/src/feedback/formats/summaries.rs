@@ -10,10 +10,10 @@ use super::error::FormatError;
 use super::export::{Detail, Output, Records, Ties, row};
 use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
 use super::trl::decided;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::feedback::{Candidate, Item, Strength, Task, Verdict};
+use crate::row::Row;
 
 /// The middle of the scale from 1, the first summary, to 9, the second.
 const MIDDLE: i64 = 5;
@@ -24,8 +24,8 @@ const POST: &str = "post";
 const INFO: [&str; 4] = ["id", "title", "subreddit", "site"];
 
 /// `summaries` and a `choice`, or one `summary` with its `axes`.
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let info = fields.object("info")?;
     let key = if info.has("post") { "post" } else { "article" };
     let text = info.text(key)?;

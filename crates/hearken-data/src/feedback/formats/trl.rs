@@ -4,143 +4,137 @@ use serde_json::{Map, Value, json};
 
 use super::contest::{Contest, Outcome, contests, order};
 use super::conversation::{
-    candidate, form, in_form, in_text_order, is_single, messages, split, text_prompt, transcript,
+    candidate, form, in_form, is_single, messages, text_prompt, transcript, turns,
 };
 use super::error::FormatError;
-use super::export::{Entry, NeutralSteps, Output, Records, TextForm, Ties, row};
-use super::fields::{Fields, truth};
+use super::export::{Detail, Entry, NeutralSteps, Output, Records, TextForm, Ties, row};
+use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
-use crate::bad_record::{BadRecord, FieldError};
-use crate::content::{Message, Role};
+use crate::bad_record::BadRecord;
+use crate::content::{Content, Message, Role};
+use crate::demonstration::Demonstration;
 use crate::feedback::{Candidate, Item, Task, Verdict};
-use crate::row::describe;
+use crate::preference::Preference;
+use crate::prompt::Prompt;
+use crate::row::{Record, Row};
 use crate::transcript::ASSISTANT;
+use crate::unpaired_preference::UnpairedPreference;
+use crate::value::{describe, truth};
 
-/// Text or messages.
-enum Side {
-    Text(String),
-    Messages(Vec<Message>),
-}
-
-fn side(fields: &Fields<'_>, key: &str) -> Result<Side, FieldError> {
-    match fields.get(key) {
-        Some(Value::String(text)) => Ok(Side::Text(text.clone())),
-        Some(Value::Array(_)) => Ok(Side::Messages(fields.messages(key)?)),
-        _ => Err(fields.wrong(key, "text or a list of messages")),
-    }
-}
-
-fn optional_side(fields: &Fields<'_>, key: &str) -> Result<Option<Side>, FieldError> {
-    fields.has(key).then(|| side(fields, key)).transpose()
-}
-
-/// The prompt and the answers that follow it, with the form they were in.
-struct Answers {
-    prompt: Vec<Message>,
-    candidates: Vec<Candidate>,
+/// The messages and candidates of an item, and in which form its file had them.
+pub(super) struct Answers {
+    pub(super) prompt: Vec<Message>,
+    /// In the order of the columns.
+    pub(super) candidates: Vec<Candidate>,
     form: &'static str,
 }
 
 impl Answers {
-    fn item(self, task: Task, candidates: Vec<Candidate>, meta: Map<String, Value>) -> Item {
-        let mut item = Item::new(task, self.prompt, candidates);
+    /// What annotators see of a prompt and what completes it. A transcript that the trainers cut in
+    /// two is shown as the conversation that it is.
+    pub(super) fn of(
+        prompt: Option<Content>,
+        completions: Vec<Content>,
+        is_transcript: bool,
+    ) -> Result<Self, BadRecord> {
+        if is_transcript && let Some(answers) = Self::of_transcripts(prompt.as_ref(), &completions)
+        {
+            return Ok(answers);
+        }
+        let form = match &completions[0] {
+            Content::Messages(_) => "messages",
+            _ => "text",
+        };
+        let prompt = match prompt {
+            None => Vec::new(),
+            Some(Content::Text(text)) => text_prompt(&text),
+            Some(Content::Messages(messages)) => messages,
+            Some(Content::Ids(_)) => return Err(token_ids()),
+        };
+        let one = |content| match content {
+            Content::Text(text) => Ok(Candidate::text(text)),
+            Content::Messages(messages) => Ok(candidate(messages)),
+            Content::Ids(_) => Err(token_ids()),
+        };
+        let candidates = completions.into_iter().map(one).collect::<Result<_, _>>()?;
+        Ok(Self { prompt, candidates, form })
+    }
+
+    /// `None` where the messages would not give the transcript back, to the letter.
+    fn of_transcripts(prompt: Option<&Content>, completions: &[Content]) -> Option<Self> {
+        let Some(Content::Text(whole)) = prompt else { return None };
+        let prompt = turns(whole.strip_suffix(ASSISTANT)?)?;
+        if transcript(&prompt)? + ASSISTANT != *whole {
+            return None;
+        }
+        let one = |content: &Content| match content {
+            Content::Text(text) => text.strip_prefix(' ').map(Candidate::text),
+            _ => None,
+        };
+        let candidates = completions.iter().map(one).collect::<Option<_>>()?;
+        Some(Self { prompt, candidates, form: "transcript" })
+    }
+
+    pub(super) fn item(self, task: Task, meta: Map<String, Value>) -> Item {
+        let mut item = Item::new(task, self.prompt, self.candidates);
         item.meta = meta;
-        if self.form == "text" { in_form(item, self.form) } else { item }
+        if self.form == "messages" { item } else { in_form(item, self.form) }
     }
 }
 
-fn answers(
-    fields: &Fields<'_>,
-    prompt: Option<Side>,
-    sides: Vec<(&str, Side)>,
-) -> Result<Answers, FieldError> {
-    let texts: Option<Vec<&str>> = sides
-        .iter()
-        .map(|(_, side)| match side {
-            Side::Text(text) => Some(text.as_str()),
-            Side::Messages(_) => None,
-        })
-        .collect();
-    if let (Some(texts), None | Some(Side::Text(_))) = (texts, &prompt) {
-        let prompt = match &prompt {
-            Some(Side::Text(text)) => text_prompt(text),
-            _ => Vec::new(),
-        };
-        let candidates = texts.into_iter().map(Candidate::text).collect();
-        return Ok(Answers { prompt, candidates, form: "text" });
+fn token_ids() -> BadRecord {
+    let what = "found token ids, which people cannot read; expected text or lists of messages";
+    BadRecord::Unfit { what: what.into() }
+}
+
+/// A pair as the trainers read it: the item's parts, and which of its candidates is chosen.
+pub(super) fn pair(row: &Row<'_>) -> Result<(Preference, Answers), BadRecord> {
+    let preference = Preference::from_row(row)?;
+    let sides = vec![preference.chosen.clone(), preference.rejected.clone()];
+    let is_transcript = !row.has("prompt");
+    let answers = Answers::of(preference.prompt.clone(), sides, is_transcript)?;
+    Ok((preference, answers))
+}
+
+/// Two candidates in the order of their texts, so that the order tells nothing of the verdict and
+/// one pair is one item, whoever won; and the place of the first one.
+pub(super) fn in_text_order(candidates: &mut [Candidate]) -> usize {
+    if candidates[0].text <= candidates[1].text {
+        return 0;
     }
-    let mut conversations = Vec::new();
-    for (key, side) in sides {
-        match side {
-            Side::Messages(messages) if messages.is_empty() => {
-                return Err(fields.error(key, "an empty list".into(), "at least one message"));
-            }
-            Side::Messages(messages) => conversations.push(messages),
-            Side::Text(_) => {
-                return Err(fields.wrong(key, "a list of messages, as in the other columns"));
-            }
-        }
-    }
-    let (prompt, rest) = match prompt {
-        // With an explicit prompt of messages, the sides mostly hold the last message alone.
-        Some(Side::Messages(prompt)) => {
-            let repeats = conversations
-                .iter()
-                .all(|one| one.starts_with(&prompt) && prompt.len() < one.len());
-            let skip = if repeats { prompt.len() } else { 0 };
-            let rest = conversations.into_iter().map(|mut one| one.split_off(skip)).collect();
-            (prompt, rest)
-        }
-        // A prompt that is text repeats the first message, as in UltraFeedback.
-        Some(Side::Text(_)) | None => split(conversations),
-    };
-    let candidates = rest.into_iter().map(candidate).collect();
-    Ok(Answers { prompt, candidates, form: "messages" })
+    candidates.swap(0, 1);
+    1
 }
 
 /// `prompt?`, `chosen`, `rejected`; with Hearken's `probability`, a soft preference.
-pub(super) fn read_preference(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
-    let sides =
-        vec![("chosen", side(&fields, "chosen")?), ("rejected", side(&fields, "rejected")?)];
-    let mut answers = answers(&fields, optional_side(&fields, "prompt")?, sides)?;
-    let probability = fields.optional_number("probability")?;
-    if probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
-        return Err(fields.wrong("probability", "a number from 0 to 1").into());
-    }
-    if fields.has("margin") {
-        into.leave_out("margin of a preference");
-    }
-    let rejected = answers.candidates.pop().expect("there are two sides");
-    let chosen = answers.candidates.pop().expect("there are two sides");
-    let (candidates, first) = in_text_order(chosen, rejected);
-    let meta = fields.rest(&["prompt", "chosen", "rejected", "probability", "margin"]);
-    let place = into.item(answers.item(Task::Pairwise, candidates, meta))?;
-    let verdict = match probability {
+pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let (preference, mut answers) = pair(row)?;
+    let first = in_text_order(&mut answers.candidates);
+    let known = ["prompt", "chosen", "rejected", "probability", "margin"];
+    let item = answers.item(Task::Pairwise, Fields::of(row).rest(&known));
+    let place = into.item(item)?;
+    let verdict = match preference.probability {
         None => Verdict::preferred(first),
         Some(p) => Verdict::Soft { probability: if first == 0 { p } else { 1.0 - p } },
     };
-    into.judge(place, into.nameless(), verdict)?;
+    let margin = preference.margin.map(|margin| if first == 0 { margin } else { -margin });
+    into.judge(place, into.nameless(), verdict)?.margin = margin;
     Ok(())
 }
 
 /// `prompt`, `completion`, `label`.
-pub(super) fn read_unpaired(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
-    let sides = vec![("completion", side(&fields, "completion")?)];
-    let mut answers = answers(&fields, Some(side(&fields, "prompt")?), sides)?;
-    let good = fields.flag("label")?;
-    let meta = fields.rest(&["prompt", "completion", "label"]);
-    let candidates = std::mem::take(&mut answers.candidates);
-    let place = into.item(answers.item(Task::Rating, candidates, meta))?;
-    into.judge(place, into.nameless(), Verdict::Approval { good })?;
+pub(super) fn read_unpaired(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let judged = UnpairedPreference::from_row(row)?;
+    let answers = Answers::of(Some(judged.prompt), vec![judged.completion], false)?;
+    let meta = Fields::of(row).rest(&["prompt", "completion", "label"]);
+    let place = into.item(answers.item(Task::Rating, meta))?;
+    into.judge(place, into.nameless(), Verdict::Approval { good: judged.label })?;
     Ok(())
 }
 
 /// `prompt`, `completions`, `labels`: true is a good step, false a bad one.
-pub(super) fn read_stepwise(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read_stepwise(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let steps = fields.texts("completions")?;
     let label = |(index, value): (usize, &Value)| {
         let key = format!("labels[{index}]");
@@ -154,9 +148,10 @@ pub(super) fn read_stepwise(row: &Row, into: &mut Collector<'_>) -> Result<(), B
         let expected = format!("{}, one for each of `completions`", steps.len());
         return Err(fields.error("labels", found, &expected).into());
     }
-    let (prompt, is_text) = match side(&fields, "prompt")? {
-        Side::Text(text) => (text_prompt(&text), true),
-        Side::Messages(messages) => (messages, false),
+    let (prompt, is_text) = match row.content("prompt")? {
+        Content::Text(text) => (text_prompt(&text), true),
+        Content::Messages(messages) => (messages, false),
+        Content::Ids(_) => return Err(token_ids()),
     };
     let mut item =
         Item::new(Task::Steps, prompt, vec![Candidate { steps, ..Candidate::default() }]);
@@ -166,20 +161,20 @@ pub(super) fn read_stepwise(row: &Row, into: &mut Collector<'_>) -> Result<(), B
     Ok(())
 }
 
-/// `prompt` and `completion`: there is nothing to compare or to judge.
-#[allow(clippy::unnecessary_wraps)] // one signature for every format
-pub(super) fn read_demonstration(_: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+/// Sequences to imitate: there is nothing to compare or to judge.
+pub(super) fn read_demonstration(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    Demonstration::from_row(row)?;
     into.leave_out("demonstration, which nobody judged");
     Ok(())
 }
 
-/// `prompt` alone.
-pub(super) fn read_prompt(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let prompt = match side(&Fields::of(&row.columns), "prompt")? {
-        Side::Text(text) => text_prompt(&text),
-        Side::Messages(messages) => messages,
-    };
-    into.prompt(prompt);
+/// Prompts alone.
+pub(super) fn read_prompt(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    into.prompt(match Prompt::from_row(row)?.prompt {
+        Content::Text(text) => text_prompt(&text),
+        Content::Messages(messages) => messages,
+        Content::Ids(_) => return Err(token_ids()),
+    });
     Ok(())
 }
 
@@ -187,16 +182,6 @@ pub(super) fn read_prompt(row: &Row, into: &mut Collector<'_>) -> Result<(), Bad
 struct Written {
     prompt: Option<Value>,
     answers: Vec<Value>,
-}
-
-/// Whether conversations start with the assistant and differ in nothing but what it says.
-fn differ_in_answers_alone(candidates: &[&Candidate]) -> bool {
-    let asked = |candidate: &&Candidate| -> Vec<Option<Message>> {
-        let messages = messages(candidate).into_iter();
-        messages.map(|one| (one.role != Role::Assistant).then_some(one)).collect()
-    };
-    let first = asked(&candidates[0]);
-    first.first() == Some(&None) && candidates.iter().all(|one| asked(one) == first)
 }
 
 /// The prompt and some answers of an item; what stands in the way is a reason to drop the record.
@@ -208,15 +193,29 @@ fn written(
     if candidates.iter().any(|one| !one.media.is_empty()) || !item.media.is_empty() {
         return Err("images");
     }
+    let are_single = candidates.iter().all(|one| is_single(one));
     let is_text = match wish {
-        TextForm::AsImported => form(item) == "text",
+        TextForm::AsImported => match form(item) {
+            "text" => true,
+            "transcript" => are_single && transcript(&item.prompt).is_some(),
+            _ => false,
+        },
         TextForm::Text => true,
         TextForm::Messages => false,
     };
-    if !candidates.iter().all(|one| is_single(one)) && !differ_in_answers_alone(candidates) {
+    let is_answer = |one: &&Candidate| messages(one)[0].role == Role::Assistant;
+    let is_transcript = form(item) == "transcript";
+    let share_a_prompt =
+        !is_transcript && !item.prompt.is_empty() && candidates.iter().all(is_answer);
+    if !are_single && !share_a_prompt {
         return Err("different prompts");
     }
-    if candidates.iter().any(|one| one.full_text().trim().is_empty()) {
+    // The trainers take blanks for an answer where it stands alone, not at the end of a transcript.
+    let is_empty = |one: &&Candidate| {
+        let said = &messages(one)[0].content;
+        said.is_empty() || is_transcript && said.trim().is_empty()
+    };
+    if candidates.iter().any(is_empty) {
         return Err("an empty answer");
     }
     let texts = || candidates.iter().map(|one| Value::from(one.full_text())).collect();
@@ -227,8 +226,8 @@ fn written(
         let answers = candidates.iter().map(|one| json!(messages(one))).collect();
         return Ok(Written { prompt: Some(json!(item.prompt)), answers });
     }
-    match (item.prompt.as_slice(), candidates.iter().all(|one| is_single(one))) {
-        ([Message { role: Role::User, content }], true) if form(item) != "transcript" => {
+    match (item.prompt.as_slice(), are_single) {
+        ([Message { role: Role::User, content }], true) if !is_transcript => {
             Ok(Written { prompt: Some(Value::from(content.as_str())), answers: texts() })
         }
         (prompt, true) => {
@@ -258,7 +257,7 @@ pub(super) fn write_preferences(
             }
         }
         if 0 < rows {
-            output.lose_all_but(entry.judgement, &[]);
+            output.lose_all_but(entry.judgement, &[Detail::Margin]);
         }
     }
     Ok(())
@@ -273,9 +272,9 @@ pub(super) fn decided(
     match (outcome, ties) {
         (Outcome::First(_), _) => Ok((first, second, None)),
         (Outcome::Second(_), _) => Ok((second, first, None)),
-        (Outcome::Soft(0.5) | Outcome::Tie, Ties::Half) => Ok((first, second, Some(0.5))),
-        (Outcome::Soft(0.5) | Outcome::Tie, Ties::Drop) => Err("tie"),
-        (Outcome::Soft(p), _) if 0.5 < p => Ok((first, second, Some(p))),
+        (Outcome::Tie, Ties::Half) => Ok((first, second, Some(0.5))),
+        (Outcome::Tie, Ties::Drop) => Err("tie"),
+        (Outcome::Soft(p), _) if 0.5 <= p => Ok((first, second, Some(p))),
         (Outcome::Soft(p), _) => Ok((second, first, Some(1.0 - p))),
         (Outcome::BothBad, _) => Err("both bad"),
     }
@@ -295,6 +294,8 @@ fn preference(
     let mut row = Map::new();
     row.extend(prompt.map(|prompt| ("prompt".to_owned(), prompt)));
     row.extend(["chosen", "rejected"].map(str::to_owned).into_iter().zip(answers));
+    let margin = entry.judgement.margin.map(|margin| if chosen == 0 { margin } else { -margin });
+    row.extend(margin.map(|margin| ("margin".to_owned(), json!(margin))));
     row.extend(probability.map(|probability| ("probability".to_owned(), json!(probability))));
     Ok(row)
 }

@@ -6,24 +6,25 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::contest::contests;
-use super::conversation::{candidate, in_text_order, messages, split, text_prompt};
+use super::conversation::{messages, text_prompt};
 use super::error::FormatError;
 use super::export::{Output, Records, Ties, row};
-use super::fields::{Fields, as_number};
+use super::fields::Fields;
 use super::import::Collector;
-use super::rows::Row;
-use super::trl::decided;
+use super::trl::{decided, in_text_order, pair};
 use crate::bad_record::{BadRecord, FieldError};
-use crate::feedback::hash::hexadecimal;
 use crate::feedback::{Candidate, Item, Origin, Task, Verdict};
+use crate::hexadecimal::hexadecimal;
+use crate::row::Row;
+use crate::value::as_number;
 
 /// The axes of a completion.
 const AXES: [&str; 4] = ["instruction_following", "honesty", "truthfulness", "helpfulness"];
 const KNOWN: [&str; 3] = ["response", "model", "annotations"];
 
 /// `instruction` and `completions`, each with `annotations` whose ratings are texts: "2", "N/A".
-pub(super) fn read(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
+pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
     let completions = fields.objects("completions")?;
     let mut axes: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     let mut candidates = Vec::with_capacity(completions.len());
@@ -146,26 +147,17 @@ fn completion(
 }
 
 /// `prompt`, `chosen` and `rejected` as whole conversations, and their scores.
-pub(super) fn read_binarized(row: &Row, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(&row.columns);
-    let (chosen, rejected) = (fields.messages("chosen")?, fields.messages("rejected")?);
-    for (key, messages) in [("chosen", &chosen), ("rejected", &rejected)] {
-        if messages.is_empty() {
-            return Err(fields.error(key, "an empty list".into(), "at least one message").into());
-        }
-    }
-    let (prompt, rest) = split(vec![chosen, rejected]);
-    let mut rest = rest.into_iter();
-    let mut next = |score: &str| -> Result<Candidate, FieldError> {
-        let mut candidate = candidate(rest.next().expect("there are two conversations"));
+pub(super) fn read_binarized(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
+    let fields = Fields::of(row);
+    let (_, mut answers) = pair(row)?;
+    for (candidate, score) in answers.candidates.iter_mut().zip(["score_chosen", "score_rejected"])
+    {
         if let Some(score) = fields.optional_number(score)? {
             candidate.meta.insert("score".into(), json!(score));
         }
-        Ok(candidate)
-    };
-    let (candidates, first) = in_text_order(next("score_chosen")?, next("score_rejected")?);
-    let mut item = Item::new(Task::Pairwise, prompt, candidates);
-    item.meta = fields.rest(&[
+    }
+    let first = in_text_order(&mut answers.candidates);
+    let meta = fields.rest(&[
         "prompt",
         "prompt_id",
         "chosen",
@@ -174,7 +166,7 @@ pub(super) fn read_binarized(row: &Row, into: &mut Collector<'_>) -> Result<(), 
         "score_chosen",
         "score_rejected",
     ]);
-    let place = into.item(item)?;
+    let place = into.item(answers.item(Task::Pairwise, meta))?;
     into.judge(place, into.nameless(), Verdict::preferred(first))?.origin = Origin::Ai;
     Ok(())
 }

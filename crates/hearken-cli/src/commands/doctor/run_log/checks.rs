@@ -22,6 +22,9 @@ const SILENT_GROUPS: f64 = 0.9;
 /// Accuracies on pairs with longer and with shorter chosen completions that differ by more than this
 /// say that length is what the reward model reads.
 const LENGTH_GAP: f64 = 0.3;
+/// A reward model that orders fewer than this of the pairs of one side rightly fails on that side,
+/// whatever it does on the other: coin tosses would order half of them rightly.
+const SIDE_FLOOR: f64 = 0.4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -164,7 +167,8 @@ fn reward_length(records: &Records) -> Option<Finding> {
         100.0 * longer,
         100.0 * shorter
     );
-    Some(finding(longer - shorter <= LENGTH_GAP, text))
+    let fine = (longer - shorter).abs() <= LENGTH_GAP && SIDE_FLOOR <= longer.min(shorter);
+    Some(finding(fine, text))
 }
 
 fn first_ratio(records: &Records) -> Option<Finding> {
@@ -318,6 +322,21 @@ mod tests {
         let found = verdicts(vec![record]);
         assert_eq!(found[0].0, Verdict::Fine, "{}", found[0].1);
         assert_eq!(found[1].0, Verdict::Look, "{}", found[1].1);
+    }
+
+    #[test]
+    fn an_accuracy_near_zero_on_either_side_is_found() {
+        let bin = |from: Option<i64>, below: Option<i64>, value: f64| json!({"from": from, "below": below, "accuracy": {"value": value, "low": 0.0, "high": 1.0, "n": 50}});
+        let verdict = |shorter: f64, longer: f64| {
+            let bins = [bin(None, Some(0), shorter), bin(Some(1), None, longer)];
+            let record = json!({"step": 1, "eval_accuracy_by_length": bins});
+            verdicts(vec![record])[0].0
+        };
+        assert_eq!(verdict(1.0, 0.0), Verdict::Look);
+        assert_eq!(verdict(0.0, 1.0), Verdict::Look);
+        assert_eq!(verdict(0.0, 0.0), Verdict::Look);
+        assert_eq!(verdict(0.1, 0.3), Verdict::Look);
+        assert_eq!(verdict(0.6, 0.7), Verdict::Fine);
     }
 
     #[test]
