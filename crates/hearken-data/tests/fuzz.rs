@@ -135,7 +135,7 @@ fn made(dice: &mut Dice) -> (Vec<u8>, &'static str) {
         return (cells(dice), "a.csv");
     }
     let favourite = dice.below(ROWS.len());
-    let rows: Vec<Vec<u8>> = (0..1 + dice.below(4))
+    let rows: Vec<Vec<u8>> = (0..=dice.below(4))
         .map(|_| {
             let which = if dice.one_in(3) { dice.below(ROWS.len()) } else { favourite };
             mutated(ROWS[which].into(), dice)

@@ -116,6 +116,7 @@ fn pairs_of_a_file_are_compared_by_people() {
     let folder = tempfile::tempdir().unwrap();
     pairs(folder.path());
     let running = Running::start(folder.path(), &["--items", "pairs.jsonl"]);
+    assert!(running.get("/health").contains("\"status\":\"ok\""));
     running.stop();
     let store = folder.path().join("hearken.db").display().to_string();
     let counts = hearken_store::open_existing(&store).unwrap().counts().unwrap();
