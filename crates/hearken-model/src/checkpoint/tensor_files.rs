@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::CheckpointError;
 use super::safetensors_file::SafetensorsFile;
+use super::{CheckpointError, Stored};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -129,6 +129,18 @@ impl TensorFiles {
     /// The tensor's shape, if there is one of this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.files[*self.holder.get(name)?].shape(name)
+    }
+
+    /// The format of most values.
+    pub fn stored(&self) -> Stored {
+        let mut values: BTreeMap<Stored, usize> = BTreeMap::new();
+        for (name, &position) in &self.holder {
+            let file = &self.files[position];
+            if let (Some(stored), Some(shape)) = (file.stored(name), file.shape(name)) {
+                *values.entry(stored).or_default() += shape.iter().product::<usize>();
+            }
+        }
+        values.into_iter().max_by_key(|(_, count)| *count).map_or(Stored::F32, |(stored, _)| stored)
     }
 
     /// The file that holds the tensor; the whole checkpoint's path if none does.
