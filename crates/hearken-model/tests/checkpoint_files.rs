@@ -300,14 +300,14 @@ fn a_misshapen_parameter_is_named_with_both_shapes() {
 
 #[test]
 fn a_model_is_saved_in_the_format_that_is_asked_for() {
-    use hearken_model::checkpoint::Stored;
+    use hearken_model::checkpoint::NumberFormat;
     use hearken_model::{LoadOptions, Model};
     use hearken_tensor::Cpu;
 
     let dir = tempfile::tempdir().unwrap();
     let load = |dir: &Path| Model::load(Cpu::new(), dir, &LoadOptions::language_model()).unwrap().0;
     let mut model = load(&fixture("llama"));
-    for (stored, name) in [(Stored::Bf16, "bfloat16"), (Stored::F16, "float16")] {
+    for (stored, name) in [(NumberFormat::Bf16, "bfloat16"), (NumberFormat::F16, "float16")] {
         model.save_as(dir.path(), stored).unwrap();
         assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), stored);
         let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
@@ -315,7 +315,7 @@ fn a_model_is_saved_in_the_format_that_is_asked_for() {
         let read = load(dir.path());
         for index in 0..model.params().len() {
             let rounded = |value: f32| match stored {
-                Stored::Bf16 => bf16::from_f32(value).to_f32(),
+                NumberFormat::Bf16 => bf16::from_f32(value).to_f32(),
                 _ => f16::from_f32(value).to_f32(),
             };
             let expected: Vec<f32> = model.values(index).into_iter().map(rounded).collect();
@@ -326,7 +326,7 @@ fn a_model_is_saved_in_the_format_that_is_asked_for() {
     let mut values = model.values(0);
     values[3] = 1e6;
     model.set_values(0, &values);
-    model.save_as(dir.path(), Stored::F16).unwrap();
-    assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), Stored::F32);
+    model.save_as(dir.path(), NumberFormat::F16).unwrap();
+    assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), NumberFormat::F32);
     assert_eq!(load(dir.path()).values(0), values);
 }

@@ -174,7 +174,8 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         }
         let mut model = trainer.load(device, &mut opening)?;
         opening.freeze(&mut model)?;
-        let run = opening.run(model, None, total)?;
+        let run: Run<D, T::Kept> = opening.run(model, None, total)?;
+        order.check(run.counters.cursor)?;
         Ok(Opened::Ready(Self { trainer, run, order, examples, samples }))
     }
 

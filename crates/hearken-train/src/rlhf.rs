@@ -29,7 +29,7 @@ use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
 use crate::run::{self, Status};
-use crate::run_dir::{RunDirError, Start, lock, write_atomically};
+use crate::run_dir::{RunDirError, Start, lock, refuse_foreign, write_atomically};
 use crate::seeds::Seeds;
 use crate::{ppo, report, reward, sft};
 
@@ -69,6 +69,9 @@ pub fn run<D: Device>(
 ) -> Result<RlhfOutcome, TrainError> {
     let config = &loaded.config;
     let root = &config.run.dir;
+    if !root.join("lock").exists() {
+        refuse_foreign(root, &["config.toml", "outcome.json", "report.html"])?;
+    }
     std::fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
     let _held = lock(root)?;
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
@@ -96,6 +99,9 @@ impl<D: Device> Session<'_, D> {
         let root = &self.config.run.dir;
         let text = format!("{quickstart:?} {}", self.config.run.seed);
         let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
+        if stage.is_foreign(&[root.join("base")])? {
+            return Err(RunDirError::Foreign { dir: root.clone(), name: "data or base" }.into());
+        }
         let (corpus_options, base) = (&quickstart.corpus, &quickstart.base);
         let (device, seed) = (self.device.clone(), self.config.run.seed);
         self.stage(&stage, "data", progress, |_, _| {

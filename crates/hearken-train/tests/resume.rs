@@ -31,6 +31,7 @@ warmup_steps = 2
 batch_size = 5
 epochs = 2
 save_every = 3
+keep_optimizer = true
 eval_every = 4
 ";
 

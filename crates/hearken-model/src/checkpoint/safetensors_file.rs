@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{CheckpointError, Stored};
+use super::{CheckpointError, NumberFormat};
 
 /// Bytes of the number before the header that says how long it is.
 const LENGTH_BYTES: usize = 8;
@@ -52,11 +52,11 @@ impl SafetensorsFile {
     }
 
     /// The format of a tensor, if it is one that weights are stored in.
-    pub(super) fn stored(&self, name: &str) -> Option<Stored> {
+    pub(super) fn stored(&self, name: &str) -> Option<NumberFormat> {
         match self.header.info(name)?.dtype {
-            Dtype::F32 => Some(Stored::F32),
-            Dtype::F16 => Some(Stored::F16),
-            Dtype::BF16 => Some(Stored::Bf16),
+            Dtype::F32 => Some(NumberFormat::F32),
+            Dtype::F16 => Some(NumberFormat::F16),
+            Dtype::BF16 => Some(NumberFormat::Bf16),
             _ => None,
         }
     }

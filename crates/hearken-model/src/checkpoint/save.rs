@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 16;
 
 /// The number format of stored weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stored {
+pub enum NumberFormat {
     /// 32-bit floats.
     #[default]
     F32,
@@ -25,7 +25,7 @@ pub enum Stored {
     F16,
 }
 
-impl Stored {
+impl NumberFormat {
     /// Bytes of a value.
     pub fn bytes(self) -> usize {
         match self {
@@ -98,8 +98,10 @@ pub fn save_tensors_with<'v>(
     tensors: &[(String, Vec<usize>)],
     values: impl FnMut(usize) -> Cow<'v, [f32]>,
 ) -> Result<(), CheckpointError> {
-    let described: Vec<_> =
-        tensors.iter().map(|(name, shape)| (name.clone(), shape.clone(), Stored::F32)).collect();
+    let described: Vec<_> = tensors
+        .iter()
+        .map(|(name, shape)| (name.clone(), shape.clone(), NumberFormat::F32))
+        .collect();
     save_tensors_as(path, &described, values)
 }
 
@@ -118,7 +120,7 @@ pub fn save_tensors_with<'v>(
 /// The disk is full or the directory cannot be written to; see [`write_atomically`].
 pub fn save_tensors_as<'v>(
     path: &Path,
-    tensors: &[(String, Vec<usize>, Stored)],
+    tensors: &[(String, Vec<usize>, NumberFormat)],
     mut values: impl FnMut(usize) -> Cow<'v, [f32]>,
 ) -> Result<(), CheckpointError> {
     let mut sorted = BTreeMap::new();
@@ -154,7 +156,7 @@ pub fn save_tensors_as<'v>(
     })
 }
 
-fn write_values(file: &mut dyn io::Write, stored: Stored, values: &[f32]) -> io::Result<()> {
+fn write_values(file: &mut dyn io::Write, stored: NumberFormat, values: &[f32]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(CHUNK.min(values.len()) * stored.bytes());
     for chunk in values.chunks(CHUNK) {
         bytes.clear();

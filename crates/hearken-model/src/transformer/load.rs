@@ -14,7 +14,7 @@ use super::model::{Head, Model, Param};
 use crate::architecture::{
     Init, ParamSpec, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
-use crate::checkpoint::{self, CheckpointError, NameRules, Stored, TensorFiles};
+use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
 use crate::config::{ConfigError, ModelConfig};
 
 /// The file with a policy's value head, beside the model that Transformers loads.
@@ -192,7 +192,7 @@ impl<D: Device> Model<D> {
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
-        self.save_as(dir, Stored::F32)
+        self.save_as(dir, NumberFormat::F32)
     }
 
     /// Writes config.json and model.safetensors, and a value head beside them; each file is replaced
@@ -201,11 +201,11 @@ impl<D: Device> Model<D> {
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn save_as(&self, dir: &Path, stored: Stored) -> Result<(), ModelError> {
+    pub fn save_as(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
         let has_room =
             |index: usize| self.values(index).iter().all(|&value| stored.has_room(value));
-        let fits = stored != Stored::F16 || (0..self.params.len()).all(has_room);
-        let stored = if fits { stored } else { Stored::F32 };
+        let fits = stored != NumberFormat::F16 || (0..self.params.len()).all(has_room);
+        let stored = if fits { stored } else { NumberFormat::F32 };
         std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
             path: dir.to_owned(),
             action: "create it",
@@ -217,7 +217,7 @@ impl<D: Device> Model<D> {
         let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
         self.save_params(&dir.join("model.safetensors"), &body, stored)?;
         if !value.is_empty() {
-            self.save_params(&dir.join(VALUE_HEAD_FILE), &value, Stored::F32)?;
+            self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)?;
         }
         Ok(())
     }
@@ -226,11 +226,11 @@ impl<D: Device> Model<D> {
         &self,
         path: &Path,
         indices: &[usize],
-        stored: Stored,
+        stored: NumberFormat,
     ) -> Result<(), CheckpointError> {
         let describe = |&index: &usize| {
             let param = &self.params[index];
-            let stored = if param.name == SCORE_WEIGHT { Stored::F32 } else { stored };
+            let stored = if param.name == SCORE_WEIGHT { NumberFormat::F32 } else { stored };
             (param.name.clone(), param.shape.clone(), stored)
         };
         let described: Vec<_> = indices.iter().map(describe).collect();
@@ -238,7 +238,7 @@ impl<D: Device> Model<D> {
     }
 
     /// config.json as read, with what the head and the stored type change.
-    fn config_json(&self, stored: Stored) -> Value {
+    fn config_json(&self, stored: NumberFormat) -> Value {
         let mut raw = self.config.raw.clone();
         let class = class_prefix(self.config.family);
         let suffix = match self.head {

@@ -368,14 +368,18 @@ pub struct TrainConfig {
     pub cache_bytes: usize,
     /// Optimizer steps from one metrics record to the next.
     pub log_every: u64,
-    /// Optimizer steps from one checkpoint to the next; `None` saves only at the end.
+    /// Optimizer steps from one checkpoint to the next; `None` where steps make none.
     pub save_every: Option<u64>,
+    /// Minutes of work from one checkpoint to the next; `None` where time makes none.
+    pub save_minutes: Option<f64>,
     /// Optimizer steps from one evaluation to the next; `None` evaluates at both ends of the run.
     pub eval_every: Option<u64>,
     /// Optimizer steps from one set of samples to the next; `None` takes none.
     pub sample_every: Option<u64>,
     /// Whether the model with the best evaluation is kept as `best/`.
     pub keep_best: bool,
+    /// Whether the last checkpoint of a finished run has the optimizer's moments.
+    pub keep_optimizer: bool,
 }
 
 #[derive(Deserialize)]
@@ -387,12 +391,14 @@ struct RawTrain {
     microbatch_tokens: usize,
     log_every: u64,
     save_every: u64,
+    save_minutes: f64,
     #[serde(default)]
     eval_every: u64,
     #[serde(default)]
     sample_every: u64,
     #[serde(default)]
     keep_best: bool,
+    keep_optimizer: bool,
 }
 
 impl TrainConfig {
@@ -423,6 +429,9 @@ impl TrainConfig {
             (None, None) => None,
         };
         let every = |steps: u64| (0 < steps).then_some(steps);
+        let minutes = raw.save_minutes;
+        let holds = minutes.is_finite() && 0.0 <= minutes;
+        layers.check("train.save_minutes", minutes, holds, "a number from 0 (none by time)")?;
         Ok(Self {
             batch_size: raw.batch_size,
             length,
@@ -432,9 +441,11 @@ impl TrainConfig {
             cache_bytes: EngineOptions::default().cache_bytes,
             log_every: raw.log_every,
             save_every: every(raw.save_every),
+            save_minutes: (0.0 < minutes).then_some(minutes),
             eval_every: every(raw.eval_every),
             sample_every: every(raw.sample_every),
             keep_best: raw.keep_best,
+            keep_optimizer: raw.keep_optimizer,
         })
     }
 

@@ -311,12 +311,20 @@ fn within(stage: &str, error: ConfigError) -> ConfigError {
     }
 }
 
-/// The frozen configuration of a stage without the keys that name its folder.
+/// The frozen configuration of a stage without the keys that name its folder or change no result.
 pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
     let mut table = frozen.table().clone();
-    if let Some(Value::Table(run)) = table.get_mut("run") {
-        run.remove("dir");
-        run.remove("disk_limit_gb");
-    }
+    let mut section = |name: &str, without: &[&str], as_if: &[&str]| {
+        let Some(Value::Table(section)) = table.get_mut(name) else { return };
+        for key in without {
+            section.remove(*key);
+        }
+        for key in as_if {
+            section.insert((*key).to_owned(), Value::Integer(0));
+        }
+    };
+    // Keys that stages have been told apart by have their default instead, so that what is done stays so.
+    section("run", &["dir", "disk_limit_gb"], &["memory_limit_gb"]);
+    section("train", &["save_minutes", "keep_optimizer"], &["save_every", "microbatch_tokens"]);
     toml::to_string(&table).expect("a table that was read can be written")
 }

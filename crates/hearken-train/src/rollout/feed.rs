@@ -53,6 +53,15 @@ impl Feed {
         }
     }
 
+    /// Refuses a place that is not in the prompts.
+    pub(crate) fn check(&self, cursor: Cursor) -> Result<(), TrainError> {
+        match self {
+            Self::Prompts(feed) => Ok(feed.order.check(cursor)?),
+            // Iterations are counted, and begin again behind the last one.
+            Self::Replay(_) => Ok(()),
+        }
+    }
+
     /// Optimizer steps of the run.
     pub(crate) fn steps(&self, settings: &Settings) -> u64 {
         let per_iteration = (settings.epochs * settings.minibatches) as u64;

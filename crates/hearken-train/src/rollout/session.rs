@@ -97,6 +97,7 @@ pub(super) fn open<D: Device, E: Stored>(
     opening.freeze(&mut policy)?;
     let companion = accompany(&mut policy, &opening)?;
     let mut run: Run<D, Iterating<E>> = opening.run(policy, companion, total)?;
+    feed.check(run.counters.cursor)?;
     let beta = run.counters.own.beta.get_or_insert(settings.beta);
     Ok(Session {
         kl: settings.steering.controller(*beta),

@@ -41,6 +41,8 @@ pub(crate) fn drive<D: Device, F: Frame<D>>(
     stage: &str,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
+    let (run, more) = frame.saved();
+    run.begin(more, progress)?;
     progress.stage(stage, Some(frame.run().total));
     evaluate_at_start(frame)?;
     while !frame.run().is_finished() {
@@ -68,7 +70,8 @@ fn pause<D: Device, F: Frame<D>>(
     let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
     let train = &run.settings.train;
     let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
-    let checkpoint = due(train.save_every) || end || stop;
+    let is_time = run.dir.is_save_due(train.save_minutes);
+    let checkpoint = due(train.save_every) || is_time || end || stop;
     if samples {
         frame.write_samples()?;
     }
