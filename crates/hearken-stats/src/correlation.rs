@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::{Estimate, Method, estimate::Z, mean};
 
 /// Pearson's correlation, interval tanh(atanh r ± z/√(n−3)) (Fisher 1921). `None` with fewer than two pairs or if either
-/// side is constant; unbounded, that is [−1, 1], with three or fewer.
+/// side is constant; unbounded, that is [−1, 1], with three or fewer, and where the pairs lie on a line: z is infinite there.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -64,9 +64,12 @@ fn correlation(x: &[f64], y: &[f64]) -> Option<f64> {
     (xx > 0.0 && yy > 0.0).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
 }
 
+/// A correlation this close to ±1 differs from it by rounding.
+const ROUNDING: f64 = 1e-14;
+
 fn fisher(r: f64, n: usize, variance: f64) -> Estimate {
     let method = Method::FisherZ;
-    if n <= 3 {
+    if n <= 3 || 1.0 - r.abs() <= ROUNDING {
         return Estimate { value: r, low: -1.0, high: 1.0, n, method };
     }
     let half = Z * (variance / (n - 3) as f64).sqrt();
@@ -93,7 +96,8 @@ mod tests {
     fn spearman_sees_only_the_order() {
         let x = [1.0, 2.0, 3.0, 4.0, 5.0];
         let e = spearman(&x, &x.map(f64::exp)).unwrap();
-        assert_eq!(e.value, 1.0);
+        // A perfect correlation of a sample is no proof of one.
+        assert_eq!((e.value, e.low, e.high), (1.0, -1.0, 1.0));
         let reversed = spearman(&x, &x.map(|v| -v.powi(3))).unwrap();
         assert_eq!(reversed.value, -1.0);
     }

@@ -37,8 +37,8 @@ pub fn fragment(analysis: &Analysis) -> String {
 pub fn html(analysis: &Analysis) -> String {
     let rounds = analysis.options.bootstrap_rounds;
     let intro = format!(
-        "<p>Every number stands with its 95 % interval and the number of observations n. Bootstraps have {rounds} \
-         rounds, seed {}.</p>\n",
+        "<p>Every number stands with its 95 % interval and the number of observations n; an end is unbounded where the \
+         observations are too few, or too much alike, to bound it. Bootstraps have {rounds} rounds, seed {}.</p>\n",
         analysis.options.seed
     );
     document("Analysis of judgements", &format!("{intro}{}", fragment(analysis)))
