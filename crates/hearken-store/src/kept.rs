@@ -7,11 +7,10 @@ use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
 use crate::error::StoreError;
-use crate::store::{
-    Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Records, Sink,
-    Store, Submitted, Taken,
+use crate::record::{
+    Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Submitted, Taken,
 };
-use crate::transfer;
+use crate::store::{Records, Sink, Store};
 use crate::write::{Answer, Write};
 use crate::writer::{Home, Writer};
 
@@ -196,16 +195,8 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         self.reads.events(after, limit)
     }
 
-    fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        transfer::write_new(to, |part| {
-            if transfer::is_json_lines(to) {
-                return transfer::write_json_lines(part, |sink| self.reads.export(sink));
-            }
-            match self.reads.backup_whole(part)? {
-                true => Ok(()),
-                false => transfer::write_sqlite(part, |sink| self.reads.export(sink)),
-            }
-        })
+    fn backup_whole(&self, to: &Path) -> Result<bool, StoreError> {
+        self.reads.backup_whole(to)
     }
 
     fn export(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {

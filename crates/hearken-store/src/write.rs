@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
-use crate::record::Record;
-use crate::store::{Added, Claim, Claimed, Event, Expected, Submitted};
+use crate::record::{Added, Claim, Claimed, Event, Expected, Record, Submitted};
 
 /// A request to change a store.
 #[derive(Clone, Debug)]

@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::{Known, Places, Seats};
-    use crate::store::{Assignment, Document, Event, Placed};
+    use crate::record::{Assignment, Document, Event, Placed};
 
     /// What a disk did.
     #[derive(Default)]

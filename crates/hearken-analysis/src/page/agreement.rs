@@ -3,7 +3,7 @@
 use super::markup::{Unit, facts, notes, section as framed};
 use crate::Analysis;
 use crate::agreement::Graded;
-use crate::plot::{Forest, Labels};
+use hearken_page::{Forest, Labels};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let a = &analysis.agreement;

@@ -17,7 +17,7 @@ use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
 use crate::error::StoreError;
-use crate::store::{Assignment, Document, Event, Expected, Placed};
+use crate::record::{Assignment, Document, Event, Expected, Placed};
 use crate::write::{Answer, Write};
 
 pub(crate) use check::json;
@@ -255,7 +255,7 @@ impl<'a> Ledger<'a> {
     /// Sets the state of an assignment, new or not.
     fn put_assignment(&mut self, assignment: Assignment) -> Result<(), StoreError> {
         let annotator = assignment.annotator.clone();
-        let end = (assignment.state == crate::store::AssignmentState::Live)
+        let end = (assignment.state == crate::record::AssignmentState::Live)
             .then_some(assignment.expires_at);
         if let Some(seats) = self.seats(&assignment.item)? {
             seats.holds.retain(|(who, _)| *who != annotator);
