@@ -82,7 +82,7 @@ fn figure(
         keys = format!("<ul class=\"legend\">{keys}</ul>");
     }
     let svg = labelled(&themed(&svg), labels);
-    format!("<figure class=\"plot\">{svg}{keys}<figcaption>{title}</figcaption></figure>\n")
+    format!("<figure class=\"plot\"><figcaption>{title}</figcaption>{svg}{keys}</figure>\n")
 }
 
 /// A drawing with the chart's title, for who cannot see it.
