@@ -184,7 +184,9 @@ impl Tally {
         let backward: Vec<(usize, usize)> = edges.iter().map(|&(from, to)| (to, from)).collect();
         let reached = |edges: &[(usize, usize)]| {
             let mut next = vec![Vec::new(); self.items];
-            edges.iter().for_each(|&(from, to)| next[from].push(to));
+            for &(from, to) in edges {
+                next[from].push(to);
+            }
             let mut seen = vec![false; self.items];
             finish_order(start, &next, &mut seen, &mut Vec::new());
             seen
@@ -216,7 +218,9 @@ impl Separation {
     fn new(items: usize, components: Vec<Vec<usize>>) -> Self {
         let mut component = vec![0; items];
         for (number, members) in components.iter().enumerate() {
-            members.iter().for_each(|&item| component[item] = number);
+            for &item in members {
+                component[item] = number;
+            }
         }
         let main = components.iter().position(|members| 2 * members.len() > items);
         Self { component, main, components }

@@ -51,8 +51,6 @@ pub enum Method {
     Normal,
     /// Percentiles of bootstrap replicates.
     Bootstrap,
-    /// Normal interval on Fisher's z scale.
-    FisherZ,
     /// Order statistics that bracket a quantile, by the binomial distribution.
     OrderStatistics,
     /// Normal interval from the inverse of the information matrix.
@@ -167,7 +165,6 @@ impl fmt::Display for Method {
             Self::StudentT => "Student's t",
             Self::Normal => "normal",
             Self::Bootstrap => "bootstrap",
-            Self::FisherZ => "Fisher z",
             Self::OrderStatistics => "order statistics",
             Self::Information => "information",
             Self::Sandwich => "sandwich",

@@ -62,25 +62,6 @@ pub fn paired_difference(samples: Paired<'_>) -> Option<Estimate> {
     mean(&gains)
 }
 
-/// Mean of treatment − control for two independent samples (lengths may differ): Welch's interval.
-/// `n` is the smaller length; unbounded if neither varies, `None` if either has fewer than two values.
-pub fn welch_difference(samples: Paired<'_>) -> Option<Estimate> {
-    let Paired { treatment, control } = samples;
-    let value = average(treatment)? - average(control)?;
-    let (n, m) = (treatment.len() as f64, control.len() as f64);
-    let (a, b) = (variance(treatment)? / n, variance(control)? / m);
-    let half = if a + b > 0.0 && (a + b).is_finite() {
-        // Shares of the variance: squares of the variances themselves may underflow.
-        let (a, b, sum) = (a / (a + b), b / (a + b), a + b);
-        let degrees = 1.0 / (a * a / (n - 1.0) + b * b / (m - 1.0));
-        t_quantile(degrees) * sum.sqrt()
-    } else {
-        // Of more than a number can hold, or of samples without spread.
-        f64::INFINITY
-    };
-    Some(Estimate::around(value, half, treatment.len().min(control.len()), Method::StudentT))
-}
-
 /// Arithmetic mean; `None` of nothing.
 pub(crate) fn average(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -145,33 +126,5 @@ mod tests {
         );
         let constant_gain = Paired { treatment: &[2.3, 9.1], control: &[1.3, 8.1] };
         assert!(paired_difference(constant_gain).unwrap().is_unbounded());
-        let constant = Paired { treatment: &alike, control: &[0.3; 4] };
-        assert!(welch_difference(constant).unwrap().is_unbounded());
-    }
-
-    /// Welch's own kind of data: means 3 and 9, variances 2.5 and 10, n = 5 each: ν = 5.882353.
-    #[test]
-    fn welch_uses_fractional_degrees_of_freedom() {
-        let e = welch_difference(Paired {
-            treatment: &[1.0, 2.0, 3.0, 4.0, 5.0],
-            control: &[5.0, 7.0, 9.0, 11.0, 13.0],
-        })
-        .unwrap();
-        let half = e.half_width() / 2.5_f64.sqrt();
-        assert!((e.value + 6.0).abs() < 1e-12);
-        // Between the tabulated quantiles of 5 and 6 degrees of freedom.
-        assert!((2.446_912..2.570_582).contains(&half));
-    }
-
-    #[test]
-    fn the_size_of_the_unit_does_not_matter() {
-        let scaled = |unit: f64| {
-            let treatment = [1.0, 2.0, 4.0].map(|x| x * unit);
-            let control = [5.0, 7.0, 9.0].map(|x| x * unit);
-            let samples = Paired { treatment: &treatment, control: &control };
-            welch_difference(samples).unwrap().half_width() / unit
-        };
-        assert!((scaled(1e-120) / scaled(1.0) - 1.0).abs() < 1e-9);
-        assert_eq!(scaled(1e200), f64::INFINITY);
     }
 }

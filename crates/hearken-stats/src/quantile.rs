@@ -59,6 +59,21 @@ pub fn median(values: &[f64]) -> Option<Estimate> {
     quantile(values, 0.5)
 }
 
+/// The median as a number, where nobody asks how sure it is; `None` of nothing.
+///
+/// ```
+/// assert_eq!(hearken_stats::quantile::middle(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+/// ```
+pub fn middle(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    let half = values.len() / 2;
+    let odd = values.len() % 2 == 1;
+    values.get(half)?;
+    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(if odd { *upper } else { f64::midpoint(lower, *upper) })
+}
+
 /// Ascending copy.
 pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
     assert!(values.iter().all(|x| !x.is_nan()), "a quantile of values that are not numbers");
@@ -95,6 +110,13 @@ mod tests {
         let values: Vec<f64> = (1..=20).map(f64::from).collect();
         let e = median(&values).unwrap();
         assert_eq!((e.value, e.low, e.high), (10.5, 6.0, 15.0));
+    }
+
+    #[test]
+    fn the_middle_is_the_median() {
+        for values in [&[][..], &[5.0], &[5.0, 1.0], &[5.0, 1.0, 2.0], &[5.0, 1.0, 2.0, 4.0]] {
+            assert_eq!(middle(values), median(values).map(|e| e.value));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::record::{
     Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Submitted, Taken,
 };
 use crate::store::{Records, Sink, Store};
-use crate::write::{Answer, Write};
+use crate::write::{Write, WriteReply};
 use crate::writer::{Home, Writer};
 
 /// Records that are looked up and written together when many are added.
@@ -78,7 +78,7 @@ impl<R: Reads, H: Home> Kept<R, H> {
         };
         let mut total = Added::default();
         for answer in answers {
-            let added: Added = expect_answer!(answer, Answer::Added)?;
+            let added: Added = expect_answer!(answer, WriteReply::Added)?;
             total.added += added.added;
             total.already_there += added.already_there;
         }
@@ -124,7 +124,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        expect_answer!(self.writer.write(Write::Claim(claim.clone()))?, Answer::Claimed)
+        expect_answer!(self.writer.write(Write::Claim(claim.clone()))?, WriteReply::Claimed)
     }
 
     fn assignment(&self, id: &str) -> Result<Option<Assignment>, StoreError> {
@@ -137,7 +137,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
 
     fn renew(&self, assignment: &str, now: i64, expires_at: i64) -> Result<bool, StoreError> {
         let write = Write::Renew { assignment: assignment.into(), now, expires_at };
-        expect_answer!(self.writer.write(write)?, Answer::Renewed)
+        expect_answer!(self.writer.write(write)?, WriteReply::Renewed)
     }
 
     fn skip(&self, assignment: &str) -> Result<(), StoreError> {
@@ -151,7 +151,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         now: i64,
     ) -> Result<Submitted, StoreError> {
         let write = Write::Submit { judgement: judgement.clone(), overlap, now };
-        expect_answer!(self.writer.write(write)?, Answer::Submitted)
+        expect_answer!(self.writer.write(write)?, WriteReply::Submitted)
     }
 
     fn taken(&self, now: i64) -> Result<Vec<Taken>, StoreError> {
@@ -179,12 +179,12 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     ) -> Result<Option<u64>, StoreError> {
         let (kind, key, body) = (kind.into(), key.into(), body.clone());
         let write = Write::PutDocument { kind, key, body, expected };
-        expect_answer!(self.writer.write(write)?, Answer::Version)
+        expect_answer!(self.writer.write(write)?, WriteReply::Version)
     }
 
     fn delete_document(&self, kind: &str, key: &str) -> Result<bool, StoreError> {
         let write = Write::DeleteDocument { kind: kind.into(), key: key.into() };
-        expect_answer!(self.writer.write(write)?, Answer::Deleted)
+        expect_answer!(self.writer.write(write)?, WriteReply::Deleted)
     }
 
     fn record(&self, event: &Event) -> Result<(), StoreError> {

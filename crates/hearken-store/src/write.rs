@@ -24,7 +24,7 @@ pub(crate) enum Write<'a> {
 
 /// The answer to a [`Write`]: the variant of the same meaning.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum WriteReply {
     Added(Added),
     Claimed(Claimed),
     Renewed(bool),
