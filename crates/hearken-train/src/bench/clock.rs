@@ -59,7 +59,7 @@ impl Clock {
     }
 
     pub(crate) fn stop(self, tokens: usize) -> Measured {
-        let rate = median(self.decode_tokens_per_s.get(1..).unwrap_or_default().to_vec());
+        let rate = middle(self.decode_tokens_per_s.get(1..).unwrap_or_default());
         let decode_bytes_per_s = rate.map(|rate| rate * self.weight_bytes);
         Measured { laps: self.laps, tokens, decode_bytes_per_s }
     }
