@@ -227,7 +227,7 @@ fn a_strength_that_only_the_prior_bounds_has_no_interval() {
     let a = between(&[0; 200]);
     for row in &a.leaderboard.models {
         for figure in [&row.rating, &row.rating_sandwich, &row.strength, &row.strength_styled] {
-            assert!(figure.known().is_none_or(|e| e.is_unbounded()), "{figure:?}");
+            assert!(figure.known().is_none_or(hearken_stats::Estimate::is_unbounded), "{figure:?}");
         }
         assert_eq!(row.rank_bounds.map(|b| (b.best, b.worst)), Some((1, 2)));
     }
@@ -279,7 +279,7 @@ fn constant_verdicts_have_no_agreement_beyond_chance() {
         is_missing(figure, "chance alone");
     }
     let raw = c.raw.known().unwrap();
-    assert!(raw.value == 1.0 && raw.low < 0.95, "{raw}");
+    assert!(raw.value > 0.999 && raw.low < 0.95, "{raw}");
 }
 
 /// No number of an analysis has an interval without width, whatever is judged.
