@@ -24,7 +24,10 @@ fn a_lower_family_of_kernels_can_be_forced_and_is_named() {
     assert!(text.contains("\nkernels     portable, "), "{text}");
     let (code, _, error) = doctor_with("sse9");
     assert_eq!(code, Some(1));
-    assert!(error.contains("HEARKEN_KERNELS: no kernels are called \"sse9\", but portable"), "{error}");
+    assert!(
+        error.contains("HEARKEN_KERNELS: no kernels are called \"sse9\", but portable"),
+        "{error}"
+    );
 }
 
 fn data(name: &str, text: &str) -> String {
