@@ -117,7 +117,7 @@ fn a_nan_stops_the_run_names_the_parameter_and_keeps_the_checkpoint() {
     let name = model.params()[index].name.clone();
     let mut values = model.values(index);
     values[5] = f32::NAN;
-    model.set_values(index, &values);
+    model.params_mut().set_values(index, &values);
     model.save(&dir).unwrap();
     let error = failure(&run, &["train.steps=5"]);
     let expected = format!("step 4: found NaN or infinity in the values of `{name}`");

@@ -140,7 +140,8 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn roll_out(&mut self, at: Place<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
         if self.how.method == Method::Spin {
             // It plays against the policy as it is before the iteration.
-            at.session.reference.move_towards(&at.session.run.model, 1.0);
+            let policy = at.session.run.model.params();
+            at.session.reference.params_mut().move_towards(policy, 1.0);
         }
         let gathered = self.gather(at.session, at.sources)?;
         if gathered.trees.is_empty() {
@@ -181,7 +182,8 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn follow(&self, session: &mut Session<D, LossState>) {
         let sync = self.config.dpo.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.run.step.is_multiple_of(sync.every)) {
-            session.reference.move_towards(&session.run.model, sync.mix);
+            let policy = session.run.model.params();
+            session.reference.params_mut().move_towards(policy, sync.mix);
         }
     }
 

@@ -243,7 +243,7 @@ mod tests {
 
     fn shift(model: &mut Model<Cpu>, direction: &[Option<Vec<f32>>], by: f64) {
         let device = model.device().clone();
-        model.update(|index, values| {
+        model.params_mut().update(|index, values| {
             let Some(direction) = &direction[index] else { return };
             let mut new = vec![0.0; direction.len()];
             device.download(values, 0, &mut new);

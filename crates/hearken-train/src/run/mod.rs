@@ -239,16 +239,17 @@ impl<D: Device, K: Kept> Run<D, K> {
     /// If a number is NaN or infinite; the parameters then stay.
     pub(crate) fn apply(&mut self, loss: f64) -> Result<Applied, TrainError> {
         let step = self.step + 1;
-        let models: Vec<_> = std::iter::once(&self.model)
+        let stores: Vec<_> = std::iter::once(&self.model)
             .chain(self.companion.as_ref().map(|other| &other.model))
+            .map(Model::params)
             .collect();
-        check_loss(loss, &models).map_err(|reason| reason.at(step))?;
+        check_loss(loss, &stores).map_err(|reason| reason.at(step))?;
         let learning_rate = self.schedule.learning_rate(step);
-        let (model, gradients) = (&mut self.model, &self.gradients);
-        let mut trained = vec![Trained { model, gradients, lr: learning_rate }];
+        let (params, gradients) = (self.model.params_mut(), &self.gradients);
+        let mut trained = vec![Trained { params, gradients, lr: learning_rate }];
         if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
             let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
-            trained.push(Trained { model, gradients, lr });
+            trained.push(Trained { params: model.params_mut(), gradients, lr });
         }
         let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
         self.step = step;
