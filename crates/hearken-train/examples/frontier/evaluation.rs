@@ -8,6 +8,7 @@ use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dataset::Dataset;
 use hearken_train::encode::{Encoder, PromptExample};
 use hearken_train::grpo::GrpoConfig;
