@@ -51,7 +51,7 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
     /// # Errors
     /// As [`Configuration::load`].
     fn from_layers(mut layers: Layers) -> Result<Loaded<Self>, ConfigError> {
-        let keys = Self::keys();
+        let keys = keys::<Self>();
         layers.check(&keys)?;
         Self::prepare(&mut layers).map_err(|complaint| layers.error(complaint))?;
         let mut config: Self = layers.parse(&keys)?;
@@ -62,12 +62,11 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
     /// The JSON schema of its files.
     fn schema() -> serde_json::Value {
         let defaults = Self::DEFAULTS.parse().expect("embedded defaults are valid TOML");
-        Self::keys().to_json_schema(&defaults)
+        keys::<Self>().to_json_schema(&defaults)
     }
+}
 
-    /// The keys that it has.
-    #[doc(hidden)]
-    fn keys() -> Keys {
-        Keys::of::<Self>(Self::COMMAND, Self::WITHOUT)
-    }
+/// The keys of a configuration.
+fn keys<C: Configuration>() -> Keys {
+    Keys::of::<C>(C::COMMAND, C::WITHOUT)
 }

@@ -250,7 +250,7 @@ impl DpoSettings {
             ("desirable_weight", self.desirable_weight),
             ("undesirable_weight", self.undesirable_weight),
         ] {
-            unused.extend((*value != 1.0).then_some(key));
+            unused.extend(((*value - 1.0).abs() > 0.0).then_some(key));
         }
         self.paired(names, unused)
     }

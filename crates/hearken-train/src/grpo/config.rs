@@ -53,7 +53,8 @@ impl Configuration for GrpoConfig {
 
     fn prepare(layers: &mut Layers) -> Result<(), Complaint> {
         same_completions(layers)?;
-        derive_batch_size(layers)
+        derive_batch_size(layers);
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
@@ -153,9 +154,9 @@ fn same_completions(layers: &mut Layers) -> Result<(), Complaint> {
 
 /// Writes down `train.batch_size`, which nobody needs to say: prompts · completions / minibatches. Where
 /// those are no counts, they are complained of when they are read.
-fn derive_batch_size(layers: &mut Layers) -> Result<(), Complaint> {
+fn derive_batch_size(layers: &mut Layers) {
     if layers.value("train", "batch_size").is_some() {
-        return Ok(());
+        return;
     }
     let count = |section, key| layers.value(section, key).and_then(Value::as_integer);
     let of_prompts = count("grpo", "prompts").zip(count("rollout", "completions"));
@@ -165,5 +166,4 @@ fn derive_batch_size(layers: &mut Layers) -> Result<(), Complaint> {
     // A recorded iteration has the rollouts that it has.
     let is_recorded = layers.value("rollout", "replay").is_some();
     layers.derive("train", "batch_size", if is_recorded { 1 } else { batch_size.unwrap_or(1) });
-    Ok(())
 }
