@@ -233,8 +233,9 @@ fn commented_defaults_of_scores_are_those_of_the_types() {
                 keys.iter().map(|found| format!("{}={}", found.key, found.value)).collect();
             format!("score=[{{{}}}]", pairs.join(","))
         };
-        let of_kind =
-            |variant: &&Value| variant["properties"]["kind"]["const"].to_string() == kind.value;
+        let of_kind = |variant: &&Value| {
+            variant["properties"]["kind"]["const"].as_str() == Some(kind.value.trim_matches('"'))
+        };
         let variant = variants.iter().find(of_kind).unwrap();
         let is_required = |found: &&Documented| {
             let names = variant["required"].as_array().unwrap();
