@@ -54,8 +54,16 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
         let keys = keys::<Self>();
         layers.check(&keys)?;
         Self::prepare(&mut layers).map_err(|complaint| layers.error(complaint))?;
-        let mut config: Self = layers.parse(&keys)?;
-        config.settle().map_err(|complaint| layers.error(complaint))?;
+        let (mut config, missing): (Self, _) = layers.parse(&keys)?;
+        let settled = config.settle();
+        let complaint = match (settled, missing) {
+            (Err(complaint @ Complaint::Missing { .. }), missing) => missing.or(Some(complaint)),
+            (Err(complaint), _) => Some(complaint),
+            (Ok(()), missing) => missing,
+        };
+        if let Some(complaint) = complaint {
+            return Err(layers.error(complaint));
+        }
         Ok(Loaded { config, frozen: layers.freeze() })
     }
 

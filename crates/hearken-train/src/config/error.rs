@@ -152,6 +152,17 @@ impl Complaint {
         }
     }
 
+    /// A missing key with what it should hold, as `expected` knows it.
+    pub(super) fn described(self, expected: impl FnOnce(&str) -> Option<String>) -> Self {
+        match self {
+            Self::Missing { key, expected: unknown } if unknown.is_empty() => {
+                let expected = expected(&key).unwrap_or_else(|| "a value".to_owned());
+                Self::Missing { key, expected }
+            }
+            other => other,
+        }
+    }
+
     /// The complaint of a key inside of `outer`.
     pub(super) fn within(mut self, outer: &str) -> Self {
         let join = |key: &mut String| {

@@ -131,18 +131,31 @@ impl Layers {
         found.map_or(Ok(()), |complaint| Err(self.error(complaint)))
     }
 
-    /// Reads all sections.
+    /// Reads all sections, and names the first key of a section that is missing. What is wrong with the
+    /// keys that are there says more than what is not, so that something else stands for a missing one
+    /// until all are read.
     ///
     /// # Errors
-    /// Names the key that is missing, or whose value is not usable.
-    pub(crate) fn parse<C: DeserializeOwned>(&self, keys: &Keys) -> Result<C, ConfigError> {
-        C::deserialize(Reader::of(&self.table)).map_err(|complaint| match complaint {
-            Complaint::Missing { key, expected } if expected.is_empty() => {
-                let expected = keys.expected(&key).unwrap_or_else(|| "a value".to_owned());
-                self.error(Complaint::Missing { key, expected })
+    /// Names the key whose value is not usable, or that is missing where nothing can stand for it.
+    pub(crate) fn parse<C: DeserializeOwned>(
+        &self,
+        keys: &Keys,
+    ) -> Result<(C, Option<Complaint>), ConfigError> {
+        let mut table = self.table.clone();
+        let mut missing: Vec<Complaint> = Vec::new();
+        loop {
+            let complaint = match C::deserialize(Reader::of(&table)) {
+                Ok(config) => return Ok((config, missing.into_iter().next())),
+                Err(complaint) => complaint.described(|key| keys.expected(key)),
+            };
+            let is_new = missing.iter().all(|earlier| earlier.key() != complaint.key());
+            let is_missing = matches!(complaint, Complaint::Missing { .. });
+            if !is_new || !is_missing || !stand_in(&mut table, complaint.key()) {
+                let first = missing.into_iter().next().filter(|_| !is_new || is_missing);
+                return Err(self.error(first.unwrap_or(complaint)));
             }
-            complaint => self.error(complaint),
-        })
+            missing.push(complaint);
+        }
     }
 
     /// The error of a complaint: with the place of its key.
@@ -222,6 +235,18 @@ fn not_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     }
     let origin = line.map_or(Origin::Nowhere, Origin::Line);
     ConfigError::NotToml { place: Place { file: file.to_owned(), origin }, message }
+}
+
+/// Puts a text where a key of a section is missing; says whether there is such a section.
+fn stand_in(table: &mut Table, key: &str) -> bool {
+    let Some((section, name)) = key.split_once('.') else { return false };
+    if name.contains(['.', '[']) {
+        return false;
+    }
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(section) = section else { return false };
+    section.insert(name.to_owned(), Value::String("missing".to_owned()));
+    true
 }
 
 fn merge(under: &mut Table, over: Table) {

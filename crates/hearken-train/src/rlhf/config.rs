@@ -141,8 +141,9 @@ impl RlhfConfig {
         }
         let keys = Self::keys();
         layers.check(&keys)?;
-        let sections: Sections<Table, Table, Table> = layers.parse(&keys)?;
         let error = |complaint| layers.error(complaint);
+        let (sections, missing): (Sections<Table, Table, Table>, _) = layers.parse(&keys)?;
+        missing.map_or(Ok(()), Err).map_err(error)?;
         sections.quickstart.as_ref().map_or(Ok(()), QuickstartConfig::check).map_err(error)?;
         let stages = Stages::new(&layers, &sections).map_err(error)?;
         let config = Self {
