@@ -66,11 +66,7 @@ pub(super) fn grade(ungraded: Ungraded, weights: &[f64], config: &GrpoConfig) ->
 }
 
 /// Recorded rollouts with the scores that were recorded with them: penalties are in those already.
-pub(super) fn recorded(
-    rollouts: Vec<Rollout>,
-    scores: &[f64],
-    config: &GrpoConfig,
-) -> Vec<Graded> {
+pub(super) fn recorded(rollouts: Vec<Rollout>, scores: &[f64], config: &GrpoConfig) -> Vec<Graded> {
     let graded = |(rollout, &score): (Rollout, &f64)| Graded {
         rollout,
         score,
