@@ -93,9 +93,14 @@ impl<D: Device> Session<'_, D> {
     fn quickstart(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(quickstart) = &self.config.quickstart else { return Ok(Status::Finished) };
         let root = &self.config.run.dir;
-        let text = format!("{quickstart:?} {}", self.config.run.seed);
+        let text = format!(
+            "QuickstartConfig {{ corpus: {:?}, base: {:?} }} {}",
+            quickstart.corpus(),
+            quickstart.model,
+            self.config.run.seed
+        );
         let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
-        let (corpus_options, base) = (&quickstart.corpus, &quickstart.base);
+        let (corpus_options, base) = (&quickstart.corpus(), &quickstart.model);
         let (device, seed) = (self.device.clone(), self.config.run.seed);
         self.stage(&stage, "data", progress, |_, _| {
             // A base without its corpus, or the other way round, is made anew.
@@ -147,7 +152,7 @@ impl<D: Device> Session<'_, D> {
     fn ppo(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.ppo else { return Ok(Status::Finished) };
         let config = &loaded.config;
-        let mut inputs = match &config.data {
+        let mut inputs = match config.prompts() {
             Some(data) => with_data(&config.model.path, data),
             None => vec![config.model.path.clone()],
         };
@@ -207,9 +212,8 @@ impl<D: Device> Session<'_, D> {
         let Some(ppo) = &self.config.ppo else { return Ok(()) };
         let has_prompts = ppo
             .config
-            .data
-            .as_ref()
-            .is_some_and(|data| !data.eval.is_empty() || 0.0 < data.eval_fraction);
+            .prompts()
+            .is_some_and(|data| !data.eval.is_empty() || 0.0 < *data.eval_fraction);
         if !has_prompts {
             progress.note("no held-out prompts (`ppo.data.eval`): the policies are not compared");
             return Ok(());

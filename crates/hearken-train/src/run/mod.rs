@@ -281,7 +281,7 @@ impl<D: Device, K: Kept> Run<D, K> {
         figures: &[(&str, f64)],
         progress: &mut dyn Progress,
     ) -> Result<(), TrainError> {
-        if self.step.is_multiple_of(self.settings.train.log_every) {
+        if self.step.is_multiple_of(*self.settings.train.log_every) {
             self.dir.metrics.append(record)?;
         }
         let Update { step, loss, tokens, timing, .. } = *update;
