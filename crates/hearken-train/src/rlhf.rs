@@ -12,8 +12,6 @@ mod config;
 
 mod stage;
 
-mod memory;
-
 mod evaluation;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +22,7 @@ use serde_json::Value;
 
 use crate::config::{DataConfig, Loaded, ScoreConfig, SourceConfig};
 use crate::error::TrainError;
+use crate::memory;
 use crate::metrics::{Cost, Stopwatch};
 use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;
@@ -97,12 +96,17 @@ impl<D: Device> Session<'_, D> {
     fn quickstart(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(quickstart) = &self.config.quickstart else { return Ok(Status::Finished) };
         let root = &self.config.run.dir;
-        let text = format!("{quickstart:?} {}", self.config.run.seed);
+        let text = format!(
+            "QuickstartConfig {{ corpus: {:?}, base: {:?} }} {}",
+            quickstart.corpus(),
+            quickstart.model,
+            self.config.run.seed
+        );
         let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
         if stage.is_foreign(&[root.join("base")])? {
             return Err(RunDirError::Foreign { dir: root.clone(), name: "data or base" }.into());
         }
-        let (corpus_options, base) = (&quickstart.corpus, &quickstart.base);
+        let (corpus_options, base) = (&quickstart.corpus(), &quickstart.model);
         let (device, seed) = (self.device.clone(), self.config.run.seed);
         self.stage(&stage, "data", progress, |_, _| {
             // A base without its corpus, or the other way round, is made anew.
@@ -154,7 +158,7 @@ impl<D: Device> Session<'_, D> {
     fn ppo(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.ppo else { return Ok(Status::Finished) };
         let config = &loaded.config;
-        let mut inputs = match &config.data {
+        let mut inputs = match config.prompts() {
             Some(data) => with_data(&config.model.path, data),
             None => vec![config.model.path.clone()],
         };
@@ -214,9 +218,8 @@ impl<D: Device> Session<'_, D> {
         let Some(ppo) = &self.config.ppo else { return Ok(()) };
         let has_prompts = ppo
             .config
-            .data
-            .as_ref()
-            .is_some_and(|data| !data.eval.is_empty() || 0.0 < data.eval_fraction);
+            .prompts()
+            .is_some_and(|data| !data.eval.is_empty() || 0.0 < *data.eval_fraction);
         if !has_prompts {
             progress.note("no held-out prompts (`ppo.data.eval`): the policies are not compared");
             return Ok(());

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run::{Outcome, Status};

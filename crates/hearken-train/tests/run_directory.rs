@@ -9,6 +9,7 @@ use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
@@ -172,7 +173,7 @@ fn a_nan_stops_the_run_names_the_parameter_and_keeps_the_checkpoint() {
     let name = model.params()[index].name.clone();
     let mut values = model.values(index);
     values[5] = f32::NAN;
-    model.set_values(index, &values);
+    model.params_mut().set_values(index, &values);
     model.save(&dir).unwrap();
     let error = failure(&run, &["train.steps=5"]);
     let expected = format!("step 4: found NaN or infinity in the values of `{name}`");
@@ -454,7 +455,7 @@ fn another_file_under_the_same_name_is_refused_and_another_start_is_said() {
     let (mut other, _) = Model::load(Cpu::new(), &model, &LoadOptions::language_model()).unwrap();
     let mut values = other.values(0);
     values[0] += 0.5;
-    other.set_values(0, &values);
+    other.params_mut().set_values(0, &values);
     other.save(&model).unwrap();
     let (steps, progress) = run_with("train.steps=6");
     assert_eq!(steps.unwrap(), 6);

@@ -150,7 +150,7 @@ impl Feed {
             Self::Prompts(feed) => {
                 let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
                 let rollout = &settings.rollout;
-                longest.unwrap_or(0) + rollout.completions * rollout.max_new_tokens
+                longest.unwrap_or(0) + *rollout.completions * *rollout.max_new_tokens
             }
             Self::Replay(iterations) => {
                 let all = iterations.iter().flat_map(|one| {
@@ -203,7 +203,7 @@ fn prompts(
     opening: &mut Opening<'_>,
 ) -> Result<PromptFeed, TrainError> {
     let seeds = opening.seeds;
-    let room = room(&opening.settings.model.path, settings.rollout.max_new_tokens)?;
+    let room = room(&opening.settings.model.path, *settings.rollout.max_new_tokens)?;
     let mut encoder = opening.encoder(data)?;
     let (asked, demonstrations, eval) = match settings.asked {
         Asked::Prompts => {

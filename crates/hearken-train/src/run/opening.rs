@@ -113,8 +113,8 @@ impl<'p> Opening<'p> {
         total: u64,
     ) -> Result<Run<D, K>, TrainError> {
         let config = &self.settings.optimizer;
-        let trained: Vec<&Model<D>> =
-            std::iter::once(&model).chain(companion.as_ref().map(|other| &other.model)).collect();
+        let models = std::iter::once(&model).chain(companion.as_ref().map(|other| &other.model));
+        let trained: Vec<_> = models.map(Model::params).collect();
         let checkpoint = self.checkpoint.as_ref();
         let optimizer = match checkpoint {
             Some(checkpoint) => checkpoint.optimizer(config, &trained)?,

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearken_model::Model;
 use hearken_model::tokenizer::Tokenizer;
+use hearken_model::{Model, ParamStore};
 use hearken_tensor::Device;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -143,21 +143,21 @@ impl Checkpoint {
         self.state.optimizer_dropped
     }
 
-    /// The optimizer, for models that were loaded from this checkpoint with the same parameters
-    /// trainable; a new one where its moments were left out.
+    /// The optimizer, for parameters that were loaded from this checkpoint, the same of them
+    /// trained; a new one where its moments were left out.
     ///
     /// # Errors
-    /// If the moments cannot be read or are not those of the models.
+    /// If the moments cannot be read or are not those of the parameters.
     pub fn optimizer<D: Device>(
         &self,
         config: &OptimizerConfig,
-        models: &[&Model<D>],
+        stores: &[&ParamStore<D>],
     ) -> Result<Optimizer<D>, StateError> {
         if self.state.optimizer_dropped {
-            return Ok(Optimizer::new(config, models));
+            return Ok(Optimizer::new(config, stores));
         }
         let path = self.dir.join("state/optimizer.safetensors");
-        Optimizer::load(config, models, &path, self.state.optimizer_steps)
+        Optimizer::load(config, stores, &path, self.state.optimizer_steps)
     }
 }
 
@@ -172,7 +172,7 @@ impl RunDir {
         snapshot: &Snapshot<'_, D, C>,
     ) -> Result<(), TrainError> {
         for named in snapshot.models {
-            if let Some(bad) = first_bad_value(named.model) {
+            if let Some(bad) = first_bad_value(named.model.params()) {
                 return Err(bad.at(snapshot.step));
             }
         }
@@ -210,11 +210,11 @@ impl RunDir {
     /// them, so that the one at the end would fail. Returns what is to be said about it.
     pub(crate) fn plan_saves<D: Device>(
         &mut self,
-        models: &[&Model<D>],
+        models: &[&ParamStore<D>],
         optimizer: &Optimizer<D>,
         minutes: Option<f64>,
     ) -> Result<Option<String>, RunDirError> {
-        let kept: u64 = models.iter().map(|model| model_bytes(model)).sum();
+        let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
         // Two checkpoints, and `best/` and `final/` beside them.
         let needed = 2 * (kept + optimizer.bytes(models)) + 2 * kept;
         let checkpoints = folder_bytes(&self.path("checkpoints"))?;
@@ -277,7 +277,7 @@ impl RunDir {
         tokenizer: Option<&Tokenizer>,
         more: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        let (_, values) = model.parameter_counts();
+        let (_, values) = model.params().counts();
         self.check_room((self.stored.bytes() * values) as u64)?;
         let mut others = vec![self.path("best"), self.path("final")];
         others.extend(Checkpoint::newest(&self.path("checkpoints"))?);
@@ -308,9 +308,9 @@ fn write<D: Device, C>(
     }
     let folder = dir.join("state");
     fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
-    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
     if let Some(optimizer) = snapshot.optimizer {
-        optimizer.save(&folder.join("optimizer.safetensors"), &models)?;
+        optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
     }
     let path = folder.join("state.json");
     let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
@@ -319,14 +319,14 @@ fn write<D: Device, C>(
 
 /// What a checkpoint takes on the disk, but for tokenizer and counters, which are small.
 fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
-    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
-    let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&models));
-    models.iter().map(|model| model_bytes(model)).sum::<u64>() + moments
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
+    let values = stores.iter().map(|params| value_bytes(params));
+    let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
+    values.sum::<u64>() + moments
 }
 
-fn model_bytes<D: Device>(model: &Model<D>) -> u64 {
-    let (_, values) = model.parameter_counts();
-    4 * values as u64
+fn value_bytes<D: Device>(params: &ParamStore<D>) -> u64 {
+    4 * params.counts().1 as u64
 }
 
 fn step_of(path: &Path) -> Option<u64> {
