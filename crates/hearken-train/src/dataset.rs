@@ -85,7 +85,7 @@ impl<E: Example> Dataset<E> {
         let seed = seeds.derive("split", 0, 0);
         let (mut of_train, mut of_eval) = (Vec::new(), Vec::new());
         for (outcome, is_held_out) in
-            all.into_iter().zip(held_out(&keys, config.eval_fraction, seed)?)
+            all.into_iter().zip(held_out(&keys, *config.eval_fraction, seed)?)
         {
             let side = if is_held_out { &mut of_eval } else { &mut of_train };
             side.push(outcome);

@@ -71,6 +71,7 @@ pub mod grpo;
 
 pub mod quickstart;
 
+mod memory;
 pub mod outcome;
 
 pub mod report;

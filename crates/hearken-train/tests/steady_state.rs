@@ -6,16 +6,20 @@ mod support;
 use hearken_model::{Batch, Keep, LoadOptions, Model, OutputGrads};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, PredictionGrad};
-use hearken_train::config::{OptimizerConfig, ScheduleKind};
+use hearken_train::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind};
 use hearken_train::optimizer::{Optimizer, Trained};
 use support::llama;
 
+const fn from_zero(x: f64) -> NonNegative {
+    NonNegative::new(x).unwrap()
+}
+
 const CONFIG: OptimizerConfig = OptimizerConfig {
-    lr: 1e-3,
-    betas: [0.9, 0.999],
-    eps: 1e-8,
-    weight_decay: 0.01,
-    grad_norm_max: Some(1.0),
+    lr: from_zero(1e-3),
+    betas: [BelowOne::new(0.9).unwrap(), BelowOne::new(0.999).unwrap()],
+    eps: from_zero(1e-8),
+    weight_decay: from_zero(0.01),
+    grad_norm_max: NonNegative::new(1.0),
     schedule: ScheduleKind::Constant,
     warmup_steps: 0,
 };
@@ -36,7 +40,7 @@ fn steps_of_one_size_make_no_buffer_anew() {
             Model::load(Cpu::new(), &llama(), &LoadOptions::language_model()).unwrap().0;
         model.set_precision(precision);
         let mut gradients = model.gradients();
-        let mut optimizer = Optimizer::new(&CONFIG, &[&model]);
+        let mut optimizer = Optimizer::new(&CONFIG, &[model.params()]);
         let mut made = Vec::new();
         for _ in 0..6 {
             gradients.zero();
@@ -49,7 +53,7 @@ fn steps_of_one_size_make_no_buffer_anew() {
                 ..OutputGrads::default()
             };
             model.backward(pass, &of, &mut gradients);
-            let trained = Trained { model: &mut model, gradients: &gradients, lr: 1e-3 };
+            let trained = Trained { params: model.params_mut(), gradients: &gradients, lr: 1e-3 };
             optimizer.step(&mut [trained]).unwrap();
             made.push(model.device().buffers_made());
         }

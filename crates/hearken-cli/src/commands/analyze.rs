@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_analysis::voting::Election;
 use hearken_analysis::{Analysis, Figure, Options, analyze, election_html, html};
-use hearken_train::run_dir::write_atomically;
+use hearken_data::write_whole;
+use hearken_stats::Estimate;
+use hearken_stats::estimate::Interval;
 
 use super::output_file::check_outputs;
 use crate::output::{print, say};
@@ -111,7 +113,8 @@ pub(super) fn check_results(results: [&Option<PathBuf>; 2], sources: &[String]) 
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    write_atomically(path, text.as_bytes())?;
+    write_whole(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
     say(&format!("wrote {}", path.display()));
     Ok(())
 }
@@ -120,9 +123,9 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
 pub(super) fn figure(figure: &Figure, scale: f64, digits: usize) -> [String; 3] {
     match figure {
         Figure::Known(e) => {
-            let [value, low, high] =
-                [e.value, e.low, e.high].map(|x| format!("{:.digits$}", scale * x));
-            [value, format!("[{low}, {high}]"), e.n.to_string()]
+            let Estimate { value, low, high, n, .. } = e.map(|x| scale * x);
+            let interval = Interval { low, high, digits };
+            [format!("{value:.digits$}"), interval.to_string(), n.to_string()]
         }
         Figure::Missing { .. } => ["–".into(), String::new(), String::new()],
     }

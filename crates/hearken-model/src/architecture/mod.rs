@@ -18,39 +18,23 @@ mod gpt_neox;
 
 mod plan;
 
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
 use crate::config::{ConfigError, Family, Keys, ModelConfig, refuse_unknown};
 pub(crate) use plan::{
     LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
     VALUE_BIAS, VALUE_WEIGHT,
 };
 
-/// The index of a parameter in its model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamId(pub usize);
-
-/// How a fresh parameter is drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// All 0.
-    Zeros,
-    /// All 1.
-    Ones,
-    /// Normal with mean 0.
-    Normal {
-        /// Standard deviation.
-        std: f64,
-    },
-}
-
-/// Name, shape and initial distribution of a parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParamSpec {
-    /// The name in Hugging Face checkpoints.
-    pub name: String,
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// How it is drawn when a model is made from nothing.
-    pub init: Init,
+/// Which head a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// Predicts the next token: `*ForCausalLM`.
+    LanguageModel,
+    /// One output without bias, read at the last token: `*ForSequenceClassification`.
+    Score,
 }
 
 /// The names of a family's tensors.
@@ -84,8 +68,35 @@ pub(crate) enum QkvNames {
     FusedPerHead(&'static str),
 }
 
+impl ModelConfig {
+    /// Reads `dir/config.json`.
+    ///
+    /// # Errors
+    /// If the file is missing or no JSON object, or a key is missing or has a value that is not
+    /// supported; the error names file and key.
+    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+            advice: hearken_data::advice_on_model(dir),
+        })?;
+        let raw: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
+        Self::from_json(&path, &raw)
+    }
+
+    /// Resolves the content of a config.json; `path` is for messages only.
+    ///
+    /// # Errors
+    /// If a key is missing or has a value that is not supported.
+    pub fn from_json(path: &Path, raw: &Map<String, Value>) -> Result<Self, ConfigError> {
+        resolve(&Keys::new(path, raw))
+    }
+}
+
 /// Reads a config.json by its `model_type`.
-pub(crate) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let config = match keys.text("model_type", "")? {
         "gpt2" => gpt2::resolve(keys),
         "llama" => llama::resolve(keys),

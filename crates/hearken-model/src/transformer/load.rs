@@ -10,12 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::masters::Masters;
-use super::model::{Head, Model, Param};
+use super::model::Model;
 use crate::architecture::{
-    Init, ParamSpec, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
+    Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
-use crate::checkpoint::{self, CheckpointError, NameRules, TensorFiles};
+use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
 use crate::config::{ConfigError, ModelConfig};
+use crate::params::ParamSpec;
 
 /// The file with a policy's value head, beside the model that Transformers loads.
 const VALUE_HEAD_FILE: &str = "value_head.safetensors";
@@ -102,7 +103,7 @@ impl<D: Device> Model<D> {
             let values = stored.next().transpose()?.flatten();
             Ok(values.unwrap_or_else(|| {
                 report.created.push(spec.name.clone());
-                draw(spec, &mut rng)
+                spec.draw(&mut rng)
             }))
         };
         let (head, precision) = (options.head, options.precision);
@@ -141,7 +142,7 @@ impl<D: Device> Model<D> {
         seed: u64,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let next = |spec: &ParamSpec| Ok::<_, Infallible>(draw(spec, &mut rng));
+        let next = |spec: &ParamSpec| Ok::<_, Infallible>(spec.draw(&mut rng));
         let Ok(model) = Self::assemble(device, config, head, precision, masters, next);
         model
     }
@@ -155,13 +156,9 @@ impl<D: Device> Model<D> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scalar = self.plan.add_value_head(self.config.width);
         let specs = &self.plan.params[scalar.weight.0..];
-        self.params.extend(specs.iter().map(|spec| Param {
-            name: spec.name.clone(),
-            shape: spec.shape.clone(),
-            values: self.device.upload(&draw(spec, &mut rng)),
-            trainable: true,
-            prepared: D::Prepared::default(),
-        }));
+        for spec in specs {
+            self.params.push(spec, &spec.draw(&mut rng), true);
+        }
     }
 
     /// Adds the value head stored in a directory that [`Model::save`] wrote; says whether there
@@ -182,44 +179,63 @@ impl<D: Device> Model<D> {
         for index in self.params.len() - 2..self.params.len() {
             let param = &self.params[index];
             let values = files.read(&param.name, &param.shape)?;
-            self.set_values(index, &values);
+            self.params.set_values(index, &values);
         }
         Ok(true)
     }
 
-    /// Writes config.json and model.safetensors (f32), and a value head beside them; each file is
-    /// replaced whole or not at all.
+    /// Writes config.json and model.safetensors in f32, which loses nothing; see [`Model::save_as`].
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        self.save_as(dir, NumberFormat::F32)
+    }
+
+    /// Writes config.json and model.safetensors, and a value head beside them; each file is replaced
+    /// whole or not at all. Heads that are no language model's stay f32, and so does everything where f16
+    /// has no room for a value.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_as(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+        let has_room =
+            |index: usize| self.values(index).iter().all(|&value| stored.has_room(value));
+        let fits = stored != NumberFormat::F16 || (0..self.params.len()).all(has_room);
+        let stored = if fits { stored } else { NumberFormat::F32 };
         std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
             path: dir.to_owned(),
             action: "create it",
             source,
         })?;
-        checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json())?;
+        checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json(stored))?;
         let is_value =
             |index: &usize| [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[*index].name.as_str());
         let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
-        self.save_params(&dir.join("model.safetensors"), &body)?;
+        self.save_params(&dir.join("model.safetensors"), &body, stored)?;
         if !value.is_empty() {
-            self.save_params(&dir.join(VALUE_HEAD_FILE), &value)?;
+            self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)?;
         }
         Ok(())
     }
 
-    fn save_params(&self, path: &Path, indices: &[usize]) -> Result<(), CheckpointError> {
+    fn save_params(
+        &self,
+        path: &Path,
+        indices: &[usize],
+        stored: NumberFormat,
+    ) -> Result<(), CheckpointError> {
         let describe = |&index: &usize| {
             let param = &self.params[index];
-            (param.name.clone(), param.shape.clone())
+            let stored = if param.name == SCORE_WEIGHT { NumberFormat::F32 } else { stored };
+            (param.name.clone(), param.shape.clone(), stored)
         };
         let described: Vec<_> = indices.iter().map(describe).collect();
-        checkpoint::save_tensors_with(path, &described, |at| self.values(indices[at]).into())
+        checkpoint::save_tensors_as(path, &described, |at| self.params.values(indices[at]).into())
     }
 
     /// config.json as read, with what the head and the stored type change.
-    fn config_json(&self) -> Value {
+    fn config_json(&self, stored: NumberFormat) -> Value {
         let mut raw = self.config.raw.clone();
         let class = class_prefix(self.config.family);
         let suffix = match self.head {
@@ -232,7 +248,7 @@ impl<D: Device> Model<D> {
         };
         raw.insert("architectures".into(), json!([class]));
         raw.remove("torch_dtype");
-        raw.insert("dtype".into(), json!("float32"));
+        raw.insert("dtype".into(), json!(stored.name()));
         if self.head == Head::Score {
             raw.insert("id2label".into(), json!({"0": "LABEL_0"}));
             raw.insert("label2id".into(), json!({"LABEL_0": 0}));
@@ -254,33 +270,6 @@ impl<D: Device> Model<D> {
     /// Sets what matrix products read; derived copies are dropped.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
-        for param in &mut self.params {
-            param.prepared = D::Prepared::default();
-        }
+        self.params.forget_prepared();
     }
-}
-
-/// Draws the values of a fresh parameter.
-fn draw(spec: &ParamSpec, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let len = spec.shape.iter().product();
-    match spec.init {
-        Init::Zeros => vec![0.0; len],
-        Init::Ones => vec![1.0; len],
-        Init::Normal { std } => normals(rng, len, std),
-    }
-}
-
-/// Normal variates by Box and Muller's transform.
-fn normals(rng: &mut ChaCha8Rng, len: usize, std: f64) -> Vec<f32> {
-    use rand::RngExt;
-    let mut values = Vec::with_capacity(len + 1);
-    while values.len() < len {
-        // 1 − u lies in (0, 1], where the logarithm is finite.
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-        let angle = std::f64::consts::TAU * rng.random::<f64>();
-        values.push((std * radius * angle.cos()) as f32);
-        values.push((std * radius * angle.sin()) as f32);
-    }
-    values.truncate(len);
-    values
 }

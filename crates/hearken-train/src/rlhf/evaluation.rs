@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hearken_generate::EngineOptions;
 use hearken_model::Model;
-use hearken_stats::{Estimate, mean::normal_mean, win_rate::Outcomes};
+use hearken_stats::Estimate;
+use hearken_stats::mean::normal_mean;
+use hearken_stats::proportion::wilson;
+use hearken_stats::win_rate::Outcomes;
 use hearken_tensor::Device;
 
 use super::config::EvaluationConfig;
@@ -47,7 +50,7 @@ pub(super) fn compare<D: Device>(
     let prompts = held_out_prompts(ppo, config, tokenizer.as_ref())?;
     let sampling = sampling(&ppo.rollout);
     let forward = ForwardOptions {
-        temperature: ppo.rollout.temperature,
+        temperature: *ppo.rollout.temperature,
         microbatch_tokens: ppo.train.microbatch_tokens,
         logits_bytes: 0,
     };
@@ -86,12 +89,12 @@ fn held_out_prompts(
     config: &EvaluationConfig,
     tokenizer: Option<&hearken_model::Tokenizer>,
 ) -> Result<Vec<Arc<PromptExample>>, TrainError> {
-    let data = ppo.data.as_ref().expect("held-out prompts are in [data]");
+    let data = ppo.prompts().expect("held-out prompts are in [data]");
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
-    let room = room(&ppo.model.path, ppo.rollout.max_new_tokens)?;
+    let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
     encoder.length.tokens_max = encoder.length.tokens_max.min(room);
     let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
-    Ok(dataset.eval.into_iter().take(config.prompts).map(Arc::new).collect())
+    Ok(dataset.eval.into_iter().take(*config.prompts).map(Arc::new).collect())
 }
 
 fn evaluation(
@@ -115,7 +118,7 @@ fn evaluation(
         quantities.extend(comparison(&format!("score: {label}"), before, after));
     }
     quantities.extend(comparison("length, tokens", &lengths(before), &lengths(after)));
-    quantities.extend(comparison("share ended", &ended(before), &ended(after)));
+    quantities.extend(shares("share ended", &ended(before), &ended(after)));
     let judge = |of: &HeldOutCompletions| -> (Vec<f64>, String) {
         let label = config.win_by.as_ref();
         let own = label.and_then(|label| of.by_source.iter().find(|(name, _)| name == label));
@@ -133,7 +136,7 @@ fn evaluation(
         win_rate: win_rate(&before_scores, &after_scores),
         win_rate_by,
         kl_nats: normal_mean(&after.kl_nats)?,
-        kl_limit_nats: ppo.ppo.kl_limit_nats,
+        kl_limit_nats: ppo.ppo.kl_limit_nats.map(|limit| *limit),
         examples: side_by_side(before, after, config.examples),
     })
 }
@@ -148,6 +151,13 @@ fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<Compariso
         after: normal_mean(after)?,
         difference: normal_mean(&differences)?,
     })
+}
+
+/// The same of what either holds or not: an interval that a share of 0 or 1 has as well.
+fn shares(quantity: &str, before: &[f64], after: &[f64]) -> Option<Comparison> {
+    let share = |of: &[f64]| wilson(of.iter().sum(), of.len());
+    let means = comparison(quantity, before, after)?;
+    Some(Comparison { before: share(before)?, after: share(after)?, ..means })
 }
 
 fn win_rate(before: &[f64], after: &[f64]) -> Option<Estimate> {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use hearken_tensor::Device;
 
 use super::{Counters, Kept, Run};
+use crate::config::NonNegative;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::run::{Outcome, Status};
@@ -41,6 +42,8 @@ pub(crate) fn drive<D: Device, F: Frame<D>>(
     stage: &str,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
+    let (run, more) = frame.saved();
+    run.begin(more, progress)?;
     progress.stage(stage, Some(frame.run().total));
     evaluate_at_start(frame)?;
     while !frame.run().is_finished() {
@@ -68,7 +71,8 @@ fn pause<D: Device, F: Frame<D>>(
     let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
     let train = &run.settings.train;
     let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
-    let checkpoint = due(train.save_every) || end || stop;
+    let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
+    let checkpoint = due(train.save_every) || is_time || end || stop;
     if samples {
         frame.write_samples()?;
     }

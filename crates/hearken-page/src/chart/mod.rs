@@ -12,11 +12,11 @@ use std::fmt::Write;
 use plotters::prelude::{DrawingArea, IntoDrawingArea, SVGBackend};
 use plotters::style::{IntoFont, RGBColor, TextStyle};
 
-pub(crate) use bars::Bars;
-pub(crate) use forest::Forest;
-pub(crate) use lines::{Line, Lines, Mark};
+pub use bars::Bars;
+pub use forest::Forest;
+pub use lines::{Line, Lines, Mark, Point};
 
-use crate::page::escape;
+use crate::text::escape;
 
 /// Becomes the color of the text around.
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x34);
@@ -37,14 +37,18 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// What every chart has.
 #[derive(Clone, Debug)]
-pub(crate) struct Labels {
-    pub(crate) title: String,
-    pub(crate) x: String,
-    pub(crate) y: String,
+pub struct Labels {
+    /// The caption.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: String,
+    /// The vertical axis.
+    pub y: String,
 }
 
 impl Labels {
-    pub(crate) fn new(title: &str, x: &str, y: &str) -> Self {
+    /// Title, horizontal axis, vertical axis.
+    pub fn new(title: &str, x: &str, y: &str) -> Self {
         Self { title: title.to_owned(), x: x.to_owned(), y: y.to_owned() }
     }
 }
@@ -77,9 +81,14 @@ fn figure(
     if !keys.is_empty() {
         keys = format!("<ul class=\"legend\">{keys}</ul>");
     }
-    let svg =
-        themed(&svg).replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
-    format!("<figure class=\"plot\">{svg}{keys}<figcaption>{title}</figcaption></figure>\n")
+    let svg = labelled(&themed(&svg), labels);
+    format!("<figure class=\"plot\"><figcaption>{title}</figcaption>{svg}{keys}</figure>\n")
+}
+
+/// A drawing with the chart's title, for who cannot see it.
+fn labelled(svg: &str, labels: &Labels) -> String {
+    let title = escape(&labels.title);
+    svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1)
 }
 
 /// Exchanges the two colors that follow the text.
@@ -138,11 +147,8 @@ mod tests {
 
     #[test]
     fn charts_follow_the_theme_and_hold_no_style() {
-        let lines = Lines {
-            labels: Labels::new("A <b> & c", "x", "y"),
-            mark: Mark::Line,
-            series: vec![Line { name: "s".into(), points: vec![(0.0, 1.0), (1.0, 2.0)] }],
-        };
+        let line = Line::new("s", [(0.0, 1.0), (1.0, 2.0)]);
+        let lines = Lines::new(Labels::new("A <b> & c", "x", "y"), vec![line]);
         let html = lines.html();
         assert!(html.contains("currentColor") && !html.contains("#333334"));
         assert!(!html.contains("style=") && !html.contains("<script"));
