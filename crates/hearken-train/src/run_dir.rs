@@ -9,7 +9,7 @@
 //! | `best/`, `final/` | model directories |
 //! | `lock` | held while a process works here |
 //!
-//! Opening changes nothing that is there: a run begins ([`RunDir::begin`]) when everything that it reads has
+//! Opening changes nothing that is there: a run begins (`RunDir::begin`) when everything that it reads has
 //! been read and checked. What it replaces then is moved aside.
 
 pub mod checkpoint;
@@ -84,7 +84,7 @@ const ENTRIES: [&str; 8] = [
 /// The file in which a run of several stages notes what a stage was made from.
 pub(crate) const STAGE_FILE: &str = "stage.json";
 
-/// A run directory that this process holds. Until [`RunDir::begin`] nothing in it is changed.
+/// A run directory that this process holds. Until `RunDir::begin` nothing in it is changed.
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
