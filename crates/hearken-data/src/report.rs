@@ -67,7 +67,7 @@ pub enum ReadError {
         /// What the operating system or the decompressor says.
         error: io::Error,
     },
-    /// A record is bad, under [`OnBadRecord::Stop`].
+    /// A record is bad, under [`OnBadRecord::Stop`](crate::OnBadRecord::Stop).
     #[error("{at}: {reason}")]
     Bad {
         /// The record.
