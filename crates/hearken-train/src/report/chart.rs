@@ -10,7 +10,7 @@ use plotters::{
     coord::Shift,
     element::Circle,
     prelude::{DrawingArea, IntoDrawingArea, PathElement, Rectangle, SVGBackend, Text},
-    series::{LineSeries, PointSeries},
+    series::{DashedLineSeries, LineSeries, PointSeries},
     style::{Color, IntoFont, RGBColor, ShapeStyle, TextStyle},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Chart {
     pub(super) y_label: String,
     pub(super) mark: Mark,
     pub(super) series: Vec<Series>,
+    /// What `y` should stay below, drawn where the series come near it.
+    pub(super) limit: Option<f64>,
 }
 
 /// How a series is drawn.
@@ -53,7 +55,14 @@ pub(super) const PALETTE: [RGBColor; 6] = [
     RGBColor(0x56, 0x8e, 0xb9),
 ];
 
-const SIZE: (u32, u32) = (560, 320);
+/// Small enough that labels can be read where a phone shows the chart in three quarters of its size.
+const SIZE: (u32, u32) = (460, 300);
+/// Dash and gap of the second series and of later ones: what lies under them stays visible.
+const DASHES: [(u32, u32); 3] = [(7, 5), (2, 4), (11, 4)];
+/// Points from which on a running mean is drawn over them.
+const SMOOTHED_FROM: usize = 50;
+/// What one more point weighs in the running mean.
+const SMOOTHING: f64 = 0.1;
 /// A chart that stands alone, and the width of its legend.
 const SIZE_ALONE: (u32, u32) = (760, 420);
 const LEGEND: i32 = 130;
@@ -67,6 +76,7 @@ impl Chart {
             y_label: y_label.to_owned(),
             mark: Mark::Line,
             series,
+            limit: None,
         }
     }
 
@@ -79,13 +89,21 @@ impl Chart {
         let mut svg = String::new();
         self.draw(&drawn, &mut svg).map_err(|reason| self.failed(reason))?;
         let mut legend = String::new();
-        for (series, RGBColor(r, g, b)) in drawn.iter().zip(PALETTE.iter().cycle()) {
+        for (index, series) in drawn.iter().enumerate() {
             let name = escape(&series.name);
+            let RGBColor(r, g, b) = PALETTE[index % PALETTE.len()];
+            let dash = dash(index).filter(|_| self.mark == Mark::Line);
+            let dash = dash.map(|(on, off)| format!(" stroke-dasharray=\"{on} {off}\""));
             let _ = write!(
                 legend,
-                "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" \
-                 height=\"10\" fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {name}</li>"
+                "<li><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><line x1=\"0\" y1=\"5\" \
+                 x2=\"26\" y2=\"5\" stroke-width=\"3\"{} stroke=\"#{r:02X}{g:02X}{b:02X}\"/></svg> \
+                 {name}</li>",
+                dash.unwrap_or_default()
             );
+        }
+        if self.limit_in(range(&drawn, |point| vec![point.y])).is_some() {
+            legend.push_str("<li>– – limit</li>");
         }
         let title = escape(&self.title);
         let svg = self.labelled(&svg);
@@ -115,6 +133,23 @@ impl Chart {
 
     fn failed(&self, reason: String) -> ReportError {
         ReportError::Chart { title: self.title.clone(), reason }
+    }
+
+    /// The limit, if it lies in a range.
+    fn limit_in(&self, range: (f64, f64)) -> Option<f64> {
+        let (low, high) = self.with_limit(range);
+        self.limit.filter(|&limit| low < limit && limit < high)
+    }
+
+    /// A range that takes the limit in, unless that would make all else small.
+    fn with_limit(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        let Some(limit) = self.limit else { return (low, high) };
+        let reach = 1.5 * (high - low);
+        match limit {
+            above if high <= above && above < high + reach => (low, above + 0.04 * (above - low)),
+            below if below <= low && low - reach < below => (below - 0.04 * (high - below), high),
+            _ => (low, high),
+        }
     }
 
     fn draw(&self, drawn: &[&Series], svg: &mut String) -> Result<(), String> {
@@ -149,10 +184,10 @@ impl Chart {
             |size: i32| -> TextStyle<'static> { ("sans-serif", size).into_font().color(&INK) };
         let (x, y) = (
             range(drawn, |point| vec![point.x]),
-            range(drawn, |point| {
+            self.with_limit(range(drawn, |point| {
                 let ends = point.interval.into_iter().flat_map(|(low, high)| [low, high]);
                 std::iter::once(point.y).chain(ends).collect()
-            }),
+            })),
         );
         let mut chart = ChartBuilder::on(area)
             .margin(8)
@@ -164,19 +199,33 @@ impl Chart {
             .axis_style(INK)
             .bold_line_style(GRID)
             .light_line_style(ShapeStyle::from(GRID.mix(0.0)))
-            .x_labels(8)
-            .y_labels(7)
+            .x_labels(6)
+            .y_labels(6)
             .x_label_formatter(&|x| label(*x))
             .y_label_formatter(&|y| label(*y))
             .x_desc(&self.x_label)
             .y_desc(&self.y_label)
-            .label_style(text(12))
-            .axis_desc_style(text(13))
+            .label_style(text(13))
+            .axis_desc_style(text(14))
             .draw()?;
-        for (series, color) in drawn.iter().zip(PALETTE.iter().cycle()) {
+        for (index, series) in drawn.iter().enumerate() {
+            let color = PALETTE[index % PALETTE.len()];
             let points = || series.points.iter().map(|point| (point.x, point.y));
-            if self.mark != Mark::Point {
-                chart.draw_series(LineSeries::new(points(), color.stroke_width(2)))?;
+            let mut line = points().collect::<Vec<_>>();
+            if self.mark == Mark::Line && SMOOTHED_FROM <= line.len() {
+                let faint = ShapeStyle::from(color.mix(0.3)).stroke_width(1);
+                chart.draw_series(LineSeries::new(line.clone(), faint))?;
+                line = smoothed(&line);
+            }
+            match (self.mark, dash(index)) {
+                (Mark::Point, _) => {}
+                (Mark::Line, Some((on, off))) => {
+                    let style = color.stroke_width(2);
+                    chart.draw_series(DashedLineSeries::new(line, on, off, style))?;
+                }
+                _ => {
+                    chart.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
+                }
             }
             if self.mark != Mark::Line {
                 let dots = PointSeries::<_, _, Circle<_, _>, _>::new(points(), 3, color.filled());
@@ -188,6 +237,10 @@ impl Chart {
                 let ends = [(point.x, low.max(y.0)), (point.x, high.min(y.1))];
                 Some(PathElement::new(ends, color.stroke_width(1)))
             }))?;
+        }
+        if let Some(limit) = self.limit_in(y) {
+            let ends = [(x.0, limit), (x.1, limit)];
+            chart.draw_series(DashedLineSeries::new(ends, 5, 4, INK.stroke_width(1)))?;
         }
         if y.0 < 0.0 && 0.0 < y.1 {
             chart.draw_series([PathElement::new([(x.0, 0.0), (x.1, 0.0)], INK)])?;
@@ -204,8 +257,29 @@ fn range(drawn: &[&Series], of: impl Fn(&Point) -> Vec<f64>) -> (f64, f64) {
             (low, high) = (low.min(value), high.max(value));
         }
     }
-    let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
+    // What does not change is drawn in the middle, at its own value: 1e-5 is not 0.
+    let margin = match low.abs() {
+        _ if low < high => 0.04 * (high - low),
+        size if 0.0 < size && size.is_finite() => 0.5 * size,
+        _ => 1.0,
+    };
     (low - margin, high + margin)
+}
+
+/// How the line of a series is broken: the first is whole.
+fn dash(index: usize) -> Option<(u32, u32)> {
+    index.checked_sub(1).map(|later| DASHES[later % DASHES.len()])
+}
+
+/// The running mean of `y`: each point and what came before it, with weights that fall.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let mean = |&(x, y): &(f64, f64)| {
+        sum += SMOOTHING * (y - sum);
+        weight += SMOOTHING * (1.0 - weight);
+        (x, sum / weight)
+    };
+    points.iter().map(mean).collect()
 }
 
 /// A short form of a number on an axis.
@@ -262,5 +336,36 @@ mod tests {
         assert_eq!(chart(&[(1.0, 2.0)]), "");
         let flat = chart(&[(1.0, 2.0), (2.0, 2.0)]);
         assert!(flat.contains("<polyline") && flat.contains("a&lt;b"));
+    }
+
+    #[test]
+    fn a_constant_is_drawn_at_its_value() {
+        for value in [1e-5, -3.0, 4e7] {
+            let points = vec![Point::new(1.0, value), Point::new(2.0, value)];
+            let series = Series { name: String::new(), points };
+            let (low, high) = range(&[&series], |point| vec![point.y]);
+            assert!(low < value && value < high && (low < 0.0) == (high < 0.0), "{low} {high}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_drawn_where_the_series_come_near_it() {
+        let chart = |limit: f64| {
+            let points = (0..5).map(|x| Point::new(f64::from(x), f64::from(x))).collect();
+            let series = vec![Series { name: "kl".to_owned(), points }];
+            let chart = Chart { limit: Some(limit), ..Chart::over_steps("title", "y", series) };
+            chart.to_html().unwrap()
+        };
+        assert!(chart(6.0).contains("limit") && chart(2.0).contains("limit"));
+        assert!(!chart(1000.0).contains("limit"));
+    }
+
+    #[test]
+    fn a_running_mean_starts_at_the_first_point_and_follows() {
+        let points: Vec<_> = (0..200).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        let smooth = smoothed(&points);
+        assert_eq!(smooth[0], (0.0, 0.0));
+        assert!(smooth[100..].iter().all(|&(_, y)| (y - 0.5).abs() < 0.06));
+        assert_eq!(smoothed(&[(1.0, 3.0), (2.0, 3.0)])[1].1, 3.0);
     }
 }

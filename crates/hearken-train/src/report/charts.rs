@@ -17,10 +17,23 @@ fn charts(trainer: &TrainerFacts) -> Vec<Chart> {
             name: (*name).to_owned(),
             ..trainer.curves.series("step", key)
         };
-        Chart::over_steps(title, unit, keys.iter().map(series).collect())
+        let chart = Chart::over_steps(title, unit, keys.iter().map(series).collect());
+        Chart { limit: limit_of(trainer, title), ..chart }
     };
     let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
     scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
+}
+
+/// The limit that the configuration sets to what a chart shows.
+fn limit_of(trainer: &TrainerFacts, title: &str) -> Option<f64> {
+    match title {
+        "KL to the reference" => trainer.kl_limit,
+        "Length of completions" => trainer.setting("rollout", "max_new_tokens"),
+        "Gradient norm, before clipping" => {
+            trainer.setting("optimizer", "max_grad_norm").filter(|&limit| 0.0 < limit)
+        }
+        _ => None,
+    }
 }
 
 /// Title, unit, and the metrics with their names in the legend.
@@ -112,6 +125,7 @@ fn scores_against_kl(trainer: &TrainerFacts) -> Chart {
         y_label: "mean score".to_owned(),
         mark: Mark::Point,
         series: score_series(trainer, "objective/kl"),
+        limit: None,
     }
 }
 

@@ -128,6 +128,7 @@ impl Frontier {
             y_label: "gold reward".to_owned(),
             mark: Mark::LineAndInterval,
             series: self.methods.iter().map(series).collect(),
+            limit: None,
         }
     }
 
