@@ -13,7 +13,6 @@ use hearken_generate::{
 };
 use hearken_model::chat::{STOP, encode_messages};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
-use hearken_tensor::Cpu;
 use hearken_train::seeds::Seeds;
 use hearken_train::trained_model::load_tokenizer;
 
