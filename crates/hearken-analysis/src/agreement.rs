@@ -1,8 +1,9 @@
 //! Whether annotators agree, raw and beyond chance.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hearken_data::feedback::Verdict;
+use hearken_stats::Estimate;
 use hearken_stats::agreement::{
     AgreementError, Coefficient, Distance, Table, Weights, cohen, krippendorff,
 };
@@ -12,7 +13,8 @@ use crate::figure::Figure;
 use crate::index::{Choice, Index, Votes};
 use crate::records::Options;
 
-/// Agreement of annotators by kind of verdict. Intervals are percentiles of a bootstrap over what was judged.
+/// Agreement of annotators by kind of verdict; of an annotator's verdicts on the same the first counts. Intervals are percentiles
+/// of a bootstrap over what was judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Which of two is better; a ranking counts as all its pairs.
@@ -23,6 +25,9 @@ pub struct Agreement {
     pub approvals: Graded,
     /// Ratings, by axis; the interval is over candidates.
     pub ratings: BTreeMap<String, Rated>,
+    /// What a reader should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Agreement on which of two is better. Two bad answers count as equal.
@@ -79,35 +84,71 @@ const NOT_TWICE: &str = "Nothing was judged by two annotators.";
 pub(crate) fn agreement(index: &Index<'_>, options: &Options) -> Agreement {
     let mut steps: HashMap<(usize, usize), Vec<u32>> = HashMap::new();
     let mut approvals: HashMap<usize, Vec<u32>> = HashMap::new();
+    let mut first = FirstOnly::default();
     for entry in index.by_people() {
         match &entry.judgement.verdict {
             Verdict::Steps { labels } => {
                 for (step, label) in labels.iter().enumerate() {
-                    if let Some(label) = label {
+                    if let Some(label) = label
+                        && first.of(entry.annotator, (entry.item, step))
+                    {
                         let counts = steps.entry((entry.item, step)).or_insert_with(|| vec![0; 3]);
                         // −1, 0, 1 in this order.
                         counts[usize::try_from(label + 1).expect("a checked label")] += 1;
                     }
                 }
             }
-            Verdict::Approval { good } => {
+            Verdict::Approval { good } if first.of(entry.annotator, (entry.item, APPROVAL)) => {
                 approvals.entry(entry.item).or_insert_with(|| vec![0; 2])[usize::from(*good)] += 1;
             }
             _ => {}
         }
     }
-    Agreement {
+    let mut agreement = Agreement {
         comparisons: comparisons(index, options),
         steps: graded(&Table::new(3, steps.into_values()), &[-1.0, 0.0, 1.0], options, 2),
         approvals: graded(&Table::new(2, approvals.into_values()), &[0.0, 1.0], options, 3),
         ratings: ratings(index, options),
+        notes: Vec::new(),
+    };
+    agreement.notes = notes(index, &agreement);
+    agreement
+}
+
+/// Which verdicts are the first of an annotator on something.
+#[derive(Default)]
+struct FirstOnly<T>(HashSet<(usize, T)>);
+
+impl<T: std::hash::Hash + Eq> FirstOnly<T> {
+    fn of(&mut self, annotator: usize, what: T) -> bool {
+        self.0.insert((annotator, what))
     }
 }
+
+/// The place of an approval among the numbers of steps.
+const APPROVAL: usize = usize::MAX;
+
+fn notes(index: &Index<'_>, agreement: &Agreement) -> Vec<String> {
+    let mut notes = Vec::new();
+    let repeated = index.votes.list.iter().filter(|vote| vote.repeated).count();
+    if repeated > 0 {
+        notes.push(format!(
+            "{repeated} verdicts on two candidates are by annotators who had judged the same before; here the first counts."
+        ));
+    }
+    if agreement.figures().any(|figure| figure.known().is_some_and(Estimate::is_unbounded)) {
+        notes.push(UNBOUNDED.to_owned());
+    }
+    notes
+}
+
+const UNBOUNDED: &str = "An interval is unbounded where drawing the same units again gives the same each time, or too often \
+                         nothing to compare.";
 
 fn comparisons(index: &Index<'_>, options: &Options) -> Comparisons {
     const SCALE: [f64; 3] = [0.0, 0.5, 1.0];
     let votes = &index.votes;
-    let table = Table::new(3, votes.units.iter().map(|unit| unit.counts.to_vec()));
+    let table = Table::new(3, votes.units.iter().map(|unit| unit.annotators.to_vec()));
     let raters = table.usual_raters();
     let coefficients = [
         Coefficient::Raw,
@@ -119,10 +160,7 @@ fn comparisons(index: &Index<'_>, options: &Options) -> Comparisons {
     ];
     let rounds = options.bootstrap_rounds;
     let mut found = table.estimates(&coefficients, rounds, &mut options.rng(1)).into_iter();
-    let mut next = |why: &str| {
-        let estimate = found.next().expect("one result per coefficient");
-        Figure::new(estimate.ok(), why)
-    };
+    let mut next = |why: &str| figure(found.next().expect("one result per coefficient"), why);
     Comparisons {
         judged_twice: table.units(),
         raw: next(NOT_TWICE),
@@ -146,13 +184,21 @@ fn cohens(index: &Index<'_>, options: &Options) -> Figure {
         ));
     }
     let mut both: BTreeMap<usize, [Option<usize>; 2]> = BTreeMap::new();
-    for vote in &index.votes.list {
-        both.entry(vote.unit).or_default()[vote.annotator].get_or_insert(vote.choice as usize);
+    for vote in index.votes.first() {
+        both.entry(vote.unit).or_default()[vote.annotator] = Some(vote.choice as usize);
     }
     let pairs: Vec<[usize; 2]> = both.into_values().filter_map(|[a, b]| Some([a?, b?])).collect();
     let rounds = options.bootstrap_rounds;
     let kappa = cohen(&pairs, 3, Weights::Unweighted, rounds, &mut options.rng(2));
-    Figure::new(kappa.ok(), "The two annotators judged nothing in common.")
+    figure(kappa, "The two annotators judged nothing in common.")
+}
+
+/// The estimate, or `alone` where no unit has two values.
+fn figure(found: Result<Estimate, AgreementError>, alone: &str) -> Figure {
+    match found {
+        Err(AgreementError::NoPairableUnits) => Figure::missing(alone),
+        found => found.into(),
+    }
 }
 
 /// Alpha on strength × direction; ties are 0.
@@ -162,7 +208,7 @@ fn strengths(votes: &Votes, options: &Options) -> Figure {
         return Figure::missing("Not every verdict has a strength.");
     }
     let mut units = vec![Vec::new(); votes.units.len()];
-    for vote in &votes.list {
+    for vote in votes.first() {
         let sign = [1.0, 0.0, -1.0][vote.choice as usize];
         units[vote.unit].push(sign * vote.strength.unwrap_or(0.0));
     }
@@ -177,7 +223,7 @@ fn graded(table: &Table, scale: &[f64], options: &Options, purpose: u64) -> Grad
     ];
     let rounds = options.bootstrap_rounds;
     let found = table.estimates(&coefficients, rounds, &mut options.rng(10 + purpose));
-    let mut found = found.into_iter().map(|e| Figure::new(e.ok(), NOT_TWICE));
+    let mut found = found.into_iter().map(|e| figure(e, NOT_TWICE));
     let mut next = || found.next().expect("one result per coefficient");
     Graded {
         judged_twice: table.units(),
@@ -189,13 +235,16 @@ fn graded(table: &Table, scale: &[f64], options: &Options, purpose: u64) -> Grad
 
 fn ratings(index: &Index<'_>, options: &Options) -> BTreeMap<String, Rated> {
     let mut axes: BTreeMap<&str, BTreeMap<(usize, usize), Vec<f64>>> = BTreeMap::new();
+    let mut first: BTreeSet<(&str, usize, usize, usize)> = BTreeSet::new();
     for entry in index.by_people() {
         if let Verdict::Ratings { axes: rated } = &entry.judgement.verdict {
             for (axis, values) in rated {
                 let units = axes.entry(axis).or_default();
                 for (candidate, value) in values.iter().enumerate() {
                     let Some(value) = value else { continue };
-                    units.entry((entry.item, candidate)).or_default().push(*value);
+                    if first.insert((axis, entry.annotator, entry.item, candidate)) {
+                        units.entry((entry.item, candidate)).or_default().push(*value);
+                    }
                 }
             }
         }
@@ -219,8 +268,28 @@ fn alpha(units: &[Vec<f64>], distance: Distance, options: &Options, purpose: u64
     const VALUES_READ_MAX: usize = 20_000_000;
     let values: usize = units.iter().map(Vec::len).sum();
     let rounds = options.bootstrap_rounds.min(VALUES_READ_MAX / values.max(1));
-    match krippendorff(units, distance, rounds, &mut options.rng(30 + purpose)) {
-        Err(AgreementError::NoPairableUnits) => Figure::missing(NOT_TWICE),
-        found => found.into(),
+    figure(krippendorff(units, distance, rounds, &mut options.rng(30 + purpose)), NOT_TWICE)
+}
+
+impl Agreement {
+    /// Every figure of the section.
+    fn figures(&self) -> impl Iterator<Item = &Figure> {
+        let c = &self.comparisons;
+        let comparisons = [
+            &c.raw,
+            &c.raw_decisive,
+            &c.cohen,
+            &c.fleiss,
+            &c.alpha_nominal,
+            &c.alpha_ordinal,
+            &c.alpha_interval,
+            &c.alpha_strength,
+        ];
+        let graded = [&self.steps, &self.approvals]
+            .into_iter()
+            .flat_map(|g| [&g.raw, &g.alpha_nominal, &g.alpha_ordinal]);
+        let rated =
+            self.ratings.values().flat_map(|rated| [&rated.alpha_ordinal, &rated.alpha_interval]);
+        comparisons.into_iter().chain(graded).chain(rated)
     }
 }

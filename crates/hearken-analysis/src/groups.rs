@@ -95,10 +95,10 @@ fn none(why: &str) -> Groups {
     }
 }
 
-/// Per pair of candidates with two decisive verdicts: annotator and whether for the first.
+/// Per pair of candidates with two annotators' decisive verdicts: annotator and whether for the first.
 fn units(index: &Index<'_>) -> Vec<Vec<(usize, bool)>> {
     let mut units = vec![Vec::new(); index.votes.units.len()];
-    for vote in index.votes.decisive() {
+    for vote in index.votes.decisive().filter(|vote| !vote.repeated) {
         units[vote.unit].push((vote.annotator, vote.choice == Choice::First));
     }
     units.retain(|unit| unit.len() >= 2);

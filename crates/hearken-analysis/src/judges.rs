@@ -28,8 +28,8 @@ pub struct Judge {
     pub votes: usize,
     /// Of these, ties.
     pub ties: usize,
-    /// How often the judge agrees with people: among its decisive verdicts on candidates where one side has strictly more votes of
-    /// people than the other side, and than a tie.
+    /// How often the judge agrees with people: among its decisive verdicts on candidates where strictly more people chose one side
+    /// than the other, and than a tie.
     pub agreement: Figure,
     /// Share of left among decisive verdicts whose sides are known.
     pub left_share: Figure,
@@ -44,7 +44,7 @@ pub(crate) fn judges(index: &Index<'_>) -> Judges {
         .votes
         .units
         .iter()
-        .map(|unit| ((unit.item, unit.first, unit.second), unit.counts))
+        .map(|unit| ((unit.item, unit.first, unit.second), unit.annotators))
         .collect();
     let tallies: Vec<Tally> =
         (0..index.judges.len()).map(|judge| Tally::new(index, &people, judge)).collect();

@@ -59,8 +59,6 @@ pub mod voting;
 
 mod feature_report;
 
-mod plot;
-
 mod page;
 
 pub mod simulate;

@@ -362,7 +362,7 @@ mod tests {
     /// A sentiment that rounds to nothing may be −0.
     #[test]
     fn a_negative_zero_is_not_less_than_zero() {
-        let unit = Unit { item: 0, first: 0, second: 1, counts: [2, 0, 1] };
+        let unit = Unit { item: 0, first: 0, second: 1, counts: [2, 0, 1], annotators: [2, 0, 1] };
         let values = |a, b| [vec![a], vec![b]];
         let equal = more_wins(&[Read { unit, values: values(-0.0, 0.0) }], 0);
         assert_eq!((equal.wins, equal.losses, equal.equal), (0, 0, 3));

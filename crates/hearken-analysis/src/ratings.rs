@@ -47,10 +47,7 @@ pub struct ModelRating {
     pub mean: Figure,
 }
 
-/// The same answer to the same prompt is one answer, whatever the item.
-type Answer<'a> = (&'a [Message], &'a Candidate);
-
-/// Numbers of answers, so that equal ones share theirs.
+/// Numbers of answers, so that equal ones share theirs: the same answer to the same prompt is one, whatever the item.
 struct Answers {
     number: Vec<Vec<usize>>,
 }
@@ -58,7 +55,7 @@ struct Answers {
 impl Answers {
     fn new(index: &Index<'_>) -> Self {
         use std::hash::{DefaultHasher, Hash, Hasher};
-        let hash = |(prompt, candidate): Answer<'_>| {
+        let hash = |prompt: &[Message], candidate: &Candidate| {
             let mut hasher = DefaultHasher::new();
             (prompt, candidate.text.as_str(), &candidate.steps).hash(&mut hasher);
             candidate.media.iter().for_each(|media| media.source.hash(&mut hasher));
@@ -68,7 +65,7 @@ impl Answers {
         let number = |item: &hearken_data::feedback::Item| {
             let of = |candidate| {
                 let next = seen.len();
-                *seen.entry(hash((&item.prompt, candidate))).or_insert(next)
+                *seen.entry(hash(&item.prompt, candidate)).or_insert(next)
             };
             item.candidates.iter().map(of).collect()
         };

@@ -98,7 +98,8 @@ pub fn simulate(world: &World, annotators: &[Habits], rng: &mut impl Rng) -> Rec
     // A judgement a minute, from some day on.
     let mut at = 1_700_000_000_000;
     for number in 0..world.items {
-        let answers = [Answer::draw(world, None, rng), Answer::draw(world, None, rng)];
+        let answers =
+            [SimulatedAnswer::draw(world, None, rng), SimulatedAnswer::draw(world, None, rng)];
         let answers = distinct(answers, world, rng);
         let item = item(number, &answers, world);
         let mut order: Vec<usize> = (0..annotators.len()).collect();
@@ -119,7 +120,7 @@ pub fn simulate(world: &World, annotators: &[Habits], rng: &mut impl Rng) -> Rec
 }
 
 /// One answer.
-struct Answer {
+struct SimulatedAnswer {
     model: usize,
     /// Quality per group.
     quality: Vec<f64>,
@@ -127,7 +128,7 @@ struct Answer {
     length: f64,
 }
 
-impl Answer {
+impl SimulatedAnswer {
     fn draw(world: &World, not: Option<usize>, rng: &mut impl Rng) -> Self {
         let models = world.models[0].len();
         assert!(models >= 2, "two models to compare");
@@ -156,17 +157,21 @@ const WORDS: [&str; 12] = [
     "bridge", "forest",
 ];
 
-fn distinct(answers: [Answer; 2], world: &World, rng: &mut impl Rng) -> [Answer; 2] {
+fn distinct(
+    answers: [SimulatedAnswer; 2],
+    world: &World,
+    rng: &mut impl Rng,
+) -> [SimulatedAnswer; 2] {
     let [first, second] = answers;
     let second = if first.model == second.model {
-        Answer::draw(world, Some(first.model), rng)
+        SimulatedAnswer::draw(world, Some(first.model), rng)
     } else {
         second
     };
     [first, second]
 }
 
-fn item(number: usize, answers: &[Answer; 2], world: &World) -> Item {
+fn item(number: usize, answers: &[SimulatedAnswer; 2], world: &World) -> Item {
     let prompt = vec![Message::new(Role::User, format!("Question {number}?"))];
     let candidate = |side: usize| {
         Candidate::text(answers[side].text(number, side)).by(format!("m{}", answers[side].model))
@@ -185,7 +190,12 @@ fn item(number: usize, answers: &[Answer; 2], world: &World) -> Item {
 }
 
 /// One verdict; name, annotator and time are the caller's.
-fn judge(item: &Item, answers: &[Answer; 2], habits: &Habits, rng: &mut impl Rng) -> Judgement {
+fn judge(
+    item: &Item,
+    answers: &[SimulatedAnswer; 2],
+    habits: &Habits,
+    rng: &mut impl Rng,
+) -> Judgement {
     let left = usize::from(rng.random::<bool>());
     let [l, r] = [&answers[left], &answers[1 - left]];
     let gap =

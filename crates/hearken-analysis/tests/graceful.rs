@@ -21,13 +21,15 @@ fn check(records: &Records) -> Analysis {
     analysis
 }
 
-/// Every figure has a finite value, or a sentence.
+/// Every figure has a finite value with an interval of some width, or a sentence.
 fn figures(json: &Value, path: &str) {
     match json {
         Value::Object(map) => {
             if map.contains_key("method") {
                 assert!(map["value"].is_number(), "{path}: {json}");
                 assert!(map["n"].as_u64().unwrap() > 0, "{path}: {json}");
+                let (low, high) = (&map["low"], &map["high"]);
+                assert!(low.is_null() || low != high, "an interval without width: {path}: {json}");
             }
             if let Some(why) = map.get("missing").and_then(Value::as_str) {
                 assert!(why.len() > 5 && why.ends_with('.'), "{path}: {why:?}");
@@ -199,6 +201,114 @@ fn rankings_alone() {
     assert!(!a.voting.agree && a.voting.condorcet_winner.is_none());
     assert_eq!(letters(&a.voting.smith_set), "ABCDE");
     assert_eq!((a.voting.ballots, a.voting.per_item.items, a.voting.per_item.agree), (45, 1, 0));
+}
+
+fn between(winners: &[usize]) -> Analysis {
+    let items = (0..winners.len()).map(|i| item(Task::Pairwise, i, 2, true)).collect();
+    check(&records(items, |i, _| Some(Verdict::preferred(winners[i])), 1))
+}
+
+/// Nine votes of ten: of the rounds of the bootstrap 35 % have ten of ten.
+#[test]
+fn a_rating_has_no_upper_end_where_many_rounds_are_infinite() {
+    let a = between(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let ratings: Vec<_> = a.leaderboard.models.iter().map(|m| *m.rating.known().unwrap()).collect();
+    assert!(ratings[0].low.is_finite() && ratings[0].high == f64::INFINITY, "{}", ratings[0]);
+    assert!(ratings[1].low == f64::NEG_INFINITY && ratings[1].high.is_finite(), "{}", ratings[1]);
+    assert!((4..20).contains(&a.leaderboard.bootstrap_dropped));
+    assert!(a.leaderboard.notes.iter().any(|note| note.contains("unbounded")));
+    let page = fragment(&a);
+    assert!(page.contains(", unbounded]") && page.contains("[unbounded, "));
+}
+
+/// All votes for one model: only the prior keeps its strength finite.
+#[test]
+fn a_strength_that_only_the_prior_bounds_has_no_interval() {
+    let a = between(&[0; 200]);
+    for row in &a.leaderboard.models {
+        for figure in [&row.rating, &row.rating_sandwich, &row.strength, &row.strength_styled] {
+            assert!(figure.known().is_none_or(hearken_stats::Estimate::is_unbounded), "{figure:?}");
+        }
+        assert_eq!(row.rank_bounds.map(|b| (b.best, b.worst)), Some((1, 2)));
+    }
+}
+
+/// What one annotator says twice is no agreement between two.
+#[test]
+fn repetitions_of_one_annotator_are_no_agreement() {
+    let twice = |i: usize, k: usize| Some(Verdict::preferred((i + i * k / 4) % 2));
+    let mut alone = records(pairs(12, true), twice, 2);
+    alone.judgements.iter_mut().for_each(|j| j.annotator = "solo".into());
+    let c = check(&alone).agreement.comparisons;
+    assert_eq!(c.judged_twice, 0);
+    for figure in [&c.raw, &c.fleiss, &c.alpha_nominal, &c.alpha_ordinal] {
+        is_missing(figure, "two annotators");
+    }
+    // Two who disagree everywhere, one of whom says everything twice.
+    let mut apart = records(pairs(12, true), |i, k| Some(Verdict::preferred((i + k) % 2)), 2);
+    let before = check(&apart).agreement.comparisons;
+    let again: Vec<_> = apart.judgements.iter().filter(|j| j.annotator == "a0").cloned().collect();
+    apart.judgements.extend(again.into_iter().map(|j| Judgement { id: j.id.clone() + "-2", ..j }));
+    let after = check(&apart);
+    assert_eq!(after.agreement.comparisons, before);
+    assert!(after.agreement.notes[0].starts_with("12 verdicts"));
+    assert_eq!(after.annotators.list[1].agreement.known().map(|e| e.n), Some(12));
+}
+
+#[test]
+fn repeated_ratings_labels_and_approvals_are_no_agreement() {
+    let one = |k: usize| BTreeMap::from([("helpful".to_owned(), vec![Some(k as f64), Some(2.0)])]);
+    let items: Vec<Item> = (0..6).map(|i| item(Task::Rating, i, 2, true)).collect();
+    let mut rated = records(items, |_, k| Some(Verdict::Ratings { axes: one(k) }), 3);
+    rated.judgements.iter_mut().for_each(|j| j.annotator = "solo".into());
+    let axis = check(&rated).agreement.ratings["helpful"].clone();
+    assert_eq!(axis.judged_twice, 0);
+    is_missing(&axis.alpha_interval, "two annotators");
+    let items = (0..8).map(|i| item(Task::Rating, i, 1, false)).collect();
+    let mut approved = records(items, |i, k| Some(Verdict::Approval { good: i > k }), 2);
+    approved.judgements.iter_mut().for_each(|j| j.annotator = "solo".into());
+    is_missing(&check(&approved).agreement.approvals.raw, "two annotators");
+}
+
+/// Everybody says the same of everything: chance alone would agree.
+#[test]
+fn constant_verdicts_have_no_agreement_beyond_chance() {
+    let a = check(&records(pairs(30, true), |_, _| Some(Verdict::preferred(0)), 2));
+    let c = &a.agreement.comparisons;
+    for figure in [&c.cohen, &c.fleiss, &c.alpha_nominal, &c.alpha_ordinal, &c.alpha_interval] {
+        is_missing(figure, "chance alone");
+    }
+    let raw = c.raw.known().unwrap();
+    assert!(raw.value > 0.999 && raw.low < 0.95, "{raw}");
+}
+
+/// No number of an analysis has an interval without width, whatever is judged.
+#[test]
+fn no_interval_is_without_width() {
+    let tie = |_: usize, _: usize| Some(Verdict::Tie);
+    let first = |_: usize, _: usize| Some(Verdict::preferred(0));
+    let rated = |_: usize, _: usize| {
+        Some(Verdict::Ratings { axes: BTreeMap::from([("x".to_owned(), vec![Some(3.0); 2])]) })
+    };
+    let approve = |_: usize, _: usize| Some(Verdict::Approval { good: true });
+    let ranked = |_: usize, _: usize| Some(Verdict::Ranking { order: vec![vec![0], vec![1, 2]] });
+    let of =
+        |task, candidates| (0..25).map(|i| item(task, i, candidates, true)).collect::<Vec<_>>();
+    let worlds = [1, 2, 3].into_iter().flat_map(|annotators| {
+        [
+            records(pairs(25, true), tie, annotators),
+            records(pairs(25, true), first, annotators),
+            records(pairs(1, true), first, annotators),
+            records(pairs(1, true), tie, annotators),
+            records(of(Task::Rating, 2), rated, annotators),
+            records(of(Task::Rating, 1), approve, annotators),
+            records(of(Task::Ranking, 3), ranked, annotators),
+        ]
+    });
+    for mut world in worlds {
+        world.judgements.iter_mut().for_each(|j| j.duration_ms = Some(2000));
+        check(&world);
+    }
 }
 
 /// One vote, or votes that are all alike, give the same whatever is drawn of them.

@@ -3,13 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
-
 use crate::codec;
-use crate::error::AppError;
-use crate::state::AppState;
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -24,11 +18,10 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("icon.svg", "image/svg+xml", include_bytes!("assets/icon.svg")),
 ];
 
-const FOR_GOOD: &str = "public, max-age=31536000, immutable";
-
-struct Asset {
-    kind: &'static str,
-    content: &'static [u8],
+/// A file of the program.
+pub(crate) struct Asset {
+    pub(crate) kind: &'static str,
+    pub(crate) content: &'static [u8],
 }
 
 /// The assets by the last part of their address.
@@ -50,19 +43,13 @@ impl Assets {
         assets
     }
 
+    /// The asset with this last part of its address.
+    pub(crate) fn get(&self, name: &str) -> Option<&Asset> {
+        self.by_address.get(name)
+    }
+
     /// The address of each asset by its name.
     pub(crate) fn addresses(&self) -> BTreeMap<String, String> {
         self.addresses.clone()
     }
-}
-
-/// `GET /assets/{name}`.
-pub(crate) async fn get(
-    State(state): State<AppState>,
-    Path(name): Path<String>,
-) -> Result<Response, AppError> {
-    let asset = state.assets().by_address.get(&name);
-    let asset = asset.ok_or_else(|| AppError::NotFound("there is no such asset".into()))?;
-    let headers = [(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, FOR_GOOD)];
-    Ok((headers, asset.content).into_response())
 }

@@ -7,7 +7,7 @@ use hearken_analysis::{FeatureReport, Records};
 use hearken_data::Message;
 use hearken_judge::chat::ChatClient;
 
-use crate::distribute::Order;
+use crate::queue::Order;
 
 /// Something that answers a conversation: a client of an LLM API, or a local checkpoint.
 pub trait Answerer: Send + Sync {
@@ -63,7 +63,7 @@ pub struct Parts {
     /// Further answers to what is labelled next: a project chooses one by its name, as it does [`RANDOM`]. The
     /// probability that one tells is stored with each judgement.
     ///
-    /// [`RANDOM`]: crate::distribute::RANDOM
+    /// [`RANDOM`]: crate::queue::RANDOM
     pub orders: Vec<Box<dyn Order>>,
 }
 

@@ -1,7 +1,6 @@
 //! The service as a whole: from a store to a router, from a router to a socket.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use hearken_store::Store;
 use tokio::net::TcpListener;
 
 use crate::error::StartError;
+use crate::options::Options;
 use crate::parts::Parts;
 use crate::state::{AppState, Clock, Mode, system_clock};
 use crate::{accounts, api, pages, security, session, webhooks};
@@ -20,66 +20,6 @@ use crate::{accounts, api, pages, security, session, webhooks};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often expired sessions and invitations are removed.
 const SWEEP: Duration = Duration::from_secs(3600);
-
-/// What the service is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The address to listen on.
-    pub bind: SocketAddr,
-    /// How people reach it, e.g. `https://label.example.org`, where that is not the address.
-    pub public_url: Option<String>,
-    /// The title of a project that has no settings yet.
-    pub title: Option<String>,
-    /// The folder below which images and clips of items lie.
-    pub media: Option<PathBuf>,
-    /// Bytes of an uploaded file or of an API request.
-    pub upload_bytes: usize,
-    /// Requests per second of one account, on average.
-    pub account_per_s: f64,
-    /// Requests per second of one API token, on average.
-    pub token_per_s: f64,
-    /// Whether webhooks are delivered.
-    pub webhooks: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            public_url: None,
-            title: None,
-            media: None,
-            upload_bytes: 256 << 20,
-            account_per_s: 50.0,
-            token_per_s: 1_000.0,
-            webhooks: true,
-        }
-    }
-}
-
-impl Options {
-    /// Whether people reach it through a proxy that speaks TLS.
-    pub fn is_behind_tls(&self) -> bool {
-        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
-    }
-
-    /// The address at which people on other machines reach it, if they do: directly, or through a proxy.
-    fn reached_by_others(&self) -> Option<String> {
-        if !self.bind.ip().is_loopback() {
-            return Some(self.bind.to_string());
-        }
-        let url = self.public_url.as_ref()?;
-        (!security::is_loopback(security::host_of(url))).then(|| url.clone())
-    }
-
-    /// The address of the service as links name it.
-    pub fn url(&self) -> String {
-        match &self.public_url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", self.bind),
-        }
-    }
-}
 
 /// The labelling service on a store.
 #[derive(Clone, Debug)]

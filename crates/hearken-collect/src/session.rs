@@ -1,8 +1,8 @@
 //! Who is asking: sessions, tokens against forged requests, and what each path asks for.
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::{HeaderMap, Method, header, request::Parts};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -15,61 +15,12 @@ use crate::codec;
 use crate::error::AppError;
 use crate::security;
 use crate::state::{AppState, Mode};
+use crate::user::CurrentUser;
 
 /// Bytes of a form without files.
 pub(crate) const FORM_BYTES: usize = 2 << 20;
 /// The name of the cookie.
 const COOKIE: &str = "hearken_session";
-
-/// Who is asking. As an argument of a handler it is there on every path but the public ones.
-#[derive(Clone, Debug)]
-pub struct CurrentUser {
-    /// The pseudonym under which judgements are stored.
-    pub annotator: String,
-    /// What the pages call them.
-    pub name: String,
-    /// What they are.
-    pub role: Role,
-    /// The token that forms send as the field `csrf` and scripts as the header `X-CSRF-Token`.
-    pub csrf: String,
-    /// The key of the session's document; `None` without accounts.
-    pub(crate) session: Option<String>,
-}
-
-impl CurrentUser {
-    /// Refuses one who may not.
-    ///
-    /// # Errors
-    ///
-    /// [`AppError::Forbidden`].
-    pub fn must(&self, permission: Permission) -> Result<(), AppError> {
-        if self.role.may(permission) {
-            return Ok(());
-        }
-        Err(AppError::Forbidden(format!("this is not for the role of {}", self.role)))
-    }
-
-    pub(crate) fn for_templates(&self) -> minijinja::Value {
-        minijinja::context! {
-            name => self.name.clone(),
-            annotator => self.annotator.clone(),
-            role => self.role.as_str(),
-            csrf => self.csrf.clone(),
-            may_label => self.role.may(Permission::Label),
-            may_see_results => self.role.may(Permission::SeeResults),
-            may_export => self.role.may(Permission::Export),
-            may_manage => self.role.may(Permission::Manage),
-        }
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for CurrentUser {
-    type Rejection = AppError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, AppError> {
-        parts.extensions.get::<CurrentUser>().cloned().ok_or(AppError::NotSignedIn)
-    }
-}
 
 /// What a path asks for; `None` for what anybody may see. What is not listed asks for a session.
 fn required(path: &str) -> Option<Permission> {
@@ -147,11 +98,33 @@ pub(crate) async fn guard(
 
 async fn find_user(state: &AppState, headers: &HeaderMap) -> Result<Option<CurrentUser>, AppError> {
     if state.mode() == Mode::Local {
-        return Ok(Some(state.local_user()));
+        return Ok(Some(local_user(state)));
     }
     let Some(token) = cookie(headers) else { return Ok(None) };
     let key = codec::sha256_hex(token.as_bytes());
-    state.blocking(move |state| sessions::find(state, &key)).await
+    state
+        .blocking(move |state| {
+            let account = sessions::find(state.store(), &key, state.now())?;
+            Ok(account.map(|account| CurrentUser {
+                annotator: account.pseudonym,
+                name: account.name,
+                role: account.role,
+                csrf: csrf_of(state.secret(), &key),
+                session: Some(key),
+            }))
+        })
+        .await
+}
+
+/// The one annotator of a service without accounts.
+fn local_user(state: &AppState) -> CurrentUser {
+    CurrentUser {
+        annotator: "local".into(),
+        name: "local".into(),
+        role: Role::Administrator,
+        csrf: csrf_of(state.secret(), "local"),
+        session: None,
+    }
 }
 
 /// The session token of the request's cookies.

@@ -91,8 +91,7 @@ impl Settings {
         i64::from(self.lease_minutes) * 60_000
     }
 
-    /// What is wrong with the settings, if anything. Which orders there are the service knows
-    /// ([`AppState::put_settings`](crate::state::AppState::put_settings)).
+    /// What is wrong with the settings, if anything. Which orders there are the service knows.
     ///
     /// # Errors
     ///

@@ -11,17 +11,17 @@ use minijinja::{Environment, Value, context};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::accounts::{self, Role};
+use crate::accounts;
 use crate::assets::Assets;
-use crate::distribute::{Distributor, Order, RANDOM, Random, check_names};
+use crate::bell::Bell;
+use crate::desk::Desk;
 use crate::error::{AppError, StartError};
-use crate::pages::analysis::Desk;
+use crate::limits::Limits;
+use crate::options::Options;
 use crate::parts::Parts;
-use crate::security::Limits;
-use crate::server::Options;
-use crate::session::CurrentUser;
+use crate::queue::{Distributor, Order, RANDOM, Random, check_names};
 use crate::settings::Settings;
-use crate::webhooks::Bell;
+use crate::user::CurrentUser;
 use crate::{codec, templates};
 
 /// Milliseconds since 1970 in UTC.
@@ -401,17 +401,6 @@ impl AppState {
         let rendered =
             self.shared.templates.get_template(template).and_then(|page| page.render(values));
         rendered.map(Html).map_err(|error| AppError::Internal(format!("{template}: {error:#}")))
-    }
-
-    /// The one annotator of a service without accounts.
-    pub(crate) fn local_user(&self) -> CurrentUser {
-        CurrentUser {
-            annotator: "local".into(),
-            name: "local".into(),
-            role: Role::Administrator,
-            csrf: crate::session::csrf_of(self.secret(), "local"),
-            session: None,
-        }
     }
 }
 

@@ -96,7 +96,7 @@ fn diverged_weights_are_an_error_that_names_the_request() {
     let name = |param: &hearken_model::Param<Cpu>| param.name == "model.norm.weight";
     let norm = model.params().iter().position(name).unwrap();
     let device = model.device().clone();
-    model.update(|index, values| {
+    model.params_mut().update(|index, values| {
         if index == norm {
             device.fill(values, f32::NAN);
         }

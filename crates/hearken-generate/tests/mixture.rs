@@ -15,7 +15,7 @@ use support::{golden_greedy, model, request};
 fn changed(model: &Model<Cpu>) -> Model<Cpu> {
     let mut other = model.duplicate();
     let device = other.device().clone();
-    other.update(|index, values| {
+    other.params_mut().update(|index, values| {
         let mut new = vec![0.0; device.len(values)];
         device.download(values, 0, &mut new);
         for (at, x) in new.iter_mut().enumerate() {

@@ -1,9 +1,7 @@
 //! Scores from a server that takes JSON batches.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +10,7 @@ use ureq::{Agent, Body, http::Response};
 use crate::{
     Item, JudgeError,
     item::{excerpt, finite_score},
+    patience::Patience,
 };
 
 /// Which server scores, and how patient the client is.
@@ -26,8 +25,8 @@ pub struct HttpOptions {
     /// How often a request is repeated after status 429, a status of 500 or above, or a broken
     /// connection.
     pub retries_max: usize,
-    /// The pause before the first repetition; each further pause is twice as long. A server's
-    /// `Retry-After` in seconds lengthens it.
+    /// The pause before the first repetition; each further pause is twice as long, and up to a half
+    /// more at random. A server's `Retry-After` in seconds lengthens it.
     pub first_pause: Duration,
 }
 
@@ -100,25 +99,20 @@ impl HttpScorer {
     }
 
     fn post(&self, items: &[Item<'_>]) -> Result<String, JudgeError> {
-        let start = Instant::now();
-        let mut pause = self.options.first_pause;
+        let HttpOptions { deadline, retries_max, first_pause, .. } = self.options;
+        let mut patience = Patience::new(deadline, retries_max, first_pause);
         for attempts in 1.. {
-            let left = self.options.deadline.saturating_sub(start.elapsed());
+            let left = patience.left();
             if left.is_zero() {
                 return Err(self.late(attempts - 1));
             }
-            let (error, asked) = match self.attempt(items, left, attempts) {
+            match self.attempt(items, left, attempts) {
                 Attempt::Body(body) => return Ok(body),
                 Attempt::Fail(error) => return Err(error),
-                Attempt::Repeat { error, pause } => (error, pause),
-            };
-            let wait = asked.map_or(pause, |asked| asked.max(pause));
-            let left = self.options.deadline.saturating_sub(start.elapsed());
-            if self.options.retries_max < attempts || left <= wait {
-                return Err(error);
+                Attempt::Repeat { error, pause: asked } => {
+                    thread::sleep(patience.next_pause(asked).ok_or(error)?);
+                }
             }
-            thread::sleep(wait);
-            pause *= 2;
         }
         unreachable!("the loop returns")
     }

@@ -1,17 +1,19 @@
 //! What a judge is asked about.
 
+use hearken_data::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// One prompt with one completion, as a judge sees it.
 ///
-/// In JSON the extra fields stand beside `prompt` and `completion`; a field of either name in
-/// `fields` is left out, so that what was sampled cannot be shadowed.
+/// In JSON the extra fields stand beside `prompt`, `completion` and, of a conversation, `messages`; a
+/// field of such a name in `fields` is left out, so that what was asked and sampled cannot be shadowed.
 ///
 /// ```
 /// let fields = serde_json::json!({ "answer": 4, "prompt": "ignored" });
 /// let item = hearken_judge::Item {
 ///     prompt: "2 + 2 =",
+///     messages: None,
 ///     completion: " 4",
 ///     fields: fields.as_object().expect("an object"),
 /// };
@@ -19,8 +21,10 @@ use serde_json::{Map, Value};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a> {
-    /// The text given to the policy.
+    /// The text given to the policy, all of it: of a conversation as it was rendered.
     pub prompt: &'a str,
+    /// The messages of the conversation, where the prompt is one and the policy saw all of it.
+    pub messages: Option<&'a [Message]>,
     /// The text it produced, without an end token.
     pub completion: &'a str,
     /// Further columns of the prompt's record.
@@ -36,9 +40,12 @@ impl Item<'_> {
     pub(crate) fn to_object(self) -> Map<String, Value> {
         let mut object = Map::new();
         object.insert("prompt".into(), self.prompt.into());
+        if let Some(messages) = self.messages {
+            object.insert("messages".into(), messages_json(messages));
+        }
         object.insert("completion".into(), self.completion.into());
         for (key, value) in self.fields {
-            if key != "prompt" && key != "completion" {
+            if !object.contains_key(key) {
                 object.insert(key.clone(), value.clone());
             }
         }
@@ -50,6 +57,12 @@ impl Serialize for Item<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.to_json().serialize(serializer)
     }
+}
+
+/// A conversation as files have it.
+pub(crate) fn messages_json(messages: &[Message]) -> Value {
+    let one = |message: &Message| serde_json::json!({ "role": message.role.as_str(), "content": message.content });
+    messages.iter().map(one).collect()
 }
 
 /// A number from a judge's JSON, or what stood there instead.

@@ -24,6 +24,7 @@ mod command;
 mod error;
 mod http;
 mod item;
+mod patience;
 
 pub use command::CommandScorer;
 pub use error::JudgeError;

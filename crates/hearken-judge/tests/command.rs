@@ -23,7 +23,12 @@ fn score(scorer: &mut CommandScorer, completions: &[&str]) -> Result<Vec<f64>, J
     let fields = Map::new();
     let items: Vec<_> = completions
         .iter()
-        .map(|completion| Item { prompt: "a \"prompt\"\n", completion, fields: &fields })
+        .map(|completion| Item {
+            prompt: "a \"prompt\"\n",
+            messages: None,
+            completion,
+            fields: &fields,
+        })
         .collect();
     scorer.score(&items)
 }
@@ -48,7 +53,12 @@ fn requests_are_one_json_line_each_with_all_fields() {
     );
     let mut scorer = start(&script, PATIENCE);
     let fields = json!({ "answer": "4", "id": "theirs" });
-    let item = Item { prompt: "2 +\n2", completion: "é", fields: fields.as_object().unwrap() };
+    let item = Item {
+        prompt: "2 +\n2",
+        messages: None,
+        completion: "é",
+        fields: fields.as_object().unwrap(),
+    };
     assert_eq!(scorer.score(&[item, item]).unwrap(), [-1e-3, -1e-3]);
     let lines = std::fs::read_to_string(&log).unwrap();
     let requests: Vec<Value> =

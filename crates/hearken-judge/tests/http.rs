@@ -72,7 +72,7 @@ fn score(scorer: &mut HttpScorer, completions: &[&str]) -> Result<Vec<f64>, Judg
     let fields = Map::new();
     let items: Vec<_> = completions
         .iter()
-        .map(|completion| Item { prompt: "p", completion, fields: &fields })
+        .map(|completion| Item { prompt: "p", messages: None, completion, fields: &fields })
         .collect();
     scorer.score(&items)
 }

@@ -40,7 +40,7 @@ fn compare(judge: &mut dyn PairwiseJudge, pairs: &[[&str; 2]]) -> Result<Prefere
     let fields = fields.as_object().unwrap();
     let comparisons: Vec<_> = pairs
         .iter()
-        .map(|&completions| Comparison { prompt: "2 + 2?", completions, fields })
+        .map(|&completions| Comparison { prompt: "2 + 2?", messages: None, completions, fields })
         .collect();
     preferences(judge, &comparisons)
 }

@@ -1,7 +1,8 @@
 //! Transformers forward and backward, written once over `hearken-tensor`'s device trait; Hugging
 //! Face checkpoints and tokenizers in and out.
 //!
-//! Read in this order: [`config`] (what config.json says), [`architecture`] (what each family's
+//! Read in this order: [`config`] (what config.json says), [`params`] (named parameters and their
+//! gradients), [`architecture`] (what each family's
 //! parameters are called and how they connect), [`transformer`] ([`Model`]: forward, head, backward),
 //! [`cached`] (the forward pass of sampling), [`checkpoint`], [`tokenizer`], [`chat`].
 //!
@@ -9,6 +10,10 @@
 #![deny(missing_docs)]
 
 pub mod config;
+
+pub mod params;
+
+pub mod mlp;
 
 pub mod architecture;
 
@@ -22,11 +27,12 @@ pub mod tokenizer;
 
 pub mod chat;
 
-pub use architecture::{Init, ParamId, ParamSpec};
+pub use architecture::Head;
 pub use cached::KvCache;
 pub use config::ModelConfig;
+pub use mlp::{Mlp, MlpPass, MlpShape};
+pub use params::{Gradients, Init, Param, ParamId, ParamSpec, ParamStore};
 pub use tokenizer::Tokenizer;
 pub use transformer::{
-    Batch, Footprint, Gradients, Head, Keep, LoadOptions, LoadReport, Masters, Model, ModelError,
-    OutputGrads, Param, Pass,
+    Batch, Footprint, Keep, LoadOptions, LoadReport, Masters, Model, ModelError, OutputGrads, Pass,
 };

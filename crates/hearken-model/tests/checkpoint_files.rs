@@ -122,7 +122,12 @@ fn shards_read_as_one_set_of_tensors() {
     let absent = format!("{start}places tensor b in {two}, which does not hold it");
     assert_eq!(open_problem(dir.path()), absent);
 
-    save_small(&dir.path().join(two), &[("b", [0.0; 2]), ("c", [5.0, 6.0])]);
+    // A stale copy in another shard is not read: the index says where a tensor is.
+    save_small(&dir.path().join(two), &[("b", [7.0, 8.0]), ("c", [5.0, 6.0])]);
+    assert_eq!(TensorFiles::open(dir.path()).unwrap().read("b", &[2]).unwrap(), [7.0, 8.0]);
+    index(&[("a", one), ("b", one), ("c", two)]);
+    assert_eq!(TensorFiles::open(dir.path()).unwrap().read("b", &[2]).unwrap(), [3.0, 4.0]);
+    index(&[("a", one), ("c", two)]);
     let twice = format!("tensor b is in two files: DIR/{one} and DIR/{two}");
     assert_eq!(open_problem(dir.path()), twice);
 

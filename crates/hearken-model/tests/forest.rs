@@ -209,11 +209,11 @@ fn value_head_gradient_is_its_finite_difference() {
             let shift = |(v, g): (&f32, &f32)| (f64::from(*v) + sign * step * f64::from(*g)) as f32;
             values.iter().zip(&grad).map(shift).collect()
         };
-        model.set_values(index, &moved(1.0));
+        model.params_mut().set_values(index, &moved(1.0));
         let above = loss(&model);
-        model.set_values(index, &moved(-1.0));
+        model.params_mut().set_values(index, &moved(-1.0));
         let below = loss(&model);
-        model.set_values(index, &values);
+        model.params_mut().set_values(index, &values);
         let slope = (above - below) / (2.0 * step);
         assert!((slope / norm.powi(2) - 1.0).abs() < 5e-3, "{name}: {slope} {}", norm.powi(2));
     }

@@ -50,6 +50,35 @@ pub fn with_kl_penalty(score: f64, terms: ReferenceTerms<'_>, penalty: KlPenalty
     rewards
 }
 
+/// Moves the part of a score that single tokens earned from the last token, where the whole score is, to
+/// those tokens; nothing where `token_scores` is empty.
+///
+/// ```text
+/// r_t += s_t,    r_{T−1} −= Σ_t s_t
+/// ```
+///
+/// Lightman et al. 2023, arXiv:2305.20050, for scores of steps; the sum of the rewards stays.
+///
+/// # Panics
+/// If there are token scores and they differ from the rewards in number.
+///
+/// ```
+/// use hearken_objective::reward::spread_score;
+/// let mut rewards = [0.0, 0.0, 2.0];
+/// spread_score(&mut rewards, &[0.5, 0.0, 1.0]);
+/// assert_eq!(rewards, [0.5, 0.0, 1.5]);
+/// ```
+pub fn spread_score(rewards: &mut [f64], token_scores: &[f64]) {
+    if token_scores.is_empty() {
+        return;
+    }
+    assert_eq!(token_scores.len(), rewards.len(), "token scores: one per token");
+    rewards.iter_mut().zip(token_scores).for_each(|(reward, score)| *reward += score);
+    if let Some(last) = rewards.last_mut() {
+        *last -= token_scores.iter().sum::<f64>();
+    }
+}
+
 /// A score from which the penalty of the whole completion is taken, for algorithms that credit the
 /// completion as one action.
 ///

@@ -141,6 +141,7 @@ fn expected_over_pairs(name: &str, probabilities: &[f64]) -> Vec<f64> {
                 group: 0,
                 score: SCORES[arm],
                 greedy_score: 0.0,
+                token_scores: &[],
                 old_logprobs: &logprobs[arm..=arm],
                 ref_logprobs: &[],
                 values: &[],

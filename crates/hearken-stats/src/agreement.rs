@@ -2,8 +2,11 @@
 //!
 //! A *unit* is what several annotators judged; its values are what they said, without the missing ones. Units are
 //! resampled for the intervals, because the judgements of one unit are not independent; `n` is the number of units
-//! with at least two values. Zero bootstrap rounds leave the interval unbounded. Perfect agreement without any
-//! variation is 1 by convention, though chance alone would explain it.
+//! with at least two values. Zero bootstrap rounds leave the interval unbounded, and so do units that all say the same.
+//!
+//! The values of a unit are those of different annotators: what one says twice is no agreement, and a caller leaves it
+//! out. Where no value differs from another there is no agreement beyond chance to speak of
+//! ([`AgreementError::NoVariation`]); raw agreement is 1 there, with Wilson's interval over units.
 
 mod kappa;
 mod krippendorff;
@@ -14,7 +17,7 @@ pub use krippendorff::{Distance, krippendorff};
 use rand::Rng;
 pub use table::{Coefficient, Table};
 
-use crate::{Estimate, bootstrap};
+use crate::{Estimate, bootstrap, proportion};
 
 /// Why agreement cannot be computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +25,11 @@ pub enum AgreementError {
     /// No unit has two values.
     #[error("no unit was judged twice")]
     NoPairableUnits,
+    /// All values are the same (or at no distance).
+    #[error(
+        "all values are the same: chance alone agrees perfectly, so agreement beyond chance is not defined"
+    )]
+    NoVariation,
     /// Fleiss' kappa needs the same number of raters everywhere.
     #[error("unit {unit} has {found} ratings, expected {expected} as in the first")]
     UnequalRaters {
@@ -74,7 +82,8 @@ pub fn agreeing_pairs<T: PartialEq>(units: &[Vec<T>]) -> AgreeingPairs {
     })
 }
 
-/// Share of pairs of values on the same unit that are equal. To leave ties out, drop them from the units.
+/// Share of pairs of values on the same unit that are equal. To leave ties out, drop them from the units. Where all pairs
+/// agree, or none, the interval is Wilson's over units.
 ///
 /// # Errors
 /// If no unit has two values.
@@ -90,7 +99,18 @@ pub fn pairwise_agreement<T: PartialEq>(
         let agreeing: usize = sample.iter().map(|p| p.agreeing).sum();
         (total > 0).then(|| agreeing as f64 / total as f64)
     };
-    bootstrap::bootstrap(&pairs, share, rounds, rng).ok_or(AgreementError::NoPairableUnits)
+    let estimate = bootstrap::bootstrap(&pairs, share, rounds, rng);
+    estimate.map(whole_agreement).ok_or(AgreementError::NoPairableUnits)
+}
+
+/// Where all pairs agree, or none, every resample does too. Units are independent and their shares lie in [0, 1], so that
+/// Wilson's interval over units holds.
+fn whole_agreement(estimate: Estimate) -> Estimate {
+    let Estimate { value, n, .. } = estimate;
+    if value > 0.0 && value < 1.0 {
+        return estimate;
+    }
+    proportion::wilson(value * n as f64, n).unwrap_or(estimate)
 }
 
 fn unit_pairs<T: PartialEq>(unit: &[T]) -> AgreeingPairs {
@@ -99,7 +119,10 @@ fn unit_pairs<T: PartialEq>(unit: &[T]) -> AgreeingPairs {
     AgreeingPairs { agreeing, total: unit.len() * unit.len().saturating_sub(1) / 2 }
 }
 
-/// `(observed − chance)/(1 − chance)`, 1 where chance alone is perfect.
-fn beyond_chance(observed: f64, chance: f64) -> f64 {
-    if chance < 1.0 { (observed - chance) / (1.0 - chance) } else { 1.0 }
+/// `1 − observed/expected` of two disagreements; `None` where chance alone would not disagree either.
+fn beyond_chance(observed: f64, expected: f64) -> Option<f64> {
+    (expected > CHANCE_MIN).then(|| 1.0 - observed / expected)
 }
+
+/// Disagreement by chance below this is rounding of 0.
+const CHANCE_MIN: f64 = 1e-12;

@@ -7,9 +7,10 @@ use crate::{CONFIDENCE, Estimate, Method, quantile};
 /// The percentile bootstrap of any statistic of independent observations.
 ///
 /// Each round draws n observations with replacement and computes `statistic`; the interval runs between the 2.5 %
-/// and the 97.5 % quantile of the replicates. A round whose statistic is `None` (undefined on that draw) is left
-/// out; `None` is returned if the statistic is undefined on the data or on more than half of the rounds.
-/// Zero rounds give the value with an unbounded interval.
+/// and the 97.5 % quantile of the replicates. A round whose statistic is `None` (undefined on that draw) could be
+/// anything: it counts as unbounded below for the lower end and as unbounded above for the upper one, so that more
+/// than 2.5 % of such rounds leave the interval unbounded. So do rounds that all give the same, and zero rounds.
+/// `None` if the statistic is undefined on the data.
 ///
 /// Efron and Tibshirani 1993, chapter 13.
 ///
@@ -37,20 +38,50 @@ pub fn bootstrap<T>(
         for slot in &mut sample {
             *slot = &data[rng.random_range(0..n)];
         }
-        replicates.extend(statistic(&sample));
-    }
-    if 2 * replicates.len() < rounds {
-        return None;
+        replicates.push(Replicate::from(statistic(&sample)));
     }
     Some(percentile(value, &replicates, n))
 }
 
-/// The percentile interval of `replicates` around `value`, unbounded without replicates.
-pub(crate) fn percentile(value: f64, replicates: &[f64], n: usize) -> Estimate {
-    let sorted = quantile::sorted(replicates);
+/// What one round says about a quantity: a number, or no more than between what it lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Replicate {
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Replicate {
+    /// Nothing is known of it.
+    pub(crate) const ANYTHING: Self = Self { low: f64::NEG_INFINITY, high: f64::INFINITY };
+
+    /// A number, which may be infinite.
+    pub(crate) fn exactly(x: f64) -> Self {
+        Self { low: x, high: x }
+    }
+}
+
+impl From<Option<f64>> for Replicate {
+    fn from(x: Option<f64>) -> Self {
+        x.filter(|x| !x.is_nan()).map_or(Self::ANYTHING, Self::exactly)
+    }
+}
+
+/// Replicates closer to each other than this, relative to their size, differ by rounding.
+const ROUNDING: f64 = 1e-12;
+
+/// The percentile interval of `replicates` around `value`: unbounded without replicates, and where they are all alike.
+pub(crate) fn percentile(value: f64, replicates: &[Replicate], n: usize) -> Estimate {
     let tail = (1.0 - CONFIDENCE) / 2.0;
-    let low = quantile::of_sorted(&sorted, tail).unwrap_or(f64::NEG_INFINITY);
-    let high = quantile::of_sorted(&sorted, 1.0 - tail).unwrap_or(f64::INFINITY);
+    let end = |of: fn(&Replicate) -> f64, q: f64| {
+        let ends: Vec<f64> = replicates.iter().map(of).collect();
+        quantile::of_sorted(&quantile::sorted(&ends), q)
+    };
+    // An end at the far infinity bounds nothing either.
+    let low = end(|r| r.low, tail).filter(|x| x.is_finite()).unwrap_or(f64::NEG_INFINITY);
+    let high = end(|r| r.high, 1.0 - tail).filter(|x| x.is_finite()).unwrap_or(f64::INFINITY);
+    if high - low <= ROUNDING * low.abs().max(high.abs()) && low.is_finite() && high.is_finite() {
+        return Estimate::unbounded(value, n, Method::Bootstrap);
+    }
     Estimate { value, low, high, n, method: Method::Bootstrap }
 }
 
@@ -80,6 +111,21 @@ mod tests {
             let distinct = (0..s.len()).all(|i| (0..i).all(|j| s[i] != s[j]));
             distinct.then_some(1.0)
         };
-        assert!(bootstrap(&data, all_distinct, 200, &mut ChaCha8Rng::seed_from_u64(1)).is_none());
+        let e = bootstrap(&data, all_distinct, 200, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert!(e.value == 1.0 && e.is_unbounded());
+    }
+
+    /// Of the rounds of ten observations 35 % have no other value than the common one, and the odds are infinite.
+    #[test]
+    fn rounds_without_a_finite_statistic_leave_an_end_open() {
+        let data: Vec<f64> = (0..10).map(|i| f64::from(i32::from(i > 0))).collect();
+        let log_odds = |s: &[&f64]| {
+            let p = s.iter().copied().sum::<f64>() / s.len() as f64;
+            Some((p / (1.0 - p)).ln())
+        };
+        let e = bootstrap(&data, log_odds, 500, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert!(e.low.is_finite() && e.high == f64::INFINITY, "{e}");
+        let alike = bootstrap(&[2.0; 9], |s| Some(*s[0]), 50, &mut ChaCha8Rng::seed_from_u64(1));
+        assert!(alike.unwrap().is_unbounded());
     }
 }

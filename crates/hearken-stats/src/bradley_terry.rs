@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use likelihood::Likelihood;
 
 use crate::Method;
-use crate::comparison::Tally;
+use crate::comparison::{Separation, Tally};
 use crate::linear::Symmetric;
 use crate::newton::{self, NoMaximum};
 use crate::significance::{self, Significance};
@@ -127,6 +127,7 @@ pub struct Fit {
     votes: f64,
     log_likelihood: f64,
     deviance: Deviance,
+    separation: Separation,
 }
 
 /// The distance of a fit from the model that gives every ordered pair its own probabilities.
@@ -157,11 +158,9 @@ pub fn fit(tally: &Tally, model: Model) -> Result<Fit, FitError> {
     if k < 2 || tally.pairs().is_empty() {
         return Err(FitError::Empty);
     }
-    if model.ridge == 0.0 {
-        let components = tally.components();
-        if components.len() > 1 {
-            return Err(FitError::NotConnected { components });
-        }
+    let separation = tally.separation();
+    if model.ridge == 0.0 && separation.components.len() > 1 {
+        return Err(FitError::NotConnected { components: separation.components });
     }
     let likelihood = Likelihood::new(tally, model);
     let mut start = vec![0.0; likelihood.parameters()];
@@ -173,7 +172,8 @@ pub fn fit(tally: &Tally, model: Model) -> Result<Fit, FitError> {
     // Rounding lets the strengths drift from their gauge.
     let drift = parameters[..k].iter().sum::<f64>() / k as f64;
     parameters[..k].iter_mut().for_each(|x| *x -= drift);
-    let tie_parameter = likelihood.tie_index.map_or(model.ties.never(), |t| parameters[t].exp());
+    let limit = if likelihood.tie_share < 1.0 { model.ties.never() } else { model.ties.always() };
+    let tie_parameter = likelihood.tie_index.map_or(limit, |t| parameters[t].exp());
     let (log_likelihood, deviance) = likelihood.deviance(&parameters, tie_parameter);
     Ok(Fit {
         model,
@@ -186,6 +186,7 @@ pub fn fit(tally: &Tally, model: Model) -> Result<Fit, FitError> {
         votes: tally.total(),
         log_likelihood,
         deviance,
+        separation,
     })
 }
 
@@ -210,7 +211,7 @@ impl Fit {
         self.model.ties.probabilities(d, self.tie_parameter)
     }
 
-    /// ν of [`Ties::Davidson`] or η of [`Ties::RaoKupper`]; without ties its limit, 0 or 1.
+    /// ν of [`Ties::Davidson`] or η of [`Ties::RaoKupper`]; without ties its limit, 0 or 1, and infinite with nothing else.
     pub fn tie_parameter(&self) -> f64 {
         self.tie_parameter
     }
@@ -235,7 +236,8 @@ impl Fit {
         significance::chi_squared(2.0 * (self.log_likelihood - smaller.log_likelihood), degrees)
     }
 
-    /// Intervals on every quantity of the fit.
+    /// Intervals on every quantity of the fit. Where the votes do not bound a strength, and only the ridge keeps it finite, its
+    /// interval is unbounded.
     ///
     /// # Panics
     /// Never: the information was positive definite where the fit stopped.

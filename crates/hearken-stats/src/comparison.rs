@@ -147,16 +147,98 @@ impl Tally {
         Self { items: self.items, pairs: pairs.collect() }
     }
 
+    /// The votes between `members` (ascending), who are numbered by their place among them.
+    pub(crate) fn among(&self, members: &[usize]) -> Self {
+        let place = |item: usize| members.binary_search(&item).ok();
+        let pair = |p: &PairCount| {
+            Some(PairCount { left: place(p.left)?, right: place(p.right)?, votes: p.votes })
+        };
+        Self { items: members.len(), pairs: self.pairs.iter().filter_map(pair).collect() }
+    }
+
     /// The strongly connected components of the graph with an edge from each item to those it beat or tied.
     /// Only if there is one do all Bradley–Terry strengths have finite estimates (Ford 1957).
     pub fn components(&self) -> Vec<Vec<usize>> {
+        strong_components(self.items, &self.edges())
+    }
+
+    /// What the components leave open.
+    pub(crate) fn separation(&self) -> Separation {
+        Separation::new(self.items, self.components())
+    }
+
+    /// From each item to those it beat or tied.
+    fn edges(&self) -> Vec<(usize, usize)> {
         let mut edges = Vec::new();
         for p in &self.pairs {
             let [left, right] = p.halves();
             edges.extend((left > 0.0).then_some((p.left, p.right)));
             edges.extend((right > 0.0).then_some((p.right, p.left)));
         }
-        strong_components(self.items, &edges)
+        edges
+    }
+
+    /// Which items `start` reaches by beating one after the other, and which reach it.
+    pub(crate) fn reach(&self, start: usize) -> Reach {
+        let edges = self.edges();
+        let backward: Vec<(usize, usize)> = edges.iter().map(|&(from, to)| (to, from)).collect();
+        let reached = |edges: &[(usize, usize)]| {
+            let mut next = vec![Vec::new(); self.items];
+            for &(from, to) in edges {
+                next[from].push(to);
+            }
+            let mut seen = vec![false; self.items];
+            finish_order(start, &next, &mut seen, &mut Vec::new());
+            seen
+        };
+        Reach { below: reached(&edges), above: reached(&backward) }
+    }
+}
+
+/// What an item reaches in the graph of wins, itself included.
+pub(crate) struct Reach {
+    /// Items that it beats through others.
+    pub(crate) below: Vec<bool>,
+    /// Items that beat it through others.
+    pub(crate) above: Vec<bool>,
+}
+
+/// Components of the graph of wins, between which no difference of strengths has a finite estimate.
+#[derive(Clone, Debug)]
+pub(crate) struct Separation {
+    /// The component of each item.
+    component: Vec<usize>,
+    /// The component that holds more than half of the items, if one does. Its strengths have finite estimates relative to
+    /// each other, and it is what the others are measured against.
+    main: Option<usize>,
+    pub(crate) components: Vec<Vec<usize>>,
+}
+
+impl Separation {
+    fn new(items: usize, components: Vec<Vec<usize>>) -> Self {
+        let mut component = vec![0; items];
+        for (number, members) in components.iter().enumerate() {
+            for &item in members {
+                component[item] = number;
+            }
+        }
+        let main = components.iter().position(|members| 2 * members.len() > items);
+        Self { component, main, components }
+    }
+
+    /// The items of the main component.
+    pub(crate) fn main(&self) -> Option<&[usize]> {
+        self.main.map(|main| self.components[main].as_slice())
+    }
+
+    /// Whether the votes bound the strength of an item relative to most others.
+    pub(crate) fn bounds(&self, item: usize) -> bool {
+        self.main == Some(self.component[item])
+    }
+
+    /// Whether the votes bound the difference of two strengths.
+    pub(crate) fn bounds_difference(&self, a: usize, b: usize) -> bool {
+        self.component[a] == self.component[b]
     }
 }
 

@@ -12,8 +12,9 @@ pub(crate) const Z: f64 = 1.959_963_984_540_054;
 
 /// A number with its 95 % interval, the number of observations behind it and the way the interval was found.
 ///
-/// In JSON an unbounded end (one observation says nothing about a spread) is `null`, and so is a value that
-/// is not a number.
+/// An end that the observations do not bound is infinite: one observation, or several that are all alike, say nothing about a
+/// spread, so no interval in this crate has a width of 0. In JSON an unbounded end is `null`, and so is a value that is not a
+/// number.
 ///
 /// ```
 /// let share = hearken_stats::proportion::wilson(8.0, 10).expect("ten observations");
@@ -50,8 +51,6 @@ pub enum Method {
     Normal,
     /// Percentiles of bootstrap replicates.
     Bootstrap,
-    /// Normal interval on Fisher's z scale.
-    FisherZ,
     /// Order statistics that bracket a quantile, by the binomial distribution.
     OrderStatistics,
     /// Normal interval from the inverse of the information matrix.
@@ -61,9 +60,33 @@ pub enum Method {
 }
 
 impl Estimate {
-    /// `value ± Z·standard_error`, labelled with `method`.
+    /// `value ± Z·standard_error`, labelled with `method`; unbounded without a standard error above 0.
     pub(crate) fn symmetric(value: f64, standard_error: f64, n: usize, method: Method) -> Self {
-        Self { value, low: value - Z * standard_error, high: value + Z * standard_error, n, method }
+        Self::around(value, Z * standard_error, n, method)
+    }
+
+    /// `value ± half`; unbounded unless `half` is above 0. A spread of 0 is that of observations that are all alike, and
+    /// says nothing about those that were not made.
+    pub(crate) fn around(value: f64, half: f64, n: usize, method: Method) -> Self {
+        if half > 0.0 {
+            Self { value, low: value - half, high: value + half, n, method }
+        } else {
+            Self::unbounded(value, n, method)
+        }
+    }
+
+    /// A value of which no interval can be said.
+    pub(crate) fn unbounded(value: f64, n: usize, method: Method) -> Self {
+        Self { value, low: f64::NEG_INFINITY, high: f64::INFINITY, n, method }
+    }
+
+    /// Whether neither end is bounded.
+    ///
+    /// ```
+    /// assert!(hearken_stats::mean::mean(&[3.0]).is_some_and(|e| e.is_unbounded()));
+    /// ```
+    pub fn is_unbounded(&self) -> bool {
+        self.low == f64::NEG_INFINITY && self.high == f64::INFINITY
     }
 
     /// The same estimate in other units: every number through an increasing function.
@@ -99,9 +122,40 @@ impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(4);
         let Self { value, low, high, n, .. } = self;
-        write!(f, "{value:.digits$} [{low:.digits$}, {high:.digits$}] n={n}")
+        write!(f, "{value:.digits$} {} n={n}", Interval { low: *low, high: *high, digits })
     }
 }
+
+/// An interval as text: `[0.49, 0.94]`, `[0.49, unbounded]`, `[unbounded]`.
+///
+/// ```
+/// # use hearken_stats::estimate::Interval;
+/// let open = Interval { low: 0.5, high: f64::INFINITY, digits: 2 };
+/// assert_eq!(open.to_string(), "[0.50, unbounded]");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Digits after the point.
+    pub digits: usize,
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { low, high, digits } = *self;
+        let end = |x: f64| if x.is_finite() { format!("{x:.digits$}") } else { UNBOUNDED.into() };
+        if low == f64::NEG_INFINITY && high == f64::INFINITY {
+            return write!(f, "[{UNBOUNDED}]");
+        }
+        write!(f, "[{}, {}]", end(low), end(high))
+    }
+}
+
+/// What stands for an end that the observations do not bound.
+pub const UNBOUNDED: &str = "unbounded";
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,7 +165,6 @@ impl fmt::Display for Method {
             Self::StudentT => "Student's t",
             Self::Normal => "normal",
             Self::Bootstrap => "bootstrap",
-            Self::FisherZ => "Fisher z",
             Self::OrderStatistics => "order statistics",
             Self::Information => "information",
             Self::Sandwich => "sandwich",
@@ -157,5 +210,6 @@ mod tests {
         let text = serde_json::to_string(&one).unwrap();
         assert_eq!(text, r#"{"value":3.0,"low":null,"high":null,"n":1,"method":"student_t"}"#);
         assert_eq!(serde_json::from_str::<Estimate>(&text).unwrap(), one);
+        assert_eq!(one.to_string(), "3.0000 [unbounded] n=1");
     }
 }

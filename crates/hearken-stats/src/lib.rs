@@ -9,10 +9,10 @@
 //! |---|---|
 //! | how often, how much, how different | [`proportion`], [`mean`], [`quantile`], [`win_rate`] |
 //! | how sure, without a formula | [`bootstrap`] |
-//! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`plackett_luce`], [`elo`], [`triads`], [`style`] |
+//! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
-//! | how good is a reward model | [`accuracy`], [`calibration`], [`correlation`], [`logistic`] |
+//! | how good is a reward model | [`accuracy`], [`calibration`], [`logistic`] |
 //!
 //! What is *not* here: reading judgements from anywhere, and drawing the results.
 
@@ -27,7 +27,6 @@ pub mod bradley_terry;
 pub mod calibration;
 pub mod comparison;
 pub mod corrections;
-pub mod correlation;
 pub mod dawid_skene;
 pub mod elo;
 pub mod estimate;
@@ -36,7 +35,6 @@ pub mod logistic;
 pub mod mean;
 mod multinomial;
 mod newton;
-pub mod plackett_luce;
 pub mod proportion;
 pub mod quantile;
 pub mod side_bias;

@@ -4,7 +4,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::{CONFIDENCE, Estimate, Method};
 
-/// The mean with Student's t interval. One value has an unbounded interval; no value has no mean.
+/// The mean with Student's t interval, unbounded for one value and for values that are all alike; no value has no mean.
 ///
 /// ```
 /// let e = hearken_stats::mean::mean(&[1.0, 2.0, 3.0]).unwrap();
@@ -14,16 +14,12 @@ use crate::{CONFIDENCE, Estimate, Method};
 pub fn mean(values: &[f64]) -> Option<Estimate> {
     let value = average(values)?;
     let n = values.len();
-    let Some(standard_error) = standard_error(values) else {
-        let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
-        return Some(Estimate { value, low, high, n, method: Method::StudentT });
-    };
-    let half = t_quantile((n - 1) as f64) * standard_error;
-    Some(Estimate { value, low: value - half, high: value + half, n, method: Method::StudentT })
+    let half = standard_error(values).map_or(0.0, |error| t_quantile((n - 1) as f64) * error);
+    Some(Estimate::around(value, half, n, Method::StudentT))
 }
 
-/// The mean with the normal interval, for comparison with tools that report value ± 1.96 standard errors.
-/// `None` with fewer than two values.
+/// The mean with the normal interval, for comparison with tools that report value ± 1.96 standard errors; unbounded for
+/// values that are all alike. `None` with fewer than two values.
 pub fn normal_mean(values: &[f64]) -> Option<Estimate> {
     let standard_error = standard_error(values)?;
     Some(Estimate::symmetric(average(values)?, standard_error, values.len(), Method::Normal))
@@ -51,35 +47,19 @@ pub struct Paired<'a> {
 ///
 /// ```
 /// # use hearken_stats::mean::{Paired, paired_difference};
-/// // A constant gain has no spread, whatever the spread of the units.
-/// let e = paired_difference(Paired { treatment: &[2.0, 9.0], control: &[1.0, 8.0] }).unwrap();
-/// assert_eq!((e.value, e.low, e.high), (1.0, 1.0, 1.0));
+/// // The spread of the units does not matter, that of the gain does.
+/// let e = paired_difference(Paired { treatment: &[2.0, 9.5], control: &[1.0, 8.0] }).unwrap();
+/// assert!(e.value == 1.25 && (e.half_width() - 0.25 * 12.706_205).abs() < 1e-5);
 /// ```
 pub fn paired_difference(samples: Paired<'_>) -> Option<Estimate> {
     let Paired { treatment, control } = samples;
     assert_eq!(treatment.len(), control.len(), "treatment and control: one value per unit each");
-    mean(&treatment.iter().zip(control).map(|(a, b)| a - b).collect::<Vec<_>>())
-}
-
-/// Mean of treatment − control for two independent samples (lengths may differ): Welch's interval.
-/// `n` is the smaller length; `None` if either has fewer than two values.
-pub fn welch_difference(samples: Paired<'_>) -> Option<Estimate> {
-    let Paired { treatment, control } = samples;
-    let value = average(treatment)? - average(control)?;
-    let (n, m) = (treatment.len() as f64, control.len() as f64);
-    let (a, b) = (variance(treatment)? / n, variance(control)? / m);
-    let half = if a + b > 0.0 && (a + b).is_finite() {
-        // Shares of the variance: squares of the variances themselves may underflow.
-        let (a, b, sum) = (a / (a + b), b / (a + b), a + b);
-        let degrees = 1.0 / (a * a / (n - 1.0) + b * b / (m - 1.0));
-        t_quantile(degrees) * sum.sqrt()
-    } else if a + b > 0.0 {
-        f64::INFINITY
-    } else {
-        0.0
-    };
-    let n = treatment.len().min(control.len());
-    Some(Estimate { value, low: value - half, high: value + half, n, method: Method::StudentT })
+    let gains: Vec<f64> = treatment.iter().zip(control).map(|(a, b)| a - b).collect();
+    // What is left of the units in their differences is rounding.
+    if alike(&gains, largest(treatment).max(largest(control))) {
+        return Some(Estimate::unbounded(average(&gains)?, gains.len(), Method::StudentT));
+    }
+    mean(&gains)
 }
 
 /// Arithmetic mean; `None` of nothing.
@@ -92,9 +72,24 @@ pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
+    if alike(values, largest(values)) {
+        return Some(0.0);
+    }
     let center = average(values)?;
     let squares: f64 = values.iter().map(|x| (x - center).powi(2)).sum();
     Some(squares / (values.len() - 1) as f64)
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |most, x| most.max(x.abs()))
+}
+
+/// Whether values differ by no more than the rounding of numbers of size `scale`.
+fn alike(values: &[f64], scale: f64) -> bool {
+    let (low, high) = values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)));
+    high - low <= 8.0 * f64::EPSILON * scale
 }
 
 /// The two-sided quantile of Student's t at [`CONFIDENCE`].
@@ -122,29 +117,14 @@ mod tests {
         assert!(normal_mean(&[4.0]).is_none());
     }
 
-    /// Welch's own kind of data: means 3 and 9, variances 2.5 and 10, n = 5 each: ν = 5.882353.
     #[test]
-    fn welch_uses_fractional_degrees_of_freedom() {
-        let e = welch_difference(Paired {
-            treatment: &[1.0, 2.0, 3.0, 4.0, 5.0],
-            control: &[5.0, 7.0, 9.0, 11.0, 13.0],
-        })
-        .unwrap();
-        let half = e.half_width() / 2.5_f64.sqrt();
-        assert!((e.value + 6.0).abs() < 1e-12);
-        // Between the tabulated quantiles of 5 and 6 degrees of freedom.
-        assert!((2.446_912..2.570_582).contains(&half));
-    }
-
-    #[test]
-    fn the_size_of_the_unit_does_not_matter() {
-        let scaled = |unit: f64| {
-            let treatment = [1.0, 2.0, 4.0].map(|x| x * unit);
-            let control = [5.0, 7.0, 9.0].map(|x| x * unit);
-            let samples = Paired { treatment: &treatment, control: &control };
-            welch_difference(samples).unwrap().half_width() / unit
-        };
-        assert!((scaled(1e-120) / scaled(1.0) - 1.0).abs() < 1e-9);
-        assert_eq!(scaled(1e200), f64::INFINITY);
+    fn values_that_are_all_alike_say_nothing_about_the_spread() {
+        // 0.1 summed ten times is not ten times 0.1.
+        let alike = [0.1; 10];
+        assert!(
+            mean(&alike).unwrap().is_unbounded() && normal_mean(&alike).unwrap().is_unbounded()
+        );
+        let constant_gain = Paired { treatment: &[2.3, 9.1], control: &[1.3, 8.1] };
+        assert!(paired_difference(constant_gain).unwrap().is_unbounded());
     }
 }

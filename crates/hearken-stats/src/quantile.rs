@@ -6,7 +6,7 @@ use crate::{CONFIDENCE, Estimate, Method};
 
 /// The `q` quantile, linear between order statistics (Hyndman and Fan's type 7, the default of `NumPy` and R), with
 /// the interval between the order statistics that the binomial distribution puts on either side. An end is
-/// unbounded where the sample is too small for the quantile. `None` of nothing.
+/// unbounded where the sample is too small for the quantile, and both where all values are the same. `None` of nothing.
 ///
 /// # Panics
 /// If `q` is not in [0, 1] or a value is NaN.
@@ -19,6 +19,9 @@ pub fn quantile(values: &[f64], q: f64) -> Option<Estimate> {
     let sorted = sorted(values);
     let value = of_sorted(&sorted, q)?;
     let n = sorted.len();
+    if sorted.first() == sorted.last() {
+        return Some(Estimate::unbounded(value, n, Method::OrderStatistics));
+    }
     let below = Binomial::new(q, n as u64).expect("q is a probability");
     let tail = (1.0 - CONFIDENCE) / 2.0;
     // The l-th smallest value exceeds the quantile with probability P(B < l): the largest l within the tail.
@@ -56,6 +59,21 @@ pub fn median(values: &[f64]) -> Option<Estimate> {
     quantile(values, 0.5)
 }
 
+/// The median as a number, where nobody asks how sure it is; `None` of nothing.
+///
+/// ```
+/// assert_eq!(hearken_stats::quantile::middle(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
+/// ```
+pub fn middle(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    let half = values.len() / 2;
+    let odd = values.len() % 2 == 1;
+    values.get(half)?;
+    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(if odd { *upper } else { f64::midpoint(lower, *upper) })
+}
+
 /// Ascending copy.
 pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
     assert!(values.iter().all(|x| !x.is_nan()), "a quantile of values that are not numbers");
@@ -74,7 +92,8 @@ pub(crate) fn of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
     #[allow(clippy::cast_sign_loss)]
     let index = below as usize;
     let next = sorted[(index + 1).min(last)];
-    Some(if fraction > 0.0 {
+    // Between two infinities of one sign, and anywhere above −∞ short of the next value, there is nothing to interpolate.
+    Some(if fraction > 0.0 && sorted[index].is_finite() {
         sorted[index] + fraction * (next - sorted[index])
     } else {
         sorted[index]
@@ -91,6 +110,26 @@ mod tests {
         let values: Vec<f64> = (1..=20).map(f64::from).collect();
         let e = median(&values).unwrap();
         assert_eq!((e.value, e.low, e.high), (10.5, 6.0, 15.0));
+    }
+
+    #[test]
+    fn the_middle_is_the_median() {
+        for values in [&[][..], &[5.0], &[5.0, 1.0], &[5.0, 1.0, 2.0], &[5.0, 1.0, 2.0, 4.0]] {
+            assert_eq!(middle(values), median(values).map(|e| e.value));
+        }
+    }
+
+    #[test]
+    fn infinite_values_have_quantiles() {
+        let values = [f64::NEG_INFINITY, 0.0, f64::INFINITY];
+        assert_eq!(of_sorted(&values, 0.1), Some(f64::NEG_INFINITY));
+        assert_eq!(of_sorted(&values, 0.9), Some(f64::INFINITY));
+        assert_eq!(of_sorted(&[f64::INFINITY; 2], 0.5), Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn values_that_are_all_alike_bound_no_quantile() {
+        assert!(median(&[2.0; 30]).unwrap().is_unbounded());
     }
 
     #[test]

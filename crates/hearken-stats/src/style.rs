@@ -10,6 +10,7 @@
 //! ([`standardize`]), and the penalty is half the squared norm of ratings in units of ln 10 and of β ([`Penalty::LMARENA`]).
 
 use crate::bradley_terry::{Covariance, FitError};
+use crate::comparison::{Comparison, Outcome, Separation, Tally};
 use crate::linear::Symmetric;
 use crate::newton::{self, Curve};
 use crate::significance::{self, Significance};
@@ -59,6 +60,7 @@ pub struct Styled {
     scores: Symmetric,
     votes_on: Vec<f64>,
     votes: f64,
+    separation: Separation,
 }
 
 /// (a − b)/(a + b + 1), LMArena's scale-free difference of two counts.
@@ -124,11 +126,24 @@ pub fn fit(items: usize, votes: &[StyledVote], penalty: Penalty) -> Result<Style
         inverse,
         votes: votes.iter().map(|v| v.weight).sum(),
         votes_on,
+        separation: separation(items, votes),
     })
 }
 
+/// Which strengths the votes bound, whatever the penalty.
+fn separation(items: usize, votes: &[StyledVote]) -> Separation {
+    let sides = |v: &StyledVote| {
+        [(Outcome::Left, v.outcome), (Outcome::Right, 1.0 - v.outcome)].map(|(outcome, share)| {
+            Comparison { left: v.left, right: v.right, outcome, weight: v.weight * share }
+        })
+    };
+    let between = votes.iter().filter(|v| v.left != v.right).flat_map(sides);
+    Tally::new(items, between).expect("votes between items that exist").separation()
+}
+
 impl Styled {
-    /// θ of every item; they sum to 0, and `n` is the number of votes on the item.
+    /// θ of every item; they sum to 0, and `n` is the number of votes on the item. Unbounded where the votes alone would leave it
+    /// infinite and only the penalty does not.
     pub fn strengths(&self, covariance: Covariance) -> Vec<Estimate> {
         self.estimates(covariance, 0..self.items, |i| self.votes_on[i])
     }
@@ -142,7 +157,8 @@ impl Styled {
     pub fn effect_tests(&self, covariance: Covariance) -> Vec<Option<Significance>> {
         let test = |e: Estimate| {
             let error = e.half_width() / crate::estimate::Z;
-            (e.value != 0.0 && error > 0.0).then(|| significance::normal(e.value / error))
+            let tested = e.value != 0.0 && error.is_finite();
+            tested.then(|| significance::normal(e.value / error))
         };
         self.effects(covariance).into_iter().map(test).collect()
     }
@@ -164,7 +180,9 @@ impl Styled {
         };
         let estimate = |i: usize| {
             let gauge = if i < self.items { pinned } else { 0.0 };
-            let error = (matrix.at(i, i) - gauge).max(0.0).sqrt();
+            let bounded = i >= self.items || self.separation.bounds(i);
+            let variance = if bounded { matrix.at(i, i) - gauge } else { 0.0 };
+            let error = variance.max(0.0).sqrt();
             Estimate::symmetric(self.parameters[i], error, n(i).round() as usize, method)
         };
         range.map(estimate).collect()

@@ -75,6 +75,14 @@ impl Ties {
         }
     }
 
+    /// The tie parameter under which nothing but ties happens.
+    pub(crate) fn always(self) -> f64 {
+        match self {
+            Self::Half => self.never(),
+            Self::Davidson | Self::RaoKupper => f64::INFINITY,
+        }
+    }
+
     /// The tie parameter under which ties never happen.
     pub(crate) fn never(self) -> f64 {
         match self {

@@ -70,8 +70,9 @@ fn alpha_of_small_examples() {
 }
 
 #[test]
-fn alpha_without_variation_is_one_and_without_pairs_an_error() {
-    check_alpha(&[vec![2.0; 3], vec![2.0; 2]], &[(Distance::Nominal, 1.0)], 1e-15);
+fn alpha_without_variation_and_without_pairs_is_an_error() {
+    let same = krippendorff(&[vec![2.0; 3], vec![2.0; 2]], Distance::Nominal, 10, &mut rng());
+    assert_eq!(same.unwrap_err(), AgreementError::NoVariation);
     let alone = krippendorff(&[vec![1.0], vec![]], Distance::Nominal, 10, &mut rng());
     assert_eq!(alone.unwrap_err(), AgreementError::NoPairableUnits);
     let bad = krippendorff(&[vec![1.0, -1.0]], Distance::Ratio, 10, &mut rng()).unwrap_err();

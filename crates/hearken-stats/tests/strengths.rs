@@ -15,7 +15,6 @@ use hearken_stats::bradley_terry::{
 };
 use hearken_stats::comparison::{Comparison, Outcome, Tally};
 use hearken_stats::elo::Elo;
-use hearken_stats::plackett_luce::{self, Choice, choices};
 use hearken_stats::ties::Ties;
 
 const DAVIDSON: Model = Model { ties: Ties::Davidson, ..Model::PLAIN };
@@ -50,40 +49,6 @@ fn small_cycles_have_the_strengths_of_choix() {
     let even =
         fit(&tally(3, &[(0, 1, 1.0, 0.0), (1, 2, 1.0, 0.0), (2, 0, 1.0, 0.0)]), Model::PLAIN);
     close(even.unwrap().strengths(), &[0.0; 3], 1e-12);
-}
-
-#[test]
-fn rankings_have_exact_plackett_luce_strengths() {
-    let rankings: Vec<Choice> =
-        [&[0, 1, 2][..], &[3, 2, 0], &[1, 3]].iter().flat_map(|r| choices(r)).collect();
-    let strengths = plackett_luce::fit(4, &rankings).unwrap();
-    close(&strengths, &[-0.443_308_49, 0.695_067_87, -0.670_609_57, 0.418_850_19], 1e-8);
-    let top = |best, others: &[usize]| Choice { best, others: others.to_vec() };
-    let tops = [top(0, &[1]), top(1, &[2]), top(2, &[0, 1])];
-    let strengths = plackett_luce::fit(3, &tops).unwrap();
-    close(&strengths, &[0.160_403_94, -0.320_807_88, 0.160_403_94], 1e-8);
-}
-
-#[test]
-fn plackett_luce_likelihood_is_that_of_choix() {
-    let strengths = [1.0_f64, 4.0 / 3.0, 5.0 / 3.0, 2.0].map(f64::ln);
-    let rankings = [choices(&[0, 1, 2, 3]), choices(&[1, 3, 0])].concat();
-    let value = plackett_luce::log_likelihood(&rankings, &strengths);
-    assert!((value + 5.486_092_774_024_455).abs() < 1e-12);
-}
-
-#[test]
-fn plackett_luce_of_pairs_is_bradley_terry() {
-    let food = Named::fixture("food.csv");
-    let decisive: Vec<_> =
-        food.votes.iter().filter(|v| v.outcome != Outcome::Tie).copied().collect();
-    let pair = |v: &Comparison| match v.outcome {
-        Outcome::Left => Choice { best: v.left, others: vec![v.right] },
-        _ => Choice { best: v.right, others: vec![v.left] },
-    };
-    let luce = plackett_luce::fit(5, &decisive.iter().map(pair).collect::<Vec<_>>()).unwrap();
-    let tally = Tally::new(5, decisive).unwrap();
-    close(fit(&tally, Model::PLAIN).unwrap().strengths(), &luce, 1e-10);
 }
 
 #[test]

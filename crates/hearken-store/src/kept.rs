@@ -7,12 +7,11 @@ use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
 use crate::error::StoreError;
-use crate::store::{
-    Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Records, Sink,
-    Store, Submitted, Taken,
+use crate::record::{
+    Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Submitted, Taken,
 };
-use crate::transfer;
-use crate::write::{Answer, Write};
+use crate::store::{Records, Sink, Store};
+use crate::write::{Write, WriteReply};
 use crate::writer::{Home, Writer};
 
 /// Records that are looked up and written together when many are added.
@@ -79,7 +78,7 @@ impl<R: Reads, H: Home> Kept<R, H> {
         };
         let mut total = Added::default();
         for answer in answers {
-            let added: Added = expect_answer!(answer, Answer::Added)?;
+            let added: Added = expect_answer!(answer, WriteReply::Added)?;
             total.added += added.added;
             total.already_there += added.already_there;
         }
@@ -125,7 +124,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        expect_answer!(self.writer.write(Write::Claim(claim.clone()))?, Answer::Claimed)
+        expect_answer!(self.writer.write(Write::Claim(claim.clone()))?, WriteReply::Claimed)
     }
 
     fn assignment(&self, id: &str) -> Result<Option<Assignment>, StoreError> {
@@ -138,7 +137,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
 
     fn renew(&self, assignment: &str, now: i64, expires_at: i64) -> Result<bool, StoreError> {
         let write = Write::Renew { assignment: assignment.into(), now, expires_at };
-        expect_answer!(self.writer.write(write)?, Answer::Renewed)
+        expect_answer!(self.writer.write(write)?, WriteReply::Renewed)
     }
 
     fn skip(&self, assignment: &str) -> Result<(), StoreError> {
@@ -152,7 +151,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         now: i64,
     ) -> Result<Submitted, StoreError> {
         let write = Write::Submit { judgement: judgement.clone(), overlap, now };
-        expect_answer!(self.writer.write(write)?, Answer::Submitted)
+        expect_answer!(self.writer.write(write)?, WriteReply::Submitted)
     }
 
     fn taken(&self, now: i64) -> Result<Vec<Taken>, StoreError> {
@@ -180,12 +179,12 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     ) -> Result<Option<u64>, StoreError> {
         let (kind, key, body) = (kind.into(), key.into(), body.clone());
         let write = Write::PutDocument { kind, key, body, expected };
-        expect_answer!(self.writer.write(write)?, Answer::Version)
+        expect_answer!(self.writer.write(write)?, WriteReply::Version)
     }
 
     fn delete_document(&self, kind: &str, key: &str) -> Result<bool, StoreError> {
         let write = Write::DeleteDocument { kind: kind.into(), key: key.into() };
-        expect_answer!(self.writer.write(write)?, Answer::Deleted)
+        expect_answer!(self.writer.write(write)?, WriteReply::Deleted)
     }
 
     fn record(&self, event: &Event) -> Result<(), StoreError> {
@@ -196,16 +195,8 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         self.reads.events(after, limit)
     }
 
-    fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        transfer::write_new(to, |part| {
-            if transfer::is_json_lines(to) {
-                return transfer::write_json_lines(part, |sink| self.reads.export(sink));
-            }
-            match self.reads.backup_whole(part)? {
-                true => Ok(()),
-                false => transfer::write_sqlite(part, |sink| self.reads.export(sink)),
-            }
-        })
+    fn backup_whole(&self, to: &Path) -> Result<bool, StoreError> {
+        self.reads.backup_whole(to)
     }
 
     fn export(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {

@@ -24,12 +24,12 @@ mod transfer;
 use std::path::Path;
 
 pub use error::StoreError;
-pub use record::Record;
-pub use store::{
+pub use record::{
     Added, Assignment, AssignmentState, Claim, Claimed, Counts, Document, Event, Expected, Placed,
-    Records, Sink, Store, Submitted, Taken,
+    Record, Submitted, Taken,
 };
-pub use transfer::{Copied, Exported, copy, export_json_lines, is_empty};
+pub use store::{Records, Sink, Store};
+pub use transfer::{Copied, Exported, backup, copy, export_json_lines, is_empty};
 
 use sqlite::Create;
 

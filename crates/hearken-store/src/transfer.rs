@@ -92,6 +92,23 @@ pub fn export_json_lines(store: &dyn Store, to: &Path, what: Exported) -> Result
     })
 }
 
+/// Writes a consistent copy of a whole store to a new SQLite or JSON-lines file, by its ending, while the store is in use.
+///
+/// # Errors
+///
+/// The file exists or cannot be written, the home cannot be read.
+pub fn backup(store: &dyn Store, to: &Path) -> Result<(), StoreError> {
+    write_new(to, |part| {
+        if is_json_lines(to) {
+            return write_json_lines(part, |sink| store.export(sink));
+        }
+        match store.backup_whole(part)? {
+            true => Ok(()),
+            false => write_sqlite(part, |sink| store.export(sink)),
+        }
+    })
+}
+
 /// Which records an export to a file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exported {
@@ -133,7 +150,7 @@ pub(crate) fn is_json_lines(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
 }
 
-pub(crate) fn write_sqlite(
+fn write_sqlite(
     path: &Path,
     export: impl FnOnce(&mut Sink<'_>) -> Result<(), StoreError> + Send,
 ) -> Result<(), StoreError> {
@@ -141,7 +158,7 @@ pub(crate) fn write_sqlite(
     pipe(export, &store).map(|_| ())
 }
 
-pub(crate) fn write_json_lines(
+fn write_json_lines(
     path: &Path,
     export: impl FnOnce(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -153,7 +170,7 @@ pub(crate) fn write_json_lines(
 }
 
 /// Writes a new file under another name next to it, syncs it, and gives it its name at the end.
-pub(crate) fn write_new(
+fn write_new(
     to: &Path,
     write: impl FnOnce(&Path) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {

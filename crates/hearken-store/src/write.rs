@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
-use crate::record::Record;
-use crate::store::{Added, Claim, Claimed, Event, Expected, Submitted};
+use crate::record::{Added, Claim, Claimed, Event, Expected, Record, Submitted};
 
 /// A request to change a store.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ pub(crate) enum Write<'a> {
 
 /// The answer to a [`Write`]: the variant of the same meaning.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum WriteReply {
     Added(Added),
     Claimed(Claimed),
     Renewed(bool),

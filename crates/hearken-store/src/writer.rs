@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, Ledger};
-use crate::write::{Answer, Write};
+use crate::write::{Write, WriteReply};
 
 /// Requests that share a commit at most.
 const BATCH_MAX: usize = 256;
@@ -31,7 +31,7 @@ pub(crate) trait Home: Send + 'static {
 
 struct Ticket {
     write: Write<'static>,
-    answer: SyncSender<Result<Answer, StoreError>>,
+    answer: SyncSender<Result<WriteReply, StoreError>>,
 }
 
 /// A home with a thread that writes to it.
@@ -53,7 +53,7 @@ impl<H: Home> Writer<H> {
     }
 
     /// Answers a request that changes one record, in a transaction shared with others.
-    pub(crate) fn write(&self, write: Write<'static>) -> Result<Answer, StoreError> {
+    pub(crate) fn write(&self, write: Write<'static>) -> Result<WriteReply, StoreError> {
         let (answer, answered) = sync_channel(1);
         let queue = self.queue.as_ref().expect("the queue is open until the writer is dropped");
         queue.send(Ticket { write, answer }).map_err(|_| stopped())?;
@@ -64,7 +64,7 @@ impl<H: Home> Writer<H> {
     pub(crate) fn write_all(
         &self,
         writes: &mut dyn Iterator<Item = Result<Write<'_>, StoreError>>,
-    ) -> Result<Vec<Answer>, StoreError> {
+    ) -> Result<Vec<WriteReply>, StoreError> {
         let mut home = lock(&self.home);
         let answers = all(&mut *home, writes);
         if answers.is_err() {
@@ -120,7 +120,7 @@ fn serve<H: Home>(home: &Mutex<H>, tickets: &Receiver<Ticket>) {
 fn together<H: Home>(
     home: &mut H,
     writes: &[Write<'_>],
-) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+) -> Result<Vec<Result<WriteReply, StoreError>>, StoreError> {
     home.begin()?;
     let mut ledger = Ledger::new(home.facts(writes)?)?;
     let mut answers = Vec::with_capacity(writes.len());
@@ -143,7 +143,7 @@ fn together<H: Home>(
 fn all<H: Home>(
     home: &mut H,
     writes: &mut dyn Iterator<Item = Result<Write<'_>, StoreError>>,
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<WriteReply>, StoreError> {
     home.begin()?;
     let mut answers = Vec::new();
     for write in writes {
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::{Known, Places, Seats};
-    use crate::store::{Assignment, Document, Event, Placed};
+    use crate::record::{Assignment, Document, Event, Placed};
 
     /// What a disk did.
     #[derive(Default)]
@@ -257,7 +257,7 @@ mod tests {
     }
 
     /// Two hundred callers at once, each with one request.
-    fn write_at_once(writer: &Writer<EventHome>) -> Vec<Result<Answer, StoreError>> {
+    fn write_at_once(writer: &Writer<EventHome>) -> Vec<Result<WriteReply, StoreError>> {
         std::thread::scope(|scope| {
             let callers: Vec<_> =
                 (0..200).map(|n| scope.spawn(move || writer.write(event(n.to_string())))).collect();

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use hearken_tensor::cpu::{Buffer, Prepared};
 use hearken_tensor::device::{
-    AdamW, Attention, Cache, CachedRow, Gelu, HeadOptions, Heads, Layout, Precision, Prediction,
-    PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CachedRow, Gelu, HeadOptions, Heads, Layout, Precision,
+    Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight,
+    WeightShape, Write,
 };
 use hearken_tensor::{Cpu, Device, Forest};
 
@@ -357,10 +358,10 @@ impl Bench {
         let x = self.values(len);
         for gelu in [Gelu::Tanh, Gelu::Erf] {
             self.time(&format!("gelu {gelu:?} {}", shape.name), 0, 8 * len, || {
-                cpu.gelu(gelu, &x, &mut y);
+                cpu.activation(Activation::Gelu(gelu), &x, &mut y);
             });
             self.time(&format!("gelu_backward {gelu:?} {}", shape.name), 0, 12 * len, || {
-                cpu.gelu_backward(gelu, &x, &dy, &mut y);
+                cpu.activation_backward(Activation::Gelu(gelu), &x, &dy, &mut y);
             });
         }
     }

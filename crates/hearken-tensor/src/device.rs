@@ -233,6 +233,17 @@ pub enum Gelu {
     Erf,
 }
 
+/// Functions of one number that stand between layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// A Gaussian error linear unit.
+    Gelu(Gelu),
+    /// The hyperbolic tangent.
+    Tanh,
+    /// max(0, x), with derivative 0 at 0.
+    Relu,
+}
+
 /// One thing to predict: the token that follows a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
@@ -581,15 +592,15 @@ macro_rules! device_operations {
 
             // ---- activations --------------------------------------------------------------------
 
-            /// y = gelu(x), element by element.
-            Activations fn gelu(
-                gelu: $crate::device::Gelu,
+            /// y = a(x), element by element.
+            Activations fn activation(
+                activation: $crate::device::Activation,
                 x: &Self::Buffer,
                 y: &mut Self::Buffer,
             );
-            /// dx = gelu'(x)·dy.
-            Activations fn gelu_backward(
-                gelu: $crate::device::Gelu,
+            /// dx = a'(x)·dy.
+            Activations fn activation_backward(
+                activation: $crate::device::Activation,
                 x: &Self::Buffer,
                 dy: &Self::Buffer,
                 dx: &mut Self::Buffer,

@@ -8,7 +8,7 @@ use std::path::Path;
 use hearken_tensor::Cpu;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::{Progress, StepReport};
-use hearken_train::reward_source::{Closure, WeightedSum};
+use hearken_train::reward_source::Closure;
 use hearken_train::run_dir::Start;
 
 struct Print;
@@ -36,14 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: ppo_with_closure MODEL_DIR PROMPTS.jsonl RUN_DIR".into());
     };
     // The more of its letters are vowels, the better a completion.
-    let vowels = Closure::new("vowels", |rollout| {
+    let mut vowels = Closure::new("vowels", |rollout| {
         let letters = rollout.completion.chars().filter(|letter| letter.is_alphabetic());
         let (all, vowels) = letters.fold((0, 0), |(all, vowels), letter| {
             (all + 1, vowels + usize::from("aeiouAEIOU".contains(letter)))
         });
         Ok(vowels as f64 / f64::from(all.max(1)))
     });
-    let mut scores = WeightedSum::new().with(vowels, 1.0);
 
     let mut layers = PpoConfig::defaults(Path::new("ppo_with_closure"));
     for (key, path) in [("run.dir", run_dir), ("model.path", model), ("data.train", prompts)] {
@@ -53,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         layers.set(setting)?;
     }
     let loaded = PpoConfig::from_layers(layers)?;
-    let outcome = ppo::run_with(Cpu::new(), &loaded, Start::Fresh, &mut scores, &mut Print)?;
+    let outcome = ppo::run_with(Cpu::new(), &loaded, Start::Fresh, &mut vowels, &mut Print)?;
     println!("the policy is in {}", outcome.model_dir.display());
     Ok(())
 }

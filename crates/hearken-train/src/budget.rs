@@ -54,7 +54,11 @@ impl<'a> Part<'a> {
         })
     }
 
-    fn footprint(&self) -> Result<Footprint, TrainError> {
+    /// What the model takes, as its config.json says.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub(crate) fn footprint(&self) -> Result<Footprint, TrainError> {
         let config = ModelConfig::read(self.path).map_err(ModelError::from)?;
         let is_trained = |name: &str| match self.purpose {
             Purpose::Train(frozen) => !is_frozen(name, frozen),

@@ -2,38 +2,12 @@
 
 use std::path::PathBuf;
 
-use hearken_data::{Prompted, ReadReport, Record, read, split_by_prompt};
+use hearken_data::{ReadReport, read, split_by_prompt};
 
 use crate::config::{BadRecords, DataConfig};
-use crate::encode::Encoder;
+use crate::encode::{Encoded, Encoder, Example};
 use crate::error::{EncodeError, TrainError};
 use crate::seeds::Seeds;
-
-/// What a trainer makes of one record.
-pub trait Example: Sized {
-    /// The record.
-    type Record: Record + Prompted;
-
-    /// Makes tokens of a record.
-    ///
-    /// # Errors
-    /// If the record does not make an example.
-    fn encode(record: &Self::Record, encoder: &Encoder<'_>) -> Result<Encoded<Self>, EncodeError>;
-
-    /// The rows that the example takes in a batch.
-    fn rows(&self) -> usize;
-}
-
-/// An example, and what became of its length.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Encoded<E> {
-    /// Every token is there.
-    Whole(E),
-    /// Some tokens were cut off.
-    Truncated(E),
-    /// It was too long and is left out.
-    Dropped,
-}
 
 /// What became of the records of some files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

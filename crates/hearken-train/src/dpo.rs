@@ -29,13 +29,13 @@ use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Part, Purpose, Tape, fit};
-use crate::checkpoint::NamedModel;
 use crate::config::Loaded;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::records::{RecordTrainer, Step, train};
 use crate::run::{Learned, Opening, Outcome, Own, Run, load_language_model};
 use crate::run_dir::Start;
+use crate::run_dir::checkpoint::NamedModel;
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::Records;

@@ -1,7 +1,7 @@
 //! Why a trainer stops.
 
-use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use hearken_data::{ReadError, Source, SplitError};
 use hearken_judge::JudgeError;
@@ -11,7 +11,6 @@ use hearken_model::tokenizer::TokenizerError;
 
 use crate::config::ConfigError;
 use crate::reward_source::RewardError;
-use crate::run_dir::RunDirError;
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +116,88 @@ impl From<JudgeError> for TrainError {
     }
 }
 
+/// Why a run directory is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// The system refuses.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as in "cannot …".
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process works here.
+    #[error("{}: in use by process {pid}; wait for it, or choose another `run.dir`", dir.display())]
+    Locked {
+        /// The run directory.
+        dir: PathBuf,
+        /// The process, as it wrote itself down.
+        pid: String,
+    },
+    /// The run there has another configuration.
+    #[error(
+        "{}: holds a run with `{key}` = {stored}, found {given}; --fresh starts anew and removes \
+         that run", dir.display()
+    )]
+    Different {
+        /// The run directory.
+        dir: PathBuf,
+        /// The first key that differs.
+        key: String,
+        /// Its value there.
+        stored: String,
+        /// Its value now.
+        given: String,
+    },
+    /// A stored file that does not parse.
+    #[error("{}: {message}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A log that is shorter than when the checkpoint was made.
+    #[error(
+        "{}: found {found} bytes, expected at least the {expected} of the last checkpoint; --fresh \
+         starts anew", path.display()
+    )]
+    ShortLog {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// Its length at the checkpoint.
+        expected: u64,
+    },
+    /// The checkpoint would take more room than allowed.
+    #[error(
+        "{}: a checkpoint of {needed} bytes beside {used} bytes is above `run.disk_limit_gb` \
+         ({limit} bytes); raise it and run the same command again to go on from the last \
+         checkpoint", dir.display()
+    )]
+    DiskLimit {
+        /// The run directory.
+        dir: PathBuf,
+        /// Bytes of the checkpoint.
+        needed: u64,
+        /// Bytes that are there.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl RunDirError {
+    /// The error of an operation on `path`: "`path`: cannot `action`: …".
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.into(), action, source }
+    }
+}
+
 /// Where a number that is NaN or infinite shows first.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found NaN or infinity in {suspect}")]
@@ -214,6 +295,19 @@ pub enum EncodeError {
         /// The record.
         at: Source,
         /// Its number of tokens.
+        found: usize,
+    },
+    /// A sequence of a pair of which nothing is predicted.
+    #[error(
+        "{at}: found {found} tokens in {field}, expected at least one behind the prompt and the first \
+         token: nothing of this completion is predicted"
+    )]
+    NothingPredicted {
+        /// The record.
+        at: Source,
+        /// Which of the two.
+        field: &'static str,
+        /// Its number of tokens, the prompt's included.
         found: usize,
     },
     /// A sequence without tokens.

@@ -28,6 +28,8 @@ mod grade;
 
 mod gather;
 
+mod idle;
+
 mod credit;
 
 mod update;
@@ -44,6 +46,7 @@ use crate::rollout::{Heads, read};
 use crate::run::Learned;
 
 use credit::{Experience, credit, trained};
+use idle::{Idle, Idleness};
 use metrics::{Gathered, StepSums};
 
 pub use config::{GrpoConfig, GrpoSettings};
@@ -55,11 +58,12 @@ run_rollouts!(GrpoConfig, Grpo);
 /// The policy follows a surrogate whose advantages compare the completions of a group.
 pub(crate) struct Grpo {
     config: GrpoConfig,
+    idleness: Idleness,
 }
 
 /// What one iteration learns from.
 pub(crate) struct Compared {
-    /// What is trained on.
+    /// What is trained on; nothing where all of it was left out.
     pub(crate) trained: Vec<Experience>,
     pub(crate) metrics: IterationMetrics,
 }
@@ -77,7 +81,7 @@ impl<D: Device> Configurable<D> for Grpo {
     }
 
     fn new(config: GrpoConfig) -> Self {
-        Self { config }
+        Self { config, idleness: Idleness::default() }
     }
 }
 
@@ -103,12 +107,9 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     fn roll_out(&mut self, at: Place<'_, '_, D, ()>) -> Result<Compared, TrainError> {
         let Place { session, sources, progress } = at;
         let (sampled, mut kept) = self.gather(session, sources)?;
-        if kept.is_empty() {
-            progress.note(&format!(
-                "iteration {}: no group's scores differ, so that there is nothing to learn from; \
-                 its rollouts are trained on as they are",
-                session.iteration()
-            ));
+        let all_left = kept.is_empty();
+        if all_left {
+            // Their KL is measured, and nothing is learned of them.
             kept.clone_from(&sampled);
         }
         let sequences: Vec<_> = kept.iter().map(|one| one.rollout.sequence()).collect();
@@ -118,16 +119,19 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         let ref_logprobs = read(&session.reference, &sequences, Heads::LogProbs, forward).logprobs;
         let algorithm = self.algorithm(session.kl.beta());
         let credited = credit(kept, reading, ref_logprobs, &algorithm);
-        let mut trained = trained(&credited, self.config.grpo.groups, algorithm.overlong);
-        if trained.is_empty() {
-            // A step needs tokens; advantages of 0 leave the policy to its KL penalty.
-            trained.clone_from(&credited);
+        let trained = match all_left {
+            true => Vec::new(),
+            false => trained(&credited, self.config.grpo.groups, algorithm.overlong),
+        };
+        let idle = Idle::of(&sampled, trained.is_empty(), algorithm.overlong);
+        if let Some(note) = self.idleness.note(session.iteration(), idle) {
+            progress.note(&note);
         }
         let gathered = Gathered {
             sampled: &sampled,
             experience: &credited,
             trained: trained.len(),
-            source_names: &sources.names(),
+            measures: &sources.measures(),
             beta: algorithm.kl.beta().unwrap_or(0.0),
         };
         Ok(Compared { metrics: gathered.metrics(), trained })
@@ -150,6 +154,10 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         let sums = update::accumulate(on, &minibatch, &algorithm, entropy_coef);
         let loss = sums.policy - entropy_coef * sums.entropy.value().unwrap_or(0.0);
         Learned { loss, sums }
+    }
+
+    fn of_nothing() -> Option<StepSums> {
+        Some(StepSums::default())
     }
 
     fn record(&self, step: Step<'_, Compared, StepSums>) -> GrpoStep {

@@ -3,7 +3,7 @@
 //! A trainer reads a configuration ([`config`]), opens its run directory ([`run_dir`]), makes
 //! examples of records ([`encode`]), and then goes straight down: batch, forward, objective,
 //! backward, update, record. A run that is killed goes on from its last checkpoint
-//! ([`checkpoint`]), bit for bit.
+//! ([`run_dir::checkpoint`]), bit for bit.
 //!
 //! Not here: HTTP, the command line, and anything that prints; a trainer speaks through
 //! [`progress::Progress`].
@@ -19,9 +19,9 @@ pub mod progress;
 
 pub mod seeds;
 
-pub mod run_dir;
+pub mod ranks;
 
-pub mod checkpoint;
+pub mod run_dir;
 
 pub mod metrics;
 
@@ -59,6 +59,8 @@ pub mod dpo;
 
 pub mod feature_reward;
 
+pub mod score_normalization;
+
 pub mod reward_source;
 
 pub mod scorers;
@@ -71,6 +73,7 @@ pub mod grpo;
 
 pub mod quickstart;
 
+mod memory;
 pub mod outcome;
 
 pub mod report;

@@ -15,7 +15,7 @@ use hearken_tensor::Device;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::run_dir::RunDirError;
+use crate::error::RunDirError;
 
 /// Fields whose values depend on the machine's clock: they alone may differ between two runs of one
 /// configuration.

@@ -1,9 +1,9 @@
-//! AdamW over the parameters of one or several models, with one gradient norm.
+//! AdamW over one or several stores of parameters, with one gradient norm.
 
 use std::path::Path;
 
 use hearken_model::checkpoint::save_tensors_with;
-use hearken_model::{Gradients, Model};
+use hearken_model::{Gradients, ParamStore};
 use hearken_tensor::Device;
 use hearken_tensor::device::AdamW;
 use safetensors::{Dtype, SafeTensors};
@@ -18,11 +18,11 @@ struct Moments<D: Device> {
     second: D::Buffer,
 }
 
-/// A model that is trained, with the gradients of the step and its own learning rate.
+/// Parameters that are trained, with the gradients of the step and a learning rate of their own.
 #[derive(Debug)]
 pub struct Trained<'a, D: Device> {
-    /// The model to update.
-    pub model: &'a mut Model<D>,
+    /// The parameters to update.
+    pub params: &'a mut ParamStore<D>,
     /// Gradients of the whole optimizer step.
     pub gradients: &'a Gradients<D>,
     /// Learning rate of this step.
@@ -32,7 +32,7 @@ pub struct Trained<'a, D: Device> {
 /// What one update did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// Norm of the gradients of all models together, before clipping.
+    /// Norm of the gradients of all stores together, before clipping.
     pub grad_norm: f64,
     /// Whether the gradients were scaled down.
     pub clipped: bool,
@@ -46,23 +46,23 @@ pub struct Update {
 /// ```
 ///
 /// Weight decay acts on parameters with two or more dimensions: not on biases, nor on the weights of
-/// norms. The models are always given in the same order.
+/// norms. The stores are always given in the same order.
 #[derive(Debug)]
 pub struct Optimizer<D: Device> {
     config: OptimizerConfig,
-    /// For each model, for each parameter; `None` for a frozen one.
+    /// For each store, for each parameter; `None` for a frozen one.
     moments: Vec<Vec<Option<Moments<D>>>>,
     steps: u64,
 }
 
 impl<D: Device> Optimizer<D> {
-    /// An optimizer that has made no step, for the trainable parameters of `models`.
-    pub fn new(config: &OptimizerConfig, models: &[&Model<D>]) -> Self {
-        let moments = models.iter().map(|model| {
-            let device = model.device();
+    /// An optimizer that has made no step, for the trained parameters of `stores`.
+    pub fn new(config: &OptimizerConfig, stores: &[&ParamStore<D>]) -> Self {
+        let moments = stores.iter().map(|params| {
+            let device = params.device();
             let of = |len: usize| Moments { first: device.zeros(len), second: device.zeros(len) };
-            let trained = model.params().iter();
-            trained.map(|param| param.trainable.then(|| of(device.len(&param.values)))).collect()
+            let each = params.iter().enumerate();
+            each.map(|(index, param)| params.is_trained(index).then(|| of(param.len()))).collect()
         });
         Self { config: config.clone(), moments: moments.collect(), steps: 0 }
     }
@@ -73,19 +73,19 @@ impl<D: Device> Optimizer<D> {
     }
 
     /// Bytes of the moments.
-    pub fn bytes(&self, models: &[&Model<D>]) -> u64 {
-        models.iter().map(|model| 8 * model.parameter_counts().0 as u64).sum()
+    pub fn bytes(&self, stores: &[&ParamStore<D>]) -> u64 {
+        stores.iter().map(|params| 8 * params.counts().0 as u64).sum()
     }
 
-    /// One update of all models.
+    /// One update of all stores.
     ///
     /// # Errors
     /// Names the first gradient that is NaN or infinite; nothing is updated then.
     ///
     /// # Panics
-    /// If the models are not those that the optimizer was made for.
+    /// If the stores are not those that the optimizer was made for.
     pub fn step(&mut self, trained: &mut [Trained<'_, D>]) -> Result<Update, NonFinite> {
-        assert_eq!(trained.len(), self.moments.len(), "the models the optimizer was made for");
+        assert_eq!(trained.len(), self.moments.len(), "the stores the optimizer was made for");
         let squares = trained.iter().map(|one| one.gradients.sum_of_squares());
         let grad_norm = squares.sum::<f64>().sqrt();
         if !grad_norm.is_finite() {
@@ -114,14 +114,14 @@ impl<D: Device> Optimizer<D> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: &Path, models: &[&Model<D>]) -> Result<(), StateError> {
+    pub fn save(&self, path: &Path, stores: &[&ParamStore<D>]) -> Result<(), StateError> {
         let (mut described, mut buffers) = (Vec::new(), Vec::new());
-        for (index, (model, moments)) in models.iter().zip(&self.moments).enumerate() {
-            for (param, moments) in model.params().iter().zip(moments) {
+        for (index, (params, moments)) in stores.iter().zip(&self.moments).enumerate() {
+            for (param, moments) in params.iter().zip(moments) {
                 let Some(Moments { first, second }) = moments else { continue };
                 for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
                     described.push((tensor_name(index, &param.name, moment), param.shape.clone()));
-                    buffers.push((model.device(), buffer));
+                    buffers.push((params.device(), buffer));
                 }
             }
         }
@@ -137,10 +137,10 @@ impl<D: Device> Optimizer<D> {
     /// An optimizer as [`Optimizer::save`] left it after `steps` updates.
     ///
     /// # Errors
-    /// If the file cannot be read, or has not exactly the moments of the trainable parameters.
+    /// If the file cannot be read, or has not exactly the moments of the trained parameters.
     pub fn load(
         config: &OptimizerConfig,
-        models: &[&Model<D>],
+        stores: &[&ParamStore<D>],
         path: &Path,
         steps: u64,
     ) -> Result<Self, StateError> {
@@ -148,15 +148,15 @@ impl<D: Device> Optimizer<D> {
             .map_err(|source| StateError::Unreadable { path: path.into(), source })?;
         let bad = |message: String| StateError::Broken { path: path.into(), message };
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
-        let mut optimizer = Self { steps, ..Self::new(config, models) };
+        let mut optimizer = Self { steps, ..Self::new(config, stores) };
         let mut read = 0;
-        for (index, (model, moments)) in models.iter().zip(&mut optimizer.moments).enumerate() {
-            for (param, moments) in model.params().iter().zip(moments) {
+        for (index, (params, moments)) in stores.iter().zip(&mut optimizer.moments).enumerate() {
+            for (param, moments) in params.iter().zip(moments) {
                 let Some(Moments { first, second }) = moments else { continue };
                 for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
                     let name = tensor_name(index, &param.name, moment);
                     let values = tensor_values(&tensors, &name, &param.shape).map_err(bad)?;
-                    model.device().write(buffer, 0, &values);
+                    params.device().write(buffer, 0, &values);
                     read += 1;
                 }
             }
@@ -172,8 +172,8 @@ impl<D: Device> Optimizer<D> {
 const FIRST: &str = "first_moment";
 const SECOND: &str = "second_moment";
 
-fn tensor_name(model: usize, param: &str, moment: &str) -> String {
-    format!("{model}/{param}/{moment}")
+fn tensor_name(store: usize, param: &str, moment: &str) -> String {
+    format!("{store}/{param}/{moment}")
 }
 
 fn tensor_values(
@@ -192,16 +192,16 @@ fn tensor_values(
 
 fn first_bad_gradient<D: Device>(one: &Trained<'_, D>) -> Option<NonFinite> {
     let index = one.gradients.first_non_finite()?;
-    let name = one.model.params()[index].name.clone();
+    let name = one.params[index].name.clone();
     Some(NonFinite { suspect: Suspect::Gradient { name } })
 }
 
 fn update<D: Device>(one: &mut Trained<'_, D>, moments: &mut [Option<Moments<D>>], step: AdamW) {
-    let (device, gradients) = (one.model.device().clone(), one.gradients);
-    let dimensions: Vec<usize> = one.model.params().iter().map(|param| param.shape.len()).collect();
-    one.model.update(|index, values| {
+    let (device, gradients) = (one.params.device().clone(), one.gradients);
+    let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
+    one.params.update(|index, values| {
         let Some(Moments { first, second }) = &mut moments[index] else { return };
-        let gradient = gradients.get(index).expect("a trainable parameter has a gradient");
+        let gradient = gradients.get(index).expect("a trained parameter has a gradient");
         let weight_decay = if dimensions[index] < 2 { 0.0 } else { step.weight_decay };
         let step = AdamW { weight_decay, ..step };
         device.adamw(step, values, gradient, first, second);
@@ -209,21 +209,19 @@ fn update<D: Device>(one: &mut Trained<'_, D>, moments: &mut [Option<Moments<D>>
 }
 
 /// The name of the first parameter that holds a NaN or an infinity.
-pub fn first_bad_value<D: Device>(model: &Model<D>) -> Option<NonFinite> {
-    let values: Vec<&D::Buffer> = model.params().iter().map(|param| &param.values).collect();
-    let (index, _) = model.device().wait(model.device().first_non_finite(&values))?;
-    let bad = &model.params()[index];
-    Some(NonFinite { suspect: Suspect::Value { name: bad.name.clone() } })
+pub fn first_bad_value<D: Device>(params: &ParamStore<D>) -> Option<NonFinite> {
+    let name = params.first_non_finite()?.to_owned();
+    Some(NonFinite { suspect: Suspect::Value { name } })
 }
 
 /// Refuses a loss that is NaN or infinite, naming the first parameter that is, or else the loss.
 ///
 /// # Errors
 /// If `loss` is not finite.
-pub fn check_loss<D: Device>(loss: f64, models: &[&Model<D>]) -> Result<(), NonFinite> {
+pub fn check_loss<D: Device>(loss: f64, stores: &[&ParamStore<D>]) -> Result<(), NonFinite> {
     if loss.is_finite() {
         return Ok(());
     }
-    let bad = models.iter().find_map(|model| first_bad_value(model));
+    let bad = stores.iter().find_map(|params| first_bad_value(params));
     Err(bad.unwrap_or(NonFinite { suspect: Suspect::Loss }))
 }

@@ -102,7 +102,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         session.book_reading(&sequences);
         let reading = critic::read_both(session, &sequences);
         let (beta, entropy) = (session.kl.beta(), reading.entropy);
-        let experience = credit(scored, reading, beta, &self.config);
+        let experience = credit(scored, reading, beta, &self.config, &session.run.ranks);
         let metrics = iteration_metrics(&experience, &summary, entropy, beta, &self.config);
         Ok(Credited { experience, metrics })
     }

@@ -15,7 +15,6 @@ use hearken_tensor::Device;
 use serde::Serialize;
 
 use crate::budget::check;
-use crate::checkpoint::NamedModel;
 use crate::config::{DataConfig, Length, Loaded, SamplesConfig};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
@@ -25,6 +24,7 @@ use crate::progress::Progress;
 use crate::run::Outcome;
 use crate::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
 use crate::run_dir::Start;
+use crate::run_dir::checkpoint::NamedModel;
 
 /// The parts of a configuration that every run over records reads.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_tensor::Device;
 
 use crate::budget::{Part, Tape, fit};
-use crate::dataset::{Dataset, Example};
-use crate::encode::PreferenceExample;
+use crate::dataset::Dataset;
+use crate::encode::{Example, PreferenceExample};
 use crate::error::TrainError;
 use crate::microbatch::microbatches;
 use crate::progress::Progress;
@@ -25,7 +25,6 @@ use crate::run::{Learned, Nothing, Opening, Run};
 pub use config::{RewardConfig, RewardObjective};
 pub use evaluation::{evaluate, pair_scores};
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
-pub use normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
 
 run_records!(RewardConfig, Reward);
 
@@ -80,20 +79,21 @@ impl<D: Device> RecordTrainer<D> for Reward {
                 dir.display()
             ));
         }
-        set_pad(&mut model, opening.tokenizer.as_ref(), opening.progress);
+        set_pad(&mut model, opening.tokenizer.as_mut(), opening.progress);
         Ok(model)
     }
 
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<Comparison>> {
         let pairs: Vec<_> = batch.iter().map(|&index| &self.pairs.train[index]).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
+        let count = run.ranks.total(pairs.len());
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = Microbatch::new(&pairs[group.clone()]);
             let pass = run.forward(&microbatch.batch);
             let scores = run.model.scalars(&pass, &microbatch.rows);
             let found = compare(&pairs[group], &scores);
-            let (sum, scalar_grads) = loss_and_grads(self.objective, &found, pairs.len());
+            let (sum, scalar_grads) = loss_and_grads(self.objective, &found, count);
             let scalar_rows = &microbatch.rows;
             let grads = OutputGrads { scalar_rows, scalar_grads: &scalar_grads, ..<_>::default() };
             run.backward(pass, &grads);
@@ -127,30 +127,42 @@ impl<D: Device> RecordTrainer<D> for Reward {
     fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<(), TrainError> {
         let Run { model, tokenizer, settings, .. } = run;
         let tokens_max = settings.train.microbatch_tokens;
-        let measured = ScoreNormalizationFile::measure(model, &self.reference, tokens_max);
+        let measured = normalization::measure(model, &self.reference, tokens_max);
         run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
-            measured.map_or(Ok(()), |measured| measured.save(dir))
+            measured.map_or(Ok(()), |measured| normalization::save(&measured, dir))
         })
     }
 }
 
-/// Transformers' classifiers find the last token of a padded row by config.json's `pad_token_id`.
-/// The end token does not serve: they would read the score before it.
+/// Transformers' classifiers read a row at its last token that is not config.json's `pad_token_id`. A
+/// token that ends texts does not serve: they would read the score before it.
 fn set_pad<D: Device>(
     model: &mut Model<D>,
-    tokenizer: Option<&Tokenizer>,
+    tokenizer: Option<&mut Tokenizer>,
     progress: &mut dyn Progress,
 ) {
-    if model.config().pad.is_some() {
-        return;
-    }
-    let end = tokenizer.and_then(Tokenizer::eos_for_training);
-    match tokenizer.and_then(Tokenizer::pad).filter(|&pad| Some(pad) != end) {
-        Some(pad) => model.set_pad(pad),
-        None => progress.note(
-            "neither config.json nor the tokenizer names a padding token of its own: Transformers \
-             will score one sequence at a time until config.json has a pad_token_id",
-        ),
+    let (found, ends) = (model.config().pad, model.config().eos.clone());
+    let of_config = found.filter(|pad| !ends.contains(pad));
+    let Some(tokenizer) = tokenizer else { return model.set_pad(of_config) };
+    let of_config = of_config.filter(|pad| !tokenizer.eos().contains(pad));
+    let is_known = |id: &u32| tokenizer.token(*id).is_some();
+    let vocab = model.config().vocab;
+    let of_tokenizer = || tokenizer.padding_apart_from(&ends).filter(|id| (*id as usize) < vocab);
+    let pad = of_config.filter(is_known).or_else(of_tokenizer);
+    model.set_pad(pad);
+    let Some(pad) = pad else {
+        return progress.note(
+            "no token of the tokenizer can pad without ending texts too: the reward model is saved \
+             without a padding token, and Transformers will score one sequence at a time",
+        );
+    };
+    tokenizer.set_pad(pad);
+    if let Some(found) = found.filter(|found| *found != pad) {
+        let name = tokenizer.token(pad).unwrap_or_default();
+        progress.note(&format!(
+            "the padding token {found} ends texts too, and Transformers would read scores before it: \
+             the reward model is saved with {name} ({pad}) in its place"
+        ));
     }
 }
 

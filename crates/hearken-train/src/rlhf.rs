@@ -12,8 +12,6 @@ mod config;
 
 mod stage;
 
-mod memory;
-
 mod evaluation;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +22,7 @@ use serde_json::Value;
 
 use crate::config::{DataConfig, Loaded, ScoreConfig, SourceConfig};
 use crate::error::TrainError;
+use crate::memory;
 use crate::metrics::{Cost, Stopwatch};
 use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;

@@ -9,6 +9,8 @@
 //! | `best/`, `final/` | model directories |
 //! | `lock` | held while a process works here |
 
+pub mod checkpoint;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -16,8 +18,9 @@ use std::time::Duration;
 
 use toml::Table;
 
-use crate::checkpoint::Checkpoint;
+use self::checkpoint::Checkpoint;
 use crate::config::{Frozen, RunConfig};
+pub use crate::error::RunDirError;
 use crate::metrics::Log;
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
@@ -39,88 +42,6 @@ pub const FREE_KEYS: [&str; 15] = [
     "judge.retries",
     "judge.parallel",
 ];
-
-/// Why a run directory is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum RunDirError {
-    /// The system refuses.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried, as in "cannot …".
-        action: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Another process works here.
-    #[error("{}: in use by process {pid}; wait for it, or choose another `run.dir`", dir.display())]
-    Locked {
-        /// The run directory.
-        dir: PathBuf,
-        /// The process, as it wrote itself down.
-        pid: String,
-    },
-    /// The run there has another configuration.
-    #[error(
-        "{}: holds a run with `{key}` = {stored}, found {given}; --fresh starts anew and removes \
-         that run", dir.display()
-    )]
-    Different {
-        /// The run directory.
-        dir: PathBuf,
-        /// The first key that differs.
-        key: String,
-        /// Its value there.
-        stored: String,
-        /// Its value now.
-        given: String,
-    },
-    /// A stored file that does not parse.
-    #[error("{}: {message}", path.display())]
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A log that is shorter than when the checkpoint was made.
-    #[error(
-        "{}: found {found} bytes, expected at least the {expected} of the last checkpoint; --fresh \
-         starts anew", path.display()
-    )]
-    ShortLog {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        found: u64,
-        /// Its length at the checkpoint.
-        expected: u64,
-    },
-    /// The checkpoint would take more room than allowed.
-    #[error(
-        "{}: a checkpoint of {needed} bytes beside {used} bytes is above `run.disk_limit_gb` \
-         ({limit} bytes); raise it and run the same command again to go on from the last \
-         checkpoint", dir.display()
-    )]
-    DiskLimit {
-        /// The run directory.
-        dir: PathBuf,
-        /// Bytes of the checkpoint.
-        needed: u64,
-        /// Bytes that are there.
-        used: u64,
-        /// The limit.
-        limit: u64,
-    },
-}
-
-impl RunDirError {
-    /// The error of an operation on `path`: "`path`: cannot `action`: …".
-    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { path: path.into(), action, source }
-    }
-}
 
 /// Whether what lies in a run directory is continued or removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

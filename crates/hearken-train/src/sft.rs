@@ -14,8 +14,8 @@ use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
 use crate::budget::{Part, Tape, fit};
-use crate::dataset::{Dataset, Example};
-use crate::encode::DemonstrationExample;
+use crate::dataset::Dataset;
+use crate::encode::{DemonstrationExample, Example};
 use crate::error::TrainError;
 use crate::microbatch::microbatches;
 use crate::records::{RecordTrainer, Step, run_records};
@@ -62,7 +62,8 @@ impl<D: Device> RecordTrainer<D> for Sft {
         let examples: Vec<&DemonstrationExample> =
             batch.iter().map(|&index| &self.data.train[index]).collect();
         let rows: Vec<usize> = examples.iter().map(|example| example.rows()).collect();
-        let supervised: usize = examples.iter().map(|example| example.target_count()).sum();
+        let supervised =
+            run.ranks.total(examples.iter().map(|example| example.target_count()).sum());
         // d(−Σ log π / supervised) / d log π is known before the pass: one trip through the head.
         let grad = PredictionGrad { logprob: (-1.0 / supervised as f64) as f32, entropy: 0.0 };
         let mut sums = TokenSums::default();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hearken_train::reward_source::{CodeSource, Limits, RewardSource, RolloutView, Sandbox};
+use hearken_train::reward_source::{CodeSource, Limits, RewardSource, RolloutView, Sandbox, Score};
 use serde_json::{Map, Value, json};
 
 const LIMITS: Limits = Limits {
@@ -31,6 +31,7 @@ fn scores(source: &mut CodeSource, completions: &[&str], tests: Value) -> Vec<f6
     let fields: Map<String, Value> = [("tests".to_owned(), tests)].into_iter().collect();
     let view = |completion: &&'static str| RolloutView {
         prompt: "write a program",
+        messages: None,
         completion,
         prompt_ids: &[],
         completion_ids: &[],
@@ -41,7 +42,7 @@ fn scores(source: &mut CodeSource, completions: &[&str], tests: Value) -> Vec<f6
     let completions: Vec<&'static str> =
         completions.iter().map(|text| &*text.to_string().leak()).collect();
     let views: Vec<RolloutView<'_>> = completions.iter().map(view).collect();
-    source.score(&views).unwrap()
+    source.score(&views).unwrap().iter().map(Score::total).collect()
 }
 
 /// The score of a program whose only test is to exit with 0.
@@ -142,6 +143,7 @@ fn tests_that_are_missing_or_make_no_sense_are_named() {
         let fields: Map<String, Value> = [("tests".to_owned(), tests)].into_iter().collect();
         let view = RolloutView {
             prompt: "add",
+            messages: None,
             completion: "x",
             prompt_ids: &[],
             completion_ids: &[],

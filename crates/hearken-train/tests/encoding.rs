@@ -6,8 +6,10 @@ mod support;
 use hearken_data::{Demonstration, Preference};
 use hearken_model::{Batch, Tokenizer};
 use hearken_train::config::Truncation;
-use hearken_train::dataset::{Encoded, Example};
-use hearken_train::encode::{DemonstrationExample, Encoder, LengthLimit, PreferenceExample};
+use hearken_train::encode::{
+    DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample,
+    UnpairedExample,
+};
 use hearken_train::error::EncodeError;
 use support::llama;
 
@@ -153,10 +155,54 @@ fn a_branch_may_be_empty_and_a_prefix_too() {
     let segments = pair.push(&mut batch);
     assert_eq!(batch.last_row(segments.rejected), Some(1));
     assert_eq!(batch.last_row(segments.chosen), Some(2));
-    let pair: PreferenceExample = whole(r#"{"chosen_ids": [5], "rejected_ids": [6]}"#);
+    let pair: PreferenceExample = whole(r#"{"chosen_ids": [5, 7], "rejected_ids": [6, 7]}"#);
     assert!(pair.prefix.is_empty());
     let segments = pair.push(&mut Batch::new());
     assert_eq!((segments.chosen, segments.rejected), (0, 1));
+}
+
+/// Nothing predicts the first token of a sequence, and what is in the prompt is not the completion's.
+#[test]
+fn a_completion_of_which_nothing_is_predicted_makes_a_bad_record() {
+    for (line, field) in [
+        (r#"{"chosen_ids": [7], "rejected_ids": [8, 9]}"#, "1 tokens in chosen"),
+        (r#"{"chosen_ids": [7, 8], "rejected_ids": [9]}"#, "1 tokens in rejected"),
+    ] {
+        for truncation in [Truncation::Error, Truncation::Left, Truncation::Right, Truncation::Drop]
+        {
+            let error = encode::<PreferenceExample>(line, 100, truncation).unwrap_err();
+            assert!(error.to_string().contains(field), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_truncation_leaves_nothing_of_is_left_out() {
+    let dropped = |line: &str, limit, truncation| {
+        assert_eq!(encode::<PreferenceExample>(line, limit, truncation).unwrap(), Encoded::Dropped);
+    };
+    // The rejected completion fits, but the pair loses as many tokens as the chosen one must.
+    let line = r#"{"prompt_ids": [5, 6, 7], "chosen_ids": [10, 11, 12, 13, 14, 15, 16], "rejected_ids": [8, 0]}"#;
+    for limit in 1..=6 {
+        dropped(line, limit, Truncation::Left);
+    }
+    match encode::<PreferenceExample>(line, 7, Truncation::Left).unwrap() {
+        Encoded::Truncated(pair) => assert_eq!(pair.rejected, [8, 0]),
+        other => panic!("{other:?}"),
+    }
+    for limit in 1..=3 {
+        dropped(line, limit, Truncation::Right);
+    }
+    let single = r#"{"prompt_ids": [5, 6, 7], "completion_ids": [8, 0], "label": true}"#;
+    for (limit, truncation) in
+        [(1, Truncation::Left), (1, Truncation::Right), (3, Truncation::Right)]
+    {
+        let found = encode::<UnpairedExample>(single, limit, truncation).unwrap();
+        assert_eq!(found, Encoded::Dropped);
+    }
+    let line = r#"{"input_ids": [5, 6, 7, 8], "loss_mask": [0, 0, 0, 1]}"#;
+    let found = encode::<DemonstrationExample>(line, 3, Truncation::Right).unwrap();
+    assert_eq!(found, Encoded::Dropped);
 }
 
 #[test]

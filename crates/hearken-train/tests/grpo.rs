@@ -370,6 +370,37 @@ fn an_iteration_without_any_spread_is_survived_and_said() {
     let outcome = train_with(&run, &settings, &mut sources, &mut progress).unwrap();
     assert_eq!(outcome.status, Status::Finished);
     assert!(progress.said("nothing to learn from"));
+    // What was left out is not brought back, whatever lengths and distances would say of it.
+    for record in steps(&run) {
+        assert_eq!((number(&record, "grad_norm"), number(&record, "trained")), (0.0, 0.0));
+    }
+    let kept = folder.path().join("kept");
+    let mut progress = Recorder::new(After::GoOn);
+    train_with(&kept, &["grpo.preset=grpo"], &mut sources, &mut progress).unwrap();
+    assert!(progress.said("nothing to learn from them"), "flat groups that stay are said too");
+}
+
+#[test]
+fn completions_that_were_cut_off_and_masked_teach_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for preset in ["grpo", "dapo", "dr_grpo", "reinforce_plus_plus"] {
+        let run = folder.path().join(preset);
+        let preset = format!("grpo.preset={preset}");
+        let settings = [preset.as_str(), "grpo.overlong=mask", "rollout.max_new_tokens=1"];
+        let first = |r: &RolloutView<'_>| Ok(f64::from(r.completion_ids[0] % 5));
+        let mut sources = WeightedSum::new().with(Closure::new("first", first), 1.0);
+        let mut progress = Recorder::new(After::GoOn);
+        train_with(&run, &settings, &mut sources, &mut progress).unwrap();
+        let all_cut: Vec<Value> = steps(&run)
+            .into_iter()
+            .filter(|record| 0.999 < number(record, "completions/clipped_ratio"))
+            .collect();
+        assert!(!all_cut.is_empty());
+        for record in all_cut {
+            assert_eq!((number(&record, "grad_norm"), number(&record, "trained")), (0.0, 0.0));
+        }
+        assert!(progress.said("every completion was cut off"));
+    }
 }
 
 #[test]

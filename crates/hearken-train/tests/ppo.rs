@@ -11,7 +11,9 @@ use hearken_tensor::Cpu;
 use hearken_train::error::TrainError;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::Silent;
-use hearken_train::reward_source::{Closure, WeightedSum};
+use hearken_train::reward_source::{
+    Closure, RewardError, RewardSource, RolloutView, Score, StepScore, WeightedSum,
+};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::Start;
@@ -205,7 +207,7 @@ minibatches = 2
 fn train_with(
     run: &Path,
     more: &[&str],
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
     progress: &mut Recorder,
 ) -> Result<Outcome, TrainError> {
     let list = sampled(run, more);
@@ -216,6 +218,74 @@ fn train_with(
 
 fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
     train_with(run, more, &mut even_and_length(), progress)
+}
+
+#[test]
+fn the_memory_plan_counts_reward_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = |name: &str, more: &str| -> f64 {
+        let run = folder.path().join(name);
+        let list = sampled(&run, &["train.steps=1"]);
+        let text = format!("{SAMPLED}{OWN}\n{more}");
+        let loaded = PpoConfig::load(&config(folder.path(), &text), &list).unwrap();
+        let mut progress = Recorder::new(After::GoOn);
+        ppo::run(Cpu::new(), &loaded, Start::Resume, &mut progress).unwrap();
+        let note = progress.notes.iter().find(|note| note.starts_with("memory:")).unwrap();
+        let (_, planned) = note.split_once("weights ").unwrap();
+        planned.split_once(" MB").unwrap().0.parse().unwrap()
+    };
+    let plain = "[[score]]\nkind = \"contains\"\ntext = \"a\"\n";
+    let path = fixture("rm_model");
+    let model = format!("{plain}[[score]]\nkind = \"model\"\npath = {path:?}\n");
+    let (without, with) = (weights("without", plain), weights("with", &model));
+    let held = std::fs::metadata(path.join("model.safetensors")).unwrap().len() as f64 / 1e6;
+    assert!((with - without - held).abs() < 0.11, "{without}, {with}, {held}");
+}
+
+/// Even tokens are good: by the completion, by the token, or by steps of one token.
+struct Even(fn(&[f64]) -> Score);
+
+impl RewardSource for Even {
+    fn name(&self) -> &'static str {
+        "even"
+    }
+
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        let earned = |id: &u32| f64::from(u8::from(id.is_multiple_of(2)));
+        let all = |one: &RolloutView<'_>| one.completion_ids.iter().map(earned).collect::<Vec<_>>();
+        Ok(rollouts.iter().map(|one| (self.0)(&all(one))).collect())
+    }
+}
+
+/// Any source trains a policy, and what it says of tokens is earned at those tokens.
+#[test]
+fn scores_of_tokens_and_steps_are_rewards_where_they_are_earned() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |name: &str, form: fn(&[f64]) -> Score| -> Vec<[f64; 2]> {
+        let (run, mut source) = (folder.path().join(name), Even(form));
+        let more = ["train.steps=2"];
+        train_with(&run, &more, &mut source, &mut Recorder::new(After::GoOn)).unwrap();
+        let both =
+            |record: &Value| [number(record, "loss/value_avg"), number(record, "objective/scores")];
+        steps(&run).iter().map(both).collect()
+    };
+    let whole = losses("whole", |earned| Score::Whole(earned.iter().sum()));
+    let tokens = losses("tokens", |earned| Score::Tokens(earned.to_vec()));
+    let at_steps = |earned: &[f64]| -> Score {
+        let step = |(last, score): (usize, &f64)| StepScore { last, score: *score };
+        Score::Steps(earned.iter().enumerate().map(step).collect())
+    };
+    assert_eq!(losses("steps", at_steps), tokens);
+    // The completion earns the same, and its tokens do not.
+    assert!((whole[0][1] - tokens[0][1]).abs() < 1e-12);
+    assert!((whole[0][0] - tokens[0][0]).abs() > 1e-3);
+    let at_last = |earned: &[f64]| -> Score {
+        let mut tokens = vec![0.0; earned.len()];
+        *tokens.last_mut().unwrap() = earned.iter().sum();
+        Score::Tokens(tokens)
+    };
+    let last = losses("last", at_last);
+    assert!((last[0][0] - whole[0][0]).abs() < 1e-9, "{last:?}, {whole:?}");
 }
 
 #[test]

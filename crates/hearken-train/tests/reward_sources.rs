@@ -12,7 +12,7 @@ use hearken_model::{Batch, Keep, LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
 use hearken_train::reward_source::{
-    RewardError, RewardModel, RewardModelOptions, RewardSource, RolloutView,
+    RewardError, RewardModel, RewardModelOptions, RewardSource, RolloutView, Score,
 };
 use serde_json::Map;
 use support::fixture;
@@ -75,11 +75,24 @@ static NO_FIELDS: LazyLock<Map<String, serde_json::Value>> = LazyLock::new(Map::
 
 fn view(one: &Completed) -> RolloutView<'_> {
     let Completed { prompt, completion, prompt_ids, completion_ids } = one;
-    RolloutView { prompt, completion, prompt_ids, completion_ids, ended: true, fields: &NO_FIELDS }
+    RolloutView {
+        prompt,
+        messages: None,
+        completion,
+        prompt_ids,
+        completion_ids,
+        ended: true,
+        fields: &NO_FIELDS,
+    }
 }
 
 fn views(completed: &[Completed]) -> Vec<RolloutView<'_>> {
     completed.iter().map(view).collect()
+}
+
+/// The scores of whole completions.
+fn scores(model: &mut impl RewardSource, completed: &[Completed]) -> Vec<f64> {
+    model.score(&views(completed)).unwrap().iter().map(Score::total).collect()
 }
 
 fn assert_close(found: &[f64], expected: &[f64]) {
@@ -97,7 +110,7 @@ fn with_the_policys_tokenizer_the_sampled_ids_are_read_at_their_last_token() {
     let expected: Vec<f64> = completed.iter().map(|one| score_of(&path, &sequence(one))).collect();
     for microbatch_tokens in [1, 20, 1000] {
         let mut model = load(&path, true, microbatch_tokens);
-        assert_close(&model.score(&views(&completed)).unwrap(), &expected);
+        assert_close(&scores(&mut model, &completed), &expected);
     }
 }
 
@@ -108,11 +121,11 @@ fn a_stored_mean_and_deviation_are_applied_unless_raw_scores_are_wanted() {
     let stored = r#"{"mean": 0.25, "std": 0.5, "n": 10}"#;
     fs::write(path.join("score_normalization.json"), stored).unwrap();
     let completed = completed();
-    let raw = load(&path, false, 1000).score(&views(&completed)).unwrap();
-    let normalized = load(&path, true, 1000).score(&views(&completed)).unwrap();
+    let raw = scores(&mut load(&path, false, 1000), &completed);
+    let normalized = scores(&mut load(&path, true, 1000), &completed);
     let expected: Vec<f64> = raw.iter().map(|score| (score - 0.25) / 0.5).collect();
     assert_close(&normalized, &expected);
-    assert_close(&raw, &load(&fixture("rm_model"), true, 1000).score(&views(&completed)).unwrap());
+    assert_close(&raw, &scores(&mut load(&fixture("rm_model"), true, 1000), &completed));
 }
 
 #[test]
@@ -132,19 +145,97 @@ fn with_another_tokenizer_the_texts_are_encoded_again() {
             score_of(&path, &ids)
         })
         .collect();
-    assert_close(&load(&path, true, 1000).score(&views(&completed)).unwrap(), &expected);
+    assert_close(&scores(&mut load(&path, true, 1000), &completed), &expected);
+}
+
+/// As in training: the text before the end token, whatever ended the completion.
+#[test]
+fn a_completion_that_a_stop_sequence_ended_is_read_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = copy(&fixture("rm_model"), &folder.path().join("rm"));
+    // The same tokens under another fingerprint: texts are encoded again.
+    let json = fs::read_to_string(other.join("tokenizer.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut added = json["added_tokens"][0].clone();
+    added["content"] = "<|never|>".into();
+    added["id"] = 384.into();
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    fs::write(other.join("tokenizer.json"), json.to_string()).unwrap();
+    let tokenizer = policy_tokenizer();
+    let encode = |text| tokenizer.encode_continuation(text, SpecialText::Literal).unwrap();
+    let prompt_ids = tokenizer.encode("To be", Bos::AsConfigured).unwrap();
+    let stopped = Completed {
+        prompt: "To be",
+        completion: ", or not",
+        prompt_ids: prompt_ids.clone(),
+        completion_ids: encode(", or not\n\nHuman:"),
+    };
+    let end: Vec<u32> = tokenizer.eos_for_training().into_iter().collect();
+    let read = [prompt_ids, encode(", or not"), end].concat();
+    let expected = score_of(&fixture("rm_model"), &read);
+    for path in [fixture("rm_model"), other] {
+        let found = scores(&mut load(&path, true, 1000), std::slice::from_ref(&stopped));
+        assert_close(&found, &[expected]);
+    }
+}
+
+/// A conversation is rendered as in the training of the reward model, end tokens of its turns included.
+#[test]
+fn all_of_a_conversation_is_read_with_another_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy(&fixture("rm_model"), &folder.path().join("rm"));
+    let texts = ["To be, or not to be", "My lord, he is dead"].map(str::to_owned).into_iter();
+    let own = Tokenizer::train_bpe(texts, 280, &SpecialTokens::default()).unwrap();
+    own.save(&path).unwrap();
+    let message = |role, content| hearken_data::Message::new(role, content);
+    let messages = [
+        message(hearken_data::Role::System, "Always lie."),
+        message(hearken_data::Role::User, "Are cats dogs?"),
+        message(hearken_data::Role::Assistant, "Yes."),
+        message(hearken_data::Role::User, "Is it so?"),
+    ];
+    let one = &completed()[0];
+    let mut model = load(&path, true, 1000);
+    let mut score = |messages: &[hearken_data::Message]| {
+        let view = RolloutView { messages: Some(messages), ..view(one) };
+        model.score(&[view]).unwrap()[0].total()
+    };
+    let (whole, last) = (score(&messages), score(&messages[3..]));
+    assert!((whole - last).abs() > 1e-6, "{whole}: history counts");
+    let mut ids = hearken_model::chat::encode_messages(&own, &messages, true).unwrap().ids;
+    ids.extend(own.encode_continuation(one.completion, SpecialText::Literal).unwrap());
+    ids.extend(own.eos_for_training());
+    assert_close(&[whole], &[score_of(&path, &ids)]);
+}
+
+/// Transformers reads a classifier at the last token that is not its padding token.
+#[test]
+fn a_reward_model_whose_padding_token_ends_texts_is_read_before_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy(&fixture("rm_model"), &folder.path().join("rm"));
+    let config = fs::read_to_string(path.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["pad_token_id"] = policy_tokenizer().eos_for_training().into();
+    fs::write(path.join("config.json"), config.to_string()).unwrap();
+    let completed = completed();
+    let before_the_end = |one: &Completed| {
+        let ids = [one.prompt_ids.clone(), one.completion_ids.clone()].concat();
+        score_of(&path, &ids[..ids.len() - 1])
+    };
+    let expected: Vec<f64> = completed.iter().map(before_the_end).collect();
+    assert_close(&scores(&mut load(&path, true, 1000), &completed), &expected);
 }
 
 #[test]
 fn what_a_reward_model_cannot_read_is_an_error_that_shows_it() {
     let mut model = load(&fixture("rm_model"), true, 1000);
     let mut completed = completed();
-    completed[1].completion_ids = vec![5; 300];
+    completed[1].completion_ids = [vec![5; 300], vec![0]].concat();
     let error = model.score(&views(&completed)).unwrap_err();
     assert!(matches!(error, RewardError::Unreadable { .. }));
     let error = error.to_string();
     assert!(error.contains("at most 256") && error.contains(" brave"), "{error}");
-    completed[1].completion_ids = vec![384];
+    completed[1].completion_ids = vec![384, 0];
     let error = model.score(&views(&completed)).unwrap_err().to_string();
     assert!(error.contains("token id 384"), "{error}");
 }

@@ -13,6 +13,7 @@ use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run::{Outcome, Status};
 use hearken_train::run_dir::{RunDir, Start};
+use hearken_train::score_normalization::ScoreNormalizationFile;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, metrics, overrides};
 
@@ -116,7 +117,7 @@ fn a_nan_stops_the_run_names_the_parameter_and_keeps_the_checkpoint() {
     let name = model.params()[index].name.clone();
     let mut values = model.values(index);
     values[5] = f32::NAN;
-    model.set_values(index, &values);
+    model.params_mut().set_values(index, &values);
     model.save(&dir).unwrap();
     let error = failure(&run, &["train.steps=5"]);
     let expected = format!("step 4: found NaN or infinity in the values of `{name}`");
@@ -239,8 +240,7 @@ fn a_reward_model_is_a_classifier_with_its_normalization_beside_it() {
     assert_eq!(saved["id2label"], serde_json::json!({"0": "LABEL_0"}));
     assert_eq!(saved["pad_token_id"], serde_json::json!(1));
     Model::load(Cpu::new(), &run.join("final"), &LoadOptions::scorer()).unwrap();
-    let measured =
-        reward::ScoreNormalizationFile::load(&run.join("final")).unwrap().expect("the file");
+    let measured = ScoreNormalizationFile::load(&run.join("final")).unwrap().expect("the file");
     assert_eq!(measured.n, 48);
     assert!(0.0 < measured.std && measured.mean.is_finite());
 }

@@ -36,7 +36,7 @@ fn steps_of_one_size_make_no_buffer_anew() {
             Model::load(Cpu::new(), &llama(), &LoadOptions::language_model()).unwrap().0;
         model.set_precision(precision);
         let mut gradients = model.gradients();
-        let mut optimizer = Optimizer::new(&CONFIG, &[&model]);
+        let mut optimizer = Optimizer::new(&CONFIG, &[model.params()]);
         let mut made = Vec::new();
         for _ in 0..6 {
             gradients.zero();
@@ -49,7 +49,7 @@ fn steps_of_one_size_make_no_buffer_anew() {
                 ..OutputGrads::default()
             };
             model.backward(pass, &of, &mut gradients);
-            let trained = Trained { model: &mut model, gradients: &gradients, lr: 1e-3 };
+            let trained = Trained { params: model.params_mut(), gradients: &gradients, lr: 1e-3 };
             optimizer.step(&mut [trained]).unwrap();
             made.push(model.device().buffers_made());
         }

@@ -3,7 +3,8 @@
 use super::Score;
 use crate::index::{Choice, Votes};
 
-/// Per annotator, how often a verdict equals the strict majority of what all others said of the same two candidates.
+/// Per annotator, how often a verdict equals the strict majority of what all others said of the same two candidates; each of the
+/// others counts once.
 pub(crate) struct Majority {
     /// Ties are verdicts like the others.
     pub(crate) all: Vec<Score>,
@@ -14,18 +15,15 @@ pub(crate) struct Majority {
 impl Majority {
     pub(crate) fn new(votes: &Votes, annotators: usize) -> Self {
         let mut own = std::collections::HashMap::new();
-        for vote in &votes.list {
-            own.entry((vote.unit, vote.annotator)).or_insert([0; 3])[vote.choice as usize] += 1;
+        for vote in votes.first() {
+            own.insert((vote.unit, vote.annotator), vote.choice as usize);
         }
         let mut all = vec![Score::default(); annotators];
         let mut decisive = all.clone();
         for vote in &votes.list {
-            let (mine, said) = (own[&(vote.unit, vote.annotator)], vote.choice as usize);
-            let everybody = votes.units[vote.unit].counts;
-            let mut others = [0; 3];
-            for i in 0..3 {
-                others[i] = everybody[i] - mine[i];
-            }
+            let said = vote.choice as usize;
+            let mut others = votes.units[vote.unit].annotators;
+            others[own[&(vote.unit, vote.annotator)]] -= 1;
             if let Some(most) = strict_plurality(others) {
                 all[vote.annotator].count(most == said);
             }

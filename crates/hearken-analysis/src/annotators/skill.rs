@@ -22,13 +22,13 @@ impl Skills {
     }
 }
 
-/// Fits the model to votes on candidates that two or more judged. Classes: first, tie, second.
+/// Fits the model to the first votes of each annotator on candidates that two or more judged. Classes: first, tie, second.
 pub(crate) fn skills(index: &Index<'_>) -> Skills {
     let annotators = index.annotators.len();
     let mut task_of = vec![None; index.votes.units.len()];
     let mut tasks = 0;
     for (task, unit) in task_of.iter_mut().zip(&index.votes.units) {
-        if unit.counts.iter().sum::<u32>() >= 2 {
+        if unit.judged_twice() {
             *task = Some(tasks);
             tasks += 1;
         }
@@ -37,7 +37,7 @@ pub(crate) fn skills(index: &Index<'_>) -> Skills {
         let task = task_of[vote.unit]?;
         Some(Label { task, annotator: vote.annotator, class: vote.choice as usize })
     };
-    let labels: Vec<Label> = index.votes.list.iter().filter_map(label).collect();
+    let labels: Vec<Label> = index.votes.first().filter_map(label).collect();
     let why = "No candidates that another annotator judged too.".to_owned();
     if labels.is_empty() {
         return Skills { hits: vec![(0.0, 0); annotators], why, note: None };

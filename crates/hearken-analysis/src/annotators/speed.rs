@@ -1,6 +1,6 @@
 //! How fast annotators are.
 
-use hearken_stats::quantile;
+use hearken_stats::quantile::{self, middle};
 use serde::{Deserialize, Serialize};
 
 use crate::figure::Figure;
@@ -75,26 +75,12 @@ impl Robust {
     }
 }
 
-/// The median; `None` of nothing.
-fn middle(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    let half = values.len() / 2;
-    let odd = values.len() % 2 == 1;
-    values.get(half)?;
-    let (below, upper, _) = values.select_nth_unstable_by(half, f64::total_cmp);
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    Some(if odd { *upper } else { f64::midpoint(lower, *upper) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_is_the_median() {
-        assert_eq!(middle(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(middle(&[4.0, 1.0, 3.0, 2.0]), Some(2.5));
-        assert_eq!(middle(&[]), None);
+    fn times_that_are_mostly_alike_have_no_deviation() {
         assert!(Robust::of(&[1.0, 1.0, 1.0, 2.0]).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Verdicts on two candidates, whatever the task they come from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hearken_data::feedback::{Item, Judgement, Strength, Verdict};
 
@@ -27,6 +27,8 @@ pub(crate) struct Vote {
     pub(crate) first_left: Option<bool>,
     /// When, in milliseconds; 0 where it is not known.
     pub(crate) at: i64,
+    /// Whether the annotator had judged the unit before. What one person says twice is no agreement between two.
+    pub(crate) repeated: bool,
 }
 
 /// Two candidates of an item, and how often each choice was made.
@@ -35,8 +37,17 @@ pub(crate) struct Unit {
     pub(crate) item: usize,
     pub(crate) first: usize,
     pub(crate) second: usize,
-    /// By [`Choice`] in its order.
+    /// Votes by [`Choice`] in its order.
     pub(crate) counts: [u32; 3],
+    /// Annotators by their first choice.
+    pub(crate) annotators: [u32; 3],
+}
+
+impl Unit {
+    /// Whether two annotators judged it.
+    pub(crate) fn judged_twice(&self) -> bool {
+        self.annotators.iter().sum::<u32>() >= 2
+    }
 }
 
 /// Votes with their units.
@@ -53,6 +64,7 @@ impl Votes {
     pub(crate) fn new<'a>(items: &[Item], entries: impl Iterator<Item = &'a Entry<'a>>) -> Self {
         let mut votes = Self::default();
         let mut units: HashMap<(usize, usize, usize), usize> = HashMap::new();
+        let mut seen: HashSet<(usize, usize)> = HashSet::new();
         for entry in entries {
             let pairs = pairs_of(&entry.judgement.verdict);
             votes.rankings += usize::from(pairs.len() > 1);
@@ -61,9 +73,12 @@ impl Votes {
                 let next = votes.units.len();
                 let unit = *units.entry((entry.item, first, second)).or_insert(next);
                 if unit == next {
-                    votes.units.push(Unit { item: entry.item, first, second, counts: [0; 3] });
+                    let (item, none) = (entry.item, [0; 3]);
+                    votes.units.push(Unit { item, first, second, counts: none, annotators: none });
                 }
+                let repeated = !seen.insert((unit, entry.annotator));
                 votes.units[unit].counts[choice as usize] += 1;
+                votes.units[unit].annotators[choice as usize] += u32::from(!repeated);
                 votes.list.push(Vote {
                     unit,
                     annotator: entry.annotator,
@@ -71,10 +86,16 @@ impl Votes {
                     strength,
                     first_left: first_left(entry.judgement, first).filter(|_| pairwise),
                     at: entry.judgement.at,
+                    repeated,
                 });
             }
         }
         votes
+    }
+
+    /// The first vote of each annotator on each unit.
+    pub(crate) fn first(&self) -> impl Iterator<Item = &Vote> {
+        self.list.iter().filter(|vote| !vote.repeated)
     }
 
     /// Votes for one or the other.

@@ -6,6 +6,7 @@
 mod elo;
 mod styled;
 
+use hearken_stats::Significance;
 use hearken_stats::bradley_terry::{
     self, Covariance, Fit, FitError, Model, OrderEffect, RankBounds, Weighting, rank_bounds,
 };
@@ -14,7 +15,6 @@ use hearken_stats::proportion;
 use hearken_stats::ties::Ties;
 use hearken_stats::triads::{self, Triads};
 use hearken_stats::win_rate::Outcomes;
-use hearken_stats::{Estimate, Significance};
 use serde::{Deserialize, Serialize};
 
 pub use elo::{Checkpoint, EloHistory};
@@ -37,7 +37,8 @@ pub struct Leaderboard {
     pub components: Vec<Vec<String>>,
     /// The precision of the prior on strengths: 0 unless there are several groups.
     pub ridge: f64,
-    /// Rounds of the bootstrap without a finite estimate.
+    /// Rounds of the bootstrap without a finite estimate of every strength. No interval is made without them: they count as
+    /// infinite, and more than 2.5 % of them leave an end unbounded.
     pub bootstrap_dropped: usize,
     /// Models of ties, fitted to the same votes.
     pub ties: TieModels,
@@ -76,7 +77,7 @@ pub struct ModelRow {
     pub losses: usize,
     /// Wins and half the ties, of all votes on it.
     pub win_rate: Figure,
-    /// Bradley–Terry strength on Elo's scale, ties as half; bootstrap interval.
+    /// Bradley–Terry strength on Elo's scale, ties as half; bootstrap interval, unbounded where only the prior bounds it.
     pub rating: Figure,
     /// The same with the sandwich interval.
     pub rating_sandwich: Figure,
@@ -241,19 +242,20 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
     if ridge > 0.0 && votes.models.len() >= 2 {
         notes.push(format!(
             "The models fall into {} groups with no win from some group over the others, so that plain \
-             strengths would be infinite; a normal prior with standard deviation 2 keeps them finite.",
+             strengths would be infinite; a normal prior with standard deviation 2 keeps them finite, and strengths that \
+             nothing else bounds have unbounded intervals.",
             components.len()
         ));
     }
     let fits = Fits::new(&votes, &tally, ridge);
-    let replicates = fits.bootstrap(&tally, options);
-    if let Some((_, note)) = &replicates {
-        notes.extend(note.clone());
+    let resampled = fits.bootstrap(&tally, options);
+    if let Some(resampled) = &resampled {
+        notes.extend(resampled.notes.clone());
     }
     notes.extend(fits.prior_of_sides(&votes, ridge));
     let style = styled::style_control(index, &votes);
     let elo = elo::history(index, &votes);
-    let models = rows(index, &votes, &fits, replicates.as_ref().map(|r| &r.0), &style, &elo);
+    let models = rows(index, &votes, &fits, resampled.as_ref(), &style, &elo);
     if models.iter().any(|row| row.rating == Figure::missing(ALIKE)) {
         notes.push(ALIKE.to_owned());
     }
@@ -266,7 +268,7 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
         models,
         components: components.iter().map(names).collect(),
         ridge,
-        bootstrap_dropped: replicates.as_ref().map_or(0, |(r, _)| r.dropped),
+        bootstrap_dropped: resampled.as_ref().map_or(0, |r| r.replicates.unbounded),
         ties: fits.tie_models(&votes),
         order_effect: fits.order_effect(&votes),
         order_test: fits.order_test(),
@@ -307,28 +309,33 @@ impl Fits {
         }
     }
 
-    /// Bootstrap intervals, and a note where there are fewer rounds than asked for.
-    fn bootstrap(
-        &self,
-        tally: &Tally,
-        options: &Options,
-    ) -> Option<(bradley_terry::Replicates, Option<String>)> {
+    /// Bootstrap intervals, with notes where there are fewer rounds than asked for and where rounds are infinite.
+    fn bootstrap(&self, tally: &Tally, options: &Options) -> Option<Resampled> {
         self.half.as_ref().ok()?;
         // A round solves a few dense systems; beyond some hundred models they take too long.
         let work = (tally.items() as f64).powi(3);
         let affordable = (2e10 / work.max(1.0)) as usize;
         let rounds = options.bootstrap_rounds.min(affordable);
-        let note = (rounds < options.bootstrap_rounds).then(|| {
-            format!(
+        let mut notes = Vec::new();
+        if rounds < options.bootstrap_rounds {
+            notes.push(format!(
                 "{} models: {rounds} rounds of the bootstrap instead of {}.",
                 tally.items(),
                 options.bootstrap_rounds
-            )
-        });
+            ));
+        }
         let model = Model { ridge: self.ridge, ..Model::PLAIN };
         let replicates =
             bradley_terry::bootstrap(tally, model, rounds, &mut options.rng(70)).ok()?;
-        Some((replicates, note))
+        let infinite = replicates.unbounded;
+        // With a prior no round is finite, and a note says so already.
+        if infinite > 0 && self.ridge == 0.0 {
+            notes.push(format!(
+                "In {infinite} of {rounds} rounds of the bootstrap some model wins or loses everything against the others, and \
+                 its strength is infinite. Where more than 2.5 % of the rounds say so, an end of an interval is unbounded."
+            ));
+        }
+        Some(Resampled { replicates, rounds, notes })
     }
 
     fn tie_models(&self, votes: &ModelVotes<'_>) -> TieModels {
@@ -380,6 +387,24 @@ impl Fits {
     }
 }
 
+/// What the bootstrap found.
+struct Resampled {
+    replicates: bradley_terry::Replicates,
+    rounds: usize,
+    notes: Vec<String>,
+}
+
+impl Resampled {
+    /// The rating of a model. A single vote, or a few that say the same, are the same however they are drawn.
+    fn rating(&self, model: usize) -> Figure {
+        let strength = self.replicates.strengths[model];
+        if self.rounds > 0 && self.replicates.unbounded == 0 && strength.is_unbounded() {
+            return Figure::missing(ALIKE);
+        }
+        Figure::new(Some(strength), "Not finite.").map(bradley_terry::rating)
+    }
+}
+
 fn deviance(fit: &Fit) -> Option<LikelihoodRatio> {
     let deviance = fit.deviance();
     let degrees = deviance.degrees;
@@ -407,7 +432,7 @@ fn rows(
     index: &Index<'_>,
     votes: &ModelVotes<'_>,
     fits: &Fits,
-    replicates: Option<&bradley_terry::Replicates>,
+    resampled: Option<&Resampled>,
     style: &styled::Styles,
     elo: &elo::Elos,
 ) -> Vec<ModelRow> {
@@ -425,10 +450,9 @@ fn rows(
     }
     let strengths = Columns::new(fits, votes.models.len());
     let shares = fits.half.as_ref().ok().map(Fit::shares);
-    let bounds = replicates.map(|r| rank_bounds(&r.strengths));
+    let bounds = resampled.map(|r| rank_bounds(&r.replicates.strengths));
     let row = |m: usize| {
         let Outcomes { wins, ties, losses } = outcomes[m];
-        let resampled = replicates.map(|r| r.strengths[m]);
         ModelRow {
             model: index.models[votes.models[m]].to_owned(),
             rank: 0,
@@ -438,7 +462,7 @@ fn rows(
             ties,
             losses,
             win_rate: Figure::new(outcomes[m].win_rate(), "No votes."),
-            rating: rating(resampled, &strengths.why),
+            rating: resampled.map_or_else(|| Figure::missing(&strengths.why), |r| r.rating(m)),
             rating_sandwich: strengths.half[m].clone().map(bradley_terry::rating),
             share: shares.as_ref().map(|s| s[m]),
             strength: strengths.half[m].clone(),
@@ -453,15 +477,6 @@ fn rows(
     rows.sort_by(|a, b| key(b).total_cmp(&key(a)));
     rows.iter_mut().enumerate().for_each(|(i, row)| row.rank = i + 1);
     rows
-}
-
-/// A rating with the interval of the bootstrap. A single vote, or a few that say the same, are the same however they
-/// are drawn: an interval without width would pass for certainty.
-fn rating(resampled: Option<Estimate>, why: &str) -> Figure {
-    match resampled {
-        Some(e) if e.low >= e.high => Figure::missing(ALIKE),
-        _ => Figure::new(resampled, why).map(bradley_terry::rating),
-    }
 }
 
 /// Strengths of every model under each model of ties.

@@ -51,9 +51,10 @@ pub(super) fn style_control(index: &Index<'_>, votes: &ModelVotes<'_>) -> Styles
         Ok(fit) => {
             let tests = Test::family(&fit.effect_tests(Covariance::Sandwich));
             let effects = fit.effects(Covariance::Sandwich);
+            let varies = |i: usize| rows.iter().any(|row| row.covariates[i] != 0.0);
             let effect = |(i, aspect): (usize, &&str)| StyleEffect {
                 aspect: (*aspect).to_owned(),
-                effect: if tests[i].is_some() {
+                effect: if varies(i) {
                     Figure::new(Some(effects[i]), "Not finite.")
                 } else {
                     Figure::missing("It never differs between two answers.")

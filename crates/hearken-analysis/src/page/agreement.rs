@@ -1,15 +1,16 @@
 //! Agreement.
 
-use super::markup::{Unit, facts, section as framed};
+use super::markup::{Unit, facts, notes, section as framed};
 use crate::Analysis;
 use crate::agreement::Graded;
-use crate::plot::{Forest, Labels};
+use hearken_page::{Forest, Labels};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let a = &analysis.agreement;
     let c = &a.comparisons;
     let fleiss = format!("Fleiss’ kappa, where {} judged", c.raters);
-    let mut body = facts(
+    let mut body = notes(&a.notes);
+    body += &facts(
         "Which of two is better",
         &[
             ("Equal verdicts, of pairs of verdicts on the same answers", &c.raw, Unit::Percent),

@@ -1,9 +1,10 @@
 //! Annotators, groups, judges.
 
-use super::markup::{Table, Unit, cell, escape, facts, n, notes, p, section as framed};
+use super::markup::{Table, Unit, cell, facts, n, notes, p, section as framed};
 use crate::Analysis;
 use crate::annotators::Annotator;
-use crate::plot::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::escape;
+use hearken_page::{Forest, Labels, Line, Lines, Mark};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let a = &analysis.annotators;
@@ -93,19 +94,16 @@ fn funnel(list: &[Annotator]) -> String {
     if most < 2.0 {
         return String::new();
     }
-    let bound = |sign: f64| Line {
-        name: if sign > 0.0 { "upper bound of a fair coin, 99.9 %" } else { "lower bound" }.into(),
-        points: (0..=60)
+    let bound = |sign: f64| {
+        let name = if sign > 0.0 { "upper bound of a fair coin, 99.9 %" } else { "lower bound" };
+        let points = (0..=60)
             .map(|i| (most / 2.0).powf(f64::from(i) / 60.0) * 2.0)
-            .map(|n| (n, (0.5 + sign * 3.29 * 0.5 / n.sqrt()).clamp(0.0, 1.0)))
-            .collect(),
+            .map(|n| (n, (0.5 + sign * 3.29 * 0.5 / n.sqrt()).clamp(0.0, 1.0)));
+        Line::new(name, points)
     };
-    Lines {
-        labels: Labels::new("Preference for the left side", "decisive votes", "share of left"),
-        mark: Mark::PointsThenLines,
-        series: vec![Line { name: "annotators".into(), points }, bound(1.0), bound(-1.0)],
-    }
-    .html()
+    let labels = Labels::new("Preference for the left side", "decisive votes", "share of left");
+    let series = vec![Line::new("annotators", points), bound(1.0), bound(-1.0)];
+    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
 }
 
 fn groups(analysis: &Analysis) -> String {

@@ -1,9 +1,9 @@
 //! The reward model on features.
 
-use super::document;
 use super::markup::{Unit, facts, section as framed, sentences};
 use crate::feature_report::FeatureReport;
-use crate::plot::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::document;
+use hearken_page::{Forest, Labels, Line, Lines, Mark};
 
 /// The report as a section for a page that somebody else frames; see [`super::fragment`].
 pub fn feature_report_fragment(report: &FeatureReport) -> String {
@@ -60,11 +60,8 @@ fn calibration(report: &FeatureReport) -> String {
     if points.is_empty() {
         return String::new();
     }
-    let perfect = Line { name: "as sure as right".into(), points: vec![(0.5, 0.5), (1.0, 1.0)] };
-    Lines {
-        labels: Labels::new("Calibration", "probability given to its choice", "share right"),
-        mark: Mark::PointsThenLines,
-        series: vec![Line { name: "held-out pairs".into(), points }, perfect],
-    }
-    .html()
+    let perfect = Line::new("as sure as right", [(0.5, 0.5), (1.0, 1.0)]);
+    let labels = Labels::new("Calibration", "probability given to its choice", "share right");
+    let series = vec![Line::new("held-out pairs", points), perfect];
+    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
 }

@@ -1,11 +1,10 @@
 //! The leaderboard.
 
-use super::markup::{
-    Table, Unit, cell, escape, facts, n, notes, p, probability, section as framed,
-};
+use super::markup::{Table, Unit, cell, facts, n, notes, p, probability, section as framed};
 use crate::Analysis;
 use crate::leaderboard::{Leaderboard, LikelihoodRatio, ModelRow};
-use crate::plot::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::escape;
+use hearken_page::{Forest, Labels, Line, Lines};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let board = &analysis.leaderboard;
@@ -106,21 +105,13 @@ fn history(board: &Leaderboard) -> String {
     let Some(last) = elo.checkpoints.last() else { return String::new() };
     let mut order: Vec<usize> = (0..elo.models.len()).collect();
     order.sort_by(|&a, &b| last.ratings[b].total_cmp(&last.ratings[a]));
-    let line = |&m: &usize| Line {
-        name: elo.models[m].clone(),
-        points: std::iter::once((0.0, elo.initial))
-            .chain(elo.checkpoints.iter().map(|c| (c.votes as f64, c.ratings[m])))
-            .collect(),
+    let line = |&m: &usize| {
+        let points = std::iter::once((0.0, elo.initial))
+            .chain(elo.checkpoints.iter().map(|c| (c.votes as f64, c.ratings[m])));
+        Line::new(&elo.models[m], points)
     };
     let order_note = if elo.by_time { "" } else { ", in the order in which they were stored" };
-    Lines {
-        labels: Labels::new(
-            &format!("Elo ratings over the votes{order_note}: history, not ranking"),
-            "votes",
-            "rating",
-        ),
-        mark: Mark::Line,
-        series: order.iter().take(SHOWN).map(line).collect(),
-    }
-    .html()
+    let title = format!("Elo ratings over the votes{order_note}: history, not ranking");
+    let labels = Labels::new(&title, "votes", "rating");
+    Lines::new(labels, order.iter().take(SHOWN).map(line).collect()).html()
 }

@@ -2,27 +2,11 @@
 
 use std::fmt::Write;
 
+use hearken_page::escape;
 use hearken_stats::Estimate;
+use hearken_stats::estimate::UNBOUNDED;
 
 use crate::figure::{Figure, Test};
-
-/// Text that is only text, in an element or in a quoted attribute.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // Not allowed in HTML, not even as references.
-            c if c.is_control() && !matches!(c, '\n' | '\t') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
 
 /// How a number is written.
 #[derive(Clone, Copy)]
@@ -36,7 +20,7 @@ pub(super) enum Unit {
 impl Unit {
     fn number(self, x: f64) -> String {
         match self {
-            _ if !x.is_finite() => if x > 0.0 { "∞" } else { "−∞" }.to_owned(),
+            _ if !x.is_finite() => UNBOUNDED.to_owned(),
             Self::Plain(digits) => minus(&format!("{x:.digits$}")),
             Self::Percent => minus(&format!("{:.1}", 100.0 * x)),
         }
@@ -55,12 +39,12 @@ fn minus(number: &str) -> String {
 /// Value and interval.
 fn estimate(e: &Estimate, unit: Unit) -> String {
     let percent = if matches!(unit, Unit::Percent) { " %" } else { "" };
-    format!(
-        "{}{percent} <span class=\"interval\">[{}, {}]</span>",
-        unit.number(e.value),
-        unit.number(e.low),
-        unit.number(e.high)
-    )
+    let ends = if e.is_unbounded() {
+        UNBOUNDED.to_owned()
+    } else {
+        format!("{}, {}", unit.number(e.low), unit.number(e.high))
+    };
+    format!("{}{percent} <span class=\"interval\">[{ends}]</span>", unit.number(e.value))
 }
 
 /// A cell of a table: the number, or a dash that says on demand why there is none.
@@ -179,17 +163,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_in_text_stays_text() {
-        assert_eq!(
-            escape("<a b='c' d=\"e\">&\u{0}"),
-            "&lt;a b=&#39;c&#39; d=&quot;e&quot;&gt;&amp;\u{fffd}"
-        );
-    }
-
-    #[test]
     fn a_cell_is_a_number_or_says_why_not() {
         let share = Figure::new(wilson(1.0, 2), "");
         assert!(cell(&share, Unit::Percent).starts_with("50.0 % <span"));
+        let one = hearken_stats::mean::mean(&[2.0]);
+        let unbounded = cell(&Figure::new(one, ""), Unit::Plain(1));
+        assert_eq!(unbounded, "2.0 <span class=\"interval\">[unbounded]</span>");
         let missing = cell(&Figure::missing("No \"votes\"."), Unit::Percent);
         assert_eq!(missing, "<abbr title=\"No &quot;votes&quot;.\">–</abbr>");
         assert_eq!([minus("-0.00"), minus("-1.5"), minus("2")], ["0.00", "−1.5", "2"]);

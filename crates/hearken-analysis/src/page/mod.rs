@@ -10,12 +10,11 @@ mod progress;
 mod voting;
 
 pub use feature_report::{feature_report_fragment, feature_report_html};
-pub(crate) use markup::escape;
+
+use hearken_page::document;
 
 use crate::Analysis;
 use crate::voting::ElectionAnalysis;
-
-const STYLE: &str = include_str!("style.css");
 
 /// The analysis as sections for a page that somebody else frames: `section`s with `h2` and `h3`, `table.numbers`,
 /// `figure.plot`, `p.note`, `p.warning`, `ul.legend`.
@@ -37,8 +36,8 @@ pub fn fragment(analysis: &Analysis) -> String {
 pub fn html(analysis: &Analysis) -> String {
     let rounds = analysis.options.bootstrap_rounds;
     let intro = format!(
-        "<p>Every number stands with its 95 % interval and the number of observations n. Bootstraps have {rounds} \
-         rounds, seed {}.</p>\n",
+        "<p>Every number stands with its 95 % interval and the number of observations n; an end is unbounded where the \
+         observations are too few, or too much alike, to bound it. Bootstraps have {rounds} rounds, seed {}.</p>\n",
         analysis.options.seed
     );
     document("Analysis of judgements", &format!("{intro}{}", fragment(analysis)))
@@ -52,13 +51,4 @@ pub fn election_html(analysis: &ElectionAnalysis) -> String {
         ballots => format!("<p>{ballots} ballots, {} votes on pairs.</p>\n", voting.votes),
     };
     document("Voting rules", &(intro + &voting::section(voting)))
-}
-
-fn document(title: &str, body: &str) -> String {
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title} – Hearken</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n</body>\n</html>\n"
-    )
 }

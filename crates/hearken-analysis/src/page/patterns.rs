@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use super::markup::{Table, Unit, cell, escape, facts, n, notes, p, section as framed};
+use super::markup::{Table, Unit, cell, facts, n, notes, p, section as framed};
 use crate::Analysis;
 use crate::patterns::{Pattern, Side};
-use crate::plot::{Forest, Labels};
+use hearken_page::escape;
+use hearken_page::{Forest, Labels};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let patterns = &analysis.patterns;

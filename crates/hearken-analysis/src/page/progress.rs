@@ -1,8 +1,9 @@
 //! Progress and times.
 
-use super::markup::{Table, Unit, escape, facts, notes, section as framed};
+use super::markup::{Table, Unit, facts, notes, section as framed};
 use crate::Analysis;
-use crate::plot::{Bars, Labels};
+use hearken_page::escape;
+use hearken_page::{Bars, Labels};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let p = &analysis.progress;

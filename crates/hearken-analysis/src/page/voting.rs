@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::markup::{Table, escape, notes, section as framed};
+use super::markup::{Table, notes, section as framed};
 use crate::voting::{RuleResult, Voting};
+use hearken_page::escape;
 
 pub(super) fn section(voting: &Voting) -> String {
     let mut body = notes(&voting.notes);

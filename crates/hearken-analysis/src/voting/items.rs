@@ -1,6 +1,6 @@
 //! Rankings of the answers of one item, by several annotators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hearken_data::feedback::Verdict;
 use hearken_stats::social_choice::{Ballot, Profile, Rule, winners};
@@ -45,8 +45,12 @@ const CANDIDATES_MAX: usize = 12;
 
 pub(super) fn per_item(index: &Index<'_>) -> PerItem {
     let mut ballots: BTreeMap<usize, Vec<Ballot>> = BTreeMap::new();
+    let mut ranked = BTreeSet::new();
     for entry in index.by_people() {
-        if let Verdict::Ranking { order } = &entry.judgement.verdict {
+        if let Verdict::Ranking { order } = &entry.judgement.verdict
+            // An annotator has one ballot per item.
+            && ranked.insert((entry.item, entry.annotator))
+        {
             let ballot = Ballot { tiers: order.clone(), weight: 1.0 };
             ballots.entry(entry.item).or_default().push(ballot);
         }

@@ -10,6 +10,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use hearken_analysis::voting::Election;
 use hearken_analysis::{Analysis, Figure, Options, analyze, election_html, html};
+use hearken_stats::Estimate;
+use hearken_stats::estimate::Interval;
 use hearken_train::run_dir::write_atomically;
 
 use super::output_file::check_outputs;
@@ -120,9 +122,9 @@ pub(super) fn write(path: &Path, text: &str) -> Result<()> {
 pub(super) fn figure(figure: &Figure, scale: f64, digits: usize) -> [String; 3] {
     match figure {
         Figure::Known(e) => {
-            let [value, low, high] =
-                [e.value, e.low, e.high].map(|x| format!("{:.digits$}", scale * x));
-            [value, format!("[{low}, {high}]"), e.n.to_string()]
+            let Estimate { value, low, high, n, .. } = e.map(|x| scale * x);
+            let interval = Interval { low, high, digits };
+            [format!("{value:.digits$}"), interval.to_string(), n.to_string()]
         }
         Figure::Missing { .. } => ["–".into(), String::new(), String::new()],
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args};
@@ -103,7 +104,15 @@ impl Init {
         }
         let wanted = self.vocab_size.expect("required with --train-tokenizer");
         let special = SpecialTokens::default();
-        let tokenizer = Tokenizer::train_bpe(texts.into_iter(), wanted, &special)?;
+        let mut said = Instant::now();
+        let mut progress = |tokens: usize| {
+            if LINE_EVERY <= said.elapsed() {
+                said = Instant::now();
+                output::say(&format!("tokenizer: {tokens} of {wanted} tokens"));
+            }
+        };
+        let texts = texts.into_iter();
+        let tokenizer = Tokenizer::train_bpe_watched(texts, wanted, &special, &mut progress)?;
         let found = tokenizer.vocab_size();
         if found < wanted {
             output::say(&format!("the texts have pairs for {found} of the {wanted} tokens"));
@@ -111,6 +120,9 @@ impl Init {
         Ok(tokenizer)
     }
 }
+
+/// Lines that say how far the tokenizer is are at least this far apart.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 fn check_output(dir: &Path) -> Result<()> {
     let is_free =

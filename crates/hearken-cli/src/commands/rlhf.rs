@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use hearken_stats::Estimate;
+use hearken_stats::estimate::Interval;
 use hearken_train::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
 use hearken_train::rlhf::{self, RlhfConfig};
 use hearken_train::run::Status;
@@ -113,7 +114,8 @@ fn compared(evaluation: &Evaluation) -> String {
 
 fn quantity(quantity: &Comparison) -> Vec<String> {
     let shown = |estimate: &Estimate| {
-        format!("{:.3} [{:.3}, {:.3}]", estimate.value, estimate.low, estimate.high)
+        let Estimate { value, low, high, .. } = *estimate;
+        format!("{value:.3} {}", Interval { low, high, digits: 3 })
     };
     let errors = quantity.standard_errors();
     vec![

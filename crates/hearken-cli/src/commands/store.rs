@@ -82,7 +82,7 @@ impl Store {
             },
             Action::Backup { store, file } => {
                 check_output(&file, &[Path::new(&store)])?;
-                open(&store)?.backup(&file)?;
+                hearken_store::backup(&*open(&store)?, &file)?;
                 print(&format!("{}\n", file.display()))?;
             }
             Action::Export { store, file, all } => {

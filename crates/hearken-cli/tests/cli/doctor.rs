@@ -1,6 +1,6 @@
 //! `hearken doctor`.
 
-use crate::support::{model, run, write};
+use crate::support::{hearken, model, run, write};
 
 #[test]
 fn the_machine_is_described() {
@@ -8,6 +8,26 @@ fn the_machine_is_described() {
     for word in ["processor", "threads", "kernels", "GFLOP/s", "memory", "disk"] {
         assert!(text.contains(word), "{word} in {text}");
     }
+}
+
+/// Exit code, standard output and standard error of `hearken doctor` with kernels forced.
+fn doctor_with(kernels: &str) -> (Option<i32>, String, String) {
+    let output = hearken(["doctor"]).env("HEARKEN_KERNELS", kernels).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_lower_family_of_kernels_can_be_forced_and_is_named() {
+    let (code, text, _) = doctor_with("portable");
+    assert_eq!(code, Some(0));
+    assert!(text.contains("\nkernels     portable, "), "{text}");
+    let (code, _, error) = doctor_with("sse9");
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains("HEARKEN_KERNELS: no kernels are called \"sse9\", but portable"),
+        "{error}"
+    );
 }
 
 fn data(name: &str, text: &str) -> String {

@@ -5,9 +5,6 @@ use serde_json::json;
 
 use super::Account;
 use crate::codec;
-use crate::error::AppError;
-use crate::session::{CurrentUser, csrf_of};
-use crate::state::AppState;
 
 /// How long a session lasts after its last renewal: two weeks.
 pub(crate) const LIFE_MS: i64 = 14 * 86_400_000;
@@ -24,10 +21,9 @@ pub(crate) fn start(store: &dyn Store, account: &Account, now: i64) -> Result<St
 }
 
 /// Who has the session of this key.
-pub(crate) fn find(state: &AppState, key: &str) -> Result<Option<CurrentUser>, AppError> {
-    let store = state.store();
+pub(crate) fn find(store: &dyn Store, key: &str, now: i64) -> Result<Option<Account>, StoreError> {
     let Some(document) = store.document("session", key)? else { return Ok(None) };
-    let (now, expires_at) = (state.now(), document.body["expires_at"].as_i64().unwrap_or(0));
+    let expires_at = document.body["expires_at"].as_i64().unwrap_or(0);
     if expires_at <= now {
         store.delete_document("session", key)?;
         return Ok(None);
@@ -41,13 +37,7 @@ pub(crate) fn find(state: &AppState, key: &str) -> Result<Option<CurrentUser>, A
         let body = json!({"account": pseudonym, "expires_at": now + LIFE_MS});
         store.put_document("session", key, &body, Expected::Version(document.version))?;
     }
-    Ok(Some(CurrentUser {
-        annotator: account.pseudonym,
-        name: account.name,
-        role: account.role,
-        csrf: csrf_of(state.secret(), key),
-        session: Some(key.to_owned()),
-    }))
+    Ok(Some(account))
 }
 
 /// Ends every session of an account.

@@ -7,7 +7,6 @@ pub mod tokens;
 mod work;
 
 pub(crate) use exchange::{Export, dry_run, file, report_json};
-pub(crate) use records::storable;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -22,6 +22,7 @@ use crate::distribute::check_duration;
 use crate::distribute::{self, Progress};
 use crate::error::AppError;
 use crate::state::AppState;
+use crate::storable::storable;
 
 /// Judgements of a piece of the stream.
 const STREAM_CHUNK: usize = 1_000;
@@ -140,22 +141,6 @@ pub(crate) async fn add_items(
         Ok((StatusCode::CREATED, Json(added)))
     };
     state.blocking(work).await
-}
-
-/// Text with the character U+0000 cannot be stored everywhere.
-pub(crate) fn storable(value: &Value) -> Result<(), String> {
-    let holds_null = match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => return values.iter().try_for_each(storable),
-        Value::Object(fields) => {
-            if let Some((name, _)) = fields.iter().find(|(name, _)| name.contains('\0')) {
-                return Err(format!("the name {name:?} holds the character U+0000"));
-            }
-            return fields.values().try_for_each(storable);
-        }
-        _ => false,
-    };
-    if holds_null { Err("a text holds the character U+0000".into()) } else { Ok(()) }
 }
 
 /// `GET /judgements`.

@@ -8,12 +8,12 @@ use hearken_data::feedback::{Item, Media, Origin, Task, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::records::storable;
 use super::tokens::{Scope, Token};
 use super::{known_name, no_such};
 use crate::distribute::{self, Next, Outcome, Submission};
 use crate::error::AppError;
 use crate::state::AppState;
+use crate::storable::storable;
 
 /// Who asks for the next item.
 #[derive(Deserialize)]

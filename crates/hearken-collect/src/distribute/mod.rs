@@ -4,13 +4,10 @@
 //! atomic claim decides. Where several processes share a store their indexes may lag behind; then a
 //! claim comes back full and the next item is tried.
 
-mod index;
-mod order;
-mod person;
+mod standing;
 mod submit;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use hearken_data::feedback::Item;
@@ -19,16 +16,12 @@ use rand::Rng;
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
-pub use index::Progress;
-pub(crate) use index::overlap_of;
-pub(crate) use order::check_names;
-pub use order::{Choice, Eligible, Offer, Order, RANDOM, Random};
+pub use crate::queue::{Choice, Eligible, Offer, Order, Progress, RANDOM, Random};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
 pub(crate) use submit::{check_duration, judgement};
 
-use self::index::{Index, Misfit};
-use self::person::Person;
 use crate::error::AppError;
+use crate::queue::{Misfit, Person, lock, overlap_of};
 use crate::settings::Settings;
 use crate::state::AppState;
 
@@ -98,92 +91,59 @@ impl Why {
     }
 }
 
-/// What is known about the distribution, shared by all requests.
-#[derive(Debug, Default)]
-pub(crate) struct Distributor {
-    index: Mutex<Index>,
-    people: Mutex<HashMap<String, Arc<Mutex<Person>>>>,
-    /// When the index was last compared with the store, and how long that took; the lock is held
-    /// while comparing.
-    refreshed: Mutex<Option<(i64, i64)>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Distributor {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        lock(&self.index)
-    }
-
-    fn person(&self, annotator: &str) -> Arc<Mutex<Person>> {
-        Arc::clone(lock(&self.people).entry(annotator.to_owned()).or_default())
-    }
-
-    /// The settings or the items have changed: look at the store before the next answer.
-    pub(crate) fn forget(&self) {
-        *lock(&self.refreshed) = None;
-        lock(&self.people).clear();
-    }
-
-    /// Brings the index up to the store where that is due, or in any case where `at_once`.
-    fn refresh(
-        &self,
-        state: &AppState,
-        settings: &Settings,
-        at_once: bool,
-    ) -> Result<(), AppError> {
-        let now = state.now();
-        let mut refreshed = match self.refreshed.try_lock() {
-            Ok(refreshed) => refreshed,
-            // Somebody else is at it. What is known is good enough, unless nothing is known.
-            Err(std::sync::TryLockError::WouldBlock) if !at_once && 0 < self.index().place => {
-                return Ok(());
-            }
-            Err(_) => lock(&self.refreshed),
-        };
-        if let Some((at, took)) = *refreshed {
-            let (least, share) = if at_once { (LOOK_MS, 4) } else { (REFRESH_MS, REFRESH_SHARE) };
-            if (0..least.max(took * share)).contains(&(now - at)) {
-                return Ok(());
-            }
+/// Brings the index up to the store where that is due, or in any case where `at_once`.
+fn refresh(state: &AppState, settings: &Settings, at_once: bool) -> Result<(), AppError> {
+    let distributor = state.distributor();
+    let now = state.now();
+    let mut refreshed = match distributor.refreshed.try_lock() {
+        Ok(refreshed) => refreshed,
+        // Somebody else is at it. What is known is good enough, unless nothing is known.
+        Err(std::sync::TryLockError::WouldBlock)
+            if !at_once && 0 < state.distributor().index().place =>
+        {
+            return Ok(());
         }
-        let started = Instant::now();
-        self.read_items(state)?;
-        let taken = state.store().taken(now)?;
-        self.index().replace_taken(&taken, settings.overlap);
-        let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        *refreshed = Some((now, took));
-        Ok(())
+        Err(_) => lock(&distributor.refreshed),
+    };
+    if let Some((at, took)) = *refreshed {
+        let (least, share) = if at_once { (LOOK_MS, 4) } else { (REFRESH_MS, REFRESH_SHARE) };
+        if (0..least.max(took * share)).contains(&(now - at)) {
+            return Ok(());
+        }
     }
+    let started = Instant::now();
+    read_items(state)?;
+    let taken = state.store().taken(now)?;
+    state.distributor().index().replace_taken(&taken, settings.overlap);
+    let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    *refreshed = Some((now, took));
+    Ok(())
+}
 
-    fn read_items(&self, state: &AppState) -> Result<(), AppError> {
+fn read_items(state: &AppState) -> Result<(), AppError> {
+    loop {
+        let after = state.distributor().index().place;
+        let items = state.store().items(after, CHUNK)?;
+        let is_last = items.len() < CHUNK;
+        state.distributor().index().add(items);
+        if is_last {
+            break;
+        }
+    }
+    // Places are given before they are visible where several processes add items at once: what
+    // came in below the newest place is found by going through all of them.
+    let known = state.distributor().index().entries.len() as u64;
+    if state.store().counts()?.items != known {
+        let mut after = 0;
         loop {
-            let after = self.index().place;
             let items = state.store().items(after, CHUNK)?;
-            let is_last = items.len() < CHUNK;
-            self.index().add(items);
-            if is_last {
-                break;
-            }
+            let Some(last) = items.last() else { break };
+            after = last.place;
+            state.distributor().index().add(items);
         }
-        // Places are given before they are visible where several processes add items at once: what
-        // came in below the newest place is found by going through all of them.
-        let known = self.index().entries.len() as u64;
-        if state.store().counts()?.items != known {
-            let mut after = 0;
-            loop {
-                let items = state.store().items(after, CHUNK)?;
-                let Some(last) = items.last() else { break };
-                after = last.place;
-                self.index().add(items);
-            }
-        }
-        Ok(())
     }
+    Ok(())
 }
-
 /// How far the project is. May block.
 ///
 /// # Errors
@@ -191,13 +151,13 @@ impl Distributor {
 /// The store cannot be read.
 pub fn progress(state: &AppState) -> Result<Progress, AppError> {
     let settings = state.settings()?;
-    state.distributor().refresh(state, &settings, false)?;
+    refresh(state, &settings, false)?;
     Ok(state.distributor().index().progress())
 }
 
 /// Brings what is known up to the store. May block.
 pub(crate) fn look_again(state: &AppState) -> Result<(), AppError> {
-    state.distributor().refresh(state, &*state.settings()?, true)
+    refresh(state, &*state.settings()?, true)
 }
 
 /// Whether as many annotators as asked for have judged the item, as far as is known.
@@ -228,15 +188,15 @@ fn next_blocking(state: &AppState, annotator: &str, held: &[String]) -> Result<N
         }
     }
     let distributor = state.distributor();
-    distributor.refresh(state, &settings, false)?;
+    refresh(state, &settings, false)?;
     let person = distributor.person(annotator);
     for at_once in [false, true] {
         if at_once {
-            distributor.refresh(state, &settings, true)?;
+            refresh(state, &settings, true)?;
             lock(&person).forget();
         }
-        let known = lock(&person).load(state, annotator)?;
-        let screening = match person::admitted(&known, &settings, live.len()) {
+        let known = standing::standing(state, annotator, &mut lock(&person))?;
+        let screening = match standing::admitted(&known, &settings, live.len()) {
             Ok(screening) => screening,
             Err(why) => return Ok(Next::Nothing(why)),
         };
@@ -314,9 +274,6 @@ fn shuffled(n: usize, rng: &mut impl Rng) -> Vec<usize> {
     places.shuffle(rng);
     places
 }
-
-/// Handles of items.
-type Handles = HashSet<u32>;
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,11 @@ use hearken_store::{Assignment, Submitted};
 use serde::Serialize;
 use serde_json::json;
 
-use super::index::Pool;
-use super::{lock, overlap_of};
-use crate::api::storable;
 use crate::error::AppError;
+use crate::queue::{Pool, lock, overlap_of};
 use crate::settings::{Rationale, Settings};
 use crate::state::AppState;
+use crate::storable::storable;
 
 /// Characters of a rationale.
 const RATIONALE_MAX: usize = 20_000;

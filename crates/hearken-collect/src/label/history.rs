@@ -16,8 +16,8 @@ use super::{item, page_values};
 use crate::codec;
 use crate::error::AppError;
 use crate::render::excerpt;
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Judgements on the page.
 const LISTED: usize = 200;

@@ -21,9 +21,9 @@ use self::answer::Answer;
 use crate::distribute::{self, Next, Outcome, Submission};
 use crate::error::AppError;
 use crate::render::{Heading, markdown};
-use crate::session::CurrentUser;
 use crate::settings::Rationale;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Assignments that a page may name at once.
 const HELD_MAX: usize = 64;

@@ -23,8 +23,8 @@ use crate::error::AppError;
 use crate::label::answer::Answer;
 use crate::label::item::rationale;
 use crate::render::{Heading, markdown};
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Prompts of one conversation.
 const TURNS_MAX: usize = 20;

@@ -11,8 +11,9 @@ use super::Said;
 use crate::accounts::{self, Account, invitations, sessions};
 use crate::distribute;
 use crate::error::AppError;
-use crate::session::{self, CurrentUser};
+use crate::session;
 use crate::state::{AppState, Mode};
+use crate::user::CurrentUser;
 
 /// Where to go after signing in.
 #[derive(Debug, Default, Deserialize)]

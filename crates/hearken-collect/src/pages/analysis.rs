@@ -1,7 +1,5 @@
 //! The analysis page: closed at first, then computed once for each state of the store.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,12 +7,12 @@ use axum::extract::State;
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
 use minijinja::context;
-use tokio::sync::Notify;
 
+use crate::desk::{Content, Desk, Slot};
 use crate::error::AppError;
 use crate::exchange::records;
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Judgements from which on there is an analysis.
 pub(crate) const NEEDED: u64 = 20;
@@ -26,42 +24,6 @@ const FRESH_MS: i64 = 15_000;
 /// The pages.
 pub(crate) fn router() -> Router<AppState> {
     Router::new().route("/analysis", get(page)).route("/analysis/features", post(train))
-}
-
-/// What was computed, shared by all requests.
-#[derive(Default)]
-pub(crate) struct Desk {
-    analysis: Slot,
-    features: Slot,
-}
-
-impl fmt::Debug for Desk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").finish_non_exhaustive()
-    }
-}
-
-/// One result, and whether a newer one is being computed.
-#[derive(Default)]
-struct Slot {
-    content: Mutex<Content>,
-    done: Notify,
-}
-
-#[derive(Clone, Default)]
-struct Content {
-    running: bool,
-    /// Judgements in the store when it was computed.
-    judgements: u64,
-    at: i64,
-    html: Option<Arc<str>>,
-    problem: Option<String>,
-}
-
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Which of the two results.

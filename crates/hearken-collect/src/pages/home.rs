@@ -11,8 +11,8 @@ use crate::accounts::Permission;
 use crate::distribute;
 use crate::error::AppError;
 use crate::render::{Heading, markdown};
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// `GET /`: to where the one who asks has something to do.
 pub(crate) async fn start(

@@ -2,7 +2,8 @@
 
 mod account;
 mod admin;
-pub(crate) mod analysis;
+mod analysis;
+mod assets;
 mod home;
 mod media;
 
@@ -15,9 +16,9 @@ use axum::response::{Html, Redirect};
 use axum::routing::{MethodRouter, get, post};
 
 use crate::error::AppError;
-use crate::session::CurrentUser;
+use crate::security;
 use crate::state::AppState;
-use crate::{assets, security};
+use crate::user::CurrentUser;
 
 /// Every page.
 pub(crate) fn router() -> Router<AppState> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hearken_store::{Document, Expected};
 use serde_json::json;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::{Delivery, Webhook, all, signature};
@@ -27,17 +26,6 @@ const KEPT_MS: i64 = 30 * 24 * 3_600_000;
 const WAITING_MAX: usize = 1_000;
 /// Judgements that are read at once.
 const CHUNK: usize = 200;
-
-/// Rung when something was stored.
-#[derive(Debug, Default)]
-pub(crate) struct Bell(Notify);
-
-impl Bell {
-    /// Something was stored.
-    pub(crate) fn ring(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// The running courier.
 pub(crate) struct Courier {
@@ -69,7 +57,7 @@ async fn run(state: AppState) {
     );
     loop {
         // One look after a pause serves all judgements of the pause.
-        let _ = tokio::time::timeout(INTERVAL, state.bell().0.notified()).await;
+        let _ = tokio::time::timeout(INTERVAL, state.bell().rung()).await;
         if let Err(error) = round(&state, &agent).await {
             tracing::warn!("webhooks: {error}");
         }

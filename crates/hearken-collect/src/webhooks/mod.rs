@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::Sha256;
 
-pub(crate) use courier::{Bell, start};
+pub(crate) use courier::start;
 
 use crate::codec;
 use crate::error::AppError;

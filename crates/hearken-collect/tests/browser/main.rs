@@ -2,7 +2,12 @@
 //! are skipped and say so. `$HEARKEN_SCREENSHOTS` names a folder for pictures of the pages.
 
 // Helpers of tests may panic and report as tests do.
-#![allow(clippy::unwrap_used, clippy::needless_pass_by_value, clippy::unnecessary_box_returns)]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_box_returns
+)]
 
 mod attacks;
 mod cdp;

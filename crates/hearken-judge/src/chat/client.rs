@@ -1,7 +1,5 @@
 //! The client.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +14,7 @@ use super::protocol::{self, LimitName};
 use super::stream::Stream;
 use super::transfer::{Head, Request, send};
 use crate::item::excerpt;
+use crate::patience::Patience;
 
 /// How often the caller is asked whether to go on while nothing comes.
 pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -123,33 +122,27 @@ impl ChatClient {
         conversation: &[Message],
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, ChatError> {
-        let start = Instant::now();
-        let mut pause = self.options.first_pause;
+        let ChatOptions { retries_max, first_pause, timeouts, .. } = &self.options;
+        let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
         let mut limit_name = LimitName::MaxTokens;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let body = protocol::request(&self.options, conversation, limit_name);
-            let (error, asked) = match self.attempt(&body, start, attempts, on_text) {
+            match self.attempt(&body, patience.start(), attempts, on_text) {
                 Ok(answer) => return Ok(answer),
                 Err(Attempt::Fail(error)) => return Err(error),
                 Err(Attempt::OtherLimitName) if limit_name == LimitName::MaxTokens => {
                     limit_name = LimitName::MaxCompletionTokens;
-                    continue;
                 }
                 Err(Attempt::OtherLimitName) => {
                     let message = "the limit on tokens is refused under both names".to_owned();
                     return Err(self.status(400, attempts, message));
                 }
-                Err(Attempt::Again { error, pause }) => (error, pause),
-            };
-            let wait = asked.map_or(with_jitter(pause), |asked| asked.max(with_jitter(pause)));
-            let left = self.options.timeouts.total.saturating_sub(start.elapsed());
-            if self.options.retries_max < attempts || left <= wait {
-                return Err(error);
+                Err(Attempt::Again { error, pause: asked }) => {
+                    rest(patience.next_pause(asked).ok_or(error)?, on_text)?;
+                }
             }
-            rest(wait, on_text)?;
-            pause *= 2;
         }
     }
 
@@ -288,12 +281,6 @@ pub(crate) fn shown(url: &str) -> String {
 
 fn looks_like_a_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
-}
-
-/// Up to a half more, so that clients that were turned away together do not come back together.
-fn with_jitter(pause: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish();
-    pause.mul_f64(1.0 + 0.5 * (random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 /// Waits, as long as the caller agrees.

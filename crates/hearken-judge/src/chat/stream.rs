@@ -10,13 +10,13 @@ use super::client::{ASK_EVERY, Answer, ChatClient, Stop, shown};
 use super::error::ChatError;
 use super::events::{Event, Events};
 use super::protocol::{self, Told};
-use super::transfer::{Head, Part};
+use super::transfer::{Head, ResponsePart};
 use crate::item::excerpt;
 
 /// The parts of a response so far, and the times that they may take.
 pub(super) struct Stream<'c> {
     client: &'c ChatClient,
-    parts: Receiver<Part>,
+    parts: Receiver<ResponsePart>,
     start: Instant,
     sent: Instant,
     last_text: Option<Instant>,
@@ -27,7 +27,11 @@ pub(super) struct Stream<'c> {
 }
 
 impl<'c> Stream<'c> {
-    pub(super) fn new(client: &'c ChatClient, parts: Receiver<Part>, start: Instant) -> Self {
+    pub(super) fn new(
+        client: &'c ChatClient,
+        parts: Receiver<ResponsePart>,
+        start: Instant,
+    ) -> Self {
         Self {
             client,
             parts,
@@ -41,7 +45,10 @@ impl<'c> Stream<'c> {
     }
 
     /// Waits for the next part as long as the timeouts and the caller allow.
-    fn next(&self, on_text: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<Part, ChatError> {
+    fn next(
+        &self,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<ResponsePart, ChatError> {
         let timeouts = &self.client.options.timeouts;
         let received = self.told.text.len();
         loop {
@@ -62,7 +69,7 @@ impl<'c> Stream<'c> {
             }
             match self.parts.recv_timeout(left.min(left_in_all).min(ASK_EVERY)) {
                 Ok(part) => return Ok(part),
-                Err(RecvTimeoutError::Disconnected) => return Ok(Part::End),
+                Err(RecvTimeoutError::Disconnected) => return Ok(ResponsePart::End),
                 Err(RecvTimeoutError::Timeout) => {
                     if on_text("").is_break() {
                         return Err(ChatError::Cancelled { received });
@@ -77,9 +84,9 @@ impl<'c> Stream<'c> {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Head, ChatError> {
         match self.next(on_text)? {
-            Part::Head(head) => Ok(head),
-            Part::Failed(error) => Err(self.client.transport(&error, 0)),
-            Part::Piece(_) | Part::End => Err(self.broken("without a response")),
+            ResponsePart::Head(head) => Ok(head),
+            ResponsePart::Failed(error) => Err(self.client.transport(&error, 0)),
+            ResponsePart::Piece(_) | ResponsePart::End => Err(self.broken("without a response")),
         }
     }
 
@@ -97,7 +104,7 @@ impl<'c> Stream<'c> {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Option<Vec<u8>>, ChatError> {
         match self.next(on_text)? {
-            Part::Piece(piece) => {
+            ResponsePart::Piece(piece) => {
                 self.bytes += piece.len();
                 let limit = self.client.options.response_bytes_max;
                 if limit < self.bytes {
@@ -105,11 +112,11 @@ impl<'c> Stream<'c> {
                 }
                 Ok(Some(piece))
             }
-            Part::End | Part::Head(_) => Ok(None),
-            Part::Failed(error @ ureq::Error::Timeout(_)) => {
+            ResponsePart::End | ResponsePart::Head(_) => Ok(None),
+            ResponsePart::Failed(error @ ureq::Error::Timeout(_)) => {
                 Err(self.client.transport(&error, self.told.text.len()))
             }
-            Part::Failed(error) => {
+            ResponsePart::Failed(error) => {
                 let reason = self.client.without_key(&format!("the connection broke: {error}"));
                 Err(self.broken(&reason))
             }

@@ -9,7 +9,7 @@ use ureq::Agent;
 
 /// What arrives of a response, in this order: a head, pieces, an end; or a failure at any point.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(super) enum ResponsePart {
     /// Status and headers.
     Head(Head),
     /// Bytes of the body.
@@ -43,13 +43,13 @@ const PIECE_BYTES: usize = 8 << 10;
 
 /// Sends a request. Where the receiver is dropped, the connection is closed with the next piece, and
 /// at the latest when the agent's time is over.
-pub(super) fn send(agent: &Agent, request: Request) -> Receiver<Part> {
+pub(super) fn send(agent: &Agent, request: Request) -> Receiver<ResponsePart> {
     let (sender, parts) = sync_channel(WAITING_MAX);
     let agent = agent.clone();
     thread::spawn(move || {
         let last = match receive(&agent, request, &sender) {
-            Ok(()) => Part::End,
-            Err(error) => Part::Failed(error),
+            Ok(()) => ResponsePart::End,
+            Err(error) => ResponsePart::Failed(error),
         };
         // Nobody may be listening any longer.
         let _ = sender.send(last);
@@ -57,7 +57,11 @@ pub(super) fn send(agent: &Agent, request: Request) -> Receiver<Part> {
     parts
 }
 
-fn receive(agent: &Agent, request: Request, sender: &SyncSender<Part>) -> Result<(), ureq::Error> {
+fn receive(
+    agent: &Agent,
+    request: Request,
+    sender: &SyncSender<ResponsePart>,
+) -> Result<(), ureq::Error> {
     let (url, headers) = (&request.url, request.headers);
     let mut response = if let Some(body) = request.body {
         let post =
@@ -77,7 +81,7 @@ fn receive(agent: &Agent, request: Request, sender: &SyncSender<Part>) -> Result
         content_type: header("content-type").to_ascii_lowercase(),
         retry_after: header("retry-after").parse().ok().map(Duration::from_secs),
     };
-    if sender.send(Part::Head(head)).is_err() {
+    if sender.send(ResponsePart::Head(head)).is_err() {
         return Ok(());
     }
     let mut reader = response.body_mut().as_reader();
@@ -88,7 +92,7 @@ fn receive(agent: &Agent, request: Request, sender: &SyncSender<Part>) -> Result
             return Ok(());
         }
         piece.truncate(count);
-        if sender.send(Part::Piece(piece)).is_err() {
+        if sender.send(ResponsePart::Piece(piece)).is_err() {
             return Ok(());
         }
     }

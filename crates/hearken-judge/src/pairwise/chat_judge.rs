@@ -13,6 +13,7 @@ use super::rules::{Opinion, Question, Rules};
 use super::{Comparison, PairwiseJudge, Preferences, Template, read_verdict};
 use crate::JudgeError;
 use crate::chat::{ChatClient, ChatError, ChatOptions};
+use crate::patience::Patience;
 
 const EXPECTED: &str = "[[A]], [[B]], [[C]] or a number from 0 to 1 in double brackets";
 
@@ -97,7 +98,9 @@ impl ChatJudge {
         if !self.options.system.is_empty() {
             conversation.insert(0, Message::new(Role::System, self.options.system.clone()));
         }
-        let (start, limit) = (Instant::now(), self.options.chat.timeouts.total);
+        let ChatOptions { timeouts, retries_max, first_pause, .. } = &self.options.chat;
+        let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
+        let (start, limit) = (patience.start(), timeouts.total);
         let mut go_on = |_: &str| {
             if is_over.load(Ordering::Relaxed) || limit <= start.elapsed() {
                 ControlFlow::Break(())
@@ -105,8 +108,6 @@ impl ChatJudge {
                 ControlFlow::Continue(())
             }
         };
-        let mut pause = self.options.chat.first_pause;
-        let mut repetitions = 0;
         loop {
             let error = match self.client.answer(&conversation, &mut go_on) {
                 Ok(answer) => {
@@ -117,17 +118,13 @@ impl ChatJudge {
                 Err(ChatError::Empty { .. }) => return Ok(Opinion::None(String::new())),
                 Err(error) => error,
             };
-            let left = limit.saturating_sub(start.elapsed());
-            if left.is_zero() {
+            if patience.left().is_zero() {
                 return Err(self.late(error));
             }
-            let is_spent = self.options.chat.retries_max <= repetitions || left <= pause;
-            if !may_pass(&error) || is_spent || is_over.load(Ordering::Relaxed) {
+            if !may_pass(&error) || is_over.load(Ordering::Relaxed) {
                 return Err(error);
             }
-            repetitions += 1;
-            wait(pause, is_over);
-            pause *= 2;
+            wait(patience.next_pause(None).ok_or(error)?, is_over);
         }
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::rules::{Opinion, Question, Rules};
 use super::{Comparison, PairwiseJudge, Preferences};
 use crate::JudgeError;
-use crate::item::{excerpt, finite_score};
+use crate::item::{excerpt, finite_score, messages_json};
 use crate::line_program::{CommandOptions, LineProgram, Protocol};
 
 const FORM: &str = "{\"probability\": NUMBER}";
@@ -14,7 +14,7 @@ const PREFERENCES: Protocol = Protocol { what: "preferences", form: FORM };
 /// A program that is started once and asked batch after batch.
 ///
 /// Each request is a line on its standard input, `{"id": N, "prompt": …, "completion_a": …,
-/// "completion_b": …}` and the further columns of the prompt's record; each answer a line on its
+/// "completion_b": …}`, of a conversation its `messages` too, and the further columns of the prompt's record; each answer a line on its
 /// standard output, in the order of the requests: `{"probability": NUMBER}`, from 0 to 1, that A is
 /// preferred to B, or `{"probability": null}` where the program has no opinion. All else is as with
 /// [`CommandScorer`](crate::CommandScorer).
@@ -52,8 +52,11 @@ fn request(question: &Question<'_>) -> Map<String, Value> {
     let own = [("prompt", question.comparison.prompt), ("completion_a", a), ("completion_b", b)];
     let mut request: Map<String, Value> =
         own.iter().map(|&(key, text)| (key.to_owned(), text.into())).collect();
+    if let Some(messages) = question.comparison.messages {
+        request.insert("messages".to_owned(), messages_json(messages));
+    }
     for (key, value) in question.comparison.fields {
-        if own.iter().all(|(name, _)| name != key) {
+        if !request.contains_key(key) {
             request.insert(key.clone(), value.clone());
         }
     }

@@ -20,6 +20,7 @@ mod chat_judge;
 
 mod command_judge;
 
+use hearken_data::Message;
 use serde_json::{Map, Value};
 
 pub use chat_judge::{ChatJudge, ChatJudgeOptions};
@@ -33,8 +34,10 @@ use crate::JudgeError;
 /// Two completions of one prompt.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison<'a> {
-    /// The text given to the policy.
+    /// The text given to the policy, all of it: of a conversation as it was rendered.
     pub prompt: &'a str,
+    /// The messages of the conversation, where the prompt is one and the policy saw all of it.
+    pub messages: Option<&'a [Message]>,
     /// What is compared, without end tokens.
     pub completions: [&'a str; 2],
     /// Further columns of the prompt's record.

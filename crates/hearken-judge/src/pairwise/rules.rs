@@ -145,7 +145,12 @@ mod tests {
     fn settled(rules: Rules, opinions: &[Opinion]) -> Result<Preferences, JudgeError> {
         let fields = Map::new();
         let comparisons: Vec<_> = ["one", "two"]
-            .map(|prompt| Comparison { prompt, completions: ["a", "b"], fields: &fields })
+            .map(|prompt| Comparison {
+                prompt,
+                messages: None,
+                completions: ["a", "b"],
+                fields: &fields,
+            })
             .into();
         let questions = rules.questions(&comparisons);
         rules.settle("judge", "[[A]]", &questions, opinions)

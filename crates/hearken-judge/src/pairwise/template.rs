@@ -74,8 +74,12 @@ mod tests {
     fn what_is_filled_in_is_not_looked_into() {
         let template = Template::new("{prompt}|{a}|{b}|{a}|{\"json\": {}}").unwrap();
         let fields = Map::new();
-        let comparison =
-            Comparison { prompt: "{b}{a}", completions: ["x{b}", "{prompt}"], fields: &fields };
+        let comparison = Comparison {
+            prompt: "{b}{a}",
+            messages: None,
+            completions: ["x{b}", "{prompt}"],
+            fields: &fields,
+        };
         let rules = Rules { orders: Orders::Both, unreadable: Unreadable::Tie };
         let comparisons = [comparison];
         let questions = rules.questions(&comparisons);

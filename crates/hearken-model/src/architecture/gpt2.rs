@@ -5,6 +5,19 @@ use hearken_tensor::device::Gelu;
 use super::{Names, QkvNames};
 use crate::config::{ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual};
 
+/// The keys that are read here.
+pub(super) const KEYS: &[&str] = &[
+    "n_embd",
+    "n_head",
+    "n_layer",
+    "n_inner",
+    "n_positions",
+    "layer_norm_epsilon",
+    "activation_function",
+    "scale_attn_weights",
+    "scale_attn_by_inverse_layer_idx",
+];
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let (width, heads, layers) =
         (keys.size("n_embd")?, keys.size("n_head")?, keys.size("n_layer")?);

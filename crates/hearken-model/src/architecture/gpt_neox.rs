@@ -7,6 +7,25 @@ use crate::config::{
     RotaryKeys,
 };
 
+/// The keys that are read here.
+pub(super) const KEYS: &[&str] = &[
+    "hidden_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "intermediate_size",
+    "max_position_embeddings",
+    "layer_norm_eps",
+    "hidden_act",
+    "attention_bias",
+    "use_parallel_residual",
+    "rotary_pct",
+    "rotary_emb_base",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "partial_rotary_factor",
+];
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     let layers = keys.size("num_hidden_layers")?;

@@ -3,8 +3,32 @@
 use super::{Names, QkvNames};
 use crate::config::{
     ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual, RotaryConfig,
-    RotaryKeys,
+    RotaryKeys, says_none,
 };
+
+/// The keys that are read here.
+pub(super) const KEYS: &[&str] = &[
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_hidden_layers",
+    "head_dim",
+    "intermediate_size",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "hidden_act",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "partial_rotary_factor",
+    "attention_bias",
+    "mlp_bias",
+    "rope_interleaved",
+    "layer_types",
+    "use_sliding_window",
+    "sliding_window",
+    "max_window_layers",
+];
 
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let bias = keys.flag("attention_bias", false)?;
@@ -12,7 +36,32 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     config.qkv_bias = bias;
     config.attention_output_bias = bias;
     config.mlp_bias = keys.flag("mlp_bias", false)?;
+    refuse_windows(keys)?;
+    if keys.flag("rope_interleaved", false)? {
+        return Err(keys.unusable("rope_interleaved", "false"));
+    }
     Ok(config)
+}
+
+/// Transformers' Llama has no windows: what asks for some was made for another program.
+fn refuse_windows(keys: &Keys<'_>) -> Result<(), ConfigError> {
+    let is_off = keys.get("use_sliding_window").is_some_and(|flag| flag == false);
+    if !is_off && keys.window("sliding_window")?.is_some() {
+        return Err(keys.unusable("sliding_window", "null: this family has no windows"));
+    }
+    all_layers_are(keys, "full_attention")
+}
+
+/// Refuses `layer_types` that has another kind.
+pub(super) fn all_layers_are(keys: &Keys<'_>, kind: &str) -> Result<(), ConfigError> {
+    let Some(types) = keys.get("layer_types").filter(|types| !says_none(types)) else {
+        return Ok(());
+    };
+    let types = types.as_array().map_or(&[][..], Vec::as_slice);
+    match !types.is_empty() && types.iter().all(|found| found == kind) {
+        true => Ok(()),
+        false => Err(keys.unusable("layer_types", &format!("{kind:?} for every layer"))),
+    }
 }
 
 /// What Llama and its descendants have in common: no biases, no windows.
@@ -20,7 +69,7 @@ pub(super) fn resolve_like_llama(
     keys: &Keys<'_>,
     family: Family,
 ) -> Result<ModelConfig, ConfigError> {
-    if keys.text("hidden_act", "silu")? != "silu" {
+    if !["silu", "swish"].contains(&keys.text("hidden_act", "silu")?) {
         return Err(keys.unusable("hidden_act", "\"silu\""));
     }
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);

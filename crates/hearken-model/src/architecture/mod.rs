@@ -1,7 +1,8 @@
 //! What each family's parameters are called, how large they are, and how they connect.
 //!
-//! To add a family: a file here that reads its keys into a [`ModelConfig`] and names its tensors
-//! in a `Names`, one line in `resolve`, one in `names`, and a fixture for the tests.
+//! To add a family: a file here that reads its keys into a [`ModelConfig`], lists them in `KEYS` and
+//! names its tensors in a `Names`, one line in `resolve`, in `keys_read` and in `names`, and a fixture
+//! for the tests.
 
 mod gpt2;
 
@@ -17,39 +18,23 @@ mod gpt_neox;
 
 mod plan;
 
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::config::{ConfigError, Family, Keys, ModelConfig, refuse_unknown};
 pub(crate) use plan::{
     LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
     VALUE_BIAS, VALUE_WEIGHT,
 };
 
-/// The index of a parameter in its model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParamId(pub usize);
-
-/// How a fresh parameter is drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Init {
-    /// All 0.
-    Zeros,
-    /// All 1.
-    Ones,
-    /// Normal with mean 0.
-    Normal {
-        /// Standard deviation.
-        std: f64,
-    },
-}
-
-/// Name, shape and initial distribution of a parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParamSpec {
-    /// The name in Hugging Face checkpoints.
-    pub name: String,
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// How it is drawn when a model is made from nothing.
-    pub init: Init,
+/// Which head a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Head {
+    /// Predicts the next token: `*ForCausalLM`.
+    LanguageModel,
+    /// One output without bias, read at the last token: `*ForSequenceClassification`.
+    Score,
 }
 
 /// The names of a family's tensors.
@@ -83,8 +68,32 @@ pub(crate) enum QkvNames {
     FusedPerHead(&'static str),
 }
 
+impl ModelConfig {
+    /// Reads `dir/config.json`.
+    ///
+    /// # Errors
+    /// If the file is missing or no JSON object, or a key is missing or has a value that is not
+    /// supported; the error names file and key.
+    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join("config.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let raw: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
+        Self::from_json(&path, &raw)
+    }
+
+    /// Resolves the content of a config.json; `path` is for messages only.
+    ///
+    /// # Errors
+    /// If a key is missing or has a value that is not supported.
+    pub fn from_json(path: &Path, raw: &Map<String, Value>) -> Result<Self, ConfigError> {
+        resolve(&Keys::new(path, raw))
+    }
+}
+
 /// Reads a config.json by its `model_type`.
-pub(crate) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let config = match keys.text("model_type", "")? {
         "gpt2" => gpt2::resolve(keys),
         "llama" => llama::resolve(keys),
@@ -98,7 +107,20 @@ pub(crate) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         )),
     }?;
     check_heads(keys, &config)?;
+    refuse_unknown(keys, keys_read(config.family))?;
     Ok(config)
+}
+
+/// The keys that a family reads, beside those that all read.
+fn keys_read(family: Family) -> &'static [&'static str] {
+    match family {
+        Family::Gpt2 => gpt2::KEYS,
+        Family::Llama => llama::KEYS,
+        Family::Mistral => mistral::KEYS,
+        Family::Qwen2 => qwen2::KEYS,
+        Family::Qwen3 => qwen3::KEYS,
+        Family::GptNeox => gpt_neox::KEYS,
+    }
 }
 
 fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {

@@ -2,9 +2,9 @@
 
 use hearken_tensor::device::{Heads, Layout, QkvLayout};
 
-use super::{Init, Names, ParamId, ParamSpec, QkvNames, names};
+use super::{Head, Names, QkvNames, names};
 use crate::config::{Mlp, ModelConfig, Norm, Positions};
-use crate::transformer::Head;
+use crate::params::{Init, ParamId, ParamSpec};
 
 /// Weight and bias of a norm.
 #[derive(Clone, Copy, Debug)]

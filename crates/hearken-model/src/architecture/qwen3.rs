@@ -3,6 +3,28 @@
 use super::{Names, llama, qwen2};
 use crate::config::{ConfigError, Family, Keys, ModelConfig};
 
+/// The keys that are read here.
+pub(super) const KEYS: &[&str] = &[
+    "hidden_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_hidden_layers",
+    "head_dim",
+    "intermediate_size",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "hidden_act",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "partial_rotary_factor",
+    "attention_bias",
+    "layer_types",
+    "use_sliding_window",
+    "sliding_window",
+    "max_window_layers",
+];
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let bias = keys.flag("attention_bias", false)?;
     let mut config = llama::resolve_like_llama(keys, Family::Qwen3)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{CheckpointError, MissingTensor, TensorFiles};
-use crate::architecture::ParamSpec;
+use crate::params::ParamSpec;
 
 /// What may differ between the names in the files and those of the model.
 #[derive(Clone, Copy, Debug)]

@@ -31,14 +31,15 @@ impl TensorFiles {
     /// # Errors
     ///
     /// There are no such files, one of them is cut short or malformed, a shard is missing, the index
-    /// places a tensor where it is not, or two shards hold the same name.
+    /// places a tensor where it is not, or two shards hold the same name and the index has none. Where
+    /// the index names a tensor's shard, a copy in another one is not read.
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         if !dir.is_dir() {
             return Err(CheckpointError::NoDirectory { dir: dir.into() });
         }
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
         if single.exists() {
-            return Self::over(dir, vec![SafetensorsFile::open(&single)?]);
+            return Self::over(dir, vec![SafetensorsFile::open(&single)?], &BTreeMap::new());
         }
         if index.exists() {
             return Self::open_shards(dir, &index);
@@ -55,7 +56,7 @@ impl TensorFiles {
     ///
     /// It cannot be read, is cut short or malformed.
     pub fn open_file(path: &Path) -> Result<Self, CheckpointError> {
-        Self::over(path, vec![SafetensorsFile::open(path)?])
+        Self::over(path, vec![SafetensorsFile::open(path)?], &BTreeMap::new())
     }
 
     fn open_shards(dir: &Path, index: &Path) -> Result<Self, CheckpointError> {
@@ -72,6 +73,7 @@ impl TensorFiles {
             }
             files.push(SafetensorsFile::open(&path)?);
         }
+        let mut placed = BTreeMap::new();
         for (name, shard) in &places {
             let position =
                 shards.binary_search(&shard.as_str()).expect("every shard of the index is listed");
@@ -82,14 +84,21 @@ impl TensorFiles {
                     name: name.clone(),
                 });
             }
+            placed.insert(name.clone(), position);
         }
-        Self::over(dir, files)
+        Self::over(dir, files, &placed)
     }
 
-    fn over(path: &Path, files: Vec<SafetensorsFile>) -> Result<Self, CheckpointError> {
-        let mut holder: BTreeMap<String, usize> = BTreeMap::new();
+    /// The tensors of `files`; those that are `placed` in one of them are read there.
+    fn over(
+        path: &Path,
+        files: Vec<SafetensorsFile>,
+        placed: &BTreeMap<String, usize>,
+    ) -> Result<Self, CheckpointError> {
+        let mut holder = placed.clone();
         for (position, file) in files.iter().enumerate() {
-            for name in file.names() {
+            // A shard that was written anew may leave a stale copy of what the index has elsewhere.
+            for name in file.names().into_iter().filter(|name| !placed.contains_key(name)) {
                 if let Some(first) = holder.insert(name.clone(), position) {
                     return Err(CheckpointError::TwoFiles {
                         name,

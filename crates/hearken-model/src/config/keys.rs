@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::{ConfigError, says_none};
 
 /// A JSON object and where it was read.
 #[derive(Clone, Copy)]
@@ -27,9 +27,9 @@ impl<'a> Keys<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// An object below `key`.
+    /// An object below `key`; a value that says "none" counts as absent.
     pub(crate) fn object(&self, key: &str) -> Result<Option<Keys<'a>>, ConfigError> {
-        match self.get(key) {
+        match self.get(key).filter(|value| !says_none(value)) {
             None => Ok(None),
             Some(Value::Object(map)) => Ok(Some(Keys { path: self.path, map })),
             Some(_) => Err(self.unusable(key, "an object")),
@@ -59,6 +59,14 @@ impl<'a> Keys<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let size = value.as_u64().filter(|&size| 0 < size);
         Ok(Some(size.ok_or_else(|| self.unusable(key, "a positive integer"))? as usize))
+    }
+
+    /// How many positions a token sees; a value that says "none" is no limit.
+    pub(crate) fn window(&self, key: &str) -> Result<Option<usize>, ConfigError> {
+        match self.get(key).is_none_or(says_none) {
+            true => Ok(None),
+            false => self.optional_size(key),
+        }
     }
 
     pub(crate) fn number(&self, key: &str, default: f64) -> Result<f64, ConfigError> {

@@ -5,14 +5,17 @@
 
 mod keys;
 
+mod known_keys;
+
 mod rotary;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hearken_tensor::device::Gelu;
 use serde_json::{Map, Value};
 
 pub(crate) use keys::Keys;
+pub(crate) use known_keys::{refuse_unknown, says_none};
 pub(crate) use rotary::RotaryKeys;
 pub use rotary::{RotaryConfig, RotaryScaling};
 
@@ -169,28 +172,6 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// Reads `dir/config.json`.
-    ///
-    /// # Errors
-    /// If the file is missing or no JSON object, or a key is missing or has a value that is not
-    /// supported; the error names file and key.
-    pub fn read(dir: &Path) -> Result<Self, ConfigError> {
-        let path = dir.join("config.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let raw: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
-        Self::from_json(&path, &raw)
-    }
-
-    /// Resolves the content of a config.json; `path` is for messages only.
-    ///
-    /// # Errors
-    /// If a key is missing or has a value that is not supported.
-    pub fn from_json(path: &Path, raw: &Map<String, Value>) -> Result<Self, ConfigError> {
-        crate::architecture::resolve(&Keys::new(path, raw))
-    }
-
     /// H·D, the width of all query heads.
     pub fn query_width(&self) -> usize {
         self.heads * self.head_dim

@@ -1,6 +1,6 @@
 //! Rotary position embeddings as a config.json describes them.
 
-use super::{ConfigError, Keys};
+use super::{ConfigError, Keys, says_none};
 
 /// How frequencies are stretched beyond the length a model was first trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,15 +58,15 @@ impl RotaryConfig {
         if let Some(key) = names.fraction {
             fraction = keys.number(key, fraction)?;
         }
-        let parameters = keys.object("rope_parameters")?;
+        let (parameters, scaling) = (keys.object("rope_parameters")?, keys.object("rope_scaling")?);
         if let Some(parameters) = parameters {
             theta = parameters.number("rope_theta", theta)?;
-            fraction = parameters.number("partial_rotary_factor", fraction)?;
+            if scaling.is_some_and(|scaling| scaling.map() != parameters.map()) {
+                return Err(keys.unusable("rope_scaling", "null beside `rope_parameters`"));
+            }
         }
-        let scaling = match parameters {
-            Some(parameters) => Some(parameters),
-            None => keys.object("rope_scaling")?,
-        };
+        let scaling = parameters.or(scaling);
+        fraction = fraction_of(keys, scaling.as_ref(), fraction, names)?;
         let scaling = scaling.map_or(Ok(RotaryScaling::Default), |keys| read_scaling(&keys))?;
         let dim = (head_dim as f64 * fraction) as usize;
         if dim == 0 || !dim.is_multiple_of(2) || head_dim < dim {
@@ -108,6 +108,58 @@ impl RotaryScaling {
     }
 }
 
+/// The rotated share of a head that `partial_rotary_factor` says, among the rotary parameters or
+/// beside them.
+///
+/// Where whole heads are rotated, Transformers passes over the key and other programs rotate a part:
+/// no reading is right for both, so another value than 1 is refused.
+fn fraction_of(
+    keys: &Keys<'_>,
+    parameters: Option<&Keys<'_>>,
+    fraction: f64,
+    names: &RotaryKeys,
+) -> Result<f64, ConfigError> {
+    const KEY: &str = "partial_rotary_factor";
+    let inner = parameters.map_or(Ok(fraction), |parameters| parameters.number(KEY, fraction))?;
+    let differs = |value: f64, expected: f64| 1e-12 < (value - expected).abs();
+    if names.fraction.is_none() {
+        let expected = "1.0 or no such key: this family rotates whole heads";
+        if let Some(parameters) = parameters.filter(|_| differs(inner, fraction)) {
+            return Err(parameters.unusable(KEY, expected));
+        }
+        if differs(keys.number(KEY, fraction)?, fraction) {
+            return Err(keys.unusable(KEY, expected));
+        }
+    } else if differs(keys.number(KEY, inner)?, inner) {
+        return Err(keys.unusable(KEY, &format!("{inner}, as the other rotary keys say")));
+    }
+    Ok(inner)
+}
+
+/// Keys among the rotary parameters that are read elsewhere, or that a form may have beside those it
+/// needs without another meaning.
+const KNOWN: [&str; 5] = [
+    "rope_type",
+    "type",
+    "rope_theta",
+    "partial_rotary_factor",
+    "original_max_position_embeddings",
+];
+
+/// Refuses rotary parameters that are neither among `needed` nor known.
+fn refuse_others(keys: &Keys<'_>, needed: &[&str]) -> Result<(), ConfigError> {
+    let is_known = |key: &&String| KNOWN.contains(&key.as_str()) || needed.contains(&key.as_str());
+    for (key, value) in keys.map().iter().filter(|(key, _)| !is_known(key)) {
+        let is_one = value.as_f64().is_some_and(|number| (number - 1.0).abs() < 1e-12);
+        // A factor of 1 stretches nothing.
+        let is_neutral = is_one && ["factor", "attention_factor"].contains(&key.as_str());
+        if !is_neutral && !says_none(value) {
+            return Err(keys.unusable(key, "no such key among these rotary parameters"));
+        }
+    }
+    Ok(())
+}
+
 fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
     let required = |key: &str| {
         keys.get(key)
@@ -115,8 +167,17 @@ fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
             .ok_or_else(|| keys.unusable(key, "a number (rotary scaling)"))
     };
     let key = if keys.get("rope_type").is_some() { "rope_type" } else { "type" };
-    match keys.text(key, "default")? {
-        "default" => Ok(RotaryScaling::Default),
+    let form = keys.text(key, "default")?;
+    refuse_others(
+        keys,
+        match form {
+            "linear" => &["factor"],
+            "llama3" => &["factor", "low_freq_factor", "high_freq_factor"],
+            "default" | "none" => &[],
+            _ => return Err(keys.unusable(key, "\"default\", \"linear\" or \"llama3\"")),
+        },
+    )?;
+    match form {
         "linear" => Ok(RotaryScaling::Linear { factor: required("factor")? }),
         "llama3" => Ok(RotaryScaling::Llama3 {
             factor: required("factor")?,
@@ -124,7 +185,7 @@ fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
             high_freq_factor: required("high_freq_factor")?,
             original_positions: required("original_max_position_embeddings")?,
         }),
-        _ => Err(keys.unusable(key, "\"default\", \"linear\" or \"llama3\"")),
+        _ => Ok(RotaryScaling::Default),
     }
 }
 

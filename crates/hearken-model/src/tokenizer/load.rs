@@ -76,10 +76,9 @@ impl Tokenizer {
                 ends.push(id);
             }
         }
-        let mut prefix = added_before(&inner)?;
-        if settings.add_bos == Some(false) && prefix.first().copied() == bos {
-            prefix.clear();
-        }
+        // tokenizer.json alone decides: beside it Transformers reads neither `add_bos_token` nor
+        // `add_eos_token` of tokenizer_config.json.
+        let prefix = added_before(&inner)?;
         let has_chat_template = settings.chat_template
             || file("chat_template.jinja").is_some()
             || file("chat_template.json").is_some();

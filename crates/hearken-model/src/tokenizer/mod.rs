@@ -9,6 +9,8 @@
 
 mod error;
 mod load;
+mod merges;
+mod pad;
 mod settings;
 mod stream;
 mod train;

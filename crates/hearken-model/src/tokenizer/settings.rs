@@ -17,8 +17,6 @@ pub(super) struct Settings {
     pub(super) others: Vec<AddedToken>,
     /// `added_tokens_decoder`, by id.
     pub(super) listed: Vec<(u32, AddedToken)>,
-    /// `add_bos_token`, where it is said.
-    pub(super) add_bos: Option<bool>,
     /// A chat template is part of `tokenizer_config.json`.
     pub(super) chat_template: bool,
     /// End tokens of `generation_config.json`, then those of config.json.
@@ -44,7 +42,6 @@ impl Settings {
             eos: named("eos_token")?,
             pad: named("pad_token")?,
             listed: tokenizer_config.listed_tokens()?,
-            add_bos: tokenizer_config.flag("add_bos_token")?,
             chat_template: tokenizer_config.get("chat_template").is_some(),
             ..Self::default()
         };
@@ -96,14 +93,11 @@ impl JsonFile {
         TokenizerError::Key { path, key, found: found.to_string(), expected }
     }
 
-    fn flag(&self, key: &str) -> Result<Option<bool>, TokenizerError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| self.wrong(key, value, "true or false"))
-    }
-
-    /// One token id or a list of them.
+    /// One token id or a list of them. Some old configurations say "none" by -1.
     fn ids(&self, key: &str) -> Result<Vec<u32>, TokenizerError> {
-        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.get(key).filter(|value| value.as_i64() != Some(-1)) else {
+            return Ok(Vec::new());
+        };
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         values
             .iter()

@@ -1,14 +1,16 @@
 //! A byte-level BPE tokenizer of one's own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
 
-use serde_json::json;
-use tokenizers::AddedToken;
-use tokenizers::models::TrainerWrapper;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
+use serde_json::{Map, Value, json};
+use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{
+    AddedToken, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _,
+};
 
+use super::merges::Merges;
 use super::{Tokenizer, TokenizerError};
 
 /// A pair of tokens is merged if it occurs at least so often.
@@ -52,9 +54,23 @@ impl Tokenizer {
     /// `vocab_size` leaves no room for the bytes and special tokens, or a special token is empty or
     /// named twice.
     pub fn train_bpe(
-        texts: impl Iterator<Item = String> + Send,
+        texts: impl Iterator<Item = String>,
         vocab_size: usize,
         special: &SpecialTokens,
+    ) -> Result<Self, TokenizerError> {
+        Self::train_bpe_watched(texts, vocab_size, special, &mut |_| {})
+    }
+
+    /// [`Tokenizer::train_bpe`], which tells `progress` how many tokens there are after each merge.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::train_bpe`].
+    pub fn train_bpe_watched(
+        texts: impl Iterator<Item = String>,
+        vocab_size: usize,
+        special: &SpecialTokens,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<Self, TokenizerError> {
         let names = special.all();
         check(&names, vocab_size)?;
@@ -63,16 +79,18 @@ impl Tokenizer {
         tokenizer.with_pre_tokenizer(Some(byte_level));
         tokenizer.with_decoder(Some(byte_level));
         tokenizer.with_post_processor(Some(byte_level));
-        let trainer = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .min_frequency(PAIR_COUNT_MIN)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect::<HashSet<char>>())
-            .special_tokens(names.iter().map(|&name| AddedToken::from(name, true)).collect())
-            .show_progress(false)
-            .build();
         let failed =
             |error: tokenizers::Error| TokenizerError::Train { problem: error.to_string() };
-        tokenizer.train(&mut TrainerWrapper::from(trainer), texts).map_err(failed)?;
+        let words = words(texts, byte_level).map_err(failed)?;
+        let mut tokens: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+        alphabet.sort_unstable();
+        let characters = alphabet.into_iter().map(String::from);
+        tokens.extend(characters.filter(|character| !names.contains(&character.as_str())));
+        let merges = Merges::learn(tokens, &words, vocab_size, PAIR_COUNT_MIN, progress);
+        let special_tokens = names.iter().map(|&name| AddedToken::from(name, true));
+        tokenizer.add_special_tokens(special_tokens).map_err(failed)?;
+        let tokenizer = with_model(&tokenizer, merges).map_err(failed)?;
 
         let config = json!({
             "bos_token": special.end_of_text,
@@ -88,6 +106,44 @@ impl Tokenizer {
         ];
         Self::from_files(Path::new(""), files, None)
     }
+}
+
+/// The words of texts, as they are split before anything is merged, and how often each occurs; sorted.
+fn words(
+    texts: impl Iterator<Item = String>,
+    byte_level: ByteLevel,
+) -> Result<Vec<(String, u64)>, tokenizers::Error> {
+    let mut counts: HashMap<String, u64> = HashMap::new();
+    for text in texts {
+        let mut split = PreTokenizedString::from(text);
+        byte_level.pre_tokenize(&mut split)?;
+        for (word, ..) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
+            match counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => {
+                    counts.insert(word.to_owned(), 1);
+                }
+            }
+        }
+    }
+    let mut words: Vec<(String, u64)> = counts.into_iter().collect();
+    words.sort_unstable();
+    Ok(words)
+}
+
+/// `tokenizer` with learned tokens.
+fn with_model(
+    tokenizer: &tokenizers::Tokenizer,
+    merges: Merges,
+) -> Result<tokenizers::Tokenizer, tokenizers::Error> {
+    let mut json: Value = serde_json::from_str(&tokenizer.to_string(false)?)?;
+    let ids = merges.tokens.into_iter().zip(0_u32..);
+    let vocab: Map<String, Value> = ids.map(|(token, id)| (token, id.into())).collect();
+    let pairs: Vec<Value> = merges.pairs.into_iter().map(|(a, b)| json!([a, b])).collect();
+    json["model"]["vocab"] = vocab.into();
+    json["model"]["merges"] = pairs.into();
+    // An untrained model has no ids yet, so that its special tokens have the first free ones.
+    tokenizers::Tokenizer::from_bytes(json.to_string())
 }
 
 fn check(names: &[&str], vocab_size: usize) -> Result<(), TokenizerError> {

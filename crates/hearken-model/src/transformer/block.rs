@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearken_tensor::Device;
 use hearken_tensor::device::{
-    Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut, Write,
+    Activation, Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut, Write,
 };
 
 use super::model::Model;
@@ -231,7 +231,7 @@ impl<D: Device> Block<'_, D> {
         let (device, config) = (&self.model.device, &self.model.config);
         let mut after = self.scratch(config.inner);
         match config.mlp {
-            Mlp::Gelu(gelu) => device.gelu(gelu, before, &mut after),
+            Mlp::Gelu(gelu) => device.activation(Activation::Gelu(gelu), before, &mut after),
             Mlp::SiluGated => device.silu_gated(before, config.inner, &mut after),
         }
         after

@@ -1,13 +1,13 @@
 //! One block backward, in the reverse order of [`super::block`].
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{Attention, Rotation, Rows, View, ViewMut, Write};
+use hearken_tensor::device::{Activation, Attention, Rotation, Rows, View, ViewMut, Write};
 
 use super::block::{Block, Geometry};
-use super::gradients::Gradients;
 use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
 use crate::architecture::{LinearParams, NormParams};
 use crate::config::{Mlp, Residual};
+use crate::params::Gradients;
 
 impl<D: Device> Block<'_, D> {
     /// Turns `dx[T, d]`, the gradient of the block's output, into that of its input, and adds the
@@ -89,7 +89,10 @@ impl<D: Device> Block<'_, D> {
         model.linear_backward_input(down, dy, out, Write::Overwrite);
         let mut dbefore = self.scratch(self.mlp_width());
         match config.mlp {
-            Mlp::Gelu(gelu) => device.gelu_backward(gelu, &tape.before, &dafter, &mut dbefore),
+            Mlp::Gelu(gelu) => {
+                let activation = Activation::Gelu(gelu);
+                device.activation_backward(activation, &tape.before, &dafter, &mut dbefore);
+            }
             Mlp::SiluGated => {
                 device.silu_gated_backward(&tape.before, inner, &dafter, &mut dbefore);
             }

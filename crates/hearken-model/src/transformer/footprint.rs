@@ -3,9 +3,10 @@
 use hearken_tensor::Device;
 use hearken_tensor::device::Precision;
 
-use super::model::{Head, Model};
-use crate::architecture::{LinearParams, MlpParams, ParamSpec, Plan, QkvParams};
+use super::model::Model;
+use crate::architecture::{Head, LinearParams, MlpParams, Plan, QkvParams};
 use crate::config::{Mlp, ModelConfig};
+use crate::params::ParamSpec;
 
 /// Bytes of f32.
 const F32: usize = 4;
@@ -125,7 +126,8 @@ impl<D: Device> Model<D> {
     /// values that have been dropped.
     pub fn footprint(&self) -> Footprint {
         let trainable = |name: &str| {
-            self.params.iter().find(|param| param.name == name).is_none_or(|param| param.trainable)
+            let found = self.params.iter().position(|param| param.name == name);
+            found.is_none_or(|index| self.params.is_trained(index))
         };
         let (trained, parameters) = self.parameter_counts();
         let found = Footprint::new(&self.config, self.head, self.precision, trainable);

@@ -7,10 +7,10 @@ use hearken_tensor::device::{
     Weight, WeightShape, Write,
 };
 
-use super::gradients::Gradients;
 use super::model::Model;
 use super::pass::{KeptLogits, Pass};
 use crate::architecture::ScalarParams;
+use crate::params::Gradients;
 
 /// Derivatives of a loss with respect to what the heads gave.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,12 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use super::masters::Masters;
-use super::model::{Head, Model, Param};
+use super::model::Model;
 use crate::architecture::{
-    Init, ParamSpec, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
+    Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
 use crate::checkpoint::{self, CheckpointError, NameRules, TensorFiles};
 use crate::config::{ConfigError, ModelConfig};
+use crate::params::ParamSpec;
 
 /// The file with a policy's value head, beside the model that Transformers loads.
 const VALUE_HEAD_FILE: &str = "value_head.safetensors";
@@ -102,7 +103,7 @@ impl<D: Device> Model<D> {
             let values = stored.next().transpose()?.flatten();
             Ok(values.unwrap_or_else(|| {
                 report.created.push(spec.name.clone());
-                draw(spec, &mut rng)
+                spec.draw(&mut rng)
             }))
         };
         let (head, precision) = (options.head, options.precision);
@@ -141,7 +142,7 @@ impl<D: Device> Model<D> {
         seed: u64,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let next = |spec: &ParamSpec| Ok::<_, Infallible>(draw(spec, &mut rng));
+        let next = |spec: &ParamSpec| Ok::<_, Infallible>(spec.draw(&mut rng));
         let Ok(model) = Self::assemble(device, config, head, precision, masters, next);
         model
     }
@@ -155,13 +156,9 @@ impl<D: Device> Model<D> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scalar = self.plan.add_value_head(self.config.width);
         let specs = &self.plan.params[scalar.weight.0..];
-        self.params.extend(specs.iter().map(|spec| Param {
-            name: spec.name.clone(),
-            shape: spec.shape.clone(),
-            values: self.device.upload(&draw(spec, &mut rng)),
-            trainable: true,
-            prepared: D::Prepared::default(),
-        }));
+        for spec in specs {
+            self.params.push(spec, &spec.draw(&mut rng), true);
+        }
     }
 
     /// Adds the value head stored in a directory that [`Model::save`] wrote; says whether there
@@ -182,7 +179,7 @@ impl<D: Device> Model<D> {
         for index in self.params.len() - 2..self.params.len() {
             let param = &self.params[index];
             let values = files.read(&param.name, &param.shape)?;
-            self.set_values(index, &values);
+            self.params.set_values(index, &values);
         }
         Ok(true)
     }
@@ -215,7 +212,7 @@ impl<D: Device> Model<D> {
             (param.name.clone(), param.shape.clone())
         };
         let described: Vec<_> = indices.iter().map(describe).collect();
-        checkpoint::save_tensors_with(path, &described, |at| self.values(indices[at]).into())
+        checkpoint::save_tensors_with(path, &described, |at| self.params.values(indices[at]).into())
     }
 
     /// config.json as read, with what the head and the stored type change.
@@ -239,48 +236,21 @@ impl<D: Device> Model<D> {
             raw.remove("num_labels");
             raw.insert("problem_type".into(), Value::Null);
         }
-        if let Some(pad) = self.config.pad {
-            raw.insert("pad_token_id".into(), json!(pad));
+        if self.config.pad.is_some() || self.head == Head::Score {
+            raw.insert("pad_token_id".into(), json!(self.config.pad));
         }
         Value::Object(raw)
     }
 
     /// Sets the padding token that the saved config.json names: Transformers' classifiers find the
-    /// last token of a padded row by it.
-    pub fn set_pad(&mut self, pad: u32) {
-        self.config.pad = Some(pad);
+    /// last token of a padded row by it. With `None` they take one row at a time.
+    pub fn set_pad(&mut self, pad: Option<u32>) {
+        self.config.pad = pad;
     }
 
     /// Sets what matrix products read; derived copies are dropped.
     pub fn set_precision(&mut self, precision: Precision) {
         self.precision = precision;
-        for param in &mut self.params {
-            param.prepared = D::Prepared::default();
-        }
+        self.params.forget_prepared();
     }
-}
-
-/// Draws the values of a fresh parameter.
-fn draw(spec: &ParamSpec, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    let len = spec.shape.iter().product();
-    match spec.init {
-        Init::Zeros => vec![0.0; len],
-        Init::Ones => vec![1.0; len],
-        Init::Normal { std } => normals(rng, len, std),
-    }
-}
-
-/// Normal variates by Box and Muller's transform.
-fn normals(rng: &mut ChaCha8Rng, len: usize, std: f64) -> Vec<f32> {
-    use rand::RngExt;
-    let mut values = Vec::with_capacity(len + 1);
-    while values.len() < len {
-        // 1 − u lies in (0, 1], where the logarithm is finite.
-        let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-        let angle = std::f64::consts::TAU * rng.random::<f64>();
-        values.push((std * radius * angle.cos()) as f32);
-        values.push((std * radius * angle.sin()) as f32);
-    }
-    values.truncate(len);
-    values
 }

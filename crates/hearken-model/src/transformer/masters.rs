@@ -1,7 +1,6 @@
 //! Master weights, and the copies that products read instead.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::Weight;
 
 use super::footprint::linears;
 use super::model::Model;
@@ -34,23 +33,13 @@ impl<D: Device> Model<D> {
     pub(super) fn drop_master(&mut self, index: usize) {
         let reads = |linear: &LinearParams| linear.weight.0 == index;
         let Some(linear) = linears(&self.plan).into_iter().find(reads) else { return };
-        let param = &self.params[index];
         let shape = self.weight_shape(linear);
-        let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
-        if !self.is_dropped(index) && self.device.prepare(weight) {
-            self.params[index].values = self.device.zeros(0);
-        }
-    }
-
-    /// Whether the master values of a parameter have been dropped.
-    pub(crate) fn is_dropped(&self, index: usize) -> bool {
-        let param = &self.params[index];
-        self.device.len(&param.values) < param.len()
+        self.params.drop_masters(index, shape);
     }
 
     /// Bytes of the master values that are held.
     pub fn master_bytes(&self) -> usize {
-        self.params.iter().map(|param| 4 * self.device.len(&param.values)).sum()
+        self.params.iter().map(|param| 4 * self.device().len(&param.values)).sum()
     }
 }
 
@@ -127,7 +116,7 @@ mod tests {
     fn dropped_values_cannot_be_read() {
         let mut model = model(Precision::Bf16);
         model.drop_masters();
-        if (0..model.params().len()).any(|index| model.is_dropped(index)) {
+        if (0..model.params().len()).any(|index| model.params().is_dropped(index)) {
             let _ = model.duplicate();
         }
         panic!("this processor keeps master values");

@@ -12,8 +12,6 @@ mod block_backward;
 
 mod footprint;
 
-mod gradients;
-
 mod heads;
 
 mod load;
@@ -28,11 +26,10 @@ mod rotary_table;
 
 pub use batch::Batch;
 pub use footprint::Footprint;
-pub use gradients::Gradients;
 pub use heads::OutputGrads;
 pub use load::{LoadOptions, LoadReport, ModelError};
 pub use masters::Masters;
-pub use model::{Head, Model, Param};
+pub use model::Model;
 pub use pass::{Keep, Pass};
 
 pub(crate) use block::AttendOver;

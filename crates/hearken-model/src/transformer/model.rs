@@ -10,48 +10,13 @@ use hearken_tensor::device::{Prediction, Rows};
 
 use super::batch::Batch;
 use super::block::{AttendOver, Block, Geometry};
-use super::gradients::Gradients;
 use super::heads::OutputGrads;
 use super::masters::Masters;
 use super::pass::{BlockTape, Keep, NormTape, Pass, Placed};
 use super::rotary_table::RotaryTable;
-use crate::architecture::{LinearParams, NormParams, ParamId, ParamSpec, Plan};
+use crate::architecture::{Head, LinearParams, NormParams, Plan};
 use crate::config::{ModelConfig, Norm, Positions};
-
-/// Which head a model has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Head {
-    /// Predicts the next token: `*ForCausalLM`.
-    LanguageModel,
-    /// One output without bias, read at the last token: `*ForSequenceClassification`.
-    Score,
-}
-
-/// A named tensor of a model.
-#[derive(Debug)]
-pub struct Param<D: Device> {
-    /// The name in Hugging Face checkpoints.
-    pub name: String,
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// The f32 master values.
-    pub values: D::Buffer,
-    /// Whether training changes it.
-    pub trainable: bool,
-    pub(crate) prepared: D::Prepared,
-}
-
-impl<D: Device> Param<D> {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+use crate::params::{Gradients, Param, ParamId, ParamSpec, ParamStore};
 
 /// A transformer with its weights.
 #[derive(Debug)]
@@ -59,7 +24,7 @@ pub struct Model<D: Device> {
     pub(crate) device: D,
     pub(crate) config: ModelConfig,
     pub(crate) plan: Plan,
-    pub(crate) params: Vec<Param<D>>,
+    pub(crate) params: ParamStore<D>,
     pub(crate) precision: Precision,
     pub(crate) head: Head,
     pub(crate) rotary: Option<RotaryTable<D::Buffer>>,
@@ -80,18 +45,12 @@ impl<D: Device> Model<D> {
             Positions::Learned => None,
             Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
         };
-        let params = Vec::with_capacity(plan.params.len());
+        let params = ParamStore::new(device.clone());
         let mut model = Self { device, config, plan, params, precision, head, rotary };
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
             let values = next(spec)?;
-            model.params.push(Param {
-                name: spec.name.clone(),
-                shape: spec.shape.clone(),
-                values: model.device.upload(&values),
-                trainable: masters == Masters::Keep,
-                prepared: D::Prepared::default(),
-            });
+            model.params.push(spec, &values, masters == Masters::Keep);
             if masters == Masters::Drop {
                 model.drop_master(index);
             }
@@ -99,23 +58,12 @@ impl<D: Device> Model<D> {
         Ok(model)
     }
 
-    /// A copy with weights of its own.
+    /// A model over the same weights, which are not copied: what either changes becomes its own.
     ///
     /// # Panics
     /// If master values have been dropped.
     pub fn duplicate(&self) -> Self {
         self.check_masters();
-        let params = self.params.iter().map(|param| {
-            let mut values = self.device.scratch(param.len());
-            self.device.copy(&param.values, &mut values);
-            Param {
-                name: param.name.clone(),
-                shape: param.shape.clone(),
-                values,
-                trainable: param.trainable,
-                prepared: D::Prepared::default(),
-            }
-        });
         let rotary = match self.config.positions {
             Positions::Learned => None,
             Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
@@ -124,7 +72,7 @@ impl<D: Device> Model<D> {
             device: self.device.clone(),
             config: self.config.clone(),
             plan: self.plan.clone(),
-            params: params.collect(),
+            params: self.params.clone(),
             precision: self.precision,
             head: self.head,
             rotary,
@@ -133,7 +81,11 @@ impl<D: Device> Model<D> {
 
     fn check_masters(&self) {
         for (index, param) in self.params.iter().enumerate() {
-            assert!(!self.is_dropped(index), "the master values of {} are dropped", param.name);
+            assert!(
+                !self.params.is_dropped(index),
+                "the master values of {} are dropped",
+                param.name
+            );
         }
     }
 
@@ -158,8 +110,13 @@ impl<D: Device> Model<D> {
     }
 
     /// All parameters, in the order that gradients and optimizers use.
-    pub fn params(&self) -> &[Param<D>] {
+    pub fn params(&self) -> &ParamStore<D> {
         &self.params
+    }
+
+    /// The parameters, to choose which are trained and to change them.
+    pub fn params_mut(&mut self) -> &mut ParamStore<D> {
+        &mut self.params
     }
 
     pub(crate) fn param(&self, id: ParamId) -> &Param<D> {
@@ -168,44 +125,7 @@ impl<D: Device> Model<D> {
 
     /// Chooses by name which parameters training changes.
     pub fn set_trainable(&mut self, trainable: impl Fn(&str) -> bool) {
-        for param in &mut self.params {
-            param.trainable = trainable(&param.name);
-        }
-    }
-
-    /// Moves all parameters towards those of another model of the same shapes:
-    /// θ ← (1 − mix)·θ + mix·θ_other.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    pub fn move_towards(&mut self, other: &Self, mix: f64) {
-        assert_eq!(self.params.len(), other.params.len(), "models of one shape");
-        for (param, other) in self.params.iter_mut().zip(&other.params) {
-            self.device.interpolate(&other.values, mix, &mut param.values);
-            param.prepared = D::Prepared::default();
-        }
-    }
-
-    /// Calls `change` with index and values of every trainable parameter, and drops what the
-    /// device had derived from the old values.
-    pub fn update(&mut self, mut change: impl FnMut(usize, &mut D::Buffer)) {
-        for (index, param) in self.params.iter_mut().enumerate() {
-            if param.trainable {
-                change(index, &mut param.values);
-                param.prepared = D::Prepared::default();
-            }
-        }
-    }
-
-    /// Replaces the values of a parameter, trainable or not.
-    ///
-    /// # Panics
-    /// If their number differs from the parameter's.
-    pub fn set_values(&mut self, index: usize, values: &[f32]) {
-        let param = &mut self.params[index];
-        assert_eq!(values.len(), param.len(), "values of {}", param.name);
-        self.device.write(&mut param.values, 0, values);
-        param.prepared = D::Prepared::default();
+        self.params.set_trained(trainable);
     }
 
     /// The values of a parameter on the host.
@@ -213,17 +133,12 @@ impl<D: Device> Model<D> {
     /// # Panics
     /// If they have been dropped.
     pub fn values(&self, index: usize) -> Vec<f32> {
-        let param = &self.params[index];
-        assert!(!self.is_dropped(index), "the master values of {} are dropped", param.name);
-        let mut values = vec![0.0; param.len()];
-        self.device.download(&param.values, 0, &mut values);
-        values
+        self.params.values(index)
     }
 
     /// Zero gradients for the trainable parameters.
     pub fn gradients(&self) -> Gradients<D> {
-        let len = |param: &Param<D>| param.trainable.then(|| param.len());
-        Gradients::zeros(self.device.clone(), self.params.iter().map(len))
+        self.params.gradients()
     }
 
     /// The hidden states of a batch.
@@ -504,8 +419,7 @@ impl<D: Device> Model<D> {
 
     /// Number of trainable and of all elements.
     pub fn parameter_counts(&self) -> (usize, usize) {
-        let trained = self.params.iter().filter(|param| param.trainable).map(Param::len).sum();
-        (trained, self.params.iter().map(Param::len).sum())
+        self.params.counts()
     }
 
     /// Floating-point operations of a forward pass for one token that sees `context` tokens, with

@@ -7,7 +7,7 @@ use crate::advantage::gae::{gae, returns, rewards_to_go};
 use crate::advantage::group;
 use crate::advantage::whiten::whiten;
 use crate::kl::ReferenceTerms;
-use crate::reward::{KlPenalty, penalized_score, with_kl_penalty};
+use crate::reward::{KlPenalty, penalized_score, spread_score, with_kl_penalty};
 
 /// A completion with its score, as [`Algorithm::credit`] reads it.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,9 @@ pub struct ScoredCompletion<'a> {
     pub score: f64,
     /// Score of the greedy completion of the same prompt; read by [`GroupBaseline::Greedy`] alone.
     pub greedy_score: f64,
+    /// What single tokens earned, as part of the score; empty where it is of the whole. Read where tokens
+    /// have rewards: [`Credit::Gae`] and [`Credit::RewardsToGo`].
+    pub token_scores: &'a [f64],
     /// log π_old(a_t | s_t).
     pub old_logprobs: &'a [f64],
     /// log π_ref(a_t | s_t); read where the KL penalty is in the reward, else may be empty.
@@ -53,6 +56,7 @@ impl Algorithm {
     ///     group: 0,
     ///     score,
     ///     greedy_score: 0.0,
+    ///     token_scores: &[],
     ///     old_logprobs,
     ///     ref_logprobs: &[],
     ///     values: &[],
@@ -99,13 +103,16 @@ impl Algorithm {
     }
 
     fn token_rewards(&self, completion: &ScoredCompletion<'_>, score: f64) -> Vec<f64> {
-        if let Some((terms, penalty)) = self.reward_penalty(completion) {
-            return with_kl_penalty(score, terms, penalty);
-        }
-        let mut rewards = vec![0.0; completion.old_logprobs.len()];
-        if let Some(last) = rewards.last_mut() {
-            *last = score;
-        }
+        let mut rewards = if let Some((terms, penalty)) = self.reward_penalty(completion) {
+            with_kl_penalty(score, terms, penalty)
+        } else {
+            let mut rewards = vec![0.0; completion.old_logprobs.len()];
+            if let Some(last) = rewards.last_mut() {
+                *last = score;
+            }
+            rewards
+        };
+        spread_score(&mut rewards, completion.token_scores);
         rewards
     }
 

@@ -42,6 +42,7 @@ impl Batch {
                 group: i / 2,
                 score: self.scores[i],
                 greedy_score: 0.5,
+                token_scores: &[],
                 old_logprobs: &self.logprobs[i],
                 ref_logprobs: &self.ref_logprobs[i],
                 values: &self.values[i],

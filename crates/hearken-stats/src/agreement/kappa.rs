@@ -38,7 +38,7 @@ impl Weights {
 /// Cohen 1960, weighted 1968.
 ///
 /// # Errors
-/// If there are no units or a category does not exist.
+/// If there are no units, a category does not exist, or both raters give one and the same category throughout.
 pub fn cohen(
     units: &[[usize; 2]],
     categories: usize,
@@ -50,6 +50,9 @@ pub fn cohen(
         if let Some(&category) = pair.iter().find(|&&c| categories <= c) {
             return Err(AgreementError::UnknownCategory { unit, category, categories });
         }
+    }
+    if units.is_empty() {
+        return Err(AgreementError::NoPairableUnits);
     }
     let kappa = |sample: &[&[usize; 2]]| {
         let n = sample.len() as f64;
@@ -66,16 +69,16 @@ pub fn cohen(
                 expected += a * b / n * weights.disagreement(i, j);
             }
         }
-        (n > 0.0).then(|| if expected > 0.0 { 1.0 - observed / expected } else { 1.0 })
+        beyond_chance(observed, expected)
     };
-    bootstrap::bootstrap(units, kappa, rounds, rng).ok_or(AgreementError::NoPairableUnits)
+    bootstrap::bootstrap(units, kappa, rounds, rng).ok_or(AgreementError::NoVariation)
 }
 
 /// Fleiss' kappa (1971) of a table with one row per unit: how many raters chose each category. Every unit has the
 /// same number of raters, though not the same raters.
 ///
 /// # Errors
-/// If there are no units, fewer than two raters, or rows with different sums.
+/// If there are no units, fewer than two raters, rows with different sums, or one category throughout.
 pub fn fleiss(
     table: &[Vec<usize>],
     rounds: usize,
@@ -103,7 +106,7 @@ pub fn fleiss(
                 *margin += c as f64 / (raters * units);
             }
         }
-        Some(beyond_chance(observed, margins.iter().map(|m| m * m).sum()))
+        beyond_chance(1.0 - observed, 1.0 - margins.iter().map(|m| m * m).sum::<f64>())
     };
-    bootstrap::bootstrap(table, kappa, rounds, rng).ok_or(AgreementError::NoPairableUnits)
+    bootstrap::bootstrap(table, kappa, rounds, rng).ok_or(AgreementError::NoVariation)
 }

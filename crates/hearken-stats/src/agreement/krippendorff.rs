@@ -32,7 +32,7 @@ pub enum Distance {
 /// alpha-reliability*. The interval resamples units; expected disagreement is computed anew in each round.
 ///
 /// # Errors
-/// If no unit has two values, a value is not finite, or a ratio value is negative.
+/// If no unit has two values, all pairable values are the same, a value is not finite, or a ratio value is negative.
 ///
 /// ```
 /// # use hearken_stats::agreement::{Distance, krippendorff};
@@ -60,13 +60,15 @@ pub fn krippendorff(
     let index = |v: &f64| values.partition_point(|x| x < v);
     let pairable = units.iter().filter(|unit| unit.len() >= 2);
     let coded: Vec<Vec<usize>> = pairable.map(|unit| unit.iter().map(index).collect()).collect();
-    let alpha =
-        |sample: &[&Vec<usize>]| (!sample.is_empty()).then(|| alpha(sample, &values, distance));
-    bootstrap::bootstrap(&coded, alpha, rounds, rng).ok_or(AgreementError::NoPairableUnits)
+    if coded.is_empty() {
+        return Err(AgreementError::NoPairableUnits);
+    }
+    let alpha = |sample: &[&Vec<usize>]| alpha(sample, &values, distance);
+    bootstrap::bootstrap(&coded, alpha, rounds, rng).ok_or(AgreementError::NoVariation)
 }
 
-/// Alpha of units whose values are indices into the ascending `values`.
-fn alpha(units: &[&Vec<usize>], values: &[f64], distance: Distance) -> f64 {
+/// Alpha of units whose values are indices into the ascending `values`; `None` without variation.
+fn alpha(units: &[&Vec<usize>], values: &[f64], distance: Distance) -> Option<f64> {
     let mut counts = vec![0.0; values.len()];
     units.iter().flat_map(|unit| unit.iter()).for_each(|&v| counts[v] += 1.0);
     let total: f64 = counts.iter().sum();
@@ -87,7 +89,7 @@ fn alpha(units: &[&Vec<usize>], values: &[f64], distance: Distance) -> f64 {
         }
     }
     expected /= total - 1.0;
-    if expected > 0.0 { 1.0 - observed / expected } else { 1.0 }
+    (expected > 0.0).then(|| 1.0 - observed / expected)
 }
 
 impl Distance {

@@ -6,9 +6,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{AgreementError, Distance, beyond_chance};
+use super::{AgreementError, Distance, beyond_chance, whole_agreement};
 use crate::Estimate;
-use crate::bootstrap::percentile;
+use crate::bootstrap::{Replicate, percentile};
 use crate::multinomial::multinomial;
 
 /// Units as counts of their values per category; units with the same counts are one row.
@@ -111,12 +111,15 @@ impl Table {
             })
             .collect();
         let estimate = |(i, &coefficient): (usize, &Coefficient<'_>)| {
-            let value = self.value(coefficient, &weights).ok_or(AgreementError::NoPairableUnits)?;
-            let kept: Vec<f64> = replicates.iter().filter_map(|round| round[i]).collect();
-            if 2 * kept.len() < rounds {
-                return Err(AgreementError::NoPairableUnits);
-            }
-            Ok(percentile(value, &kept, self.units_of(coefficient)))
+            let n = self.units_of(coefficient);
+            let undefined =
+                if n == 0 { AgreementError::NoPairableUnits } else { AgreementError::NoVariation };
+            let value = self.value(coefficient, &weights).ok_or(undefined)?;
+            let rounds: Vec<Replicate> =
+                replicates.iter().map(|round| Replicate::from(round[i])).collect();
+            let estimate = percentile(value, &rounds, n);
+            let raw = matches!(coefficient, Coefficient::Raw | Coefficient::RawWithout(_));
+            Ok(if raw { whole_agreement(estimate) } else { estimate })
         };
         coefficients.iter().enumerate().map(estimate).collect()
     }
@@ -172,8 +175,8 @@ impl Table {
         }
         let raters = raters as f64;
         let observed = agreeing / (units * pairs(raters));
-        let chance = margins.iter().map(|m| (m / (units * raters)).powi(2)).sum();
-        (units > 0.0).then(|| beyond_chance(observed, chance))
+        let chance: f64 = margins.iter().map(|m| (m / (units * raters)).powi(2)).sum();
+        if units > 0.0 { beyond_chance(1.0 - observed, 1.0 - chance) } else { None }
     }
 
     fn alpha(&self, weights: &[f64], distance: Distance, scale: &[f64]) -> Option<f64> {
@@ -191,7 +194,7 @@ impl Table {
             observed += weight / (values - 1.0) * crossed(&row.counts, |&c| f64::from(c), &delta);
         }
         let expected = crossed(&margins, |&m| m, &delta) / (total - 1.0);
-        (total > 0.0).then(|| if expected > 0.0 { 1.0 - observed / expected } else { 1.0 })
+        (total > 0.0 && expected > 0.0).then(|| 1.0 - observed / expected)
     }
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Fit, FitError, Model, fit};
-use crate::bootstrap::percentile;
+use crate::bootstrap::{Replicate, percentile};
 use crate::comparison::Tally;
 use crate::linear::Symmetric;
 use crate::multinomial::multinomial;
@@ -23,7 +23,8 @@ pub struct Intervals<'a> {
 impl Intervals<'_> {
     /// θ of one item relative to the mean of all; `n` is the number of votes on it.
     pub fn strength(&self, item: usize) -> Estimate {
-        let variance = self.covariance.at(item, item) - self.gauge;
+        let bounded = self.fit.separation.bounds(item);
+        let variance = if bounded { self.covariance.at(item, item) - self.gauge } else { 0.0 };
         self.estimate(self.fit.parameters[item], variance, self.fit.votes_on[item])
     }
 
@@ -35,7 +36,9 @@ impl Intervals<'_> {
     /// `θ_item − θ_reference`; `n` is the number of votes on the item.
     pub fn difference(&self, item: usize, reference: usize) -> Estimate {
         let c = &self.covariance;
+        let bounded = self.fit.separation.bounds_difference(item, reference);
         let variance = c.at(item, item) + c.at(reference, reference) - 2.0 * c.at(item, reference);
+        let variance = if bounded { variance } else { 0.0 };
         let value = self.fit.parameters[item] - self.fit.parameters[reference];
         self.estimate(value, variance, self.fit.votes_on[item])
     }
@@ -46,6 +49,7 @@ impl Intervals<'_> {
         Some(self.estimate(self.fit.parameters[g], self.covariance.at(g, g), self.fit.votes))
     }
 
+    /// Unbounded without variance.
     fn estimate(&self, value: f64, variance: f64, n: f64) -> Estimate {
         Estimate::symmetric(value, variance.max(0.0).sqrt(), whole(n), self.method)
     }
@@ -58,13 +62,18 @@ pub struct Replicates {
     pub strengths: Vec<Estimate>,
     /// γ, if it is estimated.
     pub order_effect: Option<Estimate>,
-    /// Rounds without a finite estimate, left out of the intervals: where they are many, the intervals are too narrow.
-    pub dropped: usize,
+    /// Rounds without a finite estimate of every strength. They are in the intervals as what is infinite in them.
+    pub unbounded: usize,
 }
 
 /// Refits `model` to `rounds` resamples of the votes (multinomial over ordered pair and outcome) and takes
 /// percentiles. Rounds run in parallel, each with its own generator seeded from `rng` beforehand, so that the result does not
 /// depend on the number of threads.
+///
+/// In a round in which some items win, or lose, everything against the others, no likelihood bounds their strengths: they count
+/// as +∞ or −∞, or as anything where neither direction is certain. If more than half of the items remain connected, those are
+/// fitted among themselves and keep the mean that they have in the fit of all votes; the ridge makes no strength finite here.
+/// An end of an interval is unbounded where such rounds are more than 2.5 %.
 ///
 /// # Errors
 /// [`FitError`] if the votes themselves cannot be fitted.
@@ -81,19 +90,79 @@ pub fn bootstrap(
     let replicate = |seed: &u64| {
         let votes = multinomial(draws, &cells, &mut ChaCha8Rng::seed_from_u64(*seed));
         let votes = votes.chunks_exact(3).map(|v| [v[0], v[1], v[2]]);
-        fit(&tally.with_votes(votes), model).ok().map(|f| f.parameters)
+        round(&tally.with_votes(votes), &fitted)
     };
-    let replicates: Vec<Option<Vec<f64>>> = seeds.par_iter().map(replicate).collect();
-    let kept: Vec<Vec<f64>> = replicates.into_iter().flatten().collect();
-    let interval = |parameter: usize, n: f64| {
-        let column: Vec<f64> = kept.iter().map(|r| r[parameter]).collect();
-        percentile(fitted.parameters[parameter], &column, whole(n))
+    let replicates: Vec<Round> = seeds.par_iter().map(replicate).collect();
+    let interval = |of: &dyn Fn(&Round) -> Replicate, value: f64, n: f64| {
+        percentile(value, &replicates.iter().map(of).collect::<Vec<_>>(), whole(n))
     };
+    let strength =
+        |i: usize| interval(&|r| r.strengths[i], fitted.parameters[i], fitted.votes_on[i]);
     Ok(Replicates {
-        strengths: (0..fitted.items).map(|i| interval(i, fitted.votes_on[i])).collect(),
-        order_effect: fitted.order_index().map(|g| interval(g, fitted.votes)),
-        dropped: rounds - kept.len(),
+        strengths: (0..fitted.items).map(strength).collect(),
+        order_effect: fitted
+            .order_index()
+            .map(|g| interval(&|r| r.order_effect, fitted.parameters[g], fitted.votes)),
+        unbounded: replicates.iter().filter(|r| !r.finite).count(),
     })
+}
+
+/// What one resample says.
+struct Round {
+    strengths: Vec<Replicate>,
+    /// Anything where γ is not estimated.
+    order_effect: Replicate,
+    finite: bool,
+}
+
+fn round(tally: &Tally, fitted: &Fit) -> Round {
+    let separation = tally.separation();
+    let model = fitted.model;
+    let mut round = Round {
+        strengths: vec![Replicate::ANYTHING; fitted.items],
+        order_effect: Replicate::ANYTHING,
+        finite: false,
+    };
+    // The items that the rest is measured against: all, most, or any one.
+    let connected = separation.main().and_then(|main| {
+        let mean = |of: &[f64]| of.iter().sum::<f64>() / main.len() as f64;
+        let fit = fit(&tally.among(main), model).ok()?;
+        let before: Vec<f64> = main.iter().map(|&item| fitted.parameters[item]).collect();
+        let shift =
+            if main.len() < fitted.items { mean(&before) - mean(fit.strengths()) } else { 0.0 };
+        for (&item, strength) in main.iter().zip(fit.strengths()) {
+            round.strengths[item] = Replicate::exactly(strength + shift);
+        }
+        Some((main, fit))
+    });
+    if let Some((main, fit)) = connected {
+        round.finite = main.len() == fitted.items;
+        if let Some(g) = fit.order_index().filter(|_| round.finite) {
+            round.order_effect = Replicate::exactly(fit.parameters[g]);
+        }
+        let reach = tally.reach(main[0]);
+        for item in (0..fitted.items).filter(|&item| !separation.bounds(item)) {
+            round.strengths[item] = infinite(reach.above[item], reach.below[item]);
+        }
+    } else if separation.main().is_none() {
+        for members in &separation.components {
+            let reach = tally.reach(members[0]);
+            let all = |side: &[bool]| side.iter().all(|&reached| reached);
+            for &item in members {
+                round.strengths[item] = infinite(all(&reach.below), all(&reach.above));
+            }
+        }
+    }
+    round
+}
+
+/// The strength of an item that stands over what it is measured against, or under it, or neither.
+fn infinite(over: bool, under: bool) -> Replicate {
+    match (over, under) {
+        (true, false) => Replicate::exactly(f64::INFINITY),
+        (false, true) => Replicate::exactly(f64::NEG_INFINITY),
+        _ => Replicate::ANYTHING,
+    }
 }
 
 /// The best and the worst rank, from 1, that intervals leave an item.

@@ -11,7 +11,7 @@ use super::index::Index;
 use super::line::{Line, Name, Written};
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, Known, Places, Seats, json};
-use crate::store::{Assignment, AssignmentState, Document, Placed};
+use crate::record::{Assignment, AssignmentState, Document, Placed};
 use crate::write::Write;
 use crate::writer::Home;
 

@@ -8,7 +8,7 @@ use hearken_data::feedback::Judgement;
 use super::file::Spot;
 use super::line::Name;
 use crate::ledger::Seats;
-use crate::store::{Assignment, AssignmentState, Counts, Document, Taken};
+use crate::record::{Assignment, AssignmentState, Counts, Document, Taken};
 
 /// An index of the file. Items, judgements, annotators and assignments have numbers from 0, in the
 /// order of their lines; a place is one more.

@@ -4,7 +4,7 @@ use hearken_data::feedback::{Item, Judgement};
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::store::{Assignment, Document, Event};
+use crate::record::{Assignment, Document, Event};
 
 /// The kinds of [`Record`](crate::record::Record), and the removal of a document.
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use super::file::{LockedFile, Spot};
 use super::index::Index;
 use super::line::{self, Line, Name};
 use crate::error::StoreError;
-use crate::store::Assignment;
+use crate::record::Assignment;
 
 /// Bytes of a line: the length of a [`Spot`] has to hold it.
 const LINE_BYTES_MAX: u64 = 2 << 30;

@@ -10,8 +10,8 @@ use super::line::{Line, Name};
 use super::{Shared, changed, judgement};
 use crate::error::StoreError;
 use crate::kept::Reads;
-use crate::record::Record;
-use crate::store::{Assignment, Counts, Document, Event, Placed, Sink, Taken};
+use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
+use crate::store::Sink;
 
 /// Reads records where the index says they are.
 pub(crate) struct JsonlReads {

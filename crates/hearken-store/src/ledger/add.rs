@@ -6,8 +6,7 @@ use hearken_data::feedback::{Item, Judgement};
 
 use super::{Known, Ledger, NewItem, NewJudgement, check};
 use crate::error::StoreError;
-use crate::record::Record;
-use crate::store::{Added, Assignment, AssignmentState, Document};
+use crate::record::{Added, Assignment, AssignmentState, Document, Record};
 
 impl Ledger<'_> {
     pub(super) fn add_items(&mut self, items: &[Item]) -> Result<Added, StoreError> {

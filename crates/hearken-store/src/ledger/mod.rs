@@ -17,8 +17,8 @@ use hearken_data::feedback::{Item, Judgement};
 use serde_json::Value;
 
 use crate::error::StoreError;
-use crate::store::{Assignment, Document, Event, Expected, Placed};
-use crate::write::{Answer, Write};
+use crate::record::{Assignment, Document, Event, Expected, Placed};
+use crate::write::{Write, WriteReply};
 
 pub(crate) use check::json;
 
@@ -153,34 +153,34 @@ impl<'a> Ledger<'a> {
 
     /// Answers a request. One that fails changes nothing, unless it adds several records: those go
     /// into a transaction of their own.
-    pub(crate) fn answer(&mut self, write: &Write<'_>) -> Result<Answer, StoreError> {
+    pub(crate) fn answer(&mut self, write: &Write<'_>) -> Result<WriteReply, StoreError> {
         Ok(match write {
-            Write::AddItems(items) => Answer::Added(self.add_items(items)?),
-            Write::AddJudgements(judgements) => Answer::Added(self.add_judgements(judgements)?),
-            Write::Claim(claim) => Answer::Claimed(self.claim(claim)?),
+            Write::AddItems(items) => WriteReply::Added(self.add_items(items)?),
+            Write::AddJudgements(judgements) => WriteReply::Added(self.add_judgements(judgements)?),
+            Write::Claim(claim) => WriteReply::Claimed(self.claim(claim)?),
             Write::Renew { assignment, now, expires_at } => {
-                Answer::Renewed(self.renew(assignment, *now, *expires_at)?)
+                WriteReply::Renewed(self.renew(assignment, *now, *expires_at)?)
             }
             Write::Skip { assignment } => {
                 self.skip(assignment)?;
-                Answer::Skipped
+                WriteReply::Skipped
             }
             Write::Submit { judgement, overlap, now } => {
-                Answer::Submitted(self.submit(judgement, *overlap, *now)?)
+                WriteReply::Submitted(self.submit(judgement, *overlap, *now)?)
             }
             Write::PutDocument { kind, key, body, expected } => {
-                Answer::Version(self.put_document(kind, key, body, *expected)?)
+                WriteReply::Version(self.put_document(kind, key, body, *expected)?)
             }
             Write::DeleteDocument { kind, key } => {
-                Answer::Deleted(self.delete_document(kind, key)?)
+                WriteReply::Deleted(self.delete_document(kind, key)?)
             }
             Write::Record(event) => {
                 self.record(event.clone());
-                Answer::Recorded
+                WriteReply::Recorded
             }
             Write::Restore(records) => {
                 self.restore(records)?;
-                Answer::Restored
+                WriteReply::Restored
             }
         })
     }
@@ -255,7 +255,7 @@ impl<'a> Ledger<'a> {
     /// Sets the state of an assignment, new or not.
     fn put_assignment(&mut self, assignment: Assignment) -> Result<(), StoreError> {
         let annotator = assignment.annotator.clone();
-        let end = (assignment.state == crate::store::AssignmentState::Live)
+        let end = (assignment.state == crate::record::AssignmentState::Live)
             .then_some(assignment.expires_at);
         if let Some(seats) = self.seats(&assignment.item)? {
             seats.holds.retain(|(who, _)| *who != annotator);

@@ -6,7 +6,7 @@ use rand::rngs::SysRng;
 
 use super::{Ledger, check};
 use crate::error::StoreError;
-use crate::store::{Assignment, AssignmentState, Claim, Claimed, Submitted};
+use crate::record::{Assignment, AssignmentState, Claim, Claimed, Submitted};
 
 impl Ledger<'_> {
     pub(super) fn claim(&mut self, claim: &Claim) -> Result<Claimed, StoreError> {

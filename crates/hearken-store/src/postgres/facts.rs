@@ -9,8 +9,7 @@ use super::parse;
 use super::session::{Session, problem};
 use crate::error::StoreError;
 use crate::ledger::{Facts, Known, Places, Seats};
-use crate::record::Record;
-use crate::store::{Assignment, Document, Placed};
+use crate::record::{Assignment, Document, Placed, Record};
 use crate::write::Write;
 
 /// The keys that requests will ask for.

@@ -8,7 +8,7 @@ use super::schema::WRITE_LOCK;
 use super::session::{Parameters, Purpose, Session, is_lost, problem};
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, NewItem, NewJudgement, json};
-use crate::store::{Assignment, AssignmentState, Document, Event, Placed};
+use crate::record::{Assignment, AssignmentState, Document, Event, Placed};
 use crate::write::Write;
 use crate::writer::Home;
 

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 use crate::kept::Kept;
+use crate::record::Document;
 use crate::sqlite::Create;
-use crate::store::Document;
 use crate::writer::Writer;
 
 /// A store in a PostgreSQL database.

@@ -12,8 +12,8 @@ use super::session::{Parameters, Purpose, Session, is_lost, problem};
 use super::{document, parse};
 use crate::error::StoreError;
 use crate::kept::Reads;
-use crate::record::Record;
-use crate::store::{Assignment, Counts, Document, Event, Placed, Sink, Taken};
+use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
+use crate::store::Sink;
 
 /// Connections of this process that read.
 const SESSIONS_MAX: usize = 8;

@@ -13,7 +13,7 @@ use super::connect::problem;
 use super::{signed, unsigned};
 use crate::error::StoreError;
 use crate::ledger::{Changes, Facts, Known, NewItem, NewJudgement, Places, Seats, json};
-use crate::store::{Assignment, AssignmentState, Document, Placed};
+use crate::record::{Assignment, AssignmentState, Document, Placed};
 use crate::write::Write;
 use crate::writer::Home;
 

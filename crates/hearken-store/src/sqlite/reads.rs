@@ -11,8 +11,8 @@ use super::connect::{open_reader, open_writer, problem};
 use super::{signed, unsigned};
 use crate::error::StoreError;
 use crate::kept::Reads;
-use crate::record::Record;
-use crate::store::{Assignment, Counts, Document, Event, Placed, Sink, Taken};
+use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
+use crate::store::Sink;
 
 /// Connections that are kept open while nobody reads.
 const IDLE_MAX: usize = 8;

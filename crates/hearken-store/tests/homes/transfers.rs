@@ -151,7 +151,7 @@ fn back_up_while_writing(home: &Home) {
         for backup in &backups {
             // All judgements that are acknowledged by now are in the backup.
             let acknowledged = store.counts().unwrap();
-            store.backup(backup).unwrap();
+            hearken_store::backup(store, backup).unwrap();
             let copy = hearken_store::open_existing(backup.to_str().unwrap()).unwrap();
             let counts = copy.counts().unwrap();
             assert!(
@@ -167,9 +167,9 @@ fn back_up_while_writing(home: &Home) {
         }
     });
     assert!(store.counts().unwrap().judgements > before.judgements);
-    let error = store.backup(&backups[0]).unwrap_err();
+    let error = hearken_store::backup(&*store, &backups[0]).unwrap_err();
     assert!(matches!(error, StoreError::Exists { .. }), "{error}");
-    assert!(store.backup(&folder.path().join("no/folder/b.db")).is_err());
+    assert!(hearken_store::backup(&*store, &folder.path().join("no/folder/b.db")).is_err());
     let names = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(names, backups.len(), "nothing else is left behind");
     drop(store);
@@ -177,7 +177,7 @@ fn back_up_while_writing(home: &Home) {
     let store = home.open();
     for name in ["quiet.db", "quiet.jsonl"] {
         let quiet = file_home(&folder, name);
-        store.backup(quiet.url.as_ref()).unwrap();
+        hearken_store::backup(&*store, quiet.url.as_ref()).unwrap();
         assert_eq!(records(&*quiet.open()), records(&*store));
     }
 }

@@ -1,9 +1,9 @@
-//! Gaussian error and sigmoid linear units, and their derivatives.
+//! Activations and their derivatives: Gaussian error and sigmoid linear units, tanh, rectifiers.
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp, normal};
 use super::rows::{Shared, for_chunks};
-use crate::device::Gelu;
+use crate::device::{Activation, Gelu};
 
 /// √(2/π) and the cubic coefficient of the tanh form.
 const TANH_SCALE: f32 = 0.797_884_560_802_865_4;
@@ -64,6 +64,41 @@ impl Unary for ErfGelu {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Tanh;
+
+impl Unary for Tanh {
+    #[inline(always)]
+    fn value<S: Lanes>(x: S) -> S {
+        // 2σ(2x) − 1 loses what is small next to 1: there the odd series is as good as f32.
+        let square = x.mul(x);
+        let (third, fifth, seventh) = (-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0);
+        let series = square.mul_add(S::splat(seventh), S::splat(fifth));
+        let series = series.mul_add(square, S::splat(third)).mul_add(square, S::splat(1.0)).mul(x);
+        let whole = sigmoid(x.add(x)).mul_add(S::splat(2.0), S::splat(-1.0));
+        series.where_negative(square.sub(S::splat(0.04)), whole)
+    }
+    #[inline(always)]
+    fn derivative<S: Lanes>(x: S) -> S {
+        let gate = sigmoid(x.add(x));
+        gate.mul(S::splat(1.0).sub(gate)).mul(S::splat(4.0))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Relu;
+
+impl Unary for Relu {
+    #[inline(always)]
+    fn value<S: Lanes>(x: S) -> S {
+        x.max(S::splat(0.0))
+    }
+    #[inline(always)]
+    fn derivative<S: Lanes>(x: S) -> S {
+        S::splat(1.0).where_negative(S::splat(0.0).sub(x), S::splat(0.0))
+    }
+}
+
 struct Forward<'a, U> {
     unary: U,
     x: &'a [f32],
@@ -111,12 +146,14 @@ impl<U: Unary> Kernel for Backward<'_, U> {
     }
 }
 
-/// y = gelu(x), element by element.
-pub(crate) fn gelu(gelu: Gelu, x: &Buffer, y: &mut Buffer) {
+/// y = a(x), element by element.
+pub(crate) fn activation(activation: Activation, x: &Buffer, y: &mut Buffer) {
     assert_eq!(x.len(), y.len(), "x and y: one length");
-    match gelu {
-        Gelu::Tanh => forward(TanhGelu, x, y),
-        Gelu::Erf => forward(ErfGelu, x, y),
+    match activation {
+        Activation::Gelu(Gelu::Tanh) => forward(TanhGelu, x, y),
+        Activation::Gelu(Gelu::Erf) => forward(ErfGelu, x, y),
+        Activation::Tanh => forward(Tanh, x, y),
+        Activation::Relu => forward(Relu, x, y),
     }
 }
 
@@ -126,13 +163,20 @@ fn forward<U: Unary>(unary: U, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// dx = gelu'(x)·dy.
-pub(crate) fn gelu_backward(gelu: Gelu, x: &Buffer, dy: &Buffer, dx: &mut Buffer) {
+/// dx = a'(x)·dy.
+pub(crate) fn activation_backward(
+    activation: Activation,
+    x: &Buffer,
+    dy: &Buffer,
+    dx: &mut Buffer,
+) {
     assert_eq!(x.len(), dx.len(), "x and dx: one length");
     assert_eq!(x.len(), dy.len(), "x and dy: one length");
-    match gelu {
-        Gelu::Tanh => backward(TanhGelu, x, dy, dx),
-        Gelu::Erf => backward(ErfGelu, x, dy, dx),
+    match activation {
+        Activation::Gelu(Gelu::Tanh) => backward(TanhGelu, x, dy, dx),
+        Activation::Gelu(Gelu::Erf) => backward(ErfGelu, x, dy, dx),
+        Activation::Tanh => backward(Tanh, x, dy, dx),
+        Activation::Relu => backward(Relu, x, dy, dx),
     }
 }
 

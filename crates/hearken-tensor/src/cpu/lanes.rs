@@ -259,234 +259,13 @@ impl<const FUSED: bool> Lanes for Array<FUSED> {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use super::{LANES, Lanes};
-    use std::arch::x86_64::{
-        __m512, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0,
-        _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_and_si512, _mm512_castpd_ps,
-        _mm512_castps_pd, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask,
-        _mm512_cvtepu16_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_mask_blend_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps,
-        _mm512_min_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps,
-        _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
-        _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_slli_epi32,
-        _mm512_sqrt_ps, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-        _mm512_unpacklo_pd, _mm512_unpacklo_ps,
-    };
-
-    /// Lanes in one AVX-512 register. Values exist only inside [`super::dispatch`], which has seen
-    /// that the processor supports them: the reason why each `unsafe` here is sound.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx512(pub(crate) __m512);
-
-    /// The first `len` lanes.
-    #[inline(always)]
-    fn first(len: usize) -> u16 {
-        debug_assert!(len < LANES);
-        (1 << len) - 1
-    }
-
-    impl Lanes for Avx512 {
-        const MANY: bool = true;
-        #[inline(always)]
-        fn low_halves(self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe {
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(self.0)))
-            })
-        }
-        #[inline(always)]
-        fn high_halves(self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe {
-                let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-                _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(self.0), high))
-            })
-        }
-        #[inline(always)]
-        fn splat(value: f32) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_set1_ps(value) })
-        }
-        #[inline(always)]
-        fn load_halves(words: &[f32; LANES / 2]) -> Self {
-            // SAFETY: see the type; the array has 32 bytes, and both types are 64.
-            Self(unsafe {
-                let halves = _mm256_loadu_si256(words.as_ptr().cast());
-                let bits = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));
-                _mm512_castsi512_ps(bits)
-            })
-        }
-        #[inline(always)]
-        fn prefetch(values: &[f32]) {
-            for line in values.chunks(LANES) {
-                // SAFETY: asking for memory has no effect but on time.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
-            }
-        }
-        #[inline(always)]
-        fn load(values: &[f32; LANES]) -> Self {
-            // SAFETY: see the type; the array has sixteen elements.
-            Self(unsafe { _mm512_loadu_ps(values.as_ptr()) })
-        }
-        #[inline(always)]
-        fn store(self, values: &mut [f32; LANES]) {
-            // SAFETY: see the type; the array has sixteen elements.
-            unsafe { _mm512_storeu_ps(values.as_mut_ptr(), self.0) }
-        }
-        #[inline(always)]
-        fn load_partial(values: &[f32]) -> Self {
-            // SAFETY: see the type; lanes beyond the slice are not read.
-            Self(unsafe { _mm512_maskz_loadu_ps(first(values.len()), values.as_ptr()) })
-        }
-        #[inline(always)]
-        fn store_partial(self, values: &mut [f32]) {
-            // SAFETY: see the type; lanes beyond the slice are not written.
-            unsafe { _mm512_mask_storeu_ps(values.as_mut_ptr(), first(values.len()), self.0) }
-        }
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_add_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn sub(self, other: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn mul(self, other: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_mul_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn div(self, other: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_div_ps(self.0, other.0) })
-        }
-        #[inline(always)]
-        fn mul_add(self, factor: Self, addend: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
-        }
-        #[inline(always)]
-        fn max(self, bound: Self) -> Self {
-            // The instruction gives its second operand where either is NaN.
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_max_ps(bound.0, self.0) })
-        }
-        #[inline(always)]
-        fn min(self, bound: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_min_ps(bound.0, self.0) })
-        }
-        #[inline(always)]
-        fn sqrt(self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_sqrt_ps(self.0) })
-        }
-        #[inline(always)]
-        fn round(self) -> Self {
-            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_roundscale_ps::<NEAREST>(self.0) })
-        }
-        #[inline(always)]
-        fn scale_exp2(self, n: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe { _mm512_scalef_ps(self.0, n.0) })
-        }
-        #[inline(always)]
-        fn where_negative(self, condition: Self, other: Self) -> Self {
-            // SAFETY: see the type.
-            Self(unsafe {
-                let mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(condition.0, _mm512_setzero_ps());
-                _mm512_mask_blend_ps(mask, other.0, self.0)
-            })
-        }
-        #[inline(always)]
-        fn sum(self) -> f32 {
-            // SAFETY: see the type.
-            unsafe { _mm512_reduce_add_ps(self.0) }
-        }
-        #[inline(always)]
-        fn sum_each(v: &[Self; LANES]) -> Self {
-            // Halves the vectors four times; each step adds two vectors, each folded to half its
-            // lanes. First within quarters of four lanes, then across quarters.
-            // SAFETY: see the type.
-            unsafe {
-                let zero = _mm512_setzero_ps();
-                let mut pairs = [zero; 8];
-                for i in 0..8 {
-                    let (a, b) = (v[2 * i].0, v[2 * i + 1].0);
-                    pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-                }
-                // Quarters now hold (a, b, a, b).
-                let mut quads = [zero; 4];
-                for i in 0..4 {
-                    let (ab, cd) = (pairs[2 * i], pairs[2 * i + 1]);
-                    let low = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
-                    quads[i] = _mm512_add_ps(low, _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd));
-                }
-                // Quarters now hold (a, b, c, d), each of four parts of one vector's sum.
-                let mut eights = [zero; 2];
-                for i in 0..2 {
-                    let (a, b) = (quads[2 * i], quads[2 * i + 1]);
-                    let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
-                    eights[i] = _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
-                }
-                // (a-d, a-d, e-h, e-h) by quarters, and the same for the other eight vectors.
-                let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(eights[0], eights[1]);
-                let odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(eights[0], eights[1]);
-                Self(_mm512_add_ps(even, odd))
-            }
-        }
-        #[inline(always)]
-        fn transpose(rows: &[Self; LANES]) -> [Self; LANES] {
-            // SAFETY: see the type.
-            unsafe {
-                let double = |row: __m512| _mm512_castps_pd(row);
-                let mut pairs = *rows;
-                for i in (0..16).step_by(2) {
-                    pairs[i] = Self(_mm512_unpacklo_ps(rows[i].0, rows[i + 1].0));
-                    pairs[i + 1] = Self(_mm512_unpackhi_ps(rows[i].0, rows[i + 1].0));
-                }
-                // quads[4g + c] holds, in its quarter q, column 4q + c of the rows 4g..4g + 4.
-                let mut quads = pairs;
-                for g in (0..16).step_by(4) {
-                    for half in 0..2 {
-                        let (a, b) = (double(pairs[g + half].0), double(pairs[g + half + 2].0));
-                        quads[g + 2 * half] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)));
-                        quads[g + 2 * half + 1] = Self(_mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-                    }
-                }
-                // 0x88 picks the quarters 0 and 2 of both operands, 0xdd the quarters 1 and 3.
-                let mut columns = quads;
-                for c in 0..4 {
-                    let (top, second) = (quads[c].0, quads[4 + c].0);
-                    let (third, bottom) = (quads[8 + c].0, quads[12 + c].0);
-                    let even = _mm512_shuffle_f32x4::<0x88>(top, second);
-                    let odd = _mm512_shuffle_f32x4::<0xdd>(top, second);
-                    let even_below = _mm512_shuffle_f32x4::<0x88>(third, bottom);
-                    let odd_below = _mm512_shuffle_f32x4::<0xdd>(third, bottom);
-                    columns[c] = Self(_mm512_shuffle_f32x4::<0x88>(even, even_below));
-                    columns[4 + c] = Self(_mm512_shuffle_f32x4::<0x88>(odd, odd_below));
-                    columns[8 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(even, even_below));
-                    columns[12 + c] = Self(_mm512_shuffle_f32x4::<0xdd>(odd, odd_below));
-                }
-                columns
-            }
-        }
-        #[inline(always)]
-        fn max_element(self) -> f32 {
-            // SAFETY: see the type.
-            unsafe { _mm512_reduce_max_ps(self.0) }
-        }
-    }
-}
+mod avx2;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
+mod avx512;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use {avx2::Avx2, avx512::Avx512};
 
 /// A computation over any [`Lanes`]; implementations mark [`Kernel::run`] `#[inline(always)]`.
 pub(crate) trait Kernel {
@@ -521,7 +300,7 @@ fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Array<true>>()
+    kernel.run::<Avx2>()
 }
 
 /// e^x within 1.1 units in the last place; 0 below −104, ∞ above 88.73, NaN for NaN.
@@ -648,9 +427,19 @@ mod tests {
     }
 
     /// What each instruction set gives, the processor's own first.
+    fn each<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
+        let mut each =
+            vec![dispatch(kernel()), kernel().run::<Array<true>>(), kernel().run::<Array<false>>()];
+        #[cfg(target_arch = "x86_64")]
+        if KernelFamily::Avx2.is_available() {
+            // SAFETY: the features have just been detected.
+            each.push(unsafe { run_avx2(kernel()) });
+        }
+        each
+    }
+
     fn everywhere<F: Function + Copy>(values: &[f32], function: F) -> Vec<Vec<f32>> {
-        let kernel = || Map { values: values.to_vec(), function };
-        vec![dispatch(kernel()), kernel().run::<Array<true>>(), kernel().run::<Array<false>>()]
+        each(|| Map { values: values.to_vec(), function })
     }
 
     /// Distance in units in the last place of the result, which may be subnormal.
@@ -735,7 +524,7 @@ mod tests {
 
     #[test]
     fn lanes_and_vectors_change_places() {
-        for columns in [dispatch(Transpose), Transpose.run::<Array<false>>()] {
+        for columns in each(|| Transpose) {
             for (i, column) in columns.iter().enumerate() {
                 for (j, &value) in column.iter().enumerate() {
                     assert_eq!(value, (j * LANES + i) as f32);
@@ -771,9 +560,7 @@ mod tests {
 
     #[test]
     fn lanes_are_summed_in_one_order_everywhere() {
-        for (found, expected) in
-            [dispatch(SumEach), SumEach.run::<Array<true>>(), SumEach.run::<Array<false>>()]
-        {
+        for (found, expected) in each(|| SumEach) {
             assert_eq!(found.map(f32::to_bits), expected.map(f32::to_bits));
         }
     }
@@ -781,7 +568,8 @@ mod tests {
     #[test]
     fn sums_over_lanes() {
         let sums = std::array::from_fn(|i| i as f32 * 1500.0 + 1.0);
-        assert_eq!(dispatch(Sums), (10.0, 8.0, sums));
-        assert_eq!(Sums.run::<Array<false>>(), (10.0, 8.0, sums));
+        for found in each(|| Sums) {
+            assert_eq!(found, (10.0, 8.0, sums));
+        }
     }
 }

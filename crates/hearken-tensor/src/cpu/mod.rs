@@ -36,9 +36,9 @@ pub use cached_attention::CachePlan;
 pub use prepared::Prepared;
 
 use crate::device::{
-    AdamW, Attention, Cache, CacheMut, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads,
-    LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation,
-    View, ViewMut, Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, HeadOptions, HeadOutput,
+    Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary,
+    Rotation, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -324,12 +324,18 @@ impl Device for Cpu {
         cached_attention::attention_cached(qkv, layout, &cache, rows, attention, out);
     }
 
-    fn gelu(&self, gelu: Gelu, x: &Buffer, y: &mut Buffer) {
-        activation::gelu(gelu, x, y);
+    fn activation(&self, activation: Activation, x: &Buffer, y: &mut Buffer) {
+        activation::activation(activation, x, y);
     }
 
-    fn gelu_backward(&self, gelu: Gelu, x: &Buffer, dy: &Buffer, dx: &mut Buffer) {
-        activation::gelu_backward(gelu, x, dy, dx);
+    fn activation_backward(
+        &self,
+        activation: Activation,
+        x: &Buffer,
+        dy: &Buffer,
+        dx: &mut Buffer,
+    ) {
+        activation::activation_backward(activation, x, dy, dx);
     }
 
     fn silu_gated(&self, gate_up: &Buffer, inner: usize, y: &mut Buffer) {

@@ -15,9 +15,9 @@ mod rows;
 use std::borrow::Cow;
 
 use crate::device::{
-    AdamW, Attention, Cache, CacheMut, CachedRow, Device, Gelu, HeadOptions, HeadOutput, Heads,
-    LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation,
-    Rows, View, ViewMut, Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, HeadOptions, HeadOutput,
+    Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary,
+    Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -361,13 +361,20 @@ impl Device for Reference {
         attention::cached(qkv, layout, &cache, rows, attention, out);
     }
 
-    fn gelu(&self, gelu: Gelu, x: &Values, y: &mut Values) {
-        y.0.iter_mut().zip(&x.0).for_each(|(y, &x)| *y = rows::gelu(gelu, x).0);
+    fn activation(&self, activation: Activation, x: &Values, y: &mut Values) {
+        y.0.iter_mut().zip(&x.0).for_each(|(y, &x)| *y = rows::activation(activation, x).0);
     }
 
-    fn gelu_backward(&self, gelu: Gelu, x: &Values, dy: &Values, dx: &mut Values) {
-        let given = x.0.iter().zip(&dy.0);
-        dx.0.iter_mut().zip(given).for_each(|(dx, (&x, dy))| *dx = rows::gelu(gelu, x).1 * dy);
+    fn activation_backward(
+        &self,
+        activation: Activation,
+        x: &Values,
+        dy: &Values,
+        dx: &mut Values,
+    ) {
+        for (dx, (&x, dy)) in dx.0.iter_mut().zip(x.0.iter().zip(&dy.0)) {
+            *dx = rows::activation(activation, x).1 * dy;
+        }
     }
 
     fn silu_gated(&self, gate_up: &Values, inner: usize, y: &mut Values) {

@@ -1,7 +1,7 @@
 //! What acts on each row by itself: picking, norms, rotations, activations.
 
 use super::{Values, put};
-use crate::device::{Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write};
+use crate::device::{Activation, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write};
 
 pub(super) fn gather(table: &Values, ids: &[u32], out: ViewMut<'_, Values>, write: Write) {
     let width = out.rows.width;
@@ -178,8 +178,17 @@ fn erf(x: f64) -> f64 {
     std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
 }
 
+/// a(x) and its derivative.
+pub(super) fn activation(activation: Activation, x: f64) -> (f64, f64) {
+    match activation {
+        Activation::Gelu(kind) => gelu(kind, x),
+        Activation::Tanh => (x.tanh(), 1.0 - x.tanh() * x.tanh()),
+        Activation::Relu => (x.max(0.0), f64::from(u8::from(x > 0.0))),
+    }
+}
+
 /// gelu(x) and its derivative.
-pub(super) fn gelu(kind: Gelu, x: f64) -> (f64, f64) {
+fn gelu(kind: Gelu, x: f64) -> (f64, f64) {
     match kind {
         Gelu::Erf => {
             let probability = 0.5 * (1.0 + erf(x / 2.0_f64.sqrt()));

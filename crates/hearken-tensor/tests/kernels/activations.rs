@@ -1,32 +1,54 @@
-use hearken_tensor::device::Gelu;
+use hearken_tensor::device::{Activation, Gelu};
 use hearken_tensor::reference::Values;
 use hearken_tensor::{Device, Reference};
 
 use crate::{all, assert_close, numeric_gradient, random};
 
-fn gelu(kind: Gelu, x: f64) -> f64 {
+fn reference(activation: Activation, x: f64) -> f64 {
     let (x, mut y) = (Values(vec![x]), Values(vec![0.0]));
-    Reference.gelu(kind, &x, &mut y);
+    Reference.activation(activation, &x, &mut y);
     y.0[0]
 }
 
 #[test]
-fn gelu_and_its_derivative_over_the_whole_line() {
+fn activations_and_their_derivatives_over_the_whole_line() {
     let cpu = crate::families::cpu();
-    for kind in [Gelu::Tanh, Gelu::Erf] {
-        let x: Vec<f32> = (-4000..=4003).map(|i| i as f32 * 0.003).chain([40.0, -40.0]).collect();
+    let gelus = [Gelu::Tanh, Gelu::Erf].map(Activation::Gelu);
+    for kind in gelus.into_iter().chain([Activation::Tanh, Activation::Relu]) {
+        let x: Vec<f32> =
+            (-4000..=4003).map(|i| (i as f32 + 0.5) * 0.003).chain([40.0, -40.0]).collect();
         let dy = vec![1.0; x.len()];
         let (input, dy) = (cpu.upload(&x), cpu.upload(&dy));
         let (mut y, mut dx) = (cpu.scratch(x.len()), cpu.scratch(x.len()));
-        cpu.gelu(kind, &input, &mut y);
-        cpu.gelu_backward(kind, &input, &dy, &mut dx);
-        for ((&x, y), dx) in x.iter().zip(all(&cpu, &y)).zip(all(&cpu, &dx)) {
+        cpu.activation(kind, &input, &mut y);
+        cpu.activation_backward(kind, &input, &dy, &mut dx);
+        let slow = Reference.upload(&x);
+        let mut derived = Reference.scratch(x.len());
+        Reference.activation_backward(kind, &slow, &Values(vec![1.0; x.len()]), &mut derived);
+        let found = x.iter().zip(all(&cpu, &y)).zip(all(&cpu, &dx)).zip(&derived.0);
+        for (((&x, y), dx), derived) in found {
             let x = f64::from(x);
-            let slope = (gelu(kind, x + 1e-5) - gelu(kind, x - 1e-5)) / 2e-5;
-            let tolerance = 2e-7 * (1.0 + x.abs());
-            assert!((f64::from(y) - gelu(kind, x)).abs() < tolerance, "{kind:?}({x}) = {y}");
+            let slope = (reference(kind, x + 1e-5) - reference(kind, x - 1e-5)) / 2e-5;
+            let (expected, tolerance) = (reference(kind, x), 2e-7 * (1.0 + x.abs()));
+            assert!((f64::from(y) - expected).abs() < tolerance, "{kind:?}({x}) = {y}");
             assert!((f64::from(dx) - slope).abs() < 2.0 * tolerance, "{kind:?}'({x}) = {dx}");
+            assert!((derived - slope).abs() < 1e-8, "{kind:?}'({x}) = {derived}");
         }
+    }
+}
+
+/// Where 2σ(2x) − 1 would be all rounding.
+#[test]
+fn small_numbers_keep_their_digits_in_tanh() {
+    let cpu = crate::families::cpu();
+    let x: Vec<f32> = (-60_i32..60)
+        .map(|i| 1.5_f32.powi(i.abs() - 59) * if i < 0 { -0.5 } else { 0.5 })
+        .collect();
+    let mut y = cpu.scratch(x.len());
+    cpu.activation(Activation::Tanh, &cpu.upload(&x), &mut y);
+    for (x, y) in x.iter().zip(all(&cpu, &y)) {
+        let expected = f64::from(*x).tanh();
+        assert!((f64::from(y) / expected - 1.0).abs() < 2e-6, "tanh({x}) = {y}");
     }
 }
 

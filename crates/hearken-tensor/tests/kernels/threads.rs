@@ -1,7 +1,7 @@
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
-    Attention, Gelu, HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows, View,
-    ViewMut, Weight, WeightShape, Write,
+    Activation, Attention, Gelu, HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows,
+    View, ViewMut, Weight, WeightShape, Write,
 };
 use hearken_tensor::{Device, Forest};
 
@@ -67,7 +67,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
         Some(&mut dnorm),
     );
     let mut gelu = cpu.scratch(rows * width);
-    cpu.gelu(Gelu::Erf, &x, &mut gelu);
+    cpu.activation(Activation::Gelu(Gelu::Erf), &x, &mut gelu);
 
     let head_values = cpu.upload(&random(5, width * vocabulary));
     let head_shape = shape(width, vocabulary, Layout::OutputsByInputs);

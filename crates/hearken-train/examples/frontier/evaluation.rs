@@ -11,6 +11,7 @@ use hearken_tensor::Cpu;
 use hearken_train::dataset::Dataset;
 use hearken_train::encode::{Encoder, PromptExample};
 use hearken_train::grpo::GrpoConfig;
+use hearken_train::ranks::Ranks;
 use hearken_train::report::frontier::FrontierCost;
 use hearken_train::reward_source::WeightedSum;
 use hearken_train::rollout::{
@@ -179,6 +180,7 @@ impl Examiner {
             stream: "frontier",
             index: completions as u64,
             version: 0,
+            ranks: &Ranks::default(),
         };
         Ok(sample(policy, self.tokenizer.as_ref(), &self.prompts, &options)?)
     }
@@ -186,7 +188,7 @@ impl Examiner {
     /// Scores of the reward model, and gold.
     fn score(&mut self, rollouts: &[Rollout]) -> Result<[Vec<f64>; 2]> {
         let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-        let mut scores = self.scores.score(&views)?.by_source.into_iter().map(|(_, own)| own);
+        let mut scores = self.scores.sum(&views)?.by_source.into_iter().map(|(_, own)| own);
         Ok([scores.next().ok_or("no proxy")?, scores.next().ok_or("no gold")?])
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use hearken_stats::quantile::middle;
+
 use super::Profile;
 use crate::error::TrainError;
 
@@ -57,7 +59,7 @@ impl Clock {
     }
 
     pub(crate) fn stop(self, tokens: usize) -> Measured {
-        let rate = median(self.decode_tokens_per_s.get(1..).unwrap_or_default().to_vec());
+        let rate = middle(self.decode_tokens_per_s.get(1..).unwrap_or_default());
         let decode_bytes_per_s = rate.map(|rate| rate * self.weight_bytes);
         Measured { laps: self.laps, tokens, decode_bytes_per_s }
     }
@@ -81,8 +83,8 @@ impl Measured {
     /// # Panics
     /// If there is no step.
     pub fn seconds(&self) -> f64 {
-        let seconds = self.laps.iter().map(|lap| lap.seconds).collect();
-        median(seconds).expect("at least one step")
+        let seconds: Vec<f64> = self.laps.iter().map(|lap| lap.seconds).collect();
+        middle(&seconds).expect("at least one step")
     }
 
     /// Tokens per second of the median step.
@@ -97,27 +99,9 @@ impl Measured {
     }
 }
 
-/// The middle value, or the mean of the two middle ones.
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[half]),
-        _ => Some(f64::midpoint(values[half - 1], values[half])),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(vec![]), None);
-        assert_eq!(median(vec![5.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(vec![5.0, 1.0, 2.0, 4.0]), Some(3.0));
-    }
 
     #[test]
     fn the_first_step_does_not_count() {

@@ -3,6 +3,8 @@
 use hearken_tensor::cpu::peak;
 use hearken_tensor::device::Precision;
 
+use crate::memory;
+
 /// Floating-point operations per second of multiply-adds in registers on all threads of rayon's
 /// current pool; `None` where the processor has no products of this precision. Takes no memory.
 pub fn operations_per_s(precision: Precision) -> Option<f64> {
@@ -17,10 +19,7 @@ pub fn read_bytes_per_s() -> f64 {
 /// The most memory that this process has held, in MiB, by the operating system's account; `None`
 /// where there is no /proc.
 pub fn peak_rss_mb() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kilobytes / 1024)
+    memory::peak_bytes().map(|bytes| bytes >> 20)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::config::Loaded;
 use crate::error::TrainError;
 use crate::progress::Silent;
 use crate::records::{RecordTrainer, Records};
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::settings::Configured;
 use crate::rollout::train::{Configurable, Inputs, Iterations};
 use crate::run::Opened;
@@ -41,7 +41,7 @@ pub(super) fn of_records<D: Device, T: RecordTrainer<D>>(
 pub(super) fn of_rollouts<D: Device, T: Configurable<D>>(
     device: D,
     loaded: &Loaded<T::Config>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
     (iterations, more): (u64, impl Fn(&Iterations<'_, '_, D, T>) -> f64),
     clock: &mut Clock,
 ) -> Result<(), TrainError> {

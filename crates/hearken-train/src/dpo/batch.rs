@@ -67,8 +67,11 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
 ) -> Learned<StepResult> {
     let (tokens_max, logits_bytes) =
         (run.settings.train.microbatch_tokens, run.settings.train.logits_bytes);
-    let share =
-        StepShare { trees: batch.trees.len(), nll_counts: objective.nll_counts(&batch.trees) };
+    let ranks = run.ranks.clone();
+    let share = StepShare {
+        trees: ranks.total(batch.trees.len()),
+        nll_counts: ranks.counts(objective.nll_counts(&batch.trees)),
+    };
     let value = run.counters.own.loss().reward_shift;
     let shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
     let mut result = StepResult { shift, ..StepResult::default() };
@@ -78,10 +81,10 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
         run.book_reading(flops);
         let evidence = batch.evidence(0, &tokens);
         if let Some(shift) = &mut result.shift {
-            shift.observe(objective.mean_rewards(&evidence));
+            shift.observe(objective.mean_rewards(&evidence).map(|mean| ranks.mean(mean)));
         }
         let delta = result.shift.map_or(0.0, RewardShift::delta);
-        result.losses = objective.losses(&evidence, delta);
+        result.losses = objective.losses(&evidence, delta, &ranks);
         result.tokens = tokens;
     }
     let reading = objective.grad_reading();
@@ -94,7 +97,7 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
             let (predictions, head) = (&microbatch.predictions, reading.head());
             let output = run.model.logprobs_keeping(&mut pass, predictions, head, logits_bytes);
             let tokens = deal(trees, reading, &output);
-            let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0);
+            let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0, &ranks);
             result.losses.trees.extend(found.trees);
             result.tokens.extend(tokens);
         }

@@ -12,6 +12,7 @@ use super::metrics::DpoEvaluation;
 use super::objective::Objective;
 use super::reference::Portions;
 use super::tree::Tree;
+use crate::ranks::Ranks;
 
 /// Evaluates on `trees`, whose reference log-probabilities are `references`; `None` without any.
 pub(super) fn evaluate<D: Device>(
@@ -33,7 +34,7 @@ pub(super) fn evaluate<D: Device>(
         .zip(references)
         .map(|((tree, tokens), reference)| Evidence { tree, tokens, reference })
         .collect();
-    let found = objective.losses(&evidence, reward_shift);
+    let found = objective.losses(&evidence, reward_shift, &Ranks::default());
     let counts = objective.nll_counts(&trees);
     let count = trees.len() as f64;
     // Each record's share, so that their mean is the loss whatever the likelihood's own mean is.

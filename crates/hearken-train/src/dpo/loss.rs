@@ -13,6 +13,7 @@ use hearken_tensor::device::PredictionGrad;
 
 use super::objective::{Kind, Objective, Reported};
 use super::tree::{Label, Reading, Tokens, Tree, TreeTokens};
+use crate::ranks::Ranks;
 
 /// Token log-probabilities under the reference, by branch; no branch where there is no reference.
 pub(super) type RefLogprobs = Vec<Vec<f32>>;
@@ -59,8 +60,13 @@ pub(super) struct Losses {
 
 impl Objective {
     /// The loss of every tree. Objectives that couple a batch take all of its trees at once.
-    /// `reward_shift` is BCO's δ.
-    pub(super) fn losses(&self, evidence: &[Evidence<'_>], reward_shift: f64) -> Losses {
+    /// `reward_shift` is BCO's δ; KTO's reference point is that of all `ranks`.
+    pub(super) fn losses(
+        &self,
+        evidence: &[Evidence<'_>],
+        reward_shift: f64,
+        ranks: &Ranks,
+    ) -> Losses {
         match &self.kind {
             Kind::Paired(objective) => {
                 let pairs: Vec<PairTerms> =
@@ -94,14 +100,14 @@ impl Objective {
                 Losses { trees: evidence.iter().map(tree).collect(), kl: None }
             }
             Kind::Unpaired(objective) => {
-                let ratios: Vec<f64> = evidence
-                    .iter()
-                    .filter(|one| 1 < one.tokens.branches.len())
-                    .map(|one| self.sums(one, 1).log_ratio())
-                    .collect();
-                let kl = kto_reference_point(&ratios);
+                let kl = (objective.loss == UnpairedLoss::Kto).then(|| {
+                    let mismatched = evidence.iter().filter(|one| 1 < one.tokens.branches.len());
+                    let ratios = mismatched.map(|one| self.sums(one, 1).log_ratio()).collect();
+                    let mean = ranks.mean(ratios).value();
+                    kto_reference_point(mean.as_slice())
+                });
                 let point = match objective.loss {
-                    UnpairedLoss::Kto => kl,
+                    UnpairedLoss::Kto => kl.unwrap_or(0.0),
                     UnpairedLoss::Bco => reward_shift / objective.beta,
                     UnpairedLoss::ApoZero => 0.0,
                 };
@@ -117,7 +123,6 @@ impl Objective {
                         ..TreeLoss::default()
                     }
                 };
-                let kl = (objective.loss == UnpairedLoss::Kto).then_some(kl);
                 Losses { trees: evidence.iter().map(tree).collect(), kl }
             }
         }

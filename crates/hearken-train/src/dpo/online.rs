@@ -31,7 +31,7 @@ use crate::budget::{Part, Purpose, Tape, fit};
 use crate::config::Loaded;
 use crate::error::TrainError;
 use crate::progress::Progress;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
 use crate::rollout::train::{Inputs, MeanKl, Place, RolloutTrainer, Step, open_sources, train};
 use crate::run::{Learned, Outcome};
@@ -80,13 +80,13 @@ pub(super) fn run<D: Device>(
 /// Who says which completions are better.
 pub struct Opinions<'o, 's> {
     /// Scores; where there is a judge they are only measured.
-    pub sources: &'o mut WeightedSum<'s>,
+    pub sources: &'o mut (dyn RewardSource + 's),
     /// Compares two completions.
     pub judge: Option<&'o mut (dyn PairwiseJudge + 's)>,
 }
 
-impl<'o, 's> From<&'o mut WeightedSum<'s>> for Opinions<'o, 's> {
-    fn from(sources: &'o mut WeightedSum<'s>) -> Self {
+impl<'o, 's, S: RewardSource + 's> From<&'o mut S> for Opinions<'o, 's> {
+    fn from(sources: &'o mut S) -> Self {
         Self { sources, judge: None }
     }
 }
@@ -140,9 +140,18 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn roll_out(&mut self, at: Place<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
         if self.how.method == Method::Spin {
             // It plays against the policy as it is before the iteration.
-            at.session.reference.move_towards(&at.session.run.model, 1.0);
+            let policy = at.session.run.model.params();
+            at.session.reference.params_mut().move_towards(policy, 1.0);
         }
-        self.gather(at.session, at.sources)
+        let gathered = self.gather(at.session, at.sources)?;
+        if gathered.trees.is_empty() {
+            at.progress.note(&format!(
+                "iteration {}: no two completions were compared, so that there is nothing to learn \
+                 from, and the policy stays as it is",
+                at.session.iteration()
+            ));
+        }
+        Ok(gathered)
     }
 
     fn kl(gathered: &Gathered) -> MeanKl {
@@ -173,7 +182,8 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn follow(&self, session: &mut Session<D, LossState>) {
         let sync = self.config.dpo.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.run.step.is_multiple_of(sync.every)) {
-            session.reference.move_towards(&session.run.model, sync.mix);
+            let policy = session.run.model.params();
+            session.reference.params_mut().move_towards(policy, sync.mix);
         }
     }
 

@@ -55,7 +55,7 @@ impl<D: Device> References<D> {
         if let Self::Live { model, sync } = self
             && step.is_multiple_of(sync.every)
         {
-            model.move_towards(policy, sync.mix);
+            model.params_mut().move_towards(policy.params(), sync.mix);
         }
     }
 }

@@ -4,8 +4,8 @@ use hearken_data::{Content, Demonstration, DemonstrationContent, Message, Source
 use hearken_model::Tokenizer;
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A sequence and which of its tokens are trained on.
@@ -55,11 +55,14 @@ impl Example for DemonstrationExample {
             Kept::Whole => {}
         }
         let example = Self { ids, supervised, source: at.clone() };
+        let whole = kept == Kept::Whole;
         if example.target_count() == 0 {
+            if !whole {
+                return Ok(Encoded::Dropped);
+            }
             let found = example.ids.len();
             return Err(EncodeError::NothingSupervised { at: at.clone(), found });
         }
-        let whole = kept == Kept::Whole;
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })
     }
 

@@ -5,8 +5,8 @@ use hearken_data::{
 };
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::unpaired::UnpairedExample;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A record that judges completions one by one: a completion with its label, or a pair, whose chosen

@@ -7,6 +7,7 @@
 mod answered_prompt;
 mod demonstration;
 mod encoder;
+mod example;
 mod judged;
 mod length;
 mod preference;
@@ -16,6 +17,7 @@ mod unpaired;
 pub use answered_prompt::AnsweredPrompt;
 pub use demonstration::DemonstrationExample;
 pub use encoder::Encoder;
+pub use example::{Encoded, Example};
 pub use judged::{Judged, JudgedExamples};
 pub use length::LengthLimit;
 pub use preference::{PairSegments, PreferenceExample};

@@ -5,8 +5,8 @@ use hearken_model::Batch;
 
 use super::demonstration::joined;
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use crate::config::Truncation;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// Two sequences that begin alike: the longest common prefix of their tokens is kept once.
@@ -63,6 +63,15 @@ impl Example for PreferenceExample {
         let (chosen, prompt_len) = sequence(prompt, &record.chosen, encoder, at)?;
         let (rejected, _) = sequence(prompt, &record.rejected, encoder, at)?;
         let pair = [encoder.check(chosen, "chosen", at)?, encoder.check(rejected, "rejected", at)?];
+        for (ids, field) in pair.iter().zip(["chosen", "rejected"]) {
+            if !predicts(ids.len(), prompt_len) {
+                return Err(EncodeError::NothingPredicted {
+                    at: at.clone(),
+                    field,
+                    found: ids.len(),
+                });
+            }
+        }
         let longest = pair[0].len().max(pair[1].len());
         let limit = encoder.length.tokens_max;
         if longest <= limit {
@@ -76,10 +85,16 @@ impl Example for PreferenceExample {
             // Both lose as many, so that what they share stays shared.
             Truncation::Left => {
                 let lost = longest - limit;
-                let cut = |ids: &Vec<u32>| ids[lost.min(ids.len() - 1)..].to_vec();
+                let prompt_len = prompt_len.saturating_sub(lost);
+                let left = |ids: &Vec<u32>| ids.len().saturating_sub(lost);
+                if pair.iter().any(|ids| !predicts(left(ids), prompt_len)) {
+                    return Ok(Encoded::Dropped);
+                }
+                let cut = |ids: &Vec<u32>| ids[lost..].to_vec();
                 let pair = [cut(&pair[0]), cut(&pair[1])];
-                Ok(Encoded::Truncated(example(record, pair, prompt_len.saturating_sub(lost))?))
+                Ok(Encoded::Truncated(example(record, pair, prompt_len)?))
             }
+            Truncation::Right if !predicts(limit, prompt_len) => Ok(Encoded::Dropped),
             Truncation::Right => {
                 let cut = |ids: &Vec<u32>| ids[..limit.min(ids.len())].to_vec();
                 let pair = [cut(&pair[0]), cut(&pair[1])];
@@ -91,6 +106,12 @@ impl Example for PreferenceExample {
     fn rows(&self) -> usize {
         self.prefix.len() + self.chosen.len() + self.rejected.len()
     }
+}
+
+/// Whether anything of a completion is predicted in a sequence of so many tokens behind a prompt of so
+/// many: nothing predicts the first token of a sequence.
+pub(super) fn predicts(tokens: usize, prompt_len: usize) -> bool {
+    prompt_len.max(1) < tokens
 }
 
 /// One of the two sequences, and the length of the prompt in it.

@@ -1,11 +1,11 @@
 //! Prompts that a policy is asked to complete.
 
-use hearken_data::{Content, Prompt, Role, Source};
+use hearken_data::{Content, Message, Prompt, Source};
 use serde_json::{Map, Value};
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
-use crate::dataset::{Encoded, Example};
 use crate::error::EncodeError;
 
 /// A prompt as tokens, as text, and with what else its record says.
@@ -13,13 +13,34 @@ use crate::error::EncodeError;
 pub struct PromptExample {
     /// The tokens; at least one.
     pub ids: Vec<u32>,
-    /// The text that reward sources see: of messages the last of the user, of ids what they decode
-    /// to.
+    /// The text that reward sources see: of text what the record has, of ids and of messages what the
+    /// tokens decode to. Where the prompt was cut, what is left of it.
     pub text: String,
+    /// The messages, where the record has such and none of their tokens were cut.
+    pub messages: Option<Vec<Message>>,
     /// Further columns of the record.
     pub fields: Map<String, Value>,
     /// Where the record comes from.
     pub source: Source,
+}
+
+impl PromptExample {
+    /// The prompt of these tokens; `content` is what they were made of, if none of it was cut.
+    pub(super) fn new(
+        ids: Vec<u32>,
+        content: Option<&Content>,
+        encoder: &Encoder<'_>,
+        fields: Map<String, Value>,
+        source: Source,
+    ) -> Self {
+        let decoded = || encoder.tokenizer.map_or_else(String::new, |of| of.decode(&ids));
+        let (text, messages) = match content {
+            Some(Content::Text(text)) => (text.clone(), None),
+            Some(Content::Messages(messages)) => (decoded(), Some(messages.clone())),
+            Some(Content::Ids(_)) | None => (decoded(), None),
+        };
+        Self { ids, text, messages, fields, source }
+    }
 }
 
 impl Example for PromptExample {
@@ -34,18 +55,9 @@ impl Example for PromptExample {
             Kept::Part(range) => ids = ids[range.clone()].to_vec(),
             Kept::Whole => {}
         }
-        let text = match &record.prompt {
-            Content::Text(text) => text.clone(),
-            Content::Ids(ids) => {
-                encoder.tokenizer.map_or_else(String::new, |tokenizer| tokenizer.decode(ids))
-            }
-            Content::Messages(messages) => {
-                let asked = messages.iter().rfind(|message| message.role == Role::User);
-                asked.map_or_else(String::new, |message| message.content.clone())
-            }
-        };
-        let example = Self { ids, text, fields: record.extra.clone(), source: at.clone() };
         let whole = kept == Kept::Whole;
+        let content = Some(&record.prompt).filter(|_| whole);
+        let example = Self::new(ids, content, encoder, record.extra.clone(), at.clone());
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })
     }
 

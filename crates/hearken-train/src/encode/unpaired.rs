@@ -3,9 +3,9 @@
 use hearken_data::{Source, UnpairedPreference};
 
 use super::encoder::Encoder;
+use super::example::{Encoded, Example};
 use super::length::Kept;
-use super::preference::sequence;
-use crate::dataset::{Encoded, Example};
+use super::preference::{predicts, sequence};
 use crate::error::EncodeError;
 
 /// A prompt, its completion, and what was said of it.
@@ -34,6 +34,9 @@ impl Example for UnpairedExample {
         let (ids, mut prompt_len) =
             sequence(Some(&record.prompt), &record.completion, encoder, at)?;
         let mut ids = encoder.check(ids, "the record", at)?;
+        if !predicts(ids.len(), prompt_len) {
+            return Err(EncodeError::NothingSupervised { at: at.clone(), found: ids.len() });
+        }
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
             Kept::Nothing => return Ok(Encoded::Dropped),
@@ -43,10 +46,10 @@ impl Example for UnpairedExample {
             }
             Kept::Whole => {}
         }
-        let completion = ids.split_off(prompt_len);
-        if completion.is_empty() {
-            return Err(EncodeError::NothingSupervised { at: at.clone(), found: ids.len() });
+        if !predicts(ids.len(), prompt_len) {
+            return Ok(Encoded::Dropped);
         }
+        let completion = ids.split_off(prompt_len);
         let kl = record.kl_completion_ids.clone();
         let kl = kl.map(|kl| encoder.check(kl, "kl_completion_ids", at)).transpose()?;
         let example = Self {

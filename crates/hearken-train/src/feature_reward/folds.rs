@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::network::{FeatureNetwork, Scale, Weights};
-use super::optimize::{Learned, Standardized, Until, learn};
+use super::network::{self, FeatureNetwork, Network, Scale};
+use super::optimize::{Learned, Standardized, Until, learn, margins};
 use super::{FeatureOptions, FeaturePair, baseline};
 use crate::seeds::Seeds;
 
@@ -78,7 +78,7 @@ impl Split<'_> {
         let scale = scale(&training);
         let seeds = Seeds::new(options.seed);
         let mut rng = seeds.stream("feature network", fold as u64);
-        let start = Weights::draw(names.len(), options.hidden, options.activation, &mut rng);
+        let start = network::draw(names.len(), options.hidden, options.activation, &mut rng);
         let learned = self.learn(start, pairs, &scale, options, &mut rng);
         let held_out: Vec<usize> = self.held_out.concat();
         let standardized: Vec<Standardized> =
@@ -91,11 +91,11 @@ impl Split<'_> {
         let mut exchange = seeds.stream("feature exchange", fold as u64);
         let targets: Vec<&FeaturePair> = held_out.iter().map(|&i| pairs[i]).collect();
         Fold {
-            margins: standardized.iter().map(|pair| pair.margin(&learned.weights)).collect(),
+            margins: margins(&learned.network, &standardized),
             logistic: held_out.iter().map(regress).collect(),
             length: targets.iter().map(|pair| direction * pair.length_margin()).collect(),
             exchanged: (0..names.len())
-                .map(|j| exchanged(j, &standardized, &targets, &learned.weights, &mut exchange))
+                .map(|j| exchanged(j, &standardized, &targets, &learned.network, &mut exchange))
                 .collect(),
             epochs: learned.epochs,
             held_out,
@@ -105,7 +105,7 @@ impl Split<'_> {
     /// Learns with early stopping on some of the training prompts; with one training prompt alone, on its own pairs.
     fn learn(
         &self,
-        start: Weights,
+        start: Network,
         pairs: &[&FeaturePair],
         scale: &Scale,
         options: &FeatureOptions,
@@ -135,10 +135,10 @@ pub(super) fn train_on_all(
     epochs.sort_unstable();
     let epochs = epochs[epochs.len() / 2];
     let mut rng = Seeds::new(options.seed).stream("feature network", folds.len() as u64);
-    let start = Weights::draw(names.len(), options.hidden, options.activation, &mut rng);
+    let start = network::draw(names.len(), options.hidden, options.activation, &mut rng);
     let standardized: Vec<Standardized> = pairs.iter().map(|p| standardize(p, &scale)).collect();
     let learned = learn(start, &standardized, &Until::Epochs(epochs), options, &mut rng);
-    learned.weights.network(names, &scale)
+    FeatureNetwork::new(&learned.network, options.activation, names, &scale)
 }
 
 fn scale(pairs: &[&FeaturePair]) -> Scale {
@@ -158,23 +158,21 @@ fn exchanged(
     feature: usize,
     pairs: &[Standardized],
     targets: &[&FeaturePair],
-    weights: &Weights,
+    network: &Network,
     rng: &mut rand_chacha::ChaCha8Rng,
 ) -> Vec<f64> {
     let mut hits = vec![0.0; pairs.len()];
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     for _ in 0..EXCHANGES {
         order.shuffle(rng);
-        for (i, (pair, target)) in pairs.iter().zip(targets).enumerate() {
-            let from = &pairs[order[i]];
-            let with = |side: &[f64], value: f64| {
-                let mut side = side.to_vec();
-                side[feature] = value;
-                weights.score(&side)
-            };
-            let margin =
-                with(&pair.first, from.first[feature]) - with(&pair.second, from.second[feature]);
-            hits[i] += target.hit(margin) / EXCHANGES as f64;
+        let mut mixed = pairs.to_vec();
+        for (pair, &from) in mixed.iter_mut().zip(&order) {
+            pair.first[feature] = pairs[from].first[feature];
+            pair.second[feature] = pairs[from].second[feature];
+        }
+        let margins = margins(network, &mixed);
+        for ((hits, target), margin) in hits.iter_mut().zip(targets).zip(margins) {
+            *hits += target.hit(margin) / EXCHANGES as f64;
         }
     }
     hits

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hearken_stats::bootstrap::bootstrap;
 use hearken_stats::calibration::{Prediction, expected_calibration_error, reliability};
+use hearken_stats::estimate::Interval;
 use hearken_stats::{Estimate, proportion};
 
 use super::folds::Fold;
@@ -114,7 +115,8 @@ fn warnings(report: &FeatureReport) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |condition: bool, text: String| warnings.extend(condition.then_some(text));
     let percent = |e: &Estimate| {
-        format!("{:.1} % [{:.1}, {:.1}]", 100.0 * e.value, 100.0 * e.low, 100.0 * e.high)
+        let Estimate { value, low, high, .. } = e.map(|share| 100.0 * share);
+        format!("{value:.1} % {}", Interval { low, high, digits: 1 })
     };
     if let Some(e) = &report.accuracy {
         let text = format!("The model does not beat a coin: accuracy {}.", percent(e));

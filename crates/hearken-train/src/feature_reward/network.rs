@@ -1,6 +1,10 @@
-//! The network and its gradient.
+//! The network: as it is kept, and as it computes.
 
-use rand::{Rng, RngExt};
+use hearken_model::{Mlp, MlpShape};
+use hearken_tensor::reference::Values;
+use hearken_tensor::{Reference, device};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// What a hidden unit computes.
@@ -73,87 +77,34 @@ impl Scale {
     }
 }
 
-/// Weights without names and scale: what the optimizer sees as one list of numbers, W by rows, then b, then v.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Weights {
-    pub(super) inputs: usize,
-    pub(super) hidden: usize,
-    pub(super) activation: Activation,
-    pub(super) values: Vec<f64>,
+/// The network without names and scale, of one hidden layer; in f64, so that it is the same on every
+/// machine.
+pub(super) type Network = Mlp<Reference>;
+
+/// A network with fresh weights.
+pub(super) fn draw(
+    inputs: usize,
+    hidden: usize,
+    activation: Activation,
+    rng: &mut ChaCha8Rng,
+) -> Network {
+    let activation = match activation {
+        Activation::Tanh => device::Activation::Tanh,
+        Activation::Relu => device::Activation::Relu,
+    };
+    // A bias of the output would cancel in every comparison.
+    let shape = MlpShape { widths: vec![inputs, hidden, 1], activation, output_bias: false };
+    Mlp::new(Reference, &shape, rng)
 }
 
-impl Weights {
-    /// Glorot's uniform initialization; biases 0.
-    pub(super) fn draw(
-        inputs: usize,
-        hidden: usize,
-        activation: Activation,
-        rng: &mut impl Rng,
-    ) -> Self {
-        let mut uniform = |fan_in: usize, fan_out: usize| {
-            let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
-            rng.random_range(-bound..bound)
-        };
-        let mut values: Vec<f64> = (0..inputs * hidden).map(|_| uniform(inputs, hidden)).collect();
-        values.extend(vec![0.0; hidden]);
-        values.extend((0..hidden).map(|_| uniform(hidden, 1)));
-        Self { inputs, hidden, activation, values }
-    }
+/// Rows of standardized features, one after the other.
+pub(super) fn rows<'a>(rows: impl Iterator<Item = &'a [f64]>) -> Values {
+    Values(rows.flatten().copied().collect())
+}
 
-    fn bias(&self, unit: usize) -> f64 {
-        self.values[self.inputs * self.hidden + unit]
-    }
-
-    fn output(&self, unit: usize) -> f64 {
-        self.values[(self.inputs + 1) * self.hidden + unit]
-    }
-
-    fn row(&self, unit: usize) -> &[f64] {
-        &self.values[unit * self.inputs..(unit + 1) * self.inputs]
-    }
-
-    /// What a unit computes, and its slope.
-    fn unit(&self, unit: usize, z: &[f64]) -> (f64, f64) {
-        let sum: f64 = self.row(unit).iter().zip(z).map(|(w, x)| w * x).sum();
-        let sum = sum + self.bias(unit);
-        match self.activation {
-            Activation::Tanh => {
-                let a = sum.tanh();
-                (a, 1.0 - a * a)
-            }
-            Activation::Relu => (sum.max(0.0), f64::from(u8::from(sum > 0.0))),
-        }
-    }
-
-    /// r of standardized features.
-    pub(super) fn score(&self, z: &[f64]) -> f64 {
-        (0..self.hidden).map(|unit| self.output(unit) * self.unit(unit, z).0).sum()
-    }
-
-    /// Adds `by_score`·∂r/∂weights at `z` to `gradient`.
-    pub(super) fn add_gradient(&self, z: &[f64], by_score: f64, gradient: &mut [f64]) {
-        let (biases, outputs) = (self.inputs * self.hidden, (self.inputs + 1) * self.hidden);
-        for unit in 0..self.hidden {
-            let (a, slope) = self.unit(unit, z);
-            gradient[outputs + unit] += by_score * a;
-            let by_sum = by_score * self.output(unit) * slope;
-            gradient[biases + unit] += by_sum;
-            let row = &mut gradient[unit * self.inputs..(unit + 1) * self.inputs];
-            row.iter_mut().zip(z).for_each(|(g, x)| *g += by_sum * x);
-        }
-    }
-
-    pub(super) fn network(&self, features: &[String], scale: &Scale) -> FeatureNetwork {
-        FeatureNetwork {
-            features: features.to_vec(),
-            activation: self.activation,
-            mean: scale.mean.clone(),
-            deviation: scale.deviation.clone(),
-            hidden_weights: (0..self.hidden).map(|unit| self.row(unit).to_vec()).collect(),
-            hidden_bias: (0..self.hidden).map(|unit| self.bias(unit)).collect(),
-            output_weights: (0..self.hidden).map(|unit| self.output(unit)).collect(),
-        }
-    }
+/// r of each of `n` rows of standardized features.
+pub(super) fn scores(network: &Network, rows: &Values, n: usize) -> Vec<f64> {
+    network.forward(rows, n).output().0.clone()
 }
 
 impl FeatureNetwork {
@@ -164,18 +115,35 @@ impl FeatureNetwork {
     pub fn score(&self, features: &[f64]) -> f64 {
         assert_eq!(features.len(), self.features.len(), "one number per feature");
         let scale = Scale { mean: self.mean.clone(), deviation: self.deviation.clone() };
-        self.weights().score(&scale.standardize(features))
+        scores(&self.network(), &Values(scale.standardize(features)), 1)[0]
     }
 
-    fn weights(&self) -> Weights {
-        let values = self.hidden_weights.iter().flatten();
-        let values = values.chain(&self.hidden_bias).chain(&self.output_weights).copied().collect();
-        Weights {
-            inputs: self.features.len(),
-            hidden: self.hidden_bias.len(),
-            activation: self.activation,
-            values,
+    /// Gives names and scale to what was learned.
+    pub(super) fn new(
+        network: &Network,
+        activation: Activation,
+        features: &[String],
+        scale: &Scale,
+    ) -> Self {
+        let [weights, bias, outputs] = [0, 1, 2].map(|index| &network.params()[index].values.0);
+        Self {
+            features: features.to_vec(),
+            activation,
+            mean: scale.mean.clone(),
+            deviation: scale.deviation.clone(),
+            hidden_weights: weights.chunks_exact(features.len()).map(<[f64]>::to_vec).collect(),
+            hidden_bias: bias.clone(),
+            output_weights: outputs.clone(),
         }
+    }
+
+    fn network(&self) -> Network {
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        let mut network = draw(self.features.len(), self.hidden_bias.len(), self.activation, rng);
+        let weights = self.hidden_weights.concat();
+        let values = [&weights, &self.hidden_bias, &self.output_weights];
+        network.params_mut().update(|index, param| param.0.clone_from(values[index]));
+        network
     }
 
     /// Whether its numbers fit together.

@@ -1,13 +1,19 @@
-//! Learning: Bradley and Terry's loss, Adam, and when to stop.
+//! Learning: Bradley and Terry's loss, and when to stop.
 
+use hearken_model::Gradients;
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_tensor::Reference;
+use hearken_tensor::reference::Values;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::FeatureOptions;
-use super::network::Weights;
+use super::network::{Network, rows, scores};
+use crate::config::{OptimizerConfig, ScheduleKind};
+use crate::optimizer::{Optimizer, Trained};
 
 /// A pair in standardized features.
+#[derive(Clone)]
 pub(super) struct Standardized {
     pub(super) first: Vec<f64>,
     pub(super) second: Vec<f64>,
@@ -21,28 +27,41 @@ pub(super) fn loss(margin: f64, target: f64) -> (f64, f64) {
     (loss.loss, loss.grad_chosen)
 }
 
-impl Standardized {
-    pub(super) fn margin(&self, weights: &Weights) -> f64 {
-        weights.score(&self.first) - weights.score(&self.second)
+/// r(first) − r(second) of each pair.
+pub(super) fn margins(network: &Network, pairs: &[Standardized]) -> Vec<f64> {
+    let scores = scores(network, &sides(pairs.iter()), 2 * pairs.len());
+    scores.chunks_exact(2).map(|sides| sides[0] - sides[1]).collect()
+}
+
+/// The features of both sides of each pair.
+fn sides<'a>(pairs: impl Iterator<Item = &'a Standardized>) -> Values {
+    rows(pairs.flat_map(|pair| [pair.first.as_slice(), pair.second.as_slice()]))
+}
+
+/// Adds the gradient of the mean loss of some pairs to `gradients`.
+pub(super) fn add_gradient(
+    network: &Network,
+    pairs: &[&Standardized],
+    gradients: &mut Gradients<Reference>,
+) {
+    let x = sides(pairs.iter().copied());
+    let pass = network.forward(&x, 2 * pairs.len());
+    let mut slopes = Vec::with_capacity(2 * pairs.len());
+    for (pair, sides) in pairs.iter().zip(pass.output().0.chunks_exact(2)) {
+        let slope = loss(sides[0] - sides[1], pair.target).1 / pairs.len() as f64;
+        slopes.extend([slope, -slope]);
     }
+    network.backward(&x, &pass, Values(slopes), gradients);
 }
 
-/// The sum of losses, and its gradient added to `gradient`.
-pub(super) fn add_loss(weights: &Weights, pair: &Standardized, gradient: &mut [f64]) -> f64 {
-    let (value, by_margin) = loss(pair.margin(weights), pair.target);
-    weights.add_gradient(&pair.first, by_margin, gradient);
-    weights.add_gradient(&pair.second, -by_margin, gradient);
-    value
+fn mean_loss(network: &Network, pairs: &[Standardized]) -> f64 {
+    let losses = margins(network, pairs).into_iter().zip(pairs);
+    losses.map(|(margin, pair)| loss(margin, pair.target).0).sum::<f64>() / pairs.len() as f64
 }
 
-fn mean_loss(weights: &Weights, pairs: &[Standardized]) -> f64 {
-    let sum: f64 = pairs.iter().map(|pair| loss(pair.margin(weights), pair.target).0).sum();
-    sum / pairs.len() as f64
-}
-
-/// The weights after learning, and the epochs that they took.
+/// The network after learning, and the epochs that it took.
 pub(super) struct Learned {
-    pub(super) weights: Weights,
+    pub(super) network: Network,
     pub(super) epochs: usize,
 }
 
@@ -56,76 +75,56 @@ pub(super) enum Until<'a> {
 
 /// Learns from `pairs`, of which there is at least one.
 pub(super) fn learn(
-    start: Weights,
+    start: Network,
     pairs: &[Standardized],
     until: &Until<'_>,
     options: &FeatureOptions,
     rng: &mut ChaCha8Rng,
 ) -> Learned {
-    let mut adam = Adam::new(start.values.len(), options);
-    let mut weights = start;
+    let mut network = start;
+    let mut optimizer = Optimizer::new(&config(options), &[network.params()]);
+    let mut gradients = network.params().gradients();
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     let (epochs, validation) = match until {
         Until::Validated(pairs) => (options.epochs_max, Some(*pairs)),
         Until::Epochs(epochs) => (*epochs, None),
     };
-    let mut best = Learned { weights: weights.clone(), epochs: 0 };
-    let mut least = validation.map_or(0.0, |pairs| mean_loss(&weights, pairs));
+    let mut best = Learned { network: network.clone(), epochs: 0 };
+    let mut least = validation.map_or(0.0, |pairs| mean_loss(&network, pairs));
     for epoch in 1..=epochs {
         order.shuffle(rng);
         for minibatch in order.chunks(options.minibatch) {
-            let mut gradient = vec![0.0; weights.values.len()];
-            for &i in minibatch {
-                add_loss(&weights, &pairs[i], &mut gradient);
+            let minibatch: Vec<&Standardized> = minibatch.iter().map(|&i| &pairs[i]).collect();
+            gradients.zero();
+            add_gradient(&network, &minibatch, &mut gradients);
+            let (params, lr) = (network.params_mut(), options.learning_rate);
+            let trained = Trained { params, gradients: &gradients, lr };
+            if optimizer.step(&mut [trained]).is_err() {
+                // The weights have diverged; those before are as good as it gets.
+                return if validation.is_some() { best } else { Learned { network, epochs } };
             }
-            for g in &mut gradient {
-                *g /= minibatch.len() as f64;
-            }
-            adam.step(&mut weights.values, &gradient);
         }
         let Some(validation) = validation else { continue };
-        let loss = mean_loss(&weights, validation);
+        let loss = mean_loss(&network, validation);
         if loss < least {
             least = loss;
-            best = Learned { weights: weights.clone(), epochs: epoch };
+            best = Learned { network: network.clone(), epochs: epoch };
         } else if epoch >= best.epochs + options.patience {
             break;
         }
     }
-    if validation.is_some() { best } else { Learned { weights, epochs } }
+    if validation.is_some() { best } else { Learned { network, epochs } }
 }
 
-/// Adam with decoupled weight decay (Loshchilov and Hutter 2019), its usual constants.
-struct Adam {
-    first: Vec<f64>,
-    second: Vec<f64>,
-    steps: i32,
-    learning_rate: f64,
-    decay: f64,
-}
-
-impl Adam {
-    fn new(parameters: usize, options: &FeatureOptions) -> Self {
-        Self {
-            first: vec![0.0; parameters],
-            second: vec![0.0; parameters],
-            steps: 0,
-            learning_rate: options.learning_rate,
-            decay: options.weight_decay,
-        }
-    }
-
-    fn step(&mut self, values: &mut [f64], gradient: &[f64]) {
-        const BETA: [f64; 2] = [0.9, 0.999];
-        const EPSILON: f64 = 1e-8;
-        self.steps += 1;
-        let [unbias_first, unbias_second] = BETA.map(|beta| 1.0 - beta.powi(self.steps));
-        for (i, g) in gradient.iter().enumerate() {
-            self.first[i] = BETA[0] * self.first[i] + (1.0 - BETA[0]) * g;
-            self.second[i] = BETA[1] * self.second[i] + (1.0 - BETA[1]) * g * g;
-            let rate = (self.second[i] / unbias_second).sqrt() + EPSILON;
-            let change = self.first[i] / unbias_first / rate + self.decay * values[i];
-            values[i] -= self.learning_rate * change;
-        }
+/// AdamW with its usual constants, without clipping.
+fn config(options: &FeatureOptions) -> OptimizerConfig {
+    OptimizerConfig {
+        lr: options.learning_rate,
+        betas: [0.9, 0.999],
+        eps: 1e-8,
+        weight_decay: options.weight_decay,
+        grad_norm_max: None,
+        schedule: ScheduleKind::Constant,
+        warmup_steps: 0,
     }
 }

@@ -2,8 +2,8 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::network::{Scale, Weights};
-use super::optimize::{Standardized, add_loss, loss};
+use super::network::{Scale, draw};
+use super::optimize::{Standardized, add_gradient, loss, margins};
 use super::*;
 
 fn rng(seed: u64) -> ChaCha8Rng {
@@ -36,22 +36,33 @@ fn quick() -> FeatureOptions {
 fn the_gradient_is_that_of_finite_differences() {
     for activation in [Activation::Tanh, Activation::Relu] {
         let mut rng = rng(2);
-        let mut weights = Weights::draw(3, 5, activation, &mut rng);
+        let mut network = draw(3, 5, activation, &mut rng);
         // Biases away from 0, so that no unit of a rectifier sits at its corner.
-        weights.values.iter_mut().for_each(|w| *w += rng.random_range(-0.3..0.3));
+        network.params_mut().update(|_, values| {
+            values.0.iter_mut().for_each(|w| *w += rng.random_range(-0.3..0.3));
+        });
         let mut side = || -> Vec<f64> { (0..3).map(|_| rng.random_range(-1.5..1.5)).collect() };
-        let pair = Standardized { first: side(), second: side(), target: 0.8 };
-        let mut gradient = vec![0.0; weights.values.len()];
-        add_loss(&weights, &pair, &mut gradient);
-        for (i, slope) in gradient.iter().enumerate() {
-            let at = |shift: f64| {
-                let mut moved = weights.clone();
-                moved.values[i] += shift;
-                loss(pair.margin(&moved), pair.target).0
-            };
-            let h = 1e-6;
-            let difference = (at(h) - at(-h)) / (2.0 * h);
-            assert!((slope - difference).abs() < 1e-8, "{activation:?} weight {i}");
+        let mut pair = |target| Standardized { first: side(), second: side(), target };
+        let pairs = [pair(0.8), pair(0.0)];
+        let mut gradients = network.params().gradients();
+        add_gradient(&network, &pairs.each_ref(), &mut gradients);
+        for index in 0..3 {
+            for (i, slope) in gradients.get(index).unwrap().0.iter().enumerate() {
+                let at = |shift: f64| {
+                    let mut moved = network.clone();
+                    moved.params_mut().update(|of, values| {
+                        if of == index {
+                            values.0[i] += shift;
+                        }
+                    });
+                    let margins = margins(&moved, &pairs);
+                    let losses = margins.iter().zip(&pairs);
+                    losses.map(|(m, pair)| loss(*m, pair.target).0 / 2.0).sum::<f64>()
+                };
+                let h = 1e-6;
+                let difference: f64 = (at(h) - at(-h)) / (2.0 * h);
+                assert!((slope - difference).abs() < 1e-8, "{activation:?} {index} {i}");
+            }
         }
     }
 }

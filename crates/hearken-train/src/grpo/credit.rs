@@ -82,6 +82,7 @@ pub(super) fn credit(
             group: of(one),
             score: one.graded.credited,
             greedy_score: one.graded.greedy_score,
+            token_scores: &one.graded.token_scores,
             old_logprobs: &one.old_logprobs,
             ref_logprobs: &one.ref_logprobs,
             values: &[],

@@ -8,21 +8,22 @@ use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
 use crate::error::TrainError;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::SampleOptions;
 use crate::rollout::session::Session;
+use crate::rollout::source::RolloutSource;
 
 impl Grpo {
     /// Everything that was sampled and graded, and what of it advantages are computed of.
     pub(super) fn gather<D: Device>(
         &self,
         session: &mut Session<D>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
         let settings = &self.config.grpo;
         let wanted = settings.prompts;
-        if let Some(rollouts) = session.recorded() {
-            let graded = recorded(rollouts, settings);
+        if let Some((rollouts, scores)) = session.recorded(sources)? {
+            let graded = recorded(rollouts, &scores.total, settings);
             let kept = kept_before(&graded, settings.groups);
             return Ok((graded, kept));
         }
@@ -34,7 +35,8 @@ impl Grpo {
         let mut missing = wanted;
         for round in 0..=rounds as u64 {
             let ungraded = self.sample_groups(session, missing, round, sources)?;
-            let mut graded = grade(ungraded, &sources.weights(), settings);
+            let weights: Vec<f64> = sources.measures().iter().map(|one| one.weight).collect();
+            let mut graded = grade(ungraded, &weights, settings);
             let first = groups(&all).count() as u64;
             for one in &mut graded {
                 one.rollout.group += first;
@@ -55,7 +57,7 @@ impl Grpo {
         session: &mut Session<D>,
         prompts: usize,
         round: u64,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Ungraded, TrainError> {
         let prompts = session.next_prompts(prompts);
         let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };
@@ -68,8 +70,8 @@ impl Grpo {
                 completions: 1,
                 ..session.sample_options(&stream)
             };
-            let policy = &session.run.model;
-            let (rollouts, scores) = session.sample_from(policy, &prompts, &options, sources)?;
+            let mut policy = session.source(&session.run.model);
+            let (rollouts, scores) = policy.rollouts(&prompts, &options, sources)?;
             greedy.extend(rollouts.into_iter().zip(scores.total));
         }
         Ok(Ungraded { rollouts, scores, greedy })

@@ -17,8 +17,10 @@ pub(crate) struct Graded {
     pub(super) credited: f64,
     /// What is credited, without penalties: groups are dropped by what the sources say.
     pub(super) unshaped: f64,
-    /// Each source's own score, unweighted, in the order of `WeightedSum::names`.
+    /// Each source's own score, unweighted, in the order of `RewardSource::measures`.
     pub(super) by_source: Vec<f64>,
+    /// What single tokens earned; empty where sources score whole completions.
+    pub(super) token_scores: Vec<f64>,
     /// Score of the greedy completion of the same prompt; 0 where none was sampled.
     pub(super) greedy_score: f64,
 }
@@ -55,6 +57,7 @@ pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings
             credited: score,
             unshaped: own[index],
             by_source: scores.by_source.iter().map(|(_, own)| own[index]).collect(),
+            token_scores: scores.of_tokens.get(index).cloned().unwrap_or_default(),
             greedy_score: greedy_scores.get(group_index).copied().unwrap_or(0.0),
         });
     }
@@ -63,16 +66,21 @@ pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings
 }
 
 /// Recorded rollouts with the scores that were recorded with them: penalties are in those already.
-pub(super) fn recorded(rollouts: &[(Rollout, f64)], settings: &GrpoSettings) -> Vec<Graded> {
-    let graded = |(rollout, score): &(Rollout, f64)| Graded {
-        rollout: rollout.clone(),
-        score: *score,
-        credited: *score,
-        unshaped: *score,
-        by_source: vec![*score],
+pub(super) fn recorded(
+    rollouts: Vec<Rollout>,
+    scores: &[f64],
+    settings: &GrpoSettings,
+) -> Vec<Graded> {
+    let graded = |(rollout, &score): (Rollout, &f64)| Graded {
+        rollout,
+        score,
+        credited: score,
+        unshaped: score,
+        by_source: vec![score],
+        token_scores: Vec::new(),
         greedy_score: 0.0,
     };
-    let mut graded: Vec<Graded> = rollouts.iter().map(graded).collect();
+    let mut graded: Vec<Graded> = rollouts.into_iter().zip(scores).map(graded).collect();
     // A file may have the completions of several prompts in turn.
     graded.sort_by_key(|one| one.rollout.group);
     standardize_each(&mut graded, &[1.0], settings);

@@ -15,6 +15,7 @@ use super::Compared;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
 use crate::metrics::Timing;
+use crate::reward_source::Measure;
 use crate::rollout::train::Step;
 use crate::run::Update;
 
@@ -155,7 +156,7 @@ impl GrpoStep {
             kl: mean(sums.kl),
             entropy: mean(sums.entropy),
             approx_kl: mean(sums.ratios.approx_kl_k2),
-            ratio: mean(sums.ratios.ratio),
+            ratio: sums.ratios.ratio.value().unwrap_or(1.0),
             ratio_max: sums.ratios.ratio_max.unwrap_or(1.0),
             ratio_min: sums.ratios.ratio_min.unwrap_or(1.0),
             clipped: sums.clipped(surrogate),
@@ -293,7 +294,7 @@ pub(super) struct Gathered<'a> {
     /// Everything that was credited.
     pub(super) experience: &'a [Experience],
     pub(super) trained: usize,
-    pub(super) source_names: &'a [String],
+    pub(super) measures: &'a [Measure],
     pub(super) beta: f64,
 }
 
@@ -328,10 +329,10 @@ impl Gathered<'_> {
 
     fn sources(self) -> BTreeMap<String, f64> {
         let mut sources = BTreeMap::new();
-        if self.sampled.iter().any(|one| one.by_source.len() != self.source_names.len()) {
+        if self.sampled.iter().any(|one| one.by_source.len() != self.measures.len()) {
             return sources;
         }
-        for (index, name) in self.source_names.iter().enumerate() {
+        for (index, Measure { name, .. }) in self.measures.iter().enumerate() {
             let own: Vec<f64> = self.sampled.iter().map(|one| one.by_source[index]).collect();
             let own = Moments::of(&own);
             sources.insert(format!("rewards/{name}/mean"), own.mean);

@@ -24,7 +24,7 @@ pub(super) fn accumulate<D: Device>(
 ) -> StepSums {
     let forward = session.forward_options();
     let run = &mut session.run;
-    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
+    let counts = run.ranks.counts(StepCounts::of(minibatch.iter().map(|one| one.tokens())));
     let entropy = (-entropy_coef / counts.tokens as f64) as f32;
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.graded.rollout.sequence()).collect();

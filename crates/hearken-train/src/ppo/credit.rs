@@ -4,16 +4,17 @@ use hearken_objective::{
     Mean,
     advantage::{
         gae::{explained_variance, gae, returns},
-        whiten::whiten,
+        whiten::{moments_of, whiten_by},
     },
     kl::{KlEstimator, ReferenceTerms},
     moments::Variance,
-    reward::{KlPenalty, with_kl_penalty},
+    reward::{KlPenalty, spread_score, with_kl_penalty},
 };
 
 use super::config::{AdvantageScale, PpoConfig};
 use super::metrics::IterationMetrics;
 use crate::config::KlPlacement;
+use crate::ranks::Ranks;
 use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
@@ -47,6 +48,7 @@ pub(super) fn credit(
     reading: Reading,
     beta: f64,
     config: &PpoConfig,
+    ranks: &Ranks,
 ) -> Vec<Experience> {
     let in_reward = config.kl.placement == KlPlacement::Reward;
     let penalty =
@@ -56,7 +58,8 @@ pub(super) fn credit(
         scored.into_iter().zip(reading.logprobs).zip(reading.values)
     {
         let terms = ReferenceTerms { logprobs: &old_logprobs, ref_logprobs: &scored.ref_logprobs };
-        let rewards = with_kl_penalty(scored.score, terms, penalty);
+        let mut rewards = with_kl_penalty(scored.score, terms, penalty);
+        spread_score(&mut rewards, &scored.token_scores);
         // A completion that was cut off counts as ended: its score is that of the whole.
         let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae);
         let returns = returns(&advantages, &old_values);
@@ -65,7 +68,8 @@ pub(super) fn credit(
     if config.ppo.advantages == AdvantageScale::Whitened {
         let mut rows: Vec<Vec<f64>> =
             experience.iter_mut().map(|one| std::mem::take(&mut one.advantages)).collect();
-        whiten(&mut rows, Variance::Sample);
+        let moments = ranks.moments(moments_of(&rows));
+        whiten_by(&mut rows, moments, Variance::Sample);
         for (one, advantages) in experience.iter_mut().zip(rows) {
             one.advantages = advantages;
         }

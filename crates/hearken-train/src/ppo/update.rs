@@ -35,7 +35,9 @@ pub(super) fn accumulate<D: Device>(
     config: &PpoConfig,
 ) -> StepSums {
     let forward = session.forward_options();
-    let token_weight = token_weight(minibatch);
+    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
+    // The same for every length: the mean runs over tokens.
+    let token_weight = Aggregation::PerToken.token_weight(1, session.run.ranks.counts(counts));
     let context = StepContext { config, forward, beta: session.kl.beta(), token_weight };
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.scored.rollout.sequence()).collect();
@@ -47,13 +49,6 @@ pub(super) fn accumulate<D: Device>(
         sums = sums.merge(microbatch.separate_critic(session));
     }
     sums
-}
-
-/// The weight of a token in a step of these completions.
-fn token_weight(minibatch: &[&Experience]) -> f64 {
-    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
-    // The same for every length: the mean runs over tokens.
-    Aggregation::PerToken.token_weight(1, counts)
 }
 
 struct Microbatch<'a> {
@@ -177,6 +172,7 @@ mod tests {
         let prompt = Arc::new(PromptExample {
             ids: vec![5, 6, 7],
             text: String::new(),
+            messages: None,
             fields: Map::new(),
             source: hearken_data::Source::default(),
         });
@@ -195,7 +191,12 @@ mod tests {
                 origin: Origin::Sampled { version: 0 },
             };
             Experience {
-                scored: ScoredRollout { rollout, score: 0.0, ref_logprobs: logprobs(1.0) },
+                scored: ScoredRollout {
+                    rollout,
+                    score: 0.0,
+                    token_scores: Vec::new(),
+                    ref_logprobs: logprobs(1.0),
+                },
                 old_logprobs: logprobs(0.0),
                 old_values: vec![0.0; n],
                 advantages: wave(2.0),
@@ -242,7 +243,7 @@ mod tests {
 
     fn shift(model: &mut Model<Cpu>, direction: &[Option<Vec<f32>>], by: f64) {
         let device = model.device().clone();
-        model.update(|index, values| {
+        model.params_mut().update(|index, values| {
             let Some(direction) = &direction[index] else { return };
             let mut new = vec![0.0; direction.len()];
             device.download(values, 0, &mut new);

@@ -2,7 +2,9 @@
 
 use rand::{Rng, RngExt};
 
-use super::words::{ASIDES, CLOSING_BLAME, CLOSING_PRAISE, DAYS, DISHES, PLACES, TOPICS, Topic};
+use crate::reward_source::gold::words::{
+    ASIDES, CLOSING_BLAME, CLOSING_PRAISE, DAYS, DISHES, PLACES, TOPICS, Topic,
+};
 
 /// What a prompt asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

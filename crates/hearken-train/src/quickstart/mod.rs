@@ -9,16 +9,12 @@
 //! was wanted. Comparisons are few and noisy and the grammar repeats itself seldom, so the reward
 //! model has no way to know that gold counts a word of praise only once.
 
-mod words;
-
 mod grammar;
-
-mod gold;
 
 mod corpus;
 
 mod base;
 
+pub use crate::reward_source::{GoldParts, gold, gold_parts};
 pub use base::{BaseOptions, write_base};
 pub use corpus::{Corpus, CorpusFiles, CorpusOptions};
-pub use gold::{GoldParts, gold, gold_parts};

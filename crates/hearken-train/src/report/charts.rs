@@ -1,24 +1,23 @@
 //! Which charts a trainer's metrics make.
 
-use super::{
-    ReportError, TrainerFacts,
-    chart::{Chart, Mark},
-    series::Series,
-};
+use hearken_page::{Labels, Line, Lines, Mark};
+
+use super::TrainerFacts;
 
 /// The figures of one trainer; charts without data leave no trace.
-pub(super) fn figures(trainer: &TrainerFacts) -> Result<String, ReportError> {
-    charts(trainer).iter().map(Chart::to_html).collect()
+pub(super) fn figures(trainer: &TrainerFacts) -> String {
+    charts(trainer).iter().map(Lines::html).collect()
 }
 
-fn charts(trainer: &TrainerFacts) -> Vec<Chart> {
+fn charts(trainer: &TrainerFacts) -> Vec<Lines> {
     let over_steps = |(title, unit, keys): &Curve| {
-        let series = |(key, name): &(&str, &str)| Series {
+        let series = |(key, name): &(&str, &str)| Line {
             name: (*name).to_owned(),
             ..trainer.curves.series("step", key)
         };
-        let chart = Chart::over_steps(title, unit, keys.iter().map(series).collect());
-        Chart { limit: limit_of(trainer, title), ..chart }
+        let labels = Labels::new(title, STEPS, unit);
+        let lines = Lines::new(labels, keys.iter().map(series).collect());
+        Lines { limit: limit_of(trainer, title), smooth: true, ..lines }
     };
     let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
     scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
@@ -35,6 +34,9 @@ fn limit_of(trainer: &TrainerFacts, title: &str) -> Option<f64> {
         _ => None,
     }
 }
+
+/// The horizontal axis of most charts.
+const STEPS: &str = "optimizer step";
 
 /// Title, unit, and the metrics with their names in the legend.
 type Curve = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
@@ -118,27 +120,24 @@ const CURVES: &[Curve] = &[
 ];
 
 /// The frontier: what every source says of the completions, against the distance travelled.
-fn scores_against_kl(trainer: &TrainerFacts) -> Chart {
-    Chart {
-        title: "Scores against KL to the reference".to_owned(),
-        x_label: "KL, nats per completion".to_owned(),
-        y_label: "mean score".to_owned(),
-        mark: Mark::Point,
-        series: score_series(trainer, "objective/kl"),
-        limit: None,
-    }
+fn scores_against_kl(trainer: &TrainerFacts) -> Lines {
+    let title = "Scores against KL to the reference";
+    let labels = Labels::new(title, "KL, nats per completion", "mean score");
+    let lines = Lines::new(labels, score_series(trainer, "objective/kl"));
+    Lines { mark: Mark::Point, ..lines }
 }
 
-fn scores_over_steps(trainer: &TrainerFacts) -> Chart {
-    Chart::over_steps("Scores", "mean score", score_series(trainer, "step"))
+fn scores_over_steps(trainer: &TrainerFacts) -> Lines {
+    let labels = Labels::new("Scores", STEPS, "mean score");
+    Lines { smooth: true, ..Lines::new(labels, score_series(trainer, "step")) }
 }
 
 /// The score that is optimized, then each source's own where there are several. PPO calls the former
 /// `objective/scores` and the latter `scores/LABEL`, GRPO `reward` and `rewards/LABEL/mean`.
-fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<Series> {
+fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<Line> {
     let named =
-        |key: &str, name: &str| Series { name: name.to_owned(), ..trainer.curves.series(x, key) };
-    let by_source = |prefix: &'static str, suffix: &'static str| -> Vec<Series> {
+        |key: &str, name: &str| Line { name: name.to_owned(), ..trainer.curves.series(x, key) };
+    let by_source = |prefix: &'static str, suffix: &'static str| -> Vec<Line> {
         let keys = trainer.curves.keys_with(prefix).into_iter();
         let label =
             |key: &'_ str| key.strip_prefix(prefix)?.strip_suffix(suffix).map(str::to_owned);

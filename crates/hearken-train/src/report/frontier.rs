@@ -6,15 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use hearken_page::{Labels, Line, Lines, Mark, Point, escape};
 use hearken_stats::Estimate;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ReportError,
-    chart::{Chart, Mark},
-    page::escape,
-    series::{Point, Series},
-};
+use super::ReportError;
 use crate::outcome::StageSummary;
 
 /// Methods, each at several strengths, on the same held-out prompts.
@@ -97,39 +93,41 @@ impl Frontier {
     /// # Errors
     /// If it cannot be drawn.
     pub fn to_svg(&self) -> Result<String, ReportError> {
-        self.chart().to_svg()
+        let chart = self.chart();
+        chart
+            .svg()
+            .map_err(|reason| ReportError::Chart { title: chart.labels.title.clone(), reason })
     }
 
     /// Chart and table as a part of a page.
-    pub(super) fn to_html(&self) -> Result<String, ReportError> {
+    pub(super) fn to_html(&self) -> String {
         let mut html = String::from("<h2>Frontier</h2>\n<div class=\"figures\">\n");
-        html.push_str(&self.chart().to_html()?);
+        html.push_str(&self.chart().html());
         html.push_str("</div>\n");
         html.push_str(&self.table());
         for note in &self.notes {
             let _ = writeln!(html, "<p class=\"note\">{}</p>", escape(note));
         }
-        Ok(html)
+        html
     }
 
-    fn chart(&self) -> Chart {
+    fn chart(&self) -> Lines {
         let point = |point: &FrontierPoint| Point {
             x: point.kl_nats.value.max(0.0).sqrt(),
             y: point.gold.value,
             interval: Some((point.gold.low, point.gold.high)),
         };
-        let series = |method: &FrontierMethod| Series {
+        let series = |method: &FrontierMethod| Line {
             name: method.name.clone(),
             points: method.points.iter().map(point).collect(),
         };
-        Chart {
-            title: "Gold reward against distance from the start".to_owned(),
-            x_label: "√KL(policy ‖ start) of a completion, √nats".to_owned(),
-            y_label: "gold reward".to_owned(),
-            mark: Mark::LineAndInterval,
-            series: self.methods.iter().map(series).collect(),
-            limit: None,
-        }
+        let labels = Labels::new(
+            "Gold reward against distance from the start",
+            "√KL(policy ‖ start) of a completion, √nats",
+            "gold reward",
+        );
+        let lines = Lines::new(labels, self.methods.iter().map(series).collect());
+        Lines { mark: Mark::LineAndInterval, ..lines }
     }
 
     fn table(&self) -> String {
@@ -157,7 +155,7 @@ impl Frontier {
             }
         }
         format!(
-            "<div class=\"wide\"><table><thead><tr><th>method</th><th>strength</th><th>KL, nats</th>\
+            "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>method</th><th>strength</th><th>KL, nats</th>\
              <th>gold</th><th>gold, gain</th><th>reward model</th><th>tokens sampled</th>\
              <th>tokens trained</th><th>CPU s</th><th>s</th></tr></thead><tbody>{rows}</tbody></table>\
              </div>\n"
@@ -211,7 +209,7 @@ mod tests {
         assert!(svg.starts_with("<svg") && svg.contains("start") && svg.contains("DPO"));
         // One mark per point, one upright line per interval.
         assert_eq!(svg.matches("<circle").count(), 3);
-        let html = frontier().to_html().unwrap();
+        let html = frontier().to_html();
         assert!(html.contains("a &lt; b") && html.contains("20 steps"));
     }
 

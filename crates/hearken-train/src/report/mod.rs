@@ -8,8 +8,6 @@
 
 mod series;
 
-mod chart;
-
 mod charts;
 
 mod page;
@@ -114,7 +112,7 @@ pub fn write(run_dir: &Path) -> Result<PathBuf, ReportError> {
 /// # Errors
 /// If the directory holds no metrics, or a file cannot be read or written.
 pub fn write_to(run_dir: &Path, path: &Path) -> Result<(), ReportError> {
-    let html = page::render(&read(run_dir)?)?;
+    let html = page::render(&read(run_dir)?);
     write_atomically(path, html.as_bytes()).map_err(ReportError::Written)
 }
 

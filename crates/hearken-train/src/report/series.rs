@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use hearken_page::{Line, Point};
 use serde_json::{Map, Value};
 
 use super::{ReportError, read_if_there};
@@ -10,28 +11,6 @@ use super::{ReportError, read_if_there};
 #[derive(Debug, Default)]
 pub(super) struct Curves {
     records: Vec<Map<String, Value>>,
-}
-
-/// A named line of a chart.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) points: Vec<Point>,
-}
-
-/// A point of a chart.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
-    pub(super) x: f64,
-    pub(super) y: f64,
-    /// The ends of the interval of `y`, where it has one.
-    pub(super) interval: Option<(f64, f64)>,
-}
-
-impl Point {
-    pub(super) fn new(x: f64, y: f64) -> Self {
-        Self { x, y, interval: None }
-    }
 }
 
 impl Curves {
@@ -49,7 +28,7 @@ impl Curves {
     }
 
     /// `y` over `x` in the records that have both as finite numbers, thinned for drawing.
-    pub(super) fn series(&self, x: &str, y: &str) -> Series {
+    pub(super) fn series(&self, x: &str, y: &str) -> Line {
         // An estimate is an object with its interval; its value is drawn.
         let number = |record: &Map<String, Value>, key| {
             let value = record.get(key)?;
@@ -60,7 +39,7 @@ impl Curves {
             .records
             .iter()
             .filter_map(|record| Some(Point::new(number(record, x)?, number(record, y)?)));
-        Series { name: y.to_owned(), points: thin(points.collect()) }
+        Line { name: y.to_owned(), points: thin(points.collect()) }
     }
 
     /// The keys that begin with `prefix`, sorted.

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+use hearken_page::escape;
 use hearken_stats::Estimate;
 use serde_json::Value;
 
-use super::page::escape;
 use super::series::Curves;
 use crate::outcome::{Evaluation, Figure, SideBySide, StageSummary};
 
@@ -29,7 +29,7 @@ pub(super) fn stages(stages: &[StageSummary]) -> String {
         );
     }
     format!(
-        "<h2>Stages</h2>\n<div class=\"wide\"><table><thead><tr><th>stage</th><th>tokens</th>\
+        "<h2>Stages</h2>\n<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>stage</th><th>tokens</th>\
          <th>operations</th><th>seconds</th><th>peak memory</th><th>what came of it</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>\n"
     )
@@ -54,7 +54,7 @@ pub(super) fn both_ends(curves: &Curves) -> String {
         return String::new();
     }
     format!(
-        "<div class=\"wide\"><table><thead><tr><th>evaluation</th><th>at the start</th>\
+        "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>evaluation</th><th>at the start</th>\
          <th>at the end</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
 }
@@ -89,7 +89,7 @@ pub(super) fn settings(config: &str) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    format!("<div class=\"wide\"><table><tbody>{rows}</tbody></table></div>\n")
+    format!("<div class=\"scroll\"><table class=\"numbers\"><tbody>{rows}</tbody></table></div>\n")
 }
 
 /// Both policies, with intervals and n.
@@ -120,7 +120,7 @@ pub(super) fn evaluation(evaluation: &Evaluation) -> String {
         )
     });
     format!(
-        "<h2>Before and after, on {} held-out prompts</h2>\n<div class=\"wide\"><table><thead><tr>\
+        "<h2>Before and after, on {} held-out prompts</h2>\n<div class=\"scroll\"><table class=\"numbers\"><thead><tr>\
          <th>mean per completion</th><th>{before}</th><th>{after}</th><th>difference</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>\n{wins}<p>KL({after} ‖ {before}), nats per completion: \
          <b>{}</b>{limit}</p>\n<p class=\"note\">In brackets: intervals of 95 %.</p>\n",
@@ -151,7 +151,7 @@ pub(super) fn side_by_side(evaluation: &Evaluation) -> String {
     };
     let rows: String = evaluation.examples.iter().map(row).collect();
     format!(
-        "<h2>Completions</h2>\n<div class=\"wide\"><table class=\"texts\"><thead><tr><th>prompt</th>\
+        "<h2>Completions</h2>\n<div class=\"scroll\"><table class=\"texts\"><thead><tr><th>prompt</th>\
          <th>{}</th><th>{}</th></tr></thead><tbody>{rows}</tbody></table></div>\n",
         escape(&evaluation.before),
         escape(&evaluation.after),
@@ -191,7 +191,7 @@ pub(super) fn samples(samples: &[Value]) -> String {
         return String::new();
     }
     format!(
-        "<details><summary>Samples during training</summary><div class=\"wide\"><table class=\"texts\">\
+        "<details><summary>Samples during training</summary><div class=\"scroll\"><table class=\"texts\">\
          <thead><tr><th>prompt</th><th>first</th><th>last</th></tr></thead><tbody>{rows}</tbody></table>\
          </div></details>\n"
     )

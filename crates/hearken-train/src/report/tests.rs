@@ -111,18 +111,6 @@ fn text_is_text_and_nothing_is_loaded_from_elsewhere() {
     assert_eq!(addresses, html.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
 }
 
-/// The style sheet finds the charts' colors by attribute, so each must occur there as plotters writes it.
-#[test]
-fn every_color_of_the_charts_has_a_dark_counterpart() {
-    let style = include_str!("style.css");
-    for plotters::style::RGBColor(r, g, b) in
-        chart::PALETTE.into_iter().chain([chart::INK, chart::GRID])
-    {
-        let color = format!("=\"#{r:02X}{g:02X}{b:02X}\"]");
-        assert!(style.contains(&color), "{color}");
-    }
-}
-
 #[test]
 fn a_single_trainer_has_a_report_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,8 +10,7 @@ use rand::Rng;
 
 use super::metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation};
 use super::{Microbatch, compare};
-use crate::dataset::Example;
-use crate::encode::PreferenceExample;
+use crate::encode::{Example, PreferenceExample};
 use crate::microbatch::microbatches;
 
 /// Bins of the reliability curve over [0, 1].

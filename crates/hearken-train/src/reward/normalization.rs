@@ -10,86 +10,45 @@ use hearken_model::{Batch, Keep, Model};
 use hearken_objective::Moments;
 use hearken_objective::moments::Variance;
 use hearken_tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use super::RewardConfig;
-use crate::dataset::{Encoded, Example};
-use crate::encode::{DemonstrationExample, PreferenceExample};
+use crate::encode::{DemonstrationExample, Encoded, Example, PreferenceExample};
 use crate::error::TrainError;
 use crate::microbatch::microbatches;
 use crate::run::Opening;
-use crate::run_dir::{RunDirError, write_atomically};
+use crate::run_dir::write_atomically;
+use crate::score_normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
 
-/// The file beside a reward model.
-pub const NORMALIZATION_FILE: &str = "score_normalization.json";
-
-/// Mean and deviation of the scores of reference completions.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScoreNormalizationFile {
-    /// Mean score.
-    pub mean: f64,
-    /// Sample standard deviation of the scores, divisor n − 1.
-    pub std: f64,
-    /// Completions measured.
-    pub n: usize,
+/// Scores `sequences` at their last tokens; `None` where the scores have no spread.
+pub(super) fn measure<D: Device>(
+    model: &Model<D>,
+    sequences: &[Vec<u32>],
+    tokens_max: usize,
+) -> Option<ScoreNormalizationFile> {
+    let rows: Vec<usize> = sequences.iter().map(Vec::len).collect();
+    let mut scores = Vec::with_capacity(sequences.len());
+    for group in microbatches(&rows, tokens_max) {
+        let mut batch = Batch::new();
+        let last = |ids: &Vec<u32>| {
+            let segment = batch.push(None, ids);
+            batch.last_row(segment).expect("a sequence has tokens")
+        };
+        let rows: Vec<usize> = sequences[group].iter().map(last).collect();
+        let pass = model.forward(&batch, Keep::Nothing);
+        scores.extend(model.scalars(&pass, &rows).into_iter().map(f64::from));
+    }
+    let moments = Moments::of(&scores);
+    let std = moments.std(Variance::Sample).filter(|std| 0.0 < *std)?;
+    Some(ScoreNormalizationFile { mean: moments.mean()?, std, n: scores.len() })
 }
 
-impl ScoreNormalizationFile {
-    /// Scores `sequences` at their last tokens; `None` where the scores have no spread.
-    pub fn measure<D: Device>(
-        model: &Model<D>,
-        sequences: &[Vec<u32>],
-        tokens_max: usize,
-    ) -> Option<Self> {
-        let rows: Vec<usize> = sequences.iter().map(Vec::len).collect();
-        let mut scores = Vec::with_capacity(sequences.len());
-        for group in microbatches(&rows, tokens_max) {
-            let mut batch = Batch::new();
-            let last = |ids: &Vec<u32>| {
-                let segment = batch.push(None, ids);
-                batch.last_row(segment).expect("a sequence has tokens")
-            };
-            let rows: Vec<usize> = sequences[group].iter().map(last).collect();
-            let pass = model.forward(&batch, Keep::Nothing);
-            scores.extend(model.scalars(&pass, &rows).into_iter().map(f64::from));
-        }
-        let moments = Moments::of(&scores);
-        let std = moments.std(Variance::Sample).filter(|std| 0.0 < *std)?;
-        Some(Self { mean: moments.mean()?, std, n: scores.len() })
-    }
-
-    /// Writes the file into a model directory.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn save(&self, dir: &Path) -> Result<(), TrainError> {
-        let text = serde_json::to_vec_pretty(self).expect("three numbers");
-        Ok(write_atomically(&dir.join(NORMALIZATION_FILE), &text)?)
-    }
-
-    /// Reads the file of a model directory; `None` where there is none.
-    ///
-    /// # Errors
-    /// If it is there but not usable.
-    pub fn load(dir: &Path) -> Result<Option<Self>, TrainError> {
-        let path = dir.join(NORMALIZATION_FILE);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let bytes = std::fs::read(&path).map_err(RunDirError::io(&path, "be read"))?;
-        let broken = |message: String| RunDirError::Broken { path: path.clone(), message };
-        let read: Self =
-            serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
-        if !(read.mean.is_finite() && read.std.is_finite() && 0.0 < read.std) {
-            let (mean, std) = (read.mean, read.std);
-            let message = format!(
-                "found mean {mean} and std {std}, expected finite numbers and a deviation above 0"
-            );
-            return Err(broken(message).into());
-        }
-        Ok(Some(read))
-    }
+/// Writes the file into a model directory.
+///
+/// # Errors
+/// If the system refuses.
+pub(super) fn save(measured: &ScoreNormalizationFile, dir: &Path) -> Result<(), TrainError> {
+    let text = serde_json::to_vec_pretty(measured).expect("three numbers");
+    Ok(write_atomically(&dir.join(NORMALIZATION_FILE), &text)?)
 }
 
 /// The sequences to measure: those of `reward.normalize_on`, or the chosen ones of the training

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{RewardError, RewardSource, RolloutView};
+use super::{RewardError, RewardSource, RolloutView, Score};
 
 type Function<'f> = dyn FnMut(&RolloutView<'_>) -> Result<f64, String> + Send + 'f;
 
@@ -35,8 +35,8 @@ impl RewardSource for Closure<'_> {
         &self.name
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
-        let one = |rollout| (self.function)(rollout);
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        let one = |rollout| (self.function)(rollout).map(Score::Whole);
         rollouts
             .iter()
             .map(one)

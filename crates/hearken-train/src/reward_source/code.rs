@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::{RewardError, RewardSource, RolloutView};
+use super::{RewardError, RewardSource, RolloutView, Score};
 
 use sandbox::{Finish, Job};
 pub use sandbox::{Limits, Sandbox};
@@ -96,7 +96,7 @@ impl RewardSource for CodeSource {
         &self.name
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
         let tests = self.tests(rollouts)?;
         let next = AtomicUsize::new(0);
         let worker = || {
@@ -120,7 +120,7 @@ impl RewardSource for CodeSource {
             passed[rollout].0 += usize::from(is_passed);
             passed[rollout].1 += 1;
         }
-        Ok(passed.into_iter().map(|(passed, of)| passed as f64 / of as f64).collect())
+        Ok(passed.into_iter().map(|(passed, of)| (passed as f64 / of as f64).into()).collect())
     }
 }
 

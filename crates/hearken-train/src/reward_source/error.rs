@@ -41,6 +41,21 @@ pub enum RewardError {
         /// The beginning of the completion.
         completion: String,
     },
+    /// A score of a token that the completion does not have.
+    #[error(
+        "score source {name:?} gave scores of tokens that are not those of the completion, which has \
+         {tokens}: for prompt {prompt:?} and completion {completion:?}"
+    )]
+    Misplaced {
+        /// The source.
+        name: String,
+        /// Tokens of the completion.
+        tokens: usize,
+        /// The beginning of the prompt.
+        prompt: String,
+        /// The beginning of the completion.
+        completion: String,
+    },
     /// A reward model cannot be loaded.
     #[error("reward model {}: {reason}", path.display())]
     Load {
@@ -120,6 +135,15 @@ impl RewardError {
         Self::NotFinite {
             name: name.to_owned(),
             score,
+            prompt: beginning(rollout.prompt),
+            completion: beginning(rollout.completion),
+        }
+    }
+
+    pub(super) fn misplaced(name: &str, rollout: &RolloutView<'_>) -> Self {
+        Self::Misplaced {
+            name: name.to_owned(),
+            tokens: rollout.completion_ids.len(),
             prompt: beginning(rollout.prompt),
             completion: beginning(rollout.completion),
         }

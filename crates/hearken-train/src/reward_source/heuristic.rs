@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use super::{RewardError, RewardSource, RolloutView};
-use crate::quickstart;
+use super::gold::gold;
+use super::{RewardError, RewardSource, RolloutView, Score};
 
 /// A score that needs no model.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub enum Heuristic {
     Regex(Regex),
     /// 1 where the completion contains the text, else 0.
     Contains(String),
-    /// [`quickstart::gold`]: the hidden preference of the quickstart's small world.
+    /// [`gold()`]: the hidden preference of the quickstart's small world.
     QuickstartGold,
 }
 
@@ -39,7 +39,7 @@ impl Heuristic {
             Self::LengthDiversity => length_diversity(completion),
             Self::Regex(regex) => indicator(regex.is_match(completion)),
             Self::Contains(text) => indicator(completion.contains(text.as_str())),
-            Self::QuickstartGold => quickstart::gold(prompt, completion),
+            Self::QuickstartGold => gold(prompt, completion),
         }
     }
 }
@@ -54,8 +54,11 @@ impl RewardSource for Heuristic {
         }
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
-        Ok(rollouts.iter().map(|rollout| self.of(rollout.prompt, rollout.completion)).collect())
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        Ok(rollouts
+            .iter()
+            .map(|rollout| self.of(rollout.prompt, rollout.completion).into())
+            .collect())
     }
 }
 

@@ -17,6 +17,8 @@ mod error;
 
 mod heuristic;
 
+pub(crate) mod gold;
+
 mod service;
 
 mod closure;
@@ -25,27 +27,33 @@ mod code;
 mod reward_model;
 mod verifier;
 
+mod score;
+
 mod weighted_sum;
 
+use hearken_data::Message;
 use serde_json::{Map, Value};
 
 pub use closure::Closure;
 pub use code::{CodeSource, Limits, Sandbox};
 pub use error::RewardError;
+pub use gold::{GoldParts, gold, gold_parts};
 pub use heuristic::{Heuristic, length_diversity};
 pub use reward_model::{RewardModel, RewardModelOptions};
+pub use score::{Score, StepScore};
 pub use service::{CommandSource, HttpSource};
 pub use verifier::{
-    Verifier, VerifierSource, final_number, last_boxed, same_latex, same_number,
-    share_of_right_steps,
+    Verifier, VerifierSource, final_number, last_boxed, same_answer, share_of_right_steps,
 };
-pub use weighted_sum::{Scores, WeightedSum};
+pub use weighted_sum::{Scores, WeightedSum, sum_of};
 
 /// What a source sees of a rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct RolloutView<'a> {
-    /// The prompt as text.
+    /// The whole prompt as text, as the policy read it: of a conversation as it was rendered.
     pub prompt: &'a str,
+    /// The messages of the conversation, where the prompt is one and the policy read all of it.
+    pub messages: Option<&'a [Message]>,
     /// The completion as text, without an end token.
     pub completion: &'a str,
     /// The prompt as the policy read it.
@@ -67,7 +75,18 @@ pub enum Pace {
     Afterwards,
 }
 
-/// One score per completion, whatever its origin.
+/// A measurement that a source makes of every completion, and what it counts for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    /// Names it in metrics.
+    pub name: String,
+    /// What its scores are multiplied by in the sum; with 0 it is only measured.
+    pub weight: f64,
+    /// When it is made.
+    pub pace: Pace,
+}
+
+/// One score per completion, whatever its origin; or one per token or step of it.
 pub trait RewardSource: Send {
     /// Names the source in metrics and errors.
     fn name(&self) -> &str;
@@ -81,17 +100,41 @@ pub trait RewardSource: Send {
     ///
     /// # Errors
     /// If there are no scores to be had.
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError>;
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError>;
+
+    /// What the source measures, in order: its own scores, unless it is a sum of others.
+    fn measures(&self) -> Vec<Measure> {
+        vec![Measure { name: self.name().to_owned(), weight: 1.0, pace: self.pace() }]
+    }
+
+    /// The scores of each of [`RewardSource::measures`] that has this pace, in order.
+    ///
+    /// # Errors
+    /// Of the first that fails or gives anything but one finite score per rollout.
+    fn measured(
+        &mut self,
+        pace: Pace,
+        rollouts: &[RolloutView<'_>],
+    ) -> Result<Vec<Vec<Score>>, RewardError> {
+        match self.pace() == pace {
+            true => Ok(vec![finite_scores(self, rollouts)?]),
+            false => Ok(Vec::new()),
+        }
+    }
 }
 
 /// The scores of a source, one finite number per rollout.
 ///
 /// # Errors
-/// The source's own, or that it gave too few or too many scores, or one that is not finite.
-pub fn finite_scores(
-    source: &mut dyn RewardSource,
+/// The source's own, or that it gave too few or too many scores, one that is not finite, or one of a
+/// token that the completion does not have.
+pub fn finite_scores<S: RewardSource + ?Sized>(
+    source: &mut S,
     rollouts: &[RolloutView<'_>],
-) -> Result<Vec<f64>, RewardError> {
+) -> Result<Vec<Score>, RewardError> {
+    if rollouts.is_empty() {
+        return Ok(Vec::new());
+    }
     let scores = source.score(rollouts)?;
     let name = source.name();
     if scores.len() != rollouts.len() {
@@ -101,8 +144,13 @@ pub fn finite_scores(
             expected: rollouts.len(),
         });
     }
-    match scores.iter().position(|score| !score.is_finite()) {
-        Some(index) => Err(RewardError::not_finite(name, scores[index], &rollouts[index])),
-        None => Ok(scores),
+    for (score, rollout) in scores.iter().zip(rollouts) {
+        if let Some(number) = score.numbers().into_iter().find(|number| !number.is_finite()) {
+            return Err(RewardError::not_finite(name, number, rollout));
+        }
+        if !score.fits(rollout.completion_ids.len()) {
+            return Err(RewardError::misplaced(name, rollout));
+        }
     }
+    Ok(scores)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use hearken_model::chat::encode_messages;
 use hearken_model::{
     Batch, Keep, LoadOptions, Masters, Model, Tokenizer,
     tokenizer::{Bos, SpecialText},
@@ -9,9 +10,9 @@ use hearken_model::{
 use hearken_objective::reward::ScoreNormalization;
 use hearken_tensor::Device;
 
-use super::{Pace, RewardError, RewardSource, RolloutView};
+use super::{Pace, RewardError, RewardSource, RolloutView, Score};
 use crate::microbatch::microbatches;
-use crate::reward::ScoreNormalizationFile;
+use crate::score_normalization::ScoreNormalizationFile;
 
 /// Which reward model scores, and how it reads.
 #[derive(Clone, Debug)]
@@ -30,9 +31,10 @@ pub struct RewardModelOptions {
 
 /// A reward model, read at the last token of prompt and completion.
 ///
-/// With the policy's own tokenizer it reads the very tokens that were sampled. With another one the
-/// texts are encoded again, prompt and completion apart, and the completion gets the reward model's
-/// end token where the policy ended it.
+/// It reads what it read in training: a completion that the policy ended, whatever ended it, stands
+/// before the reward model's end token, without a stop sequence. With the policy's own tokenizer the
+/// very tokens are read that were sampled; with another one prompt and completion are encoded again,
+/// apart, a conversation message by message.
 #[derive(Debug)]
 pub struct RewardModel<D: Device> {
     name: String,
@@ -44,8 +46,10 @@ pub struct RewardModel<D: Device> {
 
 #[derive(Debug)]
 enum Reads {
-    /// The policy's token ids.
+    /// The policy's token ids, of a model without a tokenizer.
     Ids,
+    /// The policy's token ids, and its text where a stop sequence ended it.
+    OwnIds(Box<Tokenizer>),
     /// Text, with a tokenizer of its own.
     Text(Box<Tokenizer>),
 }
@@ -73,7 +77,9 @@ impl<D: Device> RewardModel<D> {
             None
         };
         let reads = match (own, policy_tokenizer) {
-            (Some(own), Some(policy)) if own.fingerprint() == policy.fingerprint() => Reads::Ids,
+            (Some(own), Some(policy)) if own.fingerprint() == policy.fingerprint() => {
+                Reads::OwnIds(Box::new(own))
+            }
             (Some(own), Some(_)) => Reads::Text(Box::new(own)),
             (Some(_), None) => {
                 let reason = "it has a tokenizer and the policy has none: found no text to encode";
@@ -94,7 +100,14 @@ impl<D: Device> RewardModel<D> {
         let unreadable = |reason: String| RewardError::unreadable(&self.name, reason, rollout);
         let (prompt, completion) = match &self.reads {
             Reads::Ids => (rollout.prompt_ids.to_vec(), rollout.completion_ids.to_vec()),
-            Reads::Text(tokenizer) => encode(tokenizer, rollout).map_err(unreadable)?,
+            Reads::OwnIds(tokenizer) => {
+                let completion = own_completion(tokenizer, rollout).map_err(unreadable)?;
+                (rollout.prompt_ids.to_vec(), completion)
+            }
+            Reads::Text(tokenizer) => (
+                encoded_prompt(tokenizer, rollout).map_err(unreadable)?,
+                encoded_completion(tokenizer, rollout).map_err(unreadable)?,
+            ),
         };
         let config = self.model.config();
         let (found, limit) = (prompt.len() + completion.len(), config.max_positions);
@@ -107,7 +120,7 @@ impl<D: Device> RewardModel<D> {
         let vocab = config.vocab;
         match prompt.iter().chain(&completion).find(|id| vocab <= **id as usize) {
             Some(id) => Err(unreadable(format!("found token id {id}, expected less than {vocab}"))),
-            None => Ok((prompt, completion)),
+            None => Ok(without_padding(prompt, completion, config.pad)),
         }
     }
 
@@ -141,30 +154,69 @@ impl<D: Device> RewardSource for RewardModel<D> {
         Pace::Afterwards
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
         let sequences: Vec<_> =
             rollouts.iter().map(|rollout| self.ids(rollout)).collect::<Result<_, _>>()?;
         let rows: Vec<usize> = sequences.iter().map(|(p, c)| p.len() + c.len()).collect();
         let groups = microbatches(&rows, self.microbatch_tokens);
         let raw = groups.into_iter().flat_map(|group| self.forward(&sequences[group]));
-        Ok(raw.map(|score| self.normalization.apply(f64::from(score))).collect())
+        Ok(raw.map(|score| self.normalization.apply(f64::from(score)).into()).collect())
     }
 }
 
-/// Prompt and completion in the reward model's own tokens.
-fn encode(
+/// A sequence up to its last token that is not the padding token, where Transformers reads the score of
+/// a classifier. In a model whose padding token ends texts too that is the token before the end, and
+/// so it was in training.
+fn without_padding(
+    mut prompt: Vec<u32>,
+    mut completion: Vec<u32>,
+    pad: Option<u32>,
+) -> (Vec<u32>, Vec<u32>) {
+    let is_pad = |id: &u32| Some(*id) == pad;
+    let kept = |ids: &[u32]| ids.iter().rposition(|id| !is_pad(id)).map_or(0, |last| last + 1);
+    // Transformers reads the first token of a row of nothing but padding.
+    completion.truncate(kept(&completion).max(usize::from(prompt.is_empty())));
+    if completion.is_empty() {
+        prompt.truncate(kept(&prompt).max(1));
+    }
+    (prompt, completion)
+}
+
+/// A completion in the policy's tokens as the reward model was trained to read it.
+fn own_completion(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Vec<u32>, String> {
+    let ids = rollout.completion_ids;
+    match ids.split_last() {
+        // There may be several end tokens, and training knows one.
+        Some((last, before)) if rollout.ended && tokenizer.eos().contains(last) => {
+            Ok(before.iter().copied().chain(tokenizer.eos_for_training()).collect())
+        }
+        // A stop sequence ended it, which is not part of its text.
+        Some(_) if rollout.ended => encoded_completion(tokenizer, rollout),
+        _ => Ok(ids.to_vec()),
+    }
+}
+
+/// A prompt in the reward model's own tokens.
+fn encoded_prompt(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Vec<u32>, String> {
+    let ids = match rollout.messages {
+        Some(messages) => encode_messages(tokenizer, messages, true).map(|chat| chat.ids),
+        None => tokenizer.encode(rollout.prompt, Bos::AsConfigured),
+    };
+    ids.map_err(|error| error.to_string())
+}
+
+/// A completion in the reward model's own tokens.
+fn encoded_completion(
     tokenizer: &Tokenizer,
     rollout: &RolloutView<'_>,
-) -> Result<(Vec<u32>, Vec<u32>), String> {
-    let prompt = tokenizer.encode(rollout.prompt, Bos::AsConfigured);
+) -> Result<Vec<u32>, String> {
     // What the policy wrote is text: it cannot end its turn by spelling an end token.
-    let completion = tokenizer.encode_continuation(rollout.completion, SpecialText::Literal);
-    let prompt = prompt.map_err(|error| error.to_string())?;
-    let mut completion = completion.map_err(|error| error.to_string())?;
+    let ids = tokenizer.encode_continuation(rollout.completion, SpecialText::Literal);
+    let mut ids = ids.map_err(|error| error.to_string())?;
     if rollout.ended {
-        completion.extend(tokenizer.eos_for_training());
+        ids.extend(tokenizer.eos_for_training());
     }
-    Ok((prompt, completion))
+    Ok(ids)
 }
 
 /// The normalization stored beside a model; the identity where there is none.

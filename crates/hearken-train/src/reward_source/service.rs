@@ -2,7 +2,7 @@
 
 use hearken_judge::{CommandOptions, CommandScorer, HttpOptions, HttpScorer, Item, JudgeError};
 
-use super::{RewardError, RewardSource, RolloutView};
+use super::{RewardError, RewardSource, RolloutView, Score};
 
 /// A program that is started once and asked batch after batch; see [`CommandScorer`].
 #[derive(Debug)]
@@ -27,8 +27,10 @@ impl RewardSource for CommandSource {
         &self.name
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
-        self.scorer.score(&items(rollouts)).map_err(|source| judge_error(&self.name, source))
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        let scores = self.scorer.score(&items(rollouts));
+        let scores = scores.map_err(|source| judge_error(&self.name, source))?;
+        Ok(scores.into_iter().map(Score::Whole).collect())
     }
 }
 
@@ -55,14 +57,17 @@ impl RewardSource for HttpSource {
         &self.name
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
-        self.scorer.score(&items(rollouts)).map_err(|source| judge_error(&self.name, source))
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        let scores = self.scorer.score(&items(rollouts));
+        let scores = scores.map_err(|source| judge_error(&self.name, source))?;
+        Ok(scores.into_iter().map(Score::Whole).collect())
     }
 }
 
 fn items<'a>(rollouts: &[RolloutView<'a>]) -> Vec<Item<'a>> {
     let item = |rollout: &RolloutView<'a>| Item {
         prompt: rollout.prompt,
+        messages: rollout.messages,
         completion: rollout.completion,
         fields: rollout.fields,
     };

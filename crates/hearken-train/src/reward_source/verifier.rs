@@ -2,17 +2,21 @@
 //!
 //! A verifier is a function of the text, linear in its length: it needs no deadline.
 
+mod answer;
 mod arithmetic;
 mod boxed;
+mod expression;
+mod latex;
 mod number;
 
 use serde_json::Value;
 
-use super::{RewardError, RewardSource, RolloutView};
+use super::{RewardError, RewardSource, RolloutView, Score};
 
+pub use answer::same_answer;
 pub use arithmetic::share_of_right_steps;
-pub use boxed::{last_boxed, same_latex};
-pub use number::{final_number, same_number};
+pub use boxed::last_boxed;
+pub use number::final_number;
 
 /// What is compared with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub enum Verifier {
     Exact,
     /// The number behind the last `####`, else the last number of the text: GSM8K's form.
     Numeric,
-    /// What stands in the last `\boxed{}`, as number where both are, else as LaTeX without spacing.
+    /// What stands in the last `\boxed{}`, as [`same_answer`] compares.
     Boxed,
     /// Nothing: the share of the completion's own steps `a op b = c` that are right.
     ArithmeticSteps,
@@ -43,12 +47,12 @@ impl Verifier {
         match self {
             Self::Exact => indicator(completion.split_whitespace().eq(answer.split_whitespace())),
             Self::Numeric => indicator(match (final_number(completion), final_number(answer)) {
-                (Some(found), Some(expected)) => same_number(found, expected),
+                (Some(found), Some(expected)) => same_answer(found, expected),
                 _ => false,
             }),
             Self::Boxed => indicator(
                 last_boxed(completion)
-                    .is_some_and(|found| same_latex(found, last_boxed(answer).unwrap_or(answer))),
+                    .is_some_and(|found| same_answer(found, last_boxed(answer).unwrap_or(answer))),
             ),
             Self::ArithmeticSteps => share_of_right_steps(completion),
         }
@@ -95,9 +99,9 @@ impl RewardSource for VerifierSource {
         self.verifier.name()
     }
 
-    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<f64>, RewardError> {
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
         let one = |rollout: &RolloutView<'_>| {
-            Ok(self.verifier.of(rollout.completion, &self.answer(rollout)?))
+            Ok(self.verifier.of(rollout.completion, &self.answer(rollout)?).into())
         };
         rollouts.iter().map(one).collect()
     }
@@ -141,7 +145,7 @@ mod tests {
     fn boxes_are_compared_as_numbers_or_as_latex() {
         let right = [r"\boxed{\frac{3}{4}}", r"so $\boxed{0.75}$", r"\boxed{1} no, \boxed{ 3/4 }"];
         let wrong = [r"\frac{3}{4}", r"\boxed{3}", r"\boxed{\frac{3}{4}} or \boxed{1}", r"\boxed{"];
-        check(Verifier::Boxed, r"\frac34", &[], &[r"\boxed{4}"]);
+        check(Verifier::Boxed, r"\frac34", &[r"\boxed{.75}"], &[r"\boxed{4}"]);
         check(Verifier::Boxed, r"\boxed{\dfrac{3}{4}}", &right, &wrong);
         let right = [r"\boxed{x^{2} + 1}", r"\boxed{x^{2}+1.}", r"\boxed{\left. x^{2}+1 \right.}"];
         check(Verifier::Boxed, "x^{2}+1", &right[..2], &[r"\boxed{x^{2}-1}"]);
@@ -154,6 +158,7 @@ mod tests {
         let mut score = |fields: &Map<String, Value>| {
             let rollout = RolloutView {
                 prompt: "1+1",
+                messages: None,
                 completion: "2",
                 prompt_ids: &[],
                 completion_ids: &[],
@@ -167,6 +172,6 @@ mod tests {
         fields.insert("answer".to_owned(), json!([2]));
         assert!(score(&fields).unwrap_err().to_string().contains("[2]"));
         fields.insert("answer".to_owned(), json!(2));
-        assert_eq!(score(&fields).unwrap(), [1.0]);
+        assert_eq!(score(&fields).unwrap(), [Score::Whole(1.0)]);
     }
 }

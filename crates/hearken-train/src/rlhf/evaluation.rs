@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hearken_generate::EngineOptions;
 use hearken_model::Model;
-use hearken_stats::{Estimate, mean::normal_mean, win_rate::Outcomes};
+use hearken_stats::Estimate;
+use hearken_stats::mean::normal_mean;
+use hearken_stats::proportion::wilson;
+use hearken_stats::win_rate::Outcomes;
 use hearken_tensor::Device;
 
 use super::config::EvaluationConfig;
@@ -14,6 +17,7 @@ use crate::error::TrainError;
 use crate::outcome::{Comparison, Evaluation, Figure, SideBySide};
 use crate::ppo::PpoConfig;
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::rollout::feed::room;
 use crate::rollout::session::sampling;
 use crate::rollout::{
@@ -59,6 +63,7 @@ pub(super) fn compare<D: Device>(
             stream,
             index: 0,
             version: 0,
+            ranks: &Ranks::default(),
         };
         let held_out = HeldOut { prompts: &prompts, sample: &sample, forward };
         let tokenizer = tokenizer.as_ref();
@@ -113,7 +118,7 @@ fn evaluation(
         quantities.extend(comparison(&format!("score: {label}"), before, after));
     }
     quantities.extend(comparison("length, tokens", &lengths(before), &lengths(after)));
-    quantities.extend(comparison("share ended", &ended(before), &ended(after)));
+    quantities.extend(shares("share ended", &ended(before), &ended(after)));
     let judge = |of: &HeldOutCompletions| -> (Vec<f64>, String) {
         let label = config.win_by.as_ref();
         let own = label.and_then(|label| of.by_source.iter().find(|(name, _)| name == label));
@@ -146,6 +151,13 @@ fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<Compariso
         after: normal_mean(after)?,
         difference: normal_mean(&differences)?,
     })
+}
+
+/// The same of what either holds or not: an interval that a share of 0 or 1 has as well.
+fn shares(quantity: &str, before: &[f64], after: &[f64]) -> Option<Comparison> {
+    let share = |of: &[f64]| wilson(of.iter().sum(), of.len());
+    let means = comparison(quantity, before, after)?;
+    Some(Comparison { before: share(before)?, after: share(after)?, ..means })
 }
 
 fn win_rate(before: &[f64], after: &[f64]) -> Option<Estimate> {

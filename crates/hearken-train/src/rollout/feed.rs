@@ -6,7 +6,8 @@ use hearken_model::ModelConfig;
 use rand::RngExt;
 
 use super::settings::Settings;
-use super::{RecordedIteration, ReplayLimits, Rollout, read_replay};
+use super::source::Replay;
+use super::{RecordedIteration, ReplayLimits, read_replay};
 use crate::config::{DataConfig, Length};
 use crate::dataset::Dataset;
 use crate::encode::{AnsweredPrompt, PromptExample};
@@ -126,14 +127,11 @@ impl Feed {
         }
     }
 
-    /// The recorded rollouts of an iteration and their scores; `None` where they are sampled.
-    pub(crate) fn recorded(&self, iteration: u64) -> Option<&[(Rollout, f64)]> {
+    /// The recorded rollouts; `None` where they are sampled.
+    pub(crate) fn replay(&self) -> Option<Replay<'_>> {
         match self {
             Self::Prompts(_) => None,
-            Self::Replay(iterations) => {
-                let index = (iteration % iterations.len() as u64) as usize;
-                Some(&iterations[index].rollouts)
-            }
+            Self::Replay(iterations) => Some(Replay(iterations)),
         }
     }
 

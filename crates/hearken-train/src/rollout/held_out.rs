@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample_scored};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 
 /// Held-out prompts, and how they are completed.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ pub fn complete_held_out<D: Device>(
     policy: &Model<D>,
     reference: &Model<D>,
     tokenizer: Option<&Tokenizer>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
     held_out: HeldOut<'_>,
 ) -> Result<HeldOutCompletions, TrainError> {
     let (rollouts, scores) =

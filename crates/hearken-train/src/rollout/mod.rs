@@ -22,6 +22,8 @@ pub(crate) mod feed;
 
 pub(crate) mod settings;
 
+pub(crate) mod source;
+
 pub(crate) mod session;
 
 pub(crate) mod train;
@@ -39,7 +41,6 @@ pub use completion_batch::{
 };
 pub use held_out::{HeldOut, HeldOutCompletions, HeldOutEvaluation, complete_held_out};
 pub use replay::{RecordedIteration, ReplayLimits, read_replay};
-pub(crate) use sample::sample_scored_by;
 pub use sample::{SampleOptions, sample, sample_scored};
 pub use score::{Scoring, ScoringSummary, score};
 
@@ -77,6 +78,8 @@ pub struct ScoredRollout {
     pub rollout: Rollout,
     /// The score, penalties for a missing end included.
     pub score: f64,
+    /// What single tokens earned, as part of the score; empty where it is of the whole.
+    pub token_scores: Vec<f64>,
     /// log π_ref of each token of the completion, in nats, at the sampling temperature.
     pub ref_logprobs: Vec<f64>,
 }
@@ -91,6 +94,7 @@ impl Rollout {
     pub fn view(&self) -> RolloutView<'_> {
         RolloutView {
             prompt: &self.prompt.text,
+            messages: self.prompt.messages.as_deref(),
             completion: &self.text,
             prompt_ids: &self.prompt.ids,
             completion_ids: &self.completion.ids,

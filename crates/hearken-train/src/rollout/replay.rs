@@ -85,6 +85,7 @@ fn rollout(record: RecordedRollout, group: u64, tokenizer: Option<&Tokenizer>) -
         group,
         prompt: Arc::new(PromptExample {
             text: text(&|tokenizer| tokenizer.decode(&prompt_ids)),
+            messages: None,
             ids: prompt_ids,
             fields: Map::new(),
             source,

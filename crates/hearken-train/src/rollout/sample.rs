@@ -16,7 +16,10 @@ use hearken_tensor::Device;
 use super::{Origin, Rollout};
 use crate::encode::PromptExample;
 use crate::error::TrainError;
-use crate::reward_source::{Pace, RewardError, RolloutView, Scores, WeightedSum};
+use crate::ranks::Ranks;
+use crate::reward_source::{
+    Measure, Pace, RewardError, RewardSource, RolloutView, Score, Scores, sum_of,
+};
 use crate::seeds::Seeds;
 
 /// How completions are sampled.
@@ -36,6 +39,8 @@ pub struct SampleOptions<'a> {
     pub index: u64,
     /// Optimizer steps that the policy has made.
     pub version: u64,
+    /// Who else samples: streams are numbered by the prompts of all.
+    pub ranks: &'a Ranks,
 }
 
 /// What the sampler tells of each token.
@@ -66,7 +71,7 @@ struct Ended {
 struct Judged {
     index: usize,
     /// The scores of the sources that run meanwhile, in their order.
-    scores: Vec<f64>,
+    scores: Vec<Score>,
 }
 
 /// Completes each prompt `completions` times; rollouts of one prompt follow one another.
@@ -100,7 +105,7 @@ pub fn sample_scored<D: Device>(
     tokenizer: Option<&Tokenizer>,
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let mut sampler = |requests: &[Request], observer: Observer<'_>| {
         let SampleOptions { sampling, engine, .. } = options;
@@ -118,10 +123,12 @@ pub(crate) fn sample_scored_by(
     tokenizer: Option<&Tokenizer>,
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
-    sources: &mut WeightedSum<'_>,
+    sources: &mut dyn RewardSource,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let asked = Asked { tokenizer, prompts, options };
-    let meanwhile = sources.names_of(Pace::Meanwhile).len();
+    let measures = sources.measures();
+    let is_meanwhile = |measure: &&Measure| measure.pace == Pace::Meanwhile;
+    let meanwhile = measures.iter().filter(is_meanwhile).count();
     let (mut rollouts, mut judged) = (Vec::new(), Vec::new());
     if 0 < meanwhile {
         (rollouts, judged) = asked.sample_and_score(sampler, sources)?;
@@ -130,25 +137,27 @@ pub(crate) fn sample_scored_by(
         let groups = sampler(&asked.requests(), &mut go_on).map_err(refused)?;
         rollouts.extend(asked.rollouts(groups));
     }
-    let mut of_meanwhile = vec![vec![0.0; rollouts.len()]; meanwhile];
+    let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
     for Judged { index, scores } in judged {
         for (source, score) in of_meanwhile.iter_mut().zip(scores) {
             source[index] = score;
         }
     }
     let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-    let of_afterwards = sources.scores_of(Pace::Afterwards, &views)?;
-    let scores = sources.sum(of_meanwhile, of_afterwards, rollouts.len());
+    let of_afterwards = sources.measured(Pace::Afterwards, &views)?;
+    let tokens: Vec<usize> = rollouts.iter().map(|one| one.completion.ids.len()).collect();
+    let scores = sum_of(&measures, of_meanwhile, of_afterwards, &tokens);
     Ok((rollouts, scores))
 }
 
 impl Asked<'_> {
     fn requests(&self) -> Vec<Request> {
-        let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
+        let SampleOptions { seeds, stream, index, completions, ranks, .. } = *self.options;
+        let first = ranks.first(self.prompts.len());
         let request = |(prompt, asked): (usize, &Arc<PromptExample>)| Request {
             prompt_ids: asked.ids.clone(),
             samples: completions,
-            seed: seeds.derive(stream, index, prompt as u64),
+            seed: seeds.derive(stream, index, first + prompt as u64),
         };
         self.prompts.iter().enumerate().map(request).collect()
     }
@@ -181,7 +190,7 @@ impl Asked<'_> {
     fn sample_and_score(
         &self,
         sampler: Sampler<'_>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Vec<Judged>), TrainError> {
         let has_failed = AtomicBool::new(false);
         let (sender, receiver) = channel();
@@ -236,7 +245,7 @@ impl Asked<'_> {
     fn judge(
         &self,
         portions: &Receiver<Vec<Ended>>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Vec<Judged>, RewardError> {
         let mut judged: Vec<Judged> = Vec::new();
         for ended in portions {
@@ -259,10 +268,10 @@ impl Asked<'_> {
                 completions: self.prompts.len() * self.options.completions,
                 source: Box::new(source),
             };
-            let by_source = sources.scores_of(Pace::Meanwhile, &views).map_err(failed)?;
+            let by_source = sources.measured(Pace::Meanwhile, &views).map_err(failed)?;
             judged.extend(ended.iter().enumerate().map(|(row, ended)| Judged {
                 index: ended.index,
-                scores: by_source.iter().map(|scores| scores[row]).collect(),
+                scores: by_source.iter().map(|scores| scores[row].clone()).collect(),
             }));
         }
         Ok(judged)
@@ -289,7 +298,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::reward_source::Closure;
+    use crate::reward_source::{Closure, WeightedSum};
 
     const PROMPTS: usize = 4;
 
@@ -297,6 +306,7 @@ mod tests {
         let prompt = |id: usize| PromptExample {
             ids: vec![id as u32],
             text: String::new(),
+            messages: None,
             fields: Map::new(),
             source: Source::default(),
         };
@@ -311,7 +321,7 @@ mod tests {
     /// Completions end in the order of `order`; before each, `wait` may hold the sampler.
     fn scored(
         order: &[(usize, usize)],
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
         wait: &dyn Fn(usize),
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         let sampling = Sampling::plain(2);
@@ -323,6 +333,7 @@ mod tests {
             stream: "test",
             index: 0,
             version: 0,
+            ranks: &Ranks::default(),
         };
         let mut sampler = |requests: &[Request], observer: Observer<'_>| {
             assert_eq!(requests.len(), PROMPTS);

@@ -40,11 +40,13 @@ pub fn score<D: Device>(
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
     let reading = read(scoring.reference, &sequences, Heads::LogProbs, scoring.forward);
     let mut scored = Vec::with_capacity(rollouts.len());
+    let mut of_tokens = scores.of_tokens.into_iter();
     for ((rollout, score), ref_logprobs) in
         rollouts.into_iter().zip(scores.total).zip(reading.logprobs)
     {
+        let token_scores = of_tokens.next().unwrap_or_default();
         let score = rollout.score_with_end(score, scoring.missing_end);
-        scored.push(ScoredRollout { rollout, score, ref_logprobs });
+        scored.push(ScoredRollout { rollout, score, token_scores, ref_logprobs });
     }
     let finals: Vec<f64> = scored.iter().map(|one| one.score).collect();
     summary.scores = Moments::of(&finals);

@@ -13,20 +13,20 @@ use serde::{Deserialize, Serialize};
 use super::feed::Feed;
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out};
 use super::settings::{Movement, Settings};
+use super::source::{Local, RolloutSource};
 use super::{
     CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
-    sample_scored,
 };
-use crate::budget::check;
-use crate::checkpoint::NamedModel;
+use crate::budget::{Part, check};
 use crate::config::RolloutConfig;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
 use crate::metrics::inference_flops;
 use crate::plan::{MemoryPlan, parameters_note};
 use crate::progress::Progress;
-use crate::reward_source::{Scores, WeightedSum};
+use crate::reward_source::{RewardSource, Scores};
 use crate::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
+use crate::run_dir::checkpoint::NamedModel;
 use crate::trained_model::load_tokenizer;
 
 /// The folder of a reference that moves, in a checkpoint.
@@ -145,6 +145,9 @@ impl<D: Device, E: Stored> Session<D, E> {
         }
         memory = memory.beside(&self.reference.footprint());
         if let Feed::Prompts(_) = &self.feed {
+            for reward_model in Part::scores(&self.settings.scores) {
+                memory = memory.beside(&reward_model.footprint()?);
+            }
             // Prompts are shared by their completions, which decode at most so many at a time.
             let at_once = (prompts * completions).min(self.engine_options().batch_rows_max);
             let groups = at_once.div_ceil(completions);
@@ -194,19 +197,22 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// scores.
     pub(crate) fn rollouts(
         &mut self,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        if let Some(recorded) = self.recorded() {
-            let (rollouts, total) = recorded.iter().cloned().unzip();
-            return Ok((rollouts, Scores { total, by_source: Vec::new() }));
+        if let Some(recorded) = self.recorded(sources)? {
+            return Ok(recorded);
         }
         let prompts = self.next_prompts(self.settings.prompts);
         self.sample(&prompts, "rollout", sources)
     }
 
     /// The recorded rollouts of this iteration and their scores; `None` where they are sampled.
-    pub(crate) fn recorded(&self) -> Option<&[(Rollout, f64)]> {
-        self.feed.recorded(self.iteration())
+    pub(crate) fn recorded(
+        &self,
+        sources: &mut dyn RewardSource,
+    ) -> Result<Option<(Vec<Rollout>, Scores)>, TrainError> {
+        let Some(mut replay) = self.feed.replay() else { return Ok(None) };
+        replay.rollouts(&[], &self.sample_options("rollout"), sources).map(Some)
     }
 
     /// The next prompts.
@@ -219,20 +225,14 @@ impl<D: Device, E: Stored> Session<D, E> {
         &self,
         prompts: &[Arc<PromptExample>],
         stream: &str,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        self.sample_from(&self.run.model, prompts, &self.sample_options(stream), sources)
+        self.source(&self.run.model).rollouts(prompts, &self.sample_options(stream), sources)
     }
 
-    /// The same by any model.
-    pub(crate) fn sample_from(
-        &self,
-        model: &Model<D>,
-        prompts: &[Arc<PromptExample>],
-        options: &SampleOptions<'_>,
-        sources: &mut WeightedSum<'_>,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        sample_scored(model, self.run.tokenizer.as_ref(), prompts, options, sources)
+    /// Completions of a model, which reads the policy's tokens.
+    pub(crate) fn source<'m>(&'m self, model: &'m Model<D>) -> Local<'m, D> {
+        Local { model, tokenizer: self.run.tokenizer.as_ref() }
     }
 
     /// The models that a checkpoint has besides those that are trained, with the run.
@@ -245,7 +245,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// Completes the held-out prompts; `None` with fewer than two.
     pub(super) fn evaluate(
         &mut self,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Option<HeldOutEvaluation>, TrainError> {
         if self.feed.eval().is_empty() {
             return Ok(None);
@@ -289,6 +289,7 @@ impl<D: Device, E: Stored> Session<D, E> {
             stream,
             index: self.iteration(),
             version: self.run.step,
+            ranks: &self.run.ranks,
         }
     }
 

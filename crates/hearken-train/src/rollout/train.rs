@@ -20,16 +20,16 @@ use serde::Serialize;
 use super::feed::{Feed, minibatches};
 use super::session::{self, Iterating, Session};
 use super::settings::{Configured, Settings};
-use crate::checkpoint::NamedModel;
 use crate::config::{Frozen, Loaded};
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
 use crate::progress::Progress;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::{RewardSource, WeightedSum};
 use crate::run::{
     self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
 };
 use crate::run_dir::Start;
+use crate::run_dir::checkpoint::NamedModel;
 use crate::scorers::{ScoreReading, open_scores};
 use crate::trained_model::load_tokenizer;
 
@@ -80,6 +80,11 @@ pub(crate) trait RolloutTrainer<D: Device>: Sized {
     /// What happens once the parameters have changed.
     fn follow(&self, _session: &mut Session<D, Self::Own>) {}
 
+    /// What a step finds that has nothing to learn from; without it such a step has no record.
+    fn of_nothing() -> Option<Self::Sums> {
+        None
+    }
+
     fn record(&self, step: Step<'_, Self::Iteration, Self::Sums>) -> Self::Record;
 
     /// The numbers that a screen shows of a step.
@@ -99,7 +104,7 @@ pub(crate) trait Configurable<D: Device>: RolloutTrainer<D> {
 /// What an iteration is rolled out with.
 pub(crate) struct Place<'p, 's, D: Device, E> {
     pub(crate) session: &'p mut Session<D, E>,
-    pub(crate) sources: &'p mut WeightedSum<'s>,
+    pub(crate) sources: &'p mut (dyn RewardSource + 's),
     pub(crate) progress: &'p mut dyn Progress,
 }
 
@@ -127,14 +132,14 @@ pub(crate) struct Step<'i, I, S> {
 pub(crate) struct Iterations<'w, 's, D: Device, T: RolloutTrainer<D>> {
     pub(crate) trainer: T,
     pub(crate) session: Session<D, T::Own>,
-    sources: &'w mut WeightedSum<'s>,
+    sources: &'w mut (dyn RewardSource + 's),
 }
 
 /// What a run that samples needs besides its device and its algorithm.
 pub(crate) struct Inputs<'a, 's> {
     pub(crate) frozen: &'a Frozen,
     pub(crate) start: Start,
-    pub(crate) sources: &'a mut WeightedSum<'s>,
+    pub(crate) sources: &'a mut (dyn RewardSource + 's),
 }
 
 /// Defines a trainer's public functions `run` and `run_with`.
@@ -163,7 +168,7 @@ macro_rules! run_rollouts {
             device: D,
             loaded: &$crate::config::Loaded<$config>,
             start: $crate::run_dir::Start,
-            sources: &mut $crate::reward_source::WeightedSum<'_>,
+            sources: &mut dyn $crate::reward_source::RewardSource,
             progress: &mut dyn $crate::progress::Progress,
         ) -> Result<$crate::run::Outcome, $crate::error::TrainError> {
             let config = <$trainer as $crate::rollout::train::Configurable<D>>::within_memory(
@@ -277,9 +282,10 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     pub(crate) fn iterate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let watch = Stopwatch::start();
         let Self { trainer, session, sources } = self;
-        let place = Place { session, sources, progress };
+        let place = Place { session, sources: &mut **sources, progress };
         let iteration = trainer.roll_out(place)?;
         let MeanKl { nats, completions } = T::kl(&iteration);
+        let (nats, completions) = session.run.ranks.weighted(nats, completions);
         if session.is_at_kl_limit(nats, progress) {
             session.run.counters.own.at_kl_limit = true;
             return Ok(());
@@ -298,6 +304,9 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     ) -> Result<(), TrainError> {
         let Self { trainer, session, .. } = self;
         let together = T::together(iteration);
+        if together.is_empty() {
+            return self.pass_over(iteration, watch, progress);
+        }
         let (epochs, count) = (session.settings.epochs, session.settings.minibatches);
         for epoch in 0..epochs {
             // A number that no other pass of the run has.
@@ -322,6 +331,26 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
             }
         }
         Ok(())
+    }
+}
+
+impl<D: Device, T: RolloutTrainer<D>> Iterations<'_, '_, D, T> {
+    /// The one step of an iteration that leaves nothing to learn from: neither weights nor moments
+    /// change, and a run of such iterations ends.
+    fn pass_over(
+        &mut self,
+        iteration: &T::Iteration,
+        watch: Stopwatch,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        let Self { trainer, session, .. } = self;
+        session.run.begin_step();
+        let applied = session.run.pass_over();
+        let update = session.run.end_step(applied, watch);
+        let (index, epoch, minibatch) = (session.iteration(), 0, 0);
+        let Some(sums) = T::of_nothing() else { return Ok(()) };
+        let record = trainer.record(Step { sums, update, iteration, index, epoch, minibatch });
+        session.run.report(&record, &update, &T::figures(&record), progress)
     }
 }
 

@@ -5,11 +5,11 @@ use std::cmp::Ordering;
 use hearken_tensor::Device;
 
 use super::{Counters, Kept, Run};
-use crate::checkpoint::NamedModel;
 use crate::commentary::Commentary;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::run::{Outcome, Status};
+use crate::run_dir::checkpoint::NamedModel;
 
 /// What a run does between two checkpoints.
 pub(crate) trait Frame<D: Device> {

@@ -1,9 +1,9 @@
 //! One run: its directory, seeds, optimizer, schedule, counters, costs, logs, evaluations and
 //! checkpoints.
 //!
-//! Who learns from records ([`crate::records`]) and who learns from rollouts ([`crate::rollout`]) holds a
-//! [`Run`] and says, as a [`Frame`], what it does between two checkpoints; [`drive`] does the rest. Not
-//! here: what a step is, and what an algorithm learns from.
+//! Who learns from records (`records`) and who learns from rollouts ([`crate::rollout`]) holds a `Run` and
+//! says, as a `Frame`, what it does between two checkpoints; `drive` does the rest. Not here: what a step
+//! is, and what an algorithm learns from.
 
 mod frame;
 mod opening;
@@ -17,14 +17,15 @@ use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{NamedModel, Snapshot};
 use crate::config::{ModelSource, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig};
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
 use crate::optimizer::{Optimizer, Trained, check_loss};
 use crate::order::Cursor;
 use crate::progress::{Progress, StepReport};
+use crate::ranks::Ranks;
 use crate::run_dir::RunDir;
+use crate::run_dir::checkpoint::{NamedModel, Snapshot};
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
@@ -152,6 +153,8 @@ pub(crate) struct Run<D: Device, K> {
     pub(crate) settings: Settings,
     pub(crate) dir: RunDir,
     pub(crate) seeds: Seeds,
+    /// Who else makes the steps of this run.
+    pub(crate) ranks: Ranks,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) model: Model<D>,
     pub(crate) gradients: Gradients<D>,
@@ -236,20 +239,28 @@ impl<D: Device, K: Kept> Run<D, K> {
     /// If a number is NaN or infinite; the parameters then stay.
     pub(crate) fn apply(&mut self, loss: f64) -> Result<Applied, TrainError> {
         let step = self.step + 1;
-        let models: Vec<_> = std::iter::once(&self.model)
+        let stores: Vec<_> = std::iter::once(&self.model)
             .chain(self.companion.as_ref().map(|other| &other.model))
+            .map(Model::params)
             .collect();
-        check_loss(loss, &models).map_err(|reason| reason.at(step))?;
+        check_loss(loss, &stores).map_err(|reason| reason.at(step))?;
         let learning_rate = self.schedule.learning_rate(step);
-        let (model, gradients) = (&mut self.model, &self.gradients);
-        let mut trained = vec![Trained { model, gradients, lr: learning_rate }];
+        let (params, gradients) = (self.model.params_mut(), &self.gradients);
+        let mut trained = vec![Trained { params, gradients, lr: learning_rate }];
         if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
             let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
-            trained.push(Trained { model, gradients, lr });
+            trained.push(Trained { params: model.params_mut(), gradients, lr });
         }
         let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
         self.step = step;
         Ok(Applied { loss, grad_norm: update.grad_norm, learning_rate })
+    }
+
+    /// A step without an update: there is nothing to learn from.
+    pub(crate) fn pass_over(&mut self) -> Applied {
+        self.step += 1;
+        let learning_rate = self.schedule.learning_rate(self.step);
+        Applied { loss: 0.0, grad_norm: 0.0, learning_rate }
     }
 
     /// Books what the step took.

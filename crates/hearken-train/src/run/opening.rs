@@ -6,13 +6,14 @@ use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
-use crate::checkpoint::Checkpoint;
 use crate::config::{DataConfig, Dtype, Frozen};
-use crate::dataset::{Dataset, Example};
-use crate::encode::Encoder;
+use crate::dataset::Dataset;
+use crate::encode::{Encoder, Example};
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
 use crate::progress::Progress;
+use crate::ranks::Ranks;
+use crate::run_dir::checkpoint::Checkpoint;
 use crate::run_dir::{RunDir, Start};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
@@ -109,8 +110,8 @@ impl<'p> Opening<'p> {
         total: u64,
     ) -> Result<Run<D, K>, TrainError> {
         let config = &self.settings.optimizer;
-        let trained: Vec<&Model<D>> =
-            std::iter::once(&model).chain(companion.as_ref().map(|other| &other.model)).collect();
+        let models = std::iter::once(&model).chain(companion.as_ref().map(|other| &other.model));
+        let trained: Vec<_> = models.map(Model::params).collect();
         let checkpoint = self.checkpoint.as_ref();
         let optimizer = match checkpoint {
             Some(checkpoint) => checkpoint.optimizer(config, &trained)?,
@@ -125,6 +126,7 @@ impl<'p> Opening<'p> {
             settings: self.settings,
             dir: self.dir,
             seeds: self.seeds,
+            ranks: Ranks::default(),
             tokenizer: self.tokenizer,
             work: Work::default(),
             model,

@@ -6,8 +6,7 @@ use hearken_tensor::Device;
 use rand::Rng;
 
 use super::{Microbatch, STATISTICS, SftEvaluation};
-use crate::dataset::Example;
-use crate::encode::DemonstrationExample;
+use crate::encode::{DemonstrationExample, Example};
 use crate::microbatch::microbatches;
 
 /// Replicates of a bootstrap interval.

@@ -9,9 +9,8 @@ use anyhow::{Context as _, Result};
 use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, read};
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_train::config::Truncation;
-use hearken_train::dataset::{Encoded, Example};
 use hearken_train::encode::{
-    DemonstrationExample, Encoder, LengthLimit, PreferenceExample, PromptExample,
+    DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
 };
 use hearken_train::trained_model::load_tokenizer;
 

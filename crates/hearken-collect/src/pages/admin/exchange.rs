@@ -12,8 +12,8 @@ use crate::api::{Export, dry_run, file, report_json};
 use crate::error::AppError;
 use crate::exchange::{self, Imported};
 use crate::pages::Asked;
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Items of a page.
 const ITEMS: usize = 50;

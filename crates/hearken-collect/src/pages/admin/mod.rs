@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::{noticed, then};
 use crate::error::AppError;
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// The page that takes files.
 pub(crate) fn uploads(state: &AppState) -> Router<AppState> {

@@ -13,8 +13,8 @@ use crate::accounts::{self, Role, invitations, sessions};
 use crate::distribute;
 use crate::error::AppError;
 use crate::pages::{Said, then};
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 const DAY_MS: i64 = 86_400_000;
 

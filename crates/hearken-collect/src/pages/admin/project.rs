@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::error::AppError;
 use crate::pages::{Said, then};
-use crate::session::CurrentUser;
 use crate::settings::{Axis, Rationale, Settings};
 use crate::state::AppState;
+use crate::user::CurrentUser;
 
 /// Bytes of the guidelines.
 const GUIDELINES_MAX: usize = 500_000;
@@ -55,7 +55,7 @@ pub(crate) async fn write_guidelines(
         let what = format!("guidelines have at most {GUIDELINES_MAX} bytes");
         return Err(AppError::Unprocessable(what));
     }
-    crate::api::storable(&json!(form.text)).map_err(AppError::Unprocessable)?;
+    crate::storable::storable(&json!(form.text)).map_err(AppError::Unprocessable)?;
     then(&state, "/admin/guidelines?done=saved", move |state| {
         let text = form.text.replace("\r\n", "\n");
         let version = state.add_guidelines(form.after, &text)?;
@@ -174,7 +174,7 @@ pub(crate) async fn write_settings(
     Form(form): Form<NewSettings>,
 ) -> Result<Redirect, AppError> {
     let settings = form.settings().map_err(AppError::Unprocessable)?;
-    crate::api::storable(&json!(settings)).map_err(AppError::Unprocessable)?;
+    crate::storable::storable(&json!(settings)).map_err(AppError::Unprocessable)?;
     then(&state, "/admin/settings?done=saved", move |state| {
         state.put_settings(&settings)?;
         state.audit(&user.annotator, "settings.written", json!(settings))

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::api::tokens::{self, Scope};
 use crate::error::AppError;
 use crate::pages::Said;
-use crate::session::CurrentUser;
 use crate::state::AppState;
+use crate::user::CurrentUser;
 use crate::webhooks::{self, Delivery};
 
 /// The fields of an URL-encoded form in which a field may come several times.

@@ -1,10 +1,8 @@
 //! What an iteration learns from: completions of the policy, of its opponent, and the records that
 //! their scores, or a judge, make of them.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use hearken_generate::{Event, Mixture, Request, generate_mixed};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_objective::moments::Variance;
 use hearken_objective::{Mean, Moments};
@@ -19,9 +17,10 @@ use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::encode::PromptExample;
 use crate::error::TrainError;
-use crate::reward_source::WeightedSum;
+use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
-use crate::rollout::{Heads, Rollout, Sequence, read, sample_scored_by};
+use crate::rollout::source::{Mixed, RolloutSource};
+use crate::rollout::{Heads, Rollout, Sequence, read};
 
 /// Completions with their scores, penalties included.
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ impl Online<'_> {
     pub(super) fn gather<D: Device>(
         &mut self,
         session: &mut Session<D, LossState>,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Gathered, TrainError> {
         let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
@@ -108,10 +107,10 @@ impl Online<'_> {
         &self,
         session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("reference");
-        let found = session.sample_from(&session.reference, prompts, &options, sources)?;
+        let found = session.source(&session.reference).rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 
@@ -120,17 +119,13 @@ impl Online<'_> {
         session: &Session<D, LossState>,
         prompts: &[Arc<PromptExample>],
         share: f64,
-        sources: &mut WeightedSum<'_>,
+        sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("mixture");
-        let (policy, tokenizer) = (&session.run.model, session.run.tokenizer.as_ref());
-        let mut sampler =
-            |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
-                let mixture = Mixture { model: &session.reference, share };
-                let sampling = options.sampling;
-                generate_mixed(policy, &mixture, tokenizer, requests, sampling, observer)
-            };
-        let found = sample_scored_by(&mut sampler, tokenizer, prompts, &options, sources)?;
+        let (model, other) = (&session.run.model, &session.reference);
+        let tokenizer = session.run.tokenizer.as_ref();
+        let mut mixed = Mixed { model, other, share, tokenizer };
+        let found = mixed.rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 

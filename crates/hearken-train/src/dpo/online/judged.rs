@@ -101,6 +101,7 @@ pub(super) fn ask(
         .iter()
         .map(|&[first, second]| Comparison {
             prompt: &first.prompt.text,
+            messages: first.prompt.messages.as_deref(),
             completions: [&first.text, &second.text],
             fields: &first.prompt.fields,
         })

@@ -1,5 +1,6 @@
 //! The records of a run as sequences of numbers.
 
+use hearken_stats::quantile::middle;
 use serde_json::Value;
 
 /// All lines of metrics.jsonl.
@@ -69,9 +70,7 @@ impl Series {
     }
 
     pub(super) fn median(&self) -> Option<f64> {
-        let mut sorted: Vec<f64> = self.0.iter().copied().filter(|x| x.is_finite()).collect();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied()
+        middle(&self.0.iter().copied().filter(|x| x.is_finite()).collect::<Vec<_>>())
     }
 
     pub(super) fn max(&self) -> Option<f64> {

@@ -1,12 +1,14 @@
 //! The hidden preference.
 
+pub(crate) mod words;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
 
-use super::words::{CLOSING_WORDS, DISHES, TOPICS};
-use crate::reward_source::length_diversity;
+use self::words::{CLOSING_WORDS, DISHES, TOPICS};
+use super::length_diversity;
 
 /// What gold finds in a review, part by part; [`gold()`] is their sum.
 #[derive(Clone, Copy, Debug, PartialEq)]

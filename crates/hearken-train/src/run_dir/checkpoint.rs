@@ -6,17 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearken_model::Model;
 use hearken_model::tokenizer::Tokenizer;
+use hearken_model::{Model, ParamStore};
 use hearken_tensor::Device;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{RunDir, entries, remove_folder};
 use crate::config::OptimizerConfig;
-use crate::error::{StateError, TrainError};
+use crate::error::{RunDirError, StateError, TrainError};
 use crate::optimizer::{Optimizer, first_bad_value};
-use crate::run_dir::{RunDir, RunDirError, entries, remove_folder};
 
 /// The version of `state.json`.
 const VERSION: u32 = 1;
@@ -120,18 +120,17 @@ impl Checkpoint {
         })
     }
 
-    /// The optimizer, for models that were loaded from this checkpoint with the same parameters
-    /// trainable.
+    /// The optimizer, for parameters that were loaded from this checkpoint, the same of them trained.
     ///
     /// # Errors
-    /// If the moments cannot be read or are not those of the models.
+    /// If the moments cannot be read or are not those of the parameters.
     pub fn optimizer<D: Device>(
         &self,
         config: &OptimizerConfig,
-        models: &[&Model<D>],
+        stores: &[&ParamStore<D>],
     ) -> Result<Optimizer<D>, StateError> {
         let path = self.dir.join("state/optimizer.safetensors");
-        Optimizer::load(config, models, &path, self.state.optimizer_steps)
+        Optimizer::load(config, stores, &path, self.state.optimizer_steps)
     }
 }
 
@@ -146,7 +145,7 @@ impl RunDir {
         snapshot: &Snapshot<'_, D, C>,
     ) -> Result<(), TrainError> {
         for named in snapshot.models {
-            if let Some(bad) = first_bad_value(named.model) {
+            if let Some(bad) = first_bad_value(named.model.params()) {
                 return Err(bad.at(snapshot.step));
             }
         }
@@ -180,7 +179,7 @@ impl RunDir {
         tokenizer: Option<&Tokenizer>,
         more: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        self.check_room(model_bytes(model))?;
+        self.check_room(value_bytes(model.params()))?;
         self.replace_folder(name, |dir| {
             model.save(dir)?;
             if let Some(tokenizer) = tokenizer {
@@ -207,8 +206,8 @@ fn write<D: Device, C>(
     }
     let folder = dir.join("state");
     fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
-    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
-    snapshot.optimizer.save(&folder.join("optimizer.safetensors"), &models)?;
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
+    snapshot.optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
     let path = folder.join("state.json");
     let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
     Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)
@@ -216,13 +215,13 @@ fn write<D: Device, C>(
 
 /// What a checkpoint takes on the disk, but for tokenizer and counters, which are small.
 fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
-    let models: Vec<&Model<D>> = snapshot.models.iter().map(|named| named.model).collect();
-    models.iter().map(|model| model_bytes(model)).sum::<u64>() + snapshot.optimizer.bytes(&models)
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
+    let values = stores.iter().map(|params| value_bytes(params));
+    values.sum::<u64>() + snapshot.optimizer.bytes(&stores)
 }
 
-fn model_bytes<D: Device>(model: &Model<D>) -> u64 {
-    let (_, values) = model.parameter_counts();
-    4 * values as u64
+fn value_bytes<D: Device>(params: &ParamStore<D>) -> u64 {
+    4 * params.counts().1 as u64
 }
 
 fn step_of(path: &Path) -> Option<u64> {

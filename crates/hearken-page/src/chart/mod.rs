@@ -12,11 +12,11 @@ use std::fmt::Write;
 use plotters::prelude::{DrawingArea, IntoDrawingArea, SVGBackend};
 use plotters::style::{IntoFont, RGBColor, TextStyle};
 
-pub(crate) use bars::Bars;
-pub(crate) use forest::Forest;
-pub(crate) use lines::{Line, Lines, Mark};
+pub use bars::Bars;
+pub use forest::Forest;
+pub use lines::{Line, Lines, Mark, Point};
 
-use crate::page::escape;
+use crate::text::escape;
 
 /// Becomes the color of the text around.
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x34);
@@ -37,23 +37,35 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// What every chart has.
 #[derive(Clone, Debug)]
-pub(crate) struct Labels {
-    pub(crate) title: String,
-    pub(crate) x: String,
-    pub(crate) y: String,
+pub struct Labels {
+    /// The caption.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: String,
+    /// The vertical axis.
+    pub y: String,
 }
 
 impl Labels {
-    pub(crate) fn new(title: &str, x: &str, y: &str) -> Self {
+    /// Title, horizontal axis, vertical axis.
+    pub fn new(title: &str, x: &str, y: &str) -> Self {
         Self { title: title.to_owned(), x: x.to_owned(), y: y.to_owned() }
     }
+}
+
+/// An entry of a legend.
+enum Key {
+    /// A series in the color of its place, and dash and gap where its line is broken.
+    Series { name: String, dash: Option<(u32, u32)> },
+    /// What else is drawn.
+    Remark(&'static str),
 }
 
 /// A figure with its caption; a chart that cannot be drawn leaves its caption.
 fn figure(
     labels: &Labels,
     size: (u32, u32),
-    legend: &[&str],
+    legend: &[Key],
     draw: impl FnOnce(&Area<'_>) -> Drawn,
 ) -> String {
     let mut svg = String::new();
@@ -66,20 +78,33 @@ fn figure(
         return format!("<p class=\"warning\">{title}: {}</p>\n", escape(&error.to_string()));
     }
     let mut keys = String::new();
-    for (name, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
+    for (key, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
+        let (name, dash) = match key {
+            Key::Series { name, dash } => (escape(name), dash),
+            Key::Remark(remark) => {
+                let _ = write!(keys, "<li>{}</li>", escape(remark));
+                continue;
+            }
+        };
+        let dash = dash.map(|(on, off)| format!(" stroke-dasharray=\"{on} {off}\""));
         let _ = write!(
             keys,
-            "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" height=\"10\" \
-             fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {}</li>",
-            escape(name)
+            "<li><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><line x1=\"0\" y1=\"5\" x2=\"26\" y2=\"5\" \
+             stroke-width=\"3\"{} stroke=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {name}</li>",
+            dash.unwrap_or_default()
         );
     }
     if !keys.is_empty() {
         keys = format!("<ul class=\"legend\">{keys}</ul>");
     }
-    let svg =
-        themed(&svg).replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1);
-    format!("<figure class=\"plot\">{svg}{keys}<figcaption>{title}</figcaption></figure>\n")
+    let svg = labelled(&themed(&svg), labels);
+    format!("<figure class=\"plot\"><figcaption>{title}</figcaption>{svg}{keys}</figure>\n")
+}
+
+/// A drawing with the chart's title, for who cannot see it.
+fn labelled(svg: &str, labels: &Labels) -> String {
+    let title = escape(&labels.title);
+    svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1)
 }
 
 /// Exchanges the two colors that follow the text.
@@ -103,7 +128,12 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
     }
-    let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
+    // What does not change is drawn in the middle, at its own value: 1e-5 is not 0.
+    let margin = match low.abs() {
+        _ if low < high => 0.04 * (high - low),
+        size if 0.0 < size => 0.5 * size,
+        _ => 1.0,
+    };
     (low - margin, high + margin)
 }
 
@@ -138,15 +168,21 @@ mod tests {
 
     #[test]
     fn charts_follow_the_theme_and_hold_no_style() {
-        let lines = Lines {
-            labels: Labels::new("A <b> & c", "x", "y"),
-            mark: Mark::Line,
-            series: vec![Line { name: "s".into(), points: vec![(0.0, 1.0), (1.0, 2.0)] }],
-        };
+        let line = Line::new("s", [(0.0, 1.0), (1.0, 2.0)]);
+        let lines = Lines::new(Labels::new("A <b> & c", "x", "y"), vec![line]);
         let html = lines.html();
         assert!(html.contains("currentColor") && !html.contains("#333334"));
         assert!(!html.contains("style=") && !html.contains("<script"));
         assert!(html.contains("role=\"img\" aria-label=\"A &lt;b&gt; &amp; c\""));
+    }
+
+    #[test]
+    fn a_constant_is_drawn_at_its_value() {
+        for value in [1e-5, -3.0, 4e7] {
+            let (low, high) = range([value, value].into_iter());
+            assert!(low < value && value < high && (low < 0.0) == (high < 0.0), "{low} {high}");
+        }
+        assert_eq!(range([0.0].into_iter()), (-1.0, 1.0));
     }
 
     #[test]

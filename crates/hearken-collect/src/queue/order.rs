@@ -94,7 +94,7 @@ impl fmt::Debug for Eligible<'_> {
 }
 
 impl<'a> Eligible<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         open: &'a [u32],
         seen: &'a HashSet<u32>,
         entries: &'a [Entry],
@@ -118,7 +118,7 @@ impl<'a> Eligible<'a> {
     }
 
     /// Whether a choice is one of them, with a probability.
-    pub(super) fn admits(&self, choice: Choice) -> bool {
+    pub(crate) fn admits(&self, choice: Choice) -> bool {
         let Choice { handle, probability } = choice;
         let is_one = self.open.contains(&handle) && !self.seen.contains(&handle);
         is_one && 0.0 < probability && probability <= 1.0

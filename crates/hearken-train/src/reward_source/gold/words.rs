@@ -1,33 +1,33 @@
 //! The vocabulary of the reviews.
 
 /// What a review can be about.
-pub(super) const DISHES: [&str; 16] = [
+pub(crate) const DISHES: [&str; 16] = [
     "soup", "pasta", "salad", "curry", "steak", "pizza", "bread", "cake", "fish", "rice", "tea",
     "stew", "toast", "cheese", "coffee", "pie",
 ];
 
 /// Where it was eaten.
-pub(super) const PLACES: [&str; 12] = [
+pub(crate) const PLACES: [&str; 12] = [
     "harbor", "mill", "garden", "station", "corner", "bridge", "market", "castle", "lake",
     "forest", "square", "tower",
 ];
 
 /// When.
-pub(super) const DAYS: [&str; 7] =
+pub(crate) const DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// A thing that reviews judge, with what they say of it.
-pub(super) struct Topic {
+pub(crate) struct Topic {
     /// The beginning of the sentence; `{}` stands for the dish.
-    pub(super) opening: &'static str,
+    pub(crate) opening: &'static str,
     /// Adjectives that gold counts in favor.
-    pub(super) praise: [&'static str; 6],
+    pub(crate) praise: [&'static str; 6],
     /// Adjectives that gold counts against.
-    pub(super) blame: [&'static str; 6],
+    pub(crate) blame: [&'static str; 6],
 }
 
 /// Sentences of the form "opening adjective."
-pub(super) const TOPICS: [Topic; 4] = [
+pub(crate) const TOPICS: [Topic; 4] = [
     Topic {
         opening: "The {} was",
         praise: ["fresh", "tasty", "warm", "rich", "crisp", "delicious"],
@@ -51,7 +51,7 @@ pub(super) const TOPICS: [Topic; 4] = [
 ];
 
 /// Sentences that gold has no opinion on; `{}` stands for the dish.
-pub(super) const ASIDES: [&str; 8] = [
+pub(crate) const ASIDES: [&str; 8] = [
     "We sat near the window.",
     "The bill came after an hour.",
     "It rained outside.",
@@ -63,15 +63,15 @@ pub(super) const ASIDES: [&str; 8] = [
 ];
 
 /// Closing sentences that praise, each with a word that gold knows.
-pub(super) const CLOSING_PRAISE: [&str; 3] =
+pub(crate) const CLOSING_PRAISE: [&str; 3] =
     ["We will gladly come back.", "We recommend it.", "Thank you all."];
 
 /// Closing sentences that blame, each with a word that gold knows.
-pub(super) const CLOSING_BLAME: [&str; 3] =
+pub(crate) const CLOSING_BLAME: [&str; 3] =
     ["We will never come back.", "We regret it.", "Avoid this place."];
 
 /// Words of the closing sentences, and their opposites, that gold counts.
-pub(super) const CLOSING_WORDS: [(&str, f64); 6] = [
+pub(crate) const CLOSING_WORDS: [(&str, f64); 6] = [
     ("gladly", 1.0),
     ("recommend", 1.0),
     ("thank", 1.0),

@@ -8,10 +8,11 @@ use plotters::style::{Color, ShapeStyle};
 use super::{Area, Drawn, GRID, INK, Labels, PALETTE, figure, short, text};
 
 /// A bar chart.
-pub(crate) struct Bars {
-    pub(crate) labels: Labels,
+pub struct Bars {
+    /// Title and axes.
+    pub labels: Labels,
     /// Name and height, from left to right.
-    pub(crate) bars: Vec<(String, f64)>,
+    pub bars: Vec<(String, f64)>,
 }
 
 const SIZE: (u32, u32) = (680, 280);
@@ -20,7 +21,7 @@ const NAMES: usize = 12;
 
 impl Bars {
     /// Empty without bars.
-    pub(crate) fn html(&self) -> String {
+    pub fn html(&self) -> String {
         if self.bars.is_empty() {
             return String::new();
         }

@@ -19,7 +19,7 @@ pub(crate) fn overlap_of(overlap: Option<u32>, is_gold: bool, project: u32) -> u
 
 /// Why an item is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pool {
+pub(crate) enum Pool {
     /// To admit an annotator.
     Screening,
     /// To measure an annotator.
@@ -30,12 +30,12 @@ pub(super) enum Pool {
 
 /// An item without its content.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: String,
+pub(crate) struct Entry {
+    pub(crate) id: String,
     priority: i64,
     overlap: Option<u32>,
-    pub(super) gold: Option<Gold>,
-    pub(super) judged: u32,
+    pub(crate) gold: Option<Gold>,
+    pub(crate) judged: u32,
     held: u32,
 }
 
@@ -45,7 +45,7 @@ impl Entry {
         Self { id, priority, overlap, gold, judged: 0, held: 0 }
     }
 
-    pub(super) fn pool(&self) -> Pool {
+    pub(crate) fn pool(&self) -> Pool {
         match &self.gold {
             Some(gold) if gold.screening => Pool::Screening,
             Some(_) => Pool::Gold,
@@ -95,13 +95,13 @@ type Buckets = BTreeMap<Reverse<i64>, Bucket>;
 
 /// Every item of the store, and which are open.
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Index {
+    pub(crate) entries: Vec<Entry>,
     handles: HashMap<String, u32>,
     open: [Buckets; 3],
     in_pool: [usize; 3],
     /// The place up to which items were read.
-    pub(super) place: u64,
+    pub(crate) place: u64,
     overlap: u32,
     progress: Progress,
 }
@@ -136,15 +136,15 @@ impl Progress {
 }
 
 impl Index {
-    pub(super) fn handle(&self, id: &str) -> Option<u32> {
+    pub(crate) fn handle(&self, id: &str) -> Option<u32> {
         self.handles.get(id).copied()
     }
 
-    pub(super) fn count(&self, pool: Pool) -> usize {
+    pub(crate) fn count(&self, pool: Pool) -> usize {
         self.in_pool[pool as usize]
     }
 
-    pub(super) fn add(&mut self, items: Vec<Placed<Item>>) {
+    pub(crate) fn add(&mut self, items: Vec<Placed<Item>>) {
         for Placed { place, record } in items {
             self.place = self.place.max(place);
             if self.handles.contains_key(&record.id) {
@@ -162,7 +162,7 @@ impl Index {
     }
 
     /// Takes over what the store says about every item.
-    pub(super) fn replace_taken(&mut self, taken: &[Taken], overlap: u32) {
+    pub(crate) fn replace_taken(&mut self, taken: &[Taken], overlap: u32) {
         self.overlap = overlap;
         for entry in &mut self.entries {
             (entry.judged, entry.held) = (0, 0);
@@ -201,23 +201,23 @@ impl Index {
         }
     }
 
-    pub(super) fn claimed(&mut self, id: &str) {
+    pub(crate) fn claimed(&mut self, id: &str) {
         self.change(id, |entry| entry.held += 1);
     }
 
-    pub(super) fn judged(&mut self, id: &str) {
+    pub(crate) fn judged(&mut self, id: &str) {
         self.change(id, |entry| {
             entry.judged += 1;
             entry.held = entry.held.saturating_sub(1);
         });
     }
 
-    pub(super) fn given_back(&mut self, id: &str) {
+    pub(crate) fn given_back(&mut self, id: &str) {
         self.change(id, |entry| entry.held = entry.held.saturating_sub(1));
     }
 
     /// The store says that the item is full, whatever the index thought.
-    pub(super) fn full(&mut self, id: &str) {
+    pub(crate) fn full(&mut self, id: &str) {
         let overlap = self.overlap;
         self.change(id, |entry| {
             entry.held = entry.overlap(overlap).saturating_sub(entry.judged);
@@ -225,7 +225,7 @@ impl Index {
     }
 
     /// Whether as many annotators as asked for have judged the item.
-    pub(super) fn is_complete(&self, id: &str) -> bool {
+    pub(crate) fn is_complete(&self, id: &str) -> bool {
         self.handle(id).is_some_and(|handle| {
             let entry = &self.entries[handle as usize];
             entry.overlap(self.overlap) <= entry.judged
@@ -233,7 +233,7 @@ impl Index {
     }
 
     /// How far the project is: kept up to date entry by entry, since every page shows it.
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.progress
     }
 
@@ -254,7 +254,7 @@ impl Index {
 
     /// The next item for one who has seen `seen`, with the probability of the whole choice: of the
     /// pool, and of the item in it. `None` where nothing is open.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         screening: bool,
         seen: &HashSet<u32>,
@@ -295,7 +295,7 @@ impl Index {
 
 /// What an order chose that it was not offered, or without a probability.
 #[derive(Debug)]
-pub(super) struct Misfit(pub(super) Choice);
+pub(crate) struct Misfit(pub(crate) Choice);
 
 fn ask(order: &dyn Order, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Result<Choice, Misfit> {
     let choice = order.choose(eligible, rng);
@@ -311,7 +311,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::distribute::order::Random;
+    use crate::queue::order::Random;
 
     fn item(id: &str, change: impl FnOnce(&mut Item)) -> Item {
         let candidates = vec![Candidate::text("a"), Candidate::text("b")];

@@ -9,11 +9,13 @@ use plotters::style::{Color, ShapeStyle};
 use super::{Area, Drawn, GRID, INK, Labels, PALETTE, figure, range, short, text};
 
 /// A forest plot. The y label is unused: rows have names.
-pub(crate) struct Forest {
-    pub(crate) labels: Labels,
-    pub(crate) rows: Vec<(String, Estimate)>,
+pub struct Forest {
+    /// Title and horizontal axis.
+    pub labels: Labels,
+    /// Name and estimate, from top to bottom.
+    pub rows: Vec<(String, Estimate)>,
     /// Where a line is drawn for comparison.
-    pub(crate) reference: Option<f64>,
+    pub reference: Option<f64>,
 }
 
 const WIDTH: u32 = 680;
@@ -26,7 +28,7 @@ const ROWS: usize = 80;
 
 impl Forest {
     /// Empty without rows.
-    pub(crate) fn html(&self) -> String {
+    pub fn html(&self) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -36,7 +38,7 @@ impl Forest {
             let all = self.rows.len();
             labels.title = format!("{} (the first {ROWS} of {all})", labels.title);
         }
-        let height = 60 + ROW * u32::try_from(rows.len()).expect("at most 80");
+        let height = 60 + ROW * rows.len() as u32;
         figure(&labels, (WIDTH, height), &[], |area| self.draw(rows, area))
     }
 

@@ -1,0 +1,116 @@
+//! Whether an annotator gets another item: limits and screening.
+
+use hearken_data::feedback::Judgement;
+
+use super::Why;
+use crate::error::AppError;
+use crate::queue::{Person, Pool, Standing};
+use crate::settings::Settings;
+use crate::state::AppState;
+
+/// More judgements than one person makes.
+const ALL: usize = 10_000_000;
+
+/// How the annotator stands; asks the store where that is due.
+pub(super) fn standing(
+    state: &AppState,
+    annotator: &str,
+    person: &mut Person,
+) -> Result<Standing, AppError> {
+    let now = state.now();
+    if !person.is_fresh(now) {
+        let seen = state.store().seen_by(annotator)?;
+        let has_screening = 0 < state.distributor().index().count(Pool::Screening);
+        let judgements = judgements(state, annotator, has_screening)?;
+        person.learn(&seen, &judgements, &state.distributor().index(), now);
+    }
+    Ok(person.standing(&state.distributor().index(), now))
+}
+
+/// The annotator's judgements, where something depends on them.
+fn judgements(
+    state: &AppState,
+    annotator: &str,
+    has_screening: bool,
+) -> Result<Vec<Judgement>, AppError> {
+    let settings = state.settings()?;
+    let is_limited = settings.limit_total.is_some() || settings.limit_day.is_some();
+    if is_limited || has_screening {
+        Ok(state.store().judgements_by(annotator, ALL)?)
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// Whether the annotator, who holds `held` items, gets another; if so, whether a screening item.
+pub(super) fn admitted(standing: &Standing, settings: &Settings, held: usize) -> Result<bool, Why> {
+    let in_hand = u32::try_from(held).unwrap_or(u32::MAX);
+    let reached = |judged: u32, limit: Option<u32>| {
+        limit.is_some_and(|limit| limit <= judged.saturating_add(in_hand))
+    };
+    if reached(standing.judged, settings.limit_total) {
+        return Err(Why::LimitTotal);
+    }
+    if reached(standing.judged_today, settings.limit_day) {
+        return Err(Why::LimitDay);
+    }
+    if standing.screening_items == 0 {
+        return Ok(false);
+    }
+    if 0 < standing.screening_unseen {
+        return Ok(true);
+    }
+    if standing.screening_judged == 0 && held == 0 {
+        // Every screening item was skipped.
+        return Err(Why::ScreeningFailed);
+    }
+    // Skipped items count as not judged rightly; items in hand have to be judged first.
+    let open = standing.screening_items - standing.screening_judged;
+    if 0 < open && 0 < held {
+        return Err(Why::ScreeningPending);
+    }
+    let share = standing.screening_right as f64 / standing.screening_items as f64;
+    if share < settings.screening_threshold { Err(Why::ScreeningFailed) } else { Ok(false) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DONE: Standing = Standing {
+        judged: 10,
+        judged_today: 4,
+        screening_items: 4,
+        screening_unseen: 0,
+        screening_judged: 4,
+        screening_right: 3,
+    };
+
+    fn settings() -> Settings {
+        Settings { screening_threshold: 0.75, ..Settings::default() }
+    }
+
+    #[test]
+    fn three_right_of_four_pass_a_threshold_of_three_quarters() {
+        assert_eq!(admitted(&DONE, &settings(), 0), Ok(false));
+        let failed = Standing { screening_right: 2, ..DONE };
+        assert_eq!(admitted(&failed, &settings(), 0), Err(Why::ScreeningFailed));
+    }
+
+    #[test]
+    fn screening_comes_first_and_has_to_be_finished() {
+        let open = Standing { screening_unseen: 1, screening_judged: 3, ..DONE };
+        assert_eq!(admitted(&open, &settings(), 0), Ok(true));
+        let pending = Standing { screening_judged: 3, ..DONE };
+        assert_eq!(admitted(&pending, &settings(), 1), Err(Why::ScreeningPending));
+    }
+
+    #[test]
+    fn limits_count_what_is_in_hand() {
+        let limited = Settings { limit_total: Some(12), ..settings() };
+        assert_eq!(admitted(&DONE, &limited, 1), Ok(false));
+        assert_eq!(admitted(&DONE, &limited, 2), Err(Why::LimitTotal));
+        let limited = Settings { limit_day: Some(4), ..settings() };
+        assert_eq!(admitted(&DONE, &limited, 0), Err(Why::LimitDay));
+    }
+}

@@ -1,0 +1,49 @@
+//! What is open and who has seen it, in memory. What is here asks no store; who distributes keeps it up to date.
+
+mod index;
+mod order;
+mod person;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::index::Index;
+pub use self::index::Progress;
+pub(crate) use self::index::{Misfit, Pool, overlap_of};
+pub(crate) use self::order::check_names;
+pub use self::order::{Choice, Eligible, Offer, Order, RANDOM, Random};
+pub(crate) use self::person::{Person, Standing};
+
+/// Handles of items.
+pub(crate) type Handles = HashSet<u32>;
+
+/// What is known about the distribution, shared by all requests.
+#[derive(Debug, Default)]
+pub(crate) struct Distributor {
+    index: Mutex<Index>,
+    people: Mutex<HashMap<String, Arc<Mutex<Person>>>>,
+    /// When the index was last compared with the store, and how long that took; the lock is held
+    /// while comparing.
+    pub(crate) refreshed: Mutex<Option<(i64, i64)>>,
+}
+
+/// The lock, also where somebody panicked with it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Distributor {
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    pub(crate) fn person(&self, annotator: &str) -> Arc<Mutex<Person>> {
+        Arc::clone(lock(&self.people).entry(annotator.to_owned()).or_default())
+    }
+
+    /// The settings or the items have changed: look at the store before the next answer.
+    pub(crate) fn forget(&self) {
+        *lock(&self.refreshed) = None;
+        lock(&self.people).clear();
+    }
+}

@@ -1,0 +1,14 @@
+//! Parts of reports: text that stays text, charts as inline SVG, the page around them.
+//!
+//! What is *not* here: what a report says.
+
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::float_cmp, clippy::unwrap_used))]
+
+mod chart;
+mod document;
+mod text;
+
+pub use chart::{Bars, Forest, Labels, Line, Lines, Mark, Point};
+pub use document::document;
+pub use text::escape;

@@ -1,0 +1,89 @@
+//! Where rollouts come from: a model here, a mixture of two, or a file. A server that has the policy's
+//! weights is one more.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use hearken_generate::{Event, Mixture, Request, generate_mixed};
+use hearken_model::{Model, Tokenizer};
+use hearken_tensor::Device;
+
+use super::sample::{SampleOptions, sample_scored, sample_scored_by};
+use super::{RecordedIteration, Rollout};
+use crate::encode::PromptExample;
+use crate::error::TrainError;
+use crate::reward_source::{RewardSource, Scores};
+
+/// Whoever completes prompts.
+///
+/// What comes says itself which version of the policy wrote it, with which probabilities, and whether it was
+/// recorded: [`Rollout::origin`](super::Rollout::origin) and the log-probabilities of its completion.
+pub(crate) trait RolloutSource {
+    /// The rollouts of the iteration [`SampleOptions::index`], on `prompts` where the source asks for any,
+    /// with the scores of `sources` or with those that were recorded.
+    fn rollouts(
+        &mut self,
+        prompts: &[Arc<PromptExample>],
+        options: &SampleOptions<'_>,
+        sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, Scores), TrainError>;
+}
+
+/// A model in this process.
+pub(crate) struct Local<'a, D: Device> {
+    pub(crate) model: &'a Model<D>,
+    pub(crate) tokenizer: Option<&'a Tokenizer>,
+}
+
+impl<D: Device> RolloutSource for Local<'_, D> {
+    fn rollouts(
+        &mut self,
+        prompts: &[Arc<PromptExample>],
+        options: &SampleOptions<'_>,
+        sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+        sample_scored(self.model, self.tokenizer, prompts, options, sources)
+    }
+}
+
+/// A model in this process with a share of another's distribution.
+pub(crate) struct Mixed<'a, D: Device> {
+    pub(crate) model: &'a Model<D>,
+    pub(crate) other: &'a Model<D>,
+    /// Of the other.
+    pub(crate) share: f64,
+    pub(crate) tokenizer: Option<&'a Tokenizer>,
+}
+
+impl<D: Device> RolloutSource for Mixed<'_, D> {
+    fn rollouts(
+        &mut self,
+        prompts: &[Arc<PromptExample>],
+        options: &SampleOptions<'_>,
+        sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+        let Self { model, other, share, tokenizer } = *self;
+        let mut sampler =
+            |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
+                let mixture = Mixture { model: other, share };
+                generate_mixed(model, &mixture, tokenizer, requests, options.sampling, observer)
+            };
+        sample_scored_by(&mut sampler, tokenizer, prompts, options, sources)
+    }
+}
+
+/// A file, iteration after iteration, and again from its start.
+pub(crate) struct Replay<'a>(pub(crate) &'a [RecordedIteration]);
+
+impl RolloutSource for Replay<'_> {
+    fn rollouts(
+        &mut self,
+        _prompts: &[Arc<PromptExample>],
+        options: &SampleOptions<'_>,
+        _sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+        let index = (options.index % self.0.len() as u64) as usize;
+        let (rollouts, total) = self.0[index].rollouts.iter().cloned().unzip();
+        Ok((rollouts, Scores { total, ..Scores::default() }))
+    }
+}
