@@ -46,6 +46,7 @@ mod source;
 mod split;
 mod transcript;
 mod unpaired_preference;
+mod whole_file;
 mod write;
 
 pub use bad_record::{BadRecord, FieldError};
@@ -61,4 +62,5 @@ pub use source::Source;
 pub use split::{PromptKey, Prompted, Split, SplitError, split_by_prompt};
 pub use transcript::TranscriptForm;
 pub use unpaired_preference::UnpairedPreference;
+pub use whole_file::{Unfinished, is_unfinished, sync_all, sync_parent, write_whole};
 pub use write::{JsonLinesAppender, WriteError, write_file, write_jsonl};

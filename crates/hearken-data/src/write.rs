@@ -1,13 +1,14 @@
 //! Writing JSON lines: whole files that appear complete or not at all, and logs that grow.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
+
+use crate::whole_file::write_whole;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +22,8 @@ pub struct WriteError {
 
 /// Writes one JSON object per line and returns how many; gzip where the name ends in `.gz`.
 ///
-/// The file appears complete or not at all: the lines go to a temporary file in the same folder,
-/// which is flushed to disk and then renamed. JSON has no NaN and no infinity; they become `null`.
+/// The file appears whole or not at all, as [`write_whole`] has it. JSON has no NaN and no infinity; they
+/// become `null`.
 ///
 /// # Errors
 /// If the folder is missing or may not be written, the disk is full, or a record cannot be
@@ -35,10 +36,8 @@ pub fn write_jsonl<T: Serialize>(
         .map_err(|error: io::Error| WriteError { path: path.into(), error })
 }
 
-/// Writes a file with what `fill` hands to its writer; gzip where the name ends in `.gz`.
-///
-/// The file appears complete or not at all: what is written goes to a temporary file in the same
-/// folder, which is flushed to disk and then renamed.
+/// Writes a file with what `fill` hands to its writer, whole or not at all ([`write_whole`]); gzip where the
+/// name ends in `.gz`.
 ///
 /// # Errors
 /// If the folder is missing or may not be written, the disk is full, or `fill` fails. An existing
@@ -47,44 +46,19 @@ pub fn write_file<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    let temporary = temporary_beside(path);
-    let written = write_new(&temporary, is_gzip(path), fill)
-        .and_then(|filled| Ok(fs::rename(&temporary, path).map(|()| filled)?));
-    if written.is_ok() {
-        sync_folder(path);
-    } else {
-        // What went wrong matters more than whether the leftover could be removed.
-        let _ = fs::remove_file(&temporary);
+    if !is_gzip(path) {
+        return write_whole(path, fill);
     }
-    written
+    write_whole(path, |sink| {
+        let mut encoder = GzEncoder::new(sink, Compression::default());
+        let filled = fill(&mut encoder)?;
+        encoder.finish()?;
+        Ok(filled)
+    })
 }
 
 fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
-}
-
-/// A name in the same folder that no other write of this or another process uses.
-fn temporary_beside(path: &Path) -> PathBuf {
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let write = WRITES.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}.{write}.tmp", std::process::id()))
-}
-
-fn write_new<T, E: From<io::Error>>(
-    path: &Path,
-    gzip: bool,
-    fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
-) -> Result<T, E> {
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).open(path)?);
-    let (filled, file) = if gzip {
-        let mut encoder = GzEncoder::new(file, Compression::default());
-        (fill(&mut encoder)?, encoder.finish()?)
-    } else {
-        (fill(&mut file)?, file)
-    };
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(filled)
 }
 
 fn lines_into<T: Serialize>(
@@ -98,15 +72,6 @@ fn lines_into<T: Serialize>(
         count += 1;
     }
     Ok(count)
-}
-
-/// Makes the rename durable where the system lets a folder be opened; the file itself is complete
-/// either way.
-fn sync_folder(path: &Path) {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Ok(folder) = File::open(parent.unwrap_or(Path::new("."))) {
-        let _ = folder.sync_all();
-    }
 }
 
 /// A log of JSON lines, such as metrics, that grows while a run goes on. Every line reaches the

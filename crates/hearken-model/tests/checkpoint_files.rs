@@ -297,3 +297,36 @@ fn a_misshapen_parameter_is_named_with_both_shapes() {
         "DIR/model.safetensors: tensor model.embed_tokens.weight has shape [384, 64]; expected [500, 64]"
     );
 }
+
+#[test]
+fn a_model_is_saved_in_the_format_that_is_asked_for() {
+    use hearken_model::checkpoint::NumberFormat;
+    use hearken_model::{LoadOptions, Model};
+    use hearken_tensor::Cpu;
+
+    let dir = tempfile::tempdir().unwrap();
+    let load = |dir: &Path| Model::load(Cpu::new(), dir, &LoadOptions::language_model()).unwrap().0;
+    let mut model = load(&fixture("llama"));
+    for (stored, name) in [(NumberFormat::Bf16, "bfloat16"), (NumberFormat::F16, "float16")] {
+        model.save_as(dir.path(), stored).unwrap();
+        assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), stored);
+        let config = std::fs::read_to_string(dir.path().join("config.json")).unwrap();
+        assert!(config.contains(&format!("\"dtype\": \"{name}\"")), "{config}");
+        let read = load(dir.path());
+        for index in 0..model.params().len() {
+            let rounded = |value: f32| match stored {
+                NumberFormat::Bf16 => bf16::from_f32(value).to_f32(),
+                _ => f16::from_f32(value).to_f32(),
+            };
+            let expected: Vec<f32> = model.values(index).into_iter().map(rounded).collect();
+            assert_eq!(read.values(index), expected);
+        }
+    }
+    // A value that f16 has no room for would become infinite.
+    let mut values = model.values(0);
+    values[3] = 1e6;
+    model.params_mut().set_values(0, &values);
+    model.save_as(dir.path(), NumberFormat::F16).unwrap();
+    assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), NumberFormat::F32);
+    assert_eq!(load(dir.path()).values(0), values);
+}

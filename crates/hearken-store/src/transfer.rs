@@ -2,12 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
+use hearken_data::Unfinished;
 
 use crate::error::StoreError;
 use crate::ledger::json;
@@ -177,47 +176,23 @@ fn write_new(
     if to.symlink_metadata().is_ok() {
         return Err(StoreError::Exists { path: to.display().to_string() });
     }
-    let part = part_of(to);
-    let done = write(&part).and_then(|()| {
-        let finish = || {
-            File::open(&part)?.sync_all()?;
-            fs::hard_link(&part, to)?;
-            fs::remove_file(&part)?;
-            sync_folder(to)
-        };
-        finish().map_err(|error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                StoreError::Exists { path: to.display().to_string() }
-            }
-            _ => StoreError::unavailable(&to.display().to_string(), &error),
-        })
-    });
-    if done.is_err() {
-        remove_remains(&part);
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => StoreError::Exists { path: to.display().to_string() },
+        _ => StoreError::unavailable(&to.display().to_string(), &error),
+    };
+    let part = Unfinished::beside(to).map_err(failed)?;
+    if let Err(error) = write(part.path()) {
+        remove_remains(part.path());
+        return Err(error);
     }
-    done
+    part.put_new().map_err(failed)
 }
 
-/// A name in the same folder that no other file has.
-fn part_of(to: &Path) -> PathBuf {
-    let mut bytes = [0; 4];
-    // Without random numbers a leftover of the same process is in the way, and creating says so.
-    let _ = SysRng.try_fill_bytes(&mut bytes);
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    to.with_file_name(format!(".{name}.{:08x}.part", u32::from_le_bytes(bytes)))
-}
-
-/// Removes an unfinished file and what SQLite keeps next to its files; they need not be there.
+/// Removes what SQLite keeps next to an unfinished file; it need not be there.
 fn remove_remains(part: &Path) {
-    for ending in ["", "-wal", "-shm", "-journal"] {
+    for ending in ["-wal", "-shm", "-journal"] {
         let mut name = part.as_os_str().to_owned();
         name.push(ending);
         let _ = fs::remove_file(name);
     }
-}
-
-/// Makes the entry of a file in its folder safe.
-pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

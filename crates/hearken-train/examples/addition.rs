@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use hearken_model::{Head, Model, ModelConfig, Tokenizer, tokenizer::SpecialTokens};
 use hearken_stats::mean::{Paired, mean, paired_difference};
 use hearken_tensor::{Cpu, device::Precision};
+use hearken_train::config::Configuration;
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::progress::Silent;
 use hearken_train::run_dir::Start;

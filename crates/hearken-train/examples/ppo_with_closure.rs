@@ -6,6 +6,7 @@ use std::error::Error;
 use std::path::Path;
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::{Progress, StepReport};
 use hearken_train::reward_source::Closure;

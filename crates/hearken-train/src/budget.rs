@@ -221,7 +221,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Layers;
+    use crate::config::{Configuration, Layers};
 
     /// The size of microbatches for a model of this width and depth, without a limit.
     fn default_tokens(width: usize, layers: usize) -> usize {

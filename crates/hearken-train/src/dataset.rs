@@ -77,7 +77,7 @@ impl<E: Example> Dataset<E> {
     ) -> Result<Self, TrainError> {
         let (mut train_report, mut eval_report) = Default::default();
         let records = read_all::<E>(config, &config.train, config.limit, &mut train_report)?;
-        let split = split_by_prompt(records, config.eval_fraction, seeds.derive("split", 0, 0))?;
+        let split = split_by_prompt(records, *config.eval_fraction, seeds.derive("split", 0, 0))?;
         let mut held_out = split.eval;
         if !config.eval.is_empty() {
             held_out = read_all::<E>(config, &config.eval, None, &mut eval_report)?;

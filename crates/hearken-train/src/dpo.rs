@@ -45,7 +45,7 @@ use tree::Tree;
 pub use config::DpoConfig;
 pub use metrics::{DpoEvaluation, DpoFigures, DpoStep, EvaluationRecord, PolicyKl};
 pub use objective::{Kind, Objective, ReferenceConfig, ReferenceSync, Reported};
-pub use section::DpoSection;
+pub use section::DpoSettings;
 
 /// The folder of a moving reference in a checkpoint.
 const REFERENCE: &str = "reference";
@@ -76,7 +76,7 @@ pub fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    if loaded.config.online.is_some() {
+    if loaded.config.method().is_some() {
         return online::run(device, loaded, start, progress);
     }
     train::<D, Dpo<D>>(device, loaded, start, progress)
@@ -90,13 +90,13 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     type Record = DpoStep;
 
     fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
-        let DpoConfig { model, dpo, .. } = config;
+        let DpoConfig { model, resolved, .. } = config;
         let policy = Part::trained(model, Head::LanguageModel);
-        let path = dpo.reference.path.as_ref().unwrap_or(&model.path);
-        let moves = dpo.objective.needs_reference() && dpo.reference.sync.is_some();
+        let path = resolved.reference.path.as_ref().unwrap_or(&model.path);
+        let moves = resolved.objective.needs_reference() && resolved.reference.sync.is_some();
         let reference = moves.then_some(Part { path, purpose: Purpose::Follow, ..policy });
         let parts: Vec<_> = [policy].into_iter().chain(reference).collect();
-        let tape = Tape::new(model, !dpo.objective.couples_batch());
+        let tape = Tape::new(model, !resolved.objective.couples_batch());
         Ok(DpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
     }
 
@@ -106,7 +106,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     }
 
     fn rows(&self) -> Vec<usize> {
-        let branches = self.config.dpo.objective.grad_reading().branches;
+        let branches = self.config.resolved.objective.grad_reading().branches;
         self.records.train.iter().map(|tree| tree.rows(branches)).collect()
     }
 
@@ -125,13 +125,13 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.config.dpo.notes()
+        self.config.resolved.notes()
     }
 
     fn learn(&self, run: &mut Run<D, Own<LossState>>, batch: &[usize]) -> Learned<StepResult> {
         let trees: Vec<&Tree> = batch.iter().map(|&index| &self.records.train[index]).collect();
         let references = self.references.of_training(batch, &trees, portions(&self.config));
-        learn(run, &self.config.dpo.objective, &StepBatch { trees, references })
+        learn(run, &self.config.resolved.objective, &StepBatch { trees, references })
     }
 
     fn follow(&mut self, run: &Run<D, Own<LossState>>) {
@@ -139,7 +139,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     }
 
     fn record(&self, step: Step<StepResult>) -> DpoStep {
-        DpoStep::new(&step, &self.config.dpo.objective)
+        DpoStep::new(&step, &self.config.resolved.objective)
     }
 
     fn figures(record: &DpoStep) -> Vec<(&'static str, f64)> {
@@ -158,7 +158,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
                 Cow::Owned(reference::logprobs(model, &trees, portions))
             }
         };
-        let (loss, shift) = (&self.config.dpo.objective, run.counters.own.own.reward_shift);
+        let (loss, shift) = (&self.config.resolved.objective, run.counters.own.own.reward_shift);
         let model = &run.model;
         let found = evaluation::evaluate(model, trees, &references, loss, (portions, shift));
         let (kl, step) = (self.distance(run)?, run.step);
@@ -184,18 +184,18 @@ impl<D: Device> Dpo<D> {
         if count == 0 {
             return Ok(None);
         }
-        let DpoConfig { model: source, dpo, .. } = &self.config;
+        let DpoConfig { model: source, resolved, .. } = &self.config;
         let loaded;
         let reference = if let References::Live { model, .. } = &self.references {
             model.as_ref()
         } else {
             let device = run.model.device().clone();
-            let path = dpo.reference.path.as_ref().unwrap_or(&source.path);
+            let path = resolved.reference.path.as_ref().unwrap_or(&source.path);
             loaded = load_language_model(device, path, source.dtype, Masters::Drop)?;
             &loaded
         };
         let sampling = Completing {
-            max_new_tokens: self.config.samples.max_new_tokens,
+            max_new_tokens: *self.config.samples.max_new_tokens,
             seed: run.seeds.derive("kl", run.step, 0),
             portions: portions(&self.config),
         };

@@ -10,6 +10,7 @@ use hearken_model::checkpoint::CheckpointError;
 use hearken_model::tokenizer::TokenizerError;
 
 use crate::config::ConfigError;
+use crate::order::FewerExamples;
 use crate::reward_source::RewardError;
 
 /// Why a run cannot start or go on.
@@ -24,6 +25,9 @@ pub enum TrainError {
     /// A file of records is not usable.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// There are fewer records than the run has been through.
+    #[error(transparent)]
+    FewerExamples(#[from] FewerExamples),
     /// Records cannot be split.
     #[error("`data.eval_fraction`: {0}")]
     Split(#[from] SplitError),
@@ -139,8 +143,8 @@ pub enum RunDirError {
     },
     /// The run there has another configuration.
     #[error(
-        "{}: holds a run with `{key}` = {stored}, found {given}; --fresh starts anew and removes \
-         that run", dir.display()
+        "{}: holds a run with `{key}` = {stored}, found {given}; --fresh moves that run aside and \
+         starts anew", dir.display()
     )]
     Different {
         /// The run directory.
@@ -151,6 +155,52 @@ pub enum RunDirError {
         stored: String,
         /// Its value now.
         given: String,
+    },
+    /// Something has the name of what a run writes, in a folder that is no run's.
+    #[error(
+        "{}: holds {name}, and is not the folder of a run; nothing there is replaced: choose another \
+         `run.dir`", dir.display()
+    )]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// What is there.
+        name: &'static str,
+    },
+    /// What a run reads lies where it writes.
+    #[error(
+        "`{key}`: {} lies in the run directory {}, which the run writes; move it, or choose another \
+         `run.dir`", path.display(), dir.display()
+    )]
+    InputInside {
+        /// The key that names it.
+        key: String,
+        /// The input.
+        path: PathBuf,
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// A finished run that cannot go on.
+    #[error(
+        "{}: holds the model of a finished run (final/) and no checkpoint to go on from; --fresh moves \
+         it aside and starts anew", dir.display()
+    )]
+    NoCheckpoint {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// The run there was made from other inputs.
+    #[error(
+        "{}: {change} than when the checkpoint of step {step} was made; put it back as it was, or start \
+         anew with --fresh, which moves this run aside", dir.display()
+    )]
+    OtherInput {
+        /// The run directory.
+        dir: PathBuf,
+        /// What has changed.
+        change: String,
+        /// Steps of the checkpoint.
+        step: u64,
     },
     /// A stored file that does not parse.
     #[error("{}: {message}", path.display())]

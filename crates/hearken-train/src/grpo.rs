@@ -49,9 +49,9 @@ use credit::{Experience, credit, trained};
 use idle::{Idle, Idleness};
 use metrics::{Gathered, StepSums};
 
-pub use config::{GrpoConfig, GrpoSettings};
+pub use config::GrpoConfig;
 pub use metrics::{ClipMetrics, GrpoStep, IterationMetrics, SamplerMetrics};
-pub use section::Groups;
+pub use section::{Groups, GrpoSettings, Resolved};
 
 run_rollouts!(GrpoConfig, Grpo);
 
@@ -94,7 +94,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
 
     /// The algorithm, and keys without meaning.
     fn notes(&self) -> Vec<String> {
-        let GrpoSettings { preset, unused, .. } = &self.config.grpo;
+        let (preset, unused) = (&self.config.grpo.preset, &self.config.resolved.unused);
         let mut notes = vec![format!("algorithm: {preset}")];
         if !unused.is_empty() {
             let keys = unused.join("`, `");
@@ -121,7 +121,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         let credited = credit(kept, reading, ref_logprobs, &algorithm);
         let trained = match all_left {
             true => Vec::new(),
-            false => trained(&credited, self.config.grpo.groups, algorithm.overlong),
+            false => trained(&credited, self.config.resolved.groups, algorithm.overlong),
         };
         let idle = Idle::of(&sampled, trained.is_empty(), algorithm.overlong);
         if let Some(note) = self.idleness.note(session.iteration(), idle) {
@@ -150,7 +150,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     fn learn(&self, on: &mut Session<D>, of: &Compared, part: &[usize]) -> Learned<StepSums> {
         let minibatch: Vec<&Experience> = part.iter().map(|&index| &of.trained[index]).collect();
         let algorithm = self.algorithm(on.kl.beta());
-        let entropy_coef = self.config.grpo.entropy_coef;
+        let entropy_coef = *self.config.grpo.entropy_coef;
         let sums = update::accumulate(on, &minibatch, &algorithm, entropy_coef);
         let loss = sums.policy - entropy_coef * sums.entropy.value().unwrap_or(0.0);
         Learned { loss, sums }
@@ -161,7 +161,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     }
 
     fn record(&self, step: Step<'_, Compared, StepSums>) -> GrpoStep {
-        let surrogate = self.config.grpo.algorithm.surrogate;
+        let surrogate = self.config.resolved.algorithm.surrogate;
         GrpoStep::new(&step, surrogate)
     }
 
@@ -176,7 +176,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
 impl Grpo {
     /// The algorithm with the coefficient of the KL penalty in force.
     fn algorithm(&self, beta: f64) -> Algorithm {
-        let algorithm = self.config.grpo.algorithm;
+        let algorithm = self.config.resolved.algorithm;
         Algorithm { kl: algorithm.kl.with_beta(beta), ..algorithm }
     }
 }

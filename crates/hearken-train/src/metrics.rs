@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -25,7 +25,8 @@ pub const TIME_FIELDS: [&str; 3] = ["seconds", "tokens_per_s", "wall_time"];
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    file: File,
+    /// `None` before the first line of this session: until then the file is as it was.
+    file: Option<File>,
     bytes: u64,
     /// The last records appended here, at most [`RECENT`].
     recent: VecDeque<Value>,
@@ -37,27 +38,37 @@ pub struct Log {
 const RECENT: usize = 16;
 
 impl Log {
-    /// Opens or creates the file and cuts it back to its first `bytes` bytes.
+    /// A log that goes on after its first `bytes` bytes: it is cut back to them, or made, when it first has
+    /// something to write.
     ///
     /// # Errors
-    /// If it cannot be opened or cut, or is shorter than `bytes`.
+    /// If the file cannot be read, or is shorter than `bytes`.
     pub fn open(path: &Path, bytes: u64) -> Result<Self, RunDirError> {
-        let at = |action| RunDirError::io(path, action);
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(at("be opened"))?;
-        let found = file.metadata().map_err(at("be read"))?.len();
+        let found = match std::fs::metadata(path) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(RunDirError::io(path, "be read")(error)),
+        };
         if found < bytes {
             return Err(RunDirError::ShortLog { path: path.into(), found, expected: bytes });
         }
-        file.set_len(bytes).map_err(at("be cut back"))?;
-        file.seek(SeekFrom::End(0)).map_err(at("be read"))?;
-        Ok(Self { path: path.into(), file, bytes, recent: VecDeque::new(), news: 0 })
+        Ok(Self { path: path.into(), file: None, bytes, recent: VecDeque::new(), news: 0 })
+    }
+
+    /// The file, cut back.
+    fn file(&mut self) -> Result<&mut File, RunDirError> {
+        let opened = if let Some(file) = self.file.take() {
+            file
+        } else {
+            let at = |action| RunDirError::io(&self.path, action);
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true);
+            let mut file = options.open(&self.path).map_err(at("be opened"))?;
+            file.set_len(self.bytes).map_err(at("be cut back"))?;
+            file.seek(SeekFrom::End(0)).map_err(at("be read"))?;
+            file
+        };
+        Ok(self.file.insert(opened))
     }
 
     /// Appends one record as a line.
@@ -71,7 +82,8 @@ impl Log {
         let mut line = serde_json::to_vec(record).expect("records are plain structs");
         self.remember(&line);
         line.push(b'\n');
-        self.file.write_all(&line).map_err(RunDirError::io(&self.path, "be written"))?;
+        let written = self.file()?.write_all(&line);
+        written.map_err(RunDirError::io(&self.path, "be written"))?;
         self.bytes += line.len() as u64;
         Ok(())
     }
@@ -101,7 +113,8 @@ impl Log {
     /// # Errors
     /// If the system cannot.
     pub fn sync(&mut self) -> Result<u64, RunDirError> {
-        self.file.sync_all().map_err(RunDirError::io(&self.path, "be written"))?;
+        let synced = self.file()?.sync_all();
+        synced.map_err(RunDirError::io(&self.path, "be written"))?;
         Ok(self.bytes)
     }
 }

@@ -93,15 +93,15 @@ impl<D: Device> Optimizer<D> {
             return Err(bad.unwrap_or(NonFinite { suspect: Suspect::GradientNorm }));
         }
         let norm_max = self.config.grad_norm_max;
-        let grad_scale = norm_max.map_or(1.0, |max| (max / (grad_norm + 1e-6)).min(1.0));
+        let grad_scale = norm_max.map_or(1.0, |max| (*max / (grad_norm + 1e-6)).min(1.0));
         self.steps += 1;
         for (one, moments) in trained.iter_mut().zip(&mut self.moments) {
             let step = AdamW {
                 lr: one.lr,
-                beta1: self.config.betas[0],
-                beta2: self.config.betas[1],
-                eps: self.config.eps,
-                weight_decay: self.config.weight_decay,
+                beta1: *self.config.betas[0],
+                beta2: *self.config.betas[1],
+                eps: *self.config.eps,
+                weight_decay: *self.config.weight_decay,
                 step: self.steps,
                 grad_scale,
             };

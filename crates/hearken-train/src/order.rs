@@ -14,6 +14,19 @@ pub struct Cursor {
     pub index: usize,
 }
 
+/// A place in an epoch that its examples do not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`data.train`: found {found} examples, expected more than the {used} that the checkpoint has been \
+     through: the run cannot go on with other data"
+)]
+pub struct FewerExamples {
+    /// Examples that there are.
+    pub found: usize,
+    /// Examples that the run has taken in its epoch.
+    pub used: usize,
+}
+
 /// The order of the examples of every epoch: a function of the seed and the epoch alone.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -47,6 +60,17 @@ impl Order {
     /// Batches per epoch; the last may be smaller.
     pub fn batches_per_epoch(&self) -> u64 {
         self.examples.div_ceil(self.batch_size) as u64
+    }
+
+    /// Refuses a place that is not in these examples: they have become fewer since it was noted.
+    ///
+    /// # Errors
+    /// Says how many there are, and how many there were at least.
+    pub(crate) fn check(&self, cursor: Cursor) -> Result<(), FewerExamples> {
+        if cursor.index < self.examples {
+            return Ok(());
+        }
+        Err(FewerExamples { found: self.examples, used: cursor.index })
     }
 
     /// The examples of the next batch, which lies within one epoch; moves the cursor behind it.
@@ -110,6 +134,14 @@ mod tests {
         for _ in 0..6 {
             assert_eq!(whole.next_batch(&mut cursor), resumed.next_batch(&mut copy));
         }
+    }
+
+    #[test]
+    fn a_place_behind_the_last_example_is_refused() {
+        let order = Order::sequential(3, 2);
+        order.check(Cursor { epoch: 4, index: 2 }).unwrap();
+        let error = order.check(Cursor { epoch: 0, index: 3 }).unwrap_err().to_string();
+        assert!(error.contains("found 3 examples"), "{error}");
     }
 
     #[test]

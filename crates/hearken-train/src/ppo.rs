@@ -37,7 +37,7 @@ use crate::run::{Companion, Learned, Opening};
 use credit::{Experience, credit, iteration_metrics};
 use metrics::StepSums;
 
-pub use config::{AdvantageScale, CriticSource, PpoConfig, PpoSettings};
+pub use config::{CriticSource, PpoConfig, PpoSettings};
 pub use metrics::{IterationMetrics, PpoStep};
 
 run_rollouts!(PpoConfig, Ppo);
@@ -122,8 +122,8 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         let beta = on.kl.beta();
         let sums = update::accumulate(on, &minibatch, &self.config);
         let mean = |mean: hearken_objective::Mean| mean.value().unwrap_or(0.0);
-        let loss = mean(sums.policy) + self.config.ppo.value_coef * mean(sums.value)
-            - self.config.ppo.entropy_coef * mean(sums.entropy)
+        let loss = mean(sums.policy) + *self.config.ppo.value_coef * mean(sums.value)
+            - *self.config.ppo.entropy_coef * mean(sums.entropy)
             + beta * mean(sums.kl);
         Learned { loss, sums }
     }

@@ -167,14 +167,15 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let mut trainer = T::read(config, &mut opening)?;
         let examples = trainer.rows().len();
         let batch_size = opening.settings.train.batch_size;
-        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, batch_size);
+        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size);
         let total = length.steps(order.batches_per_epoch());
         if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
             return Ok(Opened::Finished(outcome));
         }
         let mut model = trainer.load(device, &mut opening)?;
         opening.freeze(&mut model)?;
-        let run = opening.run(model, None, total)?;
+        let run: Run<D, T::Kept> = opening.run(model, None, total)?;
+        order.check(run.counters.cursor)?;
         Ok(Opened::Ready(Self { trainer, run, order, examples, samples }))
     }
 
@@ -188,7 +189,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         self.trainer.notes().iter().for_each(|note| progress.note(note));
         let plan = BatchPlan {
             rows,
-            batch_size: train.batch_size,
+            batch_size: *train.batch_size,
             microbatch_tokens: train.microbatch_tokens,
             steps: self.run.total,
         };

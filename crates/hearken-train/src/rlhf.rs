@@ -28,7 +28,7 @@ use crate::outcome::{Evaluation, Figure, Outcome, StageSummary};
 use crate::progress::Progress;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
 use crate::run::{self, Status};
-use crate::run_dir::{RunDirError, Start, lock, write_atomically};
+use crate::run_dir::{RunDirError, Start, lock, refuse_foreign, write_atomically};
 use crate::seeds::Seeds;
 use crate::{ppo, report, reward, sft};
 
@@ -68,6 +68,9 @@ pub fn run<D: Device>(
 ) -> Result<RlhfOutcome, TrainError> {
     let config = &loaded.config;
     let root = &config.run.dir;
+    if !root.join("lock").exists() {
+        refuse_foreign(root, &["config.toml", "outcome.json", "report.html"])?;
+    }
     std::fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
     let _held = lock(root)?;
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
@@ -93,9 +96,17 @@ impl<D: Device> Session<'_, D> {
     fn quickstart(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(quickstart) = &self.config.quickstart else { return Ok(Status::Finished) };
         let root = &self.config.run.dir;
-        let text = format!("{quickstart:?} {}", self.config.run.seed);
+        let text = format!(
+            "QuickstartConfig {{ corpus: {:?}, base: {:?} }} {}",
+            quickstart.corpus(),
+            quickstart.model,
+            self.config.run.seed
+        );
         let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
-        let (corpus_options, base) = (&quickstart.corpus, &quickstart.base);
+        if stage.is_foreign(&[root.join("base")])? {
+            return Err(RunDirError::Foreign { dir: root.clone(), name: "data or base" }.into());
+        }
+        let (corpus_options, base) = (&quickstart.corpus(), &quickstart.model);
         let (device, seed) = (self.device.clone(), self.config.run.seed);
         self.stage(&stage, "data", progress, |_, _| {
             // A base without its corpus, or the other way round, is made anew.
@@ -147,7 +158,7 @@ impl<D: Device> Session<'_, D> {
     fn ppo(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.ppo else { return Ok(Status::Finished) };
         let config = &loaded.config;
-        let mut inputs = match &config.data {
+        let mut inputs = match config.prompts() {
             Some(data) => with_data(&config.model.path, data),
             None => vec![config.model.path.clone()],
         };
@@ -207,9 +218,8 @@ impl<D: Device> Session<'_, D> {
         let Some(ppo) = &self.config.ppo else { return Ok(()) };
         let has_prompts = ppo
             .config
-            .data
-            .as_ref()
-            .is_some_and(|data| !data.eval.is_empty() || 0.0 < data.eval_fraction);
+            .prompts()
+            .is_some_and(|data| !data.eval.is_empty() || 0.0 < *data.eval_fraction);
         if !has_prompts {
             progress.note("no held-out prompts (`ppo.data.eval`): the policies are not compared");
             return Ok(());

@@ -8,32 +8,49 @@
 //! | `checkpoints/step-000123/` | a model directory with `state/` for resuming |
 //! | `best/`, `final/` | model directories |
 //! | `lock` | held while a process works here |
+//!
+//! Opening changes nothing that is there: a run begins (`RunDir::begin`) when everything that it reads has
+//! been read and checked. What it replaces then is moved aside.
 
 pub mod checkpoint;
+pub(crate) mod inputs;
+mod moved_aside;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
+use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use toml::Table;
 
-use self::checkpoint::Checkpoint;
-use crate::config::{Frozen, RunConfig};
+use self::checkpoint::{Checkpoint, Saves};
+use self::inputs::{Changes, Fingerprint, Input, changes, inputs};
+use self::moved_aside::move_aside;
+use crate::config::{Difference, Frozen, RunConfig};
 pub use crate::error::RunDirError;
 use crate::metrics::Log;
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 15] = [
+pub const FREE_KEYS: [&str; 22] = [
     "run.dir",
     "run.disk_limit_gb",
+    "run.memory_limit_gb",
     "train.steps",
     "train.epochs",
     "train.log_every",
     "train.save_every",
+    "train.save_minutes",
+    "train.keep_optimizer",
+    "train.keep_best",
+    "train.microbatch_tokens",
     "train.eval_every",
     "train.sample_every",
+    "samples.count",
+    "samples.temperature",
     "score.url",
     "score.timeout_s",
     "judge.base_url",
@@ -43,23 +60,54 @@ pub const FREE_KEYS: [&str; 15] = [
     "judge.parallel",
 ];
 
-/// Whether what lies in a run directory is continued or removed.
+/// Whether what lies in a run directory is continued or replaced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// Go on from the last checkpoint, if there is one.
     #[default]
     Resume,
-    /// Remove the run that is there.
+    /// Move the run that is there aside.
     Fresh,
 }
 
-/// A run directory that this process holds.
+/// What a run writes, the configuration last: as long as it is there, the folder is a run's.
+const ENTRIES: [&str; 8] = [
+    "checkpoints",
+    "best",
+    "final",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "report.html",
+    STAGE_FILE,
+    "config.toml",
+];
+/// The file in which a run of several stages notes what a stage was made from.
+pub(crate) const STAGE_FILE: &str = "stage.json";
+
+/// A run directory that this process holds. Until `RunDir::begin` nothing in it is changed.
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
+    claim: Claim,
     disk_bytes_max: Option<u64>,
-    /// Held, not read: the lock ends with the file.
-    _lock: File,
+    /// The resolved configuration.
+    config: String,
+    /// Whether what is there is moved aside first.
+    replaces: bool,
+    /// What is to be said when the run begins.
+    notes: Vec<String>,
+    /// The format of the files that the run started from, which those of its models take.
+    pub(crate) stored: NumberFormat,
+    /// What the run reads, as it is now.
+    pub(crate) inputs: Vec<Fingerprint>,
+    /// What has become of the inputs of the checkpoint, and its step.
+    changes: Option<(Changes, u64)>,
+    /// Whether the next checkpoint is the first one.
+    pub(crate) is_first: bool,
+    /// Whether the optimizer's moments begin anew.
+    without_moments: bool,
+    /// When time makes checkpoints.
+    pub(crate) saves: Saves,
     /// `metrics.jsonl`.
     pub metrics: Log,
     /// `samples.jsonl`.
@@ -67,31 +115,122 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Takes the run directory for this process, and finds the checkpoint to go on from. The logs
-    /// are cut back to where they were at that checkpoint.
+    /// Takes the run directory for this process, and finds the checkpoint to go on from. Nothing that is
+    /// there is changed.
     ///
     /// # Errors
-    /// If another process holds it, it holds a run with another configuration, or the system refuses.
+    /// If another process holds it, it holds a run with another configuration, or files that are no run's;
+    /// if an input lies in it, or the system refuses.
     pub fn open(
         config: &RunConfig,
         frozen: &Frozen,
         start: Start,
     ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
         let root = config.dir.clone();
-        fs::create_dir_all(&root).map_err(RunDirError::io(&root, "be created"))?;
-        let lock = lock(&root)?;
-        if start == Start::Fresh {
-            clear(&root)?;
+        let inputs = inputs(frozen.table());
+        let is_run = refuse_foreign(&root, &ENTRIES)?;
+        let claim = Claim::take(&root)?;
+        if is_run {
+            remove_leftovers(&root)?;
         }
-        check_configuration(&root, frozen)?;
-        write_atomically(&root.join("config.toml"), frozen.to_toml().as_bytes())?;
-        remove_leftovers(&root)?;
-        let checkpoint = Checkpoint::latest(&root.join("checkpoints"))?;
-        let kept = checkpoint.as_ref().map(Checkpoint::log_bytes).unwrap_or_default();
-        let metrics = Log::open(&root.join("metrics.jsonl"), kept.metrics)?;
-        let samples = Log::open(&root.join("samples.jsonl"), kept.samples)?;
-        let disk_bytes_max = config.disk_bytes_max;
-        Ok((Self { root, disk_bytes_max, _lock: lock, metrics, samples }, checkpoint))
+        let found =
+            if start == Start::Resume && is_run { Found::at(&root)? } else { Found::default() };
+        let is_resumed = found.checkpoint.is_some();
+        for input in &inputs {
+            refuse_inside(&root, input, is_resumed)?;
+        }
+        let fingerprints = inputs
+            .iter()
+            .map(|input| input.fingerprint().map_err(RunDirError::io(&input.path, "be read")));
+        let fingerprints: Vec<Fingerprint> = fingerprints.collect::<Result<_, _>>()?;
+        let mut notes = Vec::new();
+        let difference = found.difference(frozen);
+        let replaces = match (&found.checkpoint, difference) {
+            _ if start == Start::Fresh => is_run,
+            (_, None) => false,
+            (Some(_), Some(difference)) => return Err(different(&root, difference)),
+            (None, Some(_)) => {
+                notes.push(format!(
+                    "{}: the run there has no checkpoint; it starts anew with these settings",
+                    root.display()
+                ));
+                found.steps
+            }
+        };
+        notes.extend(found.rounding_notes(frozen));
+        let changes = found
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| (changes(checkpoint.inputs(), &fingerprints), checkpoint.step()));
+        let kept = found.checkpoint.as_ref().map(Checkpoint::log_bytes).unwrap_or_default();
+        let run = Self {
+            claim,
+            disk_bytes_max: config.disk_bytes_max,
+            config: frozen.to_toml(),
+            replaces,
+            notes,
+            stored: stored(frozen),
+            inputs: fingerprints,
+            changes,
+            is_first: !is_resumed,
+            without_moments: found.checkpoint.as_ref().is_some_and(Checkpoint::has_no_moments),
+            saves: Saves::start(),
+            metrics: log(&root, "metrics.jsonl", kept.metrics)?,
+            samples: log(&root, "samples.jsonl", kept.samples)?,
+            root,
+        };
+        Ok((run, found.checkpoint))
+    }
+
+    /// Refuses to go on from a checkpoint whose inputs have become others, where that makes the run
+    /// another one; the rest is said when the run begins.
+    ///
+    /// # Errors
+    /// [`RunDirError::OtherInput`].
+    pub(crate) fn check_inputs(&mut self) -> Result<(), RunDirError> {
+        let Some((changes, step)) = self.changes.take() else { return Ok(()) };
+        self.notes.extend(changes.noted);
+        match changes.refused {
+            None => Ok(()),
+            Some(change) => Err(RunDirError::OtherInput { dir: self.root.clone(), change, step }),
+        }
+    }
+
+    /// Begins to write: moves aside what the run replaces, and writes the configuration. Everything that
+    /// the run reads has been read by then. Returns what is to be said about it.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn begin(&mut self) -> Result<Vec<String>, RunDirError> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if std::mem::take(&mut self.replaces) {
+            let moved = move_aside(&self.root, &ENTRIES).map_err(|(path, source)| {
+                RunDirError::Io { path, action: "be moved aside", source }
+            })?;
+            notes.extend(moved.map(|folder| {
+                format!(
+                    "{}: what was there is moved to {}, and removed when this run has its first checkpoint",
+                    self.root.display(),
+                    folder.display()
+                )
+            }));
+        }
+        self.claim.begun = true;
+        write_atomically(&self.path("config.toml"), self.config.as_bytes())?;
+        self.saves = Saves::start();
+        Ok(notes)
+    }
+
+    /// Removes what this run replaced, when it has its first checkpoint.
+    pub(crate) fn remove_replaced(&mut self) -> Result<(), RunDirError> {
+        if !std::mem::take(&mut self.is_first) {
+            return Ok(());
+        }
+        moved_aside::remove(&self.root).map_err(|(path, source)| RunDirError::Io {
+            path,
+            action: "be removed",
+            source,
+        })
     }
 
     /// The folder itself.
@@ -107,6 +246,19 @@ impl RunDir {
     /// Whether the run has come to its end: there is a `final/`.
     pub fn has_final(&self) -> bool {
         self.root.join("final").is_dir()
+    }
+
+    /// What a run says that goes on after `step` steps.
+    pub(crate) fn going_on_note(&self, step: u64) -> String {
+        let note = format!("going on from the checkpoint of step {step}");
+        if !self.without_moments {
+            return note;
+        }
+        format!(
+            "{note}; the run was finished and has dropped its optimizer's moments, which begin anew: the \
+             longer run is not the one that would not have stopped (`train.keep_optimizer = true` keeps \
+             them)"
+        )
     }
 
     /// Replaces the folder `name` by what `write` puts into a new one; at no moment is there half of
@@ -132,14 +284,14 @@ impl RunDir {
             let _ = fs::remove_dir_all(&new);
             return Err(error);
         }
-        sync_folder(&new)?;
+        sync_all(&new).map_err(RunDirError::io(&new, "be written to the disk"))?;
         if target.exists() {
             remove_folder(&old)?;
             fs::rename(&target, &old).map_err(RunDirError::io(&target, "be renamed"))?;
         }
         fs::rename(&new, &target).map_err(RunDirError::io(&new, "be renamed"))?;
         remove_folder(&old)?;
-        sync(&parent)?;
+        sync_parent(&target).map_err(RunDirError::io(&target, "be written to the disk"))?;
         Ok(target)
     }
 
@@ -154,6 +306,13 @@ impl RunDir {
             return Ok(());
         }
         Err(RunDirError::DiskLimit { dir: self.root.clone(), needed, used, limit })
+    }
+
+    /// By how many bytes the limit is too small for `needed` more.
+    pub(crate) fn bytes_short(&self, needed: u64) -> Result<Option<u64>, RunDirError> {
+        let Some(limit) = self.disk_bytes_max else { return Ok(None) };
+        let wanted = folder_bytes(&self.root)? + needed;
+        Ok((limit < wanted).then(|| wanted - limit))
     }
 }
 
@@ -197,49 +356,155 @@ fn patient_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Removes what a run has written to a folder, unless a process works there; makes the folder where there
-/// is none.
-///
-/// # Errors
-/// If another process holds it, or the system refuses.
-pub(crate) fn empty(root: &Path) -> Result<(), RunDirError> {
-    fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
-    let _held = lock(root)?;
-    clear(root)
+/// A folder that this process holds.
+#[derive(Debug)]
+struct Claim {
+    root: PathBuf,
+    made_folder: bool,
+    made_lock: bool,
+    /// Whether a run has begun there; if not, nothing is left behind.
+    begun: bool,
+    /// Held, not read: the lock ends with the file.
+    _lock: File,
 }
 
-/// Removes what a run writes, and nothing else that may lie there.
-fn clear(root: &Path) -> Result<(), RunDirError> {
-    for name in ["checkpoints", "best", "final"] {
-        remove_folder(&root.join(name))?;
+impl Claim {
+    fn take(root: &Path) -> Result<Self, RunDirError> {
+        let (made_folder, made_lock) = (!root.exists(), !root.join("lock").exists());
+        fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
+        let lock = lock(root)?;
+        Ok(Self { root: root.to_owned(), made_folder, made_lock, begun: false, _lock: lock })
     }
-    for name in ["config.toml", "metrics.jsonl", "samples.jsonl", "report.html"] {
-        let path = root.join(name);
-        if path.exists() {
-            fs::remove_file(&path).map_err(RunDirError::io(&path, "be removed"))?;
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.begun || !self.made_lock {
+            return;
+        }
+        // What cannot be removed is an empty folder, or a lock that nobody holds.
+        let _ = fs::remove_file(self.root.join("lock"));
+        if self.made_folder {
+            let _ = fs::remove_dir(&self.root);
         }
     }
-    Ok(())
 }
 
-fn check_configuration(root: &Path, frozen: &Frozen) -> Result<(), RunDirError> {
-    let path = root.join("config.toml");
-    if !path.exists() {
+/// What a run that is there has come to.
+#[derive(Debug, Default)]
+struct Found {
+    checkpoint: Option<Checkpoint>,
+    /// The configuration of the run.
+    config: Option<Table>,
+    /// Whether its log has steps.
+    steps: bool,
+}
+
+impl Found {
+    fn at(root: &Path) -> Result<Self, RunDirError> {
+        let checkpoint = Checkpoint::latest(&root.join("checkpoints"))?;
+        if checkpoint.is_none() && root.join("final").is_dir() {
+            return Err(RunDirError::NoCheckpoint { dir: root.into() });
+        }
+        let config = configuration(root)?;
+        let steps = checkpoint.is_some() || has_steps(&root.join("metrics.jsonl"));
+        Ok(Self { checkpoint, config, steps })
+    }
+
+    fn difference(&self, frozen: &Frozen) -> Option<Difference> {
+        frozen.first_difference(self.config.as_ref()?, &FREE_KEYS)
+    }
+
+    /// Keys that move the last bits of what comes.
+    fn rounding_notes(&self, frozen: &Frozen) -> Vec<String> {
+        let Some(stored) = self.config.as_ref().filter(|_| self.checkpoint.is_some()) else {
+            return Vec::new();
+        };
+        let value = |table: &Table, (section, key): (&str, &str)| {
+            table.get(section)?.as_table()?.get(key).cloned()
+        };
+        let keys = [("train", "microbatch_tokens"), ("run", "memory_limit_gb")];
+        let note = |at: (&str, &str)| {
+            let (old, new) = (value(stored, at)?, value(frozen.table(), at)?);
+            let (section, key) = at;
+            (old != new).then(|| {
+                format!(
+                    "`{section}.{key}` was {old} and is {new}: sums are taken in another order, so that \
+                     what comes may differ in the last bits"
+                )
+            })
+        };
+        keys.into_iter().filter_map(note).collect()
+    }
+}
+
+/// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
+fn stored(frozen: &Frozen) -> NumberFormat {
+    let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
+    let files = model.and_then(|path| TensorFiles::open(Path::new(path)).ok());
+    files.map_or(NumberFormat::F32, |files| files.stored())
+}
+
+fn different(root: &Path, difference: Difference) -> RunDirError {
+    let Difference { key, stored, given } = difference;
+    RunDirError::Different { dir: root.into(), key, stored, given }
+}
+
+fn log(root: &Path, name: &str, bytes: u64) -> Result<Log, RunDirError> {
+    Log::open(&root.join(name), bytes)
+}
+
+/// Whether a log has a record of an optimizer step.
+fn has_steps(log: &Path) -> bool {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
+    text.lines().filter_map(step).any(|step| 0 < step)
+}
+
+/// Refuses a folder that is no run's and holds one of `names`; says whether it is a run's.
+///
+/// # Errors
+/// [`RunDirError::Foreign`], or if the system refuses.
+pub(crate) fn refuse_foreign(root: &Path, names: &[&'static str]) -> Result<bool, RunDirError> {
+    let has_key = |run: &toml::Value| run.get("dir").is_some() && run.get("seed").is_some();
+    // A configuration that cannot be read is nobody's yet, and is refused below.
+    let config = configuration(root).ok().flatten();
+    let is_resolved = config.is_some_and(|table| table.get("run").is_some_and(has_key));
+    // A configuration of somebody's own lies without the lock that every run leaves.
+    let is_run = is_resolved && (root.join("lock").exists() || root.join("checkpoints").is_dir());
+    // A stage's stamp is there before the stage's run is.
+    let mut names = names.iter().filter(|name| **name != STAGE_FILE);
+    if !is_run && let Some(name) = names.find(|name| root.join(name).symlink_metadata().is_ok()) {
+        return Err(RunDirError::Foreign { dir: root.into(), name });
+    }
+    Ok(is_run)
+}
+
+/// Refuses an input in the run directory. A run that goes on may have begun with one beside what it writes.
+fn refuse_inside(root: &Path, input: &Input, is_resumed: bool) -> Result<(), RunDirError> {
+    // What is not there is not lost; reading it says that it is missing.
+    let (Ok(root_path), Ok(path)) = (root.canonicalize(), input.path.canonicalize()) else {
+        return Ok(());
+    };
+    let Ok(inside) = path.strip_prefix(&root_path) else { return Ok(()) };
+    if is_resumed && !ENTRIES.iter().any(|entry| inside.starts_with(entry)) {
         return Ok(());
     }
-    let text = fs::read_to_string(&path).map_err(RunDirError::io(&path, "be read"))?;
-    let stored: Table = text
-        .parse()
-        .map_err(|error| RunDirError::Broken { path: path.clone(), message: format!("{error}") })?;
-    match frozen.first_difference(&stored, &FREE_KEYS) {
-        None => Ok(()),
-        Some(difference) => Err(RunDirError::Different {
-            dir: root.into(),
-            key: difference.key,
-            stored: difference.stored,
-            given: difference.given,
-        }),
-    }
+    let (key, path) = (input.key.clone(), input.path.clone());
+    Err(RunDirError::InputInside { key, path, dir: root.into() })
+}
+
+/// The configuration in a folder; `None` where there is none.
+fn configuration(root: &Path) -> Result<Option<Table>, RunDirError> {
+    let path = root.join("config.toml");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(RunDirError::io(&path, "be read"))?,
+    };
+    let parsed = text.parse::<Table>();
+    parsed
+        .map(Some)
+        .map_err(|error| RunDirError::Broken { path: path.clone(), message: format!("{error}") })
 }
 
 /// Folders and files that a killed process left incomplete; a model that was moved aside is put back.
@@ -250,6 +515,9 @@ fn remove_leftovers(root: &Path) -> Result<(), RunDirError> {
         }
         for path in entries(&parent)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if is_unfinished(&path) {
+                fs::remove_file(&path).map_err(RunDirError::io(&path, "be removed"))?;
+            }
             let Some(leaf) = name.strip_prefix(TEMPORARY) else { continue };
             match leaf.strip_prefix("old-") {
                 Some(kept) if !parent.join(kept).exists() => {
@@ -283,41 +551,101 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), RunDirError> {
     }
 }
 
-/// Writes a file beside its place and moves it there.
+/// Writes a file, whole or not at all.
 ///
 /// # Errors
 /// If the system refuses; the old file is then still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!("{TEMPORARY}{name}"));
-    fs::write(&new, bytes).map_err(RunDirError::io(&new, "be written"))?;
-    sync(&new)?;
-    fs::rename(&new, path).map_err(RunDirError::io(&new, "be renamed"))?;
-    // The rename lasts once the folder is on the disk.
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    sync(parent.unwrap_or(Path::new(".")))
+    write_whole(path, |file| file.write_all(bytes)).map_err(RunDirError::io(path, "be written"))
 }
 
-fn sync(path: &Path) -> Result<(), RunDirError> {
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(RunDirError::io(path, "be written to the disk"))
-}
-
-fn sync_folder(folder: &Path) -> Result<(), RunDirError> {
+/// Makes the weights of a new model folder links to those of other folders of the run, where they are the
+/// same bytes, so that they are on the disk once. Where the system has no links they stay copies.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(crate) fn link_equal(folder: &Path, others: &[PathBuf]) -> Result<(), RunDirError> {
     for path in entries(folder)? {
-        if path.is_dir() { sync_folder(&path)? } else { sync(&path)? }
+        let name = path.file_name().unwrap_or_default().to_owned();
+        if path.extension().is_none_or(|extension| extension != "safetensors") {
+            continue;
+        }
+        for other in others.iter().map(|other| other.join(&name)) {
+            if !other.is_file() || !has_same_bytes(&path, &other)? {
+                continue;
+            }
+            let link = path.with_extension("link");
+            if fs::hard_link(&other, &link).is_ok() {
+                fs::rename(&link, &path).map_err(RunDirError::io(&link, "be renamed"))?;
+            }
+            break;
+        }
     }
-    sync(folder)
+    Ok(())
 }
 
-fn folder_bytes(folder: &Path) -> Result<u64, RunDirError> {
+fn has_same_bytes(one: &Path, other: &Path) -> Result<bool, RunDirError> {
+    let open = |path: &Path| {
+        let file = File::open(path).map_err(RunDirError::io(path, "be read"))?;
+        let bytes = file.metadata().map_err(RunDirError::io(path, "be read"))?.len();
+        Ok::<_, RunDirError>((BufReader::with_capacity(COMPARED_BYTES, file), bytes))
+    };
+    let ((mut one_file, one_bytes), (mut other_file, other_bytes)) = (open(one)?, open(other)?);
+    if one_bytes != other_bytes {
+        return Ok(false);
+    }
+    loop {
+        let read = one_file.fill_buf().map_err(RunDirError::io(one, "be read"))?;
+        let mut same = vec![0; read.len()];
+        other_file.read_exact(&mut same).map_err(RunDirError::io(other, "be read"))?;
+        if read != same {
+            return Ok(false);
+        }
+        let bytes = read.len();
+        if bytes == 0 {
+            return Ok(true);
+        }
+        one_file.consume(bytes);
+    }
+}
+
+/// Bytes of two files that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 20;
+
+/// Bytes of the files in a folder, each counted once however many names it has; none where there is no
+/// folder.
+pub(crate) fn folder_bytes(folder: &Path) -> Result<u64, RunDirError> {
+    let mut seen = BTreeSet::new();
+    add_bytes(folder, &mut seen)
+}
+
+fn add_bytes(folder: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result<u64, RunDirError> {
     let mut bytes = 0;
+    if !folder.exists() {
+        return Ok(0);
+    }
     for path in entries(folder)? {
-        bytes += if path.is_dir() {
-            folder_bytes(&path)?
-        } else {
-            fs::metadata(&path).map_err(RunDirError::io(&path, "be read"))?.len()
-        };
+        if path.is_dir() {
+            bytes += add_bytes(&path, seen)?;
+            continue;
+        }
+        let found = fs::metadata(&path).map_err(RunDirError::io(&path, "be read"))?;
+        if is_first_name(&found, seen) {
+            bytes += found.len();
+        }
     }
     Ok(bytes)
+}
+
+/// Whether a file has not been seen under another name.
+#[cfg(unix)]
+fn is_first_name(file: &fs::Metadata, seen: &mut BTreeSet<(u64, u64)>) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    file.nlink() == 1 || seen.insert((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_first_name(_: &fs::Metadata, _: &mut BTreeSet<(u64, u64)>) -> bool {
+    true
 }

@@ -55,8 +55,8 @@ pub fn sample_completions<D: Device>(
     let positions = model.config().max_positions;
     let fits = |prompt: &&&[u32]| !prompt.is_empty() && prompt.len() < positions;
     let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
-    let temperature = config.temperature;
-    let sampling = Sampling { temperature, ..Sampling::plain(config.max_new_tokens) };
+    let temperature = *config.temperature;
+    let sampling = Sampling { temperature, ..Sampling::plain(*config.max_new_tokens) };
     let request = |(index, prompt): (usize, &&[u32])| Request {
         prompt_ids: prompt.to_vec(),
         samples: 1,

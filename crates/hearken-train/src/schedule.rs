@@ -28,7 +28,7 @@ impl Schedule {
     /// The schedule of a run of `total_steps`.
     pub fn new(config: &OptimizerConfig, total_steps: u64) -> Self {
         let OptimizerConfig { schedule: kind, lr, warmup_steps, .. } = *config;
-        Self { kind, lr, warmup_steps, total_steps }
+        Self { kind, lr: *lr, warmup_steps, total_steps }
     }
 
     /// The factor of step `step`, counted from 1: in [0, 1].

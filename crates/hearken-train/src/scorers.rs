@@ -1,29 +1,34 @@
 //! Opens what a configuration names to say which completions are good: the sources of `[[score]]`, and
 //! the `[judge]`.
 
-use hearken_judge::JudgeError;
-use hearken_judge::chat::Key;
-use hearken_judge::pairwise::{ChatJudge, ChatJudgeOptions, CommandJudge, PairwiseJudge};
+use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
+use hearken_judge::pairwise::{
+    ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Unreadable,
+};
+use hearken_judge::{CommandOptions, HttpOptions, JudgeError};
 use hearken_model::Tokenizer;
 use hearken_tensor::Device;
 
-use crate::config::{JudgeConfig, ScoreConfig, SourceConfig};
+use crate::config::{
+    Allowance, ApiJudge, Heuristics, JudgeConfig, Judges, ScoreConfig, SourceConfig,
+    UnreadableAnswer,
+};
 use crate::reward_source::{
-    CodeSource, CommandSource, Heuristic, HttpSource, RewardError, RewardModel, RewardModelOptions,
-    VerifierSource, WeightedSum,
+    CodeSource, CommandSource, Heuristic, HttpSource, Limits, RewardError, RewardModel,
+    RewardModelOptions, RewardSource, Sandbox, VerifierSource, WeightedSum,
 };
 
 /// How reward models read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoreReading {
-    /// Whether what is stored beside a model is applied to its scores.
+    /// Whether what is stored beside a model is applied to its scores; a source's own key can only
+    /// turn it off.
     pub normalize: bool,
     /// The most rows of one forward pass.
     pub microbatch_tokens: usize,
 }
 
-/// Opens the sources of a configuration, for a policy with `tokenizer`. `normalize` is whether reward
-/// models may apply what is stored beside them; a source's own key can only turn it off.
+/// Opens the sources of a configuration, for a policy with `tokenizer`.
 ///
 /// # Errors
 /// If a model cannot be loaded, a program not started, or a URL not used.
@@ -35,65 +40,114 @@ pub fn open_scores<D: Device>(
 ) -> Result<WeightedSum<'static>, RewardError> {
     let mut sum = WeightedSum::new();
     for score in scores {
-        let name = score.label.as_str();
-        match &score.source {
-            SourceConfig::Model { path, dtype, normalize } => {
-                let options = RewardModelOptions {
-                    name: name.to_owned(),
-                    path: path.clone(),
-                    precision: (*dtype).into(),
-                    normalize: *normalize && reading.normalize,
-                    microbatch_tokens: reading.microbatch_tokens,
-                };
-                let model = RewardModel::load(device.clone(), &options, tokenizer)?;
-                sum.push(Box::new(model), score.weight);
-            }
-            SourceConfig::LengthDiversity => {
-                sum.push(Box::new(Heuristic::LengthDiversity), score.weight);
-            }
-            SourceConfig::QuickstartGold => {
-                sum.push(Box::new(Heuristic::QuickstartGold), score.weight);
-            }
-            SourceConfig::Regex { pattern } => {
-                sum.push(Box::new(Heuristic::regex(pattern)?), score.weight);
-            }
-            SourceConfig::Contains { text } => {
-                sum.push(Box::new(Heuristic::Contains(text.clone())), score.weight);
-            }
-            SourceConfig::Verifier { verifier, answer } => {
-                sum.push(Box::new(VerifierSource::new(*verifier, answer)), score.weight);
-            }
-            SourceConfig::Code { tests, sandbox } => {
-                let source = CodeSource::new(name, tests, sandbox.clone())?;
-                sum.push(Box::new(source), score.weight);
-            }
-            SourceConfig::Command(options) => {
-                sum.push(Box::new(CommandSource::start(name, options)?), score.weight);
-            }
-            SourceConfig::Http(options) => {
-                sum.push(Box::new(HttpSource::new(name, options.clone())?), score.weight);
-            }
-        }
-        sum.label_last(name);
+        sum.push(open(score, device, tokenizer, reading)?, *score.weight);
+        sum.label_last(score.label());
     }
     Ok(sum)
 }
 
-/// Starts the program of a `[judge]`, or reads the key and makes the client; nothing is sent.
+fn open<D: Device>(
+    score: &ScoreConfig,
+    device: &D,
+    tokenizer: Option<&Tokenizer>,
+    reading: ScoreReading,
+) -> Result<Box<dyn RewardSource>, RewardError> {
+    let name = score.label();
+    Ok(match &score.source {
+        SourceConfig::Model { path, dtype, normalize } => {
+            let options = RewardModelOptions {
+                name: name.to_owned(),
+                path: path.clone(),
+                precision: (*dtype).into(),
+                normalize: *normalize && reading.normalize,
+                microbatch_tokens: reading.microbatch_tokens,
+            };
+            Box::new(RewardModel::load(device.clone(), &options, tokenizer)?)
+        }
+        SourceConfig::Heuristic { name } => Box::new(match name {
+            Heuristics::LengthDiversity => Heuristic::LengthDiversity,
+            Heuristics::QuickstartGold => Heuristic::QuickstartGold,
+        }),
+        SourceConfig::Regex { pattern } => Box::new(Heuristic::regex(pattern.as_str())?),
+        SourceConfig::Contains { text } => Box::new(Heuristic::Contains(text.clone())),
+        SourceConfig::Verifier { name, answer } => Box::new(VerifierSource::new(*name, answer)),
+        SourceConfig::Code { program, args, tests, timeout_s, memory_mb, disk_mb, processes } => {
+            let bytes = |megabytes: &Allowance| megabytes.get() << 20;
+            let limits = Limits {
+                deadline: timeout_s.duration(),
+                memory_bytes: bytes(memory_mb),
+                disk_bytes: bytes(disk_mb),
+                processes: processes.get(),
+            };
+            let sandbox = Sandbox { program: program.clone(), args: args.clone(), limits };
+            Box::new(CodeSource::new(name, tests, sandbox)?)
+        }
+        SourceConfig::Command { program, args, timeout_s } => {
+            let deadline = timeout_s.duration();
+            let options = CommandOptions { program: program.clone(), args: args.clone(), deadline };
+            Box::new(CommandSource::start(name, &options)?)
+        }
+        SourceConfig::Http { url, timeout_s } => {
+            let deadline = timeout_s.duration();
+            let options = HttpOptions { deadline, ..HttpOptions::new(url.clone()) };
+            Box::new(HttpSource::new(name, options)?)
+        }
+    })
+}
+
+/// Starts the program, or reads the key and makes the client; nothing is sent. `None` where nobody is
+/// asked.
 ///
 /// # Errors
 /// If the program cannot be started, the URL not be used, or the variable is not set.
-pub fn open_judge(config: &JudgeConfig) -> Result<Box<dyn PairwiseJudge>, JudgeError> {
-    match config {
-        JudgeConfig::Command { options, rules } => {
-            Ok(Box::new(CommandJudge::start(options, *rules)?))
+pub fn open_judge(judge: &JudgeConfig) -> Result<Option<Box<dyn PairwiseJudge>>, JudgeError> {
+    Ok(Some(match &judge.who {
+        None => return Ok(None),
+        Some(Judges::Openai(api)) => Box::new(ChatJudge::new(options(judge, api, Api::OpenAi)?)?),
+        Some(Judges::Anthropic(api)) => {
+            Box::new(ChatJudge::new(options(judge, api, Api::Anthropic)?)?)
         }
-        JudgeConfig::Chat { options, key_env } => {
-            let mut options = ChatJudgeOptions::clone(options);
-            options.chat.key = key_env.as_deref().map(key).transpose()?;
-            Ok(Box::new(ChatJudge::new(options)?))
+        Some(Judges::Command { program, args }) => {
+            let deadline = judge.timeout_s.duration();
+            let options = CommandOptions { program: program.clone(), args: args.clone(), deadline };
+            Box::new(CommandJudge::start(&options, rules(judge))?)
         }
+    }))
+}
+
+fn rules(judge: &JudgeConfig) -> Rules {
+    Rules {
+        orders: if judge.both_orders { Orders::Both } else { Orders::Alternating },
+        unreadable: match judge.on_unreadable {
+            UnreadableAnswer::Tie => Unreadable::Tie,
+            UnreadableAnswer::Drop => Unreadable::Drop,
+            UnreadableAnswer::Error => Unreadable::Fail,
+        },
     }
+}
+
+fn options(judge: &JudgeConfig, api: &ApiJudge, kind: Api) -> Result<ChatJudgeOptions, JudgeError> {
+    let limit = judge.timeout_s.duration();
+    let chat = ChatOptions {
+        temperature: api.temperature.map(|temperature| *temperature),
+        max_tokens: Some(*judge.max_tokens),
+        timeouts: Timeouts {
+            connect: Timeouts::default().connect.min(limit),
+            first_text: limit,
+            between_texts: limit,
+            total: limit,
+        },
+        retries_max: judge.retries,
+        key: api.key_env.as_deref().map(key).transpose()?,
+        ..ChatOptions::new(kind, api.base_url.clone(), api.model.clone())
+    };
+    Ok(ChatJudgeOptions {
+        chat,
+        system: judge.system.clone(),
+        question: judge.question.clone(),
+        parallel: *judge.parallel,
+        rules: rules(judge),
+    })
 }
 
 fn key(variable: &str) -> Result<Key, JudgeError> {

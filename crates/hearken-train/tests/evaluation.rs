@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run_dir::Start;

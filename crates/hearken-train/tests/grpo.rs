@@ -9,6 +9,7 @@ use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::progress::Silent;
@@ -483,7 +484,7 @@ fn configurations_that_contradict_themselves_are_refused_early() {
     }
     let list = overrides(&[&base[..], &["train.batch_size=32", "grpo.minibatches=2"]].concat());
     let loaded = GrpoConfig::load(&config(folder.path(), ""), &list).unwrap();
-    assert_eq!(loaded.config.train.batch_size, 32);
+    assert_eq!(*loaded.config.train.batch_size, 32);
 }
 
 #[test]
@@ -494,5 +495,5 @@ fn keys_without_effect_are_named() {
     let base = ["run.dir=x", "model.path=y", "data.train=z", "train.steps=1"];
     let list = overrides(&[&base[..], &list].concat());
     let loaded = GrpoConfig::load(&config(folder.path(), ""), &list).unwrap();
-    assert_eq!(loaded.config.grpo.unused, ["grpo.clip_low"]);
+    assert_eq!(loaded.config.resolved.unused, ["grpo.clip_low"]);
 }

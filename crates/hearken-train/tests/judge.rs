@@ -10,6 +10,7 @@ use hearken_judge::JudgeError;
 use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::error::TrainError;

@@ -8,6 +8,7 @@ use std::path::Path;
 use hearken_model::{Footprint, Head, ModelConfig};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
+use hearken_train::config::Configuration;
 use hearken_train::plan::MemoryPlan;
 use hearken_train::run_dir::Start;
 use hearken_train::sft::{self, SftConfig};

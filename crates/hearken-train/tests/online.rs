@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::dpo::online::run_with;
 use hearken_train::error::TrainError;

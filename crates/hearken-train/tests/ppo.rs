@@ -8,6 +8,7 @@ use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::progress::Silent;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::error::TrainError;
 use hearken_train::run::{Outcome, Status};

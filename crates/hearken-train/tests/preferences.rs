@@ -7,6 +7,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::error::TrainError;
 use hearken_train::run::Outcome;

@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 
 use hearken_model::Tokenizer;
-use hearken_train::config::{BadRecords, DataConfig, Truncation};
+use hearken_train::config::{BadRecords, BelowOne, DataConfig, Truncation};
 use hearken_train::dataset::Dataset;
 use hearken_train::encode::{
     DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample,
@@ -28,7 +28,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
     let config = DataConfig {
         train: vec![path],
         eval: Vec::new(),
-        eval_fraction: 0.1,
+        eval_fraction: BelowOne::new(0.1).unwrap(),
         shuffle: true,
         columns: columns.iter().map(own).collect(),
         bad_records: BadRecords::Skip,

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run::{Outcome, Status};
@@ -31,6 +32,7 @@ warmup_steps = 2
 batch_size = 5
 epochs = 2
 save_every = 3
+keep_optimizer = true
 eval_every = 4
 ";
 

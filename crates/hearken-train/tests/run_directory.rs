@@ -4,10 +4,12 @@
 mod support;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::error::TrainError;
 use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
@@ -64,11 +66,65 @@ fn another_configuration_is_refused_by_its_first_key_until_the_run_is_fresh() {
 fn a_run_can_be_made_longer() {
     let folder = tempfile::tempdir().unwrap();
     let (short, long) = (folder.path().join("short"), folder.path().join("long"));
-    train(&short, &[], Start::Resume).unwrap();
+    let kept = "train.keep_optimizer=true";
+    train(&short, &[kept], Start::Resume).unwrap();
     let outcome = train(&short, &["train.steps=5", "train.log_every=1"], Start::Resume).unwrap();
     assert_eq!((outcome.status, outcome.steps), (Status::Finished, 5));
     train(&long, &["train.steps=5"], Start::Resume).unwrap();
     assert_eq!(metrics(&short), metrics(&long));
+}
+
+#[test]
+fn a_finished_run_drops_the_moments_and_says_so_when_it_is_made_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[], Start::Resume).unwrap();
+    assert!(!run.join("checkpoints/step-000003/state/optimizer.safetensors").exists());
+    let mut progress = Recorder::new(After::GoOn);
+    let loaded = load(&run, &["train.steps=5"]);
+    let outcome = sft::run(Cpu::new(), &loaded, Start::Resume, &mut progress).unwrap();
+    assert_eq!((outcome.status, outcome.steps), (Status::Finished, 5));
+    assert!(progress.said("train.keep_optimizer"), "{:?}", progress.notes);
+    let steps = metrics(&run);
+    assert_eq!(steps.len(), 5);
+    // The moments begin anew, the weights do not.
+    let loss = |at: usize| steps[at]["loss"].as_f64().unwrap();
+    assert!(loss(3) < loss(0), "{steps:?}");
+}
+
+#[test]
+fn time_makes_checkpoints_where_steps_make_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (timed, whole) = (folder.path().join("timed"), folder.path().join("whole"));
+    let go = |run: &Path, more: &[&str], after: After| {
+        let mut progress = Recorder::new(after);
+        let loaded = load(run, more);
+        let go = || sft::run(Cpu::new(), &loaded, Start::Resume, &mut progress);
+        let done = catch_unwind(AssertUnwindSafe(go));
+        (done.is_ok(), progress)
+    };
+    let always = "train.save_minutes=1e-9";
+    assert!(!go(&timed, &[always], After::Die(3)).0);
+    // One at the first step, and the next when twenty times as long has passed as that one took.
+    let names = fs::read_dir(timed.join("checkpoints")).unwrap();
+    let dirs: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+    assert!(dirs.len() == 1 && dirs[0].join("state/optimizer.safetensors").exists(), "{dirs:?}");
+    let none = folder.path().join("none");
+    assert!(!go(&none, &["train.save_minutes=0"], After::Die(3)).0);
+    assert!(!none.join("checkpoints").exists());
+
+    // When there are checkpoints changes nothing.
+    assert!(go(&timed, &[always], After::GoOn).0);
+    assert!(go(&whole, &["train.save_minutes=0"], After::GoOn).0);
+    assert_eq!(metrics(&timed), metrics(&whole));
+    let weights = |run: &Path| fs::read(run.join("final/model.safetensors")).unwrap();
+    assert!(weights(&timed) == weights(&whole));
+
+    // Not where the disk limit has room for one only.
+    let tight = folder.path().join("tight");
+    let (done, progress) = go(&tight, &[always, "run.disk_limit_gb=0.003"], After::GoOn);
+    assert!(done);
+    assert!(progress.said("no checkpoints by time"), "{:?}", progress.notes);
 }
 
 #[test]
@@ -139,7 +195,7 @@ fn a_disk_limit_is_an_error_before_the_write() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     // A checkpoint takes about 1.2 MB here: weights and two moments of 100,000 parameters.
-    let error = failure(&run, &["run.disk_limit_gb=0.0005"]);
+    let error = failure(&run, &["run.disk_limit_gb=0.0005", "train.keep_optimizer=true"]);
     assert!(error.contains("run.disk_limit_gb"), "{error}");
     assert!(!run.join("checkpoints/step-000003").exists());
     train(&run, &["run.disk_limit_gb=0.1"], Start::Resume).unwrap();
@@ -161,7 +217,7 @@ fn only_the_newest_checkpoint_is_kept() {
 fn a_truncated_checkpoint_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    train(&run, &[], Start::Resume).unwrap();
+    train(&run, &["train.keep_optimizer=true"], Start::Resume).unwrap();
     let path = run.join("checkpoints/step-000003/state/optimizer.safetensors");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -243,4 +299,228 @@ fn a_reward_model_is_a_classifier_with_its_normalization_beside_it() {
     let measured = ScoreNormalizationFile::load(&run.join("final")).unwrap().expect("the file");
     assert_eq!(measured.n, 48);
     assert!(0.0 < measured.std && measured.mean.is_finite());
+}
+
+/// The files below a folder, with their bytes.
+fn contents(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != "lock" {
+                let bytes = fs::read(&path).unwrap();
+                found.push((path, bytes));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::write(to.join(path.file_name().unwrap()), fs::read(&path).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_fresh_start_that_cannot_read_its_inputs_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[], Start::Resume).unwrap();
+    let before = contents(&run);
+    let (final_model, inside) = (run.join("final"), run.join("more.jsonl"));
+    let path = format!("model.path={}", final_model.display());
+    let data = format!("data.train={}", inside.display());
+    for (wrong, says) in [
+        ("data.train=absent.jsonl", "absent.jsonl"),
+        ("model.path=absent", "absent"),
+        ("model.freeze=[\"encoder.*\"]", "matches no parameter"),
+        ("run.memory_limit_gb=0.000001", "memory_limit_gb"),
+        (path.as_str(), "`model.path`"),
+    ] {
+        let error = train(&run, &[wrong], Start::Fresh).unwrap_err().to_string();
+        assert!(error.contains(says), "{wrong}: {error}");
+        assert!(contents(&run) == before && !folder.path().join("run.old-1").exists(), "{wrong}");
+    }
+    fs::write(&inside, fs::read(fixture("sft/data.jsonl")).unwrap()).unwrap();
+    let error = train(&run, &[&data], Start::Fresh).unwrap_err().to_string();
+    assert!(
+        error.contains("`data.train`") && error.contains("lies in the run directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_fresh_start_replaces_is_kept_until_the_first_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, aside) = (folder.path().join("run"), folder.path().join("run.old-1"));
+    train(&run, &[], Start::Resume).unwrap();
+    let before = fs::read(run.join("final/model.safetensors")).unwrap();
+    let failing = ["optimizer.lr=1e38", "train.steps=6"];
+    let mut progress = Recorder::new(After::GoOn);
+    sft::run(Cpu::new(), &load(&run, &failing), Start::Fresh, &mut progress).unwrap_err();
+    assert!(progress.said("run.old-1"), "{:?}", progress.notes);
+    assert!(fs::read(aside.join("final/model.safetensors")).unwrap() == before);
+    // The run that failed has no checkpoint, so that the next one may have any settings.
+    let outcome = train(&run, &[], Start::Resume).unwrap();
+    assert_eq!(outcome.steps, 3);
+    assert!(!aside.exists() && run.join("final").is_dir());
+}
+
+#[test]
+fn files_that_are_no_runs_are_not_replaced() {
+    for name in ["final", "metrics.jsonl", "config.toml"] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        fs::create_dir(&run).unwrap();
+        if name == "final" {
+            copy(&llama(), &run.join(name));
+        } else {
+            fs::write(run.join(name), "# mine").unwrap();
+        }
+        let before = contents(&run);
+        for start in [Start::Resume, Start::Fresh] {
+            let error = train(&run, &[], start).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("not the folder of a run"), "{error}");
+        }
+        assert!(contents(&run) == before, "{name}");
+    }
+    // Nor is the model of a run whose checkpoints somebody has removed.
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[], Start::Resume).unwrap();
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    assert!(failure(&run, &[]).contains("no checkpoint to go on from"));
+    train(&run, &[], Start::Fresh).unwrap();
+}
+
+#[test]
+fn a_run_that_failed_before_its_first_step_takes_any_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    failure(&run, &["data.train=absent.jsonl"]);
+    assert!(!run.exists());
+    failure(&run, &["optimizer.lr=1e38", "train.steps=6"]);
+    assert_eq!(train(&run, &[], Start::Resume).unwrap().steps, 3);
+}
+
+#[test]
+fn keys_that_change_no_result_may_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, whole) = (folder.path().join("run"), folder.path().join("whole"));
+    train(&run, &["train.keep_optimizer=true"], Start::Resume).unwrap();
+    let others = ["train.steps=5", "train.microbatch_tokens=4000", "run.memory_limit_gb=8"];
+    let mut progress = Recorder::new(After::GoOn);
+    sft::run(Cpu::new(), &load(&run, &others), Start::Resume, &mut progress).unwrap();
+    assert!(progress.said("may differ in the last bits"), "{:?}", progress.notes);
+    train(&whole, &["train.steps=5"], Start::Resume).unwrap();
+    assert_eq!(metrics(&run).len(), metrics(&whole).len());
+}
+
+#[test]
+fn another_file_under_the_same_name_is_refused_and_another_start_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, data, model) =
+        (folder.path().join("run"), folder.path().join("data.jsonl"), folder.path().join("model"));
+    let text = fs::read_to_string(fixture("sft/data.jsonl")).unwrap();
+    fs::write(&data, &text).unwrap();
+    copy(&llama(), &model);
+    let inputs =
+        [format!("data.train={}", data.display()), format!("model.path={}", model.display())];
+    let with =
+        |more: &'static str| [inputs[0].as_str(), inputs[1].as_str(), more].map(String::from);
+    let refs = |list: &[String]| list.iter().map(String::clone).collect::<Vec<_>>();
+    let run_with = |more: &'static str| {
+        let list = refs(&with(more));
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        let mut progress = Recorder::new(After::GoOn);
+        let done = sft::run(Cpu::new(), &load(&run, &list), Start::Resume, &mut progress);
+        (done.map(|outcome| outcome.steps).map_err(|error| error.to_string()), progress)
+    };
+    run_with("train.steps=3").0.unwrap();
+    for other in [text.lines().take(5).collect::<Vec<_>>().join("\n"), text.replace("222", "223")] {
+        fs::write(&data, other).unwrap();
+        let error = run_with("train.steps=6").0.unwrap_err();
+        assert!(error.contains("`data.train`") && error.contains("holds other data"), "{error}");
+        // A run that has come to its end is what it is.
+        assert_eq!(run_with("train.steps=3").0.unwrap(), 3);
+    }
+    fs::write(&data, &text).unwrap();
+    let (mut other, _) = Model::load(Cpu::new(), &model, &LoadOptions::language_model()).unwrap();
+    let mut values = other.values(0);
+    values[0] += 0.5;
+    other.params_mut().set_values(0, &values);
+    other.save(&model).unwrap();
+    let (steps, progress) = run_with("train.steps=6");
+    assert_eq!(steps.unwrap(), 6);
+    assert!(progress.said("another model than when the run began"), "{:?}", progress.notes);
+}
+
+#[test]
+fn a_checkpoint_that_says_nothing_of_its_inputs_is_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &[], Start::Resume).unwrap();
+    let path = run.join("checkpoints/step-000003/state/state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    state.as_object_mut().unwrap().remove("inputs").unwrap();
+    fs::write(&path, state.to_string()).unwrap();
+    // Of a file that has become shorter, it knows how far it is.
+    let few = folder.path().join("few.jsonl");
+    let text = fs::read_to_string(fixture("sft/data.jsonl")).unwrap();
+    fs::write(&few, text.lines().take(5).collect::<Vec<_>>().join("\n")).unwrap();
+    let config = fs::read_to_string(run.join("config.toml")).unwrap();
+    let old = fixture("sft/data.jsonl").display().to_string();
+    fs::write(run.join("config.toml"), config.replace(&old, &few.display().to_string())).unwrap();
+    let few = format!("data.train={}", few.display());
+    let error = failure(&run, &["train.steps=6", &few]);
+    assert!(error.contains("found 5 examples"), "{error}");
+    fs::write(run.join("config.toml"), config).unwrap();
+    assert_eq!(train(&run, &["train.steps=6"], Start::Resume).unwrap().steps, 6);
+}
+
+#[test]
+fn models_have_the_format_of_the_one_that_training_starts_from() {
+    use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().join("base");
+    copy(&llama(), &base);
+    let (model, _) = Model::load(Cpu::new(), &base, &LoadOptions::language_model()).unwrap();
+    model.save_as(&base, NumberFormat::Bf16).unwrap();
+    let run = folder.path().join("run");
+    let base = format!("model.path={}", base.display());
+    train(&run, &[&base, "data.eval_fraction=0.2"], Start::Resume).unwrap();
+    let stored = |name: &str| TensorFiles::open(&run.join(name)).unwrap().stored();
+    let all = ["final", "best", "checkpoints/step-000003"].map(stored);
+    assert_eq!(all, [NumberFormat::Bf16, NumberFormat::Bf16, NumberFormat::F32]);
+    let text = fs::read_to_string(run.join("final/config.json")).unwrap();
+    assert!(text.contains("\"dtype\": \"bfloat16\""), "{text}");
+    // And the run goes on from f32: what is rounded is not trained on.
+    train(&run, &[&base, "data.eval_fraction=0.2", "train.steps=5"], Start::Resume).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn equal_models_are_on_the_disk_once() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &["data.eval_fraction=0.2", "train.steps=6"], Start::Resume).unwrap();
+    let file = |name: &str| fs::metadata(run.join(name).join("model.safetensors")).unwrap().ino();
+    assert_eq!(file("final"), file("checkpoints/step-000006"));
+    let last = metrics(&run).last().unwrap()["eval_loss"].is_object();
+    assert!(last, "the run ends with an evaluation");
+    let best = metrics(&run);
+    let losses: Vec<f64> =
+        best.iter().filter_map(|record| record["eval_loss"]["value"].as_f64()).collect();
+    let is_best = losses.iter().all(|&loss| losses[losses.len() - 1] <= loss);
+    assert_eq!(is_best, file("final") == file("best"));
 }

@@ -6,16 +6,20 @@ mod support;
 use hearken_model::{Batch, Keep, LoadOptions, Model, OutputGrads};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, PredictionGrad};
-use hearken_train::config::{OptimizerConfig, ScheduleKind};
+use hearken_train::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind};
 use hearken_train::optimizer::{Optimizer, Trained};
 use support::llama;
 
+const fn from_zero(x: f64) -> NonNegative {
+    NonNegative::new(x).unwrap()
+}
+
 const CONFIG: OptimizerConfig = OptimizerConfig {
-    lr: 1e-3,
-    betas: [0.9, 0.999],
-    eps: 1e-8,
-    weight_decay: 0.01,
-    grad_norm_max: Some(1.0),
+    lr: from_zero(1e-3),
+    betas: [BelowOne::new(0.9).unwrap(), BelowOne::new(0.999).unwrap()],
+    eps: from_zero(1e-8),
+    weight_decay: from_zero(0.01),
+    grad_norm_max: NonNegative::new(1.0),
     schedule: ScheduleKind::Constant,
     warmup_steps: 0,
 };

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_analysis::voting::Election;
 use hearken_analysis::{Analysis, Figure, Options, analyze, election_html, html};
+use hearken_data::write_whole;
 use hearken_stats::Estimate;
 use hearken_stats::estimate::Interval;
-use hearken_train::run_dir::write_atomically;
 
 use super::output_file::check_outputs;
 use crate::output::{print, say};
@@ -113,7 +113,8 @@ pub(super) fn check_results(results: [&Option<PathBuf>; 2], sources: &[String]) 
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    write_atomically(path, text.as_bytes())?;
+    write_whole(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
     say(&format!("wrote {}", path.display()));
     Ok(())
 }

@@ -8,10 +8,10 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use hearken_data::write_whole;
 use hearken_tensor::device::Precision;
 use hearken_train::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
 use hearken_train::config;
-use hearken_train::run_dir::write_atomically;
 
 use super::model_arguments::Dtype;
 use super::output_file::check_output;
@@ -148,7 +148,9 @@ impl Bench {
         };
         output::print(&table::table(&rows))?;
         if let Some(path) = &self.json {
-            write_atomically(path, &serde_json::to_vec_pretty(&rows)?)?;
+            let json = serde_json::to_vec_pretty(&rows)?;
+            write_whole(path, |file| file.write_all(&json))
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args};
+use hearken_data::Unfinished;
 use hearken_model::tokenizer::SpecialTokens;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Cpu;
@@ -164,18 +165,11 @@ fn complete(path: &Path, raw: &mut Map<String, Value>, tokenizer: &Tokenizer) ->
 
 /// The folder appears whole or not at all.
 fn save(model: &Model<Cpu>, tokenizer: &Tokenizer, output: &Path) -> Result<()> {
-    let name = output.file_name().context("--output names no folder")?.to_string_lossy();
-    let temporary = output.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let saved = model.save(&temporary).map_err(anyhow::Error::from).and_then(|()| {
-        tokenizer.save(&temporary)?;
-        std::fs::rename(&temporary, output)
-            .with_context(|| format!("{}: cannot be created", output.display()))
-    });
-    if saved.is_err() {
-        // What went wrong matters more than whether the leftover could be removed.
-        let _ = std::fs::remove_dir_all(&temporary);
-    }
-    saved
+    let cannot = || format!("{}: cannot be created", output.display());
+    let unfinished = Unfinished::beside(output).with_context(cannot)?;
+    model.save(unfinished.path())?;
+    tokenizer.save(unfinished.path())?;
+    unfinished.put().with_context(cannot)
 }
 
 /// Pieces of about this many bytes, cut at line ends, keep the training's memory flat.

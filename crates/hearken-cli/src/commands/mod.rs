@@ -4,6 +4,7 @@ mod analyze;
 mod bench;
 mod chat;
 mod collect;
+mod config;
 mod doctor;
 mod dpo;
 mod export;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Ppo(ppo::Ppo),
     Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
+    Config(config::Config),
+    Schema(config::Schema),
     Generate(generate::Generate),
     Chat(chat::Chat),
     Collect(Box<collect::Collect>),
@@ -63,6 +66,8 @@ impl Command {
             Self::Ppo(command) => command.run(),
             Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
+            Self::Config(command) => command.run(),
+            Self::Schema(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
             Self::Collect(command) => command.run(),

@@ -20,7 +20,7 @@ pub(crate) struct TrainerArguments {
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
 
-    /// Remove what the run directory holds and start anew
+    /// Start anew: the run in the run directory is moved aside, and removed at the first checkpoint
     #[arg(long)]
     fresh: bool,
 }

@@ -40,3 +40,44 @@ fn every_committed_configuration_is_of_a_command_and_refuses_an_unknown_key() {
         assert!(error.contains("run.sead") && error.contains("run.seed"), "{name}: {error}");
     }
 }
+
+#[test]
+fn the_program_prints_the_commented_files_and_their_schemas() {
+    let folder = workspace().join("configs");
+    for command in ["sft", "reward", "dpo", "ppo", "grpo", "rlhf"] {
+        let file = if command == "rlhf" { "quickstart" } else { command };
+        let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
+        assert_eq!(run(["config", command]).ok().stdout, text);
+        let schema: serde_json::Value =
+            serde_json::from_str(&run(["schema", command]).ok().stdout).unwrap();
+        let seed = &schema["properties"]["run"]["properties"]["seed"];
+        assert_eq!((seed["type"].as_str(), seed["default"].as_u64()), (Some("integer"), Some(0)));
+        assert!(schema["title"].as_str().unwrap().ends_with(command));
+    }
+    let wrong = run(["config", "dpoo"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("dpo"), "{}", wrong.stderr);
+}
+
+/// A key that was pasted is shown neither in the error nor anywhere else.
+#[test]
+fn a_pasted_key_is_refused_and_not_echoed() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "sk-proj-0a1b2c3d4e5f6a7b8c9d";
+    for (text, set) in [
+        (format!("[judge]\nkey_env = '{key}'\n"), "dpo.online=dpo".to_owned()),
+        (format!("[judge]\napi_key = '{key}'\n"), "dpo.online=dpo".to_owned()),
+        (format!("[judge]\napi_key = {key}\n"), "dpo.online=dpo".to_owned()),
+        (String::new(), format!("judge.key_env={key}")),
+        (String::new(), format!("judge.token={key}")),
+        (String::new(), key.to_owned()),
+    ] {
+        let config = crate::support::write(folder.path(), "run.toml", &text);
+        let run_dir = folder.path().join("run");
+        let mut arguments = vec!["dpo".to_owned(), config.display().to_string()];
+        arguments.extend(crate::support::set("run.dir", &run_dir));
+        arguments.extend(["--set".to_owned(), set]);
+        let error = run(arguments).error();
+        assert!(!error.contains(key), "{error}");
+        assert!(!run_dir.exists(), "nothing is written");
+    }
+}

@@ -2,9 +2,9 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 18] = [
-    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "generate", "chat", "collect",
-    "analyze", "import", "export", "store", "logprobs", "report", "doctor", "bench",
+const COMMANDS: [&str; 20] = [
+    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "config", "schema", "generate", "chat",
+    "collect", "analyze", "import", "export", "store", "logprobs", "report", "doctor", "bench",
 ];
 
 #[test]

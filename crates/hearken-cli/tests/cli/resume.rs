@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{hearken, metrics, model, recorded, run, set, write};
+use crate::support::{hearken, metrics, model, names, recorded, run, set, write};
 
 /// Nothing here takes that long.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -143,6 +143,107 @@ fn group_relative_training_that_is_killed_ends_as_if_it_had_not_been() {
     check("grpo", &config(&model("llama"), &prompts(folder.path()), more), 13);
 }
 
+/// A file of records, a reference or a reward model that becomes another between two sessions.
+#[test]
+fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
+    let score = "[[score]]\nkind = \"model\"\npath = \"REWARD\"\n";
+    let sampling = format!("[rollout]\nmax_new_tokens = 4\n{score}");
+    let batch = "[train]\nbatch_size = 2\n";
+    for (name, trainer, more) in [
+        ("sft", "sft", batch.to_owned()),
+        ("reward", "reward", batch.to_owned()),
+        ("dpo", "dpo", format!("{batch}[dpo]\nreference = \"REFERENCE\"\n")),
+        ("online", "dpo", format!("{batch}[dpo]\nonline = \"dpo\"\n{sampling}")),
+        ("ppo", "ppo", format!("{batch}[ppo]\nepochs = 1\n{sampling}")),
+        ("grpo", "grpo", format!("[grpo]\nprompts = 2\ncompletions = 2\n{sampling}")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        copy(&model("llama"), &at("model"));
+        copy(&model("llama"), &at("reference"));
+        copy(&recorded("rm_model"), &at("reward"));
+        let records = |file: &str, count: usize, factor: usize| {
+            write_records(folder.path(), file, count, factor);
+        };
+        records("data.jsonl", 8, 7);
+        records("eval.jsonl", 2, 3);
+        let more = more
+            .replace("REWARD", &at("reward").display().to_string())
+            .replace("REFERENCE", &at("reference").display().to_string());
+        let eval = format!("eval = {:?}\n{more}", at("eval.jsonl").display().to_string());
+        let config =
+            write(folder.path(), "run.toml", &config(&at("model"), &at("data.jsonl"), &eval));
+        let go = |steps: &str| {
+            let mut arguments = vec![trainer.to_owned(), config.display().to_string()];
+            arguments.extend(set("run.dir", &at("run")));
+            arguments.extend(["--set".to_owned(), format!("train.steps={steps}")]);
+            run(arguments)
+        };
+        go("3").ok();
+        let refused = |key: &str, what: &str| {
+            let error = go("6").error();
+            assert!(error.contains(key) && error.contains(what), "{name}: {error}");
+        };
+        records("data.jsonl", 3, 7);
+        refused("`data.train`", "holds other data");
+        records("data.jsonl", 8, 13);
+        refused("`data.train`", "holds other data");
+        records("data.jsonl", 8, 7);
+        records("eval.jsonl", 2, 5);
+        refused("`data.eval`", "holds other data");
+        records("eval.jsonl", 2, 3);
+        let change = |model: &str| change_last_bit(&at(model).join("model.safetensors"));
+        if more.contains("[[score]]") {
+            change("reward");
+            refused("`score[0].path`", "holds another model");
+            change("reward");
+        } else if name == "dpo" {
+            change("reference");
+            refused("`dpo.reference`", "holds another model");
+            change("reference");
+        }
+        if more.contains("[[score]]") {
+            // The starting model is the reference.
+            change("model");
+            refused("`model.path`", "holds another model");
+        } else {
+            change("model");
+            let ran = go("6").ok();
+            assert!(ran.stderr.contains("another model than when the run began"), "{}", ran.stderr);
+        }
+    }
+}
+
+/// Records that serve every trainer.
+fn write_records(folder: &Path, file: &str, count: usize, factor: usize) {
+    let line = |i: usize| {
+        let answer = i * factor;
+        format!(
+            "{{\"prompt\": \"Q{i}x{factor}:\", \"completion\": \" a {answer}\", \"chosen\": \" a {answer}\", \
+             \"rejected\": \" no\"}}"
+        )
+    };
+    write(folder, file, &(0..count).map(line).collect::<Vec<_>>().join("\n"));
+}
+
+/// Changes the last bit of a model's last value, or changes it back.
+fn change_last_bit(weights: &Path) {
+    let mut bytes = fs::read(weights).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    fs::write(weights, bytes).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::write(to.join(path.file_name().unwrap()), fs::read(&path).unwrap()).unwrap();
+        }
+    }
+}
+
 /// Ctrl-C: a checkpoint after the step, code 130, and the same end.
 #[cfg(unix)]
 #[test]
@@ -175,4 +276,28 @@ fn a_run_that_is_interrupted_stops_with_a_checkpoint_and_goes_on() {
     assert!(output.stdout.is_empty());
     run(&arguments).ok();
     assert!(run_dir.join("final").exists());
+}
+
+/// `--fresh` where the run directory is the folder that everything lies in.
+#[test]
+fn a_fresh_start_in_the_folder_of_ones_own_files_changes_none_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&model("llama"), &folder.path().join("final"));
+    let line = "{\"prompt\": \"Q:\", \"completion\": \" a\"}\n";
+    let data = write(folder.path(), "samples.jsonl", &line.repeat(4));
+    let text = "[run]\ndir = \".\"\n[model]\npath = \"final\"\n[data]\ntrain = \"samples.jsonl\"\n\
+                [train]\nbatch_size = 2\nsteps = 2\n";
+    let config = write(folder.path(), "config.toml", text);
+    let before = names(folder.path());
+    for more in [&["--fresh"][..], &[]] {
+        let mut arguments = vec!["sft", "config.toml"];
+        arguments.extend(more);
+        let output = hearken(arguments).current_dir(folder.path()).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("nothing there is replaced"), "{stderr}");
+        assert_eq!(names(folder.path()), before);
+        assert_eq!(fs::read_to_string(&data).unwrap(), line.repeat(4));
+        assert_eq!(fs::read_to_string(&config).unwrap(), text);
+    }
 }

@@ -1,20 +1,14 @@
-//! Files that appear whole or not at all.
+//! Files of a model directory, each whole or not at all.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Write};
+use std::path::Path;
 
+use hearken_data::Unfinished;
 use serde_json::Value;
 
 use super::CheckpointError;
 
-/// Distinguishes the temporary files that one process writes at the same time.
-static WRITES: AtomicU64 = AtomicU64::new(0);
-
-/// Writes the file at `path` through `write`: into a temporary file beside it, which is synced to
-/// disk and renamed to `path`. A crash at any moment leaves the old file or the new one.
+/// Writes the file at `path` through `write`, whole or not at all, as [`Unfinished`] has it.
 ///
 /// # Errors
 ///
@@ -26,17 +20,9 @@ pub fn write_atomically(
 ) -> Result<(), CheckpointError> {
     let failed =
         |action| move |source| CheckpointError::Io { path: path.to_owned(), action, source };
-    let Some(name) = path.file_name() else {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        return Err(failed("write it")(source));
-    };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-
-    let temporary = Temporary::beside(parent, name);
-    write_synced(&temporary.0, write).map_err(failed("write it"))?;
-    std::fs::rename(&temporary.0, path).map_err(failed("put the new file in its place"))?;
-    sync_directory(parent).map_err(failed("sync its directory"))
+    let unfinished = Unfinished::beside(path).map_err(failed("write it"))?;
+    unfinished.fill(write).map_err(failed("write it"))?;
+    unfinished.put().map_err(failed("put the new file in its place"))
 }
 
 /// Writes `value` as indented JSON with a final newline; see [`write_atomically`].
@@ -51,44 +37,10 @@ pub fn write_json_atomically(path: &Path, value: &Value) -> Result<(), Checkpoin
     })
 }
 
-fn write_synced(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    let mut buffered = BufWriter::with_capacity(1 << 20, file);
-    write(&mut buffered)?;
-    buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-}
-
-/// Makes the rename itself durable.
-fn sync_directory(dir: &Path) -> io::Result<()> {
-    // Only Unix lets a directory be opened as a file.
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
-}
-
-/// A temporary file's path; the file is removed when this is dropped. After a rename there is
-/// nothing left to remove.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn beside(parent: &Path, name: &std::ffi::OsStr) -> Self {
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}-{number}.tmp", std::process::id()));
-        Self(parent.join(temporary))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<OsString> {

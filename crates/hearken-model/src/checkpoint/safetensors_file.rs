@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::CheckpointError;
+use super::{CheckpointError, NumberFormat};
 
 /// Bytes of the number before the header that says how long it is.
 const LENGTH_BYTES: usize = 8;
@@ -49,6 +49,16 @@ impl SafetensorsFile {
 
     pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.header.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// The format of a tensor, if it is one that weights are stored in.
+    pub(super) fn stored(&self, name: &str) -> Option<NumberFormat> {
+        match self.header.info(name)?.dtype {
+            Dtype::F32 => Some(NumberFormat::F32),
+            Dtype::F16 => Some(NumberFormat::F16),
+            Dtype::BF16 => Some(NumberFormat::Bf16),
+            _ => None,
+        }
     }
 
     /// The tensor's values, row by row, if its shape is `shape`.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::CheckpointError;
 use super::safetensors_file::SafetensorsFile;
+use super::{CheckpointError, NumberFormat};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -131,12 +131,27 @@ impl TensorFiles {
         self.files[*self.holder.get(name)?].shape(name)
     }
 
+    /// The format of most values.
+    pub fn stored(&self) -> NumberFormat {
+        let mut values: BTreeMap<NumberFormat, usize> = BTreeMap::new();
+        for (name, &position) in &self.holder {
+            let file = &self.files[position];
+            if let (Some(stored), Some(shape)) = (file.stored(name), file.shape(name)) {
+                *values.entry(stored).or_default() += shape.iter().product::<usize>();
+            }
+        }
+        values
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map_or(NumberFormat::F32, |(stored, _)| stored)
+    }
+
     /// The file that holds the tensor; the whole checkpoint's path if none does.
     pub fn file_of(&self, name: &str) -> &Path {
         self.holder.get(name).map_or(&self.path, |&position| self.files[position].path())
     }
 
-    /// The values of a tensor of `shape`, row by row. Stored f16 and bf16 become f32 exactly.
+    /// The values of a tensor of `shape`, row by row. NumberFormat f16 and bf16 become f32 exactly.
     ///
     /// # Errors
     ///

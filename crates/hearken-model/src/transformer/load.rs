@@ -14,7 +14,7 @@ use super::model::Model;
 use crate::architecture::{
     Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
-use crate::checkpoint::{self, CheckpointError, NameRules, TensorFiles};
+use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
 use crate::config::{ConfigError, ModelConfig};
 use crate::params::ParamSpec;
 
@@ -184,39 +184,58 @@ impl<D: Device> Model<D> {
         Ok(true)
     }
 
-    /// Writes config.json and model.safetensors (f32), and a value head beside them; each file is
-    /// replaced whole or not at all.
+    /// Writes config.json and model.safetensors in f32, which loses nothing; see [`Model::save_as`].
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        self.save_as(dir, NumberFormat::F32)
+    }
+
+    /// Writes config.json and model.safetensors, and a value head beside them; each file is replaced
+    /// whole or not at all. Heads that are no language model's stay f32, and so does everything where f16
+    /// has no room for a value.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_as(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+        let has_room =
+            |index: usize| self.values(index).iter().all(|&value| stored.has_room(value));
+        let fits = stored != NumberFormat::F16 || (0..self.params.len()).all(has_room);
+        let stored = if fits { stored } else { NumberFormat::F32 };
         std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
             path: dir.to_owned(),
             action: "create it",
             source,
         })?;
-        checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json())?;
+        checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json(stored))?;
         let is_value =
             |index: &usize| [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[*index].name.as_str());
         let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
-        self.save_params(&dir.join("model.safetensors"), &body)?;
+        self.save_params(&dir.join("model.safetensors"), &body, stored)?;
         if !value.is_empty() {
-            self.save_params(&dir.join(VALUE_HEAD_FILE), &value)?;
+            self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)?;
         }
         Ok(())
     }
 
-    fn save_params(&self, path: &Path, indices: &[usize]) -> Result<(), CheckpointError> {
+    fn save_params(
+        &self,
+        path: &Path,
+        indices: &[usize],
+        stored: NumberFormat,
+    ) -> Result<(), CheckpointError> {
         let describe = |&index: &usize| {
             let param = &self.params[index];
-            (param.name.clone(), param.shape.clone())
+            let stored = if param.name == SCORE_WEIGHT { NumberFormat::F32 } else { stored };
+            (param.name.clone(), param.shape.clone(), stored)
         };
         let described: Vec<_> = indices.iter().map(describe).collect();
-        checkpoint::save_tensors_with(path, &described, |at| self.params.values(indices[at]).into())
+        checkpoint::save_tensors_as(path, &described, |at| self.params.values(indices[at]).into())
     }
 
     /// config.json as read, with what the head and the stored type change.
-    fn config_json(&self) -> Value {
+    fn config_json(&self, stored: NumberFormat) -> Value {
         let mut raw = self.config.raw.clone();
         let class = class_prefix(self.config.family);
         let suffix = match self.head {
@@ -229,7 +248,7 @@ impl<D: Device> Model<D> {
         };
         raw.insert("architectures".into(), json!([class]));
         raw.remove("torch_dtype");
-        raw.insert("dtype".into(), json!("float32"));
+        raw.insert("dtype".into(), json!(stored.name()));
         if self.head == Head::Score {
             raw.insert("id2label".into(), json!({"0": "LABEL_0"}));
             raw.insert("label2id".into(), json!({"LABEL_0": 0}));

@@ -34,7 +34,7 @@ impl LockedFile {
                 Create::Yes => options
                     .create(true)
                     .open(path)
-                    .and_then(|file| crate::transfer::sync_folder(path).map(|()| file))
+                    .and_then(|file| hearken_data::sync_parent(path).map(|()| file))
                     .map_err(|error| StoreError::unavailable(&home, &error))?,
             },
             Err(error) => return Err(StoreError::unavailable(&home, &error)),

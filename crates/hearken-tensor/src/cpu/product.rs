@@ -131,7 +131,7 @@ unsafe fn gemm(
 /// The kernels that the crate `gemm` takes by itself.
 ///
 /// # Safety
-/// As for [`gemm`].
+/// As for [`gemm()`].
 unsafe fn by_processor(
     left: Strided,
     right: Strided,

@@ -8,6 +8,7 @@ use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dataset::Dataset;
 use hearken_train::encode::{Encoder, PromptExample};
 use hearken_train::grpo::GrpoConfig;
@@ -93,7 +94,7 @@ impl Examiner {
         let reading =
             ScoreReading { normalize: true, microbatch_tokens: FORWARD.microbatch_tokens };
         let scores = open_scores(&config.scores, &Cpu::new(), tokenizer.as_ref(), reading)?;
-        let data = config.data.as_ref().ok_or("no data")?;
+        let data = &config.data;
         let mut encoder = Encoder::for_model(&world.start, tokenizer.as_ref(), data)?;
         encoder.length.tokens_max -= MAX_NEW_TOKENS;
         let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(0))?;

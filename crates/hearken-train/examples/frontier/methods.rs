@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearken_tensor::Cpu;
+use hearken_train::config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::ppo::{self, PpoConfig};

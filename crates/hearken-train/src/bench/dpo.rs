@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::steps::of_records;
 use super::{Clock, Materials};
+use crate::config::Configuration;
 use crate::dpo::{Dpo, DpoConfig};
 use crate::error::TrainError;
 

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::steps::of_rollouts;
 use super::{Clock, Materials, integer};
+use crate::config::Configuration;
 use crate::error::TrainError;
 use crate::grpo::{Grpo, GrpoConfig};
 use crate::reward_source::{Closure, RolloutView, WeightedSum};

@@ -9,7 +9,7 @@ use toml::Table;
 
 use super::steps::of_rollouts;
 use super::{Clock, Materials, Sizes, dtype_value, integer, path_value};
-use crate::config::Layers;
+use crate::config::{Configuration, Layers};
 use crate::error::TrainError;
 use crate::ppo::{Ppo, PpoConfig};
 use crate::rollout::session::Session;

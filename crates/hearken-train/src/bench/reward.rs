@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::steps::of_records;
 use super::{Clock, Materials};
+use crate::config::Configuration;
 use crate::error::TrainError;
 use crate::reward::{Reward, RewardConfig};
 

@@ -1,26 +1,27 @@
 //! Defaults, the user's file and overrides, laid over one another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::ConfigError;
+use super::error::{Complaint, ConfigError, Origin, Place};
 use super::frozen::Frozen;
-use super::known_keys::{known_keys, nearest};
+use super::keys::Keys;
+use super::reader::Reader;
+use super::secret;
 
-/// The largest count in a configuration. The product of two (prompts and completions, epochs and
-/// minibatches) is still far from overflowing.
-const COUNT_MAX: i64 = 1_000_000_000;
-
-/// A configuration while it is read: tables merged key by key, the later over the earlier.
+/// A configuration while it is read: tables merged key by key, the later over the earlier, and where
+/// each key of the user's stands.
 #[derive(Clone, Debug)]
 pub struct Layers {
     file: PathBuf,
     table: Table,
-    /// The text of the defaults: its comments name the keys that have none.
-    defaults: String,
+    origins: BTreeMap<String, Origin>,
+    /// The section of the file that this is, if it is one stage of several.
+    stage: Option<String>,
 }
 
 impl Layers {
@@ -30,7 +31,7 @@ impl Layers {
     /// If `defaults` is not TOML: it is part of the program.
     pub fn new(defaults: &str, file: &Path) -> Self {
         let table = defaults.parse().expect("embedded defaults are valid TOML");
-        Self { file: file.to_owned(), table, defaults: defaults.to_owned() }
+        Self { file: file.to_owned(), table, origins: BTreeMap::new(), stage: None }
     }
 
     /// The defaults, with `file` over them and each `section.key=value` of `overrides` over that.
@@ -41,11 +42,11 @@ impl Layers {
         let mut layers = Self::new(defaults, file);
         let text = std::fs::read_to_string(file)
             .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
-        let user: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
-            file: file.to_owned(),
-            message: error.to_string(),
-        })?;
-        layers.merge(user);
+        let not_toml = |error| not_toml(file, &text, &error);
+        let spans = DeTable::parse(&text).map_err(not_toml)?;
+        layers.merge(text.parse().map_err(not_toml)?);
+        let mut lines = Lines { text: &text, origins: &mut layers.origins };
+        lines.of_table("", spans.get_ref());
         for text in overrides {
             layers.set(text)?;
         }
@@ -62,9 +63,12 @@ impl Layers {
     /// # Errors
     /// If there is no `=`, or a part of the key is empty or not a table.
     pub fn set(&mut self, text: &str) -> Result<(), ConfigError> {
-        let bad = || ConfigError::BadOverride { text: text.to_owned() };
+        let bad = || ConfigError::BadOverride {
+            text: if secret::looks_secret(text) { "(not shown)".into() } else { text.to_owned() },
+        };
         let (key, value) = text.split_once('=').ok_or_else(bad)?;
-        let parts: Vec<&str> = key.trim().split('.').collect();
+        let key = key.trim();
+        let parts: Vec<&str> = key.split('.').collect();
         if parts.iter().any(|part| part.is_empty()) {
             return Err(bad());
         }
@@ -76,6 +80,7 @@ impl Layers {
             table = entry.as_table_mut().ok_or_else(bad)?;
         }
         table.insert((*last).to_owned(), parse_value(value.trim()));
+        self.origins.insert(key.to_owned(), Origin::Override);
         Ok(())
     }
 
@@ -94,165 +99,86 @@ impl Layers {
         self.table.contains_key(name)
     }
 
-    /// Refuses sections that are not in `known`, and counts that no run can have.
+    /// A key of a section, where it has one.
+    pub(crate) fn value(&self, section: &str, key: &str) -> Option<&Value> {
+        self.table.get(section)?.get(key)
+    }
+
+    /// Whether the user's file or command line has this key.
+    pub(crate) fn is_given(&self, key: &str) -> bool {
+        self.origins.contains_key(&self.in_file(key))
+    }
+
+    /// Writes a key that follows from others.
+    pub(crate) fn derive(&mut self, section: &str, key: &str, value: impl Into<Value>) {
+        let section = self.table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(section) = section {
+            section.insert(key.to_owned(), value.into());
+        }
+    }
+
+    /// `table` laid over `defaults`, as the stage `name` of this configuration: errors name its keys
+    /// with their lines in this file.
+    pub(crate) fn stage(&self, name: &str, mut defaults: Self, table: Table) -> Self {
+        defaults.merge(table);
+        defaults.origins.clone_from(&self.origins);
+        Self { stage: Some(name.to_owned()), ..defaults }
+    }
+
+    /// Refuses what nothing reads, and keys of APIs.
+    pub(crate) fn check(&self, keys: &Keys) -> Result<(), ConfigError> {
+        let found = secret::first(&self.table).or_else(|| keys.first_unknown(&self.table));
+        found.map_or(Ok(()), |complaint| Err(self.error(complaint)))
+    }
+
+    /// Reads all sections, and names the first key of a section that is missing. What is wrong with the
+    /// keys that are there says more than what is not, so that something else stands for a missing one
+    /// until all are read.
     ///
     /// # Errors
-    /// Names the first unknown section and the nearest known one, or the key of the count.
-    pub fn check_sections(&self, known: &[&str]) -> Result<(), ConfigError> {
-        match self.table.keys().find(|key| !known.contains(&key.as_str())) {
-            None => self.check_counts("", &self.table),
-            Some(key) => Err(ConfigError::UnknownKey {
-                file: self.file.clone(),
-                key: key.clone(),
-                nearest: nearest(key, known.iter().copied()).map(str::to_owned),
-            }),
-        }
-    }
-
-    /// Refuses integers above [`COUNT_MAX`], but for seeds.
-    fn check_counts(&self, prefix: &str, table: &Table) -> Result<(), ConfigError> {
-        for (key, value) in table {
-            let name = format!("{prefix}{key}");
-            match value {
-                Value::Table(table) => self.check_counts(&format!("{name}."), table)?,
-                Value::Integer(count) if COUNT_MAX < *count && key != "seed" => {
-                    let expected = format!("at most {COUNT_MAX}");
-                    return Err(self.unexpected(&name, &count.to_string(), &expected));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the section `name`; a missing one reads as an empty one.
-    ///
-    /// # Errors
-    /// Names the key that is unknown, missing, or of the wrong type.
-    pub fn section<T: DeserializeOwned>(&self, name: &str) -> Result<T, ConfigError> {
-        match self.table.get(name) {
-            None => self.read_table(name, &Table::new()),
-            Some(Value::Table(table)) => self.read_table(name, table),
-            Some(other) => Err(self.unexpected(name, &shown(other), "a section of keys")),
-        }
-    }
-
-    /// Reads the array of tables `[[name]]`; a missing one is empty.
-    ///
-    /// # Errors
-    /// As [`Layers::section`]; keys are named `name[index].key`.
-    pub fn sections<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>, ConfigError> {
-        let expected = format!("a list of tables, each under a line [[{name}]]");
-        let tables = match self.table.get(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::Array(tables)) => tables,
-            Some(other) => return Err(self.unexpected(name, &shown(other), &expected)),
-        };
-        let read = |(index, value): (usize, &Value)| match value {
-            Value::Table(table) => self.read_table(&format!("{name}[{index}]"), table),
-            other => Err(self.unexpected(name, &shown(other), &expected)),
-        };
-        tables.iter().enumerate().map(read).collect()
-    }
-
-    fn read_table<T: DeserializeOwned>(&self, name: &str, table: &Table) -> Result<T, ConfigError> {
-        let known = known_keys::<T>();
-        if let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) {
-            let nearest = nearest(key, known.iter().copied());
-            return Err(ConfigError::UnknownKey {
-                file: self.file.clone(),
-                key: format!("{name}.{key}"),
-                nearest: nearest.map(|key| format!("{name}.{key}")),
-            });
-        }
-        let read = Value::Table(table.clone()).try_into();
-        read.map_err(|error: toml::de::Error| self.explain(name, table, &error))
-    }
-
-    /// Turns a deserializer's message into file, key, found and expected.
-    fn explain(&self, name: &str, table: &Table, error: &toml::de::Error) -> ConfigError {
-        let message = error.message();
-        if let Some(field) = message.strip_prefix("missing field `") {
-            return self.missing(&format!("{name}.{}", field.trim_end_matches('`')), "a value");
-        }
-        // The display adds a line "in `key`" below the message.
-        let display = error.to_string();
-        let inner = display.lines().find_map(|line| line.trim().strip_prefix("in `"));
-        let path = inner.map_or("", |line| line.trim_end_matches('`'));
-        let key = if path.is_empty() { name.to_owned() } else { format!("{name}.{path}") };
-        let found = table.get(path).map(shown);
-        let expected = message.rsplit_once(", expected ").map_or(message, |(_, wanted)| wanted);
-        let found = found.unwrap_or_else(|| {
-            let start = message.rsplit_once(", expected ").map_or(message, |(start, _)| start);
-            start.split_once(": ").map_or(start, |(_, found)| found).to_owned()
-        });
-        ConfigError::Unexpected {
-            file: self.file.clone(),
-            key,
-            found,
-            expected: plain(expected).to_owned(),
-        }
-    }
-
-    /// The error for a value out of its range. `key` carries its section.
-    pub fn unexpected(&self, key: &str, found: &str, expected: &str) -> ConfigError {
-        ConfigError::Unexpected {
-            file: self.file.clone(),
-            key: key.to_owned(),
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-        }
-    }
-
-    /// The error for a required key that is not there. `key` carries its section. Where some key looks
-    /// like a misspelled one the error names that instead: it is the likelier cause.
-    pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
-        self.misspelled().unwrap_or_else(|| ConfigError::Missing {
-            file: self.file.clone(),
-            key: key.to_owned(),
-            expected: expected.to_owned(),
-        })
-    }
-
-    /// The first key that the defaults do not name, beside one much like it that they do.
-    fn misspelled(&self) -> Option<ConfigError> {
-        let documented = documented(&self.defaults);
-        let of_section = |(section, value): (&String, &Value)| {
-            let (known, table) = (documented.get(section.as_str())?, value.as_table()?);
-            let known = || known.iter().copied();
-            let mut unknown = table.keys().filter(|key| known().all(|name| name != *key));
-            unknown.find_map(|key| Some((section.clone(), key.clone(), nearest(key, known())?)))
-        };
-        let (section, key, nearest) = self.table.iter().find_map(of_section)?;
-        Some(ConfigError::UnknownKey {
-            file: self.file.clone(),
-            key: format!("{section}.{key}"),
-            nearest: Some(format!("{section}.{nearest}")),
-        })
-    }
-
-    /// The error for two settings that contradict each other.
-    pub fn exclusive(&self, first: &str, second: &str, reason: &str) -> ConfigError {
-        ConfigError::Exclusive {
-            file: self.file.clone(),
-            first: first.to_owned(),
-            second: second.to_owned(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    /// Refuses a number outside a range: `holds` says whether it is inside.
-    ///
-    /// # Errors
-    /// Names the key and the range if `holds` is false.
-    pub fn check(
+    /// Names the key whose value is not usable, or that is missing where nothing can stand for it.
+    pub(crate) fn parse<C: DeserializeOwned>(
         &self,
-        key: &str,
-        value: impl std::fmt::Display,
-        holds: bool,
-        expected: &str,
-    ) -> Result<(), ConfigError> {
-        if holds { Ok(()) } else { Err(self.unexpected(key, &value.to_string(), expected)) }
+        keys: &Keys,
+    ) -> Result<(C, Option<Complaint>), ConfigError> {
+        let mut table = self.table.clone();
+        let mut missing: Vec<Complaint> = Vec::new();
+        loop {
+            let complaint = match C::deserialize(Reader::of(&table)) {
+                Ok(config) => return Ok((config, missing.into_iter().next())),
+                Err(complaint) => complaint.described(|key| keys.expected(key)),
+            };
+            let is_new = missing.iter().all(|earlier| earlier.key() != complaint.key());
+            let is_missing = matches!(complaint, Complaint::Missing { .. });
+            if !is_new || !is_missing || !stand_in(&mut table, complaint.key()) {
+                let first = missing.into_iter().next().filter(|_| !is_new || is_missing);
+                return Err(self.error(first.unwrap_or(complaint)));
+            }
+            missing.push(complaint);
+        }
+    }
+
+    /// The error of a complaint: with the place of its key.
+    pub(crate) fn error(&self, complaint: Complaint) -> ConfigError {
+        let complaint = match &self.stage {
+            Some(stage) => complaint.within(stage),
+            None => complaint,
+        };
+        // A setting may be named with its value.
+        let mut key = complaint.key().split(" = ").next().unwrap_or_default();
+        let origin = loop {
+            match (self.origins.get(key), key.rfind(['.', '['])) {
+                (Some(origin), _) => break *origin,
+                (None, Some(end)) => key = &key[..end],
+                (None, None) => break Origin::Nowhere,
+            }
+        };
+        ConfigError::Unusable { place: Place { file: self.file.clone(), origin }, complaint }
+    }
+
+    /// A key as the whole file names it.
+    fn in_file(&self, key: &str) -> String {
+        self.stage.as_ref().map_or_else(|| key.to_owned(), |stage| format!("{stage}.{key}"))
     }
 
     /// Ends the reading.
@@ -261,20 +187,66 @@ impl Layers {
     }
 }
 
-/// The keys of each section that a commented file of defaults names, in its comments too.
-fn documented(defaults: &str) -> BTreeMap<&str, BTreeSet<&str>> {
-    let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut section = "";
-    for line in defaults.lines().map(|line| line.trim_start_matches(['#', ' '])) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            section = name.trim_start_matches('[');
-        } else if let Some((key, _)) = line.split_once(" = ")
-            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-        {
-            keys.entry(section).or_default().insert(key);
+/// Notes the line of every key.
+struct Lines<'a> {
+    text: &'a str,
+    origins: &'a mut BTreeMap<String, Origin>,
+}
+
+impl Lines<'_> {
+    fn of_table(&mut self, section: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let path =
+                if section.is_empty() { name.to_string() } else { format!("{section}.{name}") };
+            self.of_value(path, key.span().start, value.get_ref());
         }
     }
-    keys
+
+    fn of_value(&mut self, path: String, start: usize, value: &DeValue<'_>) {
+        match value {
+            DeValue::Table(table) => self.of_table(&path, table),
+            DeValue::Array(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    let path = format!("{path}[{index}]");
+                    self.of_value(path, value.span().start, value.get_ref());
+                }
+            }
+            _ => {}
+        }
+        self.origins.insert(path, Origin::Line(line_of(self.text, start)));
+    }
+}
+
+/// The line, counted from 1, that has a byte.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// The error of a file that is not TOML, with the line in question unless it may hold a key.
+fn not_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let mut message = error.message().replace('\n', "; ");
+    let line = error.span().map(|span| line_of(text, span.start));
+    let quoted =
+        line.and_then(|line| text.lines().nth(line - 1)).map(str::trim).unwrap_or_default();
+    let key = quoted.split('=').next().unwrap_or_default().trim();
+    if !quoted.is_empty() && !secret::looks_secret(quoted) && !secret::names_secret(key) {
+        message = format!("{message}, in `{quoted}`");
+    }
+    let origin = line.map_or(Origin::Nowhere, Origin::Line);
+    ConfigError::NotToml { place: Place { file: file.to_owned(), origin }, message }
+}
+
+/// Puts a text where a key of a section is missing; says whether there is such a section.
+fn stand_in(table: &mut Table, key: &str) -> bool {
+    let Some((section, name)) = key.split_once('.') else { return false };
+    if name.contains(['.', '[']) {
+        return false;
+    }
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+    let Value::Table(section) = section else { return false };
+    section.insert(name.to_owned(), Value::String("missing".to_owned()));
+    true
 }
 
 fn merge(under: &mut Table, over: Table) {
@@ -294,37 +266,22 @@ fn parse_value(text: &str) -> Value {
     value.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// A value as errors show it.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("the text {text:?}"),
-        Value::Integer(number) => format!("the integer {number}"),
-        Value::Float(number) => format!("the number {number}"),
-        Value::Boolean(flag) => format!("{flag}"),
-        Value::Datetime(date) => format!("the date {date}"),
-        Value::Array(values) => format!("a list of {}", values.len()),
-        Value::Table(_) => "a table".to_owned(),
-    }
-}
-
-/// Rust's names of types as a reader of a configuration calls them.
-fn plain(expected: &str) -> &str {
-    match expected {
-        "f64" => "a number",
-        "u64" | "usize" | "u32" => "an integer from 0",
-        "a string" | "path string" => "text in quotation marks",
-        "a boolean" => "true or false",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
+    use super::super::configuration::Configuration;
     use super::*;
 
-    #[derive(Debug, Deserialize, PartialEq)]
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Small {
+        one: Section,
+        two: Option<Other>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct Section {
         rate: f64,
@@ -332,73 +289,121 @@ mod tests {
         size: u64,
     }
 
-    fn layers(user: &str) -> Layers {
-        let mut layers = Layers::new("[one]\nrate = 0.5", Path::new("mine.toml"));
-        layers.merge(user.parse().unwrap());
-        layers
+    #[derive(Debug, Deserialize, JsonSchema, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Other {
+        /// A folder of models.
+        path: String,
     }
 
-    fn error(user: &str) -> String {
-        layers(user).section::<Section>("one").unwrap_err().to_string()
+    impl Configuration for Small {
+        const COMMAND: &'static str = "small";
+        const DEFAULTS: &'static str = "[one]\nrate = 0.5";
+
+        fn settle(&mut self) -> Result<(), Complaint> {
+            Ok(())
+        }
+    }
+
+    /// Reads a file with this text and these overrides.
+    fn read(text: &str, overrides: &[&str]) -> Result<Small, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, text).unwrap();
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        let read = Small::load(&file, &overrides).map(|loaded| loaded.config);
+        read.map_err(|error| error.to_string().replace(&file.display().to_string(), "mine.toml"))
+    }
+
+    fn error(text: &str) -> String {
+        read(text, &[]).unwrap_err()
     }
 
     #[test]
     fn later_layers_win_key_by_key() {
-        let mut layers = layers("[one]\nsize = 3");
-        layers.set("one.name = two words").unwrap();
-        layers.set("one.rate=2").unwrap();
-        let read: Section = layers.section("one").unwrap();
-        assert_eq!(read, Section { rate: 2.0, name: Some("two words".into()), size: 3 });
+        let read = read("[one]\nsize = 3", &["one.name = two words", "one.rate=2"]).unwrap();
+        assert_eq!(read.one, Section { rate: 2.0, name: Some("two words".into()), size: 3 });
+        assert_eq!(read.two, None);
     }
 
     #[test]
-    fn errors_name_file_key_found_and_expected() {
+    fn errors_name_file_line_key_found_and_expected() {
         assert_eq!(
             error("[one]\nsise = 3"),
-            "mine.toml: unknown key `one.sise`; the nearest known key is `one.size`"
+            "mine.toml:2: unknown key `one.sise`; the nearest known key is `one.size`"
         );
         assert_eq!(error(""), "mine.toml: found no `one.size`, expected a value");
+        assert_eq!(error("\n[one]"), "mine.toml:2: found no `one.size`, expected a value");
         assert_eq!(
             error("[one]\nsize = \"big\""),
-            "mine.toml: `one.size`: found the text \"big\", expected an integer from 0"
+            "mine.toml:2: `one.size`: found the text \"big\", expected an integer from 0"
         );
         assert_eq!(
-            error("[one]\nsize = -1"),
-            "mine.toml: `one.size`: found the integer -1, expected an integer from 0"
+            error("[one]\n\nsize = -1"),
+            "mine.toml:3: `one.size`: found the integer -1, expected an integer from 0"
         );
         assert_eq!(
-            error("[one]\nsize = 1\nrate = [1]"),
-            "mine.toml: `one.rate`: found a list of 1, expected a number"
+            error("one.size = 1\none.rate = [1]"),
+            "mine.toml:2: `one.rate`: found a list of 1, expected a number"
         );
+        assert_eq!(
+            error("one.size = 1\n[two]"),
+            "mine.toml:2: found no `two.path`, expected a folder of models"
+        );
+        assert_eq!(
+            read("[one]", &["one.size=x"]).unwrap_err(),
+            "mine.toml (--set): `one.size`: found the text \"x\", expected an integer from 0"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_quoted_but_for_keys_of_apis() {
+        let error_of = error("[one]\nsize = big");
+        assert!(error_of.starts_with("mine.toml:2: not valid TOML: "), "{error_of}");
+        assert!(error_of.ends_with("in `size = big`"), "{error_of}");
+        for line in ["name = sk-0123456789abcdefg", "api_key = letmein9"] {
+            let error = error(line);
+            assert!(error.starts_with("mine.toml:1: not valid TOML: "), "{error}");
+            assert!(!error.contains("0123456789") && !error.contains("letmein9"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_an_api_is_refused_and_not_shown() {
+        let key = "sk-0123456789abcdefg";
+        for (text, overrides) in [
+            (format!("[one]\nname = '{key}'"), vec![]),
+            (format!("[one]\nsize = '{key}'"), vec![]),
+            (format!("[one]\nrates = ['{key}']"), vec![]),
+            (format!("api_key = '{key}'"), vec![]),
+            (String::new(), vec![format!("one.name={key}")]),
+            (String::new(), vec![format!("one..name={key}")]),
+            (String::new(), vec![format!("one.rate.deep={key}")]),
+        ] {
+            let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+            let error = read(&text, &overrides).unwrap_err();
+            assert!(!error.contains(key) && error.contains("not shown"), "{error}");
+        }
     }
 
     /// A required key and a misspelled one, perhaps of another section: the latter is the cause.
     #[test]
     fn a_misspelled_key_is_named_before_a_missing_one() {
-        let text = "[one]\nrate = 0.5\n# size = 3  # required\n[two]\n# path = \"p\"\n";
-        let error = |user: &str| {
-            let mut layers = Layers::new(text, Path::new("mine.toml"));
-            layers.merge(user.parse().unwrap());
-            layers.section::<Section>("one").unwrap_err().to_string()
-        };
-        let unknown = "mine.toml: unknown key `two.paht`; the nearest known key is `two.path`";
+        let unknown = "mine.toml:2: unknown key `two.paht`; the nearest known key is `two.path`";
         assert_eq!(error("[two]\npaht = \"x\""), unknown);
-        let missing = "mine.toml: found no `one.size`, expected a value";
-        assert_eq!(error("[two]\npath = \"x\""), missing);
-        // What is like nothing documented may be a key of which the defaults say nothing.
-        assert_eq!(error("[two]\nzebra = 1\n[three]\nx = 1"), missing);
     }
 
     #[test]
     fn an_unknown_section_is_refused() {
-        let error = layers("[onne]\nx = 1").check_sections(&["one"]).unwrap_err().to_string();
-        assert_eq!(error, "mine.toml: unknown key `onne`; the nearest known key is `one`");
+        let expected = "mine.toml:1: unknown key `onne`; the nearest known key is `one`";
+
+        assert_eq!(error("[onne]\nx = 1"), expected);
     }
 
     #[test]
     fn an_override_needs_a_key_and_a_value() {
         for text in ["train.steps", "=3", "train.=3", "one.rate.deep=1"] {
-            assert!(layers("").set(text).is_err(), "{text}");
+            assert!(read("", &[text]).unwrap_err().starts_with("--set"), "{text}");
         }
     }
 }

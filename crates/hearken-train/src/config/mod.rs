@@ -1,32 +1,50 @@
-//! Configuration: parse, resolve, freeze.
+//! Configuration: parse, check, freeze.
 //!
-//! The defaults of a trainer are its commented file under `configs/`, embedded in the program. The
-//! user's file is laid over it, then each `--set`; [`Layers`] holds the result and reads sections
-//! from it, naming file, key, what was found and what was expected where something is wrong. What
-//! was read is frozen: [`Frozen`] goes to the run directory and is compared when a run resumes.
+//! A configuration is a struct with a field for each section, and a section is a struct with a field
+//! for each key: its type is the range of its values, its documentation what errors and the JSON
+//! schema say of it. The defaults of a trainer are its commented file under `configs/`, embedded in
+//! the program; a test compares its keys with the types. The user's file is laid over it, then each
+//! `--set`; [`Layers`] holds the result, with the line of every key, and [`Configuration`] reads it.
+//! What was read is frozen: [`Frozen`] goes to the run directory and is compared when a run resumes.
 //!
-//! Not here: what a section's keys do; see the page of the trainer under `docs/`.
+//! Not here: what a section's keys do; see the page of the trainer under `docs/`. Nor what they name:
+//! models, programs and variables are opened by those who use them.
 
+mod configuration;
 mod error;
+mod foreign;
 mod frozen;
 mod judge;
+mod keys;
 mod kl;
-mod known_keys;
 mod layers;
+mod number;
+mod reader;
 mod rollout;
 mod score;
+mod secret;
 mod sections;
 
-pub use error::ConfigError;
+pub use configuration::Configuration;
+pub(crate) use error::one_of;
+pub use error::{Complaint, ConfigError, Origin, Place};
 pub use frozen::{Difference, Frozen, Loaded};
-pub use judge::JudgeConfig;
-pub(crate) use kl::EstimatorName;
-pub use kl::{KlConfig, KlPlacement, KlSteering};
+pub use judge::{ApiJudge, JudgeConfig, Judges, UnreadableAnswer};
+pub(crate) use keys::Keys;
+pub(crate) use kl::aimless;
+pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
+pub use number::{
+    AboveOne, Allowance, AtLeastOne, AtLeastTwo, BelowHalf, BelowOne, Finite, Fraction, Limit,
+    NonNegative, Parallel, Positive, Seconds, Share, Steps, Tokens,
+};
+pub(crate) use number::{count_unless_zero, unless_zero};
 pub use rollout::RolloutConfig;
-pub use score::{ScoreConfig, SourceConfig, read_scores};
+pub(crate) use rollout::missing_end;
+pub(crate) use score::check_labels;
+pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
 pub(crate) use sections::MICROBATCH_TOKENS;
 pub use sections::{
-    BadRecords, DataConfig, Dtype, Length, ModelSource, OneOrMany, OptimizerConfig, RunConfig,
-    SamplesConfig, ScheduleKind, TrainConfig, Truncation,
+    BadRecords, DataConfig, Dtype, Length, ModelSource, OptimizerConfig, RunConfig, SamplesConfig,
+    ScheduleKind, TrainConfig, Truncation,
 };

@@ -2,76 +2,52 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use hearken_objective::reward::MissingEnd;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
 
-use super::error::ConfigError;
-use super::layers::Layers;
+use super::number::{
+    AtLeastOne, Fraction, NonNegative, Positive, Share, count_unless_zero, unless_zero,
+};
 
 /// `[rollout]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RolloutConfig {
     /// Logits are divided by it when sampling, and whenever log-probabilities are computed again.
-    pub temperature: f64,
-    /// Only the most probable tokens whose probabilities sum to this are sampled; 1 = all.
-    pub top_p: f64,
-    /// Only that many tokens are sampled; `None` = all.
+    pub temperature: Positive,
+    /// Only the most probable tokens whose probabilities sum to this are sampled; 1 is all.
+    pub top_p: Share,
+    /// Only that many tokens are sampled; 0 is all.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "usize")]
     pub top_k: Option<usize>,
-    /// Only tokens at least this many times as probable as the most probable one; 0 = all.
-    pub min_p: f64,
+    /// Only tokens at least this many times as probable as the most probable one; 0 is all.
+    pub min_p: Fraction,
     /// The most tokens of a completion.
-    pub max_new_tokens: usize,
+    pub max_new_tokens: AtLeastOne,
     /// Texts that end a completion.
+    #[serde(deserialize_with = "texts")]
     pub stop: Vec<String>,
     /// Completions per prompt.
-    pub completions: usize,
+    pub completions: AtLeastOne,
     /// Recorded rollouts to train on instead of sampling.
     pub replay: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRollout {
-    temperature: f64,
-    top_p: f64,
-    top_k: usize,
-    min_p: f64,
-    max_new_tokens: usize,
-    stop: Vec<String>,
-    completions: usize,
-    replay: Option<PathBuf>,
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let (found, expected) =
+        (Unexpected::Other("an empty text"), &"texts of at least one character");
+    let empty = texts.iter().any(String::is_empty);
+    if empty { Err(D::Error::invalid_value(found, expected)) } else { Ok(texts) }
 }
 
-impl RolloutConfig {
-    /// Reads `[rollout]`.
-    ///
-    /// # Errors
-    /// Names the key that is unknown or out of range.
-    pub fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        let raw: RawRollout = layers.section("rollout")?;
-        let t = raw.temperature;
-        let holds = t.is_finite() && 0.0 < t;
-        layers.check("rollout.temperature", t, holds, "a number above 0")?;
-        let holds = 0.0 < raw.top_p && raw.top_p <= 1.0;
-        layers.check("rollout.top_p", raw.top_p, holds, "a number above 0, up to 1")?;
-        let holds = (0.0..=1.0).contains(&raw.min_p);
-        layers.check("rollout.min_p", raw.min_p, holds, "a number from 0 to 1")?;
-        for (key, value) in [
-            ("rollout.max_new_tokens", raw.max_new_tokens),
-            ("rollout.completions", raw.completions),
-        ] {
-            layers.check(key, value, 0 < value, "an integer from 1")?;
-        }
-        let empty = raw.stop.iter().any(String::is_empty);
-        layers.check("rollout.stop", "an empty text", !empty, "texts of at least one character")?;
-        Ok(Self {
-            temperature: t,
-            top_p: raw.top_p,
-            top_k: (0 < raw.top_k).then_some(raw.top_k),
-            min_p: raw.min_p,
-            max_new_tokens: raw.max_new_tokens,
-            stop: raw.stop,
-            completions: raw.completions,
-            replay: raw.replay,
-        })
-    }
+/// Reads what a completion without an end loses of its score; 0 is nothing.
+pub(crate) fn missing_end<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<MissingEnd, D::Error> {
+    let penalty: Option<NonNegative> = unless_zero(deserializer)?;
+    Ok(penalty.map_or(MissingEnd::Keep, |penalty| MissingEnd::Subtract { penalty: *penalty }))
 }

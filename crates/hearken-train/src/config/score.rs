@@ -1,270 +1,241 @@
-//! `[[score]]`: where scores come from.
+//! `[[score]]`: where scores come from. What opens a source is in `reward_source`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use hearken_judge::{CommandOptions, HttpOptions};
-use serde::Deserialize;
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
 
-use super::error::ConfigError;
-use super::layers::Layers;
+use super::error::Complaint;
+use super::number::{Allowance, Finite, Seconds};
 use super::sections::Dtype;
-use crate::reward_source::{Heuristic, Limits, Sandbox, Verifier};
 
 /// One `[[score]]`: a source with its weight in the sum.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 pub struct ScoreConfig {
-    /// Names the source in metrics.
-    pub label: String,
+    /// What names the source in metrics; without it the kind, or the name of the heuristic or verifier.
+    label: Option<String>,
     /// Multiplies its scores; 0 only measures.
-    pub weight: f64,
+    #[serde(default = "defaults::weight")]
+    pub weight: Finite,
     /// What it is.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
     pub source: SourceConfig,
 }
 
 /// What a source is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(tag = "kind")]
 pub enum SourceConfig {
     /// A checkpoint with a score head.
     Model {
-        /// Its directory.
+        /// A folder with a reward model.
         path: PathBuf,
         /// What matrix products read.
+        #[serde(default)]
         dtype: Dtype,
         /// Whether the stored mean and deviation are applied.
+        #[serde(default = "defaults::yes")]
         normalize: bool,
     },
-    /// [`Heuristic::LengthDiversity`].
-    LengthDiversity,
-    /// [`Heuristic::QuickstartGold`].
-    QuickstartGold,
-    /// [`Heuristic::Regex`].
-    Regex {
-        /// The regular expression.
-        pattern: String,
+    /// A function of the text that needs no model.
+    Heuristic {
+        /// Which function.
+        name: Heuristics,
     },
-    /// [`Heuristic::Contains`].
+    /// 1 where a regular expression matches, else 0.
+    Regex {
+        /// An expression.
+        pattern: Pattern,
+    },
+    /// 1 where a text occurs, else 0.
     Contains {
-        /// The text.
+        /// A text to look for.
         text: String,
     },
     /// A right answer.
     Verifier {
         /// What is compared.
-        verifier: Verifier,
+        name: Verifier,
         /// The column of the prompts that has the answer.
+        #[serde(default = "defaults::answer")]
         answer: String,
     },
     /// Tests that a completion's program must pass.
     Code {
+        /// An interpreter, as "python3".
+        program: String,
+        /// Its arguments before the file with the program.
+        #[serde(default)]
+        args: Vec<String>,
         /// The column of the prompts that has the tests.
+        #[serde(default = "defaults::tests")]
         tests: String,
-        /// How programs are run.
-        sandbox: Sandbox,
+        /// Seconds for one run.
+        #[serde(default = "defaults::code_timeout_s")]
+        timeout_s: Seconds,
+        /// Megabytes of address space of a process.
+        #[serde(default = "defaults::memory_mb")]
+        memory_mb: Allowance,
+        /// Megabytes of the working folder.
+        #[serde(default = "defaults::disk_mb")]
+        disk_mb: Allowance,
+        /// Processes and threads at the same time.
+        #[serde(default = "defaults::processes")]
+        processes: Allowance,
     },
     /// A program.
-    Command(CommandOptions),
+    Command {
+        /// A program to start.
+        program: String,
+        /// Its arguments; no shell is involved.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Seconds for the scores of one batch.
+        #[serde(default = "defaults::timeout_s")]
+        timeout_s: Seconds,
+    },
     /// A server.
-    Http(HttpOptions),
+    Http {
+        /// An http or https URL.
+        url: String,
+        /// Seconds for one request with its repetitions.
+        #[serde(default = "defaults::timeout_s")]
+        timeout_s: Seconds,
+    },
 }
 
-/// What a file may say of a source; which keys are meant depends on `kind`.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawScore {
-    kind: Option<String>,
-    label: Option<String>,
-    weight: Option<f64>,
-    name: Option<String>,
-    path: Option<PathBuf>,
-    dtype: Option<Dtype>,
-    normalize: Option<bool>,
-    pattern: Option<String>,
-    text: Option<String>,
-    program: Option<String>,
-    args: Option<Vec<String>>,
-    url: Option<String>,
-    timeout_s: Option<f64>,
-    answer: Option<String>,
-    tests: Option<String>,
-    memory_mb: Option<u64>,
-    disk_mb: Option<u64>,
-    processes: Option<u64>,
+/// What keys of a source are where nothing is said.
+mod defaults {
+    use super::{Allowance, Finite, Seconds};
+
+    pub(super) fn weight() -> Finite {
+        const { Finite::new(1.0).expect("in range") }
+    }
+
+    pub(super) fn yes() -> bool {
+        true
+    }
+
+    pub(super) fn answer() -> String {
+        "answer".to_owned()
+    }
+
+    pub(super) fn tests() -> String {
+        "tests".to_owned()
+    }
+
+    pub(super) fn timeout_s() -> Seconds {
+        const { Seconds::new(60.0).expect("in range") }
+    }
+
+    pub(super) fn code_timeout_s() -> Seconds {
+        const { Seconds::new(5.0).expect("in range") }
+    }
+
+    pub(super) fn memory_mb() -> Allowance {
+        const { Allowance::new(1024).expect("in range") }
+    }
+
+    pub(super) fn disk_mb() -> Allowance {
+        const { Allowance::new(16).expect("in range") }
+    }
+
+    pub(super) fn processes() -> Allowance {
+        const { Allowance::new(32).expect("in range") }
+    }
 }
 
-const KINDS: &str = "\"model\", \"heuristic\", \"regex\", \"contains\", \"verifier\", \"code\", \
-                     \"command\" or \"http\"";
-const HEURISTICS: &str = "\"length_diversity\" or \"quickstart_gold\"";
-const VERIFIERS: &str = "\"exact\", \"numeric\", \"boxed\" or \"arithmetic_steps\"";
-/// Seconds that a run of a program in the sandbox has, where nothing is said.
-const CODE_TIMEOUT_S: f64 = 5.0;
-/// What such a run may use, where nothing is said: megabytes, megabytes, processes.
-const CODE_LIMITS: (u64, u64, u64) = (1024, 16, 32);
-/// Seconds that a program has for a batch, or a server for a request, where nothing is said.
-const TIMEOUT_S: f64 = 60.0;
+/// Functions of the text by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Heuristics {
+    /// Length up to 20 words and diversity of words, averaged.
+    LengthDiversity,
+    /// The hidden preference of the quickstart's small world.
+    QuickstartGold,
+}
 
-/// Reads every `[[score]]`.
-///
-/// # Errors
-/// Names the key that is unknown, missing, out of range, or does not belong to the kind.
-pub fn read_scores(layers: &Layers) -> Result<Vec<ScoreConfig>, ConfigError> {
-    let raw: Vec<RawScore> = layers.sections("score")?;
-    let mut scores: Vec<ScoreConfig> = Vec::with_capacity(raw.len());
-    for (index, raw) in raw.into_iter().enumerate() {
-        let score = Reader { layers, section: format!("score[{index}]") }.read(raw)?;
-        if scores.iter().any(|earlier| earlier.label == score.label) {
-            let found = format!("{:?} a second time", score.label);
+/// What is compared with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verifier {
+    /// The whole completion, but for white space at its ends and runs of white space inside.
+    Exact,
+    /// The number behind the last `####`, else the last number of the text: GSM8K's form.
+    Numeric,
+    /// What stands in the last `\boxed{}`, compared by what it says.
+    Boxed,
+    /// Nothing: the share of the completion's own steps `a op b = c` that are right.
+    ArithmeticSteps,
+}
+
+impl Verifier {
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Numeric => "numeric",
+            Self::Boxed => "boxed",
+            Self::ArithmeticSteps => "arithmetic_steps",
+        }
+    }
+}
+
+/// The text of a regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match Regex::new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => {
+                let expected = format!("a regular expression: {error}");
+                Err(D::Error::invalid_value(Unexpected::Str(&text), &expected.as_str()))
+            }
+        }
+    }
+}
+
+impl ScoreConfig {
+    /// The name of the source in metrics.
+    pub fn label(&self) -> &str {
+        let own = match &self.source {
+            SourceConfig::Model { .. } => "model",
+            SourceConfig::Heuristic { name: Heuristics::LengthDiversity } => "length_diversity",
+            SourceConfig::Heuristic { name: Heuristics::QuickstartGold } => "quickstart_gold",
+            SourceConfig::Regex { .. } => "regex",
+            SourceConfig::Contains { .. } => "contains",
+            SourceConfig::Verifier { name, .. } => name.name(),
+            SourceConfig::Code { .. } => "code",
+            SourceConfig::Command { .. } => "command",
+            SourceConfig::Http { .. } => "http",
+        };
+        self.label.as_deref().unwrap_or(own)
+    }
+}
+
+/// Refuses two sources with one label.
+pub(crate) fn check_labels(scores: &[ScoreConfig]) -> Result<(), Complaint> {
+    for (index, score) in scores.iter().enumerate() {
+        if scores[..index].iter().any(|earlier| earlier.label() == score.label()) {
+            let found = format!("{:?} a second time", score.label());
             let expected = "labels that differ: they name the metrics";
-            return Err(layers.unexpected(&format!("score[{index}].label"), &found, expected));
-        }
-        scores.push(score);
-    }
-    Ok(scores)
-}
-
-struct Reader<'a> {
-    layers: &'a Layers,
-    section: String,
-}
-
-impl Reader<'_> {
-    fn read(&self, mut raw: RawScore) -> Result<ScoreConfig, ConfigError> {
-        let kind = self.required("kind", raw.kind.take(), KINDS)?;
-        let weight = raw.weight.take().unwrap_or(1.0);
-        let (layers, key) = (self.layers, self.key("weight"));
-        layers.check(&key, weight, weight.is_finite(), "a finite number")?;
-        let (label, source) = match kind.as_str() {
-            "model" => ("model".to_owned(), self.model(&mut raw)?),
-            "heuristic" => {
-                let name = self.required("name", raw.name.take(), HEURISTICS)?;
-                let source = match name.as_str() {
-                    "length_diversity" => SourceConfig::LengthDiversity,
-                    "quickstart_gold" => SourceConfig::QuickstartGold,
-                    _ => return Err(self.unexpected("name", &name, HEURISTICS)),
-                };
-                (name, source)
-            }
-            "regex" => {
-                let pattern = self.required("pattern", raw.pattern.take(), "an expression")?;
-                Heuristic::regex(&pattern)
-                    .map_err(|error| self.unexpected("pattern", &pattern, &error.to_string()))?;
-                ("regex".to_owned(), SourceConfig::Regex { pattern })
-            }
-            "contains" => {
-                let text = self.required("text", raw.text.take(), "a text to look for")?;
-                ("contains".to_owned(), SourceConfig::Contains { text })
-            }
-            "verifier" => {
-                let name = self.required("name", raw.name.take(), VERIFIERS)?;
-                let verifier = match name.as_str() {
-                    "exact" => Verifier::Exact,
-                    "numeric" => Verifier::Numeric,
-                    "boxed" => Verifier::Boxed,
-                    "arithmetic_steps" => Verifier::ArithmeticSteps,
-                    _ => return Err(self.unexpected("name", &name, VERIFIERS)),
-                };
-                let answer = raw.answer.take().unwrap_or_else(|| "answer".to_owned());
-                (name, SourceConfig::Verifier { verifier, answer })
-            }
-            "code" => ("code".to_owned(), self.code(&mut raw)?),
-            "command" => ("command".to_owned(), self.command(&mut raw)?),
-            "http" => ("http".to_owned(), self.http(&mut raw)?),
-            _ => return Err(self.unexpected("kind", &kind, KINDS)),
-        };
-        let label = raw.label.take().unwrap_or(label);
-        self.nothing_left(&raw, &kind)?;
-        Ok(ScoreConfig { label, weight, source })
-    }
-
-    fn model(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
-        Ok(SourceConfig::Model {
-            path: self.required("path", raw.path.take(), "a folder with a reward model")?,
-            dtype: raw.dtype.take().unwrap_or(Dtype::F32),
-            normalize: raw.normalize.take().unwrap_or(true),
-        })
-    }
-
-    fn command(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
-        Ok(SourceConfig::Command(CommandOptions {
-            program: self.required("program", raw.program.take(), "a program to start")?,
-            args: raw.args.take().unwrap_or_default(),
-            deadline: self.timeout(raw, TIMEOUT_S)?,
-        }))
-    }
-
-    fn code(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
-        let program =
-            self.required("program", raw.program.take(), "an interpreter, as \"python3\"")?;
-        let count = |name: &str, given: &mut Option<u64>, default: u64| {
-            let value = given.take().unwrap_or(default);
-            let holds = (1..=1 << 30).contains(&value);
-            self.layers.check(&self.key(name), value, holds, "an integer from 1")?;
-            Ok::<u64, ConfigError>(value)
-        };
-        let (memory, disk, processes) = CODE_LIMITS;
-        let memory_bytes = count("memory_mb", &mut raw.memory_mb, memory)? << 20;
-        let disk_bytes = count("disk_mb", &mut raw.disk_mb, disk)? << 20;
-        let processes = count("processes", &mut raw.processes, processes)?;
-        let deadline = self.timeout(raw, CODE_TIMEOUT_S)?;
-        let limits = Limits { deadline, memory_bytes, disk_bytes, processes };
-        let args = raw.args.take().unwrap_or_default();
-        let tests = raw.tests.take().unwrap_or_else(|| "tests".to_owned());
-        Ok(SourceConfig::Code { tests, sandbox: Sandbox { program, args, limits } })
-    }
-
-    fn http(&self, raw: &mut RawScore) -> Result<SourceConfig, ConfigError> {
-        let url = self.required("url", raw.url.take(), "an http or https URL")?;
-        Ok(SourceConfig::Http(HttpOptions {
-            deadline: self.timeout(raw, TIMEOUT_S)?,
-            ..HttpOptions::new(url)
-        }))
-    }
-
-    fn timeout(&self, raw: &mut RawScore, default_s: f64) -> Result<Duration, ConfigError> {
-        const SECONDS_MAX: f64 = 1e6;
-        let seconds = raw.timeout_s.take().unwrap_or(default_s);
-        let holds = 0.0 < seconds && seconds <= SECONDS_MAX;
-        self.layers.check(&self.key("timeout_s"), seconds, holds, "seconds above 0")?;
-        Ok(Duration::from_secs_f64(seconds))
-    }
-
-    /// Keys of other kinds say nothing to this one.
-    fn nothing_left(&self, raw: &RawScore, kind: &str) -> Result<(), ConfigError> {
-        let left = [
-            ("name", raw.name.is_some()),
-            ("path", raw.path.is_some()),
-            ("dtype", raw.dtype.is_some()),
-            ("normalize", raw.normalize.is_some()),
-            ("pattern", raw.pattern.is_some()),
-            ("text", raw.text.is_some()),
-            ("program", raw.program.is_some()),
-            ("args", raw.args.is_some()),
-            ("url", raw.url.is_some()),
-            ("timeout_s", raw.timeout_s.is_some()),
-            ("answer", raw.answer.is_some()),
-            ("tests", raw.tests.is_some()),
-            ("memory_mb", raw.memory_mb.is_some()),
-            ("disk_mb", raw.disk_mb.is_some()),
-            ("processes", raw.processes.is_some()),
-        ];
-        match left.iter().find(|(_, is_left)| *is_left) {
-            None => Ok(()),
-            Some((key, _)) => {
-                let expected = format!("no such key for kind = \"{kind}\"");
-                Err(self.layers.unexpected(&self.key(key), "a value", &expected))
-            }
+            return Err(Complaint::unexpected(&format!("score[{index}].label"), found, expected));
         }
     }
-
-    fn required<T>(&self, name: &str, value: Option<T>, expected: &str) -> Result<T, ConfigError> {
-        value.ok_or_else(|| self.layers.missing(&self.key(name), expected))
-    }
-
-    fn unexpected(&self, name: &str, found: &str, expected: &str) -> ConfigError {
-        self.layers.unexpected(&self.key(name), &format!("{found:?}"), expected)
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.section)
-    }
+    Ok(())
 }

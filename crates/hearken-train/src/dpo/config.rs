@@ -1,38 +1,23 @@
 //! The configuration of preference optimization.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::objective::ReferenceConfig;
-use super::online::{Method, OnlineConfig};
-use super::section::DpoSection;
+use super::online::{Method, OnlineSettings};
+use super::section::{DpoSettings, Resolved};
 use crate::config::{
-    ConfigError, DataConfig, KlSteering, Layers, Length, Loaded, ModelSource, OptimizerConfig,
-    RunConfig, SamplesConfig, TrainConfig,
+    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, ModelSource, OptimizerConfig,
+    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
 };
 use crate::records::{Configured, Settings};
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{self as rollout, Movement};
 use crate::run;
 
-/// Every key with its default.
-const DEFAULTS: &str = include_str!("../../../../configs/dpo.toml");
-
-const SECTIONS: [&str; 11] = [
-    "run",
-    "model",
-    "data",
-    "optimizer",
-    "train",
-    "dpo",
-    "online",
-    "judge",
-    "rollout",
-    "samples",
-    "score",
-];
-
 /// What `hearken dpo` reads; `configs/dpo.toml` says what each key does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DpoConfig {
     /// `[run]`.
     pub run: RunConfig,
@@ -44,64 +29,60 @@ pub struct DpoConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
-    /// `train.steps` or `train.epochs`.
-    pub length: Length,
     /// `[dpo]`.
-    pub dpo: DpoSection,
-    /// `[online]`, `[judge]`, `[rollout]` and `[[score]]`; `None` where pairs come from files.
-    pub online: Option<OnlineConfig>,
+    pub dpo: DpoSettings,
+    /// `[online]`: read with `dpo.online`, as the following three.
+    pub online: OnlineSettings,
+    /// `[judge]`.
+    pub judge: JudgeConfig,
+    /// `[rollout]`.
+    pub rollout: RolloutConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
+    /// `[[score]]`.
+    #[serde(default, rename = "score")]
+    pub scores: Vec<ScoreConfig>,
+    /// What `[dpo]` asks for, and what becomes of it where completions are sampled.
+    #[serde(skip)]
+    pub resolved: Resolved,
+}
+
+impl Configuration for DpoConfig {
+    const COMMAND: &'static str = "dpo";
+    const DEFAULTS: &'static str = include_str!("../../../../configs/dpo.toml");
+    const WITHOUT: &'static [&'static str] = &["data.completion_only", "rollout.replay"];
+
+    fn settle(&mut self) -> Result<(), Complaint> {
+        self.train.settle()?;
+        let mut resolved = self.dpo.resolve()?;
+        check_labels(&self.scores)?;
+        match self.method() {
+            None => self.check_offline()?,
+            Some(method) => {
+                self.check_online(method, &resolved.objective)?;
+                resolved.objective = self.online.fit(method, resolved.objective);
+                // The loss is that of what was sampled.
+                resolved.objective.temperature = *self.rollout.temperature;
+            }
+        }
+        self.resolved = resolved;
+        self.data.check()?;
+        self.train.required_length().map(|_| ())
+    }
 }
 
 impl DpoConfig {
-    /// Reads `file` over the defaults and `overrides` over that.
-    ///
-    /// # Errors
-    /// Names the file and the key that is not usable.
-    pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_layers(Layers::read(DEFAULTS, file, overrides)?)
-    }
-
-    /// The defaults alone, for a configuration that is made in memory; errors name `file`.
-    pub fn defaults(file: &Path) -> Layers {
-        Layers::new(DEFAULTS, file)
-    }
-
-    /// Reads what was laid over the defaults.
-    ///
-    /// # Errors
-    /// As [`DpoConfig::load`].
-    pub fn from_layers(layers: Layers) -> Result<Loaded<Self>, ConfigError> {
-        layers.check_sections(&SECTIONS)?;
-        let train = TrainConfig::read(&layers)?;
-        let mut dpo = DpoSection::read(&layers)?;
-        let online = OnlineConfig::read(&layers, train.batch_size, &mut dpo)?;
-        let config = Self {
-            run: RunConfig::read(&layers)?,
-            model: ModelSource::read(&layers)?,
-            data: DataConfig::read(&layers)?,
-            optimizer: OptimizerConfig::read(&layers)?,
-            length: train.required_length(&layers)?,
-            train,
-            dpo,
-            online,
-            samples: SamplesConfig::read(&layers)?,
-        };
-        Ok(Loaded { config, frozen: layers.freeze() })
-    }
-
     /// What a run that samples reads between two iterations.
-    pub(super) fn sampling_settings(&self, online: &OnlineConfig) -> rollout::Settings {
-        let ReferenceConfig { path, sync, .. } = &self.dpo.reference;
-        let moves = sync.is_some() || online.method == Method::Spin;
+    pub(super) fn sampling_settings(&self, method: Method) -> rollout::Settings {
+        let ReferenceConfig { path, sync, .. } = &self.resolved.reference;
+        let moves = sync.is_some() || method == Method::Spin;
         rollout::Settings {
             section: "online",
             data: Some(self.data.clone()),
-            length: Some(self.length),
-            rollout: online.rollout.clone(),
+            length: self.train.length(),
+            rollout: self.rollout.clone(),
             samples: self.samples.clone(),
-            asked: match online.method {
+            asked: match method {
                 Method::Spin => Asked::Demonstrations,
                 _ => Asked::Prompts,
             },
@@ -110,13 +91,13 @@ impl DpoConfig {
             // The pull towards the reference is part of the loss, and stays.
             beta: 0.0,
             steering: KlSteering { target_nats: None, horizon: 1.0 },
-            kl_limit_nats: online.kl_limit_nats,
-            prompts: online.prompts(self.train.batch_size),
-            epochs: online.epochs,
-            minibatches: online.minibatches,
-            scores: online.scores.clone(),
-            normalize_scores: online.normalize_scores,
-            needs_scores: online.method != Method::Spin && online.judge.is_none(),
+            kl_limit_nats: self.online.kl_limit_nats.map(Positive::get),
+            prompts: self.prompts(method),
+            epochs: *self.online.epochs,
+            minibatches: *self.online.minibatches,
+            scores: self.scores.clone(),
+            normalize_scores: self.online.normalize_scores,
+            needs_scores: method != Method::Spin && self.judge.who.is_none(),
         }
     }
 
@@ -129,6 +110,6 @@ impl DpoConfig {
 impl Configured for DpoConfig {
     fn settings(&self) -> (run::Settings, Settings) {
         let (data, samples) = (self.data.clone(), Some(self.samples.clone()));
-        (self.of_run(), Settings { data, length: self.length, samples })
+        (self.of_run(), Settings { data, length: self.train.known_length(), samples })
     }
 }

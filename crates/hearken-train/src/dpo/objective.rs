@@ -130,6 +130,16 @@ impl Objective {
         }
     }
 
+    /// The scale of the implicit reward; 0 where there is none.
+    pub(super) fn beta(&self) -> f64 {
+        match &self.kind {
+            Kind::Paired(objective) => objective.beta,
+            Kind::Unpaired(objective) => objective.beta,
+            Kind::Nash(objective) => objective.beta,
+            Kind::Likelihood(_) => 0.0,
+        }
+    }
+
     /// Whether log-probabilities of a reference are read.
     pub fn needs_reference(&self) -> bool {
         match &self.kind {

@@ -41,13 +41,12 @@ use crate::trained_model::load_tokenizer;
 
 use gather::Gathered;
 pub use metrics::{IterationMetrics, OnlineStep};
-pub(super) use section::MethodName;
-pub use section::{Labels, Method, OnlineConfig, Selection};
+pub use section::{KlCreditName, Labels, Method, MethodName, OnlineSettings, Selection};
 
 /// The policy follows preferences among completions of its own.
 pub(crate) struct Online<'j> {
     config: DpoConfig,
-    how: OnlineConfig,
+    method: Method,
     judge: Option<&'j mut dyn PairwiseJudge>,
 }
 
@@ -63,10 +62,10 @@ pub(super) fn run<D: Device>(
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    let (config, how) = within_memory(&loaded.config)?;
-    let (of_run, settings) = (config.of_run(), config.sampling_settings(&how));
+    let (config, method) = within_memory(&loaded.config)?;
+    let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
     let mut sources = open_sources(&of_run, &settings, &device, loaded.frozen.file())?;
-    let mut judge = how.judge.as_ref().map(open_judge).transpose()?;
+    let mut judge = open_judge(&config.judge)?;
     if judge.is_some() && load_tokenizer(&config.model.path)?.is_none() {
         return Err(TrainError::Other(format!(
             "{}: found no tokenizer.json, expected one: `judge` compares texts",
@@ -108,22 +107,22 @@ pub fn run_with<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let Opinions { sources, judge } = opinions;
-    let (config, how) = within_memory(&loaded.config)?;
-    let settings = (config.of_run(), config.sampling_settings(&how));
+    let (config, method) = within_memory(&loaded.config)?;
+    let settings = (config.of_run(), config.sampling_settings(method));
     let inputs = Inputs { frozen: &loaded.frozen, start, sources };
     let judge = judge.map(|judge| -> &mut dyn PairwiseJudge { judge });
-    train(device, Online { config, how, judge }, settings, inputs, progress)
+    train(device, Online { config, method, judge }, settings, inputs, progress)
 }
 
 /// The configuration with microbatches as large as memory has room for, and what is sampled.
-fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, OnlineConfig), TrainError> {
-    let how = config.online.clone().expect("a configuration with `dpo.online`");
+fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, Method), TrainError> {
+    let method = config.method().expect("a configuration with `dpo.online`");
     let policy = Part::trained(&config.model, Head::LanguageModel);
     let mut parts = vec![policy, Part { purpose: Purpose::Follow, ..policy }];
-    parts.extend(Part::scores(&how.scores));
-    let tape = Tape::new(&config.model, !config.dpo.objective.couples_batch()).sampling();
+    parts.extend(Part::scores(&config.scores));
+    let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch()).sampling();
     let train = fit(&config.train, &config.run, tape, &parts)?;
-    Ok((DpoConfig { train, ..config.clone() }, how))
+    Ok((DpoConfig { train, ..config.clone() }, method))
 }
 
 impl<D: Device> RolloutTrainer<D> for Online<'_> {
@@ -134,11 +133,11 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     type Record = OnlineStep;
 
     fn notes(&self) -> Vec<String> {
-        self.config.dpo.notes()
+        self.config.resolved.notes()
     }
 
     fn roll_out(&mut self, at: Place<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
-        if self.how.method == Method::Spin {
+        if self.method == Method::Spin {
             // It plays against the policy as it is before the iteration.
             let policy = at.session.run.model.params();
             at.session.reference.params_mut().move_towards(policy, 1.0);
@@ -169,7 +168,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         gathered: &Gathered,
         minibatch: &[usize],
     ) -> Learned<StepResult> {
-        let objective = &self.config.dpo.objective;
+        let objective = &self.config.resolved.objective;
         let trees: Vec<&Tree> = minibatch.iter().map(|&index| &gathered.trees[index]).collect();
         let references = match objective.needs_reference() {
             true => logprobs(&session.reference, &trees, portions(&self.config)),
@@ -180,7 +179,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     }
 
     fn follow(&self, session: &mut Session<D, LossState>) {
-        let sync = self.config.dpo.reference.sync;
+        let sync = self.config.resolved.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.run.step.is_multiple_of(sync.every)) {
             let policy = session.run.model.params();
             session.reference.params_mut().move_towards(policy, sync.mix);
@@ -188,7 +187,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     }
 
     fn record(&self, step: Step<'_, Gathered, StepResult>) -> OnlineStep {
-        OnlineStep::new(&step, &self.config.dpo.objective)
+        OnlineStep::new(&step, &self.config.resolved.objective)
     }
 
     fn figures(record: &OnlineStep) -> Vec<(&'static str, f64)> {

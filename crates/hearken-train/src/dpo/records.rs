@@ -3,6 +3,7 @@
 use hearken_objective::dpo::unpaired::Verdict;
 
 use super::DpoConfig;
+use super::objective::Kind;
 use super::tree::{Label, Tree};
 use crate::dataset::Dataset;
 use crate::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
@@ -27,16 +28,16 @@ impl Records {
     pub(super) fn read(config: &DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
         let encoder = opening.encoder(&config.data)?;
         let (limit, seeds) = (encoder.length.tokens_max, opening.seeds);
-        if config.dpo.is_unpaired() {
+        if matches!(config.resolved.objective.kind, Kind::Unpaired(_)) {
             let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
             let mut sets = [one_by_one(&data.train), one_by_one(&data.eval)];
             [data.train_report.examples, data.eval_report.examples] =
                 [sets[0].len(), sets[1].len()];
             opening.note_data(&data, "training", "evaluation");
-            let mismatched = config.dpo.objective.needs_mismatched();
+            let mismatched = config.resolved.objective.needs_mismatched();
             for examples in sets.iter_mut().filter(|examples| !examples.is_empty()) {
                 if mismatched {
-                    add_mismatched(examples, config.train.batch_size, limit)?;
+                    add_mismatched(examples, *config.train.batch_size, limit)?;
                     continue;
                 }
                 for example in examples {
@@ -124,7 +125,7 @@ fn add_mismatched(
 
 /// Says which weights would balance the labels, where theirs do not.
 fn balance_note(config: &DpoConfig, train: &[Tree], progress: &mut dyn Progress) {
-    let super::objective::Kind::Unpaired(objective) = &config.dpo.objective.kind else { return };
+    let Kind::Unpaired(objective) = &config.resolved.objective.kind else { return };
     let desirable =
         train.iter().filter(|tree| tree.label == Label::Single(Verdict::Desirable)).count();
     let undesirable = train.len() - desirable;

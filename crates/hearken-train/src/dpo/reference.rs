@@ -94,8 +94,8 @@ pub(super) fn logprobs<D: Device>(
 /// The portions of a training run.
 pub(super) fn portions(config: &DpoConfig) -> Portions {
     let train = &config.train;
-    let temperature = config.dpo.objective.temperature;
-    Portions { batch_size: train.batch_size, tokens_max: train.microbatch_tokens, temperature }
+    let temperature = config.resolved.objective.temperature;
+    Portions { batch_size: *train.batch_size, tokens_max: train.microbatch_tokens, temperature }
 }
 
 /// Where the reference's log-probabilities are wanted.
@@ -112,8 +112,8 @@ impl Place<'_, '_> {
         policy: &Model<D>,
     ) -> Result<References<D>, TrainError> {
         let (config, records) = (self.config, self.records);
-        let reference = &config.dpo.reference;
-        if !config.dpo.objective.needs_reference() {
+        let reference = &config.resolved.reference;
+        if !config.resolved.objective.needs_reference() {
             return Ok(References::None);
         }
         let source = reference.path.as_ref().unwrap_or(&config.model.path);
@@ -175,7 +175,7 @@ impl Place<'_, '_> {
 
     fn cache_file(&self, source: &Path, trees: &[&Tree]) -> Result<CacheFile, TrainError> {
         let inside = self.opening.dir.path(REFERENCE);
-        let folder = self.config.dpo.reference.cache.as_ref().unwrap_or(&inside);
+        let folder = self.config.resolved.reference.cache.as_ref().unwrap_or(&inside);
         CacheFile::new(folder, source, &format!("{:?}", self.config.model.dtype), trees)
     }
 

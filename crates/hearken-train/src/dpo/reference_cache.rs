@@ -1,6 +1,5 @@
 //! Stored log-probabilities of a reference.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::loss::RefLogprobs;
 use super::tree::Tree;
 use crate::error::TrainError;
+use crate::run_dir::inputs::hex;
 use crate::run_dir::{RunDirError, entries};
 
 /// A file of log-probabilities, named after all that they depend on.
@@ -42,10 +42,7 @@ impl CacheFile {
         for tree in trees {
             hash_tree(&mut hasher, tree);
         }
-        let mut name = String::with_capacity(64);
-        for byte in hasher.finalize() {
-            write!(name, "{byte:02x}").expect("a string takes all text");
-        }
+        let name = hex(hasher);
         let branches = |tree: &&Tree| {
             (0..tree.branches.len()).map(|branch| tree.completion_tokens(branch)).collect()
         };

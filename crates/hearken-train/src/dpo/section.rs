@@ -1,4 +1,4 @@
-//! Reads `[dpo]`: published names and the keys that change them.
+//! `[dpo]`: published names and the keys that change them.
 
 use std::path::PathBuf;
 
@@ -6,30 +6,15 @@ use hearken_objective::aggregation::Aggregation;
 use hearken_objective::dpo::nll::{Nll, NllTokens};
 use hearken_objective::dpo::preset::{NAMES, Preset, named};
 use hearken_objective::dpo::{Divergence, Length, PairLoss, PairObjective, Reference};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
 
-use super::objective::{Kind, Objective, ReferenceConfig, ReferenceSync};
+use super::objective::{Objective, ReferenceConfig, ReferenceSync};
 use super::online::MethodName;
-use crate::config::{ConfigError, Layers};
-
-/// `[dpo]`: what is minimized, and against what.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DpoSection {
-    /// The loss.
-    pub objective: Objective,
-    /// What the policy is compared with.
-    pub reference: ReferenceConfig,
-    /// Whether the margin of a record counts.
-    pub use_margin: bool,
-    /// Whether the probability of a record counts.
-    pub use_probability: bool,
-    /// Prompts that are completed at each evaluation to measure the distance from the reference.
-    pub kl_prompts: usize,
-    /// Whether completions are sampled during training, and how they are learned from.
-    pub(super) online: Option<MethodName>,
-    /// Keys that were given and mean nothing to this loss.
-    pub unused: Vec<String>,
-}
+use crate::config::{
+    BelowHalf, BelowOne, Complaint, Finite, Fraction, NonNegative, Positive, count_unless_zero,
+    one_of,
+};
 
 /// BCO's share of the old δ that stays, where the configuration names none.
 const BCO_DECAY: f64 = 0.9;
@@ -42,197 +27,206 @@ const ALONE: [&str; 6] = ["orpo", "cpo", "simpo", "kto", "bco", "apo_zero_unpair
 const OF_DIFFERENCE: [&str; 8] =
     ["sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft"];
 
-#[derive(Clone, Debug, Deserialize)]
+/// One name, or a list of them.
+#[derive(Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "the name of a loss or a list of names")]
 enum Names {
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(match Names::deserialize(deserializer)? {
+        Names::One(name) => vec![name],
+        Names::Many(names) => names,
+    })
+}
+
+/// How far the policy is from the reference is measured by this divergence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum DivergenceName {
+pub enum DivergenceName {
+    /// KL(policy ‖ reference).
     ReverseKl,
+    /// KL(reference ‖ policy).
     ForwardKl,
+    /// Jensen's and Shannon's.
     JsDivergence,
+    /// Of order α.
     AlphaDivergence,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What the likelihood covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum NllTokensName {
+pub enum NllTokensName {
+    /// The chosen completion.
     Completion,
+    /// The prompt too.
     PromptAndCompletion,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// The mean of the likelihood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum NllMean {
+pub enum NllMean {
+    /// Over all tokens of the step.
     Token,
+    /// Per completion and then over completions.
     Completion,
+    /// Of sums.
     Sum,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What "ipo" sees of a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum IpoLength {
+pub enum IpoLength {
+    /// The mean over its tokens.
     Token,
+    /// The sum, as in the paper.
     Sum,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// `[dpo]`: what is minimized, and against what. What is not given is the loss's own.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Raw {
-    online: Option<MethodName>,
-    loss: Names,
-    loss_weights: Option<Vec<f64>>,
-    beta: Option<f64>,
-    label_smoothing: Option<f64>,
-    divergence: DivergenceName,
-    divergence_alpha: f64,
-    ld_alpha: f64,
-    wpo: bool,
-    use_margin: bool,
-    use_probability: bool,
-    ipo_length: Option<IpoLength>,
-    discopop_tau: Option<f64>,
-    bco_decay: Option<f64>,
-    simpo_gamma: Option<f64>,
-    cpo_alpha: Option<f64>,
-    rpo_alpha: Option<f64>,
-    nll_tokens: Option<NllTokensName>,
-    nll_mean: Option<NllMean>,
-    desirable_weight: f64,
-    undesirable_weight: f64,
-    reference: Option<PathBuf>,
-    reference_cache: Option<PathBuf>,
-    reference_sync_steps: u64,
-    reference_mix: f64,
-    kl_prompts: usize,
+pub struct DpoSettings {
+    /// Whether completions are sampled during training, and how they are learned from.
+    pub online: Option<MethodName>,
+    /// The names of losses whose weighted sum is minimized.
+    #[serde(deserialize_with = "names")]
+    #[schemars(with = "Names")]
+    pub loss: Vec<String>,
+    /// One weight for each loss; without it each weighs 1.
+    pub loss_weights: Option<Vec<Finite>>,
+    /// The scale of the implicit reward; of "orpo" the weight of its odds ratio.
+    pub beta: Option<Positive>,
+    /// The probability that a label is wrong.
+    pub label_smoothing: Option<BelowHalf>,
+    /// How the distance from the reference is measured.
+    pub divergence: DivergenceName,
+    /// The order of "alpha_divergence".
+    pub divergence_alpha: Finite,
+    /// The weight of tokens beyond the shorter completion; 1 is all alike.
+    pub ld_alpha: Fraction,
+    /// Whether pairs are weighted by how likely the policy is to write them.
+    pub wpo: bool,
+    /// Whether the margin of a record counts.
+    pub use_margin: bool,
+    /// Whether the probability of a record counts.
+    pub use_probability: bool,
+    /// What "ipo" sees of a completion.
+    pub ipo_length: Option<IpoLength>,
+    /// The temperature of "discopop".
+    pub discopop_tau: Option<Positive>,
+    /// The share of the old running mean of rewards that stays in "bco" and "bco_pair".
+    pub bco_decay: Option<BelowOne>,
+    /// The margin of "simpo".
+    pub simpo_gamma: Option<Finite>,
+    /// The weight of the likelihood in "cpo" and "simpo".
+    pub cpo_alpha: Option<NonNegative>,
+    /// The weight of the chosen completions' −log π beside any loss of pairs.
+    pub rpo_alpha: Option<NonNegative>,
+    /// What the likelihood covers.
+    pub nll_tokens: Option<NllTokensName>,
+    /// The mean of the likelihood.
+    pub nll_mean: Option<NllMean>,
+    /// The weight of completions labelled true in losses of single completions.
+    pub desirable_weight: NonNegative,
+    /// The weight of those labelled false.
+    pub undesirable_weight: NonNegative,
+    /// What the policy is compared with; without it the model that training starts from.
+    pub reference: Option<PathBuf>,
+    /// The folder of the reference's log-probabilities; without it one in the run directory.
+    pub reference_cache: Option<PathBuf>,
+    /// Optimizer steps after which the reference moves towards the policy; 0 is never.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub reference_sync_steps: Option<u64>,
+    /// The policy's share in the new reference.
+    pub reference_mix: Fraction,
+    /// Prompts that are completed at each evaluation to measure the distance from the reference.
+    pub kl_prompts: usize,
 }
 
-impl DpoSection {
-    /// Reads the section.
-    ///
-    /// # Errors
-    /// Names the key that is unknown, out of range, or contradicts another.
-    pub(super) fn read(layers: &Layers) -> Result<Self, ConfigError> {
-        let raw: Raw = layers.section("dpo")?;
-        raw.check(layers)?;
-        let names = raw.names(layers)?;
-        let mut unused = Vec::new();
-        let objective = raw.objective(layers, &names, &mut unused)?;
-        let reference = raw.reference(layers, &objective, &mut unused)?;
-        Ok(Self {
-            objective,
-            reference,
-            use_margin: raw.use_margin,
-            use_probability: raw.use_probability,
-            kl_prompts: raw.kl_prompts,
-            online: raw.online,
-            unused: unused.into_iter().map(|key| format!("dpo.{key}")).collect(),
-        })
+/// What a section asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The loss.
+    pub objective: Objective,
+    /// What the policy is compared with.
+    pub reference: ReferenceConfig,
+    /// Keys that were given and mean nothing to this loss.
+    pub unused: Vec<String>,
+}
+
+/// The likelihood alone: what stands there until the keys are resolved.
+impl Default for Resolved {
+    fn default() -> Self {
+        let (objective, reference) = (Objective::imitation(), ReferenceConfig::default());
+        Self { objective, reference, unused: Vec::new() }
     }
 }
 
-impl Raw {
-    fn check(&self, layers: &Layers) -> Result<(), ConfigError> {
-        let positive = |x: f64| x.is_finite() && 0.0 < x;
-        let from_zero = |x: f64| x.is_finite() && 0.0 <= x;
-        let share = |x: f64| (0.0..=1.0).contains(&x);
-        for (key, value, holds, expected) in [
-            ("beta", self.beta, self.beta.is_none_or(positive), "a number above 0"),
-            (
-                "label_smoothing",
-                self.label_smoothing,
-                self.label_smoothing.is_none_or(|x| (0.0..0.5).contains(&x)),
-                "a number from 0 to below 0.5",
-            ),
-            (
-                "divergence_alpha",
-                Some(self.divergence_alpha),
-                self.divergence_alpha.is_finite(),
-                "a number",
-            ),
-            ("ld_alpha", Some(self.ld_alpha), share(self.ld_alpha), "a number from 0 to 1"),
-            (
-                "discopop_tau",
-                self.discopop_tau,
-                self.discopop_tau.is_none_or(positive),
-                "a number above 0",
-            ),
-            (
-                "bco_decay",
-                self.bco_decay,
-                self.bco_decay.is_none_or(|x| (0.0..1.0).contains(&x)),
-                "a number from 0 to below 1",
-            ),
-            (
-                "simpo_gamma",
-                self.simpo_gamma,
-                self.simpo_gamma.is_none_or(f64::is_finite),
-                "a number",
-            ),
-            ("cpo_alpha", self.cpo_alpha, self.cpo_alpha.is_none_or(from_zero), "a number from 0"),
-            ("rpo_alpha", self.rpo_alpha, self.rpo_alpha.is_none_or(from_zero), "a number from 0"),
-            (
-                "desirable_weight",
-                Some(self.desirable_weight),
-                from_zero(self.desirable_weight),
-                "a number from 0",
-            ),
-            (
-                "undesirable_weight",
-                Some(self.undesirable_weight),
-                from_zero(self.undesirable_weight),
-                "a number from 0",
-            ),
-            (
-                "reference_mix",
-                Some(self.reference_mix),
-                share(self.reference_mix),
-                "a number from 0 to 1",
-            ),
-        ] {
-            layers.check(&format!("dpo.{key}"), value.unwrap_or(0.0), holds, expected)?;
-        }
-        Ok(())
+impl Resolved {
+    /// What a reader should know before the first step: keys without meaning, for one.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let coupled = self
+            .objective
+            .couples_batch()
+            .then(|| "the loss couples the records of a step: each goes forward twice".to_owned());
+        let unused = self.unused.iter();
+        let unused =
+            unused.map(|key| format!("`{key}` means nothing to this loss and is not used"));
+        coupled.into_iter().chain(unused).collect()
+    }
+}
+
+impl DpoSettings {
+    /// What the section asks for.
+    pub(super) fn resolve(&self) -> Result<Resolved, Complaint> {
+        let names = self.names()?;
+        let mut unused = Vec::new();
+        let objective = self.objective(&names, &mut unused)?;
+        let reference = self.reference(&objective, &mut unused)?;
+        let unused = unused.into_iter().map(|key| format!("dpo.{key}")).collect();
+        Ok(Resolved { objective, reference, unused })
     }
 
     /// The names of the losses with their weights.
-    fn names(&self, layers: &Layers) -> Result<Vec<(String, f64)>, ConfigError> {
-        let names = match &self.loss {
-            Names::One(name) => vec![name.clone()],
-            Names::Many(names) => names.clone(),
-        };
-        layers.check("dpo.loss", "an empty list", !names.is_empty(), "at least one loss")?;
+    fn names(&self) -> Result<Vec<(String, f64)>, Complaint> {
+        let names = &self.loss;
+        Complaint::unless(!names.is_empty(), "dpo.loss", "an empty list", "at least one loss")?;
         if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
-            let expected = format!("one of {}", NAMES.map(|name| format!("{name:?}")).join(", "));
-            return Err(layers.unexpected("dpo.loss", &format!("{unknown:?}"), &expected));
+            return Err(Complaint::unexpected("dpo.loss", format!("{unknown:?}"), &one_of(&NAMES)));
         }
         if let (Some(alone), true) =
             (names.iter().find(|name| ALONE.contains(&name.as_str())), 1 < names.len())
         {
             let expected = "a loss of pairs against a reference; this one stands alone";
-            return Err(layers.unexpected("dpo.loss", &format!("{alone:?} in a list"), expected));
+            return Err(Complaint::unexpected(
+                "dpo.loss",
+                format!("{alone:?} in a list"),
+                expected,
+            ));
         }
-        let weights = self.loss_weights.clone().unwrap_or_else(|| vec![1.0; names.len()]);
-        let key = "dpo.loss_weights";
+        let weights: Vec<f64> = match &self.loss_weights {
+            Some(weights) => weights.iter().map(|weight| **weight).collect(),
+            None => vec![1.0; names.len()],
+        };
         let found = format!("{} numbers", weights.len());
         let expected = format!("one for each of the {} losses", names.len());
-        layers.check(key, found, weights.len() == names.len(), &expected)?;
-        for &weight in &weights {
-            layers.check(key, weight, weight.is_finite(), "finite numbers")?;
-        }
-        Ok(names.into_iter().zip(weights).collect())
+        let holds = weights.len() == names.len();
+        Complaint::unless(holds, "dpo.loss_weights", found, &expected)?;
+        Ok(names.iter().cloned().zip(weights).collect())
     }
 
     fn objective(
         &self,
-        layers: &Layers,
         names: &[(String, f64)],
         unused: &mut Vec<&'static str>,
-    ) -> Result<Objective, ConfigError> {
+    ) -> Result<Objective, Complaint> {
         let (name, weight) = &names[0];
         let has = |name: &str| names.iter().any(|(found, _)| found == name);
         let decays = has("bco") || has("bco_pair");
@@ -245,39 +239,35 @@ impl Raw {
         ];
         unused.extend(unread.into_iter().filter(|(_, unread)| *unread).map(|(key, _)| key));
         if let Some(Preset::Unpaired(mut objective)) = named(name) {
-            objective.beta = self.beta.unwrap_or(objective.beta);
-            objective.desirable_weight = weight * self.desirable_weight;
-            objective.undesirable_weight = weight * self.undesirable_weight;
-            self.check_unpaired(layers, unused)?;
-            let decay = (name == "bco").then_some(self.bco_decay.unwrap_or(BCO_DECAY));
+            objective.beta = self.beta.map_or(objective.beta, Positive::get);
+            objective.desirable_weight = weight * *self.desirable_weight;
+            objective.undesirable_weight = weight * *self.undesirable_weight;
+            self.check_unpaired(unused)?;
+            let decay = (name == "bco").then_some(self.bco_decay.map_or(BCO_DECAY, BelowOne::get));
             return Ok(Objective::unpaired(objective, decay));
         }
         for (key, value) in [
             ("desirable_weight", self.desirable_weight),
             ("undesirable_weight", self.undesirable_weight),
         ] {
-            unused.extend(((value - 1.0).abs() > 0.0).then_some(key));
+            unused.extend(((*value - 1.0).abs() > 0.0).then_some(key));
         }
-        self.paired(layers, names, unused)
+        self.paired(names, unused)
     }
 
-    fn check_unpaired(
-        &self,
-        layers: &Layers,
-        unused: &mut Vec<&'static str>,
-    ) -> Result<(), ConfigError> {
+    fn check_unpaired(&self, unused: &mut Vec<&'static str>) -> Result<(), Complaint> {
         let reason = "single completions have no pair; remove one of the two";
         for (key, given) in [
             ("dpo.wpo", self.wpo),
             ("dpo.divergence", self.divergence != DivergenceName::ReverseKl),
-            ("dpo.ld_alpha", self.ld_alpha < 1.0),
-            ("dpo.rpo_alpha", self.rpo_alpha.is_some_and(|alpha| 0.0 < alpha)),
+            ("dpo.ld_alpha", *self.ld_alpha < 1.0),
+            ("dpo.rpo_alpha", self.rpo_alpha.is_some_and(|alpha| 0.0 < *alpha)),
         ] {
             if given {
-                return Err(layers.exclusive("dpo.loss", key, reason));
+                return Err(Complaint::exclusive("dpo.loss", key, reason));
             }
         }
-        let smooths = self.label_smoothing.is_some_and(|epsilon| 0.0 < epsilon);
+        let smooths = self.label_smoothing.is_some_and(|epsilon| 0.0 < *epsilon);
         unused.extend(smooths.then_some("label_smoothing"));
         unused.extend(self.nll_tokens.map(|_| "nll_tokens"));
         unused.extend(self.nll_mean.map(|_| "nll_mean"));
@@ -286,22 +276,22 @@ impl Raw {
 
     fn paired(
         &self,
-        layers: &Layers,
         names: &[(String, f64)],
         unused: &mut Vec<&'static str>,
-    ) -> Result<Objective, ConfigError> {
+    ) -> Result<Objective, Complaint> {
         let mut objective = sum_of(names);
         let orpo = names[0].0 == "orpo";
-        match self.beta {
+        match self.beta.map(Positive::get) {
             Some(beta) if orpo => objective.terms[0].weight = names[0].1 * beta,
             Some(beta) => objective.beta = beta,
             None => {}
         }
-        if let Some(epsilon) = self.label_smoothing {
+        if let Some(epsilon) = self.label_smoothing.map(BelowHalf::get) {
             let exo = names.iter().any(|(name, _)| name == "exo_pair");
             let expected =
                 "a number above 0 for the loss \"exo_pair\", which has a logarithm of it";
-            layers.check("dpo.label_smoothing", epsilon, !exo || 0.0 < epsilon, expected)?;
+            let holds = !exo || 0.0 < epsilon;
+            Complaint::unless(holds, "dpo.label_smoothing", epsilon, expected)?;
             match objective.clone().with_label_smoothing(epsilon) {
                 Some(smoothed) => objective = smoothed,
                 None if 0.0 < epsilon => unused.push("label_smoothing"),
@@ -310,21 +300,21 @@ impl Raw {
         }
         self.shape_terms(&mut objective);
         if names[0].0 == "simpo" {
-            objective.margin = self.simpo_gamma.unwrap_or(objective.margin);
+            objective.margin = self.simpo_gamma.map_or(objective.margin, Finite::get);
         }
-        objective.tail_weight = self.ld_alpha;
-        objective.divergence = self.divergence(layers, names)?;
-        self.add_nll(layers, names, &mut objective, unused)?;
+        objective.tail_weight = *self.ld_alpha;
+        objective.divergence = self.divergence(names)?;
+        self.add_nll(names, &mut objective, unused)?;
         let sorts = objective.sorts_batch();
         for (key, given) in [("dpo.wpo", self.wpo), ("dpo.use_margin", self.use_margin)] {
             if given && sorts {
                 let reason = "the AOT losses sort the batch, after which no weight or margin \
                               belongs to a pair; remove one of the two";
-                return Err(layers.exclusive("dpo.loss", key, reason));
+                return Err(Complaint::exclusive("dpo.loss", key, reason));
             }
         }
         let bco = names.iter().any(|(name, _)| name == "bco_pair");
-        let shift_decay = self.bco_decay.filter(|_| bco);
+        let shift_decay = self.bco_decay.map(BelowOne::get).filter(|_| bco);
         Ok(Objective { wpo: self.wpo, shift_decay, ..Objective::paired(objective) })
     }
 
@@ -332,22 +322,18 @@ impl Raw {
         for term in &mut objective.terms {
             match (&mut term.loss, self.ipo_length, self.discopop_tau) {
                 (PairLoss::Ipo, Some(IpoLength::Sum), _) => term.length = Length::Sum,
-                (PairLoss::DiscoPop { temperature }, _, Some(tau)) => *temperature = tau,
+                (PairLoss::DiscoPop { temperature }, _, Some(tau)) => *temperature = *tau,
                 _ => {}
             }
         }
     }
 
-    fn divergence(
-        &self,
-        layers: &Layers,
-        names: &[(String, f64)],
-    ) -> Result<Divergence, ConfigError> {
+    fn divergence(&self, names: &[(String, f64)]) -> Result<Divergence, Complaint> {
         let divergence = match self.divergence {
             DivergenceName::ReverseKl => return Ok(Divergence::ReverseKl),
             DivergenceName::ForwardKl => Divergence::ForwardKl,
             DivergenceName::JsDivergence => Divergence::JensenShannon,
-            DivergenceName::AlphaDivergence => Divergence::Alpha { alpha: self.divergence_alpha },
+            DivergenceName::AlphaDivergence => Divergence::Alpha { alpha: *self.divergence_alpha },
         };
         match names.iter().find(|(name, _)| !OF_DIFFERENCE.contains(&name.as_str())) {
             None => Ok(divergence),
@@ -357,28 +343,29 @@ impl Raw {
                      losses of the difference alone, and {name:?} is none; they are {}",
                     OF_DIFFERENCE.join(", ")
                 );
-                Err(layers.exclusive("dpo.loss", "dpo.divergence", &reason))
+                Err(Complaint::exclusive("dpo.loss", "dpo.divergence", &reason))
             }
         }
     }
 
     fn add_nll(
         &self,
-        layers: &Layers,
         names: &[(String, f64)],
         objective: &mut PairObjective,
         unused: &mut Vec<&'static str>,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), Complaint> {
         let (name, weight) = (&names[0].0, names[0].1);
         let nll =
             |weight: f64, aggregation| Nll { weight, tokens: NllTokens::Completion, aggregation };
-        if let (Some(alpha), "cpo" | "simpo") = (self.cpo_alpha, name.as_str()) {
+        if let (Some(alpha), "cpo" | "simpo") =
+            (self.cpo_alpha.map(NonNegative::get), name.as_str())
+        {
             objective.nll = Some(nll(weight * alpha, Aggregation::PerToken));
         }
-        if let Some(alpha) = self.rpo_alpha.filter(|alpha| 0.0 < *alpha) {
+        if let Some(alpha) = self.rpo_alpha.map(NonNegative::get).filter(|alpha| 0.0 < *alpha) {
             if objective.nll.is_some_and(|nll| 0.0 < nll.weight) {
                 let reason = "this loss has a likelihood of its own; remove one of the two";
-                return Err(layers.exclusive("dpo.loss", "dpo.rpo_alpha", reason));
+                return Err(Complaint::exclusive("dpo.loss", "dpo.rpo_alpha", reason));
             }
             objective.nll = Some(nll(alpha, Aggregation::PerCompletion));
         }
@@ -404,27 +391,26 @@ impl Raw {
 
     fn reference(
         &self,
-        layers: &Layers,
         objective: &Objective,
         unused: &mut Vec<&'static str>,
-    ) -> Result<ReferenceConfig, ConfigError> {
+    ) -> Result<ReferenceConfig, Complaint> {
         let every = self.reference_sync_steps;
         if !objective.needs_reference() && self.online.is_none() {
             unused.extend(self.reference.as_ref().map(|_| "reference"));
             unused.extend(self.reference_cache.as_ref().map(|_| "reference_cache"));
-            unused.extend((0 < every).then_some("reference_sync_steps"));
+            unused.extend(every.map(|_| "reference_sync_steps"));
             return Ok(ReferenceConfig::default());
         }
-        if let (Some(_), true) = (&self.reference_cache, 0 < every) {
+        if let (Some(_), Some(_)) = (&self.reference_cache, every) {
             let reason = "log-probabilities of a reference that moves cannot be stored; remove one \
                           of the two";
-            return Err(layers.exclusive(
+            return Err(Complaint::exclusive(
                 "dpo.reference_cache",
                 "dpo.reference_sync_steps",
                 reason,
             ));
         }
-        let sync = (0 < every).then_some(ReferenceSync { every, mix: self.reference_mix });
+        let sync = every.map(|every| ReferenceSync { every, mix: *self.reference_mix });
         Ok(ReferenceConfig {
             path: self.reference.clone(),
             cache: self.reference_cache.clone(),
@@ -435,12 +421,14 @@ impl Raw {
 
 /// The weighted sum of losses of pairs; β is that of the first that has one.
 fn sum_of(names: &[(String, f64)]) -> PairObjective {
+    let paired = |(name, weight): &(String, f64)| match named(name)? {
+        Preset::Paired(objective) => Some((objective, *weight)),
+        // A loss of single completions stands alone, and is no pair's.
+        Preset::Unpaired(_) => None,
+    };
     let mut sum: Option<PairObjective> = None;
     let mut likelihood: Option<Nll> = None;
-    for (name, weight) in names {
-        let Some(Preset::Paired(mut objective)) = named(name) else {
-            unreachable!("names are checked, and losses of single completions stand alone")
-        };
+    for (mut objective, weight) in names.iter().filter_map(paired) {
         for term in &mut objective.terms {
             term.weight *= weight;
         }
@@ -457,23 +445,4 @@ fn sum_of(names: &[(String, f64)]) -> PairObjective {
     let mut sum = sum.expect("at least one loss");
     sum.nll = likelihood;
     sum
-}
-
-impl DpoSection {
-    /// Whether the loss reads single completions.
-    pub(super) fn is_unpaired(&self) -> bool {
-        matches!(self.objective.kind, Kind::Unpaired(_))
-    }
-
-    /// What a reader should know before the first step: keys without meaning, for one.
-    pub(super) fn notes(&self) -> Vec<String> {
-        let coupled = self
-            .objective
-            .couples_batch()
-            .then(|| "the loss couples the records of a step: each goes forward twice".to_owned());
-        let unused = self.unused.iter();
-        let unused =
-            unused.map(|key| format!("`{key}` means nothing to this loss and is not used"));
-        coupled.into_iter().chain(unused).collect()
-    }
 }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use network::{Activation, FeatureNetwork};
 
+use crate::config::NonNegative;
 use crate::run_dir::{RunDirError, write_atomically};
 
 /// Two answers to one prompt, as numbers, and which is preferred.
@@ -56,9 +57,9 @@ pub struct FeatureOptions {
     /// Pairs of a minibatch.
     pub minibatch: usize,
     /// Adam's learning rate.
-    pub learning_rate: f64,
+    pub learning_rate: NonNegative,
     /// Decoupled weight decay.
-    pub weight_decay: f64,
+    pub weight_decay: NonNegative,
     /// Rounds of bootstraps.
     pub bootstrap_rounds: usize,
     /// Seed of everything random.
@@ -74,8 +75,8 @@ impl Default for FeatureOptions {
             epochs_max: 200,
             patience: 15,
             minibatch: 64,
-            learning_rate: 0.003,
-            weight_decay: 0.01,
+            learning_rate: const { NonNegative::new(0.003).expect("from 0") },
+            weight_decay: const { NonNegative::new(0.01).expect("from 0") },
             bootstrap_rounds: 1000,
             seed: 0,
         }

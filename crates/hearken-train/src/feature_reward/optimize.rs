@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::FeatureOptions;
 use super::network::{Network, rows, scores};
-use crate::config::{OptimizerConfig, ScheduleKind};
+use crate::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind};
 use crate::optimizer::{Optimizer, Trained};
 
 /// A pair in standardized features.
@@ -97,7 +97,7 @@ pub(super) fn learn(
             let minibatch: Vec<&Standardized> = minibatch.iter().map(|&i| &pairs[i]).collect();
             gradients.zero();
             add_gradient(&network, &minibatch, &mut gradients);
-            let (params, lr) = (network.params_mut(), options.learning_rate);
+            let (params, lr) = (network.params_mut(), options.learning_rate.get());
             let trained = Trained { params, gradients: &gradients, lr };
             if optimizer.step(&mut [trained]).is_err() {
                 // The weights have diverged; those before are as good as it gets.
@@ -120,8 +120,8 @@ pub(super) fn learn(
 fn config(options: &FeatureOptions) -> OptimizerConfig {
     OptimizerConfig {
         lr: options.learning_rate,
-        betas: [0.9, 0.999],
-        eps: 1e-8,
+        betas: const { [BelowOne::new(0.9).expect("below 1"), BelowOne::new(0.999).expect("below 1")] },
+        eps: const { NonNegative::new(1e-8).expect("from 0") },
         weight_decay: options.weight_decay,
         grad_norm_max: None,
         schedule: ScheduleKind::Constant,

@@ -29,7 +29,11 @@ fn pairs(n: usize, groups: u64, reward: impl Fn(&[f64]) -> f64, seed: u64) -> Ve
 }
 
 fn quick() -> FeatureOptions {
-    FeatureOptions { bootstrap_rounds: 200, learning_rate: 0.01, ..FeatureOptions::default() }
+    FeatureOptions {
+        bootstrap_rounds: 200,
+        learning_rate: NonNegative::new(0.01).unwrap(),
+        ..FeatureOptions::default()
+    }
 }
 
 #[test]

@@ -8,21 +8,16 @@ use hearken_objective::moments::Variance;
 use hearken_objective::surrogate::{Clip, RatioLevel, Surrogate, Vespo};
 
 use super::section::{
-    Groups, RawAdvantage, RawAggregate, RawCorrection, RawGroups, RawGrpo, RawOverlong, RawRatio,
-    RawSurrogate, Setting, Unused,
+    AdvantageName, AggregateName, CorrectionName, Groups, GroupsName, GrpoSettings, OverlongName,
+    RatioName, Setting, SurrogateName, Unused,
 };
-use crate::config::{ConfigError, Layers};
+use crate::config::{AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive};
 
 /// How TRL standardizes, and with it every preset that does.
 const TRL_STD: Standardization = Standardization { eps: 1e-4, variance: Variance::Sample };
 
-impl RawGrpo {
-    pub(super) fn credit(
-        &self,
-        layers: &Layers,
-        preset: Credit,
-        unused: &mut Unused,
-    ) -> Result<Credit, ConfigError> {
+impl GrpoSettings {
+    pub(super) fn credit(&self, preset: Credit, unused: &mut Unused) -> Result<Credit, Complaint> {
         let (how, variance) = self.standardization(preset);
         let group = Credit::Group;
         let credit = match self.advantage {
@@ -39,21 +34,21 @@ impl RawGrpo {
                 Credit::RewardsToGo { baseline, .. } => Credit::RewardsToGo { baseline, variance },
                 other => other,
             },
-            Some(RawAdvantage::Mean) => group(GroupBaseline::Mean),
-            Some(RawAdvantage::Standardized) => group(GroupBaseline::Standardized(how)),
-            Some(RawAdvantage::BatchStandardized) => group(GroupBaseline::OverBatchStd(how)),
-            Some(RawAdvantage::LeaveOneOut) => group(GroupBaseline::LeaveOneOut),
-            Some(RawAdvantage::Greedy) => group(GroupBaseline::Greedy),
-            Some(RawAdvantage::RewardsToGo) => {
+            Some(AdvantageName::Mean) => group(GroupBaseline::Mean),
+            Some(AdvantageName::Standardized) => group(GroupBaseline::Standardized(how)),
+            Some(AdvantageName::BatchStandardized) => group(GroupBaseline::OverBatchStd(how)),
+            Some(AdvantageName::LeaveOneOut) => group(GroupBaseline::LeaveOneOut),
+            Some(AdvantageName::Greedy) => group(GroupBaseline::Greedy),
+            Some(AdvantageName::RewardsToGo) => {
                 Credit::RewardsToGo { baseline: ScoreBaseline::None, variance }
             }
-            Some(RawAdvantage::RewardsToGoBaseline) => {
+            Some(AdvantageName::RewardsToGoBaseline) => {
                 Credit::RewardsToGo { baseline: ScoreBaseline::GroupMean, variance }
             }
-            Some(RawAdvantage::Gae) => return Err(needs_critic(layers, "grpo.advantage", "gae")),
+            Some(AdvantageName::Gae) => return Err(needs_critic("grpo.advantage", "gae")),
         };
         if let Credit::Gae { .. } = credit {
-            return Err(needs_critic(layers, "grpo.preset", &self.preset));
+            return Err(needs_critic("grpo.preset", &self.preset));
         }
         let standardizes = matches!(
             credit,
@@ -61,7 +56,7 @@ impl RawGrpo {
         );
         let whitens = matches!(credit, Credit::RewardsToGo { .. });
         unused.note("std_eps", self.std_eps.is_some() && !standardizes);
-        unused.note("std_ddof", self.std_ddof.is_some() && !standardizes && !whitens);
+        unused.note("std_ddof", self.std_variance.is_some() && !standardizes && !whitens);
         Ok(credit)
     }
 
@@ -75,62 +70,63 @@ impl RawGrpo {
             Credit::RewardsToGo { variance, .. } => (TRL_STD, variance),
             _ => (TRL_STD, Variance::Population),
         };
-        let given = self.std_ddof.map(|ddof| match ddof {
-            0 => Variance::Population,
-            _ => Variance::Sample,
-        });
+        let given = self.std_variance;
         let how = Standardization {
-            eps: self.std_eps.unwrap_or(base.eps),
+            eps: self.std_eps.map_or(base.eps, NonNegative::get),
             variance: given.unwrap_or(base.variance),
         };
         (how, given.unwrap_or(whitening))
     }
 
     pub(super) fn surrogate(&self, preset: Surrogate, unused: &mut Unused) -> Surrogate {
-        let kind = self.surrogate.unwrap_or_else(|| RawSurrogate::of(preset));
+        let kind = self.surrogate.unwrap_or_else(|| SurrogateName::of(preset));
         // A surrogate that is not the preset's starts from what its own paper has.
-        let base = if kind == RawSurrogate::of(preset) { preset } else { kind.published() };
+        let base = if kind == SurrogateName::of(preset) { preset } else { kind.published() };
         let surrogate = match base {
             Surrogate::Reinforce => Surrogate::Reinforce,
             Surrogate::Clipped { clip } => Surrogate::Clipped { clip: self.clip(clip) },
             Surrogate::DualClipped { clip, bound } => Surrogate::DualClipped {
                 clip: self.clip(clip),
-                bound: self.dual_clip.unwrap_or(bound),
+                bound: self.dual_clip.map_or(bound, AboveOne::get),
             },
             Surrogate::Cispo { min, max } => Surrogate::Cispo {
-                min: self.cispo_min.unwrap_or(min),
-                max: self.clip_high.unwrap_or(max),
+                min: self.cispo_min.map_or(min, NonNegative::get),
+                max: self.clip_high.map_or(max, Positive::get),
             },
             Surrogate::Sapo { positive_temperature, negative_temperature } => Surrogate::Sapo {
-                positive_temperature: self.sapo_positive.unwrap_or(positive_temperature),
-                negative_temperature: self.sapo_negative.unwrap_or(negative_temperature),
+                positive_temperature: self
+                    .sapo_positive
+                    .map_or(positive_temperature, Positive::get),
+                negative_temperature: self
+                    .sapo_negative
+                    .map_or(negative_temperature, Positive::get),
             },
             Surrogate::Gmpo { log_range } => {
-                Surrogate::Gmpo { log_range: self.gmpo_range.unwrap_or(log_range) }
+                Surrogate::Gmpo { log_range: self.gmpo_range.map_or(log_range, Positive::get) }
             }
             Surrogate::Vespo { positive, negative } => Surrogate::Vespo {
                 positive: self.vespo_positive.map_or(positive, vespo),
                 negative: self.vespo_negative.map_or(negative, vespo),
             },
         };
-        let clips = matches!(kind, RawSurrogate::Clip | RawSurrogate::DualClip);
+        let clips = matches!(kind, SurrogateName::Clip | SurrogateName::DualClip);
         let is = |other| kind == other;
         unused.note("clip_low", self.clip_low.is_some() && !clips);
-        unused.note("clip_high", self.clip_high.is_some() && !clips && !is(RawSurrogate::Cispo));
-        unused.note("dual_clip", self.dual_clip.is_some() && !is(RawSurrogate::DualClip));
-        unused.note("cispo_min", self.cispo_min.is_some() && !is(RawSurrogate::Cispo));
-        unused.note("sapo_positive", self.sapo_positive.is_some() && !is(RawSurrogate::Sapo));
-        unused.note("sapo_negative", self.sapo_negative.is_some() && !is(RawSurrogate::Sapo));
-        unused.note("gmpo_range", self.gmpo_range.is_some() && !is(RawSurrogate::Gmpo));
-        unused.note("vespo_positive", self.vespo_positive.is_some() && !is(RawSurrogate::Vespo));
-        unused.note("vespo_negative", self.vespo_negative.is_some() && !is(RawSurrogate::Vespo));
+        unused.note("clip_high", self.clip_high.is_some() && !clips && !is(SurrogateName::Cispo));
+        unused.note("dual_clip", self.dual_clip.is_some() && !is(SurrogateName::DualClip));
+        unused.note("cispo_min", self.cispo_min.is_some() && !is(SurrogateName::Cispo));
+        unused.note("sapo_positive", self.sapo_positive.is_some() && !is(SurrogateName::Sapo));
+        unused.note("sapo_negative", self.sapo_negative.is_some() && !is(SurrogateName::Sapo));
+        unused.note("gmpo_range", self.gmpo_range.is_some() && !is(SurrogateName::Gmpo));
+        unused.note("vespo_positive", self.vespo_positive.is_some() && !is(SurrogateName::Vespo));
+        unused.note("vespo_negative", self.vespo_negative.is_some() && !is(SurrogateName::Vespo));
         surrogate
     }
 
     fn clip(&self, preset: Clip) -> Clip {
         Clip {
-            low: self.clip_low.unwrap_or(preset.low),
-            high: self.clip_high.unwrap_or(preset.high),
+            low: self.clip_low.map_or(preset.low, Fraction::get),
+            high: self.clip_high.map_or(preset.high, Positive::get),
         }
     }
 
@@ -140,14 +136,15 @@ impl RawGrpo {
         setting: Setting,
         unused: &mut Unused,
     ) -> Aggregation {
-        let completion_tokens_max = self.aggregate_tokens.unwrap_or(setting.completion_tokens_max);
+        let completion_tokens_max =
+            self.aggregate_tokens.map_or(setting.completion_tokens_max, AtLeastOne::get);
         let constant = Aggregation::Constant { completion_tokens_max };
         let aggregation = match (self.aggregate, preset) {
-            (None, Aggregation::Constant { .. }) | (Some(RawAggregate::Constant), _) => constant,
+            (None, Aggregation::Constant { .. }) | (Some(AggregateName::Constant), _) => constant,
             (None, other) => other,
-            (Some(RawAggregate::Token), _) => Aggregation::PerToken,
-            (Some(RawAggregate::Completion), _) => Aggregation::PerCompletion,
-            (Some(RawAggregate::CompletionSum), _) => Aggregation::PerCompletionSum,
+            (Some(AggregateName::Token), _) => Aggregation::PerToken,
+            (Some(AggregateName::Completion), _) => Aggregation::PerCompletion,
+            (Some(AggregateName::CompletionSum), _) => Aggregation::PerCompletionSum,
         };
         unused.note("aggregate_tokens", self.aggregate_tokens.is_some() && aggregation != constant);
         aggregation
@@ -162,10 +159,10 @@ impl RawGrpo {
                 GroupFilter::Keep => Groups::Keep,
                 GroupFilter::DropWithoutSpread => resample,
             },
-            Some(RawGroups::Keep) => Groups::Keep,
-            Some(RawGroups::DropBefore) => Groups::DropBefore,
-            Some(RawGroups::DropAfter) => Groups::DropAfter,
-            Some(RawGroups::Resample) => resample,
+            Some(GroupsName::Keep) => Groups::Keep,
+            Some(GroupsName::DropBefore) => Groups::DropBefore,
+            Some(GroupsName::DropAfter) => Groups::DropAfter,
+            Some(GroupsName::Resample) => resample,
         }
     }
 
@@ -180,14 +177,15 @@ impl RawGrpo {
         let zone = || {
             // A fifth of the length, as in the paper: 4096 of 20480.
             let published = (completion_tokens_max / 5).max(1);
-            let zone_tokens = self.overlong_zone.unwrap_or(published).min(completion_tokens_max);
+            let zone_tokens =
+                self.overlong_zone.map_or(published, AtLeastOne::get).min(completion_tokens_max);
             Overlong::Penalize(OverlongPenalty { completion_tokens_max, zone_tokens })
         };
         let overlong = match (self.overlong, preset) {
-            (None, Overlong::Penalize(_)) | (Some(RawOverlong::Penalize), _) => zone(),
+            (None, Overlong::Penalize(_)) | (Some(OverlongName::Penalize), _) => zone(),
             (None, other) => other,
-            (Some(RawOverlong::Keep), _) => Overlong::Keep,
-            (Some(RawOverlong::Mask), _) => Overlong::Mask,
+            (Some(OverlongName::Keep), _) => Overlong::Keep,
+            (Some(OverlongName::Mask), _) => Overlong::Mask,
         };
         let penalizes = matches!(overlong, Overlong::Penalize(_));
         unused.note("overlong_zone", self.overlong_zone.is_some() && !penalizes);
@@ -198,20 +196,27 @@ impl RawGrpo {
 
     pub(super) fn correction(
         &self,
-        layers: &Layers,
         preset: SamplerCorrection,
         setting: Setting,
         unused: &mut Unused,
-    ) -> Result<SamplerCorrection, ConfigError> {
+    ) -> Result<SamplerCorrection, Complaint> {
         // The published bounds of truncation and masking.
-        let (min, max) = (self.correction_min.unwrap_or(0.5), self.correction_max.unwrap_or(2.0));
+        let (min, max) = (
+            self.correction_min.map_or(0.5, NonNegative::get),
+            self.correction_max.map_or(2.0, Positive::get),
+        );
         let level = self.correction_level.map_or(RatioLevel::Token, RatioLevel::from);
         let correction = match self.correction {
             None => preset,
-            Some(RawCorrection::None) => SamplerCorrection::None,
-            Some(RawCorrection::Truncate) => SamplerCorrection::Truncate { level, max },
-            Some(RawCorrection::Mask) => {
-                layers.check("grpo.correction_min", min, min < max, "less than correction_max")?;
+            Some(CorrectionName::None) => SamplerCorrection::None,
+            Some(CorrectionName::Truncate) => SamplerCorrection::Truncate { level, max },
+            Some(CorrectionName::Mask) => {
+                Complaint::unless(
+                    min < max,
+                    "grpo.correction_min",
+                    min,
+                    "less than correction_max",
+                )?;
                 SamplerCorrection::Mask { level, min, max }
             }
         };
@@ -222,37 +227,36 @@ impl RawGrpo {
         unused.note("correction_min", self.correction_min.is_some() && !masks);
         if setting.replay && !none {
             let reason = "a recorded rollout does not say what its sampler saw";
-            return Err(layers.exclusive("rollout.replay", "grpo.correction", reason));
+            return Err(Complaint::exclusive("rollout.replay", "grpo.correction", reason));
         }
         Ok(correction)
     }
 
     pub(super) fn check_replay(
         &self,
-        layers: &Layers,
         algorithm: &Algorithm,
         setting: Setting,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), Complaint> {
         if setting.replay && algorithm.credit == Credit::Group(GroupBaseline::Greedy) {
             let key = if self.advantage.is_some() { "grpo.advantage" } else { "grpo.preset" };
             let reason = "a recorded rollout does not come with the score of a greedy completion";
-            return Err(layers.exclusive("rollout.replay", key, reason));
+            return Err(Complaint::exclusive("rollout.replay", key, reason));
         }
         Ok(())
     }
 }
 
-impl From<RawRatio> for RatioLevel {
-    fn from(raw: RawRatio) -> Self {
+impl From<RatioName> for RatioLevel {
+    fn from(raw: RatioName) -> Self {
         match raw {
-            RawRatio::Token => Self::Token,
-            RawRatio::Completion => Self::CompletionMean,
-            RawRatio::CompletionSum => Self::CompletionSum,
+            RatioName::Token => Self::Token,
+            RatioName::Completion => Self::CompletionMean,
+            RatioName::CompletionSum => Self::CompletionSum,
         }
     }
 }
 
-impl RawSurrogate {
+impl SurrogateName {
     fn of(surrogate: Surrogate) -> Self {
         match surrogate {
             Surrogate::Reinforce => Self::Reinforce,
@@ -283,12 +287,12 @@ impl RawSurrogate {
     }
 }
 
-fn vespo([power, decay]: [f64; 2]) -> Vespo {
-    Vespo { power, decay }
+fn vespo([power, decay]: [NonNegative; 2]) -> Vespo {
+    Vespo { power: *power, decay: *decay }
 }
 
-fn needs_critic(layers: &Layers, key: &str, found: &str) -> ConfigError {
+fn needs_critic(key: &str, found: &str) -> Complaint {
     let expected = "an advantage from scores alone; generalized advantage estimation needs a critic, which \
          `hearken ppo` trains";
-    layers.unexpected(key, &format!("{found:?}"), expected)
+    Complaint::unexpected(key, format!("{found:?}"), expected)
 }

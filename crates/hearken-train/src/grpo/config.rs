@@ -1,136 +1,116 @@
 //! The configuration of group-relative training.
 
-use std::path::Path;
-
-use hearken_objective::grpo::Algorithm;
 use hearken_objective::grpo::preset::{NAMES, named};
-use hearken_objective::{advantage::group::Standardization, reward::MissingEnd};
+use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Value;
 
-use super::kl;
-use super::section::{Groups, RawGrpo, Resolved, Setting};
+use super::kl::PresetKl;
+use super::section::{Groups, GrpoSettings, Resolved, Setting};
 use crate::config::{
-    ConfigError, DataConfig, KlSteering, Layers, Length, Loaded, ModelSource, OptimizerConfig,
-    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, read_scores,
+    Complaint, Configuration, DataConfig, Layers, ModelSource, OptimizerConfig, Positive,
+    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels, one_of,
 };
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{Configured, Movement, Settings};
 use crate::run;
 
-/// Every key with its default.
-const DEFAULTS: &str = include_str!("../../../../configs/grpo.toml");
-
 /// What `hearken grpo` reads; `configs/grpo.toml` says what each key does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GrpoConfig {
     /// `[run]`.
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
-    /// `[data]`: the prompts; `None` where rollouts are replayed.
-    pub data: Option<DataConfig>,
+    /// `[data]`: the prompts; not read where rollouts are replayed.
+    pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
-    /// `[train]`; the batch size is that of a minibatch.
+    /// `[train]`; the batch size is that of a minibatch, and follows from `[grpo]`.
     pub train: TrainConfig,
-    /// `train.steps` or `train.epochs`; `None` uses every recorded iteration once.
-    pub length: Option<Length>,
     /// `[rollout]`; its completions are those of a group.
     pub rollout: RolloutConfig,
-    /// `[kl]`: how the coefficient of the algorithm's penalty moves.
-    pub kl: KlSteering,
+    /// `[kl]`.
+    pub kl: PresetKl,
     /// `[grpo]`.
     pub grpo: GrpoSettings,
     /// `[samples]`.
     pub samples: SamplesConfig,
     /// `[[score]]`.
+    #[serde(default, rename = "score")]
     pub scores: Vec<ScoreConfig>,
+    /// The preset with what `[grpo]` and `[kl]` change.
+    #[serde(skip)]
+    pub resolved: Resolved,
 }
 
-/// `[grpo]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GrpoSettings {
-    /// The name that the algorithm starts from.
-    pub preset: String,
-    /// The preset with the keys of `[grpo]` and `[kl]` over it.
-    pub algorithm: Algorithm,
-    /// What becomes of groups whose scores are all equal.
-    pub groups: Groups,
-    /// Prompts per iteration.
-    pub prompts: usize,
-    /// Passes over an iteration's rollouts.
-    pub epochs: usize,
-    /// Optimizer steps per pass.
-    pub minibatches: usize,
-    /// Multiplies the mean entropy of a token, which is subtracted.
-    pub entropy_coef: f64,
-    /// Whether reward models apply what is stored beside them.
-    pub normalize_scores: bool,
-    /// How every source is standardized within the group before they are summed, if it is.
-    pub normalize_each: Option<Standardization>,
-    /// What a missing end does to a score.
-    pub missing_end: MissingEnd,
-    /// The KL of a completion, in nats, above which the run ends.
-    pub kl_limit_nats: Option<f64>,
-    /// Keys that were given and mean nothing to this algorithm.
-    pub unused: Vec<String>,
-}
+impl Configuration for GrpoConfig {
+    const COMMAND: &'static str = "grpo";
+    const DEFAULTS: &'static str = include_str!("../../../../configs/grpo.toml");
+    const WITHOUT: &'static [&'static str] = &["data.completion_only"];
 
-const SECTIONS: [&str; 10] =
-    ["run", "model", "data", "optimizer", "train", "rollout", "kl", "grpo", "samples", "score"];
+    fn prepare(layers: &mut Layers) -> Result<(), Complaint> {
+        same_completions(layers)?;
+        derive_batch_size(layers);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), Complaint> {
+        self.train.settle()?;
+        self.resolved = self.resolve()?;
+        check_labels(&self.scores)?;
+        if self.rollout.replay.is_some() {
+            return Ok(());
+        }
+        self.check_group()?;
+        self.check_batch_size()?;
+        self.data.check()?;
+        self.train.required_length().map(|_| ())
+    }
+}
 
 impl GrpoConfig {
-    /// Reads `file` over the defaults and `overrides` over that.
-    ///
-    /// # Errors
-    /// Names the file and the key that is not usable.
-    pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_layers(Layers::read(DEFAULTS, file, overrides)?)
+    fn resolve(&self) -> Result<Resolved, Complaint> {
+        let completion_tokens_max = *self.rollout.max_new_tokens;
+        let setting = Setting { completion_tokens_max, replay: self.rollout.replay.is_some() };
+        let name = &self.grpo.preset;
+        let preset = named(name, completion_tokens_max).ok_or_else(|| {
+            Complaint::unexpected("grpo.preset", format!("{name:?}"), &one_of(&NAMES))
+        })?;
+        let resolved = self.grpo.resolve(preset, setting)?;
+        let kl = self.kl.placed(preset.kl)?;
+        Ok(Resolved { algorithm: Algorithm { kl, ..resolved.algorithm }, ..resolved })
     }
 
-    /// The defaults alone, for a configuration that is made in memory; errors name `file`.
-    pub fn defaults(file: &Path) -> Layers {
-        Layers::new(DEFAULTS, file)
+    /// A group compares completions, so that there must be two.
+    fn check_group(&self) -> Result<(), Complaint> {
+        let compares = match self.resolved.algorithm.credit {
+            Credit::Group(baseline) => baseline != GroupBaseline::Greedy,
+            Credit::RewardsToGo { baseline, .. } => baseline == ScoreBaseline::GroupMean,
+            Credit::Gae { .. } => false,
+        };
+        let compares = compares || self.resolved.groups != Groups::Keep || self.grpo.normalize_each;
+        let completions = *self.rollout.completions;
+        let expected = "at least 2: completions of one prompt are compared with one another";
+        let holds = !compares || 1 < completions;
+        Complaint::unless(holds, "rollout.completions", completions, expected)
     }
 
-    /// Reads what was laid over the defaults.
-    ///
-    /// # Errors
-    /// As [`GrpoConfig::load`].
-    pub fn from_layers(mut layers: Layers) -> Result<Loaded<Self>, ConfigError> {
-        layers.check_sections(&SECTIONS)?;
-        let raw: RawGrpo = layers.section("grpo")?;
-        if let Some(completions) = raw.completions {
-            same_completions(&layers, completions)?;
-            layers.set(&format!("rollout.completions={completions}"))?;
-        }
-        let rollout = RolloutConfig::read(&layers)?;
-        let replay = rollout.replay.is_some();
-        let setting = Setting { completion_tokens_max: rollout.max_new_tokens, replay };
-        let (grpo, kl) = settings(&layers, &raw, setting)?;
-        if !replay {
-            check_group(&layers, &rollout, &grpo)?;
-        }
-        derive_batch_size(&mut layers, &rollout, &grpo)?;
-        let train = TrainConfig::read(&layers)?;
-        let (data, length) = if replay {
-            (None, train.length)
-        } else {
-            (Some(DataConfig::read(&layers)?), Some(train.required_length(&layers)?))
-        };
-        let config = Self {
-            run: RunConfig::read(&layers)?,
-            model: ModelSource::read(&layers)?,
-            data,
-            optimizer: OptimizerConfig::read(&layers)?,
-            train,
-            length,
-            rollout,
-            kl,
-            grpo,
-            samples: SamplesConfig::read(&layers)?,
-            scores: read_scores(&layers)?,
-        };
-        Ok(Loaded { config, frozen: layers.freeze() })
+    /// A minibatch is a share of the iteration's rollouts.
+    fn check_batch_size(&self) -> Result<(), Complaint> {
+        let (prompts, completions) = (*self.grpo.prompts, *self.rollout.completions);
+        let (rollouts, minibatches) = (prompts * completions, *self.grpo.minibatches);
+        let expected = format!("a divisor of prompts · completions = {rollouts}");
+        let holds = rollouts.is_multiple_of(minibatches);
+        Complaint::unless(holds, "grpo.minibatches", minibatches, &expected)?;
+        let (found, batch_size) = (*self.train.batch_size, rollouts / minibatches);
+        let expected = format!(
+            "prompts · completions / minibatches = {prompts} · {completions} / {minibatches} = \
+             {batch_size}; without this key it is that"
+        );
+        Complaint::unless(found == batch_size, "train.batch_size", found, &expected)
     }
 }
 
@@ -139,19 +119,19 @@ impl Configured for GrpoConfig {
         let Self { run, model, optimizer, train, .. } = self.clone();
         let settings = Settings {
             section: "grpo",
-            data: self.data.clone(),
-            length: self.length,
+            data: self.rollout.replay.is_none().then(|| self.data.clone()),
+            length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: Asked::Prompts,
             reference: self.model.path.clone(),
             movement: Movement::Frozen,
-            beta: self.grpo.algorithm.kl.beta().unwrap_or(0.0),
-            steering: self.kl,
-            kl_limit_nats: self.grpo.kl_limit_nats,
-            prompts: self.grpo.prompts,
-            epochs: self.grpo.epochs,
-            minibatches: self.grpo.minibatches,
+            beta: self.resolved.algorithm.kl.beta().unwrap_or(0.0),
+            steering: self.kl.steering(),
+            kl_limit_nats: self.grpo.kl_limit_nats.map(Positive::get),
+            prompts: *self.grpo.prompts,
+            epochs: *self.grpo.epochs,
+            minibatches: *self.grpo.minibatches,
             scores: self.scores.clone(),
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
@@ -160,99 +140,30 @@ impl Configured for GrpoConfig {
     }
 }
 
-fn settings(
-    layers: &Layers,
-    raw: &RawGrpo,
-    setting: Setting,
-) -> Result<(GrpoSettings, KlSteering), ConfigError> {
-    let preset = named(&raw.preset, setting.completion_tokens_max).ok_or_else(|| {
-        let expected = format!("one of {}", NAMES.map(|name| format!("{name:?}")).join(", "));
-        layers.unexpected("grpo.preset", &format!("{:?}", raw.preset), &expected)
-    })?;
-    let Resolved { algorithm, groups, unused } = raw.resolve(layers, preset, setting)?;
-    let (kl, steering) = kl::read(layers, preset.kl)?;
-    let grpo = GrpoSettings {
-        preset: raw.preset.clone(),
-        algorithm: Algorithm { kl, ..algorithm },
-        groups,
-        prompts: raw.prompts,
-        epochs: raw.epochs,
-        minibatches: raw.minibatches,
-        entropy_coef: raw.entropy_coef,
-        normalize_scores: raw.normalize_scores,
-        normalize_each: raw.normalize_each.then(|| raw.standardization(preset.credit).0),
-        missing_end: match raw.missing_end_penalty {
-            0.0 => MissingEnd::Keep,
-            penalty => MissingEnd::Subtract { penalty },
-        },
-        kl_limit_nats: raw.kl_limit,
-        unused,
-    };
-    Ok((grpo, steering))
-}
-
 /// `grpo.completions` is another name of `rollout.completions`: both may be given if they agree.
-fn same_completions(layers: &Layers, completions: usize) -> Result<(), ConfigError> {
-    let of = |layers: &Layers| {
-        let rollout = layers.table().get("rollout")?.get("completions")?;
-        rollout.as_integer()
-    };
-    let (found, default) = (of(layers), of(&Layers::new(DEFAULTS, layers.file())));
-    if found != default && found != i64::try_from(completions).ok() {
+fn same_completions(layers: &mut Layers) -> Result<(), Complaint> {
+    let Some(completions) = layers.value("grpo", "completions").cloned() else { return Ok(()) };
+    let differ = layers.value("rollout", "completions") != Some(&completions);
+    if differ && layers.is_given("rollout.completions") {
         let reason = "both say how many completions a prompt has, and not the same";
-        return Err(layers.exclusive("grpo.completions", "rollout.completions", reason));
+        return Err(Complaint::exclusive("grpo.completions", "rollout.completions", reason));
     }
+    layers.derive("rollout", "completions", completions);
     Ok(())
 }
 
-/// A group compares completions, so that there must be two, and a minibatch must not be empty.
-fn check_group(
-    layers: &Layers,
-    rollout: &RolloutConfig,
-    grpo: &GrpoSettings,
-) -> Result<(), ConfigError> {
-    use hearken_objective::grpo::{Credit, GroupBaseline, ScoreBaseline};
-    let compares = match grpo.algorithm.credit {
-        Credit::Group(baseline) => baseline != GroupBaseline::Greedy,
-        Credit::RewardsToGo { baseline, .. } => baseline == ScoreBaseline::GroupMean,
-        Credit::Gae { .. } => false,
-    };
-    let (completions, key) = (rollout.completions, "rollout.completions");
-    let compares = compares || grpo.groups != Groups::Keep || grpo.normalize_each.is_some();
-    let expected = "at least 2: completions of one prompt are compared with one another";
-    layers.check(key, completions, !compares || 1 < completions, expected)
-}
-
-/// Writes down `train.batch_size`, which nobody needs to say: prompts · completions / minibatches.
-fn derive_batch_size(
-    layers: &mut Layers,
-    rollout: &RolloutConfig,
-    grpo: &GrpoSettings,
-) -> Result<(), ConfigError> {
-    let given = layers.table().get("train").and_then(|train| train.get("batch_size")).cloned();
-    let rollouts = grpo.prompts * rollout.completions;
-    let batch_size = rollouts / grpo.minibatches;
-    if rollout.replay.is_some() {
-        // A recorded iteration has the rollouts that it has.
-        return if given.is_some() { Ok(()) } else { layers.set("train.batch_size=1") };
+/// Writes down `train.batch_size`, which nobody needs to say: prompts · completions / minibatches. Where
+/// those are no counts, they are complained of when they are read.
+fn derive_batch_size(layers: &mut Layers) {
+    if layers.value("train", "batch_size").is_some() {
+        return;
     }
-    if !rollouts.is_multiple_of(grpo.minibatches) {
-        let expected = format!("a divisor of prompts · completions = {rollouts}");
-        return Err(layers.unexpected(
-            "grpo.minibatches",
-            &grpo.minibatches.to_string(),
-            &expected,
-        ));
-    }
-    match given {
-        Some(value) if value.as_integer() != i64::try_from(batch_size).ok() => {
-            let expected = format!(
-                "prompts · completions / minibatches = {} · {} / {} = {batch_size}; without this \
-                 key it is that",
-                grpo.prompts, rollout.completions, grpo.minibatches
-            );
-            Err(layers.unexpected("train.batch_size", &value.to_string(), &expected))
-        }
-        _ => layers.set(&format!("train.batch_size={batch_size}")),
-    }
+    let count = |section, key| layers.value(section, key).and_then(Value::as_integer);
+    let of_prompts = count("grpo", "prompts").zip(count("rollout", "completions"));
+    let rollouts = of_prompts.and_then(|(prompts, completions)| prompts.checked_mul(completions));
+    let minibatches = count("grpo", "minibatches").filter(|count| 0 < *count);
+    let batch_size = rollouts.zip(minibatches).map(|(rollouts, count)| (rollouts / count).max(1));
+    // A recorded iteration has the rollouts that it has.
+    let is_recorded = layers.value("rollout", "replay").is_some();
+    layers.derive("train", "batch_size", if is_recorded { 1 } else { batch_size.unwrap_or(1) });
 }

@@ -20,14 +20,14 @@ impl Grpo {
         session: &mut Session<D>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
-        let settings = &self.config.grpo;
-        let wanted = settings.prompts;
+        let filter = self.config.resolved.groups;
+        let wanted = *self.config.grpo.prompts;
         if let Some((rollouts, scores)) = session.recorded(sources)? {
-            let graded = recorded(rollouts, &scores.total, settings);
-            let kept = kept_before(&graded, settings.groups);
+            let graded = recorded(rollouts, &scores.total, &self.config);
+            let kept = kept_before(&graded, filter);
             return Ok((graded, kept));
         }
-        let rounds = match settings.groups {
+        let rounds = match filter {
             Groups::Resample { rounds } => rounds,
             _ => 0,
         };
@@ -36,12 +36,12 @@ impl Grpo {
         for round in 0..=rounds as u64 {
             let ungraded = self.sample_groups(session, missing, round, sources)?;
             let weights: Vec<f64> = sources.measures().iter().map(|one| one.weight).collect();
-            let mut graded = grade(ungraded, &weights, settings);
+            let mut graded = grade(ungraded, &weights, &self.config);
             let first = groups(&all).count() as u64;
             for one in &mut graded {
                 one.rollout.group += first;
             }
-            kept.extend(kept_before(&graded, settings.groups));
+            kept.extend(kept_before(&graded, filter));
             all.extend(graded);
             missing = wanted.saturating_sub(groups(&kept).count());
             if missing == 0 {
@@ -63,7 +63,7 @@ impl Grpo {
         let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };
         let (rollouts, scores) = session.sample(&prompts, &stream, sources)?;
         let mut greedy = Vec::new();
-        if self.config.grpo.algorithm.credit == Credit::Group(GroupBaseline::Greedy) {
+        if self.config.resolved.algorithm.credit == Credit::Group(GroupBaseline::Greedy) {
             let sampling = Sampling { temperature: 0.0, ..session.sampling.clone() };
             let options = SampleOptions {
                 sampling: &sampling,

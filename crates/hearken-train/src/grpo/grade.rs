@@ -2,7 +2,7 @@
 
 use hearken_objective::advantage::group::{decoupled, has_spread};
 
-use super::config::GrpoSettings;
+use super::config::GrpoConfig;
 use super::section::Groups;
 use crate::reward_source::Scores;
 use crate::rollout::Rollout;
@@ -36,11 +36,11 @@ pub(super) struct Ungraded {
 }
 
 /// Shapes what the sources, which have these weights, say.
-pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings) -> Vec<Graded> {
+pub(super) fn grade(ungraded: Ungraded, weights: &[f64], config: &GrpoConfig) -> Vec<Graded> {
     let Ungraded { rollouts, scores, greedy } = ungraded;
     let shaped = |rollout: &Rollout, score: f64| {
-        let score = rollout.score_with_end(score, settings.missing_end);
-        settings.algorithm.overlong.score(score, rollout.completion.ids.len())
+        let score = rollout.score_with_end(score, config.grpo.missing_end);
+        config.resolved.algorithm.overlong.score(score, rollout.completion.ids.len())
     };
     let own = &scores.total;
     let greedy_scores: Vec<f64> =
@@ -61,16 +61,12 @@ pub(super) fn grade(ungraded: Ungraded, weights: &[f64], settings: &GrpoSettings
             greedy_score: greedy_scores.get(group_index).copied().unwrap_or(0.0),
         });
     }
-    standardize_each(&mut graded, weights, settings);
+    standardize_each(&mut graded, weights, config);
     graded
 }
 
 /// Recorded rollouts with the scores that were recorded with them: penalties are in those already.
-pub(super) fn recorded(
-    rollouts: Vec<Rollout>,
-    scores: &[f64],
-    settings: &GrpoSettings,
-) -> Vec<Graded> {
+pub(super) fn recorded(rollouts: Vec<Rollout>, scores: &[f64], config: &GrpoConfig) -> Vec<Graded> {
     let graded = |(rollout, &score): (Rollout, &f64)| Graded {
         rollout,
         score,
@@ -83,7 +79,7 @@ pub(super) fn recorded(
     let mut graded: Vec<Graded> = rollouts.into_iter().zip(scores).map(graded).collect();
     // A file may have the completions of several prompts in turn.
     graded.sort_by_key(|one| one.rollout.group);
-    standardize_each(&mut graded, &[1.0], settings);
+    standardize_each(&mut graded, &[1.0], config);
     for one in &mut graded {
         one.by_source.clear();
     }
@@ -92,8 +88,8 @@ pub(super) fn recorded(
 
 /// With `normalize_each`, replaces what is credited by the weighted sum of standardized sources plus
 /// the penalties, which are no source's.
-fn standardize_each(graded: &mut [Graded], weights: &[f64], settings: &GrpoSettings) {
-    let Some(how) = settings.normalize_each else { return };
+fn standardize_each(graded: &mut [Graded], weights: &[f64], config: &GrpoConfig) {
+    let Some(how) = config.resolved.normalize_each else { return };
     for group in groups_mut(graded) {
         let rows: Vec<Vec<f64>> = (0..weights.len())
             .map(|source| group.iter().map(|one| one.by_source[source]).collect())

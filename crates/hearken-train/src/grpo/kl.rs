@@ -1,50 +1,39 @@
-//! Reads `[kl]` for algorithms that come with a penalty of their own.
+//! `[kl]` of algorithms that come with a penalty of their own.
 
 use hearken_objective::grpo::{KlPlacement as Placed, KlWeight};
 use hearken_objective::kl::KlEstimator;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{ConfigError, EstimatorName, KlPlacement, KlSteering, Layers};
+use crate::config::{
+    Complaint, EstimatorName, KlPlacement, KlSteering, NonNegative, Positive, aimless,
+};
 
-#[derive(Deserialize)]
+/// `[kl]`. What is not given is the preset's.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawKl {
-    placement: Option<KlPlacement>,
-    estimator: Option<EstimatorName>,
-    beta: Option<f64>,
-    target: Option<f64>,
-    horizon: f64,
-    times_ratio: bool,
+pub struct PresetKl {
+    /// Where the penalty enters.
+    pub placement: Option<KlPlacement>,
+    /// Which estimate of the KL is penalized.
+    pub estimator: Option<EstimatorName>,
+    /// The coefficient at the start, per nat.
+    pub beta: Option<NonNegative>,
+    /// The KL of a completion, in nats, that the coefficient steers towards; without it the coefficient
+    /// is fixed.
+    pub target: Option<Positive>,
+    /// Completions over which a full error would double the coefficient.
+    pub horizon: Positive,
+    /// Whether the estimate in the loss is multiplied by the ratio.
+    pub times_ratio: bool,
 }
 
-/// The preset's penalty with the section's keys over it.
-///
-/// A `beta` for a preset without penalty places k3 in the loss, as TRL does. A `beta` of 0 is no
-/// penalty.
-///
-/// # Errors
-/// Names the key that is unknown, out of range, missing, or contradicts another.
-pub(super) fn read(layers: &Layers, preset: Placed) -> Result<(Placed, KlSteering), ConfigError> {
-    let raw: RawKl = layers.section("kl")?;
-    let holds = raw.horizon.is_finite() && 0.0 < raw.horizon;
-    layers.check("kl.horizon", raw.horizon, holds, "a number above 0")?;
-    if let Some(beta) = raw.beta {
-        layers.check("kl.beta", beta, beta.is_finite() && 0.0 <= beta, "a number from 0")?;
-    }
-    let placed = raw.placed(layers, preset)?;
-    if let Some(target) = raw.target {
-        let holds = target.is_finite() && 0.0 < target;
-        layers.check("kl.target", target, holds, "a number of nats above 0")?;
-        if placed == Placed::None {
-            let reason = "a coefficient of 0 stays 0 whatever the target";
-            return Err(layers.exclusive("kl.target", "a penalty that is off", reason));
-        }
-    }
-    Ok((placed, KlSteering { target_nats: raw.target, horizon: raw.horizon }))
-}
-
-impl RawKl {
-    fn placed(&self, layers: &Layers, preset: Placed) -> Result<Placed, ConfigError> {
+impl PresetKl {
+    /// The preset's penalty with the section's keys over it.
+    ///
+    /// A `beta` for a preset without penalty places k3 in the loss, as TRL does. A `beta` of 0 is no
+    /// penalty.
+    pub(super) fn placed(&self, preset: Placed) -> Result<Placed, Complaint> {
         let of_preset = match preset {
             Placed::None => (KlPlacement::None, None),
             Placed::InReward { estimator, .. } => (KlPlacement::Reward, Some(estimator)),
@@ -54,12 +43,13 @@ impl RawKl {
             (KlPlacement::None, Some(_)) => KlPlacement::Loss,
             (placement, _) => placement,
         });
-        if placement == KlPlacement::None || self.beta == Some(0.0) {
-            return Ok(Placed::None);
+        let beta = self.beta.map(NonNegative::get);
+        if placement == KlPlacement::None || beta == Some(0.0) {
+            return if self.target.is_some() { Err(aimless()) } else { Ok(Placed::None) };
         }
         let expected = "a coefficient, since the preset has none";
-        let beta = self.beta.or(preset.beta());
-        let beta = beta.ok_or_else(|| layers.missing("kl.beta", expected))?;
+        let beta = beta.or(preset.beta());
+        let beta = beta.ok_or_else(|| Complaint::missing("kl.beta", expected))?;
         let estimator = match self.estimator {
             Some(name) => name.into(),
             None => match (placement, of_preset) {
@@ -74,7 +64,7 @@ impl RawKl {
         if estimator == KlEstimator::K1 && !self.times_ratio {
             let reason = "as a loss, k1 has an expected gradient of 0 and penalizes nothing; use \
                           \"k2\" (the gradient of the KL), \"k3\", or `kl.times_ratio = true`";
-            return Err(layers.exclusive(
+            return Err(Complaint::exclusive(
                 "kl.placement = \"loss\"",
                 "kl.estimator = \"k1\"",
                 reason,
@@ -82,5 +72,10 @@ impl RawKl {
         }
         let weight = if self.times_ratio { KlWeight::Ratio } else { KlWeight::One };
         Ok(Placed::InLoss { beta, estimator, weight })
+    }
+
+    /// How the coefficient moves.
+    pub(super) fn steering(&self) -> KlSteering {
+        KlSteering { target_nats: self.target.map(Positive::get), horizon: *self.horizon }
     }
 }

@@ -1,10 +1,18 @@
-//! Reads `[grpo]` and `[kl]`: a published name and the keys that change it.
+//! `[grpo]`: a published name and the keys that change it.
 
+use hearken_objective::advantage::group::Standardization;
+use hearken_objective::grpo::preset::named;
 use hearken_objective::grpo::{Algorithm, GroupFilter};
+use hearken_objective::moments::Variance;
+use hearken_objective::reward::MissingEnd;
 use hearken_objective::surrogate::RatioLevel;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
 
-use crate::config::{ConfigError, Layers};
+use crate::config::{
+    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, missing_end,
+};
 
 /// What becomes of groups whose scores are all equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,120 +30,222 @@ pub enum Groups {
     },
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// How a completion is credited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawAdvantage {
+pub enum AdvantageName {
+    /// Score minus group mean.
     Mean,
+    /// Divided by the group's deviation too.
     Standardized,
+    /// Divided by the iteration's deviation.
     BatchStandardized,
+    /// Minus the mean of the others of the group.
     LeaveOneOut,
+    /// Minus the score of the greedy completion.
     Greedy,
+    /// Per token, whitened.
     RewardsToGo,
+    /// Per token, after the group mean is taken away.
     RewardsToGoBaseline,
+    /// Needs a critic, and is refused.
     Gae,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What one ratio covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawRatio {
+pub enum RatioName {
+    /// A token.
     Token,
+    /// A completion: the geometric mean.
     #[serde(alias = "sequence")]
     Completion,
+    /// The whole completion as one action.
     CompletionSum,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What is maximized of ratio and advantage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawSurrogate {
+pub enum SurrogateName {
+    /// The log-probability.
     Reinforce,
+    /// PPO's clipped ratio.
     Clip,
+    /// With a bound where the advantage is negative.
     DualClip,
+    /// CISPO.
     Cispo,
+    /// SAPO.
     Sapo,
+    /// GMPO.
     Gmpo,
+    /// VESPO.
     Vespo,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// How token losses become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawAggregate {
+pub enum AggregateName {
+    /// The mean over all tokens.
     Token,
+    /// The mean over a completion's tokens, then over completions.
     Completion,
+    /// The sum over a completion's tokens, then the mean.
     CompletionSum,
+    /// The sum divided by a constant.
     Constant,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What becomes of groups whose scores are all equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawGroups {
+pub enum GroupsName {
+    /// They stay.
     Keep,
+    /// They leave before advantages are computed.
     DropBefore,
+    /// They leave after advantages are computed.
     DropAfter,
+    /// Others are sampled in their place.
     Resample,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What becomes of completions that are cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawOverlong {
+pub enum OverlongName {
+    /// Nothing.
     Keep,
+    /// Their scores fall towards the limit.
     Penalize,
+    /// They are not trained on.
     Mask,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What is done where sampler and trainer differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RawCorrection {
+pub enum CorrectionName {
+    /// Nothing.
     None,
+    /// Weights are bounded above.
     Truncate,
+    /// Weights outside the bounds are 0.
     Mask,
 }
 
-/// `[grpo]` as it is written.
-#[derive(Clone, Debug, Deserialize)]
+/// `[grpo]`. What is not given is the preset's.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawGrpo {
-    pub(super) preset: String,
-    pub(super) prompts: usize,
-    pub(super) completions: Option<usize>,
-    pub(super) epochs: usize,
-    pub(super) minibatches: usize,
-    pub(super) entropy_coef: f64,
-    pub(super) normalize_scores: bool,
-    pub(super) normalize_each: bool,
-    pub(super) missing_end_penalty: f64,
-    pub(super) kl_limit: Option<f64>,
-    pub(super) resample_rounds: usize,
-    pub(super) advantage: Option<RawAdvantage>,
-    pub(super) std_eps: Option<f64>,
-    pub(super) std_ddof: Option<u64>,
-    pub(super) ratio: Option<RawRatio>,
-    pub(super) surrogate: Option<RawSurrogate>,
-    pub(super) clip_low: Option<f64>,
-    pub(super) clip_high: Option<f64>,
-    pub(super) dual_clip: Option<f64>,
-    pub(super) cispo_min: Option<f64>,
-    pub(super) sapo_positive: Option<f64>,
-    pub(super) sapo_negative: Option<f64>,
-    pub(super) gmpo_range: Option<f64>,
-    pub(super) vespo_positive: Option<[f64; 2]>,
-    pub(super) vespo_negative: Option<[f64; 2]>,
-    pub(super) aggregate: Option<RawAggregate>,
-    pub(super) aggregate_tokens: Option<usize>,
-    pub(super) groups: Option<RawGroups>,
-    pub(super) overlong: Option<RawOverlong>,
-    pub(super) overlong_zone: Option<usize>,
-    pub(super) correction: Option<RawCorrection>,
-    pub(super) correction_level: Option<RawRatio>,
-    pub(super) correction_min: Option<f64>,
-    pub(super) correction_max: Option<f64>,
+pub struct GrpoSettings {
+    /// The name that the algorithm starts from.
+    pub preset: String,
+    /// Prompts per iteration.
+    pub prompts: AtLeastOne,
+    /// Another name of `rollout.completions`.
+    pub completions: Option<AtLeastOne>,
+    /// Passes over an iteration's rollouts.
+    pub epochs: AtLeastOne,
+    /// Optimizer steps per pass.
+    pub minibatches: AtLeastOne,
+    /// Multiplies the mean entropy of a token, which is subtracted.
+    pub entropy_coef: NonNegative,
+    /// Whether reward models apply what is stored beside them.
+    pub normalize_scores: bool,
+    /// Whether every source is standardized within the group before they are summed.
+    pub normalize_each: bool,
+    /// What is taken from the score of a completion that has no end.
+    #[serde(rename = "missing_end_penalty", deserialize_with = "missing_end")]
+    #[schemars(with = "NonNegative")]
+    pub missing_end: MissingEnd,
+    /// The KL of a completion, in nats, above which the run ends.
+    #[serde(rename = "kl_limit")]
+    pub kl_limit_nats: Option<Positive>,
+    /// How often more prompts are asked where groups are resampled.
+    pub resample_rounds: usize,
+    /// How a completion is credited.
+    pub advantage: Option<AdvantageName>,
+    /// Added to a deviation.
+    pub std_eps: Option<NonNegative>,
+    /// What is taken from the number of scores in a variance: 1 or 0.
+    #[serde(default, rename = "std_ddof", deserialize_with = "variance")]
+    #[schemars(with = "Option<u64>", range(max = 1))]
+    pub std_variance: Option<Variance>,
+    /// What one ratio covers.
+    pub ratio: Option<RatioName>,
+    /// What is maximized of ratio and advantage.
+    pub surrogate: Option<SurrogateName>,
+    /// Ratios below 1 minus this gain nothing.
+    pub clip_low: Option<Fraction>,
+    /// Ratios above 1 plus this gain nothing; for cispo the largest weight itself.
+    pub clip_high: Option<Positive>,
+    /// The bound of the loss where the advantage is negative.
+    pub dual_clip: Option<AboveOne>,
+    /// The least weight of cispo.
+    pub cispo_min: Option<NonNegative>,
+    /// The temperature of sapo where the advantage is positive.
+    pub sapo_positive: Option<Positive>,
+    /// The temperature of sapo elsewhere.
+    pub sapo_negative: Option<Positive>,
+    /// The bound of log ratios of gmpo.
+    pub gmpo_range: Option<Positive>,
+    /// Power and decay of vespo where the advantage is not negative.
+    pub vespo_positive: Option<[NonNegative; 2]>,
+    /// Power and decay of vespo elsewhere.
+    pub vespo_negative: Option<[NonNegative; 2]>,
+    /// How token losses become one.
+    pub aggregate: Option<AggregateName>,
+    /// The constant of an aggregate by a constant; without it `rollout.max_new_tokens`.
+    pub aggregate_tokens: Option<AtLeastOne>,
+    /// What becomes of groups whose scores are all equal.
+    pub groups: Option<GroupsName>,
+    /// What becomes of completions that are cut off.
+    pub overlong: Option<OverlongName>,
+    /// Tokens before the limit over which a penalty grows to 1.
+    pub overlong_zone: Option<AtLeastOne>,
+    /// What is done where sampler and trainer differ.
+    pub correction: Option<CorrectionName>,
+    /// What one correction covers.
+    pub correction_level: Option<RatioName>,
+    /// The lower bound of a correction.
+    pub correction_min: Option<NonNegative>,
+    /// The upper bound of a correction.
+    pub correction_max: Option<Positive>,
 }
 
-/// The algorithm that a section asks for, and keys that say nothing to it.
+fn variance<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Variance>, D::Error> {
+    match u64::deserialize(deserializer)? {
+        0 => Ok(Some(Variance::Population)),
+        1 => Ok(Some(Variance::Sample)),
+        other => {
+            let found = other.to_string();
+            Err(D::Error::invalid_value(Unexpected::Other(&found), &"0 or 1"))
+        }
+    }
+}
+
+/// The algorithm that a section asks for.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Resolved {
-    pub(super) algorithm: Algorithm,
-    pub(super) groups: Groups,
-    pub(super) unused: Vec<String>,
+pub struct Resolved {
+    /// The preset with the keys of `[grpo]` and `[kl]` over it.
+    pub algorithm: Algorithm,
+    /// What becomes of groups whose scores are all equal.
+    pub groups: Groups,
+    /// How every source is standardized within the group before they are summed, if it is.
+    pub normalize_each: Option<Standardization>,
+    /// Keys that were given and mean nothing to this algorithm.
+    pub unused: Vec<String>,
+}
+
+/// The preset "grpo" as it is: what stands there until the keys are resolved.
+impl Default for Resolved {
+    fn default() -> Self {
+        let algorithm = named("grpo", 1).expect("a published name");
+        Self { algorithm, groups: Groups::Keep, normalize_each: None, unused: Vec::new() }
+    }
 }
 
 /// What a resolution depends on besides the section.
@@ -146,82 +256,30 @@ pub(super) struct Setting {
     pub(super) replay: bool,
 }
 
-impl RawGrpo {
+impl GrpoSettings {
     /// `preset` with the section's keys over it; its KL is that of the preset.
     pub(super) fn resolve(
         &self,
-        layers: &Layers,
         preset: Algorithm,
         setting: Setting,
-    ) -> Result<Resolved, ConfigError> {
-        self.check(layers)?;
+    ) -> Result<Resolved, Complaint> {
         let mut unused = Unused(Vec::new());
         let algorithm = Algorithm {
-            credit: self.credit(layers, preset.credit, &mut unused)?,
+            credit: self.credit(preset.credit, &mut unused)?,
             ratio: self.ratio.map_or(preset.ratio, RatioLevel::from),
             surrogate: self.surrogate(preset.surrogate, &mut unused),
             aggregation: self.aggregation(preset.aggregation, setting, &mut unused),
             overlong: self.overlong(preset.overlong, setting, &mut unused),
-            correction: self.correction(layers, preset.correction, setting, &mut unused)?,
+            correction: self.correction(preset.correction, setting, &mut unused)?,
             ..preset
         };
         let groups = self.groups(preset.groups, setting);
         let filter =
             if groups == Groups::Keep { GroupFilter::Keep } else { GroupFilter::DropWithoutSpread };
         let algorithm = Algorithm { groups: filter, ..algorithm };
-        self.check_replay(layers, &algorithm, setting)?;
-        Ok(Resolved { algorithm, groups, unused: unused.0 })
-    }
-
-    fn check(&self, layers: &Layers) -> Result<(), ConfigError> {
-        for (key, value) in [
-            ("grpo.prompts", self.prompts),
-            ("grpo.epochs", self.epochs),
-            ("grpo.minibatches", self.minibatches),
-            ("grpo.completions", self.completions.unwrap_or(1)),
-            ("grpo.aggregate_tokens", self.aggregate_tokens.unwrap_or(1)),
-            ("grpo.overlong_zone", self.overlong_zone.unwrap_or(1)),
-        ] {
-            layers.check(key, value, 0 < value, "an integer from 1")?;
-        }
-        let from_zero = |x: f64| x.is_finite() && 0.0 <= x;
-        for (key, value) in [
-            ("grpo.entropy_coef", Some(self.entropy_coef)),
-            ("grpo.missing_end_penalty", Some(self.missing_end_penalty)),
-            ("grpo.std_eps", self.std_eps),
-            ("grpo.clip_low", self.clip_low),
-            ("grpo.cispo_min", self.cispo_min),
-            ("grpo.correction_min", self.correction_min),
-        ] {
-            let value = value.unwrap_or(0.0);
-            layers.check(key, value, from_zero(value), "a number from 0")?;
-        }
-        for (key, value) in [
-            ("grpo.kl_limit", self.kl_limit),
-            ("grpo.clip_high", self.clip_high),
-            ("grpo.sapo_positive", self.sapo_positive),
-            ("grpo.sapo_negative", self.sapo_negative),
-            ("grpo.gmpo_range", self.gmpo_range),
-            ("grpo.correction_max", self.correction_max),
-        ] {
-            let value = value.unwrap_or(1.0);
-            layers.check(key, value, value.is_finite() && 0.0 < value, "a number above 0")?;
-        }
-        let clip_low = self.clip_low.unwrap_or(0.0);
-        layers.check("grpo.clip_low", clip_low, clip_low <= 1.0, "a number from 0 to 1")?;
-        let bound = self.dual_clip.unwrap_or(3.0);
-        let holds = bound.is_finite() && 1.0 < bound;
-        layers.check("grpo.dual_clip", bound, holds, "a number above 1")?;
-        let ddof = self.std_ddof.unwrap_or(1);
-        layers.check("grpo.std_ddof", ddof, ddof <= 1, "0 or 1")?;
-        for (key, pair) in [
-            ("grpo.vespo_positive", self.vespo_positive),
-            ("grpo.vespo_negative", self.vespo_negative),
-        ] {
-            let bad = pair.into_iter().flatten().find(|x| !from_zero(*x));
-            layers.check(key, bad.unwrap_or(0.0), bad.is_none(), "two numbers from 0")?;
-        }
-        Ok(())
+        self.check_replay(&algorithm, setting)?;
+        let normalize_each = self.normalize_each.then(|| self.standardization(preset.credit).0);
+        Ok(Resolved { algorithm, groups, normalize_each, unused: unused.0 })
     }
 }
 

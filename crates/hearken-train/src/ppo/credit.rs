@@ -11,7 +11,7 @@ use hearken_objective::{
     reward::{KlPenalty, spread_score, with_kl_penalty},
 };
 
-use super::config::{AdvantageScale, PpoConfig};
+use super::config::PpoConfig;
 use super::metrics::IterationMetrics;
 use crate::config::KlPlacement;
 use crate::ranks::Ranks;
@@ -61,11 +61,11 @@ pub(super) fn credit(
         let mut rewards = with_kl_penalty(scored.score, terms, penalty);
         spread_score(&mut rewards, &scored.token_scores);
         // A completion that was cut off counts as ended: its score is that of the whole.
-        let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae);
+        let advantages = gae(&rewards, &old_values, 0.0, config.ppo.gae());
         let returns = returns(&advantages, &old_values);
         experience.push(Experience { scored, old_logprobs, old_values, advantages, returns });
     }
-    if config.ppo.advantages == AdvantageScale::Whitened {
+    if config.ppo.whiten_advantages {
         let mut rows: Vec<Vec<f64>> =
             experience.iter_mut().map(|one| std::mem::take(&mut one.advantages)).collect();
         let moments = ranks.moments(moments_of(&rows));

@@ -35,7 +35,12 @@ pub(super) fn open<D: Device>(
             let (model, _) = Model::load(policy.device().clone(), &dir, &options)?;
             check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
             let gradients = model.gradients();
-            Ok(Some(Companion { name: NAME, model, gradients, lr: config.ppo.critic_lr }))
+            Ok(Some(Companion {
+                name: NAME,
+                model,
+                gradients,
+                lr: config.ppo.critic_lr.map(|lr| *lr),
+            }))
         }
     }
 }

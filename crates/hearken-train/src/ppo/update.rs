@@ -62,14 +62,14 @@ impl Microbatch<'_> {
     fn policy<D: Device>(&self, session: &mut Session<D>) -> StepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
         let run = &mut session.run;
-        let head = forward.head(config.ppo.entropy_coef != 0.0);
+        let head = forward.head(*config.ppo.entropy_coef != 0.0);
         let mut pass = run.forward(&self.batch.batch);
         let predictions = &self.batch.predictions;
         let output = run.model.logprobs_keeping(&mut pass, predictions, head, forward.logits_bytes);
         let entropy = output.entropy.iter().map(|entropy| f64::from(*entropy)).collect();
         let mut sums = StepSums { entropy, ..StepSums::default() };
         let logprob_grads = self.policy_losses(&self.batch.split(&output.logprobs), &mut sums);
-        let entropy = (-config.ppo.entropy_coef * token_weight) as f32;
+        let entropy = (-*config.ppo.entropy_coef * token_weight) as f32;
         let prediction_grads: Vec<PredictionGrad> =
             logprob_grads.into_iter().map(|logprob| PredictionGrad { logprob, entropy }).collect();
         let (mut scalar_rows, mut scalar_grads) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ impl Microbatch<'_> {
     /// respect to every log-probability.
     fn policy_losses(&self, logprobs: &[Vec<f64>], sums: &mut StepSums) -> Vec<f32> {
         let StepContext { config, beta, token_weight, .. } = self.context;
-        let surrogate = Surrogate::Clipped { clip: config.ppo.clip };
+        let surrogate = Surrogate::Clipped { clip: config.ppo.clip() };
         let kl_in_loss = config.kl.placement == KlPlacement::Loss;
         let mut grads = Vec::with_capacity(self.batch.predictions.len());
         for (one, logprobs) in self.experience.iter().zip(logprobs) {
@@ -113,7 +113,7 @@ impl Microbatch<'_> {
             };
             let TokenLoss { sum, mut grad_logprobs, .. } = surrogate.loss(RatioLevel::Token, terms);
             sums.policy += Mean { sum, count: logprobs.len() };
-            sums.ratios = sums.ratios.merge(RatioMetrics::of(terms, config.ppo.clip));
+            sums.ratios = sums.ratios.merge(RatioMetrics::of(terms, config.ppo.clip()));
             if kl_in_loss {
                 let ref_logprobs = &one.scored.ref_logprobs;
                 let terms = ReferenceTerms { logprobs, ref_logprobs };
@@ -132,7 +132,7 @@ impl Microbatch<'_> {
     /// Value loss; returns its derivative, coefficient included, with respect to every value.
     fn value_losses(&self, values: &[Vec<f64>], sums: &mut StepSums) -> Vec<f32> {
         let StepContext { config, token_weight, .. } = self.context;
-        let weight = config.ppo.value_coef * token_weight;
+        let weight = *config.ppo.value_coef * token_weight;
         let mut grads = Vec::with_capacity(self.batch.predictions.len());
         for (one, values) in self.experience.iter().zip(values) {
             let terms = ValueTerms { values, old_values: &one.old_values, returns: &one.returns };
@@ -156,6 +156,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
+    use crate::config::Configuration;
     use crate::config::Loaded;
     use crate::encode::PromptExample;
     use crate::ppo::Ppo;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hearken_model::{Head, Model, ModelConfig, Tokenizer, tokenizer::SpecialTokens};
 use hearken_tensor::{Device, device::Precision};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,7 @@ use crate::error::TrainError;
 use crate::seeds::Seeds;
 
 /// The dimensions of a small Llama and its vocabulary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaseOptions {
     /// The most tokens of the vocabulary.

@@ -61,11 +61,11 @@ pub(super) fn reference_sequences(
     let count = config.reward.normalize_count;
     let Some(path) = &config.reward.normalize_on else {
         let chosen = |pair: &PreferenceExample| [pair.prefix.as_slice(), &pair.chosen].concat();
-        return Ok(train.iter().take(count).map(chosen).collect());
+        return Ok(train.iter().take(*count).map(chosen).collect());
     };
     let mut options = config.data.read_options();
     options.columns.clear();
-    options.limit = Some(count);
+    options.limit = Some(*count);
     let (records, _) = read::<Demonstration>(path, &options)?;
     let encoder = opening.encoder(&config.data)?;
     let mut sequences = Vec::with_capacity(records.len());

@@ -12,24 +12,12 @@ mod number;
 use serde_json::Value;
 
 use super::{RewardError, RewardSource, RolloutView, Score};
+pub use crate::config::Verifier;
 
 pub use answer::same_answer;
 pub use arithmetic::share_of_right_steps;
 pub use boxed::last_boxed;
 pub use number::final_number;
-
-/// What is compared with the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verifier {
-    /// The whole completion, but for white space at its ends and runs of white space inside.
-    Exact,
-    /// The number behind the last `####`, else the last number of the text: GSM8K's form.
-    Numeric,
-    /// What stands in the last `\boxed{}`, as [`same_answer`] compares.
-    Boxed,
-    /// Nothing: the share of the completion's own steps `a op b = c` that are right.
-    ArithmeticSteps,
-}
 
 impl Verifier {
     /// The score of a completion from 0 to 1. `answer` is not read by
@@ -55,15 +43,6 @@ impl Verifier {
                     .is_some_and(|found| same_answer(found, last_boxed(answer).unwrap_or(answer))),
             ),
             Self::ArithmeticSteps => share_of_right_steps(completion),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Numeric => "numeric",
-            Self::Boxed => "boxed",
-            Self::ArithmeticSteps => "arithmetic_steps",
         }
     }
 }

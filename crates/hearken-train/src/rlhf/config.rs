@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::config::{ConfigError, Frozen, Layers, Loaded, RunConfig};
+use crate::config::{
+    AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Keys, Layers, Loaded,
+    NonNegative, RunConfig,
+};
 use crate::ppo::PpoConfig;
 use crate::quickstart::{BaseOptions, CorpusFiles, CorpusOptions};
 use crate::reward::RewardConfig;
@@ -37,49 +41,95 @@ pub struct RlhfConfig {
     pub start: PathBuf,
 }
 
+/// The sections of a file; those of a stage are `Sft`, `Reward` and `Ppo`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Sections<Sft, Reward, Ppo> {
+    /// `[run]`.
+    run: RunConfig,
+    /// `[model]`: the model that the first stage starts from.
+    model: Option<StartModel>,
+    /// `[quickstart]`.
+    quickstart: Option<QuickstartConfig>,
+    /// `[sft]`: the sections of supervised fine-tuning.
+    sft: Option<Sft>,
+    /// `[reward]`: the sections of reward-model training.
+    reward: Option<Reward>,
+    /// `[ppo]`: the sections of PPO.
+    ppo: Option<Ppo>,
+    /// `[evaluation]`.
+    evaluation: EvaluationConfig,
+}
+
+/// `[model]`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct StartModel {
+    /// A folder with config.json and model.safetensors, to start from.
+    path: Option<PathBuf>,
+}
+
 /// `[quickstart]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct QuickstartConfig {
-    /// How much there is to learn from.
-    pub corpus: CorpusOptions,
+    /// Reviews to imitate.
+    pub demonstrations: AtLeastOne,
+    /// Comparisons to learn the reward model from.
+    pub preferences: AtLeastOne,
+    /// Comparisons to evaluate it on.
+    pub preferences_eval: AtLeastOne,
+    /// Prompts that nothing is learned on.
+    pub prompts_eval: usize,
+    /// How sure the comparisons are.
+    pub sharpness: NonNegative,
     /// What learns.
-    pub base: BaseOptions,
+    pub model: BaseOptions,
 }
 
 /// `[evaluation]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// The most held-out prompts that both policies complete.
-    pub prompts: usize,
+    pub prompts: AtLeastTwo,
     /// The label of the score that decides a win; without it the sum that is optimized.
     pub win_by: Option<String>,
     /// Completions shown side by side.
     pub examples: usize,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawQuickstart {
-    demonstrations: usize,
-    preferences: usize,
-    preferences_eval: usize,
-    prompts_eval: usize,
-    sharpness: f64,
-    model: BaseOptions,
-}
+impl QuickstartConfig {
+    fn check(&self) -> Result<(), Complaint> {
+        let (found, most) = (self.prompts_eval, CorpusOptions::prompts_eval_max());
+        let expected = format!("an integer from 2 to {most}");
+        let holds = (2..=most).contains(&found);
+        Complaint::unless(holds, "quickstart.prompts_eval", found, &expected)?;
+        let heads = self.model.heads;
+        let holds = 0 < heads && self.model.width.is_multiple_of(2 * heads);
+        Complaint::unless(holds, "quickstart.model.heads", heads, "a divisor of half the width")
+    }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawModel {
-    path: Option<PathBuf>,
+    /// How much there is to learn from.
+    pub fn corpus(&self) -> CorpusOptions {
+        CorpusOptions {
+            demonstrations: *self.demonstrations,
+            preferences: *self.preferences,
+            preferences_eval: *self.preferences_eval,
+            prompts_eval: self.prompts_eval,
+            sharpness: *self.sharpness,
+        }
+    }
 }
 
 impl RlhfConfig {
+    /// A commented file to start from.
+    pub const EXAMPLE: &'static str = QUICKSTART;
+
     /// Reads `file`, with `overrides` over it, and checks every stage before the first begins.
     ///
     /// # Errors
-    /// Names the file and the key that is not usable.
+    /// Names the file, the line and the key that is not usable.
     pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
         let mut layers = Layers::read(DEFAULTS, file, overrides)?;
         if layers.has("quickstart") {
@@ -89,35 +139,46 @@ impl RlhfConfig {
             layers.merge(only(&defaults, "quickstart"));
             layers.merge(only(&given, "quickstart"));
         }
-        layers.check_sections(&[
-            "run",
-            "model",
-            "quickstart",
-            "sft",
-            "reward",
-            "ppo",
-            "evaluation",
-        ])?;
-        let run = RunConfig::read(&layers)?;
-        let evaluation: EvaluationConfig = layers.section("evaluation")?;
-        let holds = 1 < evaluation.prompts;
-        layers.check("evaluation.prompts", evaluation.prompts, holds, "an integer from 2")?;
-        let quickstart =
-            if layers.has("quickstart") { Some(read_quickstart(&layers)?) } else { None };
-        let stages = Stages::new(&layers, &run, quickstart.is_some())?;
+        let keys = Self::keys();
+        layers.check(&keys)?;
+        let error = |complaint| layers.error(complaint);
+        let (sections, missing): (Sections<Table, Table, Table>, _) = layers.parse(&keys)?;
+        missing.map_or(Ok(()), Err).map_err(error)?;
+        sections.quickstart.as_ref().map_or(Ok(()), QuickstartConfig::check).map_err(error)?;
+        let stages = Stages::new(&layers, &sections).map_err(error)?;
         let config = Self {
-            sft: stages.sft()?,
-            reward: stages.reward()?,
-            ppo: stages.ppo()?,
+            sft: sections.sft.map(|user| stages.sft(user)).transpose()?,
+            reward: sections.reward.map(|user| stages.reward(user)).transpose()?,
+            ppo: sections.ppo.map(|user| stages.ppo(user)).transpose()?,
             start: stages.start(),
-            run,
-            quickstart,
-            evaluation,
+            run: sections.run.clone(),
+            quickstart: sections.quickstart.clone(),
+            evaluation: sections.evaluation.clone(),
         };
         if config.sft.is_none() && config.reward.is_none() && config.ppo.is_none() {
-            return Err(layers.missing("sft, reward or ppo", "at least one stage to run"));
+            let missing = Complaint::missing("sft, reward or ppo", "at least one stage to run");
+            return Err(error(missing));
         }
         Ok(Loaded { config, frozen: layers.freeze() })
+    }
+
+    fn keys() -> Keys {
+        Keys::of::<Sections<SftConfig, RewardConfig, PpoConfig>>("rlhf", &[])
+    }
+
+    /// The JSON schema of its files.
+    pub fn schema() -> serde_json::Value {
+        let mut defaults: Table = DEFAULTS.parse().expect("embedded defaults are valid TOML");
+        let of_trainer = |text: &str| text.parse().expect("embedded defaults are valid TOML");
+        for (stage, text) in [
+            ("sft", SftConfig::DEFAULTS),
+            ("reward", RewardConfig::DEFAULTS),
+            ("ppo", PpoConfig::DEFAULTS),
+        ] {
+            defaults.insert(stage.to_owned(), Value::Table(of_trainer(text)));
+        }
+        defaults.extend(only(&of_trainer(QUICKSTART), "quickstart"));
+        Self::keys().to_json_schema(&defaults)
     }
 }
 
@@ -126,60 +187,32 @@ fn only(table: &Table, name: &str) -> Table {
     table.iter().filter(|(key, _)| *key == name).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
-fn read_quickstart(layers: &Layers) -> Result<QuickstartConfig, ConfigError> {
-    let raw: RawQuickstart = layers.section("quickstart")?;
-    for (key, value) in [
-        ("quickstart.demonstrations", raw.demonstrations),
-        ("quickstart.preferences", raw.preferences),
-        ("quickstart.preferences_eval", raw.preferences_eval),
-    ] {
-        layers.check(key, value, 0 < value, "an integer from 1")?;
-    }
-    let (found, most) = (raw.prompts_eval, CorpusOptions::prompts_eval_max());
-    let expected = format!("an integer from 2 to {most}");
-    layers.check("quickstart.prompts_eval", found, (2..=most).contains(&found), &expected)?;
-    let holds = raw.sharpness.is_finite() && 0.0 <= raw.sharpness;
-    layers.check("quickstart.sharpness", raw.sharpness, holds, "a number from 0")?;
-    let heads = raw.model.heads;
-    let holds = 0 < heads && raw.model.width.is_multiple_of(2 * heads);
-    layers.check("quickstart.model.heads", heads, holds, "a divisor of half the width")?;
-    Ok(QuickstartConfig {
-        corpus: CorpusOptions {
-            demonstrations: raw.demonstrations,
-            preferences: raw.preferences,
-            preferences_eval: raw.preferences_eval,
-            prompts_eval: raw.prompts_eval,
-            sharpness: raw.sharpness,
-        },
-        base: raw.model,
-    })
-}
-
 /// Puts the configuration of each stage together: the trainer's defaults, what follows from the run
 /// (folders, seed, the models of earlier stages, the quickstart's files), the user's own keys.
 struct Stages<'a> {
     layers: &'a Layers,
-    run: &'a RunConfig,
+    run: RunConfig,
     base: PathBuf,
     files: Option<CorpusFiles>,
 }
 
 impl<'a> Stages<'a> {
-    fn new(layers: &'a Layers, run: &'a RunConfig, quickstart: bool) -> Result<Self, ConfigError> {
-        let model: RawModel = layers.section("model")?;
-        let base = match (model.path, quickstart) {
+    fn new<S, R, P>(layers: &'a Layers, file: &Sections<S, R, P>) -> Result<Self, Complaint> {
+        let (run, is_quickstart) = (file.run.clone(), file.quickstart.is_some());
+        let path = file.model.as_ref().and_then(|model| model.path.clone());
+        let base = match (path, is_quickstart) {
             (Some(_), true) => {
                 let reason = "the quickstart makes its own model; remove one of the two";
-                return Err(layers.exclusive("model.path", "[quickstart]", reason));
+                return Err(Complaint::exclusive("model.path", "[quickstart]", reason));
             }
             (None, false) => {
                 let expected = "a folder with config.json and model.safetensors, to start from";
-                return Err(layers.missing("model.path", expected));
+                return Err(Complaint::missing("model.path", expected));
             }
             (Some(path), false) => path,
             (None, true) => run.dir.join("base"),
         };
-        let files = quickstart.then(|| CorpusFiles::under(&run.dir.join("data")));
+        let files = is_quickstart.then(|| CorpusFiles::under(&run.dir.join("data")));
         Ok(Self { layers, run, base, files })
     }
 
@@ -188,32 +221,26 @@ impl<'a> Stages<'a> {
         if self.layers.has("sft") { self.run.dir.join("sft/final") } else { self.base.clone() }
     }
 
-    fn sft(&self) -> Result<Option<Loaded<SftConfig>>, ConfigError> {
-        let Some(user) = self.user("sft")? else { return Ok(None) };
+    fn sft(&self, user: Table) -> Result<Loaded<SftConfig>, ConfigError> {
         let mut inputs = self.inputs(&self.base, |files| (&files.demonstrations, None));
         if self.files.is_some() {
             // As many held-out demonstrations as are worth their time.
             set(&mut inputs, "data", "eval_fraction", Value::Float(0.05));
         }
-        let layers = self.stage(SftConfig::defaults(self.layers.file()), inputs, user, "sft");
-        SftConfig::from_layers(layers).map(Some).map_err(|error| within("sft", error))
+        self.stage(inputs, user)
     }
 
-    fn reward(&self) -> Result<Option<Loaded<RewardConfig>>, ConfigError> {
-        let Some(user) = self.user("reward")? else { return Ok(None) };
+    fn reward(&self, user: Table) -> Result<Loaded<RewardConfig>, ConfigError> {
         let inputs =
             self.inputs(&self.start(), |files| (&files.preferences, Some(&files.preferences_eval)));
-        let layers = self.stage(RewardConfig::defaults(self.layers.file()), inputs, user, "reward");
-        RewardConfig::from_layers(layers).map(Some).map_err(|error| within("reward", error))
+        self.stage(inputs, user)
     }
 
-    fn ppo(&self) -> Result<Option<Loaded<PpoConfig>>, ConfigError> {
-        let Some(mut user) = self.user("ppo")? else { return Ok(None) };
+    fn ppo(&self, mut user: Table) -> Result<Loaded<PpoConfig>, ConfigError> {
         let inputs =
             self.inputs(&self.start(), |files| (&files.prompts, Some(&files.prompts_eval)));
         self.fill_scores(&mut user);
-        let layers = self.stage(PpoConfig::defaults(self.layers.file()), inputs, user, "ppo");
-        PpoConfig::from_layers(layers).map(Some).map_err(|error| within("ppo", error))
+        self.stage(inputs, user)
     }
 
     /// A score of kind "model" without a path is this run's reward model; so is everything where no
@@ -230,18 +257,6 @@ impl<'a> Stages<'a> {
             let is_model = score.get("kind").and_then(Value::as_str) == Some("model");
             if is_model && !score.contains_key("path") {
                 score.insert("path".to_owned(), path.clone());
-            }
-        }
-    }
-
-    /// The user's table of a stage; `None` if the stage is not asked for.
-    fn user(&self, stage: &str) -> Result<Option<Table>, ConfigError> {
-        match self.layers.table().get(stage) {
-            None => Ok(None),
-            Some(Value::Table(table)) => Ok(Some(table.clone())),
-            Some(other) => {
-                let expected = "a section, with the trainer's sections inside";
-                Err(self.layers.unexpected(stage, &other.to_string(), expected))
             }
         }
     }
@@ -263,20 +278,23 @@ impl<'a> Stages<'a> {
     }
 
     /// Defaults, then what follows from the run, then the user's keys, then what is the run's alone.
-    fn stage(&self, mut layers: Layers, inputs: Table, user: Table, name: &str) -> Layers {
-        layers.merge(inputs);
-        layers.merge(user);
-        let mut run = Table::new();
-        set(&mut run, "run", "dir", text(&self.run.dir.join(name)));
-        set(&mut run, "run", "seed", Value::Integer(self.run.seed.cast_signed()));
+    fn stage<C: Configuration>(
+        &self,
+        inputs: Table,
+        user: Table,
+    ) -> Result<Loaded<C>, ConfigError> {
+        let mut defaults = C::defaults(self.layers.file());
+        defaults.merge(inputs);
+        let mut layers = self.layers.stage(C::COMMAND, defaults, user);
+        layers.derive("run", "dir", text(&self.run.dir.join(C::COMMAND)));
+        layers.derive("run", "seed", self.run.seed.cast_signed());
         if let Some(bytes) = self.run.disk_bytes_max {
-            set(&mut run, "run", "disk_limit_gb", Value::Float(bytes as f64 / 1e9));
+            layers.derive("run", "disk_limit_gb", bytes as f64 / 1e9);
         }
         if let Some(bytes) = self.run.memory_bytes_max {
-            set(&mut run, "run", "memory_limit_gb", Value::Float(bytes as f64 / 1e9));
+            layers.derive("run", "memory_limit_gb", bytes as f64 / 1e9);
         }
-        layers.merge(run);
-        layers
+        C::from_layers(layers)
     }
 }
 
@@ -291,32 +309,20 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
     }
 }
 
-/// The error of a stage's key, with the stage before it.
-fn within(stage: &str, error: ConfigError) -> ConfigError {
-    let at = |key: String| format!("{stage}.{key}");
-    match error {
-        ConfigError::UnknownKey { file, key, nearest } => {
-            ConfigError::UnknownKey { file, key: at(key), nearest: nearest.map(at) }
-        }
-        ConfigError::Missing { file, key, expected } => {
-            ConfigError::Missing { file, key: at(key), expected }
-        }
-        ConfigError::Unexpected { file, key, found, expected } => {
-            ConfigError::Unexpected { file, key: at(key), found, expected }
-        }
-        ConfigError::Exclusive { file, first, second, reason } => {
-            ConfigError::Exclusive { file, first: at(first), second: at(second), reason }
-        }
-        other => other,
-    }
-}
-
-/// The frozen configuration of a stage without the keys that name its folder.
+/// The frozen configuration of a stage without the keys that name its folder or change no result.
 pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
     let mut table = frozen.table().clone();
-    if let Some(Value::Table(run)) = table.get_mut("run") {
-        run.remove("dir");
-        run.remove("disk_limit_gb");
-    }
+    let mut section = |name: &str, without: &[&str], as_if: &[&str]| {
+        let Some(Value::Table(section)) = table.get_mut(name) else { return };
+        for key in without {
+            section.remove(*key);
+        }
+        for key in as_if {
+            section.insert((*key).to_owned(), Value::Integer(0));
+        }
+    };
+    // Keys that stages have been told apart by have their default instead, so that what is done stays so.
+    section("run", &["dir", "disk_limit_gb"], &["memory_limit_gb"]);
+    section("train", &["save_minutes", "keep_optimizer"], &["save_every", "microbatch_tokens"]);
     toml::to_string(&table).expect("a table that was read can be written")
 }

@@ -50,7 +50,7 @@ pub(super) fn compare<D: Device>(
     let prompts = held_out_prompts(ppo, config, tokenizer.as_ref())?;
     let sampling = sampling(&ppo.rollout);
     let forward = ForwardOptions {
-        temperature: ppo.rollout.temperature,
+        temperature: *ppo.rollout.temperature,
         microbatch_tokens: ppo.train.microbatch_tokens,
         logits_bytes: 0,
     };
@@ -89,12 +89,12 @@ fn held_out_prompts(
     config: &EvaluationConfig,
     tokenizer: Option<&hearken_model::Tokenizer>,
 ) -> Result<Vec<Arc<PromptExample>>, TrainError> {
-    let data = ppo.data.as_ref().expect("held-out prompts are in [data]");
+    let data = ppo.prompts().expect("held-out prompts are in [data]");
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
-    let room = room(&ppo.model.path, ppo.rollout.max_new_tokens)?;
+    let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
     encoder.length.tokens_max = encoder.length.tokens_max.min(room);
     let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
-    Ok(dataset.eval.into_iter().take(config.prompts).map(Arc::new).collect())
+    Ok(dataset.eval.into_iter().take(*config.prompts).map(Arc::new).collect())
 }
 
 fn evaluation(
@@ -136,7 +136,7 @@ fn evaluation(
         win_rate: win_rate(&before_scores, &after_scores),
         win_rate_by,
         kl_nats: normal_mean(&after.kl_nats)?,
-        kl_limit_nats: ppo.ppo.kl_limit_nats,
+        kl_limit_nats: ppo.ppo.kl_limit_nats.map(|limit| *limit),
         examples: side_by_side(before, after, config.examples),
     })
 }

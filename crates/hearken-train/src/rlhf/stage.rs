@@ -1,8 +1,7 @@
 //! Whether a stage must run, and what it ran on.
 
-use std::fmt::Write;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::TrainError;
 use crate::outcome::StageSummary;
-use crate::run_dir::{RunDirError, Start, empty, write_atomically};
+use crate::run_dir::inputs::{hash_path, hex};
+use crate::run_dir::{RunDirError, STAGE_FILE, Start, write_atomically};
 
 /// What a stage's folder says about the stage.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,10 @@ struct Stamp {
     /// What the stage cost and bought, once it is done.
     summary: Option<StageSummary>,
 }
+
+/// The stamp of a stage that is about to begin: it counts once the run has moved that of what lies there
+/// aside.
+const NEXT_FILE: &str = "stage.next.json";
 
 /// What is to be done about a stage.
 #[derive(Debug)]
@@ -52,11 +56,7 @@ impl Stage {
         for path in inputs {
             hash_path(path, &mut hash).map_err(RunDirError::io(path, "be read"))?;
         }
-        let mut fingerprint = String::new();
-        for byte in hash.finalize() {
-            let _ = write!(fingerprint, "{byte:02x}");
-        }
-        Ok(Self { output: folder.join(output), folder, fingerprint })
+        Ok(Self { output: folder.join(output), folder, fingerprint: hex(hash) })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -73,65 +73,51 @@ impl Stage {
         }
         let goes_on = start == Start::Resume && same;
         if !goes_on {
-            // Before the stamp names other inputs: a run that is killed in between must not take what lies
-            // there for a part of itself.
-            empty(&self.folder)?;
+            // Beside the stamp of what lies there, which is the run's own to move aside.
+            self.write(NEXT_FILE, None)?;
         }
-        self.write(None)?;
         Ok(Todo::Run(if goes_on { Start::Resume } else { Start::Fresh }))
     }
 
     /// Notes that the stage is done.
     pub(super) fn done(&self, summary: &StageSummary) -> Result<(), TrainError> {
-        self.write(Some(summary.clone()))
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.join("stage.json")
-    }
-
-    /// A stamp that does not parse says nothing: the stage runs anew.
-    fn read(&self) -> Result<Option<Stamp>, TrainError> {
-        match fs::read_to_string(self.path()) {
-            Ok(text) => Ok(serde_json::from_str(&text).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(RunDirError::io(&self.path(), "be read")(error).into()),
+        self.write(STAGE_FILE, Some(summary.clone()))?;
+        let next = self.folder.join(NEXT_FILE);
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RunDirError::io(&next, "be removed")(error).into())
+            }
+            _ => Ok(()),
         }
     }
 
-    fn write(&self, summary: Option<StageSummary>) -> Result<(), TrainError> {
+    /// Whether the stage's output, or one of `more`, is there and no stage has made it.
+    pub(super) fn is_foreign(&self, more: &[PathBuf]) -> Result<bool, TrainError> {
+        let is_there = self.output.exists() || more.iter().any(|path| path.exists());
+        Ok(is_there && self.read()?.is_none())
+    }
+
+    /// What the folder's content was made from: the stamp of a stage that is done or was begun, or else of
+    /// the one that was about to take its place. A stamp that does not parse says nothing: the stage runs
+    /// anew.
+    fn read(&self) -> Result<Option<Stamp>, TrainError> {
+        for name in [STAGE_FILE, NEXT_FILE] {
+            let path = self.folder.join(name);
+            match fs::read_to_string(&path) {
+                Ok(text) => return Ok(serde_json::from_str(&text).ok()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(RunDirError::io(&path, "be read")(error).into()),
+            }
+        }
+        Ok(None)
+    }
+
+    fn write(&self, name: &str, summary: Option<StageSummary>) -> Result<(), TrainError> {
         let stamp = Stamp { fingerprint: self.fingerprint.clone(), summary };
         let text = serde_json::to_vec_pretty(&stamp).expect("a stamp is a plain struct");
-        Ok(write_atomically(&self.path(), &text)?)
-    }
-}
-
-/// The content of a file, or of the files directly in a folder, with their names.
-fn hash_path(path: &Path, hash: &mut Sha256) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    hash.update((name.len() as u64).to_le_bytes());
-    hash.update(name.as_bytes());
-    if path.is_dir() {
-        let entries: io::Result<Vec<PathBuf>> =
-            fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect();
-        let mut files: Vec<PathBuf> = entries?.into_iter().filter(|path| path.is_file()).collect();
-        files.sort();
-        return files.iter().try_for_each(|file| hash_path(file, hash));
-    }
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            hash.update(b"missing");
-            return Ok(());
-        }
-        opened => opened?,
-    };
-    hash.update(file.metadata()?.len().to_le_bytes());
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(()),
-            bytes => hash.update(&buffer[..bytes]),
-        }
+        let folder = &self.folder;
+        fs::create_dir_all(folder).map_err(RunDirError::io(folder, "be created"))?;
+        Ok(write_atomically(&folder.join(name), &text)?)
     }
 }
 
@@ -183,14 +169,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         stage(root, "a").todo(Start::Resume).unwrap();
-        fs::create_dir_all(root.join("sft/checkpoints/step-1")).unwrap();
-        fs::create_dir(root.join("sft/final")).unwrap();
+        fs::create_dir_all(root.join("sft/final")).unwrap();
+        stage(root, "a").done(&summary()).unwrap();
         let todo = |config: &str| stage(root, config).todo(Start::Resume).unwrap();
 
         assert!(matches!(todo("b"), Todo::Run(Start::Fresh)));
-        // Here the process ends. What goes on next must find nothing of "a".
+        // Here the process ends, before the run of "b" has moved aside what is there.
+        assert!(matches!(todo("b"), Todo::Run(Start::Fresh)));
+        assert!(matches!(todo("a"), Todo::Skip(_)), "nothing of it is lost");
+        // Here it ends when the run has.
+        fs::remove_file(root.join("sft").join(STAGE_FILE)).unwrap();
         assert!(matches!(todo("b"), Todo::Run(Start::Resume)));
-        assert!(!root.join("sft/checkpoints").exists() && !root.join("sft/final").exists());
+        assert!(matches!(todo("a"), Todo::Run(Start::Fresh)));
     }
 
     #[test]

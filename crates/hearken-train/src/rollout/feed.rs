@@ -53,6 +53,15 @@ impl Feed {
         }
     }
 
+    /// Refuses a place that is not in the prompts.
+    pub(crate) fn check(&self, cursor: Cursor) -> Result<(), TrainError> {
+        match self {
+            Self::Prompts(feed) => Ok(feed.order.check(cursor)?),
+            // Iterations are counted, and begin again behind the last one.
+            Self::Replay(_) => Ok(()),
+        }
+    }
+
     /// Optimizer steps of the run.
     pub(crate) fn steps(&self, settings: &Settings) -> u64 {
         let per_iteration = (settings.epochs * settings.minibatches) as u64;
@@ -141,7 +150,7 @@ impl Feed {
             Self::Prompts(feed) => {
                 let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
                 let rollout = &settings.rollout;
-                longest.unwrap_or(0) + rollout.completions * rollout.max_new_tokens
+                longest.unwrap_or(0) + *rollout.completions * *rollout.max_new_tokens
             }
             Self::Replay(iterations) => {
                 let all = iterations.iter().flat_map(|one| {
@@ -194,7 +203,7 @@ fn prompts(
     opening: &mut Opening<'_>,
 ) -> Result<PromptFeed, TrainError> {
     let seeds = opening.seeds;
-    let room = room(&opening.settings.model.path, settings.rollout.max_new_tokens)?;
+    let room = room(&opening.settings.model.path, *settings.rollout.max_new_tokens)?;
     let mut encoder = opening.encoder(data)?;
     let (asked, demonstrations, eval) = match settings.asked {
         Asked::Prompts => {

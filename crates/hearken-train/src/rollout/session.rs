@@ -97,6 +97,7 @@ pub(super) fn open<D: Device, E: Stored>(
     opening.freeze(&mut policy)?;
     let companion = accompany(&mut policy, &opening)?;
     let mut run: Run<D, Iterating<E>> = opening.run(policy, companion, total)?;
+    feed.check(run.counters.cursor)?;
     let beta = run.counters.own.beta.get_or_insert(settings.beta);
     Ok(Session {
         kl: settings.steering.controller(*beta),
@@ -116,7 +117,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     pub(super) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let Settings { prompts, epochs, minibatches, rollout, .. } = &self.settings;
         let run::Settings { train, model, run, .. } = &self.run.settings;
-        let (prompts, completions) = (*prompts, rollout.completions);
+        let (prompts, completions) = (*prompts, *rollout.completions);
         let source = match &self.feed {
             Feed::Replay(_) => "recorded rollouts".to_owned(),
             Feed::Prompts(_) => format!(
@@ -273,7 +274,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     pub(crate) fn forward_options(&self) -> ForwardOptions {
         let train = &self.run.settings.train;
         ForwardOptions {
-            temperature: self.settings.rollout.temperature,
+            temperature: *self.settings.rollout.temperature,
             microbatch_tokens: train.microbatch_tokens,
             logits_bytes: train.logits_bytes,
         }
@@ -284,7 +285,7 @@ impl<D: Device, E: Stored> Session<D, E> {
         SampleOptions {
             sampling: &self.sampling,
             engine: self.engine_options(),
-            completions: self.settings.rollout.completions,
+            completions: *self.settings.rollout.completions,
             seeds: self.run.seeds,
             stream,
             index: self.iteration(),
@@ -332,11 +333,11 @@ fn same_tokens<D: Device>(
 /// How `[rollout]` samples.
 pub(crate) fn sampling(rollout: &RolloutConfig) -> Sampling {
     Sampling {
-        temperature: rollout.temperature,
-        top_p: rollout.top_p,
+        temperature: *rollout.temperature,
+        top_p: *rollout.top_p,
         top_k: rollout.top_k,
-        min_p: rollout.min_p,
-        max_new_tokens: rollout.max_new_tokens,
+        min_p: *rollout.min_p,
+        max_new_tokens: *rollout.max_new_tokens,
         stop: rollout.stop.clone(),
         ignore_eos: false,
     }

@@ -6,6 +6,7 @@ use hearken_tensor::Device;
 
 use super::{Counters, Kept, Run};
 use crate::commentary::Commentary;
+use crate::config::NonNegative;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::run::{Outcome, Status};
@@ -43,6 +44,8 @@ pub(crate) fn drive<D: Device, F: Frame<D>>(
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let mut commentary = Commentary::default();
+    let (run, more) = frame.saved();
+    run.begin(more, progress)?;
     progress.stage(stage, Some(frame.run().total));
     evaluate_at_start(frame)?;
     tell(frame, &mut commentary, progress);
@@ -83,7 +86,8 @@ fn pause<D: Device, F: Frame<D>>(
     let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
     let train = &run.settings.train;
     let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
-    let checkpoint = due(train.save_every) || end || stop;
+    let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
+    let checkpoint = due(train.save_every) || is_time || end || stop;
     if samples {
         frame.write_samples()?;
     }

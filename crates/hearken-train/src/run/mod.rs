@@ -17,7 +17,9 @@ use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ModelSource, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig};
+use crate::config::{
+    ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
+};
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
 use crate::optimizer::{Optimizer, Trained, check_loss};
@@ -183,8 +185,31 @@ impl<D: Device, K: Kept> Run<D, K> {
     /// Says so where the run has made steps before.
     pub(crate) fn note_resumed(&self, progress: &mut dyn Progress) {
         if 0 < self.step {
-            progress.note(&format!("going on from the checkpoint of step {}", self.step));
+            progress.note(&self.dir.going_on_note(self.step));
         }
+    }
+
+    /// Begins to write: everything that the run reads has been read by then. `more` is saved in checkpoints
+    /// with the models that are trained.
+    fn begin(
+        &mut self,
+        more: Option<NamedModel<'_, D>>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        for note in self.dir.begin()? {
+            progress.note(&note);
+        }
+        let companion = self.companion.as_ref().map(|other| &other.model);
+        let models: Vec<_> = std::iter::once(&self.model)
+            .chain(companion)
+            .chain(more.map(|named| named.model))
+            .map(Model::params)
+            .collect();
+        let minutes = self.settings.train.save_minutes.map(NonNegative::get);
+        if let Some(note) = self.dir.plan_saves(&models, &self.optimizer, minutes)? {
+            progress.note(&note);
+        }
+        Ok(())
     }
 
     /// Begins an optimizer step.
@@ -281,7 +306,7 @@ impl<D: Device, K: Kept> Run<D, K> {
         figures: &[(&str, f64)],
         progress: &mut dyn Progress,
     ) -> Result<(), TrainError> {
-        if self.step.is_multiple_of(self.settings.train.log_every) {
+        if self.step.is_multiple_of(*self.settings.train.log_every) {
             self.dir.metrics.append(record)?;
         }
         let Update { step, loss, tokens, timing, .. } = *update;
@@ -308,10 +333,11 @@ impl<D: Device, K: Kept> Run<D, K> {
             models.push(NamedModel { name, model });
         }
         models.extend(more);
+        let keeps = self.settings.train.keep_optimizer || !self.is_finished();
         self.dir.save_checkpoint(&Snapshot {
             step: self.step,
             models: &models,
-            optimizer: &self.optimizer,
+            optimizer: keeps.then_some(&self.optimizer),
             tokenizer: self.tokenizer.as_ref(),
             counters: &self.counters,
         })?;

@@ -73,17 +73,20 @@ impl<'p> Opening<'p> {
         }
     }
 
-    /// The outcome of a run of `total` steps that has come to its end before.
+    /// The outcome of a run of `total` steps that has come to its end before. One that has not goes on from
+    /// its checkpoint only with the inputs that it had.
     pub(crate) fn already_finished<K: Kept>(
         &mut self,
         total: u64,
     ) -> Result<Option<Outcome>, TrainError> {
         let Some(checkpoint) = self.checkpoint.as_ref().filter(|_| self.dir.has_final()) else {
+            self.dir.check_inputs()?;
             return Ok(None);
         };
         let (steps, Counters { cost, own, .. }) =
             (checkpoint.step(), checkpoint.counters::<Counters<K>>()?);
         if steps < total && !own.is_over() {
+            self.dir.check_inputs()?;
             return Ok(None);
         }
         let at = self.dir.root().display();

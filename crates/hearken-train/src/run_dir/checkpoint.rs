@@ -13,9 +13,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{RunDir, entries, remove_folder};
+use super::inputs::Fingerprint;
+use super::{RunDir, entries, folder_bytes, link_equal, remove_folder};
 use crate::config::OptimizerConfig;
 use crate::error::{RunDirError, StateError, TrainError};
+use crate::metrics::Stopwatch;
 use crate::optimizer::{Optimizer, first_bad_value};
 
 /// The version of `state.json`.
@@ -37,8 +39,8 @@ pub struct Snapshot<'a, D: Device, C> {
     pub step: u64,
     /// The trained models, in the optimizer's order.
     pub models: &'a [NamedModel<'a, D>],
-    /// Their optimizer.
-    pub optimizer: &'a Optimizer<D>,
+    /// Their optimizer; `None` where the run has come to its end and nothing will need its moments.
+    pub optimizer: Option<&'a Optimizer<D>>,
     /// Saved beside the first model.
     pub tokenizer: Option<&'a Tokenizer>,
     /// The trainer's own counters: data cursor, controllers, best evaluation, cost.
@@ -59,6 +61,12 @@ struct State {
     version: u32,
     step: u64,
     optimizer_steps: u64,
+    /// Whether the optimizer's moments were left out, since the run had come to its end.
+    #[serde(default)]
+    optimizer_dropped: bool,
+    /// What the run reads, as it was; a checkpoint of old says nothing about it.
+    #[serde(default)]
+    inputs: Vec<Fingerprint>,
     log_bytes: LogBytes,
     counters: Value,
 }
@@ -73,11 +81,16 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The checkpoint with the highest step in `folder`, if there is one.
     pub(crate) fn latest(folder: &Path) -> Result<Option<Self>, RunDirError> {
+        Self::newest(folder)?.map(Self::open).transpose()
+    }
+
+    /// The folder of the checkpoint with the highest step.
+    fn newest(folder: &Path) -> Result<Option<PathBuf>, RunDirError> {
         if !folder.is_dir() {
             return Ok(None);
         }
         let steps = entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
-        steps.max().map(|(_, dir)| Self::open(dir)).transpose()
+        Ok(steps.max().map(|(_, dir)| dir))
     }
 
     fn open(dir: PathBuf) -> Result<Self, RunDirError> {
@@ -97,6 +110,11 @@ impl Checkpoint {
     /// Optimizer steps made.
     pub fn step(&self) -> u64 {
         self.state.step
+    }
+
+    /// What the run read, as it was when the checkpoint was made.
+    pub(crate) fn inputs(&self) -> &[Fingerprint] {
+        &self.state.inputs
     }
 
     /// Lengths of the logs at the time.
@@ -120,7 +138,13 @@ impl Checkpoint {
         })
     }
 
-    /// The optimizer, for parameters that were loaded from this checkpoint, the same of them trained.
+    /// Whether the optimizer's moments begin anew, since a finished run left them out.
+    pub fn has_no_moments(&self) -> bool {
+        self.state.optimizer_dropped
+    }
+
+    /// The optimizer, for parameters that were loaded from this checkpoint, the same of them
+    /// trained; a new one where its moments were left out.
     ///
     /// # Errors
     /// If the moments cannot be read or are not those of the parameters.
@@ -129,6 +153,9 @@ impl Checkpoint {
         config: &OptimizerConfig,
         stores: &[&ParamStore<D>],
     ) -> Result<Optimizer<D>, StateError> {
+        if self.state.optimizer_dropped {
+            return Ok(Optimizer::new(config, stores));
+        }
         let path = self.dir.join("state/optimizer.safetensors");
         Optimizer::load(config, stores, &path, self.state.optimizer_steps)
     }
@@ -153,21 +180,92 @@ impl RunDir {
         let name = format!("step-{:06}", snapshot.step);
         keep_only_newest(&folder)?;
         self.check_room(bytes(snapshot))?;
+        let watch = Stopwatch::start();
         let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
         let state = State {
             version: VERSION,
             step: snapshot.step,
-            optimizer_steps: snapshot.optimizer.steps(),
+            optimizer_steps: snapshot.optimizer.map_or(0, Optimizer::steps),
+            optimizer_dropped: snapshot.optimizer.is_none(),
+            inputs: self.inputs.clone(),
             log_bytes,
             counters: serde_json::to_value(snapshot.counters).expect("counters are plain structs"),
         };
-        self.replace_folder(&format!("checkpoints/{name}"), |dir| write(dir, snapshot, &state))?;
-        Ok(keep_only_newest(&folder)?)
+        let others = [self.path("best")];
+        self.replace_folder(&format!("checkpoints/{name}"), |dir| {
+            write(dir, snapshot, &state)?;
+            Ok::<_, TrainError>(link_equal(dir, &others)?)
+        })?;
+        keep_only_newest(&folder)?;
+        self.saves.made(watch.seconds());
+        Ok(self.remove_replaced()?)
+    }
+
+    /// Whether the work since the last checkpoint has taken so many minutes that there should be another.
+    pub(crate) fn is_save_due(&self, minutes: Option<f64>) -> bool {
+        minutes.is_some_and(|minutes| self.saves.is_due(60.0 * minutes))
+    }
+
+    /// Decides whether time makes checkpoints of `models`: not where the disk limit has no room for two of
+    /// them, so that the one at the end would fail. Returns what is to be said about it.
+    pub(crate) fn plan_saves<D: Device>(
+        &mut self,
+        models: &[&ParamStore<D>],
+        optimizer: &Optimizer<D>,
+        minutes: Option<f64>,
+    ) -> Result<Option<String>, RunDirError> {
+        let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
+        // Two checkpoints, and `best/` and `final/` beside them.
+        let needed = 2 * (kept + optimizer.bytes(models)) + 2 * kept;
+        let checkpoints = folder_bytes(&self.path("checkpoints"))?;
+        let Some(short) = self.bytes_short(needed.saturating_sub(checkpoints))? else {
+            return Ok(None);
+        };
+        self.saves = Saves::never();
+        Ok(minutes.map(|_| {
+            format!(
+                "no checkpoints by time (`train.save_minutes`): `run.disk_limit_gb` is {short} bytes short \
+                 of room for them"
+            )
+        }))
+    }
+}
+
+/// When time makes checkpoints.
+#[derive(Debug)]
+pub(crate) struct Saves {
+    /// Since the last one, or the start; `None` where time makes none.
+    watch: Option<Stopwatch>,
+    /// Seconds that the last one took.
+    seconds: f64,
+}
+
+/// Checkpoints by time take at most this share of the time.
+const SAVE_SHARE: f64 = 0.05;
+
+impl Saves {
+    pub(crate) fn start() -> Self {
+        Self { watch: Some(Stopwatch::start()), seconds: 0.0 }
+    }
+
+    fn never() -> Self {
+        Self { watch: None, seconds: 0.0 }
+    }
+
+    fn made(&mut self, seconds: f64) {
+        self.seconds = seconds;
+        self.watch = self.watch.map(|_| Stopwatch::start());
+    }
+
+    fn is_due(&self, seconds: f64) -> bool {
+        let wanted = seconds.max(self.seconds / SAVE_SHARE);
+        self.watch.is_some_and(|watch| wanted <= watch.seconds())
     }
 }
 
 impl RunDir {
-    /// Replaces the model directory `name`; `more` may add files to it.
+    /// Replaces the model directory `name`, in the format of the files that the run started from; `more` may
+    /// add files to it.
     ///
     /// # Errors
     /// If the disk limit would be passed, a file cannot be written, or `more` fails; what was there
@@ -179,9 +277,13 @@ impl RunDir {
         tokenizer: Option<&Tokenizer>,
         more: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        self.check_room(value_bytes(model.params()))?;
+        let (_, values) = model.params().counts();
+        self.check_room((self.stored.bytes() * values) as u64)?;
+        let mut others = vec![self.path("best"), self.path("final")];
+        others.extend(Checkpoint::newest(&self.path("checkpoints"))?);
         self.replace_folder(name, |dir| {
-            model.save(dir)?;
+            model.save_as(dir, self.stored)?;
+            link_equal(dir, &others)?;
             if let Some(tokenizer) = tokenizer {
                 tokenizer.save(dir)?;
             }
@@ -207,7 +309,9 @@ fn write<D: Device, C>(
     let folder = dir.join("state");
     fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
-    snapshot.optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
+    if let Some(optimizer) = snapshot.optimizer {
+        optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
+    }
     let path = folder.join("state.json");
     let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
     Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)
@@ -217,7 +321,8 @@ fn write<D: Device, C>(
 fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
     let values = stores.iter().map(|params| value_bytes(params));
-    values.sum::<u64>() + snapshot.optimizer.bytes(&stores)
+    let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
+    values.sum::<u64>() + moments
 }
 
 fn value_bytes<D: Device>(params: &ParamStore<D>) -> u64 {

@@ -1,19 +1,18 @@
 //! The configuration of supervised fine-tuning.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::config::{
-    ConfigError, DataConfig, Layers, Length, Loaded, ModelSource, OptimizerConfig, RunConfig,
-    SamplesConfig, TrainConfig,
+    Complaint, Configuration, DataConfig, ModelSource, OptimizerConfig, RunConfig, SamplesConfig,
+    TrainConfig,
 };
 use crate::records::{Configured, Settings};
 use crate::run;
 
-/// Every key with its default.
-const DEFAULTS: &str = include_str!("../../../../configs/sft.toml");
-
 /// What `hearken sft` reads; `configs/sft.toml` says what each key does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SftConfig {
     /// `[run]`.
     pub run: RunConfig,
@@ -25,50 +24,25 @@ pub struct SftConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
-    /// `train.steps` or `train.epochs`.
-    pub length: Length,
     /// `[samples]`.
     pub samples: SamplesConfig,
 }
 
-impl SftConfig {
-    /// Reads `file` over the defaults and `overrides` over that.
-    ///
-    /// # Errors
-    /// Names the file and the key that is not usable.
-    pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_layers(Layers::read(DEFAULTS, file, overrides)?)
-    }
+impl Configuration for SftConfig {
+    const COMMAND: &'static str = "sft";
+    const DEFAULTS: &'static str = include_str!("../../../../configs/sft.toml");
 
-    /// The defaults alone, for a configuration that is made in memory; errors name `file`.
-    pub fn defaults(file: &Path) -> Layers {
-        Layers::new(DEFAULTS, file)
-    }
-
-    /// Reads what was laid over the defaults.
-    ///
-    /// # Errors
-    /// As [`SftConfig::load`].
-    pub fn from_layers(layers: Layers) -> Result<Loaded<Self>, ConfigError> {
-        layers.check_sections(&["run", "model", "data", "optimizer", "train", "samples"])?;
-        let train = TrainConfig::read(&layers)?;
-        let config = Self {
-            run: RunConfig::read(&layers)?,
-            model: ModelSource::read(&layers)?,
-            data: DataConfig::read(&layers)?,
-            optimizer: OptimizerConfig::read(&layers)?,
-            length: train.required_length(&layers)?,
-            train,
-            samples: SamplesConfig::read(&layers)?,
-        };
-        Ok(Loaded { config, frozen: layers.freeze() })
+    fn settle(&mut self) -> Result<(), Complaint> {
+        self.train.settle()?;
+        self.train.required_length()?;
+        self.data.check()
     }
 }
 
 impl Configured for SftConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, length, samples } = self.clone();
-        let settings = Settings { data, length, samples: Some(samples) };
+        let Self { run, model, data, optimizer, train, samples } = self.clone();
+        let settings = Settings { data, length: train.known_length(), samples: Some(samples) };
         (run::Settings { run, model, optimizer, train }, settings)
     }
 }

@@ -49,7 +49,7 @@ impl Online<'_> {
         let prompts: Vec<Arc<PromptExample>> =
             drawn.iter().map(|&index| session.feed.prompt(index)).collect();
         let own = self.shaped(session.sample(&prompts, "rollout", sources)?);
-        let opponents = match self.how.method {
+        let opponents = match self.method {
             Method::Xpo { .. } => Some(self.of_reference(session, &prompts, sources)?),
             Method::NashMd { mixture } => {
                 Some(self.of_mixture(session, &prompts, mixture, sources)?)
@@ -58,17 +58,18 @@ impl Online<'_> {
         };
         let (standing, conduct) = self.standing(&own, opponents.as_ref())?;
         let selector = Selector {
-            online: &self.how,
+            labels: self.config.online.labels(self.method),
+            completions: *self.config.rollout.completions,
             standing,
             seeds: session.run.seeds,
             iteration: session.iteration(),
         };
-        let records = match (self.how.method, &opponents) {
+        let records = match (self.method, &opponents) {
             (Method::Dpo, _) => selector.best_against_worst(&own),
             (Method::Xpo { .. }, Some(other)) => selector.against_reference(&own, other),
             (Method::NashMd { .. }, Some(other)) => selector.wins(&own, other),
             (Method::Spin, _) => {
-                let per_prompt = session.settings.rollout.completions;
+                let per_prompt = *session.settings.rollout.completions;
                 let demonstration = |at: usize| session.feed.demonstration(drawn[at / per_prompt]);
                 against_demonstrations(&own, demonstration)
             }
@@ -89,12 +90,12 @@ impl Online<'_> {
         own: &Scored,
         opponents: Option<&Scored>,
     ) -> Result<(Standing, Option<Conduct>), TrainError> {
-        let is_judged = self.how.is_judged();
+        let is_judged = self.method.is_judged();
         let Some(judge) = self.judge.as_deref_mut().filter(|_| is_judged) else {
             return Ok((Standing::Scores, None));
         };
         let Some(other) = opponents else {
-            let size = self.how.rollout.completions;
+            let size = *self.config.rollout.completions;
             let (played, conduct) = Tournament::play(judge, &own.rollouts, size)?;
             return Ok((Standing::Tournament(played), Some(conduct)));
         };
@@ -130,7 +131,7 @@ impl Online<'_> {
     }
 
     fn shaped(&self, (rollouts, scores): (Vec<Rollout>, crate::reward_source::Scores)) -> Scored {
-        let penalty = self.how.missing_end;
+        let penalty = self.config.online.missing_end;
         let shaped = |(rollout, score): (&Rollout, &f64)| rollout.score_with_end(*score, penalty);
         Scored {
             scores: rollouts.iter().zip(&scores.total).map(shaped).collect(),

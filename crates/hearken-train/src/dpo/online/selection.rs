@@ -6,7 +6,7 @@ use rand::RngExt;
 
 use super::gather::Scored;
 use super::judged::Tournament;
-use super::section::{Labels, OnlineConfig, Selection};
+use super::section::{Labels, Selection};
 use crate::dpo::tree::{Label, Tree};
 use crate::rollout::Rollout;
 use crate::seeds::Seeds;
@@ -46,8 +46,10 @@ pub(super) enum Standing {
 }
 
 /// Makes records of completions of which some are better.
-pub(super) struct Selector<'a> {
-    pub(super) online: &'a OnlineConfig,
+pub(super) struct Selector {
+    pub(super) labels: Labels,
+    /// Completions of a prompt.
+    pub(super) completions: usize,
     pub(super) standing: Standing,
     pub(super) seeds: Seeds,
     pub(super) iteration: u64,
@@ -88,10 +90,10 @@ impl<'a> Duel<'a> {
     }
 }
 
-impl Selector<'_> {
+impl Selector {
     /// The probability that a duel's first completion is preferred.
     fn probability(&self, duel: Duel<'_>) -> f64 {
-        match self.online.labels {
+        match self.labels {
             Labels::Soft => duel.soft,
             Labels::Hard if 0.0 < duel.lead => 1.0,
             Labels::Hard if duel.lead < 0.0 => 0.0,
@@ -108,7 +110,7 @@ impl Selector<'_> {
     }
 
     pub(super) fn best_against_worst(&self, own: &Scored) -> Records {
-        let (mut records, size) = (Records::default(), self.online.rollout.completions);
+        let (mut records, size) = (Records::default(), self.completions);
         for (group, rollouts) in own.rollouts.chunks(size).enumerate() {
             let Some(standing) = self.of_group(own, group) else { continue };
             let [chosen, rejected] = best_and_worst(&standing).expect("at least two completions");
@@ -128,7 +130,7 @@ impl Selector<'_> {
 
     /// How good each completion of a prompt is; `None` where nobody says.
     fn of_group(&self, own: &Scored, group: usize) -> Option<Vec<f64>> {
-        let size = self.online.rollout.completions;
+        let size = self.completions;
         match &self.standing {
             Standing::Tournament(played) => played.wins(group),
             _ => Some(own.scores[group * size..(group + 1) * size].to_vec()),
@@ -172,7 +174,7 @@ impl Selector<'_> {
     }
 
     pub(super) fn one_of_each(&self, own: &Scored, selection: Selection) -> Records {
-        let size = self.online.rollout.completions;
+        let size = self.completions;
         let mut rng = self.seeds.stream("selection", self.iteration);
         let kept = (0..own.rollouts.len() / size).filter_map(|group| {
             let within = match selection {

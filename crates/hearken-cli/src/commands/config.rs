@@ -1,0 +1,97 @@
+//! `hearken config` and `hearken schema`: what a configuration may say.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use hearken_train::config::Configuration as _;
+use hearken_train::dpo::DpoConfig;
+use hearken_train::grpo::GrpoConfig;
+use hearken_train::ppo::PpoConfig;
+use hearken_train::reward::RewardConfig;
+use hearken_train::rlhf::RlhfConfig;
+use hearken_train::sft::SftConfig;
+
+use crate::output;
+
+/// A command that reads a configuration.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Trainer {
+    Sft,
+    Reward,
+    Dpo,
+    Ppo,
+    Grpo,
+    Rlhf,
+}
+
+impl Trainer {
+    /// The commented file.
+    fn commented(self) -> &'static str {
+        match self {
+            Self::Sft => SftConfig::DEFAULTS,
+            Self::Reward => RewardConfig::DEFAULTS,
+            Self::Dpo => DpoConfig::DEFAULTS,
+            Self::Ppo => PpoConfig::DEFAULTS,
+            Self::Grpo => GrpoConfig::DEFAULTS,
+            Self::Rlhf => RlhfConfig::EXAMPLE,
+        }
+    }
+
+    fn schema(self) -> serde_json::Value {
+        match self {
+            Self::Sft => SftConfig::schema(),
+            Self::Reward => RewardConfig::schema(),
+            Self::Dpo => DpoConfig::schema(),
+            Self::Ppo => PpoConfig::schema(),
+            Self::Grpo => GrpoConfig::schema(),
+            Self::Rlhf => RlhfConfig::schema(),
+        }
+    }
+}
+
+/// Print a configuration with every key, its default and a comment
+///
+/// What is printed is a file to start from; the keys that a run of your own needs are named at its
+/// top. That of `rlhf` is the quickstart.
+#[derive(Args, Debug)]
+#[command(after_help = CONFIG_EXAMPLES)]
+pub(crate) struct Config {
+    /// The command that reads it
+    #[arg(value_name = "COMMAND")]
+    of: Trainer,
+}
+
+const CONFIG_EXAMPLES: &str = "\
+Example:
+  hearken config ppo > my.toml";
+
+impl Config {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        output::print(self.of.commented())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Print the JSON schema of a configuration
+///
+/// Every key with its type, range, default and meaning, for editors and programs that write
+/// configurations.
+#[derive(Args, Debug)]
+#[command(after_help = SCHEMA_EXAMPLES)]
+pub(crate) struct Schema {
+    /// The command that reads the configuration
+    #[arg(value_name = "COMMAND")]
+    of: Trainer,
+}
+
+const SCHEMA_EXAMPLES: &str = "\
+Example:
+  hearken schema grpo > grpo.schema.json";
+
+impl Schema {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        output::print(&format!("{:#}\n", self.of.schema()))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
