@@ -193,7 +193,7 @@ mod tests {
         assert!(
             heard[0].starts_with("sample after step 3: Hi, you → so so") && heard[0].ends_with('…')
         );
-        assert_eq!(heard[1], "evaluation after step 3: eval_accuracy 0.7500, eval_loss 0.5000");
+        assert_eq!(heard[1], "evaluation after step 3: eval_loss 0.5000, eval_accuracy 0.7500");
     }
 
     #[test]
