@@ -266,6 +266,7 @@ lr = 3e-3
 
 [train]
 steps = 12
+keep_optimizer = true
 
 [rollout]
 max_new_tokens = 8

@@ -149,6 +149,7 @@ lr = 3e-3
 [train]
 batch_size = 8
 steps = 12
+keep_optimizer = true
 
 [rollout]
 max_new_tokens = 8
