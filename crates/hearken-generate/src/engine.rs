@@ -15,7 +15,7 @@ use crate::error::GenerateError;
 use crate::request::{Ended, EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
 use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
-use crate::sequence::{Extent, Queued, Terms};
+use crate::sequence::{Extent, Queued, QueuedPart, Terms};
 use crate::stop::StopRules;
 
 /// What sees each token as it is sampled, and says whether to go on.
@@ -76,6 +76,8 @@ pub struct Engine<'m, D: Device> {
     /// Requests submitted.
     submitted: usize,
     sampled: usize,
+    /// Completions that no step has returned yet.
+    ended: Vec<Ended>,
 }
 
 impl<'m, D: Device> Engine<'m, D> {
@@ -151,8 +153,9 @@ impl<'m, D: Device> Engine<'m, D> {
         let affordable = options.cache_bytes / page_bytes(&voices, &options);
         let scheduler = Scheduler::new(VecDeque::new(), 0, options);
         let caches = Vec::new();
-        let (submitted, sampled) = (0, 0);
-        let engine = Self { voices, tokenizer, options, caches, scheduler, submitted, sampled };
+        let (submitted, sampled, ended) = (0, 0, Vec::new());
+        let engine =
+            Self { voices, tokenizer, options, caches, scheduler, submitted, sampled, ended };
         Ok((engine, affordable))
     }
 
@@ -202,18 +205,19 @@ impl<'m, D: Device> Engine<'m, D> {
 
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
-        self.scheduler.is_done()
+        self.scheduler.is_done() && self.ended.is_empty()
     }
 
     /// What has been done, and how full the cache is.
     pub fn stats(&self) -> EngineStats {
-        let Scheduler { pool, prompt_tokens, prefill_tokens, .. } = &self.scheduler;
+        let Scheduler { pool, prompt_tokens, prefill_tokens, preempted, .. } = &self.scheduler;
         EngineStats {
             prompt_tokens: *prompt_tokens,
             prefill_tokens: *prefill_tokens,
             sampled_tokens: self.sampled,
             pages_in_use: pool.owned(),
             pages_kept: pool.kept(),
+            preempted: *preempted,
         }
     }
 
@@ -246,13 +250,16 @@ impl<'m, D: Device> Engine<'m, D> {
             Some(logits) => self.draw(&chunks, &device.read(logits)),
             None => self.draw(&chunks, &[]),
         }
-        self.accept(observer)?;
+        let accepted = self.accept(observer);
         let ended = self.scheduler.retire().into_iter().map(|sequence| Ended {
             request: sequence.request,
             sample: sequence.sample,
             completion: sequence.finish(),
         });
-        Ok(ended.collect())
+        self.ended.extend(ended);
+        // Where one request fails, what others have come to is returned by the next step.
+        accepted?;
+        Ok(std::mem::take(&mut self.ended))
     }
 
     /// Runs the last token of every running sequence and the chunks; gives the logits of the former
@@ -268,7 +275,7 @@ impl<'m, D: Device> Engine<'m, D> {
         for chunk in chunks {
             let prompt = &self.scheduler.prompts[chunk.prompt];
             let pages = prompt.pages.as_slice();
-            tokens.extend(&prompt.request.prompt_ids[chunk.positions.clone()]);
+            tokens.extend(&prompt.tokens[chunk.positions.clone()]);
             let positions = chunk.positions.clone();
             rows.extend(positions.map(|at| CachedRow { pages, position: at as u32 }));
             if chunk.completes {
@@ -378,8 +385,9 @@ fn queued<'m, D: Device>(
     if new_tokens == 0 || request.samples == 0 {
         return Ok(None);
     }
-    let extent = Extent { prompt: tokens, new_tokens, cut_off, page_len: options.page_len };
-    let queued = Queued { index, request, terms, extent };
+    let EngineOptions { page_len, reserved_tokens: reserved, .. } = *options;
+    let extent = Extent { prompt: tokens, new_tokens, cut_off, reserved, page_len };
+    let queued = Queued { index, request, terms, extent, part: QueuedPart::SamplesFrom(0) };
     let (needed, found) =
         (pages_needed(&queued) * page_bytes(voices, options), options.cache_bytes);
     if found < needed {

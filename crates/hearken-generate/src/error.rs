@@ -93,6 +93,9 @@ pub enum GenerateError {
         /// What was found: NaN, ∞, or −∞ where all are.
         found: f32,
     },
+    /// The thread that samples has ended.
+    #[error("the model does not answer any more")]
+    Gone,
     /// The observer asked to stop. What was sampled until then has been reported to it.
     #[error("sampling was stopped after {tokens} tokens")]
     Stopped {
@@ -116,6 +119,7 @@ impl GenerateError {
             | Self::NotALanguageModel
             | Self::Vocabularies { .. }
             | Self::OutOfMemory(_)
+            | Self::Gone
             | Self::Stopped { .. } => None,
         }
     }

@@ -4,8 +4,9 @@
 //! start and end (continuous batching), a prompt is run once for all of its samples and in chunks
 //! where it is long, prompts that begin alike, or like an earlier completion, share the pages of the
 //! cache that hold their common beginning, and memory never exceeds a stated number of bytes: a
-//! sequence starts only when the cache has room for all of it, so none is ever interrupted.
-//! [`generate`] is an engine for requests that are all known beforehand.
+//! sequence starts when the cache has room for all of it, or for a part, and then gives way where
+//! another needs the room more. [`generate`] is an engine for requests that are all known beforehand,
+//! [`EngineHandle`] one on a thread of its own for whoever asks.
 //!
 //! What is sampled depends on the weights, the prompt, the settings, the request's seed and the
 //! sample's index; not on what else is asked for, nor on the size of batches, pages and chunks, but
@@ -13,7 +14,8 @@
 //!
 //! Read in this order: [`Sampling`], [`Request`] and [`Event`] (what is asked for), `sampler` (from
 //! logits to a token), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
-//! (who runs next), [`Engine`] (the loop), [`generate`], `stop` and [`completion_text`] (where text ends).
+//! (who runs next), [`Engine`] (the loop), [`generate`], [`EngineHandle`], `stop`, [`completion_text`] and
+//! [`TextPieces`] (where text ends).
 //!
 //! Not here: the forward pass and the layout of the cache (`hearken-model`), scores, chat formats.
 #![deny(missing_docs)]
@@ -34,11 +36,17 @@ mod engine;
 
 mod batch;
 
+mod handle;
+
 mod stop;
+
+mod pieces;
 
 pub use batch::{Mixture, generate, generate_mixed, generate_with};
 pub use engine::Engine;
 pub use error::GenerateError;
+pub use handle::{EngineHandle, Generation, Update};
+pub use pieces::TextPieces;
 pub use request::{Ended, EngineOptions, EngineStats, Event, Request};
 pub use sampling::Sampling;
 pub use stop::completion_text;

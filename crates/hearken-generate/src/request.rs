@@ -54,6 +54,8 @@ pub struct EngineStats {
     pub pages_in_use: usize,
     /// Pages that belong to none and hold what a later prompt may begin with.
     pub pages_kept: usize,
+    /// How many times a sequence gave its pages away and waited to be run again.
+    pub preempted: usize,
 }
 
 /// How much memory and work the engine takes at once.
@@ -68,6 +70,11 @@ pub struct EngineOptions {
     pub prefill_tokens_per_step: usize,
     /// Positions per page of the cache. What prompts share is shared in whole pages.
     pub page_len: usize,
+    /// Tokens of a completion for which a sequence gets pages when it enters. Further pages it takes
+    /// as it grows; where there are none, the one that entered last gives way and is run again later.
+    /// With `usize::MAX` every sequence enters with all it can need, and none ever gives way: right
+    /// where completions are about as long as they may be, and few where they may be long.
+    pub reserved_tokens: usize,
 }
 
 impl Default for EngineOptions {
@@ -77,6 +84,7 @@ impl Default for EngineOptions {
             batch_rows_max: 128,
             prefill_tokens_per_step: 1024,
             page_len: 16,
+            reserved_tokens: usize::MAX,
         }
     }
 }
@@ -87,6 +95,7 @@ impl EngineOptions {
             ("batch_rows_max", self.batch_rows_max),
             ("prefill_tokens_per_step", self.prefill_tokens_per_step),
             ("page_len", self.page_len),
+            ("reserved_tokens", self.reserved_tokens),
         ];
         match counts.into_iter().find(|&(_, count)| count == 0) {
             None => Ok(()),

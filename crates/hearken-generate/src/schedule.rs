@@ -1,7 +1,9 @@
 //! Who runs next.
 //!
-//! Sequences enter in the order of the requests, each with all the pages it can ever need, so that
-//! none is interrupted. In a step every running sequence runs one token; prompts that have entered
+//! Sequences enter in the order of the requests, each with pages for its prompt and for as many tokens
+//! as are reserved; they take further pages as they grow. Where there are none, what entered last gives
+//! way and is the first to enter again: its tokens run once more, as one prompt. Whatever gives way,
+//! the sequence that has run longest goes on, so everything ends. In a step every running sequence runs one token; prompts that have entered
 //! run in the same step, as many tokens as the step's budget lets, the first come first. That order
 //! matters: a prompt may read pages that an earlier one fills in the same step.
 
@@ -46,13 +48,16 @@ pub(crate) struct Scheduler<'m> {
     pub(crate) prompt_tokens: usize,
     /// Those of them that have run; the others were found in the cache.
     pub(crate) prefill_tokens: usize,
+    /// How many times something gave way.
+    pub(crate) preempted: usize,
 }
 
 impl<'m> Scheduler<'m> {
     pub(crate) fn new(queue: VecDeque<Queued<'m>>, pages: usize, options: EngineOptions) -> Self {
         let pool = PagePool::new(pages, options.page_len);
         let (prompts, running) = (VecDeque::new(), Vec::new());
-        Self { queue, prompts, running, pool, options, prompt_tokens: 0, prefill_tokens: 0 }
+        let (prompt_tokens, prefill_tokens, preempted) = (0, 0, 0);
+        Self { queue, prompts, running, pool, options, prompt_tokens, prefill_tokens, preempted }
     }
 
     /// Lets a request enter when there is room, after all that came before it.
@@ -65,8 +70,13 @@ impl<'m> Scheduler<'m> {
         self.queue.is_empty() && self.prompts.is_empty() && self.running.is_empty()
     }
 
-    /// Lets sequences enter while there are rows and pages for them.
+    /// Lets running sequences take the pages that they need now, and others enter while there are rows
+    /// and pages for them.
     pub(crate) fn admit(&mut self) {
+        if self.grow() {
+            // What gave way does not come back in the same step.
+            return;
+        }
         let waiting: usize = self.prompts.iter().map(|prompt| prompt.waiting.len()).sum();
         for _ in self.running.len() + waiting..self.options.batch_rows_max {
             if !self.admit_next() {
@@ -80,12 +90,55 @@ impl<'m> Scheduler<'m> {
         if let Some(prompt) = self.prompts.back_mut().filter(|prompt| !prompt.all_admitted()) {
             return prompt.admit_sample(&mut self.pool);
         }
-        let Some(queued) = self.queue.front() else { return false };
-        let Some(prompt) = Prompt::admit(queued, &mut self.pool) else { return false };
-        self.prompt_tokens += prompt.request.prompt_ids.len();
-        self.queue.pop_front();
-        self.prompts.push_back(prompt);
-        true
+        let Some(queued) = self.queue.pop_front() else { return false };
+        match Prompt::admit(queued, &mut self.pool) {
+            Ok(prompt) => {
+                self.prompt_tokens += prompt.tokens.len();
+                self.prompts.push_back(prompt);
+                true
+            }
+            Err(queued) => {
+                self.queue.push_front(queued);
+                false
+            }
+        }
+    }
+
+    /// Takes a page for every running sequence whose next token lacks one, in the order in which they
+    /// began to run; whether anything gave way for it.
+    fn grow(&mut self) -> bool {
+        let before = self.preempted;
+        let mut index = 0;
+        while index < self.running.len() {
+            if self.running[index].has_room() {
+                index += 1;
+            } else if let Some(page) = self.pool.take(1) {
+                self.running[index].pages.extend(page);
+            } else {
+                self.preempt();
+            }
+        }
+        before < self.preempted
+    }
+
+    /// Lets what entered last give way: a prompt, of which samples are still to run, or else the
+    /// sequence that began last.
+    fn preempt(&mut self) {
+        self.preempted += 1;
+        if let Some(prompt) = self.prompts.pop_back() {
+            // Pages that it has not filled are not to be found by others.
+            let filled = prompt.scheduled / self.options.page_len;
+            if prompt.scheduled < prompt.tokens.len() {
+                prompt.pages[filled..].iter().for_each(|&page| self.pool.forget(page));
+            }
+            for queued in prompt.give_way(&mut self.pool).into_iter().rev() {
+                self.queue.push_front(queued);
+            }
+        } else if let Some(sequence) = self.running.pop() {
+            self.pool.publish_prefix(&sequence.cached_ids(), &sequence.pages);
+            self.pool.release(&sequence.pages);
+            self.queue.push_front(sequence.into_queued());
+        }
     }
 
     /// The parts of prompts that run in this step.
@@ -93,7 +146,7 @@ impl<'m> Scheduler<'m> {
         let mut budget = self.options.prefill_tokens_per_step;
         let mut chunks = Vec::new();
         for (index, prompt) in self.prompts.iter_mut().enumerate() {
-            let len = prompt.request.prompt_ids.len();
+            let len = prompt.tokens.len();
             let start = prompt.scheduled;
             let end = len.min(start + budget);
             if start < end {
@@ -121,8 +174,8 @@ impl<'m> Scheduler<'m> {
             let partial = prompt.partial_page();
             let at = prompt.extent.full_prompt_pages();
             for mut sequence in prompt.waiting.drain(..) {
-                // The first sample owns the page itself.
-                if let Some(from) = partial.filter(|_| 0 < sequence.sample) {
+                // The sample that entered with the prompt owns the page itself.
+                if let Some(from) = partial.filter(|&from| from != sequence.pages[at]) {
                     copies.push(PageCopy { from, to: sequence.pages[at] });
                 }
                 sequence.start(Arc::clone(logits));
@@ -175,7 +228,7 @@ impl<'m> Scheduler<'m> {
     fn hand_over(&mut self, leaving: usize) {
         let (page_len, prompt) = (self.options.page_len, &self.prompts[leaving]);
         let mut unfilled: Vec<u32> = prompt.pages[prompt.scheduled / page_len..].to_vec();
-        if prompt.scheduled == prompt.request.prompt_ids.len() {
+        if prompt.scheduled == prompt.tokens.len() {
             unfilled.clear();
         }
         for later in self.prompts.iter_mut().skip(leaving + 1) {

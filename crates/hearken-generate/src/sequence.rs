@@ -18,14 +18,34 @@ pub(crate) struct Terms<'m> {
     pub(crate) rules: StopRules<'m>,
 }
 
-/// A request that has not entered yet.
-#[derive(Clone, Debug)]
+/// A request that has not entered yet, or what of it has given way.
+#[derive(Debug)]
 pub(crate) struct Queued<'m> {
     /// The request's number.
     pub(crate) index: usize,
     pub(crate) request: Arc<Request>,
     pub(crate) terms: Arc<Terms<'m>>,
     pub(crate) extent: Extent,
+    pub(crate) part: QueuedPart<'m>,
+}
+
+/// What of a request waits.
+#[derive(Debug)]
+pub(crate) enum QueuedPart<'m> {
+    /// Its samples from this one on.
+    SamplesFrom(usize),
+    /// A sequence that has begun: its prompt and what it has sampled run again.
+    Begun(Box<Sequence<'m>>),
+}
+
+impl Queued<'_> {
+    /// What runs before the next token can be drawn.
+    fn tokens(&self) -> Arc<[u32]> {
+        match &self.part {
+            QueuedPart::SamplesFrom(_) => self.request.prompt_ids.as_slice().into(),
+            QueuedPart::Begun(sequence) => sequence.all_ids().into(),
+        }
+    }
 }
 
 /// How many positions and pages the samples of one request take.
@@ -37,13 +57,30 @@ pub(crate) struct Extent {
     pub(crate) new_tokens: usize,
     /// Why a completion with so many tokens ends.
     pub(crate) cut_off: StopReason,
+    /// Tokens of a completion for which there are pages from the start, at least 1.
+    pub(crate) reserved: usize,
     pub(crate) page_len: usize,
 }
 
 impl Extent {
     /// Pages of the longest sequence. Its last token never runs, so it takes no position.
     pub(crate) fn pages(self) -> usize {
-        (self.prompt + self.new_tokens - 1).div_ceil(self.page_len)
+        self.pages_for(self.new_tokens)
+    }
+
+    /// Pages that a sequence enters with, when it has sampled nothing yet.
+    fn pages_at_entry(self) -> usize {
+        self.pages_for(self.reserved.min(self.new_tokens))
+    }
+
+    fn pages_for(self, new_tokens: usize) -> usize {
+        (self.prompt + new_tokens - 1).div_ceil(self.page_len)
+    }
+
+    /// The extent of a sequence with `sampled` tokens that runs again: they come before the rest.
+    fn after(self, sampled: usize) -> Self {
+        let (prompt, new_tokens) = (self.prompt + sampled, self.new_tokens - sampled);
+        Self { prompt, new_tokens, ..self }
     }
 
     /// Pages that the prompt fills: all samples share them.
@@ -67,16 +104,23 @@ impl Extent {
 pub(crate) struct Prompt<'m> {
     /// The request's number.
     pub(crate) index: usize,
-    pub(crate) request: Arc<Request>,
+    /// What runs: the request's prompt, or with it what a sequence has sampled that runs again.
+    pub(crate) tokens: Arc<[u32]>,
+    request: Arc<Request>,
     terms: Arc<Terms<'m>>,
+    /// Where `tokens` is the prompt.
     pub(crate) extent: Extent,
+    /// The extent of the request.
+    asked: Extent,
     /// The pages that hold the prompt. They belong to the first sample, and to the prompt as well:
     /// later samples read them.
     pub(crate) pages: Vec<u32>,
     /// Tokens whose keys and values are in the cache, or will be after the steps scheduled so far.
     pub(crate) scheduled: usize,
-    /// Samples that have entered the engine.
+    /// Samples that have entered the engine, all before the first of this prompt included.
     pub(crate) admitted: usize,
+    /// The number after that of the last sample to enter.
+    samples: usize,
     /// Samples that wait for the prompt to have run.
     pub(crate) waiting: Vec<Sequence<'m>>,
     /// The logits after the prompt, once it has run.
@@ -84,55 +128,90 @@ pub(crate) struct Prompt<'m> {
 }
 
 impl<'m> Prompt<'m> {
-    /// Enters a prompt together with its first sample, if there are pages for both.
-    pub(crate) fn admit(queued: &Queued<'m>, pool: &mut PagePool) -> Option<Self> {
-        let (extent, prompt) = (queued.extent, &queued.request.prompt_ids);
-        let found = pool.find_prefix(prompt);
+    /// Enters a prompt together with its first sample, if there are pages for both; gives the request
+    /// back if not.
+    pub(crate) fn admit(queued: Queued<'m>, pool: &mut PagePool) -> Result<Self, Queued<'m>> {
+        let tokens = queued.tokens();
+        let extent = queued.extent.after(tokens.len() - queued.extent.prompt);
+        let found = pool.find_prefix(&tokens);
         // Owned before others are taken, so that these are not given up for them.
         pool.share(&found);
-        let Some(taken) = pool.take(extent.pages() - found.len()) else {
+        let Some(taken) = pool.take(extent.pages_at_entry() - found.len()) else {
             pool.release(&found);
-            return None;
+            return Err(queued);
         };
         let scheduled = found.len() * extent.page_len;
         let pages = [found, taken].concat();
-        pool.publish_prefix(prompt, &pages);
-        let prompt_pages = pages[..prompt.len().div_ceil(extent.page_len)].to_vec();
+        pool.publish_prefix(&tokens, &pages);
+        let prompt_pages = pages[..tokens.len().div_ceil(extent.page_len)].to_vec();
         pool.share(&prompt_pages);
-        let first = Sequence::new(queued, 0, pages);
-        Some(Self {
-            index: queued.index,
-            request: Arc::clone(&queued.request),
-            terms: Arc::clone(&queued.terms),
+        let Queued { index, request, terms, extent: asked, part } = queued;
+        let (first, samples) = match part {
+            QueuedPart::SamplesFrom(sample) => {
+                let new = Sequence::new((index, sample), &request, &terms, asked);
+                (Sequence { pages, ..new }, request.samples)
+            }
+            QueuedPart::Begun(begun) => {
+                let samples = begun.sample + 1;
+                (Sequence { pages, ..*begun }, samples)
+            }
+        };
+        let (admitted, waiting) = (first.sample + 1, vec![first]);
+        let (pages, logits) = (prompt_pages, None);
+        Ok(Self {
+            index,
+            tokens,
+            request,
+            terms,
             extent,
-            pages: prompt_pages,
+            asked,
+            pages,
             scheduled,
-            admitted: 1,
-            waiting: vec![first],
-            logits: None,
+            admitted,
+            samples,
+            waiting,
+            logits,
         })
     }
 
     /// Enters the next sample, if there are pages for it.
     pub(crate) fn admit_sample(&mut self, pool: &mut PagePool) -> bool {
-        let Some(own) = pool.take(self.extent.own_pages()) else { return false };
-        let shared = &self.pages[..self.extent.full_prompt_pages()];
+        let full = self.extent.full_prompt_pages();
+        let Some(own) = pool.take(self.extent.pages_at_entry() - full) else { return false };
+        let shared = &self.pages[..full];
         pool.share(shared);
         let pages = [shared, &own].concat();
-        let queued = Queued {
-            index: self.index,
-            request: Arc::clone(&self.request),
-            terms: Arc::clone(&self.terms),
-            extent: self.extent,
-        };
-        let sample = Sequence::new(&queued, self.admitted, pages);
-        self.waiting.push(sample);
+        let place = (self.index, self.admitted);
+        let new = Sequence::new(place, &self.request, &self.terms, self.asked);
+        self.waiting.push(Sequence { pages, ..new });
         self.admitted += 1;
         true
     }
 
     pub(crate) fn all_admitted(&self) -> bool {
-        self.admitted == self.request.samples
+        self.admitted == self.samples
+    }
+
+    /// Gives its pages, and those of samples that wait for it, away; returns what is to run later, in
+    /// order.
+    pub(crate) fn give_way(mut self, pool: &mut PagePool) -> Vec<Queued<'m>> {
+        let mut later = Vec::new();
+        let mut first = self.admitted;
+        for sequence in self.waiting.drain(..) {
+            pool.release(&sequence.pages);
+            // Numbers are given in order: those that have not begun are the last.
+            match sequence.ids.is_empty() {
+                true => first = first.min(sequence.sample),
+                false => later.push(sequence.into_queued()),
+            }
+        }
+        pool.release(&self.pages);
+        let (index, extent) = (self.index, self.asked);
+        if first < self.samples {
+            let part = QueuedPart::SamplesFrom(first);
+            later.push(Queued { index, request: self.request, terms: self.terms, extent, part });
+        }
+        later
     }
 
     /// The page that sequences other than the first copy into their own, if the prompt ends within
@@ -148,7 +227,7 @@ pub(crate) struct Sequence<'m> {
     /// The request's number.
     pub(crate) request: usize,
     pub(crate) sample: usize,
-    /// Pages for the longest sequence there can be.
+    /// Pages for what has run and the next token at least, or for the longest sequence there can be.
     pub(crate) pages: Vec<u32>,
     pub(crate) ids: Vec<u32>,
     logprobs: Vec<f64>,
@@ -167,18 +246,24 @@ pub(crate) struct Sequence<'m> {
 }
 
 impl<'m> Sequence<'m> {
-    fn new(queued: &Queued<'m>, sample: usize, pages: Vec<u32>) -> Self {
+    /// A sequence without pages; `(request, sample)` are its numbers.
+    fn new(
+        (request, sample): (usize, usize),
+        asked: &Arc<Request>,
+        terms: &Arc<Terms<'m>>,
+        extent: Extent,
+    ) -> Self {
         Self {
-            request: queued.index,
+            request,
             sample,
-            pages,
+            pages: Vec::new(),
             ids: Vec::new(),
             logprobs: Vec::new(),
-            asked: Arc::clone(&queued.request),
-            terms: Arc::clone(&queued.terms),
-            extent: queued.extent,
-            rng: sampler::stream(queued.request.seed, sample),
-            watch: queued.terms.rules.watch(),
+            asked: Arc::clone(asked),
+            terms: Arc::clone(terms),
+            extent,
+            rng: sampler::stream(asked.seed, sample),
+            watch: terms.rules.watch(),
             logits: None,
             drawn: None,
             ended: None,
@@ -214,6 +299,28 @@ impl<'m> Sequence<'m> {
         let ended = self.terms.rules.check(&mut self.watch, draw.id);
         self.ended = ended.or(is_last.then_some(cut_off));
         Ok(draw.logprob)
+    }
+
+    /// Whether the next token to run has a page.
+    pub(crate) fn has_room(&self) -> bool {
+        (self.next_token().1 as usize) < self.pages.len() * self.extent.page_len
+    }
+
+    /// The prompt and what was sampled.
+    fn all_ids(&self) -> Vec<u32> {
+        [self.asked.prompt_ids.as_slice(), &self.ids].concat()
+    }
+
+    /// The sequence as what runs again when there is room; its pages are no longer its own.
+    pub(crate) fn into_queued(mut self) -> Queued<'m> {
+        self.pages.clear();
+        Queued {
+            index: self.request,
+            request: Arc::clone(&self.asked),
+            terms: Arc::clone(&self.terms),
+            extent: self.extent,
+            part: QueuedPart::Begun(Box::new(self)),
+        }
     }
 
     /// The tokens whose keys and values are in the cache: all but the last.

@@ -6,7 +6,10 @@ mod support;
 use std::ops::ControlFlow;
 
 use hearken_data::Completion;
-use hearken_generate::{Ended, Engine, EngineOptions, EngineStats, Event, Request, Sampling};
+use hearken_generate::{
+    Ended, Engine, EngineHandle, EngineOptions, EngineStats, Event, GenerateError, Request,
+    Sampling, Update,
+};
 use hearken_model::{KvCache, Model};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
@@ -196,4 +199,83 @@ fn an_observer_that_breaks_off_cancels_that_request_alone() {
     assert_eq!(seen, 3);
     assert_eq!(ended.iter().map(|ended| ended.request).collect::<Vec<_>>(), [0, 2]);
     assert!(ended.iter().all(|ended| ended.completion.ids == prompts[ended.request].1));
+}
+
+/// Sequences that give way run again from their tokens, among whatever neighbors there are then.
+#[test]
+fn neighbors_and_giving_way_change_nothing() {
+    for (family, precision) in
+        [("llama", Precision::Bf16), ("gpt2", Precision::Bf16), ("qwen3", Precision::F32)]
+    {
+        let mut model = model(family);
+        model.set_precision(precision);
+        let prompts: Vec<Vec<u32>> =
+            (0..6_u32).map(|p| (0..5 + p).map(|i| (13 * p + 7 * i) % 90).collect()).collect();
+        let requests: Vec<Request> = prompts.iter().map(|prompt| request(prompt, 2, 5)).collect();
+        // One sequence of 10 + 30 − 1 positions in ten pages, and two more.
+        let cache_bytes = KvCache::bytes(&model, 12, PAGE_LEN);
+        let tight = EngineOptions { reserved_tokens: 1, cache_bytes, ..options() };
+        for sampling in [greedy(30), Sampling { temperature: 0.8, ..greedy(30) }] {
+            let alone: Vec<Vec<Completion>> = requests
+                .iter()
+                .map(|request| {
+                    let one = std::slice::from_ref(request);
+                    complete(&model, one, &sampling, &options()).unwrap().remove(0)
+                })
+                .collect();
+            let mut engine =
+                Engine::with_requests(&model, None, &requests, &sampling, &tight).unwrap();
+            let mut ended = Vec::new();
+            while !engine.is_idle() {
+                ended.extend(engine.step(&mut go_on).unwrap());
+            }
+            assert!(3 <= engine.stats().preempted, "{:?}", engine.stats());
+            assert_eq!((ended.len(), engine.stats().pages_in_use), (12, 0));
+            let together = complete(&model, &requests, &sampling, &options()).unwrap();
+            for Ended { request, sample, completion } in &ended {
+                let tolerance = if precision == Precision::Bf16 { 0.0 } else { 1e-5 };
+                check_close(completion, &alone[*request][*sample], tolerance);
+                check_close(&together[*request][*sample], &alone[*request][*sample], tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_handle_streams_what_generate_returns_and_cancels_what_is_dropped() {
+    let golden = golden_greedy("llama");
+    let reserved = EngineOptions { reserved_tokens: 4, ..options() };
+    let handle = EngineHandle::start(model("llama"), None, reserved).unwrap();
+    let asked: Vec<_> = golden
+        .iter()
+        .map(|(prompt, ids)| handle.complete(request(prompt, 2, 1), greedy(ids.len())))
+        .collect();
+    let dropped = handle.complete(request(&golden[0].0, 3, 1), greedy(200));
+    drop(dropped);
+    for (generation, (_, expected)) in asked.into_iter().zip(&golden) {
+        let mut streamed = [Vec::new(), Vec::new()];
+        let mut ended = 0;
+        for update in generation {
+            match update.unwrap() {
+                Update::Token { sample, id, .. } => streamed[sample].push(id),
+                Update::Ended { sample, completion } => {
+                    assert_eq!((&completion.ids, &streamed[sample]), (expected, &completion.ids));
+                    ended += 1;
+                }
+            }
+        }
+        assert_eq!(ended, 2);
+    }
+    let mut refused = handle.complete(request(&[], 1, 0), greedy(4));
+    assert_eq!(refused.next(), Some(Err(GenerateError::EmptyPrompt { request: 4 })));
+    assert_eq!(refused.next(), None);
+    let nothing = handle.complete(request(&[1], 1, 0), greedy(0));
+    assert_eq!(nothing.count(), 0);
+    // What was dropped does not run to its end.
+    let stats = handle.stats().unwrap();
+    assert!(stats.sampled_tokens < 300 && stats.pages_in_use == 0, "{stats:?}");
+    assert!(
+        EngineHandle::start(model("llama"), None, EngineOptions { page_len: 0, ..options() })
+            .is_err()
+    );
 }

@@ -45,6 +45,8 @@ mod budget;
 
 pub mod samples;
 
+mod commentary;
+
 pub mod run;
 
 mod records;

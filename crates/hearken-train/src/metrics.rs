@@ -4,6 +4,7 @@
 //! What a trainer measures is a struct beside its loop, each field documented; `docs/metrics.md`
 //! lists them.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Instant;
 use hearken_model::{Batch, Model};
 use hearken_tensor::Device;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::RunDirError;
 
@@ -26,7 +28,14 @@ pub struct Log {
     /// `None` before the first line of this session: until then the file is as it was.
     file: Option<File>,
     bytes: u64,
+    /// The last records appended here, at most [`RECENT`].
+    recent: VecDeque<Value>,
+    /// How many of them nobody has asked for.
+    news: usize,
 }
+
+/// Records that a log remembers.
+const RECENT: usize = 16;
 
 impl Log {
     /// A log that goes on after its first `bytes` bytes: it is cut back to them, or made, when it first has
@@ -43,7 +52,7 @@ impl Log {
         if found < bytes {
             return Err(RunDirError::ShortLog { path: path.into(), found, expected: bytes });
         }
-        Ok(Self { path: path.into(), file: None, bytes })
+        Ok(Self { path: path.into(), file: None, bytes, recent: VecDeque::new(), news: 0 })
     }
 
     /// The file, cut back.
@@ -71,11 +80,32 @@ impl Log {
     /// If the record cannot be JSON: records are this crate's own structs.
     pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunDirError> {
         let mut line = serde_json::to_vec(record).expect("records are plain structs");
+        self.remember(&line);
         line.push(b'\n');
         let written = self.file()?.write_all(&line);
         written.map_err(RunDirError::io(&self.path, "be written"))?;
         self.bytes += line.len() as u64;
         Ok(())
+    }
+
+    fn remember(&mut self, line: &[u8]) {
+        let record = serde_json::from_slice(line).expect("it was just written as JSON");
+        if RECENT <= self.recent.len() {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(record);
+        self.news = (self.news + 1).min(RECENT);
+    }
+
+    /// The last records appended since the log was opened.
+    pub(crate) fn recent(&self) -> impl DoubleEndedIterator<Item = &Value> {
+        self.recent.iter()
+    }
+
+    /// The records appended since the last call, of those that are remembered.
+    pub(crate) fn take_news(&mut self) -> Vec<Value> {
+        let news = std::mem::take(&mut self.news);
+        self.recent.iter().skip(self.recent.len() - news).cloned().collect()
     }
 
     /// Makes sure that what was appended is on the disk, and returns the length in bytes.

@@ -40,9 +40,16 @@ impl BatchPlan<'_> {
             .sum();
         let steps_per_epoch = examples.div_ceil(self.batch_size).max(1);
         let microbatches = groups as f64 / steps_per_epoch as f64;
+        let fewer = match examples < self.batch_size {
+            true => format!(
+                "; `train.batch_size` is {}, and every step takes all {examples} there are",
+                self.batch_size
+            ),
+            false => String::new(),
+        };
         format!(
             "{} steps of {per_step} examples (about {:.0} tokens in {microbatches:.1} microbatches \
-             of at most {}); {examples} examples, each seen about {:.2} times",
+             of at most {}); {examples} examples, each seen about {:.2} times{fewer}",
             self.steps,
             tokens * per_step as f64,
             self.microbatch_tokens,
@@ -234,5 +241,7 @@ mod tests {
         let expected = "4 steps of 2 examples (about 20 tokens in 2.0 microbatches of at most 10); \
                         4 examples, each seen about 2.00 times";
         assert_eq!(plan.note(), expected);
+        let note = BatchPlan { batch_size: 64, ..plan }.note();
+        assert!(note.ends_with("`train.batch_size` is 64, and every step takes all 4 there are"));
     }
 }

@@ -101,12 +101,9 @@ fn funnel(list: &[Annotator]) -> String {
             .map(|n| (n, (0.5 + sign * 3.29 * 0.5 / n.sqrt()).clamp(0.0, 1.0)));
         Line::new(name, points)
     };
-    Lines {
-        labels: Labels::new("Preference for the left side", "decisive votes", "share of left"),
-        mark: Mark::PointsThenLines,
-        series: vec![Line::new("annotators", points), bound(1.0), bound(-1.0)],
-    }
-    .html()
+    let labels = Labels::new("Preference for the left side", "decisive votes", "share of left");
+    let series = vec![Line::new("annotators", points), bound(1.0), bound(-1.0)];
+    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
 }
 
 fn groups(analysis: &Analysis) -> String {

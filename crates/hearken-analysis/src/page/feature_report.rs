@@ -61,10 +61,7 @@ fn calibration(report: &FeatureReport) -> String {
         return String::new();
     }
     let perfect = Line::new("as sure as right", [(0.5, 0.5), (1.0, 1.0)]);
-    Lines {
-        labels: Labels::new("Calibration", "probability given to its choice", "share right"),
-        mark: Mark::PointsThenLines,
-        series: vec![Line::new("held-out pairs", points), perfect],
-    }
-    .html()
+    let labels = Labels::new("Calibration", "probability given to its choice", "share right");
+    let series = vec![Line::new("held-out pairs", points), perfect];
+    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
 }

@@ -4,7 +4,7 @@ use super::markup::{Table, Unit, cell, facts, n, notes, p, probability, section 
 use crate::Analysis;
 use crate::leaderboard::{Leaderboard, LikelihoodRatio, ModelRow};
 use hearken_page::escape;
-use hearken_page::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::{Forest, Labels, Line, Lines};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let board = &analysis.leaderboard;
@@ -111,14 +111,7 @@ fn history(board: &Leaderboard) -> String {
         Line::new(&elo.models[m], points)
     };
     let order_note = if elo.by_time { "" } else { ", in the order in which they were stored" };
-    Lines {
-        labels: Labels::new(
-            &format!("Elo ratings over the votes{order_note}: history, not ranking"),
-            "votes",
-            "rating",
-        ),
-        mark: Mark::Line,
-        series: order.iter().take(SHOWN).map(line).collect(),
-    }
-    .html()
+    let title = format!("Elo ratings over the votes{order_note}: history, not ranking");
+    let labels = Labels::new(&title, "votes", "rating");
+    Lines::new(labels, order.iter().take(SHOWN).map(line).collect()).html()
 }

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Message, Role, StopReason};
-use hearken_generate::{Engine, EngineOptions, Event, Request, Sampling, completion_text};
+use hearken_generate::{Engine, EngineOptions, Request, Sampling, TextPieces, completion_text};
 use hearken_model::Tokenizer;
 use hearken_model::chat::{STOP, encode_messages};
-use hearken_model::tokenizer::{Bos, TextStream};
+use hearken_model::tokenizer::Bos;
 use hearken_tensor::Cpu;
 use hearken_train::seeds::Seeds;
 
@@ -37,7 +37,7 @@ pub(crate) struct Chat {
     #[arg(long, value_name = "TEXT", conflicts_with = "plain")]
     system: Option<String>,
 
-    /// The most tokens of a completion
+    /// The most tokens of a completion; fewer where the model has no positions left
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = from_one)]
     max_new_tokens: usize,
 
@@ -89,7 +89,11 @@ impl Chat {
                 command if command.starts_with('/') && !command.contains(' ') => {
                     output::say(&format!("there is no {command}; there are /reset and /quit"));
                 }
-                _ => conversation.reply(&line)?,
+                // In a pipe, somebody counts the answers; on a terminal, the conversation goes on.
+                _ => match conversation.reply(&line) {
+                    Err(error) if is_terminal => output::say(&format!("error: {error:#}")),
+                    replied => replied?,
+                },
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -112,124 +116,71 @@ impl Conversation<'_> {
     /// Samples and prints what follows a line.
     fn reply(&mut self, line: &str) -> Result<()> {
         let prompt_ids = if self.is_plain {
-            self.tokenizer.encode(line, Bos::AsConfigured)?
+            let ids = self.tokenizer.encode(line, Bos::AsConfigured)?;
+            self.check_room(&ids)?;
+            ids
         } else {
             self.messages.push(Message::new(Role::User, line));
-            self.prompt()?
+            self.prompt().inspect_err(|_| drop(self.messages.pop()))?
         };
         let seed = self.seeds.derive("chat", self.replies, 0);
         self.replies += 1;
-        let mut printer = Printer::new(self.tokenizer, &self.sampling.stop, !self.is_plain);
+        let stop = &self.sampling.stop;
+        let mut pieces = match self.is_plain {
+            true => TextPieces::new(self.tokenizer, stop),
+            false => TextPieces::of_answer(self.tokenizer, stop),
+        };
         let mut printed = Ok(());
         let request = Request { prompt_ids, samples: 1, seed };
         self.engine.submit(request, &self.sampling)?;
         let ended = self.engine.finish(&mut |event| {
-            printed = printer.take(&event);
+            let id = event.ids.last().copied().expect("a token was sampled");
+            printed = output::print(&pieces.push(id, event.stop_reason));
             if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         // A reader that has gone away matters more than that sampling stopped for it.
         printed?;
         let ended = ended?;
-        printer.finish()?;
-        if let Some(ended) = ended.first().filter(|_| !self.is_plain) {
-            let text = completion_text(self.tokenizer, &ended.completion, &self.sampling.stop);
+        output::print("\n")?;
+        let Some(ended) = ended.first() else { return Ok(()) };
+        if ended.completion.stop_reason == StopReason::Positions {
+            output::say(&format!("(the model has {} positions in all)", self.positions));
+        }
+        if !self.is_plain {
+            let text = completion_text(self.tokenizer, &ended.completion, stop);
             self.messages.push(Message::new(Role::Assistant, text.trim()));
         }
         Ok(())
     }
 
-    /// The conversation as tokens; its oldest turns are forgotten where it grows too long.
+    fn check_room(&self, prompt: &[u32]) -> Result<()> {
+        let (found, positions) = (prompt.len(), self.positions);
+        if positions <= found {
+            bail!(
+                "the message has {found} tokens, which leaves no room for an answer: the model has \
+                 {positions} positions in all"
+            );
+        }
+        Ok(())
+    }
+
+    /// The conversation as tokens; its oldest turns are forgotten where it grows too long. An answer
+    /// has the room that it may take, or half of the model's positions where that is less.
     fn prompt(&mut self) -> Result<Vec<u32>> {
-        let positions = self.positions;
-        let room = positions.saturating_sub(self.sampling.max_new_tokens);
+        let answer = self.sampling.max_new_tokens.min(self.positions / 2);
         loop {
             let ids = encode_messages(self.tokenizer, &self.messages, true)?.ids;
-            if ids.len() <= room {
+            if ids.len() + answer <= self.positions {
                 return Ok(ids);
             }
             let first = self.messages.iter().position(|message| message.role != Role::System);
             let first = first.unwrap_or(0);
             if self.messages.len() <= first + 1 {
-                let found = ids.len();
-                bail!(
-                    "the message has {found} tokens, expected at most {room}: the model's \
-                     {positions} positions less --max-new-tokens"
-                );
+                self.check_room(&ids)?;
+                return Ok(ids);
             }
             self.messages.remove(first);
             output::say("(the oldest turn no longer fits and is forgotten)");
         }
-    }
-}
-
-/// Prints a completion as it is sampled, and nothing of what ends it.
-struct Printer<'a> {
-    stream: Option<TextStream<'a>>,
-    stop: &'a [String],
-    /// Text that may turn out to be the beginning of a stop sequence.
-    held: String,
-    /// The format's space before an answer is not part of it.
-    is_start: bool,
-}
-
-impl<'a> Printer<'a> {
-    fn new(tokenizer: &'a Tokenizer, stop: &'a [String], is_chat: bool) -> Self {
-        Self { stream: Some(tokenizer.stream()), stop, held: String::new(), is_start: is_chat }
-    }
-
-    fn take(&mut self, event: &Event<'_>) -> std::io::Result<()> {
-        let (Some(&id), Some(stream)) = (event.ids.last(), &mut self.stream) else { return Ok(()) };
-        if event.stop_reason == Some(StopReason::EndOfText) {
-            return Ok(());
-        }
-        if let Some(piece) = stream.push(id) {
-            self.held.push_str(&piece);
-        }
-        if let Some(end) = self.stop.iter().filter_map(|stop| self.held.find(stop)).min() {
-            self.held.truncate(end);
-            self.stream = None;
-            return Ok(());
-        }
-        let ready = self.held.len() - held_back(&self.held, self.stop);
-        self.print(ready)
-    }
-
-    fn finish(mut self) -> std::io::Result<()> {
-        if let Some(rest) = self.stream.take().and_then(TextStream::finish) {
-            self.held.push_str(&rest);
-        }
-        self.print(self.held.len())?;
-        output::print("\n")
-    }
-
-    /// Prints the first `len` bytes of what is held.
-    fn print(&mut self, len: usize) -> std::io::Result<()> {
-        let ready: String = self.held.drain(..len).collect();
-        let shown = if self.is_start { ready.trim_start() } else { &ready };
-        self.is_start &= shown.is_empty();
-        output::print(shown)
-    }
-}
-
-/// Bytes at the end of `text` that could be the beginning of a stop sequence.
-pub(crate) fn held_back(text: &str, stop: &[String]) -> usize {
-    let starts = text.char_indices().map(|(start, _)| start);
-    let mut starts =
-        starts.filter(|&start| stop.iter().any(|stop| stop.starts_with(&text[start..])));
-    starts.next().map_or(0, |start| text.len() - start)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_beginning_of_a_stop_sequence_is_held_back() {
-        let stop = ["\n\nHuman:".to_owned(), "END".to_owned()];
-        assert_eq!(held_back("Hello.", &stop), 0);
-        assert_eq!(held_back("Hello.\n", &stop), 1);
-        assert_eq!(held_back("Hello.\n\nHum", &stop), 5);
-        assert_eq!(held_back("THE EN", &stop), 2);
-        assert_eq!(held_back("", &stop), 0);
     }
 }

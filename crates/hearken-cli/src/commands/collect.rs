@@ -20,6 +20,7 @@ use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
 
+use super::output_file::check_output;
 use crate::output;
 
 /// Collect judgements: a labelling service with pages and an API
@@ -99,6 +100,10 @@ Examples:
 impl Collect {
     pub(crate) fn run(self) -> Result<ExitCode> {
         request_log::install(self.log);
+        if !self.store.contains("://") {
+            let items: Vec<&Path> = self.items.iter().map(PathBuf::as_path).collect();
+            check_output(Path::new(&self.store), &items)?;
+        }
         let store: Arc<dyn Store> = Arc::from(hearken_store::open(&self.store)?);
         if let Some(name) = &self.add_admin {
             return add_admin(&*store, name);

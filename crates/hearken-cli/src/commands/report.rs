@@ -1,9 +1,9 @@
 //! `hearken report`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use hearken_train::report;
 
@@ -33,13 +33,19 @@ Example:
 impl Report {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let output = self.output.unwrap_or_else(|| self.run_dir.join("report.html"));
-        for name in
-            ["config.toml", "metrics.jsonl", "samples.jsonl", "outcome.json", "frontier.json"]
-        {
-            check_output(&output, &[&self.run_dir.join(name)])?;
+        check_output(&output, &[])?;
+        if is_of_run(&output, &self.run_dir) {
+            bail!("{}: is a file of the run, which is read; expected an .html", output.display());
         }
         report::write_to(&self.run_dir, &output)?;
         output::print(&format!("{}\n", output.display()))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a file that is there belongs to a run, whose pages alone may be written anew.
+fn is_of_run(output: &Path, run_dir: &Path) -> bool {
+    let is_page = output.extension().is_some_and(|extension| extension == "html");
+    let whole = |path: &Path| std::fs::canonicalize(path).ok();
+    !is_page && whole(output).zip(whole(run_dir)).is_some_and(|(file, run)| file.starts_with(run))
 }

@@ -3,13 +3,19 @@ use hearken_data::StopReason;
 use super::*;
 use crate::request::Request;
 use crate::sampling::Sampling;
-use crate::sequence::{Extent, Terms};
+use crate::sequence::{Extent, QueuedPart, Terms};
 use crate::stop::StopRules;
 
 const PAGE_LEN: usize = 4;
 
 fn options(batch_rows_max: usize, prefill_tokens_per_step: usize) -> EngineOptions {
-    EngineOptions { batch_rows_max, prefill_tokens_per_step, page_len: PAGE_LEN, cache_bytes: 0 }
+    EngineOptions {
+        batch_rows_max,
+        prefill_tokens_per_step,
+        page_len: PAGE_LEN,
+        cache_bytes: 0,
+        reserved_tokens: usize::MAX,
+    }
 }
 
 fn request(prompt: &[u32], samples: usize) -> Request {
@@ -17,14 +23,23 @@ fn request(prompt: &[u32], samples: usize) -> Request {
 }
 
 fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static>> {
+    growing_queue(requests, new_tokens, usize::MAX)
+}
+
+fn growing_queue(
+    requests: &[Request],
+    new_tokens: usize,
+    reserved: usize,
+) -> VecDeque<Queued<'static>> {
     let sampling = Sampling::plain(new_tokens);
     let rules = StopRules::new(&sampling, None, &[]).unwrap();
     let terms = Arc::new(Terms { sampling, rules });
     let queued = |(index, request): (usize, &Request)| {
         let (prompt, terms) = (request.prompt_ids.len(), Arc::clone(&terms));
         let cut_off = StopReason::Length;
-        let extent = Extent { prompt, new_tokens, cut_off, page_len: PAGE_LEN };
-        Queued { index, request: Arc::new(request.clone()), terms, extent }
+        let extent = Extent { prompt, new_tokens, cut_off, reserved, page_len: PAGE_LEN };
+        let part = QueuedPart::SamplesFrom(0);
+        Queued { index, request: Arc::new(request.clone()), terms, extent, part }
     };
     requests.iter().enumerate().map(queued).collect()
 }
@@ -73,17 +88,49 @@ fn everything_ends_and_every_page_returns() {
         for new_tokens in [1, 3, 9] {
             for (rows, budget) in [(1, 1), (3, 2), (64, 1000)] {
                 let requests: Vec<Request> = prompts.iter().map(|p| request(p, samples)).collect();
-                let mut queue = queue(&requests, new_tokens);
-                let least = queue.iter().map(pages_needed).max().unwrap();
-                for pages in [least, least + 1, pages_of_use(queue.make_contiguous(), rows)] {
-                    let mut scheduler = Scheduler::new(queue.clone(), pages, options(rows, budget));
-                    let sizes = run(&mut scheduler);
-                    assert_eq!(scheduler.pool.available(), pages);
-                    assert!(!sizes.is_empty());
+                for reserved in [1, 2, usize::MAX] {
+                    let mut queued = growing_queue(&requests, new_tokens, reserved);
+                    let least = queued.iter().map(pages_needed).max().unwrap();
+                    let most = pages_of_use(queued.make_contiguous(), rows);
+                    for pages in [least, least + 1, most] {
+                        let queued = growing_queue(&requests, new_tokens, reserved);
+                        let mut scheduler = Scheduler::new(queued, pages, options(rows, budget));
+                        let sizes = run(&mut scheduler);
+                        assert_eq!(scheduler.pool.available(), pages);
+                        assert!(!sizes.is_empty());
+                        let may_give_way = reserved < new_tokens && pages < most;
+                        assert!(may_give_way || scheduler.preempted == 0);
+                    }
                 }
             }
         }
     }
+}
+
+#[test]
+fn what_entered_last_gives_way_and_enters_again() {
+    let requests = [request(&[1, 2, 3], 1), request(&[4, 5, 6], 2)];
+    let mut scheduler = Scheduler::new(growing_queue(&requests, 6, 1), 4, options(8, 100));
+    let row: Arc<[f32]> = Arc::from([0.0; 8]);
+    let mut running: Vec<Vec<(usize, usize)>> = Vec::new();
+    while !scheduler.is_done() {
+        scheduler.admit();
+        check_owners(&scheduler);
+        let chunks = scheduler.plan_prefill();
+        let ended = chunks.iter().filter(|chunk| chunk.completes);
+        scheduler.start(ended.map(|chunk| (chunk.prompt, Arc::clone(&row))));
+        for sequence in &mut scheduler.running {
+            sequence.draw(Some(&row));
+            sequence.accept().unwrap();
+        }
+        running.push(scheduler.running.iter().map(|one| (one.request, one.sample)).collect());
+        assert!(scheduler.retire().iter().all(|ended| ended.ids.len() == 6));
+    }
+    // A page holds four positions: at the fifth three sequences need six pages, of which there are
+    // four.
+    let (all, first_two) = (vec![(0, 0), (1, 0), (1, 1)], vec![(0, 0), (1, 0)]);
+    assert_eq!(running[..3], [all.clone(), all, first_two]);
+    assert_eq!((scheduler.preempted, scheduler.pool.available()), (1, 4));
 }
 
 /// With the pages that are said to be of use, only rows limit who enters.
@@ -91,10 +138,10 @@ fn everything_ends_and_every_page_returns() {
 fn the_pages_of_use_are_enough() {
     let requests: Vec<Request> =
         (1..9_u32).map(|n| request(&(100 * n..101 * n + 5).collect::<Vec<_>>(), 3)).collect();
-    let mut queue = queue(&requests, 7);
     for rows in [1, 5, 24, 100] {
+        let mut queue = queue(&requests, 7);
         let pages = pages_of_use(queue.make_contiguous(), rows);
-        let mut scheduler = Scheduler::new(queue.clone(), pages, options(rows, 1000));
+        let mut scheduler = Scheduler::new(queue, pages, options(rows, 1000));
         scheduler.admit();
         let entered: usize = scheduler.prompts.iter().map(|prompt| prompt.waiting.len()).sum();
         assert_eq!(entered, rows.min(24));

@@ -3,10 +3,10 @@
 use plotters::chart::ChartBuilder;
 use plotters::element::{Circle, PathElement, Rectangle, Text};
 use plotters::prelude::{IntoDrawingArea, SVGBackend};
-use plotters::series::{LineSeries, PointSeries};
+use plotters::series::{DashedLineSeries, LineSeries, PointSeries};
 use plotters::style::{Color, RGBColor, ShapeStyle};
 
-use super::{Area, Drawn, GRID, INK, Labels, PALETTE, figure, labelled, range, short, text};
+use super::{Area, Drawn, GRID, INK, Key, Labels, PALETTE, figure, labelled, range, short, text};
 
 /// A point of a chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,9 +65,20 @@ pub struct Lines {
     pub mark: Mark,
     /// The series.
     pub series: Vec<Line>,
+    /// What `y` should stay below, drawn where the series come near it.
+    pub limit: Option<f64>,
+    /// Whether a running mean is drawn over series of many points: for measurements that scatter.
+    pub smooth: bool,
 }
 
-const SIZE: (u32, u32) = (680, 360);
+/// Small enough that labels can be read where a phone shows the chart in three quarters of its size.
+const SIZE: (u32, u32) = (460, 300);
+/// Dash and gap of the second line and of later ones: what lies under them stays visible.
+const DASHES: [(u32, u32); 3] = [(7, 5), (2, 4), (11, 4)];
+/// Points from which on a running mean is drawn over them.
+const SMOOTHED_FROM: usize = 50;
+/// What one more point weighs in the running mean.
+const SMOOTHING: f64 = 0.1;
 /// A chart that stands alone, and the width of its legend.
 const SIZE_ALONE: (u32, u32) = (760, 420);
 const LEGEND: i32 = 130;
@@ -75,7 +86,7 @@ const LEGEND: i32 = 130;
 impl Lines {
     /// Lines over a common axis.
     pub fn new(labels: Labels, series: Vec<Line>) -> Self {
-        Self { labels, mark: Mark::Line, series }
+        Self { labels, mark: Mark::Line, series, limit: None, smooth: false }
     }
 
     /// A figure with its legend; empty where no series has enough points.
@@ -84,8 +95,18 @@ impl Lines {
         if shown.is_empty() {
             return String::new();
         }
-        let names: Vec<&str> = shown.iter().map(|line| line.name.as_str()).collect();
-        figure(&self.labels, SIZE, &names, |area| self.draw(&shown, area))
+        let key = |(i, line): (usize, &&Line)| Key::Series {
+            name: line.name.clone(),
+            dash: self.dash(i),
+        };
+        let mut keys: Vec<Key> = shown.iter().enumerate().map(key).collect();
+        if shown.iter().any(|line| self.smooths(line)) {
+            keys.push(Key::Remark("thick: running mean"));
+        }
+        if self.limit_in(self.heights(&shown)).is_some() {
+            keys.push(Key::Remark("– – limit"));
+        }
+        figure(&self.labels, SIZE, &keys, |area| self.draw(&shown, area))
     }
 
     /// A file of its own: on white, with the legend inside.
@@ -107,6 +128,46 @@ impl Lines {
         self.series.iter().filter(|line| least <= line.points.len()).collect()
     }
 
+    /// From the lowest to the highest of what is drawn.
+    fn heights(&self, shown: &[&Line]) -> (f64, f64) {
+        let ends = |p: &Point| {
+            let ends = p.interval.into_iter().flat_map(|(low, high)| [low, high]);
+            std::iter::once(p.y).chain(ends).collect::<Vec<_>>()
+        };
+        self.with_limit(range(shown.iter().flat_map(|line| &line.points).flat_map(ends)))
+    }
+
+    /// A range that takes the limit in, unless that would make all else small.
+    fn with_limit(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        let Some(limit) = self.limit else { return (low, high) };
+        let reach = 1.5 * (high - low);
+        match limit {
+            above if high <= above && above < high + reach => (low, above + 0.04 * (above - low)),
+            below if below <= low && low - reach < below => (below - 0.04 * (high - below), high),
+            _ => (low, high),
+        }
+    }
+
+    /// The limit, if it lies in the range that is drawn.
+    fn limit_in(&self, (low, high): (f64, f64)) -> Option<f64> {
+        self.limit.filter(|&limit| low < limit && limit < high)
+    }
+
+    /// How the line of a series is broken: the first line is whole, and so is one that has points of its own.
+    fn dash(&self, i: usize) -> Option<(u32, u32)> {
+        let whole = match self.mark {
+            Mark::Line => 0,
+            Mark::PointsThenLines => 1,
+            Mark::Point | Mark::LineAndInterval => return None,
+        };
+        let later = i.checked_sub(whole + 1)?;
+        Some(DASHES[later % DASHES.len()])
+    }
+
+    fn smooths(&self, line: &Line) -> bool {
+        self.smooth && self.mark == Mark::Line && SMOOTHED_FROM <= line.points.len()
+    }
+
     fn draw_alone(&self, svg: &mut String) -> Drawn {
         let shown = self.shown();
         let area = SVGBackend::with_string(svg, SIZE_ALONE).into_drawing_area();
@@ -124,12 +185,8 @@ impl Lines {
     }
 
     fn draw(&self, shown: &[&Line], area: &Area<'_>) -> Drawn {
-        let points = || shown.iter().flat_map(|line| &line.points);
-        let ends = |p: &Point| {
-            let ends = p.interval.into_iter().flat_map(|(low, high)| [low, high]);
-            std::iter::once(p.y).chain(ends).collect::<Vec<_>>()
-        };
-        let (x, y) = (range(points().map(|p| p.x)), range(points().flat_map(ends)));
+        let points = shown.iter().flat_map(|line| &line.points);
+        let (x, y) = (range(points.map(|p| p.x)), self.heights(shown));
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .x_label_area_size(38)
@@ -140,14 +197,14 @@ impl Lines {
             .axis_style(INK)
             .bold_line_style(GRID)
             .light_line_style(ShapeStyle::from(GRID.mix(0.0)))
-            .x_labels(8)
-            .y_labels(7)
+            .x_labels(6)
+            .y_labels(6)
             .x_label_formatter(&|x| short(*x))
             .y_label_formatter(&|y| short(*y))
             .x_desc(&self.labels.x)
             .y_desc(&self.labels.y)
-            .label_style(text(12))
-            .axis_desc_style(text(13))
+            .label_style(text(13))
+            .axis_desc_style(text(14))
             .draw()?;
         for ((i, line), color) in shown.iter().enumerate().zip(PALETTE.iter().cycle()) {
             let finite = || {
@@ -160,7 +217,18 @@ impl Lines {
                 Mark::PointsThenLines => i == 0,
             };
             if !dots || self.mark == Mark::LineAndInterval {
-                chart.draw_series(LineSeries::new(finite(), color.stroke_width(2)))?;
+                let mut joined: Vec<(f64, f64)> = finite().collect();
+                if self.smooths(line) {
+                    let faint = ShapeStyle::from(color.mix(0.3)).stroke_width(1);
+                    chart.draw_series(LineSeries::new(joined.clone(), faint))?;
+                    joined = smoothed(&joined);
+                }
+                let style = color.stroke_width(2);
+                if let Some((on, off)) = self.dash(i) {
+                    chart.draw_series(DashedLineSeries::new(joined, on, off, style))?;
+                } else {
+                    chart.draw_series(LineSeries::new(joined, style))?;
+                }
             }
             if dots {
                 let dots = PointSeries::<_, _, Circle<_, _>, _>::new(finite(), 3, color.filled());
@@ -172,6 +240,10 @@ impl Lines {
                 Some(PathElement::new(ends, color.stroke_width(1)))
             }))?;
         }
+        if let Some(limit) = self.limit_in(y) {
+            let ends = [(x.0, limit), (x.1, limit)];
+            chart.draw_series(DashedLineSeries::new(ends, 5, 4, INK.stroke_width(1)))?;
+        }
         if y.0 < 0.0 && 0.0 < y.1 {
             chart.draw_series([PathElement::new([(x.0, 0.0), (x.1, 0.0)], INK)])?;
         }
@@ -179,9 +251,67 @@ impl Lines {
     }
 }
 
+/// The running mean of `y`: each point and what came before it, with weights that fall.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    let mean = |&(x, y): &(f64, f64)| {
+        sum += SMOOTHING * (y - sum);
+        weight += SMOOTHING * (1.0 - weight);
+        (x, sum / weight)
+    };
+    points.iter().map(mean).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lines(series: Vec<Line>) -> Lines {
+        Lines::new(Labels::new("title", "x", "y"), series)
+    }
+
+    #[test]
+    fn a_limit_is_drawn_where_the_series_come_near_it() {
+        let chart = |limit: f64| {
+            let points = (0..5).map(|x| (f64::from(x), f64::from(x)));
+            Lines { limit: Some(limit), ..lines(vec![Line::new("kl", points)]) }.html()
+        };
+        assert!(chart(6.0).contains("limit") && chart(2.0).contains("limit"));
+        assert!(!chart(1000.0).contains("limit"));
+    }
+
+    #[test]
+    fn a_running_mean_starts_at_the_first_point_and_follows() {
+        let points: Vec<_> = (0..200).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        let smooth = smoothed(&points);
+        assert_eq!(smooth[0], (0.0, 0.0));
+        assert!(smooth[100..].iter().all(|&(_, y)| (y - 0.5).abs() < 0.06));
+        assert!((smoothed(&[(1.0, 3.0), (2.0, 3.0)])[1].1 - 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn only_what_scatters_has_a_running_mean_and_the_legend_says_so() {
+        let points = || (0..60).map(|x| (f64::from(x), f64::from(x % 2)));
+        let chart = |smooth: bool| Lines { smooth, ..lines(vec![Line::new("a", points())]) }.html();
+        let said = "thick: running mean";
+        assert!(chart(true).contains(said) && !chart(false).contains(said));
+        assert_eq!(
+            chart(false).matches("<polyline").count() + 1,
+            chart(true).matches("<polyline").count()
+        );
+    }
+
+    /// Where lines coincide, the one below is seen through the gaps of the one above, which the legend shows.
+    #[test]
+    fn lines_that_coincide_are_told_apart() {
+        let line = |name: &str| Line::new(name, [(0.0, 1.0), (1.0, 2.0)]);
+        let html = lines(vec![line("a"), line("b")]).html();
+        assert_eq!(html.matches("stroke-dasharray").count(), 1);
+        assert!(2 < html.matches("<polyline").count(), "the second line is in pieces");
+        let series = vec![line("data"), line("curve"), line("other")];
+        let html = Lines { mark: Mark::PointsThenLines, ..lines(series) }.html();
+        assert_eq!(html.matches("stroke-dasharray").count(), 1);
+    }
 
     #[test]
     fn a_series_without_two_points_is_left_out_and_a_flat_one_is_drawn() {
@@ -200,7 +330,8 @@ mod tests {
         let point = Point { x: 1.0, y: 2.0, interval: Some((1.5, f64::INFINITY)) };
         let series = vec![Line { name: "one".into(), points: vec![point] }];
         let labels = Labels::new("title", "x", "y");
-        let svg = Lines { labels, mark: Mark::LineAndInterval, series }.svg().unwrap();
+        let lines = Lines { mark: Mark::LineAndInterval, ..Lines::new(labels, series) };
+        let svg = lines.svg().unwrap();
         assert!(svg.starts_with("<svg role=\"img\"") && svg.contains("<circle"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }

@@ -53,11 +53,19 @@ impl Labels {
     }
 }
 
+/// An entry of a legend.
+enum Key {
+    /// A series in the color of its place, and dash and gap where its line is broken.
+    Series { name: String, dash: Option<(u32, u32)> },
+    /// What else is drawn.
+    Remark(&'static str),
+}
+
 /// A figure with its caption; a chart that cannot be drawn leaves its caption.
 fn figure(
     labels: &Labels,
     size: (u32, u32),
-    legend: &[&str],
+    legend: &[Key],
     draw: impl FnOnce(&Area<'_>) -> Drawn,
 ) -> String {
     let mut svg = String::new();
@@ -70,12 +78,20 @@ fn figure(
         return format!("<p class=\"warning\">{title}: {}</p>\n", escape(&error.to_string()));
     }
     let mut keys = String::new();
-    for (name, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
+    for (key, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
+        let (name, dash) = match key {
+            Key::Series { name, dash } => (escape(name), dash),
+            Key::Remark(remark) => {
+                let _ = write!(keys, "<li>{}</li>", escape(remark));
+                continue;
+            }
+        };
+        let dash = dash.map(|(on, off)| format!(" stroke-dasharray=\"{on} {off}\""));
         let _ = write!(
             keys,
-            "<li><svg width=\"14\" height=\"10\" aria-hidden=\"true\"><rect width=\"14\" height=\"10\" \
-             fill=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {}</li>",
-            escape(name)
+            "<li><svg width=\"26\" height=\"10\" aria-hidden=\"true\"><line x1=\"0\" y1=\"5\" x2=\"26\" y2=\"5\" \
+             stroke-width=\"3\"{} stroke=\"#{r:02X}{g:02X}{b:02X}\"/></svg> {name}</li>",
+            dash.unwrap_or_default()
         );
     }
     if !keys.is_empty() {
@@ -112,7 +128,12 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low > high {
         return (0.0, 1.0);
     }
-    let margin = if low < high { 0.04 * (high - low) } else { 0.5 * low.abs().max(1.0) };
+    // What does not change is drawn in the middle, at its own value: 1e-5 is not 0.
+    let margin = match low.abs() {
+        _ if low < high => 0.04 * (high - low),
+        size if 0.0 < size => 0.5 * size,
+        _ => 1.0,
+    };
     (low - margin, high + margin)
 }
 
@@ -153,6 +174,15 @@ mod tests {
         assert!(html.contains("currentColor") && !html.contains("#333334"));
         assert!(!html.contains("style=") && !html.contains("<script"));
         assert!(html.contains("role=\"img\" aria-label=\"A &lt;b&gt; &amp; c\""));
+    }
+
+    #[test]
+    fn a_constant_is_drawn_at_its_value() {
+        for value in [1e-5, -3.0, 4e7] {
+            let (low, high) = range([value, value].into_iter());
+            assert!(low < value && value < high && (low < 0.0) == (high < 0.0), "{low} {high}");
+        }
+        assert_eq!(range([0.0].into_iter()), (-1.0, 1.0));
     }
 
     #[test]

@@ -15,10 +15,24 @@ fn charts(trainer: &TrainerFacts) -> Vec<Lines> {
             name: (*name).to_owned(),
             ..trainer.curves.series("step", key)
         };
-        Lines::new(Labels::new(title, STEPS, unit), keys.iter().map(series).collect())
+        let labels = Labels::new(title, STEPS, unit);
+        let lines = Lines::new(labels, keys.iter().map(series).collect());
+        Lines { limit: limit_of(trainer, title), smooth: true, ..lines }
     };
     let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
     scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
+}
+
+/// The limit that the configuration sets to what a chart shows.
+fn limit_of(trainer: &TrainerFacts, title: &str) -> Option<f64> {
+    match title {
+        "KL to the reference" => trainer.kl_limit,
+        "Length of completions" => trainer.setting("rollout", "max_new_tokens"),
+        "Gradient norm, before clipping" => {
+            trainer.setting("optimizer", "max_grad_norm").filter(|&limit| 0.0 < limit)
+        }
+        _ => None,
+    }
 }
 
 /// The horizontal axis of most charts.
@@ -107,19 +121,15 @@ const CURVES: &[Curve] = &[
 
 /// The frontier: what every source says of the completions, against the distance travelled.
 fn scores_against_kl(trainer: &TrainerFacts) -> Lines {
-    Lines {
-        labels: Labels::new(
-            "Scores against KL to the reference",
-            "KL, nats per completion",
-            "mean score",
-        ),
-        mark: Mark::Point,
-        series: score_series(trainer, "objective/kl"),
-    }
+    let title = "Scores against KL to the reference";
+    let labels = Labels::new(title, "KL, nats per completion", "mean score");
+    let lines = Lines::new(labels, score_series(trainer, "objective/kl"));
+    Lines { mark: Mark::Point, ..lines }
 }
 
 fn scores_over_steps(trainer: &TrainerFacts) -> Lines {
-    Lines::new(Labels::new("Scores", STEPS, "mean score"), score_series(trainer, "step"))
+    let labels = Labels::new("Scores", STEPS, "mean score");
+    Lines { smooth: true, ..Lines::new(labels, score_series(trainer, "step")) }
 }
 
 /// The score that is optimized, then each source's own where there are several. PPO calls the former

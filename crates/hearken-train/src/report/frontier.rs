@@ -121,15 +121,13 @@ impl Frontier {
             name: method.name.clone(),
             points: method.points.iter().map(point).collect(),
         };
-        Lines {
-            labels: Labels::new(
-                "Gold reward against distance from the start",
-                "√KL(policy ‖ start) of a completion, √nats",
-                "gold reward",
-            ),
-            mark: Mark::LineAndInterval,
-            series: self.methods.iter().map(series).collect(),
-        }
+        let labels = Labels::new(
+            "Gold reward against distance from the start",
+            "√KL(policy ‖ start) of a completion, √nats",
+            "gold reward",
+        );
+        let lines = Lines::new(labels, self.methods.iter().map(series).collect());
+        Lines { mark: Mark::LineAndInterval, ..lines }
     }
 
     fn table(&self) -> String {

@@ -1,8 +1,9 @@
 //! A page about a run: self-contained HTML, light and dark, nothing loaded from elsewhere.
 //!
-//! [`write()`] looks at what a run directory holds and shows it: the table of stages and the evaluation
-//! of an `rlhf` run, curves of every trainer (scores against KL, losses, lengths, …), completions
-//! before and after side by side, samples taken during training, the configuration; and the
+//! [`write()`] looks at what a run directory holds and shows it, what came of it first: the evaluation of
+//! an `rlhf` run with completions before and after side by side, or each trainer's evaluations at both
+//! ends; the table of stages; curves of every trainer in the order in which they ran (scores against
+//! KL, losses, lengths, …) with samples taken on the way; settings and configuration; and the
 //! [`frontier`] of several methods, where `frontier.json` is.
 
 mod series;
@@ -82,6 +83,18 @@ struct TrainerFacts {
     name: String,
     curves: Curves,
     samples: Vec<serde_json::Value>,
+    /// The resolved configuration, as far as it can be read.
+    settings: toml::Table,
+    /// The KL to the reference above which a run counts as having gone too far.
+    kl_limit: Option<f64>,
+}
+
+impl TrainerFacts {
+    /// A number of the configuration.
+    fn setting(&self, section: &str, key: &str) -> Option<f64> {
+        let value = self.settings.get(section)?.get(key)?;
+        value.as_float().or_else(|| value.as_integer().map(|number| number as f64))
+    }
 }
 
 /// Writes `report.html` into a run directory, of one trainer or of several stages, and returns its path.
@@ -115,13 +128,19 @@ fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
             continue;
         }
         let samples = series::json_lines(&folder.join("samples.jsonl"))?;
-        trainers.push(TrainerFacts { name, curves, samples });
+        let settings = read_if_there(&folder.join("config.toml"))?;
+        let settings = settings.and_then(|text| text.parse().ok()).unwrap_or_default();
+        trainers.push(TrainerFacts { name, curves, samples, settings, kl_limit: None });
     }
     let frontier: Option<Frontier> = json(&run_dir.join("frontier.json"))?;
     if trainers.is_empty() && frontier.is_none() {
         return Err(ReportError::NoRun { path: run_dir.to_owned() });
     }
-    let outcome = json(&run_dir.join("outcome.json"))?.unwrap_or_default();
+    let outcome: Outcome = json(&run_dir.join("outcome.json"))?.unwrap_or_default();
+    let evaluation = outcome.evaluation.as_ref();
+    if let Some(last) = trainers.last_mut() {
+        last.kl_limit = evaluation.and_then(|evaluation| evaluation.kl_limit_nats);
+    }
     let config = read_if_there(&run_dir.join("config.toml"))?;
     Ok(RunFacts { name, outcome, frontier, trainers, config })
 }

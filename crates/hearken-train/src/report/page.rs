@@ -9,28 +9,38 @@ use super::{RunFacts, charts, tables};
 /// The whole document.
 pub(super) fn render(run: &RunFacts) -> String {
     let mut body = String::new();
-    body.push_str(&tables::stages(&run.outcome.stages));
     if let Some(evaluation) = &run.outcome.evaluation {
         body.push_str(&tables::evaluation(evaluation));
         body.push_str(&tables::side_by_side(evaluation));
     }
+    body.push_str(&tables::stages(&run.outcome.stages));
     if let Some(frontier) = &run.frontier {
         body.push_str(&frontier.to_html());
     }
-    // What matters most comes first: the last trainer is the one that the others were for.
-    for trainer in run.trainers.iter().rev() {
-        let _ = write!(body, "<h2>{}</h2>\n<div class=\"figures\">\n", escape(&trainer.name));
+    for trainer in &run.trainers {
+        let _ = writeln!(body, "<h2>{}</h2>", escape(&trainer.name));
+        body.push_str(&tables::both_ends(&trainer.curves));
+        body.push_str("<div class=\"figures\">\n");
         body.push_str(&charts::figures(trainer));
         body.push_str("</div>\n");
         body.push_str(&tables::samples(&trainer.samples));
     }
     if let Some(config) = &run.config {
+        let settings = tables::settings(config);
         let config = escape(config);
         let _ = write!(
             body,
-            "<h2>Configuration</h2>\n<details><summary>config.toml</summary><pre>{config}</pre>\
+            "<h2>Settings</h2>\n{settings}<details><summary>config.toml</summary><pre>{config}</pre>\
              </details>\n"
         );
     }
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (version, os) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS);
+    let arch = std::env::consts::ARCH;
+    let _ = writeln!(
+        body,
+        "<p class=\"note\">This page was made by Hearken {version} on {os}, {arch}, {threads} \
+         threads.</p>"
+    );
     document(&run.name, &body)
 }

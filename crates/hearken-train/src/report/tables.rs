@@ -6,6 +6,7 @@ use hearken_page::escape;
 use hearken_stats::Estimate;
 use serde_json::Value;
 
+use super::series::Curves;
 use crate::outcome::{Evaluation, Figure, SideBySide, StageSummary};
 
 /// What each stage cost and bought.
@@ -32,6 +33,63 @@ pub(super) fn stages(stages: &[StageSummary]) -> String {
          <th>operations</th><th>seconds</th><th>peak memory</th><th>what came of it</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>\n"
     )
+}
+
+/// What the first and the last evaluation of a trainer found.
+pub(super) fn both_ends(curves: &Curves) -> String {
+    let mut rows = String::new();
+    for key in curves.keys_with("eval_") {
+        let points = curves.series("step", key).points;
+        let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
+        let shown = |y: f64| format!("{y:.4}");
+        let later = if first.x < last.x { shown(last.y) } else { "–".to_owned() };
+        let _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{later}</td></tr>",
+            escape(key),
+            shown(first.y)
+        );
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>evaluation</th><th>at the start</th>\
+         <th>at the end</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+/// What a reader asks first: seed, model, data, how long, how fast.
+pub(super) fn settings(config: &str) -> String {
+    const KEYS: [&str; 9] =
+        ["seed", "path", "dtype", "train", "eval", "steps", "epochs", "batch_size", "lr"];
+    let table: toml::Table = config.parse().unwrap_or_default();
+    let mut rows = String::new();
+    let mut row = |name: &str, value: &toml::Value| {
+        let (name, value) = (escape(name), escape(&value.to_string()));
+        let _ =
+            writeln!(rows, "<tr><th scope=\"row\">{name}</th><td class=\"text\">{value}</td></tr>");
+    };
+    let mut open: Vec<(String, &toml::Value)> =
+        table.iter().rev().map(|(key, value)| (key.clone(), value)).collect();
+    while let Some((name, value)) = open.pop() {
+        match value {
+            toml::Value::Table(inner) => {
+                let inner = inner.iter().rev();
+                open.extend(inner.map(|(key, value)| (format!("{name}.{key}"), value)));
+            }
+            value => {
+                let key = name.rsplit('.').next().unwrap_or(&name);
+                if KEYS.contains(&key) {
+                    row(&name, value);
+                }
+            }
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("<div class=\"scroll\"><table class=\"numbers\"><tbody>{rows}</tbody></table></div>\n")
 }
 
 /// Both policies, with intervals and n.

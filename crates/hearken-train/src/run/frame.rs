@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use hearken_tensor::Device;
 
 use super::{Counters, Kept, Run};
+use crate::commentary::Commentary;
 use crate::config::NonNegative;
 use crate::error::TrainError;
 use crate::progress::Progress;
@@ -42,22 +43,36 @@ pub(crate) fn drive<D: Device, F: Frame<D>>(
     stage: &str,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
+    let mut commentary = Commentary::default();
     let (run, more) = frame.saved();
     run.begin(more, progress)?;
     progress.stage(stage, Some(frame.run().total));
     evaluate_at_start(frame)?;
+    tell(frame, &mut commentary, progress);
     while !frame.run().is_finished() {
         let (first_step, before) = (frame.run().step, frame.run().counters);
         let advanced = frame.advance(progress);
         or_keep(frame, before, advanced)?;
         let stop = progress.stop_requested();
         pause(frame, first_step, stop)?;
+        tell(frame, &mut commentary, progress);
         if stop && !frame.run().is_finished() {
             return Ok(frame.run().stopped(progress));
         }
     }
     frame.save_model("final")?;
+    commentary.conclude(&frame.run().dir.metrics, progress);
     Ok(frame.run().outcome(Status::Finished))
+}
+
+/// Says what the logs have that nobody has been told.
+fn tell<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    commentary: &mut Commentary,
+    progress: &mut dyn Progress,
+) {
+    let dir = &mut frame.run().dir;
+    commentary.tell(&mut dir.metrics, &mut dir.samples, progress);
 }
 
 /// Samples, evaluation and checkpoint, where they have come due since `first_step`.
