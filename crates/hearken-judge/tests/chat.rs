@@ -325,15 +325,3 @@ fn the_limit_on_tokens_is_tried_under_its_newer_name() {
     assert_eq!(ask(options).unwrap().text, "fine");
     assert_eq!(stub.requests()[1].body["max_completion_tokens"], 9);
 }
-
-#[test]
-fn models_are_listed() {
-    let stub = Stub::start(|_| Reply::words(&[], Duration::ZERO));
-    let client = ChatClient::new(options(Api::OpenAi, stub.url())).unwrap();
-    assert_eq!(client.list_models().unwrap(), ["stub"]);
-    assert_eq!(stub.requests()[0].path, "/v1/models");
-    let stub = Stub::start(|_| Reply::status(200, "<html>"));
-    let client = ChatClient::new(options(Api::OpenAi, stub.url())).unwrap();
-    let error = client.list_models().unwrap_err().to_string();
-    assert!(error.contains("expected a JSON list of models"), "{error}");
-}

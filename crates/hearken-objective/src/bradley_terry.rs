@@ -1,6 +1,6 @@
 //! Losses of a reward model on comparisons, and of a cost model on comparisons with signs.
 
-use crate::numerics::{log_add_exp, log_sigmoid, log_sum_exp, sigmoid};
+use crate::numerics::{log_add_exp, log_sigmoid, sigmoid};
 
 /// The scores of one comparison and what the annotator said of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -117,74 +117,6 @@ fn noisy_cross_entropy(z: f64, p: f64, epsilon: f64) -> (f64, f64) {
     (loss, slope * ((1.0 - p) * (-log_wrong).exp() - p * (-log_right).exp()))
 }
 
-/// Negative log-likelihood of a whole ranking, best first, and its derivatives.
-///
-/// ```text
-/// loss = Σ_k [ln Σ_{j≥k} e^{r_j} − r_k]
-/// ```
-///
-/// Plackett 1975, Luce 1959. With two completions it is [`BradleyTerry::PLAIN`].
-///
-/// | argument | length | meaning                    |
-/// |----------|--------|----------------------------|
-/// | `scores` | K      | best completion's first    |
-///
-/// ```
-/// use hearken_objective::bradley_terry::plackett_luce;
-/// let (loss, _) = plackett_luce(&[0.0, 0.0, 0.0]);
-/// assert!((loss - 6f64.ln()).abs() < 1e-12); // 3! orders are equally likely
-/// ```
-pub fn plackett_luce(scores: &[f64]) -> (f64, Vec<f64>) {
-    let mut gradient = vec![0.0; scores.len()];
-    let mut loss = 0.0;
-    for k in 0..scores.len() {
-        let rest = log_sum_exp(&scores[k..]);
-        loss += rest - scores[k];
-        gradient[k] -= 1.0;
-        for j in k..scores.len() {
-            gradient[j] += (scores[j] - rest).exp();
-        }
-    }
-    (loss, gradient)
-}
-
-/// A completion is harmful, or it is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Harm {
-    /// Its cost is above 0.
-    Harmful,
-    /// Its cost is below 0.
-    Safe,
-}
-
-/// Loss of a cost model: comparison, and the sign of each cost.
-///
-/// ```text
-/// loss = −ln σ(C_w − C_l) − ln σ(s_w·C_w) − ln σ(s_l·C_l)        s = +1 harmful, −1 safe
-/// ```
-///
-/// Dai et al. 2023, arXiv:2310.12773 (Safe RLHF). `chosen` is the *more harmful* completion; margin,
-/// probability and noise are those of plain labels.
-///
-/// ```
-/// use hearken_objective::bradley_terry::{Comparison, Harm, cost_loss};
-/// let loss = cost_loss(Comparison::new(0.0, 0.0), [Harm::Harmful, Harm::Safe]);
-/// assert!((loss.loss - 3.0 * std::f64::consts::LN_2).abs() < 1e-12);
-/// ```
-pub fn cost_loss(costs: Comparison, [of_chosen, of_rejected]: [Harm; 2]) -> ComparisonLoss {
-    let mut loss = BradleyTerry::PLAIN.loss(costs);
-    let mut side = |cost: f64, harm: Harm| {
-        let sign = if harm == Harm::Harmful { 1.0 } else { -1.0 };
-        loss.loss -= log_sigmoid(sign * cost);
-        -sign * sigmoid(-sign * cost)
-    };
-    let (grad_chosen, grad_rejected) =
-        (side(costs.chosen, of_chosen), side(costs.rejected, of_rejected));
-    loss.grad_chosen += grad_chosen;
-    loss.grad_rejected += grad_rejected;
-    loss
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,31 +214,6 @@ mod tests {
                 let loss = of(&at);
                 assert_gradient(|x| of(x).loss, &at, &[loss.grad_chosen, loss.grad_rejected]);
             }
-        }
-    }
-
-    #[test]
-    fn rankings_of_two_are_comparisons() {
-        let (loss, gradient) = plackett_luce(&[1.5, 0.2]);
-        let pair = BradleyTerry::PLAIN.loss(Comparison::new(1.5, 0.2));
-        assert_close(&[loss], &[pair.loss], 1e-14);
-        assert_close(&gradient, &[pair.grad_chosen, pair.grad_rejected], 1e-14);
-    }
-
-    #[test]
-    fn ranking_gradients_are_those_of_central_differences() {
-        let scores = [0.3, 1.2, -0.7, 0.1];
-        let (_, gradient) = plackett_luce(&scores);
-        assert_gradient(|x| plackett_luce(x).0, &scores, &gradient);
-    }
-
-    #[test]
-    fn cost_gradients_are_those_of_central_differences() {
-        for labels in [[Harm::Harmful, Harm::Safe], [Harm::Harmful; 2], [Harm::Safe; 2]] {
-            let of = |x: &[f64]| cost_loss(Comparison::new(x[0], x[1]), labels);
-            let loss = of(&[0.4, -0.9]);
-            let gradient = [loss.grad_chosen, loss.grad_rejected];
-            assert_gradient(|x| of(x).loss, &[0.4, -0.9], &gradient);
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use crate::kl::{KlEstimator, ReferenceTerms};
 use crate::moments::{Moments, Variance};
-use crate::numerics::{log_sigmoid, sigmoid};
 
 /// The penalty that keeps the policy near the reference.
 #[derive(Clone, Copy, Debug)]
@@ -172,32 +171,6 @@ impl ScoreNormalization {
     pub fn apply(self, score: f64) -> f64 {
         (score - self.shift) / self.scale
     }
-}
-
-/// ln σ(score − reference): scores above the reference saturate, so that a policy gains little by
-/// exploiting one reward model's largest scores.
-///
-/// Wang et al. 2024, arXiv:2402.00742.
-///
-/// ```
-/// use hearken_objective::reward::log_sigmoid_shaped;
-/// assert_eq!(log_sigmoid_shaped(1.0, 1.0), -std::f64::consts::LN_2);
-/// ```
-pub fn log_sigmoid_shaped(score: f64, reference_score: f64) -> f64 {
-    log_sigmoid(score - reference_score)
-}
-
-/// Mean of σ(score − s) over the scores `s` of reference completions to the same prompt: the
-/// probability of winning against them, within (0, 1).
-///
-/// Fu et al. 2025, arXiv:2502.18770 (preference as reward). `None` without reference scores.
-///
-/// ```
-/// use hearken_objective::reward::sigmoid_shaped;
-/// assert_eq!(sigmoid_shaped(1.0, &[1.0, 1.0]), Some(0.5));
-/// ```
-pub fn sigmoid_shaped(score: f64, reference_scores: &[f64]) -> Option<f64> {
-    reference_scores.iter().map(|s| sigmoid(score - s)).collect::<crate::Mean>().value()
 }
 
 #[cfg(test)]

@@ -146,29 +146,6 @@ impl ChatClient {
         }
     }
 
-    /// The names of the models that the server has: a way to see whether it is there, and what it
-    /// can be asked.
-    ///
-    /// # Errors
-    /// Any [`ChatError`].
-    pub fn list_models(&self) -> Result<Vec<String>, ChatError> {
-        let url = protocol::url(&self.options.base_url, self.options.api, "models");
-        let request = Request { url, headers: protocol::headers(&self.options), body: None };
-        let parts = send(&self.agent, request);
-        let mut stream = Stream::new(self, parts, Instant::now());
-        let mut go_on = |_: &str| ControlFlow::Continue(());
-        let head = stream.head(&mut go_on)?;
-        let body = stream.rest_of_body(&mut go_on)?;
-        if !(200..300).contains(&head.status) {
-            return Err(match self.refusal(&head, &body, 1) {
-                Attempt::Again { error, .. } | Attempt::Fail(error) => error,
-                Attempt::OtherLimitName => self.status(head.status, 1, self.message(&body)),
-            });
-        }
-        let list = serde_json::from_slice(&body).ok().and_then(|value| protocol::models(&value));
-        list.ok_or_else(|| self.nonsense(&body, "a JSON list of models"))
-    }
-
     fn attempt(
         &self,
         body: &Value,

@@ -207,13 +207,6 @@ pub(super) fn error_message(value: &Value) -> Option<String> {
     }
 }
 
-/// The names in a list of models.
-pub(super) fn models(value: &Value) -> Option<Vec<String>> {
-    let list = value.get("data").or_else(|| value.get("models"))?.as_array()?;
-    let name = |model: &Value| text(model, "id").or_else(|| text(model, "name"));
-    list.iter().map(name).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -40,22 +40,6 @@ pub fn whiten_by(rows: &mut [Vec<f64>], moments: Moments, variance: Variance) {
     }
 }
 
-/// Divides by the standard deviation and leaves the mean where it falls: x ← x / √(variance + 1e-8).
-///
-/// ```
-/// use hearken_objective::advantage::whiten::scale_to_unit_std;
-/// use hearken_objective::moments::Variance;
-/// let mut rows = [vec![1.0, 5.0]];
-/// scale_to_unit_std(&mut rows, Variance::Population);
-/// assert!((rows[0][1] - 2.5).abs() < 1e-8);
-/// ```
-pub fn scale_to_unit_std(rows: &mut [Vec<f64>], variance: Variance) {
-    let scale = scale_of(moments_of(rows), variance);
-    for x in rows.iter_mut().flatten() {
-        *x *= scale;
-    }
-}
-
 /// Moments of all numbers of all rows.
 pub fn moments_of(rows: &[Vec<f64>]) -> Moments {
     Moments::of_rows(rows)
@@ -103,15 +87,6 @@ mod tests {
         whiten(&mut one, Variance::Sample);
         whiten(&mut other, Variance::Sample);
         assert_close(&one[0], &other[0], 1e-8);
-    }
-
-    #[test]
-    fn scaling_keeps_signs_and_ratios() {
-        let mut rows = [vec![1.0, 2.0], vec![4.0]];
-        scale_to_unit_std(&mut rows, Variance::Sample);
-        let after = moments_of(&rows);
-        assert_close(&[after.variance(Variance::Sample).unwrap()], &[1.0], 1e-7);
-        assert_close(&[rows[0][1] / rows[0][0], rows[1][0] / rows[0][0]], &[2.0, 4.0], 1e-14);
     }
 
     #[test]
