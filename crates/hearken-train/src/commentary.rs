@@ -168,7 +168,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut metrics = Log::open(&folder.path().join("metrics.jsonl"), 0).unwrap();
         let mut written = Log::open(&folder.path().join("samples.jsonl"), 0).unwrap();
-        samples.iter().for_each(|sample| written.append(sample).unwrap());
+        for sample in samples {
+            written.append(sample).unwrap();
+        }
         let (mut commentary, mut heard) = (Commentary::default(), Heard::default());
         for record in records {
             metrics.append(record).unwrap();
