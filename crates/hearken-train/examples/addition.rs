@@ -49,6 +49,7 @@ steps = 700
 const GRPO: &str = r#"
 [optimizer]
 lr = 4e-4
+warmup_steps = 0
 schedule = "linear"
 
 [train]

@@ -28,7 +28,7 @@ impl Schedule {
     /// The schedule of a run of `total_steps`.
     pub fn new(config: &OptimizerConfig, total_steps: u64) -> Self {
         let OptimizerConfig { schedule: kind, lr, warmup_steps, .. } = *config;
-        Self { kind, lr: *lr, warmup_steps, total_steps }
+        Self { kind, lr: *lr, warmup_steps: warmup_steps.steps(total_steps), total_steps }
     }
 
     /// The factor of step `step`, counted from 1: in [0, 1].
@@ -55,6 +55,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Warmup;
 
     fn rates(kind: ScheduleKind) -> Vec<f64> {
         let schedule = Schedule { kind, lr: 2.0, warmup_steps: 2, total_steps: 6 };
@@ -69,6 +70,16 @@ mod tests {
         let cosine = [0.0, 1.0, 2.0, 1.0 + 0.5_f64.sqrt(), 1.0, 1.0 - 0.5_f64.sqrt(), 0.0];
         for (rate, expected) in rates(ScheduleKind::Cosine).iter().zip(cosine) {
             assert!((rate - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn a_warmup_below_one_is_a_share_of_the_run() {
+        let steps = |warmup: f64, total| Warmup::new(warmup).unwrap().steps(total);
+        assert_eq!([steps(0.03, 1000), steps(0.03, 12), steps(0.5, 5)], [30, 0, 3]);
+        assert_eq!([steps(1.0, 1000), steps(20.0, 12), steps(0.0, 9)], [1, 20, 0]);
+        for refused in [-1.0, 1.5, f64::NAN, f64::INFINITY] {
+            assert_eq!(Warmup::new(refused), None);
         }
     }
 

@@ -21,6 +21,8 @@ eval_fraction = 0.5
 
 [optimizer]
 lr = 3e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [train]
 batch_size = 8

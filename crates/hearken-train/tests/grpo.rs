@@ -27,6 +27,8 @@ use support::{
 const REPLAY: &str = "
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [rollout]
 max_new_tokens = 12
@@ -263,6 +265,8 @@ seed = 1
 
 [optimizer]
 lr = 3e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [train]
 steps = 12

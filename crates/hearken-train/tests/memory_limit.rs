@@ -19,6 +19,8 @@ const CONFIG: &str = "
 shuffle = false
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 [train]
 batch_size = 4
 steps = 3

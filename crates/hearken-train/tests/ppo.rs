@@ -28,6 +28,8 @@ use support::{
 const REPLAY: &str = "
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 max_grad_norm = 0
 
 [kl]

@@ -21,6 +21,8 @@ seed = 5
 
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [train]
 batch_size = 4

@@ -6,7 +6,7 @@ mod support;
 use hearken_model::{Batch, Keep, LoadOptions, Model, OutputGrads};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, PredictionGrad};
-use hearken_train::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind};
+use hearken_train::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
 use hearken_train::optimizer::{Optimizer, Trained};
 use support::llama;
 
@@ -21,7 +21,7 @@ const CONFIG: OptimizerConfig = OptimizerConfig {
     weight_decay: from_zero(0.01),
     grad_norm_max: NonNegative::new(1.0),
     schedule: ScheduleKind::Constant,
-    warmup_steps: 0,
+    warmup_steps: Warmup::NONE,
 };
 
 #[test]

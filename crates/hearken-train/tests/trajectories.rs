@@ -18,6 +18,8 @@ shuffle = false
 
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [train]
 batch_size = 4

@@ -11,6 +11,8 @@ const TRAINING: &str = "
 shuffle = false
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 [train]
 batch_size = 4
 steps = 12
@@ -19,6 +21,8 @@ steps = 12
 const REPLAY: &str = "
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 max_grad_norm = 0
 [train]
 batch_size = 8
@@ -93,6 +97,8 @@ fn ppo(more: &[&str]) -> Vec<Value> {
 const GROUPS: &str = "
 [optimizer]
 lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
 [rollout]
 max_new_tokens = 12
 [grpo]

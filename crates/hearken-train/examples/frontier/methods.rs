@@ -44,6 +44,8 @@ const DPO_STEPS: [u64; 5] = [10, 20, 40, 80, 160];
 const PPO: &str = "\
 [optimizer]
 lr = 2e-4
+schedule = 'constant'
+warmup_steps = 0
 [train]
 batch_size = 64
 [rollout]
@@ -59,6 +61,8 @@ missing_end_penalty = 1.0
 const DPO: &str = "\
 [optimizer]
 lr = 2e-4
+schedule = 'constant'
+warmup_steps = 0
 [train]
 batch_size = 32
 [dpo]
@@ -72,6 +76,8 @@ fn groups(preset: &str) -> String {
         "\
 [optimizer]
 lr = 2e-4
+schedule = 'constant'
+warmup_steps = 0
 [rollout]
 max_new_tokens = 64
 completions = 8

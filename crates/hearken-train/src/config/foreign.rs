@@ -32,11 +32,7 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
         "",
     ),
     (&["num_mini_batches"], &["ppo.minibatches", "grpo.minibatches", "online.minibatches"], ""),
-    (
-        &["warmup_ratio"],
-        &["optimizer.warmup_steps"],
-        ", in optimizer steps, not as a share of the run",
-    ),
+    (&["warmup_ratio"], &["optimizer.warmup_steps"], "; below 1 it is a share of the run"),
     (&["warmup", "num_warmup_steps", "lr_warmup_steps"], &["optimizer.warmup_steps"], ""),
     (
         &["lr_scheduler_type", "lr_scheduler", "scheduler", "lr_schedule", "lr_decay_style"],

@@ -36,7 +36,7 @@ pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
 pub use number::{
     AboveOne, Allowance, AtLeastOne, AtLeastTwo, BelowHalf, BelowOne, Finite, Fraction, Limit,
-    NonNegative, Parallel, Positive, Seconds, Share, Steps, Tokens,
+    NonNegative, Parallel, Positive, Seconds, Share, Steps, Tokens, Warmup,
 };
 pub(crate) use number::{count_unless_zero, unless_zero};
 pub use rollout::RolloutConfig;

@@ -85,6 +85,8 @@ ranges! {
     BelowHalf: f64, |x| 0.0 <= x && x < 0.5, "a number from 0 to below 0.5", {"type": "number", "minimum": 0, "exclusiveMaximum": 0.5};
     /// A number above 0, up to 1.
     Share: f64, |x| 0.0 < x && x <= 1.0, "a number above 0, up to 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1};
+    /// Optimizer steps over which the learning rate rises: a count, or below 1 a share of the run's.
+    Warmup: f64, |x| 0.0 <= x && x < 9e15 && (x < 1.0 || x % 1.0 == 0.0), "a number of steps, or a share of all steps from 0 to below 1", {"type": "number", "minimum": 0};
     /// Seconds until something is given up.
     Seconds: f64, |x| 0.0 < x && x <= 1e6, "seconds above 0", {"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000};
     /// The most tokens of an answer.
@@ -93,6 +95,16 @@ ranges! {
     Parallel: usize, |n| 1 <= n && n <= 1024, "an integer from 1 to 1024", {"type": "integer", "minimum": 1, "maximum": 1024};
     /// A count of megabytes or processes.
     Allowance: u64, |n| 1 <= n && n <= 1 << 30, "an integer from 1", {"type": "integer", "minimum": 1, "maximum": 1_073_741_824};
+}
+
+impl Warmup {
+    /// None.
+    pub const NONE: Self = Self(0.0);
+
+    /// In a run of `total` optimizer steps.
+    pub fn steps(self, total: u64) -> u64 {
+        if self.0 < 1.0 { (self.0 * total as f64).round() as u64 } else { self.0 as u64 }
+    }
 }
 
 impl Seconds {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
 use super::number::{
-    AtLeastOne, BelowOne, Limit, NonNegative, Steps, count_unless_zero, unless_zero,
+    AtLeastOne, BelowOne, Limit, NonNegative, Steps, Warmup, count_unless_zero, unless_zero,
 };
 
 /// `[run]`: where the run lives.
@@ -232,7 +232,7 @@ pub struct OptimizerConfig {
     /// How the learning rate changes.
     pub schedule: ScheduleKind,
     /// Optimizer steps over which it rises from 0 first.
-    pub warmup_steps: u64,
+    pub warmup_steps: Warmup,
 }
 
 fn betas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[BelowOne; 2], D::Error> {

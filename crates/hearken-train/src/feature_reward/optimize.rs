@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::FeatureOptions;
 use super::network::{Network, rows, scores};
-use crate::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind};
+use crate::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
 use crate::optimizer::{Optimizer, Trained};
 
 /// A pair in standardized features.
@@ -125,6 +125,6 @@ fn config(options: &FeatureOptions) -> OptimizerConfig {
         weight_decay: options.weight_decay,
         grad_norm_max: None,
         schedule: ScheduleKind::Constant,
-        warmup_steps: 0,
+        warmup_steps: Warmup::NONE,
     }
 }

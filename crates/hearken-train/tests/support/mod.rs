@@ -145,6 +145,8 @@ seed = 1
 
 [optimizer]
 lr = 3e-3
+schedule = 'constant'
+warmup_steps = 0
 
 [train]
 batch_size = 8
