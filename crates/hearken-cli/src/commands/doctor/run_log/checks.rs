@@ -1,5 +1,6 @@
 //! What can be told from the numbers of a run.
 
+use hearken_stats::proportion::wilson;
 use serde_json::Value;
 use toml::Table;
 
@@ -142,7 +143,7 @@ fn reward_accuracy(records: &Records) -> Option<Finding> {
 fn reward_length(records: &Records) -> Option<Finding> {
     let bins = records.last("eval_accuracy_by_length")?.as_array()?;
     // Bins where chosen is shorter end at or below 0, those where it is longer begin above.
-    let mean = |longer: bool| {
+    let counted = |longer: bool| {
         let of_side = bins.iter().filter(|bin| {
             let from = bin.get("from").and_then(Value::as_i64);
             let below = bin.get("below").and_then(Value::as_i64);
@@ -159,15 +160,22 @@ fn reward_length(records: &Records) -> Option<Finding> {
             hits += n * number(accuracy).unwrap_or(0.0);
             pairs += n;
         }
-        (0.0 < pairs).then(|| hits / pairs)
+        (0.0 < pairs).then_some((hits, pairs))
     };
-    let (longer, shorter) = (mean(true)?, mean(false)?);
+    let sides = [counted(true)?, counted(false)?];
+    let [longer, shorter] = sides.map(|(hits, pairs)| hits / pairs);
     let text = format!(
         "accuracy is {:.1} % where chosen is longer, {:.1} % where it is shorter",
         100.0 * longer,
         100.0 * shorter
     );
-    let fine = (longer - shorter).abs() <= LENGTH_GAP && SIDE_FLOOR <= longer.min(shorter);
+    // Of many pairs, a share a little below that of coin tosses is no chance either.
+    let is_below_chance = |(hits, pairs): (f64, f64)| {
+        wilson(hits.min(pairs), pairs as usize).is_some_and(|share| share.high < 0.5)
+    };
+    let fine = (longer - shorter).abs() <= LENGTH_GAP
+        && SIDE_FLOOR <= longer.min(shorter)
+        && !sides.into_iter().any(is_below_chance);
     Some(finding(fine, text))
 }
 
@@ -337,6 +345,18 @@ mod tests {
         assert_eq!(verdict(0.0, 0.0), Verdict::Look);
         assert_eq!(verdict(0.1, 0.3), Verdict::Look);
         assert_eq!(verdict(0.6, 0.7), Verdict::Fine);
+    }
+
+    #[test]
+    fn an_accuracy_below_that_of_coin_tosses_is_found_where_there_are_many_pairs() {
+        let bin = |from: Option<i64>, below: Option<i64>, value: f64, n: u64| json!({"from": from, "below": below, "accuracy": {"value": value, "low": 0.0, "high": 1.0, "n": n}});
+        let verdict = |n: u64| {
+            let bins = [bin(None, Some(0), 0.44, n), bin(Some(1), None, 0.7, n)];
+            let record = json!({"step": 1, "eval_accuracy_by_length": bins});
+            verdicts(vec![record])[0].0
+        };
+        assert_eq!(verdict(25), Verdict::Fine);
+        assert_eq!(verdict(2500), Verdict::Look);
     }
 
     #[test]
