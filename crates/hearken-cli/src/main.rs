@@ -11,6 +11,7 @@ mod device;
 mod failure;
 mod features;
 mod interrupt;
+mod machine;
 mod output;
 mod records;
 mod screen;
@@ -35,6 +36,7 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   hearken rlhf configs/quickstart.toml         the three stages on a small model, from nothing
+  hearken check configs/quickstart.toml        what that would do and take, without doing it
   hearken sft configs/sft.toml --set train.steps=100
   hearken generate --model runs/sft/final --input prompts.jsonl --output out.jsonl --max-new-tokens 64
   hearken doctor                               what this machine can do

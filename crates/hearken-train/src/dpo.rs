@@ -110,6 +110,14 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         self.records.train.iter().map(|tree| tree.rows(branches)).collect()
     }
 
+    fn evaluation_rows(&self) -> usize {
+        self.records.eval.iter().map(|tree| tree.rows(2)).sum()
+    }
+
+    fn rows_read_first(&self) -> usize {
+        self.references.rows_wanted()
+    }
+
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
         let policy = opening.load(device, &opening.model_dir())?;
         let mut place = Place { config: &self.config, opening, records: &self.records };

@@ -81,3 +81,5 @@ pub mod report;
 pub mod bench;
 
 pub mod rlhf;
+
+pub mod check;

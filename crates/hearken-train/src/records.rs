@@ -23,8 +23,8 @@ use crate::plan::{BatchPlan, MemoryPlan, parameters_note};
 use crate::progress::Progress;
 use crate::run::Outcome;
 use crate::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
-use crate::run_dir::Start;
 use crate::run_dir::checkpoint::NamedModel;
+use crate::run_dir::{Entry, Start};
 
 /// The parts of a configuration that every run over records reads.
 #[derive(Clone, Debug)]
@@ -70,6 +70,14 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
     /// Rows of each training record.
     fn rows(&self) -> Vec<usize>;
 
+    /// Rows of the evaluation records together.
+    fn evaluation_rows(&self) -> usize;
+
+    /// Rows that must be read once before the first step.
+    fn rows_read_first(&self) -> usize {
+        0
+    }
+
     /// Loads the model, and whatever else the records are read with.
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError>;
 
@@ -111,7 +119,7 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
 pub(crate) struct Records<D: Device, T: RecordTrainer<D>> {
     pub(crate) trainer: T,
     pub(crate) run: Run<D, T::Kept>,
-    order: Order,
+    pub(crate) order: Order,
     /// Training records.
     examples: usize,
     samples: Option<SamplesConfig>,
@@ -158,12 +166,12 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     pub(crate) fn open(
         device: D,
         loaded: &Loaded<T::Config>,
-        start: Start,
+        entry: impl Into<Entry>,
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
         let config = T::within_memory(&loaded.config)?;
         let (settings, Settings { data, length, samples }) = config.settings();
-        let mut opening = Opening::new(settings, &loaded.frozen, start, progress)?;
+        let mut opening = Opening::new(settings, &loaded.frozen, entry.into(), progress)?;
         let mut trainer = T::read(config, &mut opening)?;
         let examples = trainer.rows().len();
         let batch_size = opening.settings.train.batch_size;
@@ -183,31 +191,43 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     ///
     /// # Errors
     /// If the longest record does not fit into the run's memory limit.
-    fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+    pub(crate) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let (rows, model) = (&self.trainer.rows(), &self.run.model);
-        let run::Settings { run, model: source, train, .. } = &self.run.settings;
+        let run::Settings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
-        let plan = BatchPlan {
+        progress.note(&self.batches(rows).note());
+        progress.note(&parameters_note(model));
+        let memory = self.memory(rows);
+        progress.note(&memory.note());
+        self.run.note_resumed(progress);
+        check(&memory, run, train, rows.iter().copied().max().unwrap_or(0))
+    }
+
+    /// How records of these rows make batches.
+    fn batches<'r>(&self, rows: &'r [usize]) -> BatchPlan<'r> {
+        let train = &self.run.settings.train;
+        BatchPlan {
             rows,
             batch_size: *train.batch_size,
             microbatch_tokens: train.microbatch_tokens,
             steps: self.run.total,
-        };
-        progress.note(&plan.note());
-        progress.note(&parameters_note(model));
-        let (footprint, rows_max) = (model.footprint(), plan.microbatch_rows_max());
+        }
+    }
+
+    /// What the run takes in memory with records of these rows.
+    pub(crate) fn memory(&self, rows: &[usize]) -> MemoryPlan {
+        let run::Settings { model: source, train, .. } = &self.run.settings;
+        let rows_max = self.batches(rows).microbatch_rows_max();
+        let footprint = self.run.model.footprint();
         let mut memory = MemoryPlan::trained(&footprint);
         if let Some(NamedModel { model, .. }) = self.trainer.follower() {
             memory = memory.beside(&model.footprint());
         }
-        memory = memory.with_rows(&footprint, rows_max, source.recompute.into()).with_logits(
+        memory.with_rows(&footprint, rows_max, source.recompute.into()).with_logits(
             &footprint,
             rows_max,
             train.logits_bytes,
-        );
-        progress.note(&memory.note());
-        self.run.note_resumed(progress);
-        check(&memory, run, train, rows.iter().copied().max().unwrap_or(0))
+        )
     }
 
     /// One optimizer step.

@@ -64,6 +64,10 @@ impl<D: Device> RecordTrainer<D> for Reward {
         self.pairs.train.iter().map(Example::rows).collect()
     }
 
+    fn evaluation_rows(&self) -> usize {
+        self.pairs.eval.iter().map(Example::rows).sum()
+    }
+
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
         let dir = opening.model_dir();
         let seed = opening.seeds.derive("score_head", 0, 0);

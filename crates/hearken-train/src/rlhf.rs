@@ -20,7 +20,7 @@ use hearken_model::{LoadOptions, Model};
 use hearken_tensor::Device;
 use serde_json::Value;
 
-use crate::config::{DataConfig, Loaded, ScoreConfig, SourceConfig};
+use crate::config::{DataConfig, Frozen, Loaded, ScoreConfig, SourceConfig};
 use crate::error::TrainError;
 use crate::memory;
 use crate::metrics::{Cost, Stopwatch};
@@ -33,7 +33,7 @@ use crate::seeds::Seeds;
 use crate::{ppo, report, reward, sft};
 
 use config::fingerprint_text;
-use stage::{Stage, Todo};
+pub(crate) use stage::{Stage, Todo};
 
 pub use config::{EvaluationConfig, QuickstartConfig, RlhfConfig};
 
@@ -68,9 +68,7 @@ pub fn run<D: Device>(
 ) -> Result<RlhfOutcome, TrainError> {
     let config = &loaded.config;
     let root = &config.run.dir;
-    if !root.join("lock").exists() {
-        refuse_foreign(root, &["config.toml", "outcome.json", "report.html"])?;
-    }
+    refuse_others(root)?;
     std::fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
     let _held = lock(root)?;
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
@@ -91,18 +89,20 @@ pub fn run<D: Device>(
     Ok(RlhfOutcome { status, outcome: session.outcome, report: Some(report) })
 }
 
+/// Refuses a folder that is no run's of several stages.
+pub(crate) fn refuse_others(root: &Path) -> Result<(), RunDirError> {
+    if !root.join("lock").exists() {
+        refuse_foreign(root, &["config.toml", "outcome.json", "report.html"])?;
+    }
+    Ok(())
+}
+
 impl<D: Device> Session<'_, D> {
     /// Data and a model without knowledge.
     fn quickstart(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(quickstart) = &self.config.quickstart else { return Ok(Status::Finished) };
         let root = &self.config.run.dir;
-        let text = format!(
-            "QuickstartConfig {{ corpus: {:?}, base: {:?} }} {}",
-            quickstart.corpus(),
-            quickstart.model,
-            self.config.run.seed
-        );
-        let stage = Stage::new(root.join("data"), "prompts_eval.jsonl", &text, &[])?;
+        let stage = stage_of_data(self.config, quickstart)?;
         if stage.is_foreign(&[root.join("base")])? {
             return Err(RunDirError::Foreign { dir: root.clone(), name: "data or base" }.into());
         }
@@ -128,10 +128,7 @@ impl<D: Device> Session<'_, D> {
 
     fn sft(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.sft else { return Ok(Status::Finished) };
-        let inputs = with_data(&loaded.config.model.path, &loaded.config.data);
-        let text = fingerprint_text(&loaded.frozen);
-        let folder = loaded.config.run.dir.clone();
-        let stage = Stage::new(folder.clone(), "final", &text, &inputs)?;
+        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_sft(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "sft", progress, |start, progress| {
             let outcome = sft::run(device, loaded, start, progress)?;
@@ -142,11 +139,7 @@ impl<D: Device> Session<'_, D> {
 
     fn reward(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.reward else { return Ok(Status::Finished) };
-        let mut inputs = with_data(&loaded.config.model.path, &loaded.config.data);
-        inputs.extend(loaded.config.reward.normalize_on.clone());
-        let text = fingerprint_text(&loaded.frozen);
-        let folder = loaded.config.run.dir.clone();
-        let stage = Stage::new(folder.clone(), "final", &text, &inputs)?;
+        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_reward(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "reward", progress, |start, progress| {
             let outcome = reward::run(device, loaded, start, progress)?;
@@ -157,19 +150,7 @@ impl<D: Device> Session<'_, D> {
 
     fn ppo(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.ppo else { return Ok(Status::Finished) };
-        let config = &loaded.config;
-        let mut inputs = match config.prompts() {
-            Some(data) => with_data(&config.model.path, data),
-            None => vec![config.model.path.clone()],
-        };
-        inputs.extend(config.rollout.replay.clone());
-        inputs.extend(config.scores.iter().filter_map(model_path));
-        if let ppo::CriticSource::Checkpoint(path) = &config.ppo.critic {
-            inputs.push(path.clone());
-        }
-        let text = fingerprint_text(&loaded.frozen);
-        let folder = config.run.dir.clone();
-        let stage = Stage::new(folder.clone(), "final", &text, &inputs)?;
+        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_ppo(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "ppo", progress, |start, progress| {
             let outcome = ppo::run(device, loaded, start, progress)?;
@@ -241,7 +222,56 @@ impl<D: Device> Session<'_, D> {
     }
 }
 
-fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
+/// The stage that makes the quickstart's data and its base.
+pub(crate) fn stage_of_data(
+    config: &RlhfConfig,
+    quickstart: &QuickstartConfig,
+) -> Result<Stage, TrainError> {
+    let text = format!(
+        "QuickstartConfig {{ corpus: {:?}, base: {:?} }} {}",
+        quickstart.corpus(),
+        quickstart.model,
+        config.run.seed
+    );
+    Stage::new(config.run.dir.join("data"), "prompts_eval.jsonl", &text, &[])
+}
+
+/// The stage of supervised fine-tuning.
+pub(crate) fn stage_of_sft(loaded: &Loaded<sft::SftConfig>) -> Result<Stage, TrainError> {
+    let config = &loaded.config;
+    let inputs = with_data(&config.model.path, &config.data);
+    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+}
+
+/// The stage of the reward model.
+pub(crate) fn stage_of_reward(loaded: &Loaded<reward::RewardConfig>) -> Result<Stage, TrainError> {
+    let config = &loaded.config;
+    let mut inputs = with_data(&config.model.path, &config.data);
+    inputs.extend(config.reward.normalize_on.clone());
+    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+}
+
+/// The stage of reinforcement learning.
+pub(crate) fn stage_of_ppo(loaded: &Loaded<ppo::PpoConfig>) -> Result<Stage, TrainError> {
+    let config = &loaded.config;
+    let mut inputs = match config.prompts() {
+        Some(data) => with_data(&config.model.path, data),
+        None => vec![config.model.path.clone()],
+    };
+    inputs.extend(config.rollout.replay.clone());
+    inputs.extend(config.scores.iter().filter_map(model_path));
+    if let ppo::CriticSource::Checkpoint(path) = &config.ppo.critic {
+        inputs.push(path.clone());
+    }
+    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+}
+
+fn trained_stage(folder: &Path, frozen: &Frozen, inputs: &[PathBuf]) -> Result<Stage, TrainError> {
+    Stage::new(folder.to_owned(), "final", &fingerprint_text(frozen), inputs)
+}
+
+/// The reward model that a score is of.
+pub(crate) fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
     match &score.source {
         SourceConfig::Model { path, .. } => Some(path.clone()),
         _ => None,

@@ -70,6 +70,28 @@ pub enum Start {
     Fresh,
 }
 
+/// What a run directory is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// For a run.
+    Run(Start),
+    /// To say what a run would find; nothing is written, and the directory need not be there.
+    Look(Start),
+}
+
+impl Entry {
+    fn start(self) -> Start {
+        let (Self::Run(start) | Self::Look(start)) = self;
+        start
+    }
+}
+
+impl From<Start> for Entry {
+    fn from(start: Start) -> Self {
+        Self::Run(start)
+    }
+}
+
 /// What a run writes, the configuration last: as long as it is there, the folder is a run's.
 const ENTRIES: [&str; 8] = [
     "checkpoints",
@@ -88,7 +110,8 @@ pub(crate) const STAGE_FILE: &str = "stage.json";
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    claim: Claim,
+    /// `None` where the directory is only looked at.
+    claim: Option<Claim>,
     disk_bytes_max: Option<u64>,
     /// The resolved configuration.
     config: String,
@@ -124,13 +147,20 @@ impl RunDir {
     pub fn open(
         config: &RunConfig,
         frozen: &Frozen,
-        start: Start,
+        entry: impl Into<Entry>,
     ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
-        let root = config.dir.clone();
+        let (root, entry) = (config.dir.clone(), entry.into());
+        let start = entry.start();
         let inputs = inputs(frozen.table());
         let is_run = refuse_foreign(&root, &ENTRIES)?;
-        let claim = Claim::take(&root)?;
-        if is_run {
+        let claim = match entry {
+            Entry::Run(_) => Some(Claim::take(&root)?),
+            Entry::Look(_) => {
+                refuse_held(&root)?;
+                None
+            }
+        };
+        if is_run && claim.is_some() {
             remove_leftovers(&root)?;
         }
         let found =
@@ -215,10 +245,31 @@ impl RunDir {
                 )
             }));
         }
-        self.claim.begun = true;
+        self.claim.as_mut().expect("what is only looked at does not begin").begun = true;
         write_atomically(&self.path("config.toml"), self.config.as_bytes())?;
         self.saves = Saves::start();
         Ok(notes)
+    }
+
+    /// Whether the directory is only looked at, so that nothing may be written.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.claim.is_none()
+    }
+
+    /// What a run that goes on from `checkpoint`, or else begins, would do with the directory.
+    pub(crate) fn intentions(&self, checkpoint: Option<u64>) -> Vec<String> {
+        let root = self.root.display();
+        let mut told = vec![match checkpoint {
+            Some(step) => format!("{root}: goes on from the checkpoint of step {step}"),
+            None if self.replaces => {
+                let aside = moved_aside::next(&self.root);
+                format!("{root}: what is there would be moved to {}", aside.display())
+            }
+            None if self.root.exists() => format!("{root}: there, and holds no run to go on with"),
+            None => format!("{root}: would be made"),
+        }];
+        told.extend(self.notes.iter().cloned());
+        told
     }
 
     /// Removes what this run replaced, when it has its first checkpoint.
@@ -331,17 +382,35 @@ pub(crate) fn lock(root: &Path) -> Result<File, RunDirError> {
     let mut file = opened.map_err(at("be opened"))?;
     match patient_lock(&file) {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(at("be read"))?;
-            return Err(RunDirError::Locked { dir: root.into(), pid: pid.trim().into() });
-        }
+        Err(TryLockError::WouldBlock) => return Err(held(root, &mut file)),
         Err(TryLockError::Error(source)) => return Err(at("be locked")(source)),
     }
     file.set_len(0).map_err(at("be written"))?;
     file.rewind().map_err(at("be written"))?;
     writeln!(file, "{}", std::process::id()).map_err(at("be written"))?;
     Ok(file)
+}
+
+/// Refuses a folder that another process holds, without taking it.
+///
+/// # Errors
+/// [`RunDirError::Locked`].
+pub(crate) fn refuse_held(root: &Path) -> Result<(), RunDirError> {
+    // Where there is no lock to read, nobody holds the folder.
+    let Ok(mut file) = File::open(root.join("lock")) else { return Ok(()) };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
+        _ => Ok(()),
+    }
+}
+
+/// The error about a folder whose lock another process holds.
+fn held(root: &Path, lock: &mut File) -> RunDirError {
+    let mut pid = String::new();
+    match lock.read_to_string(&mut pid) {
+        Err(error) => RunDirError::io(&root.join("lock"), "be read")(error),
+        Ok(_) => RunDirError::Locked { dir: root.into(), pid: pid.trim().into() },
+    }
 }
 
 /// A process that this one starts holds, until its program runs, what is open here: a lock that was just

@@ -1,6 +1,8 @@
 //! Opens what a configuration names to say which completions are good: the sources of `[[score]]`, and
 //! the `[judge]`.
 
+use std::path::Path;
+
 use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Unreadable,
@@ -44,6 +46,47 @@ pub fn open_scores<D: Device>(
         sum.label_last(score.label());
     }
     Ok(sum)
+}
+
+/// Opens the sources of a configuration one by one and closes them, but for programs that are there: these
+/// are not started, and nobody is sent anything.
+///
+/// # Errors
+/// As [`open_scores`], but for programs that are there and do not work.
+pub(crate) fn look_at_scores<D: Device>(
+    scores: &[ScoreConfig],
+    device: &D,
+    tokenizer: Option<&Tokenizer>,
+    reading: ScoreReading,
+) -> Result<(), RewardError> {
+    for score in scores {
+        match &score.source {
+            SourceConfig::Code { program, .. } | SourceConfig::Command { program, .. }
+                if is_program(program) => {}
+            _ => drop(open(score, device, tokenizer, reading)?),
+        }
+    }
+    Ok(())
+}
+
+/// The same for the judge.
+///
+/// # Errors
+/// As [`open_judge`], but for a program that is there and does not work.
+pub(crate) fn look_at_judge(judge: &JudgeConfig) -> Result<(), JudgeError> {
+    match &judge.who {
+        Some(Judges::Command { program, .. }) if is_program(program) => Ok(()),
+        _ => open_judge(judge).map(drop),
+    }
+}
+
+/// Whether a file is there by this path, or by this name in the search path.
+fn is_program(program: &str) -> bool {
+    if Path::new(program).components().count() != 1 {
+        return Path::new(program).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn open<D: Device>(

@@ -54,6 +54,10 @@ impl<D: Device> RecordTrainer<D> for Sft {
         self.data.train_rows()
     }
 
+    fn evaluation_rows(&self) -> usize {
+        self.data.eval.iter().map(Example::rows).sum()
+    }
+
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
         opening.load(device, &opening.model_dir())
     }

@@ -14,7 +14,7 @@ use hearken_train::error::TrainError;
 use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::{RunDir, Start};
+use hearken_train::run_dir::{Entry, RunDir, Start};
 use hearken_train::score_normalization::ScoreNormalizationFile;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, metrics, overrides};
@@ -62,6 +62,22 @@ fn another_configuration_is_refused_by_its_first_key_until_the_run_is_fresh() {
     let outcome = train(&run, &["optimizer.lr=0.002"], Start::Fresh).unwrap();
     assert_eq!((outcome.status, outcome.steps), (Status::Finished, 3));
     assert_eq!(metrics(&run).len(), 3);
+}
+
+#[test]
+fn a_look_takes_no_directory_and_finds_who_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let loaded = load(&run, &[]);
+    let open = |entry: Entry| RunDir::open(&loaded.config.run, &loaded.frozen, entry);
+    let looked_at = open(Entry::Look(Start::Resume)).unwrap();
+    assert!(!run.exists());
+    let held = open(Entry::Run(Start::Resume)).unwrap();
+    let error = open(Entry::Look(Start::Resume)).unwrap_err().to_string();
+    assert_eq!(error, open(Entry::Run(Start::Resume)).unwrap_err().to_string());
+    drop((looked_at, held));
+    open(Entry::Look(Start::Fresh)).unwrap();
+    assert!(!run.exists());
 }
 
 #[test]

@@ -15,8 +15,8 @@ use hearken_train::sft::SftConfig;
 use crate::output;
 
 /// A command that reads a configuration.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Trainer {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Trainer {
     Sft,
     Reward,
     Dpo,

@@ -3,6 +3,7 @@
 mod analyze;
 mod bench;
 mod chat;
+mod check;
 mod collect;
 mod config;
 mod doctor;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Ppo(ppo::Ppo),
     Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
+    Check(check::Check),
     Config(config::Config),
     Schema(config::Schema),
     Generate(generate::Generate),
@@ -66,6 +68,7 @@ impl Command {
             Self::Ppo(command) => command.run(),
             Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
+            Self::Check(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Schema(command) => command.run(),
             Self::Generate(command) => command.run(),

@@ -2,9 +2,10 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 20] = [
-    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "config", "schema", "generate", "chat",
-    "collect", "analyze", "import", "export", "store", "logprobs", "report", "doctor", "bench",
+const COMMANDS: [&str; 21] = [
+    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "check", "config", "schema", "generate",
+    "chat", "collect", "analyze", "import", "export", "store", "logprobs", "report", "doctor",
+    "bench",
 ];
 
 #[test]

@@ -11,6 +11,7 @@ mod messages;
 mod analyze;
 mod bench;
 mod chat;
+mod check;
 mod doctor;
 mod generate;
 mod init;

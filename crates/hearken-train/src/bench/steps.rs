@@ -47,7 +47,7 @@ pub(super) fn of_rollouts<D: Device, T: Configurable<D>>(
 ) -> Result<(), TrainError> {
     let config = T::within_memory(&loaded.config)?;
     let settings = config.settings();
-    let inputs = Inputs { frozen: &loaded.frozen, start: Start::Fresh, sources };
+    let inputs = Inputs { frozen: &loaded.frozen, entry: Start::Fresh.into(), sources };
     let opened = Iterations::open(device, T::new(config), settings, inputs, &mut Silent)?;
     let Opened::Ready(mut run) = opened else { unreachable!("{NEW}") };
     for _ in 0..iterations {

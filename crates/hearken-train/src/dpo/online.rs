@@ -33,10 +33,13 @@ use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
-use crate::rollout::train::{Inputs, MeanKl, Place, RolloutTrainer, Step, open_sources, train};
-use crate::run::{Learned, Outcome};
+use crate::rollout::settings::Settings;
+use crate::rollout::train::{
+    Inputs, MeanKl, Place, RolloutTrainer, Step, look_at_sources, open_sources, train,
+};
+use crate::run::{self, Learned, Outcome};
 use crate::run_dir::Start;
-use crate::scorers::open_judge;
+use crate::scorers::{look_at_judge, open_judge};
 use crate::trained_model::load_tokenizer;
 
 use gather::Gathered;
@@ -66,14 +69,36 @@ pub(super) fn run<D: Device>(
     let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
     let mut sources = open_sources(&of_run, &settings, &device, loaded.frozen.file())?;
     let mut judge = open_judge(&config.judge)?;
-    if judge.is_some() && load_tokenizer(&config.model.path)?.is_none() {
-        return Err(TrainError::Other(format!(
-            "{}: found no tokenizer.json, expected one: `judge` compares texts",
-            config.model.path.display()
-        )));
-    }
+    refuse_unreadable(&config)?;
     let opinions = Opinions { sources: &mut sources, judge: judge.as_deref_mut() };
     run_with(device, loaded, start, opinions, progress)
+}
+
+/// Refuses a judge where there is no text to judge.
+fn refuse_unreadable(config: &DpoConfig) -> Result<(), TrainError> {
+    if config.judge.who.is_none() || load_tokenizer(&config.model.path)?.is_some() {
+        return Ok(());
+    }
+    Err(TrainError::Other(format!(
+        "{}: found no tokenizer.json, expected one: `judge` compares texts",
+        config.model.path.display()
+    )))
+}
+
+/// A trainer that is only looked at, with its settings; who scores and judges is looked at too.
+///
+/// # Errors
+/// As [`run()`], but for programs that are there and do not work.
+pub(crate) fn look<D: Device>(
+    device: &D,
+    loaded: &Loaded<DpoConfig>,
+) -> Result<(Online<'static>, (run::Settings, Settings)), TrainError> {
+    let (config, method) = within_memory(&loaded.config)?;
+    let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
+    look_at_sources(&of_run, &settings, device, loaded.frozen.file())?;
+    look_at_judge(&config.judge)?;
+    refuse_unreadable(&config)?;
+    Ok((Online { config, method, judge: None }, (of_run, settings)))
 }
 
 /// Who says which completions are better.
@@ -109,7 +134,7 @@ pub fn run_with<D: Device>(
     let Opinions { sources, judge } = opinions;
     let (config, method) = within_memory(&loaded.config)?;
     let settings = (config.of_run(), config.sampling_settings(method));
-    let inputs = Inputs { frozen: &loaded.frozen, start, sources };
+    let inputs = Inputs { frozen: &loaded.frozen, entry: start.into(), sources };
     let judge = judge.map(|judge| -> &mut dyn PairwiseJudge { judge });
     train(device, Online { config, method, judge }, settings, inputs, progress)
 }

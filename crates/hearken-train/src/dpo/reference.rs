@@ -23,8 +23,9 @@ use crate::trained_model::load_tokenizer;
 pub(super) enum References<D: Device> {
     /// There is no reference.
     None,
-    /// They are known, by tree.
-    Known { train: Vec<RefLogprobs>, eval: Vec<RefLogprobs> },
+    /// They are known, by tree. Where the run is only looked at, zeros stand for those of `rows_wanted`
+    /// rows that it would have to compute.
+    Known { train: Vec<RefLogprobs>, eval: Vec<RefLogprobs>, rows_wanted: usize },
     /// A model of its own, which follows the policy.
     Live { model: Box<Model<D>>, sync: ReferenceSync },
 }
@@ -50,6 +51,14 @@ impl<D: Device> References<D> {
 }
 
 impl<D: Device> References<D> {
+    /// Rows whose log-probabilities a run would have to compute before its first step.
+    pub(super) fn rows_wanted(&self) -> usize {
+        match self {
+            Self::Known { rows_wanted, .. } => *rows_wanted,
+            Self::None | Self::Live { .. } => 0,
+        }
+    }
+
     /// Moves a reference that follows the policy, if it is time after so many steps.
     pub(super) fn follow(&mut self, policy: &Model<D>, step: u64) {
         if let Self::Live { model, sync } = self
@@ -138,7 +147,7 @@ impl Place<'_, '_> {
         }
         let sets = [("training", &records.train), ("evaluation", &records.eval)];
         let mut loaded = None;
-        let mut known = Vec::with_capacity(2);
+        let (mut known, mut rows_wanted) = (Vec::with_capacity(2), 0);
         for (what, trees) in sets {
             let trees: Vec<&Tree> = trees.iter().collect();
             if trees.is_empty() {
@@ -157,6 +166,14 @@ impl Place<'_, '_> {
             }
             let model = loaded.as_ref().unwrap_or(policy);
             self.check(model, source)?;
+            if self.opening.dir.is_looked_at() {
+                rows_wanted += trees.iter().map(|tree| tree.rows(2)).sum::<usize>();
+                self.opening
+                    .progress
+                    .note(&format!("{what}: reference log-probabilities would be computed first"));
+                known.push(file.zeros());
+                continue;
+            }
             let found = logprobs(model, &trees, portions(config));
             check_finite(&found, source)?;
             self.opening.dir.check_room(file.bytes())?;
@@ -166,7 +183,7 @@ impl Place<'_, '_> {
         }
         let eval = known.pop().expect("two sets");
         let train = known.pop().expect("two sets");
-        Ok(References::Known { train, eval })
+        Ok(References::Known { train, eval, rows_wanted })
     }
 
     fn note(&mut self, what: &str, file: &CacheFile) {

@@ -60,6 +60,12 @@ impl CacheFile {
         4 * self.lengths.iter().flatten().sum::<usize>() as u64
     }
 
+    /// What stands for log-probabilities that are not computed.
+    pub(super) fn zeros(&self) -> Vec<RefLogprobs> {
+        let tree = |lengths: &Vec<usize>| lengths.iter().map(|&len| vec![0.0; len]).collect();
+        self.lengths.iter().map(tree).collect()
+    }
+
     /// What the file holds; `None` where there is no file.
     ///
     /// # Errors

@@ -235,7 +235,7 @@ mod tests {
         }
         let Loaded { config, frozen } = PpoConfig::from_layers(layers).unwrap();
         let mut sources = WeightedSum::new();
-        let inputs = Inputs { frozen: &frozen, start: Start::Fresh, sources: &mut sources };
+        let inputs = Inputs { frozen: &frozen, entry: Start::Fresh.into(), sources: &mut sources };
         let (ppo, settings) = (Ppo { config: config.clone() }, config.settings());
         let opened = Iterations::open(Cpu::new(), ppo, settings, inputs, &mut Silent).unwrap();
         let Opened::Ready(iterations) = opened else { panic!("a new run") };

@@ -39,6 +39,8 @@ pub struct RlhfConfig {
     pub evaluation: EvaluationConfig,
     /// The policy that reinforcement learning starts from, and is compared with.
     pub start: PathBuf,
+    /// The model that the first stage starts from.
+    pub base: PathBuf,
 }
 
 /// The sections of a file; those of a stage are `Sft`, `Reward` and `Ppo`.
@@ -151,6 +153,7 @@ impl RlhfConfig {
             reward: sections.reward.map(|user| stages.reward(user)).transpose()?,
             ppo: sections.ppo.map(|user| stages.ppo(user)).transpose()?,
             start: stages.start(),
+            base: stages.base.clone(),
             run: sections.run.clone(),
             quickstart: sections.quickstart.clone(),
             evaluation: sections.evaluation.clone(),

@@ -27,7 +27,7 @@ const NEXT_FILE: &str = "stage.next.json";
 
 /// What is to be done about a stage.
 #[derive(Debug)]
-pub(super) enum Todo {
+pub(crate) enum Todo {
     /// Its output is there, made from the same inputs.
     Skip(StageSummary),
     /// It runs: from its last checkpoint if that was made from the same inputs, else anew.
@@ -36,7 +36,7 @@ pub(super) enum Todo {
 
 /// A stage's folder with the fingerprint of what goes into it.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     folder: PathBuf,
     fingerprint: String,
     /// What must exist for the stage to count as done.
@@ -66,6 +66,16 @@ impl Stage {
 
     /// Decides, and notes what the stage is about to run on.
     pub(super) fn todo(&self, start: Start) -> Result<Todo, TrainError> {
+        let todo = self.decide(start)?;
+        if matches!(todo, Todo::Run(Start::Fresh)) {
+            // Beside the stamp of what lies there, which is the run's own to move aside.
+            self.write(NEXT_FILE, None)?;
+        }
+        Ok(todo)
+    }
+
+    /// Decides.
+    pub(crate) fn decide(&self, start: Start) -> Result<Todo, TrainError> {
         let found = self.read()?;
         let same = found.as_ref().is_some_and(|stamp| stamp.fingerprint == self.fingerprint);
         let is_done = start == Start::Resume && same && self.output.exists();
@@ -73,10 +83,6 @@ impl Stage {
             return Ok(Todo::Skip(summary));
         }
         let goes_on = start == Start::Resume && same;
-        if !goes_on {
-            // Beside the stamp of what lies there, which is the run's own to move aside.
-            self.write(NEXT_FILE, None)?;
-        }
         Ok(Todo::Run(if goes_on { Start::Resume } else { Start::Fresh }))
     }
 
@@ -93,7 +99,7 @@ impl Stage {
     }
 
     /// Whether the stage's output, or one of `more`, is there and no stage has made it.
-    pub(super) fn is_foreign(&self, more: &[PathBuf]) -> Result<bool, TrainError> {
+    pub(crate) fn is_foreign(&self, more: &[PathBuf]) -> Result<bool, TrainError> {
         let is_there = self.output.exists() || more.iter().any(|path| path.exists());
         Ok(is_there && self.read()?.is_none())
     }

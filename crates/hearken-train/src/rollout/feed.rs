@@ -144,6 +144,14 @@ impl Feed {
         }
     }
 
+    /// Tokens of each prompt, or of each prompt with its recorded completions.
+    pub(crate) fn rows(&self) -> Vec<usize> {
+        match self {
+            Self::Prompts(feed) => feed.prompts.iter().map(|prompt| prompt.ids.len()).collect(),
+            Self::Replay(iterations) => trees(iterations).collect(),
+        }
+    }
+
     /// Rows that the completions of one prompt may take at most, to plan memory.
     pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
         match self {
@@ -152,18 +160,20 @@ impl Feed {
                 let rollout = &settings.rollout;
                 longest.unwrap_or(0) + *rollout.completions * *rollout.max_new_tokens
             }
-            Self::Replay(iterations) => {
-                let all = iterations.iter().flat_map(|one| {
-                    one.rollouts.chunk_by(|(a, _), (b, _)| a.prompt.ids == b.prompt.ids)
-                });
-                let rows = all.map(|tree| {
-                    let completions = tree.iter().map(|(r, _)| r.completion.ids.len());
-                    tree[0].0.prompt.ids.len() + completions.sum::<usize>()
-                });
-                rows.max().unwrap_or(0)
-            }
+            Self::Replay(iterations) => trees(iterations).max().unwrap_or(0),
         }
     }
+}
+
+/// Rows of each recorded prompt with its completions.
+fn trees(iterations: &[RecordedIteration]) -> impl Iterator<Item = usize> {
+    let all = iterations
+        .iter()
+        .flat_map(|one| one.rollouts.chunk_by(|(a, _), (b, _)| a.prompt.ids == b.prompt.ids));
+    all.map(|tree| {
+        let completions = tree.iter().map(|(r, _)| r.completion.ids.len());
+        tree[0].0.prompt.ids.len() + completions.sum::<usize>()
+    })
 }
 
 fn replay(

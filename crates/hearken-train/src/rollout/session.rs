@@ -116,8 +116,9 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// If the completions of one prompt do not fit into the run's memory limit.
     pub(super) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let Settings { prompts, epochs, minibatches, rollout, .. } = &self.settings;
-        let run::Settings { train, model, run, .. } = &self.run.settings;
+        let run::Settings { train, run, .. } = &self.run.settings;
         let (prompts, completions) = (*prompts, *rollout.completions);
+        let row = self.feed.rows_max(&self.settings);
         let source = match &self.feed {
             Feed::Replay(_) => "recorded rollouts".to_owned(),
             Feed::Prompts(_) => format!(
@@ -132,14 +133,29 @@ impl<D: Device, E: Stored> Session<D, E> {
             epochs * minibatches
         ));
         progress.note(&format!("policy: {}", parameters_note(&self.run.model)));
+        if let Some(Companion { name, model, .. }) = &self.run.companion {
+            progress.note(&format!("{name}: {}", parameters_note(model)));
+        }
+        let memory = self.memory()?;
+        progress.note(&memory.note());
+        self.run.note_resumed(progress);
+        check(&memory, run, train, row)
+    }
+
+    /// What the run takes in memory.
+    ///
+    /// # Errors
+    /// If the config.json of a reward model cannot be read.
+    pub(crate) fn memory(&self) -> Result<MemoryPlan, TrainError> {
+        let (prompts, completions) = (self.settings.prompts, *self.settings.rollout.completions);
+        let run::Settings { train, model, .. } = &self.run.settings;
         let row = self.feed.rows_max(&self.settings);
         let rows = train.microbatch_tokens.max(row).min(row * prompts);
         let (recompute, policy) = (model.recompute.into(), self.run.model.footprint());
         let mut memory = MemoryPlan::trained(&policy)
             .with_rows(&policy, rows, recompute)
             .with_logits(&policy, rows, train.logits_bytes);
-        if let Some(Companion { name, model, .. }) = &self.run.companion {
-            progress.note(&format!("{name}: {}", parameters_note(model)));
+        if let Some(Companion { model, .. }) = &self.run.companion {
             let footprint = model.footprint();
             let plan = MemoryPlan::trained(&footprint).with_rows(&footprint, rows, recompute);
             memory = memory.with(plan);
@@ -155,9 +171,7 @@ impl<D: Device, E: Stored> Session<D, E> {
             let cache = (groups * row * policy.cache_bytes_per_position) as u64;
             memory = memory.with_cache(cache.min(train.cache_bytes as u64));
         }
-        progress.note(&memory.note());
-        self.run.note_resumed(progress);
-        check(&memory, run, train, row)
+        Ok(memory)
     }
 
     /// How much the sampler takes at once.
@@ -237,7 +251,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     }
 
     /// The models that a checkpoint has besides those that are trained, with the run.
-    pub(super) fn saved(&mut self) -> (&mut Run<D, Iterating<E>>, Option<NamedModel<'_, D>>) {
+    pub(crate) fn saved(&mut self) -> (&mut Run<D, Iterating<E>>, Option<NamedModel<'_, D>>) {
         let moves = self.settings.movement == Movement::Following;
         let reference = moves.then_some(NamedModel { name: REFERENCE, model: &self.reference });
         (&mut self.run, reference)

@@ -28,9 +28,9 @@ use crate::reward_source::{RewardSource, WeightedSum};
 use crate::run::{
     self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
 };
-use crate::run_dir::Start;
 use crate::run_dir::checkpoint::NamedModel;
-use crate::scorers::{ScoreReading, open_scores};
+use crate::run_dir::{Entry, Start};
+use crate::scorers::{ScoreReading, look_at_scores, open_scores};
 use crate::trained_model::load_tokenizer;
 
 /// Who learns from rollouts.
@@ -138,7 +138,7 @@ pub(crate) struct Iterations<'w, 's, D: Device, T: RolloutTrainer<D>> {
 /// What a run that samples needs besides its device and its algorithm.
 pub(crate) struct Inputs<'a, 's> {
     pub(crate) frozen: &'a Frozen,
-    pub(crate) start: Start,
+    pub(crate) entry: Entry,
     pub(crate) sources: &'a mut (dyn RewardSource + 's),
 }
 
@@ -175,7 +175,8 @@ macro_rules! run_rollouts {
                 &loaded.config,
             )?;
             let frozen = &loaded.frozen;
-            let inputs = $crate::rollout::train::Inputs { frozen, start, sources };
+            let entry = start.into();
+            let inputs = $crate::rollout::train::Inputs { frozen, entry, sources };
             $crate::rollout::train::train_configured::<D, $trainer>(
                 device, config, inputs, progress,
             )
@@ -194,7 +195,7 @@ pub(crate) fn run<D: Device, T: Configurable<D>>(
     let config = T::within_memory(&loaded.config)?;
     let (run, settings) = config.settings();
     let mut sources = open_sources(&run, &settings, &device, loaded.frozen.file())?;
-    let inputs = Inputs { frozen: &loaded.frozen, start, sources: &mut sources };
+    let inputs = Inputs { frozen: &loaded.frozen, entry: start.into(), sources: &mut sources };
     train_configured::<D, T>(device, config, inputs, progress)
 }
 
@@ -217,14 +218,41 @@ pub(crate) fn open_sources<D: Device>(
     };
     let tokenizer = load_tokenizer(&run.model.path)?;
     let sources = open_scores(&settings.scores, device, tokenizer.as_ref(), reading)?;
-    if settings.needs_scores && sources.is_silent() {
+    refuse_silence(settings, file)?;
+    Ok(sources)
+}
+
+/// [`open_sources`] without starting a program.
+///
+/// # Errors
+/// As [`open_sources`], but for programs that are there and do not work.
+pub(crate) fn look_at_sources<D: Device>(
+    run: &run::Settings,
+    settings: &Settings,
+    device: &D,
+    file: &Path,
+) -> Result<(), TrainError> {
+    if settings.rollout.replay.is_some() {
+        return Ok(());
+    }
+    let tokenizer = load_tokenizer(&run.model.path)?;
+    let microbatch_tokens = run.train.microbatch_tokens;
+    let reading = ScoreReading { normalize: settings.normalize_scores, microbatch_tokens };
+    look_at_scores(&settings.scores, device, tokenizer.as_ref(), reading)?;
+    refuse_silence(settings, file)
+}
+
+/// Refuses a run that scores and that no score counts for.
+fn refuse_silence(settings: &Settings, file: &Path) -> Result<(), TrainError> {
+    let is_silent = settings.scores.iter().all(|score| *score.weight == 0.0);
+    if settings.needs_scores && is_silent {
         return Err(TrainError::Other(format!(
             "{}: found no [[score]] with a weight other than 0, expected at least one: it is what \
              the policy is trained for",
             file.display()
         )));
     }
-    Ok(sources)
+    Ok(())
 }
 
 /// Runs the trainer of a configuration that fits into memory.
@@ -249,8 +277,7 @@ pub(crate) fn train<D: Device, T: RolloutTrainer<D>>(
     match Iterations::open(device, trainer, settings, inputs, progress)? {
         Opened::Finished(outcome) => Ok(outcome),
         Opened::Ready(mut iterations) => {
-            iterations.trainer.notes().iter().for_each(|note| progress.note(note));
-            iterations.session.announce(progress)?;
+            iterations.announce(progress)?;
             drive(&mut iterations, T::STAGE, progress)
         }
     }
@@ -265,8 +292,8 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         inputs: Inputs<'w, 's>,
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
-        let Inputs { frozen, start, sources } = inputs;
-        let mut opening = Opening::new(run, frozen, start, progress)?;
+        let Inputs { frozen, entry, sources } = inputs;
+        let mut opening = Opening::new(run, frozen, entry, progress)?;
         let feed = Feed::open(&settings, &mut opening)?;
         let total = feed.steps(&settings);
         if let Some(outcome) = opening.already_finished::<Iterating<T::Own>>(total)? {
@@ -276,6 +303,15 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
             |policy: &mut Model<D>, opening: &Opening<'_>| trainer.accompany(policy, opening);
         let session = session::open(device, opening, (settings, feed, total), accompany)?;
         Ok(Opened::Ready(Self { trainer, session, sources }))
+    }
+
+    /// What a reader should know before the first step.
+    ///
+    /// # Errors
+    /// If the completions of one prompt do not fit into the run's memory limit.
+    pub(crate) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+        self.trainer.notes().iter().for_each(|note| progress.note(note));
+        self.session.announce(progress)
     }
 
     /// One iteration; ends early where the run does.

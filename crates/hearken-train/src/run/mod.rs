@@ -11,7 +11,7 @@ mod opening;
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
-use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
+use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, ParamStore, Pass, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,7 @@ use crate::order::Cursor;
 use crate::progress::{Progress, StepReport};
 use crate::ranks::Ranks;
 use crate::run_dir::RunDir;
-use crate::run_dir::checkpoint::{NamedModel, Snapshot};
+use crate::run_dir::checkpoint::{NamedModel, Snapshot, bytes_of_run};
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
@@ -199,17 +199,27 @@ impl<D: Device, K: Kept> Run<D, K> {
         for note in self.dir.begin()? {
             progress.note(&note);
         }
-        let companion = self.companion.as_ref().map(|other| &other.model);
-        let models: Vec<_> = std::iter::once(&self.model)
-            .chain(companion)
-            .chain(more.map(|named| named.model))
-            .map(Model::params)
-            .collect();
+        let needed = self.disk_bytes(more);
         let minutes = self.settings.train.save_minutes.map(NonNegative::get);
-        if let Some(note) = self.dir.plan_saves(&models, &self.optimizer, minutes)? {
+        if let Some(note) = self.dir.plan_saves(needed, minutes)? {
             progress.note(&note);
         }
         Ok(())
+    }
+
+    /// The parameters that checkpoints have.
+    fn saved_params<'m>(&'m self, more: Option<NamedModel<'m, D>>) -> Vec<&'m ParamStore<D>> {
+        let companion = self.companion.as_ref().map(|other| &other.model);
+        std::iter::once(&self.model)
+            .chain(companion)
+            .chain(more.map(|named| named.model))
+            .map(Model::params)
+            .collect()
+    }
+
+    /// What the run holds on the disk at most; `more` is saved in checkpoints with what is trained.
+    pub(crate) fn disk_bytes(&self, more: Option<NamedModel<'_, D>>) -> u64 {
+        bytes_of_run(&self.saved_params(more), &self.optimizer)
     }
 
     /// Begins an optimizer step.

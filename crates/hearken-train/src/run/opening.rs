@@ -14,7 +14,7 @@ use crate::optimizer::Optimizer;
 use crate::progress::Progress;
 use crate::ranks::Ranks;
 use crate::run_dir::checkpoint::Checkpoint;
-use crate::run_dir::{RunDir, Start};
+use crate::run_dir::{Entry, RunDir};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
 use crate::trained_model::{freeze, load_tokenizer};
@@ -34,10 +34,10 @@ impl<'p> Opening<'p> {
     pub(crate) fn new(
         settings: Settings,
         frozen: &Frozen,
-        start: Start,
+        entry: Entry,
         progress: &'p mut dyn Progress,
     ) -> Result<Self, TrainError> {
-        let (dir, checkpoint) = RunDir::open(&settings.run, frozen, start)?;
+        let (dir, checkpoint) = RunDir::open(&settings.run, frozen, entry)?;
         progress.stage("read data", None);
         let tokenizer = load_tokenizer(&settings.model.path)?;
         let seeds = Seeds::new(settings.run.seed);

@@ -206,19 +206,22 @@ impl RunDir {
         minutes.is_some_and(|minutes| self.saves.is_due(60.0 * minutes))
     }
 
-    /// Decides whether time makes checkpoints of `models`: not where the disk limit has no room for two of
-    /// them, so that the one at the end would fail. Returns what is to be said about it.
-    pub(crate) fn plan_saves<D: Device>(
+    /// By how many bytes the disk limit is too small for a run that holds `needed` bytes at most, those of
+    /// the checkpoints that are there among them.
+    pub(crate) fn saves_short(&self, needed: u64) -> Result<Option<u64>, RunDirError> {
+        let checkpoints = folder_bytes(&self.path("checkpoints"))?;
+        self.bytes_short(needed.saturating_sub(checkpoints))
+    }
+
+    /// Decides whether time makes checkpoints of a run that holds `needed` bytes at most: not where the disk
+    /// limit has no room for two of them, so that the one at the end would fail. Returns what is to be said
+    /// about it.
+    pub(crate) fn plan_saves(
         &mut self,
-        models: &[&ParamStore<D>],
-        optimizer: &Optimizer<D>,
+        needed: u64,
         minutes: Option<f64>,
     ) -> Result<Option<String>, RunDirError> {
-        let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
-        // Two checkpoints, and `best/` and `final/` beside them.
-        let needed = 2 * (kept + optimizer.bytes(models)) + 2 * kept;
-        let checkpoints = folder_bytes(&self.path("checkpoints"))?;
-        let Some(short) = self.bytes_short(needed.saturating_sub(checkpoints))? else {
+        let Some(short) = self.saves_short(needed)? else {
             return Ok(None);
         };
         self.saves = Saves::never();
@@ -229,6 +232,12 @@ impl RunDir {
             )
         }))
     }
+}
+
+/// What a run holds on the disk at most: two checkpoints, and `best/` and `final/` beside them.
+pub(crate) fn bytes_of_run<D: Device>(models: &[&ParamStore<D>], optimizer: &Optimizer<D>) -> u64 {
+    let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
+    2 * (kept + optimizer.bytes(models)) + 2 * kept
 }
 
 /// When time makes checkpoints.

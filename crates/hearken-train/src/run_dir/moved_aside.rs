@@ -48,6 +48,13 @@ pub(crate) fn move_aside(
     Ok(Some(folder))
 }
 
+/// The folder that [`move_aside`] would make now.
+pub(crate) fn next(root: &Path) -> PathBuf {
+    let base = base(root).unwrap_or_else(|_| root.to_owned());
+    let mut folders = (1_u32..).map(|number| numbered(&base, number));
+    folders.find(|folder| !folder.exists()).expect("there are more numbers than folders")
+}
+
 /// Removes what was moved aside from `root`; anything else in those folders stays, and so do folders that
 /// were renamed.
 ///
@@ -101,11 +108,15 @@ fn parent(base: &Path) -> Option<&Path> {
     base.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
-fn new_folder(base: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
+fn numbered(base: &Path, number: u32) -> PathBuf {
     let name = base.file_name().unwrap_or_default().to_string_lossy();
+    base.with_file_name(format!("{name}.old-{number}"))
+}
+
+fn new_folder(base: &Path) -> Result<PathBuf, (PathBuf, io::Error)> {
     let mut number = 1_u32;
     loop {
-        let folder = base.with_file_name(format!("{name}.old-{number}"));
+        let folder = numbered(base, number);
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,

@@ -9,8 +9,8 @@ use anyhow::Result;
 use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
 use hearken_tensor::{Cpu, Device, KernelFamily};
 
-use crate::device;
-use crate::output;
+use crate::machine::{self, Disk, Memory};
+use crate::{device, output};
 
 pub(super) fn examine() -> Result<ExitCode> {
     let threads = rayon::current_num_threads();
@@ -84,37 +84,19 @@ fn speed(precision: Precision) -> f64 {
     operations / start.elapsed().as_secs_f64() / 1e9
 }
 
-/// Total and available memory, where the system has /proc.
+/// Total and available memory.
 fn memory() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kilobytes = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    let (total, free) = (kilobytes("MemTotal:")?, kilobytes("MemAvailable:")?);
-    let mut shown = format!("{} of {} available", gigabytes(free << 10), gigabytes(total << 10));
-    if let Some(limit) = container_limit().filter(|&limit| limit < total << 10) {
+    let Memory { free, total, limit } = machine::memory()?;
+    let mut shown = format!("{} of {} available", gigabytes(free), gigabytes(total));
+    if let Some(limit) = limit {
         let _ = write!(shown, ", this container may use {}", gigabytes(limit));
     }
     Some(shown)
 }
 
-/// What a control group allows in bytes.
-fn container_limit() -> Option<u64> {
-    let path = Path::new("/sys/fs/cgroup/memory.max");
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-#[cfg(unix)]
 fn disk() -> Option<String> {
-    let found = rustix::fs::statvfs(".").ok()?;
-    let (free, total) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
+    let Disk { free, total } = machine::disk(Path::new("."))?;
     Some(format!("{} of {} free", gigabytes(free), gigabytes(total)))
-}
-
-#[cfg(not(unix))]
-fn disk() -> Option<String> {
-    None
 }
 
 fn gigabytes(bytes: u64) -> String {
