@@ -246,12 +246,9 @@ impl View<'_> {
                         (!ends.is_empty()).then(|| example.ends(ends)).flatten()
                     });
                     if counts.examples < self.examples {
-                        let _ = write!(
-                            text,
-                            "\nexample {}\n{}\n",
-                            counts.examples + 1,
-                            self.painted(&parts)
-                        );
+                        let gap = if counts.examples == 0 { "" } else { "\n" };
+                        let number = counts.examples + 1;
+                        let _ = writeln!(text, "{gap}example {number}\n{}", self.painted(&parts));
                     }
                     counts.bad_completions += usize::from(example.is_bad());
                     counts.add(&parts, ends, self);
