@@ -91,7 +91,11 @@ fn damaged(good: &Value) -> Vec<(String, Vec<u8>)> {
         with("a number", "3");
         with("an object", "{\"x\": 1}");
         with("true", "true");
-        with("null", "null");
+        // Of a pair without a prompt both texts are whole sequences, which is a form of its own.
+        if !column.starts_with("prompt") || good.get("chosen").or(good.get("chosen_ids")).is_none()
+        {
+            with("null", "null");
+        }
         with("an empty list", "[]");
         with("a list of lists", "[[1], [2]]");
         with("not a number", "NaN");

@@ -146,7 +146,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every file below `folder` with a hash of its bytes.
+/// Every file below `folder` with a hash of its bytes; but for locks, which say what process held a folder last.
 pub(super) fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -155,7 +155,7 @@ pub(super) fn contents(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 folders.push(entry.path());
-            } else {
+            } else if entry.file_name() != "lock" {
                 let mut hasher = DefaultHasher::new();
                 std::fs::read(entry.path())?.hash(&mut hasher);
                 found.insert(entry.path(), hasher.finish());
