@@ -147,9 +147,10 @@ fn short(value: f64) -> String {
     if !(1e-3..1e6).contains(&size) {
         return format!("{value:.1e}");
     }
-    let digits = if size < 0.1 {
+    // Marks lie at round numbers, of which as many digits count as tell neighbors apart.
+    let digits = if size < 10.0 {
         4
-    } else if size < 10.0 {
+    } else if size < 1000.0 {
         2
     } else {
         0
@@ -190,8 +191,8 @@ mod tests {
         assert_eq!(range([f64::NAN].into_iter()), (0.0, 1.0));
         assert_eq!(range([2.0, 2.0].into_iter()), (1.0, 3.0));
         assert_eq!(
-            [short(0.25), short(1500.0), short(2e-5), short(1e-17)],
-            ["0.25", "1500", "2.0e-5", "0"]
+            [short(0.25), short(1500.0), short(2e-5), short(1e-17), short(0.985), short(12.5)],
+            ["0.25", "1500", "2.0e-5", "0", "0.985", "12.5"]
         );
     }
 }
