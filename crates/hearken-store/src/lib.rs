@@ -25,7 +25,7 @@ mod transfer;
 use std::path::Path;
 
 pub use error::StoreError;
-pub use place::{everything, is_database, open_records, read_records};
+pub use place::{everything, is_database, open_records, read_records, shown};
 pub use record::{
     Added, Assignment, AssignmentState, Claim, Claimed, Counts, Document, Event, Expected, Placed,
     Record, Submitted, Taken,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hearken_data::feedback::formats::{holds_judgements, judgements_in, records_of};
 use hearken_data::feedback::{Item, Judgement};
@@ -66,15 +66,22 @@ pub fn open_records<T: Record>(
     place: &Path,
     options: &ReadOptions,
 ) -> Result<Records<T>, ReadError> {
+    let shown = shown(place);
     let (items, judgements) = match place.to_str().filter(|place| is_database(place)) {
         Some(name) => {
             let all = open_existing(name).and_then(|store| everything(&*store));
-            all.map_err(|error| unreadable(place, &error))?
+            all.map_err(|error| unreadable(&shown, &error))?
         }
         None if place.is_file() && holds_judgements(place, options)? => judgements_in(place)?,
         None => return Records::open(place, options),
     };
-    records_of(place, &items, &judgements, options)
+    records_of(&shown, &items, &judgements, options)
+}
+
+/// A place as messages name it: an address of PostgreSQL without its password.
+pub fn shown(place: &Path) -> PathBuf {
+    let address = place.to_str().filter(|name| postgres::is_address(name));
+    address.map_or_else(|| place.to_owned(), |address| postgres::shown(address).into())
 }
 
 /// All of [`open_records`].

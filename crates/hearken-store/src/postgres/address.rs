@@ -23,7 +23,8 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`. Errors do not repeat it.
+    /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`. Errors do not repeat it. A password that
+    /// it leaves out is the one of `PGPASSWORD`, as for PostgreSQL's own programs.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let invalid = |what: &str| {
             StoreError::Invalid(format!(
@@ -43,6 +44,11 @@ impl Address {
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(invalid("this one names no host"));
+        }
+        if config.get_password().is_none()
+            && let Some(password) = std::env::var("PGPASSWORD").ok().filter(|it| !it.is_empty())
+        {
+            config.password(password);
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);

@@ -27,6 +27,12 @@ pub(crate) fn is_address(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
+/// An address as messages show it.
+pub(crate) fn shown(url: &str) -> String {
+    address::Address::parse(url)
+        .map_or_else(|_| "the address of a PostgreSQL store".to_owned(), |address| address.shown)
+}
+
 pub(crate) fn open(url: &str, create: Create) -> Result<PostgresStore, StoreError> {
     let address = address::Address::parse(url)?;
     // On a thread of its own: connecting waits for the network, which is not possible on a thread

@@ -29,8 +29,21 @@ const KEY_CHARS_MIN: usize = 12;
 const NAMES: [&str; 7] =
     ["api_key", "apikey", "token", "secret", "password", "access_token", "hf_token"];
 
-/// Whether some word of a text looks like the key of an API.
+/// Whether some word of a text looks like the key of an API, or it is an address with a password.
 pub(super) fn looks_secret(text: &str) -> bool {
+    has_password(text) || has_key(text)
+}
+
+/// `SCHEME://USER:PASSWORD@HOST/…`, or `…?password=PASSWORD`.
+fn has_password(text: &str) -> bool {
+    let Some((_, address)) = text.split_once("://") else { return false };
+    let (host, rest) = address.split_once(['/', '?']).unwrap_or((address, ""));
+    let user = host.rsplit_once('@').map_or("", |(user, _)| user);
+    let password = |(_, password): (&str, &str)| !password.is_empty();
+    user.split_once(':').is_some_and(password) || rest.split_once("password=").is_some_and(password)
+}
+
+fn has_key(text: &str) -> bool {
     PREFIXES.iter().any(|prefix| {
         text.match_indices(prefix).any(|(at, _)| {
             let begins = text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric());
@@ -60,7 +73,9 @@ pub(super) fn names_secret(key: &str) -> bool {
 
 /// A text as errors show it.
 pub(super) fn text(text: &str) -> String {
-    if looks_secret(text) {
+    if has_password(text) {
+        "an address with a password (not shown)".to_owned()
+    } else if looks_secret(text) {
         "a text that looks like the key of an API (not shown)".to_owned()
     } else {
         format!("the text {text:?}")
@@ -79,7 +94,8 @@ fn of_value(value: &Value) -> Option<Complaint> {
             "",
             self::text(text),
             "none in a configuration, which the run directory keeps: a key stays in the environment, \
-             which programs see too, and `key_env` names its variable",
+             which programs see too, and `key_env` names its variable; the password of a PostgreSQL \
+             server is what PGPASSWORD holds",
         )),
         Value::Array(values) => {
             let mut values = values.iter().enumerate();
@@ -104,6 +120,22 @@ mod tests {
         }
         for word in ["sk-learn", "task-0a1b2c3d4e5f6", "OPENAI_API_KEY", "models/hf_model", "sk-"] {
             assert!(!looks_secret(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn addresses_with_a_password_are_never_shown() {
+        for address in [
+            "postgres://ada:s3cret@db.example:5433/labels",
+            "postgres://ada@db.example/labels?password=s3cret",
+            "https://ada:s3cret@judge.example",
+        ] {
+            assert!(looks_secret(address) && !text(address).contains("s3cret"), "{address}");
+        }
+        for address in
+            ["postgres://ada@db.example:5433/labels", "http://127.0.0.1:8000/v1", "a:b@c"]
+        {
+            assert!(!looks_secret(address), "{address}");
         }
     }
 

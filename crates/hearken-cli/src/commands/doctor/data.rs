@@ -173,14 +173,15 @@ impl View<'_> {
             RecordKind::RecordedRollouts => bail!(
                 "{}: found recorded rollouts, which are token ids already; expected preferences, \
                  demonstrations or prompts",
-                self.path.display()
+                hearken_store::shown(self.path).display()
             ),
         }
     }
 
     /// The columns of the first row tell what all of them are.
     fn told(&self) -> Result<Told> {
-        let path = self.path.display();
+        let path = hearken_store::shown(self.path);
+        let path = path.display();
         let options = ReadOptions { columns: self.columns.clone(), ..ReadOptions::default() };
         let store = self.path.to_str().filter(|place| hearken_store::is_database(place));
         if store.is_some() || holds_judgements(self.path, &options)? {
@@ -220,6 +221,8 @@ impl View<'_> {
             _ => RecordKind::Preferences,
         };
         let (items, judgements) = (items.len(), judgements.len());
+        let place = hearken_store::shown(self.path);
+        let place = place.display();
         let form = format!("{place}: a store of {items} items and {judgements} judgements");
         Ok(Told { kind, form: format!("{form}, read as {kind}") })
     }
