@@ -27,7 +27,7 @@ use crate::{device, machine, output};
 /// Reads the configuration, the run directory, the data and the models as the run would, with the run's own errors,
 /// and times a few passes on the data. Writes nothing (the quickstart's data go to a scratch folder that is removed),
 /// and asks no server and no program. Which command the configuration is for, its sections say; one without a
-/// section of its own is taken for `sft`.
+/// trainer's own section is taken for `ppo` where completions are scored, else for `sft`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {
@@ -125,6 +125,8 @@ fn trainer(table: &Table) -> Trainer {
         ("online", Trainer::Dpo),
         ("judge", Trainer::Dpo),
         ("reward", Trainer::Reward),
+        ("score", Trainer::Ppo),
+        ("rollout", Trainer::Ppo),
     ];
     let found = sections.into_iter().find(|(name, _)| has(name));
     found.map_or(Trainer::Sft, |(_, of)| of)
@@ -223,7 +225,8 @@ mod tests {
         assert_eq!(of("[model]\n[data]\n[train]\n"), Trainer::Sft);
         assert_eq!(of("[reward]\ncenter = 0.1\n"), Trainer::Reward);
         assert_eq!(of("[ppo]\nepochs = 1\n[[score]]\nkind = 'regex'\n"), Trainer::Ppo);
-        assert_eq!(of("[grpo]\n"), Trainer::Grpo);
+        assert_eq!(of("[model]\n[train]\n[[score]]\nkind = 'regex'\n"), Trainer::Ppo);
+        assert_eq!(of("[grpo]\n[rollout]\n[[score]]\nkind = 'regex'\n"), Trainer::Grpo);
         assert_eq!(of("[dpo]\nonline = 'dpo'\n[judge]\n"), Trainer::Dpo);
         assert_eq!(of("[quickstart]\n"), Trainer::Rlhf);
         assert_eq!(of("[model]\n[ppo.train]\nsteps = 1\n"), Trainer::Rlhf);
