@@ -180,26 +180,7 @@ fn who_scores_is_named_and_not_asked() {
 #[test]
 fn a_quickstart_is_checked_stage_by_stage() {
     let place = Place::new();
-    let root = place.path("run").display().to_string();
-    let config = crate::support::workspace().join("configs/quickstart.toml");
-    let mut arguments =
-        vec![config.display().to_string(), "--set".into(), format!("run.dir={root}")];
-    for pair in [
-        "quickstart.demonstrations=200",
-        "quickstart.preferences=120",
-        "quickstart.preferences_eval=40",
-        "quickstart.prompts_eval=16",
-        "quickstart.model.width=32",
-        "quickstart.model.layers=1",
-        "quickstart.model.heads=2",
-        "quickstart.model.inner=64",
-        "sft.train.steps=12",
-        "reward.train.steps=6",
-        "ppo.train.steps=6",
-        "ppo.rollout.max_new_tokens=12",
-    ] {
-        arguments.extend(["--set".to_owned(), pair.to_owned()]);
-    }
+    let arguments = crate::rlhf::short_quickstart(&place.path("run"), &[]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let text = place.check(&arguments).ok().stdout;
     assert!(text.starts_with("rlhf: ready to start; 24 steps, at most about "), "{text}");

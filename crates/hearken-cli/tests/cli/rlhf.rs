@@ -32,13 +32,19 @@ const SHORT: [&str; 22] = [
 ];
 
 fn rlhf(run_dir: &Path, more: &[&str]) -> Ran {
+    let arguments = short_quickstart(run_dir, more);
+    run(["rlhf".to_owned()].into_iter().chain(arguments))
+}
+
+/// What follows the name of a command that reads the quickstart's configuration, cut short.
+pub(crate) fn short_quickstart(run_dir: &Path, more: &[&str]) -> Vec<String> {
     let config = workspace().join("configs/quickstart.toml");
-    let mut arguments = vec!["rlhf".to_owned(), config.display().to_string()];
+    let mut arguments = vec![config.display().to_string()];
     for pair in SHORT.iter().chain(more) {
         arguments.extend(["--set".to_owned(), (*pair).to_owned()]);
     }
     arguments.extend(set("run.dir", run_dir));
-    run(arguments)
+    arguments
 }
 
 #[test]

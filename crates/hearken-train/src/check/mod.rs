@@ -13,10 +13,11 @@ use hearken_model::{Head, Model, ModelConfig, ModelError};
 use hearken_tensor::Device;
 
 use crate::budget::Part;
-use crate::config::Loaded;
+use crate::config::{Loaded, TrainConfig};
 use crate::dpo::{Dpo, DpoConfig, online};
 use crate::error::TrainError;
 use crate::grpo::{Grpo, GrpoConfig};
+use crate::metrics::Stopwatch;
 use crate::plan::{MemoryPlan, megabytes};
 use crate::ppo::{Ppo, PpoConfig};
 use crate::progress::{Progress, StepReport};
@@ -27,6 +28,11 @@ use crate::run_dir::{Entry, Start};
 use crate::sft::{Sft, SftConfig};
 
 pub use stages::rlhf;
+
+/// Passes, and samples, are timed for about so many seconds.
+const ENOUGH_SECONDS: f64 = 1.0;
+/// A forward pass in units of a forward and a backward pass.
+const FORWARD: f64 = 1.0 / 3.0;
 
 /// What a machine has to spare, in bytes; `None` where it does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -187,20 +193,17 @@ impl Check {
         let config = ModelConfig::read(&source.path).map_err(ModelError::from)?;
         let footprint = Part::trained(source, Head::LanguageModel).footprint()?;
         let family = config.raw.get("model_type").and_then(|name| name.as_str());
-        self.tell(
-            "model",
-            format!(
-                "{}: {}, {} parameters, {} trained; {} tokens, {} positions; {}",
-                source.path.display(),
-                family.unwrap_or("unnamed"),
-                millions(footprint.parameters),
-                millions(footprint.trained),
-                config.vocab,
-                config.max_positions,
-                format!("{:?}", source.dtype).to_lowercase(),
-            )
-            .to_owned(),
+        let text = format!(
+            "{}: {}, {} parameters, {} trained; {} tokens, {} positions; {}",
+            source.path.display(),
+            family.unwrap_or("unnamed"),
+            millions(footprint.parameters),
+            millions(footprint.trained),
+            config.vocab,
+            config.max_positions,
+            format!("{:?}", source.dtype).to_lowercase(),
         );
+        self.tell("model", text);
         Ok(())
     }
 
@@ -308,6 +311,26 @@ impl Progress for Notes {
     fn stop_requested(&self) -> bool {
         false
     }
+}
+
+/// Seconds of the fastest of a few passes. The first one prepares weights and buffers; it counts only where it
+/// takes long itself.
+fn fastest(mut pass: impl FnMut()) -> f64 {
+    let (mut best, all) = (f64::INFINITY, Stopwatch::start());
+    for _ in 0..3 {
+        let watch = Stopwatch::start();
+        pass();
+        best = watch.seconds().min(best);
+        if ENOUGH_SECONDS < all.seconds() {
+            break;
+        }
+    }
+    best
+}
+
+/// How often what is held out is read in the steps that are left.
+fn evaluations(train: &TrainConfig, left: u64) -> u64 {
+    1 + train.eval_every.map_or(1, |every| left.div_ceil(every))
 }
 
 /// How long the records are.

@@ -2,18 +2,13 @@
 
 use hearken_tensor::Device;
 
-use super::{Check, Machine, Notes, Time, Work, lengths, seconds};
+use super::{Check, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths, seconds};
 use crate::config::Loaded;
 use crate::error::TrainError;
 use crate::metrics::Stopwatch;
 use crate::records::{Configured, RecordTrainer, Records};
 use crate::run::{Learned, Opened};
 use crate::run_dir::Entry;
-
-/// Passes are timed for about so many seconds.
-const ENOUGH_SECONDS: f64 = 1.0;
-/// A forward pass in units of a forward and a backward pass.
-const FORWARD: f64 = 1.0 / 3.0;
 
 /// What a run over records would do.
 pub(super) fn check<D: Device, T: RecordTrainer<D>>(
@@ -66,25 +61,18 @@ fn time<D: Device, T: RecordTrainer<D>>(
         batch.push(index);
     }
     let Records { trainer, run, .. } = records;
-    let (mut best, mut loss, all) = (f64::INFINITY, 0.0, Stopwatch::start());
-    // The first pass prepares weights and buffers; it counts only where it takes long itself.
-    for _ in 0..3 {
-        let watch = Stopwatch::start();
+    let mut loss = 0.0;
+    let best = fastest(|| {
         run.begin_step();
         Learned { loss, .. } = trainer.learn(run, &batch);
-        best = watch.seconds().min(best);
-        if ENOUGH_SECONDS < all.seconds() {
-            break;
-        }
-    }
+    });
     let watch = Stopwatch::start();
     run.apply(loss)?;
     let update = watch.seconds();
     let per_row = best / batch_rows as f64;
     let mean_rows = rows.iter().sum::<usize>() as f64 / rows.len() as f64;
     let per_step = mean_rows * train.batch_size.min(rows.len()) as f64 * per_row + update;
-    let evaluations = 1 + train.eval_every.map_or(1, |every| left.div_ceil(every));
-    let read = trainer.evaluation_rows() as f64 * evaluations as f64;
+    let read = trainer.evaluation_rows() as f64 * evaluations(&train, left) as f64;
     let read = read + trainer.rows_read_first() as f64;
     let basis = format!(
         "an estimate: {} a step, from {} records timed here; with evaluations, without samples and \

@@ -5,7 +5,10 @@ use hearken_model::OutputGrads;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
-use super::{Check, Machine, Notes, Time, Work, lengths, seconds, share};
+use super::{
+    Check, ENOUGH_SECONDS, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths,
+    seconds, share,
+};
 use crate::budget::Part;
 use crate::config::{Frozen, Loaded, ScoreConfig, SourceConfig};
 use crate::error::TrainError;
@@ -23,10 +26,6 @@ use crate::run_dir::Entry;
 const SHORT: usize = 2;
 /// Tokens of the longer sample at most.
 const LONG: usize = 18;
-/// Sampling is timed for about so many seconds.
-const ENOUGH_SECONDS: f64 = 1.0;
-/// A forward pass in units of a forward and a backward pass.
-const FORWARD: f64 = 1.0 / 3.0;
 
 /// What the run of a configuration that samples would do; with `scores_come`, more sources will be there
 /// when it runs.
@@ -142,8 +141,7 @@ fn time<D: Device, E: Stored>(session: &mut Session<D, E>, left: u64) -> Result<
     let passes = epochs as f64 * (1.0 + critic) + FORWARD * (2.0 + critic + scorers);
     let learning = rows * per_row * passes;
     let held_out = session.feed.eval().len() as f64;
-    let train = &session.run.settings.train;
-    let evaluations = 1 + train.eval_every.map_or(1, |every| left.div_ceil(every));
+    let evaluations = evaluations(&session.run.settings.train, left);
     let per_completion =
         (sampling + rows * per_row * FORWARD * (2.0 + scorers)) / (prompts * completions) as f64;
     let basis = format!(
@@ -213,10 +211,8 @@ fn pass_seconds_per_row<D: Device, E: Stored>(
     let batch = CompletionBatch::new(&sequences[group]);
     let grad = PredictionGrad { logprob: 1e-6, entropy: 0.0 };
     let prediction_grads = vec![grad; batch.predictions.len()];
-    let (mut best, all) = (f64::INFINITY, Stopwatch::start());
-    for _ in 0..3 {
-        let watch = Stopwatch::start();
-        let run = &mut session.run;
+    let run = &mut session.run;
+    let best = fastest(|| {
         run.begin_step();
         let mut pass = run.forward(&batch.batch);
         let (predictions, head) = (&batch.predictions, forward.head(true));
@@ -228,10 +224,6 @@ fn pass_seconds_per_row<D: Device, E: Stored>(
             ..OutputGrads::default()
         };
         run.backward(pass, &grads);
-        best = watch.seconds().min(best);
-        if ENOUGH_SECONDS < all.seconds() {
-            break;
-        }
-    }
+    });
     best / batch.batch.rows() as f64
 }
