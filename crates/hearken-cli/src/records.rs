@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use hearken_data::feedback::formats::{ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
+use hearken_data::record_files;
 
 /// Items and the judgements about them, in the order in which they were appended.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(crate) fn load(source: &str) -> Result<Records> {
         let (items, judgements) = hearken_store::everything(&*store)?;
         return Ok(Records { items, judgements });
     }
-    if !Path::new(source).exists() {
+    if !record_files(Path::new(source))?.iter().any(|file| file.exists()) {
         bail!("{source}: there is no such file or store");
     }
     // A store of JSON lines is a file in Hearken's own format.

@@ -22,7 +22,7 @@ const fn known(
     Known { offset, start, what, advice }
 }
 
-const PARQUET: &str = "in Python, pandas.read_parquet(\"FILE\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)";
+const PARQUET: &str = "it is read from its end: give the file by its name";
 const ARROW: &str = "in Python, datasets.Dataset.from_file(\"FILE\").to_json(\"FILE.jsonl\")";
 const UNPACK: &str = "unpack it first";
 /// How many bytes of a file tell what it is.
@@ -30,7 +30,7 @@ const START_BYTES: u64 = 512;
 const MODEL: &str = "a model's folder belongs into model.path";
 const ENCODE: &str = "save it as UTF-8";
 
-const KNOWN: [Known; 19] = [
+const KNOWN: [Known; 18] = [
     known(0, b"PAR1", "a Parquet file", PARQUET),
     known(0, b"ARROW1", "an Arrow file", ARROW),
     known(0, b"\xff\xff\xff\xff", "an Arrow stream", ARROW),
@@ -43,7 +43,6 @@ const KNOWN: [Known; 19] = [
         "a store of judgements is read by its own way",
     ),
     known(0, b"PK\x03\x04", "a zip archive (also what PyTorch and Excel write)", UNPACK),
-    known(0, b"\x28\xb5\x2f\xfd", "a file that is compressed by zstd", "unzstd FILE"),
     known(0, b"BZh", "a file that is compressed by bzip2", "bunzip2 FILE"),
     known(0, b"\xfd7zXZ\0", "a file that is compressed by xz", "unxz FILE"),
     known(0, b"\x04\x22\x4d\x18", "a file that is compressed by lz4", UNPACK),
@@ -83,7 +82,7 @@ pub(crate) fn in_file(path: &Path, start: &[u8]) -> Option<(&'static str, String
 pub(crate) fn advice_on_opening(path: &Path, error: &io::Error) -> String {
     let name = path.display().to_string();
     let advice = match error.kind() {
-        _ if path.is_dir() => in_folder(path),
+        _ if path.is_dir() => in_folder(path).to_owned(),
         io::ErrorKind::NotFound if name.contains(":/") => {
             "an address is not fetched: download the file first".into()
         }
@@ -151,7 +150,7 @@ fn as_advice(mark: char, advice: &str, name: &str) -> String {
 
 /// Whether a name has the form `organization/name` of a data set or a model of the Hugging Face Hub.
 fn is_hub_name(name: &str) -> bool {
-    const ENDINGS: [&str; 6] = ["jsonl", "json", "csv", "gz", "parquet", "txt"];
+    const ENDINGS: [&str; 8] = ["jsonl", "json", "csv", "tsv", "gz", "zst", "parquet", "txt"];
     let is_part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
             && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
@@ -161,34 +160,25 @@ fn is_hub_name(name: &str) -> bool {
     !ends_like_a_file && parts.is_some_and(|(owner, name)| is_part(owner) && is_part(name))
 }
 
-/// What a folder holds, and what is expected in its place.
-fn in_folder(path: &Path) -> String {
-    const SHOWN: usize = 5;
+/// Whether a folder is known to be something else than a folder of files of records.
+pub(crate) fn is_known_folder(path: &Path) -> bool {
+    !in_folder(path).is_empty()
+}
+
+/// What a folder is, if it is known to be no folder of files of records, and what to do.
+fn in_folder(path: &Path) -> &'static str {
     let has = |name: &str| path.join(name).exists();
     if has("adapter_config.json") {
-        return "it holds an adapter of a model; expected a file of records".into();
+        return "it holds an adapter of a model; expected a file of records";
     }
     if has("config.json") {
-        return format!("it holds a model: {MODEL}; expected a file of records");
+        return "it holds a model: a model's folder belongs into model.path; expected a file of records";
     }
-    if has("dataset_info.json") || has("state.json") || has("dataset_dict.json") {
+    if has("dataset_info.json") && ends(path, ".arrow") || has("dataset_dict.json") {
         return "it holds a data set of the library datasets; expected a file of records: in Python, \
-                datasets.load_from_disk(\"FILE\").to_json(\"train.jsonl\")"
-            .into();
+                datasets.load_from_disk(\"FILE\").to_json(\"train.jsonl\")";
     }
-    let names = fs::read_dir(path).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| {
-        [".jsonl", ".json", ".csv", ".gz", ".parquet"].iter().any(|end| name.ends_with(end))
-    });
-    names.sort();
-    let more = if SHOWN < names.len() { ", …" } else { "" };
-    names.truncate(SHOWN);
-    match names.as_slice() {
-        [] => "expected a file".into(),
-        names => format!("expected a file, such as those in it: {}{more}", names.join(", ")),
-    }
+    ""
 }
 
 /// Eight bytes that are the length of a JSON header, and its start.

@@ -33,9 +33,11 @@
 
 mod bad_record;
 pub mod calendar;
+mod cells;
 mod completion;
 mod content;
 mod contents;
+mod data_files;
 mod demonstration;
 pub mod feedback;
 mod foreign;
@@ -44,6 +46,7 @@ mod json;
 mod kind;
 mod lines;
 mod options;
+mod parquet_file;
 mod preference;
 mod prompt;
 mod read;
@@ -62,6 +65,7 @@ mod write;
 pub use bad_record::{BadRecord, FieldError};
 pub use completion::{Completion, StopReason};
 pub use content::{Content, Message, Role};
+pub use data_files::record_files;
 pub use demonstration::{Demonstration, DemonstrationContent};
 pub use foreign::advice_on_model;
 pub use hexadecimal::hexadecimal;

@@ -38,16 +38,20 @@ pub(crate) struct Text {
 const START_BYTES: usize = 512;
 
 impl Text {
-    /// The text of a file or of what a reader gives, plain or gzip: what its first bytes say counts, not its name. Gives the first
+    /// The text of a file or of what a reader gives, plain, gzip or zstd: what its first bytes say counts, not its name. Gives the first
     /// bytes of the text as well.
     pub(crate) fn open(reader: impl Read + 'static) -> io::Result<(Self, Vec<u8>)> {
         const GZIP: &[u8] = &[0x1f, 0x8b];
+        const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
         const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
-        let (start, rest) = peel(reader, GZIP.len())?;
-        let gzipped = start == GZIP;
+        let (start, rest) = peel(reader, ZSTD.len())?;
+        let (is_gzip, is_zstd) = (start.starts_with(GZIP), start == ZSTD);
         let raw = BufReader::new(Cursor::new(start).chain(rest));
-        let plain: Box<dyn Read> =
-            if gzipped { Box::new(MultiGzDecoder::new(raw)) } else { Box::new(raw) };
+        let plain: Box<dyn Read> = match (is_gzip, is_zstd) {
+            (true, _) => Box::new(MultiGzDecoder::new(raw)),
+            (_, true) => Box::new(zstd::Decoder::with_buffer(raw)?),
+            _ => Box::new(raw),
+        };
         let (mut start, rest) = peel(plain, START_BYTES)?;
         if start.starts_with(BYTE_ORDER_MARK) {
             start.drain(..BYTE_ORDER_MARK.len());
@@ -103,7 +107,7 @@ impl Text {
                 }
                 let end = buffer.iter().position(|byte| *byte == b'\n');
                 let part = &buffer[..end.unwrap_or(buffer.len())];
-                kept.take(part);
+                kept.take(part)?;
                 let used = part.len() + usize::from(end.is_some());
                 self.bytes.consume(used);
                 if end.is_some() {
@@ -163,7 +167,7 @@ impl Text {
             }
             let end = buffer.iter().position(|&byte| state.ends_before(byte));
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            kept.take(part);
+            kept.take(part)?;
             self.line += line_ends(part);
             let used = part.len();
             self.bytes.consume(used);
@@ -212,23 +216,38 @@ impl Nesting {
     }
 }
 
+/// How many times the limit a line may have, or a gigabyte, and still be passed over: beyond, the file is
+/// no file of records, and to look for the end of the line in what a few bytes decompress to would have
+/// no end.
+const PASSED_OVER: usize = 64;
+const PASSED_OVER_BYTES: usize = 1 << 30;
+
 /// Bytes up to a limit.
 struct Kept {
     bytes: Vec<u8>,
     limit: usize,
+    seen: usize,
     too_long: bool,
 }
 
 impl Kept {
     fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, too_long: false }
+        Self { bytes: Vec::new(), limit, seen: 0, too_long: false }
     }
 
-    fn take(&mut self, part: &[u8]) {
-        self.too_long |= self.limit < self.bytes.len() + part.len();
-        if !self.too_long {
+    fn take(&mut self, part: &[u8]) -> io::Result<()> {
+        self.seen += part.len();
+        self.too_long |= self.limit < self.seen;
+        if self.limit.saturating_mul(PASSED_OVER).max(PASSED_OVER_BYTES) < self.seen {
+            let message = format!("found a line of more than {} bytes", self.seen);
+            return Err(io::Error::other(message));
+        }
+        if self.too_long {
+            self.bytes = Vec::new();
+        } else {
             self.bytes.extend_from_slice(part);
         }
+        Ok(())
     }
 
     fn is_blank(&self) -> bool {

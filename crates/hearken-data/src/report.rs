@@ -47,8 +47,16 @@ pub enum ReadError {
         /// What the name looks like and what to do, behind a semicolon; empty where nothing is known.
         advice: String,
     },
+    /// A folder or pattern does not say which files are to be read.
+    #[error("{}: {what}", path.display())]
+    Files {
+        /// What was given.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        what: String,
+    },
     /// The file holds something else than records.
-    #[error("{}: found {found}; expected JSON lines, a JSON array or CSV{advice}", path.display())]
+    #[error("{}: found {found}; expected JSON lines, a JSON array, CSV or Parquet{advice}", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

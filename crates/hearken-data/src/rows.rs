@@ -1,16 +1,17 @@
-//! The rows of a file one by one: JSON lines, a JSON array or CSV, plain or gzip.
+//! The rows of files one by one: JSON lines, a JSON array, separated values or Parquet, the first three also compressed.
 
 use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::Path;
+use std::io::{self, Read as _, Seek as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use crate::bad_record::BadRecord;
+use crate::cells::Cells;
+use crate::data_files;
 use crate::foreign;
 use crate::json::{self, Columns};
 use crate::lines::{Element, Layout, Text};
+use crate::parquet_file::{MAGIC, ParquetRows};
 use crate::report::ReadError;
 use crate::source::Source;
 
@@ -26,8 +27,8 @@ pub(crate) struct RawRow {
 pub(crate) enum RawColumns {
     /// A JSON object, not parsed yet.
     Json(Vec<u8>),
-    /// The cells of a CSV file, each a text.
-    Cells(Map<String, Value>),
+    /// Those of a file that has no JSON; the cells of CSV are texts.
+    Parsed(Columns),
 }
 
 impl RawColumns {
@@ -35,13 +36,71 @@ impl RawColumns {
     pub(crate) fn parsed(self) -> Result<Columns, BadRecord> {
         match self {
             Self::Json(bytes) => json::columns(&bytes),
-            Self::Cells(cells) => Ok(cells.into()),
+            Self::Parsed(columns) => Ok(columns),
         }
     }
 }
 
-/// The rows of a file. The text of the file is never held as a whole.
+/// The rows of what a path means: of a file, or of the files of a folder or a pattern, one after the
+/// other. No text is ever held as a whole.
 pub(crate) struct Rows {
+    /// What the caller gave.
+    path: Arc<Path>,
+    file: FileRows,
+    /// Those that follow.
+    rest: std::vec::IntoIter<PathBuf>,
+    line_bytes_max: usize,
+}
+
+impl Rows {
+    /// Opens the first file; rows of more than `line_bytes_max` are bad ones.
+    pub(crate) fn open(path: &Path, line_bytes_max: usize) -> Result<Self, ReadError> {
+        let mut rest = data_files::record_files(path)?.into_iter();
+        let first = rest.next().unwrap_or_else(|| path.into());
+        let file = FileRows::open(&first, line_bytes_max)?;
+        Ok(Self { path: path.into(), file, rest, line_bytes_max })
+    }
+
+    /// The rows of what a reader gives, named after `path`.
+    pub(crate) fn of(
+        reader: impl io::Read + 'static,
+        path: &Path,
+        line_bytes_max: usize,
+    ) -> Result<Self, ReadError> {
+        let file = FileRows::of(reader, path, line_bytes_max)?;
+        Ok(Self { path: path.into(), file, rest: Vec::new().into_iter(), line_bytes_max })
+    }
+
+    /// The rows of JSON lines in memory, named after `path`.
+    pub(crate) fn of_lines(path: &Path, lines: Vec<u8>) -> Self {
+        let layout = Laid::Lines(Text::of_bytes(lines));
+        let file = FileRows { path: path.into(), layout, line_bytes_max: usize::MAX };
+        let rest = Vec::new().into_iter();
+        Self { path: path.into(), file, rest, line_bytes_max: usize::MAX }
+    }
+
+    /// What was given to be read.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next row; `None` at the end.
+    ///
+    /// # Errors
+    /// If a file cannot be read on, after which there is no next row.
+    pub(crate) fn advance(&mut self) -> Result<Option<RawRow>, ReadError> {
+        loop {
+            if let Some(row) = self.file.advance()? {
+                return Ok(Some(row));
+            }
+            let Some(next) = self.rest.next() else { return Ok(None) };
+            self.file = FileRows::open(&next, self.line_bytes_max)?;
+        }
+    }
+}
+
+/// The rows of one file.
+struct FileRows {
     path: Arc<Path>,
     layout: Laid,
     line_bytes_max: usize,
@@ -51,27 +110,12 @@ enum Laid {
     Nothing,
     Lines(Text),
     Array { text: Text, is_first: bool },
-    Csv(Box<Cells>),
+    Cells(Box<Cells>),
+    Parquet(Box<ParquetRows>),
 }
 
-struct Cells {
-    reader: csv::Reader<Text>,
-    names: Vec<String>,
-    record: csv::ByteRecord,
-}
-
-/// Whether the name of the file says that it holds comma-separated values.
-pub(crate) fn is_csv(path: &Path) -> bool {
-    let has = |path: &Path, wanted: &str| {
-        path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
-    };
-    has(path, "csv")
-        || (has(path, "gz") && path.file_stem().is_some_and(|stem| has(stem.as_ref(), "csv")))
-}
-
-impl Rows {
-    /// Opens a file; rows of more than `line_bytes_max` are bad ones.
-    pub(crate) fn open(path: &Path, line_bytes_max: usize) -> Result<Self, ReadError> {
+impl FileRows {
+    fn open(path: &Path, line_bytes_max: usize) -> Result<Self, ReadError> {
         let open_error = |error: io::Error| {
             let advice = foreign::advice_on_opening(path, &error);
             ReadError::Open { path: path.into(), error, advice }
@@ -81,11 +125,20 @@ impl Rows {
             let refusal = file.read(&mut [0]).err();
             return Err(open_error(refusal.unwrap_or(io::ErrorKind::IsADirectory.into())));
         }
+        // A pipe is no file that could be read from its end.
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            let mut start = [0; MAGIC.len()];
+            let count = file.read(&mut start).map_err(open_error)?;
+            file.rewind().map_err(open_error)?;
+            if &start[..count] == MAGIC {
+                let layout = Laid::Parquet(Box::new(ParquetRows::open(path, file)?));
+                return Ok(Self { path: path.into(), layout, line_bytes_max });
+            }
+        }
         Self::of(file, path, line_bytes_max)
     }
 
-    /// The rows of what a reader gives, named after `path`.
-    pub(crate) fn of(
+    fn of(
         reader: impl io::Read + 'static,
         path: &Path,
         line_bytes_max: usize,
@@ -98,8 +151,8 @@ impl Rows {
         if let Some((found, advice)) = foreign::in_file(path, &start) {
             return Err(ReadError::Foreign { path: path.into(), found, advice });
         }
-        let layout = if is_csv(path) {
-            Laid::Csv(Box::new(Cells::open(path, text)?))
+        let layout = if let Some(separator) = data_files::separator(path) {
+            Laid::Cells(Box::new(Cells::open(path, text, separator, line_bytes_max)?))
         } else {
             let layout = text.layout().map_err(|error| ReadError::Read {
                 path: path.into(),
@@ -115,22 +168,8 @@ impl Rows {
         Ok(Self { path: path.into(), layout, line_bytes_max })
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The rows of JSON lines in memory, named after `path`.
-    pub(crate) fn of_lines(path: &Path, lines: Vec<u8>) -> Self {
-        let layout = Laid::Lines(Text::of_bytes(lines));
-        Self { path: path.into(), layout, line_bytes_max: usize::MAX }
-    }
-
-    /// The next row; `None` at the end.
-    ///
-    /// # Errors
-    /// If the file cannot be read on, after which there is no next row.
-    pub(crate) fn advance(&mut self) -> Result<Option<RawRow>, ReadError> {
+    /// As [`Rows::advance`].
+    fn advance(&mut self) -> Result<Option<RawRow>, ReadError> {
         let row = match &mut self.layout {
             Laid::Nothing => return Ok(None),
             Laid::Lines(text) => {
@@ -153,11 +192,18 @@ impl Rows {
                     }
                 }
             }
-            Laid::Csv(cells) => {
+            Laid::Cells(cells) => {
                 let next = cells.next(&self.path, self.line_bytes_max)?;
                 return Ok(next.map(|(line, cells)| RawRow {
                     at: Source { path: Arc::clone(&self.path), line },
-                    columns: cells.map(RawColumns::Cells),
+                    columns: cells.map(|cells| RawColumns::Parsed(cells.into())),
+                }));
+            }
+            Laid::Parquet(rows) => {
+                let next = rows.next(&self.path)?;
+                return Ok(next.map(|(line, columns)| RawRow {
+                    at: Source { path: Arc::clone(&self.path), line },
+                    columns: Ok(RawColumns::Parsed(columns)),
                 }));
             }
         };
@@ -168,69 +214,4 @@ impl Rows {
         };
         Ok(row.map(raw))
     }
-}
-
-/// The line of a row and its cells, or what is wrong with them.
-type NamedCells = (usize, Result<Map<String, Value>, BadRecord>);
-
-impl Cells {
-    fn open(path: &Path, text: Text) -> Result<Self, ReadError> {
-        let mut reader = csv::ReaderBuilder::new().from_reader(text);
-        let header = reader.byte_headers().map_err(|error| broken_csv(path, 1, error))?;
-        let names = header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        Ok(Self { reader, names, record: csv::ByteRecord::new() })
-    }
-
-    fn next(&mut self, path: &Path, limit: usize) -> Result<Option<NamedCells>, ReadError> {
-        let line = self.reader.position().line() as usize;
-        match self.reader.read_byte_record(&mut self.record) {
-            Ok(false) => Ok(None),
-            Ok(true) => {
-                let position = self.record.position();
-                let line = position.map_or(line, |position| position.line() as usize);
-                Ok(Some((line, named(&self.names, &self.record, limit))))
-            }
-            Err(error) => match error.kind() {
-                csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-                    let line = pos.as_ref().map_or(line, |position| position.line() as usize);
-                    let reason = BadRecord::UnequalCells { found: *len, expected: *expected_len };
-                    Ok(Some((line, Err(reason))))
-                }
-                _ => Err(broken_csv(path, line, error)),
-            },
-        }
-    }
-}
-
-fn broken_csv(path: &Path, line: usize, error: csv::Error) -> ReadError {
-    let error = match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(csv_message(&other)),
-    };
-    ReadError::Read { path: path.into(), line, error }
-}
-
-fn csv_message(kind: &csv::ErrorKind) -> String {
-    format!("found broken CSV ({kind:?})")
-}
-
-/// The cells of a record under the names of the header.
-fn named(
-    names: &[String],
-    record: &csv::ByteRecord,
-    limit: usize,
-) -> Result<Map<String, Value>, BadRecord> {
-    if limit < record.as_slice().len() {
-        return Err(BadRecord::LineTooLong { limit });
-    }
-    let mut columns = Map::new();
-    let mut before = 0;
-    for (name, cell) in names.iter().zip(record) {
-        let text = std::str::from_utf8(cell)
-            .map_err(|error| BadRecord::NotUtf8 { byte: before + error.valid_up_to() + 1 })?;
-        // The byte that is told counts the commas, but no quotation marks.
-        before += cell.len() + 1;
-        columns.insert(name.clone(), Value::from(text));
-    }
-    Ok(columns)
 }

@@ -147,7 +147,7 @@ fn files_that_hold_nothing_or_are_not_there_are_errors() {
     let missing = read::<Prompt>(&folder.path().join("no.jsonl"), &stop).unwrap_err().to_string();
     assert!(missing.contains("no.jsonl: cannot be opened: No such file"), "{missing}");
     let is_folder = read::<Prompt>(folder.path(), &stop).unwrap_err().to_string();
-    assert!(is_folder.contains("cannot be opened: Is a directory"), "{is_folder}");
+    assert!(is_folder.contains("found a folder without files of records"), "{is_folder}");
 }
 
 #[test]

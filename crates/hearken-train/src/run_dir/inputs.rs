@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hearken_data::hexadecimal;
+use hearken_data::{hexadecimal, record_files};
 use hearken_store::{everything, is_database, open_existing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -106,7 +106,10 @@ impl Input {
         match self.reading {
             Reading::Records => match self.path.to_str().filter(|name| is_database(name)) {
                 Some(name) => hash_store(name, &mut hash)?,
-                None => hash_path(&self.path, &mut hash)?,
+                None => {
+                    let files = record_files(&self.path).map_err(io::Error::other)?;
+                    files.iter().try_for_each(|file| hash_path(file, &mut hash))?;
+                }
             },
             Reading::Model => hash_files(&self.path, &mut hash, |_| true)?,
             Reading::StartingWeights => hash_files(&self.path, &mut hash, is_weights)?,

@@ -234,7 +234,7 @@ fn take_row(
         collector.undo(before);
     } else {
         for _ in 0..row.unreadable_count() {
-            collector.leave_out("column that holds no JSON (NaN, or half of a character)");
+            collector.leave_out("column that holds no JSON (NaN, half of a character, bytes)");
         }
     }
     result
