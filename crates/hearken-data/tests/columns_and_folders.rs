@@ -128,7 +128,7 @@ fn what_a_few_bytes_unpack_to_is_bounded() {
 fn a_quotation_mark_that_is_never_closed_is_named_by_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("prompts.csv");
-    let rest: String = (0..1000).map(|n| format!("question {n},answer\n")).collect();
+    let rest = "question,answer\n".repeat(1000);
     fs::write(&path, format!("answer,prompt\n1,\"a \"\" b\"\n2,c \" d\n3,\"e\n{rest}")).unwrap();
     for options in [ReadOptions::default(), skipping()] {
         let error = read::<Prompt>(&path, &options).unwrap_err().to_string();

@@ -104,13 +104,7 @@ impl Input {
     pub(crate) fn fingerprint(&self) -> io::Result<Fingerprint> {
         let mut hash = Sha256::new();
         match self.reading {
-            Reading::Records => match self.path.to_str().filter(|name| is_database(name)) {
-                Some(name) => hash_store(name, &mut hash)?,
-                None => {
-                    let files = record_files(&self.path).map_err(io::Error::other)?;
-                    files.iter().try_for_each(|file| hash_path(file, &mut hash))?;
-                }
-            },
+            Reading::Records => hash_records(&self.path, &mut hash)?,
             Reading::Model => hash_files(&self.path, &mut hash, |_| true)?,
             Reading::StartingWeights => hash_files(&self.path, &mut hash, is_weights)?,
             Reading::Tokenizer => {
@@ -211,6 +205,15 @@ fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = entries?.into_iter().filter(|path| path.is_file()).collect();
     files.sort();
     Ok(files)
+}
+
+/// What a store or the files of a path hold.
+fn hash_records(path: &Path, hash: &mut Sha256) -> io::Result<()> {
+    if let Some(name) = path.to_str().filter(|name| is_database(name)) {
+        return hash_store(name, hash);
+    }
+    let files = record_files(path).map_err(io::Error::other)?;
+    files.iter().try_for_each(|file| hash_path(file, hash))
 }
 
 /// What a database holds: its file may change where nothing does that is read of it, and a server has none.
