@@ -4,7 +4,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hearken_store::StoreError;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +96,24 @@ impl IntoResponse for AppError {
     }
 }
 
-/// `{"error": {"status": 404, "message": "…"}}`.
+/// What every failure answers: `{"error": {"status": 404, "message": "…"}}`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
+pub(crate) struct ErrorBody {
+    error: ErrorFields,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ErrorFields {
+    status: u16,
+    /// A sentence for a person.
+    message: String,
+}
+
+/// The answer of a failure.
 pub(crate) fn problem_json(status: StatusCode, message: &str) -> Response {
-    let body = json!({"error": {"status": status.as_u16(), "message": message}});
+    let error = ErrorFields { status: status.as_u16(), message: message.to_owned() };
+    let body = ErrorBody { error };
     let mut response = (status, Json(body)).into_response();
     response.extensions_mut().insert(Problem(message.to_owned()));
     response

@@ -34,9 +34,10 @@ pub fn records(store: &dyn Store) -> Result<Records, AppError> {
 }
 
 /// What an import came to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Imported {
     /// What the file held.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub file: ImportReport,
     /// Items that are new to the store.
     pub items_added: u64,

@@ -1,6 +1,7 @@
 //! What a store holds and is asked: its records, requests and answers.
 
 use hearken_data::feedback::{Item, Judgement};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ pub struct Placed<T> {
 }
 
 /// How many records a store has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Items.
     pub items: u64,
@@ -42,7 +43,7 @@ pub struct Counts {
 }
 
 /// What became of a list of records that were to be added.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Added {
     /// New records.
     pub added: u64,

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use hearken_data::feedback::formats::{
     ExportOptions, ExportReport, Format, NeutralSteps, TextForm, Ties, UnknownFormat,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::tokens::{self, Scope, Token};
 use super::{known_name, no_such};
@@ -121,22 +122,42 @@ pub(crate) async fn report(
     State(state): State<AppState>,
     token: Token,
     Query(export): Query<Export>,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Json<ExportSummary>, AppError> {
     token.must(Scope::Read)?;
-    Ok(Json(report_json(&dry_run(&state, &export).await?)))
+    Ok(Json(ExportSummary::of(&dry_run(&state, &export).await?)))
 }
 
-pub(crate) fn report_json(report: &ExportReport) -> Value {
-    let counted = |list: &[(String, usize)]| -> Vec<Value> {
-        list.iter().map(|(why, count)| json!({"why": why, "count": count})).collect()
-    };
-    json!({
-        "format": report.format.as_str(),
-        "judgements": report.judgements,
-        "written": report.written,
-        "dropped": counted(&report.dropped),
-        "lost": counted(&report.lost),
-    })
+/// What an export writes, drops and loses.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportReport")]
+pub(crate) struct ExportSummary {
+    format: &'static str,
+    judgements: usize,
+    written: usize,
+    dropped: Vec<Reason>,
+    lost: Vec<Reason>,
+}
+
+/// Why, and how often.
+#[derive(Serialize, JsonSchema)]
+struct Reason {
+    why: String,
+    count: usize,
+}
+
+impl ExportSummary {
+    pub(crate) fn of(report: &ExportReport) -> Self {
+        let counted = |list: &[(String, usize)]| {
+            list.iter().map(|(why, count)| Reason { why: why.clone(), count: *count }).collect()
+        };
+        Self {
+            format: report.format.as_str(),
+            judgements: report.judgements,
+            written: report.written,
+            dropped: counted(&report.dropped),
+            lost: counted(&report.lost),
+        }
+    }
 }
 
 /// How to import.
@@ -182,17 +203,34 @@ pub(crate) async fn import(
 pub(crate) async fn tokens(
     State(state): State<AppState>,
     token: Token,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Json<Tokens>, AppError> {
     token.must(Scope::Manage)?;
     let tokens = state.read(tokens::all).await?;
-    Ok(Json(json!({"tokens": tokens})))
+    Ok(Json(Tokens { tokens }))
 }
 
-#[derive(Deserialize)]
+/// All tokens, without their secrets.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Tokens {
+    tokens: Vec<Token>,
+}
+
+/// A token to make.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewToken {
+    #[schemars(length(min = 1, max = 100))]
     name: String,
+    #[schemars(length(min = 1))]
     scopes: Vec<Scope>,
+}
+
+/// A token with its secret, which is told once.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TokenWithSecret {
+    #[serde(flatten)]
+    token: Token,
+    secret: String,
 }
 
 /// `POST /tokens`.
@@ -200,15 +238,13 @@ pub(crate) async fn add_token(
     State(state): State<AppState>,
     token: Token,
     Json(new): Json<NewToken>,
-) -> Result<(StatusCode, Json<Value>), AppError> {
+) -> Result<(StatusCode, Json<TokenWithSecret>), AppError> {
     token.must(Scope::Manage)?;
     let work = move |state: &AppState| {
         let (made, secret) = tokens::create(state.store(), &new.name, &new.scopes, state.now())?;
         let details = json!({"token": made.id, "scopes": made.scopes});
         state.audit(&token.id, "token.created", details)?;
-        let mut body = json!(made);
-        body["secret"] = json!(secret);
-        Ok((StatusCode::CREATED, Json(body)))
+        Ok((StatusCode::CREATED, Json(TokenWithSecret { token: made, secret })))
     };
     state.blocking(work).await
 }

@@ -6,7 +6,7 @@ mod records;
 pub mod tokens;
 mod work;
 
-pub(crate) use exchange::{Export, dry_run, file, report_json};
+pub(crate) use exchange::{Export, ExportSummary, dry_run, file};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_core::Stream;
 use hearken_data::feedback::{Item, Judgement};
 use hearken_store::{Added, Counts, Placed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -29,7 +30,9 @@ const STREAM_CHUNK: usize = 1_000;
 /// Pieces that wait for a slow reader.
 const STREAM_AHEAD: usize = 2;
 
-#[derive(Serialize)]
+/// How far the project is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Progress")]
 pub(crate) struct ProgressBody {
     #[serde(flatten)]
     counts: Counts,
@@ -49,24 +52,35 @@ pub(crate) async fn progress(
     state.blocking(work).await
 }
 
+/// The guidelines that hold.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Guidelines {
+    /// 0 stands for none.
+    version: u32,
+    /// As Markdown.
+    text: String,
+}
+
 /// `GET /guidelines`.
 pub(crate) async fn guidelines(
     State(state): State<AppState>,
     _token: Token,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Json<Guidelines>, AppError> {
     let guidelines = state.blocking(AppState::guidelines).await?;
-    Ok(Json(json!({"version": guidelines.version, "text": guidelines.text})))
+    Ok(Json(Guidelines { version: guidelines.version, text: guidelines.text.clone() }))
 }
 
 /// A page of a list: records with their places, and where the next page starts.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Page<T> {
     records: Vec<PlacedRecord<T>>,
+    /// The `after` of the next page; null on the last one.
     next: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct PlacedRecord<T> {
+/// A record and its place in the store.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct PlacedRecord<T> {
     place: u64,
     record: T,
 }
@@ -102,9 +116,11 @@ pub(crate) async fn item(
     item.map(Json).ok_or_else(|| no_such("item"))
 }
 
-#[derive(Deserialize)]
+/// Items to add.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Items {
+    #[schemars(with = "Vec<Item>")]
     items: Vec<Value>,
 }
 
@@ -167,9 +183,11 @@ pub(crate) async fn judgement(
     judgement.map(Json).ok_or_else(|| no_such("judgement"))
 }
 
-#[derive(Deserialize)]
+/// Judgements to add.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Judgements {
+    #[schemars(with = "Vec<Judgement>")]
     judgements: Vec<Value>,
 }
 

@@ -5,22 +5,25 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hearken_data::Message;
 use hearken_data::feedback::{Item, Media, Origin, Task, Verdict};
+use hearken_store::Assignment;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::tokens::{Scope, Token};
 use super::{known_name, no_such};
-use crate::distribute::{self, Next, Outcome, Submission};
+use crate::distribute::{self, Next, Outcome, Submission, Why};
 use crate::error::AppError;
 use crate::state::AppState;
 use crate::storable::storable;
 
 /// Who asks for the next item.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asking {
     /// The pseudonym of the annotator; the token's own where it is missing.
     #[serde(default)]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.:-]{1,64}$"))]
     annotator: Option<String>,
     /// Assignments that the annotator has at hand.
     #[serde(default)]
@@ -28,8 +31,9 @@ pub(crate) struct Asking {
 }
 
 /// An item as an annotator may see it: no models, no metadata, no known verdict.
-#[derive(Serialize)]
-struct Blind {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ShownItem")]
+pub(crate) struct Blind {
     id: String,
     task: Task,
     prompt: Vec<Message>,
@@ -38,8 +42,10 @@ struct Blind {
     candidates: Vec<BlindCandidate>,
 }
 
-#[derive(Serialize)]
-struct BlindCandidate {
+/// A candidate without who wrote it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ShownCandidate")]
+pub(crate) struct BlindCandidate {
     text: String,
     steps: Vec<String>,
     media: Vec<Media>,
@@ -74,36 +80,63 @@ fn annotator_of(token: &Token, annotator: Option<String>) -> Result<String, AppE
     Err(AppError::Unprocessable(what.into()))
 }
 
+/// What an annotator holds.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Assignment")]
+pub(crate) struct Held {
+    id: String,
+    annotator: String,
+    /// Place `k` shows candidate `presented[k]`.
+    presented: Vec<usize>,
+    /// Milliseconds since 1970 in UTC.
+    expires_at: i64,
+}
+
+/// An item in hand, or why there is none.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Next")]
+#[serde(untagged)]
+pub(crate) enum NextBody {
+    Work {
+        assignment: Held,
+        item: Blind,
+    },
+    Nothing {
+        /// Always null.
+        assignment: (),
+        why: Why,
+        /// The same for the annotator.
+        sentence: &'static str,
+    },
+}
+
 /// `POST /next`.
 pub(crate) async fn next(
     State(state): State<AppState>,
     token: Token,
     Json(asking): Json<Asking>,
-) -> Result<Json<Value>, AppError> {
+) -> Result<Json<NextBody>, AppError> {
     token.must(Scope::Label)?;
     let annotator = annotator_of(&token, asking.annotator)?;
     let next = distribute::next(&state, &annotator, &asking.held).await?;
     Ok(Json(match next {
-        Next::Work(work) => json!({
-            "assignment": {
-                "id": work.assignment.id,
-                "annotator": work.assignment.annotator,
-                "presented": work.assignment.presented,
-                "expires_at": work.assignment.expires_at,
-            },
-            "item": Blind::of(work.item),
-        }),
-        Next::Nothing(why) => {
-            json!({"assignment": null, "why": why, "sentence": why.sentence()})
+        Next::Work(work) => {
+            let Assignment { id, annotator, presented, expires_at, .. } = work.assignment;
+            let assignment = Held { id, annotator, presented, expires_at };
+            NextBody::Work { assignment, item: Blind::of(work.item) }
         }
+        Next::Nothing(why) => NextBody::Nothing { assignment: (), why, sentence: why.sentence() },
     }))
 }
 
 /// A decision.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Decision {
+    /// Made by the client; sending the same judgement twice stores it once.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     id: String,
+    #[schemars(with = "Verdict")]
     verdict: Value,
     #[serde(default)]
     rationale: Option<String>,
@@ -123,7 +156,14 @@ impl Decision {
     }
 }
 
-fn told(outcome: Outcome) -> Result<(StatusCode, Json<Value>), AppError> {
+/// What became of a judgement.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Outcome")]
+pub(crate) struct Told {
+    outcome: Outcome,
+}
+
+fn told(outcome: Outcome) -> Result<(StatusCode, Json<Told>), AppError> {
     let status = match outcome {
         Outcome::Stored => StatusCode::CREATED,
         Outcome::AlreadyThere => StatusCode::OK,
@@ -132,7 +172,7 @@ fn told(outcome: Outcome) -> Result<(StatusCode, Json<Value>), AppError> {
             return Err(AppError::Conflict(what.into()));
         }
     };
-    Ok((status, Json(json!({"outcome": outcome}))))
+    Ok((status, Json(Told { outcome })))
 }
 
 /// Whose assignment it is. The name of an assignment is hard to guess: who knows it got it.
@@ -149,7 +189,7 @@ pub(crate) async fn submit(
     token: Token,
     Path(id): Path<String>,
     Json(decision): Json<Decision>,
-) -> Result<(StatusCode, Json<Value>), AppError> {
+) -> Result<(StatusCode, Json<Told>), AppError> {
     token.must(Scope::Label)?;
     let annotator = holder(&state, &id).await?;
     told(distribute::submit(&state, &annotator, &id, decision.submission()?).await?)
@@ -182,10 +222,12 @@ pub(crate) async fn renew(
 }
 
 /// A decision that takes the place of an earlier one.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Revision {
+    /// The pseudonym of the annotator; the token's own where it is missing.
     #[serde(default)]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_.:-]{1,64}$"))]
     annotator: Option<String>,
     judgement: Decision,
 }
@@ -196,7 +238,7 @@ pub(crate) async fn revise(
     token: Token,
     Path(id): Path<String>,
     Json(revision): Json<Revision>,
-) -> Result<(StatusCode, Json<Value>), AppError> {
+) -> Result<(StatusCode, Json<Told>), AppError> {
     token.must(Scope::Label)?;
     known_name("judgement", &id)?;
     let annotator = annotator_of(&token, revision.annotator)?;

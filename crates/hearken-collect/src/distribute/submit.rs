@@ -35,7 +35,8 @@ pub struct Submission {
 }
 
 /// What became of a judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "WhatBecame")]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It is on the disk.

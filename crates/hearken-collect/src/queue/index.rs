@@ -107,7 +107,7 @@ pub(crate) struct Index {
 }
 
 /// How far a project is, over the items that are not gold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Progress {
     /// Items that as many annotators as asked for have judged.
     pub done: u64,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use crate::content::Message;
 use crate::split::{PromptKey, Prompted};
 
 /// What is asked about an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     /// Which of two candidates is better.
@@ -45,7 +46,7 @@ impl fmt::Display for Task {
 }
 
 /// An image or an animated image that belongs to a candidate or to the prompt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Media {
     /// Where it is: a path relative to the folder of the file it came from, or a `data:` URL.
@@ -56,7 +57,7 @@ pub struct Media {
 }
 
 /// One answer of an item. It never changes once it is stored.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
     /// The answer as Markdown; empty where the media are all there is.
@@ -95,7 +96,7 @@ impl Candidate {
 }
 
 /// An item whose right verdict is known, to measure annotators with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gold {
     /// The verdict that counts as right.
@@ -109,7 +110,7 @@ pub struct Gold {
 }
 
 /// What is shown to annotators: a prompt and its candidates. It never changes once it is stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
     /// The name of the item, unique in its store. Where a file has none, [`Item::hash`] becomes it.
@@ -123,6 +124,7 @@ pub struct Item {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<Media>,
     /// The answers, in the order of the source; a verdict names them by their index here.
+    #[schemars(length(min = 1))]
     pub candidates: Vec<Candidate>,
     /// The known verdict of a gold item.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,12 @@
 //! Judgements: a verdict, and everything about how it came to be.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Item, Verdict};
 
 /// Where a judgement comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// A person.
@@ -19,14 +20,16 @@ pub enum Origin {
 
 /// One annotator's verdict on one item. It is appended to a store and never changed: a later
 /// judgement that [`revises`](Judgement::revises) it takes its place in every analysis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judgement {
     /// The name of the judgement, unique in its store.
+    #[schemars(length(min = 1))]
     pub id: String,
     /// The item that was judged.
     pub item: String,
     /// Who judged: a pseudonym that stays when personal data are erased.
+    #[schemars(length(min = 1))]
     pub annotator: String,
     /// What was decided.
     pub verdict: Verdict,

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Item, Task};
 
 /// How strongly one candidate is preferred: `points` of `scale`, 1 being the slightest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strength {
     /// 1 to `scale`.
+    #[schemars(range(min = 1))]
     pub points: u8,
     /// The points that the scale has on each side of "equal".
+    #[schemars(range(min = 1))]
     pub scale: u8,
 }
 
@@ -28,20 +31,24 @@ impl Strength {
 ///
 /// A tie, two bad answers and "can't tell" are three different verdicts and stay so in the store;
 /// what to make of them is decided where judgements become training data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Verdict {
     /// Of two candidates, this one is better.
     Preferred {
         /// 0 or 1.
+        #[schemars(range(max = 1))]
         candidate: usize,
         /// How much better, where it was asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         strength: Option<Strength>,
     },
     /// The two candidates are equally good.
+    // Serde passes over further fields where a variant has none.
+    #[schemars(extend("additionalProperties" = true))]
     Tie,
     /// Neither of the two candidates is acceptable.
+    #[schemars(extend("additionalProperties" = true))]
     BothBad,
     /// The annotator cannot judge the item.
     CantTell {
@@ -51,11 +58,13 @@ pub enum Verdict {
     /// The probability that candidate 0 is better, as an AI judge gives it.
     Soft {
         /// In [0, 1].
+        #[schemars(range(min = 0, max = 1))]
         probability: f64,
     },
     /// The candidates in order.
     Ranking {
         /// Groups of equal candidates, the best group first. A candidate may be missing.
+        #[schemars(length(min = 1), inner(length(min = 1)))]
         order: Vec<Vec<usize>>,
     },
     /// Each candidate rated on each axis.

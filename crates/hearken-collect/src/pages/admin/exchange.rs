@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::api::{Export, dry_run, file, report_json};
+use crate::api::{Export, ExportSummary, dry_run, file};
 use crate::error::AppError;
 use crate::exchange::{self, Imported};
 use crate::pages::Asked;
@@ -157,7 +157,7 @@ pub(crate) async fn export_page(
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     let report = match chosen.export() {
-        Some(export) => Some(report_json(&dry_run(&state, &export).await?)),
+        Some(export) => Some(ExportSummary::of(&dry_run(&state, &export).await?)),
         None => None,
     };
     state

@@ -1,15 +1,19 @@
 //! The description of the API in the words of OpenAPI 3.1. A generator of requests checks the API against it.
 #![expect(clippy::needless_pass_by_value, reason = "a schema is made where it is handed over")]
 
-mod schemas;
-
 use axum::Json;
+use hearken_data::feedback::{Item, Judgement};
+use hearken_store::Added;
+use schemars::JsonSchema;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::exchange::written_formats;
+use super::exchange::{ExportSummary, NewToken, TokenWithSecret, Tokens};
+use super::records::{Guidelines, Items, Judgements, Page, ProgressBody};
+use super::work::{Asking, Decision, NextBody, Revision, Told};
+use crate::error::ErrorBody;
+use crate::exchange::{Imported, written_formats};
 use hearken_data::feedback::formats::Format;
-
-use schemas::{reference, schemas};
 
 /// `GET /openapi.json`.
 pub(crate) async fn get() -> Json<Value> {
@@ -18,6 +22,11 @@ pub(crate) async fn get() -> Json<Value> {
 
 /// The whole description.
 pub(crate) fn description() -> Value {
+    let settings = SchemaSettings::draft2020_12()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut generator = settings.into_generator();
+    let paths = paths(&mut generator);
+    let schemas = generator.take_definitions(true);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -28,16 +37,22 @@ pub(crate) fn description() -> Value {
         },
         "servers": [{"url": "/api/v1"}],
         "security": [{"token": []}],
-        "paths": paths(),
+        "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas(),
+            "schemas": schemas,
         },
     })
 }
 
+/// A reference to the schema of a type.
+fn of<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
+    types.subschema_for::<T>().to_value()
+}
+
 #[expect(clippy::too_many_lines, reason = "a flat table, an entry per operation")]
-fn paths() -> Value {
+fn paths(types: &mut SchemaGenerator) -> Value {
+    of::<ErrorBody>(types);
     json!({
         "/openapi.json": {"get": {
             "operationId": "describe",
@@ -46,57 +61,57 @@ fn paths() -> Value {
             "responses": {"200": ok("The description", json!({"type": "object"}))},
         }},
         "/progress": {"get": operation("progress", "How far the project is", "read")
-            .answer(200, "Counts", reference("Progress"))},
+            .answer(200, "Counts", of::<ProgressBody>(types))},
         "/guidelines": {"get": operation("guidelines", "The guidelines that hold", "any")
-            .answer(200, "Version 0 stands for none", reference("Guidelines"))},
+            .answer(200, "Version 0 stands for none", of::<Guidelines>(types))},
         "/items": {
             "get": operation("listItems", "Items in the order in which they were added", "read")
                 .parameters(paging())
-                .answer(200, "A page", page("Item")),
+                .answer(200, "A page", of::<Page<Item>>(types)),
             "post": operation("addItems", "Add items, all or none", "write")
-                .body(list("items", "Item"))
-                .answer(201, "Added; equal items that were there already are counted", reference("Added"))
+                .body(of::<Items>(types))
+                .answer(201, "Added; equal items that were there already are counted", of::<Added>(types))
                 .fails(&[409]),
         },
         "/items/{id}": {"get": operation("getItem", "One item", "read")
             .parameters(vec![id("An item")])
-            .answer(200, "The item", reference("Item"))
+            .answer(200, "The item", of::<Item>(types))
             .fails(&[400, 404])},
         "/judgements": {
             "get": operation("listJudgements", "Judgements in the order in which they were appended", "read")
                 .parameters(paging())
-                .answer(200, "A page", page("Judgement"))
+                .answer(200, "A page", of::<Page<Judgement>>(types))
                 .link(200, "getJudgement", "$response.body#/records/0/record/id")
                 .link(200, "revise", "$response.body#/records/0/record/id"),
             "post": operation("addJudgements", "Add judgements that were made elsewhere, all or none", "write")
-                .body(list("judgements", "Judgement"))
-                .answer(201, "Added; equal judgements that were there already are counted", reference("Added"))
+                .body(of::<Judgements>(types))
+                .answer(201, "Added; equal judgements that were there already are counted", of::<Added>(types))
                 .fails(&[409]),
         },
         "/judgements/stream": {"get": operation("streamJudgements", "Every judgement as a line of JSON", "read")
             .answer_in(200, "JSON lines", "application/x-ndjson", json!({"type": "string"}))},
         "/judgements/{id}": {"get": operation("getJudgement", "One judgement", "read")
             .parameters(vec![id("A judgement")])
-            .answer(200, "The judgement", reference("Judgement"))
+            .answer(200, "The judgement", of::<Judgement>(types))
             .fails(&[400, 404])},
         "/judgements/{id}/revision": {"post":
             operation("revise", "A judgement that takes the place of an earlier one by the same annotator", "label")
                 .parameters(vec![id("The earlier judgement")])
-                .body(reference("Revision"))
-                .answer(200, "It was there already", reference("Outcome"))
-                .answer(201, "On the disk", reference("Outcome"))
+                .body(of::<Revision>(types))
+                .answer(200, "It was there already", of::<Told>(types))
+                .answer(201, "On the disk", of::<Told>(types))
                 .fails(&[404, 409])},
         "/next": {"post": operation("next", "What an annotator labels next", "label")
-            .body(reference("Asking"))
-            .answer(200, "An item in hand, or why there is none", reference("Next"))
+            .body(of::<Asking>(types))
+            .answer(200, "An item in hand, or why there is none", of::<NextBody>(types))
             .link(200, "submit", "$response.body#/assignment/id")
             .link(200, "skip", "$response.body#/assignment/id")
             .link(200, "renew", "$response.body#/assignment/id")},
         "/assignments/{id}/judgement": {"post": operation("submit", "The judgement of an item in hand", "label")
             .parameters(vec![id("The assignment")])
-            .body(reference("Decision"))
-            .answer(200, "It was there already", reference("Outcome"))
-            .answer(201, "On the disk", reference("Outcome"))
+            .body(of::<Decision>(types))
+            .answer(200, "It was there already", of::<Told>(types))
+            .answer(201, "On the disk", of::<Told>(types))
             .fails(&[404, 409])},
         "/assignments/{id}/skip": {"post": operation("skip", "Give an item back for good", "label")
             .parameters(vec![id("The assignment")])
@@ -112,7 +127,7 @@ fn paths() -> Value {
             .fails(&[400, 422])},
         "/export/report": {"get": operation("exportReport", "What an export would write, drop and lose", "read")
             .parameters(export_parameters())
-            .answer(200, "Counts and reasons", reference("ExportReport"))
+            .answer(200, "Counts and reasons", of::<ExportSummary>(types))
             .fails(&[400, 422])},
         "/import": {"post": operation("import", "Add what a file holds", "write")
             .parameters(vec![
@@ -120,18 +135,14 @@ fn paths() -> Value {
                 query("skip_bad", json!({"type": "boolean"}), false),
             ])
             .upload()
-            .answer(201, "What the file held, and what was new", reference("Imported"))
+            .answer(201, "What the file held, and what was new", of::<Imported>(types))
             .fails(&[400, 409])},
         "/tokens": {
             "get": operation("listTokens", "Tokens without their secrets", "manage")
-                .answer(200, "All tokens", json!({
-                    "type": "object",
-                    "required": ["tokens"],
-                    "properties": {"tokens": {"type": "array", "items": reference("Token")}},
-                })),
+                .answer(200, "All tokens", of::<Tokens>(types)),
             "post": operation("addToken", "Make a token", "manage")
-                .body(reference("NewToken"))
-                .answer(201, "The token with its secret, which is told once", reference("TokenWithSecret")),
+                .body(of::<NewToken>(types))
+                .answer(201, "The token with its secret, which is told once", of::<TokenWithSecret>(types)),
         },
         "/tokens/{id}": {"delete": operation("revokeToken", "Revoke a token", "manage")
             .parameters(vec![id("The token")])
@@ -233,7 +244,7 @@ impl Operation {
             let (what, headers) = failure(*status);
             let mut response = json!({
                 "description": what,
-                "content": {"application/json": {"schema": reference("Error")}},
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
             });
             if let Some(header) = headers {
                 response["headers"] = json!({header: {"schema": {"type": "string"}}});
@@ -294,38 +305,6 @@ fn export_parameters() -> Vec<Value> {
     ]
 }
 
-fn page(record: &str) -> Value {
-    json!({
-        "type": "object",
-        "required": ["records", "next"],
-        "additionalProperties": false,
-        "properties": {
-            "records": {"type": "array", "items": {
-                "type": "object",
-                "required": ["place", "record"],
-                "additionalProperties": false,
-                "properties": {
-                    "place": {"type": "integer", "minimum": 1},
-                    "record": reference(record),
-                },
-            }},
-            "next": {
-                "type": ["integer", "null"],
-                "description": "The `after` of the next page; null on the last one",
-            },
-        },
-    })
-}
-
-fn list(name: &str, record: &str) -> Value {
-    json!({
-        "type": "object",
-        "required": [name],
-        "additionalProperties": false,
-        "properties": {name: {"type": "array", "items": reference(record)}},
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,5 +322,22 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(schemas.contains_key(name), "{name}");
         }
+    }
+
+    /// The description is made of the types: a field that a record gains is in it.
+    #[test]
+    fn records_are_described_with_all_their_fields() {
+        let description = description();
+        let schemas = &description["components"]["schemas"];
+        for (schema, fields) in [
+            ("Judgement", &["margin", "verdict", "propensity"][..]),
+            ("Item", &["candidates", "gold", "meta"]),
+            ("TokenWithSecret", &["id", "scopes", "secret"]),
+        ] {
+            for field in fields {
+                assert!(schemas[schema]["properties"].get(*field).is_some(), "{schema}.{field}");
+            }
+        }
+        assert_eq!(schemas["Item"]["additionalProperties"], false);
     }
 }
