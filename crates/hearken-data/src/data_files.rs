@@ -42,6 +42,44 @@ pub(crate) fn separator(path: &Path) -> Option<u8> {
     }
 }
 
+/// How a file of text lays out its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextLayout {
+    /// An object per line.
+    Lines,
+    /// One array of objects.
+    Array,
+    /// Cells with this between them.
+    Cells(u8),
+}
+
+/// How the file of this name is written.
+pub(crate) fn text_layout(path: &Path) -> TextLayout {
+    match (separator(path), ending(path).as_deref()) {
+        (Some(separator), _) => TextLayout::Cells(separator),
+        (None, Some("json")) => TextLayout::Array,
+        _ => TextLayout::Lines,
+    }
+}
+
+/// Whether rows can be written into a file of this name: its ending says how, and Parquet is only read.
+///
+/// # Errors
+/// Says what the name ends in and what it should end in.
+pub fn can_write(path: &Path) -> Result<(), String> {
+    const WRITTEN: &str = ".jsonl, .json, .csv or .tsv, or these with .gz or .zst";
+    match ending(path).as_deref() {
+        Some("parquet") => Err(format!("Parquet is read and not written; expected {WRITTEN}")),
+        Some(_) => Ok(()),
+        None => Err(format!("expected a name that ends in {WRITTEN}")),
+    }
+}
+
+/// Whether the file of this name starts with the names of its columns.
+pub fn has_header(path: &Path) -> bool {
+    separator(path).is_some()
+}
+
 /// How the name of a file ends, without what says that it is compressed; `None` where files of records
 /// do not end so.
 fn ending(path: &Path) -> Option<String> {

@@ -1,5 +1,7 @@
 //! One JSON object of a file, its columns read with their types checked.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
@@ -97,6 +99,11 @@ impl<'a> Row<'a> {
     /// What a column holds, under the file's name for it, if that is no JSON.
     pub(crate) fn unreadable(&self, column: &str) -> Option<&str> {
         self.columns.unreadable.get(column).map(String::as_str)
+    }
+
+    /// The columns that hold something that is no JSON, and what.
+    pub(crate) fn all_unreadable(&self) -> &BTreeMap<String, String> {
+        &self.columns.unreadable
     }
 
     /// How many columns hold something that is no JSON.

@@ -37,7 +37,7 @@ pub fn write_jsonl<T: Serialize>(
 }
 
 /// Writes a file with what `fill` hands to its writer, whole or not at all ([`write_whole`]); gzip where the
-/// name ends in `.gz`.
+/// name ends in `.gz`, zstd where it ends in `.zst`.
 ///
 /// # Errors
 /// If the folder is missing or may not be written, the disk is full, or `fill` fails. An existing
@@ -46,19 +46,25 @@ pub fn write_file<T, E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<T, E> {
-    if !is_gzip(path) {
-        return write_whole(path, fill);
+    let ends =
+        |with: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(with));
+    if ends("gz") {
+        return write_whole(path, |sink| {
+            let mut encoder = GzEncoder::new(sink, Compression::default());
+            let filled = fill(&mut encoder)?;
+            encoder.finish()?;
+            Ok(filled)
+        });
     }
-    write_whole(path, |sink| {
-        let mut encoder = GzEncoder::new(sink, Compression::default());
-        let filled = fill(&mut encoder)?;
-        encoder.finish()?;
-        Ok(filled)
-    })
-}
-
-fn is_gzip(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+    if ends("zst") {
+        return write_whole(path, |sink| {
+            let mut encoder = zstd::Encoder::new(sink, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            let filled = fill(&mut encoder)?;
+            encoder.finish()?;
+            Ok(filled)
+        });
+    }
+    write_whole(path, fill)
 }
 
 fn lines_into<T: Serialize>(

@@ -6,6 +6,7 @@ mod chat;
 mod check;
 mod collect;
 mod config;
+mod data;
 mod doctor;
 mod dpo;
 mod export;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
     Report(report::Report),
+    Data(data::Data),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
 }
@@ -80,6 +82,7 @@ impl Command {
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
             Self::Report(command) => command.run(),
+            Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Bench(command) => command.run(),
         }

@@ -12,6 +12,7 @@ mod analyze;
 mod bench;
 mod chat;
 mod check;
+mod data;
 mod doctor;
 mod generate;
 mod init;

@@ -1,8 +1,6 @@
 //! `hearken doctor`.
 
-mod data;
 mod machine;
-mod paint;
 mod run_log;
 
 use std::path::PathBuf;
@@ -10,6 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+
+use super::data::inspect::{self, column};
 
 /// Look at this machine, at training data, or at a run
 ///
@@ -36,7 +36,7 @@ pub(crate) struct Doctor {
     examples: usize,
 
     /// The file's name for a column, as in prompt=question; may be repeated
-    #[arg(long, value_name = "COLUMN=NAME", value_parser = data::column)]
+    #[arg(long, value_name = "COLUMN=NAME", value_parser = column)]
     column: Vec<(String, String)>,
 }
 
@@ -52,7 +52,7 @@ impl Doctor {
             (Some(dir), _, _) => run_log::examine(&dir),
             (None, Some(path), Some(model)) => {
                 let columns = self.column.into_iter().collect();
-                data::show(&path, &model, columns, self.examples)
+                inspect::show(&path, &model, columns, self.examples)
             }
             _ => machine::examine(),
         }

@@ -28,14 +28,14 @@ const EXPECTED: &str = "preferences (`chosen` + `rejected`), unpaired preference
      prompts (`prompt`)";
 
 /// Parses `COLUMN=NAME`.
-pub(super) fn column(text: &str) -> Result<(String, String), String> {
+pub(in crate::commands) fn column(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(column, name)| !column.is_empty() && !name.is_empty());
     let (column, name) = pair.ok_or("expected COLUMN=NAME, as in prompt=question")?;
     Ok((column.to_owned(), name.to_owned()))
 }
 
 /// Shows the first examples of a file and counts over all of it.
-pub(super) fn show(
+pub(in crate::commands) fn show(
     path: &Path,
     model: &Path,
     columns: BTreeMap<String, String>,
@@ -154,17 +154,17 @@ impl Shown for PromptExample {
 }
 
 /// What is known of a file before its records are read.
-struct Told {
+pub(super) struct Told {
     /// What the records are.
-    kind: RecordKind,
+    pub(super) kind: RecordKind,
     /// What told it, as a sentence.
-    form: String,
+    pub(super) form: String,
 }
 
 impl View<'_> {
     /// The view of a file, and whether it has a usable record.
     fn text(&self) -> Result<(String, bool)> {
-        let Told { kind, form } = self.told()?;
+        let Told { kind, form } = told(self.path, &self.columns)?;
         match kind {
             RecordKind::Preferences => self.of::<PreferenceExample>(&form),
             RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(&form),
@@ -176,55 +176,6 @@ impl View<'_> {
                 hearken_store::shown(self.path).display()
             ),
         }
-    }
-
-    /// The columns of the first row tell what all of them are.
-    fn told(&self) -> Result<Told> {
-        let path = hearken_store::shown(self.path);
-        let path = path.display();
-        let options = ReadOptions { columns: self.columns.clone(), ..ReadOptions::default() };
-        let store = self.path.to_str().filter(|place| hearken_store::is_database(place));
-        if store.is_some() || holds_judgements(self.path, &options)? {
-            return self.told_by_judgements();
-        }
-        match kind_of(self.path, &options)? {
-            Some((Some(kind), columns)) => {
-                Ok(Told { kind, form: format!("{path}: {kind}, by the columns {columns}") })
-            }
-            Some((None, columns)) => {
-                if let Ok(format) = detect(self.path) {
-                    bail!(
-                        "{path}: found judgements in the format {format}, of which no trainer takes \
-                         a record as it stands; `hearken import` brings them into a store, and a \
-                         store is training data"
-                    );
-                }
-                bail!("{path}:1: found the columns {columns}; expected those of {EXPECTED}")
-            }
-            None => {
-                // Say what is wrong with the first row, as the trainers would.
-                let error = read::<hearken_data::Prompt>(self.path, &options).err();
-                let error = error.context("the file changed while it was read")?;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// A store is read as pairs, or as single completions where nothing else was judged.
-    fn told_by_judgements(&self) -> Result<Told> {
-        let place = self.path.to_string_lossy();
-        let Records { judgements, items } = records::load(&place)?;
-        let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
-        let kind = match judgements.as_slice() {
-            [] => RecordKind::Prompts,
-            all if all.iter().all(single) => RecordKind::UnpairedPreferences,
-            _ => RecordKind::Preferences,
-        };
-        let (items, judgements) = (items.len(), judgements.len());
-        let place = hearken_store::shown(self.path);
-        let place = place.display();
-        let form = format!("{place}: a store of {items} items and {judgements} judgements");
-        Ok(Told { kind, form: format!("{form}, read as {kind}") })
     }
 
     fn of<E: Shown>(&self, form: &str) -> Result<(String, bool)> {
@@ -271,6 +222,55 @@ impl View<'_> {
             .collect();
         self.paint.tokens(&tokens)
     }
+}
+
+/// The columns of the first row tell what all of them are.
+pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<Told> {
+    let place = path;
+    let path = hearken_store::shown(place);
+    let path = path.display();
+    let options = ReadOptions { columns: columns.clone(), ..ReadOptions::default() };
+    let store = place.to_str().filter(|place| hearken_store::is_database(place));
+    if store.is_some() || holds_judgements(place, &options)? {
+        return told_by_judgements(place);
+    }
+    match kind_of(place, &options)? {
+        Some((Some(kind), columns)) => {
+            Ok(Told { kind, form: format!("{path}: {kind}, by the columns {columns}") })
+        }
+        Some((None, columns)) => {
+            if let Ok(format) = detect(place) {
+                bail!(
+                    "{path}: found judgements in the format {format}, of which no trainer takes \
+                     a record as it stands; `hearken import` brings them into a store, and a \
+                     store is training data"
+                );
+            }
+            bail!("{path}:1: found the columns {columns}; expected those of {EXPECTED}")
+        }
+        None => {
+            // Say what is wrong with the first row, as the trainers would.
+            let error = read::<hearken_data::Prompt>(place, &options).err();
+            let error = error.context("the file changed while it was read")?;
+            Err(error.into())
+        }
+    }
+}
+
+/// A store is read as pairs, or as single completions where nothing else was judged.
+fn told_by_judgements(path: &Path) -> Result<Told> {
+    let Records { judgements, items } = records::load(&path.to_string_lossy())?;
+    let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
+    let kind = match judgements.as_slice() {
+        [] => RecordKind::Prompts,
+        all if all.iter().all(single) => RecordKind::UnpairedPreferences,
+        _ => RecordKind::Preferences,
+    };
+    let (items, judgements) = (items.len(), judgements.len());
+    let place = hearken_store::shown(path);
+    let place = place.display();
+    let form = format!("{place}: a store of {items} items and {judgements} judgements");
+    Ok(Told { kind, form: format!("{form}, read as {kind}") })
 }
 
 /// Counts over a whole file.

@@ -1,0 +1,94 @@
+//! `hearken data convert`: the same rows in another layout.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hearken_data::{
+    AnyRow, OnBadRecord, ReadOptions, Records, can_write, record_files, write_file, write_rows,
+};
+
+use crate::commands::output_file::check_output;
+use crate::output;
+
+/// Write rows in another layout: JSON lines, JSON, CSV or TSV, plain or with .gz or .zst
+///
+/// Reads whatever `data.train` reads, Parquet among it. Columns stay as they are.
+#[derive(Args, Debug)]
+pub(super) struct Convert {
+    /// What is read: a file, a pattern or a folder
+    #[arg(value_name = "INPUT")]
+    input: PathBuf,
+
+    /// What is written; the name's ending says how
+    #[arg(value_name = "OUTPUT")]
+    output: PathBuf,
+
+    /// The most rows written
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
+    /// Leave out rows that cannot be read, and count them
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+impl Convert {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let Self { input, output, limit, skip_bad } = &self;
+        if let Err(expected) = can_write(output) {
+            bail!("{}: {expected}", output.display());
+        }
+        let files = record_files(input)?;
+        check_output(output, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+        let on_bad_record = if *skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
+        let options = ReadOptions { on_bad_record, limit: *limit, ..ReadOptions::default() };
+        let header = header(input, output, &options)?;
+        let mut rows = Records::<AnyRow>::open(input, &options)?;
+        let mut left_out: BTreeMap<String, (String, usize)> = BTreeMap::new();
+        let count = write_file(output, |sink| -> Result<usize> {
+            let seen = rows.by_ref().map(|row| {
+                let row = row?;
+                for (column, what) in &row.left_out {
+                    left_out.entry(column.clone()).or_insert_with(|| (what.clone(), 0)).1 += 1;
+                }
+                Ok::<AnyRow, anyhow::Error>(row)
+            });
+            let count = write_rows(output, &header, seen, sink)?;
+            rows.expect_some()?;
+            Ok(count)
+        });
+        let count = count.map_err(|error| match error.is::<std::io::Error>() {
+            true => error.context(format!("{}: cannot be written", output.display())),
+            false => error,
+        })?;
+        output::say(&format!("{}: {count} rows", output.display()));
+        for (column, (what, count)) in left_out {
+            output::say(&format!("column `{column}` left out of {count} rows, the first: {what}"));
+        }
+        let report = rows.into_report();
+        if let Some(first) = report.reasons.first() {
+            output::say(&format!("{} rows left out, the first: {first}", report.skipped));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The names of all columns in the order in which rows bring them, where the output has a header: that of
+/// cells, which are read twice for it.
+fn header(input: &Path, output: &Path, options: &ReadOptions) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    if !hearken_data::has_header(output) {
+        return Ok(names);
+    }
+    for row in Records::<AnyRow>::open(input, options)? {
+        for name in row?.columns.keys() {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    Ok(names)
+}
