@@ -14,6 +14,7 @@ mod grpo;
 mod import;
 mod init;
 mod logprobs;
+mod merge;
 mod ppo;
 mod report;
 mod reward;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
+    Merge(merge::Merge),
     Report(report::Report),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
@@ -79,6 +81,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
+            Self::Merge(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Bench(command) => command.run(),
