@@ -1,13 +1,14 @@
 """Do Hearken and Transformers read each other's checkpoints, and compute the same?
 
-Run by hand; needs torch and transformers:
+Run by hand; needs torch, transformers and peft:
 
     cargo build --release -p hearken-model --example resave
     python tests/interop.py > docs/results/interop.txt
 
 For each architecture: Transformers makes a random model and saves it; Hearken loads it, saves it
 again and computes logits; Transformers loads what Hearken saved, unchanged, and computes them too.
-Then the same for reward models, whose score head Hearken creates where there is none.
+Then the same for reward models, whose score head Hearken creates where there is none; and for adapters: PEFT
+makes one, Hearken computes with it and saves it again, and PEFT loads what Hearken saved.
 """
 
 import datetime
@@ -17,6 +18,7 @@ import platform
 import subprocess
 import tempfile
 
+import peft
 import torch
 import transformers
 from transformers import (
@@ -76,6 +78,31 @@ MODELS = {
 }
 
 
+ADAPTERS = {
+    "gpt2": ("gpt2", dict(r=4, lora_alpha=6, target_modules="all-linear")),
+    "gpt2, some, 1/sqrt(r)": ("gpt2", dict(r=3, target_modules=["c_attn", "mlp.c_proj"], use_rslora=True)),
+    "llama": ("llama", dict(r=16, lora_alpha=32, target_modules="all-linear")),
+    "llama, one layer": ("llama", dict(target_modules=["q_proj", "v_proj"], layers_to_transform=1)),
+    "llama, tied, biases": (
+        "llama, tied, biases, Llama-3 rotary", dict(target_modules=["q_proj", "o_proj", "down_proj"])
+    ),
+    "mistral, ranks and alphas by pattern": (
+        "mistral, window 16",
+        dict(
+            target_modules=["q_proj", "k_proj", "up_proj"],
+            rank_pattern={"k_proj": 2, "layers.0.self_attn.q_proj": 5},
+            alpha_pattern={"^model.layers.2.mlp.up_proj": 3},
+        ),
+    ),
+    "qwen2, a pattern": ("qwen2", dict(target_modules=r"model\.layers\.\d+\.(?!mlp).*(q|v)_proj")),
+    "qwen3, one left out": (
+        "qwen3, heads of 32, tied", dict(target_modules="all-linear", exclude_modules=["v_proj"])
+    ),
+    "gpt_neox": ("gpt_neox", dict(r=5, target_modules=["query_key_value", "dense"])),
+    "gpt_neox, serial": ("gpt_neox, serial, half rotary", dict(target_modules="all-linear")),
+}
+
+
 def randomize(model):
     """Norms and biases too: at their initial 1 and 0 a mix-up would not show."""
     with torch.no_grad():
@@ -119,6 +146,33 @@ def reward_model(config, sequences, work):
     return largest(ours, theirs)
 
 
+def adapter(of, settings, sequences, work, score=False):
+    """The largest differences with PEFT's adapter here, and with ours there."""
+    auto = AutoModelForSequenceClassification if score else AutoModelForCausalLM
+    base = MODELS[of]
+    base.num_labels = 1 if score else 2
+    randomize(auto.from_config(base)).save_pretrained(work / "base")
+
+    def load():
+        return auto.from_pretrained(work / "base", dtype=torch.float32)
+
+    def outputs(model):
+        with torch.no_grad():
+            return [model.eval()(torch.tensor([ids])).logits.flatten() for ids in sequences]
+
+    task = "SEQ_CLS" if score else "CAUSAL_LM"
+    model = peft.get_peft_model(load(), peft.LoraConfig(task_type=task, **settings))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "modules_to_save" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(work / "theirs")
+    mode = ["score"] if score else []
+    ours = resave(work / "base", work / "ours", sequences, *mode, "adapter", work / "theirs")
+    there = outputs(model)
+    back = outputs(peft.PeftModel.from_pretrained(load(), work / "ours"))
+    return largest(ours, there), largest(ours, back)
+
+
 def check(info):
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         assert not info[key], (key, info[key])
@@ -139,6 +193,14 @@ def main():
                 difference = function(config, sequences, pathlib.Path(work))
             print(f"{kind:15} {name:38} {difference:.2e}")
             assert difference < 1e-4, name
+    print(f"adapters of PEFT {peft.__version__}: theirs here, and ours there")
+    for score in (False, True):
+        for name, (of, settings) in ADAPTERS.items():
+            with tempfile.TemporaryDirectory() as work:
+                here, there = adapter(of, settings, sequences, pathlib.Path(work), score)
+            kind = "reward model" if score else "language model"
+            print(f"{kind:15} {name:38} {here:.2e} {there:.2e}")
+            assert max(here, there) < 1e-5, name
 
 
 main()

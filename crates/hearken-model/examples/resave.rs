@@ -2,29 +2,40 @@
 //! `tests/interop.py`.
 //!
 //! ```text
-//! cargo run --release -p hearken-model --example resave -- FROM TO IDS.json OUT.json [score]
+//! cargo run --release -p hearken-model --example resave -- FROM TO IDS.json OUT.json [score] [adapter DIR]
 //! ```
 //!
 //! `IDS.json` is a list of lists of token ids; `OUT.json` becomes a list with the logits of every
-//! position for each, flattened, or with `score` the score at the last token.
+//! position for each, flattened, or with `score` the score at the last token. With an adapter, it is the
+//! adapter that is saved.
 
 use std::error::Error;
 use std::path::Path;
 
-use hearken_model::{Batch, Head, Keep, LoadOptions, Model};
+use hearken_model::{Adapter, Batch, Head, Keep, LoadOptions, Model};
 use hearken_tensor::Cpu;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [from, to, ids, out, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: resave FROM TO IDS.json OUT.json [score]".into());
+        return Err("usage: resave FROM TO IDS.json OUT.json [score] [adapter DIR]".into());
     };
-    let options = match rest.first().map(String::as_str) {
-        Some("score") => LoadOptions { new_score_head: Some(0), ..LoadOptions::scorer() },
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let options = match rest.first() {
+        Some(&"score") => LoadOptions { new_score_head: Some(0), ..LoadOptions::scorer() },
         _ => LoadOptions::language_model(),
     };
-    let (model, _) = Model::load(Cpu::new(), Path::new(from), &options)?;
-    model.save(Path::new(to))?;
+    let (from, to) = (Path::new(from), Path::new(to));
+    let model = if let [.., "adapter", adapter] = rest.as_slice() {
+        let adapter = Adapter::read(Path::new(adapter))?;
+        let (model, _) = Model::load_adapted(Cpu::new(), from, &options, &adapter)?;
+        model.save_adapter(to, &from.display().to_string())?;
+        model
+    } else {
+        let (model, _) = Model::load(Cpu::new(), from, &options)?;
+        model.save(to)?;
+        model
+    };
     let sequences: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(ids)?)?;
     let mut batch = Batch::new();
     let segments: Vec<usize> = sequences.iter().map(|ids| batch.push(None, ids)).collect();

@@ -100,7 +100,7 @@ impl<D: Device> Model<D> {
             let (page_len, precision) = (cache.page_len, cache.precision);
             let cache = CacheMut { keys, values, page_len, precision };
             let over = AttendOver::Cache { cache, rows: &plan };
-            self.block(layer, n).forward(&mut x, &geometry, over, false);
+            self.block(layer, n, None).forward(&mut x, &geometry, over, false);
         }
         let mut buffer = self.device().scratch(n * self.config().width);
         let rows = Rows::dense(n, self.config().width);

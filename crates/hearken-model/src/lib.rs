@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`config`] (what config.json says), [`params`] (named parameters and their
 //! gradients), [`architecture`] (what each family's
-//! parameters are called and how they connect), [`transformer`] ([`Model`]: forward, head, backward),
+//! parameters are called and how they connect), [`lora`] (adapters on disk and what they are for), [`transformer`] ([`Model`]: forward, head, backward),
 //! [`cached`] (the forward pass of sampling), [`checkpoint`], [`tokenizer`], [`chat`].
 //!
 //! Not here: losses, optimizers, sampling, files of training data.
@@ -16,6 +16,8 @@ pub mod params;
 pub mod mlp;
 
 pub mod architecture;
+
+pub mod lora;
 
 pub mod transformer;
 
@@ -30,6 +32,7 @@ pub mod chat;
 pub use architecture::Head;
 pub use cached::KvCache;
 pub use config::ModelConfig;
+pub use lora::{Adapter, AdapterError, LoraConfig, Targets};
 pub use mlp::{Mlp, MlpPass, MlpShape};
 pub use params::{Gradients, Init, Param, ParamId, ParamSpec, ParamStore};
 pub use tokenizer::Tokenizer;

@@ -216,6 +216,22 @@ impl<D: Device> ParamStore<D> {
         }
     }
 
+    /// Puts other values in the place of a parameter's; other stores keep theirs.
+    ///
+    /// # Panics
+    /// If their number differs from the parameter's.
+    pub(crate) fn replace(&mut self, index: usize, values: D::Buffer) {
+        let param = &self.params[index];
+        assert_eq!(self.device.len(&values), param.len(), "values of {}", param.name);
+        self.params[index] = Arc::new(Param::new(&param.name, &param.shape, values));
+    }
+
+    /// Leaves the first `len` parameters.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.params.truncate(len);
+        self.trained.truncate(len);
+    }
+
     /// The values of a parameter on the host.
     ///
     /// # Panics

@@ -263,6 +263,15 @@ pub struct PredictionGrad {
     pub entropy: f32,
 }
 
+/// Where dropout happens, and how much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// The number of the layer, so that layers drop different elements of a row.
+    pub site: u32,
+    /// The probability with which an element is dropped, from 0 to below 1.
+    pub rate: f32,
+}
+
 /// How the log-probability head computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadOptions {
@@ -437,6 +446,16 @@ macro_rules! device_operations {
                 ids: &Self::Ids,
                 table: &mut Self::Buffer,
             );
+            /// y = x with some elements set to 0 and the others divided by 1 − rate: which, follows from
+            /// the key of the row, the layer's number `site` and the column alone, each with
+            /// probability `rate`; see [`crate::dropout`].
+            Rows fn dropout(
+                x: $crate::device::View<'_, Self::Buffer>,
+                keys: &Self::Ids,
+                dropout: $crate::device::Dropout,
+                y: $crate::device::ViewMut<'_, Self::Buffer>,
+                write: $crate::device::Write,
+            );
 
             // ---- products -----------------------------------------------------------------------
 
@@ -445,6 +464,12 @@ macro_rules! device_operations {
             Products fn prepare(
                 weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
             ) -> bool;
+            /// Writes the values that products with a weight read, in its layout: those of the copy, if
+            /// there is one, and else the master values.
+            Products fn read_weight(
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                out: &mut Self::Buffer,
+            );
             /// y = x·Wᵀ (+ bias), `[T, inputs]` to `[T, outputs]`.
             Products fn linear(
                 x: $crate::device::View<'_, Self::Buffer>,

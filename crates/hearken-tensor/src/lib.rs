@@ -11,6 +11,7 @@
 pub mod forest;
 
 pub mod device;
+pub mod dropout;
 pub mod exponential;
 
 pub mod cpu;

@@ -2,17 +2,20 @@
 
 use std::path::Path;
 
+use hearken_model::config::base_dir;
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 
 use crate::error::TrainError;
 
-/// The tokenizer of a model directory; `None` where it has no tokenizer.json.
+/// The tokenizer of a model directory; `None` where neither it nor, if it is an adapter, its base has a
+/// tokenizer.json.
 ///
 /// # Errors
 /// If its files are there but not usable.
 pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>, TrainError> {
-    if !dir.join("tokenizer.json").exists() {
+    let is_there = |dir: &Path| dir.join("tokenizer.json").exists();
+    if !is_there(dir) && !base_dir(dir).is_ok_and(|base| is_there(&base)) {
         return Ok(None);
     }
     Ok(Some(Tokenizer::load(dir)?))

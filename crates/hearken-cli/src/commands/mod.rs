@@ -15,6 +15,7 @@ mod grpo;
 mod import;
 mod init;
 mod logprobs;
+mod merge;
 mod ppo;
 mod report;
 mod reward;
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
+    Merge(merge::Merge),
     Report(report::Report),
     Data(data::Data),
     Doctor(doctor::Doctor),
@@ -81,6 +83,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
+            Self::Merge(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),

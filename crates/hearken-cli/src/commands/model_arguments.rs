@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
+use hearken_model::{Adapter, LoadOptions, Masters, Model, Tokenizer};
 use hearken_tensor::Cpu;
 
 use crate::device;
@@ -31,9 +31,14 @@ impl Dtype {
 
 #[derive(Args, Debug)]
 pub(crate) struct ModelArguments {
-    /// A Hugging Face model directory: config.json, safetensors, tokenizer.json
+    /// A Hugging Face model directory: config.json, safetensors, tokenizer.json; or a PEFT directory, whose
+    /// adapter_config.json names its model
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
+
+    /// A PEFT directory with an adapter of the model, which is merged into its weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
 
     /// What matrix products read
     #[arg(long, value_enum, default_value = "f32")]
@@ -48,7 +53,11 @@ impl ModelArguments {
             masters: Masters::Drop,
             ..LoadOptions::language_model()
         };
-        let (model, _) = Model::load(device::open(), &self.model, &options)?;
-        Ok((model, load_tokenizer(&self.model)?))
+        let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
+        let (model, _) =
+            Model::load_merged(device::open(), &self.model, &options, adapter.as_ref())?;
+        // An adapter may bring the tokenizer that it was trained with.
+        let own = self.adapter.as_deref().map(load_tokenizer).transpose()?.flatten();
+        Ok((model, own.map_or_else(|| load_tokenizer(&self.model), |own| Ok(Some(own)))?))
     }
 }

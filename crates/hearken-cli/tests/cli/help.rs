@@ -2,10 +2,10 @@
 
 use crate::support::run;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "check", "config", "schema", "generate",
-    "chat", "collect", "analyze", "import", "export", "store", "logprobs", "report", "doctor",
-    "bench",
+    "chat", "collect", "analyze", "import", "export", "store", "logprobs", "merge", "report",
+    "doctor", "bench",
 ];
 
 #[test]

@@ -8,6 +8,7 @@ mod configurations;
 mod help;
 mod messages;
 
+mod adapters;
 mod analyze;
 mod bench;
 mod chat;

@@ -3,6 +3,8 @@
 //! Written by Transformers 4 (`rope_theta`, `rope_scaling`) or 5 (`rope_parameters`); the keys of
 //! each family are read by its file in [`crate::architecture`].
 
+mod base_dir;
+
 mod keys;
 
 mod known_keys;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use hearken_tensor::device::Gelu;
 use serde_json::{Map, Value};
 
+pub use base_dir::{ADAPTER_CONFIG, base_dir, is_adapter};
 pub(crate) use keys::Keys;
 pub(crate) use known_keys::{refuse_unknown, says_none};
 pub(crate) use rotary::RotaryKeys;

@@ -18,6 +18,9 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The segments that the rows belong to.
     pub forest: Forest,
+    /// In a training pass of a model with dropout, what decides which elements are dropped: of a row, it
+    /// follows from this seed and from the tokens up to the row, whatever else the batch holds.
+    pub dropout: Option<u64>,
 }
 
 impl Batch {
@@ -55,8 +58,59 @@ impl Batch {
         last.map(|segment| segment.start + segment.len - 1)
     }
 
+    /// A number for each row that follows from `seed` and the tokens on the path up to the row.
+    pub(crate) fn row_keys(&self, seed: u64) -> Vec<u32> {
+        let mut hashes = vec![0; self.rows()];
+        for segment in self.forest.segments() {
+            let before = segment.parent.and_then(|parent| self.last_row(parent));
+            let mut hash = before.map_or_else(|| mix(seed), |row| hashes[row]);
+            for row in segment.rows() {
+                hash = mix(hash ^ u64::from(self.tokens[row]));
+                hashes[row] = hash;
+            }
+        }
+        hashes.into_iter().map(|hash: u64| (hash >> 32) as u32).collect()
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.tokens.len()
+    }
+}
+
+/// Mixes all bits: the step of SplitMix64.
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_row_follows_from_the_tokens_up_to_it() {
+        let (prompt, answers) = ([5, 6, 7], [[8, 9], [8, 1]]);
+        let mut tree = Batch::new();
+        let root = tree.push(None, &prompt);
+        let empty = tree.push(Some(root), &[]);
+        for answer in &answers {
+            tree.push(Some(empty), answer);
+        }
+        let keys = tree.row_keys(3);
+        for (index, answer) in answers.iter().enumerate() {
+            let mut apart = Batch::new();
+            apart.push(None, &[1, 2]);
+            let whole = apart.push(None, &[&prompt[..], &answer[..]].concat());
+            let first = apart.row(whole, 0);
+            let apart = &apart.row_keys(3)[first..];
+            assert_eq!(apart[..3], keys[..3]);
+            assert_eq!(apart[3..], keys[3 + 2 * index..][..2]);
+        }
+        assert_eq!(keys[3], keys[5]);
+        assert_ne!(keys[4], keys[6]);
+        assert_ne!(keys, tree.row_keys(4));
     }
 }

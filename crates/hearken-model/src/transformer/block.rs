@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearken_tensor::Device;
 use hearken_tensor::device::{
-    Activation, Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut, Write,
+    Activation, Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut,
 };
 
 use super::model::Model;
@@ -35,6 +35,8 @@ pub(crate) struct Block<'a, D: Device> {
     pub(crate) plan: &'a LayerPlan,
     pub(crate) layer: usize,
     pub(crate) rows: usize,
+    /// The keys of the rows, where adapters drop elements of what they read.
+    pub(crate) dropout: Option<&'a D::Ids>,
 }
 
 impl<D: Device> Block<'_, D> {
@@ -139,7 +141,7 @@ impl<D: Device> Block<'_, D> {
         }
         let width = config.query_width();
         let (attended_rows, x) = (self.view(&attended, width), self.view_mut(x, config.width));
-        model.linear(attended_rows, self.plan.attention_output, x, Write::Add);
+        self.linear(attended_rows, self.plan.attention_output, x);
         Some(AttentionActivations { norm: norm?, head_norms, qkv, attended, log_sum_exp })
     }
 
@@ -153,7 +155,7 @@ impl<D: Device> Block<'_, D> {
         let layout = model.plan.qkv_layout;
         let mut qkv = self.scratch(layout.row_stride);
         let rows = self.view(normed, model.config.width);
-        model.linear_parts(rows, &self.qkv_parts(), &mut qkv);
+        self.linear_parts(rows, &self.qkv_parts(), &mut qkv);
         let head_norms = self.plan.query_key_norm.is_some().then(|| self.norm_heads(&mut qkv));
         if let Some(tables) = &geometry.rotary {
             for heads in [layout.query, layout.key] {
@@ -217,12 +219,12 @@ impl<D: Device> Block<'_, D> {
         (normed, norm): (D::Buffer, Option<NormTape<D>>),
         x: &mut D::Buffer,
     ) -> Option<MlpActivations<D>> {
-        let (model, config) = (self.model, &self.model.config);
+        let config = &self.model.config;
         let mut before = self.scratch(self.mlp_width());
-        model.linear_parts(self.view(&normed, config.width), &self.mlp_parts(), &mut before);
+        self.linear_parts(self.view(&normed, config.width), &self.mlp_parts(), &mut before);
         let after = self.activated(&before);
         let (rows, x) = (self.view(&after, config.inner), self.view_mut(x, config.width));
-        model.linear(rows, self.mlp_down(), x, Write::Add);
+        self.linear(rows, self.mlp_down(), x);
         Some(MlpActivations { norm: norm?, before })
     }
 

@@ -63,10 +63,9 @@ impl<D: Device> Block<'_, D> {
         let mut dinput = self.scratch(width);
         for (index, &(params, columns)) in parts.iter().enumerate() {
             let (x, dy) = (self.view(input, width), View::new(dy, columns));
-            self.model.linear_backward_parameters(x, params, dy, gradients);
             let write = if index == 0 { Write::Overwrite } else { Write::Add };
             let dx = self.view_mut(&mut dinput, width);
-            self.model.linear_backward_input(params, dy, dx, write);
+            self.linear_backward(Some(x), params, dy, (dx, write), gradients);
         }
         dinput
     }
@@ -80,13 +79,12 @@ impl<D: Device> Block<'_, D> {
         let (model, device, config) = (self.model, &self.model.device, &self.model.config);
         let (down, inner) = (self.mlp_down(), config.inner);
         let dy = self.view(dx, config.width);
-        if gradients.wants(down.weight) || down.bias.is_some_and(|bias| gradients.wants(bias)) {
-            let after = self.activated(&tape.before);
-            model.linear_backward_parameters(self.view(&after, inner), down, dy, gradients);
-        }
+        let after = model.wants(down, gradients).then(|| self.activated(&tape.before));
+        let x = after.as_ref().map(|after| self.view(after, inner));
         let mut dafter = self.scratch(inner);
         let out = self.view_mut(&mut dafter, inner);
-        model.linear_backward_input(down, dy, out, Write::Overwrite);
+        self.linear_backward(x, down, dy, (out, Write::Overwrite), gradients);
+        drop(after);
         let mut dbefore = self.scratch(self.mlp_width());
         match config.mlp {
             Mlp::Gelu(gelu) => {
@@ -114,10 +112,9 @@ impl<D: Device> Block<'_, D> {
         let (output, query_width) = (self.plan.attention_output, config.query_width());
         let dy = self.view(dx, config.width);
         let attended = self.view(&tape.attended, query_width);
-        model.linear_backward_parameters(attended, output, dy, gradients);
         let mut dattended = self.scratch(query_width);
-        let out = self.view_mut(&mut dattended, query_width);
-        model.linear_backward_input(output, dy, out, Write::Overwrite);
+        let out = (self.view_mut(&mut dattended, query_width), Write::Overwrite);
+        self.linear_backward(Some(attended), output, dy, out, gradients);
 
         let layout = model.plan.qkv_layout;
         let parameters = Attention {

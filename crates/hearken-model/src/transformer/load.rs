@@ -15,7 +15,8 @@ use crate::architecture::{
     Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
 use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter};
+use crate::lora::{Adapter, AdapterError};
 use crate::params::ParamSpec;
 
 /// The file with a policy's value head, beside the model that Transformers loads.
@@ -30,6 +31,9 @@ pub enum ModelError {
     /// Weights cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// An adapter cannot be used.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
 }
 
 /// How to load a model.
@@ -71,12 +75,26 @@ pub struct LoadReport {
 }
 
 impl<D: Device> Model<D> {
-    /// Loads a Hugging Face directory: config.json and safetensors.
+    /// Loads a Hugging Face directory: config.json and safetensors. A PEFT directory is loaded with its base, into
+    /// whose weights it is merged.
     ///
     /// # Errors
     /// If a file is missing or damaged, the architecture is not supported, or a tensor is missing,
     /// unknown or misshapen.
     pub fn load(
+        device: D,
+        dir: &Path,
+        options: &LoadOptions,
+    ) -> Result<(Self, LoadReport), ModelError> {
+        if !is_adapter(dir) {
+            return Self::load_whole(device, dir, options);
+        }
+        let adapter = Adapter::read(dir)?;
+        Self::load_merged(device, &base_dir(dir)?, options, Some(&adapter))
+    }
+
+    /// Loads a directory that holds a whole model.
+    pub(super) fn load_whole(
         device: D,
         dir: &Path,
         options: &LoadOptions,
@@ -150,9 +168,10 @@ impl<D: Device> Model<D> {
     /// Adds a new value head, normal with deviation 1/√(d+1) and bias 0.
     ///
     /// # Panics
-    /// If the model already has a scalar head.
+    /// If the model already has a scalar head, or an adapter.
     pub fn add_value_head(&mut self, seed: u64) {
         assert!(self.plan.scalar_head.is_none(), "the model has a scalar head already");
+        assert!(self.adapter().is_none(), "an adapter's parameters are the last ones");
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scalar = self.plan.add_value_head(self.config.width);
         let specs = &self.plan.params[scalar.weight.0..];
@@ -188,6 +207,9 @@ impl<D: Device> Model<D> {
     ///
     /// # Errors
     /// If a file cannot be written.
+    ///
+    /// # Panics
+    /// As [`Model::save_as`].
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
         self.save_as(dir, NumberFormat::F32)
     }
@@ -198,7 +220,11 @@ impl<D: Device> Model<D> {
     ///
     /// # Errors
     /// If a file cannot be written.
+    ///
+    /// # Panics
+    /// If the model has an adapter, which [`Model::save_adapter`] saves or [`Model::merged`] takes up.
     pub fn save_as(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+        assert!(self.adapter().is_none(), "an adapter is saved apart, or merged first");
         let has_room =
             |index: usize| self.values(index).iter().all(|&value| stored.has_room(value));
         let fits = stored != NumberFormat::F16 || (0..self.params.len()).all(has_room);
@@ -209,14 +235,25 @@ impl<D: Device> Model<D> {
             source,
         })?;
         checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json(stored))?;
-        let is_value =
-            |index: &usize| [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[*index].name.as_str());
-        let (value, body): (Vec<_>, Vec<_>) = (0..self.params.len()).partition(is_value);
+        let body: Vec<usize> =
+            (0..self.params.len()).filter(|&index| !self.is_value_head(index)).collect();
         self.save_params(&dir.join("model.safetensors"), &body, stored)?;
-        if !value.is_empty() {
-            self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)?;
-        }
+        self.save_value_head(dir)?;
         Ok(())
+    }
+
+    fn is_value_head(&self, index: usize) -> bool {
+        [VALUE_WEIGHT, VALUE_BIAS].contains(&self.params[index].name.as_str())
+    }
+
+    /// Writes a value head, if there is one.
+    pub(super) fn save_value_head(&self, dir: &Path) -> Result<(), CheckpointError> {
+        let value: Vec<usize> =
+            (0..self.params.len()).filter(|&index| self.is_value_head(index)).collect();
+        if value.is_empty() {
+            return Ok(());
+        }
+        self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)
     }
 
     fn save_params(

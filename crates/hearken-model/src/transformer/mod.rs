@@ -4,6 +4,12 @@
 //! computed once and nothing is padded. Its result, a [`Pass`], holds the hidden state of every row
 //! and what the backward pass needs. The heads read chosen rows of it.
 
+mod adapted;
+
+mod adapter;
+
+mod adapter_names;
+
 mod batch;
 
 mod block;

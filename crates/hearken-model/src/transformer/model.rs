@@ -8,6 +8,7 @@ use hearken_tensor::device::{
 };
 use hearken_tensor::device::{Prediction, Rows};
 
+use super::adapter::Lora;
 use super::batch::Batch;
 use super::block::{AttendOver, Block, Geometry};
 use super::heads::OutputGrads;
@@ -28,6 +29,7 @@ pub struct Model<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) head: Head,
     pub(crate) rotary: Option<RotaryTable<D::Buffer>>,
+    pub(crate) lora: Option<Arc<Lora>>,
 }
 
 impl<D: Device> Model<D> {
@@ -46,7 +48,7 @@ impl<D: Device> Model<D> {
             Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
         };
         let params = ParamStore::new(device.clone());
-        let mut model = Self { device, config, plan, params, precision, head, rotary };
+        let mut model = Self { device, config, plan, params, precision, head, rotary, lora: None };
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
             let values = next(spec)?;
@@ -59,11 +61,7 @@ impl<D: Device> Model<D> {
     }
 
     /// A model over the same weights, which are not copied: what either changes becomes its own.
-    ///
-    /// # Panics
-    /// If master values have been dropped.
     pub fn duplicate(&self) -> Self {
-        self.check_masters();
         let rotary = match self.config.positions {
             Positions::Learned => None,
             Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
@@ -76,16 +74,7 @@ impl<D: Device> Model<D> {
             precision: self.precision,
             head: self.head,
             rotary,
-        }
-    }
-
-    fn check_masters(&self) {
-        for (index, param) in self.params.iter().enumerate() {
-            assert!(
-                !self.params.is_dropped(index),
-                "the master values of {} are dropped",
-                param.name
-            );
+            lora: self.lora.clone(),
         }
     }
 
@@ -148,11 +137,11 @@ impl<D: Device> Model<D> {
     /// learned table.
     pub fn forward(&self, batch: &Batch, keep: Keep) -> Pass<D> {
         let placed = self.place(batch);
-        let Placed { tokens, geometry, forest } = &placed;
+        let Placed { tokens, geometry, forest, dropout } = &placed;
         let mut x = self.embed(tokens, geometry, batch.rows());
         let mut blocks = Vec::new();
         for layer in 0..self.config.layers {
-            let block = self.block(layer, batch.rows());
+            let block = self.block(layer, batch.rows(), dropout.as_ref());
             if keep == Keep::BlockInputs {
                 let mut input = block.scratch(self.config.width);
                 self.device.copy(&x, &mut input);
@@ -193,9 +182,9 @@ impl<D: Device> Model<D> {
         self.norm_backward(&final_norm, params, dy, out, Write::Overwrite, gradients);
         drop((dhidden, final_norm));
 
-        let Placed { tokens, geometry, forest } = &pass.placed;
+        let Placed { tokens, geometry, forest, dropout } = &pass.placed;
         while lowest <= pass.blocks.len() && !pass.blocks.is_empty() {
-            let block = self.block(pass.blocks.len() - 1, rows);
+            let block = self.block(pass.blocks.len() - 1, rows, dropout.as_ref());
             let tape = match pass.blocks.pop().expect("a block is left") {
                 BlockTape::Full(tape) => tape,
                 BlockTape::Input(mut input) => {
@@ -224,13 +213,15 @@ impl<D: Device> Model<D> {
         let starts: Vec<usize> =
             self.plan.layers.iter().map(|layer| layer.attention_norm.weight.0).collect();
         let heads = self.plan.final_norm.weight.0;
-        let trained = (starts.first().copied().unwrap_or(heads)..self.params.len())
+        let end = self.lora.as_ref().map_or(self.params.len(), |lora| lora.first);
+        let trained = (starts.first().copied().unwrap_or(heads)..end)
             .filter(|&index| gradients.wants(ParamId(index)))
-            .find(|&index| !self.is_head(ParamId(index)))?;
-        Some(
-            starts.partition_point(|&start| start <= trained).max(1)
-                + usize::from(heads <= trained),
-        )
+            .find(|&index| !self.is_head(ParamId(index)));
+        let depth = |trained: usize| {
+            starts.partition_point(|&start| start <= trained).max(1) + usize::from(heads <= trained)
+        };
+        let adapted = self.lora.as_ref().and_then(|lora| lora.lowest_trained(gradients));
+        trained.map(depth).into_iter().chain(adapted.map(|layer| layer + 1)).min()
     }
 
     fn is_head(&self, id: ParamId) -> bool {
@@ -245,6 +236,7 @@ impl<D: Device> Model<D> {
             tokens: self.token_ids(&batch.tokens),
             geometry: self.geometry(&batch.forest.positions()),
             forest: self.device.plan(&batch.forest),
+            dropout: self.dropout_keys(batch),
         }
     }
 
@@ -267,8 +259,13 @@ impl<D: Device> Model<D> {
         Geometry { positions: self.device.ids(positions), rotary }
     }
 
-    pub(crate) fn block(&self, layer: usize, rows: usize) -> Block<'_, D> {
-        Block { model: self, plan: &self.plan.layers[layer], layer, rows }
+    pub(crate) fn block<'a>(
+        &'a self,
+        layer: usize,
+        rows: usize,
+        dropout: Option<&'a D::Ids>,
+    ) -> Block<'a, D> {
+        Block { model: self, plan: &self.plan.layers[layer], layer, rows, dropout }
     }
 
     /// The residual stream before the first block, `[T, d]`.
@@ -359,21 +356,10 @@ impl<D: Device> Model<D> {
         }
     }
 
-    fn weight(&self, params: LinearParams) -> Weight<'_, D::Buffer, D::Prepared> {
+    pub(super) fn weight(&self, params: LinearParams) -> Weight<'_, D::Buffer, D::Prepared> {
         let param = self.param(params.weight);
         let shape = self.weight_shape(params);
         Weight { values: &param.values, prepared: &param.prepared, shape }
-    }
-
-    pub(super) fn linear(
-        &self,
-        x: View<'_, D::Buffer>,
-        params: LinearParams,
-        y: ViewMut<'_, D::Buffer>,
-        write: Write,
-    ) {
-        let bias = params.bias.map(|bias| &self.param(bias).values);
-        self.device.linear(x, self.weight(params), bias, y, write);
     }
 
     /// Several products of the same rows, each into its own columns of `y`.
@@ -390,16 +376,6 @@ impl<D: Device> Model<D> {
         };
         let parts: Vec<_> = parts.iter().map(part).collect();
         self.device.linear_parts(x, &parts, y, Write::Overwrite);
-    }
-
-    pub(super) fn linear_backward_input(
-        &self,
-        params: LinearParams,
-        dy: View<'_, D::Buffer>,
-        dx: ViewMut<'_, D::Buffer>,
-        write: Write,
-    ) {
-        self.device.linear_backward_input(dy, self.weight(params), dx, write);
     }
 
     pub(super) fn linear_backward_parameters(

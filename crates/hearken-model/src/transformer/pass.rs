@@ -40,6 +40,8 @@ pub(crate) struct Placed<D: Device> {
     pub(crate) tokens: D::Ids,
     pub(crate) geometry: Geometry<D>,
     pub(crate) forest: D::ForestPlan,
+    /// The keys of the rows, in a training pass of a model that drops elements.
+    pub(crate) dropout: Option<D::Ids>,
 }
 
 /// Logits that the backward pass need not compute again.

@@ -36,9 +36,9 @@ pub use cached_attention::CachePlan;
 pub use prepared::Prepared;
 
 use crate::device::{
-    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, HeadOptions, HeadOutput,
-    Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary,
-    Rotation, View, ViewMut, Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, HeadOptions,
+    HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
+    Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -150,8 +150,23 @@ impl Device for Cpu {
         vector::scatter_add_rows(rows, ids, table);
     }
 
+    fn dropout(
+        &self,
+        x: View<'_, Buffer>,
+        keys: &Vec<u32>,
+        dropout: Dropout,
+        y: ViewMut<'_, Buffer>,
+        write: Write,
+    ) {
+        vector::dropout(x, keys, dropout, y, write);
+    }
+
     fn prepare(&self, weight: Weight<'_, Buffer, Prepared>) -> bool {
         product::prepare(&self.pool, weight)
+    }
+
+    fn read_weight(&self, weight: Weight<'_, Buffer, Prepared>, out: &mut Buffer) {
+        product::read_weight(&self.pool, weight, out);
     }
 
     fn linear(

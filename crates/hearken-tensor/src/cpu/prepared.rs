@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::bf16;
 use super::buffer::{Buffer, Pool};
-use super::rows::Input;
+use super::rows::{Input, Shared, for_chunks};
 use crate::device::{Layout, Rows, WeightShape};
 
 /// A weight rounded to bfloat16 and packed, once for products with the weight and once for those
@@ -29,17 +29,56 @@ impl Prepared {
         })
     }
 
-    /// The right factor of dx = dy·W: sums over outputs.
+    /// The right factor of dx = dy·W: sums over outputs. Where the master values have been dropped, it
+    /// is made of the forward copy, which has the same bits.
     pub(crate) fn backward(
         &self,
         pool: &Arc<Pool>,
         values: &Buffer,
         shape: WeightShape,
     ) -> &bf16::Right {
-        get_or_pack(&self.backward, || match shape.layout {
+        let pack_values = |values: &Buffer| match shape.layout {
             Layout::OutputsByInputs => pack(pool, values, shape, bf16::Source::Inner),
             Layout::InputsByOutputs => pack(pool, values, shape, bf16::Source::Outer),
+        };
+        get_or_pack(&self.backward, || {
+            let len = shape.inputs * shape.outputs;
+            if len <= values.len() {
+                return pack_values(values);
+            }
+            let mut unpacked = Buffer::scratch(pool, len);
+            self.unpack(pool, values, shape, &mut unpacked);
+            pack_values(&unpacked)
         })
+    }
+
+    /// Writes the values of the forward copy in the weight's layout.
+    pub(crate) fn unpack(
+        &self,
+        pool: &Arc<Pool>,
+        values: &Buffer,
+        shape: WeightShape,
+        out: &mut [f32],
+    ) {
+        let packed = self.forward(pool, values, shape);
+        let width = match shape.layout {
+            Layout::OutputsByInputs => shape.inputs,
+            Layout::InputsByOutputs => shape.outputs,
+        };
+        let rows = out.len() / width;
+        let out = Shared::new(out);
+        for_chunks(rows, width, |range| {
+            for row in range {
+                // SAFETY: the ranges partition the rows.
+                let out = unsafe { out.slice(row * width, width) };
+                for (column, out) in out.iter_mut().enumerate() {
+                    *out = match shape.layout {
+                        Layout::OutputsByInputs => packed.value(row, column),
+                        Layout::InputsByOutputs => packed.value(column, row),
+                    };
+                }
+            }
+        });
     }
 }
 

@@ -230,6 +230,20 @@ pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Buffer, Prepared>) ->
     false
 }
 
+/// The values that products read: those of a packed copy, or the master values.
+pub(crate) fn read_weight(
+    pool: &Arc<Pool>,
+    weight: Weight<'_, Buffer, Prepared>,
+    out: &mut Buffer,
+) {
+    let shape = weight.shape;
+    assert_eq!(out.len(), shape.inputs * shape.outputs, "out: outputs × inputs");
+    match shape.precision {
+        Precision::Bf16 => weight.prepared.unpack(pool, weight.values, shape, out),
+        Precision::F32 => super::vector::copy(weight.values, out),
+    }
+}
+
 /// y (+)= x·Wᵀ (+ bias).
 pub(crate) fn forward(
     pool: &Arc<Pool>,

@@ -3,7 +3,8 @@
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rows::{Input, Output, Shared, for_chunks, for_chunks_mut};
-use crate::device::{View, ViewMut, Write};
+use crate::device::{Dropout, View, ViewMut, Write};
+use crate::dropout::Kept;
 
 /// `to += factor · from`.
 pub(crate) fn add_scaled(from: &[f32], factor: f32, to: &mut [f32]) {
@@ -79,6 +80,31 @@ pub(crate) fn gather_rows(table: &Buffer, ids: &[u32], out: ViewMut<'_, Buffer>,
             match write {
                 Write::Overwrite => to.copy_from_slice(from),
                 Write::Add => dispatch(AddScaled { from, factor: 1.0, to }),
+            }
+        }
+    });
+}
+
+/// y (+)= x with some elements set to 0 and the others scaled.
+pub(crate) fn dropout(
+    x: View<'_, Buffer>,
+    keys: &[u32],
+    dropout: Dropout,
+    y: ViewMut<'_, Buffer>,
+    write: Write,
+) {
+    let (x, y) = (Input::new(x), Output::new(y));
+    assert_eq!(x.rows.rows, keys.len(), "x: a row for each key");
+    assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
+    assert_eq!(x.rows.width, y.rows.width, "x and y: as wide");
+    for_chunks(keys.len(), x.rows.width, |range| {
+        for row in range {
+            let kept = Kept::new(keys[row], dropout);
+            // SAFETY: the ranges partition the rows.
+            let y = unsafe { y.row(row) };
+            for (column, (y, x)) in y.iter_mut().zip(x.row(row)).enumerate() {
+                let value = kept.factor(column as u32) * x;
+                *y = if write == Write::Add { *y + value } else { value };
             }
         }
     });

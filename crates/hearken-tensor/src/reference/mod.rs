@@ -15,9 +15,9 @@ mod rows;
 use std::borrow::Cow;
 
 use crate::device::{
-    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, HeadOptions, HeadOutput,
-    Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout, Rotary,
-    Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, HeadOptions,
+    HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
+    Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -174,9 +174,25 @@ impl Device for Reference {
         rows::scatter_add(rows, ids, table);
     }
 
+    fn dropout(
+        &self,
+        x: View<'_, Values>,
+        keys: &Vec<u32>,
+        dropout: Dropout,
+        y: ViewMut<'_, Values>,
+        write: Write,
+    ) {
+        rows::dropout(x, keys, dropout, y, write);
+    }
+
     fn prepare(&self, weight: Weight<'_, Values, ()>) -> bool {
         let _ = weight;
         false
+    }
+
+    fn read_weight(&self, weight: Weight<'_, Values, ()>, out: &mut Values) {
+        let read = |&value: &f64| read_as(value, weight.shape.precision);
+        out.0 = weight.values.0.iter().map(read).collect();
     }
 
     fn linear(

@@ -1,7 +1,10 @@
 //! What acts on each row by itself: picking, norms, rotations, activations.
 
 use super::{Values, put};
-use crate::device::{Activation, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write};
+use crate::device::{
+    Activation, Dropout, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write,
+};
+use crate::dropout::Kept;
 
 pub(super) fn gather(table: &Values, ids: &[u32], out: ViewMut<'_, Values>, write: Write) {
     let width = out.rows.width;
@@ -18,6 +21,23 @@ pub(super) fn scatter_add(rows: View<'_, Values>, ids: &[u32], table: &mut Value
     for (row, &id) in ids.iter().enumerate() {
         let to = &mut table.0[id as usize * width..][..width];
         to.iter_mut().zip(rows.buffer.row(rows.rows, row)).for_each(|(to, from)| *to += from);
+    }
+}
+
+pub(super) fn dropout(
+    x: View<'_, Values>,
+    keys: &[u32],
+    dropout: Dropout,
+    y: ViewMut<'_, Values>,
+    write: Write,
+) {
+    for (row, &key) in keys.iter().enumerate() {
+        let kept = Kept::new(key, dropout);
+        let x = x.buffer.row(x.rows, row);
+        for (column, y) in y.buffer.row_mut(y.rows, row).iter_mut().enumerate() {
+            // The kernels' scale is rounded to f32, and finite differences ask for no more.
+            put(y, x[column] * f64::from(kept.factor(column as u32)), write);
+        }
     }
 }
 

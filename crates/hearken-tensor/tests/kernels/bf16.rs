@@ -140,3 +140,32 @@ fn the_head_is_near_its_f32_self() {
         assert_close(found, &crate::wide(&expected), 0.02);
     }
 }
+
+/// A base that is only read may lose its master values: what is left gives the same products.
+#[test]
+fn a_copy_without_masters_is_read_back_and_multiplies_both_ways() {
+    let cpu = crate::families::cpu();
+    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+        let shape = shape(45, 37, layout);
+        let values = cpu.upload(&random(1, 45 * 37));
+        let (whole, lone) = (Prepared::default(), Prepared::default());
+        let weight = Weight { values: &values, prepared: &whole, shape };
+        assert!(cpu.prepare(Weight { prepared: &lone, ..weight }));
+        let dropped = cpu.zeros(0);
+        let without = Weight { values: &dropped, prepared: &lone, shape };
+
+        let mut read = cpu.zeros(45 * 37);
+        cpu.read_weight(without, &mut read);
+        for (found, expected) in all(&cpu, &read).iter().zip(rounded(&all(&cpu, &values))) {
+            assert_eq!(f64::from(*found), expected);
+        }
+        let dy = cpu.upload(&random(2, 5 * 37));
+        let product = |weight| {
+            let mut dx = cpu.zeros(5 * 45);
+            let (dy, out) = (View::new(&dy, Rows::dense(5, 37)), Rows::dense(5, 45));
+            cpu.linear_backward_input(dy, weight, ViewMut::new(&mut dx, out), Write::Overwrite);
+            all(&cpu, &dx)
+        };
+        assert_eq!(product(without), product(weight));
+    }
+}

@@ -1,5 +1,5 @@
-use hearken_tensor::Device;
-use hearken_tensor::device::{Rows, View, ViewMut, Write};
+use hearken_tensor::device::{Dropout, Rows, View, ViewMut, Write};
+use hearken_tensor::{Device, Reference};
 
 use crate::{all, random};
 
@@ -97,5 +97,36 @@ fn rows_are_scattered_in_order_and_others_left_alone() {
         let (rows, mut table) = (cpu.upload(&rows), cpu.upload(&before));
         cpu.scatter_add_rows(View::new(&rows, Rows::dense(5, width)), &cpu.ids(&ids), &mut table);
         assert_eq!(all(&cpu, &table), expected);
+    }
+}
+
+#[test]
+fn dropout_drops_the_same_elements_on_every_device_and_scales_the_others() {
+    let cpu = crate::families::cpu();
+    let (width, keys) = (83, [7, 1 << 31, 7, 12_345]);
+    let rows = Rows { rows: 4, width, offset: 2, stride: width + 3 };
+    let (x, before) = (random(1, rows.end()), random(2, rows.end()));
+    let dropout = Dropout { site: 3, rate: 0.4 };
+    for write in [Write::Overwrite, Write::Add] {
+        let mut y = cpu.upload(&before);
+        let (from, to) = (cpu.upload(&x), ViewMut::new(&mut y, rows));
+        cpu.dropout(View::new(&from, rows), &cpu.ids(&keys), dropout, to, write);
+        let found = all(&cpu, &y);
+
+        let slow = Reference;
+        let mut y = slow.upload(&before);
+        let (from, to) = (slow.upload(&x), ViewMut::new(&mut y, rows));
+        slow.dropout(View::new(&from, rows), &slow.ids(&keys), dropout, to, write);
+        let expected = slow.read(&y).into_owned();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} instead of {expected}");
+        }
+        let stride = width + 3;
+        let row = |row: usize| &found[2 + row * stride..][..width];
+        if write == Write::Overwrite {
+            let dropped = |row: &[f32]| row.iter().map(|x| *x == 0.0).collect::<Vec<_>>();
+            assert_eq!(dropped(row(0)), dropped(row(2)), "rows with one key");
+            assert_ne!(dropped(row(0)), dropped(row(1)));
+        }
     }
 }

@@ -83,6 +83,12 @@ impl<const W: usize> Panels<W> {
         self.inner
     }
 
+    /// One element, as f32.
+    pub(crate) fn value(&self, outer: usize, inner: usize) -> f32 {
+        let word = self.words[outer / W * self.panel_len() + inner / 2 * W + outer % W].to_bits();
+        f32::from_bits(if inner.is_multiple_of(2) { word << 16 } else { word & 0xffff_0000 })
+    }
+
     /// Words per panel.
     pub(crate) fn panel_len(&self) -> usize {
         self.inner.div_ceil(2) * W

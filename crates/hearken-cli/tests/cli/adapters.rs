@@ -1,0 +1,92 @@
+//! Adapters: `--adapter`, a PEFT directory in place of a model, and `hearken merge`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::{Ran, json_lines, model, names, run, write};
+
+/// An adapter as PEFT saves it; see PROVENANCE.md there.
+fn peft(name: &str) -> PathBuf {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    crates.join("hearken-model/tests/fixtures/peft").join(name)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The log-probabilities of one sequence.
+fn logprobs(folder: &Path, model: &[String]) -> Vec<f64> {
+    let input = write(folder, "in.jsonl", "{\"input_ids\": [5, 17, 300, 42, 99, 381, 7]}\n");
+    let output = folder.join("out.jsonl");
+    let mut arguments = vec!["logprobs".to_owned()];
+    arguments.extend_from_slice(model);
+    arguments.extend(["--input".into(), text(&input), "--output".into(), text(&output)]);
+    run(arguments).ok();
+    let found = serde_json::from_value(json_lines(&output)[0]["logprobs"].clone()).unwrap();
+    std::fs::remove_file(output).unwrap();
+    found
+}
+
+fn merge(arguments: &[&str]) -> Ran {
+    let mut all = vec!["merge"];
+    all.extend(arguments);
+    run(all)
+}
+
+#[test]
+fn an_adapter_beside_its_model_alone_and_merged_give_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for family in ["llama", "gpt2", "gpt_neox", "qwen2"] {
+        let (base, adapter) = (text(&model(family)), text(&peft(family)));
+        let of = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+            logprobs(folder.path(), &arguments)
+        };
+        let merged = text(&folder.path().join(family));
+        merge(&["--model", &base, "--adapter", &adapter, "--output", &merged]).ok();
+        let plain = of(&["--model", &base]);
+        let beside = of(&["--model", &base, "--adapter", &adapter]);
+        let difference = |other: &[f64]| {
+            other.iter().zip(&beside).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+        };
+        assert!(difference(&plain) > 1e-3, "{family}");
+        assert_eq!(beside, of(&["--model", &adapter]), "{family}");
+        assert!(difference(&of(&["--model", &merged])) < 1e-5, "{family}");
+    }
+}
+
+#[test]
+fn a_merged_model_is_a_whole_folder_in_the_type_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (adapter, merged) = (text(&peft("llama")), folder.path().join("merged"));
+    let ran = merge(&["--adapter", &adapter, "--output", &text(&merged), "--dtype", "bf16"]).ok();
+    assert!(ran.stderr.contains("in bfloat16"), "{}", ran.stderr);
+    assert_eq!(names(folder.path()), ["merged"]);
+    assert!(names(&merged).contains(&"tokenizer.json".to_owned()));
+    let config: Value =
+        serde_json::from_str(&std::fs::read_to_string(merged.join("config.json")).unwrap())
+            .unwrap();
+    assert_eq!(config["dtype"], "bfloat16");
+    // A scorer's adapter brings its head.
+    let scorer = folder.path().join("scorer");
+    merge(&["--adapter", &text(&peft("score")), "--output", &text(&scorer)]).ok();
+    let config = std::fs::read_to_string(scorer.join("config.json")).unwrap();
+    assert!(config.contains("LlamaForSequenceClassification"), "{config}");
+    let again = merge(&["--adapter", &adapter, "--output", &text(&merged)]).error();
+    assert!(again.contains("merged: is there already; expected a new folder"), "{again}");
+}
+
+#[test]
+fn an_adapter_of_another_model_ends_with_both_named_and_nothing_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, adapter) = (text(&model("qwen2")), text(&peft("qwen3")));
+    let output = text(&folder.path().join("merged"));
+    let error = merge(&["--model", &base, "--adapter", &adapter, "--output", &output]).error();
+    for part in ["adapter_model.safetensors", "q_proj.lora_B.weight", "[96, 2]", "[64, 2]", "qwen2"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(names(folder.path()).is_empty());
+}
