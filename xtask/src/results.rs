@@ -67,7 +67,7 @@ pub(crate) fn real_data(root: &Path, data: &Path) -> Result<()> {
 /// runs/results/frontier is not measured again.
 pub(crate) fn frontier(root: &Path) -> Result<()> {
     let dir = "runs/results/frontier";
-    example(root, "frontier", &["--dir", dir])?;
+    example(root, ("hearken-recipes", "frontier"), &["--dir", dir])?;
     let measured = read_json(&root.join(dir).join("frontier.json"))?;
     let about = about(root, "cargo xtask results frontier")?;
     write(root, "frontier.json", &with_about(about, measured))?;
@@ -92,18 +92,21 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     let mut experiments = serde_json::Map::new();
     for (name, more) in [("addition", [].as_slice()), ("addition-two-steps", &two_steps)] {
         let (dir, out) = (format!("runs/results/{name}"), format!("runs/results/{name}.json"));
-        example(root, "addition", &[&["--dir", &dir, "--out", &out], more].concat())?;
+        example(
+            root,
+            ("hearken-train", "addition"),
+            &[&["--dir", &dir, "--out", &out], more].concat(),
+        )?;
         experiments.insert(name.to_owned(), read_json(&root.join(out))?);
     }
     let about = about(root, "cargo xtask results addition")?;
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
-/// Runs an example of the trainers.
-fn example(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
+/// Runs an example of a crate.
+fn example(root: &Path, (package, name): (&str, &str), arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;
-    let cargo =
-        ["run", "--release", "--quiet", "--package", "hearken-train", "--example", name, "--"];
+    let cargo = ["run", "--release", "--quiet", "--package", package, "--example", name, "--"];
     super::cargo(root, &[cargo.as_slice(), arguments].concat(), &[])
 }
 

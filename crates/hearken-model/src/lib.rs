@@ -21,6 +21,8 @@ pub mod lora;
 
 pub mod transformer;
 
+pub mod microbatch;
+
 pub mod cached;
 
 pub mod checkpoint;

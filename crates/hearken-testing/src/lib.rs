@@ -1,5 +1,5 @@
-//! What tests of several crates share: data that may not be there, and a word from a test that was
-//! skipped. No part of the program.
+//! What tests of several crates share: fixtures, data that may not be there, and a word from a test
+//! that was skipped. No part of the program.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,23 @@ pub fn skip(reason: &str) {
         let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         written.unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
     }
+}
+
+/// A fixture by its path below the folder of the crates.
+///
+/// # Panics
+/// If the crates have no folder of their own.
+pub fn fixture(relative: &str) -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("crates lie in a folder").join(relative)
+}
+
+/// The tiny language model that most tests load.
+///
+/// # Panics
+/// As [`fixture`].
+pub fn llama() -> PathBuf {
+    fixture("hearken-model/tests/fixtures/hf/llama")
 }
 
 /// A file or folder of real data sets: below `$HEARKEN_DATA`, else below `shared/data` beside the

@@ -16,14 +16,14 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hearken_config::Configuration;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer, tokenizer::SpecialTokens};
+use hearken_run::progress::Silent;
+use hearken_run::run_dir::Start;
+use hearken_run::seeds::Seeds;
 use hearken_stats::mean::{Paired, mean, paired_difference};
 use hearken_tensor::{Cpu, device::Precision};
-use hearken_train::config::Configuration;
 use hearken_train::grpo::{self, GrpoConfig};
-use hearken_train::progress::Silent;
-use hearken_train::run_dir::Start;
-use hearken_train::seeds::Seeds;
 use hearken_train::sft::{self, SftConfig};
 use rand::RngExt;
 use serde_json::{Map, Value, json};

@@ -5,12 +5,12 @@
 use std::error::Error;
 use std::path::Path;
 
+use hearken_config::Configuration;
+use hearken_reward_source::Closure;
+use hearken_run::progress::{Progress, StepReport};
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
 use hearken_train::ppo::{self, PpoConfig};
-use hearken_train::progress::{Progress, StepReport};
-use hearken_train::reward_source::Closure;
-use hearken_train::run_dir::Start;
 
 struct Print;
 impl Progress for Print {

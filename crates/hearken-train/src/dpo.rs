@@ -24,18 +24,18 @@ mod tree;
 
 use std::borrow::Cow;
 
+use hearken_config::Loaded;
 use hearken_model::{Head, Masters, Model};
+use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::error::TrainError;
+use hearken_run::progress::Progress;
+use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model};
+use hearken_run::run_dir::Start;
+use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Part, Purpose, Tape, fit};
-use crate::config::Loaded;
-use crate::error::TrainError;
-use crate::progress::Progress;
 use crate::records::{RecordTrainer, Step, train};
-use crate::run::{Learned, Opening, Outcome, Own, Run, load_language_model};
-use crate::run_dir::Start;
-use crate::run_dir::checkpoint::NamedModel;
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::Records;
@@ -52,13 +52,13 @@ const REFERENCE: &str = "reference";
 
 /// What a checkpoint keeps of the loss.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct LossState {
+pub struct LossState {
     /// BCO's δ.
     reward_shift: f64,
 }
 
 /// Preferences as trees, and what the reference says of them.
-pub(crate) struct Dpo<D: Device> {
+pub struct Dpo<D: Device> {
     config: DpoConfig,
     records: Records,
     references: References<D>,

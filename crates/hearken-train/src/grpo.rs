@@ -36,14 +36,14 @@ mod update;
 
 use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
+use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::error::TrainError;
+use hearken_run::run::Learned;
 use hearken_tensor::Device;
 
-use crate::budget::{Part, Purpose, Tape, fit};
-use crate::error::TrainError;
 use crate::rollout::session::Session;
 use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
 use crate::rollout::{Heads, read};
-use crate::run::Learned;
 
 use credit::{Experience, credit, trained};
 use idle::{Idle, Idleness};
@@ -56,13 +56,13 @@ pub use section::{Groups, GrpoSettings, Resolved};
 run_rollouts!(GrpoConfig, Grpo);
 
 /// The policy follows a surrogate whose advantages compare the completions of a group.
-pub(crate) struct Grpo {
+pub struct Grpo {
     config: GrpoConfig,
     idleness: Idleness,
 }
 
 /// What one iteration learns from.
-pub(crate) struct Compared {
+pub struct Compared {
     /// What is trained on; nothing where all of it was left out.
     pub(crate) trained: Vec<Experience>,
     pub(crate) metrics: IterationMetrics,

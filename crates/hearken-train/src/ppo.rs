@@ -25,14 +25,14 @@ mod credit;
 mod update;
 
 use hearken_model::{Head, Model};
+use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Companion, Learned, Opening};
 use hearken_tensor::Device;
 
-use crate::budget::{Part, Purpose, Tape, fit};
-use crate::error::TrainError;
 use crate::rollout::session::Session;
 use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
 use crate::rollout::{Scoring, score};
-use crate::run::{Companion, Learned, Opening};
 
 use credit::{Experience, credit, iteration_metrics};
 use metrics::StepSums;
@@ -43,12 +43,12 @@ pub use metrics::{IterationMetrics, PpoStep};
 run_rollouts!(PpoConfig, Ppo);
 
 /// Policy and critic follow clipped losses.
-pub(crate) struct Ppo {
+pub struct Ppo {
     config: PpoConfig,
 }
 
 /// Credited rollouts of one iteration.
-pub(crate) struct Credited {
+pub struct Credited {
     pub(crate) experience: Vec<Experience>,
     pub(crate) metrics: IterationMetrics,
 }

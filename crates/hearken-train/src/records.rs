@@ -10,49 +10,55 @@
 
 use std::cmp::Ordering;
 
+use hearken_config::{DataConfig, Length, Loaded, SamplesConfig};
 use hearken_model::Model;
+use hearken_run::budget::check;
+use hearken_run::error::TrainError;
+use hearken_run::metrics::Stopwatch;
+use hearken_run::order::{Cursor, Order};
+use hearken_run::plan::{BatchPlan, MemoryPlan, parameters_note};
+use hearken_run::progress::Progress;
+use hearken_run::run::Outcome;
+use hearken_run::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
+use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::run_dir::{Entry, Start};
 use hearken_tensor::Device;
 use serde::Serialize;
 
-use crate::budget::check;
-use crate::config::{DataConfig, Length, Loaded, SamplesConfig};
-use crate::error::TrainError;
-use crate::metrics::Stopwatch;
-use crate::order::{Cursor, Order};
-use crate::plan::{BatchPlan, MemoryPlan, parameters_note};
-use crate::progress::Progress;
-use crate::run::Outcome;
-use crate::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
-use crate::run_dir::checkpoint::NamedModel;
-use crate::run_dir::{Entry, Start};
-
 /// The parts of a configuration that every run over records reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) data: DataConfig,
-    pub(crate) length: Length,
+pub struct Settings {
+    /// `[data]`: the files of records.
+    pub data: DataConfig,
+    /// How many optimizer steps or passes over the records.
+    pub length: Length,
     /// What is sampled now and then, where something is.
-    pub(crate) samples: Option<SamplesConfig>,
+    pub samples: Option<SamplesConfig>,
 }
 
 /// A configuration of a run over records.
-pub(crate) trait Configured: Clone {
+pub trait Configured: Clone {
+    /// What every run reads, and what every run over records reads.
     fn settings(&self) -> (run::Settings, Settings);
 }
 
 /// An optimizer step: what its passes found, what the update did, and how many times the records have
 /// been passed over by then.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step<S> {
-    pub(crate) sums: S,
-    pub(crate) update: Update,
-    pub(crate) epoch: f64,
+pub struct Step<S> {
+    /// What its passes found.
+    pub sums: S,
+    /// What the optimizer did.
+    pub update: Update,
+    /// Passes over the records by then, with a fraction.
+    pub epoch: f64,
 }
 
 /// Who learns from records.
-pub(crate) trait RecordTrainer<D: Device>: Sized {
+pub trait RecordTrainer<D: Device>: Sized {
     /// The name of the algorithm on the screen.
     const STAGE: &'static str;
+    /// What configures it.
     type Config: Configured;
     /// What checkpoints keep.
     type Kept: Kept;
@@ -62,9 +68,15 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
     type Record: Serialize;
 
     /// The configuration with microbatches as large as memory has room for.
+    ///
+    /// # Errors
+    /// If a model's config.json cannot be read, or the models alone need more than the limit.
     fn within_memory(config: &Self::Config) -> Result<Self::Config, TrainError>;
 
     /// Reads the records.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or has a record that is not usable.
     fn read(config: Self::Config, opening: &mut Opening<'_>) -> Result<Self, TrainError>;
 
     /// Rows of each training record.
@@ -79,6 +91,9 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
     }
 
     /// Loads the model, and whatever else the records are read with.
+    ///
+    /// # Errors
+    /// If a model cannot be loaded, or does not fit the records.
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError>;
 
     /// A model that is read in every step and saved in checkpoints.
@@ -97,12 +112,16 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
     /// What happens once the parameters have changed.
     fn follow(&mut self, _run: &Run<D, Self::Kept>) {}
 
+    /// What is written down of a step.
     fn record(&self, step: Step<Self::Sums>) -> Self::Record;
 
     /// The numbers that a screen shows of a step.
     fn figures(record: &Self::Record) -> Vec<(&'static str, f64)>;
 
     /// Writes an evaluation, where there are records for it; returns its loss.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or a number is NaN or infinite.
     fn evaluate(&self, run: &mut Run<D, Self::Kept>) -> Result<Option<f64>, TrainError>;
 
     /// Prompts to complete.
@@ -110,16 +129,23 @@ pub(crate) trait RecordTrainer<D: Device>: Sized {
         Vec::new()
     }
 
+    /// Saves what was trained as the folder `name` of the run directory.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
     fn save_model(&self, run: &Run<D, Self::Kept>, name: &str) -> Result<(), TrainError> {
         run.save_model(name)
     }
 }
 
 /// A run over records between two optimizer steps.
-pub(crate) struct Records<D: Device, T: RecordTrainer<D>> {
-    pub(crate) trainer: T,
-    pub(crate) run: Run<D, T::Kept>,
-    pub(crate) order: Order,
+pub struct Records<D: Device, T: RecordTrainer<D>> {
+    /// Who learns.
+    pub trainer: T,
+    /// The run.
+    pub run: Run<D, T::Kept>,
+    /// Which records make the next batch.
+    pub order: Order,
     /// Training records.
     examples: usize,
     samples: Option<SamplesConfig>,
@@ -135,10 +161,10 @@ macro_rules! run_records {
         /// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
         pub fn run<D: hearken_tensor::Device>(
             device: D,
-            loaded: &$crate::config::Loaded<$config>,
-            start: $crate::run_dir::Start,
-            progress: &mut dyn $crate::progress::Progress,
-        ) -> Result<$crate::run::Outcome, $crate::error::TrainError> {
+            loaded: &hearken_config::Loaded<$config>,
+            start: hearken_run::run_dir::Start,
+            progress: &mut dyn hearken_run::progress::Progress,
+        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
             $crate::records::train::<D, $trainer>(device, loaded, start, progress)
         }
     };
@@ -163,7 +189,10 @@ pub(crate) fn train<D: Device, T: RecordTrainer<D>>(
 
 impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     /// Reads the records, then the model.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// If an input is not usable, or the run directory is not.
+    pub fn open(
         device: D,
         loaded: &Loaded<T::Config>,
         entry: impl Into<Entry>,
@@ -191,7 +220,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     ///
     /// # Errors
     /// If the longest record does not fit into the run's memory limit.
-    pub(crate) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+    pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let (rows, model) = (&self.trainer.rows(), &self.run.model);
         let run::Settings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
@@ -215,7 +244,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     }
 
     /// What the run takes in memory with records of these rows.
-    pub(crate) fn memory(&self, rows: &[usize]) -> MemoryPlan {
+    pub fn memory(&self, rows: &[usize]) -> MemoryPlan {
         let run::Settings { model: source, train, .. } = &self.run.settings;
         let rows_max = self.batches(rows).microbatch_rows_max();
         let footprint = self.run.model.footprint();
@@ -231,7 +260,10 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     }
 
     /// One optimizer step.
-    pub(crate) fn step(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+    ///
+    /// # Errors
+    /// If a file cannot be written, or a number is NaN or infinite; the parameters then stay.
+    pub fn step(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let watch = Stopwatch::start();
         let Self { trainer, run, .. } = self;
         let batch = self.order.next_batch(&mut run.counters.cursor);

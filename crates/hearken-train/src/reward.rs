@@ -11,16 +11,16 @@ mod normalization;
 
 use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_run::budget::{Part, Tape, fit};
+use hearken_run::dataset::Dataset;
+use hearken_run::encode::{Example, PreferenceExample};
+use hearken_run::error::TrainError;
+use hearken_run::progress::Progress;
+use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_tensor::Device;
 
-use crate::budget::{Part, Tape, fit};
-use crate::dataset::Dataset;
-use crate::encode::{Example, PreferenceExample};
-use crate::error::TrainError;
-use crate::microbatch::microbatches;
-use crate::progress::Progress;
 use crate::records::{RecordTrainer, Step, run_records};
-use crate::run::{Learned, Nothing, Opening, Run};
+use hearken_model::microbatch::microbatches;
 
 pub use config::{RewardConfig, RewardObjective};
 pub use evaluation::{evaluate, pair_scores};
@@ -29,7 +29,7 @@ pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
 run_records!(RewardConfig, Reward);
 
 /// Pairs, and what is learned from them.
-pub(crate) struct Reward {
+pub struct Reward {
     config: RewardConfig,
     objective: BradleyTerry,
     pairs: Dataset<PreferenceExample>,

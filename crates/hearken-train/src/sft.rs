@@ -10,16 +10,16 @@ mod metrics;
 use hearken_model::{Batch, Head, Model, OutputGrads};
 use hearken_objective::Mean;
 use hearken_objective::cross_entropy::SupervisedLoss;
+use hearken_run::budget::{Part, Tape, fit};
+use hearken_run::dataset::Dataset;
+use hearken_run::encode::{DemonstrationExample, Example};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
-use crate::budget::{Part, Tape, fit};
-use crate::dataset::Dataset;
-use crate::encode::{DemonstrationExample, Example};
-use crate::error::TrainError;
-use crate::microbatch::microbatches;
 use crate::records::{RecordTrainer, Step, run_records};
-use crate::run::{Learned, Nothing, Opening, Run};
+use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
 pub use evaluation::evaluate;
@@ -28,7 +28,7 @@ pub use metrics::{SftEvaluation, SftStep};
 run_records!(SftConfig, Sft);
 
 /// Demonstrations, and how they are imitated.
-pub(crate) struct Sft {
+pub struct Sft {
     config: SftConfig,
     data: Dataset<DemonstrationExample>,
 }
@@ -137,7 +137,7 @@ impl Microbatch {
 
 /// Sums over supervised tokens.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TokenSums {
+pub struct TokenSums {
     loss: Mean,
     hits: Mean,
     entropy: Mean,

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hearken_train::config::Configuration;
+use hearken_config::Configuration;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;

@@ -6,17 +6,17 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use hearken_config::Configuration;
 use hearken_judge::JudgeError;
 use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences};
+use hearken_reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
 use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
-use hearken_train::error::TrainError;
-use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
 use serde_json::Value;
 use support::{After, Recorder, SAMPLED, config, metrics, number, overrides, sampled, steps};
 

@@ -5,12 +5,12 @@ mod support;
 
 use std::path::Path;
 
+use hearken_config::Configuration;
 use hearken_model::{Footprint, Head, ModelConfig};
+use hearken_run::plan::MemoryPlan;
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
-use hearken_train::config::Configuration;
-use hearken_train::plan::MemoryPlan;
-use hearken_train::run_dir::Start;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, number, overrides, steps};
 

@@ -82,7 +82,7 @@ fn every_field_that_is_written_is_explained() {
 #[test]
 fn every_name_in_the_tables_is_written() {
     let page = read("../../docs/metrics.md");
-    let shared = fields(&read("src/metrics.rs"));
+    let shared = fields(&read("../hearken-run/src/metrics.rs"));
     assert!(shared.contains("tokens_per_s"));
     for (name, files) in SECTIONS {
         let written: BTreeSet<String> =

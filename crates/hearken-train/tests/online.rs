@@ -7,14 +7,14 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hearken_config::Configuration;
+use hearken_reward_source::{Closure, WeightedSum};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::dpo::online::run_with;
-use hearken_train::error::TrainError;
-use hearken_train::reward_source::{Closure, WeightedSum};
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
 use serde_json::{Value, json};
 use support::{
     After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,

@@ -6,18 +6,18 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
-use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
-use hearken_train::error::TrainError;
-use hearken_train::ppo::{self, PpoConfig};
-use hearken_train::progress::Silent;
-use hearken_train::reward_source::{
+use hearken_reward_source::{
     Closure, RewardError, RewardSource, RolloutView, Score, StepScore, WeightedSum,
 };
+use hearken_run::error::TrainError;
+use hearken_run::progress::Silent;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
+use hearken_tensor::Cpu;
+use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
 use serde_json::{Value, json};
 use support::{
     After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,

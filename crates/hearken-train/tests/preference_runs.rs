@@ -6,12 +6,12 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use hearken_config::Configuration;
+use hearken_run::error::TrainError;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
-use hearken_train::error::TrainError;
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
 use serde_json::Value;
 use support::{After, Recorder, config, fixture, llama, metrics, number, overrides, steps};
 

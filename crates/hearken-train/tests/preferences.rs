@@ -6,12 +6,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use hearken_config::Configuration;
+use hearken_run::error::TrainError;
+use hearken_run::run::Outcome;
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
-use hearken_train::error::TrainError;
-use hearken_train::run::Outcome;
-use hearken_train::run_dir::Start;
 use serde_json::Value;
 use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
 

@@ -7,12 +7,12 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use hearken_config::Configuration;
+use hearken_run::error::TrainError;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
-use hearken_train::error::TrainError;
 use hearken_train::reward::{self, RewardConfig};
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, metrics};
 

@@ -7,15 +7,15 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use hearken_config::Configuration;
 use hearken_model::{LoadOptions, Model};
+use hearken_reward_source::score_normalization::ScoreNormalizationFile;
+use hearken_run::error::TrainError;
+use hearken_run::progress::Silent;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::{Entry, RunDir, Start};
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
-use hearken_train::error::TrainError;
-use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::{Entry, RunDir, Start};
-use hearken_train::score_normalization::ScoreNormalizationFile;
 use hearken_train::sft::{self, SftConfig};
 use support::{After, Recorder, config, fixture, llama, metrics, overrides};
 
@@ -33,7 +33,7 @@ batch_size = 4
 steps = 3
 ";
 
-fn load(run: &Path, more: &[&str]) -> hearken_train::config::Loaded<SftConfig> {
+fn load(run: &Path, more: &[&str]) -> hearken_config::Loaded<SftConfig> {
     let mut list = vec![
         format!("run.dir={}", run.display()),
         format!("model.path={}", llama().display()),

@@ -3,11 +3,11 @@
 
 mod support;
 
+use hearken_config::Configuration;
+use hearken_run::progress::Silent;
+use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_train::config::Configuration;
-use hearken_train::progress::Silent;
 use hearken_train::reward::{self, RewardConfig};
-use hearken_train::run_dir::Start;
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
 use support::{config, fixture, json_lines, llama, number, overrides, steps};

@@ -9,9 +9,8 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_data::write_whole;
+use hearken_recipes::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
 use hearken_tensor::device::Precision;
-use hearken_train::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
-use hearken_train::config;
 
 use super::model_arguments::Dtype;
 use super::output_file::check_output;
@@ -247,8 +246,8 @@ impl Bench {
             completion: self.completion_tokens.unwrap_or(own.completion),
         };
         let dtype = match self.dtype {
-            Dtype::F32 => config::Dtype::F32,
-            Dtype::Bf16 => config::Dtype::Bf16,
+            Dtype::F32 => hearken_config::Dtype::F32,
+            Dtype::Bf16 => hearken_config::Dtype::Bf16,
         };
         let (shape, steps, scratch) = (self.shape.of_bench(), self.steps, scratch.into());
         Settings { work, shape, dtype, sizes, steps, scratch }

@@ -11,8 +11,8 @@ use hearken_generate::{Engine, EngineOptions, Request, Sampling, TextPieces, com
 use hearken_model::Tokenizer;
 use hearken_model::chat::{STOP, encode_messages};
 use hearken_model::tokenizer::Bos;
+use hearken_run::seeds::Seeds;
 use hearken_tensor::Cpu;
-use hearken_train::seeds::Seeds;
 
 use super::model_arguments::ModelArguments;
 use super::sampling_arguments::{SamplingArguments, from_one};

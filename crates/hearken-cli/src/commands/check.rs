@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use hearken_train::check::{self, Machine, Time, Work};
-use hearken_train::config::{Configuration as _, Layers, RunConfig};
+use hearken_config::{Configuration as _, Layers, RunConfig};
+use hearken_recipes::check::{self, Machine, Time, Work};
+use hearken_recipes::rlhf::RlhfConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
 use hearken_train::reward::RewardConfig;
-use hearken_train::rlhf::RlhfConfig;
 use hearken_train::sft::SftConfig;
 use toml::{Table, Value};
 

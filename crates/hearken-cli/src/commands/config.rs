@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use hearken_train::config::Configuration as _;
+use hearken_config::Configuration as _;
+use hearken_recipes::rlhf::RlhfConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
 use hearken_train::reward::RewardConfig;
-use hearken_train::rlhf::RlhfConfig;
 use hearken_train::sft::SftConfig;
 
 use crate::output;

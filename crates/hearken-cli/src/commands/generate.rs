@@ -11,8 +11,8 @@ use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling, 
 use hearken_model::chat::encode_messages;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Model, Tokenizer};
+use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
-use hearken_train::seeds::Seeds;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use hearken_train::config::Configuration;
+use hearken_config::Configuration;
 use hearken_train::grpo::{self, GrpoConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};

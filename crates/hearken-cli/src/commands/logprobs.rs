@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Content, Form, Record, Row, Source};
+use hearken_model::microbatch::microbatches;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Batch, Keep, Model, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
-use hearken_train::microbatch::microbatches;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

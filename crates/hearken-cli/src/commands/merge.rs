@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use hearken_model::config::base_dir;
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model};
-use hearken_train::trained_model::load_tokenizer;
+use hearken_run::trained_model::load_tokenizer;
 
 use crate::device;
 use crate::output::say;

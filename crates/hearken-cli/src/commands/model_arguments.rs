@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_model::{Adapter, LoadOptions, Masters, Model, Tokenizer};
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Cpu;
 
 use crate::device;
 use hearken_tensor::device::Precision;
-use hearken_train::trained_model::load_tokenizer;
 
 /// What matrix products read.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use hearken_train::report;
 
 use super::output_file::check_output;
 use crate::output;
@@ -37,7 +36,7 @@ impl Report {
         if is_of_run(&output, &self.run_dir) {
             bail!("{}: is a file of the run, which is read; expected an .html", output.display());
         }
-        report::write_to(&self.run_dir, &output)?;
+        hearken_report::write_to(&self.run_dir, &output)?;
         output::print(&format!("{}\n", output.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use hearken_analysis::{FeatureReport, feature_report_html};
-use hearken_train::config::Configuration;
+use hearken_config::Configuration;
 use hearken_train::feature_reward::FeatureOptions;
 use hearken_train::reward::{self, RewardConfig};
 

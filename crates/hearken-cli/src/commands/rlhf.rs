@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use hearken_recipes::rlhf::{self, RlhfConfig};
+use hearken_report::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
+use hearken_run::run::Status;
 use hearken_stats::Estimate;
 use hearken_stats::estimate::Interval;
-use hearken_train::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
-use hearken_train::rlhf::{self, RlhfConfig};
-use hearken_train::run::Status;
 
 use super::trainer_arguments::TrainerArguments;
 use crate::device;

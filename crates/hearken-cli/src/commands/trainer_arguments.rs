@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use hearken_train::run::{Outcome, Status};
-use hearken_train::run_dir::Start;
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::Start;
 
 use crate::interrupt::INTERRUPTED;
 use crate::output;

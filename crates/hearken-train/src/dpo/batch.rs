@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use hearken_model::{Keep, Model, OutputGrads};
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
+use hearken_run::metrics::inference_flops;
+use hearken_run::run::{Kept, Learned, Own, Run};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
 
@@ -12,10 +14,8 @@ use super::LossState;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
 use super::tree::{Microbatch, Reading, Tree, TreeTokens, deal};
-use crate::metrics::inference_flops;
-use crate::microbatch::microbatches;
 use crate::rollout::session::Iterating;
-use crate::run::{Kept, Learned, Own, Run};
+use hearken_model::microbatch::microbatches;
 
 /// Counters that keep the state of the loss.
 pub(super) trait KeepsLoss: Kept {
@@ -42,7 +42,7 @@ pub(super) struct StepBatch<'a> {
 
 /// What a step found, its gradients aside.
 #[derive(Debug, Default)]
-pub(crate) struct StepResult {
+pub struct StepResult {
     pub(super) tokens: Vec<TreeTokens>,
     pub(super) losses: Losses,
     /// The likelihood term before its weight.

@@ -1,19 +1,19 @@
 //! The configuration of preference optimization.
 
+use hearken_config::{
+    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, ModelSource, OptimizerConfig,
+    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
+};
+use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::objective::ReferenceConfig;
 use super::online::{Method, OnlineSettings};
 use super::section::{DpoSettings, Resolved};
-use crate::config::{
-    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, ModelSource, OptimizerConfig,
-    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
-};
 use crate::records::{Configured, Settings};
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{self as rollout, Movement};
-use crate::run;
 
 /// What `hearken dpo` reads; `configs/dpo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use hearken_generate::{Event, Request, Sampling, generate};
 use hearken_model::Model;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+use hearken_run::error::TrainError;
 use hearken_stats::mean::mean;
 use hearken_tensor::Device;
 
@@ -12,7 +13,6 @@ use super::batch::read;
 use super::metrics::PolicyKl;
 use super::reference::Portions;
 use super::tree::{Label, Reading, Tree};
-use crate::error::TrainError;
 
 /// How prompts are completed.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! How a policy stands to held-out preferences.
 
 use hearken_model::Model;
+use hearken_run::ranks::Ranks;
 use hearken_stats::Estimate;
 use hearken_stats::accuracy::accuracy;
 use hearken_stats::mean::mean;
@@ -12,7 +13,6 @@ use super::metrics::DpoEvaluation;
 use super::objective::Objective;
 use super::reference::Portions;
 use super::tree::Tree;
-use crate::ranks::Ranks;
 
 /// Evaluates on `trees`, whose reference log-probabilities are `references`; `None` without any.
 pub(super) fn evaluate<D: Device>(

@@ -9,11 +9,11 @@ use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference
 use hearken_objective::kl::ReferenceTerms;
 use hearken_objective::numerics::log_sigmoid;
 use hearken_objective::online::{NashMd, exploration};
+use hearken_run::ranks::Ranks;
 use hearken_tensor::device::PredictionGrad;
 
 use super::objective::{Kind, Objective, Reported};
 use super::tree::{Label, Reading, Tokens, Tree, TreeTokens};
-use crate::ranks::Ranks;
 
 /// Token log-probabilities under the reference, by branch; no branch where there is no reference.
 pub(super) type RefLogprobs = Vec<Vec<f32>>;

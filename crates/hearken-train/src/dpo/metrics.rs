@@ -2,15 +2,15 @@
 
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use hearken_stats::Estimate;
 use serde::Serialize;
 
 use super::batch::StepResult;
 use super::loss::{Losses, TreeLoss, log_odds_ratio};
 use super::objective::Objective;
-use crate::metrics::Timing;
 use crate::records::Step;
-use crate::run::Update;
 
 /// One optimizer step. Fields that mean nothing to the loss, or that the batch says nothing of, are
 /// left out.

@@ -18,8 +18,17 @@ mod selection;
 
 use std::borrow::Cow;
 
+use hearken_config::Loaded;
 use hearken_judge::pairwise::PairwiseJudge;
 use hearken_model::Head;
+use hearken_reward_source::RewardSource;
+use hearken_reward_source::scorers::{look_at_judge, open_judge};
+use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::error::TrainError;
+use hearken_run::progress::Progress;
+use hearken_run::run::{self, Learned, Outcome};
+use hearken_run::run_dir::Start;
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
 use super::batch::{StepBatch, StepResult, learn};
@@ -27,27 +36,18 @@ use super::loss::RefLogprobs;
 use super::reference::{logprobs, portions};
 use super::tree::Tree;
 use super::{DpoConfig, LossState};
-use crate::budget::{Part, Purpose, Tape, fit};
-use crate::config::Loaded;
-use crate::error::TrainError;
-use crate::progress::Progress;
-use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
 use crate::rollout::settings::Settings;
 use crate::rollout::train::{
     Inputs, MeanKl, Place, RolloutTrainer, Step, look_at_sources, open_sources, train,
 };
-use crate::run::{self, Learned, Outcome};
-use crate::run_dir::Start;
-use crate::scorers::{look_at_judge, open_judge};
-use crate::trained_model::load_tokenizer;
 
 use gather::Gathered;
 pub use metrics::{IterationMetrics, OnlineStep};
 pub use section::{KlCreditName, Labels, Method, MethodName, OnlineSettings, Selection};
 
 /// The policy follows preferences among completions of its own.
-pub(crate) struct Online<'j> {
+pub struct Online<'j> {
     config: DpoConfig,
     method: Method,
     judge: Option<&'j mut dyn PairwiseJudge>,
@@ -88,8 +88,8 @@ fn refuse_unreadable(config: &DpoConfig) -> Result<(), TrainError> {
 /// A trainer that is only looked at, with its settings; who scores and judges is looked at too.
 ///
 /// # Errors
-/// As [`run()`], but for programs that are there and do not work.
-pub(crate) fn look<D: Device>(
+/// Those of the run before its first step, but for programs that are there and do not work.
+pub fn look<D: Device>(
     device: &D,
     loaded: &Loaded<DpoConfig>,
 ) -> Result<(Online<'static>, (run::Settings, Settings)), TrainError> {

@@ -1,15 +1,15 @@
 //! Records as trees, mismatched completions included.
 
 use hearken_objective::dpo::unpaired::Verdict;
+use hearken_run::dataset::Dataset;
+use hearken_run::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
+use hearken_run::error::TrainError;
+use hearken_run::progress::Progress;
+use hearken_run::run::Opening;
 
 use super::DpoConfig;
 use super::objective::Kind;
 use super::tree::{Label, Tree};
-use crate::dataset::Dataset;
-use crate::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
-use crate::error::TrainError;
-use crate::progress::Progress;
-use crate::run::Opening;
 
 /// Trees to train on and to evaluate on.
 #[derive(Debug)]

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use hearken_model::{Masters, Model, Tokenizer};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Opening, load_language_model};
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
 use super::batch::read;
@@ -14,9 +17,6 @@ use super::records::Records;
 use super::reference_cache::CacheFile;
 use super::tree::{Reading, Tree};
 use super::{DpoConfig, REFERENCE};
-use crate::error::TrainError;
-use crate::run::{Opening, load_language_model};
-use crate::trained_model::load_tokenizer;
 
 /// Where the log-probabilities of the reference come from.
 #[derive(Debug)]

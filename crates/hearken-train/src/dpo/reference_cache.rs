@@ -5,13 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hearken_model::checkpoint::save_tensors;
+use hearken_run::error::TrainError;
+use hearken_run::run_dir::{RunDirError, entries};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::loss::RefLogprobs;
 use super::tree::Tree;
-use crate::error::TrainError;
-use crate::run_dir::{RunDirError, entries};
 
 /// A file of log-probabilities, named after all that they depend on.
 #[derive(Debug)]

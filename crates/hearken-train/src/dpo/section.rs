@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use hearken_config::{
+    BelowHalf, BelowOne, Complaint, Finite, Fraction, NonNegative, Positive, count_unless_zero,
+    one_of,
+};
 use hearken_objective::aggregation::Aggregation;
 use hearken_objective::dpo::nll::{Nll, NllTokens};
 use hearken_objective::dpo::preset::{NAMES, Preset, named};
@@ -11,10 +15,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::objective::{Objective, ReferenceConfig, ReferenceSync};
 use super::online::MethodName;
-use crate::config::{
-    BelowHalf, BelowOne, Complaint, Finite, Fraction, NonNegative, Positive, count_unless_zero,
-    one_of,
-};
 
 /// BCO's share of the old δ that stays, where the configuration names none.
 const BCO_DECAY: f64 = 0.9;

@@ -2,9 +2,8 @@
 
 use hearken_model::Batch;
 use hearken_objective::dpo::unpaired::Verdict;
+use hearken_run::encode::{PreferenceExample, UnpairedExample};
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction};
-
-use crate::encode::{PreferenceExample, UnpairedExample};
 
 /// Statistics are wanted of every prediction.
 const STATISTICS: HeadOptions =

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use hearken_run::seeds::Seeds;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use super::network::{self, FeatureNetwork, Network, Scale};
 use super::optimize::{Learned, Standardized, Until, learn, margins};
 use super::{FeatureOptions, FeaturePair, baseline};
-use crate::seeds::Seeds;
 
 /// Everything that is known about a fold's held-out pairs.
 pub(super) struct Fold {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hearken_run::seeds::Seeds;
 use hearken_stats::bootstrap::bootstrap;
 use hearken_stats::calibration::{Prediction, expected_calibration_error, reliability};
 use hearken_stats::estimate::Interval;
@@ -9,7 +10,6 @@ use hearken_stats::{Estimate, proportion};
 
 use super::folds::Fold;
 use super::{FeatureOptions, FeaturePair, FeatureReport};
-use crate::seeds::Seeds;
 
 /// Bins of the calibration curve over [0, 1]; the half below ½ is empty.
 const BINS: usize = 20;

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use network::{Activation, FeatureNetwork};
 
-use crate::config::NonNegative;
-use crate::run_dir::{RunDirError, write_atomically};
+use hearken_config::NonNegative;
+use hearken_run::run_dir::{RunDirError, write_atomically};
 
 /// Two answers to one prompt, as numbers, and which is preferred.
 #[derive(Clone, Debug, PartialEq)]

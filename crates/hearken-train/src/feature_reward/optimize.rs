@@ -1,7 +1,9 @@
 //! Learning: Bradley and Terry's loss, and when to stop.
 
+use hearken_config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
 use hearken_model::Gradients;
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_run::optimizer::{Optimizer, Trained};
 use hearken_tensor::Reference;
 use hearken_tensor::reference::Values;
 use rand::seq::SliceRandom;
@@ -9,8 +11,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::FeatureOptions;
 use super::network::{Network, rows, scores};
-use crate::config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
-use crate::optimizer::{Optimizer, Trained};
 
 /// A pair in standardized features.
 #[derive(Clone)]

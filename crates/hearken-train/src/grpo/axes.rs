@@ -1,5 +1,6 @@
 //! What each key of `[grpo]` makes of a preset's choice.
 
+use hearken_config::{AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive};
 use hearken_objective::advantage::group::Standardization;
 use hearken_objective::aggregation::Aggregation;
 use hearken_objective::grpo::shaping::{Overlong, OverlongPenalty, SamplerCorrection};
@@ -11,7 +12,6 @@ use super::section::{
     AdvantageName, AggregateName, CorrectionName, Groups, GroupsName, GrpoSettings, OverlongName,
     RatioName, Setting, SurrogateName, Unused,
 };
-use crate::config::{AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive};
 
 /// How TRL standardizes, and with it every preset that does.
 const TRL_STD: Standardization = Standardization { eps: 1e-4, variance: Variance::Sample };

@@ -1,20 +1,20 @@
 //! The configuration of group-relative training.
 
+use hearken_config::{
+    Complaint, Configuration, DataConfig, Layers, ModelSource, OptimizerConfig, Positive,
+    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels, one_of,
+};
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
+use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Value;
 
 use super::kl::PresetKl;
 use super::section::{Groups, GrpoSettings, Resolved, Setting};
-use crate::config::{
-    Complaint, Configuration, DataConfig, Layers, ModelSource, OptimizerConfig, Positive,
-    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels, one_of,
-};
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{Configured, Movement, Settings};
-use crate::run;
 
 /// What `hearken grpo` reads; `configs/grpo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -2,13 +2,13 @@
 
 use hearken_generate::Sampling;
 use hearken_objective::grpo::{Credit, GroupBaseline};
+use hearken_reward_source::RewardSource;
+use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
 use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
-use crate::error::TrainError;
-use crate::reward_source::RewardSource;
 use crate::rollout::SampleOptions;
 use crate::rollout::session::Session;
 use crate::rollout::source::RolloutSource;

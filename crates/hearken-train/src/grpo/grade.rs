@@ -1,10 +1,10 @@
 //! From rollouts to graded ones: scores, what shapes them, and which groups stay.
 
 use hearken_objective::advantage::group::{decoupled, has_spread};
+use hearken_reward_source::Scores;
 
 use super::config::GrpoConfig;
 use super::section::Groups;
-use crate::reward_source::Scores;
 use crate::rollout::Rollout;
 
 /// A rollout with what was thought of it.

@@ -1,13 +1,12 @@
 //! `[kl]` of algorithms that come with a penalty of their own.
 
+use hearken_config::{
+    Complaint, EstimatorName, KlPlacement, KlSteering, NonNegative, Positive, aimless,
+};
 use hearken_objective::grpo::{KlPlacement as Placed, KlWeight};
 use hearken_objective::kl::KlEstimator;
 use schemars::JsonSchema;
 use serde::Deserialize;
-
-use crate::config::{
-    Complaint, EstimatorName, KlPlacement, KlSteering, NonNegative, Positive, aimless,
-};
 
 /// `[kl]`. What is not given is the preset's.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

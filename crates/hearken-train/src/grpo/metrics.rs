@@ -9,15 +9,15 @@ use hearken_objective::moments::Variance;
 use hearken_objective::surrogate::metrics::RatioMetrics;
 use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
 use hearken_objective::{Mean, Moments};
+use hearken_reward_source::Measure;
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use serde::Serialize;
 
 use super::Compared;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
-use crate::metrics::Timing;
-use crate::reward_source::Measure;
 use crate::rollout::train::Step;
-use crate::run::Update;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
@@ -238,7 +238,7 @@ impl Clipping {
 
 /// Sums over an optimizer step.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StepSums {
+pub struct StepSums {
     /// Σ weight·loss.
     pub(super) policy: f64,
     pub(super) entropy: Mean,

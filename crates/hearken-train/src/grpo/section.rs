@@ -1,5 +1,8 @@
 //! `[grpo]`: a published name and the keys that change it.
 
+use hearken_config::{
+    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, missing_end,
+};
 use hearken_objective::advantage::group::Standardization;
 use hearken_objective::grpo::preset::named;
 use hearken_objective::grpo::{Algorithm, GroupFilter};
@@ -9,10 +12,6 @@ use hearken_objective::surrogate::RatioLevel;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
-
-use crate::config::{
-    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, missing_end,
-};
 
 /// What becomes of groups whose scores are all equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

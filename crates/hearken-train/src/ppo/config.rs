@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
-use hearken_objective::{
-    advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
-};
-use schemars::JsonSchema;
-use serde::de::{Error, Unexpected};
-use serde::{Deserialize, Deserializer};
-
-use crate::config::{
+use hearken_config::{
     AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, ModelSource, NonNegative,
     OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, Share,
     TrainConfig, check_labels, missing_end, unless_zero,
 };
+use hearken_objective::{
+    advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
+};
+use hearken_run::run;
+use schemars::JsonSchema;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{Configured, Movement, Settings};
-use crate::run;
 
 /// What `hearken ppo` reads; `configs/ppo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ impl PpoConfig {
     }
 
     /// Where prompts come from; `None` where rollouts are replayed.
-    pub(crate) fn prompts(&self) -> Option<&DataConfig> {
+    pub fn prompts(&self) -> Option<&DataConfig> {
         self.rollout.replay.is_none().then_some(&self.data)
     }
 }

@@ -1,5 +1,6 @@
 //! From scored rollouts to experience: rewards, advantages, returns.
 
+use hearken_config::KlPlacement;
 use hearken_objective::{
     Mean,
     advantage::{
@@ -10,11 +11,10 @@ use hearken_objective::{
     moments::Variance,
     reward::{KlPenalty, spread_score, with_kl_penalty},
 };
+use hearken_run::ranks::Ranks;
 
 use super::config::PpoConfig;
 use super::metrics::IterationMetrics;
-use crate::config::KlPlacement;
-use crate::ranks::Ranks;
 use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_run::error::TrainError;
+use hearken_run::run::{Companion, Opening};
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
 use super::config::{CriticSource, PpoConfig};
-use crate::error::TrainError;
 use crate::rollout::session::Session;
 use crate::rollout::{Heads, Reading, Sequence, read};
-use crate::run::{Companion, Opening};
-use crate::trained_model::load_tokenizer;
 
 /// Adds a head to the policy, or opens the network of its own that `config` asks for: a model whose
 /// values share nothing with the policy.

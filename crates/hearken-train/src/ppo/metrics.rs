@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use serde::Serialize;
 
 use super::Credited;
-use crate::metrics::Timing;
 use crate::rollout::train::Step;
-use crate::run::Update;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
@@ -151,7 +151,7 @@ impl PpoStep {
 
 /// Sums over the tokens of an optimizer step; they add up over microbatches.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StepSums {
+pub struct StepSums {
     pub(super) policy: Mean,
     pub(super) value: Mean,
     /// Of the distributions, where the entropy is part of the loss.

@@ -1,5 +1,6 @@
 //! The gradient of one optimizer step, microbatch by microbatch.
 
+use hearken_config::KlPlacement;
 use hearken_model::OutputGrads;
 use hearken_objective::{
     Mean,
@@ -12,7 +13,6 @@ use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
 use super::{config::PpoConfig, credit::Experience, metrics::StepSums};
-use crate::config::KlPlacement;
 use crate::rollout::session::Session;
 use crate::rollout::{CompletionBatch, ForwardOptions, Sequence, completion_microbatches};
 
@@ -156,17 +156,17 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::config::Configuration;
-    use crate::config::Loaded;
-    use crate::encode::PromptExample;
     use crate::ppo::Ppo;
-    use crate::progress::Silent;
-    use crate::reward_source::WeightedSum;
     use crate::rollout::settings::Configured;
     use crate::rollout::train::{Inputs, Iterations};
     use crate::rollout::{Origin, Rollout, ScoredRollout};
-    use crate::run::Opened;
-    use crate::run_dir::Start;
+    use hearken_config::Configuration;
+    use hearken_config::Loaded;
+    use hearken_reward_source::WeightedSum;
+    use hearken_run::encode::PromptExample;
+    use hearken_run::progress::Silent;
+    use hearken_run::run::Opened;
+    use hearken_run::run_dir::Start;
 
     /// Two completions of one prompt; all that the past says of them is off the current policy.
     fn experience() -> Vec<Experience> {

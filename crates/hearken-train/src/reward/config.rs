@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use crate::config::{
+use hearken_config::{
     AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, ModelSource, NonNegative,
     OptimizerConfig, RunConfig, TrainConfig,
 };
-use crate::encode::PreferenceExample;
+use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
+use hearken_run::encode::PreferenceExample;
+use hearken_run::run;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::records::{Configured, Settings};
-use crate::run;
 
 /// What `hearken reward` reads; `configs/reward.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -2,6 +2,7 @@
 
 use hearken_model::{Keep, Model};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_run::encode::{Example, PreferenceExample};
 use hearken_stats::accuracy::{LengthMargin, accuracy, accuracy_by_length_difference};
 use hearken_stats::calibration::{Prediction, expected_calibration_error, reliability};
 use hearken_stats::mean::mean;
@@ -10,8 +11,7 @@ use rand::Rng;
 
 use super::metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation};
 use super::{Microbatch, compare};
-use crate::encode::{Example, PreferenceExample};
-use crate::microbatch::microbatches;
+use hearken_model::microbatch::microbatches;
 
 /// Bins of the reliability curve over [0, 1].
 const BINS: usize = 10;

@@ -1,12 +1,12 @@
 //! What reward-model training writes to `metrics.jsonl`.
 
 use hearken_objective::bradley_terry::Comparison;
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use hearken_stats::Estimate;
 use serde::Serialize;
 
-use crate::metrics::Timing;
 use crate::records::Step;
-use crate::run::Update;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -9,16 +9,16 @@ use hearken_data::Demonstration;
 use hearken_model::{Batch, Keep, Model};
 use hearken_objective::Moments;
 use hearken_objective::moments::Variance;
+use hearken_reward_source::score_normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
+use hearken_run::encode::{DemonstrationExample, Encoded, Example, PreferenceExample};
+use hearken_run::error::TrainError;
+use hearken_run::run::Opening;
+use hearken_run::run_dir::write_atomically;
 use hearken_store::read_records;
 use hearken_tensor::Device;
 
 use super::RewardConfig;
-use crate::encode::{DemonstrationExample, Encoded, Example, PreferenceExample};
-use crate::error::TrainError;
-use crate::microbatch::microbatches;
-use crate::run::Opening;
-use crate::run_dir::write_atomically;
-use crate::score_normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
+use hearken_model::microbatch::microbatches;
 
 /// Scores `sequences` at their last tokens; `None` where the scores have no spread.
 pub(super) fn measure<D: Device>(

@@ -7,7 +7,7 @@ use hearken_objective::Mean;
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, Prediction};
 
-use crate::microbatch::microbatches;
+use hearken_model::microbatch::microbatches;
 
 /// A prompt with a completion, as tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,23 +2,23 @@
 
 use std::{path::Path, sync::Arc};
 
+use hearken_config::{DataConfig, Length};
 use hearken_model::ModelConfig;
+use hearken_run::dataset::Dataset;
+use hearken_run::encode::{AnsweredPrompt, PromptExample};
+use hearken_run::error::TrainError;
+use hearken_run::order::{Cursor, Order};
+use hearken_run::run::Opening;
+use hearken_run::seeds::Seeds;
 use rand::RngExt;
 
 use super::settings::Settings;
 use super::source::Replay;
 use super::{RecordedIteration, ReplayLimits, read_replay};
-use crate::config::{DataConfig, Length};
-use crate::dataset::Dataset;
-use crate::encode::{AnsweredPrompt, PromptExample};
-use crate::error::TrainError;
-use crate::order::{Cursor, Order};
-use crate::run::Opening;
-use crate::seeds::Seeds;
 
 /// Where rollouts come from.
 #[derive(Debug)]
-pub(crate) enum Feed {
+pub enum Feed {
     /// They are sampled.
     Prompts(PromptFeed),
     /// They are read from a file, iteration after iteration, and again from its start.
@@ -27,7 +27,7 @@ pub(crate) enum Feed {
 
 /// Prompts in the order in which they are asked.
 #[derive(Debug)]
-pub(crate) struct PromptFeed {
+pub struct PromptFeed {
     prompts: Vec<Arc<PromptExample>>,
     /// How each was completed by somebody else; empty where that is not asked for.
     demonstrations: Vec<Vec<u32>>,
@@ -90,7 +90,7 @@ impl Feed {
     }
 
     /// Held-out prompts; none in replay.
-    pub(crate) fn eval(&self) -> &[Arc<PromptExample>] {
+    pub fn eval(&self) -> &[Arc<PromptExample>] {
         match self {
             Self::Replay(_) => &[],
             Self::Prompts(feed) => &feed.eval,
@@ -101,7 +101,7 @@ impl Feed {
     ///
     /// # Panics
     /// In replay: recorded rollouts are not sampled.
-    pub(crate) fn next(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
+    pub fn next(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
         let drawn = self.draw(count, cursor);
         drawn.into_iter().map(|index| self.prompt(index)).collect()
     }
@@ -145,7 +145,7 @@ impl Feed {
     }
 
     /// Tokens of each prompt, or of each prompt with its recorded completions.
-    pub(crate) fn rows(&self) -> Vec<usize> {
+    pub fn rows(&self) -> Vec<usize> {
         match self {
             Self::Prompts(feed) => feed.prompts.iter().map(|prompt| prompt.ids.len()).collect(),
             Self::Replay(iterations) => trees(iterations).collect(),
@@ -242,7 +242,7 @@ fn prompts(
 ///
 /// # Errors
 /// If there is no room for a prompt.
-pub(crate) fn room(path: &Path, max_new_tokens: usize) -> Result<usize, TrainError> {
+pub fn room(path: &Path, max_new_tokens: usize) -> Result<usize, TrainError> {
     let model = ModelConfig::read(path).map_err(hearken_model::ModelError::from)?;
     let positions = model.max_positions;
     let room = positions.saturating_sub(max_new_tokens);

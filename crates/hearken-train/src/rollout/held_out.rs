@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use hearken_model::{Model, Tokenizer};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+use hearken_reward_source::RewardSource;
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
 use hearken_stats::{Estimate, mean::normal_mean};
 use hearken_tensor::Device;
 use serde::Serialize;
 
 use super::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample_scored};
-use crate::encode::PromptExample;
-use crate::error::TrainError;
-use crate::reward_source::RewardSource;
 
 /// Held-out prompts, and how they are completed.
 #[derive(Clone, Copy, Debug)]

@@ -18,23 +18,22 @@ mod completion_batch;
 
 mod held_out;
 
-pub(crate) mod feed;
+pub mod feed;
 
-pub(crate) mod settings;
+pub mod settings;
 
 pub(crate) mod source;
 
-pub(crate) mod session;
+pub mod session;
 
-pub(crate) mod train;
+pub mod train;
 
 use std::sync::Arc;
 
 use hearken_data::Completion;
 use hearken_objective::reward::MissingEnd;
-
-use crate::encode::PromptExample;
-use crate::reward_source::RolloutView;
+use hearken_reward_source::RolloutView;
+use hearken_run::encode::PromptExample;
 
 pub use completion_batch::{
     CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,

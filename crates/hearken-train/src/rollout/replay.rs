@@ -4,11 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use hearken_data::{Completion, ReadOptions, RecordedRollout, StopReason, read};
 use hearken_model::Tokenizer;
+use hearken_run::encode::PromptExample;
+use hearken_run::error::{EncodeError, TrainError};
 use serde_json::Map;
 
 use super::{Origin, Rollout};
-use crate::encode::PromptExample;
-use crate::error::{EncodeError, TrainError};
 
 /// The rollouts of one recorded iteration, each with its score.
 #[derive(Clone, Debug)]

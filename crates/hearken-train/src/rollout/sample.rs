@@ -11,16 +11,16 @@ use hearken_generate::{
     EngineOptions, Event, GenerateError, Request, Sampling, completion_text, generate_with,
 };
 use hearken_model::{Model, Tokenizer};
+use hearken_reward_source::{
+    Measure, Pace, RewardError, RewardSource, RolloutView, Score, Scores, sum_of,
+};
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
+use hearken_run::ranks::Ranks;
+use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
 
 use super::{Origin, Rollout};
-use crate::encode::PromptExample;
-use crate::error::TrainError;
-use crate::ranks::Ranks;
-use crate::reward_source::{
-    Measure, Pace, RewardError, RewardSource, RolloutView, Score, Scores, sum_of,
-};
-use crate::seeds::Seeds;
 
 /// How completions are sampled.
 #[derive(Clone, Debug)]
@@ -298,7 +298,7 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::reward_source::{Closure, WeightedSum};
+    use hearken_reward_source::{Closure, WeightedSum};
 
     const PROMPTS: usize = 4;
 

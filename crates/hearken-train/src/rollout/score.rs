@@ -2,10 +2,10 @@
 
 use hearken_model::Model;
 use hearken_objective::{Mean, Moments, reward::MissingEnd};
+use hearken_reward_source::Scores;
 use hearken_tensor::Device;
 
 use super::{ForwardOptions, Heads, Rollout, ScoredRollout, Sequence, read};
-use crate::reward_source::Scores;
 
 /// What scores depend on besides the rollouts.
 #[derive(Clone, Copy, Debug)]

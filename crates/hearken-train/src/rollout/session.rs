@@ -4,9 +4,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hearken_config::RolloutConfig;
 use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_objective::kl::KlController;
+use hearken_reward_source::{RewardSource, Scores};
+use hearken_run::budget::{Part, check};
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
+use hearken_run::metrics::inference_flops;
+use hearken_run::plan::{MemoryPlan, parameters_note};
+use hearken_run::progress::Progress;
+use hearken_run::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
+use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -17,24 +28,13 @@ use super::source::{Local, RolloutSource};
 use super::{
     CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
 };
-use crate::budget::{Part, check};
-use crate::config::RolloutConfig;
-use crate::encode::PromptExample;
-use crate::error::TrainError;
-use crate::metrics::inference_flops;
-use crate::plan::{MemoryPlan, parameters_note};
-use crate::progress::Progress;
-use crate::reward_source::{RewardSource, Scores};
-use crate::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
-use crate::run_dir::checkpoint::NamedModel;
-use crate::trained_model::load_tokenizer;
 
 /// The folder of a reference that moves, in a checkpoint.
 const REFERENCE: &str = "reference";
 
 /// What a checkpoint keeps of a run that samples; `E` is the algorithm's own.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Iterating<E> {
+pub struct Iterating<E> {
     /// The next iteration, from 0.
     pub(crate) iteration: u64,
     /// The coefficient of the KL penalty; `None` before there is a run.
@@ -52,14 +52,17 @@ impl<E: Stored> Kept for Iterating<E> {
 }
 
 /// A run between two iterations; `E` is what its algorithm keeps in checkpoints.
-pub(crate) struct Session<D: Device, E = ()> {
+pub struct Session<D: Device, E = ()> {
     /// Its model is the policy.
-    pub(crate) run: Run<D, Iterating<E>>,
-    pub(crate) settings: Settings,
-    pub(crate) feed: Feed,
+    pub run: Run<D, Iterating<E>>,
+    /// What the configuration says of sampling.
+    pub settings: Settings,
+    /// Where rollouts come from.
+    pub feed: Feed,
     pub(crate) reference: Model<D>,
     pub(crate) kl: KlController,
-    pub(crate) sampling: Sampling,
+    /// How completions are sampled.
+    pub sampling: Sampling,
 }
 
 /// Loads the models of a run of `total` steps over `feed`; `accompany` adds what is trained with the
@@ -146,7 +149,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     ///
     /// # Errors
     /// If the config.json of a reward model cannot be read.
-    pub(crate) fn memory(&self) -> Result<MemoryPlan, TrainError> {
+    pub fn memory(&self) -> Result<MemoryPlan, TrainError> {
         let (prompts, completions) = (self.settings.prompts, *self.settings.rollout.completions);
         let run::Settings { train, model, .. } = &self.run.settings;
         let row = self.feed.rows_max(&self.settings);
@@ -175,7 +178,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     }
 
     /// How much the sampler takes at once.
-    pub(crate) fn engine_options(&self) -> EngineOptions {
+    pub fn engine_options(&self) -> EngineOptions {
         let cache_bytes = self.run.settings.train.cache_bytes;
         EngineOptions { cache_bytes, ..EngineOptions::default() }
     }
@@ -251,7 +254,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     }
 
     /// The models that a checkpoint has besides those that are trained, with the run.
-    pub(crate) fn saved(&mut self) -> (&mut Run<D, Iterating<E>>, Option<NamedModel<'_, D>>) {
+    pub fn saved(&mut self) -> (&mut Run<D, Iterating<E>>, Option<NamedModel<'_, D>>) {
         let moves = self.settings.movement == Movement::Following;
         let reference = moves.then_some(NamedModel { name: REFERENCE, model: &self.reference });
         (&mut self.run, reference)
@@ -285,7 +288,8 @@ impl<D: Device, E: Stored> Session<D, E> {
         self.run.write_samples(&prompts, &self.settings.samples, seed)
     }
 
-    pub(crate) fn forward_options(&self) -> ForwardOptions {
+    /// How log-probabilities of completions are read.
+    pub fn forward_options(&self) -> ForwardOptions {
         let train = &self.run.settings.train;
         ForwardOptions {
             temperature: *self.settings.rollout.temperature,
@@ -295,7 +299,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     }
 
     /// How this iteration's prompts are completed.
-    pub(crate) fn sample_options<'s>(&'s self, stream: &'s str) -> SampleOptions<'s> {
+    pub fn sample_options<'s>(&'s self, stream: &'s str) -> SampleOptions<'s> {
         SampleOptions {
             sampling: &self.sampling,
             engine: self.engine_options(),
@@ -345,7 +349,7 @@ fn same_tokens<D: Device>(
 }
 
 /// How `[rollout]` samples.
-pub(crate) fn sampling(rollout: &RolloutConfig) -> Sampling {
+pub fn sampling(rollout: &RolloutConfig) -> Sampling {
     Sampling {
         temperature: *rollout.temperature,
         top_p: *rollout.top_p,

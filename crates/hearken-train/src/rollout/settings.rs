@@ -2,19 +2,21 @@
 
 use std::path::PathBuf;
 
+use hearken_config::{DataConfig, KlSteering, Length, RolloutConfig, SamplesConfig, ScoreConfig};
+use hearken_run::run;
+
 use super::feed::Asked;
-use crate::config::{DataConfig, KlSteering, Length, RolloutConfig, SamplesConfig, ScoreConfig};
-use crate::run;
 
 /// The parts of a configuration that every run that samples reads.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The section of the algorithm, as errors name it.
     pub(crate) section: &'static str,
     /// `None` where rollouts are replayed.
     pub(crate) data: Option<DataConfig>,
     pub(crate) length: Option<Length>,
-    pub(crate) rollout: RolloutConfig,
+    /// `[rollout]`: how completions are sampled.
+    pub rollout: RolloutConfig,
     pub(crate) samples: SamplesConfig,
     /// What the records are.
     pub(crate) asked: Asked,
@@ -28,20 +30,22 @@ pub(crate) struct Settings {
     /// The KL of a completion, in nats, above which the run ends.
     pub(crate) kl_limit_nats: Option<f64>,
     /// Prompts per iteration.
-    pub(crate) prompts: usize,
+    pub prompts: usize,
     /// Passes over an iteration's rollouts.
-    pub(crate) epochs: usize,
+    pub epochs: usize,
     /// Optimizer steps per pass.
-    pub(crate) minibatches: usize,
-    pub(crate) scores: Vec<ScoreConfig>,
+    pub minibatches: usize,
+    /// `[[score]]`: who scores them.
+    pub scores: Vec<ScoreConfig>,
     /// Whether reward models apply what is stored beside them.
     pub(crate) normalize_scores: bool,
     /// Whether at least one score must count.
-    pub(crate) needs_scores: bool,
+    pub needs_scores: bool,
 }
 
 /// A configuration of a run that samples.
-pub(crate) trait Configured: Clone {
+pub trait Configured: Clone {
+    /// What every run reads, and what every run that samples reads.
     fn settings(&self) -> (run::Settings, Settings);
 }
 

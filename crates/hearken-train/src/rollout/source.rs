@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use hearken_generate::{Event, Mixture, Request, generate_mixed};
 use hearken_model::{Model, Tokenizer};
+use hearken_reward_source::{RewardSource, Scores};
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
 use super::sample::{SampleOptions, sample_scored, sample_scored_by};
 use super::{RecordedIteration, Rollout};
-use crate::encode::PromptExample;
-use crate::error::TrainError;
-use crate::reward_source::{RewardSource, Scores};
 
 /// Whoever completes prompts.
 ///

@@ -13,28 +13,28 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
+use hearken_config::{Frozen, Loaded};
 use hearken_model::Model;
+use hearken_reward_source::scorers::{ScoreReading, look_at_scores, open_scores};
+use hearken_reward_source::{RewardSource, WeightedSum};
+use hearken_run::error::TrainError;
+use hearken_run::metrics::Stopwatch;
+use hearken_run::progress::Progress;
+use hearken_run::run::{
+    self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
+};
+use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::run_dir::{Entry, Start};
+use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 use serde::Serialize;
 
 use super::feed::{Feed, minibatches};
 use super::session::{self, Iterating, Session};
 use super::settings::{Configured, Settings};
-use crate::config::{Frozen, Loaded};
-use crate::error::TrainError;
-use crate::metrics::Stopwatch;
-use crate::progress::Progress;
-use crate::reward_source::{RewardSource, WeightedSum};
-use crate::run::{
-    self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
-};
-use crate::run_dir::checkpoint::NamedModel;
-use crate::run_dir::{Entry, Start};
-use crate::scorers::{ScoreReading, look_at_scores, open_scores};
-use crate::trained_model::load_tokenizer;
 
 /// Who learns from rollouts.
-pub(crate) trait RolloutTrainer<D: Device>: Sized {
+pub trait RolloutTrainer<D: Device>: Sized {
     /// The name of the algorithm on the screen.
     const STAGE: &'static str;
     /// What checkpoints keep.
@@ -52,6 +52,9 @@ pub(crate) trait RolloutTrainer<D: Device>: Sized {
     }
 
     /// Adds what is trained with the policy, to it or beside it.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
     fn accompany(
         &self,
         _policy: &mut Model<D>,
@@ -61,6 +64,9 @@ pub(crate) trait RolloutTrainer<D: Device>: Sized {
     }
 
     /// Samples, scores and credits what an iteration learns from.
+    ///
+    /// # Errors
+    /// If sampling fails, or who scores.
     fn roll_out(&mut self, at: Place<'_, '_, D, Self::Own>) -> Result<Self::Iteration, TrainError>;
 
     /// How far the policy is from its reference before an iteration's first update.
@@ -85,6 +91,7 @@ pub(crate) trait RolloutTrainer<D: Device>: Sized {
         None
     }
 
+    /// What is written down of a step.
     fn record(&self, step: Step<'_, Self::Iteration, Self::Sums>) -> Self::Record;
 
     /// The numbers that a screen shows of a step.
@@ -92,54 +99,71 @@ pub(crate) trait RolloutTrainer<D: Device>: Sized {
 }
 
 /// A trainer that a configuration alone makes.
-pub(crate) trait Configurable<D: Device>: RolloutTrainer<D> {
+pub trait Configurable<D: Device>: RolloutTrainer<D> {
+    /// What configures it.
     type Config: Configured;
 
     /// The configuration with microbatches as large as memory has room for.
+    ///
+    /// # Errors
+    /// If a model's config.json cannot be read, or the models alone need more than the limit.
     fn within_memory(config: &Self::Config) -> Result<Self::Config, TrainError>;
 
+    /// The trainer of a configuration.
     fn new(config: Self::Config) -> Self;
 }
 
 /// What an iteration is rolled out with.
-pub(crate) struct Place<'p, 's, D: Device, E> {
-    pub(crate) session: &'p mut Session<D, E>,
-    pub(crate) sources: &'p mut (dyn RewardSource + 's),
-    pub(crate) progress: &'p mut dyn Progress,
+pub struct Place<'p, 's, D: Device, E> {
+    /// The run, at the beginning of the iteration.
+    pub session: &'p mut Session<D, E>,
+    /// Who scores.
+    pub sources: &'p mut (dyn RewardSource + 's),
+    /// Who is told.
+    pub progress: &'p mut dyn Progress,
 }
 
 /// KL(π ‖ π_ref) of a completion, mean over completions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct MeanKl {
-    pub(crate) nats: f64,
-    pub(crate) completions: usize,
+pub struct MeanKl {
+    /// The mean, in nats.
+    pub nats: f64,
+    /// Of how many completions it is the mean.
+    pub completions: usize,
 }
 
 /// An optimizer step: what its passes found, what the update did, and where in the run it was.
-pub(crate) struct Step<'i, I, S> {
-    pub(crate) sums: S,
-    pub(crate) update: Update,
-    pub(crate) iteration: &'i I,
+pub struct Step<'i, I, S> {
+    /// What its passes found.
+    pub sums: S,
+    /// What the optimizer did.
+    pub update: Update,
+    /// What the iteration learns from.
+    pub iteration: &'i I,
     /// The number of the iteration, from 0.
-    pub(crate) index: u64,
+    pub index: u64,
     /// The pass over the iteration, from 0.
-    pub(crate) epoch: usize,
+    pub epoch: usize,
     /// The minibatch of that pass, from 0.
-    pub(crate) minibatch: usize,
+    pub minibatch: usize,
 }
 
 /// A run between two iterations, with those who score it.
-pub(crate) struct Iterations<'w, 's, D: Device, T: RolloutTrainer<D>> {
+pub struct Iterations<'w, 's, D: Device, T: RolloutTrainer<D>> {
     pub(crate) trainer: T,
-    pub(crate) session: Session<D, T::Own>,
+    /// The run, with the models that it reads.
+    pub session: Session<D, T::Own>,
     sources: &'w mut (dyn RewardSource + 's),
 }
 
 /// What a run that samples needs besides its device and its algorithm.
-pub(crate) struct Inputs<'a, 's> {
-    pub(crate) frozen: &'a Frozen,
-    pub(crate) entry: Entry,
-    pub(crate) sources: &'a mut (dyn RewardSource + 's),
+pub struct Inputs<'a, 's> {
+    /// The configuration as it was read.
+    pub frozen: &'a Frozen,
+    /// Whether the run directory is opened to run there, or to look.
+    pub entry: Entry,
+    /// Who scores.
+    pub sources: &'a mut (dyn RewardSource + 's),
 }
 
 /// Defines a trainer's public functions `run` and `run_with`.
@@ -151,10 +175,10 @@ macro_rules! run_rollouts {
         /// As [`run_with`]; also if a source cannot be opened, or there is none that counts.
         pub fn run<D: hearken_tensor::Device>(
             device: D,
-            loaded: &$crate::config::Loaded<$config>,
-            start: $crate::run_dir::Start,
-            progress: &mut dyn $crate::progress::Progress,
-        ) -> Result<$crate::run::Outcome, $crate::error::TrainError> {
+            loaded: &hearken_config::Loaded<$config>,
+            start: hearken_run::run_dir::Start,
+            progress: &mut dyn hearken_run::progress::Progress,
+        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
             $crate::rollout::train::run::<D, $trainer>(device, loaded, start, progress)
         }
 
@@ -166,11 +190,11 @@ macro_rules! run_rollouts {
         /// or infinite.
         pub fn run_with<D: hearken_tensor::Device>(
             device: D,
-            loaded: &$crate::config::Loaded<$config>,
-            start: $crate::run_dir::Start,
-            sources: &mut dyn $crate::reward_source::RewardSource,
-            progress: &mut dyn $crate::progress::Progress,
-        ) -> Result<$crate::run::Outcome, $crate::error::TrainError> {
+            loaded: &hearken_config::Loaded<$config>,
+            start: hearken_run::run_dir::Start,
+            sources: &mut dyn hearken_reward_source::RewardSource,
+            progress: &mut dyn hearken_run::progress::Progress,
+        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
             let config = <$trainer as $crate::rollout::train::Configurable<D>>::within_memory(
                 &loaded.config,
             )?;
@@ -222,11 +246,13 @@ pub(crate) fn open_sources<D: Device>(
     Ok(sources)
 }
 
-/// [`open_sources`] without starting a program.
+/// Opens the sources of a run that samples and closes them, without starting a program; of a replayed run
+/// there are none. Errors name `file`.
 ///
 /// # Errors
-/// As [`open_sources`], but for programs that are there and do not work.
-pub(crate) fn look_at_sources<D: Device>(
+/// As [`open_scores`], but for programs that are there and do not work; also if there must be a score that
+/// counts, and none does.
+pub fn look_at_sources<D: Device>(
     run: &run::Settings,
     settings: &Settings,
     device: &D,
@@ -285,7 +311,10 @@ pub(crate) fn train<D: Device, T: RolloutTrainer<D>>(
 
 impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     /// Reads prompts or recorded rollouts, then the models.
-    pub(crate) fn open(
+    ///
+    /// # Errors
+    /// If an input is not usable, or the run directory is not.
+    pub fn open(
         device: D,
         trainer: T,
         (run, settings): (run::Settings, Settings),
@@ -309,13 +338,16 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     ///
     /// # Errors
     /// If the completions of one prompt do not fit into the run's memory limit.
-    pub(crate) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+    pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         self.trainer.notes().iter().for_each(|note| progress.note(note));
         self.session.announce(progress)
     }
 
     /// One iteration; ends early where the run does.
-    pub(crate) fn iterate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
+    ///
+    /// # Errors
+    /// If sampling fails, or who scores, a file cannot be written, or a number is NaN or infinite.
+    pub fn iterate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let watch = Stopwatch::start();
         let Self { trainer, session, sources } = self;
         let place = Place { session, sources: &mut **sources, progress };

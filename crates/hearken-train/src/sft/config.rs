@@ -1,14 +1,14 @@
 //! The configuration of supervised fine-tuning.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use crate::config::{
+use hearken_config::{
     Complaint, Configuration, DataConfig, ModelSource, OptimizerConfig, RunConfig, SamplesConfig,
     TrainConfig,
 };
+use hearken_run::run;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use crate::records::{Configured, Settings};
-use crate::run;
 
 /// What `hearken sft` reads; `configs/sft.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -1,13 +1,13 @@
 //! How well a policy predicts held-out demonstrations.
 
 use hearken_model::{Keep, Model};
+use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_stats::bootstrap::bootstrap;
 use hearken_tensor::Device;
 use rand::Rng;
 
 use super::{Microbatch, STATISTICS, SftEvaluation};
-use crate::encode::{DemonstrationExample, Example};
-use crate::microbatch::microbatches;
+use hearken_model::microbatch::microbatches;
 
 /// Replicates of a bootstrap interval.
 const ROUNDS: usize = 500;

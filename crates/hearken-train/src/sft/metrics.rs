@@ -1,12 +1,12 @@
 //! What supervised fine-tuning writes to `metrics.jsonl`.
 
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use hearken_stats::Estimate;
 use serde::Serialize;
 
 use super::TokenSums;
-use crate::metrics::Timing;
 use crate::records::Step;
-use crate::run::Update;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

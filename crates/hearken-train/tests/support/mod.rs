@@ -6,21 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hearken_train::error::TrainError;
-use hearken_train::metrics::TIME_FIELDS;
-use hearken_train::progress::{Progress, StepReport};
-use hearken_train::reward_source::{Closure, RolloutView, WeightedSum};
-use hearken_train::run::{Outcome, Status};
+use hearken_reward_source::{Closure, RolloutView, WeightedSum};
+use hearken_run::error::TrainError;
+use hearken_run::metrics::TIME_FIELDS;
+use hearken_run::progress::{Progress, StepReport};
+use hearken_run::run::{Outcome, Status};
+pub(crate) use hearken_testing::llama;
 use serde_json::{Value, json};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/trl").join(name)
-}
-
-/// The tiny language model.
-pub(crate) fn llama() -> PathBuf {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    crates.join("hearken-model/tests/fixtures/hf/llama")
 }
 
 /// Writes a configuration into `folder` and returns its path.

@@ -1,7 +1,7 @@
 //! One result.
 
-use hearken_train::bench::{Bench, Kernels, Measured};
-use hearken_train::config::Dtype;
+use hearken_config::Dtype;
+use hearken_recipes::bench::{Bench, Kernels, Measured};
 use serde::{Deserialize, Serialize};
 
 /// What was measured, as the JSON file has it.

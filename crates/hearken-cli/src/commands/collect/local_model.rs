@@ -13,8 +13,8 @@ use hearken_generate::{
 };
 use hearken_model::chat::{STOP, encode_messages};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
-use hearken_train::seeds::Seeds;
-use hearken_train::trained_model::load_tokenizer;
+use hearken_run::seeds::Seeds;
+use hearken_run::trained_model::load_tokenizer;
 
 use crate::device;
 

@@ -6,17 +6,17 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use hearken_config::Truncation;
 use hearken_data::feedback::formats::{detect, holds_judgements};
 use hearken_data::feedback::{Judgement, Verdict};
 use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, RecordKind, kind_of, read};
 use hearken_model::{ModelConfig, Tokenizer};
-use hearken_store::read_records;
-use hearken_train::config::Truncation;
-use hearken_train::encode::{
+use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
     UnpairedExample,
 };
-use hearken_train::trained_model::load_tokenizer;
+use hearken_run::trained_model::load_tokenizer;
+use hearken_store::read_records;
 
 use super::paint::{Paint, Part, token_text};
 use crate::output;

@@ -7,18 +7,18 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use hearken_config::Truncation;
 use hearken_data::{
     Demonstration, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions, ReadReport,
     Record, RecordKind, UnpairedPreference,
 };
 use hearken_model::{ModelConfig, Tokenizer};
-use hearken_store::open_records;
-use hearken_train::config::Truncation;
-use hearken_train::encode::{
+use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
     UnpairedExample,
 };
-use hearken_train::trained_model::load_tokenizer;
+use hearken_run::trained_model::load_tokenizer;
+use hearken_store::open_records;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_objective::moments::Variance;
 use hearken_objective::{Mean, Moments};
+use hearken_reward_source::RewardSource;
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
 use super::Online;
@@ -15,9 +18,6 @@ use super::section::Method;
 use super::selection::{Records, Selector, Standing, against_demonstrations};
 use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
-use crate::encode::PromptExample;
-use crate::error::TrainError;
-use crate::reward_source::RewardSource;
 use crate::rollout::session::Session;
 use crate::rollout::source::{Mixed, RolloutSource};
 use crate::rollout::{Heads, Rollout, Sequence, read};
@@ -33,7 +33,7 @@ pub(super) struct Scored {
 
 /// The records of an iteration and what its completions say.
 #[derive(Debug)]
-pub(crate) struct Gathered {
+pub struct Gathered {
     pub(super) trees: Vec<Tree>,
     pub(super) metrics: IterationMetrics,
 }
@@ -130,7 +130,7 @@ impl Online<'_> {
         Ok(self.shaped(found))
     }
 
-    fn shaped(&self, (rollouts, scores): (Vec<Rollout>, crate::reward_source::Scores)) -> Scored {
+    fn shaped(&self, (rollouts, scores): (Vec<Rollout>, hearken_reward_source::Scores)) -> Scored {
         let penalty = self.config.online.missing_end;
         let shaped = |(rollout, score): (&Rollout, &f64)| rollout.score_with_end(*score, penalty);
         Scored {

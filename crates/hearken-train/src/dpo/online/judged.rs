@@ -2,8 +2,8 @@
 
 use hearken_judge::JudgeError;
 use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences, preferences};
+use hearken_run::error::TrainError;
 
-use crate::error::TrainError;
 use crate::rollout::Rollout;
 
 /// How a judge did, to be measured.

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
+use hearken_run::metrics::Timing;
+use hearken_run::run::Update;
 use serde::Serialize;
 
 use super::gather::Gathered;
 use crate::dpo::batch::StepResult;
 use crate::dpo::metrics::DpoFigures;
 use crate::dpo::objective::{Kind, Objective};
-use crate::metrics::Timing;
 use crate::rollout::train::Step;
-use crate::run::Update;
 
 /// What an iteration's completions say, before its first update; the same in all records of an
 /// iteration. Fields that the method does not have are left out.

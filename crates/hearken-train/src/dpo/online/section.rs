@@ -1,11 +1,11 @@
 //! `[online]`: what is sampled during training, and what is learned of it.
 
+use hearken_config::{AtLeastOne, Complaint, Fraction, NonNegative, Positive, Share, missing_end};
 use hearken_objective::online::{KlCredit, NashMd};
 use hearken_objective::reward::MissingEnd;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::{AtLeastOne, Complaint, Fraction, NonNegative, Positive, Share, missing_end};
 use crate::dpo::config::DpoConfig;
 use crate::dpo::objective::{Kind, Objective};
 

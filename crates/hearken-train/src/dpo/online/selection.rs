@@ -2,6 +2,7 @@
 
 use hearken_objective::Mean;
 use hearken_objective::online::{best, best_and_worst, top, win_probability};
+use hearken_run::seeds::Seeds;
 use rand::RngExt;
 
 use super::gather::Scored;
@@ -9,7 +10,6 @@ use super::judged::Tournament;
 use super::section::{Labels, Selection};
 use crate::dpo::tree::{Label, Tree};
 use crate::rollout::Rollout;
-use crate::seeds::Seeds;
 
 /// Records, and what their making says.
 #[derive(Debug, Default)]

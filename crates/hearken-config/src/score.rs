@@ -1,0 +1,244 @@
+//! `[[score]]`: where scores come from. What opens a source is in `reward_source`.
+
+use std::path::PathBuf;
+
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+
+use super::error::Complaint;
+use super::number::{Allowance, Finite, Seconds};
+use super::sections::Dtype;
+
+/// One `[[score]]`: a source with its weight in the sum.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+pub struct ScoreConfig {
+    /// What names the source in metrics; without it the kind, or the name of the heuristic or verifier.
+    label: Option<String>,
+    /// Multiplies its scores; 0 only measures.
+    #[serde(default = "defaults::weight")]
+    pub weight: Finite,
+    /// What it is.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub source: SourceConfig,
+}
+
+/// What a source is.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(tag = "kind")]
+pub enum SourceConfig {
+    /// A checkpoint with a score head.
+    Model {
+        /// A folder with a reward model.
+        path: PathBuf,
+        /// What matrix products read.
+        #[serde(default)]
+        dtype: Dtype,
+        /// Whether the stored mean and deviation are applied.
+        #[serde(default = "defaults::yes")]
+        normalize: bool,
+    },
+    /// A function of the text that needs no model.
+    Heuristic {
+        /// Which function.
+        name: Heuristics,
+    },
+    /// 1 where a regular expression matches, else 0.
+    Regex {
+        /// An expression.
+        pattern: Pattern,
+    },
+    /// 1 where a text occurs, else 0.
+    Contains {
+        /// A text to look for.
+        text: String,
+    },
+    /// A right answer.
+    Verifier {
+        /// What is compared.
+        name: Verifier,
+        /// The column of the prompts that has the answer.
+        #[serde(default = "defaults::answer")]
+        answer: String,
+    },
+    /// Tests that a completion's program must pass.
+    Code {
+        /// An interpreter, as "python3".
+        program: String,
+        /// Its arguments before the file with the program.
+        #[serde(default)]
+        args: Vec<String>,
+        /// The column of the prompts that has the tests.
+        #[serde(default = "defaults::tests")]
+        tests: String,
+        /// Seconds for one run.
+        #[serde(default = "defaults::code_timeout_s")]
+        timeout_s: Seconds,
+        /// Megabytes of address space of a process.
+        #[serde(default = "defaults::memory_mb")]
+        memory_mb: Allowance,
+        /// Megabytes of the working folder.
+        #[serde(default = "defaults::disk_mb")]
+        disk_mb: Allowance,
+        /// Processes and threads at the same time.
+        #[serde(default = "defaults::processes")]
+        processes: Allowance,
+    },
+    /// A program.
+    Command {
+        /// A program to start.
+        program: String,
+        /// Its arguments; no shell is involved.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Seconds for the scores of one batch.
+        #[serde(default = "defaults::timeout_s")]
+        timeout_s: Seconds,
+    },
+    /// A server.
+    Http {
+        /// An http or https URL.
+        url: String,
+        /// Seconds for one request with its repetitions.
+        #[serde(default = "defaults::timeout_s")]
+        timeout_s: Seconds,
+    },
+}
+
+/// What keys of a source are where nothing is said.
+mod defaults {
+    use super::{Allowance, Finite, Seconds};
+
+    pub(super) fn weight() -> Finite {
+        const { Finite::new(1.0).expect("in range") }
+    }
+
+    pub(super) fn yes() -> bool {
+        true
+    }
+
+    pub(super) fn answer() -> String {
+        "answer".to_owned()
+    }
+
+    pub(super) fn tests() -> String {
+        "tests".to_owned()
+    }
+
+    pub(super) fn timeout_s() -> Seconds {
+        const { Seconds::new(60.0).expect("in range") }
+    }
+
+    pub(super) fn code_timeout_s() -> Seconds {
+        const { Seconds::new(5.0).expect("in range") }
+    }
+
+    pub(super) fn memory_mb() -> Allowance {
+        const { Allowance::new(1024).expect("in range") }
+    }
+
+    pub(super) fn disk_mb() -> Allowance {
+        const { Allowance::new(16).expect("in range") }
+    }
+
+    pub(super) fn processes() -> Allowance {
+        const { Allowance::new(32).expect("in range") }
+    }
+}
+
+/// Functions of the text by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Heuristics {
+    /// Length up to 20 words and diversity of words, averaged.
+    LengthDiversity,
+    /// The hidden preference of the quickstart's small world.
+    QuickstartGold,
+}
+
+/// What is compared with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verifier {
+    /// The whole completion, but for white space at its ends and runs of white space inside.
+    Exact,
+    /// The number behind the last `####`, else the last number of the text: GSM8K's form.
+    Numeric,
+    /// What stands in the last `\boxed{}`, compared by what it says.
+    Boxed,
+    /// Nothing: the share of the completion's own steps `a op b = c` that are right.
+    ArithmeticSteps,
+}
+
+impl Verifier {
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Numeric => "numeric",
+            Self::Boxed => "boxed",
+            Self::ArithmeticSteps => "arithmetic_steps",
+        }
+    }
+}
+
+/// The text of a regular expression.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String")]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match Regex::new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => {
+                let expected = format!("a regular expression: {error}");
+                Err(D::Error::invalid_value(Unexpected::Str(&text), &expected.as_str()))
+            }
+        }
+    }
+}
+
+impl ScoreConfig {
+    /// The name of the source in metrics.
+    pub fn label(&self) -> &str {
+        let own = match &self.source {
+            SourceConfig::Model { .. } => "model",
+            SourceConfig::Heuristic { name: Heuristics::LengthDiversity } => "length_diversity",
+            SourceConfig::Heuristic { name: Heuristics::QuickstartGold } => "quickstart_gold",
+            SourceConfig::Regex { .. } => "regex",
+            SourceConfig::Contains { .. } => "contains",
+            SourceConfig::Verifier { name, .. } => name.name(),
+            SourceConfig::Code { .. } => "code",
+            SourceConfig::Command { .. } => "command",
+            SourceConfig::Http { .. } => "http",
+        };
+        self.label.as_deref().unwrap_or(own)
+    }
+}
+
+/// Refuses two sources with one label.
+///
+/// # Errors
+/// Names the second of the two.
+pub fn check_labels(scores: &[ScoreConfig]) -> Result<(), Complaint> {
+    for (index, score) in scores.iter().enumerate() {
+        if scores[..index].iter().any(|earlier| earlier.label() == score.label()) {
+            let found = format!("{:?} a second time", score.label());
+            let expected = "labels that differ: they name the metrics";
+            return Err(Complaint::unexpected(&format!("score[{index}].label"), found, expected));
+        }
+    }
+    Ok(())
+}

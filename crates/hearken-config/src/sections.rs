@@ -1,0 +1,373 @@
+//! The sections that every trainer shares, in the form in which the rest of the crate wants them.
+//!
+//! The documentation of a field is what errors say of a key that is missing, and what the JSON schema
+//! says of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hearken_data::{OnBadRecord, ReadOptions};
+use hearken_generate::EngineOptions;
+use hearken_model::Keep;
+use hearken_tensor::device::Precision;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+
+use super::error::Complaint;
+use super::number::{
+    AtLeastOne, BelowOne, Limit, NonNegative, Steps, Warmup, count_unless_zero, unless_zero,
+};
+
+/// `[run]`: where the run lives.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// The folder that the run writes.
+    pub dir: PathBuf,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// The most that the run directory may take, in 10⁹ bytes; 0 is no limit.
+    #[serde(rename = "disk_limit_gb", deserialize_with = "gigabytes")]
+    #[schemars(with = "NonNegative")]
+    pub disk_bytes_max: Option<u64>,
+    /// The most memory that the run is planned for, in 10⁹ bytes; 0 is no limit.
+    #[serde(rename = "memory_limit_gb", deserialize_with = "gigabytes")]
+    #[schemars(with = "NonNegative")]
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// A number of gigabytes, in bytes; 0 is no limit.
+fn gigabytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let limit: Option<Limit> = unless_zero(deserializer)?;
+    Ok(limit.map(|limit| (*limit * 1e9) as u64))
+}
+
+/// What matrix products read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// Factors rounded to bfloat16; sums and master weights stay 32-bit.
+    Bf16,
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// `[model]`: the model to start from.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSource {
+    /// A folder with config.json and model.safetensors.
+    pub path: PathBuf,
+    /// What matrix products read.
+    pub dtype: Dtype,
+    /// Patterns of the names of parameters that stay as they are; `*` stands for any characters.
+    pub freeze: Vec<String>,
+    /// Whether only the inputs of blocks are kept in the forward pass, and the rest is computed again
+    /// in the backward pass.
+    pub recompute: bool,
+}
+
+impl ModelSource {
+    /// What a forward pass keeps for its backward pass.
+    pub fn keep(&self) -> Keep {
+        if self.recompute { Keep::BlockInputs } else { Keep::Activations }
+    }
+}
+
+/// What happens to a record that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BadRecords {
+    /// The first one is an error.
+    Stop,
+    /// They are counted and left out.
+    Skip,
+}
+
+/// What happens to an example that is longer than `max_tokens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncation {
+    /// The first one is an error.
+    Error,
+    /// They are counted and left out.
+    Drop,
+    /// They lose tokens at their start.
+    Left,
+    /// They lose tokens at their end.
+    Right,
+}
+
+/// One file, or a list of them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "text or a list of texts")]
+enum Files {
+    One(PathBuf),
+    Many(Vec<PathBuf>),
+}
+
+fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    Ok(match Files::deserialize(deserializer)? {
+        Files::One(one) => vec![one],
+        Files::Many(many) => many,
+    })
+}
+
+/// As [`files`]; an empty list is refused, where none is no key at all.
+fn some_files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let files = files(deserializer)?;
+    let empty =
+        || D::Error::invalid_value(Unexpected::Other("an empty list"), &"at least one file");
+    if files.is_empty() { Err(empty()) } else { Ok(files) }
+}
+
+/// `[data]`: what is trained on.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A file of records, or a list of files.
+    #[serde(default, deserialize_with = "some_files")]
+    #[schemars(with = "Option<Files>")]
+    pub train: Vec<PathBuf>,
+    /// Files of evaluation records; may be empty.
+    #[serde(default, deserialize_with = "files")]
+    #[schemars(with = "Option<Files>")]
+    pub eval: Vec<PathBuf>,
+    /// The share of prompts held out of `train` for evaluation.
+    pub eval_fraction: BelowOne,
+    /// Whether every epoch has an order of its own; else the files' order.
+    pub shuffle: bool,
+    /// The file's names for columns, by the names that this program gives them.
+    pub columns: BTreeMap<String, String>,
+    /// What happens to bad records.
+    #[serde(rename = "on_bad_record")]
+    pub bad_records: BadRecords,
+    /// What happens to long examples.
+    pub truncation: Truncation,
+    /// The most tokens of an example; 0 is what the model has positions for.
+    #[serde(rename = "max_tokens", deserialize_with = "count_unless_zero")]
+    #[schemars(with = "usize")]
+    pub tokens_max: Option<usize>,
+    /// The most records read from the training files together; 0 is all.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "usize")]
+    pub limit: Option<usize>,
+    /// Whether only completions are trained on, where prompt and completion are known.
+    #[serde(default = "yes")]
+    pub completion_only: bool,
+}
+
+/// Trainers without completions of their own do not have `completion_only`.
+fn yes() -> bool {
+    true
+}
+
+impl DataConfig {
+    /// Checks what its keys say together.
+    ///
+    /// # Errors
+    /// If there is no file to train on, or keys contradict each other.
+    pub fn check(&self) -> Result<(), Complaint> {
+        if self.train.is_empty() {
+            return Err(Complaint::missing("data.train", "a file of records, or a list of files"));
+        }
+        if !self.eval.is_empty() && 0.0 < *self.eval_fraction {
+            let reason = "evaluation records come from files of their own or from the training \
+                          files; remove one of the two";
+            return Err(Complaint::exclusive("data.eval", "data.eval_fraction", reason));
+        }
+        Ok(())
+    }
+
+    /// How the files are read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            columns: self.columns.clone(),
+            on_bad_record: match self.bad_records {
+                BadRecords::Stop => OnBadRecord::Stop,
+                BadRecords::Skip => OnBadRecord::Skip,
+            },
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// How the learning rate changes over a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// It stays.
+    Constant,
+    /// It falls to 0 along a line.
+    Linear,
+    /// It falls to 0 along half a cosine.
+    Cosine,
+}
+
+/// `[optimizer]`: AdamW and its learning rate.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The largest learning rate.
+    pub lr: NonNegative,
+    /// Decay of the first and of the second moment.
+    #[serde(deserialize_with = "betas")]
+    pub betas: [BelowOne; 2],
+    /// Added to the root of the second moment.
+    pub eps: NonNegative,
+    /// Decoupled weight decay of the parameters with two or more dimensions.
+    pub weight_decay: NonNegative,
+    /// The norm above which gradients are scaled down; 0 is never.
+    #[serde(rename = "max_grad_norm", deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub grad_norm_max: Option<NonNegative>,
+    /// How the learning rate changes.
+    pub schedule: ScheduleKind,
+    /// Optimizer steps over which it rises from 0 first.
+    pub warmup_steps: Warmup,
+}
+
+fn betas<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[BelowOne; 2], D::Error> {
+    use serde::de::{Error, Unexpected};
+    let [first, second] = <[f64; 2]>::deserialize(deserializer)?;
+    let read = |beta: f64| {
+        let expected = &"two numbers from 0 to less than 1";
+        let found = beta.to_string();
+        let error = || D::Error::invalid_value(Unexpected::Other(&found), expected);
+        BelowOne::new(beta).ok_or_else(error)
+    };
+    Ok([read(first)?, read(second)?])
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// This many optimizer steps.
+    Steps(u64),
+    /// This many passes over the training examples.
+    Epochs(u64),
+}
+
+impl Length {
+    /// The number of optimizer steps of a run whose epochs take `steps_per_epoch`.
+    pub fn steps(self, steps_per_epoch: u64) -> u64 {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Epochs(epochs) => epochs * steps_per_epoch,
+        }
+    }
+}
+
+/// The most tokens of a microbatch where neither they nor a memory limit are given.
+pub const MICROBATCH_TOKENS: usize = 4096;
+
+/// `[train]`: the loop.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Examples per optimizer step.
+    pub batch_size: AtLeastOne,
+    /// Optimizer steps of the run.
+    pub steps: Option<Steps>,
+    /// Passes over the training examples.
+    pub epochs: Option<Steps>,
+    /// The most tokens of one forward and backward pass; a larger tree is a pass of its own. 0 is what
+    /// memory has room for.
+    pub microbatch_tokens: usize,
+    /// Optimizer steps from one metrics record to the next.
+    pub log_every: Steps,
+    /// Optimizer steps from one checkpoint to the next; 0 leaves it to `save_minutes`.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub save_every: Option<u64>,
+    /// Minutes of work from one checkpoint to the next; 0 makes none by time.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub save_minutes: Option<NonNegative>,
+    /// Optimizer steps from one evaluation to the next; 0 evaluates at both ends of the run.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub eval_every: Option<u64>,
+    /// Optimizer steps from one set of samples to the next; 0 takes none.
+    #[serde(default, deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub sample_every: Option<u64>,
+    /// Whether the model with the best evaluation is kept as `best/`.
+    pub keep_best: bool,
+    /// Whether the last checkpoint of a finished run has the optimizer's moments.
+    pub keep_optimizer: bool,
+    /// Whether the configuration names the size of microbatches, so that no memory limit changes it.
+    #[serde(skip)]
+    pub microbatch_is_given: bool,
+    /// The most bytes of logits that a forward pass leaves to its backward pass.
+    #[serde(skip)]
+    pub logits_bytes: usize,
+    /// The most bytes of keys and values while completions are sampled.
+    #[serde(skip)]
+    pub cache_bytes: usize,
+}
+
+impl TrainConfig {
+    /// Checks what its keys say together, and notes whether microbatches have a size.
+    ///
+    /// # Errors
+    /// If the length is given in steps and in epochs.
+    pub fn settle(&mut self) -> Result<(), Complaint> {
+        if self.steps.is_some() && self.epochs.is_some() {
+            let reason = "both say how long the run is; remove one of the two";
+            return Err(Complaint::exclusive("train.steps", "train.epochs", reason));
+        }
+        self.microbatch_is_given = 0 < self.microbatch_tokens;
+        if !self.microbatch_is_given {
+            self.microbatch_tokens = MICROBATCH_TOKENS;
+        }
+        self.cache_bytes = EngineOptions::default().cache_bytes;
+        Ok(())
+    }
+
+    /// How long the run is; `None` where neither `steps` nor `epochs` is given.
+    pub fn length(&self) -> Option<Length> {
+        let steps = self.steps.map(|steps| Length::Steps(*steps));
+        steps.or(self.epochs.map(|epochs| Length::Epochs(*epochs)))
+    }
+
+    /// The length of a run that must be told it.
+    ///
+    /// # Errors
+    /// If neither steps nor epochs are given.
+    pub fn required_length(&self) -> Result<Length, Complaint> {
+        let expected = "the number of optimizer steps (or `train.epochs`, of passes over the data)";
+        self.length().ok_or_else(|| Complaint::missing("train.steps", expected))
+    }
+
+    /// The length of a run over records.
+    ///
+    /// # Panics
+    /// If the configuration was not checked to have one.
+    pub fn known_length(&self) -> Length {
+        self.length().expect("a configuration that was read says how long the run is")
+    }
+}
+
+/// `[samples]`: completions written down during training.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SamplesConfig {
+    /// How many prompts are completed each time.
+    pub count: usize,
+    /// The most tokens of a completion.
+    pub max_new_tokens: AtLeastOne,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: NonNegative,
+}

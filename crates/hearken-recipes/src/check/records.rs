@@ -1,0 +1,85 @@
+//! Runs over records.
+
+use hearken_config::Loaded;
+use hearken_run::error::TrainError;
+use hearken_run::metrics::Stopwatch;
+use hearken_run::run::{Learned, Opened};
+use hearken_run::run_dir::Entry;
+use hearken_tensor::Device;
+use hearken_train::records::{Configured, RecordTrainer, Records};
+
+use super::{Check, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths, seconds};
+
+/// What a run over records would do.
+pub(super) fn check<D: Device, T: RecordTrainer<D>>(
+    device: &D,
+    loaded: &Loaded<T::Config>,
+    entry: Entry,
+    machine: Machine,
+) -> Result<Check, TrainError> {
+    let (settings, _) = T::within_memory(&loaded.config)?.settings();
+    let mut check = Check::new(T::STAGE);
+    check.model(&settings)?;
+    if check.is_too_large(&settings, machine)? {
+        return Ok(check);
+    }
+    let mut notes = Notes::default();
+    let mut records = match Records::<D, T>::open(device.clone(), loaded, entry, &mut notes)? {
+        Opened::Finished(outcome) => return Ok(check.done(notes, &outcome)),
+        Opened::Ready(records) => records,
+    };
+    let rows = records.trainer.rows();
+    notes.told_of("data", &mut check);
+    check.tell("data", lengths(&rows, "record"));
+    let mut plan = Notes::default();
+    records.announce(&mut plan)?;
+    plan.told_of("plan", &mut check);
+    let memory = records.memory(&rows);
+    check.run(&records.run, records.trainer.follower(), &memory, machine)?;
+    let (total, left) = (records.run.total, records.run.total - records.run.step);
+    let time = time(&mut records, &rows, left)?;
+    check.work = Work::Steps { left, total, time: Some(time) };
+    Ok(check)
+}
+
+/// Times passes over the next records, and the update of the parameters in memory that follows from them.
+fn time<D: Device, T: RecordTrainer<D>>(
+    records: &mut Records<D, T>,
+    rows: &[usize],
+    left: u64,
+) -> Result<Time, TrainError> {
+    let mut cursor = records.run.counters.cursor;
+    let next = records.order.next_batch(&mut cursor);
+    let train = records.run.settings.train.clone();
+    // As many as share a microbatch.
+    let (mut batch, mut batch_rows) = (Vec::new(), 0);
+    for index in next {
+        if !batch.is_empty() && train.microbatch_tokens < batch_rows + rows[index] {
+            break;
+        }
+        batch_rows += rows[index];
+        batch.push(index);
+    }
+    let Records { trainer, run, .. } = records;
+    let mut loss = 0.0;
+    let best = fastest(|| {
+        run.begin_step();
+        Learned { loss, .. } = trainer.learn(run, &batch);
+    });
+    let watch = Stopwatch::start();
+    run.apply(loss)?;
+    let update = watch.seconds();
+    let per_row = best / batch_rows as f64;
+    let mean_rows = rows.iter().sum::<usize>() as f64 / rows.len() as f64;
+    let per_step = mean_rows * train.batch_size.min(rows.len()) as f64 * per_row + update;
+    let read = trainer.evaluation_rows() as f64 * evaluations(&train, left) as f64;
+    let read = read + trainer.rows_read_first() as f64;
+    let basis = format!(
+        "an estimate: {} a step, from {} records timed here; with evaluations, without samples and \
+         checkpoints",
+        seconds(per_step),
+        batch.len()
+    );
+    let seconds = left as f64 * per_step + FORWARD * per_row * read;
+    Ok(Time { seconds, basis, is_most: false })
+}

@@ -1,0 +1,20 @@
+//! Several trainers in a row, and looks at them from outside.
+//!
+//! [`rlhf`] goes from demonstrations and preferences to a policy and says what each stage bought;
+//! [`quickstart`] makes the model and the data of its first example; [`check`] goes the way of a run up to
+//! its first step and changes nothing; [`mod@bench`] times a few steps of each trainer.
+//!
+//! Not here: what a batch teaches (`hearken-train`), the command line, and anything that prints.
+#![deny(missing_docs)]
+// `expect` states invariants; what a caller can violate has its `# Panics`.
+#![allow(clippy::missing_panics_doc)]
+
+pub mod quickstart;
+
+pub mod memory;
+
+pub mod bench;
+
+pub mod rlhf;
+
+pub mod check;

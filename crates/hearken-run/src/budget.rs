@@ -1,0 +1,285 @@
+//! How large a microbatch may be, so that a run stays within `run.memory_limit_gb`.
+//!
+//! The sizes of all models follow from their config.json, so that the limit is known to hold before a
+//! weight is read.
+
+use std::path::Path;
+
+use hearken_config::{
+    Dtype, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig, TrainConfig,
+};
+use hearken_model::{Footprint, Head, ModelConfig, ModelError};
+use hearken_tensor::device::Precision;
+
+use crate::error::TrainError;
+use crate::plan::{BUFFERS_PER_BYTE, MemoryPlan, Recompute, bytes_per_row, megabytes};
+use crate::trained_model::is_frozen;
+
+/// A model of a run, and what the run does with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Its folder.
+    pub path: &'a Path,
+    /// What stands on the transformer.
+    pub head: Head,
+    /// What its products read.
+    pub dtype: Dtype,
+    /// What the run does with it.
+    pub purpose: Purpose<'a>,
+}
+
+/// What a run does with a model.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose<'a> {
+    /// It is trained, but for the parameters that match one of these patterns.
+    Train(&'a [String]),
+    /// It is read; masters that have rounded copies are dropped.
+    Read,
+    /// It is read and follows another model, so that its masters stay.
+    Follow,
+}
+
+impl<'a> Part<'a> {
+    /// The model of a configuration, trained.
+    pub fn trained(model: &'a ModelSource, head: Head) -> Self {
+        let purpose = Purpose::Train(&model.freeze);
+        Self { path: &model.path, head, dtype: model.dtype, purpose }
+    }
+
+    /// The reward models among the sources of scores.
+    pub fn scores(scores: &'a [ScoreConfig]) -> impl Iterator<Item = Self> {
+        scores.iter().filter_map(|score| match &score.source {
+            SourceConfig::Model { path, dtype, .. } => {
+                let (dtype, purpose) = (*dtype, Purpose::Read);
+                Some(Self { path, head: Head::Score, dtype, purpose })
+            }
+            _ => None,
+        })
+    }
+
+    /// What the model takes, as its config.json says.
+    ///
+    /// # Errors
+    /// If that cannot be read.
+    pub fn footprint(&self) -> Result<Footprint, TrainError> {
+        let config = ModelConfig::read(self.path).map_err(ModelError::from)?;
+        let is_trained = |name: &str| match self.purpose {
+            Purpose::Train(frozen) => !is_frozen(name, frozen),
+            Purpose::Read | Purpose::Follow => false,
+        };
+        let precision = Precision::from(self.dtype);
+        let found = Footprint::new(&config, self.head, precision, is_trained);
+        let drops = matches!(self.purpose, Purpose::Read);
+        // A rounded copy has half the bytes of the masters that are dropped for it.
+        let dropped = if drops { 2 * found.copy_bytes.min(found.master_bytes / 2) } else { 0 };
+        Ok(Footprint { master_bytes: found.master_bytes - dropped, ..found })
+    }
+}
+
+/// Bytes of the activations of a microbatch, about, where neither its size nor a memory limit is given.
+const ACTIVATION_BYTES: f64 = 512.0 * (1 << 20) as f64;
+/// Tokens of a microbatch at least, where the size of activations decides: with fewer, products are
+/// slower than they need be.
+const TOKENS_MIN: usize = 512;
+
+/// What the sampler's cache may take of the memory that a limit leaves beside models.
+const CACHE_SHARE: f64 = 0.25;
+
+/// What forward passes keep for their backward passes.
+#[derive(Clone, Copy, Debug)]
+pub struct Tape {
+    blocks: Recompute,
+    /// Whether log-probabilities are read before the backward pass, so that it can have their logits.
+    logits: bool,
+    /// Whether completions are sampled in between, from a cache of keys and values.
+    samples: bool,
+}
+
+impl Tape {
+    /// That of a trainer that samples.
+    #[must_use]
+    pub fn sampling(self) -> Self {
+        Self { samples: true, ..self }
+    }
+
+    /// That of passes of `model`; with `logits`, log-probabilities are read before the backward pass.
+    pub fn new(model: &ModelSource, logits: bool) -> Self {
+        Self { blocks: model.recompute.into(), logits, samples: false }
+    }
+}
+
+/// What one row of a microbatch takes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct RowBytes {
+    activations: f64,
+    logits: f64,
+}
+
+impl RowBytes {
+    fn max(self, model: &Footprint, tape: Tape) -> Self {
+        let logits = if tape.logits { model.logits_bytes_per_row } else { 0 };
+        Self {
+            activations: self.activations.max(bytes_per_row(model, tape.blocks)),
+            logits: self.logits.max(logits as f64 * BUFFERS_PER_BYTE),
+        }
+    }
+
+    /// Rows of a microbatch within so many bytes. Logits are not kept for the price of microbatches
+    /// in which all products are slower.
+    fn rows_within(self, room: f64) -> usize {
+        let keeping = (room / (self.activations + self.logits)) as usize;
+        if TOKENS_MIN <= keeping { keeping } else { (room / self.activations) as usize }
+    }
+
+    /// Bytes for logits that so many rows leave.
+    fn logits_within(self, room: f64, rows: usize) -> usize {
+        let left = room - self.activations * rows as f64;
+        if 0.0 < self.logits { (left.max(0.0) / BUFFERS_PER_BYTE) as usize } else { 0 }
+    }
+}
+
+/// The size of microbatches, which logits they keep, and what sampling may cache, by the run's
+/// memory limit, or without one so that activations do not take more than a usual machine has to spare.
+/// A size that the configuration names itself stays.
+///
+/// # Errors
+/// If a config.json cannot be read, or the models alone need more than the limit.
+pub fn fit(
+    train: &TrainConfig,
+    run: &RunConfig,
+    tape: Tape,
+    parts: &[Part<'_>],
+) -> Result<TrainConfig, TrainError> {
+    let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
+    for part in parts {
+        let footprint = part.footprint()?;
+        if matches!(part.purpose, Purpose::Train(_)) {
+            plan = plan.with(MemoryPlan::trained(&footprint));
+            per_row = per_row.max(&footprint, tape);
+        } else {
+            plan = plan.beside(&footprint);
+        }
+    }
+    let mut fitted = train.clone();
+    let room = match run.memory_bytes_max {
+        None => ACTIVATION_BYTES,
+        Some(limit) => {
+            let room = limit.saturating_sub(plan.held()) as f64;
+            let cache = if tape.samples { CACHE_SHARE * room } else { 0.0 };
+            fitted.cache_bytes = train.cache_bytes.min(cache as usize);
+            room - cache
+        }
+    };
+    if !train.microbatch_is_given {
+        let tokens = per_row.rows_within(room);
+        match run.memory_bytes_max {
+            None => fitted.microbatch_tokens = tokens.clamp(TOKENS_MIN, MICROBATCH_TOKENS),
+            Some(limit) if tokens == 0 => {
+                return Err(too_small(limit, &plan, per_row.activations as u64));
+            }
+            Some(_) => fitted.microbatch_tokens = tokens,
+        }
+    }
+    fitted.logits_bytes = per_row.logits_within(room, fitted.microbatch_tokens);
+    Ok(fitted)
+}
+
+/// The limit that does not even leave room for one row.
+fn too_small(limit: u64, plan: &MemoryPlan, per_row: u64) -> TrainError {
+    TrainError::Other(format!(
+        "`run.memory_limit_gb`: found {}, expected at least {}: {}; another {} for each token of a \
+         microbatch",
+        megabytes(limit),
+        megabytes(plan.held() + per_row),
+        plan.note(),
+        megabytes(per_row),
+    ))
+}
+
+/// Refuses a run whose largest tree of rows, which is never split, is above the limit.
+///
+/// # Errors
+/// If `plan`, which has the largest microbatch, takes more than `run.memory_limit_gb`, unless the
+/// configuration names the size of microbatches.
+pub fn check(
+    plan: &MemoryPlan,
+    run: &RunConfig,
+    train: &TrainConfig,
+    rows: usize,
+) -> Result<(), TrainError> {
+    let is_derived = !train.microbatch_is_given;
+    match run.memory_bytes_max.filter(|_| is_derived && train.microbatch_tokens < rows) {
+        None => Ok(()),
+        Some(limit) => Err(TrainError::Other(format!(
+            "`run.memory_limit_gb`: found {}, which leaves room for microbatches of {} tokens; \
+             expected room for {rows}, the longest example: {}",
+            megabytes(limit),
+            train.microbatch_tokens,
+            plan.note(),
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::json;
+
+    use super::*;
+    use toml::{Table, Value};
+
+    /// The size of microbatches for a model of this width and depth, without a limit.
+    fn default_tokens(width: usize, layers: usize) -> usize {
+        let dir = tempfile::tempdir().unwrap();
+        let config = json!({
+            "model_type": "llama", "vocab_size": 1000, "hidden_size": width,
+            "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 4,
+            "intermediate_size": 3 * width, "max_position_embeddings": 512, "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": true, "hidden_act": "silu",
+        });
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let path = dir.path().display().to_string();
+        let model: ModelSource = section("model", &[("path", path.into())]);
+        let mut train: TrainConfig =
+            section("train", &[("batch_size", 8.into()), ("steps", 1.into())]);
+        train.settle().unwrap();
+        let run: RunConfig = section("run", &[("dir", "run".into())]);
+        let part = Part::trained(&model, Head::LanguageModel);
+        fit(&train, &run, Tape::new(&model, false), &[part]).unwrap().microbatch_tokens
+    }
+
+    /// A section with the defaults of supervised fine-tuning.
+    fn section<C: DeserializeOwned>(name: &str, given: &[(&str, Value)]) -> C {
+        let defaults: Table = include_str!("../../../configs/sft.toml").parse().unwrap();
+        let Value::Table(mut section) = defaults[name].clone() else { panic!("no section {name}") };
+        section.extend(given.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        section.try_into().unwrap()
+    }
+
+    #[test]
+    fn logits_are_kept_where_microbatches_stay_large_enough() {
+        let per_row = RowBytes { activations: 3000.0, logits: 1000.0 };
+        let just = 4000.0 * TOKENS_MIN as f64;
+        assert_eq!(per_row.rows_within(just), TOKENS_MIN);
+        assert_eq!(per_row.logits_within(just, TOKENS_MIN), 800 * TOKENS_MIN);
+        let short = just - 4000.0;
+        assert!(TOKENS_MIN < per_row.rows_within(short));
+        assert!(per_row.logits_within(short, per_row.rows_within(short)) < 3000);
+        // What a size of one's own leaves is taken, and where there is nothing to keep, nothing.
+        assert_eq!(per_row.logits_within(400_000.0, 100), 80_000);
+        assert_eq!(per_row.logits_within(100_000.0, 100), 0);
+        assert_eq!(RowBytes { logits: 0.0, ..per_row }.logits_within(400_000.0, 100), 0);
+    }
+
+    #[test]
+    fn without_a_limit_activations_stay_within_what_a_machine_can_spare() {
+        assert_eq!(default_tokens(64, 2), MICROBATCH_TOKENS);
+        let (middling, large) = (default_tokens(512, 12), default_tokens(2048, 24));
+        assert!((TOKENS_MIN + 1..MICROBATCH_TOKENS).contains(&middling), "{middling}");
+        assert_eq!(large, TOKENS_MIN);
+        // Half the blocks, about twice the rows.
+        assert!(
+            (1.7..2.1).contains(&(default_tokens(768, 10) as f64 / default_tokens(768, 20) as f64))
+        );
+    }
+}

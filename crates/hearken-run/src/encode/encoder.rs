@@ -1,0 +1,114 @@
+//! Text, messages and ids as tokens of one model.
+
+use std::path::Path;
+
+use hearken_config::DataConfig;
+use hearken_data::{Content, Message, Source};
+use hearken_model::ModelConfig;
+use hearken_model::chat::{ChatTokens, encode_messages};
+use hearken_model::tokenizer::{Bos, SpecialText, Tokenizer, TokenizerError};
+
+use super::length::LengthLimit;
+use crate::error::{EncodeError, TrainError};
+
+/// Makes tokens of what records hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder<'a> {
+    /// The model's tokenizer; records of token ids do without.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// The size of the model's vocabulary.
+    pub vocab: usize,
+    /// How long an example may be.
+    pub length: LengthLimit,
+    /// Whether only completions are trained on, where prompt and completion are known.
+    pub completion_only: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// The encoder of the model in `dir` for the data that `config` describes.
+    ///
+    /// # Errors
+    /// If the model's config.json is not usable.
+    pub fn for_model(
+        dir: &Path,
+        tokenizer: Option<&'a Tokenizer>,
+        config: &DataConfig,
+    ) -> Result<Self, TrainError> {
+        let model = ModelConfig::read(dir)?;
+        let tokens_max = config.tokens_max.unwrap_or(model.max_positions);
+        Ok(Self {
+            tokenizer,
+            vocab: model.vocab,
+            length: LengthLimit { tokens_max, truncation: config.truncation },
+            completion_only: config.completion_only,
+        })
+    }
+
+    /// The tokens of a prompt; of messages with the header that an answer follows.
+    ///
+    /// # Errors
+    /// If the tokenizer is missing or refuses, a token is unknown, or there is none.
+    pub fn prompt(&self, prompt: &Content, at: &Source) -> Result<Vec<u32>, EncodeError> {
+        let ids = match prompt {
+            Content::Text(text) => self.text(text, at)?,
+            Content::Ids(ids) => ids.clone(),
+            Content::Messages(messages) => self.messages(messages, true, at)?.ids,
+        };
+        self.check(ids, "the prompt", at)
+    }
+
+    /// Refuses no tokens, and tokens that the model does not have.
+    pub(super) fn check(
+        &self,
+        ids: Vec<u32>,
+        field: &'static str,
+        at: &Source,
+    ) -> Result<Vec<u32>, EncodeError> {
+        if ids.is_empty() {
+            return Err(EncodeError::NoTokens { at: at.clone(), field });
+        }
+        match ids.iter().find(|&&id| self.vocab <= id as usize) {
+            None => Ok(ids),
+            Some(&id) => Err(EncodeError::UnknownToken { at: at.clone(), id, vocab: self.vocab }),
+        }
+    }
+
+    /// A text that begins a sequence.
+    pub(super) fn text(&self, text: &str, at: &Source) -> Result<Vec<u32>, EncodeError> {
+        self.tokenizer(at)?.encode(text, Bos::AsConfigured).map_err(refused(at))
+    }
+
+    /// A text that follows other tokens.
+    pub(super) fn continuation(&self, text: &str, at: &Source) -> Result<Vec<u32>, EncodeError> {
+        let encoded = self.tokenizer(at)?.encode_continuation(text, SpecialText::Parsed);
+        encoded.map_err(refused(at))
+    }
+
+    pub(super) fn messages(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        at: &Source,
+    ) -> Result<ChatTokens, EncodeError> {
+        let encoded = encode_messages(self.tokenizer(at)?, messages, add_generation_prompt);
+        encoded.map_err(refused(at))
+    }
+
+    /// Appends the end token, where the tokenizer has one and the tokens do not end in one.
+    pub(super) fn end(&self, ids: &mut Vec<u32>) {
+        let Some(tokenizer) = self.tokenizer else { return };
+        let ended = ids.last().is_some_and(|last| tokenizer.eos().contains(last));
+        if !ended {
+            ids.extend(tokenizer.eos_for_training());
+        }
+    }
+
+    fn tokenizer(&self, at: &Source) -> Result<&Tokenizer, EncodeError> {
+        self.tokenizer.ok_or_else(|| EncodeError::NoTokenizer { at: at.clone() })
+    }
+}
+
+fn refused(at: &Source) -> impl FnOnce(TokenizerError) -> EncodeError {
+    let at = at.clone();
+    move |source| EncodeError::Tokenizer { at, source: Box::new(source) }
+}

@@ -1,0 +1,403 @@
+//! Why a trainer stops.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use hearken_config::ConfigError;
+use hearken_data::{ReadError, Source, SplitError};
+use hearken_judge::JudgeError;
+use hearken_model::ModelError;
+use hearken_model::checkpoint::CheckpointError;
+use hearken_model::tokenizer::TokenizerError;
+use hearken_reward_source::RewardError;
+
+use crate::order::FewerExamples;
+
+/// Why a run cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The run directory is not usable.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// A file of records is not usable.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There are fewer records than the run has been through.
+    #[error(transparent)]
+    FewerExamples(#[from] FewerExamples),
+    /// Records cannot be split.
+    #[error("`data.eval_fraction`: {0}")]
+    Split(#[from] SplitError),
+    /// A record does not make an example.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A model cannot be loaded or saved.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model's config.json is not usable.
+    #[error(transparent)]
+    ModelConfig(#[from] hearken_model::config::ConfigError),
+    /// A tokenizer cannot be loaded or saved.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The state of the optimizer cannot be loaded or saved.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A number that is not one.
+    #[error("step {step}: {reason}; the last checkpoint is kept")]
+    NonFinite {
+        /// The optimizer step.
+        step: u64,
+        /// Where it shows first.
+        reason: NonFinite,
+    },
+    /// A pattern of frozen parameters that names none.
+    #[error("`model.freeze`: the pattern {pattern:?} matches no parameter; there are {examples}")]
+    FreezeMatchesNothing {
+        /// The pattern.
+        pattern: String,
+        /// A few names of parameters.
+        examples: String,
+    },
+    /// Every parameter is frozen.
+    #[error("`model.freeze` leaves no parameter to train")]
+    NothingToTrain,
+    /// No example is left to train on.
+    #[error("{}: found no usable example{reasons}, expected at least one", path.display())]
+    NoExamples {
+        /// The first file of records.
+        path: PathBuf,
+        /// What happened to the records.
+        reasons: String,
+    },
+    /// There are no scores.
+    #[error(transparent)]
+    Reward(Box<RewardError>),
+    /// There are no preferences.
+    #[error("judge: {0}")]
+    Judge(Box<JudgeError>),
+    /// There are no scores or preferences in the midst of a run, which is kept.
+    #[error(
+        "{error}; nothing is lost: {} has a checkpoint of step {step}; when the cause is removed, the \
+         same command, without --fresh, goes on from there", run.display()
+    )]
+    Kept {
+        /// What failed.
+        error: Box<TrainError>,
+        /// The run directory.
+        run: PathBuf,
+        /// Optimizer steps that the run has made.
+        step: u64,
+    },
+    /// There are no scores or preferences in the midst of a run, which cannot be kept.
+    #[error("{error}; and what was trained since the last checkpoint is lost: {checkpoint}")]
+    NotKept {
+        /// What failed.
+        error: Box<TrainError>,
+        /// Why no checkpoint was written.
+        checkpoint: Box<TrainError>,
+    },
+    /// Sampling failed.
+    #[error("sampling: {0}")]
+    Generate(String),
+    /// A part of the run that has its own errors.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<RewardError> for TrainError {
+    fn from(error: RewardError) -> Self {
+        Self::Reward(Box::new(error))
+    }
+}
+
+impl From<JudgeError> for TrainError {
+    fn from(error: JudgeError) -> Self {
+        Self::Judge(Box::new(error))
+    }
+}
+
+/// Why a run directory is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// The system refuses.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as in "cannot …".
+        action: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process works here.
+    #[error("{}: in use by process {pid}; wait for it, or choose another `run.dir`", dir.display())]
+    Locked {
+        /// The run directory.
+        dir: PathBuf,
+        /// The process, as it wrote itself down.
+        pid: String,
+    },
+    /// The run there has another configuration.
+    #[error(
+        "{}: holds a run with `{key}` = {stored}, found {given}; --fresh moves that run aside and \
+         starts anew", dir.display()
+    )]
+    Different {
+        /// The run directory.
+        dir: PathBuf,
+        /// The first key that differs.
+        key: String,
+        /// Its value there.
+        stored: String,
+        /// Its value now.
+        given: String,
+    },
+    /// Something has the name of what a run writes, in a folder that is no run's.
+    #[error(
+        "{}: holds {name}, and is not the folder of a run; nothing there is replaced: choose another \
+         `run.dir`", dir.display()
+    )]
+    Foreign {
+        /// The folder.
+        dir: PathBuf,
+        /// What is there.
+        name: &'static str,
+    },
+    /// What a run reads lies where it writes.
+    #[error(
+        "`{key}`: {} lies in the run directory {}, which the run writes; move it, or choose another \
+         `run.dir`", path.display(), dir.display()
+    )]
+    InputInside {
+        /// The key that names it.
+        key: String,
+        /// The input.
+        path: PathBuf,
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// A finished run that cannot go on.
+    #[error(
+        "{}: holds the model of a finished run (final/) and no checkpoint to go on from; --fresh moves \
+         it aside and starts anew", dir.display()
+    )]
+    NoCheckpoint {
+        /// The run directory.
+        dir: PathBuf,
+    },
+    /// The run there was made from other inputs.
+    #[error(
+        "{}: {change} than when the checkpoint of step {step} was made; put it back as it was, or start \
+         anew with --fresh, which moves this run aside", dir.display()
+    )]
+    OtherInput {
+        /// The run directory.
+        dir: PathBuf,
+        /// What has changed.
+        change: String,
+        /// Steps of the checkpoint.
+        step: u64,
+    },
+    /// A stored file that does not parse.
+    #[error("{}: {message}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A log that is shorter than when the checkpoint was made.
+    #[error(
+        "{}: found {found} bytes, expected at least the {expected} of the last checkpoint; --fresh \
+         starts anew", path.display()
+    )]
+    ShortLog {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// Its length at the checkpoint.
+        expected: u64,
+    },
+    /// The checkpoint would take more room than allowed.
+    #[error(
+        "{}: a checkpoint of {needed} bytes beside {used} bytes is above `run.disk_limit_gb` \
+         ({limit} bytes); raise it and run the same command again to go on from the last \
+         checkpoint", dir.display()
+    )]
+    DiskLimit {
+        /// The run directory.
+        dir: PathBuf,
+        /// Bytes of the checkpoint.
+        needed: u64,
+        /// Bytes that are there.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+impl RunDirError {
+    /// The error of an operation on `path`: "`path`: cannot `action`: …".
+    pub fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.into(), action, source }
+    }
+}
+
+/// Where a number that is NaN or infinite shows first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found NaN or infinity in {suspect}")]
+pub struct NonFinite {
+    /// The first thing that has one.
+    pub suspect: Suspect,
+}
+
+/// What holds a number that is NaN or infinite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Suspect {
+    /// The loss, while all parameters are finite.
+    Loss,
+    /// The gradient of a parameter.
+    Gradient {
+        /// The parameter.
+        name: String,
+    },
+    /// The norm of the gradients, while each of them is finite.
+    GradientNorm,
+    /// The values of a parameter.
+    Value {
+        /// The parameter.
+        name: String,
+    },
+}
+
+impl fmt::Display for Suspect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss => write!(f, "the loss"),
+            Self::Gradient { name } => write!(f, "the gradient of `{name}`"),
+            Self::GradientNorm => write!(f, "the norm of the gradients"),
+            Self::Value { name } => write!(f, "the values of `{name}`"),
+        }
+    }
+}
+
+impl NonFinite {
+    /// The error of step `step`.
+    pub fn at(self, step: u64) -> TrainError {
+        TrainError::NonFinite { step, reason: self }
+    }
+}
+
+/// Why a record does not make an example.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The tokenizer refuses the text.
+    #[error("{at}: {source}")]
+    Tokenizer {
+        /// The record.
+        at: Source,
+        /// What the tokenizer says.
+        source: Box<TokenizerError>,
+    },
+    /// Text or messages, but no tokenizer.
+    #[error(
+        "{at}: found text, but the model's folder has no tokenizer.json; expected token ids \
+         (columns that end in `_ids`) or a tokenizer"
+    )]
+    NoTokenizer {
+        /// The record.
+        at: Source,
+    },
+    /// A token that the model does not have.
+    #[error("{at}: found token id {id}, expected less than the model's vocabulary of {vocab}")]
+    UnknownToken {
+        /// The record.
+        at: Source,
+        /// The token.
+        id: u32,
+        /// The size of the vocabulary.
+        vocab: usize,
+    },
+    /// More tokens than allowed.
+    #[error(
+        "{at}: found {found} tokens, expected at most {limit}; set `data.truncation` to \"drop\", \
+         \"left\" or \"right\" to go on without the rest"
+    )]
+    TooLong {
+        /// The record.
+        at: Source,
+        /// Its number of tokens.
+        found: usize,
+        /// `data.max_tokens`, or the model's positions.
+        limit: usize,
+    },
+    /// An example of which nothing is trained on.
+    #[error(
+        "{at}: found no supervised token among {found}, expected at least one behind the first \
+         token"
+    )]
+    NothingSupervised {
+        /// The record.
+        at: Source,
+        /// Its number of tokens.
+        found: usize,
+    },
+    /// A sequence of a pair of which nothing is predicted.
+    #[error(
+        "{at}: found {found} tokens in {field}, expected at least one behind the prompt and the first \
+         token: nothing of this completion is predicted"
+    )]
+    NothingPredicted {
+        /// The record.
+        at: Source,
+        /// Which of the two.
+        field: &'static str,
+        /// Its number of tokens, the prompt's included.
+        found: usize,
+    },
+    /// A sequence without tokens.
+    #[error("{at}: found no token in {field}, expected at least one")]
+    NoTokens {
+        /// The record.
+        at: Source,
+        /// What is empty.
+        field: &'static str,
+    },
+    /// A pair whose two sequences are the same tokens.
+    #[error("{at}: chosen and rejected are the same {found} tokens; expected two different ones")]
+    IdenticalPair {
+        /// The record.
+        at: Source,
+        /// Their number of tokens.
+        found: usize,
+    },
+}
+
+/// Why the state of an optimizer or trainer cannot be loaded or saved.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not what a checkpoint holds.
+    #[error("{}: not the state of this run: {message}", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What was found and expected.
+        message: String,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}

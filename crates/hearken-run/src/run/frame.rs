@@ -1,0 +1,169 @@
+//! The loop that all runs share.
+
+use std::cmp::Ordering;
+
+use hearken_config::NonNegative;
+use hearken_tensor::Device;
+
+use super::{Counters, Kept, Run};
+use crate::commentary::Commentary;
+use crate::error::TrainError;
+use crate::progress::Progress;
+use crate::run::{Outcome, Status};
+use crate::run_dir::checkpoint::NamedModel;
+
+/// What a run does between two checkpoints.
+pub trait Frame<D: Device> {
+    /// What checkpoints keep.
+    type Kept: Kept;
+    /// How a better evaluation compares to a worse one.
+    const BETTER: Ordering;
+
+    /// The run that is driven.
+    fn run(&mut self) -> &mut Run<D, Self::Kept>;
+
+    /// The run, and a model that checkpoints have besides those that are trained.
+    fn saved(&mut self) -> (&mut Run<D, Self::Kept>, Option<NamedModel<'_, D>>);
+
+    /// One step, or an iteration of several.
+    ///
+    /// # Errors
+    /// If a source of scores or preferences fails, a file cannot be written, or a number is NaN or infinite.
+    fn advance(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError>;
+
+    /// Writes an evaluation, where there is something to evaluate on; returns the figure that models are
+    /// compared by.
+    ///
+    /// # Errors
+    /// If a source fails, or a file cannot be written.
+    fn evaluate(&mut self) -> Result<Option<f64>, TrainError>;
+
+    /// Completes prompts for `samples.jsonl`, where the configuration asks for it.
+    ///
+    /// # Errors
+    /// If sampling fails, or the file cannot be written.
+    fn write_samples(&mut self) -> Result<(), TrainError>;
+
+    /// Saves what was trained as the folder `name`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn save_model(&mut self, name: &str) -> Result<(), TrainError>;
+}
+
+/// Runs to the end, or until `progress` asks to stop.
+///
+/// # Errors
+/// Those of the steps; where sources fail in the midst of a run, a checkpoint is made first.
+pub fn drive<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    stage: &str,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    let mut commentary = Commentary::default();
+    let (run, more) = frame.saved();
+    run.begin(more, progress)?;
+    progress.stage(stage, Some(frame.run().total));
+    evaluate_at_start(frame)?;
+    tell(frame, &mut commentary, progress);
+    while !frame.run().is_finished() {
+        let (first_step, before) = (frame.run().step, frame.run().counters);
+        let advanced = frame.advance(progress);
+        or_keep(frame, before, advanced)?;
+        let stop = progress.stop_requested();
+        pause(frame, first_step, stop)?;
+        tell(frame, &mut commentary, progress);
+        if stop && !frame.run().is_finished() {
+            return Ok(frame.run().stopped(progress));
+        }
+    }
+    frame.save_model("final")?;
+    commentary.conclude(&frame.run().dir.metrics, progress);
+    Ok(frame.run().outcome(Status::Finished))
+}
+
+/// Says what the logs have that nobody has been told.
+fn tell<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    commentary: &mut Commentary,
+    progress: &mut dyn Progress,
+) {
+    let dir = &mut frame.run().dir;
+    commentary.tell(&mut dir.metrics, &mut dir.samples, progress);
+}
+
+/// Samples, evaluation and checkpoint, where they have come due since `first_step`.
+fn pause<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    first_step: u64,
+    stop: bool,
+) -> Result<(), TrainError> {
+    let run = frame.run();
+    let (step, end, counters) = (run.step, run.is_finished(), run.counters);
+    let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
+    let train = &run.settings.train;
+    let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
+    let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
+    let checkpoint = due(train.save_every) || is_time || end || stop;
+    if samples {
+        frame.write_samples()?;
+    }
+    if evaluation {
+        let evaluated = evaluate(frame);
+        or_keep(frame, Counters { owes_evaluation: true, ..counters }, evaluated)?;
+    }
+    if checkpoint {
+        save_checkpoint(frame)?;
+    }
+    Ok(())
+}
+
+/// The evaluation before the first step, or the one that a resumed run owes.
+fn evaluate_at_start<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
+    if frame.run().step == 0 {
+        return evaluate(frame);
+    }
+    let before = frame.run().counters;
+    if !before.owes_evaluation {
+        return Ok(());
+    }
+    let evaluated = evaluate(frame);
+    or_keep(frame, before, evaluated)?;
+    frame.run().counters.owes_evaluation = false;
+    save_checkpoint(frame)
+}
+
+fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
+    let Some(figure) = frame.evaluate()? else { return Ok(()) };
+    if frame.run().is_best(figure, F::BETTER) { frame.save_model("best") } else { Ok(()) }
+}
+
+/// What may have needed scores. Where these failed, the run is kept as of its last step, with the counters
+/// `before` what failed, so that nothing else need be done again; the error says how to go on.
+fn or_keep<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    before: Counters<F::Kept>,
+    result: Result<(), TrainError>,
+) -> Result<(), TrainError> {
+    let error = match result {
+        Err(error @ (TrainError::Reward(_) | TrainError::Judge(_))) => Box::new(error),
+        other => return other,
+    };
+    let run = frame.run();
+    let (step, root) = (run.step, run.dir.root().to_owned());
+    if step == 0 {
+        return Err(*error);
+    }
+    run.counters = before;
+    if run.saved != Some(step)
+        && let Err(refused) = save_checkpoint(frame)
+    {
+        return Err(TrainError::NotKept { error, checkpoint: Box::new(refused) });
+    }
+    Err(TrainError::Kept { error, run: root, step })
+}
+
+fn save_checkpoint<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
+    let (run, more) = frame.saved();
+    run.save_checkpoint(more)
+}

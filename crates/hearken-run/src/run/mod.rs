@@ -1,0 +1,438 @@
+//! One run: its directory, seeds, optimizer, schedule, counters, costs, logs, evaluations and
+//! checkpoints.
+//!
+//! Who learns from records and who learns from rollouts holds a [`Run`] and says, as a [`Frame`], what it
+//! does between two checkpoints; [`drive`] does the rest. Not here: what a step is, and what an algorithm
+//! learns from.
+
+mod frame;
+mod opening;
+
+use std::cmp::Ordering;
+use std::path::PathBuf;
+
+use hearken_config::{
+    ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
+};
+use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, ParamStore, Pass, Tokenizer};
+use hearken_tensor::Device;
+use hearken_tensor::device::HeadOutput;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainError;
+use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
+use crate::optimizer::{Optimizer, Trained, check_loss};
+use crate::order::Cursor;
+use crate::progress::{Progress, StepReport};
+use crate::ranks::Ranks;
+use crate::run_dir::RunDir;
+use crate::run_dir::checkpoint::{NamedModel, Snapshot, bytes_of_run};
+use crate::samples::sample_completions;
+use crate::schedule::Schedule;
+use crate::seeds::Seeds;
+
+pub use frame::{Frame, drive};
+pub use opening::{Opening, load_language_model};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It has made all its steps.
+    Finished,
+    /// It had made all its steps before.
+    AlreadyFinished,
+    /// It was asked to stop, and goes on when it is started again.
+    Stopped,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: Status,
+    /// Optimizer steps made, those of earlier sessions included.
+    pub steps: u64,
+    /// What it used up, in earlier sessions too.
+    pub cost: Cost,
+    /// `final/` of the run directory; not there yet if the run was stopped.
+    pub model_dir: PathBuf,
+}
+
+/// The sections of a configuration that every run reads; the size of microbatches fits into memory.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[run]`: the folder, the seed, limits.
+    pub run: RunConfig,
+    /// `[model]`: what the run starts from.
+    pub model: ModelSource,
+    /// `[optimizer]`: AdamW and its learning rate.
+    pub optimizer: OptimizerConfig,
+    /// `[train]`: batch, length, and when something is written.
+    pub train: TrainConfig,
+}
+
+/// Plain values that a checkpoint can hold.
+pub trait Stored: Copy + Default + Serialize + DeserializeOwned {}
+
+impl<T: Copy + Default + Serialize + DeserializeOwned> Stored for T {}
+
+/// What checkpoints keep for a trainer, besides weights, moments and [`Counters`].
+pub trait Kept: Stored {
+    /// Whether the run is over before its last step.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// Nothing.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Nothing {}
+
+impl Kept for Nothing {}
+
+/// A trainer's counters under the name `own`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Own<E> {
+    /// The counters.
+    #[serde(default)]
+    pub own: E,
+}
+
+impl<E: Stored> Kept for Own<E> {}
+
+/// What a checkpoint keeps besides weights and moments; `K` is the trainer's own.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counters<K> {
+    /// How far the run is in its records or prompts.
+    pub cursor: Cursor,
+    /// The best evaluation so far.
+    pub(crate) best: Option<f64>,
+    /// Whether an evaluation that was due had no scores.
+    #[serde(default)]
+    pub(crate) owes_evaluation: bool,
+    /// What all steps so far cost.
+    pub cost: Cost,
+    /// The trainer's own.
+    #[serde(flatten)]
+    pub own: K,
+}
+
+/// Another model that is trained with the first.
+#[derive(Debug)]
+pub struct Companion<D: Device> {
+    /// Its folder in a checkpoint.
+    pub name: &'static str,
+    /// The model.
+    pub model: Model<D>,
+    /// Its gradients of the step that is being made.
+    pub gradients: Gradients<D>,
+    /// Its largest learning rate; `None` is that of the first model.
+    pub lr: Option<f64>,
+}
+
+/// The passes of the optimizer step that is being made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    tokens: usize,
+    flops: f64,
+}
+
+/// What the optimizer did.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    loss: f64,
+    grad_norm: f64,
+    learning_rate: f64,
+}
+
+/// What every record of an optimizer step says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// The step, from 1.
+    pub step: u64,
+    /// The loss of the step, over all its microbatches.
+    pub loss: f64,
+    /// The norm of all gradients before clipping.
+    pub grad_norm: f64,
+    /// The learning rate of the first model.
+    pub learning_rate: f64,
+    /// Rows that went through the first model, forward and backward.
+    pub tokens: usize,
+    /// How long the step took.
+    pub timing: Timing,
+}
+
+/// A run between two optimizer steps.
+pub struct Run<D: Device, K> {
+    /// What the configuration says.
+    pub settings: Settings,
+    /// The run directory, which only this process writes.
+    pub dir: RunDir,
+    /// Where all random numbers of the run come from.
+    pub seeds: Seeds,
+    /// Who else makes the steps of this run.
+    pub ranks: Ranks,
+    /// The tokenizer of the model; `None` where its folder has none, and records are token ids.
+    pub tokenizer: Option<Tokenizer>,
+    /// The model that is trained.
+    pub model: Model<D>,
+    /// Its gradients of the step that is being made.
+    pub gradients: Gradients<D>,
+    /// What is trained beside it.
+    pub companion: Option<Companion<D>>,
+    /// What checkpoints keep besides weights and moments.
+    pub counters: Counters<K>,
+    /// Optimizer steps made.
+    pub step: u64,
+    /// Optimizer steps of the whole run.
+    pub total: u64,
+    optimizer: Optimizer<D>,
+    schedule: Schedule,
+    /// The step of the newest checkpoint.
+    saved: Option<u64>,
+    work: Work,
+}
+
+impl<D: Device, K: Kept> Run<D, K> {
+    pub(crate) fn keep(&self) -> Keep {
+        self.settings.model.keep()
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.total <= self.step || self.counters.own.is_over()
+    }
+
+    /// Says so where the run has made steps before.
+    pub fn note_resumed(&self, progress: &mut dyn Progress) {
+        if 0 < self.step {
+            progress.note(&self.dir.going_on_note(self.step));
+        }
+    }
+
+    /// Begins to write: everything that the run reads has been read by then. `more` is saved in checkpoints
+    /// with the models that are trained.
+    fn begin(
+        &mut self,
+        more: Option<NamedModel<'_, D>>,
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        for note in self.dir.begin()? {
+            progress.note(&note);
+        }
+        let needed = self.disk_bytes(more);
+        let minutes = self.settings.train.save_minutes.map(NonNegative::get);
+        if let Some(note) = self.dir.plan_saves(needed, minutes)? {
+            progress.note(&note);
+        }
+        Ok(())
+    }
+
+    /// The parameters that checkpoints have.
+    fn saved_params<'m>(&'m self, more: Option<NamedModel<'m, D>>) -> Vec<&'m ParamStore<D>> {
+        let companion = self.companion.as_ref().map(|other| &other.model);
+        std::iter::once(&self.model)
+            .chain(companion)
+            .chain(more.map(|named| named.model))
+            .map(Model::params)
+            .collect()
+    }
+
+    /// What the run holds on the disk at most; `more` is saved in checkpoints with what is trained.
+    pub fn disk_bytes(&self, more: Option<NamedModel<'_, D>>) -> u64 {
+        bytes_of_run(&self.saved_params(more), &self.optimizer)
+    }
+
+    /// Begins an optimizer step.
+    pub fn begin_step(&mut self) {
+        self.work = Work::default();
+        self.gradients.zero();
+        if let Some(companion) = &mut self.companion {
+            companion.gradients.zero();
+        }
+    }
+
+    /// The forward pass of a microbatch that is trained on.
+    pub fn forward(&mut self, batch: &Batch) -> Pass<D> {
+        self.work.tokens += batch.rows();
+        self.work.flops += training_flops(&self.model, batch);
+        self.model.forward(batch, self.keep())
+    }
+
+    /// Adds the gradients of a pass.
+    pub fn backward(&mut self, pass: Pass<D>, grads: &OutputGrads<'_>) -> HeadOutput {
+        self.model.backward(pass, grads, &mut self.gradients)
+    }
+
+    /// The same of the companion: its gradients are those that `grads` makes of its values at `rows`.
+    pub fn train_companion(
+        &mut self,
+        batch: &Batch,
+        rows: &[usize],
+        grads: impl FnOnce(&[f32]) -> Vec<f32>,
+    ) {
+        let keep = self.keep();
+        let Some(Companion { model, gradients, .. }) = &mut self.companion else { return };
+        let pass = model.forward(batch, keep);
+        let scalar_grads = grads(&model.scalars(&pass, rows));
+        self.work.flops += training_flops(model, batch);
+        let grads = OutputGrads {
+            scalar_rows: rows,
+            scalar_grads: &scalar_grads,
+            ..OutputGrads::default()
+        };
+        model.backward(pass, &grads, gradients);
+    }
+
+    /// Books passes of the step that have no gradients.
+    pub fn book_reading(&mut self, flops: f64) {
+        self.work.flops += flops;
+    }
+
+    /// The update of all trained parameters for a step's `loss`.
+    ///
+    /// # Errors
+    /// If a number is NaN or infinite; the parameters then stay.
+    pub fn apply(&mut self, loss: f64) -> Result<Applied, TrainError> {
+        let step = self.step + 1;
+        let stores: Vec<_> = std::iter::once(&self.model)
+            .chain(self.companion.as_ref().map(|other| &other.model))
+            .map(Model::params)
+            .collect();
+        check_loss(loss, &stores).map_err(|reason| reason.at(step))?;
+        let learning_rate = self.schedule.learning_rate(step);
+        let (params, gradients) = (self.model.params_mut(), &self.gradients);
+        let mut trained = vec![Trained { params, gradients, lr: learning_rate }];
+        if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
+            let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
+            trained.push(Trained { params: model.params_mut(), gradients, lr });
+        }
+        let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
+        self.step = step;
+        Ok(Applied { loss, grad_norm: update.grad_norm, learning_rate })
+    }
+
+    /// A step without an update: there is nothing to learn from.
+    pub fn pass_over(&mut self) -> Applied {
+        self.step += 1;
+        let learning_rate = self.schedule.learning_rate(self.step);
+        Applied { loss: 0.0, grad_norm: 0.0, learning_rate }
+    }
+
+    /// Books what the step took.
+    pub fn end_step(&mut self, applied: Applied, watch: Stopwatch) -> Update {
+        let Applied { loss, grad_norm, learning_rate } = applied;
+        let Work { tokens, flops } = self.work;
+        let timing = watch.timing(tokens as u64);
+        let seconds = timing.seconds;
+        self.counters.cost.add(Cost { tokens: tokens as u64, flops, seconds });
+        Update { step: self.step, loss, grad_norm, learning_rate, tokens, timing }
+    }
+
+    /// Writes a step's record where that is due, and shows the step.
+    ///
+    /// # Errors
+    /// If `metrics.jsonl` cannot be written.
+    pub fn report(
+        &mut self,
+        record: &impl Serialize,
+        update: &Update,
+        figures: &[(&str, f64)],
+        progress: &mut dyn Progress,
+    ) -> Result<(), TrainError> {
+        if self.step.is_multiple_of(*self.settings.train.log_every) {
+            self.dir.metrics.append(record)?;
+        }
+        let Update { step, loss, tokens, timing, .. } = *update;
+        let (total, tokens, tokens_per_s) = (self.total, tokens as u64, timing.tokens_per_s);
+        progress.step(&StepReport { step, total, tokens, tokens_per_s, loss, figures });
+        Ok(())
+    }
+
+    /// Whether an evaluation's `figure` is the best so far, so that the model is kept as `best/`:
+    /// whether it compares to the earlier ones as `better`.
+    fn is_best(&mut self, figure: f64, better: Ordering) -> bool {
+        let is_best =
+            self.counters.best.is_none_or(|best| figure.partial_cmp(&best) == Some(better));
+        if self.settings.train.keep_best && is_best {
+            self.counters.best = Some(figure);
+        }
+        self.settings.train.keep_best && is_best
+    }
+
+    /// Makes a checkpoint; `more` are models that are not trained and saved with those that are.
+    fn save_checkpoint(&mut self, more: Option<NamedModel<'_, D>>) -> Result<(), TrainError> {
+        let mut models = vec![NamedModel { name: "model", model: &self.model }];
+        if let Some(Companion { name, model, .. }) = &self.companion {
+            models.push(NamedModel { name, model });
+        }
+        models.extend(more);
+        let keeps = self.settings.train.keep_optimizer || !self.is_finished();
+        self.dir.save_checkpoint(&Snapshot {
+            step: self.step,
+            models: &models,
+            optimizer: keeps.then_some(&self.optimizer),
+            tokenizer: self.tokenizer.as_ref(),
+            counters: &self.counters,
+        })?;
+        self.saved = Some(self.step);
+        Ok(())
+    }
+
+    /// Completes some prompts for `samples.jsonl`.
+    ///
+    /// # Errors
+    /// If sampling fails, or the file cannot be written.
+    pub fn write_samples(
+        &mut self,
+        prompts: &[&[u32]],
+        config: &SamplesConfig,
+        seed: u64,
+    ) -> Result<(), TrainError> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
+        let samples = sample_completions(&self.model, tokenizer, prompts, config, seed)?;
+        samples.iter().try_for_each(|sample| self.dir.samples.append(&sample.at(self.step)))?;
+        Ok(())
+    }
+
+    /// Saves the model and its tokenizer as the folder `name` of the run directory.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_model(&self, name: &str) -> Result<(), TrainError> {
+        self.dir.save_model(name, &self.model, self.tokenizer.as_ref(), |_| Ok(()))
+    }
+
+    fn outcome(&self, status: Status) -> Outcome {
+        let model_dir = self.dir.path("final");
+        Outcome { status, steps: self.step, cost: self.counters.cost, model_dir }
+    }
+
+    /// The end of a run that was asked to stop.
+    fn stopped(&self, progress: &mut dyn Progress) -> Outcome {
+        progress.note(&format!(
+            "stopped after step {} of {}; {} has a checkpoint, and the same command goes on from there",
+            self.step,
+            self.total,
+            self.dir.root().display()
+        ));
+        self.outcome(Status::Stopped)
+    }
+}
+
+/// What the passes of an optimizer step found, its gradients aside.
+#[derive(Clone, Copy, Debug)]
+pub struct Learned<S> {
+    /// The loss of the step.
+    pub loss: f64,
+    /// What its record is made of.
+    pub sums: S,
+}
+
+/// A run that is ready for its first step, or one that has come to its end before.
+pub enum Opened<R> {
+    /// The run, with everything read.
+    Ready(R),
+    /// What came of it.
+    Finished(Outcome),
+}

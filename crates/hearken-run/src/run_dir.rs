@@ -1,0 +1,724 @@
+//! The run directory: one run's configuration, metrics, samples, checkpoints and models.
+//!
+//! | entry | what it is |
+//! |---|---|
+//! | `config.toml` | the resolved configuration |
+//! | `metrics.jsonl` | one object per optimizer step, and evaluation records |
+//! | `samples.jsonl` | completions written down during training |
+//! | `checkpoints/step-000123/` | a model directory with `state/` for resuming |
+//! | `best/`, `final/` | model directories |
+//! | `lock` | held while a process works here |
+//!
+//! Opening changes nothing that is there: a run begins (`RunDir::begin`) when everything that it reads has
+//! been read and checked. What it replaces then is moved aside.
+
+pub mod checkpoint;
+pub mod inputs;
+mod moved_aside;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
+use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+use toml::Table;
+
+use self::checkpoint::{Checkpoint, Saves};
+use self::inputs::{Changes, Fingerprint, Input, changes, inputs};
+use self::moved_aside::move_aside;
+pub use crate::error::RunDirError;
+use crate::metrics::Log;
+use hearken_config::{Difference, Frozen, RunConfig};
+
+/// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
+/// where it lies, how much room it has, and where those who score are found and how long they have.
+pub const FREE_KEYS: [&str; 22] = [
+    "run.dir",
+    "run.disk_limit_gb",
+    "run.memory_limit_gb",
+    "train.steps",
+    "train.epochs",
+    "train.log_every",
+    "train.save_every",
+    "train.save_minutes",
+    "train.keep_optimizer",
+    "train.keep_best",
+    "train.microbatch_tokens",
+    "train.eval_every",
+    "train.sample_every",
+    "samples.count",
+    "samples.temperature",
+    "score.url",
+    "score.timeout_s",
+    "judge.base_url",
+    "judge.key_env",
+    "judge.timeout_s",
+    "judge.retries",
+    "judge.parallel",
+];
+
+/// Whether what lies in a run directory is continued or replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Go on from the last checkpoint, if there is one.
+    #[default]
+    Resume,
+    /// Move the run that is there aside.
+    Fresh,
+}
+
+/// What a run directory is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// For a run.
+    Run(Start),
+    /// To say what a run would find; nothing is written, and the directory need not be there.
+    Look(Start),
+}
+
+impl Entry {
+    fn start(self) -> Start {
+        let (Self::Run(start) | Self::Look(start)) = self;
+        start
+    }
+}
+
+impl From<Start> for Entry {
+    fn from(start: Start) -> Self {
+        Self::Run(start)
+    }
+}
+
+/// What a run writes, the configuration last: as long as it is there, the folder is a run's.
+const ENTRIES: [&str; 8] = [
+    "checkpoints",
+    "best",
+    "final",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "report.html",
+    STAGE_FILE,
+    "config.toml",
+];
+/// The file in which a run of several stages notes what a stage was made from.
+pub const STAGE_FILE: &str = "stage.json";
+
+/// A run directory that this process holds. Until `RunDir::begin` nothing in it is changed.
+#[derive(Debug)]
+pub struct RunDir {
+    root: PathBuf,
+    /// `None` where the directory is only looked at.
+    claim: Option<Claim>,
+    disk_bytes_max: Option<u64>,
+    /// The resolved configuration.
+    config: String,
+    /// Whether what is there is moved aside first.
+    replaces: bool,
+    /// What is to be said when the run begins.
+    notes: Vec<String>,
+    /// The format of the files that the run started from, which those of its models take.
+    pub(crate) stored: NumberFormat,
+    /// What the run reads, as it is now.
+    pub(crate) inputs: Vec<Fingerprint>,
+    /// What has become of the inputs of the checkpoint, and its step.
+    changes: Option<(Changes, u64)>,
+    /// Whether the next checkpoint is the first one.
+    pub(crate) is_first: bool,
+    /// Whether the optimizer's moments begin anew.
+    without_moments: bool,
+    /// When time makes checkpoints.
+    pub(crate) saves: Saves,
+    /// `metrics.jsonl`.
+    pub metrics: Log,
+    /// `samples.jsonl`.
+    pub samples: Log,
+}
+
+impl RunDir {
+    /// Takes the run directory for this process, and finds the checkpoint to go on from. Nothing that is
+    /// there is changed.
+    ///
+    /// # Errors
+    /// If another process holds it, it holds a run with another configuration, or files that are no run's;
+    /// if an input lies in it, or the system refuses.
+    pub fn open(
+        config: &RunConfig,
+        frozen: &Frozen,
+        entry: impl Into<Entry>,
+    ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
+        let (root, entry) = (config.dir.clone(), entry.into());
+        let start = entry.start();
+        let inputs = inputs(frozen.table());
+        let is_run = refuse_foreign(&root, &ENTRIES)?;
+        let claim = match entry {
+            Entry::Run(_) => Some(Claim::take(&root)?),
+            Entry::Look(_) => {
+                refuse_held(&root)?;
+                None
+            }
+        };
+        if is_run && claim.is_some() {
+            remove_leftovers(&root)?;
+        }
+        let found =
+            if start == Start::Resume && is_run { Found::at(&root)? } else { Found::default() };
+        let is_resumed = found.checkpoint.is_some();
+        for input in &inputs {
+            refuse_inside(&root, input, is_resumed)?;
+        }
+        let fingerprints = inputs
+            .iter()
+            .map(|input| input.fingerprint().map_err(RunDirError::io(&input.path, "be read")));
+        let fingerprints: Vec<Fingerprint> = fingerprints.collect::<Result<_, _>>()?;
+        let mut notes = Vec::new();
+        let difference = found.difference(frozen);
+        let replaces = match (&found.checkpoint, difference) {
+            _ if start == Start::Fresh => is_run,
+            (_, None) => false,
+            (Some(_), Some(difference)) => return Err(different(&root, difference)),
+            (None, Some(_)) => {
+                notes.push(format!(
+                    "{}: the run there has no checkpoint; it starts anew with these settings",
+                    root.display()
+                ));
+                found.steps
+            }
+        };
+        notes.extend(found.rounding_notes(frozen));
+        let changes = found
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| (changes(checkpoint.inputs(), &fingerprints), checkpoint.step()));
+        let kept = found.checkpoint.as_ref().map(Checkpoint::log_bytes).unwrap_or_default();
+        let run = Self {
+            claim,
+            disk_bytes_max: config.disk_bytes_max,
+            config: frozen.to_toml(),
+            replaces,
+            notes,
+            stored: stored(frozen),
+            inputs: fingerprints,
+            changes,
+            is_first: !is_resumed,
+            without_moments: found.checkpoint.as_ref().is_some_and(Checkpoint::has_no_moments),
+            saves: Saves::start(),
+            metrics: log(&root, "metrics.jsonl", kept.metrics)?,
+            samples: log(&root, "samples.jsonl", kept.samples)?,
+            root,
+        };
+        Ok((run, found.checkpoint))
+    }
+
+    /// Refuses to go on from a checkpoint whose inputs have become others, where that makes the run
+    /// another one; the rest is said when the run begins.
+    ///
+    /// # Errors
+    /// [`RunDirError::OtherInput`].
+    pub(crate) fn check_inputs(&mut self) -> Result<(), RunDirError> {
+        let Some((changes, step)) = self.changes.take() else { return Ok(()) };
+        self.notes.extend(changes.noted);
+        match changes.refused {
+            None => Ok(()),
+            Some(change) => Err(RunDirError::OtherInput { dir: self.root.clone(), change, step }),
+        }
+    }
+
+    /// Begins to write: moves aside what the run replaces, and writes the configuration. Everything that
+    /// the run reads has been read by then. Returns what is to be said about it.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn begin(&mut self) -> Result<Vec<String>, RunDirError> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if std::mem::take(&mut self.replaces) {
+            let moved = move_aside(&self.root, &ENTRIES).map_err(|(path, source)| {
+                RunDirError::Io { path, action: "be moved aside", source }
+            })?;
+            notes.extend(moved.map(|folder| {
+                format!(
+                    "{}: what was there is moved to {}, and removed when this run has its first checkpoint",
+                    self.root.display(),
+                    folder.display()
+                )
+            }));
+        }
+        self.claim.as_mut().expect("what is only looked at does not begin").begun = true;
+        write_atomically(&self.path("config.toml"), self.config.as_bytes())?;
+        self.saves = Saves::start();
+        Ok(notes)
+    }
+
+    /// Whether the directory is only looked at, so that nothing may be written.
+    pub fn is_looked_at(&self) -> bool {
+        self.claim.is_none()
+    }
+
+    /// What a run that goes on from `checkpoint`, or else begins, would do with the directory.
+    pub fn intentions(&self, checkpoint: Option<u64>) -> Vec<String> {
+        let root = self.root.display();
+        let mut told = vec![match checkpoint {
+            Some(step) => format!("{root}: goes on from the checkpoint of step {step}"),
+            None if self.replaces => {
+                let aside = moved_aside::next(&self.root);
+                format!("{root}: what is there would be moved to {}", aside.display())
+            }
+            None if self.root.exists() => format!("{root}: there, and holds no run to go on with"),
+            None => format!("{root}: would be made"),
+        }];
+        told.extend(self.notes.iter().cloned());
+        told
+    }
+
+    /// Removes what this run replaced, when it has its first checkpoint.
+    pub(crate) fn remove_replaced(&mut self) -> Result<(), RunDirError> {
+        if !std::mem::take(&mut self.is_first) {
+            return Ok(());
+        }
+        moved_aside::remove(&self.root).map_err(|(path, source)| RunDirError::Io {
+            path,
+            action: "be removed",
+            source,
+        })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path inside the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Whether the run has come to its end: there is a `final/`.
+    pub fn has_final(&self) -> bool {
+        self.root.join("final").is_dir()
+    }
+
+    /// What a run says that goes on after `step` steps.
+    pub(crate) fn going_on_note(&self, step: u64) -> String {
+        let note = format!("going on from the checkpoint of step {step}");
+        if !self.without_moments {
+            return note;
+        }
+        format!(
+            "{note}; the run was finished and has dropped its optimizer's moments, which begin anew: the \
+             longer run is not the one that would not have stopped (`train.keep_optimizer = true` keeps \
+             them)"
+        )
+    }
+
+    /// Replaces the folder `name` by what `write` puts into a new one; at no moment is there half of
+    /// it.
+    ///
+    /// # Errors
+    /// What `write` returns, or that the system refuses.
+    pub fn replace_folder<E: From<RunDirError>>(
+        &self,
+        name: &str,
+        write: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let target = self.root.join(name);
+        let parent = target.parent().expect("a name inside the run directory").to_owned();
+        fs::create_dir_all(&parent).map_err(RunDirError::io(&parent, "be created"))?;
+        let leaf = target.file_name().expect("a name inside the run directory").to_string_lossy();
+        let new = parent.join(format!("{TEMPORARY}{leaf}"));
+        let old = parent.join(format!("{TEMPORARY}old-{leaf}"));
+        remove_folder(&new)?;
+        fs::create_dir_all(&new).map_err(RunDirError::io(&new, "be created"))?;
+        if let Err(error) = write(&new) {
+            // The half that was written is of no use; the first error is the one that counts.
+            let _ = fs::remove_dir_all(&new);
+            return Err(error);
+        }
+        sync_all(&new).map_err(RunDirError::io(&new, "be written to the disk"))?;
+        if target.exists() {
+            remove_folder(&old)?;
+            fs::rename(&target, &old).map_err(RunDirError::io(&target, "be renamed"))?;
+        }
+        fs::rename(&new, &target).map_err(RunDirError::io(&new, "be renamed"))?;
+        remove_folder(&old)?;
+        sync_parent(&target).map_err(RunDirError::io(&target, "be written to the disk"))?;
+        Ok(target)
+    }
+
+    /// Refuses `needed` bytes more if they pass the limit.
+    ///
+    /// # Errors
+    /// [`RunDirError::DiskLimit`].
+    pub fn check_room(&self, needed: u64) -> Result<(), RunDirError> {
+        let Some(limit) = self.disk_bytes_max else { return Ok(()) };
+        let used = folder_bytes(&self.root)?;
+        if used + needed <= limit {
+            return Ok(());
+        }
+        Err(RunDirError::DiskLimit { dir: self.root.clone(), needed, used, limit })
+    }
+
+    /// By how many bytes the limit is too small for `needed` more.
+    pub(crate) fn bytes_short(&self, needed: u64) -> Result<Option<u64>, RunDirError> {
+        let Some(limit) = self.disk_bytes_max else { return Ok(None) };
+        let wanted = folder_bytes(&self.root)? + needed;
+        Ok((limit < wanted).then(|| wanted - limit))
+    }
+}
+
+/// Names of folders and files that are not complete.
+const TEMPORARY: &str = ".writing-";
+
+/// Takes a folder for this process, until the file is dropped or the process ends.
+///
+/// # Errors
+/// If another process holds it, or the system refuses.
+pub fn lock(root: &Path) -> Result<File, RunDirError> {
+    let path = root.join("lock");
+    let at = |action| RunDirError::io(&path, action);
+    let mut options = File::options();
+    let opened = options.create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = opened.map_err(at("be opened"))?;
+    match patient_lock(&file) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(held(root, &mut file)),
+        Err(TryLockError::Error(source)) => return Err(at("be locked")(source)),
+    }
+    file.set_len(0).map_err(at("be written"))?;
+    file.rewind().map_err(at("be written"))?;
+    writeln!(file, "{}", std::process::id()).map_err(at("be written"))?;
+    Ok(file)
+}
+
+/// Refuses a folder that another process holds, without taking it.
+///
+/// # Errors
+/// [`RunDirError::Locked`].
+pub fn refuse_held(root: &Path) -> Result<(), RunDirError> {
+    // Where there is no lock to read, nobody holds the folder.
+    let Ok(mut file) = File::open(root.join("lock")) else { return Ok(()) };
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
+        _ => Ok(()),
+    }
+}
+
+/// The error about a folder whose lock another process holds.
+fn held(root: &Path, lock: &mut File) -> RunDirError {
+    let mut pid = String::new();
+    match lock.read_to_string(&mut pid) {
+        Err(error) => RunDirError::io(&root.join("lock"), "be read")(error),
+        Ok(_) => RunDirError::Locked { dir: root.into(), pid: pid.trim().into() },
+    }
+}
+
+/// A process that this one starts holds, until its program runs, what is open here: a lock that was just
+/// let go may still be held for that moment.
+fn patient_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..20 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    file.try_lock()
+}
+
+/// A folder that this process holds.
+#[derive(Debug)]
+struct Claim {
+    root: PathBuf,
+    made_folder: bool,
+    made_lock: bool,
+    /// Whether a run has begun there; if not, nothing is left behind.
+    begun: bool,
+    /// Held, not read: the lock ends with the file.
+    _lock: File,
+}
+
+impl Claim {
+    fn take(root: &Path) -> Result<Self, RunDirError> {
+        let (made_folder, made_lock) = (!root.exists(), !root.join("lock").exists());
+        fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
+        let lock = lock(root)?;
+        Ok(Self { root: root.to_owned(), made_folder, made_lock, begun: false, _lock: lock })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.begun || !self.made_lock {
+            return;
+        }
+        // What cannot be removed is an empty folder, or a lock that nobody holds.
+        let _ = fs::remove_file(self.root.join("lock"));
+        if self.made_folder {
+            let _ = fs::remove_dir(&self.root);
+        }
+    }
+}
+
+/// What a run that is there has come to.
+#[derive(Debug, Default)]
+struct Found {
+    checkpoint: Option<Checkpoint>,
+    /// The configuration of the run.
+    config: Option<Table>,
+    /// Whether its log has steps.
+    steps: bool,
+}
+
+impl Found {
+    fn at(root: &Path) -> Result<Self, RunDirError> {
+        let checkpoint = Checkpoint::latest(&root.join("checkpoints"))?;
+        if checkpoint.is_none() && root.join("final").is_dir() {
+            return Err(RunDirError::NoCheckpoint { dir: root.into() });
+        }
+        let config = configuration(root)?;
+        let steps = checkpoint.is_some() || has_steps(&root.join("metrics.jsonl"));
+        Ok(Self { checkpoint, config, steps })
+    }
+
+    fn difference(&self, frozen: &Frozen) -> Option<Difference> {
+        frozen.first_difference(self.config.as_ref()?, &FREE_KEYS)
+    }
+
+    /// Keys that move the last bits of what comes.
+    fn rounding_notes(&self, frozen: &Frozen) -> Vec<String> {
+        let Some(stored) = self.config.as_ref().filter(|_| self.checkpoint.is_some()) else {
+            return Vec::new();
+        };
+        let value = |table: &Table, (section, key): (&str, &str)| {
+            table.get(section)?.as_table()?.get(key).cloned()
+        };
+        let keys = [("train", "microbatch_tokens"), ("run", "memory_limit_gb")];
+        let note = |at: (&str, &str)| {
+            let (old, new) = (value(stored, at)?, value(frozen.table(), at)?);
+            let (section, key) = at;
+            (old != new).then(|| {
+                format!(
+                    "`{section}.{key}` was {old} and is {new}: sums are taken in another order, so that \
+                     what comes may differ in the last bits"
+                )
+            })
+        };
+        keys.into_iter().filter_map(note).collect()
+    }
+}
+
+/// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
+fn stored(frozen: &Frozen) -> NumberFormat {
+    let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
+    let files = model.and_then(|path| TensorFiles::open(Path::new(path)).ok());
+    files.map_or(NumberFormat::F32, |files| files.stored())
+}
+
+fn different(root: &Path, difference: Difference) -> RunDirError {
+    let Difference { key, stored, given } = difference;
+    RunDirError::Different { dir: root.into(), key, stored, given }
+}
+
+fn log(root: &Path, name: &str, bytes: u64) -> Result<Log, RunDirError> {
+    Log::open(&root.join(name), bytes)
+}
+
+/// Whether a log has a record of an optimizer step.
+fn has_steps(log: &Path) -> bool {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["step"].as_u64();
+    text.lines().filter_map(step).any(|step| 0 < step)
+}
+
+/// Refuses a folder that is no run's and holds one of `names`; says whether it is a run's.
+///
+/// # Errors
+/// [`RunDirError::Foreign`], or if the system refuses.
+pub fn refuse_foreign(root: &Path, names: &[&'static str]) -> Result<bool, RunDirError> {
+    let has_key = |run: &toml::Value| run.get("dir").is_some() && run.get("seed").is_some();
+    // A configuration that cannot be read is nobody's yet, and is refused below.
+    let config = configuration(root).ok().flatten();
+    let is_resolved = config.is_some_and(|table| table.get("run").is_some_and(has_key));
+    // A configuration of somebody's own lies without the lock that every run leaves.
+    let is_run = is_resolved && (root.join("lock").exists() || root.join("checkpoints").is_dir());
+    // A stage's stamp is there before the stage's run is.
+    let mut names = names.iter().filter(|name| **name != STAGE_FILE);
+    if !is_run && let Some(name) = names.find(|name| root.join(name).symlink_metadata().is_ok()) {
+        return Err(RunDirError::Foreign { dir: root.into(), name });
+    }
+    Ok(is_run)
+}
+
+/// Refuses an input in the run directory. A run that goes on may have begun with one beside what it writes.
+fn refuse_inside(root: &Path, input: &Input, is_resumed: bool) -> Result<(), RunDirError> {
+    // What is not there is not lost; reading it says that it is missing.
+    let (Ok(root_path), Ok(path)) = (root.canonicalize(), input.path.canonicalize()) else {
+        return Ok(());
+    };
+    let Ok(inside) = path.strip_prefix(&root_path) else { return Ok(()) };
+    if is_resumed && !ENTRIES.iter().any(|entry| inside.starts_with(entry)) {
+        return Ok(());
+    }
+    let (key, path) = (input.key.clone(), input.path.clone());
+    Err(RunDirError::InputInside { key, path, dir: root.into() })
+}
+
+/// The configuration in a folder; `None` where there is none.
+fn configuration(root: &Path) -> Result<Option<Table>, RunDirError> {
+    let path = root.join("config.toml");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(RunDirError::io(&path, "be read"))?,
+    };
+    let parsed = text.parse::<Table>();
+    parsed
+        .map(Some)
+        .map_err(|error| RunDirError::Broken { path: path.clone(), message: format!("{error}") })
+}
+
+/// Folders and files that a killed process left incomplete; a model that was moved aside is put back.
+fn remove_leftovers(root: &Path) -> Result<(), RunDirError> {
+    for parent in [root.to_owned(), root.join("checkpoints")] {
+        if !parent.is_dir() {
+            continue;
+        }
+        for path in entries(&parent)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if is_unfinished(&path) {
+                fs::remove_file(&path).map_err(RunDirError::io(&path, "be removed"))?;
+            }
+            let Some(leaf) = name.strip_prefix(TEMPORARY) else { continue };
+            match leaf.strip_prefix("old-") {
+                Some(kept) if !parent.join(kept).exists() => {
+                    let target = parent.join(kept);
+                    fs::rename(&path, &target).map_err(RunDirError::io(&path, "be renamed"))?;
+                }
+                _ if path.is_dir() => remove_folder(&path)?,
+                _ => fs::remove_file(&path).map_err(RunDirError::io(&path, "be removed"))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What lies in a folder, by name.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, RunDirError> {
+    let at = |action| RunDirError::io(folder, action);
+    let listed = fs::read_dir(folder).map_err(at("be read"))?;
+    let paths: Result<Vec<PathBuf>, io::Error> =
+        listed.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(at("be read"))?;
+    paths.sort();
+    Ok(paths)
+}
+
+pub(crate) fn remove_folder(path: &Path) -> Result<(), RunDirError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RunDirError::io(path, "be removed")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file, whole or not at all.
+///
+/// # Errors
+/// If the system refuses; the old file is then still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
+    write_whole(path, |file| file.write_all(bytes)).map_err(RunDirError::io(path, "be written"))
+}
+
+/// Makes the weights of a new model folder links to those of other folders of the run, where they are the
+/// same bytes, so that they are on the disk once. Where the system has no links they stay copies.
+///
+/// # Errors
+/// If a file cannot be read.
+pub(crate) fn link_equal(folder: &Path, others: &[PathBuf]) -> Result<(), RunDirError> {
+    for path in entries(folder)? {
+        let name = path.file_name().unwrap_or_default().to_owned();
+        if path.extension().is_none_or(|extension| extension != "safetensors") {
+            continue;
+        }
+        for other in others.iter().map(|other| other.join(&name)) {
+            if !other.is_file() || !has_same_bytes(&path, &other)? {
+                continue;
+            }
+            let link = path.with_extension("link");
+            if fs::hard_link(&other, &link).is_ok() {
+                fs::rename(&link, &path).map_err(RunDirError::io(&link, "be renamed"))?;
+            }
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn has_same_bytes(one: &Path, other: &Path) -> Result<bool, RunDirError> {
+    let open = |path: &Path| {
+        let file = File::open(path).map_err(RunDirError::io(path, "be read"))?;
+        let bytes = file.metadata().map_err(RunDirError::io(path, "be read"))?.len();
+        Ok::<_, RunDirError>((BufReader::with_capacity(COMPARED_BYTES, file), bytes))
+    };
+    let ((mut one_file, one_bytes), (mut other_file, other_bytes)) = (open(one)?, open(other)?);
+    if one_bytes != other_bytes {
+        return Ok(false);
+    }
+    loop {
+        let read = one_file.fill_buf().map_err(RunDirError::io(one, "be read"))?;
+        let mut same = vec![0; read.len()];
+        other_file.read_exact(&mut same).map_err(RunDirError::io(other, "be read"))?;
+        if read != same {
+            return Ok(false);
+        }
+        let bytes = read.len();
+        if bytes == 0 {
+            return Ok(true);
+        }
+        one_file.consume(bytes);
+    }
+}
+
+/// Bytes of two files that are compared at a time.
+const COMPARED_BYTES: usize = 1 << 20;
+
+/// Bytes of the files in a folder, each counted once however many names it has; none where there is no
+/// folder.
+pub(crate) fn folder_bytes(folder: &Path) -> Result<u64, RunDirError> {
+    let mut seen = BTreeSet::new();
+    add_bytes(folder, &mut seen)
+}
+
+fn add_bytes(folder: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result<u64, RunDirError> {
+    let mut bytes = 0;
+    if !folder.exists() {
+        return Ok(0);
+    }
+    for path in entries(folder)? {
+        if path.is_dir() {
+            bytes += add_bytes(&path, seen)?;
+            continue;
+        }
+        let found = fs::metadata(&path).map_err(RunDirError::io(&path, "be read"))?;
+        if is_first_name(&found, seen) {
+            bytes += found.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// Whether a file has not been seen under another name.
+#[cfg(unix)]
+fn is_first_name(file: &fs::Metadata, seen: &mut BTreeSet<(u64, u64)>) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    file.nlink() == 1 || seen.insert((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_first_name(_: &fs::Metadata, _: &mut BTreeSet<(u64, u64)>) -> bool {
+    true
+}

@@ -1,0 +1,357 @@
+//! Checkpoints: everything that a run needs to go on, bit for bit.
+//!
+//! `checkpoints/step-000123/` is a Hugging Face model directory of the first model; further models
+//! lie in folders of their names; `state/` has the moments of the optimizer and `state.json`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hearken_config::OptimizerConfig;
+use hearken_model::tokenizer::Tokenizer;
+use hearken_model::{Model, ParamStore};
+use hearken_tensor::Device;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::inputs::Fingerprint;
+use super::{RunDir, entries, folder_bytes, link_equal, remove_folder};
+use crate::error::{RunDirError, StateError, TrainError};
+use crate::metrics::Stopwatch;
+use crate::optimizer::{Optimizer, first_bad_value};
+
+/// The version of `state.json`.
+const VERSION: u32 = 1;
+
+/// A model with the name of its folder in a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedModel<'a, D: Device> {
+    /// The folder inside the checkpoint; the first model's is the checkpoint itself.
+    pub name: &'a str,
+    /// The model.
+    pub model: &'a Model<D>,
+}
+
+/// What a checkpoint is made of.
+#[derive(Debug)]
+pub struct Snapshot<'a, D: Device, C> {
+    /// Optimizer steps made.
+    pub step: u64,
+    /// The trained models, in the optimizer's order.
+    pub models: &'a [NamedModel<'a, D>],
+    /// Their optimizer; `None` where the run has come to its end and nothing will need its moments.
+    pub optimizer: Option<&'a Optimizer<D>>,
+    /// Saved beside the first model.
+    pub tokenizer: Option<&'a Tokenizer>,
+    /// The trainer's own counters: data cursor, controllers, best evaluation, cost.
+    pub counters: &'a C,
+}
+
+/// Lengths of the logs when a checkpoint was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogBytes {
+    /// Of `metrics.jsonl`.
+    pub metrics: u64,
+    /// Of `samples.jsonl`.
+    pub samples: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    version: u32,
+    step: u64,
+    optimizer_steps: u64,
+    /// Whether the optimizer's moments were left out, since the run had come to its end.
+    #[serde(default)]
+    optimizer_dropped: bool,
+    /// What the run reads, as it was; a checkpoint of old says nothing about it.
+    #[serde(default)]
+    inputs: Vec<Fingerprint>,
+    log_bytes: LogBytes,
+    counters: Value,
+}
+
+/// A checkpoint on the disk.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    state: State,
+}
+
+impl Checkpoint {
+    /// The checkpoint with the highest step in `folder`, if there is one.
+    pub(crate) fn latest(folder: &Path) -> Result<Option<Self>, RunDirError> {
+        Self::newest(folder)?.map(Self::open).transpose()
+    }
+
+    /// The folder of the checkpoint with the highest step.
+    fn newest(folder: &Path) -> Result<Option<PathBuf>, RunDirError> {
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let steps = entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path)));
+        Ok(steps.max().map(|(_, dir)| dir))
+    }
+
+    fn open(dir: PathBuf) -> Result<Self, RunDirError> {
+        let path = dir.join("state/state.json");
+        let bytes = fs::read(&path).map_err(RunDirError::io(&path, "be read"))?;
+        let state: State = serde_json::from_slice(&bytes).map_err(|error| RunDirError::Broken {
+            path: path.clone(),
+            message: format!("not the state of a run: {error}"),
+        })?;
+        if state.version != VERSION {
+            let message = format!("found version {}, expected {VERSION}", state.version);
+            return Err(RunDirError::Broken { path, message });
+        }
+        Ok(Self { dir, state })
+    }
+
+    /// Optimizer steps made.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+
+    /// What the run read, as it was when the checkpoint was made.
+    pub(crate) fn inputs(&self) -> &[Fingerprint] {
+        &self.state.inputs
+    }
+
+    /// Lengths of the logs at the time.
+    pub fn log_bytes(&self) -> LogBytes {
+        self.state.log_bytes
+    }
+
+    /// The folder of the first model (and of the tokenizer), or of the model `name`.
+    pub fn model_dir(&self, name: Option<&str>) -> PathBuf {
+        name.map_or_else(|| self.dir.clone(), |name| self.dir.join(name))
+    }
+
+    /// The trainer's own counters.
+    ///
+    /// # Errors
+    /// If they are not those of this trainer.
+    pub fn counters<C: DeserializeOwned>(&self) -> Result<C, StateError> {
+        C::deserialize(&self.state.counters).map_err(|error| StateError::Broken {
+            path: self.dir.join("state/state.json"),
+            message: error.to_string(),
+        })
+    }
+
+    /// Whether the optimizer's moments begin anew, since a finished run left them out.
+    pub fn has_no_moments(&self) -> bool {
+        self.state.optimizer_dropped
+    }
+
+    /// The optimizer, for parameters that were loaded from this checkpoint, the same of them
+    /// trained; a new one where its moments were left out.
+    ///
+    /// # Errors
+    /// If the moments cannot be read or are not those of the parameters.
+    pub fn optimizer<D: Device>(
+        &self,
+        config: &OptimizerConfig,
+        stores: &[&ParamStore<D>],
+    ) -> Result<Optimizer<D>, StateError> {
+        if self.state.optimizer_dropped {
+            return Ok(Optimizer::new(config, stores));
+        }
+        let path = self.dir.join("state/optimizer.safetensors");
+        Optimizer::load(config, stores, &path, self.state.optimizer_steps)
+    }
+}
+
+impl RunDir {
+    /// Writes a checkpoint, whole or not at all, and removes the older ones.
+    ///
+    /// # Errors
+    /// If a parameter is NaN or infinite, the disk limit would be passed, or a file cannot be
+    /// written; the checkpoint before is then still there.
+    pub fn save_checkpoint<D: Device, C: Serialize>(
+        &mut self,
+        snapshot: &Snapshot<'_, D, C>,
+    ) -> Result<(), TrainError> {
+        for named in snapshot.models {
+            if let Some(bad) = first_bad_value(named.model.params()) {
+                return Err(bad.at(snapshot.step));
+            }
+        }
+        let folder = self.path("checkpoints");
+        let name = format!("step-{:06}", snapshot.step);
+        keep_only_newest(&folder)?;
+        self.check_room(bytes(snapshot))?;
+        let watch = Stopwatch::start();
+        let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
+        let state = State {
+            version: VERSION,
+            step: snapshot.step,
+            optimizer_steps: snapshot.optimizer.map_or(0, Optimizer::steps),
+            optimizer_dropped: snapshot.optimizer.is_none(),
+            inputs: self.inputs.clone(),
+            log_bytes,
+            counters: serde_json::to_value(snapshot.counters).expect("counters are plain structs"),
+        };
+        let others = [self.path("best")];
+        self.replace_folder(&format!("checkpoints/{name}"), |dir| {
+            write(dir, snapshot, &state)?;
+            Ok::<_, TrainError>(link_equal(dir, &others)?)
+        })?;
+        keep_only_newest(&folder)?;
+        self.saves.made(watch.seconds());
+        Ok(self.remove_replaced()?)
+    }
+
+    /// Whether the work since the last checkpoint has taken so many minutes that there should be another.
+    pub(crate) fn is_save_due(&self, minutes: Option<f64>) -> bool {
+        minutes.is_some_and(|minutes| self.saves.is_due(60.0 * minutes))
+    }
+
+    /// By how many bytes the disk limit is too small for a run that holds `needed` bytes at most, those of
+    /// the checkpoints that are there among them.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn saves_short(&self, needed: u64) -> Result<Option<u64>, RunDirError> {
+        let checkpoints = folder_bytes(&self.path("checkpoints"))?;
+        self.bytes_short(needed.saturating_sub(checkpoints))
+    }
+
+    /// Decides whether time makes checkpoints of a run that holds `needed` bytes at most: not where the disk
+    /// limit has no room for two of them, so that the one at the end would fail. Returns what is to be said
+    /// about it.
+    pub(crate) fn plan_saves(
+        &mut self,
+        needed: u64,
+        minutes: Option<f64>,
+    ) -> Result<Option<String>, RunDirError> {
+        let Some(short) = self.saves_short(needed)? else {
+            return Ok(None);
+        };
+        self.saves = Saves::never();
+        Ok(minutes.map(|_| {
+            format!(
+                "no checkpoints by time (`train.save_minutes`): `run.disk_limit_gb` is {short} bytes short \
+                 of room for them"
+            )
+        }))
+    }
+}
+
+/// What a run holds on the disk at most: two checkpoints, and `best/` and `final/` beside them.
+pub(crate) fn bytes_of_run<D: Device>(models: &[&ParamStore<D>], optimizer: &Optimizer<D>) -> u64 {
+    let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
+    2 * (kept + optimizer.bytes(models)) + 2 * kept
+}
+
+/// When time makes checkpoints.
+#[derive(Debug)]
+pub(crate) struct Saves {
+    /// Since the last one, or the start; `None` where time makes none.
+    watch: Option<Stopwatch>,
+    /// Seconds that the last one took.
+    seconds: f64,
+}
+
+/// Checkpoints by time take at most this share of the time.
+const SAVE_SHARE: f64 = 0.05;
+
+impl Saves {
+    pub(crate) fn start() -> Self {
+        Self { watch: Some(Stopwatch::start()), seconds: 0.0 }
+    }
+
+    fn never() -> Self {
+        Self { watch: None, seconds: 0.0 }
+    }
+
+    fn made(&mut self, seconds: f64) {
+        self.seconds = seconds;
+        self.watch = self.watch.map(|_| Stopwatch::start());
+    }
+
+    fn is_due(&self, seconds: f64) -> bool {
+        let wanted = seconds.max(self.seconds / SAVE_SHARE);
+        self.watch.is_some_and(|watch| wanted <= watch.seconds())
+    }
+}
+
+impl RunDir {
+    /// Replaces the model directory `name`, in the format of the files that the run started from; `more` may
+    /// add files to it.
+    ///
+    /// # Errors
+    /// If the disk limit would be passed, a file cannot be written, or `more` fails; what was there
+    /// before is then still there.
+    pub fn save_model<D: Device>(
+        &self,
+        name: &str,
+        model: &Model<D>,
+        tokenizer: Option<&Tokenizer>,
+        more: impl FnOnce(&Path) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let (_, values) = model.params().counts();
+        self.check_room((self.stored.bytes() * values) as u64)?;
+        let mut others = vec![self.path("best"), self.path("final")];
+        others.extend(Checkpoint::newest(&self.path("checkpoints"))?);
+        self.replace_folder(name, |dir| {
+            model.save_as(dir, self.stored)?;
+            link_equal(dir, &others)?;
+            if let Some(tokenizer) = tokenizer {
+                tokenizer.save(dir)?;
+            }
+            more(dir)
+        })?;
+        Ok(())
+    }
+}
+
+fn write<D: Device, C>(
+    dir: &Path,
+    snapshot: &Snapshot<'_, D, C>,
+    state: &State,
+) -> Result<(), TrainError> {
+    for (index, named) in snapshot.models.iter().enumerate() {
+        let target = if index == 0 { dir.to_owned() } else { dir.join(named.name) };
+        fs::create_dir_all(&target).map_err(RunDirError::io(&target, "be created"))?;
+        named.model.save(&target)?;
+    }
+    if let Some(tokenizer) = snapshot.tokenizer {
+        tokenizer.save(dir)?;
+    }
+    let folder = dir.join("state");
+    fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
+    if let Some(optimizer) = snapshot.optimizer {
+        optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
+    }
+    let path = folder.join("state.json");
+    let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
+    Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)
+}
+
+/// What a checkpoint takes on the disk, but for tokenizer and counters, which are small.
+fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
+    let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
+    let values = stores.iter().map(|params| value_bytes(params));
+    let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
+    values.sum::<u64>() + moments
+}
+
+fn value_bytes<D: Device>(params: &ParamStore<D>) -> u64 {
+    4 * params.counts().1 as u64
+}
+
+fn step_of(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+fn keep_only_newest(folder: &Path) -> Result<(), RunDirError> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let mut steps: Vec<(u64, PathBuf)> =
+        entries(folder)?.into_iter().filter_map(|path| Some((step_of(&path)?, path))).collect();
+    steps.sort();
+    steps.pop();
+    steps.iter().try_for_each(|(_, path)| remove_folder(path))
+}
