@@ -28,6 +28,7 @@ const UNPACK: &str = "unpack it first";
 /// How many bytes of a file tell what it is.
 const START_BYTES: u64 = 512;
 const MODEL: &str = "a model's folder belongs into model.path";
+const CONVERT: &str = "`hearken convert --model FILE --output DIR` makes a model's folder of it";
 const ENCODE: &str = "save it as UTF-8";
 
 const KNOWN: [Known; 18] = [
@@ -35,7 +36,7 @@ const KNOWN: [Known; 18] = [
     known(0, b"ARROW1", "an Arrow file", ARROW),
     known(0, b"\xff\xff\xff\xff", "an Arrow stream", ARROW),
     known(0, b"FEA1", "a Feather file", ARROW),
-    known(0, b"GGUF", "a GGUF file, the weights of a model for llama.cpp", MODEL),
+    known(0, b"GGUF", "a GGUF file, a model for llama.cpp", CONVERT),
     known(
         0,
         b"SQLite format 3\0",
@@ -99,6 +100,7 @@ pub(crate) fn advice_on_opening(path: &Path, error: &io::Error) -> String {
 /// What stands at a path where the folder of a model is expected, and what to do about it, behind a
 /// semicolon; empty where nothing is known.
 pub fn advice_on_model(path: &Path) -> String {
+    const EXPECTED: &str = "expected a folder with config.json and model.safetensors";
     let name = path.display().to_string();
     let has = |file: &str| path.join(file).exists();
     let advice = if path.is_file() {
@@ -106,19 +108,20 @@ pub fn advice_on_model(path: &Path) -> String {
             let mut start = Vec::new();
             file.take(START_BYTES).read_to_end(&mut start).map(|_| start)
         });
-        let what = start.ok().and_then(|start| in_file(path, &start)).map(|(what, _)| what);
-        let what = what.map_or_else(String::new, |what| format!("it is {what}; "));
-        format!("{what}expected a folder with config.json and model.safetensors")
+        match start.ok().and_then(|start| in_file(path, &start)) {
+            Some((what, advice)) if advice.contains("convert") => format!("it is {what}{advice}"),
+            Some((what, _)) => format!("it is {what}; {EXPECTED}"),
+            None => EXPECTED.into(),
+        }
     } else if has("adapter_config.json") {
-        "it holds an adapter, which changes a model and is none: in Python, \
-         peft.AutoPeftModelForCausalLM.from_pretrained(\"FILE\").merge_and_unload().save_pretrained(\"merged\") \
-         makes a model of both"
+        "it holds an adapter, which changes a model and is none: `hearken merge --adapter FILE --output DIR` makes \
+         a model of both"
             .into()
     } else if has("final/config.json") {
         "it is the directory of a run, whose model is FILE/final".into()
     } else if ends(path, ".gguf") {
-        "it holds GGUF files, weights for llama.cpp; expected config.json and model.safetensors, as \
-         Transformers writes them"
+        "it holds GGUF files, models for llama.cpp: `hearken convert --model FILE.gguf --output DIR` makes a \
+         model's folder of one"
             .into()
     } else if path.is_dir() {
         "expected a folder with config.json and model.safetensors".into()

@@ -137,13 +137,23 @@ impl BlockFormat {
     /// On another format, or if the values are no whole blocks.
     pub(crate) fn write(self, values: &[f32], into: &mut Vec<u8>) {
         match self {
-            Self::F32 => values.iter().for_each(|value| into.extend(value.to_le_bytes())),
+            Self::F32 => {
+                for value in values {
+                    into.extend(value.to_le_bytes());
+                }
+            }
             Self::F16 => {
-                values.iter().for_each(|value| into.extend(f16::from_f32(*value).to_le_bytes()));
+                for value in values {
+                    into.extend(f16::from_f32(*value).to_le_bytes());
+                }
             }
+
             Self::Bf16 => {
-                values.iter().for_each(|value| into.extend(bf16::from_f32(*value).to_le_bytes()));
+                for value in values {
+                    into.extend(bf16::from_f32(*value).to_le_bytes());
+                }
             }
+
             Self::Q8_0 => {
                 assert!(values.len().is_multiple_of(SMALL), "{} values", values.len());
                 for block in values.chunks_exact(SMALL) {

@@ -92,7 +92,7 @@ pub fn read_into(
         tensors.iter().map(|(name, _, info)| (name.clone(), info.shape.clone(), stored)).collect();
     save_tensors_as(&folder.join("model.safetensors"), &described, |index| {
         let (_, name, info) = tensors[index];
-        let values = file.read(info);
+        let values = file.values(info);
         match rotates(name).filter(|_| architecture.interleaves) {
             Some(rotating) => {
                 Cow::Owned(reorder(&values, heads.of(rotating), info.shape[0], false))

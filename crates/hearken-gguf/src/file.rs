@@ -61,7 +61,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// It cannot be read, is no GGUF, is cut short, or says what cannot be: more names than bytes, tensors
-    /// that lie outside or on one another, formats that are not known.
+    /// that lie outside, formats that are not known.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         let data = map(path).map_err(|error| GgufError::Io {
             path: path.into(),
@@ -90,7 +90,7 @@ impl GgufFile {
     }
 
     /// The values of a tensor, row by row.
-    pub(crate) fn read(&self, info: &TensorInfo) -> Vec<f32> {
+    pub fn values(&self, info: &TensorInfo) -> Vec<f32> {
         info.format.read(&self.data[info.start..info.start + info.bytes])
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn scaling(
     dim: usize,
 ) -> Result<Option<Json>, GgufError> {
     if let Some(info) = file.tensors().get(FACTORS) {
-        return of_factors(file, &file.read(info), theta, dim).map(Some);
+        return of_factors(file, &file.values(info), theta, dim).map(Some);
     }
     let key = |name: &str| format!("{arch}.rope.scaling.{name}");
     let kind = match file.text(&key("type"))? {

@@ -1,6 +1,6 @@
 //! Tokenizers: the header's lists of tokens, and tokenizer.json.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
@@ -9,12 +9,12 @@ use crate::error::GgufError;
 use crate::file::{GgufFile, Value};
 
 /// Types of tokens.
-const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
-const BYTE: i64 = 6;
-const NORMAL: i64 = 1;
+const UNKNOWN: i32 = 2;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+const BYTE: i32 = 6;
+const NORMAL: i32 = 1;
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -113,19 +113,22 @@ struct Special {
     unknown: Option<usize>,
 }
 
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
 /// The tokenizer of a file; `None` where it has none.
 pub(crate) fn read(file: &GgufFile, context: usize) -> Result<Option<TokenizerFiles>, GgufError> {
     let Some(model) = file.text("tokenizer.ggml.model")? else { return Ok(None) };
-    let text = |value| match value {
-        &Value::Text(ref text) => Some(text.as_str()),
-        _ => None,
-    };
     let tokens = file.list("tokenizer.ggml.tokens", "a list of texts", text)?.unwrap_or_default();
     if tokens.is_empty() {
         return Err(GgufError::malformed(file.path(), "key `tokenizer.ggml.tokens`: found none"));
     }
     let integer = |value: &Value| match value {
-        Value::Integer(number) => i64::try_from(*number).ok(),
+        Value::Integer(number) => i32::try_from(*number).ok(),
         _ => None,
     };
     let types = file.list("tokenizer.ggml.token_type", "a list of integers", integer)?;
@@ -183,8 +186,8 @@ pub(crate) fn read(file: &GgufFile, context: usize) -> Result<Option<TokenizerFi
 }
 
 /// Tokens that stand for themselves in any text.
-fn added(tokens: &[&str], types: &[i64]) -> Json {
-    let is_added = |kind: i64| matches!(kind, UNKNOWN | CONTROL | USER_DEFINED);
+fn added(tokens: &[&str], types: &[i32]) -> Json {
+    let is_added = |kind: i32| matches!(kind, UNKNOWN | CONTROL | USER_DEFINED);
     let all = tokens.iter().zip(types).enumerate();
     all.filter(|(_, (_, kind))| is_added(**kind))
         .map(|(id, (content, kind))| {
@@ -234,10 +237,6 @@ fn of_bytes(
             ),
         )
     })?;
-    let text = |value| match value {
-        &Value::Text(ref text) => Some(Json::from(text.as_str())),
-        _ => None,
-    };
     let merges = file.list("tokenizer.ggml.merges", "a list of texts", text)?.unwrap_or_default();
     let adds_bos = file.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(cut.bos);
     let bos = special.bos.filter(|_| adds_bos);
@@ -264,7 +263,7 @@ fn of_bytes(
 fn of_pieces(
     file: &GgufFile,
     tokens: &[&str],
-    types: &[i64],
+    types: &[i32],
     special: &Special,
 ) -> Result<(Json, bool), GgufError> {
     let number = |value: &Value| match value {
@@ -315,7 +314,7 @@ fn of_pieces(
 }
 
 /// Every pair of tokens that are a token together, the best first.
-fn merges(tokens: &[&str], types: &[i64], scores: &[f64]) -> Vec<Json> {
+fn merges(tokens: &[&str], types: &[i32], scores: &[f64]) -> Vec<Json> {
     let is_piece = |id: usize| matches!(types[id], NORMAL | USER_DEFINED | UNUSED);
     let ids: HashMap<&str, usize> = tokens
         .iter()
@@ -350,7 +349,7 @@ pub(crate) struct Written {
     pub(crate) scores: Option<Vec<f32>>,
     pub(crate) merges: Option<Vec<String>>,
     pub(crate) space: Option<bool>,
-    pub(crate) ids: HashMap<String, usize>,
+    pub(crate) ids: BTreeMap<String, usize>,
 }
 
 /// tokenizer.json in the words of GGUF; the vocabulary is filled up to `rows`, those of the embedding.
@@ -362,53 +361,21 @@ pub(crate) fn written(path: &Path, json: &Json, rows: usize) -> Result<Written, 
         let what = format!("found a tokenizer of the kind {found}, expected BPE");
         return Err(GgufError::unsupported(path, what));
     };
-    let mut ids: HashMap<String, usize> = HashMap::new();
-    for (token, id) in vocabulary {
-        ids.insert(
-            token.clone(),
-            id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(rows),
-        );
-    }
     let is_pieces = model["byte_fallback"] == true;
-    let mut kinds: HashMap<usize, i32> = HashMap::new();
-    for added in json["added_tokens"].as_array().into_iter().flatten() {
-        let (Some(content), Some(id)) = (added["content"].as_str(), added["id"].as_u64()) else {
-            continue;
-        };
-        let kind = match (added["special"] == true, model["unk_token"] == content && is_pieces) {
-            (_, true) => UNKNOWN,
-            (true, _) => CONTROL,
-            (false, _) => USER_DEFINED,
-        };
-        kinds.insert(id as usize, kind as i32);
-        ids.insert(content.to_owned(), id as usize);
-    }
+    let (ids, kinds) = all_tokens(json, vocabulary, rows);
     if let Some((token, id)) = ids.iter().find(|(_, id)| rows <= **id) {
         let what = format!("token {token:?} has the id {id}, and the embedding {rows} rows");
         return Err(GgufError::malformed(path, what));
     }
     let mut tokens: Vec<String> = (0..rows).map(|id| format!("[PAD{id}]")).collect();
-    let mut types = vec![UNUSED as i32; rows];
+    let mut types = vec![UNUSED; rows];
     for (token, &id) in &ids {
         let is_byte =
             is_pieces && token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
-        let kind = if is_byte { BYTE as i32 } else { NORMAL as i32 };
-        types[id] = kinds.get(&id).copied().unwrap_or(kind);
+        types[id] = kinds.get(&id).copied().unwrap_or(if is_byte { BYTE } else { NORMAL });
         tokens[id].clone_from(token);
     }
-    let pairs: Vec<(String, String)> = model["merges"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|merge| match merge {
-            Json::String(text) => text.split_once(' ').map(|(a, b)| (a.into(), b.into())),
-            Json::Array(pair) => match pair.as_slice() {
-                [Json::String(a), Json::String(b)] => Some((a.clone(), b.clone())),
-                _ => None,
-            },
-            _ => None,
-        })
-        .collect();
+    let pairs = pairs_of(model);
     let mut written = Written {
         model: "gpt2",
         cut: None,
@@ -438,6 +405,45 @@ pub(crate) fn written(path: &Path, json: &Json, rows: usize) -> Result<Written, 
     written.merges =
         Some(pairs.into_iter().map(|(left, right)| format!("{left} {right}")).collect());
     Ok(written)
+}
+
+/// The ids of all tokens, and the types of those that were added.
+fn all_tokens(
+    json: &Json,
+    vocabulary: &Map<String, Json>,
+    rows: usize,
+) -> (BTreeMap<String, usize>, HashMap<usize, i32>) {
+    let model = &json["model"];
+    let id = |id: &Json| id.as_u64().and_then(|id| usize::try_from(id).ok()).unwrap_or(rows);
+    let mut ids: BTreeMap<String, usize> =
+        vocabulary.iter().map(|(token, found)| (token.clone(), id(found))).collect();
+    let mut kinds = HashMap::new();
+    for added in json["added_tokens"].as_array().into_iter().flatten() {
+        let Some(content) = added["content"].as_str() else { continue };
+        let is_unknown = model["unk_token"] == content && model["byte_fallback"] == true;
+        let kind = match (added["special"] == true, is_unknown) {
+            (_, true) => UNKNOWN,
+            (true, _) => CONTROL,
+            (false, _) => USER_DEFINED,
+        };
+        kinds.insert(id(&added["id"]), kind);
+        ids.insert(content.to_owned(), id(&added["id"]));
+    }
+    (ids, kinds)
+}
+
+/// The pairs that merge, the first ones first; written as texts or as lists of two.
+fn pairs_of(model: &Json) -> Vec<(String, String)> {
+    let all = model["merges"].as_array().into_iter().flatten();
+    all.filter_map(|merge| match merge {
+        Json::String(text) => text.split_once(' ').map(|(a, b)| (a.into(), b.into())),
+        Json::Array(pair) => match pair.as_slice() {
+            [Json::String(a), Json::String(b)] => Some((a.clone(), b.clone())),
+            _ => None,
+        },
+        _ => None,
+    })
+    .collect()
 }
 
 /// What llama.cpp calls the way in which tokenizer.json cuts texts.

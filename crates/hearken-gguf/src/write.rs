@@ -127,15 +127,21 @@ impl HeaderValue {
             }
             Self::Texts(texts) => {
                 list(into, 8, texts.len());
-                texts.iter().for_each(|value| text(into, value));
+                for value in texts {
+                    text(into, value);
+                }
             }
             Self::Integers(numbers) => {
                 list(into, 5, numbers.len());
-                numbers.iter().for_each(|number| into.extend(number.to_le_bytes()));
+                for number in numbers {
+                    into.extend(number.to_le_bytes());
+                }
             }
             Self::Floats(numbers) => {
                 list(into, 6, numbers.len());
-                numbers.iter().for_each(|number| into.extend(number.to_le_bytes()));
+                for number in numbers {
+                    into.extend(number.to_le_bytes());
+                }
             }
         }
     }

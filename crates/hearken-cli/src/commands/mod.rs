@@ -6,6 +6,7 @@ mod chat;
 mod check;
 mod collect;
 mod config;
+mod convert;
 mod data;
 mod doctor;
 mod dpo;
@@ -24,6 +25,7 @@ mod sft;
 mod store;
 
 mod model_arguments;
+mod new_folder;
 mod output_file;
 mod output_lines;
 mod sampling_arguments;
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
     Merge(merge::Merge),
+    Convert(convert::Convert),
     Report(report::Report),
     Data(data::Data),
     Doctor(doctor::Doctor),
@@ -84,6 +87,7 @@ impl Command {
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
             Self::Merge(command) => command.run(),
+            Self::Convert(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),

@@ -13,6 +13,7 @@ mod analyze;
 mod bench;
 mod chat;
 mod check;
+mod convert;
 mod data;
 mod doctor;
 mod generate;

@@ -1,0 +1,77 @@
+//! `hearken convert`.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use crate::support::{model, run};
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn a_model_goes_into_gguf_and_back_with_its_tokenizer() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| text(&folder.path().join(name));
+    let source = text(&model("llama"));
+    let ran =
+        run(["convert", "--model", &source, "--output", &at("m.gguf"), "--dtype", "f32"]).ok();
+    assert!(
+        ran.stderr.contains("m.gguf: llama (20 tensors, F32), with its tokenizer"),
+        "{}",
+        ran.stderr
+    );
+    run(["convert", "--model", &at("m.gguf"), "--output", &at("back"), "--dtype", "f32"]).ok();
+    let generate = |model: &str| {
+        let prompts = at("prompts.jsonl");
+        fs::write(&prompts, "{\"prompt\": \"The capital\"}\n").unwrap();
+        let ran = run([
+            "generate",
+            "--model",
+            model,
+            "--input",
+            &prompts,
+            "--output",
+            "-",
+            "--max-new-tokens",
+            "8",
+            "--temperature",
+            "0",
+        ]);
+        ran.ok().stdout
+    };
+    assert_eq!(generate(&source), generate(&at("back")));
+    // The same folder in another number format.
+    run(["convert", "--model", &source, "--output", &at("half"), "--dtype", "f16"]).ok();
+    let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
+    assert!(size("half/model.safetensors") * 2 < size("back/model.safetensors") + 10_000);
+    assert!(folder.path().join("half/tokenizer.json").exists());
+}
+
+#[test]
+fn what_cannot_be_converted_is_said_and_nothing_is_left() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| text(&folder.path().join(name));
+    let source = text(&model("llama"));
+    fs::write(at("no.gguf"), "GGUF\x03\0\0\0").unwrap();
+    for (arguments, expected) in [
+        (vec!["--model", &at("no.gguf"), "--output", &at("x")], "no.gguf: the file is cut short"),
+        (vec!["--model", &source, "--output", &at("y"), "--dtype", "q8_0"], "is for GGUF alone"),
+        (vec!["--model", &at("no.gguf"), "--output", &at("z.gguf")], "is GGUF already"),
+        (
+            vec!["--model", &text(&model("gpt2")), "--output", &at("w.gguf")],
+            "expected Llama, Mistral",
+        ),
+        (vec!["--model", &source, "--output", &text(folder.path())], "is there already"),
+    ] {
+        let mut all = vec!["convert"];
+        all.extend(arguments);
+        let ran = run(all.clone());
+        assert!(ran.stderr.contains(expected), "{all:?}: {}", ran.stderr);
+    }
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["no.gguf"]);
+}
