@@ -28,8 +28,10 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -71,6 +73,17 @@ MODELS = {
     "qwen2": Qwen2Config(**WIDE),
     "qwen2, window 20 from layer 1": Qwen2Config(
         use_sliding_window=True, sliding_window=20, max_window_layers=1, **WIDE
+    ),
+    "llama, yarn": LlamaConfig(
+        **WIDE, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64)
+    ),
+    "smollm3": SmolLM3Config(**WIDE, no_rope_layer_interval=2),
+    "phi3, long and short": Phi3Config(
+        **WIDE, original_max_position_embeddings=128,
+        rope_parameters=dict(
+            rope_type="longrope", rope_theta=10000.0, short_factor=[1 + k / 4 for k in range(6)],
+            long_factor=[2 + k for k in range(6)], partial_rotary_factor=0.75,
+        ),
     ),
     "qwen3, heads of 32, tied": Qwen3Config(head_dim=32, tie_word_embeddings=True, **WIDE),
     "gpt_neox": GPTNeoXConfig(**NEOX),

@@ -247,7 +247,7 @@ pub fn write_from(dir: &Path, path: &Path, format: BlockFormat) -> Result<Conver
         Family::Llama | Family::Mistral => "llama",
         Family::Qwen2 => "qwen2",
         Family::Qwen3 => "qwen3",
-        Family::Gpt2 | Family::GptNeox => {
+        Family::Gpt2 | Family::GptNeox | Family::SmolLm3 | Family::Phi3 => {
             return Err(unsupported(
                 "found a family that is not written; expected Llama, Mistral, Qwen2 or Qwen3"
                     .into(),
@@ -339,9 +339,20 @@ fn header(config: &ModelConfig, architecture: &Architecture, format: BlockFormat
     if let Positions::Rotary(rotary) = &config.positions {
         own("rope.dimension_count", count(rotary.dim));
         own("rope.freq_base", HeaderValue::Float(rotary.theta as f32));
-        if let RotaryScaling::Linear { factor } = rotary.scaling {
-            own("rope.scaling.type", HeaderValue::Text("linear".into()));
+        let kind = match &rotary.scaling {
+            RotaryScaling::Linear { factor } => Some(("linear", *factor)),
+            RotaryScaling::Yarn { factor, .. } => Some(("yarn", *factor)),
+            _ => None,
+        };
+        if let Some((kind, factor)) = kind {
+            own("rope.scaling.type", HeaderValue::Text(kind.into()));
             own("rope.scaling.factor", HeaderValue::Float(factor as f32));
+            let parameters = config.raw.get("rope_parameters").or(config.raw.get("rope_scaling"));
+            let original =
+                parameters.and_then(|own| own["original_max_position_embeddings"].as_u64());
+            if let Some(original) = original {
+                own("rope.scaling.original_context_length", count(original as usize));
+            }
         }
     }
     header

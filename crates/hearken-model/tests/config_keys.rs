@@ -75,7 +75,9 @@ fn rotary_parameters_that_nothing_reads_are_refused() {
         json!({"partial_rotary_factor": 0.5}),
         json!({"mrope_section": [1, 2]}),
         json!({"factor": 2.0}),
-        json!({"rope_type": "yarn", "factor": 4.0}),
+        json!({"rope_type": "ntk", "factor": 4.0}),
+        json!({"rope_type": "yarn", "factor": 4.0, "beta": 1.0}),
+        json!({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}),
         json!({"rope_type": "linear", "factor": 2.0, "attention_factor": 0.7}),
     ] {
         let error = with("llama", "rope_parameters", parameters(more)).unwrap_err();
@@ -85,6 +87,65 @@ fn rotary_parameters_that_nothing_reads_are_refused() {
     {
         with("llama", "rope_parameters", parameters(more)).unwrap();
     }
+}
+
+/// What Transformers 5.23's `ROPE_INIT_FUNCTIONS` give for heads of 16.
+#[test]
+fn frequencies_of_every_way_to_stretch_are_those_of_transformers() {
+    let check = |family: &str, parameters: Value, expected: [f32; 8], factor: f64| {
+        let config = with(family, "rope_parameters", parameters).unwrap();
+        let Positions::Rotary(rotary) = &config.positions else { panic!("{family}") };
+        for (found, expected) in rotary.frequencies().iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-6 * expected, "{rotary:?}: {found} {expected}");
+        }
+        assert!((rotary.attention_factor() - factor).abs() < 1e-12, "{rotary:?}");
+        config.max_positions
+    };
+    let yarn = |more: Value| {
+        let mut all = json!({
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+            "original_max_position_embeddings": 64,
+        });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let low = [0.0025, 0.000_790_569_47, 0.00025, 7.905_694_7e-5];
+    let with_low = |high: [f32; 4]| {
+        let mut all = [0.0; 8];
+        all[..4].copy_from_slice(&high);
+        all[4..].copy_from_slice(&low);
+        all
+    };
+    let found = yarn(json!({"beta_fast": 16, "beta_slow": 2, "truncate": false}));
+    let expected = with_low([1.0, 0.148_490_25, 0.025, 0.007_905_694_7]);
+    check("llama", found, expected, 1.138_629_436_111_989);
+    let found = yarn(json!({"mscale": 1.0, "mscale_all_dim": 0.7}));
+    let expected = with_low([1.0, 0.237_170_82, 0.05, 0.007_905_694_7]);
+    check("llama", found, expected, 1.037_910_019_586_779_9);
+
+    let short = [1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 4.0];
+    let longrope = json!({
+        "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32,
+        "short_factor": short, "long_factor": [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0],
+    });
+    let expected = [
+        1.0,
+        0.287_479_76,
+        0.083_333_336,
+        0.024_325_214,
+        0.006_666_667,
+        0.001_581_138_9,
+        0.000_333_333_33,
+        7.905_694_7e-5,
+    ];
+    // 256 positions of 32: √(1 + ln 8 / ln 32). The divisors hold for the first 32 alone.
+    let positions = check("phi3", longrope, expected, (1.0_f64 + 0.6).sqrt());
+    assert_eq!(positions, 32);
+
+    let dynamic = json!({"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0});
+    let expected =
+        [1.0, 0.316_227_76, 0.1, 0.031_622_78, 0.01, 0.003_162_277_8, 0.001, 0.000_316_227_8];
+    assert_eq!(check("llama", dynamic, expected, 1.0), 256);
 }
 
 #[test]
@@ -98,7 +159,8 @@ fn what_other_tools_write_to_say_none_is_understood() {
     for value in
         [json!(null), json!(false), json!({}), json!([]), json!(""), json!("none"), json!(0)]
     {
-        for family in ["gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox"] {
+        for family in ["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gpt_neox"]
+        {
             same(family, "quantization_config", value.clone());
             same(family, "some_new_key", value.clone());
         }

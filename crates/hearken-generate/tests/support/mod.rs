@@ -12,7 +12,8 @@ use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
 
-pub(crate) const FAMILIES: [&str; 6] = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"];
+pub(crate) const FAMILIES: [&str; 9] =
+    ["gpt2", "gpt_neox", "llama", "llama_yarn", "mistral", "phi3", "qwen2", "qwen3", "smollm3"];
 
 /// The fixtures of `hearken-model`; their provenance is written down there.
 fn fixture(family: &str) -> PathBuf {

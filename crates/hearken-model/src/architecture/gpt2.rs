@@ -44,6 +44,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         mlp_bias: true,
         query_key_norm: false,
         windows: vec![None; layers],
+        rotated: vec![true; layers],
         attention_scales: scales(keys, head_dim, layers)?,
         tied_head: keys.flag("tie_word_embeddings", true)?,
         max_positions: keys.optional_size("n_positions")?.unwrap_or(1024),

@@ -35,7 +35,12 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let head_dim = width / heads;
     let bias = keys.flag("attention_bias", true)?;
     let theta = if keys.get("rope_theta").is_some() { "rope_theta" } else { "rotary_emb_base" };
-    let rotary = RotaryKeys { theta, fraction: Some("rotary_pct"), default_fraction: 0.25 };
+    let rotary = RotaryKeys {
+        theta,
+        default_theta: 10_000.0,
+        fraction: Some("rotary_pct"),
+        default_fraction: 0.25,
+    };
     Ok(ModelConfig {
         family: Family::GptNeox,
         vocab: keys.size("vocab_size")?,
@@ -58,6 +63,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         mlp_bias: true,
         query_key_norm: false,
         windows: vec![None; layers],
+        rotated: vec![true; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
         tied_head: keys.flag("tie_word_embeddings", false)?,
         max_positions: keys.optional_size("max_position_embeddings")?.unwrap_or(2048),

@@ -75,7 +75,14 @@ pub(super) fn resolve_like_llama(
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     let layers = keys.size("num_hidden_layers")?;
     let head_dim = keys.optional_size("head_dim")?.unwrap_or(width / heads);
-    let rotary = RotaryKeys { theta: "rope_theta", fraction: None, default_fraction: 1.0 };
+    let rotary = RotaryKeys {
+        theta: "rope_theta",
+        default_theta: if family == Family::SmolLm3 { 2_000_000.0 } else { 10_000.0 },
+        fraction: (family == Family::Phi3).then_some("partial_rotary_factor"),
+        default_fraction: 1.0,
+    };
+    let rotary = RotaryConfig::read(keys, head_dim, &rotary)?;
+    let positions = keys.optional_size("max_position_embeddings")?.unwrap_or(2048);
     Ok(ModelConfig {
         family,
         vocab: keys.size("vocab_size")?,
@@ -85,7 +92,8 @@ pub(super) fn resolve_like_llama(
         kv_heads: keys.optional_size("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
         inner: keys.size("intermediate_size")?,
-        positions: Positions::Rotary(RotaryConfig::read(keys, head_dim, &rotary)?),
+        max_positions: rotary.positions(positions),
+        positions: Positions::Rotary(rotary),
         norm: Norm::RmsNorm,
         norm_eps: keys.number("rms_norm_eps", 1e-6)? as f32,
         mlp: Mlp::SiluGated,
@@ -95,9 +103,9 @@ pub(super) fn resolve_like_llama(
         mlp_bias: false,
         query_key_norm: false,
         windows: vec![None; layers],
+        rotated: vec![true; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
         tied_head: keys.flag("tie_word_embeddings", false)?,
-        max_positions: keys.optional_size("max_position_embeddings")?.unwrap_or(2048),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
         pad: keys.token_ids("pad_token_id")?.first().copied(),

@@ -14,6 +14,10 @@ mod qwen2;
 
 mod qwen3;
 
+mod smollm3;
+
+mod phi3;
+
 mod gpt_neox;
 
 mod plan;
@@ -51,7 +55,7 @@ pub(crate) struct Names {
     pub(crate) query_key_norm: Option<(&'static str, &'static str)>,
     pub(crate) attention_output: &'static str,
     pub(crate) mlp_norm: &'static str,
-    /// Gate (if any), up and down.
+    /// Gate (if any), up and down; a gated part without a gate of its own has it in one matrix with up, before it.
     pub(crate) mlp: (Option<&'static str>, &'static str, &'static str),
     pub(crate) final_norm: &'static str,
     /// The language-model head, without prefix.
@@ -64,6 +68,8 @@ pub(crate) enum QkvNames {
     Separate(&'static str, &'static str, &'static str),
     /// One matrix with the outputs [queries, keys, values], stored inputs by outputs.
     FusedConv1d(&'static str),
+    /// One matrix with the outputs [queries, keys, values].
+    Fused(&'static str),
     /// One matrix with the outputs [query, key, value] of head 0, then of head 1, …
     FusedPerHead(&'static str),
 }
@@ -104,10 +110,12 @@ fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         "mistral" => mistral::resolve(keys),
         "qwen2" => qwen2::resolve(keys),
         "qwen3" => qwen3::resolve(keys),
+        "smollm3" => smollm3::resolve(keys),
+        "phi3" => phi3::resolve(keys),
         "gpt_neox" => gpt_neox::resolve(keys),
         _ => Err(keys.unusable(
             "model_type",
-            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\" or \"gpt_neox\"",
+            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\" or \"gpt_neox\"",
         )),
     }?;
     check_heads(keys, &config)?;
@@ -123,6 +131,8 @@ fn keys_read(family: Family) -> &'static [&'static str] {
         Family::Mistral => mistral::KEYS,
         Family::Qwen2 => qwen2::KEYS,
         Family::Qwen3 => qwen3::KEYS,
+        Family::SmolLm3 => smollm3::KEYS,
+        Family::Phi3 => phi3::KEYS,
         Family::GptNeox => gpt_neox::KEYS,
     }
 }
@@ -142,6 +152,8 @@ pub(crate) fn names(family: Family) -> Names {
         Family::Mistral => mistral::names(),
         Family::Qwen2 => qwen2::names(),
         Family::Qwen3 => qwen3::names(),
+        Family::SmolLm3 => smollm3::names(),
+        Family::Phi3 => phi3::names(),
         Family::GptNeox => gpt_neox::names(),
     }
 }
@@ -154,6 +166,8 @@ pub(crate) fn class_prefix(family: Family) -> &'static str {
         Family::Mistral => "Mistral",
         Family::Qwen2 => "Qwen2",
         Family::Qwen3 => "Qwen3",
+        Family::SmolLm3 => "SmolLM3",
+        Family::Phi3 => "Phi3",
         Family::GptNeox => "GPTNeoX",
     }
 }

@@ -35,8 +35,20 @@ pub(crate) enum QkvParams {
 /// The feed-forward part.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum MlpParams {
-    Plain { up: LinearParams, down: LinearParams },
-    Gated { gate: LinearParams, up: LinearParams, down: LinearParams },
+    Plain {
+        up: LinearParams,
+        down: LinearParams,
+    },
+    Gated {
+        gate: LinearParams,
+        up: LinearParams,
+        down: LinearParams,
+    },
+    /// One matrix with the outputs [gate, up].
+    GatedFused {
+        gate_up: LinearParams,
+        down: LinearParams,
+    },
 }
 
 /// What one block reads.
@@ -128,7 +140,7 @@ fn qkv_layout(config: &ModelConfig, names: &QkvNames) -> QkvLayout {
         QkvNames::FusedPerHead(_) => {
             [0, d, 2 * d].map(|offset| Heads { offset, head_stride: 3 * d, heads: h })
         }
-        QkvNames::Separate(..) | QkvNames::FusedConv1d(_) => {
+        QkvNames::Separate(..) | QkvNames::FusedConv1d(_) | QkvNames::Fused(_) => {
             [blocks(0, h), blocks(h * d, g), blocks((h + g) * d, g)]
         }
     };
@@ -188,7 +200,9 @@ impl Builder<'_> {
     ) -> LinearParams {
         let layout = match self.names.qkv {
             QkvNames::FusedConv1d(_) => Layout::InputsByOutputs,
-            QkvNames::Separate(..) | QkvNames::FusedPerHead(_) => Layout::OutputsByInputs,
+            QkvNames::Separate(..) | QkvNames::FusedPerHead(_) | QkvNames::Fused(_) => {
+                Layout::OutputsByInputs
+            }
         };
         let shape = match layout {
             Layout::OutputsByInputs => vec![outputs, inputs],
@@ -227,9 +241,14 @@ impl Builder<'_> {
         let (width, bias) = (config.width, config.qkv_bias);
         let (query, key) = (config.query_width(), config.key_width());
         match self.names.qkv {
-            QkvNames::FusedConv1d(name) | QkvNames::FusedPerHead(name) => QkvParams::Fused(
-                self.linear(&format!("{path}{name}"), width, query + 2 * key, bias),
-            ),
+            QkvNames::FusedConv1d(name) | QkvNames::FusedPerHead(name) | QkvNames::Fused(name) => {
+                QkvParams::Fused(self.linear(
+                    &format!("{path}{name}"),
+                    width,
+                    query + 2 * key,
+                    bias,
+                ))
+            }
             QkvNames::Separate(q, k, v) => QkvParams::Separate(
                 [(q, query), (k, key), (v, key)]
                     .map(|(name, out)| self.linear(&format!("{path}{name}"), width, out, bias)),
@@ -245,10 +264,13 @@ impl Builder<'_> {
             Mlp::SiluGated => self.config.mlp_bias,
         };
         let gate = gate.map(|name| self.linear(&format!("{path}{name}"), width, inner, has_bias));
-        let up = self.linear(&format!("{path}{up}"), width, inner, has_bias);
+        let is_fused = gate.is_none() && self.config.mlp == Mlp::SiluGated;
+        let outputs = if is_fused { 2 * inner } else { inner };
+        let up = self.linear(&format!("{path}{up}"), width, outputs, has_bias);
         let down = self.linear(&format!("{path}{down}"), inner, width, has_bias);
         match gate {
             Some(gate) => MlpParams::Gated { gate, up, down },
+            None if is_fused => MlpParams::GatedFused { gate_up: up, down },
             None => MlpParams::Plain { up, down },
         }
     }

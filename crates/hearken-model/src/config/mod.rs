@@ -78,6 +78,10 @@ pub enum Family {
     Qwen2,
     /// Qwen3: Llama with norms on query and key heads.
     Qwen3,
+    /// SmolLM3: Llama, of which some layers know no positions.
+    SmolLm3,
+    /// Phi-3, 3.5 and 4: Llama with fused projections.
+    Phi3,
     /// GPT-NeoX and Pythia.
     GptNeox,
 }
@@ -158,6 +162,8 @@ pub struct ModelConfig {
     pub query_key_norm: bool,
     /// For each layer, how many positions a token sees, itself included; `None` for all.
     pub windows: Vec<Option<usize>>,
+    /// For each layer, whether its queries and keys are rotated where the model rotates any.
+    pub rotated: Vec<bool>,
     /// For each layer, what multiplies the products of queries and keys.
     pub attention_scales: Vec<f32>,
     /// Whether the language-model head is the embedding.

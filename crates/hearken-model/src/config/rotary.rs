@@ -3,7 +3,7 @@
 use super::{ConfigError, Keys, says_none};
 
 /// How frequencies are stretched beyond the length a model was first trained on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RotaryScaling {
     /// Not at all.
     Default,
@@ -23,10 +23,32 @@ pub enum RotaryScaling {
         /// The length the model was first trained on.
         original_positions: f64,
     },
+    /// YaRN (Peng et al. 2023, arXiv:2309.00071): pairs that turn rarely are divided, those that turn often
+    /// kept, and those between interpolated by their place.
+    Yarn {
+        /// The divisor.
+        factor: f64,
+        /// Pairs before this place, a fraction of a pair among them, are kept.
+        low: f64,
+        /// Pairs behind this one are divided.
+        high: f64,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+    },
+    /// LongRoPE (Ding et al. 2024, arXiv:2402.13753): a divisor for each pair; of the two sets that a model has,
+    /// the one for lengths that it was first trained on.
+    LongRope {
+        /// One for each pair.
+        divisors: Vec<f64>,
+        /// What cosines and sines are multiplied by.
+        attention_factor: f64,
+        /// The length up to which these divisors hold.
+        original_positions: usize,
+    },
 }
 
 /// Rotary position embeddings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RotaryConfig {
     /// How many leading elements of a head are rotated.
     pub dim: usize,
@@ -40,6 +62,8 @@ pub struct RotaryConfig {
 pub(crate) struct RotaryKeys {
     /// Key of θ in version 4.
     pub(crate) theta: &'static str,
+    /// θ where no key says it.
+    pub(crate) default_theta: f64,
     /// Key of the rotated share of a head in version 4, if the family has one.
     pub(crate) fraction: Option<&'static str>,
     /// The share where no key says otherwise.
@@ -53,7 +77,7 @@ impl RotaryConfig {
         head_dim: usize,
         names: &RotaryKeys,
     ) -> Result<Self, ConfigError> {
-        let mut theta = keys.number(names.theta, 10_000.0)?;
+        let mut theta = keys.number(names.theta, names.default_theta)?;
         let mut fraction = names.default_fraction;
         if let Some(key) = names.fraction {
             fraction = keys.number(key, fraction)?;
@@ -67,8 +91,11 @@ impl RotaryConfig {
         }
         let scaling = parameters.or(scaling);
         fraction = fraction_of(keys, scaling.as_ref(), fraction, names)?;
-        let scaling = scaling.map_or(Ok(RotaryScaling::Default), |keys| read_scaling(&keys))?;
         let dim = (head_dim as f64 * fraction) as usize;
+        let scaling = match scaling {
+            None => RotaryScaling::Default,
+            Some(own) => read_scaling(&own, keys, theta, dim)?,
+        };
         if dim == 0 || !dim.is_multiple_of(2) || head_dim < dim {
             let key = names.fraction.unwrap_or("head_dim");
             return Err(keys.unusable(key, "an even, positive number of rotated elements"));
@@ -81,15 +108,41 @@ impl RotaryConfig {
     pub fn frequencies(&self) -> Vec<f32> {
         let base = self.theta as f32;
         let plain = |i: usize| 1.0 / base.powf((2 * i) as f32 / self.dim as f32);
-        (0..self.dim / 2).map(|i| self.scaling.apply(plain(i))).collect()
+        (0..self.dim / 2).map(|i| self.scaling.apply(i, plain(i))).collect()
+    }
+
+    /// What cosines and sines are multiplied by: both queries and keys, so products get its square.
+    pub fn attention_factor(&self) -> f64 {
+        match self.scaling {
+            RotaryScaling::Yarn { attention_factor, .. }
+            | RotaryScaling::LongRope { attention_factor, .. } => attention_factor,
+            _ => 1.0,
+        }
+    }
+
+    /// The positions for which the frequencies hold, of a model made for `positions`.
+    pub(crate) fn positions(&self, positions: usize) -> usize {
+        match self.scaling {
+            RotaryScaling::LongRope { original_positions, .. } => original_positions.min(positions),
+            _ => positions,
+        }
     }
 }
 
 impl RotaryScaling {
-    fn apply(self, frequency: f32) -> f32 {
-        match self {
+    /// The frequency of the pair with an index.
+    fn apply(&self, index: usize, frequency: f32) -> f32 {
+        match *self {
             Self::Default => frequency,
             Self::Linear { factor } => frequency / factor as f32,
+            Self::Yarn { factor, low, high, .. } => {
+                let ramp = ((index as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                let divided = 1.0 / (factor as f32 * (1.0 / frequency));
+                divided * ramp + frequency * (1.0 - ramp)
+            }
+            Self::LongRope { ref divisors, .. } => {
+                1.0 / (divisors[index] as f32 * (1.0 / frequency))
+            }
             Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
                 let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
                 let turns = original_positions / wavelength;
@@ -160,7 +213,13 @@ fn refuse_others(keys: &Keys<'_>, needed: &[&str]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
+/// Reads the rotary parameters `keys` of a config.json, whose own keys are `model`.
+fn read_scaling(
+    keys: &Keys<'_>,
+    model: &Keys<'_>,
+    theta: f64,
+    dim: usize,
+) -> Result<RotaryScaling, ConfigError> {
     let required = |key: &str| {
         keys.get(key)
             .and_then(serde_json::Value::as_f64)
@@ -173,8 +232,24 @@ fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
         match form {
             "linear" => &["factor"],
             "llama3" => &["factor", "low_freq_factor", "high_freq_factor"],
+            "yarn" => &[
+                "factor",
+                "beta_fast",
+                "beta_slow",
+                "attention_factor",
+                "mscale",
+                "mscale_all_dim",
+                "truncate",
+            ],
+            "longrope" | "su" => &["factor", "short_factor", "long_factor", "attention_factor"],
+            // Up to the positions that the model has, nothing is stretched.
+            "dynamic" => &["factor"],
             "default" | "none" => &[],
-            _ => return Err(keys.unusable(key, "\"default\", \"linear\" or \"llama3\"")),
+            _ => {
+                let known =
+                    "\"default\", \"linear\", \"llama3\", \"yarn\", \"longrope\" or \"dynamic\"";
+                return Err(keys.unusable(key, known));
+            }
         },
     )?;
     match form {
@@ -185,8 +260,78 @@ fn read_scaling(keys: &Keys<'_>) -> Result<RotaryScaling, ConfigError> {
             high_freq_factor: required("high_freq_factor")?,
             original_positions: required("original_max_position_embeddings")?,
         }),
+        "yarn" => read_yarn(keys, model, theta, dim),
+        "longrope" | "su" => read_longrope(keys, model, dim),
         _ => Ok(RotaryScaling::Default),
     }
+}
+
+/// The length a model was first trained on, and how many times longer it is made for.
+fn stretched(keys: &Keys<'_>, model: &Keys<'_>) -> Result<(usize, f64), ConfigError> {
+    const ORIGINAL: &str = "original_max_position_embeddings";
+    let positions = model.optional_size("max_position_embeddings")?;
+    let original = match keys.optional_size(ORIGINAL)? {
+        Some(own) => own,
+        None => match model.optional_size(ORIGINAL)?.or(positions) {
+            Some(size) => size,
+            None => return Err(keys.unusable(ORIGINAL, "a count of positions")),
+        },
+    };
+    let ratio = positions.unwrap_or(original) as f64 / original as f64;
+    Ok((original, keys.number("factor", ratio)?))
+}
+
+fn read_yarn(
+    keys: &Keys<'_>,
+    model: &Keys<'_>,
+    theta: f64,
+    dim: usize,
+) -> Result<RotaryScaling, ConfigError> {
+    let (original, factor) = stretched(keys, model)?;
+    let given = |key: &str, otherwise: f64| keys.number(key, otherwise);
+    let mscale = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+    let (own, all) = (given("mscale", 0.0)?, given("mscale_all_dim", 0.0)?);
+    let usual = if own != 0.0 && all != 0.0 { mscale(own) / mscale(all) } else { mscale(1.0) };
+    let attention_factor = given("attention_factor", usual)?;
+    // The place of the pair that turns so often within the length.
+    let place = |turns: f64| {
+        dim as f64 * (original as f64 / (turns * 2.0 * std::f64::consts::PI)).ln()
+            / (2.0 * theta.ln())
+    };
+    let (low, high) = (place(given("beta_fast", 32.0)?), place(given("beta_slow", 1.0)?));
+    let (low, high) = match keys.flag("truncate", true)? {
+        true => (low.floor(), high.ceil()),
+        false => (low, high),
+    };
+    let (low, mut high) = (low.max(0.0), high.min(dim as f64 - 1.0));
+    if low >= high && low <= high {
+        high += 0.001;
+    }
+    Ok(RotaryScaling::Yarn { factor, low, high, attention_factor })
+}
+
+fn read_longrope(
+    keys: &Keys<'_>,
+    model: &Keys<'_>,
+    dim: usize,
+) -> Result<RotaryScaling, ConfigError> {
+    let (original_positions, factor) = stretched(keys, model)?;
+    let divisors = |key: &str| {
+        let list = keys.get(key).and_then(serde_json::Value::as_array);
+        let list: Option<Vec<f64>> =
+            list.and_then(|list| list.iter().map(serde_json::Value::as_f64).collect());
+        list.filter(|list| list.len() == dim / 2)
+            .ok_or_else(|| keys.unusable(key, &format!("a list of {} numbers", dim / 2)))
+    };
+    divisors("long_factor")?;
+    let usual = if factor <= 1.0 {
+        1.0
+    } else {
+        (1.0 + factor.ln() / (original_positions as f64).ln()).sqrt()
+    };
+    let attention_factor = keys.number("attention_factor", usual)?;
+    let divisors = divisors("short_factor")?;
+    Ok(RotaryScaling::LongRope { divisors, attention_factor, original_positions })
 }
 
 #[cfg(test)]
@@ -204,7 +349,7 @@ mod tests {
             original_positions: 8192.0,
         };
         let plain = RotaryConfig { dim: 128, theta: 500_000.0, scaling: RotaryScaling::Default };
-        let scaled = RotaryConfig { scaling, ..plain };
+        let scaled = RotaryConfig { scaling, ..plain.clone() };
         let (plain, scaled) = (plain.frequencies(), scaled.frequencies());
         assert_eq!(plain[..20], scaled[..20]);
         assert!((plain[63] / scaled[63] - 8.0).abs() < 1e-5);

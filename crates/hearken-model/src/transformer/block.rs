@@ -145,6 +145,11 @@ impl<D: Device> Block<'_, D> {
         Some(AttentionActivations { norm: norm?, head_norms, qkv, attended, log_sum_exp })
     }
 
+    /// What the layer's queries and keys are rotated by, if they are.
+    pub(super) fn tables<'g>(&self, geometry: &'g Geometry<D>) -> Option<&'g Tables<D::Buffer>> {
+        geometry.rotary.as_deref().filter(|_| self.model.config.rotated[self.layer])
+    }
+
     /// Queries, keys and values, normalized where the family does so, and rotated.
     fn queries_keys_values(
         &self,
@@ -157,7 +162,7 @@ impl<D: Device> Block<'_, D> {
         let rows = self.view(normed, model.config.width);
         self.linear_parts(rows, &self.qkv_parts(), &mut qkv);
         let head_norms = self.plan.query_key_norm.is_some().then(|| self.norm_heads(&mut qkv));
-        if let Some(tables) = &geometry.rotary {
+        if let Some(tables) = self.tables(geometry) {
             for heads in [layout.query, layout.key] {
                 let (positions, rotary) = (&geometry.positions, tables.rotary());
                 device.rotary(&mut qkv, layout, heads, positions, rotary, Rotation::Forward);
@@ -244,6 +249,7 @@ impl<D: Device> Block<'_, D> {
         match self.plan.mlp {
             MlpParams::Plain { up, .. } => up.outputs,
             MlpParams::Gated { gate, up, .. } => gate.outputs + up.outputs,
+            MlpParams::GatedFused { gate_up, .. } => gate_up.outputs,
         }
     }
 
@@ -251,7 +257,9 @@ impl<D: Device> Block<'_, D> {
     pub(super) fn mlp_parts(&self) -> Vec<(LinearParams, Rows)> {
         let whole = Rows::dense(self.rows, self.mlp_width());
         match self.plan.mlp {
-            MlpParams::Plain { up, .. } => vec![(up, whole)],
+            MlpParams::Plain { up: one, .. } | MlpParams::GatedFused { gate_up: one, .. } => {
+                vec![(one, whole)]
+            }
             MlpParams::Gated { gate, up, .. } => vec![
                 (gate, whole.columns(0, gate.outputs)),
                 (up, whole.columns(gate.outputs, up.outputs)),
@@ -261,7 +269,9 @@ impl<D: Device> Block<'_, D> {
 
     pub(super) fn mlp_down(&self) -> LinearParams {
         match self.plan.mlp {
-            MlpParams::Plain { down, .. } | MlpParams::Gated { down, .. } => down,
+            MlpParams::Plain { down, .. }
+            | MlpParams::Gated { down, .. }
+            | MlpParams::GatedFused { down, .. } => down,
         }
     }
 }

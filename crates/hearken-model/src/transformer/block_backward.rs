@@ -132,7 +132,7 @@ impl<D: Device> Block<'_, D> {
             &dattended,
             &mut dqkv,
         );
-        if let Some(tables) = &geometry.rotary {
+        if let Some(tables) = self.tables(geometry) {
             for heads in [layout.query, layout.key] {
                 let (positions, rotary) = (&geometry.positions, tables.rotary());
                 device.rotary(&mut dqkv, layout, heads, positions, rotary, Rotation::Backward);

@@ -145,7 +145,9 @@ pub(super) fn linears(plan: &Plan) -> Vec<LinearParams> {
         }
         linears.push(layer.attention_output);
         match layer.mlp {
-            MlpParams::Plain { up, down } => linears.extend([up, down]),
+            MlpParams::Plain { up, down } | MlpParams::GatedFused { gate_up: up, down } => {
+                linears.extend([up, down]);
+            }
             MlpParams::Gated { gate, up, down } => linears.extend([gate, up, down]),
         }
     }

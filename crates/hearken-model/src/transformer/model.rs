@@ -43,9 +43,9 @@ impl<D: Device> Model<D> {
         mut next: impl FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
     ) -> Result<Self, E> {
         let plan = Plan::new(&config, head);
-        let rotary = match config.positions {
+        let rotary = match &config.positions {
             Positions::Learned => None,
-            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
+            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary.clone())),
         };
         let params = ParamStore::new(device.clone());
         let mut model = Self { device, config, plan, params, precision, head, rotary, lora: None };
@@ -62,9 +62,9 @@ impl<D: Device> Model<D> {
 
     /// A model over the same weights, which are not copied: what either changes becomes its own.
     pub fn duplicate(&self) -> Self {
-        let rotary = match self.config.positions {
+        let rotary = match &self.config.positions {
             Positions::Learned => None,
-            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary)),
+            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary.clone())),
         };
         Self {
             device: self.device.clone(),

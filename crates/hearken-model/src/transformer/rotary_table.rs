@@ -54,10 +54,11 @@ impl<B> RotaryTable<B> {
 
     fn compute<D: Device<Buffer = B>>(&self, device: &D, positions: usize) -> Tables<B> {
         let frequencies = self.config.frequencies();
+        let factor = self.config.attention_factor() as f32;
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
         let (cos, sin): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+            angles.map(|angle| (angle.cos() as f32 * factor, angle.sin() as f32 * factor)).unzip();
         let (cos, sin) = (device.upload(&cos), device.upload(&sin));
         Tables { positions, cos, sin, rotary_dim: self.config.dim }
     }

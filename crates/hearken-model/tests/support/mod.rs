@@ -7,7 +7,8 @@ use hearken_model::{Batch, Model};
 use hearken_tensor::device::Prediction;
 use hearken_tensor::{Cpu, Device};
 
-pub(crate) const FAMILIES: [&str; 6] = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"];
+pub(crate) const FAMILIES: [&str; 9] =
+    ["gpt2", "gpt_neox", "llama", "llama_yarn", "mistral", "phi3", "qwen2", "qwen3", "smollm3"];
 
 pub(crate) fn fixture(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf").join(family)
