@@ -174,10 +174,11 @@ impl Cost {
     }
 }
 
-/// Floating-point operations of a forward and a backward pass over `batch`: three forward passes.
-/// Frozen parameters and recomputation are not accounted for.
+/// Floating-point operations of a forward and a backward pass over `batch`: three forward passes, or two
+/// where an adapter alone is trained. Other frozen parameters and recomputation are not accounted for.
 pub fn training_flops<D: Device>(model: &Model<D>, batch: &Batch) -> f64 {
-    3.0 * inference_flops(model, batch)
+    let passes = if model.adapter().is_some() { 2.0 } else { 3.0 };
+    passes * inference_flops(model, batch)
 }
 
 /// Floating-point operations of a forward pass over `batch`, as if every row were predicted from.

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+use hearken_model::config::model_dir;
 use toml::Table;
 
 use self::checkpoint::{Checkpoint, Saves};
@@ -510,7 +511,8 @@ impl Found {
 /// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
 fn stored(frozen: &Frozen) -> NumberFormat {
     let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
-    let files = model.and_then(|path| TensorFiles::open(Path::new(path)).ok());
+    let folder = model.and_then(|path| model_dir(Path::new(path)).ok());
+    let files = folder.and_then(|folder| TensorFiles::open(&folder).ok());
     files.map_or(NumberFormat::F32, |files| files.stored())
 }
 

@@ -1,8 +1,9 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, Layers, ModelSource, OptimizerConfig, Positive,
-    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels, one_of,
+    Complaint, Configuration, DataConfig, Layers, LoraSection, ModelSource, OptimizerConfig,
+    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
+    one_of,
 };
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
@@ -24,6 +25,8 @@ pub struct GrpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -58,6 +61,7 @@ impl Configuration for GrpoConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.resolved = self.resolve()?;
         check_labels(&self.scores)?;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, ModelSource, NonNegative,
-    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, Share,
-    TrainConfig, check_labels, missing_end, unless_zero,
+    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LoraSection, ModelSource,
+    NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
+    Share, TrainConfig, check_labels, missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
@@ -26,6 +26,8 @@ pub struct PpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -141,6 +143,7 @@ impl Configuration for PpoConfig {
     const WITHOUT: &'static [&'static str] = &["data.completion_only"];
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.ppo.check()?;
         self.kl.check()?;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, ModelSource, NonNegative,
-    OptimizerConfig, RunConfig, TrainConfig,
+    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LoraSection, ModelSource,
+    NonNegative, OptimizerConfig, RunConfig, TrainConfig,
 };
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
@@ -22,6 +22,8 @@ pub struct RewardConfig {
     pub run: RunConfig,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -76,6 +78,7 @@ impl Configuration for RewardConfig {
     const WITHOUT: &'static [&'static str] = &["data.completion_only", "train.sample_every"];
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check()

@@ -1,8 +1,8 @@
 //! The configuration of supervised fine-tuning.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, ModelSource, OptimizerConfig, RunConfig, SamplesConfig,
-    TrainConfig,
+    Complaint, Configuration, DataConfig, LoraSection, ModelSource, OptimizerConfig, RunConfig,
+    SamplesConfig, TrainConfig,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -18,6 +18,8 @@ pub struct SftConfig {
     pub run: RunConfig,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -33,6 +35,7 @@ impl Configuration for SftConfig {
     const DEFAULTS: &'static str = include_str!("../../../../configs/sft.toml");
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check()
@@ -41,7 +44,7 @@ impl Configuration for SftConfig {
 
 impl Configured for SftConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, samples } = self.clone();
+        let Self { run, model, data, optimizer, train, samples, .. } = self.clone();
         let settings = Settings { data, length: train.known_length(), samples: Some(samples) };
         (run::Settings { run, model, optimizer, train }, settings)
     }
