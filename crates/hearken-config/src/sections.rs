@@ -448,6 +448,16 @@ impl TrainConfig {
     }
 }
 
+/// `[log]`: what is written beside `metrics.jsonl`, out of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Whether TensorBoard finds the metrics in `tensorboard/`.
+    pub tensorboard: bool,
+    /// Whether the metrics are a table too, `metrics.csv`.
+    pub csv: bool,
+}
+
 /// `[samples]`: completions written down during training.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use hearken_config::{
-    ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
+    LogConfig, ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
 };
 use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub optimizer: OptimizerConfig,
     /// `[train]`: batch, length, and when something is written.
     pub train: TrainConfig,
+    /// `[log]`: what is written besides `metrics.jsonl`.
+    pub log: LogConfig,
 }
 
 /// Plain values that a checkpoint can hold.

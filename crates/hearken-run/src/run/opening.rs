@@ -46,7 +46,7 @@ impl<'p> Opening<'p> {
         entry: Entry,
         progress: &'p mut dyn Progress,
     ) -> Result<Self, TrainError> {
-        let (dir, checkpoint) = RunDir::open(&settings.run, frozen, entry)?;
+        let (dir, checkpoint) = RunDir::open(&settings.run, settings.log, frozen, entry)?;
         progress.stage("read data", None);
         let tokenizer = load_tokenizer(&settings.model.path)?;
         let seeds = Seeds::new(settings.run.seed);

@@ -183,6 +183,7 @@ impl RunDir {
         self.check_room(bytes(snapshot))?;
         let watch = Stopwatch::start();
         let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
+        self.write_table()?;
         let state = State {
             version: VERSION,
             step: snapshot.step,

@@ -1,9 +1,9 @@
 //! The configuration of preference optimization.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LoraSection, ModelSource,
-    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig,
-    check_labels,
+    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
+    ModelSource, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
+    TrainConfig, check_labels,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -32,6 +32,8 @@ pub struct DpoConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[dpo]`.
     pub dpo: DpoSettings,
     /// `[online]`: read with `dpo.online`, as the following three.
@@ -110,8 +112,8 @@ impl DpoConfig {
     }
 
     pub(super) fn of_run(&self) -> run::Settings {
-        let Self { run, model, optimizer, train, .. } = self.clone();
-        run::Settings { run, model, optimizer, train }
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
+        run::Settings { run, model, optimizer, train, log }
     }
 }
 

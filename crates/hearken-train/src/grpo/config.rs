@@ -1,9 +1,9 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, Layers, LoraSection, ModelSource, OptimizerConfig,
-    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
-    one_of,
+    Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource,
+    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig,
+    check_labels, one_of,
 };
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
@@ -33,6 +33,8 @@ pub struct GrpoConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`; the batch size is that of a minibatch, and follows from `[grpo]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[rollout]`; its completions are those of a group.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -120,7 +122,7 @@ impl GrpoConfig {
 
 impl Configured for GrpoConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, optimizer, train, .. } = self.clone();
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "grpo",
             data: self.rollout.replay.is_none().then(|| self.data.clone()),
@@ -140,7 +142,7 @@ impl Configured for GrpoConfig {
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LoraSection, ModelSource,
-    NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
-    Share, TrainConfig, check_labels, missing_end, unless_zero,
+    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LogConfig, LoraSection,
+    ModelSource, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
+    ScoreConfig, Share, TrainConfig, check_labels, missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
@@ -34,6 +34,8 @@ pub struct PpoConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[rollout]`.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -176,7 +178,7 @@ impl PpoConfig {
 
 impl Configured for PpoConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, optimizer, train, .. } = self.clone();
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "ppo",
             data: self.prompts().cloned(),
@@ -196,6 +198,6 @@ impl Configured for PpoConfig {
             normalize_scores: self.ppo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LoraSection, ModelSource,
-    NonNegative, OptimizerConfig, RunConfig, TrainConfig,
+    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
+    ModelSource, NonNegative, OptimizerConfig, RunConfig, TrainConfig,
 };
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
@@ -30,6 +30,8 @@ pub struct RewardConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[reward]`.
     pub reward: RewardObjective,
 }
@@ -87,8 +89,8 @@ impl Configuration for RewardConfig {
 
 impl Configured for RewardConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, .. } = self.clone();
+        let Self { run, model, data, optimizer, train, log, .. } = self.clone();
         let settings = Settings { data, length: train.known_length(), samples: None };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }

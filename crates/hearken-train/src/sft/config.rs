@@ -1,8 +1,8 @@
 //! The configuration of supervised fine-tuning.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, LoraSection, ModelSource, OptimizerConfig, RunConfig,
-    SamplesConfig, TrainConfig,
+    Complaint, Configuration, DataConfig, LogConfig, LoraSection, ModelSource, OptimizerConfig,
+    RunConfig, SamplesConfig, TrainConfig,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -26,6 +26,8 @@ pub struct SftConfig {
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
 }
@@ -44,8 +46,8 @@ impl Configuration for SftConfig {
 
 impl Configured for SftConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, samples, .. } = self.clone();
+        let Self { run, model, data, optimizer, train, log, samples, .. } = self.clone();
         let settings = Settings { data, length: train.known_length(), samples: Some(samples) };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }
