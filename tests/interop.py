@@ -1,14 +1,16 @@
 """Do Hearken and Transformers read each other's checkpoints, and compute the same?
 
-Run by hand; needs torch, transformers and peft:
+Run by hand; needs torch, transformers, peft and tensorboard:
 
+    cargo build --release
     cargo build --release -p hearken-model --example resave
     python tests/interop.py > docs/results/interop.txt
 
 For each architecture: Transformers makes a random model and saves it; Hearken loads it, saves it
 again and computes logits; Transformers loads what Hearken saved, unchanged, and computes them too.
 Then the same for reward models, whose score head Hearken creates where there is none; and for adapters: PEFT
-makes one, Hearken computes with it and saves it again, and PEFT loads what Hearken saved.
+makes one, Hearken computes with it and saves it again, and PEFT loads what Hearken saved. And does TensorBoard read
+the event files of a run that was killed and went on?
 """
 
 import datetime
@@ -17,10 +19,13 @@ import pathlib
 import platform
 import subprocess
 import tempfile
+import time
 
 import peft
+import tensorboard
 import torch
 import transformers
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -35,6 +40,7 @@ from transformers import (
 )
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+HEARKEN = ROOT / "target" / "release" / "hearken"
 RESAVE = ROOT / "target" / "release" / "examples" / "resave"
 COMMON = dict(vocab_size=512, bos_token_id=0, eos_token_id=0, pad_token_id=1)
 WIDE = dict(
@@ -191,6 +197,52 @@ def check(info):
         assert not info[key], (key, info[key])
 
 
+def numbers(record, name=""):
+    """The numbers of a record by their tags, as docs/metrics.md names them."""
+    if isinstance(record, dict):
+        for key, value in record.items():
+            if name or key != "step":
+                inner = name if name and key == "value" else f"{name}/{key}" if name else key
+                yield from numbers(value, inner)
+    elif isinstance(record, list):
+        for index, value in enumerate(record):
+            yield from numbers(value, f"{name}/{index}")
+    elif isinstance(record, (int, float)) and not isinstance(record, bool):
+        yield name, record
+
+
+def events(work):
+    """The scalars of a run that was killed, as TensorBoard reads them; they are those of metrics.jsonl."""
+    fixtures = ROOT / "crates" / "hearken-train" / "tests" / "fixtures" / "trl"
+    model = ROOT / "crates" / "hearken-model" / "tests" / "fixtures" / "hf" / "llama"
+    sets = {
+        "run.dir": work, "model.path": model, "data.train": fixtures / "sft" / "data.jsonl",
+        "data.eval_fraction": 0.2, "train.steps": 60, "train.batch_size": 4, "train.save_every": 7,
+        "train.eval_every": 10, "log.tensorboard": "true",
+    }
+    more = [part for key, value in sets.items() for part in ("--set", f"{key}={value}")]
+    command = [HEARKEN, "sft", ROOT / "configs" / "sft.toml", *more]
+    log = work / "metrics.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while not log.exists() or len(log.read_text().splitlines()) < 20:
+            assert child.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.005)
+        child.kill()
+    subprocess.run(command, check=True, capture_output=True)
+    found = EventAccumulator(str(work / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    expected = {}
+    for line in log.read_text().splitlines():
+        record = json.loads(line)
+        for tag, value in numbers(record):
+            expected.setdefault(tag, []).append((record["step"], value))
+    assert sorted(found.Tags()["scalars"]) == sorted(expected)
+    for tag, values in expected.items():
+        scalars = [(scalar.step, scalar.value) for scalar in found.Scalars(tag)]
+        single = [(step, torch.tensor(value, dtype=torch.float32).item()) for step, value in values]
+        assert scalars == single, tag
+    return sum(map(len, expected.values())), len(expected)
+
+
 def main():
     torch.manual_seed(0)
     transformers.logging.set_verbosity_error()
@@ -214,6 +266,10 @@ def main():
             kind = "reward model" if score else "language model"
             print(f"{kind:15} {name:38} {here:.2e} {there:.2e}")
             assert max(here, there) < 1e-5, name
+    with tempfile.TemporaryDirectory() as work:
+        scalars, tags = events(pathlib.Path(work))
+    print(f"event files of a run that was killed and went on: TensorBoard {tensorboard.__version__} reads {scalars}")
+    print(f"scalars of {tags} tags, those of metrics.jsonl")
 
 
 main()

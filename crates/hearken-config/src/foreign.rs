@@ -254,7 +254,7 @@ const NONE: &[(&[&str], &str)] = &[
     ),
     (
         &["report_to", "wandb_project", "use_wandb", "wandb", "tracker"],
-        "a run writes metrics.jsonl, and `hearken report` draws it",
+        "a run writes metrics.jsonl, and `hearken report` draws it; `log.tensorboard` writes event files",
     ),
     (&["packing", "group_by_length", "sample_packing"], "none is needed: batches have no padding"),
 ];

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
-use hearken_model::Keep;
+use hearken_model::{Keep, LoraConfig, Targets};
 use hearken_tensor::device::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
 use super::number::{
-    AtLeastOne, BelowOne, Limit, NonNegative, Steps, Warmup, count_unless_zero, unless_zero,
+    AtLeastOne, BelowOne, Limit, NonNegative, Positive, Steps, Warmup, count_unless_zero,
+    unless_zero,
 };
 
 /// `[run]`: where the run lives.
@@ -75,6 +76,93 @@ pub struct ModelSource {
     /// Whether only the inputs of blocks are kept in the forward pass, and the rest is computed again
     /// in the backward pass.
     pub recompute: bool,
+    /// A PEFT directory with an adapter, which is merged into the model before anything else.
+    pub adapter: Option<PathBuf>,
+    /// `[lora]`: what is trained in place of the weights.
+    #[serde(skip)]
+    pub lora: Option<LoraSection>,
+}
+
+/// `[lora]`: an adapter is trained, in place of the weights, which stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoraSection {
+    /// The rank of the adapter: without it and without `init`, the whole model is trained.
+    pub r: Option<AtLeastOne>,
+    /// The adapter's product is multiplied by alpha/r; without it alpha is twice the rank.
+    pub alpha: Option<Positive>,
+    /// The probability with which an element of what the adapter reads is dropped in training; without it 0.
+    pub dropout: Option<BelowOne>,
+    /// Which linear maps have an adapter: "all-linear", a regular expression for whole names, or a list of names;
+    /// without it "all-linear".
+    #[serde(default, deserialize_with = "targets")]
+    #[schemars(with = "Option<Names>")]
+    pub targets: Option<Targets>,
+    /// Whether the product is multiplied by alpha/√r.
+    pub rslora: Option<bool>,
+    /// A PEFT directory with the adapter to start from.
+    pub init: Option<PathBuf>,
+}
+
+/// A text, or a list of them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "text or a list of texts")]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Targets>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    match Names::deserialize(deserializer)? {
+        Names::One(name) if name.to_lowercase() == "all-linear" => Ok(Some(Targets::AllLinear)),
+        Names::One(pattern) => Ok(Some(Targets::Pattern(pattern))),
+        Names::Many(names) if names.is_empty() => {
+            Err(D::Error::invalid_value(Unexpected::Other("an empty list"), &"at least one name"))
+        }
+        Names::Many(names) => Ok(Some(Targets::Names(names))),
+    }
+}
+
+impl LoraSection {
+    /// The section that `model` is trained with; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// If there is neither a rank nor an adapter to start from, or `model` contradicts it.
+    pub fn settle(&self, model: &ModelSource) -> Result<Option<Self>, Complaint> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        if self.r.is_none() && self.init.is_none() {
+            let expected = "the rank of the adapter, or `lora.init`, an adapter to start from";
+            return Err(Complaint::missing("lora.r", expected));
+        }
+        let key = if self.r.is_some() { "lora.r" } else { "lora.init" };
+        if !model.freeze.is_empty() {
+            let reason = "an adapter leaves all weights as they are; remove one of the two";
+            return Err(Complaint::exclusive(key, "model.freeze", reason));
+        }
+        if model.adapter.is_some() {
+            let reason = "the adapter that is trained would be of a model that is stored nowhere: train the \
+                          first one on with `lora.init`, or merge it with hearken merge";
+            return Err(Complaint::exclusive(key, "model.adapter", reason));
+        }
+        Ok(Some(self.clone()))
+    }
+
+    /// A new adapter; of one that is started from, the file says what it is.
+    pub fn fresh(&self) -> LoraConfig {
+        let rank = self.r.map_or(1, |r| *r);
+        LoraConfig {
+            dropout: self.dropout.map_or(0.0, |rate| *rate),
+            rslora: self.rslora.unwrap_or(false),
+            ..LoraConfig::new(
+                rank,
+                self.alpha.map_or(2.0 * rank as f64, |alpha| *alpha),
+                self.targets.clone().unwrap_or(Targets::AllLinear),
+            )
+        }
+    }
 }
 
 impl ModelSource {
@@ -358,6 +446,16 @@ impl TrainConfig {
     pub fn known_length(&self) -> Length {
         self.length().expect("a configuration that was read says how long the run is")
     }
+}
+
+/// `[log]`: what is written beside `metrics.jsonl`, out of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Whether TensorBoard finds the metrics in `tensorboard/`.
+    pub tensorboard: bool,
+    /// Whether the metrics are a table too, `metrics.csv`.
+    pub csv: bool,
 }
 
 /// `[samples]`: completions written down during training.

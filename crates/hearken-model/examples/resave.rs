@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = if let [.., "adapter", adapter] = rest.as_slice() {
         let adapter = Adapter::read(Path::new(adapter))?;
         let (model, _) = Model::load_adapted(Cpu::new(), from, &options, &adapter)?;
-        model.save_adapter(to, &from.display().to_string())?;
+        model.save_adapter(to)?;
         model
     } else {
         let (model, _) = Model::load(Cpu::new(), from, &options)?;

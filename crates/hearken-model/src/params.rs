@@ -253,6 +253,9 @@ impl<D: Device> ParamStore<D> {
         assert_eq!(self.params.len(), other.params.len(), "stores of one shape");
         let device = self.device.clone();
         for index in 0..self.params.len() {
+            if Arc::ptr_eq(&self.params[index], &other.params[index]) {
+                continue;
+            }
             device.interpolate(&other.params[index].values, mix, &mut self.own(index).values);
         }
     }

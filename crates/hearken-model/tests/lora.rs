@@ -38,7 +38,7 @@ fn fill<D: Device>(model: &mut Model<D>) {
 
 fn adapted<D: Device>(device: D, family: &str, config: &LoraConfig) -> Model<D> {
     let mut model = load(device, family);
-    model.add_adapter(config, 3).unwrap();
+    model.add_adapter(config, Path::new("some/base"), 3).unwrap();
     fill(&mut model);
     model
 }
@@ -130,9 +130,9 @@ fn what_is_saved_is_loaded_with_the_same_bits() {
             Model::load_adapted(families::cpu(), &base, &options, &adapter).unwrap().0
         };
         let (saved, dir) = (load(&peft(name)), dir.path().join(name));
-        saved.save_adapter(&dir, "some/base").unwrap();
+        saved.save_adapter(&dir).unwrap();
         let again = load(&dir);
-        assert_eq!(Adapter::read(&dir).unwrap().base(), Some("some/base"));
+        assert_eq!(Adapter::read(&dir).unwrap().base(), base.to_str());
         assert_eq!(saved.params().len(), again.params().len());
         for index in 0..saved.params().len() {
             assert_eq!(saved.params()[index].name, again.params()[index].name);
@@ -149,7 +149,7 @@ fn off_or_new_an_adapter_leaves_the_model_what_it_was_bit_for_bit() {
             let mut model = load(families::cpu(), family);
             model.set_precision(precision);
             let before = logits(&model);
-            model.add_adapter(&all_linear(4), 3).unwrap();
+            model.add_adapter(&all_linear(4), Path::new("some/base"), 3).unwrap();
             assert_eq!(logits(&model), before, "{family}, new");
             fill(&mut model);
             assert_ne!(logits(&model), before, "{family}, on");
@@ -186,7 +186,7 @@ fn merged_weights_compute_what_weights_and_adapter_do() {
 fn a_base_in_bfloat16_needs_no_masters() {
     let mut model = load(families::cpu(), "llama");
     model.set_precision(Precision::Bf16);
-    model.add_adapter(&all_linear(4), 3).unwrap();
+    model.add_adapter(&all_linear(4), Path::new("some/base"), 3).unwrap();
     fill(&mut model);
     let (before, held) = (logits(&model), model.master_bytes());
     let gradients = |model: &Model<Cpu>| {
@@ -357,7 +357,7 @@ fn adapted_slow() -> Model<Reference> {
 fn a_new_adapter_follows_from_its_seed_alone() {
     let factors = |seed: u64| {
         let mut model = load(families::cpu(), "gpt2");
-        model.add_adapter(&all_linear(4), seed).unwrap();
+        model.add_adapter(&all_linear(4), Path::new("some/base"), seed).unwrap();
         let last = model.params().len() - 2;
         assert!(model.params()[last].name.ends_with("mlp.c_proj.lora_A.weight"));
         (model.values(last), model.values(last + 1))

@@ -6,14 +6,15 @@
 use std::path::Path;
 
 use hearken_config::{
-    Dtype, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig, TrainConfig,
+    Dtype, LoraSection, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig,
+    TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
 use hearken_tensor::device::Precision;
 
 use crate::error::TrainError;
 use crate::plan::{BUFFERS_PER_BYTE, MemoryPlan, Recompute, bytes_per_row, megabytes};
-use crate::trained_model::is_frozen;
+use crate::trained_model::{is_frozen, new_adapter};
 
 /// A model of a run, and what the run does with it.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,9 @@ pub struct Part<'a> {
     pub dtype: Dtype,
     /// What the run does with it.
     pub purpose: Purpose<'a>,
+    /// The adapter that is trained in place of the weights. What has one and is not trained shares the
+    /// weights of what is.
+    pub lora: Option<&'a LoraSection>,
 }
 
 /// What a run does with a model.
@@ -43,7 +47,7 @@ impl<'a> Part<'a> {
     /// The model of a configuration, trained.
     pub fn trained(model: &'a ModelSource, head: Head) -> Self {
         let purpose = Purpose::Train(&model.freeze);
-        Self { path: &model.path, head, dtype: model.dtype, purpose }
+        Self { path: &model.path, head, dtype: model.dtype, purpose, lora: model.lora.as_ref() }
     }
 
     /// The reward models among the sources of scores.
@@ -51,7 +55,7 @@ impl<'a> Part<'a> {
         scores.iter().filter_map(|score| match &score.source {
             SourceConfig::Model { path, dtype, .. } => {
                 let (dtype, purpose) = (*dtype, Purpose::Read);
-                Some(Self { path, head: Head::Score, dtype, purpose })
+                Some(Self { path, head: Head::Score, dtype, purpose, lora: None })
             }
             _ => None,
         })
@@ -68,6 +72,11 @@ impl<'a> Part<'a> {
             Purpose::Read | Purpose::Follow => false,
         };
         let precision = Precision::from(self.dtype);
+        if let Some(lora) = self.lora {
+            let adapter = new_adapter(lora)?;
+            let found = Footprint::with_adapter(&config, self.head, precision, &adapter);
+            return found.map_err(|error| TrainError::Other(format!("`lora.targets`: {error}")));
+        }
         let found = Footprint::new(&config, self.head, precision, is_trained);
         let drops = matches!(self.purpose, Purpose::Read);
         // A rounded copy has half the bytes of the masters that are dropped for it.
@@ -151,10 +160,14 @@ pub fn fit(
     parts: &[Part<'_>],
 ) -> Result<TrainConfig, TrainError> {
     let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
-    for part in parts {
+    let mut merged = 0;
+    let shares =
+        |part: &Part<'_>| part.lora.is_some() && !matches!(part.purpose, Purpose::Train(_));
+    for part in parts.iter().filter(|part| !shares(part)) {
         let footprint = part.footprint()?;
         if matches!(part.purpose, Purpose::Train(_)) {
             plan = plan.with(MemoryPlan::trained(&footprint));
+            merged = if tape.samples { footprint.merged_bytes.max(merged) } else { 0 };
             per_row = per_row.max(&footprint, tape);
         } else {
             plan = plan.beside(&footprint);
@@ -164,7 +177,7 @@ pub fn fit(
     let room = match run.memory_bytes_max {
         None => ACTIVATION_BYTES,
         Some(limit) => {
-            let room = limit.saturating_sub(plan.held()) as f64;
+            let room = limit.saturating_sub(plan.held() + merged as u64) as f64;
             let cache = if tape.samples { CACHE_SHARE * room } else { 0.0 };
             fitted.cache_bytes = train.cache_bytes.min(cache as usize);
             room - cache

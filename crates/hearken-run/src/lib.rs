@@ -24,6 +24,10 @@ pub mod run_dir;
 
 pub mod metrics;
 
+mod event_file;
+
+mod metrics_table;
+
 pub mod order;
 
 pub mod encode;

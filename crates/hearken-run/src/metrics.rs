@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::RunDirError;
+use crate::event_file::EventFile;
 
 /// Fields whose values depend on the machine's clock: they alone may differ between two runs of one
 /// configuration.
@@ -32,6 +33,16 @@ pub struct Log {
     recent: VecDeque<Value>,
     /// How many of them nobody has asked for.
     news: usize,
+    /// The same for TensorBoard, where that is asked for.
+    events: Option<Events>,
+}
+
+/// Event files that follow a log.
+#[derive(Debug)]
+struct Events {
+    folder: PathBuf,
+    /// `None` as long as the log has no file.
+    file: Option<EventFile>,
 }
 
 /// Records that a log remembers.
@@ -52,7 +63,35 @@ impl Log {
         if found < bytes {
             return Err(RunDirError::ShortLog { path: path.into(), found, expected: bytes });
         }
-        Ok(Self { path: path.into(), file: None, bytes, recent: VecDeque::new(), news: 0 })
+        let recent = VecDeque::new();
+        Ok(Self { path: path.into(), file: None, bytes, recent, news: 0, events: None })
+    }
+
+    /// The log, whose numbers TensorBoard finds in `folder` from when it first has something to write.
+    pub fn with_events(mut self, folder: PathBuf) -> Self {
+        self.events = Some(Events { folder, file: None });
+        self
+    }
+
+    /// The records that the log has, one by one.
+    ///
+    /// # Errors
+    /// If the file cannot be read; so is a record if its line is none.
+    pub fn records(&self) -> Result<impl Iterator<Item = Result<Value, RunDirError>>, RunDirError> {
+        let file = match File::open(&self.path) {
+            Ok(file) => Some(BufReader::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(RunDirError::io(&self.path, "be read")(error)),
+        };
+        // What is behind was written after the checkpoint that the run goes on from.
+        let lines = file.into_iter().flat_map(|file| file.take(self.bytes).lines()).enumerate();
+        Ok(lines.map(|(index, line)| {
+            let line = line.map_err(RunDirError::io(&self.path, "be read"))?;
+            serde_json::from_str(&line).map_err(|error| RunDirError::Broken {
+                path: self.path.clone(),
+                message: format!("line {}: not a record: {error}", index + 1),
+            })
+        }))
     }
 
     /// The file, cut back.
@@ -85,6 +124,20 @@ impl Log {
         let written = self.file()?.write_all(&line);
         written.map_err(RunDirError::io(&self.path, "be written"))?;
         self.bytes += line.len() as u64;
+        self.pass_on()
+    }
+
+    /// Gives the record that was just appended to TensorBoard; at first all that there are.
+    fn pass_on(&mut self) -> Result<(), RunDirError> {
+        let folder = match &mut self.events {
+            None => return Ok(()),
+            Some(Events { file: Some(file), .. }) => {
+                return file.append(self.recent.back().expect("a record was appended"));
+            }
+            Some(Events { folder, .. }) => folder.clone(),
+        };
+        let file = Some(EventFile::replace(&folder, || self.records())?);
+        self.events = Some(Events { folder, file });
         Ok(())
     }
 
@@ -174,10 +227,11 @@ impl Cost {
     }
 }
 
-/// Floating-point operations of a forward and a backward pass over `batch`: three forward passes.
-/// Frozen parameters and recomputation are not accounted for.
+/// Floating-point operations of a forward and a backward pass over `batch`: three forward passes, or two
+/// where an adapter alone is trained. Other frozen parameters and recomputation are not accounted for.
 pub fn training_flops<D: Device>(model: &Model<D>, batch: &Batch) -> f64 {
-    3.0 * inference_flops(model, batch)
+    let passes = if model.adapter().is_some() { 2.0 } else { 3.0 };
+    passes * inference_flops(model, batch)
 }
 
 /// Floating-point operations of a forward pass over `batch`, as if every row were predicted from.

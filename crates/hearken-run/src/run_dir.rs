@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
 //! | `metrics.jsonl` | one object per optimizer step, and evaluation records |
+//! | `metrics.csv` | the same as a table, where `[log]` asks for it |
+//! | `tensorboard/` | the same for TensorBoard, likewise |
 //! | `samples.jsonl` | completions written down during training |
 //! | `checkpoints/step-000123/` | a model directory with `state/` for resuming |
 //! | `best/`, `final/` | model directories |
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+use hearken_model::config::model_dir;
 use toml::Table;
 
 use self::checkpoint::{Checkpoint, Saves};
@@ -31,11 +34,12 @@ use self::inputs::{Changes, Fingerprint, Input, changes, inputs};
 use self::moved_aside::move_aside;
 pub use crate::error::RunDirError;
 use crate::metrics::Log;
-use hearken_config::{Difference, Frozen, RunConfig};
+use crate::metrics_table;
+use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 22] = [
+pub const FREE_KEYS: [&str; 24] = [
     "run.dir",
     "run.disk_limit_gb",
     "run.memory_limit_gb",
@@ -49,6 +53,8 @@ pub const FREE_KEYS: [&str; 22] = [
     "train.microbatch_tokens",
     "train.eval_every",
     "train.sample_every",
+    "log.tensorboard",
+    "log.csv",
     "samples.count",
     "samples.temperature",
     "score.url",
@@ -93,16 +99,22 @@ impl From<Start> for Entry {
 }
 
 /// What a run writes, the configuration last: as long as it is there, the folder is a run's.
-const ENTRIES: [&str; 8] = [
+const ENTRIES: [&str; 10] = [
     "checkpoints",
     "best",
     "final",
     "metrics.jsonl",
+    METRICS_TABLE,
+    EVENTS,
     "samples.jsonl",
     "report.html",
     STAGE_FILE,
     "config.toml",
 ];
+/// The metrics as a table.
+const METRICS_TABLE: &str = "metrics.csv";
+/// The metrics as TensorBoard reads them.
+const EVENTS: &str = "tensorboard";
 /// The file in which a run of several stages notes what a stage was made from.
 pub const STAGE_FILE: &str = "stage.json";
 
@@ -131,6 +143,8 @@ pub struct RunDir {
     without_moments: bool,
     /// When time makes checkpoints.
     pub(crate) saves: Saves,
+    /// `metrics.csv`; `None` where it is not asked for.
+    table: Option<PathBuf>,
     /// `metrics.jsonl`.
     pub metrics: Log,
     /// `samples.jsonl`.
@@ -146,6 +160,7 @@ impl RunDir {
     /// if an input lies in it, or the system refuses.
     pub fn open(
         config: &RunConfig,
+        logs: LogConfig,
         frozen: &Frozen,
         entry: impl Into<Entry>,
     ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
@@ -205,7 +220,11 @@ impl RunDir {
             is_first: !is_resumed,
             without_moments: found.checkpoint.as_ref().is_some_and(Checkpoint::has_no_moments),
             saves: Saves::start(),
-            metrics: log(&root, "metrics.jsonl", kept.metrics)?,
+            table: logs.csv.then(|| root.join(METRICS_TABLE)),
+            metrics: match (log(&root, "metrics.jsonl", kept.metrics)?, logs.tensorboard) {
+                (metrics, true) => metrics.with_events(root.join(EVENTS)),
+                (metrics, false) => metrics,
+            },
             samples: log(&root, "samples.jsonl", kept.samples)?,
             root,
         };
@@ -344,6 +363,12 @@ impl RunDir {
         remove_folder(&old)?;
         sync_parent(&target).map_err(RunDirError::io(&target, "be written to the disk"))?;
         Ok(target)
+    }
+
+    /// Writes the metrics so far as a table, where that is asked for.
+    fn write_table(&self) -> Result<(), RunDirError> {
+        let Some(path) = &self.table else { return Ok(()) };
+        metrics_table::write(path, || self.metrics.records())
     }
 
     /// Refuses `needed` bytes more if they pass the limit.
@@ -510,7 +535,8 @@ impl Found {
 /// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
 fn stored(frozen: &Frozen) -> NumberFormat {
     let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
-    let files = model.and_then(|path| TensorFiles::open(Path::new(path)).ok());
+    let folder = model.and_then(|path| model_dir(Path::new(path)).ok());
+    let files = folder.and_then(|folder| TensorFiles::open(&folder).ok());
     files.map_or(NumberFormat::F32, |files| files.stored())
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use hearken_model::config::base_dir;
-use hearken_model::{Model, Tokenizer};
+use hearken_config::LoraSection;
+use hearken_model::config::model_dir;
+use hearken_model::{Adapter, LoraConfig, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
 
 use crate::error::TrainError;
@@ -15,10 +16,18 @@ use crate::error::TrainError;
 /// If its files are there but not usable.
 pub fn load_tokenizer(dir: &Path) -> Result<Option<Tokenizer>, TrainError> {
     let is_there = |dir: &Path| dir.join("tokenizer.json").exists();
-    if !is_there(dir) && !base_dir(dir).is_ok_and(|base| is_there(&base)) {
+    if !is_there(dir) && !model_dir(dir).is_ok_and(|base| is_there(&base)) {
         return Ok(None);
     }
     Ok(Some(Tokenizer::load(dir)?))
+}
+
+/// The adapter of a model that starts without one: as `lora.init` is, where that is given.
+pub(crate) fn new_adapter(lora: &LoraSection) -> Result<LoraConfig, TrainError> {
+    match &lora.init {
+        None => Ok(lora.fresh()),
+        Some(dir) => Ok(Adapter::read(dir).map_err(ModelError::from)?.config().clone()),
+    }
 }
 
 /// Freezes the parameters that match one of `patterns`, and trains all others.

@@ -29,7 +29,7 @@ use hearken_model::{Head, Masters, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model};
+use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model, start_of};
 use hearken_run::run_dir::Start;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_tensor::Device;
@@ -199,7 +199,11 @@ impl<D: Device> Dpo<D> {
         } else {
             let device = run.model.device().clone();
             let path = resolved.reference.path.as_ref().unwrap_or(&source.path);
-            loaded = load_language_model(device, path, source.dtype, Masters::Drop)?;
+            loaded = match &source.lora {
+                // The base is there already.
+                Some(_) if *path == source.path => start_of(run.model.without_adapter(), source)?,
+                _ => load_language_model(device, source, path, Masters::Drop)?,
+            };
             &loaded
         };
         let sampling = Completing {

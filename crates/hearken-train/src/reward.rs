@@ -16,7 +16,7 @@ use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Nothing, Opening, Run};
+use hearken_run::run::{Learned, Nothing, Opening, Run, load_model};
 use hearken_tensor::Device;
 
 use crate::records::{RecordTrainer, Step, run_records};
@@ -73,11 +73,14 @@ impl<D: Device> RecordTrainer<D> for Reward {
         let seed = opening.seeds.derive("score_head", 0, 0);
         let options = LoadOptions {
             precision: self.config.model.dtype.into(),
-            new_score_head: opening.checkpoint.is_none().then_some(seed),
+            new_score_head: opening.whole_checkpoint().is_none().then_some(seed),
+            masters: opening.masters(),
             ..LoadOptions::scorer()
         };
-        let (mut model, report) = Model::load(device, &dir, &options)?;
-        for name in &report.created {
+        let (mut model, report) = load_model(device, &self.config.model, &dir, &options)?;
+        // What training has made of the head lies with the adapter.
+        let is_new = opening.checkpoint.is_none();
+        for name in report.created.iter().filter(|_| is_new) {
             opening.progress.note(&format!(
                 "{}: has no `{name}`; a new score head is drawn from the run's seed",
                 dir.display()

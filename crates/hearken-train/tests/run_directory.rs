@@ -69,7 +69,8 @@ fn a_look_takes_no_directory_and_finds_who_holds_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let loaded = load(&run, &[]);
-    let open = |entry: Entry| RunDir::open(&loaded.config.run, &loaded.frozen, entry);
+    let open =
+        |entry: Entry| RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, entry);
     let looked_at = open(Entry::Look(Start::Resume)).unwrap();
     assert!(!run.exists());
     let held = open(Entry::Run(Start::Resume)).unwrap();
@@ -150,7 +151,8 @@ fn two_processes_do_not_share_a_run_directory() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let loaded = load(&run, &[]);
-    let held = RunDir::open(&loaded.config.run, &loaded.frozen, Start::Resume).unwrap();
+    let held =
+        RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, Start::Resume).unwrap();
     let error = failure(&run, &[]);
     assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
     drop(held);

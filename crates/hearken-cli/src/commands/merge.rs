@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use hearken_model::checkpoint::TensorFiles;
-use hearken_model::config::base_dir;
+use hearken_model::config::{base_dir, model_dir};
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model};
 use hearken_run::trained_model::load_tokenizer;
 
@@ -65,7 +65,7 @@ impl Merge {
         };
         let stored = match self.dtype {
             Some(dtype) => dtype.format(),
-            None => TensorFiles::open(&base)?.stored(),
+            None => TensorFiles::open(&model_dir(&base)?)?.stored(),
         };
         write_folder(output, |folder| {
             model.save_as(folder, stored)?;

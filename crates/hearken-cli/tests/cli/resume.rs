@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::support::{hearken, metrics, model, names, recorded, run, set, write};
+use crate::support::{TIME_FIELDS, hearken, metrics, model, names, recorded, run, set, write};
 
 /// Nothing here takes that long.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -41,6 +41,8 @@ fn is_checkpoint(name: &str) -> bool {
 /// One run that goes through, one that is killed and resumed.
 fn check(command: &str, config: &str, lines: usize) {
     let folder = tempfile::tempdir().unwrap();
+    let [has_table, has_events] =
+        ["csv = true", "tensorboard = true"].map(|key| config.contains(key));
     let config = write(folder.path(), "run.toml", config);
     let arguments = |run_dir: &Path| {
         let mut arguments = vec![command.to_owned(), config.display().to_string()];
@@ -62,6 +64,21 @@ fn check(command: &str, config: &str, lines: usize) {
     assert!(weights(&whole) == weights(&killed), "the final weights differ");
     let samples = |dir: &Path| fs::read_to_string(dir.join("samples.jsonl")).unwrap_or_default();
     assert_eq!(samples(&whole), samples(&killed));
+    if has_table {
+        assert_eq!(table(&whole), table(&killed));
+        assert_eq!(table(&killed).len(), 1 + found.len());
+    }
+    assert_eq!(killed.join("tensorboard").exists(), has_events);
+}
+
+/// The lines of metrics.csv, but for the columns that a clock fills.
+fn table(run: &Path) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    let is_time = |column: &str| TIME_FIELDS.contains(&column);
+    let kept: Vec<usize> = (0..rows[0].len()).filter(|&column| !is_time(rows[0][column])).collect();
+    let of_row = |row: &Vec<&str>| kept.iter().map(|&column| row[column].to_owned()).collect();
+    rows.iter().map(of_row).collect()
 }
 
 fn config(model: &Path, data: &Path, more: &str) -> String {
@@ -73,7 +90,7 @@ fn config(model: &Path, data: &Path, more: &str) -> String {
 fn supervised_fine_tuning_that_is_killed_ends_as_if_it_had_not_been() {
     let more = "eval_fraction = 0.2\n[optimizer]\nlr = 1e-3\nschedule = \"cosine\"\nwarmup_steps = 4\n\
                 [train]\nbatch_size = 4\nsteps = 40\nsave_every = 5\neval_every = 10\nsample_every = 10\n\
-                [samples]\ncount = 2\nmax_new_tokens = 8\n";
+                [samples]\ncount = 2\nmax_new_tokens = 8\n[log]\ntensorboard = true\ncsv = true\n";
     check("sft", &config(&model("llama"), &recorded("sft/data.jsonl"), more), 12);
 }
 

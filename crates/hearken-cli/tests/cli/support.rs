@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// The fields of metrics.jsonl that a clock fills.
-const TIME_FIELDS: [&str; 3] = ["seconds", "tokens_per_s", "wall_time"];
+pub(crate) const TIME_FIELDS: [&str; 3] = ["seconds", "tokens_per_s", "wall_time"];
 
 /// What a run of the program left.
 pub(crate) struct Ran {

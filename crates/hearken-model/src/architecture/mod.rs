@@ -26,7 +26,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::config::{ConfigError, Family, Keys, ModelConfig, base_dir, refuse_unknown};
+use crate::config::{ConfigError, Family, Keys, ModelConfig, model_dir, refuse_unknown};
 pub(crate) use plan::{
     LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
     VALUE_BIAS, VALUE_WEIGHT,
@@ -81,7 +81,7 @@ impl ModelConfig {
     /// If the file is missing or no JSON object, or a key is missing or has a value that is not
     /// supported; the error names file and key.
     pub fn read(dir: &Path) -> Result<Self, ConfigError> {
-        let dir = &base_dir(dir)?;
+        let dir = &model_dir(dir)?;
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
             path: path.clone(),

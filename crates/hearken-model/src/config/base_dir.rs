@@ -14,8 +14,32 @@ pub fn is_adapter(dir: &Path) -> bool {
     dir.join(ADAPTER_CONFIG).exists() && !dir.join("config.json").exists()
 }
 
-/// The directory of the model that `dir` stands for: itself, or what adapter_config.json names as its base,
-/// seen from the working directory or else from the adapter's.
+/// Adapters of models that have been made with adapters, at most.
+const DEPTH_MAX: usize = 16;
+
+/// The directory with the config.json of the model that `dir` stands for: itself, or its base's, whose base may
+/// be an adapter in turn.
+///
+/// # Errors
+/// If adapter_config.json names no base, or none that is there, or a base is its own.
+pub fn model_dir(dir: &Path) -> Result<PathBuf, ConfigError> {
+    let mut found = dir.to_owned();
+    for _ in 0..DEPTH_MAX {
+        if !is_adapter(&found) {
+            return Ok(found);
+        }
+        found = base_dir(&found)?;
+    }
+    Err(ConfigError::Value {
+        path: dir.join(ADAPTER_CONFIG),
+        key: "base_model_name_or_path".to_owned(),
+        found: format!("an adapter of an adapter, {DEPTH_MAX} times"),
+        expected: "one that leads to a model".to_owned(),
+    })
+}
+
+/// The base of an adapter: what adapter_config.json names, seen from the working directory or else from the
+/// adapter's; and itself of any other directory.
 ///
 /// # Errors
 /// If adapter_config.json names no base, or none that is there.
@@ -34,7 +58,9 @@ pub fn base_dir(dir: &Path) -> Result<PathBuf, ConfigError> {
     let named = raw.get("base_model_name_or_path").filter(|value| !value.is_null());
     let name = named.and_then(Value::as_str).unwrap_or_default();
     let places = [PathBuf::from(name), dir.join(name)];
-    let found = places.into_iter().find(|place| place.join("config.json").exists());
+    let is_there =
+        |place: &PathBuf| place.join("config.json").exists() || place.join(ADAPTER_CONFIG).exists();
+    let found = places.into_iter().find(is_there);
     found.filter(|_| !name.is_empty()).ok_or_else(|| ConfigError::Value {
         path,
         key: "base_model_name_or_path".to_owned(),

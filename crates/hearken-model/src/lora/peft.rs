@@ -116,6 +116,11 @@ impl Adapter {
         &self.file.lora
     }
 
+    /// Changes how much is dropped in training.
+    pub fn set_dropout(&mut self, rate: f64) {
+        self.file.lora.dropout = rate;
+    }
+
     /// The model that it was made for, as its file names it.
     pub fn base(&self) -> Option<&str> {
         self.file.base.as_deref()

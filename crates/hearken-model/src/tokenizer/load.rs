@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 
 use super::settings::Settings;
 use super::{Tokenizer, TokenizerError, encode_with};
-use crate::config::base_dir;
+use crate::config::model_dir;
 
 const TOKENIZER: &str = "tokenizer.json";
 /// The files that [`Tokenizer::save`] writes again. Some are of use only to other programs.
@@ -34,15 +34,15 @@ impl Tokenizer {
     /// There is no tokenizer.json, or one of the files cannot be read, is malformed, or contradicts
     /// another.
     pub fn load(dir: &Path) -> Result<Self, TokenizerError> {
-        let base = base_dir(dir).unwrap_or_else(|_| dir.to_owned());
-        let dir = if dir.join(TOKENIZER).exists() { dir } else { base.as_path() };
+        let model = model_dir(dir).unwrap_or_else(|_| dir.to_owned());
+        let dir = if dir.join(TOKENIZER).exists() { dir } else { model.as_path() };
         let mut files = Vec::new();
         for name in FILES {
             if let Some(bytes) = read_if_there(&dir.join(name))? {
                 files.push((name, bytes));
             }
         }
-        let config = read_if_there(&base.join("config.json"))?;
+        let config = read_if_there(&model.join("config.json"))?;
         Self::from_files(dir, files, config.as_deref())
     }
 

@@ -1,7 +1,7 @@
 //! Adapters of a model: added, read, saved, merged into the weights and taken off.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
 use hearken_tensor::Device;
@@ -14,9 +14,9 @@ use super::footprint::linears;
 use super::load::{LoadOptions, LoadReport, ModelError};
 use super::masters::Masters;
 use super::model::Model;
-use crate::architecture::{Head, LinearParams, SCORE_WEIGHT, names};
-use crate::checkpoint;
-use crate::config::ADAPTER_CONFIG;
+use crate::architecture::{Head, LinearParams, Plan, SCORE_WEIGHT, names};
+use crate::checkpoint::{self, NumberFormat};
+use crate::config::{ADAPTER_CONFIG, ModelConfig};
 use crate::lora::{
     A_SUFFIX, ADAPTER_WEIGHTS, Adapter, AdapterError, AdapterFile, B_SUFFIX, Chosen, Linears,
     LoraConfig, PREFIX, Targets,
@@ -29,8 +29,10 @@ pub(crate) struct Lora {
     pub(crate) config: LoraConfig,
     /// By the weight that each adapts.
     pub(crate) sites: BTreeMap<ParamId, Site>,
-    /// The adapter's parameters are the last ones: from here on.
+    /// Where the adapter's parameters begin; only a value head may come after them.
     pub(crate) first: usize,
+    /// Where the model was read.
+    pub(crate) base: PathBuf,
 }
 
 /// The adapter of one linear map.
@@ -84,19 +86,25 @@ pub(super) struct Linear {
 
 impl<D: Device> Model<D> {
     /// Adds a new adapter and freezes everything else but a score or value head: A uniform between ±1/√inputs,
-    /// as PEFT draws it, B zero. The model computes what it did, until the adapter is trained.
+    /// as PEFT draws it, B zero. The model computes what it did, until the adapter is trained. `base` is
+    /// where the model was read, which the adapter's file will name.
     ///
     /// # Errors
     /// If a target matches nothing, or what has no adapters.
     ///
     /// # Panics
     /// If the model has an adapter already.
-    pub fn add_adapter(&mut self, config: &LoraConfig, seed: u64) -> Result<(), AdapterError> {
+    pub fn add_adapter(
+        &mut self,
+        config: &LoraConfig,
+        base: &Path,
+        seed: u64,
+    ) -> Result<(), AdapterError> {
         let linears = self.linears();
         let chosen = config.choose(&self.modules(&linears), true)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let draw = |spec: &ParamSpec| Ok::<_, AdapterError>(spec.draw(&mut rng));
-        self.push_adapter(config, &linears, &chosen, draw)
+        self.push_adapter((config, base), &linears, &chosen, draw)
     }
 
     /// Loads a model as [`Model::load`] does, with an adapter merged into its weights.
@@ -139,7 +147,7 @@ impl<D: Device> Model<D> {
     }
 
     /// Adds an adapter from its files, with the parameters that are stored whole beside it, and freezes
-    /// everything else but a score or value head. `base` is where the model was read, for messages.
+    /// everything else but a score or value head. `base` is where the model was read.
     ///
     /// # Errors
     /// If it does not fit the model.
@@ -155,13 +163,13 @@ impl<D: Device> Model<D> {
         })?;
         self.check_names(adapter, base, &linears, &chosen)?;
         let read = |spec: &ParamSpec| Ok(adapter.tensors().read(&spec.name, &spec.shape)?);
-        self.push_adapter(config, &linears, &chosen, read)?;
+        self.push_adapter((config, base), &linears, &chosen, read)?;
         self.read_whole(adapter, base)
     }
 
     fn push_adapter(
         &mut self,
-        config: &LoraConfig,
+        (config, base): (&LoraConfig, &Path),
         linears: &[Linear],
         chosen: &[Chosen],
         mut values: impl FnMut(&ParamSpec) -> Result<Vec<f32>, AdapterError>,
@@ -183,25 +191,25 @@ impl<D: Device> Model<D> {
             let (scale, layer, number) = (chosen.scale, *layer, number as u32);
             sites.insert(params.weight, Site { a, b, scale, layer, number });
         }
-        self.lora = Some(Arc::new(Lora { config: config.clone(), sites, first }));
+        let (config, base) = (config.clone(), base.to_owned());
+        self.lora = Some(Arc::new(Lora { config, sites, first, base }));
         self.train_adapter();
         Ok(())
     }
 
     /// Trains the adapter and a score or value head, and nothing else.
     fn train_adapter(&mut self) {
-        let heads = self.plan.scalar_head.map(|head| (head.weight, head.bias));
-        let is_head = |index| {
-            heads.is_some_and(|(weight, bias)| {
-                weight == ParamId(index) || bias == Some(ParamId(index))
-            })
-        };
-        let first = self.lora.as_ref().map_or(self.params.len(), |lora| lora.first);
         let trained: Vec<String> = (0..self.params.len())
-            .filter(|&index| first <= index || is_head(index))
+            .filter(|&index| self.is_adapter(index) || self.is_scalar_head(index))
             .map(|index| self.params[index].name.clone())
             .collect();
         self.params.set_trained(|name| trained.iter().any(|trained| trained == name));
+    }
+
+    fn is_scalar_head(&self, index: usize) -> bool {
+        self.plan
+            .scalar_head
+            .is_some_and(|head| head.weight == ParamId(index) || head.bias == Some(ParamId(index)))
     }
 
     /// How the adapter is made, if there is one.
@@ -209,12 +217,27 @@ impl<D: Device> Model<D> {
         self.lora.as_ref().map(|lora| &lora.config)
     }
 
-    /// Whether a parameter is a part of the adapter.
-    pub fn is_adapter(&self, index: usize) -> bool {
-        self.lora.as_ref().is_some_and(|lora| lora.first <= index)
+    /// Whether the targets of two adapters are the same linear maps of this model.
+    ///
+    /// # Errors
+    /// If a target matches nothing, or what has no adapters.
+    pub fn same_targets(&self, a: &LoraConfig, b: &LoraConfig) -> Result<bool, AdapterError> {
+        let linears = self.linears();
+        let modules = self.modules(&linears);
+        let chosen = |config: &LoraConfig| -> Result<Vec<usize>, AdapterError> {
+            let chosen = config.choose(&modules, false)?;
+            Ok(chosen.into_iter().map(|chosen| chosen.index).collect())
+        };
+        Ok(chosen(a)? == chosen(b)?)
     }
 
-    /// The model with its adapter off, over the same weights, all frozen.
+    /// Whether a parameter is a part of the adapter.
+    pub fn is_adapter(&self, index: usize) -> bool {
+        let range = |lora: &Arc<Lora>| lora.first..lora.first + 2 * lora.sites.len();
+        self.lora.as_ref().is_some_and(|lora| range(lora).contains(&index))
+    }
+
+    /// The model with its adapter off, over the same weights, all frozen, and without a value head.
     pub fn without_adapter(&self) -> Self {
         let mut base = self.duplicate();
         base.take_adapter_off();
@@ -225,15 +248,21 @@ impl<D: Device> Model<D> {
         let lora = self.lora.take()?;
         self.params.truncate(lora.first);
         self.plan.params.truncate(lora.first);
+        self.plan.scalar_head = self.plan.scalar_head.filter(|head| head.weight.0 < lora.first);
         self.set_trainable(|_| false);
         Some(lora)
     }
 
-    /// A model without an adapter whose weights are W + s·B·A, all frozen; what has no adapter is shared.
-    /// Without an adapter, the same model. With [`Masters::Drop`], only what products read is held: a weight
+    /// A model without an adapter and value head whose weights are W + s·B·A, all frozen; what has no adapter is
+    /// shared. Without an adapter, the same model. With [`Masters::Drop`], only what products read is held: a weight
     /// in bfloat16 is rounded once more.
     pub fn merged(&self, masters: Masters) -> Self {
         self.duplicate().into_merged(masters)
+    }
+
+    /// The merged model, to sample from; `None` of a model without an adapter, which is sampled from as it is.
+    pub fn for_sampling(&self) -> Option<Self> {
+        self.lora.is_some().then(|| self.merged(Masters::Drop))
     }
 
     /// [`Self::merged`], in place: at no time are there both of a weight.
@@ -282,7 +311,26 @@ impl<D: Device> Model<D> {
         }
     }
 
-    /// Writes the adapter as a PEFT directory, in f32: adapter_config.json, which names `base` as its model,
+    /// Writes what is trained of the model: its adapter, or without one the whole model in the format `stored`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_trained(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+        match self.adapter() {
+            None => self.save_as(dir, stored),
+            Some(_) => self.save_adapter(dir),
+        }
+    }
+
+    /// Elements of what [`Self::save_trained`] writes.
+    pub fn saved_elements(&self) -> usize {
+        let is_saved = |index: &usize| {
+            self.lora.is_none() || self.is_adapter(*index) || self.is_scalar_head(*index)
+        };
+        (0..self.params.len()).filter(is_saved).map(|index| self.params[index].len()).sum()
+    }
+
+    /// Writes the adapter as a PEFT directory, in f32: adapter_config.json, which names where the base was read,
     /// and adapter_model.safetensors with a score head; a value head lies beside them. Each file is
     /// replaced whole or not at all.
     ///
@@ -291,7 +339,7 @@ impl<D: Device> Model<D> {
     ///
     /// # Panics
     /// If the model has no adapter.
-    pub fn save_adapter(&self, dir: &Path, base: &str) -> Result<(), ModelError> {
+    pub fn save_adapter(&self, dir: &Path) -> Result<(), ModelError> {
         let lora = self.lora.as_ref().expect("an adapter");
         std::fs::create_dir_all(dir).map_err(|source| checkpoint::CheckpointError::Io {
             path: dir.to_owned(),
@@ -300,7 +348,8 @@ impl<D: Device> Model<D> {
         })?;
         let file = AdapterFile {
             lora: LoraConfig { targets: self.targets_for_peft(lora)?, ..lora.config.clone() },
-            base: (!base.is_empty()).then(|| base.to_owned()),
+            // Whatever the working directory of whoever reads it.
+            base: Some(absolute(&lora.base).unwrap_or(lora.base.clone()).display().to_string()),
             ties_weights: false,
         };
         let (task, saved): (_, &[&str]) = match self.head {
@@ -316,7 +365,8 @@ impl<D: Device> Model<D> {
             &file.to_json(task, saved, conv1d),
         )?;
         let score = (0..lora.first).filter(|&index| self.params[index].name == SCORE_WEIGHT);
-        let indices: Vec<usize> = (lora.first..self.params.len()).chain(score).collect();
+        let adapter = (lora.first..self.params.len()).filter(|&index| self.is_adapter(index));
+        let indices: Vec<usize> = adapter.chain(score).collect();
         let described: Vec<_> = indices
             .iter()
             .map(|&index| {
@@ -346,23 +396,11 @@ impl<D: Device> Model<D> {
 
     /// The linear maps of all blocks.
     fn linears(&self) -> Vec<Linear> {
-        let per_layer = linears(&self.plan).len() / self.plan.layers.len().max(1);
-        let named = |(at, params): (usize, LinearParams)| {
-            let name = &self.params[params.weight.0].name;
-            let name = name.strip_suffix(".weight").unwrap_or(name).to_owned();
-            Linear { name, params, layer: at / per_layer }
-        };
-        linears(&self.plan).into_iter().enumerate().map(named).collect()
+        named_linears(&self.plan)
     }
 
     fn modules(&self, linears: &[Linear]) -> Linears {
-        let linear: Vec<String> = linears.iter().map(|linear| linear.name.clone()).collect();
-        let mut other: Vec<String> = self.params.iter().map(|param| module(&param.name)).collect();
-        let head = names(self.config.family).head;
-        other.push(head.to_owned());
-        other.dedup();
-        other.retain(|name| !linear.contains(name));
-        Linears { linear, other }
+        modules(&self.config, &self.plan, linears)
     }
 
     /// The keys of a batch's rows, in a training pass of a model that drops elements.
@@ -371,6 +409,43 @@ impl<D: Device> Model<D> {
         let lora = self.lora.as_ref().filter(|lora| 0.0 < lora.config.dropout);
         lora.map(|_| self.device.ids(&batch.row_keys(seed)))
     }
+}
+
+/// The linear maps of all blocks.
+fn named_linears(plan: &Plan) -> Vec<Linear> {
+    let all = linears(plan);
+    let per_layer = (all.len() / plan.layers.len().max(1)).max(1);
+    let named = |(at, params): (usize, LinearParams)| {
+        let name = &plan.params[params.weight.0].name;
+        let name = name.strip_suffix(".weight").unwrap_or(name).to_owned();
+        Linear { name, params, layer: at / per_layer }
+    };
+    all.into_iter().enumerate().map(named).collect()
+}
+
+/// The modules of a model, its linear maps apart.
+fn modules(config: &ModelConfig, plan: &Plan, linears: &[Linear]) -> Linears {
+    let linear: Vec<String> = linears.iter().map(|linear| linear.name.clone()).collect();
+    let mut other: Vec<String> = plan.params.iter().map(|spec| module(&spec.name)).collect();
+    other.push(names(config.family).head.to_owned());
+    other.dedup();
+    other.retain(|name| !linear.contains(name));
+    Linears { linear, other }
+}
+
+/// Elements of the factors that an adapter has in a model.
+pub(super) fn adapter_elements(
+    config: &ModelConfig,
+    plan: &Plan,
+    adapter: &LoraConfig,
+) -> Result<usize, AdapterError> {
+    let linears = named_linears(plan);
+    let chosen = adapter.choose(&modules(config, plan, &linears), false)?;
+    let of = |chosen: &Chosen| {
+        let LinearParams { inputs, outputs, .. } = linears[chosen.index].params;
+        chosen.rank * (inputs + outputs)
+    };
+    Ok(chosen.iter().map(of).sum())
 }
 
 /// The module that a parameter belongs to.

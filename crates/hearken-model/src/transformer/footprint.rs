@@ -3,9 +3,11 @@
 use hearken_tensor::Device;
 use hearken_tensor::device::Precision;
 
+use super::adapter::adapter_elements;
 use super::model::Model;
-use crate::architecture::{Head, LinearParams, MlpParams, Plan, QkvParams};
+use crate::architecture::{Head, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT};
 use crate::config::{Mlp, ModelConfig};
+use crate::lora::{AdapterError, LoraConfig};
 use crate::params::ParamSpec;
 
 /// Bytes of f32.
@@ -37,6 +39,8 @@ pub struct Footprint {
     pub logits_bytes_per_row: usize,
     /// Bytes of keys and values for one position of one sequence.
     pub cache_bytes_per_position: usize,
+    /// Bytes, at most, of the weights that have taken up an adapter, while completions are sampled from them.
+    pub merged_bytes: usize,
 }
 
 impl Footprint {
@@ -70,6 +74,48 @@ impl Footprint {
         }
     }
 
+    /// The same of a model with an adapter, which alone is trained, with a score head: in bfloat16 a frozen
+    /// weight has both its copies, since gradients go through it, and no masters.
+    ///
+    /// # Errors
+    /// If the adapter's targets are not the model's.
+    pub fn with_adapter(
+        config: &ModelConfig,
+        head: Head,
+        precision: Precision,
+        adapter: &LoraConfig,
+    ) -> Result<Self, AdapterError> {
+        let plan = Plan::new(config, head);
+        let (linears, factors) = (linears(&plan), adapter_elements(config, &plan, adapter)?);
+        let base = Self::new(config, head, precision, |name| name == SCORE_WEIGHT);
+        let weights: usize = linears.iter().map(|linear| linear.inputs * linear.outputs).sum();
+        let merged_bytes = match precision {
+            Precision::F32 => F32 * weights,
+            Precision::Bf16 => BF16 * weights,
+        };
+        let (dropped, copies) = match precision {
+            Precision::F32 => (0, 0),
+            Precision::Bf16 => {
+                // Of the head, too, a second copy is made.
+                let head = plan.head.map_or(0, |_| config.vocab * config.width);
+                (F32 * weights, BF16 * (weights + head))
+            }
+        };
+        // What one linear map's adapter reads and gives is there for a moment.
+        let rows = if 0.0 < adapter.dropout { 2 } else { 0 };
+        let wide = config.width.max(config.inner);
+        Ok(Self {
+            parameters: base.parameters + factors,
+            trained: base.trained + factors,
+            master_bytes: base.master_bytes + F32 * factors - dropped,
+            copy_bytes: base.copy_bytes + copies,
+            passing_bytes_per_row: base.passing_bytes_per_row
+                + F32 * (4 * adapter.rank + rows * wide),
+            merged_bytes,
+            ..base
+        })
+    }
+
     /// The sizes that follow from the dimensions alone.
     fn of_rows(config: &ModelConfig, plan: &Plan, precision: Precision) -> Self {
         let gated = usize::from(config.mlp == Mlp::SiluGated);
@@ -101,6 +147,7 @@ impl Footprint {
             passing_bytes_per_row: F32 * passing,
             logits_bytes_per_row: plan.head.map_or(0, |_| F32 * config.vocab),
             cache_bytes_per_position: 2 * config.layers * of_cache * config.key_width(),
+            merged_bytes: 0,
         }
     }
 
@@ -130,7 +177,11 @@ impl<D: Device> Model<D> {
             found.is_none_or(|index| self.params.is_trained(index))
         };
         let (trained, parameters) = self.parameter_counts();
-        let found = Footprint::new(&self.config, self.head, self.precision, trainable);
+        let (config, head, precision) = (&self.config, self.head, self.precision);
+        let adapted = self
+            .adapter()
+            .and_then(|adapter| Footprint::with_adapter(config, head, precision, adapter).ok());
+        let found = adapted.unwrap_or_else(|| Footprint::new(config, head, precision, trainable));
         Footprint { trained, parameters, master_bytes: self.master_bytes(), ..found }
     }
 }
@@ -162,6 +213,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::lora::Targets;
 
     #[test]
     fn a_model_takes_what_its_configuration_says() {
@@ -184,6 +236,34 @@ mod tests {
                 assert!(expected.trained < expected.parameters);
                 assert_eq!(expected.copy_bytes == 0, precision == Precision::F32);
                 assert!(expected.recomputed_bytes_per_row() < expected.kept_bytes_per_row());
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_with_an_adapter_trains_the_adapter_and_holds_no_masters_of_what_it_freezes() {
+        let raw = json!({
+            "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+            "hidden_act": "silu",
+        });
+        let config =
+            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
+        let adapter = LoraConfig::new(3, 6.0, Targets::AllLinear);
+        for precision in [Precision::F32, Precision::Bf16] {
+            for head in [Head::LanguageModel, Head::Score] {
+                let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
+                model.add_adapter(&adapter, Path::new("base"), 5).unwrap();
+                model.drop_frozen_masters();
+                let expected = Footprint::with_adapter(&config, head, precision, &adapter).unwrap();
+                assert_eq!(model.footprint(), expected);
+                let score = if head == Head::Score { 32 } else { 0 };
+                // Query, key, value and output; gate, up and down.
+                let widths = 64 + 48 + 48 + 64 + 3 * 80;
+                assert_eq!(expected.trained, 2 * 3 * widths + score);
+                let whole = Footprint::new(&config, head, precision, |_| true);
+                assert!(precision == Precision::F32 || expected.master_bytes < whole.master_bytes);
             }
         }
     }

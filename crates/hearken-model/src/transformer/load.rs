@@ -15,7 +15,7 @@ use crate::architecture::{
     Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
 };
 use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
-use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter};
+use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter, model_dir};
 use crate::lora::{Adapter, AdapterError};
 use crate::params::ParamSpec;
 
@@ -89,6 +89,8 @@ impl<D: Device> Model<D> {
         if !is_adapter(dir) {
             return Self::load_whole(device, dir, options);
         }
+        // Adapters that name each other end here.
+        model_dir(dir)?;
         let adapter = Adapter::read(dir)?;
         Self::load_merged(device, &base_dir(dir)?, options, Some(&adapter))
     }
@@ -168,10 +170,9 @@ impl<D: Device> Model<D> {
     /// Adds a new value head, normal with deviation 1/√(d+1) and bias 0.
     ///
     /// # Panics
-    /// If the model already has a scalar head, or an adapter.
+    /// If the model already has a scalar head.
     pub fn add_value_head(&mut self, seed: u64) {
         assert!(self.plan.scalar_head.is_none(), "the model has a scalar head already");
-        assert!(self.adapter().is_none(), "an adapter's parameters are the last ones");
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let scalar = self.plan.add_value_head(self.config.width);
         let specs = &self.plan.params[scalar.weight.0..];

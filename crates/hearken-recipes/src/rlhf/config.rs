@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hearken_config::{
     AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Keys, Layers, Loaded,
-    NonNegative, RunConfig,
+    LogConfig, NonNegative, RunConfig,
 };
 use hearken_train::ppo::PpoConfig;
 use hearken_train::reward::RewardConfig;
@@ -17,6 +17,7 @@ use crate::quickstart::{BaseOptions, CorpusFiles, CorpusOptions};
 
 /// What a run of several stages has by default where a file says nothing.
 const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\nmemory_limit_gb = 0\n\
+                        [log]\ntensorboard = false\ncsv = false\n\
                         [evaluation]\nprompts = 256\n# win_by = a label\nexamples = 8\n";
 
 /// The defaults of `[quickstart]`, for files that have that section.
@@ -49,6 +50,8 @@ pub struct RlhfConfig {
 struct Sections<Sft, Reward, Ppo> {
     /// `[run]`.
     run: RunConfig,
+    /// `[log]`: what every stage writes beside `metrics.jsonl`.
+    log: LogConfig,
     /// `[model]`: the model that the first stage starts from.
     model: Option<StartModel>,
     /// `[quickstart]`.
@@ -195,13 +198,14 @@ fn only(table: &Table, name: &str) -> Table {
 struct Stages<'a> {
     layers: &'a Layers,
     run: RunConfig,
+    log: LogConfig,
     base: PathBuf,
     files: Option<CorpusFiles>,
 }
 
 impl<'a> Stages<'a> {
     fn new<S, R, P>(layers: &'a Layers, file: &Sections<S, R, P>) -> Result<Self, Complaint> {
-        let (run, is_quickstart) = (file.run.clone(), file.quickstart.is_some());
+        let (run, log, is_quickstart) = (file.run.clone(), file.log, file.quickstart.is_some());
         let path = file.model.as_ref().and_then(|model| model.path.clone());
         let base = match (path, is_quickstart) {
             (Some(_), true) => {
@@ -216,7 +220,7 @@ impl<'a> Stages<'a> {
             (None, true) => run.dir.join("base"),
         };
         let files = is_quickstart.then(|| CorpusFiles::under(&run.dir.join("data")));
-        Ok(Self { layers, run, base, files })
+        Ok(Self { layers, run, log, base, files })
     }
 
     /// The policy before reinforcement learning.
@@ -297,6 +301,11 @@ impl<'a> Stages<'a> {
         if let Some(bytes) = self.run.memory_bytes_max {
             layers.derive("run", "memory_limit_gb", bytes as f64 / 1e9);
         }
+        for (key, of_all) in [("tensorboard", self.log.tensorboard), ("csv", self.log.csv)] {
+            if of_all {
+                layers.derive("log", key, true);
+            }
+        }
         C::from_layers(layers)
     }
 }
@@ -315,6 +324,7 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
 /// The frozen configuration of a stage without the keys that name its folder or change no result.
 pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
     let mut table = frozen.table().clone();
+    table.remove("log");
     let mut section = |name: &str, without: &[&str], as_if: &[&str]| {
         let Some(Value::Table(section)) = table.get_mut(name) else { return };
         for key in without {

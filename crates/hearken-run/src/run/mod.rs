@@ -12,9 +12,9 @@ use std::cmp::Ordering;
 use std::path::PathBuf;
 
 use hearken_config::{
-    ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
+    LogConfig, ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
 };
-use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, ParamStore, Pass, Tokenizer};
+use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ use crate::schedule::Schedule;
 use crate::seeds::Seeds;
 
 pub use frame::{Frame, drive};
-pub use opening::{Opening, load_language_model};
+pub use opening::{Opening, load_language_model, load_model, start_of};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Settings {
     pub optimizer: OptimizerConfig,
     /// `[train]`: batch, length, and when something is written.
     pub train: TrainConfig,
+    /// `[log]`: what is written besides `metrics.jsonl`.
+    pub log: LogConfig,
 }
 
 /// Plain values that a checkpoint can hold.
@@ -228,19 +230,16 @@ impl<D: Device, K: Kept> Run<D, K> {
         Ok(())
     }
 
-    /// The parameters that checkpoints have.
-    fn saved_params<'m>(&'m self, more: Option<NamedModel<'m, D>>) -> Vec<&'m ParamStore<D>> {
+    /// The models that checkpoints have.
+    fn saved_models<'m>(&'m self, more: Option<NamedModel<'m, D>>) -> Vec<&'m Model<D>> {
         let companion = self.companion.as_ref().map(|other| &other.model);
-        std::iter::once(&self.model)
-            .chain(companion)
-            .chain(more.map(|named| named.model))
-            .map(Model::params)
-            .collect()
+        let more = more.map(|named| named.model);
+        std::iter::once(&self.model).chain(companion).chain(more).collect()
     }
 
     /// What the run holds on the disk at most; `more` is saved in checkpoints with what is trained.
     pub fn disk_bytes(&self, more: Option<NamedModel<'_, D>>) -> u64 {
-        bytes_of_run(&self.saved_params(more), &self.optimizer)
+        bytes_of_run(&self.saved_models(more), &self.optimizer)
     }
 
     /// Begins an optimizer step.
@@ -256,7 +255,13 @@ impl<D: Device, K: Kept> Run<D, K> {
     pub fn forward(&mut self, batch: &Batch) -> Pass<D> {
         self.work.tokens += batch.rows();
         self.work.flops += training_flops(&self.model, batch);
-        self.model.forward(batch, self.keep())
+        let batch = Batch { dropout: Some(self.dropout()), ..batch.clone() };
+        self.model.forward(&batch, self.keep())
+    }
+
+    /// What decides which elements the step that is being made drops, where the model does so.
+    pub fn dropout(&self) -> u64 {
+        self.seeds.derive("dropout", self.step, 0)
     }
 
     /// Adds the gradients of a pass.
@@ -271,8 +276,9 @@ impl<D: Device, K: Kept> Run<D, K> {
         rows: &[usize],
         grads: impl FnOnce(&[f32]) -> Vec<f32>,
     ) {
-        let keep = self.keep();
+        let (keep, dropout) = (self.keep(), Some(self.dropout()));
         let Some(Companion { model, gradients, .. }) = &mut self.companion else { return };
+        let batch = &Batch { dropout, ..batch.clone() };
         let pass = model.forward(batch, keep);
         let scalar_grads = grads(&model.scalars(&pass, rows));
         self.work.flops += training_flops(model, batch);

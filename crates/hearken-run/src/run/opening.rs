@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{DataConfig, Dtype, Frozen};
-use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
+use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource};
+use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
 
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
@@ -17,7 +17,7 @@ use crate::run_dir::checkpoint::Checkpoint;
 use crate::run_dir::{Entry, RunDir};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
-use crate::trained_model::{freeze, load_tokenizer};
+use crate::trained_model::{freeze, load_tokenizer, new_adapter};
 
 /// A run whose directory is taken and whose models are not loaded.
 pub struct Opening<'p> {
@@ -46,17 +46,30 @@ impl<'p> Opening<'p> {
         entry: Entry,
         progress: &'p mut dyn Progress,
     ) -> Result<Self, TrainError> {
-        let (dir, checkpoint) = RunDir::open(&settings.run, frozen, entry)?;
+        let (dir, checkpoint) = RunDir::open(&settings.run, settings.log, frozen, entry)?;
         progress.stage("read data", None);
         let tokenizer = load_tokenizer(&settings.model.path)?;
         let seeds = Seeds::new(settings.run.seed);
         Ok(Self { settings, checkpoint, seeds, tokenizer, dir, progress })
     }
 
-    /// The folder that the first model is loaded from: the checkpoint's, where there is one.
+    /// The folder that the weights of the first model are loaded from: the checkpoint's, where there is one that
+    /// has them.
     pub fn model_dir(&self) -> PathBuf {
-        let checkpoint = self.checkpoint.as_ref();
+        let checkpoint = self.whole_checkpoint();
         checkpoint.map_or_else(|| self.settings.model.path.clone(), |found| found.model_dir(None))
+    }
+
+    /// The checkpoint, if it has whole models, and not the adapters alone that are trained.
+    pub fn whole_checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref().filter(|_| self.settings.model.lora.is_none())
+    }
+
+    /// The folder of what is trained of the first model: the checkpoint's, or that which the run starts from.
+    pub fn trained_dir(&self) -> PathBuf {
+        let lora = self.settings.model.lora.as_ref();
+        let start = lora.and_then(|lora| lora.init.as_ref()).unwrap_or(&self.settings.model.path);
+        self.checkpoint.as_ref().map_or_else(|| start.clone(), |found| found.model_dir(None))
     }
 
     /// What turns records into tokens of the model that is trained.
@@ -112,15 +125,64 @@ impl<'p> Opening<'p> {
     /// # Errors
     /// If it cannot be loaded.
     pub fn load<D: Device>(&self, device: D, dir: &Path) -> Result<Model<D>, TrainError> {
-        load_language_model(device, dir, self.settings.model.dtype, Masters::Keep)
+        load_language_model(device, &self.settings.model, dir, self.masters())
     }
 
-    /// Freezes what `[model]` says.
+    /// What is held of the models that are trained.
+    pub fn masters(&self) -> Masters {
+        match self.settings.model.lora {
+            None => Masters::Keep,
+            Some(_) => Masters::Drop,
+        }
+    }
+
+    /// Freezes what `[model]` says, or adds the adapter of `[lora]`, which alone is trained.
     ///
     /// # Errors
-    /// If a pattern matches no parameter, or none is left to train.
+    /// If a pattern matches no parameter, none is left to train, or the adapter is not the model's.
     pub fn freeze<D: Device>(&self, model: &mut Model<D>) -> Result<(), TrainError> {
-        freeze(model, &self.settings.model.freeze)
+        match &self.settings.model.lora {
+            None => freeze(model, &self.settings.model.freeze),
+            Some(lora) => {
+                let start = lora.init.as_deref();
+                self.adapt(model, &self.settings.model.path, (None, start), lora)
+            }
+        }
+    }
+
+    /// Adds an adapter to the model that was read in `base`: the checkpoint's model `name`, or without a
+    /// checkpoint the adapter in `start`, or a new one.
+    ///
+    /// # Errors
+    /// If it is not the model's, or not what `lora` says.
+    pub fn adapt<D: Device>(
+        &self,
+        model: &mut Model<D>,
+        base: &Path,
+        (name, start): (Option<&str>, Option<&Path>),
+        lora: &LoraSection,
+    ) -> Result<(), TrainError> {
+        let stored = self.checkpoint.as_ref().map(|checkpoint| checkpoint.model_dir(name));
+        if let Some(dir) = stored.as_deref().or(start) {
+            attach(model, base, dir, lora)?;
+        } else {
+            let seed = self.seeds.derive(name.unwrap_or("lora"), 0, 0);
+            let config = new_adapter(lora)?;
+            model
+                .add_adapter(&config, base, seed)
+                .map_err(|error| TrainError::Other(format!("`lora.targets`: {error}")))?;
+        }
+        model.drop_frozen_masters();
+        Ok(())
+    }
+
+    /// The reference of a model whose adapter is trained, before it has one: `base`, with the adapter that
+    /// training starts from. It shares all weights.
+    ///
+    /// # Errors
+    /// If the adapter is not the model's.
+    pub fn reference_of<D: Device>(&self, base: &Model<D>) -> Result<Model<D>, TrainError> {
+        start_of(base.duplicate(), &self.settings.model)
     }
 
     /// The run of `model`, which was loaded from [`Opening::model_dir`], over `total` steps.
@@ -161,16 +223,80 @@ impl<'p> Opening<'p> {
     }
 }
 
-/// The language model in `dir`.
+/// The model that training starts from, all frozen: `base`, which has no adapter, with that of `lora.init`.
+///
+/// # Errors
+/// If that adapter is not the model's.
+pub fn start_of<D: Device>(
+    mut base: Model<D>,
+    source: &ModelSource,
+) -> Result<Model<D>, TrainError> {
+    if let Some(lora) = &source.lora
+        && let Some(init) = &lora.init
+    {
+        attach(&mut base, &source.path, init, lora)?;
+    }
+    base.set_trainable(|_| false);
+    Ok(base)
+}
+
+/// Adds the adapter in `dir` to a model; what `lora` says of it besides must be so.
+fn attach<D: Device>(
+    model: &mut Model<D>,
+    base: &Path,
+    dir: &Path,
+    lora: &LoraSection,
+) -> Result<(), TrainError> {
+    let mut adapter = Adapter::read(dir).map_err(ModelError::from)?;
+    let found = adapter.config();
+    let agree = |key: &str, given: Option<String>, found: String| match given {
+        Some(given) if given != found => Err(TrainError::Other(format!(
+            "`lora.{key}`: found {given}, expected {found}, as the adapter in {} has it; without this key it \
+             is that",
+            dir.display()
+        ))),
+        _ => Ok(()),
+    };
+    agree("r", lora.r.map(|r| r.to_string()), found.rank.to_string())?;
+    agree("alpha", lora.alpha.map(|alpha| alpha.to_string()), found.alpha.to_string())?;
+    agree("rslora", lora.rslora.map(|flag| flag.to_string()), found.rslora.to_string())?;
+    if lora.targets.is_some() {
+        let same = model.same_targets(&lora.fresh(), found).map_err(ModelError::from)?;
+        let given = if same { "its target_modules" } else { "other modules" };
+        agree("targets", Some(given.to_owned()), "its target_modules".to_owned())?;
+    }
+    if let Some(rate) = lora.dropout {
+        adapter.set_dropout(*rate);
+    }
+    Ok(model.attach_adapter(&adapter, base).map_err(ModelError::from)?)
+}
+
+/// The language model in `dir`; of the one that `source` names, with `model.adapter` merged into it.
 ///
 /// # Errors
 /// If it cannot be loaded.
 pub fn load_language_model<D: Device>(
     device: D,
+    source: &ModelSource,
     dir: &Path,
-    dtype: Dtype,
     masters: Masters,
 ) -> Result<Model<D>, TrainError> {
-    let options = LoadOptions { precision: dtype.into(), masters, ..LoadOptions::language_model() };
-    Ok(Model::load(device, dir, &options)?.0)
+    let precision = source.dtype.into();
+    let options = LoadOptions { precision, masters, ..LoadOptions::language_model() };
+    Ok(load_model(device, source, dir, &options)?.0)
+}
+
+/// [`load_language_model`] of any model.
+///
+/// # Errors
+/// If it cannot be loaded.
+pub fn load_model<D: Device>(
+    device: D,
+    source: &ModelSource,
+    dir: &Path,
+    options: &LoadOptions,
+) -> Result<(Model<D>, LoadReport), TrainError> {
+    let adapter = source.adapter.as_ref().filter(|_| dir == source.path);
+    let adapter = adapter.map(|dir| Adapter::read(dir)).transpose().map_err(ModelError::from)?;
+    Ok(Model::load_merged(device, dir, options, adapter.as_ref())?)
 }

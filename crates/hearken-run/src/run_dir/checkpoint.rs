@@ -1,12 +1,13 @@
 //! Checkpoints: everything that a run needs to go on, bit for bit.
 //!
-//! `checkpoints/step-000123/` is a Hugging Face model directory of the first model; further models
+//! `checkpoints/step-000123/` is a Hugging Face model directory of the first model, or a PEFT directory of its adapter; further models
 //! lie in folders of their names; `state/` has the moments of the optimizer and `state.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_config::OptimizerConfig;
+use hearken_model::checkpoint::NumberFormat;
 use hearken_model::tokenizer::Tokenizer;
 use hearken_model::{Model, ParamStore};
 use hearken_tensor::Device;
@@ -182,6 +183,7 @@ impl RunDir {
         self.check_room(bytes(snapshot))?;
         let watch = Stopwatch::start();
         let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
+        self.write_table()?;
         let state = State {
             version: VERSION,
             step: snapshot.step,
@@ -238,9 +240,10 @@ impl RunDir {
 }
 
 /// What a run holds on the disk at most: two checkpoints, and `best/` and `final/` beside them.
-pub(crate) fn bytes_of_run<D: Device>(models: &[&ParamStore<D>], optimizer: &Optimizer<D>) -> u64 {
-    let kept: u64 = models.iter().map(|params| value_bytes(params)).sum();
-    2 * (kept + optimizer.bytes(models)) + 2 * kept
+pub(crate) fn bytes_of_run<D: Device>(models: &[&Model<D>], optimizer: &Optimizer<D>) -> u64 {
+    let kept: u64 = models.iter().map(|model| 4 * model.saved_elements() as u64).sum();
+    let stores: Vec<_> = models.iter().map(|model| model.params()).collect();
+    2 * (kept + optimizer.bytes(&stores)) + 2 * kept
 }
 
 /// When time makes checkpoints.
@@ -289,12 +292,12 @@ impl RunDir {
         tokenizer: Option<&Tokenizer>,
         more: impl FnOnce(&Path) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        let (_, values) = model.params().counts();
-        self.check_room((self.stored.bytes() * values) as u64)?;
+        let bytes = if model.adapter().is_some() { 4 } else { self.stored.bytes() };
+        self.check_room((bytes * model.saved_elements()) as u64)?;
         let mut others = vec![self.path("best"), self.path("final")];
         others.extend(Checkpoint::newest(&self.path("checkpoints"))?);
         self.replace_folder(name, |dir| {
-            model.save_as(dir, self.stored)?;
+            model.save_trained(dir, self.stored)?;
             link_equal(dir, &others)?;
             if let Some(tokenizer) = tokenizer {
                 tokenizer.save(dir)?;
@@ -313,7 +316,7 @@ fn write<D: Device, C>(
     for (index, named) in snapshot.models.iter().enumerate() {
         let target = if index == 0 { dir.to_owned() } else { dir.join(named.name) };
         fs::create_dir_all(&target).map_err(RunDirError::io(&target, "be created"))?;
-        named.model.save(&target)?;
+        named.model.save_trained(&target, NumberFormat::F32)?;
     }
     if let Some(tokenizer) = snapshot.tokenizer {
         tokenizer.save(dir)?;
@@ -332,13 +335,9 @@ fn write<D: Device, C>(
 /// What a checkpoint takes on the disk, but for tokenizer and counters, which are small.
 fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
-    let values = stores.iter().map(|params| value_bytes(params));
+    let values = snapshot.models.iter().map(|named| 4 * named.model.saved_elements() as u64);
     let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
     values.sum::<u64>() + moments
-}
-
-fn value_bytes<D: Device>(params: &ParamStore<D>) -> u64 {
-    4 * params.counts().1 as u64
 }
 
 fn step_of(path: &Path) -> Option<u64> {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use hearken_data::{hexadecimal, record_files};
+use hearken_model::config::base_dir;
 use hearken_store::{everything, is_database, open_existing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -67,6 +68,9 @@ pub(crate) fn inputs(config: &Table) -> Vec<Input> {
     if start == Reading::StartingWeights {
         add("model.path".to_owned(), get("model", "path"), Reading::Tokenizer);
     }
+    add("model.adapter".to_owned(), get("model", "adapter"), start);
+    // Of an adapter that training starts from, the reference is made in every session.
+    add("lora.init".to_owned(), get("lora", "init"), Reading::Model);
     let moves = moves(config);
     let reference = if moves { Reading::StartingWeights } else { Reading::Model };
     add("dpo.reference".to_owned(), get("dpo", "reference"), reference);
@@ -87,9 +91,12 @@ fn moves(config: &Table) -> bool {
     dpo.and_then(steps).is_some_and(|steps| 0 < steps) || dpo.and_then(online).unwrap_or(false)
 }
 
-/// Whether the model that training starts from is its reference too, which is read in every session.
+/// Whether the model that training starts from is read in every session: it is the reference too, or the base of
+/// an adapter.
 fn reads_start_throughout(config: &Table) -> bool {
-    if config.contains_key("ppo") || config.contains_key("grpo") {
+    let lora = config.get("lora").and_then(Value::as_table);
+    let has_adapter = lora.is_some_and(|lora| !lora.is_empty());
+    if has_adapter || config.contains_key("ppo") || config.contains_key("grpo") {
         return true;
     }
     let dpo = config.get("dpo").and_then(Value::as_table);
@@ -105,10 +112,10 @@ impl Input {
         let mut hash = Sha256::new();
         match self.reading {
             Reading::Records => hash_records(&self.path, &mut hash)?,
-            Reading::Model => hash_files(&self.path, &mut hash, |_| true)?,
-            Reading::StartingWeights => hash_files(&self.path, &mut hash, is_weights)?,
+            Reading::Model => hash_files(&self.path, &mut hash, &|_| true)?,
+            Reading::StartingWeights => hash_files(&self.path, &mut hash, &is_weights)?,
             Reading::Tokenizer => {
-                hash_files(&self.path, &mut hash, |name| TOKENIZER_FILES.contains(&name))?;
+                hash_files(&self.path, &mut hash, &|name| TOKENIZER_FILES.contains(&name))?;
             }
         }
         let part = self.reading.name().to_owned();
@@ -184,7 +191,7 @@ fn is_weights(name: &str) -> bool {
 }
 
 /// The files directly in a model's folder that make it what it is, of those that are `wanted`.
-fn hash_files(dir: &Path, hash: &mut Sha256, wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+fn hash_files(dir: &Path, hash: &mut Sha256, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
     if !dir.is_dir() {
         return hash_path(dir, hash);
     }
@@ -196,7 +203,11 @@ fn hash_files(dir: &Path, hash: &mut Sha256, wanted: impl Fn(&str) -> bool) -> i
             hash_path(&path, hash)?;
         }
     }
-    Ok(())
+    // An adapter's model lies elsewhere; where it is not, loading it says so.
+    match base_dir(dir) {
+        Ok(base) if base != dir => hash_files(&base, hash, wanted),
+        _ => Ok(()),
+    }
 }
 
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -77,7 +77,10 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
     let mut result = StepResult { shift, ..StepResult::default() };
     let coupled = objective.couples_batch();
     if coupled {
-        let (tokens, flops) = read(&run.model, &batch.trees, objective.reading(), tokens_max);
+        // The passes with gradients drop the same.
+        let dropping = (tokens_max, Some(run.dropout()));
+        let reading = objective.reading();
+        let (tokens, flops) = read_dropping(&run.model, &batch.trees, reading, dropping);
         run.book_reading(flops);
         let evidence = batch.evidence(0, &tokens);
         if let Some(shift) = &mut result.shift {
@@ -156,11 +159,22 @@ pub(super) fn read<D: Device>(
     reading: Reading,
     tokens_max: usize,
 ) -> (Vec<TreeTokens>, f64) {
+    read_dropping(model, trees, reading, (tokens_max, None))
+}
+
+/// [`read`] with what a training pass drops, if anything.
+fn read_dropping<D: Device>(
+    model: &Model<D>,
+    trees: &[&Tree],
+    reading: Reading,
+    (tokens_max, dropout): (usize, Option<u64>),
+) -> (Vec<TreeTokens>, f64) {
     let rows: Vec<usize> = trees.iter().map(|tree| tree.rows(reading.branches)).collect();
     let (mut all, mut flops) = (Vec::with_capacity(trees.len()), 0.0);
     for group in microbatches(&rows, tokens_max) {
         let trees = &trees[group];
-        let microbatch = Microbatch::new(trees, reading);
+        let mut microbatch = Microbatch::new(trees, reading);
+        microbatch.batch.dropout = dropout;
         flops += inference_flops(model, &microbatch.batch);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);
         let output = model.logprobs(&pass, &microbatch.predictions, reading.head());

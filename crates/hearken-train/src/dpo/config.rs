@@ -1,8 +1,9 @@
 //! The configuration of preference optimization.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, ModelSource, OptimizerConfig,
-    Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels,
+    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
+    ModelSource, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
+    TrainConfig, check_labels,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -23,12 +24,16 @@ pub struct DpoConfig {
     pub run: RunConfig,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[dpo]`.
     pub dpo: DpoSettings,
     /// `[online]`: read with `dpo.online`, as the following three.
@@ -53,8 +58,13 @@ impl Configuration for DpoConfig {
     const WITHOUT: &'static [&'static str] = &["data.completion_only", "rollout.replay"];
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         let mut resolved = self.dpo.resolve()?;
+        if self.model.lora.is_some() && resolved.reference.sync.is_some() {
+            let reason = "a mean of two adapters is no mean of their models; remove one of the two";
+            return Err(Complaint::exclusive("dpo.reference_sync_steps", "lora", reason));
+        }
         check_labels(&self.scores)?;
         match self.method() {
             None => self.check_offline()?,
@@ -102,8 +112,8 @@ impl DpoConfig {
     }
 
     pub(super) fn of_run(&self) -> run::Settings {
-        let Self { run, model, optimizer, train, .. } = self.clone();
-        run::Settings { run, model, optimizer, train }
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
+        run::Settings { run, model, optimizer, train, log }
     }
 }
 

@@ -44,8 +44,11 @@ pub(super) fn from_reference<D: Device>(
     };
     let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
     let mut observer = |_: Event<'_>| ControlFlow::Continue(());
-    let completions = generate(policy, None, &requests, &sampling, &mut observer)
+    let merged = policy.for_sampling();
+    let sampled = merged.as_ref().unwrap_or(policy);
+    let completions = generate(sampled, None, &requests, &sampling, &mut observer)
         .map_err(|error| TrainError::Generate(error.to_string()))?;
+    drop(merged);
     let trees: Vec<Tree> = prompts
         .iter()
         .zip(completions.iter().flatten())

@@ -143,7 +143,10 @@ pub fn run_with<D: Device>(
 fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, Method), TrainError> {
     let method = config.method().expect("a configuration with `dpo.online`");
     let policy = Part::trained(&config.model, Head::LanguageModel);
-    let mut parts = vec![policy, Part { purpose: Purpose::Follow, ..policy }];
+    let other = config.resolved.reference.path.as_ref().filter(|path| **path != config.model.path);
+    let lora = policy.lora.filter(|_| other.is_none());
+    let path = other.map_or(policy.path, |path| path.as_path());
+    let mut parts = vec![policy, Part { path, purpose: Purpose::Follow, lora, ..policy }];
     parts.extend(Part::scores(&config.scores));
     let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch()).sampling();
     let train = fit(&config.train, &config.run, tape, &parts)?;

@@ -127,11 +127,13 @@ impl Place<'_, '_> {
         }
         let source = reference.path.as_ref().unwrap_or(&config.model.path);
         let load = |device: D, dir: &Path, masters: Masters| {
-            load_language_model(device, dir, config.model.dtype, masters)
+            load_language_model(device, &config.model, dir, masters)
         };
         let checkpoint = self.opening.checkpoint.as_ref();
-        // The policy itself is the reference as long as it has not been trained.
-        let same = checkpoint.is_none() && source == &config.model.path;
+        // The policy itself is the reference as long as it has not been trained; the base of an adapter never is.
+        let lora = config.model.lora.as_ref();
+        let same = (checkpoint.is_none() || lora.is_some()) && source == &config.model.path;
+        let init = lora.and_then(|lora| lora.init.as_deref()).filter(|_| same);
         let device = policy.device().clone();
         if let Some(sync) = reference.sync {
             let mut model = match checkpoint {
@@ -154,7 +156,7 @@ impl Place<'_, '_> {
                 known.push(Vec::new());
                 continue;
             }
-            let file = self.cache_file(source, &trees)?;
+            let file = self.cache_file((source, init), &trees)?;
             if let Some(found) = file.read()? {
                 self.note(&format!("{what}: reference log-probabilities are read from"), &file);
                 known.push(found);
@@ -163,6 +165,9 @@ impl Place<'_, '_> {
             self.opening.progress.stage("reference", None);
             if loaded.is_none() && !same {
                 loaded = Some(load(device.clone(), source, Masters::Drop)?);
+            }
+            if loaded.is_none() && init.is_some() {
+                loaded = Some(self.opening.reference_of(policy)?);
             }
             let model = loaded.as_ref().unwrap_or(policy);
             self.check(model, source)?;
@@ -190,10 +195,18 @@ impl Place<'_, '_> {
         self.opening.progress.note(&format!("{what} {}", file.path().display()));
     }
 
-    fn cache_file(&self, source: &Path, trees: &[&Tree]) -> Result<CacheFile, TrainError> {
+    fn cache_file(
+        &self,
+        (source, init): (&Path, Option<&Path>),
+        trees: &[&Tree],
+    ) -> Result<CacheFile, TrainError> {
         let inside = self.opening.dir.path(REFERENCE);
         let folder = self.config.resolved.reference.cache.as_ref().unwrap_or(&inside);
-        CacheFile::new(folder, source, &format!("{:?}", self.config.model.dtype), trees)
+        let adapter = init.or_else(|| {
+            self.config.model.adapter.as_deref().filter(|_| *source == self.config.model.path)
+        });
+        let dirs: Vec<&Path> = [source].into_iter().chain(adapter).collect();
+        CacheFile::new(folder, &dirs, &format!("{:?}", self.config.model.dtype), trees)
     }
 
     /// Refuses a reference that reads other tokens than the policy.

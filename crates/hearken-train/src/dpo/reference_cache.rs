@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hearken_model::checkpoint::save_tensors;
+use hearken_model::config::base_dir;
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::{RunDirError, entries};
 use safetensors::{Dtype, SafeTensors};
@@ -24,20 +25,22 @@ pub(super) struct CacheFile {
 const TENSOR: &str = "logprobs";
 
 impl CacheFile {
-    /// The file in `folder` for these trees under the model in `model_dir`.
+    /// The file in `folder` for these trees under the model in the first of `model_dirs`, with an adapter in another.
     ///
     /// # Errors
     /// If the model's files cannot be read.
     pub(super) fn new(
         folder: &Path,
-        model_dir: &Path,
+        model_dirs: &[&Path],
         dtype: &str,
         trees: &[&Tree],
     ) -> Result<Self, TrainError> {
         let mut hasher = Sha256::new();
         hasher.update(b"reference log-probabilities 1\0");
         hasher.update(dtype.as_bytes());
-        hash_model(&mut hasher, model_dir)?;
+        for dir in model_dirs {
+            hash_model(&mut hasher, dir)?;
+        }
         for tree in trees {
             hash_tree(&mut hasher, tree);
         }
@@ -127,7 +130,11 @@ fn hash_model(hasher: &mut Sha256, dir: &Path) -> Result<(), TrainError> {
             hasher.update(&buffer[..read]);
         }
     }
-    Ok(())
+    // An adapter's model lies elsewhere; where it is not, loading it says so.
+    match base_dir(dir) {
+        Ok(base) if base != dir => hash_model(hasher, &base),
+        _ => Ok(()),
+    }
 }
 
 fn hash_tree(hasher: &mut Sha256, tree: &Tree) {
@@ -156,7 +163,7 @@ mod tests {
     }
 
     fn cache(folder: &Path, token: u32) -> CacheFile {
-        CacheFile::new(&folder.join("cache"), folder, "f32", &[&tree(token)]).unwrap()
+        CacheFile::new(&folder.join("cache"), &[folder], "f32", &[&tree(token)]).unwrap()
     }
 
     #[test]
@@ -177,7 +184,7 @@ mod tests {
         assert_eq!(first, cache(folder.path(), 7).path);
         assert_ne!(first, cache(folder.path(), 4).path);
         let trees = [&tree(7)];
-        let half = CacheFile::new(&folder.path().join("cache"), folder.path(), "bf16", &trees);
+        let half = CacheFile::new(&folder.path().join("cache"), &[folder.path()], "bf16", &trees);
         assert_ne!(first, half.unwrap().path);
         fs::write(folder.path().join("model.safetensors"), "two").unwrap();
         assert_ne!(first, cache(folder.path(), 7).path);

@@ -1,8 +1,9 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, Layers, ModelSource, OptimizerConfig, Positive,
-    RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig, check_labels, one_of,
+    Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource,
+    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig,
+    check_labels, one_of,
 };
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
@@ -24,12 +25,16 @@ pub struct GrpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
     pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[train]`; the batch size is that of a minibatch, and follows from `[grpo]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[rollout]`; its completions are those of a group.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -58,6 +63,7 @@ impl Configuration for GrpoConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.resolved = self.resolve()?;
         check_labels(&self.scores)?;
@@ -116,7 +122,7 @@ impl GrpoConfig {
 
 impl Configured for GrpoConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, optimizer, train, .. } = self.clone();
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "grpo",
             data: self.rollout.replay.is_none().then(|| self.data.clone()),
@@ -136,7 +142,7 @@ impl Configured for GrpoConfig {
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }
 

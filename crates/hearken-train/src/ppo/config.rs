@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, ModelSource, NonNegative,
-    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, Share,
-    TrainConfig, check_labels, missing_end, unless_zero,
+    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LogConfig, LoraSection,
+    ModelSource, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
+    ScoreConfig, Share, TrainConfig, check_labels, missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
@@ -26,12 +26,16 @@ pub struct PpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
     pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[rollout]`.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -141,6 +145,7 @@ impl Configuration for PpoConfig {
     const WITHOUT: &'static [&'static str] = &["data.completion_only"];
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.ppo.check()?;
         self.kl.check()?;
@@ -173,7 +178,7 @@ impl PpoConfig {
 
 impl Configured for PpoConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, optimizer, train, .. } = self.clone();
+        let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "ppo",
             data: self.prompts().cloned(),
@@ -193,6 +198,6 @@ impl Configured for PpoConfig {
             normalize_scores: self.ppo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }

@@ -22,18 +22,23 @@ pub(super) fn open<D: Device>(
     const NAME: &str = "critic";
     match &config.ppo.critic {
         CriticSource::ValueHead => {
-            if !policy.load_value_head(&opening.model_dir())? {
+            if !policy.load_value_head(&opening.trained_dir())? {
                 policy.add_value_head(opening.seeds.derive("value_head", 0, 0));
             }
             Ok(None)
         }
         CriticSource::Checkpoint(path) => {
-            let checkpoint = opening.checkpoint.as_ref();
+            let checkpoint = opening.whole_checkpoint();
             let dir = checkpoint.map_or_else(|| path.clone(), |c| c.model_dir(Some(NAME)));
             let precision = config.model.dtype.into();
-            let options = LoadOptions { precision, ..LoadOptions::scorer() };
-            let (model, _) = Model::load(policy.device().clone(), &dir, &options)?;
+            let masters = opening.masters();
+            let options = LoadOptions { precision, masters, ..LoadOptions::scorer() };
+            let (mut model, _) = Model::load(policy.device().clone(), &dir, &options)?;
             check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
+            if let Some(lora) = &config.model.lora {
+                // An adapter of its own, as the policy's is made.
+                opening.adapt(&mut model, path, (Some(NAME), None), lora)?;
+            }
             let gradients = model.gradients();
             Ok(Some(Companion {
                 name: NAME,

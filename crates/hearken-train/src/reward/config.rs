@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, ModelSource, NonNegative,
-    OptimizerConfig, RunConfig, TrainConfig,
+    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
+    ModelSource, NonNegative, OptimizerConfig, RunConfig, TrainConfig,
 };
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
@@ -22,12 +22,16 @@ pub struct RewardConfig {
     pub run: RunConfig,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[reward]`.
     pub reward: RewardObjective,
 }
@@ -76,6 +80,7 @@ impl Configuration for RewardConfig {
     const WITHOUT: &'static [&'static str] = &["data.completion_only", "train.sample_every"];
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check()
@@ -84,8 +89,8 @@ impl Configuration for RewardConfig {
 
 impl Configured for RewardConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, .. } = self.clone();
+        let Self { run, model, data, optimizer, train, log, .. } = self.clone();
         let settings = Settings { data, length: train.known_length(), samples: None };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }

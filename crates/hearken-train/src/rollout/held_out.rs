@@ -66,8 +66,11 @@ pub fn complete_held_out<D: Device>(
     sources: &mut dyn RewardSource,
     held_out: HeldOut<'_>,
 ) -> Result<HeldOutCompletions, TrainError> {
+    let merged = policy.for_sampling();
+    let sampled = merged.as_ref().unwrap_or(policy);
     let (rollouts, scores) =
-        sample_scored(policy, tokenizer, held_out.prompts, held_out.sample, sources)?;
+        sample_scored(sampled, tokenizer, held_out.prompts, held_out.sample, sources)?;
+    drop(merged);
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
     let logprobs = read(policy, &sequences, Heads::LogProbs, held_out.forward).logprobs;
     let ref_logprobs = read(reference, &sequences, Heads::LogProbs, held_out.forward).logprobs;

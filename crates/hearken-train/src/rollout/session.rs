@@ -74,28 +74,32 @@ pub(super) fn open<D: Device, E: Stored>(
     accompany: impl FnOnce(&mut Model<D>, &Opening<'_>) -> Result<Option<Companion<D>>, TrainError>,
 ) -> Result<Session<D, E>, TrainError> {
     let model = &opening.settings.model;
-    let load = |device: D, dir: &Path, masters: Masters| {
-        load_language_model(device, dir, model.dtype, masters)
-    };
-    let checkpoint = opening.checkpoint.as_ref();
+    let load =
+        |device: D, dir: &Path, masters: Masters| load_language_model(device, model, dir, masters);
     let (source, movement) = (&settings.reference, settings.movement);
-    let mut reference = match (checkpoint, movement) {
-        (Some(checkpoint), Movement::Following) => {
-            load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
+    let (mut policy, reference) = if model.lora.is_some() {
+        adapted(device, &opening, source, movement)?
+    } else {
+        let checkpoint = opening.checkpoint.as_ref();
+        let mut reference = match (checkpoint, movement) {
+            (Some(checkpoint), Movement::Following) => {
+                load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
+            }
+            (None, _) if *source == model.path => load(device.clone(), source, Masters::Keep)?,
+            (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
+            (_, Movement::Frozen) => load(device.clone(), source, Masters::Drop)?,
+        };
+        reference.set_trainable(|_| false);
+        let policy = match checkpoint {
+            Some(checkpoint) => load(device, &checkpoint.model_dir(None), Masters::Keep)?,
+            None if *source == model.path => reference.duplicate(),
+            None => load(device, &model.path, Masters::Keep)?,
+        };
+        if movement == Movement::Frozen {
+            reference.drop_masters();
         }
-        (None, _) if *source == model.path => load(device.clone(), source, Masters::Keep)?,
-        (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
-        (_, Movement::Frozen) => load(device.clone(), source, Masters::Drop)?,
+        (policy, reference)
     };
-    reference.set_trainable(|_| false);
-    let mut policy = match checkpoint {
-        Some(checkpoint) => load(device, &checkpoint.model_dir(None), Masters::Keep)?,
-        None if *source == model.path => reference.duplicate(),
-        None => load(device, &model.path, Masters::Keep)?,
-    };
-    if movement == Movement::Frozen {
-        reference.drop_masters();
-    }
     same_tokens(source, &reference, &policy, opening.tokenizer.as_ref())?;
     opening.freeze(&mut policy)?;
     let companion = accompany(&mut policy, &opening)?;
@@ -110,6 +114,31 @@ pub(super) fn open<D: Device, E: Stored>(
         feed,
         reference,
     })
+}
+
+/// The base of the adapter that is trained, and the reference, which shares it where it is of the same model.
+fn adapted<D: Device>(
+    device: D,
+    opening: &Opening<'_>,
+    source: &Path,
+    movement: Movement,
+) -> Result<(Model<D>, Model<D>), TrainError> {
+    let model = &opening.settings.model;
+    let base = opening.load(device.clone(), &model.path)?;
+    let reference = match (&model.lora, movement) {
+        // It becomes the policy, adapter and all, from time to time.
+        (Some(lora), Movement::Following) => {
+            let mut reference = base.duplicate();
+            let name = opening.checkpoint.is_some().then_some(REFERENCE);
+            let start = lora.init.as_deref();
+            opening.adapt(&mut reference, &model.path, (name, start), lora)?;
+            reference.set_trainable(|_| false);
+            reference
+        }
+        _ if *source == model.path => opening.reference_of(&base)?,
+        _ => load_language_model(device, model, source, Masters::Drop)?,
+    };
+    Ok((base, reference))
 }
 
 impl<D: Device, E: Stored> Session<D, E> {
@@ -163,7 +192,10 @@ impl<D: Device, E: Stored> Session<D, E> {
             let plan = MemoryPlan::trained(&footprint).with_rows(&footprint, rows, recompute);
             memory = memory.with(plan);
         }
-        memory = memory.beside(&self.reference.footprint());
+        // The reference of an adapter is its base.
+        if model.lora.is_none() || self.settings.reference != model.path {
+            memory = memory.beside(&self.reference.footprint());
+        }
         if let Feed::Prompts(_) = &self.feed {
             for reward_model in Part::scores(&self.settings.scores) {
                 memory = memory.beside(&reward_model.footprint()?);
@@ -172,7 +204,8 @@ impl<D: Device, E: Stored> Session<D, E> {
             let at_once = (prompts * completions).min(self.engine_options().batch_rows_max);
             let groups = at_once.div_ceil(completions);
             let cache = (groups * row * policy.cache_bytes_per_position) as u64;
-            memory = memory.with_cache(cache.min(train.cache_bytes as u64));
+            let cache = cache.min(train.cache_bytes as u64);
+            memory = memory.with_cache(cache + policy.merged_bytes as u64);
         }
         Ok(memory)
     }

@@ -42,7 +42,10 @@ impl<D: Device> RolloutSource for Local<'_, D> {
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        sample_scored(self.model, self.tokenizer, prompts, options, sources)
+        // Completions take many passes: those of merged weights are as fast as without an adapter.
+        let merged = self.model.for_sampling();
+        let model = merged.as_ref().unwrap_or(self.model);
+        sample_scored(model, self.tokenizer, prompts, options, sources)
     }
 }
 
@@ -63,6 +66,9 @@ impl<D: Device> RolloutSource for Mixed<'_, D> {
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
         let Self { model, other, share, tokenizer } = *self;
+        let merged = [model.for_sampling(), other.for_sampling()];
+        let model = merged[0].as_ref().unwrap_or(model);
+        let other = merged[1].as_ref().unwrap_or(other);
         let mut sampler =
             |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
                 let mixture = Mixture { model: other, share };

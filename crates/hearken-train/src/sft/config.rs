@@ -1,8 +1,8 @@
 //! The configuration of supervised fine-tuning.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, ModelSource, OptimizerConfig, RunConfig, SamplesConfig,
-    TrainConfig,
+    Complaint, Configuration, DataConfig, LogConfig, LoraSection, ModelSource, OptimizerConfig,
+    RunConfig, SamplesConfig, TrainConfig,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -18,12 +18,16 @@ pub struct SftConfig {
     pub run: RunConfig,
     /// `[model]`.
     pub model: ModelSource,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[train]`.
     pub train: TrainConfig,
+    /// `[log]`.
+    pub log: LogConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
 }
@@ -33,6 +37,7 @@ impl Configuration for SftConfig {
     const DEFAULTS: &'static str = include_str!("../../../../configs/sft.toml");
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check()
@@ -41,8 +46,8 @@ impl Configuration for SftConfig {
 
 impl Configured for SftConfig {
     fn settings(&self) -> (run::Settings, Settings) {
-        let Self { run, model, data, optimizer, train, samples } = self.clone();
+        let Self { run, model, data, optimizer, train, log, samples, .. } = self.clone();
         let settings = Settings { data, length: train.known_length(), samples: Some(samples) };
-        (run::Settings { run, model, optimizer, train }, settings)
+        (run::Settings { run, model, optimizer, train, log }, settings)
     }
 }

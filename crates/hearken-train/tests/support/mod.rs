@@ -233,7 +233,9 @@ pub(crate) fn check_interruptions(train: Train<'_>, interruptions: &[After]) {
     }
     train(&parts, &mut Recorder::new(After::GoOn)).unwrap();
     assert_eq!(metrics(&parts), metrics(&whole));
-    for file in ["final/model.safetensors", "checkpoints/step-000012/state/optimizer.safetensors"] {
+    let adapter = "final/adapter_model.safetensors";
+    let trained = if whole.join(adapter).exists() { adapter } else { "final/model.safetensors" };
+    for file in [trained, "checkpoints/step-000012/state/optimizer.safetensors"] {
         let read = |run: &Path| fs::read(run.join(file)).unwrap();
         assert!(read(&parts) == read(&whole), "{file} differs");
     }
