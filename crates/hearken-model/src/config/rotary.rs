@@ -230,7 +230,8 @@ fn read_scaling(
     refuse_others(
         keys,
         match form {
-            "linear" => &["factor"],
+            // Up to the positions that the model has, "dynamic" stretches nothing.
+            "linear" | "dynamic" => &["factor"],
             "llama3" => &["factor", "low_freq_factor", "high_freq_factor"],
             "yarn" => &[
                 "factor",
@@ -242,8 +243,6 @@ fn read_scaling(
                 "truncate",
             ],
             "longrope" | "su" => &["factor", "short_factor", "long_factor", "attention_factor"],
-            // Up to the positions that the model has, nothing is stretched.
-            "dynamic" => &["factor"],
             "default" | "none" => &[],
             _ => {
                 let known =
@@ -304,7 +303,7 @@ fn read_yarn(
         false => (low, high),
     };
     let (low, mut high) = (low.max(0.0), high.min(dim as f64 - 1.0));
-    if low >= high && low <= high {
+    if (high - low).abs() == 0.0 {
         high += 0.001;
     }
     Ok(RotaryScaling::Yarn { factor, low, high, attention_factor })
