@@ -33,6 +33,7 @@ from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
@@ -83,6 +84,7 @@ MODELS = {
     "llama, yarn": LlamaConfig(
         **WIDE, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64)
     ),
+    "olmo2": Olmo2Config(**WIDE),
     "smollm3": SmolLM3Config(**WIDE, no_rope_layer_interval=2),
     "phi3, long and short": Phi3Config(
         **WIDE, original_max_position_embeddings=128,

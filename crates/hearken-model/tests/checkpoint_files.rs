@@ -47,7 +47,9 @@ fn open_problem(dir: &Path) -> String {
 
 #[test]
 fn what_transformers_wrote_comes_back_in_the_same_bytes() {
-    for family in ["gpt2", "llama", "qwen2", "qwen3", "smollm3", "phi3", "mistral", "gpt_neox"] {
+    for family in
+        ["gpt2", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "mistral", "gpt_neox"]
+    {
         let files = TensorFiles::open(&fixture(family)).unwrap();
         let tensors: Vec<_> = files
             .names()

@@ -159,7 +159,8 @@ fn what_other_tools_write_to_say_none_is_understood() {
     for value in
         [json!(null), json!(false), json!({}), json!([]), json!(""), json!("none"), json!(0)]
     {
-        for family in ["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "gpt_neox"]
+        for family in
+            ["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "gpt_neox"]
         {
             same(family, "quantization_config", value.clone());
             same(family, "some_new_key", value.clone());

@@ -78,8 +78,18 @@ pub(crate) fn model(family: &str) -> PathBuf {
 }
 
 /// Every family's tiny model.
-pub(crate) const FAMILIES: [&str; 9] =
-    ["gpt2", "llama", "llama_yarn", "mistral", "phi3", "qwen2", "qwen3", "smollm3", "gpt_neox"];
+pub(crate) const FAMILIES: [&str; 10] = [
+    "gpt2",
+    "llama",
+    "llama_yarn",
+    "mistral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+    "gpt_neox",
+];
 
 /// A recorded run of TRL, or a model that belongs to one.
 pub(crate) fn recorded(name: &str) -> PathBuf {

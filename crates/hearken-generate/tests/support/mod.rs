@@ -12,8 +12,18 @@ use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
 
-pub(crate) const FAMILIES: [&str; 9] =
-    ["gpt2", "gpt_neox", "llama", "llama_yarn", "mistral", "phi3", "qwen2", "qwen3", "smollm3"];
+pub(crate) const FAMILIES: [&str; 10] = [
+    "gpt2",
+    "gpt_neox",
+    "llama",
+    "llama_yarn",
+    "mistral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+];
 
 /// The fixtures of `hearken-model`; their provenance is written down there.
 fn fixture(family: &str) -> PathBuf {

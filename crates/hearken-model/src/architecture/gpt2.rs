@@ -3,7 +3,9 @@
 use hearken_tensor::device::Gelu;
 
 use super::{Names, QkvNames};
-use crate::config::{ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual};
+use crate::config::{
+    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
+};
 
 /// The keys that are read here.
 pub(super) const KEYS: &[&str] = &[
@@ -42,7 +44,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         qkv_bias: true,
         attention_output_bias: true,
         mlp_bias: true,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
         rotated: vec![true; layers],
         attention_scales: scales(keys, head_dim, layers)?,

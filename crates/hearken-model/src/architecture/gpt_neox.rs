@@ -3,8 +3,8 @@
 
 use super::{Names, QkvNames, gpt2};
 use crate::config::{
-    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual, RotaryConfig,
-    RotaryKeys,
+    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
+    RotaryConfig, RotaryKeys,
 };
 
 /// The keys that are read here.
@@ -61,7 +61,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         qkv_bias: bias,
         attention_output_bias: bias,
         mlp_bias: true,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
         rotated: vec![true; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],

@@ -2,8 +2,8 @@
 
 use super::{Names, QkvNames};
 use crate::config::{
-    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, Residual, RotaryConfig,
-    RotaryKeys, says_none,
+    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
+    RotaryConfig, RotaryKeys, says_none,
 };
 
 /// The keys that are read here.
@@ -101,7 +101,7 @@ pub(super) fn resolve_like_llama(
         qkv_bias: false,
         attention_output_bias: false,
         mlp_bias: false,
-        query_key_norm: false,
+        query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
         rotated: vec![true; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],

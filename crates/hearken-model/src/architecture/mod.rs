@@ -18,6 +18,8 @@ mod smollm3;
 
 mod phi3;
 
+mod olmo2;
+
 mod gpt_neox;
 
 mod plan;
@@ -112,10 +114,11 @@ fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         "qwen3" => qwen3::resolve(keys),
         "smollm3" => smollm3::resolve(keys),
         "phi3" => phi3::resolve(keys),
+        "olmo2" => olmo2::resolve(keys),
         "gpt_neox" => gpt_neox::resolve(keys),
         _ => Err(keys.unusable(
             "model_type",
-            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\" or \"gpt_neox\"",
+            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\", \"olmo2\" or \"gpt_neox\"",
         )),
     }?;
     check_heads(keys, &config)?;
@@ -133,6 +136,7 @@ fn keys_read(family: Family) -> &'static [&'static str] {
         Family::Qwen3 => qwen3::KEYS,
         Family::SmolLm3 => smollm3::KEYS,
         Family::Phi3 => phi3::KEYS,
+        Family::Olmo2 => olmo2::KEYS,
         Family::GptNeox => gpt_neox::KEYS,
     }
 }
@@ -154,6 +158,7 @@ pub(crate) fn names(family: Family) -> Names {
         Family::Qwen3 => qwen3::names(),
         Family::SmolLm3 => smollm3::names(),
         Family::Phi3 => phi3::names(),
+        Family::Olmo2 => olmo2::names(),
         Family::GptNeox => gpt_neox::names(),
     }
 }
@@ -168,6 +173,7 @@ pub(crate) fn class_prefix(family: Family) -> &'static str {
         Family::Qwen3 => "Qwen3",
         Family::SmolLm3 => "SmolLM3",
         Family::Phi3 => "Phi3",
+        Family::Olmo2 => "Olmo2",
         Family::GptNeox => "GPTNeoX",
     }
 }

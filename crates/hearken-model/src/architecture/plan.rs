@@ -3,7 +3,7 @@
 use hearken_tensor::device::{Heads, Layout, QkvLayout};
 
 use super::{Head, Names, QkvNames, names};
-use crate::config::{Mlp, ModelConfig, Norm, Positions};
+use crate::config::{Mlp, ModelConfig, Norm, Positions, QueryKeyNorm};
 use crate::params::{Init, ParamId, ParamSpec};
 
 /// Weight and bias of a norm.
@@ -219,12 +219,7 @@ impl Builder<'_> {
         let path = format!("{}{index}.", self.body(self.names.layer));
         let attention_norm = self.norm(&format!("{path}{}", self.names.attention_norm));
         let qkv = self.qkv(&path);
-        let query_key_norm = self.names.query_key_norm.filter(|_| config.query_key_norm);
-        let query_key_norm = query_key_norm.map(|(query, key)| {
-            let shape = vec![config.head_dim];
-            let query = self.push(format!("{path}{query}.weight"), shape.clone(), Init::Ones);
-            (query, self.push(format!("{path}{key}.weight"), shape, Init::Ones))
-        });
+        let query_key_norm = self.query_key_norm(&path);
         let attention_output = self.linear(
             &format!("{path}{}", self.names.attention_output),
             config.query_width(),
@@ -234,6 +229,18 @@ impl Builder<'_> {
         let mlp_norm = self.norm(&format!("{path}{}", self.names.mlp_norm));
         let mlp = self.mlp(&path);
         LayerPlan { attention_norm, qkv, query_key_norm, attention_output, mlp_norm, mlp }
+    }
+
+    fn query_key_norm(&mut self, path: &str) -> Option<(ParamId, ParamId)> {
+        let config = self.config;
+        let (query_size, key_size) = match config.query_key_norm {
+            QueryKeyNorm::None => return None,
+            QueryKeyNorm::EachHead => (config.head_dim, config.head_dim),
+            QueryKeyNorm::AllHeads => (config.query_width(), config.key_width()),
+        };
+        let (query, key) = self.names.query_key_norm?;
+        let query = self.push(format!("{path}{query}.weight"), vec![query_size], Init::Ones);
+        Some((query, self.push(format!("{path}{key}.weight"), vec![key_size], Init::Ones)))
     }
 
     fn qkv(&mut self, path: &str) -> QkvParams {

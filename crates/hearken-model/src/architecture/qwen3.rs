@@ -1,7 +1,7 @@
 //! Qwen3: Llama with RMSNorm on query and key heads and a head width of its own.
 
 use super::{Names, llama, qwen2};
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm};
 
 /// The keys that are read here.
 pub(super) const KEYS: &[&str] = &[
@@ -30,7 +30,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Qwen3)?;
     config.qkv_bias = bias;
     config.attention_output_bias = bias;
-    config.query_key_norm = true;
+    config.query_key_norm = QueryKeyNorm::EachHead;
     config.windows = qwen2::windows(keys, config.layers)?;
     Ok(config)
 }

@@ -82,6 +82,8 @@ pub enum Family {
     SmolLm3,
     /// Phi-3, 3.5 and 4: Llama with fused projections.
     Phi3,
+    /// OLMo 2: Llama with norms behind attention and feed-forward, and on all queries and keys of a row.
+    Olmo2,
     /// GPT-NeoX and Pythia.
     GptNeox,
 }
@@ -120,6 +122,19 @@ pub enum Residual {
     Serial,
     /// Both read the block's input: x + attention(norm₁ x) + mlp(norm₂ x).
     Parallel,
+    /// One after the other, each normed when it is done: x + norm₁(attention(x)), then y + norm₂(mlp(y)).
+    NormedOutputs,
+}
+
+/// What of queries and keys is normalized before rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// Nothing.
+    None,
+    /// Each head by itself, all with the same weights.
+    EachHead,
+    /// All queries of a row together, and all its keys.
+    AllHeads,
 }
 
 /// A transformer's dimensions and choices.
@@ -158,8 +173,8 @@ pub struct ModelConfig {
     pub attention_output_bias: bool,
     /// Whether a gated feed-forward part has biases.
     pub mlp_bias: bool,
-    /// Whether query and key heads are normalized before rotation.
-    pub query_key_norm: bool,
+    /// What of queries and keys is normalized before rotation.
+    pub query_key_norm: QueryKeyNorm,
     /// For each layer, how many positions a token sees, itself included; `None` for all.
     pub windows: Vec<Option<usize>>,
     /// For each layer, whether its queries and keys are rotated where the model rotates any.

@@ -11,7 +11,7 @@ use super::model::Model;
 use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
 use super::rotary_table::Tables;
 use crate::architecture::{LayerPlan, LinearParams, MlpParams, NormParams, QkvParams};
-use crate::config::{Mlp, Residual};
+use crate::config::{Mlp, QueryKeyNorm, Residual};
 
 /// What queries are compared with.
 #[derive(Debug)]
@@ -49,7 +49,18 @@ impl<D: Device> Block<'_, D> {
         over: AttendOver<'_, D>,
         keep: bool,
     ) -> Option<BlockActivations<D>> {
+        let plan = self.plan;
         let (attention, mlp) = match self.model.config.residual {
+            Residual::NormedOutputs => {
+                let (attention, first) =
+                    self.then_norm(x, plan.attention_norm, keep, |input, y| {
+                        self.attention(input, y, geometry, over)
+                    });
+                let (mlp, second) =
+                    self.then_norm(x, plan.mlp_norm, keep, |input, y| self.mlp(input, y));
+                let outputs = Some([first?, second?]);
+                return Some(BlockActivations { attention: attention?, mlp: mlp?, outputs });
+            }
             Residual::Serial => {
                 let normed = self.norm(x, self.plan.attention_norm, self.kept(x, keep));
                 let attention = self.attention(normed, x, geometry, over);
@@ -63,7 +74,7 @@ impl<D: Device> Block<'_, D> {
                 (self.attention(for_attention, x, geometry, over), self.mlp(for_mlp, x))
             }
         };
-        Some(BlockActivations { attention: attention?, mlp: mlp? })
+        Some(BlockActivations { attention: attention?, mlp: mlp?, outputs: None })
     }
 
     pub(super) fn view<'b>(&self, buffer: &'b D::Buffer, width: usize) -> View<'b, D::Buffer> {
@@ -104,9 +115,47 @@ impl<D: Device> Block<'_, D> {
         (normed, input.map(|input| NormTape { input, statistics }))
     }
 
-    /// The output of a norm, from what was kept.
+    /// Adds to the residual stream what a part of the block makes of it, normed.
+    fn then_norm<T>(
+        &self,
+        x: &mut D::Buffer,
+        params: NormParams,
+        keep: bool,
+        part: impl FnOnce((D::Buffer, Option<NormTape<D>>), &mut D::Buffer) -> Option<T>,
+    ) -> (Option<T>, Option<NormTape<D>>) {
+        let (model, device) = (self.model, &self.model.device);
+        let width = model.config.width;
+        let mut input = self.scratch(width);
+        device.copy(x, &mut input);
+        // The part reads the stream as it is: its tape has that, and no statistics.
+        let tape =
+            self.kept(x, keep).map(|input| NormTape { input, statistics: device.scratch(1) });
+        let mut output = self.scratch(width);
+        device.fill(&mut output, 0.0);
+        let left = part((input, tape), &mut output);
+        let mut normed = self.scratch(width);
+        let statistics = model.norm(self.view(&output, width), params, &mut normed);
+        device.add_scaled(&normed, 1.0, x);
+        (left, keep.then(|| NormTape { input: Arc::new(output), statistics }))
+    }
+
+    /// What a part of the block read, from what was kept.
     pub(super) fn normed(&self, tape: &NormTape<D>, params: NormParams) -> D::Buffer {
+        if self.model.config.residual == Residual::NormedOutputs {
+            let mut input = self.scratch(self.model.config.width);
+            self.model.device.copy(&tape.input, &mut input);
+            return input;
+        }
         self.norm(&tape.input, params, None).0
+    }
+
+    /// Of queries and of keys, how many parts of a row are normalized by themselves.
+    pub(super) fn normed_parts(&self) -> [usize; 2] {
+        let config = &self.model.config;
+        match config.query_key_norm {
+            QueryKeyNorm::AllHeads => [1, 1],
+            QueryKeyNorm::None | QueryKeyNorm::EachHead => [config.heads, config.kv_heads],
+        }
     }
 
     fn attention(
@@ -214,8 +263,9 @@ impl<D: Device> Block<'_, D> {
             rstd
         };
         let [queries, keys] = self.query_key_columns();
-        let query_rstd = norm(queries, config.heads, query);
-        let key_rstd = norm(keys, config.kv_heads, key);
+        let [query_parts, key_parts] = self.normed_parts();
+        let query_rstd = norm(queries, query_parts, query);
+        let key_rstd = norm(keys, key_parts, key);
         HeadNormTape { projected, query_rstd, key_rstd }
     }
 

@@ -22,7 +22,18 @@ impl<D: Device> Block<'_, D> {
     ) {
         let plan = self.plan;
         let (mlp, attention) = (&tape.mlp, &tape.attention);
+        let device = &self.model.device;
         match self.model.config.residual {
+            Residual::NormedOutputs => {
+                let [first, second] = tape.outputs.as_ref().expect("outputs are normed");
+                let doutput = self.output_backward(second, plan.mlp_norm, dx, gradients);
+                let dinput = self.mlp_backward(mlp, &doutput, gradients);
+                device.add_scaled(&dinput, 1.0, dx);
+                let doutput = self.output_backward(first, plan.attention_norm, dx, gradients);
+                let dinput =
+                    self.attention_backward(attention, geometry, forest, &doutput, gradients);
+                device.add_scaled(&dinput, 1.0, dx);
+            }
             Residual::Serial => {
                 let dnormed = self.mlp_backward(mlp, dx, gradients);
                 self.norm_backward(&mlp.norm, plan.mlp_norm, &dnormed, dx, gradients);
@@ -36,6 +47,21 @@ impl<D: Device> Block<'_, D> {
                 self.norm_backward(&attention.norm, plan.attention_norm, &dnormed, dx, gradients);
             }
         }
+    }
+
+    /// The gradient of what a norm of the block's outputs read.
+    fn output_backward(
+        &self,
+        tape: &NormTape<D>,
+        params: NormParams,
+        dx: &D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) -> D::Buffer {
+        let width = self.model.config.width;
+        let mut doutput = self.scratch(width);
+        let (dy, out) = (self.view(dx, width), self.view_mut(&mut doutput, width));
+        self.model.norm_backward(tape, params, dy, out, Write::Overwrite, gradients);
+        doutput
     }
 
     fn norm_backward(
@@ -151,14 +177,15 @@ impl<D: Device> Block<'_, D> {
         dqkv: &D::Buffer,
         gradients: &mut Gradients<D>,
     ) -> D::Buffer {
-        let (device, config) = (&self.model.device, &self.model.config);
+        let device = &self.model.device;
         let (query, key) = self.plan.query_key_norm.expect("the family norms heads");
+        let [query_parts, key_parts] = self.normed_parts();
         let mut dprojected = self.scratch(self.model.plan.qkv_layout.row_stride);
         device.copy(dqkv, &mut dprojected);
         let [queries, keys] = self.query_key_columns();
         let parts = [
-            (queries, config.heads, query, &tape.query_rstd),
-            (keys, config.kv_heads, key, &tape.key_rstd),
+            (queries, query_parts, query, &tape.query_rstd),
+            (keys, key_parts, key, &tape.key_rstd),
         ];
         for (rows, heads, weight, rstd) in parts {
             device.rms_norm_backward(

@@ -6,7 +6,7 @@ use hearken_tensor::device::Precision;
 use super::adapter::adapter_elements;
 use super::model::Model;
 use crate::architecture::{Head, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT};
-use crate::config::{Mlp, ModelConfig};
+use crate::config::{Mlp, ModelConfig, QueryKeyNorm, Residual};
 use crate::lora::{AdapterError, LoraConfig};
 use crate::params::ParamSpec;
 
@@ -120,8 +120,10 @@ impl Footprint {
     fn of_rows(config: &ModelConfig, plan: &Plan, precision: Precision) -> Self {
         let gated = usize::from(config.mlp == Mlp::SiluGated);
         let (width, inner, qkv) = (config.width, config.inner, plan.qkv_layout.row_stride);
-        let attention =
-            width + qkv * (1 + usize::from(config.query_key_norm)) + config.query_width();
+        let normalizes = config.query_key_norm != QueryKeyNorm::None;
+        // The outputs of both parts before their norms.
+        let normed = if config.residual == Residual::NormedOutputs { 2 * width } else { 0 };
+        let attention = width + qkv * (1 + usize::from(normalizes)) + config.query_width() + normed;
         let statistics = config.heads + 2;
         let before = (1 + gated) * inner;
         let of_cache = match precision {

@@ -79,6 +79,8 @@ pub(crate) enum BlockTape<D: Device> {
 pub(crate) struct BlockActivations<D: Device> {
     pub(crate) attention: AttentionActivations<D>,
     pub(crate) mlp: MlpActivations<D>,
+    /// Where outputs are normed: the norms of attention and of the feed-forward part.
+    pub(crate) outputs: Option<[NormTape<D>; 2]>,
 }
 
 #[derive(Debug)]

@@ -7,8 +7,18 @@ use hearken_model::{Batch, Model};
 use hearken_tensor::device::Prediction;
 use hearken_tensor::{Cpu, Device};
 
-pub(crate) const FAMILIES: [&str; 9] =
-    ["gpt2", "gpt_neox", "llama", "llama_yarn", "mistral", "phi3", "qwen2", "qwen3", "smollm3"];
+pub(crate) const FAMILIES: [&str; 10] = [
+    "gpt2",
+    "gpt_neox",
+    "llama",
+    "llama_yarn",
+    "mistral",
+    "olmo2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+];
 
 pub(crate) fn fixture(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf").join(family)
