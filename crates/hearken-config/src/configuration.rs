@@ -64,7 +64,7 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
         if let Some(complaint) = complaint {
             return Err(layers.error(complaint));
         }
-        Ok(Loaded { config, frozen: layers.freeze() })
+        Ok(Loaded { config, frozen: layers.freeze(Self::COMMAND) })
     }
 
     /// The JSON schema of its files.

@@ -9,6 +9,8 @@ use toml::{Table, Value};
 pub struct Frozen {
     file: PathBuf,
     table: Table,
+    trainer: &'static str,
+    command: String,
 }
 
 /// A trainer's configuration with the table it was read from.
@@ -32,8 +34,18 @@ pub struct Difference {
 }
 
 impl Frozen {
-    pub(super) fn new(file: PathBuf, table: Table) -> Self {
-        Self { file, table }
+    pub(super) fn new(file: PathBuf, table: Table, trainer: &'static str, command: String) -> Self {
+        Self { file, table, trainer, command }
+    }
+
+    /// The command whose configuration it is: of a stage of several, that of the stage.
+    pub fn trainer(&self) -> &'static str {
+        self.trainer
+    }
+
+    /// The command line that reads it, as a shell takes it; no secret is in it.
+    pub fn command(&self) -> &str {
+        &self.command
     }
 
     /// The user's file.
@@ -106,8 +118,12 @@ fn shown(value: Option<&Value>) -> String {
 mod tests {
     use super::*;
 
+    fn frozen(table: Table) -> Frozen {
+        Frozen::new("x.toml".into(), table, "sft", "hearken sft x.toml".to_owned())
+    }
+
     fn difference(stored: &str, given: &str, free: &[&str]) -> Option<Difference> {
-        let frozen = Frozen::new("x.toml".into(), given.parse().unwrap());
+        let frozen = frozen(given.parse().unwrap());
         frozen.first_difference(&stored.parse().unwrap(), free)
     }
 
@@ -146,7 +162,7 @@ mod tests {
     fn what_is_written_reads_as_the_same_configuration() {
         let table: Table =
             "[a]\nx = 1.5\nnames = [\"b\"]\n[[score]]\nkind = \"model\"".parse().unwrap();
-        let frozen = Frozen::new("x.toml".into(), table.clone());
+        let frozen = frozen(table.clone());
         assert_eq!(frozen.to_toml().parse::<Table>().unwrap(), table);
     }
 }

@@ -21,6 +21,8 @@ pub struct Layers {
     file: PathBuf,
     table: Table,
     origins: BTreeMap<String, Origin>,
+    /// What was given on the command line.
+    overrides: Vec<String>,
     /// The section of the file that this is, if it is one stage of several.
     stage: Option<String>,
 }
@@ -32,7 +34,8 @@ impl Layers {
     /// If `defaults` is not TOML: it is part of the program.
     pub fn new(defaults: &str, file: &Path) -> Self {
         let table = defaults.parse().expect("embedded defaults are valid TOML");
-        Self { file: file.to_owned(), table, origins: BTreeMap::new(), stage: None }
+        let (origins, overrides) = (BTreeMap::new(), Vec::new());
+        Self { file: file.to_owned(), table, origins, overrides, stage: None }
     }
 
     /// The defaults, with `file` over them and each `section.key=value` of `overrides` over that.
@@ -82,6 +85,7 @@ impl Layers {
         }
         table.insert((*last).to_owned(), parse_value(value.trim()));
         self.origins.insert(key.to_owned(), Origin::Override);
+        self.overrides.push(text.to_owned());
         Ok(())
     }
 
@@ -123,6 +127,7 @@ impl Layers {
     pub fn stage(&self, name: &str, mut defaults: Self, table: Table) -> Self {
         defaults.merge(table);
         defaults.origins.clone_from(&self.origins);
+        defaults.overrides.clone_from(&self.overrides);
         Self { stage: Some(name.to_owned()), ..defaults }
     }
 
@@ -185,10 +190,34 @@ impl Layers {
         self.stage.as_ref().map_or_else(|| key.to_owned(), |stage| format!("{stage}.{key}"))
     }
 
-    /// Ends the reading.
-    pub fn freeze(self) -> Frozen {
-        Frozen::new(self.file, self.table)
+    /// Ends the reading of the configuration of `trainer`.
+    pub fn freeze(self, trainer: &'static str) -> Frozen {
+        let command = self.command(trainer);
+        Frozen::new(self.file, self.table, trainer, command)
     }
+
+    /// The command line that gave all this: of a stage, that of the stages together.
+    fn command(&self, trainer: &str) -> String {
+        let program = if self.stage.is_some() { "rlhf" } else { trainer };
+        let mut words = vec!["hearken".to_owned(), program.to_owned()];
+        words.push(shell_word(&self.file.display().to_string()));
+        for text in &self.overrides {
+            let key = text.split('=').next().unwrap_or_default();
+            let is_secret = secret::looks_secret(text) || secret::names_secret(key);
+            let shown = if is_secret { format!("{key}=(not shown)") } else { text.clone() };
+            words.extend(["--set".to_owned(), shell_word(&shown)]);
+        }
+        words.join(" ")
+    }
+}
+
+/// A text as one word of a shell.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Notes the line of every key.
@@ -328,6 +357,23 @@ mod tests {
         let read = read("[one]\nsize = 3", &["one.name = two words", "one.rate=2"]).unwrap();
         assert_eq!(read.one, Section { rate: 2.0, name: Some("two words".into()), size: 3 });
         assert_eq!(read.two, None);
+    }
+
+    #[test]
+    fn the_command_is_one_that_a_shell_takes_and_has_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, "[one]\nsize = 3").unwrap();
+        let given =
+            ["one.name=it's two", "one.name=sk-0123456789abcdefg", "one.name=x", "one.rate=1e-5"];
+        let given = given.map(str::to_owned);
+        let frozen = Small::load(&file, &given).unwrap().frozen;
+        let command = frozen.command().replace(&file.display().to_string(), "mine.toml");
+        assert_eq!(
+            command,
+            r"hearken small mine.toml --set 'one.name=it'\''s two' --set 'one.name=(not shown)' --set one.name=x --set one.rate=1e-5"
+        );
+        assert_eq!(frozen.trainer(), "small");
     }
 
     #[test]

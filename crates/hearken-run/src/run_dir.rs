@@ -14,6 +14,7 @@
 //! Opening changes nothing that is there: a run begins (`RunDir::begin`) when everything that it reads has
 //! been read and checked. What it replaces then is moved aside.
 
+mod card;
 pub mod checkpoint;
 pub mod inputs;
 mod moved_aside;
@@ -39,7 +40,7 @@ use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 24] = [
+pub const FREE_KEYS: [&str; 25] = [
     "run.dir",
     "run.disk_limit_gb",
     "run.memory_limit_gb",
@@ -50,6 +51,7 @@ pub const FREE_KEYS: [&str; 24] = [
     "train.save_minutes",
     "train.keep_optimizer",
     "train.keep_best",
+    "train.early_stopping_patience",
     "train.microbatch_tokens",
     "train.eval_every",
     "train.sample_every",
@@ -127,6 +129,10 @@ pub struct RunDir {
     disk_bytes_max: Option<u64>,
     /// The resolved configuration.
     config: String,
+    /// Whose configuration it is.
+    trainer: &'static str,
+    /// The command line that gave it.
+    command: String,
     /// Whether what is there is moved aside first.
     replaces: bool,
     /// What is to be said when the run begins.
@@ -212,6 +218,8 @@ impl RunDir {
             claim,
             disk_bytes_max: config.disk_bytes_max,
             config: frozen.to_toml(),
+            trainer: frozen.trainer(),
+            command: frozen.command().to_owned(),
             replaces,
             notes,
             stored: stored(frozen),

@@ -544,3 +544,42 @@ fn equal_models_are_on_the_disk_once() {
     let is_best = losses.iter().all(|&loss| losses[losses.len() - 1] <= loss);
     assert_eq!(is_best, file("final") == file("best"));
 }
+
+/// A card, and the digest that it has for a part of something.
+fn card(model: &Path) -> (String, impl Fn(&str) -> String + use<>) {
+    let text = fs::read_to_string(model.join("README.md")).unwrap();
+    let lines = text.clone();
+    let digest = move |what: &str| {
+        let line = lines.lines().find(|line| line.starts_with(what));
+        let line = line.unwrap_or_else(|| panic!("no {what} in {lines}"));
+        line.rsplit('`').nth(1).unwrap().to_owned()
+    };
+    (text, digest)
+}
+
+#[test]
+fn a_saved_model_has_a_card_by_which_it_is_followed_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    train(&first, &["data.eval_fraction=0.2"], Start::Resume).unwrap();
+    let base = format!("model.path={}", first.join("final").display());
+    train(&second, &[&base], Start::Resume).unwrap();
+    let ((text, of_first), (later, of_second)) =
+        (card(&first.join("final")), card(&second.join("final")));
+    assert_eq!(of_first("- this model, weights:"), of_second("- `model.path`"));
+    let data = "- `data.train`";
+    assert_eq!(of_first(data), of_second(data));
+    assert_ne!(of_first("- this model, weights:"), of_second("- this model, weights:"));
+    assert!(card(&first.join("best")).0.contains("| `eval_loss` | "));
+
+    let head: Vec<&str> = text.split("---\n").nth(1).unwrap().lines().collect();
+    assert_eq!(head[0], format!("base_model: {:?}", llama().display().to_string()));
+    let data = fixture("sft/data.jsonl").display().to_string();
+    assert_eq!(head[1..3], ["datasets:", &format!("- {data:?}")]);
+    let rest = ["library_name: transformers", "pipeline_tag: text-generation", "tags:"];
+    assert_eq!(head[3..6], rest);
+    assert!(text.contains("\nhearken sft ") && text.contains("lr = 0.001\n"), "{text}");
+    assert!(text.contains("On held-out data, at step 3:") && text.contains(" to "), "{text}");
+    assert!(later.contains("Nothing was evaluated on held-out data."), "{later}");
+    assert!(!text.contains("seconds") && !text.contains("tokens_per_s"), "{text}");
+}

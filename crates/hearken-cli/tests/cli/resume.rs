@@ -62,6 +62,9 @@ fn check(command: &str, config: &str, lines: usize) {
     }
     let weights = |dir: &Path| fs::read(dir.join("final/model.safetensors")).unwrap();
     assert!(weights(&whole) == weights(&killed), "the final weights differ");
+    let card = |dir: &Path| fs::read_to_string(dir.join("final/README.md")).unwrap();
+    let of_folder = |dir: &Path| dir.display().to_string();
+    assert_eq!(card(&whole).replace(&of_folder(&whole), &of_folder(&killed)), card(&killed));
     let samples = |dir: &Path| fs::read_to_string(dir.join("samples.jsonl")).unwrap_or_default();
     assert_eq!(samples(&whole), samples(&killed));
     if has_table {

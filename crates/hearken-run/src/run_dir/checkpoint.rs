@@ -279,8 +279,8 @@ impl Saves {
 }
 
 impl RunDir {
-    /// Replaces the model directory `name`, in the format of the files that the run started from; `more` may
-    /// add files to it.
+    /// Replaces the model directory `name`, in the format of the files that the run started from, with a card;
+    /// `more` may add files to it.
     ///
     /// # Errors
     /// If the disk limit would be passed, a file cannot be written, or `more` fails; what was there
@@ -302,7 +302,8 @@ impl RunDir {
             if let Some(tokenizer) = tokenizer {
                 tokenizer.save(dir)?;
             }
-            more(dir)
+            more(dir)?;
+            Ok::<_, TrainError>(self.write_card(dir)?)
         })?;
         Ok(())
     }

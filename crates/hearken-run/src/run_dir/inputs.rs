@@ -37,11 +37,11 @@ pub(crate) enum Reading {
 /// What an input was when a checkpoint was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
-    key: String,
-    path: PathBuf,
+    pub(super) key: String,
+    pub(super) path: PathBuf,
     /// What of it: records, a model, its weights or its tokenizer.
-    part: String,
-    sha256: String,
+    pub(super) part: String,
+    pub(super) sha256: String,
 }
 
 /// The inputs that a run's resolved configuration names.
