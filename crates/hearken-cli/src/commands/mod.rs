@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod check;
 mod collect;
+mod completions;
 mod config;
 mod convert;
 mod data;
@@ -16,6 +17,7 @@ mod grpo;
 mod import;
 mod init;
 mod logprobs;
+mod man;
 mod merge;
 mod ppo;
 mod report;
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Data(data::Data),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
+    Completions(completions::Completions),
+    Man(man::ManPages),
 }
 
 impl Command {
@@ -92,6 +96,8 @@ impl Command {
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Bench(command) => command.run(),
+            Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::screen::Screen;
 use crate::table::{scaled, table};
 use crate::time_left::shown;
 
-/// The stages in order: supervised fine-tuning, reward model, PPO, from one configuration
+/// The stages in order from one configuration: fine-tuning, reward model, PPO
 ///
 /// A stage is skipped when its output is there and its inputs are unchanged. Prints what each stage
 /// cost and what came of it, and where the report is.

@@ -1,11 +1,35 @@
 //! Help texts.
 
-use crate::support::run;
+use std::fs;
+use std::process::Command;
 
-const COMMANDS: [&str; 22] = [
-    "init", "sft", "reward", "dpo", "ppo", "grpo", "rlhf", "check", "config", "schema", "generate",
-    "chat", "collect", "analyze", "import", "export", "store", "logprobs", "merge", "report",
-    "doctor", "bench",
+use crate::support::{names, run};
+
+const COMMANDS: [&str; 24] = [
+    "init",
+    "sft",
+    "reward",
+    "dpo",
+    "ppo",
+    "grpo",
+    "rlhf",
+    "check",
+    "config",
+    "schema",
+    "generate",
+    "chat",
+    "collect",
+    "analyze",
+    "import",
+    "export",
+    "store",
+    "logprobs",
+    "merge",
+    "report",
+    "doctor",
+    "bench",
+    "completions",
+    "man",
 ];
 
 #[test]
@@ -65,4 +89,60 @@ fn numbers_out_of_range_are_refused_before_anything_is_read() {
     assert!(with("--temperature", "-1").contains("a number from 0"));
     assert!(with("--top-p", "1.5").contains("a number from 0 to 1"));
     with("-n", "0");
+}
+
+#[test]
+fn shells_are_told_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let text = run(["completions", shell]).ok().stdout;
+        for command in COMMANDS {
+            assert!(text.contains(command), "{shell}: {command}");
+        }
+        assert!(text.contains("max-new-tokens"), "{shell}");
+    }
+    let ran = run(["completions", "csh"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("bash"), "{}", ran.stderr);
+}
+
+/// Where there is a bash, it must take what it is given, and complete by it.
+#[test]
+fn bash_completes_commands_and_options() {
+    let text = run(["completions", "bash"]).ok().stdout;
+    let script = text
+        + "\nCOMP_WORDS=(hearken logp); COMP_CWORD=1; _hearken hearken logp hearken; echo ${COMPREPLY[@]}\
+           \nCOMP_WORDS=(hearken sft --fr); COMP_CWORD=2; _hearken hearken --fr sft; echo ${COMPREPLY[@]}\n";
+    let ran = Command::new("bash").args(["-u", "-c", &script]).output();
+    let Ok(ran) = ran else {
+        eprintln!("SKIPPED: there is no bash");
+        return;
+    };
+    let found = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(found, "logprobs\n--fresh\n", "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("share/man1");
+    let arguments = ["man".as_ref(), "--output".as_ref(), pages.as_os_str()];
+    let printed = run(arguments).ok().stdout;
+    assert_eq!(printed, format!("{}\n", pages.display()));
+    let read = |name: &str| fs::read_to_string(pages.join(name)).unwrap_or_default();
+    assert!(read("hearken.1").contains("hearken\\-sft(1)"), "{}", read("hearken.1"));
+    for command in COMMANDS {
+        let page = read(&format!("hearken-{command}.1"));
+        assert!(page.contains(".TH") && page.contains(".SH SYNOPSIS"), "{command}: {page}");
+    }
+    assert!(
+        read("hearken-sft.1").contains("fresh") && read("hearken-data-inspect.1").contains(".TH")
+    );
+    // Once more: the pages are replaced, and nothing else is there.
+    let before = names(&pages);
+    run(arguments).ok();
+    assert_eq!(names(&pages), before);
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = run(["man".as_ref(), "--output".as_ref(), file.as_os_str()]).error();
+    assert!(error.contains("file: cannot be created"), "{error}");
 }
