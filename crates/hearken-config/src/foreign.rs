@@ -211,6 +211,16 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["random_seed", "data_seed"], &["run.seed"], ""),
     (&["load_best_model_at_end"], &["train.keep_best"], ""),
+    (
+        &["patience", "early_stopping", "early_stopping_rounds", "early_stop_patience"],
+        &["train.early_stopping_patience"],
+        ", a number of evaluations",
+    ),
+    (
+        &["monitor", "metric", "best_metric", "early_stopping_metric"],
+        &["train.metric_for_best_model"],
+        "",
+    ),
 ];
 
 /// Names of other tools for what has no key here.

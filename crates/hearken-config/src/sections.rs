@@ -265,8 +265,8 @@ impl DataConfig {
     /// Checks what its keys say together.
     ///
     /// # Errors
-    /// If there is no file to train on, or keys contradict each other.
-    pub fn check(&self) -> Result<(), Complaint> {
+    /// If there is no file to train on, or keys contradict each other or those of `[train]`.
+    pub fn check(&self, train: &TrainConfig) -> Result<(), Complaint> {
         if self.train.is_empty() {
             return Err(Complaint::missing("data.train", "a file of records, or a list of files"));
         }
@@ -274,6 +274,14 @@ impl DataConfig {
             let reason = "evaluation records come from files of their own or from the training \
                           files; remove one of the two";
             return Err(Complaint::exclusive("data.eval", "data.eval_fraction", reason));
+        }
+        if let Some(key) = train.needs_evaluations()
+            && self.eval.is_empty()
+            && *self.eval_fraction == 0.0
+        {
+            let expected =
+                format!("files of evaluation records, or `data.eval_fraction`: `{key}` needs them");
+            return Err(Complaint::missing("data.eval", &expected));
         }
         Ok(())
     }
@@ -393,6 +401,14 @@ pub struct TrainConfig {
     pub sample_every: Option<u64>,
     /// Whether the model with the best evaluation is kept as `best/`.
     pub keep_best: bool,
+    /// Evaluations in a row without a better one after which the run ends; 0 is never.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub early_stopping_patience: Option<u64>,
+    /// The figure of evaluations by which models are compared; without it that of the trainer.
+    pub metric_for_best_model: Option<String>,
+    /// Whether a higher value of that figure is the better one.
+    pub greater_is_better: Option<bool>,
     /// Whether the last checkpoint of a finished run has the optimizer's moments.
     pub keep_optimizer: bool,
     /// Whether the configuration names the size of microbatches, so that no memory limit changes it.
@@ -416,12 +432,40 @@ impl TrainConfig {
             let reason = "both say how long the run is; remove one of the two";
             return Err(Complaint::exclusive("train.steps", "train.epochs", reason));
         }
+        self.check_evaluations()?;
         self.microbatch_is_given = 0 < self.microbatch_tokens;
         if !self.microbatch_is_given {
             self.microbatch_tokens = MICROBATCH_TOKENS;
         }
         self.cache_bytes = EngineOptions::default().cache_bytes;
         Ok(())
+    }
+
+    /// Whether what compares models says by what, and when.
+    fn check_evaluations(&self) -> Result<(), Complaint> {
+        match (&self.metric_for_best_model, self.greater_is_better) {
+            (Some(_), None) => {
+                let expected = "true or false: whether a higher `train.metric_for_best_model` is the better one";
+                return Err(Complaint::missing("train.greater_is_better", expected));
+            }
+            (None, Some(_)) => {
+                let expected = "the figure of evaluations that `train.greater_is_better` is about";
+                return Err(Complaint::missing("train.metric_for_best_model", expected));
+            }
+            _ => {}
+        }
+        if self.early_stopping_patience.is_some() && self.eval_every.is_none() {
+            let expected = "optimizer steps from one evaluation to the next: \
+                            `train.early_stopping_patience` counts them";
+            return Err(Complaint::unexpected("train.eval_every", 0, expected));
+        }
+        Ok(())
+    }
+
+    /// The key that needs evaluations, where one does.
+    pub fn needs_evaluations(&self) -> Option<&'static str> {
+        let patience = self.early_stopping_patience.map(|_| "train.early_stopping_patience");
+        patience.or(self.metric_for_best_model.as_ref().map(|_| "train.metric_for_best_model"))
     }
 
     /// How long the run is; `None` where neither `steps` nor `epochs` is given.

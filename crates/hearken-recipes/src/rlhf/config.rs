@@ -165,7 +165,7 @@ impl RlhfConfig {
             let missing = Complaint::missing("sft, reward or ppo", "at least one stage to run");
             return Err(error(missing));
         }
-        Ok(Loaded { config, frozen: layers.freeze() })
+        Ok(Loaded { config, frozen: layers.freeze("rlhf") })
     }
 
     fn keys() -> Keys {
@@ -325,6 +325,8 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
 pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
     let mut table = frozen.table().clone();
     table.remove("log");
+    let patience = |train: &Value| train.get("early_stopping_patience")?.as_integer();
+    let watches = table.get("train").and_then(patience).is_some_and(|patience| 0 < patience);
     let mut section = |name: &str, without: &[&str], as_if: &[&str]| {
         let Some(Value::Table(section)) = table.get_mut(name) else { return };
         for key in without {
@@ -336,6 +338,10 @@ pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
     };
     // Keys that stages have been told apart by have their default instead, so that what is done stays so.
     section("run", &["dir", "disk_limit_gb"], &["memory_limit_gb"]);
+    if !watches {
+        // A default that came later.
+        section("train", &["early_stopping_patience"], &[]);
+    }
     section("train", &["save_minutes", "keep_optimizer"], &["save_every", "microbatch_tokens"]);
     toml::to_string(&table).expect("a table that was read can be written")
 }

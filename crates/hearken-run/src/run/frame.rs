@@ -78,6 +78,7 @@ pub fn drive<D: Device, F: Frame<D>>(
         }
     }
     frame.save_model("final")?;
+    frame.run().note_early_stop(progress);
     commentary.conclude(&frame.run().dir.metrics, progress);
     Ok(frame.run().outcome(Status::Finished))
 }
@@ -104,7 +105,7 @@ fn pause<D: Device, F: Frame<D>>(
     let train = &run.settings.train;
     let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
     let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
-    let checkpoint = due(train.save_every) || is_time || end || stop;
+    let checkpoint = due(train.save_every) || is_time || stop;
     if samples {
         frame.write_samples()?;
     }
@@ -112,7 +113,8 @@ fn pause<D: Device, F: Frame<D>>(
         let evaluated = evaluate(frame);
         or_keep(frame, Counters { owes_evaluation: true, ..counters }, evaluated)?;
     }
-    if checkpoint {
+    // The evaluation may have ended the run.
+    if checkpoint || frame.run().is_finished() {
         save_checkpoint(frame)?;
     }
     Ok(())
@@ -134,8 +136,17 @@ fn evaluate_at_start<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainE
 }
 
 fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
-    let Some(figure) = frame.evaluate()? else { return Ok(()) };
-    if frame.run().is_best(figure, F::BETTER) { frame.save_model("best") } else { Ok(()) }
+    let Some(figure) = frame.evaluate()? else {
+        return frame.run().settings.train.needs_evaluations().map_or(Ok(()), |key| {
+            Err(TrainError::Other(format!(
+                "`{key}`: found too little to evaluate on, expected records or prompts that are held out"
+            )))
+        });
+    };
+    let run = frame.run();
+    let (figure, better) = run.compared_by(figure, F::BETTER)?;
+    run.note_gain(figure, better);
+    if run.is_best(figure, better) { frame.save_model("best") } else { Ok(()) }
 }
 
 /// What may have needed scores. Where these failed, the run is kept as of its last step, with the counters

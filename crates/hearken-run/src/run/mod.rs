@@ -19,6 +19,7 @@ use hearken_tensor::Device;
 use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
@@ -110,6 +111,9 @@ pub struct Counters<K> {
     pub cursor: Cursor,
     /// The best evaluation so far.
     pub(crate) best: Option<f64>,
+    /// What evaluations have gained, where that ends the run.
+    #[serde(default)]
+    pub(crate) gain: Gain,
     /// Whether an evaluation that was due had no scores.
     #[serde(default)]
     pub(crate) owes_evaluation: bool,
@@ -118,6 +122,34 @@ pub struct Counters<K> {
     /// The trainer's own.
     #[serde(flatten)]
     pub own: K,
+}
+
+/// What evaluations have gained, since they are watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Gain {
+    /// The best figure, and the step of its evaluation.
+    best: Option<(f64, u64)>,
+    /// Evaluations since then.
+    without: u64,
+}
+
+impl Gain {
+    /// Takes note of an evaluation's figure, which is the better one if it compares as `better`.
+    fn note(&mut self, figure: f64, step: u64, better: Ordering) {
+        let gains =
+            |(best, _): (f64, u64)| best.is_nan() || figure.partial_cmp(&best) == Some(better);
+        if self.best.is_none_or(gains) {
+            // A number that is none is not kept: everything is better.
+            *self = Self { best: Some((figure, step)).filter(|_| !figure.is_nan()), without: 0 };
+        } else {
+            self.without += 1;
+        }
+    }
+
+    /// Whether there have been so many evaluations in a row without a better one.
+    pub(crate) fn is_awaited_for(&self, patience: Option<u64>) -> bool {
+        patience.is_some_and(|patience| patience <= self.without)
+    }
 }
 
 /// Another model that is trained with the first.
@@ -202,7 +234,12 @@ impl<D: Device, K: Kept> Run<D, K> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        self.total <= self.step || self.counters.own.is_over()
+        self.total <= self.step || self.counters.own.is_over() || self.is_stopped_early()
+    }
+
+    /// Whether evaluations have gained nothing for as long as the configuration waits.
+    fn is_stopped_early(&self) -> bool {
+        self.counters.gain.is_awaited_for(self.settings.train.early_stopping_patience)
     }
 
     /// Says so where the run has made steps before.
@@ -364,6 +401,63 @@ impl<D: Device, K: Kept> Run<D, K> {
             self.counters.best = Some(figure);
         }
         self.settings.train.keep_best && is_best
+    }
+
+    /// What the evaluation that was just written compares by, and how a better one compares to a worse one:
+    /// `figure` as `better`, unless the configuration names another.
+    ///
+    /// # Errors
+    /// If the evaluation has no such figure.
+    fn compared_by(&self, figure: f64, better: Ordering) -> Result<(f64, Ordering), TrainError> {
+        let train = &self.settings.train;
+        let Some(name) = &train.metric_for_best_model else { return Ok((figure, better)) };
+        let better = match train.greater_is_better {
+            Some(true) => Ordering::Greater,
+            _ => Ordering::Less,
+        };
+        let Some(Value::Object(record)) = self.dir.metrics.recent().next_back() else {
+            return Ok((figure, better));
+        };
+        // What is not a number is written as null.
+        let number = |value: &Value| match value.get("value").unwrap_or(value) {
+            Value::Null => Some(f64::NAN),
+            value => value.as_f64(),
+        };
+        if let Some(number) = record.get(name).and_then(number) {
+            return Ok((number, better));
+        }
+        let known = record.iter().filter(|(key, value)| *key != "step" && number(value).is_some());
+        let known: Vec<&str> = known.map(|(key, _)| key.as_str()).collect();
+        Err(TrainError::Other(format!(
+            "`train.metric_for_best_model`: found {name:?}, which evaluations do not have, expected one of {}",
+            known.join(", ")
+        )))
+    }
+
+    /// Takes note of an evaluation's figure, where that may end the run.
+    fn note_gain(&mut self, figure: f64, better: Ordering) {
+        if self.settings.train.early_stopping_patience.is_some() {
+            self.counters.gain.note(figure, self.step, better);
+        }
+    }
+
+    /// Says why the run ends before its last step, where evaluations are the reason.
+    fn note_early_stop(&self, progress: &mut dyn Progress) {
+        let (gain, train) = (&self.counters.gain, &self.settings.train);
+        if !self.is_stopped_early() || self.total <= self.step {
+            return;
+        }
+        let name = train.metric_for_best_model.as_deref().unwrap_or("figure");
+        let best = gain.best.map_or_else(
+            || "none had a number".to_owned(),
+            |(best, step)| format!("the best {name} is {best:.4}, of step {step}"),
+        );
+        let kept = if train.keep_best { "; best/ has the model" } else { "" };
+        progress.note(&format!(
+            "stopped early, after step {} of {}: {} evaluations in a row without a better one \
+             (`train.early_stopping_patience`); {best}{kept}",
+            self.step, self.total, gain.without
+        ));
     }
 
     /// Makes a checkpoint; `more` are models that are not trained and saved with those that are.

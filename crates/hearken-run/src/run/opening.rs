@@ -108,9 +108,10 @@ impl<'p> Opening<'p> {
             self.dir.check_inputs()?;
             return Ok(None);
         };
-        let (steps, Counters { cost, own, .. }) =
+        let (steps, Counters { cost, own, gain, .. }) =
             (checkpoint.step(), checkpoint.counters::<Counters<K>>()?);
-        if steps < total && !own.is_over() {
+        let patience = self.settings.train.early_stopping_patience;
+        if steps < total && !own.is_over() && !gain.is_awaited_for(patience) {
             self.dir.check_inputs()?;
             return Ok(None);
         }

@@ -76,7 +76,7 @@ impl Configuration for DpoConfig {
             }
         }
         self.resolved = resolved;
-        self.data.check()?;
+        self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
     }
 }

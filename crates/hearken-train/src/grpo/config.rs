@@ -72,7 +72,7 @@ impl Configuration for GrpoConfig {
         }
         self.check_group()?;
         self.check_batch_size()?;
-        self.data.check()?;
+        self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
     }
 }

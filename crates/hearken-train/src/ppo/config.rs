@@ -159,7 +159,7 @@ impl Configuration for PpoConfig {
             let expected = format!("a divisor of batch_size · minibatches = {rollouts}");
             return Err(Complaint::unexpected("rollout.completions", found, &expected));
         }
-        self.data.check()?;
+        self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
     }
 }

@@ -83,7 +83,7 @@ impl Configuration for RewardConfig {
         self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
-        self.data.check()
+        self.data.check(&self.train)
     }
 }
 

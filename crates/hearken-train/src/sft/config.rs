@@ -40,7 +40,7 @@ impl Configuration for SftConfig {
         self.model.lora = self.lora.settle(&self.model)?;
         self.train.settle()?;
         self.train.required_length()?;
-        self.data.check()
+        self.data.check(&self.train)
     }
 }
 
