@@ -210,6 +210,18 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
         "",
     ),
     (&["random_seed", "data_seed"], &["run.seed"], ""),
+    (
+        &[
+            "dataset_mixer",
+            "dataset_weights",
+            "interleave_probs",
+            "data_mix",
+            "mixture",
+            "datasets",
+        ],
+        &["data.mix", "data.mix.path"],
+        ", a table with path and weight for each source",
+    ),
     (&["load_best_model_at_end"], &["train.keep_best"], ""),
     (
         &["patience", "early_stopping", "early_stopping_rounds", "early_stop_patience"],

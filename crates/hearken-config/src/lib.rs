@@ -49,6 +49,6 @@ pub use score::check_labels;
 pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
-    BadRecords, DataConfig, Dtype, Length, LogConfig, LoraSection, ModelSource, OptimizerConfig,
-    RunConfig, SamplesConfig, ScheduleKind, TrainConfig, Truncation,
+    BadRecords, DataConfig, Dtype, Length, LogConfig, LoraSection, MixSource, ModelSource,
+    OptimizerConfig, RunConfig, SamplesConfig, ScheduleKind, TrainConfig, Truncation,
 };

@@ -220,6 +220,24 @@ fn some_files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>
     if files.is_empty() { Err(empty()) } else { Ok(files) }
 }
 
+/// `[[data.mix]]`: one of several sources of training records.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MixSource {
+    /// A file of records, or a list of files.
+    #[serde(deserialize_with = "some_files")]
+    #[schemars(with = "Files")]
+    pub path: Vec<PathBuf>,
+    /// How much of every epoch comes from it, in proportion to the weights of the others.
+    pub weight: Positive,
+    /// The file's names for columns; without them those of `data.columns`.
+    pub columns: Option<BTreeMap<String, String>>,
+    /// The most records read from it; 0 is all.
+    #[serde(default, deserialize_with = "count_unless_zero")]
+    #[schemars(with = "usize")]
+    pub limit: Option<usize>,
+}
+
 /// `[data]`: what is trained on.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -228,6 +246,9 @@ pub struct DataConfig {
     #[serde(default, deserialize_with = "some_files")]
     #[schemars(with = "Option<Files>")]
     pub train: Vec<PathBuf>,
+    /// Several sources with weights, in place of `train`.
+    #[serde(default)]
+    pub mix: Vec<MixSource>,
     /// Files of evaluation records; may be empty.
     #[serde(default, deserialize_with = "files")]
     #[schemars(with = "Option<Files>")]
@@ -267,8 +288,19 @@ impl DataConfig {
     /// # Errors
     /// If there is no file to train on, or keys contradict each other or those of `[train]`.
     pub fn check(&self, train: &TrainConfig) -> Result<(), Complaint> {
-        if self.train.is_empty() {
-            return Err(Complaint::missing("data.train", "a file of records, or a list of files"));
+        if self.train.is_empty() && self.mix.is_empty() {
+            let expected =
+                "a file of records, or a list of files (or several with weights, [[data.mix]])";
+            return Err(Complaint::missing("data.train", expected));
+        }
+        if !self.train.is_empty() && !self.mix.is_empty() {
+            let reason =
+                "both say what is trained on; what is in `data.train` can be one of [[data.mix]]";
+            return Err(Complaint::exclusive("data.mix", "data.train", reason));
+        }
+        if self.limit.is_some() && !self.mix.is_empty() {
+            let reason = "a source has a `limit` of its own";
+            return Err(Complaint::exclusive("data.limit", "data.mix", reason));
         }
         if !self.eval.is_empty() && 0.0 < *self.eval_fraction {
             let reason = "evaluation records come from files of their own or from the training \
@@ -284,6 +316,11 @@ impl DataConfig {
             return Err(Complaint::missing("data.eval", &expected));
         }
         Ok(())
+    }
+
+    /// Every file or store of training records, in order.
+    pub fn training_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.train.iter().chain(self.mix.iter().flat_map(|source| &source.path))
     }
 
     /// How the files are read.

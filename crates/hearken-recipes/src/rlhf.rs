@@ -281,7 +281,10 @@ pub(crate) fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
 
 /// The inputs that every trainer has.
 fn with_data(model: &Path, data: &DataConfig) -> Vec<PathBuf> {
-    [model.to_owned()].into_iter().chain(data.train.clone()).chain(data.eval.clone()).collect()
+    std::iter::once(model)
+        .chain(data.training_files().chain(&data.eval).map(PathBuf::as_path))
+        .map(Path::to_owned)
+        .collect()
 }
 
 /// The last value of each key in a stage's metrics, those that are there.

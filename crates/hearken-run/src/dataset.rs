@@ -1,5 +1,6 @@
 //! Files of records as examples to train and evaluate on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hearken_config::{BadRecords, DataConfig};
@@ -8,6 +9,7 @@ use hearken_store::open_records;
 
 use crate::encode::{Encoded, Encoder, Example};
 use crate::error::{EncodeError, TrainError};
+use crate::mix::Mix;
 use crate::seeds::Seeds;
 
 /// What became of the records of some files.
@@ -62,6 +64,8 @@ pub struct Dataset<E> {
     pub train: Vec<E>,
     /// None where the configuration asks for none.
     pub eval: Vec<E>,
+    /// Where the training examples came from, source after source, if they are mixed.
+    pub mix: Mix,
     /// What became of the training records.
     pub train_report: DataReport,
     /// What became of the evaluation records.
@@ -80,29 +84,48 @@ impl<E: Example> Dataset<E> {
         seeds: Seeds,
     ) -> Result<Self, TrainError> {
         let (mut train_report, mut eval_report) = Default::default();
-        let read = Encoding { config, encoder };
-        let (keys, all) = read.encoded::<E>(&config.train, config.limit, &mut train_report)?;
+        let read = Encoding { config, encoder, columns: None };
+        let (mut keys, mut all) =
+            read.encoded::<E>(&config.train, config.limit, &mut train_report)?;
+        let mut ends = Vec::with_capacity(config.mix.len());
+        for source in &config.mix {
+            let read = Encoding { columns: source.columns.as_ref(), ..read };
+            let found = read.encoded::<E>(&source.path, source.limit, &mut train_report)?;
+            keys.extend(found.0);
+            all.extend(found.1);
+            ends.push(all.len());
+        }
         let seed = seeds.derive("split", 0, 0);
-        let (mut of_train, mut of_eval) = (Vec::new(), Vec::new());
-        for (outcome, is_held_out) in
-            all.into_iter().zip(held_out(&keys, *config.eval_fraction, seed)?)
-        {
-            let side = if is_held_out { &mut of_eval } else { &mut of_train };
+        let mut of_train: Vec<Vec<_>> = Vec::new();
+        of_train.resize_with(config.mix.len().max(1), Vec::new);
+        let mut of_eval = Vec::new();
+        let held_out = held_out(&keys, *config.eval_fraction, seed)?;
+        for (index, (outcome, is_held_out)) in all.into_iter().zip(held_out).enumerate() {
+            let source = ends.partition_point(|end| *end <= index);
+            let side = if is_held_out { &mut of_eval } else { &mut of_train[source] };
             side.push(outcome);
         }
         if !config.eval.is_empty() {
             (_, of_eval) = read.encoded::<E>(&config.eval, None, &mut eval_report)?;
         }
-        let train = kept(of_train, &mut train_report);
+        let parts: Vec<Vec<E>> =
+            of_train.into_iter().map(|part| kept(part, &mut train_report)).collect();
+        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+        let train: Vec<E> = parts.into_iter().flatten().collect();
         let eval = kept(of_eval, &mut eval_report);
-        let wanted = [(&config.train, &train, &train_report), (&config.eval, &eval, &eval_report)];
-        for (files, examples, report) in wanted {
-            if let (Some(path), true) = (files.first(), examples.is_empty()) {
+        let wanted = [
+            (config.training_files().next(), &train, &train_report),
+            (config.eval.first(), &eval, &eval_report),
+        ];
+        for (file, examples, report) in wanted {
+            if let (Some(path), true) = (file, examples.is_empty()) {
                 let reasons = format!(" ({})", report.note("what there is"));
                 return Err(TrainError::NoExamples { path: path.clone(), reasons });
             }
         }
-        Ok(Self { train, eval, train_report, eval_report })
+        let mix = Mix::new(&config.mix, &sizes);
+        mix.check()?;
+        Ok(Self { train, eval, mix, train_report, eval_report })
     }
 
     /// Rows of each training example.
@@ -123,6 +146,8 @@ enum Outcome<E> {
 struct Encoding<'a> {
     config: &'a DataConfig,
     encoder: &'a Encoder<'a>,
+    /// A source's own names for columns.
+    columns: Option<&'a BTreeMap<String, String>>,
 }
 
 impl Encoding<'_> {
@@ -142,6 +167,9 @@ impl Encoding<'_> {
             }
             let mut options = self.config.read_options();
             options.limit = left;
+            if let Some(columns) = self.columns {
+                options.columns.clone_from(columns);
+            }
             let mut records = open_records::<E::Record>(place, &options)?;
             for record in records.by_ref() {
                 let record = record?;
@@ -187,6 +215,6 @@ fn kept<E>(outcomes: Vec<Outcome<E>>, report: &mut DataReport) -> Vec<E> {
             Outcome::Bad(reason) => report.skip(reason),
         }
     }
-    report.examples = examples.len();
+    report.examples += examples.len();
     examples
 }

@@ -32,6 +32,8 @@ pub mod order;
 
 pub mod encode;
 
+pub mod mix;
+
 pub mod dataset;
 
 pub mod schedule;

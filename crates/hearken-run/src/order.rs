@@ -1,6 +1,6 @@
 //! In which order examples are trained on.
 
-use rand::RngExt;
+use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::seeds::Seeds;
@@ -27,12 +27,23 @@ pub struct FewerExamples {
     pub used: usize,
 }
 
+/// What one source gives to every epoch of a mixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Examples that it has.
+    pub examples: usize,
+    /// Of these, or more where they repeat, examples of an epoch.
+    pub drawn: usize,
+}
+
 /// The order of the examples of every epoch: a function of the seed and the epoch alone.
 #[derive(Clone, Debug)]
 pub struct Order {
     examples: usize,
     batch_size: usize,
     shuffle: Option<Seeds>,
+    /// The sources of the examples, one after another; empty where each example is in an epoch once.
+    shares: Vec<Share>,
     /// The epoch of `indices`.
     epoch: Option<u64>,
     indices: Vec<usize>,
@@ -46,7 +57,26 @@ impl Order {
     pub fn sequential(examples: usize, batch_size: usize) -> Self {
         assert!(0 < examples && 0 < batch_size, "{examples} examples in batches of {batch_size}");
         let indices = (0..examples).collect();
-        Self { examples, batch_size, shuffle: None, epoch: None, indices }
+        Self { examples, batch_size, shuffle: None, shares: Vec::new(), epoch: None, indices }
+    }
+
+    /// The order in which every epoch has these shares of the examples, source after source as they lie; as it
+    /// was without any. An epoch is as long as there are examples.
+    ///
+    /// A source gives its examples in passes, one after another over all epochs, each in an order of its own: it
+    /// repeats none before it has given all. With shuffling an epoch's examples are then mixed at random; else
+    /// they alternate evenly, each source's in the order of its files.
+    ///
+    /// # Panics
+    /// If the shares are not of all examples, or do not make an epoch of as many.
+    pub fn mixed(self, shares: Vec<Share>) -> Self {
+        if shares.is_empty() {
+            return self;
+        }
+        let count = |of: fn(&Share) -> usize| shares.iter().map(of).sum::<usize>();
+        let found = (count(|share| share.examples), count(|share| share.drawn));
+        assert_eq!(found, (self.examples, self.examples), "shares of all examples");
+        Self { shares, epoch: None, ..self }
     }
 
     /// Shuffled by `seeds`, or the files' order without them.
@@ -85,18 +115,60 @@ impl Order {
         batch
     }
 
-    /// Fisher and Yates' shuffle from the epoch's own stream.
+    /// The order of an epoch.
     fn prepare(&mut self, epoch: u64) {
-        let Some(seeds) = self.shuffle else { return };
-        if self.epoch == Some(epoch) {
+        if self.epoch == Some(epoch) || (self.shuffle.is_none() && self.shares.is_empty()) {
             return;
         }
-        let mut rng = seeds.stream("shuffle", epoch);
-        self.indices = (0..self.examples).collect();
-        for last in (1..self.examples).rev() {
-            self.indices.swap(last, rng.random_range(0..=last));
+        self.indices =
+            if self.shares.is_empty() { (0..self.examples).collect() } else { self.mixture(epoch) };
+        if let Some(seeds) = self.shuffle {
+            shuffle(&mut self.indices, &mut seeds.stream("shuffle", epoch));
         }
         self.epoch = Some(epoch);
+    }
+
+    /// The examples of an epoch of a mixture, those of each source evenly spread.
+    fn mixture(&self, epoch: u64) -> Vec<usize> {
+        let mut placed = Vec::with_capacity(self.examples);
+        let mut first = 0;
+        for (source, share) in self.shares.iter().enumerate() {
+            let drawn = self.drawn(source, *share, epoch).into_iter().enumerate();
+            placed.extend(drawn.map(|(number, index)| {
+                ((number as f64 + 0.5) / share.drawn as f64, first + index)
+            }));
+            first += share.examples;
+        }
+        // A stable sort: sources that meet stay in their order.
+        placed.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        placed.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// What a source gives to an epoch, by the numbers of its own examples.
+    fn drawn(&self, source: usize, share: Share, epoch: u64) -> Vec<usize> {
+        let (examples, drawn) = (share.examples as u64, share.drawn as u64);
+        let (mut at, end) = (epoch * drawn, (epoch + 1) * drawn);
+        let mut found = Vec::with_capacity(share.drawn);
+        while at < end {
+            let pass = at / examples;
+            let mut order: Vec<usize> = (0..share.examples).collect();
+            if let Some(seeds) = self.shuffle {
+                shuffle(&mut order, &mut seeds.stream(&format!("mix/{source}"), pass));
+            }
+            let until = end.min((pass + 1) * examples);
+            found.extend(
+                &order[(at - pass * examples) as usize..(until - pass * examples) as usize],
+            );
+            at = until;
+        }
+        found
+    }
+}
+
+/// Fisher and Yates' shuffle.
+fn shuffle(indices: &mut [usize], rng: &mut impl Rng) {
+    for last in (1..indices.len()).rev() {
+        indices.swap(last, rng.random_range(0..=last));
     }
 }
 
@@ -151,5 +223,58 @@ mod tests {
         assert_eq!(order.next_batch(&mut cursor), [0, 1]);
         assert_eq!(order.next_batch(&mut cursor), [2]);
         assert_eq!(order.next_batch(&mut cursor), [0, 1]);
+    }
+
+    const SHARES: [Share; 2] = [Share { examples: 2, drawn: 6 }, Share { examples: 8, drawn: 4 }];
+
+    /// How often each example is in an epoch.
+    fn counts(order: &mut Order, cursor: &mut Cursor) -> [usize; 10] {
+        let (epoch, mut counts) = (cursor.epoch, [0; 10]);
+        while cursor.epoch == epoch {
+            order.next_batch(cursor).into_iter().for_each(|index| counts[index] += 1);
+        }
+        counts
+    }
+
+    #[test]
+    fn a_mixture_has_its_shares_in_every_epoch_and_repeats_nothing_before_all_was_given() {
+        for seeds in [Some(Seeds::new(5)), None] {
+            let mut order = Order::new(seeds, 10, 3).mixed(SHARES.to_vec());
+            let mut cursor = Cursor::default();
+            assert_eq!(order.batches_per_epoch(), 4);
+            let epochs = [(); 4].map(|()| counts(&mut order, &mut cursor));
+            for pair in epochs.chunks(2) {
+                assert!(pair.iter().all(|counts| counts[..2] == [3, 3]), "{pair:?}");
+                // Eight examples, four of them in every epoch: two epochs have each once.
+                let both: Vec<usize> =
+                    (2..10).map(|index| pair[0][index] + pair[1][index]).collect();
+                assert_eq!(both, [1; 8]);
+            }
+            assert_eq!(cursor, Cursor { epoch: 4, index: 0 });
+        }
+    }
+
+    #[test]
+    fn a_mixture_goes_on_from_its_cursor_alone() {
+        let make = || Order::new(Some(Seeds::new(3)), 10, 3).mixed(SHARES.to_vec());
+        let (mut whole, mut cursor) = (make(), Cursor::default());
+        for _ in 0..6 {
+            whole.next_batch(&mut cursor);
+        }
+        let (mut resumed, mut copy) = (make(), cursor);
+        for _ in 0..9 {
+            assert_eq!(whole.next_batch(&mut cursor), resumed.next_batch(&mut copy));
+        }
+    }
+
+    #[test]
+    fn a_mixture_without_shuffling_alternates_in_the_order_of_the_files() {
+        let shares = vec![Share { examples: 4, drawn: 2 }, Share { examples: 2, drawn: 4 }];
+        let mut order = Order::sequential(6, 6).mixed(shares);
+        let mut cursor = Cursor::default();
+        assert_eq!(order.next_batch(&mut cursor), [4, 0, 5, 4, 1, 5]);
+        assert_eq!(order.next_batch(&mut cursor), [4, 2, 5, 4, 3, 5]);
+        let plain = Order::sequential(6, 6).mixed(Vec::new()).next_batch(&mut cursor);
+        assert_eq!(plain, [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -22,6 +22,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
     let own = |(field, column): &(&str, &str)| ((*field).to_owned(), (*column).to_owned());
     let config = DataConfig {
         train: vec![path],
+        mix: Vec::new(),
         eval: Vec::new(),
         eval_fraction: BelowOne::new(0.1).unwrap(),
         shuffle: true,

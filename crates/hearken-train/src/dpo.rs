@@ -28,6 +28,7 @@ use hearken_config::Loaded;
 use hearken_model::{Head, Masters, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
+use hearken_run::mix::Mix;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model, start_of};
 use hearken_run::run_dir::Start;
@@ -108,6 +109,10 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     fn rows(&self) -> Vec<usize> {
         let branches = self.config.resolved.objective.grad_reading().branches;
         self.records.train.iter().map(|tree| tree.rows(branches)).collect()
+    }
+
+    fn mix(&self) -> &Mix {
+        &self.records.mix
     }
 
     fn evaluation_rows(&self) -> usize {

@@ -15,6 +15,7 @@ use hearken_model::Model;
 use hearken_run::budget::check;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
+use hearken_run::mix::Mix;
 use hearken_run::order::{Cursor, Order};
 use hearken_run::plan::{BatchPlan, MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
@@ -81,6 +82,9 @@ pub trait RecordTrainer<D: Device>: Sized {
 
     /// Rows of each training record.
     fn rows(&self) -> Vec<usize>;
+
+    /// The sources of the training records, if they are mixed.
+    fn mix(&self) -> &Mix;
 
     /// Rows of the evaluation records together.
     fn evaluation_rows(&self) -> usize;
@@ -204,7 +208,8 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let mut trainer = T::read(config, &mut opening)?;
         let examples = trainer.rows().len();
         let batch_size = opening.settings.train.batch_size;
-        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size);
+        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
+            .mixed(trainer.mix().shares());
         let total = length.steps(order.batches_per_epoch());
         if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
             return Ok(Opened::Finished(outcome));

@@ -15,6 +15,7 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
+use hearken_run::mix::Mix;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Nothing, Opening, Run, load_model};
 use hearken_tensor::Device;
@@ -62,6 +63,10 @@ impl<D: Device> RecordTrainer<D> for Reward {
 
     fn rows(&self) -> Vec<usize> {
         self.pairs.train.iter().map(Example::rows).collect()
+    }
+
+    fn mix(&self) -> &Mix {
+        &self.pairs.mix
     }
 
     fn evaluation_rows(&self) -> usize {

@@ -14,6 +14,7 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
+use hearken_run::mix::Mix;
 use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
@@ -52,6 +53,10 @@ impl<D: Device> RecordTrainer<D> for Sft {
 
     fn rows(&self) -> Vec<usize> {
         self.data.train_rows()
+    }
+
+    fn mix(&self) -> &Mix {
+        &self.data.mix
     }
 
     fn evaluation_rows(&self) -> usize {

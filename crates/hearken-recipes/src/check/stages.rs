@@ -185,7 +185,9 @@ impl<D: Device> Look<'_, D> {
 
     /// The same of records.
     fn data_stand_in(&self, data: &mut DataConfig) {
-        data.train.iter_mut().chain(&mut data.eval).for_each(|path| self.file_stand_in(path));
+        let mixed = data.mix.iter_mut().flat_map(|source| &mut source.path);
+        let files = data.train.iter_mut().chain(mixed).chain(&mut data.eval);
+        files.for_each(|path| self.file_stand_in(path));
     }
 
     /// The same of a file or folder of the first stage.

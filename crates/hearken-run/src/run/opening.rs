@@ -93,6 +93,7 @@ impl<'p> Opening<'p> {
     /// What became of the records, under these names.
     pub fn note_data<E>(&mut self, data: &Dataset<E>, train: &str, eval: &str) {
         self.progress.note(&data.train_report.note(train));
+        data.mix.notes().iter().for_each(|note| self.progress.note(note));
         if !data.eval.is_empty() {
             self.progress.note(&data.eval_report.note(eval));
         }

@@ -62,6 +62,10 @@ pub(crate) fn inputs(config: &Table) -> Vec<Input> {
     {
         add(format!("{section}.{key}"), get(section, key), Reading::Records);
     }
+    let mix = get("data", "mix").and_then(Value::as_array).into_iter().flatten();
+    for (index, source) in mix.enumerate() {
+        add(format!("data.mix[{index}].path"), source.get("path"), Reading::Records);
+    }
     let start =
         if reads_start_throughout(config) { Reading::Model } else { Reading::StartingWeights };
     add("model.path".to_owned(), get("model", "path"), start);
@@ -288,6 +292,12 @@ mod tests {
             [of("model.path", Reading::StartingWeights), of("model.path", Reading::Tokenizer)];
         let sft = [&records[..], &start[..]].concat();
         assert_eq!(read_of(data), sft);
+        let mixed = "[model]\npath = \"m\"\n[[data.mix]]\npath = \"a\"\n[[data.mix]]\npath = [\"b\", \"c\"]\n";
+        let records = ["data.mix[0].path", "data.mix[1].path", "data.mix[1].path"]
+            .map(|key| of(key, Reading::Records));
+        assert_eq!(read_of(mixed), [&records[..], &start[..]].concat());
+        let records =
+            ["data.train", "data.train", "data.eval"].map(|key| of(key, Reading::Records));
         let model = of("model.path", Reading::Model);
         let scores = "[[score]]\nkind = \"regex\"\n[[score]]\nkind = \"model\"\npath = \"r\"\n";
         for section in ["grpo", "ppo"] {

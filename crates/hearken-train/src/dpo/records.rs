@@ -4,6 +4,7 @@ use hearken_objective::dpo::unpaired::Verdict;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
 use hearken_run::error::TrainError;
+use hearken_run::mix::Mix;
 use hearken_run::progress::Progress;
 use hearken_run::run::Opening;
 
@@ -18,6 +19,8 @@ pub(super) struct Records {
     pub(super) train: Vec<Tree>,
     /// None where the configuration asks for none.
     pub(super) eval: Vec<Tree>,
+    /// Where the training trees came from, if they are mixed.
+    pub(super) mix: Mix,
 }
 
 impl Records {
@@ -30,7 +33,11 @@ impl Records {
         let (limit, seeds) = (encoder.length.tokens_max, opening.seeds);
         if matches!(config.resolved.objective.kind, Kind::Unpaired(_)) {
             let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
-            let mut sets = [one_by_one(&data.train), one_by_one(&data.eval)];
+            let parts: Vec<Vec<UnpairedExample>> =
+                data.mix.parts(&data.train).into_iter().map(one_by_one).collect();
+            let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
+            data.mix = data.mix.resized(&sizes);
+            let mut sets = [parts.concat(), one_by_one(&data.eval)];
             [data.train_report.examples, data.eval_report.examples] =
                 [sets[0].len(), sets[1].len()];
             opening.note_data(&data, "training", "evaluation");
@@ -46,7 +53,7 @@ impl Records {
             }
             let [train, eval] = sets.map(trees);
             balance_note(config, &train, opening.progress);
-            return Ok(Self { train, eval });
+            return Ok(Self { train, eval, mix: data.mix });
         }
         let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
         opening.note_data(&data, "training", "evaluation");
@@ -58,7 +65,7 @@ impl Records {
                 pair.probability = 1.0;
             }
         }
-        Ok(Self { train: trees(data.train), eval: trees(data.eval) })
+        Ok(Self { train: trees(data.train), eval: trees(data.eval), mix: data.mix })
     }
 }
 

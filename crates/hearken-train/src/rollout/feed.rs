@@ -215,12 +215,12 @@ fn prompts(
     let seeds = opening.seeds;
     let room = room(&opening.settings.model.path, *settings.rollout.max_new_tokens)?;
     let mut encoder = opening.encoder(data)?;
-    let (asked, demonstrations, eval) = match settings.asked {
+    let (asked, demonstrations, eval, mix) = match settings.asked {
         Asked::Prompts => {
             encoder.length.tokens_max = encoder.length.tokens_max.min(room);
             let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
             opening.note_data(&dataset, "prompts", "evaluation prompts");
-            (dataset.train, Vec::new(), dataset.eval)
+            (dataset.train, Vec::new(), dataset.eval, dataset.mix)
         }
         Asked::Demonstrations => {
             let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
@@ -230,10 +230,10 @@ fn prompts(
             };
             let (prompts, demonstrations) = part(dataset.train)?.into_iter().unzip();
             let (eval, _): (_, Vec<_>) = part(dataset.eval)?.into_iter().unzip();
-            (prompts, demonstrations, eval)
+            (prompts, demonstrations, eval, dataset.mix)
         }
     };
-    let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1);
+    let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1).mixed(mix.shares());
     let shared = |prompts: Vec<PromptExample>| prompts.into_iter().map(Arc::new).collect();
     Ok(PromptFeed { prompts: shared(asked), demonstrations, eval: shared(eval), order })
 }
