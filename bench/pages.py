@@ -18,6 +18,12 @@ HEARKEN = ROOT / "target" / "release" / "hearken"
 def run(command, environment=None):
     """Runs a program to its end. Returns what it printed and the most memory it held in MiB, by the
     operating system's account."""
+    output, memory, _ = run_timed(command, environment)
+    return output, memory
+
+
+def run_timed(command, environment=None):
+    """As `run`, with the seconds of processors that it took."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
             [str(word) for word in command], stdout=output, stderr=errors,
@@ -32,7 +38,7 @@ def run(command, environment=None):
             sys.exit(f"{words}\nfailed with {child.returncode}:\n{errors.read()[-4000:]}")
         # Linux counts kibibytes, macOS bytes.
         unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-        return output.read(), usage.ru_maxrss // unit
+        return output.read(), usage.ru_maxrss // unit, usage.ru_utime + usage.ru_stime
 
 
 def hearken(program, work, *options):
