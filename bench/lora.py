@@ -28,7 +28,9 @@ def measure(options, folder, dtype, settings):
         "data.truncation=drop", f"train.steps={options.steps}", f"train.batch_size={options.batch}",
         f"train.microbatch_tokens={options.microbatch}", "train.save_minutes=0", *settings,
     ]
-    command = [options.hearken, "dpo", pages.ROOT / "configs" / "dpo.toml", "--fresh"]
+    config = folder / "dpo.toml"
+    config.write_text("")
+    command = [options.hearken, "dpo", config, "--fresh"]
     _, peak, seconds = pages.run_timed([*command, *(f"--set={one}" for one in everything)])
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [record for record in records if "loss" in record]

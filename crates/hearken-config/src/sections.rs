@@ -93,7 +93,7 @@ pub struct LoraSection {
     pub alpha: Option<Positive>,
     /// The probability with which an element of what the adapter reads is dropped in training; without it 0.
     pub dropout: Option<BelowOne>,
-    /// Which linear maps have an adapter: "all-linear", a regular expression for whole names, or a list of names;
+    /// Which linear maps have an adapter: "all-linear", a name, a regular expression for whole names, or a list of names;
     /// without it "all-linear".
     #[serde(default, deserialize_with = "targets")]
     #[schemars(with = "Option<Names>")]
@@ -116,6 +116,9 @@ fn targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Targets>
     use serde::de::{Error, Unexpected};
     match Names::deserialize(deserializer)? {
         Names::One(name) if name.to_lowercase() == "all-linear" => Ok(Some(Targets::AllLinear)),
+        Names::One(name) if name.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+            Ok(Some(Targets::Names(vec![name])))
+        }
         Names::One(pattern) => Ok(Some(Targets::Pattern(pattern))),
         Names::Many(names) if names.is_empty() => {
             Err(D::Error::invalid_value(Unexpected::Other("an empty list"), &"at least one name"))

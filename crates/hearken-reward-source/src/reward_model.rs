@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearken_model::chat::encode_messages;
+use hearken_model::config::model_dir;
 use hearken_model::{
     Batch, Keep, LoadOptions, Masters, Model, Tokenizer,
     tokenizer::{Bos, SpecialText},
@@ -71,7 +72,9 @@ impl<D: Device> RewardModel<D> {
         let load = LoadOptions { precision, masters, ..LoadOptions::scorer() };
         let (model, _) =
             Model::load(device, path, &load).map_err(|error| failed(error.to_string()))?;
-        let own = if path.join("tokenizer.json").exists() {
+        // An adapter that brings no tokenizer reads with that of its base.
+        let is_there = |dir: &Path| dir.join("tokenizer.json").exists();
+        let own = if is_there(path) || model_dir(path).is_ok_and(|base| is_there(&base)) {
             Some(Tokenizer::load(path).map_err(|error| failed(error.to_string()))?)
         } else {
             None

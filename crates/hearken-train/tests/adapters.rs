@@ -300,6 +300,21 @@ fn the_reference_is_what_training_starts_from() {
 }
 
 #[test]
+fn one_name_is_a_target_as_a_list_of_one_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = |name: &str, targets: &str| {
+        let run = folder.path().join(name);
+        let targets = format!("lora.targets={targets}");
+        let more = ["lora.r=2", &targets, "train.steps=1"];
+        train_sft(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+        fs::read(run.join("final/adapter_model.safetensors")).unwrap()
+    };
+    let one = saved("one", "q_proj");
+    assert_eq!(one, saved("list", "[\"q_proj\"]"));
+    assert_eq!(one, saved("pattern", "'.*self_attn\\.q_proj'"));
+}
+
+#[test]
 fn what_contradicts_an_adapter_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let end = init("dpo_lora");

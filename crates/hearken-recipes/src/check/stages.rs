@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_config::{DataConfig, Loaded, ScoreConfig};
+use hearken_model::config::is_adapter;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::run_dir::{Entry, RunDirError, Start, refuse_held};
@@ -201,6 +202,7 @@ impl<D: Device> Look<'_, D> {
 
     /// Whether a model is still to be made by an earlier stage.
     fn is_made_here(&self, path: &Path) -> bool {
-        path.starts_with(&self.config.run.dir) && !path.join("config.json").exists()
+        let is_there = path.join("config.json").exists() || is_adapter(path);
+        path.starts_with(&self.config.run.dir) && !is_there
     }
 }

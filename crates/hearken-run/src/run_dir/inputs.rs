@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use hearken_data::{hexadecimal, record_files};
-use hearken_model::config::base_dir;
+use hearken_model::config::{ADAPTER_CONFIG, base_dir};
 use hearken_store::{everything, is_database, open_existing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -189,7 +189,7 @@ const TOKENIZER_FILES: [&str; 8] = [
 ];
 
 fn is_weights(name: &str) -> bool {
-    name == "config.json"
+    ["config.json", ADAPTER_CONFIG].contains(&name)
         || Path::new(name).extension().is_some_and(|extension| extension == "safetensors")
         || name.ends_with(".safetensors.index.json")
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use hearken_collect::parts::Answerer;
 use hearken_data::Message;
 use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
+use hearken_model::config::is_adapter;
 
 use super::local_model::LocalModel;
 use crate::commands::sampling_arguments::from_zero;
@@ -110,7 +111,7 @@ impl Live {
     fn answerer(&self, asked: &Asked<'_>) -> Result<Box<dyn Answerer>> {
         let Some(url) = asked.url else {
             let dir = Path::new(asked.model);
-            if !dir.join("config.json").exists() {
+            if !dir.join("config.json").exists() && !is_adapter(dir) {
                 let name = asked.model;
                 bail!(
                     "{name:?} is no checkpoint's folder; a model of an API needs --url-a or --url-b"
