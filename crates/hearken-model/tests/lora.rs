@@ -93,7 +93,11 @@ fn golden(dir: &Path) -> (Vec<u32>, Vec<f32>) {
 
 #[test]
 fn what_peft_saved_computes_what_peft_computes() {
-    for name in ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "mistral", "score"] {
+    let names = [
+        "llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "mistral", "phi3", "olmo2", "smollm3",
+        "score",
+    ];
+    for name in names {
         let dir = peft(name);
         let (ids, expected) = golden(&dir);
         let adapter = Adapter::read(&dir).unwrap();
@@ -123,7 +127,7 @@ fn what_peft_saved_computes_what_peft_computes() {
 #[test]
 fn what_is_saved_is_loaded_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "score"] {
+    for name in ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "phi3", "olmo2", "score"] {
         let (base, options) = base_of(name);
         let load = |dir: &Path| {
             let adapter = Adapter::read(dir).unwrap();
