@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
+use hearken_model::tokenizer::TemplateChoice;
 use hearken_model::{Keep, LoraConfig, Targets};
 use hearken_tensor::device::Precision;
 use schemars::JsonSchema;
@@ -76,6 +77,9 @@ pub struct ModelSource {
     /// Whether only the inputs of blocks are kept in the forward pass, and the rest is computed again
     /// in the backward pass.
     pub recompute: bool,
+    /// What `[template]` says of its chat template.
+    #[serde(skip)]
+    pub template: TemplateConfig,
     /// A PEFT directory with an adapter, which is merged into the model before anything else.
     pub adapter: Option<PathBuf>,
     /// `[lora]`: what is trained in place of the weights.
@@ -172,6 +176,39 @@ impl ModelSource {
     /// What a forward pass keeps for its backward pass.
     pub fn keep(&self) -> Keep {
         if self.recompute { Keep::BlockInputs } else { Keep::Activations }
+    }
+}
+
+/// `[template]`: the chat template of messages, in place of the model's own.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateConfig {
+    /// A file with a template in Jinja.
+    pub file: Option<PathBuf>,
+    /// The name of another of the model's templates.
+    pub name: Option<String>,
+    /// Variables of the template, unless a record has its own.
+    pub variables: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+impl TemplateConfig {
+    /// Checks what its keys say together.
+    ///
+    /// # Errors
+    /// If two templates are chosen.
+    pub fn check(&self) -> Result<(), Complaint> {
+        if self.file.is_some() && self.name.is_some() {
+            let reason = "both choose the template; remove one of the two";
+            return Err(Complaint::exclusive("template.file", "template.name", reason));
+        }
+        Ok(())
+    }
+
+    /// The choice that a tokenizer is told.
+    pub fn choice(&self) -> TemplateChoice {
+        let (file, name) = (self.file.clone(), self.name.clone());
+        let variables = self.variables.clone().into_iter().flatten().collect();
+        TemplateChoice { file, name, variables }
     }
 }
 

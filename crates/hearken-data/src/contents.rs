@@ -32,7 +32,7 @@ fn check_kinds(
 fn check_completion(row: &Row<'_>, field: &str, completion: &Content) -> Result<(), FieldError> {
     let Content::Messages(messages) = completion else { return Ok(()) };
     match messages.first() {
-        Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
+        Some(message) if message.role == Role::Assistant && message.is_empty() => {
             let field = format!("{}[0].content", row.name(field));
             Err(FieldError::Empty { field, expected: "text" })
         }
@@ -163,7 +163,7 @@ fn split_messages(
                 let expected = "a message after those that both lists share";
                 return Err(FieldError::Empty { field: row.name(field), expected });
             }
-            Some(Message { role: Role::Assistant, content }) if content.is_empty() => {
+            Some(message) if message.role == Role::Assistant && message.is_empty() => {
                 let field = format!("{}[{shared}].content", row.name(field));
                 return Err(FieldError::Empty { field, expected: "text" });
             }

@@ -138,7 +138,7 @@ fn from_messages(row: &Row<'_>) -> Result<Demonstration, FieldError> {
         let expected = "at least one message of the assistant";
         return Err(FieldError::NothingTrained { field: row.name("messages"), expected });
     }
-    if let Some((index, _)) = from_assistant.find(|(_, message)| message.content.is_empty()) {
+    if let Some((index, _)) = from_assistant.find(|(_, message)| message.is_empty()) {
         let field = format!("{}[{index}].content", row.name("messages"));
         return Err(FieldError::Empty { field, expected: "text, since it is trained on" });
     }

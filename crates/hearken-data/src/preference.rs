@@ -1,12 +1,13 @@
 //! Preferences: of two completions of one prompt, the one preferred.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::Content;
 use crate::contents::{Pair, check_different, pair};
 use crate::kind::RecordKind;
-use crate::row::{Form, Record, Row, deserialize_from_columns, optional};
+use crate::row::{Form, Record, Row, deserialize_from_columns, known_columns, optional};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
 use crate::unpaired_preference::UnpairedPreference;
@@ -71,6 +72,8 @@ pub struct Preference {
     pub margin: Option<f64>,
     /// The probability that `chosen` is preferred, in [0, 1], where labels are soft.
     pub probability: Option<f64>,
+    /// The other columns, under the file's names.
+    pub extra: Map<String, Value>,
     /// Where it comes from.
     pub source: Source,
 }
@@ -78,12 +81,13 @@ pub struct Preference {
 impl Preference {
     /// The two judgements inside: `chosen` is good, `rejected` is bad. `None` without a prompt.
     pub fn unpair(self) -> Option<[UnpairedPreference; 2]> {
-        let Self { prompt, chosen, rejected, source, .. } = self;
+        let Self { prompt, chosen, rejected, extra, source, .. } = self;
         let judge = |prompt, completion, label, source| UnpairedPreference {
             prompt,
             completion,
             label,
             kl_completion_ids: None,
+            extra: extra.clone(),
             source,
         };
         let prompt = prompt?;
@@ -110,18 +114,22 @@ impl Record for Preference {
                     chosen: Content::Ids(chosen),
                     rejected: Content::Ids(rejected),
                 };
-                preference(row, pair)
+                let taken = ["chosen_ids", "rejected_ids", "prompt_ids", "margin", "probability"];
+                preference(row, pair, &taken)
             },
         },
         Form {
             required: &["chosen", "rejected"],
             optional: &["prompt", "margin", "probability"],
-            parse: |row| preference(row, pair(row)?),
+            parse: |row| {
+                let taken = ["chosen", "rejected", "prompt", "margin", "probability"];
+                preference(row, pair(row)?, &taken)
+            },
         },
     ];
 }
 
-fn preference(row: &Row<'_>, pair: Pair) -> Result<Preference, FieldError> {
+fn preference(row: &Row<'_>, pair: Pair, taken: &[&str]) -> Result<Preference, FieldError> {
     let margin = row.optional_number("margin")?;
     let probability = row.optional_number("probability")?;
     if let Some(p) = probability.filter(|p| !(0.0..=1.0).contains(p)) {
@@ -130,7 +138,8 @@ fn preference(row: &Row<'_>, pair: Pair) -> Result<Preference, FieldError> {
         return Err(unexpected(row.name("probability"), found, expected.into()));
     }
     let Pair { prompt, chosen, rejected } = pair;
-    Ok(Preference { prompt, chosen, rejected, margin, probability, source: row.source() })
+    let (extra, source) = (row.all_but(taken), row.source());
+    Ok(Preference { prompt, chosen, rejected, margin, probability, extra, source })
 }
 
 impl Serialize for Preference {
@@ -147,6 +156,11 @@ impl Serialize for Preference {
         }
         if let Some(probability) = self.probability {
             columns.serialize_entry("probability", &probability)?;
+        }
+        // Under a mapping the file may hold other columns of such names.
+        let own = |name: &str| known_columns::<Self>().contains(&name);
+        for (name, value) in self.extra.iter().filter(|(name, _)| !own(name)) {
+            columns.serialize_entry(name, value)?;
         }
         columns.end()
     }

@@ -18,7 +18,11 @@ impl PromptKey {
     /// The key of a list of messages.
     pub fn of_messages(messages: &[Message]) -> Self {
         Self(messages.iter().fold(tagged(b'm'), |hash, message| {
-            field(field(hash, message.role.as_str().as_bytes()), message.content.as_bytes())
+            let hash = field(hash, message.role.as_str().as_bytes());
+            match message.has_more() {
+                false => field(hash, message.content.as_bytes()),
+                true => field(hash, message.to_json().to_string().as_bytes()),
+            }
         }))
     }
 

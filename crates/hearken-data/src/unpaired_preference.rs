@@ -1,12 +1,13 @@
 //! Unpaired preferences: one completion, judged good or bad.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::Content;
 use crate::contents::prompt_and_completion;
 use crate::kind::RecordKind;
-use crate::row::{Form, Record, Row, deserialize_from_columns, optional};
+use crate::row::{Form, Record, Row, deserialize_from_columns, known_columns, optional};
 use crate::source::Source;
 use crate::split::{PromptKey, Prompted};
 
@@ -37,6 +38,8 @@ pub struct UnpairedPreference {
     pub label: bool,
     /// A completion of another prompt, to be scored after this one; token columns only.
     pub kl_completion_ids: Option<Vec<u32>>,
+    /// The other columns, under the file's names.
+    pub extra: Map<String, Value>,
     /// Where it comes from.
     pub source: Source,
 }
@@ -69,7 +72,14 @@ fn judged(
     kl_completion_ids: Option<Vec<u32>>,
 ) -> Result<UnpairedPreference, FieldError> {
     let (label, source) = (row.flag("label")?, row.source());
-    Ok(UnpairedPreference { prompt, completion, label, kl_completion_ids, source })
+    let taken = match prompt {
+        Content::Ids(_) => {
+            ["prompt_ids", "completion_ids", "label", "kl_completion_ids"].as_slice()
+        }
+        _ => &["prompt", "completion", "label"],
+    };
+    let extra = row.all_but(taken);
+    Ok(UnpairedPreference { prompt, completion, label, kl_completion_ids, extra, source })
 }
 
 impl Serialize for UnpairedPreference {
@@ -81,6 +91,11 @@ impl Serialize for UnpairedPreference {
         columns.serialize_entry("label", &self.label)?;
         if let Some(ids) = &self.kl_completion_ids {
             columns.serialize_entry("kl_completion_ids", ids)?;
+        }
+        // Under a mapping the file may hold other columns of such names.
+        let own = |name: &str| known_columns::<Self>().contains(&name);
+        for (name, value) in self.extra.iter().filter(|(name, _)| !own(name)) {
+            columns.serialize_entry(name, value)?;
         }
         columns.end()
     }

@@ -221,11 +221,20 @@ fn messages_name_what_is_wrong_with_them() {
     );
     check(
         json!({"messages": [{"role": "user", "content": [{"type": "image"}]}]}),
-        "`messages`[0].content: found a list of 1, expected text",
+        "`messages`[0].content[0]: found an object with `type`, expected a part with text: {\"type\": \
+         \"text\", \"text\": …}",
     );
     check(
         json!({"messages": [{"role": "assistant", "content": "", "tool_calls": [1]}]}),
-        "`messages`[0].tool_calls: found a list of 1, expected messages that hold text alone",
+        "`messages`[0].tool_calls[0]: found the number 1, expected an object with `function`",
+    );
+    check(
+        json!({"messages": [{"role": "assistant", "content": "", "tool_calls": "f()"}]}),
+        "`messages`[0].tool_calls: found the text \"f()\", expected a list of objects, one per call",
+    );
+    check(
+        json!({"messages": [{"role": "assistant", "content": null}]}),
+        "`messages`[0].content: found null, expected text, or a list of parts with text",
     );
     check(
         json!({"prompt": [user("a")], "completion": [user("b")]}),
@@ -235,6 +244,34 @@ fn messages_name_what_is_wrong_with_them() {
     check(
         json!({"prompt": [user("a")], "completion": "b"}),
         "`completion`: found text, expected a list of messages, as in `prompt`",
+    );
+}
+
+#[test]
+fn calls_of_tools_and_parts_go_through_as_they_are() {
+    let call = json!({"id": "c1", "type": "function",
+                      "function": {"name": "add", "arguments": {"b": 1, "a": 2.0}}});
+    let columns = json!({
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "1 +"}, {"type": "text", "text": " 2?"}]},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"tool_call_id": "c1", "role": "tool", "name": "add", "content": "3"},
+            {"role": "assistant", "reasoning_content": "3, it says.", "content": "Three."},
+        ],
+        "tools": [{"type": "function", "function": {"name": "add"}}],
+        "enable_thinking": false,
+    });
+    let record = good::<Demonstration>(&columns);
+    let DemonstrationContent::Messages(messages) = &record.content else { panic!("no messages") };
+    let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+    assert_eq!(contents, ["1 + 2?", "", "3", "Three."]);
+    assert!(messages[1].calls_tools() && !messages[2].calls_tools());
+    // Written again it is the same text, keys in their order included.
+    assert_eq!(serde_json::to_string(&record).unwrap(), columns.to_string());
+    let without = json!({"messages": [{"role": "assistant", "content": "", "tool_calls": []}]});
+    check_error::<Demonstration>(
+        &without,
+        "`messages`[0].content: found nothing in it, expected text, since it is trained on",
     );
 }
 

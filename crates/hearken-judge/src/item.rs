@@ -61,8 +61,7 @@ impl Serialize for Item<'_> {
 
 /// A conversation as files have it.
 pub(crate) fn messages_json(messages: &[Message]) -> Value {
-    let one = |message: &Message| serde_json::json!({ "role": message.role.as_str(), "content": message.content });
-    messages.iter().map(one).collect()
+    messages.iter().map(Message::to_json).collect()
 }
 
 /// A number from a judge's JSON, or what stood there instead.

@@ -4,7 +4,7 @@
 //! Read in this order: [`config`] (what config.json says), [`params`] (named parameters and their
 //! gradients), [`architecture`] (what each family's
 //! parameters are called and how they connect), [`lora`] (adapters on disk and what they are for), [`transformer`] ([`Model`]: forward, head, backward),
-//! [`cached`] (the forward pass of sampling), [`checkpoint`], [`tokenizer`], [`chat`].
+//! [`cached`] (the forward pass of sampling), [`checkpoint`], [`template`], [`tokenizer`], [`chat`].
 //!
 //! Not here: losses, optimizers, sampling, files of training data.
 #![deny(missing_docs)]
@@ -26,6 +26,8 @@ pub mod microbatch;
 pub mod cached;
 
 pub mod checkpoint;
+
+pub mod template;
 
 pub mod tokenizer;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use hearken_data::{Message, Role};
 use hearken_model::Tokenizer;
-use hearken_model::chat::{ChatTokens, encode_messages};
+use hearken_model::chat::ChatTokens;
+use hearken_model::chat::builtin::encode_messages;
 use hearken_model::tokenizer::Bos;
 
 fn tokenizer() -> Tokenizer {

@@ -101,7 +101,7 @@ fn texts_survive_a_byte_level_tokenizer() {
     assert_eq!((tokenizer.vocab_size(), tokenizer.bos(), tokenizer.pad()), (384, Some(0), Some(1)));
     assert_eq!((tokenizer.eos(), tokenizer.eos_for_training()), (&[0][..], Some(0)));
     assert_eq!(tokenizer.token(0).as_deref(), Some("<|endoftext|>"));
-    assert!(!tokenizer.has_chat_template());
+    assert!(tokenizer.chat_templates().is_none());
 }
 
 #[test]
@@ -276,10 +276,10 @@ fn errors_name_the_file_the_key_and_the_way_out() {
 fn a_chat_template_is_noticed_in_either_place() {
     let mut config = names();
     config["chat_template"] = json!("{{ messages }}");
-    assert!(sentencepiece(config).has_chat_template());
+    assert!(sentencepiece(config).chat_templates().is_some());
     let dir =
         directory(&[("tokenizer.json", sentencepiece_json()), ("chat_template.jinja", json!(""))]);
-    assert!(Tokenizer::load(dir.path()).unwrap().has_chat_template());
+    assert!(Tokenizer::load(dir.path()).unwrap().chat_templates().is_some());
 }
 
 #[test]

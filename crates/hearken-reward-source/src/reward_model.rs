@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_model::chat::encode_messages;
+use hearken_model::chat::{Conversation, encode_prompt};
 use hearken_model::config::model_dir;
 use hearken_model::{
     Batch, Keep, LoadOptions, Masters, Model, Tokenizer,
@@ -80,9 +80,7 @@ impl<D: Device> RewardModel<D> {
             None
         };
         let reads = match (own, policy_tokenizer) {
-            (Some(own), Some(policy)) if own.fingerprint() == policy.fingerprint() => {
-                Reads::OwnIds(Box::new(own))
-            }
+            (Some(own), Some(policy)) if are_alike(&own, policy) => Reads::OwnIds(Box::new(own)),
             (Some(own), Some(_)) => Reads::Text(Box::new(own)),
             (Some(_), None) => {
                 let reason = "it has a tokenizer and the policy has none: found no text to encode";
@@ -191,7 +189,7 @@ fn own_completion(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Ve
     match ids.split_last() {
         // There may be several end tokens, and training knows one.
         Some((last, before)) if rollout.ended && tokenizer.eos().contains(last) => {
-            Ok(before.iter().copied().chain(tokenizer.eos_for_training()).collect())
+            Ok(before.iter().copied().chain(end_token(tokenizer, rollout)).collect())
         }
         // A stop sequence ended it, which is not part of its text.
         Some(_) if rollout.ended => encoded_completion(tokenizer, rollout),
@@ -202,7 +200,9 @@ fn own_completion(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Ve
 /// A prompt in the reward model's own tokens.
 fn encoded_prompt(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Vec<u32>, String> {
     let ids = match rollout.messages {
-        Some(messages) => encode_messages(tokenizer, messages, true).map(|chat| chat.ids),
+        Some(messages) => {
+            encode_prompt(tokenizer, Conversation { messages, columns: rollout.fields })
+        }
         None => tokenizer.encode(rollout.prompt, Bos::AsConfigured),
     };
     ids.map_err(|error| error.to_string())
@@ -217,9 +217,23 @@ fn encoded_completion(
     let ids = tokenizer.encode_continuation(rollout.completion, SpecialText::Literal);
     let mut ids = ids.map_err(|error| error.to_string())?;
     if rollout.ended {
-        ids.extend(tokenizer.eos_for_training());
+        ids.extend(end_token(tokenizer, rollout));
     }
     Ok(ids)
+}
+
+/// The token that ended completions in training: of a conversation, that of the assistant's turns.
+fn end_token(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Option<u32> {
+    let of_turn = rollout.messages.and_then(|_| tokenizer.end_of_turn());
+    of_turn.or_else(|| tokenizer.eos_for_training())
+}
+
+/// Whether two tokenizers make the same tokens of a text, and the same text of a conversation.
+fn are_alike(own: &Tokenizer, policy: &Tokenizer) -> bool {
+    let template = |tokenizer: &Tokenizer| {
+        tokenizer.chat_templates().and_then(|of| of.text()).map(str::to_owned)
+    };
+    own.fingerprint() == policy.fingerprint() && template(own) == template(policy)
 }
 
 /// The normalization stored beside a model; the identity where there is none.

@@ -204,7 +204,7 @@ fn all_of_a_conversation_is_read_with_another_tokenizer() {
     };
     let (whole, last) = (score(&messages), score(&messages[3..]));
     assert!((whole - last).abs() > 1e-6, "{whole}: history counts");
-    let mut ids = hearken_model::chat::encode_messages(&own, &messages, true).unwrap().ids;
+    let mut ids = hearken_model::chat::builtin::encode_messages(&own, &messages, true).unwrap().ids;
     ids.extend(own.encode_continuation(one.completion, SpecialText::Literal).unwrap());
     ids.extend(own.eos_for_training());
     assert_close(&[whole], &[score_of(&path, &ids)]);

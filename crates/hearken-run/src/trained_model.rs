@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_config::LoraSection;
+use hearken_config::{LoraSection, ModelSource};
 use hearken_model::config::model_dir;
 use hearken_model::{Adapter, LoraConfig, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
@@ -28,6 +28,18 @@ pub(crate) fn new_adapter(lora: &LoraSection) -> Result<LoraConfig, TrainError> 
         None => Ok(lora.fresh()),
         Some(dir) => Ok(Adapter::read(dir).map_err(ModelError::from)?.config().clone()),
     }
+}
+
+/// The tokenizer of the model that a configuration names, with the chat template that it chooses.
+///
+/// # Errors
+/// As [`load_tokenizer`]; or the template cannot be used.
+pub fn tokenizer_of(model: &ModelSource) -> Result<Option<Tokenizer>, TrainError> {
+    let mut tokenizer = load_tokenizer(&model.path)?;
+    if let Some(tokenizer) = &mut tokenizer {
+        tokenizer.choose_template(&model.template.choice())?;
+    }
+    Ok(tokenizer)
 }
 
 /// Freezes the parameters that match one of `patterns`, and trains all others.

@@ -9,10 +9,11 @@ use clap::Args;
 use hearken_data::{Message, Role, StopReason};
 use hearken_generate::{Engine, EngineOptions, Request, Sampling, TextPieces, completion_text};
 use hearken_model::Tokenizer;
-use hearken_model::chat::{STOP, encode_messages};
+use hearken_model::chat::{BUILT_IN_FORMAT, Conversation as Talk, STOP, encode_prompt};
 use hearken_model::tokenizer::Bos;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Cpu;
+use serde_json::Map;
 
 use super::model_arguments::ModelArguments;
 use super::sampling_arguments::{SamplingArguments, from_one};
@@ -20,7 +21,8 @@ use crate::output;
 
 /// Talk to a model
 ///
-/// Every line is a message in the built-in chat format, and the completion appears as it is sampled.
+/// Every line is a message, which the model's chat template renders (the built-in format, where it has
+/// none), and the completion appears as it is sampled.
 /// With --plain a line is a prompt of its own, for models that only continue text. /reset forgets the
 /// conversation, /quit ends the program. Works in pipes: only completions go to standard output.
 #[derive(Args, Debug)]
@@ -56,7 +58,8 @@ impl Chat {
         let dir = self.model.model.display();
         let tokenizer = tokenizer.with_context(|| format!("{dir}: has no tokenizer.json"))?;
         let mut sampling = self.sampling.sampling(self.max_new_tokens);
-        if !self.plain {
+        if !self.plain && tokenizer.chat_templates().is_none() {
+            output::say(&format!("{dir}: {BUILT_IN_FORMAT}"));
             sampling.stop.push(STOP.to_owned());
         }
         let system = self.system.map(|text| Message::new(Role::System, text));
@@ -169,7 +172,8 @@ impl Conversation<'_> {
     fn prompt(&mut self) -> Result<Vec<u32>> {
         let answer = self.sampling.max_new_tokens.min(self.positions / 2);
         loop {
-            let ids = encode_messages(self.tokenizer, &self.messages, true)?.ids;
+            let talk = Talk { messages: &self.messages, columns: &Map::new() };
+            let ids = encode_prompt(self.tokenizer, talk)?;
             if ids.len() + answer <= self.positions {
                 return Ok(ids);
             }

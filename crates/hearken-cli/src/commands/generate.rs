@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Completion, Content, Form, Record, Source, StopReason};
 use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling, completion_text};
-use hearken_model::chat::encode_messages;
+use hearken_model::chat::{Conversation, encode_prompt};
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Model, Tokenizer};
 use hearken_run::seeds::Seeds;
@@ -25,8 +25,8 @@ use crate::interrupt::{INTERRUPTED, Interrupt};
 
 /// Complete prompts
 ///
-/// Every line of the input has a `prompt`, `messages` (in the built-in chat format) or `prompt_ids`,
-/// which are used as they are. It becomes a line with `completion`, `completion_ids` (an end token
+/// Every line of the input has a `prompt`, `messages` (which the model's chat template renders, with
+/// `tools` and whatever else it reads from the line) or `prompt_ids`, which are used as they are. It becomes a line with `completion`, `completion_ids` (an end token
 /// included where one was sampled), `logprobs` (under the sampling temperature; at temperature 0
 /// under 1) and `stop_reason`: "end_of_text", "stop_sequence", "length" (--max-new-tokens) or
 /// "positions" (the model has no further ones). The text of a completion is what follows the prompt,
@@ -136,6 +136,7 @@ impl Generate {
             prompts: &prompts,
         };
         let requests = work.requests(&model)?;
+        self.model.say_built_in_format(work.tokenizer);
         let engine = Engine::with_requests(
             &model,
             work.tokenizer,
@@ -256,7 +257,8 @@ fn encode<D: Device>(
             tokenizer.encode(text, Bos::AsConfigured).with_context(|| at.to_string())?
         }
         (Content::Messages(messages), Some(tokenizer)) => {
-            encode_messages(tokenizer, messages, true).with_context(|| at.to_string())?.ids
+            let conversation = Conversation { messages, columns: &line.columns };
+            encode_prompt(tokenizer, conversation).with_context(|| at.to_string())?
         }
         (_, None) => bail!(
             "{at}: found text, but the model's folder has no tokenizer.json; expected `prompt_ids`"

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Content, Form, Record, Row, Source};
+use hearken_model::chat::{Conversation, encode_closed};
 use hearken_model::microbatch::microbatches;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Batch, Keep, Model, Tokenizer};
@@ -22,9 +23,9 @@ use crate::output;
 
 /// Log-probabilities of given sequences under a model
 ///
-/// Every line of the input, {"input_ids": [...]} or {"text": "..."}, becomes a line
-/// {"logprobs": [...]}: natural logarithms of the probabilities of its tokens, each given those
-/// before it; the first token has none.
+/// Every line of the input, {"input_ids": [...]}, {"text": "..."} or {"messages": [...]} (which the
+/// model's chat template renders), becomes a line {"logprobs": [...]}: natural logarithms of the
+/// probabilities of its tokens, each given those before it; the first token has none.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Logprobs {
@@ -69,6 +70,11 @@ impl Record for Sequence {
             optional: &[],
             parse: |row| Ok(Self::new(Content::Text(row.text("text")?), row)),
         },
+        Form {
+            required: &["messages"],
+            optional: &[],
+            parse: |row| Ok(Self::new(Content::Messages(row.messages("messages")?), row)),
+        },
     ];
 }
 
@@ -102,6 +108,7 @@ impl Logprobs {
         let sequences = &sequences[present..];
         let encoded = sequences.iter().map(|one| encode(one, tokenizer.as_ref(), &model));
         let ids: Vec<Vec<u32>> = encoded.collect::<Result<_>>()?;
+        self.model.say_built_in_format(tokenizer.as_ref());
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let interrupt = Interrupt::install("stopping after this batch")?;
         let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
@@ -138,6 +145,10 @@ fn encode<D: Device>(
         (Content::Ids(ids), _) => ids.clone(),
         (Content::Text(text), Some(tokenizer)) => {
             tokenizer.encode(text, Bos::AsConfigured).with_context(|| at.to_string())?
+        }
+        (Content::Messages(messages), Some(tokenizer)) => {
+            let conversation = Conversation { messages, columns: &sequence.columns };
+            encode_closed(tokenizer, conversation).with_context(|| at.to_string())?
         }
         _ => bail!(
             "{at}: found text, but the model's folder has no tokenizer.json; expected `input_ids`"

@@ -25,6 +25,7 @@ mod reward;
 mod rlhf;
 mod sft;
 mod store;
+mod template;
 
 mod model_arguments;
 mod new_folder;
@@ -32,6 +33,7 @@ mod output_file;
 mod output_lines;
 mod sampling_arguments;
 mod shape;
+mod template_arguments;
 mod trainer_arguments;
 
 use std::process::ExitCode;
@@ -61,6 +63,7 @@ pub(crate) enum Command {
     Logprobs(logprobs::Logprobs),
     Merge(merge::Merge),
     Convert(convert::Convert),
+    Template(template::Template),
     Report(report::Report),
     Data(data::Data),
     Doctor(doctor::Doctor),
@@ -92,6 +95,7 @@ impl Command {
             Self::Logprobs(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Convert(command) => command.run(),
+            Self::Template(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),

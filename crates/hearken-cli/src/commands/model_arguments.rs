@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Cpu;
 
-use crate::device;
+use super::template_arguments::TemplateArguments;
+use crate::{device, output};
 use hearken_tensor::device::Precision;
 
 /// What matrix products read.
@@ -43,6 +45,9 @@ pub(crate) struct ModelArguments {
     /// What matrix products read
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
+
+    #[command(flatten)]
+    template: TemplateArguments,
 }
 
 impl ModelArguments {
@@ -58,6 +63,17 @@ impl ModelArguments {
             Model::load_merged(device::open(), &self.model, &options, adapter.as_ref())?;
         // An adapter may bring the tokenizer that it was trained with.
         let own = self.adapter.as_deref().map(load_tokenizer).transpose()?.flatten();
-        Ok((model, own.map_or_else(|| load_tokenizer(&self.model), |own| Ok(Some(own)))?))
+        let mut tokenizer = own.map_or_else(|| load_tokenizer(&self.model), |own| Ok(Some(own)))?;
+        if let Some(tokenizer) = &mut tokenizer {
+            self.template.choose(tokenizer)?;
+        }
+        Ok((model, tokenizer))
+    }
+
+    /// Says so where messages were written in the built-in format.
+    pub(super) fn say_built_in_format(&self, tokenizer: Option<&Tokenizer>) {
+        if tokenizer.is_some_and(Tokenizer::uses_built_in_format) {
+            output::say(&format!("{}: {BUILT_IN_FORMAT}", self.model.display()));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
+use crate::template::TemplateError;
 
 /// Why a tokenizer could not be read, used, trained or written.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ pub enum TokenizerError {
         "the tokenizer has no end token, and an assistant's turn must end in one; set eos_token in tokenizer_config.json"
     )]
     NoEndToken,
+    /// The model's chat template makes nothing of a conversation.
+    #[error(transparent)]
+    Template(Box<TemplateError>),
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] CheckpointError),

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use tokenizers::AddedToken;
 
 use super::settings::Settings;
-use super::{Tokenizer, TokenizerError, encode_with};
+use super::{Files, Tokenizer, TokenizerError, encode_with, templates};
 use crate::config::model_dir;
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -39,9 +40,10 @@ impl Tokenizer {
         let mut files = Vec::new();
         for name in FILES {
             if let Some(bytes) = read_if_there(&dir.join(name))? {
-                files.push((name, bytes));
+                files.push((name.to_owned(), bytes));
             }
         }
+        files.extend(templates::additional_files(dir)?);
         let config = read_if_there(&model.join("config.json"))?;
         Self::from_files(dir, files, config.as_deref())
     }
@@ -49,7 +51,7 @@ impl Tokenizer {
     /// A tokenizer from the contents of its files. `dir` is where errors say they lie.
     pub(super) fn from_files(
         dir: &Path,
-        files: Vec<(&'static str, Vec<u8>)>,
+        files: Files,
         config: Option<&[u8]>,
     ) -> Result<Self, TokenizerError> {
         let file = |wanted: &str| {
@@ -82,10 +84,8 @@ impl Tokenizer {
         // tokenizer.json alone decides: beside it Transformers reads neither `add_bos_token` nor
         // `add_eos_token` of tokenizer_config.json.
         let prefix = added_before(&inner)?;
-        let has_chat_template = settings.chat_template
-            || file("chat_template.jinja").is_some()
-            || file("chat_template.json").is_some();
-        Ok(Self {
+        let templates = templates::read(dir, &files, settings.named_tokens())?;
+        let mut tokenizer = Self {
             literal: OnceLock::new(),
             anchor: OnceLock::new(),
             adds_space: adds_space(&inner)?,
@@ -96,13 +96,17 @@ impl Tokenizer {
             pad,
             end,
             ends,
-            has_chat_template,
+            templates,
+            uses_built_in_format: AtomicBool::new(false),
+            end_of_turn: None,
             files,
-        })
+        };
+        tokenizer.stop_at_end_of_turn();
+        Ok(tokenizer)
     }
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

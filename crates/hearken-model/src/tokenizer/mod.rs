@@ -4,8 +4,8 @@
 //! `tokenizer_config.json`, `special_tokens_map.json`, `generation_config.json` and config.json which
 //! tokens begin, end and pad it ([`Tokenizer::load`]).
 //!
-//! Not here: chat templates (`chat_template` is noticed, not run) and the conversion of
-//! `SentencePiece`'s `tokenizer.model`.
+//! Not here: conversations ([`crate::chat`]), and the conversion of `SentencePiece`'s
+//! `tokenizer.model`.
 
 mod error;
 mod load;
@@ -13,17 +13,21 @@ mod merges;
 mod pad;
 mod settings;
 mod stream;
+mod templates;
 mod train;
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::checkpoint::write_atomically;
+use crate::template::ChatTemplates;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use error::TokenizerError;
 pub use stream::TextStream;
+pub use templates::TemplateChoice;
 pub use train::SpecialTokens;
 
 /// Texts that can stand before a continuation while it is encoded. For decoding the last is the best:
@@ -55,6 +59,12 @@ struct Anchor {
     text: String,
 }
 
+/// Files by their paths inside the model's directory.
+type Files = Vec<(String, Vec<u8>)>;
+
+/// The bytes of a text, from and to, that a token is made of.
+pub type Place = (usize, usize);
+
 /// A tokenizer with its special tokens.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -72,8 +82,12 @@ pub struct Tokenizer {
     pad: Option<u32>,
     end: Option<u32>,
     ends: Vec<u32>,
-    has_chat_template: bool,
-    files: Vec<(&'static str, Vec<u8>)>,
+    templates: ChatTemplates,
+    /// Messages have been encoded in the built-in format.
+    uses_built_in_format: AtomicBool,
+    /// What ends a turn of the assistant.
+    end_of_turn: Option<u32>,
+    files: Files,
 }
 
 impl Tokenizer {
@@ -241,10 +255,44 @@ impl Tokenizer {
         self.pad
     }
 
-    /// Whether the tokenizer's files hold a chat template. It is not run here: [`crate::chat`] is
-    /// another format, of which a caller can warn.
-    pub fn has_chat_template(&self) -> bool {
-        self.has_chat_template
+    /// The chat templates of the model; `None` where it has none, which is talked to in the built-in
+    /// format.
+    pub fn chat_templates(&self) -> Option<&ChatTemplates> {
+        Some(&self.templates).filter(|templates| !templates.is_empty())
+    }
+
+    /// Whether messages have been encoded in the built-in format: whoever reports on that can say so.
+    pub fn uses_built_in_format(&self) -> bool {
+        self.uses_built_in_format.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_built_in_format(&self) {
+        self.uses_built_in_format.store(true, Ordering::Relaxed);
+    }
+
+    /// The ids of what a chat template rendered: special tokens are parsed, and none is added.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.raw(text, SpecialText::Parsed)
+    }
+
+    /// [`Tokenizer::encode_rendered`] with the place of each token in the text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_rendered_with_places(
+        &self,
+        text: &str,
+    ) -> Result<(Vec<u32>, Vec<Place>), TokenizerError> {
+        let encoding = self.inner.encode(text, false).map_err(|error| TokenizerError::Encode {
+            bytes: text.len(),
+            problem: error.to_string(),
+        })?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
     }
 
     /// Writes the files that the tokenizer was loaded from, unchanged, into `dir`, which is created
@@ -262,6 +310,15 @@ impl Tokenizer {
             })
         })?;
         for (name, bytes) in &self.files {
+            if let Some(folder) = Path::new(name).parent().filter(|of| !of.as_os_str().is_empty()) {
+                std::fs::create_dir_all(dir.join(folder)).map_err(|source| {
+                    TokenizerError::Write(crate::checkpoint::CheckpointError::Io {
+                        path: dir.join(folder),
+                        action: "create it",
+                        source,
+                    })
+                })?;
+            }
             write_atomically(&dir.join(name), |file| file.write_all(bytes))?;
         }
         Ok(())

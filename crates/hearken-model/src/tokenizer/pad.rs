@@ -44,7 +44,9 @@ impl Tokenizer {
         }
         let token = self.inner.id_to_token(id).expect("a token of the tokenizer");
         self.pad = Some(id);
-        for (name, bytes) in self.files.iter_mut().filter(|(name, _)| FILES.contains(name)) {
+        for (name, bytes) in
+            self.files.iter_mut().filter(|(name, _)| FILES.contains(&name.as_str()))
+        {
             let parsed = serde_json::from_slice(bytes).expect("it was read as a JSON object");
             let mut object: Map<String, Value> = parsed;
             let is_main = *name == FILES[0];

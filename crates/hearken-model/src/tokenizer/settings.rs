@@ -17,8 +17,8 @@ pub(super) struct Settings {
     pub(super) others: Vec<AddedToken>,
     /// `added_tokens_decoder`, by id.
     pub(super) listed: Vec<(u32, AddedToken)>,
-    /// A chat template is part of `tokenizer_config.json`.
-    pub(super) chat_template: bool,
+    /// Further tokens that chat templates read by their names, such as `unk_token`.
+    pub(super) named: Vec<(&'static str, AddedToken)>,
     /// End tokens of `generation_config.json`, then those of config.json.
     pub(super) end_ids: Vec<u32>,
 }
@@ -42,11 +42,13 @@ impl Settings {
             eos: named("eos_token")?,
             pad: named("pad_token")?,
             listed: tokenizer_config.listed_tokens()?,
-            chat_template: tokenizer_config.get("chat_template").is_some(),
             ..Self::default()
         };
         for key in ["unk_token", "sep_token", "cls_token", "mask_token"] {
-            settings.others.extend(named(key)?);
+            if let Some(token) = named(key)? {
+                settings.named.push((key, token.clone()));
+                settings.others.push(token);
+            }
         }
         for key in ["additional_special_tokens", "extra_special_tokens"] {
             settings.others.extend(tokenizer_config.tokens(key)?);
@@ -58,6 +60,16 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The special tokens that have names, as Transformers gives them to a chat template.
+    pub(super) fn named_tokens(&self) -> Map<String, Value> {
+        let first = [("bos_token", &self.bos), ("eos_token", &self.eos)];
+        let first = first.into_iter().filter_map(|(name, token)| Some((name, token.as_ref()?)));
+        let others = self.named.iter().map(|(name, token)| (*name, token));
+        let pad = self.pad.as_ref().map(|token| ("pad_token", token));
+        let all = first.chain(others).chain(pad);
+        all.map(|(name, token)| (name.to_owned(), Value::from(token.content.as_str()))).collect()
+    }
+
     /// Every token that must be special, in the order in which Transformers adds those that
     /// tokenizer.json lacks.
     pub(super) fn special(&self) -> impl Iterator<Item = &AddedToken> {
@@ -66,13 +78,13 @@ impl Settings {
 }
 
 /// A JSON object with the path that errors name. A file that is not there is an empty object.
-struct JsonFile {
+pub(super) struct JsonFile {
     path: PathBuf,
     object: Map<String, Value>,
 }
 
 impl JsonFile {
-    fn parse(path: PathBuf, bytes: Option<&[u8]>) -> Result<Self, TokenizerError> {
+    pub(super) fn parse(path: PathBuf, bytes: Option<&[u8]>) -> Result<Self, TokenizerError> {
         let Some(bytes) = bytes else { return Ok(Self { path, object: Map::new() }) };
         match serde_json::from_slice(bytes) {
             Ok(object) => Ok(Self { path, object }),
@@ -84,11 +96,11 @@ impl JsonFile {
     }
 
     /// The key's value; `null` counts as absent.
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
-    fn wrong(&self, key: &str, found: &Value, expected: &'static str) -> TokenizerError {
+    pub(super) fn wrong(&self, key: &str, found: &Value, expected: &'static str) -> TokenizerError {
         let (path, key) = (self.path.clone(), key.to_owned());
         TokenizerError::Key { path, key, found: found.to_string(), expected }
     }

@@ -104,6 +104,7 @@ impl Tokenizer {
             ("tokenizer.json", tokenizer.to_string(true).map_err(failed)?.into_bytes()),
             ("tokenizer_config.json", format!("{config:#}\n").into_bytes()),
         ];
+        let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         Self::from_files(Path::new(""), files, None)
     }
 }

@@ -12,7 +12,7 @@ use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Ranks;
 use hearken_run::seeds::Seeds;
-use hearken_run::trained_model::load_tokenizer;
+use hearken_run::trained_model::tokenizer_of;
 use hearken_stats::Estimate;
 use hearken_stats::mean::normal_mean;
 use hearken_stats::proportion::wilson;
@@ -40,7 +40,7 @@ pub(super) fn compare<D: Device>(
     config: &EvaluationConfig,
     progress: &mut dyn Progress,
 ) -> Result<Option<Evaluation>, TrainError> {
-    let tokenizer = load_tokenizer(&ppo.model.path)?;
+    let tokenizer = tokenizer_of(&ppo.model)?;
     let reading = ScoreReading {
         normalize: ppo.ppo.normalize_scores,
         microbatch_tokens: ppo.train.microbatch_tokens,

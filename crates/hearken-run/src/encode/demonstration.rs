@@ -1,7 +1,8 @@
 //! Demonstrations as tokens with a loss mask.
 
-use hearken_data::{Content, Demonstration, DemonstrationContent, Message, Source};
+use hearken_data::{Content, Demonstration, DemonstrationContent, Source};
 use hearken_model::Tokenizer;
+use serde_json::Map;
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
@@ -43,7 +44,7 @@ impl Example for DemonstrationExample {
 
     fn encode(record: &Demonstration, encoder: &Encoder<'_>) -> Result<Encoded<Self>, EncodeError> {
         let at = &record.source;
-        let (ids, mut supervised) = tokens(&record.content, encoder, at)?;
+        let (ids, mut supervised) = tokens(record, encoder)?;
         let mut ids = encoder.check(ids, "the record", at)?;
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
@@ -73,10 +74,10 @@ impl Example for DemonstrationExample {
 
 /// The tokens of a demonstration and its loss mask.
 fn tokens(
-    content: &DemonstrationContent,
+    record: &Demonstration,
     encoder: &Encoder<'_>,
-    at: &Source,
 ) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
+    let Demonstration { content, extra: columns, source: at } = record;
     match content {
         DemonstrationContent::Ids { input_ids, loss_mask } => {
             Ok((input_ids.clone(), loss_mask.clone()))
@@ -88,13 +89,19 @@ fn tokens(
             Ok((ids, supervised))
         }
         DemonstrationContent::Messages(messages) => {
-            let chat = encoder.messages(messages, false, at)?;
+            let chat = encoder.conversation(messages, columns, at)?;
             Ok((chat.ids, chat.supervised))
         }
         DemonstrationContent::Completion { prompt, completion } => {
             let (ids, prompt_len) = match (prompt, completion) {
                 (Content::Messages(prompt), Content::Messages(completion)) => {
-                    return conversation(prompt, completion, encoder, at);
+                    let chat = if encoder.completion_only {
+                        encoder.completion((prompt, completion), columns, at)?.0
+                    } else {
+                        let messages = [prompt.as_slice(), completion].concat();
+                        encoder.conversation(&messages, columns, at)?
+                    };
+                    return Ok((chat.ids, chat.supervised));
                 }
                 _ => joined(prompt, completion, encoder, at)?,
             };
@@ -113,7 +120,7 @@ pub(super) fn joined(
     encoder: &Encoder<'_>,
     at: &Source,
 ) -> Result<(Vec<u32>, usize), EncodeError> {
-    let mut ids = encoder.prompt(prompt, at)?;
+    let mut ids = encoder.prompt(prompt, &Map::new(), at)?;
     let prompt_len = ids.len();
     match completion {
         Content::Text(text) => {
@@ -129,20 +136,4 @@ pub(super) fn joined(
         Content::Messages(_) => unreachable!("a prompt of messages has a completion of messages"),
     }
     Ok((ids, prompt_len))
-}
-
-/// The assistant's messages in the completion count.
-fn conversation(
-    prompt: &[Message],
-    completion: &[Message],
-    encoder: &Encoder<'_>,
-    at: &Source,
-) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
-    let chat = encoder.messages(&[prompt, completion].concat(), false, at)?;
-    let first = chat.turns.get(prompt.len()).map_or(chat.ids.len(), |turn| turn.tokens.start);
-    let mut supervised = chat.supervised;
-    if encoder.completion_only {
-        supervised[..first].fill(false);
-    }
-    Ok((chat.ids, supervised))
 }

@@ -5,8 +5,11 @@ use std::path::Path;
 use hearken_config::DataConfig;
 use hearken_data::{Content, Message, Source};
 use hearken_model::ModelConfig;
-use hearken_model::chat::{ChatTokens, encode_messages};
+use hearken_model::chat::{
+    ChatTokens, Conversation, encode_completion, encode_conversation, encode_prompt,
+};
 use hearken_model::tokenizer::{Bos, SpecialText, Tokenizer, TokenizerError};
+use serde_json::{Map, Value};
 
 use super::length::LengthLimit;
 use crate::error::{EncodeError, TrainError};
@@ -44,15 +47,25 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// The tokens of a prompt; of messages with the header that an answer follows.
+    /// The tokens of a prompt; of messages with the header that an answer follows, as the model's chat
+    /// template or the built-in format has it. `columns` are the further ones of its record, which a
+    /// template reads.
     ///
     /// # Errors
     /// If the tokenizer is missing or refuses, a token is unknown, or there is none.
-    pub fn prompt(&self, prompt: &Content, at: &Source) -> Result<Vec<u32>, EncodeError> {
+    pub fn prompt(
+        &self,
+        prompt: &Content,
+        columns: &Map<String, Value>,
+        at: &Source,
+    ) -> Result<Vec<u32>, EncodeError> {
         let ids = match prompt {
             Content::Text(text) => self.text(text, at)?,
             Content::Ids(ids) => ids.clone(),
-            Content::Messages(messages) => self.messages(messages, true, at)?.ids,
+            Content::Messages(messages) => {
+                let conversation = Conversation { messages, columns };
+                encode_prompt(self.tokenizer(at)?, conversation).map_err(refused(at))?
+            }
         };
         self.check(ids, "the prompt", at)
     }
@@ -84,14 +97,27 @@ impl<'a> Encoder<'a> {
         encoded.map_err(refused(at))
     }
 
-    pub(super) fn messages(
+    /// A whole conversation.
+    pub(super) fn conversation(
         &self,
         messages: &[Message],
-        add_generation_prompt: bool,
+        columns: &Map<String, Value>,
         at: &Source,
     ) -> Result<ChatTokens, EncodeError> {
-        let encoded = encode_messages(self.tokenizer(at)?, messages, add_generation_prompt);
-        encoded.map_err(refused(at))
+        let conversation = Conversation { messages, columns };
+        encode_conversation(self.tokenizer(at)?, conversation).map_err(refused(at))
+    }
+
+    /// Messages and those that answer them, with how many tokens the first are.
+    pub(super) fn completion(
+        &self,
+        (prompt, completion): (&[Message], &[Message]),
+        columns: &Map<String, Value>,
+        at: &Source,
+    ) -> Result<(ChatTokens, usize), EncodeError> {
+        let messages = [prompt, completion].concat();
+        let conversation = Conversation { messages: &messages, columns };
+        encode_completion(self.tokenizer(at)?, conversation, prompt.len()).map_err(refused(at))
     }
 
     /// Appends the end token, where the tokenizer has one and the tokens do not end in one.

@@ -3,6 +3,7 @@
 use hearken_config::Truncation;
 use hearken_data::{Content, Preference, Source};
 use hearken_model::Batch;
+use serde_json::{Map, Value};
 
 use super::demonstration::joined;
 use super::encoder::Encoder;
@@ -60,8 +61,9 @@ impl Example for PreferenceExample {
     fn encode(record: &Preference, encoder: &Encoder<'_>) -> Result<Encoded<Self>, EncodeError> {
         let at = &record.source;
         let prompt = record.prompt.as_ref();
-        let (chosen, prompt_len) = sequence(prompt, &record.chosen, encoder, at)?;
-        let (rejected, _) = sequence(prompt, &record.rejected, encoder, at)?;
+        let columns = &record.extra;
+        let (chosen, prompt_len) = sequence((prompt, &record.chosen), columns, encoder, at)?;
+        let (rejected, _) = sequence((prompt, &record.rejected), columns, encoder, at)?;
         let pair = [encoder.check(chosen, "chosen", at)?, encoder.check(rejected, "rejected", at)?];
         for (ids, field) in pair.iter().zip(["chosen", "rejected"]) {
             if !predicts(ids.len(), prompt_len) {
@@ -116,17 +118,16 @@ pub(super) fn predicts(tokens: usize, prompt_len: usize) -> bool {
 
 /// One of the two sequences, and the length of the prompt in it.
 pub(super) fn sequence(
-    prompt: Option<&Content>,
-    completion: &Content,
+    (prompt, completion): (Option<&Content>, &Content),
+    columns: &Map<String, Value>,
     encoder: &Encoder<'_>,
     at: &Source,
 ) -> Result<(Vec<u32>, usize), EncodeError> {
     match (prompt, completion) {
         (Some(Content::Messages(prompt)), Content::Messages(completion)) => {
-            let chat = encoder.messages(&[prompt.as_slice(), completion].concat(), false, at)?;
             // The prompt ends where an answer begins: behind the assistant's header.
-            let first = chat.turns.get(prompt.len());
-            Ok((chat.ids, first.map_or(0, |turn| turn.content.start)))
+            let (chat, first) = encoder.completion((prompt, completion), columns, at)?;
+            Ok((chat.ids, first))
         }
         (Some(prompt), completion) => joined(prompt, completion, encoder, at),
         (None, Content::Text(text)) => {
@@ -135,7 +136,9 @@ pub(super) fn sequence(
             Ok((ids, 0))
         }
         (None, Content::Ids(ids)) => Ok((ids.clone(), 0)),
-        (None, Content::Messages(messages)) => Ok((encoder.messages(messages, false, at)?.ids, 0)),
+        (None, Content::Messages(messages)) => {
+            Ok((encoder.conversation(messages, columns, at)?.ids, 0))
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl Example for PromptExample {
 
     fn encode(record: &Prompt, encoder: &Encoder<'_>) -> Result<Encoded<Self>, EncodeError> {
         let at = &record.source;
-        let mut ids = encoder.prompt(&record.prompt, at)?;
+        let mut ids = encoder.prompt(&record.prompt, &record.extra, at)?;
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
             Kept::Nothing => return Ok(Encoded::Dropped),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource};
+use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
 
@@ -17,7 +18,7 @@ use crate::run_dir::checkpoint::Checkpoint;
 use crate::run_dir::{Entry, RunDir};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
-use crate::trained_model::{freeze, load_tokenizer, new_adapter};
+use crate::trained_model::{freeze, new_adapter, tokenizer_of};
 
 /// A run whose directory is taken and whose models are not loaded.
 pub struct Opening<'p> {
@@ -48,7 +49,7 @@ impl<'p> Opening<'p> {
     ) -> Result<Self, TrainError> {
         let (dir, checkpoint) = RunDir::open(&settings.run, settings.log, frozen, entry)?;
         progress.stage("read data", None);
-        let tokenizer = load_tokenizer(&settings.model.path)?;
+        let tokenizer = tokenizer_of(&settings.model)?;
         let seeds = Seeds::new(settings.run.seed);
         Ok(Self { settings, checkpoint, seeds, tokenizer, dir, progress })
     }
@@ -96,6 +97,10 @@ impl<'p> Opening<'p> {
         data.mix.notes().iter().for_each(|note| self.progress.note(note));
         if !data.eval.is_empty() {
             self.progress.note(&data.eval_report.note(eval));
+        }
+        if self.tokenizer.as_ref().is_some_and(Tokenizer::uses_built_in_format) {
+            self.progress
+                .note(&format!("{}: {BUILT_IN_FORMAT}", self.settings.model.path.display()));
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum Reading {
     StartingWeights,
     /// Its tokenizer, in every session.
     Tokenizer,
+    /// A chat template, in every session.
+    Template,
 }
 
 /// What an input was when a checkpoint was made.
@@ -75,6 +77,7 @@ pub(crate) fn inputs(config: &Table) -> Vec<Input> {
     add("model.adapter".to_owned(), get("model", "adapter"), start);
     // Of an adapter that training starts from, the reference is made in every session.
     add("lora.init".to_owned(), get("lora", "init"), Reading::Model);
+    add("template.file".to_owned(), get("template", "file"), Reading::Template);
     let moves = moves(config);
     let reference = if moves { Reading::StartingWeights } else { Reading::Model };
     add("dpo.reference".to_owned(), get("dpo", "reference"), reference);
@@ -116,6 +119,7 @@ impl Input {
         let mut hash = Sha256::new();
         match self.reading {
             Reading::Records => hash_records(&self.path, &mut hash)?,
+            Reading::Template => hash_path(&self.path, &mut hash)?,
             Reading::Model => hash_files(&self.path, &mut hash, &|_| true)?,
             Reading::StartingWeights => hash_files(&self.path, &mut hash, &is_weights)?,
             Reading::Tokenizer => {
@@ -135,6 +139,7 @@ impl Reading {
             Self::Model => "model",
             Self::StartingWeights => "weights",
             Self::Tokenizer => "tokenizer",
+            Self::Template => "template",
         }
     }
 }
@@ -168,6 +173,7 @@ pub(crate) fn changes(before: &[Fingerprint], now: &[Fingerprint]) -> Changes {
             let what = match now.part.as_str() {
                 "records" => "other data",
                 "tokenizer" => "another tokenizer",
+                "template" => "another template",
                 _ => "another model",
             };
             changes.refused = Some(format!("`{key}`: {path} holds {what}"));

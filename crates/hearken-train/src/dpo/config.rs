@@ -3,7 +3,7 @@
 use hearken_config::{
     Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
     ModelSource, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
-    TrainConfig, check_labels,
+    TemplateConfig, TrainConfig, check_labels,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -26,6 +26,8 @@ pub struct DpoConfig {
     pub model: ModelSource,
     /// `[lora]`: an adapter in place of the weights.
     pub lora: LoraSection,
+    /// `[template]`.
+    pub template: TemplateConfig,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -59,6 +61,8 @@ impl Configuration for DpoConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.template.check()?;
+        self.model.template = self.template.clone();
         self.train.settle()?;
         let mut resolved = self.dpo.resolve()?;
         if self.model.lora.is_some() && resolved.reference.sync.is_some() {

@@ -2,8 +2,8 @@
 
 use hearken_config::{
     Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource,
-    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig, TrainConfig,
-    check_labels, one_of,
+    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
+    TemplateConfig, TrainConfig, check_labels, one_of,
 };
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
@@ -25,6 +25,8 @@ pub struct GrpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[template]`.
+    pub template: TemplateConfig,
     /// `[lora]`: an adapter in place of the weights.
     pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
@@ -64,6 +66,8 @@ impl Configuration for GrpoConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.template.check()?;
+        self.model.template = self.template.clone();
         self.train.settle()?;
         self.resolved = self.resolve()?;
         check_labels(&self.scores)?;

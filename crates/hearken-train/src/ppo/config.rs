@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hearken_config::{
     AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LogConfig, LoraSection,
     ModelSource, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
-    ScoreConfig, Share, TrainConfig, check_labels, missing_end, unless_zero,
+    ScoreConfig, Share, TemplateConfig, TrainConfig, check_labels, missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
@@ -26,6 +26,8 @@ pub struct PpoConfig {
     pub run: RunConfig,
     /// `[model]`: the policy, and the reference.
     pub model: ModelSource,
+    /// `[template]`.
+    pub template: TemplateConfig,
     /// `[lora]`: an adapter in place of the weights.
     pub lora: LoraSection,
     /// `[data]`: the prompts; not read where rollouts are replayed.
@@ -146,6 +148,8 @@ impl Configuration for PpoConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.template.check()?;
+        self.model.template = self.template.clone();
         self.train.settle()?;
         self.ppo.check()?;
         self.kl.check()?;

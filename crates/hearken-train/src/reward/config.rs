@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hearken_config::{
     AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
-    ModelSource, NonNegative, OptimizerConfig, RunConfig, TrainConfig,
+    ModelSource, NonNegative, OptimizerConfig, RunConfig, TemplateConfig, TrainConfig,
 };
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
@@ -24,6 +24,8 @@ pub struct RewardConfig {
     pub model: ModelSource,
     /// `[lora]`: an adapter in place of the weights.
     pub lora: LoraSection,
+    /// `[template]`.
+    pub template: TemplateConfig,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -81,6 +83,8 @@ impl Configuration for RewardConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.template.check()?;
+        self.model.template = self.template.clone();
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check(&self.train)

@@ -25,7 +25,7 @@ use hearken_run::run::{
 };
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::run_dir::{Entry, Start};
-use hearken_run::trained_model::load_tokenizer;
+use hearken_run::trained_model::tokenizer_of;
 use hearken_tensor::Device;
 use serde::Serialize;
 
@@ -240,7 +240,7 @@ pub(crate) fn open_sources<D: Device>(
         normalize: settings.normalize_scores,
         microbatch_tokens: run.train.microbatch_tokens,
     };
-    let tokenizer = load_tokenizer(&run.model.path)?;
+    let tokenizer = tokenizer_of(&run.model)?;
     let sources = open_scores(&settings.scores, device, tokenizer.as_ref(), reading)?;
     refuse_silence(settings, file)?;
     Ok(sources)
@@ -261,7 +261,7 @@ pub fn look_at_sources<D: Device>(
     if settings.rollout.replay.is_some() {
         return Ok(());
     }
-    let tokenizer = load_tokenizer(&run.model.path)?;
+    let tokenizer = tokenizer_of(&run.model)?;
     let microbatch_tokens = run.train.microbatch_tokens;
     let reading = ScoreReading { normalize: settings.normalize_scores, microbatch_tokens };
     look_at_scores(&settings.scores, device, tokenizer.as_ref(), reading)?;

@@ -2,7 +2,7 @@
 
 use hearken_config::{
     Complaint, Configuration, DataConfig, LogConfig, LoraSection, ModelSource, OptimizerConfig,
-    RunConfig, SamplesConfig, TrainConfig,
+    RunConfig, SamplesConfig, TemplateConfig, TrainConfig,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -20,6 +20,8 @@ pub struct SftConfig {
     pub model: ModelSource,
     /// `[lora]`: an adapter in place of the weights.
     pub lora: LoraSection,
+    /// `[template]`.
+    pub template: TemplateConfig,
     /// `[data]`.
     pub data: DataConfig,
     /// `[optimizer]`.
@@ -38,6 +40,8 @@ impl Configuration for SftConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.template.check()?;
+        self.model.template = self.template.clone();
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check(&self.train)

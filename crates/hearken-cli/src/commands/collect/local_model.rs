@@ -11,10 +11,11 @@ use hearken_data::Message;
 use hearken_generate::{
     EngineHandle, EngineOptions, Request, Sampling, TextPieces, Update, completion_text,
 };
-use hearken_model::chat::{STOP, encode_messages};
+use hearken_model::chat::{Conversation, STOP, encode_prompt};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::load_tokenizer;
+use serde_json::Map;
 
 use crate::device;
 
@@ -50,7 +51,7 @@ impl LocalModel {
             top_k: None,
             min_p: 0.0,
             max_new_tokens: tokens,
-            stop: vec![STOP.to_owned()],
+            stop: tokenizer.chat_templates().map_or(vec![STOP.to_owned()], |_| Vec::new()),
             ignore_eos: false,
         };
         let name = format!("{}@{temperature}", dir.display());
@@ -64,8 +65,9 @@ impl LocalModel {
 
     /// The tokens of a conversation; an answer to it ends where the model's positions do.
     fn prompt(&self, conversation: &[Message]) -> Result<Vec<u32>, String> {
-        let encoded = encode_messages(&self.tokenizer, conversation, true);
-        let ids = encoded.map_err(|error| error.to_string())?.ids;
+        let conversation = Conversation { messages: conversation, columns: &Map::new() };
+        let encoded = encode_prompt(&self.tokenizer, conversation);
+        let ids = encoded.map_err(|error| error.to_string())?;
         let (found, positions) = (ids.len(), self.positions);
         if positions <= found {
             return Err(format!(

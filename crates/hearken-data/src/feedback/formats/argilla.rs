@@ -17,7 +17,7 @@ use super::fields::Fields;
 use super::import::Collector;
 use super::names::{self, Columns};
 use crate::bad_record::{BadRecord, FieldError};
-use crate::content::{Message, Role};
+use crate::content::Role;
 use crate::feedback::{Candidate, Item, Task, Verdict};
 use crate::row::Row;
 use crate::value::as_number;
@@ -343,7 +343,7 @@ fn name(index: usize) -> String {
 
 fn fields(item: &Item) -> Map<String, Value> {
     let prompt = match item.prompt.as_slice() {
-        [Message { role: Role::User, content }] => json!(content),
+        [only] if only.role == Role::User && !only.has_more() => json!(only.content),
         prompt => json!(prompt),
     };
     let answers = item.candidates.iter().enumerate();

@@ -32,8 +32,11 @@ pub(super) fn form(item: &Item) -> &str {
 /// A candidate that is what follows a prompt: mostly one message of the assistant. Of several, the
 /// text shows all, and the metadata keep them apart.
 pub(super) fn candidate(messages: Vec<Message>) -> Candidate {
-    if let [Message { role: Role::Assistant, content }] = messages.as_slice() {
-        return Candidate::text(content.as_str());
+    if let [only] = messages.as_slice()
+        && only.role == Role::Assistant
+        && !only.has_more()
+    {
+        return Candidate::text(only.content.as_str());
     }
     let mut candidate = Candidate::text(shown(&messages));
     let kept = serde_json::to_value(messages).expect("messages serialize");
@@ -44,13 +47,25 @@ pub(super) fn candidate(messages: Vec<Message>) -> Candidate {
 /// Several messages as one Markdown text; the first of the assistant needs no name.
 fn shown(messages: &[Message]) -> String {
     let turn = |(index, message): (usize, &Message)| match (index, message.role) {
-        (0, Role::Assistant) => message.content.clone(),
+        (0, Role::Assistant) => said(message),
         (_, role) => {
             let name = role.as_str();
-            format!("**{}{}:** {}", name[..1].to_ascii_uppercase(), &name[1..], message.content)
+            format!("**{}{}:** {}", name[..1].to_ascii_uppercase(), &name[1..], said(message))
         }
     };
     messages.iter().enumerate().map(turn).collect::<Vec<_>>().join("\n\n")
+}
+
+/// What a message says, calls of tools included.
+fn said(message: &Message) -> String {
+    match message.field("tool_calls").filter(|_| message.calls_tools()) {
+        None => message.content.clone(),
+        Some(calls) => {
+            let calls = format!("```json\n{calls:#}\n```");
+            let text = [message.content.as_str(), &calls].join("\n\n");
+            text.trim_start().to_owned()
+        }
+    }
 }
 
 /// The messages of a candidate.
@@ -81,7 +96,7 @@ pub(super) fn split(conversations: Vec<Vec<Message>>) -> (Vec<Message>, Vec<Vec<
 /// holds the mark of one.
 pub(super) fn transcript(messages: &[Message]) -> Option<String> {
     let mut text = String::new();
-    for Message { role, content } in messages {
+    for Message { role, content, .. } in messages {
         text += match role {
             Role::User => HUMAN,
             Role::Assistant => ASSISTANT,

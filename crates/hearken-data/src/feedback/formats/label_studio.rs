@@ -317,7 +317,7 @@ pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<()
 
 fn data(item: &Item, as_list: bool) -> Map<String, Value> {
     let prompt = match item.prompt.as_slice() {
-        [Message { role: Role::User, content }] => json!(content),
+        [only] if only.role == Role::User && !only.has_more() => json!(only.content),
         prompt => json!(prompt),
     };
     let mut data = Map::from_iter([("prompt".to_owned(), prompt)]);

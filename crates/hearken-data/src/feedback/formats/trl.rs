@@ -212,8 +212,8 @@ fn written(
     }
     // The trainers take blanks for an answer where it stands alone, not at the end of a transcript.
     let is_empty = |one: &&Candidate| {
-        let said = &messages(one)[0].content;
-        said.is_empty() || is_transcript && said.trim().is_empty()
+        let said = &messages(one)[0];
+        said.is_empty() || is_transcript && said.content.trim().is_empty()
     };
     if candidates.iter().any(is_empty) {
         return Err("an empty answer");
@@ -227,8 +227,8 @@ fn written(
         return Ok(Written { prompt: Some(json!(item.prompt)), answers });
     }
     match (item.prompt.as_slice(), are_single) {
-        ([Message { role: Role::User, content }], true) if !is_transcript => {
-            Ok(Written { prompt: Some(Value::from(content.as_str())), answers: texts() })
+        ([only], true) if only.role == Role::User && !only.has_more() && !is_transcript => {
+            Ok(Written { prompt: Some(Value::from(only.content.as_str())), answers: texts() })
         }
         (prompt, true) => {
             let prompt = transcript(prompt).ok_or("a conversation that no text can hold")?;

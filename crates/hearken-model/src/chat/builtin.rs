@@ -1,4 +1,4 @@
-//! Conversations as tokens, in a format of their own.
+//! Conversations as tokens, in a format of their own, for models without a chat template.
 //!
 //! The format is that of the HH-RLHF transcripts, with an end token after every turn of the
 //! assistant:
@@ -18,39 +18,17 @@
 //! boundaries between roles are known and never searched for in a text. In contents, the text of a
 //! special token is ordinary text.
 //!
-//! Not here: the chat templates that come with tokenizers.
-
-use std::ops::Range;
+//! Not here: calls of tools, which have no text in this format, and the chat templates that come with
+//! models.
 
 use hearken_data::{Message, Role};
 
+use super::{ChatTokens, Turn};
+use crate::template::TemplateError;
 use crate::tokenizer::{Bos, SpecialText, Tokenizer, TokenizerError};
 
 /// Text at which a completion can be stopped if the policy has not learned to end its turn.
 pub const STOP: &str = "\n\nHuman:";
-
-/// A conversation as tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChatTokens {
-    /// The whole sequence.
-    pub ids: Vec<u32>,
-    /// One per message, in order; a generation prompt belongs to none.
-    pub turns: Vec<Turn>,
-    /// As long as `ids`; true for what the assistant writes: its contents and their end tokens.
-    pub supervised: Vec<bool>,
-}
-
-/// Where one message stands in the sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Who speaks.
-    pub role: Role,
-    /// Header, content and end token; for the first turn also a BOS token.
-    pub tokens: Range<usize>,
-    /// What the message says; for the assistant with the end token, for a first message without
-    /// header with the BOS token.
-    pub content: Range<usize>,
-}
 
 /// Encodes a conversation; `add_generation_prompt` adds the header of an assistant's turn that a
 /// completion can follow.
@@ -60,13 +38,17 @@ pub struct Turn {
 ///
 /// # Errors
 ///
-/// There is an assistant's message and the tokenizer has no end token, or a content cannot be
-/// encoded.
+/// There is an assistant's message and the tokenizer has no end token, a message calls tools, or a
+/// content cannot be encoded.
 pub fn encode_messages(
     tokenizer: &Tokenizer,
     messages: &[Message],
     add_generation_prompt: bool,
 ) -> Result<ChatTokens, TokenizerError> {
+    if let Some(message) = messages.iter().position(Message::calls_tools) {
+        return Err(TemplateError::NoCalls { message }.into());
+    }
+    tokenizer.note_built_in_format();
     let mut chat = ChatTokens::default();
     for (index, message) in messages.iter().enumerate() {
         let start = chat.ids.len();

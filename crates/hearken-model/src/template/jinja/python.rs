@@ -1,0 +1,94 @@
+//! Values as Python writes them.
+
+use minijinja::Value;
+use minijinja::value::ValueKind;
+
+/// How deep lists and objects may lie in each other.
+const DEPTH_MAX: usize = 200;
+
+/// Python's `str` of a value.
+pub(super) fn text(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Undefined => String::new(),
+        ValueKind::String => value.to_string(),
+        _ => written(value, 0),
+    }
+}
+
+/// Python's `repr`.
+fn written(value: &Value, depth: usize) -> String {
+    let inner = |value: &Value| written(value, depth + 1);
+    if DEPTH_MAX < depth {
+        return "...".to_owned();
+    }
+    match value.kind() {
+        ValueKind::Undefined => "Undefined".to_owned(),
+        ValueKind::Number => float(value).map_or_else(|| value.to_string(), repr),
+        ValueKind::String => format!("{value:?}"),
+        ValueKind::Map => {
+            let keys: Vec<Value> = value.try_iter().into_iter().flatten().collect();
+            let item = |key: &Value| value.get_item(key).unwrap_or_default();
+            let pairs = keys.iter().map(|key| format!("{}: {}", inner(key), inner(&item(key))));
+            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items: Vec<String> =
+                value.try_iter().into_iter().flatten().map(|item| inner(&item)).collect();
+            match (value.is_tuple(), items.len()) {
+                (true, 1) => format!("({},)", items[0]),
+                (true, _) => format!("({})", items.join(", ")),
+                (false, _) => format!("[{}]", items.join(", ")),
+            }
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// A floating-point number.
+pub(super) fn float(value: &Value) -> Option<f64> {
+    (value.is_number() && !value.is_integer()).then(|| f64::try_from(value.clone()).ok()).flatten()
+}
+
+/// Python's `repr` of a float: the shortest digits that give it back, with an exponent below 10⁻⁴
+/// and from 10¹⁶.
+pub(super) fn repr(number: f64) -> String {
+    if number.is_nan() {
+        return "nan".to_owned();
+    }
+    if number.is_infinite() {
+        return if number < 0.0 { "-inf" } else { "inf" }.to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let plain = number.to_string();
+        return if plain.contains('.') { plain } else { plain + ".0" };
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::repr;
+
+    #[test]
+    fn floats_are_written_as_python_writes_them() {
+        let cases = [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-2.5e-7, "-2.5e-07"),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(repr(number), expected);
+        }
+    }
+}
