@@ -92,6 +92,34 @@ impl Order {
         self.examples.div_ceil(self.batch_size) as u64
     }
 
+    /// The examples of an epoch, in their order.
+    pub fn epoch(&self, epoch: u64) -> Vec<usize> {
+        let mut order = self.clone();
+        order.prepare(epoch);
+        order.indices
+    }
+
+    /// Every example as often as an epoch can have it.
+    pub fn at_most(&self) -> Vec<usize> {
+        if self.shares.is_empty() {
+            return (0..self.examples).collect();
+        }
+        let mut first = 0;
+        let mut found = Vec::new();
+        for share in &self.shares {
+            // An epoch begins and ends within passes over the source.
+            let times = share.drawn.min(share.drawn.div_ceil(share.examples) + 1);
+            (0..times).for_each(|_| found.extend(first..first + share.examples));
+            first += share.examples;
+        }
+        found
+    }
+
+    /// Whether epochs have shares of several sources.
+    pub fn is_mixed(&self) -> bool {
+        !self.shares.is_empty()
+    }
+
     /// Refuses a place that is not in these examples: they have become fewer since it was noted.
     ///
     /// # Errors
@@ -252,6 +280,20 @@ mod tests {
             }
             assert_eq!(cursor, Cursor { epoch: 4, index: 0 });
         }
+    }
+
+    #[test]
+    fn no_epoch_has_an_example_more_often_than_is_said() {
+        let shares = vec![Share { examples: 3, drawn: 2 }, Share { examples: 2, drawn: 3 }];
+        let order = Order::new(Some(Seeds::new(2)), 5, 5).mixed(shares);
+        let count = |list: &[usize], index| list.iter().filter(|one| **one == index).count();
+        let most = order.at_most();
+        assert_eq!([0, 2, 3].map(|index| count(&most, index)), [2, 2, 3]);
+        for epoch in 0..50 {
+            let found = order.epoch(epoch);
+            assert!((0..5).all(|index| count(&found, index) <= count(&most, index)), "{found:?}");
+        }
+        assert_eq!(Order::sequential(4, 3).at_most(), [0, 1, 2, 3]);
     }
 
     #[test]

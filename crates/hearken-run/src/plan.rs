@@ -16,6 +16,8 @@ pub struct BatchPlan<'a> {
     pub microbatch_tokens: usize,
     /// Optimizer steps of the run.
     pub steps: u64,
+    /// Whether an epoch has shares of several sources, and not every example once.
+    pub is_mixed: bool,
 }
 
 impl BatchPlan<'_> {
@@ -47,13 +49,17 @@ impl BatchPlan<'_> {
             ),
             false => String::new(),
         };
+        let passes = self.steps as f64 / steps_per_epoch as f64;
+        let seen = match self.is_mixed {
+            true => format!("an epoch of {examples} examples, about {passes:.2} of it"),
+            false => format!("{examples} examples, each seen about {passes:.2} times"),
+        };
         format!(
             "{} steps of {per_step} examples (about {:.0} tokens in {microbatches:.1} microbatches \
-             of at most {}); {examples} examples, each seen about {:.2} times{fewer}",
+             of at most {}); {seen}{fewer}",
             self.steps,
             tokens * per_step as f64,
             self.microbatch_tokens,
-            self.steps as f64 / steps_per_epoch as f64,
         )
     }
 }
@@ -228,7 +234,8 @@ mod tests {
     #[test]
     fn the_largest_microbatch_is_bounded_by_batch_budget_and_tree() {
         let plan = |rows, batch_size, microbatch_tokens| {
-            BatchPlan { rows, batch_size, microbatch_tokens, steps: 1 }.microbatch_rows_max()
+            BatchPlan { rows, batch_size, microbatch_tokens, steps: 1, is_mixed: false }
+                .microbatch_rows_max()
         };
         assert_eq!(plan(&[10, 20, 30], 2, 1000), 50);
         assert_eq!(plan(&[10, 20, 30], 3, 40), 40);
@@ -237,11 +244,18 @@ mod tests {
 
     #[test]
     fn the_note_counts_batches() {
-        let plan =
-            BatchPlan { rows: &[10, 10, 10, 10], batch_size: 2, microbatch_tokens: 10, steps: 4 };
+        let plan = BatchPlan {
+            rows: &[10, 10, 10, 10],
+            batch_size: 2,
+            microbatch_tokens: 10,
+            steps: 4,
+            is_mixed: false,
+        };
         let expected = "4 steps of 2 examples (about 20 tokens in 2.0 microbatches of at most 10); \
                         4 examples, each seen about 2.00 times";
         assert_eq!(plan.note(), expected);
+        let mixed = BatchPlan { is_mixed: true, ..plan }.note();
+        assert!(mixed.ends_with("; an epoch of 4 examples, about 2.00 of it"), "{mixed}");
         let note = BatchPlan { batch_size: 64, ..plan }.note();
         assert!(note.ends_with("`train.batch_size` is 64, and every step takes all 4 there are"));
     }

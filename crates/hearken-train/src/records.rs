@@ -229,7 +229,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let (rows, model) = (&self.trainer.rows(), &self.run.model);
         let run::Settings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
-        progress.note(&self.batches(rows).note());
+        progress.note(&self.batches(&self.epoch_rows(rows)).note());
         progress.note(&parameters_note(model));
         let memory = self.memory(rows);
         progress.note(&memory.note());
@@ -245,13 +245,23 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
             batch_size: *train.batch_size,
             microbatch_tokens: train.microbatch_tokens,
             steps: self.run.total,
+            is_mixed: self.order.is_mixed(),
+        }
+    }
+
+    /// Rows of the records of an epoch, of records of these rows.
+    pub fn epoch_rows(&self, rows: &[usize]) -> Vec<usize> {
+        match self.order.is_mixed() {
+            true => self.order.epoch(0).into_iter().map(|index| rows[index]).collect(),
+            false => rows.to_vec(),
         }
     }
 
     /// What the run takes in memory with records of these rows.
     pub fn memory(&self, rows: &[usize]) -> MemoryPlan {
         let run::Settings { model: source, train, .. } = &self.run.settings;
-        let rows_max = self.batches(rows).microbatch_rows_max();
+        let most: Vec<usize> = self.order.at_most().into_iter().map(|index| rows[index]).collect();
+        let rows_max = self.batches(&most).microbatch_rows_max();
         let footprint = self.run.model.footprint();
         let mut memory = MemoryPlan::trained(&footprint);
         if let Some(NamedModel { model, .. }) = self.trainer.follower() {

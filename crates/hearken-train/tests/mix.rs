@@ -76,6 +76,7 @@ fn an_epoch_has_the_share_of_every_source_and_a_killed_run_goes_on() {
     assert!(progress.said("training: 16 examples"), "{:?}", progress.notes);
     assert!(progress.said("large.jsonl: 12 examples, 4 of every epoch (0.33 times each)"));
     assert!(progress.said("small.jsonl: 4 examples, 12 of every epoch (3.00 times each)"));
+    assert!(progress.said("; an epoch of 16 examples, about 2.00 of it"), "{:?}", progress.notes);
     // One supervised token of a large record, many of a small one.
     let steps: Vec<u64> = metrics(&whole)
         .iter()

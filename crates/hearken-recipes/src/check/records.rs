@@ -60,6 +60,7 @@ fn time<D: Device, T: RecordTrainer<D>>(
         batch_rows += rows[index];
         batch.push(index);
     }
+    let epoch = records.epoch_rows(rows);
     let Records { trainer, run, .. } = records;
     let mut loss = 0.0;
     let best = fastest(|| {
@@ -70,7 +71,7 @@ fn time<D: Device, T: RecordTrainer<D>>(
     run.apply(loss)?;
     let update = watch.seconds();
     let per_row = best / batch_rows as f64;
-    let mean_rows = rows.iter().sum::<usize>() as f64 / rows.len() as f64;
+    let mean_rows = epoch.iter().sum::<usize>() as f64 / epoch.len() as f64;
     let per_step = mean_rows * train.batch_size.min(rows.len()) as f64 * per_row + update;
     let read = trainer.evaluation_rows() as f64 * evaluations(&train, left) as f64;
     let read = read + trainer.rows_read_first() as f64;
