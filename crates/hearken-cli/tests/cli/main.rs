@@ -21,6 +21,7 @@ mod init;
 mod logprobs;
 mod records;
 mod rlhf;
+mod template;
 
 mod resume;
 mod store;
