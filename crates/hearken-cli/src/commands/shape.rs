@@ -24,15 +24,21 @@ enum Family {
     Mistral,
     Qwen2,
     Qwen3,
+    SmolLm3,
+    Phi3,
+    Olmo2,
     GptNeox,
 }
 
-const FAMILIES: [(&str, Family); 6] = [
+const FAMILIES: [(&str, Family); 9] = [
     ("gpt2", Family::Gpt2),
     ("llama", Family::Llama),
     ("mistral", Family::Mistral),
     ("qwen2", Family::Qwen2),
     ("qwen3", Family::Qwen3),
+    ("smollm3", Family::SmolLm3),
+    ("phi3", Family::Phi3),
+    ("olmo2", Family::Olmo2),
     ("gpt_neox", Family::GptNeox),
 ];
 
@@ -127,6 +133,9 @@ impl Shape {
             Family::Mistral => self.gated("mistral", json!({"sliding_window": null})),
             Family::Qwen2 => self.gated("qwen2", json!({"use_sliding_window": false})),
             Family::Qwen3 => self.gated("qwen3", json!({"use_sliding_window": false})),
+            Family::SmolLm3 => self.gated("smollm3", json!({"no_rope_layer_interval": 4})),
+            Family::Phi3 => self.gated("phi3", json!({"sliding_window": null})),
+            Family::Olmo2 => self.gated("olmo2", json!({})),
         };
         let Value::Object(config) = config else { unreachable!("every family gives an object") };
         config

@@ -1,6 +1,6 @@
 //! Conversations as tokens: by the model's own template, or in the built-in format.
 //!
-//! A model whose directory has a chat template is talked to as that template says ([`rendered`]); one
+//! A model whose directory has a chat template is talked to as that template says; one
 //! without in a format of ours ([`builtin`]).
 //!
 //! Not here: templates as programs ([`crate::template`]).
