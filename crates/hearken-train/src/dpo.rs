@@ -28,7 +28,6 @@ use hearken_config::Loaded;
 use hearken_model::{Head, Masters, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
-use hearken_run::mix::Mix;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model, start_of};
 use hearken_run::run_dir::Start;
@@ -36,7 +35,7 @@ use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{RecordTrainer, Step, train};
+use crate::records::{RecordTrainer, Step, TrainingRows, train};
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::Records;
@@ -106,13 +105,10 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         Ok(Self { config, records, references: References::None })
     }
 
-    fn rows(&self) -> Vec<usize> {
+    fn training(&self) -> TrainingRows<'_> {
         let branches = self.config.resolved.objective.grad_reading().branches;
-        self.records.train.iter().map(|tree| tree.rows(branches)).collect()
-    }
-
-    fn mix(&self) -> &Mix {
-        &self.records.mix
+        let rows = self.records.train.iter().map(|tree| tree.rows(branches)).collect();
+        TrainingRows { rows, mix: &self.records.mix }
     }
 
     fn evaluation_rows(&self) -> usize {

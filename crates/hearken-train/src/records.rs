@@ -55,6 +55,15 @@ pub struct Step<S> {
     pub epoch: f64,
 }
 
+/// The training records of a trainer.
+#[derive(Clone, Debug)]
+pub struct TrainingRows<'a> {
+    /// Rows of each.
+    pub rows: Vec<usize>,
+    /// Their sources, if they are mixed.
+    pub mix: &'a Mix,
+}
+
 /// Who learns from records.
 pub trait RecordTrainer<D: Device>: Sized {
     /// The name of the algorithm on the screen.
@@ -80,11 +89,8 @@ pub trait RecordTrainer<D: Device>: Sized {
     /// If a file cannot be read, or has a record that is not usable.
     fn read(config: Self::Config, opening: &mut Opening<'_>) -> Result<Self, TrainError>;
 
-    /// Rows of each training record.
-    fn rows(&self) -> Vec<usize>;
-
-    /// The sources of the training records, if they are mixed.
-    fn mix(&self) -> &Mix;
+    /// How large the training records are, and where they come from.
+    fn training(&self) -> TrainingRows<'_>;
 
     /// Rows of the evaluation records together.
     fn evaluation_rows(&self) -> usize;
@@ -206,10 +212,11 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let (settings, Settings { data, length, samples }) = config.settings();
         let mut opening = Opening::new(settings, &loaded.frozen, entry.into(), progress)?;
         let mut trainer = T::read(config, &mut opening)?;
-        let examples = trainer.rows().len();
+        let TrainingRows { rows, mix } = trainer.training();
+        let examples = rows.len();
         let batch_size = opening.settings.train.batch_size;
         let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
-            .mixed(trainer.mix().shares());
+            .mixed(mix.shares());
         let total = length.steps(order.batches_per_epoch());
         if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
             return Ok(Opened::Finished(outcome));
@@ -226,7 +233,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     /// # Errors
     /// If the longest record does not fit into the run's memory limit.
     pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let (rows, model) = (&self.trainer.rows(), &self.run.model);
+        let (rows, model) = (&self.trainer.training().rows, &self.run.model);
         let run::Settings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
         progress.note(&self.batches(&self.epoch_rows(rows)).note());

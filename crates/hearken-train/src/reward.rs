@@ -15,12 +15,11 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
-use hearken_run::mix::Mix;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Nothing, Opening, Run, load_model};
 use hearken_tensor::Device;
 
-use crate::records::{RecordTrainer, Step, run_records};
+use crate::records::{RecordTrainer, Step, TrainingRows, run_records};
 use hearken_model::microbatch::microbatches;
 
 pub use config::{RewardConfig, RewardObjective};
@@ -61,12 +60,9 @@ impl<D: Device> RecordTrainer<D> for Reward {
         Ok(Self { objective: config.reward.objective(), config, pairs, reference })
     }
 
-    fn rows(&self) -> Vec<usize> {
-        self.pairs.train.iter().map(Example::rows).collect()
-    }
-
-    fn mix(&self) -> &Mix {
-        &self.pairs.mix
+    fn training(&self) -> TrainingRows<'_> {
+        let rows = self.pairs.train.iter().map(Example::rows).collect();
+        TrainingRows { rows, mix: &self.pairs.mix }
     }
 
     fn evaluation_rows(&self) -> usize {

@@ -14,12 +14,11 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
-use hearken_run::mix::Mix;
 use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
-use crate::records::{RecordTrainer, Step, run_records};
+use crate::records::{RecordTrainer, Step, TrainingRows, run_records};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
@@ -51,12 +50,8 @@ impl<D: Device> RecordTrainer<D> for Sft {
         Ok(Self { data: opening.dataset(&config.data)?, config })
     }
 
-    fn rows(&self) -> Vec<usize> {
-        self.data.train_rows()
-    }
-
-    fn mix(&self) -> &Mix {
-        &self.data.mix
+    fn training(&self) -> TrainingRows<'_> {
+        TrainingRows { rows: self.data.train_rows(), mix: &self.data.mix }
     }
 
     fn evaluation_rows(&self) -> usize {

@@ -28,7 +28,7 @@ pub(super) fn check<D: Device, T: RecordTrainer<D>>(
         Opened::Finished(outcome) => return Ok(check.done(notes, &outcome)),
         Opened::Ready(records) => records,
     };
-    let rows = records.trainer.rows();
+    let rows = records.trainer.training().rows;
     notes.told_of("data", &mut check);
     check.tell("data", lengths(&rows, "record"));
     let mut plan = Notes::default();
