@@ -47,7 +47,9 @@ impl Cells {
         let line = self.reader.position().line() as usize;
         self.watch.borrow_mut().row_bytes = 0;
         let read = self.reader.read_byte_record(&mut self.record);
-        if let (Ok(true), Some(line)) = (&read, self.watch.borrow().never_closed()) {
+        // What such a mark swallows makes a row of too few cells, or one with the rest of the file in a cell.
+        if let (false, Some(line)) = (matches!(read, Ok(false)), self.watch.borrow().never_closed())
+        {
             let error = io::Error::other("found a quotation mark that is never closed");
             return Err(ReadError::Read { path: path.into(), line, error });
         }
@@ -61,10 +63,6 @@ impl Cells {
             Err(error) => match error.kind() {
                 csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
                     let line = pos.as_ref().map_or(line, |position| position.line() as usize);
-                    if let Some(line) = self.watch.borrow().never_closed() {
-                        let error = io::Error::other("found a quotation mark that is never closed");
-                        return Err(ReadError::Read { path: path.into(), line, error });
-                    }
                     let reason = BadRecord::UnequalCells { found: *len, expected: *expected_len };
                     Ok(Some((line, Err(reason))))
                 }

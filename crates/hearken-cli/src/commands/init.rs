@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args};
-use hearken_data::Unfinished;
 use hearken_model::tokenizer::SpecialTokens;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
 use serde_json::{Map, Value, json};
 
+use super::new_folder::write_folder;
 use super::shape::Shape;
 use crate::device;
 use crate::output;
@@ -163,13 +163,11 @@ fn complete(path: &Path, raw: &mut Map<String, Value>, tokenizer: &Tokenizer) ->
     Ok(())
 }
 
-/// The folder appears whole or not at all.
 fn save(model: &Model<Cpu>, tokenizer: &Tokenizer, output: &Path) -> Result<()> {
-    let cannot = || format!("{}: cannot be created", output.display());
-    let unfinished = Unfinished::beside(output).with_context(cannot)?;
-    model.save(unfinished.path())?;
-    tokenizer.save(unfinished.path())?;
-    unfinished.put().with_context(cannot)
+    write_folder(output, |folder| {
+        model.save(folder)?;
+        Ok(tokenizer.save(folder)?)
+    })
 }
 
 /// Pieces of about this many bytes, cut at line ends, keep the training's memory flat.

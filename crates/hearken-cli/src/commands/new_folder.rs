@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use hearken_data::Unfinished;
 use hearken_model::checkpoint::NumberFormat;
 
 /// How the weights are written.
@@ -38,27 +39,9 @@ fn is_empty(folder: &Path) -> bool {
 
 /// Writes a folder through `fill`, whole or not at all: it gets its name when everything is in it.
 pub(super) fn write_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = folder
-        .file_name()
-        .with_context(|| format!("{}: expected the name of a new folder", folder.display()))?;
-    let mut unfinished = name.to_owned();
-    unfinished.push(".unfinished");
-    let unfinished = folder.with_file_name(unfinished);
-    let shown = |folder: &Path| folder.display().to_string();
-    if unfinished.exists() {
-        std::fs::remove_dir_all(&unfinished).with_context(|| shown(&unfinished))?;
-    }
-    std::fs::create_dir_all(&unfinished).with_context(|| shown(&unfinished))?;
-    let put = fill(&unfinished).and_then(|()| {
-        if folder.exists() {
-            std::fs::remove_dir(folder).with_context(|| shown(folder))?;
-        }
-        std::fs::rename(&unfinished, folder).with_context(|| shown(folder))?;
-        hearken_data::sync_parent(folder).with_context(|| shown(folder))
-    });
-    if put.is_err() {
-        // The error is what matters; what is left behind is named by its ending.
-        let _ = std::fs::remove_dir_all(&unfinished);
-    }
-    put
+    let cannot = || format!("{}: cannot be created", folder.display());
+    let unfinished = Unfinished::beside(folder).with_context(cannot)?;
+    std::fs::create_dir_all(unfinished.path()).with_context(cannot)?;
+    fill(unfinished.path())?;
+    unfinished.put().with_context(cannot)
 }
