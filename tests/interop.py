@@ -29,11 +29,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
+    Olmo3Config,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
@@ -85,6 +90,46 @@ MODELS = {
         **WIDE, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64)
     ),
     "olmo2": Olmo2Config(**WIDE),
+    "olmo3, window 24": Olmo3Config(sliding_window=24, **WIDE | dict(num_hidden_layers=4)),
+    "olmo3, yarn, by list": Olmo3Config(
+        layer_types=["full_attention", "sliding_attention", "full_attention"], sliding_window=7, attention_bias=True,
+        rope_parameters=dict(
+            full_attention=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=64),
+            sliding_attention=dict(rope_type="default", rope_theta=20000.0),
+        ),
+        **WIDE,
+    ),
+    "gemma": GemmaConfig(head_dim=40, **WIDE),
+    "gemma, biases, erf": GemmaConfig(head_dim=16, attention_bias=True, hidden_act="gelu_python", **WIDE),
+    "gemma2, window 16": Gemma2Config(head_dim=32, query_pre_attn_scalar=24, sliding_window=16, **WIDE),
+    "gemma2, no caps, biases, linear rotary": Gemma2Config(
+        head_dim=20, attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True,
+        hidden_activation="gelu", layer_types=["full_attention", "full_attention", "sliding_attention"],
+        sliding_window=40, rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0), **WIDE,
+    ),
+    "gemma2, low caps, untied": Gemma2Config(
+        head_dim=16, attn_logit_softcapping=2.0, final_logit_softcapping=1.5, tie_word_embeddings=False,
+        query_pre_attn_scalar=4, sliding_window=3, hidden_activation="silu", **WIDE,
+    ),
+    "gemma3_text, window 16": Gemma3TextConfig(
+        head_dim=32, query_pre_attn_scalar=40, sliding_window=16, sliding_window_pattern=3, **WIDE
+    ),
+    "gemma3_text, linear rotary, cap": Gemma3TextConfig(
+        head_dim=16, sliding_window=9, final_logit_softcapping=5.0, attention_bias=True,
+        layer_types=["full_attention", "sliding_attention", "full_attention"],
+        rope_parameters=dict(
+            full_attention=dict(rope_type="linear", rope_theta=500000.0, factor=8.0),
+            sliding_attention=dict(rope_type="default", rope_theta=20000.0),
+        ),
+        **WIDE,
+    ),
+    "granite": GraniteConfig(
+        embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.0625, logits_scaling=8.0, **WIDE
+    ),
+    "granite, odd factors, biases, tied": GraniteConfig(
+        embedding_multiplier=3, residual_multiplier=1.7, attention_multiplier=0.3, logits_scaling=0.7,
+        attention_bias=True, mlp_bias=True, tie_word_embeddings=True, rope_parameters=LLAMA3, **WIDE,
+    ),
     "smollm3": SmolLM3Config(**WIDE, no_rope_layer_interval=2),
     "phi3, long and short": Phi3Config(
         **WIDE, original_max_position_embeddings=128,
@@ -119,9 +164,15 @@ ADAPTERS = {
     "qwen3, one left out": (
         "qwen3, heads of 32, tied", dict(target_modules="all-linear", exclude_modules=["v_proj"])
     ),
+    "gemma2": ("gemma2, window 16", dict(r=4, target_modules="all-linear")),
+    "gemma3_text": ("gemma3_text, window 16", dict(r=4, target_modules=["q_proj", "o_proj", "gate_proj", "down_proj"])),
     "gpt_neox": ("gpt_neox", dict(r=5, target_modules=["query_key_value", "dense"])),
     "gpt_neox, serial": ("gpt_neox, serial, half rotary", dict(target_modules="all-linear")),
 }
+
+
+# Transformers has no scorer of these.
+NO_SCORER = (GraniteConfig,)
 
 
 def randomize(model):
@@ -256,6 +307,8 @@ def main():
     print("largest difference in logits (3 sequences, 142 positions), f32")
     for kind, function in (("language model", language_model), ("reward model", reward_model)):
         for name, config in MODELS.items():
+            if function is reward_model and isinstance(config, NO_SCORER):
+                continue
             with tempfile.TemporaryDirectory() as work:
                 difference = function(config, sequences, pathlib.Path(work))
             print(f"{kind:15} {name:38} {difference:.2e}")

@@ -247,7 +247,16 @@ pub fn write_from(dir: &Path, path: &Path, format: BlockFormat) -> Result<Conver
         Family::Llama | Family::Mistral => "llama",
         Family::Qwen2 => "qwen2",
         Family::Qwen3 => "qwen3",
-        Family::Gpt2 | Family::GptNeox | Family::SmolLm3 | Family::Phi3 | Family::Olmo2 => {
+        Family::Gpt2
+        | Family::GptNeox
+        | Family::SmolLm3
+        | Family::Phi3
+        | Family::Olmo2
+        | Family::Olmo3
+        | Family::Granite
+        | Family::Gemma
+        | Family::Gemma2
+        | Family::Gemma3 => {
             return Err(unsupported(
                 "found a family that is not written; expected Llama, Mistral, Qwen2 or Qwen3"
                     .into(),

@@ -1,8 +1,10 @@
 //! Safetensors in and out: formats, names, shards, and what each kind of damage is reported as.
 #![allow(clippy::unwrap_used)] // helpers of tests are not tests to clippy
 
+mod support;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::{bf16, f16};
 use hearken_model::checkpoint::{
@@ -10,10 +12,7 @@ use hearken_model::checkpoint::{
 };
 use hearken_model::{Init, ParamSpec};
 use safetensors::tensor::{Dtype, TensorView};
-
-fn fixture(family: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf").join(family)
-}
+use support::{FAMILIES, fixture};
 
 fn spec(name: &str, shape: &[usize]) -> ParamSpec {
     ParamSpec { name: name.into(), shape: shape.to_vec(), init: Init::Zeros }
@@ -47,9 +46,7 @@ fn open_problem(dir: &Path) -> String {
 
 #[test]
 fn what_transformers_wrote_comes_back_in_the_same_bytes() {
-    for family in
-        ["gpt2", "llama", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "mistral", "gpt_neox"]
-    {
+    for family in FAMILIES {
         let files = TensorFiles::open(&fixture(family)).unwrap();
         let tensors: Vec<_> = files
             .names()

@@ -6,7 +6,8 @@ mod support;
 use std::path::Path;
 
 use hearken_model::ModelConfig;
-use hearken_model::config::Positions;
+use hearken_model::config::{EmbeddingScale, Logits, Mlp, Positions, RotaryConfig};
+use hearken_tensor::device::{Gate, Gelu};
 use serde_json::{Map, Value, json};
 
 fn raw(family: &str) -> Map<String, Value> {
@@ -52,6 +53,33 @@ fn keys_that_change_what_is_computed_are_refused() {
         ("mistral", "attention_bias", json!(true)),
         ("mistral", "use_sliding_window", json!(false)),
         ("mistral", "layer_types", json!(["full_attention", "sliding_attention"])),
+        ("olmo2", "partial_rotary_factor", json!(0.5)),
+        ("smollm3", "partial_rotary_factor", json!(0.5)),
+        ("granite", "partial_rotary_factor", json!(0.5)),
+        ("gemma3_text", "partial_rotary_factor", json!(0.5)),
+        ("granite", "residual_multiplier", json!(0.0)),
+        ("granite", "logits_scaling", json!("eight")),
+        ("granite", "sliding_window", json!(16)),
+        ("granite", "final_logit_softcapping", json!(30.0)),
+        ("gemma", "sliding_window", json!(16)),
+        ("gemma", "final_logit_softcapping", json!(30.0)),
+        ("gemma", "hidden_activation", json!("gelu")),
+        ("gemma", "hidden_act", json!("relu")),
+        ("gemma2", "attn_logit_softcapping", json!(0)),
+        ("gemma2", "final_logit_softcapping", json!(-30.0)),
+        ("gemma2", "sliding_window", json!(null)),
+        ("gemma2", "sliding_window_size", json!(17)),
+        ("gemma2", "layer_types", json!(["full_attention"])),
+        ("gemma2", "hidden_act", json!("silu")),
+        ("gemma2", "query_pre_attn_scalar", json!(0)),
+        ("gemma2", "use_bidirectional_attention", json!(true)),
+        ("gemma2", "rope_local_base_freq", json!(10000.0)),
+        ("gemma3_text", "attn_logit_softcapping", json!(50.0)),
+        ("gemma3_text", "use_bidirectional_attention", json!(true)),
+        ("gemma3_text", "rope_parameters", json!({"rope_type": "default", "rope_theta": 5e5})),
+        ("gemma3_text", "rope_scaling", json!({"rope_type": "linear", "factor": 8.0})),
+        ("olmo3", "rope_parameters", json!({"rope_type": "linear", "factor": 2.0})),
+        ("olmo3", "sliding_window", json!(null)),
         ("gpt2", "add_cross_attention", json!(true)),
         ("gpt2", "activation_function", json!("relu")),
         ("gpt_neox", "rotary_pct", json!(0.1)),
@@ -159,9 +187,7 @@ fn what_other_tools_write_to_say_none_is_understood() {
     for value in
         [json!(null), json!(false), json!({}), json!([]), json!(""), json!("none"), json!(0)]
     {
-        for family in
-            ["gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3", "phi3", "olmo2", "gpt_neox"]
-        {
+        for family in support::FAMILIES {
             same(family, "quantization_config", value.clone());
             same(family, "some_new_key", value.clone());
         }
@@ -201,6 +227,16 @@ fn keys_of_published_models_are_known() {
         ("qwen2", json!({"use_mrope": false, "sliding_window": 131_072, "max_window_layers": 21})),
         ("qwen3", json!({"attention_bias": false, "sliding_window": null})),
         (
+            "gemma2",
+            json!({
+                "cache_implementation": "hybrid", "hidden_act": "gelu_pytorch_tanh",
+                "sliding_window_size": 16, "torch_dtype": "bfloat16",
+            }),
+        ),
+        ("gemma", json!({"hidden_activation": null, "hidden_act": "gelu"})),
+        ("gemma3_text", json!({"cache_implementation": "hybrid", "sliding_window_pattern": 6})),
+        ("granite", json!({"rope_scaling": null, "mlp_bias": false})),
+        (
             "gpt2",
             json!({
                 "n_ctx": 1024, "_num_labels": 1, "output_past": true, "predict_special_tokens": true,
@@ -234,4 +270,103 @@ fn a_window_without_a_length_has_the_default_one() {
     let config = ModelConfig::from_json(Path::new("config.json"), &raw).unwrap();
     assert_eq!(config.windows, [None, Some(4096)]);
     assert!(matches!(config.positions, Positions::Rotary(_)));
+}
+
+/// What a config.json of other keys says, of which `left_out` are taken away.
+fn read(family: &str, left_out: &[&str], more: &Value) -> Result<ModelConfig, String> {
+    let mut raw = raw(family);
+    raw.retain(|key, _| !left_out.contains(&key.as_str()));
+    raw.extend(more.as_object().unwrap().clone());
+    ModelConfig::from_json(Path::new("config.json"), &raw).map_err(|error| error.to_string())
+}
+
+fn turns(config: &ModelConfig) -> [(f64, f64); 2] {
+    let Positions::Rotary(shared) = &config.positions else { panic!("rotary positions") };
+    let first = |rotary: &RotaryConfig| (rotary.theta, f64::from(rotary.frequencies()[0]));
+    [first(shared), first(config.local_rotary.as_ref().unwrap())]
+}
+
+#[test]
+fn rotary_parameters_by_kind_of_layer_are_read_in_both_versions() {
+    let left_out = ["rope_parameters"];
+    let config = read("gemma3_text", &left_out, &json!({})).unwrap();
+    assert_eq!(turns(&config), [(1e6, 1.0), (1e4, 1.0)]);
+    let fourth = json!({
+        "rope_theta": 5e5, "rope_local_base_freq": 2e4,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    });
+    let config = read("gemma3_text", &left_out, &fourth).unwrap();
+    assert_eq!(turns(&config), [(5e5, 0.125), (2e4, 1.0)]);
+    let fifth = json!({"rope_parameters": {
+        "full_attention": {"rope_type": "linear", "rope_theta": 5e5, "factor": 8.0},
+        "sliding_attention": null,
+    }});
+    let config = read("gemma3_text", &[], &fifth).unwrap();
+    assert_eq!(turns(&config), [(5e5, 0.125), (1e4, 1.0)]);
+
+    let scaling =
+        json!({"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}});
+    let config = read("olmo3", &left_out, &scaling).unwrap();
+    assert_eq!(turns(&config), [(5e5, 0.5), (5e5, 1.0)]);
+    // Versions of Transformers differ in which layers it is for.
+    let error = read("olmo3", &left_out, &json!({"rope_theta": 1e4})).unwrap_err();
+    assert!(error.contains("`rope_theta` is 10000.0") && error.contains("500000"), "{error}");
+    let inside = json!({"rope_theta": 1e4, "rope_scaling": {
+        "rope_type": "linear", "factor": 2.0, "rope_theta": 5e5,
+    }});
+    let error = read("llama", &left_out, &inside).unwrap_err();
+    assert!(error.contains("`rope_theta` is 500000.0"), "{error}");
+}
+
+#[test]
+fn layers_have_windows_by_their_list_or_else_by_the_family_s_rule() {
+    let windows = |family: &str, layers: usize, more: Value| {
+        let mut all = json!({"num_hidden_layers": layers});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let left_out = ["layer_types", "sliding_window_pattern", "_sliding_window_pattern"];
+        let config = read(family, &left_out, &all);
+        config.map(|config| config.windows.iter().map(Option::is_some).collect::<Vec<_>>())
+    };
+    let (yes, no) = (true, false);
+    assert_eq!(windows("gemma2", 5, json!({})).unwrap(), [yes, no, yes, no, yes]);
+    assert!(windows("gemma2", 5, json!({"sliding_window_pattern": 3})).is_err());
+    assert_eq!(windows("gemma3_text", 7, json!({})).unwrap(), [yes, yes, yes, yes, yes, no, yes]);
+    let found = windows("gemma3_text", 4, json!({"sliding_window_pattern": 2})).unwrap();
+    assert_eq!(found, [yes, no, yes, no]);
+    // What Transformers writes beside a list, and does not read.
+    assert!(windows("gemma3_text", 4, json!({"_sliding_window_pattern": 2})).is_err());
+    assert_eq!(windows("olmo3", 5, json!({})).unwrap(), [yes, yes, yes, no, yes]);
+    let full = json!({"layer_types": ["full_attention", "full_attention"], "sliding_window": null});
+    assert_eq!(windows("gemma2", 2, full).unwrap(), [no, no]);
+}
+
+#[test]
+fn bounds_and_factors_have_the_defaults_of_transformers() {
+    let caps = ["attn_logit_softcapping", "final_logit_softcapping"];
+    let config = read("gemma2", &caps, &json!({"query_pre_attn_scalar": 144})).unwrap();
+    assert_eq!((config.attention_softcap, config.logits), (Some(50.0), Logits::Capped(30.0)));
+    assert_eq!(config.attention_scales, [1.0 / 12.0; 2]);
+    let none = json!({caps[0]: null, caps[1]: null});
+    let config = read("gemma2", &[], &none).unwrap();
+    assert_eq!((config.attention_softcap, config.logits), (None, Logits::Products));
+    let config = read("gemma3_text", &[], &json!({caps[1]: 20})).unwrap();
+    assert_eq!((config.attention_softcap, config.logits), (None, Logits::Capped(20.0)));
+    assert_eq!(config.embedding_scale, EmbeddingScale::Rounded(8.0));
+    let factors =
+        ["embedding_multiplier", "residual_multiplier", "attention_multiplier", "logits_scaling"];
+    let config = read("granite", &factors, &json!({})).unwrap();
+    assert_eq!((config.residual_scale, config.logits), (None, Logits::Products));
+    assert_eq!(config.embedding_scale, EmbeddingScale::One);
+    assert_eq!(config.attention_scales, [1.0; 2]);
+    // The published configurations of Gemma 1 mean the other form by this name.
+    let config = read("gemma", &[], &json!({"hidden_act": "gelu"})).unwrap();
+    assert_eq!(config.mlp, Mlp::Gated(Gate::Gelu(Gelu::Tanh)));
+    let config = read("gemma2", &[], &json!({"hidden_activation": "gelu"})).unwrap();
+    assert_eq!(config.mlp, Mlp::Gated(Gate::Gelu(Gelu::Erf)));
+}
+
+#[test]
+fn models_of_images_and_text_are_refused_by_what_they_are() {
+    let error = read("gemma3_text", &[], &json!({"model_type": "gemma3"})).unwrap_err();
+    assert!(error.contains("images and text"), "{error}");
 }

@@ -94,7 +94,16 @@ fn golden(dir: &Path) -> (Vec<u32>, Vec<f32>) {
 #[test]
 fn what_peft_saved_computes_what_peft_computes() {
     let names = [
-        "llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "mistral", "phi3", "olmo2", "smollm3",
+        "llama",
+        "gpt2",
+        "gpt_neox",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "phi3",
+        "olmo2",
+        "smollm3",
+        "gemma3_text",
         "score",
     ];
     for name in names {
@@ -127,7 +136,9 @@ fn what_peft_saved_computes_what_peft_computes() {
 #[test]
 fn what_is_saved_is_loaded_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "phi3", "olmo2", "score"] {
+    for name in
+        ["llama", "gpt2", "gpt_neox", "qwen2", "qwen3", "phi3", "olmo2", "gemma3_text", "score"]
+    {
         let (base, options) = base_of(name);
         let load = |dir: &Path| {
             let adapter = Adapter::read(dir).unwrap();

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use hearken_tensor::cpu::{Buffer, Prepared};
 use hearken_tensor::device::{
-    Activation, AdamW, Attention, Cache, CachedRow, Gelu, HeadOptions, Heads, Layout, Precision,
-    Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight,
-    WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CachedRow, Gate, Gelu, HeadOptions, Heads, Layout,
+    Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut,
+    Weight, WeightShape, Write,
 };
 use hearken_tensor::{Cpu, Device, Forest};
 
@@ -234,7 +234,7 @@ impl Bench {
         });
         let plan = cpu.plan(&forest);
         let mut qkv = self.values(rows * layout.row_stride);
-        let attention = Attention { scale: 0.125, window: None };
+        let attention = Attention { scale: 0.125, window: None, softcap: None };
         let width = shape.heads * shape.head_dim;
         let (mut out, mut lse) = (cpu.zeros(rows * width), cpu.zeros(rows * shape.heads));
         let dout = self.values(rows * width);
@@ -275,7 +275,7 @@ impl Bench {
             let rows = cpu.cache_plan(&rows, page_len);
             let name = format!("attention_cached {} {sequences} rows of {len}", shape.name);
             let flops = 4 * sequences * len * width;
-            let attention = Attention { scale: 0.125, window: None };
+            let attention = Attention { scale: 0.125, window: None, softcap: None };
             self.time(&name, flops, 8 * sequences * len * kv_width, || {
                 let cache =
                     Cache { keys: &keys, values: &values, page_len, precision: Precision::F32 };
@@ -293,7 +293,7 @@ impl Bench {
         let flops = 4 * len * (len + 1) / 2 * width;
         let rows = cpu.cache_plan(&rows, page_len);
         let name = format!("attention_cached {} a prompt of {len}", shape.name);
-        let attention = Attention { scale: 0.125, window: None };
+        let attention = Attention { scale: 0.125, window: None, softcap: None };
         self.time(&name, flops, 0, || {
             let cache = Cache { keys: &keys, values: &keys, page_len, precision: Precision::F32 };
             cpu.attention_cached(&qkv, layout, cache, &rows, attention, &mut out);
@@ -350,10 +350,10 @@ impl Bench {
         let (gate_up, dy) = (self.values(2 * len), self.values(len));
         let (mut y, mut dgate_up) = (cpu.zeros(len), cpu.zeros(2 * len));
         self.time(&format!("silu_gated {}", shape.name), 0, 12 * len, || {
-            cpu.silu_gated(&gate_up, shape.inner, &mut y);
+            cpu.gated(Gate::Silu, &gate_up, shape.inner, &mut y);
         });
         self.time(&format!("silu_gated_backward {}", shape.name), 0, 20 * len, || {
-            cpu.silu_gated_backward(&gate_up, shape.inner, &dy, &mut dgate_up);
+            cpu.gated_backward(Gate::Silu, &gate_up, shape.inner, &dy, &mut dgate_up);
         });
         let x = self.values(len);
         for gelu in [Gelu::Tanh, Gelu::Erf] {

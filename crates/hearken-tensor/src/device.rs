@@ -194,6 +194,8 @@ pub struct Attention {
     pub scale: f32,
     /// A row sees at most this many positions along its path, itself included.
     pub window: Option<usize>,
+    /// Bounds the scaled products s smoothly before the softmax, by cap·tanh(s/cap), if there is one.
+    pub softcap: Option<f32>,
 }
 
 /// Cosines and sines for rotary position embeddings, `[positions, rotary_dim/2]` each.
@@ -244,6 +246,15 @@ pub enum Activation {
     Relu,
 }
 
+/// What a gated feed-forward part makes of its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// x·σ(x).
+    Silu,
+    /// A Gaussian error linear unit.
+    Gelu(Gelu),
+}
+
 /// One thing to predict: the token that follows a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prediction {
@@ -281,11 +292,14 @@ pub struct HeadOptions {
     pub chunk_bytes: usize,
     /// Whether entropy, Σp² and the argmax are wanted too.
     pub statistics: bool,
+    /// Bounds the products s with the head's weight smoothly, by cap·tanh(s/cap), before anything is made
+    /// of them. What a model is made with: a pass through one puts its own here.
+    pub softcap: Option<f32>,
 }
 
 impl Default for HeadOptions {
     fn default() -> Self {
-        Self { temperature: 1.0, chunk_bytes: 16 << 20, statistics: false }
+        Self { temperature: 1.0, chunk_bytes: 16 << 20, statistics: false, softcap: None }
     }
 }
 
@@ -630,15 +644,25 @@ macro_rules! device_operations {
                 dy: &Self::Buffer,
                 dx: &mut Self::Buffer,
             );
-            /// y = silu(gate)·up for rows `[gate | up]` of 2·inner elements; y is `[T, inner]`.
-            Activations fn silu_gated(gate_up: &Self::Buffer, inner: usize, y: &mut Self::Buffer);
+            /// y = a(gate)·up for rows `[gate | up]` of 2·inner elements; y is `[T, inner]`.
+            Activations fn gated(
+                gate: $crate::device::Gate,
+                gate_up: &Self::Buffer,
+                inner: usize,
+                y: &mut Self::Buffer,
+            );
             /// Overwrites the gradient of `[gate | up]`.
-            Activations fn silu_gated_backward(
+            Activations fn gated_backward(
+                gate: $crate::device::Gate,
                 gate_up: &Self::Buffer,
                 inner: usize,
                 dy: &Self::Buffer,
                 dgate_up: &mut Self::Buffer,
             );
+
+            /// Bounds every element x smoothly, by cap·tanh(x/cap): what the log-probability head does to
+            /// its products under [`HeadOptions::softcap`](crate::device::HeadOptions::softcap), to the bit.
+            Activations fn softcap(cap: f32, values: &mut Self::Buffer);
 
             // ---- the log-probability head -------------------------------------------------------
 
@@ -657,7 +681,8 @@ macro_rules! device_operations {
             /// which changes no bit of the result.
             ///
             /// d logits(row) = Σⱼ [gⱼ·(onehotⱼ − p) − eⱼ·p·(ln p + entropy)] / temperature, over the
-            /// row's predictions j with derivatives gⱼ (log-probability) and eⱼ (entropy).
+            /// row's predictions j with derivatives gⱼ (log-probability) and eⱼ (entropy); under a cap, times
+            /// the slope 1 − (logit/cap)² of each.
             #[expect(clippy::too_many_arguments, reason = "inputs, gradients in and gradients out")]
             Head fn logprob_head_backward(
                 hidden: &Self::Buffer,

@@ -112,7 +112,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
 
 /// Statistics are wanted of every prediction.
 const STATISTICS: HeadOptions =
-    HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true };
+    HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true, softcap: None };
 
 /// Examples side by side, and what is predicted of them.
 struct Microbatch {

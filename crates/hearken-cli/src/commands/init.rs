@@ -32,7 +32,8 @@ pub(crate) struct Init {
     config: Option<PathBuf>,
 
     /// FAMILY,layers=N,width=N,heads=N and, if wanted, kv_heads=N, inner=N, positions=N, tied=false;
-    /// families: gpt2, llama, mistral, qwen2, qwen3, smollm3, phi3, olmo2, gpt_neox
+    /// families: gpt2, llama, mistral, qwen2, qwen3, smollm3, phi3, olmo2, olmo3, granite, gemma, gemma2,
+    /// gemma3_text, gpt_neox
     #[arg(long)]
     shape: Option<Shape>,
 

@@ -27,10 +27,15 @@ enum Family {
     SmolLm3,
     Phi3,
     Olmo2,
+    Olmo3,
+    Granite,
+    Gemma,
+    Gemma2,
+    Gemma3,
     GptNeox,
 }
 
-const FAMILIES: [(&str, Family); 9] = [
+const FAMILIES: [(&str, Family); 14] = [
     ("gpt2", Family::Gpt2),
     ("llama", Family::Llama),
     ("mistral", Family::Mistral),
@@ -39,6 +44,11 @@ const FAMILIES: [(&str, Family); 9] = [
     ("smollm3", Family::SmolLm3),
     ("phi3", Family::Phi3),
     ("olmo2", Family::Olmo2),
+    ("olmo3", Family::Olmo3),
+    ("granite", Family::Granite),
+    ("gemma", Family::Gemma),
+    ("gemma2", Family::Gemma2),
+    ("gemma3_text", Family::Gemma3),
     ("gpt_neox", Family::GptNeox),
 ];
 
@@ -136,6 +146,30 @@ impl Shape {
             Family::SmolLm3 => self.gated("smollm3", json!({"no_rope_layer_interval": 4})),
             Family::Phi3 => self.gated("phi3", json!({"sliding_window": null})),
             Family::Olmo2 => self.gated("olmo2", json!({})),
+            Family::Olmo3 => {
+                self.gated("olmo3", json!({"rope_theta": 500_000.0, "sliding_window": 4096}))
+            }
+            Family::Granite => self.granite(),
+            Family::Gemma => self.gemma("gemma", json!({})),
+            Family::Gemma2 => self.gemma(
+                "gemma2",
+                json!({
+                    "query_pre_attn_scalar": self.head_dim(),
+                    "sliding_window": 4096,
+                    "attn_logit_softcapping": 50.0,
+                    "final_logit_softcapping": 30.0,
+                }),
+            ),
+            Family::Gemma3 => self.gemma(
+                "gemma3_text",
+                json!({
+                    "query_pre_attn_scalar": self.head_dim(),
+                    "sliding_window": 512,
+                    "sliding_window_pattern": 6,
+                    "rope_theta": 1_000_000.0,
+                    "rope_local_base_freq": 10_000.0,
+                }),
+            ),
         };
         let Value::Object(config) = config else { unreachable!("every family gives an object") };
         config
@@ -174,6 +208,31 @@ impl Shape {
         })
     }
 
+    fn head_dim(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// With the factors that Granite 3 has at any size.
+    fn granite(&self) -> Value {
+        let more = json!({
+            "embedding_multiplier": 12.0,
+            "residual_multiplier": 0.22,
+            "attention_multiplier": 1.0 / self.head_dim() as f64,
+            "logits_scaling": 8.0,
+        });
+        self.gated("granite", more)
+    }
+
+    fn gemma(&self, model_type: &str, more: Value) -> Value {
+        let gelu = "gelu_pytorch_tanh";
+        let mut config = self.gated(model_type, json!({"hidden_act": gelu}));
+        config["hidden_activation"] = json!(gelu);
+        if let (Value::Object(config), Value::Object(more)) = (&mut config, more) {
+            config.extend(more);
+        }
+        config
+    }
+
     fn gated(&self, model_type: &str, more: Value) -> Value {
         let mut config = json!({
             "model_type": model_type,
@@ -181,7 +240,7 @@ impl Shape {
             "hidden_size": self.width,
             "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads,
-            "head_dim": self.width / self.heads,
+            "head_dim": self.head_dim(),
             "intermediate_size": self.inner,
             "max_position_embeddings": self.positions,
             "hidden_act": "silu",

@@ -30,8 +30,9 @@ fn loads(dir: &Path, folder: &Path) {
 
 #[test]
 fn every_family_is_made_from_its_shape_and_loads() {
-    // One of the models is another one of a family.
-    for family in FAMILIES.into_iter().filter(|family| *family != "llama_yarn") {
+    // Two of the models are others of a family.
+    let others = ["llama_yarn", "phi3_partial"];
+    for family in FAMILIES.into_iter().filter(|family| !others.contains(family)) {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("new");
         let tokenizer = model(family);

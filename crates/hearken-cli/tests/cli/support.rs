@@ -78,17 +78,23 @@ pub(crate) fn model(family: &str) -> PathBuf {
 }
 
 /// Every family's tiny model.
-pub(crate) const FAMILIES: [&str; 10] = [
+pub(crate) const FAMILIES: [&str; 16] = [
+    "gemma",
+    "gemma2",
+    "gemma3_text",
     "gpt2",
+    "gpt_neox",
+    "granite",
     "llama",
     "llama_yarn",
     "mistral",
     "olmo2",
+    "olmo3",
     "phi3",
+    "phi3_partial",
     "qwen2",
     "qwen3",
     "smollm3",
-    "gpt_neox",
 ];
 
 /// A recorded run of TRL, or a model that belongs to one.

@@ -12,14 +12,20 @@ use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
 
-pub(crate) const FAMILIES: [&str; 10] = [
+pub(crate) const FAMILIES: [&str; 16] = [
+    "gemma",
+    "gemma2",
+    "gemma3_text",
     "gpt2",
     "gpt_neox",
+    "granite",
     "llama",
     "llama_yarn",
     "mistral",
     "olmo2",
+    "olmo3",
     "phi3",
+    "phi3_partial",
     "qwen2",
     "qwen3",
     "smollm3",

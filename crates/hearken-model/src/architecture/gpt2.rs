@@ -2,9 +2,10 @@
 
 use hearken_tensor::device::Gelu;
 
-use super::{Names, QkvNames};
+use super::{Names, NormNames, QkvNames};
 use crate::config::{
-    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
+    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    QueryKeyNorm, Residual, Rotated,
 };
 
 /// The keys that are read here.
@@ -37,17 +38,22 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         head_dim,
         inner: keys.optional_size("n_inner")?.unwrap_or(4 * width),
         positions: Positions::Learned,
+        local_rotary: None,
+        embedding_scale: EmbeddingScale::One,
         norm: Norm::LayerNorm,
         norm_eps: keys.number("layer_norm_epsilon", 1e-5)? as f32,
         mlp: Mlp::Gelu(gelu(keys, "activation_function", "gelu_new")?),
         residual: Residual::Serial,
+        residual_scale: None,
         qkv_bias: true,
         attention_output_bias: true,
         mlp_bias: true,
         query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
-        rotated: vec![true; layers],
+        rotated: vec![Rotated::Not; layers],
         attention_scales: scales(keys, head_dim, layers)?,
+        attention_softcap: None,
+        logits: Logits::Products,
         tied_head: keys.flag("tie_word_embeddings", true)?,
         max_positions: keys.optional_size("n_positions")?.unwrap_or(1024),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
@@ -90,11 +96,11 @@ pub(super) fn names() -> Names {
         embedding: "wte",
         position_embedding: Some("wpe"),
         layer: "h.",
-        attention_norm: "ln_1",
+        attention_norms: NormNames::before("ln_1"),
         qkv: QkvNames::FusedConv1d("attn.c_attn"),
         query_key_norm: None,
         attention_output: "attn.c_proj",
-        mlp_norm: "ln_2",
+        mlp_norms: NormNames::before("ln_2"),
         mlp: (None, "mlp.c_fc", "mlp.c_proj"),
         final_norm: "ln_f",
         head: "lm_head",

@@ -1,10 +1,10 @@
 //! GPT-NeoX and Pythia: LayerNorm, partly rotated heads, queries, keys and values interleaved by
 //! head, parallel residual.
 
-use super::{Names, QkvNames, gpt2};
+use super::{Names, NormNames, QkvNames, gpt2};
 use crate::config::{
-    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
-    RotaryConfig, RotaryKeys,
+    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    QueryKeyNorm, Residual, RotaryConfig, RotaryKeys, Rotated,
 };
 
 /// The keys that are read here.
@@ -51,6 +51,8 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         head_dim,
         inner: keys.size("intermediate_size")?,
         positions: Positions::Rotary(RotaryConfig::read(keys, head_dim, &rotary)?),
+        local_rotary: None,
+        embedding_scale: EmbeddingScale::One,
         norm: Norm::LayerNorm,
         norm_eps: keys.number("layer_norm_eps", 1e-5)? as f32,
         mlp: Mlp::Gelu(gpt2::gelu(keys, "hidden_act", "gelu")?),
@@ -58,13 +60,16 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
             true => Residual::Parallel,
             false => Residual::Serial,
         },
+        residual_scale: None,
         qkv_bias: bias,
         attention_output_bias: bias,
         mlp_bias: true,
         query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
-        rotated: vec![true; layers],
+        rotated: vec![Rotated::Shared; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
+        attention_softcap: None,
+        logits: Logits::Products,
         tied_head: keys.flag("tie_word_embeddings", false)?,
         max_positions: keys.optional_size("max_position_embeddings")?.unwrap_or(2048),
         bos: keys.token_ids("bos_token_id")?.first().copied(),
@@ -81,11 +86,11 @@ pub(super) fn names() -> Names {
         embedding: "embed_in",
         position_embedding: None,
         layer: "layers.",
-        attention_norm: "input_layernorm",
+        attention_norms: NormNames::before("input_layernorm"),
         qkv: QkvNames::FusedPerHead("attention.query_key_value"),
         query_key_norm: None,
         attention_output: "attention.dense",
-        mlp_norm: "post_attention_layernorm",
+        mlp_norms: NormNames::before("post_attention_layernorm"),
         mlp: (None, "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
         final_norm: "final_layer_norm",
         head: "embed_out",

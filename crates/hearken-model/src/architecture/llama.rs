@@ -1,13 +1,15 @@
 //! Llama: serial blocks, RMSNorm, rotary positions, gated SiLU, grouped-query attention.
 
-use super::{Names, QkvNames};
+use hearken_tensor::device::Gate;
+
+use super::{Names, NormNames, QkvNames, windows};
 use crate::config::{
-    ConfigError, Family, Keys, Mlp, ModelConfig, Norm, Positions, QueryKeyNorm, Residual,
-    RotaryConfig, RotaryKeys, says_none,
+    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    QueryKeyNorm, Residual, RotaryConfig, RotaryKeys, Rotated,
 };
 
-/// The keys that are read here.
-pub(super) const KEYS: &[&str] = &[
+/// The keys that all of Llama's kin read.
+pub(super) const SHARED_KEYS: &[&str] = &[
     "hidden_size",
     "num_attention_heads",
     "num_key_value_heads",
@@ -21,26 +23,43 @@ pub(super) const KEYS: &[&str] = &[
     "rope_scaling",
     "rope_parameters",
     "partial_rotary_factor",
+    "layer_types",
+];
+
+/// The keys that Llama itself reads beside them.
+pub(super) const KEYS: &[&str] = &[
     "attention_bias",
     "mlp_bias",
     "rope_interleaved",
-    "layer_types",
     "use_sliding_window",
     "sliding_window",
     "max_window_layers",
 ];
 
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let bias = keys.flag("attention_bias", false)?;
     let mut config = resolve_like_llama(keys, Family::Llama)?;
-    config.qkv_bias = bias;
-    config.attention_output_bias = bias;
-    config.mlp_bias = keys.flag("mlp_bias", false)?;
+    read_biases(keys, &mut config)?;
     refuse_windows(keys)?;
     if keys.flag("rope_interleaved", false)? {
         return Err(keys.unusable("rope_interleaved", "false"));
     }
     Ok(config)
+}
+
+/// Biases of attention and of the feed-forward part.
+pub(super) fn read_biases(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    read_attention_bias(keys, config)?;
+    config.mlp_bias = keys.flag("mlp_bias", false)?;
+    Ok(())
+}
+
+pub(super) fn read_attention_bias(
+    keys: &Keys<'_>,
+    config: &mut ModelConfig,
+) -> Result<(), ConfigError> {
+    config.qkv_bias = keys.flag("attention_bias", false)?;
+    config.attention_output_bias = config.qkv_bias;
+    Ok(())
 }
 
 /// Transformers' Llama has no windows: what asks for some was made for another program.
@@ -49,19 +68,7 @@ fn refuse_windows(keys: &Keys<'_>) -> Result<(), ConfigError> {
     if !is_off && keys.window("sliding_window")?.is_some() {
         return Err(keys.unusable("sliding_window", "null: this family has no windows"));
     }
-    all_layers_are(keys, "full_attention")
-}
-
-/// Refuses `layer_types` that has another kind.
-pub(super) fn all_layers_are(keys: &Keys<'_>, kind: &str) -> Result<(), ConfigError> {
-    let Some(types) = keys.get("layer_types").filter(|types| !says_none(types)) else {
-        return Ok(());
-    };
-    let types = types.as_array().map_or(&[][..], Vec::as_slice);
-    match !types.is_empty() && types.iter().all(|found| found == kind) {
-        true => Ok(()),
-        false => Err(keys.unusable("layer_types", &format!("{kind:?} for every layer"))),
-    }
+    windows::all_layers_are(keys, "full_attention")
 }
 
 /// What Llama and its descendants have in common: no biases, no windows.
@@ -69,12 +76,8 @@ pub(super) fn resolve_like_llama(
     keys: &Keys<'_>,
     family: Family,
 ) -> Result<ModelConfig, ConfigError> {
-    if !["silu", "swish"].contains(&keys.text("hidden_act", "silu")?) {
-        return Err(keys.unusable("hidden_act", "\"silu\""));
-    }
-    let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
-    let layers = keys.size("num_hidden_layers")?;
-    let head_dim = keys.optional_size("head_dim")?.unwrap_or(width / heads);
+    require_silu(keys)?;
+    let head_dim = head_dim(keys)?;
     let rotary = RotaryKeys {
         theta: "rope_theta",
         default_theta: if family == Family::SmolLm3 { 2_000_000.0 } else { 10_000.0 },
@@ -82,29 +85,66 @@ pub(super) fn resolve_like_llama(
         default_fraction: 1.0,
     };
     let rotary = RotaryConfig::read(keys, head_dim, &rotary)?;
+    let mlp = Mlp::Gated(Gate::Silu);
+    resolve_kin(keys, Kin { family, head_dim, rotary, local_rotary: None, mlp })
+}
+
+pub(super) fn require_silu(keys: &Keys<'_>) -> Result<(), ConfigError> {
+    match keys.text("hidden_act", "silu")? {
+        "silu" | "swish" => Ok(()),
+        _ => Err(keys.unusable("hidden_act", "\"silu\"")),
+    }
+}
+
+/// The width of a head: by its key, or its share of the model's width.
+pub(super) fn head_dim(keys: &Keys<'_>) -> Result<usize, ConfigError> {
+    let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
+    Ok(keys.optional_size("head_dim")?.unwrap_or(width / heads))
+}
+
+/// What is read of one of Llama's kin in its own way.
+pub(super) struct Kin {
+    pub(super) family: Family,
+    pub(super) head_dim: usize,
+    pub(super) rotary: RotaryConfig,
+    /// Of layers with windows, where it differs.
+    pub(super) local_rotary: Option<RotaryConfig>,
+    pub(super) mlp: Mlp,
+}
+
+/// The rest of the configuration of one of Llama's kin.
+pub(super) fn resolve_kin(keys: &Keys<'_>, kin: Kin) -> Result<ModelConfig, ConfigError> {
+    let Kin { family, head_dim, rotary, local_rotary, mlp } = kin;
+    let (heads, layers) = (keys.size("num_attention_heads")?, keys.size("num_hidden_layers")?);
     let positions = keys.optional_size("max_position_embeddings")?.unwrap_or(2048);
+    let positions = rotary.positions(positions);
     Ok(ModelConfig {
         family,
         vocab: keys.size("vocab_size")?,
-        width,
+        width: keys.size("hidden_size")?,
         layers,
         heads,
         kv_heads: keys.optional_size("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
         inner: keys.size("intermediate_size")?,
-        max_positions: rotary.positions(positions),
+        max_positions: local_rotary.as_ref().map_or(positions, |local| local.positions(positions)),
         positions: Positions::Rotary(rotary),
+        local_rotary,
+        embedding_scale: EmbeddingScale::One,
         norm: Norm::RmsNorm,
         norm_eps: keys.number("rms_norm_eps", 1e-6)? as f32,
-        mlp: Mlp::SiluGated,
+        mlp,
         residual: Residual::Serial,
+        residual_scale: None,
         qkv_bias: false,
         attention_output_bias: false,
         mlp_bias: false,
         query_key_norm: QueryKeyNorm::None,
         windows: vec![None; layers],
-        rotated: vec![true; layers],
+        rotated: vec![Rotated::Shared; layers],
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
+        attention_softcap: None,
+        logits: Logits::Products,
         tied_head: keys.flag("tie_word_embeddings", false)?,
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
@@ -114,17 +154,26 @@ pub(super) fn resolve_like_llama(
     })
 }
 
+/// What layers with and without windows are rotated by, where that differs.
+pub(super) fn rotated_by_window(windows: &[Option<usize>]) -> Vec<Rotated> {
+    let rotated = |window: &Option<usize>| match window {
+        Some(_) => Rotated::Local,
+        None => Rotated::Shared,
+    };
+    windows.iter().map(rotated).collect()
+}
+
 pub(super) fn names() -> Names {
     Names {
         prefix: "model.",
         embedding: "embed_tokens",
         position_embedding: None,
         layer: "layers.",
-        attention_norm: "input_layernorm",
+        attention_norms: NormNames::before("input_layernorm"),
         qkv: QkvNames::Separate("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
         query_key_norm: None,
         attention_output: "self_attn.o_proj",
-        mlp_norm: "post_attention_layernorm",
+        mlp_norms: NormNames::before("post_attention_layernorm"),
         mlp: (Some("mlp.gate_proj"), "mlp.up_proj", "mlp.down_proj"),
         final_norm: "norm",
         head: "lm_head",

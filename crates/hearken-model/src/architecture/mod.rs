@@ -20,7 +20,15 @@ mod phi3;
 
 mod olmo2;
 
+mod olmo3;
+
+mod gemma;
+
+mod granite;
+
 mod gpt_neox;
+
+mod windows;
 
 mod plan;
 
@@ -30,8 +38,8 @@ use serde_json::{Map, Value};
 
 use crate::config::{ConfigError, Family, Keys, ModelConfig, model_dir, refuse_unknown};
 pub(crate) use plan::{
-    LayerPlan, LinearParams, MlpParams, NormParams, Plan, QkvParams, SCORE_WEIGHT, ScalarParams,
-    VALUE_BIAS, VALUE_WEIGHT,
+    LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams, SCORE_WEIGHT,
+    ScalarParams, VALUE_BIAS, VALUE_WEIGHT,
 };
 
 /// Which head a model has.
@@ -51,17 +59,38 @@ pub(crate) struct Names {
     pub(crate) position_embedding: Option<&'static str>,
     /// What stands before a layer's index.
     pub(crate) layer: &'static str,
-    pub(crate) attention_norm: &'static str,
+    pub(crate) attention_norms: NormNames,
     pub(crate) qkv: QkvNames,
     /// Norms of query and key heads.
     pub(crate) query_key_norm: Option<(&'static str, &'static str)>,
     pub(crate) attention_output: &'static str,
-    pub(crate) mlp_norm: &'static str,
+    pub(crate) mlp_norms: NormNames,
     /// Gate (if any), up and down; a gated part without a gate of its own has it in one matrix with up, before it.
     pub(crate) mlp: (Option<&'static str>, &'static str, &'static str),
     pub(crate) final_norm: &'static str,
     /// The language-model head, without prefix.
     pub(crate) head: &'static str,
+}
+
+/// The names of the norms of one part of a block: of what it reads, and of what it gives.
+#[derive(Clone, Copy)]
+pub(crate) struct NormNames {
+    pub(crate) before: Option<&'static str>,
+    pub(crate) after: Option<&'static str>,
+}
+
+impl NormNames {
+    fn before(name: &'static str) -> Self {
+        Self { before: Some(name), after: None }
+    }
+
+    fn after(name: &'static str) -> Self {
+        Self { before: None, after: Some(name) }
+    }
+
+    fn both(before: &'static str, after: &'static str) -> Self {
+        Self { before: Some(before), after: Some(after) }
+    }
 }
 
 /// The names of query, key and value projections.
@@ -115,21 +144,33 @@ fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
         "smollm3" => smollm3::resolve(keys),
         "phi3" => phi3::resolve(keys),
         "olmo2" => olmo2::resolve(keys),
+        "olmo3" => olmo3::resolve(keys),
+        "granite" => granite::resolve(keys),
+        "gemma" => gemma::resolve_first(keys),
+        "gemma2" => gemma::resolve_second(keys),
+        "gemma3_text" => gemma::resolve_third(keys),
+        "gemma3" => Err(keys.unusable(
+            "model_type",
+            "\"gemma3_text\": models of images and text are not read, their text part is when it is saved \
+             by itself, as Gemma3ForCausalLM",
+        )),
         "gpt_neox" => gpt_neox::resolve(keys),
         _ => Err(keys.unusable(
             "model_type",
-            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\", \"olmo2\" or \"gpt_neox\"",
+            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\", \"olmo2\", \"olmo3\", \
+             \"gemma\", \"gemma2\", \"gemma3_text\", \"granite\" or \"gpt_neox\"",
         )),
     }?;
     check_heads(keys, &config)?;
-    refuse_unknown(keys, keys_read(config.family))?;
+    refuse_unknown(keys, &keys_read(config.family))?;
     Ok(config)
 }
 
-/// The keys that a family reads, beside those that all read.
-fn keys_read(family: Family) -> &'static [&'static str] {
-    match family {
-        Family::Gpt2 => gpt2::KEYS,
+/// The keys that a family reads, beside those that all read: its kin's and its own.
+fn keys_read(family: Family) -> [&'static [&'static str]; 2] {
+    let own = match family {
+        Family::Gpt2 => return [&[], gpt2::KEYS],
+        Family::GptNeox => return [&[], gpt_neox::KEYS],
         Family::Llama => llama::KEYS,
         Family::Mistral => mistral::KEYS,
         Family::Qwen2 => qwen2::KEYS,
@@ -137,8 +178,13 @@ fn keys_read(family: Family) -> &'static [&'static str] {
         Family::SmolLm3 => smollm3::KEYS,
         Family::Phi3 => phi3::KEYS,
         Family::Olmo2 => olmo2::KEYS,
-        Family::GptNeox => gpt_neox::KEYS,
-    }
+        Family::Olmo3 => olmo3::KEYS,
+        Family::Granite => granite::KEYS,
+        Family::Gemma => gemma::KEYS_FIRST,
+        Family::Gemma2 => gemma::KEYS_SECOND,
+        Family::Gemma3 => gemma::KEYS_THIRD,
+    };
+    [llama::SHARED_KEYS, own]
 }
 
 fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {
@@ -152,28 +198,42 @@ fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError>
 pub(crate) fn names(family: Family) -> Names {
     match family {
         Family::Gpt2 => gpt2::names(),
-        Family::Llama => llama::names(),
+        Family::Llama | Family::Gemma | Family::Granite => llama::names(),
         Family::Mistral => mistral::names(),
         Family::Qwen2 => qwen2::names(),
         Family::Qwen3 => qwen3::names(),
         Family::SmolLm3 => smollm3::names(),
         Family::Phi3 => phi3::names(),
-        Family::Olmo2 => olmo2::names(),
+        Family::Olmo2 | Family::Olmo3 => olmo2::names(),
+        Family::Gemma2 => gemma::names_second(),
+        Family::Gemma3 => gemma::names_third(),
         Family::GptNeox => gpt_neox::names(),
     }
 }
 
-/// What Transformers calls the family's classes, before `ForCausalLM` and the like.
-pub(crate) fn class_prefix(family: Family) -> &'static str {
-    match family {
-        Family::Gpt2 => "GPT2",
-        Family::Llama => "Llama",
-        Family::Mistral => "Mistral",
-        Family::Qwen2 => "Qwen2",
-        Family::Qwen3 => "Qwen3",
-        Family::SmolLm3 => "SmolLM3",
-        Family::Phi3 => "Phi3",
-        Family::Olmo2 => "Olmo2",
-        Family::GptNeox => "GPTNeoX",
-    }
+/// What Transformers calls the family's class with a head.
+pub(crate) fn class_name(family: Family, head: Head) -> String {
+    let prefix = match (family, head) {
+        (Family::Gpt2, Head::LanguageModel) => return "GPT2LMHeadModel".to_owned(),
+        (Family::Gpt2, Head::Score) => "GPT2",
+        (Family::Llama, _) => "Llama",
+        (Family::Mistral, _) => "Mistral",
+        (Family::Qwen2, _) => "Qwen2",
+        (Family::Qwen3, _) => "Qwen3",
+        (Family::SmolLm3, _) => "SmolLM3",
+        (Family::Phi3, _) => "Phi3",
+        (Family::Olmo2, _) => "Olmo2",
+        (Family::Olmo3, _) => "Olmo3",
+        (Family::Granite, _) => "Granite",
+        (Family::Gemma, _) => "Gemma",
+        (Family::Gemma2, _) => "Gemma2",
+        (Family::Gemma3, Head::LanguageModel) => "Gemma3",
+        (Family::Gemma3, Head::Score) => "Gemma3Text",
+        (Family::GptNeox, _) => "GPTNeoX",
+    };
+    let suffix = match head {
+        Head::LanguageModel => "ForCausalLM",
+        Head::Score => "ForSequenceClassification",
+    };
+    format!("{prefix}{suffix}")
 }

@@ -1,44 +1,31 @@
 //! OLMo 2: Llama with norms behind attention and feed-forward instead of before, and on all queries and all
 //! keys of a row.
 
-use super::{Names, llama};
-use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm, Residual};
+use super::{Names, NormNames, llama, windows};
+use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm};
 
-/// The keys that are read here.
-pub(super) const KEYS: &[&str] = &[
-    "hidden_size",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "num_hidden_layers",
-    "head_dim",
-    "intermediate_size",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "hidden_act",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "partial_rotary_factor",
-    "attention_bias",
-    "layer_types",
-];
+/// The keys that are read here, beside those of all of Llama's kin.
+pub(super) const KEYS: &[&str] = &["attention_bias"];
 
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let bias = keys.flag("attention_bias", false)?;
     let mut config = llama::resolve_like_llama(keys, Family::Olmo2)?;
-    config.qkv_bias = bias;
-    config.attention_output_bias = bias;
-    config.residual = Residual::NormedOutputs;
+    like_olmo(keys, &mut config)?;
+    windows::all_layers_are(keys, "full_attention")?;
+    Ok(config)
+}
+
+/// What OLMo 2 and 3 have of their own.
+pub(super) fn like_olmo(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+    llama::read_attention_bias(keys, config)?;
     config.query_key_norm = QueryKeyNorm::AllHeads;
     config.norm_eps = keys.number("rms_norm_eps", 1e-5)? as f32;
-    llama::all_layers_are(keys, "full_attention")?;
-    Ok(config)
+    Ok(())
 }
 
 pub(super) fn names() -> Names {
     Names {
-        attention_norm: "post_attention_layernorm",
-        mlp_norm: "post_feedforward_layernorm",
+        attention_norms: NormNames::after("post_attention_layernorm"),
+        mlp_norms: NormNames::after("post_feedforward_layernorm"),
         query_key_norm: Some(("self_attn.q_norm", "self_attn.k_norm")),
         ..llama::names()
     }

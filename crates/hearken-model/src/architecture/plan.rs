@@ -2,7 +2,7 @@
 
 use hearken_tensor::device::{Heads, Layout, QkvLayout};
 
-use super::{Head, Names, QkvNames, names};
+use super::{Head, Names, NormNames, QkvNames, names};
 use crate::config::{Mlp, ModelConfig, Norm, Positions, QueryKeyNorm};
 use crate::params::{Init, ParamId, ParamSpec};
 
@@ -12,6 +12,13 @@ pub(crate) struct NormParams {
     pub(crate) weight: ParamId,
     /// RMSNorm has none.
     pub(crate) bias: Option<ParamId>,
+}
+
+/// The norms of what a part of a block reads and of what it gives, as far as the family has them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartNorms {
+    pub(crate) before: Option<NormParams>,
+    pub(crate) after: Option<NormParams>,
 }
 
 /// Weight and bias of a linear map.
@@ -54,11 +61,13 @@ pub(crate) enum MlpParams {
 /// What one block reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerPlan {
-    pub(crate) attention_norm: NormParams,
+    /// The first of the block's parameters, which lie one behind the other.
+    pub(crate) first: ParamId,
+    pub(crate) attention_norms: PartNorms,
     pub(crate) qkv: QkvParams,
     pub(crate) query_key_norm: Option<(ParamId, ParamId)>,
     pub(crate) attention_output: LinearParams,
-    pub(crate) mlp_norm: NormParams,
+    pub(crate) mlp_norms: PartNorms,
     pub(crate) mlp: MlpParams,
 }
 
@@ -183,9 +192,22 @@ impl Builder<'_> {
         ScalarParams { weight, bias: None }
     }
 
+    /// What a new norm's weights are, so that it multiplies by 1.
+    fn norm_init(&self) -> Init {
+        match self.config.norm {
+            Norm::LayerNorm | Norm::RmsNorm => Init::Ones,
+            Norm::ShiftedRmsNorm => Init::Zeros,
+        }
+    }
+
+    fn part_norms(&mut self, path: &str, names: NormNames) -> PartNorms {
+        let mut norm = |name: &str| self.norm(&format!("{path}{name}"));
+        PartNorms { before: names.before.map(&mut norm), after: names.after.map(&mut norm) }
+    }
+
     fn norm(&mut self, name: &str) -> NormParams {
         let shape = vec![self.config.width];
-        let weight = self.push(format!("{name}.weight"), shape.clone(), Init::Ones);
+        let weight = self.push(format!("{name}.weight"), shape.clone(), self.norm_init());
         let bias = (self.config.norm == Norm::LayerNorm)
             .then(|| self.push(format!("{name}.bias"), shape, Init::Zeros));
         NormParams { weight, bias }
@@ -217,7 +239,8 @@ impl Builder<'_> {
     fn layer(&mut self, index: usize) -> LayerPlan {
         let config = self.config;
         let path = format!("{}{index}.", self.body(self.names.layer));
-        let attention_norm = self.norm(&format!("{path}{}", self.names.attention_norm));
+        let first = ParamId(self.params.len());
+        let attention_norms = self.part_norms(&path, self.names.attention_norms);
         let qkv = self.qkv(&path);
         let query_key_norm = self.query_key_norm(&path);
         let attention_output = self.linear(
@@ -226,9 +249,9 @@ impl Builder<'_> {
             config.width,
             config.attention_output_bias,
         );
-        let mlp_norm = self.norm(&format!("{path}{}", self.names.mlp_norm));
+        let mlp_norms = self.part_norms(&path, self.names.mlp_norms);
         let mlp = self.mlp(&path);
-        LayerPlan { attention_norm, qkv, query_key_norm, attention_output, mlp_norm, mlp }
+        LayerPlan { first, attention_norms, qkv, query_key_norm, attention_output, mlp_norms, mlp }
     }
 
     fn query_key_norm(&mut self, path: &str) -> Option<(ParamId, ParamId)> {
@@ -239,8 +262,9 @@ impl Builder<'_> {
             QueryKeyNorm::AllHeads => (config.query_width(), config.key_width()),
         };
         let (query, key) = self.names.query_key_norm?;
-        let query = self.push(format!("{path}{query}.weight"), vec![query_size], Init::Ones);
-        Some((query, self.push(format!("{path}{key}.weight"), vec![key_size], Init::Ones)))
+        let init = self.norm_init();
+        let query = self.push(format!("{path}{query}.weight"), vec![query_size], init);
+        Some((query, self.push(format!("{path}{key}.weight"), vec![key_size], init)))
     }
 
     fn qkv(&mut self, path: &str) -> QkvParams {
@@ -268,10 +292,10 @@ impl Builder<'_> {
         let (gate, up, down) = self.names.mlp;
         let has_bias = match self.config.mlp {
             Mlp::Gelu(_) => true,
-            Mlp::SiluGated => self.config.mlp_bias,
+            Mlp::Gated(_) => self.config.mlp_bias,
         };
         let gate = gate.map(|name| self.linear(&format!("{path}{name}"), width, inner, has_bias));
-        let is_fused = gate.is_none() && self.config.mlp == Mlp::SiluGated;
+        let is_fused = gate.is_none() && matches!(self.config.mlp, Mlp::Gated(_));
         let outputs = if is_fused { 2 * inner } else { inner };
         let up = self.linear(&format!("{path}{up}"), width, outputs, has_bias);
         let down = self.linear(&format!("{path}{down}"), inner, width, has_bias);

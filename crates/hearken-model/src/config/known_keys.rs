@@ -36,6 +36,8 @@ const HARMLESS: &[&str] = &[
     "auto_map",
     "bad_words_ids",
     "begin_suppress_tokens",
+    // How other programs keep keys and values.
+    "cache_implementation",
     "chunk_size_feed_forward",
     "classifier_dropout",
     "custom_pipelines",
@@ -146,11 +148,12 @@ pub(crate) fn says_none(value: &Value) -> bool {
 ///
 /// # Errors
 /// If there is one; it is named with its value.
-pub(crate) fn refuse_unknown(keys: &Keys<'_>, read: &[&str]) -> Result<(), ConfigError> {
+pub(crate) fn refuse_unknown(keys: &Keys<'_>, read: &[&[&str]]) -> Result<(), ConfigError> {
     let is_one = |value: &Value| value.as_f64().is_some_and(|number| (number - 1.0).abs() < 1e-12);
     for (key, value) in keys.map() {
         let name = key.as_str();
-        let is_known = READ.contains(&name) || read.contains(&name) || HARMLESS.contains(&name);
+        let is_read = READ.contains(&name) || read.iter().any(|read| read.contains(&name));
+        let is_known = is_read || HARMLESS.contains(&name);
         let is_neutral = NEUTRAL_AT_ONE.contains(&name) && is_one(value);
         if is_known || is_neutral || says_none(value) {
             continue;

@@ -13,7 +13,7 @@ mod rotary;
 
 use std::path::PathBuf;
 
-use hearken_tensor::device::Gelu;
+use hearken_tensor::device::{Gate, Gelu, Precision};
 use serde_json::{Map, Value};
 
 pub use base_dir::{ADAPTER_CONFIG, base_dir, is_adapter, model_dir};
@@ -84,6 +84,16 @@ pub enum Family {
     Phi3,
     /// OLMo 2: Llama with norms behind attention and feed-forward, and on all queries and keys of a row.
     Olmo2,
+    /// OLMo 3: OLMo 2 with windows in most layers, and positions of their own for these.
+    Olmo3,
+    /// Granite: Llama with factors on embeddings, on what blocks add, on scores and on logits.
+    Granite,
+    /// Gemma 1: Llama with GELU gates, scaled embeddings, norms of which 1 is no part.
+    Gemma,
+    /// Gemma 2: norms before and behind each part, windows in every other layer, bounded scores and logits.
+    Gemma2,
+    /// Gemma 3, the language model: norms on heads, and layers with windows have positions of their own.
+    Gemma3,
     /// GPT-NeoX and Pythia.
     GptNeox,
 }
@@ -104,6 +114,8 @@ pub enum Norm {
     LayerNorm,
     /// Root mean square, weight only.
     RmsNorm,
+    /// The same, but what multiplies is 1 + weight.
+    ShiftedRmsNorm,
 }
 
 /// The feed-forward part of a block.
@@ -111,19 +123,62 @@ pub enum Norm {
 pub enum Mlp {
     /// down(gelu(up(x))), with biases.
     Gelu(Gelu),
-    /// down(silu(gate(x))·up(x)).
-    SiluGated,
+    /// down(a(gate(x))·up(x)).
+    Gated(Gate),
 }
 
 /// How attention and feed-forward join the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residual {
-    /// One after the other.
+    /// One after the other, each between the norms that the family has: x + after(attention(before(x))), then
+    /// the same of the feed-forward part.
     Serial,
     /// Both read the block's input: x + attention(norm₁ x) + mlp(norm₂ x).
     Parallel,
-    /// One after the other, each normed when it is done: x + norm₁(attention(x)), then y + norm₂(mlp(y)).
-    NormedOutputs,
+}
+
+/// What a layer's queries and keys are rotated by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// Nothing: the layer knows no positions, or has learned ones.
+    Not,
+    /// What [`ModelConfig::positions`] says.
+    Shared,
+    /// What [`ModelConfig::local_rotary`] says.
+    Local,
+}
+
+/// What the embeddings of tokens are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EmbeddingScale {
+    /// Nothing.
+    One,
+    /// A number.
+    By(f32),
+    /// A number that is rounded to what products read, as Transformers rounds it to the type of the weights.
+    Rounded(f32),
+}
+
+impl EmbeddingScale {
+    /// The factor in a model whose products read this.
+    pub(crate) fn factor(self, precision: Precision) -> Option<f32> {
+        match (self, precision) {
+            (Self::One, _) => None,
+            (Self::By(factor), _) | (Self::Rounded(factor), Precision::F32) => Some(factor),
+            (Self::Rounded(factor), Precision::Bf16) => Some(half::bf16::from_f32(factor).to_f32()),
+        }
+    }
+}
+
+/// What becomes of the products with the head's weight before they are logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Logits {
+    /// They are logits.
+    Products,
+    /// They are divided.
+    Divided(f32),
+    /// They are bounded smoothly: cap·tanh(x/cap).
+    Capped(f32),
 }
 
 /// What of queries and keys is normalized before rotation.
@@ -159,6 +214,10 @@ pub struct ModelConfig {
     pub inner: usize,
     /// How positions enter.
     pub positions: Positions,
+    /// Where layers with windows are rotated by something else, by what.
+    pub local_rotary: Option<RotaryConfig>,
+    /// What the embeddings of tokens are multiplied by.
+    pub embedding_scale: EmbeddingScale,
     /// The kind of norm.
     pub norm: Norm,
     /// Added to variances.
@@ -167,6 +226,8 @@ pub struct ModelConfig {
     pub mlp: Mlp,
     /// How the parts of a block join.
     pub residual: Residual,
+    /// What the outputs of a block's parts are multiplied by before they are added, if by anything.
+    pub residual_scale: Option<f32>,
     /// Whether query, key and value projections have biases.
     pub qkv_bias: bool,
     /// Whether the attention's output projection has a bias.
@@ -177,10 +238,14 @@ pub struct ModelConfig {
     pub query_key_norm: QueryKeyNorm,
     /// For each layer, how many positions a token sees, itself included; `None` for all.
     pub windows: Vec<Option<usize>>,
-    /// For each layer, whether its queries and keys are rotated where the model rotates any.
-    pub rotated: Vec<bool>,
+    /// For each layer, what its queries and keys are rotated by, where positions are no learned ones.
+    pub rotated: Vec<Rotated>,
     /// For each layer, what multiplies the products of queries and keys.
     pub attention_scales: Vec<f32>,
+    /// What bounds them then, if anything does: cap·tanh(x/cap).
+    pub attention_softcap: Option<f32>,
+    /// What becomes of the products with the head's weight.
+    pub logits: Logits,
     /// Whether the language-model head is the embedding.
     pub tied_head: bool,
     /// The positions the model was made for.

@@ -77,24 +77,71 @@ impl RotaryConfig {
         head_dim: usize,
         names: &RotaryKeys,
     ) -> Result<Self, ConfigError> {
+        let (parameters, scaling) = (keys.object("rope_parameters")?, keys.object("rope_scaling")?);
+        if let (Some(parameters), Some(scaling)) = (&parameters, &scaling)
+            && scaling.map() != parameters.map()
+        {
+            return Err(keys.unusable("rope_scaling", "null beside `rope_parameters`"));
+        }
+        if parameters.is_none() {
+            refuse_two_thetas(keys, scaling.as_ref(), names)?;
+        }
+        Self::of(keys, parameters.or(scaling).as_ref(), head_dim, names)
+    }
+
+    /// Reads what layers without windows are rotated by, and what those with windows are: `rope_parameters`
+    /// by kind of layer (version 5); or a θ of each, and `rope_scaling` of the former (version 4).
+    pub(crate) fn read_by_kind(
+        keys: &Keys<'_>,
+        head_dim: usize,
+        [full, sliding]: [&RotaryKeys; 2],
+    ) -> Result<[Self; 2], ConfigError> {
+        const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+        let scaling = keys.object("rope_scaling")?;
+        let [of_full, of_sliding] = match keys.object("rope_parameters")? {
+            None => {
+                refuse_two_thetas(keys, scaling.as_ref(), full)?;
+                [scaling, None]
+            }
+            Some(parameters) => {
+                let is_kind = |key: &str| KINDS.contains(&key);
+                if parameters.map().iter().any(|(key, value)| !is_kind(key) && !says_none(value)) {
+                    let expected = "an object of rotary parameters for \"full_attention\" and one for \
+                                    \"sliding_attention\", and nothing else";
+                    return Err(keys.unusable("rope_parameters", expected));
+                }
+                if scaling.is_some() {
+                    return Err(keys.unusable("rope_scaling", "null beside `rope_parameters`"));
+                }
+                [parameters.object(KINDS[0])?, parameters.object(KINDS[1])?]
+            }
+        };
+        Ok([
+            Self::of(keys, of_full.as_ref(), head_dim, full)?,
+            Self::of(keys, of_sliding.as_ref(), head_dim, sliding)?,
+        ])
+    }
+
+    /// What rotary parameters of a model say, or its other keys where they say nothing.
+    fn of(
+        keys: &Keys<'_>,
+        parameters: Option<&Keys<'_>>,
+        head_dim: usize,
+        names: &RotaryKeys,
+    ) -> Result<Self, ConfigError> {
         let mut theta = keys.number(names.theta, names.default_theta)?;
         let mut fraction = names.default_fraction;
         if let Some(key) = names.fraction {
             fraction = keys.number(key, fraction)?;
         }
-        let (parameters, scaling) = (keys.object("rope_parameters")?, keys.object("rope_scaling")?);
         if let Some(parameters) = parameters {
             theta = parameters.number("rope_theta", theta)?;
-            if scaling.is_some_and(|scaling| scaling.map() != parameters.map()) {
-                return Err(keys.unusable("rope_scaling", "null beside `rope_parameters`"));
-            }
         }
-        let scaling = parameters.or(scaling);
-        fraction = fraction_of(keys, scaling.as_ref(), fraction, names)?;
+        fraction = fraction_of(keys, parameters, fraction, names)?;
         let dim = (head_dim as f64 * fraction) as usize;
-        let scaling = match scaling {
+        let scaling = match parameters {
             None => RotaryScaling::Default,
-            Some(own) => read_scaling(&own, keys, theta, dim)?,
+            Some(own) => read_scaling(own, keys, theta, dim)?,
         };
         if dim == 0 || !dim.is_multiple_of(2) || head_dim < dim {
             let key = names.fraction.unwrap_or("head_dim");
@@ -161,6 +208,22 @@ impl RotaryScaling {
     }
 }
 
+/// Refuses a θ inside `rope_scaling` that is another one than beside it: version 4 of Transformers reads one,
+/// version 5 the other.
+fn refuse_two_thetas(
+    keys: &Keys<'_>,
+    scaling: Option<&Keys<'_>>,
+    names: &RotaryKeys,
+) -> Result<(), ConfigError> {
+    let (Some(scaling), Some(_)) = (scaling, keys.get(names.theta)) else { return Ok(()) };
+    let theta = keys.number(names.theta, names.default_theta)?;
+    if 1e-12 < (scaling.number("rope_theta", theta)? - theta).abs() {
+        let expected = format!("{theta}, as `{}` says beside `rope_scaling`", names.theta);
+        return Err(scaling.unusable("rope_theta", &expected));
+    }
+    Ok(())
+}
+
 /// The rotated share of a head that `partial_rotary_factor` says, among the rotary parameters or
 /// beside them.
 ///
@@ -176,7 +239,8 @@ fn fraction_of(
     let inner = parameters.map_or(Ok(fraction), |parameters| parameters.number(KEY, fraction))?;
     let differs = |value: f64, expected: f64| 1e-12 < (value - expected).abs();
     if names.fraction.is_none() {
-        let expected = "1.0 or no such key: this family rotates whole heads";
+        let expected =
+            "1.0 or no such key: in Transformers this family rotates whole heads, whatever it says";
         if let Some(parameters) = parameters.filter(|_| differs(inner, fraction)) {
             return Err(parameters.unusable(KEY, expected));
         }

@@ -91,11 +91,7 @@ impl<D: Device> Block<'_, D> {
     }
 
     fn scaled(&self, rows: &D::Buffer, site: &Site) -> D::Buffer {
-        let device = &self.model.device;
-        let mut scaled = self.scratch(site.rank());
-        device.fill(&mut scaled, 0.0);
-        device.add_scaled(rows, site.scale as f32, &mut scaled);
-        scaled
+        self.model.scaled(rows, self.rows * site.rank(), site.scale as f32)
     }
 
     /// Writes or adds the gradient of what a linear map read, and adds those of its parameters and of its

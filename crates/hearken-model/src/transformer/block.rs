@@ -1,4 +1,4 @@
-//! One block forward: norm, attention, norm, feed-forward, added to the residual stream.
+//! One block forward: attention and feed-forward part, each between its norms, added to the residual stream.
 
 use std::sync::Arc;
 
@@ -8,10 +8,12 @@ use hearken_tensor::device::{
 };
 
 use super::model::Model;
-use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
+use super::pass::{
+    AttentionActivations, BlockActivations, HeadNormTape, InputTape, MlpActivations, NormTape,
+};
 use super::rotary_table::Tables;
-use crate::architecture::{LayerPlan, LinearParams, MlpParams, NormParams, QkvParams};
-use crate::config::{Mlp, QueryKeyNorm, Residual};
+use crate::architecture::{LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, QkvParams};
+use crate::config::{Mlp, QueryKeyNorm, Residual, Rotated};
 
 /// What queries are compared with.
 #[derive(Debug)]
@@ -27,7 +29,12 @@ pub(crate) enum AttendOver<'a, D: Device> {
 pub(crate) struct Geometry<D: Device> {
     pub(crate) positions: D::Ids,
     pub(crate) rotary: Option<Arc<Tables<D::Buffer>>>,
+    /// Where some layers are rotated by something else.
+    pub(crate) local_rotary: Option<Arc<Tables<D::Buffer>>>,
 }
+
+/// What a part of a block reads, and what of it the backward pass needs.
+type PartInput<D> = (<D as Device>::Buffer, Option<InputTape<D>>);
 
 /// One block of a model.
 pub(crate) struct Block<'a, D: Device> {
@@ -50,31 +57,25 @@ impl<D: Device> Block<'_, D> {
         keep: bool,
     ) -> Option<BlockActivations<D>> {
         let plan = self.plan;
-        let (attention, mlp) = match self.model.config.residual {
-            Residual::NormedOutputs => {
-                let (attention, first) =
-                    self.then_norm(x, plan.attention_norm, keep, |input, y| {
-                        self.attention(input, y, geometry, over)
-                    });
-                let (mlp, second) =
-                    self.then_norm(x, plan.mlp_norm, keep, |input, y| self.mlp(input, y));
-                let outputs = Some([first?, second?]);
-                return Some(BlockActivations { attention: attention?, mlp: mlp?, outputs });
-            }
+        match self.model.config.residual {
             Residual::Serial => {
-                let normed = self.norm(x, self.plan.attention_norm, self.kept(x, keep));
-                let attention = self.attention(normed, x, geometry, over);
-                let normed = self.norm(x, self.plan.mlp_norm, self.kept(x, keep));
-                (attention, self.mlp(normed, x))
+                let (attention, first) = self.part(x, plan.attention_norms, keep, |input, y| {
+                    self.attention(input, y, geometry, over)
+                });
+                let (mlp, second) =
+                    self.part(x, plan.mlp_norms, keep, |input, y| self.mlp(input, y));
+                let outputs = [first, second];
+                Some(BlockActivations { attention: attention?, mlp: mlp?, outputs })
             }
             Residual::Parallel => {
-                let input = self.kept(x, keep);
-                let for_attention = self.norm(x, self.plan.attention_norm, input.clone());
-                let for_mlp = self.norm(x, self.plan.mlp_norm, input);
-                (self.attention(for_attention, x, geometry, over), self.mlp(for_mlp, x))
+                let kept = self.kept(x, keep);
+                let for_attention = self.input(x, plan.attention_norms.before, kept.clone());
+                let for_mlp = self.input(x, plan.mlp_norms.before, kept);
+                let attention = self.attention(for_attention, x, geometry, over);
+                let mlp = self.mlp(for_mlp, x);
+                Some(BlockActivations { attention: attention?, mlp: mlp?, outputs: [None, None] })
             }
-        };
-        Some(BlockActivations { attention: attention?, mlp: mlp?, outputs: None })
+        }
     }
 
     pub(super) fn view<'b>(&self, buffer: &'b D::Buffer, width: usize) -> View<'b, D::Buffer> {
@@ -102,51 +103,58 @@ impl<D: Device> Block<'_, D> {
         })
     }
 
-    /// The normed stream, and the norm's tape if its input is kept.
-    fn norm(
+    /// What a part of the block reads: the stream, normed where the family does so.
+    fn input(
         &self,
         x: &D::Buffer,
-        params: NormParams,
-        input: Option<Arc<D::Buffer>>,
-    ) -> (D::Buffer, Option<NormTape<D>>) {
+        norm: Option<NormParams>,
+        kept: Option<Arc<D::Buffer>>,
+    ) -> PartInput<D> {
         let width = self.model.config.width;
-        let mut normed = self.scratch(width);
-        let statistics = self.model.norm(self.view(x, width), params, &mut normed);
-        (normed, input.map(|input| NormTape { input, statistics }))
+        let mut read = self.scratch(width);
+        let Some(params) = norm else {
+            self.model.device.copy(x, &mut read);
+            return (read, kept.map(InputTape::Plain));
+        };
+        let statistics = self.model.norm(self.view(x, width), params, &mut read);
+        let tape = kept.map(|input| InputTape::Normed(params, NormTape { input, statistics }));
+        (read, tape)
     }
 
-    /// Adds to the residual stream what a part of the block makes of it, normed.
-    fn then_norm<T>(
+    /// Adds to the residual stream what a part of the block makes of it, between its norms.
+    fn part<T>(
         &self,
         x: &mut D::Buffer,
-        params: NormParams,
+        norms: PartNorms,
         keep: bool,
-        part: impl FnOnce((D::Buffer, Option<NormTape<D>>), &mut D::Buffer) -> Option<T>,
+        part: impl FnOnce(PartInput<D>, &mut D::Buffer) -> Option<T>,
     ) -> (Option<T>, Option<NormTape<D>>) {
         let (model, device) = (self.model, &self.model.device);
-        let width = model.config.width;
-        let mut input = self.scratch(width);
-        device.copy(x, &mut input);
-        // The part reads the stream as it is: its tape has that, and no statistics.
-        let tape =
-            self.kept(x, keep).map(|input| NormTape { input, statistics: device.scratch(1) });
+        let (width, scale) = (model.config.width, model.config.residual_scale);
+        let input = self.input(x, norms.before, self.kept(x, keep));
+        if norms.after.is_none() && scale.is_none() {
+            return (part(input, x), None);
+        }
+        let scale = scale.unwrap_or(1.0);
         let mut output = self.scratch(width);
         device.fill(&mut output, 0.0);
-        let left = part((input, tape), &mut output);
+        let left = part(input, &mut output);
+        let Some(params) = norms.after else {
+            device.add_scaled(&output, scale, x);
+            return (left, None);
+        };
         let mut normed = self.scratch(width);
         let statistics = model.norm(self.view(&output, width), params, &mut normed);
-        device.add_scaled(&normed, 1.0, x);
+        device.add_scaled(&normed, scale, x);
         (left, keep.then(|| NormTape { input: Arc::new(output), statistics }))
     }
 
     /// What a part of the block read, from what was kept.
-    pub(super) fn normed(&self, tape: &NormTape<D>, params: NormParams) -> D::Buffer {
-        if self.model.config.residual == Residual::NormedOutputs {
-            let mut input = self.scratch(self.model.config.width);
-            self.model.device.copy(&tape.input, &mut input);
-            return input;
+    pub(super) fn read_again(&self, tape: &InputTape<D>) -> D::Buffer {
+        match tape {
+            InputTape::Normed(params, tape) => self.input(&tape.input, Some(*params), None).0,
+            InputTape::Plain(input) => self.input(input, None, None).0,
         }
-        self.norm(&tape.input, params, None).0
     }
 
     /// Of queries and of keys, how many parts of a row are normalized by themselves.
@@ -160,18 +168,15 @@ impl<D: Device> Block<'_, D> {
 
     fn attention(
         &self,
-        (normed, norm): (D::Buffer, Option<NormTape<D>>),
+        (read, input): PartInput<D>,
         x: &mut D::Buffer,
         geometry: &Geometry<D>,
         over: AttendOver<'_, D>,
     ) -> Option<AttentionActivations<D>> {
         let (model, device, config) = (self.model, &self.model.device, &self.model.config);
-        let (qkv, head_norms) = self.queries_keys_values(&normed, geometry);
+        let (qkv, head_norms) = self.queries_keys_values(&read, geometry);
         let layout = model.plan.qkv_layout;
-        let parameters = Attention {
-            scale: config.attention_scales[self.layer],
-            window: config.windows[self.layer],
-        };
+        let parameters = self.attention_parameters();
         let mut attended = self.scratch(config.query_width());
         let mut log_sum_exp = self.scratch(config.heads);
         match over {
@@ -191,24 +196,37 @@ impl<D: Device> Block<'_, D> {
         let width = config.query_width();
         let (attended_rows, x) = (self.view(&attended, width), self.view_mut(x, config.width));
         self.linear(attended_rows, self.plan.attention_output, x);
-        Some(AttentionActivations { norm: norm?, head_norms, qkv, attended, log_sum_exp })
+        Some(AttentionActivations { input: input?, head_norms, qkv, attended, log_sum_exp })
     }
 
     /// What the layer's queries and keys are rotated by, if they are.
     pub(super) fn tables<'g>(&self, geometry: &'g Geometry<D>) -> Option<&'g Tables<D::Buffer>> {
-        geometry.rotary.as_deref().filter(|_| self.model.config.rotated[self.layer])
+        match self.model.config.rotated[self.layer] {
+            Rotated::Not => None,
+            Rotated::Shared => geometry.rotary.as_deref(),
+            Rotated::Local => geometry.local_rotary.as_deref(),
+        }
+    }
+
+    pub(super) fn attention_parameters(&self) -> Attention {
+        let config = &self.model.config;
+        Attention {
+            scale: config.attention_scales[self.layer],
+            window: config.windows[self.layer],
+            softcap: config.attention_softcap,
+        }
     }
 
     /// Queries, keys and values, normalized where the family does so, and rotated.
     fn queries_keys_values(
         &self,
-        normed: &D::Buffer,
+        read: &D::Buffer,
         geometry: &Geometry<D>,
     ) -> (D::Buffer, Option<HeadNormTape<D>>) {
         let (model, device) = (self.model, &self.model.device);
         let layout = model.plan.qkv_layout;
         let mut qkv = self.scratch(layout.row_stride);
-        let rows = self.view(normed, model.config.width);
+        let rows = self.view(read, model.config.width);
         self.linear_parts(rows, &self.qkv_parts(), &mut qkv);
         let head_norms = self.plan.query_key_norm.is_some().then(|| self.norm_heads(&mut qkv));
         if let Some(tables) = self.tables(geometry) {
@@ -258,8 +276,8 @@ impl<D: Device> Block<'_, D> {
         let mut norm = |rows: Rows, heads: usize, weight| {
             let mut rstd = self.scratch(heads);
             let (x, y) = (View::new(&projected, rows), ViewMut::new(qkv, rows));
-            let weight = &self.model.param(weight).values;
-            device.rms_norm(x, heads, weight, config.norm_eps, y, &mut rstd);
+            let factors = self.model.norm_factors(weight);
+            device.rms_norm(x, heads, factors.values(), config.norm_eps, y, &mut rstd);
             rstd
         };
         let [queries, keys] = self.query_key_columns();
@@ -269,18 +287,14 @@ impl<D: Device> Block<'_, D> {
         HeadNormTape { projected, query_rstd, key_rstd }
     }
 
-    fn mlp(
-        &self,
-        (normed, norm): (D::Buffer, Option<NormTape<D>>),
-        x: &mut D::Buffer,
-    ) -> Option<MlpActivations<D>> {
+    fn mlp(&self, (read, input): PartInput<D>, x: &mut D::Buffer) -> Option<MlpActivations<D>> {
         let config = &self.model.config;
         let mut before = self.scratch(self.mlp_width());
-        self.linear_parts(self.view(&normed, config.width), &self.mlp_parts(), &mut before);
+        self.linear_parts(self.view(&read, config.width), &self.mlp_parts(), &mut before);
         let after = self.activated(&before);
         let (rows, x) = (self.view(&after, config.inner), self.view_mut(x, config.width));
         self.linear(rows, self.mlp_down(), x);
-        Some(MlpActivations { norm: norm?, before })
+        Some(MlpActivations { input: input?, before })
     }
 
     /// The activation of the feed-forward part, `[T, inner]`.
@@ -289,7 +303,7 @@ impl<D: Device> Block<'_, D> {
         let mut after = self.scratch(config.inner);
         match config.mlp {
             Mlp::Gelu(gelu) => device.activation(Activation::Gelu(gelu), before, &mut after),
-            Mlp::SiluGated => device.silu_gated(before, config.inner, &mut after),
+            Mlp::Gated(gate) => device.gated(gate, before, config.inner, &mut after),
         }
         after
     }

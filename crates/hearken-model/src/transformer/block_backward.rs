@@ -1,11 +1,13 @@
 //! One block backward, in the reverse order of [`super::block`].
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{Activation, Attention, Rotation, Rows, View, ViewMut, Write};
+use hearken_tensor::device::{Activation, Rotation, Rows, View, ViewMut, Write};
 
 use super::block::{Block, Geometry};
-use super::pass::{AttentionActivations, BlockActivations, HeadNormTape, MlpActivations, NormTape};
-use crate::architecture::{LinearParams, NormParams};
+use super::pass::{
+    AttentionActivations, BlockActivations, HeadNormTape, InputTape, MlpActivations, NormTape,
+};
+use crate::architecture::{LinearParams, PartNorms};
 use crate::config::{Mlp, Residual};
 use crate::params::Gradients;
 
@@ -20,61 +22,64 @@ impl<D: Device> Block<'_, D> {
         dx: &mut D::Buffer,
         gradients: &mut Gradients<D>,
     ) {
-        let plan = self.plan;
         let (mlp, attention) = (&tape.mlp, &tape.attention);
-        let device = &self.model.device;
+        let [first, second] = &tape.outputs;
         match self.model.config.residual {
-            Residual::NormedOutputs => {
-                let [first, second] = tape.outputs.as_ref().expect("outputs are normed");
-                let doutput = self.output_backward(second, plan.mlp_norm, dx, gradients);
-                let dinput = self.mlp_backward(mlp, &doutput, gradients);
-                device.add_scaled(&dinput, 1.0, dx);
-                let doutput = self.output_backward(first, plan.attention_norm, dx, gradients);
-                let dinput =
-                    self.attention_backward(attention, geometry, forest, &doutput, gradients);
-                device.add_scaled(&dinput, 1.0, dx);
-            }
             Residual::Serial => {
-                let dnormed = self.mlp_backward(mlp, dx, gradients);
-                self.norm_backward(&mlp.norm, plan.mlp_norm, &dnormed, dx, gradients);
-                let dnormed = self.attention_backward(attention, geometry, forest, dx, gradients);
-                self.norm_backward(&attention.norm, plan.attention_norm, &dnormed, dx, gradients);
+                let norms = self.plan.mlp_norms;
+                let doutput = self.output_backward(second.as_ref(), norms, dx, gradients);
+                let dread = self.mlp_backward(mlp, doutput.as_ref().unwrap_or(dx), gradients);
+                self.input_backward(&mlp.input, &dread, dx, gradients);
+                let norms = self.plan.attention_norms;
+                let doutput = self.output_backward(first.as_ref(), norms, dx, gradients);
+                let dy = doutput.as_ref().unwrap_or(dx);
+                let dread = self.attention_backward(attention, geometry, forest, dy, gradients);
+                self.input_backward(&attention.input, &dread, dx, gradients);
             }
             Residual::Parallel => {
                 let from_mlp = self.mlp_backward(mlp, dx, gradients);
-                let dnormed = self.attention_backward(attention, geometry, forest, dx, gradients);
-                self.norm_backward(&mlp.norm, plan.mlp_norm, &from_mlp, dx, gradients);
-                self.norm_backward(&attention.norm, plan.attention_norm, &dnormed, dx, gradients);
+                let dread = self.attention_backward(attention, geometry, forest, dx, gradients);
+                self.input_backward(&mlp.input, &from_mlp, dx, gradients);
+                self.input_backward(&attention.input, &dread, dx, gradients);
             }
         }
     }
 
-    /// The gradient of what a norm of the block's outputs read.
+    /// The gradient of what a part gave before its norm, where that is not the stream's.
     fn output_backward(
         &self,
-        tape: &NormTape<D>,
-        params: NormParams,
+        tape: Option<&NormTape<D>>,
+        norms: PartNorms,
         dx: &D::Buffer,
         gradients: &mut Gradients<D>,
-    ) -> D::Buffer {
+    ) -> Option<D::Buffer> {
         let width = self.model.config.width;
+        let scale = self.model.config.residual_scale;
+        let scaled = scale.map(|scale| self.model.scaled(dx, self.rows * width, scale));
+        let (Some(tape), Some(params)) = (tape, norms.after) else { return scaled };
         let mut doutput = self.scratch(width);
-        let (dy, out) = (self.view(dx, width), self.view_mut(&mut doutput, width));
+        let dy = self.view(scaled.as_ref().unwrap_or(dx), width);
+        let out = self.view_mut(&mut doutput, width);
         self.model.norm_backward(tape, params, dy, out, Write::Overwrite, gradients);
-        doutput
+        Some(doutput)
     }
 
-    fn norm_backward(
+    /// Adds the gradient of what a part read to that of the stream.
+    fn input_backward(
         &self,
-        tape: &NormTape<D>,
-        params: NormParams,
-        dnormed: &D::Buffer,
+        tape: &InputTape<D>,
+        dread: &D::Buffer,
         dx: &mut D::Buffer,
         gradients: &mut Gradients<D>,
     ) {
-        let width = self.model.config.width;
-        let (dy, dx) = (self.view(dnormed, width), self.view_mut(dx, width));
-        self.model.norm_backward(tape, params, dy, dx, Write::Add, gradients);
+        match tape {
+            InputTape::Plain(_) => self.model.device.add_scaled(dread, 1.0, dx),
+            InputTape::Normed(params, tape) => {
+                let width = self.model.config.width;
+                let (dy, dx) = (self.view(dread, width), self.view_mut(dx, width));
+                self.model.norm_backward(tape, *params, dy, dx, Write::Add, gradients);
+            }
+        }
     }
 
     /// The gradients of several linear maps that read the same rows: returns that of the rows.
@@ -117,13 +122,13 @@ impl<D: Device> Block<'_, D> {
                 let activation = Activation::Gelu(gelu);
                 device.activation_backward(activation, &tape.before, &dafter, &mut dbefore);
             }
-            Mlp::SiluGated => {
-                device.silu_gated_backward(&tape.before, inner, &dafter, &mut dbefore);
+            Mlp::Gated(gate) => {
+                device.gated_backward(gate, &tape.before, inner, &dafter, &mut dbefore);
             }
         }
         drop(dafter);
-        let normed = self.normed(&tape.norm, self.plan.mlp_norm);
-        self.parts_backward(&normed, &self.mlp_parts(), &dbefore, gradients)
+        let read = self.read_again(&tape.input);
+        self.parts_backward(&read, &self.mlp_parts(), &dbefore, gradients)
     }
 
     fn attention_backward(
@@ -143,10 +148,7 @@ impl<D: Device> Block<'_, D> {
         self.linear_backward(Some(attended), output, dy, out, gradients);
 
         let layout = model.plan.qkv_layout;
-        let parameters = Attention {
-            scale: config.attention_scales[self.layer],
-            window: config.windows[self.layer],
-        };
+        let parameters = self.attention_parameters();
         let mut dqkv = self.scratch(layout.row_stride);
         device.attention_backward(
             &tape.qkv,
@@ -167,8 +169,8 @@ impl<D: Device> Block<'_, D> {
         if let Some(norms) = &tape.head_norms {
             dqkv = self.head_norms_backward(norms, &dqkv, gradients);
         }
-        let normed = self.normed(&tape.norm, self.plan.attention_norm);
-        self.parts_backward(&normed, &self.qkv_parts(), &dqkv, gradients)
+        let read = self.read_again(&tape.input);
+        self.parts_backward(&read, &self.qkv_parts(), &dqkv, gradients)
     }
 
     fn head_norms_backward(
@@ -191,7 +193,7 @@ impl<D: Device> Block<'_, D> {
             device.rms_norm_backward(
                 View::new(&tape.projected, rows),
                 heads,
-                &self.model.param(weight).values,
+                self.model.norm_factors(weight).values(),
                 rstd,
                 View::new(dqkv, rows),
                 ViewMut::new(&mut dprojected, rows),

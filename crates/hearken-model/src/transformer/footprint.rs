@@ -5,8 +5,10 @@ use hearken_tensor::device::Precision;
 
 use super::adapter::adapter_elements;
 use super::model::Model;
-use crate::architecture::{Head, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT};
-use crate::config::{Mlp, ModelConfig, QueryKeyNorm, Residual};
+use crate::architecture::{
+    Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT,
+};
+use crate::config::{Mlp, ModelConfig, QueryKeyNorm};
 use crate::lora::{AdapterError, LoraConfig};
 use crate::params::ParamSpec;
 
@@ -118,11 +120,14 @@ impl Footprint {
 
     /// The sizes that follow from the dimensions alone.
     fn of_rows(config: &ModelConfig, plan: &Plan, precision: Precision) -> Self {
-        let gated = usize::from(config.mlp == Mlp::SiluGated);
+        let gated = usize::from(matches!(config.mlp, Mlp::Gated(_)));
         let (width, inner, qkv) = (config.width, config.inner, plan.qkv_layout.row_stride);
         let normalizes = config.query_key_norm != QueryKeyNorm::None;
-        // The outputs of both parts before their norms.
-        let normed = if config.residual == Residual::NormedOutputs { 2 * width } else { 0 };
+        // The outputs of the parts before their norms, where there are any, and these norms' roots.
+        let norms = |layer: &LayerPlan| [layer.attention_norms, layer.mlp_norms];
+        let of_outputs = |layer| norms(layer).iter().filter(|norms| norms.after.is_some()).count();
+        let outputs = plan.layers.first().map_or(0, of_outputs);
+        let normed = outputs * (width + 1);
         let attention = width + qkv * (1 + usize::from(normalizes)) + config.query_width() + normed;
         let statistics = config.heads + 2;
         let before = (1 + gated) * inner;

@@ -10,6 +10,7 @@ use hearken_tensor::device::{
 use super::model::Model;
 use super::pass::{KeptLogits, Pass};
 use crate::architecture::ScalarParams;
+use crate::config::Logits;
 use crate::params::Gradients;
 
 /// Derivatives of a loss with respect to what the heads gave.
@@ -99,6 +100,7 @@ impl<D: Device> Model<D> {
         let hidden =
             self.gather(&pass.hidden, &self.device.ids(&distinct.rows), distinct.rows.len());
         let (weight, predictions) = (self.head_weight(), &distinct.predictions);
+        let options = self.head_options(options);
         let output = self.device.logprob_head(&hidden, weight, predictions, options, logits);
         self.device.wait(output)
     }
@@ -138,7 +140,25 @@ impl<D: Device> Model<D> {
         let x = View::new(&hidden, Rows::dense(n, self.config.width));
         let y = ViewMut::new(&mut out, Rows::dense(n, vocab));
         self.device.linear(x, self.head_weight(), None, y, Write::Overwrite);
+        match self.config.logits {
+            Logits::Products => {}
+            Logits::Divided(divisor) => out = self.scaled(&out, n * vocab, 1.0 / divisor),
+            Logits::Capped(cap) => self.device.softcap(cap, &mut out),
+        }
         out
+    }
+
+    /// The same options for products that the model turns to logits in its own way.
+    fn head_options(&self, options: HeadOptions) -> HeadOptions {
+        let softcap = None;
+        match self.config.logits {
+            Logits::Products => HeadOptions { softcap, ..options },
+            // Both divide: no logits are there in between.
+            Logits::Divided(divisor) => {
+                HeadOptions { temperature: options.temperature * divisor, softcap, ..options }
+            }
+            Logits::Capped(cap) => HeadOptions { softcap: Some(cap), ..options },
+        }
     }
 
     /// Writes the gradient of the hidden rows that the heads read in `pass`, `dhidden[T, d]`, and adds the
@@ -167,7 +187,7 @@ impl<D: Device> Model<D> {
             self.head_weight(),
             &distinct.predictions,
             grads.prediction_grads,
-            grads.head,
+            self.head_options(grads.head),
             kept.map(|kept| kept.values),
             &mut drows,
             gradients.get_mut(self.plan.head.expect("a language-model head")),

@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 
 use super::masters::Masters;
 use super::model::Model;
-use crate::architecture::{
-    Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_prefix, names,
-};
+use crate::architecture::{Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_name, names};
 use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
 use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter, model_dir};
 use crate::lora::{Adapter, AdapterError};
@@ -275,15 +273,7 @@ impl<D: Device> Model<D> {
     /// config.json as read, with what the head and the stored type change.
     fn config_json(&self, stored: NumberFormat) -> Value {
         let mut raw = self.config.raw.clone();
-        let class = class_prefix(self.config.family);
-        let suffix = match self.head {
-            Head::LanguageModel => "ForCausalLM",
-            Head::Score => "ForSequenceClassification",
-        };
-        let class = match (self.config.family, self.head) {
-            (crate::config::Family::Gpt2, Head::LanguageModel) => "GPT2LMHeadModel".to_owned(),
-            _ => format!("{class}{suffix}"),
-        };
+        let class = class_name(self.config.family, self.head);
         raw.insert("architectures".into(), json!([class]));
         raw.remove("torch_dtype");
         raw.insert("dtype".into(), json!(stored.name()));

@@ -29,7 +29,35 @@ pub struct Model<D: Device> {
     pub(crate) precision: Precision,
     pub(crate) head: Head,
     pub(crate) rotary: Option<RotaryTable<D::Buffer>>,
+    pub(crate) local_rotary: Option<RotaryTable<D::Buffer>>,
     pub(crate) lora: Option<Arc<Lora>>,
+}
+
+/// What a norm multiplies by.
+pub(super) enum NormFactors<'a, B> {
+    /// Its weights.
+    Stored(&'a B),
+    /// 1 + its weights.
+    Shifted(B),
+}
+
+impl<B> NormFactors<'_, B> {
+    pub(super) fn values(&self) -> &B {
+        match self {
+            Self::Stored(values) => values,
+            Self::Shifted(values) => values,
+        }
+    }
+}
+
+/// Tables of what layers are rotated by, as far as a model has them: the shared one, and that of layers with
+/// windows.
+fn rotary_tables<B>(config: &ModelConfig) -> [Option<RotaryTable<B>>; 2] {
+    let shared = match &config.positions {
+        Positions::Learned => None,
+        Positions::Rotary(rotary) => Some(rotary),
+    };
+    [shared, config.local_rotary.as_ref()].map(|rotary| rotary.cloned().map(RotaryTable::new))
 }
 
 impl<D: Device> Model<D> {
@@ -43,12 +71,19 @@ impl<D: Device> Model<D> {
         mut next: impl FnMut(&ParamSpec) -> Result<Vec<f32>, E>,
     ) -> Result<Self, E> {
         let plan = Plan::new(&config, head);
-        let rotary = match &config.positions {
-            Positions::Learned => None,
-            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary.clone())),
-        };
+        let [rotary, local_rotary] = rotary_tables(&config);
         let params = ParamStore::new(device.clone());
-        let mut model = Self { device, config, plan, params, precision, head, rotary, lora: None };
+        let mut model = Self {
+            device,
+            config,
+            plan,
+            params,
+            precision,
+            head,
+            rotary,
+            local_rotary,
+            lora: None,
+        };
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
             let values = next(spec)?;
@@ -62,10 +97,7 @@ impl<D: Device> Model<D> {
 
     /// A model over the same weights, which are not copied: what either changes becomes its own.
     pub fn duplicate(&self) -> Self {
-        let rotary = match &self.config.positions {
-            Positions::Learned => None,
-            Positions::Rotary(rotary) => Some(RotaryTable::new(rotary.clone())),
-        };
+        let [rotary, local_rotary] = rotary_tables(&self.config);
         Self {
             device: self.device.clone(),
             config: self.config.clone(),
@@ -74,6 +106,7 @@ impl<D: Device> Model<D> {
             precision: self.precision,
             head: self.head,
             rotary,
+            local_rotary,
             lora: self.lora.clone(),
         }
     }
@@ -210,8 +243,7 @@ impl<D: Device> Model<D> {
             return Some(0);
         }
         // Parameters lie in the order of use, and those of a layer are contiguous.
-        let starts: Vec<usize> =
-            self.plan.layers.iter().map(|layer| layer.attention_norm.weight.0).collect();
+        let starts: Vec<usize> = self.plan.layers.iter().map(|layer| layer.first.0).collect();
         let heads = self.plan.final_norm.weight.0;
         let end = self.lora.as_ref().map_or(self.params.len(), |lora| lora.first);
         let trained = (starts.first().copied().unwrap_or(heads)..end)
@@ -250,13 +282,16 @@ impl<D: Device> Model<D> {
 
     pub(crate) fn geometry(&self, positions: &[u32]) -> Geometry<D> {
         let len = positions.iter().max().map_or(0, |&last| last as usize + 1);
-        let rotary = self.rotary.as_ref().map(|table| table.covering(&self.device, len));
+        let covering = |table: &Option<RotaryTable<D::Buffer>>| {
+            table.as_ref().map(|table| table.covering(&self.device, len))
+        };
+        let (rotary, local_rotary) = (covering(&self.rotary), covering(&self.local_rotary));
         assert!(
             rotary.is_some() || len <= self.config.max_positions,
             "{len} positions in a model of {}",
             self.config.max_positions
         );
-        Geometry { positions: self.device.ids(positions), rotary }
+        Geometry { positions: self.device.ids(positions), rotary, local_rotary }
     }
 
     pub(crate) fn block<'a>(
@@ -274,6 +309,9 @@ impl<D: Device> Model<D> {
         let rows = Rows::dense(rows, self.config.width);
         let table = &self.param(self.plan.embedding).values;
         self.device.gather_rows(table, tokens, ViewMut::new(&mut x, rows), Write::Overwrite);
+        if let Some(scale) = self.config.embedding_scale.factor(self.precision) {
+            x = self.scaled(&x, rows.end(), scale);
+        }
         if let Some(table) = self.plan.position_embedding {
             let table = &self.param(table).values;
             let x = ViewMut::new(&mut x, rows);
@@ -290,11 +328,35 @@ impl<D: Device> Model<D> {
         gradients: &mut Gradients<D>,
     ) {
         if let Some(dtable) = gradients.get_mut(self.plan.embedding) {
+            let scale = self.config.embedding_scale.factor(self.precision);
+            let scaled =
+                scale.map(|scale| self.scaled(dx.buffer, self.device.len(dx.buffer), scale));
+            let dx = View::new(scaled.as_ref().unwrap_or(dx.buffer), dx.rows);
             self.device.scatter_add_rows(dx, tokens, dtable);
         }
         if let Some(dtable) = self.plan.position_embedding.and_then(|id| gradients.get_mut(id)) {
             self.device.scatter_add_rows(dx, &geometry.positions, dtable);
         }
+    }
+
+    /// `factor` times the first `len` elements, which are all there are.
+    pub(super) fn scaled(&self, values: &D::Buffer, len: usize, factor: f32) -> D::Buffer {
+        let mut scaled = self.device.scratch(len);
+        self.device.fill(&mut scaled, 0.0);
+        self.device.add_scaled(values, factor, &mut scaled);
+        scaled
+    }
+
+    /// What a norm with these weights multiplies by. Its gradient is that of the weights in either case.
+    pub(super) fn norm_factors(&self, weight: ParamId) -> NormFactors<'_, D::Buffer> {
+        let Param { values, .. } = self.param(weight);
+        if self.config.norm != Norm::ShiftedRmsNorm {
+            return NormFactors::Stored(values);
+        }
+        let mut factors = self.device.scratch(self.device.len(values));
+        self.device.fill(&mut factors, 1.0);
+        self.device.add_scaled(values, 1.0, &mut factors);
+        NormFactors::Shifted(factors)
     }
 
     /// Norms all rows of `x` into the dense `y`; returns the statistics for the backward pass.
@@ -305,7 +367,8 @@ impl<D: Device> Model<D> {
         y: &mut D::Buffer,
     ) -> D::Buffer {
         let eps = self.config.norm_eps;
-        let weight = &self.param(params.weight).values;
+        let factors = self.norm_factors(params.weight);
+        let weight = factors.values();
         let y = ViewMut::new(y, Rows::dense(x.rows.rows, x.rows.width));
         match params.bias {
             None => {
@@ -332,7 +395,8 @@ impl<D: Device> Model<D> {
         write: Write,
         gradients: &mut Gradients<D>,
     ) {
-        let (device, weight) = (&self.device, &self.param(params.weight).values);
+        let (device, factors) = (&self.device, self.norm_factors(params.weight));
+        let weight = factors.values();
         let x = View::new(&*tape.input, dx.rows);
         match params.bias {
             None => {

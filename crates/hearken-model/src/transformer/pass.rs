@@ -6,6 +6,7 @@ use hearken_tensor::Device;
 
 use super::batch::Batch;
 use super::block::Geometry;
+use crate::architecture::NormParams;
 
 /// What a forward pass keeps for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,13 @@ pub(crate) struct NormTape<D: Device> {
     pub(crate) statistics: D::Buffer,
 }
 
+/// What a part of a block read of the stream: through a norm, or as it is.
+#[derive(Debug)]
+pub(crate) enum InputTape<D: Device> {
+    Normed(NormParams, NormTape<D>),
+    Plain(Arc<D::Buffer>),
+}
+
 /// What a block keeps.
 #[derive(Debug)]
 pub(crate) enum BlockTape<D: Device> {
@@ -79,13 +87,14 @@ pub(crate) enum BlockTape<D: Device> {
 pub(crate) struct BlockActivations<D: Device> {
     pub(crate) attention: AttentionActivations<D>,
     pub(crate) mlp: MlpActivations<D>,
-    /// Where outputs are normed: the norms of attention and of the feed-forward part.
-    pub(crate) outputs: Option<[NormTape<D>; 2]>,
+    /// The norms of what attention and the feed-forward part gave, where there are any.
+    pub(crate) outputs: [Option<NormTape<D>>; 2],
 }
 
 #[derive(Debug)]
 pub(crate) struct AttentionActivations<D: Device> {
-    pub(crate) norm: NormTape<D>,
+    /// What attention read: the block's input, and statistics where that is normed.
+    pub(crate) input: InputTape<D>,
     /// For families that normalize heads: queries, keys and values as projected, and the
     /// reciprocal roots of queries and keys.
     pub(crate) head_norms: Option<HeadNormTape<D>>,
@@ -105,7 +114,8 @@ pub(crate) struct HeadNormTape<D: Device> {
 
 #[derive(Debug)]
 pub(crate) struct MlpActivations<D: Device> {
-    pub(crate) norm: NormTape<D>,
+    /// What the part read: the stream, and statistics where that is normed.
+    pub(crate) input: InputTape<D>,
     /// Before the activation: `[T, inner]`, or `[T, gate | up]`.
     pub(crate) before: D::Buffer,
 }

@@ -7,14 +7,20 @@ use hearken_model::{Batch, Model};
 use hearken_tensor::device::Prediction;
 use hearken_tensor::{Cpu, Device};
 
-pub(crate) const FAMILIES: [&str; 10] = [
+pub(crate) const FAMILIES: [&str; 16] = [
+    "gemma",
+    "gemma2",
+    "gemma3_text",
     "gpt2",
     "gpt_neox",
+    "granite",
     "llama",
     "llama_yarn",
     "mistral",
     "olmo2",
+    "olmo3",
     "phi3",
+    "phi3_partial",
     "qwen2",
     "qwen3",
     "smollm3",

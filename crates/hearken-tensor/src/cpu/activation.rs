@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp, normal};
 use super::rows::{Shared, for_chunks};
-use crate::device::{Activation, Gelu};
+use crate::device::{Activation, Gate, Gelu};
 
 /// √(2/π) and the cubic coefficient of the tanh form.
 const TANH_SCALE: f32 = 0.797_884_560_802_865_4;
@@ -67,16 +67,22 @@ impl Unary for ErfGelu {
 #[derive(Clone, Copy)]
 struct Tanh;
 
+/// The hyperbolic tangent.
+#[inline(always)]
+pub(crate) fn tanh<S: Lanes>(x: S) -> S {
+    // 2σ(2x) − 1 loses what is small next to 1: there the odd series is as good as f32.
+    let square = x.mul(x);
+    let (third, fifth, seventh) = (-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0);
+    let series = square.mul_add(S::splat(seventh), S::splat(fifth));
+    let series = series.mul_add(square, S::splat(third)).mul_add(square, S::splat(1.0)).mul(x);
+    let whole = sigmoid(x.add(x)).mul_add(S::splat(2.0), S::splat(-1.0));
+    series.where_negative(square.sub(S::splat(0.04)), whole)
+}
+
 impl Unary for Tanh {
     #[inline(always)]
     fn value<S: Lanes>(x: S) -> S {
-        // 2σ(2x) − 1 loses what is small next to 1: there the odd series is as good as f32.
-        let square = x.mul(x);
-        let (third, fifth, seventh) = (-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0);
-        let series = square.mul_add(S::splat(seventh), S::splat(fifth));
-        let series = series.mul_add(square, S::splat(third)).mul_add(square, S::splat(1.0)).mul(x);
-        let whole = sigmoid(x.add(x)).mul_add(S::splat(2.0), S::splat(-1.0));
-        series.where_negative(square.sub(S::splat(0.04)), whole)
+        tanh(x)
     }
     #[inline(always)]
     fn derivative<S: Lanes>(x: S) -> S {
@@ -187,8 +193,16 @@ fn backward<U: Unary>(unary: U, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-/// y = silu(gate)·up for rows `[gate | up]`.
-pub(crate) fn silu_gated(gate_up: &Buffer, inner: usize, y: &mut Buffer) {
+/// y = a(gate)·up for rows `[gate | up]`.
+pub(crate) fn gated(gate: Gate, gate_up: &Buffer, inner: usize, y: &mut Buffer) {
+    match gate {
+        Gate::Silu => gated_by(Silu, gate_up, inner, y),
+        Gate::Gelu(Gelu::Tanh) => gated_by(TanhGelu, gate_up, inner, y),
+        Gate::Gelu(Gelu::Erf) => gated_by(ErfGelu, gate_up, inner, y),
+    }
+}
+
+fn gated_by<G: Gating>(gating: G, gate_up: &Buffer, inner: usize, y: &mut Buffer) {
     assert_eq!(gate_up.len(), 2 * y.len(), "gate_up: twice as long as y");
     let rows = y.len() / inner.max(1);
     assert_eq!(y.len(), rows * inner, "y: whole rows");
@@ -198,38 +212,98 @@ pub(crate) fn silu_gated(gate_up: &Buffer, inner: usize, y: &mut Buffer) {
             let (gate, up) = gate_up[row * 2 * inner..][..2 * inner].split_at(inner);
             // SAFETY: the ranges partition the rows.
             let y = unsafe { y.slice(row * inner, inner) };
-            dispatch(SiluRow { gate, up, y });
+            dispatch(GatedRow { gating, gate, up, y });
         }
     });
 }
 
-struct SiluRow<'a> {
+/// A function of the gate, and its derivative.
+trait Gating: Copy + Sync {
+    fn value<S: Lanes>(gate: S) -> S;
+    fn value_and_slope<S: Lanes>(gate: S) -> (S, S);
+}
+
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Gating for Silu {
+    #[inline(always)]
+    fn value<S: Lanes>(gate: S) -> S {
+        gate.mul(sigmoid(gate))
+    }
+    /// silu'(g) = σ + g·σ·(1 − σ).
+    #[inline(always)]
+    fn value_and_slope<S: Lanes>(gate: S) -> (S, S) {
+        let sigma = sigmoid(gate);
+        let value = gate.mul(sigma);
+        (value, value.mul_add(S::splat(1.0).sub(sigma), sigma))
+    }
+}
+
+impl Gating for TanhGelu {
+    #[inline(always)]
+    fn value<S: Lanes>(gate: S) -> S {
+        <Self as Unary>::value(gate)
+    }
+    #[inline(always)]
+    fn value_and_slope<S: Lanes>(gate: S) -> (S, S) {
+        (<Self as Unary>::value(gate), Self::derivative(gate))
+    }
+}
+
+impl Gating for ErfGelu {
+    #[inline(always)]
+    fn value<S: Lanes>(gate: S) -> S {
+        <Self as Unary>::value(gate)
+    }
+    #[inline(always)]
+    fn value_and_slope<S: Lanes>(gate: S) -> (S, S) {
+        (<Self as Unary>::value(gate), Self::derivative(gate))
+    }
+}
+
+struct GatedRow<'a, G> {
+    gating: G,
     gate: &'a [f32],
     up: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl Kernel for SiluRow<'_> {
+impl<G: Gating> Kernel for GatedRow<'_, G> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
+        let _ = self.gating;
         let (gate, gate_rest) = self.gate.as_chunks::<LANES>();
         let (up, up_rest) = self.up.as_chunks::<LANES>();
         let (y, y_rest) = self.y.as_chunks_mut::<LANES>();
         for ((gate, up), y) in gate.iter().zip(up).zip(y) {
-            let gate = S::load(gate);
-            gate.mul(sigmoid(gate)).mul(S::load(up)).store(y);
+            G::value(S::load(gate)).mul(S::load(up)).store(y);
         }
         if !gate_rest.is_empty() {
-            let gate = S::load_partial(gate_rest);
-            let y = gate.mul(sigmoid(gate)).mul(S::load_partial(up_rest));
+            let y = G::value(S::load_partial(gate_rest)).mul(S::load_partial(up_rest));
             y.store_partial(y_rest);
         }
     }
 }
 
 /// Overwrites the gradient of `[gate | up]`.
-pub(crate) fn silu_gated_backward(
+pub(crate) fn gated_backward(
+    gate: Gate,
+    gate_up: &Buffer,
+    inner: usize,
+    dy: &Buffer,
+    dgate_up: &mut Buffer,
+) {
+    match gate {
+        Gate::Silu => gated_by_backward(Silu, gate_up, inner, dy, dgate_up),
+        Gate::Gelu(Gelu::Tanh) => gated_by_backward(TanhGelu, gate_up, inner, dy, dgate_up),
+        Gate::Gelu(Gelu::Erf) => gated_by_backward(ErfGelu, gate_up, inner, dy, dgate_up),
+    }
+}
+
+fn gated_by_backward<G: Gating>(
+    gating: G,
     gate_up: &Buffer,
     inner: usize,
     dy: &Buffer,
@@ -247,12 +321,13 @@ pub(crate) fn silu_gated_backward(
             // SAFETY: the ranges partition the rows.
             let (dgate, dup) =
                 unsafe { dgate_up.slice(row * 2 * inner, 2 * inner) }.split_at_mut(inner);
-            dispatch(SiluRowBackward { gate, up, dy, dgate, dup });
+            dispatch(GatedRowBackward { gating, gate, up, dy, dgate, dup });
         }
     });
 }
 
-struct SiluRowBackward<'a> {
+struct GatedRowBackward<'a, G> {
+    gating: G,
     gate: &'a [f32],
     up: &'a [f32],
     dy: &'a [f32],
@@ -260,19 +335,18 @@ struct SiluRowBackward<'a> {
     dup: &'a mut [f32],
 }
 
-/// d silu(g)·u: (∂/∂g, ∂/∂u) with σ' folded in: silu'(g) = σ + g·σ·(1 − σ).
+/// The gradients of gate and up of a(gate)·up.
 #[inline(always)]
-fn silu_derivatives<S: Lanes>(gate: S, up: S, dy: S) -> (S, S) {
-    let sigma = sigmoid(gate);
-    let value = gate.mul(sigma);
-    let slope = value.mul_add(S::splat(1.0).sub(sigma), sigma);
+fn gated_derivatives<G: Gating, S: Lanes>(gate: S, up: S, dy: S) -> (S, S) {
+    let (value, slope) = G::value_and_slope(gate);
     (slope.mul(up).mul(dy), value.mul(dy))
 }
 
-impl Kernel for SiluRowBackward<'_> {
+impl<G: Gating> Kernel for GatedRowBackward<'_, G> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
+        let _ = self.gating;
         let (gate, gate_rest) = self.gate.as_chunks::<LANES>();
         let (up, up_rest) = self.up.as_chunks::<LANES>();
         let (dy, dy_rest) = self.dy.as_chunks::<LANES>();
@@ -281,13 +355,13 @@ impl Kernel for SiluRowBackward<'_> {
         for (((gate, up), dy), (dgate, dup)) in
             gate.iter().zip(up).zip(dy).zip(dgate.iter_mut().zip(dup))
         {
-            let (g, u) = silu_derivatives(S::load(gate), S::load(up), S::load(dy));
+            let (g, u) = gated_derivatives::<G, S>(S::load(gate), S::load(up), S::load(dy));
             g.store(dgate);
             u.store(dup);
         }
         if !gate_rest.is_empty() {
             let (gate, up) = (S::load_partial(gate_rest), S::load_partial(up_rest));
-            let (g, u) = silu_derivatives(gate, up, S::load_partial(dy_rest));
+            let (g, u) = gated_derivatives::<G, S>(gate, up, S::load_partial(dy_rest));
             g.store_partial(dgate_rest);
             u.store_partial(dup_rest);
         }

@@ -15,6 +15,7 @@ use super::attention_span::{KeyBlock, ROWS, SpanAttention};
 use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rows::Shared;
+use super::softcap::Softcap;
 use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Heads, QkvLayout};
 use crate::forest::Forest;
@@ -308,6 +309,7 @@ impl Forward<'_> {
         dispatch(SpanAttention {
             queries,
             window: self.attention.window,
+            softcap: self.attention.softcap.map(Softcap::new),
             q,
             width,
             block: |index| self.block(group, path[index]),

@@ -6,6 +6,8 @@
 //! dv_j = Σ_i p_ij·do_i     dk_j = Σ_i ds_ij·q_i     dq_i = Σ_j ds_ij·k_j
 //! ```
 //!
+//! Under a cap c, p has c·tanh(scale·q·k/c) in place of scale·q·k, and ds a factor 1 − tanh².
+//!
 //! One task is one tree and one key/value head, so every sum belongs to one thread.
 
 use std::ops::Range;
@@ -19,6 +21,7 @@ use super::attention::{
 use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
 use super::rows::Shared;
+use super::softcap::Softcap;
 use super::tile::Tile;
 use crate::device::{Attention, Heads, QkvLayout};
 
@@ -255,6 +258,7 @@ impl Kernel for ScoreGrads<'_> {
     fn run<S: Lanes>(self) {
         let columns = self.keys.len.next_multiple_of(LANES);
         let scale = S::splat(self.attention.scale);
+        let softcap = self.attention.softcap.map(Softcap::new);
         for i in 0..self.queries.len {
             let position = self.queries.position + i;
             let range: Range<usize> = visible(self.keys, position, self.attention.window);
@@ -263,9 +267,12 @@ impl Kernel for ScoreGrads<'_> {
             let (shift, delta) = (S::splat(self.log_sum_exp[i]), S::splat(self.delta[i]));
             let chunks = weights.as_chunks_mut::<LANES>().0.iter_mut();
             for (weight, slope) in chunks.zip(slopes.as_chunks_mut::<LANES>().0) {
-                let p = exp(S::load(weight).mul(scale).sub(shift));
+                let score = S::load(weight).mul(scale);
+                let bounded = softcap.map_or(score, |softcap| softcap.of(score));
+                let p = exp(bounded.sub(shift));
                 p.store(weight);
-                p.mul(S::load(slope).sub(delta)).mul(scale).store(slope);
+                let ds = p.mul(S::load(slope).sub(delta)).mul(scale);
+                softcap.map_or(ds, |softcap| ds.mul(softcap.slope(bounded))).store(slope);
             }
             for values in [weights, slopes] {
                 values[..range.start].fill(0.0);

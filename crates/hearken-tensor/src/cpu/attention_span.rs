@@ -2,6 +2,7 @@
 
 use super::attention::Span;
 use super::lanes::{Kernel, LANES, Lanes, SUM_ORDER};
+use super::softcap::Softcap;
 use super::softmax::{BLOCK, Online};
 use super::tile::Tile;
 
@@ -22,6 +23,7 @@ pub(crate) struct KeyBlock<'a> {
 pub(crate) struct SpanAttention<'a, F> {
     pub(crate) queries: Span,
     pub(crate) window: Option<usize>,
+    pub(crate) softcap: Option<Softcap>,
     /// Scaled, `[queries, width]`, the number of rows a multiple of [`ROWS`].
     pub(crate) q: &'a [f32],
     /// The head's width in whole lanes.
@@ -93,7 +95,8 @@ impl<F> SpanAttention<'_, F> {
         for i in 0..rows {
             let weights = &mut scores.0[0][i].as_chunks_mut::<LANES>().0[..chunks];
             let softmax = &mut self.softmax[row + i];
-            let factor = softmax.block::<S>(weights, start_of(i) - first..end_of(i) - first);
+            let seen = start_of(i) - first..end_of(i) - first;
+            let factor = softmax.block::<S>(weights, seen, self.softcap);
             if factor != 1.0 {
                 let sums = &mut self.sums[(row + i) * width..][..width];
                 for chunk in sums.as_chunks_mut::<LANES>().0 {

@@ -10,6 +10,7 @@ use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rounding;
 use super::rows::{Shared, for_chunks};
+use super::softcap::Softcap;
 use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout};
 
@@ -239,15 +240,16 @@ impl Work<'_> {
         };
         let keys = self.keys(rows.start, group);
         let scale = self.attention.scale;
+        let softcap = self.attention.softcap.map(Softcap::new);
         // As many as keep their sums in registers.
         let tile = if d > 64 { 2 } else { 4 };
         let count = rows.len() * per_group;
         for first in (0..count).step_by(tile) {
             match (count - first).min(tile) {
-                1 => tile_of::<1>(first, &query, keys, scale),
-                2 => tile_of::<2>(first, &query, keys, scale),
-                3 => tile_of::<3>(first, &query, keys, scale),
-                _ => tile_of::<4>(first, &query, keys, scale),
+                1 => tile_of::<1>(first, &query, keys, (scale, softcap)),
+                2 => tile_of::<2>(first, &query, keys, (scale, softcap)),
+                3 => tile_of::<3>(first, &query, keys, (scale, softcap)),
+                _ => tile_of::<4>(first, &query, keys, (scale, softcap)),
             }
         }
     }
@@ -257,10 +259,10 @@ fn tile_of<'a, const M: usize>(
     first: usize,
     query: impl Fn(usize) -> Query<'a>,
     keys: Keys<'a>,
-    scale: f32,
+    (scale, softcap): (f32, Option<Softcap>),
 ) {
     let queries = std::array::from_fn::<_, M, _>(|i| query(first + i));
-    dispatch(QueryTile { queries, keys, scale });
+    dispatch(QueryTile { queries, keys, scale, softcap });
 }
 
 /// Prefetches the keys of the first of these positions.
@@ -374,6 +376,7 @@ struct QueryTile<'a, const M: usize> {
     queries: [Query<'a>; M],
     keys: Keys<'a>,
     scale: f32,
+    softcap: Option<Softcap>,
 }
 
 impl<const M: usize> Kernel for QueryTile<'_, M> {
@@ -482,7 +485,8 @@ impl<const M: usize> QueryTile<'_, M> {
             }
             for m in 0..M {
                 let part = block.part(&self.queries[m].seen);
-                let factor = softmax[m].block::<S>(&mut scores[m][..block.count], part);
+                let factor =
+                    softmax[m].block::<S>(&mut scores[m][..block.count], part, self.softcap);
                 if factor != 1.0 {
                     for n in 0..N {
                         sums[m][n] = sums[m][n].mul(S::splat(factor));
@@ -558,7 +562,7 @@ impl<const M: usize> QueryTile<'_, M> {
                     S::sum_each(&products).store(scores);
                 }
                 let part = block.part(&seen);
-                let factor = softmax.block::<S>(&mut scores[..block.count], part);
+                let factor = softmax.block::<S>(&mut scores[..block.count], part, self.softcap);
                 if factor != 1.0 {
                     scale::<S>(query.out, factor);
                 }

@@ -9,7 +9,8 @@ use super::buffer::{Buffer, Pool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
 use super::prepared::Prepared;
 use super::product;
-use super::rows::{Input, Output, Shared};
+use super::rows::{Input, Output, Shared, for_chunks_mut};
+use super::softcap::{Bound, Softcap};
 use crate::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad, Rows, Weight, Write};
 
 /// The derivatives that a backward pass starts from and the gradients that it gives.
@@ -52,6 +53,9 @@ pub(crate) fn logprob_head(
         if backward.is_none() || !are_kept {
             let out = Output::of(logits, dense);
             product::forward(pool, hidden, weight, None, (out, Write::Overwrite));
+            if let Some(softcap) = options.softcap.map(Softcap::new) {
+                for_chunks_mut(logits, |_, values| dispatch(Bound { softcap, values }));
+            }
         }
         let grads = backward.as_ref().map(|backward| backward.grads);
         let work = ChunkWork { predictions, by_row: &by_row, vocabulary, options, grads };
@@ -227,10 +231,17 @@ impl ChunkWork<'_> {
             logits.fill(0.0);
             return;
         }
-        dispatch(LogitGrads { logits: &mut *logits, inverse, softmax, logprob, entropy });
-        for &index in self.by_row.of(row) {
-            let token = self.predictions[index].token as usize;
-            logits[token] += grads[index].logprob * inverse;
+        let softcap = self.options.softcap.map(Softcap::new);
+        let own = self.by_row.of(row);
+        let token = |index: usize| self.predictions[index].token as usize;
+        // What is written over the logits leaves nothing to take the slopes of a cap from.
+        let slopes: Option<Vec<f32>> = softcap.map(|softcap| {
+            own.iter().map(|&index| softcap.slope_at(logits[token(index)])).collect()
+        });
+        dispatch(LogitGrads { logits: &mut *logits, inverse, softmax, logprob, entropy, softcap });
+        for (i, &index) in own.iter().enumerate() {
+            let slope = slopes.as_ref().map_or(1.0, |slopes| slopes[i]);
+            logits[token(index)] += grads[index].logprob * inverse * slope;
         }
     }
 }
@@ -305,13 +316,15 @@ impl Kernel for Softmax<'_> {
     }
 }
 
-/// Logits to −[g·p + e·p·(ln p + entropy)]/temperature, where g and e are sums over predictions.
+/// Logits to −[g·p + e·p·(ln p + entropy)]/temperature, where g and e are sums over predictions; under a
+/// cap, times its slope.
 struct LogitGrads<'a> {
     logits: &'a mut [f32],
     inverse: f32,
     softmax: SoftmaxRow,
     logprob: f32,
     entropy: f32,
+    softcap: Option<Softcap>,
 }
 
 impl LogitGrads<'_> {
@@ -321,7 +334,8 @@ impl LogitGrads<'_> {
         let ln_p = z.sub(S::splat(self.softmax.ln_sum));
         let excess = ln_p.add(S::splat(self.softmax.entropy));
         let slope = excess.mul_add(S::splat(self.entropy), S::splat(self.logprob));
-        exp(ln_p).mul(slope).mul(S::splat(-self.inverse))
+        let grads = exp(ln_p).mul(slope).mul(S::splat(-self.inverse));
+        self.softcap.map_or(grads, |softcap| grads.mul(softcap.slope(logits)))
     }
 }
 

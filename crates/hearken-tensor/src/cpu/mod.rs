@@ -22,6 +22,7 @@ mod rotary;
 mod rounding;
 mod rows;
 mod slab;
+mod softcap;
 mod softmax;
 mod tile;
 mod vector;
@@ -36,7 +37,7 @@ pub use cached_attention::CachePlan;
 pub use prepared::Prepared;
 
 use crate::device::{
-    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, HeadOptions,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, Gate, HeadOptions,
     HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
     Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
 };
@@ -353,18 +354,23 @@ impl Device for Cpu {
         activation::activation_backward(activation, x, dy, dx);
     }
 
-    fn silu_gated(&self, gate_up: &Buffer, inner: usize, y: &mut Buffer) {
-        activation::silu_gated(gate_up, inner, y);
+    fn gated(&self, gate: Gate, gate_up: &Buffer, inner: usize, y: &mut Buffer) {
+        activation::gated(gate, gate_up, inner, y);
     }
 
-    fn silu_gated_backward(
+    fn gated_backward(
         &self,
+        gate: Gate,
         gate_up: &Buffer,
         inner: usize,
         dy: &Buffer,
         dgate_up: &mut Buffer,
     ) {
-        activation::silu_gated_backward(gate_up, inner, dy, dgate_up);
+        activation::gated_backward(gate, gate_up, inner, dy, dgate_up);
+    }
+
+    fn softcap(&self, cap: f32, values: &mut Buffer) {
+        softcap::softcap(cap, values);
     }
 
     fn logprob_head(

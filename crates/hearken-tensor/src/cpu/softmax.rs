@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::lanes::{LANES, Lanes, exp};
+use super::softcap::Softcap;
 
 /// Positions that share one maximum.
 pub(crate) const BLOCK: usize = 64;
@@ -23,14 +24,21 @@ impl Online {
         Self { max: f32::NEG_INFINITY, total: 0.0 }
     }
 
-    /// Turns the scores of a part of a block, outside which nothing is seen, into e^(score − max),
-    /// 0 where the query does not see. Gives the factor for what was summed under a smaller maximum.
+    /// Turns the scores of a part of a block, outside which nothing is seen, into e^(score − max), the
+    /// scores bounded first if they have a cap, 0 where the query does not see. Gives the factor for what
+    /// was summed under a smaller maximum.
     #[inline(always)]
     pub(crate) fn block<S: Lanes>(
         &mut self,
         scores: &mut [[f32; LANES]],
         seen: Range<usize>,
+        softcap: Option<Softcap>,
     ) -> f32 {
+        if let Some(softcap) = softcap {
+            for chunk in scores.iter_mut() {
+                softcap.of(S::load(chunk)).store(chunk);
+            }
+        }
         let elements = scores.as_flattened_mut();
         if seen.is_empty() {
             elements.fill(0.0);

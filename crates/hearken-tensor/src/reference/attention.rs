@@ -1,5 +1,6 @@
 //! Softmax attention: for each row and head, over the list of keys that the row sees.
 
+use super::rows::softcap;
 use super::{CachePlan, Values, bf16};
 use crate::device::{Attention, Cache, CacheMut, Heads, Precision, QkvLayout};
 use crate::forest::Forest;
@@ -31,6 +32,13 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// What the softmax sees of a product of a query and a key, and the derivative.
+fn score(attention: Attention, product: f64) -> (f64, f64) {
+    let scale = f64::from(attention.scale);
+    let (score, slope) = softcap(attention.softcap, scale * product);
+    (score, slope * scale)
+}
+
 /// Probabilities of scores, and ln Σ e^score.
 fn softmax(scores: &[f64]) -> (Vec<f64>, f64) {
     let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -51,8 +59,8 @@ pub(super) fn forward(
             let group = query * layout.key.heads / heads;
             let q = head(qkv, layout, layout.query, row, query);
             let key = |&key: &usize| head(qkv, layout, layout.key, key, group);
-            let scale = f64::from(attention.scale);
-            let scores: Vec<f64> = keys.iter().map(|k| scale * dot(q, key(k))).collect();
+            let score = |k: &usize| score(attention, dot(q, key(k))).0;
+            let scores: Vec<f64> = keys.iter().map(score).collect();
             let (weights, ln_sum) = softmax(&scores);
             log_sum_exp.0[row * heads + query] = ln_sum;
             for i in 0..d {
@@ -65,7 +73,7 @@ pub(super) fn forward(
 }
 
 /// ```text
-/// dp_j = do·v_j    ds_j = p_j·(dp_j − Σ_k p_k·dp_k)·scale
+/// dp_j = do·v_j    ds_j = p_j·(dp_j − Σ_k p_k·dp_k)·scale, times the slope of a cap
 /// dv_j += p_j·do    dk_j += ds_j·q    dq += ds_j·k_j
 /// ```
 pub(super) fn backward(
@@ -76,7 +84,7 @@ pub(super) fn backward(
     dout: &Values,
     dqkv: &mut Values,
 ) {
-    let (heads, d, scale) = (layout.query.heads, layout.head_dim, f64::from(attention.scale));
+    let (heads, d) = (layout.query.heads, layout.head_dim);
     for row in 0..forest.rows() {
         for part in [layout.query, layout.key, layout.value] {
             for head in 0..part.heads {
@@ -91,12 +99,14 @@ pub(super) fn backward(
             let dout = &dout.0[(row * heads + query) * d..][..d];
             let key = |key: usize| head(qkv, layout, layout.key, key, group);
             let value = |key: usize| head(qkv, layout, layout.value, key, group);
-            let scores: Vec<f64> = keys.iter().map(|&k| scale * dot(q, key(k))).collect();
+            let score = |&k: &usize| score(attention, dot(q, key(k)));
+            let (scores, slopes): (Vec<f64>, Vec<f64>) = keys.iter().map(score).unzip();
             let (weights, _) = softmax(&scores);
             let dweights: Vec<f64> = keys.iter().map(|&k| dot(dout, value(k))).collect();
             let mean = dot(&weights, &dweights);
-            for ((&k, weight), dweight) in keys.iter().zip(&weights).zip(&dweights) {
-                let dscore = weight * (dweight - mean) * scale;
+            let given = weights.iter().zip(&dweights).zip(&slopes);
+            for (&k, ((weight, dweight), slope)) in keys.iter().zip(given) {
+                let dscore = weight * (dweight - mean) * slope;
                 for i in 0..d {
                     dqkv.0[start(layout, layout.value, k, group) + i] += weight * dout[i];
                     dqkv.0[start(layout, layout.key, k, group) + i] += dscore * q[i];
@@ -154,9 +164,9 @@ pub(super) fn cached(
             let q = head(qkv, layout, layout.query, row, query);
             let at = |&index: &usize| slot(layout, rows.page_len, index, group);
             let key = |index: &usize| &cache.keys.0[at(index)..][..d];
-            let scale = f64::from(attention.scale);
             let seen = &slots[first..];
-            let scores: Vec<f64> = seen.iter().map(|k| scale * dot(q, key(k))).collect();
+            let score = |k: &usize| score(attention, dot(q, key(k))).0;
+            let scores: Vec<f64> = seen.iter().map(score).collect();
             let (weights, _) = softmax(&scores);
             for i in 0..d {
                 let value = |index: &usize| cache.values.0[at(index) + i];

@@ -1,25 +1,37 @@
 //! The log-probability head.
 
+use super::rows::softcap;
 use super::{Values, products};
 use crate::device::{
     HeadOptions, HeadOutput, Prediction, PredictionGrad, Rows, View, ViewMut, Weight, Write,
 };
 
-/// All logits, `[rows, V]`.
-fn logits(hidden: &Values, weight: Weight<'_, Values, ()>) -> Values {
+/// All logits, `[rows, V]`, and their derivatives by what a cap bounds.
+fn logits(
+    hidden: &Values,
+    weight: Weight<'_, Values, ()>,
+    options: HeadOptions,
+) -> (Values, Vec<f64>) {
     let (width, vocabulary) = (weight.shape.inputs, weight.shape.outputs);
     let rows = hidden.0.len() / width;
     let mut logits = Values(vec![0.0; rows * vocabulary]);
     let x = View::new(hidden, Rows::dense(rows, width));
     let y = ViewMut::new(&mut logits, Rows::dense(rows, vocabulary));
     products::forward(x, weight, None, y, Write::Overwrite);
-    logits
+    let bounded = logits.0.into_iter().map(|logit| softcap(options.softcap, logit));
+    let (logits, slopes) = bounded.unzip();
+    (Values(logits), slopes)
 }
 
 /// Leaves the logits of the first rows, as many as there is room for.
-pub(super) fn keep(hidden: &Values, weight: Weight<'_, Values, ()>, kept: &mut Values) {
+pub(super) fn keep(
+    hidden: &Values,
+    weight: Weight<'_, Values, ()>,
+    options: HeadOptions,
+    kept: &mut Values,
+) {
     let len = kept.0.len();
-    kept.0.copy_from_slice(&logits(hidden, weight).0[..len]);
+    kept.0.copy_from_slice(&logits(hidden, weight, options).0.0[..len]);
 }
 
 /// ln p of every token of a row.
@@ -41,7 +53,7 @@ pub(super) fn forward(
     predictions: &[Prediction],
     options: HeadOptions,
 ) -> HeadOutput {
-    let (vocabulary, logits) = (weight.shape.outputs, logits(hidden, weight));
+    let (vocabulary, (logits, _)) = (weight.shape.outputs, logits(hidden, weight, options));
     let mut output = HeadOutput::default();
     for prediction in predictions {
         let row = &logits.0[prediction.row as usize * vocabulary..][..vocabulary];
@@ -65,7 +77,8 @@ pub(super) fn backward(
     (dhidden, dweight): (&mut Values, Option<&mut Values>),
 ) -> HeadOutput {
     let (width, vocabulary) = (weight.shape.inputs, weight.shape.outputs);
-    let (logits, temperature) = (logits(hidden, weight), f64::from(options.temperature));
+    let (logits, slopes) = logits(hidden, weight, options);
+    let temperature = f64::from(options.temperature);
     let mut dlogits = Values(vec![0.0; logits.0.len()]);
     for (prediction, grad) in predictions.iter().zip(grads) {
         let at = prediction.row as usize * vocabulary;
@@ -74,7 +87,8 @@ pub(super) fn backward(
         for (token, &l) in ln_p.iter().enumerate() {
             let (p, own) = (l.exp(), f64::from(u8::from(token == prediction.token as usize)));
             let of_entropy = if p == 0.0 { 0.0 } else { e * p * (l + entropy) };
-            dlogits.0[at + token] += (g * (own - p) - of_entropy) / temperature;
+            dlogits.0[at + token] +=
+                (g * (own - p) - of_entropy) / temperature * slopes[at + token];
         }
     }
     let rows = hidden.0.len() / width;

@@ -15,7 +15,7 @@ mod rows;
 use std::borrow::Cow;
 
 use crate::device::{
-    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, HeadOptions,
+    Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, Gate, HeadOptions,
     HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
     Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
@@ -393,16 +393,17 @@ impl Device for Reference {
         }
     }
 
-    fn silu_gated(&self, gate_up: &Values, inner: usize, y: &mut Values) {
+    fn gated(&self, gate: Gate, gate_up: &Values, inner: usize, y: &mut Values) {
         for (row, y) in gate_up.0.chunks_exact(2 * inner).zip(y.0.chunks_exact_mut(inner)) {
             for i in 0..inner {
-                y[i] = rows::silu(row[i]).0 * row[inner + i];
+                y[i] = rows::gate(gate, row[i]).0 * row[inner + i];
             }
         }
     }
 
-    fn silu_gated_backward(
+    fn gated_backward(
         &self,
+        gate: Gate,
         gate_up: &Values,
         inner: usize,
         dy: &Values,
@@ -411,11 +412,15 @@ impl Device for Reference {
         let given = gate_up.0.chunks_exact(2 * inner).zip(dy.0.chunks_exact(inner));
         for ((row, dy), drow) in given.zip(dgate_up.0.chunks_exact_mut(2 * inner)) {
             for i in 0..inner {
-                let (silu, slope) = rows::silu(row[i]);
+                let (value, slope) = rows::gate(gate, row[i]);
                 drow[i] = dy[i] * row[inner + i] * slope;
-                drow[inner + i] = dy[i] * silu;
+                drow[inner + i] = dy[i] * value;
             }
         }
+    }
+
+    fn softcap(&self, cap: f32, values: &mut Values) {
+        values.0.iter_mut().for_each(|value| *value = rows::softcap(Some(cap), *value).0);
     }
 
     fn logprob_head(
@@ -427,7 +432,7 @@ impl Device for Reference {
         logits: Option<&mut Values>,
     ) -> HeadOutput {
         if let Some(logits) = logits {
-            head::keep(hidden, weight, logits);
+            head::keep(hidden, weight, options, logits);
         }
         head::forward(hidden, weight, predictions, options)
     }

@@ -2,7 +2,7 @@
 
 use super::{Values, put};
 use crate::device::{
-    Activation, Dropout, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write,
+    Activation, Dropout, Gate, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write,
 };
 use crate::dropout::Kept;
 
@@ -224,8 +224,23 @@ fn gelu(kind: Gelu, x: f64) -> (f64, f64) {
     }
 }
 
+/// What a gate lets through, and its derivative.
+pub(super) fn gate(gate: Gate, x: f64) -> (f64, f64) {
+    match gate {
+        Gate::Silu => silu(x),
+        Gate::Gelu(kind) => gelu(kind, x),
+    }
+}
+
 /// silu(x) and its derivative.
-pub(super) fn silu(x: f64) -> (f64, f64) {
+fn silu(x: f64) -> (f64, f64) {
     let sigmoid = 1.0 / (1.0 + (-x).exp());
     (x * sigmoid, sigmoid * (1.0 + x * (1.0 - sigmoid)))
+}
+
+/// cap·tanh(x/cap) and its derivative; x itself without a cap.
+pub(super) fn softcap(cap: Option<f32>, x: f64) -> (f64, f64) {
+    let Some(cap) = cap.map(f64::from) else { return (x, 1.0) };
+    let tanh = (x / cap).tanh();
+    (cap * tanh, 1.0 - tanh * tanh)
 }

@@ -1,4 +1,4 @@
-use hearken_tensor::device::{Activation, Gelu};
+use hearken_tensor::device::{Activation, Gate, Gelu};
 use hearken_tensor::reference::Values;
 use hearken_tensor::{Device, Reference};
 
@@ -53,23 +53,55 @@ fn small_numbers_keep_their_digits_in_tanh() {
 }
 
 #[test]
-fn silu_gated_forward_and_backward() {
+fn gated_parts_forward_and_backward() {
+    for gate in [Gate::Silu, Gate::Gelu(Gelu::Tanh), Gate::Gelu(Gelu::Erf)] {
+        for (rows, inner) in [(1, 1), (3, 16), (2, 37), (5, 64)] {
+            check_gated(gate, rows, inner);
+        }
+    }
+}
+
+fn check_gated(gate: Gate, rows: usize, inner: usize) {
     let cpu = crate::families::cpu();
-    for (rows, inner) in [(1, 1), (3, 16), (2, 37), (5, 64)] {
-        let gate_up: Vec<f32> = random(1, rows * 2 * inner).iter().map(|x| x * 6.0).collect();
-        let dy = random(2, rows * inner);
-        let forward = |x: &[f64]| {
-            let (x, mut y) = (Values(x.to_vec()), Values(vec![0.0; rows * inner]));
-            Reference.silu_gated(&x, inner, &mut y);
-            y.0
-        };
-        let (input, mut y) = (cpu.upload(&gate_up), cpu.scratch(rows * inner));
-        cpu.silu_gated(&input, inner, &mut y);
-        let gate_up = crate::wide(&gate_up);
-        assert_close(&all(&cpu, &y), &forward(&gate_up), 1e-6);
-        let mut dgate_up = cpu.scratch(rows * 2 * inner);
-        cpu.silu_gated_backward(&input, inner, &cpu.upload(&dy), &mut dgate_up);
-        let loss = |x: &[f64]| crate::dot(&forward(x), &crate::wide(&dy));
-        assert_close(&all(&cpu, &dgate_up), &numeric_gradient(loss, &gate_up), 1e-6);
+    let gate_up: Vec<f32> = random(1, rows * 2 * inner).iter().map(|x| x * 6.0).collect();
+    let dy = random(2, rows * inner);
+    let forward = |x: &[f64]| {
+        let (x, mut y) = (Values(x.to_vec()), Values(vec![0.0; rows * inner]));
+        Reference.gated(gate, &x, inner, &mut y);
+        y.0
+    };
+    let (input, mut y) = (cpu.upload(&gate_up), cpu.scratch(rows * inner));
+    cpu.gated(gate, &input, inner, &mut y);
+    let gate_up = crate::wide(&gate_up);
+    assert_close(&all(&cpu, &y), &forward(&gate_up), 1e-6);
+    let mut dgate_up = cpu.scratch(rows * 2 * inner);
+    cpu.gated_backward(gate, &input, inner, &cpu.upload(&dy), &mut dgate_up);
+    let loss = |x: &[f64]| crate::dot(&forward(x), &crate::wide(&dy));
+    let numeric = numeric_gradient(loss, &gate_up);
+    let tolerance = if gate == Gate::Silu { 1e-6 } else { 3e-6 };
+    assert_close(&all(&cpu, &dgate_up), &numeric, tolerance);
+    let (gate_up, mut derived) = (Values(gate_up), Reference.scratch(rows * 2 * inner));
+    Reference.gated_backward(gate, &gate_up, inner, &Reference.upload(&dy), &mut derived);
+    let derived: Vec<f32> = derived.0.iter().map(|&x| x as f32).collect();
+    assert_close(&derived, &numeric, 1e-6);
+}
+
+#[test]
+fn what_is_bounded_stays_within_its_cap_and_small_numbers_stay_themselves() {
+    let cpu = crate::families::cpu();
+    let x: Vec<f32> = (-2000..=2003).map(|i| (i as f32 + 0.5) * 0.1).chain([1e30, -1e30]).collect();
+    for cap in [0.5, 30.0, 50.0] {
+        let mut bounded = cpu.upload(&x);
+        cpu.softcap(cap, &mut bounded);
+        for (&x, y) in x.iter().zip(all(&cpu, &bounded)) {
+            let expected = f64::from(cap) * (f64::from(x) / f64::from(cap)).tanh();
+            assert!((f64::from(y) - expected).abs() < 3e-7 * f64::from(cap), "{cap}, {x}: {y}");
+            assert!(y.abs() <= cap);
+        }
+    }
+    let mut small = cpu.upload(&[1e-6, -3e-5]);
+    cpu.softcap(30.0, &mut small);
+    for (y, x) in all(&cpu, &small).iter().zip([1e-6_f32, -3e-5]) {
+        assert!((y / x - 1.0).abs() < 1e-6, "{y}, {x}");
     }
 }

@@ -81,9 +81,15 @@ struct Case {
 }
 
 fn check(case: &Case) {
+    for softcap in [None, Some(1.5)] {
+        check_bounded(case, softcap);
+    }
+}
+
+fn check_bounded(case: &Case, softcap: Option<f32>) {
     let Case { forest, layout, window } = case;
     let cpu = crate::families::cpu();
-    let attention = Attention { scale: 0.7, window: *window };
+    let attention = Attention { scale: 0.7, window: *window, softcap };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
     let values: Vec<f32> = random(1, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
     let dout = random(2, rows * width);
@@ -148,9 +154,9 @@ fn an_empty_root_with_branches() {
 }
 
 /// Segments longer than a tile, where tiles of queries meet tiles of keys on and off the diagonal.
-fn check_long(forest: &Forest, layout: QkvLayout, window: Option<usize>) {
+fn check_long(forest: &Forest, layout: QkvLayout, window: Option<usize>, softcap: Option<f32>) {
     let cpu = crate::families::cpu();
-    let attention = Attention { scale: 0.3, window };
+    let attention = Attention { scale: 0.3, window, softcap };
     let (rows, width) = (forest.rows(), layout.query.heads * layout.head_dim);
     let values: Vec<f32> = random(3, rows * layout.row_stride).iter().map(|x| x * 2.0).collect();
     let dout = random(4, rows * width);
@@ -186,9 +192,11 @@ fn segments_longer_than_a_tile() {
     forest.push(Some(left), 20);
     forest.push(None, 65);
     for window in [None, Some(40), Some(130)] {
-        check_long(&forest, blocks(2, 1, 16), window);
+        for softcap in [None, Some(2.0)] {
+            check_long(&forest, blocks(2, 1, 16), window, softcap);
+        }
     }
-    check_long(&forest, blocks(2, 2, 24), None);
+    check_long(&forest, blocks(2, 2, 24), None, None);
 }
 
 /// A prompt computed once serves its completions as if each had been computed with it.
@@ -196,7 +204,7 @@ fn segments_longer_than_a_tile() {
 fn a_branch_equals_the_whole_sequence() {
     let cpu = crate::families::cpu();
     let layout = blocks(2, 1, 8);
-    let attention = Attention { scale: 0.5, window: None };
+    let attention = Attention { scale: 0.5, window: None, softcap: None };
     let (prompt, completion) = (70, 30);
     let values = random(6, (prompt + completion) * layout.row_stride);
     let run = |forest: &Forest| {

@@ -18,13 +18,13 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn new(layout: QkvLayout, window: Option<usize>) -> Self {
+    fn new(layout: QkvLayout, window: Option<usize>, softcap: Option<f32>) -> Self {
         let qkv = random(layout.head_dim as u64, LEN * layout.row_stride);
         let qkv = qkv.iter().map(|x| x * 3.0).collect();
         Self {
             cpu: crate::families::cpu(),
             layout,
-            attention: Attention { scale: 0.3, window },
+            attention: Attention { scale: 0.3, window, softcap },
             qkv,
         }
     }
@@ -91,8 +91,8 @@ impl Sequence {
     }
 }
 
-fn check(layout: QkvLayout, window: Option<usize>) {
-    let sequence = Sequence::new(layout, window);
+fn check(layout: QkvLayout, window: Option<usize>, softcap: Option<f32>) {
+    let sequence = Sequence::new(layout, window, softcap);
     let expected = sequence.segments(&[LEN]);
     let splits: [&[usize]; 7] = [
         &[1, 199],
@@ -103,7 +103,7 @@ fn check(layout: QkvLayout, window: Option<usize>) {
         &[3, 0, 2, 1, 50, 0, 1, 6, 1, 1, 62, 70, 3],
         &[0, 0, 100, 28, 36, 0, 36],
     ];
-    let name = format!("heads of {}, window {window:?}", layout.head_dim);
+    let name = format!("heads of {}, window {window:?}, cap {softcap:?}", layout.head_dim);
     for lens in splits {
         assert!(sequence.segments(lens) == expected, "{name}: segments of {lens:?}");
     }
@@ -121,10 +121,13 @@ fn check(layout: QkvLayout, window: Option<usize>) {
 fn a_row_has_the_same_bits_in_every_segmentation_and_over_a_cache() {
     for head_dim in [4, 16, 24, 32, 64, 80, 128] {
         for window in [None, Some(16), Some(70)] {
-            check(blocks(2, 1, head_dim), window);
+            check(blocks(2, 1, head_dim), window, None);
         }
     }
+    for head_dim in [16, 64, 80] {
+        check(blocks(2, 1, head_dim), Some(70), Some(2.0));
+    }
     for (heads, groups) in [(1, 1), (3, 3), (6, 2), (7, 1)] {
-        check(blocks(heads, groups, 64), Some(150));
+        check(blocks(heads, groups, 64), Some(150), None);
     }
 }

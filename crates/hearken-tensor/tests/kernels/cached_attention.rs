@@ -25,7 +25,7 @@ fn cached_rows_see_what_packed_sequences_see() {
             windows.into_iter().flat_map(|window| both.map(|precision| (window, precision)));
         for (window, precision) in cases {
             let layout = blocks(heads, groups, head_dim);
-            let attention = Attention { scale: 0.4, window };
+            let attention = Attention { scale: 0.4, window, softcap: None };
             let lens = [37, 1, 90];
             let page_len = 8;
             let mut forest = Forest::new();

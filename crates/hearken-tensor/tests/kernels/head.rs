@@ -20,7 +20,7 @@ fn naive(
     weight: &[f64],
     layout: Layout,
     predictions: &[Prediction],
-    temperature: f64,
+    (temperature, softcap): (f64, Option<f32>),
 ) -> Reference {
     let vocabulary = weight.len() / WIDTH;
     let mut reference = Reference {
@@ -35,7 +35,12 @@ fn naive(
             Layout::OutputsByInputs => weight[v * WIDTH + i],
             Layout::InputsByOutputs => weight[i * vocabulary + v],
         };
-        let logit = |v: usize| (0..WIDTH).map(|i| row[i] * at(v, i)).sum::<f64>() / temperature;
+        let product = |v: usize| (0..WIDTH).map(|i| row[i] * at(v, i)).sum::<f64>();
+        let bounded = |product: f64| match softcap.map(f64::from) {
+            Some(cap) => cap * (product / cap).tanh(),
+            None => product,
+        };
+        let logit = |v: usize| bounded(product(v)) / temperature;
         let logits: Vec<f64> = (0..vocabulary).map(logit).collect();
         let max = logits.iter().copied().fold(f64::MIN, f64::max);
         let ln_sum = max + logits.iter().map(|z| (z - max).exp()).sum::<f64>().ln();
@@ -60,6 +65,13 @@ fn predictions(rows: usize, vocabulary: usize) -> Vec<Prediction> {
 }
 
 fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk_bytes: usize) {
+    for softcap in [None, Some(3.0)] {
+        let options = HeadOptions { temperature, chunk_bytes, statistics: true, softcap };
+        check_with(rows, vocabulary, layout, options);
+    }
+}
+
+fn check_with(rows: usize, vocabulary: usize, layout: Layout, options: HeadOptions) {
     let cpu = crate::families::cpu();
     let hidden: Vec<f32> = random(1, rows * WIDTH).iter().map(|x| x * 3.0).collect();
     let weight = random(2, vocabulary * WIDTH);
@@ -69,14 +81,13 @@ fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk
         .zip(random(4, predictions.len()))
         .map(|(logprob, entropy)| PredictionGrad { logprob, entropy })
         .collect();
-    let options = HeadOptions { temperature, chunk_bytes, statistics: true };
     let shape =
         WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision: Precision::F32 };
     let (h, values) = (cpu.upload(&hidden), cpu.upload(&weight));
     let head = Weight { values: &values, prepared: &Prepared::default(), shape };
     let found = cpu.logprob_head(&h, head, &predictions, options, None);
     let (hidden, weight) = (wide(&hidden), wide(&weight));
-    let temperature = f64::from(temperature);
+    let temperature = (f64::from(options.temperature), options.softcap);
     let expected = naive(&hidden, &weight, layout, &predictions, temperature);
     assert_close(&found.logprobs, &expected.logprobs, 1e-6);
     assert_close(&found.entropy, &expected.entropy, 2e-6);
@@ -136,10 +147,10 @@ fn logits_that_are_kept_change_no_bit() {
     let values = cpu.upload(&random(2, vocabulary * WIDTH));
     let predictions = predictions(rows, vocabulary);
     let grads = vec![PredictionGrad { logprob: 0.3, entropy: -0.1 }; predictions.len()];
-    let options =
-        HeadOptions { chunk_bytes: 3 * 4 * vocabulary, statistics: true, temperature: 0.7 };
-    assert_eq!(options.chunk_rows(vocabulary), 3);
-    for precision in [Precision::F32, Precision::Bf16] {
+    for (precision, softcap) in [(Precision::F32, None), (Precision::Bf16, Some(2.0))] {
+        let chunk_bytes = 3 * 4 * vocabulary;
+        let options = HeadOptions { chunk_bytes, statistics: true, temperature: 0.7, softcap };
+        assert_eq!(options.chunk_rows(vocabulary), 3);
         let layout = Layout::OutputsByInputs;
         let shape = WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision };
         let head = Weight { values: &values, prepared: &Prepared::default(), shape };

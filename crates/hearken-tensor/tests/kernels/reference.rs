@@ -117,14 +117,14 @@ fn norms_agree() {
 }
 
 /// A forest, then its longest path over a cache.
-fn attention<D: Device>(device: &D, precision: Precision) -> Script {
+fn attention<D: Device>(device: &D, precision: Precision, softcap: Option<f32>) -> Script {
     let layout = blocks(4, 2, 24);
     let mut forest = Forest::new();
     let root = forest.push(None, 70);
     let left = forest.push(Some(root), 9);
     forest.push(Some(root), 20);
     forest.push(Some(left), 5);
-    let (rows, attention) = (forest.rows(), Attention { scale: 0.2, window: Some(60) });
+    let (rows, attention) = (forest.rows(), Attention { scale: 0.2, window: Some(60), softcap });
     let mut qkv = device.upload(&random(1, rows * layout.row_stride));
     let positions = device.ids(&forest.positions());
     let table = |seed| device.upload(&random(seed, 100 * 8));
@@ -171,11 +171,14 @@ fn attention_agrees_over_forests_and_caches() {
     for precision in [Precision::F32, Precision::Bf16] {
         // A value near the middle of two bfloat16s may fall to either side, half a unit away.
         let tolerance = if precision == Precision::F32 { 5e-6 } else { 8e-3 };
-        assert_same(&attention(&cpu, precision), &attention(&Reference, precision), tolerance);
+        for softcap in [None, Some(0.8)] {
+            let found = attention(&cpu, precision, softcap);
+            assert_same(&found, &attention(&Reference, precision, softcap), tolerance);
+        }
     }
 }
 
-fn head<D: Device>(device: &D, layout: Layout) -> Script {
+fn head<D: Device>(device: &D, layout: Layout, softcap: Option<f32>) -> Script {
     let (rows, width, vocabulary) = (9, 20, 130);
     let precision = Precision::F32;
     let shape = WeightShape { inputs: width, outputs: vocabulary, layout, precision };
@@ -187,7 +190,8 @@ fn head<D: Device>(device: &D, layout: Layout) -> Script {
         (0..2 * rows as u32).map(|i| Prediction { row: i / 2, token: i * 7 }).collect();
     let grad = |i: usize| PredictionGrad { logprob: 0.3 - i as f32 * 0.05, entropy: 0.1 };
     let grads: Vec<PredictionGrad> = (0..predictions.len()).map(grad).collect();
-    let options = HeadOptions { temperature: 0.7, statistics: true, ..HeadOptions::default() };
+    let options =
+        HeadOptions { temperature: 0.7, statistics: true, softcap, ..HeadOptions::default() };
     let mut logits = device.scratch(rows * vocabulary);
     let forward =
         device.wait(device.logprob_head(&hidden, weight, &predictions, options, Some(&mut logits)));
@@ -220,7 +224,9 @@ fn head<D: Device>(device: &D, layout: Layout) -> Script {
 fn the_log_probability_head_agrees() {
     let cpu = crate::families::cpu();
     for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
-        assert_same(&head(&cpu, layout), &head(&Reference, layout), 2e-6);
+        for softcap in [None, Some(1.5)] {
+            assert_same(&head(&cpu, layout, softcap), &head(&Reference, layout, softcap), 2e-6);
+        }
     }
 }
 
@@ -263,6 +269,8 @@ fn the_rest<D: Device>(device: &D) -> Script {
     let mut heads = device.upload(&random(7, 5 * layout.row_stride));
     device.round_heads(&mut heads, layout, Heads { offset: 6, ..layout.key });
     script.push(("round_heads", values(device, &heads)));
+    device.softcap(0.6, &mut heads);
+    script.push(("softcap", values(device, &heads)));
     script
 }
 

@@ -41,7 +41,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
     forest.push(Some(root), 120);
     forest.push(Some(root), 80);
     let forest = cpu.plan(&forest);
-    let attention = Attention { scale: 0.25, window: None };
+    let attention = Attention { scale: 0.25, window: None, softcap: None };
     let (mut out, mut lse) = (cpu.scratch(rows * 64), cpu.scratch(rows * 4));
     cpu.attention(&qkv, layout, &forest, attention, &mut out, &mut lse);
     let dout = cpu.upload(&random(4, rows * 64));

@@ -7,7 +7,7 @@ use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction};
 
 /// Statistics are wanted of every prediction.
 const STATISTICS: HeadOptions =
-    HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true };
+    HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true, softcap: None };
 
 /// A prompt with one or two completions, as segments of a batch.
 #[derive(Clone, Debug, PartialEq)]
