@@ -225,6 +225,16 @@ fn with_ends(
     config
 }
 
+/// What GGUF calls a family that is written.
+fn architecture_of(family: Family) -> Option<&'static str> {
+    match family {
+        Family::Llama | Family::Mistral => Some("llama"),
+        Family::Qwen2 => Some("qwen2"),
+        Family::Qwen3 => Some("qwen3"),
+        _ => None,
+    }
+}
+
 /// Writes the model of a Hugging Face directory as one file, matrices in `format`: F32, F16, BF16 or Q8_0.
 /// Vectors, and with Q8_0 matrices whose rows are no whole blocks, keep more bits.
 ///
@@ -243,26 +253,11 @@ pub fn write_from(dir: &Path, path: &Path, format: BlockFormat) -> Result<Conver
         let start = format!("{}: ", dir.join("config.json").display());
         unsupported(what.strip_prefix(&start).map_or(what.clone(), str::to_owned))
     })?;
-    let name = match config.family {
-        Family::Llama | Family::Mistral => "llama",
-        Family::Qwen2 => "qwen2",
-        Family::Qwen3 => "qwen3",
-        Family::Gpt2
-        | Family::GptNeox
-        | Family::SmolLm3
-        | Family::Phi3
-        | Family::Olmo2
-        | Family::Olmo3
-        | Family::Granite
-        | Family::Gemma
-        | Family::Gemma2
-        | Family::Gemma3 => {
-            return Err(unsupported(
-                "found a family that is not written; expected Llama, Mistral, Qwen2 or Qwen3"
-                    .into(),
-            ));
-        }
-    };
+    let name = architecture_of(config.family).ok_or_else(|| {
+        unsupported(
+            "found a family that is not written; expected Llama, Mistral, Qwen2 or Qwen3".into(),
+        )
+    })?;
     if config.windows.iter().flatten().any(|window| *window < config.max_positions) {
         let what = "found windows of attention, for which GGUF's llama has no place";
         return Err(unsupported(what.into()));
