@@ -22,6 +22,11 @@ impl Interrupt {
         Self::install("stopping after this step, with a checkpoint")
     }
 
+    /// One that never comes: interrupts end the program.
+    pub(crate) fn never() -> Self {
+        Self { count: Arc::default() }
+    }
+
     /// Catches interrupts (and the polite form of termination) from here on; the first says what
     /// happens now.
     pub(crate) fn install(what: &'static str) -> Result<Self> {

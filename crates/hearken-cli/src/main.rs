@@ -10,6 +10,7 @@ mod counter;
 mod device;
 mod failure;
 mod features;
+mod hub;
 mod interrupt;
 mod machine;
 mod output;

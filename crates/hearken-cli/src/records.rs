@@ -7,6 +7,8 @@ use hearken_data::feedback::formats::{ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
 use hearken_data::record_files;
 
+use crate::hub;
+
 /// Items and the judgements about them, in the order in which they were appended.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
@@ -22,14 +24,16 @@ pub(crate) fn load(source: &str) -> Result<Records> {
         let (items, judgements) = hearken_store::everything(&*store)?;
         return Ok(Records { items, judgements });
     }
-    if !record_files(Path::new(source))?.iter().any(|file| file.exists()) {
-        bail!("{source}: there is no such file or store");
+    let source = hub::records(Path::new(source))?;
+    let shown = source.display();
+    if !record_files(&source)?.iter().any(|file| file.exists()) {
+        bail!("{shown}: there is no such file or store");
     }
     // A store of JSON lines is a file in Hearken's own format.
-    let import = import(&[source], None, &ImportOptions::default())?;
+    let import = import(&[&source], None, &ImportOptions::default())?;
     if 0 < import.report.without_item {
         bail!(
-            "{source}: found {} judgements about items that are not in the file; expected those \
+            "{shown}: found {} judgements about items that are not in the file; expected those \
              items too",
             import.report.without_item
         );

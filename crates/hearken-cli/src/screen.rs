@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use hearken_hub::Watcher;
 use hearken_run::progress::{Progress, StepReport};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -12,6 +13,8 @@ use crate::time_left::{shown, time_left};
 
 /// Plain lines are at least this far apart, but for the first and the last of a stage.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// A file with fewer bytes is fetched without a word, where there is no bar.
+const WORTH_A_LINE: u64 = 1_000_000;
 /// Figures shown beside the loss; the rest is in metrics.jsonl.
 const FIGURES_MAX: usize = 4;
 /// What a plain line, or the message beside a bar, may take: half a screen beside something else.
@@ -47,6 +50,11 @@ impl Screen {
     pub(crate) fn new(interrupt: Interrupt) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         Self { interrupt, is_terminal, stage: Stage::new("", None) }
+    }
+
+    /// A screen of a command that an interrupt ends.
+    pub(crate) fn without_interrupts() -> Self {
+        Self::new(Interrupt::never())
     }
 
     fn say(&self, text: &str) {
@@ -109,6 +117,46 @@ impl Progress for Screen {
     fn stop_requested(&self) -> bool {
         self.interrupt.requested()
     }
+}
+
+impl Watcher for Screen {
+    fn bytes(&mut self, file: &str, done: u64, total: u64) {
+        let now = Instant::now();
+        if self.stage.name != file {
+            self.end_stage();
+            self.stage = Stage::new(file, self.is_terminal.then(|| bar_of_bytes(file, total)));
+            self.stage.last_line = Some(now);
+        }
+        let ended = done == total;
+        if let Some(bar) = &self.stage.bar {
+            bar.set_position(done);
+        } else if ended && WORTH_A_LINE <= total
+            || self.stage.last_line.is_some_and(|last| LINE_EVERY <= now - last)
+        {
+            self.stage.last_line = Some(now);
+            let megabytes = |bytes: u64| bytes as f64 / 1e6;
+            let (done, total) = (megabytes(done), megabytes(total));
+            output::say(&format!("fetch {file}: {done:.1} of {total:.1} MB"));
+        }
+        if ended {
+            self.end_stage();
+            self.stage = Stage::new("", None);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.interrupt.requested()
+    }
+}
+
+fn bar_of_bytes(file: &str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("fetch {msg} {bar:12} {bytes}/{total_bytes}  {eta}");
+    let bar = ProgressBar::new(total).with_style(style.expect("the template is valid"));
+    bar.with_message(file.to_owned())
 }
 
 fn bar(name: &str, steps: Option<u64>) -> ProgressBar {

@@ -9,6 +9,7 @@ use super::error::{Complaint, ConfigError};
 use super::frozen::Loaded;
 use super::keys::Keys;
 use super::layers::Layers;
+use super::named::Named;
 
 /// A trainer's configuration: a field for each section, each of which reads itself.
 pub trait Configuration: DeserializeOwned + JsonSchema {
@@ -32,6 +33,10 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
     /// # Errors
     /// Names the key that is missing, or contradicts another.
     fn settle(&mut self) -> Result<(), Complaint>;
+
+    /// The models and records that are read: whoever knows the hub puts the folders there that names of it
+    /// lead to.
+    fn named(&mut self) -> Vec<Named<'_>>;
 
     /// Reads `file` over the defaults and `overrides` over that.
     ///

@@ -1,5 +1,6 @@
 //! A configuration that no longer changes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -11,6 +12,8 @@ pub struct Frozen {
     table: Table,
     trainer: &'static str,
     command: String,
+    /// Where names of the hub lead.
+    places: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// A trainer's configuration with the table it was read from.
@@ -35,7 +38,7 @@ pub struct Difference {
 
 impl Frozen {
     pub(super) fn new(file: PathBuf, table: Table, trainer: &'static str, command: String) -> Self {
-        Self { file, table, trainer, command }
+        Self { file, table, trainer, command, places: BTreeMap::new() }
     }
 
     /// The command whose configuration it is: of a stage of several, that of the stage.
@@ -56,6 +59,16 @@ impl Frozen {
     /// The merged table.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Notes the folder that a name of the hub leads to; the table keeps the name.
+    pub fn lead(&mut self, name: &Path, place: &Path) {
+        self.places.insert(name.to_owned(), place.to_owned());
+    }
+
+    /// Where what the table names is: itself, unless it is a name of the hub.
+    pub fn place_of<'a>(&'a self, named: &'a Path) -> &'a Path {
+        self.places.get(named).map_or(named, PathBuf::as_path)
     }
 
     /// The configuration as TOML with every key written out: it is a configuration file itself.

@@ -305,6 +305,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::super::configuration::Configuration;
+    use super::super::named::Named;
     use super::*;
 
     #[derive(Debug, Deserialize, JsonSchema)]
@@ -332,6 +333,10 @@ mod tests {
     impl Configuration for Small {
         const COMMAND: &'static str = "small";
         const DEFAULTS: &'static str = "[one]\nrate = 0.5";
+
+        fn named(&mut self) -> Vec<Named<'_>> {
+            Vec::new()
+        }
 
         fn settle(&mut self) -> Result<(), Complaint> {
             Ok(())

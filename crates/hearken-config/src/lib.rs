@@ -21,6 +21,7 @@ mod judge;
 mod keys;
 mod kl;
 mod layers;
+mod named;
 mod number;
 mod pasted;
 mod reader;
@@ -38,6 +39,7 @@ pub use keys::Keys;
 pub use kl::aimless;
 pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
+pub use named::{Named, NamedKind};
 pub use number::{
     AboveOne, Allowance, AtLeastOne, AtLeastTwo, BelowHalf, BelowOne, Finite, Fraction, Limit,
     NonNegative, Parallel, Positive, Seconds, Share, Steps, Tokens, Warmup,

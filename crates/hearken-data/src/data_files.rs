@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::foreign;
+use crate::hub_name::SPLIT_MARK;
 use crate::report::ReadError;
 
-/// Stands between a folder and the name of one of its splits, as in `data#test`, and before that the
-/// name of a configuration, as in `data#main/test`.
-const SPLIT_MARK: char = '#';
 /// The split of a folder for which none is asked.
 const TRAIN: &str = "train";
 /// How deep files may lie in a folder.
@@ -112,10 +110,12 @@ pub fn record_files(path: &Path) -> Result<Vec<PathBuf>, ReadError> {
     };
     if folder.is_dir() {
         // What another program laid out is named as what it is.
-        return match foreign::is_known_folder(folder) {
-            true => Ok(vec![folder.into()]),
-            false => Folder { path: folder }.files(split).map_err(|error| refused(path, error)),
-        };
+        if foreign::is_known_folder(folder) {
+            return Ok(vec![folder.into()]);
+        }
+        let found = Folder { name: &folder.to_string_lossy(), entries: Entries::OnDisk(folder) }
+            .files(split);
+        return found.map_err(|error| refused(path, error));
     }
     if name.contains(['*', '?', '[']) {
         return matching(&name).map_err(|error| refused(path, error));
@@ -129,22 +129,116 @@ fn refused(path: &Path, what: String) -> ReadError {
 
 /// The files that fit a pattern.
 fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let paths = glob::glob(pattern).map_err(|error| {
-        format!("found a pattern that is none ({}), expected such as data/*.jsonl", error.msg)
-    })?;
+    let paths = glob::glob(pattern).map_err(|error| no_pattern(&error))?;
     let files: Result<Vec<PathBuf>, _> = paths.collect();
     let mut files =
         files.map_err(|error| format!("cannot be looked through: {}", error.error()))?;
     files.retain(|path| path.is_file());
     // The pattern is the reader's own word: what it fits is read, whatever its name.
+    some(files)
+}
+
+fn some(files: Vec<PathBuf>) -> Result<Vec<PathBuf>, String> {
     match files.is_empty() {
         true => Err("found no file that fits the pattern".into()),
         false => Ok(files),
     }
 }
 
+fn no_pattern(error: &glob::PatternError) -> String {
+    format!("found a pattern that is none ({}), expected such as data/*.jsonl", error.msg)
+}
+
+/// Which files of a data set that lies elsewhere hold the records of `part` (a split, or a configuration and a
+/// split; without it those of the training split), by the same rules as those of a folder: `files` are the
+/// names of all its files, `readme` is its README.md.
+///
+/// # Errors
+/// As [`record_files`], without the name of the data set.
+pub fn listed_files(
+    name: &str,
+    files: &[String],
+    readme: Option<&str>,
+    part: Option<&str>,
+) -> Result<Vec<String>, String> {
+    let found = Folder { name, entries: Entries::Listed { files, readme } }.files(part)?;
+    Ok(found.iter().map(|file| file.to_string_lossy().into_owned()).collect())
+}
+
+/// A data set of several files.
 struct Folder<'p> {
-    path: &'p Path,
+    /// What it is called in advice.
+    name: &'p str,
+    entries: Entries<'p>,
+}
+
+/// Its files, as they can be looked through.
+enum Entries<'p> {
+    OnDisk(&'p Path),
+    /// Names alone.
+    Listed {
+        files: &'p [String],
+        readme: Option<&'p str>,
+    },
+}
+
+impl Entries<'_> {
+    fn readme(&self) -> Result<Option<String>, String> {
+        match self {
+            Self::Listed { readme, .. } => Ok(readme.map(str::to_owned)),
+            Self::OnDisk(folder) => match fs::read_to_string(folder.join("README.md")) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(format!("README.md cannot be read: {error}")),
+            },
+        }
+    }
+
+    /// The files that fit a pattern inside the folder.
+    fn matching(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        let files = match self {
+            Self::OnDisk(folder) => {
+                let folder = glob::Pattern::escape(&folder.to_string_lossy());
+                return matching(&format!("{folder}/{pattern}"));
+            }
+            Self::Listed { files, .. } => files,
+        };
+        let parsed = glob::Pattern::new(pattern.trim_start_matches("./"))
+            .map_err(|error| no_pattern(&error))?;
+        let options =
+            glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
+        let fits = |file: &&String| parsed.matches_with(file, options);
+        let mut found: Vec<PathBuf> = files.iter().filter(fits).map(PathBuf::from).collect();
+        found.sort();
+        some(found)
+    }
+
+    /// All files of records, in order.
+    fn all(&self) -> Result<Vec<PathBuf>, String> {
+        let mut found = Vec::new();
+        match self {
+            Self::OnDisk(folder) => collect(folder, DEPTH_MAX, &mut found)
+                .map_err(|error| format!("cannot be looked through: {error}"))?,
+            Self::Listed { files, .. } => {
+                let is_read = |file: &&PathBuf| {
+                    let seen = file.iter().all(|part| !is_passed_over(&part.to_string_lossy()));
+                    seen && file.iter().count() <= DEPTH_MAX + 1 && ending(file).is_some()
+                };
+                let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+                found.extend(files.iter().filter(is_read).cloned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Where in the folder a file is.
+    fn inside<'f>(&self, file: &'f Path) -> &'f Path {
+        match self {
+            Self::OnDisk(folder) => file.strip_prefix(folder).unwrap_or(file),
+            Self::Listed { .. } => file,
+        }
+    }
 }
 
 /// A split and the patterns of its files.
@@ -169,12 +263,7 @@ impl Folder<'_> {
 
     /// What the head of README.md says of the files.
     fn declared(&self, name: Option<&str>) -> Result<Option<Vec<Split>>, String> {
-        let readme = self.path.join("README.md");
-        let text = match fs::read_to_string(&readme) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("README.md cannot be read: {error}")),
-        };
+        let Some(text) = self.entries.readme()? else { return Ok(None) };
         let Some(head) = head(&text) else { return Ok(None) };
         let card: Card = serde_saphyr::from_str(head)
             .map_err(|error| format!("found a head of README.md that is no YAML ({error})"))?;
@@ -190,10 +279,9 @@ impl Folder<'_> {
                 .find(|one| one.default)
                 .or_else(|| all.iter().find(|one| one.config_name == "default"))
                 .ok_or_else(|| {
-                    let folder = self.path.display();
+                    let (folder, names) = (self.name, names());
                     format!(
-                        "found the configurations {}; expected one, as {folder}#NAME/train",
-                        names()
+                        "found the configurations {names}; expected one, as {folder}#NAME/train"
                     )
                 })?,
             (Some(name), all) => {
@@ -218,8 +306,9 @@ impl Folder<'_> {
                     "README.md names the files {pattern:?}, expected files inside the folder"
                 ));
             }
-            let folder = glob::Pattern::escape(&self.path.to_string_lossy());
-            let found = matching(&format!("{folder}/{pattern}"))
+            let found = self
+                .entries
+                .matching(pattern)
                 .map_err(|error| format!("README.md names the files {pattern:?}: {error}"))?;
             files.extend(found);
         }
@@ -228,20 +317,15 @@ impl Folder<'_> {
 
     /// Files sorted by splits as their names tell them; where none does, they all are for training.
     fn of_names(&self, asked: Option<&str>) -> Result<Vec<PathBuf>, String> {
-        let mut files = Vec::new();
-        collect(self.path, DEPTH_MAX, &mut files)
-            .map_err(|error| format!("cannot be looked through: {error}"))?;
-        files.sort();
+        let files = self.entries.all()?;
         if files.is_empty() {
             return Err(format!(
                 "found a folder without files of records, expected some that end in .{} (or these with .gz, .zst)",
                 ENDINGS.join(", .")
             ));
         }
-        let split_of: Vec<Option<&str>> = files
-            .iter()
-            .map(|file| split_word(file.strip_prefix(self.path).unwrap_or(file)))
-            .collect();
+        let split_of: Vec<Option<&str>> =
+            files.iter().map(|file| split_word(self.entries.inside(file))).collect();
         let mut names: Vec<&str> = split_of.iter().flatten().copied().collect();
         names.sort_unstable();
         names.dedup();
@@ -280,16 +364,21 @@ fn one_kind(files: &[PathBuf]) -> Result<(), String> {
     }
 }
 
-/// The files of records in a folder and in those inside it; names that start with a dot or an
-/// underscore are passed over.
-fn collect(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) -> io::Result<()> {
+/// Whether a file or folder of this name in the folder of a data set holds no records.
+fn is_passed_over(name: &str) -> bool {
     // What describes a data set or states how far a download is.
     const NO_RECORDS: [&str; 4] =
         ["dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json"];
+    name.starts_with(['.', '_']) || NO_RECORDS.contains(&name)
+}
+
+/// The files of records in a folder and in those inside it; names that start with a dot or an
+/// underscore are passed over.
+fn collect(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with(['.', '_']) || NO_RECORDS.contains(&name.as_str()) {
+        if is_passed_over(&name) {
             continue;
         }
         if path.is_dir() {

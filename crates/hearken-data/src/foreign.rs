@@ -1,5 +1,4 @@
-//! What is given where a file of records is expected: files of other programs, folders, names of data
-//! sets and models elsewhere. An error names it and says what to do.
+//! What is given where a file of records is expected: files of other programs, folders, addresses. An error names it and says what to do.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -87,11 +86,6 @@ pub(crate) fn advice_on_opening(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::NotFound if name.contains(":/") => {
             "an address is not fetched: download the file first".into()
         }
-        io::ErrorKind::NotFound if is_hub_name(&name) => {
-            "a data set of the Hugging Face Hub is not fetched: in Python, \
-             datasets.load_dataset(\"FILE\", split=\"train\").to_json(\"train.jsonl\")"
-                .into()
-        }
         _ => return String::new(),
     };
     as_advice(';', &advice, &name)
@@ -127,10 +121,6 @@ pub fn advice_on_model(path: &Path) -> String {
         "expected a folder with config.json and model.safetensors".into()
     } else if name.contains(":/") {
         "an address is not fetched: download the model first".into()
-    } else if is_hub_name(&name) {
-        "a model of the Hugging Face Hub is not fetched: `hf download FILE --local-dir DIR` does it, \
-         and DIR is the path"
-            .into()
     } else {
         return String::new();
     };
@@ -149,18 +139,6 @@ fn as_advice(mark: char, advice: &str, name: &str) -> String {
     } else {
         format!("{mark} {}", advice.replace("FILE", name))
     }
-}
-
-/// Whether a name has the form `organization/name` of a data set or a model of the Hugging Face Hub.
-fn is_hub_name(name: &str) -> bool {
-    const ENDINGS: [&str; 8] = ["jsonl", "json", "csv", "tsv", "gz", "zst", "parquet", "txt"];
-    let is_part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
-    let ends_like_a_file = name.rsplit_once('.').is_some_and(|(_, end)| ENDINGS.contains(&end));
-    let parts = name.split_once('/');
-    !ends_like_a_file && parts.is_some_and(|(owner, name)| is_part(owner) && is_part(name))
 }
 
 /// Whether a folder is known to be something else than a folder of files of records.
@@ -201,16 +179,6 @@ fn is_html(start: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_the_hub_are_told_from_files() {
-        for name in ["trl-lib/tldr", "openai/gsm8k", "Qwen/Qwen2.5-0.5B"] {
-            assert!(is_hub_name(name), "{name}");
-        }
-        for name in ["data/pairs.jsonl", "pairs", "a/b/c", "/a/b", "../a", "./a", "a/b.csv.gz"] {
-            assert!(!is_hub_name(name), "{name}");
-        }
-    }
 
     #[test]
     fn weights_are_told_from_lines() {

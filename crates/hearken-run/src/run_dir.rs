@@ -19,7 +19,7 @@ pub mod checkpoint;
 pub mod inputs;
 mod moved_aside;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -172,7 +172,7 @@ impl RunDir {
     ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
         let (root, entry) = (config.dir.clone(), entry.into());
         let start = entry.start();
-        let inputs = inputs(frozen.table());
+        let inputs = inputs(frozen);
         let is_run = refuse_foreign(&root, &ENTRIES)?;
         let claim = match entry {
             Entry::Run(_) => Some(Claim::take(&root)?),
@@ -543,9 +543,18 @@ impl Found {
 /// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
 fn stored(frozen: &Frozen) -> NumberFormat {
     let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
-    let folder = model.and_then(|path| model_dir(Path::new(path)).ok());
+    let place = model.map(|path| frozen.place_of(Path::new(path)));
+    let folder = place.and_then(|place| model_dir(place).ok());
     let files = folder.and_then(|folder| TensorFiles::open(&folder).ok());
     files.map_or(NumberFormat::F32, |files| files.stored())
+}
+
+/// The commits of names of the hub that the newest checkpoint of a run was made from: a run goes on with those.
+/// What cannot be read says so when the run opens.
+pub fn recorded_commits(root: &Path) -> BTreeMap<PathBuf, String> {
+    let checkpoint = Checkpoint::latest(&root.join("checkpoints")).ok().flatten();
+    let inputs = checkpoint.as_ref().map(Checkpoint::inputs).unwrap_or_default();
+    inputs.iter().filter_map(|input| Some((input.path.clone(), input.commit.clone()?))).collect()
 }
 
 fn different(root: &Path, difference: Difference) -> RunDirError {
@@ -586,7 +595,7 @@ pub fn refuse_foreign(root: &Path, names: &[&'static str]) -> Result<bool, RunDi
 /// Refuses an input in the run directory. A run that goes on may have begun with one beside what it writes.
 fn refuse_inside(root: &Path, input: &Input, is_resumed: bool) -> Result<(), RunDirError> {
     // What is not there is not lost; reading it says that it is missing.
-    let (Ok(root_path), Ok(path)) = (root.canonicalize(), input.path.canonicalize()) else {
+    let (Ok(root_path), Ok(path)) = (root.canonicalize(), input.place.canonicalize()) else {
         return Ok(());
     };
     let Ok(inside) = path.strip_prefix(&root_path) else { return Ok(()) };

@@ -19,13 +19,15 @@ use toml::{Table, Value};
 
 use super::config::Trainer;
 use super::trainer_arguments::TrainerArguments;
+use crate::hub::HubNames;
+use crate::screen::Screen;
 use crate::time_left::shown;
 use crate::{device, machine, output};
 
 /// Say what a run would do, how long it would take and how much, without doing it
 ///
 /// Reads the configuration, the run directory, the data and the models as the run would, with the run's own errors,
-/// and times a few passes on the data. Writes nothing (the quickstart's data go to a scratch folder that is removed),
+/// and times a few passes on the data. Fetches what is named on the Hugging Face Hub into its cache; else writes nothing (the quickstart's data go to a scratch folder that is removed),
 /// and asks no server and no program. Which command the configuration is for, its sections say; one without a
 /// trainer's own section is taken for `ppo` where completions are scored, else for `sft`.
 #[derive(Args, Debug)]
@@ -73,29 +75,37 @@ impl Check {
     fn checks(&self, of: Trainer) -> Result<Vec<check::Check>> {
         let TrainerArguments { config, overrides, .. } = &self.trainer;
         let (device, start) = (&device::open(), self.trainer.start());
+        let mut screen = Screen::without_interrupts();
+        let mut names = HubNames::new(&mut screen);
         Ok(match of {
             Trainer::Sft => {
-                let loaded = SftConfig::load(config, overrides)?;
+                let mut loaded = SftConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
                 vec![check::sft(device, &loaded, start, spare(&loaded.config.run))?]
             }
             Trainer::Reward => {
-                let loaded = RewardConfig::load(config, overrides)?;
+                let mut loaded = RewardConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
                 vec![check::reward(device, &loaded, start, spare(&loaded.config.run))?]
             }
             Trainer::Dpo => {
-                let loaded = DpoConfig::load(config, overrides)?;
+                let mut loaded = DpoConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
                 vec![check::dpo(device, &loaded, start, spare(&loaded.config.run))?]
             }
             Trainer::Ppo => {
-                let loaded = PpoConfig::load(config, overrides)?;
+                let mut loaded = PpoConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
                 vec![check::ppo(device, &loaded, start, spare(&loaded.config.run))?]
             }
             Trainer::Grpo => {
-                let loaded = GrpoConfig::load(config, overrides)?;
+                let mut loaded = GrpoConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
                 vec![check::grpo(device, &loaded, start, spare(&loaded.config.run))?]
             }
             Trainer::Rlhf => {
-                let loaded = RlhfConfig::load(config, overrides)?;
+                let mut loaded = RlhfConfig::load(config, overrides)?;
+                names.stages(&mut loaded, start)?;
                 let scratch = tempfile::tempdir().context("a scratch folder")?;
                 let machine = spare(&loaded.config.run);
                 check::rlhf(device, &loaded, start, machine, scratch.path())?

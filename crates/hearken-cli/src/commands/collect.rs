@@ -21,7 +21,7 @@ use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
 
 use super::output_file::check_output;
-use crate::output;
+use crate::{hub, output};
 
 /// Collect judgements: a labelling service with pages and an API
 ///
@@ -118,7 +118,9 @@ impl Collect {
                 unnamed: Unnamed::LeaveOut,
                 ..ImportOptions::default()
             };
-            let imported = exchange::import(&*store, &self.items, self.format, &options)?;
+            let items: Result<Vec<PathBuf>> =
+                self.items.iter().map(|file| hub::records(file)).collect();
+            let imported = exchange::import(&*store, &items?, self.format, &options)?;
             say_imported(&imported);
         }
         let options = Options {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_gguf::{BlockFormat, GgufFile, read_into, write_from};
+use hearken_hub::ModelPart;
 use hearken_model::ModelConfig;
 use hearken_model::checkpoint::{
     NumberFormat, TensorFiles, save_tensors_as, write_json_atomically,
@@ -15,6 +16,7 @@ use hearken_model::checkpoint::{
 
 use super::new_folder::{check_new_folder, write_folder};
 use super::output_file::check_output;
+use crate::hub;
 use crate::output::say;
 
 /// What is written.
@@ -44,7 +46,7 @@ enum Dtype {
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Convert {
-    /// The model: a folder, or a GGUF file
+    /// The model: a folder, a GGUF file, or the name of a folder on the hub
     #[arg(long, value_name = "DIR_OR_GGUF")]
     model: PathBuf,
 
@@ -68,7 +70,8 @@ Examples:
 
 impl Convert {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let Self { model, output, format, dtype } = &self;
+        let Self { output, format, dtype, .. } = &self;
+        let model = &hub::model(&self.model, ModelPart::Whole)?;
         let named = output.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         let format = format.unwrap_or(if named { Format::Gguf } else { Format::Safetensors });
         match (model.is_file(), format) {

@@ -9,6 +9,7 @@ use hearken_train::dpo::{self, DpoConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -32,8 +33,9 @@ Examples:
 
 impl Dpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let loaded = DpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut loaded = DpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
         let outcome = dpo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

@@ -9,6 +9,7 @@ use hearken_train::grpo::{self, GrpoConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -32,8 +33,9 @@ Examples:
 
 impl Grpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let loaded = GrpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut loaded = GrpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
         let outcome = grpo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

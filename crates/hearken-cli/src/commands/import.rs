@@ -11,8 +11,8 @@ use hearken_data::feedback::formats::{Format, Import as Imported, ImportOptions,
 use hearken_store::{Added, Store, StoreError};
 
 use super::output_file::check_output;
-use crate::output;
 use crate::table::table;
+use crate::{hub, output};
 
 /// Bring items and judgements from files into a store
 ///
@@ -101,7 +101,9 @@ impl Import {
             let files: Vec<&Path> = self.files.iter().map(PathBuf::as_path).collect();
             check_output(Path::new(into), &files)?;
         }
-        let imported = import(&self.files, self.format, &options)?;
+        let files: Result<Vec<PathBuf>> =
+            self.files.iter().map(|file| hub::records(file)).collect();
+        let imported = import(&files?, self.format, &options)?;
         if imported.items.is_empty() && imported.judgements.is_empty() {
             bail!(
                 "{}: found {} prompts without answers, and so nothing to judge; expected items with \

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args};
+use hearken_hub::ModelPart;
 use hearken_model::tokenizer::SpecialTokens;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Cpu;
@@ -14,8 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::new_folder::write_folder;
 use super::shape::Shape;
-use crate::device;
-use crate::output;
+use crate::{device, hub, output};
 
 /// Make a model with random weights, to be trained from nothing
 ///
@@ -37,7 +37,7 @@ pub(crate) struct Init {
     #[arg(long)]
     shape: Option<Shape>,
 
-    /// A model directory whose tokenizer is taken
+    /// A model directory, or its name on the hub, whose tokenizer is taken
     #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
 
@@ -98,7 +98,7 @@ impl Init {
 
     fn tokenizer(&self) -> Result<Tokenizer> {
         if let Some(dir) = &self.tokenizer {
-            return Ok(Tokenizer::load(dir)?);
+            return Ok(Tokenizer::load(&hub::model(dir, ModelPart::Tokenizer)?)?);
         }
         let mut texts = Vec::new();
         for path in &self.train_tokenizer {

@@ -5,14 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use hearken_hub::ModelPart;
 use hearken_model::checkpoint::TensorFiles;
 use hearken_model::config::{base_dir, model_dir};
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model};
 use hearken_run::trained_model::load_tokenizer;
 
 use super::new_folder::{Stored, check_new_folder, write_folder};
-use crate::device;
 use crate::output::say;
+use crate::{device, hub};
 
 /// Merge an adapter into the weights of its model
 ///
@@ -48,18 +49,22 @@ impl Merge {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let output = &self.output;
         check_new_folder(output)?;
-        let adapter = Adapter::read(&self.adapter)?;
+        let place = match self.model {
+            Some(_) => hub::adapter(&self.adapter)?,
+            None => hub::model(&self.adapter, ModelPart::Whole)?,
+        };
+        let adapter = Adapter::read(&place)?;
         let base = match self.model {
-            Some(model) => model,
-            None => base_dir(&self.adapter)?,
+            Some(model) => hub::model(&model, ModelPart::Whole)?,
+            None => base_dir(&place)?,
         };
         let options = match adapter.has_score_head() {
             true => LoadOptions { head: Head::Score, ..LoadOptions::language_model() },
             false => LoadOptions { masters: Masters::Keep, ..LoadOptions::language_model() },
         };
         let (mut model, _) = Model::load_merged(device::open(), &base, &options, Some(&adapter))?;
-        model.load_value_head(&self.adapter)?;
-        let tokenizer = match load_tokenizer(&self.adapter)? {
+        model.load_value_head(&place)?;
+        let tokenizer = match load_tokenizer(&place)? {
             None => load_tokenizer(&base)?,
             found => found,
         };

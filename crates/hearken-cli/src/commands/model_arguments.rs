@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Cpu;
 
 use super::template_arguments::TemplateArguments;
-use crate::{device, output};
+use crate::{device, hub, output};
 use hearken_tensor::device::Precision;
 
 /// What matrix products read.
@@ -34,8 +35,8 @@ impl Dtype {
 #[derive(Args, Debug)]
 pub(crate) struct ModelArguments {
     /// A Hugging Face model directory: config.json, safetensors, tokenizer.json; or a PEFT directory, whose
-    /// adapter_config.json names its model
-    #[arg(long, value_name = "DIR")]
+    /// adapter_config.json names its model; or the name of either on the hub, as org/name or org/name@revision
+    #[arg(long, value_name = "DIR_OR_NAME")]
     pub(crate) model: PathBuf,
 
     /// A PEFT directory with an adapter of the model, which is merged into its weights
@@ -58,12 +59,13 @@ impl ModelArguments {
             masters: Masters::Drop,
             ..LoadOptions::language_model()
         };
-        let adapter = self.adapter.as_deref().map(Adapter::read).transpose()?;
-        let (model, _) =
-            Model::load_merged(device::open(), &self.model, &options, adapter.as_ref())?;
+        let place = hub::model(&self.model, ModelPart::Whole)?;
+        let adapter_place = self.adapter.as_deref().map(hub::adapter).transpose()?;
+        let adapter = adapter_place.as_deref().map(Adapter::read).transpose()?;
+        let (model, _) = Model::load_merged(device::open(), &place, &options, adapter.as_ref())?;
         // An adapter may bring the tokenizer that it was trained with.
-        let own = self.adapter.as_deref().map(load_tokenizer).transpose()?.flatten();
-        let mut tokenizer = own.map_or_else(|| load_tokenizer(&self.model), |own| Ok(Some(own)))?;
+        let own = adapter_place.as_deref().map(load_tokenizer).transpose()?.flatten();
+        let mut tokenizer = own.map_or_else(|| load_tokenizer(&place), |own| Ok(Some(own)))?;
         if let Some(tokenizer) = &mut tokenizer {
             self.template.choose(tokenizer)?;
         }

@@ -9,6 +9,7 @@ use hearken_train::ppo::{self, PpoConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -31,8 +32,9 @@ Examples:
 
 impl Ppo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let loaded = PpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut loaded = PpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
         let outcome = ppo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

@@ -14,6 +14,7 @@ use hearken_train::reward::{self, RewardConfig};
 use super::analyze::{check_results, figure, write};
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::Interrupt;
 use crate::output::{print, say};
 use crate::screen::Screen;
@@ -64,8 +65,9 @@ Examples:
 impl Reward {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Some(trainer) = self.trainer else { return self.small.run() };
-        let loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
+        let mut loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).configuration(&mut loaded, trainer.start())?;
         let outcome = reward::run(device::open(), &loaded, trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

@@ -14,6 +14,7 @@ use hearken_stats::estimate::Interval;
 
 use super::trainer_arguments::TrainerArguments;
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output;
 use crate::screen::Screen;
@@ -39,8 +40,9 @@ Examples:
 
 impl Rlhf {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).stages(&mut loaded, self.trainer.start())?;
         let done = rlhf::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         if done.status == Status::Stopped {

@@ -9,6 +9,7 @@ use hearken_train::sft::{self, SftConfig};
 
 use super::trainer_arguments::{TrainerArguments, conclude};
 use crate::device;
+use crate::hub::HubNames;
 use crate::interrupt::Interrupt;
 use crate::screen::Screen;
 
@@ -30,8 +31,9 @@ Examples:
 
 impl Sft {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        let mut loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         let mut screen = Screen::new(Interrupt::of_steps()?);
+        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
         let outcome = sft::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
         drop(screen);
         Ok(conclude(&outcome)?)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{FieldError, Form, Message, Record, Row, Source};
+use hearken_hub::ModelPart;
 use hearken_model::Tokenizer;
 use hearken_model::chat::{BUILT_IN_FORMAT, Seen, builtin, encode_json};
 use hearken_model::template::Ending;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::output_lines::{LineArguments, OutputLines, WithColumns};
 use super::template_arguments::TemplateArguments;
-use crate::output;
+use crate::{hub, output};
 
 /// Show what a model sees of conversations
 ///
@@ -25,7 +26,7 @@ use crate::output;
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Template {
-    /// A Hugging Face model directory; its tokenizer and template are read, no weights
+    /// A Hugging Face model directory, or its name on the hub; its tokenizer and template are read, no weights
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
 
@@ -127,7 +128,8 @@ impl Template {
             output::say(&format!("{expected} lines are there already"));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut tokenizer = Tokenizer::load(&self.model)?;
+        let place = hub::model(&self.model, ModelPart::Tokenizer)?;
+        let mut tokenizer = Tokenizer::load(&place)?;
         self.choice.choose(&mut tokenizer)?;
         if tokenizer.chat_templates().is_none() {
             output::say(&format!("{}: {BUILT_IN_FORMAT}", self.model.display()));

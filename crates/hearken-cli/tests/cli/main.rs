@@ -17,6 +17,7 @@ mod convert;
 mod data;
 mod doctor;
 mod generate;
+mod hub;
 mod init;
 mod logprobs;
 mod records;

@@ -20,7 +20,7 @@ use serde_json::Value;
 fn hearken(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearken"));
     command.current_dir(folder).arg("collect").args(arguments).stdin(Stdio::null());
-    command.env_remove("HEARKEN_PASSWORD");
+    command.env_remove("HEARKEN_PASSWORD").env("HF_HUB_OFFLINE", "1");
     command
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct AdapterFile {
     pub(crate) lora: LoraConfig,
     /// The model that it was made for, as it was named.
     pub(crate) base: Option<String>,
+    /// Where it has a name on the hub, its commit.
+    pub(crate) revision: Option<String>,
     /// Whether a head and an embedding that are one stay one.
     pub(crate) ties_weights: bool,
 }
@@ -166,6 +168,7 @@ impl AdapterFile {
         Ok(Self {
             lora,
             base: (!base.is_empty()).then(|| base.to_owned()),
+            revision: None,
             ties_weights: keys.flag("ensure_weight_tying", false)?,
         })
     }
@@ -202,7 +205,7 @@ impl AdapterFile {
             "peft_type": "LORA",
             "r": lora.rank,
             "rank_pattern": lora.rank_pattern.iter().cloned().map(|(k, v)| (k, json!(v))).collect::<Map<_, _>>(),
-            "revision": null,
+            "revision": self.revision,
             "target_modules": names(&lora.targets),
             "task_type": task,
             "use_dora": false,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 
+use hearken_data::HubSnapshot;
 use hearken_tensor::Device;
 use hearken_tensor::device::{Layout, Precision, Rows, View, WeightShape};
 use rand::SeedableRng;
@@ -346,10 +347,17 @@ impl<D: Device> Model<D> {
             action: "create it",
             source,
         })?;
+        let (base, revision) = if let Some(found) = HubSnapshot::of_path(&lora.base) {
+            (found.repository, Some(found.commit))
+        } else {
+            // Whatever the working directory of whoever reads it.
+            let base = absolute(&lora.base).unwrap_or(lora.base.clone());
+            (base.display().to_string(), None)
+        };
         let file = AdapterFile {
             lora: LoraConfig { targets: self.targets_for_peft(lora)?, ..lora.config.clone() },
-            // Whatever the working directory of whoever reads it.
-            base: Some(absolute(&lora.base).unwrap_or(lora.base.clone()).display().to_string()),
+            base: Some(base),
+            revision,
             ties_weights: false,
         };
         let (task, saved): (_, &[&str]) = match self.head {

@@ -168,6 +168,14 @@ impl RlhfConfig {
         Ok(Loaded { config, frozen: layers.freeze("rlhf") })
     }
 
+    /// Models that stages make, or the quickstart.
+    pub fn made(&self) -> Vec<PathBuf> {
+        let base = self.quickstart.as_ref().map(|_| self.run.dir.join("base"));
+        let stages = [SftConfig::COMMAND, RewardConfig::COMMAND, PpoConfig::COMMAND];
+        let of_stages = stages.map(|stage| self.run.dir.join(stage).join("final"));
+        of_stages.into_iter().chain(base).collect()
+    }
+
     fn keys() -> Keys {
         Keys::of::<Sections<SftConfig, RewardConfig, PpoConfig>>("rlhf", &[])
     }

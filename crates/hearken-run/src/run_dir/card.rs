@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use hearken_data::HubName;
 use serde_json::{Map, Value};
 
 use super::RunDir;
@@ -61,7 +62,10 @@ impl RunDir {
         let of = |key: &str| -> Vec<String> {
             let mut paths: Vec<String> = Vec::new();
             for input in self.inputs.iter().filter(|input| input.key.starts_with(key)) {
-                let path = input.path.display().to_string();
+                let path = match HubName::of_path(&input.path).filter(|_| input.commit.is_some()) {
+                    Some(name) => name.repository,
+                    None => input.path.display().to_string(),
+                };
                 if !paths.contains(&path) {
                     paths.push(path);
                 }
@@ -109,12 +113,15 @@ impl RunDir {
                         it as its own base: of the names, lengths and contents of files. `weights` are config.json and \
                         the tensors, `model` is these with the tokenizer.\n\n"
             .to_owned();
-        for Fingerprint { key, path, part, sha256 } in &self.inputs {
-            let path = code(&path.display().to_string());
+        for Fingerprint { key, path, commit, part, sha256 } in &self.inputs {
+            let mut path = code(&path.display().to_string());
+            if let Some(commit) = commit {
+                let _ = write!(path, " at the commit {}", code(commit));
+            }
             let _ = writeln!(text, "- {} {path}, {part}: {}", code(key), code(sha256));
         }
         for reading in [Reading::StartingWeights, Reading::Model] {
-            let input = Input { key: String::new(), path: folder.to_owned(), reading };
+            let input = Input::new(String::new(), folder.to_owned(), reading);
             let found = input.fingerprint().map_err(RunDirError::io(folder, "be read"))?;
             let _ = writeln!(text, "- this model, {}: {}", found.part, code(&found.sha256));
         }

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use hearken_data::{hexadecimal, record_files};
+use hearken_config::Frozen;
+use hearken_data::{HubSnapshot, hexadecimal, record_files};
 use hearken_model::config::{ADAPTER_CONFIG, base_dir};
 use hearken_store::{everything, is_database, open_existing};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,10 @@ use toml::{Table, Value};
 pub(crate) struct Input {
     /// The key that names it.
     pub(crate) key: String,
+    /// What it says.
     pub(crate) path: PathBuf,
+    /// Where that is.
+    pub(crate) place: PathBuf,
     pub(crate) reading: Reading,
 }
 
@@ -41,13 +45,24 @@ pub(crate) enum Reading {
 pub(crate) struct Fingerprint {
     pub(super) key: String,
     pub(super) path: PathBuf,
+    /// Of a name of the hub, the commit that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) commit: Option<String>,
     /// What of it: records, a model, its weights or its tokenizer.
     pub(super) part: String,
     pub(super) sha256: String,
 }
 
 /// The inputs that a run's resolved configuration names.
-pub(crate) fn inputs(config: &Table) -> Vec<Input> {
+pub(crate) fn inputs(config: &Frozen) -> Vec<Input> {
+    let mut found = inputs_of(config.table());
+    for input in &mut found {
+        input.place = config.place_of(&input.path).to_owned();
+    }
+    found
+}
+
+fn inputs_of(config: &Table) -> Vec<Input> {
     let mut found = Vec::new();
     let mut add = |key: String, value: Option<&Value>, reading: Reading| {
         let paths = match value {
@@ -55,7 +70,7 @@ pub(crate) fn inputs(config: &Table) -> Vec<Input> {
             Some(Value::String(one)) => vec![one.as_str()],
             _ => Vec::new(),
         };
-        let input = |path: &str| Input { key: key.clone(), path: path.into(), reading };
+        let input = |path: &str| Input::new(key.clone(), path.into(), reading);
         found.extend(paths.into_iter().map(input));
     };
     let get = |section: &str, key: &str| config.get(section)?.as_table()?.get(key);
@@ -111,24 +126,30 @@ fn reads_start_throughout(config: &Table) -> bool {
 }
 
 impl Input {
+    /// What lies where the key says.
+    pub(crate) fn new(key: String, path: PathBuf, reading: Reading) -> Self {
+        Self { key, place: path.clone(), path, reading }
+    }
+
     /// The digest of what is read of it.
     ///
     /// # Errors
     /// If a file is there and cannot be read.
     pub(crate) fn fingerprint(&self) -> io::Result<Fingerprint> {
-        let mut hash = Sha256::new();
+        let (mut hash, place) = (Sha256::new(), &self.place);
         match self.reading {
-            Reading::Records => hash_records(&self.path, &mut hash)?,
-            Reading::Template => hash_path(&self.path, &mut hash)?,
-            Reading::Model => hash_files(&self.path, &mut hash, &|_| true)?,
-            Reading::StartingWeights => hash_files(&self.path, &mut hash, &is_weights)?,
+            Reading::Records => hash_records(place, &mut hash)?,
+            Reading::Template => hash_path(place, &mut hash)?,
+            Reading::Model => hash_files(place, &mut hash, &|_| true)?,
+            Reading::StartingWeights => hash_files(place, &mut hash, &is_weights)?,
             Reading::Tokenizer => {
-                hash_files(&self.path, &mut hash, &|name| TOKENIZER_FILES.contains(&name))?;
+                hash_files(place, &mut hash, &|name| TOKENIZER_FILES.contains(&name))?;
             }
         }
         let part = self.reading.name().to_owned();
         let sha256 = hexadecimal(&hash.finalize());
-        Ok(Fingerprint { key: self.key.clone(), path: self.path.clone(), part, sha256 })
+        let commit = HubSnapshot::of_path(place).map(|found| found.commit);
+        Ok(Fingerprint { key: self.key.clone(), path: self.path.clone(), commit, part, sha256 })
     }
 }
 
@@ -182,8 +203,11 @@ pub(crate) fn changes(before: &[Fingerprint], now: &[Fingerprint]) -> Changes {
     changes
 }
 
-/// The files that say what tokens are, how messages become text, and what ends it.
-const TOKENIZER_FILES: [&str; 8] = [
+/// The folder of the templates of a model beside its first.
+const TEMPLATES: &str = "additional_chat_templates";
+/// What says what tokens are, how messages become text, and what ends it.
+const TOKENIZER_FILES: [&str; 9] = [
+    TEMPLATES,
     "added_tokens.json",
     "chat_template.jinja",
     "generation_config.json",
@@ -212,6 +236,10 @@ fn hash_files(dir: &Path, hash: &mut Sha256, wanted: &dyn Fn(&str) -> bool) -> i
         if is_part && wanted(&name) {
             hash_path(&path, hash)?;
         }
+    }
+    let templates = dir.join(TEMPLATES);
+    if wanted(TEMPLATES) && templates.is_dir() {
+        hash_path(&templates, hash)?;
     }
     // An adapter's model lies elsewhere; where it is not, loading it says so.
     match base_dir(dir) {
@@ -285,7 +313,7 @@ mod tests {
 
     fn read_of(config: &str) -> Vec<(String, Reading)> {
         let table: Table = config.parse().unwrap();
-        inputs(&table).into_iter().map(|input| (input.key, input.reading)).collect()
+        inputs_of(&table).into_iter().map(|input| (input.key, input.reading)).collect()
     }
 
     #[test]
@@ -328,7 +356,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         let of = |name: &str, reading| {
-            let input = Input { key: name.to_owned(), path: root.join(name), reading };
+            let input = Input::new(name.to_owned(), root.join(name), reading);
             input.fingerprint().unwrap()
         };
         let all = || {
@@ -352,5 +380,25 @@ mod tests {
         assert!(changes(&before, &all()).refused.unwrap().contains("another tokenizer"));
         fs::write(root.join("data"), "2").unwrap();
         assert!(changes(&before, &all()).refused.unwrap().contains("other data"));
+    }
+
+    #[test]
+    fn a_further_template_of_a_model_is_a_part_of_its_tokenizer_and_of_no_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |reading| {
+            let input = Input::new("model.path".to_owned(), folder.path().to_owned(), reading);
+            input.fingerprint().unwrap().sha256
+        };
+        let kinds = [Reading::Tokenizer, Reading::Model, Reading::StartingWeights];
+        fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+        let without = kinds.map(of);
+        fs::create_dir(folder.path().join(TEMPLATES)).unwrap();
+        fs::write(folder.path().join(TEMPLATES).join("tool_use.jinja"), "a").unwrap();
+        let first = kinds.map(of);
+        fs::write(folder.path().join(TEMPLATES).join("tool_use.jinja"), "b").unwrap();
+        let second = kinds.map(of);
+        let differ = |a: &[String; 3], b: &[String; 3]| [0, 1, 2].map(|index| a[index] != b[index]);
+        assert_eq!(differ(&without, &first), [true, true, false]);
+        assert_eq!(differ(&first, &second), [true, true, false]);
     }
 }

@@ -2,8 +2,8 @@
 
 use hearken_config::{
     Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
-    ModelSource, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
-    TemplateConfig, TrainConfig, check_labels,
+    ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
+    ScoreConfig, TemplateConfig, TrainConfig, check_labels,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -58,6 +58,13 @@ impl Configuration for DpoConfig {
     const COMMAND: &'static str = "dpo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/dpo.toml");
     const WITHOUT: &'static [&'static str] = &["data.completion_only", "rollout.replay"];
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let reference = self.resolved.reference.path.as_mut();
+        let reference = reference.map(|path| Named::model("dpo.reference", path));
+        let scores = ScoreConfig::named(&mut self.scores);
+        self.model.named().chain(self.data.named()).chain(reference).chain(scores).collect()
+    }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;

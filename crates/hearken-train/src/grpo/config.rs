@@ -1,7 +1,7 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource,
+    Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource, Named,
     OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
     TemplateConfig, TrainConfig, check_labels, one_of,
 };
@@ -62,6 +62,16 @@ impl Configuration for GrpoConfig {
         same_completions(layers)?;
         derive_batch_size(layers);
         Ok(())
+    }
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let mut named: Vec<Named<'_>> = self.model.named().collect();
+        match &mut self.rollout.replay {
+            Some(path) => named.push(Named::records("rollout.replay", path)),
+            None => named.extend(self.data.named()),
+        }
+        named.extend(ScoreConfig::named(&mut self.scores));
+        named
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {

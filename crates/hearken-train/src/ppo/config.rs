@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use hearken_config::{
     AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LogConfig, LoraSection,
-    ModelSource, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
-    ScoreConfig, Share, TemplateConfig, TrainConfig, check_labels, missing_end, unless_zero,
+    ModelSource, Named, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig,
+    SamplesConfig, ScoreConfig, Share, TemplateConfig, TrainConfig, check_labels, missing_end,
+    unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
@@ -145,6 +146,19 @@ impl Configuration for PpoConfig {
     const COMMAND: &'static str = "ppo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/ppo.toml");
     const WITHOUT: &'static [&'static str] = &["data.completion_only"];
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let mut named: Vec<Named<'_>> = self.model.named().collect();
+        match &mut self.rollout.replay {
+            Some(path) => named.push(Named::records("rollout.replay", path)),
+            None => named.extend(self.data.named()),
+        }
+        if let CriticSource::Checkpoint(path) = &mut self.ppo.critic {
+            named.push(Named::model("ppo.critic", path));
+        }
+        named.extend(ScoreConfig::named(&mut self.scores));
+        named
+    }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;

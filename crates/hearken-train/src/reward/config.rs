@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hearken_config::{
     AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
-    ModelSource, NonNegative, OptimizerConfig, RunConfig, TemplateConfig, TrainConfig,
+    ModelSource, Named, NonNegative, OptimizerConfig, RunConfig, TemplateConfig, TrainConfig,
 };
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
@@ -80,6 +80,12 @@ impl Configuration for RewardConfig {
     const COMMAND: &'static str = "reward";
     const DEFAULTS: &'static str = include_str!("../../../../configs/reward.toml");
     const WITHOUT: &'static [&'static str] = &["data.completion_only", "train.sample_every"];
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        let normalize = self.reward.normalize_on.as_mut();
+        let normalize = normalize.map(|path| Named::records("reward.normalize_on", path));
+        self.model.named().chain(self.data.named()).chain(normalize).collect()
+    }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;

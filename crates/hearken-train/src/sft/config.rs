@@ -1,8 +1,8 @@
 //! The configuration of supervised fine-tuning.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, LogConfig, LoraSection, ModelSource, OptimizerConfig,
-    RunConfig, SamplesConfig, TemplateConfig, TrainConfig,
+    Complaint, Configuration, DataConfig, LogConfig, LoraSection, ModelSource, Named,
+    OptimizerConfig, RunConfig, SamplesConfig, TemplateConfig, TrainConfig,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -37,6 +37,10 @@ pub struct SftConfig {
 impl Configuration for SftConfig {
     const COMMAND: &'static str = "sft";
     const DEFAULTS: &'static str = include_str!("../../../../configs/sft.toml");
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        self.model.named().chain(self.data.named()).collect()
+    }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;

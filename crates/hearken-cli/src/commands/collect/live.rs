@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_collect::parts::Answerer;
 use hearken_data::Message;
+use hearken_hub::ModelPart;
 use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
 use hearken_model::config::is_adapter;
 
 use super::local_model::LocalModel;
 use crate::commands::sampling_arguments::from_zero;
+use crate::hub;
 
 /// The protocol of a server.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -110,7 +112,7 @@ impl Live {
 
     fn answerer(&self, asked: &Asked<'_>) -> Result<Box<dyn Answerer>> {
         let Some(url) = asked.url else {
-            let dir = Path::new(asked.model);
+            let dir = &hub::model(Path::new(asked.model), ModelPart::Whole)?;
             if !dir.join("config.json").exists() && !is_adapter(dir) {
                 let name = asked.model;
                 bail!(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 use hearken_collect::parts::Answerer;
-use hearken_data::Message;
+use hearken_data::{HubSnapshot, Message};
 use hearken_generate::{
     EngineHandle, EngineOptions, Request, Sampling, TextPieces, Update, completion_text,
 };
@@ -54,7 +54,9 @@ impl LocalModel {
             stop: tokenizer.chat_templates().map_or(vec![STOP.to_owned()], |_| Vec::new()),
             ignore_eos: false,
         };
-        let name = format!("{}@{temperature}", dir.display());
+        let shown = HubSnapshot::of_path(dir)
+            .map_or_else(|| dir.display().to_string(), |found| found.to_string());
+        let name = format!("{shown}@{temperature}");
         let (positions, tokenizer) = (model.config().max_positions, Arc::new(tokenizer));
         let options =
             EngineOptions { reserved_tokens: RESERVED_TOKENS, ..EngineOptions::default() };

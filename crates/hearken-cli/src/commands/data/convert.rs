@@ -11,7 +11,7 @@ use hearken_data::{
 };
 
 use crate::commands::output_file::check_output;
-use crate::output;
+use crate::{hub, output};
 
 /// Write rows in another layout: JSON lines, JSON, CSV or TSV, plain or with .gz or .zst
 ///
@@ -37,7 +37,8 @@ pub(super) struct Convert {
 
 impl Convert {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let Self { input, output, limit, skip_bad } = &self;
+        let Self { output, limit, skip_bad, .. } = &self;
+        let input = &hub::records(&self.input)?;
         if let Err(expected) = can_write(output) {
             bail!("{}: {expected}", output.display());
         }

@@ -10,6 +10,7 @@ use hearken_config::Truncation;
 use hearken_data::feedback::formats::{detect, holds_judgements};
 use hearken_data::feedback::{Judgement, Verdict};
 use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, RecordKind, kind_of, read};
+use hearken_hub::ModelPart;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -19,8 +20,8 @@ use hearken_run::trained_model::load_tokenizer;
 use hearken_store::read_records;
 
 use super::paint::{Paint, Part, token_text};
-use crate::output;
 use crate::records::{self, Records};
+use crate::{hub, output};
 
 /// What the records of a file may be.
 const EXPECTED: &str = "preferences (`chosen` + `rejected`), unpaired preferences (`prompt` + \
@@ -41,6 +42,7 @@ pub(in crate::commands) fn show(
     columns: BTreeMap<String, String>,
     examples: usize,
 ) -> Result<ExitCode> {
+    let (path, model) = (&hub::records(path)?, &hub::model(model, ModelPart::Tokenizer)?);
     let config = ModelConfig::read(model)?;
     let tokenizer = load_tokenizer(model)?;
     let positions = config.max_positions;

@@ -12,6 +12,7 @@ use hearken_data::{
     Demonstration, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions, ReadReport,
     Record, RecordKind, UnpairedPreference,
 };
+use hearken_hub::ModelPart;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -23,7 +24,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::inspect::{Told, column, told};
-use crate::output;
+use crate::{hub, output};
 
 /// Count over files of records: what is in them, what would be dropped and why, lengths, duplicates
 #[derive(Args, Debug)]
@@ -138,6 +139,7 @@ impl Stats {
     pub(super) fn run(self) -> Result<ExitCode> {
         let ruler = match &self.model {
             Some(model) => {
+                let model = &hub::model(model, ModelPart::Tokenizer)?;
                 Some(Ruler { config: ModelConfig::read(model)?, tokenizer: load_tokenizer(model)? })
             }
             None => None,
@@ -146,7 +148,7 @@ impl Stats {
         let options =
             ReadOptions { columns, on_bad_record: OnBadRecord::Skip, ..ReadOptions::default() };
         let eval = match &self.eval {
-            Some(path) => Some(prompts_of(path, &options)?),
+            Some(path) => Some(prompts_of(&hub::records(path)?, &options)?),
             None => None,
         };
         let count = Count {
@@ -157,7 +159,7 @@ impl Stats {
         };
         let mut all = Vec::new();
         for path in &self.paths {
-            all.push(count.file(path)?);
+            all.push(count.file(&hub::records(path)?)?);
         }
         let text = match self.json {
             true => serde_json::to_string_pretty(&all)? + "\n",
