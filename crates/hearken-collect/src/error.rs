@@ -40,6 +40,14 @@ pub enum AppError {
         /// Seconds until it is worth trying again.
         retry_after_s: u64,
     },
+    /// As much as may be is under way at the same time: 429.
+    #[error("{text}")]
+    Busy {
+        /// What is, and how much.
+        text: String,
+        /// Seconds until it is worth trying again.
+        retry_after_s: u64,
+    },
     /// The store cannot be reached or written: 503. Nothing was stored.
     #[error("the store cannot be used at the moment: {0}")]
     Unavailable(String),
@@ -60,7 +68,7 @@ impl AppError {
             AppError::Conflict(_) => StatusCode::CONFLICT,
             AppError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             AppError::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            AppError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            AppError::TooMany { .. } | AppError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             AppError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             AppError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -89,7 +97,7 @@ impl IntoResponse for AppError {
             tracing::error!(status = status.as_u16(), "{message}");
         }
         let mut response = problem_json(status, &message);
-        if let AppError::TooMany { retry_after_s } = self {
+        if let AppError::TooMany { retry_after_s } | AppError::Busy { retry_after_s, .. } = self {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
         response

@@ -2,12 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
-use std::path::Path;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::path::{Path, PathBuf};
 
-use axum::body::Bytes;
-use futures_core::Stream;
+use axum::body::{Body, Bytes};
 use hearken_analysis::Records;
 use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{
@@ -15,9 +12,10 @@ use hearken_data::feedback::formats::{
 };
 use hearken_store::Store;
 use serde::Serialize;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tempfile::TempDir;
 
 use crate::error::AppError;
+use crate::pieces;
 use crate::state::AppState;
 
 /// Records that are added in one piece.
@@ -95,30 +93,90 @@ pub fn import<P: AsRef<Path>>(
     Ok(imported)
 }
 
-/// Imports the bytes of one file; `name` is what messages call it. May block.
-pub(crate) fn import_bytes(
-    state: &AppState,
-    (name, bytes): (&str, &[u8]),
-    format: Option<Format>,
-    skip_bad: bool,
-) -> Result<Imported, AppError> {
-    let failed = |error: std::io::Error| AppError::Unavailable(format!("temporary file: {error}"));
-    let folder = tempfile::tempdir().map_err(failed)?;
-    let path = folder.path().join(upload_name(name));
-    std::fs::write(&path, bytes).map_err(failed)?;
-    let on_bad_record = if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
-    let options = ImportOptions { on_bad_record, ..ImportOptions::default() };
-    let imported = import(state.store(), &[&path], format, &options);
-    state.distributor().forget();
-    state.bell().ring();
-    imported.map_err(|error| match error {
-        // The page says the name that the file has for its owner.
-        ImportError::Format(error) => {
-            let place = path.display().to_string();
-            AppError::Unprocessable(error.to_string().replace(&place, name))
-        }
-        ImportError::Store(error) => error.into(),
-    })
+/// A file that somebody sends, kept in a folder of its own until it is read.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Removed with what is in it when it is dropped.
+    _folder: TempDir,
+    path: PathBuf,
+    /// What messages call it.
+    name: String,
+    file: Option<File>,
+    /// What is not written yet.
+    waiting: Vec<u8>,
+}
+
+/// Bytes that are written at once.
+const WRITTEN: usize = 1 << 20;
+
+fn no_temporary_file(error: &io::Error) -> AppError {
+    AppError::Unavailable(format!("temporary file: {error}"))
+}
+
+impl Upload {
+    /// A file without a byte; what it holds, the ending of its name says.
+    pub(crate) fn named(name: &str) -> Result<Self, AppError> {
+        let folder = tempfile::tempdir().map_err(|error| no_temporary_file(&error))?;
+        let path = folder.path().join(upload_name(name));
+        let file = File::create_new(&path).map_err(|error| no_temporary_file(&error))?;
+        let waiting = Vec::new();
+        Ok(Self { _folder: folder, path, name: name.to_owned(), file: Some(file), waiting })
+    }
+
+    /// Adds to it.
+    pub(crate) async fn take(&mut self, bytes: &[u8]) -> Result<(), AppError> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() < WRITTEN { Ok(()) } else { self.write().await }
+    }
+
+    async fn write(&mut self) -> Result<(), AppError> {
+        let (Some(mut file), bytes) = (self.file.take(), std::mem::take(&mut self.waiting)) else {
+            return Ok(());
+        };
+        let writing = tokio::task::spawn_blocking(move || file.write_all(&bytes).map(|()| file));
+        let written = writing.await.map_err(io::Error::other).and_then(|written| written);
+        self.file = Some(written.map_err(|error| no_temporary_file(&error))?);
+        Ok(())
+    }
+
+    /// Imports it.
+    pub(crate) async fn import(
+        mut self,
+        state: &AppState,
+        format: Option<Format>,
+        skip_bad: bool,
+    ) -> Result<Imported, AppError> {
+        self.write().await?;
+        state.long(move |state| self.read(state, format, skip_bad)).await
+    }
+
+    fn read(
+        self,
+        state: &AppState,
+        format: Option<Format>,
+        skip_bad: bool,
+    ) -> Result<Imported, AppError> {
+        let options = ImportOptions {
+            on_bad_record: if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
+            bytes_max: Some(state.options().unpacked_bytes),
+            ..ImportOptions::default()
+        };
+        let imported = import(state.store(), &[&self.path], format, &options);
+        state.distributor().forget();
+        state.bell().ring();
+        imported.map_err(|error| match error {
+            // The page says the name that the file has for its owner.
+            ImportError::Format(error) => {
+                let place = self.path.display().to_string();
+                let message = error.to_string().replace(&place, &self.name);
+                match error {
+                    FormatError::TooMuch { .. } => AppError::TooLarge(message),
+                    _ => AppError::Unprocessable(message),
+                }
+            }
+            ImportError::Store(error) => error.into(),
+        })
+    }
 }
 
 /// The name under which an upload is read: its ending says what it holds, `a.csv.gz` has two.
@@ -168,46 +226,17 @@ pub(crate) fn file_of(format: Format) -> (&'static str, String) {
 /// Bytes of a file that are read at once.
 const PIECE: u64 = 256 << 10;
 
-/// The file again, and the piece that was read of it.
-type Piece = io::Result<(File, Vec<u8>)>;
-
-/// What is left of a file, piece by piece, read on threads that may block.
-pub(crate) struct Chunks {
-    file: Option<File>,
-    reading: Option<JoinHandle<Piece>>,
-}
-
-impl Chunks {
-    pub(crate) fn of(file: File) -> Self {
-        Self { file: Some(file), reading: None }
-    }
-}
-
-impl Stream for Chunks {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let chunks = self.get_mut();
-        if let Some(file) = chunks.file.take() {
-            chunks.reading = Some(spawn_blocking(move || {
-                let mut piece = Vec::new();
-                (&file).take(PIECE).read_to_end(&mut piece)?;
-                Ok((file, piece))
-            }));
-        }
-        let Some(reading) = &mut chunks.reading else { return Poll::Ready(None) };
-        let read = ready!(Pin::new(reading).poll(context));
-        chunks.reading = None;
-        Poll::Ready(match read {
-            Ok(Ok((_, piece))) if piece.is_empty() => None,
-            Ok(Ok((file, piece))) => {
-                chunks.file = Some(file);
-                Some(Ok(piece.into()))
-            }
-            Ok(Err(error)) => Some(Err(error)),
-            Err(broken) => Some(Err(io::Error::other(broken))),
-        })
-    }
+/// The next `bytes` of a file, piece by piece, read on threads that may block.
+pub(crate) fn body_of(file: File, bytes: u64) -> Body {
+    pieces::body((file, bytes), |(file, left)| async move {
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut piece = Vec::new();
+            (&file).take(PIECE.min(left)).read_to_end(&mut piece)?;
+            let left = left - piece.len() as u64;
+            Ok((!piece.is_empty()).then(|| (Bytes::from(piece), (file, left))))
+        });
+        reading.await.map_err(io::Error::other)?
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::error::AppError;
@@ -43,6 +43,66 @@ impl Buckets {
     }
 }
 
+/// What may go on at the same time: so much in all, and so much for one.
+#[derive(Debug)]
+pub(crate) struct Room {
+    max: usize,
+    max_each: usize,
+    /// What takes place, for messages.
+    what: &'static str,
+    inside: Mutex<HashMap<String, usize>>,
+}
+
+/// One of those inside; its place is free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    room: Arc<Room>,
+    whose: String,
+}
+
+/// How long one who finds no place should wait.
+const SEAT_WAIT_S: u64 = 5;
+
+impl Room {
+    fn new((max, max_each): (usize, usize), what: &'static str) -> Arc<Self> {
+        Arc::new(Self { max, max_each, what, inside: Mutex::default() })
+    }
+
+    /// A place for one more.
+    ///
+    /// # Errors
+    ///
+    /// All are taken, or all that one may have.
+    pub(crate) fn enter(self: &Arc<Self>, whose: &str) -> Result<Seat, AppError> {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = |text: String| AppError::Busy { text, retry_after_s: SEAT_WAIT_S };
+        let what = self.what;
+        if self.max_each <= inside.get(whose).copied().unwrap_or(0) {
+            return Err(busy(format!(
+                "you have {} {what} under way; one has to end first",
+                self.max_each
+            )));
+        }
+        if self.max <= inside.values().sum() {
+            return Err(busy(format!("there are {} {what} under way; try again soon", self.max)));
+        }
+        *inside.entry(whose.to_owned()).or_default() += 1;
+        Ok(Seat { room: Arc::clone(self), whose: whose.to_owned() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inside = self.room.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = inside.get_mut(&self.whose) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(&self.whose);
+            }
+        }
+    }
+}
+
 /// How much one account, address or token may ask for.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -51,6 +111,9 @@ pub(crate) struct Limits {
     token: Buckets,
     login: Buckets,
     login_address: Buckets,
+    live: Buckets,
+    live_room: Arc<Room>,
+    stream_room: Arc<Room>,
 }
 
 impl Limits {
@@ -64,6 +127,12 @@ impl Limits {
                 ADDRESS_LOGINS_PER_MINUTE / 60.0,
                 ADDRESS_LOGINS_PER_MINUTE,
             ),
+            live: Buckets::new(
+                f64::from(options.live_per_day) / DAY_S,
+                f64::from(options.live_per_day),
+            ),
+            live_room: Room::new((options.live_at_once, LIVE_EACH), "live prompts"),
+            stream_room: Room::new((STREAMS, STREAMS_EACH), "streams of judgements"),
         }
     }
 
@@ -86,6 +155,18 @@ impl Limits {
         self.login.spend(&format!("{from} {}", name.trim().to_lowercase()), Instant::now())
     }
 
+    /// A prompt of a person to the models; its answers are under way until the seat is dropped.
+    pub(crate) fn spend_live(&self, annotator: &str) -> Result<Seat, AppError> {
+        let seat = self.live_room.enter(annotator)?;
+        self.live.spend(annotator, Instant::now())?;
+        Ok(seat)
+    }
+
+    /// A stream of judgements; it is under way until the seat is dropped.
+    pub(crate) fn stream(&self, token: &str) -> Result<Seat, AppError> {
+        self.stream_room.enter(token)
+    }
+
     /// An attempt to sign in or to use an invitation, with any name.
     pub(crate) fn spend_login_address(&self, address: IpAddr) -> Result<(), AppError> {
         self.login_address.spend(&network(address), Instant::now())
@@ -93,7 +174,7 @@ impl Limits {
 }
 
 /// What one subscriber can choose addresses from: all of IPv4's, the upper half of IPv6's.
-fn network(address: IpAddr) -> String {
+pub(crate) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {
@@ -103,6 +184,13 @@ fn network(address: IpAddr) -> String {
     }
 }
 
+/// Seconds of a day.
+const DAY_S: f64 = 86_400.0;
+/// Prompts of one person that are answered at the same time.
+const LIVE_EACH: usize = 2;
+/// Streams of judgements at the same time, and those of one token.
+const STREAMS: usize = 32;
+const STREAMS_EACH: usize = 4;
 /// Attempts to sign in with one name from one address.
 const LOGINS_PER_MINUTE: f64 = 10.0;
 /// Attempts to sign in with any name from one address, which an office may share.
@@ -126,6 +214,19 @@ mod tests {
         buckets.spend("b", start).unwrap();
         buckets.spend("a", start + Duration::from_millis(600)).unwrap();
         assert!(buckets.spend("a", start + Duration::from_millis(700)).is_err());
+    }
+
+    #[test]
+    fn a_room_has_places_for_each_and_for_all() {
+        let room = Room::new((3, 2), "things");
+        let seats = [room.enter("a").unwrap(), room.enter("a").unwrap()];
+        assert!(matches!(room.enter("a"), Err(AppError::Busy { .. })));
+        let other = room.enter("b").unwrap();
+        assert!(room.enter("c").is_err());
+        drop(seats);
+        let _again = room.enter("a").unwrap();
+        drop(other);
+        assert_eq!(room.inside.lock().unwrap().len(), 1);
     }
 
     #[test]

@@ -3,7 +3,18 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use axum::http::HeaderValue;
+
 use crate::host::{host_of, is_loopback};
+
+/// Which files are images and clips of items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// Every one below this folder.
+    Folder(PathBuf),
+    /// Those below this folder that an item or the guidelines name: the folder was not made for them.
+    Named(PathBuf),
+}
 
 /// What the service is started with.
 #[derive(Clone, Debug)]
@@ -14,8 +25,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// The title of a project that has no settings yet.
     pub title: Option<String>,
-    /// The folder below which images and clips of items lie.
-    pub media: Option<PathBuf>,
+    /// Where images and clips of items lie.
+    pub media: Option<Media>,
     /// Bytes of an uploaded file or of an API request.
     pub upload_bytes: usize,
     /// Requests per second of one account, on average.
@@ -24,6 +35,14 @@ pub struct Options {
     pub token_per_s: f64,
     /// Whether webhooks are delivered.
     pub webhooks: bool,
+    /// Bytes of an uploaded file once it is decompressed.
+    pub unpacked_bytes: u64,
+    /// Connections of one address (of IPv6, of one /64).
+    pub connections_per_address: usize,
+    /// Live prompts that are answered at the same time, in all; each takes two threads.
+    pub live_at_once: usize,
+    /// Live prompts of one person in a day, on average; at least 1.
+    pub live_per_day: u32,
 }
 
 impl Default for Options {
@@ -37,6 +56,10 @@ impl Default for Options {
             account_per_s: 50.0,
             token_per_s: 1_000.0,
             webhooks: true,
+            unpacked_bytes: 512 << 20,
+            connections_per_address: 512,
+            live_at_once: 32,
+            live_per_day: 300,
         }
     }
 }
@@ -56,10 +79,20 @@ impl Options {
         (!is_loopback(host_of(url))).then(|| url.clone())
     }
 
-    /// The address of the service as links name it.
-    pub fn url(&self) -> String {
-        match &self.public_url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
+    /// The address of the service as links name it: the one that was told, else the one under which somebody has just
+    /// reached it, by the header `Host`, else the one it listens on.
+    pub fn url_for(&self, host: Option<&HeaderValue>) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let plain = |host: &&str| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+        };
+        match host.and_then(|host| host.to_str().ok()).filter(plain) {
+            Some(host) => format!("http://{host}"),
             None => format!("http://{}", self.bind),
         }
     }

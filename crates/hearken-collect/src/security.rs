@@ -11,6 +11,7 @@ use minijinja::context;
 use crate::error::{AppError, Problem, problem_json};
 use crate::host::{authority_of, host_name, is_loopback};
 use crate::state::{AppState, Mode};
+use crate::user::CurrentUser;
 
 /// Scripts, styles and pictures from this service only; nothing may frame it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -35,11 +36,19 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     let is_api = request.uri().path().starts_with("/api");
     let wants_page = !is_api && wants_html(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let shown = match wants_page {
+        true => Shown::Page { back: page_before(&state, request.headers(), &path) },
+        false => Shown::Json,
+    };
     let started = Instant::now();
     let mut response = next.run(request).await;
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        response = dress_error(&state, response, wants_page).await;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        state.health().doubt();
+    }
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !is_page(&response) {
+        response = dress_error(&state, response, shown).await;
     }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
@@ -70,19 +79,50 @@ pub(crate) async fn survive(request: Request, next: Next) -> Response {
     }
 }
 
-async fn dress_error(state: &AppState, response: Response, wants_page: bool) -> Response {
+/// Whether a handler has drawn a page already, as it does where a form has to be filled in again.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/html"))
+}
+
+/// The path of the page of this service that led here, where the browser tells it and it is another one.
+fn page_before(state: &AppState, headers: &HeaderMap, here: &str) -> Option<String> {
+    let before = headers.get(header::REFERER)?.to_str().ok()?;
+    let authority = authority_of(before);
+    let own = state.options().public_url.as_deref().map(authority_of);
+    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if Some(authority) != own && Some(authority) != asked {
+        return None;
+    }
+    let path = before.split_once(authority)?.1;
+    let is_other = path.starts_with('/') && path != here && !path.starts_with("//");
+    is_other.then(|| path.to_owned())
+}
+
+/// How an error is shown.
+enum Shown {
+    Json,
+    /// With a way back to the page before, where there is one.
+    Page {
+        back: Option<String>,
+    },
+}
+
+async fn dress_error(state: &AppState, response: Response, shown: Shown) -> Response {
     let status = response.status();
     let (mut parts, body) = response.into_parts();
     let message = match parts.extensions.get::<Problem>() {
         Some(Problem(message)) => message.clone(),
         None => foreign_message(status, body).await,
     };
-    let page =
-        context! { status => status.as_u16(), message => message.clone(), project => "Hearken" };
-    let dressed = match wants_page.then(|| state.render("error.html", page)) {
-        Some(Ok(page)) => (status, page).into_response(),
-        _ => problem_json(status, &message),
+    let dressed = match shown {
+        Shown::Page { back } => {
+            let user = parts.extensions.get::<CurrentUser>().cloned();
+            error_page(state, user, (status, &message, back)).await
+        }
+        Shown::Json => None,
     };
+    let dressed = dressed.unwrap_or_else(|| problem_json(status, &message));
     // `Allow` and `Retry-After` stay; type and length are those of the new body.
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         parts.headers.remove(name);
@@ -90,6 +130,24 @@ async fn dress_error(state: &AppState, response: Response, wants_page: bool) -> 
     let (new_parts, body) = dressed.into_parts();
     parts.headers.extend(new_parts.headers);
     Response::from_parts(parts, body)
+}
+
+/// The page of an error: for one who is signed in with everything around it, as far as the store can be asked.
+async fn error_page(
+    state: &AppState,
+    user: Option<CurrentUser>,
+    (status, message, back): (StatusCode, &str, Option<String>),
+) -> Option<Response> {
+    let values = context! { status => status.as_u16(), message, back };
+    if let Some(user) = user.filter(|_| status.is_client_error()) {
+        let values = values.clone();
+        let page = state.blocking(move |state| state.page(&user, "error.html", values)).await;
+        if let Ok(page) = page {
+            return Some((status, page).into_response());
+        }
+    }
+    let page = state.render("error.html", context! { project => "Hearken", ..values }).ok()?;
+    Some((status, page).into_response())
 }
 
 /// The text of an error that the framework made.

@@ -1,6 +1,5 @@
 //! The service as a whole: from a store to a router, from a router to a socket.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use tokio::net::TcpListener;
 use crate::error::StartError;
 use crate::options::Options;
 use crate::parts::Parts;
-use crate::state::{AppState, Clock, Mode, system_clock};
-use crate::{accounts, api, pages, security, session, webhooks};
+use crate::state::{AppState, Clock, Mode};
+use crate::{accounts, api, connections, pages, security, session, webhooks};
 
 /// How long requests that are under way at the end may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -34,7 +33,7 @@ impl Service {
     ///
     /// The store cannot be used; others could reach the service and there is no administrator.
     pub fn new(store: Arc<dyn Store>, options: Options, parts: Parts) -> Result<Self, StartError> {
-        Self::with_clock(store, options, parts, system_clock())
+        Self::start(store, options, parts, None)
     }
 
     /// The service with another clock than the machine's.
@@ -47,6 +46,15 @@ impl Service {
         options: Options,
         parts: Parts,
         clock: Clock,
+    ) -> Result<Self, StartError> {
+        Self::start(store, options, parts, Some(clock))
+    }
+
+    fn start(
+        store: Arc<dyn Store>,
+        options: Options,
+        parts: Parts,
+        clock: Option<Clock>,
     ) -> Result<Self, StartError> {
         let state = AppState::new(store, options, parts, clock)?;
         if state.mode() == Mode::Local
@@ -97,7 +105,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// The socket breaks.
+    /// None: what goes wrong on a connection ends that connection.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -106,22 +114,22 @@ impl Service {
         let (tell, told) = tokio::sync::watch::channel(false);
         let mut courier = self.state.options().webhooks.then(|| webhooks::start(&self.state));
         let sweeper = tokio::spawn(sweep(self.state.clone()));
-        let router = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let stopping = async move {
+        tokio::spawn(async move {
             stop.await;
             // Nobody listens any more only where serving has ended by itself.
             let _ = tell.send(true);
-        };
-        let serving = axum::serve(listener, router).with_graceful_shutdown(stopping);
-        let served = tokio::select! {
-            served = async move { serving.await } => served,
-            () = grace(told) => Ok(()),
-        };
+        });
+        let router = self.router();
+        let serving = connections::serve(listener, router, self.state.options(), told.clone());
+        tokio::select! {
+            () = serving => {}
+            () = grace(told) => {}
+        }
         sweeper.abort();
         if let Some(courier) = courier.take() {
             courier.stop().await;
         }
-        served.map_err(StartError::Serve)
+        Ok(())
     }
 }
 
@@ -138,7 +146,7 @@ async fn sweep(state: AppState) {
     let mut ticks = tokio::time::interval(SWEEP);
     loop {
         ticks.tick().await;
-        let now = state.now();
+        let now = state.steady_now();
         if let Err(error) = state.read(move |store| accounts::sessions::sweep(store, now)).await {
             tracing::warn!("expired sessions were not removed: {error}");
         }

@@ -8,18 +8,22 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use hearken_data::hexadecimal;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq as _;
 
 use crate::accounts::{Permission, Role, sessions};
 use crate::codec;
 use crate::error::AppError;
+use crate::pieces;
 use crate::security;
 use crate::state::{AppState, Mode};
 use crate::user::CurrentUser;
 
 /// Bytes of a form without files.
 pub(crate) const FORM_BYTES: usize = 2 << 20;
+/// Bytes at the beginning of a form with files in which its first field is.
+const HEAD_BYTES: usize = 2048;
 /// The name of the cookie.
 const COOKIE: &str = "hearken_session";
 
@@ -49,14 +53,24 @@ fn required(path: &str) -> Option<Permission> {
 /// service is behind one.
 pub(crate) fn address(state: &AppState, request: &Request) -> Option<IpAddr> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
-    let forwarded = || {
-        let chain = request.headers().get("x-forwarded-for")?.to_str().ok()?;
-        chain.rsplit(',').next()?.trim().parse().ok()
-    };
     if state.options().is_behind_tls() && peer.is_loopback() {
-        return Some(forwarded().unwrap_or(peer));
+        return Some(forwarded(request.headers()).unwrap_or(peer));
     }
     Some(peer)
+}
+
+/// The address that the proxy saw: the last of all lines of the header together, since a proxy adds at the end what
+/// it knows and what stands before comes from the one who asks. Further proxies on this machine are passed over.
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let lines = headers.get_all("x-forwarded-for").iter().map(|line| line.to_str().unwrap_or(""));
+    let lines: Vec<&str> = lines.collect();
+    for entry in lines.join(",").rsplit(',') {
+        let address: IpAddr = entry.trim().parse().ok()?;
+        if !address.is_loopback() {
+            return Some(address);
+        }
+    }
+    None
 }
 
 /// The layer around every handler: finds out who asks, and refuses those who may not, requests that
@@ -90,41 +104,65 @@ pub(crate) async fn guard(
     let Some(user) = find_user(&state, request.headers()).await? else {
         return Ok(ask_to_sign_in(&request));
     };
+    let admitted = admit(&state, &user, permission, request).await;
+    let mut response = match admitted {
+        Ok(mut request) => {
+            request.extensions_mut().insert(user.clone());
+            next.run(request).await
+        }
+        Err(error) => error.into_response(),
+    };
+    // Also the page of an error has everything around it.
+    response.extensions_mut().insert(user);
+    Ok(response)
+}
+
+/// The request of somebody who is signed in, if it is one they may send.
+async fn admit(
+    state: &AppState,
+    user: &CurrentUser,
+    permission: Permission,
+    request: Request,
+) -> Result<Request, AppError> {
     state.limits().spend_account(&user.annotator)?;
     user.must(permission)?;
-    let mut request = if changes { check_token(&state, &user, request).await? } else { request };
-    request.extensions_mut().insert(user);
-    Ok(next.run(request).await)
+    match *request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS => Ok(request),
+        _ => check_token(user, request).await,
+    }
 }
 
 async fn find_user(state: &AppState, headers: &HeaderMap) -> Result<Option<CurrentUser>, AppError> {
     if state.mode() == Mode::Local {
-        return Ok(Some(local_user(state)));
+        return Ok(Some(local_user(state, headers)));
     }
     let Some(token) = cookie(headers) else { return Ok(None) };
     let key = codec::sha256_hex(token.as_bytes());
+    let reached = state.options().url_for(headers.get(header::HOST));
     state
         .blocking(move |state| {
-            let account = sessions::find(state.store(), &key, state.now())?;
+            let account = sessions::find(state.store(), &key, state.steady_now())?;
             Ok(account.map(|account| CurrentUser {
                 annotator: account.pseudonym,
                 name: account.name,
                 role: account.role,
                 csrf: csrf_of(state.secret(), &key),
                 session: Some(key),
+                reached,
             }))
         })
         .await
 }
 
 /// The one annotator of a service without accounts.
-fn local_user(state: &AppState) -> CurrentUser {
+fn local_user(state: &AppState, headers: &HeaderMap) -> CurrentUser {
     CurrentUser {
         annotator: "local".into(),
         name: "local".into(),
         role: Role::Administrator,
         csrf: csrf_of(state.secret(), "local"),
         session: None,
+        reached: state.options().url_for(headers.get(header::HOST)),
     }
 }
 
@@ -165,11 +203,7 @@ pub(crate) fn csrf_of(secret: &[u8], session: &str) -> String {
 
 /// Refuses a request that changes something without the token of its session: as the header
 /// `X-CSRF-Token`, or as the field `csrf` of a form. In a form with files it is the first field.
-async fn check_token(
-    state: &AppState,
-    user: &CurrentUser,
-    request: Request,
-) -> Result<Request, AppError> {
+async fn check_token(user: &CurrentUser, request: Request) -> Result<Request, AppError> {
     let headers = request.headers();
     if let Some(token) = headers.get("x-csrf-token") {
         return compare(token.as_bytes(), user).map(|()| request);
@@ -179,14 +213,35 @@ async fn check_token(
     if !is_upload && !kind.starts_with("application/x-www-form-urlencoded") {
         return Err(forged());
     }
-    let bytes_max = if is_upload { state.options().upload_bytes } else { FORM_BYTES };
-    let (parts, body) = request.into_parts();
-    let bytes = to_bytes(body, bytes_max).await.map_err(|_| {
-        AppError::TooLarge(format!("a form may have {bytes_max} bytes, this one has more"))
+    let (parts, mut body) = request.into_parts();
+    if is_upload {
+        // The token stands at the beginning; what follows goes on as it comes.
+        let mut start = Vec::new();
+        while start.len() < HEAD_BYTES
+            && let Some(piece) = pieces::next(&mut body).await
+        {
+            let breaks = |error| AppError::BadRequest(format!("the form breaks off: {error}"));
+            start.extend_from_slice(&piece.map_err(breaks)?);
+        }
+        compare(&first_field(&start).unwrap_or_default(), user)?;
+        return Ok(Request::from_parts(parts, followed(start.into(), body)));
+    }
+    let bytes = to_bytes(body, FORM_BYTES).await.map_err(|_| {
+        AppError::TooLarge(format!("a form may have {FORM_BYTES} bytes, this one has more"))
     })?;
-    let token = if is_upload { first_field(&bytes) } else { form_field(&bytes) };
-    compare(token.as_deref().unwrap_or_default(), user)?;
+    compare(&form_field(&bytes).unwrap_or_default(), user)?;
     Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// A body that begins with `start`.
+fn followed(start: Bytes, rest: Body) -> Body {
+    pieces::body((Some(start), rest), |(start, mut rest)| async {
+        if let Some(start) = start {
+            return Ok(Some((start, (None, rest))));
+        }
+        let piece = pieces::next(&mut rest).await.transpose().map_err(io::Error::other)?;
+        Ok(piece.map(|piece| (piece, (None, rest))))
+    })
 }
 
 fn compare(token: &[u8], user: &CurrentUser) -> Result<(), AppError> {
@@ -207,8 +262,8 @@ fn form_field(bytes: &Bytes) -> Option<Vec<u8>> {
 }
 
 /// The value of the first part of a multipart form, if that part is called `csrf`.
-fn first_field(bytes: &Bytes) -> Option<Vec<u8>> {
-    let head = std::str::from_utf8(&bytes[..bytes.len().min(2048)])
+fn first_field(bytes: &[u8]) -> Option<Vec<u8>> {
+    let head = std::str::from_utf8(&bytes[..bytes.len().min(HEAD_BYTES)])
         .or_else(|error| std::str::from_utf8(&bytes[..error.valid_up_to()]))
         .ok()?;
     let (part, rest) = head.split_once("\r\n\r\n")?;
@@ -231,12 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn the_address_is_what_the_nearest_proxy_saw() {
+        let seen = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            forwarded(&headers).map(|address| address.to_string())
+        };
+        assert_eq!(seen(&["10.0.0.1"]).unwrap(), "10.0.0.1");
+        assert_eq!(seen(&["1.1.1.1, 10.0.0.1"]).unwrap(), "10.0.0.1");
+        assert_eq!(seen(&["1.1.1.1", "10.0.0.1"]).unwrap(), "10.0.0.1");
+        assert_eq!(seen(&["1.1.1.1", "10.0.0.1, 127.0.0.1"]).unwrap(), "10.0.0.1");
+        assert_eq!(seen(&["1.1.1.1", "unknown"]), None);
+        assert_eq!(seen(&[]), None);
+    }
+
+    #[test]
     fn the_token_is_found_in_both_kinds_of_form() {
         assert_eq!(form_field(&Bytes::from("a=b&csrf=12ab&c=d")), Some(b"12ab".to_vec()));
         assert_eq!(form_field(&Bytes::from("a=csrf=12")), None);
         let upload = "--x\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\n12ab\r\n--x\r\n";
-        assert_eq!(first_field(&Bytes::from(upload)), Some(b"12ab".to_vec()));
-        assert_eq!(first_field(&Bytes::from(upload.replace("csrf", "file"))), None);
+        assert_eq!(first_field(upload.as_bytes()), Some(b"12ab".to_vec()));
+        assert_eq!(first_field(upload.replace("csrf", "file").as_bytes()), None);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Settings {
     pub limit_day: Option<u32>,
     /// The share of screening items that an annotator has to judge rightly to get others, in [0, 1].
     pub screening_threshold: f64,
+    /// How many screening items an annotator gets, drawn from all of them; `None` for all.
+    pub screening_items: Option<u32>,
     /// The share of gold items among those handed out, in [0, 1].
     pub gold_share: f64,
     /// Whether "equally good" is offered.
@@ -76,6 +78,7 @@ impl Default for Settings {
             limit_total: None,
             limit_day: None,
             screening_threshold: 0.7,
+            screening_items: None,
             gold_share: 0.1,
             ties: true,
             both_bad: true,
@@ -115,6 +118,10 @@ impl Settings {
         })?;
         share("the screening threshold", self.screening_threshold)?;
         share("the share of gold items", self.gold_share)?;
+        expect(self.screening_items != Some(0), || {
+            "the number of screening items is at least 1; without screening items there is no screening"
+                .into()
+        })?;
         let mut names: Vec<&str> = self.axes.iter().map(|axis| axis.name.trim()).collect();
         names.sort_unstable();
         expect(names.windows(2).all(|pair| pair[0] != pair[1]), || {

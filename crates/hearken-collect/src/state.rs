@@ -16,11 +16,14 @@ use crate::assets::Assets;
 use crate::bell::Bell;
 use crate::desk::Desk;
 use crate::error::{AppError, StartError};
+use crate::health::Health;
 use crate::limits::Limits;
-use crate::options::Options;
+use crate::options::{Media, Options};
 use crate::parts::Parts;
+use crate::pool::Pool;
 use crate::queue::{Distributor, Order, RANDOM, Random, check_names};
 use crate::settings::Settings;
+use crate::steady::Steady;
 use crate::user::CurrentUser;
 use crate::{codec, templates};
 
@@ -39,6 +42,8 @@ pub fn system_clock() -> Clock {
 const CACHE_MS: i64 = 2_000;
 /// Password hashes that are computed at the same time; each takes 19 MiB.
 const HASHES_AT_ONCE: usize = 2;
+/// Imports, exports and analyses at the same time; each may hold the whole store in memory.
+const LONG_AT_ONCE: usize = 2;
 
 /// Whether people sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +69,17 @@ struct Shared {
     has_accounts: AtomicBool,
     administered: Mutex<Option<(i64, Arc<bool>)>>,
     clock: Clock,
+    /// For sessions, where the clock is the machine's.
+    steady: Option<Steady>,
+    pool: Pool,
     secret: Vec<u8>,
     templates: Environment<'static>,
     assets: Assets,
     distributor: Distributor,
     limits: Limits,
     hashing: Semaphore,
+    long: Semaphore,
+    health: Health,
     bell: Bell,
     desk: Desk,
     settings: Mutex<Option<(i64, Arc<Settings>)>>,
@@ -114,7 +124,7 @@ impl AppState {
         store: Arc<dyn Store>,
         options: Options,
         parts: Parts,
-        clock: Clock,
+        clock: Option<Clock>,
     ) -> Result<Self, StartError> {
         check_names(&parts.orders).map_err(StartError::Order)?;
         let (has_accounts, secret) = on_own_thread(|| {
@@ -124,19 +134,24 @@ impl AppState {
         let assets = Assets::new();
         let templates = templates::environment(&assets);
         let limits = Limits::new(&options);
+        let keeps_media = matches!(options.media, Some(Media::Named(_)));
         let shared = Shared {
             store: Some(store),
             options,
             parts,
             has_accounts: AtomicBool::new(has_accounts),
             administered: Mutex::new(None),
-            clock,
+            steady: clock.is_none().then(Steady::new),
+            clock: clock.unwrap_or_else(system_clock),
+            pool: Pool::new().map_err(StartError::Serve)?,
             secret,
             templates,
             assets,
-            distributor: Distributor::default(),
+            distributor: Distributor::new(keeps_media),
             limits,
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            long: Semaphore::new(LONG_AT_ONCE),
+            health: Health::default(),
             bell: Bell::default(),
             desk: Desk::default(),
             settings: Mutex::new(None),
@@ -206,6 +221,12 @@ impl AppState {
         (self.shared.clock)()
     }
 
+    /// The time by which sessions end: that of the clock, except where the machine's clock has just jumped.
+    pub(crate) fn steady_now(&self) -> i64 {
+        let now = self.now();
+        self.shared.steady.as_ref().map_or(now, |steady| steady.time(now))
+    }
+
     /// The key from which tokens against forged requests are made; the same in every process on
     /// this store.
     pub(crate) fn secret(&self) -> &[u8] {
@@ -236,7 +257,11 @@ impl AppState {
         &self.shared.bell
     }
 
-    /// Runs `work` on a thread that may block.
+    pub(crate) fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    /// Runs `work`, which asks the store, on a thread that may block.
     ///
     /// # Errors
     ///
@@ -246,9 +271,23 @@ impl AppState {
         work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
         let state = self.clone();
-        tokio::task::spawn_blocking(move || work(&state))
-            .await
-            .map_err(|_| AppError::Internal("the work on this request broke off".into()))?
+        let running = self.shared.pool.run(move || work(&state));
+        running.await.map_err(|_| broke_off())?
+    }
+
+    /// Runs `work` that takes long, such as an import, when there is room for more of its kind.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`; that it panicked.
+    pub(crate) async fn long<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
+    ) -> Result<T, AppError> {
+        let _room = self.shared.long.acquire().await.expect("invariant: the semaphore stays open");
+        let state = self.clone();
+        let running = tokio::task::spawn_blocking(move || work(&state));
+        running.await.map_err(|_| broke_off())?
     }
 
     /// Asks the store on a thread that may block.
@@ -402,6 +441,10 @@ impl AppState {
             self.shared.templates.get_template(template).and_then(|page| page.render(values));
         rendered.map(Html).map_err(|error| AppError::Internal(format!("{template}: {error:#}")))
     }
+}
+
+fn broke_off() -> AppError {
+    AppError::Internal("the work on this request broke off".into())
 }
 
 /// What is in the cache, or what `load` gives, kept for [`CACHE_MS`].

@@ -19,6 +19,8 @@ pub struct CurrentUser {
     pub csrf: String,
     /// The key of the session's document; `None` without accounts.
     pub(crate) session: Option<String>,
+    /// The address under which they have reached the service.
+    pub(crate) reached: String,
 }
 
 impl CurrentUser {

@@ -10,7 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use hearken_collect::accounts::{self, Role};
 use hearken_collect::parts::Parts;
-use hearken_collect::{Options, Service, StartError};
+use hearken_collect::{Media, Options, Service, StartError};
 use hearken_data::feedback::{Judgement, Verdict};
 use support::{PASSWORD, World, pair};
 
@@ -369,7 +369,7 @@ async fn media_stay_in_their_folder() {
     std::fs::write(folder.path().join("secret.gif"), b"GIF89a").unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink(folder.path().join("secret.gif"), media.join("link.gif")).unwrap();
-    let options = Options { media: Some(media), ..Options::default() };
+    let options = Options { media: Some(Media::Folder(media)), ..Options::default() };
     let world = World::with(options, |_| ());
     let mut browser = world.browser();
     let answer = browser.get("/media/a.gif").await;

@@ -89,8 +89,14 @@ async fn a_revision_takes_the_place_of_the_earlier_one() {
 #[tokio::test]
 async fn tokens_do_what_their_scopes_say_and_nothing_when_revoked() {
     let world = World::local();
-    let manage = world.token(&[Scope::Manage]);
+    let alone = world.token(&[Scope::Manage]);
+    let manage = world.token(&[Scope::Manage, Scope::Read]);
     let new = json!({"name": "reader", "scopes": ["read"]});
+    let beyond = world.call("POST", "/tokens", &alone, Some(new.clone())).await;
+    assert_eq!(beyond.status, StatusCode::FORBIDDEN, "a token gives away what it has itself");
+    let all = json!({"name": "all", "scopes": ["read", "write", "label", "manage"]});
+    let beyond = world.call("POST", "/tokens", &manage, Some(all)).await;
+    assert_eq!(beyond.status, StatusCode::FORBIDDEN, "{}", beyond.text());
     let made = world.call("POST", "/tokens", &manage, Some(new)).await;
     assert_eq!(made.status, StatusCode::CREATED);
     let made = made.json();

@@ -200,14 +200,17 @@ fn full_disk(name: &str) {
     assert_eq!(status, 503, "{answer}");
     assert!(message(&answer).contains("make room and try again"), "{answer}");
     assert_eq!(store.judgement("of-the-page").unwrap(), None);
-    for page in ["/label", "/label/history", "/progress", "/health"] {
+    for page in ["/label", "/label/history", "/progress"] {
         assert_eq!(browser.page(page, "").0, 200, "{page}: what is there can be read");
     }
+    let (status, told) = browser.page("/health", "");
+    assert_eq!(status, 503, "nothing can be written: {told}");
 
     disk.make_room();
     labelling.goes_on();
     let (status, answer) = browser.post("/label/submit", "", &decision);
     assert_eq!((status, &answer["outcome"]), (200, &json!("stored")));
+    assert_eq!(browser.page("/health", "").0, 200);
     let outcome = labelling.end();
     load::check(&*store, &outcome, OVERLAP);
     drop(running);

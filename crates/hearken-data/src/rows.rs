@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::bad_record::BadRecord;
 use crate::cells::Cells;
 use crate::data_files;
@@ -21,6 +23,28 @@ pub(crate) struct RawRow {
     pub(crate) at: Source,
     /// What it says.
     pub(crate) columns: Result<RawColumns, BadRecord>,
+}
+
+impl RawRow {
+    /// How many bytes of the file it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.columns {
+            Ok(RawColumns::Json(bytes)) => bytes.len(),
+            Ok(RawColumns::Parsed(columns)) => columns.values.values().map(bytes_of).sum(),
+            Err(_) => 0,
+        }
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(bytes_of).sum::<usize>() + values.len(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + bytes_of(value)).sum()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
 }
 
 /// The columns of a row as the file has them.

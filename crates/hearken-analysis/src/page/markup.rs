@@ -110,7 +110,9 @@ impl Table {
     pub(super) fn new(caption: &str, columns: &[&str]) -> Self {
         let mut head = format!("<caption>{}</caption><thead><tr>", escape(caption));
         for column in columns {
-            let _ = write!(head, "<th scope=\"col\">{}</th>", escape(column));
+            // A screen reader calls the names of the rows by something.
+            let label = if column.is_empty() { " aria-label=\"what\"" } else { "" };
+            let _ = write!(head, "<th scope=\"col\"{label}>{}</th>", escape(column));
         }
         Self { head: head + "</tr></thead>", body: String::new(), text_column: None }
     }

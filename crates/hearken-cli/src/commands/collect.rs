@@ -15,7 +15,7 @@ use clap::Args;
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Options, Service, exchange, system_clock};
+use hearken_collect::{Media, Options, Service, exchange, system_clock};
 use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
@@ -60,7 +60,8 @@ pub(crate) struct Collect {
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 
-    /// The folder of images and clips that items name; the folder of the first file where not given
+    /// The folder of images and clips: every one of them is served. Where it is not given, those below the folder of
+    /// the first file that an item or the guidelines name
     #[arg(long, value_name = "DIR")]
     media: Option<PathBuf>,
 
@@ -127,7 +128,11 @@ impl Collect {
             bind: self.bind,
             public_url: self.public_url.as_deref().map(checked_url).transpose()?,
             title: self.title.clone(),
-            media: self.media.clone().or_else(|| self.items.first().map(|file| folder_of(file))),
+            media: match (&self.media, self.items.first()) {
+                (Some(folder), _) => Some(Media::Folder(folder.clone())),
+                // The folder was not made for images: of its files those are shown that items name.
+                (None, first) => first.map(|file| Media::Named(folder_of(file))),
+            },
             ..Options::default()
         };
         let feature_trainer = Box::new(crate::features::LocalTrainer);

@@ -24,8 +24,8 @@ pub(crate) fn start(store: &dyn Store, account: &Account, now: i64) -> Result<St
 pub(crate) fn find(store: &dyn Store, key: &str, now: i64) -> Result<Option<Account>, StoreError> {
     let Some(document) = store.document("session", key)? else { return Ok(None) };
     let expires_at = document.body["expires_at"].as_i64().unwrap_or(0);
+    // What has ended is removed by the sweep, later: the clock may be wrong for a moment.
     if expires_at <= now {
-        store.delete_document("session", key)?;
         return Ok(None);
     }
     let pseudonym = document.body["account"].as_str().unwrap_or_default();
@@ -50,11 +50,14 @@ pub(crate) fn end_all(store: &dyn Store, pseudonym: &str) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Removes what has expired.
+/// How long after its end a session is still there: a clock that is wrong for a while ends none for good.
+const KEPT_MS: i64 = 30 * 86_400_000;
+
+/// Removes what has expired long ago.
 pub(crate) fn sweep(store: &dyn Store, now: i64) -> Result<(), StoreError> {
     for kind in ["session", "invitation"] {
         for document in store.documents(kind)? {
-            if document.body["expires_at"].as_i64().unwrap_or(0) <= now {
+            if document.body["expires_at"].as_i64().unwrap_or(0) + KEPT_MS <= now {
                 store.delete_document(kind, &document.key)?;
             }
         }

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Seek as _};
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -17,7 +17,8 @@ use serde_json::json;
 use super::tokens::{self, Scope, Token};
 use super::{known_name, no_such};
 use crate::error::AppError;
-use crate::exchange::{self, Chunks, Imported};
+use crate::exchange::{self, Imported, Upload};
+use crate::pieces;
 use crate::state::AppState;
 
 /// How to export; the fields of the form on the page and of the address in the API.
@@ -79,7 +80,7 @@ fn parse_format(name: &str) -> Result<Format, AppError> {
 pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, AppError> {
     let (format, options) = export.parse()?;
     let (file, bytes) = state
-        .blocking(move |state| {
+        .long(move |state| {
             let failed =
                 |error: io::Error| AppError::Unavailable(format!("temporary file: {error}"));
             let mut file = BufWriter::new(tempfile::tempfile().map_err(failed)?);
@@ -96,15 +97,13 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
         (header::CONTENT_LENGTH, bytes.to_string()),
     ];
-    Ok((headers, Body::from_stream(Chunks::of(file))).into_response())
+    Ok((headers, exchange::body_of(file, bytes)).into_response())
 }
 
 /// What an export would write, drop and lose.
 pub(crate) async fn dry_run(state: &AppState, export: &Export) -> Result<ExportReport, AppError> {
     let (format, options) = export.parse()?;
-    state
-        .blocking(move |state| exchange::export(state, format, options, &mut std::io::sink()))
-        .await
+    state.long(move |state| exchange::export(state, format, options, &mut std::io::sink())).await
 }
 
 /// `GET /export`.
@@ -176,7 +175,7 @@ pub(crate) async fn import(
     token: Token,
     Query(import): Query<Import>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<(StatusCode, Json<Imported>), AppError> {
     token.must(Scope::Write)?;
     let format = import.format.as_deref().map(parse_format).transpose()?;
@@ -193,10 +192,19 @@ pub(crate) async fn import(
             return Err(AppError::Unsupported(message));
         }
     };
-    let work = move |state: &AppState| {
-        exchange::import_bytes(state, (name, &body), format, import.skip_bad)
-    };
-    Ok((StatusCode::CREATED, Json(state.blocking(work).await?)))
+    let bytes_max = state.options().upload_bytes;
+    let (mut upload, mut body, mut bytes) = (Upload::named(name)?, body, 0);
+    while let Some(piece) = pieces::next(&mut body).await {
+        let piece =
+            piece.map_err(|error| AppError::BadRequest(format!("the body breaks off: {error}")))?;
+        bytes += piece.len();
+        if bytes_max < bytes {
+            let what = format!("a file may have {bytes_max} bytes, this one has more");
+            return Err(AppError::TooLarge(what));
+        }
+        upload.take(&piece).await?;
+    }
+    Ok((StatusCode::CREATED, Json(upload.import(&state, format, import.skip_bad).await?)))
 }
 
 /// `GET /tokens`.
@@ -240,6 +248,8 @@ pub(crate) async fn add_token(
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<TokenWithSecret>), AppError> {
     token.must(Scope::Manage)?;
+    // Whoever manages tokens gives away what their own token opens, and nothing else.
+    new.scopes.iter().try_for_each(|scope| token.must(*scope))?;
     let work = move |state: &AppState| {
         let (made, secret) = tokens::create(state.store(), &new.name, &new.scopes, state.now())?;
         let details = json!({"token": made.id, "scopes": made.scopes});

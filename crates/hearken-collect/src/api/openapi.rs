@@ -196,7 +196,7 @@ impl Operation {
     fn body(self, schema: Value) -> Self {
         let content = json!({"application/json": {"schema": schema}});
         self.set("requestBody", json!({"required": true, "content": content}))
-            .fails(&[400, 413, 415, 422])
+            .fails(&[400, 408, 413, 415, 422])
     }
 
     /// A body that is a file.
@@ -209,7 +209,7 @@ impl Operation {
             "application/gzip": {"schema": {"type": "string", "format": "binary"}},
         });
         self.set("requestBody", json!({"required": true, "content": content}))
-            .fails(&[413, 415, 422])
+            .fails(&[408, 413, 415, 422])
     }
 
     fn answer(self, status: u16, what: &str, schema: Value) -> Self {
@@ -261,6 +261,7 @@ fn failure(status: u16) -> (&'static str, Option<&'static str>) {
         401 => ("No token, or an unknown one", Some("WWW-Authenticate")),
         403 => ("The token has not the scope", None),
         404 => ("There is no such thing", None),
+        408 => ("The body did not come in time", None),
         409 => ("It contradicts what is there", None),
         413 => ("The body is too large", None),
         415 => ("The type of the body is none that is understood", None),

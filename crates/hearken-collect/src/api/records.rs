@@ -1,34 +1,30 @@
 //! Items, judgements, progress, guidelines.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_core::Stream;
 use hearken_data::feedback::{Item, Judgement};
 use hearken_store::{Added, Counts, Placed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::tokens::{Scope, Token};
 use super::{Paging, known_name, no_such};
 use crate::distribute::check_duration;
 use crate::distribute::{self, Progress};
 use crate::error::AppError;
+use crate::pieces;
 use crate::state::AppState;
 use crate::storable::storable;
 
 /// Judgements of a piece of the stream.
-const STREAM_CHUNK: usize = 1_000;
-/// Pieces that wait for a slow reader.
-const STREAM_AHEAD: usize = 2;
+const STREAM_CHUNK: usize = 250;
 
 /// How far the project is.
 #[derive(Serialize, JsonSchema)]
@@ -148,7 +144,7 @@ pub(crate) async fn add_items(
         if item.id.is_empty() {
             item.id = item.hash();
         }
-        let check = item.check().and_then(|()| storable(&json!(item)));
+        let check = item.check_new().and_then(|()| storable(&json!(item)));
         check.map_err(|what| AppError::Unprocessable(format!("items[{index}]: {what}")))?;
     }
     let work = move |state: &AppState| {
@@ -228,42 +224,22 @@ pub(crate) async fn stream(
     token: Token,
 ) -> Result<Response, AppError> {
     token.must(Scope::Read)?;
-    let (pieces, receiver) = mpsc::channel(STREAM_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut after = 0;
-        loop {
-            let piece = match state.store().judgements(after, STREAM_CHUNK) {
-                Ok(judgements) => judgements,
-                Err(error) => {
-                    // The connection breaks: whoever reads sees that something is missing.
-                    let _ = pieces.blocking_send(Err(io::Error::other(error.to_string())));
-                    break;
-                }
-            };
-            let Some(last) = piece.last() else { break };
-            after = last.place;
-            let mut lines = String::new();
-            for placed in &piece {
+    let seat = Arc::new(state.limits().stream(&token.id)?);
+    let piece = move |after| {
+        // The place is taken as long as the body is there.
+        let (state, _seat) = (state.clone(), Arc::clone(&seat));
+        async move {
+            let read = state.read(move |store| store.judgements(after, STREAM_CHUNK)).await;
+            let judgements = read.map_err(|error| io::Error::other(error.to_string()))?;
+            let Some(last) = judgements.last() else { return Ok(None) };
+            let (mut lines, after) = (String::new(), last.place);
+            for placed in &judgements {
                 lines.push_str(&json!(placed.record).to_string());
                 lines.push('\n');
             }
-            // Nobody reads any more.
-            if pieces.blocking_send(Ok(Bytes::from(lines))).is_err() {
-                break;
-            }
+            Ok(Some((Bytes::from(lines), after)))
         }
-    });
+    };
     let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(Pieces(receiver))).into_response())
-}
-
-/// The pieces of a body as they come.
-struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
-
-impl Stream for Pieces {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().0.poll_recv(context)
-    }
+    Ok((kind, pieces::body(0, piece)).into_response())
 }

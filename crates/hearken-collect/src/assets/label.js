@@ -6,6 +6,11 @@
 const AHEAD = 2;
 // A key that comes sooner after an item appears was meant for the one before it.
 const SETTLE_MS = 120;
+// So is the second half of a double click or a double tap.
+const DOUBLE_CLICK_MS = 700;
+const DOUBLE_TAP_MS = 350;
+// How long the next item may take to come; the server is at work on it, and asking again would not make it faster.
+const NEXT_MS = 120_000;
 
 const page = { current: null, upcoming: [], undoable: [], filling: null, over: null, done: 0, shown: 0 };
 let root, outbox, decide;
@@ -26,13 +31,13 @@ async function fillOnce() {
   while (page.upcoming.length < AHEAD) {
     const held = [page.current, ...page.upcoming].map((item) => item?.assignment).filter(Boolean);
     try {
-      const reply = await post("/label/next", { held: [...held, ...outbox.assignments()] });
+      const reply = await post("/label/next", { held: [...held, ...outbox.assignments()] }, NEXT_MS);
       showProgress(reply.progress);
       page.over = reply.assignment ? null : reply.why;
       if (!reply.assignment) break;
       page.upcoming.push(prepare(reply));
       if (!page.current) showNext();
-      if (!outbox.size()) trouble("");
+      trouble("");
     } catch (error) {
       if (!mayPass(error)) return trouble(error.message);
       if (!page.current || isSignedOut(error)) trouble(isSignedOut(error) ? `${error.message}; reload the page.` : `The next item cannot be loaded: ${error.message}. Trying again…`);
@@ -44,9 +49,12 @@ async function fillOnce() {
 }
 
 function showProgress(progress) {
-  if (!progress || !find("#progress")) return;
-  find("#progress").textContent = `You: ${page.done} in this sitting · All: ${progress.judged} of ${progress.wanted}`;
+  if (!find("#progress")) return;
+  const own = `You: ${page.done} in this sitting`;
+  find("#progress").textContent = progress ? `${own} · All: ${progress.judged} of ${progress.wanted}` : own;
   const bar = find("#progress-bar");
+  bar.hidden = !progress;
+  if (!progress) return;
   bar.max = Math.max(progress.wanted, 1);
   bar.value = progress.judged;
 }
@@ -74,10 +82,22 @@ function showNext(startedAt) {
   if (!item.started) begin(item);
   item.shownAt = performance.now();
   window.scrollTo(0, 0);
+  showLastTurn(item.element);
+  reachable(item.element);
   const title = find("#item-title", item.element);
   title.focus({ preventScroll: true });
   say(`${item.revises ? "Again" : "Next item"}: ${title.textContent}`);
   if (startedAt) requestAnimationFrame(() => performance.measure("next-item", { start: startedAt, end: performance.now() }));
+}
+
+// Of a conversation the last turn is what the answers answer.
+function showLastTurn(element) {
+  const prompt = find(".prompt", element);
+  const turns = all(".prompt .turn", element);
+  if (turns.length < 2) return;
+  const scroll = () => { prompt.scrollTop = turns.at(-1).offsetTop; };
+  scroll();
+  for (const image of all("img", prompt)) if (!image.complete) image.addEventListener("load", scroll, { once: true });
 }
 
 function begin(item) {
@@ -91,6 +111,7 @@ function begin(item) {
     field.addEventListener("input", () => storage.put(draftKey(item), field.value));
   }
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) all("img.picture", item.element).filter(moves).forEach(still);
+  else for (const clip of all(".clips video", item.element)) clip.play().catch(() => {});
   find(".cant-tell", item.element).addEventListener("submit", (event) => {
     event.preventDefault();
     const reason = event.target.elements.reason.value.trim();
@@ -139,6 +160,7 @@ function decideHere(answer) {
   else body.assignment = item.assignment;
   storage.take(draftKey(item));
   prompting(item, "");
+  find("#feedback").hidden = true;
   page.undoable.push({ item, id: body.id, answer });
   if (root.dataset.revise) {
     find("#stage").inert = true;
@@ -184,6 +206,7 @@ function reveal(item) {
   content.removeAttribute("aria-hidden");
   prompting(item, "");
   item.shownAt = performance.now();
+  showLastTurn(item.element);
   find("#item-title", item.element).focus({ preventScroll: true });
 }
 
@@ -213,17 +236,32 @@ function act(name, button) {
   if (name === "guidelines") return toggleGuidelines();
   if (name === "keys") return find("#keys").showModal();
   if (name === "undo") return undo();
+  if (name === "dismiss") return outbox.dismiss();
+  if (name === "understood") { find("#feedback").hidden = true; return; }
   if (name === "again") { page.over = null; showNext(); return fill(); }
   if (!item) return;
   if (name === "skip") return skip();
   if (name === "reveal") return reveal(item);
   if (isVeiled(item)) return prompting(item, "Show the content first: press v.");
   if (name === "rationale") return openRationale(item);
-  if (name === "replay") return all("img.picture", item.element).forEach((image) => { const source = image.src; image.src = ""; image.src = source; });
+  if (name === "replay") {
+    for (const clip of all("video", item.element)) { clip.currentTime = 0; clip.play().catch(() => {}); }
+    return all("img.picture", item.element).forEach((image) => { const source = image.src; image.src = ""; image.src = source; });
+  }
   if (name === "cant_tell") { const form = find(".cant-tell", item.element); form.hidden = false; form.scrollIntoView({ block: "nearest" }); find("button", form).focus(); return; }
   if (name === "cancel") return closePanels(item);
   if (name === "reason") return decide({ kind: "cant_tell", reason: button.firstChild.textContent.trim() });
   item.task.act(item, name, button);
+}
+
+// Whether a click on an item was meant for the one that was there before.
+function wasForTheOneBefore(event, button) {
+  const item = page.current;
+  if (!item?.element.contains(button)) return false;
+  const since = performance.now() - item.shownAt;
+  if (since < SETTLE_MS) return event.detail > 0;
+  if (event.pointerType === "touch" || event.pointerType === "pen") return since < DOUBLE_TAP_MS;
+  return event.detail > 1 && since < DOUBLE_CLICK_MS;
 }
 
 const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay" };
@@ -273,11 +311,15 @@ function sendFromField(event) {
 function onSettled(entry, reply) {
   // What another page left in the outbox may settle here, too: only the revision ends this page.
   const isRevision = root.dataset.revise && entry.body.revises === root.dataset.revise;
+  if (reply?.feedback) {
+    find("#feedback p").textContent = reply.feedback;
+    find("#feedback").hidden = false;
+  }
+  // What was on its way may have been what the next item waited for.
+  if (!page.current && !root.dataset.revise) (page.filling ?? Promise.resolve()).then(() => { if (!page.current) fill(); });
   if (entry.path === "/label/submit" && reply) {
     if (!entry.body.revises) page.done += 1;
     showProgress(reply.progress);
-    const note = find("#feedback");
-    if (reply.feedback) { note.textContent = reply.feedback; note.hidden = false; }
     if (isRevision && reply.outcome !== "lease_lost") location.assign("/label/history");
   }
   if (isRevision && !reply) find("#stage").inert = false;
@@ -306,7 +348,10 @@ function startLabelling() {
   root.addEventListener("click", (event) => {
     const button = event.target.closest("[data-act]");
     page.keyAt = event.timeStamp;
-    if (button) act(button.dataset.act, button);
+    if (button && !wasForTheOneBefore(event, button)) act(button.dataset.act, button);
+    // A rating that was clicked leads to the next one, as a digit does.
+    const rated = event.detail > 0 && event.target.closest("fieldset[data-axis]");
+    if (rated && event.target.matches("input") && page.current?.cells) page.current.task.go(page.current, 1);
   });
   root.addEventListener("focusin", (event) => {
     const cell = event.target.closest("fieldset[data-axis]");

@@ -1,7 +1,7 @@
 // Live answers: a prompt goes out, two answers stream in side by side, one vote comes back.
 "use strict";
 
-const live = { conversation: [], exchange: null, busy: false, failed: false };
+const live = { conversation: [], after: null, exchange: null, busy: false, failed: false };
 
 function startLive(element) {
   const form = find("#ask");
@@ -25,7 +25,7 @@ function startLive(element) {
 function anew() {
   if (live.busy) return;
   live.conversation = [];
-  live.exchange = null;
+  live.after = live.exchange = null;
   find("#conversation").replaceChildren();
   find("#answers").hidden = find("#vote").hidden = true;
   trouble("");
@@ -46,7 +46,7 @@ function ask(prompt) {
 function addTurn(role, who) {
   const turn = document.createElement("div");
   turn.className = `turn ${role}`;
-  turn.innerHTML = '<h3 class="speaker"></h3><div class="text plain"></div>';
+  turn.innerHTML = '<h2 class="speaker"></h2><div class="text plain"></div>';
   turn.firstElementChild.textContent = who;
   find("#conversation").append(turn);
   return turn.lastElementChild;
@@ -67,7 +67,7 @@ async function stream() {
     side.classList.remove("failed");
   }
   try {
-    const response = await request("/live/stream", { conversation: live.conversation });
+    const response = await request("/live/stream", live.after ? { conversation: live.conversation.slice(-1), after: live.after } : { conversation: live.conversation });
     if (!response.ok) throw await failure(response);
     await readLines(response.body, (event) => onEvent(event, sides));
   } catch (error) {
@@ -122,6 +122,7 @@ async function vote(button) {
   try {
     const reply = await post("/live/vote", { ...live.vote, answer, rationale: field?.value.trim() || null });
     live.conversation = reply.conversation;
+    live.after = live.vote.exchange;
     trouble("");
     addTurn("assistant", "Assistant").innerHTML = reply.html;
     all("#conversation .turn").at(-1).lastElementChild.classList.remove("plain");

@@ -17,10 +17,31 @@ async function failure(response) {
   return error;
 }
 
-async function post(path, body) {
-  const response = await request(path, body, AbortSignal.timeout(20_000));
-  if (!response.ok) throw await failure(response);
-  return response.json();
+// Waits as long as something comes within `patience` milliseconds, however long the whole takes.
+async function post(path, body, patience = 20_000) {
+  const stop = new AbortController();
+  let timer;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => stop.abort(new DOMException("nothing came", "TimeoutError")), patience);
+  };
+  wait();
+  try {
+    const response = await request(path, body, stop.signal);
+    if (!response.ok) throw await failure(response);
+    return JSON.parse(await whole(response, wait));
+  } finally { clearTimeout(timer); }
+}
+
+async function whole(response, onPiece) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return text;
+    onPiece();
+    text += value;
+  }
 }
 
 // Whether a request that failed with `error` may succeed later as it is.
@@ -53,10 +74,17 @@ function say(text) {
   setTimeout(() => { live.textContent = text; }, 30);
 }
 
-function trouble(text) {
+// What is wrong, by where it comes from: what one part of the page says takes nothing from another.
+const troubles = new Map();
+
+function trouble(text, source = "page") {
+  if (text) troubles.set(source, text);
+  else troubles.delete(source);
   const banner = find("#trouble");
-  banner.hidden = !text;
-  if (banner.textContent !== text) banner.textContent = text;
+  const words = find("span", banner);
+  const all = [...troubles.values()].join(" ");
+  banner.hidden = !all;
+  if (words.textContent !== all) words.textContent = all;
 }
 
 const isTyping = (target) => target.matches?.("textarea, select, input:not([type=radio], [type=checkbox])");
@@ -83,7 +111,9 @@ function makeOutbox(annotator, onSettled) {
         ? `${what} in this browser: ${error.message}. Sign in again in another tab or reload; nothing is lost.`
         : `${cannot} ${what} in this browser and will be sent when it is back; you can go on.`);
     }
-    trouble(lines.join(" "));
+    trouble(lines.join(" "), "outbox");
+    const dismiss = find("#trouble [data-act=dismiss]");
+    if (dismiss) dismiss.hidden = !refused.length;
   }
 
   async function flush() {
@@ -122,6 +152,8 @@ function makeOutbox(annotator, onSettled) {
 
   return {
     flush,
+    // What was refused has been read.
+    dismiss() { refused.length = 0; report(waiting.size ? lastError : null); },
     size: () => waiting.size,
     assignments: () => [...waiting.values()].map((entry) => entry.body.assignment).filter(Boolean),
     add(path, body) {

@@ -17,6 +17,7 @@ use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
 pub use crate::queue::{Choice, Eligible, Offer, Order, Progress, RANDOM, Random};
+pub(crate) use standing::{Screened, screened};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
 pub(crate) use submit::{check_duration, judgement};
 
@@ -165,6 +166,12 @@ pub(crate) fn is_complete(state: &AppState, item: &str) -> bool {
     state.distributor().index().is_complete(item)
 }
 
+/// Whether the item admits annotators, as far as is known.
+pub(crate) fn is_screening(state: &AppState, item: &str) -> bool {
+    let index = state.distributor().index();
+    index.handle(item).is_some_and(|handle| index.screening.contains(&handle))
+}
+
 /// What the annotator labels next. `held` names the assignments that the page has already; one that
 /// the annotator holds and that is not among them comes first (the page was loaded anew).
 ///
@@ -231,7 +238,8 @@ fn claim_one(
             // A person is locked before the index, everywhere.
             let (person, index) = (lock(person), distributor.index());
             let share = (settings.gold_share, order);
-            let choice = index.choose(screening, person.seen(), share, &mut rng);
+            let drawn = screening.then(|| person.drawn());
+            let choice = index.choose(drawn, person.seen(), share, &mut rng);
             let choice = choice.map_err(|Misfit(choice)| {
                 AppError::Internal(format!(
                     "the order {:?} chose {choice:?}; expected one of the items it was offered, and a probability in (0, 1]",

@@ -4,7 +4,7 @@ use hearken_data::feedback::Judgement;
 
 use super::Why;
 use crate::error::AppError;
-use crate::queue::{Person, Pool, Standing};
+use crate::queue::{Draw, Person, Pool, Standing, lock};
 use crate::settings::Settings;
 use crate::state::AppState;
 
@@ -24,7 +24,48 @@ pub(super) fn standing(
         let judgements = judgements(state, annotator, has_screening)?;
         person.learn(&seen, &judgements, &state.distributor().index(), now);
     }
-    Ok(person.standing(&state.distributor().index(), now))
+    let (count, secret) = (state.settings()?.screening_items, state.secret());
+    Ok(person.standing(&state.distributor().index(), now, Draw { count, secret, annotator }))
+}
+
+/// What came of the screening of an annotator.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Screened {
+    /// How many items were asked.
+    pub(crate) items: usize,
+    /// How many were judged rightly, the first time.
+    pub(crate) right: usize,
+    /// Whether that is enough.
+    pub(crate) passed: bool,
+    /// Names of the others.
+    pub(crate) missed: Vec<String>,
+}
+
+/// What came of the screening of an annotator; none as long as an item of it is open. May block.
+pub(crate) fn screened(state: &AppState, annotator: &str) -> Result<Option<Screened>, AppError> {
+    let settings = state.settings()?;
+    let live = state.store().live_assignments(annotator, state.now())?;
+    let person = state.distributor().person(annotator);
+    let mut person = lock(&person);
+    let standing = standing(state, annotator, &mut person)?;
+    let index = state.distributor().index();
+    let is_open = |item: &str| index.handle(item).is_some_and(|it| person.drawn().contains(&it));
+    let held = live.iter().any(|assignment| is_open(&assignment.item));
+    if standing.screening_items == 0 || 0 < standing.screening_unseen || held {
+        return Ok(None);
+    }
+    let name = |handle: u32| index.entries[handle as usize].id.clone();
+    Ok(Some(Screened {
+        items: standing.screening_items,
+        right: standing.screening_right,
+        passed: is_enough(&standing, &settings),
+        missed: person.missed().into_iter().map(name).collect(),
+    }))
+}
+
+fn is_enough(standing: &Standing, settings: &Settings) -> bool {
+    let share = standing.screening_right as f64 / standing.screening_items as f64;
+    settings.screening_threshold <= share
 }
 
 /// The annotator's judgements, where something depends on them.
@@ -69,8 +110,7 @@ pub(super) fn admitted(standing: &Standing, settings: &Settings, held: usize) ->
     if 0 < open && 0 < held {
         return Err(Why::ScreeningPending);
     }
-    let share = standing.screening_right as f64 / standing.screening_items as f64;
-    if share < settings.screening_threshold { Err(Why::ScreeningFailed) } else { Ok(false) }
+    if is_enough(standing, settings) { Ok(false) } else { Err(Why::ScreeningFailed) }
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub async fn submit(
         .blocking(move |state| {
             let assignment = own(state, &annotator, &assignment)?;
             let item = item(state, &assignment.item)?;
+            let submission = possible(submission, state.now() - assignment.granted_at);
             let judgement = Judgement {
                 presented: assignment.presented,
                 assignment: Some(assignment.id),
@@ -96,6 +97,7 @@ pub async fn revise(
                 earlier.ok_or_else(|| AppError::NotFound("you made no such judgement".into()))?;
             let item = item(state, &earlier.item)?;
             let guidelines = state.guidelines()?.version;
+            let submission = possible(submission, state.now() - earlier.at);
             let judgement = Judgement {
                 presented: earlier.presented,
                 revises: Some(earlier.id),
@@ -106,6 +108,18 @@ pub async fn revise(
             store(state, &item, &judgement)
         })
         .await
+}
+
+/// The submission with a duration of at most `ms`, the time since the annotator got the item: what is longer is not
+/// true, whatever the page says.
+fn possible(submission: Submission, ms: i64) -> Submission {
+    let most = u64::try_from(ms).unwrap_or(0);
+    let duration_ms = submission.duration_ms.map(|said| match said {
+        // What no store can hold is refused where it is checked.
+        said if DURATION_MAX < said => said,
+        said => said.min(most),
+    });
+    Submission { duration_ms, ..submission }
 }
 
 /// Gives an item back; the annotator is not offered it again.
@@ -300,6 +314,8 @@ fn store(state: &AppState, item: &Item, judgement: &Judgement) -> Result<Outcome
 fn same(earlier: &Judgement, judgement: &Judgement) -> Result<Outcome, AppError> {
     let mut timeless = judgement.clone();
     timeless.at = earlier.at;
+    // The later it is sent, the longer it may have taken.
+    timeless.duration_ms = earlier.duration_ms;
     timeless.guidelines = earlier.guidelines;
     if timeless == *earlier {
         return Ok(Outcome::AlreadyThere);

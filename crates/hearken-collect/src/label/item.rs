@@ -20,7 +20,7 @@ const REASONS: [&str; 4] = [
 ];
 
 /// Endings of images that may move.
-const ANIMATED: [&str; 3] = ["gif", "webp", "apng"];
+const ANIMATED: [&str; 5] = ["gif", "webp", "apng", "mp4", "webm"];
 
 #[derive(Serialize)]
 pub(crate) struct Turn {
@@ -126,7 +126,8 @@ pub(crate) fn rationale(settings: &Settings) -> &'static str {
 
 fn may_move(source: &str) -> bool {
     let animated = |kind: &str| ANIMATED.iter().any(|known| kind.eq_ignore_ascii_case(known));
-    match source.strip_prefix("data:image/") {
+    let data = source.strip_prefix("data:image/").or_else(|| source.strip_prefix("data:video/"));
+    match data {
         Some(data) => data.split(';').next().is_some_and(animated),
         // Whether a PNG moves is not in its name; clips are judged to be on the safe side.
         None => source.rsplit('.').next().is_some_and(|end| animated(end) || end == "png"),
@@ -147,8 +148,7 @@ fn question(task: Task, only_pictures: bool) -> &'static str {
 fn scale(points: u8) -> Vec<Value> {
     let side = |place: usize, points_here: u8| {
         let word = word(points_here, points);
-        let name = format!("{} is {word} better", name(place));
-        context! { place, points => points_here, word, name }
+        context! { place, points => points_here, word, answer => name(place) }
     };
     let left = (1..=points).rev().map(|here| side(0, here));
     let middle = std::iter::once(context! { middle => true });
@@ -223,6 +223,7 @@ mod tests {
 
     #[test]
     fn images_that_may_move_are_known() {
+        assert!(may_move("a.mp4") && may_move("data:video/webm;base64,AA"));
         assert!(may_move("clips/a.GIF") && may_move("data:image/webp;base64,AA"));
         assert!(!may_move("cat.jpg") && !may_move("data:image/jpeg;base64,AA"));
     }

@@ -18,9 +18,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::answer::Answer;
-use crate::distribute::{self, Next, Outcome, Submission};
+use crate::accounts::Permission;
+use crate::distribute::{self, Next, Progress, Screened, Submission};
 use crate::error::AppError;
-use crate::render::{Heading, markdown};
+use crate::render::{Heading, excerpt, markdown};
 use crate::settings::Rationale;
 use crate::state::AppState;
 use crate::user::CurrentUser;
@@ -77,7 +78,7 @@ async fn next(
     let next = distribute::next(&state, &user.annotator, &held).await?;
     state
         .blocking(move |state| {
-            let progress = distribute::progress(state)?;
+            let progress = progress(state, &user)?;
             Ok(Json(match next {
                 Next::Work(work) => {
                     let presented = &work.assignment.presented;
@@ -138,7 +139,6 @@ async fn submit(
             Ok((item, Submission { id, verdict, rationale, duration_ms, origin }))
         })
         .await?;
-    let verdict = submission.verdict.clone();
     let outcome = match (assignment, revises) {
         (Some(assignment), None) => {
             distribute::submit(&state, &user.annotator, &assignment, submission).await?
@@ -148,9 +148,23 @@ async fn submit(
         }
         _ => return Err(neither()),
     };
-    let feedback = (outcome != Outcome::LeaseLost).then(|| feedback(&item, &verdict)).flatten();
-    let progress = state.blocking(distribute::progress).await?;
-    Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
+    let is_screening = item.gold.as_ref().is_some_and(|gold| gold.screening);
+    state
+        .blocking(move |state| {
+            let feedback = if is_screening { feedback(state, &user.annotator)? } else { None };
+            let progress = progress(state, &user)?;
+            Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
+        })
+        .await
+}
+
+/// How far the project is, for those who may see it: whoever judges for others could tell gold items by what does not
+/// count.
+fn progress(state: &AppState, user: &CurrentUser) -> Result<Option<Progress>, AppError> {
+    if !user.role.may(Permission::SeeResults) {
+        return Ok(None);
+    }
+    distribute::progress(state).map(Some)
 }
 
 fn neither() -> AppError {
@@ -184,14 +198,23 @@ fn shown(
     Ok((item, presented))
 }
 
-/// What an annotator in screening learns about an item that was judged otherwise than it should be.
-fn feedback(item: &Item, verdict: &hearken_data::feedback::Verdict) -> Option<String> {
-    let gold = item.gold.as_ref().filter(|gold| gold.screening)?;
-    if verdict.agrees(&gold.verdict) {
-        return None;
+/// What an annotator learns when the screening is over: how many items were judged as they should be, and why the others
+/// are judged otherwise. Before that nothing is said, so that no item can be tried out.
+fn feedback(state: &AppState, annotator: &str) -> Result<Option<String>, AppError> {
+    let Some(screened) = distribute::screened(state, annotator)? else { return Ok(None) };
+    let Screened { items, right, passed, missed } = screened;
+    let mut lines = vec![format!(
+        "The trial is over: {right} of {items} items were judged as expected. {}",
+        if passed { "The work begins." } else { "That is too few." }
+    )];
+    for name in missed {
+        let Some(item) = state.store().item(&name)? else { continue };
+        let asked = item.prompt.last().map_or_else(String::new, |it| excerpt(&it.content, 90));
+        let reason = item.gold.and_then(|gold| gold.reason);
+        let reason = reason.as_deref().unwrap_or("The guidelines say why.");
+        lines.push(format!("Judged otherwise here: “{asked}” {reason}"));
     }
-    let reason = gold.reason.as_deref().unwrap_or("The guidelines say why.");
-    Some(format!("The trial item before this one is judged otherwise here. {reason}"))
+    Ok(Some(lines.join("\n")))
 }
 
 #[derive(Deserialize)]
@@ -206,7 +229,14 @@ async fn skip(
     Json(Skip { assignment }): Json<Skip>,
 ) -> Result<Json<Value>, AppError> {
     distribute::skip(&state, &user.annotator, &assignment).await?;
-    Ok(Json(json!({"outcome": "skipped"})))
+    state
+        .blocking(move |state| {
+            let item = state.store().assignment(&assignment)?.map(|assignment| assignment.item);
+            let is_screening = item.is_some_and(|item| distribute::is_screening(state, &item));
+            let feedback = if is_screening { feedback(state, &user.annotator)? } else { None };
+            Ok(Json(json!({"outcome": "skipped", "feedback": feedback})))
+        })
+        .await
 }
 
 #[derive(Deserialize)]

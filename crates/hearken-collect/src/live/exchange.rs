@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::codec;
 use crate::error::AppError;
+use crate::queue::LIVE;
 use crate::state::AppState;
 
 /// The kind of document in which exchanges are kept.
@@ -34,6 +35,9 @@ pub(super) struct Exchange {
     pub(super) at: i64,
     /// The name of the judgement, once there is a vote.
     pub(super) judgement: Option<String>,
+    /// The place of the answer with which the conversation goes on, once there is a vote.
+    #[serde(default)]
+    pub(super) chosen: Option<usize>,
 }
 
 impl Exchange {
@@ -79,12 +83,14 @@ impl Exchange {
         state: &AppState,
         id: &str,
         version: u64,
-        judgement: &str,
+        (judgement, chosen): (&str, usize),
     ) -> Result<Self, AppError> {
         match &self.judgement {
             Some(earlier) if earlier == judgement => return Ok(self),
             Some(_) => return Err(voted()),
-            None => self.judgement = Some(judgement.to_owned()),
+            None => {
+                (self.judgement, self.chosen) = (Some(judgement.to_owned()), Some(chosen));
+            }
         }
         let expected = Expected::Version(version);
         match state.store().put_document(KIND, id, &json!(self), expected)? {
@@ -103,16 +109,16 @@ impl Exchange {
         let mut item = Item::new(Task::Pairwise, self.conversation.clone(), candidates);
         item.id = format!("live-{id}");
         item.overlap = Some(1);
-        item.meta.insert("source".into(), json!("live"));
+        item.meta.insert("source".into(), json!(LIVE));
         item
     }
 
-    /// The conversation with the answer of `place` as its last turn.
-    pub(super) fn continued(&self, place: usize) -> Vec<Message> {
-        let said = &self.answers[self.presented[place.min(1)]];
+    /// The conversation with the chosen answer as its last turn; before there is a vote none.
+    pub(super) fn continued(&self) -> Option<Vec<Message>> {
+        let said = &self.answers[self.presented[self.chosen?.min(1)]];
         let mut conversation = self.conversation.clone();
         conversation.push(Message::new(Role::Assistant, said.text.clone()));
-        conversation
+        Some(conversation)
     }
 }
 

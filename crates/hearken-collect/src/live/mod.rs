@@ -59,23 +59,54 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// What the person says; only the last message counts where `after` is there.
     conversation: Vec<Message>,
+    /// The exchange that was judged before: the conversation goes on from it.
+    #[serde(default)]
+    after: Option<String>,
 }
 
 /// Streams two answers to a conversation that ends with a prompt.
 async fn answer(
     State(state): State<AppState>,
     user: CurrentUser,
-    Json(Asked { conversation }): Json<Asked>,
+    Json(asked): Json<Asked>,
 ) -> Result<Response, AppError> {
     if state.parts().answerers.is_empty() {
         return Err(AppError::NotFound("no model answers in this project".into()));
     }
-    check(&conversation).map_err(AppError::Unprocessable)?;
+    let annotator = user.annotator.clone();
+    let conversation = state.blocking(move |state| conversation(state, &annotator, asked)).await?;
+    let seat = state.limits().spend_live(&user.annotator)?;
     let presented = if rand::rng().next_u32() & 1 == 0 { [0, 1] } else { [1, 0] };
     let asked = Unanswered { annotator: user.annotator, conversation, presented };
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((headers, stream::answers(state, asked)).into_response())
+    Ok((headers, stream::answers(state, asked, seat)).into_response())
+}
+
+/// The conversation that is asked about. What the assistant has said in it is what the service has kept, never what a
+/// page sends back.
+fn conversation(state: &AppState, annotator: &str, asked: Asked) -> Result<Vec<Message>, AppError> {
+    let Asked { conversation: mut said, after } = asked;
+    let conversation = match after {
+        None if said.iter().any(|message| message.role == Role::Assistant) => {
+            let what = "what the assistant said is kept by the service: name the exchange that the \
+                        conversation goes on from as \"after\"";
+            return Err(AppError::Unprocessable(what.into()));
+        }
+        None => said,
+        Some(name) => {
+            let (exchange, _) = Exchange::find(state, &name, annotator)?;
+            let before = exchange.continued();
+            let mut conversation = before.ok_or_else(|| {
+                AppError::Unprocessable("the answers before are not judged yet".into())
+            })?;
+            conversation.extend(said.pop());
+            conversation
+        }
+    };
+    check(&conversation).map_err(AppError::Unprocessable)?;
+    Ok(conversation)
 }
 
 fn check(conversation: &[Message]) -> Result<(), String> {
@@ -143,14 +174,15 @@ fn store(state: &AppState, annotator: &str, vote: Vote) -> Result<Value, AppErro
         guidelines: (guidelines > 0).then_some(guidelines),
         ..distribute::judgement(state, annotator, &item, submission)?
     };
-    let exchange = exchange.claim(state, &name, version, &judgement.id)?;
+    let exchange = exchange.claim(state, &name, version, (&judgement.id, place))?;
     state.store().add_items(std::slice::from_ref(&item))?;
     if state.store().judgement(&judgement.id)?.is_none() {
         state.store().add_judgements(std::slice::from_ref(&judgement))?;
         state.bell().ring();
     }
     let html = markdown(&exchange.answers[exchange.presented[place]].text, Heading::Answer);
-    Ok(json!({"outcome": "stored", "conversation": exchange.continued(place), "html": html}))
+    let conversation = exchange.continued();
+    Ok(json!({"outcome": "stored", "conversation": conversation, "html": html}))
 }
 
 #[cfg(test)]

@@ -1,48 +1,71 @@
 //! Two answers at once, as lines of JSON while they come.
+//!
+//! Models are waited for on threads of their own, two for a prompt, so that however many are slow, whatever else the
+//! service does has its threads. How many prompts there may be at once the limits say.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use futures_core::Stream;
 use hearken_data::Message;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Sleep, sleep};
 
 use super::exchange::{Exchange, Said};
+use crate::limits::Seat;
 use crate::render::{Heading, markdown};
 use crate::state::AppState;
 
 /// Lines that may wait for a slow connection before the models wait too.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 64;
+/// How long a model waits for a connection that takes no line.
+const UNREAD: Duration = Duration::from_secs(30);
+/// How often it looks whether there is room for the next line.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long a connection waits for a model that says nothing.
+const SILENCE: Duration = Duration::from_secs(300);
+/// How long an answer may take, and how long it may be in bytes.
+const ANSWER_TIME: Duration = Duration::from_secs(900);
+const ANSWER_BYTES: usize = 200_000;
 
-/// The lines of a response.
-struct Lines(mpsc::Receiver<String>);
+/// The lines of a response; they end where nothing comes for too long.
+struct Lines {
+    lines: mpsc::Receiver<String>,
+    end: Pin<Box<Sleep>>,
+}
 
 impl Stream for Lines {
     type Item = Result<String, Infallible>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.get_mut().0.poll_recv(context).map(|line| line.map(Ok))
+        let lines = self.get_mut();
+        if let Poll::Ready(line) = lines.lines.poll_recv(context) {
+            lines.end.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+            return Poll::Ready(line.map(Ok));
+        }
+        lines.end.as_mut().poll(context).map(|()| None)
     }
 }
 
 /// Has both answers written and gives them as they come: `{"place": 0, "text": "…"}` for each piece,
 /// `{"place": 0, "html": "…"}` or `{"place": 0, "error": "…"}` at the end of each, and where both are
-/// there `{"exchange": "…"}`, the name to vote under.
-pub(super) fn answers(state: AppState, exchange: Unanswered) -> Body {
+/// there `{"exchange": "…"}`, the name to vote under. The seat is free when both models have ended.
+pub(super) fn answers(state: AppState, exchange: Unanswered, seat: Seat) -> Body {
     let (lines, receiver) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
+        let _seat = seat;
         let writing = exchange.presented.map(|answer| {
             let place = usize::from(answer != exchange.presented[0]);
             let (state, lines) = (state.clone(), lines.clone());
             let conversation = exchange.conversation.clone();
             let answerer = answer.min(state.parts().answerers.len() - 1);
-            tokio::task::spawn_blocking(move || {
-                write(&state, answerer, &conversation, &Place { place, lines })
-            })
+            on_own_thread(move || write(&state, answerer, &conversation, &Place { place, lines }))
         });
         let mut said = Vec::new();
         for (place, writing) in writing.into_iter().enumerate() {
@@ -50,16 +73,31 @@ pub(super) fn answers(state: AppState, exchange: Unanswered) -> Body {
                 said.extend(answer);
             } else {
                 let line = json!({"place": place, "error": "the model broke off"});
-                let _ = lines.send(format!("{line}\n")).await;
+                // Where the page is gone there is nobody to tell.
+                let _ = lines.try_send(format!("{line}\n"));
             }
         }
         if let Ok([at_left, at_right]) = <[Said; 2]>::try_from(said) {
             let last = keep(&state, exchange, [at_left, at_right]).await;
-            // Where the page is gone there is nobody to tell.
-            let _ = lines.send(format!("{last}\n")).await;
+            let _ = tokio::time::timeout(UNREAD, lines.send(format!("{last}\n"))).await;
         }
     });
-    Body::from_stream(Lines(receiver))
+    Body::from_stream(Lines { lines: receiver, end: Box::pin(sleep(SILENCE)) })
+}
+
+/// Runs `work` on a new thread; its result never comes where there is no thread, or `work` panics.
+fn on_own_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (tell, told) = oneshot::channel();
+    let started = std::thread::Builder::new().name("hearken-live".into()).spawn(move || {
+        // Nobody waits for it any more only where the service ends.
+        let _ = tell.send(work());
+    });
+    if let Err(error) = started {
+        tracing::error!("no thread for a live answer: {error}");
+    }
+    told
 }
 
 /// A conversation that is about to be answered.
@@ -79,11 +117,29 @@ impl Place {
     fn send(&self, key: &str, value: &str) -> bool {
         let mut line = json!({"place": self.place});
         line[key] = Value::from(value);
-        self.lines.blocking_send(format!("{line}\n")).is_ok()
+        let mut line = format!("{line}\n");
+        let started = Instant::now();
+        loop {
+            match self.lines.try_send(line) {
+                Ok(()) => return true,
+                Err(TrySendError::Closed(_)) => return false,
+                Err(TrySendError::Full(_)) if UNREAD <= started.elapsed() => return false,
+                Err(TrySendError::Full(unsent)) => line = unsent,
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 }
 
-/// Has one answer written. Blocks until it is there.
+/// Why an answer was not heard to its end.
+enum Cut {
+    /// Nobody reads it.
+    Unread,
+    /// It takes more than an answer may.
+    TooLong,
+}
+
+/// Has one answer written. Blocks until it is there; none where it failed or was cut.
 fn write(
     state: &AppState,
     answerer: usize,
@@ -91,20 +147,32 @@ fn write(
     place: &Place,
 ) -> Option<Said> {
     let answerer = &state.parts().answerers[answerer];
-    let mut on_text = |text: &str| match place.send("text", text) {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
+    let (started, mut bytes, mut cut) = (Instant::now(), 0, None);
+    let mut on_text = |text: &str| {
+        bytes += text.len();
+        if ANSWER_BYTES < bytes || ANSWER_TIME < started.elapsed() {
+            cut = Some(Cut::TooLong);
+        } else if !place.send("text", text) {
+            cut = Some(Cut::Unread);
+        }
+        if cut.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    match answerer.answer(conversation, &mut on_text) {
-        Ok(text) if text.trim().is_empty() => {
+    let answered = answerer.answer(conversation, &mut on_text);
+    match (answered, cut) {
+        (_, Some(Cut::Unread)) => None,
+        (_, Some(Cut::TooLong)) => {
+            place.send("error", "The answer takes too long.");
+            None
+        }
+        (Ok(text), None) if text.trim().is_empty() => {
             place.send("error", "The model answered with nothing.");
             None
         }
-        Ok(text) => {
+        (Ok(text), None) => {
             place.send("html", &markdown(&text, Heading::Answer));
             Some(Said { model: answerer.model().to_owned(), text })
         }
-        Err(problem) => {
+        (Err(problem), None) => {
             place.send("error", &without_name(&problem, answerer.model()));
             None
         }
@@ -130,7 +198,8 @@ async fn keep(state: &AppState, asked: Unanswered, by_place: [Said; 2]) -> Value
     let [left, right] = by_place;
     let answers = if presented[0] == 0 { [left, right] } else { [right, left] };
     let at = state.now();
-    let exchange = Exchange { annotator, conversation, answers, presented, at, judgement: None };
+    let (judgement, chosen) = (None, None);
+    let exchange = Exchange { annotator, conversation, answers, presented, at, judgement, chosen };
     match state.blocking(move |state| exchange.keep(state)).await {
         Ok(id) => json!({"exchange": id}),
         Err(error) => json!({"place": 0, "error": error.to_string()}),

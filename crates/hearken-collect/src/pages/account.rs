@@ -11,6 +11,7 @@ use super::Said;
 use crate::accounts::{self, Account, invitations, sessions};
 use crate::distribute;
 use crate::error::AppError;
+use crate::limits::network;
 use crate::session;
 use crate::state::{AppState, Mode};
 use crate::user::CurrentUser;
@@ -23,11 +24,11 @@ pub(crate) struct Wanted {
     done: Option<String>,
 }
 
-/// A path of this service, or the start page: an address of another site is none.
+/// A path of this service, or the start page: an address of another site is none. Browsers leave tabs and line
+/// breaks out of an address and take `\\` for `/`, so that what holds one is no path.
 fn own_path(next: &str) -> &str {
-    let is_own = next.starts_with('/')
-        && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n', '\0']);
+    let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_own = is_plain && next.starts_with('/') && !next.starts_with("//");
     if is_own { next } else { "/" }
 }
 
@@ -83,11 +84,18 @@ pub(crate) async fn login(
         let (name, password) = (login.name.clone(), login.password);
         hashing(&state, move |state| {
             let account = accounts::named(state.store(), &name)?;
-            let Some(account) = account.filter(|account| account.erased_at.is_none()) else {
+            let account = account.filter(|account| account.erased_at.is_none());
+            let is_right = if let Some(account) = &account {
+                account.verify(&password)
+            } else {
                 accounts::verify_nobody(&password);
-                return Ok(None);
+                false
             };
-            Ok(account.verify(&password).then_some(account))
+            // What was typed is not kept: it may be a password.
+            let actor = account.as_ref().map_or("nobody", |account| &*account.pseudonym);
+            let action = if is_right { "account.signed_in" } else { "account.sign_in_refused" };
+            state.audit(actor, action, json!({"from": address.map(network)}))?;
+            Ok(account.filter(|_| is_right))
         })
         .await?
     };
@@ -120,7 +128,7 @@ async fn hashing<T: Send + 'static>(
 }
 
 async fn sign_in(state: &AppState, account: Account, next: &str) -> Result<Response, AppError> {
-    let now = state.now();
+    let now = state.steady_now();
     let token = state.read(move |store| sessions::start(store, &account, now)).await?;
     let cookie = [(header::SET_COOKIE, session::set_cookie(state, &token))];
     Ok((cookie, Redirect::to(next)).into_response())
@@ -135,6 +143,7 @@ pub(crate) async fn logout(
     state
         .blocking(move |state| {
             distribute::release(state, &user.annotator)?;
+            state.audit(&user.annotator, "account.signed_out", json!({}))?;
             if let Some(key) = key {
                 state.store().delete_document("session", &key)?;
             }
@@ -152,6 +161,7 @@ pub(crate) async fn logout_everywhere(
     state
         .blocking(move |state| {
             distribute::release(state, &user.annotator)?;
+            state.audit(&user.annotator, "account.signed_out_everywhere", json!({}))?;
             Ok(sessions::end_all(state.store(), &user.annotator)?)
         })
         .await?;
@@ -187,18 +197,30 @@ pub(crate) async fn change_password(
     Form(form): Form<NewPassword>,
 ) -> Result<Response, AppError> {
     state.limits().spend_login(&user.annotator, None)?;
-    check_again(&form.new, &form.again)?;
-    let account = hashing(&state, move |state| {
-        let account = accounts::find(state.store(), &user.annotator)?;
-        let account = account.filter(|account| account.verify(&form.password));
-        let account = account
-            .ok_or_else(|| AppError::Forbidden("the present password is not right".into()))?;
-        accounts::set_password(state.store(), &account.pseudonym, &form.new)?;
-        state.audit(&account.pseudonym, "account.password", json!({}))?;
-        Ok(account)
+    let changed = hashing(&state, move |state| match changed(state, &user, &form) {
+        Ok(account) => Ok(Ok(account)),
+        Err(error @ (AppError::Unprocessable(_) | AppError::Forbidden(_))) => {
+            let values = context! { wrong => error.to_string() };
+            Ok(Err((error.status(), state.page(&user, "account.html", values)?)))
+        }
+        Err(error) => Err(error),
     })
     .await?;
-    sign_in(&state, account, "/account?done=password").await
+    match changed {
+        Ok(account) => sign_in(&state, account, "/account?done=password").await,
+        Err(page) => Ok(page.into_response()),
+    }
+}
+
+fn changed(state: &AppState, user: &CurrentUser, form: &NewPassword) -> Result<Account, AppError> {
+    check_again(&form.new, &form.again)?;
+    let account = accounts::find(state.store(), &user.annotator)?;
+    let account = account.filter(|account| account.verify(&form.password));
+    let account =
+        account.ok_or_else(|| AppError::Forbidden("the present password is not right".into()))?;
+    accounts::set_password(state.store(), &account.pseudonym, &form.new)?;
+    state.audit(&account.pseudonym, "account.password", json!({}))?;
+    Ok(account)
 }
 
 fn check_again(password: &str, again: &str) -> Result<(), AppError> {
@@ -274,7 +296,21 @@ mod tests {
     #[test]
     fn signing_in_leads_to_no_other_site() {
         assert_eq!(own_path("/label?x=1"), "/label?x=1");
-        for bad in ["//evil.example", "https://evil.example", "/\\evil.example", "", "label"] {
+        for bad in [
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\r/evil.example",
+            "\t//evil.example",
+            " //evil.example",
+            "/\u{b}/evil.example",
+            "/a\\..//evil.example",
+            "/é",
+            "",
+            "label",
+        ] {
             assert_eq!(own_path(bad), "/", "{bad:?}");
         }
     }

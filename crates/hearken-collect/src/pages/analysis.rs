@@ -44,7 +44,7 @@ async fn computed(
     if starts {
         let state = state.clone();
         tokio::spawn(async move {
-            let result = state.blocking(work).await;
+            let result = state.long(work).await;
             let slot = which(state.desk());
             {
                 let mut content = slot.lock();

@@ -30,9 +30,9 @@ pub(crate) async fn start(
     Ok(Redirect::to(to))
 }
 
-/// `GET /health`: whether the store answers.
+/// `GET /health`: whether the store can be read and written.
 pub(crate) async fn health(State(state): State<AppState>) -> Result<Json<Value>, AppError> {
-    state.read(|store| store.counts()).await?;
+    state.blocking(|state| Ok(state.health().check(state.store(), state.now())?)).await?;
     Ok(Json(json!({"status": "ok"})))
 }
 

@@ -8,6 +8,10 @@ use hearken_store::{Placed, Taken};
 use rand::{Rng, RngExt as _};
 
 use super::order::{Choice, Eligible, Order, RANDOM};
+use crate::render::{images, media_path};
+
+/// What the metadata of an item say whose answers were written in a live conversation.
+pub(crate) const LIVE: &str = "live";
 
 /// How many annotators may judge a gold item that does not say so itself: everybody.
 const EVERYBODY: u32 = 1_000_000;
@@ -100,10 +104,14 @@ pub(crate) struct Index {
     handles: HashMap<String, u32>,
     open: [Buckets; 3],
     in_pool: [usize; 3],
+    /// The items of the pool that admits annotators.
+    pub(crate) screening: Vec<u32>,
     /// The place up to which items were read.
     pub(crate) place: u64,
     overlap: u32,
     progress: Progress,
+    /// Paths of the images that items name; `None` where nobody asks.
+    media: Option<HashSet<String>>,
 }
 
 /// How far a project is, over the items that are not gold.
@@ -136,6 +144,15 @@ impl Progress {
 }
 
 impl Index {
+    pub(crate) fn new(keeps_media: bool) -> Self {
+        Self { media: keeps_media.then(HashSet::new), ..Self::default() }
+    }
+
+    /// Whether an item names the image of this path.
+    pub(crate) fn names_media(&self, path: &str) -> bool {
+        self.media.as_ref().is_some_and(|media| media.contains(path))
+    }
+
     pub(crate) fn handle(&self, id: &str) -> Option<u32> {
         self.handles.get(id).copied()
     }
@@ -152,9 +169,15 @@ impl Index {
             }
             let handle =
                 u32::try_from(self.entries.len()).expect("invariant: fewer than 2^32 items");
+            if let Some(media) = &mut self.media {
+                media.extend(media_of(&record));
+            }
             let entry = Entry::new(record);
             self.handles.insert(entry.id.clone(), handle);
             self.in_pool[entry.pool() as usize] += 1;
+            if entry.pool() == Pool::Screening {
+                self.screening.push(handle);
+            }
             self.entries.push(entry);
             self.progress.add(self.share_of(handle));
             self.settle(handle);
@@ -253,16 +276,19 @@ impl Index {
     }
 
     /// The next item for one who has seen `seen`, with the probability of the whole choice: of the
-    /// pool, and of the item in it. `None` where nothing is open.
+    /// pool, and of the item in it. `None` where nothing is open. `screening` names the items that admit the
+    /// annotator, where it is one of these that comes next.
     pub(crate) fn choose(
         &self,
-        screening: bool,
+        screening: Option<&HashSet<u32>>,
         seen: &HashSet<u32>,
         (gold_share, order): (f64, &dyn Order),
         rng: &mut dyn Rng,
     ) -> Result<Option<Choice>, Misfit> {
-        if screening {
-            let eligible = self.eligible(Pool::Screening, seen);
+        if let Some(drawn) = screening {
+            let others = self.screening.iter().filter(|handle| !drawn.contains(handle));
+            let passed_over: HashSet<u32> = others.chain(seen).copied().collect();
+            let eligible = self.eligible(Pool::Screening, &passed_over);
             return eligible.map(|eligible| ask(order, &eligible, rng)).transpose();
         }
         let regular = self.eligible(Pool::Regular, seen);
@@ -291,6 +317,20 @@ impl Index {
             (0 < count).then(|| Eligible::new(&bucket.open, seen, &self.entries, count))
         })
     }
+}
+
+/// The paths of the images that an item names. What models wrote in live conversations names none: an annotator can
+/// have them write anything.
+fn media_of(item: &Item) -> Vec<String> {
+    if item.meta.get("source").is_some_and(|source| source == LIVE) {
+        return Vec::new();
+    }
+    let listed = item.candidates.iter().flat_map(|candidate| &candidate.media).chain(&item.media);
+    let listed = listed.map(|media| media.source.clone());
+    let prompts = item.prompt.iter().map(|message| &message.content);
+    let answers = item.candidates.iter().flat_map(|it| it.steps.iter().chain([&it.text]));
+    let in_texts = prompts.chain(answers).flat_map(|text| images(text));
+    listed.chain(in_texts).filter_map(|source| media_path(&source).map(str::to_owned)).collect()
 }
 
 /// What an order chose that it was not offered, or without a probability.
@@ -335,7 +375,7 @@ mod tests {
     fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let choices = (0..rounds)
-            .filter_map(|_| index.choose(false, seen, (gold_share, &Random), &mut rng).unwrap());
+            .filter_map(|_| index.choose(None, seen, (gold_share, &Random), &mut rng).unwrap());
         choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
     }
 
@@ -390,7 +430,9 @@ mod tests {
         ]);
         assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let screening = index.choose(true, &HashSet::new(), (0.5, &Random), &mut rng).unwrap();
+        let screening = index
+            .choose(Some(&HashSet::from([2])), &HashSet::new(), (0.5, &Random), &mut rng)
+            .unwrap();
         assert_eq!(screening.map(|choice| choice.handle), Some(2));
     }
 

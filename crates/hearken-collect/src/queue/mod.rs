@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::index::Index;
 pub use self::index::Progress;
-pub(crate) use self::index::{Misfit, Pool, overlap_of};
+pub(crate) use self::index::{LIVE, Misfit, Pool, overlap_of};
 pub(crate) use self::order::check_names;
 pub use self::order::{Choice, Eligible, Offer, Order, RANDOM, Random};
-pub(crate) use self::person::{Person, Standing};
+pub(crate) use self::person::{Draw, Person, Standing};
 
 /// Handles of items.
 pub(crate) type Handles = HashSet<u32>;
 
 /// What is known about the distribution, shared by all requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Distributor {
     index: Mutex<Index>,
     people: Mutex<HashMap<String, Arc<Mutex<Person>>>>,
@@ -33,6 +33,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Distributor {
+    /// `keeps_media`: whether it is asked which images items name.
+    pub(crate) fn new(keeps_media: bool) -> Self {
+        let index = Mutex::new(Index::new(keeps_media));
+        Self { index, people: Mutex::default(), refreshed: Mutex::default() }
+    }
+
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         lock(&self.index)
     }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use hearken_data::feedback::Judgement;
+use sha2::{Digest as _, Sha256};
 
 use super::Handles;
-use super::index::{Index, Pool};
+use super::index::Index;
 
 /// How long it is believed before the store is asked again.
 const BELIEVED_MS: i64 = 60_000;
@@ -14,6 +15,31 @@ const BELIEVED_MS: i64 = 60_000;
 pub(crate) struct Person {
     seen: Handles,
     loaded: Option<Loaded>,
+    /// The screening items that admit this annotator.
+    drawn: Handles,
+}
+
+/// How the screening items of an annotator are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw<'a> {
+    /// How many; `None` for all.
+    pub(crate) count: Option<u32>,
+    /// What nobody outside the service knows.
+    pub(crate) secret: &'a [u8],
+    pub(crate) annotator: &'a str,
+}
+
+impl Draw<'_> {
+    /// Where an item stands in the annotator's own order of the screening items: at random, and always the same, so that
+    /// who gives an item back draws no other.
+    fn turn(&self, item: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in [b"screening", self.secret, self.annotator.as_bytes(), item.as_bytes()] {
+            hash.update(part);
+            hash.update(b"\n");
+        }
+        hash.finalize().into()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -22,7 +48,8 @@ struct Loaded {
     judged: u32,
     /// The day, in days since 1970, and the items judged on it.
     today: (i64, u32),
-    /// Screening items judged, and whether rightly.
+    /// Screening items judged, and whether the first judgement was right: what comes later may follow from what was told
+    /// about it.
     screening: HashMap<u32, bool>,
 }
 
@@ -62,8 +89,8 @@ impl Person {
     pub(crate) fn judged(&mut self, handle: u32, right: Option<bool>, (now, revises): (i64, bool)) {
         self.seen.insert(handle);
         let Some(loaded) = &mut self.loaded else { return };
-        if let Some(right) = right {
-            loaded.screening.insert(handle, right);
+        if let Some(right) = right.filter(|_| !revises) {
+            loaded.screening.entry(handle).or_insert(right);
         }
         if !revises {
             loaded.judged += 1;
@@ -89,20 +116,52 @@ impl Person {
         self.loaded = Some(loaded(judgements, index, now));
     }
 
-    /// What decides whether there is another item.
-    pub(crate) fn standing(&self, index: &Index, now: i64) -> Standing {
-        let loaded = self.loaded.clone().unwrap_or_default();
-        let screening = index.count(Pool::Screening);
-        let seen = self.seen.iter().filter(|handle| {
-            0 < screening && index.entries[**handle as usize].pool() == Pool::Screening
+    /// The screening items that admit this annotator, as [`Person::standing`] has drawn them.
+    pub(crate) fn drawn(&self) -> &Handles {
+        &self.drawn
+    }
+
+    /// Those of them that were not judged, or judged wrongly.
+    pub(crate) fn missed(&self) -> Vec<u32> {
+        let right = |handle: &u32| {
+            self.loaded.as_ref().is_some_and(|it| it.screening.get(handle) == Some(&true))
+        };
+        let mut missed: Vec<u32> = self.drawn.iter().filter(|it| !right(it)).copied().collect();
+        missed.sort_unstable();
+        missed
+    }
+
+    /// Draws the screening items: those that were judged or seen first, then by turn.
+    fn draw(&mut self, index: &Index, draw: Draw<'_>) {
+        let all = &index.screening;
+        let wanted = draw.count.map_or(all.len(), |count| all.len().min(count as usize));
+        if self.drawn.len() == wanted {
+            return;
+        }
+        let mut ordered = all.clone();
+        let judged =
+            |handle: &u32| self.loaded.as_ref().is_some_and(|it| it.screening.contains_key(handle));
+        ordered.sort_by_cached_key(|handle| {
+            let turn = draw.turn(&index.entries[*handle as usize].id);
+            (!judged(handle), !self.seen.contains(handle), turn)
         });
+        self.drawn = ordered.into_iter().take(wanted).collect();
+    }
+
+    /// What decides whether there is another item.
+    pub(crate) fn standing(&mut self, index: &Index, now: i64, draw: Draw<'_>) -> Standing {
+        self.draw(index, draw);
+        let loaded = self.loaded.clone().unwrap_or_default();
+        let seen = self.drawn.intersection(&self.seen).count();
+        let judged = loaded.screening.iter().filter(|(handle, _)| self.drawn.contains(handle));
+        let judged: Vec<bool> = judged.map(|(_, right)| *right).collect();
         Standing {
             judged: loaded.judged,
             judged_today: if loaded.today.0 == day(now) { loaded.today.1 } else { 0 },
-            screening_items: screening,
-            screening_unseen: screening - seen.count(),
-            screening_judged: loaded.screening.len(),
-            screening_right: loaded.screening.values().filter(|right| **right).count(),
+            screening_items: self.drawn.len(),
+            screening_unseen: self.drawn.len() - seen,
+            screening_judged: judged.len(),
+            screening_right: judged.into_iter().filter(|right| *right).count(),
         }
     }
 }
@@ -118,9 +177,9 @@ fn loaded(judgements: &[Judgement], index: &Index, now: i64) -> Loaded {
         let Some(handle) = index.handle(&judgement.item) else { continue };
         let entry = &index.entries[handle as usize];
         if let Some(gold) = entry.gold.as_ref().filter(|gold| gold.screening) {
-            // Of an item and its revisions the one in force is met first.
+            // The oldest is met last, and counts.
             let right = judgement.verdict.agrees(&gold.verdict);
-            loaded.screening.entry(handle).or_insert(right);
+            loaded.screening.insert(handle, right);
         }
     }
     loaded

@@ -9,7 +9,7 @@ use ammonia::{Builder, UrlRelative};
 use super::media;
 
 /// What Markdown makes.
-const HTML: [&str; 26] = [
+const HTML: [&str; 27] = [
     "a",
     "blockquote",
     "br",
@@ -36,6 +36,7 @@ const HTML: [&str; 26] = [
     "th",
     "thead",
     "tr",
+    "video",
 ];
 
 /// What LaTeX makes: MathML Core without what embeds other markup (`annotation-xml`, `semantics`).
@@ -98,6 +99,7 @@ fn cleaner() -> Builder<'static> {
     let mut attributes: HashMap<&str, HashSet<&str>> = HashMap::from([
         ("a", HashSet::from(["href", "title"])),
         ("img", HashSet::from(["src", "alt", "title"])),
+        ("video", HashSet::from(["src", "title", "controls"])),
         ("ol", HashSet::from(["start"])),
         ("td", HashSet::from(["align"])),
         ("th", HashSet::from(["align"])),
@@ -126,7 +128,7 @@ fn attribute<'u>(element: &str, name: &str, value: &'u str) -> Option<Cow<'u, st
             let lower = value.trim_start().to_ascii_lowercase();
             ["http://", "https://", "mailto:"].iter().any(|scheme| lower.starts_with(scheme))
         }
-        ("img", "src") => media::address(value).is_some_and(|address| address == value),
+        ("img" | "video", "src") => media::address(value).is_some_and(|address| address == value),
         (_, "class") => value.split(' ').all(|class| {
             class.starts_with("menv-") || class == "cell-left" || class == "cell-right"
         }),

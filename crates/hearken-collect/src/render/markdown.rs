@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use pulldown_cmark::{
     CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
@@ -27,9 +28,76 @@ pub(crate) enum Heading {
     Answer = 4,
 }
 
+/// Bytes of a text that is rendered.
+const BYTES_MAX: usize = 400_000;
+/// Quotations and lists in one another at the beginning of a line, and elements in one another. What is nested deeper
+/// takes parsers, here and in browsers, time that grows with the square of the depth.
+const DEPTH_MAX: usize = 48;
+/// How long rendering may take.
+const TIME_MAX: Duration = Duration::from_millis(500);
+
 /// The HTML of a Markdown text from anyone: tables, code and LaTeX rendered, raw HTML shown as
-/// text, nothing in it that acts.
+/// text, nothing in it that acts. What is too long, too deep or takes too long is shown as it is.
 pub(crate) fn markdown(text: &str, heading: Heading) -> String {
+    rendered(text, heading).unwrap_or_else(|| plain(text))
+}
+
+fn plain(text: &str) -> String {
+    let mut html = String::from(
+        "<p><em>This text is shown as it was written: it is too long or too deeply nested to be laid out.</em></p>\n<pre>",
+    );
+    push_escaped(&mut html, text);
+    html.push_str("</pre>");
+    html
+}
+
+/// The images that a text names.
+pub(crate) fn images(text: &str) -> Vec<String> {
+    if !text.contains("![") || !is_parsed(text) {
+        return Vec::new();
+    }
+    let image = |event| match event {
+        Event::Start(Tag::Image { dest_url, .. }) => Some(dest_url.into_string()),
+        _ => None,
+    };
+    Parser::new_ext(text, options()).filter_map(image).collect()
+}
+
+/// Whether the parser is given the text.
+fn is_parsed(text: &str) -> bool {
+    text.len() <= BYTES_MAX && text.lines().all(|line| depth(line) <= DEPTH_MAX)
+}
+
+/// How many quotations and lists a line opens in one another; at most one more than may be.
+fn depth(line: &str) -> usize {
+    let is_rule = |mark: u8| line.bytes().all(|byte| byte == mark || byte == b' ' || byte == b'\t');
+    if [b'-', b'*', b'_'].into_iter().any(is_rule) {
+        return 0;
+    }
+    let mut rest = line.trim_start_matches([' ', '\t']);
+    let mut depth = 0;
+    while depth <= DEPTH_MAX {
+        let after_number = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        let is_number = after_number.len() < rest.len() && after_number.starts_with(['.', ')']);
+        let marked = if is_number { after_number } else { rest };
+        let Some(inside) = marked.strip_prefix(['>', '-', '*', '+', '.', ')']) else { break };
+        let is_quotation = marked.starts_with('>');
+        if !is_quotation
+            && (marked.starts_with(['.', ')']) != is_number || !inside.starts_with([' ', '\t']))
+        {
+            break;
+        }
+        depth += 1;
+        rest = inside.trim_start_matches([' ', '\t']);
+    }
+    depth
+}
+
+fn rendered(text: &str, heading: Heading) -> Option<String> {
+    if !is_parsed(text) {
+        return None;
+    }
+    let started = Instant::now();
     let text: Cow<'_, str> = match text.contains([OPEN, CLOSE]) {
         true => text.replace([OPEN, CLOSE], "\u{fffd}").into(),
         false => text.into(),
@@ -38,14 +106,14 @@ pub(crate) fn markdown(text: &str, heading: Heading) -> String {
     let page = Page { text: &text, formulas: &formulas, heading };
     let source = page.with_placeholders();
     let mut out = String::with_capacity(text.len() * 2);
-    html::push_html(&mut out, page.events(&source).into_iter());
+    html::push_html(&mut out, page.events(&source, started)?.into_iter());
     for side in ["left", "right", "center"] {
         for cell in ["td", "th"] {
             let styled = format!("<{cell} style=\"text-align: {side}\">");
             out = out.replace(&styled, &format!("<{cell} align=\"{side}\">"));
         }
     }
-    clean::clean(&out)
+    Some(clean::clean(&out))
 }
 
 fn options() -> Options {
@@ -86,10 +154,22 @@ impl Page<'_> {
         out
     }
 
-    fn events<'s>(&self, source: &'s str) -> Vec<Event<'s>> {
+    /// `None` where there are too many in one another, or too many for the time.
+    fn events<'s>(&self, source: &'s str, started: Instant) -> Option<Vec<Event<'s>>> {
         let mut events = Vec::new();
         let mut image: Option<(CowStr<'s>, String)> = None;
-        for event in Parser::new_ext(source, options()) {
+        let mut depth = 0_usize;
+        let mut above = HeadingLevel::H1 as usize + self.heading as usize - 2;
+        for mut event in Parser::new_ext(source, options()) {
+            self.settle(&mut event, &mut above);
+            match &event {
+                Event::Start(_) => depth += 1,
+                Event::End(_) => depth -= 1,
+                _ => {}
+            }
+            if 2 * DEPTH_MAX < depth || TIME_MAX < started.elapsed() {
+                return None;
+            }
             match event {
                 Event::Start(Tag::Image { dest_url, .. }) => {
                     image = Some((dest_url, String::new()));
@@ -105,7 +185,7 @@ impl Page<'_> {
                 other => self.push(&mut events, other),
             }
         }
-        events
+        Some(events)
     }
 
     fn push<'s>(&self, events: &mut Vec<Event<'s>>, event: Event<'s>) {
@@ -126,21 +206,15 @@ impl Page<'_> {
                 events.push(Event::Text(if done { "☑ " } else { "☐ " }.into()));
             }
             Event::Start(tag) => events.push(Event::Start(self.tag(tag))),
-            Event::End(TagEnd::Heading(level)) => {
-                events.push(Event::End(TagEnd::Heading(self.level(level))));
-            }
             other => events.push(other),
         }
     }
 
     fn tag<'s>(&self, tag: Tag<'s>) -> Tag<'s> {
         match tag {
-            Tag::Heading { level, .. } => Tag::Heading {
-                level: self.level(level),
-                id: None,
-                classes: Vec::new(),
-                attrs: Vec::new(),
-            },
+            Tag::Heading { level, .. } => {
+                Tag::Heading { level, id: None, classes: Vec::new(), attrs: Vec::new() }
+            }
             Tag::Link { link_type, dest_url, title, id } => Tag::Link {
                 link_type,
                 dest_url: self.restored(&dest_url).into(),
@@ -152,9 +226,17 @@ impl Page<'_> {
         }
     }
 
-    fn level(&self, level: HeadingLevel) -> HeadingLevel {
-        let shifted = (level as usize + self.heading as usize - 1).min(6);
-        HeadingLevel::try_from(shifted).expect("a level from 1 to 6")
+    /// Gives a heading its level on the page: at most one below the heading `above`, so that the outline has no gaps.
+    fn settle(&self, event: &mut Event<'_>, above: &mut usize) {
+        let is_end = matches!(event, Event::End(_));
+        let (Event::Start(Tag::Heading { level, .. }) | Event::End(TagEnd::Heading(level))) = event
+        else {
+            return;
+        };
+        let shifted = (*level as usize + self.heading as usize - 1).min(6);
+        let settled = if is_end { *above } else { shifted.min(*above + 1) };
+        *above = settled;
+        *level = HeadingLevel::try_from(settled).expect("a level from 1 to 6");
     }
 
     /// The text with its formulas as MathML, or as code where they are not LaTeX.
@@ -203,11 +285,15 @@ impl Page<'_> {
         let Some(address) = media::address(&url) else {
             return Event::Text(format!("[image not shown: {}]", described(alt, &url)).into());
         };
-        let mut html = String::from("<img src=\"");
+        let (opens, named, closes) = match media::is_video(&address) {
+            true => ("<video controls src=\"", "\" title=\"", "\"></video>"),
+            false => ("<img src=\"", "\" alt=\"", "\">"),
+        };
+        let mut html = String::from(opens);
         push_escaped(&mut html, &address);
-        html.push_str("\" alt=\"");
+        html.push_str(named);
         push_escaped(&mut html, alt);
-        html.push_str("\">");
+        html.push_str(closes);
         Event::InlineHtml(html.into())
     }
 }
@@ -248,7 +334,8 @@ mod tests {
             "<p><strong>a</strong> <em>b</em> <del>c</del> <code>d</code></p>",
         );
         check("one\ntwo", "<p>one<br>\ntwo</p>");
-        check("# a\n#### b", "<h4>a</h4>\n<h6>b</h6>");
+        check("# a\n#### b\n## c", "<h4>a</h4>\n<h5>b</h5>\n<h5>c</h5>");
+        check("### a", "<h4>a</h4>");
         check("```rust\nlet a = \"<b>\";\n```", "<pre><code>let a = \"&lt;b&gt;\";\n</code></pre>");
         check("- [x] a\n- b", "<ul>\n<li>☑ a</li>\n<li>b</li>\n</ul>");
         let table = markdown("|a|b|\n|-|-:|\n|1|2<br>3|", Heading::Answer);
@@ -280,6 +367,10 @@ mod tests {
             "![p](data:image/gif;base64,R0lG)",
             "<p><img src=\"data:image/gif;base64,R0lG\" alt=\"p\"></p>",
         );
+        check(
+            "![a clip](cat.mp4)",
+            "<p><video controls=\"\" src=\"/media/cat.mp4\" title=\"a clip\"></video></p>",
+        );
         check("![a cat](https://example.org/cat.png)", "<p>[image not shown: a cat]</p>");
         check("![](//example.org/p.png)", "<p>[image not shown: //example.org/p.png]</p>");
     }
@@ -307,18 +398,61 @@ mod tests {
         }
     }
 
+    /// Each of these takes seconds, or never ends, where nothing limits it.
     #[test]
-    fn deep_and_long_texts_are_rendered() {
-        for text in [
-            ">".repeat(20_000),
-            "[".repeat(20_000),
-            "*a_".repeat(20_000),
-            "$".repeat(20_001),
-            "- ".repeat(5_000),
-            "\\(".repeat(20_000),
-            "`".repeat(20_001),
-        ] {
-            assert!(!markdown(&text, Heading::Page).is_empty());
+    fn deep_and_long_texts_take_no_time() {
+        for n in [16_000, 130_000] {
+            for text in [
+                ">".repeat(n),
+                "> ".repeat(n),
+                "- ".repeat(n),
+                "1. ".repeat(n),
+                "> - ".repeat(n / 2),
+                format!("a\n{}", ">".repeat(n)),
+                "[".repeat(n),
+                "![".repeat(n),
+                "[a](".repeat(n / 2),
+                "*a_".repeat(n),
+                "*a ".repeat(n),
+                "**a*".repeat(n),
+                "$".repeat(n + 1),
+                "$a".repeat(n),
+                "\\(".repeat(n),
+                "`".repeat(n + 1),
+                "`a``".repeat(n),
+                "<a ".repeat(n),
+                "<!--".repeat(n),
+                "&".repeat(n),
+                "|a".repeat(n),
+                format!("|a\n|-\n{}", "|".repeat(n)),
+                "- a\n".repeat(n),
+                (0..n.min(800)).fold(String::new(), |text, at| text + &"  ".repeat(at) + "- a\n"),
+            ] {
+                let started = Instant::now();
+                assert!(!markdown(&text, Heading::Page).is_empty());
+                let took = started.elapsed();
+                let start: String = text.chars().take(20).collect();
+                assert!(took < Duration::from_secs(3), "{n} of {start:?} took {took:?}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_shown_as_it_is_and_what_is_not_is_laid_out() {
+        let deep = format!("{} <b>", ">".repeat(49));
+        let html = markdown(&deep, Heading::Answer);
+        assert!(html.contains("<pre>&gt;&gt;") && html.contains("&lt;b&gt;</pre>"), "{html}");
+        assert_eq!(markdown(&">".repeat(48), Heading::Answer).matches("<blockquote>").count(), 48);
+        let rule = format!("a\n\n{}", "- ".repeat(60));
+        assert!(markdown(&rule, Heading::Answer).contains("<hr>"));
+        assert_eq!(depth("1. > - a"), 3);
+        assert_eq!(depth("1.5 is - a number"), 0);
+        assert_eq!(depth("**bold**"), 0);
+    }
+
+    #[test]
+    fn images_that_a_text_names_are_known() {
+        assert_eq!(images("a ![b](c.png) ![d][e]\n\n[e]: f.gif"), ["c.png", "f.gif"]);
+        assert!(images("`![b](c.png)` [d](e.png)").is_empty());
     }
 }

@@ -7,18 +7,37 @@ use serde::Serialize;
 /// document, not a picture.
 const KINDS: [&str; 7] = ["png", "jpeg", "jpg", "gif", "webp", "apng", "avif"];
 
+/// Kinds of clips that a player shows.
+const CLIPS: [&str; 2] = ["mp4", "webm"];
+
 /// An image of an item as a page shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Picture {
     /// Its address; `None` where it may not be shown.
     url: Option<String>,
+    /// Whether it is a clip that a player shows.
+    video: bool,
     /// What a reader who cannot see it is told.
     alt: String,
 }
 
 /// The images of an item or a candidate.
 pub(crate) fn pictures(media: &[Media]) -> Vec<Picture> {
-    media.iter().map(|one| Picture { url: address(&one.source), alt: one.alt.clone() }).collect()
+    let picture = |one: &Media| {
+        let url = address(&one.source);
+        Picture { video: url.as_deref().is_some_and(is_video), url, alt: one.alt.clone() }
+    };
+    media.iter().map(picture).collect()
+}
+
+/// Whether what is at an address is a clip that a player shows.
+pub(super) fn is_video(address: &str) -> bool {
+    match address.strip_prefix("data:") {
+        Some(data) => data.starts_with("video/"),
+        None => address.rsplit_once('.').is_some_and(|(_, ending)| {
+            CLIPS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+        }),
+    }
 }
 
 /// The address under which the service shows an image: a `data:` URL of a known kind as it is, a
@@ -27,16 +46,22 @@ pub(super) fn address(source: &str) -> Option<String> {
     if source.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
         return is_picture_data(source).then(|| source.to_owned());
     }
+    path(source).map(|path| format!("/media/{}", crate::codec::percent(path)))
+}
+
+/// The path below the folder of images that a source means; `None` for what is no such path.
+pub(crate) fn path(source: &str) -> Option<&str> {
     let path = source.strip_prefix("/media/").unwrap_or(source);
     let path = path.strip_prefix("./").unwrap_or(path);
     let climbs = path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
     let foreign = path.contains([':', '\\', '\0']) || path.chars().any(char::is_control);
-    (!climbs && !foreign).then(|| format!("/media/{}", crate::codec::percent(path)))
+    (!climbs && !foreign).then_some(path)
 }
 
 fn is_picture_data(source: &str) -> bool {
     let Some((kind, data)) = source[5..].split_once(";base64,") else { return false };
-    let known = kind.strip_prefix("image/").is_some_and(|kind| KINDS.contains(&kind));
+    let known = kind.strip_prefix("image/").is_some_and(|kind| KINDS.contains(&kind))
+        || kind.strip_prefix("video/").is_some_and(|kind| CLIPS.contains(&kind));
     known && data.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
 }
 

@@ -13,8 +13,8 @@ mod media;
 #[cfg(test)]
 pub(crate) mod tests_attacks;
 
-pub(crate) use markdown::{Heading, markdown};
-pub(crate) use media::{Picture, pictures};
+pub(crate) use markdown::{Heading, images, markdown};
+pub(crate) use media::{Picture, path as media_path, pictures};
 
 /// The first `chars_max` characters of a text on one line, with `…` where something was cut.
 pub(crate) fn excerpt(text: &str, chars_max: usize) -> String {

@@ -337,6 +337,35 @@ impl Page {
         self.mouse("mouseReleased", at);
     }
 
+    /// Clicks twice, as fast as a finger can.
+    #[track_caller]
+    pub(crate) fn double_click(&self, selector: &str) {
+        let (x, y) = self.grasp(selector);
+        let send = |kind: &str, count: u32| {
+            let buttons = i32::from(kind != "mouseReleased");
+            let params = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": count});
+            self.call("Input.dispatchMouseEvent", params);
+        };
+        send("mouseReleased", 1);
+        std::thread::sleep(Duration::from_millis(140));
+        send("mousePressed", 2);
+        send("mouseReleased", 2);
+    }
+
+    /// What axe-core finds wrong on the page, where `$HEARKEN_AXE` names its script (`axe.min.js` of the package
+    /// axe-core); nothing where it names none.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let Some(script) = std::env::var_os("HEARKEN_AXE") else {
+            hearken_testing::skip("$HEARKEN_AXE does not name the script of axe-core");
+            return Vec::new();
+        };
+        self.eval(&format!("{}; true", std::fs::read_to_string(script).unwrap()));
+        let found = self.eval(
+            "axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.target} ${n.html.slice(0, 160)}`)))",
+        );
+        serde_json::from_value(found).unwrap()
+    }
+
     /// Drags one element to a point of another: `depth` 0 is its upper edge, 1 its lower.
     #[track_caller]
     pub(crate) fn drag(&self, from: &str, to: &str, depth: f64) {

@@ -11,6 +11,7 @@
 
 mod attacks;
 mod cdp;
+mod first_hour;
 mod live;
 mod pairwise;
 mod service;

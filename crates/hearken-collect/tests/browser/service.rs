@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
-use hearken_collect::{Options, Service, Settings};
+use hearken_collect::{Media, Options, Service, Settings};
 use hearken_data::feedback::{Candidate, Item, Judgement, Task};
 use hearken_data::{Message, Role as Speaker};
 use hearken_store::Store;
@@ -64,7 +64,7 @@ fn serve(
     guidelines: &str,
 ) -> Running {
     let media = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/media");
-    let options = Options { bind, media: Some(media), ..Options::default() };
+    let options = Options { bind, media: Some(Media::Folder(media)), ..Options::default() };
     let service = Service::new(Arc::clone(&store), options, parts).unwrap();
     if let Some(settings) = settings {
         service.state().put_settings(settings).unwrap();

@@ -196,6 +196,17 @@ impl Browser<'_> {
         rest.split('"').next().unwrap().clone_into(&mut self.csrf);
     }
 
+    /// What a script of a page sends.
+    pub(crate) async fn call(&mut self, path: &str, body: Value) -> Answer {
+        let request = self
+            .request("POST", path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-csrf-token", &self.csrf)
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        self.send(request).await
+    }
+
     /// Sends a form, with the token unless the fields hold one.
     pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let mut form: Vec<String> =

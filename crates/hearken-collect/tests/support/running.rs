@@ -35,12 +35,16 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(store: Arc<dyn Store>, options: Options) -> Self {
+        Self::start_with(store, options, Parts::default())
+    }
+
+    pub(crate) fn start_with(store: Arc<dyn Store>, options: Options, parts: Parts) -> Self {
         let (tell_url, url) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let service = Service::new(store, options, Parts::default()).unwrap();
+                let service = Service::new(store, options, parts).unwrap();
                 let listener = service.listen().await.unwrap();
                 tell_url.send(format!("http://{}", listener.local_addr().unwrap())).unwrap();
                 let stopped = async move {

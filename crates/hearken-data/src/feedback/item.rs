@@ -206,6 +206,21 @@ impl Item {
     }
 }
 
+impl Item {
+    /// As [`Item::check`], and what an item must not say that is given to people from now on.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what was found and what was expected.
+    pub fn check_new(&self) -> Result<(), String> {
+        self.check()?;
+        match self.overlap {
+            Some(0) => Err("\"overlap\" is at least 1, found 0".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Prompted for Item {
     /// The prompt; of an item without one, the whole item.
     fn prompt_key(&self) -> PromptKey {

@@ -10,7 +10,10 @@ use crate::record::{Added, Assignment, AssignmentState, Document, Record};
 
 impl Ledger<'_> {
     pub(super) fn add_items(&mut self, items: &[Item]) -> Result<Added, StoreError> {
-        count(items, |item| self.add_item(item))
+        count(items, |item| {
+            check::new_item(item)?;
+            self.add_item(item)
+        })
     }
 
     pub(super) fn add_judgements(&mut self, all: &[Judgement]) -> Result<Added, StoreError> {

@@ -44,6 +44,11 @@ pub(super) fn annotator(annotator: &str) -> Result<(), StoreError> {
     name("the annotator", annotator)
 }
 
+/// Refuses what an item that is added now must not say; a copy keeps what a store has.
+pub(super) fn new_item(item: &Item) -> Result<(), StoreError> {
+    item.check_new().map_err(|what| StoreError::Invalid(format!("item {:?}: {what}", item.id)))
+}
+
 pub(super) fn item(item: &Item) -> Result<(), StoreError> {
     name("the id of the item", &item.id)?;
     item.check().map_err(|what| StoreError::Invalid(format!("item {:?}: {what}", item.id)))?;

@@ -1,6 +1,8 @@
 //! Items in, judgements out.
 
+use axum::extract::multipart::MultipartError;
 use axum::extract::{Multipart, Query, State};
+use axum::http::StatusCode;
 use axum::response::{Html, Response};
 use hearken_data::feedback::formats::Format;
 use minijinja::context;
@@ -10,7 +12,7 @@ use serde_json::json;
 
 use crate::api::{Export, ExportSummary, dry_run, file};
 use crate::error::AppError;
-use crate::exchange::{self, Imported};
+use crate::exchange::{Imported, Upload};
 use crate::pages::Asked;
 use crate::state::AppState;
 use crate::user::CurrentUser;
@@ -91,31 +93,37 @@ pub(crate) async fn import(
     user: CurrentUser,
     mut form: Multipart,
 ) -> Result<Html<String>, AppError> {
-    let (mut name, mut bytes, mut format, mut skip_bad) =
-        (String::new(), None, String::new(), false);
-    let unreadable = |error: axum::extract::multipart::MultipartError| {
-        AppError::BadRequest(format!("the upload cannot be read: {}", error.body_text()))
+    let (mut upload, mut format, mut skip_bad) = (None, String::new(), false);
+    let unreadable = |error: MultipartError| {
+        let what = format!("the upload cannot be read: {}", error.body_text());
+        match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => AppError::TooLarge(what),
+            _ => AppError::BadRequest(what),
+        }
     };
-    while let Some(field) = form.next_field().await.map_err(unreadable)? {
+    while let Some(mut field) = form.next_field().await.map_err(unreadable)? {
         match field.name().unwrap_or_default() {
             "file" => {
-                name = field.file_name().unwrap_or_default().to_owned();
-                bytes = Some(field.bytes().await.map_err(unreadable)?);
+                let name = field.file_name().unwrap_or_default().to_owned();
+                let mut file = Upload::named(&name)?;
+                while let Some(piece) = field.chunk().await.map_err(unreadable)? {
+                    file.take(&piece).await?;
+                }
+                upload = Some(file).filter(|_| !name.is_empty());
             }
             "format" => format = field.text().await.map_err(unreadable)?,
             "skip_bad" => skip_bad = true,
             _ => {}
         }
     }
-    let bytes = bytes.filter(|_| !name.is_empty());
-    let bytes = bytes.ok_or_else(|| AppError::Unprocessable("choose a file".into()))?;
+    let upload = upload.ok_or_else(|| AppError::Unprocessable("choose a file".into()))?;
     let format = (!format.is_empty())
         .then(|| format.parse::<Format>())
         .transpose()
         .map_err(|error| AppError::Unprocessable(error.to_string()))?;
+    let imported = upload.import(&state, format, skip_bad).await?;
     state
         .blocking(move |state| {
-            let imported = exchange::import_bytes(state, (&name, &bytes), format, skip_bad)?;
             let details = json!({
                 "items": imported.items_added,
                 "judgements": imported.judgements_added,

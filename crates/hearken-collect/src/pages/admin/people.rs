@@ -88,7 +88,7 @@ pub(crate) async fn invite(
                 invitations::create(state.store(), form.role, &user.annotator, expires_at)?;
             let details = json!({"role": form.role, "days": form.days});
             state.audit(&user.annotator, "account.invited", details)?;
-            let link = format!("{}/invite/{secret}", state.options().url());
+            let link = format!("{}/invite/{secret}", user.reached);
             show(state, &user, (None, Some(link)))
         })
         .await

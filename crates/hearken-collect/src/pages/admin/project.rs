@@ -125,6 +125,8 @@ pub(crate) struct NewSettings {
     limit_total: String,
     limit_day: String,
     screening_percent: f64,
+    #[serde(default)]
+    screening_items: String,
     gold_percent: f64,
     #[serde(default)]
     ties: Option<String>,
@@ -158,6 +160,7 @@ impl NewSettings {
             limit_total: limit("in all", &self.limit_total)?,
             limit_day: limit("per day", &self.limit_day)?,
             screening_threshold: self.screening_percent / 100.0,
+            screening_items: limit("of screening items", &self.screening_items)?,
             gold_share: self.gold_percent / 100.0,
             ties: self.ties.is_some(),
             both_bad: self.both_bad.is_some(),

@@ -38,7 +38,7 @@ pub(super) fn tokens(
     (done, secret): Said,
 ) -> Result<Html<String>, AppError> {
     let tokens = tokens::all(state.store())?;
-    let url = state.options().url();
+    let url = user.reached.clone();
     let values = context! { admin => "tokens", done, secret, url, tokens => Serde(tokens) };
     state.page(user, "admin/tokens.html", values)
 }

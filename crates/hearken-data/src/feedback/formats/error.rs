@@ -18,6 +18,19 @@ pub enum FormatError {
         /// The file.
         path: PathBuf,
     },
+    /// The rows are more than are read.
+    #[error(
+        "{}: found more than {bytes_max} bytes of rows at line {line}, expected at most as many; `hearken \
+         import` on the machine of the store reads files of any size", path.display()
+    )]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// The row at which it was too much.
+        line: usize,
+        /// What is read.
+        bytes_max: u64,
+    },
     /// The first row is of no known format.
     #[error(
         "{}: found the columns {found} in the first row; expected those of one of the formats {}",

@@ -19,6 +19,8 @@ use crate::row::Row;
 use crate::rows::{RawColumns, RawRow, Rows};
 use crate::source::Source;
 
+/// What a row takes at least, in bytes.
+const ROW_BYTES: usize = 512;
 /// A day in milliseconds.
 const DAY_MS: i64 = 86_400_000;
 
@@ -49,6 +51,9 @@ pub struct ImportOptions {
     pub limit: Option<usize>,
     /// The longest accepted line, in bytes.
     pub line_bytes_max: usize,
+    /// The most that is read: bytes of rows, decompressed, each row counted as 512 at least, since rows take memory
+    /// however short they are. `None` reads all.
+    pub bytes_max: Option<u64>,
     /// Whether votes of LMArena are left out that its makers leave out of their analyses: on answers
     /// that are empty, broken off or an error, on conversations that tell who answers, and by those
     /// who saw the names of the models. (Whole words count, and the models' own names; not looked at
@@ -72,6 +77,7 @@ impl Default for ImportOptions {
             sensitive: false,
             limit: None,
             line_bytes_max: 64 << 20,
+            bytes_max: None,
             clean: false,
             judgements_per_day: None,
             columns: BTreeMap::new(),
@@ -189,8 +195,8 @@ fn take_rows(
     path: &Path,
     reading: &mut dyn Reading,
     collector: &mut Collector<'_>,
-) -> Result<usize, ReadError> {
-    let ImportOptions { on_bad_record, limit, line_bytes_max, .. } = *collector.options;
+) -> Result<usize, FormatError> {
+    let ImportOptions { on_bad_record, limit, line_bytes_max, bytes_max, .. } = *collector.options;
     let options = ReadOptions { line_bytes_max, ..ReadOptions::default() };
     let mut rows = Rows::open(path, line_bytes_max)?;
     let mut taken = 0;
@@ -199,9 +205,13 @@ fn take_rows(
         taken += 1;
         collector.report.rows += 1;
         let at = row.at.clone();
+        collector.bytes += row.bytes().max(ROW_BYTES) as u64;
+        if let Some(bytes_max) = bytes_max.filter(|bytes_max| *bytes_max < collector.bytes) {
+            return Err(FormatError::TooMuch { path: path.into(), line: at.line, bytes_max });
+        }
         match (take_row(row, &options, reading, collector), on_bad_record) {
             (Ok(()), _) => {}
-            (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }),
+            (Err(reason), OnBadRecord::Stop) => return Err(ReadError::Bad { at, reason }.into()),
             (Err(reason), OnBadRecord::Skip) => {
                 let report = &mut collector.report;
                 report.skipped += 1;
@@ -274,6 +284,8 @@ pub(super) struct Collector<'o> {
     named: usize,
     left_out: BTreeMap<&'static str, usize>,
     report: ImportReport,
+    /// Bytes of the rows read.
+    bytes: u64,
 }
 
 impl<'o> Collector<'o> {
@@ -291,6 +303,7 @@ impl<'o> Collector<'o> {
             named: 0,
             left_out: BTreeMap::new(),
             report: ImportReport::default(),
+            bytes: 0,
         }
     }
 
@@ -355,7 +368,7 @@ impl<'o> Collector<'o> {
 
     /// Adds an item, unless it is there already, and gives its place.
     pub(super) fn item(&mut self, mut item: Item) -> Result<usize, BadRecord> {
-        item.check().map_err(|what| BadRecord::Unfit { what })?;
+        item.check_new().map_err(|what| BadRecord::Unfit { what })?;
         item.overlap = self.options.overlap.or(item.overlap);
         item.sensitive |= self.options.sensitive;
         if let Some(&place) = self.places.get(&item.id) {
