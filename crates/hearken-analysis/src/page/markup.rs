@@ -101,30 +101,37 @@ pub(super) fn sentences(class: &str, sentences: &[String]) -> String {
 
 /// A table that grows; cells are HTML.
 pub(super) struct Table {
-    head: String,
+    caption: String,
+    columns: Vec<String>,
     body: String,
     text_column: Option<usize>,
 }
 
 impl Table {
     pub(super) fn new(caption: &str, columns: &[&str]) -> Self {
-        let mut head = format!("<caption>{}</caption><thead><tr>", escape(caption));
-        for column in columns {
-            // A screen reader calls the names of the rows by something.
-            let label = if column.is_empty() { " aria-label=\"what\"" } else { "" };
-            let _ = write!(head, "<th scope=\"col\"{label}>{}</th>", escape(column));
-        }
-        Self { head: head + "</tr></thead>", body: String::new(), text_column: None }
+        let columns = columns.iter().map(|column| escape(column)).collect();
+        Self { caption: escape(caption), columns, body: String::new(), text_column: None }
     }
 
     /// The column that holds sentences.
     pub(super) fn with_text(mut self, column: usize) -> Self {
-        let heads: Vec<&str> = self.head.split("<th ").collect();
-        let before = heads[..=column].join("<th ");
-        let after = heads[column + 1..].join("<th ");
-        self.head = format!("{before}<th class=\"text\" {after}");
         self.text_column = Some(column);
         self
+    }
+
+    fn head(&self) -> String {
+        let mut head = format!("<caption>{}</caption><thead><tr>", self.caption);
+        for (i, column) in self.columns.iter().enumerate() {
+            let _ = if column.is_empty() {
+                // A header without a name would be read out as one.
+                write!(head, "<td></td>")
+            } else if self.text_column == Some(i) {
+                write!(head, "<th class=\"text\" scope=\"col\">{column}</th>")
+            } else {
+                write!(head, "<th scope=\"col\">{column}</th>")
+            };
+        }
+        head + "</tr></thead>"
     }
 
     pub(super) fn row(&mut self, cells: &[String]) {
@@ -148,7 +155,8 @@ impl Table {
         }
         format!(
             "<div class=\"scroll\" tabindex=\"0\"><table class=\"numbers\">{}<tbody>\n{}</tbody></table></div>\n",
-            self.head, self.body
+            self.head(),
+            self.body
         )
     }
 }
