@@ -370,3 +370,48 @@ fn models_of_images_and_text_are_refused_by_what_they_are() {
     let error = read("gemma3_text", &[], &json!({"model_type": "gemma3"})).unwrap_err();
     assert!(error.contains("images and text"), "{error}");
 }
+
+#[test]
+fn keys_that_are_missing_have_the_family_s_own_defaults() {
+    let left_out = ["num_key_value_heads", "head_dim", "rms_norm_eps", "max_position_embeddings"];
+    let eight = json!({"num_attention_heads": 32, "hidden_size": 512});
+    for (family, kv_heads, head_dim, eps, positions) in [
+        ("llama", 32, 16, 1e-6, 2048),
+        ("mistral", 8, 16, 1e-6, 131_072),
+        ("qwen2", 32, 16, 1e-6, 32_768),
+        ("qwen3", 32, 128, 1e-6, 32_768),
+        ("smollm3", 4, 16, 1e-6, 32_768),
+        ("phi3", 32, 16, 1e-5, 4096),
+        ("olmo2", 32, 16, 1e-5, 2048),
+        ("olmo3", 32, 16, 1e-5, 2048),
+        ("granite", 32, 16, 1e-6, 2048),
+        ("gemma", 16, 256, 1e-6, 8192),
+        ("gemma2", 4, 256, 1e-6, 8192),
+        ("gemma3_text", 4, 256, 1e-6, 131_072),
+    ] {
+        let config = read(family, &left_out, &eight).unwrap();
+        let found = (config.kv_heads, config.head_dim, config.norm_eps, config.max_positions);
+        assert_eq!(found, (kv_heads, head_dim, eps, positions), "{family}");
+    }
+    // Null is no missing key: as many as there are heads, and their share of the width.
+    let null = json!({"num_key_value_heads": null, "head_dim": null});
+    let config = read("mistral", &[], &null).unwrap();
+    assert_eq!((config.kv_heads, config.head_dim), (config.heads, 16));
+}
+
+#[test]
+fn windows_that_are_off_are_in_no_layer() {
+    let windows = |family: &str, more: Value| {
+        let config = read(family, &["layer_types", "sliding_window"], &more);
+        config.map(|config| config.windows)
+    };
+    let on = json!({"use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1});
+    assert_eq!(windows("qwen2", on.clone()).unwrap(), [None, Some(5)]);
+    // SmolLM3 has them where it knows no positions.
+    assert_eq!(windows("smollm3", on).unwrap(), [None, None, None, Some(5)]);
+    let without_length = json!({"use_sliding_window": true});
+    assert_eq!(windows("smollm3", without_length).unwrap(), [None; 4]);
+    let off = json!({"sliding_window": 5, "layer_types": ["full_attention", "sliding_attention"]});
+    let error = windows("qwen3", off).unwrap_err();
+    assert!(error.contains("`layer_types`") && error.contains("use_sliding_window"), "{error}");
+}

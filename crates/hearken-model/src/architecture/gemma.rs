@@ -4,7 +4,7 @@
 
 use hearken_tensor::device::{Gate, Gelu};
 
-use super::llama::{self, Kin};
+use super::llama::{self, Defaults, Kin};
 use super::{Names, NormNames, gpt2, windows};
 use crate::config::{
     ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, QueryKeyNorm,
@@ -43,21 +43,30 @@ pub(super) const KEYS_THIRD: &[&str] = &[
     "final_logit_softcapping",
 ];
 
-/// Transformers' default of `head_dim`.
-const DEFAULT_HEAD_DIM: usize = 256;
+const FIRST: Defaults = Defaults {
+    kv_heads: Some(16),
+    head_dim: Some(256),
+    positions: 8192,
+    tied_head: true,
+    ..Defaults::LLAMA
+};
+const SECOND: Defaults = Defaults { kv_heads: Some(4), ..FIRST };
+const THIRD: Defaults = Defaults { positions: 131_072, theta: 1_000_000.0, ..SECOND };
+/// Transformers' default of `rope_local_base_freq`.
+const LOCAL_THETA: f64 = 10_000.0;
 /// Transformers' default of `query_pre_attn_scalar`.
 const DEFAULT_QUERY_SCALAR: f64 = 256.0;
 /// Transformers' default of `sliding_window_pattern` for Gemma 3: the last of so many layers has no window.
 const DEFAULT_PATTERN: usize = 6;
 
 pub(super) fn resolve_first(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let config = resolve(keys, Family::Gemma, 16)?;
+    let config = resolve(keys, Family::Gemma, &FIRST)?;
     windows::all_layers_are(keys, "full_attention")?;
     Ok(config)
 }
 
 pub(super) fn resolve_second(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = resolve(keys, Family::Gemma2, 4)?;
+    let mut config = resolve(keys, Family::Gemma2, &SECOND)?;
     config.windows = windows::by_layer(keys, config.layers, |layer| layer.is_multiple_of(2))?;
     let pattern = keys.optional_size("sliding_window_pattern")?;
     if pattern.is_some_and(|pattern| pattern != 2)
@@ -73,7 +82,7 @@ pub(super) fn resolve_second(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError
 }
 
 pub(super) fn resolve_third(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = resolve(keys, Family::Gemma3, 4)?;
+    let mut config = resolve(keys, Family::Gemma3, &THIRD)?;
     let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(DEFAULT_PATTERN);
     let is_listed = windows::listed(keys, config.layers)?.is_some();
     let second = keys.optional_size("_sliding_window_pattern")?;
@@ -98,35 +107,32 @@ pub(super) fn resolve_third(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError>
 fn resolve(
     keys: &Keys<'_>,
     family: Family,
-    default_kv_heads: usize,
+    defaults: &Defaults,
 ) -> Result<ModelConfig, ConfigError> {
     if keys.flag("use_bidirectional_attention", false)? {
         let expected = "false: tokens see those before them";
         return Err(keys.unusable("use_bidirectional_attention", expected));
     }
-    let head_dim = keys.optional_size("head_dim")?.unwrap_or(DEFAULT_HEAD_DIM);
-    let theta = |theta, default_theta| RotaryKeys {
-        theta,
-        default_theta,
-        fraction: None,
-        default_fraction: 1.0,
-    };
-    let shared = theta("rope_theta", if family == Family::Gemma3 { 1e6 } else { 1e4 });
+    let head_dim = defaults.head_dim(keys)?;
+    let shared = defaults.rotary_keys();
     let (rotary, local_rotary) = match family {
         Family::Gemma3 => {
-            let local = theta("rope_local_base_freq", 1e4);
+            let local = RotaryKeys {
+                theta: "rope_local_base_freq",
+                default_theta: LOCAL_THETA,
+                ..defaults.rotary_keys()
+            };
             let [rotary, local] = RotaryConfig::read_by_kind(keys, head_dim, [&shared, &local])?;
             (rotary, Some(local))
         }
         _ => (RotaryConfig::read(keys, head_dim, &shared)?, None),
     };
     let mlp = Mlp::Gated(gate(keys, family)?);
-    let mut config = llama::resolve_kin(keys, Kin { family, head_dim, rotary, local_rotary, mlp })?;
+    let mut config =
+        llama::resolve_kin(keys, defaults, Kin { family, head_dim, rotary, local_rotary, mlp })?;
     llama::read_attention_bias(keys, &mut config)?;
-    config.kv_heads = keys.optional_size("num_key_value_heads")?.unwrap_or(default_kv_heads);
     config.norm = Norm::ShiftedRmsNorm;
     config.embedding_scale = EmbeddingScale::Rounded((config.width as f64).sqrt() as f32);
-    config.tied_head = keys.flag("tie_word_embeddings", true)?;
     refuse_other_length(keys)?;
     Ok(config)
 }
@@ -134,7 +140,7 @@ fn resolve(
 /// Old configurations of Gemma 2 say the length of windows twice.
 fn refuse_other_length(keys: &Keys<'_>) -> Result<(), ConfigError> {
     let second = keys.optional_size("sliding_window_size")?;
-    if second.is_some() && second != windows::length(keys)? {
+    if second.is_some() && second != windows::length(keys, Some(windows::DEFAULT))? {
         return Err(keys.unusable("sliding_window_size", "as `sliding_window`"));
     }
     Ok(())

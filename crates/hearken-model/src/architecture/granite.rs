@@ -1,6 +1,7 @@
 //! Granite: Llama with factors on embeddings, on what blocks add, on scores and on logits.
 
-use super::{llama, windows};
+use super::llama::{self, Defaults};
+use super::windows;
 use crate::config::{ConfigError, EmbeddingScale, Family, Keys, Logits, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
@@ -14,7 +15,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::Granite)?;
+    let mut config = llama::resolve_like_llama(keys, Family::Granite, &Defaults::LLAMA)?;
     llama::read_biases(keys, &mut config)?;
     windows::all_layers_are(keys, "full_attention")?;
     // Without its key, too, the factor is 1, and not the one that follows from the width of heads.

@@ -37,7 +37,7 @@ pub(super) const KEYS: &[&str] = &[
 ];
 
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = resolve_like_llama(keys, Family::Llama)?;
+    let mut config = resolve_like_llama(keys, Family::Llama, &Defaults::LLAMA)?;
     read_biases(keys, &mut config)?;
     refuse_windows(keys)?;
     if keys.flag("rope_interleaved", false)? {
@@ -71,22 +71,65 @@ fn refuse_windows(keys: &Keys<'_>) -> Result<(), ConfigError> {
     windows::all_layers_are(keys, "full_attention")
 }
 
+/// What Transformers assumes of a family where config.json lacks a key.
+pub(super) struct Defaults {
+    /// As many as there are heads if `None`, which null stands for, too.
+    pub(super) kv_heads: Option<usize>,
+    /// The heads' shares of the model's width if `None`, which null stands for, too.
+    pub(super) head_dim: Option<usize>,
+    pub(super) positions: usize,
+    pub(super) norm_eps: f64,
+    pub(super) tied_head: bool,
+    pub(super) theta: f64,
+}
+
+impl Defaults {
+    pub(super) const LLAMA: Self = Self {
+        kv_heads: None,
+        head_dim: None,
+        positions: 2048,
+        norm_eps: 1e-6,
+        tied_head: false,
+        theta: 10_000.0,
+    };
+
+    /// The width of a head.
+    pub(super) fn head_dim(&self, keys: &Keys<'_>) -> Result<usize, ConfigError> {
+        let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
+        let default = self.head_dim.filter(|_| !keys.map().contains_key("head_dim"));
+        Ok(keys.optional_size("head_dim")?.or(default).unwrap_or(width / heads))
+    }
+
+    fn kv_heads(&self, keys: &Keys<'_>, heads: usize) -> Result<usize, ConfigError> {
+        const KEY: &str = "num_key_value_heads";
+        let default = self.kv_heads.filter(|_| !keys.map().contains_key(KEY));
+        Ok(keys.optional_size(KEY)?.or(default).unwrap_or(heads))
+    }
+
+    /// The keys of a rotation of whole heads.
+    pub(super) fn rotary_keys(&self) -> RotaryKeys {
+        RotaryKeys {
+            theta: "rope_theta",
+            default_theta: self.theta,
+            fraction: None,
+            default_fraction: 1.0,
+        }
+    }
+}
+
 /// What Llama and its descendants have in common: no biases, no windows.
 pub(super) fn resolve_like_llama(
     keys: &Keys<'_>,
     family: Family,
+    defaults: &Defaults,
 ) -> Result<ModelConfig, ConfigError> {
     require_silu(keys)?;
-    let head_dim = head_dim(keys)?;
-    let rotary = RotaryKeys {
-        theta: "rope_theta",
-        default_theta: if family == Family::SmolLm3 { 2_000_000.0 } else { 10_000.0 },
-        fraction: (family == Family::Phi3).then_some("partial_rotary_factor"),
-        default_fraction: 1.0,
-    };
+    let head_dim = defaults.head_dim(keys)?;
+    let fraction = (family == Family::Phi3).then_some("partial_rotary_factor");
+    let rotary = RotaryKeys { fraction, ..defaults.rotary_keys() };
     let rotary = RotaryConfig::read(keys, head_dim, &rotary)?;
     let mlp = Mlp::Gated(Gate::Silu);
-    resolve_kin(keys, Kin { family, head_dim, rotary, local_rotary: None, mlp })
+    resolve_kin(keys, defaults, Kin { family, head_dim, rotary, local_rotary: None, mlp })
 }
 
 pub(super) fn require_silu(keys: &Keys<'_>) -> Result<(), ConfigError> {
@@ -94,12 +137,6 @@ pub(super) fn require_silu(keys: &Keys<'_>) -> Result<(), ConfigError> {
         "silu" | "swish" => Ok(()),
         _ => Err(keys.unusable("hidden_act", "\"silu\"")),
     }
-}
-
-/// The width of a head: by its key, or its share of the model's width.
-pub(super) fn head_dim(keys: &Keys<'_>) -> Result<usize, ConfigError> {
-    let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
-    Ok(keys.optional_size("head_dim")?.unwrap_or(width / heads))
 }
 
 /// What is read of one of Llama's kin in its own way.
@@ -113,10 +150,14 @@ pub(super) struct Kin {
 }
 
 /// The rest of the configuration of one of Llama's kin.
-pub(super) fn resolve_kin(keys: &Keys<'_>, kin: Kin) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve_kin(
+    keys: &Keys<'_>,
+    defaults: &Defaults,
+    kin: Kin,
+) -> Result<ModelConfig, ConfigError> {
     let Kin { family, head_dim, rotary, local_rotary, mlp } = kin;
     let (heads, layers) = (keys.size("num_attention_heads")?, keys.size("num_hidden_layers")?);
-    let positions = keys.optional_size("max_position_embeddings")?.unwrap_or(2048);
+    let positions = keys.optional_size("max_position_embeddings")?.unwrap_or(defaults.positions);
     let positions = rotary.positions(positions);
     Ok(ModelConfig {
         family,
@@ -124,7 +165,7 @@ pub(super) fn resolve_kin(keys: &Keys<'_>, kin: Kin) -> Result<ModelConfig, Conf
         width: keys.size("hidden_size")?,
         layers,
         heads,
-        kv_heads: keys.optional_size("num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: defaults.kv_heads(keys, heads)?,
         head_dim,
         inner: keys.size("intermediate_size")?,
         max_positions: local_rotary.as_ref().map_or(positions, |local| local.positions(positions)),
@@ -132,7 +173,7 @@ pub(super) fn resolve_kin(keys: &Keys<'_>, kin: Kin) -> Result<ModelConfig, Conf
         local_rotary,
         embedding_scale: EmbeddingScale::One,
         norm: Norm::RmsNorm,
-        norm_eps: keys.number("rms_norm_eps", 1e-6)? as f32,
+        norm_eps: keys.number("rms_norm_eps", defaults.norm_eps)? as f32,
         mlp,
         residual: Residual::Serial,
         residual_scale: None,
@@ -145,7 +186,7 @@ pub(super) fn resolve_kin(keys: &Keys<'_>, kin: Kin) -> Result<ModelConfig, Conf
         attention_scales: vec![1.0 / (head_dim as f32).sqrt(); layers],
         attention_softcap: None,
         logits: Logits::Products,
-        tied_head: keys.flag("tie_word_embeddings", false)?,
+        tied_head: keys.flag("tie_word_embeddings", defaults.tied_head)?,
         bos: keys.token_ids("bos_token_id")?.first().copied(),
         eos: keys.token_ids("eos_token_id")?,
         pad: keys.token_ids("pad_token_id")?.first().copied(),

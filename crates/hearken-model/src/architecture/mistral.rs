@@ -1,14 +1,17 @@
 //! Mistral: Llama whose every layer may have a sliding window.
 
-use super::{Names, llama, windows};
+use super::llama::{self, Defaults};
+use super::{Names, windows};
 use crate::config::{ConfigError, Family, Keys, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["use_sliding_window", "sliding_window", "max_window_layers"];
 
+const DEFAULTS: Defaults = Defaults { kv_heads: Some(8), positions: 131_072, ..Defaults::LLAMA };
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::Mistral)?;
-    let window = windows::length(keys)?;
+    let mut config = llama::resolve_like_llama(keys, Family::Mistral, &DEFAULTS)?;
+    let window = windows::length(keys, Some(windows::DEFAULT))?;
     if window.is_some() && keys.get("use_sliding_window").is_some_and(|flag| flag == false) {
         let expected = "true, or null for `sliding_window`: this family's window is always in use";
         return Err(keys.unusable("use_sliding_window", expected));

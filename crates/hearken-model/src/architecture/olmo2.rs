@@ -1,14 +1,17 @@
 //! OLMo 2: Llama with norms behind attention and feed-forward instead of before, and on all queries and all
 //! keys of a row.
 
-use super::{Names, NormNames, llama, windows};
+use super::llama::{self, Defaults};
+use super::{Names, NormNames, windows};
 use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["attention_bias"];
 
+const DEFAULTS: Defaults = Defaults { norm_eps: 1e-5, ..Defaults::LLAMA };
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::Olmo2)?;
+    let mut config = llama::resolve_like_llama(keys, Family::Olmo2, &DEFAULTS)?;
     like_olmo(keys, &mut config)?;
     windows::all_layers_are(keys, "full_attention")?;
     Ok(config)
@@ -18,7 +21,6 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 pub(super) fn like_olmo(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     llama::read_attention_bias(keys, config)?;
     config.query_key_norm = QueryKeyNorm::AllHeads;
-    config.norm_eps = keys.number("rms_norm_eps", 1e-5)? as f32;
     Ok(())
 }
 

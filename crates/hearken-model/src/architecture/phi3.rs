@@ -1,14 +1,17 @@
 //! Phi-3, Phi-3.5 and Phi-4: Llama with one matrix for queries, keys and values and one for gate and up.
 
-use super::{Names, QkvNames, llama, windows};
+use super::llama::{self, Defaults};
+use super::{Names, QkvNames, windows};
 use crate::config::{ConfigError, Family, Keys, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] =
     &["original_max_position_embeddings", "attention_bias", "sliding_window"];
 
+const DEFAULTS: Defaults = Defaults { positions: 4096, norm_eps: 1e-5, ..Defaults::LLAMA };
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::Phi3)?;
+    let mut config = llama::resolve_like_llama(keys, Family::Phi3, &DEFAULTS)?;
     if keys.flag("attention_bias", false)? {
         return Err(keys.unusable("attention_bias", "false: this family has no biases"));
     }

@@ -1,6 +1,7 @@
 //! Qwen2 and Qwen2.5: Llama with biases on query, key and value; later layers may have windows.
 
-use super::{Names, llama, windows};
+use super::llama::{self, Defaults};
+use super::{Names, windows};
 use crate::config::{ConfigError, Family, Keys, ModelConfig};
 
 /// Transformers' default for the first layer that may have a window.
@@ -9,8 +10,10 @@ const DEFAULT_MAX_WINDOW_LAYERS: usize = 28;
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["use_sliding_window", "sliding_window", "max_window_layers"];
 
+const DEFAULTS: Defaults = Defaults { kv_heads: Some(32), positions: 32_768, ..Defaults::LLAMA };
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::Qwen2)?;
+    let mut config = llama::resolve_like_llama(keys, Family::Qwen2, &DEFAULTS)?;
     config.qkv_bias = true;
     config.windows = layer_windows(keys, config.layers)?;
     Ok(config)
@@ -21,14 +24,8 @@ pub(super) fn layer_windows(
     keys: &Keys<'_>,
     layers: usize,
 ) -> Result<Vec<Option<usize>>, ConfigError> {
-    let window = match keys.flag("use_sliding_window", false)? {
-        true => windows::length(keys)?,
-        false => None,
-    };
     let first = keys.number("max_window_layers", DEFAULT_MAX_WINDOW_LAYERS as f64)? as usize;
-    let has_window = windows::listed(keys, layers)?
-        .unwrap_or_else(|| (0..layers).map(|layer| first <= layer).collect());
-    Ok(has_window.into_iter().map(|has_window| window.filter(|_| has_window)).collect())
+    windows::where_on(keys, layers, Some(windows::DEFAULT), |layer| first <= layer)
 }
 
 pub(super) fn names() -> Names {

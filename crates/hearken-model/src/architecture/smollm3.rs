@@ -1,6 +1,7 @@
 //! SmolLM3: Llama, of which every few layers know no positions.
 
-use super::{Names, llama, qwen2};
+use super::llama::{self, Defaults};
+use super::{Names, windows};
 use crate::config::{ConfigError, Family, Keys, ModelConfig, Rotated, says_none};
 
 /// Transformers' default: of so many layers the last knows no positions.
@@ -14,21 +15,26 @@ pub(super) const KEYS: &[&str] = &[
     "no_rope_layer_interval",
     "use_sliding_window",
     "sliding_window",
+    // Published configurations have it; Transformers reads it for other families.
     "max_window_layers",
 ];
 
+const DEFAULTS: Defaults = Defaults {
+    kv_heads: Some(4),
+    positions: 32_768,
+    tied_head: true,
+    theta: 2_000_000.0,
+    ..Defaults::LLAMA
+};
+
 pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let mut config = llama::resolve_like_llama(keys, Family::SmolLm3)?;
+    let mut config = llama::resolve_like_llama(keys, Family::SmolLm3, &DEFAULTS)?;
     llama::read_biases(keys, &mut config)?;
-    config.tied_head = keys.flag("tie_word_embeddings", true)?;
     config.rotated = rotated(keys, config.layers)?;
-    config.windows = qwen2::layer_windows(keys, config.layers)?;
-    if keys.get("layer_types").is_none_or(says_none) {
-        // By default the layers that know positions have no windows.
-        let windows = config.windows.iter().zip(&config.rotated);
-        config.windows =
-            windows.map(|(window, rotated)| window.filter(|_| *rotated == Rotated::Not)).collect();
-    }
+    // By default it is the layers that know no positions that have windows.
+    let rotated = &config.rotated;
+    let rule = |layer: usize| rotated[layer] == Rotated::Not;
+    config.windows = windows::where_on(keys, config.layers, None, rule)?;
     Ok(config)
 }
 

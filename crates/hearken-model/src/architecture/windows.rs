@@ -2,14 +2,18 @@
 
 use crate::config::{ConfigError, Keys, says_none};
 
-/// What Transformers assumes where config.json has no `sliding_window` key at all.
-const DEFAULT_WINDOW: usize = 4096;
+/// What Transformers assumes of most families where config.json has no `sliding_window` key at all.
+pub(super) const DEFAULT: usize = 4096;
 
-/// How long windows are where there are any: `None` where the key says that there are none.
-pub(super) fn length(keys: &Keys<'_>) -> Result<Option<usize>, ConfigError> {
+/// How long windows are where there are any, `default` without a key: `None` where the key says that there
+/// are none.
+pub(super) fn length(
+    keys: &Keys<'_>,
+    default: Option<usize>,
+) -> Result<Option<usize>, ConfigError> {
     match keys.map().contains_key("sliding_window") {
         true => keys.window("sliding_window"),
-        false => Ok(Some(DEFAULT_WINDOW)),
+        false => Ok(default),
     }
 }
 
@@ -47,11 +51,33 @@ pub(super) fn by_layer(
     layers: usize,
     rule: impl Fn(usize) -> bool,
 ) -> Result<Vec<Option<usize>>, ConfigError> {
-    let window = length(keys)?;
+    let window = length(keys, Some(DEFAULT))?;
     let has_window = listed(keys, layers)?.unwrap_or_else(|| (0..layers).map(rule).collect());
     if window.is_none() && has_window.contains(&true) {
         let expected = "a count of positions: layers of this model have windows";
         return Err(keys.unusable("sliding_window", expected));
     }
+    Ok(has_window.into_iter().map(|has_window| window.filter(|_| has_window)).collect())
+}
+
+/// The windows of families that have some where `use_sliding_window` says so: by `layer_types`, or by a rule
+/// where that is not there.
+pub(super) fn where_on(
+    keys: &Keys<'_>,
+    layers: usize,
+    default: Option<usize>,
+    rule: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>, ConfigError> {
+    let window = match keys.flag("use_sliding_window", false)? {
+        true => length(keys, default)?,
+        false => None,
+    };
+    let listed = listed(keys, layers)?;
+    if window.is_none() && listed.as_ref().is_some_and(|listed| listed.contains(&true)) {
+        let expected =
+            "\"full_attention\" for every layer, or `use_sliding_window` and a `sliding_window`";
+        return Err(keys.unusable("layer_types", expected));
+    }
+    let has_window = listed.unwrap_or_else(|| (0..layers).map(rule).collect());
     Ok(has_window.into_iter().map(|has_window| window.filter(|_| has_window)).collect())
 }

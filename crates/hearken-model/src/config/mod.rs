@@ -273,3 +273,17 @@ impl ModelConfig {
         self.kv_heads * self.head_dim
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of Transformers' own comment: √3072 is 55.5 in bfloat16.
+    #[test]
+    fn a_factor_on_embeddings_is_rounded_with_the_weights() {
+        let scale = EmbeddingScale::Rounded(3072_f32.sqrt());
+        assert_eq!(scale.factor(Precision::Bf16), Some(55.5));
+        assert_eq!(scale.factor(Precision::F32), Some(3072_f32.sqrt()));
+        assert_eq!(EmbeddingScale::By(0.22).factor(Precision::Bf16), Some(0.22));
+    }
+}
