@@ -1,7 +1,7 @@
 //! What each family's parameters are called, how large they are, and how they connect.
 //!
 //! To add a family: a file here that reads its keys into a [`ModelConfig`], lists them in `KEYS` and
-//! names its tensors in a `Names`, one line in `resolve`, in `keys_read` and in `names`, and a fixture
+//! names its tensors in a `Names`, one line in `MODEL_TYPES`, in `keys_read` and in `names`, and a fixture
 //! for the tests.
 
 mod gpt2;
@@ -133,34 +133,42 @@ impl ModelConfig {
     }
 }
 
+/// Reads the keys of one family.
+type Resolve = fn(&Keys<'_>) -> Result<ModelConfig, ConfigError>;
+
+/// What may stand as `model_type`.
+const MODEL_TYPES: [(&str, Family, Resolve); 14] = [
+    ("gpt2", Family::Gpt2, gpt2::resolve),
+    ("llama", Family::Llama, llama::resolve),
+    ("mistral", Family::Mistral, mistral::resolve),
+    ("qwen2", Family::Qwen2, qwen2::resolve),
+    ("qwen3", Family::Qwen3, qwen3::resolve),
+    ("smollm3", Family::SmolLm3, smollm3::resolve),
+    ("phi3", Family::Phi3, phi3::resolve),
+    ("olmo2", Family::Olmo2, olmo2::resolve),
+    ("olmo3", Family::Olmo3, olmo3::resolve),
+    ("gemma", Family::Gemma, gemma::resolve_first),
+    ("gemma2", Family::Gemma2, gemma::resolve_second),
+    ("gemma3_text", Family::Gemma3, gemma::resolve_third),
+    ("granite", Family::Granite, granite::resolve),
+    ("gpt_neox", Family::GptNeox, gpt_neox::resolve),
+];
+
 /// Reads a config.json by its `model_type`.
 fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
-    let config = match keys.text("model_type", "")? {
-        "gpt2" => gpt2::resolve(keys),
-        "llama" => llama::resolve(keys),
-        "mistral" => mistral::resolve(keys),
-        "qwen2" => qwen2::resolve(keys),
-        "qwen3" => qwen3::resolve(keys),
-        "smollm3" => smollm3::resolve(keys),
-        "phi3" => phi3::resolve(keys),
-        "olmo2" => olmo2::resolve(keys),
-        "olmo3" => olmo3::resolve(keys),
-        "granite" => granite::resolve(keys),
-        "gemma" => gemma::resolve_first(keys),
-        "gemma2" => gemma::resolve_second(keys),
-        "gemma3_text" => gemma::resolve_third(keys),
-        "gemma3" => Err(keys.unusable(
-            "model_type",
-            "\"gemma3_text\": models of images and text are not read, their text part is when it is saved \
-             by itself, as Gemma3ForCausalLM",
-        )),
-        "gpt_neox" => gpt_neox::resolve(keys),
-        _ => Err(keys.unusable(
-            "model_type",
-            "\"gpt2\", \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"smollm3\", \"phi3\", \"olmo2\", \"olmo3\", \
-             \"gemma\", \"gemma2\", \"gemma3_text\", \"granite\" or \"gpt_neox\"",
-        )),
-    }?;
+    let model_type = keys.text("model_type", "")?;
+    if model_type == "gemma3" {
+        let expected = "\"gemma3_text\": models of images and text are not read, their text part is when it \
+                        is saved by itself, as Gemma3ForCausalLM";
+        return Err(keys.unusable("model_type", expected));
+    }
+    let known = MODEL_TYPES.iter().find(|(known, ..)| *known == model_type);
+    let (_, _, resolve) = known.ok_or_else(|| {
+        let known: Vec<String> =
+            MODEL_TYPES.iter().map(|(known, ..)| format!("{known:?}")).collect();
+        keys.unusable("model_type", &format!("one of {}", known.join(", ")))
+    })?;
+    let config = resolve(keys)?;
     check_heads(keys, &config)?;
     refuse_unknown(keys, &keys_read(config.family))?;
     Ok(config)
@@ -236,4 +244,36 @@ pub(crate) fn class_name(family: Family, head: Head) -> String {
         Head::Score => "ForSequenceClassification",
     };
     format!("{prefix}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys in the row of docs/models.md that begins with such a name, in code.
+    fn documented(page: &str, first: &str) -> Vec<String> {
+        let start = format!("| keys of {first} |");
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("no row of docs/models.md begins with {start}"));
+        let mut keys: Vec<String> =
+            row[start.len()..].split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn the_page_on_models_lists_the_keys_that_are_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/models.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let sorted = |keys: &[&str]| {
+            let mut keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(documented(&page, "all Llama's kin"), sorted(llama::SHARED_KEYS));
+        for (model_type, family, _) in MODEL_TYPES {
+            let [_, own] = keys_read(family);
+            assert_eq!(documented(&page, &format!("`{model_type}`")), sorted(own), "{model_type}");
+        }
+    }
 }

@@ -124,7 +124,7 @@ fn a_row_has_the_same_bits_in_every_segmentation_and_over_a_cache() {
             check(blocks(2, 1, head_dim), window, None);
         }
     }
-    for head_dim in [16, 64, 80] {
+    for head_dim in [16, 64, 80, 256] {
         check(blocks(2, 1, head_dim), Some(70), Some(2.0));
     }
     for (heads, groups) in [(1, 1), (3, 3), (6, 2), (7, 1)] {
