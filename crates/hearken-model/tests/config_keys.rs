@@ -121,7 +121,13 @@ fn rotary_parameters_that_nothing_reads_are_refused() {
 #[test]
 fn frequencies_of_every_way_to_stretch_are_those_of_transformers() {
     let check = |family: &str, parameters: Value, expected: [f32; 8], factor: f64| {
-        let config = with(family, "rope_parameters", parameters).unwrap();
+        let original = parameters.get("original_max_position_embeddings").cloned();
+        let mut more = json!({"rope_parameters": parameters});
+        if family == "phi3" {
+            // Transformers reads it here, of this family.
+            more["original_max_position_embeddings"] = json!(original);
+        }
+        let config = read(family, &[], &more).unwrap();
         let Positions::Rotary(rotary) = &config.positions else { panic!("{family}") };
         for (found, expected) in rotary.frequencies().iter().zip(expected) {
             assert!((found - expected).abs() <= 1e-6 * expected, "{rotary:?}: {found} {expected}");
@@ -397,6 +403,27 @@ fn keys_that_are_missing_have_the_family_s_own_defaults() {
     let null = json!({"num_key_value_heads": null, "head_dim": null});
     let config = read("mistral", &[], &null).unwrap();
     assert_eq!((config.kv_heads, config.head_dim), (config.heads, 16));
+}
+
+/// Transformers reads the original length of Phi-3 beside the rotary parameters, and 4096 without the key.
+#[test]
+fn phi3_is_stretched_by_longrope_from_the_length_beside() {
+    let factors = [1.0; 8];
+    let with_own = |own: Value| {
+        json!({"rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 1e4, "short_factor": factors,
+            "long_factor": factors, "original_max_position_embeddings": own,
+        }})
+    };
+    assert_eq!(read("phi3", &[], &with_own(json!(4096))).unwrap().max_positions, 256);
+    let error = read("phi3", &[], &with_own(json!(32))).unwrap_err();
+    assert!(error.contains("is 32; expected 4096"), "{error}");
+    let missing = ["original_max_position_embeddings"];
+    let error = read("phi3", &missing, &with_own(json!(32))).unwrap_err();
+    assert!(error.contains("`original_max_position_embeddings` is missing"), "{error}");
+    let yarn = json!({"rope_scaling": {"type": "yarn", "factor": 4.0}});
+    let error = read("phi3", &["rope_parameters"], &yarn).unwrap_err();
+    assert!(error.contains("longrope"), "{error}");
 }
 
 #[test]

@@ -222,41 +222,51 @@ mod tests {
     use super::*;
     use crate::lora::Targets;
 
+    /// Two blocks of a family, with more keys.
+    fn small(more: &serde_json::Value) -> ModelConfig {
+        let mut raw = json!({
+            "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 48,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+        });
+        raw.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap()
+    }
+
     #[test]
     fn a_model_takes_what_its_configuration_says() {
-        let raw = json!({
-            "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
-            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
-            "hidden_act": "silu",
-        });
-        let config =
-            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
-        for precision in [Precision::F32, Precision::Bf16] {
-            for head in [Head::LanguageModel, Head::Score] {
-                let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
-                let is_trained = |name: &str| name.contains("mlp");
-                model.set_trainable(is_trained);
-                let expected = Footprint::new(&config, head, precision, is_trained);
-                assert_eq!(model.footprint(), expected);
-                assert_eq!(expected.master_bytes, model.master_bytes());
-                assert!(expected.trained < expected.parameters);
-                assert_eq!(expected.copy_bytes == 0, precision == Precision::F32);
-                assert!(expected.recomputed_bytes_per_row() < expected.kept_bytes_per_row());
+        for family in ["llama", "gemma3_text", "granite", "olmo3"] {
+            let config = small(&json!({"model_type": family}));
+            for precision in [Precision::F32, Precision::Bf16] {
+                for head in [Head::LanguageModel, Head::Score] {
+                    let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
+                    let is_trained = |name: &str| name.contains("mlp");
+                    model.set_trainable(is_trained);
+                    let expected = Footprint::new(&config, head, precision, is_trained);
+                    assert_eq!(model.footprint(), expected);
+                    assert_eq!(expected.master_bytes, model.master_bytes());
+                    assert!(expected.trained < expected.parameters);
+                    assert_eq!(expected.copy_bytes == 0, precision == Precision::F32);
+                    assert!(expected.recomputed_bytes_per_row() < expected.kept_bytes_per_row());
+                }
             }
         }
     }
 
+    /// Each norm behind a part keeps what it reads and the reciprocal root of each row.
+    #[test]
+    fn norms_behind_parts_keep_what_the_parts_gave() {
+        let bytes = |family: &str| {
+            let config = small(&json!({"model_type": family, "sliding_window": 8}));
+            let head = Head::LanguageModel;
+            Footprint::new(&config, head, Precision::F32, |_| true).block_bytes_per_row
+        };
+        assert_eq!(bytes("gemma2"), bytes("mistral") + 2 * 4 * (32 + 1));
+    }
+
     #[test]
     fn a_model_with_an_adapter_trains_the_adapter_and_holds_no_masters_of_what_it_freezes() {
-        let raw = json!({
-            "model_type": "llama", "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48,
-            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
-            "hidden_act": "silu",
-        });
-        let config =
-            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
+        let config = small(&json!({"model_type": "llama"}));
         let adapter = LoraConfig::new(3, 6.0, Targets::AllLinear);
         for precision in [Precision::F32, Precision::Bf16] {
             for head in [Head::LanguageModel, Head::Score] {
