@@ -250,6 +250,28 @@ def check(info):
         assert not info[key], (key, info[key])
 
 
+def whole_heads(sequences):
+    """The families of which Transformers rotates whole heads, whatever `partial_rotary_factor` says: here it is refused."""
+    by_kind = (Gemma3TextConfig, Olmo3Config)
+    found = []
+    for kind in (
+        LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, SmolLM3Config, Olmo2Config, Olmo3Config, GraniteConfig,
+        GemmaConfig, Gemma2Config, Gemma3TextConfig,
+    ):
+        def logits(factor):
+            torch.manual_seed(0)
+            rope = dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=factor)
+            if kind in by_kind:
+                rope = dict(full_attention=dict(rope), sliding_attention=dict(rope))
+            model = AutoModelForCausalLM.from_config(kind(rope_parameters=rope, **WIDE))
+            with torch.no_grad():
+                return randomize(model).eval()(torch.tensor([sequences[0]])).logits
+
+        assert torch.equal(logits(1.0), logits(0.5)), kind.model_type
+        found.append(kind.model_type)
+    return found
+
+
 def numbers(record, name=""):
     """The numbers of a record by their tags, as docs/metrics.md names them."""
     if isinstance(record, dict):
@@ -313,6 +335,7 @@ def main():
                 difference = function(config, sequences, pathlib.Path(work))
             print(f"{kind:15} {name:38} {difference:.2e}")
             assert difference < 1e-4, name
+    print(f"partial_rotary_factor 0.5 changes no logit of Transformers': {', '.join(whole_heads(sequences))}")
     print(f"adapters of PEFT {peft.__version__}: theirs here, and ours there")
     for score in (False, True):
         for name, (of, settings) in ADAPTERS.items():
