@@ -52,6 +52,6 @@ pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, Dtype, Length, LogConfig, LoraSection, MixSource, ModelSource,
-    OptimizerConfig, RunConfig, SamplesConfig, ScheduleKind, TemplateConfig, TrainConfig,
-    Truncation,
+    OptimizerConfig, RunConfig, SamplesConfig, SaveDtype, ScheduleKind, TemplateConfig,
+    TrainConfig, Truncation,
 };

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
+use hearken_model::checkpoint::NumberFormat;
 use hearken_model::tokenizer::TemplateChoice;
 use hearken_model::{Keep, LoraConfig, Targets};
 use hearken_tensor::device::Precision;
@@ -36,6 +37,38 @@ pub struct RunConfig {
     #[serde(rename = "memory_limit_gb", deserialize_with = "gigabytes")]
     #[schemars(with = "NonNegative")]
     pub memory_bytes_max: Option<u64>,
+    /// In which format the weights of models are written; without it that of the files which the run starts from.
+    pub save_dtype: Option<SaveDtype>,
+    /// The most that a file of weights takes, in 10⁹ bytes; 0 is no limit.
+    #[serde(rename = "shard_size_gb", deserialize_with = "shard_bytes")]
+    #[schemars(with = "NonNegative")]
+    pub shard_bytes: u64,
+}
+
+/// A number format of stored weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveDtype {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// 16-bit floats of IEEE 754.
+    F16,
+}
+
+impl From<SaveDtype> for NumberFormat {
+    fn from(dtype: SaveDtype) -> Self {
+        match dtype {
+            SaveDtype::F32 => Self::F32,
+            SaveDtype::Bf16 => Self::Bf16,
+            SaveDtype::F16 => Self::F16,
+        }
+    }
+}
+
+fn shard_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(gigabytes(deserializer)?.unwrap_or(u64::MAX))
 }
 
 /// A number of gigabytes, in bytes; 0 is no limit.

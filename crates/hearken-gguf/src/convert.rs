@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use hearken_model::checkpoint::{
-    NumberFormat, TensorFiles, save_tensors_as, write_json_atomically,
+    CheckpointError, NoRoom, NumberFormat, TensorFiles, WeightFormat, save_weights,
+    write_json_atomically,
 };
 use hearken_model::config::ModelConfig;
 use hearken_model::config::{Family, Positions, RotaryScaling};
@@ -49,16 +50,17 @@ impl Heads {
 }
 
 /// Writes what a file holds into an empty folder, as Transformers has it: config.json,
-/// model.safetensors with weights in `stored`, and the tokenizer's files with the chat template.
+/// weights as `format` says, and the tokenizer's files with the chat template.
 ///
 /// # Errors
 /// The file's architecture, tokenizer or way to stretch positions is not supported; a tensor is missing or
-/// not known; a file cannot be written.
+/// not known; a file cannot be written, or f16 has no room for a value.
 pub fn read_into(
     file: &GgufFile,
     folder: &Path,
-    stored: NumberFormat,
+    format: impl Into<WeightFormat>,
 ) -> Result<Converted, GgufError> {
+    let WeightFormat { stored, shard_bytes } = format.into();
     let name = file.text("general.architecture")?.unwrap_or("(none)");
     let known = ARCHITECTURES.iter().find(|known| known.gguf == name);
     let Some(architecture) = known else {
@@ -90,7 +92,7 @@ pub fn read_into(
     }
     let described: Vec<_> =
         tensors.iter().map(|(name, _, info)| (name.clone(), info.shape.clone(), stored)).collect();
-    save_tensors_as(&folder.join("model.safetensors"), &described, |index| {
+    save_weights(folder, &described, shard_bytes, |index| {
         let (_, name, info) = tensors[index];
         let values = file.values(info);
         match rotates(name).filter(|_| architecture.interleaves) {
@@ -299,6 +301,15 @@ pub fn write_from(dir: &Path, path: &Path, format: BlockFormat) -> Result<Conver
     write_gguf(path, &header, &tensors, |tensor| {
         let Some(own) = &tensor.source else { return Ok(factors.clone().unwrap_or_default()) };
         let values = weights.read(own, &tensor.shape)?;
+        let lost = match tensor.stored {
+            BlockFormat::F16 => NumberFormat::F16.without_room(&values),
+            _ => None,
+        };
+        if let Some(value) = lost {
+            let (path, no_room) =
+                (weights.file_of(own).into(), NoRoom { name: own.clone(), value });
+            return Err(CheckpointError::NoRoom { path, no_room }.into());
+        }
         Ok(match rotates(&tensor.name).filter(|_| architecture.interleaves) {
             Some(rotating) => reorder(&values, heads.of(rotating), tensor.shape[0], true),
             None => values,

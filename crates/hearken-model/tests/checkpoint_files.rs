@@ -298,6 +298,49 @@ fn a_misshapen_parameter_is_named_with_both_shapes() {
 }
 
 #[test]
+fn a_model_above_the_size_of_a_file_is_saved_in_shards_with_their_index() {
+    use hearken_model::checkpoint::{NumberFormat, WeightFormat};
+    use hearken_model::{LoadOptions, Model};
+    use hearken_tensor::Cpu;
+
+    let dir = tempfile::tempdir().unwrap();
+    let load = |dir: &Path| Model::load(Cpu::new(), dir, &LoadOptions::language_model()).unwrap().0;
+    let model = load(&fixture("llama"));
+    let weights = || {
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name.contains("safetensors"));
+        names.sort();
+        names
+    };
+    model.save(dir.path()).unwrap();
+    assert_eq!(weights(), ["model.safetensors"]);
+    // The embedding takes 98304 bytes, more than a file may: it has one for itself.
+    let format = WeightFormat { stored: NumberFormat::F32, shard_bytes: 90_000 };
+    model.save_as(dir.path(), format).unwrap();
+    let found = weights();
+    let count = found.len() - 1;
+    assert!(4 < count, "{found:?}");
+    assert_eq!(found[0], format!("model-00001-of-{count:05}.safetensors"));
+    assert_eq!(found[count], "model.safetensors.index.json");
+    let index = std::fs::read_to_string(dir.path().join(&found[count])).unwrap();
+    let index: serde_json::Value = serde_json::from_str(&index).unwrap();
+    let (parameters, _) = (model.params().len(), 0);
+    assert_eq!(index["weight_map"].as_object().unwrap().len(), parameters);
+    let elements: usize = (0..parameters).map(|index| model.values(index).len()).sum();
+    assert_eq!(index["metadata"]["total_size"], 4 * elements);
+    for name in &found[1..count] {
+        let size = std::fs::metadata(dir.path().join(name)).unwrap().len();
+        assert!(size < 90_000 + 4_000, "{name}: {size}");
+    }
+    let read = load(dir.path());
+    assert!((0..parameters).all(|index| read.values(index) == model.values(index)));
+    // One file again, which no index of old stands beside.
+    model.save(dir.path()).unwrap();
+    assert!(!weights().contains(&"model.safetensors.index.json".to_owned()));
+}
+
+#[test]
 fn a_model_is_saved_in_the_format_that_is_asked_for() {
     use hearken_model::checkpoint::NumberFormat;
     use hearken_model::{LoadOptions, Model};
@@ -325,7 +368,8 @@ fn a_model_is_saved_in_the_format_that_is_asked_for() {
     let mut values = model.values(0);
     values[3] = 1e6;
     model.params_mut().set_values(0, &values);
-    model.save_as(dir.path(), NumberFormat::F16).unwrap();
+    let no_room = model.save_as(dir.path(), NumberFormat::F16).unwrap().unwrap();
+    assert_eq!(no_room.value, 1e6);
     assert_eq!(TensorFiles::open(dir.path()).unwrap().stored(), NumberFormat::F32);
     assert_eq!(load(dir.path()).values(0), values);
 }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
-use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+use hearken_model::checkpoint::{NumberFormat, TensorFiles, WeightFormat};
 use hearken_model::config::model_dir;
 use toml::Table;
 
@@ -40,8 +40,10 @@ use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 25] = [
+pub const FREE_KEYS: [&str; 27] = [
     "run.dir",
+    "run.save_dtype",
+    "run.shard_size_gb",
     "run.disk_limit_gb",
     "run.memory_limit_gb",
     "train.steps",
@@ -137,8 +139,8 @@ pub struct RunDir {
     replaces: bool,
     /// What is to be said when the run begins.
     notes: Vec<String>,
-    /// The format of the files that the run started from, which those of its models take.
-    pub(crate) stored: NumberFormat,
+    /// How the weights of its models are written.
+    pub(crate) format: WeightFormat,
     /// What the run reads, as it is now.
     pub(crate) inputs: Vec<Fingerprint>,
     /// What has become of the inputs of the checkpoint, and its step.
@@ -222,7 +224,10 @@ impl RunDir {
             command: frozen.command().to_owned(),
             replaces,
             notes,
-            stored: stored(frozen),
+            format: WeightFormat {
+                stored: config.save_dtype.map_or_else(|| stored(frozen), NumberFormat::from),
+                shard_bytes: config.shard_bytes,
+            },
             inputs: fingerprints,
             changes,
             is_first: !is_resumed,
@@ -541,6 +546,7 @@ impl Found {
 }
 
 /// The format of the weights that the run starts from. Where they cannot be read, loading them says why.
+/// The format of the files that a run starts from.
 fn stored(frozen: &Frozen) -> NumberFormat {
     let model = frozen.table().get("model").and_then(|model| model.get("path")?.as_str());
     let place = model.map(|path| frozen.place_of(Path::new(path)));

@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 
 use hearken_config::{DataConfig, Length, Loaded, SamplesConfig};
 use hearken_model::Model;
+use hearken_model::checkpoint::NoRoom;
 use hearken_run::budget::check;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
@@ -143,7 +144,11 @@ pub trait RecordTrainer<D: Device>: Sized {
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn save_model(&self, run: &Run<D, Self::Kept>, name: &str) -> Result<(), TrainError> {
+    fn save_model(
+        &self,
+        run: &Run<D, Self::Kept>,
+        name: &str,
+    ) -> Result<Option<NoRoom>, TrainError> {
         run.save_model(name)
     }
 }
@@ -327,7 +332,7 @@ impl<D: Device, T: RecordTrainer<D>> Frame<D> for Records<D, T> {
         self.run.write_samples(&self.trainer.prompts(config.count), config, seed)
     }
 
-    fn save_model(&mut self, name: &str) -> Result<(), TrainError> {
+    fn save_model(&mut self, name: &str) -> Result<Option<NoRoom>, TrainError> {
         self.trainer.save_model(&self.run, name)
     }
 }

@@ -9,6 +9,7 @@ mod evaluation;
 mod metrics;
 mod normalization;
 
+use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_run::budget::{Part, Tape, fit};
@@ -132,7 +133,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     /// Saves the model with mean and deviation of its scores on the reference completions.
-    fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<(), TrainError> {
+    fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<Option<NoRoom>, TrainError> {
         let Run { model, tokenizer, settings, .. } = run;
         let tokens_max = settings.train.microbatch_tokens;
         let measured = normalization::measure(model, &self.reference, tokens_max);

@@ -506,6 +506,24 @@ fn a_checkpoint_that_says_nothing_of_its_inputs_is_gone_on_from() {
 }
 
 #[test]
+fn models_are_written_in_the_format_and_the_files_that_the_configuration_says() {
+    use hearken_model::checkpoint::{NumberFormat, TensorFiles};
+
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    train(&run, &["run.save_dtype=f16", "run.shard_size_gb=0.00005"], Start::Resume).unwrap();
+    let stored = |name: &str| TensorFiles::open(&run.join(name)).unwrap().stored();
+    assert_eq!(stored("final"), NumberFormat::F16);
+    assert_eq!(stored("checkpoints/step-000003"), NumberFormat::F32);
+    assert!(run.join("final/model.safetensors.index.json").exists());
+    assert!(!run.join("final/model.safetensors").exists());
+    // Neither key makes another run of it.
+    train(&run, &["train.steps=5", "run.save_dtype=bf16"], Start::Resume).unwrap();
+    assert_eq!(stored("final"), NumberFormat::Bf16);
+    assert!(run.join("final/model.safetensors").exists());
+}
+
+#[test]
 fn models_have_the_format_of_the_one_that_training_starts_from() {
     use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 

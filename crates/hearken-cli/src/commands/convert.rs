@@ -10,11 +10,9 @@ use clap::{Args, ValueEnum};
 use hearken_gguf::{BlockFormat, GgufFile, read_into, write_from};
 use hearken_hub::ModelPart;
 use hearken_model::ModelConfig;
-use hearken_model::checkpoint::{
-    NumberFormat, TensorFiles, save_tensors_as, write_json_atomically,
-};
+use hearken_model::checkpoint::{NumberFormat, TensorFiles, save_weights, write_json_atomically};
 
-use super::new_folder::{check_new_folder, write_folder};
+use super::new_folder::{ShardArguments, check_new_folder, write_folder};
 use super::output_file::check_output;
 use crate::hub;
 use crate::output::say;
@@ -61,6 +59,9 @@ pub(crate) struct Convert {
     /// How weights are written; bf16 from GGUF, f16 into GGUF, else as they are stored
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
+
+    #[command(flatten)]
+    shards: ShardArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -70,7 +71,7 @@ Examples:
 
 impl Convert {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let Self { output, format, dtype, .. } = &self;
+        let Self { output, format, dtype, shards, .. } = &self;
         let model = &hub::model(&self.model, ModelPart::Whole)?;
         let named = output.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
         let format = format.unwrap_or(if named { Format::Gguf } else { Format::Safetensors });
@@ -78,9 +79,9 @@ impl Convert {
             (true, Format::Gguf) => {
                 bail!("{}: is GGUF already; expected the folder of a model", model.display())
             }
-            (true, Format::Safetensors) => from_gguf(model, output, stored(*dtype)?),
+            (true, Format::Safetensors) => from_gguf(model, output, stored(*dtype)?, shards),
             (false, Format::Gguf) => into_gguf(model, output, *dtype),
-            (false, Format::Safetensors) => again(model, output, stored(*dtype)?),
+            (false, Format::Safetensors) => again(model, output, stored(*dtype)?, shards),
         }?;
         Ok(ExitCode::SUCCESS)
     }
@@ -96,13 +97,18 @@ fn stored(dtype: Option<Dtype>) -> Result<Option<NumberFormat>> {
     })
 }
 
-fn from_gguf(path: &Path, output: &Path, stored: Option<NumberFormat>) -> Result<()> {
+fn from_gguf(
+    path: &Path,
+    output: &Path,
+    stored: Option<NumberFormat>,
+    shards: &ShardArguments,
+) -> Result<()> {
     check_new_folder(output)?;
     let file = GgufFile::open(path)?;
     let stored = stored.unwrap_or(NumberFormat::Bf16);
     let mut found = None;
     write_folder(output, |folder| {
-        found = Some(read_into(&file, folder, stored)?);
+        found = Some(read_into(&file, folder, shards.format(stored))?);
         Ok(())
     })?;
     let found = found.context("nothing was read")?;
@@ -138,7 +144,12 @@ fn into_gguf(model: &Path, output: &Path, dtype: Option<Dtype>) -> Result<()> {
 }
 
 /// The same model with weights in another number format; all other files as they are.
-fn again(model: &Path, output: &Path, stored: Option<NumberFormat>) -> Result<()> {
+fn again(
+    model: &Path,
+    output: &Path,
+    stored: Option<NumberFormat>,
+    shards: &ShardArguments,
+) -> Result<()> {
     check_new_folder(output)?;
     let config = ModelConfig::read(model)?;
     let weights = TensorFiles::open(model)?;
@@ -149,16 +160,18 @@ fn again(model: &Path, output: &Path, stored: Option<NumberFormat>) -> Result<()
         names.iter().map(|name| ((*name).to_owned(), shape(name), stored)).collect();
     write_folder(output, |folder| {
         let mut failed = None;
-        save_tensors_as(&folder.join("model.safetensors"), &tensors, |index| {
+        let shard_bytes = shards.format(stored).shard_bytes;
+        let saved = save_weights(folder, &tensors, shard_bytes, |index| {
             let (name, shape, _) = &tensors[index];
             Cow::Owned(weights.read(name, shape).unwrap_or_else(|error| {
                 failed = Some(error);
                 vec![0.0; shape.iter().product()]
             }))
-        })?;
+        });
         if let Some(error) = failed {
             return Err(error.into());
         }
+        saved?;
         let mut raw = config.raw.clone();
         for key in ["dtype", "torch_dtype"] {
             if raw.contains_key(key) || key == "dtype" {
@@ -172,6 +185,9 @@ fn again(model: &Path, output: &Path, stored: Option<NumberFormat>) -> Result<()
     Ok(())
 }
 
+/// The folder of a model's further templates.
+const TEMPLATES: &str = "additional_chat_templates";
+
 /// Files beside the weights: tokenizer, template, what generation starts from, and papers.
 fn copy_others(from: &Path, to: &Path) -> Result<()> {
     for entry in fs::read_dir(from)? {
@@ -179,8 +195,12 @@ fn copy_others(from: &Path, to: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let is_weights =
             name.contains(".safetensors") || path.extension().is_some_and(|end| end == "bin");
+        let shown = || format!("{}: cannot be copied", path.display());
+        if path.is_dir() && name == TEMPLATES {
+            fs::create_dir(to.join(&name)).with_context(shown)?;
+            copy_others(&path, &to.join(&name))?;
+        }
         if path.is_file() && !is_weights && name != "config.json" {
-            let shown = || format!("{}: cannot be copied", path.display());
             fs::copy(&path, to.join(&name)).with_context(shown)?;
         }
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgGroup, Args};
 use hearken_hub::ModelPart;
+use hearken_model::checkpoint::WeightFormat;
 use hearken_model::tokenizer::SpecialTokens;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
 use serde_json::{Map, Value, json};
 
-use super::new_folder::write_folder;
+use super::new_folder::{ShardArguments, Stored, write_folder};
 use super::shape::Shape;
 use crate::{device, hub, output};
 
@@ -53,6 +54,13 @@ pub(crate) struct Init {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 
+    /// How weights are written
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Stored,
+
+    #[command(flatten)]
+    shards: ShardArguments,
+
     /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -73,7 +81,8 @@ impl Init {
         let config = ModelConfig::from_json(&path, &raw)?;
         let model =
             Model::init(device::open(), config, Head::LanguageModel, Precision::F32, self.seed);
-        save(&model, &tokenizer, &self.output)?;
+        let format = self.shards.format(self.dtype.format());
+        save(&model, &tokenizer, format, &self.output)?;
         let (_, parameters) = model.parameter_counts();
         let tokens = tokenizer.vocab_size();
         output::say(&format!("{parameters} parameters, {tokens} tokens"));
@@ -164,9 +173,15 @@ fn complete(path: &Path, raw: &mut Map<String, Value>, tokenizer: &Tokenizer) ->
     Ok(())
 }
 
-fn save(model: &Model<Cpu>, tokenizer: &Tokenizer, output: &Path) -> Result<()> {
+fn save(
+    model: &Model<Cpu>,
+    tokenizer: &Tokenizer,
+    format: WeightFormat,
+    output: &Path,
+) -> Result<()> {
     write_folder(output, |folder| {
-        model.save(folder)?;
+        // Drawn weights are small, whatever the format.
+        model.save_as(folder, format)?;
         Ok(tokenizer.save(folder)?)
     })
 }

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use hearken_hub::ModelPart;
-use hearken_model::checkpoint::TensorFiles;
+use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use hearken_model::config::{base_dir, model_dir};
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model};
 use hearken_run::trained_model::load_tokenizer;
 
-use super::new_folder::{Stored, check_new_folder, write_folder};
+use super::new_folder::{ShardArguments, Stored, check_new_folder, write_folder};
 use crate::output::say;
 use crate::{device, hub};
 
@@ -38,6 +38,9 @@ pub(crate) struct Merge {
     /// How weights are written; as most of the model's are stored, if not given
     #[arg(long, value_enum)]
     dtype: Option<Stored>,
+
+    #[command(flatten)]
+    shards: ShardArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -72,14 +75,20 @@ impl Merge {
             Some(dtype) => dtype.format(),
             None => TensorFiles::open(&model_dir(&base)?)?.stored(),
         };
+        let mut no_room = None;
         write_folder(output, |folder| {
-            model.save_as(folder, stored)?;
+            no_room = model.save_as(folder, self.shards.format(stored))?;
+            if let (Some(no_room), Some(_)) = (&no_room, self.dtype) {
+                bail!("--dtype f16: {no_room}; expected bf16 or f32");
+            }
             if let Some(tokenizer) = &tokenizer {
                 tokenizer.save(folder)?;
             }
             Ok(())
         })?;
-        say(&format!("wrote {}, in {}", output.display(), stored.name()));
+        let stored = if no_room.is_some() { NumberFormat::F32 } else { stored };
+        let why = no_room.map_or_else(String::new, |no_room| format!(", since {no_room}"));
+        say(&format!("wrote {}, in {}{why}", output.display(), stored.name()));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use hearken_data::Unfinished;
-use hearken_model::checkpoint::NumberFormat;
+use hearken_model::checkpoint::{NumberFormat, SHARD_BYTES, WeightFormat};
+
+use super::sampling_arguments::from_zero;
 
 /// How the weights are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,6 +24,23 @@ impl Stored {
             Self::Bf16 => NumberFormat::Bf16,
             Self::F16 => NumberFormat::F16,
         }
+    }
+}
+
+/// How large the files of weights are.
+#[derive(Args, Debug)]
+pub(super) struct ShardArguments {
+    /// The most that a file of weights takes, in 10⁹ bytes: more come as shards with an index; 0 is no limit
+    #[arg(long, value_name = "GB", default_value_t = SHARD_BYTES as f64 / 1e9, value_parser = from_zero)]
+    shard_size_gb: f64,
+}
+
+impl ShardArguments {
+    /// The format of weights with these values.
+    pub(super) fn format(&self, stored: NumberFormat) -> WeightFormat {
+        let shard_bytes =
+            if self.shard_size_gb == 0.0 { u64::MAX } else { (self.shard_size_gb * 1e9) as u64 };
+        WeightFormat { stored, shard_bytes }
     }
 }
 

@@ -51,6 +51,36 @@ fn a_model_goes_into_gguf_and_back_with_its_tokenizer() {
 }
 
 #[test]
+fn shards_and_further_templates_come_along_and_no_value_becomes_infinite() {
+    let folder = tempdir().unwrap();
+    let at = |name: &str| text(&folder.path().join(name));
+    let source = folder.path().join("source");
+    fs::create_dir_all(source.join("additional_chat_templates")).unwrap();
+    fs::write(source.join("additional_chat_templates/tool_use.jinja"), "{{ tools }}").unwrap();
+    for entry in fs::read_dir(model("llama")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), source.join(entry.file_name())).unwrap();
+    }
+    let convert = |output: &str, more: &[&str]| {
+        let all = ["convert", "--model", &text(&source), "--output", &at(output)];
+        run(all.iter().chain(more))
+    };
+    convert("shards", &["--dtype", "bf16", "--shard-size-gb", "0.00005"]).ok();
+    assert!(folder.path().join("shards/model-00002-of-00005.safetensors").exists());
+    assert!(folder.path().join("shards/additional_chat_templates/tool_use.jinja").exists());
+    let weights = source.join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[data..data + 4].copy_from_slice(&1e6_f32.to_le_bytes());
+    fs::write(&weights, bytes).unwrap();
+    for output in ["half", "half.gguf"] {
+        let error = convert(output, &["--dtype", "f16"]).error();
+        assert!(error.contains("holds 1000000, and float16 ends at 65504"), "{error}");
+        assert!(!folder.path().join(output).exists());
+    }
+}
+
+#[test]
 fn what_cannot_be_converted_is_said_and_nothing_is_left() {
     let folder = tempdir().unwrap();
     let at = |name: &str| text(&folder.path().join(name));

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use super::NoRoom;
+
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -122,6 +124,14 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The tensor.
         name: String,
+    },
+    /// A value would become infinite.
+    #[error("{}: cannot be written in float16: {no_room}; expected bf16 or f32", path.display())]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        no_room: NoRoom,
     },
     /// The names in the files are not those of the model.
     #[error("{}: {}", path.display(), describe_names(missing, unknown))]

@@ -17,5 +17,8 @@ mod tensor_files;
 pub use atomic::{write_atomically, write_json_atomically};
 pub use error::{CheckpointError, MissingTensor};
 pub use params::{NameRules, read_params};
-pub use save::{NumberFormat, save_tensors, save_tensors_as, save_tensors_with};
+pub use save::{
+    Described, NoRoom, NumberFormat, SHARD_BYTES, WeightFormat, save_tensors, save_tensors_as,
+    save_tensors_with, save_weights,
+};
 pub use tensor_files::TensorFiles;

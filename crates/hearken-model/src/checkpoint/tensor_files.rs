@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::safetensors_file::SafetensorsFile;
 use super::{CheckpointError, NumberFormat};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const SINGLE: &str = "model.safetensors";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Named tensors in one safetensors file or in several.

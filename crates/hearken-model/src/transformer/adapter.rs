@@ -16,7 +16,7 @@ use super::load::{LoadOptions, LoadReport, ModelError};
 use super::masters::Masters;
 use super::model::Model;
 use crate::architecture::{Head, LinearParams, Plan, SCORE_WEIGHT, names};
-use crate::checkpoint::{self, NumberFormat};
+use crate::checkpoint::{self, NoRoom, WeightFormat};
 use crate::config::{ADAPTER_CONFIG, ModelConfig};
 use crate::lora::{
     A_SUFFIX, ADAPTER_WEIGHTS, Adapter, AdapterError, AdapterFile, B_SUFFIX, Chosen, Linears,
@@ -312,14 +312,19 @@ impl<D: Device> Model<D> {
         }
     }
 
-    /// Writes what is trained of the model: its adapter, or without one the whole model in the format `stored`.
+    /// Writes what is trained of the model: its adapter, or without one the whole model as `format` says. Returns the
+    /// value for which that has no room, as [`Model::save_as`].
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn save_trained(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+    pub fn save_trained(
+        &self,
+        dir: &Path,
+        format: impl Into<WeightFormat>,
+    ) -> Result<Option<NoRoom>, ModelError> {
         match self.adapter() {
-            None => self.save_as(dir, stored),
-            Some(_) => self.save_adapter(dir),
+            None => self.save_as(dir, format),
+            Some(_) => self.save_adapter(dir).map(|()| None),
         }
     }
 

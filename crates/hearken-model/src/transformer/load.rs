@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::masters::Masters;
 use super::model::Model;
 use crate::architecture::{Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_name, names};
-use crate::checkpoint::{self, CheckpointError, NameRules, NumberFormat, TensorFiles};
+use crate::checkpoint::{
+    self, CheckpointError, Described, NameRules, NoRoom, NumberFormat, TensorFiles, WeightFormat,
+};
 use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter, model_dir};
 use crate::lora::{Adapter, AdapterError};
 use crate::params::ParamSpec;
@@ -210,24 +212,27 @@ impl<D: Device> Model<D> {
     /// # Panics
     /// As [`Model::save_as`].
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
-        self.save_as(dir, NumberFormat::F32)
+        self.save_as(dir, NumberFormat::F32).map(|_| ())
     }
 
-    /// Writes config.json and model.safetensors, and a value head beside them; each file is replaced
-    /// whole or not at all. Heads that are no language model's stay f32, and so does everything where f16
-    /// has no room for a value.
+    /// Writes config.json and the weights, in one file or in shards, and a value head beside them; each file is
+    /// replaced whole or not at all. Heads that are no language model's stay f32, and so does everything where f16
+    /// has no room for a value: that value is returned.
     ///
     /// # Errors
     /// If a file cannot be written.
     ///
     /// # Panics
     /// If the model has an adapter, which [`Model::save_adapter`] saves or [`Model::merged`] takes up.
-    pub fn save_as(&self, dir: &Path, stored: NumberFormat) -> Result<(), ModelError> {
+    pub fn save_as(
+        &self,
+        dir: &Path,
+        format: impl Into<WeightFormat>,
+    ) -> Result<Option<NoRoom>, ModelError> {
         assert!(self.adapter().is_none(), "an adapter is saved apart, or merged first");
-        let has_room =
-            |index: usize| self.values(index).iter().all(|&value| stored.has_room(value));
-        let fits = stored != NumberFormat::F16 || (0..self.params.len()).all(has_room);
-        let stored = if fits { stored } else { NumberFormat::F32 };
+        let WeightFormat { stored, shard_bytes } = format.into();
+        let no_room = self.without_room(stored);
+        let stored = if no_room.is_none() { stored } else { NumberFormat::F32 };
         std::fs::create_dir_all(dir).map_err(|source| CheckpointError::Io {
             path: dir.to_owned(),
             action: "create it",
@@ -236,9 +241,22 @@ impl<D: Device> Model<D> {
         checkpoint::write_json_atomically(&dir.join("config.json"), &self.config_json(stored))?;
         let body: Vec<usize> =
             (0..self.params.len()).filter(|&index| !self.is_value_head(index)).collect();
-        self.save_params(&dir.join("model.safetensors"), &body, stored)?;
+        let described = self.described(&body, stored);
+        let values = |at: usize| self.params.values(body[at]).into();
+        checkpoint::save_weights(dir, &described, shard_bytes, values)?;
         self.save_value_head(dir)?;
-        Ok(())
+        Ok(no_room)
+    }
+
+    /// The first value that a format has no room for.
+    fn without_room(&self, stored: NumberFormat) -> Option<NoRoom> {
+        if stored != NumberFormat::F16 {
+            return None;
+        }
+        (0..self.params.len()).find_map(|index| {
+            let value = stored.without_room(&self.values(index))?;
+            Some(NoRoom { name: self.params[index].name.clone(), value })
+        })
     }
 
     fn is_value_head(&self, index: usize) -> bool {
@@ -252,22 +270,18 @@ impl<D: Device> Model<D> {
         if value.is_empty() {
             return Ok(());
         }
-        self.save_params(&dir.join(VALUE_HEAD_FILE), &value, NumberFormat::F32)
+        let described = self.described(&value, NumberFormat::F32);
+        let path = dir.join(VALUE_HEAD_FILE);
+        checkpoint::save_tensors_as(&path, &described, |at| self.params.values(value[at]).into())
     }
 
-    fn save_params(
-        &self,
-        path: &Path,
-        indices: &[usize],
-        stored: NumberFormat,
-    ) -> Result<(), CheckpointError> {
+    fn described(&self, indices: &[usize], stored: NumberFormat) -> Vec<Described> {
         let describe = |&index: &usize| {
             let param = &self.params[index];
             let stored = if param.name == SCORE_WEIGHT { NumberFormat::F32 } else { stored };
             (param.name.clone(), param.shape.clone(), stored)
         };
-        let described: Vec<_> = indices.iter().map(describe).collect();
-        checkpoint::save_tensors_as(path, &described, |at| self.params.values(indices[at]).into())
+        indices.iter().map(describe).collect()
     }
 
     /// config.json as read, with what the head and the stored type change.

@@ -17,6 +17,7 @@ use crate::quickstart::{BaseOptions, CorpusFiles, CorpusOptions};
 
 /// What a run of several stages has by default where a file says nothing.
 const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\nmemory_limit_gb = 0\n\
+                        # save_dtype = as the model's\nshard_size_gb = 5\n\
                         [log]\ntensorboard = false\ncsv = false\n\
                         [evaluation]\nprompts = 256\n# win_by = a label\nexamples = 8\n";
 
@@ -309,6 +310,13 @@ impl<'a> Stages<'a> {
         if let Some(bytes) = self.run.memory_bytes_max {
             layers.derive("run", "memory_limit_gb", bytes as f64 / 1e9);
         }
+        // What a stage's own [run] cannot say.
+        let of_run = self.layers.table().get("run").and_then(Value::as_table);
+        for key in ["save_dtype", "shard_size_gb"] {
+            if let Some(value) = of_run.and_then(|run| run.get(key)) {
+                layers.derive("run", key, value.clone());
+            }
+        }
         for (key, of_all) in [("tensorboard", self.log.tensorboard), ("csv", self.log.csv)] {
             if of_all {
                 layers.derive("log", key, true);
@@ -345,7 +353,7 @@ pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
         }
     };
     // Keys that stages have been told apart by have their default instead, so that what is done stays so.
-    section("run", &["dir", "disk_limit_gb"], &["memory_limit_gb"]);
+    section("run", &["dir", "disk_limit_gb", "shard_size_gb"], &["memory_limit_gb"]);
     if !watches {
         // A default that came later.
         section("train", &["early_stopping_patience"], &[]);

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use hearken_config::NonNegative;
+use hearken_model::checkpoint::NoRoom;
 use hearken_tensor::Device;
 
 use super::{Counters, Kept, Run};
@@ -44,11 +45,12 @@ pub trait Frame<D: Device> {
     /// If sampling fails, or the file cannot be written.
     fn write_samples(&mut self) -> Result<(), TrainError>;
 
-    /// Saves what was trained as the folder `name`.
+    /// Saves what was trained as the folder `name`. Returns the value for which the format that is asked for has no
+    /// room, if there is one: then all are f32.
     ///
     /// # Errors
     /// If a file cannot be written.
-    fn save_model(&mut self, name: &str) -> Result<(), TrainError>;
+    fn save_model(&mut self, name: &str) -> Result<Option<NoRoom>, TrainError>;
 }
 
 /// Runs to the end, or until `progress` asks to stop.
@@ -77,7 +79,9 @@ pub fn drive<D: Device, F: Frame<D>>(
             return Ok(frame.run().stopped(progress));
         }
     }
-    frame.save_model("final")?;
+    if let Some(no_room) = frame.save_model("final")? {
+        progress.note(&format!("final: written in float32, since {no_room}"));
+    }
     frame.run().note_early_stop(progress);
     commentary.conclude(&frame.run().dir.metrics, progress);
     Ok(frame.run().outcome(Status::Finished))
@@ -146,7 +150,8 @@ fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
     let run = frame.run();
     let (figure, better) = run.compared_by(figure, F::BETTER)?;
     run.note_gain(figure, better);
-    if run.is_best(figure, better) { frame.save_model("best") } else { Ok(()) }
+    // Where its format has no room, the card says so.
+    if run.is_best(figure, better) { frame.save_model("best").map(|_| ()) } else { Ok(()) }
 }
 
 /// What may have needed scores. Where these failed, the run is kept as of its last step, with the counters

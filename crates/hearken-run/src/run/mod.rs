@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use hearken_config::{
     LogConfig, ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
 };
+use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOutput;
@@ -495,11 +496,11 @@ impl<D: Device, K: Kept> Run<D, K> {
         Ok(())
     }
 
-    /// Saves the model and its tokenizer as the folder `name` of the run directory.
+    /// Saves the model and its tokenizer as the folder `name` of the run directory; see [`RunDir::save_model`].
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn save_model(&self, name: &str) -> Result<(), TrainError> {
+    pub fn save_model(&self, name: &str) -> Result<Option<NoRoom>, TrainError> {
         self.dir.save_model(name, &self.model, self.tokenizer.as_ref(), |_| Ok(()))
     }
 

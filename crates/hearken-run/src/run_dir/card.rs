@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use hearken_data::HubName;
+use hearken_model::checkpoint::NoRoom;
 use serde_json::{Map, Value};
 
 use super::RunDir;
@@ -30,13 +31,17 @@ struct Measured {
 
 impl RunDir {
     /// Writes the card of the model that is in `folder`.
-    pub(super) fn write_card(&self, folder: &Path) -> Result<(), RunDirError> {
+    pub(super) fn write_card(
+        &self,
+        folder: &Path,
+        no_room: Option<&NoRoom>,
+    ) -> Result<(), RunDirError> {
         let path = folder.join("README.md");
-        let card = self.card(folder)?;
+        let card = self.card(folder, no_room)?;
         fs::write(&path, card).map_err(RunDirError::io(&path, "be written"))
     }
 
-    fn card(&self, folder: &Path) -> Result<String, RunDirError> {
+    fn card(&self, folder: &Path, no_room: Option<&NoRoom>) -> Result<String, RunDirError> {
         let measured = self.measured()?;
         let mut text = self.head(folder);
         let (trainer, step) = (self.trainer, measured.step);
@@ -47,6 +52,9 @@ impl RunDir {
             env!("CARGO_PKG_VERSION"),
         );
         text += &fenced("sh", &self.command);
+        if let Some(no_room) = no_room {
+            let _ = writeln!(text, "\nIts weights are float32: {no_room}.");
+        }
         text += &measured.section();
         text += &self.lineage(folder)?;
         text += "\n## Configuration\n\nEvery key, as it was resolved; a file with this text is a configuration \

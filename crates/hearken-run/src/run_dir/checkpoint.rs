@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_config::OptimizerConfig;
-use hearken_model::checkpoint::NumberFormat;
+use hearken_model::checkpoint::{NoRoom, NumberFormat, WeightFormat};
 use hearken_model::tokenizer::Tokenizer;
 use hearken_model::{Model, ParamStore};
 use hearken_tensor::Device;
@@ -195,7 +195,7 @@ impl RunDir {
         };
         let others = [self.path("best")];
         self.replace_folder(&format!("checkpoints/{name}"), |dir| {
-            write(dir, snapshot, &state)?;
+            write(dir, snapshot, &state, self.format.shard_bytes)?;
             Ok::<_, TrainError>(link_equal(dir, &others)?)
         })?;
         keep_only_newest(&folder)?;
@@ -279,8 +279,9 @@ impl Saves {
 }
 
 impl RunDir {
-    /// Replaces the model directory `name`, in the format of the files that the run started from, with a card;
-    /// `more` may add files to it.
+    /// Replaces the model directory `name`, in the format that `run.save_dtype` says or else that of the files
+    /// which the run started from, with a card; `more` may add files to it. Returns the value, if there is one, for
+    /// which the format has no room, so that all are f32.
     ///
     /// # Errors
     /// If the disk limit would be passed, a file cannot be written, or `more` fails; what was there
@@ -291,21 +292,22 @@ impl RunDir {
         model: &Model<D>,
         tokenizer: Option<&Tokenizer>,
         more: impl FnOnce(&Path) -> Result<(), TrainError>,
-    ) -> Result<(), TrainError> {
-        let bytes = if model.adapter().is_some() { 4 } else { self.stored.bytes() };
+    ) -> Result<Option<NoRoom>, TrainError> {
+        let bytes = if model.adapter().is_some() { 4 } else { self.format.stored.bytes() };
         self.check_room((bytes * model.saved_elements()) as u64)?;
         let mut others = vec![self.path("best"), self.path("final")];
         others.extend(Checkpoint::newest(&self.path("checkpoints"))?);
+        let mut no_room = None;
         self.replace_folder(name, |dir| {
-            model.save_trained(dir, self.stored)?;
+            no_room = model.save_trained(dir, self.format)?;
             link_equal(dir, &others)?;
             if let Some(tokenizer) = tokenizer {
                 tokenizer.save(dir)?;
             }
             more(dir)?;
-            Ok::<_, TrainError>(self.write_card(dir)?)
+            Ok::<_, TrainError>(self.write_card(dir, no_room.as_ref())?)
         })?;
-        Ok(())
+        Ok(no_room)
     }
 }
 
@@ -313,11 +315,14 @@ fn write<D: Device, C>(
     dir: &Path,
     snapshot: &Snapshot<'_, D, C>,
     state: &State,
+    shard_bytes: u64,
 ) -> Result<(), TrainError> {
+    // Rounded, a run would not go on from what it trained.
+    let format = WeightFormat { stored: NumberFormat::F32, shard_bytes };
     for (index, named) in snapshot.models.iter().enumerate() {
         let target = if index == 0 { dir.to_owned() } else { dir.join(named.name) };
         fs::create_dir_all(&target).map_err(RunDirError::io(&target, "be created"))?;
-        named.model.save_trained(&target, NumberFormat::F32)?;
+        named.model.save_trained(&target, format)?;
     }
     if let Some(tokenizer) = snapshot.tokenizer {
         tokenizer.save(dir)?;

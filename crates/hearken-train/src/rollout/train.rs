@@ -15,6 +15,7 @@ use std::path::Path;
 
 use hearken_config::{Frozen, Loaded};
 use hearken_model::Model;
+use hearken_model::checkpoint::NoRoom;
 use hearken_reward_source::scorers::{ScoreReading, look_at_scores, open_scores};
 use hearken_reward_source::{RewardSource, WeightedSum};
 use hearken_run::error::TrainError;
@@ -447,7 +448,7 @@ impl<D: Device, T: RolloutTrainer<D>> Frame<D> for Iterations<'_, '_, D, T> {
         self.session.write_samples()
     }
 
-    fn save_model(&mut self, name: &str) -> Result<(), TrainError> {
+    fn save_model(&mut self, name: &str) -> Result<Option<NoRoom>, TrainError> {
         self.session.run.save_model(name)
     }
 }
