@@ -330,6 +330,12 @@ pub struct DataConfig {
     pub eval_fraction: BelowOne,
     /// Whether every epoch has an order of its own; else the files' order.
     pub shuffle: bool,
+    /// Whether records are read as they are wanted, and not all before the first step.
+    #[serde(default)]
+    pub streaming: bool,
+    /// How many records are held at a time where they are read as they are wanted, to be drawn from at random.
+    #[serde(default = "shuffle_buffer")]
+    pub shuffle_buffer: AtLeastOne,
     /// The file's names for columns, by the names that this program gives them.
     pub columns: BTreeMap<String, String>,
     /// What happens to bad records.
@@ -348,6 +354,11 @@ pub struct DataConfig {
     /// Whether only completions are trained on, where prompt and completion are known.
     #[serde(default = "yes")]
     pub completion_only: bool,
+}
+
+/// Trainers that do not stream have no `shuffle_buffer`.
+fn shuffle_buffer() -> AtLeastOne {
+    AtLeastOne::new(1).expect("one is at least one")
 }
 
 /// Trainers without completions of their own do not have `completion_only`.
@@ -375,6 +386,9 @@ impl DataConfig {
             let reason = "a source has a `limit` of its own";
             return Err(Complaint::exclusive("data.limit", "data.mix", reason));
         }
+        if self.streaming {
+            self.check_streaming(train)?;
+        }
         if !self.eval.is_empty() && 0.0 < *self.eval_fraction {
             let reason = "evaluation records come from files of their own or from the training \
                           files; remove one of the two";
@@ -387,6 +401,21 @@ impl DataConfig {
             let expected =
                 format!("files of evaluation records, or `data.eval_fraction`: `{key}` needs them");
             return Err(Complaint::missing("data.eval", &expected));
+        }
+        Ok(())
+    }
+
+    /// Refuses what needs the number of records, which a stream has at its end alone.
+    fn check_streaming(&self, train: &TrainConfig) -> Result<(), Complaint> {
+        if !self.mix.is_empty() {
+            let reason = "shares of an epoch follow from the number of records, which is not known of a stream: write \
+                          the sources into one folder, as often as they weigh, or set `data.streaming = false`";
+            return Err(Complaint::exclusive("data.streaming", "data.mix", reason));
+        }
+        if train.epochs.is_some() {
+            let reason = "how many records there are is not known before the end of a stream: give `train.steps`, or \
+                          set `data.streaming = false`";
+            return Err(Complaint::exclusive("data.streaming", "train.epochs", reason));
         }
         Ok(())
     }

@@ -60,17 +60,26 @@ pub(crate) fn text_layout(path: &Path) -> TextLayout {
     }
 }
 
-/// Whether rows can be written into a file of this name: its ending says how, and Parquet is only read.
+/// Whether rows can be written into a file of this name: its ending says how.
 ///
 /// # Errors
-/// Says what the name ends in and what it should end in.
+/// Says what the name should end in.
 pub fn can_write(path: &Path) -> Result<(), String> {
-    const WRITTEN: &str = ".jsonl, .json, .csv or .tsv, or these with .gz or .zst";
+    const WRITTEN: &str =
+        ".parquet, .jsonl, .json, .csv or .tsv, or these but for Parquet with .gz or .zst";
     match ending(path).as_deref() {
-        Some("parquet") => Err(format!("Parquet is read and not written; expected {WRITTEN}")),
+        // Its columns are compressed already.
+        Some("parquet") if !is_parquet(path) => {
+            Err(format!("expected a name that ends in {WRITTEN}"))
+        }
         Some(_) => Ok(()),
         None => Err(format!("expected a name that ends in {WRITTEN}")),
     }
+}
+
+/// Whether a file of this name is Parquet.
+pub fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet"))
 }
 
 /// Whether the file of this name starts with the names of its columns.

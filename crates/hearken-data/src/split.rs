@@ -46,6 +46,13 @@ impl PromptKey {
         Self(fnv1a(self.0, &other.0.to_le_bytes()))
     }
 
+    /// Whether the prompt is among a share of all prompts that there could be: one that depends on the seed, and of
+    /// which a larger one holds a smaller.
+    pub fn lies_below(self, share: f64, seed: u64) -> bool {
+        // 2⁶⁴, beyond the largest rank.
+        (self.rank(seed) as f64) < share * 18_446_744_073_709_551_616.0
+    }
+
     /// The place of the prompt in an order that depends on `seed`.
     fn rank(self, seed: u64) -> u64 {
         mix(self.0 ^ mix(seed))

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_data::{
-    Content, OnBadRecord, Preference, Prompt, ReadError, ReadOptions, RecordKind, kind_of, read,
+    AnyRow, Content, Demonstration, OnBadRecord, ParquetColumns, Preference, Prompt, ReadError,
+    ReadOptions, RecordKind, kind_of, read,
 };
 
 const FILES: [&str; 9] =
@@ -169,4 +170,19 @@ fn a_folder_and_a_pattern_read_as_their_files() {
     assert_eq!(prompts(&test).unwrap().len(), 1);
     let nothing = prompts(&folder.path().join("*.csv")).unwrap_err().to_string();
     assert!(nothing.ends_with("*.csv: found no file that fits the pattern"), "{nothing}");
+}
+
+#[test]
+fn a_column_of_the_wrong_type_is_named_with_its_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    let rows = folder.path().join("rows.jsonl");
+    fs::write(&rows, "{\"prompt\": 1, \"completion\": \"a\"}\n").unwrap();
+    let (rows, _) = read::<AnyRow>(&rows, &ReadOptions::default()).unwrap();
+    let mut columns = ParquetColumns::default();
+    rows.iter().for_each(|row| columns.take(row).unwrap());
+    columns.write::<std::io::Error>(&path, rows.into_iter().map(Ok)).unwrap();
+    let error = read::<Demonstration>(&path, &ReadOptions::default()).unwrap_err().to_string();
+    let expected = "rows.parquet:1: `prompt`: found the number 1, expected text";
+    assert!(error.contains(expected), "{error}");
 }

@@ -1,7 +1,7 @@
 //! Reading files whole, broken and bad; writing them.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::PathBuf;
 
 use flate2::Compression;
@@ -242,4 +242,34 @@ fn a_log_grows_and_survives_a_partial_last_line() {
         log.append(&Value::from(2)).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{after}{{\"n\":1}}\n2\n"));
     }
+}
+
+/// The most memory that this process has taken, where the system says so.
+fn peak_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
+}
+
+/// Ten gigabytes without a line end, and a quarter of one that is packed into some thousand bytes.
+#[test]
+fn what_never_ends_a_line_is_refused_at_the_limit_in_bounded_memory() {
+    const BOUND: u64 = 300 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("long.jsonl");
+    fs::File::create(&long).unwrap().set_len(10 << 30).unwrap();
+    let bomb = folder.path().join("bomb.jsonl.zst");
+    let mut packer = zstd::Encoder::new(fs::File::create(&bomb).unwrap(), 1).unwrap();
+    std::io::copy(&mut std::io::repeat(b'x').take(1 << 28), &mut packer).unwrap();
+    packer.finish().unwrap();
+    assert!(fs::metadata(&bomb).unwrap().len() < 1 << 20);
+    for (path, expected) in [
+        (&long, ":1: cannot be read from here on: found a line of more than "),
+        (&bomb, ":1: found a line of more than 1048576 bytes"),
+    ] {
+        let options = ReadOptions { line_bytes_max: 1 << 20, ..ReadOptions::default() };
+        let error = read::<Prompt>(path, &options).unwrap_err().to_string();
+        assert!(error.contains(&format!("{}{expected}", path.display())), "{error}");
+    }
+    assert!(peak_bytes().is_none_or(|peak| peak < BOUND), "{:?}", peak_bytes());
 }

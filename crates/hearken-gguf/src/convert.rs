@@ -237,6 +237,23 @@ fn architecture_of(family: Family) -> Option<&'static str> {
     }
 }
 
+/// Refuses a value that f16 has no room for.
+fn refuse_overflow(
+    weights: &TensorFiles,
+    name: &str,
+    stored: BlockFormat,
+    values: &[f32],
+) -> Result<(), CheckpointError> {
+    let lost = match stored {
+        BlockFormat::F16 => NumberFormat::F16.without_room(values),
+        _ => None,
+    };
+    lost.map_or(Ok(()), |value| {
+        let no_room = NoRoom { name: name.to_owned(), value };
+        Err(CheckpointError::NoRoom { path: weights.file_of(name).into(), no_room })
+    })
+}
+
 /// Writes the model of a Hugging Face directory as one file, matrices in `format`: F32, F16, BF16 or Q8_0.
 /// Vectors, and with Q8_0 matrices whose rows are no whole blocks, keep more bits.
 ///
@@ -301,15 +318,7 @@ pub fn write_from(dir: &Path, path: &Path, format: BlockFormat) -> Result<Conver
     write_gguf(path, &header, &tensors, |tensor| {
         let Some(own) = &tensor.source else { return Ok(factors.clone().unwrap_or_default()) };
         let values = weights.read(own, &tensor.shape)?;
-        let lost = match tensor.stored {
-            BlockFormat::F16 => NumberFormat::F16.without_room(&values),
-            _ => None,
-        };
-        if let Some(value) = lost {
-            let (path, no_room) =
-                (weights.file_of(own).into(), NoRoom { name: own.clone(), value });
-            return Err(CheckpointError::NoRoom { path, no_room }.into());
-        }
+        refuse_overflow(&weights, own, tensor.stored, &values)?;
         Ok(match rotates(&tensor.name).filter(|_| architecture.interleaves) {
             Some(rotating) => reorder(&values, heads.of(rotating), tensor.shape[0], true),
             None => values,

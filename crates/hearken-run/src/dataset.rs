@@ -3,65 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hearken_config::{BadRecords, DataConfig};
+use hearken_config::DataConfig;
 use hearken_data::{PromptKey, Prompted as _, ReadReport, held_out};
 use hearken_store::open_records;
 
-use crate::encode::{Encoded, Encoder, Example};
-use crate::error::{EncodeError, TrainError};
+use crate::data_report::{DataReport, Outcome, kept, outcome};
+use crate::encode::{Encoder, Example};
+use crate::error::TrainError;
 use crate::mix::Mix;
 use crate::seeds::Seeds;
-
-/// What became of the records of some files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DataReport {
-    /// Examples made.
-    pub examples: usize,
-    /// Of these, examples that lost tokens.
-    pub truncated: usize,
-    /// Records left out because they are too long.
-    pub dropped: usize,
-    /// Records left out because they are bad.
-    pub skipped: usize,
-    /// Why, for the first of them.
-    pub reasons: Vec<String>,
-    /// Of stores of judgements, what no record came of, and how often.
-    pub left_out: Vec<(String, usize)>,
-}
-
-impl DataReport {
-    fn skip(&mut self, reason: String) {
-        self.skipped += 1;
-        if self.reasons.len() < ReadReport::REASONS_MAX {
-            self.reasons.push(reason);
-        }
-    }
-
-    /// What a reader should know, in a sentence.
-    pub fn note(&self, what: &str) -> String {
-        let Self { examples, truncated, dropped, skipped, reasons, left_out } = self;
-        let mut parts = vec![format!("{what}: {examples} examples")];
-        let counts = [
-            (truncated, "truncated"),
-            (dropped, "too long and dropped"),
-            (skipped, "bad and skipped"),
-        ];
-        let counted = counts.into_iter().filter(|(count, _)| 0 < **count);
-        parts.extend(counted.map(|(count, of)| format!("{count} {of}")));
-        parts.extend(left_out.iter().map(|(what, count)| format!("{count} left out ({what})")));
-        let note = parts.join(", ");
-        match reasons.first() {
-            Some(first) => format!("{note}; the first: {first}"),
-            None => note,
-        }
-    }
-}
+use crate::stream::{Beginning, Stream};
 
 /// Examples to train on and to evaluate on.
-#[derive(Clone, Debug)]
-pub struct Dataset<E> {
-    /// At least one.
+pub struct Dataset<E: Example> {
+    /// At least one: all of them, or the first of a stream, which stand for it before the first step.
     pub train: Vec<E>,
+    /// Where they are read as they are wanted, the others.
+    pub stream: Option<Stream<E>>,
     /// None where the configuration asks for none.
     pub eval: Vec<E>,
     /// Where the training examples came from, source after source, if they are mixed.
@@ -83,6 +41,9 @@ impl<E: Example> Dataset<E> {
         encoder: &Encoder<'_>,
         seeds: Seeds,
     ) -> Result<Self, TrainError> {
+        if config.streaming {
+            return Self::stream(config, encoder, seeds);
+        }
         let (mut train_report, mut eval_report) = Default::default();
         let read = Encoding { config, encoder, columns: None };
         let (mut keys, mut all) =
@@ -113,9 +74,44 @@ impl<E: Example> Dataset<E> {
         let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
         let train: Vec<E> = parts.into_iter().flatten().collect();
         let eval = kept(of_eval, &mut eval_report);
+        let mix = Mix::new(&config.mix, &sizes);
+        let found = Self { train, stream: None, eval, mix, train_report, eval_report };
+        found.check(config)?;
+        found.mix.check()?;
+        Ok(found)
+    }
+
+    /// The beginning of what is read as it is wanted.
+    fn stream(
+        config: &DataConfig,
+        encoder: &Encoder<'_>,
+        seeds: Seeds,
+    ) -> Result<Self, TrainError> {
+        let stream = Stream::new(config, encoder, seeds)?;
+        let Beginning { sample, mut eval, report, mut eval_report } = stream.beginning(encoder)?;
+        if !config.eval.is_empty() {
+            let read = Encoding { config, encoder, columns: None };
+            let (_, of_eval) = read.encoded::<E>(&config.eval, None, &mut eval_report)?;
+            eval = kept(of_eval, &mut eval_report);
+        }
+        let (train, train_report, mix) = (sample, report, Mix::default());
+        let found = Self { train, stream: Some(stream), eval, mix, train_report, eval_report };
+        found.check(config)?;
+        if 0.0 < *config.eval_fraction && found.eval.is_empty() {
+            return Err(TrainError::Other(format!(
+                "`data.eval_fraction`: found no prompt that is held out among the first {} records, expected a larger \
+                 share, a larger `data.shuffle_buffer`, or files of their own, `data.eval`",
+                *config.shuffle_buffer
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Refuses to go without examples.
+    fn check(&self, config: &DataConfig) -> Result<(), TrainError> {
         let wanted = [
-            (config.training_files().next(), &train, &train_report),
-            (config.eval.first(), &eval, &eval_report),
+            (config.training_files().next(), &self.train, &self.train_report),
+            (config.eval.first(), &self.eval, &self.eval_report),
         ];
         for (file, examples, report) in wanted {
             if let (Some(path), true) = (file, examples.is_empty()) {
@@ -123,22 +119,21 @@ impl<E: Example> Dataset<E> {
                 return Err(TrainError::NoExamples { path: path.clone(), reasons });
             }
         }
-        let mix = Mix::new(&config.mix, &sizes);
-        mix.check()?;
-        Ok(Self { train, eval, mix, train_report, eval_report })
+        Ok(())
+    }
+
+    /// The training example with this number: of all, or of the batch that a stream gave last.
+    pub fn training(&self, index: usize) -> &E {
+        match self.stream.as_ref().map(Stream::batch).filter(|batch| !batch.is_empty()) {
+            Some(batch) => &batch[index],
+            None => &self.train[index],
+        }
     }
 
     /// Rows of each training example.
     pub fn train_rows(&self) -> Vec<usize> {
         self.train.iter().map(Example::rows).collect()
     }
-}
-
-/// What became of one record.
-enum Outcome<E> {
-    Encoded(Encoded<E>),
-    /// Why it was skipped.
-    Bad(String),
 }
 
 /// How records become examples.
@@ -174,7 +169,7 @@ impl Encoding<'_> {
             for record in records.by_ref() {
                 let record = record?;
                 keys.push(record.prompt_key());
-                outcomes.push(self.outcome(&record)?);
+                outcomes.push(outcome(self.config, self.encoder, &record)?);
             }
             records.expect_some()?;
             let read = records.into_report();
@@ -185,36 +180,4 @@ impl Encoding<'_> {
         }
         Ok((keys, outcomes))
     }
-
-    fn outcome<E: Example>(self, record: &E::Record) -> Result<Outcome<E>, TrainError> {
-        match E::encode(record, self.encoder) {
-            Ok(encoded) => Ok(Outcome::Encoded(encoded)),
-            // Neither a missing tokenizer nor the length is the record's fault.
-            Err(error @ (EncodeError::NoTokenizer { .. } | EncodeError::TooLong { .. })) => {
-                Err(error.into())
-            }
-            Err(error) if self.config.bad_records == BadRecords::Skip => {
-                Ok(Outcome::Bad(error.to_string()))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// The examples among some outcomes, which the report counts.
-fn kept<E>(outcomes: Vec<Outcome<E>>, report: &mut DataReport) -> Vec<E> {
-    let mut examples = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Encoded(Encoded::Whole(example)) => examples.push(example),
-            Outcome::Encoded(Encoded::Truncated(example)) => {
-                report.truncated += 1;
-                examples.push(example);
-            }
-            Outcome::Encoded(Encoded::Dropped) => report.dropped += 1,
-            Outcome::Bad(reason) => report.skip(reason),
-        }
-    }
-    report.examples += examples.len();
-    examples
 }

@@ -34,6 +34,10 @@ pub mod encode;
 
 pub mod mix;
 
+pub mod data_report;
+
+pub mod stream;
+
 pub mod dataset;
 
 pub mod schedule;

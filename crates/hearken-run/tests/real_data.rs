@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use hearken_config::{BadRecords, BelowOne, DataConfig, Truncation};
+use hearken_config::{AtLeastOne, BadRecords, BelowOne, DataConfig, Truncation};
 use hearken_model::Tokenizer;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample};
@@ -26,6 +26,8 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
         eval: Vec::new(),
         eval_fraction: BelowOne::new(0.1).unwrap(),
         shuffle: true,
+        streaming: false,
+        shuffle_buffer: AtLeastOne::new(1).unwrap(),
         columns: columns.iter().map(own).collect(),
         bad_records: BadRecords::Skip,
         truncation: Truncation::Left,

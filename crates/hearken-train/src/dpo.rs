@@ -32,6 +32,7 @@ use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model, start_of};
 use hearken_run::run_dir::Start;
 use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +94,10 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         let DpoConfig { model, resolved, .. } = config;
         let policy = Part::trained(model, Head::LanguageModel);
         let path = resolved.reference.path.as_ref().unwrap_or(&model.path);
-        let moves = resolved.objective.needs_reference() && resolved.reference.sync.is_some();
+        // An adapter's reference is its base, which is there.
+        let is_beside = config.data.streaming && model.lora.is_none();
+        let moves = resolved.objective.needs_reference()
+            && (resolved.reference.sync.is_some() || is_beside);
         let reference = moves.then_some(Part { path, purpose: Purpose::Follow, ..policy });
         let parts: Vec<_> = [policy].into_iter().chain(reference).collect();
         let tape = Tape::new(model, !resolved.objective.couples_batch());
@@ -108,7 +112,9 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     fn training(&self) -> TrainingRows<'_> {
         let branches = self.config.resolved.objective.grad_reading().branches;
         let rows = self.records.train.iter().map(|tree| tree.rows(branches)).collect();
-        TrainingRows { rows, mix: &self.records.mix }
+        let stream = self.records.stream.as_ref();
+        let rows_max = stream.map(|stream| 2 * stream.tokens_max());
+        TrainingRows { rows, mix: &self.records.mix, rows_max }
     }
 
     fn evaluation_rows(&self) -> usize {
@@ -137,8 +143,23 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         self.config.resolved.notes()
     }
 
+    fn draw(&mut self, run: &mut Run<D, Own<LossState>>) -> Result<Option<Drawn>, TrainError> {
+        let Run { tokenizer, counters, .. } = run;
+        self.records.draw(&self.config, tokenizer.as_ref(), &mut counters.cursor)
+    }
+
+    fn reader(&self) -> Option<&Model<D>> {
+        match &self.references {
+            // An adapter's base is shared with the policy.
+            References::Known { live: Some(model), .. } if self.config.model.lora.is_none() => {
+                Some(model)
+            }
+            _ => None,
+        }
+    }
+
     fn learn(&self, run: &mut Run<D, Own<LossState>>, batch: &[usize]) -> Learned<StepResult> {
-        let trees: Vec<&Tree> = batch.iter().map(|&index| &self.records.train[index]).collect();
+        let trees: Vec<&Tree> = batch.iter().map(|&index| self.records.training(index)).collect();
         let references = self.references.of_training(batch, &trees, portions(&self.config));
         learn(run, &self.config.resolved.objective, &StepBatch { trees, references })
     }

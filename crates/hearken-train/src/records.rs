@@ -24,6 +24,7 @@ use hearken_run::run::Outcome;
 use hearken_run::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::run_dir::{Entry, Start};
+use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::Serialize;
 
@@ -63,6 +64,8 @@ pub struct TrainingRows<'a> {
     pub rows: Vec<usize>,
     /// Their sources, if they are mixed.
     pub mix: &'a Mix,
+    /// Where they are the first of a stream, the most rows that one of those to come can have.
+    pub rows_max: Option<usize>,
 }
 
 /// Who learns from records.
@@ -117,6 +120,19 @@ pub trait RecordTrainer<D: Device>: Sized {
         Vec::new()
     }
 
+    /// Reads the records of the next step, where they are read as they are wanted: how many they are.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or has a record that is not usable.
+    fn draw(&mut self, _run: &mut Run<D, Self::Kept>) -> Result<Option<Drawn>, TrainError> {
+        Ok(None)
+    }
+
+    /// A model that is read in every step and kept nowhere.
+    fn reader(&self) -> Option<&Model<D>> {
+        None
+    }
+
     /// Leaves the gradients of a step over the records with these numbers.
     fn learn(&self, run: &mut Run<D, Self::Kept>, batch: &[usize]) -> Learned<Self::Sums>;
 
@@ -161,8 +177,8 @@ pub struct Records<D: Device, T: RecordTrainer<D>> {
     pub run: Run<D, T::Kept>,
     /// Which records make the next batch.
     pub order: Order,
-    /// Training records.
-    examples: usize,
+    /// Training records; `None` of a stream.
+    examples: Option<usize>,
     samples: Option<SamplesConfig>,
 }
 
@@ -217,8 +233,8 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let (settings, Settings { data, length, samples }) = config.settings();
         let mut opening = Opening::new(settings, &loaded.frozen, entry.into(), progress)?;
         let mut trainer = T::read(config, &mut opening)?;
-        let TrainingRows { rows, mix } = trainer.training();
-        let examples = rows.len();
+        let TrainingRows { rows, mix, rows_max } = trainer.training();
+        let (examples, is_stream) = (rows.len(), rows_max.is_some());
         let batch_size = opening.settings.train.batch_size;
         let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
             .mixed(mix.shares());
@@ -229,7 +245,10 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let mut model = trainer.load(device, &mut opening)?;
         opening.freeze(&mut model)?;
         let run: Run<D, T::Kept> = opening.run(model, None, total)?;
-        order.check(run.counters.cursor)?;
+        let examples = (!is_stream).then_some(examples);
+        if !is_stream {
+            order.check(run.counters.cursor)?;
+        }
         Ok(Opened::Ready(Self { trainer, run, order, examples, samples }))
     }
 
@@ -238,15 +257,22 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     /// # Errors
     /// If the longest record does not fit into the run's memory limit.
     pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let (rows, model) = (&self.trainer.training().rows, &self.run.model);
+        let TrainingRows { rows, rows_max, .. } = &self.trainer.training();
+        let model = &self.run.model;
         let run::Settings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
-        progress.note(&self.batches(&self.epoch_rows(rows)).note());
+        progress.note(&match rows_max {
+            None => self.batches(&self.epoch_rows(rows)).note(),
+            Some(most) => format!(
+                "{} steps of {} examples, read as they are wanted; memory is planned for {most} tokens of each",
+                self.run.total, *train.batch_size
+            ),
+        });
         progress.note(&parameters_note(model));
         let memory = self.memory(rows);
         progress.note(&memory.note());
         self.run.note_resumed(progress);
-        check(&memory, run, train, rows.iter().copied().max().unwrap_or(0))
+        check(&memory, run, train, rows_max.or(rows.iter().copied().max()).unwrap_or(0))
     }
 
     /// How records of these rows make batches.
@@ -272,11 +298,17 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     /// What the run takes in memory with records of these rows.
     pub fn memory(&self, rows: &[usize]) -> MemoryPlan {
         let run::Settings { model: source, train, .. } = &self.run.settings;
-        let most: Vec<usize> = self.order.at_most().into_iter().map(|index| rows[index]).collect();
+        let most: Vec<usize> = match self.trainer.training().rows_max {
+            Some(most) => vec![most; *train.batch_size],
+            None => self.order.at_most().into_iter().map(|index| rows[index]).collect(),
+        };
         let rows_max = self.batches(&most).microbatch_rows_max();
         let footprint = self.run.model.footprint();
         let mut memory = MemoryPlan::trained(&footprint);
         if let Some(NamedModel { model, .. }) = self.trainer.follower() {
+            memory = memory.beside(&model.footprint());
+        }
+        if let Some(model) = self.trainer.reader() {
             memory = memory.beside(&model.footprint());
         }
         memory.with_rows(&footprint, rows_max, source.recompute.into()).with_logits(
@@ -293,14 +325,24 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     pub fn step(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let watch = Stopwatch::start();
         let Self { trainer, run, .. } = self;
-        let batch = self.order.next_batch(&mut run.counters.cursor);
+        let batch = match trainer.draw(run)? {
+            None => self.order.next_batch(&mut run.counters.cursor),
+            Some(Drawn { examples, note }) => {
+                if let Some(note) = note {
+                    progress.note(&note);
+                }
+                (0..examples).collect()
+            }
+        };
         run.begin_step();
         let Learned { loss, sums } = trainer.learn(run, &batch);
         let applied = run.apply(loss)?;
         trainer.follow(run);
         let update = run.end_step(applied, watch);
         let Cursor { epoch, index } = run.counters.cursor;
-        let epoch = epoch as f64 + index as f64 / self.examples as f64;
+        // How far an epoch of a stream is, nobody knows.
+        let part = self.examples.map_or(0.0, |examples| index as f64 / examples as f64);
+        let epoch = epoch as f64 + part;
         let record = trainer.record(Step { sums, update, epoch });
         run.report(&record, &update, &T::figures(&record), progress)
     }

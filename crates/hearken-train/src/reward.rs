@@ -18,6 +18,7 @@ use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Learned, Nothing, Opening, Run, load_model};
+use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 
 use crate::records::{RecordTrainer, Step, TrainingRows, run_records};
@@ -63,7 +64,9 @@ impl<D: Device> RecordTrainer<D> for Reward {
 
     fn training(&self) -> TrainingRows<'_> {
         let rows = self.pairs.train.iter().map(Example::rows).collect();
-        TrainingRows { rows, mix: &self.pairs.mix }
+        // A pair is two sequences, which may have nothing in common.
+        let rows_max = self.pairs.stream.as_ref().map(|stream| 2 * stream.tokens_max());
+        TrainingRows { rows, mix: &self.pairs.mix, rows_max }
     }
 
     fn evaluation_rows(&self) -> usize {
@@ -92,8 +95,16 @@ impl<D: Device> RecordTrainer<D> for Reward {
         Ok(model)
     }
 
+    fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
+        let Some(stream) = &mut self.pairs.stream else { return Ok(None) };
+        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
+        let drawn = stream.draw(run.tokenizer.as_ref(), cursor, batch_size)?;
+        stream.batch_mut().iter_mut().for_each(|pair| self.config.reward.apply_columns(pair));
+        Ok(Some(drawn))
+    }
+
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<Comparison>> {
-        let pairs: Vec<_> = batch.iter().map(|&index| &self.pairs.train[index]).collect();
+        let pairs: Vec<_> = batch.iter().map(|&index| self.pairs.training(index)).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
         let count = run.ranks.total(pairs.len());
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));

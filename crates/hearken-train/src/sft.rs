@@ -15,6 +15,7 @@ use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
 use hearken_run::run::{Learned, Nothing, Opening, Run};
+use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
@@ -51,7 +52,8 @@ impl<D: Device> RecordTrainer<D> for Sft {
     }
 
     fn training(&self) -> TrainingRows<'_> {
-        TrainingRows { rows: self.data.train_rows(), mix: &self.data.mix }
+        let rows_max = self.data.stream.as_ref().map(Stream::tokens_max);
+        TrainingRows { rows: self.data.train_rows(), mix: &self.data.mix, rows_max }
     }
 
     fn evaluation_rows(&self) -> usize {
@@ -62,9 +64,15 @@ impl<D: Device> RecordTrainer<D> for Sft {
         opening.load(device, &opening.model_dir())
     }
 
+    fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
+        let Some(stream) = &mut self.data.stream else { return Ok(None) };
+        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
+        stream.draw(run.tokenizer.as_ref(), cursor, batch_size).map(Some)
+    }
+
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<TokenSums> {
         let examples: Vec<&DemonstrationExample> =
-            batch.iter().map(|&index| &self.data.train[index]).collect();
+            batch.iter().map(|&index| self.data.training(index)).collect();
         let rows: Vec<usize> = examples.iter().map(|example| example.rows()).collect();
         let supervised =
             run.ranks.total(examples.iter().map(|example| example.target_count()).sum());

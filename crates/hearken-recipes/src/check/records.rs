@@ -3,6 +3,7 @@
 use hearken_config::Loaded;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
+use hearken_run::order::Cursor;
 use hearken_run::run::{Learned, Opened};
 use hearken_run::run_dir::Entry;
 use hearken_tensor::Device;
@@ -48,7 +49,9 @@ fn time<D: Device, T: RecordTrainer<D>>(
     rows: &[usize],
     left: u64,
 ) -> Result<Time, TrainError> {
-    let mut cursor = records.run.counters.cursor;
+    // Of a stream the first records are there, wherever the run is.
+    let is_stream = records.trainer.training().rows_max.is_some();
+    let mut cursor = if is_stream { Cursor::default() } else { records.run.counters.cursor };
     let next = records.order.next_batch(&mut cursor);
     let train = records.run.settings.train.clone();
     // As many as share a microbatch.

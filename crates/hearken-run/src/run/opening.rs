@@ -92,8 +92,11 @@ impl<'p> Opening<'p> {
     }
 
     /// What became of the records, under these names.
-    pub fn note_data<E>(&mut self, data: &Dataset<E>, train: &str, eval: &str) {
-        self.progress.note(&data.train_report.note(train));
+    pub fn note_data<E: Example>(&mut self, data: &Dataset<E>, train: &str, eval: &str) {
+        match &data.stream {
+            None => self.progress.note(&data.train_report.note(train)),
+            Some(stream) => self.progress.note(&format!("{train}: {}", stream.note())),
+        }
         data.mix.notes().iter().for_each(|note| self.progress.note(note));
         if !data.eval.is_empty() {
             self.progress.note(&data.eval_report.note(eval));

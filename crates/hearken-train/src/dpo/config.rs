@@ -9,7 +9,7 @@ use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::objective::ReferenceConfig;
+use super::objective::{Kind, ReferenceConfig};
 use super::online::{Method, OnlineSettings};
 use super::section::{DpoSettings, Resolved};
 use crate::records::{Configured, Settings};
@@ -86,6 +86,9 @@ impl Configuration for DpoConfig {
                 resolved.objective.temperature = *self.rollout.temperature;
             }
         }
+        if self.data.streaming {
+            self.check_streaming(&resolved)?;
+        }
         self.resolved = resolved;
         self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
@@ -93,6 +96,25 @@ impl Configuration for DpoConfig {
 }
 
 impl DpoConfig {
+    /// Refuses what needs all records before the first step.
+    fn check_streaming(&self, resolved: &Resolved) -> Result<(), Complaint> {
+        if self.method().is_some() {
+            let reason = "prompts of a run that samples are read before its first step; set `data.streaming = false`";
+            return Err(Complaint::exclusive("data.streaming", "dpo.online", reason));
+        }
+        if matches!(resolved.objective.kind, Kind::Unpaired(_)) {
+            let reason = "losses of single completions read completions of other prompts, and the order of all; set \
+                          `data.streaming = false`";
+            return Err(Complaint::exclusive("data.streaming", "dpo.loss", reason));
+        }
+        if resolved.reference.cache.is_some() {
+            let reason = "log-probabilities of records that are read as they are wanted are stored nowhere; remove one \
+                          of the two";
+            return Err(Complaint::exclusive("data.streaming", "dpo.reference_cache", reason));
+        }
+        Ok(())
+    }
+
     /// What a run that samples reads between two iterations.
     pub(super) fn sampling_settings(&self, method: Method) -> rollout::Settings {
         let ReferenceConfig { path, sync, .. } = &self.resolved.reference;

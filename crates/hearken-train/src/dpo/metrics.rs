@@ -18,7 +18,7 @@ use crate::records::Step;
 pub struct DpoStep {
     /// The optimizer step, from 1.
     pub step: u64,
-    /// Passes over the training records, with the fraction of the current one.
+    /// Passes over the training records, with the fraction of the current one; of a stream, whole passes.
     pub epoch: f64,
     /// Mean loss of the batch, likelihood included, before the update. Nats for losses that are
     /// logarithms.

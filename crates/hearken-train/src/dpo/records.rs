@@ -1,12 +1,15 @@
 //! Records as trees, mismatched completions included.
 
+use hearken_model::Tokenizer;
 use hearken_objective::dpo::unpaired::Verdict;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
 use hearken_run::error::TrainError;
 use hearken_run::mix::Mix;
+use hearken_run::order::Cursor;
 use hearken_run::progress::Progress;
 use hearken_run::run::Opening;
+use hearken_run::stream::{Drawn, Stream};
 
 use super::DpoConfig;
 use super::objective::Kind;
@@ -21,6 +24,10 @@ pub(super) struct Records {
     pub(super) eval: Vec<Tree>,
     /// Where the training trees came from, if they are mixed.
     pub(super) mix: Mix,
+    /// Where pairs are read as they are wanted: then `train` has the first of them.
+    pub(super) stream: Option<Stream<PreferenceExample>>,
+    /// The trees that the stream gave last.
+    pub(super) batch: Vec<Tree>,
 }
 
 impl Records {
@@ -53,23 +60,51 @@ impl Records {
             }
             let [train, eval] = sets.map(trees);
             balance_note(config, &train, opening.progress);
-            return Ok(Self { train, eval, mix: data.mix });
+            let (mix, batch) = (data.mix, Vec::new());
+            return Ok(Self { train, eval, mix, stream: None, batch });
         }
         let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
         opening.note_data(&data, "training", "evaluation");
-        for pair in data.train.iter_mut().chain(&mut data.eval) {
-            if !config.dpo.use_margin {
-                pair.margin = 0.0;
-            }
-            if !config.dpo.use_probability {
-                pair.probability = 1.0;
-            }
-        }
-        Ok(Self { train: trees(data.train), eval: trees(data.eval), mix: data.mix })
+        let pairs = data.train.iter_mut().chain(&mut data.eval);
+        pairs.for_each(|pair| apply_columns(config, pair));
+        let Dataset { train, eval, mix, stream, .. } = data;
+        Ok(Self { train: trees(train), eval: trees(eval), mix, stream, batch: Vec::new() })
+    }
+}
+
+/// Forgets the columns that are not used.
+fn apply_columns(config: &DpoConfig, pair: &mut PreferenceExample) {
+    if !config.dpo.use_margin {
+        pair.margin = 0.0;
+    }
+    if !config.dpo.use_probability {
+        pair.probability = 1.0;
     }
 }
 
 impl Records {
+    /// Reads the trees of the next step, where they are read as they are wanted.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or has a record that is not usable.
+    pub(super) fn draw(
+        &mut self,
+        config: &DpoConfig,
+        tokenizer: Option<&Tokenizer>,
+        cursor: &mut Cursor,
+    ) -> Result<Option<Drawn>, TrainError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let drawn = stream.draw(tokenizer, cursor, *config.train.batch_size)?;
+        stream.batch_mut().iter_mut().for_each(|pair| apply_columns(config, pair));
+        self.batch = trees(stream.take_batch());
+        Ok(Some(drawn))
+    }
+
+    /// The training tree with this number: of all, or of the batch that a stream gave last.
+    pub(super) fn training(&self, index: usize) -> &Tree {
+        if self.batch.is_empty() { &self.train[index] } else { &self.batch[index] }
+    }
+
     /// The first prompts of the evaluation records, else of the training records.
     pub(super) fn prompts(&self, count: usize) -> Vec<&[u32]> {
         let from = if self.eval.is_empty() { &self.train } else { &self.eval };

@@ -24,8 +24,13 @@ pub(super) enum References<D: Device> {
     /// There is no reference.
     None,
     /// They are known, by tree. Where the run is only looked at, zeros stand for those of `rows_wanted`
-    /// rows that it would have to compute.
-    Known { train: Vec<RefLogprobs>, eval: Vec<RefLogprobs>, rows_wanted: usize },
+    /// rows that it would have to compute. Of training trees that are read as they are wanted, `live` says them.
+    Known {
+        train: Vec<RefLogprobs>,
+        eval: Vec<RefLogprobs>,
+        rows_wanted: usize,
+        live: Option<Box<Model<D>>>,
+    },
     /// A model of its own, which follows the policy.
     Live { model: Box<Model<D>>, sync: ReferenceSync },
 }
@@ -40,11 +45,11 @@ impl<D: Device> References<D> {
     ) -> Vec<Cow<'_, RefLogprobs>> {
         match self {
             Self::None => batch.iter().map(|_| Cow::Owned(Vec::new())).collect(),
+            Self::Live { model, .. } | Self::Known { live: Some(model), .. } => {
+                logprobs(model, trees, portions).into_iter().map(Cow::Owned).collect()
+            }
             Self::Known { train, .. } => {
                 batch.iter().map(|&index| Cow::Borrowed(&train[index])).collect()
-            }
-            Self::Live { model, .. } => {
-                logprobs(model, trees, portions).into_iter().map(Cow::Owned).collect()
             }
         }
     }
@@ -147,7 +152,8 @@ impl Place<'_, '_> {
             model.set_trainable(|_| false);
             return Ok(References::Live { model: Box::new(model), sync });
         }
-        let sets = [("training", &records.train), ("evaluation", &records.eval)];
+        let all = if records.stream.is_some() { &[] } else { records.train.as_slice() };
+        let sets = [("training", all), ("evaluation", records.eval.as_slice())];
         let mut loaded = None;
         let (mut known, mut rows_wanted) = (Vec::with_capacity(2), 0);
         for (what, trees) in sets {
@@ -186,9 +192,31 @@ impl Place<'_, '_> {
             self.note(&format!("{what}: reference log-probabilities are stored in"), &file);
             known.push(found);
         }
-        let eval = known.pop().expect("two sets");
-        let train = known.pop().expect("two sets");
-        Ok(References::Known { train, eval, rows_wanted })
+        let [train, eval] = <[_; 2]>::try_from(known).expect("two sets");
+        let live = records.stream.is_some().then(|| self.live(policy, loaded, same)).transpose()?;
+        Ok(References::Known { train, eval, rows_wanted, live })
+    }
+
+    /// The reference as a model that stays in memory, `loaded` if it is there: of records that are read as they are
+    /// wanted.
+    fn live<D: Device>(
+        &mut self,
+        policy: &Model<D>,
+        loaded: Option<Model<D>>,
+        is_policy: bool,
+    ) -> Result<Box<Model<D>>, TrainError> {
+        let model = &self.config.model;
+        let source = self.config.resolved.reference.path.as_ref().unwrap_or(&model.path);
+        let starts_trained = model.lora.as_ref().is_some_and(|lora| lora.init.is_some());
+        let mut found = match loaded {
+            Some(found) => found,
+            None if is_policy && starts_trained => self.opening.reference_of(policy)?,
+            None if is_policy => policy.duplicate(),
+            None => load_language_model(policy.device().clone(), model, source, Masters::Drop)?,
+        };
+        found.set_trainable(|_| false);
+        self.check(&found, source)?;
+        Ok(Box::new(found))
     }
 
     fn note(&mut self, what: &str, file: &CacheFile) {

@@ -13,7 +13,7 @@ use crate::records::Step;
 pub struct RewardStep {
     /// The optimizer step, from 1.
     pub step: u64,
-    /// Passes over the training pairs, with the fraction of the current one.
+    /// Passes over the training pairs, with the fraction of the current one; of a stream, whole passes.
     pub epoch: f64,
     /// Mean loss of the batch's pairs, centering included, before the update. Nats.
     pub loss: f64,

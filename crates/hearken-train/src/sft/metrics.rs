@@ -13,7 +13,7 @@ use crate::records::Step;
 pub struct SftStep {
     /// The optimizer step, from 1.
     pub step: u64,
-    /// Passes over the training examples, with the fraction of the current one.
+    /// Passes over the training examples, with the fraction of the current one; of a stream, whole passes.
     pub epoch: f64,
     /// Mean of −log π(token) over the supervised tokens of the batch, before the update. Nats.
     pub loss: f64,

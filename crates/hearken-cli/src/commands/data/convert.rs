@@ -7,15 +7,17 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use hearken_data::{
-    AnyRow, OnBadRecord, ReadOptions, Records, can_write, record_files, write_file, write_rows,
+    AnyRow, OnBadRecord, ParquetColumns, ReadError, ReadOptions, Records, can_write, is_parquet,
+    record_files, write_file, write_rows,
 };
 
 use crate::commands::output_file::check_output;
 use crate::{hub, output};
 
-/// Write rows in another layout: JSON lines, JSON, CSV or TSV, plain or with .gz or .zst
+/// Write rows in another layout: Parquet, JSON lines, JSON, CSV or TSV, all but Parquet plain or with .gz or .zst
 ///
-/// Reads whatever `data.train` reads, Parquet among it. Columns stay as they are.
+/// Reads whatever `data.train` reads. Columns stay as they are; of Parquet each has one type, which all its values
+/// have, and the input is read twice for it.
 #[derive(Args, Debug)]
 pub(super) struct Convert {
     /// What is read: a file, a pattern or a folder
@@ -46,21 +48,26 @@ impl Convert {
         check_output(output, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
         let on_bad_record = if *skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop };
         let options = ReadOptions { on_bad_record, limit: *limit, ..ReadOptions::default() };
-        let header = header(input, output, &options)?;
+        let columns = columns(input, output, &options)?;
         let mut rows = Records::<AnyRow>::open(input, &options)?;
         let mut left_out: BTreeMap<String, (String, usize)> = BTreeMap::new();
-        let count = write_file(output, |sink| -> Result<usize> {
-            let seen = rows.by_ref().map(|row| {
-                let row = row?;
-                for (column, what) in &row.left_out {
-                    left_out.entry(column.clone()).or_insert_with(|| (what.clone(), 0)).1 += 1;
-                }
-                Ok::<AnyRow, anyhow::Error>(row)
-            });
-            let count = write_rows(output, &header, seen, sink)?;
-            rows.expect_some()?;
-            Ok(count)
-        });
+        let mut see = |row: Result<AnyRow, ReadError>| {
+            let row = row?;
+            for (column, what) in &row.left_out {
+                left_out.entry(column.clone()).or_insert_with(|| (what.clone(), 0)).1 += 1;
+            }
+            Ok::<AnyRow, anyhow::Error>(row)
+        };
+        let count = if let Columns::Typed(typed) = &columns {
+            typed.write(output, rows.by_ref().map(see))
+        } else {
+            let header = if let Columns::Header(names) = &columns { names.as_slice() } else { &[] };
+            write_file(output, |sink| -> Result<usize> {
+                let count = write_rows(output, header, rows.by_ref().map(&mut see), sink)?;
+                rows.expect_some()?;
+                Ok(count)
+            })
+        };
         let count = count.map_err(|error| match error.is::<std::io::Error>() {
             true => error.context(format!("{}: cannot be written", output.display())),
             false => error,
@@ -77,19 +84,36 @@ impl Convert {
     }
 }
 
-/// The names of all columns in the order in which rows bring them, where the output has a header: that of
-/// cells, which are read twice for it.
-fn header(input: &Path, output: &Path, options: &ReadOptions) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    if !hearken_data::has_header(output) {
-        return Ok(names);
+/// What the layout of the output has to know of the rows before the first of them is written: the input is read
+/// twice for it.
+enum Columns {
+    /// Nothing.
+    AsTheyCome,
+    /// The names of all columns, in the order in which rows bring them.
+    Header(Vec<String>),
+    /// These with their types.
+    Typed(ParquetColumns),
+}
+
+fn columns(input: &Path, output: &Path, options: &ReadOptions) -> Result<Columns> {
+    let is_parquet = is_parquet(output);
+    if !is_parquet && !hearken_data::has_header(output) {
+        return Ok(Columns::AsTheyCome);
     }
-    for row in Records::<AnyRow>::open(input, options)? {
-        for name in row?.columns.keys() {
+    let (mut names, mut typed) = (Vec::new(), ParquetColumns::default());
+    let mut rows = Records::<AnyRow>::open(input, options)?;
+    for row in rows.by_ref() {
+        let row = row?;
+        if is_parquet {
+            typed.take(&row)?;
+            continue;
+        }
+        for name in row.columns.keys() {
             if !names.contains(name) {
                 names.push(name.clone());
             }
         }
     }
-    Ok(names)
+    rows.expect_some()?;
+    Ok(if is_parquet { Columns::Typed(typed) } else { Columns::Header(names) })
 }
