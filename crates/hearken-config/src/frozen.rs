@@ -79,8 +79,21 @@ impl Frozen {
     /// The first key, in the order of this configuration, whose value differs from `stored` and
     /// that is not among `free`.
     pub fn first_difference(&self, stored: &Table, free: &[&str]) -> Option<Difference> {
-        first_difference("", stored, &self.table, free)
+        first_difference("", &as_before(stored), &as_before(&self.table), free)
     }
+}
+
+/// A configuration without keys that came later and say what was so before there were any: runs of that time go on,
+/// and what is done stays so.
+pub fn as_before(table: &Table) -> Table {
+    let mut table = table.clone();
+    if let Some(Value::Table(data)) = table.get_mut("data")
+        && data.get("streaming") != Some(&Value::Boolean(true))
+    {
+        data.remove("streaming");
+        data.remove("shuffle_buffer");
+    }
+    table
 }
 
 fn first_difference(
@@ -151,6 +164,18 @@ mod tests {
         assert_eq!(added.stored, "nothing");
         let removed = difference("[a]\n[b]\nz = 1", "[a]", &[]).unwrap();
         assert_eq!((removed.key.as_str(), removed.given.as_str()), ("b.z", "nothing"));
+    }
+
+    #[test]
+    fn a_key_that_came_later_and_changes_nothing_is_no_difference() {
+        let now = "[data]\nshuffle = true\nstreaming = false\nshuffle_buffer = 10";
+        assert_eq!(difference("[data]\nshuffle = true", now, &[]), None);
+        let streams = now.replace("= false", "= true");
+        assert_eq!(difference(now, &streams, &[]).unwrap().key, "data.streaming");
+        assert_eq!(
+            difference(&streams, &streams.replace("10", "20"), &[]).unwrap().key,
+            "data.shuffle_buffer"
+        );
     }
 
     #[test]

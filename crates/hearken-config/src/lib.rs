@@ -33,7 +33,7 @@ mod sections;
 pub use configuration::Configuration;
 pub use error::one_of;
 pub use error::{Complaint, ConfigError, Origin, Place};
-pub use frozen::{Difference, Frozen, Loaded};
+pub use frozen::{Difference, Frozen, Loaded, as_before};
 pub use judge::{ApiJudge, JudgeConfig, Judges, UnreadableAnswer};
 pub use keys::Keys;
 pub use kl::aimless;

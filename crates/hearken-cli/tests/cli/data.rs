@@ -144,6 +144,22 @@ fn what_cannot_be_converted_is_said_and_nothing_is_written() {
 }
 
 #[test]
+fn the_speed_of_training_is_timed_where_it_is_asked_for() {
+    let folder = tempdir().unwrap();
+    let demonstrations = "{\"prompt\": \"a\", \"completion\": \" b c d\"}\n".repeat(9);
+    let pairs = "{\"prompt\": \"a\", \"chosen\": \" b\", \"rejected\": \" c d\"}\n".repeat(9);
+    let base = text(&model("llama"));
+    for (name, lines) in [("rows.jsonl", demonstrations), ("pairs.jsonl", pairs)] {
+        let rows = text(&write(folder.path(), name, &lines));
+        let ran = run(["data", "stats", &rows, "--model", &base, "--speed"]).ok();
+        assert!(ran.stdout.contains("tokens/s in training all weights here"), "{}", ran.stdout);
+        let without = run(["data", "stats", &rows, "--model", &base]).ok();
+        assert!(!without.stdout.contains("tokens/s"), "{}", without.stdout);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn counts_are_those_of_the_file() {
     let folder = tempdir().unwrap();
     let pair =

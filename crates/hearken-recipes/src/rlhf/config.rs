@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hearken_config::{
     AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Keys, Layers, Loaded,
-    LogConfig, NonNegative, RunConfig,
+    LogConfig, NonNegative, RunConfig, as_before,
 };
 use hearken_train::ppo::PpoConfig;
 use hearken_train::reward::RewardConfig;
@@ -339,7 +339,7 @@ fn set(table: &mut Table, section: &str, key: &str, value: Value) {
 
 /// The frozen configuration of a stage without the keys that name its folder or change no result.
 pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
-    let mut table = frozen.table().clone();
+    let mut table = as_before(frozen.table());
     table.remove("log");
     let patience = |train: &Value| train.get("early_stopping_patience")?.as_integer();
     let watches = table.get("train").and_then(patience).is_some_and(|patience| 0 < patience);

@@ -3,6 +3,7 @@
 mod convert;
 pub(in crate::commands) mod inspect;
 mod paint;
+mod speed;
 mod stats;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   hearken data inspect pairs.parquet --model models/base
   hearken data stats data/ --eval data#test --model models/base --max-tokens 512
+  hearken data stats pairs.jsonl --model models/base --speed
   hearken data convert train.parquet train.jsonl.zst";
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -24,6 +25,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::inspect::{Told, column, told};
+use super::speed::tokens_per_s;
+use crate::time_left::shown;
 use crate::{hub, output};
 
 /// Count over files of records: what is in them, what would be dropped and why, lengths, duplicates
@@ -49,6 +52,10 @@ pub(super) struct Stats {
     #[arg(long, value_name = "COLUMN=NAME", value_parser = column)]
     column: Vec<(String, String)>,
 
+    /// Read the model's weights, too, and time training on the first records: tokens a second to expect here
+    #[arg(long, requires = "model")]
+    speed: bool,
+
     /// Write the counts as one JSON object
     #[arg(long)]
     json: bool,
@@ -56,6 +63,8 @@ pub(super) struct Stats {
 
 /// What measures the length of a record.
 struct Ruler {
+    /// The model's folder, where training on it is timed.
+    timed: Option<PathBuf>,
     config: ModelConfig,
     tokenizer: Option<Tokenizer>,
 }
@@ -84,6 +93,9 @@ struct Found {
     /// Examples longer than the limit, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     longer: Option<Longer>,
+    /// Of training all weights on this machine, an update with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,8 +151,13 @@ impl Stats {
     pub(super) fn run(self) -> Result<ExitCode> {
         let ruler = match &self.model {
             Some(model) => {
-                let model = &hub::model(model, ModelPart::Tokenizer)?;
-                Some(Ruler { config: ModelConfig::read(model)?, tokenizer: load_tokenizer(model)? })
+                let part = if self.speed { ModelPart::Whole } else { ModelPart::Tokenizer };
+                let model = &hub::model(model, part)?;
+                Some(Ruler {
+                    timed: self.speed.then(|| model.clone()),
+                    config: ModelConfig::read(model)?,
+                    tokenizer: load_tokenizer(model)?,
+                })
             }
             None => None,
         };
@@ -200,18 +217,18 @@ struct Count<'a> {
 
 impl Count<'_> {
     fn file(self, path: &Path) -> Result<Found> {
-        let Told { kind, form } = told(path, &self.options.columns)?;
-        match kind {
-            RecordKind::Preferences => self.of::<PreferenceExample>(path, form),
-            RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(path, form),
-            RecordKind::Demonstrations => self.of::<DemonstrationExample>(path, form),
+        let told = told(path, &self.options.columns)?;
+        match told.kind {
+            RecordKind::Preferences => self.of::<PreferenceExample>(path, told),
+            RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(path, told),
+            RecordKind::Demonstrations => self.of::<DemonstrationExample>(path, told),
             RecordKind::Prompts | RecordKind::RecordedRollouts => {
-                self.of::<PromptExample>(path, form)
+                self.of::<PromptExample>(path, told)
             }
         }
     }
 
-    fn of<E>(self, path: &Path, kind: String) -> Result<Found>
+    fn of<E>(self, path: &Path, told: Told) -> Result<Found>
     where
         E: Example,
         E::Record: Serialize,
@@ -245,6 +262,11 @@ impl Count<'_> {
             lengths.push(length);
         }
         let report = records.into_report();
+        let timed = self.ruler.and_then(|ruler| ruler.timed.as_deref());
+        let tokens_per_s = match timed.filter(|_| !lengths.is_empty()) {
+            Some(model) => tokens_per_s((path, told.kind), model, &self.options.columns, &lengths)?,
+            None => None,
+        };
         let limit = self.limit.or(self.ruler.map(|ruler| ruler.config.max_positions));
         let longer = limit.map(|limit| Longer {
             limit,
@@ -253,7 +275,7 @@ impl Count<'_> {
         let reasons = report.reasons.into_iter().chain(refused.reasons);
         Ok(Found {
             path: hearken_store::shown(path),
-            kind,
+            kind: told.form,
             records: lengths.len(),
             bad: report.skipped + refused.skipped,
             reasons: reasons.take(ReadReport::REASONS_MAX).collect(),
@@ -264,6 +286,7 @@ impl Count<'_> {
             unit: if encoder.is_some() { "tokens" } else { "characters" },
             lengths: Lengths::of(lengths),
             longer,
+            tokens_per_s,
         })
     }
 }
@@ -313,6 +336,14 @@ impl Found {
                 text,
                 "{examples} ({:.1} %) are longer than {limit} tokens",
                 share(*examples)
+            );
+        }
+        if let Some(speed) = &self.tokens_per_s {
+            let epoch = Duration::try_from_secs_f64((*total as f64 / speed).max(1.0));
+            let epoch = shown(epoch.unwrap_or(Duration::MAX));
+            let _ = writeln!(
+                text,
+                "about {speed:.0} tokens/s in training all weights here: a pass over all in about {epoch}"
             );
         }
         let most = histogram.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
