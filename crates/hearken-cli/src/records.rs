@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use hearken_data::feedback::formats::{ImportOptions, import};
+use hearken_data::feedback::formats::{Format, ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
 use hearken_data::record_files;
 
@@ -14,6 +14,8 @@ use crate::hub;
 pub(crate) struct Records {
     pub(crate) items: Vec<Item>,
     pub(crate) judgements: Vec<Judgement>,
+    /// Whether people were asked with this program, and not another file converted.
+    pub(crate) is_store: bool,
 }
 
 /// Loads all records of a store (a SQLite file, a file of JSON lines, `postgres://…`) or of a file
@@ -22,7 +24,7 @@ pub(crate) fn load(source: &str) -> Result<Records> {
     if source.contains("://") || hearken_store::is_database(source) {
         let store = hearken_store::open_existing(source)?;
         let (items, judgements) = hearken_store::everything(&*store)?;
-        return Ok(Records { items, judgements });
+        return Ok(Records { items, judgements, is_store: true });
     }
     let source = hub::records(Path::new(source))?;
     let shown = source.display();
@@ -38,5 +40,6 @@ pub(crate) fn load(source: &str) -> Result<Records> {
             import.report.without_item
         );
     }
-    Ok(Records { items: import.items, judgements: import.judgements })
+    let is_store = import.report.formats == [Format::Hearken];
+    Ok(Records { items: import.items, judgements: import.judgements, is_store })
 }

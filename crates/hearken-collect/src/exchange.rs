@@ -10,6 +10,7 @@ use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{
     self, ExportOptions, ExportReport, Format, FormatError, ImportOptions, ImportReport,
 };
+use hearken_data::feedback::{Selection, in_force};
 use hearken_store::Store;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -144,24 +145,25 @@ impl Upload {
         mut self,
         state: &AppState,
         format: Option<Format>,
-        skip_bad: bool,
+        (skip_bad, items_only): (bool, bool),
     ) -> Result<Imported, AppError> {
         self.write().await?;
-        state.long(move |state| self.read(state, format, skip_bad)).await
+        let options = ImportOptions {
+            on_bad_record: if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
+            items_only,
+            bytes_max: Some(state.options().unpacked_bytes),
+            ..ImportOptions::default()
+        };
+        state.long(move |state| self.read(state, format, &options)).await
     }
 
     fn read(
         self,
         state: &AppState,
         format: Option<Format>,
-        skip_bad: bool,
+        options: &ImportOptions,
     ) -> Result<Imported, AppError> {
-        let options = ImportOptions {
-            on_bad_record: if skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
-            bytes_max: Some(state.options().unpacked_bytes),
-            ..ImportOptions::default()
-        };
-        let imported = import(state.store(), &[&self.path], format, &options);
+        let imported = import(state.store(), &[&self.path], format, options);
         state.distributor().forget();
         state.bell().ring();
         imported.map_err(|error| match error {
@@ -193,16 +195,26 @@ fn upload_name(name: &str) -> String {
     format!("upload.{}", endings.join("."))
 }
 
-/// Writes everything in `format`. May block.
+/// Writes everything in `format`: for training what `selection` makes of it. May block.
 pub(crate) fn export(
     state: &AppState,
-    format: Format,
-    options: ExportOptions,
+    (format, options): (Format, ExportOptions),
+    selection: &Selection,
     writer: &mut dyn Write,
 ) -> Result<ExportReport, AppError> {
-    let records = records(state.store())?;
-    formats::export(&records.items, &records.judgements, format, &options, writer)
-        .map_err(|error| AppError::Unprocessable(error.to_string()))
+    let Records { mut items, mut judgements } = records(state.store())?;
+    let (judged, mut left_out) = (in_force(&judgements).len(), Vec::new());
+    if let Some(kind) = format.trains() {
+        let selected = hearken_store::select(&items, &judgements, selection, kind);
+        let selected = selected.map_err(AppError::Unprocessable)?;
+        (items, judgements, left_out) = (selected.items, selected.judgements, selected.left_out);
+    }
+    let report = formats::export(&items, &judgements, format, &options, writer);
+    let mut report = report.map_err(|error| AppError::Unprocessable(error.to_string()))?;
+    if format.trains().is_some() {
+        report.leave_out(judged, left_out);
+    }
+    Ok(report)
 }
 
 /// The formats that can be written.

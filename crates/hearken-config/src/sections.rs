@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use hearken_data::feedback::{Combine, Selection};
 use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
 use hearken_model::checkpoint::NumberFormat;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
 use super::number::{
-    AtLeastOne, BelowOne, Limit, NonNegative, Positive, Steps, Warmup, count_unless_zero,
+    AtLeastOne, BelowOne, Fraction, Limit, NonNegative, Positive, Steps, Warmup, count_unless_zero,
     unless_zero,
 };
 
@@ -311,6 +312,72 @@ pub struct MixSource {
     pub limit: Option<usize>,
 }
 
+/// What the judgements on one pair become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Votes {
+    /// What most of them say.
+    #[default]
+    Majority,
+    /// The share of votes, as a probability.
+    Probability,
+    /// The probability by a model of the annotators.
+    Model,
+    /// Each a record of its own.
+    Each,
+}
+
+/// `[data.judgements]`: of stores of judgements, which become records.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct JudgementsConfig {
+    /// What the judgements on one pair become.
+    pub votes: Votes,
+    /// Annotators whose judgements are left out.
+    pub exclude_annotators: Vec<String>,
+    /// The fewest votes on a pair.
+    #[serde(rename = "min_votes")]
+    pub votes_min: AtLeastOne,
+    /// The least share of the votes on a pair that says the same.
+    #[serde(rename = "min_agreement")]
+    pub agreement_min: Fraction,
+    /// Whether judgements on gold and screening items are taken.
+    pub gold: bool,
+    /// Whether judgements by language models are taken.
+    pub ai: bool,
+}
+
+impl Default for JudgementsConfig {
+    fn default() -> Self {
+        Self {
+            votes: Votes::Majority,
+            exclude_annotators: Vec::new(),
+            votes_min: AtLeastOne::new(1).expect("1 is at least 1"),
+            agreement_min: Fraction::new(0.0).expect("0 lies between 0 and 1"),
+            gold: false,
+            ai: false,
+        }
+    }
+}
+
+impl JudgementsConfig {
+    fn selection(&self) -> Selection {
+        Selection {
+            combine: match self.votes {
+                Votes::Majority => Combine::Majority,
+                Votes::Probability => Combine::Probability,
+                Votes::Model => Combine::Model,
+                Votes::Each => Combine::Each,
+            },
+            exclude_annotators: self.exclude_annotators.clone(),
+            votes_min: *self.votes_min,
+            agreement_min: *self.agreement_min,
+            gold: self.gold,
+            ai: self.ai,
+        }
+    }
+}
+
 /// `[data]`: what is trained on.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -354,6 +421,9 @@ pub struct DataConfig {
     /// Whether only completions are trained on, where prompt and completion are known.
     #[serde(default = "yes")]
     pub completion_only: bool,
+    /// Of stores of judgements, which become records.
+    #[serde(default)]
+    pub judgements: JudgementsConfig,
 }
 
 /// Trainers that do not stream have no `shuffle_buffer`.
@@ -433,6 +503,7 @@ impl DataConfig {
                 BadRecords::Stop => OnBadRecord::Stop,
                 BadRecords::Skip => OnBadRecord::Skip,
             },
+            judgements: self.judgements.selection(),
             ..ReadOptions::default()
         }
     }

@@ -56,6 +56,7 @@ mod report;
 mod rollout;
 mod row;
 mod rows;
+mod selection;
 mod source;
 mod split;
 mod table;

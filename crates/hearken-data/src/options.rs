@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::selection::Selection;
 use crate::transcript::TranscriptForm;
 
 /// What happens at a record that is not usable.
@@ -18,7 +19,7 @@ pub enum OnBadRecord {
 }
 
 /// How a file is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReadOptions {
     /// What happens at a record that is not usable.
     pub on_bad_record: OnBadRecord,
@@ -31,6 +32,8 @@ pub struct ReadOptions {
     pub transcripts: TranscriptForm,
     /// The longest accepted line, in bytes: a guard against files that are no JSON lines.
     pub line_bytes_max: usize,
+    /// Of a store of judgements, which become records.
+    pub judgements: Selection,
 }
 
 impl Default for ReadOptions {
@@ -42,6 +45,7 @@ impl Default for ReadOptions {
             limit: None,
             transcripts: TranscriptForm::default(),
             line_bytes_max: 64 << 20,
+            judgements: Selection::default(),
         }
     }
 }

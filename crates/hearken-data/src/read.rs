@@ -104,9 +104,9 @@ impl<T: Record> Records<T> {
         self.report
     }
 
-    /// Counts what no record came of before there were rows.
-    pub(crate) fn leaving_out(mut self, left_out: Vec<(String, usize)>) -> Self {
-        self.report.left_out = left_out;
+    /// Counts what no record came of before there were rows, beside what is counted already.
+    pub fn leaving_out(mut self, left_out: Vec<(String, usize)>) -> Self {
+        self.report.left_out.extend(left_out);
         self
     }
 

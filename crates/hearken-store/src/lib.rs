@@ -20,6 +20,7 @@ mod kept;
 mod place;
 mod postgres;
 mod sqlite;
+mod training;
 mod transfer;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ pub use record::{
     Record, Submitted, Taken,
 };
 pub use store::{Records, Sink, Store};
+pub use training::{Selected, select};
 pub use transfer::{Copied, Exported, backup, copy, export_json_lines, is_empty};
 
 use sqlite::Create;

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use hearken_data::feedback::formats::{holds_judgements, judgements_in, records_of};
 use hearken_data::feedback::{Item, Judgement};
-use hearken_data::{BadRecord, ReadError, ReadOptions, ReadReport, Record, Records, Source};
+use hearken_data::{
+    BadRecord, ReadError, ReadOptions, ReadReport, Record, RecordKind, Records, Source,
+};
 
 use crate::error::StoreError;
 use crate::store::Store;
+use crate::training::select;
 use crate::{open_existing, postgres};
 
 /// Records that are read at once.
@@ -75,7 +78,12 @@ pub fn open_records<T: Record>(
         None if place.is_file() && holds_judgements(place, options)? => judgements_in(place)?,
         None => return Records::open(place, options),
     };
-    records_of(&shown, &items, &judgements, options)
+    let kind = T::FROM_JUDGEMENTS.filter(|kind| *kind != RecordKind::Prompts);
+    let Some(kind) = kind else { return records_of(&shown, &items, &judgements, options) };
+    let selected = select(&items, &judgements, &options.judgements, kind);
+    let selected = selected.map_err(|what| bad(&shown, what))?;
+    let records = records_of(&shown, &selected.items, &selected.judgements, options)?;
+    Ok(records.leaving_out(selected.left_out))
 }
 
 /// A place as messages name it: an address of PostgreSQL without its password.
@@ -97,6 +105,10 @@ pub fn read_records<T: Record>(
 }
 
 fn unreadable(place: &Path, error: &StoreError) -> ReadError {
+    bad(place, error.to_string())
+}
+
+fn bad(place: &Path, what: String) -> ReadError {
     let at = Source { path: place.into(), line: 0 };
-    ReadError::Bad { at, reason: BadRecord::Unfit { what: error.to_string() } }
+    ReadError::Bad { at, reason: BadRecord::Unfit { what } }
 }

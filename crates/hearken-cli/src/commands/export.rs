@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 use hearken_data::feedback::formats::{
     ExportOptions, ExportReport, Format, FormatError, NeutralSteps, TextForm, Ties, export,
 };
-use hearken_data::feedback::{Item, Judgement};
+use hearken_data::feedback::{Combine, Item, Judgement, Selection, in_force};
 use hearken_data::{Split, split_by_prompt, write_file};
+use hearken_store::select;
 
 use super::output_file::check_output;
 use crate::output;
@@ -49,6 +50,32 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FORM", default_value = "as-imported")]
     form: FormArgument,
 
+    /// What the judgements on one pair become: what most of them say, the share of votes or the probability by the
+    /// model of annotators as `probability`, or each a row of its own. For trl, trl-unpaired, trl-demonstrations,
+    /// trl-stepwise and hh-rlhf, as the next five; other formats keep each judgement
+    #[arg(long, value_name = "WHAT", default_value = "majority")]
+    votes: VotesArgument,
+
+    /// Leave out the judgements of this annotator; may be given several times
+    #[arg(long, value_name = "NAME")]
+    exclude_annotator: Vec<String>,
+
+    /// Leave out pairs with fewer votes
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    min_votes: usize,
+
+    /// Leave out pairs of whose votes a smaller share says the same
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    min_agreement: f64,
+
+    /// Take judgements on gold and screening items too
+    #[arg(long)]
+    gold: bool,
+
+    /// Take the judgements of language models in a store too
+    #[arg(long)]
+    ai: bool,
+
     /// Hold out this share of the prompts, in FILE.eval.…
     #[arg(long, value_name = "FRACTION")]
     split: Option<f64>,
@@ -62,6 +89,7 @@ const EXAMPLES: &str = "\
 Examples:
   hearken export hearken.db --output preferences.jsonl
   hearken export hearken.db --output preferences.jsonl --ties half --split 0.1
+  hearken export hearken.db --output preferences.jsonl --votes probability --min-votes 3
   hearken export votes.db --format lmarena --output battles.jsonl.gz
   hearken export hearken.db --format trl-demonstrations --output demonstrations.jsonl";
 
@@ -69,6 +97,14 @@ Examples:
 enum TiesArgument {
     Drop,
     Half,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VotesArgument {
+    Majority,
+    Probability,
+    Model,
+    Each,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -92,13 +128,25 @@ impl Export {
         if self.split.is_some() {
             check_output(&eval_path(&self.output), &[source])?;
         }
-        let records = records::load(&self.source)?;
+        let selection = self.selection()?;
+        let mut records = records::load(&self.source)?;
+        let judged = in_force(&records.judgements).len();
+        let mut left_out = Vec::new();
+        if let Some(kind) = self.format.trains() {
+            // What another program's file says is converted, whoever judged.
+            let selection = Selection { ai: selection.ai || !records.is_store, ..selection };
+            let selected = select(&records.items, &records.judgements, &selection, kind);
+            let selected = selected.map_err(|what| anyhow!("{}: {what}", self.source))?;
+            (records.items, records.judgements) = (selected.items, selected.judgements);
+            left_out = selected.left_out;
+        }
         let Some(fraction) = self.split else {
-            let report = self.write(&records.items, &records.judgements, &self.output)?;
+            let mut report = self.write(&records.items, &records.judgements, &self.output)?;
+            report.leave_out(judged, left_out);
             output::print(&shown(&report, &self.output))?;
             return Ok(ExitCode::SUCCESS);
         };
-        let Records { items, judgements } = records;
+        let Records { items, judgements, .. } = records;
         let Split { train, eval } = split_by_prompt(items, fraction, self.seed)?;
         let held_out: HashSet<String> = eval.iter().map(|item| item.id.clone()).collect();
         let (of_eval, of_train): (Vec<Judgement>, Vec<Judgement>) =
@@ -110,7 +158,41 @@ impl Export {
         ];
         let shown: Vec<String> = reports.iter().map(|(report, path)| shown(report, path)).collect();
         output::print(&shown.join("\n"))?;
+        if !left_out.is_empty() {
+            let rows = left_out.iter().map(|(why, count)| vec![count.to_string(), why.clone()]);
+            let rows: Vec<Vec<String>> = rows.collect();
+            output::print(&format!("\n{}", table(&["left out before the split", ""], &rows)))?;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn selection(&self) -> Result<Selection> {
+        let share = 0.0..=1.0;
+        ensure!(
+            share.contains(&self.min_agreement),
+            "--min-agreement: found {}, expected a share between 0 and 1",
+            self.min_agreement
+        );
+        ensure!(0 < self.min_votes, "--min-votes: found 0, expected at least 1");
+        let selection = Selection {
+            combine: match self.votes {
+                VotesArgument::Majority => Combine::Majority,
+                VotesArgument::Probability => Combine::Probability,
+                VotesArgument::Model => Combine::Model,
+                VotesArgument::Each => Combine::Each,
+            },
+            exclude_annotators: self.exclude_annotator.clone(),
+            votes_min: self.min_votes,
+            agreement_min: self.min_agreement,
+            gold: self.gold,
+            ai: self.ai,
+        };
+        ensure!(
+            self.format.trains().is_some() || selection == Selection::default(),
+            "--format {}: found an option that chooses or combines judgements; the format keeps each of them",
+            self.format
+        );
+        Ok(selection)
     }
 
     fn write(&self, items: &[Item], judgements: &[Judgement], path: &Path) -> Result<ExportReport> {

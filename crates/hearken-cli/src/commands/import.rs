@@ -18,7 +18,7 @@ use crate::{hub, output};
 ///
 /// Each file tells its format by its first row: JSON lines, a JSON list or CSV, plain or gzip, with
 /// the columns of Hearken, TRL, HH-RLHF, UltraFeedback, HelpSteer, Nectar, LMArena, PRM800K, Label
-/// Studio, Argilla, LLMFAO, AlpacaEval and others. Ids are hashes of what the rows say, so importing
+/// Studio, Argilla, Potato, LLMFAO, AlpacaEval and others. Ids are hashes of what the rows say, so importing
 /// a file again adds nothing. Without --into, the files are read and counted only.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -34,6 +34,10 @@ pub(crate) struct Import {
     /// The format of all files, instead of what the first row of each tells
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
+
+    /// Leave out the judgements of the files, and count them: the items are to be judged anew
+    #[arg(long)]
+    items_only: bool,
 
     /// How many annotators are to judge each item
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -64,7 +68,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     judgements_per_day: Option<u32>,
 
-    /// For Label Studio and Argilla: which column is the `prompt`, which (with commas) the `candidates`
+    /// For Label Studio, Argilla and Potato: which column is the `prompt`, which (with commas) the `candidates`
     #[arg(long = "column", value_name = "NAME=COLUMN", value_parser = column)]
     columns: Vec<(String, String)>,
 }
@@ -89,6 +93,7 @@ impl Import {
         let options = ImportOptions {
             on_bad_record: if self.skip_bad { OnBadRecord::Skip } else { OnBadRecord::Stop },
             annotator: self.annotator,
+            items_only: self.items_only,
             overlap: self.overlap,
             sensitive: self.sensitive,
             limit: self.limit,

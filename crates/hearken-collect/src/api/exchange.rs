@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use hearken_data::feedback::formats::{
     ExportOptions, ExportReport, Format, NeutralSteps, TextForm, Ties, UnknownFormat,
 };
+use hearken_data::feedback::{Combine, Selection};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,10 +23,11 @@ use crate::pieces;
 use crate::state::AppState;
 
 /// How to export; the fields of the form on the page and of the address in the API.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Export {
-    /// The name of the format.
+    /// The name of the format; empty where none is chosen.
+    #[serde(default)]
     pub(crate) format: String,
     /// `drop` or `half`.
     #[serde(default)]
@@ -36,9 +38,67 @@ pub(crate) struct Export {
     /// `as-imported`, `text` or `messages`.
     #[serde(default)]
     pub(crate) form: Option<String>,
+    /// `majority`, `probability`, `model` or `each`.
+    #[serde(default)]
+    pub(crate) votes: Option<String>,
+    /// Names of annotators, with commas between them.
+    #[serde(default)]
+    pub(crate) exclude_annotators: Option<String>,
+    /// The fewest votes on a pair.
+    #[serde(default, deserialize_with = "unless_empty")]
+    pub(crate) min_votes: Option<usize>,
+    /// The least share of votes that says the same.
+    #[serde(default, deserialize_with = "unless_empty")]
+    pub(crate) min_agreement: Option<f64>,
+    /// Whether judgements on gold and screening items are taken.
+    #[serde(default)]
+    pub(crate) gold: bool,
+    /// Whether judgements by language models are taken.
+    #[serde(default)]
+    pub(crate) ai: bool,
+}
+
+/// A number; a field of a form that is left empty is none.
+fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    let text = text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 impl Export {
+    /// Which judgements become training records, in formats that hold these.
+    pub(crate) fn selection(&self) -> Result<Selection, AppError> {
+        let combine = match self.votes.as_deref() {
+            None | Some("majority") => Combine::Majority,
+            Some("probability") => Combine::Probability,
+            Some("model") => Combine::Model,
+            Some("each") => Combine::Each,
+            Some(found) => {
+                let known = "majority, probability, model, each";
+                let what = format!("votes is one of {known}, found {found:?}");
+                return Err(AppError::BadRequest(what));
+            }
+        };
+        let agreement_min = self.min_agreement.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&agreement_min) {
+            let what = format!("min_agreement lies between 0 and 1, found {agreement_min}");
+            return Err(AppError::BadRequest(what));
+        }
+        let votes_min = self.min_votes.unwrap_or(1);
+        if votes_min == 0 {
+            return Err(AppError::BadRequest("min_votes is at least 1, found 0".into()));
+        }
+        let names = self.exclude_annotators.as_deref().unwrap_or_default().split(',');
+        let names = names.map(str::trim).filter(|name| !name.is_empty());
+        let exclude_annotators = names.map(str::to_owned).collect();
+        let (gold, ai) = (self.gold, self.ai);
+        Ok(Selection { combine, exclude_annotators, votes_min, agreement_min, gold, ai })
+    }
+
     pub(crate) fn parse(&self) -> Result<(Format, ExportOptions), AppError> {
         let format = parse_format(&self.format)?;
         if !format.is_written() {
@@ -78,13 +138,13 @@ fn parse_format(name: &str) -> Result<Format, AppError> {
 /// The file that an export makes, as an answer. It is written to the disk first: an error is told
 /// before anything is sent, and a slow connection holds no memory.
 pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, AppError> {
-    let (format, options) = export.parse()?;
+    let ((format, options), selection) = (export.parse()?, export.selection()?);
     let (file, bytes) = state
         .long(move |state| {
             let failed =
                 |error: io::Error| AppError::Unavailable(format!("temporary file: {error}"));
             let mut file = BufWriter::new(tempfile::tempfile().map_err(failed)?);
-            exchange::export(state, format, options, &mut file)?;
+            exchange::export(state, (format, options), &selection, &mut file)?;
             let mut file = file.into_inner().map_err(|error| failed(error.into_error()))?;
             let bytes = file.stream_position().map_err(failed)?;
             file.rewind().map_err(failed)?;
@@ -102,8 +162,9 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
 
 /// What an export would write, drop and lose.
 pub(crate) async fn dry_run(state: &AppState, export: &Export) -> Result<ExportReport, AppError> {
-    let (format, options) = export.parse()?;
-    state.long(move |state| exchange::export(state, format, options, &mut std::io::sink())).await
+    let (how, selection) = (export.parse()?, export.selection()?);
+    let work = move |state: &AppState| exchange::export(state, how, &selection, &mut io::sink());
+    state.long(work).await
 }
 
 /// `GET /export`.
@@ -167,6 +228,8 @@ pub(crate) struct Import {
     format: Option<String>,
     #[serde(default)]
     skip_bad: bool,
+    #[serde(default)]
+    items_only: bool,
 }
 
 /// `POST /import`: the body is the file.
@@ -204,7 +267,10 @@ pub(crate) async fn import(
         }
         upload.take(&piece).await?;
     }
-    Ok((StatusCode::CREATED, Json(upload.import(&state, format, import.skip_bad).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(upload.import(&state, format, (import.skip_bad, import.items_only)).await?),
+    ))
 }
 
 /// `GET /tokens`.

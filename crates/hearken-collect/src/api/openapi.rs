@@ -133,6 +133,7 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             .parameters(vec![
                 query("format", one_of(Format::all().map(Format::as_str).collect()), false),
                 query("skip_bad", json!({"type": "boolean"}), false),
+                query("items_only", json!({"type": "boolean"}), false),
             ])
             .upload()
             .answer(201, "What the file held, and what was new", of::<Imported>(types))
@@ -303,6 +304,12 @@ fn export_parameters() -> Vec<Value> {
         query("ties", one_of(vec!["drop", "half"]), false),
         query("neutral_steps", one_of(vec!["drop", "good", "bad"]), false),
         query("form", one_of(vec!["as-imported", "text", "messages"]), false),
+        query("votes", one_of(vec!["majority", "probability", "model", "each"]), false),
+        query("exclude_annotators", json!({"type": "string"}), false),
+        query("min_votes", json!({"type": "integer", "minimum": 1}), false),
+        query("min_agreement", json!({"type": "number", "minimum": 0, "maximum": 1}), false),
+        query("gold", json!({"type": "boolean"}), false),
+        query("ai", json!({"type": "boolean"}), false),
     ]
 }
 

@@ -18,6 +18,7 @@ mod item;
 mod judgement;
 mod verdict;
 
+pub use crate::selection::{Combine, Selection};
 pub use item::{Candidate, Gold, Item, Media, Task};
 pub use judgement::{Judgement, Origin, in_force};
 pub use verdict::{Strength, Verdict};

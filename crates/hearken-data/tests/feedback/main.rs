@@ -8,4 +8,5 @@ mod files;
 mod real_data;
 mod round_trips;
 mod speed;
+mod suggestions;
 mod traps;

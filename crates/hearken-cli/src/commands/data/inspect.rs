@@ -261,7 +261,7 @@ pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<To
 
 /// A store is read as pairs, or as single completions where nothing else was judged.
 fn told_by_judgements(path: &Path) -> Result<Told> {
-    let Records { judgements, items } = records::load(&path.to_string_lossy())?;
+    let Records { judgements, items, .. } = records::load(&path.to_string_lossy())?;
     let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
     let kind = match judgements.as_slice() {
         [] => RecordKind::Prompts,

@@ -7,7 +7,7 @@ use axum::response::{Html, Response};
 use hearken_data::feedback::formats::Format;
 use minijinja::context;
 use minijinja::value::Serde;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::api::{Export, ExportSummary, dry_run, file};
@@ -94,6 +94,7 @@ pub(crate) async fn import(
     mut form: Multipart,
 ) -> Result<Html<String>, AppError> {
     let (mut upload, mut format, mut skip_bad) = (None, String::new(), false);
+    let mut items_only = false;
     let unreadable = |error: MultipartError| {
         let what = format!("the upload cannot be read: {}", error.body_text());
         match error.status() {
@@ -113,6 +114,7 @@ pub(crate) async fn import(
             }
             "format" => format = field.text().await.map_err(unreadable)?,
             "skip_bad" => skip_bad = true,
+            "items_only" => items_only = true,
             _ => {}
         }
     }
@@ -121,7 +123,7 @@ pub(crate) async fn import(
         .then(|| format.parse::<Format>())
         .transpose()
         .map_err(|error| AppError::Unprocessable(error.to_string()))?;
-    let imported = upload.import(&state, format, skip_bad).await?;
+    let imported = upload.import(&state, format, (skip_bad, items_only)).await?;
     state
         .blocking(move |state| {
             let details = json!({
@@ -134,50 +136,33 @@ pub(crate) async fn import(
         .await
 }
 
-/// What the export page finds in its address.
-#[derive(Deserialize)]
-pub(crate) struct Chosen {
-    #[serde(default)]
-    format: Option<String>,
-    #[serde(default)]
-    ties: Option<String>,
-    #[serde(default)]
-    neutral_steps: Option<String>,
-    #[serde(default)]
-    form: Option<String>,
-}
-
-impl Chosen {
-    fn export(&self) -> Option<Export> {
-        Some(Export {
-            format: self.format.clone()?,
-            ties: self.ties.clone(),
-            neutral_steps: self.neutral_steps.clone(),
-            form: self.form.clone(),
-        })
-    }
-}
-
 /// `GET /admin/export`: with a format chosen, what the file will hold and what it will lack.
 pub(crate) async fn export_page(
     State(state): State<AppState>,
-    Query(chosen): Query<Chosen>,
+    Query(chosen): Query<Export>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
-    let report = match chosen.export() {
-        Some(export) => Some(ExportSummary::of(&dry_run(&state, &export).await?)),
-        None => None,
+    let report = match chosen.format.is_empty() {
+        false => Some(ExportSummary::of(&dry_run(&state, &chosen).await?)),
+        true => None,
     };
+    let or = |chosen: Option<String>, usual: &str| chosen.unwrap_or_else(|| usual.to_owned());
     state
         .blocking(move |state| {
             let values = context! {
                 admin => "export",
                 formats => formats(Format::all().filter(|format| format.is_written())),
                 report => report.map(Serde),
-                format => chosen.format.unwrap_or_else(|| "hearken".into()),
-                ties => chosen.ties.unwrap_or_else(|| "drop".into()),
-                neutral_steps => chosen.neutral_steps.unwrap_or_else(|| "drop".into()),
-                form => chosen.form.unwrap_or_else(|| "as-imported".into()),
+                format => or(Some(chosen.format).filter(|name| !name.is_empty()), "hearken"),
+                ties => or(chosen.ties, "drop"),
+                neutral_steps => or(chosen.neutral_steps, "drop"),
+                form => or(chosen.form, "as-imported"),
+                votes => or(chosen.votes, "majority"),
+                exclude_annotators => chosen.exclude_annotators,
+                min_votes => chosen.min_votes,
+                min_agreement => chosen.min_agreement,
+                gold => chosen.gold,
+                ai => chosen.ai,
             };
             state.page(&user, "admin/export.html", values)
         })

@@ -16,6 +16,7 @@ use super::export::{Detail, Entry, Output, Records};
 use super::fields::Fields;
 use super::import::Collector;
 use super::names::{self, Columns};
+use super::suggestion;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::Role;
 use crate::feedback::{Candidate, Item, Task, Verdict};
@@ -23,12 +24,14 @@ use crate::row::Row;
 use crate::value::as_number;
 
 const RESPONSES: &str = ".responses";
+const SUGGESTION: &str = ".suggestion";
 
 /// Whether the columns are those of a record.
 pub(super) fn is_record(columns: &Map<String, Value>) -> bool {
     let whole = columns.get("fields").is_some_and(Value::is_object)
         && columns.get("responses").is_some_and(Value::is_object);
-    whole || columns.keys().any(|key| key.ends_with(RESPONSES)) || columns.values().any(is_answers)
+    let is_asked = |key: &String| key.ends_with(RESPONSES) || key.ends_with(SUGGESTION);
+    whole || columns.keys().any(is_asked) || columns.values().any(is_answers)
 }
 
 /// Whether a value is the responses to a question in the manner of Argilla 1.
@@ -81,7 +84,10 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         });
     }
     let judged = judged(&responses, &keys, into);
-    let task = match (candidates.len(), judged.first().map(|one| &one.verdict)) {
+    let suggested = suggested(&record, is_whole, &keys)?;
+    let first = judged.first().map(|one| &one.verdict);
+    let first = first.or_else(|| suggested.kept.first().map(|one| &one.verdict));
+    let task = match (candidates.len(), first) {
         (1, _) | (_, Some(Verdict::Ratings { .. })) => Task::Rating,
         (2, _) => Task::Pairwise,
         _ => Task::Ranking,
@@ -95,11 +101,85 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
             item.meta.extend(record.object("metadata")?.rest(&[]));
         }
     }
+    let mut others = suggested.others;
+    for Suggested { by, verdict, score } in suggested.kept {
+        others += usize::from(!suggestion::keep(&mut item, &by, &verdict, score));
+    }
+    (0..others).for_each(|_| into.leave_out("suggestion that is no verdict"));
     let place = into.item(item)?;
     for one in judged {
         into.judge(place, one.user, one.verdict)?.rationale = one.rationale;
     }
     Ok(())
+}
+
+/// A suggestion that is a verdict.
+struct Suggested {
+    by: String,
+    verdict: Verdict,
+    score: Option<f64>,
+}
+
+#[derive(Default)]
+struct AllSuggested {
+    kept: Vec<Suggested>,
+    /// How many are no verdicts.
+    others: usize,
+}
+
+/// `suggestions: {question: {value, agent?, score?}}`, or the columns `QUESTION.suggestion`, `QUESTION.suggestion.agent` and
+/// `QUESTION.suggestion.score`; of Argilla 1 `QUESTION-suggestion`. The ratings of one agent are one suggestion.
+fn suggested(
+    record: &Fields<'_>,
+    is_whole: bool,
+    names: &[String],
+) -> Result<AllSuggested, FieldError> {
+    let mut found: Vec<(Response, Option<f64>)> = Vec::new();
+    let mut add = |question: &str, value: Value, agent: Option<&Value>, score: Option<&Value>| {
+        if !value.is_null() {
+            let user = agent.and_then(Value::as_str).unwrap_or("suggestion").to_owned();
+            let (question, status) = (question.to_owned(), String::new());
+            let score = score.and_then(as_number);
+            found.push((Response { question, user, value, status }, score));
+        }
+    };
+    if is_whole && record.has("suggestions") {
+        let questions = record.object("suggestions")?;
+        for question in questions.keys().filter(|key| questions.has(key)) {
+            let one = questions.object(question)?;
+            let value = one.get("value").cloned().unwrap_or(Value::Null);
+            add(question, value, one.get("agent"), one.get("score"));
+        }
+    } else {
+        for key in record.keys().filter(|key| record.has(key)) {
+            let question = key.strip_suffix(SUGGESTION).or_else(|| key.strip_suffix("-suggestion"));
+            let (Some(question), Some(value)) = (question, record.get(key)) else { continue };
+            let (agent, score) = (format!("{key}.agent"), format!("{key}.score"));
+            add(question, value.clone(), record.get(&agent), record.get(&score));
+        }
+    }
+    let mut all = AllSuggested::default();
+    let mut ratings: BTreeMap<String, BTreeMap<String, Vec<Option<f64>>>> = BTreeMap::new();
+    for (response, score) in found {
+        match answer(&response, names) {
+            Answer::Verdict(verdict) => {
+                all.kept.push(Suggested { by: response.user, verdict, score });
+            }
+            Answer::Rating { axis, candidate, value } => {
+                let axes = ratings.entry(response.user).or_default();
+                axes.entry(axis).or_insert_with(|| vec![None; names.len()])[candidate] =
+                    Some(value);
+            }
+            Answer::Text(_) | Answer::Other => all.others += 1,
+        }
+    }
+    let rated = ratings.into_iter().map(|(by, axes)| Suggested {
+        by,
+        verdict: Verdict::Ratings { axes },
+        score: None,
+    });
+    all.kept.extend(rated);
+    Ok(all)
 }
 
 fn status(value: Option<&Value>) -> String {

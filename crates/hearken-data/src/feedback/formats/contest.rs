@@ -8,7 +8,7 @@ use crate::feedback::{Item, Strength, Verdict};
 
 /// Who won between two candidates of an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// The first.
     First(Option<Strength>),
     /// The second.
@@ -23,42 +23,49 @@ pub(super) enum Outcome {
 
 /// Two candidates of an item, by their indices, and the outcome between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Contest {
-    pub(super) first: usize,
-    pub(super) second: usize,
-    pub(super) outcome: Outcome,
+pub struct Contest {
+    /// The index of one candidate.
+    pub first: usize,
+    /// The index of the other.
+    pub second: usize,
+    /// Which of them is better.
+    pub outcome: Outcome,
 }
 
-/// The contests that a judgement amounts to: one for two candidates, one for each two of several.
-/// None, and counted, where it says nothing of that kind.
+/// The contests that a judgement amounts to. None, and counted, where it says nothing of that kind.
 pub(super) fn contests(entry: &Entry<'_>, output: &mut Output<'_>) -> Vec<Contest> {
+    contests_of(entry.item, &entry.judgement.verdict).unwrap_or_else(|reason| {
+        output.drop(reason);
+        Vec::new()
+    })
+}
+
+/// The contests that a verdict on an item amounts to: one for two candidates, one for each two of several.
+///
+/// # Errors
+/// If it says nothing of that kind; what it says instead.
+pub fn contests_of(item: &Item, verdict: &Verdict) -> Result<Vec<Contest>, &'static str> {
     let between = |outcome| vec![Contest { first: 0, second: 1, outcome }];
-    match &entry.judgement.verdict {
+    Ok(match verdict {
         Verdict::Preferred { candidate: 0, strength } => between(Outcome::First(*strength)),
         Verdict::Preferred { strength, .. } => between(Outcome::Second(*strength)),
         Verdict::Tie => between(Outcome::Tie),
         Verdict::BothBad => between(Outcome::BothBad),
         Verdict::Soft { probability } => between(Outcome::Soft(*probability)),
-        Verdict::Ranking { order } => by_key(entry.item, |candidate| {
+        Verdict::Ranking { order } => by_key(item, |candidate| {
             // The first group is the best.
             order.iter().position(|group| group.contains(&candidate)).map(|place| -(place as f64))
         }),
         Verdict::Ratings { axes } => {
-            if entry.item.candidates.len() < 2 {
-                output.drop("ratings of a single candidate");
-                return Vec::new();
+            if item.candidates.len() < 2 {
+                return Err("ratings of a single candidate");
             }
-            by_key(entry.item, |candidate| overall(axes, candidate))
+            by_key(item, |candidate| overall(axes, candidate))
         }
-        Verdict::CantTell { .. } => none(output, "can't tell"),
-        Verdict::Steps { .. } => none(output, "step labels"),
-        Verdict::Approval { .. } => none(output, "approval of a single candidate"),
-    }
-}
-
-fn none(output: &mut Output<'_>, reason: &'static str) -> Vec<Contest> {
-    output.drop(reason);
-    Vec::new()
+        Verdict::CantTell { .. } => return Err("can't tell"),
+        Verdict::Steps { .. } => return Err("step labels"),
+        Verdict::Approval { .. } => return Err("approval of a single candidate"),
+    })
 }
 
 /// The overall rating of a candidate: the axis "overall" where there is one, else the mean of the

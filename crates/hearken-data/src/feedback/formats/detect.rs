@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::FormatError;
-use super::{Format, argilla, own};
+use super::{Format, argilla, own, potato};
 use crate::kind::RecordKind;
 use crate::options::ReadOptions;
 use crate::report::ReadError;
@@ -61,6 +61,7 @@ fn is(format: Format, row: &Row<'_>) -> bool {
     match format {
         Format::Hearken => own::is_record(columns),
         Format::Argilla => argilla::is_record(columns),
+        Format::PotatoItems => potato::is_instance(columns),
         Format::HhRlhf => !has("prompt") && text_starts("chosen") && text_starts("rejected"),
         // What the trainers read, however wrong it is.
         Format::TrlPreference => kind() == Some(RecordKind::Preferences),

@@ -71,6 +71,15 @@ pub struct ExportReport {
     pub lost: Vec<(String, usize)>,
 }
 
+impl ExportReport {
+    /// Counts what was left out before anything was written, of `judgements` that hold.
+    pub fn leave_out(&mut self, judgements: usize, left_out: Vec<(String, usize)>) {
+        self.judgements = judgements;
+        self.dropped.extend(left_out);
+        self.dropped.sort();
+    }
+}
+
 /// Writes items and judgements in `format`. Judgements that a later one revises are not written,
 /// but in Hearken's own format.
 ///

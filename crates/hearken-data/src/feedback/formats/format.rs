@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use crate::kind::RecordKind;
+
 /// A format of files of feedback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
@@ -52,6 +54,10 @@ pub enum Format {
     Llmfao,
     /// LLMFAO: pairs of answers, a pair a row.
     LlmfaoPairs,
+    /// Potato: annotations, a row for each person and instance.
+    Potato,
+    /// Potato: the instances that annotations name.
+    PotatoItems,
     /// AlpacaEval: two outputs and a preference between 1 and 2.
     AlpacaEval,
     /// Comparisons and ratings of summaries, as in "Learning to summarize from human feedback".
@@ -76,7 +82,7 @@ const fn facts(
 
 /// In the order in which a file is compared with them: where one set of columns holds another, it
 /// comes first.
-const FACTS: [Facts; 24] = [
+const FACTS: [Facts; 26] = [
     facts(Format::Prm800k, "prm800k", &[&["question"], &["label"], &["labeler"]]),
     facts(Format::HelpSteer3, "helpsteer3", &[&["context"], &["response1"], &["response2"]]),
     facts(
@@ -124,10 +130,25 @@ const FACTS: [Facts; 24] = [
     facts(Format::HhRlhf, "hh-rlhf", &[&["chosen"], &["rejected"]]),
     facts(Format::TrlPreference, "trl", &[&["chosen"], &["rejected"]]),
     facts(Format::TrlDemonstrations, "trl-demonstrations", &[&["prompt"], &["completion"]]),
+    facts(Format::Potato, "potato", &[&["instance_id"], &["user_id"]]),
+    facts(Format::PotatoItems, "potato-items", &[&["id"], &["responses", "left"]]),
     facts(Format::TrlPrompt, "trl-prompt", &[&["prompt"]]),
 ];
 
 impl Format {
+    /// The kind of training records that a file of this format holds, where one record is what all judgements on a pair
+    /// or an answer say together. (Solutions with labelled steps are none of the kinds; each stays as it was judged.)
+    pub fn trains(self) -> Option<RecordKind> {
+        match self {
+            Format::TrlPreference | Format::HhRlhf | Format::TrlStepwise => {
+                Some(RecordKind::Preferences)
+            }
+            Format::TrlUnpaired => Some(RecordKind::UnpairedPreferences),
+            Format::TrlDemonstrations => Some(RecordKind::Demonstrations),
+            _ => None,
+        }
+    }
+
     /// Every format, in the order in which a file is compared with them.
     pub fn all() -> impl Iterator<Item = Format> {
         FACTS.iter().map(|facts| facts.format)
@@ -155,7 +176,7 @@ impl Format {
 
     /// Whether files of the format can be written.
     pub fn is_written(self) -> bool {
-        self != Format::ArenaLog
+        !matches!(self, Format::ArenaLog | Format::Potato | Format::PotatoItems)
     }
 
     /// Whether files of the format hold comma-separated values and not JSON.

@@ -43,6 +43,8 @@ pub struct ImportOptions {
     pub annotator: Option<String>,
     /// What becomes of judgements where the format does not say who judged.
     pub unnamed: Unnamed,
+    /// Whether judgements are left out, and counted: the items are to be judged anew.
+    pub items_only: bool,
     /// How many annotators are to judge each item.
     pub overlap: Option<u32>,
     /// Whether the items are blurred until the annotator asks for them.
@@ -73,6 +75,7 @@ impl Default for ImportOptions {
             on_bad_record: OnBadRecord::Stop,
             annotator: None,
             unnamed: Unnamed::Keep,
+            items_only: false,
             overlap: None,
             sensitive: false,
             limit: None,
@@ -449,9 +452,14 @@ impl<'o> Collector<'o> {
         let without_item = self.match_late(&path)?;
         self.drop_repeated_judgements()?;
         self.leave_out_unnamed();
+        if self.options.items_only && !self.judgements.is_empty() {
+            let what = "judgement of the file: the items alone were asked for";
+            self.left_out.insert(what, self.judgements.len());
+            self.judgements.clear();
+        }
         self.cap_days();
         let mut report = self.report;
-        report.without_item = without_item;
+        report.without_item = if self.options.items_only { 0 } else { without_item };
         report.items = self.items.len();
         report.judgements = self.judgements.len();
         report.left_out =

@@ -14,6 +14,7 @@ use super::export::{Detail, Entry, Output, Records};
 use super::fields::Fields;
 use super::import::Collector;
 use super::names::{self, Columns};
+use super::suggestion;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::calendar;
 use crate::content::{Message, Role};
@@ -34,10 +35,10 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         }
         found.extend(annotated(&annotation, &shown, into)?);
     }
-    if fields.get("predictions").and_then(Value::as_array).is_some_and(|all| !all.is_empty()) {
-        into.leave_out("predictions of a model");
-    }
-    let task = match found.first().map(|one| &one.verdict) {
+    let (predicted, others) = predicted(&fields, &shown, into);
+    (0..others).for_each(|_| into.leave_out("predictions of a model"));
+    let first = found.first().map(|one| &one.verdict);
+    let task = match first.or_else(|| predicted.first().map(|(_, verdict, _)| verdict)) {
         Some(Verdict::Ratings { .. }) => Task::Rating,
         _ if shown.candidates.len() == 1 => Task::Rating,
         _ if shown.candidates.len() == 2 => Task::Pairwise,
@@ -50,6 +51,11 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         reason: None,
         screening: false,
     });
+    for (by, verdict, score) in predicted {
+        if !suggestion::keep(&mut item, &by, &verdict, score) {
+            into.leave_out("predictions of a model");
+        }
+    }
     let place = into.item(item)?;
     for one in found {
         let judgement = into.judge(place, one.annotator, one.verdict)?;
@@ -59,6 +65,38 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         judgement.presented = one.presented;
     }
     Ok(())
+}
+
+/// Who predicted, what, and how sure.
+type Predicted = (String, Verdict, Option<f64>);
+
+/// The predictions of a task that are verdicts, and how many are none.
+fn predicted(
+    task: &Fields<'_>,
+    shown: &Shown,
+    into: &mut Collector<'_>,
+) -> (Vec<Predicted>, usize) {
+    let (mut kept, mut others) = (Vec::new(), 0);
+    let count = task.get("predictions").and_then(Value::as_array).map_or(0, Vec::len);
+    let Ok(predictions) = task.objects("predictions") else { return (kept, count) };
+    for prediction in predictions {
+        let mut said = Said::default();
+        let results = prediction.objects("result").unwrap_or_default();
+        // A model may say what no person could: it is counted, and stops nothing.
+        let is_read = results.iter().all(|result| said.take(result, shown, into).is_ok());
+        let Said { mut verdicts, axes, .. } = said;
+        if !axes.is_empty() {
+            verdicts.push(Verdict::Ratings { axes });
+        }
+        let by = prediction.optional_label("model_version").ok().flatten();
+        let by = by.unwrap_or_else(|| "model".to_owned());
+        let score = prediction.optional_number("score").ok().flatten();
+        others += usize::from(!is_read || verdicts.is_empty());
+        if is_read {
+            kept.extend(verdicts.into_iter().map(|verdict| (by.clone(), verdict, score)));
+        }
+    }
+    (kept, others)
 }
 
 /// What the data of a task show.

@@ -35,6 +35,8 @@ mod stored;
 mod contest;
 mod names;
 
+mod suggestion;
+
 mod readers;
 mod writers;
 
@@ -48,12 +50,14 @@ mod label_studio;
 mod llmfao;
 mod nectar;
 mod own;
+mod potato;
 mod prm800k;
 mod shp;
 mod summaries;
 mod trl;
 mod ultrafeedback;
 
+pub use contest::{Contest, Outcome, contests_of};
 pub use detect::{detect, holds_judgements};
 pub use error::FormatError;
 pub use export::{ExportOptions, ExportReport, NeutralSteps, TextForm, Ties, export};

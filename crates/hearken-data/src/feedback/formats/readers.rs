@@ -3,7 +3,7 @@
 use super::import::{EachRow, Reading};
 use super::{
     Format, alpaca_eval, arena, argilla, helpsteer, hh_rlhf, label_studio, llmfao, nectar, own,
-    prm800k, shp, summaries, trl, ultrafeedback,
+    potato, prm800k, shp, summaries, trl, ultrafeedback,
 };
 
 /// Reads the rows of `format`.
@@ -11,6 +11,7 @@ pub(super) fn reading(format: Format) -> Box<dyn Reading> {
     let each = match format {
         Format::Hearken => return Box::new(own::Own),
         Format::HelpSteer2 => return Box::new(helpsteer::Ratings::default()),
+        Format::Potato | Format::PotatoItems => return Box::new(potato::Potato::default()),
         Format::Llmfao | Format::LlmfaoPairs => return Box::new(llmfao::Llmfao::default()),
         Format::TrlPreference => trl::read_preference,
         Format::HhRlhf => hh_rlhf::read,
@@ -39,5 +40,6 @@ pub(super) fn reading(format: Format) -> Box<dyn Reading> {
 /// Whether the files of two formats are read together.
 pub(super) fn share(one: Format, other: Format) -> bool {
     let is_llmfao = |format| matches!(format, Format::Llmfao | Format::LlmfaoPairs);
-    one == other || (is_llmfao(one) && is_llmfao(other))
+    let is_potato = |format| matches!(format, Format::Potato | Format::PotatoItems);
+    one == other || (is_llmfao(one) && is_llmfao(other)) || (is_potato(one) && is_potato(other))
 }

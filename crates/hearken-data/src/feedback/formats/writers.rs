@@ -36,7 +36,9 @@ pub(super) fn write(
         Format::LlmfaoPairs => llmfao::write_pairs,
         Format::AlpacaEval => alpaca_eval::write,
         Format::Summaries => summaries::write,
-        Format::Hearken | Format::ArenaLog => return Err(FormatError::NotWritten { format }),
+        Format::Hearken | Format::ArenaLog | Format::Potato | Format::PotatoItems => {
+            return Err(FormatError::NotWritten { format });
+        }
     };
     write(records, output)
 }
