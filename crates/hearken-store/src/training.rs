@@ -168,6 +168,11 @@ impl<'a> Ballots<'a> {
                 left_out.add(&format!("pair with fewer than {} votes", selection.votes_min), 1);
                 continue;
             }
+            if selection.combine == Combine::Majority && ballot.is_undecided() {
+                let places = ballot.one_of_each();
+                judged.extend(places.map(|vote| (ballot.place, vote.judgement.clone())));
+                continue;
+            }
             let (verdict, agreement) = match ballot.verdict(selection.combine, probability) {
                 Ok(found) => found,
                 Err(reason) => {
@@ -232,6 +237,19 @@ impl Ballot<'_> {
     fn share(&self) -> Option<f64> {
         let leans: Vec<f64> = self.votes.iter().filter_map(|vote| lean(vote.outcome)).collect();
         (!leans.is_empty()).then(|| leans.iter().sum::<f64>() / leans.len() as f64)
+    }
+
+    /// Whether nobody says that one of two answers is better.
+    fn is_undecided(&self) -> bool {
+        let is_whole = self.item.candidates.len() == self.candidates.len();
+        let is_none = |vote: &Vote<'_>| matches!(vote.outcome, Outcome::Tie | Outcome::BothBad);
+        is_whole && self.votes.iter().all(is_none)
+    }
+
+    /// The first tie and the first of those who say that both are bad.
+    fn one_of_each(&self) -> impl Iterator<Item = &Vote<'_>> {
+        let first = |outcome| self.votes.iter().find(move |vote| vote.outcome == outcome);
+        [first(Outcome::Tie), first(Outcome::BothBad)].into_iter().flatten()
     }
 
     /// What the votes say of the pair in its own order, and how far they agree.

@@ -53,6 +53,17 @@ fn a_pair_is_one_record_by_majority_and_what_has_none_is_counted() {
 }
 
 #[test]
+fn a_pair_on_which_nobody_decides_stays_one_tie() {
+    let a = pair("a", ["x", "y"]);
+    let votes = ["1", "2", "3"].map(|name| {
+        let verdict = if name == "3" { Verdict::BothBad } else { Verdict::Tie };
+        vote(&a, name, verdict)
+    });
+    let found = selected(&[a], &votes, &Selection::default());
+    assert_eq!(verdicts(&found), [("a", Verdict::Tie), ("a", Verdict::BothBad)]);
+}
+
+#[test]
 fn the_same_two_answers_are_one_pair_whatever_their_order_and_item() {
     let (one, other) = (pair("one", ["x", "y"]), pair("other", ["y", "x"]));
     let votes =
