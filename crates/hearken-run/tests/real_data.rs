@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use hearken_config::{AtLeastOne, BadRecords, BelowOne, DataConfig, Truncation};
+use hearken_config::{AtLeastOne, BadRecords, BelowOne, DataConfig, JudgementsConfig, Truncation};
 use hearken_model::Tokenizer;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample};
@@ -34,6 +34,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
         tokens_max: None,
         limit: None,
         completion_only: true,
+        judgements: JudgementsConfig::default(),
     };
     Dataset::load(&config, &encoder, Seeds::new(0)).unwrap()
 }

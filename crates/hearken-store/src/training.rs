@@ -274,11 +274,11 @@ impl Ballot<'_> {
             }] += 1;
         }
         let most = counts.iter().copied().max().unwrap_or(0);
-        let mut winners = (0..counts.len()).filter(|class| counts[*class] == most);
-        let (Some(winner), None) = (winners.next(), winners.next()) else {
+        let mut leading = (0..counts.len()).filter(|class| counts[*class] == most);
+        let (Some(said), None) = (leading.next(), leading.next()) else {
             return Err("pair without a majority");
         };
-        let verdict = match winner {
+        let verdict = match said {
             0 => Verdict::preferred(0),
             1 => Verdict::preferred(1),
             2 => Verdict::Tie,

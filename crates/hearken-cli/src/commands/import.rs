@@ -22,6 +22,7 @@ use crate::{hub, output};
 /// a file again adds nothing. Without --into, the files are read and counted only.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of a command")]
 pub(crate) struct Import {
     /// The files
     #[arg(value_name = "FILE", required = true)]

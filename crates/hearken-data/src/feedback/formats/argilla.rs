@@ -135,9 +135,9 @@ fn suggested(
     names: &[String],
 ) -> Result<AllSuggested, FieldError> {
     let mut found: Vec<(Response, Option<f64>)> = Vec::new();
-    let mut add = |question: &str, value: Value, agent: Option<&Value>, score: Option<&Value>| {
+    let mut add = |question: &str, value: Value, by: Option<&Value>, score: Option<&Value>| {
         if !value.is_null() {
-            let user = agent.and_then(Value::as_str).unwrap_or("suggestion").to_owned();
+            let user = by.and_then(Value::as_str).unwrap_or("suggestion").to_owned();
             let (question, status) = (question.to_owned(), String::new());
             let score = score.and_then(as_number);
             found.push((Response { question, user, value, status }, score));
@@ -154,8 +154,8 @@ fn suggested(
         for key in record.keys().filter(|key| record.has(key)) {
             let question = key.strip_suffix(SUGGESTION).or_else(|| key.strip_suffix("-suggestion"));
             let (Some(question), Some(value)) = (question, record.get(key)) else { continue };
-            let (agent, score) = (format!("{key}.agent"), format!("{key}.score"));
-            add(question, value.clone(), record.get(&agent), record.get(&score));
+            let (by, score) = (format!("{key}.agent"), format!("{key}.score"));
+            add(question, value.clone(), record.get(&by), record.get(&score));
         }
     }
     let mut all = AllSuggested::default();
