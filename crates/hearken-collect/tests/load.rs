@@ -5,6 +5,8 @@
 //! longer and writes the latencies down.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests may panic and report")]
 
+#[path = "support/crowds.rs"]
+mod crowds;
 #[path = "support/load.rs"]
 mod load;
 #[path = "../../hearken-store/tests/support/postgres_server.rs"]
@@ -19,20 +21,17 @@ mod postgres_server;
 #[path = "support/running.rs"]
 mod running;
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
-use std::ops::ControlFlow;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hearken_collect::accounts::{self, NewAccount, Role};
-use hearken_collect::parts::{Answerer, Parts};
+use crowds::Crowd;
 use hearken_collect::tokens::{self, Scope};
 use hearken_collect::{Service, Settings};
 use hearken_data::feedback::{Candidate, Item, Task};
-use hearken_data::{Message, Role as Speaker};
+use hearken_data::{Message, Role};
 use hearken_store::{Expected, Store};
 use load::Plan;
 use postgres_server::PostgresServer;
@@ -42,7 +41,7 @@ const OVERLAP: usize = 2;
 
 fn items(n: usize) -> Vec<Item> {
     let item = |at: usize| {
-        let prompt = vec![Message::new(Speaker::User, format!("Question {at}"))];
+        let prompt = vec![Message::new(Role::User, format!("Question {at}"))];
         let candidates = vec![Candidate::text("yes"), Candidate::text("no")];
         let mut item = Item::new(Task::Pairwise, prompt, candidates);
         item.id = format!("item-{at}");
@@ -84,55 +83,6 @@ fn two_hundred(url: &str, seconds: f64) {
     );
 }
 
-/// A model that never ends.
-struct Endless;
-
-impl Answerer for Endless {
-    fn model(&self) -> &'static str {
-        "endless"
-    }
-
-    fn answer(
-        &self,
-        _: &[Message],
-        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<String, String> {
-        while on_text("on and on ").is_continue() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok("on".into())
-    }
-}
-
-/// A connection on which a request was sent, of which nobody reads the answer.
-fn sent(address: &str, request: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-    // The service may have closed it already.
-    let _ = stream.write_all(request.as_bytes());
-    stream
-}
-
-/// Cookie and token against forged requests of somebody who signs in.
-fn session(url: &str, name: &str) -> (String, String) {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
-    let form = [("name", name), ("password", "correct horse battery"), ("next", "/")];
-    let response = agent.post(format!("{url}/login")).send_form(form).unwrap();
-    let cookie = response.headers().get("set-cookie").unwrap().to_str().unwrap();
-    let cookie = cookie.split(';').next().unwrap().to_owned();
-    let page = agent.get(format!("{url}/account")).header("cookie", &cookie).call().unwrap();
-    let page = page.into_body().read_to_string().unwrap();
-    let (_, rest) = page.split_once("name=\"csrf\" content=\"").unwrap();
-    (cookie, rest.split('"').next().unwrap().to_owned())
-}
-
-fn memory_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
 /// Half of a request a thousand times, five hundred live prompts and a hundred streams that nobody reads hold no thread
 /// that others need, little memory, and not for long.
 #[test]
@@ -140,63 +90,27 @@ fn crowds_that_only_hold_on_keep_nobody_from_work() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("crowds.db").display().to_string());
     prepare(&*store, 6_000);
-    let token = tokens::create(&*store, "crowd", &[Scope::Label, Scope::Read], 0).unwrap().1;
-    let people: Vec<String> = (0..20).map(|at| format!("person-{at}")).collect();
-    for name in &people {
-        let new = NewAccount { name, password: "correct horse battery", role: Role::Annotator };
-        accounts::create(&*store, new, 0).unwrap();
-    }
-    let admin =
-        NewAccount { name: "ada", password: "correct horse battery", role: Role::Administrator };
-    accounts::create(&*store, admin, 0).unwrap();
-    let parts = Parts { answerers: vec![Box::new(Endless)], ..Parts::default() };
-    let running = Running::start_with(Arc::clone(&store), unlimited(), parts);
-    let address = running.url.trim_start_matches("http://").to_owned();
-    let sessions: Vec<(String, String)> =
-        people.iter().map(|name| session(&running.url, name)).collect();
-    let before = memory_mib();
-
-    let half: Vec<TcpStream> =
-        (0..1_000).map(|_| sent(&address, "GET /label HTTP/1.1\r\nHost: lo")).collect();
-    let body = r#"{"conversation": [{"role": "user", "content": "go on"}]}"#;
-    let live: Vec<TcpStream> = (0..500)
-        .map(|at| {
-            let (cookie, csrf) = &sessions[at % sessions.len()];
-            let length = body.len();
-            sent(&address, &format!(
-                "POST /live/stream HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nX-CSRF-Token: {csrf}\r\n\
-                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-            ))
-        })
-        .collect();
-    let streams: Vec<TcpStream> = (0..100)
-        .map(|_| {
-            sent(&address, &format!(
-                "GET /api/v1/judgements/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-            ))
-        })
-        .collect();
-    let pause = Duration::from_millis(100);
-    let outcome = load::run(&Plan { pause, ..Plan::new(&running.url, token, 50, 6.0) });
-    let grown = memory_mib().saturating_sub(before);
+    let crowd = Crowd { half_open: 1_000, live_prompts: 500, streams: 100 };
+    let held = crowds::annotate(&store, crowd, Duration::from_millis(100), 6.0);
+    let [before, after] = held.memory_mib;
+    let (outcome, grown) = (&held.outcome, after.saturating_sub(before));
     eprintln!(
         "{} judgements; next {:?}; {grown} MiB more",
         outcome.acknowledged.len(),
         outcome.next
     );
-    load::check(&*store, &outcome, OVERLAP);
+    load::check(&*store, outcome, OVERLAP);
     assert!(500 <= outcome.acknowledged.len(), "{}", outcome.acknowledged.len());
     // Without limits the next item never comes; the machine of a test may be busy with others.
     assert!(outcome.next.p99_ms < 1_000.0, "{:?}", outcome.next);
     assert!(grown < 300, "{grown} MiB");
     // What never becomes a request is closed.
-    for mut stream in half {
+    for mut stream in &held.half_open {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let read = stream.read(&mut [0; 16]);
         let is_open = matches!(&read, Err(error) if error.kind() == ErrorKind::WouldBlock);
         assert!(!is_open, "{read:?}");
     }
-    drop((live, streams));
 }
 
 #[test]
