@@ -386,3 +386,23 @@ async fn media_stay_in_their_folder() {
         assert_eq!(browser.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_class_is_invited_at_once_and_by_the_address_that_the_lead_used() {
+    let world = World::with_accounts();
+    let mut ada = world.signed_in("ada").await;
+    let form = [("role", "annotator"), ("days", "7"), ("count", "3"), ("csrf", &*ada.csrf.clone())];
+    let fields: Vec<String> = form.map(|(name, value)| format!("{name}={value}")).to_vec();
+    let request = Request::post("/admin/people/invite")
+        .header("host", "label.lan:8080")
+        .header("cookie", ada.cookie.clone().unwrap())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(fields.join("&")))
+        .unwrap();
+    let page = world.send(request).await.text();
+    assert_eq!(page.matches("http://label.lan:8080/invite/").count(), 3, "{page}");
+    assert_eq!(world.store.documents("invitation").unwrap().len(), 3);
+    let form = [("role", "annotator"), ("days", "7"), ("count", "101")];
+    let refused = ada.post("/admin/people/invite", &form).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+}

@@ -70,9 +70,19 @@ pub(super) fn show(
 pub(crate) struct Invite {
     role: Role,
     days: i64,
+    /// How many links.
+    #[serde(default = "one")]
+    count: u32,
 }
 
-/// `POST /admin/people/invite`: the page shows the link, once.
+fn one() -> u32 {
+    1
+}
+
+/// Links that are made at once.
+const LINKS_MAX: u32 = 100;
+
+/// `POST /admin/people/invite`: the page shows the links, once.
 pub(crate) async fn invite(
     State(state): State<AppState>,
     user: CurrentUser,
@@ -81,15 +91,22 @@ pub(crate) async fn invite(
     if !(1..=90).contains(&form.days) {
         return Err(AppError::Unprocessable("an invitation holds for 1 to 90 days".into()));
     }
+    if !(1..=LINKS_MAX).contains(&form.count) {
+        let what = format!("1 to {LINKS_MAX} links are made at once, found {}", form.count);
+        return Err(AppError::Unprocessable(what));
+    }
     state
         .blocking(move |state| {
             let expires_at = state.now() + form.days * DAY_MS;
-            let secret =
-                invitations::create(state.store(), form.role, &user.annotator, expires_at)?;
-            let details = json!({"role": form.role, "days": form.days});
-            state.audit(&user.annotator, "account.invited", details)?;
-            let link = format!("{}/invite/{secret}", user.reached);
-            show(state, &user, (None, Some(link)))
+            let links = (0..form.count).map(|_| {
+                let (store, by) = (state.store(), &user.annotator);
+                let secret = invitations::create(store, form.role, by, expires_at)?;
+                let details = json!({"role": form.role, "days": form.days});
+                state.audit(by, "account.invited", details)?;
+                Ok(format!("{}/invite/{secret}", user.reached))
+            });
+            let links = links.collect::<Result<Vec<String>, AppError>>()?.join("\n");
+            show(state, &user, (None, Some(links)))
         })
         .await
 }
