@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::output_file::{STANDARD, check_output};
-use crate::output;
+use crate::{hub, output};
 
 /// Where lines come from and where they go.
 #[derive(Args, Debug)]
@@ -54,7 +54,7 @@ impl LineArguments {
         let (records, _): (Vec<T>, ReadReport) = if self.input == Path::new(STANDARD) {
             read_from(io::stdin(), Path::new("standard input"), &options)?
         } else {
-            read(&self.input, &options)?
+            read(&hub::records(&self.input)?, &options)?
         };
         if self.keep {
             for (columns, at) in records.iter().map(WithColumns::columns) {

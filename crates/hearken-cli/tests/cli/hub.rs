@@ -164,6 +164,8 @@ fn commands_that_take_a_model_or_records_take_names() {
     bench.run(&["data", "convert", "org/lines", "lines.csv"]).ok();
     bench.run(&["doctor", "--data", "org/lines", "--model", "org/tiny"]).ok();
     bench.run(&["convert", "--model", "org/tiny", "--output", "tiny", "--dtype", "bf16"]).ok();
+    let lines = ["--input", "org/lines", "--output", "out.jsonl", "--max-new-tokens", "2"];
+    bench.run(&[&["generate", "--model", "org/tiny"], &lines[..]].concat()).ok();
     let shape = "llama,layers=1,width=32,heads=2,positions=96";
     bench.run(&["init", "--shape", shape, "--tokenizer", "org/tiny", "--output", "new"]).ok();
 }
