@@ -129,6 +129,33 @@ pub struct WeightShape {
     pub precision: Precision,
 }
 
+/// What of a weight in eight bits shares a scale: each value is a whole number from −127 to 127 times it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Int8Scales {
+    /// All inputs of one output.
+    PerOutput,
+    /// [`Int8Scales::GROUP`] consecutive inputs of one output.
+    PerGroup,
+}
+
+impl Int8Scales {
+    /// Inputs of a group.
+    pub const GROUP: usize = 64;
+
+    /// How many consecutive inputs of an output share a scale.
+    pub fn group(self, inputs: usize) -> usize {
+        match self {
+            Self::PerOutput => inputs.max(1),
+            Self::PerGroup => Self::GROUP,
+        }
+    }
+
+    /// Bytes of a weight's codes and scales.
+    pub fn bytes(self, inputs: usize, outputs: usize) -> usize {
+        inputs * outputs + 4 * outputs * inputs.div_ceil(self.group(inputs))
+    }
+}
+
 /// A weight matrix with the copies that its device derived from it: B and P are the device's
 /// [`Device::Buffer`] and [`Device::Prepared`].
 #[derive(Debug)]
@@ -478,6 +505,13 @@ macro_rules! device_operations {
             Products fn prepare(
                 weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
             ) -> bool;
+            /// Makes a copy of a weight in eight bits, which products read from then on in place of its
+            /// values, whatever their precision. What was made of the weight before stays as it is, so
+            /// that this comes first.
+            Products fn round_to_int8(
+                weight: $crate::device::Weight<'_, Self::Buffer, Self::Prepared>,
+                scales: $crate::device::Int8Scales,
+            );
             /// Writes the values that products with a weight read, in its layout: those of the copy, if
             /// there is one, and else the master values.
             Products fn read_weight(

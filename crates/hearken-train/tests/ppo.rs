@@ -245,6 +245,20 @@ fn the_memory_plan_counts_reward_models() {
     assert!((with - without - held).abs() < 0.11, "{without}, {with}, {held}");
 }
 
+/// The default length of completions is for models of today's sizes; a smaller one takes what it has.
+#[test]
+fn completions_longer_than_the_models_positions_end_with_them_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut progress = Recorder::new(After::GoOn);
+    let more = ["rollout.max_new_tokens=4096", "train.steps=2"];
+    train(&folder.path().join("run"), &more, &mut progress).unwrap();
+    assert!(progress.said("`rollout.max_new_tokens` is 4096"), "{:?}", progress.notes);
+    let positions = hearken_model::ModelConfig::read(&llama()).unwrap().max_positions;
+    let longest = steps(&folder.path().join("run"));
+    let longest = longest.iter().map(|record| number(record, "completions/max_length"));
+    assert!(longest.fold(0.0, f64::max) <= (positions - 3) as f64);
+}
+
 /// Even tokens are good: by the completion, by the token, or by steps of one token.
 struct Even(fn(&[f64]) -> Score);
 

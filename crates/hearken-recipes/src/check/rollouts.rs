@@ -115,8 +115,9 @@ fn source(score: &ScoreConfig) -> String {
 /// The longest that the run can take: every completion as long as it may be.
 fn time<D: Device, E: Stored>(session: &mut Session<D, E>, left: u64) -> Result<Time, TrainError> {
     let Settings { prompts, epochs, minibatches, .. } = session.settings;
-    let (completions, new) =
-        (*session.settings.rollout.completions, *session.settings.rollout.max_new_tokens);
+    let rollout = &session.settings.rollout;
+    let completions = *rollout.completions;
+    let new = session.feed.new_tokens_max(*rollout.max_new_tokens);
     let iterations = left.div_ceil((epochs * minibatches) as u64) as f64;
     let lengths = session.feed.rows();
     let mean = lengths.iter().sum::<usize>() as f64 / lengths.len().max(1) as f64;

@@ -92,7 +92,7 @@ fn held_out_prompts(
     let data = ppo.prompts().expect("held-out prompts are in [data]");
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
     let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
-    encoder.length.tokens_max = encoder.length.tokens_max.min(room);
+    encoder.length.tokens_max = encoder.length.tokens_max.min(room.prompt);
     let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
     Ok(dataset.eval.into_iter().take(*config.prompts).map(Arc::new).collect())
 }

@@ -12,6 +12,7 @@ mod buffer;
 mod cached_attention;
 mod few_rows;
 mod head;
+mod int8;
 pub(crate) mod lanes;
 mod norm;
 mod optimizer;
@@ -38,8 +39,8 @@ pub use prepared::Prepared;
 
 use crate::device::{
     Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, Gate, HeadOptions,
-    HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
-    Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
+    HeadOutput, Heads, Int8Scales, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad,
+    QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -164,6 +165,10 @@ impl Device for Cpu {
 
     fn prepare(&self, weight: Weight<'_, Buffer, Prepared>) -> bool {
         product::prepare(&self.pool, weight)
+    }
+
+    fn round_to_int8(&self, weight: Weight<'_, Buffer, Prepared>, scales: Int8Scales) {
+        weight.prepared.round_to_int8(weight.values, weight.shape, scales);
     }
 
     fn read_weight(&self, weight: Weight<'_, Buffer, Prepared>, out: &mut Buffer) {

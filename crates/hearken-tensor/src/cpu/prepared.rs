@@ -4,18 +4,30 @@ use std::sync::{Arc, OnceLock};
 
 use super::bf16;
 use super::buffer::{Buffer, Pool};
+use super::int8::Int8;
 use super::rows::{Input, Shared, for_chunks};
-use crate::device::{Layout, Rows, WeightShape};
+use crate::device::{Int8Scales, Layout, Rows, WeightShape};
 
 /// A weight rounded to bfloat16 and packed, once for products with the weight and once for those
-/// with its transpose, each made when first used.
+/// with its transpose, each made when first used; or one rounded to eight bits, which was asked for.
 #[derive(Debug, Default)]
 pub struct Prepared {
     forward: OnceLock<bf16::Right>,
     backward: OnceLock<bf16::Right>,
+    int8: OnceLock<Int8>,
 }
 
 impl Prepared {
+    /// Makes the copy in eight bits, if there is none.
+    pub(crate) fn round_to_int8(&self, values: &[f32], shape: WeightShape, scales: Int8Scales) {
+        self.int8.get_or_init(|| Int8::round(values, shape, scales));
+    }
+
+    /// The copy in eight bits, if one was made.
+    pub(crate) fn int8(&self) -> Option<&Int8> {
+        self.int8.get()
+    }
+
     /// The right factor of y = x·Wᵀ: sums over inputs.
     pub(crate) fn forward(
         &self,

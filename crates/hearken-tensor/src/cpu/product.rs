@@ -1,6 +1,7 @@
 //! Matrix products: in bfloat16 where it is wanted, else in f32, by the kernels of the crate `gemm` for
 //! many rows and by kernels that run at the speed of memory for few.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use gemm::Parallelism;
@@ -8,6 +9,7 @@ use gemm::Parallelism;
 use super::bf16;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
+use super::int8::Int8;
 use super::prepared::Prepared;
 use super::rows::{Input, Output, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
@@ -238,10 +240,109 @@ pub(crate) fn read_weight(
 ) {
     let shape = weight.shape;
     assert_eq!(out.len(), shape.inputs * shape.outputs, "out: outputs × inputs");
+    if let Some(int8) = weight.prepared.int8() {
+        match shape.layout {
+            Layout::OutputsByInputs => int8.widen(0..shape.outputs, out),
+            Layout::InputsByOutputs => {
+                for (input, row) in out.chunks_exact_mut(shape.outputs).enumerate() {
+                    for (output, value) in row.iter_mut().enumerate() {
+                        *value = int8.value(output, input);
+                    }
+                }
+            }
+        }
+        if shape.precision == Precision::Bf16 {
+            super::rounding::round(out);
+        }
+        return;
+    }
     match shape.precision {
         Precision::Bf16 => weight.prepared.unpack(pool, weight.values, shape, out),
         Precision::F32 => super::vector::copy(weight.values, out),
     }
+}
+
+/// Elements of a weight in eight bits that are widened at a time: they stay in a cache until they are read.
+const WIDENED: usize = 1 << 18;
+
+/// Calls `work` with the values of some outputs after the other. How many at a time follows from the
+/// weight's shape alone, and so do sums over outputs.
+fn for_widened(pool: &Arc<Pool>, int8: &Int8, mut work: impl FnMut(Range<usize>, &[f32])) {
+    let (inputs, outputs) = (int8.inputs(), int8.outputs());
+    // Whole panels of a packed factor.
+    let step = (WIDENED / inputs.max(1)).next_multiple_of(32).max(32).min(outputs.max(1));
+    let mut values = Buffer::scratch(pool, step * inputs);
+    for first in (0..outputs).step_by(step) {
+        let outputs = first..(first + step).min(outputs);
+        let values = &mut values[..outputs.len() * inputs];
+        int8.widen(outputs.clone(), values);
+        work(outputs, values);
+    }
+}
+
+/// [`forward`] with a weight in eight bits.
+fn forward_int8(
+    pool: &Arc<Pool>,
+    x: Input<'_>,
+    (int8, precision): (&Int8, Precision),
+    bias: Option<&[f32]>,
+    (y, write): (Output<'_>, Write),
+) {
+    let left = match precision {
+        Precision::F32 => None,
+        Precision::Bf16 => Some(bf16::Left::pack(pool, bf16::Source::Outer(x))),
+    };
+    for_widened(pool, int8, |outputs, values| {
+        let bias = bias.map(|bias| &bias[outputs.clone()]);
+        let y = y.columns(outputs.clone());
+        let Some(left) = &left else {
+            product_and_bias(x, values, Order::OutputsByInner, bias, (y, write));
+            return;
+        };
+        let rows = Rows::dense(outputs.len(), x.rows.width);
+        let right = bf16::Right::pack(pool, bf16::Source::Outer(Input::of(values, rows)));
+        bf16::products(left, &[bf16::Part { right: &right, bias, out: y }], write);
+    });
+}
+
+/// [`backward_input`] with a weight in eight bits.
+fn backward_int8(
+    pool: &Arc<Pool>,
+    dy: Input<'_>,
+    (int8, precision): (&Int8, Precision),
+    dx: Output<'_>,
+    write: Write,
+) {
+    let mut write = write;
+    for_widened(pool, int8, |outputs, values| {
+        let dy = dy.columns(outputs.clone());
+        match precision {
+            Precision::F32 => product(dy, values, Order::InnerByOutputs, dx, write),
+            Precision::Bf16 => {
+                let rows = Rows::dense(outputs.len(), dx.rows.width);
+                let right = bf16::Right::pack(pool, bf16::Source::Inner(Input::of(values, rows)));
+                let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
+                let part = bf16::Part { right: &right, bias: None, out: dx };
+                bf16::products(&left, &[part], write);
+            }
+        }
+        write = Write::Add;
+    });
+}
+
+/// `y (+)= x·B (+ bias)` in f32.
+fn product_and_bias(
+    x: Input<'_>,
+    weight: &[f32],
+    order: Order,
+    bias: Option<&[f32]>,
+    (y, write): (Output<'_>, Write),
+) {
+    let write = bias.map_or(write, |bias| {
+        bias_rows(bias, y, write);
+        Write::Add
+    });
+    product(x, weight, order, y, write);
 }
 
 /// y (+)= x·Wᵀ (+ bias).
@@ -255,6 +356,10 @@ pub(crate) fn forward(
     assert_eq!(x.rows.width, weight.shape.inputs, "x: as wide as the weight's inputs");
     assert_eq!(y.rows.width, weight.shape.outputs, "y: as wide as the weight's outputs");
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
+    if let Some(int8) = weight.prepared.int8() {
+        forward_int8(pool, x, (int8, weight.shape.precision), bias, (y, write));
+        return;
+    }
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.forward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
@@ -265,11 +370,7 @@ pub(crate) fn forward(
         Layout::OutputsByInputs => Order::OutputsByInner,
         Layout::InputsByOutputs => Order::InnerByOutputs,
     };
-    let write = bias.map_or(write, |bias| {
-        bias_rows(bias, y, write);
-        Write::Add
-    });
-    product(x, weight.values, order, y, write);
+    product_and_bias(x, weight.values, order, bias, (y, write));
 }
 
 /// [`forward`] of the same rows for several weights, into parts of `y`. In bfloat16, the rows are
@@ -282,7 +383,10 @@ pub(crate) fn forward_parts(
     write: Write,
 ) {
     let outs = Output::disjoint(y, parts.iter().map(|part| part.y));
-    if parts.iter().all(|part| part.weight.shape.precision == Precision::Bf16) {
+    let is_packed = |part: &LinearPart<'_, Buffer, Prepared>| {
+        part.weight.shape.precision == Precision::Bf16 && part.weight.prepared.int8().is_none()
+    };
+    if parts.iter().all(is_packed) {
         let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
         let mut products = Vec::with_capacity(parts.len());
         for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
@@ -308,6 +412,10 @@ pub(crate) fn backward_input(
     assert_eq!(dy.rows.width, weight.shape.outputs, "dy: as wide as the weight's outputs");
     assert_eq!(dx.rows.width, weight.shape.inputs, "dx: as wide as the weight's inputs");
     assert_eq!(dy.rows.rows, dx.rows.rows, "dy and dx: as many rows");
+    if let Some(int8) = weight.prepared.int8() {
+        backward_int8(pool, dy, (int8, weight.shape.precision), dx, write);
+        return;
+    }
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.backward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));

@@ -36,6 +36,11 @@ pub(crate) fn round_heads(buffer: &mut Buffer, layout: QkvLayout, heads: Heads) 
     });
 }
 
+/// Rounds every element.
+pub(crate) fn round(values: &mut [f32]) {
+    super::rows::for_chunks_mut(values, |_, chunk| dispatch(Round(chunk)));
+}
+
 struct Round<'a>(&'a mut [f32]);
 
 impl Kernel for Round<'_> {

@@ -43,6 +43,11 @@ impl<'a> Input<'a> {
         Self { values: self.values, rows: part(self.rows, rows) }
     }
 
+    /// Some of the columns.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
+        Self { values: self.values, rows: self.rows.columns(columns.start, columns.len()) }
+    }
+
     /// The address of row 0.
     pub(crate) fn pointer(&self) -> *const f32 {
         // `wrapping` as there may be no rows.
@@ -133,6 +138,11 @@ impl<'a> Output<'a> {
     /// Some of the rows.
     pub(crate) fn part(&self, rows: Range<usize>) -> Self {
         Self { values: self.values, rows: part(self.rows, rows) }
+    }
+
+    /// Some of the columns.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
+        Self { values: self.values, rows: self.rows.columns(columns.start, columns.len()) }
     }
 
     /// The elements `start .. start + len` of a row.

@@ -1,7 +1,7 @@
 //! The log-probability head.
 
 use super::rows::softcap;
-use super::{Values, products};
+use super::{Prepared, Values, products};
 use crate::device::{
     HeadOptions, HeadOutput, Prediction, PredictionGrad, Rows, View, ViewMut, Weight, Write,
 };
@@ -9,7 +9,7 @@ use crate::device::{
 /// All logits, `[rows, V]`, and their derivatives by what a cap bounds.
 fn logits(
     hidden: &Values,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     options: HeadOptions,
 ) -> (Values, Vec<f64>) {
     let (width, vocabulary) = (weight.shape.inputs, weight.shape.outputs);
@@ -26,7 +26,7 @@ fn logits(
 /// Leaves the logits of the first rows, as many as there is room for.
 pub(super) fn keep(
     hidden: &Values,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     options: HeadOptions,
     kept: &mut Values,
 ) {
@@ -49,7 +49,7 @@ fn entropy(ln_p: &[f64]) -> f64 {
 
 pub(super) fn forward(
     hidden: &Values,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     predictions: &[Prediction],
     options: HeadOptions,
 ) -> HeadOutput {
@@ -71,7 +71,7 @@ pub(super) fn forward(
 
 pub(super) fn backward(
     hidden: &Values,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     (predictions, grads): (&[Prediction], &[PredictionGrad]),
     options: HeadOptions,
     (dhidden, dweight): (&mut Values, Option<&mut Values>),

@@ -13,11 +13,12 @@ mod products;
 mod rows;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use crate::device::{
     Activation, AdamW, Attention, Cache, CacheMut, CachedRow, Device, Dropout, Gate, HeadOptions,
-    HeadOutput, Heads, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad, QkvLayout,
-    Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
+    HeadOutput, Heads, Int8Scales, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad,
+    QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
 
@@ -28,6 +29,9 @@ pub struct Reference;
 /// A vector of f64.
 #[derive(Clone, Debug, Default)]
 pub struct Values(pub Vec<f64>);
+
+/// A weight as products read it in place of its values, once it is rounded to eight bits.
+pub type Prepared = OnceLock<Values>;
 
 impl Values {
     fn row(&self, rows: Rows, row: usize) -> &[f64] {
@@ -83,7 +87,7 @@ fn widen(values: &[f32]) -> Vec<f64> {
 
 impl Device for Reference {
     type Buffer = Values;
-    type Prepared = ();
+    type Prepared = Prepared;
     type Ids = Vec<u32>;
     type ForestPlan = Forest;
     type CachePlan = CachePlan;
@@ -185,20 +189,25 @@ impl Device for Reference {
         rows::dropout(x, keys, dropout, y, write);
     }
 
-    fn prepare(&self, weight: Weight<'_, Values, ()>) -> bool {
+    fn prepare(&self, weight: Weight<'_, Values, Prepared>) -> bool {
         let _ = weight;
         false
     }
 
-    fn read_weight(&self, weight: Weight<'_, Values, ()>, out: &mut Values) {
+    fn round_to_int8(&self, weight: Weight<'_, Values, Prepared>, scales: Int8Scales) {
+        let rounded = || products::rounded_to_int8(weight.values, weight.shape, scales);
+        weight.prepared.get_or_init(rounded);
+    }
+
+    fn read_weight(&self, weight: Weight<'_, Values, Prepared>, out: &mut Values) {
         let read = |&value: &f64| read_as(value, weight.shape.precision);
-        out.0 = weight.values.0.iter().map(read).collect();
+        out.0 = products::read(weight).iter().map(read).collect();
     }
 
     fn linear(
         &self,
         x: View<'_, Values>,
-        weight: Weight<'_, Values, ()>,
+        weight: Weight<'_, Values, Prepared>,
         bias: Option<&Values>,
         y: ViewMut<'_, Values>,
         write: Write,
@@ -209,7 +218,7 @@ impl Device for Reference {
     fn linear_parts(
         &self,
         x: View<'_, Values>,
-        parts: &[LinearPart<'_, Values, ()>],
+        parts: &[LinearPart<'_, Values, Prepared>],
         y: &mut Values,
         write: Write,
     ) {
@@ -221,7 +230,7 @@ impl Device for Reference {
     fn linear_backward_input(
         &self,
         dy: View<'_, Values>,
-        weight: Weight<'_, Values, ()>,
+        weight: Weight<'_, Values, Prepared>,
         dx: ViewMut<'_, Values>,
         write: Write,
     ) {
@@ -426,7 +435,7 @@ impl Device for Reference {
     fn logprob_head(
         &self,
         hidden: &Values,
-        weight: Weight<'_, Values, ()>,
+        weight: Weight<'_, Values, Prepared>,
         predictions: &[Prediction],
         options: HeadOptions,
         logits: Option<&mut Values>,
@@ -440,7 +449,7 @@ impl Device for Reference {
     fn logprob_head_backward(
         &self,
         hidden: &Values,
-        weight: Weight<'_, Values, ()>,
+        weight: Weight<'_, Values, Prepared>,
         predictions: &[Prediction],
         grads: &[PredictionGrad],
         options: HeadOptions,

@@ -1,7 +1,7 @@
 //! Products of rows with weights.
 
-use super::{Values, put, read_as};
-use crate::device::{Layout, View, ViewMut, Weight, WeightShape, Write};
+use super::{Prepared, Values, put, read_as};
+use crate::device::{Int8Scales, Layout, View, ViewMut, Weight, WeightShape, Write};
 
 /// Where the element of an output and an input lies.
 fn at(shape: WeightShape, output: usize, input: usize) -> usize {
@@ -11,13 +11,36 @@ fn at(shape: WeightShape, output: usize, input: usize) -> usize {
     }
 }
 
-fn element(weight: Weight<'_, Values, ()>, output: usize, input: usize) -> f64 {
-    read_as(weight.values.0[at(weight.shape, output, input)], weight.shape.precision)
+fn element(weight: Weight<'_, Values, Prepared>, output: usize, input: usize) -> f64 {
+    read_as(read(weight)[at(weight.shape, output, input)], weight.shape.precision)
+}
+
+/// The values that products read, before they are rounded to a precision.
+pub(super) fn read<'a>(weight: Weight<'a, Values, Prepared>) -> &'a [f64] {
+    weight.prepared.get().map_or(&weight.values.0, |rounded| &rounded.0)
+}
+
+/// Each value as the nearest of 255 multiples of a scale, the largest of which is the largest magnitude.
+pub(super) fn rounded_to_int8(values: &Values, shape: WeightShape, scales: Int8Scales) -> Values {
+    let mut rounded = values.clone();
+    let group = scales.group(shape.inputs);
+    for output in 0..shape.outputs {
+        for first in (0..shape.inputs).step_by(group) {
+            let places =
+                || (first..(first + group).min(shape.inputs)).map(|i| at(shape, output, i));
+            let largest = places().map(|at| values.0[at].abs()).fold(0.0, f64::max);
+            let scale = f64::from((largest / 127.0) as f32);
+            for at in places().filter(|_| 0.0 < scale) {
+                rounded.0[at] = (values.0[at] / scale).round_ties_even() * scale;
+            }
+        }
+    }
+    rounded
 }
 
 pub(super) fn forward(
     x: View<'_, Values>,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     bias: Option<&Values>,
     y: ViewMut<'_, Values>,
     write: Write,
@@ -38,7 +61,7 @@ pub(super) fn forward(
 
 pub(super) fn backward_input(
     dy: View<'_, Values>,
-    weight: Weight<'_, Values, ()>,
+    weight: Weight<'_, Values, Prepared>,
     dx: ViewMut<'_, Values>,
     write: Write,
 ) {

@@ -9,6 +9,7 @@ mod cached_attention;
 #[path = "../support/families.rs"]
 mod families;
 mod head;
+mod int8;
 mod norms;
 mod optimizer;
 mod products;

@@ -33,6 +33,8 @@ pub struct PromptFeed {
     demonstrations: Vec<Vec<u32>>,
     eval: Vec<Arc<PromptExample>>,
     order: Order,
+    /// The most tokens of a completion.
+    new_tokens_max: usize,
 }
 
 /// What the records of a run that samples are.
@@ -152,13 +154,21 @@ impl Feed {
         }
     }
 
+    /// The most tokens that a completion can have: `most`, or what the model's positions leave the
+    /// shortest prompt.
+    pub fn new_tokens_max(&self, most: usize) -> usize {
+        match self {
+            Self::Prompts(feed) => feed.new_tokens_max,
+            Self::Replay(_) => most,
+        }
+    }
+
     /// Rows that the completions of one prompt may take at most, to plan memory.
     pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
         match self {
             Self::Prompts(feed) => {
                 let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
-                let rollout = &settings.rollout;
-                longest.unwrap_or(0) + *rollout.completions * *rollout.max_new_tokens
+                longest.unwrap_or(0) + *settings.rollout.completions * feed.new_tokens_max
             }
             Self::Replay(iterations) => trees(iterations).max().unwrap_or(0),
         }
@@ -213,7 +223,12 @@ fn prompts(
     opening: &mut Opening<'_>,
 ) -> Result<PromptFeed, TrainError> {
     let seeds = opening.seeds;
-    let room = room(&opening.settings.model.path, *settings.rollout.max_new_tokens)?;
+    let max_new_tokens = *settings.rollout.max_new_tokens;
+    let room = room(&opening.settings.model.path, max_new_tokens)?;
+    if let Some(note) = room.note(max_new_tokens) {
+        opening.progress.note(&note);
+    }
+    let Room { positions, prompt: room } = room;
     let mut encoder = opening.encoder(data)?;
     let (asked, demonstrations, eval, mix) = match settings.asked {
         Asked::Prompts => {
@@ -235,24 +250,44 @@ fn prompts(
     };
     let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1).mixed(mix.shares());
     let shared = |prompts: Vec<PromptExample>| prompts.into_iter().map(Arc::new).collect();
-    Ok(PromptFeed { prompts: shared(asked), demonstrations, eval: shared(eval), order })
+    let (prompts, eval): (Vec<_>, Vec<_>) = (shared(asked), shared(eval));
+    let lengths = prompts.iter().chain(&eval).map(|prompt| prompt.ids.len());
+    let new_tokens_max = max_new_tokens.min(positions.saturating_sub(lengths.min().unwrap_or(0)));
+    Ok(PromptFeed { prompts, demonstrations, eval, order, new_tokens_max })
 }
 
-/// The most tokens of a prompt that the model in `path` can complete with `max_new_tokens` more.
+/// The most tokens of a prompt that the model in `path` completes with `max_new_tokens` more: what these
+/// leave of its positions, and half of the positions where they leave less. A completion ends where the
+/// positions do.
 ///
 /// # Errors
-/// If there is no room for a prompt.
-pub fn room(path: &Path, max_new_tokens: usize) -> Result<usize, TrainError> {
+/// If the model's configuration cannot be read.
+pub fn room(path: &Path, max_new_tokens: usize) -> Result<Room, TrainError> {
     let model = ModelConfig::read(path).map_err(hearken_model::ModelError::from)?;
     let positions = model.max_positions;
-    let room = positions.saturating_sub(max_new_tokens);
-    if room == 0 {
-        return Err(TrainError::Other(format!(
-            "`rollout.max_new_tokens`: found {max_new_tokens}, expected less than the model's \
-             {positions} positions"
-        )));
+    let prompt = positions.saturating_sub(max_new_tokens).max(positions / 2).max(1);
+    Ok(Room { positions, prompt })
+}
+
+/// What a prompt and its completion have of a model's positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    positions: usize,
+    /// The most tokens of a prompt.
+    pub prompt: usize,
+}
+
+impl Room {
+    /// What to say where completions of `max_new_tokens` do not fit behind every prompt.
+    fn note(self, max_new_tokens: usize) -> Option<String> {
+        let Self { positions, prompt } = self;
+        (positions < prompt + max_new_tokens).then(|| {
+            format!(
+                "`rollout.max_new_tokens` is {max_new_tokens}, and the model has {positions} positions: \
+                 prompts have at most {prompt} tokens, and a completion ends with the positions"
+            )
+        })
     }
-    Ok(room)
 }
 
 /// A demonstration's prompt, of which at most `room` tokens, and its completion.
