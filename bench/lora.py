@@ -1,4 +1,5 @@
-"""What an adapter saves: memory and speed of dpo with `[lora]` beside full training, on a real model.
+"""What an adapter and a base in eight bits save: memory and speed of dpo with `[lora]` beside full training, on a
+real model, and how far log-probabilities of eight bits are from those of the model's own weights.
 
     cargo build --release
     python3 bench/lora.py --model DIR --pairs PAIRS.jsonl --named "what the model is"
@@ -17,7 +18,37 @@ WAYS = {
     "full": [],
     "lora, r 16, all linear maps": ["lora.r=16"],
     "lora, r 16, queries and values": ["lora.r=16", "lora.targets=['q_proj','v_proj']"],
+    "lora, r 16, all linear maps, int8": ["lora.r=16", "model.base=int8"],
+    "lora, r 16, all linear maps, int8_groups": ["lora.r=16", "model.base=int8_groups"],
 }
+
+
+def logprobs(options, folder, base):
+    """Log-probabilities of the pairs' texts, and the most memory that reading them took."""
+    pairs = [json.loads(line) for line in options.pairs.read_text().splitlines()][: options.limit]
+    texts = folder / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"messages": pair["chosen"]}) + "\n" for pair in pairs))
+    output = folder / "logprobs.jsonl"
+    command = [options.hearken, "logprobs", "--model", options.model, "--base", base]
+    _, peak = pages.run([*command, "--input", texts, "--output", output, "--microbatch-tokens", options.microbatch])
+    lines = [json.loads(line)["logprobs"] for line in output.read_text().splitlines()]
+    return [value for line in lines for value in line if value is not None], peak
+
+
+def errors(options):
+    """How far eight bits are from the model's own weights."""
+    with tempfile.TemporaryDirectory(dir=options.pairs.parent) as folder:
+        read = {base: logprobs(options, pathlib.Path(folder), base) for base in ["float", "int8", "int8-groups"]}
+    expected, whole = read["float"]
+    rows = []
+    for base, (found, peak) in read.items():
+        differences = [abs(a - b) for a, b in zip(found, expected, strict=True)]
+        rows.append({
+            "base": base, "tokens": len(found), "peak_mb": peak, "nats_per_token": -sum(found) / len(found),
+            "mean_difference": sum(differences) / len(found), "largest_difference": max(differences),
+        })
+        print(f"{base}: {rows[-1]}, {whole} MiB whole", flush=True)
+    return rows
 
 
 def measure(options, folder, dtype, settings):
@@ -68,6 +99,7 @@ def main():
         "machine": pages.machine(), "date": pages.today(), "commit": pages.commit(),
         "model": options.named, "pairs": options.pairs.name, "steps": options.steps,
         "batch_size": options.batch, "microbatch_tokens": options.microbatch, "rows": rows,
+        "eight_bits": errors(options),
     }
     pages.write_json(pages.RESULTS / "lora.json", report)
     shown = [
@@ -81,6 +113,14 @@ def main():
         "[All numbers](results/lora.json).\n\n"
         + pages.table(["dpo", "most held, MiB", "of full", "tokens per second of a processor", "saved, MB"], shown)
     )
+    shown = [
+        [row["base"], f"{row['peak_mb']:,.0f}", f"{row['nats_per_token']:.4f}", f"{row['mean_difference']:.4f}",
+         f"{row['largest_difference']:.3f}"]
+        for row in report["eight_bits"]
+    ]
+    head = ["logprobs, `--base`", "most held, MiB", "nats per token", "mean difference of a token", "largest"]
+    text += f"\n\nOf {report['eight_bits'][0]['tokens']:,} tokens of the preferred answers and their prompts:\n\n"
+    text += pages.table(head, shown)
     pages.replace_section("adapters", text)
 
 

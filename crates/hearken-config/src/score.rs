@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
 use super::number::{Allowance, Finite, Seconds};
-use super::sections::Dtype;
+use super::sections::{Base, Dtype};
 
 /// One `[[score]]`: a source with its weight in the sum.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -37,6 +37,9 @@ pub enum SourceConfig {
         /// What matrix products read.
         #[serde(default)]
         dtype: Dtype,
+        /// How its weights are held.
+        #[serde(default)]
+        base: Base,
         /// Whether the stored mean and deviation are applied.
         #[serde(default = "defaults::yes")]
         normalize: bool,

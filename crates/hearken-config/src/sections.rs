@@ -11,8 +11,8 @@ use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
 use hearken_model::checkpoint::NumberFormat;
 use hearken_model::tokenizer::TemplateChoice;
-use hearken_model::{Keep, LoraConfig, Targets};
-use hearken_tensor::device::Precision;
+use hearken_model::{Keep, LoraConfig, Masters, Targets};
+use hearken_tensor::device::{Int8Scales, Precision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -98,6 +98,29 @@ impl From<Dtype> for Precision {
     }
 }
 
+/// How the weights of blocks' linear maps are held where nothing trains them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// As matrix products read them.
+    #[default]
+    Float,
+    /// In eight bits, with a scale for each output.
+    Int8,
+    /// In eight bits, with a scale for every 64 inputs of an output.
+    Int8Groups,
+}
+
+impl From<Base> for Masters {
+    fn from(base: Base) -> Self {
+        match base {
+            Base::Float => Self::Drop,
+            Base::Int8 => Self::Int8(Int8Scales::PerOutput),
+            Base::Int8Groups => Self::Int8(Int8Scales::PerGroup),
+        }
+    }
+}
+
 /// `[model]`: the model to start from.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +129,8 @@ pub struct ModelSource {
     pub path: PathBuf,
     /// What matrix products read.
     pub dtype: Dtype,
+    /// How weights that nothing trains are held: the base of an adapter, and the reference.
+    pub base: Base,
     /// Patterns of the names of parameters that stay as they are; `*` stands for any characters.
     pub freeze: Vec<String>,
     /// Whether only the inputs of blocks are kept in the forward pass, and the rest is computed again
@@ -119,6 +144,24 @@ pub struct ModelSource {
     /// `[lora]`: what is trained in place of the weights.
     #[serde(skip)]
     pub lora: Option<LoraSection>,
+}
+
+impl ModelSource {
+    /// Refuses weights in eight bits where all weights are trained and no model `is_held` beside them that is
+    /// not.
+    ///
+    /// # Errors
+    /// If `model.base` would say nothing.
+    pub fn check_base(&self, is_held: bool) -> Result<(), Complaint> {
+        let expected = "\"float\": nothing is frozen here. With [lora] the base is";
+        let holds = self.base == Base::Float || self.lora.is_some() || is_held;
+        let found = match self.base {
+            Base::Float => "\"float\"",
+            Base::Int8 => "\"int8\"",
+            Base::Int8Groups => "\"int8_groups\"",
+        };
+        Complaint::unless(holds, "model.base", found, expected)
+    }
 }
 
 /// `[lora]`: an adapter is trained, in place of the weights, which stay as they are.

@@ -10,7 +10,7 @@ use std::ops::Index;
 use std::sync::Arc;
 
 use hearken_tensor::Device;
-use hearken_tensor::device::{Weight, WeightShape};
+use hearken_tensor::device::{Int8Scales, Weight, WeightShape};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -282,6 +282,19 @@ impl<D: Device> ParamStore<D> {
         if !self.is_dropped(index) && self.device.prepare(weight) {
             self.params[index] = Arc::new(own);
         }
+    }
+
+    /// Replaces the master values of a weight by a copy in eight bits. Other stores keep theirs, and so does this
+    /// one where they have been dropped.
+    pub(crate) fn round_to_int8(&mut self, index: usize, shape: WeightShape, scales: Int8Scales) {
+        if self.is_dropped(index) {
+            return;
+        }
+        let param = &self.params[index];
+        let own = Param::<D>::new(&param.name, &param.shape, self.device.zeros(0));
+        let weight = Weight { values: &param.values, prepared: &own.prepared, shape };
+        self.device.round_to_int8(weight, scales);
+        self.params[index] = Arc::new(own);
     }
 
     /// Whether the master values of a parameter have been dropped.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hearken_model::{
     Adapter, Batch, Gradients, Keep, LoadOptions, LoraConfig, Masters, Model, OutputGrads, Targets,
 };
-use hearken_tensor::device::{HeadOptions, Precision, PredictionGrad};
+use hearken_tensor::device::{HeadOptions, Int8Scales, Precision, PredictionGrad};
 use hearken_tensor::{Cpu, Device, Reference};
 use support::{FAMILIES, fixture, relative_difference};
 
@@ -217,6 +217,54 @@ fn a_base_in_bfloat16_needs_no_masters() {
     let difference = relative_difference(&logits(&model.merged(Masters::Drop)), &merged);
     assert!(difference < 1e-2, "{difference:e}");
     assert_eq!(logits(&model.without_adapter()), logits(&load_bf16()));
+}
+
+/// The model whose weights are what the eight bits stand for computes the same, and so does its gradient.
+#[test]
+fn a_base_in_eight_bits_computes_and_teaches_what_its_values_do() {
+    for scales in [Int8Scales::PerOutput, Int8Scales::PerGroup] {
+        for family in FAMILIES {
+            let plain = load(families::cpu(), family);
+            let mut model = load(families::cpu(), family);
+            model.hold(Masters::Int8(scales));
+            assert!(model.master_bytes() < plain.master_bytes());
+            model.add_adapter(&all_linear(4), Path::new("some/base"), 3).unwrap();
+            // B is 0, so that the merged weights are those of the base.
+            let mut values = model.merged(Masters::Keep);
+            let distance = relative_difference(&logits(&values), &logits(&plain));
+            assert!(0.0 < distance && distance < 0.1, "{family}: {distance:e}");
+            values.add_adapter(&all_linear(4), Path::new("some/base"), 3).unwrap();
+            for model in [&mut model, &mut values] {
+                fill(model);
+            }
+            let difference = largest_difference(&logits(&model), &logits(&values));
+            assert!(difference < 1e-5, "{family}: {difference:e}");
+            let gradients = |model: &Model<Cpu>| {
+                let gradients = gradients(model, &batch(None), Keep::Activations);
+                adapter_gradients(model, &gradients)
+            };
+            for ((name, found), (_, expected)) in gradients(&model).iter().zip(&gradients(&values))
+            {
+                let difference = relative_difference(found, expected);
+                assert!(difference < 1e-5, "{family}, {name}: {difference:e}");
+            }
+        }
+    }
+}
+
+/// Rounding twice would not give what rounding once does.
+#[test]
+fn an_adapter_is_merged_before_weights_are_rounded_to_eight_bits() {
+    let adapter = Adapter::read(&peft("llama")).unwrap();
+    let load = |masters| {
+        let options = LoadOptions { masters, ..LoadOptions::language_model() };
+        let dir = fixture("llama");
+        Model::load_merged(families::cpu(), &dir, &options, Some(&adapter)).unwrap().0
+    };
+    let int8 = Masters::Int8(Int8Scales::PerOutput);
+    let mut expected = load(Masters::Keep);
+    expected.hold(int8);
+    assert_eq!(logits(&load(int8)), logits(&expected));
 }
 
 fn load_bf16() -> Model<Cpu> {

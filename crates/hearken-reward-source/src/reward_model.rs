@@ -24,6 +24,8 @@ pub struct RewardModelOptions {
     pub path: PathBuf,
     /// What matrix products read.
     pub precision: hearken_tensor::device::Precision,
+    /// How its weights are held; they are only read.
+    pub masters: Masters,
     /// Whether the mean and deviation stored beside the model are applied, where they are.
     pub normalize: bool,
     /// The most rows of one forward pass.
@@ -68,7 +70,7 @@ impl<D: Device> RewardModel<D> {
     ) -> Result<Self, RewardError> {
         let path = &options.path;
         let failed = |reason: String| RewardError::Load { path: path.clone(), reason };
-        let (precision, masters) = (options.precision, Masters::Drop);
+        let (precision, masters) = (options.precision, options.masters);
         let load = LoadOptions { precision, masters, ..LoadOptions::scorer() };
         let (model, _) =
             Model::load(device, path, &load).map_err(|error| failed(error.to_string()))?;

@@ -97,11 +97,12 @@ fn open<D: Device>(
 ) -> Result<Box<dyn RewardSource>, RewardError> {
     let name = score.label();
     Ok(match &score.source {
-        SourceConfig::Model { path, dtype, normalize } => {
+        SourceConfig::Model { path, dtype, base, normalize } => {
             let options = RewardModelOptions {
                 name: name.to_owned(),
                 path: path.clone(),
                 precision: (*dtype).into(),
+                masters: (*base).into(),
                 normalize: *normalize && reading.normalize,
                 microbatch_tokens: reading.microbatch_tokens,
             };

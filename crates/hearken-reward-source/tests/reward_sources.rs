@@ -25,6 +25,7 @@ fn load(path: &Path, normalize: bool, microbatch_tokens: usize) -> RewardModel<C
         name: "model".to_owned(),
         path: path.to_owned(),
         precision: Precision::F32,
+        masters: Masters::Drop,
         normalize,
         microbatch_tokens,
     };
@@ -248,6 +249,7 @@ fn a_folder_without_a_reward_model_is_an_error_that_names_it() {
         name: "model".to_owned(),
         path: "no/such/model".into(),
         precision: Precision::F32,
+        masters: Masters::Drop,
         normalize: true,
         microbatch_tokens: 10,
     };

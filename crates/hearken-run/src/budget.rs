@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use hearken_config::{
-    Dtype, LoraSection, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig,
+    Base, Dtype, LoraSection, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig,
     TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
@@ -25,6 +25,8 @@ pub struct Part<'a> {
     pub head: Head,
     /// What its products read.
     pub dtype: Dtype,
+    /// How its weights are held where nothing trains them.
+    pub base: Base,
     /// What the run does with it.
     pub purpose: Purpose<'a>,
     /// The adapter that is trained in place of the weights. What has one and is not trained shares the
@@ -47,15 +49,16 @@ impl<'a> Part<'a> {
     /// The model of a configuration, trained.
     pub fn trained(model: &'a ModelSource, head: Head) -> Self {
         let purpose = Purpose::Train(&model.freeze);
-        Self { path: &model.path, head, dtype: model.dtype, purpose, lora: model.lora.as_ref() }
+        let (dtype, base, lora) = (model.dtype, model.base, model.lora.as_ref());
+        Self { path: &model.path, head, dtype, base, purpose, lora }
     }
 
     /// The reward models among the sources of scores.
     pub fn scores(scores: &'a [ScoreConfig]) -> impl Iterator<Item = Self> {
         scores.iter().filter_map(|score| match &score.source {
-            SourceConfig::Model { path, dtype, .. } => {
-                let (dtype, purpose) = (*dtype, Purpose::Read);
-                Some(Self { path, head: Head::Score, dtype, purpose, lora: None })
+            SourceConfig::Model { path, dtype, base, .. } => {
+                let (dtype, base, purpose) = (*dtype, *base, Purpose::Read);
+                Some(Self { path, head: Head::Score, dtype, base, purpose, lora: None })
             }
             _ => None,
         })
@@ -74,14 +77,20 @@ impl<'a> Part<'a> {
         let precision = Precision::from(self.dtype);
         if let Some(lora) = self.lora {
             let adapter = new_adapter(lora)?;
-            let found = Footprint::with_adapter(&config, self.head, precision, &adapter);
+            let found = Footprint::with_adapter(
+                &config,
+                self.head,
+                precision,
+                (&adapter, self.base.into()),
+            );
             return found.map_err(|error| TrainError::Other(format!("`lora.targets`: {error}")));
         }
-        let found = Footprint::new(&config, self.head, precision, is_trained);
-        let drops = matches!(self.purpose, Purpose::Read);
-        // A rounded copy has half the bytes of the masters that are dropped for it.
-        let dropped = if drops { 2 * found.copy_bytes.min(found.master_bytes / 2) } else { 0 };
-        Ok(Footprint { master_bytes: found.master_bytes - dropped, ..found })
+        Ok(match self.purpose {
+            Purpose::Read => Footprint::read(&config, self.head, precision, self.base.into()),
+            Purpose::Train(_) | Purpose::Follow => {
+                Footprint::new(&config, self.head, precision, is_trained)
+            }
+        })
     }
 }
 

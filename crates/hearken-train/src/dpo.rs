@@ -25,7 +25,7 @@ mod tree;
 use std::borrow::Cow;
 
 use hearken_config::Loaded;
-use hearken_model::{Head, Masters, Model};
+use hearken_model::{Head, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
@@ -224,7 +224,7 @@ impl<D: Device> Dpo<D> {
             loaded = match &source.lora {
                 // The base is there already.
                 Some(_) if *path == source.path => start_of(run.model.without_adapter(), source)?,
-                _ => load_language_model(device, source, path, Masters::Drop)?,
+                _ => load_language_model(device, source, path, source.base.into())?,
             };
             &loaded
         };

@@ -238,6 +238,58 @@ fn grpo_and_online_dpo_of_an_adapter_go_on_bit_for_bit() {
     }
 }
 
+/// Sampling reads the base and the adapter beside it, as training does.
+#[test]
+fn runs_over_a_base_in_eight_bits_go_on_bit_for_bit() {
+    for base in ["model.base=int8", "model.base=int8_groups"] {
+        let more = [&NEW[..], &["train.save_every=4", base]].concat();
+        check_interruptions(&|run, progress| train_sft(run, &more, progress), &INTERRUPTIONS);
+        check_interruptions(&|run, progress| train_dpo(run, &more, progress), &[After::Die(7)]);
+        let more = [&more[..], &["model.dtype=bf16"]].concat();
+        check_interruptions(&|run, progress| train_grpo(run, &more, progress), &[After::Die(7)]);
+    }
+}
+
+/// The recorded run's adapter over the same base in eight bits: it learns what it did, in less memory.
+#[test]
+fn a_base_in_eight_bits_teaches_nearly_what_the_base_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |base: &str| -> (Vec<f64>, f64) {
+        let run = folder.path().join(base);
+        let (base, init) = (format!("model.base={base}"), init("sft_lora"));
+        let mut progress = Recorder::new(After::GoOn);
+        train_sft(&run, &[&init, &base], &mut progress).unwrap();
+        let note = progress.notes.iter().find(|note| note.starts_with("memory:")).unwrap();
+        let (_, weights) = note.split_once("weights ").unwrap();
+        let weights = weights.split_once(" MB").unwrap().0.parse().unwrap();
+        (steps(&run).iter().map(|record| number(record, "loss")).collect(), weights)
+    };
+    let (expected, floats) = losses("float");
+    for base in ["int8", "int8_groups"] {
+        let (found, weights) = losses(base);
+        assert!(weights < floats, "{weights} of {floats} MB");
+        assert_ne!(found, expected);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found / expected - 1.0).abs() < 5e-3, "{base}: {found}, not {expected}");
+        }
+    }
+}
+
+/// Where all weights are trained, the reference alone is in eight bits.
+#[test]
+fn a_reference_in_eight_bits_is_near_the_policy_that_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let kl = |base: &str| {
+        let run = folder.path().join(base);
+        let base = format!("model.base={base}");
+        train_ppo(&run, &[&base, "train.steps=4"], &mut Recorder::new(After::GoOn)).unwrap();
+        number(&steps(&run)[0], "objective/kl")
+    };
+    assert_eq!(kl("float"), 0.0);
+    let found = kl("int8");
+    assert!(found != 0.0 && found.abs() < 0.05, "{found}");
+}
+
 #[test]
 fn grpo_of_an_adapter_learns_what_scores() {
     let folder = tempfile::tempdir().unwrap();
@@ -336,6 +388,11 @@ fn what_contradicts_an_adapter_is_refused_by_name() {
         (&[&end, "lora.r=8"], "`lora.r`: found 8, expected 4, as the adapter in"),
         (&[&end, "lora.targets=[\"q_proj\"]"], "`lora.targets`: found"),
         (&["lora.init=/nowhere"], "/nowhere: no adapter; expected a PEFT directory"),
+        (
+            &["model.base=int8"],
+            "`model.base`: found \"int8\", expected \"float\": nothing is frozen",
+        ),
+        (&["lora.r=4", "model.base=int4"], "`model.base`"),
     ]
     .into_iter()
     .enumerate()

@@ -12,7 +12,7 @@ use hearken_tensor::Cpu;
 
 use super::template_arguments::TemplateArguments;
 use crate::{device, hub, output};
-use hearken_tensor::device::Precision;
+use hearken_tensor::device::{Int8Scales, Precision};
 
 /// What matrix products read.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -32,6 +32,27 @@ impl Dtype {
     }
 }
 
+/// How the weights of blocks are held.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Base {
+    /// As matrix products read them
+    Float,
+    /// In eight bits, with a scale for each output
+    Int8,
+    /// In eight bits, with a scale for every 64 inputs of an output
+    Int8Groups,
+}
+
+impl From<Base> for Masters {
+    fn from(base: Base) -> Self {
+        match base {
+            Base::Float => Self::Drop,
+            Base::Int8 => Self::Int8(Int8Scales::PerOutput),
+            Base::Int8Groups => Self::Int8(Int8Scales::PerGroup),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct ModelArguments {
     /// A Hugging Face model directory: config.json, safetensors, tokenizer.json; or a PEFT directory, whose
@@ -47,6 +68,10 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
 
+    /// How the weights of blocks are held: eight bits take a quarter of the memory of f32
+    #[arg(long, value_enum, default_value = "float")]
+    base: Base,
+
     #[command(flatten)]
     template: TemplateArguments,
 }
@@ -56,7 +81,7 @@ impl ModelArguments {
     pub(crate) fn load(&self) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
         let options = LoadOptions {
             precision: self.dtype.precision(),
-            masters: Masters::Drop,
+            masters: self.base.into(),
             ..LoadOptions::language_model()
         };
         let place = hub::model(&self.model, ModelPart::Whole)?;

@@ -119,7 +119,13 @@ impl<D: Device> Model<D> {
         adapter: Option<&Adapter>,
     ) -> Result<(Self, LoadReport), ModelError> {
         let Some(adapter) = adapter else { return Self::load(device, dir, options) };
-        let (model, report) = Self::load_adapted(device, dir, options, adapter)?;
+        // What is rounded to eight bits is rounded once, after it has taken up the adapter.
+        let masters = match options.masters {
+            Masters::Int8(_) => Masters::Keep,
+            masters @ (Masters::Keep | Masters::Drop) => masters,
+        };
+        let (model, report) =
+            Self::load_adapted(device, dir, &LoadOptions { masters, ..*options }, adapter)?;
         Ok((model.into_merged(options.masters), report))
     }
 
@@ -261,23 +267,24 @@ impl<D: Device> Model<D> {
         self.duplicate().into_merged(masters)
     }
 
-    /// The merged model, to sample from; `None` of a model without an adapter, which is sampled from as it is.
+    /// The merged model, to sample from; `None` of a model that is sampled from as it is: without an adapter, or
+    /// with a base in eight bits, which merged weights would outgrow.
     pub fn for_sampling(&self) -> Option<Self> {
-        self.lora.is_some().then(|| self.merged(Masters::Drop))
+        (self.lora.is_some() && self.int8.is_none()).then(|| self.merged(Masters::Drop))
     }
 
     /// [`Self::merged`], in place: at no time are there both of a weight.
     pub fn into_merged(mut self, masters: Masters) -> Self {
         let Some(lora) = self.lora.clone() else { return self };
         for linear in self.linears() {
-            let Some(site) = lora.sites.get(&linear.params.weight) else { continue };
-            let values = self.merged_values(linear.params, site);
             let index = linear.params.weight.0;
-            self.params.replace(index, values);
-            if masters == Masters::Drop {
-                self.params.drop_masters(index, self.weight_shape(linear.params));
+            if let Some(site) = lora.sites.get(&linear.params.weight) {
+                let values = self.merged_values(linear.params, site);
+                self.params.replace(index, values);
             }
+            self.hold_weight(index, masters);
         }
+        self.int8 = masters.int8().or(self.int8);
         self.take_adapter_off();
         self
     }
@@ -307,7 +314,7 @@ impl<D: Device> Model<D> {
     pub fn drop_frozen_masters(&mut self) {
         for index in 0..self.params.len() {
             if !self.params.is_trained(index) {
-                self.drop_master(index);
+                self.hold_weight(index, Masters::Drop);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! What a model takes in memory, known from its configuration before a weight is read.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::Precision;
+use hearken_tensor::device::{Int8Scales, Precision};
 
 use super::adapter::adapter_elements;
+use super::masters::Masters;
 use super::model::Model;
 use crate::architecture::{
     Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT,
@@ -76,8 +77,43 @@ impl Footprint {
         }
     }
 
-    /// The same of a model with an adapter, which alone is trained, with a score head: in bfloat16 a frozen
-    /// weight has both its copies, since gradients go through it, and no masters.
+    /// The footprint of a model that is only read, of whose weights `masters` says what is held.
+    pub fn read(config: &ModelConfig, head: Head, precision: Precision, masters: Masters) -> Self {
+        let base = Self::new(config, head, precision, |_| false);
+        let weights = elements(&linears(&Plan::new(config, head)));
+        match (masters, precision) {
+            (Masters::Keep, _) | (Masters::Drop, Precision::F32) => base,
+            (Masters::Drop, Precision::Bf16) => {
+                Self { master_bytes: base.master_bytes - F32 * weights, ..base }
+            }
+            (Masters::Int8(scales), _) => base.in_int8(config, head, precision, scales),
+        }
+    }
+
+    /// The footprint of a frozen model whose masters and copies are replaced by eight bits.
+    fn in_int8(
+        self,
+        config: &ModelConfig,
+        head: Head,
+        precision: Precision,
+        scales: Int8Scales,
+    ) -> Self {
+        let linears = linears(&Plan::new(config, head));
+        let copies = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => BF16 * elements(&linears),
+        };
+        let bytes = |linear: &LinearParams| scales.bytes(linear.inputs, linear.outputs);
+        Self {
+            master_bytes: self.master_bytes - F32 * elements(&linears),
+            copy_bytes: self.copy_bytes - copies + linears.iter().map(bytes).sum::<usize>(),
+            ..self
+        }
+    }
+
+    /// The same of a model with an adapter, which alone is trained, with a score head. Of the weights that are
+    /// frozen `masters` says what is held; where they are dropped, a weight in bfloat16 has both its copies, since
+    /// gradients go through it.
     ///
     /// # Errors
     /// If the adapter's targets are not the model's.
@@ -85,22 +121,25 @@ impl Footprint {
         config: &ModelConfig,
         head: Head,
         precision: Precision,
-        adapter: &LoraConfig,
+        (adapter, masters): (&LoraConfig, Masters),
     ) -> Result<Self, AdapterError> {
         let plan = Plan::new(config, head);
         let (linears, factors) = (linears(&plan), adapter_elements(config, &plan, adapter)?);
         let base = Self::new(config, head, precision, |name| name == SCORE_WEIGHT);
-        let weights: usize = linears.iter().map(|linear| linear.inputs * linear.outputs).sum();
-        let merged_bytes = match precision {
-            Precision::F32 => F32 * weights,
-            Precision::Bf16 => BF16 * weights,
+        let weights = elements(&linears);
+        // Of the head, too, a second copy is made.
+        let second = match precision {
+            Precision::F32 => 0,
+            Precision::Bf16 => BF16 * plan.head.map_or(0, |_| config.vocab * config.width),
         };
-        let (dropped, copies) = match precision {
-            Precision::F32 => (0, 0),
-            Precision::Bf16 => {
-                // Of the head, too, a second copy is made.
-                let head = plan.head.map_or(0, |_| config.vocab * config.width);
-                (F32 * weights, BF16 * (weights + head))
+        let (base, merged_bytes, second) = match (masters, precision) {
+            (Masters::Int8(scales), _) => {
+                (base.in_int8(config, head, precision, scales), 0, second)
+            }
+            (_, Precision::F32) => (base, F32 * weights, second),
+            (_, Precision::Bf16) => {
+                let master_bytes = base.master_bytes - F32 * weights;
+                (Self { master_bytes, ..base }, BF16 * weights, second + BF16 * weights)
             }
         };
         // What one linear map's adapter reads and gives is there for a moment.
@@ -109,8 +148,8 @@ impl Footprint {
         Ok(Self {
             parameters: base.parameters + factors,
             trained: base.trained + factors,
-            master_bytes: base.master_bytes + F32 * factors - dropped,
-            copy_bytes: base.copy_bytes + copies,
+            master_bytes: base.master_bytes + F32 * factors,
+            copy_bytes: base.copy_bytes + second,
             passing_bytes_per_row: base.passing_bytes_per_row
                 + F32 * (4 * adapter.rank + rows * wide),
             merged_bytes,
@@ -185,12 +224,21 @@ impl<D: Device> Model<D> {
         };
         let (trained, parameters) = self.parameter_counts();
         let (config, head, precision) = (&self.config, self.head, self.precision);
-        let adapted = self
-            .adapter()
-            .and_then(|adapter| Footprint::with_adapter(config, head, precision, adapter).ok());
-        let found = adapted.unwrap_or_else(|| Footprint::new(config, head, precision, trainable));
+        let masters = self.int8.map_or(Masters::Drop, Masters::Int8);
+        let adapted = self.adapter().and_then(|adapter| {
+            Footprint::with_adapter(config, head, precision, (adapter, masters)).ok()
+        });
+        let found = adapted.unwrap_or_else(|| match masters {
+            Masters::Int8(_) => Footprint::read(config, head, precision, masters),
+            _ => Footprint::new(config, head, precision, trainable),
+        });
         Footprint { trained, parameters, master_bytes: self.master_bytes(), ..found }
     }
+}
+
+/// Elements of the weights of linear maps.
+fn elements(linears: &[LinearParams]) -> usize {
+    linears.iter().map(|linear| linear.inputs * linear.outputs).sum()
 }
 
 /// The linear maps of all blocks.
@@ -273,7 +321,8 @@ mod tests {
                 let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
                 model.add_adapter(&adapter, Path::new("base"), 5).unwrap();
                 model.drop_frozen_masters();
-                let expected = Footprint::with_adapter(&config, head, precision, &adapter).unwrap();
+                let held = (&adapter, Masters::Drop);
+                let expected = Footprint::with_adapter(&config, head, precision, held).unwrap();
                 assert_eq!(model.footprint(), expected);
                 let score = if head == Head::Score { 32 } else { 0 };
                 // Query, key, value and output; gate, up and down.
@@ -281,6 +330,41 @@ mod tests {
                 assert_eq!(expected.trained, 2 * 3 * widths + score);
                 let whole = Footprint::new(&config, head, precision, |_| true);
                 assert!(precision == Precision::F32 || expected.master_bytes < whole.master_bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_in_eight_bits_take_a_quarter_of_their_masters_and_their_scales() {
+        let raw = json!({
+            "model_type": "llama", "vocab_size": 40, "hidden_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 192,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+            "hidden_act": "silu",
+        });
+        let config =
+            ModelConfig::from_json(Path::new("config.json"), raw.as_object().unwrap()).unwrap();
+        let adapter = LoraConfig::new(3, 6.0, Targets::AllLinear);
+        let head = Head::LanguageModel;
+        for precision in [Precision::F32, Precision::Bf16] {
+            for scales in [Int8Scales::PerOutput, Int8Scales::PerGroup] {
+                let masters = Masters::Int8(scales);
+                let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
+                let weights = elements(&linears(&model.plan));
+                let before = model.master_bytes();
+                model.hold(masters);
+                assert_eq!(model.master_bytes(), before - 4 * weights);
+                let expected = Footprint::read(&config, head, precision, masters);
+                assert_eq!(model.footprint(), expected);
+                let scale_bytes = expected.copy_bytes - weights;
+                let of_head = if precision == Precision::F32 { 0 } else { 2 * 40 * 128 };
+                assert!(scale_bytes - of_head <= weights / 14, "{scale_bytes}");
+                model.add_adapter(&adapter, Path::new("base"), 5).unwrap();
+                let held = (&adapter, masters);
+                let expected = Footprint::with_adapter(&config, head, precision, held).unwrap();
+                assert_eq!(model.footprint(), expected);
+                assert_eq!(expected.merged_bytes, 0);
+                assert!(model.for_sampling().is_none());
             }
         }
     }

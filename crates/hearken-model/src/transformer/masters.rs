@@ -1,18 +1,31 @@
 //! Master weights, and the copies that products read instead.
 
 use hearken_tensor::Device;
+use hearken_tensor::device::Int8Scales;
 
 use super::footprint::linears;
 use super::model::Model;
 use crate::architecture::LinearParams;
 
-/// Whether a model holds the master values of weights of which products read a rounded copy.
+/// What a model holds of the weights of its blocks' linear maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masters {
-    /// It does: to train or save it, or to change its precision.
+    /// The f32 master values: to train or save it, or to change its precision.
     Keep,
-    /// It is only read: each is dropped as soon as its copy is made, see [`Model::drop_masters`].
+    /// What products read: where that is a rounded copy, the master values are dropped as soon as it is made,
+    /// see [`Model::drop_masters`].
     Drop,
+    /// Eight bits and scales, which products read in place of the master values, whatever the precision.
+    Int8(Int8Scales),
+}
+
+impl Masters {
+    pub(super) fn int8(self) -> Option<Int8Scales> {
+        match self {
+            Self::Int8(scales) => Some(scales),
+            Self::Keep | Self::Drop => None,
+        }
+    }
 }
 
 impl<D: Device> Model<D> {
@@ -23,18 +36,28 @@ impl<D: Device> Model<D> {
     /// Parameters without values cannot be read or saved any more; that is a bug of the caller and
     /// panics.
     pub fn drop_masters(&mut self) {
+        self.hold(Masters::Drop);
+    }
+
+    /// Freezes the model and holds what `masters` says of its weights; of what has been dropped before, nothing changes.
+    pub fn hold(&mut self, masters: Masters) {
         self.set_trainable(|_| false);
+        self.int8 = masters.int8().or(self.int8);
         for index in 0..self.params.len() {
-            self.drop_master(index);
+            self.hold_weight(index, masters);
         }
     }
 
-    /// Drops the master values of one parameter, if products read a copy of it.
-    pub(super) fn drop_master(&mut self, index: usize) {
+    /// Holds what `masters` says of one parameter, if it is the weight of a block's linear map.
+    pub(super) fn hold_weight(&mut self, index: usize, masters: Masters) {
         let reads = |linear: &LinearParams| linear.weight.0 == index;
         let Some(linear) = linears(&self.plan).into_iter().find(reads) else { return };
         let shape = self.weight_shape(linear);
-        self.params.drop_masters(index, shape);
+        match masters {
+            Masters::Keep => {}
+            Masters::Drop => self.params.drop_masters(index, shape),
+            Masters::Int8(scales) => self.params.round_to_int8(index, shape, scales),
+        }
     }
 
     /// Bytes of the master values that are held.

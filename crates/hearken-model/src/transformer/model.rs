@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hearken_tensor::Device;
 use hearken_tensor::device::{
-    HeadOutput, LinearPart, Precision, View, ViewMut, Weight, WeightShape, Write,
+    HeadOutput, Int8Scales, LinearPart, Precision, View, ViewMut, Weight, WeightShape, Write,
 };
 use hearken_tensor::device::{Prediction, Rows};
 
@@ -31,6 +31,8 @@ pub struct Model<D: Device> {
     pub(crate) rotary: Option<RotaryTable<D::Buffer>>,
     pub(crate) local_rotary: Option<RotaryTable<D::Buffer>>,
     pub(crate) lora: Option<Arc<Lora>>,
+    /// How the weights of blocks' linear maps are held in eight bits, if they are.
+    pub(crate) int8: Option<Int8Scales>,
 }
 
 /// What a norm multiplies by.
@@ -83,14 +85,13 @@ impl<D: Device> Model<D> {
             rotary,
             local_rotary,
             lora: None,
+            int8: masters.int8(),
         };
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
             let values = next(spec)?;
             model.params.push(spec, &values, masters == Masters::Keep);
-            if masters == Masters::Drop {
-                model.drop_master(index);
-            }
+            model.hold_weight(index, masters);
         }
         Ok(model)
     }
@@ -108,6 +109,7 @@ impl<D: Device> Model<D> {
             rotary,
             local_rotary,
             lora: self.lora.clone(),
+            int8: self.int8,
         }
     }
 

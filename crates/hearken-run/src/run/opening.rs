@@ -142,7 +142,7 @@ impl<'p> Opening<'p> {
     pub fn masters(&self) -> Masters {
         match self.settings.model.lora {
             None => Masters::Keep,
-            Some(_) => Masters::Drop,
+            Some(_) => self.settings.model.base.into(),
         }
     }
 

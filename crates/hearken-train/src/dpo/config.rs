@@ -90,6 +90,7 @@ impl Configuration for DpoConfig {
             self.check_streaming(&resolved)?;
         }
         self.resolved = resolved;
+        self.model.check_base(self.holds_frozen_reference())?;
         self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
     }
@@ -115,10 +116,24 @@ impl DpoConfig {
         Ok(())
     }
 
+    /// Whether the reference is a model beside the policy, and stays as it is.
+    fn holds_frozen_reference(&self) -> bool {
+        let ReferenceConfig { path, sync, .. } = &self.resolved.reference;
+        match self.method() {
+            None => path.is_some() && sync.is_none(),
+            Some(method) => !self.moves_reference(method),
+        }
+    }
+
+    /// Whether a run that samples has a reference that follows the policy.
+    fn moves_reference(&self, method: Method) -> bool {
+        self.resolved.reference.sync.is_some() || method == Method::Spin
+    }
+
     /// What a run that samples reads between two iterations.
     pub(super) fn sampling_settings(&self, method: Method) -> rollout::Settings {
-        let ReferenceConfig { path, sync, .. } = &self.resolved.reference;
-        let moves = sync.is_some() || method == Method::Spin;
+        let path = &self.resolved.reference.path;
+        let moves = self.moves_reference(method);
         rollout::Settings {
             section: "online",
             data: Some(self.data.clone()),

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use hearken_config::Base;
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_run::error::TrainError;
 use hearken_run::run::{Opening, load_language_model};
@@ -170,7 +171,7 @@ impl Place<'_, '_> {
             }
             self.opening.progress.stage("reference", None);
             if loaded.is_none() && !same {
-                loaded = Some(load(device.clone(), source, Masters::Drop)?);
+                loaded = Some(load(device.clone(), source, config.model.base.into())?);
             }
             if loaded.is_none() && init.is_some() {
                 loaded = Some(self.opening.reference_of(policy)?);
@@ -234,7 +235,12 @@ impl Place<'_, '_> {
             self.config.model.adapter.as_deref().filter(|_| *source == self.config.model.path)
         });
         let dirs: Vec<&Path> = [source].into_iter().chain(adapter).collect();
-        CacheFile::new(folder, &dirs, &format!("{:?}", self.config.model.dtype), trees)
+        let model = &self.config.model;
+        let held = match model.base {
+            Base::Float => String::new(),
+            base => format!("{base:?}"),
+        };
+        CacheFile::new(folder, &dirs, &format!("{:?}{held}", model.dtype), trees)
     }
 
     /// Refuses a reference that reads other tokens than the policy.

@@ -163,6 +163,7 @@ impl Configuration for PpoConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
+        self.model.check_base(true)?;
         self.template.check()?;
         self.model.template = self.template.clone();
         self.train.settle()?;

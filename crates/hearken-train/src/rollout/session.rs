@@ -87,7 +87,7 @@ pub(super) fn open<D: Device, E: Stored>(
             }
             (None, _) if *source == model.path => load(device.clone(), source, Masters::Keep)?,
             (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
-            (_, Movement::Frozen) => load(device.clone(), source, Masters::Drop)?,
+            (_, Movement::Frozen) => load(device.clone(), source, model.base.into())?,
         };
         reference.set_trainable(|_| false);
         let policy = match checkpoint {
@@ -96,7 +96,7 @@ pub(super) fn open<D: Device, E: Stored>(
             None => load(device, &model.path, Masters::Keep)?,
         };
         if movement == Movement::Frozen {
-            reference.drop_masters();
+            reference.hold(model.base.into());
         }
         (policy, reference)
     };
@@ -136,7 +136,7 @@ fn adapted<D: Device>(
             reference
         }
         _ if *source == model.path => opening.reference_of(&base)?,
-        _ => load_language_model(device, model, source, Masters::Drop)?,
+        _ => load_language_model(device, model, source, model.base.into())?,
     };
     Ok((base, reference))
 }
