@@ -2,7 +2,8 @@
 //!
 //! [`rlhf`] goes from demonstrations and preferences to a policy and says what each stage bought;
 //! [`quickstart`] makes the model and the data of its first example; [`check`] goes the way of a run up to
-//! its first step and changes nothing; [`mod@bench`] times a few steps of each trainer.
+//! its first step and changes nothing; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
+//! steps of each trainer.
 //!
 //! Not here: what a batch teaches (`hearken-train`), the command line, and anything that prints.
 #![deny(missing_docs)]
@@ -18,3 +19,5 @@ pub mod bench;
 pub mod rlhf;
 
 pub mod check;
+
+pub mod sweep;

@@ -21,6 +21,8 @@ mod tables;
 
 pub mod frontier;
 
+pub mod sweep;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use hearken_model::tokenizer::{Bos, SpecialText, SpecialTokens};
-use hearken_model::{Batch, Keep, LoadOptions, Model, Tokenizer};
+use hearken_model::{Batch, Keep, LoadOptions, Masters, Model, Tokenizer};
 use hearken_reward_source::{
     RewardError, RewardModel, RewardModelOptions, RewardSource, RolloutView, Score,
 };

@@ -115,7 +115,7 @@ impl Check {
 }
 
 /// The command that a configuration with these keys is for.
-fn trainer(table: &Table) -> Trainer {
+pub(super) fn trainer(table: &Table) -> Trainer {
     let has = |name: &str| table.contains_key(name);
     // A stage of several has sections of its own.
     let is_stage = |name: &str| {

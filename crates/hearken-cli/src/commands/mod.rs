@@ -25,6 +25,7 @@ mod reward;
 mod rlhf;
 mod sft;
 mod store;
+mod sweep;
 mod template;
 
 mod model_arguments;
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Ppo(ppo::Ppo),
     Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
+    Sweep(sweep::Sweep),
     Check(check::Check),
     Config(config::Config),
     Schema(config::Schema),
@@ -82,6 +84,7 @@ impl Command {
             Self::Ppo(command) => command.run(),
             Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
+            Self::Sweep(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Config(command) => command.run(),
             Self::Schema(command) => command.run(),

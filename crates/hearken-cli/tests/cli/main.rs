@@ -22,6 +22,7 @@ mod init;
 mod logprobs;
 mod records;
 mod rlhf;
+mod sweep;
 mod template;
 
 mod resume;

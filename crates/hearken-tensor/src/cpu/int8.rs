@@ -54,9 +54,12 @@ impl Int8 {
         let scale = if finite { largest / MOST } else { f32::NAN };
         let (most, wide) = (f64::from(MOST), f64::from(scale));
         // The scale of magnitudes near the smallest f32 is 0; what it stands for is, too.
-        let code = |value: &f32| match 0.0 < scale {
-            true => (f64::from(*value) / wide).round_ties_even().clamp(-most, most) as i8,
-            false => 0,
+        let code = |value: &f32| {
+            if 0.0 < scale {
+                (f64::from(*value) / wide).round_ties_even().clamp(-most, most) as i8
+            } else {
+                0
+            }
         };
         self.codes.extend(part.iter().map(code));
         self.scales.push(scale);

@@ -16,7 +16,7 @@ fn element(weight: Weight<'_, Values, Prepared>, output: usize, input: usize) ->
 }
 
 /// The values that products read, before they are rounded to a precision.
-pub(super) fn read<'a>(weight: Weight<'a, Values, Prepared>) -> &'a [f64] {
+pub(super) fn read(weight: Weight<'_, Values, Prepared>) -> &[f64] {
     weight.prepared.get().map_or(&weight.values.0, |rounded| &rounded.0)
 }
 

@@ -1,5 +1,6 @@
 //! Weights in eight bits: how near they are to what was rounded, and products with them.
 
+use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
     Int8Scales, Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
@@ -68,7 +69,9 @@ fn a_value_is_within_half_a_step_of_what_was_rounded() {
     // Every output has a magnitude of its own, and one is nothing but zeros.
     let mut values = random(7, inputs * outputs);
     for (output, row) in values.chunks_exact_mut(inputs).enumerate() {
-        row.iter_mut().for_each(|value| *value *= (output as f32).powi(5));
+        for value in row {
+            *value *= (output as f32).powi(5);
+        }
     }
     for scales in SCALES {
         let shape = WeightShape {
@@ -77,7 +80,7 @@ fn a_value_is_within_half_a_step_of_what_was_rounded() {
             layout: Layout::OutputsByInputs,
             precision: Precision::F32,
         };
-        let (buffer, prepared) = (cpu.upload(&values), Default::default());
+        let (buffer, prepared) = (cpu.upload(&values), Prepared::default());
         let weight = Weight { values: &buffer, prepared: &prepared, shape };
         cpu.round_to_int8(weight, scales);
         let mut read = cpu.scratch(inputs * outputs);
@@ -104,7 +107,7 @@ fn in_bfloat16_a_row_alone_gives_the_bits_that_it_gives_among_others() {
         layout: Layout::OutputsByInputs,
         precision: Precision::Bf16,
     };
-    let (values, prepared) = (cpu.upload(&random(2, 700 * 400)), Default::default());
+    let (values, prepared) = (cpu.upload(&random(2, 700 * 400)), Prepared::default());
     let weight = Weight { values: &values, prepared: &prepared, shape };
     cpu.round_to_int8(weight, Int8Scales::PerGroup);
     let x = random(1, 29 * 700);
@@ -132,7 +135,7 @@ fn what_is_not_finite_stays_so() {
         layout: Layout::OutputsByInputs,
         precision: Precision::F32,
     };
-    let (values, prepared) = (cpu.upload(&values), Default::default());
+    let (values, prepared) = (cpu.upload(&values), Prepared::default());
     let weight = Weight { values: &values, prepared: &prepared, shape };
     cpu.round_to_int8(weight, Int8Scales::PerGroup);
     let mut read = cpu.scratch(4 * 128);
