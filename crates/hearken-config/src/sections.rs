@@ -98,6 +98,17 @@ impl From<Dtype> for Precision {
     }
 }
 
+/// What is trained of the weights of blocks' linear maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MasterWeights {
+    /// 32-bit numbers, of which products may read rounded copies.
+    #[default]
+    F32,
+    /// What products in bfloat16 read; updates are rounded up or down at random.
+    Bf16,
+}
+
 /// How the weights of blocks' linear maps are held where nothing trains them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -129,6 +140,8 @@ pub struct ModelSource {
     pub path: PathBuf,
     /// What matrix products read.
     pub dtype: Dtype,
+    /// What is trained of the weights of blocks.
+    pub masters: MasterWeights,
     /// How weights that nothing trains are held: the base of an adapter, and the reference.
     pub base: Base,
     /// Patterns of the names of parameters that stay as they are; `*` stands for any characters.
@@ -148,11 +161,11 @@ pub struct ModelSource {
 
 impl ModelSource {
     /// Refuses weights in eight bits where all weights are trained and no model `is_held` beside them that is
-    /// not.
+    /// not; and masters in bfloat16 where nothing reads them.
     ///
     /// # Errors
-    /// If `model.base` would say nothing.
-    pub fn check_base(&self, is_held: bool) -> Result<(), Complaint> {
+    /// If `model.base` or `model.masters` would say nothing.
+    pub fn check_weights(&self, is_held: bool) -> Result<(), Complaint> {
         let expected = "\"float\": nothing is frozen here. With [lora] the base is";
         let holds = self.base == Base::Float || self.lora.is_some() || is_held;
         let found = match self.base {
@@ -160,7 +173,26 @@ impl ModelSource {
             Base::Int8 => "\"int8\"",
             Base::Int8Groups => "\"int8_groups\"",
         };
-        Complaint::unless(holds, "model.base", found, expected)
+        Complaint::unless(holds, "model.base", found, expected)?;
+        if self.masters == MasterWeights::F32 {
+            return Ok(());
+        }
+        if self.lora.is_some() {
+            let reason = "an adapter is f32, and its base is not trained; remove one of the two";
+            return Err(Complaint::exclusive("model.masters", "lora", reason));
+        }
+        let expected =
+            "\"f32\", or `model.dtype` \"bf16\" beside it: what products read is trained";
+        Complaint::unless(self.dtype == Dtype::Bf16, "model.masters", "\"bf16\"", expected)
+    }
+
+    /// What is held of the weights of a model that is trained.
+    pub fn of_trained(&self) -> Masters {
+        match (&self.lora, self.masters) {
+            (Some(_), _) => self.base.into(),
+            (None, MasterWeights::F32) => Masters::Keep,
+            (None, MasterWeights::Bf16) => Masters::Bf16,
+        }
     }
 }
 

@@ -88,12 +88,14 @@ pub struct Param<D: Device> {
     pub values: D::Buffer,
     /// What products read instead, made at first use.
     pub(crate) prepared: D::Prepared,
+    /// How products read a weight of which the copy in `prepared` is all there is, and what is trained.
+    rounded: Option<WeightShape>,
 }
 
 impl<D: Device> Param<D> {
     fn new(name: &str, shape: &[usize], values: D::Buffer) -> Self {
         let prepared = D::Prepared::default();
-        Self { name: name.to_owned(), shape: shape.to_vec(), values, prepared }
+        Self { name: name.to_owned(), shape: shape.to_vec(), values, prepared, rounded: None }
     }
 
     /// Number of elements.
@@ -182,9 +184,48 @@ impl<D: Device> ParamStore<D> {
     pub fn update(&mut self, mut change: impl FnMut(usize, &mut D::Buffer)) {
         for index in 0..self.params.len() {
             if self.trained[index] {
-                change(index, &mut self.own(index).values);
+                self.change(index, |values| change(index, values));
             }
         }
+    }
+
+    /// Whether the copy that products read of a parameter is all there is of it.
+    pub fn is_rounded(&self, index: usize) -> bool {
+        self.params[index].rounded.is_some()
+    }
+
+    /// Lets `change` have the values of a parameter, in a buffer of their own while its copy is all there is.
+    fn change(&mut self, index: usize, change: impl FnOnce(&mut D::Buffer)) {
+        let Some(shape) = self.params[index].rounded else {
+            change(&mut self.own(index).values);
+            return;
+        };
+        let mut values = self.read(index);
+        change(&mut values);
+        self.params[index] = Arc::new(self.only_copy(&self.params[index], &values, shape));
+    }
+
+    /// A parameter of which only the copy that products read is held.
+    fn only_copy(&self, of: &Param<D>, values: &D::Buffer, shape: WeightShape) -> Param<D> {
+        let mut own = Param::<D>::new(&of.name, &of.shape, self.device.zeros(0));
+        let is_made = self.device.prepare(Weight { values, prepared: &own.prepared, shape });
+        assert!(is_made, "products read a rounded copy of {}", of.name);
+        own.rounded = Some(shape);
+        own
+    }
+
+    /// A copy of a parameter's values.
+    pub(crate) fn read(&self, index: usize) -> D::Buffer {
+        let param = &self.params[index];
+        let mut values = self.device.scratch(param.len());
+        match param.rounded {
+            None => self.device.copy(&param.values, &mut values),
+            Some(shape) => {
+                let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
+                self.device.read_weight(weight, &mut values);
+            }
+        }
+        values
     }
 
     /// A parameter that no other store has, whose values are about to change.
@@ -205,6 +246,11 @@ impl<D: Device> ParamStore<D> {
     /// # Panics
     /// If their number differs from the parameter's.
     pub fn set_values(&mut self, index: usize, values: &[f32]) {
+        if self.is_rounded(index) {
+            let device = self.device.clone();
+            self.change(index, |old| device.write(old, 0, values));
+            return;
+        }
         let param = &mut self.params[index];
         assert_eq!(values.len(), param.len(), "values of {}", param.name);
         if let Some(own) = Arc::get_mut(param) {
@@ -240,7 +286,8 @@ impl<D: Device> ParamStore<D> {
         let param = &self.params[index];
         assert!(!self.is_dropped(index), "the master values of {} are dropped", param.name);
         let mut values = vec![0.0; param.len()];
-        self.device.download(&param.values, 0, &mut values);
+        let copy = param.rounded.map(|_| self.read(index));
+        self.device.download(copy.as_ref().unwrap_or(&param.values), 0, &mut values);
         values
     }
 
@@ -256,7 +303,9 @@ impl<D: Device> ParamStore<D> {
             if Arc::ptr_eq(&self.params[index], &other.params[index]) {
                 continue;
             }
-            device.interpolate(&other.params[index].values, mix, &mut self.own(index).values);
+            let copy = other.is_rounded(index).then(|| other.read(index));
+            let towards = copy.as_ref().unwrap_or(&other.params[index].values);
+            self.change(index, |values| device.interpolate(towards, mix, values));
         }
     }
 
@@ -279,7 +328,7 @@ impl<D: Device> ParamStore<D> {
         let param = &self.params[index];
         let own = Param::<D>::new(&param.name, &param.shape, self.device.zeros(0));
         let weight = Weight { values: &param.values, prepared: &own.prepared, shape };
-        if !self.is_dropped(index) && self.device.prepare(weight) {
+        if !self.is_dropped(index) && param.rounded.is_none() && self.device.prepare(weight) {
             self.params[index] = Arc::new(own);
         }
     }
@@ -290,22 +339,33 @@ impl<D: Device> ParamStore<D> {
         if self.is_dropped(index) {
             return;
         }
+        let copy = self.is_rounded(index).then(|| self.read(index));
         let param = &self.params[index];
         let own = Param::<D>::new(&param.name, &param.shape, self.device.zeros(0));
-        let weight = Weight { values: &param.values, prepared: &own.prepared, shape };
+        let values = copy.as_ref().unwrap_or(&param.values);
+        let weight = Weight { values, prepared: &own.prepared, shape };
         self.device.round_to_int8(weight, scales);
         self.params[index] = Arc::new(own);
     }
 
-    /// Whether the master values of a parameter have been dropped.
+    /// Makes the copy that products in bfloat16 read all there is of a weight, trained or not.
+    pub(crate) fn round_masters(&mut self, index: usize, shape: WeightShape) {
+        let param = &self.params[index];
+        if param.rounded.is_none() && !self.is_dropped(index) {
+            self.params[index] = Arc::new(self.only_copy(param, &param.values, shape));
+        }
+    }
+
+    /// Whether the master values of a parameter have been dropped, and nothing holds them.
     pub(crate) fn is_dropped(&self, index: usize) -> bool {
         let param = &self.params[index];
-        self.device.len(&param.values) < param.len()
+        param.rounded.is_none() && self.device.len(&param.values) < param.len()
     }
 
     /// Drops what the device derived from values that no other store has.
     pub(crate) fn forget_prepared(&mut self) {
-        for param in self.params.iter_mut().filter_map(Arc::get_mut) {
+        let changed = self.params.iter_mut().filter(|param| param.rounded.is_none());
+        for param in changed.filter_map(Arc::get_mut) {
             param.prepared = D::Prepared::default();
         }
     }

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use hearken_config::{
-    Base, Dtype, LoraSection, MICROBATCH_TOKENS, ModelSource, RunConfig, ScoreConfig, SourceConfig,
-    TrainConfig,
+    Base, Dtype, LoraSection, MICROBATCH_TOKENS, MasterWeights, ModelSource, RunConfig,
+    ScoreConfig, SourceConfig, TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
 use hearken_tensor::device::Precision;
@@ -27,6 +27,8 @@ pub struct Part<'a> {
     pub dtype: Dtype,
     /// How its weights are held where nothing trains them.
     pub base: Base,
+    /// What is trained of its weights.
+    pub masters: MasterWeights,
     /// What the run does with it.
     pub purpose: Purpose<'a>,
     /// The adapter that is trained in place of the weights. What has one and is not trained shares the
@@ -50,7 +52,8 @@ impl<'a> Part<'a> {
     pub fn trained(model: &'a ModelSource, head: Head) -> Self {
         let purpose = Purpose::Train(&model.freeze);
         let (dtype, base, lora) = (model.dtype, model.base, model.lora.as_ref());
-        Self { path: &model.path, head, dtype, base, purpose, lora }
+        let masters = model.masters;
+        Self { path: &model.path, head, dtype, base, masters, purpose, lora }
     }
 
     /// The reward models among the sources of scores.
@@ -58,7 +61,8 @@ impl<'a> Part<'a> {
         scores.iter().filter_map(|score| match &score.source {
             SourceConfig::Model { path, dtype, base, .. } => {
                 let (dtype, base, purpose) = (*dtype, *base, Purpose::Read);
-                Some(Self { path, head: Head::Score, dtype, base, purpose, lora: None })
+                let masters = MasterWeights::F32;
+                Some(Self { path, head: Head::Score, dtype, base, masters, purpose, lora: None })
             }
             _ => None,
         })
@@ -88,7 +92,13 @@ impl<'a> Part<'a> {
         Ok(match self.purpose {
             Purpose::Read => Footprint::read(&config, self.head, precision, self.base.into()),
             Purpose::Train(_) | Purpose::Follow => {
-                Footprint::new(&config, self.head, precision, is_trained)
+                let found = Footprint::new(&config, self.head, precision, is_trained);
+                match (&self.purpose, self.masters) {
+                    (Purpose::Train(_), MasterWeights::Bf16) => {
+                        found.with_rounded_masters(&config, self.head)
+                    }
+                    _ => found,
+                }
             }
         })
     }

@@ -95,7 +95,7 @@ impl<D: Device> Optimizer<D> {
         let norm_max = self.config.grad_norm_max;
         let grad_scale = norm_max.map_or(1.0, |max| (*max / (grad_norm + 1e-6)).min(1.0));
         self.steps += 1;
-        for (one, moments) in trained.iter_mut().zip(&mut self.moments) {
+        for (store, (one, moments)) in trained.iter_mut().zip(&mut self.moments).enumerate() {
             let step = AdamW {
                 lr: one.lr,
                 beta1: *self.config.betas[0],
@@ -105,7 +105,7 @@ impl<D: Device> Optimizer<D> {
                 step: self.steps,
                 grad_scale,
             };
-            update(one, moments, step);
+            update(one, moments, (store, step));
         }
         Ok(Update { grad_norm, clipped: grad_scale < 1.0 })
     }
@@ -196,16 +196,31 @@ fn first_bad_gradient<D: Device>(one: &Trained<'_, D>) -> Option<NonFinite> {
     Some(NonFinite { suspect: Suspect::Gradient { name } })
 }
 
-fn update<D: Device>(one: &mut Trained<'_, D>, moments: &mut [Option<Moments<D>>], step: AdamW) {
+fn update<D: Device>(
+    one: &mut Trained<'_, D>,
+    moments: &mut [Option<Moments<D>>],
+    (store, step): (usize, AdamW),
+) {
     let (device, gradients) = (one.params.device().clone(), one.gradients);
     let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
+    let is_rounded: Vec<bool> =
+        (0..one.params.len()).map(|index| one.params.is_rounded(index)).collect();
     one.params.update(|index, values| {
         let Some(Moments { first, second }) = &mut moments[index] else { return };
         let gradient = gradients.get(index).expect("a trained parameter has a gradient");
         let weight_decay = if dimensions[index] < 2 { 0.0 } else { step.weight_decay };
         let step = AdamW { weight_decay, ..step };
         device.adamw(step, values, gradient, first, second);
+        if is_rounded[index] {
+            device.round_randomly(values, rounding_key(step.step, store, index));
+        }
     });
+}
+
+/// What is drawn for a parameter in a step; the multipliers are odd, so that no two of a run's keys agree soon.
+fn rounding_key(step: u64, store: usize, index: usize) -> u32 {
+    let of = |number: u64, odd: u32| (number as u32).wrapping_mul(odd);
+    of(step, 0x9e37_79b1) ^ of(store as u64, 0x85eb_ca6b) ^ of(index as u64, 0xc2b2_ae35)
 }
 
 /// The name of the first parameter that holds a NaN or an infinity.

@@ -634,6 +634,10 @@ macro_rules! device_operations {
                 dout: &Self::Buffer,
                 dqkv: &mut Self::Buffer,
             );
+            /// Rounds every element in place to one of the two nearest bfloat16, to each with a
+            /// probability by which the mean is the element. What is drawn of an element follows from
+            /// `key` and its place.
+            Optimizer fn round_randomly(values: &mut Self::Buffer, key: u32);
             /// Rounds the heads of every row in place to bfloat16, as a cache of that precision keeps
             /// them.
             Rotary fn round_heads(

@@ -5,7 +5,7 @@ use crate::device::Dropout;
 
 /// Mixes all bits (Wellons, "Prospecting for hash functions", the constants of lowbias32).
 #[inline(always)]
-fn mix(mut x: u32) -> u32 {
+pub(crate) fn mix(mut x: u32) -> u32 {
     x ^= x >> 16;
     x = x.wrapping_mul(0x7feb_352d);
     x ^= x >> 15;

@@ -13,6 +13,7 @@ pub mod forest;
 pub mod device;
 pub mod dropout;
 pub mod exponential;
+mod stochastic;
 
 pub mod cpu;
 

@@ -250,6 +250,56 @@ fn runs_over_a_base_in_eight_bits_go_on_bit_for_bit() {
     }
 }
 
+/// Weights in bfloat16 that are trained: twelve steps are nearly those of f32 masters, in less memory.
+#[test]
+fn masters_in_bfloat16_learn_nearly_what_masters_in_f32_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |masters: &str| -> (Vec<f64>, f64) {
+        let run = folder.path().join(masters);
+        let masters = format!("model.masters={masters}");
+        let more = [masters.as_str(), "model.dtype=bf16", "optimizer.lr=1e-3", "train.steps=40"];
+        let mut progress = Recorder::new(After::GoOn);
+        train_sft(&run, &more, &mut progress).unwrap();
+        let note = progress.notes.iter().find(|note| note.starts_with("memory:")).unwrap();
+        let (_, weights) = note.split_once("weights ").unwrap();
+        let weights = weights.split_once(" MB").unwrap().0.parse().unwrap();
+        (steps(&run).iter().map(|record| number(record, "loss")).collect(), weights)
+    };
+    let ((expected, whole), (found, weights)) = (losses("f32"), losses("bf16"));
+    assert!(weights < whole, "{weights} of {whole} MB");
+    assert_ne!(found, expected);
+    let last = |losses: &[f64]| losses[35..].iter().sum::<f64>() / 5.0;
+    assert!(last(&expected) < 0.8 * expected[0], "it learns");
+    assert!((last(&found) / last(&expected) - 1.0).abs() < 0.03, "{found:?}, not {expected:?}");
+}
+
+/// A rate whose updates are far below a weight's precision would leave rounded weights as they are.
+#[test]
+fn small_updates_of_masters_in_bfloat16_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let moved = |masters: &str| -> f64 {
+        let run = folder.path().join(masters);
+        let masters = format!("model.masters={masters}");
+        let more = [masters.as_str(), "model.dtype=bf16", "optimizer.lr=2e-6", "train.steps=50"];
+        train_sft(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+        let losses: Vec<f64> = steps(&run).iter().map(|record| number(record, "loss")).collect();
+        losses[..5].iter().sum::<f64>() - losses[45..].iter().sum::<f64>()
+    };
+    let (expected, found) = (moved("f32"), moved("bf16"));
+    assert!(0.0 < expected && 0.5 * expected < found, "{found}, of {expected} with f32 masters");
+}
+
+#[test]
+fn runs_with_masters_in_bfloat16_go_on_bit_for_bit() {
+    let more = ["model.masters=bf16", "model.dtype=bf16", "train.save_every=4"];
+    check_interruptions(&|run, progress| train_sft(run, &more, progress), &INTERRUPTIONS);
+    check_interruptions(&|run, progress| train_dpo(run, &more, progress), &[After::Die(7)]);
+    check_interruptions(&|run, progress| train_grpo(run, &more, progress), &[After::Die(7)]);
+    let critic = format!("ppo.critic={}", fixture("ppo_critic").display());
+    let more = [&more[..], &[critic.as_str()]].concat();
+    check_interruptions(&|run, progress| train_ppo(run, &more, progress), &[After::Die(7)]);
+}
+
 /// The recorded run's adapter over the same base in eight bits: it learns what it did, in less memory.
 #[test]
 fn a_base_in_eight_bits_teaches_nearly_what_the_base_does() {
@@ -393,6 +443,14 @@ fn what_contradicts_an_adapter_is_refused_by_name() {
             "`model.base`: found \"int8\", expected \"float\": nothing is frozen",
         ),
         (&["lora.r=4", "model.base=int4"], "`model.base`"),
+        (
+            &["model.masters=bf16"],
+            "`model.masters`: found \"bf16\", expected \"f32\", or `model.dtype`",
+        ),
+        (
+            &["lora.r=4", "model.masters=bf16", "model.dtype=bf16"],
+            "`model.masters` and `lora` exclude",
+        ),
     ]
     .into_iter()
     .enumerate()

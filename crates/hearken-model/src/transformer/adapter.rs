@@ -119,10 +119,10 @@ impl<D: Device> Model<D> {
         adapter: Option<&Adapter>,
     ) -> Result<(Self, LoadReport), ModelError> {
         let Some(adapter) = adapter else { return Self::load(device, dir, options) };
-        // What is rounded to eight bits is rounded once, after it has taken up the adapter.
+        // What is rounded is rounded once, after it has taken up the adapter.
         let masters = match options.masters {
-            Masters::Int8(_) => Masters::Keep,
-            masters @ (Masters::Keep | Masters::Drop) => masters,
+            Masters::Int8(_) | Masters::Bf16 => Masters::Keep,
+            masters => masters,
         };
         let (model, report) =
             Self::load_adapted(device, dir, &LoadOptions { masters, ..*options }, adapter)?;
@@ -292,11 +292,13 @@ impl<D: Device> Model<D> {
     /// W + s·B·A, of the master values if they are held.
     fn merged_values(&self, params: LinearParams, site: &Site) -> D::Buffer {
         let (device, index) = (&self.device, params.weight.0);
-        let mut values = device.scratch(params.inputs * params.outputs);
-        match self.params.is_dropped(index) {
-            false => device.copy(&self.params[index].values, &mut values),
-            true => device.read_weight(self.weight(params), &mut values),
-        }
+        let mut values = if self.params.is_dropped(index) {
+            let mut values = device.scratch(params.inputs * params.outputs);
+            device.read_weight(self.weight(params), &mut values);
+            values
+        } else {
+            self.params.read(index)
+        };
         let (rank, outputs) = (site.rank(), params.outputs);
         let b = self.params.values(site.b.weight.0);
         // The products of rows: s·Bᵀ is `[r, outputs]`.

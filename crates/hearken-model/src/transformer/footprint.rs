@@ -77,13 +77,20 @@ impl Footprint {
         }
     }
 
+    /// The footprint where the copies of blocks' weights that products in bfloat16 read are all there is of them.
+    #[must_use]
+    pub fn with_rounded_masters(self, config: &ModelConfig, head: Head) -> Self {
+        let weights = elements(&linears(&Plan::new(config, head)));
+        Self { master_bytes: self.master_bytes - F32 * weights, ..self }
+    }
+
     /// The footprint of a model that is only read, of whose weights `masters` says what is held.
     pub fn read(config: &ModelConfig, head: Head, precision: Precision, masters: Masters) -> Self {
         let base = Self::new(config, head, precision, |_| false);
         let weights = elements(&linears(&Plan::new(config, head)));
         match (masters, precision) {
-            (Masters::Keep, _) | (Masters::Drop, Precision::F32) => base,
-            (Masters::Drop, Precision::Bf16) => {
+            (Masters::Keep, _) | (Masters::Drop | Masters::Bf16, Precision::F32) => base,
+            (Masters::Drop | Masters::Bf16, Precision::Bf16) => {
                 Self { master_bytes: base.master_bytes - F32 * weights, ..base }
             }
             (Masters::Int8(scales), _) => base.in_int8(config, head, precision, scales),
@@ -332,6 +339,12 @@ mod tests {
                 assert!(precision == Precision::F32 || expected.master_bytes < whole.master_bytes);
             }
         }
+        let (head, precision) = (Head::LanguageModel, Precision::Bf16);
+        let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
+        model.hold(Masters::Bf16);
+        model.set_trainable(|_| true);
+        let whole = Footprint::new(&config, head, precision, |_| true);
+        assert_eq!(model.footprint(), whole.with_rounded_masters(&config, head));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Master weights, and the copies that products read instead.
 
 use hearken_tensor::Device;
-use hearken_tensor::device::Int8Scales;
+use hearken_tensor::device::{Int8Scales, Precision};
 
 use super::footprint::linears;
 use super::model::Model;
@@ -15,6 +15,9 @@ pub enum Masters {
     /// What products read: where that is a rounded copy, the master values are dropped as soon as it is made,
     /// see [`Model::drop_masters`].
     Drop,
+    /// The copy that products in bfloat16 read, which is trained itself: whoever changes it rounds at random, see
+    /// [`Device::round_randomly`].
+    Bf16,
     /// Eight bits and scales, which products read in place of the master values, whatever the precision.
     Int8(Int8Scales),
 }
@@ -23,7 +26,7 @@ impl Masters {
     pub(super) fn int8(self) -> Option<Int8Scales> {
         match self {
             Self::Int8(scales) => Some(scales),
-            Self::Keep | Self::Drop => None,
+            Self::Keep | Self::Drop | Self::Bf16 => None,
         }
     }
 }
@@ -56,6 +59,10 @@ impl<D: Device> Model<D> {
         match masters {
             Masters::Keep => {}
             Masters::Drop => self.params.drop_masters(index, shape),
+            Masters::Bf16 => {
+                assert_eq!(self.precision, Precision::Bf16, "products read bfloat16");
+                self.params.round_masters(index, shape);
+            }
             Masters::Int8(scales) => self.params.round_to_int8(index, shape, scales),
         }
     }

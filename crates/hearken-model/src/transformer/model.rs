@@ -90,7 +90,8 @@ impl<D: Device> Model<D> {
         for index in 0..model.plan.params.len() {
             let spec = &model.plan.params[index];
             let values = next(spec)?;
-            model.params.push(spec, &values, masters == Masters::Keep);
+            let is_trained = matches!(masters, Masters::Keep | Masters::Bf16);
+            model.params.push(spec, &values, is_trained);
             model.hold_weight(index, masters);
         }
         Ok(model)

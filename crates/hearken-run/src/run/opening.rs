@@ -140,10 +140,7 @@ impl<'p> Opening<'p> {
 
     /// What is held of the models that are trained.
     pub fn masters(&self) -> Masters {
-        match self.settings.model.lora {
-            None => Masters::Keep,
-            Some(_) => self.settings.model.base.into(),
-        }
+        self.settings.model.of_trained()
     }
 
     /// Freezes what `[model]` says, or adds the adapter of `[lora]`, which alone is trained.

@@ -315,6 +315,10 @@ impl Device for Cpu {
         attention_backward::attention_backward(&self.pool, saved, layout, forest, attention, dqkv);
     }
 
+    fn round_randomly(&self, values: &mut Buffer, key: u32) {
+        rounding::round_randomly(values, key);
+    }
+
     fn round_heads(&self, buffer: &mut Buffer, layout: QkvLayout, heads: Heads) {
         rounding::round_heads(buffer, layout, heads);
     }

@@ -4,6 +4,7 @@ use super::buffer::Buffer;
 use super::lanes::{Kernel, Lanes, dispatch};
 use super::rows::{Shared, for_chunks};
 use crate::device::{Heads, QkvLayout};
+use crate::stochastic;
 
 /// The bits of the nearest bfloat16, ties to even, followed by zeros. What is NaN stays NaN.
 #[inline(always)]
@@ -39,6 +40,29 @@ pub(crate) fn round_heads(buffer: &mut Buffer, layout: QkvLayout, heads: Heads) 
 /// Rounds every element.
 pub(crate) fn round(values: &mut [f32]) {
     super::rows::for_chunks_mut(values, |_, chunk| dispatch(Round(chunk)));
+}
+
+/// Rounds every element up or down at random.
+pub(crate) fn round_randomly(values: &mut [f32], key: u32) {
+    super::rows::for_chunks_mut(values, |start, values| {
+        dispatch(RoundRandomly { values, key, start: start as u32 });
+    });
+}
+
+struct RoundRandomly<'a> {
+    values: &'a mut [f32],
+    key: u32,
+    start: u32,
+}
+
+impl Kernel for RoundRandomly<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        for (at, value) in self.values.iter_mut().enumerate() {
+            *value = stochastic::rounded(*value, self.key, self.start.wrapping_add(at as u32));
+        }
+    }
 }
 
 struct Round<'a>(&'a mut [f32]);

@@ -21,6 +21,7 @@ use crate::device::{
     QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
 use crate::forest::Forest;
+use crate::stochastic;
 
 /// A device that is right and slow.
 #[derive(Clone, Copy, Debug, Default)]
@@ -346,6 +347,12 @@ impl Device for Reference {
         // Everything follows from the inputs.
         let _ = (out, log_sum_exp);
         attention::backward(qkv, layout, forest, attention, dout, dqkv);
+    }
+
+    fn round_randomly(&self, values: &mut Values, key: u32) {
+        for (at, value) in values.0.iter_mut().enumerate() {
+            *value = f64::from(stochastic::rounded(*value as f32, key, at as u32));
+        }
     }
 
     fn round_heads(&self, buffer: &mut Values, layout: QkvLayout, heads: Heads) {

@@ -67,6 +67,18 @@ fn ranges_are_copied_within_a_buffer_and_may_overlap() {
 }
 
 #[test]
+fn rounding_at_random_draws_the_same_on_every_device() {
+    let cpu = crate::families::cpu();
+    let values = random(3, 5000);
+    let (mut found, mut expected) = (cpu.upload(&values), Reference.upload(&values));
+    cpu.round_randomly(&mut found, 77);
+    Reference.round_randomly(&mut expected, 77);
+    assert_eq!(all(&cpu, &found), Reference.read(&expected).into_owned());
+    let changed = all(&cpu, &found).iter().zip(&values).filter(|(a, b)| a != b).count();
+    assert!(4900 < changed, "{changed}");
+}
+
+#[test]
 fn interpolation_is_rounded_once() {
     let cpu = crate::families::cpu();
     let (from, to) = (random(1, 5001), random(2, 5001));

@@ -2,8 +2,8 @@
 
 use hearken_config::{
     Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
-    ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
-    ScoreConfig, TemplateConfig, TrainConfig, check_labels,
+    MasterWeights, ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig,
+    SamplesConfig, ScoreConfig, TemplateConfig, TrainConfig, check_labels,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -76,6 +76,11 @@ impl Configuration for DpoConfig {
             let reason = "a mean of two adapters is no mean of their models; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "lora", reason));
         }
+        if self.model.masters == MasterWeights::Bf16 && resolved.reference.sync.is_some() {
+            let reason =
+                "the mean of reference and policy would be lost in rounding; remove one of the two";
+            return Err(Complaint::exclusive("dpo.reference_sync_steps", "model.masters", reason));
+        }
         check_labels(&self.scores)?;
         match self.method() {
             None => self.check_offline()?,
@@ -90,7 +95,7 @@ impl Configuration for DpoConfig {
             self.check_streaming(&resolved)?;
         }
         self.resolved = resolved;
-        self.model.check_base(self.holds_frozen_reference())?;
+        self.model.check_weights(self.holds_frozen_reference())?;
         self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
     }

@@ -163,7 +163,7 @@ impl Configuration for PpoConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_base(true)?;
+        self.model.check_weights(true)?;
         self.template.check()?;
         self.model.template = self.template.clone();
         self.train.settle()?;

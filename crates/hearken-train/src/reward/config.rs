@@ -89,7 +89,7 @@ impl Configuration for RewardConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_base(false)?;
+        self.model.check_weights(false)?;
         self.template.check()?;
         self.model.template = self.template.clone();
         self.train.settle()?;

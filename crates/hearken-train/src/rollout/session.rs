@@ -85,15 +85,15 @@ pub(super) fn open<D: Device, E: Stored>(
             (Some(checkpoint), Movement::Following) => {
                 load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
             }
-            (None, _) if *source == model.path => load(device.clone(), source, Masters::Keep)?,
+            (None, _) if *source == model.path => load(device.clone(), source, opening.masters())?,
             (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
             (_, Movement::Frozen) => load(device.clone(), source, model.base.into())?,
         };
         reference.set_trainable(|_| false);
         let policy = match checkpoint {
-            Some(checkpoint) => load(device, &checkpoint.model_dir(None), Masters::Keep)?,
+            Some(checkpoint) => load(device, &checkpoint.model_dir(None), opening.masters())?,
             None if *source == model.path => reference.duplicate(),
-            None => load(device, &model.path, Masters::Keep)?,
+            None => load(device, &model.path, opening.masters())?,
         };
         if movement == Movement::Frozen {
             reference.hold(model.base.into());

@@ -44,7 +44,7 @@ impl Configuration for SftConfig {
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_base(false)?;
+        self.model.check_weights(false)?;
         self.template.check()?;
         self.model.template = self.template.clone();
         self.train.settle()?;
