@@ -400,7 +400,14 @@ fn a_template_without_an_end_ends_with_an_error() {
         "{{ '%1000000000d' % 1 }}",
         "{{ '{:1000000000}'.format(1) }}",
     ];
-    for template in endless {
+    // Lists that are put together on demand, from nothing but arguments.
+    let doubled = ["x", "x|list|length", "x|join", "x|tojson", "x|string", "x|sort|length"].map(|of| {
+        format!(
+            "{{% macro m(x, n) %}}{{% if n %}}{{{{ m(x + x, n - 1) }}}}{{% else %}}{{{{ {of} }}}}{{% endif %}}\
+             {{% endmacro %}}{{{{ m([1], 60) }}}}"
+        )
+    });
+    for template in endless.into_iter().chain(doubled.iter().map(String::as_str)) {
         let started = Instant::now();
         let compiled = Template::compile(template, "t");
         let result = compiled.and_then(|of| of.render(&Map::new(), 0));

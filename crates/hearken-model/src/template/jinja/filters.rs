@@ -14,9 +14,11 @@ type Args = Rest<ValueOrKwargs>;
 /// Adds them to an environment.
 pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("tojson", tojson);
-    environment.add_filter("string", |value: Value| match value.kind() {
-        ValueKind::String => value,
-        _ => Value::from(python::text(&value)),
+    environment.add_filter("string", |value: Value| -> Result<Value, Error> {
+        Ok(match value.kind() {
+            ValueKind::String => value,
+            _ => Value::from(python::text(&value)?),
+        })
     });
     for name in ["default", "d"] {
         environment.add_filter(name, default);
@@ -24,12 +26,18 @@ pub(super) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("int", int);
     environment.add_filter("float", float);
     environment.add_filter("dictsort", dictsort);
-    environment.add_filter("trim", |value: &Value, characters: Option<&str>| {
-        methods::strip(&python::text(value), characters, [true, true]).to_owned()
-    });
-    environment.add_filter("center", |value: &Value, width: Option<usize>| {
-        methods::centered(&python::text(value), width.unwrap_or(80), " ")
-    });
+    environment.add_filter(
+        "trim",
+        |value: &Value, characters: Option<&str>| -> Result<String, Error> {
+            Ok(methods::strip(&python::text(value)?, characters, [true, true]).to_owned())
+        },
+    );
+    environment.add_filter(
+        "center",
+        |value: &Value, width: Option<usize>| -> Result<String, Error> {
+            methods::centered(&python::text(value)?, width.unwrap_or(80), " ")
+        },
+    );
     environment.add_filter("wordcount", |text: &str| text.split_whitespace().count());
     environment.add_filter("indent", indent);
     environment.add_filter("truncate", truncate);
@@ -139,7 +147,7 @@ fn indent(state: &mut State<'_, '_>, value: &Value, args: Args) -> Result<String
         None => " ".repeat(4),
     };
     let (first, blank) = (args.flag(1, "first")?, args.flag(2, "blank")?);
-    let text = python::text(value) + "\n";
+    let text = python::text(value)? + "\n";
     let mut out = String::new();
     for (index, line) in methods::lines(&text, false).enumerate() {
         if 0 < index {
@@ -157,7 +165,7 @@ fn indent(state: &mut State<'_, '_>, value: &Value, args: Args) -> Result<String
 /// `truncate(text, length=255, killwords=False, end='...', leeway=5)`.
 fn truncate(value: &Value, args: Args) -> Result<String, Error> {
     let args = Arguments::from(args);
-    let text = python::text(value);
+    let text = python::text(value)?;
     let length = args.count(0, "length")?.unwrap_or(255);
     let end = args.text(2, "end")?.unwrap_or_else(|| "...".to_owned());
     let leeway = args.count(3, "leeway")?.unwrap_or(5);

@@ -192,7 +192,7 @@ fn environment() -> Environment<'static> {
     environment.set_recursion_limit(RECURSION_MAX);
     environment.set_formatter(|out, _, value| match value.as_str() {
         Some(text) => Ok(out.write_str(text)?),
-        None => Ok(out.write_str(&python::text(value))?),
+        None => Ok(out.write_str(&python::text(value)?)?),
     });
     environment.set_unknown_method_callback(methods::call);
     filters::add(&mut environment);

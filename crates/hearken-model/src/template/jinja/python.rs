@@ -1,47 +1,63 @@
 //! Values as Python writes them.
 
-use minijinja::Value;
 use minijinja::value::ValueKind;
+use minijinja::{Error, ErrorKind, Value};
 
 /// How deep lists and objects may lie in each other.
 const DEPTH_MAX: usize = 200;
 
+/// The most values that one text is written of. minijinja puts lists together on demand, so that one which was
+/// added to itself again and again costs nothing until it is written.
+const VALUES_MAX: usize = 1 << 20;
+
 /// Python's `str` of a value.
-pub(super) fn text(value: &Value) -> String {
+///
+/// # Errors
+/// If it is made of too many.
+pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.to_string(),
-        _ => written(value, 0),
+        ValueKind::Undefined => Ok(String::new()),
+        ValueKind::String => Ok(value.to_string()),
+        _ => written(value, 0, &mut VALUES_MAX.clone()),
     }
 }
 
-/// Python's `repr`.
-fn written(value: &Value, depth: usize) -> String {
-    let inner = |value: &Value| written(value, depth + 1);
+/// Python's `repr`; `left` counts values.
+fn written(value: &Value, depth: usize, left: &mut usize) -> Result<String, Error> {
     if DEPTH_MAX < depth {
-        return "...".to_owned();
+        return Ok("...".to_owned());
     }
-    match value.kind() {
+    let Some(fewer) = left.checked_sub(1) else {
+        return Err(Error::from(ErrorKind::OutOfFuel));
+    };
+    *left = fewer;
+    let items = || value.try_iter().into_iter().flatten();
+    Ok(match value.kind() {
         ValueKind::Undefined => "Undefined".to_owned(),
         ValueKind::Number => float(value).map_or_else(|| value.to_string(), repr),
         ValueKind::String => format!("{value:?}"),
         ValueKind::Map => {
-            let keys: Vec<Value> = value.try_iter().into_iter().flatten().collect();
-            let item = |key: &Value| value.get_item(key).unwrap_or_default();
-            let pairs = keys.iter().map(|key| format!("{}: {}", inner(key), inner(&item(key))));
-            format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+            let mut pairs = Vec::new();
+            for key in items() {
+                let item = value.get_item(&key).unwrap_or_default();
+                let key = written(&key, depth + 1, left)?;
+                pairs.push(format!("{key}: {}", written(&item, depth + 1, left)?));
+            }
+            format!("{{{}}}", pairs.join(", "))
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> =
-                value.try_iter().into_iter().flatten().map(|item| inner(&item)).collect();
-            match (value.is_tuple(), items.len()) {
-                (true, 1) => format!("({},)", items[0]),
-                (true, _) => format!("({})", items.join(", ")),
-                (false, _) => format!("[{}]", items.join(", ")),
+            let mut texts = Vec::new();
+            for item in items() {
+                texts.push(written(&item, depth + 1, left)?);
+            }
+            match (value.is_tuple(), texts.len()) {
+                (true, 1) => format!("({},)", texts[0]),
+                (true, _) => format!("({})", texts.join(", ")),
+                (false, _) => format!("[{}]", texts.join(", ")),
             }
         }
         _ => value.to_string(),
-    }
+    })
 }
 
 /// A floating-point number.
