@@ -78,6 +78,8 @@ fn unsafe_code(files: &[SourceFile]) -> Vec<Finding> {
             }
         } else if file.path.ends_with("/Cargo.toml")
             && !file.text.contains("[lints]\nworkspace = true")
+            // A workspace of its own says so itself.
+            && !file.text.contains("[lints.rust]\nunsafe_code = \"forbid\"")
         {
             let problem = "lacks `[lints] workspace = true`, which forbids `unsafe`";
             findings.push(Finding::new(&file.path, problem));
