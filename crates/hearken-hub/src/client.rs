@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// A file from its byte `from` on, or from its start, as the status says. One attempt; the caller
-    /// repeats it by [`Client::repeated_bytes`].
+    /// repeats it by [`Client::repeated`].
     fn open(
         &self,
         url: &str,
