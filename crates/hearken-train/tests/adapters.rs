@@ -288,10 +288,11 @@ fn small_updates_of_masters_in_bfloat16_add_up() {
             "model.freeze=[\"*embed*\", \"*norm*\"]",
             "optimizer.lr=2e-6",
             "train.steps=50",
+            "train.eval_every=50",
         ];
         train_sft(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
         let records = json_lines(&run.join("metrics.jsonl"));
-        let evaluations = records.iter().filter_map(|record| record["eval_loss"].as_f64());
+        let evaluations = records.iter().filter_map(|record| record["eval_loss"]["value"].as_f64());
         let losses: Vec<f64> = evaluations.collect();
         losses[0] - losses[losses.len() - 1]
     };
