@@ -160,6 +160,23 @@ pub struct ModelSource {
 }
 
 impl ModelSource {
+    /// Takes in what `[lora]` and `[template]` say, of a run in which some model that is not trained `is_held`
+    /// beside the one that is.
+    ///
+    /// # Errors
+    /// If the keys of the three sections contradict each other.
+    pub fn settle(
+        &mut self,
+        lora: &LoraSection,
+        template: &TemplateConfig,
+        is_held: bool,
+    ) -> Result<(), Complaint> {
+        self.lora = lora.settle(self)?;
+        template.check()?;
+        self.template = template.clone();
+        self.check_weights(is_held)
+    }
+
     /// Refuses weights in eight bits where all weights are trained and no model `is_held` beside them that is
     /// not; and masters in bfloat16 where nothing reads them.
     ///
@@ -245,7 +262,7 @@ impl LoraSection {
     ///
     /// # Errors
     /// If there is neither a rank nor an adapter to start from, or `model` contradicts it.
-    pub fn settle(&self, model: &ModelSource) -> Result<Option<Self>, Complaint> {
+    fn settle(&self, model: &ModelSource) -> Result<Option<Self>, Complaint> {
         if *self == Self::default() {
             return Ok(None);
         }

@@ -67,9 +67,7 @@ impl Configuration for DpoConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.lora = self.lora.settle(&self.model)?;
-        self.template.check()?;
-        self.model.template = self.template.clone();
+        self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
         let mut resolved = self.dpo.resolve()?;
         if self.model.lora.is_some() && resolved.reference.sync.is_some() {

@@ -76,10 +76,7 @@ impl Configuration for GrpoConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_weights(true)?;
-        self.template.check()?;
-        self.model.template = self.template.clone();
+        self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
         self.resolved = self.resolve()?;
         check_labels(&self.scores)?;

@@ -162,10 +162,7 @@ impl Configuration for PpoConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_weights(true)?;
-        self.template.check()?;
-        self.model.template = self.template.clone();
+        self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
         self.ppo.check()?;
         self.kl.check()?;

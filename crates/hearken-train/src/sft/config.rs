@@ -43,10 +43,7 @@ impl Configuration for SftConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.lora = self.lora.settle(&self.model)?;
-        self.model.check_weights(false)?;
-        self.template.check()?;
-        self.model.template = self.template.clone();
+        self.model.settle(&self.lora, &self.template, false)?;
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check(&self.train)
