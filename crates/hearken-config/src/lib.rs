@@ -51,5 +51,7 @@ pub use score::check_labels;
 pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
-    BadRecords, DataConfig, Dtype, JudgementsConfig, Length, LogConfig, LoraSection, MixSource, ModelSource, OptimizerConfig, RunConfig, SamplesConfig, SaveDtype, ScheduleKind, TemplateConfig, TrainConfig, Truncation, Votes, Base, MasterWeights,
+    BadRecords, Base, DataConfig, Dtype, JudgementsConfig, Length, LogConfig, LoraSection,
+    MasterWeights, MixSource, ModelSource, OptimizerConfig, RunConfig, SamplesConfig, SaveDtype,
+    ScheduleKind, TemplateConfig, TrainConfig, Truncation, Votes,
 };

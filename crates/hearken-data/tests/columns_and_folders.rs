@@ -180,7 +180,9 @@ fn a_column_of_the_wrong_type_is_named_with_its_row() {
     fs::write(&rows, "{\"prompt\": 1, \"completion\": \"a\"}\n").unwrap();
     let (rows, _) = read::<AnyRow>(&rows, &ReadOptions::default()).unwrap();
     let mut columns = ParquetColumns::default();
-    rows.iter().for_each(|row| columns.take(row).unwrap());
+    for row in &rows {
+        columns.take(row).unwrap();
+    }
     columns.write::<std::io::Error>(&path, rows.into_iter().map(Ok)).unwrap();
     let error = read::<Demonstration>(&path, &ReadOptions::default()).unwrap_err().to_string();
     let expected = "rows.parquet:1: `prompt`: found the number 1, expected text";

@@ -83,7 +83,7 @@ fn shares_of_votes_are_probabilities() {
         vote(&a, "4", first()),
     ];
     let selection = Selection { combine: Combine::Probability, ..Selection::default() };
-    let found = selected(&[a.clone()], &votes, &selection);
+    let found = selected(std::slice::from_ref(&a), &votes, &selection);
     assert_eq!(verdicts(&found), [("a", Verdict::Soft { probability: 1.5 / 4.0 })]);
     let turned = pair("t", ["y", "x"]);
     let votes = [vote(&turned, "1", first()), vote(&turned, "2", first()), vote(&a, "3", first())];

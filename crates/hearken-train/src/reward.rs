@@ -194,8 +194,7 @@ struct Microbatch {
 
 impl Microbatch {
     fn new(pairs: &[&PreferenceExample]) -> Self {
-        let mut batch = Batch::new();
-        let mut rows = Vec::with_capacity(2 * pairs.len());
+        let (mut batch, mut rows) = (Batch::new(), Vec::with_capacity(2 * pairs.len()));
         for pair in pairs {
             let segments = pair.push(&mut batch);
             for segment in [segments.chosen, segments.rejected] {

@@ -66,8 +66,8 @@ impl<D: Device> RecordTrainer<D> for Sft {
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
         let Some(stream) = &mut self.data.stream else { return Ok(None) };
-        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
-        stream.draw(run.tokenizer.as_ref(), cursor, batch_size).map(Some)
+        let batch_size = *self.config.train.batch_size;
+        stream.draw(run.tokenizer.as_ref(), &mut run.counters.cursor, batch_size).map(Some)
     }
 
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<TokenSums> {
