@@ -21,6 +21,7 @@ mod judge;
 mod keys;
 mod kl;
 mod layers;
+mod model;
 mod named;
 mod number;
 mod pasted;
@@ -39,6 +40,7 @@ pub use keys::Keys;
 pub use kl::aimless;
 pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
 pub use layers::Layers;
+pub use model::{Base, Dtype, LoraSection, MasterWeights, ModelSource, TemplateConfig};
 pub use named::{Named, NamedKind};
 pub use number::{
     AboveOne, Allowance, AtLeastOne, AtLeastTwo, BelowHalf, BelowOne, Finite, Fraction, Limit,
@@ -51,7 +53,6 @@ pub use score::check_labels;
 pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
-    BadRecords, Base, DataConfig, Dtype, JudgementsConfig, Length, LogConfig, LoraSection,
-    MasterWeights, MixSource, ModelSource, OptimizerConfig, RunConfig, SamplesConfig, SaveDtype,
-    ScheduleKind, TemplateConfig, TrainConfig, Truncation, Votes,
+    BadRecords, DataConfig, JudgementsConfig, Length, LogConfig, MixSource, OptimizerConfig,
+    RunConfig, SamplesConfig, SaveDtype, ScheduleKind, TrainConfig, Truncation, Votes,
 };

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::model::ModelSource;
 use super::score::{ScoreConfig, SourceConfig};
-use super::sections::{DataConfig, ModelSource};
+use super::sections::DataConfig;
 
 /// What a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

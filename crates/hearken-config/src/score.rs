@@ -8,8 +8,8 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
+use super::model::{Base, Dtype};
 use super::number::{Allowance, Finite, Seconds};
-use super::sections::{Base, Dtype};
 
 /// One `[[score]]`: a source with its weight in the sum.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
