@@ -39,7 +39,7 @@ pub use judge::{ApiJudge, JudgeConfig, Judges, UnreadableAnswer};
 pub use keys::Keys;
 pub use kl::aimless;
 pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
-pub use layers::Layers;
+pub use layers::{Layers, shell_word};
 pub use model::{Base, Dtype, LoraSection, MasterWeights, ModelSource, TemplateConfig};
 pub use named::{Named, NamedKind};
 pub use number::{

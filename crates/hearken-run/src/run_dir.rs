@@ -36,6 +36,7 @@ use self::moved_aside::move_aside;
 pub use crate::error::RunDirError;
 use crate::metrics::Log;
 use crate::metrics_table;
+pub use card::write_card_of;
 use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,

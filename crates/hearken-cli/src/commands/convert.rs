@@ -11,8 +11,9 @@ use hearken_gguf::{BlockFormat, GgufFile, read_into, write_from};
 use hearken_hub::ModelPart;
 use hearken_model::ModelConfig;
 use hearken_model::checkpoint::{NumberFormat, TensorFiles, save_weights, write_json_atomically};
+use hearken_run::run_dir::write_card_of;
 
-use super::new_folder::{ShardArguments, check_new_folder, write_folder};
+use super::new_folder::{ShardArguments, check_new_folder, command_line, write_folder};
 use super::output_file::check_output;
 use crate::hub;
 use crate::output::say;
@@ -109,7 +110,7 @@ fn from_gguf(
     let mut found = None;
     write_folder(output, |folder| {
         found = Some(read_into(&file, folder, shards.format(stored))?);
-        Ok(())
+        Ok(write_card_of(folder, &command_line(), &[("--model", path)])?)
     })?;
     let found = found.context("nothing was read")?;
     let tokenizer = if found.tokenizer { "with its tokenizer" } else { "without a tokenizer" };
@@ -179,7 +180,8 @@ fn again(
             }
         }
         write_json_atomically(&folder.join("config.json"), &raw.into())?;
-        copy_others(model, folder)
+        copy_others(model, folder)?;
+        Ok(write_card_of(folder, &command_line(), &[("--model", model)])?)
     })?;
     say(&format!("wrote {}, in {}", output.display(), stored.name()));
     Ok(())

@@ -9,9 +9,10 @@ use hearken_hub::ModelPart;
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use hearken_model::config::{base_dir, model_dir};
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model};
+use hearken_run::run_dir::write_card_of;
 use hearken_run::trained_model::load_tokenizer;
 
-use super::new_folder::{ShardArguments, Stored, check_new_folder, write_folder};
+use super::new_folder::{ShardArguments, Stored, check_new_folder, command_line, write_folder};
 use crate::output::say;
 use crate::{device, hub};
 
@@ -84,7 +85,8 @@ impl Merge {
             if let Some(tokenizer) = &tokenizer {
                 tokenizer.save(folder)?;
             }
-            Ok(())
+            let sources = [("--model", base.as_path()), ("--adapter", place.as_path())];
+            Ok(write_card_of(folder, &command_line(), &sources)?)
         })?;
         let stored = if no_room.is_some() { NumberFormat::F32 } else { stored };
         let why = no_room.map_or_else(String::new, |no_room| format!(", since {no_room}"));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use hearken_config::shell_word;
 use hearken_data::Unfinished;
 use hearken_model::checkpoint::{NumberFormat, SHARD_BYTES, WeightFormat};
 
@@ -54,6 +55,12 @@ pub(super) fn check_new_folder(folder: &Path) -> Result<()> {
 
 fn is_empty(folder: &Path) -> bool {
     folder.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// The command that is running, as a shell takes it.
+pub(super) fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| shell_word(&word));
+    std::iter::once("hearken".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Writes a folder through `fill`, whole or not at all: it gets its name when everything is in it.

@@ -65,6 +65,11 @@ fn a_merged_model_is_a_whole_folder_in_the_type_that_is_asked_for() {
     assert!(ran.stderr.contains("in bfloat16"), "{}", ran.stderr);
     assert_eq!(names(folder.path()), ["merged"]);
     assert!(names(&merged).contains(&"tokenizer.json".to_owned()));
+    let card = std::fs::read_to_string(merged.join("README.md")).unwrap();
+    for part in ["hearken merge --adapter", "base_model: \"", "- `--adapter` `", "- this model: `"]
+    {
+        assert!(card.contains(part), "{part} in {card}");
+    }
     let config: Value =
         serde_json::from_str(&std::fs::read_to_string(merged.join("config.json")).unwrap())
             .unwrap();

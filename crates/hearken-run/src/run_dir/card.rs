@@ -29,6 +29,47 @@ struct Measured {
     training: Option<Map<String, Value>>,
 }
 
+/// Writes the card of a model that a command made of others without training: what it was made of, each under
+/// the argument that named it, and how. A card that is there stays.
+///
+/// # Errors
+/// If a source cannot be read, or the card not be written.
+pub fn write_card_of(
+    folder: &Path,
+    command: &str,
+    sources: &[(&str, &Path)],
+) -> Result<(), RunDirError> {
+    let path = folder.join("README.md");
+    if path.exists() {
+        return Ok(());
+    }
+    let mut text = "---\n".to_owned();
+    if let Some((_, base)) = sources.first() {
+        let _ = writeln!(text, "base_model: {}", quoted(&base.display().to_string()));
+    }
+    let name: Vec<&str> = command.split(' ').take(2).collect();
+    let _ = write!(
+        text,
+        "library_name: transformers\ntags:\n- hearken\n# license: yours to choose\n---\n\n# A model made by {}\n\n\
+         Hearken {} made it with this command; nothing was trained:\n\n{}\n## Lineage\n\nSHA-256 digests of what was \
+         read and of this model, as a run would note them of its own base.\n\n",
+        code(&name.join(" ")),
+        env!("CARGO_PKG_VERSION"),
+        fenced("sh", command),
+    );
+    let digest = |source: &Path| -> Result<String, RunDirError> {
+        let reading = if source.is_file() { Reading::Template } else { Reading::Model };
+        let input = Input::new(String::new(), source.to_owned(), reading);
+        Ok(input.fingerprint().map_err(RunDirError::io(source, "be read"))?.sha256)
+    };
+    for (key, source) in sources {
+        let shown = code(&source.display().to_string());
+        let _ = writeln!(text, "- {} {shown}: {}", code(key), code(&digest(source)?));
+    }
+    let _ = writeln!(text, "- this model: {}", code(&digest(folder)?));
+    fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))
+}
+
 impl RunDir {
     /// Writes the card of the model that is in `folder`.
     pub(super) fn write_card(
