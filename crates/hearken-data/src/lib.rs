@@ -33,6 +33,7 @@
 
 mod bad_record;
 pub mod calendar;
+mod caught;
 mod cells;
 mod completion;
 mod content;
@@ -67,6 +68,7 @@ mod whole_file;
 mod write;
 
 pub use bad_record::{BadRecord, FieldError};
+pub use caught::caught;
 pub use completion::{Completion, StopReason};
 pub use content::{Content, Message, Role};
 pub use data_files::{can_write, has_header, is_parquet, listed_files, record_files};

@@ -1,12 +1,9 @@
 //! The rows of a Parquet file, one row group after the other.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Once;
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
@@ -16,6 +13,7 @@ use parquet::record::{Field, Row};
 use serde_json::{Map, Number, Value};
 
 use crate::calendar;
+use crate::caught::caught;
 use crate::json::Columns;
 use crate::report::ReadError;
 
@@ -88,36 +86,12 @@ impl ParquetRows {
 /// What the decoder gives. On some damaged files it panics where it should fail; the file is then as
 /// unreadable as after an error, and nothing of its state is used again.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> io::Result<T> {
-    match quiet(|| catch_unwind(AssertUnwindSafe(read))) {
-        Ok(read) => {
+    match caught(read) {
+        Some(read) => {
             read.map_err(|error| io::Error::other(format!("found broken Parquet ({error})")))
         }
-        Err(_) => Err(io::Error::other("found broken Parquet (the decoder gave up)")),
+        None => Err(io::Error::other("found broken Parquet (the decoder gave up)")),
     }
-}
-
-thread_local! {
-    /// Whether a panic of this thread is caught and told as an error, so that nothing need be said about it.
-    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls `f`, in which a panic is caught, without the message that it would leave on standard error. The hook
-/// that says so stands in front of whichever was there, is put there once, and knows this thread alone: panics of
-/// other threads, and of this one at other times, are told as ever.
-fn quiet<T>(f: impl FnOnce() -> T) -> T {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panicked| {
-            if !IS_QUIET.get() {
-                before(panicked);
-            }
-        }));
-    });
-    IS_QUIET.set(true);
-    let result = f();
-    IS_QUIET.set(false);
-    result
 }
 
 /// The columns of a row; one that holds what JSON cannot say is unreadable.

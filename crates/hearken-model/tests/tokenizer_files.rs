@@ -138,6 +138,18 @@ fn the_template_decides_about_bos_whatever_add_bos_token_says() {
     }
 }
 
+/// The library of tokenizers panics on such a decoder (found by fuzzing).
+#[test]
+fn a_file_that_is_broken_inside_its_decoder_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(fixture().join("tokenizer.json")).unwrap();
+    assert!(text.contains("\"decoder\": {"));
+    let broken = text.replace("\"decoder\": {", "\"decoder\": {5: 1,");
+    std::fs::write(dir.path().join("tokenizer.json"), broken).unwrap();
+    let problem = load_problem(dir.path());
+    assert!(problem.contains("tokenizer.json") && problem.contains("not a tokenizer"), "{problem}");
+}
+
 #[test]
 fn stored_truncation_and_padding_are_switched_off() {
     let tokenizer = sentencepiece(names());

@@ -1,8 +1,8 @@
 //! LaTeX inside a text: where it is, and its MathML.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use hearken_data::caught;
 use pulldown_latex::config::DisplayMode;
 use pulldown_latex::{Parser, RenderConfig, Storage, push_mathml};
 
@@ -119,7 +119,7 @@ pub(super) fn mathml(latex: &str, display: bool) -> Option<String> {
         return None;
     }
     // The text is anyone's: should the renderer panic on it, the formula is shown as written.
-    catch_unwind(AssertUnwindSafe(|| render(latex, display))).ok().flatten()
+    caught(|| render(latex, display)).flatten()
 }
 
 fn depth(latex: &str) -> usize {

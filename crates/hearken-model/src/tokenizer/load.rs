@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
+use hearken_data::caught;
 use tokenizers::AddedToken;
 
 use super::settings::Settings;
@@ -65,7 +66,9 @@ impl Tokenizer {
             path: dir.join(TOKENIZER),
             problem: format!("not a tokenizer of the tokenizers library: {error}"),
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        // On some files the library panics where it should fail.
+        let read = caught(|| tokenizers::Tokenizer::from_bytes(json));
+        let mut inner = read.unwrap_or_else(|| Err("it gave up".into())).map_err(malformed)?;
         inner.with_truncation(None).map_err(malformed)?;
         inner.with_padding(None);
         let settings = Settings::read(dir, file)?;
