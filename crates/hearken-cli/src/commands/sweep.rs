@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use hearken_config::{ConfigError, Configuration as _, Layers};
+use hearken_config::{ConfigError, Configuration, Layers, Loaded};
 use hearken_recipes::sweep::{Asked, Over, Sweep as Runs};
-use hearken_run::error::TrainError;
 use hearken_run::run::{Outcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_train::dpo::{self, DpoConfig};
@@ -18,6 +17,7 @@ use hearken_train::sft::{self, SftConfig};
 
 use super::check::trainer;
 use super::config::Trainer;
+use crate::hub::HubNames;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::screen::Screen;
 use crate::table::table;
@@ -106,7 +106,7 @@ impl Sweep {
             let mut screen = Screen::new(interrupt.clone());
             let outcome = self.train(of, &overrides, &mut screen);
             drop(screen);
-            let ended = outcome.map(|outcome| outcome.status).map_err(|error| error.to_string());
+            let ended = outcome.map(|outcome| outcome.status).map_err(|error| format!("{error:#}"));
             if let Err(reason) = &ended {
                 output::say(&format!("run {} failed: {reason}", index + 1));
             }
@@ -137,24 +137,26 @@ impl Sweep {
         }
     }
 
-    fn train(
+    /// A run's configuration, its names of the hub in place, as the trainer's own command reads it.
+    fn load<C: Configuration>(
         &self,
-        of: Trainer,
         overrides: &[String],
         screen: &mut Screen,
-    ) -> Result<Outcome, TrainError> {
-        let (config, device, start) = (&self.config, device::open(), Start::Resume);
-        match of {
-            Trainer::Sft => sft::run(device, &SftConfig::load(config, overrides)?, start, screen),
-            Trainer::Reward => {
-                reward::run(device, &RewardConfig::load(config, overrides)?, start, screen)
-            }
-            Trainer::Dpo => dpo::run(device, &DpoConfig::load(config, overrides)?, start, screen),
-            Trainer::Ppo => ppo::run(device, &PpoConfig::load(config, overrides)?, start, screen),
-            Trainer::Grpo => {
-                grpo::run(device, &GrpoConfig::load(config, overrides)?, start, screen)
-            }
+    ) -> Result<Loaded<C>> {
+        let mut loaded = C::load(&self.config, overrides)?;
+        HubNames::new(screen).configuration(&mut loaded, Start::Resume)?;
+        Ok(loaded)
+    }
+
+    fn train(&self, of: Trainer, overrides: &[String], screen: &mut Screen) -> Result<Outcome> {
+        let (device, start) = (device::open(), Start::Resume);
+        Ok(match of {
+            Trainer::Sft => sft::run(device, &self.load(overrides, screen)?, start, screen)?,
+            Trainer::Reward => reward::run(device, &self.load(overrides, screen)?, start, screen)?,
+            Trainer::Dpo => dpo::run(device, &self.load(overrides, screen)?, start, screen)?,
+            Trainer::Ppo => ppo::run(device, &self.load(overrides, screen)?, start, screen)?,
+            Trainer::Grpo => grpo::run(device, &self.load(overrides, screen)?, start, screen)?,
             Trainer::Rlhf => unreachable!("refused above"),
-        }
+        })
     }
 }

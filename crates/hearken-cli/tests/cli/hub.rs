@@ -171,6 +171,21 @@ fn commands_that_take_a_model_or_records_take_names() {
 }
 
 #[test]
+fn runs_of_a_sweep_take_names() {
+    let bench = Bench::new();
+    bench.publish_tiny();
+    bench.publish_lines("org/lines", &"{\"prompt\": \"a\", \"completion\": \" b\"}\n".repeat(8));
+    let config = support::workspace().join("configs/sft.toml").display().to_string();
+    let mut arguments = vec!["sweep", config.as_str(), "--metric", "loss"];
+    arguments.extend(["--over", "optimizer.lr=[1e-5, 1e-4]"]);
+    for key in ["run.dir=swept", "model.path=org/tiny", "data.train=org/lines", "train.steps=2"] {
+        arguments.extend(["--set", key]);
+    }
+    bench.run(&arguments).ok();
+    assert!(bench.root().join("swept/2/final/model.safetensors").exists());
+}
+
+#[test]
 fn a_path_that_is_there_is_read_and_the_hub_not_asked() {
     let bench = Bench::new();
     fs::create_dir(bench.root().join("org")).unwrap();

@@ -18,7 +18,10 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::Undefined => Ok(String::new()),
         ValueKind::String => Ok(value.to_string()),
-        _ => written(value, 0, &mut VALUES_MAX.clone()),
+        _ => {
+            let mut left = VALUES_MAX;
+            written(value, 0, &mut left)
+        }
     }
 }
 
