@@ -286,6 +286,14 @@ impl<'a> Row<'a> {
         value.as_u64().ok_or_else(|| unexpected(self.name(field), describe(value), EXPECTED.into()))
     }
 
+    /// A required column, whatever it holds.
+    ///
+    /// # Errors
+    /// If it is absent.
+    pub fn value(&self, field: &str) -> Result<&Value, FieldError> {
+        self.required(field, "a value")
+    }
+
     fn list(&self, field: &str, expected: &'static str) -> Result<&[Value], FieldError> {
         match self.required(field, expected)? {
             Value::Array(values) if values.is_empty() => {

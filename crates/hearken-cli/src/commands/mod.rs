@@ -7,6 +7,7 @@ mod check;
 mod collect;
 mod completions;
 mod config;
+mod control;
 mod convert;
 mod data;
 mod doctor;
@@ -66,6 +67,7 @@ pub(crate) enum Command {
     Merge(merge::Merge),
     Convert(convert::Convert),
     Template(template::Template),
+    Control(control::Control),
     Report(report::Report),
     Data(data::Data),
     Doctor(doctor::Doctor),
@@ -99,6 +101,7 @@ impl Command {
             Self::Merge(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Template(command) => command.run(),
+            Self::Control(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),

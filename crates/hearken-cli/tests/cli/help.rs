@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 25] = [
     "init",
     "sft",
     "reward",
@@ -25,6 +25,7 @@ const COMMANDS: [&str; 24] = [
     "store",
     "logprobs",
     "merge",
+    "control",
     "report",
     "doctor",
     "bench",

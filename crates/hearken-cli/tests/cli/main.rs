@@ -13,6 +13,7 @@ mod analyze;
 mod bench;
 mod chat;
 mod check;
+mod control;
 mod convert;
 mod data;
 mod doctor;

@@ -1,0 +1,34 @@
+//! `hearken control`.
+
+mod replay;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Control tasks: environments and what is learned in them
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Control {
+    #[command(subcommand)]
+    command: ControlCommand,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  echo '{\"state\": [1.0, 0.5], \"action\": [1.0]}' > in.jsonl
+  hearken control replay --env Pendulum-v1 --input in.jsonl --output out.jsonl";
+
+#[derive(Debug, Subcommand)]
+enum ControlCommand {
+    Replay(replay::Replay),
+}
+
+impl Control {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        match self.command {
+            ControlCommand::Replay(command) => command.run(),
+        }
+    }
+}

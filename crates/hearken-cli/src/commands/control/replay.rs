@@ -1,0 +1,86 @@
+//! `hearken control replay`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+use clap::Args;
+use hearken_data::{Form, ReadOptions, ReadReport, Record, Source, read, read_from, write_jsonl};
+use hearken_env::{EnvironmentId, Replayed, replay};
+use serde_json::Value;
+
+use super::super::output_file::{STANDARD, check_output};
+use crate::{hub, output};
+
+/// Do single steps from given states, for comparison with other implementations
+///
+/// Every line of the input, {"state": [...], "action": ...}, becomes a line {"state", "observation",
+/// "reward", "terminated"}: the state after the step, and what is observed of it. States have the order of
+/// Gymnasium's; a discrete action is a number from 0, a continuous one a list. Nothing is written where a
+/// line is wrong.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Replay {
+    /// The environment, by Gymnasium's id
+    #[arg(long, value_name = "NAME")]
+    env: EnvironmentId,
+
+    /// JSON lines; - is standard input
+    #[arg(long, value_name = "IN.jsonl")]
+    input: PathBuf,
+
+    /// Where the lines go, in the order of the input; - is standard output
+    #[arg(long, value_name = "OUT.jsonl")]
+    output: PathBuf,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  echo '{\"state\": [0.01, 0.02, 0.03, 0.04], \"action\": 1}' > in.jsonl
+  hearken control replay --env CartPole-v1 --input in.jsonl --output out.jsonl";
+
+/// A step to be done, and where it stands.
+struct Asked {
+    state: Value,
+    action: Value,
+    source: Source,
+}
+
+impl Record for Asked {
+    const FORMS: &'static [Form<Self>] = &[Form {
+        required: &["state", "action"],
+        optional: &[],
+        parse: |row| {
+            let (state, action) = (row.value("state")?.clone(), row.value("action")?.clone());
+            Ok(Self { state, action, source: row.source() })
+        },
+    }];
+}
+
+impl Replay {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.env.has_fixed_horizon {
+            let (task, given) = (self.env.task.id(), self.env);
+            bail!("--env: found {given}, expected {task}: single steps have no horizon");
+        }
+        check_output(&self.output, &[&self.input])?;
+        let options = ReadOptions::default();
+        let (asked, _): (Vec<Asked>, ReadReport) = if self.input == Path::new(STANDARD) {
+            read_from(io::stdin(), Path::new("standard input"), &options)?
+        } else {
+            read(&hub::records(&self.input)?, &options)?
+        };
+        let done = asked.iter().map(|Asked { state, action, source }| {
+            replay(self.env.task, state, action).map_err(|refused| anyhow!("{source}: {refused}"))
+        });
+        let done: Vec<Replayed> = done.collect::<Result<_>>()?;
+        if self.output == Path::new(STANDARD) {
+            let lines = done.iter().map(|line| Ok(serde_json::to_string(line)? + "\n"));
+            output::print(&lines.collect::<Result<String>>()?)?;
+        } else {
+            write_jsonl(&self.output, done)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

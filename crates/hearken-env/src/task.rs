@@ -1,0 +1,157 @@
+//! The tasks by name.
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::action::{Action, ActionSpace};
+use crate::dynamics::{
+    Transition, acrobot, cart_pole, gridworld, mountain_car, mountain_car_continuous, pendulum,
+};
+
+/// A control task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// `CartPole-v1`.
+    CartPole,
+    /// `Pendulum-v1`.
+    Pendulum,
+    /// `MountainCar-v0`.
+    MountainCar,
+    /// `MountainCarContinuous-v0`.
+    MountainCarContinuous,
+    /// `Acrobot-v1`.
+    Acrobot,
+    /// `Gridworld-v0`: five rows of five cells, a goal in the last.
+    Gridworld,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::CartPole,
+        Self::Pendulum,
+        Self::MountainCar,
+        Self::MountainCarContinuous,
+        Self::Acrobot,
+        Self::Gridworld,
+    ];
+
+    /// Gymnasium's id, where Gymnasium has it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::CartPole => "CartPole-v1",
+            Self::Pendulum => "Pendulum-v1",
+            Self::MountainCar => "MountainCar-v0",
+            Self::MountainCarContinuous => "MountainCarContinuous-v0",
+            Self::Acrobot => "Acrobot-v1",
+            Self::Gridworld => "Gridworld-v0",
+        }
+    }
+
+    /// The names of a state's numbers, in their order.
+    pub fn state_names(self) -> &'static [&'static str] {
+        match self {
+            Self::CartPole => &["x", "x_dot", "theta", "theta_dot"],
+            Self::Pendulum => &["theta", "theta_dot"],
+            Self::MountainCar | Self::MountainCarContinuous => &["position", "velocity"],
+            Self::Acrobot => &["theta1", "theta2", "omega1", "omega2"],
+            Self::Gridworld => &["row", "column"],
+        }
+    }
+
+    /// Length of an observation.
+    pub fn observation_len(self) -> usize {
+        match self {
+            Self::CartPole => 4,
+            Self::Pendulum => 3,
+            Self::MountainCar | Self::MountainCarContinuous => 2,
+            Self::Acrobot => 6,
+            Self::Gridworld => gridworld::CELLS,
+        }
+    }
+
+    /// What may be done.
+    pub fn actions(self) -> ActionSpace {
+        match self {
+            Self::CartPole => ActionSpace::Discrete { count: 2 },
+            Self::MountainCar | Self::Acrobot => ActionSpace::Discrete { count: 3 },
+            Self::Gridworld => ActionSpace::Discrete { count: 4 },
+            Self::Pendulum => {
+                ActionSpace::Continuous { dimensions: 1, bound: pendulum::TORQUE_MAX }
+            }
+            Self::MountainCarContinuous => {
+                ActionSpace::Continuous { dimensions: 1, bound: mountain_car_continuous::FORCE_MAX }
+            }
+        }
+    }
+
+    /// Steps after which an episode is cut off.
+    pub fn horizon(self) -> u32 {
+        match self {
+            Self::CartPole | Self::Acrobot => 500,
+            Self::Pendulum | Self::MountainCar => 200,
+            Self::MountainCarContinuous => 999,
+            Self::Gridworld => 100,
+        }
+    }
+
+    pub(crate) fn step(self, state: &mut [f64], action: Action<'_>) -> Transition {
+        match self {
+            Self::CartPole => cart_pole::step(state, action.index()),
+            Self::Pendulum => pendulum::step(state, action.scalar()),
+            Self::MountainCar => mountain_car::step(state, action.index()),
+            Self::MountainCarContinuous => mountain_car_continuous::step(state, action.scalar()),
+            Self::Acrobot => acrobot::step(state, action.index()),
+            Self::Gridworld => gridworld::step(state, action.index()),
+        }
+    }
+
+    pub(crate) fn reset(self, state: &mut [f64], rng: &mut ChaCha8Rng) {
+        match self {
+            Self::CartPole => cart_pole::reset(state, rng),
+            Self::Pendulum => pendulum::reset(state, rng),
+            Self::MountainCar | Self::MountainCarContinuous => mountain_car::reset(state, rng),
+            Self::Acrobot => acrobot::reset(state, rng),
+            Self::Gridworld => gridworld::reset(state, rng),
+        }
+    }
+
+    /// Writes what is observed of a state.
+    pub fn observe(self, state: &[f64], observation: &mut [f32]) {
+        match self {
+            Self::CartPole => cart_pole::observe(state, observation),
+            Self::Pendulum => pendulum::observe(state, observation),
+            Self::MountainCar | Self::MountainCarContinuous => {
+                mountain_car::observe(state, observation);
+            }
+            Self::Acrobot => acrobot::observe(state, observation),
+            Self::Gridworld => gridworld::observe(state, observation),
+        }
+    }
+
+    /// What a state must be besides finite numbers, if `state` is not that.
+    pub(crate) fn unfit_state(self, state: &[f64]) -> Option<&'static str> {
+        let is_unfit = self == Self::Gridworld && !gridworld::is_cell(state);
+        is_unfit.then_some("a row and a column, integers from 0 to 4")
+    }
+
+    /// How good a state is, for a judge who cannot go by the reward: where that is the same in almost every step
+    /// (CartPole, MountainCar, Acrobot), a measure of progress from the task itself.
+    ///
+    /// | task | utility of a state |
+    /// |---|---|
+    /// | CartPole | −\|θ\| − \|x\| |
+    /// | MountainCar, MountainCarContinuous | mechanical energy, sin 3x·0.0025/3 + v²/2, in units of 0.001 |
+    /// | Acrobot | height of the tip above the joint |
+    /// | Pendulum, Gridworld | none: the reward says it |
+    pub fn utility(self, state: &[f64]) -> Option<f64> {
+        match self {
+            Self::CartPole => Some(-state[2].abs() - state[0].abs()),
+            Self::MountainCar | Self::MountainCarContinuous => {
+                let potential = (3.0 * state[0]).sin() * mountain_car::GRAVITY / 3.0;
+                Some(1000.0 * (potential + state[1] * state[1] / 2.0))
+            }
+            Self::Acrobot => Some(acrobot::tip_height(state)),
+            Self::Pendulum | Self::Gridworld => None,
+        }
+    }
+}
