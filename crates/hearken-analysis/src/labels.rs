@@ -33,7 +33,7 @@ pub(crate) fn labels(index: &Index<'_>) -> Labels {
     let (mut solutions, mut with_error) = (0, 0);
     let mut items = BTreeSet::new();
     let (mut approvals, mut approved) = (0, 0);
-    for entry in index.by_people() {
+    for entry in index.deciding() {
         match &entry.judgement.verdict {
             Verdict::Steps { labels } => {
                 items.insert(entry.item);

@@ -167,12 +167,12 @@ fn read(index: &Index<'_>, options: &Options) -> (Vec<Read>, Vec<String>) {
         decisive(unit) != [0, 0]
             && [unit.first, unit.second].iter().any(|&c| features::characters(&candidates[c]) > 0)
     };
-    let mut units: Vec<Unit> = index.votes.units.iter().filter(has_text).copied().collect();
+    let mut units: Vec<Unit> = index.results().units.iter().filter(has_text).copied().collect();
     let mut notes = Vec::new();
     if units.is_empty() {
         notes.push("No decisive vote on answers with text.".to_owned());
     }
-    if index.votes.rankings > 0 {
+    if index.results().rankings > 0 {
         notes.push(
             "Pairs of one ranking count as independent; intervals are somewhat too narrow.".into(),
         );

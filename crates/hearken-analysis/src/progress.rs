@@ -22,6 +22,8 @@ pub struct Progress {
     pub judgements: usize,
     /// Of these, the ones by annotators.
     pub judgements_by_annotators: usize,
+    /// Items with a final verdict. It is not among the judgements.
+    pub final_verdicts: usize,
     /// Judgements in whose place a later one stands.
     pub revised: usize,
     /// Judgements left out because their item is not there.
@@ -124,6 +126,7 @@ pub(crate) fn progress(index: &Index<'_>) -> Progress {
         items_gold: index.items.iter().filter(|item| item.gold.is_some()).count(),
         judgements: index.entries.len(),
         judgements_by_annotators: per_item.iter().sum(),
+        final_verdicts: index.finals.len(),
         revised: index.left_out.revised,
         unknown_item: index.left_out.unknown_item,
         unfit: index.left_out.unfit,

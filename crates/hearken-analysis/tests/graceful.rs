@@ -442,3 +442,41 @@ fn markup_of_answers_and_names_stays_text() {
     let page = fragment(&check(&records));
     assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("<svg onload"));
 }
+
+/// A reviewer decides against two of three: the results follow, and who agrees with whom stays as it was.
+#[test]
+fn a_final_verdict_changes_who_wins_and_not_who_agrees() {
+    let item = |n: usize| {
+        let candidates = vec![Candidate::text("a").by("x"), Candidate::text("b").by("y")];
+        let mut item = Item::new(Task::Pairwise, vec![Message::new(Role::User, "?")], candidates);
+        item.id = n.to_string();
+        item
+    };
+    let mut records = Records { items: (0..30).map(item).collect(), ..Records::default() };
+    for item in records.items.clone() {
+        for (who, candidate) in [("ada", 0), ("bob", 0), ("eve", 1)] {
+            let id = format!("{}-{who}", item.id);
+            let judgement = Judgement::new(id, &item, who, Verdict::preferred(candidate));
+            records.judgements.push(judgement);
+        }
+    }
+    let before = check(&records);
+    for item in records.items.clone() {
+        let mut decided =
+            Judgement::new(format!("f-{}", item.id), &item, "zoe", Verdict::preferred(1));
+        decided.is_final = true;
+        records.judgements.push(decided);
+    }
+    let after = check(&records);
+    assert_eq!(after.agreement, before.agreement);
+    assert_eq!((after.progress.annotators, after.progress.final_verdicts), (3, 30));
+    let wins = |analysis: &Analysis| {
+        let row = |row: &hearken_analysis::leaderboard::ModelRow| (row.model.clone(), row.wins);
+        analysis.leaderboard.models.iter().map(row).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(wins(&before), BTreeMap::from([("x".into(), 60), ("y".into(), 30)]));
+    assert_eq!(wins(&after), BTreeMap::from([("x".into(), 0), ("y".into(), 30)]));
+    let decided: Vec<f64> =
+        after.annotators.list.iter().map(|k| k.final_agreement.value().unwrap()).collect();
+    assert_eq!(decided, [0.0, 0.0, 1.0]);
+}

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use hearken_data::feedback::formats::{Format, ImportOptions, import};
 use hearken_data::feedback::{Item, Judgement};
 use hearken_data::record_files;
+use hearken_store::Everything;
 
 use crate::hub;
 
@@ -16,6 +17,8 @@ pub(crate) struct Records {
     pub(crate) judgements: Vec<Judgement>,
     /// Whether people were asked with this program, and not another file converted.
     pub(crate) is_store: bool,
+    /// What is not among them, and how much of it.
+    pub(crate) left_out: Option<(String, usize)>,
 }
 
 /// Loads all records of a store (a SQLite file, a file of JSON lines, `postgres://…`) or of a file
@@ -23,8 +26,7 @@ pub(crate) struct Records {
 pub(crate) fn load(source: &str) -> Result<Records> {
     if source.contains("://") || hearken_store::is_database(source) {
         let store = hearken_store::open_existing(source)?;
-        let (items, judgements) = hearken_store::everything(&*store)?;
-        return Ok(Records { items, judgements, is_store: true });
+        return Ok(Records::of(hearken_store::everything(&*store)?, true));
     }
     let source = hub::records(Path::new(source))?;
     let shown = source.display();
@@ -41,5 +43,16 @@ pub(crate) fn load(source: &str) -> Result<Records> {
         );
     }
     let is_store = import.report.formats == [Format::Hearken];
-    Ok(Records { items: import.items, judgements: import.judgements, is_store })
+    let all = match source.is_file() {
+        true => Everything::of_file(&source, import.items, import.judgements)?,
+        false => Everything { items: import.items, judgements: import.judgements, withdrawn: 0 },
+    };
+    Ok(Records::of(all, is_store))
+}
+
+impl Records {
+    fn of(all: Everything, is_store: bool) -> Self {
+        let left_out = all.left_out();
+        Self { items: all.items, judgements: all.judgements, is_store, left_out }
+    }
 }

@@ -11,7 +11,7 @@ use hearken_data::feedback::formats::{
     self, ExportOptions, ExportReport, Format, FormatError, ImportOptions, ImportReport,
 };
 use hearken_data::feedback::{Selection, in_force};
-use hearken_store::Store;
+use hearken_store::{Everything, Store};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -28,7 +28,7 @@ const ADD_CHUNK: usize = 5_000;
 ///
 /// The store cannot be read.
 pub fn records(store: &dyn Store) -> Result<Records, AppError> {
-    let (items, judgements) = hearken_store::everything(store)?;
+    let Everything { items, judgements, .. } = hearken_store::everything(store)?;
     Ok(Records { items, judgements })
 }
 
@@ -202,8 +202,10 @@ pub(crate) fn export(
     selection: &Selection,
     writer: &mut dyn Write,
 ) -> Result<ExportReport, AppError> {
-    let Records { mut items, mut judgements } = records(state.store())?;
-    let (judged, mut left_out) = (in_force(&judgements).len(), Vec::new());
+    let all = hearken_store::everything(state.store())?;
+    let withdrawn = all.left_out();
+    let Everything { mut items, mut judgements, .. } = all;
+    let (mut judged, mut left_out) = (in_force(&judgements).len(), Vec::new());
     if let Some(kind) = format.trains() {
         let selected = hearken_store::select(&items, &judgements, selection, kind);
         let selected = selected.map_err(AppError::Unprocessable)?;
@@ -211,7 +213,9 @@ pub(crate) fn export(
     }
     let report = formats::export(&items, &judgements, format, &options, writer);
     let mut report = report.map_err(|error| AppError::Unprocessable(error.to_string()))?;
-    if format.trains().is_some() {
+    judged += withdrawn.as_ref().map_or(0, |(_, count)| *count);
+    left_out.extend(withdrawn);
+    if format.trains().is_some() || !left_out.is_empty() {
         report.leave_out(judged, left_out);
     }
     Ok(report)

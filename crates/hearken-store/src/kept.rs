@@ -25,6 +25,8 @@ pub(crate) trait Reads: Send + Sync {
     fn items(&self, after: u64, limit: usize) -> Result<Vec<Placed<Item>>, StoreError>;
     fn judgements(&self, after: u64, limit: usize) -> Result<Vec<Placed<Judgement>>, StoreError>;
     fn judgement(&self, id: &str) -> Result<Option<Judgement>, StoreError>;
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError>;
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError>;
     fn judgements_by(&self, annotator: &str, limit: usize) -> Result<Vec<Judgement>, StoreError>;
     fn assignment(&self, id: &str) -> Result<Option<Assignment>, StoreError>;
     fn live_assignments(&self, annotator: &str, now: i64) -> Result<Vec<Assignment>, StoreError>;
@@ -117,6 +119,14 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
 
     fn judgement(&self, id: &str) -> Result<Option<Judgement>, StoreError> {
         self.reads.judgement(id)
+    }
+
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError> {
+        self.reads.judgements_of(item)
+    }
+
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.reads.skipped()
     }
 
     fn judgements_by(&self, annotator: &str, limit: usize) -> Result<Vec<Judgement>, StoreError> {

@@ -15,6 +15,7 @@ mod ledger;
 mod write;
 mod writer;
 
+mod changes;
 mod jsonl;
 mod kept;
 mod place;
@@ -25,8 +26,11 @@ mod transfer;
 
 use std::path::Path;
 
+pub use changes::{
+    Change, Changed, Comment, ItemChange, add_change, all_changes, changes_after,
+};
 pub use error::StoreError;
-pub use place::{everything, is_database, open_records, read_records, shown};
+pub use place::{Everything, everything, is_database, open_records, read_records, shown};
 pub use record::{
     Added, Assignment, AssignmentState, Claim, Claimed, Counts, Document, Event, Expected, Placed,
     Record, Submitted, Taken,

@@ -1,5 +1,6 @@
 //! Where records are: in a store, or in a file that is none.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use hearken_data::{
     BadRecord, ReadError, ReadOptions, ReadReport, Record, RecordKind, Records, Source,
 };
 
+use crate::changes::{Changed, all_changes, changes_in};
 use crate::error::StoreError;
 use crate::store::Store;
 use crate::training::select;
@@ -17,6 +19,9 @@ use crate::{open_existing, postgres};
 
 /// Records that are read at once.
 const CHUNK: usize = 10_000;
+
+/// What was changed, by item.
+type Changes = HashMap<String, Changed>;
 
 /// Whether a name is that of a store in a database: an address of PostgreSQL, or a SQLite file. A store
 /// of JSON lines is a file like others.
@@ -34,12 +39,69 @@ pub fn is_database(place: &str) -> bool {
     read.is_ok() && start == *SQLITE
 }
 
-/// Every item and every judgement of a store, judgements in the order in which they were appended.
+/// What a store has to say: everything but what is about items that were withdrawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Everything {
+    /// The items, with what was changed about them.
+    pub items: Vec<Item>,
+    /// The judgements, in the order in which they were appended.
+    pub judgements: Vec<Judgement>,
+    /// Judgements on items that were withdrawn.
+    pub withdrawn: usize,
+}
+
+impl Everything {
+    /// What records come to with changes by item.
+    fn of(items: Vec<Item>, judgements: Vec<Judgement>, changes: &Changes) -> Self {
+        if changes.is_empty() {
+            return Self { items, judgements, withdrawn: 0 };
+        }
+        let is_in = |item: &str| changes.get(item).is_none_or(|changed| !changed.withdrawn);
+        let all = judgements.len();
+        let judgements: Vec<Judgement> =
+            judgements.into_iter().filter(|judgement| is_in(&judgement.item)).collect();
+        let items = items.into_iter().filter(|item| is_in(&item.id)).map(|mut item| {
+            if let Some(changed) = changes.get(&item.id) {
+                changed.apply(&mut item);
+            }
+            item
+        });
+        Self { items: items.collect(), withdrawn: all - judgements.len(), judgements }
+    }
+
+    /// What items and judgements of a file come to with the changes that stand in it: a file of JSON lines may be a store.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn of_file(
+        path: &Path,
+        items: Vec<Item>,
+        judgements: Vec<Judgement>,
+    ) -> Result<Self, StoreError> {
+        let is_lines = path.extension().is_some_and(|ending| ending == "jsonl");
+        let changes = match is_lines && path.is_file() {
+            true => changes_in(path).map_err(|error| {
+                StoreError::unavailable(&path.display().to_string(), &error.to_string())
+            })?,
+            false => Changes::new(),
+        };
+        Ok(Self::of(items, judgements, &changes))
+    }
+
+    /// What was left out, as reports say it: none or one.
+    pub fn left_out(&self) -> Option<(String, usize)> {
+        (0 < self.withdrawn).then(|| ("on a withdrawn item".to_owned(), self.withdrawn))
+    }
+}
+
+/// Every item and every judgement of a store.
 ///
 /// # Errors
 ///
 /// The store cannot be read.
-pub fn everything(store: &dyn Store) -> Result<(Vec<Item>, Vec<Judgement>), StoreError> {
+pub fn everything(store: &dyn Store) -> Result<Everything, StoreError> {
+    let changes = all_changes(store)?;
     let (mut items, mut judgements) = (Vec::new(), Vec::new());
     let mut after = 0;
     loop {
@@ -55,7 +117,7 @@ pub fn everything(store: &dyn Store) -> Result<(Vec<Item>, Vec<Judgement>), Stor
         after = last.place;
         judgements.extend(some.into_iter().map(|placed| placed.record));
     }
-    Ok((items, judgements))
+    Ok(Everything::of(items, judgements, &changes))
 }
 
 /// The records of a file as [`hearken_data::read`] gives them, one by one, or those that the judgements of a store
@@ -70,18 +132,25 @@ pub fn open_records<T: Record>(
     options: &ReadOptions,
 ) -> Result<Records<T>, ReadError> {
     let shown = shown(place);
-    let (items, judgements) = match place.to_str().filter(|place| is_database(place)) {
+    let all = match place.to_str().filter(|place| is_database(place)) {
         Some(name) => {
             let all = open_existing(name).and_then(|store| everything(&*store));
             all.map_err(|error| unreadable(&shown, &error))?
         }
-        None if place.is_file() && holds_judgements(place, options)? => judgements_in(place)?,
+        None if place.is_file() && holds_judgements(place, options)? => {
+            let (items, judgements) = judgements_in(place)?;
+            let all = Everything::of_file(place, items, judgements);
+            all.map_err(|error| unreadable(&shown, &error))?
+        }
         None => return Records::open(place, options),
     };
     let kind = T::FROM_JUDGEMENTS.filter(|kind| *kind != RecordKind::Prompts);
-    let Some(kind) = kind else { return records_of(&shown, &items, &judgements, options) };
-    let selected = select(&items, &judgements, &options.judgements, kind);
-    let selected = selected.map_err(|what| bad(&shown, what))?;
+    let Some(kind) = kind else {
+        return records_of(&shown, &all.items, &all.judgements, options);
+    };
+    let selected = select(&all.items, &all.judgements, &options.judgements, kind);
+    let mut selected = selected.map_err(|what| bad(&shown, what))?;
+    selected.left_out.extend(all.left_out());
     let records = records_of(&shown, &selected.items, &selected.judgements, options)?;
     Ok(records.leaving_out(selected.left_out))
 }

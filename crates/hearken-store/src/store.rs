@@ -76,6 +76,20 @@ pub trait Store: Send + Sync {
     /// The home cannot be read.
     fn judgement(&self, id: &str) -> Result<Option<Judgement>, StoreError>;
 
+    /// The judgements of an item in the order of their places, revised ones included.
+    ///
+    /// # Errors
+    ///
+    /// The home cannot be read.
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError>;
+
+    /// How many items each annotator has given back without judging them.
+    ///
+    /// # Errors
+    ///
+    /// The home cannot be read.
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError>;
+
     /// The newest `limit` judgements of an annotator, newest first, revised ones included.
     ///
     /// # Errors

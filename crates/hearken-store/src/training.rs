@@ -1,11 +1,11 @@
 //! Judgements made ready to train on: chosen, and those on one pair made one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hearken_data::RecordKind;
 use hearken_data::feedback::formats::{Outcome, contests_of};
 use hearken_data::feedback::{
-    Candidate, Combine, Item, Judgement, Origin, Selection, Task, Verdict, in_force,
+    Candidate, Combine, Item, Judgement, Origin, Selection, Task, Verdict, decisive, in_force,
 };
 use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
 
@@ -53,11 +53,17 @@ pub fn select(
             None => taken.push((item, judgement)),
         }
     }
+    let judgements: Vec<&Judgement> = taken.iter().map(|(_, judgement)| *judgement).collect();
+    let deciding: HashSet<&str> =
+        decisive(&judgements).into_iter().map(|judgement| judgement.id.as_str()).collect();
+    left_out.add(DECIDED, taken.len() - deciding.len());
+    taken.retain(|(_, judgement)| deciding.contains(judgement.id.as_str()));
     let mut selected = Selected { items: items.to_vec(), ..Selected::default() };
     if selection.combine == Combine::Each {
         selected.judgements = taken.into_iter().map(|(_, judgement)| judgement.clone()).collect();
     } else {
-        let ballots = Ballots::of(&taken, kind);
+        let mut ballots = Ballots::of(&taken, kind);
+        ballots.settle(&mut left_out);
         ballots.count(selection, &mut selected, &mut left_out);
     }
     selected.left_out = left_out.0.into_iter().collect();
@@ -83,6 +89,9 @@ fn refusal(
     let is_excluded = selection.exclude_annotators.contains(&judgement.annotator);
     is_excluded.then_some("by an excluded annotator")
 }
+
+/// Why a judgement is not taken on whose item there is a final one.
+const DECIDED: &str = "on an item with a final verdict";
 
 #[derive(Default)]
 struct LeftOut(BTreeMap<String, usize>);
@@ -155,6 +164,17 @@ impl<'a> Ballots<'a> {
         all
     }
 
+    /// Where the same pair is two items, and one of them has a final verdict, the votes on the other count no more.
+    fn settle(&mut self, left_out: &mut LeftOut) {
+        for ballot in &mut self.ballots {
+            if ballot.is_final() {
+                let before = ballot.votes.len();
+                ballot.votes.retain(|vote| vote.judgement.is_final);
+                left_out.add(DECIDED, before - ballot.votes.len());
+            }
+        }
+    }
+
     /// Adds what the votes come to.
     fn count(self, selection: &Selection, selected: &mut Selected, left_out: &mut LeftOut) {
         let probabilities = match selection.combine {
@@ -164,7 +184,8 @@ impl<'a> Ballots<'a> {
         let mut judged: Vec<(usize, Judgement)> =
             self.others.into_iter().map(|(place, judgement)| (place, judgement.clone())).collect();
         for (ballot, probability) in self.ballots.iter().zip(probabilities) {
-            if ballot.votes.len() < selection.votes_min {
+            let is_final = ballot.is_final();
+            if !is_final && ballot.votes.len() < selection.votes_min {
                 left_out.add(&format!("pair with fewer than {} votes", selection.votes_min), 1);
                 continue;
             }
@@ -180,7 +201,7 @@ impl<'a> Ballots<'a> {
                     continue;
                 }
             };
-            if agreement < selection.agreement_min {
+            if !is_final && agreement < selection.agreement_min {
                 let what = format!("pair with an agreement below {}", selection.agreement_min);
                 left_out.add(&what, 1);
                 continue;
@@ -233,6 +254,11 @@ fn lean(outcome: Outcome) -> Option<f64> {
 }
 
 impl Ballot<'_> {
+    /// Whether a reviewer has decided.
+    fn is_final(&self) -> bool {
+        self.votes.iter().any(|vote| vote.judgement.is_final)
+    }
+
     /// The mean of what the votes say; none where all say that both are bad.
     fn share(&self) -> Option<f64> {
         let leans: Vec<f64> = self.votes.iter().filter_map(|vote| lean(vote.outcome)).collect();
@@ -335,7 +361,8 @@ fn by_model(ballots: &[Ballot<'_>]) -> Vec<Option<f64>> {
     let mut annotators: HashMap<&str, usize> = HashMap::new();
     let mut labels = Vec::new();
     let mut tasks: HashMap<usize, usize> = HashMap::new();
-    for (index, ballot) in ballots.iter().enumerate() {
+    // What was decided says nothing of those who voted: it takes no part, and is what was decided.
+    for (index, ballot) in ballots.iter().enumerate().filter(|(_, ballot)| !ballot.is_final()) {
         for vote in &ballot.votes {
             let Some(lean) = lean(vote.outcome).filter(|lean| (lean - 0.5).abs() > 0.0) else {
                 continue;
@@ -350,6 +377,9 @@ fn by_model(ballots: &[Ballot<'_>]) -> Vec<Option<f64>> {
         }
     }
     let sizes = Sizes { tasks: 2 * tasks.len(), annotators: annotators.len(), classes: 2 };
+    if labels.is_empty() {
+        return ballots.iter().map(Ballot::share).collect();
+    }
     let fit = dawid_skene(&labels, sizes, Stopping::default());
     let fit = fit.expect("invariant: every task has a label, and every number is below its size");
     let of = |(index, ballot): (usize, &Ballot<'_>)| match tasks.get(&index) {

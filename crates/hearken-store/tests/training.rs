@@ -219,3 +219,51 @@ fn a_store_is_read_as_one_preference_for_a_pair() {
     let (records, _) = read(Selection { combine: Combine::Each, ..Selection::default() });
     assert_eq!(records.len(), 3);
 }
+
+fn decided(item: &Item, verdict: Verdict) -> Judgement {
+    let mut decided = vote(item, "reviewer", verdict);
+    decided.id = format!("final-{}", item.id);
+    decided.is_final = true;
+    decided
+}
+
+/// A final verdict stands for all votes on its pair, however they are combined and however many are asked for.
+#[test]
+fn a_final_verdict_takes_the_place_of_the_votes() {
+    let (a, b) = (pair("a", ["x", "y"]), pair("b", ["u", "v"]));
+    let mut votes = vec![
+        vote(&a, "1", first()),
+        vote(&a, "2", first()),
+        vote(&b, "1", first()),
+        vote(&b, "2", first()),
+        decided(&a, second()),
+    ];
+    let items = [a.clone(), b];
+    let strict = Selection { votes_min: 2, agreement_min: 0.9, ..Selection::default() };
+    let found = selected(&items, &votes, &strict);
+    assert_eq!(verdicts(&found), [("b", first()), ("a", second())]);
+    assert_eq!(found.left_out, [("on an item with a final verdict".to_owned(), 2)]);
+    for combine in [Combine::Probability, Combine::Model] {
+        let found = selected(&items, &votes, &Selection { combine, ..Selection::default() });
+        let of_a = found.judgements.iter().find(|it| it.item == "a").unwrap();
+        assert_eq!(of_a.verdict, Verdict::Soft { probability: 0.0 }, "{combine:?}");
+    }
+    let each = Selection { combine: Combine::Each, ..Selection::default() };
+    assert_eq!(selected(&items, &votes, &each).judgements.len(), 3);
+    // Decided anew: the last one holds.
+    let mut anew = decided(&a, Verdict::Tie);
+    anew.id = "anew".into();
+    anew.revises = Some("final-a".into());
+    votes.push(anew);
+    let found = selected(&items, &votes, &Selection::default());
+    assert_eq!(verdicts(&found), [("b", first()), ("a", Verdict::Tie)]);
+}
+
+#[test]
+fn a_final_verdict_holds_for_the_same_pair_in_another_item() {
+    let (one, other) = (pair("one", ["x", "y"]), pair("other", ["y", "x"]));
+    let votes =
+        [vote(&one, "1", first()), vote(&one, "2", first()), decided(&other, Verdict::preferred(0))];
+    let found = selected(&[one, other], &votes, &Selection::default());
+    assert_eq!(verdicts(&found), [("other", first())]);
+}

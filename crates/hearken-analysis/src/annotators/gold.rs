@@ -23,6 +23,21 @@ impl Gold {
     }
 }
 
+/// Per annotator, how many verdicts say what the final one on the item says.
+pub(super) fn against_finals(index: &Index<'_>) -> Vec<Score> {
+    let mut scores = vec![Score::default(); index.annotators.len()];
+    for entry in index.by_people() {
+        let Ok(at) = index.finals.binary_search_by_key(&entry.item, |decided| decided.item) else {
+            continue;
+        };
+        let decided = &index.finals[at].judgement.verdict;
+        if let Some(right) = is_right(&entry.judgement.verdict, decided) {
+            scores[entry.annotator].count(right);
+        }
+    }
+    scores
+}
+
 /// Whether a verdict says what the gold verdict says, strength aside; `None` where the annotator could not tell.
 pub(crate) fn is_right(verdict: &Verdict, gold: &Verdict) -> Option<bool> {
     let undecided = |verdict: &Verdict| matches!(verdict, Verdict::CantTell { .. });

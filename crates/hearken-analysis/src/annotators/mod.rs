@@ -75,6 +75,8 @@ pub struct Annotator {
     pub gold: Figure,
     /// The test of it against all others' share.
     pub gold_test: Option<Test>,
+    /// Share of verdicts that say what the final verdict on the item says.
+    pub final_agreement: Figure,
     /// Dawid and Skene's model: the mean probability of what the annotator said, given what all others said.
     pub skill: Figure,
     /// A test that watches the votes as they come.
@@ -115,6 +117,7 @@ pub(crate) fn annotators(index: &Index<'_>, skills: &Skills) -> Annotators {
     let votes = VoteScores::new(index);
     let speeds = speed::speeds(index);
     let gold = Gold::new(index);
+    let decided = gold::against_finals(index);
     let mut judgements = vec![0; index.annotators.len()];
     index.by_people().for_each(|entry| judgements[entry.annotator] += 1);
     let sequential = sequential::sequential(index);
@@ -133,6 +136,7 @@ pub(crate) fn annotators(index: &Index<'_>, skills: &Skills) -> Annotators {
         speed: speeds[k].clone(),
         gold: gold.scores[k].figure("The annotator judged no gold item."),
         gold_test: tests.gold[k],
+        final_agreement: decided[k].figure("No item that the annotator judged has a final verdict."),
         skill: skills.figure(k),
         sequential: sequential[k].clone(),
         conspicuous: Vec::new(),

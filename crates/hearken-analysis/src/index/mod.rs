@@ -2,7 +2,7 @@
 
 mod votes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hearken_data::feedback::{Item, Judgement, Origin, in_force};
 
@@ -41,8 +41,12 @@ pub(crate) struct Index<'a> {
     /// Names of models that wrote candidates, ascending.
     pub(crate) models: Vec<&'a str>,
     pub(crate) entries: Vec<Entry<'a>>,
+    /// Final judgements, in the order of the items. Their annotator is none of the list: they measure nobody.
+    pub(crate) finals: Vec<Entry<'a>>,
     /// Pairwise votes of annotators.
     pub(crate) votes: Votes,
+    /// The same where items with a final judgement have that alone; `None` where there is no such item.
+    decided: Option<Votes>,
     /// Pairwise votes of judges.
     pub(crate) judge_votes: Votes,
     pub(crate) left_out: LeftOut,
@@ -54,7 +58,8 @@ impl<'a> Index<'a> {
         let items = &records.items;
         let by_id: HashMap<&str, usize> =
             items.iter().enumerate().map(|(i, item)| (item.id.as_str(), i)).collect();
-        let (counted, left_out) = counted(records, &by_id);
+        let (mut counted, left_out) = counted(records, &by_id);
+        let finals = finals(&mut counted);
         let any_person = counted.iter().any(|(_, j)| j.origin != Origin::Ai);
         let is_judge = |j: &Judgement| any_person && j.origin == Origin::Ai;
         let names = |judges: bool| {
@@ -69,6 +74,15 @@ impl<'a> Index<'a> {
             Entry { item, annotator: names[judgement.annotator.as_str()], judge, judgement }
         };
         let entries: Vec<Entry<'a>> = counted.iter().map(entry).collect();
+        let annotator = annotators.len();
+        let finals: Vec<Entry<'a>> = finals
+            .into_iter()
+            .map(|(item, judgement)| Entry { item, annotator, judge: false, judgement })
+            .collect();
+        let decided = (!finals.is_empty()).then(|| {
+            let all = entries.iter().filter(|entry| !entry.judge);
+            Votes::new(items, deciding(all, &finals))
+        });
         let candidates = items.iter().flat_map(|item| &item.candidates);
         let models = sorted_names(candidates.filter_map(|c| c.model.as_deref()));
         Self {
@@ -80,6 +94,8 @@ impl<'a> Index<'a> {
             judges,
             models,
             entries,
+            finals,
+            decided,
             left_out,
         }
     }
@@ -87,6 +103,16 @@ impl<'a> Index<'a> {
     /// Judgements of annotators.
     pub(crate) fn by_people(&self) -> impl Iterator<Item = &Entry<'a>> {
         self.entries.iter().filter(|entry| !entry.judge)
+    }
+
+    /// Judgements of annotators, and in their place the final one where an item has one.
+    pub(crate) fn deciding(&self) -> impl Iterator<Item = &Entry<'a>> {
+        deciding(self.by_people(), &self.finals)
+    }
+
+    /// Pairwise votes of which results are made: those of annotators, and in their place the final one where an item has one.
+    pub(crate) fn results(&self) -> &Votes {
+        self.decided.as_ref().unwrap_or(&self.votes)
     }
 
     /// The model that wrote a candidate.
@@ -119,6 +145,24 @@ fn counted<'a>(
         }
     }
     (counted, left_out)
+}
+
+/// Takes the final judgement of each item out of the counted ones, the last where there are several.
+fn finals<'a>(counted: &mut Vec<(usize, &'a Judgement)>) -> BTreeMap<usize, &'a Judgement> {
+    let finals = counted.iter().filter(|(_, judgement)| judgement.is_final).copied().collect();
+    counted.retain(|(_, judgement)| !judgement.is_final);
+    finals
+}
+
+/// The entries, and in their place the final one where an item has one; `finals` are in the order of the items.
+fn deciding<'a, 'b: 'a>(
+    entries: impl Iterator<Item = &'a Entry<'b>>,
+    finals: &'a [Entry<'b>],
+) -> impl Iterator<Item = &'a Entry<'b>> {
+    let is_open = |entry: &&Entry<'b>| {
+        finals.binary_search_by_key(&entry.item, |decided| decided.item).is_err()
+    };
+    entries.filter(is_open).chain(finals)
 }
 
 /// Each name once; names that end in a number in the order of the number.

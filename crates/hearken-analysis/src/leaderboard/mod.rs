@@ -154,8 +154,8 @@ impl<'a> ModelVotes<'a> {
         let mut list = Vec::new();
         let mut place = vec![None; index.models.len()];
         let mut without = 0;
-        for vote in &index.votes.list {
-            let unit = index.votes.units[vote.unit];
+        for vote in &index.results().list {
+            let unit = index.results().units[vote.unit];
             let models = (index.model(unit.item, unit.first), index.model(unit.item, unit.second));
             match models {
                 (Some(first), Some(second)) if first != second => {
@@ -231,7 +231,7 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
     if votes.models.len() > MODELS_MAX {
         notes.push(format!("More than {MODELS_MAX} models: no strengths are fitted."));
     }
-    if index.votes.rankings > 0 {
+    if index.results().rankings > 0 {
         notes.push(
             "Pairs of one ranking count as independent votes; intervals are somewhat too narrow."
                 .to_owned(),

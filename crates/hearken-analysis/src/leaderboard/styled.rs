@@ -98,12 +98,12 @@ fn missing(why: &str, votes: &ModelVotes<'_>) -> Styles {
 
 /// One row per two candidates with votes; `None` if no candidate has text.
 fn units(index: &Index<'_>, votes: &ModelVotes<'_>) -> Option<Vec<StyledVote>> {
-    let mut row_of = vec![None; index.votes.units.len()];
+    let mut row_of = vec![None; index.results().units.len()];
     let mut rows: Vec<StyledVote> = Vec::new();
     let mut any_text = false;
     for v in &votes.list {
         let row = *row_of[v.vote.unit].get_or_insert_with(|| {
-            let unit = index.votes.units[v.vote.unit];
+            let unit = index.results().units[v.vote.unit];
             let candidates = &index.items[unit.item].candidates;
             let [a, b] = [unit.first, unit.second].map(|c| aspects(&candidates[c]));
             any_text |= a[0] + b[0] > 0.0;

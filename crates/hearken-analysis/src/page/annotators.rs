@@ -62,6 +62,8 @@ fn table(list: &[Annotator]) -> String {
         "seconds",
         "gold",
         "n",
+        "as finally decided",
+        "n",
         "skill",
     ];
     let mut table = Table::new("Each annotator; p-values are corrected after Holm", &columns);
@@ -80,6 +82,8 @@ fn table(list: &[Annotator]) -> String {
             cell(&k.speed.median_seconds, Unit::Plain(1)),
             cell(&k.gold, Unit::Percent),
             n(&k.gold),
+            cell(&k.final_agreement, Unit::Percent),
+            n(&k.final_agreement),
             cell(&k.skill, Unit::Percent),
         ]);
     }

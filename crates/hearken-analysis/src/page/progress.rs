@@ -15,6 +15,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
     count("Annotators", p.annotators);
     count("Judgements by annotators", p.judgements_by_annotators);
     count("Judgements by language models beside them", p.judgements - p.judgements_by_annotators);
+    count("Items with a final verdict", p.final_verdicts);
     count("Revised judgements", p.revised);
     for (kind, n) in &p.judgements_by_kind {
         count(&format!("Verdict “{}”", kind.replace('_', " ")), *n);

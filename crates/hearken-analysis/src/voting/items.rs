@@ -46,7 +46,7 @@ const CANDIDATES_MAX: usize = 12;
 pub(super) fn per_item(index: &Index<'_>) -> PerItem {
     let mut ballots: BTreeMap<usize, Vec<Ballot>> = BTreeMap::new();
     let mut ranked = BTreeSet::new();
-    for entry in index.by_people() {
+    for entry in index.deciding() {
         if let Verdict::Ranking { order } = &entry.judgement.verdict
             // An annotator has one ballot per item.
             && ranked.insert((entry.item, entry.annotator))

@@ -216,7 +216,7 @@ fn read(counts: &PairMatrix) -> (PairMatrix, Basis, usize) {
 fn ballots(index: &Index<'_>, models: &[usize]) -> Option<Profile> {
     let place = |model: usize| models.binary_search(&model).ok();
     let mut ballots = Vec::new();
-    for entry in index.by_people() {
+    for entry in index.deciding() {
         let Verdict::Ranking { order } = &entry.judgement.verdict else { continue };
         let mut seen = Vec::new();
         let mut tiers = Vec::new();

@@ -130,7 +130,8 @@ impl Export {
         }
         let selection = self.selection()?;
         let mut records = records::load(&self.source)?;
-        let judged = in_force(&records.judgements).len();
+        let withdrawn: Vec<(String, usize)> = records.left_out.take().into_iter().collect();
+        let mut judged = in_force(&records.judgements).len();
         let mut left_out = Vec::new();
         if let Some(kind) = self.format.trains() {
             // What another program's file says is converted, whoever judged.
@@ -140,6 +141,8 @@ impl Export {
             (records.items, records.judgements) = (selected.items, selected.judgements);
             left_out = selected.left_out;
         }
+        judged += withdrawn.iter().map(|(_, count)| count).sum::<usize>();
+        left_out.extend(withdrawn);
         let Some(fraction) = self.split else {
             let mut report = self.write(&records.items, &records.judgements, &self.output)?;
             report.leave_out(judged, left_out);

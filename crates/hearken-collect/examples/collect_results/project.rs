@@ -51,6 +51,7 @@ fn judgement(at: usize, items: &[Item]) -> Judgement {
         at: 1_750_000_000_000 + i64::try_from(at).expect("a count") * 500,
         assignment: None,
         revises: None,
+        is_final: false,
         guidelines: None,
         margin: None,
         propensity: None,

@@ -1,5 +1,7 @@
 //! Judgements: a verdict, and everything about how it came to be.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +61,10 @@ pub struct Judgement {
     /// The judgement whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revises: Option<String>,
+    /// Whether it decides the item for everybody: a reviewer made it who saw what the others said. It stands beside their
+    /// judgements, not among them; training data and results are made of it in their place.
+    #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
     /// The version of the guidelines that held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidelines: Option<u32>,
@@ -91,6 +97,7 @@ impl Judgement {
             at: 0,
             assignment: None,
             revises: None,
+            is_final: false,
             guidelines: None,
             propensity: None,
             item_hash: item.hash(),
@@ -122,4 +129,19 @@ pub fn in_force(judgements: &[Judgement]) -> Vec<&Judgement> {
     let revised: std::collections::HashSet<&str> =
         judgements.iter().filter_map(|judgement| judgement.revises.as_deref()).collect();
     judgements.iter().filter(|judgement| !revised.contains(judgement.id.as_str())).collect()
+}
+
+/// Of judgements [in force](in_force), the final one of each item that has one; of several the latest.
+pub fn final_of_items<'a>(holding: &[&'a Judgement]) -> HashMap<&'a str, &'a Judgement> {
+    let finals = holding.iter().filter(|judgement| judgement.is_final);
+    finals.map(|judgement| (judgement.item.as_str(), *judgement)).collect()
+}
+
+/// Of judgements [in force](in_force), those of which results are made: the final one where an item has one, otherwise all.
+pub fn decisive<'a>(holding: &[&'a Judgement]) -> Vec<&'a Judgement> {
+    let finals = final_of_items(holding);
+    let decides = |judgement: &&&Judgement| {
+        finals.get(judgement.item.as_str()).is_none_or(|last| last.id == judgement.id)
+    };
+    holding.iter().filter(decides).copied().collect()
 }

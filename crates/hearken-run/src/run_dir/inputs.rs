@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hearken_config::Frozen;
 use hearken_data::{HubSnapshot, hexadecimal, record_files};
 use hearken_model::config::{ADAPTER_CONFIG, base_dir};
-use hearken_store::{everything, is_database, open_existing};
+use hearken_store::{Everything, everything, is_database, open_existing};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
@@ -267,8 +267,8 @@ fn hash_records(path: &Path, hash: &mut Sha256) -> io::Result<()> {
 
 /// What a database holds: its file may change where nothing does that is read of it, and a server has none.
 fn hash_store(name: &str, hash: &mut Sha256) -> io::Result<()> {
-    let (items, judgements) =
-        open_existing(name).and_then(|store| everything(&*store)).map_err(io::Error::other)?;
+    let all = open_existing(name).and_then(|store| everything(&*store));
+    let Everything { items, judgements, .. } = all.map_err(io::Error::other)?;
     for item in &items {
         hash.update(serde_json::to_vec(item)?);
     }

@@ -31,6 +31,8 @@ pub(super) struct ItemEntry {
     id: Arc<str>,
     pub(super) spot: Spot,
     judged: u32,
+    /// Numbers of its judgements, the oldest first.
+    judgements: Vec<u32>,
     /// Numbers of its assignments in state live.
     live: Vec<u32>,
 }
@@ -113,6 +115,22 @@ impl Index {
         self.annotator(annotator).map_or(&[], |it| &it.judgements)
     }
 
+    /// Numbers of the judgements of an item, the oldest first.
+    pub(super) fn judgements_of(&self, item: &str) -> &[u32] {
+        self.item_number(item).map_or(&[], |number| &self.items[number].judgements)
+    }
+
+    /// How many items each annotator has given back.
+    pub(super) fn skipped(&self) -> Vec<(String, u64)> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for assignment in &self.assignments {
+            if assignment.state == AssignmentState::Skipped {
+                *counts.entry(&assignment.annotator).or_default() += 1;
+            }
+        }
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+
     pub(super) fn live_assignments(&self, annotator: &str, now: i64) -> Vec<Assignment> {
         let of_annotator = self.annotator(annotator).into_iter().flat_map(|it| &it.assignments);
         let mut live: Vec<(u32, &Assignment)> = of_annotator
@@ -148,7 +166,7 @@ impl Index {
     pub(super) fn add_item(&mut self, id: &str, spot: Spot) {
         let id: Arc<str> = id.into();
         self.item_numbers.insert(Arc::clone(&id), number(self.items.len()));
-        self.items.push(ItemEntry { id, spot, judged: 0, live: Vec::new() });
+        self.items.push(ItemEntry { id, spot, judged: 0, judgements: Vec::new(), live: Vec::new() });
     }
 
     /// Adds a judgement of an item that is there, and ends the annotator's assignment of the item.
@@ -165,7 +183,8 @@ impl Index {
         annotator.judgements.push(this);
         let first = annotator.judged.insert(number(item));
         let assignment = annotator.assignments.get(&number(item)).copied();
-        self.items[item].judged += u32::from(first);
+        self.items[item].judgements.push(this);
+        self.items[item].judged += u32::from(first && !judgement.is_final);
         if let Some(assignment) = assignment {
             self.assignments[assignment as usize].state = AssignmentState::Judged;
             self.items[item].live.retain(|it| *it != assignment);

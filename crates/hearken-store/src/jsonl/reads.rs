@@ -90,6 +90,19 @@ impl Reads for JsonlReads {
         spot.map(|spot| judgement(&self.shared.file, spot)).transpose()
     }
 
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError> {
+        let index = self.shared.index();
+        let numbers = index.judgements_of(item).iter();
+        let spots: Vec<Spot> =
+            numbers.map(|&number| index.judgements[number as usize].spot).collect();
+        drop(index);
+        spots.into_iter().map(|spot| judgement(&self.shared.file, spot)).collect()
+    }
+
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        Ok(self.shared.index().skipped())
+    }
+
     fn judgements_by(&self, annotator: &str, limit: usize) -> Result<Vec<Judgement>, StoreError> {
         let index = self.shared.index();
         let newest = index.judgements_by(annotator).iter().rev().take(limit);

@@ -83,7 +83,15 @@ impl Ledger<'_> {
         let Some(there) = self.judgement(revised)? else {
             return Err(StoreError::no("judgement", revised));
         };
-        if there.record.annotator != judgement.annotator || there.record.item != judgement.item {
+        // What one reviewer has decided another may decide anew.
+        let by_the_same = there.record.annotator == judgement.annotator || judgement.is_final;
+        if there.record.is_final != judgement.is_final {
+            return Err(StoreError::Invalid(format!(
+                "judgement {id:?} cannot revise {revised:?}: a final judgement takes the place of a \
+                 final one, and no other of no other"
+            )));
+        }
+        if !by_the_same || there.record.item != judgement.item {
             return Err(StoreError::Invalid(format!(
                 "judgement {id:?} by {:?} on item {:?} cannot revise {revised:?}, which is by {:?} \
                  on item {:?}",
@@ -105,7 +113,8 @@ impl Ledger<'_> {
         revises: Option<u64>,
     ) -> Result<u64, StoreError> {
         let (item, annotator) = (&judgement.item, &judgement.annotator);
-        let first = !self.has_judged(item, annotator)?;
+        // Who decides for the others takes none of their seats.
+        let first = !judgement.is_final && !self.has_judged(item, annotator)?;
         let assignment = self.assignment_of(item, annotator)?;
         let seats = self.seats(item)?.ok_or_else(|| StoreError::no("item", item))?;
         seats.judged += u32::from(first);

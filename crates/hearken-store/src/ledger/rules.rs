@@ -92,7 +92,7 @@ impl Ledger<'_> {
             self.check_assignment(judgement, id, own.as_ref())?;
         }
         let revises = self.check_revision(judgement)?;
-        if revises.is_none() {
+        if revises.is_none() && !judgement.is_final {
             if self.has_judged(item, annotator)? {
                 return Err(StoreError::Conflict(format!(
                     "{annotator:?} has judged item {item:?} before: judgement {:?} says in \

@@ -181,6 +181,20 @@ impl Reads for PostgresReads {
         Ok(self.bodies("judgement", sql, &[&id])?.pop())
     }
 
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError> {
+        let sql = "SELECT body FROM hearken.judgements
+                   WHERE item = (SELECT place FROM hearken.items WHERE id = $1) ORDER BY place";
+        self.bodies("judgement", sql, &[&item])
+    }
+
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = "SELECT name, count(*) FROM hearken.assignments AS one
+                   JOIN hearken.annotators AS who ON one.annotator = who.number
+                   WHERE state = 2 GROUP BY name ORDER BY name";
+        let skipped = |row: &Row| (row.get(0), row.get::<_, i64>(1).unsigned_abs());
+        Ok(self.rows(sql, &[])?.iter().map(skipped).collect())
+    }
+
     fn judgements_by(&self, annotator: &str, limit: usize) -> Result<Vec<Judgement>, StoreError> {
         let sql = "SELECT body FROM hearken.judgements
                    WHERE annotator = (SELECT number FROM hearken.annotators WHERE name = $1)

@@ -146,6 +146,18 @@ impl Reads for SqliteReads {
         Ok(self.bodies("judgement", "SELECT body FROM judgements WHERE id = ?1", [id])?.pop())
     }
 
+    fn judgements_of(&self, item: &str) -> Result<Vec<Judgement>, StoreError> {
+        let sql = "SELECT body FROM judgements
+                   WHERE item = (SELECT place FROM items WHERE id = ?1) ORDER BY place";
+        self.bodies("judgement", sql, [item])
+    }
+
+    fn skipped(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = "SELECT name, count(*) FROM assignments JOIN annotators ON annotator = annotators.number
+                   WHERE state = 2 GROUP BY name ORDER BY name";
+        self.rows(sql, [], |row| Ok((row.get(0)?, unsigned(row, 1)?)))
+    }
+
     fn judgements_by(&self, annotator: &str, limit: usize) -> Result<Vec<Judgement>, StoreError> {
         let sql = "SELECT body FROM judgements
                    WHERE annotator = (SELECT number FROM annotators WHERE name = ?1)

@@ -1,16 +1,22 @@
 //! Documents: small records that change.
 
+use std::path::Path;
 use std::thread;
 
-use hearken_store::{Document, Expected, StoreError};
+use hearken_store::{
+    Change, Document, Everything, Expected, ItemChange, StoreError, add_change, all_changes,
+    changes_after, everything,
+};
 use serde_json::json;
 
+use super::examples::{item, items, judgement};
 use super::{Check, Home};
 
 pub(crate) const CHECKS: &[Check] = &[
     ("documents have versions", documents_have_versions),
     ("documents are listed by key", documents_are_listed_by_key),
     ("only one of many changes wins", only_one_of_many_changes_wins),
+    ("changes of items come in their order", changes_of_items_come_in_their_order),
     ("names are checked", names_are_checked),
 ];
 
@@ -51,6 +57,50 @@ fn documents_are_listed_by_key(home: &Home) {
     assert_eq!(keys, ["B", "_", "z", "\u{e4}"]);
     assert!(listed.iter().all(|it| it.kind == "a" && it.version == 1));
     assert_eq!(listed[0].body, json!(["a", "B", "\u{0}"]));
+}
+
+/// Whoever writes at the same time, every change is there, and what is read of items has it.
+fn changes_of_items_come_in_their_order(home: &Home) {
+    let store = home.open();
+    store.add_items(&items(0..3)).unwrap();
+    let made = [judgement("a", &item(0), "ada"), judgement("b", &item(1), "ada")];
+    store.add_judgements(&made).unwrap();
+    let change = |number: usize, change| ItemChange {
+        at: 1,
+        by: "lead".into(),
+        items: vec![item(number).id],
+        change,
+    };
+    thread::scope(|scope| {
+        for at in 0..8 {
+            let (store, comment) = (&store, change(2, Change::Comment(at.to_string())));
+            scope.spawn(move || add_change(&**store, &comment, 0).unwrap());
+        }
+    });
+    add_change(&*store, &change(0, Change::Priority(5)), 0).unwrap();
+    let known = add_change(&*store, &change(0, Change::Priority(7)), 9).unwrap();
+    assert_eq!(known, 10);
+    add_change(&*store, &change(1, Change::Withdrawn(true)), known).unwrap();
+    drop(store);
+    let store = home.open();
+    assert_eq!(changes_after(&*store, 0).unwrap().len(), 11);
+    assert_eq!(changes_after(&*store, 10).unwrap(), [change(1, Change::Withdrawn(true))]);
+    let all = all_changes(&*store).unwrap();
+    let mut comments: Vec<&str> = all["item-2"].comments.iter().map(|it| &*it.text).collect();
+    comments.sort_unstable();
+    assert_eq!(comments, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    let all = everything(&*store).unwrap();
+    let found: Vec<(&str, i64)> =
+        all.items.iter().map(|item| (item.id.as_str(), item.priority)).collect();
+    assert_eq!(found, [("item-0", 7), ("item-2", 0)]);
+    assert_eq!((all.judgements.as_slice(), all.withdrawn), (&made[..1], 1));
+    // A file of JSON lines is read as one, too.
+    if home.url.ends_with(".jsonl") {
+        drop(store);
+        let records = (items(0..3), made.to_vec());
+        let read = Everything::of_file(Path::new(&home.url), records.0, records.1).unwrap();
+        assert_eq!(read, all);
+    }
 }
 
 fn only_one_of_many_changes_wins(home: &Home) {

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use hearken_data::feedback::Verdict;
+use hearken_data::feedback::{Judgement, Verdict};
 use hearken_store::{AssignmentState, StoreError, Submitted};
 
 use super::examples::{claim, granted, item, items, judged, judgement, revision};
@@ -14,6 +14,8 @@ pub(crate) const CHECKS: &[Check] = &[
     ("a second opinion must be a revision", a_second_opinion_must_be_a_revision),
     ("assignments of others are refused", assignments_of_others_are_refused),
     ("without an assignment overlap decides", without_an_assignment_overlap_decides),
+    ("a final judgement takes no seat", a_final_judgement_takes_no_seat),
+    ("judgements and skips are counted", judgements_and_skips_are_counted),
     ("many submit the same at once", many_submit_the_same_at_once),
 ];
 
@@ -73,6 +75,49 @@ fn a_second_opinion_must_be_a_revision(home: &Home) {
     assert!(matches!(store.submit(&stolen, 9, 3), Err(StoreError::Invalid(_))));
     assert_eq!(store.judgements_by("ada", 9).unwrap(), [second, first]);
     assert_eq!(store.taken(3).unwrap()[0].judged, 1);
+}
+
+/// Whoever decides for the others may have judged the item or not; the others keep their seats and their judgements.
+fn a_final_judgement_takes_no_seat(home: &Home) {
+    let store = home.open();
+    let one = item(0);
+    store.add_items(std::slice::from_ref(&one)).unwrap();
+    let ada = judgement("by-ada", &one, "ada");
+    store.submit(&ada, 2, 1).unwrap();
+    let mut decided = judgement("final-1", &one, "ada");
+    decided.is_final = true;
+    assert_eq!(store.submit(&decided, 2, 2).unwrap(), Submitted::Appended { place: 2 });
+    let again = Judgement { verdict: Verdict::Tie, ..decided.clone() };
+    assert!(matches!(store.submit(&again, 2, 2), Err(StoreError::Conflict(_))));
+    // Another reviewer may decide anew, and no ordinary judgement may.
+    let mut anew = revision("final-2", &decided);
+    anew.annotator = "eve".into();
+    assert_eq!(store.submit(&anew, 2, 3).unwrap(), Submitted::Appended { place: 3 });
+    let ordinary = revision("ordinary", &anew);
+    let ordinary = Judgement { is_final: false, ..ordinary };
+    assert!(matches!(store.submit(&ordinary, 2, 3), Err(StoreError::Invalid(_))));
+    drop(store);
+    let store = home.open();
+    assert_eq!(store.taken(3).unwrap()[0].judged, 1);
+    granted(&*store, &claim("item-0", "bob", 3));
+    assert_eq!(store.judgements_of("item-0").unwrap(), [ada, decided, anew]);
+}
+
+fn judgements_and_skips_are_counted(home: &Home) {
+    let store = home.open();
+    store.add_items(&items(0..3)).unwrap();
+    for id in ["item-1", "item-0"] {
+        store.skip(&granted(&*store, &claim(id, "bob", 0)).id).unwrap();
+    }
+    store.skip(&granted(&*store, &claim("item-2", "ada", 0)).id).unwrap();
+    let made = judgement("j", &item(0), "ada");
+    store.submit(&made, 1, 1).unwrap();
+    drop(store);
+    let store = home.open();
+    assert_eq!(store.skipped().unwrap(), [("ada".to_owned(), 1), ("bob".to_owned(), 2)]);
+    assert_eq!(store.judgements_of("item-0").unwrap(), [made]);
+    assert_eq!(store.judgements_of("item-1").unwrap(), []);
+    assert_eq!(store.judgements_of("nothing").unwrap(), []);
 }
 
 fn assignments_of_others_are_refused(home: &Home) {

@@ -426,6 +426,7 @@ impl<'o> Collector<'o> {
             at: 0,
             assignment: None,
             revises: None,
+            is_final: false,
             guidelines: None,
             propensity: None,
         };
