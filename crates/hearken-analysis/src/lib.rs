@@ -121,3 +121,9 @@ pub fn analyze(records: &Records, options: &Options) -> Analysis {
         voting: voting::voting(&index),
     }
 }
+
+/// The annotators of records, and nothing else of an [`Analysis`].
+pub fn annotators_of(records: &Records) -> annotators::Annotators {
+    let index = index::Index::new(records);
+    annotators::annotators(&index, &annotators::skills(&index))
+}

@@ -11,6 +11,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const ASSETS: &[(&str, &str, &[u8])] = &[
     ("style.css", "text/css; charset=utf-8", include_bytes!("assets/style.css")),
     ("label.css", "text/css; charset=utf-8", include_bytes!("assets/label.css")),
+    ("lead.css", "text/css; charset=utf-8", include_bytes!("assets/lead.css")),
     ("page.js", SCRIPT, include_bytes!("assets/page.js")),
     ("wire.js", SCRIPT, include_bytes!("assets/wire.js")),
     ("tasks.js", SCRIPT, include_bytes!("assets/tasks.js")),

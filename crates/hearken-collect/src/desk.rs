@@ -3,13 +3,18 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hearken_analysis::annotators::Annotators;
 use tokio::sync::Notify;
 
 /// What was computed, shared by all requests.
 #[derive(Default)]
 pub(crate) struct Desk {
-    pub(crate) analysis: Slot,
-    pub(crate) features: Slot,
+    /// As HTML.
+    pub(crate) analysis: Slot<String>,
+    /// As HTML.
+    pub(crate) features: Slot<String>,
+    /// Whom to believe.
+    pub(crate) people: Slot<Annotators>,
 }
 
 impl fmt::Debug for Desk {
@@ -19,24 +24,42 @@ impl fmt::Debug for Desk {
 }
 
 /// One result, and whether a newer one is being computed.
-#[derive(Default)]
-pub(crate) struct Slot {
-    content: Mutex<Content>,
+pub(crate) struct Slot<T> {
+    content: Mutex<Content<T>>,
     pub(crate) done: Notify,
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct Content {
+pub(crate) struct Content<T> {
     pub(crate) running: bool,
     /// Judgements in the store when it was computed.
     pub(crate) judgements: u64,
     pub(crate) at: i64,
-    pub(crate) html: Option<Arc<str>>,
+    pub(crate) result: Option<Arc<T>>,
     pub(crate) problem: Option<String>,
 }
 
-impl Slot {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Content> {
+impl<T> Default for Content<T> {
+    fn default() -> Self {
+        Self { running: false, judgements: 0, at: 0, result: None, problem: None }
+    }
+}
+
+impl<T> Clone for Content<T> {
+    fn clone(&self) -> Self {
+        let Self { running, judgements, at, result, problem } = self;
+        let (result, problem) = (result.clone(), problem.clone());
+        Self { running: *running, judgements: *judgements, at: *at, result, problem }
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { content: Mutex::default(), done: Notify::new() }
+    }
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Content<T>> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

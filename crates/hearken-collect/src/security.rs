@@ -64,9 +64,13 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     response
 }
 
-/// A path as a log may keep it: the secret of an invitation makes an account.
+/// A path as a log may keep it: the secret of an invitation makes an account, that of a reset takes one over.
 fn without_secret(path: &str) -> &str {
-    if path.starts_with("/invite/") { "/invite/…" } else { path }
+    match path {
+        _ if path.starts_with("/invite/") => "/invite/…",
+        _ if path.starts_with("/reset/") => "/reset/…",
+        _ => path,
+    }
 }
 
 /// Turns a panic of a handler into an answer, so that one bad request does not cut a connection.

@@ -33,7 +33,10 @@ fn required(path: &str) -> Option<Permission> {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     // The API asks for tokens; it decides by itself.
-    if ["/login", "/invite", "/assets", "/health", "/api", "/favicon.ico"].into_iter().any(below) {
+    if ["/login", "/invite", "/reset", "/assets", "/health", "/api", "/favicon.ico"]
+        .into_iter()
+        .any(below)
+    {
         return None;
     }
     Some(if below("/admin/export") {
@@ -42,6 +45,8 @@ fn required(path: &str) -> Option<Permission> {
         Permission::Manage
     } else if below("/analysis") || below("/progress") {
         Permission::SeeResults
+    } else if below("/review") {
+        Permission::Review
     } else if below("/label") || below("/live") {
         Permission::Label
     } else {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::response::Html;
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::accounts;
 use crate::assets::Assets;
 use crate::bell::Bell;
+use crate::board::Board;
 use crate::desk::Desk;
 use crate::error::{AppError, StartError};
 use crate::health::Health;
@@ -21,7 +22,7 @@ use crate::limits::Limits;
 use crate::options::{Media, Options};
 use crate::parts::Parts;
 use crate::pool::Pool;
-use crate::queue::{Distributor, Order, RANDOM, Random, check_names};
+use crate::queue::{Distributor, Order, RANDOM, Random, check_names, lock};
 use crate::settings::Settings;
 use crate::steady::Steady;
 use crate::user::CurrentUser;
@@ -81,6 +82,7 @@ struct Shared {
     long: Semaphore,
     health: Health,
     bell: Bell,
+    board: Mutex<Board>,
     desk: Desk,
     settings: Mutex<Option<(i64, Arc<Settings>)>>,
     guidelines: Mutex<Option<(i64, Arc<Guidelines>)>>,
@@ -153,6 +155,7 @@ impl AppState {
             long: Semaphore::new(LONG_AT_ONCE),
             health: Health::default(),
             bell: Bell::default(),
+            board: Mutex::default(),
             desk: Desk::default(),
             settings: Mutex::new(None),
             guidelines: Mutex::new(None),
@@ -239,6 +242,11 @@ impl AppState {
 
     pub(crate) fn distributor(&self) -> &Distributor {
         &self.shared.distributor
+    }
+
+    /// What was judged, as far as is known. Where the index of items is needed too, this is locked first.
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        lock(&self.shared.board)
     }
 
     pub(crate) fn limits(&self) -> &Limits {

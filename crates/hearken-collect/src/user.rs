@@ -44,6 +44,7 @@ impl CurrentUser {
             csrf => self.csrf.clone(),
             may_label => self.role.may(Permission::Label),
             may_see_results => self.role.may(Permission::SeeResults),
+            may_review => self.role.may(Permission::Review),
             may_export => self.role.may(Permission::Export),
             may_manage => self.role.may(Permission::Manage),
         }

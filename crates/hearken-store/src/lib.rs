@@ -26,9 +26,7 @@ mod transfer;
 
 use std::path::Path;
 
-pub use changes::{
-    Change, Changed, Comment, ItemChange, add_change, all_changes, changes_after,
-};
+pub use changes::{Change, Changed, Comment, ItemChange, add_change, all_changes, changes_after};
 pub use error::StoreError;
 pub use place::{Everything, everything, is_database, open_records, read_records, shown};
 pub use record::{

@@ -262,8 +262,11 @@ fn a_final_verdict_takes_the_place_of_the_votes() {
 #[test]
 fn a_final_verdict_holds_for_the_same_pair_in_another_item() {
     let (one, other) = (pair("one", ["x", "y"]), pair("other", ["y", "x"]));
-    let votes =
-        [vote(&one, "1", first()), vote(&one, "2", first()), decided(&other, Verdict::preferred(0))];
+    let votes = [
+        vote(&one, "1", first()),
+        vote(&one, "2", first()),
+        decided(&other, Verdict::preferred(0)),
+    ];
     let found = selected(&[one, other], &votes, &Selection::default());
     assert_eq!(verdicts(&found), [("other", first())]);
 }

@@ -136,7 +136,8 @@ pub(crate) fn annotators(index: &Index<'_>, skills: &Skills) -> Annotators {
         speed: speeds[k].clone(),
         gold: gold.scores[k].figure("The annotator judged no gold item."),
         gold_test: tests.gold[k],
-        final_agreement: decided[k].figure("No item that the annotator judged has a final verdict."),
+        final_agreement: decided[k]
+            .figure("No item that the annotator judged has a final verdict."),
         skill: skills.figure(k),
         sequential: sequential[k].clone(),
         conspicuous: Vec::new(),

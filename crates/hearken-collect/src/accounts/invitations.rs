@@ -18,22 +18,24 @@ pub struct Invitation {
     pub expires_at: i64,
     /// Who made it: a pseudonym.
     pub by: String,
+    /// For whom it is, where the one who made it said so: what the form begins with.
+    pub name: String,
 }
 
-/// Makes an invitation; gives the secret of its link, 256 random bits.
+/// Makes an invitation, for somebody where a name is given; gives the secret of its link, 256 random bits.
 ///
 /// # Errors
 ///
 /// The store cannot be written.
 pub fn create(
     store: &dyn Store,
-    role: Role,
+    (role, name): (Role, &str),
     by: &str,
     expires_at: i64,
 ) -> Result<String, AppError> {
     let secret = codec::random_hex::<32>();
     let key = codec::sha256_hex(secret.as_bytes());
-    let body = json!({"role": role, "expires_at": expires_at, "by": by});
+    let body = json!({"role": role, "expires_at": expires_at, "by": by, "name": name});
     store.put_document("invitation", &key, &body, Expected::Nothing)?;
     Ok(secret)
 }
@@ -43,7 +45,8 @@ fn of(document: &hearken_store::Document, now: i64) -> Option<Invitation> {
     let expires_at = body["expires_at"].as_i64()?;
     let role = Role::named(body["role"].as_str()?)?;
     let by = body["by"].as_str().unwrap_or_default().to_owned();
-    (now < expires_at).then(|| Invitation { key: document.key.clone(), role, expires_at, by })
+    let name = body["name"].as_str().unwrap_or_default().to_owned();
+    (now < expires_at).then(|| Invitation { key: document.key.clone(), role, expires_at, by, name })
 }
 
 /// Invitations that can still be used.

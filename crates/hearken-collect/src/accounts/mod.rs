@@ -6,6 +6,7 @@
 
 pub mod invitations;
 mod password;
+pub(crate) mod resets;
 mod role;
 pub(crate) mod sessions;
 
@@ -189,6 +190,30 @@ pub fn erase(store: &dyn Store, pseudonym: &str, now: i64) -> Result<(), AppErro
         store.delete_document("name", &folded(&account.name))?;
     }
     Ok(sessions::end_all(store, pseudonym)?)
+}
+
+/// The kind of the documents that say who was admitted by a lead.
+const ADMISSION: &str = "admission";
+
+/// Whether a lead has admitted somebody, whatever came of the screening.
+pub(crate) fn is_admitted(store: &dyn Store, pseudonym: &str) -> Result<bool, StoreError> {
+    Ok(store.document(ADMISSION, pseudonym)?.is_some())
+}
+
+/// Says at `at` that somebody is admitted whatever came of the screening; `None`: not any more.
+pub(crate) fn set_admitted(
+    store: &dyn Store,
+    pseudonym: &str,
+    by: &str,
+    at: Option<i64>,
+) -> Result<(), StoreError> {
+    match at {
+        Some(at) => {
+            let body = json!({"by": by, "at": at});
+            store.put_document(ADMISSION, pseudonym, &body, Expected::Anything).map(|_| ())
+        }
+        None => store.delete_document(ADMISSION, pseudonym).map(|_| ()),
+    }
 }
 
 fn no_account() -> AppError {

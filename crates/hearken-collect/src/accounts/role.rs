@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// May do everything.
     Administrator,
-    /// Labels, sees results and every judgement, exports.
+    /// Labels, sees results and every judgement, decides where people differ, exports.
     Reviewer,
     /// Labels, and sees the own judgements.
     Annotator,
@@ -27,6 +27,8 @@ pub enum Permission {
     Label,
     /// To see progress and the analysis.
     SeeResults,
+    /// To see every judgement, to decide where people differ, to comment.
+    Review,
     /// To take judgements out.
     Export,
     /// To change the project and its people.
@@ -54,12 +56,12 @@ impl Role {
 
     /// Whether the role has the permission. The only place where that is decided.
     pub fn may(self, permission: Permission) -> bool {
-        use Permission::{Export, Label, Manage, SeeResults, SignedIn};
+        use Permission::{Export, Label, Manage, Review, SeeResults, SignedIn};
         match permission {
             SignedIn => true,
             Label => self != Role::Viewer,
             SeeResults => self != Role::Annotator,
-            Export => matches!(self, Role::Administrator | Role::Reviewer),
+            Review | Export => matches!(self, Role::Administrator | Role::Reviewer),
             Manage => self == Role::Administrator,
         }
     }

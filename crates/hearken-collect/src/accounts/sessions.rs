@@ -55,7 +55,7 @@ const KEPT_MS: i64 = 30 * 86_400_000;
 
 /// Removes what has expired long ago.
 pub(crate) fn sweep(store: &dyn Store, now: i64) -> Result<(), StoreError> {
-    for kind in ["session", "invitation"] {
+    for kind in ["session", "invitation", "reset"] {
         for document in store.documents(kind)? {
             if document.body["expires_at"].as_i64().unwrap_or(0) + KEPT_MS <= now {
                 store.delete_document(kind, &document.key)?;

@@ -81,7 +81,7 @@ function showNext(startedAt) {
   item.element.dataset.shown = page.shown;
   if (!item.started) begin(item);
   item.shownAt = performance.now();
-  window.scrollTo(0, 0);
+  if (!root.dataset.decide) window.scrollTo(0, 0);
   showLastTurn(item.element);
   reachable(item.element);
   const title = find("#item-title", item.element);
@@ -120,7 +120,7 @@ function begin(item) {
   });
 }
 
-const draftKey = (item) => `hearken.draft.${item.assignment ?? item.revises}`;
+const draftKey = (item) => `hearken.draft.${item.assignment ?? item.revises ?? item.decides}`;
 
 const moves = (image) => image.closest(".clips") || /^data:image\/(gif|webp|apng)|\.(gif|webp|apng)$/i.test(image.src);
 
@@ -156,6 +156,12 @@ function decideHere(answer) {
   const startedAt = page.keyAt;
   const duration_ms = Math.round(performance.now() - item.shownAt);
   const body = { id: newId(), answer, rationale, duration_ms };
+  if (root.dataset.decide) {
+    storage.take(draftKey(item));
+    find("#stage").inert = true;
+    outbox.add("/review/submit", { ...body, item: item.decides, earlier: item.earlier });
+    return;
+  }
   if (item.revises) body.revises = item.revises;
   else body.assignment = item.assignment;
   storage.take(draftKey(item));
@@ -176,6 +182,7 @@ function skip() {
   const item = page.current;
   if (!item) return;
   if (root.dataset.revise) return location.assign("/label/history");
+  if (root.dataset.decide) return location.assign(root.dataset.next ?? root.dataset.back);
   if (!item.revises) outbox.add("/label/skip", { assignment: item.assignment });
   storage.take(draftKey(item));
   showNext(page.keyAt);
@@ -184,6 +191,7 @@ function skip() {
 
 function undo() {
   const last = page.undoable.pop();
+  if (root.dataset.decide) return say("There is nothing to undo here: decide anew.");
   if (!last || root.dataset.revise) return say("There is nothing to undo here; My judgements lists what you judged before.");
   if (page.current) page.upcoming.unshift(page.current);
   const { item, id, answer } = last;
@@ -316,13 +324,16 @@ function onSettled(entry, reply) {
     find("#feedback").hidden = false;
   }
   // What was on its way may have been what the next item waited for.
-  if (!page.current && !root.dataset.revise) (page.filling ?? Promise.resolve()).then(() => { if (!page.current) fill(); });
+  if (!page.current && !opened()) (page.filling ?? Promise.resolve()).then(() => { if (!page.current) fill(); });
   if (entry.path === "/label/submit" && reply) {
     if (!entry.body.revises) page.done += 1;
     showProgress(reply.progress);
     if (isRevision && reply.outcome !== "lease_lost") location.assign("/label/history");
   }
   if (isRevision && !reply) find("#stage").inert = false;
+  if (entry.path !== "/review/submit" || entry.body.item !== root.dataset.decide) return;
+  if (reply) location.assign(root.dataset.next ?? root.dataset.back);
+  else find("#stage").inert = false;
 }
 
 async function renew() {
@@ -334,9 +345,12 @@ async function renew() {
   if (page.current && lost.includes(page.current.assignment)) prompting(page.current, "The time for this item is over. Your judgement is still stored if nobody else has taken it.");
 }
 
-async function reopen(judgement) {
+// Whether the page is about one item that was asked for.
+const opened = () => root.dataset.revise || root.dataset.decide;
+
+async function open(path, asked) {
   try {
-    page.upcoming.push(prepare(await post("/label/reopen", { judgement })));
+    page.upcoming.push(prepare(await post(path, asked)));
     showNext();
   } catch (error) { trouble(error.message); find("#loading")?.remove(); }
 }
@@ -359,7 +373,8 @@ function startLabelling() {
   });
   if (storage.get("hearken.guidelines") === "open" && matchMedia("(min-width: 60rem)").matches) toggleGuidelines();
   outbox.flush();
-  if (root.dataset.revise) return reopen(root.dataset.revise);
+  if (root.dataset.revise) return open("/label/reopen", { judgement: root.dataset.revise });
+  if (root.dataset.decide) return open("/review/open", { item: root.dataset.decide });
   setInterval(renew, Math.max(10_000, Math.min(Number(root.dataset.leaseMs) / 3, 60_000)));
   document.addEventListener("visibilitychange", renew);
   window.addEventListener("online", () => outbox.flush());

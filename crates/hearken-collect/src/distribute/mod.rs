@@ -11,16 +11,17 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use hearken_data::feedback::Item;
-use hearken_store::{Assignment, Claim, Claimed};
+use hearken_store::{Assignment, Change, Claim, Claimed, ItemChange};
 use rand::Rng;
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
 pub use crate::queue::{Choice, Eligible, Offer, Order, Progress, RANDOM, Random};
-pub(crate) use standing::{Screened, screened};
+pub(crate) use standing::{Screened, ScreeningState, admit, screened, screening_of};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
 pub(crate) use submit::{check_duration, judgement};
 
+use crate::board::Board;
 use crate::error::AppError;
 use crate::queue::{Misfit, Person, lock, overlap_of};
 use crate::settings::Settings;
@@ -32,6 +33,8 @@ const HELD_MAX: usize = 4;
 const ATTEMPTS: usize = 64;
 /// Items that are read at once.
 const CHUNK: usize = 2_000;
+/// How often what is known of judgements is compared with the store, while others write.
+const ROUNDS: usize = 3;
 /// How often the index looks at the store, at least.
 const REFRESH_MS: i64 = 5_000;
 /// How often it looks at the store, at most, when nothing seems open.
@@ -114,6 +117,7 @@ fn refresh(state: &AppState, settings: &Settings, at_once: bool) -> Result<(), A
     }
     let started = Instant::now();
     read_items(state)?;
+    read_changes(state)?;
     let taken = state.store().taken(now)?;
     state.distributor().index().replace_taken(&taken, settings.overlap);
     let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -145,6 +149,96 @@ fn read_items(state: &AppState) -> Result<(), AppError> {
     }
     Ok(())
 }
+
+/// Takes over what was changed about items.
+fn read_changes(state: &AppState) -> Result<(), AppError> {
+    let after = state.distributor().index().changes;
+    let changes = hearken_store::changes_after(state.store(), after)?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut index = state.distributor().index();
+    // Somebody else may have been faster.
+    for (number, change) in (after + 1..).zip(&changes) {
+        if index.changes < number {
+            index.take(change);
+            index.changes = number;
+        }
+    }
+    drop(index);
+    state.distributor().forget_people();
+    Ok(())
+}
+
+/// Changes items that are there. May block.
+///
+/// # Errors
+///
+/// The store cannot be used.
+pub(crate) fn change_items(
+    state: &AppState,
+    by: &str,
+    items: Vec<String>,
+    change: Change,
+) -> Result<(), AppError> {
+    let after = state.distributor().index().changes;
+    let change = ItemChange { at: state.now(), by: by.to_owned(), items, change };
+    hearken_store::add_change(state.store(), &change, after)?;
+    read_changes(state)
+}
+
+/// The item with what was changed about it. May block.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub(crate) fn item(state: &AppState, id: &str) -> Result<Option<Item>, AppError> {
+    if id.contains('\0') {
+        return Ok(None);
+    }
+    let Some(mut item) = state.store().item(id)? else { return Ok(None) };
+    let index = state.distributor().index();
+    let entry = index.handle(id).map(|handle| &index.entries[handle as usize]);
+    if let Some(changed) = entry.and_then(|entry| entry.changed.as_ref()) {
+        changed.apply(&mut item);
+    }
+    Ok(Some(item))
+}
+
+/// Brings what is known of judgements up to the store. May block.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub(crate) fn read_judgements(state: &AppState) -> Result<(), AppError> {
+    let mut board = state.board();
+    for _ in 0..ROUNDS {
+        add_judgements(state, &mut board)?;
+        let known = state.store().counts()?.judgements;
+        if known == board.judgements {
+            return Ok(());
+        }
+        let before = board.place;
+        add_judgements(state, &mut board)?;
+        // Where several processes write, a judgement may become visible below a place that was read.
+        if board.place == before {
+            *board = Board::default();
+        }
+    }
+    add_judgements(state, &mut board)
+}
+
+fn add_judgements(state: &AppState, board: &mut Board) -> Result<(), AppError> {
+    loop {
+        let judgements = state.store().judgements(board.place, CHUNK)?;
+        let is_last = judgements.len() < CHUNK;
+        board.add(judgements);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
 /// How far the project is. May block.
 ///
 /// # Errors
@@ -216,7 +310,7 @@ fn next_blocking(state: &AppState, annotator: &str, held: &[String]) -> Result<N
 }
 
 fn work(state: &AppState, assignment: Assignment) -> Result<Next, AppError> {
-    let item = state.store().item(&assignment.item)?;
+    let item = item(state, &assignment.item)?;
     let item = item.ok_or_else(|| AppError::Internal("an assignment without its item".into()))?;
     Ok(Next::Work(Box::new(Work { assignment, item })))
 }
@@ -239,7 +333,7 @@ fn claim_one(
             let (person, index) = (lock(person), distributor.index());
             let share = (settings.gold_share, order);
             let drawn = screening.then(|| person.drawn());
-            let choice = index.choose(drawn, person.seen(), share, &mut rng);
+            let choice = index.choose(drawn, (annotator, person.seen()), share, &mut rng);
             let choice = choice.map_err(|Misfit(choice)| {
                 AppError::Internal(format!(
                     "the order {:?} chose {choice:?}; expected one of the items it was offered, and a probability in (0, 1]",
@@ -249,7 +343,7 @@ fn claim_one(
             choice.map(|choice| (choice, index.entries[choice.handle as usize].id.clone()))
         };
         let Some((choice, id)) = chosen else { return Ok(None) };
-        let Some(item) = state.store().item(&id)? else {
+        let Some(item) = item(state, &id)? else {
             return Err(AppError::Internal(format!("the item {id:?} is gone from the store")));
         };
         let now = state.now();

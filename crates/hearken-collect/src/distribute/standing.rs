@@ -1,8 +1,10 @@
 //! Whether an annotator gets another item: limits and screening.
 
 use hearken_data::feedback::Judgement;
+use serde::Serialize;
 
 use super::Why;
+use crate::accounts;
 use crate::error::AppError;
 use crate::queue::{Draw, Person, Pool, Standing, lock};
 use crate::settings::Settings;
@@ -22,7 +24,8 @@ pub(super) fn standing(
         let seen = state.store().seen_by(annotator)?;
         let has_screening = 0 < state.distributor().index().count(Pool::Screening);
         let judgements = judgements(state, annotator, has_screening)?;
-        person.learn(&seen, &judgements, &state.distributor().index(), now);
+        let admitted = has_screening && accounts::is_admitted(state.store(), annotator)?;
+        person.learn(&seen, (&judgements, admitted), &state.distributor().index(), now);
     }
     let (count, secret) = (state.settings()?.screening_items, state.secret());
     Ok(person.standing(&state.distributor().index(), now, Draw { count, secret, annotator }))
@@ -39,6 +42,58 @@ pub(crate) struct Screened {
     pub(crate) passed: bool,
     /// Names of the others.
     pub(crate) missed: Vec<String>,
+}
+
+/// How the screening of an annotator stands, for those who lead.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ScreeningState {
+    /// `open`, `passed`, `failed`, or `admitted` by a lead.
+    pub(crate) state: &'static str,
+    pub(crate) items: usize,
+    pub(crate) judged: usize,
+    pub(crate) right: usize,
+}
+
+/// How the screening of an annotator stands; none where there is no screening. May block.
+pub(crate) fn screening_of(
+    state: &AppState,
+    annotator: &str,
+) -> Result<Option<ScreeningState>, AppError> {
+    let settings = state.settings()?;
+    let held = state.store().live_assignments(annotator, state.now())?.len();
+    let person = state.distributor().person(annotator);
+    let standing = standing(state, annotator, &mut lock(&person))?;
+    // Limits have nothing to do with it.
+    let unlimited = Settings { limit_total: None, limit_day: None, ..(*settings).clone() };
+    let how = match admitted(&standing, &unlimited, held) {
+        _ if standing.screening_items == 0 => return Ok(None),
+        _ if standing.admitted => "admitted",
+        Ok(false) => "passed",
+        Err(Why::ScreeningFailed) => "failed",
+        _ => "open",
+    };
+    Ok(Some(ScreeningState {
+        state: how,
+        items: standing.screening_items,
+        judged: standing.screening_judged,
+        right: standing.screening_right,
+    }))
+}
+
+/// Admits an annotator whatever comes of the screening, or takes that back. May block.
+///
+/// # Errors
+///
+/// The store cannot be written.
+pub(crate) fn admit(
+    state: &AppState,
+    annotator: &str,
+    by: &str,
+    anyway: bool,
+) -> Result<(), AppError> {
+    accounts::set_admitted(state.store(), annotator, by, anyway.then(|| state.now()))?;
+    state.distributor().forget_people();
+    Ok(())
 }
 
 /// What came of the screening of an annotator; none as long as an item of it is open. May block.
@@ -95,7 +150,7 @@ pub(super) fn admitted(standing: &Standing, settings: &Settings, held: usize) ->
     if reached(standing.judged_today, settings.limit_day) {
         return Err(Why::LimitDay);
     }
-    if standing.screening_items == 0 {
+    if standing.screening_items == 0 || standing.admitted {
         return Ok(false);
     }
     if 0 < standing.screening_unseen {
@@ -118,6 +173,7 @@ mod tests {
     use super::*;
 
     const DONE: Standing = Standing {
+        admitted: false,
         judged: 10,
         judged_today: 4,
         screening_items: 4,
@@ -135,6 +191,8 @@ mod tests {
         assert_eq!(admitted(&DONE, &settings(), 0), Ok(false));
         let failed = Standing { screening_right: 2, ..DONE };
         assert_eq!(admitted(&failed, &settings(), 0), Err(Why::ScreeningFailed));
+        let anyway = Standing { admitted: true, ..failed };
+        assert_eq!(admitted(&anyway, &settings(), 0), Ok(false));
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn own(state: &AppState, annotator: &str, id: &str) -> Result<Assignment, AppErr
 }
 
 fn item(state: &AppState, id: &str) -> Result<Item, AppError> {
-    let item = state.store().item(id)?;
+    let item = super::item(state, id)?;
     item.ok_or_else(|| AppError::Internal(format!("there is no item {id:?}")))
 }
 

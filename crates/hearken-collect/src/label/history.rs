@@ -77,7 +77,7 @@ pub(super) fn presented(judgement: &Judgement, item: &Item) -> Vec<usize> {
 }
 
 /// A verdict in words, answers named as the page named them.
-fn words(verdict: &Verdict, presented: &[usize]) -> String {
+pub(crate) fn words(verdict: &Verdict, presented: &[usize]) -> String {
     let letter = |place: usize| item::name(place).replace("Answer ", "");
     match Answer::of(verdict, presented) {
         Some(Answer::Preferred { place, points: None }) => format!("{} is better", letter(place)),

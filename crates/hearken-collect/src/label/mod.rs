@@ -5,7 +5,7 @@
 //! stored once.
 
 pub(crate) mod answer;
-mod history;
+pub(crate) mod history;
 pub(crate) mod item;
 
 use axum::extract::State;
@@ -43,7 +43,7 @@ pub(crate) fn router() -> Router<AppState> {
 }
 
 /// What every labelling page needs. May block.
-fn page_values(state: &AppState) -> Result<minijinja::Value, AppError> {
+pub(crate) fn page_values(state: &AppState) -> Result<minijinja::Value, AppError> {
     let settings = state.settings()?;
     let guidelines = state.guidelines()?;
     let text = guidelines.text.trim();
@@ -192,7 +192,7 @@ fn shown(
         }
         _ => return Err(neither()),
     };
-    let item = state.store().item(&item)?;
+    let item = distribute::item(state, &item)?;
     let item = item.ok_or_else(|| AppError::Internal("the item is gone from the store".into()))?;
     let presented = presented.unwrap_or_else(|| (0..item.candidates.len()).collect());
     Ok((item, presented))
@@ -208,7 +208,7 @@ fn feedback(state: &AppState, annotator: &str) -> Result<Option<String>, AppErro
         if passed { "The work begins." } else { "That is too few." }
     )];
     for name in missed {
-        let Some(item) = state.store().item(&name)? else { continue };
+        let Some(item) = distribute::item(state, &name)? else { continue };
         let asked = item.prompt.last().map_or_else(String::new, |it| excerpt(&it.content, 90));
         let reason = item.gold.and_then(|gold| gold.reason);
         let reason = reason.as_deref().unwrap_or("The guidelines say why.");

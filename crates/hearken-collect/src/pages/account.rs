@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Said;
-use crate::accounts::{self, Account, invitations, sessions};
+use crate::accounts::{self, Account, invitations, resets, sessions};
 use crate::distribute;
 use crate::error::AppError;
 use crate::limits::network;
@@ -236,15 +236,16 @@ pub(crate) async fn invitation(
     State(state): State<AppState>,
     Path(secret): Path<String>,
 ) -> Result<Html<String>, AppError> {
-    state.blocking(move |state| invitation_form(state, &secret, ("", None))).await
+    state.blocking(move |state| invitation_form(state, &secret, (None, None))).await
 }
 
 fn invitation_form(
     state: &AppState,
     secret: &str,
-    (name, wrong): (&str, Option<String>),
+    (name, wrong): (Option<&str>, Option<String>),
 ) -> Result<Html<String>, AppError> {
     let invitation = invitations::find(state.store(), secret, state.now())?;
+    let name = name.unwrap_or(&invitation.name);
     let project = state.settings()?.title.clone();
     state.render("invite.html", context! { project, role => invitation.role.as_str(), name, wrong })
 }
@@ -276,7 +277,7 @@ pub(crate) async fn accept(
             }
             Err(error @ (AppError::Unprocessable(_) | AppError::Conflict(_))) => {
                 let (status, wrong) = (error.status(), Some(error.to_string()));
-                Ok(Err((status, invitation_form(state, &secret, (&form.name, wrong))?)))
+                Ok(Err((status, invitation_form(state, &secret, (Some(&form.name), wrong))?)))
             }
             Err(error) => Err(error),
         }
@@ -285,6 +286,61 @@ pub(crate) async fn accept(
     match made {
         Ok(account) if state.mode() == Mode::Accounts => sign_in(&state, account, "/").await,
         Ok(_) => Ok(Redirect::to("/").into_response()),
+        Err(page) => Ok(page.into_response()),
+    }
+}
+
+/// `GET /reset/{secret}`.
+pub(crate) async fn reset(
+    State(state): State<AppState>,
+    Path(secret): Path<String>,
+) -> Result<Html<String>, AppError> {
+    state.blocking(move |state| reset_form(state, &secret, None)).await
+}
+
+fn reset_form(
+    state: &AppState,
+    secret: &str,
+    wrong: Option<String>,
+) -> Result<Html<String>, AppError> {
+    let account = resets::find(state.store(), secret, state.now())?;
+    let project = state.settings()?.title.clone();
+    state.render("reset.html", context! { project, name => account.name, wrong })
+}
+
+/// What the form for a forgotten password sends.
+#[derive(Deserialize)]
+pub(crate) struct Reset {
+    password: String,
+    again: String,
+}
+
+/// `POST /reset/{secret}`: sets the password and signs in.
+pub(crate) async fn set_forgotten(
+    State(state): State<AppState>,
+    Path(secret): Path<String>,
+    request: Request,
+) -> Result<Response, AppError> {
+    let form: Reset = form(&state, request).await?;
+    let set = hashing(&state, move |state| {
+        let (store, now) = (state.store(), state.now());
+        let set = check_again(&form.password, &form.again)
+            .and_then(|()| resets::accept(store, &secret, &form.password, now));
+        match set {
+            Ok(account) => {
+                state.audit(&account.pseudonym, "account.password_reset", json!({}))?;
+                Ok(Ok(account))
+            }
+            Err(error @ AppError::Unprocessable(_)) => {
+                let (status, wrong) = (error.status(), Some(error.to_string()));
+                Ok(Err((status, reset_form(state, &secret, wrong)?)))
+            }
+            Err(error) => Err(error),
+        }
+    })
+    .await?;
+    match set {
+        Ok(account) => sign_in(&state, account, "/").await,
         Err(page) => Ok(page.into_response()),
     }
 }

@@ -26,16 +26,31 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new().route("/analysis", get(page)).route("/analysis/features", post(train))
 }
 
-/// Which of the two results.
-type Which = fn(&Desk) -> &Slot;
+/// Which of the results.
+type Which<T> = fn(&Desk) -> &Slot<T>;
+
+/// What there is where it is new enough; otherwise starts a computation unless one is under way, waits a little, and gives
+/// what there is then.
+pub(super) async fn fresh<T: Send + Sync + 'static>(
+    state: &AppState,
+    which: Which<T>,
+    judgements: u64,
+    work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
+) -> Content<T> {
+    let content = which(state.desk()).lock().clone();
+    let age = state.now() - content.at;
+    let usable = content.result.is_some()
+        && (content.judgements == judgements || (0..FRESH_MS).contains(&age));
+    if usable { content } else { computed(state, which, judgements, work).await }
+}
 
 /// Starts a computation unless one is under way, waits a little, and gives what there is.
-async fn computed(
+async fn computed<T: Send + Sync + 'static>(
     state: &AppState,
-    which: Which,
+    which: Which<T>,
     judgements: u64,
-    work: impl FnOnce(&AppState) -> Result<String, AppError> + Send + 'static,
-) -> Content {
+    work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
+) -> Content<T> {
     let slot = which(state.desk());
     let done = slot.done.notified();
     tokio::pin!(done);
@@ -52,7 +67,7 @@ async fn computed(
                 content.judgements = judgements;
                 content.at = state.now();
                 match result {
-                    Ok(html) => (content.html, content.problem) = (Some(html.into()), None),
+                    Ok(made) => (content.result, content.problem) = (Some(made.into()), None),
                     Err(error) => content.problem = Some(error.to_string()),
                 }
             }
@@ -68,13 +83,10 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
     let counts = state.read(|store| store.counts()).await?;
     let judgements = counts.judgements;
     let open = NEEDED <= judgements;
-    let mut content = state.desk().analysis.lock().clone();
-    let age = state.now() - content.at;
-    let usable = content.html.is_some()
-        && (content.judgements == judgements || (0..FRESH_MS).contains(&age));
-    if open && !usable {
-        content = computed(&state, |desk| &desk.analysis, judgements, analyze).await;
-    }
+    let content = match open {
+        true => fresh(&state, |desk| &desk.analysis, judgements, analyze).await,
+        false => Content::default(),
+    };
     let features = state.desk().features.lock().clone();
     let values = context! {
         here => "analysis",
@@ -84,11 +96,11 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
         computing => open && (content.running || features.running),
         analysed => content.judgements,
         stale => content.judgements != judgements,
-        html => content.html.as_deref(),
+        html => content.result.as_deref(),
         problem => content.problem.or(features.problem),
         can_train => state.parts().feature_trainer.is_some(),
         training => features.running,
-        feature_html => features.html.as_deref(),
+        feature_html => features.result.as_deref(),
     };
     state.blocking(move |state| state.page(&user, "analysis.html", values)).await
 }

@@ -35,8 +35,10 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/account", noticed(account::show))
         .route("/account/password", post(account::change_password))
         .route("/invite/{secret}", get(account::invitation).post(account::accept))
+        .route("/reset/{secret}", get(account::reset).post(account::set_forgotten))
         .merge(analysis::router())
         .merge(crate::label::router())
+        .merge(crate::review::router())
         .merge(crate::live::router())
         .merge(admin::router())
 }
@@ -104,7 +106,7 @@ fn noticed(show: Show) -> MethodRouter<AppState> {
 /// Does what a form asks for, on a thread that may block, then leads to a page.
 async fn then(
     state: &AppState,
-    to: &'static str,
+    to: &str,
     work: impl FnOnce(&AppState) -> Result<(), AppError> + Send + 'static,
 ) -> Result<Redirect, AppError> {
     state.blocking(work).await?;

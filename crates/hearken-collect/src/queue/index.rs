@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hearken_data::feedback::{Gold, Item};
-use hearken_store::{Placed, Taken};
+use hearken_store::{Changed, ItemChange, Placed, Taken};
 use rand::{Rng, RngExt as _};
 
+use super::facts::Facts;
 use super::order::{Choice, Eligible, Order, RANDOM};
 use crate::render::{images, media_path};
 
@@ -36,17 +37,33 @@ pub(crate) enum Pool {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) id: String,
-    priority: i64,
+    pub(crate) priority: i64,
     overlap: Option<u32>,
     pub(crate) gold: Option<Gold>,
     pub(crate) judged: u32,
-    held: u32,
+    pub(crate) held: u32,
+    pub(crate) facts: Facts,
+    /// What was changed about it; priority and gold are those above.
+    pub(crate) changed: Option<Box<Changed>>,
 }
 
 impl Entry {
-    fn new(item: Item) -> Self {
+    fn new(mut item: Item, changed: Option<Changed>) -> Self {
+        if let Some(changed) = &changed {
+            changed.apply(&mut item);
+        }
+        let facts = Facts::of(&item);
         let Item { id, priority, overlap, gold, .. } = item;
-        Self { id, priority, overlap, gold, judged: 0, held: 0 }
+        Self {
+            id,
+            priority,
+            overlap,
+            gold,
+            judged: 0,
+            held: 0,
+            facts,
+            changed: changed.map(Box::new),
+        }
     }
 
     pub(crate) fn pool(&self) -> Pool {
@@ -57,7 +74,19 @@ impl Entry {
         }
     }
 
-    fn overlap(&self, project: u32) -> u32 {
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.changed.as_ref().is_some_and(|changed| changed.withdrawn)
+    }
+
+    /// The only annotators that get it; none for everybody. Gold items measure everybody.
+    pub(crate) fn people(&self) -> &[String] {
+        match (&self.changed, self.pool()) {
+            (Some(changed), Pool::Regular) => &changed.people,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn overlap(&self, project: u32) -> u32 {
         overlap_of(self.overlap, self.gold.is_some(), project)
     }
 }
@@ -103,12 +132,18 @@ pub(crate) struct Index {
     pub(crate) entries: Vec<Entry>,
     handles: HashMap<String, u32>,
     open: [Buckets; 3],
+    /// Open items that are for some annotators only.
+    reserved: HashMap<String, Buckets>,
+    /// Changes of items that are not read yet.
+    early: HashMap<String, Changed>,
+    /// The number of the last change that was taken over.
+    pub(crate) changes: u64,
     in_pool: [usize; 3],
     /// The items of the pool that admits annotators.
     pub(crate) screening: Vec<u32>,
     /// The place up to which items were read.
     pub(crate) place: u64,
-    overlap: u32,
+    pub(crate) overlap: u32,
     progress: Progress,
     /// Paths of the images that items name; `None` where nobody asks.
     media: Option<HashSet<String>>,
@@ -172,7 +207,8 @@ impl Index {
             if let Some(media) = &mut self.media {
                 media.extend(media_of(&record));
             }
-            let entry = Entry::new(record);
+            let early = self.early.remove(&record.id);
+            let entry = Entry::new(record, early);
             self.handles.insert(entry.id.clone(), handle);
             self.in_pool[entry.pool() as usize] += 1;
             if entry.pool() == Pool::Screening {
@@ -207,12 +243,68 @@ impl Index {
     /// Puts the item among the open ones, or takes it away.
     fn settle(&mut self, handle: u32) {
         let entry = &self.entries[handle as usize];
-        let bucket = self.open[entry.pool() as usize].entry(Reverse(entry.priority)).or_default();
-        if entry.judged + entry.held < entry.overlap(self.overlap) {
-            bucket.add(handle);
-        } else {
-            bucket.remove(handle);
+        let is_open =
+            !entry.is_withdrawn() && entry.judged + entry.held < entry.overlap(self.overlap);
+        let priority = Reverse(entry.priority);
+        let settle = |buckets: &mut Buckets| {
+            let bucket = buckets.entry(priority).or_default();
+            if is_open { bucket.add(handle) } else { bucket.remove(handle) }
+        };
+        let people = entry.people();
+        if people.is_empty() {
+            settle(&mut self.open[entry.pool() as usize]);
         }
+        for person in people {
+            settle(self.reserved.entry(person.clone()).or_default());
+        }
+    }
+
+    /// Takes over a change by somebody, of an item that is not read yet when it is.
+    pub(crate) fn take(&mut self, change: &ItemChange) {
+        let ItemChange { at, by, items, change } = change;
+        for id in items {
+            let Some(handle) = self.handle(id) else {
+                self.early.entry(id.clone()).or_default().take(change, by, *at);
+                continue;
+            };
+            self.alter(handle, |entry| {
+                let changed = entry.changed.get_or_insert_default();
+                changed.take(change, by, *at);
+                entry.priority = changed.priority.unwrap_or(entry.priority);
+                if let Some(gold) = &changed.gold {
+                    entry.gold.clone_from(gold);
+                }
+            });
+        }
+    }
+
+    /// Changes what decides where the item stands.
+    fn alter(&mut self, handle: u32, change: impl FnOnce(&mut Entry)) {
+        self.progress.take(self.share_of(handle));
+        let entry = &self.entries[handle as usize];
+        let (pool, priority) = (entry.pool(), Reverse(entry.priority));
+        let people = entry.people().to_vec();
+        let leave = |buckets: &mut Buckets| {
+            if let Some(bucket) = buckets.get_mut(&priority) {
+                bucket.remove(handle);
+            }
+        };
+        leave(&mut self.open[pool as usize]);
+        for person in &people {
+            self.reserved.get_mut(person).map(leave);
+        }
+        self.in_pool[pool as usize] -= 1;
+        if pool == Pool::Screening {
+            self.screening.retain(|one| *one != handle);
+        }
+        change(&mut self.entries[handle as usize]);
+        let pool = self.entries[handle as usize].pool();
+        self.in_pool[pool as usize] += 1;
+        if pool == Pool::Screening {
+            self.screening.push(handle);
+        }
+        self.progress.add(self.share_of(handle));
+        self.settle(handle);
     }
 
     fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
@@ -263,7 +355,7 @@ impl Index {
     /// What the entry adds to the progress.
     fn share_of(&self, handle: u32) -> Progress {
         let entry = &self.entries[handle as usize];
-        if entry.gold.is_some() {
+        if entry.gold.is_some() || entry.is_withdrawn() {
             return Progress::default();
         }
         let overlap = entry.overlap(self.overlap);
@@ -275,13 +367,13 @@ impl Index {
         }
     }
 
-    /// The next item for one who has seen `seen`, with the probability of the whole choice: of the
-    /// pool, and of the item in it. `None` where nothing is open. `screening` names the items that admit the
+    /// The next item for `person`, who has seen `seen`, with the probability of the whole choice: of the
+    /// pool, and of the item in it. What is for this person only comes first. `None` where nothing is open. `screening` names the items that admit the
     /// annotator, where it is one of these that comes next.
     pub(crate) fn choose(
         &self,
         screening: Option<&HashSet<u32>>,
-        seen: &HashSet<u32>,
+        (person, seen): (&str, &HashSet<u32>),
         (gold_share, order): (f64, &dyn Order),
         rng: &mut dyn Rng,
     ) -> Result<Option<Choice>, Misfit> {
@@ -291,7 +383,8 @@ impl Index {
             let eligible = self.eligible(Pool::Screening, &passed_over);
             return eligible.map(|eligible| ask(order, &eligible, rng)).transpose();
         }
-        let regular = self.eligible(Pool::Regular, seen);
+        let reserved = self.reserved.get(person).and_then(|own| self.unseen(own, seen));
+        let regular = reserved.or_else(|| self.eligible(Pool::Regular, seen));
         // Gold items measure those who work. Who has nothing else left gets none, except
         // where a project is nothing but gold.
         if regular.is_none() && 0 < self.count(Pool::Regular) {
@@ -312,7 +405,11 @@ impl Index {
 
     /// The unseen open items of the highest priority that has any.
     fn eligible<'a>(&'a self, pool: Pool, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
-        self.open[pool as usize].values().find_map(|bucket| {
+        self.unseen(&self.open[pool as usize], seen)
+    }
+
+    fn unseen<'a>(&'a self, buckets: &'a Buckets, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
+        buckets.values().find_map(|bucket| {
             let count = bucket.unseen(seen);
             (0 < count).then(|| Eligible::new(&bucket.open, seen, &self.entries, count))
         })
@@ -347,6 +444,7 @@ fn ask(order: &dyn Order, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Result<
 #[cfg(test)]
 mod tests {
     use hearken_data::feedback::{Candidate, Task, Verdict};
+    use hearken_store::Change;
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
 
@@ -374,8 +472,9 @@ mod tests {
 
     fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let choices = (0..rounds)
-            .filter_map(|_| index.choose(None, seen, (gold_share, &Random), &mut rng).unwrap());
+        let choices = (0..rounds).filter_map(|_| {
+            index.choose(None, ("ada", seen), (gold_share, &Random), &mut rng).unwrap()
+        });
         choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
     }
 
@@ -431,7 +530,7 @@ mod tests {
         assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let screening = index
-            .choose(Some(&HashSet::from([2])), &HashSet::new(), (0.5, &Random), &mut rng)
+            .choose(Some(&HashSet::from([2])), ("ada", &HashSet::new()), (0.5, &Random), &mut rng)
             .unwrap();
         assert_eq!(screening.map(|choice| choice.handle), Some(2));
     }
@@ -448,5 +547,47 @@ mod tests {
         index.replace_taken(&taken, 1);
         assert!(index.is_complete("b") && !index.is_complete("a"));
         assert_eq!(ids(&index, 1, 0.0, &HashSet::new()), [("a".to_owned(), 1.0)]);
+    }
+
+    fn change(index: &mut Index, id: &str, change: Change) {
+        index.take(&ItemChange { at: 0, by: "lead".into(), items: vec![id.into()], change });
+    }
+
+    #[test]
+    fn what_is_for_some_comes_first_to_them_and_never_to_others() {
+        let mut index = index(vec![item("a", |item| item.priority = 9), item("b", |_| ())]);
+        change(&mut index, "b", Change::People(vec!["bob".into()]));
+        let next = |index: &Index, person: &str, seen: &[u32]| {
+            let (seen, mut rng) = (seen.iter().copied().collect(), ChaCha8Rng::seed_from_u64(1));
+            let choice = index.choose(None, (person, &seen), (0.0, &Random), &mut rng).unwrap();
+            choice.map(|choice| index.entries[choice.handle as usize].id.clone())
+        };
+        assert_eq!(next(&index, "bob", &[]).as_deref(), Some("b"));
+        assert_eq!(next(&index, "bob", &[1]).as_deref(), Some("a"));
+        assert_eq!(next(&index, "eve", &[]).as_deref(), Some("a"));
+        assert_eq!(next(&index, "eve", &[0]), None);
+        index.judged("b");
+        assert_eq!(next(&index, "bob", &[0]), None);
+        index.replace_taken(&[], 1);
+        change(&mut index, "b", Change::People(Vec::new()));
+        assert_eq!(next(&index, "eve", &[0]).as_deref(), Some("b"));
+        assert_eq!(index.progress().wanted, 2);
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_neither_asked_for_nor_handed_out() {
+        let mut index = index(vec![item("a", |_| ()), item("b", |_| ())]);
+        index.judged("a");
+        change(&mut index, "a", Change::Withdrawn(true));
+        change(&mut index, "b", Change::Withdrawn(true));
+        assert_eq!(index.progress(), Progress::default());
+        assert!(ids(&index, 1, 0.0, &HashSet::new()).is_empty());
+        change(&mut index, "b", Change::Withdrawn(false));
+        change(&mut index, "b", Change::Priority(3));
+        assert_eq!(ids(&index, 1, 0.0, &HashSet::new()), [("b".to_owned(), 1.0)]);
+        change(&mut index, "b", Change::Gold(Some(gold(true))));
+        assert_eq!((index.count(Pool::Screening), index.screening.as_slice()), (1, &[1][..]));
+        change(&mut index, "b", Change::Gold(None));
+        assert_eq!((index.count(Pool::Regular), index.screening.len()), (2, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! What is open and who has seen it, in memory. What is here asks no store; who distributes keeps it up to date.
 
+mod facts;
 mod index;
 mod order;
 mod person;
@@ -7,9 +8,9 @@ mod person;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::index::Index;
+pub(crate) use self::facts::Needle;
 pub use self::index::Progress;
-pub(crate) use self::index::{LIVE, Misfit, Pool, overlap_of};
+pub(crate) use self::index::{Entry, Index, LIVE, Misfit, Pool, overlap_of};
 pub(crate) use self::order::check_names;
 pub use self::order::{Choice, Eligible, Offer, Order, RANDOM, Random};
 pub(crate) use self::person::{Draw, Person, Standing};
@@ -45,6 +46,11 @@ impl Distributor {
 
     pub(crate) fn person(&self, annotator: &str) -> Arc<Mutex<Person>> {
         Arc::clone(lock(&self.people).entry(annotator.to_owned()).or_default())
+    }
+
+    /// What an item is was changed: who has judged what is asked anew.
+    pub(crate) fn forget_people(&self) {
+        lock(&self.people).clear();
     }
 
     /// The settings or the items have changed: look at the store before the next answer.

@@ -17,6 +17,8 @@ pub(crate) struct Person {
     loaded: Option<Loaded>,
     /// The screening items that admit this annotator.
     drawn: Handles,
+    /// Whether a lead has admitted them, whatever came of the screening.
+    admitted: bool,
 }
 
 /// How the screening items of an annotator are drawn.
@@ -56,6 +58,7 @@ struct Loaded {
 /// What decides whether an annotator gets an item.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
+    pub(crate) admitted: bool,
     pub(crate) judged: u32,
     pub(crate) judged_today: u32,
     pub(crate) screening_items: usize,
@@ -104,14 +107,16 @@ impl Person {
         self.loaded.as_ref().is_some_and(|l| (0..BELIEVED_MS).contains(&(now - l.at)))
     }
 
-    /// Takes over what the store says: the names of the items seen, and the judgements, the newest first.
+    /// Takes over what the store says: the names of the items seen, the judgements, the newest first, and
+    /// whether a lead has admitted them.
     pub(crate) fn learn(
         &mut self,
         seen: &[String],
-        judgements: &[Judgement],
+        (judgements, admitted): (&[Judgement], bool),
         index: &Index,
         now: i64,
     ) {
+        self.admitted = admitted;
         self.seen = seen.iter().filter_map(|id| index.handle(id)).collect();
         self.loaded = Some(loaded(judgements, index, now));
     }
@@ -156,6 +161,7 @@ impl Person {
         let judged = loaded.screening.iter().filter(|(handle, _)| self.drawn.contains(handle));
         let judged: Vec<bool> = judged.map(|(_, right)| *right).collect();
         Standing {
+            admitted: self.admitted,
             judged: loaded.judged,
             judged_today: if loaded.today.0 == day(now) { loaded.today.1 } else { 0 },
             screening_items: self.drawn.len(),

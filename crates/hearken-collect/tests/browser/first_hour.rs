@@ -12,7 +12,7 @@ use crate::cdp::Page;
 use crate::pairwise::shown;
 use crate::service::{PASSWORD, Running, Start, pairs, prompt};
 
-fn sign_in(page: &Page, running: &Running, name: &str, password: &str) {
+pub(crate) fn sign_in(page: &Page, running: &Running, name: &str, password: &str) {
     page.goto(&running.at("/login"));
     page.eval(&format!("document.querySelector('[name=name]').value = {}", json!(name)));
     page.eval(&format!("document.querySelector('[name=password]').value = {}", json!(password)));
@@ -247,7 +247,7 @@ fn on_a_phone_the_first_answer_has_half_of_the_screen() {
 }
 
 /// What can be pressed and is less than 44 pixels high or wide; links within a text may be.
-const SMALL: &str = "[...document.querySelectorAll('button, select, summary, input:not([type=hidden]), nav a, .who a, .project')].filter((e) => e.offsetParent && !e.closest('.values, label.check') && !e.classList.contains('skip')).filter((e) => { const b = e.getBoundingClientRect(); return b.height < 43.5 || b.width < 43.5; }).map((e) => e.outerHTML.slice(0, 120))";
+pub(crate) const SMALL: &str = "[...document.querySelectorAll('button, select, summary, input:not([type=hidden]), nav a, .who a, .project')].filter((e) => e.offsetParent && !e.closest('.values, label.check') && !e.classList.contains('skip')).filter((e) => { const b = e.getBoundingClientRect(); return b.height < 43.5 || b.width < 43.5; }).map((e) => e.outerHTML.slice(0, 120))";
 
 #[test]
 fn ratings_go_on_by_mouse_as_they_do_by_key() {

@@ -11,6 +11,7 @@
 
 mod attacks;
 mod cdp;
+mod desk;
 mod first_hour;
 mod live;
 mod pairwise;

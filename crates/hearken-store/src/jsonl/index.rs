@@ -166,7 +166,13 @@ impl Index {
     pub(super) fn add_item(&mut self, id: &str, spot: Spot) {
         let id: Arc<str> = id.into();
         self.item_numbers.insert(Arc::clone(&id), number(self.items.len()));
-        self.items.push(ItemEntry { id, spot, judged: 0, judgements: Vec::new(), live: Vec::new() });
+        self.items.push(ItemEntry {
+            id,
+            spot,
+            judged: 0,
+            judgements: Vec::new(),
+            live: Vec::new(),
+        });
     }
 
     /// Adds a judgement of an item that is there, and ends the annotator's assignment of the item.

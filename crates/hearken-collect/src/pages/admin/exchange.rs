@@ -7,81 +7,15 @@ use axum::response::{Html, Response};
 use hearken_data::feedback::formats::Format;
 use minijinja::context;
 use minijinja::value::Serde;
-use serde::Serialize;
 use serde_json::json;
 
 use crate::api::{Export, ExportSummary, dry_run, file};
 use crate::error::AppError;
-use crate::exchange::{Imported, Upload};
-use crate::pages::Asked;
+use crate::exchange::Upload;
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
-/// Items of a page.
-const ITEMS: usize = 50;
-/// Characters of a prompt in the list.
-const EXCERPT: usize = 160;
-
-#[derive(Serialize)]
-struct Row {
-    id: String,
-    task: &'static str,
-    excerpt: String,
-    candidates: usize,
-    gold: Option<&'static str>,
-    priority: i64,
-    overlap: Option<u32>,
-}
-
-/// `GET /admin/items`.
-pub(crate) async fn items(
-    State(state): State<AppState>,
-    Query(asked): Query<Asked>,
-    user: CurrentUser,
-) -> Result<Html<String>, AppError> {
-    state.blocking(move |state| items_page(state, &user, asked.after, None)).await
-}
-
-fn items_page(
-    state: &AppState,
-    user: &CurrentUser,
-    after: u64,
-    imported: Option<Imported>,
-) -> Result<Html<String>, AppError> {
-    let items = state.store().items(after.min(i64::MAX as u64), ITEMS)?;
-    let next = items.last().filter(|_| items.len() == ITEMS).map(|last| last.place);
-    let rows: Vec<Row> = items
-        .into_iter()
-        .map(|placed| placed.record)
-        .map(|item| {
-            let last = item.prompt.last().map(|message| message.content.as_str());
-            Row {
-                task: item.task.as_str(),
-                excerpt: last.unwrap_or("no prompt").chars().take(EXCERPT).collect(),
-                candidates: item.candidates.len(),
-                gold: item
-                    .gold
-                    .as_ref()
-                    .map(|gold| if gold.screening { "screening" } else { "gold" }),
-                priority: item.priority,
-                overlap: item.overlap,
-                id: item.id,
-            }
-        })
-        .collect();
-    let values = context! {
-        admin => "items",
-        rows => Serde(rows),
-        after,
-        next,
-        items => state.store().counts()?.items,
-        imported => imported.map(Serde),
-        formats => formats(Format::all()),
-    };
-    state.page(user, "admin/items.html", values)
-}
-
-fn formats(formats: impl Iterator<Item = Format>) -> Vec<&'static str> {
+pub(super) fn formats(formats: impl Iterator<Item = Format>) -> Vec<&'static str> {
     let mut names: Vec<&str> = formats.map(Format::as_str).collect();
     names.sort_unstable();
     names
@@ -131,7 +65,7 @@ pub(crate) async fn import(
                 "judgements": imported.judgements_added,
             });
             state.audit(&user.annotator, "items.imported", details)?;
-            items_page(state, &user, 0, Some(imported))
+            super::items::show(state, &user, &super::items::Asked::default(), Some(imported))
         })
         .await
 }

@@ -1,6 +1,7 @@
 //! Pages for those who run a project.
 
 mod exchange;
+mod items;
 mod people;
 mod project;
 mod services;
@@ -18,7 +19,7 @@ use crate::user::CurrentUser;
 /// The page that takes files.
 pub(crate) fn uploads(state: &AppState) -> Router<AppState> {
     Router::new()
-        .route("/admin/items", get(exchange::items).post(exchange::import))
+        .route("/admin/items", get(items::page).post(exchange::import))
         .layer(DefaultBodyLimit::max(state.options().upload_bytes))
 }
 
@@ -27,9 +28,12 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/admin/export", get(exchange::export_page))
         .route("/admin/export/file", get(exchange::export_file))
-        .route("/admin/people", noticed(people::show))
+        .route("/admin/items/change", post(items::change))
+        .route("/admin/people", get(people::page))
         .route("/admin/people/invite", post(people::invite))
         .route("/admin/people/withdraw", on_one(people::withdraw, "/admin/people?done=withdrawn"))
+        .route("/admin/people/reset", post(people::reset))
+        .route("/admin/people/admit", post(people::admit))
         .route("/admin/people/role", post(people::set_role))
         .route("/admin/people/sign-out", on_one(people::sign_out, "/admin/people?done=saved"))
         .route("/admin/people/erase", post(people::erase))
