@@ -162,6 +162,26 @@ const SAME: &[(&str, &str)] = &[
     ("(B)", "B"),
     (r"\mathrm{no solution}", "No  solution"),
     (r"\text{Monday.}", "Monday"),
+    // As textbooks and policies write them, too.
+    (r"(x,y)=(1,2)", "(1,2)"),
+    (r"f^{-1}(x)=2x", "2x"),
+    ("f'(x) = 2x", "2x"),
+    (r"\angle ABC = 60^\circ", "60"),
+    (r"m\angle A = 45", "45"),
+    (r"\cos 60^\circ", "0.5"),
+    (r"\sin(30^{\circ})", "0.5"),
+    (r"x<-1\text{ or }x>1", r"(-\infty,-1)\cup(1,\infty)"),
+    (r"\mathbb{R}", r"(-\infty,\infty)"),
+    (r"x \in \mathbb{R}", "all real numbers"),
+    (r"\langle 1,2\rangle", "(1,2)"),
+    ("3 : 4", "3:4"),
+    ("10⁻²", "0.01"),
+    ("x²", "x^2"),
+    (r"\approx 5", "5"),
+    ("= 5", "5"),
+    (r"5\\", "5"),
+    (r"1,\!000", "1000"),
+    ("1\u{202f}000", "1000"),
 ];
 
 /// Pairs that do not.
@@ -265,6 +285,17 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("12 34", "408"),
     (r"\infty", r"-\infty"),
     (r"\infty", "0"),
+    (r"\text{2 hours 30 minutes}", "2"),
+    ("2.5 hours", "2.5 minutes"),
+    ("0.5%", "0.5 cm"),
+    ("60", r"\cos 60^\circ"),
+    ("x > 1 and x < 3", r"(1,\infty)\cup(-\infty,3)"),
+    ("(1,2), (3,4)", r"(1,2)\cup(3,4)"),
+    ("1:2", "2:1"),
+    ("10⁻²", "102"),
+    ("x²", "2x"),
+    (r"(x,y)=(1,2)", "(2,1)"),
+    (r"\mathbb{R}", r"(0,\infty)"),
 ];
 
 #[test]
@@ -326,6 +357,12 @@ fn the_final_number_of_a_text_is_compared_with_its_sign_and_fraction() {
         (" pages 5–7", "7", 1.0),
         (" it is 1000000000001", "1000000000002", 0.0),
         (" nothing", "0", 0.0),
+        (" –4", "-4", 1.0),
+        (" –4", "4", 0.0),
+        (" -7/-8", "7/8", 1.0),
+        (r" 1{,}000", "1000", 1.0),
+        (r" 12\,345", "12345", 1.0),
+        (" 1\u{202f}000\u{202f}000", "1000000", 1.0),
     ] {
         let found = verify(Verifier::Numeric, completion, answer);
         assert!((found - expected).abs() < 1e-12, "{completion:?} against {answer:?}: {found}");

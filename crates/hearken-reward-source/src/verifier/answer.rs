@@ -8,6 +8,11 @@ const CHARACTERS_MAX: usize = 2000;
 /// Elements of lists whose order does not matter.
 const ELEMENTS_MAX: usize = 200;
 
+/// What stands between the sides of an inequality.
+const RELATIONS: [char; 4] = ['<', '>', '≤', '≥'];
+/// How the set of all real numbers is written.
+const REALS: [&str; 5] = ["ℝ", "\\mathbb{R}", "\\mathbb R", "\\R", "all real numbers"];
+
 /// Whether two answers say the same.
 ///
 /// | answers | are the same if |
@@ -117,12 +122,17 @@ fn without_thousands(text: &str) -> String {
 }
 
 fn read(text: &str) -> Answer {
-    let text = text.trim();
+    // A sign that nothing stands before says nothing: "= 5".
+    let text = text.trim().trim_start_matches('=').trim_start();
     if let Some(matrix) = matrix(text) {
         return matrix;
     }
     if text == "∅" || text == "\\{\\}" || text == "\\{ \\}" {
         return Answer::Set(Vec::new());
+    }
+    if REALS.contains(&text) {
+        let infinity = || Expression::Symbol("∞".to_owned());
+        return open_interval(infinity().negated(), infinity());
     }
     if let Some((variable, set)) = text.split_once('∈')
         && Expression::read(variable).is_some_and(|found| found.is_variable())
@@ -138,6 +148,10 @@ fn read(text: &str) -> Answer {
             && parts.len() <= ELEMENTS_MAX
             && parts.iter().all(|part| !part.trim().is_empty())
         {
+            // Where one inequality or another holds, there is a union of intervals.
+            let is_alternative =
+                !text.contains(" and ") && parts.iter().all(|part| part.contains(RELATIONS));
+            let make = if is_alternative { Answer::Union } else { make };
             return make(parts.into_iter().map(read).collect());
         }
     }
@@ -148,7 +162,7 @@ fn read(text: &str) -> Answer {
         let [plus, minus] = ["+", "-"].map(|sign| read(&text.replace('±', sign)));
         return Answer::Set(vec![plus, minus]);
     }
-    if text.contains(['<', '>', '≤', '≥']) {
+    if text.contains(RELATIONS) {
         return interval(text).unwrap_or_else(|| words(text));
     }
     if text.contains('=') {
@@ -157,8 +171,15 @@ fn read(text: &str) -> Answer {
     value(text).map_or_else(|| words(text), Answer::Value)
 }
 
+fn open_interval(low: Expression, high: Expression) -> Answer {
+    let elements = [low, high].map(|bound| Answer::Value(Value::plain(bound))).into();
+    Answer::Tuple { open: '(', close: ')', elements }
+}
+
+/// The words of a text; ratios and times have no spaces around their colon.
 fn words(text: &str) -> Answer {
     let text: String = text.chars().map(|c| if c == '\\' { ' ' } else { c }).collect();
+    let text = text.split(':').map(str::trim).collect::<Vec<_>>().join(":");
     Answer::Words(text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
 }
 
@@ -239,7 +260,7 @@ fn matrix(text: &str) -> Option<Answer> {
         rest = &columns[closing(columns)? + 1..];
     }
     let inner = rest.strip_suffix(&format!("\\end{{{name}}}"))?;
-    let rows = split(inner.trim().trim_end_matches(ROW), ROW);
+    let rows = split(inner.trim().trim_end_matches(ROW), &ROW.to_string());
     Some(Answer::Matrix(
         rows.into_iter().map(|row| split(row, "&").into_iter().map(read).collect()).collect(),
     ))
@@ -247,7 +268,7 @@ fn matrix(text: &str) -> Option<Answer> {
 
 /// The interval that inequalities of one variable describe.
 fn interval(text: &str) -> Option<Answer> {
-    let is_relation = |c: char| "<>≤≥".contains(c);
+    let is_relation = |c: char| RELATIONS.contains(&c);
     let parts: Vec<&str> = text.split(is_relation).collect();
     let relations: Vec<char> = text.chars().filter(|c| is_relation(*c)).collect();
     let read = |part: &str| Expression::read(part.trim());
@@ -290,8 +311,14 @@ fn interval(text: &str) -> Option<Answer> {
 fn equation(text: &str) -> Option<Answer> {
     let (first, _) = text.split_once('=')?;
     let (_, last) = text.rsplit_once('=')?;
-    let left = Expression::read(first)?;
-    let is_named = left.is_variable() || is_function(first.trim());
+    if is_point(first.trim()) || is_angle(first.trim()) {
+        return Some(read(last));
+    }
+    let is_function = is_function(first.trim());
+    let Some(left) = Expression::read(first) else {
+        return (is_function && !last.trim().is_empty()).then(|| read(last));
+    };
+    let is_named = left.is_variable() || is_function;
     match value(last) {
         Some(value) if value.unit.is_none() && value.measured.is_none() && !value.is_percent => {
             Some(Answer::Equation { left, right: value.expression, is_named })
@@ -302,11 +329,27 @@ fn equation(text: &str) -> Option<Answer> {
     }
 }
 
-/// Whether a text is a letter applied to letters: f(x), g(x, y).
+/// Whether a text is a point of letters: (x, y).
+fn is_point(text: &str) -> bool {
+    let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    inner.is_some_and(|inner| {
+        let is_letter = |part: &str| Expression::read(part).is_some_and(|read| read.is_variable());
+        inner.contains(',') && inner.split(',').all(is_letter)
+    })
+}
+
+/// Whether a text names an angle: `\angle ABC`, `m\angle A`.
+fn is_angle(text: &str) -> bool {
+    let points = text.strip_prefix('m').unwrap_or(text).trim_start().strip_prefix("\\angle");
+    points.is_some_and(|points| points.chars().all(|c| c.is_alphanumeric() || " {}_".contains(c)))
+}
+
+/// Whether a text is a letter, perhaps with a prime or inverted, applied to letters: f(x), g(x, y), `f^{-1}(x)`.
 fn is_function(text: &str) -> bool {
     let mut characters = text.chars();
     let named = characters.next().is_some_and(char::is_alphabetic);
-    let rest = characters.as_str().trim();
+    let rest = characters.as_str().trim_start_matches('\'').trim();
+    let rest = rest.strip_prefix("^{-1}").unwrap_or(rest).trim_start();
     let arguments = rest.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
     named && arguments.is_some_and(|of| of.chars().all(|c| c.is_alphabetic() || ", ".contains(c)))
 }
@@ -415,7 +458,10 @@ const UNITS: &[(&str, &str)] = &[
 fn unit_name(text: &str) -> Option<String> {
     const WORDS_MAX: usize = 4;
     let is_part = |c: char| c.is_alphanumeric() || " °/^{}*.-".contains(c);
-    if !text.chars().all(is_part) || WORDS_MAX < text.split_whitespace().count() {
+    // A number of its own would be a second quantity: 2 hours 30 minutes.
+    let has_number =
+        text.split_whitespace().any(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    if has_number || !text.chars().all(is_part) || WORDS_MAX < text.split_whitespace().count() {
         return None;
     }
     let text = text.to_lowercase().replace("square ", "").replace(['{', '}', '*', '.'], " ");
@@ -503,7 +549,8 @@ fn same_quantity(one: &Value, other: &Value) -> bool {
 fn same_reading(one: &Value, other: &Value) -> bool {
     let same_unit = match (&one.unit, &other.unit) {
         (Some(one), Some(other)) => one == other,
-        _ => true,
+        // A percentage has no other unit.
+        _ => !(one.is_percent && other.unit.is_some() || other.is_percent && one.unit.is_some()),
     };
     let is_same = || same_value(&one.expression, &other.expression);
     let as_share = |percent: &Value, plain: &Value| {

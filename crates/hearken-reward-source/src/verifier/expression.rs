@@ -58,6 +58,14 @@ pub(super) enum Function {
     Exponential,
 }
 
+impl Function {
+    /// Whether it takes an angle, which may be in degrees.
+    fn is_of_angle(self) -> bool {
+        use Function::{Cosecant, Cosine, Cotangent, Secant, Sine, Tangent};
+        matches!(self, Sine | Cosine | Tangent | Cotangent | Secant | Cosecant)
+    }
+}
+
 const FUNCTIONS: &[(&str, Function)] = &[
     ("arcsin", Function::Arcsine),
     ("arccos", Function::Arccosine),
@@ -76,7 +84,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
 impl Expression {
     /// The expression that a text is, all of it; `None` if it is none.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let mut parser = Parser { rest: text, depth: 0, bars: 0 };
+        let mut parser = Parser { rest: text, depth: 0, bars: 0, angles: 0 };
         let read = parser.sum()?;
         parser.skip_spaces();
         parser.rest.is_empty().then_some(read)
@@ -295,6 +303,8 @@ struct Parser<'a> {
     depth: usize,
     /// Bars of absolute values that are open.
     bars: usize,
+    /// Functions of angles whose argument is read: there `60°` is a number.
+    angles: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -384,6 +394,9 @@ impl<'a> Parser<'a> {
 
     fn power(&mut self) -> Option<Expression> {
         let mut base = self.primary()?;
+        if 0 < self.angles && self.take("°") {
+            base = product(base, radians_of_a_degree());
+        }
         while self.take("!") {
             base = Expression::Function(Function::Factorial, Box::new(base));
         }
@@ -505,16 +518,10 @@ impl<'a> Parser<'a> {
             true => Some(self.exponent()?),
             false => None,
         };
-        let argument = match self.peek()? {
-            '(' | '{' | '[' => self.primary()?,
-            _ => {
-                let mut argument = self.power()?;
-                while self.peek().is_some_and(char::is_alphanumeric) && !self.is_at_function() {
-                    argument = product(argument, self.power()?);
-                }
-                argument
-            }
-        };
+        let is_of_angle = function.is_of_angle();
+        self.angles += usize::from(is_of_angle);
+        let argument = self.applied_to()?;
+        self.angles -= usize::from(is_of_angle);
         let value = match base {
             Some(base) => Expression::Logarithm(Box::new(base), Box::new(argument)),
             None => Expression::Function(function, Box::new(argument)),
@@ -523,6 +530,17 @@ impl<'a> Parser<'a> {
             Some(exponent) => Expression::Power(Box::new(value), Box::new(exponent)),
             None => value,
         })
+    }
+
+    fn applied_to(&mut self) -> Option<Expression> {
+        if "({[".contains(self.peek()?) {
+            return self.primary();
+        }
+        let mut argument = self.power()?;
+        while self.peek().is_some_and(char::is_alphanumeric) && !self.is_at_function() {
+            argument = product(argument, self.power()?);
+        }
+        Some(argument)
     }
 
     fn is_at_function(&self) -> bool {
@@ -641,6 +659,12 @@ fn product(one: Expression, other: Expression) -> Expression {
         }
         one => Expression::Product(vec![one, other]),
     }
+}
+
+/// π/180.
+fn radians_of_a_degree() -> Expression {
+    let pi = Expression::Symbol("π".to_owned());
+    Expression::Quotient(Box::new(pi), Box::new(Expression::number(180)))
 }
 
 /// A whole number before a proper fraction of whole numbers is added to it: 1½.

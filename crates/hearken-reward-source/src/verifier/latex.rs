@@ -38,6 +38,8 @@ const COMMANDS: &[(&str, &str)] = &[
     (r"\varnothing", "∅"),
     (r"\lbrace", r"\{"),
     (r"\rbrace", r"\}"),
+    (r"\langle", "("),
+    (r"\rangle", ")"),
     (r"\lvert", "|"),
     (r"\rvert", "|"),
     (r"\vert", "|"),
@@ -81,8 +83,8 @@ const SIGNS: &[(&str, &str)] = &[
     ("·", "*"),
     ("÷", "/"),
     ("≈", "="),
-    ("²", "^2"),
-    ("³", "^3"),
+    ("\u{2009}", ""),
+    ("\u{202f}", ""),
     ("½", r"\frac{1}{2}"),
     ("¼", r"\frac{1}{4}"),
     ("¾", r"\frac{3}{4}"),
@@ -90,16 +92,16 @@ const SIGNS: &[(&str, &str)] = &[
 ];
 
 /// What stands between the rows of a matrix.
-pub(super) const ROW: &str = "⏎";
+pub(super) const ROW: char = '⏎';
 
 /// A text in which what means the same is written the same: no math delimiters, currencies, spacing
 /// and sizes; typographers' signs as LaTeX or ASCII has them; one space where there were several.
 pub(super) fn plain(text: &str) -> String {
     // A new row, whose second backslash begins no sign.
-    let text = signs(&commands(&signs(&text.replace("\\\\", ROW))));
+    let text = signs(&commands(&signs(&text.replace("\\\\", &ROW.to_string()))));
     let text = without_text_commands(&text);
     let mut plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    while let Some(shorter) = plain.strip_suffix(['.', ',', ';', ':', ' ']) {
+    while let Some(shorter) = plain.strip_suffix(['.', ',', ';', ':', ' ', ROW]) {
         plain.truncate(shorter.len());
     }
     plain
@@ -112,7 +114,26 @@ fn signs(text: &str) -> String {
             signs = signs.replace(from, to);
         }
     }
-    signs
+    superscripts(&signs)
+}
+
+/// Small raised numbers as powers: 10⁻².
+fn superscripts(text: &str) -> String {
+    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻";
+    const PLAIN: [char; 11] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '-'];
+    let plain = |c: char| RAISED.chars().position(|raised| raised == c).map(|at| PLAIN[at]);
+    let (mut result, mut is_raised) = (String::with_capacity(text.len()), false);
+    for c in text.chars() {
+        let raised = plain(c);
+        match (is_raised, raised.is_some()) {
+            (false, true) => result.push_str("^{"),
+            (true, false) => result.push('}'),
+            _ => {}
+        }
+        is_raised = raised.is_some();
+        result.push(raised.unwrap_or(c));
+    }
+    if is_raised { result + "}" } else { result }
 }
 
 /// The end of the command that starts at the beginning of a text: a backslash and letters.

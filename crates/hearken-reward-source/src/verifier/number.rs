@@ -7,12 +7,13 @@ use regex::Regex;
 /// A number as people write it: sign, currency, thousands in groups, decimals, a power of ten; or a
 /// fraction of such; perhaps in percent.
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-    let number = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)";
+    let group = r"(?:,(?:\\!)?|\{,\}|\\[,!]|[\u2009\u202f])\d{3}";
+    let number = format!(r"(?:(?:\d{{1,3}}(?:{group})+|\d+)(?:\.\d+)?|\.\d+)");
     let power = r"(?:[eE][-+]?\d+|\s*(?:×|\\times|\\cdot|\*|·)\s*10\s*\^\s*(?:\{\s*[-−]?\d+\s*\}|[-−]?\d+))?";
     let fraction = r"\\[dtc]?frac\s*(?:\{\s*[-−]?\d+\s*\}\s*\{\s*\d+\s*\}|\d\s*\d)";
     let currency = r"(?:\\?[$£€])?";
     Regex::new(&format!(
-        r"[-−]?{currency}[-−]?(?:\d*{fraction}|(?:\d{{1,3}} \d+/\d+)|{number}{power}(?:\s?/\s?{number})?)(?:\s?\\?%)?"
+        r"[-−–]?{currency}[-−–]?(?:\d*{fraction}|(?:\d{{1,3}} \d+/\d+)|{number}{power}(?:\s?/\s?[-−]?{number})?)(?:\s?\\?%)?"
     ))
     .expect("an expression")
 });
@@ -40,7 +41,7 @@ fn numbers(text: &str) -> impl Iterator<Item = &str> {
         let before = text[..found.start()].chars().next_back();
         let is_infix = before.is_some_and(|c| c.is_alphanumeric() || c == '.');
         let shown = found.as_str();
-        if is_infix { shown.trim_start_matches(['-', '−']) } else { shown }
+        if is_infix { shown.trim_start_matches(['-', '−', '–']) } else { shown }
     })
 }
 
