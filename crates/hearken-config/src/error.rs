@@ -192,6 +192,9 @@ impl std::error::Error for Complaint {}
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unknown { key, .. } if secret::looks_secret(key) => f.write_str(
+                "found the key of an API in the place of a key (not shown), expected section.key",
+            ),
             Self::Unknown { key, hint } if hint.is_empty() => write!(f, "unknown key `{key}`"),
             Self::Unknown { key, hint } => write!(f, "unknown key `{key}`; {hint}"),
             Self::Missing { key, expected } => write!(f, "found no `{key}`, expected {expected}"),

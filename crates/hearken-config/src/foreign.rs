@@ -6,7 +6,11 @@ const TRAINERS: [&str; 5] = ["sft", "reward", "dpo", "ppo", "grpo"];
 /// Names of other tools with the keys that mean the same, of which the first that a trainer has is
 /// named; and what to know besides.
 const SAME: &[(&[&str], &[&str], &str)] = &[
-    (&["learning_rate", "lr_rate", "peak_lr"], &["optimizer.lr"], ""),
+    (
+        &["learning_rate", "lr_rate", "peak_lr", "actor_learning_rate", "actor_lr"],
+        &["optimizer.lr"],
+        "",
+    ),
     (
         &[
             "batch_size",
@@ -16,11 +20,43 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
             "mini_batch_size",
             "micro_batch_size",
             "per_device_batch_size",
+            "micro_train_batch_size",
+            "train_micro_batch_size_per_gpu",
+            "ppo_mini_batch_size",
         ],
         &["train.batch_size"],
         ", the examples of an optimizer step",
     ),
-    (&["num_train_epochs", "num_epochs", "n_epochs", "total_epochs"], &["train.epochs"], ""),
+    (
+        &["rollout_batch_size", "gen_batch_size", "num_prompts", "prompts_per_step"],
+        &["grpo.prompts", "train.batch_size"],
+        "",
+    ),
+    (
+        &[
+            "eval_batch_size",
+            "per_device_eval_batch_size",
+            "micro_rollout_batch_size",
+            "ppo_micro_batch_size_per_gpu",
+            "log_prob_micro_batch_size_per_gpu",
+            "ppo_max_token_len_per_gpu",
+            "eval_micro_batch_size",
+        ],
+        &["train.microbatch_tokens"],
+        ", which sizes itself",
+    ),
+    (
+        &[
+            "num_train_epochs",
+            "num_epochs",
+            "n_epochs",
+            "total_epochs",
+            "max_epochs",
+            "num_episodes",
+        ],
+        &["train.epochs"],
+        "",
+    ),
     (
         &["max_steps", "num_steps", "total_steps", "max_iters", "num_training_steps", "iterations"],
         &["train.steps"],
@@ -55,16 +91,54 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
     (&["adam_epsilon", "epsilon_adam"], &["optimizer.eps"], ""),
     (&["logging_steps", "log_interval", "log_freq"], &["train.log_every"], ""),
     (
-        &["save_steps", "save_interval", "save_freq", "checkpoint_every", "checkpoint_interval"],
+        &[
+            "save_steps",
+            "save_interval",
+            "save_freq",
+            "checkpoint_every",
+            "checkpoint_interval",
+            "save_strategy",
+            "saves_per_epoch",
+        ],
         &["train.save_every"],
         "",
     ),
-    (&["eval_steps", "eval_interval", "evaluation_steps"], &["train.eval_every"], ""),
-    (&["output_dir", "save_dir", "out_dir", "output"], &["run.dir"], ""),
+    (
+        &[
+            "eval_steps",
+            "eval_interval",
+            "evaluation_steps",
+            "eval_strategy",
+            "evaluation_strategy",
+            "evals_per_epoch",
+            "eval_freq",
+            "test_freq",
+        ],
+        &["train.eval_every"],
+        ", in optimizer steps",
+    ),
+    (
+        &[
+            "output_dir",
+            "save_dir",
+            "out_dir",
+            "output",
+            "save_path",
+            "ckpt_path",
+            "checkpoint_dir",
+            "default_local_dir",
+            "logging_dir",
+            "run_name",
+            "experiment_name",
+        ],
+        &["run.dir"],
+        "",
+    ),
     (
         &[
             "model_name_or_path",
             "model_name",
+            "pretrain",
             "base_model",
             "pretrained_model",
             "model_id",
@@ -89,6 +163,8 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
             "dataset_path",
             "train_data",
             "data_path",
+            "prompt_data",
+            "dataset_dir",
         ],
         &["data.train"],
         ", files on this machine",
@@ -108,13 +184,81 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
             "sequence_len",
             "cutoff_len",
             "max_prompt_length",
+            "prompt_max_len",
+            "max_len",
             "model_max_length",
             "block_size",
         ],
         &["data.max_tokens"],
         ", with data.truncation for what is longer",
     ),
+    (
+        &["filter_overlong_prompts", "truncation_mode", "truncation_side", "truncate"],
+        &["data.truncation"],
+        "",
+    ),
+    (
+        &[
+            "input_key",
+            "output_key",
+            "label_key",
+            "prompt_key",
+            "chosen_key",
+            "rejected_key",
+            "prompt_column",
+            "text_column",
+            "text_field",
+            "dataset_text_field",
+            "column_mapping",
+        ],
+        &["data.columns"],
+        ", as { prompt = \"question\" }",
+    ),
     (&["max_samples", "max_train_samples", "num_samples"], &["data.limit"], ""),
+    (
+        &[
+            "lora_r",
+            "lora_rank",
+            "lora_dim",
+            "use_lora",
+            "use_peft",
+            "peft",
+            "peft_config",
+            "lora_config",
+            "finetuning_type",
+        ],
+        &["lora.r"],
+        ", which makes the run train an adapter",
+    ),
+    (&["lora_alpha"], &["lora.alpha"], ""),
+    (&["lora_dropout"], &["lora.dropout"], ""),
+    (
+        &[
+            "lora_target_modules",
+            "lora_target",
+            "lora_target_linear",
+            "target_modules",
+            "lora_modules",
+        ],
+        &["lora.targets"],
+        "",
+    ),
+    (&["use_rslora"], &["lora.rslora"], ""),
+    (
+        &["adapter_name_or_path", "adapter_path", "lora_path", "peft_path", "lora_model_dir"],
+        &["lora.init"],
+        ", to train it on; `model.adapter` merges one",
+    ),
+    (
+        &["chat_template", "chat_template_path", "chat_template_jinja", "chat_template_name"],
+        &["template.file"],
+        " or `template.name`; without them it is the model's own",
+    ),
+    (
+        &["freeze_trainable_layers", "freeze_layers", "frozen_layers", "unfrozen_parameters"],
+        &["model.freeze"],
+        "",
+    ),
     (
         &[
             "num_generations",
@@ -140,7 +284,9 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
         "",
     ),
     (&["stop_strings", "stop_sequences", "stop_token"], &["rollout.stop"], ""),
-    (&["beta"], &["dpo.beta", "kl.beta"], ""),
+    (&["beta", "pref_beta", "dpo_beta"], &["dpo.beta", "kl.beta"], ""),
+    (&["use_kl_loss", "use_kl_in_reward"], &["kl.placement"], ""),
+    (&["kl_estimator", "kl_loss_type", "kl_penalty", "kl_type"], &["kl.estimator"], ""),
     (
         &[
             "kl_coef",
@@ -156,7 +302,17 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
     ),
     (&["kl_target", "target_kl"], &["kl.target"], ""),
     (
-        &["cliprange", "clip_range", "clip_ratio", "epsilon", "clip_eps", "eps_clip", "clip_coef"],
+        &[
+            "cliprange",
+            "clip_range",
+            "clip_ratio",
+            "epsilon",
+            "clip_eps",
+            "eps_clip",
+            "clip_coef",
+            "clip_ratio_low",
+            "eps_clip_low_high",
+        ],
         &["ppo.clip_low", "grpo.clip_low"],
         ", with clip_high beside it",
     ),
@@ -168,12 +324,20 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
     (&["cliprange_value", "vf_clip", "clip_range_vf", "value_clip_range"], &["ppo.value_clip"], ""),
     (&["vf_coef", "value_loss_coef", "vf_loss_coef"], &["ppo.value_coef"], ""),
     (
-        &["ent_coef", "entropy_coeff", "entropy_beta"],
+        &["ent_coef", "entropy_coeff", "entropy_beta", "entropy_loss_coef"],
         &["ppo.entropy_coef", "grpo.entropy_coef"],
         "",
     ),
     (&["lam", "lambd", "gae_lam"], &["ppo.gae_lambda"], ""),
     (&["whiten_rewards", "whiten"], &["ppo.whiten_advantages"], ""),
+    (&["critic_learning_rate", "value_lr"], &["ppo.critic_lr"], ""),
+    (&["critic", "critic_pretrain", "value_model"], &["ppo.critic"], ""),
+    (
+        &["normalize_reward", "reward_normalization", "normalize_rewards"],
+        &["ppo.normalize_scores", "grpo.normalize_scores", "online.normalize_scores"],
+        "",
+    ),
+    (&["dynamic_filtering", "filter_groups", "dynamic_sampling"], &["grpo.groups"], ""),
     (
         &["missing_eos_penalty"],
         &["ppo.missing_end_penalty", "grpo.missing_end_penalty", "online.missing_end_penalty"],
@@ -186,11 +350,16 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
             "reward_pretrain",
             "reward_funcs",
             "reward_function",
+            "reward_fn",
+            "custom_reward_function",
+            "remote_rm_url",
+            "rm_path",
         ],
         &["score.kind"],
         ": every source of scores is a table under a line [[score]]",
     ),
-    (&["loss_type"], &["dpo.loss", "grpo.preset"], ""),
+    (&["loss_type", "pref_loss", "dpo_loss"], &["dpo.loss", "grpo.preset"], ""),
+    (&["adv_estimator", "advantage_estimator"], &["grpo.preset", "ppo.gae_lambda"], ""),
     (&["scale_rewards"], &["grpo.advantage"], ""),
     (&["ref_model", "ref_model_path", "reference_model"], &["dpo.reference"], ""),
     (
@@ -267,18 +436,156 @@ const NONE: &[(&[&str], &str)] = &[
         "the optimizer is AdamW; section [optimizer] has its numbers",
     ),
     (
-        &["deepspeed", "fsdp", "num_gpus", "local_rank", "n_gpu", "tensor_parallel_size"],
+        &[
+            "deepspeed",
+            "fsdp",
+            "fsdp_config",
+            "num_gpus",
+            "local_rank",
+            "n_gpu",
+            "tensor_parallel_size",
+            "zero_stage",
+            "adam_offload",
+            "ddp_timeout",
+            "ddp_find_unused_parameters",
+            "colocate_all_models",
+            "n_gpus_per_node",
+            "nnodes",
+            "world_size",
+            "ray_init",
+            "device_map",
+        ],
         "a run is one process on one machine",
     ),
     (
-        &["load_in_8bit", "load_in_4bit", "quantization", "quantization_config", "use_qlora"],
-        "weights are f32, or read as bf16 with `model.dtype`",
+        &[
+            "load_in_8bit",
+            "load_in_4bit",
+            "quantization",
+            "quantization_config",
+            "quantization_bit",
+            "use_qlora",
+            "bnb_4bit_compute_dtype",
+            "bnb_4bit_quant_type",
+        ],
+        "`model.base` = \"int8\" holds the frozen base of [lora] in eight bits, and `model.dtype` says what \
+         products read",
     ),
     (
         &["report_to", "wandb_project", "use_wandb", "wandb", "tracker"],
         "a run writes metrics.jsonl, and `hearken report` draws it; `log.tensorboard` writes event files",
     ),
-    (&["packing", "group_by_length", "sample_packing"], "none is needed: batches have no padding"),
+    (
+        &[
+            "packing",
+            "group_by_length",
+            "sample_packing",
+            "pad_to_sequence_len",
+            "pad_to_multiple_of",
+            "padding_side",
+            "padding_free",
+        ],
+        "none is needed: batches have no padding",
+    ),
+    (
+        &["stage", "rl", "do_train", "do_eval", "task_type", "training_type"],
+        "the command says what is trained: `hearken sft`, `reward`, `dpo`, `ppo` or `grpo`",
+    ),
+    (
+        &[
+            "overwrite_output_dir",
+            "overwrite_cache",
+            "resume",
+            "resume_from_checkpoint",
+            "auto_resume",
+            "resume_mode",
+            "load_checkpoint",
+        ],
+        "none is needed: the same command goes on from the last checkpoint, and `--fresh` starts anew",
+    ),
+    (
+        &["save_total_limit", "max_ckpt_to_keep", "max_actor_ckpt_to_keep", "save_only_model"],
+        "none is needed: the last checkpoint is kept, and with `train.keep_best` the best model",
+    ),
+    (
+        &[
+            "flash_attention",
+            "flash_attn",
+            "attn_implementation",
+            "xformers_attention",
+            "sdp_attention",
+            "tf32",
+            "use_liger_kernel",
+            "use_unsloth",
+            "torch_compile",
+        ],
+        "none is needed: there is one implementation, and it takes the best kernels that the processor has",
+    ),
+    (
+        &[
+            "use_vllm",
+            "vllm_mode",
+            "vllm_gpu_memory_utilization",
+            "vllm_num_engines",
+            "vllm_tensor_parallel_size",
+            "vllm_server_host",
+        ],
+        "none is needed: the trainer samples by itself, from the weights that it trains",
+    ),
+    (
+        &[
+            "dataloader_num_workers",
+            "preprocessing_num_workers",
+            "dataset_num_proc",
+            "num_workers",
+            "dataloader_pin_memory",
+            "remove_unused_columns",
+            "dataset_prepared_path",
+        ],
+        "none is needed: records are read once, and columns that nobody reads are left alone",
+    ),
+    (
+        &["push_to_hub", "hub_model_id", "hub_strategy", "hub_token"],
+        "nothing is uploaded: final/ in the run directory is a folder as the hub has them",
+    ),
+    (
+        &["trust_remote_code"],
+        "no code of a model is run: architectures are those that the program knows",
+    ),
+    (
+        &[
+            "tokenizer",
+            "tokenizer_type",
+            "tokenizer_name",
+            "tokenizer_name_or_path",
+            "special_tokens",
+            "use_fast_tokenizer",
+        ],
+        "the tokenizer is the one in the folder of the model",
+    ),
+    (&["model_type"], "config.json in the folder of the model says its architecture"),
+    (
+        &["apply_chat_template"],
+        "none is needed: `messages` are rendered by the model's chat template, texts are taken as they are",
+    ),
+    (&["plot_loss"], "`hearken report` draws the curves of a run"),
+    (
+        &["save_hf_ckpt", "save_safetensors"],
+        "none is needed: a model is saved as a Hugging Face directory",
+    ),
+    (
+        &["ref_model", "ref_model_path", "reference_model"],
+        "the reference is the model that the run starts from",
+    ),
+    (
+        &["trainer", "training", "training_args", "training_arguments"],
+        "sections [run], [train] and [optimizer] have such keys",
+    ),
+    (
+        &["actor_rollout_ref", "actor", "policy"],
+        "sections [model], [optimizer], [rollout] and [kl] are about the policy",
+    ),
+    (&["algorithm"], "the section of the trainer's name, as [grpo], and [kl] say what it computes"),
 ];
 
 /// The sections, or trainers, in which `key` is one of another tool's: what to write instead.
@@ -290,15 +597,20 @@ pub(super) fn answer(command: &str, key: &str, known: &[String]) -> Option<Strin
             "section [{key}] is read by `hearken {key}`, and this is `hearken {command}`"
         ));
     }
-    let same =
-        SAME.iter().filter(|(names, _, _)| names.contains(&key)).find_map(|(_, ours, note)| {
-            let has = |path: &&str| known.iter().any(|known| is_path(known, path));
-            let path = ours.iter().copied().find(has)?;
-            Some(format!("here it is `{path}`{note}"))
-        });
-    same.or_else(|| {
-        let (_, why) = NONE.iter().find(|(names, _)| names.contains(&key))?;
-        Some((*why).to_owned())
+    let meant = || SAME.iter().filter(|(names, _, _)| names.contains(&key));
+    let same = meant().find_map(|(_, ours, note)| {
+        let has = |path: &&str| known.iter().any(|known| is_path(known, path));
+        let path = ours.iter().copied().find(has)?;
+        Some(format!("here it is `{path}`{note}"))
+    });
+    let none =
+        || NONE.iter().find(|(names, _)| names.contains(&key)).map(|(_, why)| (*why).to_owned());
+    same.or_else(none).or_else(|| {
+        let path = meant().find_map(|(_, ours, _)| ours.first())?;
+        let of = trainers_with(path.split('.').next().unwrap_or_default())?;
+        Some(format!(
+            "`{path}` means that, which is a key of {of}, and this is `hearken {command}`"
+        ))
     })
 }
 
@@ -308,19 +620,65 @@ fn is_path(known: &str, ours: &str) -> bool {
 }
 
 /// Where a key stands that is known, but not here.
-pub(super) fn elsewhere(command: &str, key: &str, known: &[String]) -> Option<String> {
+pub(super) fn elsewhere(key: &str, known: &[String]) -> Option<String> {
     let name = |path: &String| path.rsplit_once('.').is_some_and(|(_, name)| name == key);
     let found: Vec<&str> =
         known.iter().filter(|path| name(path)).take(3).map(String::as_str).collect();
-    if !found.is_empty() {
-        return Some(format!("`{}` is known", found.join("`, `")));
-    }
-    let of = match key {
+    (!found.is_empty()).then(|| format!("`{}` is known", found.join("`, `")))
+}
+
+/// What is to be said of a section that other trainers have.
+pub(super) fn section(command: &str, key: &str) -> Option<String> {
+    let of = trainers_with(key)?;
+    Some(format!("section [{key}] is one of {of}, and this is `hearken {command}`"))
+}
+
+fn trainers_with(section: &str) -> Option<&'static str> {
+    Some(match section {
         "rollout" | "score" | "kl" => "ppo and grpo",
-        "online" | "judge" => "dpo",
+        "online" | "judge" | "dpo" => "dpo",
+        "ppo" => "ppo",
+        "grpo" => "grpo",
         "samples" => "every trainer but reward",
         "quickstart" | "evaluation" => "rlhf",
         _ => return None,
-    };
-    Some(format!("section [{key}] is one of {of}, and this is `hearken {command}`"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_other_tools_are_answered_with_what_is_there() {
+        let known = ["optimizer.lr", "lora.r", "kl.beta", "stage.kl.placement"].map(str::to_owned);
+        for (key, expected) in [
+            ("learning_rate", "here it is `optimizer.lr`"),
+            ("Lora-Rank", "here it is `lora.r`"),
+            ("use_kl_loss", "here it is `kl.placement`"),
+            ("pref_beta", "here it is `kl.beta`"),
+            ("rl", "the command says what is trained"),
+            ("load_in_4bit", "`model.base` = \"int8\""),
+            ("actor_rollout_ref", "sections [model]"),
+            ("overwrite_output_dir", "goes on from the last checkpoint"),
+            (
+                "vf_coef",
+                "`ppo.value_coef` means that, which is a key of ppo, and this is `hearken sft`",
+            ),
+            ("dpo", "section [dpo] is read by `hearken dpo`, and this is `hearken sft`"),
+        ] {
+            let found = answer("sft", key, &known).unwrap_or_default();
+            assert!(found.contains(expected), "{key}: {found}");
+        }
+        assert_eq!(answer("sft", "colour", &known), None);
+    }
+
+    /// A name stands once, so that one answer is given.
+    #[test]
+    fn a_name_has_one_answer() {
+        let names: Vec<_> = SAME.iter().flat_map(|(names, _, _)| *names).collect();
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{name}");
+        }
+    }
 }

@@ -96,10 +96,11 @@ impl Keys {
         };
         let all = self.paths();
         let hint = foreign::answer(self.command, key, &all)
+            .or_else(|| foreign::elsewhere(key, &all))
             .or_else(|| {
                 nearest(key, names()).map(|name| format!("the nearest known key is `{}`", at(name)))
             })
-            .or_else(|| foreign::elsewhere(self.command, key, &all));
+            .or_else(|| foreign::section(self.command, key));
         Complaint::Unknown { hint: hint.unwrap_or_default(), key: path }
     }
 

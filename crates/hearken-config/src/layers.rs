@@ -431,6 +431,8 @@ mod tests {
             (format!("[one]\nsize = '{key}'"), vec![]),
             (format!("[one]\nrates = ['{key}']"), vec![]),
             (format!("api_key = '{key}'"), vec![]),
+            (format!("{key} = 1"), vec![]),
+            (format!("[one]\n{key} = 1"), vec![]),
             (String::new(), vec![format!("one.name={key}")]),
             (String::new(), vec![format!("one..name={key}")]),
             (String::new(), vec![format!("one.rate.deep={key}")]),

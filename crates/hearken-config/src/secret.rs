@@ -59,7 +59,9 @@ pub(super) fn names_variable(text: &str) -> bool {
     let has = |of: fn(&char) -> bool| text.chars().any(|c| of(&c));
     let mixes = has(char::is_ascii_lowercase) && has(char::is_ascii_digit);
     let is_long = KEY_CHARS_MIN <= text.len();
-    starts && text.chars().all(is_part) && !looks_secret(text) && !(mixes && is_long)
+    let begins_as_key = PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+    let is_key = looks_secret(text) || is_long && (mixes || begins_as_key);
+    starts && text.chars().all(is_part) && !is_key
 }
 
 /// Whether a key of this name holds a secret.
@@ -114,9 +116,14 @@ mod tests {
         for name in ["OPENAI_API_KEY", "HEARKEN_KEY_2", "my_key", "_K"] {
             assert!(names_variable(name), "{name}");
         }
-        for key in
-            ["sk-0123456789abcdef", "0f1e2d3c4b5a69788796a5b4", "abCD0123efGH4567", "", "a b"]
-        {
+        for key in [
+            "sk-0123456789abcdef",
+            "sk_live_abcdefghijkl",
+            "0f1e2d3c4b5a69788796a5b4",
+            "abCD0123efGH4567",
+            "",
+            "a b",
+        ] {
             assert!(!names_variable(key), "{key}");
         }
     }
