@@ -49,6 +49,10 @@ fn keys_that_change_what_is_computed_are_refused() {
         ("llama", "num_local_experts", json!(8)),
         ("llama", "pruned_heads", json!({"0": [1]})),
         ("llama", "some_new_key", json!("on")),
+        // Missing, these are on: Transformers attends to later tokens where they are off.
+        ("llama", "is_causal", json!(false)),
+        ("gemma3_text", "is_causal", json!(false)),
+        ("gpt2", "causal", json!(false)),
         ("llama", "rope_scaling", json!({"rope_type": "linear", "factor": 2.0})),
         ("mistral", "attention_bias", json!(true)),
         ("mistral", "use_sliding_window", json!(false)),
@@ -202,6 +206,7 @@ fn what_other_tools_write_to_say_none_is_understood() {
         same(family, "partial_rotary_factor", json!(1.0));
         same(family, "partial_rotary_factor", json!(null));
         same(family, "rope_scaling", json!(null));
+        same(family, "is_causal", json!(true));
         same(family, "hidden_act", json!("swish"));
     }
     for value in [json!(null), json!(-1), json!(0), json!(false)] {

@@ -132,6 +132,9 @@ const NEUTRAL_AT_ONE: &[&str] = &[
     "scale_emb",
 ];
 
+/// Switches that are on where they are missing: off says something.
+const ON_IF_MISSING: &[&str] = &["causal", "is_causal"];
+
 /// Whether a value is one that programs write to say "none".
 pub(crate) fn says_none(value: &Value) -> bool {
     match value {
@@ -155,7 +158,11 @@ pub(crate) fn refuse_unknown(keys: &Keys<'_>, read: &[&[&str]]) -> Result<(), Co
         let is_read = READ.contains(&name) || read.iter().any(|read| read.contains(&name));
         let is_known = is_read || HARMLESS.contains(&name);
         let is_neutral = NEUTRAL_AT_ONE.contains(&name) && is_one(value);
-        if is_known || is_neutral || says_none(value) {
+        let says_none = match ON_IF_MISSING.contains(&name) {
+            true => matches!(value, Value::Null | Value::Bool(true)),
+            false => says_none(value),
+        };
+        if is_known || is_neutral || says_none {
             continue;
         }
         return Err(keys.unusable(key, expected(name)));
@@ -170,6 +177,7 @@ fn expected(key: &str) -> &'static str {
             "no such key: quantized weights are not read, those of the model they were made from are"
         }
         "sliding_window" => "null: this family has no windows",
+        "causal" | "is_causal" => "true: tokens see those before them alone",
         _ => {
             "no such key: nothing here reads it, and it may change what the model computes; if it \
              does not, remove it"
