@@ -7,8 +7,10 @@
 
 mod chart;
 mod document;
+mod table;
 mod text;
 
 pub use chart::{Bars, Forest, Labels, Line, Lines, Mark, Point};
 pub use document::document;
+pub use table::{Cell, table};
 pub use text::escape;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use hearken_page::{Labels, Line, Lines, Mark, Point, escape};
+use hearken_page::{Cell, Labels, Line, Lines, Mark, Point, escape, table};
 use hearken_stats::Estimate;
 use serde::{Deserialize, Serialize};
 
@@ -131,35 +131,40 @@ impl Frontier {
     }
 
     fn table(&self) -> String {
-        let mut rows = String::new();
+        let headings = [
+            "method",
+            "strength",
+            "KL, nats",
+            "gold",
+            "gold, gain",
+            "reward model",
+            "tokens sampled",
+            "tokens trained",
+            "CPU s",
+            "s",
+        ];
+        let estimate = |estimate: &Estimate| Cell::Number(escape(&format!("{estimate:.2}")));
+        let mut rows = Vec::new();
         for method in &self.methods {
             for point in &method.points {
                 let cpu =
                     point.cost.cpu_seconds.map_or("–".to_owned(), |cpu| format!("{cpu:.1}"));
-                let estimate = |estimate: &Estimate| escape(&format!("{estimate:.2}"));
-                let _ = writeln!(
-                    rows,
-                    "<tr><th scope=\"row\">{}</th><td>{} {}</td><td>{}</td><td>{}</td><td>{}</td>\
-                     <td>{}</td><td>{:.0}</td><td>{:.0}</td><td>{cpu}</td><td>{:.1}</td></tr>",
-                    escape(&method.name),
-                    point.strength,
-                    escape(&method.strength_unit),
+                let strength = format!("{} {}", point.strength, escape(&method.strength_unit));
+                rows.push(vec![
+                    Cell::Heading(escape(&method.name)),
+                    Cell::Number(strength),
                     estimate(&point.kl_nats),
                     estimate(&point.gold),
                     estimate(&point.gold_gain),
                     estimate(&point.proxy),
-                    point.cost.sampled_tokens,
-                    point.cost.trained_tokens,
-                    point.cost.wall_seconds,
-                );
+                    Cell::Number(format!("{:.0}", point.cost.sampled_tokens)),
+                    Cell::Number(format!("{:.0}", point.cost.trained_tokens)),
+                    Cell::Number(cpu),
+                    Cell::Number(format!("{:.1}", point.cost.wall_seconds)),
+                ]);
             }
         }
-        format!(
-            "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>method</th><th>strength</th><th>KL, nats</th>\
-             <th>gold</th><th>gold, gain</th><th>reward model</th><th>tokens sampled</th>\
-             <th>tokens trained</th><th>CPU s</th><th>s</th></tr></thead><tbody>{rows}</tbody></table>\
-             </div>\n"
-        )
+        table("numbers", &headings, &rows)
     }
 }
 

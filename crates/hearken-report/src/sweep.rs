@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use hearken_page::{Labels, Line, Lines, Mark, document, escape};
+use hearken_page::{Cell, Labels, Line, Lines, Mark, document, escape, table};
 use hearken_run::run_dir::write_atomically;
 use toml::Value;
 
@@ -162,25 +162,15 @@ impl Sweep {
                 escape(name)
             );
         }
-        let cells = |tag: &str, row: &[String]| -> String {
-            let cells: Vec<String> =
-                row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect();
-            cells.concat()
+        let headings: Vec<&str> = header.iter().map(String::as_str).collect();
+        let cells = |row: &Vec<String>| -> Vec<Cell> {
+            let first = Cell::Heading(escape(&row[0]));
+            let others = row[1..].iter().map(|cell| Cell::Number(escape(cell)));
+            std::iter::once(first).chain(others).collect()
         };
-        let _ = writeln!(
-            body,
-            "<div class=\"scroll\"><table class=\"numbers\"><thead><tr>{}</tr></thead><tbody>",
-            cells("th", &header)
-        );
-        for row in &rows {
-            let _ = writeln!(
-                body,
-                "<tr><th scope=\"row\">{}</th>{}</tr>",
-                escape(&row[0]),
-                cells("td", &row[1..])
-            );
-        }
-        body.push_str("</tbody></table></div>\n<div class=\"figures\">\n");
+        let rows: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
+        body.push_str(&table("numbers", &headings, &rows));
+        body.push_str("<div class=\"figures\">\n");
         for key in self.keys() {
             body.push_str(&self.by_key(key).html());
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use hearken_page::escape;
+use hearken_page::{Cell, escape, table};
 use hearken_stats::Estimate;
 use serde_json::Value;
 
@@ -14,49 +14,39 @@ pub(super) fn stages(stages: &[StageSummary]) -> String {
     if stages.is_empty() {
         return String::new();
     }
-    let mut rows = String::new();
-    for stage in stages {
-        let memory = stage.peak_memory_bytes.map_or_else(|| "–".to_owned(), bytes);
-        let _ = writeln!(
-            rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{:.1}</td><td>{memory}</td>\
-             <td class=\"text\">{}</td></tr>",
-            escape(&stage.name),
-            stage.tokens,
-            si(stage.flops),
-            stage.seconds,
-            figures(&stage.bought),
-        );
-    }
-    format!(
-        "<h2>Stages</h2>\n<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>stage</th><th>tokens</th>\
-         <th>operations</th><th>seconds</th><th>peak memory</th><th>what came of it</th></tr></thead>\
-         <tbody>{rows}</tbody></table></div>\n"
-    )
+    let row = |stage: &StageSummary| {
+        vec![
+            Cell::Heading(escape(&stage.name)),
+            Cell::Number(stage.tokens.to_string()),
+            Cell::Number(si(stage.flops)),
+            Cell::Number(format!("{:.1}", stage.seconds)),
+            Cell::Number(stage.peak_memory_bytes.map_or_else(|| "–".to_owned(), bytes)),
+            Cell::Text(figures(&stage.bought)),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = stages.iter().map(row).collect();
+    let headings = ["stage", "tokens", "operations", "seconds", "peak memory", "what came of it"];
+    format!("<h2>Stages</h2>\n{}", table("numbers", &headings, &rows))
 }
 
 /// What the first and the last evaluation of a trainer found.
 pub(super) fn both_ends(curves: &Curves) -> String {
-    let mut rows = String::new();
+    let mut rows = Vec::new();
     for key in curves.keys_with("eval_") {
         let points = curves.series("step", key).points;
         let (Some(first), Some(last)) = (points.first(), points.last()) else { continue };
         let shown = |y: f64| format!("{y:.4}");
         let later = if first.x < last.x { shown(last.y) } else { "–".to_owned() };
-        let _ = writeln!(
-            rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{later}</td></tr>",
-            escape(key),
-            shown(first.y)
-        );
+        rows.push(vec![
+            Cell::Heading(escape(key)),
+            Cell::Number(shown(first.y)),
+            Cell::Number(later),
+        ]);
     }
-    if rows.is_empty() {
-        return String::new();
+    match rows.is_empty() {
+        true => String::new(),
+        false => table("numbers", &["evaluation", "at the start", "at the end"], &rows),
     }
-    format!(
-        "<div class=\"scroll\"><table class=\"numbers\"><thead><tr><th>evaluation</th><th>at the start</th>\
-         <th>at the end</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
-    )
 }
 
 /// What a reader asks first: seed, model, data, how long, how fast.
@@ -94,20 +84,21 @@ pub(super) fn settings(config: &str) -> String {
 
 /// Both policies, with intervals and n.
 pub(super) fn evaluation(evaluation: &Evaluation) -> String {
-    let mut rows = String::new();
+    let mut rows = Vec::new();
     for comparison in &evaluation.quantities {
         let standard_errors = comparison
             .standard_errors()
             .map_or_else(String::new, |ratio| format!(" ({ratio:+.1} standard errors)"));
-        let _ = writeln!(
-            rows,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}{standard_errors}</td></tr>",
-            escape(&comparison.quantity),
-            estimate(&comparison.before),
-            estimate(&comparison.after),
-            estimate(&comparison.difference),
-        );
+        let difference = estimate(&comparison.difference) + &standard_errors;
+        rows.push(vec![
+            Cell::Heading(escape(&comparison.quantity)),
+            Cell::Number(estimate(&comparison.before)),
+            Cell::Number(estimate(&comparison.after)),
+            Cell::Number(difference),
+        ]);
     }
+    let headings = ["mean per completion", &evaluation.before, &evaluation.after, "difference"];
+    let quantities = table("numbers", &headings, &rows);
     let (before, after) = (escape(&evaluation.before), escape(&evaluation.after));
     let limit = evaluation
         .kl_limit_nats
@@ -120,9 +111,7 @@ pub(super) fn evaluation(evaluation: &Evaluation) -> String {
         )
     });
     format!(
-        "<h2>Before and after, on {} held-out prompts</h2>\n<div class=\"scroll\"><table class=\"numbers\"><thead><tr>\
-         <th>mean per completion</th><th>{before}</th><th>{after}</th><th>difference</th></tr></thead>\
-         <tbody>{rows}</tbody></table></div>\n{wins}<p>KL({after} ‖ {before}), nats per completion: \
+        "<h2>Before and after, on {} held-out prompts</h2>\n{quantities}{wins}<p>KL({after} ‖ {before}), nats per completion: \
          <b>{}</b>{limit}</p>\n<p class=\"note\">In brackets: intervals of 95 %.</p>\n",
         evaluation.prompts,
         estimate(&evaluation.kl_nats),
@@ -135,27 +124,18 @@ pub(super) fn side_by_side(evaluation: &Evaluation) -> String {
         return String::new();
     }
     let cell = |text: &str, scores: &[Figure]| {
-        format!(
-            "<td class=\"text\">{}<div class=\"note\">{}</div></td>",
-            escape(text),
-            figures(scores)
-        )
+        Cell::Text(format!("{}<div class=\"note\">{}</div>", escape(text), figures(scores)))
     };
     let row = |example: &SideBySide| {
-        format!(
-            "<tr><td class=\"text\">{}</td>{}{}</tr>\n",
-            escape(&example.prompt),
+        vec![
+            Cell::Text(escape(&example.prompt)),
             cell(&example.before, &example.scores_before),
-            cell(&example.after, &example.scores_after)
-        )
+            cell(&example.after, &example.scores_after),
+        ]
     };
-    let rows: String = evaluation.examples.iter().map(row).collect();
-    format!(
-        "<h2>Completions</h2>\n<div class=\"scroll\"><table class=\"texts\"><thead><tr><th>prompt</th>\
-         <th>{}</th><th>{}</th></tr></thead><tbody>{rows}</tbody></table></div>\n",
-        escape(&evaluation.before),
-        escape(&evaluation.after),
-    )
+    let rows: Vec<Vec<Cell>> = evaluation.examples.iter().map(row).collect();
+    let headings = ["prompt", &evaluation.before, &evaluation.after];
+    format!("<h2>Completions</h2>\n{}", table("texts", &headings, &rows))
 }
 
 /// Samples taken during training: the first and the last of each prompt where they recur.
@@ -166,34 +146,26 @@ pub(super) fn samples(samples: &[Value]) -> String {
     let mut prompts: Vec<&str> = samples.iter().filter_map(|s| s["prompt"].as_str()).collect();
     prompts.sort_unstable();
     prompts.dedup();
-    let mut rows = String::new();
+    let mut rows = Vec::new();
     for prompt in prompts.into_iter().take(ROWS_MAX) {
         let of_prompt = || samples.iter().filter(|s| s["prompt"].as_str() == Some(prompt));
         let (Some(first), Some(last)) = (of_prompt().next(), of_prompt().next_back()) else {
             continue;
         };
         let cell = |sample: &Value| {
-            format!(
-                "<td class=\"text\">{}<div class=\"note\">step {}</div></td>",
-                text(sample, "completion"),
-                step(sample)
-            )
+            let note = format!("<div class=\"note\">step {}</div>", step(sample));
+            Cell::Text(text(sample, "completion") + &note)
         };
-        let later = if step(first) < step(last) { cell(last) } else { "<td></td>".to_owned() };
-        let _ = writeln!(
-            rows,
-            "<tr><td class=\"text\">{}</td>{}{later}</tr>",
-            escape(prompt),
-            cell(first)
-        );
+        let later =
+            if step(first) < step(last) { cell(last) } else { Cell::Text("–".to_owned()) };
+        rows.push(vec![Cell::Text(escape(prompt)), cell(first), later]);
     }
     if rows.is_empty() {
         return String::new();
     }
     format!(
-        "<details><summary>Samples during training</summary><div class=\"scroll\"><table class=\"texts\">\
-         <thead><tr><th>prompt</th><th>first</th><th>last</th></tr></thead><tbody>{rows}</tbody></table>\
-         </div></details>\n"
+        "<details><summary>Samples during training</summary>{}</details>\n",
+        table("texts", &["prompt", "first", "last"], &rows)
     )
 }
 
