@@ -36,13 +36,17 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken rlhf configs/quickstart.toml         the three stages on a small model, from nothing
-  hearken check configs/quickstart.toml        what that would do and take, without doing it
-  hearken sft configs/sft.toml --set train.steps=100
-  hearken generate --model runs/sft/final --input prompts.jsonl --output out.jsonl --max-new-tokens 64
-  hearken doctor                               what this machine can do
+  # The three stages on a small model, from nothing
+  hearken rlhf configs/quickstart.toml
+  # What that would do and take, without doing it
+  hearken check configs/quickstart.toml
+  # Its model completes prompts
+  hearken generate --model runs/quickstart/ppo/final --output out.jsonl \\
+      --input runs/quickstart/data/prompts_eval.jsonl --max-new-tokens 64
+  # What this machine can do
+  hearken doctor
 
-`hearken COMMAND --help` explains a command.";
+`hearken COMMAND --help` explains a command; the examples there use what the first line makes.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -53,9 +53,12 @@ pub(crate) struct Analyze {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken analyze hearken.db --html report.html
+  hearken import runs/quickstart/data/preferences.jsonl --into runs/judged.db
+  hearken analyze runs/judged.db --html report.html
   hearken analyze postgres://user@host/labels --json numbers.json
-  hearken analyze crowd-comparisons.csv gpt4-crowd-comparisons.csv --bootstrap 200
+  # Files as others publish them
+  hearken analyze crowd-comparisons.csv gpt4-crowd-comparisons.csv \\
+      --bootstrap 200
   hearken analyze ballots.txt --html election.html";
 
 impl Analyze {

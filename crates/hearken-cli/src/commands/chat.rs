@@ -49,8 +49,9 @@ pub(crate) struct Chat {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken chat --model runs/rlhf/ppo/final --temperature 0.7
-  echo 'Once upon a time' | hearken chat --model models/gpt2 --plain --max-new-tokens 40";
+  hearken chat --model runs/quickstart/ppo/final --temperature 0.7
+  echo 'Review of the toast:' | hearken chat --model runs/quickstart/base \\
+      --plain --max-new-tokens 40";
 
 impl Chat {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -44,7 +44,10 @@ pub(crate) struct Check {
 const EXAMPLES: &str = "\
 Examples:
   hearken check configs/quickstart.toml
-  hearken check configs/sft.toml --set model.path=models/gpt2 --set data.train=demonstrations.jsonl
+  hearken check configs/sft.toml --set run.dir=runs/sft \\
+      --set model.path=runs/quickstart/base --set train.epochs=1 \\
+      --set data.train=runs/quickstart/data/demonstrations.jsonl
+  # A file of your own, which `hearken config` begins
   hearken check my.toml --set optimizer.lr=1e-5 --fresh
   hearken check my.toml --for dpo";
 

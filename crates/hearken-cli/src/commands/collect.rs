@@ -93,8 +93,12 @@ pub(crate) struct Collect {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken collect --items pairs.jsonl                        label on this machine: open the address printed
-  hearken collect --store prefs.jsonl --items pairs.jsonl    the same, kept in a file that any editor reads
+  # Label on this machine: open the address that is printed
+  hearken collect --items runs/quickstart/data/preferences.jsonl
+  # The same, kept in a file that any editor reads
+  hearken collect --items runs/quickstart/data/preferences.jsonl \\
+      --store prefs.jsonl
+  # A team on other machines: accounts first
   hearken collect --add-admin ada && hearken collect --bind 0.0.0.0:8080
   hearken collect --add-token robot --scopes read,label";
 

@@ -21,8 +21,10 @@ pub(crate) struct Completions {
 
 const EXAMPLES: &str = "\
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions
   hearken completions bash > ~/.local/share/bash-completion/completions/hearken
-  hearken completions zsh > ~/.zfunc/_hearken          with fpath+=~/.zfunc before compinit in ~/.zshrc
+  # With fpath+=~/.zfunc before compinit in ~/.zshrc
+  mkdir -p ~/.zfunc && hearken completions zsh > ~/.zfunc/_hearken
   hearken completions fish > ~/.config/fish/completions/hearken.fish
   hearken completions powershell >> $PROFILE";
 

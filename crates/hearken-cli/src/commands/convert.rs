@@ -67,8 +67,9 @@ pub(crate) struct Convert {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken convert --model model.Q4_K_M.gguf --output models/base
-  hearken convert --model runs/dpo/final --output model.gguf --dtype q8_0";
+  hearken convert --model runs/quickstart/ppo/final --output model.gguf \\
+      --dtype q8_0
+  hearken convert --model model.gguf --output models/back";
 
 impl Convert {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -26,10 +26,17 @@ pub(crate) struct Dpo {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken dpo configs/dpo.toml --set model.path=runs/sft/final --set data.train=pairs.jsonl
-  hearken dpo my.toml --set dpo.loss=simpo --set dpo.beta=2.5 --set dpo.simpo_gamma=1.0
-  hearken dpo my.toml --set dpo.loss=kto --set data.train=judged.jsonl
-  hearken dpo my.toml --set dpo.online=dpo --set data.train=prompts.jsonl";
+  hearken dpo configs/dpo.toml --set run.dir=runs/dpo \\
+      --set model.path=runs/quickstart/sft/final --set train.steps=20 \\
+      --set data.train=runs/quickstart/data/preferences.jsonl
+  # On completions of its own, which a reward model compares
+  hearken dpo configs/dpo.toml --set run.dir=runs/online \\
+      --set model.path=runs/quickstart/sft/final --set train.steps=20 \\
+      --set data.train=runs/quickstart/data/prompts.jsonl --set dpo.online=dpo \\
+      --set 'score=[{kind=\"model\", path=\"runs/quickstart/reward/final\"}]'
+  # A file of your own, which `hearken config dpo > my.toml` begins
+  hearken dpo my.toml --set dpo.loss=simpo --set dpo.beta=2.5 \\
+      --set dpo.simpo_gamma=1.0";
 
 impl Dpo {
     pub(crate) fn run(self) -> Result<ExitCode> {

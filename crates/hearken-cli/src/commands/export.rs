@@ -87,11 +87,15 @@ pub(crate) struct Export {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken export hearken.db --output preferences.jsonl
-  hearken export hearken.db --output preferences.jsonl --ties half --split 0.1
-  hearken export hearken.db --output preferences.jsonl --votes probability --min-votes 3
-  hearken export votes.db --format lmarena --output battles.jsonl.gz
-  hearken export hearken.db --format trl-demonstrations --output demonstrations.jsonl";
+  hearken import runs/quickstart/data/preferences.jsonl --into runs/judged.db
+  hearken export runs/judged.db --output preferences.jsonl
+  hearken export runs/judged.db --output shares.jsonl --votes probability
+  hearken export runs/judged.db --output halves.jsonl --ties half --split 0.1
+  hearken export runs/judged.db --output agreed.jsonl --min-votes 3
+  hearken export runs/judged.db --output demonstrations.jsonl \\
+      --format trl-demonstrations
+  # Judged answers of two named models
+  hearken export arena.db --output battles.jsonl.gz --format lmarena";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TiesArgument {

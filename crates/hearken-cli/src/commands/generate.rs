@@ -54,12 +54,16 @@ pub(crate) struct Generate {
 
 const EXAMPLES: &str = "\
 Examples:
-  echo '{\"prompt\": \"ROMEO:\"}' > in.jsonl
-  hearken generate --model runs/sft/final --input in.jsonl --output out.jsonl \\
-      --max-new-tokens 64 --temperature 0.8 --top-p 0.95 -n 4
-  hearken generate --model DIR --input in.jsonl --output out.jsonl --max-new-tokens 32 --temperature 0
-  hearken generate --model DIR --input in.jsonl --output out.jsonl --max-new-tokens 32 --resume
-  hearken generate --model DIR --input - --output - --max-new-tokens 32 --keep < in.jsonl";
+  echo '{\"prompt\": \"Review of the toast:\"}' > in.jsonl
+  hearken generate --model runs/quickstart/ppo/final --input in.jsonl \\
+      --output out.jsonl --max-new-tokens 64 --temperature 0.8 --top-p 0.95 -n 4
+  hearken generate --model runs/quickstart/ppo/final --input in.jsonl \\
+      --output greedy.jsonl --max-new-tokens 32 --temperature 0
+  # Go on where that was stopped
+  hearken generate --model runs/quickstart/ppo/final --input in.jsonl \\
+      --output greedy.jsonl --max-new-tokens 32 --temperature 0 --resume
+  hearken generate --model runs/quickstart/ppo/final --input - --output - \\
+      --max-new-tokens 32 --keep < in.jsonl";
 
 /// The columns of a line.
 const COLUMNS: [&str; 5] = ["sample", "completion", "completion_ids", "logprobs", "stop_reason"];

@@ -27,9 +27,15 @@ pub(crate) struct Grpo {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken grpo configs/grpo.toml --set model.path=runs/sft/final --set data.train=prompts.jsonl
-  hearken grpo my.toml --set grpo.preset=dapo --set grpo.prompts=16 --set grpo.completions=8
-  hearken grpo my.toml --set rollout.replay=rollouts.jsonl      train on recorded rollouts";
+  hearken grpo configs/grpo.toml --set run.dir=runs/grpo \\
+      --set model.path=runs/quickstart/sft/final --set train.steps=10 \\
+      --set data.train=runs/quickstart/data/prompts.jsonl \\
+      --set 'score=[{kind=\"model\", path=\"runs/quickstart/reward/final\"}]'
+  # A file of your own, which `hearken config grpo > my.toml` begins
+  hearken grpo my.toml --set grpo.preset=dapo --set grpo.prompts=16 \\
+      --set rollout.completions=8
+  # On recorded rollouts
+  hearken grpo my.toml --set rollout.replay=rollouts.jsonl";
 
 impl Grpo {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -76,9 +76,12 @@ pub(crate) struct Import {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken import pairs.jsonl --into hearken.db --overlap 3
+  hearken import runs/quickstart/data/preferences.jsonl --into runs/judged.db \\
+      --overlap 3
+  # Files as others publish them
   hearken import crowd-comparisons.csv pairs-crowd.jsonl --into votes.db
-  hearken import export.json --column prompt=question --column candidates=left,right
+  hearken import export.json --column prompt=question \\
+      --column candidates=left,right
   hearken import battles.json --into arena.db --clean --judgements-per-day 50
   hearken import harmless-base.jsonl.gz --into hearken.db --sensitive";
 

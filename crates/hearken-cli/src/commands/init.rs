@@ -68,9 +68,11 @@ pub(crate) struct Init {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken init --shape llama,layers=4,width=256,heads=4 --train-tokenizer corpus.txt --vocab-size 4096 \\
+  hearken init --shape llama,layers=4,width=256,heads=4 --vocab-size 512 \\
+      --train-tokenizer runs/quickstart/data/demonstrations.jsonl \\
       --output models/small
-  hearken init --config config.json --tokenizer models/gpt2 --output models/scratch --seed 1";
+  hearken init --config models/small/config.json --tokenizer models/small \\
+      --output models/scratch --seed 1";
 
 impl Init {
     pub(crate) fn run(self) -> Result<ExitCode> {

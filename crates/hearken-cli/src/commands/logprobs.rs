@@ -42,8 +42,9 @@ pub(crate) struct Logprobs {
 
 const EXAMPLES: &str = "\
 Example:
-  echo '{\"text\": \"To be, or not to be\"}' > in.jsonl
-  hearken logprobs --model runs/sft/final --input in.jsonl --output out.jsonl";
+  echo '{\"text\": \"Review of the toast: It was warm.\"}' > texts.jsonl
+  hearken logprobs --model runs/quickstart/sft/final --input texts.jsonl \\
+      --output logprobs.jsonl";
 
 /// A sequence, and where it stands.
 struct Sequence {

@@ -46,8 +46,12 @@ pub(crate) struct Merge {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken merge --model DIR --adapter runs/dpo/final --output merged
-  hearken merge --model DIR --adapter runs/dpo/final --output merged --dtype bf16";
+  hearken sft configs/sft.toml --set run.dir=runs/lora --set lora.r=8 \\
+      --set model.path=runs/quickstart/base --set train.steps=20 \\
+      --set data.train=runs/quickstart/data/demonstrations.jsonl
+  hearken merge --adapter runs/lora/final --output merged
+  hearken merge --model runs/quickstart/base --adapter runs/lora/final \\
+      --output merged-bf16 --dtype bf16";
 
 impl Merge {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -26,9 +26,14 @@ pub(crate) struct Ppo {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken ppo configs/ppo.toml --set model.path=runs/sft/final --set data.train=prompts.jsonl
+  hearken ppo configs/ppo.toml --set run.dir=runs/ppo \\
+      --set model.path=runs/quickstart/sft/final --set train.steps=16 \\
+      --set data.train=runs/quickstart/data/prompts.jsonl \\
+      --set 'score=[{kind=\"model\", path=\"runs/quickstart/reward/final\"}]'
+  # A file of your own, which `hearken config ppo > my.toml` begins
   hearken ppo my.toml --set kl.beta=0.1 --set rollout.max_new_tokens=48
-  hearken ppo my.toml --set rollout.replay=rollouts.jsonl      train on recorded rollouts";
+  # On recorded rollouts
+  hearken ppo my.toml --set rollout.replay=rollouts.jsonl";
 
 impl Ppo {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -58,9 +58,15 @@ struct FeatureArguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken reward configs/reward.toml --set model.path=runs/sft/final --set data.train=pairs.jsonl
-  hearken reward my.toml --set data.eval_fraction=0.1 --set data.on_bad_record=skip
-  hearken reward --features hearken.db --html features.html";
+  hearken reward configs/reward.toml --set run.dir=runs/reward \\
+      --set model.path=runs/quickstart/sft/final --set train.epochs=1 \\
+      --set data.train=runs/quickstart/data/preferences.jsonl
+  # A file of your own, which `hearken config reward > my.toml` begins
+  hearken reward my.toml --set data.eval_fraction=0.1 \\
+      --set data.on_bad_record=skip
+  # In seconds: what do length, readability, sentiment, … explain?
+  hearken import runs/quickstart/data/preferences.jsonl --into runs/judged.db
+  hearken reward --features runs/judged.db --html features.html";
 
 impl Reward {
     pub(crate) fn run(self) -> Result<ExitCode> {

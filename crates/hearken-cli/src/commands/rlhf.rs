@@ -35,7 +35,9 @@ pub(crate) struct Rlhf {
 const EXAMPLES: &str = "\
 Examples:
   hearken rlhf configs/quickstart.toml
-  hearken rlhf configs/quickstart.toml --set run.seed=1 --set run.dir=runs/quickstart-1
+  hearken rlhf configs/quickstart.toml --set run.seed=1 \\
+      --set run.dir=runs/quickstart-1
+  # A file of your own, which `hearken config rlhf > my.toml` begins
   hearken rlhf my.toml --fresh";
 
 impl Rlhf {

@@ -26,8 +26,11 @@ pub(crate) struct Sft {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken sft configs/sft.toml --set model.path=models/gpt2 --set data.train=demonstrations.jsonl
-  hearken sft my.toml --set optimizer.lr=1e-5 --set train.epochs=2 --fresh";
+  hearken sft configs/sft.toml --set run.dir=runs/sft \\
+      --set model.path=runs/quickstart/base --set train.epochs=1 \\
+      --set data.train=runs/quickstart/data/demonstrations.jsonl
+  # A file of your own, which `hearken config sft > my.toml` begins
+  hearken sft my.toml --set optimizer.lr=1e-5 --fresh";
 
 impl Sft {
     pub(crate) fn run(self) -> Result<ExitCode> {

@@ -25,11 +25,14 @@ pub(crate) struct Store {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken store info hearken.db
-  hearken store backup hearken.db backups/monday.db        while the service runs
-  hearken store restore backups/monday.db hearken.db       into a store that is new or empty
-  hearken store copy hearken.db postgres://ada@db.example/labels
-  hearken store export hearken.db judgements.jsonl";
+  hearken import runs/quickstart/data/preferences.jsonl --into runs/judged.db
+  hearken store info runs/judged.db
+  # While the service runs
+  mkdir -p backups && hearken store backup runs/judged.db backups/monday.db
+  # Into a store that is new or empty
+  hearken store restore backups/monday.db runs/restored.db
+  hearken store export runs/judged.db judgements.jsonl
+  hearken store copy runs/judged.db postgres://ada@db.example/labels";
 
 #[derive(Debug, Subcommand)]
 enum Action {

@@ -68,8 +68,11 @@ pub(crate) struct Sweep {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken sweep my.toml --over 'optimizer.lr=[1e-5, 3e-5, 1e-4]' --over 'train.batch_size=[8, 16]' --metric eval_loss
-  hearken sweep my.toml --over 'optimizer.lr=log_uniform(1e-6, 1e-3)' --draws 12 --metric eval_accuracy --greater-is-better";
+  # my.toml: a file of your own, which `hearken config` begins
+  hearken sweep my.toml --metric eval_loss \\
+      --over 'optimizer.lr=[1e-5, 3e-5, 1e-4]' --over 'train.batch_size=[8, 16]'
+  hearken sweep my.toml --metric eval_accuracy --greater-is-better \\
+      --over 'optimizer.lr=log_uniform(1e-6, 1e-3)' --draws 12";
 
 impl Sweep {
     pub(crate) fn run(self) -> Result<ExitCode> {

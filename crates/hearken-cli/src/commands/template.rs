@@ -39,10 +39,15 @@ pub(crate) struct Template {
 
 const EXAMPLES: &str = "\
 Examples:
-  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}' > in.jsonl
-  hearken template --model models/qwen --input in.jsonl --output out.jsonl
-  hearken template --model models/qwen --variable enable_thinking=false --input - --output - < in.jsonl
-  hearken template --model models/llama --template mine.jinja --input in.jsonl --output out.jsonl";
+  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' > chats.jsonl
+  hearken template --model runs/quickstart/base --input chats.jsonl \\
+      --output seen.jsonl
+  # With variables of the template; with another template
+  hearken template --model runs/quickstart/base --input - --output - \\
+      --variable add_generation_prompt=true < chats.jsonl
+  echo '{% for m in messages %}{{ m.content }}{% endfor %}' > mine.jinja
+  hearken template --model runs/quickstart/base --template mine.jinja \\
+      --input chats.jsonl --output plain.jsonl";
 
 /// The columns of a line.
 const COLUMNS: [&str; 3] = ["text", "input_ids", "loss_mask"];

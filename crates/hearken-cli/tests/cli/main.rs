@@ -17,6 +17,7 @@ mod control;
 mod convert;
 mod data;
 mod doctor;
+mod examples;
 mod generate;
 mod hub;
 mod init;

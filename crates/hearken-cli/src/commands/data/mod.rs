@@ -22,10 +22,14 @@ pub(crate) struct Data {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken data inspect pairs.parquet --model models/base
-  hearken data stats data/ --eval data#test --model models/base --max-tokens 512
-  hearken data stats pairs.jsonl --model models/base --speed
-  hearken data convert train.parquet train.jsonl.zst";
+  hearken data inspect runs/quickstart/data/preferences.jsonl \\
+      --model runs/quickstart/base
+  hearken data stats runs/quickstart/data/prompts.jsonl --max-tokens 128 \\
+      --eval runs/quickstart/data/prompts_eval.jsonl \\
+      --model runs/quickstart/base
+  hearken data stats runs/quickstart/data/demonstrations.jsonl --speed \\
+      --model runs/quickstart/base
+  hearken data convert runs/quickstart/data/demonstrations.jsonl train.jsonl.zst";
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {

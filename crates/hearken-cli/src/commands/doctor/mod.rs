@@ -43,7 +43,8 @@ pub(crate) struct Doctor {
 const EXAMPLES: &str = "\
 Examples:
   hearken doctor
-  hearken doctor --data demonstrations.jsonl --model models/gpt2
+  hearken doctor --data runs/quickstart/data/demonstrations.jsonl \\
+      --model runs/quickstart/base
   hearken doctor runs/quickstart/ppo";
 
 impl Doctor {
