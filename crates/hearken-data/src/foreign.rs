@@ -28,6 +28,8 @@ const UNPACK: &str = "unpack it first";
 const START_BYTES: u64 = 512;
 const MODEL: &str = "a model's folder belongs into model.path";
 const CONVERT: &str = "`hearken convert --model FILE --output DIR` makes a model's folder of it";
+const HUB_NAME: &str =
+    "a name of the Hugging Face Hub has its owner before it, as openai-community/gpt2";
 const ENCODE: &str = "save it as UTF-8";
 
 const KNOWN: [Known; 18] = [
@@ -86,6 +88,7 @@ pub(crate) fn advice_on_opening(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::NotFound if name.contains(":/") => {
             "an address is not fetched: download the file first".into()
         }
+        io::ErrorKind::NotFound if is_bare(&name) => HUB_NAME.into(),
         _ => return String::new(),
     };
     as_advice(';', &advice, &name)
@@ -121,10 +124,17 @@ pub fn advice_on_model(path: &Path) -> String {
         "expected a folder with config.json and model.safetensors".into()
     } else if name.contains(":/") {
         "an address is not fetched: download the model first".into()
+    } else if is_bare(&name) {
+        HUB_NAME.into()
     } else {
         return String::new();
     };
     as_advice(';', &advice, &name)
+}
+
+/// A word that is neither a path nor a name of the hub.
+fn is_bare(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\\', '.', ':', '*', ' '])
 }
 
 /// Whether a folder has a file whose name ends so.

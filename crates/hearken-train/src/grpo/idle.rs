@@ -74,7 +74,7 @@ impl Idleness {
         let reason = idle.filter(|_| self.in_a_row.is_power_of_two())?.reason();
         let lasting = match self.in_a_row {
             1 => String::new(),
-            times => format!(", for the {times}th time in a row"),
+            times => format!(", {times} times in a row"),
         };
         Some(format!("iteration {iteration}{lasting}: {reason}"))
     }
