@@ -603,15 +603,19 @@ pub(super) fn answer(command: &str, key: &str, known: &[String]) -> Option<Strin
         let path = ours.iter().copied().find(has)?;
         Some(format!("here it is `{path}`{note}"))
     });
-    let none =
-        || NONE.iter().find(|(names, _)| names.contains(&key)).map(|(_, why)| (*why).to_owned());
-    same.or_else(none).or_else(|| {
-        let path = meant().find_map(|(_, ours, _)| ours.first())?;
-        let of = trainers_with(path.split('.').next().unwrap_or_default())?;
-        Some(format!(
-            "`{path}` means that, which is a key of {of}, and this is `hearken {command}`"
-        ))
+    same.or_else(|| {
+        let (_, why) = NONE.iter().find(|(names, _)| names.contains(&key))?;
+        Some((*why).to_owned())
     })
+}
+
+/// What other trainers call what `key` is in other tools.
+pub(super) fn of_others(command: &str, key: &str) -> Option<String> {
+    let key = key.to_ascii_lowercase().replace('-', "_");
+    let mut meant = SAME.iter().filter(|(names, ..)| names.contains(&key.as_str()));
+    let path = meant.find_map(|(_, ours, _)| ours.first())?;
+    let of = trainers_with(path.split('.').next().unwrap_or_default())?;
+    Some(format!("`{path}` means that, which is a key of {of}, and this is `hearken {command}`"))
 }
 
 /// Whether a path is `ours`, perhaps of a stage.
@@ -661,16 +665,16 @@ mod tests {
             ("load_in_4bit", "`model.base` = \"int8\""),
             ("actor_rollout_ref", "sections [model]"),
             ("overwrite_output_dir", "goes on from the last checkpoint"),
-            (
-                "vf_coef",
-                "`ppo.value_coef` means that, which is a key of ppo, and this is `hearken sft`",
-            ),
             ("dpo", "section [dpo] is read by `hearken dpo`, and this is `hearken sft`"),
         ] {
             let found = answer("sft", key, &known).unwrap_or_default();
             assert!(found.contains(expected), "{key}: {found}");
         }
         assert_eq!(answer("sft", "colour", &known), None);
+        assert_eq!(
+            of_others("sft", "vf_coef").unwrap(),
+            "`ppo.value_coef` means that, which is a key of ppo, and this is `hearken sft`"
+        );
     }
 
     /// A name stands once, so that one answer is given.

@@ -100,7 +100,8 @@ impl Keys {
             .or_else(|| {
                 nearest(key, names()).map(|name| format!("the nearest known key is `{}`", at(name)))
             })
-            .or_else(|| foreign::section(self.command, key));
+            .or_else(|| foreign::section(self.command, key))
+            .or_else(|| foreign::of_others(self.command, key));
         Complaint::Unknown { hint: hint.unwrap_or_default(), key: path }
     }
 
