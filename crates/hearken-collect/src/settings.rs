@@ -1,6 +1,12 @@
 //! What the administrator of a project decides.
 
+use hearken_store::{Event, Expected, Store, StoreError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Kind and key of their document.
+const KIND: &str = "project";
+const KEY: &str = "settings";
 
 /// Whether an annotator says why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +100,79 @@ impl Settings {
         i64::from(self.lease_minutes) * 60_000
     }
 
+    /// Sets one setting by its name, as a text: a number, `true` or `false`, a word, `none` for no limit; axes as the settings
+    /// page has them, with semicolons between.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the setting, what was found and what was expected. Nothing is changed then.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let mut all = match json!(self) {
+            Value::Object(all) => all,
+            other => unreachable!("settings are an object, not {other}"),
+        };
+        let Some(known) = all.get_mut(key) else {
+            let names: Vec<String> = all.keys().map(|name| format!("{name:?}")).collect();
+            return Err(format!("found no setting {key:?}; expected one of {}", names.join(", ")));
+        };
+        *known = match (key, value.trim()) {
+            ("axes", lines) => json!(parse_axes(&lines.replace(';', "\n"))?),
+            (_, text) if known.is_string() => json!(text),
+            (_, "none") => Value::Null,
+            (_, text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+        };
+        let changed: Self = serde_json::from_value(Value::Object(all))
+            .map_err(|error| format!("{key}: found {value:?}: {error}"))?;
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// Every setting with its value, as [`Settings::set`] takes them.
+    pub fn listed(&self) -> Vec<(String, String)> {
+        let Value::Object(all) = json!(self) else { return Vec::new() };
+        let text = |key: &str, value: &Value| match value {
+            _ if key == "axes" => axes_text(&self.axes).replace('\n', "; "),
+            Value::String(text) => text.clone(),
+            Value::Null => "none".into(),
+            other => other.to_string(),
+        };
+        all.iter().map(|(key, value)| (key.clone(), text(key, value))).collect()
+    }
+
+    /// Those of a store; `None` where nobody has set any.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or holds settings of another version of this program.
+    pub fn of(store: &dyn Store) -> Result<Option<Self>, StoreError> {
+        let Some(document) = store.document(KIND, KEY)? else { return Ok(None) };
+        serde_json::from_value(document.body).map(Some).map_err(|error| StoreError::Corrupt {
+            home: store.home(),
+            problem: format!("the settings of the project: {error}"),
+        })
+    }
+
+    /// Puts them into a store.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub fn put(&self, store: &dyn Store) -> Result<(), StoreError> {
+        store.put_document(KIND, KEY, &json!(self), Expected::Anything).map(|_| ())
+    }
+
+    /// Puts them into a store, and an entry into its audit log that `by` did so at `at`.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub fn put_by(&self, store: &dyn Store, by: &str, at: i64) -> Result<(), StoreError> {
+        self.put(store)?;
+        let action = "settings.written".to_owned();
+        store.record(&Event { at, actor: by.to_owned(), action, details: json!(self) })
+    }
+
     /// What is wrong with the settings, if anything. Which orders there are the service knows.
     ///
     /// # Errors
@@ -129,6 +208,39 @@ impl Settings {
         })?;
         self.axes.iter().try_for_each(check_axis)
     }
+}
+
+/// The axes as lines: `helpfulness: 0 to 4: bad, poor, fair, good, excellent`.
+pub(crate) fn axes_text(axes: &[Axis]) -> String {
+    let lines = axes.iter().map(|axis| {
+        let range = format!("{}: {} to {}", axis.name, axis.min, axis.max);
+        if axis.labels.is_empty() { range } else { format!("{range}: {}", axis.labels.join(", ")) }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What [`axes_text`] has written, or somebody by hand.
+pub(crate) fn parse_axes(text: &str) -> Result<Vec<Axis>, String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse_axis).collect()
+}
+
+fn parse_axis(line: &str) -> Result<Axis, String> {
+    let wrong = || {
+        format!(
+            "an axis is a line like `helpfulness: 0 to 4` or `tone: 1 to 2: rude, kind`, found {line:?}"
+        )
+    };
+    let mut parts = line.splitn(3, ':').map(str::trim);
+    let name = parts.next().unwrap_or_default().to_owned();
+    let (min, max) = parts.next().and_then(|range| range.split_once(" to ")).ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<i32>().map_err(|_| wrong());
+    let labels = parts.next().map(|labels| labels.split(',').map(|label| label.trim().to_owned()));
+    Ok(Axis {
+        name,
+        min: number(min)?,
+        max: number(max)?,
+        labels: labels.map(Iterator::collect).unwrap_or_default(),
+    })
 }
 
 fn check_axis(axis: &Axis) -> Result<(), String> {
@@ -167,6 +279,51 @@ mod tests {
         assert!(problem(|s| s.gold_share = f64::NAN).contains("gold"));
         assert!(problem(|s| s.axes[0].labels = vec!["low".into()]).contains("5 values and 1"));
         assert!(problem(|s| s.axes.push(s.axes[0].clone())).contains("same name"));
+    }
+
+    #[test]
+    fn axes_survive_the_form() {
+        let axes = parse_axes("helpfulness: 0 to 4\n\n tone: 1 to 2: rude, kind \n").unwrap();
+        assert_eq!(
+            axes[0],
+            Axis { name: "helpfulness".into(), min: 0, max: 4, labels: Vec::new() }
+        );
+        assert_eq!(axes[1].labels, ["rude", "kind"]);
+        assert_eq!(parse_axes(&axes_text(&axes)), Ok(axes));
+        assert!(parse_axes("helpfulness").unwrap_err().contains("0 to 4"));
+    }
+
+    #[test]
+    fn a_setting_is_set_by_its_name() {
+        let mut settings = Settings::default();
+        for (key, value) in [
+            ("title", "3"),
+            ("overlap", "3"),
+            ("ties", "false"),
+            ("limit_day", "200"),
+            ("rationale", "required"),
+            ("axes", "helpfulness: 0 to 4; tone: 1 to 2: rude, kind"),
+        ] {
+            settings.set(key, value).unwrap();
+        }
+        assert_eq!((settings.title.as_str(), settings.overlap, settings.ties), ("3", 3, false));
+        assert_eq!((settings.limit_day, settings.axes.len()), (Some(200), 2));
+        assert_eq!(settings.rationale, Rationale::Required);
+        settings.set("limit_day", "none").unwrap();
+        assert_eq!(settings.limit_day, None);
+        for (key, value, says) in [
+            ("overlapp", "3", "\"overlap\""),
+            ("overlap", "many", "overlap"),
+            ("overlap", "-1", "overlap"),
+            ("gold_share", "2", "gold"),
+            ("rationale", "sometimes", "required"),
+            ("axes", "quality", "0 to 4"),
+        ] {
+            let before = settings.clone();
+            let error = settings.set(key, value).unwrap_err();
+            assert!(error.contains(says), "{key}={value}: {error}");
+            assert_eq!(settings, before);
+        }
     }
 
     #[test]

@@ -320,15 +320,14 @@ impl AppState {
     }
 
     fn load_settings(&self) -> Result<Settings, AppError> {
-        let Some(document) = self.store().document("project", "settings")? else {
-            let mut settings = Settings::default();
-            if let Some(title) = &self.shared.options.title {
-                settings.title.clone_from(title);
-            }
+        if let Some(settings) = Settings::of(self.store())? {
             return Ok(settings);
-        };
-        serde_json::from_value(document.body)
-            .map_err(|error| AppError::Internal(format!("the settings in the store: {error}")))
+        }
+        let mut settings = Settings::default();
+        if let Some(title) = &self.shared.options.title {
+            settings.title.clone_from(title);
+        }
+        Ok(settings)
     }
 
     /// Writes the settings of the project. May block.
@@ -343,7 +342,7 @@ impl AppState {
             let what = format!("{:?} is no order; there is {known}", settings.order);
             return Err(AppError::Unprocessable(what));
         }
-        self.store().put_document("project", "settings", &json!(settings), Expected::Anything)?;
+        settings.put(self.store())?;
         *self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.distributor().forget();
         Ok(())

@@ -1,6 +1,6 @@
 //! The reward model on features.
 
-use super::markup::{Unit, facts, section as framed, sentences};
+use super::markup::{Unit, facts, open_section as framed, sentences};
 use crate::feature_report::FeatureReport;
 use hearken_page::document;
 use hearken_page::{Forest, Labels, Line, Lines, Mark};

@@ -162,8 +162,15 @@ impl Table {
 }
 
 /// A section with its heading.
-pub(super) fn section(id: &str, title: &str, body: &str) -> String {
+pub(super) fn open_section(id: &str, title: &str, body: &str) -> String {
     format!("<section id=\"{id}\">\n<h2>{title}</h2>\n{body}</section>\n")
+}
+
+/// A section of which the heading is seen until it is asked for. Browsers unfold it where a link leads into it.
+pub(super) fn section(id: &str, title: &str, body: &str) -> String {
+    format!(
+        "<section class=\"folded\"><details><summary><h2>{title}</h2></summary>\n<div id=\"{id}\">\n{body}</div></details></section>\n"
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod agreement;
 mod annotators;
 mod feature_report;
+mod lead;
 mod leaderboard;
 mod markup;
 mod patterns;
@@ -16,20 +17,40 @@ use hearken_page::document;
 use crate::Analysis;
 use crate::voting::ElectionAnalysis;
 
-/// The analysis as sections for a page that somebody else frames: `section`s with `h2` and `h3`, `table.numbers`,
-/// `figure.plot`, `p.note`, `p.warning`, `ul.legend`.
+/// The sections behind what matters, in their order: the id and the title of each.
+const SECTIONS: [(&str, &str); 8] = [
+    ("leaderboard", "Leaderboard"),
+    ("agreement", "Agreement"),
+    ("annotators", "Annotators"),
+    ("judges", "Judges"),
+    ("patterns", "Patterns"),
+    ("ratings", "Ratings"),
+    ("voting", "Voting rules"),
+    ("progress", "Progress"),
+];
+
+/// The analysis as sections for a page that somebody else frames: what matters first, then links to the sections, which are
+/// folded. `section`s with `h2` and `h3`, `nav.contents`, `details`, `table.numbers`, `figure.plot`, `p.note`, `p.warning`,
+/// `ul.legend`.
 pub fn fragment(analysis: &Analysis) -> String {
-    [
-        progress::section(analysis),
+    let sections = [
+        leaderboard::section(analysis),
         agreement::section(analysis),
         annotators::section(analysis),
         annotators::judges(analysis),
         patterns::section(analysis),
         patterns::ratings(analysis),
-        leaderboard::section(analysis),
-        voting::section(&analysis.voting),
+        markup::section("voting", "Voting rules", &voting::body(&analysis.voting)),
+        progress::section(analysis),
     ]
-    .concat()
+    .concat();
+    let there = SECTIONS.iter().filter(|(id, _)| sections.contains(&format!("<div id=\"{id}\">")));
+    let links: Vec<String> =
+        there.map(|(id, title)| format!("<li><a href=\"#{id}\">{title}</a></li>\n")).collect();
+    let links = links.concat();
+    let contents =
+        format!("<nav class=\"contents\" aria-label=\"Contents\"><ul>\n{links}</ul></nav>\n");
+    [lead::section(analysis), contents, sections].concat()
 }
 
 /// The analysis as a page by itself: nothing is loaded from elsewhere.
@@ -50,5 +71,8 @@ pub fn election_html(analysis: &ElectionAnalysis) -> String {
         0 => format!("<p>{} votes on pairs.</p>\n", voting.votes),
         ballots => format!("<p>{ballots} ballots, {} votes on pairs.</p>\n", voting.votes),
     };
-    document("Voting rules", &(intro + &voting::section(voting)))
+    document(
+        "Voting rules",
+        &(intro + &markup::open_section("voting", "Voting rules", &voting::body(voting))),
+    )
 }

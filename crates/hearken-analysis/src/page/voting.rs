@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use super::markup::{Table, notes, section as framed};
+use super::markup::{Table, notes};
 use crate::voting::{RuleResult, Voting};
 use hearken_page::escape;
 
-pub(super) fn section(voting: &Voting) -> String {
+/// What the section holds.
+pub(super) fn body(voting: &Voting) -> String {
     let mut body = notes(&voting.notes);
     let mut table = Table::new(
         "What each rule would choose",
@@ -48,8 +49,7 @@ pub(super) fn section(voting: &Voting) -> String {
             .collect();
         table.row(&[escape(&item.item), item.ballots.to_string(), escape(&rules.join("; "))]);
     }
-    body += &table.html();
-    framed("voting", "Voting rules", &body)
+    body + &table.html()
 }
 
 /// The first places; equals are joined by =.

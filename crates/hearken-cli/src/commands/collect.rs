@@ -3,6 +3,7 @@
 mod live;
 mod local_model;
 mod password;
+mod project;
 mod request_log;
 
 use std::net::SocketAddr;
@@ -66,6 +67,9 @@ pub(crate) struct Collect {
     media: Option<PathBuf>,
 
     #[command(flatten)]
+    project: project::Project,
+
+    #[command(flatten)]
     live: live::Live,
 
     /// Write a line per request to standard error
@@ -98,6 +102,8 @@ Examples:
   # The same, kept in a file that any editor reads
   hearken collect --items runs/quickstart/data/preferences.jsonl \\
       --store prefs.jsonl
+  # Three people for each item; what can be set, and how it is
+  hearken collect --set overlap=3 strength_points=3 --settings
   # A team on other machines: accounts first
   hearken collect --add-admin ada && hearken collect --bind 0.0.0.0:8080
   hearken collect --add-token robot --scopes read,label";
@@ -115,6 +121,9 @@ impl Collect {
         }
         if let Some(name) = &self.add_token {
             return add_token(&*store, name, &self.scopes);
+        }
+        if self.project.change(&*store, self.title.as_deref())? {
+            return Ok(ExitCode::SUCCESS);
         }
         if !self.items.is_empty() {
             // Who gives pairs to people wants their judgements, not the file's.
@@ -146,6 +155,7 @@ impl Collect {
             ..Parts::default()
         };
         let service = Service::new(store, options, parts)?;
+        self.project.guide(&service)?;
         serve(service)
     }
 }

@@ -215,3 +215,34 @@ fn the_log_has_a_line_per_request_and_no_secret() {
     assert_eq!(words[2..5], ["GET", "/health", "200"], "{line}");
     assert!(text.contains("GET /invite/… 404") && !text.contains("0123456789abcdef"), "{text}");
 }
+
+/// Settings and guidelines are set where the service is started, all or none, and are what the pages have.
+#[test]
+fn a_project_is_set_up_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let set = ["--set", "overlap=3", "ties=false", "title=Our pairs", "--settings"];
+    let listed = output(folder.path(), &set);
+    assert!(listed.status.success(), "{}", said(&listed));
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for line in ["overlap=3", "ties=false", "title=Our pairs", "limit_day=none"] {
+        assert!(listed.lines().any(|listed| listed == line), "{listed}");
+    }
+    for (wrong, says) in [
+        (&["--set", "overlap=2", "overlapp=1"][..], "overlapp"),
+        (&["--set", "overlap"][..], "KEY=VALUE"),
+        (&["--set", "order=shortest"][..], "random"),
+        (&["--guidelines", "nothing.md"][..], "nothing.md"),
+    ] {
+        let refused = output(folder.path(), &[&["--bind", "127.0.0.1:0"], wrong].concat());
+        assert!(!refused.status.success() && said(&refused).contains(says), "{}", said(&refused));
+    }
+    let listed = output(folder.path(), &["--settings"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("overlap=3\n"), "nothing was changed");
+    std::fs::write(folder.path().join("guide.md"), "# Be fair\r\n").unwrap();
+    for _ in 0..2 {
+        let running = Running::start(folder.path(), &["--guidelines", "guide.md"]);
+        let page = running.get("/guidelines");
+        assert!(page.contains("Version 1 ") && page.contains("Be fair"), "{page}");
+        assert!(page.contains("Our pairs"), "{page}");
+    }
+}

@@ -10,3 +10,14 @@ function reachable(within) {
 }
 
 reachable(document);
+
+// A link into a part that is folded unfolds it; what comes to light may scroll.
+function unfold() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (let fold = target && target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  if (target) target.scrollIntoView();
+}
+
+addEventListener("hashchange", unfold);
+document.addEventListener("toggle", (event) => reachable(event.target), true);
+unfold();

@@ -153,10 +153,16 @@ fn the_pages_of_a_lead_hold_on_a_desk_and_on_a_phone() {
             "/admin/items",
             "/admin/items?show=disagreed&sort=difference",
             "/admin/people",
+            "/analysis",
         ] {
             page.goto(&running.at(path));
             if path.contains("/item?") {
                 loaded(&page);
+            } else if path == "/analysis" {
+                page.wait("!!document.querySelector('.finding')");
+                let screens = page.eval("document.documentElement.scrollHeight / innerHeight");
+                let most = if width < 600 { 4.0 } else { 2.0 };
+                assert!(screens.as_f64().unwrap() <= most, "{screens} screens");
             }
             found.extend(page.violations().iter().map(|it| format!("{path} at {width}: {it}")));
             let name = path.trim_matches('/').replace(['/', '?', '=', '&'], "-");
@@ -191,4 +197,24 @@ fn a_lead_changes_many_items_at_once() {
     assert_eq!(page.text(".found h2"), all);
     page.goto(&running.at("/admin/items?q=candidate%20of%20pair%207"));
     assert_eq!(page.count("tbody tr"), 1);
+}
+
+#[test]
+fn the_analysis_says_what_matters_first_and_unfolds_the_rest() {
+    let Some(browser) = browser() else { return };
+    let running = differing();
+    let page = browser.page();
+    sign_in(&page, &running, "ada", PASSWORD);
+    page.goto(&running.at("/analysis"));
+    page.wait("!!document.querySelector('.finding')");
+    let lead = page.text(".lead");
+    assert!(lead.contains("model-alpha is best"), "{lead}");
+    assert!(lead.contains("Two people say the same of a pair"), "{lead}");
+    assert!(lead.contains("3 of 3 annotators"), "{lead}");
+    assert!(lead.contains("Shorter answers"), "{lead}");
+    assert_eq!(page.count("#analysis details[open]"), 0);
+    page.click("nav.contents a[href='#annotators']");
+    page.wait("document.querySelector('#annotators').closest('details').open");
+    page.screenshot("analysis-unfolded");
+    assert_eq!(page.problems(), Vec::<String>::new());
 }

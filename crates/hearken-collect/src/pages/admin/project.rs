@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::error::AppError;
 use crate::pages::{Said, then};
-use crate::settings::{Axis, Rationale, Settings};
+use crate::settings::{Rationale, Settings, axes_text, parse_axes};
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
@@ -79,38 +79,6 @@ pub(super) fn settings(
         settings => Serde((*settings).clone()),
     };
     state.page(user, "admin/settings.html", values)
-}
-
-/// The axes as lines: `helpfulness 0 4 bad, poor, fair, good, excellent`.
-fn axes_text(axes: &[Axis]) -> String {
-    let lines = axes.iter().map(|axis| {
-        let range = format!("{}: {} to {}", axis.name, axis.min, axis.max);
-        if axis.labels.is_empty() { range } else { format!("{range}: {}", axis.labels.join(", ")) }
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn parse_axes(text: &str) -> Result<Vec<Axis>, String> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(parse_axis).collect()
-}
-
-fn parse_axis(line: &str) -> Result<Axis, String> {
-    let wrong = || {
-        format!(
-            "an axis is a line like `helpfulness: 0 to 4` or `tone: 1 to 2: rude, kind`, found {line:?}"
-        )
-    };
-    let mut parts = line.splitn(3, ':').map(str::trim);
-    let name = parts.next().unwrap_or_default().to_owned();
-    let (min, max) = parts.next().and_then(|range| range.split_once(" to ")).ok_or_else(wrong)?;
-    let number = |text: &str| text.trim().parse::<i32>().map_err(|_| wrong());
-    let labels = parts.next().map(|labels| labels.split(',').map(|label| label.trim().to_owned()));
-    Ok(Axis {
-        name,
-        min: number(min)?,
-        max: number(max)?,
-        labels: labels.map(Iterator::collect).unwrap_or_default(),
-    })
 }
 
 /// What the form for the settings sends. A box that is not ticked sends nothing.
@@ -228,18 +196,6 @@ pub(crate) async fn audit(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn axes_survive_the_form() {
-        let axes = parse_axes("helpfulness: 0 to 4\n\n tone: 1 to 2: rude, kind \n").unwrap();
-        assert_eq!(
-            axes[0],
-            Axis { name: "helpfulness".into(), min: 0, max: 4, labels: Vec::new() }
-        );
-        assert_eq!(axes[1].labels, ["rude", "kind"]);
-        assert_eq!(parse_axes(&axes_text(&axes)), Ok(axes));
-        assert!(parse_axes("helpfulness").unwrap_err().contains("0 to 4"));
-    }
 
     #[test]
     fn an_empty_limit_is_none_and_zero_is_refused() {
