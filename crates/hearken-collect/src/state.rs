@@ -22,7 +22,9 @@ use crate::limits::Limits;
 use crate::options::{Media, Options};
 use crate::parts::Parts;
 use crate::pool::Pool;
-use crate::queue::{Distributor, Order, RANDOM, Random, check_names, lock};
+use crate::queue::{
+    BUILT_IN, CONVINCING, Convincing, Distributor, Order, RANDOM, Random, check_names, lock,
+};
 use crate::settings::Settings;
 use crate::steady::Steady;
 use crate::user::CurrentUser;
@@ -186,13 +188,15 @@ impl AppState {
     /// The names of the orders, for the settings of the project.
     pub fn orders(&self) -> Vec<&str> {
         let further = self.parts().orders.iter().map(|order| order.name());
-        [RANDOM].into_iter().chain(further).collect()
+        BUILT_IN.into_iter().chain(further).collect()
     }
 
     /// The order of this name.
     pub fn order(&self, name: &str) -> Option<&dyn Order> {
-        if name == RANDOM {
-            return Some(&Random);
+        match name {
+            RANDOM => return Some(&Random),
+            CONVINCING => return Some(&Convincing),
+            _ => {}
         }
         self.parts().orders.iter().map(|order| &**order).find(|order| order.name() == name)
     }

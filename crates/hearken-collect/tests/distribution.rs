@@ -330,7 +330,7 @@ async fn an_order_of_the_embedding_program_is_followed_and_its_propensity_stored
     let world = World::with_parts(Options::default(), orders(), |_| ());
     world.store.add_items(&["b", "d", "a", "c"].map(pair)).unwrap();
     let state = world.service.state();
-    assert_eq!(state.orders(), ["random", "last", "broken"]);
+    assert_eq!(state.orders(), ["random", "convincing", "last", "broken"]);
     settings(&world, |settings| settings.order = "last".into());
     for expected in ["d", "c", "b", "a"] {
         let work = next(&world, "ada", &[]).await.unwrap();
@@ -347,7 +347,7 @@ async fn an_order_of_the_embedding_program_is_followed_and_its_propensity_stored
 
     let unknown = Settings { order: "best".into(), ..Settings::default() };
     let error = state.put_settings(&unknown).unwrap_err().to_string();
-    assert!(error.contains("\"best\" is no order; there is random, last, broken"), "{error}");
+    assert!(error.contains("\"best\" is no order; there is random, convincing, last, broken"), "{error}");
 }
 
 #[tokio::test]

@@ -16,7 +16,9 @@ use rand::Rng;
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
-pub use crate::queue::{Choice, Eligible, Offer, Order, Progress, RANDOM, Random};
+pub use crate::queue::{
+    BUILT_IN, CONVINCING, Choice, Convincing, Eligible, Offer, Order, Progress, RANDOM, Random,
+};
 pub(crate) use standing::{Screened, ScreeningState, admit, screened, screening_of};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
 pub(crate) use submit::{check_duration, judgement};

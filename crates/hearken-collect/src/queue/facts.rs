@@ -16,7 +16,16 @@ pub(crate) struct Facts {
     /// Metadata of the item that are texts, numbers or truth values.
     meta: Box<[(Box<str>, Box<str>)]>,
     signature: Signature,
+    /// Whether the final answer is wrong, where the metadata say so.
+    pub(crate) is_wrong: Option<bool>,
+    /// What a model that scores solutions thinks of it, where the metadata say so.
+    pub(crate) score: Option<f64>,
 }
+
+/// Where metadata say whether the final answer is right: as Hearken, and as ProcessBench calls it.
+const CORRECT: [&str; 2] = ["correct", "final_answer_correct"];
+/// Where metadata have the score of a solution.
+const SCORE: &str = "score";
 
 impl Facts {
     pub(crate) fn of(item: &Item) -> Self {
@@ -28,7 +37,14 @@ impl Facts {
             };
             Some((name.as_str().into(), value.into_boxed_str()))
         });
+        let said = |name: &str| {
+            let candidate = item.candidates.first().and_then(|first| first.meta.get(name));
+            candidate.or_else(|| item.meta.get(name))
+        };
+        let correct = CORRECT.iter().find_map(|name| said(name)?.as_bool());
         Self {
+            is_wrong: correct.map(|correct| !correct),
+            score: said(SCORE).and_then(serde_json::Value::as_f64),
             task: item.task,
             meta: meta.collect(),
             signature: Signature::of(&searched_text(item)),

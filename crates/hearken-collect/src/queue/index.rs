@@ -449,7 +449,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::queue::order::Random;
+    use crate::queue::order::{Convincing, Random};
 
     fn item(id: &str, change: impl FnOnce(&mut Item)) -> Item {
         let candidates = vec![Candidate::text("a"), Candidate::text("b")];
@@ -589,5 +589,40 @@ mod tests {
         assert_eq!((index.count(Pool::Screening), index.screening.as_slice()), (1, &[1][..]));
         change(&mut index, "b", Change::Gold(None));
         assert_eq!((index.count(Pool::Regular), index.screening.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_convincing_wrong_solution_goes_first() {
+        let solution = |id: &str, correct: Option<bool>, score: Option<f64>| {
+            item(id, |item| {
+                let meta = &mut item.candidates[0].meta;
+                meta.extend(correct.map(|correct| ("correct".to_owned(), correct.into())));
+                meta.extend(score.map(|score| ("score".to_owned(), score.into())));
+            })
+        };
+        let mut index = index(vec![
+            solution("right", Some(true), Some(0.99)),
+            solution("unknown", None, Some(0.9)),
+            solution("unscored", Some(false), None),
+            solution("plain", Some(false), Some(0.1)),
+            solution("convincing", Some(false), Some(0.8)),
+            item("told by the item", |item| {
+                item.meta.insert("final_answer_correct".into(), false.into());
+                item.meta.insert("score".into(), (-3).into());
+            }),
+        ]);
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut came = Vec::new();
+        let nobody = HashSet::new();
+        while let Some(choice) =
+            index.choose(None, ("ada", &nobody), (0.0, &Convincing), &mut rng).unwrap()
+        {
+            let id = index.entries[choice.handle as usize].id.clone();
+            assert!((choice.probability - 1.0).abs() < 1e-12);
+            index.claimed(&id);
+            came.push(id);
+        }
+        let expected = ["convincing", "plain", "told by the item", "unscored", "unknown", "right"];
+        assert_eq!(came, expected);
     }
 }

@@ -12,7 +12,9 @@ pub(crate) use self::facts::Needle;
 pub use self::index::Progress;
 pub(crate) use self::index::{Entry, Index, LIVE, Misfit, Pool, overlap_of};
 pub(crate) use self::order::check_names;
-pub use self::order::{Choice, Eligible, Offer, Order, RANDOM, Random};
+pub use self::order::{
+    BUILT_IN, CONVINCING, Choice, Convincing, Eligible, Offer, Order, RANDOM, Random,
+};
 pub(crate) use self::person::{Draw, Person, Standing};
 
 /// Handles of items.

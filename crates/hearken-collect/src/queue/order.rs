@@ -1,18 +1,26 @@
 //! What to label next: the seam for other orders.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 
 use rand::{Rng, RngExt as _};
 
+use super::facts::Facts;
 use super::index::Entry;
 
 /// The name of the order that is always there: [`Random`].
 pub const RANDOM: &str = "random";
 
+/// The name of the order that is there for solutions: [`Convincing`].
+pub const CONVINCING: &str = "convincing";
+
+/// The names of the orders that are always there.
+pub const BUILT_IN: [&str; 2] = [RANDOM, CONVINCING];
+
 /// Why further orders cannot be told apart by their names.
 pub(crate) fn check_names(orders: &[Box<dyn Order>]) -> Result<(), String> {
-    let mut names = vec![RANDOM];
+    let mut names = BUILT_IN.to_vec();
     for name in orders.iter().map(|order| order.name()) {
         if name.trim().is_empty() || name.contains('\0') {
             return Err(format!("found an order with the name {name:?}; expected some letters"));
@@ -68,7 +76,7 @@ pub struct Choice {
 }
 
 /// An item that could come next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offer<'a> {
     /// What a [`Choice`] calls it.
     pub handle: u32,
@@ -76,6 +84,11 @@ pub struct Offer<'a> {
     pub id: &'a str,
     /// Annotators who have judged it, as far as is known.
     pub judged: u32,
+    /// Whether the final answer of its solution is wrong, where its metadata say so: `"correct"` or
+    /// `"final_answer_correct"`, of the candidate or the item.
+    pub is_wrong: Option<bool>,
+    /// What a model that scores solutions thinks of it, where its metadata say so: `"score"`, of the candidate or the item.
+    pub score: Option<f64>,
 }
 
 /// The items that could come next: open ones that the annotator has not seen.
@@ -113,7 +126,8 @@ impl<'a> Eligible<'a> {
         let (seen, entries) = (self.seen, self.entries);
         self.open.iter().filter(move |handle| !seen.contains(handle)).map(move |&handle| {
             let entry = &entries[handle as usize];
-            Offer { handle, id: &entry.id, judged: entry.judged }
+            let Facts { is_wrong, score, .. } = entry.facts;
+            Offer { handle, id: &entry.id, judged: entry.judged, is_wrong, score }
         })
     }
 
@@ -153,5 +167,45 @@ impl Order for Random {
     fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
         let probability = 1.0 / eligible.count() as f64;
         Choice { handle: eligible.any(rng), probability }
+    }
+}
+
+/// Solutions with a wrong final answer first, those before all that a model takes for right: there a label of the step that
+/// is wrong teaches the model most (Lightman et al. 2023, arXiv:2305.20050, section 4). Then those of which it is not known
+/// whether they are right, then the right ones. Among equals each with the same probability.
+#[derive(Clone, Copy, Debug)]
+pub struct Convincing;
+
+impl Convincing {
+    /// What goes first is greater.
+    fn urgency(offer: &Offer<'_>) -> (i8, f64) {
+        match offer.is_wrong {
+            Some(true) => (1, offer.score.unwrap_or(f64::MIN)),
+            None => (0, 0.0),
+            Some(false) => (-1, 0.0),
+        }
+    }
+}
+
+impl Order for Convincing {
+    fn name(&self) -> &str {
+        CONVINCING
+    }
+
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
+        let mut best = (i8::MIN, f64::NEG_INFINITY);
+        let mut first: Vec<u32> = Vec::new();
+        for offer in eligible.iter() {
+            let urgency = Self::urgency(&offer);
+            match urgency.0.cmp(&best.0).then(urgency.1.total_cmp(&best.1)) {
+                Ordering::Less => continue,
+                Ordering::Equal => {}
+                Ordering::Greater => first.clear(),
+            }
+            best = urgency;
+            first.push(offer.handle);
+        }
+        let handle = first[rng.random_range(0..first.len())];
+        Choice { handle, probability: 1.0 / first.len() as f64 }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
-use hearken_collect::distribute::RANDOM;
+use hearken_collect::distribute::BUILT_IN;
 use hearken_collect::{Service, Settings, system_clock};
 use hearken_store::Store;
 use serde_json::json;
@@ -45,8 +45,9 @@ impl Project {
                 .with_context(|| format!("--set: found {given:?}, expected KEY=VALUE"))?;
             settings.set(key.trim(), value).map_err(|what| anyhow!("--set {given:?}: {what}"))?;
             ensure!(
-                settings.order == RANDOM || key.trim() != "order",
-                "--set {given:?}: this program knows the order {RANDOM:?} alone"
+                BUILT_IN.contains(&settings.order.as_str()) || key.trim() != "order",
+                "--set {given:?}: expected one of the orders {}",
+                BUILT_IN.join(", ")
             );
         }
         if !self.set.is_empty() {
