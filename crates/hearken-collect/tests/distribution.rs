@@ -347,7 +347,10 @@ async fn an_order_of_the_embedding_program_is_followed_and_its_propensity_stored
 
     let unknown = Settings { order: "best".into(), ..Settings::default() };
     let error = state.put_settings(&unknown).unwrap_err().to_string();
-    assert!(error.contains("\"best\" is no order; there is random, convincing, last, broken"), "{error}");
+    assert!(
+        error.contains("\"best\" is no order; there is random, convincing, last, broken"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

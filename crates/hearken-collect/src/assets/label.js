@@ -231,6 +231,15 @@ function openRationale(item) {
   field.focus();
 }
 
+// What tools gave and what was thought comes to light at once, or goes away again.
+function unfoldTrace(item) {
+  const folds = all(".prompt .fold", item.element);
+  const open = folds.some((fold) => !fold.open);
+  for (const fold of folds) fold.open = open;
+  find("[data-act=unfold]", item.element)?.setAttribute("aria-pressed", open);
+  if (folds.length) say(open ? "Unfolded" : "Folded");
+}
+
 function toggleGuidelines() {
   const aside = find("#guidelines");
   aside.hidden = !aside.hidden;
@@ -251,6 +260,7 @@ function act(name, button) {
   if (name === "skip") return skip();
   if (name === "reveal") return reveal(item);
   if (isVeiled(item)) return prompting(item, "Show the content first: press v.");
+  if (name === "unfold") return unfoldTrace(item);
   if (name === "rationale") return openRationale(item);
   if (name === "replay") {
     for (const clip of all("video", item.element)) { clip.currentTime = 0; clip.play().catch(() => {}); }
@@ -272,7 +282,7 @@ function wasForTheOneBefore(event, button) {
   return event.detail > 1 && since < DOUBLE_CLICK_MS;
 }
 
-const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay" };
+const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay", f: "unfold" };
 
 function onKey(event) {
   if (event.ctrlKey && event.key === "Enter" && page.current) return sendFromField(event);

@@ -1,11 +1,11 @@
 //! One item as HTML: what the annotator sees, and nothing that says who wrote it.
 
 use hearken_data::feedback::{Candidate, Item, Task};
-use hearken_data::{Message, Role};
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::Serialize;
 
+use super::turn::Turn;
 use crate::error::AppError;
 use crate::render::{Heading, Picture, markdown, pictures};
 use crate::settings::{Axis, Rationale, Settings};
@@ -21,25 +21,6 @@ const REASONS: [&str; 4] = [
 
 /// Endings of images that may move.
 const ANIMATED: [&str; 5] = ["gif", "webp", "apng", "mp4", "webm"];
-
-#[derive(Serialize)]
-pub(crate) struct Turn {
-    role: &'static str,
-    who: &'static str,
-    html: String,
-}
-
-impl Turn {
-    pub(crate) fn of(message: &Message) -> Self {
-        let who = match message.role {
-            Role::System | Role::Developer => "System",
-            Role::User => "User",
-            Role::Assistant => "Assistant",
-            Role::Tool => "Tool",
-        };
-        Self { role: message.role.as_str(), who, html: markdown(&message.content, Heading::Answer) }
-    }
-}
 
 #[derive(Serialize)]
 struct Shown {
@@ -87,10 +68,12 @@ pub(crate) fn fragment(
         .collect();
     let animated = item.candidates.iter().flat_map(|c| &c.media).any(|one| may_move(&one.source));
     let only_pictures = item.candidates.iter().all(|c| c.text.is_empty() && !c.media.is_empty());
+    let turns: Vec<Turn> = item.prompt.iter().map(Turn::of).collect();
     let values = context! {
         task => item.task.as_str(),
         question => question(item.task, only_pictures),
-        prompt => Serde(item.prompt.iter().map(Turn::of).collect::<Vec<_>>()),
+        folds => turns.iter().any(Turn::is_folded),
+        prompt => Serde(turns),
         media => Serde(pictures(&item.media)),
         answers => Serde(answers),
         clips => only_pictures,

@@ -7,6 +7,7 @@
 pub(crate) mod answer;
 pub(crate) mod history;
 pub(crate) mod item;
+mod turn;
 
 use axum::extract::State;
 use axum::response::Html;

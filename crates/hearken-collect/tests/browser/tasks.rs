@@ -296,3 +296,39 @@ fn sensitive_content_waits_to_be_asked_for_and_conversations_are_whole() {
     running.wait_for_judgements(1);
     assert_eq!(page.problems(), Vec::<String>::new());
 }
+
+/// A trace of an agent: its calls are seen, what tools gave is folded until it is asked for, and nothing of it is markup.
+#[test]
+fn a_trace_is_folded_and_its_steps_are_judged() {
+    let Some(browser) = browser() else { return };
+    let line = r#"{"id": "w1", "task": "steps", "prompt": [{"role": "user", "content": "Weather in Bern?"},
+        {"role": "assistant", "content": null, "reasoning_content": "I need the tool.", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Bern\"}"}}]},
+        {"role": "tool", "name": "weather", "content": "{\"celsius\": 4, \"note\": \"<b>rain</b>\"}"}],
+        "candidates": [{"steps": ["I ask the weather tool.", "It says 4 degrees.", "It is warm in Bern."]}]}"#;
+    let item: Item = serde_json::from_str(line).unwrap();
+    let running = Start::with(vec![item]).run();
+    let page = browser.page();
+    page.goto(&running.at("/label"));
+    shown(&page, 1);
+    let seen = page.text(".prompt");
+    assert!(seen.contains("weather") && seen.contains("\"city\": \"Bern\""), "{seen}");
+    assert_eq!(page.eval("document.querySelector('.observed').checkVisibility()"), false);
+    page.screenshot("trace-folded");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    page.key("f");
+    page.wait("document.querySelector('.observed').checkVisibility()");
+    let observed = page.text(".observed");
+    assert!(observed.contains("\"note\": \"<b>rain</b>\""), "{observed}");
+    assert_eq!(page.violations(), Vec::<String>::new());
+    page.screenshot("trace-unfolded");
+    page.viewport(390, 844);
+    page.full_screenshot("trace-phone");
+    let widths = page.eval("[document.documentElement.scrollWidth, innerWidth]");
+    assert_eq!(widths[0], widths[1], "nothing to scroll sideways");
+    for key in ["1", "1", "3", "Enter"] {
+        page.key(key);
+    }
+    let judgement = running.wait_for_judgements(1).remove(0);
+    assert_eq!(judgement.verdict, Verdict::Steps { labels: vec![Some(1), Some(1), Some(-1)] });
+    assert_eq!(page.problems(), Vec::<String>::new());
+}
