@@ -392,6 +392,7 @@ const SAME: &[(&[&str], &[&str], &str)] = &[
         ", a table with path and weight for each source",
     ),
     (&["load_best_model_at_end"], &["train.keep_best"], ""),
+    (&["ema_decay", "use_ema", "ema_beta", "model_ema"], &["train.ema"], ", the decay"),
     (
         &["patience", "early_stopping", "early_stopping_rounds", "early_stop_patience"],
         &["train.early_stopping_patience"],

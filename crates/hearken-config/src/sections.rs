@@ -450,6 +450,8 @@ pub struct TrainConfig {
     pub greater_is_better: Option<bool>,
     /// Whether the last checkpoint of a finished run has the optimizer's moments.
     pub keep_optimizer: bool,
+    /// The decay of a running mean of the weights, which is evaluated, sampled from and saved in their place.
+    pub ema: Option<BelowOne>,
     /// Whether the configuration names the size of microbatches, so that no memory limit changes it.
     #[serde(skip)]
     pub microbatch_is_given: bool,

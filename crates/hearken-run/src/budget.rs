@@ -185,7 +185,10 @@ pub fn fit(
     for part in parts.iter().filter(|part| !shares(part)) {
         let footprint = part.footprint()?;
         if matches!(part.purpose, Purpose::Train(_)) {
+            // The first that is trained is the one whose mean is taken.
+            let averages = train.ema.is_some() && plan == MemoryPlan::default();
             plan = plan.with(MemoryPlan::trained(&footprint));
+            plan = if averages { plan.with_average(&footprint) } else { plan };
             merged = if tape.samples { footprint.merged_bytes.max(merged) } else { 0 };
             per_row = per_row.max(&footprint, tape);
         } else {

@@ -44,6 +44,8 @@ pub mod schedule;
 
 pub mod optimizer;
 
+mod average;
+
 pub mod trained_model;
 
 pub mod plan;

@@ -176,7 +176,8 @@ fn tensor_name(store: usize, param: &str, moment: &str) -> String {
     format!("{store}/{param}/{moment}")
 }
 
-fn tensor_values(
+/// The values of a tensor of f32 in a file.
+pub(crate) fn tensor_values(
     tensors: &SafeTensors<'_>,
     name: &str,
     shape: &[usize],

@@ -112,6 +112,17 @@ impl MemoryPlan {
         }
     }
 
+    /// The plan with a running mean of what is trained of a model, of which products may read copies.
+    #[must_use]
+    pub fn with_average(self, model: &Footprint) -> Self {
+        let masters = 4 * model.trained as u64;
+        Self {
+            weights: self.weights + masters,
+            copies: self.copies + masters.min(model.copy_bytes as u64),
+            ..self
+        }
+    }
+
     /// The plan of two models that are trained together: their microbatches follow one another.
     #[must_use]
     pub fn with(self, other: Self) -> Self {

@@ -305,6 +305,9 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         let rows_max = self.batches(&most).microbatch_rows_max();
         let footprint = self.run.model.footprint();
         let mut memory = MemoryPlan::trained(&footprint);
+        if train.ema.is_some() {
+            memory = memory.with_average(&footprint);
+        }
         if let Some(NamedModel { model, .. }) = self.trainer.follower() {
             memory = memory.beside(&model.footprint());
         }

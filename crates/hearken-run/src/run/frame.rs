@@ -79,7 +79,7 @@ pub fn drive<D: Device, F: Frame<D>>(
             return Ok(frame.run().stopped(progress));
         }
     }
-    if let Some(no_room) = frame.save_model("final")? {
+    if let Some(no_room) = with_average(frame, |frame| frame.save_model("final"))? {
         progress.note(&format!("final: written in float32, since {no_room}"));
     }
     frame.run().note_early_stop(progress);
@@ -111,7 +111,7 @@ fn pause<D: Device, F: Frame<D>>(
     let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
     let checkpoint = due(train.save_every) || is_time || stop;
     if samples {
-        frame.write_samples()?;
+        with_average(frame, F::write_samples)?;
     }
     if evaluation {
         let evaluated = evaluate(frame);
@@ -140,7 +140,7 @@ fn evaluate_at_start<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainE
 }
 
 fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
-    let Some(figure) = frame.evaluate()? else {
+    let Some(figure) = with_average(frame, F::evaluate)? else {
         return frame.run().settings.train.needs_evaluations().map_or(Ok(()), |key| {
             Err(TrainError::Other(format!(
                 "`{key}`: found too little to evaluate on, expected records or prompts that are held out"
@@ -151,7 +151,21 @@ fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
     let (figure, better) = run.compared_by(figure, F::BETTER)?;
     run.note_gain(figure, better);
     // Where its format has no room, the card says so.
-    if run.is_best(figure, better) { frame.save_model("best").map(|_| ()) } else { Ok(()) }
+    if run.is_best(figure, better) {
+        with_average(frame, |frame| frame.save_model("best"))?;
+    }
+    Ok(())
+}
+
+/// Does something with the mean of the weights in their place, where the run has one.
+fn with_average<D: Device, F: Frame<D>, T>(
+    frame: &mut F,
+    what: impl FnOnce(&mut F) -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    frame.run().exchange_average();
+    let result = what(frame);
+    frame.run().exchange_average();
+    result
 }
 
 /// What may have needed scores. Where these failed, the run is kept as of its last step, with the counters

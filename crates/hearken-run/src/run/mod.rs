@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::average::Average;
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
 use crate::optimizer::{Optimizer, Trained, check_loss};
@@ -223,6 +224,8 @@ pub struct Run<D: Device, K> {
     /// Optimizer steps of the whole run.
     pub total: u64,
     optimizer: Optimizer<D>,
+    /// The mean of the first model's weights, where the configuration asks for it.
+    average: Option<Average<D>>,
     schedule: Schedule,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
@@ -277,7 +280,8 @@ impl<D: Device, K: Kept> Run<D, K> {
 
     /// What the run holds on the disk at most; `more` is saved in checkpoints with what is trained.
     pub fn disk_bytes(&self, more: Option<NamedModel<'_, D>>) -> u64 {
-        bytes_of_run(&self.saved_models(more), &self.optimizer)
+        let average = self.average.as_ref().map_or(0, Average::bytes);
+        bytes_of_run(&self.saved_models(more), &self.optimizer) + 2 * average
     }
 
     /// Begins an optimizer step.
@@ -352,8 +356,18 @@ impl<D: Device, K: Kept> Run<D, K> {
             trained.push(Trained { params: model.params_mut(), gradients, lr });
         }
         let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
+        if let Some(average) = &mut self.average {
+            average.follow(self.model.params());
+        }
         self.step = step;
         Ok(Applied { loss, grad_norm: update.grad_norm, learning_rate })
+    }
+
+    /// Puts the mean of the weights in their place, where there is one, or the weights back.
+    fn exchange_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            average.exchange(self.model.params_mut());
+        }
     }
 
     /// A step without an update: there is nothing to learn from.
@@ -473,6 +487,7 @@ impl<D: Device, K: Kept> Run<D, K> {
             step: self.step,
             models: &models,
             optimizer: keeps.then_some(&self.optimizer),
+            average: self.average.as_ref().filter(|_| keeps),
             tokenizer: self.tokenizer.as_ref(),
             counters: &self.counters,
         })?;

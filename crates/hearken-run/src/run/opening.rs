@@ -8,6 +8,7 @@ use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError
 use hearken_tensor::Device;
 
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
+use crate::average::Average;
 use crate::dataset::Dataset;
 use crate::encode::{Encoder, Example};
 use crate::error::TrainError;
@@ -210,7 +211,22 @@ impl<'p> Opening<'p> {
             Some(checkpoint) => checkpoint.optimizer(config, &trained)?,
             None => Optimizer::new(config, &trained),
         };
+        let decay = self.settings.train.ema.map(|decay| *decay);
+        let is_rounded =
+            |index| model.params().is_trained(index) && model.params().is_rounded(index);
+        if decay.is_some() && (0..model.params().len()).any(is_rounded) {
+            return Err(TrainError::Other(
+                "`train.ema`: found beside `model.masters` = \"bf16\", whose weights hold no change as small as \
+                 those of a mean; expected masters in \"f32\", or no mean"
+                    .to_owned(),
+            ));
+        }
+        let average = decay.map(|decay| match checkpoint {
+            Some(checkpoint) => checkpoint.average(model.params(), decay),
+            None => Ok(Average::new(model.params(), decay)),
+        });
         Ok(Run {
+            average: average.transpose()?,
             schedule: Schedule::new(config, total),
             gradients: model.gradients(),
             counters: checkpoint.map(Checkpoint::counters).transpose()?.unwrap_or_default(),

@@ -17,9 +17,13 @@ use serde_json::Value;
 
 use super::inputs::Fingerprint;
 use super::{RunDir, entries, folder_bytes, link_equal, remove_folder};
+use crate::average::Average;
 use crate::error::{RunDirError, StateError, TrainError};
 use crate::metrics::Stopwatch;
 use crate::optimizer::{Optimizer, first_bad_value};
+
+/// The file of the mean of the weights.
+const AVERAGE: &str = "state/ema.safetensors";
 
 /// The version of `state.json`.
 const VERSION: u32 = 1;
@@ -42,6 +46,8 @@ pub struct Snapshot<'a, D: Device, C> {
     pub models: &'a [NamedModel<'a, D>],
     /// Their optimizer; `None` where the run has come to its end and nothing will need its moments.
     pub optimizer: Option<&'a Optimizer<D>>,
+    /// The mean of the first model's weights, where there is one that the run goes on with.
+    pub average: Option<&'a Average<D>>,
     /// Saved beside the first model.
     pub tokenizer: Option<&'a Tokenizer>,
     /// The trainer's own counters: data cursor, controllers, best evaluation, cost.
@@ -159,6 +165,24 @@ impl Checkpoint {
         }
         let path = self.dir.join("state/optimizer.safetensors");
         Optimizer::load(config, stores, &path, self.state.optimizer_steps)
+    }
+}
+
+impl Checkpoint {
+    /// The mean of the weights `params`, which were loaded from this checkpoint; it begins with them where it was
+    /// left out with the optimizer's moments.
+    ///
+    /// # Errors
+    /// If it cannot be read or is not that of the parameters.
+    pub(crate) fn average<D: Device>(
+        &self,
+        params: &ParamStore<D>,
+        decay: f64,
+    ) -> Result<Average<D>, StateError> {
+        match self.state.optimizer_dropped {
+            true => Ok(Average::new(params, decay)),
+            false => Average::load(params, decay, &self.dir.join(AVERAGE)),
+        }
     }
 }
 
@@ -333,6 +357,9 @@ fn write<D: Device, C>(
     if let Some(optimizer) = snapshot.optimizer {
         optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
     }
+    if let Some(average) = snapshot.average {
+        average.save(&dir.join(AVERAGE))?;
+    }
     let path = folder.join("state.json");
     let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
     Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)
@@ -343,7 +370,7 @@ fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
     let values = snapshot.models.iter().map(|named| 4 * named.model.saved_elements() as u64);
     let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
-    values.sum::<u64>() + moments
+    values.sum::<u64>() + moments + snapshot.average.map_or(0, Average::bytes)
 }
 
 fn step_of(path: &Path) -> Option<u64> {

@@ -187,6 +187,9 @@ impl<D: Device, E: Stored> Session<D, E> {
         let mut memory = MemoryPlan::trained(&policy)
             .with_rows(&policy, rows, recompute)
             .with_logits(&policy, rows, train.logits_bytes);
+        if train.ema.is_some() {
+            memory = memory.with_average(&policy);
+        }
         if let Some(Companion { model, .. }) = &self.run.companion {
             let footprint = model.footprint();
             let plan = MemoryPlan::trained(&footprint).with_rows(&footprint, rows, recompute);
