@@ -30,6 +30,7 @@ use std::{
 
 use crate::outcome::Outcome;
 use frontier::Frontier;
+use hearken_page::Point;
 use hearken_run::run_dir::{RunDirError, write_atomically};
 use series::Curves;
 
@@ -102,6 +103,51 @@ impl TrainerFacts {
         let value = self.settings.get(section)?.get(key)?;
         value.as_float().or_else(|| value.as_integer().map(|number| number as f64))
     }
+
+    /// What evaluations are compared by, and whether a higher figure is the better one.
+    fn compared_by(&self) -> (&str, bool) {
+        let train = self.settings.get("train");
+        let named = |key: &str| train.and_then(|train| train.get(key));
+        match named("metric_for_best_model").and_then(toml::Value::as_str) {
+            Some(name) => {
+                (name, named("greater_is_better").is_some_and(|is| is.as_bool() == Some(true)))
+            }
+            None if self.curves.keys_with("eval_").contains("eval_scores") => ("eval_scores", true),
+            None => ("eval_loss", false),
+        }
+    }
+
+    /// How the run ended before its last step, if evaluations are the reason.
+    fn early_stop(&self) -> Option<EarlyStop> {
+        let patience = self.setting("train", "early_stopping_patience").filter(|n| 0.0 < *n)?;
+        let (metric, is_greater) = self.compared_by();
+        let evaluations = self.curves.all("step", metric);
+        let is_better = |one: f64, other: f64| if is_greater { other < one } else { one < other };
+        let (mut best, mut without) = (*evaluations.first()?, 0);
+        for evaluation in &evaluations[1..] {
+            if is_better(evaluation.y, best.y) {
+                (best, without) = (*evaluation, 0);
+            } else {
+                without += 1;
+            }
+        }
+        let step = evaluations.last()?.x;
+        let total = self.setting("train", "steps");
+        let is_early = patience <= f64::from(without) && total.is_none_or(|total| step < total);
+        is_early.then(|| EarlyStop { step, total, without, metric: metric.to_owned(), best })
+    }
+}
+
+/// How a run ended before its last step, after evaluations without a better one.
+struct EarlyStop {
+    step: f64,
+    /// Steps that the run was to make, where the configuration says so.
+    total: Option<f64>,
+    /// Evaluations since the best.
+    without: u32,
+    metric: String,
+    /// The step and the figure of the best evaluation.
+    best: Point,
 }
 
 /// Writes `report.html` into a run directory, of one trainer or of several stages, and returns its path.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use hearken_page::{document, escape};
 
-use super::{RunFacts, charts, tables};
+use super::{EarlyStop, RunFacts, charts, tables};
 
 /// The whole document.
 pub(super) fn render(run: &RunFacts) -> String {
@@ -19,6 +19,9 @@ pub(super) fn render(run: &RunFacts) -> String {
     }
     for trainer in &run.trainers {
         let _ = writeln!(body, "<h2>{}</h2>", escape(&trainer.name));
+        if let Some(stop) = trainer.early_stop() {
+            let _ = writeln!(body, "<p>{}</p>", escape(&early_stop(&stop)));
+        }
         body.push_str(&tables::both_ends(&trainer.curves));
         body.push_str("<div class=\"figures\">\n");
         body.push_str(&charts::figures(trainer));
@@ -43,4 +46,15 @@ pub(super) fn render(run: &RunFacts) -> String {
          threads.</p>"
     );
     document(&run.name, &body)
+}
+
+/// How a run ended before its last step, as a sentence.
+fn early_stop(stop: &EarlyStop) -> String {
+    let EarlyStop { step, total, without, metric, best } = stop;
+    let of = total.map_or_else(String::new, |total| format!(" of {total}"));
+    format!(
+        "Stopped early, after step {step}{of}: {without} evaluations in a row without a better {metric}; the \
+         best is {:.4}, of step {}.",
+        best.y, best.x
+    )
 }

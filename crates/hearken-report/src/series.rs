@@ -29,17 +29,19 @@ impl Curves {
 
     /// `y` over `x` in the records that have both as finite numbers, thinned for drawing.
     pub(super) fn series(&self, x: &str, y: &str) -> Line {
+        Line { name: y.to_owned(), points: thin(self.all(x, y)) }
+    }
+
+    /// `y` over `x` in the records that have both as finite numbers.
+    pub(super) fn all(&self, x: &str, y: &str) -> Vec<Point> {
         // An estimate is an object with its interval; its value is drawn.
         let number = |record: &Map<String, Value>, key| {
             let value = record.get(key)?;
             let number = value.as_f64().or_else(|| value.get("value")?.as_f64());
             number.filter(|v| v.is_finite())
         };
-        let points = self
-            .records
-            .iter()
-            .filter_map(|record| Some(Point::new(number(record, x)?, number(record, y)?)));
-        Line { name: y.to_owned(), points: thin(points.collect()) }
+        let point = |record| Some(Point::new(number(record, x)?, number(record, y)?));
+        self.records.iter().filter_map(point).collect()
     }
 
     /// The keys that begin with `prefix`, sorted.

@@ -167,3 +167,36 @@ fn what_cannot_be_read_is_named() {
     let error = write(folder.path()).unwrap_err().to_string();
     assert!(error.contains("metrics.jsonl:2"), "{error}");
 }
+
+#[test]
+fn a_run_that_evaluations_ended_says_when_and_by_what() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluations = |losses: &[f64]| {
+        let line = |(at, loss): (usize, &f64)| {
+            format!(
+                "{{\"step\": {}, \"eval_loss\": {{\"value\": {loss}, \"low\": 0, \"high\": 9}}}}\n",
+                10 * at
+            )
+        };
+        losses.iter().enumerate().map(line).collect::<String>()
+    };
+    let page = |losses: &[f64], train: &str| {
+        fs::write(folder.path().join("metrics.jsonl"), evaluations(losses)).unwrap();
+        fs::write(folder.path().join("config.toml"), format!("[train]\n{train}")).unwrap();
+        fs::read_to_string(write(folder.path()).unwrap()).unwrap()
+    };
+    let patience = "early_stopping_patience = 2\nsteps = 100\n";
+    let html = page(&[3.0, 1.5, 2.0, 1.75], patience);
+    let expected = "Stopped early, after step 30 of 100: 2 evaluations in a row without a better eval_loss; \
+                    the best is 1.5000, of step 10.";
+    assert!(html.contains(expected), "{html}");
+    // It went on; it came to its end; nobody waits; what falls is the better one.
+    assert!(!page(&[3.0, 1.5, 2.0], patience).contains("Stopped early"));
+    assert!(
+        !page(&[3.0, 1.5, 2.0, 1.75], &patience.replace("100", "30")).contains("Stopped early")
+    );
+    assert!(!page(&[3.0, 1.5, 2.0, 1.75], "steps = 100\n").contains("Stopped early"));
+    let greater =
+        format!("{patience}metric_for_best_model = 'eval_loss'\ngreater_is_better = true\n");
+    assert!(page(&[3.0, 1.5, 2.0], &greater).contains("the best is 3.0000, of step 0."));
+}
