@@ -84,6 +84,30 @@ fn a_merged_model_is_a_whole_folder_in_the_type_that_is_asked_for() {
 }
 
 #[test]
+fn a_merged_value_that_float16_has_no_room_for_ends_with_its_name_and_nothing_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, merged) = (folder.path().join("base"), folder.path().join("merged"));
+    std::fs::create_dir(&base).unwrap();
+    for entry in std::fs::read_dir(model("llama")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, base.join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = base.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[data..data + 4].copy_from_slice(&(-7e4_f32).to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let (base, adapter, output) = (text(&base), text(&peft("llama")), text(&merged));
+    let to = |dtype| {
+        merge(&["--model", &base, "--adapter", &adapter, "--output", &output, "--dtype", dtype])
+    };
+    let error = to("f16").error();
+    assert!(error.contains("holds -70000, and float16 ends at 65504"), "{error}");
+    assert_eq!(names(folder.path()), ["base"]);
+    to("bf16").ok();
+}
+
+#[test]
 fn an_adapter_of_another_model_ends_with_both_named_and_nothing_written() {
     let folder = tempfile::tempdir().unwrap();
     let (base, adapter) = (text(&model("qwen2")), text(&peft("qwen3")));

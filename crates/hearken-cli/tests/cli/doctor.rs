@@ -66,6 +66,16 @@ fn examples_that_never_learn_to_stop_are_counted() {
     assert!(!text.contains("look:"), "{text}");
 }
 
+/// Where messages are written in a format that the model may never have seen, that is said.
+#[test]
+fn messages_of_a_model_without_a_template_are_said_to_be_in_the_built_in_format() {
+    let messages = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, \
+                    {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    let told = data("a.jsonl", messages);
+    assert!(told.contains("look: the model has no chat template"), "{told}");
+    assert!(!data("a.jsonl", "{\"text\": \"fine\"}\n").contains("chat template"));
+}
+
 #[test]
 fn bad_records_are_counted_and_a_file_of_them_is_an_error() {
     let text = data("a.jsonl", "{\"text\": \"fine\"}\n{\"text\": 3}\n");

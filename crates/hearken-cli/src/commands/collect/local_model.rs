@@ -11,13 +11,13 @@ use hearken_data::{HubSnapshot, Message};
 use hearken_generate::{
     EngineHandle, EngineOptions, Request, Sampling, TextPieces, Update, completion_text,
 };
-use hearken_model::chat::{Conversation, STOP, encode_prompt};
+use hearken_model::chat::{BUILT_IN_FORMAT, Conversation, STOP, encode_prompt};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::load_tokenizer;
 use serde_json::Map;
 
-use crate::device;
+use crate::{device, output};
 
 /// Tokens for which an answer has room from the start; most answers are much shorter than they may be.
 const RESERVED_TOKENS: usize = 64;
@@ -45,6 +45,9 @@ impl LocalModel {
         let tokenizer = load_tokenizer(dir)?;
         let tokenizer =
             tokenizer.with_context(|| format!("{}: has no tokenizer.json", dir.display()))?;
+        if tokenizer.chat_templates().is_none() {
+            output::say(&format!("{}: {BUILT_IN_FORMAT}", dir.display()));
+        }
         let sampling = Sampling {
             temperature,
             top_p: 1.0,

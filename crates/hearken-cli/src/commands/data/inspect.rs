@@ -11,6 +11,7 @@ use hearken_data::feedback::formats::{detect, holds_judgements};
 use hearken_data::feedback::{Judgement, Verdict};
 use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, RecordKind, kind_of, read};
 use hearken_hub::ModelPart;
+use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -55,6 +56,9 @@ pub(in crate::commands) fn show(
     };
     let view = View { path, columns, encoder, positions, examples, paint: Paint::detect() };
     let (mut text, is_usable) = view.text()?;
+    if tokenizer.as_ref().is_some_and(Tokenizer::uses_built_in_format) {
+        let _ = write!(text, "\nlook: {BUILT_IN_FORMAT}");
+    }
     text.push('\n');
     output::print(&text)?;
     Ok(if is_usable { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,6 +14,7 @@ use hearken_data::{
     Record, RecordKind, UnpairedPreference,
 };
 use hearken_hub::ModelPart;
+use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -183,6 +184,10 @@ impl Stats {
             false => all.iter().map(Found::text).collect::<Vec<_>>().join("\n"),
         };
         output::print(&text)?;
+        let tokenizer = ruler.as_ref().and_then(|ruler| ruler.tokenizer.as_ref());
+        if tokenizer.is_some_and(Tokenizer::uses_built_in_format) {
+            output::say(BUILT_IN_FORMAT);
+        }
         Ok(match all.iter().all(|found| 0 < found.records) {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
