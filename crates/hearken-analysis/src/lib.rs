@@ -16,6 +16,7 @@
 //! | how far the work is, and how long it takes | [`progress`] |
 //! | whether annotators agree | [`agreement`] |
 //! | whom to believe, and who is conspicuous | [`annotators`], [`judges`], [`groups`] |
+//! | how much suggestions sway | [`suggestions`] |
 //! | what predicts the choice | [`features`], [`patterns`] |
 //! | ratings, and whether they fit the choices | [`ratings`] |
 //! | labels of steps, approvals | [`labels`] |
@@ -44,6 +45,8 @@ pub mod annotators;
 pub mod groups;
 
 pub mod judges;
+
+pub mod suggestions;
 
 pub mod features;
 
@@ -90,6 +93,8 @@ pub struct Analysis {
     pub groups: groups::Groups,
     /// Language models that judged.
     pub judges: judges::Judges,
+    /// How much suggestions sway.
+    pub suggestions: suggestions::Suggestions,
     /// What predicts the choice.
     pub patterns: patterns::Patterns,
     /// Ratings on axes.
@@ -114,6 +119,7 @@ pub fn analyze(records: &Records, options: &Options) -> Analysis {
         annotators: annotators::annotators(&index, &skill),
         groups: groups::groups(&index, options),
         judges: judges::judges(&index),
+        suggestions: suggestions::suggestions(&index),
         patterns: patterns::patterns(&index, options),
         ratings: ratings::ratings(&index),
         labels: labels::labels(&index),

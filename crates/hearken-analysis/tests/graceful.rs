@@ -480,3 +480,33 @@ fn a_final_verdict_changes_who_wins_and_not_who_agrees() {
         after.annotators.list.iter().map(|k| k.final_agreement.value().unwrap()).collect();
     assert_eq!(decided, [0.0, 0.0, 1.0]);
 }
+
+/// Those who see a suggestion follow it more often than those who do not: the difference is told, with its interval.
+#[test]
+fn how_much_suggestions_sway_is_the_difference_between_those_who_see_them_and_those_who_do_not() {
+    use hearken_data::feedback::Suggested;
+    let mut records = Records::default();
+    for n in 0..200_usize {
+        let candidates = vec![Candidate::text("a"), Candidate::text("b")];
+        let mut item = Item::new(Task::Pairwise, vec![Message::new(Role::User, "?")], candidates);
+        item.id = n.to_string();
+        let suggested =
+            serde_json::json!([{"by": "m", "verdict": {"kind": "soft", "probability": 0.9}}]);
+        item.meta.insert("suggestions".into(), suggested);
+        let is_shown = n % 2 == 0;
+        let follows = if is_shown { n % 10 != 0 } else { n % 4 == 1 };
+        let verdict = Verdict::preferred(usize::from(!follows));
+        let mut judgement = Judgement::new(format!("j{n}"), &item, "ada", verdict);
+        judgement.suggestion = Some(if is_shown { Suggested::Shown } else { Suggested::Hidden });
+        records.judgements.push(judgement);
+        records.items.push(item);
+    }
+    let found = check(&records).suggestions;
+    assert_eq!(found.judgements, 200);
+    assert_eq!(found.agreement_shown.value(), Some(0.8));
+    assert_eq!(found.agreement_hidden.value(), Some(0.5));
+    let sway = found.sway.known().unwrap();
+    assert!((sway.value - 0.3).abs() < 1e-9 && 0.15 < sway.low && sway.high < 0.45, "{sway:?}");
+    assert!(found.sway_test.unwrap().p < 0.001);
+    assert_eq!(check(&Records::default()).suggestions.judgements, 0);
+}

@@ -48,6 +48,6 @@ pub use api::tokens;
 pub use error::{AppError, StartError};
 pub use options::{Media, Options};
 pub use server::Service;
-pub use settings::{Axis, Rationale, Settings};
+pub use settings::{Axis, Rationale, Settings, Suggestions};
 pub use state::{AppState, Clock, system_clock};
 pub use user::CurrentUser;

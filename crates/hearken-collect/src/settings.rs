@@ -21,6 +21,21 @@ pub enum Rationale {
     Required,
 }
 
+/// Whether annotators see what a model suggests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Suggestions {
+    /// Never.
+    #[default]
+    Off,
+    /// With the item.
+    Shown,
+    /// With the item for half of the people, drawn for each item, so that the analysis can say how much it sways them.
+    Measured,
+    /// Once they have judged the item.
+    After,
+}
+
 /// What candidates are rated on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +67,8 @@ pub struct Settings {
     pub axes: Vec<Axis>,
     /// Whether an annotator says why.
     pub rationale: Rationale,
+    /// Whether annotators see what a model suggests.
+    pub suggestions: Suggestions,
     /// How many items an annotator may judge in all.
     pub limit_total: Option<u32>,
     /// How many items an annotator may judge between two midnights, UTC.
@@ -81,6 +98,7 @@ impl Default for Settings {
             strength_points: 0,
             axes: vec![Axis { name: "quality".into(), min: 1, max: 5, labels: Vec::new() }],
             rationale: Rationale::Optional,
+            suggestions: Suggestions::Off,
             limit_total: None,
             limit_day: None,
             screening_threshold: 0.7,

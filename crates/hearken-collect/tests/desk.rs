@@ -5,7 +5,8 @@ mod support;
 
 use axum::http::StatusCode;
 use hearken_collect::accounts::Role;
-use hearken_data::feedback::{Gold, Judgement, Origin, Verdict};
+use hearken_collect::{Settings, Suggestions};
+use hearken_data::feedback::{Gold, Judgement, Origin, Suggested, Verdict};
 use hearken_store::all_changes;
 use serde_json::json;
 use support::{Browser, World, pair, pairs};
@@ -232,6 +233,95 @@ async fn invitations_have_names() {
         .post("/admin/people/invite", &[("role", "viewer"), ("days", "7"), ("names", &long)])
         .await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+fn suggested(id: &str) -> hearken_data::feedback::Item {
+    let mut item = pair(id);
+    let verdict = json!({"kind": "preferred", "candidate": 1});
+    item.meta.insert("suggestions".into(), json!([{"by": "secret-judge", "verdict": verdict}]));
+    item
+}
+
+/// Of `n` items what is suggested where it is shown, and the judgement that is stored, each judged as a tie.
+async fn judged_with(
+    how: Suggestions,
+    n: usize,
+) -> (World, Vec<(bool, Option<Suggested>, String)>) {
+    let world = World::with_accounts();
+    world.account("ann", Role::Annotator);
+    let settings = Settings { suggestions: how, ..Settings::default() };
+    world.service.state().put_settings(&settings).unwrap();
+    let items: Vec<_> = (0..n).map(|at| suggested(&format!("s-{at}"))).collect();
+    world.add(&items);
+    let mut ann = world.signed_in("ann").await;
+    let mut came = Vec::new();
+    for at in 0..n {
+        let next = ann.call("/label/next", json!({"held": []})).await.json();
+        let html = next["html"].as_str().unwrap().to_owned();
+        assert!(!html.contains("secret-judge"));
+        let is_shown = html.contains("A model suggests:");
+        assert_eq!(is_shown, next["suggestion"].is_object(), "{next}");
+        let id = format!("j-{at}");
+        let tie = json!({"id": id, "assignment": next["assignment"], "answer": {"kind": "tie"}});
+        let reply = ann.call("/label/submit", tie).await.json();
+        let feedback = reply["feedback"].as_str().unwrap_or_default().to_owned();
+        let stored = world.store.judgement(&id).unwrap().unwrap();
+        came.push((is_shown, stored.suggestion, feedback));
+    }
+    (world, came)
+}
+
+#[tokio::test]
+async fn suggestions_are_shown_as_the_project_says_and_the_judgement_tells() {
+    let (_, off) = judged_with(Suggestions::Off, 2).await;
+    assert!(off.iter().all(|(shown, told, said)| !shown && told.is_none() && said.is_empty()));
+    let (_, shown) = judged_with(Suggestions::Shown, 2).await;
+    assert!(shown.iter().all(|(shown, told, _)| *shown && *told == Some(Suggested::Shown)));
+    let (_, measured) = judged_with(Suggestions::Measured, 40).await;
+    let seen = measured.iter().filter(|(shown, ..)| *shown).count();
+    assert!((8..=32).contains(&seen), "{seen} of 40");
+    for (shown, told, _) in measured {
+        assert_eq!(told, Some(if shown { Suggested::Shown } else { Suggested::Hidden }));
+    }
+    let (world, after) = judged_with(Suggestions::After, 1).await;
+    let (shown, told, said) = &after[0];
+    assert!(!shown && *told == Some(Suggested::Hidden), "{after:?}");
+    assert!(said.contains("A model suggested for the item before:") && said.contains("is better"));
+    // Whoever judges it anew has seen it.
+    let mut ann = world.signed_in("ann").await;
+    let anew = json!({"id": "anew", "revises": "j-0", "answer": {"kind": "both_bad"}});
+    ann.call("/label/submit", anew).await;
+    let stored = world.store.judgement("anew").unwrap().unwrap();
+    assert_eq!(stored.suggestion, Some(Suggested::Shown));
+}
+
+#[tokio::test]
+async fn what_a_judge_said_is_a_suggestion_and_gold_has_none() {
+    let world = World::with_accounts();
+    world.account("ann", Role::Annotator);
+    let settings =
+        Settings { suggestions: Suggestions::Shown, gold_share: 1.0, ..Settings::default() };
+    world.service.state().put_settings(&settings).unwrap();
+    let mut gold = suggested("gold");
+    gold.gold = Some(Gold { verdict: Verdict::preferred(0), reason: None, screening: false });
+    world.add(&[pair("judged"), gold]);
+    let mut said = Judgement::new("ai", &pair("judged"), "gpt", Verdict::Soft { probability: 0.2 });
+    said.origin = Origin::Ai;
+    world.store.add_judgements(&[said]).unwrap();
+    let overlap = Settings { overlap: 2, ..settings };
+    world.service.state().put_settings(&overlap).unwrap();
+    world.pass(60_000);
+    let mut ann = world.signed_in("ann").await;
+    let mut held: Vec<String> = Vec::new();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let next = ann.call("/label/next", json!({"held": held})).await.json();
+        let html = next["html"].as_str().unwrap().to_owned();
+        seen.push((html.contains("Question judged"), html.contains("A model suggests:")));
+        held.push(next["assignment"].as_str().unwrap().to_owned());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [(false, false), (true, true)]);
 }
 
 async fn found(browser: &mut Browser<'_>, query: &str) -> Vec<String> {

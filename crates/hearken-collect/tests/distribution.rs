@@ -30,6 +30,7 @@ async fn judge(world: &World, work: &Work, verdict: Verdict) -> Outcome {
         rationale: None,
         duration_ms: Some(1),
         origin: Origin::Synthetic,
+        suggestion: None,
     };
     let (state, assignment) = (world.service.state(), &work.assignment);
     distribute::submit(state, &assignment.annotator, &assignment.id, submission).await.unwrap()
@@ -210,6 +211,7 @@ async fn verdicts_that_the_project_does_not_ask_for_are_refused() {
         rationale: None,
         duration_ms: None,
         origin: Origin::Human,
+        suggestion: None,
     };
     let state = world.service.state();
     let refused = distribute::submit(state, "a", &work.assignment.id, submission(Verdict::Tie));
@@ -234,6 +236,7 @@ async fn what_no_store_can_keep_is_refused() {
         rationale: None,
         duration_ms: None,
         origin: Origin::Human,
+        suggestion: None,
     };
     let reason = |reason: String| Verdict::CantTell { reason };
     for (submission, word) in [

@@ -1,5 +1,7 @@
 //! Annotators, groups, judges.
 
+use std::fmt::Write as _;
+
 use super::markup::{Table, Unit, cell, facts, n, notes, p, section as framed};
 use crate::Analysis;
 use crate::annotators::Annotator;
@@ -165,4 +167,27 @@ pub(super) fn judges(analysis: &Analysis) -> String {
     }
     let body = notes(&analysis.judges.notes) + &table.html();
     framed("judges", "Judges", &body)
+}
+
+/// What people made of suggestions; nothing where nobody had any.
+pub(super) fn suggestions(analysis: &Analysis) -> String {
+    let s = &analysis.suggestions;
+    if s.judgements == 0 {
+        return String::new();
+    }
+    let mut body = notes(&s.notes);
+    body += &facts(
+        "Judgements as a model suggests",
+        &[
+            ("By those who saw the suggestion", &s.agreement_shown, Unit::Percent),
+            ("By those who did not", &s.agreement_hidden, Unit::Percent),
+            ("Difference", &s.sway, Unit::Percent),
+        ],
+    );
+    let drawn =
+        "The difference is what seeing a suggestion does only where it was drawn who sees it";
+    let test =
+        s.sway_test.as_ref().map_or_else(String::new, |test| format!("; p {}", p(Some(test))));
+    let _ = writeln!(body, "<p class=\"note\">{drawn}{test}.</p>");
+    framed("suggestions", "Suggestions", &body)
 }

@@ -18,11 +18,12 @@ use crate::Analysis;
 use crate::voting::ElectionAnalysis;
 
 /// The sections behind what matters, in their order: the id and the title of each.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("leaderboard", "Leaderboard"),
     ("agreement", "Agreement"),
     ("annotators", "Annotators"),
     ("judges", "Judges"),
+    ("suggestions", "Suggestions"),
     ("patterns", "Patterns"),
     ("ratings", "Ratings"),
     ("voting", "Voting rules"),
@@ -38,6 +39,7 @@ pub fn fragment(analysis: &Analysis) -> String {
         agreement::section(analysis),
         annotators::section(analysis),
         annotators::judges(analysis),
+        annotators::suggestions(analysis),
         patterns::section(analysis),
         patterns::ratings(analysis),
         markup::section("voting", "Voting rules", &voting::body(&analysis.voting)),

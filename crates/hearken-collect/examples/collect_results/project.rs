@@ -52,6 +52,7 @@ fn judgement(at: usize, items: &[Item]) -> Judgement {
         assignment: None,
         revises: None,
         is_final: false,
+        suggestion: None,
         guidelines: None,
         margin: None,
         propensity: None,

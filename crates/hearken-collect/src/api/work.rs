@@ -152,7 +152,7 @@ impl Decision {
         storable(&verdict).map_err(AppError::Unprocessable)?;
         let verdict: Verdict = serde_json::from_value(verdict)
             .map_err(|error| AppError::Unprocessable(format!("verdict: {error}")))?;
-        Ok(Submission { id, verdict, rationale, duration_ms, origin })
+        Ok(Submission { id, verdict, rationale, duration_ms, origin, suggestion: None })
     }
 }
 

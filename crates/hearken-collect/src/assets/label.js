@@ -231,6 +231,15 @@ function openRationale(item) {
   field.focus();
 }
 
+// What a model suggests decides between two answers, and fills in anything else, which is then looked at and sent.
+function accept(item) {
+  if (!item.suggestion) return;
+  if (item.task !== tasks.pairwise) return item.task.preset(item, item.suggestion);
+  const needsPoints = Number(item.element.dataset.strength) && item.suggestion.kind === "preferred" && !item.suggestion.points;
+  if (needsPoints) return item.task.choose(item, item.suggestion.place, Number(item.element.dataset.strength));
+  decide(item.suggestion);
+}
+
 // What tools gave and what was thought comes to light at once, or goes away again.
 function unfoldTrace(item) {
   const folds = all(".prompt .fold", item.element);
@@ -260,6 +269,7 @@ function act(name, button) {
   if (name === "skip") return skip();
   if (name === "reveal") return reveal(item);
   if (isVeiled(item)) return prompting(item, "Show the content first: press v.");
+  if (name === "accept") return accept(item);
   if (name === "unfold") return unfoldTrace(item);
   if (name === "rationale") return openRationale(item);
   if (name === "replay") {
@@ -282,7 +292,7 @@ function wasForTheOneBefore(event, button) {
   return event.detail > 1 && since < DOUBLE_CLICK_MS;
 }
 
-const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay", f: "unfold" };
+const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay", f: "unfold", a: "accept" };
 
 function onKey(event) {
   if (event.ctrlKey && event.key === "Enter" && page.current) return sendFromField(event);

@@ -1,6 +1,6 @@
 //! What becomes of an item in hand: judged, revised, skipped, renewed, given back.
 
-use hearken_data::feedback::{Item, Judgement, Origin, Verdict};
+use hearken_data::feedback::{Item, Judgement, Origin, Suggested, Verdict};
 use hearken_store::{Assignment, Submitted};
 use serde::Serialize;
 use serde_json::json;
@@ -32,6 +32,8 @@ pub struct Submission {
     pub duration_ms: Option<u64>,
     /// A person, a model, or a simulation.
     pub origin: Origin,
+    /// Whether a suggestion was seen, where there was one.
+    pub suggestion: Option<Suggested>,
 }
 
 /// What became of a judgement.
@@ -199,7 +201,7 @@ pub(crate) fn judgement(
     item: &Item,
     submission: Submission,
 ) -> Result<Judgement, AppError> {
-    let Submission { id, verdict, rationale, duration_ms, origin } = submission;
+    let Submission { id, verdict, rationale, duration_ms, origin, suggestion } = submission;
     check_id(&id)?;
     storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
     check_duration(duration_ms).map_err(AppError::Unprocessable)?;
@@ -215,6 +217,7 @@ pub(crate) fn judgement(
         rationale,
         duration_ms,
         origin,
+        suggestion,
         at: state.now(),
         ..Judgement::new(id, item, annotator, verdict)
     })

@@ -149,7 +149,7 @@ pub(super) async fn reopen(
             Ok(Json(json!({
                 "revises": judgement.id,
                 "task": item.task,
-                "html": item::fragment(state, &item, &presented, true)?,
+                "html": item::fragment(state, &item, &presented, (true, None))?,
                 "answer": Answer::of(&judgement.verdict, &presented),
                 "rationale": judgement.rationale,
             })))

@@ -53,12 +53,13 @@ pub(crate) fn name(place: usize) -> String {
     }
 }
 
-/// The HTML of an item whose candidate `presented[k]` stands at place `k`.
+/// The HTML of an item whose candidate `presented[k]` stands at place `k`: whether it is judged anew, and what a model
+/// suggests, where that is shown.
 pub(crate) fn fragment(
     state: &AppState,
     item: &Item,
     presented: &[usize],
-    revising: bool,
+    (revising, suggestion): (bool, Option<String>),
 ) -> Result<String, AppError> {
     let settings = state.settings()?;
     let answers: Vec<Shown> = presented
@@ -80,6 +81,7 @@ pub(crate) fn fragment(
         animated,
         sensitive => item.sensitive,
         revising,
+        suggestion,
         ..verdict_values(&settings)
     };
     Ok(state.render("label_item.html", values)?.0)

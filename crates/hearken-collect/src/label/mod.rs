@@ -7,13 +7,14 @@
 pub(crate) mod answer;
 pub(crate) mod history;
 pub(crate) mod item;
+mod suggestion;
 mod turn;
 
 use axum::extract::State;
 use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hearken_data::feedback::{Item, Origin};
+use hearken_data::feedback::{Item, Origin, Suggested};
 use minijinja::context;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -83,10 +84,14 @@ async fn next(
             Ok(Json(match next {
                 Next::Work(work) => {
                     let presented = &work.assignment.presented;
+                    let suggestion = suggestion::of(state, &user.annotator, &work.item)?;
+                    let shown = suggestion.filter(|one| one.seen == Suggested::Shown);
+                    let words = shown.as_ref().and_then(|one| one.shown(presented));
                     json!({
                         "assignment": work.assignment.id,
                         "task": work.item.task,
-                        "html": item::fragment(state, &work.item, presented, false)?,
+                        "html": item::fragment(state, &work.item, presented, (false, words))?,
+                        "suggestion": shown.and_then(|one| one.answer(presented)),
                         "progress": progress,
                     })
                 }
@@ -123,7 +128,7 @@ async fn submit(
     let Decision { id, assignment, revises, answer, rationale, duration_ms } = decision;
     let whose = user.clone();
     let (about, earlier) = (assignment.clone(), revises.clone());
-    let (item, submission) = state
+    let (item, submission, told) = state
         .blocking(move |state| {
             let (item, presented) = shown(state, &whose, about.as_deref(), earlier.as_deref())?;
             let settings = state.settings()?;
@@ -137,7 +142,17 @@ async fn submit(
             let scale = settings.strength_points;
             let verdict = answer.verdict(&presented, scale).map_err(AppError::Unprocessable)?;
             let origin = Origin::Human;
-            Ok((item, Submission { id, verdict, rationale, duration_ms, origin }))
+            let suggested = suggestion::of(state, &whose.annotator, &item)?;
+            // Who judges anew what was told after the first time has seen it.
+            let told = suggested.as_ref().filter(|one| one.is_told_after);
+            let seen = suggested.as_ref().map(|one| match told {
+                Some(_) if earlier.is_some() => Suggested::Shown,
+                _ => one.seen,
+            });
+            let told = told.map(|one| history::words(&one.verdict, &presented));
+            let suggestion = seen;
+            let submission = Submission { id, verdict, rationale, duration_ms, origin, suggestion };
+            Ok((item, submission, told))
         })
         .await?;
     let outcome = match (assignment, revises) {
@@ -154,6 +169,12 @@ async fn submit(
         .blocking(move |state| {
             let feedback = if is_screening { feedback(state, &user.annotator)? } else { None };
             let progress = progress(state, &user)?;
+            let feedback = feedback.or_else(|| {
+                let told = told.as_ref().filter(|_| outcome != distribute::Outcome::LeaseLost);
+                told.map(|words| {
+                    format!("A model suggested for the item before: {words}. “Undo” takes your judgement up again.")
+                })
+            });
             Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
         })
         .await

@@ -167,6 +167,7 @@ fn store(state: &AppState, annotator: &str, vote: Vote) -> Result<Value, AppErro
         rationale,
         duration_ms: u64::try_from(state.now() - exchange.at).ok(),
         origin: Origin::Human,
+        suggestion: None,
     };
     let guidelines = state.guidelines()?.version;
     let judgement = Judgement {

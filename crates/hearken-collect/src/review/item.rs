@@ -199,7 +199,7 @@ pub(super) async fn open(
             Ok(Json(json!({
                 "decides": item.id,
                 "task": item.task,
-                "html": shown::fragment(state, &item, &places, decided.is_some())?,
+                "html": shown::fragment(state, &item, &places, (decided.is_some(), None))?,
                 "earlier": decided.map(|judgement| &judgement.id),
                 "answer": decided.and_then(|one| Answer::of(&one.verdict, &places)),
                 "rationale": decided.and_then(|one| one.rationale.as_ref()),
@@ -250,7 +250,8 @@ fn decide(state: &AppState, user: &CurrentUser, decision: Decision) -> Reply {
     let number = judgements.iter().filter(|judgement| judgement.is_final).count() + 1;
     // Of two reviewers at the same time one gets the name.
     let id = format!("final-{}-{number}", &codec::sha256_hex(item.id.as_bytes())[..32]);
-    let submission = Submission { id, verdict, rationale, duration_ms, origin: Origin::Human };
+    let (origin, suggestion) = (Origin::Human, None);
+    let submission = Submission { id, verdict, rationale, duration_ms, origin, suggestion };
     let guidelines = state.guidelines()?.version;
     let judgement = Judgement {
         presented: places,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use hearken_collect::{Axis, Settings};
-use hearken_data::feedback::{Candidate, Item, Media, Task, Verdict};
+use hearken_collect::{Axis, Settings, Suggestions};
+use hearken_data::feedback::{Candidate, Item, Media, Suggested, Task, Verdict};
 use hearken_data::{Message, Role};
 
 use crate::browser;
@@ -330,5 +330,55 @@ fn a_trace_is_folded_and_its_steps_are_judged() {
     }
     let judgement = running.wait_for_judgements(1).remove(0);
     assert_eq!(judgement.verdict, Verdict::Steps { labels: vec![Some(1), Some(1), Some(-1)] });
+    assert_eq!(page.problems(), Vec::<String>::new());
+}
+
+/// A suggestion stands above the buttons; one key takes it over, whichever side its answer is on.
+#[test]
+fn a_suggestion_is_taken_over_with_one_key() {
+    let Some(browser) = browser() else { return };
+    let suggest = |item: &mut Item, verdict: serde_json::Value| {
+        let all = serde_json::json!([{"by": "model-z", "verdict": verdict}]);
+        item.meta.insert("suggestions".into(), all);
+    };
+    let mut items: Vec<Item> = (0..6)
+        .map(|n| {
+            let mut item = Item::new(Task::Pairwise, prompt(&format!("pair {n}")), candidates(2));
+            suggest(&mut item, serde_json::json!({"kind": "preferred", "candidate": 1}));
+            item.priority = 1;
+            item
+        })
+        .collect();
+    let mut ranked = Item::new(Task::Ranking, prompt("rank"), candidates(3));
+    suggest(&mut ranked, serde_json::json!({"kind": "ranking", "order": [[2], [0, 1]]}));
+    items.push(ranked);
+    let settings = Settings { suggestions: Suggestions::Shown, ..Settings::default() };
+    let running = Start { settings, ..Start::with(items) }.run();
+    let page = browser.page();
+    page.goto(&running.at("/label"));
+    for n in 1..=6 {
+        shown(&page, n);
+        let places = presented(&page);
+        let side = if places[0] == 1 { "A" } else { "B" };
+        assert_eq!(page.text(".suggestion strong"), format!("{side} is better"));
+        if n == 1 {
+            assert_eq!(page.violations(), Vec::<String>::new());
+            page.screenshot("suggestion");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        page.key("a");
+    }
+    shown(&page, 7);
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    page.key("a");
+    page.screenshot("suggestion-ranking");
+    page.key("Enter");
+    let judgements = running.wait_for_judgements(7);
+    for judgement in &judgements[..6] {
+        assert_eq!(judgement.verdict, Verdict::preferred(1));
+        assert_eq!(judgement.suggestion, Some(Suggested::Shown));
+    }
+    let Verdict::Ranking { order } = &judgements[6].verdict else { panic!("a ranking") };
+    assert_eq!((order[0].as_slice(), order[1].len()), (&[2][..], 2));
     assert_eq!(page.problems(), Vec::<String>::new());
 }

@@ -221,6 +221,19 @@ impl Item {
     }
 }
 
+/// Where the metadata of an item keep what models suggested.
+pub(crate) const SUGGESTIONS: &str = "suggestions";
+
+impl Item {
+    /// The verdict that a model suggested before people judged, where the metadata have one that fits: the first of
+    /// `"suggestions"`.
+    pub fn suggestion(&self) -> Option<Verdict> {
+        let all = self.meta.get(SUGGESTIONS)?.as_array()?;
+        let verdicts = all.iter().filter_map(|one| Verdict::deserialize(one.get("verdict")?).ok());
+        verdicts.into_iter().find(|verdict| verdict.check(self).is_ok())
+    }
+}
+
 impl Prompted for Item {
     /// The prompt; of an item without one, the whole item.
     fn prompt_key(&self) -> PromptKey {

@@ -20,6 +20,16 @@ pub enum Origin {
     Synthetic,
 }
 
+/// What became of a model's suggestion of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Suggested {
+    /// It was on the page.
+    Shown,
+    /// There was one, and the annotator did not see it.
+    Hidden,
+}
+
 /// One annotator's verdict on one item. It is appended to a store and never changed: a later
 /// judgement that [`revises`](Judgement::revises) it takes its place in every analysis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +75,9 @@ pub struct Judgement {
     /// judgements, not among them; training data and results are made of it in their place.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
+    /// Whether a suggestion was seen, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<Suggested>,
     /// The version of the guidelines that held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guidelines: Option<u32>,
@@ -98,6 +111,7 @@ impl Judgement {
             assignment: None,
             revises: None,
             is_final: false,
+            suggestion: None,
             guidelines: None,
             propensity: None,
             item_hash: item.hash(),

@@ -20,5 +20,5 @@ mod verdict;
 
 pub use crate::selection::{Combine, Selection};
 pub use item::{Candidate, Gold, Item, Media, Task};
-pub use judgement::{Judgement, Origin, decisive, final_of_items, in_force};
+pub use judgement::{Judgement, Origin, Suggested, decisive, final_of_items, in_force};
 pub use verdict::{Strength, Verdict};

@@ -119,6 +119,16 @@ impl Verdict {
         }
     }
 
+    /// The verdict that a person could give: of a probability the side that is more probable, or a tie.
+    pub fn decided(&self) -> Self {
+        match self {
+            Self::Soft { probability } if 0.5 < *probability => Self::preferred(0),
+            Self::Soft { probability } if *probability < 0.5 => Self::preferred(1),
+            Self::Soft { .. } => Self::Tie,
+            other => other.clone(),
+        }
+    }
+
     /// What is wrong with the verdict as one about `item`, if anything.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::error::AppError;
 use crate::pages::{Said, then};
-use crate::settings::{Rationale, Settings, axes_text, parse_axes};
+use crate::settings::{Rationale, Settings, Suggestions, axes_text, parse_axes};
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
@@ -90,6 +90,8 @@ pub(crate) struct NewSettings {
     strength_points: u8,
     axes: String,
     rationale: Rationale,
+    #[serde(default)]
+    suggestions: Suggestions,
     limit_total: String,
     limit_day: String,
     screening_percent: f64,
@@ -125,6 +127,7 @@ impl NewSettings {
             strength_points: self.strength_points,
             axes: parse_axes(&self.axes)?,
             rationale: self.rationale,
+            suggestions: self.suggestions,
             limit_total: limit("in all", &self.limit_total)?,
             limit_day: limit("per day", &self.limit_day)?,
             screening_threshold: self.screening_percent / 100.0,

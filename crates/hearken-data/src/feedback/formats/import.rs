@@ -427,6 +427,7 @@ impl<'o> Collector<'o> {
             assignment: None,
             revises: None,
             is_final: false,
+            suggestion: None,
             guidelines: None,
             propensity: None,
         };

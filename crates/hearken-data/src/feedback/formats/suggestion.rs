@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::feedback::item::SUGGESTIONS;
 use crate::feedback::{Item, Verdict};
-
-/// Where the metadata of an item keep suggestions.
-const SUGGESTIONS: &str = "suggestions";
 
 /// Keeps a suggestion with its item, as metadata, so that it uses up nobody's place among those who judge. `false` where
 /// the verdict does not fit the item.
