@@ -164,6 +164,16 @@ impl Lines {
         Some(DASHES[later % DASHES.len()])
     }
 
+    /// The radius of a series' dots: where dots of several series coincide, those below are seen around those above.
+    fn radius(&self, i: usize, count: usize) -> u32 {
+        const LEAST: u32 = 3;
+        const MOST: u32 = 9;
+        match self.mark {
+            Mark::Point => (i + 1..count).fold(LEAST, |radius, _| (radius + 2).min(MOST)),
+            _ => LEAST,
+        }
+    }
+
     fn smooths(&self, line: &Line) -> bool {
         self.smooth && self.mark == Mark::Line && SMOOTHED_FROM <= line.points.len()
     }
@@ -231,7 +241,9 @@ impl Lines {
                 }
             }
             if dots {
-                let dots = PointSeries::<_, _, Circle<_, _>, _>::new(finite(), 3, color.filled());
+                let radius = self.radius(i, shown.len());
+                let dots =
+                    PointSeries::<_, _, Circle<_, _>, _>::new(finite(), radius, color.filled());
                 chart.draw_series(dots)?;
             }
             chart.draw_series(line.points.iter().filter_map(|point| {
@@ -298,6 +310,24 @@ mod tests {
         assert_eq!(
             chart(false).matches("<polyline").count() + 1,
             chart(true).matches("<polyline").count()
+        );
+    }
+
+    /// Where dots coincide, the ones below are seen around the ones above.
+    #[test]
+    fn dots_of_several_series_differ_in_size() {
+        let series = |name: &str| Line::new(name, vec![(1.0, 2.0), (2.0, 3.0)]);
+        let svg = |names: &[&str]| {
+            let lines = lines(names.iter().map(|name| series(name)).collect());
+            Lines { mark: Mark::Point, ..lines }.svg().unwrap()
+        };
+        let one = svg(&["a"]);
+        assert_eq!(one.matches("r=\"3\"").count(), 2, "{one}");
+        let two = svg(&["a", "b"]);
+        assert_eq!(
+            (two.matches("r=\"5\"").count(), two.matches("r=\"3\"").count()),
+            (2, 2),
+            "{two}"
         );
     }
 
