@@ -27,7 +27,8 @@ pub(crate) struct LineArguments {
     #[arg(long, value_name = "OUT.jsonl")]
     pub(super) output: PathBuf,
 
-    /// Go on after the last whole line of an output that is there, of the same command
+    /// Go on after the last whole line of an output that is there, of the same command: what comes is what would
+    /// have come, but for the last digits of log-probabilities, which depend on what is computed together
     #[arg(long)]
     pub(super) resume: bool,
 
