@@ -31,6 +31,7 @@ usage: cargo xtask COMMAND
   results real-data DIR   HH-RLHF and GSM8K below DIR: docs/results/real-data.json
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
   results precision       losses and learning in bf16 beside f32: docs/results/precision.json
+  results control         returns of control tasks by seed: docs/results/control.json
   results addition        sums learned from a verifier: docs/results/addition.json
 ";
 
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["results", "real-data", data] => results::real_data(&root(), Path::new(data)),
         ["results", "frontier"] => results::frontier(&root()),
         ["results", "precision"] => results::precision(&root()),
+        ["results", "control"] => results::control(&root()),
         ["results", "addition"] => results::addition(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {

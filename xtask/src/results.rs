@@ -1,6 +1,7 @@
 //! Measured numbers for the documentation: runs the program and writes what came out to
 //! docs/results/, with machine, date, seeds and n.
 
+mod control;
 mod precision;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+pub(crate) use control::control;
 pub(crate) use precision::precision;
 
 /// Seeds of the quickstart's repetitions.

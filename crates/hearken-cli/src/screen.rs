@@ -180,7 +180,9 @@ fn line(place: &str, report: &StepReport<'_>, left: Option<Duration>) -> String 
     parts.push(format!("loss {:.4}", report.loss));
     let figures = report.figures.iter().take(FIGURES_MAX);
     parts.extend(figures.map(|(name, value)| format!("{name} {value:.4}")));
-    parts.push(format!("{:.0} tokens/s", report.tokens_per_s));
+    if 0 < report.tokens {
+        parts.push(format!("{:.0} tokens/s", report.tokens_per_s));
+    }
     let mut text = String::new();
     for part in parts.iter().filter(|part| !part.is_empty()) {
         let gap = if text.is_empty() { "" } else { "  " };

@@ -32,13 +32,13 @@ pub struct RunConfig {
     #[schemars(with = "NonNegative")]
     pub disk_bytes_max: Option<u64>,
     /// The most memory that the run is planned for, in 10⁹ bytes; 0 is no limit.
-    #[serde(rename = "memory_limit_gb", deserialize_with = "gigabytes")]
+    #[serde(rename = "memory_limit_gb", default, deserialize_with = "gigabytes")]
     #[schemars(with = "NonNegative")]
     pub memory_bytes_max: Option<u64>,
     /// In which format the weights of models are written; without it that of the files which the run starts from.
     pub save_dtype: Option<SaveDtype>,
     /// The most that a file of weights takes, in 10⁹ bytes; 0 is no limit.
-    #[serde(rename = "shard_size_gb", deserialize_with = "shard_bytes")]
+    #[serde(rename = "shard_size_gb", default = "no_limit", deserialize_with = "shard_bytes")]
     #[schemars(with = "NonNegative")]
     pub shard_bytes: u64,
 }
@@ -63,6 +63,11 @@ impl From<SaveDtype> for NumberFormat {
             SaveDtype::F16 => Self::F16,
         }
     }
+}
+
+/// Of runs that write no large files.
+fn no_limit() -> u64 {
+    u64::MAX
 }
 
 fn shard_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

@@ -14,6 +14,7 @@
 //! | [`reward`]        | per-token rewards, missing-end penalty, score normalization                 |
 //! | [`advantage`]     | GAE, whitening, group baselines                                             |
 //! | [`surrogate`]     | policy losses: REINFORCE, clipped, CISPO, SAPO, GMPO, VESPO; ratio metrics  |
+//! | [`distribution`]  | actions of control tasks: log-probabilities and entropies                   |
 //! | [`aggregation`]   | per-token weights from the counts of an optimizer step                      |
 //! | [`value`]         | squared error of a critic, plain or clipped                                 |
 //! | [`bradley_terry`] | reward-model losses                                                         |
@@ -42,6 +43,8 @@ pub mod kl;
 pub mod reward;
 
 pub mod advantage;
+
+pub mod distribution;
 
 pub mod surrogate;
 

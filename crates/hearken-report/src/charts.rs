@@ -43,6 +43,11 @@ type Curve = (&'static str, &'static str, &'static [(&'static str, &'static str)
 
 /// Every chart over optimizer steps.
 const CURVES: &[Curve] = &[
+    (
+        "Return of episodes",
+        "sum of rewards",
+        &[("episode_return", "training"), ("eval_return", "evaluation, likeliest actions")],
+    ),
     ("Loss", "loss", &[("loss", "training"), ("eval_loss", "evaluation")]),
     (
         "Accuracy",

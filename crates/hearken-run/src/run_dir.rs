@@ -41,7 +41,7 @@ use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
 /// where it lies, how much room it has, and where those who score are found and how long they have.
-pub const FREE_KEYS: [&str; 27] = [
+pub const FREE_KEYS: [&str; 29] = [
     "run.dir",
     "run.save_dtype",
     "run.shard_size_gb",
@@ -49,6 +49,8 @@ pub const FREE_KEYS: [&str; 27] = [
     "run.memory_limit_gb",
     "train.steps",
     "train.epochs",
+    "train.environment_steps",
+    "train.eval_episodes",
     "train.log_every",
     "train.save_every",
     "train.save_minutes",
@@ -250,7 +252,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`RunDirError::OtherInput`].
-    pub(crate) fn check_inputs(&mut self) -> Result<(), RunDirError> {
+    pub fn check_inputs(&mut self) -> Result<(), RunDirError> {
         let Some((changes, step)) = self.changes.take() else { return Ok(()) };
         self.notes.extend(changes.noted);
         match changes.refused {
@@ -264,7 +266,7 @@ impl RunDir {
     ///
     /// # Errors
     /// If the system refuses.
-    pub(crate) fn begin(&mut self) -> Result<Vec<String>, RunDirError> {
+    pub fn begin(&mut self) -> Result<Vec<String>, RunDirError> {
         let mut notes = std::mem::take(&mut self.notes);
         if std::mem::take(&mut self.replaces) {
             let moved = move_aside(&self.root, &ENTRIES).map_err(|(path, source)| {
@@ -333,7 +335,7 @@ impl RunDir {
     }
 
     /// What a run says that goes on after `step` steps.
-    pub(crate) fn going_on_note(&self, step: u64) -> String {
+    pub fn going_on_note(&self, step: u64) -> String {
         let note = format!("going on from the checkpoint of step {step}");
         if !self.without_moments {
             return note;

@@ -15,6 +15,8 @@ pub mod dropout;
 pub mod exponential;
 mod stochastic;
 
+pub mod dense;
+
 pub mod cpu;
 
 pub mod kernels;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_config::Configuration as _;
+use hearken_control::config::ControlConfig;
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
@@ -25,7 +26,19 @@ pub(super) enum Trainer {
     Rlhf,
 }
 
-impl Trainer {
+/// A command whose configuration is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reader {
+    Sft,
+    Reward,
+    Dpo,
+    Ppo,
+    Grpo,
+    Rlhf,
+    Control,
+}
+
+impl Reader {
     /// The commented file.
     fn commented(self) -> &'static str {
         match self {
@@ -35,6 +48,7 @@ impl Trainer {
             Self::Ppo => PpoConfig::DEFAULTS,
             Self::Grpo => GrpoConfig::DEFAULTS,
             Self::Rlhf => RlhfConfig::EXAMPLE,
+            Self::Control => ControlConfig::DEFAULTS,
         }
     }
 
@@ -46,6 +60,7 @@ impl Trainer {
             Self::Ppo => PpoConfig::schema(),
             Self::Grpo => GrpoConfig::schema(),
             Self::Rlhf => RlhfConfig::schema(),
+            Self::Control => ControlConfig::schema(),
         }
     }
 }
@@ -59,7 +74,7 @@ impl Trainer {
 pub(crate) struct Config {
     /// The command that reads it
     #[arg(value_name = "COMMAND")]
-    of: Trainer,
+    of: Reader,
 }
 
 const CONFIG_EXAMPLES: &str = "\
@@ -82,7 +97,7 @@ impl Config {
 pub(crate) struct Schema {
     /// The command that reads the configuration
     #[arg(value_name = "COMMAND")]
-    of: Trainer,
+    of: Reader,
 }
 
 const SCHEMA_EXAMPLES: &str = "\

@@ -1,8 +1,12 @@
 //! `hearken control`.
 
+use std::fs;
 use std::path::Path;
 
-use crate::support::{Ran, json_lines, names, number, run, run_with_input, write};
+use serde_json::Value;
+
+use crate::resume::kill_after;
+use crate::support::{Ran, json_lines, metrics, names, number, run, run_with_input, write};
 
 fn replay(environment: &str, input: &Path, output: &Path) -> Ran {
     let (input, output) = (input.display().to_string(), output.display().to_string());
@@ -54,4 +58,121 @@ fn a_line_that_is_no_step_is_named_and_nothing_is_written() {
     let ran = run(["control", "replay", "--env", "Cartpole-v1", "--input", "-", "--output", "-"]);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("did you mean CartPole-v1?"), "{}", ran.stderr);
+}
+
+fn train(environment: &str, dir: &Path, more: &[&str]) -> Vec<String> {
+    let mut arguments: Vec<String> =
+        ["control", "train", "--env", environment].iter().map(ToString::to_string).collect();
+    let dir = format!("run.dir={}", dir.display());
+    for pair in [dir.as_str()].iter().chain(more) {
+        arguments.extend(["--set".to_owned(), (*pair).to_owned()]);
+    }
+    arguments
+}
+
+#[test]
+fn a_policy_is_trained_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let ran = run(train("CartPole-v1", &dir, &["train.environment_steps=60000"])).ok();
+    assert_eq!(ran.stdout.trim(), dir.join("final").display().to_string());
+    let records = json_lines(&dir.join("metrics.jsonl"));
+    let evaluations: Vec<&Value> =
+        records.iter().filter(|record| record.get("eval_return").is_some()).collect();
+    assert_eq!(evaluations.len(), 2);
+    let value = |record: &Value| number(&record["eval_return"], "value");
+    assert!(value(evaluations[0]) < 100.0 && 400.0 < value(evaluations[1]), "{evaluations:?}");
+    let ran = run(["control", "evaluate", dir.to_str().unwrap(), "--episodes", "10"]).ok();
+    let measured: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(400.0 < value(&measured), "{measured}");
+    let again = run(train("CartPole-v1", &dir, &["train.environment_steps=60000"])).ok();
+    assert!(again.stderr.contains("this run has made its"), "{}", again.stderr);
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_bit_for_bit() {
+    let save = "train.save_minutes=0.0001";
+    let ppo = ["train.environment_steps=40000", "train.eval_every=9000", save];
+    let sac = [
+        "train.algorithm=sac",
+        "train.environment_steps=3000",
+        "environment.copies=2",
+        "network.hidden=[16]",
+        "sac.replay=900",
+        "sac.start_steps=400",
+        "sac.batch=32",
+        save,
+    ];
+    let preference = [
+        "train.environment_steps=24000",
+        "ppo.steps=256",
+        "preference.labels=40",
+        "preference.epochs=5",
+        "preference.teacher=skip",
+        save,
+    ];
+    let cases = [
+        ("CartPole-v1", ppo.as_slice()),
+        ("Pendulum-v1", &ppo),
+        ("Pendulum-v1", &sac),
+        ("Pendulum-v1", &preference),
+    ];
+    for (environment, settings) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+        run(train(environment, &whole, settings)).ok();
+        kill_after(&train(environment, &killed, settings), &killed, 4);
+        run(train(environment, &killed, settings)).ok();
+        let (expected, found) = (metrics(&whole), metrics(&killed));
+        assert!(4 < expected.len() && found == expected, "{environment}");
+        let weights = |dir: &Path| fs::read(dir.join("final/model.safetensors")).unwrap();
+        assert!(weights(&whole) == weights(&killed), "{environment}: the weights differ");
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_run_is_named_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let error = |environment: &str, more: &[&str]| run(train(environment, &dir, more)).error();
+    let cases = [
+        (
+            "train.algorithm=sac",
+            "`train.algorithm`: found \"sac\", expected \"ppo\": SAC is for continuous",
+        ),
+        ("ppo.minibatch=100000", "`ppo.minibatch`: found 100000, expected at most the 256 steps"),
+        (
+            "environment.id=CartPol",
+            "`environment.id`: found the text \"CartPol\", expected one of CartPole-v1",
+        ),
+        ("ppo.gamma=1.5", "`ppo.gamma`: found 1.5, expected a number above 0, up to 1"),
+        ("network.hidden=[0]", "`network.hidden`: found 0, expected an integer from 1"),
+    ];
+    for (pair, expected) in cases {
+        let error = error("CartPole-v1", &[pair]);
+        assert!(error.contains(expected), "{error}");
+        assert!(!dir.exists());
+    }
+    run(train("CartPole-v1", &dir, &["train.environment_steps=512"])).ok();
+    let other = error("Acrobot-v1", &["train.environment_steps=512"]);
+    assert!(other.contains("holds a run with"), "{other}");
+    let path = dir.join("final/control.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to, expected) in [
+        (
+            "CartPole-v1",
+            "Acrobot-v1",
+            "control.json: found observations of 4 numbers and 2 actions, expected 6 and 3",
+        ),
+        ("CartPole-v1", "Pole", "control.json: found no environment \"Pole\""),
+        ("64", "32", "tensor policy/layers.0.weight has shape [4, 64]; expected [4, 32]"),
+        ("tanh", "sine", "control.json: found the activation \"sine\""),
+        ("{", "", "control.json: not the description of a policy"),
+    ] {
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let error = run(["control", "evaluate", dir.to_str().unwrap()]).error();
+        assert!(error.contains(expected), "{error}");
+    }
+    let missing = run(["control", "evaluate", folder.path().to_str().unwrap()]).error();
+    assert!(missing.contains("control.json: cannot be read"), "{missing}");
 }

@@ -12,7 +12,7 @@ use crate::support::{TIME_FIELDS, hearken, metrics, model, names, recorded, run,
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Starts the program and kills it once metrics.jsonl has `lines` lines and there is a checkpoint.
-fn kill_after(arguments: &[String], run_dir: &Path, lines: usize) {
+pub(crate) fn kill_after(arguments: &[String], run_dir: &Path, lines: usize) {
     let mut command = hearken(arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();

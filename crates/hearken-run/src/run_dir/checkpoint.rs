@@ -54,6 +54,19 @@ pub struct Snapshot<'a, D: Device, C> {
     pub counters: &'a C,
 }
 
+/// What is said of a checkpoint beside its files.
+#[derive(Clone, Copy, Debug)]
+pub struct Files {
+    /// Steps made, which its name says.
+    pub step: u64,
+    /// Updates that the optimizer's moments are of.
+    pub optimizer_steps: u64,
+    /// Whether the moments are left out.
+    pub optimizer_dropped: bool,
+    /// What the files take.
+    pub bytes: u64,
+}
+
 /// Lengths of the logs when a checkpoint was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBytes {
@@ -201,25 +214,48 @@ impl RunDir {
                 return Err(bad.at(snapshot.step));
             }
         }
+        let shard_bytes = self.format.shard_bytes;
+        let files = Files {
+            step: snapshot.step,
+            optimizer_steps: snapshot.optimizer.map_or(0, Optimizer::steps),
+            optimizer_dropped: snapshot.optimizer.is_none(),
+            bytes: bytes(snapshot),
+        };
+        self.save_files(files, snapshot.counters, |dir| write(dir, snapshot, shard_bytes))
+    }
+
+    /// Writes a checkpoint whose files `write` puts into a folder, but for `state/state.json`; whole or not at all. The
+    /// older ones are removed.
+    ///
+    /// # Errors
+    /// If the disk limit would be passed, `write` fails, or a file cannot be written; the checkpoint before is
+    /// then still there.
+    pub fn save_files<C: Serialize>(
+        &mut self,
+        files: Files,
+        counters: &C,
+        write: impl FnOnce(&Path) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
         let folder = self.path("checkpoints");
-        let name = format!("step-{:06}", snapshot.step);
+        let name = format!("step-{:06}", files.step);
         keep_only_newest(&folder)?;
-        self.check_room(bytes(snapshot))?;
+        self.check_room(files.bytes)?;
         let watch = Stopwatch::start();
         let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
         self.write_table()?;
         let state = State {
             version: VERSION,
-            step: snapshot.step,
-            optimizer_steps: snapshot.optimizer.map_or(0, Optimizer::steps),
-            optimizer_dropped: snapshot.optimizer.is_none(),
+            step: files.step,
+            optimizer_steps: files.optimizer_steps,
+            optimizer_dropped: files.optimizer_dropped,
             inputs: self.inputs.clone(),
             log_bytes,
-            counters: serde_json::to_value(snapshot.counters).expect("counters are plain structs"),
+            counters: serde_json::to_value(counters).expect("counters are plain structs"),
         };
         let others = [self.path("best")];
         self.replace_folder(&format!("checkpoints/{name}"), |dir| {
-            write(dir, snapshot, &state, self.format.shard_bytes)?;
+            write(dir)?;
+            write_state(dir, &state)?;
             Ok::<_, TrainError>(link_equal(dir, &others)?)
         })?;
         keep_only_newest(&folder)?;
@@ -228,7 +264,7 @@ impl RunDir {
     }
 
     /// Whether the work since the last checkpoint has taken so many minutes that there should be another.
-    pub(crate) fn is_save_due(&self, minutes: Option<f64>) -> bool {
+    pub fn is_save_due(&self, minutes: Option<f64>) -> bool {
         minutes.is_some_and(|minutes| self.saves.is_due(60.0 * minutes))
     }
 
@@ -338,7 +374,6 @@ impl RunDir {
 fn write<D: Device, C>(
     dir: &Path,
     snapshot: &Snapshot<'_, D, C>,
-    state: &State,
     shard_bytes: u64,
 ) -> Result<(), TrainError> {
     // Rounded, a run would not go on from what it trained.
@@ -360,6 +395,12 @@ fn write<D: Device, C>(
     if let Some(average) = snapshot.average {
         average.save(&dir.join(AVERAGE))?;
     }
+    Ok(())
+}
+
+fn write_state(dir: &Path, state: &State) -> Result<(), TrainError> {
+    let folder = dir.join("state");
+    fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
     let path = folder.join("state.json");
     let text = serde_json::to_vec_pretty(state).expect("the state is a plain struct");
     Ok(fs::write(&path, text).map_err(RunDirError::io(&path, "be written"))?)

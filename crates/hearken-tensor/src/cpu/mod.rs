@@ -3,7 +3,7 @@
 //! Results depend on shapes and values alone, never on the number of threads: work is cut into
 //! chunks of fixed size and partial sums are added in order.
 
-mod activation;
+pub(crate) mod activation;
 mod attention;
 mod attention_backward;
 mod attention_span;
@@ -15,7 +15,7 @@ mod head;
 mod int8;
 pub(crate) mod lanes;
 mod norm;
-mod optimizer;
+pub(crate) mod optimizer;
 pub mod peak;
 mod prepared;
 mod product;

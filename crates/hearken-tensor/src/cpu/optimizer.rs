@@ -36,6 +36,11 @@ pub(crate) fn sums_of_squares(buffers: &[&Buffer]) -> Vec<f64> {
     sums
 }
 
+/// Σx² in f64, on this thread.
+pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+    dispatch(SumOfSquares(values))
+}
+
 struct SumOfSquares<'a>(&'a [f32]);
 
 impl Kernel for SumOfSquares<'_> {
@@ -114,7 +119,7 @@ pub(crate) fn adamw(
 
 /// The scalars of a step, computed in f64 and rounded once.
 #[derive(Clone, Copy)]
-struct Factors {
+pub(crate) struct Factors {
     grad_scale: f32,
     decay: f32,
     first_rate: f32,
@@ -126,7 +131,7 @@ struct Factors {
 }
 
 impl Factors {
-    fn new(step: AdamW) -> Self {
+    pub(crate) fn new(step: AdamW) -> Self {
         assert!(step.step > 0, "steps are counted from 1");
         let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
         Self {
@@ -142,12 +147,12 @@ impl Factors {
     }
 }
 
-struct Step<'a> {
-    factors: Factors,
-    parameter: &'a mut [f32],
-    grad: &'a [f32],
-    first: &'a mut [f32],
-    second: &'a mut [f32],
+pub(crate) struct Step<'a> {
+    pub(crate) factors: Factors,
+    pub(crate) parameter: &'a mut [f32],
+    pub(crate) grad: &'a [f32],
+    pub(crate) first: &'a mut [f32],
+    pub(crate) second: &'a mut [f32],
 }
 
 /// Gives the new parameter, first and second moment.

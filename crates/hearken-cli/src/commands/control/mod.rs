@@ -1,6 +1,8 @@
 //! `hearken control`.
 
+mod evaluate;
 mod replay;
+mod train;
 
 use std::process::ExitCode;
 
@@ -16,18 +18,26 @@ pub(crate) struct Control {
 }
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
+  hearken control train --env CartPole-v1
+  hearken control evaluate runs/CartPole-v1
   echo '{\"state\": [1.0, 0.5], \"action\": [1.0]}' > in.jsonl
   hearken control replay --env Pendulum-v1 --input in.jsonl --output out.jsonl";
 
 #[derive(Debug, Subcommand)]
 enum ControlCommand {
+    Train(train::Train),
+    Prefer(train::Prefer),
+    Evaluate(evaluate::Evaluate),
     Replay(replay::Replay),
 }
 
 impl Control {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
+            ControlCommand::Train(command) => command.run(),
+            ControlCommand::Prefer(command) => command.run(),
+            ControlCommand::Evaluate(command) => command.run(),
             ControlCommand::Replay(command) => command.run(),
         }
     }

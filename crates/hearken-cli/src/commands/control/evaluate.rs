@@ -1,0 +1,59 @@
+//! `hearken control evaluate`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use hearken_control::evaluation::evaluate;
+use hearken_control::saved::Acting;
+use hearken_env::EnvironmentId;
+use hearken_run::seeds::Seeds;
+
+use crate::output;
+
+/// Measure a policy: episodes with its likeliest actions
+///
+/// Prints {"eval_return": ..., "eval_length": ...}: means over the episodes with intervals of 95 %.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Evaluate {
+    /// The folder of a policy, or the run directory that it is in as final/
+    #[arg(value_name = "DIR")]
+    policy: PathBuf,
+
+    /// Episodes
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    episodes: u32,
+
+    /// Another environment than the one that it was trained in, with the same observations and actions
+    #[arg(long, value_name = "NAME")]
+    env: Option<EnvironmentId>,
+
+    /// What initial states are drawn from
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+}
+
+const EXAMPLES: &str = "\
+Example:
+  hearken control evaluate runs/CartPole-v1 --episodes 50";
+
+impl Evaluate {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let inner = self.policy.join("final");
+        let acting = Acting::load(if inner.is_dir() { &inner } else { &self.policy })?;
+        let id = self.env.unwrap_or(acting.environment);
+        let spaces = |id: EnvironmentId| (id.task.observation_len(), id.task.actions());
+        if spaces(id) != spaces(acting.environment) {
+            bail!(
+                "--env: found {id}, expected one with the observations and actions of {}, which the policy in {} is for",
+                acting.environment,
+                self.policy.display()
+            );
+        }
+        let evaluation = evaluate(&acting, id, self.episodes as usize, Seeds::new(self.seed));
+        output::print(&(serde_json::to_string(&evaluation)? + "\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,110 @@
+//! `hearken control train`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use hearken_config::{Configuration as _, Layers, Loaded};
+use hearken_control::config::ControlConfig;
+use hearken_control::train;
+use hearken_env::EnvironmentId;
+use hearken_run::run_dir::Start;
+
+use super::super::trainer_arguments::conclude;
+use crate::interrupt::Interrupt;
+use crate::screen::Screen;
+
+/// Train a policy for a control task, by PPO or SAC
+///
+/// Prints the folder of the trained policy. The run directory has metrics.jsonl and checkpoints; the same
+/// command goes on where a stopped run left off.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Train {
+    /// The configuration; configs/control.toml lists every key
+    #[arg(value_name = "CONFIG.toml", required_unless_present = "env")]
+    config: Option<PathBuf>,
+
+    /// In place of a configuration: the environment, with the settings of configs/control/NAME.toml and
+    /// the run directory runs/NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    env: Option<EnvironmentId>,
+
+    /// Change a key of the configuration; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<String>,
+
+    /// Start anew: the run in the run directory is moved aside, and removed at the first checkpoint
+    #[arg(long)]
+    fresh: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken control train --env CartPole-v1
+  hearken control train --env Pendulum-v1 --set run.dir=runs/pendulum --set run.seed=3
+  hearken control train my.toml --set train.environment_steps=500000";
+
+/// Train a policy from comparisons of what it does, in place of a reward
+///
+/// As `train`, with a reward model that learns from a simulated teacher's comparisons of segments
+/// ([preference] of the configuration): 700 queries, unless preference.labels says otherwise.
+#[derive(Args, Debug)]
+#[command(after_help = PREFER_EXAMPLES)]
+pub(crate) struct Prefer {
+    #[command(flatten)]
+    train: Train,
+}
+
+const PREFER_EXAMPLES: &str = "\
+Examples:
+  hearken control prefer --env Pendulum-v1 --set preference.labels=200
+  hearken control prefer --env fixed/CartPole-v1 --set preference.teacher=mistake";
+
+impl Prefer {
+    pub(crate) fn run(mut self) -> Result<ExitCode> {
+        let given = |text: &String| text.trim_start().starts_with("preference.labels");
+        if !self.train.overrides.iter().any(given) {
+            self.train.overrides.push("preference.labels=700".to_owned());
+        }
+        let loaded = self.train.load()?;
+        if loaded.config.preference.labels == 0 {
+            bail!(
+                "`preference.labels`: found 0, expected at least 1: without queries there is no reward"
+            );
+        }
+        self.train.go(&loaded)
+    }
+}
+
+impl Train {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let loaded = self.load()?;
+        self.go(&loaded)
+    }
+
+    fn go(&self, loaded: &Loaded<ControlConfig>) -> Result<ExitCode> {
+        let start = if self.fresh { Start::Fresh } else { Start::Resume };
+        let mut screen = Screen::new(Interrupt::of_steps()?);
+        let outcome = train::run(loaded, start, &mut screen)?;
+        drop(screen);
+        Ok(conclude(&outcome)?)
+    }
+
+    fn load(&self) -> Result<Loaded<ControlConfig>> {
+        if let Some(file) = &self.config {
+            return Ok(ControlConfig::load(file, &self.overrides)?);
+        }
+        let id = self.env.context("an environment or a configuration is given")?;
+        let file = format!("configs/control/{}.toml", id.task.id());
+        let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new(&file));
+        layers.merge(ControlConfig::tuned(id).parse().context("an embedded file is TOML")?);
+        layers.set(&format!("environment.id={id}"))?;
+        layers.set(&format!("run.dir=runs/{}", id.to_string().replace('/', "-")))?;
+        for text in &self.overrides {
+            layers.set(text)?;
+        }
+        Ok(ControlConfig::from_layers(layers)?)
+    }
+}

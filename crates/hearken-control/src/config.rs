@@ -1,0 +1,300 @@
+//! What `hearken control` reads; `configs/control.toml` says what each key does.
+
+use hearken_config::{
+    AtLeastOne, BelowOne, Complaint, Configuration, Finite, LogConfig, Named, NonNegative,
+    OptimizerConfig, Positive, RunConfig, Share, Steps, count_unless_zero, unless_zero,
+};
+use hearken_env::{ActionSpace, EnvironmentId, Task};
+use hearken_tensor::dense::Nonlinearity;
+use schemars::JsonSchema;
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+
+use crate::query::Selection;
+use crate::schedule::LabelSchedule;
+use crate::teacher::Teacher;
+
+/// The configuration of `hearken control train`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControlConfig {
+    /// `[run]`.
+    pub run: RunConfig,
+    /// `[environment]`.
+    pub environment: EnvironmentConfig,
+    /// `[network]`.
+    pub network: NetworkConfig,
+    /// `[train]`.
+    pub train: TrainConfig,
+    /// `[ppo]`.
+    pub ppo: PpoConfig,
+    /// `[sac]`.
+    pub sac: SacConfig,
+    /// `[preference]`: rewards that are learned from comparisons.
+    pub preference: PreferenceConfig,
+    /// `[optimizer]`.
+    pub optimizer: OptimizerConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+}
+
+/// `[environment]`: what is acted in.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentConfig {
+    /// The environment, by Gymnasium's id.
+    #[serde(deserialize_with = "environment_id")]
+    #[schemars(with = "String")]
+    pub id: EnvironmentId,
+    /// Copies that are stepped side by side.
+    pub copies: AtLeastOne,
+}
+
+fn environment_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EnvironmentId, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let names = Task::ALL.map(Task::id).join(", ");
+    let expected = format!("one of {names}, or one of them behind fixed/");
+    name.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&name), &expected.as_str()))
+}
+
+/// What stands between layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The hyperbolic tangent.
+    Tanh,
+    /// max(x, 0).
+    Relu,
+    /// max(x, 0.01·x).
+    LeakyRelu,
+}
+
+impl From<Activation> for Nonlinearity {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Tanh => Self::Tanh,
+            Activation::Relu => Self::Relu,
+            Activation::LeakyRelu => Self::LeakyRelu,
+        }
+    }
+}
+
+/// `[network]`: policy and critic.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Widths of the layers between observation and output.
+    #[serde(deserialize_with = "widths")]
+    #[schemars(with = "Vec<AtLeastOne>")]
+    pub hidden: Vec<usize>,
+    /// What stands between layers.
+    pub activation: Activation,
+    /// Whether observations are brought to scale by their running mean and deviation.
+    pub normalize_observations: bool,
+    /// Whether rewards are brought to scale by the running deviation of discounted returns.
+    pub normalize_rewards: bool,
+}
+
+fn widths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+    let widths = Vec::<AtLeastOne>::deserialize(deserializer)?;
+    Ok(widths.into_iter().map(AtLeastOne::get).collect())
+}
+
+/// How a policy is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// Proximal policy optimization.
+    Ppo,
+    /// Soft actor-critic, for continuous actions.
+    Sac,
+}
+
+/// `[train]`: how long a run is, and when something is written.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// How the policy is learned.
+    pub algorithm: Algorithm,
+    /// Steps in all copies together.
+    pub environment_steps: Steps,
+    /// Minutes of work from one checkpoint to the next; 0 makes none but at the end.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub save_minutes: Option<NonNegative>,
+    /// Environment steps from one evaluation to the next; 0 evaluates at both ends of the run.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub eval_every: Option<u64>,
+    /// Episodes of an evaluation.
+    pub eval_episodes: AtLeastOne,
+}
+
+/// `[ppo]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PpoConfig {
+    /// Steps of each copy in an iteration.
+    pub steps: AtLeastOne,
+    /// Steps that an update is made from.
+    pub minibatch: AtLeastOne,
+    /// Passes over an iteration's steps.
+    pub epochs: Steps,
+    /// Discount.
+    pub gamma: Share,
+    /// Trace decay of the advantages.
+    pub gae_lambda: hearken_config::Fraction,
+    /// Ratios between 1 − clip and 1 + clip are inside.
+    pub clip: Positive,
+    /// Whether the clip range falls with the learning rate.
+    pub clip_decays: bool,
+    /// Largest change of a value that counts, within an iteration; 0 is any.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub value_clip: Option<NonNegative>,
+    /// What the mean entropy is multiplied by; subtracted from the loss.
+    pub entropy_coef: NonNegative,
+    /// What the critic's loss is multiplied by.
+    pub value_coef: NonNegative,
+}
+
+/// `[sac]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SacConfig {
+    /// Steps that are kept to learn from.
+    pub replay: AtLeastOne,
+    /// Steps at random before the first update.
+    pub start_steps: Steps,
+    /// Steps that an update is made from.
+    pub batch: AtLeastOne,
+    /// Updates for every step of all copies together.
+    pub updates: Steps,
+    /// Discount.
+    pub gamma: BelowOne,
+    /// How far the target critics move towards the critics with every update.
+    pub mix: Share,
+    /// For each dimension of an action, in nats: the temperature is tuned to it.
+    pub target_entropy: Finite,
+}
+
+/// `[preference]`: rewards that are learned from comparisons of segments.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreferenceConfig {
+    /// Queries over the whole run, skipped ones among them; 0 leaves the environment's own reward.
+    pub labels: usize,
+    /// Who compares.
+    pub teacher: Teacher,
+    /// Which pairs are asked about.
+    pub selection: Selection,
+    /// Candidates for every pair that is asked about.
+    pub candidates: AtLeastOne,
+    /// When it is asked.
+    pub schedule: LabelSchedule,
+    /// The share of the queries that is made at once, about the first iteration.
+    pub initial: hearken_config::Fraction,
+    /// Steps of a segment.
+    pub segment: AtLeastOne,
+    /// Networks of the reward model.
+    #[serde(deserialize_with = "members")]
+    #[schemars(with = "AtLeastOne")]
+    pub members: AtLeastOne,
+    /// Widths of their layers between rows and reward.
+    #[serde(deserialize_with = "widths")]
+    #[schemars(with = "Vec<AtLeastOne>")]
+    pub hidden: Vec<usize>,
+    /// Learning rate of their Adam.
+    pub lr: Positive,
+    /// Passes over the comparisons after every round of queries.
+    pub epochs: Steps,
+    /// Comparisons that an update is made from.
+    pub batch: AtLeastOne,
+    /// How often a label is taken to be given at random.
+    pub label_error: BelowOne,
+    /// λ of ½λ‖θ‖² at first; it is adapted.
+    pub penalty: Positive,
+}
+
+fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AtLeastOne, D::Error> {
+    const MEMBERS_MAX: usize = 10;
+    let members = AtLeastOne::deserialize(deserializer)?;
+    if *members <= MEMBERS_MAX {
+        return Ok(members);
+    }
+    let found = members.to_string();
+    Err(D::Error::invalid_value(Unexpected::Other(&found), &"an integer from 1 to 10"))
+}
+
+impl ControlConfig {
+    /// What there is to choose from in the environment.
+    pub fn space(&self) -> ActionSpace {
+        self.environment.id.task.actions()
+    }
+
+    /// The commented file of an environment, where one has been found to work.
+    pub fn tuned(id: EnvironmentId) -> &'static str {
+        match id.task {
+            Task::CartPole => include_str!("../../../configs/control/CartPole-v1.toml"),
+            Task::Pendulum => include_str!("../../../configs/control/Pendulum-v1.toml"),
+            Task::MountainCar => include_str!("../../../configs/control/MountainCar-v0.toml"),
+            Task::MountainCarContinuous => {
+                include_str!("../../../configs/control/MountainCarContinuous-v0.toml")
+            }
+            Task::Acrobot => include_str!("../../../configs/control/Acrobot-v1.toml"),
+            Task::Gridworld => include_str!("../../../configs/control/Gridworld-v0.toml"),
+        }
+    }
+}
+
+impl ControlConfig {
+    fn check_preference(&self) -> Result<(), Complaint> {
+        if self.train.algorithm == Algorithm::Sac {
+            let expected = "\"ppo\": rewards that are learned train PPO alone";
+            return Err(Complaint::unexpected("train.algorithm", "\"sac\"", expected));
+        }
+        let segments = *self.ppo.steps / *self.preference.segment * *self.environment.copies;
+        if segments < 2 {
+            let expected = format!(
+                "at most {}: an iteration needs two segments to compare",
+                (*self.ppo.steps * *self.environment.copies / 2).min(*self.ppo.steps)
+            );
+            let found = *self.preference.segment;
+            return Err(Complaint::unexpected("preference.segment", found, &expected));
+        }
+        Ok(())
+    }
+}
+
+impl Configuration for ControlConfig {
+    const COMMAND: &'static str = "control train";
+    const DEFAULTS: &'static str = include_str!("../../../configs/control.toml");
+    const WITHOUT: &'static [&'static str] =
+        &["run.memory_limit_gb", "run.save_dtype", "run.shard_size_gb"];
+
+    fn named(&mut self) -> Vec<Named<'_>> {
+        Vec::new()
+    }
+
+    fn settle(&mut self) -> Result<(), Complaint> {
+        let is_discrete = matches!(self.space(), ActionSpace::Discrete { .. });
+        if self.train.algorithm == Algorithm::Sac && is_discrete {
+            let expected = format!(
+                "\"ppo\": SAC is for continuous actions, and {} has discrete ones",
+                self.environment.id
+            );
+            return Err(Complaint::unexpected("train.algorithm", "\"sac\"", &expected));
+        }
+        if 0 < self.preference.labels {
+            self.check_preference()?;
+        }
+        let in_iteration = *self.ppo.steps * *self.environment.copies;
+        if in_iteration < *self.ppo.minibatch {
+            let expected = format!(
+                "at most the {in_iteration} steps of an iteration (ppo.steps × environment.copies)"
+            );
+            return Err(Complaint::unexpected("ppo.minibatch", *self.ppo.minibatch, &expected));
+        }
+        Ok(())
+    }
+}

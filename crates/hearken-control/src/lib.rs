@@ -1,0 +1,47 @@
+//! Policies of control tasks: how they are learned, kept and measured.
+//!
+//! [`train::run`] is a run of `hearken control train`: a [`train::Learner`] ([`ppo`], [`sac`], [`preference`]) acts and updates, the run directory,
+//! logs and checkpoints are those of `hearken-run`. Networks are small ([`network`]) and run on plain slices.
+//!
+//! Not here: dynamics (`hearken-env`), losses (`hearken-objective`), and anything that prints.
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::float_cmp))]
+// Tests compare numbers that are exact by construction.
+// `expect` states invariants; what a caller can violate has its `# Panics`.
+#![allow(clippy::missing_panics_doc)]
+
+pub mod teacher;
+
+pub mod query;
+
+pub mod schedule;
+
+pub mod config;
+
+pub mod network;
+
+pub mod normalization;
+
+pub mod actions;
+
+pub mod policy;
+
+pub mod kept;
+
+pub mod saved;
+
+pub mod learner;
+
+pub mod rollout;
+
+pub mod evaluation;
+
+pub mod ppo;
+
+pub mod replay;
+
+pub mod sac;
+
+pub mod preference;
+
+pub mod train;

@@ -1,0 +1,254 @@
+//! Policies and networks in files.
+
+use std::path::{Path, PathBuf};
+
+use hearken_env::EnvironmentId;
+use hearken_model::checkpoint::{
+    CheckpointError, TensorFiles, save_tensors_with, write_json_atomically,
+};
+use hearken_tensor::dense::Nonlinearity;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::actions::Actions;
+use crate::network::{Draw, Network, Pass};
+use crate::normalization::{RunningMoments, normalize};
+use crate::policy::{Head, Policy};
+
+/// The file that says what a policy's network is for.
+const DESCRIPTION: &str = "control.json";
+/// The file of its weights.
+const WEIGHTS: &str = "model.safetensors";
+
+/// Why a policy or a network cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// The tensors are not those that are expected.
+    #[error(transparent)]
+    Tensors(#[from] CheckpointError),
+    /// The description cannot be read.
+    #[error("{}: cannot be read: {source}; expected the folder of a policy, as `control train` leaves it", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The description says something that is not so.
+    #[error("{}: {message}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What was found, and what was expected.
+        message: String,
+    },
+}
+
+/// What a policy's network is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Description {
+    environment: String,
+    observation_len: usize,
+    actions: usize,
+    head: Head,
+    hidden: Vec<usize>,
+    activation: String,
+    observation_moments: Option<RunningMoments>,
+}
+
+/// A policy that acts: its network, and how it reads what is observed.
+#[derive(Clone, Debug)]
+pub struct Acting {
+    /// The environment that it was trained in.
+    pub environment: EnvironmentId,
+    /// π.
+    pub policy: Policy,
+    /// How observations are brought to scale, where they are.
+    pub moments: Option<RunningMoments>,
+}
+
+impl Acting {
+    /// Appends the likeliest action for what is seen.
+    pub fn choose(
+        &self,
+        seen: &[f32],
+        actions: &mut Actions,
+        (row, pass): (&mut Vec<f32>, &mut Pass),
+    ) {
+        row.resize(seen.len(), 0.0);
+        normalize(self.moments.as_ref(), seen, row);
+        self.policy.network.forward(row, pass);
+        self.policy.choose(pass.output(), actions);
+    }
+
+    /// Writes a folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save(&self, dir: &Path) -> Result<(), SavedError> {
+        let shape = self.policy.network.shape();
+        let description = Description {
+            environment: self.environment.to_string(),
+            observation_len: self.policy.network.inputs(),
+            actions: self.policy.space().outputs(),
+            head: self.policy.head(),
+            hidden: shape.widths[1..shape.widths.len() - 1].to_vec(),
+            activation: activation_name(shape.nonlinearity).to_owned(),
+            observation_moments: self.moments.clone(),
+        };
+        let description = serde_json::to_value(description).expect("a description is plain");
+        write_json_atomically(&dir.join(DESCRIPTION), &description)?;
+        save_networks(&dir.join(WEIGHTS), &[("policy", &self.policy.network)])
+    }
+
+    /// Reads a folder that [`Acting::save`] wrote.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or does not describe a policy of an environment that is known.
+    pub fn load(dir: &Path) -> Result<Self, SavedError> {
+        let path = dir.join(DESCRIPTION);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| SavedError::Unreadable { path: path.clone(), source })?;
+        let wrong = |message: String| SavedError::Description { path: path.clone(), message };
+        let found: Description = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("not the description of a policy: {error}")))?;
+        let environment: EnvironmentId =
+            found.environment.parse().map_err(|error| wrong(format!("{error}")))?;
+        let (space, len) = (environment.task.actions(), environment.task.observation_len());
+        if [found.observation_len, found.actions] != [len, space.outputs()] {
+            return Err(wrong(format!(
+                "found observations of {} numbers and {} actions, expected {len} and {}, those of {environment}",
+                found.observation_len,
+                found.actions,
+                space.outputs()
+            )));
+        }
+        let moments = found.observation_moments;
+        if let Some(moments) = moments.as_ref().filter(|moments| moments.len() != len) {
+            let count = moments.len();
+            return Err(wrong(format!("found moments of {count} numbers, expected {len}")));
+        }
+        let nonlinearity = [Nonlinearity::Tanh, Nonlinearity::Relu, Nonlinearity::LeakyRelu]
+            .into_iter()
+            .find(|nonlinearity| activation_name(*nonlinearity) == found.activation)
+            .ok_or_else(|| {
+                let name = &found.activation;
+                wrong(format!(
+                    "found the activation {name:?}, expected \"tanh\", \"relu\" or \"leaky_relu\""
+                ))
+            })?;
+        if found.hidden.contains(&0) {
+            return Err(wrong("found a hidden layer of 0, expected at least 1".to_owned()));
+        }
+        let shape = Policy::shape(len, space, (&found.hidden, nonlinearity), found.head);
+        let mut network = Network::new(&shape, Draw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
+        load_networks(dir, &mut [("policy", &mut network)])?;
+        Ok(Self { environment, policy: Policy::of(network, space, found.head), moments })
+    }
+}
+
+fn activation_name(nonlinearity: Nonlinearity) -> &'static str {
+    match nonlinearity {
+        Nonlinearity::Tanh => "tanh",
+        Nonlinearity::Relu => "relu",
+        Nonlinearity::LeakyRelu => "leaky_relu",
+    }
+}
+
+/// Writes the parameters of networks into one file, each under its name.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save_networks(path: &Path, networks: &[(&str, &Network)]) -> Result<(), SavedError> {
+    let all = networks.iter().flat_map(|(name, network)| tensors(name, network));
+    let vectors = all.map(|(name, shape, network, range)| (name, shape, &network.values()[range]));
+    save_vectors(path, &vectors.collect::<Vec<_>>())
+}
+
+/// Writes Adam's moments of networks into one file.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn save_moments(path: &Path, networks: &[(&str, &Network)]) -> Result<(), SavedError> {
+    let all = networks.iter().flat_map(|(name, network)| tensors(name, network));
+    let vectors = all.flat_map(|(name, shape, network, range)| {
+        let [first, second] = network.moments();
+        [
+            (format!("{name}/first_moment"), shape.clone(), &first[range.clone()]),
+            (format!("{name}/second_moment"), shape, &second[range]),
+        ]
+    });
+    save_vectors(path, &vectors.collect::<Vec<_>>())
+}
+
+/// Writes named tensors.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn save_vectors(
+    path: &Path,
+    vectors: &[(String, Vec<usize>, &[f32])],
+) -> Result<(), SavedError> {
+    let described: Vec<(String, Vec<usize>)> =
+        vectors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
+    Ok(save_tensors_with(path, &described, |index| vectors[index].2.to_vec().into())?)
+}
+
+/// Reads the parameters of networks from a folder's `model.safetensors`.
+///
+/// # Errors
+/// Names a tensor that is missing or misshapen, or that no network has.
+pub fn load_networks(dir: &Path, networks: &mut [(&str, &mut Network)]) -> Result<(), SavedError> {
+    let files = TensorFiles::open(dir)?;
+    let mut expected = Vec::new();
+    for (name, network) in networks.iter_mut() {
+        for (tensor, shape, range) in network.tensors() {
+            let full = format!("{name}/{tensor}");
+            let values = files.read(&full, &shape)?;
+            network.values_mut()[range].copy_from_slice(&values);
+            expected.push(full);
+        }
+    }
+    refuse_more(&files, &expected)
+}
+
+/// Reads what [`save_moments`] wrote.
+///
+/// # Errors
+/// Names a tensor that is missing or misshapen, or that no network has.
+pub fn load_moments(path: &Path, networks: &mut [(&str, &mut Network)]) -> Result<(), SavedError> {
+    let files = TensorFiles::open_file(path)?;
+    let mut expected = Vec::new();
+    for (name, network) in networks.iter_mut() {
+        for (tensor, shape, range) in network.tensors() {
+            for (index, moment) in ["first_moment", "second_moment"].into_iter().enumerate() {
+                let full = format!("{name}/{tensor}/{moment}");
+                let values = files.read(&full, &shape)?;
+                network.moments_mut()[index][range.clone()].copy_from_slice(&values);
+                expected.push(full);
+            }
+        }
+    }
+    refuse_more(&files, &expected)
+}
+
+fn refuse_more(files: &TensorFiles, expected: &[String]) -> Result<(), SavedError> {
+    match files.names().find(|name| !expected.iter().any(|known| known == name)) {
+        None => Ok(()),
+        Some(name) => {
+            let (path, count) = (files.path().to_owned(), expected.len());
+            let message = format!("found a tensor `{name}`, expected the {count} of this network");
+            Err(SavedError::Description { path, message })
+        }
+    }
+}
+
+type Tensor<'a> = (String, Vec<usize>, &'a Network, std::ops::Range<usize>);
+
+fn tensors<'a>(name: &str, network: &'a Network) -> Vec<Tensor<'a>> {
+    let named = network.tensors().into_iter();
+    named
+        .map(|(tensor, shape, range)| (format!("{name}/{tensor}"), shape, network, range))
+        .collect()
+}

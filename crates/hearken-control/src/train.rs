@@ -1,0 +1,270 @@
+//! A run of `hearken control train`.
+
+use std::path::Path;
+
+use hearken_config::{Loaded, NonNegative};
+use hearken_env::Environments;
+use hearken_model::checkpoint::TensorFiles;
+use hearken_run::error::{StateError, TrainError};
+use hearken_run::metrics::{Cost, Stopwatch};
+use hearken_run::progress::{Progress, StepReport};
+use hearken_run::run::{Outcome, Status};
+use hearken_run::run_dir::checkpoint::{Checkpoint, Files};
+use hearken_run::run_dir::{RunDir, Start};
+use hearken_run::seeds::Seeds;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::config::{Algorithm, ControlConfig};
+use crate::evaluation::evaluate;
+use crate::kept::Kept;
+use crate::learner::{Learner, fields};
+use crate::ppo::PpoLearner;
+use crate::preference::learner::PreferenceLearner;
+use crate::rollout::Stage;
+use crate::sac::SacLearner;
+use crate::saved::{
+    SavedError, load_moments, load_networks, save_moments, save_networks, save_vectors,
+};
+
+impl From<SavedError> for TrainError {
+    fn from(error: SavedError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// What a checkpoint keeps besides files of tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Counters {
+    iteration: u64,
+    seconds: f64,
+    learner: Kept,
+}
+
+/// Trains a policy in a run directory, from its beginning or from the last checkpoint.
+///
+/// # Errors
+/// If the directory is in use or another run's, a file cannot be read or written, or a number is not finite.
+pub fn run(
+    loaded: &Loaded<ControlConfig>,
+    start: Start,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    let config = &loaded.config;
+    let seeds = Seeds::new(config.run.seed);
+    let environments = Environments::new(config.environment.id, *config.environment.copies);
+    let stage = Stage::new(environments, seeds);
+    if 0 < config.preference.labels {
+        let learner = PreferenceLearner::new(config, stage, seeds);
+        return drive(loaded, start, learner, progress);
+    }
+    match config.train.algorithm {
+        Algorithm::Ppo => drive(loaded, start, PpoLearner::new(config, stage, seeds), progress),
+        Algorithm::Sac => drive(loaded, start, SacLearner::new(config, stage, seeds), progress),
+    }
+}
+
+/// A run with its directory.
+struct Session<'a, L> {
+    config: &'a ControlConfig,
+    dir: RunDir,
+    learner: L,
+    seeds: Seeds,
+    iteration: u64,
+    /// Iterations of the whole run.
+    total: u64,
+    /// Seconds of earlier sessions.
+    before: f64,
+    watch: Stopwatch,
+}
+
+fn drive<L: Learner>(
+    loaded: &Loaded<ControlConfig>,
+    start: Start,
+    learner: L,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    let config = &loaded.config;
+    let (mut dir, checkpoint) = RunDir::open(&config.run, config.log, &loaded.frozen, start)?;
+    dir.check_inputs()?;
+    let total = config.train.environment_steps.div_ceil(learner.steps_per_iteration());
+    let mut session = Session {
+        config,
+        dir,
+        learner,
+        seeds: Seeds::new(config.run.seed),
+        iteration: 0,
+        total,
+        before: 0.0,
+        watch: Stopwatch::start(),
+    };
+    if let Some(checkpoint) = &checkpoint {
+        session.restore(checkpoint)?;
+        if session.dir.has_final() && total <= session.iteration {
+            return Ok(session.outcome(Status::AlreadyFinished));
+        }
+    }
+    for note in session.dir.begin()? {
+        progress.note(&note);
+    }
+    if 0 < session.iteration {
+        progress.note(&session.dir.going_on_note(session.learner.step()));
+    }
+    session.steps(progress)
+}
+
+impl<L: Learner> Session<'_, L> {
+    fn steps(mut self, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
+        progress.stage(&format!("{}", self.config.environment.id), Some(self.total));
+        if self.iteration == 0 {
+            self.evaluate()?;
+        }
+        while self.iteration < self.total {
+            let watch = Stopwatch::start();
+            let record = self.learner.advance(self.seeds, self.iteration);
+            let mut record = record.map_err(|what| {
+                let step = self.learner.step();
+                TrainError::Other(format!(
+                    "step {step}: found NaN or infinity in {what}; the last checkpoint is kept"
+                ))
+            })?;
+            self.iteration += 1;
+            record.insert("seconds".to_owned(), json!(watch.seconds()));
+            self.tell(&record, progress);
+            let record = self.with_place(record);
+            self.dir.metrics.append(&record)?;
+            let is_end = self.iteration == self.total;
+            if is_end || self.is_evaluation_due() {
+                self.evaluate()?;
+            }
+            let stop = progress.stop_requested() && !is_end;
+            let is_time =
+                self.dir.is_save_due(self.config.train.save_minutes.map(NonNegative::get));
+            if is_end || stop || is_time {
+                self.save()?;
+            }
+            if stop {
+                let steps = self.environment_steps();
+                progress.note(&format!(
+                    "stopped after {steps} environment steps; the same command goes on"
+                ));
+                return Ok(self.outcome(Status::Stopped));
+            }
+        }
+        let acting = self.learner.acting();
+        self.dir.replace_folder("final", |dir| Ok::<_, TrainError>(acting.save(dir)?))?;
+        Ok(self.outcome(Status::Finished))
+    }
+
+    fn environment_steps(&self) -> u64 {
+        self.iteration * self.learner.steps_per_iteration()
+    }
+
+    /// A record behind where it stands.
+    fn with_place(&self, record: Map<String, Value>) -> Map<String, Value> {
+        let mut whole = Map::new();
+        whole.insert("step".to_owned(), json!(self.learner.step()));
+        whole.insert("environment_steps".to_owned(), json!(self.environment_steps()));
+        whole.extend(record);
+        whole
+    }
+
+    fn tell(&self, record: &Map<String, Value>, progress: &mut dyn Progress) {
+        let number = |key: &str| record.get(key).and_then(Value::as_f64);
+        let per_second =
+            number("seconds").map_or(0.0, |s| self.learner.steps_per_iteration() as f64 / s);
+        let mut figures = vec![("steps/s", per_second)];
+        figures.extend(number("episode_return").map(|value| ("return", value)));
+        figures.reverse();
+        progress.step(&StepReport {
+            step: self.iteration,
+            total: self.total,
+            tokens: 0,
+            tokens_per_s: 0.0,
+            loss: number("loss/value_avg").unwrap_or(f64::NAN),
+            figures: &figures,
+        });
+    }
+
+    fn is_evaluation_due(&self) -> bool {
+        let per = self.learner.steps_per_iteration();
+        let (now, before) = (self.environment_steps(), self.environment_steps() - per);
+        self.config.train.eval_every.is_some_and(|every| before / every < now / every)
+    }
+
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let seeds = Seeds::new(self.seeds.derive("evaluation", 0, 0));
+        let (id, episodes) = (self.config.environment.id, *self.config.train.eval_episodes);
+        let evaluation = evaluate(&self.learner.acting(), id, episodes, seeds);
+        let record = self.with_place(fields(&evaluation));
+        Ok(self.dir.metrics.append(&record)?)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.watch.seconds()
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        let networks = self.learner.networks();
+        let values = networks.iter().map(|(_, network)| 12 * network.values().len());
+        let vectors = self.learner.vectors();
+        let rows = vectors.iter().map(|(_, _, values)| 4 * values.len());
+        let step = self.learner.step();
+        let files = Files {
+            step,
+            optimizer_steps: step,
+            optimizer_dropped: false,
+            bytes: values.chain(rows).sum::<usize>() as u64,
+        };
+        let (iteration, seconds) = (self.iteration, self.seconds());
+        let counters = Counters { iteration, seconds, learner: self.learner.kept() };
+        self.dir.save_files(files, &counters, |dir| {
+            save_networks(&dir.join("model.safetensors"), &networks)?;
+            let state = dir.join("state");
+            std::fs::create_dir_all(&state).map_err(|error| unwritten(&state, &error))?;
+            save_moments(&state.join("optimizer.safetensors"), &networks)?;
+            if !vectors.is_empty() {
+                save_vectors(&state.join("experience.safetensors"), &borrowed(&vectors))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        let dir = checkpoint.model_dir(None);
+        let counters: Counters = checkpoint.counters()?;
+        load_networks(&dir, &mut self.learner.networks_mut())?;
+        let moments = dir.join("state/optimizer.safetensors");
+        load_moments(&moments, &mut self.learner.networks_mut())?;
+        let path = dir.join("state/state.json");
+        let wrong = |message| StateError::Broken { path: path.clone(), message };
+        self.learner.restore(counters.learner).map_err(wrong)?;
+        let experience = dir.join("state/experience.safetensors");
+        if !self.learner.vectors().is_empty() {
+            let files = TensorFiles::open_file(&experience).map_err(SavedError::from)?;
+            self.learner
+                .restore_vectors(|name, shape| files.read(name, shape).map_err(SavedError::from))?;
+        }
+        (self.iteration, self.before) = (counters.iteration, counters.seconds);
+        Ok(())
+    }
+
+    fn outcome(&self, status: Status) -> Outcome {
+        let cost = Cost { tokens: 0, flops: 0.0, seconds: self.seconds() };
+        let (steps, model_dir) = (self.learner.step(), self.dir.path("final"));
+        Outcome { status, steps, cost, model_dir }
+    }
+}
+
+type Vectors<'a> = Vec<(String, Vec<usize>, &'a [f32])>;
+
+fn borrowed(vectors: &[(String, Vec<usize>, Vec<f32>)]) -> Vectors<'_> {
+    vectors
+        .iter()
+        .map(|(name, shape, values)| (name.clone(), shape.clone(), values.as_slice()))
+        .collect()
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> TrainError {
+    TrainError::Other(format!("{}: cannot be created: {error}", path.display()))
+}
