@@ -303,6 +303,8 @@ async fn pages_have_no_inline_scripts_or_styles() {
         "/progress",
         "/analysis",
         "/account",
+        "/review",
+        "/review/item?id=one",
         "/admin/items",
         "/admin/people",
         "/admin/guidelines",

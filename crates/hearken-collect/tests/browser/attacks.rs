@@ -3,10 +3,12 @@
 use hearken_collect::Settings;
 use hearken_collect::accounts::Role;
 use hearken_data::feedback::{Candidate, Item, Media, Task};
+use hearken_store::{Change, ItemChange, add_change};
 
 use crate::browser;
+use crate::cdp::Page;
 use crate::pairwise::shown;
-use crate::service::{PASSWORD, Start, prompt};
+use crate::service::{PASSWORD, Running, Start, prompt};
 
 const ATTACKS: [&str; 12] = [
     "<script>document.title = 'owned'; alert(1)</script>",
@@ -90,7 +92,31 @@ fn attacks_in_prompts_answers_models_and_names_stay_text() {
         page.goto(&running.at(path));
         assert_eq!(page.count("main script, main iframe, main [onerror], main [onmouseover]"), 0);
     }
+    review(&page, &running);
     assert_ne!(page.eval("document.title"), "owned");
     assert_eq!(page.problems(), Vec::<String>::new());
     assert_eq!(page.foreign_requests(&running.url), Vec::<String>::new());
+}
+
+/// The reviewer's page of each item, with what was said of it and a comment.
+fn review(page: &Page, running: &Running) {
+    page.goto(&running.at("/admin/items"));
+    let items = page.eval("[...document.querySelectorAll('table.items a')].map((a) => a.href)");
+    let (items, store) = (items.as_array().unwrap().clone(), &*running.store);
+    assert_eq!(items.len(), ATTACKS.len());
+    let named = store.items(0, ATTACKS.len()).unwrap().into_iter().map(|item| item.record.id);
+    for (id, attack) in named.zip(ATTACKS) {
+        let (by, change) = ("lead".to_owned(), Change::Comment(attack.into()));
+        add_change(store, &ItemChange { at: 1, by, items: vec![id], change }, 0).unwrap();
+    }
+    // What another process has written is looked for every now and then.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for item in items {
+        page.goto(item.as_str().unwrap());
+        page.wait("!!document.querySelector('article.item')");
+        let strange = page.count(
+            "main script, main style, main iframe, main [onerror], main [onload], main [onmouseover]",
+        );
+        assert_eq!((strange, page.count(".comment")), (0, 1), "{item}");
+    }
 }
