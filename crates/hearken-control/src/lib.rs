@@ -3,6 +3,8 @@
 //! [`train::run`] is a run of `hearken control train`: a [`train::Learner`] ([`ppo`], [`sac`], [`preference`]) acts and updates, the run directory,
 //! logs and checkpoints are those of `hearken-run`. Networks are small ([`network`]) and run on plain slices.
 //!
+//! [`mce_irl`] finds the rewards behind demonstrations on tasks that can be written down.
+//!
 //! Not here: dynamics (`hearken-env`), losses (`hearken-objective`), and anything that prints.
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::float_cmp))]
@@ -17,6 +19,8 @@ pub mod query;
 pub mod schedule;
 
 pub mod config;
+
+pub mod mce_irl;
 
 pub mod network;
 

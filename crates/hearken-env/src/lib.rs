@@ -13,6 +13,8 @@
 
 mod dynamics;
 
+pub use dynamics::gridworld;
+
 mod action;
 
 mod task;

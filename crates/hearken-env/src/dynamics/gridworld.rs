@@ -8,7 +8,7 @@ use super::Transition;
 /// Cells along a side.
 pub(crate) const SIDE: usize = 5;
 /// Cells.
-pub(crate) const CELLS: usize = SIDE * SIDE;
+pub const CELLS: usize = SIDE * SIDE;
 
 /// Row and column: up, right, down, left; against the edge one stays.
 pub(crate) fn step(state: &mut [f64], action: usize) -> Transition {
@@ -19,7 +19,7 @@ pub(crate) fn step(state: &mut [f64], action: usize) -> Transition {
 }
 
 /// The cell that an action leads to.
-pub(crate) fn moved(cell: usize, action: usize) -> usize {
+pub fn moved(cell: usize, action: usize) -> usize {
     let (row, column) = (cell / SIDE, cell % SIDE);
     match action {
         0 if 0 < row => cell - SIDE,

@@ -2,7 +2,7 @@
 
 pub(crate) mod acrobot;
 pub(crate) mod cart_pole;
-pub(crate) mod gridworld;
+pub mod gridworld;
 pub(crate) mod mountain_car;
 pub(crate) mod mountain_car_continuous;
 pub(crate) mod pendulum;
