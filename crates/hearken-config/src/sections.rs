@@ -10,6 +10,7 @@ use hearken_data::feedback::{Combine, Selection};
 use hearken_data::{OnBadRecord, ReadOptions};
 use hearken_generate::EngineOptions;
 use hearken_model::checkpoint::NumberFormat;
+use hearken_model::steps::STEP_SEPARATOR;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -255,6 +256,9 @@ pub struct DataConfig {
     /// Whether only completions are trained on, where prompt and completion are known.
     #[serde(default = "yes")]
     pub completion_only: bool,
+    /// What stands behind each step of a solution: a text, or a token by its name.
+    #[serde(default = "step_separator")]
+    pub step_separator: String,
     /// Of stores of judgements, which become records.
     #[serde(default)]
     pub judgements: JudgementsConfig,
@@ -268,6 +272,11 @@ fn shuffle_buffer() -> AtLeastOne {
 /// Trainers without completions of their own do not have `completion_only`.
 fn yes() -> bool {
     true
+}
+
+/// Trainers that read no steps do not have `step_separator`.
+fn step_separator() -> String {
+    STEP_SEPARATOR.to_owned()
 }
 
 impl DataConfig {
@@ -290,6 +299,12 @@ impl DataConfig {
             let reason = "a source has a `limit` of its own";
             return Err(Complaint::exclusive("data.limit", "data.mix", reason));
         }
+        Complaint::unless(
+            !self.step_separator.is_empty(),
+            "data.step_separator",
+            "an empty text",
+            "a text or the name of a token",
+        )?;
         if self.streaming {
             self.check_streaming(train)?;
         }

@@ -15,6 +15,8 @@ pub enum RecordKind {
     Prompts,
     /// Completions that were sampled and scored.
     RecordedRollouts,
+    /// Solutions whose steps were judged.
+    JudgedSteps,
 }
 
 impl RecordKind {
@@ -29,6 +31,7 @@ impl RecordKind {
     /// assert_eq!(kind(&["prompt", "completion"]), Some(RecordKind::Demonstrations));
     /// assert_eq!(kind(&["prompt", "completion", "label"]), Some(RecordKind::UnpairedPreferences));
     /// assert_eq!(kind(&["prompt", "answer"]), Some(RecordKind::Prompts));
+    /// assert_eq!(kind(&["prompt", "completions", "labels"]), Some(RecordKind::JudgedSteps));
     /// assert_eq!(kind(&["question"]), None);
     /// ```
     pub fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
@@ -36,6 +39,13 @@ impl RecordKind {
         let all = |columns: &[&str]| columns.iter().all(|column| has(column));
         let kinds = [
             (all(&["iteration", "score"]), Self::RecordedRollouts),
+            (
+                any(&["step_ends", "step_labels"])
+                    || (has("completions") && any(&["labels", "ratings"]))
+                    || all(&["problem", "steps"])
+                    || all(&["input", "label", "task"]),
+                Self::JudgedSteps,
+            ),
             (any(&["chosen", "rejected", "chosen_ids", "rejected_ids"]), Self::Preferences),
             (has("label") && any(&["completion", "completion_ids"]), Self::UnpairedPreferences),
             (
@@ -56,6 +66,7 @@ impl fmt::Display for RecordKind {
             Self::Demonstrations => "demonstrations",
             Self::Prompts => "prompts",
             Self::RecordedRollouts => "recorded rollouts",
+            Self::JudgedSteps => "judged steps",
         })
     }
 }

@@ -294,7 +294,7 @@ impl<'a> Row<'a> {
         self.required(field, "a value")
     }
 
-    fn list(&self, field: &str, expected: &'static str) -> Result<&[Value], FieldError> {
+    pub(crate) fn list(&self, field: &str, expected: &'static str) -> Result<&[Value], FieldError> {
         match self.required(field, expected)? {
             Value::Array(values) if values.is_empty() => {
                 Err(FieldError::Empty { field: self.name(field), expected })

@@ -32,6 +32,7 @@ pub mod template;
 pub mod tokenizer;
 
 pub mod chat;
+pub mod steps;
 
 pub use architecture::Head;
 pub use cached::KvCache;
@@ -42,4 +43,5 @@ pub use params::{Gradients, Init, Param, ParamId, ParamSpec, ParamStore};
 pub use tokenizer::Tokenizer;
 pub use transformer::{
     Batch, Footprint, Keep, LoadOptions, LoadReport, Masters, Model, ModelError, OutputGrads, Pass,
+    stored_head,
 };

@@ -153,7 +153,7 @@ fn what_is_saved_is_loaded_with_the_same_bits() {
             assert_eq!(saved.params()[index].name, again.params()[index].name);
             assert_eq!(saved.values(index), again.values(index));
         }
-        assert_eq!(Adapter::read(&dir).unwrap().has_score_head(), name == "score");
+        assert_eq!(Adapter::read(&dir).unwrap().has_scalar_head(), name == "score");
     }
 }
 

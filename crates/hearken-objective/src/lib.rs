@@ -19,6 +19,7 @@
 //! | [`value`]         | squared error of a critic, plain or clipped                                 |
 //! | [`bradley_terry`] | reward-model losses                                                         |
 //! | [`cross_entropy`] | supervised fine-tuning                                                      |
+//! | [`process`]       | steps and outcomes: classes, correctness, one score of many steps           |
 //! | [`dpo`]           | losses on preferences without a reward model: DPO and its family, KTO       |
 //! | [`online`]        | best-of-n, RAFT, XPO, Nash-MD: learning from a policy's own completions        |
 //! | [`grpo`]          | on-policy algorithms as products of choices: PPO, GRPO, RLOO, DAPO …        |
@@ -53,6 +54,7 @@ pub mod value;
 
 pub mod bradley_terry;
 pub mod cross_entropy;
+pub mod process;
 
 pub mod dpo;
 pub mod grpo;

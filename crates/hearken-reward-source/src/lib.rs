@@ -18,6 +18,8 @@
 
 pub mod scorers;
 
+pub mod process_file;
+
 pub mod score_normalization;
 
 mod error;

@@ -19,10 +19,10 @@ pub struct ScoreNormalizationFile {
     pub n: usize,
 }
 
-/// Why the file beside a reward model is not usable.
+/// Why a file beside a reward model is not usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
-pub struct NormalizationError {
+pub struct StoredError {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -34,9 +34,9 @@ impl ScoreNormalizationFile {
     ///
     /// # Errors
     /// If it is there but not usable.
-    pub fn load(dir: &Path) -> Result<Option<Self>, NormalizationError> {
+    pub fn load(dir: &Path) -> Result<Option<Self>, StoredError> {
         let path = dir.join(NORMALIZATION_FILE);
-        let failed = |reason: String| NormalizationError { path: path.clone(), reason };
+        let failed = |reason: String| StoredError { path: path.clone(), reason };
         if !path.exists() {
             return Ok(None);
         }

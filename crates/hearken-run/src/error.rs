@@ -360,6 +360,28 @@ pub enum EncodeError {
         /// Its number of tokens, the prompt's included.
         found: usize,
     },
+    /// A solution of whose steps nothing is said.
+    #[error("{at}: found {steps} steps and no label that is not null, expected at least one")]
+    NoStepLabel {
+        /// The record.
+        at: Source,
+        /// How many steps it has.
+        steps: usize,
+    },
+    /// A step that holds what separates steps.
+    #[error(
+        "{at}: found the separator {separator:?} within step {}, expected steps without it, or another \
+         `data.step_separator`",
+        step + 1
+    )]
+    Separator {
+        /// The record.
+        at: Source,
+        /// The step, from 0.
+        step: usize,
+        /// `data.step_separator`.
+        separator: String,
+    },
     /// A sequence without tokens.
     #[error("{at}: found no token in {field}, expected at least one")]
     NoTokens {

@@ -166,8 +166,14 @@ impl<E: Example> Stream<E> {
         batch_size: usize,
     ) -> Result<Drawn, TrainError> {
         let (vocab, length) = (self.vocab, self.length);
-        let completion_only = self.config.completion_only;
-        let encoder = Encoder { tokenizer, vocab, length, completion_only };
+        let DataConfig { completion_only, step_separator, .. } = &self.config.clone();
+        let encoder = Encoder {
+            tokenizer,
+            vocab,
+            length,
+            completion_only: *completion_only,
+            step_separator,
+        };
         self.batch.clear();
         let mut pass = self.pass_at(*cursor)?;
         let first = cursor.epoch;

@@ -3,6 +3,7 @@
 
 use hearken_config::Truncation;
 use hearken_data::{Demonstration, Preference};
+use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::{Batch, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample,
@@ -27,6 +28,7 @@ where
         vocab: 384,
         length: LengthLimit { tokens_max, truncation },
         completion_only: true,
+        step_separator: STEP_SEPARATOR,
     };
     E::encode(&serde_json::from_str::<E::Record>(line).unwrap(), &encoder)
 }
@@ -226,6 +228,7 @@ fn text_without_a_tokenizer_is_an_error() {
         vocab: 384,
         length: LengthLimit { tokens_max: 10, truncation: Truncation::Error },
         completion_only: true,
+        step_separator: STEP_SEPARATOR,
     };
     let record: Preference = serde_json::from_str(r#"{"chosen": "a", "rejected": "b"}"#).unwrap();
     let error = PreferenceExample::encode(&record, &encoder).unwrap_err();

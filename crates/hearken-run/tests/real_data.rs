@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use hearken_config::{AtLeastOne, BadRecords, BelowOne, DataConfig, JudgementsConfig, Truncation};
+use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::Tokenizer;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample};
@@ -18,6 +19,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
         vocab: 384,
         length: LengthLimit { tokens_max, truncation: Truncation::Left },
         completion_only: true,
+        step_separator: STEP_SEPARATOR,
     };
     let own = |(field, column): &(&str, &str)| ((*field).to_owned(), (*column).to_owned());
     let config = DataConfig {
@@ -34,6 +36,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
         tokens_max: None,
         limit: None,
         completion_only: true,
+        step_separator: STEP_SEPARATOR,
         judgements: JudgementsConfig::default(),
     };
     Dataset::load(&config, &encoder, Seeds::new(0)).unwrap()

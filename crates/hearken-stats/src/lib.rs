@@ -12,7 +12,7 @@
 //! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
-//! | how good is a reward model | [`accuracy`], [`calibration`], [`logistic`] |
+//! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`] |
 //!
 //! What is *not* here: reading judgements from anywhere, and drawing the results.
 
@@ -30,6 +30,7 @@ pub mod corrections;
 pub mod dawid_skene;
 pub mod elo;
 pub mod estimate;
+pub mod first_error;
 mod linear;
 pub mod logistic;
 pub mod mean;

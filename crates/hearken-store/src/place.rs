@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use hearken_data::feedback::formats::{holds_judgements, judgements_in, records_of};
+use hearken_data::feedback::formats::{Format, holds_judgements, judgements_in, records_of};
 use hearken_data::feedback::{Item, Judgement};
 use hearken_data::{
     BadRecord, ReadError, ReadOptions, ReadReport, Record, RecordKind, Records, Source,
@@ -137,12 +137,14 @@ pub fn open_records<T: Record>(
             let all = open_existing(name).and_then(|store| everything(&*store));
             all.map_err(|error| unreadable(&shown, &error))?
         }
-        None if place.is_file() && holds_judgements(place, options)? => {
-            let (items, judgements) = judgements_in(place)?;
-            let all = Everything::of_file(place, items, judgements);
-            all.map_err(|error| unreadable(&shown, &error))?
-        }
-        None => return Records::open(place, options),
+        None => match format_of_judgements(place, options)? {
+            Some(format) => {
+                let (items, judgements) = judgements_in(place, format)?;
+                let all = Everything::of_file(place, items, judgements);
+                all.map_err(|error| unreadable(&shown, &error))?
+            }
+            None => return Records::open(place, options),
+        },
     };
     let kind = T::FROM_JUDGEMENTS.filter(|kind| *kind != RecordKind::Prompts);
     let Some(kind) = kind else {
@@ -153,6 +155,11 @@ pub fn open_records<T: Record>(
     selected.left_out.extend(all.left_out());
     let records = records_of(&shown, &selected.items, &selected.judgements, options)?;
     Ok(records.leaving_out(selected.left_out))
+}
+
+/// The format of a file that holds judgements; what is no file, such as a pipe, can be read once only.
+fn format_of_judgements(place: &Path, options: &ReadOptions) -> Result<Option<Format>, ReadError> {
+    if place.is_file() { holds_judgements(place, options) } else { Ok(None) }
 }
 
 /// A place as messages name it: an address of PostgreSQL without its password.

@@ -182,26 +182,6 @@ pub struct Records<D: Device, T: RecordTrainer<D>> {
     samples: Option<SamplesConfig>,
 }
 
-/// Defines a trainer's public function `run`.
-macro_rules! run_records {
-    ($config:ty, $trainer:ty) => {
-        /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
-        /// checkpoint where there is one.
-        ///
-        /// # Errors
-        /// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
-        pub fn run<D: hearken_tensor::Device>(
-            device: D,
-            loaded: &hearken_config::Loaded<$config>,
-            start: hearken_run::run_dir::Start,
-            progress: &mut dyn hearken_run::progress::Progress,
-        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
-            $crate::records::train::<D, $trainer>(device, loaded, start, progress)
-        }
-    };
-}
-pub(crate) use run_records;
-
 /// Runs a trainer to its end, or until `progress` asks to stop.
 pub(crate) fn train<D: Device, T: RecordTrainer<D>>(
     device: D,

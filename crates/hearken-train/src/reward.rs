@@ -1,34 +1,59 @@
-//! Reward models: a score that is higher for what people prefer.
+//! Reward models: a score that is higher for what people prefer, or for what is right.
 //!
-//! The loss of an optimizer step is the mean of Bradley and Terry's loss over its pairs. A pair is
+//! Of preferences the loss of an optimizer step is the mean of Bradley and Terry's loss over its pairs. A pair is
 //! one tree: the tokens that both sequences begin with, and two branches; the score is read at the
-//! last token of each.
+//! last token of each. [`outcome`] learns from whole solutions that are right or wrong, [`process`] from solutions
+//! whose steps are.
 
 mod config;
 mod evaluation;
 mod metrics;
 mod normalization;
+mod outcome;
+mod process;
+mod scorer;
 
+use hearken_config::Loaded;
 use hearken_model::checkpoint::NoRoom;
-use hearken_model::{Batch, Head, LoadOptions, Model, OutputGrads, Tokenizer};
+use hearken_model::{Batch, Head, Model, OutputGrads};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Nothing, Opening, Run, load_model};
+use hearken_run::run::{Learned, Nothing, Opening, Outcome, Run};
+use hearken_run::run_dir::Start;
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 
-use crate::records::{RecordTrainer, Step, TrainingRows, run_records};
+use crate::records::{RecordTrainer, Step, TrainingRows, train};
 use hearken_model::microbatch::microbatches;
+use scorer::load_scorer;
 
-pub use config::{RewardConfig, RewardObjective};
+pub use config::{Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
 pub use evaluation::{evaluate, pair_scores};
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
+pub use outcome::{OutcomeEvaluation, OutcomeReward, OutcomeStep};
+pub use process::{ProcessEvaluation, ProcessReward, ProcessStep};
 
-run_records!(RewardConfig, Reward);
+/// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
+/// checkpoint where there is one.
+///
+/// # Errors
+/// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
+pub fn run<D: Device>(
+    device: D,
+    loaded: &Loaded<RewardConfig>,
+    start: Start,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    match loaded.config.reward.kind {
+        Kind::Preference => train::<D, Reward>(device, loaded, start, progress),
+        Kind::Outcome => train::<D, OutcomeReward>(device, loaded, start, progress),
+        Kind::Process => train::<D, ProcessReward>(device, loaded, start, progress),
+    }
+}
 
 /// Pairs, and what is learned from them.
 pub struct Reward {
@@ -58,7 +83,9 @@ impl<D: Device> RecordTrainer<D> for Reward {
         pairs.train.iter_mut().chain(&mut pairs.eval).for_each(|pair| {
             config.reward.apply_columns(pair);
         });
-        let reference = normalization::reference_sequences(&config, &pairs.train, opening)?;
+        let chosen = |pair: &PreferenceExample| [pair.prefix.as_slice(), &pair.chosen].concat();
+        let chosen = pairs.train.iter().map(chosen);
+        let reference = normalization::reference_sequences(&config, chosen, opening)?;
         Ok(Self { objective: config.reward.objective(), config, pairs, reference })
     }
 
@@ -74,25 +101,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
-        let dir = opening.model_dir();
-        let seed = opening.seeds.derive("score_head", 0, 0);
-        let options = LoadOptions {
-            precision: self.config.model.dtype.into(),
-            new_score_head: opening.whole_checkpoint().is_none().then_some(seed),
-            masters: opening.masters(),
-            ..LoadOptions::scorer()
-        };
-        let (mut model, report) = load_model(device, &self.config.model, &dir, &options)?;
-        // What training has made of the head lies with the adapter.
-        let is_new = opening.checkpoint.is_none();
-        for name in report.created.iter().filter(|_| is_new) {
-            opening.progress.note(&format!(
-                "{}: has no `{name}`; a new score head is drawn from the run's seed",
-                dir.display()
-            ));
-        }
-        set_pad(&mut model, opening.tokenizer.as_mut(), opening.progress);
-        Ok(model)
+        load_scorer(device, &self.config, Head::Score, opening)
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
@@ -145,44 +154,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
 
     /// Saves the model with mean and deviation of its scores on the reference completions.
     fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<Option<NoRoom>, TrainError> {
-        let Run { model, tokenizer, settings, .. } = run;
-        let tokens_max = settings.train.microbatch_tokens;
-        let measured = normalization::measure(model, &self.reference, tokens_max);
-        run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
-            measured.map_or(Ok(()), |measured| normalization::save(&measured, dir))
-        })
-    }
-}
-
-/// Transformers' classifiers read a row at its last token that is not config.json's `pad_token_id`. A
-/// token that ends texts does not serve: they would read the score before it.
-fn set_pad<D: Device>(
-    model: &mut Model<D>,
-    tokenizer: Option<&mut Tokenizer>,
-    progress: &mut dyn Progress,
-) {
-    let (found, ends) = (model.config().pad, model.config().eos.clone());
-    let of_config = found.filter(|pad| !ends.contains(pad));
-    let Some(tokenizer) = tokenizer else { return model.set_pad(of_config) };
-    let of_config = of_config.filter(|pad| !tokenizer.eos().contains(pad));
-    let is_known = |id: &u32| tokenizer.token(*id).is_some();
-    let vocab = model.config().vocab;
-    let of_tokenizer = || tokenizer.padding_apart_from(&ends).filter(|id| (*id as usize) < vocab);
-    let pad = of_config.filter(is_known).or_else(of_tokenizer);
-    model.set_pad(pad);
-    let Some(pad) = pad else {
-        return progress.note(
-            "no token of the tokenizer can pad without ending texts too: the reward model is saved \
-             without a padding token, and Transformers will score one sequence at a time",
-        );
-    };
-    tokenizer.set_pad(pad);
-    if let Some(found) = found.filter(|found| *found != pad) {
-        let name = tokenizer.token(pad).unwrap_or_default();
-        progress.note(&format!(
-            "the padding token {found} ends texts too, and Transformers would read scores before it: \
-             the reward model is saved with {name} ({pad}) in its place"
-        ));
+        normalization::save_model(run, name, &self.reference)
     }
 }
 

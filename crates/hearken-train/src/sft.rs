@@ -7,6 +7,7 @@ mod config;
 mod evaluation;
 mod metrics;
 
+use hearken_config::Loaded;
 use hearken_model::{Batch, Head, Model, OutputGrads};
 use hearken_objective::Mean;
 use hearken_objective::cross_entropy::SupervisedLoss;
@@ -14,19 +15,33 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Learned, Nothing, Opening, Run};
+use hearken_run::progress::Progress;
+use hearken_run::run::{Learned, Nothing, Opening, Outcome, Run};
+use hearken_run::run_dir::Start;
 use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
 
-use crate::records::{RecordTrainer, Step, TrainingRows, run_records};
+use crate::records::{RecordTrainer, Step, TrainingRows, train};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
 pub use evaluation::evaluate;
 pub use metrics::{SftEvaluation, SftStep};
 
-run_records!(SftConfig, Sft);
+/// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
+/// checkpoint where there is one.
+///
+/// # Errors
+/// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
+pub fn run<D: Device>(
+    device: D,
+    loaded: &Loaded<SftConfig>,
+    start: Start,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    train::<D, Sft>(device, loaded, start, progress)
+}
 
 /// Demonstrations, and how they are imitated.
 pub struct Sft {

@@ -223,7 +223,7 @@ fn a_value_head_and_a_critic_are_saved_with_their_adapters() {
         let checkpoint = run.join("checkpoints/step-000004");
         assert_eq!(run.join("final/value_head.safetensors").exists(), name == "head");
         let of_critic = Adapter::read(&checkpoint.join("critic"));
-        assert_eq!(of_critic.is_ok_and(|adapter| adapter.has_score_head()), name == "critic");
+        assert_eq!(of_critic.is_ok_and(|adapter| adapter.has_scalar_head()), name == "critic");
     }
 }
 
@@ -371,7 +371,7 @@ fn a_reward_model_with_an_adapter_is_a_scorer_by_itself() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     train_reward(&run, &NEW, &mut Recorder::new(After::GoOn)).unwrap();
-    assert!(Adapter::read(&run.join("final")).unwrap().has_score_head());
+    assert!(Adapter::read(&run.join("final")).unwrap().has_scalar_head());
     Model::load(Cpu::new(), &run.join("final"), &LoadOptions::scorer()).unwrap();
 }
 

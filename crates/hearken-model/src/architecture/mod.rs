@@ -38,8 +38,8 @@ use serde_json::{Map, Value};
 
 use crate::config::{ConfigError, Family, Keys, ModelConfig, model_dir, refuse_unknown};
 pub(crate) use plan::{
-    LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams, SCORE_WEIGHT,
-    ScalarParams, VALUE_BIAS, VALUE_WEIGHT,
+    LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams,
+    ScalarParams, VALUE_BIAS, VALUE_WEIGHT, scalar_module,
 };
 
 /// Which head a model has.
@@ -49,6 +49,9 @@ pub enum Head {
     LanguageModel,
     /// One output without bias, read at the last token: `*ForSequenceClassification`.
     Score,
+    /// Logits of so many classes with biases, read at any token: `*ForTokenClassification`. Process reward models
+    /// have two (bad, good) or three (bad, neutral, good).
+    StepClasses(usize),
 }
 
 /// The names of a family's tensors.
@@ -223,7 +226,7 @@ pub(crate) fn names(family: Family) -> Names {
 pub(crate) fn class_name(family: Family, head: Head) -> String {
     let prefix = match (family, head) {
         (Family::Gpt2, Head::LanguageModel) => return "GPT2LMHeadModel".to_owned(),
-        (Family::Gpt2, Head::Score) => "GPT2",
+        (Family::Gpt2, _) => "GPT2",
         (Family::Llama, _) => "Llama",
         (Family::Mistral, _) => "Mistral",
         (Family::Qwen2, _) => "Qwen2",
@@ -236,12 +239,13 @@ pub(crate) fn class_name(family: Family, head: Head) -> String {
         (Family::Gemma, _) => "Gemma",
         (Family::Gemma2, _) => "Gemma2",
         (Family::Gemma3, Head::LanguageModel) => "Gemma3",
-        (Family::Gemma3, Head::Score) => "Gemma3Text",
+        (Family::Gemma3, _) => "Gemma3Text",
         (Family::GptNeox, _) => "GPTNeoX",
     };
     let suffix = match head {
         Head::LanguageModel => "ForCausalLM",
         Head::Score => "ForSequenceClassification",
+        Head::StepClasses(_) => "ForTokenClassification",
     };
     format!("{prefix}{suffix}")
 }

@@ -2,7 +2,7 @@
 
 use hearken_tensor::device::{Heads, Layout, QkvLayout};
 
-use super::{Head, Names, NormNames, QkvNames, names};
+use super::{Family, Head, Names, NormNames, QkvNames, names};
 use crate::config::{Mlp, ModelConfig, Norm, Positions, QueryKeyNorm};
 use crate::params::{Init, ParamId, ParamSpec};
 
@@ -71,11 +71,12 @@ pub(crate) struct LayerPlan {
     pub(crate) mlp: MlpParams,
 }
 
-/// A head with one output.
+/// A head whose outputs are read one by one: a score, a value, the logits of a few classes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScalarParams {
     pub(crate) weight: ParamId,
     pub(crate) bias: Option<ParamId>,
+    pub(crate) outputs: usize,
 }
 
 /// All parameters of a model and where they are used.
@@ -92,8 +93,8 @@ pub(crate) struct Plan {
     pub(crate) qkv_layout: QkvLayout,
 }
 
-/// The name of a sequence classifier's head.
-pub(crate) const SCORE_WEIGHT: &str = "score.weight";
+/// The module of a sequence classifier's head.
+const SCORE: &str = "score";
 /// The names of a value head beside a language-model head.
 pub(crate) const VALUE_WEIGHT: &str = "value_head.weight";
 pub(crate) const VALUE_BIAS: &str = "value_head.bias";
@@ -109,7 +110,11 @@ impl Plan {
         let (head, scalar_head) = match head {
             Head::LanguageModel if config.tied_head => (Some(embedding), None),
             Head::LanguageModel => (Some(builder.matrix("head", config.vocab)), None),
-            Head::Score => (None, Some(builder.score())),
+            Head::Score => (None, Some(builder.scalar(SCORE, 1, false))),
+            Head::StepClasses(classes) => {
+                let module = step_classes_module(config.family);
+                (None, Some(builder.scalar(module, classes, true)))
+            }
         };
         let qkv_layout = qkv_layout(config, &builder.names.qkv);
         Self {
@@ -124,6 +129,12 @@ impl Plan {
         }
     }
 
+    /// The names of the parameters of a score or class head.
+    pub(crate) fn scalar_names(&self) -> Vec<&str> {
+        let head = self.scalar_head.iter().flat_map(|head| [Some(head.weight), head.bias]);
+        head.flatten().map(|id| self.params[id.0].name.as_str()).collect()
+    }
+
     /// Adds a value head and returns its parameters.
     pub(crate) fn add_value_head(&mut self, width: usize) -> ScalarParams {
         let weight = ParamId(self.params.len());
@@ -131,9 +142,26 @@ impl Plan {
         self.params.push(ParamSpec { name: VALUE_WEIGHT.into(), shape: vec![1, width], init });
         let init = Init::Zeros;
         self.params.push(ParamSpec { name: VALUE_BIAS.into(), shape: vec![1], init });
-        let scalar = ScalarParams { weight, bias: Some(ParamId(weight.0 + 1)) };
+        let scalar = ScalarParams { weight, bias: Some(ParamId(weight.0 + 1)), outputs: 1 };
         self.scalar_head = Some(scalar);
         scalar
+    }
+}
+
+/// The module of a token classifier's head, as Transformers' class of the family names it.
+pub(crate) fn step_classes_module(family: Family) -> &'static str {
+    match family {
+        Family::Gpt2 | Family::GptNeox => "classifier",
+        _ => SCORE,
+    }
+}
+
+/// The module of a head that is no language model's.
+pub(crate) fn scalar_module(family: Family, head: Head) -> Option<&'static str> {
+    match head {
+        Head::LanguageModel => None,
+        Head::Score => Some(SCORE),
+        Head::StepClasses(_) => Some(step_classes_module(family)),
     }
 }
 
@@ -186,10 +214,13 @@ impl Builder<'_> {
         self.push(format!("{name}.weight"), vec![rows, self.config.width], self.normal())
     }
 
-    fn score(&mut self) -> ScalarParams {
+    fn scalar(&mut self, module: &str, outputs: usize, has_bias: bool) -> ScalarParams {
         let width = self.config.width;
-        let weight = self.push(SCORE_WEIGHT.into(), vec![1, width], scalar_init(width));
-        ScalarParams { weight, bias: None }
+        let shape = vec![outputs, width];
+        let weight = self.push(format!("{module}.weight"), shape, scalar_init(width));
+        let bias =
+            has_bias.then(|| self.push(format!("{module}.bias"), vec![outputs], Init::Zeros));
+        ScalarParams { weight, bias, outputs }
     }
 
     /// What a new norm's weights are, so that it multiplies by 1.

@@ -129,8 +129,10 @@ impl Adapter {
     }
 
     /// Whether it brings the head of a scorer.
-    pub fn has_score_head(&self) -> bool {
-        self.tensors.contains(&format!("{PREFIX}score.weight"))
+    pub fn has_scalar_head(&self) -> bool {
+        ["score", "classifier"]
+            .iter()
+            .any(|module| self.tensors.contains(&format!("{PREFIX}{module}.weight")))
     }
 
     pub(crate) fn ties_weights(&self) -> bool {

@@ -15,7 +15,7 @@ use super::footprint::linears;
 use super::load::{LoadOptions, LoadReport, ModelError};
 use super::masters::Masters;
 use super::model::Model;
-use crate::architecture::{Head, LinearParams, Plan, SCORE_WEIGHT, names};
+use crate::architecture::{Head, LinearParams, Plan, names, scalar_module};
 use crate::checkpoint::{self, NoRoom, WeightFormat};
 use crate::config::{ADAPTER_CONFIG, ModelConfig};
 use crate::lora::{
@@ -140,14 +140,15 @@ impl<D: Device> Model<D> {
         options: &LoadOptions,
         adapter: &Adapter,
     ) -> Result<(Self, LoadReport), ModelError> {
-        let brings_head = options.head == Head::Score && adapter.has_score_head();
+        let brings_head = options.head != Head::LanguageModel && adapter.has_scalar_head();
         let mut wanted = *options;
         if brings_head {
             wanted.new_score_head = Some(0);
         }
         let (mut model, mut report) = Self::load(device, dir, &wanted)?;
         if brings_head {
-            report.created.retain(|name| name != SCORE_WEIGHT);
+            let own = model.plan.scalar_names();
+            report.created.retain(|name| !own.contains(&name.as_str()));
         }
         model.attach_adapter(adapter, dir)?;
         Ok((model, report))
@@ -213,7 +214,7 @@ impl<D: Device> Model<D> {
         self.params.set_trained(|name| trained.iter().any(|trained| trained == name));
     }
 
-    fn is_scalar_head(&self, index: usize) -> bool {
+    pub(super) fn is_scalar_head(&self, index: usize) -> bool {
         self.plan
             .scalar_head
             .is_some_and(|head| head.weight == ParamId(index) || head.bias == Some(ParamId(index)))
@@ -374,19 +375,21 @@ impl<D: Device> Model<D> {
             revision,
             ties_weights: false,
         };
-        let (task, saved): (_, &[&str]) = match self.head {
-            Head::LanguageModel => ("CAUSAL_LM", &[]),
-            Head::Score => ("SEQ_CLS", &["score"]),
+        let task = match self.head {
+            Head::LanguageModel => "CAUSAL_LM",
+            Head::Score => "SEQ_CLS",
+            Head::StepClasses(_) => "TOKEN_CLS",
         };
+        let saved: Vec<&str> = scalar_module(self.config.family, self.head).into_iter().collect();
         let conv1d = lora
             .sites
             .keys()
             .any(|weight| self.linear_of(*weight).layout == Layout::InputsByOutputs);
         checkpoint::write_json_atomically(
             &dir.join(ADAPTER_CONFIG),
-            &file.to_json(task, saved, conv1d),
+            &file.to_json(task, &saved, conv1d),
         )?;
-        let score = (0..lora.first).filter(|&index| self.params[index].name == SCORE_WEIGHT);
+        let score = (0..lora.first).filter(|&index| self.is_scalar_head(index));
         let adapter = (lora.first..self.params.len()).filter(|&index| self.is_adapter(index));
         let indices: Vec<usize> = adapter.chain(score).collect();
         let described: Vec<_> = indices

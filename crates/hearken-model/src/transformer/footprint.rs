@@ -7,7 +7,7 @@ use super::adapter::adapter_elements;
 use super::masters::Masters;
 use super::model::Model;
 use crate::architecture::{
-    Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams, SCORE_WEIGHT,
+    Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams,
 };
 use crate::config::{Mlp, ModelConfig, QueryKeyNorm};
 use crate::lora::{AdapterError, LoraConfig};
@@ -132,7 +132,8 @@ impl Footprint {
     ) -> Result<Self, AdapterError> {
         let plan = Plan::new(config, head);
         let (linears, factors) = (linears(&plan), adapter_elements(config, &plan, adapter)?);
-        let base = Self::new(config, head, precision, |name| name == SCORE_WEIGHT);
+        let own_head = plan.scalar_names();
+        let base = Self::new(config, head, precision, |name| own_head.contains(&name));
         let weights = elements(&linears);
         // Of the head, too, a second copy is made.
         let second = match precision {

@@ -22,9 +22,9 @@ pub struct OutputGrads<'a> {
     pub prediction_grads: &'a [PredictionGrad],
     /// How the log-probabilities were computed.
     pub head: HeadOptions,
-    /// Rows whose score or value was read.
+    /// Rows whose score, value or classes were read.
     pub scalar_rows: &'a [usize],
-    /// ∂loss/∂score, one for each of these rows.
+    /// ∂loss/∂score, one for each of these rows; of a head with classes, one for each class of a row.
     pub scalar_grads: &'a [f32],
 }
 
@@ -105,10 +105,10 @@ impl<D: Device> Model<D> {
         self.device.wait(output)
     }
 
-    /// The score, or value, read at each of `rows`.
+    /// The score, or value, read at each of `rows`; of a head with classes, their logits: `[rows.len(), classes]`.
     ///
     /// # Panics
-    /// If the model has neither a score nor a value head.
+    /// If the model has no such head.
     pub fn scalars(&self, pass: &Pass<D>, rows: &[usize]) -> Vec<f32> {
         if rows.is_empty() {
             return Vec::new();
@@ -116,12 +116,13 @@ impl<D: Device> Model<D> {
         let scalar = self.scalar_head();
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let hidden = self.gather(&pass.hidden, &self.device.ids(&rows), rows.len());
-        let mut out = self.device.scratch(rows.len());
+        let len = rows.len() * scalar.outputs;
+        let mut out = self.device.scratch(len);
         let x = View::new(&hidden, Rows::dense(rows.len(), self.config.width));
-        let y = ViewMut::new(&mut out, Rows::dense(rows.len(), 1));
+        let y = ViewMut::new(&mut out, Rows::dense(rows.len(), scalar.outputs));
         let bias = scalar.bias.map(|bias| &self.param(bias).values);
         self.device.linear(x, self.scalar_weight(scalar), bias, y, Write::Overwrite);
-        self.download(&out, rows.len())
+        self.download(&out, len)
     }
 
     /// The logits of `rows`, `[rows.len(), V]`.
@@ -205,11 +206,12 @@ impl<D: Device> Model<D> {
     ) {
         let scalar = self.scalar_head();
         let n = grads.scalar_rows.len();
-        assert_eq!(grads.scalar_grads.len(), n, "scalar_grads: one per row");
+        let outputs = scalar.outputs;
+        assert_eq!(grads.scalar_grads.len(), n * outputs, "scalar_grads: one per row and output");
         let rows: Vec<u32> = grads.scalar_rows.iter().map(|&row| row as u32).collect();
         let ids = self.device.ids(&rows);
         let dy = self.device.upload(grads.scalar_grads);
-        let dy = View::new(&dy, Rows::dense(n, 1));
+        let dy = View::new(&dy, Rows::dense(n, outputs));
         let weight = self.scalar_weight(scalar);
         if let Some(dweight) = gradients.get_mut(scalar.weight) {
             let x = self.gather(hidden, &ids, n);
@@ -226,7 +228,7 @@ impl<D: Device> Model<D> {
     }
 
     fn scalar_head(&self) -> ScalarParams {
-        self.plan.scalar_head.expect("a score or value head")
+        self.plan.scalar_head.expect("a score, value or class head")
     }
 
     /// A scalar head multiplies f32 values even in bf16 models: it costs nothing.
@@ -234,7 +236,7 @@ impl<D: Device> Model<D> {
         let param = self.param(scalar.weight);
         let shape = WeightShape {
             inputs: self.config.width,
-            outputs: 1,
+            outputs: scalar.outputs,
             layout: Layout::OutputsByInputs,
             precision: Precision::F32,
         };

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::masters::Masters;
 use super::model::Model;
-use crate::architecture::{Head, Plan, SCORE_WEIGHT, VALUE_BIAS, VALUE_WEIGHT, class_name, names};
+use crate::architecture::{Head, Plan, VALUE_BIAS, VALUE_WEIGHT, class_name, names};
 use crate::checkpoint::{
     self, CheckpointError, Described, NameRules, NoRoom, NumberFormat, TensorFiles, WeightFormat,
 };
 use crate::config::{ConfigError, ModelConfig, base_dir, is_adapter, model_dir};
-use crate::lora::{Adapter, AdapterError};
+use crate::lora::{Adapter, AdapterError, PREFIX};
 use crate::params::ParamSpec;
 
 /// The file with a policy's value head, beside the model that Transformers loads.
@@ -43,7 +43,7 @@ pub struct LoadOptions {
     pub precision: Precision,
     /// Which head is wanted.
     pub head: Head,
-    /// The seed of a new score head where the checkpoint has none; without one, a missing head
+    /// The seed of a new score or class head where the checkpoint has none; without one, a missing head
     /// is an error.
     pub new_score_head: Option<u64>,
     /// Whether the values that training needs are held.
@@ -65,6 +65,36 @@ impl LoadOptions {
     pub fn scorer() -> Self {
         Self { head: Head::Score, ..Self::language_model() }
     }
+}
+
+/// The head that the weights in a directory have, a model's or an adapter's.
+///
+/// # Errors
+/// If its files cannot be read.
+pub fn stored_head(dir: &Path) -> Result<Head, ModelError> {
+    let files;
+    let adapter;
+    let (tensors, prefix) = if is_adapter(dir) {
+        adapter = Adapter::read(dir)?;
+        (adapter.tensors(), PREFIX)
+    } else {
+        files = TensorFiles::open(dir)?;
+        (&files, "")
+    };
+    for module in ["score", "classifier"] {
+        let name = |what: &str| format!("{prefix}{module}.{what}");
+        match (tensors.shape(&name("weight")), tensors.shape(&name("bias"))) {
+            (Some([classes, _]), Some(_)) => return Ok(Head::StepClasses(*classes)),
+            (Some(_), None) => return Ok(Head::Score),
+            _ => {}
+        }
+    }
+    if is_adapter(dir) {
+        // Adapters that name each other end here.
+        model_dir(dir)?;
+        return stored_head(&base_dir(dir)?);
+    }
+    Ok(Head::LanguageModel)
 }
 
 /// What loading found worth saying.
@@ -107,13 +137,14 @@ impl<D: Device> Model<D> {
         let names = names(config.family);
         let head = format!("{}.weight", names.head);
         let embedding = plan.params[plan.embedding.0].name.clone();
-        let may_create = options.head == Head::Score && options.new_score_head.is_some();
+        let may_create = options.head != Head::LanguageModel && options.new_score_head.is_some();
+        let own_head = plan.scalar_names();
         let ignored = [head.as_str()];
         let rules = NameRules {
             prefix: names.prefix,
             tied_head: (options.head == Head::LanguageModel && config.tied_head)
                 .then_some((head.as_str(), embedding.as_str())),
-            optional: if may_create { &[SCORE_WEIGHT] } else { &[] },
+            optional: if may_create { &own_head } else { &[] },
             ignored: if may_create { &ignored } else { &[] },
         };
         let mut report = LoadReport::default();
@@ -278,7 +309,8 @@ impl<D: Device> Model<D> {
     fn described(&self, indices: &[usize], stored: NumberFormat) -> Vec<Described> {
         let describe = |&index: &usize| {
             let param = &self.params[index];
-            let stored = if param.name == SCORE_WEIGHT { NumberFormat::F32 } else { stored };
+            let is_scalar = self.is_scalar_head(index);
+            let stored = if is_scalar { NumberFormat::F32 } else { stored };
             (param.name.clone(), param.shape.clone(), stored)
         };
         indices.iter().map(describe).collect()
@@ -291,9 +323,18 @@ impl<D: Device> Model<D> {
         raw.insert("architectures".into(), json!([class]));
         raw.remove("torch_dtype");
         raw.insert("dtype".into(), json!(stored.name()));
-        if self.head == Head::Score {
-            raw.insert("id2label".into(), json!({"0": "LABEL_0"}));
-            raw.insert("label2id".into(), json!({"LABEL_0": 0}));
+        let labels: &[&str] = match self.head {
+            Head::LanguageModel => &[],
+            Head::Score => &["LABEL_0"],
+            Head::StepClasses(2) => &["bad", "good"],
+            Head::StepClasses(_) => &["bad", "neutral", "good"],
+        };
+        if !labels.is_empty() {
+            let by_id = |(id, label): (usize, &&str)| (id.to_string(), json!(label));
+            let by_label = |(id, label): (usize, &&str)| ((*label).to_owned(), json!(id));
+            let numbered = || labels.iter().enumerate();
+            raw.insert("id2label".into(), numbered().map(by_id).collect());
+            raw.insert("label2id".into(), numbered().map(by_label).collect());
             raw.remove("num_labels");
             raw.insert("problem_type".into(), Value::Null);
         }

@@ -33,7 +33,7 @@ mod rotary_table;
 pub use batch::Batch;
 pub use footprint::Footprint;
 pub use heads::OutputGrads;
-pub use load::{LoadOptions, LoadReport, ModelError};
+pub use load::{LoadOptions, LoadReport, ModelError, stored_head};
 pub use masters::Masters;
 pub use model::Model;
 pub use pass::{Keep, Pass};

@@ -23,7 +23,7 @@ use hearken_tensor::Device;
 use hearken_train::dpo::{Dpo, DpoConfig, online};
 use hearken_train::grpo::{Grpo, GrpoConfig};
 use hearken_train::ppo::{Ppo, PpoConfig};
-use hearken_train::reward::{Reward, RewardConfig};
+use hearken_train::reward::{Kind, OutcomeReward, ProcessReward, Reward, RewardConfig};
 use hearken_train::sft::{Sft, SftConfig};
 
 pub use stages::rlhf;
@@ -116,7 +116,21 @@ pub fn reward<D: Device>(
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    records::check::<D, Reward>(device, loaded, Entry::Look(start), machine)
+    reward_entry(device, loaded, Entry::Look(start), machine)
+}
+
+/// The same of a stage of a run of several.
+fn reward_entry<D: Device>(
+    device: &D,
+    loaded: &Loaded<RewardConfig>,
+    entry: Entry,
+    machine: Machine,
+) -> Result<Check, TrainError> {
+    match loaded.config.reward.kind {
+        Kind::Preference => records::check::<D, Reward>(device, loaded, entry, machine),
+        Kind::Outcome => records::check::<D, OutcomeReward>(device, loaded, entry, machine),
+        Kind::Process => records::check::<D, ProcessReward>(device, loaded, entry, machine),
+    }
 }
 
 /// What preference optimization would do, on records or on its own samples.

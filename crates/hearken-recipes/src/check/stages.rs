@@ -11,7 +11,6 @@ use hearken_run::run_dir::{Entry, RunDirError, Start, refuse_held};
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
 use hearken_train::ppo::{CriticSource, Ppo};
-use hearken_train::reward::Reward;
 use hearken_train::sft::Sft;
 
 use super::{Check, Machine, Time, Work, records, rollouts};
@@ -121,7 +120,7 @@ impl<D: Device> Look<'_, D> {
         let note = self.stand_in(&mut config.model.path);
         self.data_stand_in(&mut config.data);
         config.reward.normalize_on.iter_mut().for_each(|path| self.file_stand_in(path));
-        let mut found = records::check::<D, Reward>(self.device, &loaded, entry, self.machine)?;
+        let mut found = super::reward_entry(self.device, &loaded, entry, self.machine)?;
         found.tell_all("model", note);
         self.checks.push(found);
         Ok(())

@@ -8,6 +8,7 @@ use hearken_model::ModelConfig;
 use hearken_model::chat::{
     ChatTokens, Conversation, encode_completion, encode_conversation, encode_prompt,
 };
+use hearken_model::steps::{StepTokens, encode_steps, with_first_token};
 use hearken_model::tokenizer::{Bos, SpecialText, Tokenizer, TokenizerError};
 use serde_json::{Map, Value};
 
@@ -25,6 +26,8 @@ pub struct Encoder<'a> {
     pub length: LengthLimit,
     /// Whether only completions are trained on, where prompt and completion are known.
     pub completion_only: bool,
+    /// What stands behind each step of a solution.
+    pub step_separator: &'a str,
 }
 
 impl<'a> Encoder<'a> {
@@ -35,7 +38,7 @@ impl<'a> Encoder<'a> {
     pub fn for_model(
         dir: &Path,
         tokenizer: Option<&'a Tokenizer>,
-        config: &DataConfig,
+        config: &'a DataConfig,
     ) -> Result<Self, TrainError> {
         let model = ModelConfig::read(dir)?;
         let tokens_max = config.tokens_max.unwrap_or(model.max_positions);
@@ -44,6 +47,7 @@ impl<'a> Encoder<'a> {
             vocab: model.vocab,
             length: LengthLimit { tokens_max, truncation: config.truncation },
             completion_only: config.completion_only,
+            step_separator: &config.step_separator,
         })
     }
 
@@ -95,6 +99,21 @@ impl<'a> Encoder<'a> {
     pub(super) fn continuation(&self, text: &str, at: &Source) -> Result<Vec<u32>, EncodeError> {
         let encoded = self.tokenizer(at)?.encode_continuation(text, SpecialText::Parsed);
         encoded.map_err(refused(at))
+    }
+
+    /// Steps behind a prompt.
+    pub(super) fn steps(
+        &self,
+        (prompt, steps): (&Content, &[String]),
+        columns: &Map<String, Value>,
+        at: &Source,
+    ) -> Result<StepTokens, EncodeError> {
+        let mut ids = self.prompt(prompt, columns, at)?;
+        let tokenizer = self.tokenizer(at)?;
+        if let Content::Text(_) = prompt {
+            ids = with_first_token(tokenizer, ids);
+        }
+        encode_steps(tokenizer, &ids, steps, self.step_separator).map_err(refused(at))
     }
 
     /// A whole conversation.

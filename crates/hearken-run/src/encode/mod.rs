@@ -12,6 +12,7 @@ mod judged;
 mod length;
 mod preference;
 mod prompt;
+mod steps;
 mod unpaired;
 
 pub use answered_prompt::AnsweredPrompt;
@@ -22,4 +23,5 @@ pub use judged::{Judged, JudgedExamples};
 pub use length::LengthLimit;
 pub use preference::{PairSegments, PreferenceExample};
 pub use prompt::PromptExample;
+pub use steps::{StepEnd, StepsExample};
 pub use unpaired::UnpairedExample;

@@ -78,7 +78,7 @@ impl<'p> Opening<'p> {
     ///
     /// # Errors
     /// If the model's config.json cannot be read, or the tokenizer does not belong to it.
-    pub fn encoder(&self, data: &DataConfig) -> Result<Encoder<'_>, TrainError> {
+    pub fn encoder<'a>(&'a self, data: &'a DataConfig) -> Result<Encoder<'a>, TrainError> {
         Encoder::for_model(&self.settings.model.path, self.tokenizer.as_ref(), data)
     }
 

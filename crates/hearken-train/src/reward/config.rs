@@ -6,12 +6,14 @@ use hearken_config::{
     AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
     ModelSource, Named, NonNegative, OptimizerConfig, RunConfig, TemplateConfig, TrainConfig,
 };
+use hearken_data::StepScale;
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
 use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::process::StepLabels;
 use crate::records::{Configured, Settings};
 
 /// What `hearken reward` reads; `configs/reward.toml` says what each key does.
@@ -38,10 +40,56 @@ pub struct RewardConfig {
     pub reward: RewardObjective,
 }
 
-/// `[reward]`: what is learned from a pair, and how scores are measured afterwards.
+/// What a reward model learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Pairs of completions, one of them preferred.
+    Preference,
+    /// Completions that are right or wrong as a whole.
+    Outcome,
+    /// Solutions whose steps are right or wrong.
+    Process,
+}
+
+/// What becomes of neutral steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NeutralSteps {
+    /// They are as good as good ones.
+    Good,
+    /// They are as bad as bad ones.
+    Bad,
+    /// They are left out.
+    Drop,
+}
+
+/// Which labels count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelledSteps {
+    /// Those of all steps.
+    Every,
+    /// Those up to the first bad step.
+    FirstError,
+}
+
+/// What numbers say as labels of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// 0 is bad, 1 good, and what lies between the probability of good.
+    Binary,
+    /// −1 is bad, 0 neutral, 1 good.
+    Ternary,
+}
+
+/// `[reward]`: what is learned, and how scores are measured afterwards.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewardObjective {
+    /// What is learned from.
+    pub kind: Kind,
     /// Weight of (score of chosen + score of rejected)².
     pub center_coef: NonNegative,
     /// Probability with which a label is taken to be wrong.
@@ -54,6 +102,14 @@ pub struct RewardObjective {
     pub normalize_on: Option<PathBuf>,
     /// The most completions measured.
     pub normalize_count: AtLeastTwo,
+    /// Of "process": two classes, bad and good, or three, with neutral between them.
+    pub classes: Option<usize>,
+    /// Of "process": what becomes of neutral steps.
+    pub neutral: Option<NeutralSteps>,
+    /// Of "process": which labels count.
+    pub steps: Option<LabelledSteps>,
+    /// Of "process": what labels that are numbers say.
+    pub scale: Option<Scale>,
 }
 
 impl RewardObjective {
@@ -63,6 +119,58 @@ impl RewardObjective {
         let noise =
             if 0.0 < epsilon { LabelNoise::Smoothing { epsilon } } else { LabelNoise::None };
         BradleyTerry { noise, centering: *self.center_coef }
+    }
+
+    /// Refuses keys that say nothing to the kind.
+    fn check(&self) -> Result<(), Complaint> {
+        let of_process = [
+            ("classes", self.classes.is_some()),
+            ("neutral", self.neutral.is_some()),
+            ("steps", self.steps.is_some()),
+            ("scale", self.scale.is_some()),
+        ];
+        let of_pairs = [
+            ("center_coef", 0.0 < *self.center_coef),
+            ("label_smoothing", 0.0 < *self.label_smoothing),
+        ];
+        let of_scores = [("normalize_on", self.normalize_on.is_some())];
+        let (others, reason): (Vec<_>, _) = match self.kind {
+            Kind::Preference => (of_process.to_vec(), "only `kind = \"process\"` reads it"),
+            Kind::Outcome => {
+                ([&of_process[..], &of_pairs].concat(), "`kind = \"outcome\"` does not read it")
+            }
+            Kind::Process => {
+                ([&of_pairs[..], &of_scores].concat(), "`kind = \"process\"` does not read it")
+            }
+        };
+        if let Some((key, _)) = others.iter().find(|(_, given)| *given) {
+            return Err(Complaint::exclusive(&format!("reward.{key}"), "reward.kind", reason));
+        }
+        let classes = self.classes.unwrap_or(2);
+        Complaint::unless([2, 3].contains(&classes), "reward.classes", classes, "2 or 3")?;
+        if classes == 3 && self.neutral == Some(NeutralSteps::Drop) {
+            let reason = "three classes have one for neutral steps: at scoring it counts as \"good\" or \"bad\"";
+            return Err(Complaint::exclusive("reward.neutral", "reward.classes", reason));
+        }
+        if classes == 3 && self.scale == Some(Scale::Binary) {
+            let reason = "three classes are labelled -1, 0 and 1, which is \"ternary\"";
+            return Err(Complaint::exclusive("reward.scale", "reward.classes", reason));
+        }
+        Ok(())
+    }
+
+    /// How the labels of steps are read, for `kind = "process"`.
+    pub(super) fn step_labels(&self) -> StepLabels {
+        let classes = self.classes.unwrap_or(2);
+        StepLabels {
+            classes,
+            neutral: self.neutral.unwrap_or(NeutralSteps::Good),
+            steps: self.steps.unwrap_or(LabelledSteps::Every),
+            scale: match (self.scale, classes) {
+                (None, 3) | (Some(Scale::Ternary), _) => StepScale::Ternary,
+                _ => StepScale::Binary,
+            },
+        }
     }
 
     /// Forgets the columns that are not used.
@@ -88,6 +196,7 @@ impl Configuration for RewardConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        self.reward.check()?;
         self.model.settle(&self.lora, &self.template, false)?;
         self.train.settle()?;
         self.train.required_length()?;

@@ -6,13 +6,14 @@
 use std::path::Path;
 
 use hearken_data::Demonstration;
+use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Keep, Model};
 use hearken_objective::Moments;
 use hearken_objective::moments::Variance;
 use hearken_reward_source::score_normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
-use hearken_run::encode::{DemonstrationExample, Encoded, Example, PreferenceExample};
+use hearken_run::encode::{DemonstrationExample, Encoded, Example as _};
 use hearken_run::error::TrainError;
-use hearken_run::run::Opening;
+use hearken_run::run::{Nothing, Opening, Run};
 use hearken_run::run_dir::write_atomically;
 use hearken_store::read_records;
 use hearken_tensor::Device;
@@ -21,7 +22,7 @@ use super::RewardConfig;
 use hearken_model::microbatch::microbatches;
 
 /// Scores `sequences` at their last tokens; `None` where the scores have no spread.
-pub(super) fn measure<D: Device>(
+fn measure<D: Device>(
     model: &Model<D>,
     sequences: &[Vec<u32>],
     tokens_max: usize,
@@ -47,22 +48,33 @@ pub(super) fn measure<D: Device>(
 ///
 /// # Errors
 /// If the system refuses.
-pub(super) fn save(measured: &ScoreNormalizationFile, dir: &Path) -> Result<(), TrainError> {
+fn save(measured: &ScoreNormalizationFile, dir: &Path) -> Result<(), TrainError> {
     let text = serde_json::to_vec_pretty(measured).expect("three numbers");
     Ok(write_atomically(&dir.join(NORMALIZATION_FILE), &text)?)
 }
 
-/// The sequences to measure: those of `reward.normalize_on`, or the chosen ones of the training
-/// pairs.
+/// Saves the model with mean and deviation of its scores on `sequences`.
+pub(super) fn save_model<D: Device>(
+    run: &Run<D, Nothing>,
+    name: &str,
+    sequences: &[Vec<u32>],
+) -> Result<Option<NoRoom>, TrainError> {
+    let Run { model, tokenizer, settings, .. } = run;
+    let measured = measure(model, sequences, settings.train.microbatch_tokens);
+    run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
+        measured.map_or(Ok(()), |measured| save(&measured, dir))
+    })
+}
+
+/// The sequences to measure: those of `reward.normalize_on`, or the first of `train`.
 pub(super) fn reference_sequences(
     config: &RewardConfig,
-    train: &[PreferenceExample],
+    train: impl IntoIterator<Item = Vec<u32>>,
     opening: &mut Opening<'_>,
 ) -> Result<Vec<Vec<u32>>, TrainError> {
     let count = config.reward.normalize_count;
     let Some(path) = &config.reward.normalize_on else {
-        let chosen = |pair: &PreferenceExample| [pair.prefix.as_slice(), &pair.chosen].concat();
-        return Ok(train.iter().take(*count).map(chosen).collect());
+        return Ok(train.into_iter().take(*count).collect());
     };
     let mut options = config.data.read_options();
     options.columns.clear();

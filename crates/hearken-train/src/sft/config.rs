@@ -37,6 +37,7 @@ pub struct SftConfig {
 impl Configuration for SftConfig {
     const COMMAND: &'static str = "sft";
     const DEFAULTS: &'static str = include_str!("../../../../configs/sft.toml");
+    const WITHOUT: &'static [&'static str] = &["data.step_separator"];
 
     fn named(&mut self) -> Vec<Named<'_>> {
         self.model.named().chain(self.data.named()).collect()

@@ -12,6 +12,7 @@ use hearken_data::feedback::{Judgement, Verdict};
 use hearken_data::{OnBadRecord, ReadError, ReadOptions, ReadReport, RecordKind, kind_of, read};
 use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
+use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -53,6 +54,7 @@ pub(in crate::commands) fn show(
         // Long examples are shown whole, and counted.
         length: LengthLimit { tokens_max: usize::MAX, truncation: Truncation::Error },
         completion_only: true,
+        step_separator: STEP_SEPARATOR,
     };
     let view = View { path, columns, encoder, positions, examples, paint: Paint::detect() };
     let (mut text, is_usable) = view.text()?;
@@ -237,7 +239,7 @@ pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<To
     let path = path.display();
     let options = ReadOptions { columns: columns.clone(), ..ReadOptions::default() };
     let store = place.to_str().filter(|place| hearken_store::is_database(place));
-    if store.is_some() || holds_judgements(place, &options)? {
+    if store.is_some() || holds_judgements(place, &options)?.is_some() {
         return told_by_judgements(place);
     }
     match kind_of(place, &options)? {

@@ -15,6 +15,7 @@ use hearken_data::{
 };
 use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
+use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
@@ -243,6 +244,7 @@ impl Count<'_> {
             vocab: ruler.config.vocab,
             length: LengthLimit { tokens_max: usize::MAX, truncation: Truncation::Error },
             completion_only: true,
+            step_separator: STEP_SEPARATOR,
         });
         let (mut seen, mut prompts) = (HashSet::new(), HashSet::new());
         let (mut lengths, mut duplicates, mut refused) = (Vec::new(), 0, ReadReport::default());

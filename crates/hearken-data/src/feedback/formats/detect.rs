@@ -28,16 +28,20 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
         .ok_or_else(|| FormatError::Unrecognized { path: path.into(), found: row.found_columns() })
 }
 
-/// Whether a file holds items and judgements in Hearken's own format, as a store of JSON lines does,
-/// by its first row.
+/// The format of a file that holds items and judgements, by its first row: Hearken's own, as a store of JSON lines
+/// has it, or PRM800K's, each of whose rows judges several solutions. `None` of files whose rows are records by
+/// themselves.
 ///
 /// # Errors
 /// If the file cannot be opened, or read up to the end of that row.
-pub fn holds_judgements(path: &Path, options: &ReadOptions) -> Result<bool, ReadError> {
+pub fn holds_judgements(path: &Path, options: &ReadOptions) -> Result<Option<Format>, ReadError> {
+    let formats = [Format::Hearken, Format::Prm800k];
     match first_row(path, options) {
-        Ok(row) => Ok(row.is_some_and(|row| own::is_record(row.columns()))),
+        Ok(row) => {
+            Ok(row.and_then(|row| formats.into_iter().find(|format| is(*format, &row))))
+        }
         // What is wrong with a row is for those to say who read it.
-        Err(ReadError::Bad { .. }) => Ok(false),
+        Err(ReadError::Bad { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -66,6 +70,7 @@ fn is(format: Format, row: &Row<'_>) -> bool {
         // What the trainers read, however wrong it is.
         Format::TrlPreference => kind() == Some(RecordKind::Preferences),
         Format::TrlUnpaired => kind() == Some(RecordKind::UnpairedPreferences),
+        Format::TrlStepwise => kind() == Some(RecordKind::JudgedSteps),
         Format::TrlDemonstrations => kind() == Some(RecordKind::Demonstrations),
         // With an answer beside it, a prompt is half of a record that is wrong.
         Format::TrlPrompt => {

@@ -30,6 +30,8 @@ pub enum NeutralSteps {
     Good,
     /// They count as bad.
     Bad,
+    /// Every label stays as it is, those that are missing too: in a column `ratings` of -1, 0, 1 and null.
+    Keep,
 }
 
 /// How prompts and answers are written where a format offers a choice.

@@ -137,7 +137,7 @@ const FACTS: [Facts; 26] = [
 
 impl Format {
     /// The kind of training records that a file of this format holds, where one record is what all judgements on a pair
-    /// or an answer say together. (Solutions with labelled steps are none of the kinds; each stays as it was judged.)
+    /// or an answer say together. (Solutions with labelled steps stay as they were judged.)
     pub fn trains(self) -> Option<RecordKind> {
         match self {
             Format::TrlPreference | Format::HhRlhf | Format::TrlStepwise => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Format;
 use super::error::FormatError;
-use super::export::{ExportOptions, export};
+use super::export::{ExportOptions, NeutralSteps, export};
 use super::import::{Import, ImportOptions, import};
 use crate::bad_record::BadRecord;
 use crate::feedback::{Item, Judgement};
@@ -37,7 +37,8 @@ pub fn records_of<T: Record>(
         });
     };
     let mut lines = Vec::new();
-    let export = export(items, judgements, format(kind), &ExportOptions::default(), &mut lines);
+    let all = ExportOptions { neutral_steps: NeutralSteps::Keep, ..ExportOptions::default() };
+    let export = export(items, judgements, format(kind), &all, &mut lines);
     let export = export.map_err(|error| read_error(place, error))?;
     let options = ReadOptions { columns: BTreeMap::new(), ..options.clone() };
     Ok(Records::of_lines(place, lines, options).leaving_out(export.dropped))
@@ -49,16 +50,20 @@ fn format(kind: RecordKind) -> Format {
         RecordKind::Preferences => Format::TrlPreference,
         RecordKind::UnpairedPreferences => Format::TrlUnpaired,
         RecordKind::Demonstrations => Format::TrlDemonstrations,
+        RecordKind::JudgedSteps => Format::TrlStepwise,
         RecordKind::Prompts | RecordKind::RecordedRollouts => Format::TrlPrompt,
     }
 }
 
-/// The items and judgements of a file in Hearken's own format.
+/// The items and judgements of a file in such a format.
 ///
 /// # Errors
 /// If the file cannot be read, a line is bad, or a judgement is about an item that is not there.
-pub fn judgements_in(path: &Path) -> Result<(Vec<Item>, Vec<Judgement>), ReadError> {
-    let read = import(&[path], Some(Format::Hearken), &ImportOptions::default());
+pub fn judgements_in(
+    path: &Path,
+    format: Format,
+) -> Result<(Vec<Item>, Vec<Judgement>), ReadError> {
+    let read = import(&[path], Some(format), &ImportOptions::default());
     let Import { items, judgements, report, .. } = read.map_err(|error| read_error(path, error))?;
     if 0 < report.without_item {
         let what = format!(

@@ -14,12 +14,12 @@ use crate::bad_record::BadRecord;
 use crate::content::{Content, Message, Role};
 use crate::demonstration::Demonstration;
 use crate::feedback::{Candidate, Item, Task, Verdict};
+use crate::judged_steps::{JudgedSteps, Solution, StepScale};
 use crate::preference::Preference;
 use crate::prompt::Prompt;
 use crate::row::{Record, Row};
 use crate::transcript::ASSISTANT;
 use crate::unpaired_preference::UnpairedPreference;
-use crate::value::{describe, truth};
 
 /// The messages and candidates of an item, and in which form its file had them.
 pub(super) struct Answers {
@@ -132,30 +132,28 @@ pub(super) fn read_unpaired(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(
     Ok(())
 }
 
-/// `prompt`, `completions`, `labels`: true is a good step, false a bad one.
+/// Solutions whose steps are labelled, in every form that trainers read but that of token ids.
 pub(super) fn read_stepwise(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
-    let steps = fields.texts("completions")?;
-    let label = |(index, value): (usize, &Value)| {
-        let key = format!("labels[{index}]");
-        let wrong = || fields.error(&key, describe(value), "true or false");
-        truth(value).map(|good| Some(if good { 1 } else { -1 })).ok_or_else(wrong)
+    let judged = JudgedSteps::from_row(row)?;
+    let Solution::Texts { prompt, steps } = judged.solution else { return Err(token_ids()) };
+    let label = |label: &Option<f64>| match (*label, judged.scale) {
+        (None, _) => Ok(None),
+        (Some(label), Some(StepScale::Ternary)) => Ok(Some(label as i8)),
+        (Some(label), _) if label <= 0.0 => Ok(Some(-1)),
+        (Some(label), _) if 1.0 <= label => Ok(Some(1)),
+        (Some(label), _) => Err(BadRecord::Unfit {
+            what: format!("found the probability {label} of a step, expected labels that say good or bad"),
+        }),
     };
-    let labels: Vec<Option<i8>> =
-        fields.list("labels")?.iter().enumerate().map(label).collect::<Result<_, _>>()?;
-    if labels.len() != steps.len() {
-        let found = format!("{} labels", labels.len());
-        let expected = format!("{}, one for each of `completions`", steps.len());
-        return Err(fields.error("labels", found, &expected).into());
-    }
-    let (prompt, is_text) = match row.content("prompt")? {
+    let labels: Vec<Option<i8>> = judged.labels.iter().map(label).collect::<Result<_, _>>()?;
+    let (prompt, is_text) = match prompt {
         Content::Text(text) => (text_prompt(&text), true),
         Content::Messages(messages) => (messages, false),
         Content::Ids(_) => return Err(token_ids()),
     };
     let mut item =
         Item::new(Task::Steps, prompt, vec![Candidate { steps, ..Candidate::default() }]);
-    item.meta = fields.rest(&["prompt", "completions", "labels"]);
+    item.meta = judged.extra;
     let place = into.item(if is_text { in_form(item, "text") } else { item })?;
     into.judge(place, into.nameless(), Verdict::Steps { labels })?;
     Ok(())
@@ -392,12 +390,19 @@ pub(super) fn write_stepwise(
             continue;
         };
         let end = labels.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if output.options.neutral_steps == NeutralSteps::Keep && 0 < end {
+            let steps = &entry.item.candidates[0].steps;
+            let prompt = stepwise_prompt(entry.item);
+            output.line(&row! { "prompt": prompt, "completions": steps, "ratings": labels })?;
+            output.lose_all_but(entry.judgement, &[]);
+            continue;
+        }
         let flags: Result<Vec<bool>, &'static str> = labels[..end]
             .iter()
             .map(|label| match (label, output.options.neutral_steps) {
                 (None, _) => Err("a step without a label before one that has it"),
                 (Some(1), _) | (Some(0), NeutralSteps::Good) => Ok(true),
-                (Some(0), NeutralSteps::Drop) => Err("a neutral step"),
+                (Some(0), NeutralSteps::Drop | NeutralSteps::Keep) => Err("a neutral step"),
                 (Some(_), _) => Ok(false),
             })
             .collect();
@@ -412,16 +417,20 @@ pub(super) fn write_stepwise(
                 if end < labels.len() {
                     output.lose("steps after the last label");
                 }
-                let prompt = match (form(entry.item), entry.item.prompt.as_slice()) {
-                    ("text", [one]) => Value::from(one.content.as_str()),
-                    (_, prompt) => json!(prompt),
-                };
+                let prompt = stepwise_prompt(entry.item);
                 output.line(&row! { "prompt": prompt, "completions": steps, "labels": flags })?;
                 output.lose_all_but(entry.judgement, &[]);
             }
         }
     }
     Ok(())
+}
+
+fn stepwise_prompt(item: &Item) -> Value {
+    match (form(item), item.prompt.as_slice()) {
+        ("text", [one]) => Value::from(one.content.as_str()),
+        (_, prompt) => json!(prompt),
+    }
 }
 
 /// The distinct prompts of the items.

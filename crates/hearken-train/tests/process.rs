@@ -1,0 +1,344 @@
+//! Process and outcome reward models: against a recorded run of TRL, against finite differences, and what is refused.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use hearken_config::Configuration;
+use hearken_data::{ReadOptions, read};
+use hearken_model::{Batch, Head, Keep, LoadOptions, Model, OutputGrads, Tokenizer, stored_head};
+use hearken_objective::process::class_cross_entropy;
+use hearken_run::encode::{Encoded, Encoder, Example as _, StepsExample};
+use hearken_run::run_dir::Start;
+use hearken_tensor::{Cpu, Device as _, Reference};
+use hearken_train::reward::{self, RewardConfig};
+use serde_json::{Value, json};
+use support::{After, Recorder, check_interruptions, config, fixture, json_lines, llama, metrics, number, overrides, steps};
+
+const CONFIG: &str = "
+[reward]
+kind = 'process'
+
+[data]
+shuffle = false
+
+[optimizer]
+lr = 1e-3
+schedule = 'constant'
+warmup_steps = 0
+
+[train]
+batch_size = 4
+steps = 12
+";
+
+/// A run in `folder` on `model` and `data`; the error if there is one.
+fn run(folder: &Path, model: &Path, data: &Path, more: &[&str]) -> Result<Vec<String>, String> {
+    let mut list = vec![
+        format!("run.dir={}", folder.join("run").display()),
+        format!("model.path={}", model.display()),
+        format!("data.train={}", data.display()),
+    ];
+    list.extend(overrides(more));
+    let loaded = RewardConfig::load(&config(folder, CONFIG), &list).map_err(|error| error.to_string())?;
+    let mut progress = Recorder::new(After::GoOn);
+    reward::run(Cpu::new(), &loaded, Start::Resume, &mut progress)
+        .map_err(|error| error.to_string())?;
+    Ok(progress.notes)
+}
+
+fn assert_follows_trl(more: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &fixture("prm_model"), &fixture("prm/data.jsonl"), more).unwrap();
+    let found = steps(&folder.path().join("run"));
+    let expected = json_lines(&fixture("prm/trajectory.jsonl"));
+    assert_eq!((found.len(), expected.len()), (12, 12));
+    for (found, expected) in found.iter().zip(&expected) {
+        for (key, tolerance) in [("loss", 1e-4), ("grad_norm", 1e-3)] {
+            let (found, expected) = (number(found, key), number(expected, key));
+            let error = (found - expected).abs() / expected.abs();
+            assert!(error < tolerance, "{key} {found}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn steps_are_learned_as_trl_learns_them() {
+    assert_follows_trl(&[]);
+}
+
+#[test]
+fn steps_are_learned_as_trl_learns_them_in_small_microbatches() {
+    assert_follows_trl(&["train.microbatch_tokens=100"]);
+}
+
+#[test]
+fn text_becomes_the_tokens_that_trl_makes() {
+    let tokenizer = Tokenizer::load(&fixture("prm_model")).unwrap();
+    let config = reward_config(&[]);
+    let encoder =
+        Encoder::for_model(&fixture("prm_model"), Some(&tokenizer), &config.data).unwrap();
+    let read = |name: &str| {
+        let (records, _) = read(&fixture(name), &ReadOptions::default()).unwrap();
+        records
+    };
+    let encoded = |name: &str| -> Vec<(Vec<u32>, Vec<(usize, Option<f64>)>)> {
+        let of = |record| match StepsExample::encode(record, &encoder).unwrap() {
+            Encoded::Whole(one) => {
+                (one.ids, one.steps.iter().map(|step| (step.row, step.label)).collect())
+            }
+            other => panic!("{other:?}"),
+        };
+        read(name).iter().map(of).collect()
+    };
+    let (mut texts, mut ids) = (encoded("prm/records.jsonl"), encoded("prm/data.jsonl"));
+    let by_ids = |a: &(Vec<u32>, Vec<_>), b: &(Vec<u32>, Vec<_>)| a.0.cmp(&b.0);
+    texts.sort_by(by_ids);
+    ids.sort_by(by_ids);
+    assert!(texts == ids);
+}
+
+fn reward_config(more: &[&str]) -> RewardConfig {
+    let folder = tempfile::tempdir().unwrap();
+    let required = ["run.dir=run", "model.path=model", "data.train=data.jsonl"];
+    let list = overrides(&[&required[..], more].concat());
+    RewardConfig::load(&config(folder.path(), CONFIG), &list).unwrap().config
+}
+
+/// Parameters of the whole model: gradients of a loss of classes against central differences, in f64.
+#[test]
+fn gradients_through_classes_are_those_of_central_differences() {
+    let options = LoadOptions { head: Head::StepClasses(2), ..LoadOptions::language_model() };
+    let (mut model, _) = Model::load(Reference, &fixture("prm_model"), &options).unwrap();
+    let mut batch = Batch::new();
+    let segment = batch.push(None, &[0, 34, 69, 20, 200, 25, 19, 200]);
+    let rows = [4, 7].map(|row| batch.row(segment, row));
+    let targets = [[0.0, 1.0], [0.7, 0.3]];
+    let losses = |model: &Model<Reference>| {
+        let pass = model.forward(&batch, Keep::Activations);
+        let logits = model.scalars(&pass, &rows);
+        let found: Vec<_> = logits
+            .chunks_exact(2)
+            .zip(&targets)
+            .map(|(logits, target)| {
+                class_cross_entropy(&[logits[0].into(), logits[1].into()], target)
+            })
+            .collect();
+        (pass, found)
+    };
+    let (pass, found) = losses(&model);
+    let grads: Vec<f32> =
+        found.iter().flat_map(|one| &one.grad_logits).map(|&grad| grad as f32).collect();
+    let mut gradients = model.gradients();
+    let output = OutputGrads { scalar_rows: &rows, scalar_grads: &grads, ..<_>::default() };
+    model.backward(pass, &output, &mut gradients);
+    let names = ["score.weight", "score.bias", "model.layers.1.mlp.down_proj.weight"];
+    for index in 0..model.params().len() {
+        let name = model.params()[index].name.clone();
+        if !names.contains(&name.as_str()) {
+            continue;
+        }
+        let before = model.values(index);
+        let analytic = download(gradients.get(index).unwrap(), before.len());
+        for at in [0, before.len() - 1] {
+            const STEP: f32 = 1e-2;
+            let mut side = |by: f32| {
+                let mut values = before.clone();
+                values[at] += by;
+                model.params_mut().set_values(index, &values);
+                losses(&model).1.iter().map(|one| one.loss).sum::<f64>()
+            };
+            let numeric = (side(STEP) - side(-STEP)) / f64::from(2.0 * STEP);
+            let analytic = f64::from(analytic[at]);
+            assert!((numeric - analytic).abs() < 2e-4 * (1.0 + analytic.abs()), "{name}[{at}]: {numeric}, {analytic}");
+        }
+        model.params_mut().set_values(index, &before);
+    }
+}
+
+fn download(buffer: &<Reference as hearken_tensor::Device>::Buffer, len: usize) -> Vec<f32> {
+    let mut values = vec![0.0; len];
+    Reference.download(buffer, 0, &mut values);
+    values
+}
+
+#[test]
+fn the_score_of_a_step_does_not_depend_on_what_follows_it() {
+    let options = LoadOptions { head: Head::StepClasses(2), ..LoadOptions::language_model() };
+    let (model, _) = Model::load(Cpu::new(), &fixture("prm_model"), &options).unwrap();
+    let first = |ids: &[u32]| {
+        let mut batch = Batch::new();
+        let segment = batch.push(None, ids);
+        let row = batch.row(segment, 3);
+        model.scalars(&model.forward(&batch, Keep::Nothing), &[row])
+    };
+    let alone = first(&[0, 34, 69, 200]);
+    assert_eq!(alone, first(&[0, 34, 69, 200, 25, 19, 200, 300]));
+    assert_eq!(alone.len(), 2);
+}
+
+#[test]
+fn three_classes_get_a_head_of_their_own_and_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.jsonl");
+    let line = json!({"input_ids": [5, 6, 7, 8, 9], "step_ends": [1, 2, 4], "step_labels": [1, 0, -1]});
+    fs::write(&data, format!("{line}\n{line}\n")).unwrap();
+    let more = ["reward.classes=3", "train.steps=2", "reward.neutral=\"bad\""];
+    let notes = run(folder.path(), &llama(), &data, &more).unwrap();
+    assert!(notes.iter().any(|note| note.contains("2 good and 2 bad steps, 2 neither")), "{notes:?}");
+    let saved = folder.path().join("run/final");
+    assert_eq!(stored_head(&saved).unwrap(), Head::StepClasses(3));
+    let json: Value = serde_json::from_slice(&fs::read(saved.join("config.json")).unwrap()).unwrap();
+    assert_eq!(json["architectures"], json!(["LlamaForTokenClassification"]));
+    assert_eq!(json["id2label"], json!({"0": "bad", "1": "neutral", "2": "good"}));
+    let stored: Value =
+        serde_json::from_slice(&fs::read(saved.join("process_reward.json")).unwrap()).unwrap();
+    assert_eq!(stored, json!({"step_separator": "\n", "neutral": "bad"}));
+    // The head is kept where a model has one.
+    fs::create_dir(folder.path().join("again")).unwrap();
+    let notes = run(&folder.path().join("again"), &saved, &data, &more).unwrap();
+    assert!(!notes.iter().any(|note| note.contains("new score head")), "{notes:?}");
+}
+
+#[test]
+fn a_run_over_steps_evaluates_and_goes_on_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = fixture("prm/data.jsonl");
+    let train = |run: &Path, progress: &mut Recorder| {
+        let list = [
+            format!("run.dir={}", run.display()),
+            format!("model.path={}", fixture("prm_model").display()),
+            format!("data.train={}", data.display()),
+            format!("data.eval={}", data.display()),
+        ];
+        let more = ["train.save_every=4", "train.eval_every=6", "train.keep_optimizer=true"];
+        let list = [&list[..], &overrides(&more)].concat();
+        let loaded = RewardConfig::load(&config(folder.path(), CONFIG), &list).unwrap();
+        reward::run(Cpu::new(), &loaded, Start::Resume, progress)
+    };
+    check_interruptions(&train, &[After::Stop(3), After::Die(7)]);
+    let run = folder.path().join("evaluated");
+    train(&run, &mut Recorder::new(After::GoOn)).unwrap();
+    let all = metrics(&run);
+    let evaluation = all.iter().rfind(|record| record.get("eval_loss").is_some()).unwrap();
+    assert!(evaluation["eval_first_error_f1"]["n"].as_u64().unwrap() > 10, "{evaluation}");
+}
+
+#[test]
+fn an_adapter_over_classes_is_learned_and_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, data) = (llama(), fixture("prm/data.jsonl"));
+    run(folder.path(), &model, &data, &["lora.r=4", "train.steps=3"]).unwrap();
+    let saved = folder.path().join("run/final");
+    assert_eq!(stored_head(&saved).unwrap(), Head::StepClasses(2));
+    let json: Value =
+        serde_json::from_slice(&fs::read(saved.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!((&json["task_type"], &json["modules_to_save"]), (&json!("TOKEN_CLS"), &json!(["score"])));
+    let options = LoadOptions { head: Head::StepClasses(2), ..LoadOptions::language_model() };
+    Model::load(Cpu::new(), &saved, &options).unwrap();
+}
+
+#[test]
+fn bad_steps_are_refused_with_their_place() {
+    let long: Vec<u32> = (0..300).map(|id| 5 + id % 300).collect();
+    let cases: [(Value, &[&str]); 12] = [
+        (json!({"input_ids": [5, 6], "step_ends": [0, 1], "step_labels": [1]}), &["1 labels", "expected 2"]),
+        (json!({"input_ids": [5, 6], "step_ends": [], "step_labels": []}), &["step_ends"]),
+        (json!({"input_ids": [5, 6], "step_ends": [1, 1], "step_labels": [1, 0]}), &["step_ends`[1]", "each above"]),
+        (json!({"input_ids": [5, 6], "step_ends": [2], "step_labels": [1]}), &["step_ends`[0]", "0 to 1"]),
+        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": ["yes"]}), &["step_labels`[0]", "true, false"]),
+        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [2]}), &["step_labels`[0]"]),
+        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [-1]}), &["-1", "reward.scale"]),
+        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [null]}), &["1 steps and no label"]),
+        (json!({"prompt": "Add.", "completions": ["1", " "], "labels": [true, false]}), &["completions`[1]", "empty step"]),
+        (json!({"prompt": "Add.", "completions": ["1\n2"], "labels": [true]}), &["separator", "step 1"]),
+        (json!({"prompt": "Add.", "completions": [], "labels": []}), &["completions"]),
+        (json!({"input_ids": long, "step_ends": [299], "step_labels": [1]}), &["300 tokens", "256"]),
+    ];
+    for (record, words) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data.jsonl");
+        fs::write(&data, record.to_string()).unwrap();
+        let error = run(folder.path(), &fixture("prm_model"), &data, &[]).unwrap_err();
+        assert!(error.contains("data.jsonl"), "{record}: {error}");
+        for word in words {
+            assert!(error.contains(word), "{record}: {error}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.jsonl");
+    let line = json!({"input_ids": [5, 6], "step_ends": [0, 1], "step_labels": [true, true]});
+    fs::write(&data, line.to_string()).unwrap();
+    let error = run(folder.path(), &fixture("prm_model"), &data, &[]).unwrap_err();
+    assert!(error.contains("all of them good"), "{error}");
+}
+
+#[test]
+fn keys_of_another_kind_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = fixture("prm/data.jsonl");
+    for (more, key) in [
+        (["reward.kind=\"preference\"", "reward.classes=3"], "reward.classes"),
+        (["reward.kind=\"outcome\"", "reward.center_coef=0.1"], "reward.center_coef"),
+        (["reward.kind=\"process\"", "reward.label_smoothing=0.1"], "reward.label_smoothing"),
+        (["reward.classes=3", "reward.neutral=\"drop\""], "reward.neutral"),
+        (["reward.classes=4", "train.steps=1"], "reward.classes"),
+        (["data.step_separator=\"\"", "train.steps=1"], "data.step_separator"),
+    ] {
+        let error = run(folder.path(), &llama(), &data, &more).unwrap_err();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+/// Right sums and wrong ones: a model that learns tells them apart.
+#[test]
+fn outcomes_are_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.jsonl");
+    let lines = (0..64_u32).map(|n| {
+        let right = n % 2 == 0;
+        let last = if right { 40 } else { 41 };
+        let ids = json!({"prompt_ids": [5, 6 + n % 5], "completion_ids": [20 + n % 7, last], "label": right});
+        format!("{ids}\n")
+    });
+    fs::write(&data, lines.collect::<String>()).unwrap();
+    let eval = format!("data.eval={}", data.display());
+    let more = ["reward.kind=\"outcome\"", "train.steps=40", "optimizer.lr=3e-3", eval.as_str()];
+    run(folder.path(), &llama(), &data, &more).unwrap();
+    let all = metrics(&folder.path().join("run"));
+    let evaluations: Vec<&Value> =
+        all.iter().filter(|record| record.get("eval_loss").is_some()).collect();
+    let accuracy = |record: &Value| record["eval_accuracy"]["value"].as_f64().unwrap();
+    assert!(accuracy(evaluations[evaluations.len() - 1]) > 0.95, "{evaluations:?}");
+    let saved = folder.path().join("run/final");
+    assert_eq!(stored_head(&saved).unwrap(), Head::Score);
+    assert!(saved.join("score_normalization.json").exists());
+}
+
+/// As PRM800K's rows are, with an alternative step, a neutral one, one that nobody rated, and a row that ends early.
+#[test]
+fn rows_of_prm800k_are_read_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("phase2.jsonl");
+    let completion = |text: &str, rating: Value| json!({"text": text, "rating": rating, "flagged": false});
+    let row = json!({
+        "labeler": "a", "timestamp": "2022-07-24T01:29:50.512", "generation": null,
+        "is_quality_control_question": false, "is_initial_screening_question": false,
+        "question": {"problem": "Add.", "ground_truth_answer": "3"},
+        "label": {"finish_reason": "found_error", "total_time": 1000, "steps": [
+            {"completions": [completion("1", json!(1)), completion("2", json!(-1))],
+             "human_completion": null, "chosen_completion": 0},
+            {"completions": [completion("3", json!(0))], "human_completion": null, "chosen_completion": 0},
+            {"completions": [completion("4", json!(null)), completion("5", json!(-1))],
+             "human_completion": null, "chosen_completion": null},
+        ]},
+    });
+    fs::write(&data, format!("{row}\n")).unwrap();
+    let notes = run(folder.path(), &fixture("prm_model"), &data, &["train.steps=1"]).unwrap();
+    let counts = notes.iter().find(|note| note.contains("good and")).unwrap();
+    // The path and two alternatives; the neutral step counts as good.
+    assert!(counts.contains("good and") && counts.contains("bad steps"), "{counts}");
+    assert!(!counts.contains("neither"), "{counts}");
+}
