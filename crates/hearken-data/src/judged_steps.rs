@@ -99,6 +99,12 @@ impl Record for JudgedSteps {
 
 /// `input_ids`, `step_ends`, `step_labels`.
 fn of_ids(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
+    let (input_ids, ends) = ids_with_ends(row)?;
+    judged(row, Solution::Ids { input_ids, ends }, IDS, None)
+}
+
+/// Tokens, and the places of them at which steps end.
+pub(crate) fn ids_with_ends(row: &Row<'_>) -> Result<(Vec<u32>, Vec<usize>), FieldError> {
     let input_ids = row.ids("input_ids")?;
     let ends: Vec<usize> =
         row.ids("step_ends")?.into_iter().map(|place| place as usize).collect();
@@ -115,7 +121,7 @@ fn of_ids(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
             ));
         }
     }
-    judged(row, Solution::Ids { input_ids, ends }, IDS, None)
+    Ok((input_ids, ends))
 }
 
 /// `prompt`, `completions` and a column of labels.

@@ -31,6 +31,7 @@
 //! crate of the workspace.
 #![deny(missing_docs)]
 
+mod answer;
 mod bad_record;
 pub mod calendar;
 mod caught;
@@ -68,6 +69,7 @@ mod value;
 mod whole_file;
 mod write;
 
+pub use answer::{Answer, AnswerContent};
 pub use bad_record::{BadRecord, FieldError};
 pub use caught::caught;
 pub use completion::{Completion, StopReason};

@@ -12,6 +12,15 @@ pub struct StepTokens {
     pub ids: Vec<u32>,
     /// One for each step, rising.
     pub ends: Vec<usize>,
+    /// Tokens of the prompt; 0 where it isn't known where the first step begins.
+    pub prompt_len: usize,
+}
+
+impl StepTokens {
+    /// The place of the first token of the first step that something stands before.
+    pub fn first_token(&self) -> usize {
+        self.prompt_len.max(1).min(self.ids.len())
+    }
 }
 
 /// The tokens of a prompt that is text, with the tokenizer's first token before them, where it has one: process reward
@@ -40,5 +49,5 @@ pub fn encode_steps(
         ids.extend(&separator);
         ends.push(ids.len() - 1);
     }
-    Ok(StepTokens { ids, ends })
+    Ok(StepTokens { ids, ends, prompt_len: prompt.len() })
 }

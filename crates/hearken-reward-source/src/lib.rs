@@ -32,6 +32,8 @@ pub mod gold;
 
 mod service;
 
+mod step_scorer;
+
 mod closure;
 
 mod code;
@@ -54,6 +56,8 @@ pub use length_diversity::length_diversity;
 pub use reward_model::{RewardModel, RewardModelOptions};
 pub use score::{Score, StepScore};
 pub use service::{CommandSource, HttpSource};
+pub use hearken_objective::process::StepAggregation;
+pub use step_scorer::StepScorer;
 pub use verifier::{
     VerifierSource, final_number, last_boxed, same_answer, share_of_right_steps, verify,
 };

@@ -268,8 +268,9 @@ fn encode<D: Device>(
             "{at}: found text, but the model's folder has no tokenizer.json; expected `prompt_ids`"
         ),
     };
-    check_ids(&ids, at, model)?;
-    let (found, positions) = (ids.len(), model.config().max_positions);
+    let positions = model.config().max_positions;
+    check_ids(&ids, at, (model.config().vocab, positions))?;
+    let found = ids.len();
     if found == positions {
         bail!(
             "{at}: found a prompt of {found} tokens, which leaves no room for a completion: the model \

@@ -155,19 +155,18 @@ fn encode<D: Device>(
             "{at}: found text, but the model's folder has no tokenizer.json; expected `input_ids`"
         ),
     };
-    check_ids(&ids, at, model)?;
+    let config = model.config();
+    check_ids(&ids, at, (config.vocab, config.max_positions))?;
     Ok(ids)
 }
 
 /// Refuses tokens that the model does not have, and more than it has positions for.
-pub(super) fn check_ids<D: Device>(ids: &[u32], at: &Source, model: &Model<D>) -> Result<()> {
-    let config = model.config();
-    if let Some(id) = ids.iter().find(|&&id| config.vocab <= id as usize) {
-        let vocab = config.vocab;
+pub(super) fn check_ids(ids: &[u32], at: &Source, (vocab, limit): (usize, usize)) -> Result<()> {
+    if let Some(id) = ids.iter().find(|&&id| vocab <= id as usize) {
         bail!("{at}: found token id {id}, expected less than the model's vocabulary of {vocab}");
     }
-    if config.max_positions < ids.len() {
-        let (found, limit) = (ids.len(), config.max_positions);
+    if limit < ids.len() {
+        let found = ids.len();
         bail!("{at}: found {found} tokens, expected at most the model's {limit} positions");
     }
     Ok(())

@@ -34,6 +34,7 @@ mod new_folder;
 mod output_file;
 mod output_lines;
 mod sampling_arguments;
+mod score;
 mod shape;
 mod template_arguments;
 mod trainer_arguments;
@@ -64,6 +65,7 @@ pub(crate) enum Command {
     Export(export::Export),
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
+    Score(score::Score),
     Merge(merge::Merge),
     Convert(convert::Convert),
     Template(template::Template),
@@ -98,6 +100,7 @@ impl Command {
             Self::Export(command) => command.run(),
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
+            Self::Score(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Template(command) => command.run(),

@@ -1,12 +1,12 @@
 //! Which model a command reads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
-use hearken_model::{Adapter, LoadOptions, Masters, Model, Tokenizer};
+use hearken_model::{Adapter, Head, LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Cpu;
 
@@ -79,9 +79,23 @@ pub(crate) struct ModelArguments {
 impl ModelArguments {
     /// The language model, to be read only; and the tokenizer, unless the folder has none.
     pub(crate) fn load(&self) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
+        self.load_as(Head::LanguageModel)
+    }
+
+    /// The folder whose files say how the model is read: that of the adapter, where there is one.
+    pub(crate) fn reading_place(&self) -> Result<PathBuf> {
+        match &self.adapter {
+            Some(adapter) => hub::adapter(adapter),
+            None => hub::model(&self.model, ModelPart::Whole),
+        }
+    }
+
+    /// The model with such a head, to be read only; and the tokenizer, unless the folder has none.
+    pub(crate) fn load_as(&self, head: Head) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
         let options = LoadOptions {
             precision: self.dtype.precision(),
             masters: self.base.into(),
+            head,
             ..LoadOptions::language_model()
         };
         let place = hub::model(&self.model, ModelPart::Whole)?;
@@ -95,6 +109,16 @@ impl ModelArguments {
             self.template.choose(tokenizer)?;
         }
         Ok((model, tokenizer))
+    }
+
+    /// Another language model, read in the same way.
+    pub(crate) fn load_beside(&self, place: &Path) -> Result<Model<Cpu>> {
+        let options = LoadOptions {
+            precision: self.dtype.precision(),
+            masters: self.base.into(),
+            ..LoadOptions::language_model()
+        };
+        Ok(Model::load(device::open(), place, &options)?.0)
     }
 
     /// Says so where messages were written in the built-in format.

@@ -1,11 +1,13 @@
 //! Solutions whose steps were judged.
 
-use hearken_data::{JudgedSteps, Solution, Source, StepScale};
+use hearken_data::{Content, JudgedSteps, Solution, Source, StepScale};
 use hearken_model::steps::StepTokens;
+use serde_json::{Map, Value};
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
 use super::length::Kept;
+use super::preference::sequence;
 use crate::error::EncodeError;
 
 /// A solution, and what was said of its steps.
@@ -35,7 +37,7 @@ impl Example for StepsExample {
 
     fn encode(record: &JudgedSteps, encoder: &Encoder<'_>) -> Result<Encoded<Self>, EncodeError> {
         let at = &record.source;
-        let StepTokens { ids, ends } = encoder.solution(record)?;
+        let StepTokens { ids, ends, .. } = encoder.solution(&record.solution, &record.extra, at)?;
         let mut ids = encoder.check(ids, "the record", at)?;
         let labelled = |steps: &[StepEnd]| steps.iter().any(|step| step.label.is_some());
         let ends = ends.into_iter().zip(&record.labels);
@@ -68,15 +70,20 @@ impl Example for StepsExample {
 }
 
 impl Encoder<'_> {
-    /// The tokens of a solution and the ends of its steps.
+    /// The tokens of a solution and the ends of its steps. `columns` are the further ones of its record, which a chat
+    /// template reads.
     ///
     /// # Errors
     /// If the tokenizer is missing or refuses, or a step holds what separates steps.
-    pub fn solution(&self, record: &JudgedSteps) -> Result<StepTokens, EncodeError> {
-        let at = &record.source;
-        match &record.solution {
+    pub fn solution(
+        &self,
+        solution: &Solution,
+        columns: &Map<String, Value>,
+        at: &Source,
+    ) -> Result<StepTokens, EncodeError> {
+        match solution {
             Solution::Ids { input_ids, ends } => {
-                Ok(StepTokens { ids: input_ids.clone(), ends: ends.clone() })
+                Ok(StepTokens { ids: input_ids.clone(), ends: ends.clone(), prompt_len: 0 })
             }
             Solution::Texts { prompt, steps } => {
                 let separator = self.step_separator;
@@ -85,8 +92,22 @@ impl Encoder<'_> {
                     let separator = separator.to_owned();
                     return Err(EncodeError::Separator { at: at.clone(), step, separator });
                 }
-                self.steps((prompt, steps), &record.extra, at)
+                self.steps((prompt, steps), columns, at)
             }
         }
+    }
+
+    /// The tokens at whose last one a completion is scored: behind its prompt, or alone.
+    ///
+    /// # Errors
+    /// If the tokenizer is missing or refuses, a token is unknown, or there is none.
+    pub fn completed(
+        &self,
+        (prompt, completion): (Option<&Content>, &Content),
+        columns: &Map<String, Value>,
+        at: &Source,
+    ) -> Result<Vec<u32>, EncodeError> {
+        let (ids, _) = sequence((prompt, completion), columns, self, at)?;
+        self.check(ids, "the record", at)
     }
 }

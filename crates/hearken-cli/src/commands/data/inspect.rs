@@ -16,7 +16,7 @@ use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
-    UnpairedExample,
+    StepsExample, UnpairedExample,
 };
 use hearken_run::trained_model::load_tokenizer;
 use hearken_store::read_records;
@@ -27,8 +27,8 @@ use crate::{hub, output};
 
 /// What the records of a file may be.
 const EXPECTED: &str = "preferences (`chosen` + `rejected`), unpaired preferences (`prompt` + \
-     `completion` + `label`), demonstrations (`messages`, `prompt` + `completion`, or `text`) or \
-     prompts (`prompt`)";
+     `completion` + `label`), demonstrations (`messages`, `prompt` + `completion`, or `text`), \
+     judged steps (`prompt` + `completions` + `labels`) or prompts (`prompt`)";
 
 /// Parses `COLUMN=NAME`.
 pub(in crate::commands) fn column(text: &str) -> Result<(String, String), String> {
@@ -161,6 +161,25 @@ impl Shown for PromptExample {
     }
 }
 
+impl Shown for StepsExample {
+    const KIND: RecordKind = RecordKind::JudgedSteps;
+
+    /// What is trained on are the last tokens of steps that have labels.
+    fn parts(&self) -> Vec<(u32, Part)> {
+        let mut parts: Vec<(u32, Part)> = self.ids.iter().map(|&id| (id, Part::Context)).collect();
+        for step in &self.steps {
+            if let Some(label) = step.label {
+                parts[step.row].1 = if label <= 0.0 { Part::Rejected } else { Part::Trained };
+            }
+        }
+        parts
+    }
+
+    fn ends(&self, _: &[u32]) -> Option<bool> {
+        None
+    }
+}
+
 /// What is known of a file before its records are read.
 pub(super) struct Told {
     /// What the records are.
@@ -178,6 +197,7 @@ impl View<'_> {
             RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(&form),
             RecordKind::Demonstrations => self.of::<DemonstrationExample>(&form),
             RecordKind::Prompts => self.of::<PromptExample>(&form),
+            RecordKind::JudgedSteps => self.of::<StepsExample>(&form),
             RecordKind::RecordedRollouts => bail!(
                 "{}: found recorded rollouts, which are token ids already; expected preferences, \
                  demonstrations or prompts",
@@ -269,8 +289,10 @@ pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<To
 fn told_by_judgements(path: &Path) -> Result<Told> {
     let Records { judgements, items, .. } = records::load(&path.to_string_lossy())?;
     let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
+    let steps = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Steps { .. });
     let kind = match judgements.as_slice() {
         [] => RecordKind::Prompts,
+        all if all.iter().all(steps) => RecordKind::JudgedSteps,
         all if all.iter().all(single) => RecordKind::UnpairedPreferences,
         _ => RecordKind::Preferences,
     };

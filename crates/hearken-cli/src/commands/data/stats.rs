@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use hearken_config::Truncation;
 use hearken_data::{
-    Demonstration, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions, ReadReport,
+    Demonstration, JudgedSteps, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions, ReadReport,
     Record, RecordKind, UnpairedPreference,
 };
 use hearken_hub::ModelPart;
@@ -19,7 +19,7 @@ use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::{ModelConfig, Tokenizer};
 use hearken_run::encode::{
     DemonstrationExample, Encoded, Encoder, Example, LengthLimit, PreferenceExample, PromptExample,
-    UnpairedExample,
+    StepsExample, UnpairedExample,
 };
 use hearken_run::trained_model::load_tokenizer;
 use hearken_store::open_records;
@@ -209,6 +209,7 @@ fn prompts_of(path: &Path, options: &ReadOptions) -> Result<HashSet<PromptKey>> 
         RecordKind::Preferences => of::<Preference>(path, options),
         RecordKind::UnpairedPreferences => of::<UnpairedPreference>(path, options),
         RecordKind::Demonstrations => of::<Demonstration>(path, options),
+        RecordKind::JudgedSteps => of::<JudgedSteps>(path, options),
         RecordKind::Prompts | RecordKind::RecordedRollouts => of::<Prompt>(path, options),
     }
 }
@@ -228,6 +229,7 @@ impl Count<'_> {
             RecordKind::Preferences => self.of::<PreferenceExample>(path, told),
             RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(path, told),
             RecordKind::Demonstrations => self.of::<DemonstrationExample>(path, told),
+            RecordKind::JudgedSteps => self.of::<StepsExample>(path, told),
             RecordKind::Prompts | RecordKind::RecordedRollouts => {
                 self.of::<PromptExample>(path, told)
             }

@@ -1,0 +1,303 @@
+//! `hearken score`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use hearken_config::Truncation;
+use hearken_data::{Answer, AnswerContent, Content, Solution, Source};
+use hearken_hub::ModelPart;
+use hearken_model::microbatch::microbatches;
+use hearken_model::steps::{STEP_SEPARATOR, StepTokens};
+use hearken_model::{Batch, Head, Keep, Model, Tokenizer, stored_head};
+use hearken_reward_source::{StepAggregation, StepScorer};
+use hearken_reward_source::process_file::ProcessRewardFile;
+use hearken_run::encode::{Encoder, LengthLimit};
+use hearken_tensor::Cpu;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::logprobs::check_ids;
+use super::model_arguments::ModelArguments;
+use super::output_lines::{LineArguments, OutputLines, WithColumns};
+use crate::counter::Counter;
+use crate::hub;
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::output;
+
+/// Scores of given answers under a reward model
+///
+/// Every line of the input becomes a line {"score": 1.25}. A reward model of preferences or outcomes reads the whole:
+/// {"prompt": ..., "completion": ...}, {"messages": [...]}, {"text": "..."}, {"input_ids": [...]} or {"prompt_ids": [...],
+/// "completion_ids": [...]}; its score is the number that its head gives at the last token. A process reward model reads
+/// steps: {"prompt": ..., "completions": [...]}, {"problem": "...", "steps": [...]}, {"prompt": ..., "completion": "..."},
+/// whose steps the separator ends, or {"input_ids": [...], "step_ends": [...]}; its line is {"step_scores": [...],
+/// "score": 0.7}: for each step the probability that it is right, and one number of all of them.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Score {
+    #[command(flatten)]
+    model: ModelArguments,
+
+    #[command(flatten)]
+    lines: LineArguments,
+
+    /// How the scores of steps become one
+    #[arg(long, value_enum, default_value = "product")]
+    aggregate: Aggregate,
+
+    /// What stands behind each step; without it what the model was trained with, else a line break
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
+
+    /// The model is a language model that was trained on outcomes (`hearken dpo` with loss = "outcome"), and this is its
+    /// reference: steps are scored by the ratio of both
+    #[arg(long, value_name = "DIR_OR_NAME")]
+    reference: Option<PathBuf>,
+
+    /// With --reference: the β of that training
+    #[arg(long, default_value_t = 0.1, value_name = "X", requires = "reference")]
+    beta: f64,
+
+    /// The most tokens that go through the model at once; changes no result
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    microbatch_tokens: usize,
+}
+
+/// How the scores of steps become one.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Aggregate {
+    /// That all are right, if they are independent
+    Product,
+    /// The lowest
+    Min,
+    /// The last step's
+    Last,
+    /// Their mean
+    Mean,
+    /// The n-th root of their product
+    #[value(name = "geometric_mean")]
+    GeometricMean,
+}
+
+impl From<Aggregate> for StepAggregation {
+    fn from(aggregate: Aggregate) -> Self {
+        match aggregate {
+            Aggregate::Product => Self::Product,
+            Aggregate::Min => Self::Min,
+            Aggregate::Last => Self::Last,
+            Aggregate::Mean => Self::Mean,
+            Aggregate::GeometricMean => Self::GeometricMean,
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hearken score --model runs/reward/final --input answers.jsonl --output scores.jsonl --keep
+  hearken score --model runs/process/final --input solutions.jsonl --output scores.jsonl --aggregate min";
+
+impl WithColumns for Answer {
+    fn columns(&self) -> (&Map<String, Value>, &Source) {
+        (&self.extra, &self.source)
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    kept: Option<&'a Map<String, Value>>,
+    #[serde(flatten)]
+    scored: Scored,
+}
+
+#[derive(Serialize)]
+struct Scored {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_scores: Option<Vec<f64>>,
+    score: f64,
+}
+
+/// What scores.
+enum Scorer {
+    Whole(Box<Model<Cpu>>),
+    Steps(Box<StepScorer<Cpu>>),
+}
+
+impl Scorer {
+    /// The scores of some answers, of which the lengths fit one pass.
+    fn scores(&self, answers: &[StepTokens], aggregate: StepAggregation) -> Vec<Scored> {
+        match self {
+            Self::Whole(model) => {
+                let mut batch = Batch::new();
+                let row = |answer: &StepTokens| {
+                    let segment = batch.push(None, &answer.ids);
+                    batch.last_row(segment).expect("an answer has tokens")
+                };
+                let rows: Vec<usize> = answers.iter().map(row).collect();
+                let scores = model.scalars(&model.forward(&batch, Keep::Nothing), &rows);
+                let of = |score: f32| Scored { step_scores: None, score: score.into() };
+                scores.into_iter().map(of).collect()
+            }
+            Self::Steps(scorer) => {
+                let of = |scores: Vec<f64>| Scored {
+                    score: aggregate.of(&scores).expect("a solution has steps"),
+                    step_scores: Some(scores),
+                };
+                scorer.scores(answers, usize::MAX).into_iter().map(of).collect()
+            }
+        }
+    }
+}
+
+impl Score {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        self.lines.check(&self.model.model)?;
+        let answers: Vec<Answer> = self.lines.read(&["score", "step_scores"])?;
+        let expected = answers.len();
+        let is_own = |_: usize, line: &Map<String, Value>| line.contains_key("score");
+        let present = self.lines.present(expected, is_own)?;
+        if present == expected {
+            output::say(&format!("{expected} lines are there already"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (scorer, tokenizer) = self.load()?;
+        let answers = &answers[present..];
+        let encoded = self.encode(&scorer, tokenizer.as_ref(), answers)?;
+        self.model.say_built_in_format(tokenizer.as_ref());
+        let lengths: Vec<usize> = encoded.iter().map(|one| one.ids.len()).collect();
+        let interrupt = Interrupt::install("stopping after this batch")?;
+        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut counter = Counter::new(answers.len());
+        let mut written = present;
+        for group in microbatches(&lengths, self.microbatch_tokens) {
+            if interrupt.requested() {
+                break;
+            }
+            counter.add(group.len(), lengths[group.clone()].iter().sum());
+            let scored = scorer.scores(&encoded[group.clone()], self.aggregate.into());
+            for (scored, answer) in scored.into_iter().zip(&answers[group]) {
+                if !scored.score.is_finite() {
+                    bail!("{}: the score is {}", answer.source, scored.score);
+                }
+                lines.write(Line { kept: self.lines.kept(answer), scored })?;
+                written += 1;
+            }
+        }
+        counter.finish("answer");
+        if written < expected {
+            lines.stop((written, expected))?;
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        lines.finish()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The model, as its head says, and its tokenizer.
+    fn load(&self) -> Result<(Scorer, Option<Tokenizer>)> {
+        let place = self.model.reading_place()?;
+        let head = stored_head(&place)?;
+        let file = ProcessRewardFile::load(&place)?.unwrap_or_default();
+        let file = match &self.separator {
+            Some(separator) if separator.is_empty() => {
+                bail!("--separator: found an empty text, expected what stands behind each step")
+            }
+            Some(separator) => ProcessRewardFile { step_separator: separator.clone(), ..file },
+            None => file,
+        };
+        if let Some(reference) = &self.reference {
+            if head != Head::LanguageModel {
+                bail!("{}: has a head of its own; expected a language model beside --reference", place.display());
+            }
+            if !(self.beta.is_finite() && 0.0 < self.beta) {
+                bail!("--beta: found {}, expected a number above 0", self.beta);
+            }
+            let (policy, tokenizer) = self.model.load()?;
+            let reference = hub::model(reference, ModelPart::Whole)?;
+            let reference = self.model.load_beside(&reference)?;
+            let (of_policy, of_reference) = (policy.config().vocab, reference.config().vocab);
+            if of_policy != of_reference {
+                bail!("--reference: found a vocabulary of {of_reference}, expected that of --model, {of_policy}");
+            }
+            let scorer = StepScorer::implicit((policy, reference), self.beta, file);
+            return Ok((Scorer::Steps(Box::new(scorer)), tokenizer));
+        }
+        match head {
+            Head::Score => {
+                let (model, tokenizer) = self.model.load_as(head)?;
+                Ok((Scorer::Whole(Box::new(model)), tokenizer))
+            }
+            Head::StepClasses(2 | 3) => {
+                let (model, tokenizer) = self.model.load_as(head)?;
+                Ok((Scorer::Steps(Box::new(StepScorer::of_classes(model, file))), tokenizer))
+            }
+            Head::StepClasses(classes) => bail!(
+                "{}: found a head of {classes} classes, expected 2 (bad, good) or 3 (bad, neutral, good)",
+                place.display()
+            ),
+            Head::LanguageModel => bail!(
+                "{}: found a language model without a score head, expected a reward model (`hearken reward` trains one), \
+                 or --reference beside a model that was trained on outcomes",
+                place.display()
+            ),
+        }
+    }
+
+    fn encode(
+        &self,
+        scorer: &Scorer,
+        tokenizer: Option<&Tokenizer>,
+        answers: &[Answer],
+    ) -> Result<Vec<StepTokens>> {
+        let (model, step_separator) = match scorer {
+            Scorer::Whole(model) => (&**model, STEP_SEPARATOR),
+            Scorer::Steps(steps) => (steps.model(), steps.separator()),
+        };
+        let config = model.config();
+        let encoder = Encoder {
+            tokenizer,
+            vocab: config.vocab,
+            length: LengthLimit {
+                tokens_max: config.max_positions,
+                truncation: Truncation::Error,
+            },
+            completion_only: true,
+            step_separator,
+        };
+        let reads_steps = matches!(scorer, Scorer::Steps(_));
+        answers.iter().map(|answer| tokens(answer, &encoder, reads_steps)).collect()
+    }
+}
+
+/// The tokens at which a model reads; the ends of steps, where it reads these.
+fn tokens(answer: &Answer, encoder: &Encoder<'_>, reads_steps: bool) -> Result<StepTokens> {
+    let Answer { content, extra, source: at } = answer;
+    let whole = |prompt: Option<&Content>, completion: &Content| -> Result<StepTokens> {
+        let ids = encoder.completed((prompt, completion), extra, at)?;
+        Ok(StepTokens { ids, ends: Vec::new(), prompt_len: 0 })
+    };
+    let separator = encoder.step_separator;
+    let tokens = match (content, reads_steps) {
+        (AnswerContent::Steps(solution), true) => encoder.solution(solution, extra, at)?,
+        (AnswerContent::Whole(Some(prompt), completion), true) => {
+            let steps = completion.steps(separator);
+            if steps.is_empty() {
+                bail!("{at}: found no step in the completion, expected a text with at least one");
+            }
+            let solution = Solution::Texts { prompt: prompt.clone(), steps };
+            encoder.solution(&solution, extra, at)?
+        }
+        (AnswerContent::Whole(None, _), true) => bail!(
+            "{at}: found a whole text, expected steps, which a process reward model scores: `prompt` + `completions`, \
+             `problem` + `steps`, `prompt` + `completion`, or `input_ids` + `step_ends`"
+        ),
+        (AnswerContent::Whole(prompt, completion), false) => whole(prompt.as_ref(), completion)?,
+        (AnswerContent::Steps(solution), false) => {
+            let (prompt, completion) = solution.whole(separator);
+            whole(prompt.as_ref(), &completion)?
+        }
+    };
+    check_ids(&tokens.ids, at, (encoder.vocab, encoder.length.tokens_max))?;
+    Ok(tokens)
+}
