@@ -50,7 +50,7 @@ pub use number::{count_unless_zero, unless_zero};
 pub use rollout::RolloutConfig;
 pub use rollout::missing_end;
 pub use score::check_labels;
-pub use score::{Heuristics, Pattern, ScoreConfig, SourceConfig, Verifier};
+pub use score::{Aggregate, Heuristics, Pattern, ScoreConfig, SourceConfig, StepRewards, Verifier};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, JudgementsConfig, Length, LogConfig, MixSource, OptimizerConfig,

@@ -72,7 +72,7 @@ impl ScoreConfig {
     /// What every `[[score]]` names.
     pub fn named(scores: &mut [Self]) -> impl Iterator<Item = Named<'_>> {
         scores.iter_mut().enumerate().filter_map(|(index, score)| match &mut score.source {
-            SourceConfig::Model { path, .. } => {
+            SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => {
                 Some(Named::model(format!("score[{index}].path"), path))
             }
             _ => None,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hearken_objective::process::StepAggregation;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
@@ -43,6 +44,23 @@ pub enum SourceConfig {
         /// Whether the stored mean and deviation are applied.
         #[serde(default = "defaults::yes")]
         normalize: bool,
+    },
+    /// A checkpoint that scores the steps of a completion.
+    Process {
+        /// A folder with a process reward model.
+        path: PathBuf,
+        /// What matrix products read.
+        #[serde(default)]
+        dtype: Dtype,
+        /// How its weights are held.
+        #[serde(default)]
+        base: Base,
+        /// How the scores of steps become one.
+        #[serde(default)]
+        aggregate: Aggregate,
+        /// Where rewards fall.
+        #[serde(default)]
+        rewards: StepRewards,
     },
     /// A function of the text that needs no model.
     Heuristic {
@@ -152,6 +170,49 @@ mod defaults {
     }
 }
 
+/// How the scores of steps become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregate {
+    /// Their product.
+    #[default]
+    Product,
+    /// The lowest.
+    Min,
+    /// The last.
+    Last,
+    /// Their mean.
+    Mean,
+    /// The n-th root of their product.
+    GeometricMean,
+}
+
+impl From<Aggregate> for StepAggregation {
+    fn from(aggregate: Aggregate) -> Self {
+        match aggregate {
+            Aggregate::Product => Self::Product,
+            Aggregate::Min => Self::Min,
+            Aggregate::Last => Self::Last,
+            Aggregate::Mean => Self::Mean,
+            Aggregate::GeometricMean => Self::GeometricMean,
+        }
+    }
+}
+
+/// Where the rewards of a process reward model fall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepRewards {
+    /// At the end of each step, by how much it changes the score of what stands up to there: their sum is the score of
+    /// the whole, however many steps there are.
+    #[default]
+    Differences,
+    /// At the end of each step, its score: the sum grows with the number of steps.
+    Steps,
+    /// On the whole: its score.
+    Whole,
+}
+
 /// Functions of the text by their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -218,6 +279,7 @@ impl ScoreConfig {
     pub fn label(&self) -> &str {
         let own = match &self.source {
             SourceConfig::Model { .. } => "model",
+            SourceConfig::Process { .. } => "process",
             SourceConfig::Heuristic { name: Heuristics::LengthDiversity } => "length_diversity",
             SourceConfig::Heuristic { name: Heuristics::QuickstartGold } => "quickstart_gold",
             SourceConfig::Regex { .. } => "regex",

@@ -106,8 +106,7 @@ fn of_ids(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
 /// Tokens, and the places of them at which steps end.
 pub(crate) fn ids_with_ends(row: &Row<'_>) -> Result<(Vec<u32>, Vec<usize>), FieldError> {
     let input_ids = row.ids("input_ids")?;
-    let ends: Vec<usize> =
-        row.ids("step_ends")?.into_iter().map(|place| place as usize).collect();
+    let ends: Vec<usize> = row.ids("step_ends")?.into_iter().map(|place| place as usize).collect();
     for (index, end) in ends.iter().enumerate() {
         let least = index.checked_sub(1).map_or(0, |before| ends[before] + 1);
         if *end < least || input_ids.len() <= *end {
@@ -170,8 +169,13 @@ fn of_math_shepherd(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
     // What stands behind the last mark is no step.
     let rest = parts.pop().unwrap_or_default();
     if parts.is_empty() || !rest.trim().is_empty() {
-        let found = if parts.is_empty() { "none".to_owned() } else { format!("{rest:?} at its end") };
-        return Err(unexpected(row.name("input"), found, format!("steps, each with {MARK:?} behind it")));
+        let found =
+            if parts.is_empty() { "none".to_owned() } else { format!("{rest:?} at its end") };
+        return Err(unexpected(
+            row.name("input"),
+            found,
+            format!("steps, each with {MARK:?} behind it"),
+        ));
     }
     let (mut at, mut labels) = (0, Vec::with_capacity(parts.len()));
     for (index, part) in parts.iter().enumerate() {
@@ -284,8 +288,7 @@ impl Row<'_> {
             found.ok_or_else(|| unexpected(name(), describe(value), "text".into()))
         };
         let values = self.list(field, "a list of steps")?;
-        let steps: Vec<String> =
-            values.iter().enumerate().map(text).collect::<Result<_, _>>()?;
+        let steps: Vec<String> = values.iter().enumerate().map(text).collect::<Result<_, _>>()?;
         check_steps(&steps, &self.name(field))?;
         Ok(steps)
     }

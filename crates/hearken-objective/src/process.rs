@@ -131,7 +131,8 @@ mod tests {
         for (classes, target) in
             [(2, vec![0.0, 1.0]), (2, vec![0.375, 0.625]), (3, vec![0.2, 0.0, 0.8])]
         {
-            let logits: Vec<f64> = uniform(classes as u64, classes).iter().map(|x| 3.0 * x).collect();
+            let logits: Vec<f64> =
+                uniform(classes as u64, classes).iter().map(|x| 3.0 * x).collect();
             let of = |z: &[f64]| class_cross_entropy(z, &target);
             assert_gradient(|z| of(z).loss, &logits, &of(&logits).grad_logits);
         }

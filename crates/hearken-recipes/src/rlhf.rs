@@ -274,7 +274,7 @@ fn trained_stage(folder: &Path, frozen: &Frozen, inputs: &[PathBuf]) -> Result<S
 /// The reward model that a score is of.
 pub(crate) fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
     match &score.source {
-        SourceConfig::Model { path, .. } => Some(path.clone()),
+        SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => Some(path.clone()),
         _ => None,
     }
 }

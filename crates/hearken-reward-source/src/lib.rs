@@ -3,6 +3,7 @@
 //! | source | what it is |
 //! |---|---|
 //! | [`RewardModel`] | a checkpoint with a score head |
+//! | [`ProcessReward`] | a checkpoint that scores the steps of a completion |
 //! | [`Heuristic`] | a function of the text that needs no model |
 //! | [`VerifierSource`] | a right answer that the prompt's record has |
 //! | [`CodeSource`] | tests that the completion's program passes in a sandbox |
@@ -37,6 +38,7 @@ mod step_scorer;
 mod closure;
 
 mod code;
+mod process_reward;
 mod reward_model;
 mod verifier;
 
@@ -51,12 +53,13 @@ pub use closure::Closure;
 pub use code::{CodeSource, Limits, Sandbox};
 pub use error::RewardError;
 pub use gold::{GoldParts, gold, gold_parts};
+pub use hearken_objective::process::StepAggregation;
 pub use heuristic::Heuristic;
 pub use length_diversity::length_diversity;
+pub use process_reward::{ProcessReward, ProcessRewardOptions};
 pub use reward_model::{RewardModel, RewardModelOptions};
 pub use score::{Score, StepScore};
 pub use service::{CommandSource, HttpSource};
-pub use hearken_objective::process::StepAggregation;
 pub use step_scorer::StepScorer;
 pub use verifier::{
     VerifierSource, final_number, last_boxed, same_answer, share_of_right_steps, verify,

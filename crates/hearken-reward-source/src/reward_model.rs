@@ -200,7 +200,10 @@ fn own_completion(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Ve
 }
 
 /// A prompt in the reward model's own tokens.
-fn encoded_prompt(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Vec<u32>, String> {
+pub(super) fn encoded_prompt(
+    tokenizer: &Tokenizer,
+    rollout: &RolloutView<'_>,
+) -> Result<Vec<u32>, String> {
     let ids = match rollout.messages {
         Some(messages) => {
             encode_prompt(tokenizer, Conversation { messages, columns: rollout.fields })

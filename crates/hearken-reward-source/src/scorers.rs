@@ -16,8 +16,9 @@ use hearken_model::Tokenizer;
 use hearken_tensor::Device;
 
 use crate::{
-    CodeSource, CommandSource, Heuristic, HttpSource, Limits, RewardError, RewardModel,
-    RewardModelOptions, RewardSource, Sandbox, VerifierSource, WeightedSum,
+    CodeSource, CommandSource, Heuristic, HttpSource, Limits, ProcessReward, ProcessRewardOptions,
+    RewardError, RewardModel, RewardModelOptions, RewardSource, Sandbox, VerifierSource,
+    WeightedSum,
 };
 
 /// How reward models read.
@@ -107,6 +108,18 @@ fn open<D: Device>(
                 microbatch_tokens: reading.microbatch_tokens,
             };
             Box::new(RewardModel::load(device.clone(), &options, tokenizer)?)
+        }
+        SourceConfig::Process { path, dtype, base, aggregate, rewards } => {
+            let options = ProcessRewardOptions {
+                name: name.to_owned(),
+                path: path.clone(),
+                precision: (*dtype).into(),
+                masters: (*base).into(),
+                aggregate: (*aggregate).into(),
+                rewards: *rewards,
+                microbatch_tokens: reading.microbatch_tokens,
+            };
+            Box::new(ProcessReward::load(device.clone(), options, tokenizer)?)
         }
         SourceConfig::Heuristic { name } => Box::new(match name {
             Heuristics::LengthDiversity => Heuristic::LengthDiversity,

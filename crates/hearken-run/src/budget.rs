@@ -59,7 +59,8 @@ impl<'a> Part<'a> {
     /// The reward models among the sources of scores.
     pub fn scores(scores: &'a [ScoreConfig]) -> impl Iterator<Item = Self> {
         scores.iter().filter_map(|score| match &score.source {
-            SourceConfig::Model { path, dtype, base, .. } => {
+            SourceConfig::Model { path, dtype, base, .. }
+            | SourceConfig::Process { path, dtype, base, .. } => {
                 let (dtype, base, purpose) = (*dtype, *base, Purpose::Read);
                 let masters = MasterWeights::F32;
                 Some(Self { path, head: Head::Score, dtype, base, masters, purpose, lora: None })

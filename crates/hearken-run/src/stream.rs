@@ -167,13 +167,8 @@ impl<E: Example> Stream<E> {
     ) -> Result<Drawn, TrainError> {
         let (vocab, length) = (self.vocab, self.length);
         let DataConfig { completion_only, step_separator, .. } = &self.config.clone();
-        let encoder = Encoder {
-            tokenizer,
-            vocab,
-            length,
-            completion_only: *completion_only,
-            step_separator,
-        };
+        let encoder =
+            Encoder { tokenizer, vocab, length, completion_only: *completion_only, step_separator };
         self.batch.clear();
         let mut pass = self.pass_at(*cursor)?;
         let first = cursor.epoch;

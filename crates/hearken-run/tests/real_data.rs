@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use hearken_config::{AtLeastOne, BadRecords, BelowOne, DataConfig, JudgementsConfig, Truncation};
-use hearken_model::steps::STEP_SEPARATOR;
 use hearken_model::Tokenizer;
+use hearken_model::steps::STEP_SEPARATOR;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Encoder, Example, LengthLimit, PreferenceExample};
 use hearken_run::seeds::Seeds;

@@ -65,7 +65,8 @@ fn counts(solutions: &[&FirstError]) -> [(usize, usize); 2] {
 }
 
 fn harmonic_mean(solutions: &[&FirstError]) -> Option<f64> {
-    let [erroneous, correct] = counts(solutions).map(|(hits, n)| (n > 0).then(|| hits as f64 / n as f64));
+    let [erroneous, correct] =
+        counts(solutions).map(|(hits, n)| (n > 0).then(|| hits as f64 / n as f64));
     let (erroneous, correct) = (erroneous?, correct?);
     let sum = erroneous + correct;
     Some(if sum == 0.0 { 0.0 } else { 2.0 * erroneous * correct / sum })

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Sections of the page, and the files whose structs they describe.
 const SECTIONS: [(&str, &[&str]); 6] = [
     ("sft", &["sft/metrics.rs"]),
-    ("reward", &["reward/metrics.rs"]),
+    ("reward", &["reward/metrics.rs", "reward/process/metrics.rs", "reward/outcome.rs"]),
     ("ppo", &["ppo/metrics.rs", "rollout/held_out.rs"]),
     ("grpo", &["grpo/metrics.rs"]),
     ("dpo", &["dpo/metrics.rs"]),

@@ -7,15 +7,28 @@ use std::fs;
 use std::path::Path;
 
 use hearken_config::Configuration;
+use hearken_config::StepRewards;
 use hearken_data::{ReadOptions, read};
+use hearken_model::Masters;
+use hearken_model::steps::StepTokens;
+use hearken_model::tokenizer::{Bos, SpecialText};
 use hearken_model::{Batch, Head, Keep, LoadOptions, Model, OutputGrads, Tokenizer, stored_head};
 use hearken_objective::process::class_cross_entropy;
+use hearken_reward_source::process_file::ProcessRewardFile;
+use hearken_reward_source::{
+    ProcessReward, ProcessRewardOptions, RewardSource as _, RolloutView, Score, StepAggregation,
+    StepScorer,
+};
 use hearken_run::encode::{Encoded, Encoder, Example as _, StepsExample};
 use hearken_run::run_dir::Start;
+use hearken_tensor::device::Precision;
 use hearken_tensor::{Cpu, Device as _, Reference};
 use hearken_train::reward::{self, RewardConfig};
 use serde_json::{Value, json};
-use support::{After, Recorder, check_interruptions, config, fixture, json_lines, llama, metrics, number, overrides, steps};
+use support::{
+    After, Recorder, check_interruptions, config, fixture, json_lines, llama, metrics, number,
+    overrides, steps,
+};
 
 const CONFIG: &str = "
 [reward]
@@ -42,7 +55,8 @@ fn run(folder: &Path, model: &Path, data: &Path, more: &[&str]) -> Result<Vec<St
         format!("data.train={}", data.display()),
     ];
     list.extend(overrides(more));
-    let loaded = RewardConfig::load(&config(folder, CONFIG), &list).map_err(|error| error.to_string())?;
+    let loaded =
+        RewardConfig::load(&config(folder, CONFIG), &list).map_err(|error| error.to_string())?;
     let mut progress = Recorder::new(After::GoOn);
     reward::run(Cpu::new(), &loaded, Start::Resume, &mut progress)
         .map_err(|error| error.to_string())?;
@@ -152,7 +166,10 @@ fn gradients_through_classes_are_those_of_central_differences() {
             };
             let numeric = (side(STEP) - side(-STEP)) / f64::from(2.0 * STEP);
             let analytic = f64::from(analytic[at]);
-            assert!((numeric - analytic).abs() < 2e-4 * (1.0 + analytic.abs()), "{name}[{at}]: {numeric}, {analytic}");
+            assert!(
+                (numeric - analytic).abs() < 2e-4 * (1.0 + analytic.abs()),
+                "{name}[{at}]: {numeric}, {analytic}"
+            );
         }
         model.params_mut().set_values(index, &before);
     }
@@ -183,14 +200,19 @@ fn the_score_of_a_step_does_not_depend_on_what_follows_it() {
 fn three_classes_get_a_head_of_their_own_and_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data.jsonl");
-    let line = json!({"input_ids": [5, 6, 7, 8, 9], "step_ends": [1, 2, 4], "step_labels": [1, 0, -1]});
+    let line =
+        json!({"input_ids": [5, 6, 7, 8, 9], "step_ends": [1, 2, 4], "step_labels": [1, 0, -1]});
     fs::write(&data, format!("{line}\n{line}\n")).unwrap();
     let more = ["reward.classes=3", "train.steps=2", "reward.neutral=\"bad\""];
     let notes = run(folder.path(), &llama(), &data, &more).unwrap();
-    assert!(notes.iter().any(|note| note.contains("2 good and 2 bad steps, 2 neither")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("2 good and 2 bad steps, 2 neither")),
+        "{notes:?}"
+    );
     let saved = folder.path().join("run/final");
     assert_eq!(stored_head(&saved).unwrap(), Head::StepClasses(3));
-    let json: Value = serde_json::from_slice(&fs::read(saved.join("config.json")).unwrap()).unwrap();
+    let json: Value =
+        serde_json::from_slice(&fs::read(saved.join("config.json")).unwrap()).unwrap();
     assert_eq!(json["architectures"], json!(["LlamaForTokenClassification"]));
     assert_eq!(json["id2label"], json!({"0": "bad", "1": "neutral", "2": "good"}));
     let stored: Value =
@@ -235,7 +257,10 @@ fn an_adapter_over_classes_is_learned_and_loads() {
     assert_eq!(stored_head(&saved).unwrap(), Head::StepClasses(2));
     let json: Value =
         serde_json::from_slice(&fs::read(saved.join("adapter_config.json")).unwrap()).unwrap();
-    assert_eq!((&json["task_type"], &json["modules_to_save"]), (&json!("TOKEN_CLS"), &json!(["score"])));
+    assert_eq!(
+        (&json["task_type"], &json["modules_to_save"]),
+        (&json!("TOKEN_CLS"), &json!(["score"]))
+    );
     let options = LoadOptions { head: Head::StepClasses(2), ..LoadOptions::language_model() };
     Model::load(Cpu::new(), &saved, &options).unwrap();
 }
@@ -244,18 +269,45 @@ fn an_adapter_over_classes_is_learned_and_loads() {
 fn bad_steps_are_refused_with_their_place() {
     let long: Vec<u32> = (0..300).map(|id| 5 + id % 300).collect();
     let cases: [(Value, &[&str]); 12] = [
-        (json!({"input_ids": [5, 6], "step_ends": [0, 1], "step_labels": [1]}), &["1 labels", "expected 2"]),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [0, 1], "step_labels": [1]}),
+            &["1 labels", "expected 2"],
+        ),
         (json!({"input_ids": [5, 6], "step_ends": [], "step_labels": []}), &["step_ends"]),
-        (json!({"input_ids": [5, 6], "step_ends": [1, 1], "step_labels": [1, 0]}), &["step_ends`[1]", "each above"]),
-        (json!({"input_ids": [5, 6], "step_ends": [2], "step_labels": [1]}), &["step_ends`[0]", "0 to 1"]),
-        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": ["yes"]}), &["step_labels`[0]", "true, false"]),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [1, 1], "step_labels": [1, 0]}),
+            &["step_ends`[1]", "each above"],
+        ),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [2], "step_labels": [1]}),
+            &["step_ends`[0]", "0 to 1"],
+        ),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": ["yes"]}),
+            &["step_labels`[0]", "true, false"],
+        ),
         (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [2]}), &["step_labels`[0]"]),
-        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [-1]}), &["-1", "reward.scale"]),
-        (json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [null]}), &["1 steps and no label"]),
-        (json!({"prompt": "Add.", "completions": ["1", " "], "labels": [true, false]}), &["completions`[1]", "empty step"]),
-        (json!({"prompt": "Add.", "completions": ["1\n2"], "labels": [true]}), &["separator", "step 1"]),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [-1]}),
+            &["-1", "reward.scale"],
+        ),
+        (
+            json!({"input_ids": [5, 6], "step_ends": [1], "step_labels": [null]}),
+            &["1 steps and no label"],
+        ),
+        (
+            json!({"prompt": "Add.", "completions": ["1", " "], "labels": [true, false]}),
+            &["completions`[1]", "empty step"],
+        ),
+        (
+            json!({"prompt": "Add.", "completions": ["1\n2"], "labels": [true]}),
+            &["separator", "step 1"],
+        ),
         (json!({"prompt": "Add.", "completions": [], "labels": []}), &["completions"]),
-        (json!({"input_ids": long, "step_ends": [299], "step_labels": [1]}), &["300 tokens", "256"]),
+        (
+            json!({"input_ids": long, "step_ends": [299], "step_labels": [1]}),
+            &["300 tokens", "256"],
+        ),
     ];
     for (record, words) in cases {
         let folder = tempfile::tempdir().unwrap();
@@ -322,7 +374,8 @@ fn outcomes_are_learned() {
 fn rows_of_prm800k_are_read_as_they_are() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("phase2.jsonl");
-    let completion = |text: &str, rating: Value| json!({"text": text, "rating": rating, "flagged": false});
+    let completion =
+        |text: &str, rating: Value| json!({"text": text, "rating": rating, "flagged": false});
     let row = json!({
         "labeler": "a", "timestamp": "2022-07-24T01:29:50.512", "generation": null,
         "is_quality_control_question": false, "is_initial_screening_question": false,
@@ -341,4 +394,97 @@ fn rows_of_prm800k_are_read_as_they_are() {
     // The path and two alternatives; the neutral step counts as good.
     assert!(counts.contains("good and") && counts.contains("bad steps"), "{counts}");
     assert!(!counts.contains("neither"), "{counts}");
+}
+
+fn rewarded(
+    rewards: StepRewards,
+    aggregate: StepAggregation,
+    completion: &str,
+) -> (Score, Vec<u32>) {
+    let policy = Tokenizer::load(&fixture("prm_model")).unwrap();
+    let options = ProcessRewardOptions {
+        name: "process".into(),
+        path: fixture("prm_model"),
+        precision: Precision::F32,
+        masters: Masters::Drop,
+        aggregate,
+        rewards,
+        microbatch_tokens: 4096,
+    };
+    let mut source = ProcessReward::load(Cpu::new(), options, Some(&policy)).unwrap();
+    let prompt = "Add 77, 71, 18.";
+    let ids = policy.encode_continuation(completion, SpecialText::Literal).unwrap();
+    let rollout = RolloutView {
+        prompt,
+        messages: None,
+        completion,
+        prompt_ids: &policy.encode(prompt, Bos::AsConfigured).unwrap(),
+        completion_ids: &ids,
+        ended: true,
+        fields: &serde_json::Map::new(),
+    };
+    let mut scores = source.score(&[rollout]).unwrap();
+    (scores.remove(0), ids)
+}
+
+/// A reward at the end of each step; splitting a step in two earns more only where scores are added up.
+#[test]
+fn rewards_of_steps_fall_on_their_last_tokens_and_cannot_be_farmed() {
+    let text = "77 + 71 = 148\n148 + 18 = 166";
+    let (score, ids) = rewarded(StepRewards::Steps, StepAggregation::Product, text);
+    let Score::Steps(steps) = score else { panic!("{score:?}") };
+    let separator = ids.iter().position(|id| *id == 200).unwrap();
+    let lasts: Vec<usize> = steps.iter().map(|step| step.last).collect();
+    assert_eq!(lasts, [separator, ids.len() - 1]);
+    let each: Vec<f64> = steps.iter().map(|step| step.score).collect();
+    let (whole, _) = rewarded(StepRewards::Whole, StepAggregation::Product, text);
+    assert!((whole.total() - each[0] * each[1]).abs() < 1e-12);
+    let (differences, _) = rewarded(StepRewards::Differences, StepAggregation::Product, text);
+    let Score::Steps(found) = &differences else { panic!("{differences:?}") };
+    assert!((found[0].score - each[0]).abs() < 1e-12);
+    assert!((differences.total() - whole.total()).abs() < 1e-12);
+    // Ten times the same step.
+    let farmed = format!("{text}\n{}", "166 + 0 = 166\n".repeat(10));
+    let total = |rewards, aggregate, text: &str| rewarded(rewards, aggregate, text).0.total();
+    let sum = StepAggregation::Product;
+    assert!(1.0 < total(StepRewards::Steps, sum, &farmed) - total(StepRewards::Steps, sum, text));
+    for aggregate in [StepAggregation::Product, StepAggregation::Min] {
+        let of = |text| total(StepRewards::Differences, aggregate, text);
+        assert!(of(&farmed) <= of(text) + 1e-12);
+        assert!((0.0..=1.0).contains(&of(&farmed)));
+    }
+    // Who writes nothing has earned nothing.
+    assert!(rewarded(StepRewards::Differences, sum, " \n").0.total().abs() < 1e-12);
+}
+
+/// A reward model on outcomes alone says of each part of a solution how likely the whole is right.
+#[test]
+fn implicit_scores_of_steps_are_ratios_up_to_their_ends() {
+    let load = || Model::load(Cpu::new(), &llama(), &LoadOptions::language_model()).unwrap().0;
+    let (mut policy, reference) = (load(), load());
+    let tokens = StepTokens { ids: vec![5, 6, 7, 8, 9], ends: vec![2, 4], prompt_len: 2 };
+    let same = StepScorer::implicit((load(), load()), 0.1, ProcessRewardFile::default());
+    assert_eq!(same.scores(std::slice::from_ref(&tokens), 99), [[0.5, 0.5]]);
+    let values: Vec<f32> = policy.values(0).iter().map(|value| value * 1.1).collect();
+    policy.params_mut().set_values(0, &values);
+    let logprobs = |model: &Model<Cpu>| {
+        let mut batch = Batch::new();
+        batch.push(None, &tokens.ids);
+        let predictions = Model::<Cpu>::next_token_predictions(&tokens.ids, 0);
+        let pass = model.forward(&batch, Keep::Nothing);
+        model.logprobs(&pass, &predictions, <_>::default()).logprobs
+    };
+    let ratios: Vec<f64> = logprobs(&policy)
+        .iter()
+        .zip(logprobs(&reference))
+        .map(|(policy, reference)| f64::from(policy - reference))
+        .collect();
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    // The prediction of the first token of the first step is that of place 2.
+    let expected = [sigmoid(0.3 * ratios[1]), sigmoid(0.3 * (ratios[1] + ratios[2] + ratios[3]))];
+    let scorer = StepScorer::implicit((policy, reference), 0.3, ProcessRewardFile::default());
+    let found = scorer.scores(&[tokens], 99).remove(0);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found}, {expected}");
+    }
 }

@@ -116,6 +116,8 @@ enum NeutralArgument {
     Drop,
     Good,
     Bad,
+    /// Stay, in a column `ratings` of -1, 0, 1 and null
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -212,6 +214,7 @@ impl Export {
                 NeutralArgument::Drop => NeutralSteps::Drop,
                 NeutralArgument::Good => NeutralSteps::Good,
                 NeutralArgument::Bad => NeutralSteps::Bad,
+                NeutralArgument::Keep => NeutralSteps::Keep,
             },
             form: match self.form {
                 FormArgument::AsImported => TextForm::AsImported,

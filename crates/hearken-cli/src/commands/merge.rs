@@ -8,7 +8,7 @@ use clap::Args;
 use hearken_hub::ModelPart;
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use hearken_model::config::{base_dir, model_dir};
-use hearken_model::{stored_head, Adapter, LoadOptions, Masters, Model};
+use hearken_model::{Adapter, LoadOptions, Masters, Model, stored_head};
 use hearken_run::run_dir::write_card_of;
 use hearken_run::trained_model::load_tokenizer;
 
@@ -68,8 +68,7 @@ impl Merge {
         };
         let holder = if adapter.has_scalar_head() { &place } else { &base };
         let head = stored_head(holder)?;
-        let options =
-            LoadOptions { head, masters: Masters::Keep, ..LoadOptions::language_model() };
+        let options = LoadOptions { head, masters: Masters::Keep, ..LoadOptions::language_model() };
         let (mut model, _) = Model::load_merged(device::open(), &base, &options, Some(&adapter))?;
         model.load_value_head(&place)?;
         let tokenizer = match load_tokenizer(&place)? {

@@ -11,8 +11,8 @@ use hearken_hub::ModelPart;
 use hearken_model::microbatch::microbatches;
 use hearken_model::steps::{STEP_SEPARATOR, StepTokens};
 use hearken_model::{Batch, Head, Keep, Model, Tokenizer, stored_head};
-use hearken_reward_source::{StepAggregation, StepScorer};
 use hearken_reward_source::process_file::ProcessRewardFile;
+use hearken_reward_source::{StepAggregation, StepScorer};
 use hearken_run::encode::{Encoder, LengthLimit};
 use hearken_tensor::Cpu;
 use serde::Serialize;
@@ -208,7 +208,10 @@ impl Score {
         };
         if let Some(reference) = &self.reference {
             if head != Head::LanguageModel {
-                bail!("{}: has a head of its own; expected a language model beside --reference", place.display());
+                bail!(
+                    "{}: has a head of its own; expected a language model beside --reference",
+                    place.display()
+                );
             }
             if !(self.beta.is_finite() && 0.0 < self.beta) {
                 bail!("--beta: found {}, expected a number above 0", self.beta);
@@ -218,7 +221,9 @@ impl Score {
             let reference = self.model.load_beside(&reference)?;
             let (of_policy, of_reference) = (policy.config().vocab, reference.config().vocab);
             if of_policy != of_reference {
-                bail!("--reference: found a vocabulary of {of_reference}, expected that of --model, {of_policy}");
+                bail!(
+                    "--reference: found a vocabulary of {of_reference}, expected that of --model, {of_policy}"
+                );
             }
             let scorer = StepScorer::implicit((policy, reference), self.beta, file);
             return Ok((Scorer::Steps(Box::new(scorer)), tokenizer));
@@ -258,10 +263,7 @@ impl Score {
         let encoder = Encoder {
             tokenizer,
             vocab: config.vocab,
-            length: LengthLimit {
-                tokens_max: config.max_positions,
-                truncation: Truncation::Error,
-            },
+            length: LengthLimit { tokens_max: config.max_positions, truncation: Truncation::Error },
             completion_only: true,
             step_separator,
         };

@@ -38,8 +38,8 @@ use serde_json::{Map, Value};
 
 use crate::config::{ConfigError, Family, Keys, ModelConfig, model_dir, refuse_unknown};
 pub(crate) use plan::{
-    LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams,
-    ScalarParams, VALUE_BIAS, VALUE_WEIGHT, scalar_module,
+    LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams, ScalarParams,
+    VALUE_BIAS, VALUE_WEIGHT, scalar_module,
 };
 
 /// Which head a model has.

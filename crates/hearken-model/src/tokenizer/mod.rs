@@ -7,6 +7,7 @@
 //! Not here: conversations ([`crate::chat`]), and the conversion of `SentencePiece`'s
 //! `tokenizer.model`.
 
+mod decoder;
 mod error;
 mod load;
 mod merges;
@@ -25,6 +26,9 @@ use crate::template::ChatTemplates;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use decoder::Anchor;
+
+pub use decoder::ContinuationDecoder;
 pub use error::TokenizerError;
 pub use stream::TextStream;
 pub use templates::TemplateChoice;
@@ -50,13 +54,6 @@ pub enum SpecialText {
     Parsed,
     /// It is text like any other: nobody ends a turn by writing the end token.
     Literal,
-}
-
-/// Tokens with a text, which stand for a prompt.
-#[derive(Debug, Default)]
-struct Anchor {
-    ids: Vec<u32>,
-    text: String,
 }
 
 /// Files by their paths inside the model's directory.
@@ -177,9 +174,12 @@ impl Tokenizer {
     /// [`Tokenizer::encode_continuation`] of what this gives are the same tokens, where they are what
     /// the tokenizer makes of that text.
     pub fn decode_continuation(&self, ids: &[u32]) -> String {
-        let Anchor { ids: before, text } = self.anchor();
-        let both = self.decode(&[before, ids].concat());
-        both.strip_prefix(text.as_str()).map_or_else(|| self.decode(ids), str::to_owned)
+        decoder::decode_continuation(&self.inner, self.anchor(), ids)
+    }
+
+    /// What decodes continuations where the tokenizer itself is not at hand.
+    pub fn continuation_decoder(&self) -> ContinuationDecoder {
+        ContinuationDecoder::new(self.inner.clone(), self.anchor().clone())
     }
 
     /// Tokens with a text that a continuation does not change; nothing if there are none.
@@ -201,10 +201,7 @@ impl Tokenizer {
     }
 
     fn decode_as(&self, ids: &[u32], skip_special: bool) -> String {
-        self.inner.decode(ids, skip_special).unwrap_or_else(|_| {
-            // Decoders only rearrange text; one that refuses leaves the tokens as they are.
-            ids.iter().filter_map(|&id| self.token(id)).collect()
-        })
+        decoder::decode(&self.inner, ids, skip_special)
     }
 
     /// A decoder for the tokens of a continuation that arrive one by one.

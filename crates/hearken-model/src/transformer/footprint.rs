@@ -6,9 +6,7 @@ use hearken_tensor::device::{Int8Scales, Precision};
 use super::adapter::adapter_elements;
 use super::masters::Masters;
 use super::model::Model;
-use crate::architecture::{
-    Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams,
-};
+use crate::architecture::{Head, LayerPlan, LinearParams, MlpParams, Plan, QkvParams};
 use crate::config::{Mlp, ModelConfig, QueryKeyNorm};
 use crate::lora::{AdapterError, LoraConfig};
 use crate::params::ParamSpec;

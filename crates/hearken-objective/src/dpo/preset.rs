@@ -23,6 +23,7 @@
 //! | `kto`              | h             | prospect theory, unpaired  | β 0.1, λ 1           | arXiv:2402.01306 |
 //! | `apo_zero_unpaired`| h             | as `apo_zero`              | β 0.1, λ 1           | arXiv:2408.06266 |
 //! | `bco`              | h             | as `bco_pair`, with δ      | β 0.1, λ 1           | arXiv:2404.04656 |
+//! | `outcome`          | h             | as `bco`, with δ = 0       | β 0.1, λ 1           | arXiv:2412.01981 |
 //!
 //! Where TRL and a paper differ, the preset does as TRL: β is 0.1 throughout; `ipo` divides by the number of tokens (the
 //! paper's sums are [`Length::Sum`]); the NLL of `orpo` covers the prompt too (the paper's is
@@ -44,7 +45,7 @@ pub enum Preset {
 }
 
 /// All names, in the order of the table above.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "sigmoid",
     "robust",
     "ipo",
@@ -66,6 +67,7 @@ pub const NAMES: [&str; 21] = [
     "kto",
     "apo_zero_unpaired",
     "bco",
+    "outcome",
 ];
 
 /// The objective of a name; `None` for a name that is not in [`NAMES`].
@@ -99,6 +101,7 @@ pub fn named(name: &str) -> Option<Preset> {
         "kto" => unpaired(UnpairedLoss::Kto, 0.1),
         "apo_zero_unpaired" => unpaired(UnpairedLoss::ApoZero, 0.1),
         "bco" => unpaired(UnpairedLoss::Bco, 0.1),
+        "outcome" => unpaired(UnpairedLoss::Outcome, 0.1),
         _ => return None,
     };
     Some(preset)

@@ -34,6 +34,9 @@ pub enum UnpairedLoss {
     /// Desirable: −ln σ(βh − δ); undesirable: −ln σ(δ − βh). Jung et al. 2024, arXiv:2404.04656. The
     /// reference point is δ/β, with δ of [`RewardShift`].
     Bco,
+    /// [`UnpairedLoss::Bco`] with δ = 0: σ(βh) is the probability that the whole completion is right, and that of each
+    /// part of it an implicit process reward. Yuan et al. 2024, arXiv:2412.01981, eq. 5.
+    Outcome,
 }
 
 /// An objective on single completions. Its loss over an optimizer step is the mean over the step's
@@ -54,7 +57,7 @@ impl UnpairedObjective {
     /// Loss of one completion.
     ///
     /// `reference_point` is z in nats for KTO and δ/β for BCO; it takes no part in the derivative, and
-    /// [`UnpairedLoss::ApoZero`] does not read it.
+    /// [`UnpairedLoss::ApoZero`] and [`UnpairedLoss::Outcome`] do not read it.
     ///
     /// ```
     /// use hearken_objective::dpo::CompletionSums;
@@ -76,7 +79,7 @@ impl UnpairedObjective {
     ) -> UnpairedValue {
         let z = match self.loss {
             UnpairedLoss::Kto | UnpairedLoss::Bco => reference_point,
-            UnpairedLoss::ApoZero => 0.0,
+            UnpairedLoss::ApoZero | UnpairedLoss::Outcome => 0.0,
         };
         let (sign, weight) = match verdict {
             Verdict::Desirable => (1.0, self.desirable_weight),
@@ -85,7 +88,7 @@ impl UnpairedObjective {
         let x = sign * self.beta * (completion.log_ratio() - z);
         let (loss, slope) = match self.loss {
             UnpairedLoss::Kto | UnpairedLoss::ApoZero => (sigmoid(-x), -sigmoid(x) * sigmoid(-x)),
-            UnpairedLoss::Bco => (-log_sigmoid(x), -sigmoid(-x)),
+            UnpairedLoss::Bco | UnpairedLoss::Outcome => (-log_sigmoid(x), -sigmoid(-x)),
         };
         UnpairedValue { loss: weight * loss, grad: weight * sign * self.beta * slope }
     }
@@ -191,6 +194,19 @@ mod tests {
         assert_eq!(found, KTO.loss(at(0.7), Verdict::Desirable, 0.0));
     }
 
+    const LOSSES: [UnpairedLoss; 4] =
+        [UnpairedLoss::Kto, UnpairedLoss::ApoZero, UnpairedLoss::Bco, UnpairedLoss::Outcome];
+
+    #[test]
+    fn outcomes_are_the_cross_entropy_of_the_implicit_reward() {
+        let outcome = UnpairedObjective { loss: UnpairedLoss::Outcome, ..KTO };
+        for (verdict, right) in [(Verdict::Desirable, 1.0), (Verdict::Undesirable, 0.0)] {
+            let (loss, grad) = crate::process::binary_cross_entropy(0.1 * 3.0, right);
+            let found = outcome.loss(at(3.0), verdict, 9.0);
+            assert_close(&[found.loss, found.grad], &[loss, 0.1 * grad], 1e-14);
+        }
+    }
+
     #[test]
     fn both_halves_of_bco_make_its_pair() {
         let bco = UnpairedObjective { loss: UnpairedLoss::Bco, ..KTO };
@@ -201,7 +217,7 @@ mod tests {
 
     #[test]
     fn desirable_completions_rise_and_undesirable_ones_fall() {
-        for loss in [UnpairedLoss::Kto, UnpairedLoss::ApoZero, UnpairedLoss::Bco] {
+        for loss in LOSSES {
             let objective = UnpairedObjective { loss, ..KTO };
             assert!(objective.loss(at(0.3), Verdict::Desirable, 0.1).grad < 0.0);
             assert!(0.0 < objective.loss(at(0.3), Verdict::Undesirable, 0.1).grad);
@@ -210,7 +226,7 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_central_differences() {
-        for loss in [UnpairedLoss::Kto, UnpairedLoss::ApoZero, UnpairedLoss::Bco] {
+        for loss in LOSSES {
             let objective = UnpairedObjective { loss, beta: 0.7, desirable_weight: 1.2, ..KTO };
             for verdict in [Verdict::Desirable, Verdict::Undesirable] {
                 let of = |x: &[f64]| objective.loss(at(x[0]), verdict, 0.4);

@@ -95,6 +95,9 @@ pub(super) fn check<D: Device, T: RolloutTrainer<D>>(
 fn source(score: &ScoreConfig) -> String {
     let what = match &score.source {
         SourceConfig::Model { path, .. } => format!("the reward model {}", path.display()),
+        SourceConfig::Process { path, .. } => {
+            format!("the process reward model {}", path.display())
+        }
         SourceConfig::Heuristic { .. }
         | SourceConfig::Regex { .. }
         | SourceConfig::Contains { .. } => "a function of the text".to_owned(),

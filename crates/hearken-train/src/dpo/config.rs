@@ -57,7 +57,8 @@ pub struct DpoConfig {
 impl Configuration for DpoConfig {
     const COMMAND: &'static str = "dpo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/dpo.toml");
-    const WITHOUT: &'static [&'static str] = &["data.completion_only", "data.step_separator", "rollout.replay"];
+    const WITHOUT: &'static [&'static str] =
+        &["data.completion_only", "data.step_separator", "rollout.replay"];
 
     fn named(&mut self) -> Vec<Named<'_>> {
         let reference = self.resolved.reference.path.as_mut();

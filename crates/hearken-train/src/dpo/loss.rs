@@ -109,7 +109,7 @@ impl Objective {
                 let point = match objective.loss {
                     UnpairedLoss::Kto => kl.unwrap_or(0.0),
                     UnpairedLoss::Bco => reward_shift / objective.beta,
-                    UnpairedLoss::ApoZero => 0.0,
+                    UnpairedLoss::ApoZero | UnpairedLoss::Outcome => 0.0,
                 };
                 let tree = |one: &Evidence<'_>| {
                     let (sums, verdict) = (self.sums(one, 0), verdict(one.tree));

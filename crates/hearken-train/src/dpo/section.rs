@@ -20,7 +20,7 @@ use super::online::MethodName;
 const BCO_DECAY: f64 = 0.9;
 
 /// Losses that cannot be one of several: each has a β, a reference or records of its own.
-const ALONE: [&str; 6] = ["orpo", "cpo", "simpo", "kto", "bco", "apo_zero_unpaired"];
+const ALONE: [&str; 7] = ["orpo", "cpo", "simpo", "kto", "bco", "apo_zero_unpaired", "outcome"];
 
 /// Losses of the difference of both scores, in which the constant that a divergence leaves open
 /// cancels.

@@ -56,8 +56,13 @@ pub struct GrpoConfig {
 impl Configuration for GrpoConfig {
     const COMMAND: &'static str = "grpo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/grpo.toml");
-    const WITHOUT: &'static [&'static str] =
-        &["data.completion_only", "data.step_separator", "data.judgements", "data.streaming", "data.shuffle_buffer"];
+    const WITHOUT: &'static [&'static str] = &[
+        "data.completion_only",
+        "data.step_separator",
+        "data.judgements",
+        "data.streaming",
+        "data.shuffle_buffer",
+    ];
 
     fn prepare(layers: &mut Layers) -> Result<(), Complaint> {
         same_completions(layers)?;

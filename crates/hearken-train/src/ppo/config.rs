@@ -145,8 +145,13 @@ impl PpoSettings {
 impl Configuration for PpoConfig {
     const COMMAND: &'static str = "ppo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/ppo.toml");
-    const WITHOUT: &'static [&'static str] =
-        &["data.completion_only", "data.step_separator", "data.judgements", "data.streaming", "data.shuffle_buffer"];
+    const WITHOUT: &'static [&'static str] = &[
+        "data.completion_only",
+        "data.step_separator",
+        "data.judgements",
+        "data.streaming",
+        "data.shuffle_buffer",
+    ];
 
     fn named(&mut self) -> Vec<Named<'_>> {
         let mut named: Vec<Named<'_>> = self.model.named().collect();

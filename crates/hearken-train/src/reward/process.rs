@@ -63,8 +63,8 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
     fn read(config: RewardConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
         let mut solutions: Dataset<StepsExample> = opening.dataset(&config.data)?;
         let labels = config.reward.step_labels();
-        let unlabelled = labels.settle_all(&mut solutions.train)?
-            + labels.settle_all(&mut solutions.eval)?;
+        let unlabelled =
+            labels.settle_all(&mut solutions.train)? + labels.settle_all(&mut solutions.eval)?;
         if 0 < unlabelled {
             opening.progress.note(&format!(
                 "{unlabelled} solutions are left out: only neutral steps of them are labelled"

@@ -10,8 +10,8 @@ use anyhow::Result;
 use clap::Args;
 use hearken_config::Truncation;
 use hearken_data::{
-    Demonstration, JudgedSteps, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions, ReadReport,
-    Record, RecordKind, UnpairedPreference,
+    Demonstration, JudgedSteps, OnBadRecord, Preference, Prompt, PromptKey, Prompted, ReadOptions,
+    ReadReport, Record, RecordKind, UnpairedPreference,
 };
 use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;

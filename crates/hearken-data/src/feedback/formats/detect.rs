@@ -37,9 +37,7 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
 pub fn holds_judgements(path: &Path, options: &ReadOptions) -> Result<Option<Format>, ReadError> {
     let formats = [Format::Hearken, Format::Prm800k];
     match first_row(path, options) {
-        Ok(row) => {
-            Ok(row.and_then(|row| formats.into_iter().find(|format| is(*format, &row))))
-        }
+        Ok(row) => Ok(row.and_then(|row| formats.into_iter().find(|format| is(*format, &row)))),
         // What is wrong with a row is for those to say who read it.
         Err(ReadError::Bad { .. }) => Ok(None),
         Err(error) => Err(error),

@@ -142,7 +142,9 @@ pub(super) fn read_stepwise(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(
         (Some(label), _) if label <= 0.0 => Ok(Some(-1)),
         (Some(label), _) if 1.0 <= label => Ok(Some(1)),
         (Some(label), _) => Err(BadRecord::Unfit {
-            what: format!("found the probability {label} of a step, expected labels that say good or bad"),
+            what: format!(
+                "found the probability {label} of a step, expected labels that say good or bad"
+            ),
         }),
     };
     let labels: Vec<Option<i8>> = judged.labels.iter().map(label).collect::<Result<_, _>>()?;

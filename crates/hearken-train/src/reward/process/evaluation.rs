@@ -35,8 +35,11 @@ pub(super) fn evaluate(
             outcome: file.score(&step.target),
         })
         .collect();
-    let firsts: Vec<FirstError> =
-        solutions.iter().zip(judged).filter_map(|(one, steps)| first_error(file, one, steps)).collect();
+    let firsts: Vec<FirstError> = solutions
+        .iter()
+        .zip(judged)
+        .filter_map(|(one, steps)| first_error(file, one, steps))
+        .collect();
     let first = first_error_scores(&firsts, ROUNDS, rng);
     let bins = reliability(&predictions, BINS).into_iter();
     Some(ProcessEvaluation {

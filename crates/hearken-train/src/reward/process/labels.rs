@@ -94,7 +94,9 @@ impl StepLabels {
     pub(super) fn target(self, label: f64) -> Vec<f64> {
         match self.classes {
             2 => vec![1.0 - label, label],
-            _ => [-1.0, 0.0, 1.0].iter().map(|class| f64::from(u8::from(*class == label))).collect(),
+            _ => {
+                [-1.0, 0.0, 1.0].iter().map(|class| f64::from(u8::from(*class == label))).collect()
+            }
         }
     }
 
@@ -154,7 +156,11 @@ mod tests {
 
     use super::*;
 
-    fn settled(rule: StepLabels, scale: Option<StepScale>, labels: &[f64]) -> Result<Vec<Option<f64>>, String> {
+    fn settled(
+        rule: StepLabels,
+        scale: Option<StepScale>,
+        labels: &[f64],
+    ) -> Result<Vec<Option<f64>>, String> {
         let step = |(row, label): (usize, &f64)| StepEnd { row, label: Some(*label) };
         let steps = labels.iter().enumerate().map(step).collect();
         let source = Source { path: "steps.jsonl".into(), line: 7 };
