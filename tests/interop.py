@@ -29,6 +29,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
@@ -218,6 +219,19 @@ def reward_model(config, sequences, work):
     return largest(ours, theirs)
 
 
+def process_reward_model(config, sequences, work):
+    """Classes of steps: a language model gets a head here, and Transformers loads it as a token classifier."""
+    randomize(AutoModelForCausalLM.from_config(config)).save_pretrained(work / "theirs")
+    ours = resave(work / "theirs", work / "ours", sequences, "steps")
+    model, info = AutoModelForTokenClassification.from_pretrained(
+        work / "ours", dtype=torch.float32, output_loading_info=True
+    )
+    check(info)
+    with torch.no_grad():
+        theirs = [model.eval()(torch.tensor([ids])).logits.flatten() for ids in sequences]
+    return largest(ours, theirs)
+
+
 def adapter(of, settings, sequences, work, score=False):
     """The largest differences with PEFT's adapter here, and with ours there."""
     auto = AutoModelForSequenceClassification if score else AutoModelForCausalLM
@@ -327,13 +341,16 @@ def main():
     ]
     print(f"{datetime.date.today()}  {platform.machine()}  torch {torch.__version__}  transformers {transformers.__version__}")
     print("largest difference in logits (3 sequences, 142 positions), f32")
-    for kind, function in (("language model", language_model), ("reward model", reward_model)):
+    kinds = {"language model": language_model, "reward model": reward_model, "process reward model": process_reward_model}
+    for kind, function in kinds.items():
         for name, config in MODELS.items():
             if function is reward_model and isinstance(config, NO_SCORER):
                 continue
+            if function is process_reward_model and type(config) not in AutoModelForTokenClassification._model_mapping:
+                continue
             with tempfile.TemporaryDirectory() as work:
                 difference = function(config, sequences, pathlib.Path(work))
-            print(f"{kind:15} {name:38} {difference:.2e}")
+            print(f"{kind:20} {name:38} {difference:.2e}")
             assert difference < 1e-4, name
     print(f"partial_rotary_factor 0.5 changes no logit of Transformers': {', '.join(whole_heads(sequences))}")
     print(f"adapters of PEFT {peft.__version__}: theirs here, and ours there")
@@ -342,7 +359,7 @@ def main():
             with tempfile.TemporaryDirectory() as work:
                 here, there = adapter(of, settings, sequences, pathlib.Path(work), score)
             kind = "reward model" if score else "language model"
-            print(f"{kind:15} {name:38} {here:.2e} {there:.2e}")
+            print(f"{kind:20} {name:38} {here:.2e} {there:.2e}")
             assert max(here, there) < 1e-5, name
     with tempfile.TemporaryDirectory() as work:
         scalars, tags = events(pathlib.Path(work))

@@ -8,8 +8,8 @@ use hearken_data::feedback::formats::{
     ExportOptions, Format, FormatError, Import, ImportOptions, export, import,
 };
 use hearken_data::{
-    Demonstration, Preference, Prompt, ReadError, ReadOptions, Record, RecordKind, RecordedRollout,
-    UnpairedPreference, kind_of, read,
+    Demonstration, JudgedSteps, Preference, Prompt, ReadError, ReadOptions, Record, RecordKind,
+    RecordedRollout, UnpairedPreference, kind_of, read,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,6 +45,7 @@ fn trained(kind: RecordKind, kept: &Kept) -> Result<Vec<Value>, String> {
         RecordKind::Demonstrations => trained_as::<Demonstration>(kept),
         RecordKind::Prompts => trained_as::<Prompt>(kept),
         RecordKind::RecordedRollouts => trained_as::<RecordedRollout>(kept),
+        RecordKind::JudgedSteps => trained_as::<JudgedSteps>(kept),
     }
 }
 
@@ -75,8 +76,9 @@ const OTHER: &str =
     r#"[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "No"}]"#;
 
 /// Every form of judgements that people can read, with columns that nobody reads among them.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn judged() -> Vec<(RecordKind, String)> {
-    use RecordKind::{Preferences, UnpairedPreferences};
+    use RecordKind::{JudgedSteps, Preferences, UnpairedPreferences};
     let turns = |last: &str| {
         format!(
             r#"[{{"role": "assistant", "content": "{last}"}}, {{"role": "user", "content": "{last}?"}}, {{"role": "assistant", "content": "ok"}}]"#
@@ -139,6 +141,15 @@ fn judged() -> Vec<(RecordKind, String)> {
             r#"{"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "b"}], "label": false}"#
                 .to_owned(),
         ),
+        (
+            JudgedSteps,
+            r#"{"prompt": "p", "completions": ["a", "b"], "labels": [true, false]}"#.to_owned(),
+        ),
+        (
+            JudgedSteps,
+            r#"{"prompt": [{"role": "user", "content": "q"}], "completions": ["a"], "labels": [false]}"#
+                .to_owned(),
+        ),
     ];
     rows.into()
 }
@@ -151,6 +162,7 @@ fn judgements_reach_a_trainer_through_a_store_as_they_stand_in_the_file() {
         let direct = trained(kind, &kept).unwrap_or_else(|error| panic!("{row}: {error}"));
         let format = match kind {
             RecordKind::Preferences => Format::TrlPreference,
+            RecordKind::JudgedSteps => Format::TrlStepwise,
             _ => Format::TrlUnpaired,
         };
         let import = imported(&kept).unwrap_or_else(|error| panic!("{row}: {error}"));
@@ -208,6 +220,10 @@ fn token_ids_are_for_trainers_alone() {
             r#"{"prompt_ids": [5], "completion_ids": [7], "label": true}"#,
         ),
         (RecordKind::Prompts, r#"{"prompt_ids": [5]}"#),
+        (
+            RecordKind::JudgedSteps,
+            r#"{"input_ids": [5, 6], "step_ends": [1], "step_labels": [0.5]}"#,
+        ),
     ] {
         let kept = file("a.jsonl", row);
         assert_eq!(shown_as(&kept), Some(kind), "{row}");
@@ -233,7 +249,7 @@ fn token_ids_are_for_trainers_alone() {
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn a_mistake_is_told_in_the_same_words_by_all() {
-    use RecordKind::{Demonstrations, Preferences, Prompts, UnpairedPreferences};
+    use RecordKind::{Demonstrations, JudgedSteps, Preferences, Prompts, UnpairedPreferences};
     let user = |text: &str| format!(r#"{{"role": "user", "content": "{text}"}}"#);
     let assistant = |text: &str| format!(r#"{{"role": "assistant", "content": "{text}"}}"#);
     let pair = |prompt: &str, chosen: &[String], rejected: &[String]| {
@@ -295,6 +311,27 @@ fn a_mistake_is_told_in_the_same_words_by_all() {
             "the number 2",
         ),
         (UnpairedPreferences, r#"{"completion": "a", "label": true}"#.into(), "found the columns"),
+        (
+            JudgedSteps,
+            r#"{"prompt": "p", "completions": ["a", "b"], "labels": [true]}"#.into(),
+            "1 labels",
+        ),
+        (
+            JudgedSteps,
+            r#"{"prompt": "p", "completions": ["a", " "], "labels": [true, true]}"#.into(),
+            "an empty step",
+        ),
+        (
+            JudgedSteps,
+            r#"{"prompt": "p", "completions": ["a"], "ratings": [2]}"#.into(),
+            "-1, 0, 1 or null",
+        ),
+        (
+            JudgedSteps,
+            r#"{"problem": "p", "steps": ["a"], "label": 1}"#.into(),
+            "the first wrong step",
+        ),
+        (JudgedSteps, r#"{"input": "p", "label": "p", "task": "t"}"#.into(), "steps, each with"),
         (Demonstrations, r#"{"prompt": "a", "completion": ""}"#.into(), "nothing in it"),
         (Demonstrations, r#"{"text": NaN}"#.into(), "NaN"),
         (Demonstrations, format!(r#"{{"messages": [{}]}}"#, user("a")), "nothing to train on"),

@@ -2,11 +2,12 @@
 //! `tests/interop.py`.
 //!
 //! ```text
-//! cargo run --release -p hearken-model --example resave -- FROM TO IDS.json OUT.json [score] [adapter DIR]
+//! cargo run --release -p hearken-model --example resave -- FROM TO IDS.json OUT.json [score|steps] [adapter DIR]
 //! ```
 //!
 //! `IDS.json` is a list of lists of token ids; `OUT.json` becomes a list with the logits of every
-//! position for each, flattened, or with `score` the score at the last token. With an adapter, it is the
+//! position for each, flattened, with `score` the score at the last token, or with `steps` the logits of two classes at every
+//! position. With an adapter, it is the
 //! adapter that is saved.
 
 use std::error::Error;
@@ -18,11 +19,15 @@ use hearken_tensor::Cpu;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [from, to, ids, out, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: resave FROM TO IDS.json OUT.json [score] [adapter DIR]".into());
+        return Err("usage: resave FROM TO IDS.json OUT.json [score|steps] [adapter DIR]".into());
     };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let options = match rest.first() {
         Some(&"score") => LoadOptions { new_score_head: Some(0), ..LoadOptions::scorer() },
+        Some(&"steps") => {
+            let head = Head::StepClasses(2);
+            LoadOptions { new_score_head: Some(0), head, ..LoadOptions::scorer() }
+        }
         _ => LoadOptions::language_model(),
     };
     let (from, to) = (Path::new(from), Path::new(to));
@@ -45,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match model.head() {
             Head::LanguageModel => model.logits(&pass, &rows),
             Head::Score => model.scalars(&pass, &rows[rows.len() - 1..]),
+            Head::StepClasses(_) => model.scalars(&pass, &rows),
         }
     };
     let outputs: Vec<Vec<f32>> = segments.iter().map(read).collect();

@@ -22,15 +22,15 @@ pub struct StepScorer<D: Device> {
 #[derive(Debug)]
 enum Reads<D: Device> {
     /// Classes at the last token of a step.
-    Classes(Model<D>),
+    Classes(Box<Model<D>>),
     /// β times the log-ratio of two language models.
-    Implicit { policy: Model<D>, reference: Model<D>, beta: f64 },
+    Implicit { policy: Box<Model<D>>, reference: Box<Model<D>>, beta: f64 },
 }
 
 impl<D: Device> StepScorer<D> {
     /// A model with a head of two or three classes.
     pub fn of_classes(model: Model<D>, file: ProcessRewardFile) -> Self {
-        Self { reads: Reads::Classes(model), file }
+        Self { reads: Reads::Classes(Box::new(model)), file }
     }
 
     /// An implicit process reward model: a language model that was trained on outcomes alone, `hearken dpo` with
@@ -42,6 +42,7 @@ impl<D: Device> StepScorer<D> {
         beta: f64,
         file: ProcessRewardFile,
     ) -> Self {
+        let [policy, reference] = [policy, reference].map(Box::new);
         Self { reads: Reads::Implicit { policy, reference, beta }, file }
     }
 

@@ -36,7 +36,7 @@ fn load<E: Example>(path: PathBuf, columns: &[(&str, &str)], tokens_max: usize) 
         tokens_max: None,
         limit: None,
         completion_only: true,
-        step_separator: STEP_SEPARATOR,
+        step_separator: STEP_SEPARATOR.to_owned(),
         judgements: JudgementsConfig::default(),
     };
     Dataset::load(&config, &encoder, Seeds::new(0)).unwrap()

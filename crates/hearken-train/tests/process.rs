@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hearken_config::Configuration;
 use hearken_config::StepRewards;
-use hearken_data::{ReadOptions, read};
+use hearken_data::{ReadOptions, Source, read};
 use hearken_model::Masters;
 use hearken_model::steps::StepTokens;
 use hearken_model::tokenizer::{Bos, SpecialText};
@@ -94,23 +94,18 @@ fn text_becomes_the_tokens_that_trl_makes() {
     let config = reward_config(&[]);
     let encoder =
         Encoder::for_model(&fixture("prm_model"), Some(&tokenizer), &config.data).unwrap();
-    let read = |name: &str| {
+    let encoded = |name: &str| -> Vec<StepsExample> {
         let (records, _) = read(&fixture(name), &ReadOptions::default()).unwrap();
-        records
-    };
-    let encoded = |name: &str| -> Vec<(Vec<u32>, Vec<(usize, Option<f64>)>)> {
         let of = |record| match StepsExample::encode(record, &encoder).unwrap() {
-            Encoded::Whole(one) => {
-                (one.ids, one.steps.iter().map(|step| (step.row, step.label)).collect())
-            }
+            // Where they come from, and what their columns say of the scale, differs.
+            Encoded::Whole(one) => StepsExample { source: Source::default(), scale: None, ..one },
             other => panic!("{other:?}"),
         };
-        read(name).iter().map(of).collect()
+        let mut all: Vec<StepsExample> = records.iter().map(of).collect();
+        all.sort_by(|a, b| a.ids.cmp(&b.ids));
+        all
     };
-    let (mut texts, mut ids) = (encoded("prm/records.jsonl"), encoded("prm/data.jsonl"));
-    let by_ids = |a: &(Vec<u32>, Vec<_>), b: &(Vec<u32>, Vec<_>)| a.0.cmp(&b.0);
-    texts.sort_by(by_ids);
-    ids.sort_by(by_ids);
+    let (texts, ids) = (encoded("prm/records.jsonl"), encoded("prm/data.jsonl"));
     assert!(texts == ids);
 }
 

@@ -164,7 +164,7 @@ impl Score {
         }
         let (scorer, tokenizer) = self.load()?;
         let answers = &answers[present..];
-        let encoded = self.encode(&scorer, tokenizer.as_ref(), answers)?;
+        let encoded = encode(&scorer, tokenizer.as_ref(), answers)?;
         self.model.say_built_in_format(tokenizer.as_ref());
         let lengths: Vec<usize> = encoded.iter().map(|one| one.ids.len()).collect();
         let interrupt = Interrupt::install("stopping after this batch")?;
@@ -248,28 +248,27 @@ impl Score {
             ),
         }
     }
+}
 
-    fn encode(
-        &self,
-        scorer: &Scorer,
-        tokenizer: Option<&Tokenizer>,
-        answers: &[Answer],
-    ) -> Result<Vec<StepTokens>> {
-        let (model, step_separator) = match scorer {
-            Scorer::Whole(model) => (&**model, STEP_SEPARATOR),
-            Scorer::Steps(steps) => (steps.model(), steps.separator()),
-        };
-        let config = model.config();
-        let encoder = Encoder {
-            tokenizer,
-            vocab: config.vocab,
-            length: LengthLimit { tokens_max: config.max_positions, truncation: Truncation::Error },
-            completion_only: true,
-            step_separator,
-        };
-        let reads_steps = matches!(scorer, Scorer::Steps(_));
-        answers.iter().map(|answer| tokens(answer, &encoder, reads_steps)).collect()
-    }
+fn encode(
+    scorer: &Scorer,
+    tokenizer: Option<&Tokenizer>,
+    answers: &[Answer],
+) -> Result<Vec<StepTokens>> {
+    let (model, step_separator) = match scorer {
+        Scorer::Whole(model) => (&**model, STEP_SEPARATOR),
+        Scorer::Steps(steps) => (steps.model(), steps.separator()),
+    };
+    let config = model.config();
+    let encoder = Encoder {
+        tokenizer,
+        vocab: config.vocab,
+        length: LengthLimit { tokens_max: config.max_positions, truncation: Truncation::Error },
+        completion_only: true,
+        step_separator,
+    };
+    let reads_steps = matches!(scorer, Scorer::Steps(_));
+    answers.iter().map(|answer| tokens(answer, &encoder, reads_steps)).collect()
 }
 
 /// The tokens at which a model reads; the ends of steps, where it reads these.

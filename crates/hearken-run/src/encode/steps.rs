@@ -51,7 +51,9 @@ impl Example for StepsExample {
             Kept::Nothing => return Ok(Encoded::Dropped),
             Kept::Part(range) => {
                 steps.retain(|step| range.contains(&step.row));
-                steps.iter_mut().for_each(|step| step.row -= range.start);
+                for step in &mut steps {
+                    step.row -= range.start;
+                }
                 ids = ids[range.clone()].to_vec();
             }
             Kept::Whole => {}

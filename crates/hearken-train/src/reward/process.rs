@@ -18,7 +18,7 @@ use hearken_run::encode::{Example as _, StepsExample};
 use hearken_run::error::TrainError;
 use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_run::run_dir::write_atomically;
-use hearken_run::stream::Drawn;
+use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 
 use super::config::{NeutralSteps, RewardConfig};
@@ -79,7 +79,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
     }
 
     fn training(&self) -> TrainingRows<'_> {
-        let rows_max = self.solutions.stream.as_ref().map(|stream| stream.tokens_max());
+        let rows_max = self.solutions.stream.as_ref().map(Stream::tokens_max);
         TrainingRows { rows: self.solutions.train_rows(), mix: &self.solutions.mix, rows_max }
     }
 

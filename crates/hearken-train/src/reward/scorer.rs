@@ -22,7 +22,6 @@ pub(super) fn load_scorer<D: Device>(
         new_score_head: opening.whole_checkpoint().is_none().then_some(seed),
         masters: opening.masters(),
         head,
-        ..LoadOptions::scorer()
     };
     let (mut model, report) = load_model(device, &config.model, &dir, &options)?;
     // What training has made of the head lies with the adapter.

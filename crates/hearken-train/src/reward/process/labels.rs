@@ -1,5 +1,7 @@
 //! What labels of steps say to a process reward model.
 
+use std::cmp::Ordering;
+
 use hearken_config::DataConfig;
 use hearken_data::StepScale;
 use hearken_run::encode::StepsExample;
@@ -94,9 +96,12 @@ impl StepLabels {
     pub(super) fn target(self, label: f64) -> Vec<f64> {
         match self.classes {
             2 => vec![1.0 - label, label],
-            _ => {
-                [-1.0, 0.0, 1.0].iter().map(|class| f64::from(u8::from(*class == label))).collect()
-            }
+            // Bad, neutral, good.
+            _ => match label.total_cmp(&0.0) {
+                Ordering::Less => vec![1.0, 0.0, 0.0],
+                Ordering::Equal => vec![0.0, 1.0, 0.0],
+                Ordering::Greater => vec![0.0, 0.0, 1.0],
+            },
         }
     }
 
@@ -106,9 +111,9 @@ impl StepLabels {
         for label in solutions.iter().flat_map(|one| &one.steps).filter_map(|step| step.label) {
             let middle = if self.classes == 2 { 0.5 } else { 0.0 };
             match label.total_cmp(&middle) {
-                std::cmp::Ordering::Less => counts.bad += 1,
-                std::cmp::Ordering::Equal => counts.neutral += 1,
-                std::cmp::Ordering::Greater => counts.good += 1,
+                Ordering::Less => counts.bad += 1,
+                Ordering::Equal => counts.neutral += 1,
+                Ordering::Greater => counts.good += 1,
             }
         }
         counts
@@ -151,6 +156,8 @@ impl LabelCounts {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use hearken_data::Source;
     use hearken_run::encode::StepEnd;
 
@@ -163,7 +170,7 @@ mod tests {
     ) -> Result<Vec<Option<f64>>, String> {
         let step = |(row, label): (usize, &f64)| StepEnd { row, label: Some(*label) };
         let steps = labels.iter().enumerate().map(step).collect();
-        let source = Source { path: "steps.jsonl".into(), line: 7 };
+        let source = Source { path: Path::new("steps.jsonl").into(), line: 7 };
         let mut solution = StepsExample { ids: vec![0; labels.len()], steps, scale, source };
         rule.settle(&mut solution).map_err(|error| error.to_string())?;
         Ok(solution.steps.iter().map(|step| step.label).collect())
