@@ -2,7 +2,8 @@
 //!
 //! [`rlhf`] goes from demonstrations and preferences to a policy and says what each stage bought;
 //! [`quickstart`] makes the model and the data of its first example; [`check`] goes the way of a run up to
-//! its first step and changes nothing; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
+//! its first step and changes nothing; [`search`] spends compute at inference; [`step_labels`] labels steps without
+//! people; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
 //! steps of each trainer.
 //!
 //! Not here: what a batch teaches (`hearken-train`), the command line, and anything that prints.
@@ -21,3 +22,7 @@ pub mod rlhf;
 pub mod check;
 
 pub mod sweep;
+
+pub mod search;
+
+pub mod step_labels;

@@ -23,6 +23,8 @@ pub mod frontier;
 
 pub mod sweep;
 
+pub mod reranking;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -34,6 +34,7 @@ pub mod gold;
 mod service;
 
 mod step_scorer;
+mod step_split;
 
 mod closure;
 
@@ -61,8 +62,10 @@ pub use reward_model::{RewardModel, RewardModelOptions};
 pub use score::{Score, StepScore};
 pub use service::{CommandSource, HttpSource};
 pub use step_scorer::StepScorer;
+pub use step_split::StepSplit;
 pub use verifier::{
-    VerifierSource, final_number, last_boxed, same_answer, share_of_right_steps, verify,
+    VerifierSource, answer_of, final_number, groups_of, last_boxed, same_answer,
+    share_of_right_steps, step_is_right, verify,
 };
 pub use weighted_sum::{Scores, WeightedSum, sum_of};
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{RewardError, RewardSource, RolloutView, Score};
 
 pub use answer::same_answer;
-pub use arithmetic::share_of_right_steps;
+pub use arithmetic::{share_of_right_steps, step_is_right};
 pub use boxed::last_boxed;
 pub use number::final_number;
 
@@ -43,6 +43,43 @@ pub fn verify(verifier: Verifier, completion: &str, answer: &str) -> f64 {
         ),
         Verifier::ArithmeticSteps => share_of_right_steps(completion),
     }
+}
+
+/// What a completion says its answer is, as a verifier reads it; `None` where it says nothing.
+///
+/// ```
+/// use hearken_config::Verifier;
+/// use hearken_reward_source::answer_of;
+/// assert_eq!(answer_of(Verifier::Numeric, "3 + 4 = 7\n#### 7").as_deref(), Some("7"));
+/// assert_eq!(answer_of(Verifier::Numeric, "I don't know."), None);
+/// ```
+pub fn answer_of(verifier: Verifier, completion: &str) -> Option<String> {
+    match verifier {
+        Verifier::Numeric => final_number(completion).map(str::to_owned),
+        Verifier::Boxed => last_boxed(completion).map(str::to_owned),
+        Verifier::Exact | Verifier::ArithmeticSteps => {
+            let words: Vec<&str> = completion.split_whitespace().collect();
+            (!words.is_empty()).then(|| words.join(" "))
+        }
+    }
+}
+
+/// Which of several answers say the same: numbers of groups, in the order in which they first occur.
+pub fn groups_of(verifier: Verifier, answers: &[Option<String>]) -> Vec<Option<usize>> {
+    let mut known: Vec<String> = Vec::new();
+    let same = |a: &str, b: &str| match verifier {
+        Verifier::Numeric | Verifier::Boxed => same_answer(a, b),
+        Verifier::Exact | Verifier::ArithmeticSteps => a == b,
+    };
+    let group = |answer: &Option<String>| {
+        let answer = answer.as_deref()?;
+        let found = known.iter().position(|known| same(answer, known));
+        Some(found.unwrap_or_else(|| {
+            known.push(answer.to_owned());
+            known.len() - 1
+        }))
+    };
+    answers.iter().map(group).collect()
 }
 
 /// A [`Verifier`] with the column of the prompts that has the answer.

@@ -12,7 +12,7 @@
 //! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
-//! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`] |
+//! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`] |
 //!
 //! What is *not* here: reading judgements from anywhere, and drawing the results.
 
@@ -38,6 +38,7 @@ mod multinomial;
 mod newton;
 pub mod proportion;
 pub mod quantile;
+pub mod reranking;
 pub mod side_bias;
 pub mod significance;
 pub mod social_choice;

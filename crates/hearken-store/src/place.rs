@@ -140,7 +140,10 @@ pub fn open_records<T: Record>(
         None => match format_of_judgements(place, options)? {
             Some(format) => {
                 let (items, judgements) = judgements_in(place, format)?;
-                let all = Everything::of_file(place, items, judgements);
+                let all = match format {
+                    Format::Hearken => Everything::of_file(place, items, judgements),
+                    _ => Ok(Everything::of(items, judgements, &Changes::new())),
+                };
                 all.map_err(|error| unreadable(&shown, &error))?
             }
             None => return Records::open(place, options),

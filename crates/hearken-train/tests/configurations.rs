@@ -223,7 +223,7 @@ fn the_schema_has_the_defaults_of_the_files() {
 fn commented_defaults_of_scores_are_those_of_the_types() {
     let blocks = documented(PpoConfig::DEFAULTS);
     let kinds: Vec<&Documented> = blocks.iter().filter(|found| found.key == "kind").collect();
-    assert_eq!(kinds.len(), 8, "one block for each kind");
+    assert_eq!(kinds.len(), 9, "one block for each kind");
     let schema = PpoConfig::schema();
     let variants = schema["properties"]["score"]["items"]["oneOf"].as_array().unwrap();
     for kind in kinds {
@@ -346,7 +346,8 @@ fn what_is_missing_is_described_by_its_type() {
     };
     let expected = "found no `score[0].path`, expected a folder with a reward model";
     assert!(error(&["score=[{kind=\"model\"}]"]).contains(expected));
-    let expected = "found no `score[0].kind`, expected one of \"model\", \"heuristic\"";
+    let expected =
+        "found no `score[0].kind`, expected one of \"model\", \"process\", \"heuristic\"";
     assert!(
         error(&["score=[{weight=1}]"]).contains(expected),
         "{}",

@@ -69,10 +69,10 @@ Examples:
 const COLUMNS: [&str; 5] = ["sample", "completion", "completion_ids", "logprobs", "stop_reason"];
 
 /// A prompt, and where it stands.
-struct PromptLine {
-    prompt: Content,
-    columns: Map<String, Value>,
-    source: Source,
+pub(super) struct PromptLine {
+    pub(super) prompt: Content,
+    pub(super) columns: Map<String, Value>,
+    pub(super) source: Source,
 }
 
 impl PromptLine {
@@ -249,7 +249,7 @@ impl<'a> Work<'a> {
     }
 }
 
-fn encode<D: Device>(
+pub(super) fn encode<D: Device>(
     line: &PromptLine,
     tokenizer: Option<&Tokenizer>,
     model: &Model<D>,

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod bench;
+mod best_of;
 mod chat;
 mod check;
 mod collect;
@@ -12,6 +13,7 @@ mod convert;
 mod data;
 mod doctor;
 mod dpo;
+mod evaluate;
 mod export;
 mod generate;
 mod grpo;
@@ -25,6 +27,7 @@ mod report;
 mod reward;
 mod rlhf;
 mod sft;
+mod steps;
 mod store;
 mod sweep;
 mod template;
@@ -66,6 +69,9 @@ pub(crate) enum Command {
     Store(store::Store),
     Logprobs(logprobs::Logprobs),
     Score(score::Score),
+    BestOf(best_of::BestOf),
+    Steps(steps::Steps),
+    Evaluate(evaluate::Evaluate),
     Merge(merge::Merge),
     Convert(convert::Convert),
     Template(template::Template),
@@ -101,6 +107,9 @@ impl Command {
             Self::Store(command) => command.run(),
             Self::Logprobs(command) => command.run(),
             Self::Score(command) => command.run(),
+            Self::BestOf(command) => command.run(),
+            Self::Steps(command) => command.run(),
+            Self::Evaluate(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Template(command) => command.run(),

@@ -10,7 +10,8 @@ use hearken_data::{Answer, AnswerContent, Content, Solution, Source};
 use hearken_hub::ModelPart;
 use hearken_model::microbatch::microbatches;
 use hearken_model::steps::{STEP_SEPARATOR, StepTokens};
-use hearken_model::{Batch, Head, Keep, Model, Tokenizer, stored_head};
+use hearken_model::{Head, Tokenizer, stored_head};
+use hearken_recipes::search::Scorer;
 use hearken_reward_source::process_file::ProcessRewardFile;
 use hearken_reward_source::{StepAggregation, StepScorer};
 use hearken_run::encode::{Encoder, LengthLimit};
@@ -59,6 +60,10 @@ pub(crate) struct Score {
     /// With --reference: the β of that training
     #[arg(long, default_value_t = 0.1, value_name = "X", requires = "reference")]
     beta: f64,
+
+    /// The name of the score's column, for scores of several models beside each other; those of steps get _steps behind it
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
 
     /// The most tokens that go through the model at once; changes no result
     #[arg(long, default_value_t = 4096, value_name = "N")]
@@ -109,54 +114,16 @@ struct Line<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     #[serde(flatten)]
-    scored: Scored,
-}
-
-#[derive(Serialize)]
-struct Scored {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step_scores: Option<Vec<f64>>,
-    score: f64,
-}
-
-/// What scores.
-enum Scorer {
-    Whole(Box<Model<Cpu>>),
-    Steps(Box<StepScorer<Cpu>>),
-}
-
-impl Scorer {
-    /// The scores of some answers, of which the lengths fit one pass.
-    fn scores(&self, answers: &[StepTokens], aggregate: StepAggregation) -> Vec<Scored> {
-        match self {
-            Self::Whole(model) => {
-                let mut batch = Batch::new();
-                let row = |answer: &StepTokens| {
-                    let segment = batch.push(None, &answer.ids);
-                    batch.last_row(segment).expect("an answer has tokens")
-                };
-                let rows: Vec<usize> = answers.iter().map(row).collect();
-                let scores = model.scalars(&model.forward(&batch, Keep::Nothing), &rows);
-                let of = |score: f32| Scored { step_scores: None, score: score.into() };
-                scores.into_iter().map(of).collect()
-            }
-            Self::Steps(scorer) => {
-                let of = |scores: Vec<f64>| Scored {
-                    score: aggregate.of(&scores).expect("a solution has steps"),
-                    step_scores: Some(scores),
-                };
-                scorer.scores(answers, usize::MAX).into_iter().map(of).collect()
-            }
-        }
-    }
+    scored: Map<String, Value>,
 }
 
 impl Score {
     pub(crate) fn run(self) -> Result<ExitCode> {
         self.lines.check(&self.model.model)?;
-        let answers: Vec<Answer> = self.lines.read(&["score", "step_scores"])?;
+        let own = self.columns()?;
+        let answers: Vec<Answer> = self.lines.read(&[own[0].as_str(), own[1].as_str()])?;
         let expected = answers.len();
-        let is_own = |_: usize, line: &Map<String, Value>| line.contains_key("score");
+        let is_own = |_: usize, line: &Map<String, Value>| line.contains_key(&own[0]);
         let present = self.lines.present(expected, is_own)?;
         if present == expected {
             output::say(&format!("{expected} lines are there already"));
@@ -176,11 +143,15 @@ impl Score {
                 break;
             }
             counter.add(group.len(), lengths[group.clone()].iter().sum());
-            let scored = scorer.scores(&encoded[group.clone()], self.aggregate.into());
+            let aggregate = self.aggregate.into();
+            let scored = scorer.scores(&encoded[group.clone()], aggregate, usize::MAX);
             for (scored, answer) in scored.into_iter().zip(&answers[group]) {
                 if !scored.score.is_finite() {
                     bail!("{}: the score is {}", answer.source, scored.score);
                 }
+                let steps = scored.steps.map(|steps| (own[1].clone(), Value::from(steps)));
+                let score = (own[0].clone(), Value::from(scored.score));
+                let scored = steps.into_iter().chain([score]).collect();
                 lines.write(Line { kept: self.lines.kept(answer), scored })?;
                 written += 1;
             }
@@ -194,8 +165,17 @@ impl Score {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The columns of the score and of the steps' scores.
+    fn columns(&self) -> Result<[String; 2]> {
+        match self.column.as_deref() {
+            None => Ok(["score".to_owned(), "step_scores".to_owned()]),
+            Some("") => bail!("--column: found an empty text, expected a name"),
+            Some(name) => Ok([name.to_owned(), format!("{name}_steps")]),
+        }
+    }
+
     /// The model, as its head says, and its tokenizer.
-    fn load(&self) -> Result<(Scorer, Option<Tokenizer>)> {
+    fn load(&self) -> Result<(Scorer<Cpu>, Option<Tokenizer>)> {
         let place = self.model.reading_place()?;
         let head = stored_head(&place)?;
         let file = ProcessRewardFile::load(&place)?.unwrap_or_default();
@@ -229,13 +209,9 @@ impl Score {
             return Ok((Scorer::Steps(Box::new(scorer)), tokenizer));
         }
         match head {
-            Head::Score => {
+            Head::Score | Head::StepClasses(2 | 3) => {
                 let (model, tokenizer) = self.model.load_as(head)?;
-                Ok((Scorer::Whole(Box::new(model)), tokenizer))
-            }
-            Head::StepClasses(2 | 3) => {
-                let (model, tokenizer) = self.model.load_as(head)?;
-                Ok((Scorer::Steps(Box::new(StepScorer::of_classes(model, file))), tokenizer))
+                Ok((Scorer::new(model, file).expect("a head that scores"), tokenizer))
             }
             Head::StepClasses(classes) => bail!(
                 "{}: found a head of {classes} classes, expected 2 (bad, good) or 3 (bad, neutral, good)",
@@ -251,14 +227,12 @@ impl Score {
 }
 
 fn encode(
-    scorer: &Scorer,
+    scorer: &Scorer<Cpu>,
     tokenizer: Option<&Tokenizer>,
     answers: &[Answer],
 ) -> Result<Vec<StepTokens>> {
-    let (model, step_separator) = match scorer {
-        Scorer::Whole(model) => (&**model, STEP_SEPARATOR),
-        Scorer::Steps(steps) => (steps.model(), steps.separator()),
-    };
+    let model = scorer.model();
+    let step_separator = scorer.separator().unwrap_or(STEP_SEPARATOR);
     let config = model.config();
     let encoder = Encoder {
         tokenizer,
@@ -267,7 +241,7 @@ fn encode(
         completion_only: true,
         step_separator,
     };
-    let reads_steps = matches!(scorer, Scorer::Steps(_));
+    let reads_steps = scorer.separator().is_some();
     answers.iter().map(|answer| tokens(answer, &encoder, reads_steps)).collect()
 }
 

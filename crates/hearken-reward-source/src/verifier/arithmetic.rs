@@ -18,15 +18,32 @@ use super::number::parse;
 /// assert_eq!(share_of_right_steps("x = 3"), 0.0);
 /// ```
 pub fn share_of_right_steps(text: &str) -> f64 {
+    let equations = equations(text);
+    let right = equations.iter().filter(|right| **right).count();
+    if equations.is_empty() { 0.0 } else { right as f64 / equations.len() as f64 }
+}
+
+/// Whether all equations of a step hold; `None` of a step without any, of which arithmetic says nothing.
+///
+/// ```
+/// use hearken_reward_source::step_is_right;
+/// assert_eq!(step_is_right("2 + 2 = 4, and 4 x 5 = 21"), Some(false));
+/// assert_eq!(step_is_right("Tom has four."), None);
+/// ```
+pub fn step_is_right(step: &str) -> Option<bool> {
+    let equations = equations(step);
+    (!equations.is_empty()).then(|| equations.iter().all(|right| *right))
+}
+
+/// Whether each equation of a text holds.
+fn equations(text: &str) -> Vec<bool> {
     let sides: Vec<&str> = text.split('=').collect();
-    let (mut steps, mut right) = (0_usize, 0_usize);
-    for pair in sides.windows(2) {
-        let Some(left) = expression_before(pair[0]) else { continue };
-        let Some((shown, result)) = number_after(pair[1]) else { continue };
-        steps += 1;
-        right += usize::from((left - result).abs() <= rounding(shown));
-    }
-    if steps == 0 { 0.0 } else { right as f64 / steps as f64 }
+    let holds = |pair: &[&str]| {
+        let left = expression_before(pair[0])?;
+        let (shown, result) = number_after(pair[1])?;
+        Some((left - result).abs() <= rounding(shown))
+    };
+    sides.windows(2).filter_map(holds).collect()
 }
 
 /// Half a unit of the last decimal that is shown, and what doubles lose.

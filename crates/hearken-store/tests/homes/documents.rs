@@ -95,7 +95,7 @@ fn changes_of_items_come_in_their_order(home: &Home) {
     assert_eq!(found, [("item-0", 7), ("item-2", 0)]);
     assert_eq!((all.judgements.as_slice(), all.withdrawn), (&made[..1], 1));
     // A file of JSON lines is read as one, too.
-    if home.url.ends_with(".jsonl") {
+    if std::path::Path::new(&home.url).extension().is_some_and(|ending| ending == "jsonl") {
         drop(store);
         let records = (items(0..3), made.to_vec());
         let read = Everything::of_file(Path::new(&home.url), records.0, records.1).unwrap();

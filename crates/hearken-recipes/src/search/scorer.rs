@@ -1,0 +1,147 @@
+//! Reward models of any kind, as answers are scored with them.
+
+use std::path::Path;
+
+use hearken_data::Content;
+use hearken_model::microbatch::microbatches;
+use hearken_model::steps::{StepTokens, encode_steps, with_first_token};
+use hearken_model::tokenizer::{SpecialText, TokenizerError};
+use hearken_model::{Batch, Head, Keep, LoadOptions, Model, ModelError, Tokenizer, stored_head};
+use hearken_reward_source::process_file::ProcessRewardFile;
+use hearken_reward_source::{StepAggregation, StepScorer};
+use hearken_tensor::Device;
+
+/// A reward model.
+#[derive(Debug)]
+pub enum Scorer<D: Device> {
+    /// One number for the whole, read at the last token.
+    Whole(Box<Model<D>>),
+    /// A number for each step.
+    Steps(Box<StepScorer<D>>),
+}
+
+/// What a reward model says of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// Of a process reward model, the score of each step.
+    pub steps: Option<Vec<f64>>,
+    /// One number for the whole.
+    pub score: f64,
+}
+
+impl<D: Device> Scorer<D> {
+    /// A model as `options` load it, whose head says what it is: a head of one output scores the whole, one of classes
+    /// scores steps, as `file` has them.
+    pub fn new(model: Model<D>, file: ProcessRewardFile) -> Option<Self> {
+        match model.head() {
+            Head::Score => Some(Self::Whole(Box::new(model))),
+            Head::StepClasses(2 | 3) => {
+                Some(Self::Steps(Box::new(StepScorer::of_classes(model, file))))
+            }
+            Head::LanguageModel | Head::StepClasses(_) => None,
+        }
+    }
+
+    /// Loads the reward model in a directory; `None` of a language model, or a head of more classes than three.
+    ///
+    /// # Errors
+    /// If a file of it cannot be used.
+    pub fn load(device: D, dir: &Path, options: &LoadOptions) -> Result<Option<Self>, ModelError> {
+        let head = stored_head(dir)?;
+        if head == Head::LanguageModel {
+            return Ok(None);
+        }
+        let (model, _) = Model::load(device, dir, &LoadOptions { head, ..*options })?;
+        let file = ProcessRewardFile::load(dir).ok().flatten().unwrap_or_default();
+        Ok(Self::new(model, file))
+    }
+
+    /// The model; of two, the one that was trained.
+    pub fn model(&self) -> &Model<D> {
+        match self {
+            Self::Whole(model) => model,
+            Self::Steps(steps) => steps.model(),
+        }
+    }
+
+    /// What stands behind each step, where steps are scored.
+    pub fn separator(&self) -> Option<&str> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Steps(steps) => Some(steps.separator()),
+        }
+    }
+
+    /// The scores of answers that are tokens already. Forward passes take at most `tokens_max` rows, or one answer.
+    ///
+    /// # Panics
+    /// If steps are scored and an answer has none.
+    pub fn scores(
+        &self,
+        answers: &[StepTokens],
+        aggregate: StepAggregation,
+        tokens_max: usize,
+    ) -> Vec<Scored> {
+        match self {
+            Self::Whole(model) => {
+                let rows: Vec<usize> = answers.iter().map(|answer| answer.ids.len()).collect();
+                let groups = microbatches(&rows, tokens_max).into_iter();
+                groups.flat_map(|group| whole(model, &answers[group])).collect()
+            }
+            Self::Steps(steps) => {
+                let of = |scores: Vec<f64>| Scored {
+                    score: aggregate.of(&scores).expect("a solution has steps"),
+                    steps: Some(scores),
+                };
+                steps.scores(answers, tokens_max).into_iter().map(of).collect()
+            }
+        }
+    }
+
+    /// A prompt's tokens with an answer to it in the reward model's own.
+    ///
+    /// # Errors
+    /// If its tokenizer refuses.
+    pub fn tokens(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: (&[u32], bool),
+        text: &str,
+        ended: bool,
+    ) -> Result<StepTokens, TokenizerError> {
+        let (prompt, is_text) = prompt;
+        match self {
+            Self::Whole(_) => {
+                // What a policy wrote is text: it spells no special token.
+                let answer = tokenizer.encode_continuation(text, SpecialText::Literal)?;
+                let mut ids = [prompt, &answer].concat();
+                if ended {
+                    let end = if is_text { None } else { tokenizer.end_of_turn() };
+                    ids.extend(end.or_else(|| tokenizer.eos_for_training()));
+                }
+                Ok(StepTokens { ids, ends: Vec::new(), prompt_len: prompt.len() })
+            }
+            Self::Steps(steps) => {
+                let separator = steps.separator();
+                let parts = Content::Text(text.to_owned()).steps(separator);
+                let prompt = match is_text {
+                    true => with_first_token(tokenizer, prompt.to_vec()),
+                    false => prompt.to_vec(),
+                };
+                encode_steps(tokenizer, &prompt, &parts, separator)
+            }
+        }
+    }
+}
+
+/// The scores of answers that go through the model together.
+fn whole<D: Device>(model: &Model<D>, answers: &[StepTokens]) -> Vec<Scored> {
+    let mut batch = Batch::new();
+    let row = |answer: &StepTokens| {
+        let segment = batch.push(None, &answer.ids);
+        batch.last_row(segment).expect("an answer has tokens")
+    };
+    let rows: Vec<usize> = answers.iter().map(row).collect();
+    let scores = model.scalars(&model.forward(&batch, Keep::Nothing), &rows);
+    scores.into_iter().map(|score| Scored { steps: None, score: score.into() }).collect()
+}
