@@ -148,10 +148,17 @@ impl From<VerifierArgument> for Verifier {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken best-of --model runs/sft/final --reward runs/process/final --input problems.jsonl --output out.jsonl -n 16
-  hearken best-of --model DIR --reward DIR --input problems.jsonl --output out.jsonl -n 16 --choose weighted --answer answer
-  hearken best-of --model DIR --reward DIR --input problems.jsonl --output out.jsonl -n 16 --search beam --width 4
-  hearken best-of --model DIR --input problems.jsonl --output out.jsonl -n 16 --choose majority";
+  hearken best-of --model runs/quickstart/sft/final \\
+      --reward runs/quickstart/reward/final \\
+      --input runs/quickstart/data/prompts_eval.jsonl --output best.jsonl \\
+      -n 4 --max-new-tokens 16
+  echo '{\"prompt\": \"1+2+3\", \"answer\": \"6\"}' > problems.jsonl
+  hearken best-of --model runs/quickstart/sft/final --input problems.jsonl \\
+      --output voted.jsonl -n 4 --max-new-tokens 16 --choose majority \\
+      --answer answer
+  # with a model of steps, as docs/process.md trains it:
+  # hearken best-of --model DIR --reward runs/process/final \\
+  #     --input problems.jsonl --output out.jsonl -n 16 --search beam";
 
 /// The columns of a line.
 const COLUMNS: [&str; 7] =

@@ -35,10 +35,20 @@ use crate::{device, hub};
 
 /// What reward models are worth: on labelled steps, and as what chooses among sampled answers
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Evaluate {
     #[command(subcommand)]
     what: What,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  echo '{\"prompt\": \"1+2+3\", \"answer\": 6}' > sums.jsonl
+  hearken generate --model runs/quickstart/sft/final --input sums.jsonl \\
+      --output answers.jsonl -n 4 --max-new-tokens 8 --keep
+  hearken score --model runs/quickstart/reward/final --input answers.jsonl \\
+      --output scored.jsonl --keep
+  hearken evaluate best-of --input scored.jsonl --score score --log-odds score";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -82,7 +92,8 @@ struct Steps {
 
 const STEPS_EXAMPLES: &str = "\
 Example:
-  hearken evaluate steps --model runs/process/final --input gsm8k.json math.json --json found.json";
+  hearken evaluate steps --model runs/process/final \\
+      --input gsm8k.json math.json --json found.json";
 
 /// How often the right answer is chosen among N, by each way of choosing
 ///
@@ -135,11 +146,13 @@ struct BestOf {
 }
 
 const BEST_OF_EXAMPLES: &str = "\
-Example:
-  hearken generate --model runs/sft/final --input problems.jsonl --output answers.jsonl -n 64 --max-new-tokens 64 --keep
-  hearken score --model runs/process/final --input answers.jsonl --output a.jsonl --keep --column process
-  hearken score --model runs/outcome/final --input a.jsonl --output b.jsonl --keep --column outcome
-  hearken evaluate best-of --input b.jsonl --score process --score outcome --log-odds outcome --html curves.html";
+Examples:
+  hearken score --model runs/process/final --input answers.jsonl \\
+      --output a.jsonl --keep --column process
+  hearken score --model runs/outcome/final --input a.jsonl \\
+      --output b.jsonl --keep --column outcome
+  hearken evaluate best-of --input b.jsonl --score process \\
+      --score outcome --log-odds outcome --html curves.html";
 
 /// Replicates of bootstrap intervals.
 const ROUNDS: usize = 1000;

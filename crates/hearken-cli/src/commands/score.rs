@@ -100,8 +100,12 @@ impl From<Aggregate> for StepAggregation {
 
 const EXAMPLES: &str = "\
 Examples:
-  hearken score --model runs/reward/final --input answers.jsonl --output scores.jsonl --keep
-  hearken score --model runs/process/final --input solutions.jsonl --output scores.jsonl --aggregate min";
+  echo '{\"prompt\": \"Review of the toast:\", \"completion\": \" Warm.\"}' > in.jsonl
+  hearken score --model runs/quickstart/reward/final --input in.jsonl \\
+      --output scores.jsonl --keep
+  # a model of steps, as docs/process.md trains it:
+  # hearken score --model runs/process/final --input solutions.jsonl \\
+  #     --output scores.jsonl --aggregate min";
 
 impl WithColumns for Answer {
     fn columns(&self) -> (&Map<String, Value>, &Source) {

@@ -26,10 +26,19 @@ use crate::output;
 
 /// Steps of solutions: divide texts into them, and label them without people
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Steps {
     #[command(subcommand)]
     what: What,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  echo '{\"prompt\": \"1+2+3\", \"completion\": \"1+2=3\\n3+3=6\", \"answer\": 6}' \\
+      > solutions.jsonl
+  hearken steps split --input solutions.jsonl --output steps.jsonl
+  hearken steps label --model runs/quickstart/sft/final --input steps.jsonl \\
+      --output labelled.jsonl --by arithmetic";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -66,8 +75,10 @@ struct Split {
 
 const SPLIT_EXAMPLES: &str = "\
 Examples:
-  hearken steps split --input solutions.jsonl --output steps.jsonl --by sentences
-  hearken steps split --input solutions.jsonl --output steps.jsonl --pattern '\\n\\n+'";
+  hearken steps split --input solutions.jsonl --output steps.jsonl \\
+      --by sentences
+  hearken steps split --input solutions.jsonl --output steps.jsonl \\
+      --pattern '\\n\\n+'";
 
 /// Where a step ends.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -176,8 +187,10 @@ struct Label {
 
 const LABEL_EXAMPLES: &str = "\
 Examples:
-  hearken steps label --model runs/sft/final --input steps.jsonl --output labelled.jsonl --rollouts 8
-  hearken steps label --model runs/sft/final --input steps.jsonl --output labelled.jsonl --by both --estimate soft";
+  hearken steps label --model runs/sft/final --input steps.jsonl \\
+      --output labelled.jsonl --rollouts 8
+  hearken steps label --model runs/sft/final --input steps.jsonl \\
+      --output labelled.jsonl --by both --estimate soft";
 
 /// What labels are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -22,6 +22,7 @@ mod generate;
 mod hub;
 mod init;
 mod logprobs;
+mod process;
 mod records;
 mod rlhf;
 mod sweep;
