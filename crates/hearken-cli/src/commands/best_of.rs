@@ -31,7 +31,7 @@ use crate::counter::Counter;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::{device, hub, output};
 
-/// The best of several answers to each prompt, chosen by a reward model or by a vote
+/// The best of several answers, chosen by a reward model or by votes
 ///
 /// Every line of the input has a `prompt` or `messages` and becomes a line with the chosen `completion`, its `score` under the
 /// reward model, and `votes`, the share of answers that say the same. With --search, answers are grown step by step and a

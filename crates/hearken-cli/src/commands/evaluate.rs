@@ -33,7 +33,7 @@ use crate::output::print;
 use crate::table::table;
 use crate::{device, hub};
 
-/// What reward models are worth: on labelled steps, and as what chooses among sampled answers
+/// What reward models are worth: on labelled steps, and in choosing answers
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Evaluate {

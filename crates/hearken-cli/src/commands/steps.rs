@@ -24,7 +24,7 @@ use crate::counter::Counter;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output;
 
-/// Steps of solutions: divide texts into them, and label them without people
+/// Divide solutions into steps, and label them without people
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Steps {
