@@ -28,10 +28,14 @@ fn numbers(value: &Value) -> Vec<f64> {
 fn steps_score_as_transformers_scores_them_from_tokens_and_from_text() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.jsonl");
-    let prm = fixture("prm_model");
+    let process_model = fixture("prm_model");
     let score = |input: &Path, more: &[&str]| {
-        command(&["score"], &[("--model", &prm), ("--input", input), ("--output", &output)], more)
-            .ok();
+        command(
+            &["score"],
+            &[("--model", &process_model), ("--input", input), ("--output", &output)],
+            more,
+        )
+        .ok();
         json_lines(&output)
     };
     let found = score(&fixture("prm/data.jsonl"), &[]);
@@ -85,18 +89,19 @@ fn what_cannot_be_scored_is_named() {
         command(&["score"], &paths, more).error()
     };
     let solution = json!({"prompt": "p", "completions": ["a"]});
-    let (prm, rm, policy) = (fixture("prm_model"), fixture("rm_model"), model("llama"));
+    let (process_model, reward_model, policy) =
+        (fixture("prm_model"), fixture("rm_model"), model("llama"));
     let told = error(&policy, solution.clone(), &[]);
     assert!(told.contains("without a score head"), "{told}");
-    let told = error(&prm, json!({"text": "a"}), &[]);
+    let told = error(&process_model, json!({"text": "a"}), &[]);
     assert!(told.contains("in.jsonl:1") && told.contains("expected steps"), "{told}");
-    let told = error(&prm, json!({"prompt": "p", "completions": ["a\nb"]}), &[]);
+    let told = error(&process_model, json!({"prompt": "p", "completions": ["a\nb"]}), &[]);
     assert!(told.contains("separator") && told.contains("step 1"), "{told}");
-    let told = error(&prm, json!({"input_ids": [5, 6], "step_ends": [2]}), &[]);
+    let told = error(&process_model, json!({"input_ids": [5, 6], "step_ends": [2]}), &[]);
     assert!(told.contains("step_ends`[0]"), "{told}");
-    let told = error(&prm, solution.clone(), &["--keep", "--column", "prompt"]);
+    let told = error(&process_model, solution.clone(), &["--keep", "--column", "prompt"]);
     assert!(told.contains("`prompt`"), "{told}");
-    let told = error(&rm, solution, &["--reference", policy.to_str().unwrap()]);
+    let told = error(&reward_model, solution, &["--reference", policy.to_str().unwrap()]);
     assert!(told.contains("a head of its own"), "{told}");
     assert!(!output.exists());
 }
@@ -135,10 +140,10 @@ fn the_best_of_several_answers_is_chosen() {
     let lines = "{\"prompt\": \"Add 1, 2.\", \"answer\": \"3\"}\n{\"prompt\": \"Add 4, 5.\", \"answer\": \"9\"}\n";
     let input = write(folder.path(), "in.jsonl", lines);
     let output = folder.path().join("out.jsonl");
-    let (policy, prm) = (model("llama"), fixture("prm_model"));
+    let (policy, process_model) = (model("llama"), fixture("prm_model"));
     let paths =
         [("--model", policy.as_path()), ("--input", &input), ("--output", output.as_path())];
-    let with_reward = [&paths[..], &[("--reward", prm.as_path())]].concat();
+    let with_reward = [&paths[..], &[("--reward", process_model.as_path())]].concat();
     let more = ["-n", "4", "--max-new-tokens", "12", "--all", "--answer", "answer"];
     command(&["best-of"], &with_reward, &more).ok();
     for line in json_lines(&output) {
@@ -215,8 +220,9 @@ fn choosing_among_answers_is_measured_by_their_number() {
 fn wrong_steps_are_found_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("found.json");
-    let (prm, data) = (fixture("prm_model"), fixture("prm/records.jsonl"));
-    let paths = [("--model", prm.as_path()), ("--input", &data), ("--json", json.as_path())];
+    let (process_model, data) = (fixture("prm_model"), fixture("prm/records.jsonl"));
+    let paths =
+        [("--model", process_model.as_path()), ("--input", &data), ("--json", json.as_path())];
     let ran = command(&["evaluate", "steps"], &paths, &[]).ok();
     assert!(ran.stdout.contains("first error, F1 %"), "{}", ran.stdout);
     let found: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
