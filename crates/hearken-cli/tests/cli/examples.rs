@@ -31,8 +31,8 @@ const OF_SHELLS: [&str; 3] = ["man -l", "$PROFILE", ".config/fish"];
 fn quickstart(root: &Path) {
     let configs = workspace().join("configs");
     fs::create_dir_all(root.join("configs")).unwrap();
-    for entry in fs::read_dir(configs).unwrap() {
-        let path = entry.unwrap().path();
+    let files = fs::read_dir(configs).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.filter(|path| path.is_file()) {
         fs::copy(&path, root.join("configs").join(path.file_name().unwrap())).unwrap();
     }
     let made = root.join("runs/quickstart");
