@@ -1,7 +1,7 @@
 //! Compute at inference: several answers to a prompt, of which a reward model or a vote chooses one, and search over
 //! steps.
 //!
-//! [`sample`] draws whole completions, [`tree`] grows them step by step and keeps what a process reward model prefers
+//! [`sample()`] draws whole completions, [`search()`] grows them step by step and keeps what a process reward model prefers
 //! (beam search, diverse verifier tree search); [`Scorer`] is a reward model of any kind.
 
 mod sample;

@@ -2,18 +2,18 @@
 //!
 //! Of preferences the loss of an optimizer step is the mean of Bradley and Terry's loss over its pairs. A pair is
 //! one tree: the tokens that both sequences begin with, and two branches; the score is read at the
-//! last token of each. [`outcome`] learns from whole solutions that are right or wrong, [`process`] from solutions
+//! last token of each. [`OutcomeReward`] learns from whole solutions that are right or wrong, [`ProcessReward`] from solutions
 //! whose steps are.
 
 mod config;
 mod evaluation;
+mod kinds;
 mod metrics;
 mod normalization;
 mod outcome;
 mod process;
 mod scorer;
 
-use hearken_config::Loaded;
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Head, Model, OutputGrads};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
@@ -21,39 +21,20 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
-use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Nothing, Opening, Outcome, Run};
-use hearken_run::run_dir::Start;
+use hearken_run::run::{Learned, Nothing, Opening, Run};
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 
-use crate::records::{RecordTrainer, Step, TrainingRows, train};
+use crate::records::{RecordTrainer, Step, TrainingRows};
 use hearken_model::microbatch::microbatches;
 use scorer::load_scorer;
 
 pub use config::{Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
 pub use evaluation::{evaluate, pair_scores};
+pub use kinds::run;
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
 pub use outcome::{OutcomeEvaluation, OutcomeReward, OutcomeStep};
 pub use process::{ProcessEvaluation, ProcessReward, ProcessStep};
-
-/// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
-/// checkpoint where there is one.
-///
-/// # Errors
-/// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
-pub fn run<D: Device>(
-    device: D,
-    loaded: &Loaded<RewardConfig>,
-    start: Start,
-    progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
-    match loaded.config.reward.kind {
-        Kind::Preference => train::<D, Reward>(device, loaded, start, progress),
-        Kind::Outcome => train::<D, OutcomeReward>(device, loaded, start, progress),
-        Kind::Process => train::<D, ProcessReward>(device, loaded, start, progress),
-    }
-}
 
 /// Pairs, and what is learned from them.
 pub struct Reward {

@@ -49,7 +49,7 @@ Examples:
 /// Train a policy from comparisons of what it does, in place of a reward
 ///
 /// As `train`, with a reward model that learns from a simulated teacher's comparisons of segments
-/// ([preference] of the configuration): 700 queries, unless preference.labels says otherwise.
+/// (the section preference of the configuration): 700 queries, unless preference.labels says otherwise.
 #[derive(Args, Debug)]
 #[command(after_help = PREFER_EXAMPLES)]
 pub(crate) struct Prefer {
