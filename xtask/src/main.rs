@@ -33,6 +33,7 @@ usage: cargo xtask COMMAND
   results precision       losses and learning in bf16 beside f32: docs/results/precision.json
   results control         returns of control tasks by seed: docs/results/control.json
   results addition        sums learned from a verifier: docs/results/addition.json
+  results process         reward models of steps, on sums: docs/results/process.json
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ["results", "precision"] => results::precision(&root()),
         ["results", "control"] => results::control(&root()),
         ["results", "addition"] => results::addition(&root()),
+        ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {
             bad_input::run(&root(), seed.parse().unwrap_or(0))

@@ -105,6 +105,15 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
+/// Reward models of steps on sums, to docs/results/process.json. Models that have been trained in runs/results/process are
+/// not trained again.
+pub(crate) fn process(root: &Path) -> Result<()> {
+    let (dir, out) = ("runs/results/process", "runs/results/process.json");
+    example(root, ("hearken-recipes", "process"), &["--dir", dir, "--out", out])?;
+    let about = about(root, "cargo xtask results process")?;
+    write(root, "process.json", &with_about(about, read_json(&root.join(out))?))
+}
+
 /// Runs an example of a crate.
 fn example(root: &Path, (package, name): (&str, &str), arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;
