@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_hub::ModelPart;
 use hearken_model::checkpoint::{NumberFormat, TensorFiles};
 use hearken_model::config::{base_dir, model_dir};
 use hearken_model::{Adapter, LoadOptions, Masters, Model, stored_head};
+use hearken_reward_source::process_file::PROCESS_FILE;
+use hearken_reward_source::score_normalization::NORMALIZATION_FILE;
 use hearken_run::run_dir::write_card_of;
 use hearken_run::trained_model::load_tokenizer;
 
@@ -87,6 +89,14 @@ impl Merge {
             }
             if let Some(tokenizer) = &tokenizer {
                 tokenizer.save(folder)?;
+            }
+            // A reward model's scores are read as before.
+            for name in [NORMALIZATION_FILE, PROCESS_FILE] {
+                let from = place.join(name);
+                if from.exists() {
+                    std::fs::copy(&from, folder.join(name))
+                        .with_context(|| from.display().to_string())?;
+                }
             }
             let sources = [("--model", base.as_path()), ("--adapter", place.as_path())];
             Ok(write_card_of(folder, &command_line(), &sources)?)

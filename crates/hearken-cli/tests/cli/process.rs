@@ -233,3 +233,38 @@ fn wrong_steps_are_found_or_not() {
     let found: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(found[0]["all_good"]["value"], 0.0);
 }
+
+/// Merged, a reward model scores as its adapter did, and what says how its scores are read comes along.
+#[test]
+fn a_merged_reward_model_keeps_how_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_dir = folder.path().join("run");
+    let keys = [
+        format!("run.dir={}", run_dir.display()),
+        format!("model.path={}", model("llama").display()),
+        format!("data.train={}", fixture("prm/data.jsonl").display()),
+        "train.steps=2".to_owned(),
+        "reward.kind=process".to_owned(),
+        "lora.r=4".to_owned(),
+    ];
+    let config = workspace().join("configs/reward.toml");
+    let mut arguments = vec!["reward".to_owned(), config.display().to_string()];
+    arguments.extend(keys.into_iter().flat_map(|key| ["--set".to_owned(), key]));
+    run(arguments).ok();
+    let (adapter, merged) = (run_dir.join("final"), folder.path().join("merged"));
+    command(&["merge"], &[("--adapter", &adapter), ("--output", &merged)], &[]).ok();
+    let read = |dir: &Path| std::fs::read(dir.join("process_reward.json")).unwrap();
+    assert_eq!(read(&adapter), read(&merged));
+    let scores = |dir: &Path| {
+        let (input, output) = (fixture("prm/data.jsonl"), folder.path().join("out.jsonl"));
+        command(&["score"], &[("--model", dir), ("--input", &input), ("--output", &output)], &[])
+            .ok();
+        json_lines(&output)
+            .iter()
+            .flat_map(|line| numbers(&line["step_scores"]))
+            .collect::<Vec<_>>()
+    };
+    for (adapted, merged) in scores(&adapter).iter().zip(scores(&merged)) {
+        assert!((adapted - merged).abs() < 1e-5, "{adapted}, {merged}");
+    }
+}
