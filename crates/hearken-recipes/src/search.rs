@@ -9,7 +9,7 @@ mod scorer;
 mod tree;
 
 pub use sample::{Draw, sample};
-pub use scorer::{Scored, Scorer};
+pub use scorer::{Scored, Scorer, ScorerError};
 pub use tree::{SearchError, TreeSearch, search};
 
 /// An answer that was sampled.

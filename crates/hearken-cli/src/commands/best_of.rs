@@ -13,7 +13,7 @@ use hearken_hub::ModelPart;
 use hearken_model::steps::StepTokens;
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_recipes::search::{Answer, Draw, Scored, Scorer, TreeSearch, sample, search};
-use hearken_reward_source::{answer_of, groups_of, verify};
+use hearken_reward_source::{StepAggregation, answer_of, groups_of, verify};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_stats::proportion::wilson;
@@ -26,7 +26,7 @@ use super::generate::{PromptLine, encode};
 use super::model_arguments::ModelArguments;
 use super::output_lines::{LineArguments, OutputLines};
 use super::sampling_arguments::{SamplingArguments, from_one};
-use super::score::Aggregate;
+use super::score::aggregations;
 use crate::counter::Counter;
 use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::{device, hub, output};
@@ -74,8 +74,8 @@ pub(crate) struct BestOf {
     max_new_tokens: usize,
 
     /// How the scores of steps become one
-    #[arg(long, value_enum, default_value = "product")]
-    aggregate: Aggregate,
+    #[arg(long, value_parser = aggregations(), default_value = "product")]
+    aggregate: StepAggregation,
 
     /// What is compared to say which answers are the same, and whether one is right
     #[arg(long, value_enum, default_value = "numeric")]
@@ -340,7 +340,7 @@ impl<'a> Work<'a> {
                 diverse: command.search == SearchArgument::Diverse,
                 steps_max: command.max_steps,
                 sampling: &sampling,
-                aggregate: command.aggregate.into(),
+                aggregate: command.aggregate,
                 tokens_max: command.max_new_tokens,
                 seed: seed(index),
             };
@@ -383,7 +383,7 @@ impl<'a> Work<'a> {
         // An answer without a step has nothing that could be right.
         let is_read = |tokens: &StepTokens| !steps || !tokens.ends.is_empty();
         let read: Vec<StepTokens> = tokens.iter().filter(|one| is_read(one)).cloned().collect();
-        let mut scores = scorer.scores(&read, self.command.aggregate.into(), 4096).into_iter();
+        let mut scores = scorer.scores(&read, self.command.aggregate, 4096).into_iter();
         let scored = answers.into_iter().zip(&tokens).map(|(answer, tokens)| {
             let scored = match is_read(tokens) {
                 true => scores.next(),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hearken_config::Truncation;
 use hearken_data::{Answer, AnswerContent, Content, Solution, Source};
 use hearken_hub::ModelPart;
@@ -45,8 +46,8 @@ pub(crate) struct Score {
     lines: LineArguments,
 
     /// How the scores of steps become one
-    #[arg(long, value_enum, default_value = "product")]
-    aggregate: Aggregate,
+    #[arg(long, value_parser = aggregations(), default_value = "product")]
+    aggregate: StepAggregation,
 
     /// What stands behind each step; without it what the model was trained with, else a line break
     #[arg(long, value_name = "TEXT")]
@@ -70,32 +71,13 @@ pub(crate) struct Score {
     microbatch_tokens: usize,
 }
 
-/// How the scores of steps become one.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Aggregate {
-    /// That all are right, if they are independent
-    Product,
-    /// The lowest
-    Min,
-    /// The last step's
-    Last,
-    /// Their mean
-    Mean,
-    /// The n-th root of their product
-    #[value(name = "geometric_mean")]
-    GeometricMean,
-}
-
-impl From<Aggregate> for StepAggregation {
-    fn from(aggregate: Aggregate) -> Self {
-        match aggregate {
-            Aggregate::Product => Self::Product,
-            Aggregate::Min => Self::Min,
-            Aggregate::Last => Self::Last,
-            Aggregate::Mean => Self::Mean,
-            Aggregate::GeometricMean => Self::GeometricMean,
-        }
-    }
+/// The ways in which the scores of steps become one, by their names.
+pub(super) fn aggregations() -> impl TypedValueParser<Value = StepAggregation> {
+    let names = StepAggregation::NAMES.map(|(name, _)| name);
+    PossibleValuesParser::new(names).map(|given| {
+        let found = StepAggregation::NAMES.into_iter().find(|(name, _)| *name == given);
+        found.map(|(_, how)| how).expect("one of the names")
+    })
 }
 
 const EXAMPLES: &str = "\
@@ -147,8 +129,7 @@ impl Score {
                 break;
             }
             counter.add(group.len(), lengths[group.clone()].iter().sum());
-            let aggregate = self.aggregate.into();
-            let scored = scorer.scores(&encoded[group.clone()], aggregate, usize::MAX);
+            let scored = scorer.scores(&encoded[group.clone()], self.aggregate, usize::MAX);
             for (scored, answer) in scored.into_iter().zip(&answers[group]) {
                 if !scored.score.is_finite() {
                     bail!("{}: the score is {}", answer.source, scored.score);

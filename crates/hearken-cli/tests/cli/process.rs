@@ -268,3 +268,41 @@ fn a_merged_reward_model_keeps_how_it_is_read() {
         assert!((adapted - merged).abs() < 1e-5, "{adapted}, {merged}");
     }
 }
+
+/// What says how steps are read is never passed over in silence.
+#[test]
+fn a_damaged_file_beside_a_process_reward_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("model");
+    std::fs::create_dir(&damaged).unwrap();
+    for entry in std::fs::read_dir(fixture("prm_model")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, damaged.join(path.file_name().unwrap())).unwrap();
+    }
+    write(&damaged, "process_reward.json", "{\"step_separator\": \"\"}");
+    let (policy, input) =
+        (model("llama"), write(folder.path(), "in.jsonl", "{\"prompt\": \"Add 1, 2.\"}\n"));
+    let (output, steps) = (folder.path().join("out.jsonl"), fixture("prm/records.jsonl"));
+    let told = [
+        command(
+            &["score"],
+            &[("--model", &damaged), ("--input", &steps), ("--output", &output)],
+            &[],
+        ),
+        command(&["evaluate", "steps"], &[("--model", &damaged), ("--input", &steps)], &[]),
+        command(
+            &["best-of"],
+            &[
+                ("--model", &policy),
+                ("--reward", &damaged),
+                ("--input", &input),
+                ("--output", &output),
+            ],
+            &["-n", "2"],
+        ),
+    ];
+    for told in told.map(Ran::error) {
+        assert!(told.contains("process_reward.json") && told.contains("step_separator"), "{told}");
+    }
+    assert!(!output.exists());
+}

@@ -8,6 +8,7 @@ use hearken_model::steps::{StepTokens, encode_steps, with_first_token};
 use hearken_model::tokenizer::{SpecialText, TokenizerError};
 use hearken_model::{Batch, Head, Keep, LoadOptions, Model, ModelError, Tokenizer, stored_head};
 use hearken_reward_source::process_file::ProcessRewardFile;
+use hearken_reward_source::score_normalization::StoredError;
 use hearken_reward_source::{StepAggregation, StepScorer};
 use hearken_tensor::Device;
 
@@ -18,6 +19,17 @@ pub enum Scorer<D: Device> {
     Whole(Box<Model<D>>),
     /// A number for each step.
     Steps(Box<StepScorer<D>>),
+}
+
+/// Why a reward model cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    /// Its weights or its configuration cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file beside it cannot be used.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
 }
 
 /// What a reward model says of an answer.
@@ -46,13 +58,13 @@ impl<D: Device> Scorer<D> {
     ///
     /// # Errors
     /// If a file of it cannot be used.
-    pub fn load(device: D, dir: &Path, options: &LoadOptions) -> Result<Option<Self>, ModelError> {
+    pub fn load(device: D, dir: &Path, options: &LoadOptions) -> Result<Option<Self>, ScorerError> {
         let head = stored_head(dir)?;
         if head == Head::LanguageModel {
             return Ok(None);
         }
         let (model, _) = Model::load(device, dir, &LoadOptions { head, ..*options })?;
-        let file = ProcessRewardFile::load(dir).ok().flatten().unwrap_or_default();
+        let file = ProcessRewardFile::load(dir)?.unwrap_or_default();
         Ok(Self::new(model, file))
     }
 

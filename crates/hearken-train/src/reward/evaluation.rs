@@ -67,14 +67,7 @@ pub fn evaluate(
         eval_accuracy: accuracy(&margins)?,
         eval_margin: mean(&margins)?,
         eval_calibration_error: expected_calibration_error(&predictions, BINS, ROUNDS, rng)?,
-        eval_reliability: bins
-            .map(|bin| ReliabilityBin {
-                low: bin.low,
-                high: bin.high,
-                predicted: bin.predicted,
-                observed: bin.observed,
-            })
-            .collect(),
+        eval_reliability: bins.map(ReliabilityBin::from).collect(),
         eval_accuracy_by_length: buckets
             .filter_map(|bucket| {
                 let accuracy = bucket.accuracy?;

@@ -4,6 +4,7 @@ use hearken_objective::bradley_terry::Comparison;
 use hearken_run::metrics::Timing;
 use hearken_run::run::Update;
 use hearken_stats::Estimate;
+use hearken_stats::calibration::Bin;
 use serde::Serialize;
 
 use crate::records::Step;
@@ -93,6 +94,12 @@ pub struct ReliabilityBin {
     pub predicted: f64,
     /// Observed share.
     pub observed: Estimate,
+}
+
+impl From<Bin> for ReliabilityBin {
+    fn from(Bin { low, high, predicted, observed }: Bin) -> Self {
+        Self { low, high, predicted, observed }
+    }
 }
 
 /// The pairs whose length difference lies in one bucket.

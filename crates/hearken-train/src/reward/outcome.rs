@@ -214,14 +214,7 @@ fn evaluation(judged: &[JudgedOutcome], rng: &mut impl rand::Rng) -> Option<Outc
             judged.len(),
         )?,
         eval_calibration_error: expected_calibration_error(&predictions, BINS, ROUNDS, rng)?,
-        eval_reliability: bins
-            .map(|bin| ReliabilityBin {
-                low: bin.low,
-                high: bin.high,
-                predicted: bin.predicted,
-                observed: bin.observed,
-            })
-            .collect(),
+        eval_reliability: bins.map(ReliabilityBin::from).collect(),
     })
 }
 

@@ -50,14 +50,7 @@ pub(super) fn evaluate(
         eval_all_good: first.correct,
         eval_step_f1: bootstrap(&predictions, f1_of_bad, ROUNDS, rng),
         eval_calibration_error: expected_calibration_error(&predictions, BINS, ROUNDS, rng)?,
-        eval_reliability: bins
-            .map(|bin| ReliabilityBin {
-                low: bin.low,
-                high: bin.high,
-                predicted: bin.predicted,
-                observed: bin.observed,
-            })
-            .collect(),
+        eval_reliability: bins.map(ReliabilityBin::from).collect(),
     })
 }
 
