@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
-use crate::content::Content;
+use crate::content::{Content, Role};
 use crate::contents::pair;
 use crate::kind::RecordKind;
 use crate::row::{Form, Record, Row, deserialize_from_columns};
@@ -32,6 +32,11 @@ use crate::value::unexpected;
 /// let prompt = parse(r#"{"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!",
 ///                        "rejected": "\n\nHuman: Hi\n\nAssistant: What?"}"#)?;
 /// assert_eq!(prompt.prompt, Content::Text("\n\nHuman: Hi\n\nAssistant:".into()));
+///
+/// // A conversation, whose last answer is what a policy writes anew.
+/// let prompt = parse(r#"{"messages": [{"role": "user", "content": "Hi"},
+///                                    {"role": "assistant", "content": "Hello!"}]}"#)?;
+/// assert!(matches!(prompt.prompt, Content::Messages(asked) if asked.len() == 1));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +64,7 @@ impl Record for Prompt {
             parse: |row| Ok(prompt(row, row.content("prompt")?, &["prompt"])),
         },
         Form { required: &["chosen", "rejected"], optional: &[], parse: from_preference },
+        Form { required: &["messages"], optional: &[], parse: from_messages },
     ];
 }
 
@@ -76,6 +82,19 @@ fn from_preference(row: &Row<'_>) -> Result<Prompt, FieldError> {
             "a column `prompt`, or lists of messages, or transcripts".into(),
         )),
     }
+}
+
+/// A conversation up to what the assistant says last, or all of it where somebody else speaks last.
+fn from_messages(row: &Row<'_>) -> Result<Prompt, FieldError> {
+    let mut messages = row.messages("messages")?;
+    while messages.last().is_some_and(|message| message.role == Role::Assistant) {
+        messages.pop();
+    }
+    if messages.is_empty() {
+        let expected = "a message of somebody else before the assistant's last";
+        return Err(FieldError::Empty { field: row.name("messages"), expected });
+    }
+    Ok(prompt(row, Content::Messages(messages), &["messages"]))
 }
 
 impl Serialize for Prompt {

@@ -140,7 +140,7 @@ fn files_that_hold_nothing_or_are_not_there_are_errors() {
     assert_eq!(
         error("p.jsonl", "{}\n{}\n", &skip()),
         "p.jsonl: found no usable record (2 bad ones, the first: p.jsonl:1: found the columns \
-         (none); expected `prompt_ids`, or `prompt`, or `chosen` + `rejected`), expected at least \
+         (none); expected `prompt_ids`, or `prompt`, or `chosen` + `rejected`, or `messages`), expected at least \
          one"
     );
     let folder = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@ mod arithmetic;
 mod boxed;
 mod expression;
 mod latex;
+mod notation;
 mod number;
 
 use hearken_config::Verifier;
@@ -152,6 +153,8 @@ mod tests {
         let right = ["#### 1,234", "#### $1234.00", "1 and 2, so 1234.", "x = 1234\n#### 1234 7"];
         let wrong = ["#### 12345", "1234 or 7", "#### none", "", "-1234", "#### 1.234"];
         check(Verifier::Numeric, "so it is\n#### 1234", &right, &wrong);
+        let right = ["about 1.5 million people", "#### 1,500 thousand"];
+        check(Verifier::Numeric, "1500000", &right, &["1.5", "1.5 millionaires"]);
         check(Verifier::Numeric, "-0.5", &["#### -.5", "it is -0.50"], &["0.5", "5-0.5.1 6"]);
     }
 

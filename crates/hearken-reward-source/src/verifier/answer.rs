@@ -2,6 +2,7 @@
 
 use super::expression::{Expression, proportional, same_value};
 use super::latex::{ROW, closing, plain};
+use super::notation;
 
 /// Longer answers are compared as texts.
 const CHARACTERS_MAX: usize = 2000;
@@ -24,6 +25,7 @@ const REALS: [&str; 5] = ["ℝ", "\\mathbb{R}", "\\mathbb R", "\\R", "all real n
 /// | `\{1, 2\}`, `1, 2`, `1 or 2`, `±1` | they have the same elements, in any order |
 /// | `(1, 2)`, `[1, 2)`, matrices | they have the same elements, in order, and the same brackets |
 /// | `x > 2`, `1 ≤ x < 3`, unions | they are the same intervals |
+/// | `\lfloor x \rfloor`, `1.5 million`, `0.(3)`, `1:2` | they are the same numbers, written the usual way |
 /// | words | they are the same, but for capitals and white space |
 ///
 /// Math delimiters, currencies, spacing, sizes and a full stop at the end say nothing.
@@ -34,7 +36,8 @@ const REALS: [&str; 5] = ["ℝ", "\\mathbb{R}", "\\mathbb R", "\\R", "all real n
 /// assert!(!same_answer("12", "1,2") && !same_answer("(1, 2)", "(2, 1)"));
 /// ```
 pub fn same_answer(one: &str, other: &str) -> bool {
-    let (one, other) = (plain(one), plain(other));
+    let [one, other] =
+        [one, other].map(|text| notation::unified(&plain(&notation::repeating(text))));
     if one == other {
         return true;
     }
@@ -95,6 +98,7 @@ fn readings(text: &str) -> Vec<Answer> {
     if joined != text && !has_zeros && (has_bracket || 2 < elements.len()) {
         readings.push(read(text));
     }
+    readings.extend(notation::alternative(text).map(|text| read(&text)));
     readings
 }
 

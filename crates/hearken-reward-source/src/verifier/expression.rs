@@ -43,6 +43,8 @@ pub(super) enum Expression {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Absolute,
+    Floor,
+    Ceiling,
     Factorial,
     Sine,
     Cosine,
@@ -85,7 +87,7 @@ impl Expression {
     /// The expression that a text is, all of it; `None` if it is none.
     pub(super) fn read(text: &str) -> Option<Self> {
         let mut parser = Parser { rest: text, depth: 0, bars: 0, angles: 0 };
-        let read = parser.sum()?;
+        let read = parser.group()?;
         parser.skip_spaces();
         parser.rest.is_empty().then_some(read)
     }
@@ -150,6 +152,8 @@ impl Expression {
                 let (value, decimal) = inner.exact()?;
                 (value.abs(), decimal)
             }
+            Self::Function(Function::Floor, inner) => (inner.exact()?.0.floor(), false),
+            Self::Function(Function::Ceiling, inner) => (inner.exact()?.0.ceil(), false),
             Self::Symbol(_) | Self::Function(..) | Self::Logarithm(..) | Self::Binomial(..) => {
                 return None;
             }
@@ -275,6 +279,9 @@ impl Function {
     fn of(self, x: Complex64) -> Complex64 {
         match self {
             Self::Absolute => x.norm().into(),
+            // What rounding has put just below a whole number is one.
+            Self::Floor => (x.re + 1e-9).floor().into(),
+            Self::Ceiling => (x.re - 1e-9).ceil().into(),
             Self::Factorial => {
                 let n = x.re;
                 let is_count = x.im == 0.0 && (0.0..=170.0).contains(&n) && n.fract() == 0.0;
@@ -335,6 +342,15 @@ impl<'a> Parser<'a> {
         value
     }
 
+    /// A sum, or one over another with `\choose` between them.
+    fn group(&mut self) -> Option<Expression> {
+        let value = self.guarded(Self::sum)?;
+        if !self.take("\\choose") {
+            return Some(value);
+        }
+        Some(Expression::Binomial(Box::new(value), Box::new(self.guarded(Self::sum)?)))
+    }
+
     fn sum(&mut self) -> Option<Expression> {
         let first = match (self.take("-"), self.take("+")) {
             (true, _) => self.product()?.negated(),
@@ -376,8 +392,8 @@ impl<'a> Parser<'a> {
                 !matches!(value, Expression::Number { .. } | Expression::Symbol(_))
             }
             Some('|') => self.bars == 0,
-            Some('\\') => !self.rest.starts_with("\\}"),
-            Some(c) => c.is_alphabetic() || "({[∞".contains(c),
+            Some('\\') => !["\\}", "\\choose"].iter().any(|end| self.rest.starts_with(end)),
+            Some(c) => c.is_alphabetic() || "({[∞⌊⌈".contains(c),
             None => false,
         }
     }
@@ -423,7 +439,7 @@ impl<'a> Parser<'a> {
 
     fn inside(&mut self, end: &str) -> Option<Expression> {
         let bars = std::mem::take(&mut self.bars);
-        let value = self.guarded(Self::sum)?;
+        let value = self.group()?;
         self.bars = bars;
         self.take(end).then_some(value)
     }
@@ -438,6 +454,15 @@ impl<'a> Parser<'a> {
                     '[' => "]",
                     _ => "}",
                 })
+            }
+            '⌊' | '⌈' => {
+                self.rest = &self.rest[c.len_utf8()..];
+                let (end, function) = match c {
+                    '⌊' => ("⌋", Function::Floor),
+                    _ => ("⌉", Function::Ceiling),
+                };
+                let value = self.inside(end)?;
+                Some(Expression::Function(function, Box::new(value)))
             }
             '|' => {
                 self.rest = &self.rest[1..];

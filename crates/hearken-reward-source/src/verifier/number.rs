@@ -11,9 +11,10 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
     let number = format!(r"(?:(?:\d{{1,3}}(?:{group})+|\d+)(?:\.\d+)?|\.\d+)");
     let power = r"(?:[eE][-+]?\d+|\s*(?:×|\\times|\\cdot|\*|·)\s*10\s*\^\s*(?:\{\s*[-−]?\d+\s*\}|[-−]?\d+))?";
     let fraction = r"\\[dtc]?frac\s*(?:\{\s*[-−]?\d+\s*\}\s*\{\s*\d+\s*\}|\d\s*\d)";
+    let scale = r"(?:[ -]?(?i:thousand|million|billion|trillion)\b)?";
     let currency = r"(?:\\?[$£€])?";
     Regex::new(&format!(
-        r"[-−–]?{currency}[-−–]?(?:\d*{fraction}|(?:\d{{1,3}} \d+/\d+)|{number}{power}(?:\s?/\s?[-−]?{number})?)(?:\s?\\?%)?"
+        r"[-−–]?{currency}[-−–]?(?:\d*{fraction}|(?:\d{{1,3}} \d+/\d+)|{number}{power}{scale}(?:\s?/\s?[-−]?{number})?)(?:\s?\\?%)?"
     ))
     .expect("an expression")
 });

@@ -80,6 +80,21 @@ impl Feed {
         }
     }
 
+    /// What to say where an iteration asks for more prompts than there are, so that some come twice in it.
+    pub(crate) fn repeats_note(&self, per_iteration: usize) -> Option<String> {
+        let prompts = match self {
+            Self::Prompts(feed) => feed.prompts.len(),
+            Self::Replay(_) => return None,
+        };
+        (prompts < per_iteration).then(|| {
+            format!(
+                "an iteration asks for {per_iteration} prompts and there are {prompts}: \
+                 each is in it about {:.1} times",
+                per_iteration as f64 / prompts as f64
+            )
+        })
+    }
+
     /// Prompts to sample on, the first of them; none in replay.
     pub(crate) fn sample_prompts(&self, count: usize) -> Vec<&[u32]> {
         match self {

@@ -164,6 +164,9 @@ impl<D: Device, E: Stored> Session<D, E> {
             self.run.total,
             epochs * minibatches
         ));
+        if let Some(note) = self.feed.repeats_note(prompts) {
+            progress.note(&note);
+        }
         progress.note(&format!("policy: {}", parameters_note(&self.run.model)));
         if let Some(Companion { name, model, .. }) = &self.run.companion {
             progress.note(&format!("{name}: {}", parameters_note(model)));
