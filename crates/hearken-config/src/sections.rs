@@ -305,8 +305,10 @@ impl DataConfig {
             "an empty text",
             "a text or the name of a token",
         )?;
-        if self.streaming {
-            self.check_streaming(train)?;
+        if self.streaming && train.epochs.is_some() {
+            let reason = "how many records there are is not known before the end of a stream: give `train.steps`, or \
+                          set `data.streaming = false`";
+            return Err(Complaint::exclusive("data.streaming", "train.epochs", reason));
         }
         if !self.eval.is_empty() && 0.0 < *self.eval_fraction {
             let reason = "evaluation records come from files of their own or from the training \
@@ -320,21 +322,6 @@ impl DataConfig {
             let expected =
                 format!("files of evaluation records, or `data.eval_fraction`: `{key}` needs them");
             return Err(Complaint::missing("data.eval", &expected));
-        }
-        Ok(())
-    }
-
-    /// Refuses what needs the number of records, which a stream has at its end alone.
-    fn check_streaming(&self, train: &TrainConfig) -> Result<(), Complaint> {
-        if !self.mix.is_empty() {
-            let reason = "shares of an epoch follow from the number of records, which is not known of a stream: write \
-                          the sources into one folder, as often as they weigh, or set `data.streaming = false`";
-            return Err(Complaint::exclusive("data.streaming", "data.mix", reason));
-        }
-        if train.epochs.is_some() {
-            let reason = "how many records there are is not known before the end of a stream: give `train.steps`, or \
-                          set `data.streaming = false`";
-            return Err(Complaint::exclusive("data.streaming", "train.epochs", reason));
         }
         Ok(())
     }

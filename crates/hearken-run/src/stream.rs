@@ -8,14 +8,9 @@
 //! What is drawn follows from the seed, the epoch and the number of records drawn in it, and from nothing else: a run
 //! that goes on reads the files again up to there and draws as before, without making tokens.
 
-use std::path::PathBuf;
-
 use hearken_config::DataConfig;
-use hearken_data::{Prompted as _, Records, record_files};
+use hearken_data::{Prompted as _, ReadReport};
 use hearken_model::Tokenizer;
-use hearken_store::is_database;
-use rand::RngExt as _;
-use rand_chacha::ChaCha8Rng;
 
 use crate::data_report::{DataReport, outcome};
 use crate::encode::{Encoder, Example, LengthLimit};
@@ -23,13 +18,17 @@ use crate::error::TrainError;
 use crate::order::Cursor;
 use crate::seeds::Seeds;
 
+mod pass;
+
+use pass::{Pass, Shuffle, Source};
+
 /// Examples that stand for all before the first step: the first of the files.
 const SAMPLE_MAX: usize = 1024;
 
 /// Training examples that are read as they are wanted.
 pub struct Stream<E: Example> {
     config: DataConfig,
-    files: Vec<PathBuf>,
+    sources: Vec<Source>,
     seeds: Seeds,
     vocab: usize,
     length: LengthLimit,
@@ -53,26 +52,9 @@ pub struct Drawn {
     pub note: Option<String>,
 }
 
-/// One epoch, as far as it has come.
-struct Pass<R> {
-    epoch: u64,
-    /// Records drawn.
-    drawn: usize,
-    /// Files that are still to be opened, the next one last.
-    files: Vec<PathBuf>,
-    records: Option<Records<R>>,
-    /// Records read.
-    read: usize,
-    /// Of these, bad ones.
-    skipped: usize,
-    buffer: Vec<R>,
-    /// `None` where the files' order is kept.
-    rng: Option<ChaCha8Rng>,
-}
-
 impl<E: Example> std::fmt::Debug for Stream<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Stream").field("sources", &self.sources).finish_non_exhaustive()
     }
 }
 
@@ -94,20 +76,9 @@ impl<E: Example> Stream<E> {
         encoder: &Encoder<'_>,
         seeds: Seeds,
     ) -> Result<Self, TrainError> {
-        let mut files = Vec::new();
-        for place in &config.train {
-            if place.to_str().is_some_and(is_database) {
-                return Err(TrainError::Other(format!(
-                    "`data.streaming`: {} is a store, which is read as a whole; expected files, as `hearken export` \
-                     makes them of a store, or `data.streaming = false`",
-                    hearken_store::shown(place).display()
-                )));
-            }
-            files.extend(record_files(place)?);
-        }
         Ok(Self {
             config: config.clone(),
-            files,
+            sources: Source::all(config)?,
             seeds,
             vocab: encoder.vocab,
             length: encoder.length,
@@ -130,10 +101,10 @@ impl<E: Example> Stream<E> {
             report: DataReport::default(),
             eval_report: DataReport::default(),
         };
-        let mut pass = Pass::new(self, None, 0);
+        let mut pass = Pass::new(&self.sources, None, 0);
         let held_out = self.held_out();
-        while pass.read < *self.config.shuffle_buffer {
-            let Some(record) = pass.next_record(&self.config)? else { break };
+        while pass.read() < *self.config.shuffle_buffer {
+            let Some(record) = pass.next_in_order()? else { break };
             let is_eval = held_out(&record);
             let (kept, report) = match is_eval {
                 true => (&mut begun.eval, &mut begun.eval_report),
@@ -173,10 +144,10 @@ impl<E: Example> Stream<E> {
         let mut pass = self.pass_at(*cursor)?;
         let first = cursor.epoch;
         while self.batch.len() < batch_size {
-            let Some(record) = pass.draw(&self.config, &self.held_out())? else {
+            let Some(record) = pass.draw(&self.held_out())? else {
                 self.skipped_before += pass.skipped();
                 *cursor = Cursor { epoch: cursor.epoch + 1, index: 0 };
-                pass = Pass::new(self, self.rng(cursor.epoch), cursor.epoch);
+                pass = self.pass(cursor.epoch);
                 if !self.batch.is_empty() {
                     break;
                 }
@@ -198,8 +169,9 @@ impl<E: Example> Stream<E> {
     fn news(&mut self, pass: &Pass<E::Record>) -> Option<String> {
         let mut report = self.report.clone();
         report.skipped += self.skipped_before + pass.skipped();
-        if let Some(records) = pass.records.as_ref().filter(|_| report.reasons.is_empty()) {
-            report.reasons.clone_from(&records.report().reasons);
+        if report.reasons.is_empty() {
+            report.reasons = pass.reasons();
+            report.reasons.truncate(ReadReport::REASONS_MAX);
         }
         let seen = [report.truncated, report.dropped, report.skipped].map(|count| 0 < count);
         let is_new = seen != self.said;
@@ -209,13 +181,22 @@ impl<E: Example> Stream<E> {
 
     /// How the examples come, in words.
     pub(crate) fn note(&self) -> String {
-        let (files, buffer) = (self.files.len(), *self.config.shuffle_buffer);
+        let files: usize = self.sources.iter().map(Source::files).sum();
+        let buffer = *self.config.shuffle_buffer;
         let plural = if files == 1 { "" } else { "s" };
         let order = match self.config.shuffle {
+            true if 1 < self.sources.len() => {
+                format!("each source shuffled over a buffer of {buffer} records")
+            }
             true => format!("shuffled over a buffer of {buffer} records"),
             false => "in their order".to_owned(),
         };
-        format!("{files} file{plural}, read as they are wanted, {order}")
+        let note = |source: &Source| source.note(&self.sources);
+        let shares = match self.sources.as_slice() {
+            [_] => String::new(),
+            several => format!("; {}", several.iter().map(note).collect::<Vec<_>>().join(", ")),
+        };
+        format!("{files} file{plural}, read as they are wanted, {order}{shares}")
     }
 
     /// Takes the batch that was drawn last.
@@ -239,13 +220,16 @@ impl<E: Example> Stream<E> {
     }
 
     fn no_examples(&self) -> TrainError {
-        let path = self.config.train.first().cloned().unwrap_or_default();
+        let path = self.config.training_files().next().cloned().unwrap_or_default();
         let reasons = format!(" ({})", self.report.note("what there is"));
         TrainError::NoExamples { path, reasons }
     }
 
-    fn rng(&self, epoch: u64) -> Option<ChaCha8Rng> {
-        self.config.shuffle.then(|| self.seeds.stream("stream", epoch))
+    /// An epoch from its beginning.
+    fn pass(&self, epoch: u64) -> Pass<E::Record> {
+        let (seeds, buffer) = (self.seeds, *self.config.shuffle_buffer);
+        let shuffle = self.config.shuffle.then_some(Shuffle { seeds, epoch, buffer });
+        Pass::new(&self.sources, shuffle, epoch)
     }
 
     /// The pass that a cursor is in: that of the last batch, or one that is read again up to there.
@@ -255,10 +239,10 @@ impl<E: Example> Stream<E> {
         if let Some(pass) = self.pass.take().filter(here) {
             return Ok(pass);
         }
-        let mut pass = Pass::new(self, self.rng(cursor.epoch), cursor.epoch);
+        let mut pass = self.pass(cursor.epoch);
         let held_out = self.held_out();
         while pass.drawn < cursor.index {
-            if pass.draw(&self.config, &held_out)?.is_none() {
+            if pass.draw(&held_out)?.is_none() {
                 let found = FewerRecords { found: pass.drawn, used: cursor.index };
                 return Err(TrainError::Other(found.to_string()));
             }
@@ -276,70 +260,4 @@ impl<E: Example> Stream<E> {
 struct FewerRecords {
     found: usize,
     used: usize,
-}
-
-impl<R: hearken_data::Record> Pass<R> {
-    fn new<E: Example<Record = R>>(
-        stream: &Stream<E>,
-        mut rng: Option<ChaCha8Rng>,
-        epoch: u64,
-    ) -> Self {
-        let mut files = stream.files.clone();
-        if let Some(rng) = &mut rng {
-            // A buffer mixes what lies near: whole files change places, too.
-            for last in (1..files.len()).rev() {
-                files.swap(last, rng.random_range(0..=last));
-            }
-        }
-        files.reverse();
-        let (drawn, read, skipped) = (0, 0, 0);
-        Self { epoch, drawn, files, records: None, read, skipped, buffer: Vec::new(), rng }
-    }
-
-    /// Bad records up to here.
-    fn skipped(&self) -> usize {
-        self.skipped + self.records.as_ref().map_or(0, |records| records.report().skipped)
-    }
-
-    /// The next record of the files.
-    fn next_record(&mut self, config: &DataConfig) -> Result<Option<R>, TrainError> {
-        loop {
-            if config.limit.is_some_and(|limit| limit <= self.read) {
-                return Ok(None);
-            }
-            let Some(records) = &mut self.records else {
-                let Some(file) = self.files.pop() else { return Ok(None) };
-                self.records = Some(Records::open(&file, &config.read_options())?);
-                continue;
-            };
-            if let Some(record) = records.next() {
-                self.read += 1;
-                return Ok(Some(record?));
-            }
-            records.expect_some()?;
-            self.skipped += records.report().skipped;
-            self.records = None;
-        }
-    }
-
-    /// Draws a record from the buffer, and puts the next one in its place.
-    fn draw(
-        &mut self,
-        config: &DataConfig,
-        held_out: &impl Fn(&R) -> bool,
-    ) -> Result<Option<R>, TrainError> {
-        let wanted = if self.rng.is_some() { *config.shuffle_buffer } else { 1 };
-        while self.buffer.len() < wanted {
-            let Some(record) = self.next_record(config)? else { break };
-            if !held_out(&record) {
-                self.buffer.push(record);
-            }
-        }
-        if self.buffer.is_empty() {
-            return Ok(None);
-        }
-        let place = self.rng.as_mut().map_or(0, |rng| rng.random_range(0..self.buffer.len()));
-        self.drawn += 1;
-        Ok(Some(self.buffer.swap_remove(place)))
-    }
 }

@@ -54,11 +54,11 @@ impl Trainer {
             Self::Sft => "sft/data.jsonl",
             Self::Reward | Self::Dpo => "dpo_sigmoid/data.jsonl",
         };
-        let mut list = vec![
-            format!("run.dir={}", run.display()),
-            format!("model.path={}", llama().display()),
-            format!("data.train={}", fixture(data).display()),
-        ];
+        let mut list =
+            vec![format!("run.dir={}", run.display()), format!("model.path={}", llama().display())];
+        if !more.iter().any(|one| one.starts_with("data.mix")) {
+            list.push(format!("data.train={}", fixture(data).display()));
+        }
         list.extend(overrides(more));
         let file = config(run.parent().unwrap(), CONFIG);
         let start = Start::Resume;
@@ -163,6 +163,63 @@ fn the_order_follows_from_the_seed_and_every_epoch_has_every_record_once() {
     }
     // A buffer of six draws nothing before it is read: the first are among the first six.
     assert!(first[0] <= *first.iter().min().unwrap() + 5, "{first:?}");
+}
+
+/// Files of records that are told by their lengths, from `first` on, and the mixture of them by their weights.
+fn mixture(folder: &Path, parts: &[(usize, usize, f64)]) -> String {
+    let sources = parts.iter().enumerate().map(|(number, (first, count, weight))| {
+        let file = folder.join(format!("part-{number}.jsonl"));
+        let line =
+            |n: usize| format!("{{\"prompt_ids\": [5], \"completion_ids\": {:?}}}\n", vec![7; n]);
+        fs::write(&file, (*first..first + count).map(line).collect::<String>()).unwrap();
+        format!("{{path='{}',weight={weight}}}", file.display())
+    });
+    format!("data.mix=[{}]", sources.collect::<Vec<_>>().join(","))
+}
+
+#[test]
+fn sources_of_a_stream_come_by_their_weights_and_the_smaller_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four of one to one of the other, which has as many as are needed of it for two rounds of the first.
+    let mix = mixture(folder.path(), &[(1, 8, 4.0), (21, 4, 1.0)]);
+    for shuffle in ["data.shuffle=false", "data.shuffle=true"] {
+        let run = folder.path().join(shuffle.replace(['.', '='], "-"));
+        let size = ["train.batch_size=1", "train.steps=22", &mix, shuffle];
+        let found = Trainer::Sft.steps(&run, &size);
+        let tokens: Vec<u64> =
+            found.iter().map(|step| step["tokens"].as_u64().unwrap() - 1).collect();
+        let epochs: Vec<f64> = found.iter().map(|step| step["epoch"].as_f64().unwrap()).collect();
+        for five in tokens[..20].chunks(5) {
+            assert_eq!(five.iter().filter(|tokens| 20 < **tokens).count(), 1, "{tokens:?}");
+        }
+        let of_first: Vec<u64> = tokens[..20].iter().copied().filter(|n| *n < 20).collect();
+        for round in of_first.chunks(8) {
+            let mut sorted = round.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (1..=8).collect::<Vec<_>>(), "{tokens:?}");
+        }
+        assert_eq!((epochs[0], epochs[21]), (0.0, 1.0), "{epochs:?}");
+        let shuffled = shuffle.ends_with("true");
+        assert_eq!(of_first[..8] == (1..=8).collect::<Vec<_>>()[..], !shuffled, "{tokens:?}");
+    }
+}
+
+#[test]
+fn a_mixed_stream_that_dies_anywhere_goes_on_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let mix = mixture(folder.path(), &[(1, 7, 1.0), (21, 3, 2.0)]);
+    let more = [mix.as_str(), "data.shuffle_buffer=2"];
+    let whole = Trainer::Sft.steps(&folder.path().join("whole"), &more);
+    for step in [1, 3, 5] {
+        let run = folder.path().join(format!("dies-{step}"));
+        let mut dies = Recorder::new(After::Die(step));
+        let died = catch_unwind(AssertUnwindSafe(|| Trainer::Sft.go(&run, &more, &mut dies)));
+        assert!(died.is_err());
+        assert_eq!(Trainer::Sft.steps(&run, &more), whole, "after step {step}");
+    }
+    let empty = mixture(folder.path(), &[(1, 7, 1.0), (21, 0, 2.0)]);
+    let error = refused(&[&empty]);
+    assert!(error.contains("part-1.jsonl"), "{error}");
 }
 
 #[test]
