@@ -59,8 +59,9 @@ impl Keys {
     fn unknown_in(&self, schema: &Value, table: &Table, section: &str) -> Option<Complaint> {
         let kind = table.get("kind").and_then(toml::Value::as_str);
         let known = properties(schema, kind);
-        if known.is_empty() {
-            // A table of free names, or one that has no kind: its reader says so.
+        let is_known_kind = kind.is_none() || known.iter().any(|(name, _)| *name == "kind");
+        if known.is_empty() || !is_known_kind {
+            // A table of free names, or one that has no kind or an unknown one: its reader says so.
             return None;
         }
         table.iter().find_map(|(key, value)| {
