@@ -105,6 +105,34 @@ fn stages_run_in_order_and_are_skipped_when_nothing_has_changed() {
 
 /// `data.max_tokens` is the length of prompts, in training and in the comparison at the end.
 #[test]
+fn a_process_reward_model_of_the_run_scores_its_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let line = |n: usize| {
+        format!(
+            "{{\"prompt\": \"Review {n}:\", \"completions\": [\"It was good.\", \"Come again.\"], \
+             \"labels\": [true, {}]}}\n",
+            n.is_multiple_of(2)
+        )
+    };
+    let steps = root.join("steps.jsonl");
+    fs::write(&steps, (0..40).map(line).collect::<String>()).unwrap();
+    let path = steps.display();
+    let more = [
+        "reward.reward.kind=process".to_owned(),
+        format!("reward.data.train={path}"),
+        format!("reward.data.eval={path}"),
+        "ppo.score=[{kind='process'}, {kind='heuristic', name='quickstart_gold', label='gold', weight=0}]"
+            .to_owned(),
+    ];
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let outcome = run(root, &more, &mut Recorder::new(After::GoOn));
+    assert_eq!(outcome.status, Status::Finished);
+    let metrics = fs::read_to_string(root.join("run/ppo/metrics.jsonl")).unwrap();
+    assert!(metrics.contains("\"scores/process\""), "{metrics}");
+}
+
+#[test]
 fn prompts_of_the_greatest_length_are_compared_too() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["ppo.data.max_tokens=60", "ppo.rollout.max_new_tokens=64", "ppo.train.steps=2"];

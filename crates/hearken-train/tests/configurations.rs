@@ -356,6 +356,7 @@ fn what_is_missing_is_described_by_its_type() {
     let stray = error(&["score=[{kind=\"contains\",text=\"a\",url=\"b\"}]"]);
     assert!(stray.contains("`score[0].url`; kind = \"contains\" has no such key"), "{stray}");
     let unknown = error(&["score=[{kind=\"numeric\",weight=2}]"]);
-    let expected = "`score[0].kind`: found the text \"numeric\", expected one of \"model\", \"process\"";
+    let expected =
+        "`score[0].kind`: found the text \"numeric\", expected one of \"model\", \"process\"";
     assert!(unknown.contains(expected), "{unknown}");
 }

@@ -259,19 +259,19 @@ impl<'a> Stages<'a> {
         self.stage(inputs, user)
     }
 
-    /// A score of kind "model" without a path is this run's reward model; so is everything where no
-    /// score is given.
+    /// A score of the kind that this run's reward model gives, "model" or "process", without a path is that model;
+    /// so is everything where no score is given.
     fn fill_scores(&self, user: &mut Table) {
-        if !self.layers.has("reward") {
-            return;
-        }
+        let Some(stage) = self.layers.table().get("reward") else { return };
+        let trained = |key: &str| stage.get("reward")?.get(key)?.as_str();
+        let kind = if trained("kind") == Some("process") { "process" } else { "model" };
         let path = Value::String(self.run.dir.join("reward/final").display().to_string());
-        let model = || Value::Table(Table::from_iter([("kind".to_owned(), "model".into())]));
+        let model = || Value::Table(Table::from_iter([("kind".to_owned(), kind.into())]));
         let scores = user.entry("score").or_insert_with(|| Value::Array(vec![model()]));
         let Value::Array(scores) = scores else { return };
         for score in scores.iter_mut().filter_map(Value::as_table_mut) {
-            let is_model = score.get("kind").and_then(Value::as_str) == Some("model");
-            if is_model && !score.contains_key("path") {
+            let is_trained = score.get("kind").and_then(Value::as_str) == Some(kind);
+            if is_trained && !score.contains_key("path") {
                 score.insert("path".to_owned(), path.clone());
             }
         }
