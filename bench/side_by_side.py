@@ -6,6 +6,9 @@
 (bench/trl_peer.py says how to install both.) Each round runs Hearken, then TRL, each in a process of
 its own, for every work, shape and dtype. Writes docs/results/performance.json and the section of
 docs/performance.md. `--add` keeps the results of works, shapes and dtypes that are not measured anew.
+
+`--kernels avx2` has both run with what a processor without AVX-512 has, and writes
+docs/results/performance-avx2.json and that family's own section.
 """
 
 import argparse
@@ -18,7 +21,12 @@ import statistics
 import pages
 
 PEER = pathlib.Path(__file__).with_name("trl_peer.py")
-RESULTS = pages.RESULTS / "performance.json"
+# What makes PyTorch run with the instructions of a family.
+PEER_FAMILIES = {
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    },
+}
 WORKS = ["sft", "reward", "dpo", "grpo", "generate", "ppo"]
 # All works on the small model, the two most used on the larger ones.
 CELLS = [("small30", work) for work in WORKS] + list(
@@ -26,12 +34,16 @@ CELLS = [("small30", work) for work in WORKS] + list(
 )
 # Speed over TRL in bf16 that each work is meant to pass, and the share of TRL's memory to stay under.
 TARGETS = {"sft": 2.3, "reward": 1.7, "dpo": 3.3, "grpo": 4.5, "generate": 4.0, "ppo": 2.7}
+# The same without AVX-512, in either precision.
+FAMILY_TARGETS = {
+    "avx2": {"sft": 1.1, "reward": 1.3, "dpo": 1.6, "grpo": 1.8, "generate": 1.4, "ppo": 1.15},
+}
 MEMORY_TARGET = 0.5
 BANDWIDTH_TARGET = 0.6
 
 
 def peer(options, work, shape, dtype):
-    environment = {}
+    environment = dict(PEER_FAMILIES.get(options.kernels, {}))
     if work == "ppo":
         environment["PYTHONPATH"] = str(pathlib.Path(options.ppo_packages).resolve())
     output, memory = pages.run(
@@ -108,7 +120,13 @@ def against(value, target):
     return f"{target:g} {'reached' if target <= value else 'missed'}"
 
 
-def comparison(results):
+def target_of(kernels, result):
+    if kernels:
+        return FAMILY_TARGETS[kernels][result["work"]]
+    return TARGETS[result["work"]] if result["dtype"] == "bf16" else None
+
+
+def comparison(kernels, results):
     headings = [
         "work, shape, dtype", "Hearken tokens/s", "TRL tokens/s", "times as fast", "to reach",
         "of peak", "Hearken MiB", "TRL MiB", "of TRL's memory", "n",
@@ -116,7 +134,7 @@ def comparison(results):
     rows = []
     for result in results:
         speed, memory = result["speed_ratio"], result["memory_ratio"]
-        target = TARGETS[result["work"]] if result["dtype"] == "bf16" else None
+        target = target_of(kernels, result)
         own, other = result["hearken"], result["trl"]
         reached = against(speed["median"], target) if target else ""
         rows.append(
@@ -131,7 +149,7 @@ def comparison(results):
     return pages.table(headings, rows)
 
 
-def page(report):
+def page(report, kernels, results_file):
     results = report["results"]
     # With --add, pieces may be of different days.
     dates = sorted({result["date"] for result in results})
@@ -142,10 +160,11 @@ def page(report):
     text = [
         f"{pages.machine_sentence(report['machine'])}. {', '.join(dates)}, commit "
         f"{', '.join(commits)}; {', '.join(sorted(versions))}. \"Times as fast\": the median of the "
-        f"rounds' ratios, with the lowest and the highest; n rounds. \"To reach\" is over TRL in bf16; "
+        f"rounds' ratios, with the lowest and the highest; n rounds. \"To reach\" is over TRL in "
+        f"{'the same precision' if kernels else 'bf16'}; "
         f"memory is meant to stay below {MEMORY_TARGET} of TRL's. "
-        "[All numbers](results/performance.json).\n",
-        comparison(results),
+        f"[All numbers](results/{results_file}).\n",
+        comparison(kernels, results),
     ]
     peaks = [
         f"{row['gflops']:.0f} GFLOP/s in {row['dtype']}" for row in report["peak"]
@@ -174,6 +193,7 @@ def parse():
     parser.add_argument("--dtypes", nargs="+", choices=["f32", "bf16"], default=["bf16", "f32"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="steps that count, of each run")
+    parser.add_argument("--kernels", choices=list(PEER_FAMILIES), help="force a family on both")
     parser.add_argument("--add", action="store_true", help="keep other results of earlier runs")
     options = parser.parse_args()
     if "ppo" in options.works and "small30" in options.shapes and not options.ppo_packages:
@@ -184,8 +204,13 @@ def parse():
 def main():
     options = parse()
     report = {"results": [], "single_stream": []}
-    if options.add and RESULTS.exists():
-        report = json.loads(RESULTS.read_text())
+    suffix, section = "", "side by side"
+    if options.kernels:
+        os.environ["HEARKEN_KERNELS"] = options.kernels
+        suffix, section = f"-{options.kernels}", f"side by side, {options.kernels}"
+    results = pages.RESULTS / f"performance{suffix}.json"
+    if options.add and results.exists():
+        report = json.loads(results.read_text())
     report["machine"] = pages.machine()
     report["peak"] = pages.hearken(options.hearken, "peak")
     found = {key(result): result for result in report["results"]}
@@ -201,8 +226,8 @@ def main():
         report["results"] = sorted(found.values(), key=lambda one: order.index(key(one)))
         report["single_stream"] = list(streams.values())
         # After each: a run that is broken off leaves what it has measured.
-        pages.write_json(RESULTS, report)
-        pages.replace_section("side by side", page(report))
+        pages.write_json(results, report)
+        pages.replace_section(section, page(report, options.kernels, results.name))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //!
 //! Not here: anything that the programs need to run.
 
+mod arm;
 mod bad_input;
 mod quick;
 mod readme;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
   lint     clippy, all targets, no warnings
   test     tests and doctests, in release
   quick    not part of check: the tests of a first look, within three minutes once they are built
+  arm      not part of check: the tests of hearken-tensor for 64-bit ARM, under qemu-user
   doc      documentation, no warnings
   tidy     dependency arrows, `unsafe`, file lengths, names, texts
 
@@ -81,6 +83,7 @@ fn run(name: &str) -> Result<()> {
         }
         "test" => cargo(&root, &["test", "--release", "--workspace"], &[]),
         "quick" => quick::run(&root),
+        "arm" => arm::run(&root),
         "readme" => readme::run(&root),
         "doc" => {
             let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items"];

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p hearken-tensor --example kernels [name]` prints, for each kernel whose name
 //! contains `name`, the best time of several runs with GFLOP/s (products, attention) and GB/s of
-//! what must be read and written at least.
+//! what must be read and written at least. The environment variable `HEARKEN_KERNELS` forces a family.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use hearken_tensor::device::{
     Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut,
     Weight, WeightShape, Write,
 };
-use hearken_tensor::{Cpu, Device, Forest};
+use hearken_tensor::{Cpu, Device, Forest, KernelFamily};
 
 /// Dimensions of a model and of a batch.
 #[derive(Clone, Copy)]
@@ -410,6 +410,10 @@ fn layout(shape: Shape) -> QkvLayout {
 
 fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
+    if let Ok(name) = std::env::var("HEARKEN_KERNELS") {
+        let forced = name.parse::<KernelFamily>().and_then(KernelFamily::force);
+        forced.expect("HEARKEN_KERNELS is a family that this processor has");
+    }
     let bench = Bench { cpu: Cpu::new(), filter };
     // From within the pool, as a training loop runs.
     rayon::scope(|_| {

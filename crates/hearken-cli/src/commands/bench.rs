@@ -220,13 +220,15 @@ impl Bench {
         let scratch = Scratch::new()?;
         let settings = self.settings(work, scratch.0.path());
         let profile = Profile::default();
+        // Before and after: what else the machine does may slow the one or the other, but not the best.
+        let before = self.peak();
         let measured = match self.profile {
             false => bench::measure(device::open(), &settings)?,
             true => bench::measure_kernels(device::open(), &settings, &profile)?,
         };
         // Read before anything else takes memory.
         let memory = machine::peak_rss_mb();
-        let mut row = Row::of_work(&settings, &measured, self.peak(), memory);
+        let mut row = Row::of_work(&settings, &measured, before.max(self.peak()), memory);
         row.work = value_name(&self.work);
         if let Some(bytes_per_s) = measured.decode_bytes_per_s {
             row.set_bandwidth(bytes_per_s, machine::read_bytes_per_s());

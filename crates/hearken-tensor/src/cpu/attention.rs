@@ -264,7 +264,6 @@ pub(crate) fn attention(
     let ForestPlan { spans, blocks, .. } = plan;
     let packed = PackedKeys::new(pool, qkv, layout, blocks);
     let forward = Forward {
-        pool,
         qkv,
         layout,
         attention,
@@ -274,13 +273,14 @@ pub(crate) fn attention(
         out: Shared::new(out),
         log_sum_exp: Shared::new(log_sum_exp),
     };
+    // One for all tasks that a thread takes at a time: the pool has a lock.
+    let scratch = || Buffer::scratch(pool, 2 * TILE * padded(layout.head_dim));
     (0..spans.all.len() * heads)
         .into_par_iter()
-        .for_each(|task| forward.task(task / heads, task % heads));
+        .for_each_init(scratch, |scratch, task| forward.task(task / heads, task % heads, scratch));
 }
 
 struct Forward<'a> {
-    pool: &'a Arc<Pool>,
     qkv: &'a [f32],
     layout: QkvLayout,
     attention: Attention,
@@ -292,12 +292,11 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// One span of queries and one head.
-    fn task(&self, query_span: usize, query_head: usize) {
+    /// One span of queries and one head; `scratch` is for [`TILE`] queries and their sums.
+    fn task(&self, query_span: usize, query_head: usize, scratch: &mut [f32]) {
         let (layout, queries) = (self.layout, self.spans[query_span]);
         let group = query_head * layout.key.heads / layout.query.heads;
         let width = padded(layout.head_dim);
-        let mut scratch = Buffer::scratch(self.pool, 2 * TILE * width);
         let (q, sums) = scratch.split_at_mut(TILE * width);
         let rows = (queries.start..queries.start + queries.len)
             .map(|row| head(self.qkv, layout, layout.query, row, query_head));

@@ -268,11 +268,17 @@ impl Kernel for ScoreGrads<'_> {
             let chunks = weights.as_chunks_mut::<LANES>().0.iter_mut();
             for (weight, slope) in chunks.zip(slopes.as_chunks_mut::<LANES>().0) {
                 let score = S::load(weight).mul(scale);
-                let bounded = softcap.map_or(score, |softcap| softcap.of(score));
+                let bounded = match softcap {
+                    Some(softcap) => softcap.of(score),
+                    None => score,
+                };
                 let p = exp(bounded.sub(shift));
                 p.store(weight);
                 let ds = p.mul(S::load(slope).sub(delta)).mul(scale);
-                softcap.map_or(ds, |softcap| ds.mul(softcap.slope(bounded))).store(slope);
+                match softcap {
+                    Some(softcap) => ds.mul(softcap.slope(bounded)).store(slope),
+                    None => ds.store(slope),
+                }
             }
             for values in [weights, slopes] {
                 values[..range.start].fill(0.0);

@@ -87,10 +87,16 @@ impl<F> SpanAttention<'_, F> {
         let chunks = (seen.end - first).div_ceil(LANES);
         let (q, keys) = (&self.q[row * width..], &block.keys[first..]);
         match chunks {
-            1 => scores_of::<S, 1>(q, width, keys, scores),
-            2 => scores_of::<S, 2>(q, width, keys, scores),
-            3 => scores_of::<S, 3>(q, width, keys, scores),
-            _ => scores_of::<S, 4>(q, width, keys, scores),
+            // As many sums as there are registers for.
+            _ if !S::MANY => {
+                for chunk in 0..chunks {
+                    scores_of::<S, 1>(q, width, &keys[chunk * LANES..], (scores, chunk));
+                }
+            }
+            1 => scores_of::<S, 1>(q, width, keys, (scores, 0)),
+            2 => scores_of::<S, 2>(q, width, keys, (scores, 0)),
+            3 => scores_of::<S, 3>(q, width, keys, (scores, 0)),
+            _ => scores_of::<S, 4>(q, width, keys, (scores, 0)),
         }
         for i in 0..rows {
             let weights = &mut scores.0[0][i].as_chunks_mut::<LANES>().0[..chunks];
@@ -122,10 +128,15 @@ impl<F> SpanAttention<'_, F> {
     }
 }
 
-/// `scores[0][ROWS, 16·N] = q·keys` with the keys as columns of `[width, BLOCK]`, summed as
-/// [`Lanes::sum_each`] sums products of rows: first the elements of each lane, then over lanes.
+/// `scores[0][ROWS, 16·N] = q·keys` from a chunk on, with the keys as columns of `[width, BLOCK]`, summed
+/// as [`Lanes::sum_each`] sums products of rows: first the elements of each lane, then over lanes.
 #[inline(always)]
-fn scores_of<S: Lanes, const N: usize>(q: &[f32], width: usize, keys: &[f32], scores: &mut Scores) {
+fn scores_of<S: Lanes, const N: usize>(
+    q: &[f32],
+    width: usize,
+    keys: &[f32],
+    (scores, chunk): (&mut Scores, usize),
+) {
     assert!(width.is_multiple_of(LANES) && LANES <= width && N * LANES <= BLOCK);
     assert!(q.len() >= ROWS * width && keys.len() >= (width - 1) * BLOCK + N * LANES);
     // The levels that hold a sum are the bits of the number of lanes done.
@@ -149,14 +160,14 @@ fn scores_of<S: Lanes, const N: usize>(q: &[f32], width: usize, keys: &[f32], sc
         for _ in 0..done.trailing_ones() {
             depth -= 1;
             for i in 0..ROWS {
-                let level = scores.0[depth][i].as_chunks::<LANES>().0;
+                let level = &scores.0[depth][i].as_chunks::<LANES>().0[chunk..];
                 for j in 0..N {
                     sums[i][j] = S::load(&level[j]).add(sums[i][j]);
                 }
             }
         }
         for i in 0..ROWS {
-            let level = scores.0[depth][i].as_chunks_mut::<LANES>().0;
+            let level = &mut scores.0[depth][i].as_chunks_mut::<LANES>().0[chunk..];
             for j in 0..N {
                 sums[i][j].store(&mut level[j]);
             }
@@ -202,7 +213,7 @@ mod tests {
                 }
             }
             let mut scores = Scores([[[0.0; BLOCK]; ROWS]; _]);
-            scores_of::<S, 4>(self.q, self.width, &columns, &mut scores);
+            scores_of::<S, 4>(self.q, self.width, &columns, (&mut scores, 0));
             let found = scores.0[0].as_flattened().iter().map(|x| x.to_bits()).collect();
             [expected, found]
         }

@@ -493,16 +493,15 @@ impl<const M: usize> QueryTile<'_, M> {
                     }
                 }
             }
-            for i in 0..block.end - block.first {
-                let at = block.at.as_flattened()[i];
-                let value = &self.keys.cache.values[at..][..N * K::WORDS];
-                for n in 0..N {
-                    let v = K::load::<S>(&value[n * K::WORDS..]);
-                    for m in 0..M {
-                        let weight = S::splat(scores[m].as_flattened()[i]);
-                        sums[m][n] = weight.mul_add(v, sums[m][n]);
-                    }
-                }
+            // As many sums at a time as there are registers for.
+            if S::MANY {
+                self.add_values::<S, K, N, N>(&block, &scores, &mut sums);
+            } else if M == 1 && N >= 4 {
+                self.add_values::<S, K, N, 4>(&block, &scores, &mut sums);
+            } else if M <= 2 {
+                self.add_values::<S, K, N, 2>(&block, &scores, &mut sums);
+            } else {
+                self.add_values::<S, K, N, 1>(&block, &scores, &mut sums);
             }
         }
         for m in 0..M {
@@ -510,6 +509,36 @@ impl<const M: usize> QueryTile<'_, M> {
             let out = self.queries[m].out.as_chunks_mut::<LANES>().0;
             for n in 0..N {
                 sums[m][n].mul(factor).store(&mut out[n]);
+            }
+        }
+    }
+
+    /// Adds the weighted values of a block, C registers of a value after the other.
+    #[inline(always)]
+    fn add_values<S: Lanes, K: Kept, const N: usize, const C: usize>(
+        &self,
+        block: &Block,
+        scores: &[[[f32; LANES]; CHUNKS]; M],
+        sums: &mut [[S; N]; M],
+    ) {
+        for first in (0..N).step_by(C) {
+            let mut own = [[S::splat(0.0); C]; M];
+            for m in 0..M {
+                own[m].copy_from_slice(&sums[m][first..first + C]);
+            }
+            for i in 0..block.end - block.first {
+                let at = block.at.as_flattened()[i];
+                let value = &self.keys.cache.values[at..][..N * K::WORDS];
+                for c in 0..C {
+                    let v = K::load::<S>(&value[(first + c) * K::WORDS..]);
+                    for m in 0..M {
+                        let weight = S::splat(scores[m].as_flattened()[i]);
+                        own[m][c] = weight.mul_add(v, own[m][c]);
+                    }
+                }
+            }
+            for m in 0..M {
+                sums[m][first..first + C].copy_from_slice(&own[m]);
             }
         }
     }

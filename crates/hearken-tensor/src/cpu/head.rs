@@ -335,7 +335,10 @@ impl LogitGrads<'_> {
         let excess = ln_p.add(S::splat(self.softmax.entropy));
         let slope = excess.mul_add(S::splat(self.entropy), S::splat(self.logprob));
         let grads = exp(ln_p).mul(slope).mul(S::splat(-self.inverse));
-        self.softcap.map_or(grads, |softcap| grads.mul(softcap.slope(logits)))
+        match self.softcap {
+            Some(softcap) => grads.mul(softcap.slope(logits)),
+            None => grads,
+        }
     }
 }
 

@@ -3,6 +3,10 @@
 //!
 //! Every kernel is a value that implements [`Kernel`]; [`dispatch`] runs it with the lanes of the family
 //! in use. The order of a kernel's sums depends on the lanes alone, not on threads.
+//!
+//! Kernels and lanes call instructions from functions that are always inlined, never from closures: a
+//! closure is a function of its own, without the instruction set, and where the compiler does not inline it
+//! each instruction becomes a call.
 
 use crate::kernels::KernelFamily;
 
@@ -70,6 +74,12 @@ pub(crate) trait Lanes: Copy {
     fn prefetch(values: &[f32]) {
         let _ = values;
     }
+    /// Asks for the cache line at an address that may be read before long; it need not be readable. It comes
+    /// into the second-level cache, since it may be far from needed.
+    #[inline(always)]
+    fn prefetch_line(pointer: *const f32) {
+        let _ = pointer;
+    }
     /// Reads fewer than sixteen elements; the others are 0.
     #[inline(always)]
     fn load_partial(values: &[f32]) -> Self {
@@ -136,6 +146,30 @@ pub(crate) trait Lanes: Copy {
             row.store(values);
         }
         std::array::from_fn(|i| Self::load(&std::array::from_fn(|j| values[j][i])))
+    }
+    /// Sixteen rows of sixteen elements, `stride` apart, written as columns, `to_stride` apart. What lies
+    /// `ahead` elements after the start of each row is asked for, as by [`Lanes::prefetch_line`].
+    ///
+    /// # Safety
+    /// All are readable at `from`, and writable at `to`.
+    #[inline(always)]
+    unsafe fn transpose_at(
+        from: *const f32,
+        stride: usize,
+        to: *mut f32,
+        to_stride: usize,
+        ahead: usize,
+    ) {
+        let mut rows = [Self::splat(0.0); LANES];
+        for i in 0..LANES {
+            Self::prefetch_line(from.wrapping_add(i * stride + ahead));
+            // SAFETY: the caller's promise.
+            rows[i] = unsafe { Self::load_at(from.add(i * stride)) };
+        }
+        for (i, column) in Self::transpose(&rows).into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { column.store_at(to.add(i * to_stride)) };
+        }
     }
     /// The greatest element; NaN may be lost.
     #[inline(always)]
@@ -264,6 +298,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use {avx2::Avx2, avx512::Avx512};
 
@@ -286,7 +325,7 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         KernelFamily::Avx2 => unsafe { run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
-        KernelFamily::Neon => kernel.run::<Array<true>>(),
+        KernelFamily::Neon => kernel.run::<Neon>(),
         _ => kernel.run::<Array<false>>(),
     }
 }
@@ -428,14 +467,14 @@ mod tests {
 
     /// What each instruction set gives, the processor's own first.
     fn each<K: Kernel>(kernel: impl Fn() -> K) -> Vec<K::Output> {
-        let mut each =
-            vec![dispatch(kernel()), kernel().run::<Array<true>>(), kernel().run::<Array<false>>()];
+        let arrays = [kernel().run::<Array<true>>(), kernel().run::<Array<false>>()];
+        let each = std::iter::once(dispatch(kernel())).chain(arrays);
         #[cfg(target_arch = "x86_64")]
-        if KernelFamily::Avx2.is_available() {
+        let each = each.chain(KernelFamily::Avx2.is_available().then(|| {
             // SAFETY: the features have just been detected.
-            each.push(unsafe { run_avx2(kernel()) });
-        }
-        each
+            unsafe { run_avx2(kernel()) }
+        }));
+        each.collect()
     }
 
     fn everywhere<F: Function + Copy>(values: &[f32], function: F) -> Vec<Vec<f32>> {

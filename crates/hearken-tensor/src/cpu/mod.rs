@@ -8,6 +8,7 @@ mod attention;
 mod attention_backward;
 mod attention_span;
 mod bf16;
+mod blocked;
 mod buffer;
 mod cached_attention;
 mod few_rows;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::bf16;
 use super::buffer::{Buffer, Pool};
 use super::int8::Int8;
-use super::rows::{Input, Shared, for_chunks};
+use super::rows::{Input, Shared, Source, for_chunks};
 use crate::device::{Int8Scales, Layout, Rows, WeightShape};
 
 /// A weight rounded to bfloat16 and packed, once for products with the weight and once for those
@@ -36,8 +36,8 @@ impl Prepared {
         shape: WeightShape,
     ) -> &bf16::Right {
         get_or_pack(&self.forward, || match shape.layout {
-            Layout::OutputsByInputs => pack(pool, values, shape, bf16::Source::Outer),
-            Layout::InputsByOutputs => pack(pool, values, shape, bf16::Source::Inner),
+            Layout::OutputsByInputs => pack(pool, values, shape, Source::Outer),
+            Layout::InputsByOutputs => pack(pool, values, shape, Source::Inner),
         })
     }
 
@@ -50,8 +50,8 @@ impl Prepared {
         shape: WeightShape,
     ) -> &bf16::Right {
         let pack_values = |values: &Buffer| match shape.layout {
-            Layout::OutputsByInputs => pack(pool, values, shape, bf16::Source::Inner),
-            Layout::InputsByOutputs => pack(pool, values, shape, bf16::Source::Outer),
+            Layout::OutputsByInputs => pack(pool, values, shape, Source::Inner),
+            Layout::InputsByOutputs => pack(pool, values, shape, Source::Outer),
         };
         get_or_pack(&self.backward, || {
             let len = shape.inputs * shape.outputs;
@@ -109,7 +109,7 @@ fn pack<'a>(
     pool: &Arc<Pool>,
     values: &'a Buffer,
     shape: WeightShape,
-    source: fn(Input<'a>) -> bf16::Source<'a>,
+    source: fn(Input<'a>) -> Source<'a>,
 ) -> bf16::Right {
     assert_eq!(values.len(), shape.inputs * shape.outputs, "weight: outputs × inputs");
     let rows = match shape.layout {

@@ -1,5 +1,6 @@
-//! Matrix products: in bfloat16 where it is wanted, else in f32, by the kernels of the crate `gemm` for
-//! many rows and by kernels that run at the speed of memory for few.
+//! Matrix products: in bfloat16 where it is wanted, else in f32. On processors with AVX-512 those in f32
+//! are by the kernels of the crate `gemm` for many rows and by kernels that run at the speed of memory for
+//! few, on others by [`blocked`] for any number.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,13 +8,13 @@ use std::sync::Arc;
 use gemm::Parallelism;
 
 use super::bf16;
+use super::blocked;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
 use super::int8::Int8;
 use super::prepared::Prepared;
-use super::rows::{Input, Output, for_chunks};
+use super::rows::{Input, Output, Source, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
-use crate::kernels::KernelFamily;
 
 /// Multiplications below which a product runs on the calling thread.
 const PARALLEL_MIN: usize = 1 << 18;
@@ -49,105 +50,11 @@ unsafe fn multiply(left: Strided, right: Strided, inner: usize, out: Output<'_>,
         if rows * width * inner < PARALLEL_MIN { Parallelism::None } else { Parallelism::Rayon(0) };
     // SAFETY: the caller vouches for the factors; `Output` has checked its own bounds.
     unsafe {
-        gemm(left, right, [rows, width, inner], (out.pointer(), stride), (write, parallelism));
-    }
-}
-
-/// The kernels of the crate `gemm` for the family in use. The crate itself takes the best that the
-/// processor has: it is asked where that is the family's own, and its kernels are called by name where a
-/// lower family has been forced.
-///
-/// # Safety
-/// As for [`multiply`], with an output of `rows` × `width`.
-unsafe fn gemm(
-    left: Strided,
-    right: Strided,
-    [rows, width, inner]: [usize; 3],
-    (out, stride): (*mut f32, usize),
-    (write, parallelism): (Write, Parallelism),
-) {
-    /// Columns are consecutive: the factors change places, as `gemm::gemm` has it, and each is
-    /// transposed.
-    macro_rules! lower {
-        ($family:ident, $simd:ident, $lanes:expr) => {{
-            use gemm_common::simd::{MixedSimd, $simd};
-            use gemm_f32::microkernel::$family::f32 as kernels;
-            gemm_common::gemm::gemm_basic_generic::<
-                _,
-                f32,
-                { $lanes },
-                { kernels::MR_DIV_N * $lanes },
-                { kernels::NR },
-                { kernels::MR_DIV_N },
-                { kernels::H_M },
-                { kernels::H_N },
-            >(
-                <$simd as MixedSimd<f32, f32, f32, f32>>::try_new()
-                    .expect("invariant: the family is available"),
-                width,
-                rows,
-                inner,
-                out,
-                stride as isize,
-                1,
-                write == Write::Add,
-                right.pointer,
-                right.row as isize,
-                right.column as isize,
-                left.pointer,
-                left.row as isize,
-                left.column as isize,
-                1.0_f32,
-                1.0_f32,
-                false,
-                false,
-                false,
-                |a, b, c| a * b + c,
-                &kernels::UKR,
-                &kernels::H_UKR,
-                false,
-                parallelism,
-            )
-        }};
-    }
-    let (current, best) = (KernelFamily::current(), KernelFamily::best());
-    // SAFETY: the caller's promise; a family is chosen only where the processor has its features.
-    unsafe {
-        match current {
-            #[cfg(target_arch = "x86_64")]
-            KernelFamily::Avx2 if current != best => lower!(fma, V3, 8),
-            KernelFamily::Portable if current != best => lower!(scalar, Scalar, 1),
-            _ => {
-                by_processor(
-                    left,
-                    right,
-                    [rows, width, inner],
-                    (out, stride),
-                    (write, parallelism),
-                );
-            }
-        }
-    }
-}
-
-/// The kernels that the crate `gemm` takes by itself.
-///
-/// # Safety
-/// As for [`gemm()`].
-unsafe fn by_processor(
-    left: Strided,
-    right: Strided,
-    [rows, width, inner]: [usize; 3],
-    (out, stride): (*mut f32, usize),
-    (write, parallelism): (Write, Parallelism),
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
         gemm::gemm(
             rows,
             width,
             inner,
-            out,
+            out.pointer(),
             1,
             stride as isize,
             write == Write::Add,
@@ -176,11 +83,37 @@ pub(crate) enum Order {
     OutputsByInner,
 }
 
-/// `y (+)= x·B` in f32.
-pub(crate) fn product(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>, write: Write) {
+impl Order {
+    /// A weight in this order, as a factor.
+    fn source(self, weight: &[f32], inner: usize, outputs: usize) -> Source<'_> {
+        match self {
+            Self::InnerByOutputs => Source::Inner(Input::of(weight, Rows::dense(inner, outputs))),
+            Self::OutputsByInner => Source::Outer(Input::of(weight, Rows::dense(outputs, inner))),
+        }
+    }
+}
+
+/// `y (+)= x·B (+ bias)` in f32.
+fn product(
+    pool: &Arc<Pool>,
+    x: Input<'_>,
+    (weight, order): (&[f32], Order),
+    bias: Option<&[f32]>,
+    (y, write): (Output<'_>, Write),
+) {
     let (inner, outputs) = (x.rows.width, y.rows.width);
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
     assert_eq!(weight.len(), inner * outputs, "weight: {outputs} × {inner}");
+    if blocked::is_used() {
+        let right = order.source(weight, inner, outputs);
+        let left = blocked::Left::pack(pool, Source::Outer(x));
+        blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
+        return;
+    }
+    let write = bias.map_or(write, |bias| {
+        bias_rows(bias, y, write);
+        Write::Add
+    });
     if x.rows.rows <= ROWS_MAX {
         few_rows(x, weight, order, y, write);
         return;
@@ -194,7 +127,7 @@ pub(crate) fn product(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>,
 }
 
 /// `out += leftᵀ·right`: sums over rows of products of their elements.
-pub(crate) fn transposed_product(left: Input<'_>, right: Input<'_>, out: Output<'_>) {
+fn transposed_product(pool: &Arc<Pool>, left: Input<'_>, right: Input<'_>, out: Output<'_>) {
     let inner = left.rows.rows;
     assert_eq!(inner, right.rows.rows, "left and right: as many rows");
     assert_eq!(out.rows.rows, left.rows.width, "out: a row for each column of left");
@@ -202,9 +135,24 @@ pub(crate) fn transposed_product(left: Input<'_>, right: Input<'_>, out: Output<
     if inner == 0 {
         return;
     }
+    if blocked::is_used() {
+        let left = blocked::Left::pack(pool, Source::Inner(left));
+        let right = Source::Inner(right);
+        let part = blocked::Part { right: &right, bias: None, out };
+        blocked::products(&left, &[part], Write::Add);
+        return;
+    }
     // SAFETY: `Input` has checked both factors.
     unsafe {
         multiply(Strided::of(left).transposed(), Strided::of(right), inner, out, Write::Add);
+    }
+}
+
+/// The order of a weight in a product with its transpose.
+fn order(layout: Layout) -> Order {
+    match layout {
+        Layout::OutputsByInputs => Order::OutputsByInner,
+        Layout::InputsByOutputs => Order::InnerByOutputs,
     }
 }
 
@@ -290,17 +238,17 @@ fn forward_int8(
 ) {
     let left = match precision {
         Precision::F32 => None,
-        Precision::Bf16 => Some(bf16::Left::pack(pool, bf16::Source::Outer(x))),
+        Precision::Bf16 => Some(bf16::Left::pack(pool, Source::Outer(x))),
     };
     for_widened(pool, int8, |outputs, values| {
         let bias = bias.map(|bias| &bias[outputs.clone()]);
         let y = y.columns(outputs.clone());
         let Some(left) = &left else {
-            product_and_bias(x, values, Order::OutputsByInner, bias, (y, write));
+            product(pool, x, (values, Order::OutputsByInner), bias, (y, write));
             return;
         };
         let rows = Rows::dense(outputs.len(), x.rows.width);
-        let right = bf16::Right::pack(pool, bf16::Source::Outer(Input::of(values, rows)));
+        let right = bf16::Right::pack(pool, Source::Outer(Input::of(values, rows)));
         bf16::products(left, &[bf16::Part { right: &right, bias, out: y }], write);
     });
 }
@@ -317,32 +265,19 @@ fn backward_int8(
     for_widened(pool, int8, |outputs, values| {
         let dy = dy.columns(outputs.clone());
         match precision {
-            Precision::F32 => product(dy, values, Order::InnerByOutputs, dx, write),
+            Precision::F32 => {
+                product(pool, dy, (values, Order::InnerByOutputs), None, (dx, write));
+            }
             Precision::Bf16 => {
                 let rows = Rows::dense(outputs.len(), dx.rows.width);
-                let right = bf16::Right::pack(pool, bf16::Source::Inner(Input::of(values, rows)));
-                let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
+                let right = bf16::Right::pack(pool, Source::Inner(Input::of(values, rows)));
+                let left = bf16::Left::pack(pool, Source::Outer(dy));
                 let part = bf16::Part { right: &right, bias: None, out: dx };
                 bf16::products(&left, &[part], write);
             }
         }
         write = Write::Add;
     });
-}
-
-/// `y (+)= x·B (+ bias)` in f32.
-fn product_and_bias(
-    x: Input<'_>,
-    weight: &[f32],
-    order: Order,
-    bias: Option<&[f32]>,
-    (y, write): (Output<'_>, Write),
-) {
-    let write = bias.map_or(write, |bias| {
-        bias_rows(bias, y, write);
-        Write::Add
-    });
-    product(x, weight, order, y, write);
 }
 
 /// y (+)= x·Wᵀ (+ bias).
@@ -362,15 +297,12 @@ pub(crate) fn forward(
     }
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.forward(pool, weight.values, weight.shape);
-        let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
+        let left = bf16::Left::pack(pool, Source::Outer(x));
         bf16::products(&left, &[bf16::Part { right, bias, out: y }], write);
         return;
     }
-    let order = match weight.shape.layout {
-        Layout::OutputsByInputs => Order::OutputsByInner,
-        Layout::InputsByOutputs => Order::InnerByOutputs,
-    };
-    product_and_bias(x, weight.values, order, bias, (y, write));
+    let order = order(weight.shape.layout);
+    product(pool, x, (weight.values, order), bias, (y, write));
 }
 
 /// [`forward`] of the same rows for several weights, into parts of `y`. In bfloat16, the rows are
@@ -387,13 +319,32 @@ pub(crate) fn forward_parts(
         part.weight.shape.precision == Precision::Bf16 && part.weight.prepared.int8().is_none()
     };
     if parts.iter().all(is_packed) {
-        let left = bf16::Left::pack(pool, bf16::Source::Outer(x));
+        let left = bf16::Left::pack(pool, Source::Outer(x));
         let mut products = Vec::with_capacity(parts.len());
         for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
             let right = weight.prepared.forward(pool, weight.values, weight.shape);
             products.push(bf16::Part { right, bias: bias.map(|bias| &bias[..]), out });
         }
         bf16::products(&left, &products, write);
+        return;
+    }
+    let is_f32 = |part: &LinearPart<'_, Buffer, Prepared>| {
+        part.weight.shape.precision == Precision::F32 && part.weight.prepared.int8().is_none()
+    };
+    if blocked::is_used() && parts.iter().all(is_f32) {
+        let left = blocked::Left::pack(pool, Source::Outer(x));
+        let rights: Vec<Source<'_>> = parts
+            .iter()
+            .map(|part| {
+                let WeightShape { inputs, outputs, layout, .. } = part.weight.shape;
+                order(layout).source(part.weight.values, inputs, outputs)
+            })
+            .collect();
+        let mut products = Vec::with_capacity(parts.len());
+        for ((part, right), out) in parts.iter().zip(&rights).zip(outs) {
+            products.push(blocked::Part { right, bias: part.bias.map(|bias| &bias[..]), out });
+        }
+        blocked::products(&left, &products, write);
         return;
     }
     for (part, out) in parts.iter().zip(outs) {
@@ -418,7 +369,7 @@ pub(crate) fn backward_input(
     }
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.backward(pool, weight.values, weight.shape);
-        let left = bf16::Left::pack(pool, bf16::Source::Outer(dy));
+        let left = bf16::Left::pack(pool, Source::Outer(dy));
         bf16::products(&left, &[bf16::Part { right, bias: None, out: dx }], write);
         return;
     }
@@ -426,7 +377,7 @@ pub(crate) fn backward_input(
         Layout::OutputsByInputs => Order::InnerByOutputs,
         Layout::InputsByOutputs => Order::OutputsByInner,
     };
-    product(dy, weight.values, order, dx, write);
+    product(pool, dy, (weight.values, order), None, (dx, write));
 }
 
 /// dW += dyᵀ·x, in the weight's layout.
@@ -445,12 +396,12 @@ pub(crate) fn backward_weight(
     };
     let out = Output::of(dweight, Rows::dense(left.rows.width, right.rows.width));
     if shape.precision == Precision::Bf16 {
-        let left = bf16::Left::pack(pool, bf16::Source::Inner(left));
-        let right = bf16::Right::pack(pool, bf16::Source::Inner(right));
+        let left = bf16::Left::pack(pool, Source::Inner(left));
+        let right = bf16::Right::pack(pool, Source::Inner(right));
         bf16::products(&left, &[bf16::Part { right: &right, bias: None, out }], Write::Add);
         return;
     }
-    transposed_product(left, right, out);
+    transposed_product(pool, left, right, out);
 }
 
 /// dbias += the sum of the rows of dy.

@@ -55,6 +55,33 @@ impl<'a> Input<'a> {
     }
 }
 
+/// A factor of a product, by which of its dimensions is consecutive in memory.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// Each row of the input is one outer index: the inner dimension is consecutive.
+    Outer(Input<'a>),
+    /// Each row of the input is one inner index: the outer dimension is consecutive.
+    Inner(Input<'a>),
+}
+
+impl Source<'_> {
+    /// Length of the other dimension than that of sums.
+    pub(crate) fn outer(&self) -> usize {
+        match self {
+            Self::Outer(input) => input.rows.rows,
+            Self::Inner(input) => input.rows.width,
+        }
+    }
+
+    /// Length of the dimension that products sum over.
+    pub(crate) fn inner(&self) -> usize {
+        match self {
+            Self::Outer(input) => input.rows.width,
+            Self::Inner(input) => input.rows.rows,
+        }
+    }
+}
+
 fn part(rows: Rows, part: Range<usize>) -> Rows {
     assert!(part.end <= rows.rows, "rows up to {} of {}", part.end, rows.rows);
     Rows { rows: part.len(), offset: rows.offset + part.start * rows.stride, ..rows }

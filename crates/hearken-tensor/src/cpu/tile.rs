@@ -42,8 +42,11 @@ impl Tile {
         debug_assert!(self.n.is_multiple_of(LANES));
         let mut row = 0;
         while row < self.m {
-            let rows = (self.m - row).min(4);
+            // As many sums as leave registers for the factors.
+            let rows = (self.m - row).min(if S::MANY { 4 } else { 6 });
             match rows {
+                6 if !S::MANY => columns::<S, 6>(self, row),
+                5 if !S::MANY => columns::<S, 5>(self, row),
                 4 => columns::<S, 4>(self, row),
                 3 => columns::<S, 3>(self, row),
                 2 => columns::<S, 2>(self, row),
@@ -69,6 +72,12 @@ impl Kernel for Checked {
 #[inline(always)]
 fn columns<S: Lanes, const M: usize>(tile: &Tile, row: usize) {
     let mut column = 0;
+    if !S::MANY {
+        for column in (0..tile.n).step_by(LANES) {
+            block::<S, M, 1>(tile, row, column);
+        }
+        return;
+    }
     while column + 4 * LANES <= tile.n {
         block::<S, M, 4>(tile, row, column);
         column += 4 * LANES;

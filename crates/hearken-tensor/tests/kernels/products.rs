@@ -1,6 +1,6 @@
-use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
+use hearken_tensor::{Device, KernelFamily};
 
 use crate::{all, assert_close, random};
 
@@ -154,5 +154,34 @@ fn the_gradient_of_what_no_row_touches_is_exactly_zero() {
     let dweight = all(&cpu, &dweight);
     for (output, row) in dweight.chunks(inputs).enumerate() {
         assert_eq!(row.iter().all(|&x| x == 0.0), output == 7, "output {output}");
+    }
+}
+
+/// What makes log-probabilities of the sampler and of the trainer equal. On processors with AVX-512,
+/// products of few rows in f32 have an order of sums of their own.
+#[test]
+fn in_f32_a_row_alone_gives_the_bits_that_it_gives_among_others() {
+    let cpu = crate::families::cpu();
+    if matches!(KernelFamily::current(), KernelFamily::Avx512 | KernelFamily::Avx512Bf16) {
+        return;
+    }
+    let (inputs, outputs, rows) = (700, 90, 300);
+    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+        let shape = WeightShape { inputs, outputs, layout, precision: Precision::F32 };
+        let (x, values) = (random(1, rows * inputs), cpu.upload(&random(2, inputs * outputs)));
+        let bias = cpu.upload(&random(3, outputs));
+        let weight = Weight { values: &values, prepared: &Prepared::default(), shape };
+        let product = |first: usize, rows: usize| {
+            let x = cpu.upload(&x[first * inputs..(first + rows) * inputs]);
+            let mut y = cpu.upload(&vec![f32::NAN; rows * outputs]);
+            let to = ViewMut::new(&mut y, Rows::dense(rows, outputs));
+            let x = View::new(&x, Rows::dense(rows, inputs));
+            cpu.linear(x, weight, Some(&bias), to, Write::Overwrite);
+            all(&cpu, &y)
+        };
+        let whole = product(0, rows);
+        for (first, count) in [(0, 1), (299, 1), (3, 2), (7, 3), (11, 6), (50, 13), (120, 64)] {
+            assert_eq!(product(first, count), whole[first * outputs..(first + count) * outputs]);
+        }
     }
 }

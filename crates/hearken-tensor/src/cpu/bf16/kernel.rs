@@ -6,7 +6,7 @@ use std::arch::x86_64::{
 };
 
 use super::pack::{LEFT, RIGHT};
-use super::product::Target;
+use super::pairs::Target;
 
 /// Memory that is needed soon: words from `pointer` on, so many for each pair of inner indices. A
 /// product of few rows takes no longer than reading its right factor, so reading must not wait.

@@ -1,25 +1,65 @@
 //! Matrix products of bfloat16 with f32 sums.
 //!
-//! Both factors are rounded to bfloat16 while they are packed into panels that the inner loop reads
-//! from one end to the other. An output is summed in blocks of the inner dimension, in order, and
-//! the blocks depend on that dimension alone: the same row gives the same bits whatever other rows
-//! are computed with it, so sampling and training agree, with every family of kernels. Panels are the
-//! same in each; where the processor has no products of bfloat16, the inner loop widens them to f32.
+//! Weights are rounded to bfloat16 while they are packed into panels that the inner loop reads from one
+//! end to the other, in the same way for every family of kernels; rows are rounded as they are packed. An
+//! output is summed in blocks of the inner dimension, in order, and the blocks depend on that dimension
+//! alone: the same row gives the same bits whatever other rows are computed with it, so sampling and
+//! training agree, with every family. Where the processor has no products of bfloat16, weights are
+//! widened to f32 on their way into the first-level cache (see [`blocked`]).
 
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
-mod product;
-mod widened;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 
+use std::sync::Arc;
+
+use super::blocked;
+use super::buffer::Pool;
+use super::rows::Source;
+use crate::device::Write;
+#[cfg(target_arch = "x86_64")]
 use crate::kernels::KernelFamily;
 
-pub(crate) use pack::{Left, Right, Source};
-pub(crate) use product::{Part, products};
+pub(crate) use pack::Right;
 
 /// Whether the family in use multiplies pairs of bfloat16 in one instruction.
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_pairs() -> bool {
     KernelFamily::current() == KernelFamily::Avx512Bf16
+}
+
+/// A left factor: activations, or the gradients of outputs.
+pub(crate) enum Left {
+    /// In pairs of bfloat16.
+    #[cfg(target_arch = "x86_64")]
+    Paired(pack::PairedLeft),
+    /// Rounded, in f32.
+    Wide(blocked::Left),
+}
+
+impl Left {
+    /// Rounds and reorders a factor.
+    pub(crate) fn pack(pool: &Arc<Pool>, source: Source<'_>) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if multiplies_pairs() {
+            return Self::Paired(pack::PairedLeft::pack(pool, source));
+        }
+        Self::Wide(blocked::Left::pack_rounded(pool, source))
+    }
+}
+
+/// One of the products of a left factor.
+pub(crate) type Part<'a> = blocked::Part<'a, Right>;
+
+/// `out (+)= left·right (+ bias)` for each part.
+pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
+    match left {
+        #[cfg(target_arch = "x86_64")]
+        Left::Paired(left) => pairs::products(left, parts, write),
+        Left::Wide(left) => blocked::products(left, parts, write),
+    }
 }

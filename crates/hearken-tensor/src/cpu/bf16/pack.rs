@@ -10,42 +10,18 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::super::blocked;
 use super::super::buffer::{Buffer, Pool};
 use super::super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::super::rows::{Input, Shared};
+use super::super::rows::{Input, Shared, Source};
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
-use crate::device::Rows;
 
 /// Rows per panel of a left factor.
-pub(crate) const LEFT: usize = 12;
+#[cfg(target_arch = "x86_64")]
+pub(super) const LEFT: usize = 12;
 /// Columns per panel of a right factor: two registers.
-pub(crate) const RIGHT: usize = 32;
-
-/// Which dimension of a factor is consecutive in memory.
-#[derive(Clone, Copy)]
-pub(crate) enum Source<'a> {
-    /// Each row of the input is one outer index: the inner dimension is consecutive.
-    Outer(Input<'a>),
-    /// Each row of the input is one inner index: the outer dimension is consecutive.
-    Inner(Input<'a>),
-}
-
-impl Source<'_> {
-    fn outer(&self) -> usize {
-        match self {
-            Self::Outer(input) => input.rows.rows,
-            Self::Inner(input) => input.rows.width,
-        }
-    }
-
-    fn inner(&self) -> usize {
-        match self {
-            Self::Outer(input) => input.rows.width,
-            Self::Inner(input) => input.rows.rows,
-        }
-    }
-}
+pub(super) const RIGHT: usize = 32;
 
 /// A factor in panels of W.
 #[derive(Debug)]
@@ -55,8 +31,9 @@ pub(crate) struct Panels<const W: usize> {
     inner: usize,
 }
 
-/// A left factor: activations, or the gradients of outputs.
-pub(crate) type Left = Panels<LEFT>;
+/// A left factor where the processor multiplies pairs: activations, or the gradients of outputs.
+#[cfg(target_arch = "x86_64")]
+pub(super) type PairedLeft = Panels<LEFT>;
 /// A right factor: weights.
 pub(crate) type Right = Panels<RIGHT>;
 
@@ -74,11 +51,13 @@ impl<const W: usize> Panels<W> {
     }
 
     /// Number of rows of a left factor, of columns of a right one.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn outer(&self) -> usize {
         self.outer
     }
 
     /// Length of the dimension that products sum over.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn inner(&self) -> usize {
         self.inner
     }
@@ -232,25 +211,73 @@ impl<const W: usize> Kernel for PackPairs<'_, W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
-        let Rows { rows, width, .. } = self.input.rows;
+        let width = self.input.rows.width;
         for part in (0..W).step_by(LANES) {
             let column = (self.column + part).min(width);
             let columns = column..(column + LANES).min(width);
-            let load = |row: usize| {
-                if rows <= row {
-                    return S::splat(0.0);
-                }
-                let values = &self.input.row(row)[columns.clone()];
-                match values.first_chunk::<LANES>() {
-                    Some(chunk) => S::load(chunk),
-                    None => S::load_partial(values),
-                }
-            };
             let lanes = (W - part).min(LANES);
             for (i, words) in self.words.chunks_exact_mut(W).enumerate() {
                 let row = 2 * (self.pair + i);
-                let pair = load(row).pack_halves(load(row + 1));
-                store(pair, &mut words[part..part + lanes]);
+                let even = load::<S>(self.input, row, &columns);
+                let odd = load::<S>(self.input, row + 1, &columns);
+                store(even.pack_halves(odd), &mut words[part..part + lanes]);
+            }
+        }
+    }
+}
+
+/// At most sixteen columns of a row, padded with zeros; of a row that is missing, zeros.
+#[inline(always)]
+fn load<S: Lanes>(input: Input<'_>, row: usize, columns: &Range<usize>) -> S {
+    if input.rows.rows <= row {
+        return S::splat(0.0);
+    }
+    let values = &input.row(row)[columns.clone()];
+    match values.first_chunk::<LANES>() {
+        Some(chunk) => S::load(chunk),
+        None => S::load_partial(values),
+    }
+}
+
+impl blocked::Right for Right {
+    fn inner(&self) -> usize {
+        self.inner
+    }
+
+    fn columns(&self) -> usize {
+        self.outer
+    }
+
+    #[inline(always)]
+    unsafe fn fill<S: Lanes, const N: usize>(
+        &self,
+        column: usize,
+        inner: Range<usize>,
+        strip: *mut f32,
+    ) {
+        const { assert!(N * LANES <= RIGHT) }
+        let (pair, pairs) = (inner.start / 2, inner.len().div_ceil(2));
+        let words = &self.panel(column / RIGHT, pair)[column % RIGHT..];
+        let next = words.as_ptr().wrapping_add(if (column + N * LANES).is_multiple_of(RIGHT) {
+            self.panel_len() - column % RIGHT
+        } else {
+            N * LANES
+        });
+        assert!(words.len() >= (pairs * RIGHT).saturating_sub(column % RIGHT), "a short panel");
+        for pair in 0..pairs {
+            for j in 0..N {
+                let at = pair * RIGHT + j * LANES;
+                S::prefetch_line(next.wrapping_add(at));
+                // SAFETY: the panel has these pairs; the strip has room for both inner indices of each but
+                // the last, which may lack its second.
+                unsafe {
+                    let words = S::load_at(words.as_ptr().add(at));
+                    let strip = strip.add((2 * pair * N + j) * LANES);
+                    words.low_halves().store_at(strip);
+                    if 2 * pair + 1 < inner.len() {
+                        words.high_halves().store_at(strip.add(N * LANES));
+                    }
+                }
             }
         }
     }

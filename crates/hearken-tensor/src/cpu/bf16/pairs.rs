@@ -1,27 +1,25 @@
-//! Products of packed factors, cut into tasks and blocks that fit the caches.
+//! Products of packed factors where the processor multiplies pairs of bfloat16, cut into tasks and
+//! blocks that fit the caches.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::lanes::dispatch;
-use super::super::rows::Output;
-#[cfg(target_arch = "x86_64")]
+use super::Part;
 use super::kernel::{Ahead, multiply};
-use super::pack::{LEFT, Left, RIGHT, Right};
-use super::widened::{WideLeft, WidenedProduct};
+use super::pack::{LEFT, PairedLeft, RIGHT};
 use crate::device::Write;
 
 /// Left panels per task.
 const LEFT_PANELS: usize = 16;
-/// Right panels per task, where there are several tasks for each of them.
+/// At most so many right panels per task, where there are several tasks for each of them.
 const RIGHT_PANELS: usize = 8;
 /// At most so many pairs of inner indices at a time: panels of both factors stay in the
 /// first-level cache, which two threads may share.
-pub(super) const PAIRS_MAX: usize = 256;
+const PAIRS_MAX: usize = 256;
 /// Words of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 15;
-/// Tasks per thread, where there is one block of rows: a thread that starts late takes fewer.
+/// Tasks per thread: one that starts late takes fewer.
 const TASKS_PER_THREAD: usize = 4;
 
 /// Where a product of two panels goes.
@@ -41,16 +39,8 @@ pub(super) struct Target<'a> {
     pub(super) bias: Option<&'a [f32]>,
 }
 
-/// One of the products of a left factor: a right factor, its bias, and where the product goes.
-#[derive(Clone, Copy)]
-pub(crate) struct Part<'a> {
-    pub(crate) right: &'a Right,
-    pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) out: Output<'a>,
-}
-
 /// `out (+)= left·right (+ bias)` for each part.
-pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
+pub(super) fn products(left: &PairedLeft, parts: &[Part<'_>], write: Write) {
     for Part { right, bias, out } in parts {
         assert_eq!(left.inner(), right.inner(), "factors: one inner dimension");
         assert_eq!(left.outer(), out.rows.rows, "out: as many rows as the left factor");
@@ -90,16 +80,17 @@ fn columns(part: &Part<'_>) -> usize {
 }
 
 /// How many right panels a task takes. Results do not depend on it.
-fn columns_per_task(left: &Left, rows: usize, columns: usize) -> usize {
+fn columns_per_task(left: &PairedLeft, rows: usize, columns: usize) -> usize {
+    let shares = TASKS_PER_THREAD * rayon::current_num_threads();
     if LEFT_PANELS < rows {
-        return RIGHT_PANELS;
+        return (rows.div_ceil(LEFT_PANELS) * columns / shares).clamp(1, RIGHT_PANELS);
     }
     let words = (left.inner().div_ceil(2) * RIGHT * rows).max(1);
-    columns.div_ceil(TASKS_PER_THREAD * rayon::current_num_threads()).max(TASK_MIN.div_ceil(words))
+    columns.div_ceil(shares).max(TASK_MIN.div_ceil(words))
 }
 
 struct Work<'a> {
-    left: &'a Left,
+    left: &'a PairedLeft,
     part: &'a Part<'a>,
     write: Write,
 }
@@ -113,15 +104,8 @@ impl Work<'_> {
         let mut first = 0;
         loop {
             let len = block.min(pairs - first);
-            #[cfg(target_arch = "x86_64")]
-            if super::multiplies_pairs() {
-                // SAFETY: the family in use has the features; each task has its own panels.
-                unsafe { self.pairs(&rows, &columns, first, len) };
-            } else {
-                self.widened(&rows, &columns, first, len);
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            self.widened(&rows, &columns, first, len);
+            // SAFETY: the family in use has the features; each task has its own panels.
+            unsafe { self.pairs(&rows, &columns, first, len) };
             first += len;
             if first >= pairs {
                 break;
@@ -133,7 +117,6 @@ impl Work<'_> {
     ///
     /// # Safety
     /// The processor has AVX512-BF16, and no other call at the time has these panels.
-    #[cfg(target_arch = "x86_64")]
     unsafe fn pairs(&self, rows: &Range<usize>, columns: &Range<usize>, first: usize, len: usize) {
         let right = self.part.right;
         for column in columns.clone() {
@@ -148,19 +131,6 @@ impl Work<'_> {
                 let target = self.target(row, column, first == 0);
                 // SAFETY: the caller's promise.
                 unsafe { multiply(left, panel, len, ahead, target) };
-            }
-        }
-    }
-
-    /// `len` pairs from `first` on, widened: the left factor's once for all panels of the right one.
-    fn widened(&self, rows: &Range<usize>, columns: &Range<usize>, first: usize, len: usize) {
-        let mut left = WideLeft::new();
-        for row in rows.clone() {
-            left.fill(self.left.panel(row, first), len);
-            for column in columns.clone() {
-                let right = self.part.right.panel(column, first);
-                let target = self.target(row, column, first == 0);
-                dispatch(WidenedProduct { left: &left, right, pairs: len, target });
             }
         }
     }

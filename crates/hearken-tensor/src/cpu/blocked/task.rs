@@ -1,0 +1,217 @@
+//! Some panels of the left factor times some strips of the right one.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::super::lanes::{Kernel, LANES, Lanes};
+use super::{Left, Part, Right};
+use crate::device::Write;
+
+/// Columns of the widest strip.
+pub(crate) const STRIP: usize = 2 * LANES;
+/// At most so many inner indices make a block.
+const INNER_MAX: usize = 256;
+/// Inner indices of a strip that one panel alone is multiplied by.
+const STEP: usize = 64;
+
+pub(super) struct Task<'a, R> {
+    pub(super) left: &'a Left,
+    pub(super) part: &'a Part<'a, R>,
+    pub(super) write: Write,
+    pub(super) panels: Range<usize>,
+    /// They begin at a whole strip.
+    pub(super) columns: Range<usize>,
+}
+
+/// Rows of a strip for one inner index after the other.
+#[repr(align(64))]
+struct Strip(MaybeUninit<[f32; INNER_MAX * STRIP]>);
+
+impl<R: Right> Kernel for Task<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Lanes>(self) {
+        let mut strip = Strip(MaybeUninit::uninit());
+        let strip = strip.0.as_mut_ptr().cast();
+        let wide = S::MANY || self.left.height <= 3;
+        match (self.left.panels, wide) {
+            (1, true) => self.lone_panel::<S, 2>(strip),
+            (1, false) => self.lone_panel::<S, 1>(strip),
+            (_, true) => self.all_panels::<S, 2>(strip),
+            (_, false) => self.all_panels::<S, 1>(strip),
+        }
+    }
+}
+
+/// The sums of M rows and N vectors of columns.
+type Sums<S, const M: usize, const N: usize> = [[S; N]; M];
+
+impl<R: Right> Task<'_, R> {
+    /// The first inner index of each block, and its length. Lengths are even, but for the last one.
+    #[inline(always)]
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<R> {
+        let inner = self.left.inner;
+        let count = inner.div_ceil(INNER_MAX).max(1);
+        let len = inner.div_ceil(count).next_multiple_of(2);
+        (0..count).map(move |block| (block * len).min(inner)..((block + 1) * len).min(inner))
+    }
+
+    #[inline(always)]
+    fn all_panels<S: Lanes, const N: usize>(&self, strip: *mut f32) {
+        for block in self.blocks() {
+            for column in self.columns.clone().step_by(N * LANES) {
+                // SAFETY: a strip has room for a block.
+                unsafe { self.part.right.fill::<S, N>(column, block.clone(), strip) };
+                for panel in self.panels.clone() {
+                    match self.left.rows_of(panel).len() {
+                        1 => self.panel::<S, 1, N>(panel, column, &block, strip),
+                        2 => self.panel::<S, 2, N>(panel, column, &block, strip),
+                        3 => self.panel::<S, 3, N>(panel, column, &block, strip),
+                        4 => self.panel::<S, 4, N>(panel, column, &block, strip),
+                        5 => self.panel::<S, 5, N>(panel, column, &block, strip),
+                        6 => self.panel::<S, 6, N>(panel, column, &block, strip),
+                        7 if S::MANY => self.panel::<S, 7, N>(panel, column, &block, strip),
+                        8 if S::MANY => self.panel::<S, 8, N>(panel, column, &block, strip),
+                        9 if S::MANY => self.panel::<S, 9, N>(panel, column, &block, strip),
+                        10 if S::MANY => self.panel::<S, 10, N>(panel, column, &block, strip),
+                        11 if S::MANY => self.panel::<S, 11, N>(panel, column, &block, strip),
+                        12 if S::MANY => self.panel::<S, 12, N>(panel, column, &block, strip),
+                        rows => unreachable!("invariant: a panel does not have {rows} rows"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn panel<S: Lanes, const M: usize, const N: usize>(
+        &self,
+        panel: usize,
+        column: usize,
+        block: &Range<usize>,
+        strip: *const f32,
+    ) {
+        let height = self.left.height;
+        let left = &self.left.panel(panel)[block.start * height..block.end * height];
+        let mut sums = [[S::splat(0.0); N]; M];
+        // SAFETY: panel and strip have the block's inner indices.
+        unsafe { accumulate::<S, M, N>(left.as_ptr(), height, strip, block.len(), &mut sums) };
+        self.finish(sums, self.left.rows_of(panel).start, column, block.start == 0);
+    }
+
+    /// Where there is one panel: strips are short and read once.
+    #[inline(always)]
+    fn lone_panel<S: Lanes, const N: usize>(&self, strip: *mut f32) {
+        match self.left.rows {
+            1 => self.lone_rows::<S, 1, N>(strip),
+            2 => self.lone_rows::<S, 2, N>(strip),
+            3 => self.lone_rows::<S, 3, N>(strip),
+            4 => self.lone_rows::<S, 4, N>(strip),
+            5 => self.lone_rows::<S, 5, N>(strip),
+            6 => self.lone_rows::<S, 6, N>(strip),
+            7 if S::MANY => self.lone_rows::<S, 7, N>(strip),
+            8 if S::MANY => self.lone_rows::<S, 8, N>(strip),
+            9 if S::MANY => self.lone_rows::<S, 9, N>(strip),
+            10 if S::MANY => self.lone_rows::<S, 10, N>(strip),
+            11 if S::MANY => self.lone_rows::<S, 11, N>(strip),
+            12 if S::MANY => self.lone_rows::<S, 12, N>(strip),
+            rows => unreachable!("invariant: a panel does not have {rows} rows"),
+        }
+    }
+
+    #[inline(always)]
+    fn lone_rows<S: Lanes, const M: usize, const N: usize>(&self, strip: *mut f32) {
+        let left = self.left.panel(0);
+        for column in self.columns.clone().step_by(N * LANES) {
+            for block in self.blocks() {
+                let mut sums = [[S::splat(0.0); N]; M];
+                for first in block.clone().step_by(STEP) {
+                    let inner = first..(first + STEP).min(block.end);
+                    let len = inner.len();
+                    let left = &left[first * M..(first + len) * M];
+                    // SAFETY: a strip has room for a step, and the panel has its inner indices.
+                    unsafe {
+                        self.part.right.fill::<S, N>(column, inner, strip);
+                        accumulate::<S, M, N>(left.as_ptr(), M, strip, len, &mut sums);
+                    }
+                }
+                self.finish(sums, 0, column, block.start == 0);
+            }
+        }
+    }
+
+    /// Writes or adds sums as far as there are columns; the first block also adds the bias.
+    #[inline(always)]
+    fn finish<S: Lanes, const M: usize, const N: usize>(
+        &self,
+        sums: Sums<S, M, N>,
+        row: usize,
+        column: usize,
+        first_block: bool,
+    ) {
+        let add = !first_block || self.write == Write::Add;
+        let bias = self.part.bias.filter(|_| first_block);
+        for (i, sums) in sums.into_iter().enumerate() {
+            for (j, sum) in sums.into_iter().enumerate() {
+                let start = column + j * LANES;
+                if self.columns.end <= start {
+                    continue;
+                }
+                let len = (self.columns.end - start).min(LANES);
+                // SAFETY: these elements belong to this task, which holds them one vector at a time.
+                let out = unsafe { self.part.out.slice(row + i, start, len) };
+                let mut sum = sum;
+                if add {
+                    sum = load::<S>(out).add(sum);
+                }
+                if let Some(bias) = bias {
+                    sum = sum.add(load(&bias[start..start + len]));
+                }
+                match out.first_chunk_mut::<LANES>() {
+                    Some(out) => sum.store(out),
+                    None => sum.store_partial(out),
+                }
+            }
+        }
+    }
+}
+
+/// Adds the products of `len` inner indices to the sums, one after the other.
+///
+/// # Safety
+/// `left` is readable for `len` times `height` elements, of which M are used, `right` for `len` rows of
+/// N vectors.
+#[inline(always)]
+unsafe fn accumulate<S: Lanes, const M: usize, const N: usize>(
+    left: *const f32,
+    height: usize,
+    right: *const f32,
+    len: usize,
+    sums: &mut Sums<S, M, N>,
+) {
+    let mut own = *sums;
+    for inner in 0..len {
+        let mut line = [S::splat(0.0); N];
+        for j in 0..N {
+            // SAFETY: the caller's promise.
+            line[j] = unsafe { S::load_at(right.add((inner * N + j) * LANES)) };
+        }
+        for i in 0..M {
+            // SAFETY: the caller's promise.
+            let factor = S::splat(unsafe { *left.add(inner * height + i) });
+            for j in 0..N {
+                own[i][j] = factor.mul_add(line[j], own[i][j]);
+            }
+        }
+    }
+    *sums = own;
+}
+
+/// At most sixteen elements, padded with zeros.
+#[inline(always)]
+pub(super) fn load<S: Lanes>(values: &[f32]) -> S {
+    match values.first_chunk::<LANES>() {
+        Some(chunk) => S::load(chunk),
+        None => S::load_partial(values),
+    }
+}
