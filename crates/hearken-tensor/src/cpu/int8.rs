@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use super::lanes::{Kernel, Lanes, dispatch};
+use super::blocked::Right;
+use super::lanes::{Kernel, LANES, Lanes, dispatch};
+use super::rounding;
 use super::rows::{Shared, for_chunks};
-use crate::device::{Int8Scales, Layout, WeightShape};
+use crate::device::{Int8Scales, Layout, Precision, WeightShape};
 
 /// The largest code.
 const MOST: f32 = 127.0;
@@ -116,6 +118,77 @@ impl Kernel for Widen<'_> {
         for ((codes, out), scale) in parts.zip(self.scales) {
             for (out, code) in out.iter_mut().zip(codes) {
                 *out = f32::from(*code) * scale;
+            }
+        }
+    }
+}
+
+/// A weight in eight bits as the right factor of y = x·Wᵀ: its values are widened into each strip.
+pub(crate) struct Int8Factor<'a> {
+    pub(crate) int8: &'a Int8,
+    /// Of the products: in bfloat16 values are rounded to it.
+    pub(crate) precision: Precision,
+}
+
+impl Int8Factor<'_> {
+    /// Writes the values of one output at `inner`, at most sixteen, to the start of `out`.
+    #[inline(always)]
+    fn widen(&self, output: usize, inner: Range<usize>, out: &mut [f32; LANES]) {
+        let Int8 { codes, scales, inputs, group } = self.int8;
+        let codes = &codes[output * inputs..(output + 1) * inputs][inner.clone()];
+        let scales = &scales[output * inputs.div_ceil(*group)..];
+        let (first, last) = (inner.start / group, (inner.end - 1) / group);
+        if first == last {
+            for (out, code) in out.iter_mut().zip(codes) {
+                *out = f32::from(*code) * scales[first];
+            }
+        } else {
+            for ((out, code), inner) in out.iter_mut().zip(codes).zip(inner) {
+                *out = f32::from(*code) * scales[inner / group];
+            }
+        }
+        if self.precision == Precision::Bf16 {
+            rounding::round_few(out);
+        }
+    }
+}
+
+impl Right for Int8Factor<'_> {
+    fn inner(&self) -> usize {
+        self.int8.inputs()
+    }
+
+    fn columns(&self) -> usize {
+        self.int8.outputs()
+    }
+
+    #[inline(always)]
+    unsafe fn fill<S: Lanes, const N: usize>(
+        &self,
+        column: usize,
+        inner: Range<usize>,
+        strip: *mut f32,
+    ) {
+        let (end, stride) = (inner.end, N * LANES);
+        for j in 0..N {
+            let first = column + j * LANES;
+            let outputs = first.min(self.columns())..(first + LANES).min(self.columns());
+            for start in inner.clone().step_by(LANES) {
+                let part = start..(start + LANES).min(end);
+                let mut values = [[0.0; LANES]; LANES];
+                for (values, output) in values.iter_mut().zip(outputs.clone()) {
+                    self.widen(output, part.clone(), values);
+                }
+                let mut rows = [S::splat(0.0); LANES];
+                for i in 0..LANES {
+                    rows[i] = S::load(&values[i]);
+                }
+                let lines = S::transpose(&rows);
+                for (i, line) in lines.iter().enumerate().take(part.len()) {
+                    let at = (start - inner.start + i) * stride + j * LANES;
+                    // SAFETY: the caller's promise.
+                    unsafe { line.store_at(strip.add(at)) };
+                }
             }
         }
     }

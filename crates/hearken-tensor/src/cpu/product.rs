@@ -11,7 +11,7 @@ use super::bf16;
 use super::blocked;
 use super::buffer::{Buffer, Pool};
 use super::few_rows::{ROWS_MAX, few_rows};
-use super::int8::Int8;
+use super::int8::{Int8, Int8Factor};
 use super::prepared::Prepared;
 use super::rows::{Input, Output, Source, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
@@ -236,6 +236,18 @@ fn forward_int8(
     bias: Option<&[f32]>,
     (y, write): (Output<'_>, Write),
 ) {
+    let left = match precision {
+        Precision::F32 if blocked::is_used() => Some(blocked::Left::pack(pool, Source::Outer(x))),
+        Precision::Bf16 if !bf16::multiplies_pairs() => {
+            Some(blocked::Left::pack_rounded(pool, Source::Outer(x)))
+        }
+        _ => None,
+    };
+    if let Some(left) = left {
+        let right = Int8Factor { int8, precision };
+        blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
+        return;
+    }
     let left = match precision {
         Precision::F32 => None,
         Precision::Bf16 => Some(bf16::Left::pack(pool, Source::Outer(x))),

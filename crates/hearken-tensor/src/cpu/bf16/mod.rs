@@ -21,13 +21,11 @@ use super::blocked;
 use super::buffer::Pool;
 use super::rows::Source;
 use crate::device::Write;
-#[cfg(target_arch = "x86_64")]
 use crate::kernels::KernelFamily;
 
 pub(crate) use pack::Right;
 
 /// Whether the family in use multiplies pairs of bfloat16 in one instruction.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn multiplies_pairs() -> bool {
     KernelFamily::current() == KernelFamily::Avx512Bf16
 }
