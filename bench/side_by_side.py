@@ -8,7 +8,9 @@ its own, for every work, shape and dtype. Writes docs/results/performance.json a
 docs/performance.md. `--add` keeps the results of works, shapes and dtypes that are not measured anew.
 
 `--kernels avx2` has both run with what a processor without AVX-512 has, and writes
-docs/results/performance-avx2.json and that family's own section.
+docs/results/performance-avx2.json and that family's own section. `--processor-time` is for a machine that
+has other work: both run on one thread, and what counts is not the time that passes but the seconds of a
+processor that the steps take, those of a run with no more than the first step subtracted.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import json
 import os
 import pathlib
 import statistics
+import tempfile
 
 import pages
 
@@ -42,19 +45,57 @@ MEMORY_TARGET = 0.5
 BANDWIDTH_TARGET = 0.6
 
 
-def peer(options, work, shape, dtype):
+# Tokens of a step.
+TOKENS = {"sft": 2048, "reward": 4096, "dpo": 4096, "grpo": 1024, "generate": 2048, "ppo": 992}
+
+
+def processor_time(run, steps, work):
+    """The last row of a run on one thread, with tokens per second of a processor. `run` takes a number of
+    steps that count and gives output rows and seconds of a processor."""
+    _, first = run(1)
+    row, all_of_them = run(1 + steps)
+    return {**row, "tokens_per_s": TOKENS[work] * steps / (all_of_them - first)}
+
+
+def peer_environment(options, work):
     environment = dict(PEER_FAMILIES.get(options.kernels, {}))
     if work == "ppo":
         environment["PYTHONPATH"] = str(pathlib.Path(options.ppo_packages).resolve())
-    output, memory = pages.run(
-        [
-            options.python, PEER, work, "--shape", shape, "--dtype", dtype,
-            "--steps", options.steps,
-        ],
-        environment,
-    )
+    return environment
+
+
+def peer_row(output, memory):
     lines = [line for line in output.splitlines() if line.startswith('{"work"')]
     return {**json.loads(lines[-1]), "peak_rss_mb": memory}
+
+
+def peer_by_processor(options, work, shape, dtype):
+    def run(steps):
+        chosen = ["--shape", shape, "--dtype", dtype, "--steps", steps, "--threads", 1]
+        environment = peer_environment(options, work)
+        output, memory, seconds = pages.run_timed([options.python, PEER, work, *chosen], environment)
+        return peer_row(output, memory), seconds
+
+    return processor_time(run, options.steps, work)
+
+
+def own_by_processor(options, work, shape, dtype):
+    def run(steps):
+        chosen = ["--shape", shape, "--dtype", dtype, "--steps", steps, "--threads", 1]
+        with tempfile.TemporaryDirectory() as folder:
+            results = pathlib.Path(folder) / "results.json"
+            command = [options.hearken, "bench", "--work", work, *chosen, "--json", results]
+            _, memory, seconds = pages.run_timed(command)
+            return {**json.loads(results.read_text())[0], "peak_rss_mb": memory}, seconds
+
+    return processor_time(run, options.steps, work)
+
+
+def peer(options, work, shape, dtype):
+    command = [
+        options.python, PEER, work, "--shape", shape, "--dtype", dtype, "--steps", options.steps,
+    ]
+    return peer_row(*pages.run(command, peer_environment(options, work)))
 
 
 def spread(values):
@@ -68,9 +109,13 @@ def spread(values):
 def measure(options, shape, work, dtype):
     rounds = []
     for index in range(options.rounds):
-        own_options = ["--shape", shape, "--dtype", dtype, "--steps", options.steps]
-        own = pages.hearken(options.hearken, work, *own_options)[0]
-        other = peer(options, work, shape, dtype)
+        if options.processor_time:
+            other = peer_by_processor(options, work, shape, dtype)
+            own = own_by_processor(options, work, shape, dtype)
+        else:
+            own_options = ["--shape", shape, "--dtype", dtype, "--steps", options.steps]
+            own = pages.hearken(options.hearken, work, *own_options)[0]
+            other = peer(options, work, shape, dtype)
         rounds.append((own, other))
         ratio = own["tokens_per_s"] / other["tokens_per_s"]
         print(
@@ -85,6 +130,7 @@ def measure(options, shape, work, dtype):
     return {
         "work": work, "shape": shape, "dtype": dtype, "date": pages.today(),
         "commit": pages.commit(), "load_average": os.getloadavg()[0],
+        "processor_time": options.processor_time,
         "speed_ratio": spread(ratios), "memory_ratio": spread(memory),
         "hearken": {
             name: spread([row[name] for row in own])
@@ -126,6 +172,13 @@ def target_of(kernels, result):
     return TARGETS[result["work"]] if result["dtype"] == "bf16" else None
 
 
+def share_text(result):
+    # Against the seconds of a processor there is no peak.
+    if result.get("processor_time"):
+        return ""
+    return f"{100 * result['hearken']['peak_share']['median']:.0f} %"
+
+
 def comparison(kernels, results):
     headings = [
         "work, shape, dtype", "Hearken tokens/s", "TRL tokens/s", "times as fast", "to reach",
@@ -141,7 +194,7 @@ def comparison(kernels, results):
             [
                 f"{result['work']}, {result['shape']}, {result['dtype']}",
                 f"{own['tokens_per_s']['median']:,.0f}", f"{other['tokens_per_s']['median']:,.0f}",
-                ratio_text(speed), reached, f"{100 * own['peak_share']['median']:.0f} %",
+                ratio_text(speed), reached, share_text(result),
                 f"{own['peak_rss_mb']['median']:,.0f}", f"{other['peak_rss_mb']['median']:,.0f}",
                 f"{memory['median']:.2f}", str(speed["n"]),
             ]
@@ -166,6 +219,11 @@ def page(report, kernels, results_file):
         f"[All numbers](results/{results_file}).\n",
         comparison(kernels, results),
     ]
+    if any(result.get("processor_time") for result in results):
+        text.append(
+            "Rows without a share of the peak are tokens per second of a processor, on one thread on both "
+            "sides: other programs ran on the machine.\n"
+        )
     peaks = [
         f"{row['gflops']:.0f} GFLOP/s in {row['dtype']}" for row in report["peak"]
     ] + [f"{report['peak'][0]['bandwidth_gb_per_s']:.1f} GB/s read from memory"]
@@ -193,6 +251,7 @@ def parse():
     parser.add_argument("--dtypes", nargs="+", choices=["f32", "bf16"], default=["bf16", "f32"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="steps that count, of each run")
+    parser.add_argument("--processor-time", action="store_true", help="count seconds of a processor")
     parser.add_argument("--kernels", choices=list(PEER_FAMILIES), help="force a family on both")
     parser.add_argument("--add", action="store_true", help="keep other results of earlier runs")
     options = parser.parse_args()
@@ -216,7 +275,7 @@ def main():
     found = {key(result): result for result in report["results"]}
     streams = {row["shape"]: row for row in report["single_stream"]}
     wanted = [cell for cell in CELLS if cell[0] in options.shapes and cell[1] in options.works]
-    if "generate" in options.works:
+    if "generate" in options.works and not options.processor_time:
         rows = single_streams(options, options.shapes)
         streams.update({row["shape"]: row for row in rows})
     for dtype, (shape, work) in itertools.product(options.dtypes, wanted):
