@@ -53,3 +53,21 @@ impl Interrupt {
 fn end() {
     std::process::exit(i32::from(INTERRUPTED));
 }
+
+#[cfg(unix)]
+/// Waits for an interrupt, or the polite form of termination.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate =
+        signal(SignalKind::terminate()).expect("invariant: SIGTERM can be listened for");
+    tokio::select! {
+        interrupt = tokio::signal::ctrl_c() => interrupt.expect("invariant: SIGINT can be listened for"),
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+/// Waits for an interrupt, or the polite form of termination.
+pub(crate) async fn interrupted() {
+    tokio::signal::ctrl_c().await.expect("invariant: an interrupt can be listened for");
+}

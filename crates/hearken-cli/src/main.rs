@@ -15,6 +15,7 @@ mod interrupt;
 mod machine;
 mod output;
 mod records;
+mod request_log;
 mod screen;
 mod sources;
 mod table;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use axum::http::HeaderValue;
 
-use crate::host::{host_of, is_loopback};
+use hearken_http::host::{host_of, is_loopback};
 
 /// Which files are images and clips of items.
 #[derive(Clone, Debug, PartialEq, Eq)]

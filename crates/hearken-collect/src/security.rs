@@ -6,10 +6,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use hearken_http::host::{authority_of, host_name, is_loopback};
 use minijinja::context;
 
 use crate::error::{AppError, Problem, problem_json};
-use crate::host::{authority_of, host_name, is_loopback};
 use crate::state::{AppState, Mode};
 use crate::user::CurrentUser;
 

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use hearken_http::Reception;
 use hearken_store::Store;
 use tokio::net::TcpListener;
 
-use crate::error::StartError;
+use crate::error::{StartError, problem_json};
 use crate::options::Options;
 use crate::parts::Parts;
 use crate::state::{AppState, Clock, Mode};
-use crate::{accounts, api, connections, pages, security, session, webhooks};
+use crate::{accounts, api, pages, security, session, webhooks};
 
 /// How long requests that are under way at the end may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -120,7 +123,13 @@ impl Service {
             let _ = tell.send(true);
         });
         let router = self.router();
-        let serving = connections::serve(listener, router, self.state.options(), told.clone());
+        let options = self.state.options();
+        let reception = Reception {
+            per_address: options.connections_per_address,
+            behind_proxy: options.public_url.is_some(),
+            late: body_too_late,
+        };
+        let serving = hearken_http::serve(listener, router, reception, told.clone());
         tokio::select! {
             () = serving => {}
             () = grace(told) => {}
@@ -131,6 +140,10 @@ impl Service {
         }
         Ok(())
     }
+}
+
+fn body_too_late() -> Response {
+    problem_json(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time")
 }
 
 /// Ends some time after `told`: a stream that nobody closes must not hold the service up.

@@ -17,6 +17,7 @@ use crate::sampling::Sampling;
 use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
 use crate::sequence::{Extent, Queued, QueuedPart, Terms};
 use crate::stop::StopRules;
+use crate::wishes::Wishes;
 
 /// What sees each token as it is sampled, and says whether to go on.
 pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
@@ -126,7 +127,8 @@ impl<'m, D: Device> Engine<'m, D> {
         options.validate()?;
         let (mut engine, affordable) = Self::without_cache(voices, tokenizer, *options)?;
         let rules = StopRules::new(sampling, tokenizer, &engine.config().eos)?;
-        let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
+        let wishes = Wishes::default();
+        let terms = Arc::new(Terms { sampling: sampling.clone(), rules, wishes });
         let mut queue = Vec::with_capacity(requests.len());
         for (index, request) in requests.iter().enumerate() {
             let request = Arc::new(request.clone());
@@ -185,9 +187,23 @@ impl<'m, D: Device> Engine<'m, D> {
         request: Request,
         sampling: &Sampling,
     ) -> Result<usize, GenerateError> {
+        self.submit_with(request, sampling, Wishes::default())
+    }
+
+    /// [`Engine::submit`] for a request that wants more.
+    ///
+    /// # Errors
+    /// As there, and if a wish is out of its range.
+    pub fn submit_with(
+        &mut self,
+        request: Request,
+        sampling: &Sampling,
+        wishes: Wishes,
+    ) -> Result<usize, GenerateError> {
         sampling.validate()?;
+        wishes.validate(self.config().vocab)?;
         let rules = StopRules::new(sampling, self.tokenizer, &self.config().eos)?;
-        let terms = Arc::new(Terms { sampling: sampling.clone(), rules });
+        let terms = Arc::new(Terms { sampling: sampling.clone(), rules, wishes });
         let (index, request) = (self.submitted, Arc::new(request));
         let queued = queued(&self.voices, index, request, terms, &self.options)?;
         if let Some(queued) = queued {
@@ -345,7 +361,8 @@ impl<'m, D: Device> Engine<'m, D> {
                 continue;
             }
             let (ids, stop_reason) = (sequence.ids.as_slice(), sequence.ended);
-            if observer(Event { request, sample, ids, logprob, stop_reason }).is_break() {
+            let report = sequence.report.as_ref();
+            if observer(Event { request, sample, ids, logprob, stop_reason, report }).is_break() {
                 unwanted.push(request);
             }
         }

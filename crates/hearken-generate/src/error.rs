@@ -13,6 +13,14 @@ pub enum GenerateError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A bias is for a token that the model does not know, or is no number.
+    #[error("the bias of token {id}: expected a number for an id below {vocab}")]
+    Bias {
+        /// The token.
+        id: u32,
+        /// The model's vocabulary.
+        vocab: usize,
+    },
     /// A stop sequence is the empty text.
     #[error("a stop sequence is empty; expected at least one character")]
     EmptyStop,
@@ -114,6 +122,7 @@ impl GenerateError {
             | Self::CacheTooSmall { request, .. }
             | Self::Logits { request, .. } => Some(request),
             Self::Option { .. }
+            | Self::Bias { .. }
             | Self::EmptyStop
             | Self::StopWithoutTokenizer
             | Self::NotALanguageModel

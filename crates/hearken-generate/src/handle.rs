@@ -1,6 +1,7 @@
 //! An engine on a thread of its own, for whoever asks.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::GenerateError;
 use crate::request::{EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
+use crate::wishes::{TokenReport, Wishes};
 
 /// A model that completes requests on a thread of its own, several at a time.
 ///
@@ -31,12 +33,22 @@ pub struct EngineHandle {
 /// the last sample's end, or with an error. Whoever drops it cancels the request.
 #[derive(Debug)]
 pub struct Generation {
-    number: u64,
     updates: Receiver<Result<Update, GenerateError>>,
-    messages: Sender<Message>,
+    _ticket: Ticket,
     /// Samples that have not ended.
     left: usize,
 }
+
+/// A request on its way, whose updates somebody else hears. Whoever drops it cancels the request.
+#[derive(Debug)]
+pub struct Ticket {
+    number: u64,
+    messages: Sender<Message>,
+}
+
+/// Hears what comes of a request, on the engine's thread, which waits for it. Where it breaks off, the
+/// request is cancelled; it is dropped after the last update.
+pub type Sink = Box<dyn FnMut(Result<Update, GenerateError>) -> ControlFlow<()> + Send>;
 
 /// What comes of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +63,8 @@ pub enum Update {
         logprob: f64,
         /// Why the completion ends, if this is its last token.
         stop_reason: Option<StopReason>,
+        /// The token under the model itself, where the request wants that.
+        report: Option<TokenReport>,
     },
     /// A completion has ended.
     Ended {
@@ -70,12 +84,18 @@ enum Message {
 }
 
 /// A request with a way back.
-#[derive(Debug)]
 struct Asked {
     number: u64,
     request: Request,
     sampling: Sampling,
-    updates: Sender<Result<Update, GenerateError>>,
+    wishes: Wishes,
+    sink: Sink,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 impl EngineHandle {
@@ -105,14 +125,32 @@ impl EngineHandle {
 
     /// Asks for completions. What is wrong with the request comes as the first update.
     pub fn complete(&self, request: Request, sampling: Sampling) -> Generation {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let (updates, receiver) = channel();
         let nothing = sampling.max_new_tokens == 0;
         let left = if nothing { 0 } else { request.samples };
-        let asked = Asked { number, request, sampling, updates };
-        // A thread that has ended drops the way back, which the receiver sees.
+        let sink = Box::new(move |update| match updates.send(update) {
+            Ok(()) => ControlFlow::Continue(()),
+            // Its cancellation is on the way.
+            Err(_) => ControlFlow::Break(()),
+        });
+        let ticket = self.complete_into(request, sampling, Wishes::default(), sink);
+        Generation { updates: receiver, _ticket: ticket, left }
+    }
+
+    /// Asks for completions whose updates `sink` hears. It is dropped without having heard the end of
+    /// all samples, or an error, where the thread has ended.
+    pub fn complete_into(
+        &self,
+        request: Request,
+        sampling: Sampling,
+        wishes: Wishes,
+        sink: Sink,
+    ) -> Ticket {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
+        let asked = Asked { number, request, sampling, wishes, sink };
+        // A thread that has ended drops the way back, which its other end sees.
         drop(self.messages.send(Message::Complete(Box::new(asked))));
-        Generation { number, updates: receiver, messages: self.messages.clone(), left }
+        Ticket { number, messages: self.messages.clone() }
     }
 
     /// What the engine has done so far, and how full its cache is.
@@ -148,7 +186,7 @@ impl Iterator for Generation {
     }
 }
 
-impl Drop for Generation {
+impl Drop for Ticket {
     fn drop(&mut self) {
         // A thread that has ended has nothing to cancel.
         drop(self.messages.send(Message::Cancel(self.number)));
@@ -166,7 +204,7 @@ struct Loop<'m, D: Device> {
 /// The way back to who asked.
 struct Way {
     number: u64,
-    updates: Sender<Result<Update, GenerateError>>,
+    sink: Sink,
     /// Samples that have not ended.
     left: usize,
 }
@@ -203,36 +241,40 @@ impl<D: Device> Loop<'_, D> {
     }
 
     fn submit(&mut self, asked: Asked) {
-        let Asked { number, request, sampling, updates } = asked;
+        let Asked { number, request, sampling, wishes, mut sink } = asked;
         let left = request.samples;
         let nothing = left == 0 || sampling.max_new_tokens == 0;
-        match self.engine.submit(request, &sampling) {
+        match self.engine.submit_with(request, &sampling, wishes) {
             Ok(_) if nothing => {}
             Ok(request) => {
-                self.asked.insert(request, Way { number, updates, left });
+                self.asked.insert(request, Way { number, sink, left });
             }
-            Err(error) => drop(updates.send(Err(error))),
+            // Nothing is left to be cancelled.
+            Err(error) => drop(sink(Err(error))),
         }
     }
 
     fn step(&mut self) {
-        let asked = &self.asked;
-        let ended = self.engine.step(&mut |event: Event<'_>| {
-            let Event { request, sample, ids, logprob, stop_reason } = event;
-            let update = ids.last().map(|&id| Update::Token { sample, id, logprob, stop_reason });
-            let told = asked.get(&request).zip(update);
-            match told.is_some_and(|(way, update)| way.updates.send(Ok(update)).is_ok()) {
-                true => ControlFlow::Continue(()),
-                // Its cancellation is on the way.
-                false => ControlFlow::Break(()),
+        let Self { engine, asked, .. } = self;
+        let observe = &mut |event: Event<'_>| {
+            let Event { request, sample, ids, logprob, stop_reason, report } = event;
+            let report = report.cloned();
+            let update =
+                ids.last().map(|&id| Update::Token { sample, id, logprob, stop_reason, report });
+            match asked.get_mut(&request).zip(update) {
+                Some((way, update)) => (way.sink)(Ok(update)),
+                None => ControlFlow::Break(()),
             }
-        });
+        };
+        // On a thread of the pool, kernels start sooner; between steps it belongs to others.
+        let ended = rayon::scope(|_| engine.step(observe));
         match ended {
             Ok(ended) => {
                 for ended in ended {
                     let Some(way) = self.asked.get_mut(&ended.request) else { continue };
                     let (sample, completion) = (ended.sample, ended.completion);
-                    drop(way.updates.send(Ok(Update::Ended { sample, completion })));
+                    // Whoever breaks off has dropped the ticket.
+                    let _ = (way.sink)(Ok(Update::Ended { sample, completion }));
                     way.left -= 1;
                     if way.left == 0 {
                         self.asked.remove(&ended.request);
@@ -241,8 +283,8 @@ impl<D: Device> Loop<'_, D> {
             }
             Err(error) => {
                 let way = error.request().and_then(|request| self.asked.remove(&request));
-                if let Some(way) = way {
-                    drop(way.updates.send(Err(error)));
+                if let Some(mut way) = way {
+                    let _ = (way.sink)(Err(error));
                 }
             }
         }

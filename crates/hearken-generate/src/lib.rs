@@ -12,7 +12,7 @@
 //! sample's index; not on what else is asked for, nor on the size of batches, pages and chunks, but
 //! for the last digits of f32 sums.
 //!
-//! Read in this order: [`Sampling`], [`Request`] and [`Event`] (what is asked for), `sampler` (from
+//! Read in this order: [`Sampling`], [`Wishes`], [`Request`] and [`Event`] (what is asked for), `sampler` (from
 //! logits to a token), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
 //! (who runs next), [`Engine`] (the loop), [`generate`], [`EngineHandle`], `stop`, [`completion_text`] and
 //! [`TextPieces`] (where text ends).
@@ -21,6 +21,8 @@
 #![deny(missing_docs)]
 
 mod error;
+mod wishes;
+
 mod request;
 mod sampling;
 
@@ -45,8 +47,9 @@ mod pieces;
 pub use batch::{Mixture, generate, generate_mixed, generate_with};
 pub use engine::Engine;
 pub use error::GenerateError;
-pub use handle::{EngineHandle, Generation, Update};
+pub use handle::{EngineHandle, Generation, Sink, Ticket, Update};
 pub use pieces::TextPieces;
 pub use request::{Ended, EngineOptions, EngineStats, Event, Request};
 pub use sampling::Sampling;
 pub use stop::completion_text;
+pub use wishes::{Guidance, Guide, TokenReport, Wishes};

@@ -3,6 +3,7 @@
 use hearken_data::{Completion, StopReason};
 
 use crate::error::GenerateError;
+use crate::wishes::TokenReport;
 
 /// A prompt to complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Event<'a> {
     pub logprob: f64,
     /// Why the completion ends, if this is its last token.
     pub stop_reason: Option<StopReason>,
+    /// The token under the model itself, where the request wants that.
+    pub report: Option<&'a TokenReport>,
 }
 
 /// A completion has ended.

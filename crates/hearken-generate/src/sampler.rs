@@ -7,6 +7,7 @@ use rand_chacha::rand_core::SeedableRng;
 use hearken_tensor::exponential::{exp_nonpositive, largest, sums_of_exponentials};
 
 use crate::sampling::Sampling;
+use crate::wishes::TokenReport;
 
 /// Logits whose exponentials are summed together; also the vocabulary entries that a draw walks
 /// through one by one.
@@ -57,6 +58,19 @@ pub(crate) fn draw(
         }
     };
     Ok(Draw { id, logprob: softmax.logprob(id) })
+}
+
+/// A token, and the `n` likeliest, at temperature 1.
+pub(crate) fn report(logits: &[f32], id: u32, n: usize) -> Result<TokenReport, BadLogit> {
+    let softmax = Softmax::new(logits, highest(logits)?, 1.0);
+    let mut likeliest = Vec::new();
+    if 0 < n {
+        let candidate = |(id, &logit): (usize, &f32)| Candidate { logit, id: id as u32 };
+        let mut all: Vec<_> = logits.iter().enumerate().map(candidate).collect();
+        sort_front(&mut all, n);
+        likeliest.extend(all.iter().take(n).map(|of| (of.id, softmax.logprob(of.id))));
+    }
+    Ok(TokenReport { logprob: softmax.logprob(id), likeliest })
 }
 
 fn keeps_all(sampling: &Sampling) -> bool {

@@ -10,12 +10,14 @@ use crate::request::Request;
 use crate::sampler::{self, BadLogit, Draw};
 use crate::sampling::Sampling;
 use crate::stop::{StopRules, StopWatch};
+use crate::wishes::{Guidance, TokenReport, Wishes};
 
 /// What holds for all samples of a request.
 #[derive(Debug)]
 pub(crate) struct Terms<'m> {
     pub(crate) sampling: Sampling,
     pub(crate) rules: StopRules<'m>,
+    pub(crate) wishes: Wishes,
 }
 
 /// A request that has not entered yet, or what of it has given way.
@@ -237,6 +239,9 @@ pub(crate) struct Sequence<'m> {
     extent: Extent,
     rng: ChaCha8Rng,
     watch: StopWatch<'m>,
+    guidance: Option<Box<dyn Guidance>>,
+    /// The last token under the model itself, where that is wanted.
+    pub(crate) report: Option<TokenReport>,
     /// Logits that the first token is drawn from.
     logits: Option<Arc<[f32]>>,
     /// What has been drawn in this step.
@@ -264,6 +269,8 @@ impl<'m> Sequence<'m> {
             extent,
             rng: sampler::stream(asked.seed, sample),
             watch: terms.rules.watch(),
+            guidance: terms.wishes.guide.as_ref().map(|guide| guide.begin()),
+            report: None,
             logits: None,
             drawn: None,
             ended: None,
@@ -285,7 +292,13 @@ impl<'m> Sequence<'m> {
     pub(crate) fn draw(&mut self, row: Option<&[f32]>) {
         let first = self.logits.take();
         let logits = first.as_deref().or(row).expect("a sequence has started, or it has a row");
-        self.drawn = Some(sampler::draw(logits, &self.terms.sampling, &mut self.rng));
+        let Terms { sampling, wishes, .. } = &*self.terms;
+        let shaped = wishes.shaped(logits, &self.ids, self.guidance.as_deref_mut());
+        let drawn = sampler::draw(shaped.as_deref().unwrap_or(logits), sampling, &mut self.rng);
+        if let (Some(likeliest), Ok(drawn)) = (wishes.likeliest, &drawn) {
+            self.report = sampler::report(logits, drawn.id, likeliest).ok();
+        }
+        self.drawn = Some(drawn);
     }
 
     /// Appends the token that was drawn and ends the completion if it is the last one; returns the
@@ -293,6 +306,9 @@ impl<'m> Sequence<'m> {
     pub(crate) fn accept(&mut self) -> Result<f64, BadLogit> {
         let draw = self.drawn.take().expect("every running sequence has drawn")?;
         self.ids.push(draw.id);
+        if let Some(guidance) = &mut self.guidance {
+            guidance.take(draw.id);
+        }
         self.logprobs.push(draw.logprob);
         let Extent { new_tokens, cut_off, .. } = self.extent;
         let is_last = self.ids.len() == new_tokens;

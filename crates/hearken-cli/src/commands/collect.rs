@@ -4,7 +4,6 @@ mod live;
 mod local_model;
 mod password;
 mod project;
-mod request_log;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,8 @@ use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
 
 use super::output_file::check_output;
-use crate::{hub, output};
+use crate::interrupt::interrupted;
+use crate::{hub, output, request_log};
 
 /// Collect judgements: a labelling service with pages and an API
 ///
@@ -245,20 +245,4 @@ fn serve(service: Service) -> Result<ExitCode> {
     runtime.shutdown_background();
     served?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(unix)]
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate =
-        signal(SignalKind::terminate()).expect("invariant: SIGTERM can be listened for");
-    tokio::select! {
-        interrupt = tokio::signal::ctrl_c() => interrupt.expect("invariant: SIGINT can be listened for"),
-        _ = terminate.recv() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() {
-    tokio::signal::ctrl_c().await.expect("invariant: an interrupt can be listened for");
 }

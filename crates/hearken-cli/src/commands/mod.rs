@@ -38,6 +38,7 @@ mod output_file;
 mod output_lines;
 mod sampling_arguments;
 mod score;
+mod serve;
 mod shape;
 mod template_arguments;
 mod trainer_arguments;
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     Schema(config::Schema),
     Generate(generate::Generate),
     Chat(chat::Chat),
+    Serve(Box<serve::Serve>),
     Collect(Box<collect::Collect>),
     Analyze(analyze::Analyze),
     Import(import::Import),
@@ -100,6 +102,7 @@ impl Command {
             Self::Schema(command) => command.run(),
             Self::Generate(command) => command.run(),
             Self::Chat(command) => command.run(),
+            Self::Serve(command) => command.run(),
             Self::Collect(command) => command.run(),
             Self::Analyze(command) => command.run(),
             Self::Import(command) => command.run(),

@@ -64,6 +64,13 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
 
+    #[command(flatten)]
+    reading: ReadingArguments,
+}
+
+/// How a model is read.
+#[derive(Args, Debug)]
+pub(crate) struct ReadingArguments {
     /// What matrix products read
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
@@ -74,6 +81,38 @@ pub(crate) struct ModelArguments {
 
     #[command(flatten)]
     template: TemplateArguments,
+}
+
+impl ReadingArguments {
+    /// How a model with such a head is read, to be read only.
+    pub(crate) fn options(&self, head: Head) -> LoadOptions {
+        LoadOptions {
+            precision: self.dtype.precision(),
+            masters: self.base.into(),
+            head,
+            ..LoadOptions::language_model()
+        }
+    }
+
+    /// The model in a folder, with an adapter merged into its weights; and the tokenizer, unless neither folder
+    /// has one.
+    pub(crate) fn load(
+        &self,
+        place: &Path,
+        adapter_place: Option<&Path>,
+        head: Head,
+    ) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
+        let adapter = adapter_place.map(Adapter::read).transpose()?;
+        let options = self.options(head);
+        let (model, _) = Model::load_merged(device::open(), place, &options, adapter.as_ref())?;
+        // An adapter may bring the tokenizer that it was trained with.
+        let own = adapter_place.map(load_tokenizer).transpose()?.flatten();
+        let mut tokenizer = own.map_or_else(|| load_tokenizer(place), |own| Ok(Some(own)))?;
+        if let Some(tokenizer) = &mut tokenizer {
+            self.template.choose(tokenizer)?;
+        }
+        Ok((model, tokenizer))
+    }
 }
 
 impl ModelArguments {
@@ -92,32 +131,14 @@ impl ModelArguments {
 
     /// The model with such a head, to be read only; and the tokenizer, unless the folder has none.
     pub(crate) fn load_as(&self, head: Head) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
-        let options = LoadOptions {
-            precision: self.dtype.precision(),
-            masters: self.base.into(),
-            head,
-            ..LoadOptions::language_model()
-        };
         let place = hub::model(&self.model, ModelPart::Whole)?;
         let adapter_place = self.adapter.as_deref().map(hub::adapter).transpose()?;
-        let adapter = adapter_place.as_deref().map(Adapter::read).transpose()?;
-        let (model, _) = Model::load_merged(device::open(), &place, &options, adapter.as_ref())?;
-        // An adapter may bring the tokenizer that it was trained with.
-        let own = adapter_place.as_deref().map(load_tokenizer).transpose()?.flatten();
-        let mut tokenizer = own.map_or_else(|| load_tokenizer(&place), |own| Ok(Some(own)))?;
-        if let Some(tokenizer) = &mut tokenizer {
-            self.template.choose(tokenizer)?;
-        }
-        Ok((model, tokenizer))
+        self.reading.load(&place, adapter_place.as_deref(), head)
     }
 
     /// Another language model, read in the same way.
     pub(crate) fn load_beside(&self, place: &Path) -> Result<Model<Cpu>> {
-        let options = LoadOptions {
-            precision: self.dtype.precision(),
-            masters: self.base.into(),
-            ..LoadOptions::language_model()
-        };
+        let options = self.reading.options(Head::LanguageModel);
         Ok(Model::load(device::open(), place, &options)?.0)
     }
 

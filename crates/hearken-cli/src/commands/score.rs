@@ -211,7 +211,7 @@ impl Score {
     }
 }
 
-fn encode(
+pub(super) fn encode(
     scorer: &Scorer<Cpu>,
     tokenizer: Option<&Tokenizer>,
     answers: &[Answer],

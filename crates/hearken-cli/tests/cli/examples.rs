@@ -7,10 +7,11 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 14] = [
+const NOT_RUN: [(&str, &str); 15] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken check configs/quickstart.toml", "needs the quickstart itself, or nothing of it"),
     ("hearken bench", "measures a machine for minutes"),
+    ("hearken serve", "serves until it is interrupted"),
     ("hearken collect --items", "serves until it is interrupted"),
     ("hearken collect --bind", "serves until it is interrupted"),
     ("hearken collect --add-admin", "asks for a password"),

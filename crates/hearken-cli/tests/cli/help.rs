@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "init",
     "sft",
     "reward",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 25] = [
     "schema",
     "generate",
     "chat",
+    "serve",
     "collect",
     "analyze",
     "import",

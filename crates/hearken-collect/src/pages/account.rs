@@ -3,6 +3,7 @@
 use axum::extract::{Form, FromRequest as _, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use hearken_http::network;
 use minijinja::context;
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +12,6 @@ use super::Said;
 use crate::accounts::{self, Account, invitations, resets, sessions};
 use crate::distribute;
 use crate::error::AppError;
-use crate::limits::network;
 use crate::session;
 use crate::state::{AppState, Mode};
 use crate::user::CurrentUser;

@@ -5,6 +5,7 @@ use crate::request::Request;
 use crate::sampling::Sampling;
 use crate::sequence::{Extent, QueuedPart, Terms};
 use crate::stop::StopRules;
+use crate::wishes::Wishes;
 
 const PAGE_LEN: usize = 4;
 
@@ -33,7 +34,8 @@ fn growing_queue(
 ) -> VecDeque<Queued<'static>> {
     let sampling = Sampling::plain(new_tokens);
     let rules = StopRules::new(&sampling, None, &[]).unwrap();
-    let terms = Arc::new(Terms { sampling, rules });
+    let wishes = Wishes::default();
+    let terms = Arc::new(Terms { sampling, rules, wishes });
     let queued = |(index, request): (usize, &Request)| {
         let (prompt, terms) = (request.prompt_ids.len(), Arc::clone(&terms));
         let cut_off = StopReason::Length;

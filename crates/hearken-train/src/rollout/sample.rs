@@ -341,7 +341,8 @@ mod tests {
                 wait(place);
                 let Completion { ids, stop_reason, .. } = completion(request, sample);
                 let stop_reason = Some(stop_reason);
-                let event = Event { request, sample, ids: &ids, logprob: -1.0, stop_reason };
+                let event =
+                    Event { request, sample, ids: &ids, logprob: -1.0, stop_reason, report: None };
                 if observer(event).is_break() {
                     return Err(GenerateError::Stopped { tokens: place });
                 }

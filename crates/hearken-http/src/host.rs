@@ -1,14 +1,14 @@
 //! Names of hosts in addresses.
 
 /// Whether a host's name means this machine.
-pub(crate) fn is_loopback(name: &str) -> bool {
+pub fn is_loopback(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// `host:port` without the port.
-pub(crate) fn host_name(host: &str) -> &str {
+pub fn host_name(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -16,12 +16,12 @@ pub(crate) fn host_name(host: &str) -> &str {
 }
 
 /// The host of an address with a scheme.
-pub(crate) fn host_of(url: &str) -> &str {
+pub fn host_of(url: &str) -> &str {
     host_name(authority_of(url))
 }
 
 /// The `host:port` of an address with a scheme.
-pub(crate) fn authority_of(url: &str) -> &str {
+pub fn authority_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or(rest)
 }

@@ -12,7 +12,7 @@ use axum::{BoxError, Error};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::roll::Busy;
+use crate::roll::Busy;
 
 /// How long a body may take whatever its size, and how long it may stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BYTES_PER_S: f64 = 16_384.0;
 
 /// The body of a request.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     body: Incoming,
     started: Instant,
     bytes: u64,
@@ -30,7 +30,7 @@ pub(super) struct Timed {
 
 impl Timed {
     /// The same body; where it takes too long, it breaks off and `late` is set.
-    pub(super) fn new(body: Incoming, late: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(body: Incoming, late: Arc<AtomicBool>) -> Self {
         let end = Box::pin(sleep(PATIENCE));
         Self { body, started: Instant::now(), bytes: 0, end, late }
     }
@@ -73,13 +73,13 @@ impl HttpBody for Timed {
 }
 
 /// The body of an answer; its connection is busy until it is sent.
-pub(super) struct Held {
+pub(crate) struct Held {
     body: Body,
     _busy: Busy,
 }
 
 impl Held {
-    pub(super) fn new(body: Body, busy: Busy) -> Self {
+    pub(crate) fn new(body: Body, busy: Busy) -> Self {
         Self { body, _busy: busy }
     }
 }

@@ -3,10 +3,20 @@
 //! Whoever opens a connection and sends nothing, sends slowly or reads nothing holds a connection and some
 //! kilobytes of memory, no thread, and that not for long. Where all connections are taken, the one that has
 //! waited longest for a request makes room; one whose request is being answered never does.
+//!
+//! Read in this order: [`serve`], `patient` (who reads nothing), `timed` (who sends slowly), `roll` (who is
+//! connected), [`network`] and [`host`] (whose address it is).
+//!
+//! Not here: what is answered.
+#![deny(missing_docs)]
 
 mod patient;
-mod roll;
 mod timed;
+
+mod roll;
+
+pub mod host;
+mod network;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +26,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::StatusCode;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -26,12 +35,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+pub use self::network::network;
 use self::patient::Patient;
 use self::roll::{Entry, Roll};
 use self::timed::{Held, Timed};
-use crate::error::problem_json;
-use crate::limits::network;
-use crate::options::Options;
 
 /// How long the head of a request may take, and how long a connection waits for the next one.
 const HEAD: Duration = Duration::from_secs(20);
@@ -46,15 +53,26 @@ const OTHER_FILES: usize = 256;
 /// The most connections, however many files a process may have.
 const CONNECTIONS_MAX: usize = 16_384;
 
+/// How a service takes connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Reception {
+    /// Connections of one address (of IPv6, of one /64).
+    pub per_address: usize,
+    /// Whether a proxy on this machine passes on what comes from many people.
+    pub behind_proxy: bool,
+    /// The answer where the body of a request did not come in time.
+    pub late: fn() -> Response,
+}
+
 /// Answers requests until `stopping` says so; gives when those under way are finished.
-pub(crate) async fn serve(
+pub async fn serve(
     listener: TcpListener,
     router: Router,
-    options: &Options,
+    reception: Reception,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let roll = Arc::new(Roll::new(connections_max(), options.connections_per_address));
-    let behind_proxy = options.public_url.is_some();
+    let roll = Arc::new(Roll::new(connections_max(), reception.per_address));
+    let behind_proxy = reception.behind_proxy;
     loop {
         let accepted = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => break,
@@ -64,7 +82,13 @@ pub(crate) async fn serve(
         // What a proxy on this machine passes on comes from many people.
         let from = (!(behind_proxy && peer.ip().is_loopback())).then(|| network(peer.ip()));
         let Some(entry) = roll.enter(from) else { continue };
-        tokio::spawn(converse(stream, peer, router.clone(), entry, stopping.clone()));
+        tokio::spawn(converse(
+            (stream, peer),
+            router.clone(),
+            reception.late,
+            entry,
+            stopping.clone(),
+        ));
     }
     drop(listener);
     roll.emptied().await;
@@ -86,9 +110,9 @@ async fn accept(listener: &TcpListener, roll: &Roll) -> Option<(TcpStream, Socke
 
 /// Answers the requests of one connection.
 async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
+    (stream, peer): (TcpStream, SocketAddr),
     router: Router,
+    too_late: fn() -> Response,
     entry: Entry,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -97,7 +121,9 @@ async fn converse(
     let entry = Arc::new(entry);
     let service = {
         let entry = Arc::clone(&entry);
-        service_fn(move |request| answer(router.clone(), request, peer, Arc::clone(&entry)))
+        service_fn(move |request| {
+            answer((router.clone(), too_late), request, peer, Arc::clone(&entry))
+        })
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -121,7 +147,7 @@ async fn converse(
 
 /// Answers one request; the connection is busy until the answer is sent.
 async fn answer(
-    router: Router,
+    (router, too_late): (Router, fn() -> Response),
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
     entry: Arc<Entry>,
@@ -135,7 +161,7 @@ async fn answer(
     request.extensions_mut().insert(ConnectInfo(peer));
     let answered = TowerToHyperService::new(router).call(request).await?;
     let answered = if late.load(Ordering::Relaxed) && !answered.status().is_success() {
-        problem_json(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time")
+        too_late()
     } else {
         answered
     };

@@ -1,4 +1,4 @@
-//! Events of the service as lines on standard error.
+//! Events of a service as lines on standard error.
 
 use std::fmt::{self, Write as _};
 
@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::output;
 
 /// Writes what goes wrong in the service from here on; with `requests`, a line for each request too.
-pub(super) fn install(requests: bool) {
+pub(crate) fn install(requests: bool) {
     let most = if requests { Level::INFO } else { Level::WARN };
     // Somebody who installed another one before wants to have the events there.
     let _ = tracing::subscriber::set_global_default(Lines { most });

@@ -29,7 +29,7 @@ struct Waiting {
 }
 
 /// The connections of the service.
-pub(super) struct Roll {
+pub(crate) struct Roll {
     max: usize,
     max_per_address: usize,
     state: Mutex<State>,
@@ -38,7 +38,7 @@ pub(super) struct Roll {
 }
 
 impl Roll {
-    pub(super) fn new(max: usize, max_per_address: usize) -> Self {
+    pub(crate) fn new(max: usize, max_per_address: usize) -> Self {
         Self { max, max_per_address, state: Mutex::default(), ended: Notify::new() }
     }
 
@@ -47,7 +47,7 @@ impl Roll {
     }
 
     /// Waits until there may be another connection; meanwhile those that wait make room.
-    pub(super) async fn room(&self) {
+    pub(crate) async fn room(&self) {
         loop {
             let ended = self.ended.notified();
             if self.lock().count < self.max {
@@ -59,12 +59,12 @@ impl Roll {
     }
 
     /// Sends away a connection that waits, if there is one.
-    pub(super) fn make_room(&self) {
+    pub(crate) fn make_room(&self) {
         self.lock().send_away(|_| true);
     }
 
     /// Enters a connection; none where its address has as many as it may and all of them are busy.
-    pub(super) fn enter(self: &Arc<Self>, address: Option<String>) -> Option<Entry> {
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<String>) -> Option<Entry> {
         let mut state = self.lock();
         if let Some(address) = &address
             && self.max_per_address <= state.by_address.get(address).copied().unwrap_or(0)
@@ -82,7 +82,7 @@ impl Roll {
     }
 
     /// Waits until nobody is connected.
-    pub(super) async fn emptied(&self) {
+    pub(crate) async fn emptied(&self) {
         loop {
             let ended = self.ended.notified();
             if self.lock().count == 0 {
@@ -121,7 +121,7 @@ impl State {
 }
 
 /// One connection; it leaves the roll when it is dropped.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     roll: Arc<Roll>,
     address: Option<String>,
     away: Arc<Notify>,
@@ -135,7 +135,7 @@ impl Entry {
     }
 
     /// A request has come: until what this gives is dropped, the connection is not sent away.
-    pub(super) fn begin(self: Arc<Self>) -> Busy {
+    pub(crate) fn begin(self: Arc<Self>) -> Busy {
         if let Some(turn) = self.turn().take() {
             self.roll.lock().waiting.remove(&turn);
         }
@@ -143,7 +143,7 @@ impl Entry {
     }
 
     /// Waits until the connection has to make room for another.
-    pub(super) async fn sent_away(&self) {
+    pub(crate) async fn sent_away(&self) {
         loop {
             self.away.notified().await;
             // A request may have come at the last moment.
@@ -176,7 +176,7 @@ impl Drop for Entry {
 }
 
 /// A request that is being answered.
-pub(super) struct Busy(Arc<Entry>);
+pub(crate) struct Busy(Arc<Entry>);
 
 impl Drop for Busy {
     fn drop(&mut self) {

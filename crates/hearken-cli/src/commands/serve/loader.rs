@@ -1,0 +1,44 @@
+//! Models from files, when the service starts and when new weights come.
+
+use anyhow::Context as _;
+use hearken_hub::ModelPart;
+use hearken_model::Head;
+use hearken_model::chat::BUILT_IN_FORMAT;
+use hearken_model::config::base_dir;
+use hearken_serve::parts::{Loaded, Loader, Place};
+
+use crate::commands::model_arguments::ReadingArguments;
+use crate::{hub, output};
+
+/// Reads models as the command line says.
+pub(super) struct LocalLoader {
+    reading: ReadingArguments,
+}
+
+impl LocalLoader {
+    pub(super) fn new(reading: ReadingArguments) -> Self {
+        Self { reading }
+    }
+
+    fn read(&self, place: &Place) -> anyhow::Result<Loaded> {
+        let dir = hub::model(&place.model, ModelPart::Whole)?;
+        let adapter = place.adapter.as_deref().map(hub::adapter).transpose()?;
+        let (model, tokenizer) =
+            self.reading.load(&dir, adapter.as_deref(), Head::LanguageModel)?;
+        let tokenizer =
+            tokenizer.with_context(|| format!("{}: has no tokenizer.json", dir.display()))?;
+        if tokenizer.chat_templates().is_none() {
+            output::say(&format!("{}: {BUILT_IN_FORMAT}", place.model.display()));
+        }
+        // A model that is an adapter itself is its base's files, too.
+        let base = base_dir(&dir).ok().filter(|base| *base != dir);
+        let directories = [Some(dir), base, adapter].into_iter().flatten().collect();
+        Ok(Loaded { model, tokenizer, directories })
+    }
+}
+
+impl Loader for LocalLoader {
+    fn load(&self, place: &Place) -> Result<Loaded, String> {
+        self.read(place).map_err(|error| format!("{error:#}"))
+    }
+}

@@ -1,0 +1,112 @@
+//! Answers as events of a stream.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use futures_core::Stream;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::answer::Told;
+use crate::error::ApiError;
+
+/// What makes chunks of an answer that is on its way.
+pub(crate) trait Chunks: Send + Unpin + 'static {
+    /// How many choices there are.
+    fn choices(&self) -> usize;
+
+    /// What is sent before the first token.
+    fn begin(&mut self) -> Vec<Bytes>;
+
+    /// What is sent for a part of the answer.
+    fn part(&mut self, told: Told) -> Vec<Bytes>;
+
+    /// What is sent when all has been said.
+    fn end(&mut self) -> Vec<Bytes>;
+
+    /// What is sent where there will be nothing more.
+    fn failed(&mut self, error: &ApiError) -> Vec<Bytes> {
+        vec![event(&error.body())]
+    }
+}
+
+/// What ends a stream that is whole.
+pub(crate) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// A value as an event without a name.
+pub(crate) fn event(value: &impl Serialize) -> Bytes {
+    let json = serde_json::to_string(value).expect("answers have no maps with keys but texts");
+    Bytes::from(format!("data: {json}\n\n"))
+}
+
+/// Whether nothing of an answer is missing.
+pub(crate) fn check_all_ended(ended: usize, choices: usize) -> Result<(), ApiError> {
+    match ended == choices {
+        true => Ok(()),
+        false => Err(ApiError::Internal("the answer was broken off".to_owned())),
+    }
+}
+
+/// The events of one answer.
+struct Events<C> {
+    told: mpsc::Receiver<Told>,
+    chunks: C,
+    /// What waits to be sent, the next one last.
+    ready: Vec<Bytes>,
+    /// Choices that have ended.
+    ended: usize,
+    is_over: bool,
+}
+
+impl<C: Chunks> Stream for Events<C> {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let events = self.get_mut();
+        loop {
+            if let Some(next) = events.ready.pop() {
+                return Poll::Ready(Some(Ok(next)));
+            }
+            if events.is_over {
+                return Poll::Ready(None);
+            }
+            events.ready = match std::task::ready!(events.told.poll_recv(context)) {
+                Some(Told::Failed(error)) => {
+                    events.is_over = true;
+                    events.chunks.failed(&error)
+                }
+                Some(told) => {
+                    events.ended += usize::from(matches!(told, Told::Ended { .. }));
+                    events.chunks.part(told)
+                }
+                None => {
+                    events.is_over = true;
+                    match check_all_ended(events.ended, events.chunks.choices()) {
+                        Ok(()) => events.chunks.end(),
+                        Err(error) => events.chunks.failed(&error),
+                    }
+                }
+            };
+            events.ready.reverse();
+        }
+    }
+}
+
+/// The answer as a stream of events. Whoever drops it cancels what is not sampled yet.
+pub(crate) fn response(told: mpsc::Receiver<Told>, mut chunks: impl Chunks) -> Response {
+    let mut ready = chunks.begin();
+    ready.reverse();
+    let events = Events { told, chunks, ready, ended: 0, is_over: false };
+    let mut response = Response::new(Body::from_stream(events));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Proxies would wait for more.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

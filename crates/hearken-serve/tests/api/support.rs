@@ -1,0 +1,117 @@
+//! A service on tiny models, and ways to ask it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use hearken_model::{LoadOptions, Model, Tokenizer};
+use hearken_serve::parts::{Loaded, Loader, Parts, Place};
+use hearken_serve::{Options, Service};
+use hearken_tensor::Cpu;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+struct Directories;
+
+impl Loader for Directories {
+    fn load(&self, place: &Place) -> Result<Loaded, String> {
+        let options = LoadOptions::language_model();
+        let (model, _) =
+            Model::load(Cpu::new(), &place.model, &options).map_err(|error| error.to_string())?;
+        let tokenizer = Tokenizer::load(&place.model).map_err(|error| error.to_string())?;
+        Ok(Loaded { model, tokenizer, directories: vec![place.model.clone()] })
+    }
+}
+
+/// A tiny model of this family.
+pub(crate) fn model(family: &str) -> PathBuf {
+    hearken_testing::fixture("hearken-model/tests/fixtures/hf").join(family)
+}
+
+pub(crate) fn options() -> Options {
+    let mut options = Options::default();
+    options.engine.cache_bytes = 8 << 20;
+    options
+}
+
+pub(crate) fn service_of(directory: &Path, options: Options) -> Service {
+    let place = Place { model: directory.to_owned(), adapter: None };
+    let parts = Parts { loader: Box::new(Directories), scores: None };
+    Service::new(&[("tiny".to_owned(), place)], options, parts).unwrap()
+}
+
+pub(crate) fn router() -> Router {
+    service_of(&model("llama"), options()).router()
+}
+
+/// An answer.
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answered {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|_| panic!("{}: {}", self.status, self.text))
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.json()
+    }
+
+    /// The chunks of a stream that ends as it should.
+    #[track_caller]
+    pub(crate) fn chunks(self) -> Vec<Value> {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        let mut events: Vec<&str> = self.text.split("\n\n").collect();
+        assert_eq!(events.pop(), Some(""));
+        assert_eq!(events.pop(), Some("data: [DONE]"));
+        let json =
+            |event: &&str| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+        events.iter().map(json).collect()
+    }
+}
+
+pub(crate) fn request(path: &str, body: &Value, key: Option<&str>) -> Request<Body> {
+    let mut request = Request::post(path).header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> Answered {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let text = String::from_utf8(to_bytes(body, 1 << 24).await.unwrap().to_vec()).unwrap();
+    Answered { status: head.status, headers: head.headers, text }
+}
+
+pub(crate) async fn post(router: &Router, path: &str, body: Value) -> Answered {
+    send(router, request(path, &body, None)).await
+}
+
+pub(crate) async fn get(router: &Router, path: &str) -> Answered {
+    send(router, Request::get(path).body(Body::empty()).unwrap()).await
+}
+
+/// A number of the metrics.
+pub(crate) async fn metric(router: &Router, series: &str) -> f64 {
+    let text = get(router, "/metrics").await.text;
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap_or_else(|| panic!("{series}\n{text}")).trim().parse().unwrap()
+}
+
+/// The llama, read for itself.
+pub(crate) fn llama() -> (Model<Cpu>, Arc<Tokenizer>) {
+    let directory = model("llama");
+    let (model, _) = Model::load(Cpu::new(), &directory, &LoadOptions::language_model()).unwrap();
+    (model, Arc::new(Tokenizer::load(&directory).unwrap()))
+}
