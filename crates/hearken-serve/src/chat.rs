@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::answer::{Ask, Prompt, Told};
 use crate::error::ApiError;
 use crate::request::{ChatRequest, Shared, ToolChoice, at_least_one, likeliest, parse};
-use crate::shapes::{ChatLogprobs, ChatToken, Finish, TokenIds, Usage};
+use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
 use crate::stream::{self, Chunks};
 use crate::tools::{self, ToolCall, ToolFilter};
@@ -41,7 +41,8 @@ struct ChatChoice {
     index: usize,
     message: Answer,
     logprobs: Option<ChatLogprobs>,
-    finish_reason: Option<Finish>,
+    #[serde(rename = "finish_reason")]
+    stop_reason: Option<Finish>,
     #[serde(flatten)]
     ids: TokenIds,
 }
@@ -65,7 +66,7 @@ pub(crate) struct ChatChunk {
     system_fingerprint: String,
     choices: Vec<ChunkChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<ChunkUsage>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -73,7 +74,8 @@ struct ChunkChoice {
     index: usize,
     delta: Delta,
     logprobs: Option<ChatLogprobs>,
-    finish_reason: Option<Finish>,
+    #[serde(rename = "finish_reason")]
+    stop_reason: Option<Finish>,
     #[serde(flatten)]
     ids: TokenIds,
 }
@@ -300,7 +302,7 @@ impl Writer {
             index,
             message: Answer { role: "assistant", content, refusal: None, tool_calls },
             logprobs,
-            finish_reason: Some(finish),
+            stop_reason: Some(finish),
             ids: TokenIds::of(completion, self.shared.return_token_ids),
         }
     }
@@ -313,7 +315,7 @@ impl Writer {
         self.shared.return_token_ids.then(|| self.ask.prompts[0].ids.clone())
     }
 
-    fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Usage>) -> ChatChunk {
+    fn chunk(&self, choices: Vec<ChunkChoice>, usage: ChunkUsage) -> ChatChunk {
         ChatChunk {
             id: self.ask.id.clone(),
             object: "chat.completion.chunk",
@@ -345,11 +347,13 @@ impl Chunks for Writer {
                 ..Delta::default()
             },
             logprobs: None,
-            finish_reason: None,
+            stop_reason: None,
             ids: TokenIds::default(),
         };
         let choices = 0..self.choices.len();
-        choices.map(|index| stream::event(&self.chunk(vec![choice(index)], None))).collect()
+        choices
+            .map(|index| stream::event(&self.chunk(vec![choice(index)], ChunkUsage::Later(()))))
+            .collect()
     }
 
     fn part(&mut self, told: Told) -> Vec<Bytes> {
@@ -361,8 +365,8 @@ impl Chunks for Writer {
                     return Vec::new();
                 }
                 let delta = Delta { content: Some(shown), ..Delta::default() };
-                let (finish_reason, ids) = (None, TokenIds::default());
-                ChunkChoice { index: choice, delta, logprobs, finish_reason, ids }
+                let (stop_reason, ids) = (None, TokenIds::default());
+                ChunkChoice { index: choice, delta, logprobs, stop_reason, ids }
             }
             Told::Ended { choice, completion } => {
                 let (rest, tool_calls, finish) = self.rest(choice, &completion);
@@ -371,19 +375,19 @@ impl Chunks for Writer {
                     index: choice,
                     delta: Delta { role: None, content, tool_calls },
                     logprobs: self.logprobs(choice),
-                    finish_reason: Some(finish),
+                    stop_reason: Some(finish),
                     ids: TokenIds::of(completion, self.shared.return_token_ids),
                 }
             }
             Told::Failed(error) => return self.failed(&error),
         };
-        vec![stream::event(&self.chunk(vec![choice], None))]
+        vec![stream::event(&self.chunk(vec![choice], ChunkUsage::Later(())))]
     }
 
     fn end(&mut self) -> Vec<Bytes> {
         let mut last = Vec::new();
         if self.shared.include_usage {
-            last.push(stream::event(&self.chunk(Vec::new(), Some(self.usage()))));
+            last.push(stream::event(&self.chunk(Vec::new(), ChunkUsage::Counts(self.usage()))));
         }
         last.push(stream::DONE);
         last

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::answer::{Ask, Prompt, Told};
 use crate::error::ApiError;
 use crate::request::{CompletionRequest, Prompts, Shared, at_least_one, likeliest, parse};
-use crate::shapes::{CompletionLogprobs, Finish, TokenIds, Usage};
+use crate::shapes::{ChunkUsage, CompletionLogprobs, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
 use crate::stream::{self, Chunks};
 use crate::{constraint, ids};
@@ -35,7 +35,7 @@ pub(crate) struct TextCompletion {
     system_fingerprint: String,
     choices: Vec<TextChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<ChunkUsage>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -43,7 +43,8 @@ struct TextChoice {
     index: usize,
     text: String,
     logprobs: Option<CompletionLogprobs>,
-    finish_reason: Option<Finish>,
+    #[serde(rename = "finish_reason")]
+    stop_reason: Option<Finish>,
     #[serde(flatten)]
     ids: TokenIds,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +104,7 @@ pub(crate) async fn post(
     stream::check_all_ended(choices.len(), writer.choices.len())?;
     choices.sort_by_key(|choice| choice.index);
     let mut answer = writer.answer(choices);
-    answer.usage = Some(Some(writer.usage()));
+    answer.usage = Some(ChunkUsage::Counts(writer.usage()));
     Ok(Json(answer).into_response())
 }
 
@@ -177,7 +178,7 @@ impl Writer {
             index,
             text,
             logprobs: self.logprobs(index),
-            finish_reason: Some(Finish::from(completion.stop_reason)),
+            stop_reason: Some(Finish::from(completion.stop_reason)),
             ids: TokenIds::of(completion, returns),
             prompt_token_ids,
         }
@@ -191,7 +192,7 @@ impl Writer {
             model: self.ask.model.clone(),
             system_fingerprint: self.ask.weights.version.clone(),
             choices,
-            usage: self.shared.include_usage.then_some(None),
+            usage: self.shared.include_usage.then_some(ChunkUsage::Later(())),
         }
     }
 
@@ -222,7 +223,7 @@ impl Chunks for Writer {
                     index: choice,
                     text,
                     logprobs: self.logprobs(choice),
-                    finish_reason: None,
+                    stop_reason: None,
                     ids: TokenIds::default(),
                     prompt_token_ids: None,
                 }
@@ -237,7 +238,7 @@ impl Chunks for Writer {
         let mut last = Vec::new();
         if self.shared.include_usage {
             let mut answer = self.answer(Vec::new());
-            answer.usage = Some(Some(self.usage()));
+            answer.usage = Some(ChunkUsage::Counts(self.usage()));
             last.push(stream::event(&answer));
         }
         last.push(stream::DONE);

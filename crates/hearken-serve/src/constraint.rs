@@ -67,7 +67,7 @@ pub(crate) fn guide(
 ) -> Result<Option<Arc<dyn Guide>>, ApiError> {
     let (param, grammar) = match (format, structured) {
         (None | Some(ResponseFormat::Text {}), None) => return Ok(None),
-        (Some(format), None) => ("response_format", of_format(format)?),
+        (Some(format), None) => ("response_format", of_format(format)),
         (None | Some(ResponseFormat::Text {}), Some(structured)) => {
             ("structured_outputs", of_structured(structured)?)
         }
@@ -81,14 +81,14 @@ pub(crate) fn guide(
     grammars.guide(grammar).map(Some).map_err(wrong)
 }
 
-fn of_format(format: &ResponseFormat) -> Result<TopLevelGrammar, ApiError> {
+fn of_format(format: &ResponseFormat) -> TopLevelGrammar {
     match format {
-        ResponseFormat::Text {} => Ok(TopLevelGrammar::from_regex("(?s:.*)")),
+        ResponseFormat::Text {} => TopLevelGrammar::from_regex("(?s:.*)"),
         ResponseFormat::JsonObject {} => {
-            Ok(TopLevelGrammar::from_json_schema(json!({"type": "object"})))
+            TopLevelGrammar::from_json_schema(json!({"type": "object"}))
         }
         ResponseFormat::JsonSchema { json_schema } => {
-            Ok(TopLevelGrammar::from_json_schema(json_schema.schema.clone()))
+            TopLevelGrammar::from_json_schema(json_schema.schema.clone())
         }
     }
 }

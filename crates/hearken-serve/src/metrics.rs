@@ -134,6 +134,9 @@ impl Metrics {
     }
 }
 
+/// A count of an engine.
+type Reading = fn(&EngineStats) -> usize;
+
 fn models_text(models: &[ModelFacts], out: &mut String) {
     head("hearken_model_info", "gauge", "The weights that new requests get.", out);
     for ModelFacts { name, version, .. } in models {
@@ -141,7 +144,6 @@ fn models_text(models: &[ModelFacts], out: &mut String) {
         let series = format!("hearken_model_info{{model=\"{name}\",version=\"{version}\"}}");
         line(&series, 1.0, out);
     }
-    type Reading = fn(&EngineStats) -> usize;
     let readings: [(&str, &str, &str, Reading); 5] = [
         ("hearken_cache_pages_in_use", "gauge", "Pages of running sequences.", |of| {
             of.pages_in_use

@@ -54,47 +54,47 @@ fn paths(types: &mut SchemaGenerator) -> Value {
     let stream = of::<ChatChunk>(types);
     json!({
         "/v1/chat/completions": {"post": Operation::new("chat", "Answers of a conversation")
-            .body(of::<ChatRequest>(types))
-            .answer(of::<ChatCompletion>(types))
+            .body(&of::<ChatRequest>(types))
+            .answer(&of::<ChatCompletion>(types))
             .or_stream(&format!("Chunks, each behind `data: `, then `data: [DONE]`: {stream}"))
             .fails(&[429, 500, 504])},
         "/v1/completions": {"post": Operation::new("complete", "Completions of prompts")
-            .body(of::<CompletionRequest>(types))
-            .answer(of::<TextCompletion>(types))
+            .body(&of::<CompletionRequest>(types))
+            .answer(&of::<TextCompletion>(types))
             .or_stream("Pieces in the same form, each behind `data: `, then `data: [DONE]`")
             .fails(&[429, 500, 504])},
         "/v1/score": {"post": Operation::new("score", "What the reward model says of answers")
-            .body(of::<ScoreRequest>(types))
-            .answer(of::<ScoreList>(types))
+            .body(&of::<ScoreRequest>(types))
+            .answer(&of::<ScoreList>(types))
             .fails(&[429, 500])},
         "/v1/models": {"get": Operation::new("models", "What is served")
-            .answer(of::<ModelList>(types))},
+            .answer(&of::<ModelList>(types))},
         "/v1/models/{model}": {"get": Operation::new("model", "One model")
             .set("parameters", json!([{
                 "name": "model", "in": "path", "required": true,
                 "schema": {"type": "string", "minLength": 1},
             }]))
-            .answer(of::<ModelBody>(types))
+            .answer(&of::<ModelBody>(types))
             .fails(&[400, 404])},
         "/tokenize": {"post": Operation::new("tokenize", "The tokens of a text or a conversation")
-            .body(of::<TokenizeRequest>(types))
-            .answer(of::<Tokenized>(types))},
+            .body(&of::<TokenizeRequest>(types))
+            .answer(&of::<Tokenized>(types))},
         "/detokenize": {"post": Operation::new("detokenize", "The text of tokens")
-            .body(of::<DetokenizeRequest>(types))
-            .answer(of::<Detokenized>(types))},
+            .body(&of::<DetokenizeRequest>(types))
+            .answer(&of::<Detokenized>(types))},
         "/health": {"get": Operation::new("health", "How the service is")
             .set("security", json!([]))
-            .answer(of::<Health>(types))},
+            .answer(&of::<Health>(types))},
         "/metrics": {"get": Operation::new("metrics", "Counts, as Prometheus reads them")
-            .answer_in("text/plain", json!({"type": "string"}))
+            .answer_in("text/plain", &json!({"type": "string"}))
             .fails(&[500])},
         "/openapi.json": {"get": Operation::new("describe", "This description")
             .set("security", json!([]))
-            .answer(json!({"type": "object"}))},
+            .answer(&json!({"type": "object"}))},
         "/admin/weights": {"post": Operation::new("swap", "Other weights under a name")
             .set("security", json!([{"admin": []}]))
-            .body(of::<WeightsRequest>(types))
-            .answer(of::<WeightsBody>(types))
+            .body(&of::<WeightsRequest>(types))
+            .answer(&of::<WeightsBody>(types))
             .fails(&[409])},
     })
 }
@@ -121,17 +121,17 @@ impl Operation {
     }
 
     /// A body of JSON, with the failures that reading one has.
-    fn body(self, schema: Value) -> Self {
+    fn body(self, schema: &Value) -> Self {
         let content = json!({"application/json": {"schema": schema}});
         self.set("requestBody", json!({"required": true, "content": content}))
             .fails(&[400, 404, 408, 413, 415])
     }
 
-    fn answer(self, schema: Value) -> Self {
+    fn answer(self, schema: &Value) -> Self {
         self.answer_in("application/json", schema)
     }
 
-    fn answer_in(mut self, kind: &str, schema: Value) -> Self {
+    fn answer_in(mut self, kind: &str, schema: &Value) -> Self {
         let content = json!({kind: {"schema": schema}});
         self.0["responses"]["200"] = json!({"description": "It is done", "content": content});
         self

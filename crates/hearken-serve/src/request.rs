@@ -342,7 +342,7 @@ fn biases(given: Option<&BTreeMap<String, f64>>) -> Result<BTreeMap<u32, f32>, A
         let id = id.parse().map_err(|_| {
             wrong(format!("`logit_bias` has the key {id:?}; expected the id of a token"))
         })?;
-        match -100.0 <= added && added <= 100.0 {
+        match (-100.0..=100.0).contains(&added) {
             true => Ok((id, added as f32)),
             false => Err(wrong(format!(
                 "`logit_bias` of token {id} is {added}; expected a number from -100 to 100"

@@ -9,7 +9,18 @@ use serde::Serialize;
 
 use crate::weights::Weights;
 
+/// The counts of tokens of an answer that comes in pieces.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ChunkUsage {
+    /// They come with the last piece: null.
+    Later(()),
+    /// Of all pieces.
+    Counts(Usage),
+}
+
 /// Counts of tokens.
+#[expect(clippy::struct_field_names, reason = "the names that clients know")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Usage {
     pub(crate) prompt_tokens: usize,

@@ -1,6 +1,6 @@
 //! What the handlers work with.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -97,9 +97,9 @@ impl AppState {
         }
         let mut names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
         names.extend(parts.scores.as_ref().map(|scores| scores.name()));
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for name in names {
-            if seen.insert(name, ()).is_some() {
+            if !seen.insert(name) {
                 return Err(StartError::SameName(name.to_owned()));
             }
         }

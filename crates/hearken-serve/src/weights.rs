@@ -147,7 +147,7 @@ pub fn version(directories: &[PathBuf]) -> io::Result<String> {
         }
     }
     let digest = hash.finalize();
-    Ok(digest[..VERSION_BYTES].iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hearken_data::hexadecimal(&digest[..VERSION_BYTES]))
 }
 
 /// Those of a directory's files that a model is read from, in order.
