@@ -5,6 +5,7 @@
 //!
 //! Not here: any algorithm.
 
+mod api_key;
 mod commands;
 mod counter;
 mod device;
@@ -51,8 +52,12 @@ Examples:
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // On a thread of the pool, kernels start sooner than on the main thread.
-    let run = || rayon::scope(|_| arguments.command.run());
+    let run = || match arguments.command.is_service() {
+        // Who waits for requests must not hold a thread of the pool, on which models answer them.
+        true => arguments.command.run(),
+        // On a thread of the pool, kernels start sooner than on the main thread.
+        false => rayon::scope(|_| arguments.command.run()),
+    };
     match device::choose_kernels().and_then(|()| run()) {
         Ok(code) => code,
         Err(error) => failure::report(&error),

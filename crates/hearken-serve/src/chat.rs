@@ -161,7 +161,7 @@ fn may_call(request: &ChatRequest) -> bool {
 }
 
 /// What is asked of the engine.
-fn asked(state: &AppState, request: &ChatRequest) -> Result<(Ask, Shared), ApiError> {
+pub(crate) fn asked(state: &AppState, request: &ChatRequest) -> Result<(Ask, Shared), ApiError> {
     let shared = request.shared()?;
     if request.store == Some(true) {
         let message = "`store` is true, and nothing is stored here for the one who asks";

@@ -9,6 +9,7 @@ use crate::admin::{WeightsBody, WeightsRequest};
 use crate::chat::{ChatChunk, ChatCompletion};
 use crate::completions::TextCompletion;
 use crate::error::ErrorBody;
+use crate::messages::{MessageBody, MessagesRequest};
 use crate::models::{
     DetokenizeRequest, Detokenized, Health, ModelBody, ModelList, TokenizeRequest, Tokenized,
 };
@@ -63,6 +64,11 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             .answer(&of::<TextCompletion>(types))
             .or_stream("Pieces in the same form, each behind `data: `, then `data: [DONE]`")
             .fails(&[429, 500, 504])},
+        "/v1/messages": {"post": Operation::new("message", "An answer, as Anthropic has it")
+            .body(&of::<MessagesRequest>(types))
+            .answer(&of::<MessageBody>(types))
+            .or_stream("Events as Anthropic has them")
+            .fails_in(&[400, 404, 408, 413, 415, 429, 500, 504], &json!({"type": "object"}))},
         "/v1/score": {"post": Operation::new("score", "What the reward model says of answers")
             .body(&of::<ScoreRequest>(types))
             .answer(&of::<ScoreList>(types))
@@ -144,11 +150,15 @@ impl Operation {
         self
     }
 
-    fn fails(mut self, statuses: &[u16]) -> Self {
+    fn fails(self, statuses: &[u16]) -> Self {
+        self.fails_in(statuses, &json!({"$ref": "#/components/schemas/Error"}))
+    }
+
+    fn fails_in(mut self, statuses: &[u16], schema: &Value) -> Self {
         for status in statuses {
             self.0["responses"][status.to_string()] = json!({
                 "description": failure(*status),
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                "content": {"application/json": {"schema": schema}},
             });
         }
         self

@@ -16,7 +16,7 @@ use crate::error::{ApiError, StartError};
 use crate::options::Options;
 use crate::parts::{Parts, Place};
 use crate::state::AppState;
-use crate::{admin, chat, completions, models, openapi, scoring};
+use crate::{admin, chat, completions, messages, models, openapi, scoring};
 
 /// Connections of one address.
 const CONNECTIONS_PER_ADDRESS: usize = 4096;
@@ -52,6 +52,7 @@ impl Service {
         let asked = Router::new()
             .route("/v1/chat/completions", post(chat::post))
             .route("/v1/completions", post(completions::post))
+            .route("/v1/messages", post(messages::post))
             .route("/v1/score", post(scoring::post))
             .route("/v1/models", get(models::list))
             .route("/v1/models/{*model}", get(models::one))
@@ -129,7 +130,7 @@ async fn receive(State(state): State<AppState>, request: Request, next: Next) ->
 }
 
 /// Paths that are counted by their names.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "/admin/weights",
     "/detokenize",
     "/health",
@@ -138,6 +139,7 @@ const PATHS: [&str; 10] = [
     "/tokenize",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
     "/v1/models",
     "/v1/score",
 ];

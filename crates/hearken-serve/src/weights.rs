@@ -51,6 +51,12 @@ impl Weights {
         // One page is left for the samples of a prompt that ends within one.
         let pages = (options.cache_bytes / page_bytes).saturating_sub(1);
         let positions = positions.min(pages * options.page_len);
+        if positions < 2 {
+            let (found, needed) = (options.cache_bytes, 2 * page_bytes);
+            return Err(format!(
+                "a cache of {found} bytes has no room for a page of keys and values; expected {needed} at least"
+            ));
+        }
         let tokenizer = Arc::new(loaded.tokenizer);
         let engine = EngineHandle::start(model, Some(Arc::clone(&tokenizer)), options)
             .map_err(|error| error.to_string())?;

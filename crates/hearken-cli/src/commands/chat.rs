@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Message, Role, StopReason};
 use hearken_generate::{Engine, EngineOptions, Request, Sampling, TextPieces, completion_text};
+use hearken_judge::chat::{Api, ChatClient, ChatOptions};
 use hearken_model::Tokenizer;
 use hearken_model::chat::{BUILT_IN_FORMAT, Conversation as Talk, STOP, encode_prompt};
 use hearken_model::tokenizer::Bos;
@@ -17,6 +18,7 @@ use serde_json::Map;
 
 use super::model_arguments::ModelArguments;
 use super::sampling_arguments::{SamplingArguments, from_one};
+use crate::api_key::key;
 use crate::output;
 
 /// Talk to a model
@@ -45,16 +47,43 @@ pub(crate) struct Chat {
 
     #[command(flatten)]
     sampling: SamplingArguments,
+
+    /// Talk to a model behind OpenAI's API, such as `hearken serve`: --model is its name there
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = [
+            "plain", "adapter", "dtype", "base", "template", "template_name", "variable", "top_p", "top_k",
+            "min_p", "stop", "ignore_eos", "seed",
+        ]
+    )]
+    url: Option<String>,
+
+    /// With --url: the environment variable with the API's key
+    #[arg(long, value_name = "VARIABLE", requires = "url")]
+    key: Option<String>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   hearken chat --model runs/quickstart/ppo/final --temperature 0.7
   echo 'Review of the toast:' | hearken chat --model runs/quickstart/base \\
-      --plain --max-new-tokens 40";
+      --plain --max-new-tokens 40
+  # hearken chat --url http://127.0.0.1:8000 --model toast";
 
 impl Chat {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        let system = self.system.clone().map(|text| Message::new(Role::System, text));
+        let system: Vec<Message> = system.into_iter().collect();
+        if let Some(url) = &self.url {
+            let mut options =
+                ChatOptions::new(Api::OpenAi, url, self.model.model.display().to_string());
+            options.temperature = Some(self.sampling.temperature);
+            options.max_tokens = Some(u32::try_from(self.max_new_tokens).unwrap_or(u32::MAX));
+            options.key = self.key.as_deref().map(key).transpose()?;
+            let client = ChatClient::new(options)?;
+            return talk(&mut Remote { client, messages: system.clone(), system });
+        }
         let (model, tokenizer) = self.model.load()?;
         let dir = self.model.model.display();
         let tokenizer = tokenizer.with_context(|| format!("{dir}: has no tokenizer.json"))?;
@@ -63,10 +92,9 @@ impl Chat {
             output::say(&format!("{dir}: {BUILT_IN_FORMAT}"));
             sampling.stop.push(STOP.to_owned());
         }
-        let system = self.system.map(|text| Message::new(Role::System, text));
         // What was said before stays in the cache: of a message only what is new runs.
         let engine = Engine::new(&model, Some(&tokenizer), EngineOptions::default())?;
-        let mut conversation = Conversation {
+        talk(&mut Conversation {
             engine,
             positions: model.config().max_positions,
             tokenizer: &tokenizer,
@@ -74,33 +102,75 @@ impl Chat {
             is_plain: self.plain,
             seeds: Seeds::new(self.sampling.seed),
             replies: 0,
-            messages: system.iter().cloned().collect(),
-        };
-        let is_terminal = std::io::stdin().is_terminal();
+            messages: system.clone(),
+            system,
+        })
+    }
+}
+
+/// Somebody who answers.
+trait Answers {
+    /// Prints what follows a line.
+    fn reply(&mut self, line: &str) -> Result<()>;
+
+    /// Forgets what was said.
+    fn reset(&mut self);
+}
+
+/// Reads lines and has them answered.
+fn talk(other: &mut dyn Answers) -> Result<ExitCode> {
+    let is_terminal = std::io::stdin().is_terminal();
+    if is_terminal {
+        output::say("/reset forgets the conversation, /quit ends it");
+    }
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
         if is_terminal {
-            output::say("/reset forgets the conversation, /quit ends it");
+            output::print("> ")?;
         }
-        let mut lines = std::io::stdin().lock().lines();
-        loop {
-            if is_terminal {
-                output::print("> ")?;
+        let Some(line) = lines.next().transpose().context("standard input")? else { break };
+        match line.trim() {
+            "" => {}
+            "/quit" => break,
+            "/reset" => other.reset(),
+            command if command.starts_with('/') && !command.contains(' ') => {
+                output::say(&format!("there is no {command}; there are /reset and /quit"));
             }
-            let Some(line) = lines.next().transpose().context("standard input")? else { break };
-            match line.trim() {
-                "" => {}
-                "/quit" => break,
-                "/reset" => conversation.messages = system.iter().cloned().collect(),
-                command if command.starts_with('/') && !command.contains(' ') => {
-                    output::say(&format!("there is no {command}; there are /reset and /quit"));
-                }
-                // In a pipe, somebody counts the answers; on a terminal, the conversation goes on.
-                _ => match conversation.reply(&line) {
-                    Err(error) if is_terminal => output::say(&format!("error: {error:#}")),
-                    replied => replied?,
-                },
-            }
+            // In a pipe, somebody counts the answers; on a terminal, the conversation goes on.
+            _ => match other.reply(&line) {
+                Err(error) if is_terminal => output::say(&format!("error: {error:#}")),
+                replied => replied?,
+            },
         }
-        Ok(ExitCode::SUCCESS)
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A model behind an API.
+struct Remote {
+    client: ChatClient,
+    system: Vec<Message>,
+    messages: Vec<Message>,
+}
+
+impl Answers for Remote {
+    fn reply(&mut self, line: &str) -> Result<()> {
+        self.messages.push(Message::new(Role::User, line));
+        let mut printed = Ok(());
+        let answered = self.client.answer(&self.messages, &mut |text| {
+            printed = output::print(text);
+            if printed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        // A reader that has gone away matters more than that the answer stopped for it.
+        printed?;
+        let answer = answered.inspect_err(|_| drop(self.messages.pop()))?;
+        output::print("\n")?;
+        self.messages.push(Message::new(Role::Assistant, answer.text.trim()));
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.messages.clone_from(&self.system);
     }
 }
 
@@ -113,11 +183,11 @@ struct Conversation<'a> {
     is_plain: bool,
     seeds: Seeds,
     replies: u64,
+    system: Vec<Message>,
     messages: Vec<Message>,
 }
 
-impl Conversation<'_> {
-    /// Samples and prints what follows a line.
+impl Answers for Conversation<'_> {
     fn reply(&mut self, line: &str) -> Result<()> {
         let prompt_ids = if self.is_plain {
             let ids = self.tokenizer.encode(line, Bos::AsConfigured)?;
@@ -157,6 +227,12 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    fn reset(&mut self) {
+        self.messages.clone_from(&self.system);
+    }
+}
+
+impl Conversation<'_> {
     fn check_room(&self, prompt: &[u32]) -> Result<()> {
         let (found, positions) = (prompt.len(), self.positions);
         if positions <= found {

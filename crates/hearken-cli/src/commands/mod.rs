@@ -87,6 +87,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Whether the command answers requests until it is interrupted.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Collect(_))
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Self::Init(command) => command.run(),

@@ -7,7 +7,7 @@ use hearken_generate::Sampling;
 pub(crate) struct SamplingArguments {
     /// Sampling temperature; 0 always takes the likeliest token
     #[arg(long, default_value_t = 1.0, value_parser = from_zero, allow_negative_numbers = true)]
-    temperature: f64,
+    pub(crate) temperature: f64,
 
     /// Sample among the likeliest tokens that together have this probability
     #[arg(long, default_value_t = 1.0, value_parser = fraction, allow_negative_numbers = true)]

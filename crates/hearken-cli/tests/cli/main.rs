@@ -25,6 +25,7 @@ mod logprobs;
 mod process;
 mod records;
 mod rlhf;
+mod serve;
 mod sweep;
 mod template;
 

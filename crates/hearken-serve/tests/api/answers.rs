@@ -208,6 +208,38 @@ async fn biases_and_penalties_move_what_is_sampled() {
     assert!(!ids(&banned).contains(&plain[0]));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn anthropics_messages_are_the_same_answers() {
+    let router = router();
+    let said = json!([{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]);
+    let chat = json!({
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}],
+        "max_tokens": 12, "temperature": 0,
+    });
+    let chat = post(&router, "/v1/chat/completions", chat).await.ok();
+    let mut body = json!({
+        "model": "tiny", "system": "Be brief.", "messages": said, "max_tokens": 12, "temperature": 0,
+    });
+    let message = post(&router, "/v1/messages", body.clone()).await.ok();
+    let text = &chat["choices"][0]["message"]["content"];
+    assert_eq!(message["content"], json!([{"type": "text", "text": text}]));
+    assert_eq!(message["usage"]["input_tokens"], chat["usage"]["prompt_tokens"]);
+    assert_eq!(message["usage"]["output_tokens"], chat["usage"]["completion_tokens"]);
+    assert!(["end_turn", "max_tokens"].contains(&message["stop_reason"].as_str().unwrap()));
+    body["stream"] = json!(true);
+    let streamed = post(&router, "/v1/messages", body.clone()).await.text;
+    let mut pieces = String::new();
+    for line in streamed.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        let event: Value = serde_json::from_str(line).unwrap();
+        pieces.push_str(event["delta"]["text"].as_str().unwrap_or(""));
+    }
+    assert_eq!(pieces, text.as_str().unwrap());
+    assert!(streamed.trim_end().ends_with("{\"type\":\"message_stop\"}"), "{streamed}");
+    body["temperature"] = json!(-1);
+    let refused = post(&router, "/v1/messages", body).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["type"]), (400, &json!("error")));
+}
+
 /// A directory with the llama and a chat template.
 fn templated(template: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

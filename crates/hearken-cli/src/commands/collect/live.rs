@@ -8,11 +8,12 @@ use clap::{Args, ValueEnum};
 use hearken_collect::parts::Answerer;
 use hearken_data::Message;
 use hearken_hub::ModelPart;
-use hearken_judge::chat::{Api, ChatClient, ChatOptions, Key};
+use hearken_judge::chat::{Api, ChatClient, ChatOptions};
 use hearken_model::config::is_adapter;
 
 use super::local_model::LocalModel;
 use crate::commands::sampling_arguments::from_zero;
+use crate::api_key::key;
 use crate::hub;
 
 /// The protocol of a server.
@@ -158,10 +159,4 @@ impl Answerer for Remote {
     ) -> Result<String, String> {
         Answerer::answer(&self.client, conversation, on_text)
     }
-}
-
-fn key(variable: &str) -> Result<Key> {
-    let key = std::env::var(variable);
-    let key = key.with_context(|| format!("the environment variable {variable} with the key"))?;
-    Ok(Key::from(key))
 }
