@@ -107,7 +107,11 @@ fn failure(error: &ApiError) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": error.to_string()}})
 }
 
-pub(crate) async fn post(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn post(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     match answered(&state, &headers, &body).await {
         Ok(response) => response,
         Err(error) => {
@@ -245,8 +249,7 @@ impl Chunks for Writer {
             Told::Ended { completion, .. } => {
                 let (reason, sequence) = self.stopped(&completion);
                 let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
-                let body =
-                    json!({"type": "message_delta", "delta": delta, "usage": self.usage()});
+                let body = json!({"type": "message_delta", "delta": delta, "usage": self.usage()});
                 vec![
                     named("content_block_stop", &json!({"type": "content_block_stop", "index": 0})),
                     named("message_delta", &body),

@@ -28,10 +28,14 @@ impl Server {
     fn post(&self, path: &str, body: &Value) -> Value {
         let mut socket = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
         let body = body.to_string();
-        let head = "content-type: application/json\r\nauthorization: Bearer admin\r\nconnection: close";
+        let head =
+            "content-type: application/json\r\nauthorization: Bearer admin\r\nconnection: close";
         let length = body.len();
-        write!(socket, "POST {path} HTTP/1.1\r\nhost: x\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}")
-            .unwrap();
+        write!(
+            socket,
+            "POST {path} HTTP/1.1\r\nhost: x\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

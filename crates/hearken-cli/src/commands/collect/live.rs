@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_collect::parts::Answerer;
 use hearken_data::Message;
@@ -12,8 +12,8 @@ use hearken_judge::chat::{Api, ChatClient, ChatOptions};
 use hearken_model::config::is_adapter;
 
 use super::local_model::LocalModel;
-use crate::commands::sampling_arguments::from_zero;
 use crate::api_key::key;
+use crate::commands::sampling_arguments::from_zero;
 use crate::hub;
 
 /// The protocol of a server.
