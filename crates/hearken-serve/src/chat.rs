@@ -52,8 +52,8 @@ struct Answer {
     role: &'static str,
     content: Option<String>,
     refusal: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Vec<ToolCall>>,
 }
 
 /// A piece of an answer.
@@ -86,8 +86,8 @@ struct Delta {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Vec<ToolCall>>,
 }
 
 /// A choice while it comes.
@@ -198,11 +198,9 @@ pub(crate) fn asked(state: &AppState, request: &ChatRequest) -> Result<(Ask, Sha
         seed: shared.seed,
         trims: true,
     };
-    let max = match (request.max_completion_tokens, request.max_tokens) {
-        (Some(max), _) => Some(at_least_one("max_completion_tokens", max)?),
-        (None, Some(max)) => Some(at_least_one("max_tokens", max)?),
-        (None, None) => None,
-    };
+    let at_least_one = |name, max: Option<u32>| max.map(|max| at_least_one(name, max)).transpose();
+    let max = at_least_one("max_tokens", request.max_tokens)?;
+    let max = at_least_one("max_completion_tokens", request.max_completion_tokens)?.or(max);
     ask.limit(max, "messages")?;
     Ok((ask, shared))
 }
@@ -298,6 +296,7 @@ impl Writer {
         }
         let content = Some(text).filter(|text| tool_calls.is_empty() || !text.is_empty());
         let logprobs = self.reports.then(|| std::mem::take(&mut growing.logprobs));
+        let tool_calls = Some(tool_calls).filter(|calls| !calls.is_empty());
         ChatChoice {
             index,
             message: Answer { role: "assistant", content, refusal: None, tool_calls },
@@ -371,6 +370,7 @@ impl Chunks for Writer {
             Told::Ended { choice, completion } => {
                 let (rest, tool_calls, finish) = self.rest(choice, &completion);
                 let content = Some(rest).filter(|rest| !rest.is_empty());
+                let tool_calls = Some(tool_calls).filter(|calls| !calls.is_empty());
                 ChunkChoice {
                     index: choice,
                     delta: Delta { role: None, content, tool_calls },

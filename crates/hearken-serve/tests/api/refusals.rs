@@ -17,6 +17,7 @@ async fn a_bad_parameter_is_named() {
         ("n", json!(0), "at least 1"),
         ("n", json!(1000), "from 1 to 128"),
         ("max_tokens", json!(0), "at least 1"),
+        ("max_completion_tokens", json!(0), "at least 1"),
         ("max_completion_tokens", json!(-3), "invalid value"),
         ("stop", json!(7), "expected a text or a list of texts"),
         ("stop", json!([""]), "at least one character"),
