@@ -5,7 +5,7 @@
 //! waited longest for a request makes room; one whose request is being answered never does.
 //!
 //! Read in this order: [`serve`], `patient` (who reads nothing), `timed` (who sends slowly), `roll` (who is
-//! connected), [`network`] and [`host`] (whose address it is).
+//! connected), [`network()`] and [`host`] (whose address it is).
 //!
 //! Not here: what is answered.
 #![deny(missing_docs)]
