@@ -54,6 +54,8 @@ def processor_time(run, steps, work):
     steps that count and gives output rows and seconds of a processor."""
     _, first = run(1)
     row, all_of_them = run(1 + steps)
+    # What follows from the time that passed says nothing here.
+    row = {name: value for name, value in row.items() if name not in ("gflops", "peak_share")}
     return {**row, "tokens_per_s": TOKENS[work] * steps / (all_of_them - first)}
 
 
@@ -134,7 +136,7 @@ def measure(options, shape, work, dtype):
         "speed_ratio": spread(ratios), "memory_ratio": spread(memory),
         "hearken": {
             name: spread([row[name] for row in own])
-            for name in ("tokens_per_s", "gflops", "peak_share", "peak_rss_mb")
+            for name in ("tokens_per_s", "gflops", "peak_share", "peak_rss_mb") if name in own[0]
         },
         "trl": {
             name: spread([row[name] for row in other]) for name in ("tokens_per_s", "peak_rss_mb")
@@ -224,10 +226,11 @@ def page(report, kernels, results_file):
             "Rows without a share of the peak are tokens per second of a processor, on one thread on both "
             "sides: other programs ran on the machine.\n"
         )
-    peaks = [
-        f"{row['gflops']:.0f} GFLOP/s in {row['dtype']}" for row in report["peak"]
-    ] + [f"{report['peak'][0]['bandwidth_gb_per_s']:.1f} GB/s read from memory"]
-    text.append(f"The machine at its best: {', '.join(peaks)}.\n")
+    if report["peak"]:
+        peaks = [
+            f"{row['gflops']:.0f} GFLOP/s in {row['dtype']}" for row in report["peak"]
+        ] + [f"{report['peak'][0]['bandwidth_gb_per_s']:.1f} GB/s read from memory"]
+        text.append(f"The machine at its best: {', '.join(peaks)}.\n")
     if report["single_stream"]:
         rows = [
             [
@@ -271,7 +274,7 @@ def main():
     if options.add and results.exists():
         report = json.loads(results.read_text())
     report["machine"] = pages.machine()
-    report["peak"] = pages.hearken(options.hearken, "peak")
+    report["peak"] = [] if options.processor_time else pages.hearken(options.hearken, "peak")
     found = {key(result): result for result in report["results"]}
     streams = {row["shape"]: row for row in report["single_stream"]}
     wanted = [cell for cell in CELLS if cell[0] in options.shapes and cell[1] in options.works]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::super::blocked;
+use super::super::blocked::{self, Sums};
 use super::super::buffer::{Buffer, Pool};
 use super::super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::super::rows::{Input, Shared, Source};
@@ -255,16 +255,8 @@ impl blocked::Right for Right {
         inner: Range<usize>,
         strip: *mut f32,
     ) {
-        const { assert!(N * LANES <= RIGHT) }
-        let (pair, pairs) = (inner.start / 2, inner.len().div_ceil(2));
-        let words = &self.panel(column / RIGHT, pair)[column % RIGHT..];
-        let next = words.as_ptr().wrapping_add(if (column + N * LANES).is_multiple_of(RIGHT) {
-            self.panel_len() - column % RIGHT
-        } else {
-            N * LANES
-        });
-        assert!(words.len() >= (pairs * RIGHT).saturating_sub(column % RIGHT), "a short panel");
-        for pair in 0..pairs {
+        let (words, next) = self.strip::<N>(column, &inner);
+        for pair in 0..inner.len().div_ceil(2) {
             for j in 0..N {
                 let at = pair * RIGHT + j * LANES;
                 S::prefetch_line(next.wrapping_add(at));
@@ -280,5 +272,68 @@ impl blocked::Right for Right {
                 }
             }
         }
+    }
+
+    /// Few rows need no strip: storing it would take longer than multiplying by what is in registers.
+    #[inline(always)]
+    unsafe fn add_rows<S: Lanes, const M: usize, const N: usize>(
+        &self,
+        left: &[f32],
+        column: usize,
+        inner: Range<usize>,
+        strip: *mut f32,
+        sums: &mut Sums<S, M, N>,
+    ) {
+        if M > 3 {
+            let len = inner.len();
+            assert!(left.len() >= len * M, "M elements for each inner index");
+            // SAFETY: asserted above; the caller's promise.
+            unsafe {
+                self.fill::<S, N>(column, inner, strip);
+                blocked::accumulate::<S, M, N>(left.as_ptr(), M, strip, len, sums);
+            }
+            return;
+        }
+        let (words, next) = self.strip::<N>(column, &inner);
+        let mut own = *sums;
+        for (pair, left) in left[..inner.len() * M].chunks(2 * M).enumerate() {
+            let mut lines = [S::splat(0.0); N];
+            for j in 0..N {
+                let at = pair * RIGHT + j * LANES;
+                S::prefetch_line(next.wrapping_add(at));
+                // SAFETY: the panel has these pairs.
+                lines[j] = unsafe { S::load_at(words.as_ptr().add(at)) };
+            }
+            let (even, odd) = left.split_at(M);
+            for i in 0..M {
+                for j in 0..N {
+                    own[i][j] = S::splat(even[i]).mul_add(lines[j].low_halves(), own[i][j]);
+                }
+            }
+            if odd.is_empty() {
+                continue;
+            }
+            for i in 0..M {
+                for j in 0..N {
+                    own[i][j] = S::splat(odd[i]).mul_add(lines[j].high_halves(), own[i][j]);
+                }
+            }
+        }
+        *sums = own;
+    }
+}
+
+impl Right {
+    /// The words of N·16 columns from `column` on, a row of the panel for each pair of inner indices, and
+    /// where those of the next columns lie.
+    #[inline(always)]
+    fn strip<const N: usize>(&self, column: usize, inner: &Range<usize>) -> (&[f32], *const f32) {
+        const { assert!(N * LANES <= RIGHT) }
+        let (pair, pairs) = (inner.start / 2, inner.len().div_ceil(2));
+        let words = &self.panel(column / RIGHT, pair)[column % RIGHT..];
+        assert!(words.len() >= (pairs * RIGHT).saturating_sub(column % RIGHT), "a short panel");
+        let is_last = (column + N * LANES).is_multiple_of(RIGHT);
+        let ahead = if is_last { self.panel_len() - column % RIGHT } else { N * LANES };
+        (words, words.as_ptr().wrapping_add(ahead))
     }
 }

@@ -25,8 +25,8 @@ use crate::device::Write;
 use crate::kernels::KernelFamily;
 
 pub(crate) use right::Right;
-pub(crate) use task::STRIP;
-use task::Task;
+use task::{STRIP, Task};
+pub(crate) use task::{Sums, accumulate};
 
 /// Whether products in f32 are these: the others are those of the crate `gemm`.
 pub(crate) fn is_used() -> bool {

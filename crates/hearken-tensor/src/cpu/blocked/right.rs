@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::lanes::{LANES, Lanes};
 use super::super::rows::{Input, Source};
-use super::task::load;
+use super::task::{Sums, accumulate, load};
 
 /// A right factor, however its elements are kept.
 pub(crate) trait Right: Sync {
@@ -23,6 +23,28 @@ pub(crate) trait Right: Sync {
         inner: Range<usize>,
         strip: *mut f32,
     );
+    /// Adds M rows' products with a strip of N·16 columns to the sums, one inner index after the other;
+    /// `left` has the elements of the rows for each of them. The strip may be used on the way.
+    ///
+    /// # Safety
+    /// As for [`Right::fill`].
+    #[inline(always)]
+    unsafe fn add_rows<S: Lanes, const M: usize, const N: usize>(
+        &self,
+        left: &[f32],
+        column: usize,
+        inner: Range<usize>,
+        strip: *mut f32,
+        sums: &mut Sums<S, M, N>,
+    ) {
+        let len = inner.len();
+        assert!(left.len() >= len * M, "M elements for each inner index");
+        // SAFETY: asserted above; the caller's promise.
+        unsafe {
+            self.fill::<S, N>(column, inner, strip);
+            accumulate::<S, M, N>(left.as_ptr(), M, strip, len, sums);
+        }
+    }
 }
 
 impl Right for Source<'_> {

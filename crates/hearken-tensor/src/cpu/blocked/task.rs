@@ -33,18 +33,18 @@ impl<R: Right> Kernel for Task<'_, R> {
     fn run<S: Lanes>(self) {
         let mut strip = Strip(MaybeUninit::uninit());
         let strip = strip.0.as_mut_ptr().cast();
-        let wide = S::MANY || self.left.height <= 3;
-        match (self.left.panels, wide) {
-            (1, true) => self.lone_panel::<S, 2>(strip),
-            (1, false) => self.lone_panel::<S, 1>(strip),
-            (_, true) => self.all_panels::<S, 2>(strip),
-            (_, false) => self.all_panels::<S, 1>(strip),
+        let low = self.left.height <= 3;
+        match self.left.panels {
+            1 if S::MANY || low => self.lone_panel::<S, 2>(strip),
+            1 => self.lone_panel::<S, 1>(strip),
+            _ if S::MANY => self.all_panels::<S, 2>(strip),
+            _ => self.all_panels::<S, 1>(strip),
         }
     }
 }
 
 /// The sums of M rows and N vectors of columns.
-type Sums<S, const M: usize, const N: usize> = [[S; N]; M];
+pub(crate) type Sums<S, const M: usize, const N: usize> = [[S; N]; M];
 
 impl<R: Right> Task<'_, R> {
     /// The first inner index of each block, and its length. Lengths are even, but for the last one.
@@ -129,11 +129,8 @@ impl<R: Right> Task<'_, R> {
                     let inner = first..(first + STEP).min(block.end);
                     let len = inner.len();
                     let left = &left[first * M..(first + len) * M];
-                    // SAFETY: a strip has room for a step, and the panel has its inner indices.
-                    unsafe {
-                        self.part.right.fill::<S, N>(column, inner, strip);
-                        accumulate::<S, M, N>(left.as_ptr(), M, strip, len, &mut sums);
-                    }
+                    // SAFETY: a strip has room for a step.
+                    unsafe { self.part.right.add_rows(left, column, inner, strip, &mut sums) };
                 }
                 self.finish(sums, 0, column, block.start == 0);
             }
@@ -182,7 +179,7 @@ impl<R: Right> Task<'_, R> {
 /// `left` is readable for `len` times `height` elements, of which M are used, `right` for `len` rows of
 /// N vectors.
 #[inline(always)]
-unsafe fn accumulate<S: Lanes, const M: usize, const N: usize>(
+pub(crate) unsafe fn accumulate<S: Lanes, const M: usize, const N: usize>(
     left: *const f32,
     height: usize,
     right: *const f32,
