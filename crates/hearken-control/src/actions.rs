@@ -50,6 +50,40 @@ impl Actions {
         }
     }
 
+    /// Appends actions of the same space.
+    ///
+    /// # Panics
+    /// If they are of another one.
+    pub fn extend(&mut self, other: &Self) {
+        match (self, other) {
+            (Self::Discrete(own), Self::Discrete(other)) => own.extend_from_slice(other),
+            (Self::Continuous { values: own, .. }, Self::Continuous { values, .. }) => {
+                own.extend_from_slice(values);
+            }
+            _ => panic!("actions of one space"),
+        }
+    }
+
+    /// All of them as plain numbers, for a checkpoint.
+    pub fn numbers(&self) -> Vec<f32> {
+        match self {
+            Self::Discrete(indices) => indices.iter().map(|&index| index as f32).collect(),
+            Self::Continuous { values, .. } => values.iter().map(|&value| value as f32).collect(),
+        }
+    }
+
+    /// Replaces all by what [`Actions::numbers`] gave.
+    pub fn set_numbers(&mut self, numbers: &[f32]) {
+        match self {
+            Self::Discrete(indices) => {
+                *indices = numbers.iter().map(|&number| number as usize).collect();
+            }
+            Self::Continuous { values, .. } => {
+                *values = numbers.iter().map(|&number| f64::from(number)).collect();
+            }
+        }
+    }
+
     /// Hands action `index` to `take` as an environment wants it: cut to the bound.
     pub fn with<T>(&self, index: usize, take: impl FnOnce(Action<'_>) -> T) -> T {
         match self {

@@ -1,10 +1,13 @@
 //! What `hearken control` reads; `configs/control.toml` says what each key does.
 
+use std::path::PathBuf;
+
 use hearken_config::{
     AtLeastOne, BelowOne, Complaint, Configuration, Finite, LogConfig, Named, NonNegative,
     OptimizerConfig, Positive, RunConfig, Share, Steps, count_unless_zero, unless_zero,
 };
 use hearken_env::{ActionSpace, EnvironmentId, Task};
+use hearken_objective::adversarial::AdversarialReward;
 use hearken_tensor::dense::Nonlinearity;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
@@ -32,6 +35,8 @@ pub struct ControlConfig {
     pub sac: SacConfig,
     /// `[preference]`: rewards that are learned from comparisons.
     pub preference: PreferenceConfig,
+    /// `[imitation]`: policies that do as demonstrations do.
+    pub imitation: ImitationConfig,
     /// `[optimizer]`.
     pub optimizer: OptimizerConfig,
     /// `[log]`.
@@ -48,6 +53,8 @@ pub struct EnvironmentConfig {
     pub id: EnvironmentId,
     /// Copies that are stepped side by side.
     pub copies: AtLeastOne,
+    /// A reward that a run of imitation has left, in place of the environment's: its folder.
+    pub reward: Option<PathBuf>,
 }
 
 fn environment_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EnvironmentId, D::Error> {
@@ -226,15 +233,195 @@ fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AtLeastOne, D::
     Err(D::Error::invalid_value(Unexpected::Other(&found), &"an integer from 1 to 10"))
 }
 
+/// How a policy learns from demonstrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Not at all: by the environment's reward.
+    None,
+    /// Behavior cloning.
+    Bc,
+    /// Behavior cloning of what an expert would do wherever the policy gets.
+    Dagger,
+    /// Generative adversarial imitation.
+    Gail,
+    /// Adversarial inverse reinforcement learning.
+    Airl,
+    /// SAC, with a reward of 1 for demonstrated steps and of 0 for its own.
+    Sqil,
+}
+
+impl Method {
+    /// Its name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Bc => "bc",
+            Self::Dagger => "dagger",
+            Self::Gail => "gail",
+            Self::Airl => "airl",
+            Self::Sqil => "sqil",
+        }
+    }
+}
+
+/// How the expert's share of the actions falls in DAgger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpertSchedule {
+    /// In a line, to 0 after `expert_rounds` rounds.
+    Linear,
+    /// By the factor `expert_decay` with every round.
+    Exponential,
+}
+
+/// What a policy is paid by a discriminator's logit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RewardForm {
+    /// softplus(L).
+    Positive,
+    /// −softplus(−L).
+    Negative,
+    /// L.
+    Logit,
+}
+
+impl From<RewardForm> for AdversarialReward {
+    fn from(form: RewardForm) -> Self {
+        match form {
+            RewardForm::Positive => Self::Positive,
+            RewardForm::Negative => Self::Negative,
+            RewardForm::Logit => Self::Logit,
+        }
+    }
+}
+
+/// `[imitation]`: policies that do as demonstrations do.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImitationConfig {
+    /// How; `none` leaves the environment's reward.
+    pub method: Method,
+    /// A file of whole episodes.
+    pub demonstrations: Option<PathBuf>,
+    /// How many of them are used, from the first; 0 is all.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub episodes: Option<u64>,
+    /// The folder of the policy that DAgger asks.
+    pub expert: Option<PathBuf>,
+    /// Passes of BC over the demonstrations.
+    pub epochs: Steps,
+    /// Steps that an update is made from; of a discriminator, half of them demonstrated.
+    pub batch: hearken_config::AtLeastTwo,
+    /// Share of the episodes that BC is checked on and does not learn from.
+    pub held_out: BelowOne,
+    /// Epochs without a better loss on what is held out after which BC ends, with the policy that was best; 0 never.
+    #[serde(deserialize_with = "count_unless_zero")]
+    #[schemars(with = "u64")]
+    pub patience: Option<u64>,
+    /// Rounds of DAgger, which are all of its run.
+    pub rounds: Steps,
+    /// Steps of each copy in a round.
+    pub steps: AtLeastOne,
+    /// Passes over all that was labelled, in every round.
+    pub round_epochs: Steps,
+    /// How the expert's share of a round's actions falls.
+    pub expert_schedule: ExpertSchedule,
+    /// Rounds after which it is 0, if linear.
+    pub expert_rounds: Steps,
+    /// What it is multiplied by with every round, if exponential.
+    pub expert_decay: BelowOne,
+    /// What GAIL's policy is paid by the discriminator's logit; without it `positive`, and of AIRL `logit`.
+    pub reward: Option<RewardForm>,
+    /// Whether AIRL's reward is one of states alone.
+    pub state_only: bool,
+    /// Widths of the layers of discriminator, reward and potential.
+    #[serde(deserialize_with = "widths")]
+    #[schemars(with = "Vec<AtLeastOne>")]
+    pub hidden: Vec<usize>,
+    /// Learning rate of their Adam.
+    pub lr: Positive,
+    /// Updates of the discriminator in every iteration.
+    pub updates: Steps,
+    /// λ of ½λ‖θ‖² on their weights.
+    pub penalty: NonNegative,
+}
+
+impl ControlConfig {
+    fn check_imitation(&self) -> Result<(), Complaint> {
+        let (method, imitation) = (self.imitation.method, &self.imitation);
+        let named = format!("{:?}", method.name());
+        if 0 < self.preference.labels {
+            let reason = "a run learns from comparisons or from demonstrations";
+            return Err(Complaint::exclusive("preference.labels", "imitation.method", reason));
+        }
+        if method != Method::Dagger && imitation.demonstrations.is_none() {
+            let expected = format!("a file of episodes, from which {named} learns");
+            return Err(Complaint::missing("imitation.demonstrations", &expected));
+        }
+        if method == Method::Dagger && imitation.expert.is_none() {
+            let expected = "the folder of a policy, which \"dagger\" asks";
+            return Err(Complaint::missing("imitation.expert", expected));
+        }
+        if imitation.patience.is_some() && *imitation.held_out == 0.0 {
+            let expected = "a share above 0: `imitation.patience` goes by what is held out";
+            return Err(Complaint::unexpected("imitation.held_out", 0, expected));
+        }
+        if method == Method::Airl && imitation.reward.is_some_and(|form| form != RewardForm::Logit)
+        {
+            let expected = "\"logit\", which is what AIRL's reward is";
+            return Err(Complaint::unexpected("imitation.reward", "another form", expected));
+        }
+        let is_discrete = matches!(self.space(), ActionSpace::Discrete { .. });
+        if method == Method::Sqil && is_discrete {
+            let expected = format!(
+                "another method: SQIL is SAC, for continuous actions, and {} has discrete ones",
+                self.environment.id
+            );
+            return Err(Complaint::unexpected("imitation.method", named, &expected));
+        }
+        let algorithm = if method == Method::Sqil { Algorithm::Sac } else { Algorithm::Ppo };
+        if self.train.algorithm != algorithm {
+            let (found, expected) = match algorithm {
+                Algorithm::Sac => ("\"ppo\"", "\"sac\", which SQIL is"),
+                Algorithm::Ppo => ("\"sac\"", "\"ppo\": of imitation, only \"sqil\" is SAC"),
+            };
+            return Err(Complaint::unexpected("train.algorithm", found, expected));
+        }
+        Ok(())
+    }
+
+    fn check_reward(&self) -> Result<(), Complaint> {
+        if self.environment.reward.is_none() {
+            return Ok(());
+        }
+        let reason = "a run has one reward";
+        if self.imitation.method != Method::None {
+            return Err(Complaint::exclusive("environment.reward", "imitation.method", reason));
+        }
+        if 0 < self.preference.labels {
+            return Err(Complaint::exclusive("environment.reward", "preference.labels", reason));
+        }
+        let expected = "\"ppo\": rewards that are learned train PPO alone";
+        let holds = self.train.algorithm == Algorithm::Ppo;
+        Complaint::unless(holds, "train.algorithm", "\"sac\"", expected)
+    }
+}
+
 impl ControlConfig {
     /// What there is to choose from in the environment.
     pub fn space(&self) -> ActionSpace {
         self.environment.id.task.actions()
     }
 
-    /// The commented file of an environment, where one has been found to work.
-    pub fn tuned(id: EnvironmentId) -> &'static str {
+    /// The commented file of an environment, where one has been found to work; that of SAC where there is one.
+    pub fn tuned(id: EnvironmentId, is_sac: bool) -> &'static str {
         match id.task {
+            Task::Pendulum if is_sac => {
+                include_str!("../../../configs/control/Pendulum-v1-sac.toml")
+            }
             Task::CartPole => include_str!("../../../configs/control/CartPole-v1.toml"),
             Task::Pendulum => include_str!("../../../configs/control/Pendulum-v1.toml"),
             Task::MountainCar => include_str!("../../../configs/control/MountainCar-v0.toml"),
@@ -288,6 +475,10 @@ impl Configuration for ControlConfig {
         if 0 < self.preference.labels {
             self.check_preference()?;
         }
+        if self.imitation.method != Method::None {
+            self.check_imitation()?;
+        }
+        self.check_reward()?;
         let in_iteration = *self.ppo.steps * *self.environment.copies;
         if in_iteration < *self.ppo.minibatch {
             let expected = format!(

@@ -1,12 +1,17 @@
 //! What learns: whoever acts in copies of an environment and updates networks.
 
+use std::path::Path;
+
+use hearken_config::OptimizerConfig;
+use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
+use hearken_tensor::device::AdamW;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::kept::Kept;
 use crate::network::Network;
-use crate::saved::Acting;
+use crate::saved::{Acting, SavedError};
 
 /// A learner between two iterations.
 pub trait Learner {
@@ -19,6 +24,24 @@ pub trait Learner {
 
     /// Steps of an iteration, in all copies together.
     fn steps_per_iteration(&self) -> u64;
+
+    /// Iterations of a run of so many environment steps; a learner that takes none has a length of its own.
+    fn iterations(&self, environment_steps: u64) -> u64 {
+        environment_steps.div_ceil(self.steps_per_iteration())
+    }
+
+    /// Whether there is nothing more to be learned, so that the run ends early.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// Writes what a finished run leaves beside its policy into the policy's folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    fn save_beside(&self, _dir: &Path) -> Result<(), SavedError> {
+        Ok(())
+    }
 
     /// Optimizer steps made.
     fn step(&self) -> u64;
@@ -67,4 +90,36 @@ pub(crate) fn fields(record: &impl Serialize) -> Map<String, Value> {
         Ok(Value::Object(fields)) => fields,
         _ => unreachable!("records are plain structs"),
     }
+}
+
+/// Optimizer step `step` as the configuration has it, without clipping.
+pub(crate) fn adam(optimizer: &OptimizerConfig, schedule: &Schedule, step: u64) -> AdamW {
+    AdamW {
+        lr: schedule.learning_rate(step),
+        beta1: *optimizer.betas[0],
+        beta2: *optimizer.betas[1],
+        eps: *optimizer.eps,
+        weight_decay: *optimizer.weight_decay,
+        step,
+        grad_scale: 1.0,
+    }
+}
+
+/// Clips the gradients of one network, and steps.
+///
+/// # Errors
+/// `what`, if they are not finite.
+pub(crate) fn clipped_update(
+    network: &mut Network,
+    step: AdamW,
+    (optimizer, what): (&OptimizerConfig, &'static str),
+) -> Result<(), &'static str> {
+    let norm = network.gradient_squares().sqrt();
+    if !norm.is_finite() {
+        return Err(what);
+    }
+    let max = optimizer.grad_norm_max;
+    let grad_scale = max.map_or(1.0, |max| (*max / (norm + 1e-6)).min(1.0));
+    network.update(AdamW { grad_scale, ..step });
+    Ok(())
 }

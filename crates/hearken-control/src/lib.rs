@@ -1,6 +1,6 @@
 //! Policies of control tasks: how they are learned, kept and measured.
 //!
-//! [`train::run`] is a run of `hearken control train`: a [`learner::Learner`] ([`ppo`], [`sac`], [`preference`]) acts and updates, the run directory,
+//! [`train::run`] is a run of `hearken control train`: a [`learner::Learner`] ([`ppo`], [`sac`], [`preference`], [`imitation`]) acts and updates, the run directory,
 //! logs and checkpoints are those of `hearken-run`. Networks are small ([`network`]) and run on plain slices.
 //!
 //! [`mce_irl`] finds the rewards behind demonstrations on tasks that can be written down.
@@ -38,6 +38,8 @@ pub mod learner;
 
 pub mod rollout;
 
+pub mod demonstrations;
+
 pub mod evaluation;
 
 pub mod ppo;
@@ -47,5 +49,11 @@ pub mod replay;
 pub mod sac;
 
 pub mod preference;
+
+pub mod reward_model;
+
+pub mod imitation;
+
+pub mod rewarded;
 
 pub mod train;

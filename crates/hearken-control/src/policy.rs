@@ -2,7 +2,8 @@
 
 use hearken_env::ActionSpace;
 use hearken_objective::distribution::{
-    Judged, Slopes, categorical, categorical_backward, gaussian, gaussian_backward, log_softmax,
+    Judged, Slopes, Squashed, categorical, categorical_backward, gaussian, gaussian_backward,
+    log_softmax, squashed_gaussian,
 };
 use hearken_tensor::dense::Nonlinearity;
 use rand::RngExt;
@@ -14,6 +15,21 @@ use crate::network::{Draw, Network, NetworkShape, normal};
 
 /// Gain of the last layer: at first all actions are about equally likely.
 const LAST_GAIN: f64 = 0.01;
+
+/// log σ of a squashed Gaussian is kept within these.
+pub(crate) const LOG_STD_RANGE: (f64, f64) = (-20.0, 2.0);
+
+/// A dimension of an action from a row of the output of a squashed policy.
+pub(crate) fn squashed(
+    output: &[f32],
+    dimension: usize,
+    dimensions: usize,
+    noise: f64,
+) -> Squashed {
+    let log_std = f64::from(output[dimensions + dimension]);
+    let log_std = log_std.clamp(LOG_STD_RANGE.0, LOG_STD_RANGE.1);
+    squashed_gaussian(f64::from(output[dimension]), log_std, noise)
+}
 
 /// What a network's output says of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, NetworkConfig, PpoConfig};
 use crate::kept::Kept;
-use crate::learner::{Learner, fields};
+use crate::learner::{Learner, adam, fields};
 use crate::network::{Down, Draw, Network, NetworkShape, Pass};
 use crate::normalization::{RewardScale, RunningMoments};
 use crate::policy::{Judgements, Policy};
@@ -231,15 +231,8 @@ impl Ppo {
         sums.grad_norm += norm;
         sums.lr = self.schedule.learning_rate(self.step);
         let max = self.optimizer.grad_norm_max;
-        let step = AdamW {
-            lr: sums.lr,
-            beta1: *self.optimizer.betas[0],
-            beta2: *self.optimizer.betas[1],
-            eps: *self.optimizer.eps,
-            weight_decay: *self.optimizer.weight_decay,
-            step: self.step,
-            grad_scale: max.map_or(1.0, |max| (*max / (norm + 1e-6)).min(1.0)),
-        };
+        let grad_scale = max.map_or(1.0, |max| (*max / (norm + 1e-6)).min(1.0));
+        let step = AdamW { grad_scale, ..adam(&self.optimizer, &self.schedule, self.step) };
         self.policy.network.update(step);
         self.critic.update(step);
         Ok(())

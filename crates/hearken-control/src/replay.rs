@@ -85,13 +85,18 @@ impl Replay {
         self.next = (at + 1) % self.capacity;
     }
 
-    /// Draws steps with replacement.
+    /// Draws steps with replacement, in place of those in the batch.
     pub(crate) fn sample(&self, count: usize, rng: &mut ChaCha8Rng, batch: &mut Batch) {
         batch.observations.clear();
         batch.actions.clear();
         batch.next.clear();
         batch.rewards.clear();
         batch.goes_on.clear();
+        self.sample_more(count, rng, batch);
+    }
+
+    /// Draws steps with replacement, behind those in the batch.
+    pub(crate) fn sample_more(&self, count: usize, rng: &mut ChaCha8Rng, batch: &mut Batch) {
         let (observation, action) = (self.observation_len, self.action_len);
         for _ in 0..count {
             let at = rng.random_range(0..self.len());

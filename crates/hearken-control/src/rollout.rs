@@ -97,6 +97,8 @@ pub struct Rollout {
     pub seen: Vec<f32>,
     /// The same as the policy reads it.
     pub observations: Vec<f32>,
+    /// What is observed behind each action, before a reset.
+    pub following: Vec<f32>,
     /// What was done.
     pub actions: Actions,
     /// log π of that, as it was sampled.
@@ -124,6 +126,7 @@ impl Rollout {
             states: Vec::new(),
             seen: Vec::new(),
             observations: Vec::new(),
+            following: Vec::new(),
             actions: Actions::new(space),
             logprobs: Vec::new(),
             values: Vec::new(),
@@ -139,6 +142,7 @@ impl Rollout {
         self.states.clear();
         self.seen.clear();
         self.observations.clear();
+        self.following.clear();
         self.actions.clear();
         self.logprobs.clear();
         self.values.clear();
@@ -207,6 +211,9 @@ pub fn collect(
             let (reward, end) = stage.step(copy, (&rollout.actions, entry));
             rollout.rewards.push(reward);
             rollout.ends.push(end);
+            let at = rollout.following.len();
+            rollout.following.resize(at + len, 0.0);
+            stage.environments.observe(copy, &mut rollout.following[at..]);
             if end == StepEnd::Running {
                 continue;
             }

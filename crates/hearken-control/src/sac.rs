@@ -6,7 +6,7 @@
 
 use hearken_config::OptimizerConfig;
 use hearken_env::StepEnd;
-use hearken_objective::distribution::{Squashed, squashed_gaussian};
+use hearken_objective::distribution::Squashed;
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::dense::Nonlinearity;
@@ -18,18 +18,19 @@ use serde_json::{Map, Value, json};
 
 use crate::actions::Actions;
 use crate::config::{ControlConfig, SacConfig};
+use crate::demonstrations::{Demonstration, Transitions};
 use crate::kept::Kept;
-use crate::learner::{Learner, fields};
+use crate::learner::{Learner, adam, clipped_update, fields};
 use crate::network::{Down, Draw, Network, NetworkShape, Pass, normal};
-use crate::policy::{Head, Policy};
+use crate::policy::{Head, LOG_STD_RANGE, Policy, squashed};
 use crate::replay::{Batch, Replay};
 use crate::rollout::Stage;
 use crate::saved::Acting;
 
 /// Steps of each copy from one record to the next.
 const ITERATION_STEPS: usize = 200;
-/// log σ is kept within these.
-const LOG_STD_RANGE: (f64, f64) = (-20.0, 2.0);
+/// What may turn out not to be finite.
+const GRADIENTS: &str = "the gradients of policy or critics";
 
 /// A policy, its critics, and what their updates need.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct SacLearner {
     temperature: Temperature,
     stage: Stage,
     replay: Replay,
+    /// What is demonstrated, with rewards of 1: half of every batch, while steps of its own are worth 0 (SQIL).
+    demonstrated: Option<Replay>,
     step: u64,
     environment_steps: u64,
     settings: SacConfig,
@@ -118,6 +121,7 @@ impl SacLearner {
             temperature: Temperature::default(),
             replay: Replay::new(*config.sac.replay, (len, space.outputs())),
             stage,
+            demonstrated: None,
             step: 0,
             environment_steps: 0,
             settings: config.sac.clone(),
@@ -125,6 +129,27 @@ impl SacLearner {
             schedule: Schedule::new(&config.optimizer, updates.max(1)),
             work: Workspace::default(),
         }
+    }
+
+    /// The same as an imitator: soft Q imitation learning. Reddy, Dragan and Levine 2020, arXiv:1905.11108.
+    ///
+    /// # Panics
+    /// If there is no demonstration, or one of another environment.
+    #[must_use]
+    pub fn imitating(mut self, episodes: &[Demonstration]) -> Self {
+        let (len, space) = (self.policy.network.inputs(), self.policy.space());
+        let all = Transitions::of(episodes, (space, len));
+        assert!(!all.is_empty(), "there are demonstrations");
+        let mut replay = Replay::new(all.len(), (len, space.outputs()));
+        let rows = all.seen.chunks(len).zip(all.following.chunks(len)).zip(&all.goes_on);
+        let mut action = Vec::new();
+        for (entry, ((seen, following), goes_on)) in rows.enumerate() {
+            action.clear();
+            all.actions.encode(entry, space, &mut action);
+            replay.push((seen, &action, following), 1.0, *goes_on);
+        }
+        self.demonstrated = Some(replay);
+        self
     }
 
     /// The replay of what has been done.
@@ -155,7 +180,8 @@ impl SacLearner {
         let mut next = vec![0.0; len];
         self.stage.environments.observe(copy, &mut next);
         let goes_on = end != StepEnd::Terminated;
-        self.replay.push((&seen, &given, &next), reward as f32, goes_on);
+        let reward = if self.demonstrated.is_some() { 0.0 } else { reward as f32 };
+        self.replay.push((&seen, &given, &next), reward, goes_on);
         self.environment_steps += 1;
         if end == StepEnd::Running {
             return None;
@@ -166,15 +192,7 @@ impl SacLearner {
     }
 
     fn adam(&self) -> AdamW {
-        AdamW {
-            lr: self.schedule.learning_rate(self.step),
-            beta1: *self.optimizer.betas[0],
-            beta2: *self.optimizer.betas[1],
-            eps: *self.optimizer.eps,
-            weight_decay: *self.optimizer.weight_decay,
-            step: self.step,
-            grad_scale: 1.0,
-        }
+        adam(&self.optimizer, &self.schedule, self.step)
     }
 
     /// One update of critics, policy and temperature.
@@ -185,7 +203,12 @@ impl SacLearner {
     ) -> Result<(), &'static str> {
         self.step += 1;
         let mut work = std::mem::take(&mut self.work);
-        self.replay.sample(*self.settings.batch, rng, &mut work.batch);
+        let batch = *self.settings.batch;
+        let demonstrated = if self.demonstrated.is_some() { batch / 2 } else { 0 };
+        self.replay.sample(batch - demonstrated, rng, &mut work.batch);
+        if let Some(replay) = &self.demonstrated {
+            replay.sample_more(demonstrated, rng, &mut work.batch);
+        }
         self.update_critics(&mut work, rng, sums)?;
         self.update_policy(&mut work, rng, sums)?;
         for (target, critic) in self.targets.iter_mut().zip(&self.critics) {
@@ -256,7 +279,7 @@ impl SacLearner {
             doutput.clear();
             doutput.extend(errors.iter().map(|error| (share * error) as f32));
             critic.backward(&work.joined, pass, Down::ToParameters);
-            clipped_update(critic, step, &self.optimizer)?;
+            clipped_update(critic, step, (&self.optimizer, GRADIENTS))?;
         }
         Ok(())
     }
@@ -314,7 +337,7 @@ impl SacLearner {
         self.policy.network.backward(&observations, &mut work.policy, Down::ToParameters);
         work.batch.observations = observations;
         let step = self.adam();
-        clipped_update(&mut self.policy.network, step, &self.optimizer)?;
+        clipped_update(&mut self.policy.network, step, (&self.optimizer, GRADIENTS))?;
         let mean = share * logprobs.iter().sum::<f64>();
         let target = *self.settings.target_entropy * dimensions as f64;
         self.temperature.update(-(mean + target), step);
@@ -335,28 +358,6 @@ impl Workspace {
     fn proposal(&mut self) -> Proposal<'_> {
         Proposal { pass: &mut self.policy, joined: &mut self.joined, squashed: &mut self.squashed }
     }
-}
-
-/// A dimension of an action from a row of the policy's output.
-fn squashed(output: &[f32], dimension: usize, dimensions: usize, noise: f64) -> Squashed {
-    let log_std = f64::from(output[dimensions + dimension]);
-    let log_std = log_std.clamp(LOG_STD_RANGE.0, LOG_STD_RANGE.1);
-    squashed_gaussian(f64::from(output[dimension]), log_std, noise)
-}
-
-fn clipped_update(
-    network: &mut Network,
-    step: AdamW,
-    optimizer: &OptimizerConfig,
-) -> Result<(), &'static str> {
-    let norm = network.gradient_squares().sqrt();
-    if !norm.is_finite() {
-        return Err("the gradients of policy or critics");
-    }
-    let max = optimizer.grad_norm_max;
-    let grad_scale = max.map_or(1.0, |max| (*max / (norm + 1e-6)).min(1.0));
-    network.update(AdamW { grad_scale, ..step });
-    Ok(())
 }
 
 impl Learner for SacLearner {

@@ -12,9 +12,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, Pass};
+use crate::network::{Draw, Network, Pass, normal};
 use crate::normalization::{RunningMoments, normalize};
-use crate::policy::{Head, Policy};
+use crate::policy::{Head, Judgements, Policy, squashed};
 
 /// The file that says what a policy's network is for.
 const DESCRIPTION: &str = "control.json";
@@ -82,6 +82,32 @@ impl Acting {
         self.policy.choose(pass.output(), actions);
     }
 
+    /// Appends an action from the policy's distribution for what is seen.
+    pub fn sample(
+        &self,
+        seen: &[f32],
+        actions: &mut Actions,
+        (row, pass): (&mut Vec<f32>, &mut Pass),
+        rng: &mut ChaCha8Rng,
+    ) {
+        row.resize(seen.len(), 0.0);
+        normalize(self.moments.as_ref(), seen, row);
+        self.policy.network.forward(row, pass);
+        match actions {
+            Actions::Continuous { dimensions, values, .. }
+                if self.policy.head() == Head::Squashed =>
+            {
+                let of = |at| squashed(pass.output(), at, *dimensions, normal(rng)).action;
+                values.extend((0..*dimensions).map(of));
+            }
+            _ => {
+                let (mut logprobs, mut judgements) = (Vec::new(), Judgements::default());
+                let into = (actions, &mut logprobs);
+                self.policy.sample(pass.output(), into, &mut judgements, rng);
+            }
+        }
+    }
+
     /// Writes a folder.
     ///
     /// # Errors
@@ -100,6 +126,15 @@ impl Acting {
         let description = serde_json::to_value(description).expect("a description is plain");
         write_json_atomically(&dir.join(DESCRIPTION), &description)?;
         save_networks(&dir.join(WEIGHTS), &[("policy", &self.policy.network)])
+    }
+
+    /// Reads the policy of a run directory, which has it as `final/`, or of a folder.
+    ///
+    /// # Errors
+    /// Those of [`Acting::load`].
+    pub fn load_run(dir: &Path) -> Result<Self, SavedError> {
+        let inner = dir.join("final");
+        Self::load(if inner.is_dir() { &inner } else { dir })
     }
 
     /// Reads a folder that [`Acting::save`] wrote.
@@ -129,15 +164,7 @@ impl Acting {
             let count = moments.len();
             return Err(wrong(format!("found moments of {count} numbers, expected {len}")));
         }
-        let nonlinearity = [Nonlinearity::Tanh, Nonlinearity::Relu, Nonlinearity::LeakyRelu]
-            .into_iter()
-            .find(|nonlinearity| activation_name(*nonlinearity) == found.activation)
-            .ok_or_else(|| {
-                let name = &found.activation;
-                wrong(format!(
-                    "found the activation {name:?}, expected \"tanh\", \"relu\" or \"leaky_relu\""
-                ))
-            })?;
+        let nonlinearity = nonlinearity_of(&found.activation).map_err(wrong)?;
         if found.hidden.contains(&0) {
             return Err(wrong("found a hidden layer of 0, expected at least 1".to_owned()));
         }
@@ -148,7 +175,19 @@ impl Acting {
     }
 }
 
-fn activation_name(nonlinearity: Nonlinearity) -> &'static str {
+/// What has this name in a description.
+///
+/// # Errors
+/// What was found, and what was expected.
+pub(crate) fn nonlinearity_of(name: &str) -> Result<Nonlinearity, String> {
+    let all = [Nonlinearity::Tanh, Nonlinearity::Relu, Nonlinearity::LeakyRelu];
+    let found = all.into_iter().find(|nonlinearity| activation_name(*nonlinearity) == name);
+    found.ok_or_else(|| {
+        format!("found the activation {name:?}, expected \"tanh\", \"relu\" or \"leaky_relu\"")
+    })
+}
+
+pub(crate) fn activation_name(nonlinearity: Nonlinearity) -> &'static str {
     match nonlinearity {
         Nonlinearity::Tanh => "tanh",
         Nonlinearity::Relu => "relu",

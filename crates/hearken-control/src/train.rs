@@ -15,17 +15,29 @@ use hearken_run::seeds::Seeds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Algorithm, ControlConfig};
+use crate::config::{Algorithm, ControlConfig, Method};
+use crate::demonstrations::{DemonstrationError, read_demonstrations};
 use crate::evaluation::evaluate;
+use crate::imitation::adversarial::AdversarialLearner;
+use crate::imitation::bc::BcLearner;
+use crate::imitation::dagger::DaggerLearner;
 use crate::kept::Kept;
 use crate::learner::{Learner, fields};
 use crate::ppo::PpoLearner;
 use crate::preference::learner::PreferenceLearner;
+use crate::reward_model::RewardModel;
+use crate::rewarded::RewardedLearner;
 use crate::rollout::Stage;
 use crate::sac::SacLearner;
 use crate::saved::{
-    SavedError, load_moments, load_networks, save_moments, save_networks, save_vectors,
+    Acting, SavedError, load_moments, load_networks, save_moments, save_networks, save_vectors,
 };
+
+impl From<DemonstrationError> for TrainError {
+    fn from(error: DemonstrationError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
 
 impl From<SavedError> for TrainError {
     fn from(error: SavedError) -> Self {
@@ -54,6 +66,14 @@ pub fn run(
     let seeds = Seeds::new(config.run.seed);
     let environments = Environments::new(config.environment.id, *config.environment.copies);
     let stage = Stage::new(environments, seeds);
+    if let Some(folder) = &config.environment.reward {
+        let reward = RewardModel::load(folder, config.environment.id)?;
+        let learner = RewardedLearner::new(config, reward, stage, seeds);
+        return drive(loaded, start, learner, progress);
+    }
+    if config.imitation.method != Method::None {
+        return imitate(loaded, start, stage, progress);
+    }
     if 0 < config.preference.labels {
         let learner = PreferenceLearner::new(config, stage, seeds);
         return drive(loaded, start, learner, progress);
@@ -61,6 +81,47 @@ pub fn run(
     match config.train.algorithm {
         Algorithm::Ppo => drive(loaded, start, PpoLearner::new(config, stage, seeds), progress),
         Algorithm::Sac => drive(loaded, start, SacLearner::new(config, stage, seeds), progress),
+    }
+}
+
+/// A run that learns from demonstrations.
+fn imitate(
+    loaded: &Loaded<ControlConfig>,
+    start: Start,
+    stage: Stage,
+    progress: &mut dyn Progress,
+) -> Result<Outcome, TrainError> {
+    let config = &loaded.config;
+    let (seeds, id, imitation) =
+        (Seeds::new(config.run.seed), config.environment.id, &config.imitation);
+    let episodes = match &imitation.demonstrations {
+        None => Vec::new(),
+        Some(path) => read_demonstrations(path, id, imitation.episodes)?,
+    };
+    match imitation.method {
+        Method::None => unreachable!("a run that imitates has a method"),
+        Method::Bc => drive(loaded, start, BcLearner::new(config, &episodes, seeds), progress),
+        Method::Dagger => {
+            let folder = imitation.expert.as_deref().unwrap_or(Path::new(""));
+            let expert = Acting::load_run(folder)?;
+            if expert.environment.task != id.task {
+                return Err(TrainError::Other(format!(
+                    "`imitation.expert`: found a policy of {}, expected one of {}",
+                    expert.environment,
+                    id.task.id()
+                )));
+            }
+            let learner = DaggerLearner::new(config, (expert, &episodes), stage, seeds);
+            drive(loaded, start, learner, progress)
+        }
+        Method::Gail | Method::Airl => {
+            let learner = AdversarialLearner::new(config, &episodes, stage, seeds);
+            drive(loaded, start, learner, progress)
+        }
+        Method::Sqil => {
+            let learner = SacLearner::new(config, stage, seeds).imitating(&episodes);
+            drive(loaded, start, learner, progress)
+        }
     }
 }
 
@@ -87,7 +148,7 @@ fn drive<L: Learner>(
     let config = &loaded.config;
     let (mut dir, checkpoint) = RunDir::open(&config.run, config.log, &loaded.frozen, start)?;
     dir.check_inputs()?;
-    let total = config.train.environment_steps.div_ceil(learner.steps_per_iteration());
+    let total = learner.iterations(*config.train.environment_steps);
     let mut session = Session {
         config,
         dir,
@@ -100,7 +161,7 @@ fn drive<L: Learner>(
     };
     if let Some(checkpoint) = &checkpoint {
         session.restore(checkpoint)?;
-        if session.dir.has_final() && total <= session.iteration {
+        if session.dir.has_final() && session.is_over() {
             return Ok(session.outcome(Status::AlreadyFinished));
         }
     }
@@ -119,7 +180,7 @@ impl<L: Learner> Session<'_, L> {
         if self.iteration == 0 {
             self.evaluate()?;
         }
-        while self.iteration < self.total {
+        while !self.is_over() {
             let watch = Stopwatch::start();
             let record = self.learner.advance(self.seeds, self.iteration);
             let mut record = record.map_err(|what| {
@@ -133,7 +194,7 @@ impl<L: Learner> Session<'_, L> {
             self.tell(&record, progress);
             let record = self.with_place(record);
             self.dir.metrics.append(&record)?;
-            let is_end = self.iteration == self.total;
+            let is_end = self.is_over();
             if is_end || self.is_evaluation_due() {
                 self.evaluate()?;
             }
@@ -152,8 +213,17 @@ impl<L: Learner> Session<'_, L> {
             }
         }
         let acting = self.learner.acting();
-        self.dir.replace_folder("final", |dir| Ok::<_, TrainError>(acting.save(dir)?))?;
+        self.dir.replace_folder("final", |dir| {
+            acting.save(dir)?;
+            self.learner.save_beside(dir)?;
+            Ok::<_, TrainError>(self.dir.write_card(dir, None)?)
+        })?;
         Ok(self.outcome(Status::Finished))
+    }
+
+    /// Whether all iterations are made, or there is nothing more to be learned.
+    fn is_over(&self) -> bool {
+        self.total <= self.iteration || self.learner.is_done()
     }
 
     fn environment_steps(&self) -> u64 {

@@ -56,6 +56,8 @@ pub mod bradley_terry;
 pub mod cross_entropy;
 pub mod process;
 
+pub mod adversarial;
+
 pub mod dpo;
 pub mod grpo;
 pub mod online;

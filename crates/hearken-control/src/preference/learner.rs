@@ -290,7 +290,7 @@ impl Learner for PreferenceLearner {
 }
 
 /// Pearson's correlation; `None` where one of the two does not vary.
-fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+pub(crate) fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (mean_a, mean_b) = (mean(a), mean(b));
     let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);

@@ -72,11 +72,10 @@ pub fn write_card_of(
 
 impl RunDir {
     /// Writes the card of the model that is in `folder`.
-    pub(super) fn write_card(
-        &self,
-        folder: &Path,
-        no_room: Option<&NoRoom>,
-    ) -> Result<(), RunDirError> {
+    ///
+    /// # Errors
+    /// If the log or an input cannot be read, or the card not be written.
+    pub fn write_card(&self, folder: &Path, no_room: Option<&NoRoom>) -> Result<(), RunDirError> {
         let path = folder.join("README.md");
         let card = self.card(folder, no_room)?;
         fs::write(&path, card).map_err(RunDirError::io(&path, "be written"))
@@ -96,7 +95,12 @@ impl RunDir {
         if let Some(no_room) = no_room {
             let _ = writeln!(text, "\nIts weights are float32: {no_room}.");
         }
-        text += &measured.section();
+        let evaluated = if self.is_of_control() {
+            "In whole episodes with the likeliest actions"
+        } else {
+            "On held-out data"
+        };
+        text += &measured.section(evaluated);
         text += &self.lineage(folder)?;
         text += "\n## Configuration\n\nEvery key, as it was resolved; a file with this text is a configuration \
                  itself.\n\n";
@@ -127,12 +131,18 @@ impl RunDir {
         for base in of("model.path") {
             let _ = writeln!(text, "base_model: {}", quoted(&base));
         }
-        let data = [of("data."), of("rollout.replay")].concat();
+        let data = [of("data."), of("rollout.replay"), of("imitation.demonstrations")].concat();
         if !data.is_empty() {
             text += "datasets:\n";
         }
         for path in data {
             let _ = writeln!(text, "- {}", quoted(&path));
+        }
+        if self.is_of_control() {
+            text +=
+                "library_name: hearken\npipeline_tag: reinforcement-learning\ntags:\n- hearken\n";
+            text += "# license: yours to choose\n---\n";
+            return text;
         }
         let library = if is_adapter { "peft" } else { "transformers" };
         let task = if self.trainer == "reward" { "text-classification" } else { "text-generation" };
@@ -140,6 +150,11 @@ impl RunDir {
         let _ = writeln!(text, "tags:\n- hearken\n- {}", self.trainer);
         text += "# license: yours to choose\n---\n";
         text
+    }
+
+    /// Whether the model is a policy of a control task, and none of language.
+    fn is_of_control(&self) -> bool {
+        self.trainer.starts_with("control")
     }
 
     fn measured(&self) -> Result<Measured, RunDirError> {
@@ -151,6 +166,8 @@ impl RunDir {
                 measured.training = Some(record);
             } else if record.keys().any(|key| key.starts_with("eval_")) {
                 measured.evaluation = Some(record);
+            } else if record.contains_key("environment_steps") {
+                measured.training = Some(record);
             }
         }
         Ok(measured)
@@ -179,7 +196,7 @@ impl RunDir {
 }
 
 impl Measured {
-    fn section(&self) -> String {
+    fn section(&self, evaluated: &str) -> String {
         let rows = |record: &Option<Map<String, Value>>| -> String {
             record.iter().flatten().filter_map(|(name, value)| row(name, value)).collect()
         };
@@ -187,7 +204,7 @@ impl Measured {
             record.as_ref().and_then(|record| record.get("step")?.as_u64()).unwrap_or(0)
         };
         let mut text = "\n## Metrics\n".to_owned();
-        let parts = [("On held-out data", &self.evaluation), ("In training", &self.training)];
+        let parts = [(evaluated, &self.evaluation), ("In training", &self.training)];
         for (what, record) in parts {
             let rows = rows(record);
             if !rows.is_empty() {

@@ -74,9 +74,13 @@ fn inputs_of(config: &Table) -> Vec<Input> {
         found.extend(paths.into_iter().map(input));
     };
     let get = |section: &str, key: &str| config.get(section)?.as_table()?.get(key);
-    for (section, key) in
-        [("data", "train"), ("data", "eval"), ("rollout", "replay"), ("reward", "normalize_on")]
-    {
+    for (section, key) in [
+        ("data", "train"),
+        ("data", "eval"),
+        ("rollout", "replay"),
+        ("reward", "normalize_on"),
+        ("imitation", "demonstrations"),
+    ] {
         add(format!("{section}.{key}"), get(section, key), Reading::Records);
     }
     let mix = get("data", "mix").and_then(Value::as_array).into_iter().flatten();
@@ -98,6 +102,10 @@ fn inputs_of(config: &Table) -> Vec<Input> {
     add("dpo.reference".to_owned(), get("dpo", "reference"), reference);
     let critic = get("ppo", "critic").filter(|critic| critic.as_str() != Some("value_head"));
     add("ppo.critic".to_owned(), critic, Reading::StartingWeights);
+    // Of control tasks: the policy that is asked, and a reward that was learned.
+    for (section, key) in [("imitation", "expert"), ("environment", "reward")] {
+        add(format!("{section}.{key}"), get(section, key), Reading::Model);
+    }
     let scores = config.get("score").and_then(Value::as_array).into_iter().flatten();
     for (index, score) in scores.enumerate() {
         add(format!("score[{index}].path"), score.get("path"), Reading::Model);

@@ -1,6 +1,6 @@
 //! `hearken control evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -41,19 +41,24 @@ Example:
 
 impl Evaluate {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let inner = self.policy.join("final");
-        let acting = Acting::load(if inner.is_dir() { &inner } else { &self.policy })?;
+        let acting = Acting::load_run(&self.policy)?;
         let id = self.env.unwrap_or(acting.environment);
-        let spaces = |id: EnvironmentId| (id.task.observation_len(), id.task.actions());
-        if spaces(id) != spaces(acting.environment) {
-            bail!(
-                "--env: found {id}, expected one with the observations and actions of {}, which the policy in {} is for",
-                acting.environment,
-                self.policy.display()
-            );
-        }
+        check_spaces(id, &acting, &self.policy)?;
         let evaluation = evaluate(&acting, id, self.episodes as usize, Seeds::new(self.seed));
         output::print(&(serde_json::to_string(&evaluation)? + "\n"))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a policy can act in an environment.
+pub(super) fn check_spaces(id: EnvironmentId, acting: &Acting, policy: &Path) -> Result<()> {
+    let spaces = |id: EnvironmentId| (id.task.observation_len(), id.task.actions());
+    if spaces(id) != spaces(acting.environment) {
+        bail!(
+            "--env: found {id}, expected one with the observations and actions of {}, which the policy in {} is for",
+            acting.environment,
+            policy.display()
+        );
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `hearken control`.
 
+mod demonstrate;
 mod evaluate;
 mod replay;
 mod train;
@@ -21,6 +22,9 @@ const EXAMPLES: &str = "\
 Examples:
   hearken control train --env CartPole-v1
   hearken control evaluate runs/CartPole-v1
+  hearken control demonstrate --policy runs/CartPole-v1 --output demos.jsonl
+  hearken control imitate --method bc --env CartPole-v1 \\
+      --demonstrations demos.jsonl
   echo '{\"state\": [1.0, 0.5], \"action\": [1.0]}' > in.jsonl
   hearken control replay --env Pendulum-v1 --input in.jsonl --output out.jsonl";
 
@@ -28,6 +32,8 @@ Examples:
 enum ControlCommand {
     Train(train::Train),
     Prefer(train::Prefer),
+    Imitate(train::Imitate),
+    Demonstrate(demonstrate::Demonstrate),
     Evaluate(evaluate::Evaluate),
     Replay(replay::Replay),
 }
@@ -37,6 +43,8 @@ impl Control {
         match self.command {
             ControlCommand::Train(command) => command.run(),
             ControlCommand::Prefer(command) => command.run(),
+            ControlCommand::Imitate(command) => command.run(),
+            ControlCommand::Demonstrate(command) => command.run(),
             ControlCommand::Evaluate(command) => command.run(),
             ControlCommand::Replay(command) => command.run(),
         }

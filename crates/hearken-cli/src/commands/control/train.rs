@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_config::{Configuration as _, Layers, Loaded};
-use hearken_control::config::ControlConfig;
+use hearken_control::config::{ControlConfig, Method};
 use hearken_control::train;
 use hearken_env::EnvironmentId;
 use hearken_run::run_dir::Start;
@@ -38,6 +38,10 @@ pub(crate) struct Train {
     /// Start anew: the run in the run directory is moved aside, and removed at the first checkpoint
     #[arg(long)]
     fresh: bool,
+
+    /// Whether the environment's settings are those of SAC, where there are such.
+    #[arg(skip)]
+    is_sac: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -61,6 +65,74 @@ const PREFER_EXAMPLES: &str = "\
 Examples:
   hearken control prefer --env Pendulum-v1 --set preference.labels=200
   hearken control prefer --env fixed/CartPole-v1 --set preference.teacher=mistake";
+
+/// Train a policy that does as demonstrations do, in place of a reward
+///
+/// As `train`, by the section imitation of the configuration: behavior cloning (bc), DAgger, which asks a
+/// policy what it would do (dagger), adversarial imitation (gail), which also finds a reward (airl), and
+/// soft Q-learning (sqil). With --env, the run directory is runs/NAME-METHOD.
+#[derive(Args, Debug)]
+#[command(after_help = IMITATE_EXAMPLES)]
+pub(crate) struct Imitate {
+    /// How (imitation.method)
+    #[arg(long, value_name = "METHOD", value_parser = ["bc", "dagger", "gail", "airl", "sqil"])]
+    method: Option<String>,
+
+    /// Whole episodes, one per line, as `hearken control demonstrate` writes them
+    /// (imitation.demonstrations)
+    #[arg(long, value_name = "FILE")]
+    demonstrations: Option<PathBuf>,
+
+    /// The policy that DAgger asks: a run directory, or a folder as its final/ (imitation.expert)
+    #[arg(long, value_name = "DIR")]
+    expert: Option<PathBuf>,
+
+    #[command(flatten)]
+    train: Train,
+}
+
+const IMITATE_EXAMPLES: &str = "\
+Examples:
+  hearken control imitate --method bc --env CartPole-v1 \\
+      --demonstrations demos.jsonl
+  hearken control imitate --method dagger --env CartPole-v1 --expert runs/CartPole-v1
+  hearken control imitate --method gail --env CartPole-v1 \\
+      --demonstrations demos.jsonl --set imitation.reward=logit";
+
+impl Imitate {
+    pub(crate) fn run(mut self) -> Result<ExitCode> {
+        let given = std::mem::take(&mut self.train.overrides);
+        let quoted = |path: &Path| toml::Value::from(path.to_string_lossy().as_ref());
+        let mut named: Vec<String> = Vec::new();
+        named.extend(self.method.iter().map(|method| format!("imitation.method={method}")));
+        for (key, path) in [("demonstrations", &self.demonstrations), ("expert", &self.expert)] {
+            named.extend(path.iter().map(|path| format!("imitation.{key}={}", quoted(path))));
+        }
+        named.extend(given);
+        let last = named.iter().rev().find_map(|text| text.strip_prefix("imitation.method="));
+        let method = last.map(|method| method.trim_matches('"').to_owned());
+        if let (Some(id), Some(method)) = (self.train.env, &method) {
+            named.insert(0, format!("run.dir=runs/{}-{method}", name_of(id)));
+        }
+        if method.as_deref() == Some("sqil") {
+            named.insert(0, "train.algorithm=sac".to_owned());
+            self.train.is_sac = true;
+        }
+        self.train.overrides = named;
+        let loaded = self.train.load()?;
+        if loaded.config.imitation.method == Method::None {
+            bail!(
+                "`imitation.method`: found \"none\", expected one of \"bc\", \"dagger\", \"gail\", \"airl\" and \"sqil\""
+            );
+        }
+        self.train.go(&loaded)
+    }
+}
+
+/// An environment as the folder of a run is named.
+fn name_of(id: EnvironmentId) -> String {
+    id.to_string().replace('/', "-")
+}
 
 impl Prefer {
     pub(crate) fn run(mut self) -> Result<ExitCode> {
@@ -99,9 +171,10 @@ impl Train {
         let id = self.env.context("an environment or a configuration is given")?;
         let file = format!("configs/control/{}.toml", id.task.id());
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new(&file));
-        layers.merge(ControlConfig::tuned(id).parse().context("an embedded file is TOML")?);
+        let tuned = ControlConfig::tuned(id, self.is_sac);
+        layers.merge(tuned.parse().context("an embedded file is TOML")?);
         layers.set(&format!("environment.id={id}"))?;
-        layers.set(&format!("run.dir=runs/{}", id.to_string().replace('/', "-")))?;
+        layers.set(&format!("run.dir=runs/{}", name_of(id)))?;
         for text in &self.overrides {
             layers.set(text)?;
         }

@@ -1,0 +1,133 @@
+//! Learning from demonstrations on small tasks.
+
+use std::path::Path;
+
+use hearken_config::{Configuration as _, Loaded};
+use hearken_control::config::ControlConfig;
+use hearken_control::demonstrations::{Demonstration, Manner, demonstrate, write_demonstrations};
+use hearken_control::evaluation::evaluate;
+use hearken_control::network::{Draw, Network};
+use hearken_control::policy::{Head, Policy};
+use hearken_control::reward_model::RewardModel;
+use hearken_control::saved::Acting;
+use hearken_control::train::run;
+use hearken_env::EnvironmentId;
+use hearken_run::progress::Silent;
+use hearken_run::run_dir::Start;
+use hearken_run::seeds::Seeds;
+use hearken_tensor::dense::Nonlinearity;
+
+/// A policy of CartPole with one layer: pushes to where the pole falls.
+fn balancer(name: &str) -> Acting {
+    let id: EnvironmentId = name.parse().unwrap();
+    let (len, space) = (id.task.observation_len(), id.task.actions());
+    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Categorical);
+    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    network.values_mut().fill(0.0);
+    for (state, weight) in [0.4, 1.0, 10.0, 3.0].into_iter().enumerate() {
+        network.values_mut()[2 * state + 1] = weight;
+    }
+    Acting { environment: id, policy: Policy::of(network, space, Head::Categorical), moments: None }
+}
+
+/// A policy of the gridworld with one layer: right to the last column, then down.
+fn walker(name: &str) -> Acting {
+    let id: EnvironmentId = name.parse().unwrap();
+    let (len, space) = (id.task.observation_len(), id.task.actions());
+    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Categorical);
+    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    network.values_mut().fill(0.0);
+    for cell in 0..len {
+        network.values_mut()[4 * cell + if cell % 5 == 4 { 2 } else { 1 }] = 8.0;
+    }
+    Acting { environment: id, policy: Policy::of(network, space, Head::Categorical), moments: None }
+}
+
+fn config(dir: &Path, name: &str, settings: &[&str]) -> Loaded<ControlConfig> {
+    let mut layers = ControlConfig::defaults(Path::new("control.toml"));
+    let file = format!("run.dir={}", dir.display());
+    let id = format!("environment.id={name}");
+    for text in [file.as_str(), &id, "train.environment_steps=1"].iter().chain(settings) {
+        layers.set(text).unwrap();
+    }
+    ControlConfig::from_layers(layers).unwrap()
+}
+
+/// Demonstrations in a file, and what a run on them comes to in 20 episodes: return and length.
+fn imitate(expert: &Acting, episodes: usize, settings: &[&str]) -> (f64, f64, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let id = expert.environment;
+    let shown: Vec<Demonstration> =
+        demonstrate(expert, id, (episodes, Manner::Likeliest), Seeds::new(7));
+    let file = folder.path().join("demos.jsonl");
+    write_demonstrations(&file, id, &shown).unwrap();
+    expert.save(&folder.path().join("expert")).unwrap_err();
+    std::fs::create_dir(folder.path().join("expert")).unwrap();
+    expert.save(&folder.path().join("expert")).unwrap();
+    let demonstrations = format!("imitation.demonstrations={}", file.display());
+    let asked = format!("imitation.expert={}", folder.path().join("expert").display());
+    let settings = [&[demonstrations.as_str(), &asked], settings].concat();
+    let dir = folder.path().join("run");
+    run(&config(&dir, &id.to_string(), &settings), Start::Resume, &mut Silent).unwrap();
+    let acting = Acting::load_run(&dir).unwrap();
+    let of = evaluate(&acting, id, 20, Seeds::new(3));
+    (of.eval_return.value, of.eval_length.value, folder)
+}
+
+#[test]
+fn a_balancer_is_cloned_from_its_episodes() {
+    let expert = balancer("CartPole-v1");
+    let (total, ..) = imitate(
+        &expert,
+        4,
+        &[
+            "imitation.method=bc",
+            "imitation.epochs=20",
+            "imitation.held_out=0.25",
+            "imitation.patience=4",
+            "optimizer.lr=3e-3",
+        ],
+    );
+    assert!(450.0 < total, "{total}");
+}
+
+#[test]
+fn an_expert_that_is_asked_teaches_its_way() {
+    let expert = balancer("CartPole-v1");
+    let settings = [
+        "imitation.method=dagger",
+        "imitation.rounds=8",
+        "optimizer.lr=3e-3",
+        "imitation.round_epochs=10",
+    ];
+    let (total, ..) = imitate(&expert, 1, &settings);
+    assert!(450.0 < total, "{total}");
+}
+
+const WALK: [&str; 6] = [
+    "environment.copies=8",
+    "train.environment_steps=40000",
+    "ppo.steps=64",
+    "ppo.epochs=4",
+    "optimizer.lr=3e-3",
+    "imitation.updates=8",
+];
+
+#[test]
+fn a_discriminators_reward_leads_to_the_demonstrators_goal() {
+    let expert = walker("fixed/Gridworld-v0");
+    for method in ["gail", "airl"] {
+        let method = format!("imitation.method={method}");
+        let (total, _, folder) = imitate(&expert, 20, &[&WALK[..], &[method.as_str()]].concat());
+        assert!(0.9 < total, "{method}: {total}");
+        let id = expert.environment;
+        let reward = RewardModel::load(&folder.path().join("run/final/reward"), id).unwrap();
+        let cells: Vec<f32> = (0..25)
+            .flat_map(|cell| (0..25).map(move |at| f32::from(u8::from(at == cell))))
+            .collect();
+        let actions = hearken_control::actions::Actions::Discrete(vec![1; 25]);
+        let rewards = reward.rewards(&cells, &actions);
+        let others = rewards[..24].iter().sum::<f64>() / 24.0;
+        assert!(others < rewards[24], "{method}: {rewards:?}");
+    }
+}
