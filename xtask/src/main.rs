@@ -34,6 +34,7 @@ usage: cargo xtask COMMAND
   results frontier        gold against KL by method: docs/results/frontier.json, frontier.svg
   results precision       losses and learning in bf16 beside f32: docs/results/precision.json
   results control         returns of control tasks by seed: docs/results/control.json
+  results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results addition        sums learned from a verifier: docs/results/addition.json
   results process         reward models of steps, on sums: docs/results/process.json
 ";
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ["results", "frontier"] => results::frontier(&root()),
         ["results", "precision"] => results::precision(&root()),
         ["results", "control"] => results::control(&root()),
+        ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
         ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),

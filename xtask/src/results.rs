@@ -114,6 +114,16 @@ pub(crate) fn process(root: &Path) -> Result<()> {
     write(root, "process.json", &with_about(about, read_json(&root.join(out))?))
 }
 
+/// Imitation on control tasks, to docs/results/imitation.json: all parts, or those that are named beside what was measured
+/// before. Runs that have finished in runs/results/imitation are not run again.
+pub(crate) fn imitation(root: &Path, parts: &[&str]) -> Result<()> {
+    let (dir, out) = ("runs/results/imitation", "runs/results/imitation.json");
+    let arguments = [&["--dir", dir, "--out", out], parts].concat();
+    example(root, ("hearken-control", "imitation"), &arguments)?;
+    let about = about(root, "cargo xtask results imitation")?;
+    write(root, "imitation.json", &with_about(about, read_json(&root.join(out))?))
+}
+
 /// Runs an example of a crate.
 fn example(root: &Path, (package, name): (&str, &str), arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;

@@ -429,7 +429,9 @@ impl ControlConfig {
                 include_str!("../../../configs/control/MountainCarContinuous-v0.toml")
             }
             Task::Acrobot => include_str!("../../../configs/control/Acrobot-v1.toml"),
-            Task::Gridworld => include_str!("../../../configs/control/Gridworld-v0.toml"),
+            Task::Gridworld | Task::GridworldWall => {
+                include_str!("../../../configs/control/Gridworld-v0.toml")
+            }
         }
     }
 }
@@ -479,6 +481,10 @@ impl Configuration for ControlConfig {
             self.check_imitation()?;
         }
         self.check_reward()?;
+        // Cloning makes no use of `[ppo]`.
+        if [Method::Bc, Method::Dagger].contains(&self.imitation.method) {
+            return Ok(());
+        }
         let in_iteration = *self.ppo.steps * *self.environment.copies;
         if in_iteration < *self.ppo.minibatch {
             let expected = format!(

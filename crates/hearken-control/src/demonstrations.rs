@@ -57,7 +57,7 @@ pub enum DemonstrationError {
 
 /// An episode of somebody.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Demonstration {
+pub struct DemonstratedEpisode {
     /// What was seen, `[steps + 1, observation]`: before each action, and behind the last one.
     pub observations: Vec<f32>,
     /// What was done.
@@ -155,7 +155,7 @@ impl Line {
         value.as_bool().ok_or_else(|| self.wrong(column, shown(value), "true or false"))
     }
 
-    fn into_episode(self, id: EnvironmentId) -> Result<Demonstration, DemonstrationError> {
+    fn into_episode(self, id: EnvironmentId) -> Result<DemonstratedEpisode, DemonstrationError> {
         self.check_environment(id)?;
         let [seen, done, earned, ended] = self.names;
         let actions = self.list(done, &self.actions)?;
@@ -191,7 +191,7 @@ impl Line {
         }
         let end = if terminated { StepEnd::Terminated } else { StepEnd::Truncated };
         let actions = self.actions_of(id.task.actions(), actions)?;
-        Ok(Demonstration { observations, actions, rewards, end })
+        Ok(DemonstratedEpisode { observations, actions, rewards, end })
     }
 
     /// Whether the file names an environment with the same dynamics.
@@ -267,9 +267,9 @@ pub fn read_demonstrations(
     path: &Path,
     id: EnvironmentId,
     limit: Option<u64>,
-) -> Result<Vec<Demonstration>, DemonstrationError> {
+) -> Result<Vec<DemonstratedEpisode>, DemonstrationError> {
     let (lines, _) = read::<Line>(path, &ReadOptions::default())?;
-    let episodes: Result<Vec<Demonstration>, _> =
+    let episodes: Result<Vec<DemonstratedEpisode>, _> =
         lines.into_iter().map(|line| line.into_episode(id)).collect();
     let mut episodes = episodes?;
     let found = counted(episodes.len(), "episode");
@@ -305,9 +305,9 @@ struct Written<'a> {
 pub fn write_demonstrations(
     path: &Path,
     id: EnvironmentId,
-    episodes: &[Demonstration],
+    episodes: &[DemonstratedEpisode],
 ) -> Result<(), WriteError> {
-    let line = |episode: &Demonstration| {
+    let line = |episode: &DemonstratedEpisode| {
         let action = |index: usize| match &episode.actions {
             Actions::Discrete(indices) => json!(indices[index]),
             Actions::Continuous { dimensions, bound, values } => {
@@ -343,12 +343,12 @@ pub fn demonstrate(
     id: EnvironmentId,
     (episodes, manner): (usize, Manner),
     seeds: Seeds,
-) -> Vec<Demonstration> {
+) -> Vec<DemonstratedEpisode> {
     let mut stage = Stage::new(Environments::new(id, 1), seeds);
     let mut rng = seeds.stream("demonstrated actions", 0);
     let (mut seen, mut row, mut pass) =
         (vec![0.0; id.task.observation_len()], Vec::new(), Pass::default());
-    let begun = || Demonstration {
+    let begun = || DemonstratedEpisode {
         observations: Vec::new(),
         actions: Actions::new(id.task.actions()),
         rewards: Vec::new(),
@@ -400,7 +400,7 @@ impl Transitions {
     }
 
     /// Those of episodes with observations of this length.
-    pub fn of(episodes: &[Demonstration], (space, len): (ActionSpace, usize)) -> Self {
+    pub fn of(episodes: &[DemonstratedEpisode], (space, len): (ActionSpace, usize)) -> Self {
         let mut all = Self::new(space);
         for episode in episodes {
             let steps = episode.actions.len();

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::actions::Actions;
 use crate::config::{ControlConfig, SacConfig};
-use crate::demonstrations::{Demonstration, Transitions};
+use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
 use crate::learner::{Learner, adam, clipped_update, fields};
 use crate::network::{Down, Draw, Network, NetworkShape, Pass, normal};
@@ -136,7 +136,7 @@ impl SacLearner {
     /// # Panics
     /// If there is no demonstration, or one of another environment.
     #[must_use]
-    pub fn imitating(mut self, episodes: &[Demonstration]) -> Self {
+    pub fn imitating(mut self, episodes: &[DemonstratedEpisode]) -> Self {
         let (len, space) = (self.policy.network.inputs(), self.policy.space());
         let all = Transitions::of(episodes, (space, len));
         assert!(!all.is_empty(), "there are demonstrations");

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use hearken_config::{Configuration as _, Loaded};
 use hearken_control::config::ControlConfig;
-use hearken_control::demonstrations::{Demonstration, Manner, demonstrate, write_demonstrations};
+use hearken_control::demonstrations::{
+    DemonstratedEpisode, Manner, demonstrate, write_demonstrations,
+};
 use hearken_control::evaluation::evaluate;
 use hearken_control::network::{Draw, Network};
 use hearken_control::policy::{Head, Policy};
@@ -57,7 +59,7 @@ fn config(dir: &Path, name: &str, settings: &[&str]) -> Loaded<ControlConfig> {
 fn imitate(expert: &Acting, episodes: usize, settings: &[&str]) -> (f64, f64, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let id = expert.environment;
-    let shown: Vec<Demonstration> =
+    let shown: Vec<DemonstratedEpisode> =
         demonstrate(expert, id, (episodes, Manner::Likeliest), Seeds::new(7));
     let file = folder.path().join("demos.jsonl");
     write_demonstrations(&file, id, &shown).unwrap();
@@ -130,4 +132,39 @@ fn a_discriminators_reward_leads_to_the_demonstrators_goal() {
         let others = rewards[..24].iter().sum::<f64>() / 24.0;
         assert!(others < rewards[24], "{method}: {rewards:?}");
     }
+}
+
+#[test]
+fn soft_q_learning_does_what_is_demonstrated() {
+    // Whoever demonstrates pushes by eight tenths, wherever the pendulum is.
+    const PUSH: f32 = 0.8;
+    let id: EnvironmentId = "Pendulum-v1".parse().unwrap();
+    let (len, space) = (id.task.observation_len(), id.task.actions());
+    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Gaussian);
+    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    network.values_mut().fill(0.0);
+    network.values_mut()[len] = PUSH;
+    let policy = Policy::of(network, space, Head::Gaussian);
+    let expert = Acting { environment: id, policy, moments: None };
+    let settings = [
+        "imitation.method=sqil",
+        "train.algorithm=sac",
+        "train.environment_steps=3000",
+        "environment.copies=1",
+        "network.hidden=[32]",
+        "sac.start_steps=200",
+        "sac.batch=64",
+        "optimizer.lr=3e-3",
+    ];
+    let (.., folder) = imitate(&expert, 3, &settings);
+    let acting = Acting::load_run(&folder.path().join("run")).unwrap();
+    let mut actions = hearken_control::actions::Actions::new(space);
+    let shown = demonstrate(&expert, id, (1, Manner::Likeliest), Seeds::new(9));
+    let (mut row, mut pass) = (Vec::new(), hearken_control::network::Pass::default());
+    for seen in shown[0].observations.chunks(len) {
+        acting.choose(seen, &mut actions, (&mut row, &mut pass));
+    }
+    let pushes = actions.numbers();
+    let mean = pushes.iter().sum::<f32>() / pushes.len() as f32;
+    assert!((mean - PUSH).abs() < 0.4, "{mean}");
 }

@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::action::{Action, ActionSpace};
+use crate::dynamics::gridworld::Layout;
 use crate::dynamics::{
     Transition, acrobot, cart_pole, gridworld, mountain_car, mountain_car_continuous, pendulum,
 };
@@ -22,17 +23,20 @@ pub enum Task {
     Acrobot,
     /// `Gridworld-v0`: five rows of five cells, a goal in the last.
     Gridworld,
+    /// `GridworldWall-v0`: the same with a wall across, open in the first column.
+    GridworldWall,
 }
 
 impl Task {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CartPole,
         Self::Pendulum,
         Self::MountainCar,
         Self::MountainCarContinuous,
         Self::Acrobot,
         Self::Gridworld,
+        Self::GridworldWall,
     ];
 
     /// Gymnasium's id, where Gymnasium has it.
@@ -44,6 +48,7 @@ impl Task {
             Self::MountainCarContinuous => "MountainCarContinuous-v0",
             Self::Acrobot => "Acrobot-v1",
             Self::Gridworld => "Gridworld-v0",
+            Self::GridworldWall => "GridworldWall-v0",
         }
     }
 
@@ -54,7 +59,7 @@ impl Task {
             Self::Pendulum => &["theta", "theta_dot"],
             Self::MountainCar | Self::MountainCarContinuous => &["position", "velocity"],
             Self::Acrobot => &["theta1", "theta2", "omega1", "omega2"],
-            Self::Gridworld => &["row", "column"],
+            Self::Gridworld | Self::GridworldWall => &["row", "column"],
         }
     }
 
@@ -65,7 +70,7 @@ impl Task {
             Self::Pendulum => 3,
             Self::MountainCar | Self::MountainCarContinuous => 2,
             Self::Acrobot => 6,
-            Self::Gridworld => gridworld::CELLS,
+            Self::Gridworld | Self::GridworldWall => gridworld::CELLS,
         }
     }
 
@@ -74,7 +79,7 @@ impl Task {
         match self {
             Self::CartPole => ActionSpace::Discrete { count: 2 },
             Self::MountainCar | Self::Acrobot => ActionSpace::Discrete { count: 3 },
-            Self::Gridworld => ActionSpace::Discrete { count: 4 },
+            Self::Gridworld | Self::GridworldWall => ActionSpace::Discrete { count: 4 },
             Self::Pendulum => {
                 ActionSpace::Continuous { dimensions: 1, bound: pendulum::TORQUE_MAX }
             }
@@ -90,7 +95,7 @@ impl Task {
             Self::CartPole | Self::Acrobot => 500,
             Self::Pendulum | Self::MountainCar => 200,
             Self::MountainCarContinuous => 999,
-            Self::Gridworld => 100,
+            Self::Gridworld | Self::GridworldWall => 100,
         }
     }
 
@@ -101,7 +106,8 @@ impl Task {
             Self::MountainCar => mountain_car::step(state, action.index()),
             Self::MountainCarContinuous => mountain_car_continuous::step(state, action.scalar()),
             Self::Acrobot => acrobot::step(state, action.index()),
-            Self::Gridworld => gridworld::step(state, action.index()),
+            Self::Gridworld => gridworld::step(state, action.index(), Layout::Open),
+            Self::GridworldWall => gridworld::step(state, action.index(), Layout::Wall),
         }
     }
 
@@ -111,7 +117,8 @@ impl Task {
             Self::Pendulum => pendulum::reset(state, rng),
             Self::MountainCar | Self::MountainCarContinuous => mountain_car::reset(state, rng),
             Self::Acrobot => acrobot::reset(state, rng),
-            Self::Gridworld => gridworld::reset(state, rng),
+            Self::Gridworld => gridworld::reset(state, Layout::Open, rng),
+            Self::GridworldWall => gridworld::reset(state, Layout::Wall, rng),
         }
     }
 
@@ -124,14 +131,20 @@ impl Task {
                 mountain_car::observe(state, observation);
             }
             Self::Acrobot => acrobot::observe(state, observation),
-            Self::Gridworld => gridworld::observe(state, observation),
+            Self::Gridworld | Self::GridworldWall => gridworld::observe(state, observation),
         }
     }
 
     /// What a state must be besides finite numbers, if `state` is not that.
     pub(crate) fn unfit_state(self, state: &[f64]) -> Option<&'static str> {
-        let is_unfit = self == Self::Gridworld && !gridworld::is_cell(state);
-        is_unfit.then_some("a row and a column, integers from 0 to 4")
+        let (layout, expected) = match self {
+            Self::Gridworld => (Layout::Open, "a row and a column, integers from 0 to 4"),
+            Self::GridworldWall => {
+                (Layout::Wall, "a row and a column, integers from 0 to 4, of no cell of the wall")
+            }
+            _ => return None,
+        };
+        (!gridworld::is_cell(state, layout)).then_some(expected)
     }
 
     /// How good a state is, for a judge who cannot go by the reward: where that is the same in almost every step
@@ -142,7 +155,7 @@ impl Task {
     /// | CartPole | −\|θ\| − \|x\| |
     /// | MountainCar, MountainCarContinuous | mechanical energy, sin 3x·0.0025/3 + v²/2, in units of 0.001 |
     /// | Acrobot | height of the tip above the joint |
-    /// | Pendulum, Gridworld | none: the reward says it |
+    /// | Pendulum, Gridworld, GridworldWall | none: the reward says it |
     pub fn utility(self, state: &[f64]) -> Option<f64> {
         match self {
             Self::CartPole => Some(-state[2].abs() - state[0].abs()),
@@ -151,7 +164,7 @@ impl Task {
                 Some(1000.0 * (potential + state[1] * state[1] / 2.0))
             }
             Self::Acrobot => Some(acrobot::tip_height(state)),
-            Self::Pendulum | Self::Gridworld => None,
+            Self::Pendulum | Self::Gridworld | Self::GridworldWall => None,
         }
     }
 }

@@ -50,6 +50,27 @@ const CURVES: &[Curve] = &[
     ),
     ("Loss", "loss", &[("loss", "training"), ("eval_loss", "evaluation")]),
     (
+        "Likelihood of what is demonstrated",
+        "−log π, nats per action",
+        &[("imitation/loss", "training"), ("imitation/held_out_loss", "held out")],
+    ),
+    (
+        "Discriminator",
+        "share taken for what it is",
+        &[
+            ("imitation/demonstrated_accuracy", "demonstrated"),
+            ("imitation/own_accuracy", "the policy's"),
+        ],
+    ),
+    (
+        "Learned reward and the environment's",
+        "correlation",
+        &[
+            ("preference/reward_correlation", "from comparisons"),
+            ("imitation/reward_correlation", "from demonstrations"),
+        ],
+    ),
+    (
         "Accuracy",
         "share",
         &[

@@ -20,6 +20,7 @@ mod doctor;
 mod examples;
 mod generate;
 mod hub;
+mod imitation;
 mod init;
 mod logprobs;
 mod process;

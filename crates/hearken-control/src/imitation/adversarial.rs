@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::discriminator::{Discriminator, DiscriminatorMetrics, Side};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, ImitationConfig};
-use crate::demonstrations::{Demonstration, Transitions};
+use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
 use crate::learner::{Learner, fields};
 use crate::network::{Network, Pass};
@@ -38,7 +38,7 @@ impl AdversarialLearner {
     /// If there is no demonstration.
     pub fn new(
         config: &ControlConfig,
-        episodes: &[Demonstration],
+        episodes: &[DemonstratedEpisode],
         stage: Stage,
         seeds: Seeds,
     ) -> Self {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::cloning::{Cloning, Pairs};
 use crate::config::ControlConfig;
-use crate::demonstrations::{Demonstration, Transitions};
+use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
 use crate::learner::{Learner, fields};
 use crate::network::Network;
@@ -45,7 +45,7 @@ impl BcLearner {
     ///
     /// # Panics
     /// If there is no episode.
-    pub fn new(config: &ControlConfig, episodes: &[Demonstration], seeds: Seeds) -> Self {
+    pub fn new(config: &ControlConfig, episodes: &[DemonstratedEpisode], seeds: Seeds) -> Self {
         assert!(!episodes.is_empty(), "there are demonstrations");
         let held_out = (*config.imitation.held_out * episodes.len() as f64).ceil() as usize;
         let (learned, checked) =

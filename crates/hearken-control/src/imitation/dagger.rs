@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::cloning::{Cloning, Pairs};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, ExpertSchedule, ImitationConfig};
-use crate::demonstrations::{Demonstration, Transitions};
+use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::{Episode, Kept};
 use crate::learner::{Learner, fields};
 use crate::network::{Network, Pass};
@@ -69,7 +69,7 @@ impl DaggerLearner {
     /// If the expert is of another task.
     pub fn new(
         config: &ControlConfig,
-        (expert, episodes): (Acting, &[Demonstration]),
+        (expert, episodes): (Acting, &[DemonstratedEpisode]),
         stage: Stage,
         seeds: Seeds,
     ) -> Self {

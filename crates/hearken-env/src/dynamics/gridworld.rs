@@ -10,9 +10,27 @@ pub(crate) const SIDE: usize = 5;
 /// Cells.
 pub const CELLS: usize = SIDE * SIDE;
 
-/// Row and column: up, right, down, left; against the edge one stays.
-pub(crate) fn step(state: &mut [f64], action: usize) -> Transition {
-    let cell = moved(cell(state), action);
+/// Which cells there are to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// All.
+    Open,
+    /// All but a wall in the middle row, which is open in the first column only.
+    Wall,
+}
+
+impl Layout {
+    /// Whether one can be in a cell.
+    fn has(self, cell: usize) -> bool {
+        self == Self::Open || cell / SIDE != SIDE / 2 || cell.is_multiple_of(SIDE)
+    }
+}
+
+/// Row and column: up, right, down, left; against the edge or a wall one stays.
+pub(crate) fn step(state: &mut [f64], action: usize, layout: Layout) -> Transition {
+    let from = cell(state);
+    let to = moved(from, action);
+    let cell = if layout.has(to) { to } else { from };
     (state[0], state[1]) = ((cell / SIDE) as f64, (cell % SIDE) as f64);
     let terminated = cell == CELLS - 1;
     Transition { reward: if terminated { 1.0 } else { 0.0 }, terminated }
@@ -36,8 +54,13 @@ fn cell(state: &[f64]) -> usize {
 }
 
 /// Anywhere but in the goal.
-pub(crate) fn reset(state: &mut [f64], rng: &mut ChaCha8Rng) {
-    let cell = rng.random_range(0..CELLS - 1);
+pub(crate) fn reset(state: &mut [f64], layout: Layout, rng: &mut ChaCha8Rng) {
+    let cell = loop {
+        let cell = rng.random_range(0..CELLS - 1);
+        if layout.has(cell) {
+            break cell;
+        }
+    };
     (state[0], state[1]) = ((cell / SIDE) as f64, (cell % SIDE) as f64);
 }
 
@@ -47,7 +70,26 @@ pub(crate) fn observe(state: &[f64], observation: &mut [f32]) {
     observation[cell(state)] = 1.0;
 }
 
-/// Whether two numbers are a cell.
-pub(crate) fn is_cell(state: &[f64]) -> bool {
-    state.iter().all(|&x| x.fract() == 0.0 && (0.0..SIDE as f64).contains(&x))
+/// Whether two numbers are a cell that one can be in.
+pub(crate) fn is_cell(state: &[f64], layout: Layout) -> bool {
+    let is_cell = state.iter().all(|&x| x.fract() == 0.0 && (0.0..SIDE as f64).contains(&x));
+    is_cell && layout.has(cell(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_is_passed_in_the_first_column_alone() {
+        for column in 0..SIDE {
+            let mut state = [1.0, column as f64];
+            step(&mut state, 2, Layout::Wall);
+            assert_eq!(state[0], if column == 0 { 2.0 } else { 1.0 });
+            let mut state = [1.0, column as f64];
+            step(&mut state, 2, Layout::Open);
+            assert_eq!(state[0], 2.0);
+        }
+        assert!(is_cell(&[2.0, 3.0], Layout::Open) && !is_cell(&[2.0, 3.0], Layout::Wall));
+    }
 }
