@@ -466,6 +466,9 @@ impl Configuration for ControlConfig {
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
+        if self.imitation.method != Method::None {
+            self.check_imitation()?;
+        }
         let is_discrete = matches!(self.space(), ActionSpace::Discrete { .. });
         if self.train.algorithm == Algorithm::Sac && is_discrete {
             let expected = format!(
@@ -476,9 +479,6 @@ impl Configuration for ControlConfig {
         }
         if 0 < self.preference.labels {
             self.check_preference()?;
-        }
-        if self.imitation.method != Method::None {
-            self.check_imitation()?;
         }
         self.check_reward()?;
         // Cloning makes no use of `[ppo]`.

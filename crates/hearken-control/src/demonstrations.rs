@@ -449,7 +449,9 @@ mod tests {
                 write_demonstrations(&path, id, &episodes).unwrap();
                 for episode in &mut episodes {
                     if let Actions::Continuous { values, .. } = &mut episode.actions {
-                        values.iter_mut().for_each(|value| *value = value.clamp(-1.0, 1.0));
+                        for value in values {
+                            *value = value.clamp(-1.0, 1.0);
+                        }
                     }
                 }
                 assert_eq!(read_demonstrations(&path, id, None).unwrap(), episodes, "{name}");

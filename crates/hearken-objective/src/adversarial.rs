@@ -174,7 +174,7 @@ mod tests {
             let next_potential = potentials.get(t + 1).copied();
             let step =
                 ShapedStep { reward: 0.0, potential: potentials[t], next_potential, logprob: 0.0 };
-            total += 0.9_f64.powi(t as i32) * step.logit(0.9);
+            total += 0.9_f64.powf(t as f64) * step.logit(0.9);
         }
         assert!((total + potentials[0]).abs() < 1e-12);
     }

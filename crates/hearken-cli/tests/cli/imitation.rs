@@ -31,7 +31,9 @@ fn imitate(environment: &str, method: &str, dir: &Path, more: &[&str]) -> Vec<St
 fn imitation_that_is_killed_goes_on_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let [pole, pendulum] = ["pole", "pendulum"].map(|name| folder.path().join(name));
-    [&pole, &pendulum].map(|place| fs::create_dir(place).unwrap());
+    for place in [&pole, &pendulum] {
+        fs::create_dir(place).unwrap();
+    }
     let pole = demonstrator("CartPole-v1", &pole);
     let pendulum = demonstrator("Pendulum-v1", &pendulum);
     let save = "train.save_minutes=0.00001";

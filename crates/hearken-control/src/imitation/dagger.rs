@@ -122,7 +122,9 @@ impl DaggerLearner {
         }
         // Checkpoints keep labels in f32, so that is what is learned from.
         if let Actions::Continuous { values, .. } = &mut self.labels {
-            values.iter_mut().for_each(|value| *value = f64::from(value.clamp(-1.0, 1.0) as f32));
+            for value in values {
+                *value = f64::from(value.clamp(-1.0, 1.0) as f32);
+            }
         }
         episodes
     }
