@@ -266,8 +266,11 @@ fn effort(bench: &Bench) -> Outcome<Vec<Value>> {
     Ok(rows)
 }
 
+/// What measures a part of the results.
+type Part = fn(&Bench) -> Outcome<Vec<Value>>;
+
 /// The parts of the results, by name.
-const PARTS: [(&str, fn(&Bench) -> Outcome<Vec<Value>>); 7] = [
+const PARTS: [(&str, Part); 7] = [
     ("transfer", transfer),
     ("cloning CartPole-v1", |bench| cloning(bench, CART_POLE)),
     ("survival Gridworld-v0", |bench| survival(bench, "Gridworld-v0")),

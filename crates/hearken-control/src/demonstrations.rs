@@ -491,7 +491,7 @@ mod tests {
             ),
             (
                 r#""observations": [[0,0,1e39],[0,0,1]], "actions": [[0]], "terminated": false"#,
-                "`observations[0][2]`: found 1e39, expected a finite number",
+                "`observations[0][2]`: found 1e+39, expected a finite number",
             ),
             (
                 r#""observations": [[0,0,1],[0,0,null]], "actions": [[0]], "terminated": false"#,
