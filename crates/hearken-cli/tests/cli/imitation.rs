@@ -12,7 +12,9 @@ fn demonstrator(environment: &str, folder: &Path) -> (PathBuf, PathBuf) {
     let (run_dir, shown) = (format!("run.dir={}", dir.display()), dir.display().to_string());
     let settings = [run_dir.as_str(), "train.environment_steps=2048", "ppo.steps=128"];
     let mut arguments = vec!["control", "train", "--env", environment];
-    settings.iter().for_each(|pair| arguments.extend(["--set", pair]));
+    for pair in settings {
+        arguments.extend(["--set", pair]);
+    }
     run(arguments).ok();
     let output = file.display().to_string();
     let ran =
@@ -61,7 +63,9 @@ fn imitation_that_is_killed_goes_on_bit_for_bit() {
         let (whole, killed) = (place.join("whole"), place.join("killed"));
         let (expert, file) = (expert.display().to_string(), file.display().to_string());
         let mut more = vec!["--demonstrations", &file, "--expert", &expert, "--set", save];
-        settings.iter().for_each(|pair| more.extend(["--set", pair]));
+        for pair in settings {
+            more.extend(["--set", pair]);
+        }
         if method != "sqil" {
             more.extend(["--set", normalized]);
         }
