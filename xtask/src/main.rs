@@ -109,11 +109,20 @@ fn root() -> PathBuf {
     here.parent().expect("xtask lies in the workspace").to_owned()
 }
 
+/// Features that the program is built with, so that everything here shares one build.
+fn features() -> Option<String> {
+    std::env::var("HEARKEN_FEATURES").ok().filter(|features| !features.is_empty())
+}
+
 /// Runs cargo, which ends well or makes an error.
 fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root).args(arguments).envs(variables.iter().copied());
+    let builds_program = ["--workspace", "hearken-cli"].iter().any(|one| arguments.contains(one));
+    if let (true, "test" | "build", Some(features)) = (builds_program, arguments[0], features()) {
+        command.args(["--features", &features]);
+    }
     let status = command.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("`cargo {}` failed", arguments.join(" "));

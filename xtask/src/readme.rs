@@ -35,6 +35,13 @@ pub(super) fn run(root: &Path) -> Result<()> {
             }
             Step::Run(command) if command.starts_with("cargo test") => {}
             Step::Run(command) => {
+                let command = match super::features() {
+                    Some(features) => command.replace(
+                        "cargo run --release --",
+                        &format!("cargo run --release --features {features} --"),
+                    ),
+                    None => command,
+                };
                 let start = Instant::now();
                 let mut shell = Command::new("bash");
                 shell.current_dir(root).args(["-ec", &command]).env("PATH", &path);

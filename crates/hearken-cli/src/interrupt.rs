@@ -22,6 +22,36 @@ impl Interrupt {
         Self::install("stopping after this step, with a checkpoint")
     }
 
+    /// For a trainer that is one of several ranks: their launcher passes on the signal that asks to stop, and ends
+    /// them by the others.
+    #[cfg(unix)]
+    pub(crate) fn of_ranks() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("signals cannot be caught")?;
+        let entered = runtime.enter();
+        let mut signals =
+            signal(SignalKind::user_defined1()).context("signals cannot be caught")?;
+        drop(entered);
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                while signals.recv().await.is_some() {
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        });
+        Ok(Self { count })
+    }
+
+    /// See above; here nothing but the end of a rank can be asked for.
+    #[cfg(not(unix))]
+    pub(crate) fn of_ranks() -> Result<Self> {
+        Ok(Self::never())
+    }
+
     /// One that never comes: interrupts end the program.
     pub(crate) fn never() -> Self {
         Self { count: Arc::default() }

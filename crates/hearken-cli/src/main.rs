@@ -15,6 +15,7 @@ mod hub;
 mod interrupt;
 mod machine;
 mod output;
+mod ranks;
 mod records;
 mod request_log;
 mod screen;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
         // On a thread of the pool, kernels start sooner than on the main thread.
         false => rayon::scope(|_| arguments.command.run()),
     };
-    match device::choose_kernels().and_then(|()| run()) {
+    let ready = device::choose_kernels().and_then(|()| ranks::share_cores());
+    match ready.and_then(|()| run()) {
         Ok(code) => code,
         Err(error) => failure::report(&error),
     }

@@ -25,6 +25,8 @@ const COLUMNS: usize = 60;
 pub(crate) struct Screen {
     interrupt: Interrupt,
     is_terminal: bool,
+    /// Whether another rank says everything.
+    is_quiet: bool,
     stage: Stage,
 }
 
@@ -49,7 +51,14 @@ impl Screen {
     /// A screen that passes interrupts on.
     pub(crate) fn new(interrupt: Interrupt) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        Self { interrupt, is_terminal, stage: Stage::new("", None) }
+        Self { interrupt, is_terminal, is_quiet: false, stage: Stage::new("", None) }
+    }
+
+    /// One that shows nothing: another rank shows what is the same on all.
+    pub(crate) fn quiet(interrupt: Interrupt) -> Self {
+        let mut screen = Self::new(interrupt);
+        screen.is_quiet = true;
+        screen
     }
 
     /// A screen of a command that an interrupt ends.
@@ -58,6 +67,9 @@ impl Screen {
     }
 
     fn say(&self, text: &str) {
+        if self.is_quiet {
+            return;
+        }
         match &self.stage.bar {
             Some(bar) => bar.suspend(|| output::say(text)),
             None => output::say(text),
@@ -79,6 +91,9 @@ impl Drop for Screen {
 
 impl Progress for Screen {
     fn stage(&mut self, name: &str, steps: Option<u64>) {
+        if self.is_quiet {
+            return;
+        }
         self.end_stage();
         let bar = self.is_terminal.then(|| bar(name, steps));
         if bar.is_none() {
@@ -91,6 +106,9 @@ impl Progress for Screen {
     }
 
     fn step(&mut self, report: &StepReport<'_>) {
+        if self.is_quiet {
+            return;
+        }
         let now = Instant::now();
         let stage = &mut self.stage;
         let is_first = stage.first.is_none();
@@ -121,6 +139,9 @@ impl Progress for Screen {
 
 impl Watcher for Screen {
     fn bytes(&mut self, file: &str, done: u64, total: u64) {
+        if self.is_quiet {
+            return;
+        }
         let now = Instant::now();
         if self.stage.name != file {
             self.end_stage();

@@ -6,7 +6,7 @@
 //!
 //! Not here: which parameters a model has, and how it computes with them.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 use std::sync::Arc;
 
 use hearken_tensor::Device;
@@ -395,6 +395,26 @@ impl<D: Device> Gradients<D> {
     /// The gradient of parameter `index`; `None` if it is frozen.
     pub fn get(&self, index: usize) -> Option<&D::Buffer> {
         self.buffers[index].as_ref()
+    }
+
+    /// Some elements of the gradient of a trained parameter.
+    ///
+    /// # Panics
+    /// If it is frozen, or has fewer.
+    pub fn values(&self, index: usize, range: Range<usize>) -> Vec<f32> {
+        let buffer = self.buffers[index].as_ref().expect("a trained parameter");
+        let mut values = vec![0.0; range.len()];
+        self.device.download(buffer, range.start, &mut values);
+        values
+    }
+
+    /// Replaces elements of the gradient of a trained parameter, from `start` on.
+    ///
+    /// # Panics
+    /// If it is frozen, or has fewer.
+    pub fn write(&mut self, index: usize, start: usize, values: &[f32]) {
+        let buffer = self.buffers[index].as_mut().expect("a trained parameter");
+        self.device.write(buffer, start, values);
     }
 
     pub(crate) fn get_mut(&mut self, id: ParamId) -> Option<&mut D::Buffer> {

@@ -1,9 +1,11 @@
 //! Losses of a reward model on comparisons, and of a cost model on comparisons with signs.
 
+use serde::{Deserialize, Serialize};
+
 use crate::numerics::{log_add_exp, log_sigmoid, sigmoid};
 
 /// The scores of one comparison and what the annotator said of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// Score of the chosen completion.
     pub chosen: f64,

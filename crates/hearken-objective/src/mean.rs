@@ -3,6 +3,8 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
+use serde::{Deserialize, Serialize};
+
 /// A sum with its count: the only form in which a mean travels.
 ///
 /// ```
@@ -11,7 +13,7 @@ use std::ops::{Add, AddAssign};
 /// assert_eq!(both.value(), Some(3.0));
 /// assert_eq!(Mean::default().value(), None);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mean {
     /// Σ of what was counted.
     pub sum: f64,

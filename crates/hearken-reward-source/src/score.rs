@@ -1,7 +1,9 @@
 //! What a source says of one completion.
 
+use serde::{Deserialize, Serialize};
+
 /// A score of one completion: of the whole, or of its tokens or steps, which add up to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Score {
     /// One number for the whole completion.
     Whole(f64),
@@ -12,7 +14,7 @@ pub enum Score {
 }
 
 /// What a step of a completion is worth.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepScore {
     /// The index in the completion of the step's last token, from 0.
     pub last: usize,

@@ -10,8 +10,11 @@ use hearken_model::ModelError;
 use hearken_model::checkpoint::CheckpointError;
 use hearken_model::tokenizer::TokenizerError;
 use hearken_reward_source::RewardError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::order::FewerExamples;
+use crate::ranks::Ranks;
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +103,90 @@ pub enum TrainError {
         /// Why no checkpoint was written.
         checkpoint: Box<TrainError>,
     },
+    /// Another process of the run cannot go on.
+    #[error("rank {rank}: {message}")]
+    Elsewhere {
+        /// Its number.
+        rank: usize,
+        /// What it says.
+        message: String,
+        /// Whether it has no scores or preferences.
+        is_of_opinions: bool,
+    },
+    /// Another process of the run has read something else.
+    #[error(
+        "rank {rank}: found another {what} than rank 0, expected the same: all ranks run one command, and see \
+         the same files"
+    )]
+    Differs {
+        /// Its number.
+        rank: usize,
+        /// What differs.
+        what: &'static str,
+    },
     /// Sampling failed.
     #[error("sampling: {0}")]
     Generate(String),
     /// A part of the run that has its own errors.
     #[error("{0}")]
     Other(String),
+}
+
+impl TrainError {
+    /// Whether there are no scores or preferences, here or elsewhere.
+    pub fn is_of_opinions(&self) -> bool {
+        matches!(
+            self,
+            Self::Reward(_) | Self::Judge(_) | Self::Elsewhere { is_of_opinions: true, .. }
+        )
+    }
+
+    /// What the others say of it.
+    fn elsewhere(rank: usize, (message, is_of_opinions): (String, bool)) -> Self {
+        Self::Elsewhere { rank, message, is_of_opinions }
+    }
+}
+
+impl Ranks {
+    /// What came of some work that all processes did: an error everywhere if it is one anywhere, so that none waits
+    /// for another that has given up.
+    ///
+    /// # Errors
+    /// This process's own, or [`TrainError::Elsewhere`].
+    pub fn agree<T>(&self, own: Result<T, TrainError>) -> Result<T, TrainError> {
+        let told = own.as_ref().err().map(|error| (error.to_string(), error.is_of_opinions()));
+        let mut told = self.gather(told).into_iter().enumerate();
+        match (own, told.find_map(|(rank, told)| Some((rank, told?)))) {
+            (Ok(_), Some((rank, told))) => Err(TrainError::elsewhere(rank, told)),
+            (Err(_), Some((rank, told))) if rank != self.rank() => {
+                Err(TrainError::elsewhere(rank, told))
+            }
+            (own, _) => own,
+        }
+    }
+
+    /// What the first process's work gives, which it alone does.
+    ///
+    /// # Errors
+    /// Those of its work.
+    pub fn lead<T: Serialize + DeserializeOwned>(
+        &self,
+        work: impl FnOnce() -> Result<T, TrainError>,
+    ) -> Result<T, TrainError> {
+        let (value, error) = match self.is_first().then(work) {
+            Some(Ok(value)) => (Some(value), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        let told = error.as_ref().map(|error| (error.to_string(), error.is_of_opinions()));
+        let first = self.gather((value, told)).into_iter().next();
+        match (first, error) {
+            (_, Some(error)) => Err(error),
+            (Some((Some(value), _)), None) => Ok(value),
+            (Some((None, Some(told))), None) => Err(TrainError::elsewhere(0, told)),
+            _ => unreachable!("the first process has a value or an error"),
+        }
+    }
 }
 
 impl From<RewardError> for TrainError {

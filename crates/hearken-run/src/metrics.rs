@@ -35,6 +35,8 @@ pub struct Log {
     news: usize,
     /// The same for TensorBoard, where that is asked for.
     events: Option<Events>,
+    /// Whether another process writes the file.
+    follows: bool,
 }
 
 /// Event files that follow a log.
@@ -64,13 +66,26 @@ impl Log {
             return Err(RunDirError::ShortLog { path: path.into(), found, expected: bytes });
         }
         let recent = VecDeque::new();
-        Ok(Self { path: path.into(), file: None, bytes, recent, news: 0, events: None })
+        Ok(Self {
+            path: path.into(),
+            file: None,
+            bytes,
+            recent,
+            news: 0,
+            events: None,
+            follows: false,
+        })
     }
 
     /// The log, whose numbers TensorBoard finds in `folder` from when it first has something to write.
     pub fn with_events(mut self, folder: PathBuf) -> Self {
         self.events = Some(Events { folder, file: None });
         self
+    }
+
+    /// The log, which another process writes: this one remembers what would be in it.
+    pub(crate) fn of_follower(self) -> Self {
+        Self { follows: true, ..self }
     }
 
     /// The records that the log has, one by one.
@@ -120,6 +135,9 @@ impl Log {
     pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunDirError> {
         let mut line = serde_json::to_vec(record).expect("records are plain structs");
         self.remember(&line);
+        if self.follows {
+            return Ok(());
+        }
         line.push(b'\n');
         let written = self.file()?.write_all(&line);
         written.map_err(RunDirError::io(&self.path, "be written"))?;

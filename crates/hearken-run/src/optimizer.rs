@@ -1,5 +1,8 @@
 //! AdamW over one or several stores of parameters, with one gradient norm.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use hearken_config::OptimizerConfig;
@@ -10,10 +13,13 @@ use hearken_tensor::device::AdamW;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{NonFinite, StateError, Suspect};
+use crate::ranks::Ranks;
 
 /// Running means of a parameter's gradient and of its square.
 #[derive(Debug)]
 struct Moments<D: Device> {
+    /// The elements that they are of: those of this process.
+    part: Range<usize>,
     first: D::Buffer,
     second: D::Buffer,
 }
@@ -23,8 +29,8 @@ struct Moments<D: Device> {
 pub struct Trained<'a, D: Device> {
     /// The parameters to update.
     pub params: &'a mut ParamStore<D>,
-    /// Gradients of the whole optimizer step.
-    pub gradients: &'a Gradients<D>,
+    /// Gradients of this process's share of the optimizer step.
+    pub gradients: &'a mut Gradients<D>,
     /// Learning rate of this step.
     pub lr: f64,
 }
@@ -47,24 +53,114 @@ pub struct Update {
 ///
 /// Weight decay acts on parameters with two or more dimensions: not on biases, nor on the weights of
 /// norms. The stores are always given in the same order.
+///
+/// Several processes share the work and the moments (Rajbhandari et al. 2020, arXiv:1910.02054, stage 1): with all
+/// trained parameters laid end to end each has a range of them, sums the gradients of that range, updates it, and
+/// gives it to the others.
 #[derive(Debug)]
 pub struct Optimizer<D: Device> {
     config: OptimizerConfig,
+    layout: Layout,
     /// For each store, for each parameter; `None` for a frozen one.
     moments: Vec<Vec<Option<Moments<D>>>>,
     steps: u64,
 }
 
-impl<D: Device> Optimizer<D> {
-    /// An optimizer that has made no step, for the trained parameters of `stores`.
-    pub fn new(config: &OptimizerConfig, stores: &[&ParamStore<D>]) -> Self {
-        let moments = stores.iter().map(|params| {
-            let device = params.device();
-            let of = |len: usize| Moments { first: device.zeros(len), second: device.zeros(len) };
+/// All trained parameters laid end to end, in ranges of equal size, one for each process.
+#[derive(Debug)]
+struct Layout {
+    /// For each store, for each parameter: where it begins, and its length; `None` for a frozen one.
+    places: Vec<Vec<Option<(usize, usize)>>>,
+    /// Where the ranges begin, and where the last one ends.
+    bounds: Vec<usize>,
+}
+
+impl Layout {
+    fn new<D: Device>(stores: &[&ParamStore<D>], ranks: &Ranks) -> Self {
+        let mut end = 0;
+        let mut place = |len: usize| {
+            end += len;
+            (end - len, len)
+        };
+        let mut of_store = |params: &ParamStore<D>| -> Vec<_> {
             let each = params.iter().enumerate();
-            each.map(|(index, param)| params.is_trained(index).then(|| of(param.len()))).collect()
+            each.map(|(index, param)| params.is_trained(index).then(|| place(param.len())))
+                .collect()
+        };
+        let places = stores.iter().map(|params| of_store(params)).collect();
+        let size = ranks.size();
+        Self { places, bounds: (0..=size).map(|rank| end * rank / size).collect() }
+    }
+
+    /// Where the ranges of the processes begin in a trained parameter, and where the last one ends.
+    fn within(&self, store: usize, index: usize) -> Vec<usize> {
+        let (start, len) = self.places[store][index].expect("a trained parameter");
+        self.bounds.iter().map(|bound| bound.saturating_sub(start).min(len)).collect()
+    }
+
+    /// The trained parameters, in their order: their stores and indices.
+    fn trained(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.parts(0..usize::MAX).map(|part| (part.store, part.index))
+    }
+
+    /// The parts of parameters that a range of all is made of, in their order.
+    fn parts(&self, range: Range<usize>) -> impl Iterator<Item = Part> {
+        let of_store = move |(store, places): (usize, &Vec<Option<(usize, usize)>>)| {
+            let part = |(index, place): (usize, &Option<(usize, usize)>)| {
+                let (start, len) = (*place)?;
+                let (from, to) = (range.start.max(start), range.end.min(start + len));
+                let within = from.saturating_sub(start)..to.saturating_sub(start);
+                (from < to).then_some(Part { store, index, within })
+            };
+            places.iter().enumerate().filter_map(part).collect::<Vec<_>>()
+        };
+        self.places.iter().enumerate().flat_map(of_store)
+    }
+}
+
+/// Some elements of a trained parameter.
+#[derive(Clone, Debug)]
+struct Part {
+    store: usize,
+    index: usize,
+    within: Range<usize>,
+}
+
+/// Parameters whose values come in parts.
+#[derive(Debug, Default)]
+struct Arriving(BTreeMap<(usize, usize), (Vec<f32>, usize)>);
+
+impl Arriving {
+    /// Takes a part of a parameter of so many elements; gives them once all are there.
+    fn take(&mut self, part: &Part, len: usize, values: &[f32]) -> Option<Vec<f32>> {
+        let place = (part.store, part.index);
+        let (all, count) = self.0.entry(place).or_insert_with(|| (vec![0.0; len], 0));
+        all[part.within.clone()].copy_from_slice(values);
+        *count += values.len();
+        if *count < len {
+            return None;
+        }
+        self.0.remove(&place).map(|(all, _)| all)
+    }
+}
+
+impl<D: Device> Optimizer<D> {
+    /// An optimizer that has made no step, for the trained parameters of `stores`: the part of it that is this
+    /// process's.
+    pub fn new(config: &OptimizerConfig, stores: &[&ParamStore<D>], ranks: &Ranks) -> Self {
+        let (layout, rank) = (Layout::new(stores, ranks), ranks.rank());
+        let moments = stores.iter().enumerate().map(|(store, params)| {
+            let device = params.device();
+            let of = |index: usize| {
+                let bounds = layout.within(store, index);
+                let part = bounds[rank]..bounds[rank + 1];
+                let len = part.len();
+                Moments { part, first: device.zeros(len), second: device.zeros(len) }
+            };
+            (0..params.len()).map(|index| params.is_trained(index).then(|| of(index))).collect()
         });
-        Self { config: config.clone(), moments: moments.collect(), steps: 0 }
+        let moments = moments.collect();
+        Self { config: config.clone(), layout, moments, steps: 0 }
     }
 
     /// Updates made.
@@ -72,74 +168,208 @@ impl<D: Device> Optimizer<D> {
         self.steps
     }
 
-    /// Bytes of the moments.
+    /// Bytes of the moments of all processes.
     pub fn bytes(&self, stores: &[&ParamStore<D>]) -> u64 {
         stores.iter().map(|params| 8 * params.counts().0 as u64).sum()
     }
 
-    /// One update of all stores.
+    /// One update of all stores, which `ranks` make together.
     ///
     /// # Errors
     /// Names the first gradient that is NaN or infinite; nothing is updated then.
     ///
     /// # Panics
     /// If the stores are not those that the optimizer was made for.
-    pub fn step(&mut self, trained: &mut [Trained<'_, D>]) -> Result<Update, NonFinite> {
+    pub fn step(
+        &mut self,
+        trained: &mut [Trained<'_, D>],
+        ranks: &Ranks,
+    ) -> Result<Update, NonFinite> {
         assert_eq!(trained.len(), self.moments.len(), "the stores the optimizer was made for");
-        let squares = trained.iter().map(|one| one.gradients.sum_of_squares());
-        let grad_norm = squares.sum::<f64>().sqrt();
-        if !grad_norm.is_finite() {
-            let bad = trained.iter().find_map(first_bad_gradient);
-            return Err(bad.unwrap_or(NonFinite { suspect: Suspect::GradientNorm }));
-        }
+        let grad_norm = match ranks.size() {
+            1 => norm(trained)?,
+            _ => self.sum_gradients(trained, ranks)?,
+        };
         let norm_max = self.config.grad_norm_max;
         let grad_scale = norm_max.map_or(1.0, |max| (*max / (grad_norm + 1e-6)).min(1.0));
         self.steps += 1;
-        for (store, (one, moments)) in trained.iter_mut().zip(&mut self.moments).enumerate() {
-            let step = AdamW {
-                lr: one.lr,
-                beta1: *self.config.betas[0],
-                beta2: *self.config.betas[1],
-                eps: *self.config.eps,
-                weight_decay: *self.config.weight_decay,
-                step: self.steps,
-                grad_scale,
-            };
-            update(one, moments, (store, step));
+        let steps: Vec<AdamW> = trained.iter().map(|one| self.adamw(one.lr, grad_scale)).collect();
+        if 1 < ranks.size() {
+            self.update_together(trained, &steps, ranks);
+        } else {
+            for (store, (one, step)) in trained.iter_mut().zip(steps).enumerate() {
+                self.update(one, (store, step));
+            }
         }
         Ok(Update { grad_norm, clipped: grad_scale < 1.0 })
     }
 
-    /// Writes the moments and nothing else; the count of steps travels in [`Optimizer::steps`].
+    /// Puts the sums of all processes' gradients in the place of this one's, in the range that is its own, and gives
+    /// the norm of all.
+    fn sum_gradients(
+        &self,
+        trained: &mut [Trained<'_, D>],
+        ranks: &Ranks,
+    ) -> Result<f64, NonFinite> {
+        let (mut squares, mut bad) = (0.0, None);
+        let trained = RefCell::new(trained);
+        ranks.sum(
+            &self.layout.bounds,
+            |range| {
+                let (trained, parts) = (trained.borrow(), self.layout.parts(range));
+                let of = |part: Part| trained[part.store].gradients.values(part.index, part.within);
+                parts.flat_map(of).collect()
+            },
+            |start, mut sums| {
+                for Part { store, index, within } in self.layout.parts(start..start + sums.len()) {
+                    let (own, rest) = sums.split_at(within.len());
+                    let of_sums: f64 = own.iter().map(|&sum| f64::from(sum).powi(2)).sum();
+                    if !of_sums.is_finite() {
+                        bad = bad.or(Some((store, index)));
+                    }
+                    squares += of_sums;
+                    trained.borrow_mut()[store].gradients.write(index, within.start, own);
+                    sums = rest;
+                }
+            },
+        );
+        let trained = trained.into_inner();
+        let grad_norm = ranks.sum_of(squares).sqrt();
+        match ranks.gather(bad).into_iter().flatten().min() {
+            Some((store, index)) => {
+                let name = trained[store].params[index].name.clone();
+                Err(NonFinite { suspect: Suspect::Gradient { name } })
+            }
+            None if grad_norm.is_finite() => Ok(grad_norm),
+            None => Err(NonFinite { suspect: Suspect::GradientNorm }),
+        }
+    }
+
+    /// The settings of a store's update.
+    fn adamw(&self, lr: f64, grad_scale: f64) -> AdamW {
+        AdamW {
+            lr,
+            beta1: *self.config.betas[0],
+            beta2: *self.config.betas[1],
+            eps: *self.config.eps,
+            weight_decay: *self.config.weight_decay,
+            step: self.steps,
+            grad_scale,
+        }
+    }
+
+    fn update(&mut self, one: &mut Trained<'_, D>, (store, step): (usize, AdamW)) {
+        let (device, gradients) = (one.params.device().clone(), &*one.gradients);
+        let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
+        let is_rounded: Vec<bool> =
+            (0..one.params.len()).map(|index| one.params.is_rounded(index)).collect();
+        let moments = &mut self.moments[store];
+        one.params.update(|index, values| {
+            let Some(Moments { first, second, .. }) = &mut moments[index] else { return };
+            let gradient = gradients.get(index).expect("a trained parameter has a gradient");
+            device.adamw(decayed(step, dimensions[index]), values, gradient, first, second);
+            if is_rounded[index] {
+                device.round_randomly(values, rounding_key(step.step, store, index));
+            }
+        });
+    }
+
+    /// The update where each rank makes that of its range, and gives it to the others.
+    fn update_together(&mut self, trained: &mut [Trained<'_, D>], steps: &[AdamW], ranks: &Ranks) {
+        let (layout, rank) = (&self.layout, ranks.rank());
+        let range = layout.bounds[rank]..layout.bounds[rank + 1];
+        let mut own: Vec<f32> = Vec::with_capacity(range.len());
+        for Part { store, index, within } in layout.parts(range.clone()) {
+            let Trained { params, gradients, .. } = &trained[store];
+            let device = params.device();
+            let moments = self.moments[store][index].as_mut().expect("a trained parameter");
+            let gradient = device.upload(&gradients.values(index, within.clone()));
+            let mut values = device.upload(&params.values(index)[within.clone()]);
+            let step = decayed(steps[store], params[index].shape.len());
+            device.adamw(step, &mut values, &gradient, &mut moments.first, &mut moments.second);
+            own.extend(part_of(device, &values, 0..within.len()));
+        }
+        let mut arriving = Arriving::default();
+        let mut put = |start: usize, mut values: &[f32]| {
+            for part in layout.parts(start..start + values.len()) {
+                let (own, rest) = values.split_at(part.within.len());
+                let (params, index) = (&mut *trained[part.store].params, part.index);
+                if let Some(all) = arriving.take(&part, params[index].len(), own) {
+                    set_rounded(params, (part.store, index), all, steps[part.store].step);
+                }
+                values = rest;
+            }
+        };
+        put(range.start, &own);
+        let of_own = |at: Range<usize>| own[at.start - range.start..at.end - range.start].to_vec();
+        ranks.spread(&layout.bounds, of_own, &mut put);
+    }
+
+    /// The moments of the trained parameters: their names, shapes, and which they are.
+    fn described(&self, stores: &[&ParamStore<D>]) -> (Vec<(String, Vec<usize>)>, Vec<Moment>) {
+        let moments = self
+            .layout
+            .trained()
+            .flat_map(|(store, index)| [FIRST, SECOND].map(|name| Moment { store, index, name }));
+        let moments: Vec<Moment> = moments.collect();
+        let describe = |one: &Moment| {
+            let param = &stores[one.store][one.index];
+            (tensor_name(one.store, &param.name, one.name), param.shape.clone())
+        };
+        (moments.iter().map(describe).collect(), moments)
+    }
+
+    /// All values of a moment, of which every process gives its part.
+    fn gathered(&self, stores: &[&ParamStore<D>], which: Moment, ranks: &Ranks) -> Vec<f32> {
+        let Moment { store, index, name } = which;
+        let (params, bounds) = (stores[store], self.layout.within(store, index));
+        let own = self.moments[store][index].as_ref().expect("a trained parameter");
+        let buffer = if name == FIRST { &own.first } else { &own.second };
+        let mut all = vec![0.0; params[index].len()];
+        let part = part_of(params.device(), buffer, 0..own.part.len());
+        all[own.part.clone()].copy_from_slice(&part);
+        let from = own.part.start;
+        ranks.spread(
+            &bounds,
+            |range| part[range.start - from..range.end - from].to_vec(),
+            |start, others| all[start..start + others.len()].copy_from_slice(others),
+        );
+        all
+    }
+
+    /// Writes the moments of all processes and nothing else; the count of steps travels in [`Optimizer::steps`]. The
+    /// others give theirs meanwhile: [`Optimizer::give`].
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: &Path, stores: &[&ParamStore<D>]) -> Result<(), StateError> {
-        let (mut described, mut buffers) = (Vec::new(), Vec::new());
-        for (index, (params, moments)) in stores.iter().zip(&self.moments).enumerate() {
-            for (param, moments) in params.iter().zip(moments) {
-                let Some(Moments { first, second }) = moments else { continue };
-                for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
-                    described.push((tensor_name(index, &param.name, moment), param.shape.clone()));
-                    buffers.push((params.device(), buffer));
-                }
-            }
-        }
-        let values = |index: usize| {
-            let (device, buffer): (&D, _) = buffers[index];
-            let mut values = vec![0.0; device.len(buffer)];
-            device.download(buffer, 0, &mut values);
-            values.into()
-        };
+    pub fn save(
+        &self,
+        path: &Path,
+        stores: &[&ParamStore<D>],
+        ranks: &Ranks,
+    ) -> Result<(), StateError> {
+        let (described, moments) = self.described(stores);
+        let values = |at: usize| self.gathered(stores, moments[at], ranks).into();
         Ok(save_tensors_with(path, &described, values)?)
     }
 
-    /// An optimizer as [`Optimizer::save`] left it after `steps` updates.
+    /// Gives this process's moments to the one that saves them.
+    pub fn give(&self, stores: &[&ParamStore<D>], ranks: &Ranks) {
+        let (described, moments) = self.described(stores);
+        let mut named: Vec<_> = described.into_iter().zip(moments).collect();
+        // A file has its tensors by their names.
+        named.sort_by(|((one, _), _), ((other, _), _)| one.cmp(other));
+        for (_, moment) in named {
+            self.gathered(stores, moment, ranks);
+        }
+    }
+
+    /// An optimizer as [`Optimizer::save`] left it after `steps` updates: this process's part of it, whoever saved it.
     ///
     /// # Errors
     /// If the file cannot be read, or has not exactly the moments of the trained parameters.
     pub fn load(
-        config: &OptimizerConfig,
+        (config, ranks): (&OptimizerConfig, &Ranks),
         stores: &[&ParamStore<D>],
         path: &Path,
         steps: u64,
@@ -148,15 +378,15 @@ impl<D: Device> Optimizer<D> {
             .map_err(|source| StateError::Unreadable { path: path.into(), source })?;
         let bad = |message: String| StateError::Broken { path: path.into(), message };
         let tensors = SafeTensors::deserialize(&bytes).map_err(|error| bad(error.to_string()))?;
-        let mut optimizer = Self { steps, ..Self::new(config, stores) };
+        let mut optimizer = Self { steps, ..Self::new(config, stores, ranks) };
         let mut read = 0;
         for (index, (params, moments)) in stores.iter().zip(&mut optimizer.moments).enumerate() {
             for (param, moments) in params.iter().zip(moments) {
-                let Some(Moments { first, second }) = moments else { continue };
+                let Some(Moments { part, first, second }) = moments else { continue };
                 for (buffer, moment) in [(first, FIRST), (second, SECOND)] {
                     let name = tensor_name(index, &param.name, moment);
                     let values = tensor_values(&tensors, &name, &param.shape).map_err(bad)?;
-                    params.device().write(buffer, 0, &values);
+                    params.device().write(buffer, 0, &values[part.clone()]);
                     read += 1;
                 }
             }
@@ -167,6 +397,53 @@ impl<D: Device> Optimizer<D> {
         }
         Ok(optimizer)
     }
+}
+
+/// The settings for a parameter of so many dimensions.
+fn decayed(step: AdamW, dimensions: usize) -> AdamW {
+    AdamW { weight_decay: if dimensions < 2 { 0.0 } else { step.weight_decay }, ..step }
+}
+
+/// Puts new values in the place of a parameter's, rounded at random where its copy is all there is.
+fn set_rounded<D: Device>(
+    params: &mut ParamStore<D>,
+    (store, index): (usize, usize),
+    mut values: Vec<f32>,
+    step: u64,
+) {
+    if params.is_rounded(index) {
+        let device = params.device().clone();
+        let mut buffer = device.upload(&values);
+        device.round_randomly(&mut buffer, rounding_key(step, store, index));
+        values = part_of(&device, &buffer, 0..values.len());
+    }
+    params.set_values(index, &values);
+}
+
+/// Some elements of a buffer.
+fn part_of<D: Device>(device: &D, buffer: &D::Buffer, range: Range<usize>) -> Vec<f32> {
+    let mut values = vec![0.0; range.len()];
+    device.download(buffer, range.start, &mut values);
+    values
+}
+
+/// The norm of the gradients of all stores.
+fn norm<D: Device>(trained: &[Trained<'_, D>]) -> Result<f64, NonFinite> {
+    let squares = trained.iter().map(|one| one.gradients.sum_of_squares());
+    let grad_norm = squares.sum::<f64>().sqrt();
+    if grad_norm.is_finite() {
+        return Ok(grad_norm);
+    }
+    let bad = trained.iter().find_map(first_bad_gradient);
+    Err(bad.unwrap_or(NonFinite { suspect: Suspect::GradientNorm }))
+}
+
+/// A moment of a trained parameter.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    store: usize,
+    index: usize,
+    name: &'static str,
 }
 
 const FIRST: &str = "first_moment";
@@ -195,27 +472,6 @@ fn first_bad_gradient<D: Device>(one: &Trained<'_, D>) -> Option<NonFinite> {
     let index = one.gradients.first_non_finite()?;
     let name = one.params[index].name.clone();
     Some(NonFinite { suspect: Suspect::Gradient { name } })
-}
-
-fn update<D: Device>(
-    one: &mut Trained<'_, D>,
-    moments: &mut [Option<Moments<D>>],
-    (store, step): (usize, AdamW),
-) {
-    let (device, gradients) = (one.params.device().clone(), one.gradients);
-    let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
-    let is_rounded: Vec<bool> =
-        (0..one.params.len()).map(|index| one.params.is_rounded(index)).collect();
-    one.params.update(|index, values| {
-        let Some(Moments { first, second }) = &mut moments[index] else { return };
-        let gradient = gradients.get(index).expect("a trained parameter has a gradient");
-        let weight_decay = if dimensions[index] < 2 { 0.0 } else { step.weight_decay };
-        let step = AdamW { weight_decay, ..step };
-        device.adamw(step, values, gradient, first, second);
-        if is_rounded[index] {
-            device.round_randomly(values, rounding_key(step.step, store, index));
-        }
-    });
 }
 
 /// What is drawn for a parameter in a step; the multipliers are odd, so that no two of a run's keys agree soon.

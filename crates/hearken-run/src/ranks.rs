@@ -1,179 +1,283 @@
 //! Processes that train one model together, and what one of them must know of the others.
 //!
-//! What is counted over a whole optimizer step or measured over a whole iteration goes through
-//! [`Ranks`], and so do the numbers of prompts that seeds are made of. A process that is alone adds
-//! nothing to anything: its numbers are, bit for bit, those of a program that knows of no others.
+//! All of them go through the same steps in the same order, over the same records from the same seed. The
+//! parts of a step are shared out ([`Ranks::shares`]), what each process finds of its parts goes to all
+//! ([`Ranks::join`], [`Ranks::whole`]), and gradients are summed ([`Ranks::sum`]), in the order of ranks
+//! throughout: no bit depends on who was first. A process that is alone adds nothing to anything: its
+//! numbers are, bit for bit, those of a program that knows of no others.
 //!
-//! Not here: gradients, which a device holds, and how messages travel: that is a [`Communicator`]'s.
+//! Not here: how messages travel: that is a [`Communicator`]'s.
 
-use std::fmt::Debug;
+mod communicator;
+mod shares;
+mod threads;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hearken_objective::aggregation::StepCounts;
-use hearken_objective::{Mean, Moments};
+use hearken_objective::Mean;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// What connects the processes. All of them make the same calls in the same order.
-pub trait Communicator: Debug + Send + Sync {
-    /// The number of this process, from 0.
-    fn rank(&self) -> usize;
+pub use communicator::Communicator;
+pub use shares::Shares;
+pub use threads::together;
 
-    /// What every process gave, in the order of their numbers: sums are taken in that order, so that no
-    /// bit depends on who was first.
-    fn gather(&self, own: &[f64]) -> Vec<Vec<f64>>;
+/// What processes find of their parts of a step, and what all of them found together.
+pub trait Joined: Serialize + DeserializeOwned {
+    /// What two processes found, the one with the lower number first.
+    fn join(self, other: Self) -> Self;
+}
+
+impl<T: Serialize + DeserializeOwned> Joined for Vec<T> {
+    fn join(mut self, other: Self) -> Self {
+        self.extend(other);
+        self
+    }
 }
 
 /// The processes that share optimizer steps and iterations; by default there is one.
 #[derive(Clone, Debug, Default)]
-pub struct Ranks(Option<Arc<dyn Communicator>>);
+pub struct Ranks(Option<Arc<Connected>>);
+
+#[derive(Debug)]
+struct Connected {
+    communicator: Box<dyn Communicator>,
+    /// Bytes that this process gave to others.
+    sent: AtomicU64,
+}
+
+/// Numbers that a process sends at once, so that what waits to be sent or added takes little memory.
+const PORTION: usize = 1 << 22;
 
 impl Ranks {
     /// Those that `communicator` connects.
-    pub fn new(communicator: Arc<dyn Communicator>) -> Self {
-        Self(Some(communicator))
+    pub fn new(communicator: impl Communicator + 'static) -> Self {
+        let communicator = Box::new(communicator);
+        Self(Some(Arc::new(Connected { communicator, sent: AtomicU64::new(0) })))
     }
 
-    /// A count over all processes.
-    pub fn total(&self, own: usize) -> usize {
-        match &self.0 {
-            None => own,
-            // Counts are far below 2⁵³, where f64 has every integer.
-            Some(others) => others.gather(&[own as f64]).iter().map(|of| of[0] as usize).sum(),
-        }
+    /// The number of this process, from 0.
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |all| all.communicator.rank())
     }
 
-    /// Completions and tokens of all processes.
-    pub fn counts(&self, own: StepCounts) -> StepCounts {
-        match &self.0 {
-            None => own,
-            Some(_) => StepCounts {
-                completions: self.total(own.completions),
-                tokens: self.total(own.tokens),
-            },
-        }
+    /// How many there are.
+    pub fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, |all| all.communicator.size())
+    }
+
+    /// Whether this process writes what all of them do: files, the screen.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Bytes that this process gave to others so far.
+    pub fn bytes_sent(&self) -> u64 {
+        self.0.as_ref().map_or(0, |all| all.sent.load(Ordering::Relaxed))
+    }
+
+    /// What every process gave, in the order of their numbers.
+    pub fn gather<T: Serialize + DeserializeOwned>(&self, own: T) -> Vec<T> {
+        let Some(all) = &self.0 else { return vec![own] };
+        let own = postcard::to_stdvec(&own).expect("plain values become bytes");
+        all.count(own.len() * (all.communicator.size() - 1));
+        let found = all.communicator.gather(own);
+        let value =
+            |bytes: &Vec<u8>| postcard::from_bytes(bytes).expect("the same program wrote them");
+        found.iter().map(value).collect()
+    }
+
+    /// Waits for all of them.
+    pub fn meet(&self) {
+        self.gather(());
+    }
+
+    /// What the first one says; the others give nothing.
+    pub fn of_first<T: Serialize + DeserializeOwned>(&self, own: impl FnOnce() -> T) -> T {
+        let own = self.is_first().then(own);
+        let first = self.gather(own).into_iter().next().flatten();
+        first.expect("the first process has said something")
+    }
+
+    /// Whether one of them says so.
+    pub fn any(&self, own: bool) -> bool {
+        self.gather(own).into_iter().any(|one| one)
+    }
+
+    /// What all of them found.
+    pub fn join<T: Joined>(&self, own: T) -> T {
+        self.gather(own).into_iter().reduce(T::join).expect("there is one process at least")
+    }
+
+    /// A sum over all processes.
+    pub fn sum_of(&self, own: f64) -> f64 {
+        self.gather(own).into_iter().reduce(|sum, one| sum + one).unwrap_or(own)
     }
 
     /// The mean over what all processes have counted.
     pub fn mean(&self, own: Mean) -> Mean {
-        let Some(others) = &self.0 else { return own };
-        let all = others.gather(&[own.sum, own.count as f64]);
-        all.iter().map(|of| Mean { sum: of[0], count: of[1] as usize }).sum()
+        let all = self.gather((own.sum, own.count)).into_iter();
+        all.map(|(sum, count)| Mean { sum, count }).reduce(|a, b| a + b).unwrap_or(own)
     }
 
-    /// The mean, and how many things it is of, where `count` things here have the mean `own`.
-    pub fn weighted(&self, own: f64, count: usize) -> (f64, usize) {
-        if self.0.is_none() {
-            return (own, count);
+    /// Who does which of some parts that take so much work each; whoever has the least gets the next.
+    pub fn shares(&self, work: &[usize]) -> Shares {
+        Shares::of(work, self.rank(), self.size())
+    }
+
+    /// The same of parts with a number and work each: neighbors with one number stay together.
+    pub fn shares_together(&self, parts: &[(u64, usize)]) -> Shares {
+        let groups: Vec<_> = parts.chunk_by(|(one, _), (other, _)| one == other).collect();
+        let work = |group: &&[(u64, usize)]| group.iter().map(|(_, work)| work).sum();
+        let work: Vec<usize> = groups.iter().map(work).collect();
+        let counts: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+        self.shares(&work).unfolded(&counts)
+    }
+
+    /// One thing per part, in the order of the parts, where every process gives those of its share.
+    ///
+    /// # Panics
+    /// If a process gives more or fewer.
+    pub fn whole<T: Serialize + DeserializeOwned>(&self, shares: &Shares, own: Vec<T>) -> Vec<T> {
+        shares.put_together(self.gather(own))
+    }
+
+    /// The sums, over all processes, of the numbers that are this one's: `bounds` says where the numbers of each
+    /// begin among those of all, and where the last end; `own` reads some of this process's addends, and `add`
+    /// is told sums, by their places. Each number is added in the order of ranks.
+    pub fn sum(
+        &self,
+        bounds: &[usize],
+        mut own: impl FnMut(std::ops::Range<usize>) -> Vec<f32>,
+        mut add: impl FnMut(usize, &[f32]),
+    ) {
+        let Some(all) = &self.0 else { return };
+        let (rank, size) = (self.rank(), self.size());
+        let longest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let at_once = (PORTION / size).max(1);
+        for start in (0..longest).step_by(at_once) {
+            let portion = |of: usize| {
+                let end = bounds[of + 1];
+                (bounds[of] + start).min(end)..(bounds[of] + start + at_once).min(end)
+            };
+            let pieces: Vec<Vec<f32>> = (0..size).map(|of| own(portion(of))).collect();
+            let others = pieces.iter().enumerate().filter(|(of, _)| *of != rank);
+            all.count(others.map(|(_, piece)| 4 * piece.len()).sum());
+            let mut found = all.communicator.exchange(pieces, portion(rank).len()).into_iter();
+            let mut sum = found.next().expect("there is one process at least");
+            for piece in found {
+                sum.iter_mut().zip(piece).for_each(|(sum, one)| *sum += one);
+            }
+            add(portion(rank).start, &sum);
         }
-        let all = self.mean(Mean { sum: own * count as f64, count });
-        (all.value().unwrap_or(own), all.count)
     }
 
-    /// The moments of the numbers of all processes.
-    pub fn moments(&self, own: Moments) -> Moments {
-        let Some(others) = &self.0 else { return own };
-        let all = others.gather(&[own.count as f64, own.mean, own.squares]);
-        let of = |of: &Vec<f64>| Moments { count: of[0] as usize, mean: of[1], squares: of[2] };
-        all.iter().map(of).reduce(Moments::merge).unwrap_or(own)
+    /// Gives everybody the numbers of all: `bounds` as in [`Ranks::sum`], `own` reads some of this process's, and
+    /// `put` is told those of the others, by their places.
+    pub fn spread(
+        &self,
+        bounds: &[usize],
+        mut own: impl FnMut(std::ops::Range<usize>) -> Vec<f32>,
+        mut put: impl FnMut(usize, &[f32]),
+    ) {
+        let Some(all) = &self.0 else { return };
+        let (rank, size) = (self.rank(), self.size());
+        let longest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let at_once = (PORTION / size).max(1);
+        for start in (0..longest).step_by(at_once) {
+            let portion = |of: usize| {
+                let end = bounds[of + 1];
+                (bounds[of] + start).min(end)..(bounds[of] + start + at_once).min(end)
+            };
+            let lens: Vec<usize> = (0..size).map(|of| portion(of).len()).collect();
+            let piece = own(portion(rank));
+            all.count(4 * piece.len() * (size - 1));
+            for (of, piece) in all.communicator.collect(piece, &lens).iter().enumerate() {
+                if of != rank && !piece.is_empty() {
+                    put(portion(of).start, piece);
+                }
+            }
+        }
     }
+}
 
-    /// The number, among those of all processes, of the first of `len` things here.
-    pub fn first(&self, len: usize) -> u64 {
-        let Some(others) = &self.0 else { return 0 };
-        let lens = others.gather(&[len as f64]);
-        lens.iter().take(others.rank()).map(|of| of[0] as u64).sum()
+impl Connected {
+    fn count(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Barrier, Mutex};
-    use std::thread;
-
-    use hearken_objective::advantage::whiten::{moments_of, whiten, whiten_by};
-    use hearken_objective::moments::Variance;
-
     use super::*;
-
-    /// Threads that wait for one another.
-    #[derive(Debug)]
-    struct Meeting {
-        barrier: Barrier,
-        table: Mutex<Vec<Vec<f64>>>,
-    }
-
-    #[derive(Debug)]
-    struct Seat {
-        rank: usize,
-        meeting: Arc<Meeting>,
-    }
-
-    impl Communicator for Seat {
-        fn rank(&self) -> usize {
-            self.rank
-        }
-
-        fn gather(&self, own: &[f64]) -> Vec<Vec<f64>> {
-            self.meeting.table.lock().unwrap()[self.rank] = own.to_vec();
-            self.meeting.barrier.wait();
-            let all = self.meeting.table.lock().unwrap().clone();
-            // Nobody puts down the next thing before everybody has read this one.
-            self.meeting.barrier.wait();
-            all
-        }
-    }
-
-    /// What `work` gives on each of so many ranks.
-    fn together<T: Send>(count: usize, work: impl Fn(usize, Ranks) -> T + Sync) -> Vec<T> {
-        let (barrier, table) = (Barrier::new(count), Mutex::new(vec![Vec::new(); count]));
-        let meeting = Arc::new(Meeting { barrier, table });
-        let work = &work;
-        thread::scope(|scope| {
-            let seats: Vec<_> = (0..count)
-                .map(|rank| {
-                    let meeting = Arc::clone(&meeting);
-                    scope.spawn(move || work(rank, Ranks::new(Arc::new(Seat { rank, meeting }))))
-                })
-                .collect();
-            seats.into_iter().map(|seat| seat.join().unwrap()).collect()
-        })
-    }
 
     #[test]
     fn one_process_changes_no_bit() {
         let (alone, mean) = (Ranks::default(), Mean { sum: 0.1 + 0.2, count: 3 });
-        let moments = Moments::of(&[0.1, 0.2, 0.7]);
         assert_eq!(alone.mean(mean), mean);
-        assert_eq!(alone.weighted(0.3, 3), (0.3, 3));
-        assert_eq!(alone.moments(moments), moments);
-        assert_eq!((alone.total(7), alone.first(5)), (7, 0));
+        assert_eq!(alone.join(vec![0.1 + 0.2]), [0.1 + 0.2]);
+        assert_eq!(alone.shares(&[3, 1, 2]).own(), [0, 1, 2]);
+        assert_eq!((alone.rank(), alone.size(), alone.bytes_sent()), (0, 1, 0));
     }
 
     #[test]
-    fn ranks_whiten_as_one_process_with_all_rows_does() {
-        let rows = [vec![1.0, 4.0], vec![-2.0], vec![0.5, 0.25, 9.0]];
-        let mut whole = rows.to_vec();
-        whiten(&mut whole, Variance::Sample);
-        let parts = together(2, |rank, ranks| {
-            let mut own = if rank == 0 { rows[..1].to_vec() } else { rows[1..].to_vec() };
-            let moments = ranks.moments(moments_of(&own));
-            whiten_by(&mut own, moments, Variance::Sample);
-            own
-        });
-        for (x, y) in parts.concat().iter().flatten().zip(whole.iter().flatten()) {
-            assert!((x - y).abs() < 1e-12, "{x} {y}");
-        }
-    }
-
-    #[test]
-    fn counts_means_and_numbers_are_those_of_all_ranks() {
-        let found = together(3, |rank, ranks| {
-            let counts = ranks.counts(StepCounts { completions: rank + 1, tokens: 10 * rank });
+    fn means_and_parts_are_those_of_all_ranks() {
+        let found = together(3, |ranks| {
+            let rank = ranks.rank();
             let mean = ranks.mean(Mean { sum: rank as f64, count: 1 }).value();
-            (counts, mean, ranks.first(rank + 1))
+            let shares = ranks.shares(&[5, 1, 9, 2, 2]);
+            let own = shares.own().iter().map(|part| part * 10).collect();
+            let said = ranks.of_first(|| format!("by {rank}"));
+            (mean, ranks.whole(&shares, own), ranks.any(rank == 2), said)
         });
-        let counts = StepCounts { completions: 6, tokens: 30 };
-        assert!(found.iter().all(|(all, mean, _)| *all == counts && *mean == Some(1.0)));
-        let firsts: Vec<u64> = found.into_iter().map(|(.., first)| first).collect();
-        assert_eq!(firsts, [0, 1, 3]);
+        let all = (Some(1.0), vec![0, 10, 20, 30, 40], true, "by 0".to_owned());
+        assert!(found.iter().all(|one| *one == all), "{found:?}");
+    }
+
+    /// Numbers whose sum depends on the order.
+    fn addends(rank: usize) -> Vec<f32> {
+        (0..11).map(|at| [1e8, 1.0, -1e8][(rank + at) % 3]).collect()
+    }
+
+    #[test]
+    fn sums_are_taken_in_the_order_of_ranks() {
+        let expected: Vec<f32> = (0..11)
+            .map(|at| (0..3).map(|rank| addends(rank)[at]).reduce(|a, b| a + b).unwrap())
+            .collect();
+        // The second of them has nothing to add up.
+        let bounds = [0, 4, 4, 11];
+        let found = together(3, |ranks| {
+            let own = addends(ranks.rank());
+            let mut sums = vec![f32::NAN; 11];
+            ranks.sum(
+                &bounds,
+                |at| own[at].to_vec(),
+                |at, sum| {
+                    sums[at..at + sum.len()].copy_from_slice(sum);
+                },
+            );
+            let before = sums.clone();
+            ranks.spread(
+                &bounds,
+                |at| before[at].to_vec(),
+                |at, sum| {
+                    sums[at..at + sum.len()].copy_from_slice(sum);
+                },
+            );
+            (sums, 0 < ranks.bytes_sent())
+        });
+        assert!(found.iter().all(|(sums, sent)| *sums == expected && *sent), "{found:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_rank_that_has_gone() {
+        let found = std::panic::catch_unwind(|| {
+            together(2, |ranks| {
+                assert!(ranks.is_first(), "the second one fails");
+                ranks.meet();
+            })
+        });
+        assert!(found.is_err());
     }
 }

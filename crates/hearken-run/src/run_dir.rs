@@ -16,14 +16,14 @@
 
 mod card;
 pub mod checkpoint;
+mod claim;
 pub mod inputs;
 mod moved_aside;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hearken_data::{is_unfinished, sync_all, sync_parent, write_whole};
 use hearken_model::checkpoint::{NumberFormat, TensorFiles, WeightFormat};
@@ -31,12 +31,15 @@ use hearken_model::config::model_dir;
 use toml::Table;
 
 use self::checkpoint::{Checkpoint, Saves};
+use self::claim::Role;
 use self::inputs::{Changes, Fingerprint, Input, changes, inputs};
 use self::moved_aside::move_aside;
 pub use crate::error::RunDirError;
 use crate::metrics::Log;
 use crate::metrics_table;
+use crate::ranks::Ranks;
 pub use card::write_card_of;
+pub use claim::{lock, refuse_held};
 use hearken_config::{Difference, Frozen, LogConfig, RunConfig};
 
 /// Keys that may differ when a run resumes: how long it is, how often it tells, saves and evaluates,
@@ -84,24 +87,32 @@ pub enum Start {
 }
 
 /// What a run directory is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Entry {
-    /// For a run.
-    Run(Start),
+    /// For a run, which these processes make together; the first of them alone writes.
+    Run(Start, Ranks),
     /// To say what a run would find; nothing is written, and the directory need not be there.
     Look(Start),
 }
 
 impl Entry {
-    fn start(self) -> Start {
-        let (Self::Run(start) | Self::Look(start)) = self;
-        start
+    fn start(&self) -> Start {
+        let (Self::Run(start, _) | Self::Look(start)) = self;
+        *start
+    }
+
+    /// Who makes the run.
+    pub fn ranks(&self) -> Ranks {
+        match self {
+            Self::Run(_, ranks) => ranks.clone(),
+            Self::Look(_) => Ranks::default(),
+        }
     }
 }
 
 impl From<Start> for Entry {
     fn from(start: Start) -> Self {
-        Self::Run(start)
+        Self::Run(start, Ranks::default())
     }
 }
 
@@ -129,8 +140,8 @@ pub const STAGE_FILE: &str = "stage.json";
 #[derive(Debug)]
 pub struct RunDir {
     root: PathBuf,
-    /// `None` where the directory is only looked at.
-    claim: Option<Claim>,
+    /// What this process has to do with it.
+    role: Role,
     disk_bytes_max: Option<u64>,
     /// The resolved configuration.
     config: String,
@@ -179,14 +190,8 @@ impl RunDir {
         let start = entry.start();
         let inputs = inputs(frozen);
         let is_run = refuse_foreign(&root, &ENTRIES)?;
-        let claim = match entry {
-            Entry::Run(_) => Some(Claim::take(&root)?),
-            Entry::Look(_) => {
-                refuse_held(&root)?;
-                None
-            }
-        };
-        if is_run && claim.is_some() {
+        let role = Role::of(&root, &entry)?;
+        if is_run && matches!(role, Role::Writes(_)) {
             remove_leftovers(&root)?;
         }
         let found =
@@ -219,8 +224,9 @@ impl RunDir {
             .as_ref()
             .map(|checkpoint| (changes(checkpoint.inputs(), &fingerprints), checkpoint.step()));
         let kept = found.checkpoint.as_ref().map(Checkpoint::log_bytes).unwrap_or_default();
+        let [metrics, samples] = role.logs(&root, kept, logs.tensorboard)?;
         let run = Self {
-            claim,
+            role,
             disk_bytes_max: config.disk_bytes_max,
             config: frozen.to_toml(),
             trainer: frozen.trainer(),
@@ -237,11 +243,8 @@ impl RunDir {
             without_moments: found.checkpoint.as_ref().is_some_and(Checkpoint::has_no_moments),
             saves: Saves::start(),
             table: logs.csv.then(|| root.join(METRICS_TABLE)),
-            metrics: match (log(&root, "metrics.jsonl", kept.metrics)?, logs.tensorboard) {
-                (metrics, true) => metrics.with_events(root.join(EVENTS)),
-                (metrics, false) => metrics,
-            },
-            samples: log(&root, "samples.jsonl", kept.samples)?,
+            metrics,
+            samples,
             root,
         };
         Ok((run, found.checkpoint))
@@ -268,6 +271,9 @@ impl RunDir {
     /// If the system refuses.
     pub fn begin(&mut self) -> Result<Vec<String>, RunDirError> {
         let mut notes = std::mem::take(&mut self.notes);
+        if matches!(self.role, Role::Follows) {
+            return Ok(Vec::new());
+        }
         if std::mem::take(&mut self.replaces) {
             let moved = move_aside(&self.root, &ENTRIES).map_err(|(path, source)| {
                 RunDirError::Io { path, action: "be moved aside", source }
@@ -280,7 +286,7 @@ impl RunDir {
                 )
             }));
         }
-        self.claim.as_mut().expect("what is only looked at does not begin").begun = true;
+        self.role.begin();
         write_atomically(&self.path("config.toml"), self.config.as_bytes())?;
         self.saves = Saves::start();
         Ok(notes)
@@ -288,7 +294,7 @@ impl RunDir {
 
     /// Whether the directory is only looked at, so that nothing may be written.
     pub fn is_looked_at(&self) -> bool {
-        self.claim.is_none()
+        matches!(self.role, Role::Looks)
     }
 
     /// What a run that goes on from `checkpoint`, or else begins, would do with the directory.
@@ -411,95 +417,6 @@ impl RunDir {
 /// Names of folders and files that are not complete.
 const TEMPORARY: &str = ".writing-";
 
-/// Takes a folder for this process, until the file is dropped or the process ends.
-///
-/// # Errors
-/// If another process holds it, or the system refuses.
-pub fn lock(root: &Path) -> Result<File, RunDirError> {
-    let path = root.join("lock");
-    let at = |action| RunDirError::io(&path, action);
-    let mut options = File::options();
-    let opened = options.create(true).truncate(false).read(true).write(true).open(&path);
-    let mut file = opened.map_err(at("be opened"))?;
-    match patient_lock(&file) {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(held(root, &mut file)),
-        Err(TryLockError::Error(source)) => return Err(at("be locked")(source)),
-    }
-    file.set_len(0).map_err(at("be written"))?;
-    file.rewind().map_err(at("be written"))?;
-    writeln!(file, "{}", std::process::id()).map_err(at("be written"))?;
-    Ok(file)
-}
-
-/// Refuses a folder that another process holds, without taking it.
-///
-/// # Errors
-/// [`RunDirError::Locked`].
-pub fn refuse_held(root: &Path) -> Result<(), RunDirError> {
-    // Where there is no lock to read, nobody holds the folder.
-    let Ok(mut file) = File::open(root.join("lock")) else { return Ok(()) };
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Err(held(root, &mut file)),
-        _ => Ok(()),
-    }
-}
-
-/// The error about a folder whose lock another process holds.
-fn held(root: &Path, lock: &mut File) -> RunDirError {
-    let mut pid = String::new();
-    match lock.read_to_string(&mut pid) {
-        Err(error) => RunDirError::io(&root.join("lock"), "be read")(error),
-        Ok(_) => RunDirError::Locked { dir: root.into(), pid: pid.trim().into() },
-    }
-}
-
-/// A process that this one starts holds, until its program runs, what is open here: a lock that was just
-/// let go may still be held for that moment.
-fn patient_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 0..20 {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            other => return other,
-        }
-    }
-    file.try_lock()
-}
-
-/// A folder that this process holds.
-#[derive(Debug)]
-struct Claim {
-    root: PathBuf,
-    made_folder: bool,
-    made_lock: bool,
-    /// Whether a run has begun there; if not, nothing is left behind.
-    begun: bool,
-    /// Held, not read: the lock ends with the file.
-    _lock: File,
-}
-
-impl Claim {
-    fn take(root: &Path) -> Result<Self, RunDirError> {
-        let (made_folder, made_lock) = (!root.exists(), !root.join("lock").exists());
-        fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
-        let lock = lock(root)?;
-        Ok(Self { root: root.to_owned(), made_folder, made_lock, begun: false, _lock: lock })
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if self.begun || !self.made_lock {
-            return;
-        }
-        // What cannot be removed is an empty folder, or a lock that nobody holds.
-        let _ = fs::remove_file(self.root.join("lock"));
-        if self.made_folder {
-            let _ = fs::remove_dir(&self.root);
-        }
-    }
-}
-
 /// What a run that is there has come to.
 #[derive(Debug, Default)]
 struct Found {
@@ -569,10 +486,6 @@ pub fn recorded_commits(root: &Path) -> BTreeMap<PathBuf, String> {
 fn different(root: &Path, difference: Difference) -> RunDirError {
     let Difference { key, stored, given } = difference;
     RunDirError::Different { dir: root.into(), key, stored, given }
-}
-
-fn log(root: &Path, name: &str, bytes: u64) -> Result<Log, RunDirError> {
-    Log::open(&root.join(name), bytes)
 }
 
 /// Whether a log has a record of an optimizer step.

@@ -4,6 +4,7 @@
 use hearken_config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
 use hearken_model::{Batch, Keep, LoadOptions, Model, OutputGrads};
 use hearken_run::optimizer::{Optimizer, Trained};
+use hearken_run::ranks::Ranks;
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, PredictionGrad};
 use hearken_testing::llama;
@@ -30,6 +31,7 @@ fn steps_of_one_size_make_no_buffer_anew() {
 }
 
 fn check_steps_of_one_size() {
+    let alone = Ranks::default();
     let ids: Vec<u32> = (0..60).map(|i| i % 50).collect();
     let mut batch = Batch::new();
     batch.push(None, &ids);
@@ -44,7 +46,7 @@ fn check_steps_of_one_size() {
             Model::load(Cpu::new(), &llama(), &LoadOptions::language_model()).unwrap().0;
         model.set_precision(precision);
         let mut gradients = model.gradients();
-        let mut optimizer = Optimizer::new(&CONFIG, &[model.params()]);
+        let mut optimizer = Optimizer::new(&CONFIG, &[model.params()], &alone);
         let mut made = Vec::new();
         for _ in 0..6 {
             gradients.zero();
@@ -57,8 +59,9 @@ fn check_steps_of_one_size() {
                 ..OutputGrads::default()
             };
             model.backward(pass, &of, &mut gradients);
-            let trained = Trained { params: model.params_mut(), gradients: &gradients, lr: 1e-3 };
-            optimizer.step(&mut [trained]).unwrap();
+            let trained =
+                Trained { params: model.params_mut(), gradients: &mut gradients, lr: 1e-3 };
+            optimizer.step(&mut [trained], &alone).unwrap();
             made.push(model.device().buffers_made());
         }
         assert_eq!(made[2], made[5], "{precision:?} {keep:?}: {made:?}");

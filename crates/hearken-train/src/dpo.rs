@@ -29,8 +29,9 @@ use hearken_model::{Head, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Opening, Outcome, Own, Run, load_language_model, start_of};
-use hearken_run::run_dir::Start;
+use hearken_run::ranks::Shares;
+use hearken_run::run::{Opening, Outcome, Own, Run, load_language_model, start_of};
+use hearken_run::run_dir::Entry;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
@@ -40,7 +41,7 @@ use crate::records::{RecordTrainer, Step, TrainingRows, train};
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::Records;
-use reference::{Place, References, portions};
+use reference::{OfTrees, Place, References, portions};
 use tree::Tree;
 
 pub use config::DpoConfig;
@@ -58,6 +59,9 @@ pub struct LossState {
     reward_shift: f64,
 }
 
+/// A run that keeps the state of the loss.
+type Running<D> = Run<D, Own<LossState>>;
+
 /// Preferences as trees, and what the reference says of them.
 pub struct Dpo<D: Device> {
     config: DpoConfig,
@@ -74,13 +78,13 @@ pub struct Dpo<D: Device> {
 pub fn run<D: Device>(
     device: D,
     loaded: &Loaded<DpoConfig>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     if loaded.config.method().is_some() {
-        return online::run(device, loaded, start, progress);
+        return online::run(device, loaded, entry, progress);
     }
-    train::<D, Dpo<D>>(device, loaded, start, progress)
+    train::<D, Dpo<D>>(device, loaded, entry, progress)
 }
 
 impl<D: Device> RecordTrainer<D> for Dpo<D> {
@@ -143,7 +147,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         self.config.resolved.notes()
     }
 
-    fn draw(&mut self, run: &mut Run<D, Own<LossState>>) -> Result<Option<Drawn>, TrainError> {
+    fn draw(&mut self, run: &mut Running<D>) -> Result<Option<Drawn>, TrainError> {
         let Run { tokenizer, counters, .. } = run;
         self.records.draw(&self.config, tokenizer.as_ref(), &mut counters.cursor)
     }
@@ -158,13 +162,23 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         }
     }
 
-    fn learn(&self, run: &mut Run<D, Own<LossState>>, batch: &[usize]) -> Learned<StepResult> {
-        let trees: Vec<&Tree> = batch.iter().map(|&index| self.records.training(index)).collect();
-        let references = self.references.of_training(batch, &trees, portions(&self.config));
-        learn(run, &self.config.resolved.objective, &StepBatch { trees, references })
+    fn rows(&self, index: usize) -> usize {
+        let branches = self.config.resolved.objective.grad_reading().branches;
+        self.records.training(index).rows(branches)
     }
 
-    fn follow(&mut self, run: &Run<D, Own<LossState>>) {
+    fn learn(&self, run: &mut Running<D>, batch: &[usize], shares: &Shares) -> StepResult {
+        let trees: Vec<&Tree> = batch.iter().map(|&index| self.records.training(index)).collect();
+        let of_trees = OfTrees { ranks: &run.ranks, shares, portions: portions(&self.config) };
+        let references = self.references.of_training(batch, &trees, of_trees);
+        learn(run, &self.config.resolved.objective, &StepBatch { trees, references, shares })
+    }
+
+    fn loss(&self, sums: &StepResult) -> f64 {
+        StepResult::loss(sums)
+    }
+
+    fn follow(&mut self, run: &Running<D>) {
         self.references.follow(&run.model, run.step);
     }
 
@@ -178,7 +192,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         figures.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    fn evaluate(&self, run: &mut Run<D, Own<LossState>>) -> Result<Option<f64>, TrainError> {
+    fn evaluate(&self, run: &mut Running<D>) -> Result<Option<f64>, TrainError> {
         let (trees, portions) = (&self.records.eval, portions(&self.config));
         let references = match &self.references {
             References::None => Cow::Owned(vec![Vec::new(); trees.len()]),
@@ -209,7 +223,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
 
 impl<D: Device> Dpo<D> {
     /// The distance from the reference on fresh completions, where it is asked for.
-    fn distance(&self, run: &Run<D, Own<LossState>>) -> Result<Option<PolicyKl>, TrainError> {
+    fn distance(&self, run: &Running<D>) -> Result<Option<PolicyKl>, TrainError> {
         let count = self.config.dpo.kl_prompts;
         if count == 0 {
             return Ok(None);

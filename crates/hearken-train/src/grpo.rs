@@ -38,12 +38,12 @@ use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
-use hearken_run::run::Learned;
+use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 
 use crate::rollout::session::Session;
 use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
-use crate::rollout::{Heads, read};
+use crate::rollout::{Heads, read_together};
 
 use credit::{Experience, credit, trained};
 use idle::{Idle, Idleness};
@@ -115,8 +115,9 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         let sequences: Vec<_> = kept.iter().map(|one| one.rollout.sequence()).collect();
         session.book_reading(&sequences);
         let forward = session.forward_options();
-        let reading = read(&session.run.model, &sequences, Heads::LogProbs, forward);
-        let ref_logprobs = read(&session.reference, &sequences, Heads::LogProbs, forward).logprobs;
+        let ranks = &session.run.ranks;
+        let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward);
+        let (reading, ref_logprobs) = (read(&session.run.model), read(&session.reference).logprobs);
         let algorithm = self.algorithm(session.kl.beta());
         let credited = credit(kept, reading, ref_logprobs, &algorithm);
         let trained = match all_left {
@@ -147,13 +148,19 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         iteration.trained.iter().map(|one| one.graded.rollout.group).collect()
     }
 
-    fn learn(&self, on: &mut Session<D>, of: &Compared, part: &[usize]) -> Learned<StepSums> {
+    fn tree(iteration: &Compared, index: usize) -> (u64, usize) {
+        let rollout = &iteration.trained[index].graded.rollout;
+        (rollout.group, rollout.sequence().tokens())
+    }
+
+    fn learn(&self, on: &mut Session<D>, of: &Compared, part: &[usize], own: &Shares) -> StepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&index| &of.trained[index]).collect();
         let algorithm = self.algorithm(on.kl.beta());
-        let entropy_coef = *self.config.grpo.entropy_coef;
-        let sums = update::accumulate(on, &minibatch, &algorithm, entropy_coef);
-        let loss = sums.policy - entropy_coef * sums.entropy.value().unwrap_or(0.0);
-        Learned { loss, sums }
+        update::accumulate(on, (&minibatch, own), &algorithm, *self.config.grpo.entropy_coef)
+    }
+
+    fn loss(&self, _session: &Session<D>, sums: &StepSums) -> f64 {
+        sums.policy - *self.config.grpo.entropy_coef * sums.entropy.value().unwrap_or(0.0)
     }
 
     fn of_nothing() -> Option<StepSums> {

@@ -27,7 +27,8 @@ mod update;
 use hearken_model::{Head, Model};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Companion, Learned, Opening};
+use hearken_run::ranks::Shares;
+use hearken_run::run::{Companion, Opening};
 use hearken_tensor::Device;
 
 use crate::rollout::session::Session;
@@ -96,13 +97,18 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         let Place { session, sources, .. } = at;
         let (rollouts, scores) = session.rollouts(sources)?;
         let (forward, missing_end) = (session.forward_options(), self.config.ppo.missing_end);
-        let scoring = Scoring { reference: &session.reference, forward, missing_end };
+        let scoring = Scoring {
+            reference: &session.reference,
+            ranks: &session.run.ranks,
+            forward,
+            missing_end,
+        };
         let (scored, summary) = score(rollouts, scores, &scoring);
         let sequences: Vec<_> = scored.iter().map(|one| one.rollout.sequence()).collect();
         session.book_reading(&sequences);
         let reading = critic::read_both(session, &sequences);
         let (beta, entropy) = (session.kl.beta(), reading.entropy);
-        let experience = credit(scored, reading, beta, &self.config, &session.run.ranks);
+        let experience = credit(scored, reading, beta, &self.config);
         let metrics = iteration_metrics(&experience, &summary, entropy, beta, &self.config);
         Ok(Credited { experience, metrics })
     }
@@ -117,15 +123,28 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         (0..iteration.experience.len() as u64).collect()
     }
 
-    fn learn(&self, on: &mut Session<D>, from: &Credited, part: &[usize]) -> Learned<StepSums> {
+    fn tree(iteration: &Credited, index: usize) -> (u64, usize) {
+        let rollout = &iteration.experience[index].scored.rollout;
+        (rollout.group, rollout.sequence().tokens())
+    }
+
+    fn learn(
+        &self,
+        on: &mut Session<D>,
+        from: &Credited,
+        part: &[usize],
+        shares: &Shares,
+    ) -> StepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&at| &from.experience[at]).collect();
-        let beta = on.kl.beta();
-        let sums = update::accumulate(on, &minibatch, &self.config);
+        update::accumulate(on, (&minibatch, shares), &self.config)
+    }
+
+    fn loss(&self, session: &Session<D>, sums: &StepSums) -> f64 {
+        let beta = session.kl.beta();
         let mean = |mean: hearken_objective::Mean| mean.value().unwrap_or(0.0);
-        let loss = mean(sums.policy) + *self.config.ppo.value_coef * mean(sums.value)
+        mean(sums.policy) + *self.config.ppo.value_coef * mean(sums.value)
             - *self.config.ppo.entropy_coef * mean(sums.entropy)
-            + beta * mean(sums.kl);
-        Learned { loss, sums }
+            + beta * mean(sums.kl)
     }
 
     fn record(&self, step: Step<'_, Credited, StepSums>) -> PpoStep {

@@ -20,10 +20,11 @@ use hearken_run::mix::Mix;
 use hearken_run::order::{Cursor, Order};
 use hearken_run::plan::{BatchPlan, MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
+use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::Outcome;
-use hearken_run::run::{self, Frame, Kept, Learned, Opened, Opening, Run, Update, drive};
+use hearken_run::run::{self, Frame, Kept, Opened, Opening, Run, Update, drive};
+use hearken_run::run_dir::Entry;
 use hearken_run::run_dir::checkpoint::NamedModel;
-use hearken_run::run_dir::{Entry, Start};
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub trait RecordTrainer<D: Device>: Sized {
     /// What checkpoints keep.
     type Kept: Kept;
     /// What a step finds.
-    type Sums;
+    type Sums: Joined;
     /// What a step writes to `metrics.jsonl`.
     type Record: Serialize;
 
@@ -133,8 +134,15 @@ pub trait RecordTrainer<D: Device>: Sized {
         None
     }
 
-    /// Leaves the gradients of a step over the records with these numbers.
-    fn learn(&self, run: &mut Run<D, Self::Kept>, batch: &[usize]) -> Learned<Self::Sums>;
+    /// Rows of the training record with a number.
+    fn rows(&self, index: usize) -> usize;
+
+    /// Leaves the gradients that this process's share of a step has, which is over the records with the numbers
+    /// `batch`; what one loss depends on beyond its own record is that of the whole step.
+    fn learn(&self, run: &mut Run<D, Self::Kept>, batch: &[usize], shares: &Shares) -> Self::Sums;
+
+    /// The loss of a step of which all processes found `sums`.
+    fn loss(&self, sums: &Self::Sums) -> f64;
 
     /// What happens once the parameters have changed.
     fn follow(&mut self, _run: &Run<D, Self::Kept>) {}
@@ -186,16 +194,32 @@ pub struct Records<D: Device, T: RecordTrainer<D>> {
 pub(crate) fn train<D: Device, T: RecordTrainer<D>>(
     device: D,
     loaded: &Loaded<T::Config>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    match Records::<D, T>::open(device, loaded, start, progress)? {
+    match Records::<D, T>::open(device, loaded, entry, progress)? {
         Opened::Finished(outcome) => Ok(outcome),
         Opened::Ready(mut records) => {
             records.announce(progress)?;
             drive(&mut records, T::STAGE, progress)
         }
     }
+}
+
+/// What all processes find in a step over the records with the numbers `batch`; leaves the gradients of this one's
+/// share.
+pub fn learned<D: Device, T: RecordTrainer<D>>(
+    trainer: &T,
+    run: &mut Run<D, T::Kept>,
+    batch: &[usize],
+) -> T::Sums {
+    let rows: Vec<usize> = match run.ranks.size() {
+        1 => vec![1; batch.len()],
+        _ => batch.iter().map(|&index| trainer.rows(index)).collect(),
+    };
+    let shares = run.ranks.shares(&rows);
+    let own = trainer.learn(run, batch, &shares);
+    run.ranks.join(own)
 }
 
 impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
@@ -318,8 +342,8 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
             }
         };
         run.begin_step();
-        let Learned { loss, sums } = trainer.learn(run, &batch);
-        let applied = run.apply(loss)?;
+        let sums = learned(trainer, run, &batch);
+        let applied = run.apply(trainer.loss(&sums))?;
         trainer.follow(run);
         let update = run.end_step(applied, watch);
         let Cursor { epoch, index } = run.counters.cursor;
@@ -348,7 +372,10 @@ impl<D: Device, T: RecordTrainer<D>> Frame<D> for Records<D, T> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        self.trainer.evaluate(&mut self.run)
+        match self.run.ranks.is_first() {
+            true => self.trainer.evaluate(&mut self.run),
+            false => Ok(None),
+        }
     }
 
     fn write_samples(&mut self) -> Result<(), TrainError> {

@@ -21,9 +21,11 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Learned, Nothing, Opening, Run};
+use hearken_run::ranks::{Joined, Shares};
+use hearken_run::run::{Nothing, Opening, Run};
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::records::{RecordTrainer, Step, TrainingRows};
 use hearken_model::microbatch::microbatches;
@@ -49,7 +51,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
     const STAGE: &'static str = "reward";
     type Config = RewardConfig;
     type Kept = Nothing;
-    type Sums = Vec<Comparison>;
+    type Sums = Compared;
     type Record = RewardStep;
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
@@ -93,10 +95,15 @@ impl<D: Device> RecordTrainer<D> for Reward {
         Ok(Some(drawn))
     }
 
-    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<Comparison>> {
-        let pairs: Vec<_> = batch.iter().map(|&index| self.pairs.training(index)).collect();
+    fn rows(&self, pair: usize) -> usize {
+        self.pairs.training(pair).rows()
+    }
+
+    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize], shares: &Shares) -> Compared {
+        let own = shares.pick(batch).into_iter();
+        let pairs: Vec<_> = own.map(|index| self.pairs.training(index)).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
-        let count = run.ranks.total(pairs.len());
+        let count = batch.len();
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = Microbatch::new(&pairs[group.clone()]);
@@ -110,10 +117,14 @@ impl<D: Device> RecordTrainer<D> for Reward {
             loss += sum;
             comparisons.extend(found);
         }
-        Learned { loss: loss / pairs.len() as f64, sums: comparisons }
+        Compared { loss, comparisons }
     }
 
-    fn record(&self, step: Step<Vec<Comparison>>) -> RewardStep {
+    fn loss(&self, sums: &Compared) -> f64 {
+        sums.loss / sums.comparisons.len() as f64
+    }
+
+    fn record(&self, step: Step<Compared>) -> RewardStep {
         RewardStep::new(&step)
     }
 
@@ -136,6 +147,21 @@ impl<D: Device> RecordTrainer<D> for Reward {
     /// Saves the model with mean and deviation of its scores on the reference completions.
     fn save_model(&self, run: &Run<D, Nothing>, name: &str) -> Result<Option<NoRoom>, TrainError> {
         normalization::save_model(run, name, &self.reference)
+    }
+}
+
+/// What a step finds of its pairs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Compared {
+    /// The sum of their losses.
+    loss: f64,
+    comparisons: Vec<Comparison>,
+}
+
+impl Joined for Compared {
+    fn join(self, other: Self) -> Self {
+        let comparisons = self.comparisons.join(other.comparisons);
+        Self { loss: self.loss + other.loss, comparisons }
     }
 }
 

@@ -9,25 +9,24 @@ mod metrics;
 
 use hearken_config::Loaded;
 use hearken_model::{Batch, Head, Model, OutputGrads};
-use hearken_objective::Mean;
-use hearken_objective::cross_entropy::SupervisedLoss;
 use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Learned, Nothing, Opening, Outcome, Run};
-use hearken_run::run_dir::Start;
+use hearken_run::ranks::Shares;
+use hearken_run::run::{Nothing, Opening, Outcome, Run};
+use hearken_run::run_dir::Entry;
 use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
-use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad};
+use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
 
 use crate::records::{RecordTrainer, Step, TrainingRows, train};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
 pub use evaluation::evaluate;
-pub use metrics::{SftEvaluation, SftStep};
+pub use metrics::{SftEvaluation, SftStep, TokenSums};
 
 /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
 /// checkpoint where there is one.
@@ -37,10 +36,10 @@ pub use metrics::{SftEvaluation, SftStep};
 pub fn run<D: Device>(
     device: D,
     loaded: &Loaded<SftConfig>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
-    train::<D, Sft>(device, loaded, start, progress)
+    train::<D, Sft>(device, loaded, entry, progress)
 }
 
 /// Demonstrations, and how they are imitated.
@@ -85,12 +84,16 @@ impl<D: Device> RecordTrainer<D> for Sft {
         stream.draw(run.tokenizer.as_ref(), &mut run.counters.cursor, batch_size).map(Some)
     }
 
-    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<TokenSums> {
+    fn rows(&self, example: usize) -> usize {
+        self.data.training(example).rows()
+    }
+
+    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize], shares: &Shares) -> TokenSums {
         let examples: Vec<&DemonstrationExample> =
             batch.iter().map(|&index| self.data.training(index)).collect();
+        let supervised: usize = examples.iter().map(|example| example.target_count()).sum();
+        let examples = shares.pick(&examples);
         let rows: Vec<usize> = examples.iter().map(|example| example.rows()).collect();
-        let supervised =
-            run.ranks.total(examples.iter().map(|example| example.target_count()).sum());
         // d(−Σ log π / supervised) / d log π is known before the pass: one trip through the head.
         let grad = PredictionGrad { logprob: (-1.0 / supervised as f64) as f32, entropy: 0.0 };
         let mut sums = TokenSums::default();
@@ -105,8 +108,11 @@ impl<D: Device> RecordTrainer<D> for Sft {
             };
             sums += TokenSums::new(&run.backward(pass, &grads));
         }
-        let loss = sums.loss.value().expect("every example has a supervised token");
-        Learned { loss, sums }
+        sums
+    }
+
+    fn loss(&self, sums: &TokenSums) -> f64 {
+        sums.loss.value().expect("every example has a supervised token")
     }
 
     fn record(&self, step: Step<TokenSums>) -> SftStep {
@@ -155,33 +161,5 @@ impl Microbatch {
             }));
         }
         Self { batch, predictions }
-    }
-}
-
-/// Sums over supervised tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokenSums {
-    loss: Mean,
-    hits: Mean,
-    entropy: Mean,
-}
-
-impl TokenSums {
-    fn new(output: &HeadOutput) -> Self {
-        let logprobs: Vec<f64> = output.logprobs.iter().map(|&logprob| logprob.into()).collect();
-        let loss = SupervisedLoss::CrossEntropy.loss(&logprobs);
-        Self {
-            loss: Mean { sum: loss.sum, count: logprobs.len() },
-            hits: output.argmax_hit.iter().map(|&hit| f64::from(u8::from(hit))).collect(),
-            entropy: output.entropy.iter().map(|&entropy| f64::from(entropy)).collect(),
-        }
-    }
-}
-
-impl std::ops::AddAssign for TokenSums {
-    fn add_assign(&mut self, other: Self) {
-        self.loss += other.loss;
-        self.hits += other.hits;
-        self.entropy += other.entropy;
     }
 }

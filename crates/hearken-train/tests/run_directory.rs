@@ -73,9 +73,9 @@ fn a_look_takes_no_directory_and_finds_who_holds_it() {
         |entry: Entry| RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, entry);
     let looked_at = open(Entry::Look(Start::Resume)).unwrap();
     assert!(!run.exists());
-    let held = open(Entry::Run(Start::Resume)).unwrap();
+    let held = open(Entry::from(Start::Resume)).unwrap();
     let error = open(Entry::Look(Start::Resume)).unwrap_err().to_string();
-    assert_eq!(error, open(Entry::Run(Start::Resume)).unwrap_err().to_string());
+    assert_eq!(error, open(Entry::from(Start::Resume)).unwrap_err().to_string());
     drop((looked_at, held));
     open(Entry::Look(Start::Fresh)).unwrap();
     assert!(!run.exists());

@@ -7,11 +7,8 @@ use clap::Args;
 use hearken_config::Configuration;
 use hearken_train::dpo::{self, DpoConfig};
 
-use super::trainer_arguments::{TrainerArguments, conclude};
+use super::trainer_arguments::TrainerArguments;
 use crate::device;
-use crate::hub::HubNames;
-use crate::interrupt::Interrupt;
-use crate::screen::Screen;
 
 /// Preference optimization without a reward model: DPO and its family, ORPO, SimPO, KTO
 ///
@@ -40,11 +37,11 @@ Examples:
 
 impl Dpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut loaded = DpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
-        let outcome = dpo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
-        drop(screen);
-        Ok(conclude(&outcome)?)
+        let Self { trainer } = &self;
+        trainer.run(|mut going| {
+            let mut loaded = DpoConfig::load(&trainer.config, &trainer.overrides)?;
+            going.fetch(&mut loaded, trainer.start())?;
+            Ok(dpo::run(device::open(), &loaded, going.entry, going.screen)?)
+        })
     }
 }

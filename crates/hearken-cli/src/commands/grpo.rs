@@ -7,11 +7,8 @@ use clap::Args;
 use hearken_config::Configuration;
 use hearken_train::grpo::{self, GrpoConfig};
 
-use super::trainer_arguments::{TrainerArguments, conclude};
+use super::trainer_arguments::TrainerArguments;
 use crate::device;
-use crate::hub::HubNames;
-use crate::interrupt::Interrupt;
-use crate::screen::Screen;
 
 /// Group-relative reinforcement learning: GRPO, RLOO, DAPO, GSPO and others
 ///
@@ -39,11 +36,11 @@ Examples:
 
 impl Grpo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut loaded = GrpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
-        let outcome = grpo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
-        drop(screen);
-        Ok(conclude(&outcome)?)
+        let Self { trainer } = &self;
+        trainer.run(|mut going| {
+            let mut loaded = GrpoConfig::load(&trainer.config, &trainer.overrides)?;
+            going.fetch(&mut loaded, trainer.start())?;
+            Ok(grpo::run(device::open(), &loaded, going.entry, going.screen)?)
+        })
     }
 }

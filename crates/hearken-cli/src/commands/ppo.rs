@@ -7,11 +7,8 @@ use clap::Args;
 use hearken_config::Configuration;
 use hearken_train::ppo::{self, PpoConfig};
 
-use super::trainer_arguments::{TrainerArguments, conclude};
+use super::trainer_arguments::TrainerArguments;
 use crate::device;
-use crate::hub::HubNames;
-use crate::interrupt::Interrupt;
-use crate::screen::Screen;
 
 /// Proximal policy optimization: raise a score while staying close to the starting model
 ///
@@ -37,11 +34,11 @@ Examples:
 
 impl Ppo {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut loaded = PpoConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
-        let outcome = ppo::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
-        drop(screen);
-        Ok(conclude(&outcome)?)
+        let Self { trainer } = &self;
+        trainer.run(|mut going| {
+            let mut loaded = PpoConfig::load(&trainer.config, &trainer.overrides)?;
+            going.fetch(&mut loaded, trainer.start())?;
+            Ok(ppo::run(device::open(), &loaded, going.entry, going.screen)?)
+        })
     }
 }

@@ -12,12 +12,9 @@ use hearken_train::feature_reward::FeatureOptions;
 use hearken_train::reward::{self, RewardConfig};
 
 use super::analyze::{check_results, figure, write};
-use super::trainer_arguments::{TrainerArguments, conclude};
+use super::trainer_arguments::TrainerArguments;
 use crate::device;
-use crate::hub::HubNames;
-use crate::interrupt::Interrupt;
 use crate::output::{print, say};
-use crate::screen::Screen;
 use crate::table::table;
 use crate::{features, sources};
 
@@ -71,12 +68,11 @@ Examples:
 impl Reward {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let Some(trainer) = self.trainer else { return self.small.run() };
-        let mut loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).configuration(&mut loaded, trainer.start())?;
-        let outcome = reward::run(device::open(), &loaded, trainer.start(), &mut screen)?;
-        drop(screen);
-        Ok(conclude(&outcome)?)
+        trainer.run(|mut going| {
+            let mut loaded = RewardConfig::load(&trainer.config, &trainer.overrides)?;
+            going.fetch(&mut loaded, trainer.start())?;
+            Ok(reward::run(device::open(), &loaded, going.entry, going.screen)?)
+        })
     }
 }
 

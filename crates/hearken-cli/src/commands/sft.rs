@@ -7,11 +7,8 @@ use clap::Args;
 use hearken_config::Configuration;
 use hearken_train::sft::{self, SftConfig};
 
-use super::trainer_arguments::{TrainerArguments, conclude};
+use super::trainer_arguments::TrainerArguments;
 use crate::device;
-use crate::hub::HubNames;
-use crate::interrupt::Interrupt;
-use crate::screen::Screen;
 
 /// Supervised fine-tuning: teach a model to write like demonstrations
 ///
@@ -34,11 +31,11 @@ Examples:
 
 impl Sft {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut loaded = SftConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).configuration(&mut loaded, self.trainer.start())?;
-        let outcome = sft::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
-        drop(screen);
-        Ok(conclude(&outcome)?)
+        let Self { trainer } = &self;
+        trainer.run(|mut going| {
+            let mut loaded = SftConfig::load(&trainer.config, &trainer.overrides)?;
+            going.fetch(&mut loaded, trainer.start())?;
+            Ok(sft::run(device::open(), &loaded, going.entry, going.screen)?)
+        })
     }
 }

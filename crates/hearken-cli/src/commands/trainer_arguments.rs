@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Args;
+use hearken_config::{Configuration, Loaded};
 use hearken_run::run::{Outcome, Status};
-use hearken_run::run_dir::Start;
+use hearken_run::run_dir::{Entry, Start};
 
-use crate::interrupt::INTERRUPTED;
-use crate::output;
+use crate::hub::HubNames;
+use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::screen::Screen;
+use crate::{output, ranks};
 
 #[derive(Args, Debug)]
 pub(crate) struct TrainerArguments {
@@ -23,12 +27,68 @@ pub(crate) struct TrainerArguments {
     /// Start anew: the run in the run directory is moved aside, and removed at the first checkpoint
     #[arg(long)]
     fresh: bool,
+
+    /// Train with so many processes on this machine, which mpirun starts; docs/scaling.md
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    ranks: Option<usize>,
 }
 
 impl TrainerArguments {
     /// Whether a run that is there goes on.
     pub(crate) fn start(&self) -> Start {
         if self.fresh { Start::Fresh } else { Start::Resume }
+    }
+}
+
+/// What a trainer runs with.
+pub(crate) struct Going<'a> {
+    /// Who runs it, and whether a run that is there goes on.
+    pub(crate) entry: Entry,
+    /// Who is told.
+    pub(crate) screen: &'a mut Screen,
+}
+
+impl Going<'_> {
+    /// Puts folders in the places of names of the hub; the first rank fetches what is not there.
+    pub(crate) fn fetch<C: Configuration>(
+        &mut self,
+        loaded: &mut Loaded<C>,
+        start: Start,
+    ) -> Result<()> {
+        let ranks = self.entry.ranks();
+        if !ranks.is_first() {
+            ranks.meet();
+        }
+        HubNames::new(self.screen).configuration(loaded, start)?;
+        if ranks.is_first() {
+            ranks.meet();
+        }
+        Ok(())
+    }
+}
+
+impl TrainerArguments {
+    /// Runs a trainer: alone, or as one of the ranks that a launcher started, or that it is asked to start.
+    pub(crate) fn run(&self, train: impl FnOnce(Going<'_>) -> Result<Outcome>) -> Result<ExitCode> {
+        let Some(ranks) = ranks::join(self.ranks)? else {
+            return ranks::launch(self.ranks.unwrap_or(1));
+        };
+        let mut screen = match (ranks.size(), ranks.is_first()) {
+            (1, _) => Screen::new(Interrupt::of_steps()?),
+            (_, true) => Screen::new(Interrupt::of_ranks()?),
+            (_, false) => Screen::quiet(Interrupt::of_ranks()?),
+        };
+        let entry = Entry::Run(self.start(), ranks.clone());
+        let outcome = match train(Going { entry, screen: &mut screen }) {
+            Err(error) if 1 < ranks.size() => ranks::fail(error, &ranks),
+            outcome => outcome?,
+        };
+        drop(screen);
+        match (ranks.is_first(), outcome.status) {
+            (true, _) => Ok(conclude(&outcome)?),
+            (false, Status::Stopped) => Ok(ExitCode::from(INTERRUPTED)),
+            (false, _) => Ok(ExitCode::SUCCESS),
+        }
     }
 }
 

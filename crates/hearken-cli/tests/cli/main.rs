@@ -24,6 +24,7 @@ mod imitation;
 mod init;
 mod logprobs;
 mod process;
+mod ranks;
 mod records;
 mod rlhf;
 mod serve;

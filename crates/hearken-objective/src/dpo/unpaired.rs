@@ -1,5 +1,7 @@
 //! Losses on single completions that were called good or bad.
 
+use serde::{Deserialize, Serialize};
+
 use super::CompletionSums;
 use crate::mean::Mean;
 use crate::numerics::{at_least, log_sigmoid, sigmoid};
@@ -122,7 +124,7 @@ pub fn kto_reference_point(mismatched_log_ratios: &[f64]) -> f64 {
 /// shift.observe([Mean::of(&[3.0]), Mean::of(&[1.0])]);
 /// assert_eq!(shift.delta(), 1.0);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardShift {
     /// Share of the old value that stays, from 0 to 1.
     pub decay: f64,

@@ -1,5 +1,7 @@
 //! How far an update has moved the policy from the one that sampled.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Clip, PolicyTerms};
 use crate::kl;
 use crate::mean::Mean;
@@ -14,7 +16,7 @@ use crate::mean::Mean;
 /// assert_eq!(metrics.ratio.value(), Some(1.0));
 /// assert_eq!(metrics.clipped().value(), Some(0.0));
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RatioMetrics {
     /// ρ_t.
     pub ratio: Mean,

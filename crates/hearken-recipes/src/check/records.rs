@@ -4,10 +4,10 @@ use hearken_config::Loaded;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::order::Cursor;
-use hearken_run::run::{Learned, Opened};
+use hearken_run::run::Opened;
 use hearken_run::run_dir::Entry;
 use hearken_tensor::Device;
-use hearken_train::records::{Configured, RecordTrainer, Records};
+use hearken_train::records::{Configured, RecordTrainer, Records, learned};
 
 use super::{Check, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths, seconds};
 
@@ -68,7 +68,7 @@ fn time<D: Device, T: RecordTrainer<D>>(
     let mut loss = 0.0;
     let best = fastest(|| {
         run.begin_step();
-        Learned { loss, .. } = trainer.learn(run, &batch);
+        loss = trainer.loss(&learned(trainer, run, &batch));
     });
     let watch = Stopwatch::start();
     run.apply(loss)?;

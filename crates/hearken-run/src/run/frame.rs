@@ -66,25 +66,38 @@ pub fn drive<D: Device, F: Frame<D>>(
     let (run, more) = frame.saved();
     run.begin(more, progress)?;
     progress.stage(stage, Some(frame.run().total));
+    let first_step = frame.run().step;
     evaluate_at_start(frame)?;
     tell(frame, &mut commentary, progress);
     while !frame.run().is_finished() {
         let (first_step, before) = (frame.run().step, frame.run().counters);
         let advanced = frame.advance(progress);
         or_keep(frame, before, advanced)?;
-        let stop = progress.stop_requested();
+        let ranks = &frame.run().ranks;
+        let stop = ranks.any(progress.stop_requested());
         pause(frame, first_step, stop)?;
         tell(frame, &mut commentary, progress);
         if stop && !frame.run().is_finished() {
             return Ok(frame.run().stopped(progress));
         }
     }
-    if let Some(no_room) = with_average(frame, |frame| frame.save_model("final"))? {
+    if let Some(no_room) = save_model(frame, "final")? {
         progress.note(&format!("final: written in float32, since {no_room}"));
     }
     frame.run().note_early_stop(progress);
+    note_ranks(frame.run(), first_step, progress);
     commentary.conclude(&frame.run().dir.metrics, progress);
     Ok(frame.run().outcome(Status::Finished))
+}
+
+/// Says how much ranks gave to one another, where there are several.
+fn note_ranks<D: Device, K: Kept>(run: &Run<D, K>, first_step: u64, progress: &mut dyn Progress) {
+    let (ranks, steps) = (&run.ranks, run.step.saturating_sub(first_step));
+    if 1 < ranks.size() && 0 < steps {
+        let megabytes = ranks.bytes_sent() as f64 / steps as f64 / 1e6;
+        let size = ranks.size();
+        progress.note(&format!("{size} ranks: each gave the others {megabytes:.2} MB a step"));
+    }
 }
 
 /// Says what the logs have that nobody has been told.
@@ -108,7 +121,8 @@ fn pause<D: Device, F: Frame<D>>(
     let due = |every: Option<u64>| every.is_some_and(|every| first_step / every < step / every);
     let train = &run.settings.train;
     let (samples, evaluation) = (due(train.sample_every), due(train.eval_every) || end);
-    let is_time = run.dir.is_save_due(train.save_minutes.map(NonNegative::get));
+    let minutes = train.save_minutes.map(NonNegative::get);
+    let is_time = run.ranks.of_first(|| run.dir.is_save_due(minutes));
     let checkpoint = due(train.save_every) || is_time || stop;
     if samples {
         with_average(frame, F::write_samples)?;
@@ -140,19 +154,22 @@ fn evaluate_at_start<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainE
 }
 
 fn evaluate<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
-    let Some(figure) = with_average(frame, F::evaluate)? else {
+    let own = with_average(frame, F::evaluate)?;
+    let run = frame.run();
+    let own = own.map(|figure| run.compared_by(figure)).transpose()?;
+    // Processors differ in last bits, and all must decide alike.
+    let Some(figure) = run.ranks.of_first(|| own) else {
         return frame.run().settings.train.needs_evaluations().map_or(Ok(()), |key| {
             Err(TrainError::Other(format!(
                 "`{key}`: found too little to evaluate on, expected records or prompts that are held out"
             )))
         });
     };
-    let run = frame.run();
-    let (figure, better) = run.compared_by(figure, F::BETTER)?;
+    let better = run.better(F::BETTER);
     run.note_gain(figure, better);
     // Where its format has no room, the card says so.
     if run.is_best(figure, better) {
-        with_average(frame, |frame| frame.save_model("best"))?;
+        save_model(frame, "best")?;
     }
     Ok(())
 }
@@ -176,7 +193,7 @@ fn or_keep<D: Device, F: Frame<D>>(
     result: Result<(), TrainError>,
 ) -> Result<(), TrainError> {
     let error = match result {
-        Err(error @ (TrainError::Reward(_) | TrainError::Judge(_))) => Box::new(error),
+        Err(error) if error.is_of_opinions() => Box::new(error),
         other => return other,
     };
     let run = frame.run();
@@ -191,6 +208,17 @@ fn or_keep<D: Device, F: Frame<D>>(
         return Err(TrainError::NotKept { error, checkpoint: Box::new(refused) });
     }
     Err(TrainError::Kept { error, run: root, step })
+}
+
+/// The first process saves what was trained, as the mean of the weights where there is one.
+fn save_model<D: Device, F: Frame<D>>(
+    frame: &mut F,
+    name: &str,
+) -> Result<Option<NoRoom>, TrainError> {
+    if !frame.run().ranks.is_first() {
+        return Ok(None);
+    }
+    with_average(frame, |frame| frame.save_model(name))
 }
 
 fn save_checkpoint<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {

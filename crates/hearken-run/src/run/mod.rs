@@ -203,7 +203,7 @@ pub struct Update {
 pub struct Run<D: Device, K> {
     /// What the configuration says.
     pub settings: Settings,
-    /// The run directory, which only this process writes.
+    /// The run directory, which only the first process writes.
     pub dir: RunDir,
     /// Where all random numbers of the run come from.
     pub seeds: Seeds,
@@ -260,6 +260,8 @@ impl<D: Device, K: Kept> Run<D, K> {
         more: Option<NamedModel<'_, D>>,
         progress: &mut dyn Progress,
     ) -> Result<(), TrainError> {
+        // The first one changes what all have read.
+        self.ranks.meet();
         for note in self.dir.begin()? {
             progress.note(&note);
         }
@@ -349,13 +351,14 @@ impl<D: Device, K: Kept> Run<D, K> {
             .collect();
         check_loss(loss, &stores).map_err(|reason| reason.at(step))?;
         let learning_rate = self.schedule.learning_rate(step);
-        let (params, gradients) = (self.model.params_mut(), &self.gradients);
+        let (params, gradients) = (self.model.params_mut(), &mut self.gradients);
         let mut trained = vec![Trained { params, gradients, lr: learning_rate }];
         if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
             let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
             trained.push(Trained { params: model.params_mut(), gradients, lr });
         }
-        let update = self.optimizer.step(&mut trained).map_err(|reason| reason.at(step))?;
+        let update =
+            self.optimizer.step(&mut trained, &self.ranks).map_err(|reason| reason.at(step))?;
         if let Some(average) = &mut self.average {
             average.follow(self.model.params());
         }
@@ -377,10 +380,11 @@ impl<D: Device, K: Kept> Run<D, K> {
         Applied { loss: 0.0, grad_norm: 0.0, learning_rate }
     }
 
-    /// Books what the step took.
+    /// Books what the step took, on all ranks.
     pub fn end_step(&mut self, applied: Applied, watch: Stopwatch) -> Update {
         let Applied { loss, grad_norm, learning_rate } = applied;
-        let Work { tokens, flops } = self.work;
+        let work = self.ranks.gather((self.work.tokens, self.work.flops)).into_iter();
+        let (tokens, flops) = work.reduce(|a, b| (a.0 + b.0, a.1 + b.1)).unwrap_or_default();
         let timing = watch.timing(tokens as u64);
         let seconds = timing.seconds;
         self.counters.cost.add(Cost { tokens: tokens as u64, flops, seconds });
@@ -418,20 +422,24 @@ impl<D: Device, K: Kept> Run<D, K> {
         self.settings.train.keep_best && is_best
     }
 
-    /// What the evaluation that was just written compares by, and how a better one compares to a worse one:
-    /// `figure` as `better`, unless the configuration names another.
+    /// How a better evaluation compares to a worse one: as `better`, unless the configuration names a figure.
+    fn better(&self, better: Ordering) -> Ordering {
+        let train = &self.settings.train;
+        match (&train.metric_for_best_model, train.greater_is_better) {
+            (None, _) => better,
+            (Some(_), Some(true)) => Ordering::Greater,
+            (Some(_), _) => Ordering::Less,
+        }
+    }
+
+    /// What the evaluation that was just written compares by: `figure`, unless the configuration names another.
     ///
     /// # Errors
     /// If the evaluation has no such figure.
-    fn compared_by(&self, figure: f64, better: Ordering) -> Result<(f64, Ordering), TrainError> {
-        let train = &self.settings.train;
-        let Some(name) = &train.metric_for_best_model else { return Ok((figure, better)) };
-        let better = match train.greater_is_better {
-            Some(true) => Ordering::Greater,
-            _ => Ordering::Less,
-        };
+    fn compared_by(&self, figure: f64) -> Result<f64, TrainError> {
+        let Some(name) = &self.settings.train.metric_for_best_model else { return Ok(figure) };
         let Some(Value::Object(record)) = self.dir.metrics.recent().next_back() else {
-            return Ok((figure, better));
+            return Ok(figure);
         };
         // What is not a number is written as null.
         let number = |value: &Value| match value.get("value").unwrap_or(value) {
@@ -439,7 +447,7 @@ impl<D: Device, K: Kept> Run<D, K> {
             value => value.as_f64(),
         };
         if let Some(number) = record.get(name).and_then(number) {
-            return Ok((number, better));
+            return Ok(number);
         }
         let known = record.iter().filter(|(key, value)| *key != "step" && number(value).is_some());
         let known: Vec<&str> = known.map(|(key, _)| key.as_str()).collect();
@@ -483,16 +491,22 @@ impl<D: Device, K: Kept> Run<D, K> {
         }
         models.extend(more);
         let keeps = self.settings.train.keep_optimizer || !self.is_finished();
+        self.saved = Some(self.step);
+        if !self.ranks.is_first() {
+            if keeps {
+                let stores: Vec<_> = models.iter().map(|named| named.model.params()).collect();
+                self.optimizer.give(&stores, &self.ranks);
+            }
+            return Ok(());
+        }
         self.dir.save_checkpoint(&Snapshot {
             step: self.step,
             models: &models,
-            optimizer: keeps.then_some(&self.optimizer),
+            optimizer: keeps.then_some((&self.optimizer, &self.ranks)),
             average: self.average.as_ref().filter(|_| keeps),
             tokenizer: self.tokenizer.as_ref(),
             counters: &self.counters,
-        })?;
-        self.saved = Some(self.step);
-        Ok(())
+        })
     }
 
     /// Completes some prompts for `samples.jsonl`.
@@ -506,6 +520,9 @@ impl<D: Device, K: Kept> Run<D, K> {
         seed: u64,
     ) -> Result<(), TrainError> {
         let Some(tokenizer) = &self.tokenizer else { return Ok(()) };
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         let samples = sample_completions(&self.model, tokenizer, prompts, config, seed)?;
         samples.iter().try_for_each(|sample| self.dir.samples.append(&sample.at(self.step)))?;
         Ok(())
@@ -534,15 +551,6 @@ impl<D: Device, K: Kept> Run<D, K> {
         ));
         self.outcome(Status::Stopped)
     }
-}
-
-/// What the passes of an optimizer step found, its gradients aside.
-#[derive(Clone, Copy, Debug)]
-pub struct Learned<S> {
-    /// The loss of the step.
-    pub loss: f64,
-    /// What its record is made of.
-    pub sums: S,
 }
 
 /// A run that is ready for its first step, or one that has come to its end before.

@@ -6,6 +6,8 @@ use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource};
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
 use crate::average::Average;
@@ -31,8 +33,10 @@ pub struct Opening<'p> {
     pub seeds: Seeds,
     /// The tokenizer of the model; `None` where its folder has none.
     pub tokenizer: Option<Tokenizer>,
-    /// The run directory, which only this process writes.
+    /// The run directory, which only the first process writes.
     pub dir: RunDir,
+    /// Who makes the run.
+    pub ranks: Ranks,
     /// Who is told.
     pub progress: &'p mut dyn Progress,
 }
@@ -48,11 +52,21 @@ impl<'p> Opening<'p> {
         entry: Entry,
         progress: &'p mut dyn Progress,
     ) -> Result<Self, TrainError> {
+        let ranks = entry.ranks();
+        if !ranks.is_first() {
+            // The first one takes the directory; by then what is not whole is removed.
+            ranks.meet();
+        }
         let (dir, checkpoint) = RunDir::open(&settings.run, settings.log, frozen, entry)?;
+        if ranks.is_first() {
+            ranks.meet();
+        }
+        same_everywhere(&ranks, "configuration", &frozen.to_toml())?;
+        same_everywhere(&ranks, "checkpoint", &checkpoint.as_ref().map(Checkpoint::step))?;
         progress.stage("read data", None);
         let tokenizer = tokenizer_of(&settings.model)?;
         let seeds = Seeds::new(settings.run.seed);
-        Ok(Self { settings, checkpoint, seeds, tokenizer, dir, progress })
+        Ok(Self { settings, checkpoint, seeds, tokenizer, dir, ranks, progress })
     }
 
     /// The folder that the weights of the first model are loaded from: the checkpoint's, where there is one that
@@ -208,8 +222,8 @@ impl<'p> Opening<'p> {
         let trained: Vec<_> = models.map(Model::params).collect();
         let checkpoint = self.checkpoint.as_ref();
         let optimizer = match checkpoint {
-            Some(checkpoint) => checkpoint.optimizer(config, &trained)?,
-            None => Optimizer::new(config, &trained),
+            Some(checkpoint) => checkpoint.optimizer(config, &trained, &self.ranks)?,
+            None => Optimizer::new(config, &trained, &self.ranks),
         };
         let decay = self.settings.train.ema.map(|decay| *decay);
         let is_rounded =
@@ -235,7 +249,7 @@ impl<'p> Opening<'p> {
             settings: self.settings,
             dir: self.dir,
             seeds: self.seeds,
-            ranks: Ranks::default(),
+            ranks: self.ranks,
             tokenizer: self.tokenizer,
             work: Work::default(),
             model,
@@ -243,6 +257,19 @@ impl<'p> Opening<'p> {
             optimizer,
             total,
         })
+    }
+}
+
+/// Refuses what is not the same on all ranks.
+fn same_everywhere<T: PartialEq + Serialize + DeserializeOwned + Clone>(
+    ranks: &Ranks,
+    what: &'static str,
+    own: &T,
+) -> Result<(), TrainError> {
+    let all = ranks.gather(own.clone());
+    match all.iter().position(|one| *one != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(TrainError::Differs { rank, what }),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::average::Average;
 use crate::error::{RunDirError, StateError, TrainError};
 use crate::metrics::Stopwatch;
 use crate::optimizer::{Optimizer, first_bad_value};
+use crate::ranks::Ranks;
 
 /// The file of the mean of the weights.
 const AVERAGE: &str = "state/ema.safetensors";
@@ -44,8 +45,8 @@ pub struct Snapshot<'a, D: Device, C> {
     pub step: u64,
     /// The trained models, in the optimizer's order.
     pub models: &'a [NamedModel<'a, D>],
-    /// Their optimizer; `None` where the run has come to its end and nothing will need its moments.
-    pub optimizer: Option<&'a Optimizer<D>>,
+    /// Their optimizer, and who else has a part of it; `None` where the run has come to its end and nothing will need its moments.
+    pub optimizer: Option<(&'a Optimizer<D>, &'a Ranks)>,
     /// The mean of the first model's weights, where there is one that the run goes on with.
     pub average: Option<&'a Average<D>>,
     /// Saved beside the first model.
@@ -164,7 +165,7 @@ impl Checkpoint {
     }
 
     /// The optimizer, for parameters that were loaded from this checkpoint, the same of them
-    /// trained; a new one where its moments were left out.
+    /// trained: the part of it that is this process's. A new one where its moments were left out.
     ///
     /// # Errors
     /// If the moments cannot be read or are not those of the parameters.
@@ -172,12 +173,13 @@ impl Checkpoint {
         &self,
         config: &OptimizerConfig,
         stores: &[&ParamStore<D>],
+        ranks: &Ranks,
     ) -> Result<Optimizer<D>, StateError> {
         if self.state.optimizer_dropped {
-            return Ok(Optimizer::new(config, stores));
+            return Ok(Optimizer::new(config, stores, ranks));
         }
         let path = self.dir.join("state/optimizer.safetensors");
-        Optimizer::load(config, stores, &path, self.state.optimizer_steps)
+        Optimizer::load((config, ranks), stores, &path, self.state.optimizer_steps)
     }
 }
 
@@ -217,7 +219,7 @@ impl RunDir {
         let shard_bytes = self.format.shard_bytes;
         let files = Files {
             step: snapshot.step,
-            optimizer_steps: snapshot.optimizer.map_or(0, Optimizer::steps),
+            optimizer_steps: snapshot.optimizer.map_or(0, |(optimizer, _)| optimizer.steps()),
             optimizer_dropped: snapshot.optimizer.is_none(),
             bytes: bytes(snapshot),
         };
@@ -389,8 +391,8 @@ fn write<D: Device, C>(
     let folder = dir.join("state");
     fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
-    if let Some(optimizer) = snapshot.optimizer {
-        optimizer.save(&folder.join("optimizer.safetensors"), &stores)?;
+    if let Some((optimizer, ranks)) = snapshot.optimizer {
+        optimizer.save(&folder.join("optimizer.safetensors"), &stores, ranks)?;
     }
     if let Some(average) = snapshot.average {
         average.save(&dir.join(AVERAGE))?;
@@ -410,7 +412,7 @@ fn write_state(dir: &Path, state: &State) -> Result<(), TrainError> {
 fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
     let values = snapshot.models.iter().map(|named| 4 * named.model.saved_elements() as u64);
-    let moments = snapshot.optimizer.map_or(0, |optimizer| optimizer.bytes(&stores));
+    let moments = snapshot.optimizer.map_or(0, |(optimizer, _)| optimizer.bytes(&stores));
     values.sum::<u64>() + moments + snapshot.average.map_or(0, Average::bytes)
 }
 

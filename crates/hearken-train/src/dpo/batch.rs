@@ -6,9 +6,11 @@ use hearken_model::{Keep, Model, OutputGrads};
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_run::metrics::inference_flops;
-use hearken_run::run::{Kept, Learned, Own, Run};
+use hearken_run::ranks::{Joined, Shares};
+use hearken_run::run::{Kept, Own, Run};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
+use serde::{Deserialize, Serialize};
 
 use super::LossState;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
@@ -34,73 +36,74 @@ impl KeepsLoss for Iterating<LossState> {
     }
 }
 
-/// The trees of an optimizer step with what the reference says of them.
+/// The trees of an optimizer step with what the reference says of them, and whose they are.
 pub(super) struct StepBatch<'a> {
     pub(super) trees: Vec<&'a Tree>,
     pub(super) references: Vec<Cow<'a, RefLogprobs>>,
+    pub(super) shares: &'a Shares,
 }
 
 /// What a step found, its gradients aside.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StepResult {
     pub(super) tokens: Vec<TreeTokens>,
     pub(super) losses: Losses,
-    /// The likelihood term before its weight.
-    pub(super) nll_loss: Option<f64>,
+    /// What the likelihood adds to the loss.
+    nll: f64,
     /// BCO's running mean, this step's rewards included.
     pub(super) shift: Option<RewardShift>,
 }
 
-impl StepBatch<'_> {
-    fn evidence<'t>(&'t self, start: usize, tokens: &'t [TreeTokens]) -> Vec<Evidence<'t>> {
-        let known = self.trees[start..].iter().zip(&self.references[start..]).zip(tokens);
-        known.map(|((tree, reference), tokens)| Evidence { tree, tokens, reference }).collect()
+impl Joined for StepResult {
+    fn join(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.join(other.tokens),
+            losses: Losses { trees: self.losses.trees.join(other.losses.trees), ..self.losses },
+            nll: self.nll + other.nll,
+            shift: self.shift,
+        }
     }
 }
 
-/// Leaves the gradients of the step's loss in the run. Objectives that couple the batch look at all of it
-/// in forward passes before the first derivative, and BCO's running mean sees its rewards.
+impl StepBatch<'_> {
+    /// The evidence of the trees at these places, of which `tokens` has the policy's.
+    fn evidence<'t>(&'t self, places: &[usize], tokens: &'t [TreeTokens]) -> Vec<Evidence<'t>> {
+        let one = |(&place, tokens): (&usize, &'t TreeTokens)| Evidence {
+            tree: self.trees[place],
+            tokens,
+            reference: &self.references[place],
+        };
+        places.iter().zip(tokens).map(one).collect()
+    }
+}
+
+/// Leaves the gradients that this process's share has of the step's loss in the run. Objectives that couple the batch
+/// look at all of it, whoever has read it, before the first derivative, and BCO's running mean sees its rewards.
 pub(super) fn learn<D: Device, K: KeepsLoss>(
     run: &mut Run<D, K>,
     objective: &Objective,
     batch: &StepBatch<'_>,
-) -> Learned<StepResult> {
+) -> StepResult {
     let (tokens_max, logits_bytes) =
         (run.settings.train.microbatch_tokens, run.settings.train.logits_bytes);
-    let ranks = run.ranks.clone();
-    let share = StepShare {
-        trees: ranks.total(batch.trees.len()),
-        nll_counts: ranks.counts(objective.nll_counts(&batch.trees)),
-    };
-    let value = run.counters.own.loss().reward_shift;
-    let shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
-    let mut result = StepResult { shift, ..StepResult::default() };
+    let share =
+        StepShare { trees: batch.trees.len(), nll_counts: objective.nll_counts(&batch.trees) };
+    let own = batch.shares.own();
+    let own_trees = batch.shares.pick(&batch.trees);
     let coupled = objective.couples_batch();
-    if coupled {
-        // The passes with gradients drop the same.
-        let dropping = (tokens_max, Some(run.dropout()));
-        let reading = objective.reading();
-        let (tokens, flops) = read_dropping(&run.model, &batch.trees, reading, dropping);
-        run.book_reading(flops);
-        let evidence = batch.evidence(0, &tokens);
-        if let Some(shift) = &mut result.shift {
-            shift.observe(objective.mean_rewards(&evidence).map(|mean| ranks.mean(mean)));
-        }
-        let delta = result.shift.map_or(0.0, RewardShift::delta);
-        result.losses = objective.losses(&evidence, delta, &ranks);
-        result.tokens = tokens;
-    }
+    let mut result =
+        if coupled { read_whole(run, objective, batch) } else { StepResult::default() };
     let reading = objective.grad_reading();
-    let rows: Vec<usize> = batch.trees.iter().map(|tree| tree.rows(reading.branches)).collect();
+    let rows: Vec<usize> = own_trees.iter().map(|tree| tree.rows(reading.branches)).collect();
     for group in microbatches(&rows, tokens_max) {
-        let trees = &batch.trees[group.clone()];
+        let trees = &own_trees[group.clone()];
         let microbatch = Microbatch::new(trees, reading);
         let mut pass = run.forward(&microbatch.batch);
         if !coupled {
             let (predictions, head) = (&microbatch.predictions, reading.head());
             let output = run.model.logprobs_keeping(&mut pass, predictions, head, logits_bytes);
             let tokens = deal(trees, reading, &output);
-            let found = objective.losses(&batch.evidence(group.start, &tokens), 0.0, &ranks);
+            let found = objective.losses(&batch.evidence(&own[group.clone()], &tokens), 0.0);
             result.losses.trees.extend(found.trees);
             result.tokens.extend(tokens);
         }
@@ -117,20 +120,50 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
         run.backward(pass, &grads);
     }
     run.counters.own.loss().reward_shift = result.shift.map_or(0.0, RewardShift::delta);
-    let loss = result.add_up(objective, batch, share);
-    Learned { loss, sums: result }
+    let weighted = own_trees.iter().zip(&result.losses.trees);
+    result.nll =
+        weighted.map(|(tree, loss)| objective.nll_weight(tree, share.nll_counts) * loss.nll).sum();
+    result
+}
+
+/// What the whole step says, of which this process keeps what its own trees have.
+fn read_whole<D: Device, K: KeepsLoss>(
+    run: &mut Run<D, K>,
+    objective: &Objective,
+    batch: &StepBatch<'_>,
+) -> StepResult {
+    let value = run.counters.own.loss().reward_shift;
+    let mut shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
+    // The passes with gradients drop the same.
+    let dropping = (run.settings.train.microbatch_tokens, Some(run.dropout()));
+    let trees = batch.shares.pick(&batch.trees);
+    let (own, flops) = read_dropping(&run.model, &trees, objective.reading(), dropping);
+    run.book_reading(flops);
+    let tokens = run.ranks.whole(batch.shares, own);
+    let places: Vec<usize> = (0..tokens.len()).collect();
+    let evidence = batch.evidence(&places, &tokens);
+    if let Some(shift) = &mut shift {
+        shift.observe(objective.mean_rewards(&evidence));
+    }
+    let found = objective.losses(&evidence, shift.map_or(0.0, RewardShift::delta));
+    StepResult {
+        losses: Losses { trees: batch.shares.pick(&found.trees), ..found },
+        tokens: batch.shares.pick(&tokens),
+        shift,
+        nll: 0.0,
+    }
 }
 
 impl StepResult {
     /// The loss of the step.
-    fn add_up(&mut self, objective: &Objective, batch: &StepBatch<'_>, share: StepShare) -> f64 {
+    pub(super) fn loss(&self) -> f64 {
         let losses: Mean = self.losses.trees.iter().map(|tree| tree.loss).collect();
-        let weighted = batch.trees.iter().zip(&self.losses.trees);
-        let nll: f64 = weighted
-            .map(|(tree, loss)| objective.nll_weight(tree, share.nll_counts) * loss.nll)
-            .sum();
-        self.nll_loss = objective.nll().map(|of| nll / of.weight);
-        losses.value().expect("a step has trees") + nll
+        losses.value().expect("a step has trees") + self.nll
+    }
+
+    /// The likelihood term before its weight.
+    pub(super) fn nll_loss(&self, objective: &Objective) -> Option<f64> {
+        objective.nll().map(|of| self.nll / of.weight)
     }
 
     /// Mean entropy of what predicts the completions that are trained on.

@@ -1,7 +1,6 @@
 //! How a policy stands to held-out preferences.
 
 use hearken_model::Model;
-use hearken_run::ranks::Ranks;
 use hearken_stats::Estimate;
 use hearken_stats::accuracy::accuracy;
 use hearken_stats::mean::mean;
@@ -34,7 +33,7 @@ pub(super) fn evaluate<D: Device>(
         .zip(references)
         .map(|((tree, tokens), reference)| Evidence { tree, tokens, reference })
         .collect();
-    let found = objective.losses(&evidence, reward_shift, &Ranks::default());
+    let found = objective.losses(&evidence, reward_shift);
     let counts = objective.nll_counts(&trees);
     let count = trees.len() as f64;
     // Each record's share, so that their mean is the loss whatever the likelihood's own mean is.

@@ -9,8 +9,8 @@ use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference
 use hearken_objective::kl::ReferenceTerms;
 use hearken_objective::numerics::log_sigmoid;
 use hearken_objective::online::{NashMd, exploration};
-use hearken_run::ranks::Ranks;
 use hearken_tensor::device::PredictionGrad;
+use serde::{Deserialize, Serialize};
 
 use super::objective::{Kind, Objective, Reported};
 use super::tree::{Label, Reading, Tokens, Tree, TreeTokens};
@@ -27,7 +27,7 @@ pub(super) struct Evidence<'a> {
 }
 
 /// What a tree adds to the loss of a step, and how that depends on its log-probabilities.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct TreeLoss {
     /// The loss, likelihood excluded; the step's is the mean over its trees.
     pub(super) loss: f64,
@@ -51,7 +51,7 @@ pub(super) struct TreeLoss {
 }
 
 /// The losses of trees that were looked at together.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Losses {
     pub(super) trees: Vec<TreeLoss>,
     /// KTO's reference point, in nats.
@@ -60,13 +60,8 @@ pub(super) struct Losses {
 
 impl Objective {
     /// The loss of every tree. Objectives that couple a batch take all of its trees at once.
-    /// `reward_shift` is BCO's δ; KTO's reference point is that of all `ranks`.
-    pub(super) fn losses(
-        &self,
-        evidence: &[Evidence<'_>],
-        reward_shift: f64,
-        ranks: &Ranks,
-    ) -> Losses {
+    /// `reward_shift` is BCO's δ.
+    pub(super) fn losses(&self, evidence: &[Evidence<'_>], reward_shift: f64) -> Losses {
         match &self.kind {
             Kind::Paired(objective) => {
                 let pairs: Vec<PairTerms> =
@@ -102,8 +97,9 @@ impl Objective {
             Kind::Unpaired(objective) => {
                 let kl = (objective.loss == UnpairedLoss::Kto).then(|| {
                     let mismatched = evidence.iter().filter(|one| 1 < one.tokens.branches.len());
-                    let ratios = mismatched.map(|one| self.sums(one, 1).log_ratio()).collect();
-                    let mean = ranks.mean(ratios).value();
+                    let ratios: Mean =
+                        mismatched.map(|one| self.sums(one, 1).log_ratio()).collect();
+                    let mean = ratios.value();
                     kto_reference_point(mean.as_slice())
                 });
                 let point = match objective.loss {

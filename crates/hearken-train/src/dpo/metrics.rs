@@ -54,7 +54,7 @@ impl DpoStep {
             loss,
             grad_norm,
             learning_rate,
-            figures: DpoFigures::new(&found.losses, found.nll_loss),
+            figures: DpoFigures::new(&found.losses, found.nll_loss(objective)),
             entropy: found.entropy(objective),
             mean_token_accuracy: found.token_accuracy(),
             reward_shift: found.shift.map(RewardShift::delta),

@@ -26,14 +26,15 @@ use hearken_reward_source::scorers::{look_at_judge, open_judge};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::{self, Learned, Outcome};
-use hearken_run::run_dir::Start;
+use hearken_run::ranks::Shares;
+use hearken_run::run::{self, Outcome};
+use hearken_run::run_dir::Entry;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
 use super::batch::{StepBatch, StepResult, learn};
 use super::loss::RefLogprobs;
-use super::reference::{logprobs, portions};
+use super::reference::{OfTrees, portions};
 use super::tree::Tree;
 use super::{DpoConfig, LossState};
 use crate::rollout::session::Session;
@@ -62,7 +63,7 @@ pub struct Online<'j> {
 pub(super) fn run<D: Device>(
     device: D,
     loaded: &Loaded<DpoConfig>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let (config, method) = within_memory(&loaded.config)?;
@@ -71,7 +72,7 @@ pub(super) fn run<D: Device>(
     let mut judge = open_judge(&config.judge)?;
     refuse_unreadable(&config)?;
     let opinions = Opinions { sources: &mut sources, judge: judge.as_deref_mut() };
-    run_with(device, loaded, start, opinions, progress)
+    run_with(device, loaded, entry, opinions, progress)
 }
 
 /// Refuses a judge where there is no text to judge.
@@ -127,14 +128,14 @@ impl<'o, 's, S: RewardSource + 's> From<&'o mut S> for Opinions<'o, 's> {
 pub fn run_with<D: Device>(
     device: D,
     loaded: &Loaded<DpoConfig>,
-    start: Start,
+    entry: impl Into<Entry>,
     opinions: Opinions<'_, '_>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let Opinions { sources, judge } = opinions;
     let (config, method) = within_memory(&loaded.config)?;
     let settings = (config.of_run(), config.sampling_settings(method));
-    let inputs = Inputs { frozen: &loaded.frozen, entry: start.into(), sources };
+    let inputs = Inputs { frozen: &loaded.frozen, entry: entry.into(), sources };
     let judge = judge.map(|judge| -> &mut dyn PairwiseJudge { judge });
     train(device, Online { config, method, judge }, settings, inputs, progress)
 }
@@ -186,6 +187,10 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         MeanKl { nats: metrics.kl_k1_nats, completions: metrics.sampled }
     }
 
+    fn tree(gathered: &Gathered, index: usize) -> (u64, usize) {
+        (index as u64, gathered.trees[index].rows(2))
+    }
+
     fn together(gathered: &Gathered) -> Vec<u64> {
         (0..gathered.trees.len() as u64).collect()
     }
@@ -195,15 +200,21 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         session: &mut Session<D, LossState>,
         gathered: &Gathered,
         minibatch: &[usize],
-    ) -> Learned<StepResult> {
+        shares: &Shares,
+    ) -> StepResult {
         let objective = &self.config.resolved.objective;
         let trees: Vec<&Tree> = minibatch.iter().map(|&index| &gathered.trees[index]).collect();
         let references = match objective.needs_reference() {
-            true => logprobs(&session.reference, &trees, portions(&self.config)),
+            true => OfTrees { ranks: &session.run.ranks, shares, portions: portions(&self.config) }
+                .logprobs(&session.reference, &trees),
             false => vec![RefLogprobs::new(); trees.len()],
         };
         let references = references.into_iter().map(Cow::Owned).collect();
-        learn(&mut session.run, objective, &StepBatch { trees, references })
+        learn(&mut session.run, objective, &StepBatch { trees, references, shares })
+    }
+
+    fn loss(&self, _session: &Session<D, LossState>, sums: &StepResult) -> f64 {
+        sums.loss()
     }
 
     fn follow(&self, session: &mut Session<D, LossState>) {

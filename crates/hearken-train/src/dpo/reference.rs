@@ -7,6 +7,7 @@ use std::path::Path;
 use hearken_config::Base;
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_run::error::TrainError;
+use hearken_run::ranks::{Ranks, Shares};
 use hearken_run::run::{Opening, load_language_model};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
@@ -42,12 +43,12 @@ impl<D: Device> References<D> {
         &self,
         batch: &[usize],
         trees: &[&Tree],
-        portions: Portions,
+        of_trees: OfTrees<'_>,
     ) -> Vec<Cow<'_, RefLogprobs>> {
         match self {
             Self::None => batch.iter().map(|_| Cow::Owned(Vec::new())).collect(),
             Self::Live { model, .. } | Self::Known { live: Some(model), .. } => {
-                logprobs(model, trees, portions).into_iter().map(Cow::Owned).collect()
+                of_trees.logprobs(model, trees).into_iter().map(Cow::Owned).collect()
             }
             Self::Known { train, .. } => {
                 batch.iter().map(|&index| Cow::Borrowed(&train[index])).collect()
@@ -104,6 +105,22 @@ pub(super) fn logprobs<D: Device>(
         }));
     }
     all
+}
+
+/// Trees that several processes read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfTrees<'a> {
+    pub(super) ranks: &'a Ranks,
+    pub(super) shares: &'a Shares,
+    pub(super) portions: Portions,
+}
+
+impl OfTrees<'_> {
+    /// [`logprobs`] of all trees, of which every process computes its share.
+    pub(super) fn logprobs<D: Device>(self, model: &Model<D>, trees: &[&Tree]) -> Vec<RefLogprobs> {
+        let own = logprobs(model, &self.shares.pick(trees), self.portions);
+        self.ranks.whole(self.shares, own)
+    }
 }
 
 /// The portions of a training run.
@@ -164,7 +181,7 @@ impl Place<'_, '_> {
                 continue;
             }
             let file = self.cache_file((source, init), &trees)?;
-            if let Some(found) = file.read()? {
+            if let Some(found) = self.opening.ranks.lead(|| file.read())? {
                 self.note(&format!("{what}: reference log-probabilities are read from"), &file);
                 known.push(found);
                 continue;
@@ -186,16 +203,31 @@ impl Place<'_, '_> {
                 known.push(file.zeros());
                 continue;
             }
-            let found = logprobs(model, &trees, portions(config));
+            let found = self.computed(model, &trees);
             check_finite(&found, source)?;
-            self.opening.dir.check_room(file.bytes())?;
-            file.write(&found)?;
+            self.store(&file, &found)?;
             self.note(&format!("{what}: reference log-probabilities are stored in"), &file);
             known.push(found);
         }
         let [train, eval] = <[_; 2]>::try_from(known).expect("two sets");
         let live = records.stream.is_some().then(|| self.live(policy, loaded, same)).transpose()?;
         Ok(References::Known { train, eval, rows_wanted, live })
+    }
+
+    /// What `model` says of trees, of which every rank reads its share.
+    fn computed<D: Device>(&self, model: &Model<D>, trees: &[&Tree]) -> Vec<RefLogprobs> {
+        let (ranks, portions) = (&self.opening.ranks, portions(self.config));
+        let rows: Vec<usize> = trees.iter().map(|tree| tree.rows(2)).collect();
+        OfTrees { ranks, shares: &ranks.shares(&rows), portions }.logprobs(model, trees)
+    }
+
+    /// The first rank stores what all have computed.
+    fn store(&self, file: &CacheFile, found: &[RefLogprobs]) -> Result<(), TrainError> {
+        if !self.opening.ranks.is_first() {
+            return Ok(());
+        }
+        self.opening.dir.check_room(file.bytes())?;
+        file.write(found)
     }
 
     /// The reference as a model that stays in memory, `loaded` if it is there: of records that are read as they are

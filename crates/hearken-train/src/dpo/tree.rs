@@ -4,6 +4,7 @@ use hearken_model::Batch;
 use hearken_objective::dpo::unpaired::Verdict;
 use hearken_run::encode::{PreferenceExample, UnpairedExample};
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction};
+use serde::{Deserialize, Serialize};
 
 /// Statistics are wanted of every prediction.
 const STATISTICS: HeadOptions =
@@ -148,7 +149,7 @@ impl Microbatch {
 }
 
 /// What the head says of some consecutive predictions.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tokens {
     /// log π of each token, in nats.
     pub(super) logprobs: Vec<f64>,
@@ -161,7 +162,7 @@ pub(super) struct Tokens {
 }
 
 /// What the head says of a tree.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct TreeTokens {
     /// Of the prompt; empty where it is not read.
     pub(super) prompt: Tokens,

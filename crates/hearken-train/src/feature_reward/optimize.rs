@@ -4,6 +4,7 @@ use hearken_config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmu
 use hearken_model::Gradients;
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_run::optimizer::{Optimizer, Trained};
+use hearken_run::ranks::Ranks;
 use hearken_tensor::Reference;
 use hearken_tensor::reference::Values;
 use rand::seq::SliceRandom;
@@ -82,7 +83,7 @@ pub(super) fn learn(
     rng: &mut ChaCha8Rng,
 ) -> Learned {
     let mut network = start;
-    let mut optimizer = Optimizer::new(&config(options), &[network.params()]);
+    let mut optimizer = Optimizer::new(&config(options), &[network.params()], &Ranks::default());
     let mut gradients = network.params().gradients();
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     let (epochs, validation) = match until {
@@ -98,8 +99,8 @@ pub(super) fn learn(
             gradients.zero();
             add_gradient(&network, &minibatch, &mut gradients);
             let (params, lr) = (network.params_mut(), options.learning_rate.get());
-            let trained = Trained { params, gradients: &gradients, lr };
-            if optimizer.step(&mut [trained]).is_err() {
+            let trained = Trained { params, gradients: &mut gradients, lr };
+            if optimizer.step(&mut [trained], &Ranks::default()).is_err() {
                 // The weights have diverged; those before are as good as it gets.
                 return if validation.is_some() { best } else { Learned { network, epochs } };
             }

@@ -11,8 +11,9 @@ use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
 use hearken_objective::{Mean, Moments};
 use hearken_reward_source::Measure;
 use hearken_run::metrics::Timing;
+use hearken_run::ranks::Joined;
 use hearken_run::run::Update;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Compared;
 use super::credit::Experience;
@@ -237,7 +238,7 @@ impl Clipping {
 }
 
 /// Sums over an optimizer step.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct StepSums {
     /// Σ weight·loss.
     pub(super) policy: f64,
@@ -247,6 +248,20 @@ pub struct StepSums {
     low_min: Option<f64>,
     high_max: Option<f64>,
     pub(super) completion_tokens: usize,
+}
+
+impl Joined for StepSums {
+    fn join(self, other: Self) -> Self {
+        Self {
+            policy: self.policy + other.policy,
+            entropy: self.entropy + other.entropy,
+            kl: self.kl + other.kl,
+            ratios: self.ratios.merge(other.ratios),
+            low_min: self.low_min.into_iter().chain(other.low_min).reduce(f64::min),
+            high_max: self.high_max.into_iter().chain(other.high_max).reduce(f64::max),
+            completion_tokens: self.completion_tokens + other.completion_tokens,
+        }
+    }
 }
 
 impl StepSums {

@@ -5,6 +5,7 @@ use hearken_objective::Mean;
 use hearken_objective::aggregation::StepCounts;
 use hearken_objective::grpo::{Algorithm, KlPlacement};
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
+use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
@@ -13,18 +14,19 @@ use super::metrics::{Clipping, StepSums};
 use crate::rollout::session::Session;
 use crate::rollout::{CompletionBatch, Sequence, completion_microbatches};
 
-/// Adds the gradients of a whole minibatch and returns its sums. What a token weighs is known
-/// beforehand, so the split into microbatches changes nothing. `algorithm` has the coefficient of the
+/// Adds the gradients of this process's share of a minibatch and returns its sums. What a token weighs is known
+/// beforehand, so the split into shares and microbatches changes nothing. `algorithm` has the coefficient of the
 /// KL penalty in force.
 pub(super) fn accumulate<D: Device>(
     session: &mut Session<D>,
-    minibatch: &[&Experience],
+    (minibatch, shares): (&[&Experience], &Shares),
     algorithm: &Algorithm,
     entropy_coef: f64,
 ) -> StepSums {
     let forward = session.forward_options();
     let run = &mut session.run;
-    let counts = run.ranks.counts(StepCounts::of(minibatch.iter().map(|one| one.tokens())));
+    let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
+    let minibatch = &shares.pick(minibatch);
     let entropy = (-entropy_coef / counts.tokens as f64) as f32;
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.graded.rollout.sequence()).collect();

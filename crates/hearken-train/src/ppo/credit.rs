@@ -5,13 +5,12 @@ use hearken_objective::{
     Mean,
     advantage::{
         gae::{explained_variance, gae, returns},
-        whiten::{moments_of, whiten_by},
+        whiten::whiten,
     },
     kl::{KlEstimator, ReferenceTerms},
     moments::Variance,
     reward::{KlPenalty, spread_score, with_kl_penalty},
 };
-use hearken_run::ranks::Ranks;
 
 use super::config::PpoConfig;
 use super::metrics::IterationMetrics;
@@ -48,7 +47,6 @@ pub(super) fn credit(
     reading: Reading,
     beta: f64,
     config: &PpoConfig,
-    ranks: &Ranks,
 ) -> Vec<Experience> {
     let in_reward = config.kl.placement == KlPlacement::Reward;
     let penalty =
@@ -68,8 +66,7 @@ pub(super) fn credit(
     if config.ppo.whiten_advantages {
         let mut rows: Vec<Vec<f64>> =
             experience.iter_mut().map(|one| std::mem::take(&mut one.advantages)).collect();
-        let moments = ranks.moments(moments_of(&rows));
-        whiten_by(&mut rows, moments, Variance::Sample);
+        whiten(&mut rows, Variance::Sample);
         for (one, advantages) in experience.iter_mut().zip(rows) {
             one.advantages = advantages;
         }

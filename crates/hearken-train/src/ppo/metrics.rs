@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
 use hearken_run::metrics::Timing;
+use hearken_run::ranks::Joined;
 use hearken_run::run::Update;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Credited;
 use crate::rollout::train::Step;
@@ -150,7 +151,7 @@ impl PpoStep {
 }
 
 /// Sums over the tokens of an optimizer step; they add up over microbatches.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct StepSums {
     pub(super) policy: Mean,
     pub(super) value: Mean,
@@ -172,5 +173,11 @@ impl StepSums {
             ratios: self.ratios.merge(other.ratios),
             value_clipped: self.value_clipped + other.value_clipped,
         }
+    }
+}
+
+impl Joined for StepSums {
+    fn join(self, other: Self) -> Self {
+        self.merge(other)
     }
 }

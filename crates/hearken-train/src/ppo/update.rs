@@ -9,6 +9,7 @@ use hearken_objective::{
     surrogate::{PolicyTerms, RatioLevel, Surrogate, TokenLoss, metrics::RatioMetrics},
     value::{ValueTerms, ValuesLoss},
 };
+use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
@@ -27,17 +28,18 @@ struct StepContext<'a> {
     token_weight: f64,
 }
 
-/// Adds the gradients of a whole minibatch and returns its sums. What a token weighs is known
-/// beforehand, so the split into microbatches changes nothing.
+/// Adds the gradients of this process's share of a minibatch and returns its sums. What a token weighs is known
+/// beforehand, so the split into shares and microbatches changes nothing.
 pub(super) fn accumulate<D: Device>(
     session: &mut Session<D>,
-    minibatch: &[&Experience],
+    (minibatch, shares): (&[&Experience], &Shares),
     config: &PpoConfig,
 ) -> StepSums {
     let forward = session.forward_options();
     let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
     // The same for every length: the mean runs over tokens.
-    let token_weight = Aggregation::PerToken.token_weight(1, session.run.ranks.counts(counts));
+    let token_weight = Aggregation::PerToken.token_weight(1, counts);
+    let minibatch = &shares.pick(minibatch);
     let context = StepContext { config, forward, beta: session.kl.beta(), token_weight };
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.scored.rollout.sequence()).collect();
@@ -262,7 +264,8 @@ mod tests {
         let minibatch: Vec<&Experience> = experience.iter().collect();
         let step = |session: &mut Session<Cpu>| -> f64 {
             session.run.begin_step();
-            let sums = accumulate(session, &minibatch, &config);
+            let shares = session.run.ranks.shares(&[1, 1]);
+            let sums = accumulate(session, (&minibatch, &shares), &config);
             let mean = |mean: Mean| mean.value().unwrap();
             mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
                 + 0.3 * mean(sums.kl)

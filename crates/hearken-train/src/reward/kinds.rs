@@ -4,7 +4,7 @@ use hearken_config::Loaded;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::run::Outcome;
-use hearken_run::run_dir::Start;
+use hearken_run::run_dir::Entry;
 use hearken_tensor::Device;
 
 use super::{Kind, OutcomeReward, ProcessReward, Reward, RewardConfig};
@@ -18,12 +18,12 @@ use crate::records::train;
 pub fn run<D: Device>(
     device: D,
     loaded: &Loaded<RewardConfig>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     match loaded.config.reward.kind {
-        Kind::Preference => train::<D, Reward>(device, loaded, start, progress),
-        Kind::Outcome => train::<D, OutcomeReward>(device, loaded, start, progress),
-        Kind::Process => train::<D, ProcessReward>(device, loaded, start, progress),
+        Kind::Preference => train::<D, Reward>(device, loaded, entry, progress),
+        Kind::Outcome => train::<D, OutcomeReward>(device, loaded, entry, progress),
+        Kind::Process => train::<D, ProcessReward>(device, loaded, entry, progress),
     }
 }

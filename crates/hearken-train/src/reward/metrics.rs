@@ -1,12 +1,12 @@
 //! What reward-model training writes to `metrics.jsonl`.
 
-use hearken_objective::bradley_terry::Comparison;
 use hearken_run::metrics::Timing;
 use hearken_run::run::Update;
 use hearken_stats::Estimate;
 use hearken_stats::calibration::Bin;
 use serde::Serialize;
 
+use super::Compared;
 use crate::records::Step;
 
 /// One optimizer step.
@@ -40,8 +40,8 @@ pub struct RewardStep {
 }
 
 impl RewardStep {
-    pub(super) fn new(step: &Step<Vec<Comparison>>) -> Self {
-        let Step { sums: comparisons, update, epoch } = step;
+    pub(super) fn new(step: &Step<Compared>) -> Self {
+        let Step { sums: Compared { comparisons, .. }, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let pairs = comparisons.len() as f64;
         let right = comparisons.iter().filter(|pair| pair.rejected < pair.chosen).count();

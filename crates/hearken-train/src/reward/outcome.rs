@@ -13,14 +13,15 @@ use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, JudgedExamples, UnpairedExample};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Timing;
-use hearken_run::run::{Learned, Nothing, Opening, Run, Update};
+use hearken_run::ranks::Shares;
+use hearken_run::run::{Nothing, Opening, Run, Update};
 use hearken_run::stream::Drawn;
 use hearken_stats::Estimate;
 use hearken_stats::calibration::{Prediction, expected_calibration_error, reliability};
 use hearken_stats::mean::mean;
 use hearken_stats::proportion::wilson;
 use hearken_tensor::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::config::RewardConfig;
 use super::metrics::ReliabilityBin;
@@ -42,7 +43,7 @@ pub struct OutcomeReward {
 }
 
 /// A completion, and what the model says of it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedOutcome {
     /// Whether it is right.
     is_right: bool,
@@ -104,12 +105,22 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
         Ok(Some(stream.draw(run.tokenizer.as_ref(), cursor, batch_size)?))
     }
 
-    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<JudgedOutcome>> {
-        let judged = batch.iter().map(|&index| self.judged.training(index));
+    fn rows(&self, index: usize) -> usize {
+        self.judged.training(index).rows()
+    }
+
+    fn learn(
+        &self,
+        run: &mut Run<D, Nothing>,
+        batch: &[usize],
+        shares: &Shares,
+    ) -> Vec<JudgedOutcome> {
+        let judged: Vec<_> = batch.iter().map(|&index| self.judged.training(index)).collect();
+        let count = judged.iter().map(|record| record.completions.len()).sum();
+        let judged = shares.pick(&judged).into_iter();
         let completions: Vec<&UnpairedExample> =
             judged.flat_map(|record| &record.completions).collect();
         let rows: Vec<usize> = completions.iter().map(|one| one.rows()).collect();
-        let count = run.ranks.total(completions.len());
         let mut outcomes = Vec::with_capacity(completions.len());
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let completions = &completions[group];
@@ -125,8 +136,11 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
             run.backward(pass, &grads);
             outcomes.extend(judged);
         }
-        let sum: f64 = outcomes.iter().map(|one| one.loss).sum();
-        Learned { loss: sum / completions.len() as f64, sums: outcomes }
+        outcomes
+    }
+
+    fn loss(&self, outcomes: &Vec<JudgedOutcome>) -> f64 {
+        outcomes.iter().map(|one| one.loss).sum::<f64>() / outcomes.len() as f64
     }
 
     fn record(&self, step: Step<Vec<JudgedOutcome>>) -> OutcomeStep {

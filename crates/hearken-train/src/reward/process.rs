@@ -16,10 +16,12 @@ use hearken_run::budget::{Part, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, StepsExample};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Learned, Nothing, Opening, Run};
+use hearken_run::ranks::Shares;
+use hearken_run::run::{Nothing, Opening, Run};
 use hearken_run::run_dir::write_atomically;
 use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use super::config::{NeutralSteps, RewardConfig};
 use super::scorer::load_scorer;
@@ -36,7 +38,7 @@ pub struct ProcessReward {
 }
 
 /// A labelled step, and what the model says of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgedStep {
     /// The probabilities of its label.
     pub target: Vec<f64>,
@@ -101,11 +103,21 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
         Ok(Some(drawn))
     }
 
-    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize]) -> Learned<Vec<JudgedStep>> {
+    fn rows(&self, index: usize) -> usize {
+        self.solutions.training(index).rows()
+    }
+
+    fn learn(
+        &self,
+        run: &mut Run<D, Nothing>,
+        batch: &[usize],
+        shares: &Shares,
+    ) -> Vec<JudgedStep> {
         let solutions: Vec<_> = batch.iter().map(|&index| self.solutions.training(index)).collect();
-        let rows: Vec<usize> = solutions.iter().map(|solution| solution.rows()).collect();
         let labelled: usize = solutions.iter().map(|solution| labelled(solution)).sum();
-        let count = run.ranks.total(labelled).max(1);
+        let count = labelled.max(1);
+        let solutions = shares.pick(&solutions);
+        let rows: Vec<usize> = solutions.iter().map(|solution| solution.rows()).collect();
         let mut steps = Vec::with_capacity(labelled);
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
             let microbatch = Microbatch::new(self.labels, &solutions[group]);
@@ -117,8 +129,11 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
             run.backward(pass, &grads);
             steps.extend(judged);
         }
-        let loss = steps.iter().map(|step| step.loss).sum::<f64>() / labelled.max(1) as f64;
-        Learned { loss, sums: steps }
+        steps
+    }
+
+    fn loss(&self, steps: &Vec<JudgedStep>) -> f64 {
+        steps.iter().map(|step| step.loss).sum::<f64>() / steps.len().max(1) as f64
     }
 
     fn record(&self, step: Step<Vec<JudgedStep>>) -> ProcessStep {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use hearken_model::{Batch, Keep, Model};
 use hearken_objective::Mean;
+use hearken_run::ranks::Ranks;
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, Prediction};
 
@@ -16,6 +17,13 @@ pub struct Sequence<'a> {
     pub prompt: &'a [u32],
     /// At least one token.
     pub completion: &'a [u32],
+}
+
+impl Sequence<'_> {
+    /// Tokens of both.
+    pub fn tokens(self) -> usize {
+        self.prompt.len() + self.completion.len()
+    }
 }
 
 /// A batch of completions.
@@ -162,6 +170,35 @@ pub fn read<D: Device>(
         }
     }
     reading
+}
+
+/// [`read`] by several processes, of which each reads its share, and all have everything then.
+pub fn read_together<D: Device>(
+    ranks: &Ranks,
+    model: &Model<D>,
+    sequences: &[Sequence<'_>],
+    heads: Heads,
+    options: ForwardOptions,
+) -> Reading {
+    let mut tree = 0;
+    let of_tree = |(index, sequence): (usize, &Sequence<'_>)| {
+        tree += u64::from(0 < index && sequences[index - 1].prompt != sequence.prompt);
+        (tree, sequence.tokens())
+    };
+    let parts: Vec<(u64, usize)> = sequences.iter().enumerate().map(of_tree).collect();
+    let shares = ranks.shares_together(&parts);
+    let Reading { logprobs, values, entropy } =
+        read(model, &shares.pick(sequences), heads, options);
+    // What is not asked for is empty on all ranks.
+    let whole = |own: Vec<Vec<f64>>, asked: bool| match asked {
+        true => ranks.whole(&shares, own),
+        false => own,
+    };
+    Reading {
+        logprobs: whole(logprobs, heads != Heads::Values),
+        values: whole(values, heads != Heads::LogProbs),
+        entropy: ranks.mean(entropy),
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use hearken_stats::{Estimate, mean::normal_mean};
 use hearken_tensor::Device;
 use serde::Serialize;
 
-use super::{ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read, sample_scored};
+use super::{
+    ForwardOptions, Heads, Rollout, SampleOptions, Sequence, read_together, sample_scored,
+};
 
 /// Held-out prompts, and how they are completed.
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +74,9 @@ pub fn complete_held_out<D: Device>(
         sample_scored(sampled, tokenizer, held_out.prompts, held_out.sample, sources)?;
     drop(merged);
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
-    let logprobs = read(policy, &sequences, Heads::LogProbs, held_out.forward).logprobs;
-    let ref_logprobs = read(reference, &sequences, Heads::LogProbs, held_out.forward).logprobs;
+    let (ranks, forward) = (held_out.sample.ranks, held_out.forward);
+    let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward).logprobs;
+    let (logprobs, ref_logprobs) = (read(policy), read(reference));
     let kl_nats = logprobs.iter().zip(&ref_logprobs).map(|(logprobs, ref_logprobs)| {
         KlEstimator::K1.per_completion(ReferenceTerms { logprobs, ref_logprobs })
     });

@@ -37,6 +37,7 @@ use hearken_run::encode::PromptExample;
 
 pub use completion_batch::{
     CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,
+    read_together,
 };
 pub use held_out::{HeldOut, HeldOutCompletions, HeldOutEvaluation, complete_held_out};
 pub use replay::{RecordedIteration, ReplayLimits, read_replay};

@@ -19,6 +19,7 @@ use hearken_run::error::TrainError;
 use hearken_run::ranks::Ranks;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use super::{Origin, Rollout};
 
@@ -55,6 +56,8 @@ pub(crate) type Sampler<'a> =
 struct Asked<'a> {
     tokenizer: Option<&'a Tokenizer>,
     prompts: &'a [Arc<PromptExample>],
+    /// Their numbers among those of all processes.
+    numbers: &'a [usize],
     options: &'a SampleOptions<'a>,
 }
 
@@ -64,6 +67,13 @@ struct Ended {
     /// Its place among the rollouts.
     index: usize,
     completion: Completion,
+}
+
+/// The completions of a prompt, and for each measure what it says of each.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    completions: Vec<Completion>,
+    scores: Vec<Vec<Score>>,
 }
 
 /// What the sources said of a completion while others were being sampled.
@@ -84,7 +94,8 @@ pub fn sample<D: Device>(
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
 ) -> Result<Vec<Rollout>, TrainError> {
-    let asked = Asked { tokenizer, prompts, options };
+    let numbers: Vec<usize> = (0..prompts.len()).collect();
+    let asked = Asked { tokenizer, prompts, numbers: &numbers, options };
     let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
     let SampleOptions { sampling, engine, .. } = options;
     let requests = asked.requests();
@@ -125,41 +136,89 @@ pub(crate) fn sample_scored_by(
     options: &SampleOptions<'_>,
     sources: &mut dyn RewardSource,
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-    let asked = Asked { tokenizer, prompts, options };
     let measures = sources.measures();
-    let is_meanwhile = |measure: &&Measure| measure.pace == Pace::Meanwhile;
-    let meanwhile = measures.iter().filter(is_meanwhile).count();
-    let (mut rollouts, mut judged) = (Vec::new(), Vec::new());
-    if 0 < meanwhile {
-        (rollouts, judged) = asked.sample_and_score(sampler, sources)?;
-    } else {
-        let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
-        let groups = sampler(&asked.requests(), &mut go_on).map_err(refused)?;
-        rollouts.extend(asked.rollouts(groups));
-    }
-    let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
-    for Judged { index, scores } in judged {
-        for (source, score) in of_meanwhile.iter_mut().zip(scores) {
-            source[index] = score;
-        }
-    }
-    let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
-    let of_afterwards = sources.measured(Pace::Afterwards, &views)?;
+    let ranks = options.ranks;
+    let shares = ranks.shares(&vec![1; prompts.len()]);
+    let own = shares.pick(prompts);
+    let asked = Asked { tokenizer, prompts: &own, numbers: shares.own(), options };
+    let told = ranks.agree(asked.told(sampler, sources, &measures))?;
+    let mut told = ranks.whole(&shares, told);
+    let by_measure = |told: &mut Vec<Told>, pace: Pace| -> Vec<Vec<Score>> {
+        let of = measures.iter().enumerate().filter(|(_, measure)| measure.pace == pace);
+        of.map(|(measure, _)| {
+            told.iter_mut().flat_map(|group| std::mem::take(&mut group.scores[measure])).collect()
+        })
+        .collect()
+    };
+    let (meanwhile, afterwards) =
+        (by_measure(&mut told, Pace::Meanwhile), by_measure(&mut told, Pace::Afterwards));
+    let numbers: Vec<usize> = (0..prompts.len()).collect();
+    let all = Asked { tokenizer, prompts, numbers: &numbers, options };
+    let rollouts = all.rollouts(told.into_iter().map(|group| group.completions).collect());
     let tokens: Vec<usize> = rollouts.iter().map(|one| one.completion.ids.len()).collect();
-    let scores = sum_of(&measures, of_meanwhile, of_afterwards, &tokens);
+    let scores = sum_of(&measures, meanwhile, afterwards, &tokens);
     Ok((rollouts, scores))
 }
 
 impl Asked<'_> {
     fn requests(&self) -> Vec<Request> {
-        let SampleOptions { seeds, stream, index, completions, ranks, .. } = *self.options;
-        let first = ranks.first(self.prompts.len());
-        let request = |(prompt, asked): (usize, &Arc<PromptExample>)| Request {
+        let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
+        let request = |(&number, asked): (&usize, &Arc<PromptExample>)| Request {
             prompt_ids: asked.ids.clone(),
             samples: completions,
-            seed: seeds.derive(stream, index, first + prompt as u64),
+            seed: seeds.derive(stream, index, number as u64),
         };
-        self.prompts.iter().enumerate().map(request).collect()
+        self.numbers.iter().zip(self.prompts).map(request).collect()
+    }
+
+    /// Completions, and what the sources say of them.
+    fn told(
+        &self,
+        sampler: Sampler<'_>,
+        sources: &mut dyn RewardSource,
+        measures: &[Measure],
+    ) -> Result<Vec<Told>, TrainError> {
+        if self.prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_meanwhile = |measure: &&Measure| measure.pace == Pace::Meanwhile;
+        let meanwhile = measures.iter().filter(is_meanwhile).count();
+        let (mut rollouts, mut judged) = (Vec::new(), Vec::new());
+        if 0 < meanwhile {
+            (rollouts, judged) = self.sample_and_score(sampler, sources)?;
+        } else {
+            let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
+            let groups = sampler(&self.requests(), &mut go_on).map_err(refused)?;
+            rollouts.extend(self.rollouts(groups));
+        }
+        let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
+        for Judged { index, scores } in judged {
+            for (source, score) in of_meanwhile.iter_mut().zip(scores) {
+                source[index] = score;
+            }
+        }
+        let views: Vec<_> = rollouts.iter().map(Rollout::view).collect();
+        let of_afterwards = sources.measured(Pace::Afterwards, &views)?;
+        let (mut meanwhile, mut afterwards) = (of_meanwhile.into_iter(), of_afterwards.into_iter());
+        let by_measure = measures.iter().map(|measure| match measure.pace {
+            Pace::Meanwhile => meanwhile.next().expect("scores of every measure").into_iter(),
+            Pace::Afterwards => afterwards.next().expect("scores of every measure").into_iter(),
+        });
+        let mut by_measure: Vec<_> = by_measure.collect();
+        let mut rollouts = rollouts.into_iter();
+        let group = |_: &Arc<PromptExample>| {
+            let completions = self.options.completions;
+            let mut scores = |of: &mut std::vec::IntoIter<Score>| of.take(completions).collect();
+            Told {
+                completions: rollouts
+                    .by_ref()
+                    .take(completions)
+                    .map(|one| one.completion)
+                    .collect(),
+                scores: by_measure.iter_mut().map(&mut scores).collect(),
+            }
+        };
+        Ok(self.prompts.iter().map(group).collect())
     }
 
     fn origin(&self) -> Origin {
@@ -174,10 +233,10 @@ impl Asked<'_> {
 
     fn rollouts(&self, groups: Vec<Vec<Completion>>) -> Vec<Rollout> {
         let mut rollouts = Vec::with_capacity(self.prompts.len() * self.options.completions);
-        for ((prompt, completions), group) in self.prompts.iter().zip(groups).zip(0..) {
+        for ((prompt, completions), &group) in self.prompts.iter().zip(groups).zip(self.numbers) {
             rollouts.extend(completions.into_iter().map(|completion| Rollout {
                 prompt: Arc::clone(prompt),
-                group,
+                group: group as u64,
                 text: self.text(&completion),
                 origin: self.origin(),
                 completion,
@@ -255,7 +314,7 @@ impl Asked<'_> {
                     let group = index / self.options.completions;
                     Rollout {
                         prompt: Arc::clone(&self.prompts[group]),
-                        group: group as u64,
+                        group: self.numbers[group] as u64,
                         text: self.text(completion),
                         origin: self.origin(),
                         completion: completion.clone(),

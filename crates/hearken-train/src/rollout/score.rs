@@ -3,15 +3,18 @@
 use hearken_model::Model;
 use hearken_objective::{Mean, Moments, reward::MissingEnd};
 use hearken_reward_source::Scores;
+use hearken_run::ranks::Ranks;
 use hearken_tensor::Device;
 
-use super::{ForwardOptions, Heads, Rollout, ScoredRollout, Sequence, read};
+use super::{ForwardOptions, Heads, Rollout, ScoredRollout, Sequence, read_together};
 
 /// What scores depend on besides the rollouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Scoring<'a, D: Device> {
     /// The frozen model that the KL is measured from.
     pub reference: &'a Model<D>,
+    /// Who reads with it.
+    pub ranks: &'a Ranks,
     /// How rollouts go through it.
     pub forward: ForwardOptions,
     /// What happens to a completion that has no end.
@@ -38,7 +41,8 @@ pub fn score<D: Device>(
     summary.by_source = means.collect();
     assert_eq!(scores.total.len(), rollouts.len(), "scores: one per rollout");
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
-    let reading = read(scoring.reference, &sequences, Heads::LogProbs, scoring.forward);
+    let Scoring { reference, ranks, forward, .. } = *scoring;
+    let reading = read_together(ranks, reference, &sequences, Heads::LogProbs, forward);
     let mut scored = Vec::with_capacity(rollouts.len());
     let mut of_tokens = scores.of_tokens.into_iter();
     for ((rollout, score), ref_logprobs) in

@@ -21,11 +21,12 @@ use hearken_reward_source::{RewardSource, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::progress::Progress;
+use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::{
-    self, Companion, Frame, Learned, Opened, Opening, Outcome, Run, Stored, Update, drive,
+    self, Companion, Frame, Opened, Opening, Outcome, Run, Stored, Update, drive,
 };
+use hearken_run::run_dir::Entry;
 use hearken_run::run_dir::checkpoint::NamedModel;
-use hearken_run::run_dir::{Entry, Start};
 use hearken_run::trained_model::tokenizer_of;
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -43,7 +44,7 @@ pub trait RolloutTrainer<D: Device>: Sized {
     /// What an iteration learns from.
     type Iteration;
     /// What a step finds.
-    type Sums;
+    type Sums: Joined;
     /// What a step writes to `metrics.jsonl`.
     type Record: Serialize;
 
@@ -76,13 +77,21 @@ pub trait RolloutTrainer<D: Device>: Sized {
     /// Which parts of an iteration share a minibatch: neighbors with the same number.
     fn together(iteration: &Self::Iteration) -> Vec<u64>;
 
-    /// Leaves the gradients of a step over the parts with the numbers `minibatch`.
+    /// The tree of a part, and its tokens: neighbors with one number are computed together.
+    fn tree(iteration: &Self::Iteration, index: usize) -> (u64, usize);
+
+    /// Leaves the gradients that this process's share of a step has, which is over the parts with the numbers
+    /// `minibatch`; what one loss depends on beyond its own part is that of the whole step.
     fn learn(
         &self,
         session: &mut Session<D, Self::Own>,
         iteration: &Self::Iteration,
         minibatch: &[usize],
-    ) -> Learned<Self::Sums>;
+        shares: &Shares,
+    ) -> Self::Sums;
+
+    /// The loss of a step of which all processes found `sums`.
+    fn loss(&self, session: &Session<D, Self::Own>, sums: &Self::Sums) -> f64;
 
     /// What happens once the parameters have changed.
     fn follow(&self, _session: &mut Session<D, Self::Own>) {}
@@ -177,10 +186,10 @@ macro_rules! run_rollouts {
         pub fn run<D: hearken_tensor::Device>(
             device: D,
             loaded: &hearken_config::Loaded<$config>,
-            start: hearken_run::run_dir::Start,
+            entry: impl Into<hearken_run::run_dir::Entry>,
             progress: &mut dyn hearken_run::progress::Progress,
         ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
-            $crate::rollout::train::run::<D, $trainer>(device, loaded, start, progress)
+            $crate::rollout::train::run::<D, $trainer>(device, loaded, entry, progress)
         }
 
         /// Runs the configuration to its end, or until `progress` asks to stop; goes on from the last
@@ -192,7 +201,7 @@ macro_rules! run_rollouts {
         pub fn run_with<D: hearken_tensor::Device>(
             device: D,
             loaded: &hearken_config::Loaded<$config>,
-            start: hearken_run::run_dir::Start,
+            entry: impl Into<hearken_run::run_dir::Entry>,
             sources: &mut dyn hearken_reward_source::RewardSource,
             progress: &mut dyn hearken_run::progress::Progress,
         ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
@@ -200,7 +209,7 @@ macro_rules! run_rollouts {
                 &loaded.config,
             )?;
             let frozen = &loaded.frozen;
-            let entry = start.into();
+            let entry = entry.into();
             let inputs = $crate::rollout::train::Inputs { frozen, entry, sources };
             $crate::rollout::train::train_configured::<D, $trainer>(
                 device, config, inputs, progress,
@@ -214,13 +223,13 @@ pub(crate) use run_rollouts;
 pub(crate) fn run<D: Device, T: Configurable<D>>(
     device: D,
     loaded: &Loaded<T::Config>,
-    start: Start,
+    entry: impl Into<Entry>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome, TrainError> {
     let config = T::within_memory(&loaded.config)?;
     let (run, settings) = config.settings();
     let mut sources = open_sources(&run, &settings, &device, loaded.frozen.file())?;
-    let inputs = Inputs { frozen: &loaded.frozen, entry: start.into(), sources: &mut sources };
+    let inputs = Inputs { frozen: &loaded.frozen, entry: entry.into(), sources: &mut sources };
     train_configured::<D, T>(device, config, inputs, progress)
 }
 
@@ -354,7 +363,6 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         let place = Place { session, sources: &mut **sources, progress };
         let iteration = trainer.roll_out(place)?;
         let MeanKl { nats, completions } = T::kl(&iteration);
-        let (nats, completions) = session.run.ranks.weighted(nats, completions);
         if session.is_at_kl_limit(nats, progress) {
             session.run.counters.own.at_kl_limit = true;
             return Ok(());
@@ -388,7 +396,11 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
                     return Ok(());
                 }
                 session.run.begin_step();
-                let Learned { loss, sums } = trainer.learn(session, iteration, part);
+                let parts: Vec<_> = part.iter().map(|&at| T::tree(iteration, at)).collect();
+                let shares = session.run.ranks.shares_together(&parts);
+                let own = trainer.learn(session, iteration, part, &shares);
+                let sums = session.run.ranks.join(own);
+                let loss = trainer.loss(session, &sums);
                 let applied = session.run.apply(loss)?;
                 trainer.follow(session);
                 let update = session.run.end_step(applied, watch);

@@ -1,11 +1,14 @@
 //! What supervised fine-tuning writes to `metrics.jsonl`.
 
+use hearken_objective::Mean;
+use hearken_objective::cross_entropy::SupervisedLoss;
 use hearken_run::metrics::Timing;
+use hearken_run::ranks::Joined;
 use hearken_run::run::Update;
 use hearken_stats::Estimate;
-use serde::Serialize;
+use hearken_tensor::device::HeadOutput;
+use serde::{Deserialize, Serialize};
 
-use super::TokenSums;
 use crate::records::Step;
 
 /// One optimizer step.
@@ -77,5 +80,40 @@ impl SftEvaluation {
     /// The record of an evaluation after `step`.
     pub fn at(self, step: u64) -> EvaluationRecord {
         EvaluationRecord { step, evaluation: self }
+    }
+}
+
+/// Sums over supervised tokens.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct TokenSums {
+    pub(super) loss: Mean,
+    pub(super) hits: Mean,
+    pub(super) entropy: Mean,
+}
+
+impl TokenSums {
+    pub(super) fn new(output: &HeadOutput) -> Self {
+        let logprobs: Vec<f64> = output.logprobs.iter().map(|&logprob| logprob.into()).collect();
+        let loss = SupervisedLoss::CrossEntropy.loss(&logprobs);
+        Self {
+            loss: Mean { sum: loss.sum, count: logprobs.len() },
+            hits: output.argmax_hit.iter().map(|&hit| f64::from(u8::from(hit))).collect(),
+            entropy: output.entropy.iter().map(|&entropy| f64::from(entropy)).collect(),
+        }
+    }
+}
+
+impl Joined for TokenSums {
+    fn join(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}
+
+impl std::ops::AddAssign for TokenSums {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.hits += other.hits;
+        self.entropy += other.entropy;
     }
 }

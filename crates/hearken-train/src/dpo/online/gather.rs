@@ -9,6 +9,7 @@ use hearken_objective::{Mean, Moments};
 use hearken_reward_source::RewardSource;
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
+use hearken_run::ranks::Ranks;
 use hearken_tensor::Device;
 
 use super::Online;
@@ -20,7 +21,7 @@ use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::rollout::session::Session;
 use crate::rollout::source::{Mixed, RolloutSource};
-use crate::rollout::{Heads, Rollout, Sequence, read};
+use crate::rollout::{Heads, Rollout, Sequence, read_together};
 
 /// Completions with their scores, penalties included.
 #[derive(Debug, Default)]
@@ -56,7 +57,7 @@ impl Online<'_> {
             }
             _ => None,
         };
-        let (standing, conduct) = self.standing(&own, opponents.as_ref())?;
+        let (standing, conduct) = self.standing(&own, opponents.as_ref(), &session.run.ranks)?;
         let selector = Selector {
             labels: self.config.online.labels(self.method),
             completions: *self.config.rollout.completions,
@@ -89,6 +90,7 @@ impl Online<'_> {
         &mut self,
         own: &Scored,
         opponents: Option<&Scored>,
+        ranks: &Ranks,
     ) -> Result<(Standing, Option<Conduct>), TrainError> {
         let is_judged = self.method.is_judged();
         let Some(judge) = self.judge.as_deref_mut().filter(|_| is_judged) else {
@@ -96,11 +98,11 @@ impl Online<'_> {
         };
         let Some(other) = opponents else {
             let size = *self.config.rollout.completions;
-            let (played, conduct) = Tournament::play(judge, &own.rollouts, size)?;
+            let (played, conduct) = Tournament::play(judge, &own.rollouts, size, ranks)?;
             return Ok((Standing::Tournament(played), Some(conduct)));
         };
         let duels: Vec<_> = own.rollouts.iter().zip(&other.rollouts).map(|(a, b)| [a, b]).collect();
-        let (wins, conduct) = ask(judge, &duels)?;
+        let (wins, conduct) = ask(judge, &duels, ranks)?;
         Ok((Standing::Duels(wins), Some(conduct)))
     }
 
@@ -151,8 +153,9 @@ fn metrics<D: Device>(
     let sequences: Vec<Sequence<'_>> = own.rollouts.iter().map(Rollout::sequence).collect();
     session.book_reading(&sequences);
     let forward = session.forward_options();
-    let reading = read(&session.run.model, &sequences, Heads::LogProbs, forward);
-    let reference = read(&session.reference, &sequences, Heads::LogProbs, forward);
+    let ranks = &session.run.ranks;
+    let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward);
+    let (reading, reference) = (read(&session.run.model), read(&session.reference));
     let kl = reading.logprobs.iter().zip(&reference.logprobs);
     let kl: Mean = kl
         .map(|(logprobs, ref_logprobs)| -> f64 {

@@ -3,11 +3,13 @@
 use hearken_judge::JudgeError;
 use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences, preferences};
 use hearken_run::error::TrainError;
+use hearken_run::ranks::Ranks;
+use serde::{Deserialize, Serialize};
 
 use crate::rollout::Rollout;
 
 /// How a judge did, to be measured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Conduct {
     pub(super) asked: usize,
     pub(super) unreadable: usize,
@@ -50,12 +52,13 @@ impl Tournament {
         judge: &mut dyn PairwiseJudge,
         rollouts: &[Rollout],
         size: usize,
+        ranks: &Ranks,
     ) -> Result<(Self, Conduct), TrainError> {
         let mut duels: Vec<[&Rollout; 2]> = Vec::new();
         for group in rollouts.chunks(size) {
             duels.extend(pairs(size).map(|(first, second)| [&group[first], &group[second]]));
         }
-        let (probabilities, conduct) = ask(judge, &duels)?;
+        let (probabilities, conduct) = ask(judge, &duels, ranks)?;
         Ok((Self { size, probabilities }, conduct))
     }
 
@@ -89,11 +92,19 @@ impl Tournament {
     }
 }
 
-/// P(the first of each duel is preferred); `None` where the judge does not say.
+/// P(the first of each duel is preferred); `None` where the judge, whom the first process asks, does not say.
 ///
 /// # Errors
 /// Of the judge; also if it says nothing of any.
 pub(super) fn ask(
+    judge: &mut dyn PairwiseJudge,
+    duels: &[[&Rollout; 2]],
+    ranks: &Ranks,
+) -> Result<(Vec<Option<f64>>, Conduct), TrainError> {
+    ranks.lead(|| ask_here(judge, duels))
+}
+
+fn ask_here(
     judge: &mut dyn PairwiseJudge,
     duels: &[[&Rollout; 2]],
 ) -> Result<(Vec<Option<f64>>, Conduct), TrainError> {

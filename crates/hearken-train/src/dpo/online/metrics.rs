@@ -142,7 +142,7 @@ impl OnlineStep {
             exploration_loss: terms.exploration,
             score_loss: terms.score,
             kl_loss: terms.kl,
-            figures: DpoFigures::new(&found.losses, found.nll_loss),
+            figures: DpoFigures::new(&found.losses, found.nll_loss(objective)),
             entropy: found.entropy(objective),
             mean_token_accuracy: found.token_accuracy(),
             reward_shift: found.shift.map(RewardShift::delta),
