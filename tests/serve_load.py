@@ -112,6 +112,7 @@ async def swaps_under_load(server, first, second, seconds, tokens=48):
             await asyncio.to_thread(server.swap, (first, second)[number % 2])
 
     await asyncio.gather(swap(), *(ask(number * 7) for number in range(CLIENTS)))
+    await client.close()
     for _ in range(200):
         under_way = server.metric("hearken_completions_under_way")
         pages = server.metric('hearken_cache_pages_in_use{model="served"}')
@@ -138,6 +139,7 @@ async def timed(server, prompts, tokens):
     begun = time.monotonic()
     await asyncio.gather(*(ask(prompt) for prompt in prompts))
     seconds = time.monotonic() - begun
+    await client.close()
     return dict(streams=len(prompts), tokens_per_s=len(prompts) * tokens / seconds, first_token_s=statistics.median(first_tokens))
 
 
@@ -165,7 +167,7 @@ def main():
     with Server(hearken, first) as server:
         results["swaps_under_load"] = asyncio.run(swaps_under_load(server, first, second, seconds))
     print(json.dumps(results["swaps_under_load"]))
-    tokens, ratios, rounds = 64, [], []
+    tokens, ratios, rounds = 32, [], []
     with Server(hearken, model) as server:
         asyncio.run(timed(server, PROMPTS[:1], 4))
         one = asyncio.run(timed(server, PROMPTS[:1], tokens))

@@ -159,6 +159,10 @@ async fn answered(
 
 /// The same request as the other API has it.
 fn as_chat(request: MessagesRequest) -> Result<ChatRequest, ApiError> {
+    if let Some(found) = request.temperature.filter(|found| !(0.0..=1.0).contains(found)) {
+        let message = format!("`temperature` is {found}; expected a number from 0 to 1");
+        return Err(ApiError::param("temperature", message));
+    }
     let system = request.system.map(|system| match system {
         System::Text(text) => text,
         System::Blocks(blocks) => blocks.into_iter().map(|block| block.text).collect(),

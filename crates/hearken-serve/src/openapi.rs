@@ -145,8 +145,10 @@ impl Operation {
 
     /// Says that the answer may be a stream of events.
     fn or_stream(mut self, what: &str) -> Self {
-        self.0["responses"]["200"]["content"]["text/event-stream"] =
-            json!({"schema": {"type": "string", "description": what}});
+        self.0["responses"]["200"]["content"]["text/event-stream"] = json!({"schema": {
+            "type": "object", "description": what, "required": ["data"],
+            "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+        }});
         self
     }
 

@@ -235,7 +235,7 @@ async fn anthropics_messages_are_the_same_answers() {
     }
     assert_eq!(pieces, text.as_str().unwrap());
     assert!(streamed.trim_end().ends_with("{\"type\":\"message_stop\"}"), "{streamed}");
-    body["temperature"] = json!(-1);
+    body["temperature"] = json!(1.5);
     let refused = post(&router, "/v1/messages", body).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["type"]), (400, &json!("error")));
 }
