@@ -16,6 +16,7 @@
 //! | how far the work is, and how long it takes | [`progress`] |
 //! | whether annotators agree | [`agreement`] |
 //! | whom to believe, and who is conspicuous | [`annotators`], [`judges`], [`groups`] |
+//! | what a judge is worth beside people, and what it is biased towards | [`judge_report`] |
 //! | how much suggestions sway | [`suggestions`] |
 //! | what predicts the choice | [`features`], [`patterns`] |
 //! | ratings, and whether they fit the choices | [`ratings`] |
@@ -45,6 +46,8 @@ pub mod annotators;
 pub mod groups;
 
 pub mod judges;
+
+pub mod judge_report;
 
 pub mod suggestions;
 

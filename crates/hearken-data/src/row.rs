@@ -152,7 +152,7 @@ impl<'a> Row<'a> {
     }
 
     /// Whether `field` holds something.
-    pub(crate) fn has(&self, field: &str) -> bool {
+    pub fn has(&self, field: &str) -> bool {
         self.get(field).is_some() || self.unreadable(self.column(field)).is_some()
     }
 
@@ -292,6 +292,20 @@ impl<'a> Row<'a> {
     /// If it is absent.
     pub fn value(&self, field: &str) -> Result<&Value, FieldError> {
         self.required(field, "a value")
+    }
+
+    /// A required column as a type of one's own; `expected` says in an error what it should hold.
+    ///
+    /// # Errors
+    /// If it is absent, or of another form.
+    pub fn parsed<T: serde::de::DeserializeOwned>(
+        &self,
+        field: &str,
+        expected: &'static str,
+    ) -> Result<T, FieldError> {
+        let value = self.required(field, expected)?;
+        T::deserialize(value)
+            .map_err(|_| unexpected(self.name(field), describe(value), expected.into()))
     }
 
     pub(crate) fn list(&self, field: &str, expected: &'static str) -> Result<&[Value], FieldError> {

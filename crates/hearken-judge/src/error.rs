@@ -162,6 +162,29 @@ pub enum JudgeError {
         /// How many it was asked.
         comparisons: usize,
     },
+    /// What may be spent is spent.
+    #[error(
+        "the budget is spent: {spent} of {limit} {what}, and the next question may take more than is left"
+    )]
+    Budget {
+        /// What is counted: "tokens" or "money".
+        what: &'static str,
+        /// How much is spent.
+        spent: String,
+        /// How much may be.
+        limit: String,
+    },
+    /// An answer cannot be kept.
+    #[error("{0}")]
+    Kept(String),
+    /// A model in this process cannot be asked.
+    #[error("{model}: {reason}")]
+    Model {
+        /// The model.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
     /// Too few or too many preferences, or one that is no probability.
     #[error("{judge}: {reason}")]
     Broken {

@@ -8,15 +8,21 @@
 //! | a program that reads and writes JSON lines | [`CommandScorer`] |
 //! | a server that takes JSON batches | [`HttpScorer`] |
 //!
-//! What is preferred of two completions, [`pairwise`] judges say; answers to conversations come from
-//! [`chat`].
+//! What is preferred of two completions, [`pairwise`] judges say, and how good one is by itself, those of [`rating`]; a
+//! [`model`] is what either asks, and answers to conversations come from [`chat`].
 //!
 //! Not here: what a score or an answer is used for.
 #![deny(missing_docs)]
 
 pub mod chat;
 
+pub mod model;
+
 pub mod pairwise;
+
+pub mod rating;
+
+mod choice;
 
 mod line_program;
 
@@ -26,6 +32,7 @@ mod http;
 mod item;
 mod patience;
 
+pub use choice::{ChoiceOptions, Method, Reasoning};
 pub use command::CommandScorer;
 pub use error::JudgeError;
 pub use http::{HttpOptions, HttpScorer};

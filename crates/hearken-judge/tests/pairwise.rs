@@ -1,16 +1,18 @@
 //! Judges of two completions: a model on a server of our own, and programs.
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::chat::{Api, ChatOptions, Timeouts};
+use hearken_judge::model::{ChatModel, Draw};
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Comparison, Orders, PairwiseJudge, Preferences,
     Rules, Template, Unreadable, preferences,
 };
-use hearken_judge::{CommandOptions, JudgeError};
+use hearken_judge::{ChoiceOptions, CommandOptions, JudgeError, Method};
 use serde_json::{Map, Value, json};
 
 const RULES: Rules = Rules { orders: Orders::Both, unreadable: Unreadable::Tie };
@@ -19,20 +21,31 @@ fn chat(api: Api, url: String, rules: Rules) -> ChatJudge {
     let limit = Duration::from_secs(2);
     let timeouts =
         Timeouts { connect: limit, first_text: limit, between_texts: limit, total: limit };
+    let chat = ChatOptions {
+        timeouts,
+        first_pause: Duration::from_millis(10),
+        retries_max: 3,
+        key: Some("sk-secret".into()),
+        ..ChatOptions::new(api, url, "m")
+    };
     let options = ChatJudgeOptions {
-        chat: ChatOptions {
-            timeouts,
-            first_pause: Duration::from_millis(10),
-            retries_max: 3,
-            key: Some("sk-secret".into()),
-            ..ChatOptions::new(api, url, "m")
-        },
         system: "Be fair.".to_owned(),
         question: Template::new("{prompt}|{a}|{b}").unwrap(),
+        choice: choice(Method::Verdict),
         parallel: 3,
         rules,
     };
-    ChatJudge::new(options).unwrap()
+    ChatJudge::new(Arc::new(ChatModel::new(chat).unwrap()), options)
+}
+
+fn choice(method: Method) -> ChoiceOptions {
+    ChoiceOptions {
+        choices: ["A", "B", "C"].map(str::to_owned).into(),
+        method,
+        votes: 3,
+        draw: Draw::default(),
+        reasoning: None,
+    }
 }
 
 fn compare(judge: &mut dyn PairwiseJudge, pairs: &[[&str; 2]]) -> Result<Preferences, JudgeError> {

@@ -3,7 +3,7 @@
 //! [`rlhf`] goes from demonstrations and preferences to a policy and says what each stage bought;
 //! [`quickstart`] makes the model and the data of its first example; [`check`] goes the way of a run up to
 //! its first step and changes nothing; [`search`] spends compute at inference; [`step_labels`] labels steps without
-//! people; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
+//! people; [`judging`] judges items by models, [`constitution`] has one improve its answers by principles; [`sweep`] runs a trainer over values of some keys; [`mod@bench`] times a few
 //! steps of each trainer.
 //!
 //! Not here: what a batch teaches (`hearken-train`), the command line, and anything that prints.
@@ -24,5 +24,9 @@ pub mod check;
 pub mod sweep;
 
 pub mod search;
+
+pub mod judging;
+
+pub mod constitution;
 
 pub mod step_labels;

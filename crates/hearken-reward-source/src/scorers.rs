@@ -2,16 +2,19 @@
 //! the `[judge]`.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hearken_config::{
     Allowance, ApiJudge, Heuristics, JudgeConfig, Judges, ScoreConfig, SourceConfig,
     UnreadableAnswer,
 };
 use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
+use hearken_judge::model::{ChatModel, Draw};
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Unreadable,
 };
-use hearken_judge::{CommandOptions, HttpOptions, JudgeError};
+use hearken_judge::{ChoiceOptions, CommandOptions, HttpOptions, JudgeError, Method};
 use hearken_model::Tokenizer;
 use hearken_tensor::Device;
 
@@ -160,10 +163,8 @@ fn open<D: Device>(
 pub fn open_judge(judge: &JudgeConfig) -> Result<Option<Box<dyn PairwiseJudge>>, JudgeError> {
     Ok(Some(match &judge.who {
         None => return Ok(None),
-        Some(Judges::Openai(api)) => Box::new(ChatJudge::new(options(judge, api, Api::OpenAi)?)?),
-        Some(Judges::Anthropic(api)) => {
-            Box::new(ChatJudge::new(options(judge, api, Api::Anthropic)?)?)
-        }
+        Some(Judges::Openai(api)) => Box::new(chat_judge(judge, api, Api::OpenAi)?),
+        Some(Judges::Anthropic(api)) => Box::new(chat_judge(judge, api, Api::Anthropic)?),
         Some(Judges::Command { program, args }) => {
             let deadline = judge.timeout_s.duration();
             let options = CommandOptions { program: program.clone(), args: args.clone(), deadline };
@@ -183,27 +184,52 @@ fn rules(judge: &JudgeConfig) -> Rules {
     }
 }
 
-fn options(judge: &JudgeConfig, api: &ApiJudge, kind: Api) -> Result<ChatJudgeOptions, JudgeError> {
-    let limit = judge.timeout_s.duration();
-    let chat = ChatOptions {
+fn chat_judge(judge: &JudgeConfig, api: &ApiJudge, kind: Api) -> Result<ChatJudge, JudgeError> {
+    let conduct = Conduct { limit: judge.timeout_s.duration(), retries: judge.retries };
+    let model = open_api(api, kind, conduct)?;
+    let choice = ChoiceOptions {
+        choices: ["A", "B", "C"].map(str::to_owned).into(),
+        method: Method::Verdict,
+        votes: 1,
+        draw: Draw { max_tokens: Some(*judge.max_tokens), ..Draw::default() },
+        reasoning: None,
+    };
+    let options = ChatJudgeOptions {
+        system: judge.system.clone(),
+        question: judge.question.clone(),
+        choice,
+        parallel: *judge.parallel,
+        rules: rules(judge),
+    };
+    Ok(ChatJudge::new(Arc::new(model), options))
+}
+
+/// How patient a client of an API is.
+#[derive(Clone, Copy, Debug)]
+pub struct Conduct {
+    /// The time for an answer, repetitions included.
+    pub limit: Duration,
+    /// Repetitions of a question after an error that may pass.
+    pub retries: usize,
+}
+
+/// Reads the key of an API and makes the client; nothing is sent.
+///
+/// # Errors
+/// If the URL cannot be used, or the variable is not set.
+pub fn open_api(api: &ApiJudge, kind: Api, conduct: Conduct) -> Result<ChatModel, JudgeError> {
+    let Conduct { limit, retries } = conduct;
+    ChatModel::new(ChatOptions {
         temperature: api.temperature.map(|temperature| *temperature),
-        max_tokens: Some(*judge.max_tokens),
         timeouts: Timeouts {
             connect: Timeouts::default().connect.min(limit),
             first_text: limit,
             between_texts: limit,
             total: limit,
         },
-        retries_max: judge.retries,
+        retries_max: retries,
         key: api.key_env.as_deref().map(key).transpose()?,
         ..ChatOptions::new(kind, api.base_url.clone(), api.model.clone())
-    };
-    Ok(ChatJudgeOptions {
-        chat,
-        system: judge.system.clone(),
-        question: judge.question.clone(),
-        parallel: *judge.parallel,
-        rules: rules(judge),
     })
 }
 

@@ -57,6 +57,8 @@ pub enum Method {
     Information,
     /// Normal interval from the sandwich covariance, valid when the model is not.
     Sandwich,
+    /// Few labels by people and many by a judge, with Student's t.
+    PredictionPowered,
 }
 
 impl Estimate {
@@ -168,6 +170,7 @@ impl fmt::Display for Method {
             Self::OrderStatistics => "order statistics",
             Self::Information => "information",
             Self::Sandwich => "sandwich",
+            Self::PredictionPowered => "prediction-powered",
         })
     }
 }

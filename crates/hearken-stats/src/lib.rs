@@ -12,7 +12,8 @@
 //! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
-//! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`] |
+//! | what people would say, from few of their labels and many of a judge | [`prediction_powered`] |
+//! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`], [`reward_bench`] |
 //!
 //! What is *not* here: reading judgements from anywhere, and drawing the results.
 
@@ -36,9 +37,11 @@ pub mod logistic;
 pub mod mean;
 mod multinomial;
 mod newton;
+pub mod prediction_powered;
 pub mod proportion;
 pub mod quantile;
 pub mod reranking;
+pub mod reward_bench;
 pub mod side_bias;
 pub mod significance;
 pub mod social_choice;

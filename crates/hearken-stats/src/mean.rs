@@ -93,7 +93,7 @@ fn alike(values: &[f64], scale: f64) -> bool {
 }
 
 /// The two-sided quantile of Student's t at [`CONFIDENCE`].
-fn t_quantile(degrees: f64) -> f64 {
+pub(crate) fn t_quantile(degrees: f64) -> f64 {
     let t = StudentsT::new(0.0, 1.0, degrees).expect("degrees of freedom are positive");
     t.inverse_cdf(f64::midpoint(1.0, CONFIDENCE))
 }

@@ -22,8 +22,7 @@ pub use speed::Speed;
 use crate::figure::{Figure, Test};
 use crate::index::{Index, Vote};
 use gold::Gold;
-use majority::Majority;
-pub(crate) use majority::strict_plurality;
+pub(crate) use majority::{Majority, strict_plurality};
 pub(crate) use skill::{Skills, skills};
 
 /// The level of every test that makes an annotator conspicuous, after correction.
@@ -98,7 +97,7 @@ impl Score {
         self.n += 1;
     }
 
-    fn figure(self, why: &str) -> Figure {
+    pub(crate) fn figure(self, why: &str) -> Figure {
         Figure::new(proportion::wilson(f64::from(self.hits), self.n as usize), why)
     }
 

@@ -55,12 +55,21 @@ pub(crate) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(crate) fn new(records: &'a Records) -> Self {
+        Self::with(records, false)
+    }
+
+    /// The same, in which language models are judges even where nobody else judged.
+    pub(crate) fn of_judges(records: &'a Records) -> Self {
+        Self::with(records, true)
+    }
+
+    fn with(records: &'a Records, judges_alone: bool) -> Self {
         let items = &records.items;
         let by_id: HashMap<&str, usize> =
             items.iter().enumerate().map(|(i, item)| (item.id.as_str(), i)).collect();
         let (mut counted, left_out) = counted(records, &by_id);
         let finals = finals(&mut counted);
-        let any_person = counted.iter().any(|(_, j)| j.origin != Origin::Ai);
+        let any_person = judges_alone || counted.iter().any(|(_, j)| j.origin != Origin::Ai);
         let is_judge = |j: &Judgement| any_person && j.origin == Origin::Ai;
         let names = |judges: bool| {
             let of = counted.iter().filter(|(_, j)| is_judge(j) == judges);

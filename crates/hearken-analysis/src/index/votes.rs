@@ -21,6 +21,8 @@ pub(crate) struct Vote {
     pub(crate) unit: usize,
     pub(crate) annotator: usize,
     pub(crate) choice: Choice,
+    /// The probability that the first is better: as a soft verdict has it, else 1, ½ or 0.
+    pub(crate) probability: f64,
     /// How strongly, in (0, 1], where it was asked.
     pub(crate) strength: Option<f64>,
     /// Whether the first candidate was shown on the left; `None` where it is not known, or in a ranking.
@@ -83,6 +85,7 @@ impl Votes {
                     unit,
                     annotator: entry.annotator,
                     choice,
+                    probability: probability(&entry.judgement.verdict, choice),
                     strength,
                     first_left: first_left(entry.judgement, first).filter(|_| pairwise),
                     at: entry.judgement.at,
@@ -112,6 +115,15 @@ impl Vote {
             Choice::Second => self.first_left.map(|first| !first),
             Choice::Tie => None,
         }
+    }
+}
+
+fn probability(verdict: &Verdict, choice: Choice) -> f64 {
+    match (verdict, choice) {
+        (Verdict::Soft { probability }, _) => *probability,
+        (_, Choice::First) => 1.0,
+        (_, Choice::Tie) => 0.5,
+        (_, Choice::Second) => 0.0,
     }
 }
 

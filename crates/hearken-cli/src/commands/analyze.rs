@@ -19,7 +19,7 @@ use crate::output::{print, say};
 use crate::sources;
 use crate::table::table;
 
-/// Say what judgements say: agreement, annotators, patterns, a leaderboard, voting rules
+/// Say what judgements say: agreement, annotators, patterns, leaderboard, voting rules
 ///
 /// Reads stores and files of judgements in any of the import formats and prints a summary; --html writes the
 /// whole report as one page, --json every number under the names of docs/analyze.md. Several sources are put

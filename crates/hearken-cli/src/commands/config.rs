@@ -6,6 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_config::Configuration as _;
 use hearken_control::config::ControlConfig;
+use hearken_recipes::constitution::ConstitutionConfig;
+use hearken_recipes::judging::JudgingConfig;
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
@@ -36,6 +38,8 @@ enum Reader {
     Grpo,
     Rlhf,
     Control,
+    Judge,
+    Constitution,
 }
 
 impl Reader {
@@ -49,6 +53,8 @@ impl Reader {
             Self::Grpo => GrpoConfig::DEFAULTS,
             Self::Rlhf => RlhfConfig::EXAMPLE,
             Self::Control => ControlConfig::DEFAULTS,
+            Self::Judge => JudgingConfig::DEFAULTS,
+            Self::Constitution => ConstitutionConfig::DEFAULTS,
         }
     }
 
@@ -61,6 +67,8 @@ impl Reader {
             Self::Grpo => GrpoConfig::schema(),
             Self::Rlhf => RlhfConfig::schema(),
             Self::Control => ControlConfig::schema(),
+            Self::Judge => JudgingConfig::schema(),
+            Self::Constitution => ConstitutionConfig::schema(),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! `hearken evaluate`: what reward models are worth, on labelled steps and on sampled answers.
+//! `hearken evaluate`: what reward models and judges are worth, on labelled steps, on sampled answers, beside people.
+
+mod benchmarks;
+pub(super) mod judged;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,7 +36,7 @@ use crate::output::print;
 use crate::table::table;
 use crate::{device, hub};
 
-/// What reward models are worth: on labelled steps, and in choosing answers
+/// What reward models and judges are worth
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Evaluate {
@@ -54,6 +57,12 @@ Examples:
 enum What {
     Steps(Steps),
     BestOf(BestOf),
+    #[command(name = "judge")]
+    Judged(judged::Judged),
+    #[command(name = "reward-bench")]
+    RewardBenchmark(benchmarks::RewardBenchmark),
+    #[command(name = "judge-bench")]
+    JudgeBenchmark(benchmarks::JudgeBenchmark),
 }
 
 impl Evaluate {
@@ -61,6 +70,9 @@ impl Evaluate {
         match self.what {
             What::Steps(steps) => steps.run(),
             What::BestOf(best_of) => best_of.run(),
+            What::Judged(judged) => judged.run(),
+            What::RewardBenchmark(benchmark) => benchmark.run(),
+            What::JudgeBenchmark(benchmark) => benchmark.run(),
         }
     }
 }

@@ -150,7 +150,7 @@ fn add(store: &dyn Store, imported: &Imported) -> Result<Stored> {
 
 /// Adds what is not there. An item that is there and asks the same stays as it is, whatever is said
 /// about its handling; one that asks something else under the same name is an error.
-fn add_new_items(store: &dyn Store, items: &[Item]) -> Result<Added> {
+pub(super) fn add_new_items(store: &dyn Store, items: &[Item]) -> Result<Added> {
     let mut new = Vec::new();
     for item in items {
         match store.item(&item.id)? {

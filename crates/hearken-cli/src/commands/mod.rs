@@ -8,6 +8,7 @@ mod check;
 mod collect;
 mod completions;
 mod config;
+mod constitution;
 mod control;
 mod convert;
 mod data;
@@ -19,6 +20,7 @@ mod generate;
 mod grpo;
 mod import;
 mod init;
+mod judge;
 mod logprobs;
 mod man;
 mod merge;
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     BestOf(best_of::BestOf),
     Steps(steps::Steps),
     Evaluate(evaluate::Evaluate),
+    Judge(Box<judge::Judge>),
+    Constitution(constitution::Constitution),
     Merge(merge::Merge),
     Convert(convert::Convert),
     Template(template::Template),
@@ -118,6 +122,8 @@ impl Command {
             Self::BestOf(command) => command.run(),
             Self::Steps(command) => command.run(),
             Self::Evaluate(command) => command.run(),
+            Self::Judge(command) => command.run(),
+            Self::Constitution(command) => command.run(),
             Self::Merge(command) => command.run(),
             Self::Convert(command) => command.run(),
             Self::Template(command) => command.run(),

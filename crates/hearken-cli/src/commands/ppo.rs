@@ -10,7 +10,7 @@ use hearken_train::ppo::{self, PpoConfig};
 use super::trainer_arguments::TrainerArguments;
 use crate::device;
 
-/// Proximal policy optimization: raise a score while staying close to the starting model
+/// Proximal policy optimization: raise a score, staying close to the starting model
 ///
 /// Scores come from the configuration's `score` tables: a reward model, built-in heuristics, a
 /// command, or an HTTP endpoint. Prints the folder of the trained policy.

@@ -23,7 +23,7 @@ use crate::screen::Screen;
 use crate::table::table;
 use crate::{device, output};
 
-/// Train with several values of some keys, one run after the other, and compare the runs
+/// Train with several values of some keys, run after run, and compare the runs
 ///
 /// `run.dir` is the folder of the sweep: its runs are the folders 1, 2, …, ordinary runs each. All combinations of
 /// lists are tried; with --draws so many are drawn, from lists and ranges. Every configuration is read before the

@@ -36,12 +36,47 @@ fn every_committed_configuration_of_a_control_task_is_read_and_refuses_an_unknow
 }
 
 #[test]
+fn the_configuration_of_judges_is_complete_and_refuses_what_it_does_not_know() {
+    let path = workspace().join("configs/judge.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(run(["config", "judge"]).ok().stdout, text);
+    let schema = run(["schema", "judge"]).ok().stdout;
+    let path = path.display().to_string();
+    let with = |sets: &[&str]| {
+        let mut arguments = vec!["judge", &path, "--input", "none.jsonl", "--evaluate"];
+        for set in sets {
+            arguments.extend(["--set", set]);
+        }
+        run(arguments).error()
+    };
+    let judge = "judge=[{kind=\"command\", program=\"x\"}]";
+    assert!(with(&[]).contains("`judge`, expected at least one [[judge]]"), "{}", with(&[]));
+    for (set, expected) in [
+        ("ask.votse=3", "`ask.votse`; the nearest known key is `ask.votes`"),
+        ("ask.task=rank", "`ask.task`: found the text \"rank\", expected \"compare\" or \"rate\""),
+        ("ask.task=rate", "`judge[0].kind`"),
+        ("template.question={a} or b", "`template.question`: found no `{b}`"),
+        ("template.choices=[\"A\", \"a\"]", "`template.choices`"),
+        ("axis=[{name=\"x\", text=\"y\"}, {name=\"x\", text=\"z\"}]", "names that differ"),
+        ("judge=[{kind=\"robot\"}]", "`judge[0].kind`: found the text \"robot\""),
+        ("judge=[{kind=\"openai\", model=\"m\"}]", "found no `judge[0].base_url`"),
+        ("budget.money=-1", "`budget.money`: found -1, expected a number from 0"),
+    ] {
+        let error = with(&[judge, set]);
+        assert!(error.contains(expected), "{set}: {error}");
+    }
+    for key in ["reason_tokens", "prompt_price", "then_rate", "both_orders"] {
+        assert!(schema.contains(key) && text.contains(key), "{key}");
+    }
+}
+
+#[test]
 fn every_committed_configuration_is_of_a_command_and_refuses_an_unknown_key() {
     let folder = workspace().join("configs");
     let help = run(["--help"]).ok().stdout;
     for name in names(&folder) {
         let command = command(&name);
-        if command == "control" {
+        if ["control", "judge", "constitution", "principles"].contains(&command) {
             continue;
         }
         // A trainer whose command is not there has no user yet.

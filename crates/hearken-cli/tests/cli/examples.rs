@@ -17,6 +17,7 @@ const NOT_RUN: [(&str, &str); 15] = [
     ("hearken collect --add-admin", "asks for a password"),
     ("hearken doctor runs/quickstart/ppo", "needs a longer run"),
     ("hearken report", "needs a longer run"),
+    ("hearken constitution", "needs a model that talks"),
     ("postgres://", "needs a server"),
     ("crowd-comparisons.csv", "a file of others"),
     ("ballots.txt", "a file of others"),

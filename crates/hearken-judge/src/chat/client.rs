@@ -9,7 +9,7 @@ use serde_json::Value;
 use ureq::Agent;
 
 use super::error::ChatError;
-use super::options::ChatOptions;
+use super::options::{Ask, ChatOptions};
 use super::protocol::{self, LimitName};
 use super::stream::Stream;
 use super::transfer::{Head, Request, send};
@@ -43,6 +43,9 @@ pub struct Answer {
     pub prompt_tokens: Option<u64>,
     /// Tokens of the answer, if the server counts them.
     pub completion_tokens: Option<u64>,
+    /// For each token of the answer those that could have stood there, with their log-probabilities; empty unless
+    /// [`Ask::top_logprobs`] asks for them and the server tells them.
+    pub tokens: Vec<Vec<(String, f64)>>,
     /// From sending the request to the first text; repeated attempts included.
     pub first_text_after: Duration,
     /// From sending the request to the end.
@@ -122,13 +125,26 @@ impl ChatClient {
         conversation: &[Message],
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer, ChatError> {
+        self.ask(conversation, &Ask::default(), on_text)
+    }
+
+    /// As [`ChatClient::answer`], with what `ask` says in place of the client's options.
+    ///
+    /// # Errors
+    /// As [`ChatClient::answer`].
+    pub fn ask(
+        &self,
+        conversation: &[Message],
+        ask: &Ask,
+        on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer, ChatError> {
         let ChatOptions { retries_max, first_pause, timeouts, .. } = &self.options;
         let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
         let mut limit_name = LimitName::MaxTokens;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let body = protocol::request(&self.options, conversation, limit_name);
+            let body = protocol::request(&self.options, conversation, limit_name, ask);
             match self.attempt(&body, patience.start(), attempts, on_text) {
                 Ok(answer) => return Ok(answer),
                 Err(Attempt::Fail(error)) => return Err(error),

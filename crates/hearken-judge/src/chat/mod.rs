@@ -35,6 +35,7 @@ mod transfer;
 #[cfg(feature = "test-support")]
 pub mod stub;
 
+pub(crate) use client::shown;
 pub use client::{Answer, ChatClient, Stop};
 pub use error::ChatError;
-pub use options::{Api, ChatOptions, Key, Timeouts};
+pub use options::{Api, Ask, ChatOptions, Key, Timeouts};

@@ -66,6 +66,22 @@ impl Default for Timeouts {
     }
 }
 
+/// What one request asks for, where it is something else than the client's options say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ask {
+    /// The most tokens of the answer.
+    pub max_tokens: Option<u32>,
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// How many tokens stand beside each token of the answer, with their log-probabilities; servers of OpenAI's kind
+    /// allow 20. `None` asks for none.
+    pub top_logprobs: Option<u32>,
+    /// The seed of sampling, for servers that have one.
+    pub seed: Option<u64>,
+    /// Whether the answer may come in one piece, with counts of its tokens.
+    pub whole: bool,
+}
+
 /// Which model is asked, and how patient the client is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChatOptions {

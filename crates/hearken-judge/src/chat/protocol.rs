@@ -4,7 +4,7 @@ use hearken_data::{Message, Role};
 use serde_json::{Map, Value, json};
 
 use super::events::Event;
-use super::options::{Api, ChatOptions};
+use super::options::{Api, Ask, ChatOptions};
 
 /// The version of Anthropic's API that is spoken.
 pub(super) const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -49,8 +49,13 @@ pub(super) enum LimitName {
     MaxCompletionTokens,
 }
 
-/// The body of a request for a streamed answer.
-pub(super) fn request(options: &ChatOptions, conversation: &[Message], limit: LimitName) -> Value {
+/// The body of a request for an answer.
+pub(super) fn request(
+    options: &ChatOptions,
+    conversation: &[Message],
+    limit: LimitName,
+    ask: &Ask,
+) -> Value {
     let mut body = Map::new();
     body.insert("model".into(), json!(options.model));
     let is_instruction =
@@ -70,17 +75,26 @@ pub(super) fn request(options: &ChatOptions, conversation: &[Message], limit: Li
             body.insert("messages".into(), others.map(|message| said(message, "user")).collect());
         }
     }
+    let max_tokens = ask.max_tokens.or(options.max_tokens);
     let max_tokens = match options.api {
-        Api::OpenAi => options.max_tokens,
-        Api::Anthropic => Some(options.max_tokens.unwrap_or(ANTHROPIC_MAX_TOKENS)),
+        Api::OpenAi => max_tokens,
+        Api::Anthropic => Some(max_tokens.unwrap_or(ANTHROPIC_MAX_TOKENS)),
     };
     let name = match limit {
         LimitName::MaxTokens => "max_tokens",
         LimitName::MaxCompletionTokens => "max_completion_tokens",
     };
     body.extend(max_tokens.map(|tokens| (name.to_owned(), json!(tokens))));
-    body.extend(options.temperature.map(|value| ("temperature".to_owned(), json!(value))));
-    body.insert("stream".into(), json!(true));
+    let temperature = ask.temperature.or(options.temperature);
+    body.extend(temperature.map(|value| ("temperature".to_owned(), json!(value))));
+    if options.api == Api::OpenAi {
+        body.extend(ask.seed.map(|seed| ("seed".to_owned(), json!(seed))));
+        if let Some(count) = ask.top_logprobs {
+            body.insert("logprobs".into(), json!(true));
+            body.insert("top_logprobs".into(), json!(count));
+        }
+    }
+    body.insert("stream".into(), json!(!ask.whole));
     Value::Object(body)
 }
 
@@ -103,6 +117,8 @@ pub(super) struct Told {
     pub(super) stop: Option<String>,
     pub(super) prompt_tokens: Option<u64>,
     pub(super) completion_tokens: Option<u64>,
+    /// For each token that the server tells of, those that could have stood there, with their log-probabilities.
+    pub(super) tokens: Vec<Vec<(String, f64)>>,
     /// Whether it is the last event.
     pub(super) is_end: bool,
     /// An error that the server reports.
@@ -167,8 +183,20 @@ fn openai(value: &Value, part: &str) -> Option<Told> {
     if let Some(choice) = choices.first() {
         told.stop = text(choice, "finish_reason");
         told.text = choice.get(part).and_then(|part| text(part, "content")).unwrap_or_default();
+        told.tokens = logprobs(choice);
     }
     Some(told)
+}
+
+/// `logprobs.content[].top_logprobs[]`, each `{"token", "logprob"}`.
+fn logprobs(choice: &Value) -> Vec<Vec<(String, f64)>> {
+    let content = choice.pointer("/logprobs/content").and_then(Value::as_array);
+    let named = |one: &Value| Some((text(one, "token")?, one.get("logprob")?.as_f64()?));
+    let of_token = |token: &Value| {
+        let top = token.get("top_logprobs").and_then(Value::as_array);
+        top.into_iter().flatten().filter_map(named).collect()
+    };
+    content.into_iter().flatten().map(of_token).collect()
 }
 
 fn anthropic(value: &Value) -> Option<Told> {
@@ -240,7 +268,7 @@ mod tests {
         ];
         let options =
             ChatOptions { temperature: Some(0.5), ..ChatOptions::new(Api::OpenAi, "", "m") };
-        let body = request(&options, &conversation, LimitName::MaxTokens);
+        let body = request(&options, &conversation, LimitName::MaxTokens, &Ask::default());
         assert_eq!(
             body,
             json!({ "model": "m", "messages": [
@@ -250,7 +278,7 @@ mod tests {
             ], "temperature": 0.5, "stream": true })
         );
         let options = ChatOptions::new(Api::Anthropic, "", "m");
-        let body = request(&options, &conversation, LimitName::MaxTokens);
+        let body = request(&options, &conversation, LimitName::MaxTokens, &Ask::default());
         assert_eq!((&body["system"], &body["max_tokens"]), (&json!("Be brief."), &json!(4096)));
         assert_eq!(body["messages"][0], json!({ "role": "user", "content": "Hi" }));
     }

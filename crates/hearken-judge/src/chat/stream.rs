@@ -195,6 +195,7 @@ impl<'c> Stream<'c> {
         all.stop = told.stop.or(all.stop.take());
         all.prompt_tokens = told.prompt_tokens.or(all.prompt_tokens);
         all.completion_tokens = told.completion_tokens.or(all.completion_tokens);
+        all.tokens.extend(told.tokens);
         all.is_end |= told.is_end;
         if told.text.is_empty() {
             return Ok(());
@@ -227,6 +228,7 @@ impl<'c> Stream<'c> {
             },
             prompt_tokens: self.told.prompt_tokens,
             completion_tokens: self.told.completion_tokens,
+            tokens: self.told.tokens,
             first_text_after: self.first_text_after.unwrap_or_default(),
             duration: self.start.elapsed(),
         })

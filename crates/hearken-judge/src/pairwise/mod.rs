@@ -2,7 +2,7 @@
 //!
 //! | the preference comes from | judge |
 //! |---|---|
-//! | a language model behind an API | [`ChatJudge`] |
+//! | a language model | [`ChatJudge`] |
 //! | a program that reads and writes JSON lines | [`CommandJudge`] |
 //!
 //! A judge that sees two texts has a taste for a position as well. [`Orders`] says what is done against
@@ -23,9 +23,10 @@ mod command_judge;
 use hearken_data::Message;
 use serde_json::{Map, Value};
 
-pub use chat_judge::{ChatJudge, ChatJudgeOptions};
+pub use chat_judge::{ChatJudge, ChatJudgeOptions, in_parallel};
 pub use command_judge::CommandJudge;
 pub use rules::{Orders, Rules, Unreadable};
+pub(crate) use template::filled;
 pub use template::{Template, TemplateError};
 pub use verdict::read_verdict;
 
@@ -58,6 +59,12 @@ pub struct Preferences {
     pub both_read: usize,
     /// Those of them in which both orders prefer the same completion, or neither.
     pub agreed: usize,
+    /// One per comparison: the probability that its first completion is preferred where that is shown first, and where it
+    /// is shown second; `None` where it was not asked, or the answer names no winner. Empty of judges that do not look at
+    /// two texts in an order.
+    pub shown: Vec<[Option<f64>; 2]>,
+    /// One per comparison: the reasons that the judge gave. Empty of judges that give none.
+    pub rationales: Vec<Option<String>>,
 }
 
 /// Says which of two completions is preferred.
@@ -99,5 +106,21 @@ pub fn preferences(
         if differ(&comparison) { judged.next().flatten() } else { Some(0.5) }
     };
     found.probabilities = comparisons.iter().map(probability).collect();
+    found.shown = for_all(comparisons, differ, std::mem::take(&mut found.shown));
+    found.rationales = for_all(comparisons, differ, std::mem::take(&mut found.rationales));
     Ok(found)
+}
+
+/// What was found of the comparisons that were asked about, one per comparison; nothing where nothing was.
+fn for_all<T: Default>(
+    comparisons: &[Comparison<'_>],
+    is_asked: impl Fn(&&Comparison<'_>) -> bool,
+    found: Vec<T>,
+) -> Vec<T> {
+    if found.is_empty() {
+        return found;
+    }
+    let mut found = found.into_iter();
+    let own = |one| if is_asked(&one) { found.next().unwrap_or_default() } else { T::default() };
+    comparisons.iter().map(own).collect()
 }

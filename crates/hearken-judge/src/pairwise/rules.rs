@@ -93,10 +93,14 @@ impl Rules {
         let mut found = Preferences { asked: questions.len(), ..Preferences::default() };
         for (questions, opinions) in questions.chunks(orders).zip(opinions.chunks(orders)) {
             let mut read = Vec::with_capacity(orders);
+            let mut shown = [None; 2];
             for (question, opinion) in questions.iter().zip(opinions) {
                 match opinion {
-                    Opinion::First(p) if question.swapped => read.push(1.0 - p),
-                    Opinion::First(p) => read.push(*p),
+                    Opinion::First(p) => {
+                        let first = if question.swapped { 1.0 - p } else { *p };
+                        shown[usize::from(question.swapped)] = Some(first);
+                        read.push(first);
+                    }
                     Opinion::None(answer) if self.unreadable == Unreadable::Fail => {
                         return Err(JudgeError::NoWinner {
                             judge: judge.to_owned(),
@@ -112,6 +116,7 @@ impl Rules {
                 found.both_read += 1;
                 found.agreed += usize::from(leaning(one) == leaning(other));
             }
+            found.shown.push(shown);
             let missing = orders - read.len();
             let ties = 0.5 * missing as f64;
             let mean = (read.iter().sum::<f64>() + ties) / orders as f64;

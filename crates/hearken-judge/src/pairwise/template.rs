@@ -44,23 +44,28 @@ impl Template {
     /// The text for a question. What is filled in is not looked into: a completion may hold `{b}`.
     pub(super) fn fill(&self, question: &Question<'_>) -> String {
         let [a, b] = question.completions();
-        let (mut filled, mut rest) = (String::new(), self.0.as_str());
-        while let Some((at, index)) = next_place(rest) {
-            filled.push_str(&rest[..at]);
-            filled.push_str([a, b, question.comparison.prompt][index]);
-            rest = &rest[at + PLACES[index].0.len()..];
-        }
-        filled + rest
+        let texts = [a, b, question.comparison.prompt];
+        filled(&self.0, &[0, 1, 2].map(|index| (PLACES[index].0, texts[index])))
     }
 }
 
-/// Where the next place begins, and its number.
-fn next_place(text: &str) -> Option<(usize, usize)> {
-    let found = PLACES.iter().enumerate().filter_map(|(index, (place, _))| {
-        let at = text.find(place)?;
-        Some((at, index))
-    });
-    found.min()
+/// A text with what belongs in its places. What is filled in is not looked into.
+pub(crate) fn filled(text: &str, places: &[(&str, &str)]) -> String {
+    let (mut filled, mut rest) = (String::new(), text);
+    let next = |rest: &str| {
+        let found = places.iter().enumerate().filter_map(|(index, (place, _))| {
+            let at = rest.find(place)?;
+            Some((at, index))
+        });
+        found.min()
+    };
+    while let Some((at, index)) = next(rest) {
+        let (place, value) = places[index];
+        filled.push_str(&rest[..at]);
+        filled.push_str(value);
+        rest = &rest[at + place.len()..];
+    }
+    filled + rest
 }
 
 #[cfg(test)]

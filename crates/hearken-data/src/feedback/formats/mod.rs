@@ -64,3 +64,4 @@ pub use export::{ExportOptions, ExportReport, NeutralSteps, TextForm, Ties, expo
 pub use format::{Format, UnknownFormat};
 pub use import::{Import, ImportOptions, ImportReport, Unnamed, import};
 pub use stored::{judgements_in, records_of};
+pub use trl::contents_of;

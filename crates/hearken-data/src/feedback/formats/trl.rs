@@ -240,6 +240,21 @@ fn written(
     }
 }
 
+/// The prompt and the answers of an item as trainers read them, in the form that its file had.
+///
+/// # Errors
+/// Why trainers cannot read it: images, an empty answer, answers that do not share the prompt.
+pub fn contents_of(item: &Item) -> Result<(Option<Content>, Vec<Content>), &'static str> {
+    let read = |value: Value| match value {
+        Value::String(text) => Ok(Content::Text(text)),
+        other => serde_json::from_value(other).map(Content::Messages).map_err(|_| "messages"),
+    };
+    let candidates: Vec<&Candidate> = item.candidates.iter().collect();
+    let Written { prompt, answers } = written(item, &candidates, TextForm::AsImported)?;
+    let prompt = prompt.map(read).transpose()?;
+    Ok((prompt, answers.into_iter().map(read).collect::<Result<_, _>>()?))
+}
+
 /// One row for each preference.
 pub(super) fn write_preferences(
     records: &Records<'_>,

@@ -1,0 +1,647 @@
+//! One judge or several, opened from a configuration.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hearken_config::{Complaint, UnreadableAnswer};
+use hearken_data::feedback::{Candidate, Item, Verdict};
+use hearken_data::{Message, Role, hexadecimal};
+use hearken_judge::Item as Answer;
+use hearken_judge::chat::Api;
+use hearken_judge::model::{Budget, Draw, KeptAnswers, KeptModel, LanguageModel, Limits, Price};
+use hearken_judge::pairwise::{
+    ChatJudge, ChatJudgeOptions, CommandJudge, Comparison, Orders, PairwiseJudge, Rules, Template,
+    Unreadable, preferences,
+};
+use hearken_judge::rating::{RatingJudge, RatingOptions};
+use hearken_judge::{ChoiceOptions, CommandOptions, JudgeError, Reasoning};
+use hearken_reward_source::scorers::{Conduct, open_api};
+use hearken_tensor::Device;
+use serde::Deserialize;
+use serde_json::Map;
+use sha2::{Digest as _, Sha256};
+
+use super::config::{
+    AskedTask, BudgetConfig, JudgingConfig, MemberConfig, MemberKind, TemplateConfig,
+};
+use super::{LocalModel, RewardJudge};
+
+/// The axis of a rating that is about the whole.
+const WHOLE: &str = "quality";
+
+/// Why a panel cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PanelError {
+    /// A judge cannot be used.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// The file of a template cannot be used.
+    #[error("{}: {reason}", file.display())]
+    Template {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// With the file of the template the configuration contradicts itself.
+    #[error("{0}")]
+    Complaint(Complaint),
+}
+
+/// What questions share: where answers are kept, what they may cost, and whether they are still wanted.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// Answers that are there already.
+    pub kept: Arc<KeptAnswers>,
+    /// What may be spent.
+    pub budget: Arc<Budget>,
+    /// Set where no answer is wanted any more.
+    pub is_over: Arc<AtomicBool>,
+}
+
+impl Asking {
+    /// Questions within a budget, of which the kept answers have cost something.
+    pub fn new(budget: &BudgetConfig, kept: KeptAnswers) -> Self {
+        let limits = Limits {
+            tokens: budget.tokens.map(|tokens| *tokens as u64),
+            money: budget.money.map(|money| *money),
+        };
+        let budget = Arc::new(Budget::new(limits, kept.spent()));
+        Self { kept: Arc::new(kept), budget, is_over: Arc::default() }
+    }
+}
+
+/// What one judge said of two candidates.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opinion {
+    /// Which judge, by its place on the panel.
+    pub member: usize,
+    /// The candidates.
+    pub pair: [usize; 2],
+    /// The probability that the first is better where it is shown first, and where it is shown second; none of a judge that
+    /// sees no order.
+    pub shown: [Option<f64>; 2],
+    /// The probability that the first is better; `None` where the judge does not say.
+    pub probability: Option<f64>,
+}
+
+/// An item with its verdict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JudgedItem {
+    /// What the panel says; `None` where it says nothing.
+    pub verdict: Option<Verdict>,
+    /// The reasons of the first judge that gave any.
+    pub rationale: Option<String>,
+    /// What each judge said of each pair.
+    pub opinions: Vec<Opinion>,
+}
+
+/// A judge with its name and its weight.
+struct Member<D: Device> {
+    name: String,
+    weight: f64,
+    kind: Kind<D>,
+}
+
+/// How a judge is asked; of several axes each by itself, with its weight.
+enum Kind<D: Device> {
+    Pairwise(Vec<(f64, Box<dyn PairwiseJudge>)>),
+    Rating(Vec<(String, RatingJudge)>),
+    Reward(Box<RewardJudge<D>>),
+}
+
+/// One judge or several.
+pub struct Panel<D: Device> {
+    members: Vec<Member<D>>,
+    task: AskedTask,
+    name: String,
+}
+
+impl<D: Device> Panel<D> {
+    /// Opens the judges of a configuration. Nobody is asked.
+    ///
+    /// # Errors
+    /// If a model, a program, a URL, a key or the file of the template cannot be used.
+    pub fn open(device: &D, config: &JudgingConfig, asking: &Asking) -> Result<Self, PanelError> {
+        let config = &with_template(config)?;
+        let members = config.judges.iter().map(|member| open(device, config, member, asking));
+        let members: Vec<Member<D>> = members.collect::<Result<_, _>>()?;
+        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        let asked =
+            format!("{:?} {:?} {:?} {names:?}", config.ask.task, config.ask, config.template);
+        let version = hexadecimal(&Sha256::digest(format!("{asked} {:?}", config.axes))[..4]);
+        let name = format!("{}#{version}", names.join("+"));
+        Ok(Self { members, task: config.ask.task, name })
+    }
+
+    /// What judgements are signed with: the judges, and behind `#` a hash of how they are asked.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of the judges.
+    pub fn members(&self) -> Vec<&str> {
+        self.members.iter().map(|member| member.name.as_str()).collect()
+    }
+
+    /// Judges items, in order.
+    ///
+    /// # Errors
+    /// If a judge cannot be asked, or the budget is spent. What was answered until then is kept.
+    pub fn judge(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
+        match self.task {
+            AskedTask::Compare => self.compare(items),
+            AskedTask::Rate => self.rate(items),
+        }
+    }
+
+    fn compare(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
+        let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
+        let fields = Map::new();
+        let mut comparisons = Vec::new();
+        let mut places = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            for (first, second) in pairs(text.candidates.len()) {
+                places.push((index, [first, second]));
+                comparisons.push(Comparison {
+                    prompt: &text.prompt,
+                    messages: Some(&items[index].prompt),
+                    completions: [&text.candidates[first], &text.candidates[second]],
+                    fields: &fields,
+                });
+            }
+        }
+        let mut judged: Vec<JudgedItem> = items
+            .iter()
+            .map(|_| JudgedItem { verdict: None, rationale: None, opinions: Vec::new() })
+            .collect();
+        for (number, member) in self.members.iter_mut().enumerate() {
+            let said = member.said(items, &comparisons)?;
+            for (at, (index, pair)) in places.iter().enumerate() {
+                let item = &mut judged[*index];
+                let (shown, probability) = (said.shown[at], said.probabilities[at]);
+                item.opinions.push(Opinion { member: number, pair: *pair, shown, probability });
+                if item.rationale.is_none() {
+                    item.rationale = said.rationales.get(at).cloned().flatten();
+                }
+            }
+        }
+        let weights: Vec<f64> = self.members.iter().map(|member| member.weight).collect();
+        for (item, judged) in items.iter().zip(&mut judged) {
+            judged.verdict = verdict(item.candidates.len(), &judged.opinions, &weights);
+        }
+        Ok(judged)
+    }
+
+    fn rate(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
+        let mut sums: Vec<BTreeMap<String, Vec<Weighted>>> = vec![BTreeMap::new(); items.len()];
+        let mut rationales: Vec<Option<String>> = vec![None; items.len()];
+        for member in &self.members {
+            for (axis, scores, reasons) in member.ratings(items)? {
+                let mut scores = scores.into_iter();
+                let mut reasons = reasons.into_iter();
+                for (index, item) in items.iter().enumerate() {
+                    let count = item.candidates.len();
+                    let sums = sums[index]
+                        .entry(axis.clone())
+                        .or_insert_with(|| vec![Weighted::default(); count]);
+                    for (sum, score) in sums.iter_mut().zip(scores.by_ref().take(count)) {
+                        sum.add(member.weight, score);
+                    }
+                    let reasons: Vec<_> = reasons.by_ref().take(count).flatten().collect();
+                    if rationales[index].is_none() && !reasons.is_empty() {
+                        rationales[index] = Some(reasons.join("\n\n"));
+                    }
+                }
+            }
+        }
+        let of = |(sums, rationale): (BTreeMap<String, Vec<Weighted>>, _)| {
+            let axes: BTreeMap<_, Vec<Option<f64>>> = sums
+                .into_iter()
+                .map(|(axis, sums)| (axis, sums.into_iter().map(Weighted::mean).collect()))
+                .collect();
+            let says = axes.values().flatten().any(Option::is_some);
+            let verdict = says.then_some(Verdict::Ratings { axes });
+            JudgedItem { verdict, rationale, opinions: Vec::new() }
+        };
+        Ok(sums.into_iter().zip(rationales).map(of).collect())
+    }
+}
+
+/// A weighted mean of what is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weighted {
+    sum: f64,
+    weight: f64,
+}
+
+impl Weighted {
+    fn add(&mut self, weight: f64, value: Option<f64>) {
+        if let Some(value) = value {
+            self.sum += weight * value;
+            self.weight += weight;
+        }
+    }
+
+    fn mean(self) -> Option<f64> {
+        (0.0 < self.weight).then(|| self.sum / self.weight)
+    }
+}
+
+/// What a judge says of comparisons, one of each per comparison.
+struct Said {
+    probabilities: Vec<Option<f64>>,
+    shown: Vec<[Option<f64>; 2]>,
+    rationales: Vec<Option<String>>,
+}
+
+impl<D: Device> Member<D> {
+    fn said(
+        &mut self,
+        items: &[&Item],
+        comparisons: &[Comparison<'_>],
+    ) -> Result<Said, JudgeError> {
+        let count = comparisons.len();
+        match &mut self.kind {
+            Kind::Rating(_) => unreachable!("a judge that rates compares nothing"),
+            Kind::Reward(reward) => {
+                let of_item = |scores: Vec<f64>| {
+                    let of_pair =
+                        |(a, b): (usize, usize)| Some(1.0 / (1.0 + (scores[b] - scores[a]).exp()));
+                    pairs(scores.len()).map(of_pair).collect::<Vec<_>>()
+                };
+                let probabilities = reward.scores(items)?.into_iter().flat_map(of_item).collect();
+                Ok(Said { probabilities, shown: vec![[None; 2]; count], rationales: Vec::new() })
+            }
+            Kind::Pairwise(axes) => {
+                let mut means = vec![Weighted::default(); count];
+                let mut shown = vec![[Weighted::default(); 2]; count];
+                let mut rationales = vec![None; count];
+                for (weight, judge) in axes {
+                    let found = preferences(judge.as_mut(), comparisons)?;
+                    for (mean, probability) in means.iter_mut().zip(found.probabilities) {
+                        mean.add(*weight, probability);
+                    }
+                    for (means, shown) in shown.iter_mut().zip(found.shown) {
+                        for (mean, probability) in means.iter_mut().zip(shown) {
+                            mean.add(*weight, probability);
+                        }
+                    }
+                    for (kept, given) in rationales.iter_mut().zip(found.rationales) {
+                        *kept = kept.take().or(given);
+                    }
+                }
+                let probabilities = means.into_iter().map(Weighted::mean).collect();
+                let shown = shown.into_iter().map(|both| both.map(Weighted::mean)).collect();
+                Ok(Said { probabilities, shown, rationales })
+            }
+        }
+    }
+
+    /// By axis a score for each candidate of each item, and the reasons.
+    #[expect(clippy::type_complexity, reason = "an axis with what belongs to it")]
+    fn ratings(
+        &self,
+        items: &[&Item],
+    ) -> Result<Vec<(String, Vec<Option<f64>>, Vec<Option<String>>)>, JudgeError> {
+        match &self.kind {
+            Kind::Pairwise(_) => unreachable!("a judge that compares rates nothing"),
+            Kind::Reward(reward) => {
+                let scores = reward.scores(items)?.into_iter().flatten().map(Some);
+                Ok(vec![(WHOLE.to_owned(), scores.collect(), Vec::new())])
+            }
+            Kind::Rating(axes) => {
+                let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
+                let fields = Map::new();
+                let answers: Vec<Answer<'_>> = texts
+                    .iter()
+                    .zip(items)
+                    .flat_map(|(text, item)| {
+                        let answer = |completion| Answer {
+                            prompt: &text.prompt,
+                            messages: Some(&item.prompt),
+                            completion,
+                            fields: &fields,
+                        };
+                        text.candidates.iter().map(move |candidate| answer(candidate.as_str()))
+                    })
+                    .collect();
+                axes.iter()
+                    .map(|(axis, judge)| {
+                        let ratings = judge.rate(&answers)?.into_iter();
+                        let (scores, reasons) =
+                            ratings.map(|rating| (rating.score, rating.rationale)).unzip();
+                        Ok((axis.clone(), scores, reasons))
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// An item as text.
+struct Texts {
+    prompt: String,
+    candidates: Vec<String>,
+}
+
+impl Texts {
+    fn of(item: &Item) -> Self {
+        Self {
+            prompt: prompt_text(&item.prompt),
+            candidates: item.candidates.iter().map(Candidate::full_text).collect(),
+        }
+    }
+}
+
+/// A prompt as a judge reads it: what a single message says, or who says what.
+pub fn prompt_text(messages: &[Message]) -> String {
+    let who = |role: Role| match role {
+        Role::User => "Human",
+        Role::Assistant => "Assistant",
+        Role::System | Role::Developer => "Instructions",
+        Role::Tool => "Tool",
+    };
+    match messages {
+        [Message { role: Role::User, content, .. }] => content.clone(),
+        several => {
+            let said = several.iter().map(|one| format!("{}: {}", who(one.role), one.content));
+            said.collect::<Vec<_>>().join("\n\n")
+        }
+    }
+}
+
+/// The pairs of `count` candidates.
+fn pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count).flat_map(move |first| (first + 1..count).map(move |second| (first, second)))
+}
+
+/// What the opinions of a panel come to: the probability of a pair, or the order of a list by how often each candidate wins.
+fn verdict(candidates: usize, opinions: &[Opinion], weights: &[f64]) -> Option<Verdict> {
+    let mean = |first, second| {
+        let mut mean = Weighted::default();
+        for opinion in opinions.iter().filter(|one| one.pair == [first, second]) {
+            mean.add(weights[opinion.member], opinion.probability);
+        }
+        mean.mean()
+    };
+    if candidates == 2 {
+        return mean(0, 1).map(|probability| Verdict::Soft { probability });
+    }
+    let mut wins = vec![Weighted::default(); candidates];
+    for (first, second) in pairs(candidates) {
+        let probability = mean(first, second);
+        wins[first].add(1.0, probability);
+        wins[second].add(1.0, probability.map(|p| 1.0 - p));
+    }
+    let known: Option<Vec<f64>> = wins.into_iter().map(Weighted::mean).collect();
+    let known = known?;
+    let mut order: Vec<usize> = (0..candidates).collect();
+    order.sort_by(|&a, &b| known[b].total_cmp(&known[a]));
+    let mut tiers: Vec<Vec<usize>> = Vec::new();
+    for one in order {
+        match tiers.last_mut() {
+            Some(tier) if (known[tier[0]] - known[one]).abs() < TIED => tier.push(one),
+            _ => tiers.push(vec![one]),
+        }
+    }
+    Some(Verdict::Ranking { order: tiers })
+}
+
+/// How often candidates may win more or less than others that are as good: rounding.
+const TIED: f64 = 1e-9;
+
+fn open<D: Device>(
+    device: &D,
+    config: &JudgingConfig,
+    member: &MemberConfig,
+    asking: &Asking,
+) -> Result<Member<D>, PanelError> {
+    let weight = *member.weight;
+    let limit = config.ask.timeout_s.duration();
+    match &member.who {
+        MemberKind::Reward { path, dtype, base } => {
+            let name = named(member, &path.display().to_string());
+            let form = ((*dtype).into(), (*base).into());
+            let judge = RewardJudge::load(device.clone(), path, &name, form)?;
+            return Ok(Member { name, weight, kind: Kind::Reward(Box::new(judge)) });
+        }
+        MemberKind::Command { program, args } => {
+            let options =
+                CommandOptions { program: program.clone(), args: args.clone(), deadline: limit };
+            let judge = CommandJudge::start(&options, rules(config))?;
+            let kind = Kind::Pairwise(vec![(1.0, Box::new(judge))]);
+            return Ok(Member { name: named(member, program), weight, kind });
+        }
+        MemberKind::Openai(_) | MemberKind::Anthropic(_) | MemberKind::Local { .. } => {}
+    }
+    let conduct = Conduct { limit, retries: config.ask.retries };
+    let (model, is_local, name) =
+        open_model(device, member, conduct, asking)?.expect("a language model");
+    let parallel = if is_local { 1 } else { *config.ask.parallel };
+    let kind = match config.ask.task {
+        AskedTask::Compare => Kind::Pairwise(comparing(config, &model, parallel, asking)),
+        AskedTask::Rate => Kind::Rating(rating(config, &model, parallel, asking)),
+    };
+    Ok(Member { name, weight, kind })
+}
+
+/// What judgements are signed with.
+fn named(member: &MemberConfig, own: &str) -> String {
+    member.name.clone().unwrap_or_else(|| own.to_owned())
+}
+
+/// A language model whose answers are kept; whether it is one in this process; and its name.
+type Opened = (Arc<dyn LanguageModel>, bool, String);
+
+/// Opens a language model; `None` of what is none.
+pub(crate) fn open_model<D: Device>(
+    device: &D,
+    member: &MemberConfig,
+    conduct: Conduct,
+    asking: &Asking,
+) -> Result<Option<Opened>, JudgeError> {
+    let (model, is_local, name): Opened = match &member.who {
+        MemberKind::Openai(api) => {
+            let model = open_api(api, Api::OpenAi, conduct)?;
+            (Arc::new(model), false, named(member, &api.model))
+        }
+        MemberKind::Anthropic(api) => {
+            let model = open_api(api, Api::Anthropic, conduct)?;
+            (Arc::new(model), false, named(member, &api.model))
+        }
+        MemberKind::Local { path, dtype, base } => {
+            let name = named(member, &path.display().to_string());
+            let form = ((*dtype).into(), (*base).into());
+            (Arc::new(LocalModel::load(device.clone(), path, &name, form)?), true, name)
+        }
+        MemberKind::Reward { .. } | MemberKind::Command { .. } => return Ok(None),
+    };
+    let price = Price {
+        per_million_prompt: *member.prompt_price,
+        per_million_completion: *member.completion_price,
+    };
+    let (kept, budget) = (Arc::clone(&asking.kept), Arc::clone(&asking.budget));
+    let model: Arc<dyn LanguageModel> = Arc::new(KeptModel::new(model, kept, budget, price));
+    Ok(Some((model, is_local, name)))
+}
+
+/// The axes with their texts and weights; the whole where there are none.
+fn axes(config: &JudgingConfig) -> Vec<(String, &str, f64)> {
+    if config.axes.is_empty() {
+        return vec![(WHOLE.to_owned(), "", 1.0)];
+    }
+    let of = |axis: &'_ super::AxisConfig| (axis.name.clone(), *axis.weight);
+    let all = config.axes.iter().map(|axis| {
+        let (name, weight) = of(axis);
+        (name, axis.text.as_str(), weight)
+    });
+    all.collect()
+}
+
+fn comparing(
+    config: &JudgingConfig,
+    model: &Arc<dyn LanguageModel>,
+    parallel: usize,
+    asking: &Asking,
+) -> Vec<(f64, Box<dyn PairwiseJudge>)> {
+    let TemplateConfig { question, choices, then_choose, system, .. } = &config.template;
+    let judge = |(_, text, weight): (String, &str, f64)| {
+        let question = question.replace("{axis}", text);
+        let options = ChatJudgeOptions {
+            system: system.clone(),
+            question: Template::new(question).expect("the places are checked"),
+            choice: choice(config, choices.clone(), then_choose),
+            parallel,
+            rules: rules(config),
+        };
+        let judge = ChatJudge::new(Arc::clone(model), options);
+        let judge: Box<dyn PairwiseJudge> = Box::new(judge.until(Arc::clone(&asking.is_over)));
+        (weight, judge)
+    };
+    axes(config).into_iter().map(judge).collect()
+}
+
+fn rating(
+    config: &JudgingConfig,
+    model: &Arc<dyn LanguageModel>,
+    parallel: usize,
+    asking: &Asking,
+) -> Vec<(String, RatingJudge)> {
+    let TemplateConfig { rating, then_rate, system, scale, .. } = &config.template;
+    let numbers: Vec<String> = (1..=**scale).map(|number| number.to_string()).collect();
+    let judge = |(name, text, _): (String, &str, f64)| {
+        let options = RatingOptions {
+            system: system.clone(),
+            question: rating.replace("{axis}", text),
+            choice: choice(config, numbers.clone(), then_rate),
+            parallel,
+        };
+        (name, RatingJudge::new(Arc::clone(model), options, Arc::clone(&asking.is_over)))
+    };
+    axes(config).into_iter().map(judge).collect()
+}
+
+fn choice(config: &JudgingConfig, choices: Vec<String>, then: &str) -> ChoiceOptions {
+    let ask = &config.ask;
+    let reasoning = ask.reasons.then(|| Reasoning {
+        ask: config.template.ask_reasons.clone(),
+        then: then.to_owned(),
+        max_tokens: *ask.reason_tokens,
+    });
+    ChoiceOptions {
+        choices,
+        method: ask.method.into(),
+        votes: u32::try_from(*ask.votes).unwrap_or(u32::MAX),
+        draw: Draw { max_tokens: Some(*ask.max_tokens), ..Draw::default() },
+        reasoning,
+    }
+}
+
+fn rules(config: &JudgingConfig) -> Rules {
+    Rules {
+        orders: if config.ask.both_orders { Orders::Both } else { Orders::Alternating },
+        unreadable: match config.ask.on_unreadable {
+            UnreadableAnswer::Tie => Unreadable::Tie,
+            UnreadableAnswer::Drop => Unreadable::Drop,
+            UnreadableAnswer::Error => Unreadable::Fail,
+        },
+    }
+}
+
+/// What is wrong with a TOML file, with its line.
+pub(crate) fn toml_complaint(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| before.matches('\n').count() + 1);
+    let message = error.message().replace('\n', "; ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
+}
+
+/// What the file of a template may say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemplateFile {
+    system: Option<String>,
+    question: Option<String>,
+    choices: Option<Vec<String>>,
+    rating: Option<String>,
+    scale: Option<hearken_config::AtLeastTwo>,
+    ask_reasons: Option<String>,
+    then_choose: Option<String>,
+    then_rate: Option<String>,
+}
+
+/// The configuration with the file of its template read.
+fn with_template(config: &JudgingConfig) -> Result<JudgingConfig, PanelError> {
+    let mut config = config.clone();
+    let Some(file) = config.template.file.clone() else { return Ok(config) };
+    let failed = |reason: String| PanelError::Template { file: file.clone(), reason };
+    let text =
+        fs::read_to_string(&file).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    let own: TemplateFile =
+        toml::from_str(&text).map_err(|error| failed(toml_complaint(&text, &error)))?;
+    let template = &mut config.template;
+    let texts = [
+        (&mut template.system, own.system),
+        (&mut template.question, own.question),
+        (&mut template.rating, own.rating),
+        (&mut template.ask_reasons, own.ask_reasons),
+        (&mut template.then_choose, own.then_choose),
+        (&mut template.then_rate, own.then_rate),
+    ];
+    for (place, text) in texts {
+        *place = text.unwrap_or_else(|| place.clone());
+    }
+    template.choices = own.choices.unwrap_or_else(|| template.choices.clone());
+    template.scale = own.scale.unwrap_or(template.scale);
+    config.check_template().map_err(|complaint| failed(complaint.to_string()))?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opinion(pair: [usize; 2], probability: f64) -> Opinion {
+        Opinion { member: 0, pair, shown: [None; 2], probability: Some(probability) }
+    }
+
+    #[test]
+    fn a_list_is_ordered_by_how_often_each_wins() {
+        let opinions = [opinion([0, 1], 0.2), opinion([0, 2], 0.5), opinion([1, 2], 0.8)];
+        let found = verdict(3, &opinions, &[1.0]).unwrap();
+        assert_eq!(found, Verdict::Ranking { order: vec![vec![1], vec![0, 2]] });
+    }
+
+    #[test]
+    fn a_panel_is_its_weighted_mean() {
+        let second = Opinion { member: 1, ..opinion([0, 1], 0.2) };
+        let silent = Opinion { member: 2, probability: None, ..opinion([0, 1], 0.0) };
+        let found = verdict(2, &[opinion([0, 1], 0.8), second, silent], &[3.0, 1.0, 9.0]).unwrap();
+        let Verdict::Soft { probability } = found else { panic!("{found:?}") };
+        assert!((probability - 0.65).abs() < 1e-12);
+    }
+}
