@@ -33,6 +33,7 @@ use hearken_stats::mean::{Paired, mean, paired_difference};
 use hearken_stats::proportion::wilson;
 use hearken_stats::reranking::{Candidate, Choice, accuracy_of_choice};
 use hearken_tensor::{Cpu, device::Precision};
+use hearken_train::ppo::{self, PpoConfig};
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use rand::RngExt;
@@ -70,6 +71,44 @@ warmup_steps = 20
 batch_size = 64
 steps = 900
 ";
+
+/// The same for all rewards, so that every policy sees as many completions.
+const PPO: &str = "
+[rollout]
+temperature = 1.5
+max_new_tokens = 72
+
+[optimizer]
+lr = 1e-4
+schedule = 'constant'
+warmup_steps = 5
+
+[kl]
+beta = 0.01
+
+[train]
+batch_size = 32
+steps = 960
+
+[ppo]
+minibatches = 4
+epochs = 2
+value_coef = 0.1
+";
+
+const STEPS: &str = "{kind='process', path=PATH, rewards='differences'}";
+const WHOLE: &str = "{kind='process', path=PATH, rewards='whole'}";
+const SUM: &str = "{kind='verifier', name='numeric', answer='answer'}";
+
+/// What a policy is rewarded by, and where in its completions.
+const REWARDS: [(&str, &[&str]); 4] = [
+    ("process, after every step", &[STEPS]),
+    ("process, at the end", &[WHOLE]),
+    ("the right sum, at the end", &[SUM]),
+    ("the right sum, and process after every step", &[SUM, STEPS]),
+];
+/// Problems on which a policy is measured, and answers to each.
+const MEASURED: (usize, usize) = (200, 4);
 
 struct Options {
     out: Option<PathBuf>,
@@ -194,6 +233,18 @@ struct Found {
     sets: [Set; 2],
     rollouts: Vec<Value>,
     speed: Value,
+    policies: Vec<Trained>,
+}
+
+/// A policy after PPO, or before it.
+struct Trained {
+    rewarded_by: &'static str,
+    /// Share of right answers to each problem.
+    accuracy: Vec<f64>,
+    /// Tokens that were sampled in training.
+    tokens: u64,
+    /// Mean number of steps of an answer.
+    steps: f64,
 }
 
 struct Set {
@@ -319,7 +370,64 @@ impl World {
         let set = |terms, what| self.measure_set(&model, &scorers, (terms, what), options);
         let sets = [set(TERMS, "short")?, set(MORE_TERMS, "long")?];
         let (rollouts, speed) = self.measure_rollouts(&model)?;
-        Ok(Found { seed: self.seed, sets, rollouts, speed })
+        let mut policies = vec![self.measure_policy("nothing yet", &model, 0)?];
+        for (rewarded_by, scores) in REWARDS {
+            let (dir, tokens) = self.train_by(rewarded_by, scores)?;
+            let policy = Model::load(Cpu::new(), &dir, &LoadOptions::language_model())?.0;
+            policies.push(self.measure_policy(rewarded_by, &policy, tokens)?);
+        }
+        Ok(Found { seed: self.seed, sets, rollouts, speed, policies })
+    }
+
+    /// PPO by this reward; the policy's folder, and the tokens that were sampled.
+    fn train_by(&self, name: &str, scores: &[&str]) -> Result<(PathBuf, u64)> {
+        let prompts = self.folder.join("prompts.jsonl");
+        let mut rng = Seeds::new(self.seed).stream("prompts", 0);
+        let line = |_| {
+            let problem = Problem::draw(&mut rng, TERMS);
+            json!({ "prompt": problem.prompt(), "answer": problem.answer() }).to_string() + "\n"
+        };
+        fs::write(&prompts, (0..4000).map(line).collect::<String>())?;
+        let dir = self.folder.join(name.replace([' ', ','], "-"));
+        let mut layers = PpoConfig::defaults(Path::new("process"));
+        layers.merge(PPO.parse()?);
+        for (key, value) in [
+            ("run.dir", path(&dir)),
+            ("run.seed", self.seed.to_string()),
+            ("model.path", path(&self.policy)),
+            ("data.train", path(&prompts)),
+            ("score", format!("[{}]", scores.join(", ")).replace("PATH", &path(&self.process))),
+        ] {
+            layers.set(&format!("{key}={value}"))?;
+        }
+        let loaded = PpoConfig::from_layers(layers)?;
+        let outcome = ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent)?;
+        let metrics = fs::read_to_string(dir.join("metrics.jsonl"))?;
+        let tokens = |line: &str| {
+            let record: Value = serde_json::from_str(line).ok()?;
+            record.get("completion_tokens")?.as_u64()
+        };
+        Ok((outcome.model_dir, metrics.lines().filter_map(tokens).sum()))
+    }
+
+    fn measure_policy(
+        &self,
+        rewarded_by: &'static str,
+        model: &Model<Cpu>,
+        tokens: u64,
+    ) -> Result<Trained> {
+        let mut rng = Seeds::new(self.seed).stream("policies", 0);
+        let problems: Vec<Problem> =
+            (0..MEASURED.0).map(|_| Problem::draw(&mut rng, TERMS)).collect();
+        let all = self.sample(model, &problems, MEASURED.1, "policies")?;
+        let (mut accuracy, mut steps) = (Vec::new(), 0.0);
+        for (problem, answers) in problems.iter().zip(&all) {
+            let right = answers.iter().filter(|answer| problem.is_solved(answer)).count();
+            accuracy.push(right as f64 / answers.len() as f64);
+            steps += answers.iter().map(|answer| steps_of(answer).len() as f64).sum::<f64>();
+        }
+        let steps = steps / (MEASURED.0 * MEASURED.1) as f64;
+        Ok(Trained { rewarded_by, accuracy, tokens, steps })
     }
 
     fn measure_set(
@@ -554,6 +662,8 @@ fn results(options: &Options, found: &[Found]) -> Value {
         })
         .collect();
     json!({
+        "policies": policies(found),
+        "ppo": PPO.trim(),
         "task": format!(
             "sums of several numbers from 1 to 9, step by step; a policy of 4 layers of width 64 after {DEMONSTRATIONS} \
              demonstrations; reward models from the same model on {} sampled solutions whose steps a program judged; \
@@ -566,6 +676,39 @@ fn results(options: &Options, found: &[Found]) -> Value {
         "seeds": options.seeds,
         "sets": sets,
         "labels_by_completions": found.iter().map(|one| json!({ "seed": one.seed, "accuracy": one.rollouts, "speed": one.speed })).collect::<Vec<_>>(),
+    })
+}
+
+/// What PPO by each reward comes to, at the same number of steps and completions.
+fn policies(found: &[Found]) -> Value {
+    let pooled = |which: usize| -> Vec<f64> {
+        found.iter().flat_map(|one| one.policies[which].accuracy.iter().copied()).collect()
+    };
+    let rows: Vec<Value> = (0..=REWARDS.len())
+        .map(|which| {
+            let of_seeds = |value: fn(&Trained) -> f64| -> Vec<f64> {
+                found.iter().map(|one| value(&one.policies[which])).collect()
+            };
+            let by_seed =
+                of_seeds(|one| one.accuracy.iter().sum::<f64>() / one.accuracy.len() as f64);
+            json!({
+                "rewarded_by": found[0].policies[which].rewarded_by,
+                "accuracy": mean(&pooled(which)),
+                "by_seed": by_seed,
+                "sampled_tokens": of_seeds(|one| one.tokens as f64),
+                "steps_of_an_answer": of_seeds(|one| one.steps),
+            })
+        })
+        .collect();
+    let less = |a: usize, b: usize| {
+        let (treatment, control) = (pooled(a), pooled(b));
+        paired_difference(Paired { treatment: &treatment, control: &control })
+    };
+    json!({
+        "measured_on": { "problems": MEASURED.0, "answers": MEASURED.1 },
+        "rows": rows,
+        "process after every step less at the end": less(1, 2),
+        "the right sum and process less the right sum": less(4, 3),
     })
 }
 
