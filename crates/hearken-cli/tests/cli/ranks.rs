@@ -85,8 +85,7 @@ fn ranks_over_mpi_train_what_one_process_trains() {
     let prompts = write(folder.path(), "prompts.jsonl", &(0..12).map(line).collect::<String>());
     let (pairs, supervised) = (recorded("rm/data.jsonl"), recorded("sft/data.jsonl"));
     let steps = "[train]\nsteps = 4\nbatch_size = 5\n";
-    let sampled =
-        "[[score]]\nkind = \"length\"\n[rollout]\nmax_new_tokens = 8\n[train]\nsteps = 4\n";
+    let sampled = "[[score]]\nkind = \"heuristic\"\nname = \"length_diversity\"\n[rollout]\nmax_new_tokens = 8\n[train]\nsteps = 4\n";
     let grpo = format!(
         "grpo.prompts = 3\nrollout.completions = 2\n{}",
         sampled.replace("[rollout]\n", "").replace("max_new_tokens = 8\n", "")
