@@ -170,7 +170,7 @@ fn an_unknown_field_in_the_mapping_is_an_error() {
     assert_eq!(
         error("p.jsonl", "{\"question\": \"a\"}", &options),
         "p.jsonl: the column mapping gives a name to `promt`; expected one of prompt_ids, prompt, \
-         chosen, rejected"
+         chosen, rejected, messages"
     );
 }
 
