@@ -1,21 +1,19 @@
 //! `hearken steps`: solutions into steps, and labels for them without people.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use hearken_data::{Answer, AnswerContent, Solution};
 use hearken_generate::GenerateError;
+use hearken_model::Tokenizer;
 use hearken_model::steps::{STEP_SEPARATOR, encode_steps};
-use hearken_model::{Model, Tokenizer};
 use hearken_recipes::step_labels::{
     Rollouts, StepEstimate, Unlabelled, by_arithmetic, by_rollouts, consensus,
 };
 use hearken_reward_source::StepSplit;
 use hearken_run::encode::{Encoder, LengthLimit};
-use hearken_tensor::Cpu;
 use serde_json::{Map, Value};
 
 use super::best_of::VerifierArgument;
@@ -39,8 +37,8 @@ Examples:
   echo '{\"prompt\": \"1+2+3\", \"completion\": \"1+2=3\\n3+3=6\", \"answer\": 6}' \\
       > solutions.jsonl
   hearken steps split --input solutions.jsonl --output steps.jsonl
-  hearken steps label --input steps.jsonl --output labelled.jsonl \\
-      --by arithmetic";
+  hearken steps label --model runs/quickstart/sft/final --input steps.jsonl \\
+      --output labelled.jsonl --by arithmetic";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -107,7 +105,7 @@ impl Split {
             (None, By::Sentences) => StepSplit::Sentences,
             (None, By::Numbered) => StepSplit::Numbered,
         };
-        self.lines.check(Path::new(""))?;
+        self.lines.check(std::path::Path::new(""))?;
         let answers: Vec<Answer> = self.lines.read(&["completions"])?;
         let mut lines: OutputLines<Map<String, Value>> = self.lines.open(0)?;
         let mut count = 0;
@@ -147,11 +145,10 @@ impl Split {
 /// Arithmetic says whether the equations of a step hold, and nothing of a step without any. With both, a step on which
 /// they disagree has no label.
 #[derive(Args, Debug)]
-#[command(after_help = LABEL_EXAMPLES, mut_arg("model", |model| model.required(false)))]
+#[command(after_help = LABEL_EXAMPLES)]
 struct Label {
-    // Labels by arithmetic alone need none.
     #[command(flatten)]
-    model: Option<ModelArguments>,
+    model: ModelArguments,
 
     #[command(flatten)]
     lines: LineArguments,
@@ -225,28 +222,9 @@ struct Stepped<'a> {
     right: String,
 }
 
-/// The model that completes solutions, with its tokenizer.
-fn completing(arguments: &ModelArguments) -> Result<(Model<Cpu>, Tokenizer)> {
-    let (model, tokenizer) = arguments.load()?;
-    let Some(tokenizer) = tokenizer else {
-        bail!(
-            "{}: has no tokenizer.json; expected one, since steps are texts",
-            arguments.model.display()
-        );
-    };
-    Ok((model, tokenizer))
-}
-
 impl Label {
     fn run(self) -> Result<ExitCode> {
-        let arguments = match (&self.model, self.by) {
-            (_, LabelBy::Arithmetic) => None,
-            (Some(arguments), _) => Some(arguments),
-            (None, _) => bail!(
-                "--model: found none, expected one that completes solutions, or --by arithmetic"
-            ),
-        };
-        self.lines.check(arguments.map_or(Path::new(""), |arguments| &arguments.model))?;
+        self.lines.check(&self.model.model)?;
         let answers: Vec<Answer> = self.lines.read(&[])?;
         let stepped: Vec<Stepped<'_>> =
             answers.iter().map(|answer| self.stepped(answer)).collect::<Result<_>>()?;
@@ -257,7 +235,13 @@ impl Label {
             output::say(&format!("{expected} lines are there already"));
             return Ok(ExitCode::SUCCESS);
         }
-        let loaded = arguments.map(completing).transpose()?;
+        let (model, tokenizer) = self.model.load()?;
+        let Some(tokenizer) = tokenizer else {
+            bail!(
+                "{}: has no tokenizer.json; expected one, since steps are texts",
+                self.model.model.display()
+            );
+        };
         let interrupt = Interrupt::install("stopping after these solutions")?;
         let mut lines: OutputLines<Map<String, Value>> = self.lines.open(present)?;
         let mut counter = Counter::new(expected - present);
@@ -265,11 +249,12 @@ impl Label {
         let mut written = present;
         while written < expected && !interrupt.requested() {
             let together = &stepped[written..expected.min(written + TOGETHER)];
-            let estimates = match &loaded {
-                None => vec![Vec::new(); together.len()],
-                Some(by) => match self.estimates(together, by, &interrupt, written)? {
-                    Some(estimates) => estimates,
-                    None => break,
+            let estimates = match self.by {
+                LabelBy::Arithmetic => vec![Vec::new(); together.len()],
+                _ => match self.estimates(together, &model, &tokenizer, &interrupt, written) {
+                    Ok(Some(estimates)) => estimates,
+                    Ok(None) => break,
+                    Err(error) => return Err(error),
                 },
             };
             for (solution, estimates) in together.iter().zip(&estimates) {
@@ -313,7 +298,8 @@ impl Label {
     fn estimates(
         &self,
         solutions: &[Stepped<'_>],
-        (model, tokenizer): &(Model<Cpu>, Tokenizer),
+        model: &hearken_model::Model<hearken_tensor::Cpu>,
+        tokenizer: &Tokenizer,
         interrupt: &Interrupt,
         first: usize,
     ) -> Result<Option<Vec<Vec<StepEstimate>>>> {
