@@ -50,6 +50,19 @@ struct Connected {
 /// Numbers that a process sends at once, so that what waits to be sent or added takes little memory.
 const PORTION: usize = 1 << 22;
 
+/// What of each process's numbers, which begin at these bounds, goes at once: a range of each, portion after portion.
+fn portions(bounds: &[usize]) -> impl Iterator<Item = Vec<std::ops::Range<usize>>> {
+    let parts = || bounds.windows(2).map(|pair| pair[0]..pair[1]);
+    let longest = parts().map(|part| part.len()).max().unwrap_or(0);
+    let at_once = (PORTION / (bounds.len() - 1).max(1)).max(1);
+    (0..longest).step_by(at_once).map(move |start| {
+        let portion = |part: std::ops::Range<usize>| {
+            (part.start + start).min(part.end)..(part.start + start + at_once).min(part.end)
+        };
+        parts().map(portion).collect()
+    })
+}
+
 impl Ranks {
     /// Those that `communicator` connects.
     pub fn new(communicator: impl Communicator + 'static) -> Self {
@@ -153,23 +166,17 @@ impl Ranks {
         mut add: impl FnMut(usize, &[f32]),
     ) {
         let Some(all) = &self.0 else { return };
-        let (rank, size) = (self.rank(), self.size());
-        let longest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        let at_once = (PORTION / size).max(1);
-        for start in (0..longest).step_by(at_once) {
-            let portion = |of: usize| {
-                let end = bounds[of + 1];
-                (bounds[of] + start).min(end)..(bounds[of] + start + at_once).min(end)
-            };
-            let pieces: Vec<Vec<f32>> = (0..size).map(|of| own(portion(of))).collect();
+        let rank = self.rank();
+        for portion in portions(bounds) {
+            let pieces: Vec<Vec<f32>> = portion.iter().cloned().map(&mut own).collect();
             let others = pieces.iter().enumerate().filter(|(of, _)| *of != rank);
             all.count(others.map(|(_, piece)| 4 * piece.len()).sum());
-            let mut found = all.communicator.exchange(pieces, portion(rank).len()).into_iter();
+            let mut found = all.communicator.exchange(pieces, portion[rank].len()).into_iter();
             let mut sum = found.next().expect("there is one process at least");
             for piece in found {
                 sum.iter_mut().zip(piece).for_each(|(sum, one)| *sum += one);
             }
-            add(portion(rank).start, &sum);
+            add(portion[rank].start, &sum);
         }
     }
 
@@ -183,19 +190,13 @@ impl Ranks {
     ) {
         let Some(all) = &self.0 else { return };
         let (rank, size) = (self.rank(), self.size());
-        let longest = bounds.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-        let at_once = (PORTION / size).max(1);
-        for start in (0..longest).step_by(at_once) {
-            let portion = |of: usize| {
-                let end = bounds[of + 1];
-                (bounds[of] + start).min(end)..(bounds[of] + start + at_once).min(end)
-            };
-            let lens: Vec<usize> = (0..size).map(|of| portion(of).len()).collect();
-            let piece = own(portion(rank));
+        for portion in portions(bounds) {
+            let lens: Vec<usize> = portion.iter().map(std::ops::Range::len).collect();
+            let piece = own(portion[rank].clone());
             all.count(4 * piece.len() * (size - 1));
             for (of, piece) in all.communicator.collect(piece, &lens).iter().enumerate() {
                 if of != rank && !piece.is_empty() {
-                    put(portion(of).start, piece);
+                    put(portion[of].start, piece);
                 }
             }
         }
