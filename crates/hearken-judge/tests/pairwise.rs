@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hearken_data::{Message, Role};
 use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::chat::{Api, ChatOptions, Timeouts};
-use hearken_judge::model::{ChatModel, Draw};
+use hearken_judge::model::{Budget, ChatModel, Draw, KeptAnswers, KeptModel, LanguageModel, Price};
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Comparison, Orders, PairwiseJudge, Preferences,
     Rules, Template, Unreadable, preferences,
@@ -98,6 +99,30 @@ fn a_model_that_likes_the_first_answer_prefers_nothing() {
     let found = compare(&mut chat(Api::OpenAi, stub.url(), RULES), &[["x", "y"], ["y", "x"]]);
     let found = found.unwrap();
     assert_eq!((found.probabilities, found.agreed), (vec![Some(0.5), Some(0.5)], 0));
+}
+
+#[test]
+fn a_model_that_says_nothing_to_one_question_still_tells_probabilities_of_the_next() {
+    let stub = Stub::start(|request| {
+        let is_silent = request.body["messages"].to_string().contains("silence");
+        let top = json!([{ "token": "A", "logprob": 0.0 }]);
+        let token = json!({ "token": "A", "logprob": 0.0, "top_logprobs": top });
+        let content = if is_silent { "" } else { "A" };
+        let choice = json!({
+            "message": { "content": content }, "finish_reason": "stop", "logprobs": { "content": [token] },
+        });
+        Reply::status(200, json!({ "model": "m", "choices": [choice] }).to_string())
+    });
+    let model = ChatModel::new(ChatOptions::new(Api::OpenAi, stub.url(), "m")).unwrap();
+    let kept = Arc::new(KeptAnswers::in_memory());
+    let model = KeptModel::new(Arc::new(model), kept, Arc::<Budget>::default(), Price::default());
+    let choices = ["A", "B"].map(str::to_owned);
+    let weigh = |text: &str| {
+        let asked = [Message::new(Role::User, text)];
+        model.weigh(&asked, &choices, &|| true).unwrap().probabilities
+    };
+    assert_eq!(weigh("silence"), Some(vec![0.0, 0.0]));
+    assert_eq!(weigh("a question"), Some(vec![1.0, 0.0]));
 }
 
 #[test]

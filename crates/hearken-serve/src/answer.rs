@@ -53,9 +53,8 @@ pub(crate) enum Told {
         id: u32,
         /// The text that is certain now.
         text: String,
+        /// What is reported of it; nothing of an end token.
         report: Option<TokenReport>,
-        /// Whether the completion ends with it, and it is an end token.
-        is_end_token: bool,
     },
     /// A completion has ended.
     Ended { choice: usize, completion: Completion },
@@ -178,8 +177,8 @@ async fn run(state: &AppState, ask: &Ask, tell: &mpsc::Sender<Told>) -> usize {
                 state.metrics.completion_tokens.fetch_add(1, Ordering::Relaxed);
                 let choice = prompt * ask.samples + sample;
                 let text = pieces[choice].push(id, stop_reason);
-                let is_end_token = stop_reason == Some(StopReason::EndOfText);
-                Told::Token { choice, id, text, report, is_end_token }
+                let report = report.filter(|_| stop_reason != Some(StopReason::EndOfText));
+                Told::Token { choice, id, text, report }
             }
             Ok(Update::Ended { sample, completion }) => {
                 left -= 1;

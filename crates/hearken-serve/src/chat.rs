@@ -133,8 +133,8 @@ pub(crate) async fn post(
     let mut choices: Vec<ChatChoice> = Vec::new();
     while let Some(told) = told.recv().await {
         match told {
-            Told::Token { choice, id, text, report, is_end_token } => {
-                writer.token(choice, (id, report.filter(|_| !is_end_token)), &text);
+            Told::Token { choice, id, text, report } => {
+                writer.token(choice, (id, report), &text);
             }
             Told::Ended { choice, completion } => choices.push(writer.ended(choice, completion)),
             Told::Failed(error) => return Err(error),
@@ -357,8 +357,8 @@ impl Chunks for Writer {
 
     fn part(&mut self, told: Told) -> Vec<Bytes> {
         let choice = match told {
-            Told::Token { choice, id, text, report, is_end_token } => {
-                let shown = self.token(choice, (id, report.filter(|_| !is_end_token)), &text);
+            Told::Token { choice, id, text, report } => {
+                let shown = self.token(choice, (id, report), &text);
                 let logprobs = self.logprobs(choice);
                 if shown.is_empty() && logprobs.is_none() {
                     return Vec::new();

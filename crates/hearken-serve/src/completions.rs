@@ -90,8 +90,8 @@ pub(crate) async fn post(
     let mut choices: Vec<TextChoice> = Vec::new();
     while let Some(told) = told.recv().await {
         match told {
-            Told::Token { choice, id, text, report, is_end_token } => {
-                writer.token(choice, (id, report.filter(|_| !is_end_token)));
+            Told::Token { choice, id, text, report } => {
+                writer.token(choice, (id, report));
                 writer.choices[choice].text.push_str(&text);
             }
             Told::Ended { choice, completion } => {
@@ -212,8 +212,7 @@ impl Chunks for Writer {
 
     fn part(&mut self, told: Told) -> Vec<Bytes> {
         let choice = match told {
-            Told::Token { choice, id, text, report, is_end_token } => {
-                let report = report.filter(|_| !is_end_token);
+            Told::Token { choice, id, text, report } => {
                 let has_news = report.is_some() || !text.is_empty();
                 self.token(choice, (id, report));
                 if !has_news {

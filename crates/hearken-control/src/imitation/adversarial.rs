@@ -28,7 +28,6 @@ pub struct AdversarialLearner {
     discriminator: Discriminator,
     demonstrated: Transitions,
     settings: ImitationConfig,
-    is_shaped: bool,
 }
 
 impl AdversarialLearner {
@@ -49,8 +48,7 @@ impl AdversarialLearner {
         let mut rng = seeds.stream("discriminator weights", 0);
         let of = (&config.imitation, *config.ppo.gamma);
         let discriminator = Discriminator::new(of, id, &mut rng);
-        let is_shaped = discriminator.potential.is_some();
-        Self { inner, discriminator, demonstrated, settings: config.imitation.clone(), is_shaped }
+        Self { inner, discriminator, demonstrated, settings: config.imitation.clone() }
     }
 
     /// Observations as the policy reads them.
@@ -66,7 +64,7 @@ impl AdversarialLearner {
 
     /// log π of demonstrated steps, which only AIRL needs.
     fn logprobs(&self, observations: &[f32], actions: &Actions) -> Vec<f64> {
-        if !self.is_shaped {
+        if self.discriminator.potential.is_none() {
             return Vec::new();
         }
         let (mut pass, mut judgements) = (Pass::default(), Judgements::default());

@@ -133,9 +133,11 @@ impl LanguageModel for ChatModel {
                 probabilities: probabilities(&answer, choices),
                 usage: usage(conversation, Some(&answer)),
             }),
-            Err(ChatError::Empty { .. }) => {
-                Ok(Weighed { probabilities: None, usage: usage(conversation, None) })
-            }
+            // It says nothing to this question, which is no word on what it tells of others.
+            Err(ChatError::Empty { .. }) => Ok(Weighed {
+                probabilities: Some(vec![0.0; choices.len()]),
+                usage: usage(conversation, None),
+            }),
             Err(error) if refuses_logprobs(&error) => Ok(NONE),
             Err(error) => Err(error.into()),
         }

@@ -119,7 +119,7 @@ fn text(reports: &JudgeReports) -> String {
     let mut text = table(&header, &rows);
     let _ = writeln!(
         text,
-        "\npeople among themselves, on {} pairs: two decisive votes are the same in {} %; one is what most others decide in {} %",
+        "\npeople among themselves, on {} pairs, in %: two decisive votes are the same {}; one is what most others decide {}",
         people.pairs,
         percent(&people.pairwise),
         percent(&people.one_against_others)
