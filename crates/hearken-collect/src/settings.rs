@@ -54,6 +54,7 @@ pub struct Axis {
 /// The settings of a project, a document of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a box that is ticked or not")]
 pub struct Settings {
     /// What every page calls the project.
     pub title: String,
@@ -83,6 +84,14 @@ pub struct Settings {
     pub ties: bool,
     /// Whether "both bad" is offered.
     pub both_bad: bool,
+    /// Whether a ranking may leave answers out.
+    pub partial_rankings: bool,
+    /// Whether an annotator may write or edit a better answer.
+    pub better_answers: bool,
+    /// Whether the turns of a conversation are rated one by one.
+    pub rate_turns: bool,
+    /// Whether suggestions that are shown may be confirmed many at once.
+    pub confirm_in_bulk: bool,
     /// Whether the steps after the first bad one are not asked about.
     pub stop_at_first_error: bool,
     /// What to label next: the name of an order.
@@ -106,6 +115,10 @@ impl Default for Settings {
             gold_share: 0.1,
             ties: true,
             both_bad: true,
+            partial_rankings: false,
+            better_answers: false,
+            rate_turns: false,
+            confirm_in_bulk: false,
             stop_at_first_error: false,
             order: "random".into(),
         }
@@ -116,6 +129,12 @@ impl Settings {
     /// The lease in milliseconds.
     pub fn lease_ms(&self) -> i64 {
         i64::from(self.lease_minutes) * 60_000
+    }
+
+    /// Whether people are offered to confirm suggestions many at once: what asks for a reason is judged one by one.
+    pub(crate) fn confirms_in_bulk(&self) -> bool {
+        let are_shown = matches!(self.suggestions, Suggestions::Shown | Suggestions::Measured);
+        self.confirm_in_bulk && are_shown && self.rationale != Rationale::Required
     }
 
     /// Sets one setting by its name, as a text: a number, `true` or `false`, a word, `none` for no limit; axes as the settings
@@ -219,6 +238,9 @@ impl Settings {
             "the number of screening items is at least 1; without screening items there is no screening"
                 .into()
         })?;
+        expect(self.axes.iter().all(|axis| rated(&axis.name) == (&*axis.name, None)), || {
+            "the name of an axis does not end in \", turn\" and a number".into()
+        })?;
         let mut names: Vec<&str> = self.axes.iter().map(|axis| axis.name.trim()).collect();
         names.sort_unstable();
         expect(names.windows(2).all(|pair| pair[0] != pair[1]), || {
@@ -226,6 +248,13 @@ impl Settings {
         })?;
         self.axes.iter().try_for_each(check_axis)
     }
+}
+
+/// The axis of a name in a verdict, and the turn that it speaks of: "quality, turn 2".
+pub(crate) fn rated(name: &str) -> (&str, Option<usize>) {
+    let parts = name.rsplit_once(", turn ");
+    let turn = parts.and_then(|(axis, turn)| Some((axis, turn.parse().ok()?)));
+    turn.map_or((name, None), |(axis, turn)| (axis, Some(turn)))
 }
 
 /// The axes as lines: `helpfulness: 0 to 4: bad, poor, fair, good, excellent`.

@@ -433,9 +433,11 @@ impl AppState {
         template: &str,
         values: Value,
     ) -> Result<Html<String>, AppError> {
+        let settings = self.settings()?;
         let frame = context! {
             user => user.for_templates(),
-            project => self.settings()?.title.clone(),
+            project => settings.title.clone(),
+            bulk => settings.confirms_in_bulk(),
             local => self.mode() == Mode::Local,
             live => !self.parts().answerers.is_empty(),
         };

@@ -17,6 +17,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("progress.html", include_str!("templates/progress.html")),
     ("guidelines.html", include_str!("templates/guidelines.html")),
     ("label.html", include_str!("templates/label.html")),
+    ("label_bulk.html", include_str!("templates/label_bulk.html")),
     ("keys.html", include_str!("templates/keys.html")),
     ("label_item.html", include_str!("templates/label_item.html")),
     ("label_history.html", include_str!("templates/label_history.html")),

@@ -15,6 +15,7 @@ mod ledger;
 mod write;
 mod writer;
 
+mod better;
 mod changes;
 mod jsonl;
 mod kept;

@@ -9,6 +9,8 @@ use hearken_data::feedback::{
 };
 use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
 
+use crate::better;
+
 /// The annotator of what several have said.
 const TOGETHER: &str = "votes";
 
@@ -58,6 +60,14 @@ pub fn select(
         decisive(&judgements).into_iter().map(|judgement| judgement.id.as_str()).collect();
     left_out.add(DECIDED, taken.len() - deciding.len());
     taken.retain(|(_, judgement)| deciding.contains(judgement.id.as_str()));
+    let written: Vec<(Item, Judgement)> = taken
+        .iter()
+        .flat_map(|(item, judgement)| better::records(*item, judgement, kind))
+        .collect();
+    if kind == RecordKind::Demonstrations {
+        // What somebody has written a better answer to is not what to learn from.
+        taken.retain(|(_, judgement)| judgement.better.is_none());
+    }
     let mut selected = Selected { items: items.to_vec(), ..Selected::default() };
     if selection.combine == Combine::Each {
         selected.judgements = taken.into_iter().map(|(_, judgement)| judgement.clone()).collect();
@@ -66,6 +76,12 @@ pub fn select(
         ballots.settle(&mut left_out);
         ballots.count(selection, &mut selected, &mut left_out);
     }
+    for judgement in &mut selected.judgements {
+        judgement.better = None;
+    }
+    let (items, judgements): (Vec<_>, Vec<_>) = written.into_iter().unzip();
+    selected.items.extend(items);
+    selected.judgements.extend(judgements);
     selected.left_out = left_out.0.into_iter().collect();
     Ok(selected)
 }

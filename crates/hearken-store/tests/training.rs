@@ -1,8 +1,9 @@
 //! Judgements made ready to train on: who counts, and what several on one pair become.
 #![allow(clippy::unwrap_used, reason = "tests may panic and report")]
 
+use hearken_data::feedback::formats::{ExportOptions, Format, TextForm, export};
 use hearken_data::feedback::{
-    Candidate, Combine, Gold, Item, Judgement, Origin, Selection, Task, Verdict,
+    BetterAnswer, Candidate, Combine, Gold, Item, Judgement, Origin, Selection, Task, Verdict,
 };
 use hearken_data::{Message, Preference, ReadOptions, RecordKind, Role};
 use hearken_store::{Selected, open, open_records, select};
@@ -269,4 +270,47 @@ fn a_final_verdict_holds_for_the_same_pair_in_another_item() {
     ];
     let found = selected(&[one, other], &votes, &Selection::default());
     assert_eq!(verdicts(&found), [("other", first())]);
+}
+
+/// An answer that was edited is a pair with the one it was made from; for demonstrations it takes its place.
+#[test]
+fn a_better_answer_is_a_pair_and_a_demonstration() {
+    let (a, b) = (pair("a", ["x", "y"]), pair("b", ["u", "v"]));
+    let better =
+        |text: &str, candidate| Some(Box::new(BetterAnswer { text: text.into(), candidate }));
+    let judgements = [
+        Judgement { better: better("y, better", Some(1)), ..vote(&a, "1", second()) },
+        Judgement { better: better("w", None), ..vote(&b, "1", Verdict::BothBad) },
+    ];
+    let items = [a, b];
+    for combine in [Combine::Majority, Combine::Each] {
+        let how = Selection { combine, ..Selection::default() };
+        let of = |kind| {
+            let found = select(&items, &judgements, &how, kind).unwrap();
+            assert!(found.judgements.iter().all(|one| one.better.is_none()));
+            let mut lines = Vec::new();
+            let format = match kind {
+                RecordKind::Preferences => Format::TrlPreference,
+                RecordKind::Demonstrations => Format::TrlDemonstrations,
+                _ => Format::TrlUnpaired,
+            };
+            let options = ExportOptions { form: TextForm::Text, ..ExportOptions::default() };
+            export(&found.items, &found.judgements, format, &options, &mut lines).unwrap();
+            String::from_utf8(lines).unwrap()
+        };
+        let row = |chosen: &str, rejected: &str| {
+            format!(
+                "{{\"prompt\":\"Which?\",\"chosen\":\"{chosen}\",\"rejected\":\"{rejected}\"}}\n"
+            )
+        };
+        let pairs = [("y", "x"), ("y, better", "y"), ("w", "u"), ("w", "v")];
+        let expected: String = pairs.iter().map(|(chosen, other)| row(chosen, other)).collect();
+        assert_eq!(of(RecordKind::Preferences), expected);
+        let demonstrations = of(RecordKind::Demonstrations);
+        let said = |text: &str| format!("\"completion\":\"{text}\"");
+        assert!(demonstrations.contains(&said("y, better")) && demonstrations.contains(&said("w")));
+        assert!(!demonstrations.contains(&said("y")), "{demonstrations}");
+        let unpaired = of(RecordKind::UnpairedPreferences);
+        assert!(unpaired.contains("\"completion\":\"y, better\",\"label\":true"), "{unpaired}");
+    }
 }

@@ -40,6 +40,7 @@ fn judgement(at: usize, items: &[Item]) -> Judgement {
     };
     let presented = if at.is_multiple_of(2) { vec![0, 1] } else { vec![1, 0] };
     Judgement {
+        better: None,
         id: format!("j-{at}"),
         item: item.id.clone(),
         annotator: format!("person-{}", (at / items.len() * 53 + index) % PEOPLE),

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use hearken_data::Message;
-use hearken_data::feedback::{Item, Media, Origin, Task, Verdict};
+use hearken_data::feedback::{BetterAnswer, Item, Media, Origin, Task, Verdict};
 use hearken_store::Assignment;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,9 @@ pub(crate) struct Decision {
     verdict: Value,
     #[serde(default)]
     rationale: Option<String>,
+    /// A better answer, where the project asks for one.
+    #[serde(default)]
+    better: Option<BetterAnswer>,
     #[serde(default)]
     duration_ms: Option<u64>,
     #[serde(default)]
@@ -148,11 +151,11 @@ pub(crate) struct Decision {
 
 impl Decision {
     fn submission(self) -> Result<Submission, AppError> {
-        let Decision { id, verdict, rationale, duration_ms, origin } = self;
+        let Decision { id, verdict, rationale, better, duration_ms, origin } = self;
         storable(&verdict).map_err(AppError::Unprocessable)?;
         let verdict: Verdict = serde_json::from_value(verdict)
             .map_err(|error| AppError::Unprocessable(format!("verdict: {error}")))?;
-        Ok(Submission { id, verdict, rationale, duration_ms, origin, suggestion: None })
+        Ok(Submission { id, verdict, rationale, better, duration_ms, origin, suggestion: None })
     }
 }
 

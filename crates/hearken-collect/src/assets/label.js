@@ -110,6 +110,7 @@ function begin(item) {
     if (draft) { field.value = draft; field.closest("label").hidden = false; }
     field.addEventListener("input", () => storage.put(draftKey(item), field.value));
   }
+  startBetter(item);
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) all("img.picture", item.element).filter(moves).forEach(still);
   else for (const clip of all(".clips video", item.element)) clip.play().catch(() => {});
   find(".cant-tell", item.element).addEventListener("submit", (event) => {
@@ -120,7 +121,68 @@ function begin(item) {
   });
 }
 
+function forgetDrafts(item) {
+  storage.take(draftKey(item));
+  storage.take(`${draftKey(item)}.better`);
+}
+
 const draftKey = (item) => `hearken.draft.${item.assignment ?? item.revises ?? item.decides}`;
+
+// A better answer is begun from one that is there, or from nothing, and sent with the judgement.
+function startBetter(item) {
+  const panel = find(".better", item.element);
+  if (!panel) return;
+  const [field, from] = [find("textarea", panel), find("select", panel)];
+  const begin = () => { field.value = item.texts[from.value] ?? ""; item.begun = field.value; };
+  const keep = () => storage.put(`${draftKey(item)}.better`, JSON.stringify({ place: from.value, text: field.value }));
+  const set = ({ place, text }) => { from.value = place ?? ""; begin(); field.value = text; toggleBetter(item, true); };
+  begin();
+  from.addEventListener("change", () => {
+    const before = field.value;
+    const untouched = before === item.begun || !before.trim();
+    begin();
+    if (!untouched) field.value = before;
+    keep();
+  });
+  field.addEventListener("input", keep);
+  try {
+    const draft = JSON.parse(storage.get(`${draftKey(item)}.better`));
+    if (draft ?? item.better) set(draft ?? item.better);
+  } catch { /* what cannot be read is no draft */ }
+}
+
+function toggleBetter(item, open) {
+  find(".better", item.element).hidden = !open;
+  find("[data-act=better]", item.element).setAttribute("aria-expanded", open);
+}
+
+// Of two answers the one that the annotator leans to is mostly the one to edit.
+function openBetter(item) {
+  const panel = find(".better", item.element);
+  if (!panel) return;
+  const opens = panel.hidden;
+  toggleBetter(item, true);
+  if (opens) panel.scrollIntoView({ block: "nearest" });
+  find("textarea", panel).focus();
+}
+
+function dropBetter(item) {
+  const panel = find(".better", item.element);
+  find("textarea", panel).value = item.begun = item.texts[find("select", panel).value] ?? "";
+  storage.take(`${draftKey(item)}.better`);
+  toggleBetter(item, false);
+  find("[data-act=better]", item.element).focus();
+}
+
+// What was written, where it says something else than what is there.
+function written(item) {
+  const panel = find(".better", item.element);
+  if (!panel || panel.hidden) return null;
+  const text = find("textarea", panel).value.trim();
+  const from = find("select", panel).value;
+  if (!text || from !== "" && text === item.texts[from].trim()) return null;
+  return { place: from === "" ? null : Number(from), text };
+}
 
 const moves = (image) => image.closest(".clips") || /^data:image\/(gif|webp|apng)|\.(gif|webp|apng)$/i.test(image.src);
 
@@ -156,15 +218,17 @@ function decideHere(answer) {
   const startedAt = page.keyAt;
   const duration_ms = Math.round(performance.now() - item.shownAt);
   const body = { id: newId(), answer, rationale, duration_ms };
+  const better = written(item);
+  if (better) body.better = better;
   if (root.dataset.decide) {
-    storage.take(draftKey(item));
+    forgetDrafts(item);
     find("#stage").inert = true;
     outbox.add("/review/submit", { ...body, item: item.decides, earlier: item.earlier });
     return;
   }
   if (item.revises) body.revises = item.revises;
   else body.assignment = item.assignment;
-  storage.take(draftKey(item));
+  forgetDrafts(item);
   prompting(item, "");
   find("#feedback").hidden = true;
   page.undoable.push({ item, id: body.id, answer });
@@ -184,7 +248,7 @@ function skip() {
   if (root.dataset.revise) return location.assign("/label/history");
   if (root.dataset.decide) return location.assign(root.dataset.next ?? root.dataset.back);
   if (!item.revises) outbox.add("/label/skip", { assignment: item.assignment });
-  storage.take(draftKey(item));
+  forgetDrafts(item);
   showNext(page.keyAt);
   fill();
 }
@@ -242,7 +306,7 @@ function accept(item) {
 
 // What tools gave and what was thought comes to light at once, or goes away again.
 function unfoldTrace(item) {
-  const folds = all(".prompt .fold", item.element);
+  const folds = all(".fold", item.element);
   const open = folds.some((fold) => !fold.open);
   for (const fold of folds) fold.open = open;
   find("[data-act=unfold]", item.element)?.setAttribute("aria-pressed", open);
@@ -272,6 +336,8 @@ function act(name, button) {
   if (name === "accept") return accept(item);
   if (name === "unfold") return unfoldTrace(item);
   if (name === "rationale") return openRationale(item);
+  if (name === "better") return openBetter(item);
+  if (name === "drop_better") return dropBetter(item);
   if (name === "replay") {
     for (const clip of all("video", item.element)) { clip.currentTime = 0; clip.play().catch(() => {}); }
     return all("img.picture", item.element).forEach((image) => { const source = image.src; image.src = ""; image.src = source; });
@@ -292,7 +358,7 @@ function wasForTheOneBefore(event, button) {
   return event.detail > 1 && since < DOUBLE_CLICK_MS;
 }
 
-const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay", f: "unfold", a: "accept" };
+const KEYS = { c: "cant_tell", s: "skip", u: "undo", r: "rationale", g: "guidelines", "?": "keys", v: "reveal", p: "replay", f: "unfold", a: "accept", w: "better" };
 
 function onKey(event) {
   if (event.ctrlKey && event.key === "Enter" && page.current) return sendFromField(event);

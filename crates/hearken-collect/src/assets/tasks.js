@@ -47,11 +47,13 @@ const pairwise = {
 const ranking = {
   start(item) {
     item.groups = all(".ranking > li", item.element).map((row) => [Number(row.dataset.place)]);
+    item.left = [];
     item.selected = null;
     item.touched = false;
     find(".ranking", item.element).addEventListener("pointerdown", (event) => this.drag(item, event));
   },
-  preset(item, answer) { if (answer.kind === "ranking") { item.groups = answer.order; item.touched = true; this.draw(item); } },
+  preset(item, answer) { if (answer.kind === "ranking") { item.groups = answer.order; item.left = this.places(item).filter((place) => !answer.order.flat().includes(place)); item.touched = true; this.draw(item); } },
+  places: (item) => all(".ranking > li", item.element).map((row) => Number(row.dataset.place)).sort((a, b) => a - b),
   row: (item, place) => find(`.ranking > li[data-place="${place}"]`, item.element),
   draw(item) {
     const list = find(".ranking", item.element);
@@ -63,14 +65,44 @@ const ranking = {
       find(".rank", row).textContent = index > 0 ? "=" : rank + 1;
       list.append(row);
     }));
+    this.drawLeft(item);
     focused?.focus({ preventScroll: true });
     const name = (place) => find(".name", this.row(item, place)).firstChild.textContent.trim();
-    if (item.touched) say(item.groups.map((group) => group.map(name).join(" equal to ")).join(", then "));
+    const left = item.left.length ? `; not ranked: ${item.left.map(name).join(", ")}` : "";
+    if (item.touched) say(item.groups.map((group) => group.map(name).join(" equal to ")).join(", then ") + left);
+  },
+  drawLeft(item) {
+    const list = find(".left-out", item.element);
+    if (!list) return;
+    for (const place of item.left) {
+      const row = this.row(item, place);
+      row.classList.remove("tied");
+      row.classList.toggle("selected", place === item.selected);
+      find(".rank", row).textContent = "–";
+      list.append(row);
+    }
+    for (const part of [list, find(".left-out-title", item.element)]) part.hidden = !item.left.length;
+    for (const button of all("[data-act=leave_out]", item.element)) button.setAttribute("aria-pressed", item.left.includes(Number(button.closest("li").dataset.place)));
+  },
+  // Out of the order, or back to its end.
+  leaveOut(item, place) {
+    const rank = this.rankOf(item, place);
+    if (rank < 0) {
+      item.left = item.left.filter((each) => each !== place);
+      item.groups.push([place]);
+    } else {
+      if (item.groups.flat().length < 2) return prompting(item, "One answer at least is ranked.");
+      item.groups[rank] = item.groups[rank].filter((each) => each !== place);
+      item.groups = item.groups.filter((group) => group.length);
+      item.left.push(place);
+    }
+    this.changed(item, place);
   },
   rankOf: (item, place) => item.groups.findIndex((group) => group.includes(place)),
   // Up or down by one: out of a group of equals, or past the whole neighboring group.
   move(item, place, step) {
     const rank = this.rankOf(item, place);
+    if (rank < 0) return this.leaveOut(item, place);
     const group = item.groups[rank];
     if (group.length > 1) {
       group.splice(group.indexOf(place), 1);
@@ -83,6 +115,7 @@ const ranking = {
   },
   equal(item, place) {
     const rank = this.rankOf(item, place);
+    if (rank < 0) return this.leaveOut(item, place);
     const group = item.groups[rank];
     if (group.length > 1) return this.move(item, place, 1);
     if (rank === 0) return;
@@ -92,6 +125,7 @@ const ranking = {
   },
   // To the boundary before row `index` of the list without it, or onto that row.
   drop(item, place, index, onto) {
+    item.left = item.left.filter((each) => each !== place);
     for (const group of item.groups) if (group.includes(place)) group.splice(group.indexOf(place), 1);
     item.groups = item.groups.filter((group) => group.length);
     let rows = 0;
@@ -137,11 +171,15 @@ const ranking = {
   },
   key(item, key) {
     const number = Number(key);
-    if (number >= 1 && number <= item.groups.flat().length) {
+    if (number >= 1 && number <= item.groups.flat().length + item.left.length) {
       item.selected = number - 1;
       this.draw(item);
       const name = find(".name", this.row(item, item.selected)).firstChild.textContent.trim();
-      say(`${name} chosen, rank ${this.rankOf(item, item.selected) + 1}`);
+      const rank = this.rankOf(item, item.selected);
+      say(rank < 0 ? `${name} chosen, not ranked` : `${name} chosen, rank ${rank + 1}`);
+    } else if (key === "0" && find(".left-out", item.element)) {
+      if (item.selected === null) prompting(item, "Press the number of an answer first.");
+      else this.leaveOut(item, item.selected);
     } else if (key === "ArrowUp" || key === "ArrowDown" || key === "=") {
       if (item.selected === null) prompting(item, "Press the number of an answer first.");
       else if (key === "=") this.equal(item, item.selected);
@@ -154,6 +192,7 @@ const ranking = {
     const place = Number(button.closest("li")?.dataset.place);
     if (act === "up" || act === "down") this.move(item, place, act === "up" ? -1 : 1);
     else if (act === "equal") this.equal(item, place);
+    else if (act === "leave_out") this.leaveOut(item, place);
     else return false;
     return true;
   },
@@ -203,7 +242,9 @@ const rating = {
   done(item) {
     const axes = {};
     for (const cell of item.cells) (axes[cell.dataset.axis] ??= [])[this.place(cell)] = this.value(cell);
-    const values = Object.values(axes).flat();
+    // A conversation that is shorter has no such turn.
+    for (const row of Object.values(axes)) for (let place = 0; place < Number(item.element.dataset.count); place += 1) row[place] ??= null;
+    const values = item.cells.map((cell) => this.value(cell));
     const missing = values.filter((value) => value === null).length;
     if (missing === values.length) return prompting(item, "Nothing is rated yet."), true;
     const left = missing === 1 ? "1 rating is" : `${missing} ratings are`;

@@ -53,7 +53,7 @@ fn of_ratings(rated: &[&Rated], ranges: &Ranges) -> f64 {
     for name in names {
         let values: Vec<Vec<Option<f64>>> =
             rated.iter().filter_map(|axes| axes.get(name)).cloned().collect();
-        let (low, high) = ranges.get(name).copied().unwrap_or((0.0, 4.0));
+        let (low, high) = ranges.get(crate::settings::rated(name).0).copied().unwrap_or((0.0, 4.0));
         sum += of_cells(&values, RATINGS_APART * (high - low));
         count += 1;
     }

@@ -4,6 +4,7 @@
 //! atomic claim decides. Where several processes share a store their indexes may lag behind; then a
 //! claim comes back full and the next item is tried.
 
+mod batch;
 mod standing;
 mod submit;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use crate::queue::{
     BUILT_IN, CONVINCING, Choice, Convincing, Eligible, Offer, Order, Progress, RANDOM, Random,
 };
+pub(crate) use batch::batch;
 pub(crate) use standing::{Screened, ScreeningState, admit, screened, screening_of};
 pub use submit::{Outcome, Submission, release, renew, revise, skip, submit};
 pub(crate) use submit::{check_duration, judgement};

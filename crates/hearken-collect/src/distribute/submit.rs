@@ -1,18 +1,20 @@
 //! What becomes of an item in hand: judged, revised, skipped, renewed, given back.
 
-use hearken_data::feedback::{Item, Judgement, Origin, Suggested, Verdict};
+use hearken_data::feedback::{BetterAnswer, Item, Judgement, Origin, Suggested, Verdict};
 use hearken_store::{Assignment, Submitted};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::error::AppError;
 use crate::queue::{Pool, lock, overlap_of};
-use crate::settings::{Rationale, Settings};
+use crate::settings::{Rationale, Settings, rated};
 use crate::state::AppState;
 use crate::storable::storable;
 
 /// Characters of a rationale.
 const RATIONALE_MAX: usize = 20_000;
+/// Characters of a better answer.
+const BETTER_MAX: usize = 100_000;
 /// Characters of a judgement's name.
 const ID_MAX: usize = 64;
 /// The longest duration in milliseconds.
@@ -28,6 +30,8 @@ pub struct Submission {
     pub verdict: Verdict,
     /// Why.
     pub rationale: Option<String>,
+    /// A better answer, where one was written.
+    pub better: Option<BetterAnswer>,
     /// Milliseconds from showing the item to the decision.
     pub duration_ms: Option<u64>,
     /// A person, a model, or a simulation.
@@ -201,13 +205,16 @@ pub(crate) fn judgement(
     item: &Item,
     submission: Submission,
 ) -> Result<Judgement, AppError> {
-    let Submission { id, verdict, rationale, duration_ms, origin, suggestion } = submission;
+    let Submission { id, verdict, rationale, better, duration_ms, origin, suggestion } = submission;
     check_id(&id)?;
-    storable(&json!([verdict, rationale])).map_err(AppError::Unprocessable)?;
+    storable(&json!([verdict, rationale, better])).map_err(AppError::Unprocessable)?;
     check_duration(duration_ms).map_err(AppError::Unprocessable)?;
     verdict.check(item).map_err(AppError::Unprocessable)?;
     let settings = state.settings()?;
-    check_verdict(&verdict, &settings).map_err(AppError::Unprocessable)?;
+    check_verdict(&verdict, item, &settings).map_err(AppError::Unprocessable)?;
+    if let Some(better) = &better {
+        check_better(better, item, &settings).map_err(AppError::Unprocessable)?;
+    }
     let rationale = rationale.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     if let Verdict::CantTell { reason } = &verdict {
         check_length("reason", reason).map_err(AppError::Unprocessable)?;
@@ -215,6 +222,7 @@ pub(crate) fn judgement(
     check_rationale(rationale.as_deref(), settings.rationale).map_err(AppError::Unprocessable)?;
     Ok(Judgement {
         rationale,
+        better: better.map(Box::new),
         duration_ms,
         origin,
         suggestion,
@@ -254,6 +262,19 @@ fn check_rationale(rationale: Option<&str>, wanted: Rationale) -> Result<(), Str
     check_length("rationale", rationale.unwrap_or_default())
 }
 
+fn check_better(better: &BetterAnswer, item: &Item, settings: &Settings) -> Result<(), String> {
+    if !settings.better_answers {
+        return Err("this project asks for no better answers".into());
+    }
+    let characters = better.text.chars().count();
+    if BETTER_MAX < characters {
+        return Err(format!(
+            "a better answer has at most {BETTER_MAX} characters, found {characters}"
+        ));
+    }
+    better.check(item)
+}
+
 fn check_length(what: &str, text: &str) -> Result<(), String> {
     let characters = text.chars().count();
     if RATIONALE_MAX < characters {
@@ -263,7 +284,7 @@ fn check_length(what: &str, text: &str) -> Result<(), String> {
 }
 
 /// Whether the project asks for such a verdict.
-fn check_verdict(verdict: &Verdict, settings: &Settings) -> Result<(), String> {
+fn check_verdict(verdict: &Verdict, item: &Item, settings: &Settings) -> Result<(), String> {
     match verdict {
         Verdict::Tie if !settings.ties => Err("this project has no ties".into()),
         Verdict::BothBad if !settings.both_bad => Err("this project has no \"both bad\"".into()),
@@ -274,7 +295,13 @@ fn check_verdict(verdict: &Verdict, settings: &Settings) -> Result<(), String> {
             Err(format!("the strength scale has {points} points, found {}", strength.scale))
         }
         Verdict::Ratings { axes } => axes.iter().try_for_each(|(name, values)| {
-            let axis = settings.axes.iter().find(|axis| axis.name == *name);
+            let (axis, turn) = rated(name);
+            if let Some(turn) = turn
+                && !(settings.rate_turns && (1..=item.assistant_turns()).contains(&turn))
+            {
+                return Err(format!("this project asks for no ratings of a turn {turn}"));
+            }
+            let axis = settings.axes.iter().find(|known| known.name == axis);
             let axis = axis.ok_or_else(|| format!("this project has no axis {name:?}"))?;
             let range = f64::from(axis.min)..=f64::from(axis.max);
             match values.iter().flatten().find(|value| !range.contains(value)) {

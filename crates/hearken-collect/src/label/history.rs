@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::better::{self, Edited};
 use super::{item, page_values};
 use crate::codec;
 use crate::error::AppError;
@@ -29,6 +30,7 @@ struct Row {
     prompt: String,
     verdict: String,
     rationale: Option<String>,
+    better: bool,
     revised: bool,
 }
 
@@ -64,6 +66,7 @@ fn row(state: &AppState, judgement: &Judgement, revised: bool) -> Result<Row, Ap
             words(&judgement.verdict, &presented(judgement, &item))
         }),
         rationale: judgement.rationale.as_deref().map(|text| excerpt(text, 90)),
+        better: judgement.better.is_some(),
         revised,
     })
 }
@@ -150,6 +153,8 @@ pub(super) async fn reopen(
                 "revises": judgement.id,
                 "task": item.task,
                 "html": item::fragment(state, &item, &presented, (true, None))?,
+                "texts": better::texts(&*state.settings()?, &item, &presented),
+                "better": judgement.better.as_ref().map(|one| Edited::of(one, &presented)),
                 "answer": Answer::of(&judgement.verdict, &presented),
                 "rationale": judgement.rationale,
             })))

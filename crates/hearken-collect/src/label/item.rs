@@ -1,6 +1,7 @@
 //! One item as HTML: what the annotator sees, and nothing that says who wrote it.
 
 use hearken_data::feedback::{Candidate, Item, Task};
+use hearken_data::{Message, Role};
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde::Serialize;
@@ -22,16 +23,19 @@ const REASONS: [&str; 4] = [
 /// Endings of images that may move.
 const ANIMATED: [&str; 5] = ["gif", "webp", "apng", "mp4", "webm"];
 
+/// An answer as pages show it.
 #[derive(Serialize)]
-struct Shown {
+pub(super) struct Shown {
     name: String,
     html: String,
     steps: Vec<String>,
     media: Vec<Picture>,
+    /// The turns of a conversation.
+    turns: Vec<Turn>,
 }
 
 impl Shown {
-    fn of(candidate: &Candidate, place: usize) -> Self {
+    pub(super) fn of(candidate: &Candidate, place: usize) -> Self {
         let html = |text: &str| match text.trim().is_empty() {
             true => String::new(),
             false => markdown(text, Heading::Answer),
@@ -41,8 +45,22 @@ impl Shown {
             html: html(&candidate.text),
             steps: candidate.steps.iter().map(|step| html(step)).collect(),
             media: pictures(&candidate.media),
+            turns: turns(&candidate.messages().unwrap_or_default()),
         }
     }
+}
+
+/// Messages as turns; those of the assistant are counted from 1.
+fn turns(messages: &[Message]) -> Vec<Turn> {
+    let mut said = 0;
+    let turn = |message: &Message| {
+        let number = (message.role == Role::Assistant).then(|| {
+            said += 1;
+            said
+        });
+        Turn::of(message, number)
+    };
+    messages.iter().map(turn).collect()
 }
 
 /// "Answer A" for the first place; after the letters the number.
@@ -69,12 +87,16 @@ pub(crate) fn fragment(
         .collect();
     let animated = item.candidates.iter().flat_map(|c| &c.media).any(|one| may_move(&one.source));
     let only_pictures = item.candidates.iter().all(|c| c.text.is_empty() && !c.media.is_empty());
-    let turns: Vec<Turn> = item.prompt.iter().map(Turn::of).collect();
+    let prompt = turns(&item.prompt);
+    let folds = |turns: &[Turn]| turns.iter().any(Turn::is_folded);
+    let has_turns = answers.iter().any(|answer| !answer.turns.is_empty());
     let values = context! {
         task => item.task.as_str(),
-        question => question(item.task, only_pictures),
-        folds => turns.iter().any(Turn::is_folded),
-        prompt => Serde(turns),
+        question => question(item.task, only_pictures, has_turns),
+        folds => folds(&prompt) || answers.iter().any(|answer| folds(&answer.turns)),
+        rates_turns => has_turns && settings.rate_turns && item.task == Task::Rating,
+        better => settings.better_answers && item.takes_better_answers(),
+        prompt => Serde(prompt),
         media => Serde(pictures(&item.media)),
         answers => Serde(answers),
         clips => only_pictures,
@@ -93,6 +115,7 @@ fn verdict_values(settings: &Settings) -> Value {
         scale => scale(settings.strength_points),
         ties => settings.ties,
         both_bad => settings.both_bad,
+        partial => settings.partial_rankings,
         stop_at_first_error => settings.stop_at_first_error,
         axes => settings.axes.iter().enumerate().map(axis).collect::<Vec<_>>(),
         rationale => rationale(settings),
@@ -119,8 +142,10 @@ fn may_move(source: &str) -> bool {
     }
 }
 
-fn question(task: Task, only_pictures: bool) -> &'static str {
+fn question(task: Task, only_pictures: bool, has_turns: bool) -> &'static str {
     match task {
+        Task::Pairwise if has_turns => "Which conversation is better?",
+        Task::Rating if has_turns => "Rate each conversation",
         Task::Pairwise if only_pictures => "Which clip is better?",
         Task::Pairwise => "Which answer is better?",
         Task::Ranking => "Put the answers in order, the best first",

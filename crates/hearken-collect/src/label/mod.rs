@@ -5,6 +5,8 @@
 //! stored once.
 
 pub(crate) mod answer;
+pub(crate) mod better;
+mod bulk;
 pub(crate) mod history;
 pub(crate) mod item;
 mod suggestion;
@@ -20,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::answer::Answer;
+use self::better::Edited;
 use crate::accounts::Permission;
 use crate::distribute::{self, Next, Progress, Screened, Submission};
 use crate::error::AppError;
@@ -38,6 +41,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/label/next", post(next))
         .route("/label/submit", post(submit))
         .route("/label/skip", post(skip))
+        .route("/label/suggestions", get(bulk::page).post(bulk::confirm))
         .route("/label/renew", post(renew))
         .route("/label/history", get(history::list))
         .route("/label/reopen", post(history::reopen))
@@ -91,6 +95,7 @@ async fn next(
                         "assignment": work.assignment.id,
                         "task": work.item.task,
                         "html": item::fragment(state, &work.item, presented, (false, words))?,
+                        "texts": better::texts(&*state.settings()?, &work.item, presented),
                         "suggestion": shown.and_then(|one| one.answer(presented)),
                         "progress": progress,
                     })
@@ -116,6 +121,8 @@ struct Decision {
     #[serde(default)]
     rationale: Option<String>,
     #[serde(default)]
+    better: Option<Edited>,
+    #[serde(default)]
     duration_ms: Option<u64>,
 }
 
@@ -125,7 +132,7 @@ async fn submit(
     user: CurrentUser,
     Json(decision): Json<Decision>,
 ) -> Result<Json<Value>, AppError> {
-    let Decision { id, assignment, revises, answer, rationale, duration_ms } = decision;
+    let Decision { id, assignment, revises, answer, rationale, better, duration_ms } = decision;
     let whose = user.clone();
     let (about, earlier) = (assignment.clone(), revises.clone());
     let (item, submission, told) = state
@@ -141,6 +148,8 @@ async fn submit(
             });
             let scale = settings.strength_points;
             let verdict = answer.verdict(&presented, scale).map_err(AppError::Unprocessable)?;
+            let better = better.map(|edited| edited.candidate(&presented)).transpose();
+            let better = better.map_err(AppError::Unprocessable)?;
             let origin = Origin::Human;
             let suggested = suggestion::of(state, &whose.annotator, &item)?;
             // Who judges anew what was told after the first time has seen it.
@@ -151,7 +160,8 @@ async fn submit(
             });
             let told = told.map(|one| history::words(&one.verdict, &presented));
             let suggestion = seen;
-            let submission = Submission { id, verdict, rationale, duration_ms, origin, suggestion };
+            let submission =
+                Submission { id, verdict, rationale, better, duration_ms, origin, suggestion };
             Ok((item, submission, told))
         })
         .await?;

@@ -25,6 +25,8 @@ pub(crate) struct Turn {
     observed: Option<String>,
     thought: Option<String>,
     calls: Vec<Call>,
+    /// Among the turns of the assistant, from 1.
+    number: Option<usize>,
     /// Where the turn is folded, the beginning of it.
     folded: Option<String>,
 }
@@ -37,7 +39,7 @@ struct Call {
 }
 
 impl Turn {
-    pub(crate) fn of(message: &Message) -> Self {
+    pub(crate) fn of(message: &Message, number: Option<usize>) -> Self {
         let who = match message.role {
             Role::System | Role::Developer => "System",
             Role::User => "User",
@@ -61,6 +63,7 @@ impl Turn {
             observed: is_tool.then(|| pretty(text)),
             thought: thought.filter(|thought| !thought.is_empty()).map(str::to_owned),
             calls: calls(message),
+            number,
             folded: is_folded.then(|| excerpt(text, EXCERPT)),
         }
     }
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     fn turn(json: &str) -> Turn {
-        Turn::of(&serde_json::from_str(json).unwrap())
+        Turn::of(&serde_json::from_str(json).unwrap(), None)
     }
 
     #[test]

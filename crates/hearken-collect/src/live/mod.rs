@@ -165,6 +165,7 @@ fn store(state: &AppState, annotator: &str, vote: Vote) -> Result<Value, AppErro
         id,
         verdict,
         rationale,
+        better: None,
         duration_ms: u64::try_from(state.now() - exchange.at).ok(),
         origin: Origin::Human,
         suggestion: None,

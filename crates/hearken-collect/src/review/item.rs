@@ -18,6 +18,7 @@ use crate::codec;
 use crate::distribute::{self, Submission};
 use crate::error::AppError;
 use crate::label::answer::Answer;
+use crate::label::better::{self, Edited};
 use crate::label::{item as shown, page_values};
 use crate::state::AppState;
 use crate::user::CurrentUser;
@@ -42,6 +43,7 @@ struct Card {
     kind: &'static str,
     verdict: String,
     rationale: Option<String>,
+    better: Option<String>,
     at: i64,
     seconds: Option<f64>,
     guidelines: Option<u32>,
@@ -152,6 +154,7 @@ fn card(judgement: &Judgement, who: String, revised: bool) -> Card {
         },
         verdict: in_item(&judgement.verdict),
         rationale: judgement.rationale.clone(),
+        better: judgement.better.as_ref().map(|better| better.text.clone()),
         at: judgement.at,
         seconds: judgement.duration_ms.map(|ms| ms as f64 / 1e3),
         guidelines: judgement.guidelines,
@@ -200,6 +203,10 @@ pub(super) async fn open(
                 "decides": item.id,
                 "task": item.task,
                 "html": shown::fragment(state, &item, &places, (decided.is_some(), None))?,
+                "texts": better::texts(&*state.settings()?, &item, &places),
+                "better": decided
+                    .and_then(|one| one.better.as_ref())
+                    .map(|better| Edited::of(better, &places)),
                 "earlier": decided.map(|judgement| &judgement.id),
                 "answer": decided.and_then(|one| Answer::of(&one.verdict, &places)),
                 "rationale": decided.and_then(|one| one.rationale.as_ref()),
@@ -220,6 +227,8 @@ pub(super) struct Decision {
     #[serde(default)]
     rationale: Option<String>,
     #[serde(default)]
+    better: Option<Edited>,
+    #[serde(default)]
     duration_ms: Option<u64>,
     /// The final judgement that held when the page was opened.
     #[serde(default)]
@@ -236,7 +245,7 @@ pub(super) async fn submit(
 }
 
 fn decide(state: &AppState, user: &CurrentUser, decision: Decision) -> Reply {
-    let Decision { item, answer, rationale, duration_ms, earlier, .. } = decision;
+    let Decision { item, answer, rationale, better, duration_ms, earlier, .. } = decision;
     let item = existing(state, &item)?;
     let places: Vec<usize> = (0..item.candidates.len()).collect();
     let scale = state.settings()?.strength_points;
@@ -245,13 +254,15 @@ fn decide(state: &AppState, user: &CurrentUser, decision: Decision) -> Reply {
         hearken_data::feedback::Verdict::CantTell { reason } => Some(reason.clone()),
         _ => None,
     });
+    let better = better.map(|edited| edited.candidate(&places)).transpose();
+    let better = better.map_err(AppError::Unprocessable)?;
     let judgements = state.store().judgements_of(&item.id)?;
     let last = last_final(&judgements);
     let number = judgements.iter().filter(|judgement| judgement.is_final).count() + 1;
     // Of two reviewers at the same time one gets the name.
     let id = format!("final-{}-{number}", &codec::sha256_hex(item.id.as_bytes())[..32]);
     let (origin, suggestion) = (Origin::Human, None);
-    let submission = Submission { id, verdict, rationale, duration_ms, origin, suggestion };
+    let submission = Submission { id, verdict, rationale, better, duration_ms, origin, suggestion };
     let guidelines = state.guidelines()?.version;
     let judgement = Judgement {
         presented: places,
@@ -265,6 +276,7 @@ fn decide(state: &AppState, user: &CurrentUser, decision: Decision) -> Reply {
             last.annotator == judgement.annotator
                 && last.verdict == judgement.verdict
                 && last.rationale == judgement.rationale
+                && last.better == judgement.better
         });
         return if is_same { Ok(Json(json!({"outcome": "already_there"}))) } else { Err(faster()) };
     }

@@ -17,6 +17,7 @@ mod live;
 mod pairwise;
 mod service;
 mod tasks;
+mod written;
 
 /// A browser for one test, or nothing where the machine has none.
 fn browser() -> Option<cdp::Browser> {

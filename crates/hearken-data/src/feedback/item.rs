@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Verdict;
-use crate::content::Message;
+use crate::content::{Message, Role};
 use crate::split::{PromptKey, Prompted};
 
 /// What is asked about an item.
@@ -87,6 +87,12 @@ impl Candidate {
     pub fn by(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
+    }
+
+    /// The messages of a candidate that is a conversation, or more than one message of the assistant; `None` where it is
+    /// one answer.
+    pub fn messages(&self) -> Option<Vec<Message>> {
+        Vec::deserialize(self.meta.get(MESSAGES)?).ok()
     }
 
     /// The whole answer as one text: `text`, or the steps with a line break between them.
@@ -218,6 +224,28 @@ impl Item {
             Some(0) => Err("\"overlap\" is at least 1, found 0".into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// Where the metadata of a candidate that is more than one message of the assistant keep them apart.
+pub(crate) const MESSAGES: &str = "messages";
+
+impl Item {
+    /// Whether an annotator can write an answer that takes the place of one: those that are there are text.
+    pub fn takes_better_answers(&self) -> bool {
+        let is_text = |one: &Candidate| {
+            one.steps.is_empty() && one.media.is_empty() && !one.meta.contains_key(MESSAGES)
+        };
+        self.task != Task::Steps && self.candidates.iter().all(is_text)
+    }
+
+    /// How many turns of the assistant the longest of its conversations has; 0 where no candidate is one.
+    pub fn assistant_turns(&self) -> usize {
+        let turns = |one: &Candidate| {
+            let messages = one.messages().unwrap_or_default();
+            messages.iter().filter(|message| message.role == Role::Assistant).count()
+        };
+        self.candidates.iter().map(turns).max().unwrap_or(0)
     }
 }
 

@@ -30,6 +30,43 @@ pub enum Suggested {
     Hidden,
 }
 
+/// An answer that an annotator wrote, better than those of the item: a demonstration, and the better one of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BetterAnswer {
+    /// The answer as Markdown.
+    #[schemars(length(min = 1))]
+    pub text: String,
+    /// The candidate that was edited; `None` where it was written without one: then it is better than each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<usize>,
+}
+
+impl BetterAnswer {
+    /// What is wrong with it as an answer to `item`, if anything.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what was found and what was expected.
+    pub fn check(&self, item: &Item) -> Result<(), String> {
+        if !item.takes_better_answers() {
+            return Err(format!("a {} item of these answers takes no better one", item.task));
+        }
+        if self.text.trim().is_empty() {
+            return Err("the better answer is empty".into());
+        }
+        let Some(candidate) = self.candidate else { return Ok(()) };
+        let n = item.candidates.len();
+        let edited = item.candidates.get(candidate);
+        let edited =
+            edited.ok_or_else(|| format!("\"better\" names candidate {candidate} of {n}"))?;
+        match edited.text.trim() == self.text.trim() {
+            true => Err("the better answer is the same as the one that was edited".into()),
+            false => Ok(()),
+        }
+    }
+}
+
 /// One annotator's verdict on one item. It is appended to a store and never changed: a later
 /// judgement that [`revises`](Judgement::revises) it takes its place in every analysis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +96,9 @@ pub struct Judgement {
     /// Why, in the annotator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rationale: Option<String>,
+    /// A better answer, where the annotator wrote one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub better: Option<Box<BetterAnswer>>,
     /// Milliseconds from showing the item to the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
@@ -106,6 +146,7 @@ impl Judgement {
             presented: Vec::new(),
             origin: Origin::Human,
             rationale: None,
+            better: None,
             duration_ms: None,
             at: 0,
             assignment: None,
@@ -132,6 +173,9 @@ impl Judgement {
                 "\"presented\" names each of {n} candidates once, found {:?}",
                 self.presented
             ));
+        }
+        if let Some(better) = &self.better {
+            better.check(item)?;
         }
         self.verdict.check(item)
     }

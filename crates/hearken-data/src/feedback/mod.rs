@@ -20,5 +20,7 @@ mod verdict;
 
 pub use crate::selection::{Combine, Selection};
 pub use item::{Candidate, Gold, Item, Media, Task};
-pub use judgement::{Judgement, Origin, Suggested, decisive, final_of_items, in_force};
+pub use judgement::{
+    BetterAnswer, Judgement, Origin, Suggested, decisive, final_of_items, in_force,
+};
 pub use verdict::{Strength, Verdict};

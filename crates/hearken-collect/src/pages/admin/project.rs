@@ -104,6 +104,14 @@ pub(crate) struct NewSettings {
     both_bad: Option<String>,
     #[serde(default)]
     stop_at_first_error: Option<String>,
+    #[serde(default)]
+    partial_rankings: Option<String>,
+    #[serde(default)]
+    better_answers: Option<String>,
+    #[serde(default)]
+    rate_turns: Option<String>,
+    #[serde(default)]
+    confirm_in_bulk: Option<String>,
     order: String,
 }
 
@@ -136,6 +144,10 @@ impl NewSettings {
             ties: self.ties.is_some(),
             both_bad: self.both_bad.is_some(),
             stop_at_first_error: self.stop_at_first_error.is_some(),
+            partial_rankings: self.partial_rankings.is_some(),
+            better_answers: self.better_answers.is_some(),
+            rate_turns: self.rate_turns.is_some(),
+            confirm_in_bulk: self.confirm_in_bulk.is_some(),
             order: self.order,
         })
     }

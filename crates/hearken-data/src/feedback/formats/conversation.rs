@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::content::{Message, Role};
+pub(super) use crate::feedback::item::MESSAGES;
 use crate::feedback::{Candidate, Item};
 pub(super) use crate::transcript::turns;
 use crate::transcript::{ASSISTANT, HUMAN};
@@ -10,8 +11,6 @@ use crate::transcript::{ASSISTANT, HUMAN};
 /// The key in [`Item::meta`] that says in which form its file had the prompt, where that was not a
 /// list of messages: "text" or "transcript".
 pub(super) const FORM: &str = "form";
-/// The key in [`Candidate::meta`] of a candidate that is more than one message of the assistant.
-pub(super) const MESSAGES: &str = "messages";
 
 /// A prompt that is text: one message of the user.
 pub(super) fn text_prompt(text: &str) -> Vec<Message> {
@@ -70,8 +69,8 @@ fn said(message: &Message) -> String {
 
 /// The messages of a candidate.
 pub(super) fn messages(candidate: &Candidate) -> Vec<Message> {
-    let kept = candidate.meta.get(MESSAGES).cloned();
-    kept.and_then(|kept| serde_json::from_value(kept).ok())
+    candidate
+        .messages()
         .unwrap_or_else(|| vec![Message::new(Role::Assistant, candidate.full_text())])
 }
 

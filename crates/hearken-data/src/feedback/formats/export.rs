@@ -162,16 +162,18 @@ pub(super) enum Detail {
     Strength,
     Margin,
     Rationale,
+    Better,
     Presented,
     Time,
 }
 
 impl Detail {
-    const ALL: [(Detail, &'static str); 6] = [
+    const ALL: [(Detail, &'static str); 7] = [
         (Detail::Annotator, "who judged"),
         (Detail::Strength, "strength"),
         (Detail::Margin, "margin"),
         (Detail::Rationale, "rationale"),
+        (Detail::Better, "a better answer"),
         (Detail::Presented, "order shown"),
         (Detail::Time, "time"),
     ];
@@ -185,6 +187,7 @@ impl Detail {
             }
             Detail::Margin => judgement.margin.is_some(),
             Detail::Rationale => judgement.rationale.is_some(),
+            Detail::Better => judgement.better.is_some(),
             Detail::Presented => !judgement.presented.is_empty(),
             Detail::Time => judgement.at != 0 || judgement.duration_ms.is_some(),
         }

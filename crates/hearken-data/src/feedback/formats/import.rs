@@ -422,6 +422,7 @@ impl<'o> Collector<'o> {
             presented: Vec::new(),
             origin: crate::feedback::Origin::Human,
             rationale: None,
+            better: None,
             duration_ms: None,
             at: 0,
             assignment: None,

@@ -8,11 +8,12 @@ use std::io::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::conversation::{candidate, split};
 use super::error::FormatError;
 use super::import::{Collector, Reading};
 use crate::bad_record::BadRecord;
 use crate::content::{Message, Role};
-use crate::feedback::{Item, Judgement, Task};
+use crate::feedback::{Candidate, Item, Judgement, Task};
 use crate::json::{self, without_position};
 use crate::row::Row;
 
@@ -101,6 +102,7 @@ fn item(mut columns: Map<String, Value>) -> Result<Item, BadRecord> {
         let prompt = serde_json::to_value(prompt).expect("messages serialize");
         columns.insert("prompt".into(), prompt);
     }
+    conversations(&mut columns)?;
     if let Some(Value::Array(candidates)) = columns.get_mut("candidates") {
         for candidate in candidates.iter_mut().filter(|candidate| candidate.is_string()) {
             *candidate = Value::Object(Map::from_iter([("text".to_owned(), candidate.take())]));
@@ -126,6 +128,48 @@ fn item(mut columns: Map<String, Value>) -> Result<Item, BadRecord> {
     Ok(item)
 }
 
+/// Candidates that are conversations, given by their `messages`; what several begin with, is the prompt where there is
+/// none.
+fn conversations(columns: &mut Map<String, Value>) -> Result<(), BadRecord> {
+    let has_prompt = columns.contains_key("prompt");
+    let Some(Value::Array(candidates)) = columns.get_mut("candidates") else { return Ok(()) };
+    let mut talks: Vec<(usize, Vec<Message>)> = Vec::new();
+    for (index, one) in candidates.iter_mut().enumerate() {
+        let Some(one) = one.as_object_mut() else { continue };
+        let Some(said) = one.remove("messages") else { continue };
+        let said: Vec<Message> = parsed("the messages of a candidate", said)?;
+        let is_more = ["text", "steps"].into_iter().find(|key| one.contains_key(*key));
+        let what = match (said.is_empty(), is_more) {
+            (true, _) => "found a candidate whose `messages` are empty".to_owned(),
+            (false, Some(key)) => format!("found a candidate with `messages` and `{key}`"),
+            (false, None) => {
+                talks.push((index, said));
+                continue;
+            }
+        };
+        return Err(BadRecord::Unfit { what: format!("{what}; expected one of them") });
+    }
+    let mut prompt = None;
+    if !has_prompt && 1 < talks.len() && talks.len() == candidates.len() {
+        let (shared, rest) = split(talks.into_iter().map(|(_, said)| said).collect());
+        prompt = Some(serde_json::to_value(shared).expect("messages serialize"));
+        talks = rest.into_iter().enumerate().collect();
+    }
+    for (index, said) in talks {
+        let Candidate { text, meta, .. } = candidate(said);
+        let one = candidates[index].as_object_mut().expect("invariant: it had messages");
+        one.insert("text".into(), Value::from(text));
+        let kept = one.entry("meta").or_insert_with(|| Value::Object(Map::new()));
+        if let Some(kept) = kept.as_object_mut() {
+            kept.extend(meta);
+        }
+    }
+    if let Some(prompt) = prompt {
+        columns.insert("prompt".into(), prompt);
+    }
+    Ok(())
+}
+
 /// Writes all items, then all judgements, revised ones included.
 pub(super) fn write(
     items: &[&Item],
@@ -148,4 +192,38 @@ fn lines<T: Serialize>(
         writer.write_all(b"}\n")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Item, String> {
+        let Value::Object(columns) = serde_json::from_str(line).unwrap() else { panic!() };
+        item(columns).map_err(|error| error.to_string())
+    }
+
+    /// Two conversations are compared after what both begin with, and keep their turns.
+    #[test]
+    fn conversations_keep_their_turns_and_share_their_beginning() {
+        let say = |role: &str, text: &str| format!(r#"{{"role": "{role}", "content": "{text}"}}"#);
+        let of = |texts: &[&str]| {
+            let roles = ["user", "assistant"].into_iter().cycle();
+            let said: Vec<String> = roles.zip(texts).map(|(role, text)| say(role, text)).collect();
+            format!(r#"{{"messages": [{}], "model": "m"}}"#, said.join(", "))
+        };
+        let (one, other) = (of(&["Hi", "Yes?", "Why?", "So."]), of(&["Hi", "Hello!"]));
+        let pair = read(&format!(r#"{{"candidates": [{one}, {other}]}}"#)).unwrap();
+        assert_eq!((pair.task, pair.prompt.len(), pair.assistant_turns()), (Task::Pairwise, 1, 2));
+        assert_eq!(pair.candidates[0].messages().unwrap().len(), 3);
+        assert_eq!((pair.candidates[1].messages(), &*pair.candidates[1].text), (None, "Hello!"));
+        assert_eq!(pair.candidates[0].model.as_deref(), Some("m"));
+        assert!(!pair.takes_better_answers());
+        let alone = read(&format!(r#"{{"candidates": [{one}]}}"#)).unwrap();
+        assert_eq!((alone.task, alone.prompt.len(), alone.assistant_turns()), (Task::Rating, 0, 2));
+        let both =
+            r#"{"candidates": [{"text": "a", "messages": [{"role": "user", "content": "b"}]}]}"#;
+        assert!(read(both).unwrap_err().contains("`messages` and `text`"));
+        assert!(read(r#"{"candidates": [{"messages": []}]}"#).unwrap_err().contains("empty"));
+    }
 }
