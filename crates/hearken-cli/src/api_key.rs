@@ -5,7 +5,11 @@ use hearken_judge::chat::Key;
 
 /// The key in an environment variable.
 pub(crate) fn key(variable: &str) -> Result<Key> {
-    let key = std::env::var(variable);
-    let key = key.with_context(|| format!("the environment variable {variable} with the key"))?;
-    Ok(Key::from(key))
+    Ok(Key::from(secret(variable)?))
+}
+
+/// What an environment variable keeps.
+pub(crate) fn secret(variable: &str) -> Result<String> {
+    let secret = std::env::var(variable);
+    secret.with_context(|| format!("the environment variable {variable} with the key"))
 }

@@ -139,6 +139,12 @@ pub enum StartError {
     /// Orders of the embedding program cannot be told apart.
     #[error("{0}")]
     Order(String),
+    /// Nobody can be signed in so.
+    #[error("{0}")]
+    OpenId(String),
+    /// Projects of one service cannot be told apart.
+    #[error("{0}")]
+    Projects(String),
     /// Others could reach the service, and nobody would have to sign in.
     #[error(
         "{address} can be reached from other machines, and the store has no administrator account: \

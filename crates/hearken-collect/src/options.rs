@@ -7,6 +7,8 @@ use axum::http::HeaderValue;
 
 use hearken_http::host::{host_of, is_loopback};
 
+use crate::openid::OpenId;
+
 /// Which files are images and clips of items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Media {
@@ -23,6 +25,10 @@ pub struct Options {
     pub bind: SocketAddr,
     /// How people reach it, e.g. `https://label.example.org`, where that is not the address.
     pub public_url: Option<String>,
+    /// Where the project is on a service with several: empty, or `/p/NAME`.
+    pub base: String,
+    /// Who signs people in beside their passwords.
+    pub openid: Option<OpenId>,
     /// The title of a project that has no settings yet.
     pub title: Option<String>,
     /// Where images and clips of items lie.
@@ -50,6 +56,8 @@ impl Default for Options {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
+            base: String::new(),
+            openid: None,
             title: None,
             media: None,
             upload_bytes: 256 << 20,
@@ -77,6 +85,11 @@ impl Options {
         }
         let url = self.public_url.as_ref()?;
         (!is_loopback(host_of(url))).then(|| url.clone())
+    }
+
+    /// The address of the project as links name it: that of the [service](Self::url_for), and where the project is there.
+    pub fn project_url_for(&self, host: Option<&HeaderValue>) -> String {
+        self.url_for(host) + &self.base
     }
 
     /// The address of the service as links name it: the one that was told, else the one under which somebody has just

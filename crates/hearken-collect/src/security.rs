@@ -10,6 +10,7 @@ use hearken_http::host::{authority_of, host_name, is_loopback};
 use minijinja::context;
 
 use crate::error::{AppError, Problem, problem_json};
+use crate::language::{self, Language};
 use crate::state::{AppState, Mode};
 use crate::user::CurrentUser;
 
@@ -35,11 +36,16 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub(crate) async fn dress(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api");
     let wants_page = !is_api && wants_html(request.headers());
+    let base = &*state.options().base;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let shown = match wants_page {
-        true => Shown::Page { back: page_before(&state, request.headers(), &path) },
+        true => {
+            Shown::Page { back: page_before(&state, request.headers(), &format!("{base}{path}")) }
+        }
         false => Shown::Json,
     };
+    // Programs get errors in English.
+    let language = if is_api { Language::English } else { Language::of(request.headers()) };
     let started = Instant::now();
     let mut response = next.run(request).await;
     let status = response.status();
@@ -48,11 +54,17 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     }
     let is_error = status.is_client_error() || status.is_server_error();
     if is_error && !is_page(&response) {
-        response = dress_error(&state, response, shown).await;
+        let dressing = dress_error(&state, response, shown);
+        response = language::answering(language, dressing).await;
     }
     let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    protect(headers);
+    // What leads elsewhere in the project does not know where the project is.
+    let leads = headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+    if let Some(to) = leads.filter(|to| !base.is_empty() && to.starts_with('/'))
+        && let Ok(to) = HeaderValue::from_str(&format!("{base}{to}"))
+    {
+        headers.insert(header::LOCATION, to);
     }
     if state.options().is_behind_tls() {
         let year = HeaderValue::from_static("max-age=31536000");
@@ -60,8 +72,15 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let took_ms = started.elapsed().as_secs_f64() * 1e3;
-    tracing::info!("{method} {} {} {took_ms:.1} ms", without_secret(&path), status.as_u16());
+    tracing::info!("{method} {base}{} {} {took_ms:.1} ms", without_secret(&path), status.as_u16());
     response
+}
+
+/// Adds the headers of every answer.
+pub(crate) fn protect(headers: &mut HeaderMap) {
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
 }
 
 /// A path as a log may keep it: the secret of an invitation makes an account, that of a reset takes one over.
@@ -90,7 +109,7 @@ fn is_page(response: &Response) -> bool {
 }
 
 /// The path of the page of this service that led here, where the browser tells it and it is another one.
-fn page_before(state: &AppState, headers: &HeaderMap, here: &str) -> Option<String> {
+pub(crate) fn page_before(state: &AppState, headers: &HeaderMap, here: &str) -> Option<String> {
     let before = headers.get(header::REFERER)?.to_str().ok()?;
     let authority = authority_of(before);
     let own = state.options().public_url.as_deref().map(authority_of);
@@ -126,7 +145,8 @@ async fn dress_error(state: &AppState, response: Response, shown: Shown) -> Resp
         }
         Shown::Json => None,
     };
-    let dressed = dressed.unwrap_or_else(|| problem_json(status, &message));
+    let dressed =
+        dressed.unwrap_or_else(|| problem_json(status, &language::current().words(&message)));
     // `Allow` and `Retry-After` stay; type and length are those of the new body.
     for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         parts.headers.remove(name);

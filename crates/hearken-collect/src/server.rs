@@ -114,31 +114,44 @@ impl Service {
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), StartError> {
-        let (tell, told) = tokio::sync::watch::channel(false);
-        let mut courier = self.state.options().webhooks.then(|| webhooks::start(&self.state));
-        let sweeper = tokio::spawn(sweep(self.state.clone()));
-        tokio::spawn(async move {
-            stop.await;
-            // Nobody listens any more only where serving has ended by itself.
-            let _ = tell.send(true);
-        });
         let router = self.router();
-        let options = self.state.options();
-        let reception = Reception {
-            per_address: options.connections_per_address,
-            behind_proxy: options.public_url.is_some(),
-            late: body_too_late,
-        };
-        let serving = hearken_http::serve(listener, router, reception, told.clone());
-        tokio::select! {
-            () = serving => {}
-            () = grace(told) => {}
-        }
-        sweeper.abort();
-        if let Some(courier) = courier.take() {
-            courier.stop().await;
-        }
+        serve_all(vec![self.state], router, listener, stop).await;
         Ok(())
+    }
+}
+
+/// Answers requests to some projects until `stop` is done; those under way are finished.
+pub(crate) async fn serve_all(
+    states: Vec<AppState>,
+    router: Router,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let Some(options) = states.first().map(|state| state.options().clone()) else { return };
+    let (tell, told) = tokio::sync::watch::channel(false);
+    let delivering = states.iter().filter(|state| state.options().webhooks);
+    let couriers: Vec<_> = delivering.map(webhooks::start).collect();
+    let sweepers: Vec<_> = states.iter().map(|state| tokio::spawn(sweep(state.clone()))).collect();
+    tokio::spawn(async move {
+        stop.await;
+        // Nobody listens any more only where serving has ended by itself.
+        let _ = tell.send(true);
+    });
+    let reception = Reception {
+        per_address: options.connections_per_address,
+        behind_proxy: options.public_url.is_some(),
+        late: body_too_late,
+    };
+    let serving = hearken_http::serve(listener, router, reception, told.clone());
+    tokio::select! {
+        () = serving => {}
+        () = grace(told) => {}
+    }
+    for sweeper in sweepers {
+        sweeper.abort();
+    }
+    for courier in couriers {
+        courier.stop().await;
     }
 }
 

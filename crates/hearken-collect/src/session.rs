@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 use crate::accounts::{Permission, Role, sessions};
 use crate::codec;
 use crate::error::AppError;
+use crate::language::{self, Language};
 use crate::pieces;
 use crate::security;
 use crate::state::{AppState, Mode};
@@ -33,9 +34,19 @@ fn required(path: &str) -> Option<Permission> {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     // The API asks for tokens; it decides by itself.
-    if ["/login", "/invite", "/reset", "/assets", "/health", "/api", "/favicon.ico"]
-        .into_iter()
-        .any(below)
+    if [
+        "/login",
+        "/invite",
+        "/reset",
+        "/assets",
+        "/health",
+        "/api",
+        "/favicon.ico",
+        "/language",
+        "/openid",
+    ]
+    .into_iter()
+    .any(below)
     {
         return None;
     }
@@ -85,6 +96,11 @@ pub(crate) async fn guard(
     request: Request,
     next: Next,
 ) -> Result<Response, AppError> {
+    let language = Language::of(request.headers());
+    language::answering(language, guarded(state, request, next)).await
+}
+
+async fn guarded(state: AppState, request: Request, next: Next) -> Result<Response, AppError> {
     if state.mode() == Mode::Local {
         state.blocking(AppState::look_for_accounts).await?;
     }
@@ -137,13 +153,16 @@ async fn admit(
     }
 }
 
-async fn find_user(state: &AppState, headers: &HeaderMap) -> Result<Option<CurrentUser>, AppError> {
+pub(crate) async fn find_user(
+    state: &AppState,
+    headers: &HeaderMap,
+) -> Result<Option<CurrentUser>, AppError> {
     if state.mode() == Mode::Local {
         return Ok(Some(local_user(state, headers)));
     }
     let Some(token) = cookie(headers) else { return Ok(None) };
     let key = codec::sha256_hex(token.as_bytes());
-    let reached = state.options().url_for(headers.get(header::HOST));
+    let reached = state.options().project_url_for(headers.get(header::HOST));
     state
         .blocking(move |state| {
             let account = sessions::find(state.store(), &key, state.steady_now())?;
@@ -167,17 +186,22 @@ fn local_user(state: &AppState, headers: &HeaderMap) -> CurrentUser {
         role: Role::Administrator,
         csrf: csrf_of(state.secret(), "local"),
         session: None,
-        reached: state.options().url_for(headers.get(header::HOST)),
+        reached: state.options().project_url_for(headers.get(header::HOST)),
     }
 }
 
 /// The session token of the request's cookies.
 pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
+    cookie_named(headers, COOKIE)
+}
+
+/// The value of a cookie of the request.
+pub(crate) fn cookie_named(headers: &HeaderMap, wanted: &str) -> Option<String> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
+        .find(|(name, _)| *name == wanted)
         .map(|(_, value)| value.to_owned())
 }
 
@@ -185,7 +209,9 @@ pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
 pub(crate) fn set_cookie(state: &AppState, token: &str) -> String {
     let age_s = if token.is_empty() { 0 } else { sessions::LIFE_MS / 1000 };
     let secure = if state.options().is_behind_tls() { "; Secure" } else { "" };
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
+    // Projects of one service have people of their own.
+    let path = if state.options().base.is_empty() { "/" } else { &*state.options().base };
+    format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
 }
 
 fn ask_to_sign_in(request: &Request) -> Response {
@@ -249,7 +275,7 @@ fn followed(start: Bytes, rest: Body) -> Body {
     })
 }
 
-fn compare(token: &[u8], user: &CurrentUser) -> Result<(), AppError> {
+pub(crate) fn compare(token: &[u8], user: &CurrentUser) -> Result<(), AppError> {
     if bool::from(token.ct_eq(user.csrf.as_bytes())) { Ok(()) } else { Err(forged()) }
 }
 

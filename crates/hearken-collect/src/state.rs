@@ -18,7 +18,9 @@ use crate::board::Board;
 use crate::desk::Desk;
 use crate::error::{AppError, StartError};
 use crate::health::Health;
+use crate::language::{self, Language};
 use crate::limits::Limits;
+use crate::openid::Provider;
 use crate::options::{Media, Options};
 use crate::parts::Parts;
 use crate::pool::Pool;
@@ -76,7 +78,8 @@ struct Shared {
     steady: Option<Steady>,
     pool: Pool,
     secret: Vec<u8>,
-    templates: Environment<'static>,
+    /// In each language.
+    templates: Vec<Environment<'static>>,
     assets: Assets,
     distributor: Distributor,
     limits: Limits,
@@ -86,6 +89,7 @@ struct Shared {
     bell: Bell,
     board: Mutex<Board>,
     desk: Desk,
+    openid: Option<Provider>,
     settings: Mutex<Option<(i64, Arc<Settings>)>>,
     guidelines: Mutex<Option<(i64, Arc<Guidelines>)>>,
 }
@@ -136,7 +140,12 @@ impl AppState {
             Ok::<_, StartError>((has_accounts, service_secret(&*store)?))
         })?;
         let assets = Assets::new();
-        let templates = templates::environment(&assets);
+        let of = |language| templates::environment(language, &assets, &options.base);
+        let templates = Language::ALL.map(of).into();
+        if let Some(openid) = &options.openid {
+            openid.check().map_err(StartError::OpenId)?;
+        }
+        let openid = options.openid.clone().map(Provider::new);
         let limits = Limits::new(&options);
         let keeps_media = matches!(options.media, Some(Media::Named(_)));
         let shared = Shared {
@@ -159,6 +168,7 @@ impl AppState {
             bell: Bell::default(),
             board: Mutex::default(),
             desk: Desk::default(),
+            openid,
             settings: Mutex::new(None),
             guidelines: Mutex::new(None),
         };
@@ -265,6 +275,10 @@ impl AppState {
         &self.shared.desk
     }
 
+    pub(crate) fn openid(&self) -> Option<&Provider> {
+        self.shared.openid.as_ref()
+    }
+
     pub(crate) fn bell(&self) -> &Bell {
         &self.shared.bell
     }
@@ -283,7 +297,8 @@ impl AppState {
         work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
         let state = self.clone();
-        let running = self.shared.pool.run(move || work(&state));
+        let language = language::current();
+        let running = self.shared.pool.run(move || language::working(language, || work(&state)));
         running.await.map_err(|_| broke_off())?
     }
 
@@ -298,7 +313,9 @@ impl AppState {
     ) -> Result<T, AppError> {
         let _room = self.shared.long.acquire().await.expect("invariant: the semaphore stays open");
         let state = self.clone();
-        let running = tokio::task::spawn_blocking(move || work(&state));
+        let language = language::current();
+        let work = move || language::working(language, || work(&state));
+        let running = tokio::task::spawn_blocking(work);
         running.await.map_err(|_| broke_off())?
     }
 
@@ -450,8 +467,8 @@ impl AppState {
     ///
     /// The template is wrong.
     pub fn render(&self, template: &str, values: Value) -> Result<Html<String>, AppError> {
-        let rendered =
-            self.shared.templates.get_template(template).and_then(|page| page.render(values));
+        let templates = &self.shared.templates[language::current() as usize];
+        let rendered = templates.get_template(template).and_then(|page| page.render(values));
         rendered.map(Html).map_err(|error| AppError::Internal(format!("{template}: {error:#}")))
     }
 }

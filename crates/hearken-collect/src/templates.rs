@@ -2,18 +2,20 @@
 
 use hearken_data::calendar;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment};
+use minijinja::{AutoEscape, Environment, context};
 
 use crate::assets::Assets;
+use crate::language::Language;
 
 /// Every template by its name.
-const TEMPLATES: &[(&str, &str)] = &[
+pub(crate) const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("templates/base.html")),
     ("error.html", include_str!("templates/error.html")),
     ("login.html", include_str!("templates/login.html")),
     ("invite.html", include_str!("templates/invite.html")),
     ("reset.html", include_str!("templates/reset.html")),
     ("account.html", include_str!("templates/account.html")),
+    ("projects.html", include_str!("templates/projects.html")),
     ("progress.html", include_str!("templates/progress.html")),
     ("guidelines.html", include_str!("templates/guidelines.html")),
     ("label.html", include_str!("templates/label.html")),
@@ -35,19 +37,30 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("admin/webhooks.html", include_str!("templates/admin/webhooks.html")),
 ];
 
-/// The templates with what they may call: `asset(name)` gives the address of a file of the program,
+/// The templates with what they may call: `base` is where the project is, `asset(name)` gives the address of a file of the program,
 /// the filter `date` a time in UTC, the filter `count` an integer with thin spaces.
-pub(crate) fn environment(assets: &Assets) -> Environment<'static> {
+///
+/// `lang` and `dir` say in which language they are and how it is written, the filter `t` puts words into it.
+pub(crate) fn environment(language: Language, assets: &Assets, base: &str) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("invariant: the delimiters are the usual ones"));
     for (name, source) in TEMPLATES {
-        environment.add_template(name, source).expect("invariant: embedded templates parse");
+        environment
+            .add_template_owned(*name, language.template(source))
+            .expect("invariant: embedded templates parse");
     }
     let addresses = assets.addresses();
+    environment.add_global("base", base.to_owned());
+    environment.add_global("lang", language.code());
+    environment.add_global("dir", language.direction());
+    let languages = Language::ALL.map(|one| context! { code => one.code(), name => one.name() });
+    environment.add_global("languages", languages.to_vec());
+    environment.add_filter("t", move |english: String| language.words(&english).into_owned());
+    let base = base.to_owned();
     environment.add_function("asset", move |name: String| -> Result<String, minijinja::Error> {
-        addresses.get(&name).cloned().ok_or_else(|| {
+        addresses.get(&name).map(|address| format!("{base}{address}")).ok_or_else(|| {
             let kind = minijinja::ErrorKind::InvalidOperation;
             minijinja::Error::new(kind, format!("there is no asset {name:?}"))
         })
@@ -76,7 +89,9 @@ mod tests {
 
     #[test]
     fn every_template_parses() {
-        environment(&Assets::new());
+        for language in Language::ALL {
+            environment(language, &Assets::new(), "");
+        }
     }
 
     #[test]

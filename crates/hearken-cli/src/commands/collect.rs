@@ -2,8 +2,10 @@
 
 mod live;
 mod local_model;
+mod openid;
 mod password;
 mod project;
+mod several;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,10 +17,11 @@ use clap::Args;
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Media, Options, Service, exchange, system_clock};
+use hearken_collect::{Media, Options, Service, StartError, exchange, system_clock};
 use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{Format, ImportOptions, Unnamed};
 use hearken_store::Store;
+use tokio::net::TcpListener;
 
 use super::output_file::check_output;
 use crate::interrupt::interrupted;
@@ -35,6 +38,16 @@ pub(crate) struct Collect {
     /// The store: a SQLite file, FILE.jsonl, or postgres://USER@HOST/DATABASE
     #[arg(long, default_value = "hearken.db", value_name = "STORE")]
     store: String,
+
+    /// Several projects in one service, each at /p/NAME with settings, people and a store of its own: NAME=STORE. They are
+    /// set up one by one with --store first
+    #[arg(
+        long,
+        num_args = 1..,
+        value_name = "NAME=STORE",
+        conflicts_with_all = ["store", "items", "title", "set", "settings", "guidelines", "model_a", "add_admin", "add_token"]
+    )]
+    projects: Vec<String>,
 
     /// Add the items of these files first, and their judgements where they say who judged; pairs of which
     /// the file says only which is chosen are compared anew (`hearken import` keeps what it says)
@@ -68,6 +81,9 @@ pub(crate) struct Collect {
 
     #[command(flatten)]
     project: project::Project,
+
+    #[command(flatten)]
+    openid: openid::OpenIdArguments,
 
     #[command(flatten)]
     live: live::Live,
@@ -106,11 +122,16 @@ Examples:
   hearken collect --set overlap=3 strength_points=3 --settings
   # A team on other machines: accounts first
   hearken collect --add-admin ada && hearken collect --bind 0.0.0.0:8080
-  hearken collect --add-token robot --scopes read,label";
+  hearken collect --add-token robot --scopes read,label
+  # Two projects in one service, at /p/chat and /p/code
+  hearken collect --projects chat=chat.db code=code.db";
 
 impl Collect {
     pub(crate) fn run(self) -> Result<ExitCode> {
         request_log::install(self.log);
+        if !self.projects.is_empty() {
+            return several::run(&self);
+        }
         if !self.store.contains("://") {
             let items: Vec<&Path> = self.items.iter().map(PathBuf::as_path).collect();
             check_output(Path::new(&self.store), &items)?;
@@ -138,15 +159,13 @@ impl Collect {
             say_imported(&imported);
         }
         let options = Options {
-            bind: self.bind,
-            public_url: self.public_url.as_deref().map(checked_url).transpose()?,
             title: self.title.clone(),
             media: match (&self.media, self.items.first()) {
                 (Some(folder), _) => Some(Media::Folder(folder.clone())),
                 // The folder was not made for images: of its files those are shown that items name.
                 (None, first) => first.map(|file| Media::Named(folder_of(file))),
             },
-            ..Options::default()
+            ..self.options()?
         };
         let feature_trainer = Box::new(crate::features::LocalTrainer);
         let parts = Parts {
@@ -156,7 +175,18 @@ impl Collect {
         };
         let service = Service::new(store, options, parts)?;
         self.project.guide(&service)?;
-        serve(service)
+        let line = format!("store: {}; {}", service.state().store().home(), who(&service));
+        let said = vec![(String::new(), line)];
+        let (options, listening) = (service.state().options().clone(), service.clone());
+        let listen = async move || listening.listen().await;
+        serve(&options, said, listen, |listener| service.serve(listener, interrupted()))
+    }
+
+    /// What every project is started with.
+    fn options(&self) -> Result<Options> {
+        let public_url = self.public_url.as_deref().map(checked_url).transpose()?;
+        let openid = self.openid.provider()?;
+        Ok(Options { bind: self.bind, public_url, openid, ..Options::default() })
     }
 }
 
@@ -218,26 +248,37 @@ fn add_token(store: &dyn Store, name: &str, scopes: &[String]) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves until an interrupt or the polite form of termination; requests under way are finished.
-fn serve(service: Service) -> Result<ExitCode> {
+/// Who may do something in a service.
+fn who(service: &Service) -> &'static str {
+    if service.has_accounts() {
+        "people sign in"
+    } else {
+        "nobody signs in: everybody on this machine is the annotator \"local\""
+    }
+}
+
+/// Listens, says where, and serves until an interrupt or the polite form of termination; requests under way are finished.
+/// `said` names what is served by the path of its address, with a line about it.
+fn serve<Served: Future<Output = Result<(), StartError>>>(
+    options: &Options,
+    said: Vec<(String, String)>,
+    listen: impl AsyncFnOnce() -> Result<TcpListener, StartError>,
+    serve: impl FnOnce(TcpListener) -> Served,
+) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("the service cannot start its threads")?;
     let served = runtime.block_on(async {
-        let listener = service.listen().await?;
+        let listener = listen().await?;
         let address = listener.local_addr().context("the address of the socket")?;
-        let home = service.state().store().home();
-        let who = if service.has_accounts() {
-            "people sign in"
-        } else {
-            "nobody signs in: everybody on this machine is the annotator \"local\""
-        };
-        output::say(&format!("store: {home}; {who}"));
-        let url = match &service.state().options().public_url {
+        let url = match &options.public_url {
             Some(url) => url.clone(),
             None => format!("http://{address}"),
         };
-        output::print(&format!("{url}\n"))?;
-        service.serve(listener, interrupted()).await?;
+        for (path, line) in said {
+            output::say(&line);
+            output::print(&format!("{url}{path}\n"))?;
+        }
+        serve(listener).await?;
         output::say("stopped");
         anyhow::Ok(())
     });

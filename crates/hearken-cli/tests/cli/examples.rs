@@ -7,11 +7,12 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 16] = [
+const NOT_RUN: [(&str, &str); 17] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken check configs/quickstart.toml", "needs the quickstart itself, or nothing of it"),
     ("hearken bench", "measures a machine for minutes"),
     ("hearken serve", "serves until it is interrupted"),
+    ("hearken collect --projects", "serves until it is interrupted"),
     ("hearken collect --items", "serves until it is interrupted"),
     ("hearken collect --bind", "serves until it is interrupted"),
     ("hearken collect --add-admin", "asks for a password"),

@@ -189,8 +189,16 @@ pub fn erase(store: &dyn Store, pseudonym: &str, now: i64) -> Result<(), AppErro
     if !account.name.is_empty() {
         store.delete_document("name", &folded(&account.name))?;
     }
+    for document in store.documents(OPENID)? {
+        if document.body["account"] == pseudonym {
+            store.delete_document(OPENID, &document.key)?;
+        }
+    }
     Ok(sessions::end_all(store, pseudonym)?)
 }
+
+/// The kind of the documents that say whose account at a provider of OpenID Connect is whose here.
+pub(crate) const OPENID: &str = "openid";
 
 /// The kind of the documents that say who was admitted by a lead.
 const ADMISSION: &str = "admission";

@@ -2,6 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a schema is made where it is handed over")]
 
 use axum::Json;
+use axum::extract::State;
 use hearken_data::feedback::{Item, Judgement};
 use hearken_store::Added;
 use schemars::JsonSchema;
@@ -13,15 +14,16 @@ use super::records::{Guidelines, Items, Judgements, Page, ProgressBody};
 use super::work::{Asking, Decision, NextBody, Revision, Told};
 use crate::error::ErrorBody;
 use crate::exchange::{Imported, written_formats};
+use crate::state::AppState;
 use hearken_data::feedback::formats::Format;
 
 /// `GET /openapi.json`.
-pub(crate) async fn get() -> Json<Value> {
-    Json(description())
+pub(crate) async fn get(State(state): State<AppState>) -> Json<Value> {
+    Json(description(&state.options().base))
 }
 
 /// The whole description.
-pub(crate) fn description() -> Value {
+pub(crate) fn description(base: &str) -> Value {
     let settings = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
@@ -35,7 +37,7 @@ pub(crate) fn description() -> Value {
             "description": "People compare answers; their judgements become training data. Every \
                 request but this one carries a token: `Authorization: Bearer hearken_…`.",
         },
-        "servers": [{"url": "/api/v1"}],
+        "servers": [{"url": format!("{base}/api/v1")}],
         "security": [{"token": []}],
         "paths": paths,
         "components": {
@@ -320,7 +322,7 @@ mod tests {
     /// Every reference leads to a schema, and every schema is referred to.
     #[test]
     fn references_and_schemas_fit() {
-        let description = description();
+        let description = description("");
         let text = description.to_string();
         let schemas = description["components"]["schemas"].as_object().unwrap();
         for name in schemas.keys() {
@@ -335,7 +337,7 @@ mod tests {
     /// The description is made of the types: a field that a record gains is in it.
     #[test]
     fn records_are_described_with_all_their_fields() {
-        let description = description();
+        let description = description("");
         let schemas = &description["components"]["schemas"];
         for (schema, fields) in [
             ("Judgement", &["margin", "verdict", "propensity"][..]),

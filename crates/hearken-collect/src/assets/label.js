@@ -40,7 +40,7 @@ async function fillOnce() {
       trouble("");
     } catch (error) {
       if (!mayPass(error)) return trouble(error.message);
-      if (!page.current || isSignedOut(error)) trouble(isSignedOut(error) ? `${error.message}; reload the page.` : `The next item cannot be loaded: ${error.message}. Trying again…`);
+      if (!page.current || isSignedOut(error)) trouble(isSignedOut(error) ? t("{0}; reload the page.", error.message) : t("The next item cannot be loaded: {0}. Trying again…", error.message));
       await sleep(wait);
       wait = Math.min(wait * 2, 15_000);
     }
@@ -50,8 +50,8 @@ async function fillOnce() {
 
 function showProgress(progress) {
   if (!find("#progress")) return;
-  const own = `You: ${page.done} in this sitting`;
-  find("#progress").textContent = progress ? `${own} · All: ${progress.judged} of ${progress.wanted}` : own;
+  const own = t("You: {0} in this sitting", page.done);
+  find("#progress").textContent = progress ? `${own} · ${t("All: {0} of {1}", progress.judged, progress.wanted)}` : own;
   const bar = find("#progress-bar");
   bar.hidden = !progress;
   if (!progress) return;
@@ -65,12 +65,13 @@ function showNext(startedAt) {
   page.current = item ?? null;
   if (!item) {
     if (page.over === null) {
-      stage.innerHTML = '<p class="quiet" id="loading">Loading…</p>';
+      stage.innerHTML = `<p class="quiet" id="loading">${t("Loading…")}</p>`;
       return;
     }
     const over = document.createElement("div");
     over.className = "over";
-    over.innerHTML = '<p></p><p class="actions"><button type="button" data-act="again">Look again</button> <button type="button" class="small" data-act="undo">Undo <kbd>u</kbd></button> <a class="button" href="/label/history">My judgements</a></p>';
+    over.innerHTML = `<p></p><p class="actions"><button type="button" data-act="again">${t("Look again")}</button> <button type="button" class="small" data-act="undo">${t("Undo")} <kbd>u</kbd></button> <a class="button">${t("My judgements")}</a></p>`;
+    find("a", over).href = `${base}/label/history`;
     over.firstElementChild.textContent = page.over;
     stage.replaceChildren(over);
     say(page.over);
@@ -86,7 +87,7 @@ function showNext(startedAt) {
   reachable(item.element);
   const title = find("#item-title", item.element);
   title.focus({ preventScroll: true });
-  say(`${item.revises ? "Again" : "Next item"}: ${title.textContent}`);
+  say(item.revises ? t("Again: {0}", title.textContent) : t("Next item: {0}", title.textContent));
   if (startedAt) requestAnimationFrame(() => performance.measure("next-item", { start: startedAt, end: performance.now() }));
 }
 
@@ -198,7 +199,7 @@ function still(image) {
     const play = document.createElement("button");
     play.type = "button";
     play.className = "small";
-    play.textContent = "Play";
+    play.textContent = t("Play");
     play.addEventListener("click", () => { canvas.replaceWith(image); play.remove(); });
     image.replaceWith(canvas);
     canvas.after(play);
@@ -213,7 +214,7 @@ function decideHere(answer) {
   if (root.dataset.rationale === "required" && !rationale && answer.kind !== "cant_tell") {
     item.decided = answer;
     field.focus();
-    return prompting(item, "This project asks for a reason: write it, then press Ctrl+Enter.");
+    return prompting(item, t("This project asks for a reason: write it, then press Ctrl+Enter."));
   }
   const startedAt = page.keyAt;
   const duration_ms = Math.round(performance.now() - item.shownAt);
@@ -245,7 +246,7 @@ function decideHere(answer) {
 function skip() {
   const item = page.current;
   if (!item) return;
-  if (root.dataset.revise) return location.assign("/label/history");
+  if (root.dataset.revise) return location.assign(`${base}/label/history`);
   if (root.dataset.decide) return location.assign(root.dataset.next ?? root.dataset.back);
   if (!item.revises) outbox.add("/label/skip", { assignment: item.assignment });
   forgetDrafts(item);
@@ -255,15 +256,15 @@ function skip() {
 
 function undo() {
   const last = page.undoable.pop();
-  if (root.dataset.decide) return say("There is nothing to undo here: decide anew.");
-  if (!last || root.dataset.revise) return say("There is nothing to undo here; My judgements lists what you judged before.");
+  if (root.dataset.decide) return say(t("There is nothing to undo here: decide anew."));
+  if (!last || root.dataset.revise) return say(t("There is nothing to undo here; My judgements lists what you judged before."));
   if (page.current) page.upcoming.unshift(page.current);
   const { item, id, answer } = last;
   item.revises = id;
   item.asked = null;
   item.task.preset(item, answer);
   closePanels(item);
-  find("[data-act=skip]", item.element).firstChild.textContent = "Keep as it was ";
+  find("[data-act=skip]", item.element).firstChild.textContent = `${t("Keep as it was")} `;
   page.upcoming.unshift(item);
   showNext();
 }
@@ -310,7 +311,7 @@ function unfoldTrace(item) {
   const open = folds.some((fold) => !fold.open);
   for (const fold of folds) fold.open = open;
   find("[data-act=unfold]", item.element)?.setAttribute("aria-pressed", open);
-  if (folds.length) say(open ? "Unfolded" : "Folded");
+  if (folds.length) say(open ? t("Unfolded") : t("Folded"));
 }
 
 function toggleGuidelines() {
@@ -332,7 +333,7 @@ function act(name, button) {
   if (!item) return;
   if (name === "skip") return skip();
   if (name === "reveal") return reveal(item);
-  if (isVeiled(item)) return prompting(item, "Show the content first: press v.");
+  if (isVeiled(item)) return prompting(item, t("Show the content first: press v."));
   if (name === "accept") return accept(item);
   if (name === "unfold") return unfoldTrace(item);
   if (name === "rationale") return openRationale(item);
@@ -344,7 +345,7 @@ function act(name, button) {
   }
   if (name === "cant_tell") { const form = find(".cant-tell", item.element); form.hidden = false; form.scrollIntoView({ block: "nearest" }); find("button", form).focus(); return; }
   if (name === "cancel") return closePanels(item);
-  if (name === "reason") return decide({ kind: "cant_tell", reason: button.firstChild.textContent.trim() });
+  if (name === "reason") return decide({ kind: "cant_tell", reason: button.dataset.reason });
   item.task.act(item, name, button);
 }
 
@@ -399,7 +400,7 @@ function sendFromField(event) {
   if (item.decided) { const answer = item.decided; item.decided = null; return decide(answer); }
   if (item.task.done) return item.task.done(item);
   document.activeElement.blur();
-  prompting(item, "Now choose an answer.");
+  prompting(item, t("Now choose an answer."));
 }
 
 function onSettled(entry, reply) {
@@ -414,7 +415,7 @@ function onSettled(entry, reply) {
   if (entry.path === "/label/submit" && reply) {
     if (!entry.body.revises) page.done += 1;
     showProgress(reply.progress);
-    if (isRevision && reply.outcome !== "lease_lost") location.assign("/label/history");
+    if (isRevision && reply.outcome !== "lease_lost") location.assign(`${base}/label/history`);
   }
   if (isRevision && !reply) find("#stage").inert = false;
   if (entry.path !== "/review/submit" || entry.body.item !== root.dataset.decide) return;
@@ -428,7 +429,7 @@ async function renew() {
   if (!assignments.length) { if (page.over !== null && !page.current) fill(); return; }
   const { lost } = await post("/label/renew", { assignments }).catch(() => ({ lost: [] }));
   page.upcoming = page.upcoming.filter((item) => item.revises || !lost.includes(item.assignment));
-  if (page.current && lost.includes(page.current.assignment)) prompting(page.current, "The time for this item is over. Your judgement is still stored if nobody else has taken it.");
+  if (page.current && lost.includes(page.current.assignment)) prompting(page.current, t("The time for this item is over. Your judgement is still stored if nobody else has taken it."));
 }
 
 // Whether the page is about one item that was asked for.

@@ -38,7 +38,7 @@ function anew() {
 function ask(prompt) {
   if (live.busy || !prompt.trim()) return;
   live.conversation.push({ role: "user", content: prompt });
-  addTurn("user", "User").textContent = prompt;
+  addTurn("user", t("User")).textContent = prompt;
   find("#ask").hidden = true;
   return stream();
 }
@@ -63,7 +63,7 @@ async function stream() {
     side.setAttribute("aria-busy", "true");
     find(".text", side).replaceChildren();
     find(".text", side).classList.add("plain");
-    find(".state", side).textContent = "Waiting for the first words…";
+    find(".state", side).textContent = t("Waiting for the first words…");
     side.classList.remove("failed");
   }
   try {
@@ -72,7 +72,7 @@ async function stream() {
     await readLines(response.body, (event) => onEvent(event, sides));
   } catch (error) {
     live.failed = true;
-    trouble(`The answers did not come: ${error.message}`);
+    trouble(t("The answers did not come: {0}", error.message));
   }
   for (const side of sides) side.setAttribute("aria-busy", "false");
   live.busy = false;
@@ -81,7 +81,7 @@ async function stream() {
   for (const button of all("#vote .main button")) button.disabled = !ready;
   const retry = find("[data-act=retry]");
   retry.hidden = ready;
-  say(ready ? "Both answers are there. Which is better?" : "An answer is missing; you can try again.");
+  say(ready ? t("Both answers are there. Which is better?") : t("An answer is missing; you can try again."));
   if (!ready) retry.focus({ preventScroll: true });
 }
 
@@ -95,7 +95,7 @@ async function readLines(body, onLine) {
     rest = lines.pop();
     for (const line of lines) if (line) onLine(JSON.parse(line));
   }
-  if (!live.exchange && !live.failed) throw new Error("the connection broke off");
+  if (!live.exchange && !live.failed) throw new Error(t("the connection broke off"));
 }
 
 function onEvent(event, sides) {
@@ -103,8 +103,8 @@ function onEvent(event, sides) {
   const side = sides[event.place];
   const text = find(".text", side);
   const state = find(".state", side);
-  if (event.text !== undefined) { text.append(event.text); state.textContent = "Writing…"; }
-  else if (event.html !== undefined) { text.classList.remove("plain"); text.innerHTML = event.html; state.textContent = "Finished."; }
+  if (event.text !== undefined) { text.append(event.text); state.textContent = t("Writing…"); }
+  else if (event.html !== undefined) { text.classList.remove("plain"); text.innerHTML = event.html; state.textContent = t("Finished."); }
   else if (event.error !== undefined) {
     live.failed = true;
     side.classList.add("failed");
@@ -124,7 +124,7 @@ async function vote(button) {
     live.conversation = reply.conversation;
     live.after = live.vote.exchange;
     trouble("");
-    addTurn("assistant", "Assistant").innerHTML = reply.html;
+    addTurn("assistant", t("Assistant")).innerHTML = reply.html;
     all("#conversation .turn").at(-1).lastElementChild.classList.remove("plain");
     if (field) field.value = "";
     find("#answers").hidden = find("#vote").hidden = true;
@@ -134,9 +134,9 @@ async function vote(button) {
     find(".primary", form).disabled = turns >= Number(find("#live").dataset.turnsMax);
     form.elements.prompt.value = "";
     form.elements.prompt.focus();
-    say("Stored. You can go on with the conversation.");
+    say(t("Stored. You can go on with the conversation."));
   } catch (error) {
-    trouble(`The judgement was not stored: ${error.message}. Choose again to send it once more.`);
+    trouble(t("The judgement was not stored: {0}. Choose again to send it once more.", error.message));
     for (const each of all("#vote button")) each.disabled = false;
   }
 }

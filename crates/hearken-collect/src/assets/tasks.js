@@ -31,7 +31,7 @@ const pairwise = {
     item.side = side;
     for (const each of all(".side", item.element)) each.classList.toggle("chosen", Number(each.dataset.side) === side);
     for (const each of all("[data-act=prefer]", item.element)) each.classList.toggle("chosen", Number(each.dataset.place) === side);
-    if (side !== null) prompting(item, `Answer ${"AB"[side]} is better. How much? Press 1 (slightly) to ${points}; Esc takes it back.`);
+    if (side !== null) prompting(item, t("Answer {0} is better. How much? Press 1 (slightly) to {1}; Esc takes it back.", "AB"[side], points));
     else prompting(item, "");
   },
   act(item, act, button) {
@@ -43,6 +43,9 @@ const pairwise = {
     return true;
   },
 };
+
+const EQUAL = (one, other) => t("{0} equal to {1}", one, other);
+const THEN = (one, other) => t("{0}, then {1}", one, other);
 
 const ranking = {
   start(item) {
@@ -68,8 +71,9 @@ const ranking = {
     this.drawLeft(item);
     focused?.focus({ preventScroll: true });
     const name = (place) => find(".name", this.row(item, place)).firstChild.textContent.trim();
-    const left = item.left.length ? `; not ranked: ${item.left.map(name).join(", ")}` : "";
-    if (item.touched) say(item.groups.map((group) => group.map(name).join(" equal to ")).join(", then ") + left);
+    const joined = (list, how) => list.reduce((before, next) => how(before, next));
+    const order = joined(item.groups.map((group) => joined(group.map(name), EQUAL)), THEN);
+    if (item.touched) say(item.left.length ? t("{0}; not ranked: {1}", order, item.left.map(name).join(", ")) : order);
   },
   drawLeft(item) {
     const list = find(".left-out", item.element);
@@ -91,7 +95,7 @@ const ranking = {
       item.left = item.left.filter((each) => each !== place);
       item.groups.push([place]);
     } else {
-      if (item.groups.flat().length < 2) return prompting(item, "One answer at least is ranked.");
+      if (item.groups.flat().length < 2) return prompting(item, t("One answer at least is ranked."));
       item.groups[rank] = item.groups[rank].filter((each) => each !== place);
       item.groups = item.groups.filter((group) => group.length);
       item.left.push(place);
@@ -176,12 +180,12 @@ const ranking = {
       this.draw(item);
       const name = find(".name", this.row(item, item.selected)).firstChild.textContent.trim();
       const rank = this.rankOf(item, item.selected);
-      say(rank < 0 ? `${name} chosen, not ranked` : `${name} chosen, rank ${rank + 1}`);
+      say(rank < 0 ? t("{0} chosen, not ranked", name) : t("{0} chosen, rank {1}", name, rank + 1));
     } else if (key === "0" && find(".left-out", item.element)) {
-      if (item.selected === null) prompting(item, "Press the number of an answer first.");
+      if (item.selected === null) prompting(item, t("Press the number of an answer first."));
       else this.leaveOut(item, item.selected);
     } else if (key === "ArrowUp" || key === "ArrowDown" || key === "=") {
-      if (item.selected === null) prompting(item, "Press the number of an answer first.");
+      if (item.selected === null) prompting(item, t("Press the number of an answer first."));
       else if (key === "=") this.equal(item, item.selected);
       else this.move(item, item.selected, key === "ArrowUp" ? -1 : 1);
     } else return false;
@@ -197,7 +201,7 @@ const ranking = {
     return true;
   },
   done(item) {
-    confirmed(item, item.touched, "The order is as it was shown. Press again if that is your ranking.", () =>
+    confirmed(item, item.touched, t("The order is as it was shown. Press again if that is your ranking."), () =>
       decide({ kind: "ranking", order: item.groups }));
     return true;
   },
@@ -227,7 +231,7 @@ const rating = {
     const [min, max] = [Number(cell.dataset.min), Number(cell.dataset.max)];
     if (/^[0-9]$/.test(key)) {
       const value = key === "0" && min > 0 && max >= 10 ? 10 : Number(key);
-      if (value < min || value > max) return prompting(item, `${cell.dataset.axis} goes from ${min} to ${max}.`), true;
+      if (value < min || value > max) return prompting(item, t("{0} goes from {1} to {2}.", cell.dataset.axis, min, max)), true;
       this.set(cell, value);
       this.go(item, 1);
     } else if (key === "ArrowLeft" || key === "ArrowRight") {
@@ -246,9 +250,9 @@ const rating = {
     for (const row of Object.values(axes)) for (let place = 0; place < Number(item.element.dataset.count); place += 1) row[place] ??= null;
     const values = item.cells.map((cell) => this.value(cell));
     const missing = values.filter((value) => value === null).length;
-    if (missing === values.length) return prompting(item, "Nothing is rated yet."), true;
-    const left = missing === 1 ? "1 rating is" : `${missing} ratings are`;
-    confirmed(item, missing === 0, `${left} left out. Press again if you mean to.`, () => decide({ kind: "ratings", axes }));
+    if (missing === values.length) return prompting(item, t("Nothing is rated yet.")), true;
+    const left = missing === 1 ? t("1 rating is left out. Press again if you mean to.") : t("{0} ratings are left out. Press again if you mean to.", missing);
+    confirmed(item, missing === 0, left, () => decide({ kind: "ratings", axes }));
     return true;
   },
 };
@@ -285,7 +289,7 @@ const steps = {
     this.draw(item);
     item.rows[item.at].scrollIntoView({ block: "nearest" });
     const ended = this.last(item) < item.rows.length - 1;
-    say(ended ? "First error marked; press Enter when done." : `Step ${item.at + 1} of ${item.rows.length}`);
+    say(ended ? t("First error marked; press Enter when done.") : t("Step {0} of {1}", item.at + 1, item.rows.length));
   },
   key(item, key) {
     const label = { 1: 1, 2: 0, 3: -1 }[key];
@@ -294,7 +298,7 @@ const steps = {
       item.at = Math.max(0, item.at + (key === "ArrowUp" ? -1 : 1));
       this.draw(item);
       item.rows[item.at].scrollIntoView({ block: "nearest" });
-      say(`Step ${item.at + 1}`);
+      say(t("Step {0}", item.at + 1));
     } else if (key === "Backspace") { item.labels[item.at] = null; this.draw(item); }
     else return false;
     return true;
@@ -308,9 +312,9 @@ const steps = {
   done(item) {
     const judged = item.labels.slice(0, this.last(item) + 1);
     const missing = judged.filter((label) => label === null).length;
-    if (missing === judged.length) return prompting(item, "No step is judged yet."), true;
-    const left = missing === 1 ? "1 step is" : `${missing} steps are`;
-    confirmed(item, missing === 0, `${left} not judged. Press again if you mean to.`, () => decide({ kind: "steps", labels: item.labels }));
+    if (missing === judged.length) return prompting(item, t("No step is judged yet.")), true;
+    const left = missing === 1 ? t("1 step is not judged. Press again if you mean to.") : t("{0} steps are not judged. Press again if you mean to.", missing);
+    confirmed(item, missing === 0, left, () => decide({ kind: "steps", labels: item.labels }));
     return true;
   },
 };

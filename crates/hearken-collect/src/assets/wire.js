@@ -2,17 +2,21 @@
 // waits until the server has said that it is stored. Plain scripts, loaded in order; no build step.
 "use strict";
 
+// Where the project is, on a service with several.
+const base = document.querySelector("meta[name=base]")?.content ?? "";
 const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
+// English words in the language of the page; the catalogue has them.
+const t = (english, ...holes) => ((typeof words === "undefined" ? null : words[english]) ?? english).replace(/\{(\d)\}/g, (all, at) => holes[at] ?? all);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 function request(path, body, signal) {
   const headers = { "content-type": "application/json", "x-csrf-token": csrf };
-  return fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  return fetch(base + path, { method: "POST", headers, body: JSON.stringify(body), signal });
 }
 
 async function failure(response) {
   const body = await response.json().catch(() => ({}));
-  const error = new Error(body.error?.message ?? `the server answered with status ${response.status}`);
+  const error = new Error(body.error?.message ?? t("the server answered with status {0}", response.status));
   error.status = response.status;
   return error;
 }
@@ -59,10 +63,15 @@ function newId() {
 
 // The browser's storage, which may be full, switched off or emptied at any time.
 const storage = {
-  put(key, value) { try { localStorage.setItem(key, value); } catch { /* memory still has it */ } },
-  take(key) { try { localStorage.removeItem(key); } catch { /* nothing to remove */ } },
-  get(key) { try { return localStorage.getItem(key); } catch { return null; } },
-  keys() { try { return Object.keys(localStorage); } catch { return []; } },
+  // Projects of one service share it.
+  own: (key) => (base ? `${base} ${key}` : key),
+  put(key, value) { try { localStorage.setItem(this.own(key), value); } catch { /* memory still has it */ } },
+  take(key) { try { localStorage.removeItem(this.own(key)); } catch { /* nothing to remove */ } },
+  get(key) { try { return localStorage.getItem(this.own(key)); } catch { return null; } },
+  keys() {
+    const before = this.own("");
+    try { return Object.keys(localStorage).filter((key) => key.startsWith(before)).map((key) => key.slice(before.length)); } catch { return []; }
+  },
 };
 
 const find = (selector, within = document) => within.querySelector(selector);
@@ -103,13 +112,13 @@ function makeOutbox(annotator, onSettled) {
   }
 
   function report(error) {
-    const lines = refused.map((message) => `A judgement was not stored: ${message}.`);
+    const lines = refused.map((message) => t("A judgement was not stored: {0}.", message));
     if (error && waiting.size) {
-      const cannot = error.status ? `The server cannot store anything now: ${error.message}.` : "The server cannot be reached.";
-      const what = waiting.size === 1 ? "1 judgement waits" : `${waiting.size} judgements wait`;
+      const cannot = error.status ? t("The server cannot store anything now: {0}.", error.message) : t("The server cannot be reached.");
+      const what = waiting.size === 1 ? t("1 judgement waits") : t("{0} judgements wait", waiting.size);
       lines.push(isSignedOut(error)
-        ? `${what} in this browser: ${error.message}. Sign in again in another tab or reload; nothing is lost.`
-        : `${cannot} ${what} in this browser and will be sent when it is back; you can go on.`);
+        ? t("{0} in this browser: {1}. Sign in again in another tab or reload; nothing is lost.", what, error.message)
+        : t("{0} {1} in this browser and will be sent when it is back; you can go on.", cannot, what));
     }
     trouble(lines.join(" "), "outbox");
     const dismiss = find("#trouble [data-act=dismiss]");
@@ -145,7 +154,7 @@ function makeOutbox(annotator, onSettled) {
     waiting.delete(key);
     storage.take(key);
     lastError = null;
-    if (reply?.outcome === "lease_lost") refused.push("its time was over and others have judged the item");
+    if (reply?.outcome === "lease_lost") refused.push(t("its time was over and others have judged the item"));
     report(null);
     onSettled(entry, reply);
   }

@@ -26,6 +26,7 @@ use self::better::Edited;
 use crate::accounts::Permission;
 use crate::distribute::{self, Next, Progress, Screened, Submission};
 use crate::error::AppError;
+use crate::language;
 use crate::render::{Heading, excerpt, markdown};
 use crate::settings::Rationale;
 use crate::state::AppState;
@@ -101,7 +102,7 @@ async fn next(
                     })
                 }
                 Next::Nothing(why) => {
-                    json!({"assignment": null, "why": why.sentence(), "progress": progress})
+                    json!({"assignment": null, "why": language::current().words(why.sentence()), "progress": progress})
                 }
             }))
         })
@@ -182,9 +183,11 @@ async fn submit(
             let feedback = feedback.or_else(|| {
                 let told = told.as_ref().filter(|_| outcome != distribute::Outcome::LeaseLost);
                 told.map(|words| {
+                    let words = language::current().words(words);
                     format!("A model suggested for the item before: {words}. “Undo” takes your judgement up again.")
                 })
             });
+            let feedback = feedback.map(|text| language::current().words(&text).into_owned());
             Ok(Json(json!({"outcome": outcome, "feedback": feedback, "progress": progress})))
         })
         .await
@@ -266,6 +269,7 @@ async fn skip(
             let item = state.store().assignment(&assignment)?.map(|assignment| assignment.item);
             let is_screening = item.is_some_and(|item| distribute::is_screening(state, &item));
             let feedback = if is_screening { feedback(state, &user.annotator)? } else { None };
+            let feedback = feedback.map(|text| language::current().words(&text).into_owned());
             Ok(Json(json!({"outcome": "skipped", "feedback": feedback})))
         })
         .await

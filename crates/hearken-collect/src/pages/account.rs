@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Said;
 use crate::accounts::{self, Account, invitations, resets, sessions};
+use crate::codec;
 use crate::distribute;
 use crate::error::AppError;
 use crate::session;
@@ -26,7 +27,7 @@ pub(crate) struct Wanted {
 
 /// A path of this service, or the start page: an address of another site is none. Browsers leave tabs and line
 /// breaks out of an address and take `\\` for `/`, so that what holds one is no path.
-fn own_path(next: &str) -> &str {
+pub(super) fn own_path(next: &str) -> &str {
     let is_plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let is_own = is_plain && next.starts_with('/') && !next.starts_with("//");
     if is_own { next } else { "/" }
@@ -44,19 +45,25 @@ pub(crate) async fn login_page(
     login_form(&state, (&wanted.next, ""), (notice, None)).await
 }
 
-async fn login_form(
+pub(super) async fn login_form(
     state: &AppState,
     (next, name): (&str, &str),
-    (done, wrong): (Option<&'static str>, Option<&'static str>),
+    (done, wrong): (Option<&'static str>, Option<String>),
 ) -> Result<Response, AppError> {
     let (next, name) = (own_path(next).to_owned(), name.to_owned());
+    let is_wrong = wrong.is_some();
     let page = state
         .blocking(move |state| {
             let project = state.settings()?.title.clone();
-            state.render("login.html", context! { project, next, name, done, wrong })
+            let openid = state.openid().map(|provider| provider.settings.name().to_owned());
+            let address = codec::percent(&next);
+            state.render(
+                "login.html",
+                context! { project, next, name, done, wrong, openid, address },
+            )
         })
         .await?;
-    let status = if wrong.is_some() { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    let status = if is_wrong { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
     Ok((status, page).into_response())
 }
 
@@ -102,7 +109,7 @@ pub(crate) async fn login(
     if let Some(account) = found {
         return sign_in(&state, account, own_path(&login.next)).await;
     }
-    let wrong = Some("Name or password is wrong.");
+    let wrong = Some("Name or password is wrong.".to_owned());
     login_form(&state, (&login.next, &login.name), (None, wrong)).await
 }
 
@@ -119,7 +126,7 @@ async fn form<T: serde::de::DeserializeOwned>(
 }
 
 /// Runs `work`, which computes a password hash, when there is room for another.
-async fn hashing<T: Send + 'static>(
+pub(super) async fn hashing<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&AppState) -> Result<T, AppError> + Send + 'static,
 ) -> Result<T, AppError> {
@@ -127,7 +134,11 @@ async fn hashing<T: Send + 'static>(
     state.blocking(work).await
 }
 
-async fn sign_in(state: &AppState, account: Account, next: &str) -> Result<Response, AppError> {
+pub(super) async fn sign_in(
+    state: &AppState,
+    account: Account,
+    next: &str,
+) -> Result<Response, AppError> {
     let now = state.steady_now();
     let token = state.read(move |store| sessions::start(store, &account, now)).await?;
     let cookie = [(header::SET_COOKIE, session::set_cookie(state, &token))];
@@ -179,7 +190,8 @@ pub(super) fn show(
     user: &CurrentUser,
     (done, _): Said,
 ) -> Result<Html<String>, AppError> {
-    state.page(user, "account.html", context! { done })
+    let openid = state.openid().map(|provider| provider.settings.name().to_owned());
+    state.page(user, "account.html", context! { done, openid })
 }
 
 /// What the form for a new password sends.
@@ -247,7 +259,9 @@ fn invitation_form(
     let invitation = invitations::find(state.store(), secret, state.now())?;
     let name = name.unwrap_or(&invitation.name);
     let project = state.settings()?.title.clone();
-    state.render("invite.html", context! { project, role => invitation.role.as_str(), name, wrong })
+    let openid = state.openid().map(|provider| provider.settings.name().to_owned());
+    let role = invitation.role.as_str();
+    state.render("invite.html", context! { project, role, name, wrong, openid, secret })
 }
 
 /// What the form of an invitation sends.

@@ -17,5 +17,5 @@ pub(crate) async fn get(
     let asset = state.assets().get(&name);
     let asset = asset.ok_or_else(|| AppError::NotFound("there is no such asset".into()))?;
     let headers = [(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, FOR_GOOD)];
-    Ok((headers, asset.content).into_response())
+    Ok((headers, asset.content.clone()).into_response())
 }

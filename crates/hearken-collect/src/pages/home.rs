@@ -1,16 +1,20 @@
 //! The start page, progress, guidelines, health.
 
 use axum::Json;
-use axum::extract::State;
-use axum::response::{Html, Redirect};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use minijinja::context;
 use minijinja::value::Serde;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::accounts::Permission;
 use crate::distribute;
 use crate::error::AppError;
+use crate::language::{self, Language};
 use crate::render::{Heading, markdown};
+use crate::security;
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
@@ -28,6 +32,28 @@ pub(crate) async fn start(
         "/progress"
     };
     Ok(Redirect::to(to))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    to: String,
+}
+
+/// `GET /language`: keeps the language that somebody has chosen, and goes back to the page before.
+pub(crate) async fn language(
+    State(state): State<AppState>,
+    Query(Wanted { to }): Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, AppError> {
+    let language = Language::of_code(&to);
+    let language = language.ok_or_else(|| AppError::NotFound("there is no such page".into()))?;
+    let path = if state.options().base.is_empty() { "/" } else { &*state.options().base };
+    let (name, code) = (language::COOKIE, language.code());
+    let cookie = format!("{name}={code}; Path={path}; SameSite=Lax; Max-Age=31536000");
+    let back = security::page_before(&state, &headers, "");
+    let back = back.and_then(|back| back.strip_prefix(&*state.options().base).map(str::to_owned));
+    let back = back.filter(|back| back.starts_with('/')).unwrap_or_else(|| "/".into());
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response())
 }
 
 /// `GET /health`: whether the store can be read and written.

@@ -6,6 +6,7 @@ mod analysis;
 mod assets;
 mod home;
 mod media;
+mod openid;
 
 pub(crate) use admin::uploads;
 
@@ -25,11 +26,14 @@ pub(crate) fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(home::start))
         .route("/health", get(home::health))
+        .route("/language", get(home::language))
         .route("/progress", get(home::progress))
         .route("/guidelines", get(home::guidelines))
         .route("/assets/{name}", get(assets::get))
         .route("/media/{*path}", get(media::get))
         .route("/login", get(account::login_page).post(account::login))
+        .route("/openid", get(openid::start))
+        .route("/openid/callback", get(openid::callback))
         .route("/logout", post(account::logout))
         .route("/logout/everywhere", post(account::logout_everywhere))
         .route("/account", noticed(account::show))

@@ -89,7 +89,7 @@ fn the_guidelines_are_there() {
     assert_eq!(page.text("main h3"), "Look twice");
     let aligned =
         "[...document.querySelectorAll('main td')].map((c) => getComputedStyle(c).textAlign)";
-    assert_eq!(page.eval(aligned), json!(["left", "right"]));
+    assert_eq!(page.eval(aligned), json!(["start", "right"]));
     page.screenshot("guidelines");
 }
 
@@ -361,5 +361,11 @@ fn axe_finds_nothing_on_any_page_on_a_desk_and_on_a_phone() {
     let other = browser.page();
     other.goto(&link);
     look(&other, "/invite");
+    page.goto(&running.at("/admin/people"));
+    page.eval("document.querySelector(\"form[action='/admin/people/reset'] button\").click()");
+    page.wait("!!document.querySelector('code.secret')");
+    other.goto(&page.text("code.secret"));
+    assert_eq!(other.count("input[type=password]"), 2);
+    look(&other, "/reset");
     assert_eq!(found, Vec::<String>::new());
 }

@@ -15,6 +15,7 @@ mod desk;
 mod first_hour;
 mod live;
 mod pairwise;
+mod projects;
 mod service;
 mod tasks;
 mod written;

@@ -182,3 +182,39 @@ fn suggestions_are_confirmed_many_at_once() {
     assert_eq!(page.count(".suggestion"), 1);
     assert_eq!(page.problems(), Vec::<String>::new());
 }
+
+/// In a language that is written from right to left the keys still mean the sides that they point to.
+#[test]
+fn pages_in_arabic_read_from_right_to_left_and_sides_stay_where_their_keys_are() {
+    let Some(browser) = browser() else { return };
+    let settings = Settings { better_answers: true, strength_points: 2, ..Settings::default() };
+    let running = Start { settings, ..Start::with(pairs(3)) }.run();
+    let page = browser.page();
+    page.goto(&running.at("/language?to=de"));
+    shown(&page, 1);
+    assert!(page.text(".verdict").contains("A besser"), "{}", page.text(".verdict"));
+    look(&page, "german");
+    page.goto(&running.at("/language?to=ar"));
+    shown(&page, 1);
+    assert_eq!(page.eval("document.documentElement.dir"), "rtl");
+    let at = |place: usize| {
+        let script = format!(
+            "document.querySelector('.answer[data-place=\"{place}\"]').getBoundingClientRect().x"
+        );
+        page.eval(&script).as_f64().unwrap()
+    };
+    look(&page, "arabic");
+    assert!(at(0) < at(1), "A is on the left");
+    page.key("ArrowLeft");
+    page.key("1");
+    let judged = running.wait_for_judgements(1).remove(0);
+    let Verdict::Preferred { candidate, .. } = judged.verdict else {
+        panic!("{:?}", judged.verdict)
+    };
+    assert_eq!(candidate, judged.presented[0]);
+    for path in ["/admin/settings", "/admin/people", "/label/history"] {
+        page.goto(&running.at(path));
+        look(&page, &format!("arabic{}", path.replace('/', "-")));
+    }
+    assert_eq!(page.problems(), Vec::<String>::new());
+}
