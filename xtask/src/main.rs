@@ -36,6 +36,7 @@ usage: cargo xtask COMMAND
   results control         returns of control tasks by seed: docs/results/control.json
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results addition        sums learned from a verifier: docs/results/addition.json
+  results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
   results process         reward models of steps, on sums: docs/results/process.json
 ";
 
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ["results", "control"] => results::control(&root()),
         ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
+        ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {

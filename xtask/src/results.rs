@@ -3,6 +3,7 @@
 
 mod control;
 mod precision;
+mod rlaif;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 pub(crate) use control::control;
 pub(crate) use precision::precision;
+pub(crate) use rlaif::rlaif;
 
 /// Seeds of the quickstart's repetitions.
 const SEEDS: [u32; 3] = [1, 2, 3];

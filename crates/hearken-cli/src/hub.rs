@@ -96,6 +96,9 @@ impl<'s> HubNames<'s> {
         if let Some(sft) = &mut config.sft {
             self.configuration(sft, start)?;
         }
+        if let Some(judge) = &mut config.judge {
+            self.configuration(judge, start)?;
+        }
         if let Some(reward) = &mut config.reward {
             self.configuration(reward, start)?;
         }

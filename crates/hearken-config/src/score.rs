@@ -119,6 +119,13 @@ pub enum SourceConfig {
         #[serde(default = "defaults::timeout_s")]
         timeout_s: Seconds,
     },
+    /// Language models that say how good a completion is.
+    Judge {
+        /// A configuration of `hearken judge` with `ask.task` = "rate".
+        config: PathBuf,
+        /// Where answers are kept, so that nothing is asked twice; without it for as long as the run lasts.
+        answers: Option<PathBuf>,
+    },
     /// A server.
     Http {
         /// An http or https URL.
@@ -287,6 +294,7 @@ impl ScoreConfig {
             SourceConfig::Verifier { name, .. } => name.name(),
             SourceConfig::Code { .. } => "code",
             SourceConfig::Command { .. } => "command",
+            SourceConfig::Judge { .. } => "judge",
             SourceConfig::Http { .. } => "http",
         };
         self.label.as_deref().unwrap_or(own)

@@ -1,5 +1,6 @@
 //! A prompt on its way through the engine, and each of its samples.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearken_data::{Completion, StopReason};
@@ -232,6 +233,8 @@ pub(crate) struct Sequence<'m> {
     /// Pages for what has run and the next token at least, or for the longest sequence there can be.
     pub(crate) pages: Vec<u32>,
     pub(crate) ids: Vec<u32>,
+    /// How often it has each of its tokens, where a wish depends on that.
+    counts: BTreeMap<u32, u32>,
     logprobs: Vec<f64>,
     asked: Arc<Request>,
     terms: Arc<Terms<'m>>,
@@ -263,6 +266,7 @@ impl<'m> Sequence<'m> {
             sample,
             pages: Vec::new(),
             ids: Vec::new(),
+            counts: BTreeMap::new(),
             logprobs: Vec::new(),
             asked: Arc::clone(asked),
             terms: Arc::clone(terms),
@@ -293,7 +297,7 @@ impl<'m> Sequence<'m> {
         let first = self.logits.take();
         let logits = first.as_deref().or(row).expect("a sequence has started, or it has a row");
         let Terms { sampling, wishes, .. } = &*self.terms;
-        let shaped = wishes.shaped(logits, &self.ids, self.guidance.as_deref_mut());
+        let shaped = wishes.shaped(logits, &self.counts, self.guidance.as_deref_mut());
         let drawn = sampler::draw(shaped.as_deref().unwrap_or(logits), sampling, &mut self.rng);
         if let (Some(likeliest), Ok(drawn)) = (wishes.likeliest, &drawn) {
             self.report = sampler::report(logits, drawn.id, likeliest).ok();
@@ -306,6 +310,9 @@ impl<'m> Sequence<'m> {
     pub(crate) fn accept(&mut self) -> Result<f64, BadLogit> {
         let draw = self.drawn.take().expect("every running sequence has drawn")?;
         self.ids.push(draw.id);
+        if self.terms.wishes.penalizes() {
+            *self.counts.entry(draw.id).or_default() += 1;
+        }
         if let Some(guidance) = &mut self.guidance {
             guidance.take(draw.id);
         }

@@ -67,31 +67,29 @@ impl Wishes {
         }
     }
 
-    /// The logits after all that changes them; `None` where nothing does. `ids` is the completion so
-    /// far.
+    /// Whether it matters how often the completion has a token.
+    pub(crate) fn penalizes(&self) -> bool {
+        self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
+    }
+
+    /// The logits after all that changes them; `None` where nothing does. `counts` says how often the completion so far has
+    /// each of its tokens, where that matters.
     pub(crate) fn shaped(
         &self,
         logits: &[f32],
-        ids: &[u32],
+        counts: &BTreeMap<u32, u32>,
         guidance: Option<&mut (dyn Guidance + 'static)>,
     ) -> Option<Vec<f32>> {
-        let penalizes = self.frequency_penalty != 0.0 || self.presence_penalty != 0.0;
-        if self.bias.is_empty() && !penalizes && guidance.is_none() {
+        if self.bias.is_empty() && !self.penalizes() && guidance.is_none() {
             return None;
         }
         let mut shaped = logits.to_vec();
         for (&id, added) in &self.bias {
             shaped[id as usize] += added;
         }
-        if penalizes {
-            let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
-            for &id in ids {
-                *counts.entry(id).or_default() += 1.0;
-            }
-            for (id, count) in counts {
-                let penalty = self.presence_penalty + self.frequency_penalty * count;
-                shaped[id as usize] -= penalty as f32;
-            }
+        for (&id, &count) in counts {
+            let penalty = self.presence_penalty + self.frequency_penalty * f64::from(count);
+            shaped[id as usize] -= penalty as f32;
         }
         if let Some(guidance) = guidance {
             guidance.restrict(&mut shaped);

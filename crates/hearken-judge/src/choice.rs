@@ -67,8 +67,25 @@ pub(crate) struct Chooser {
 }
 
 impl Chooser {
-    /// The choice in answer to a conversation; `read` says what an answer in words means: a weight for each choice.
+    /// The choice in answer to a conversation; `read` says what an answer in words means: a weight for each choice. A question
+    /// that is longer than the model's context has none.
     pub(crate) fn choose(
+        &self,
+        model: &dyn LanguageModel,
+        conversation: Vec<Message>,
+        options: &ChoiceOptions,
+        read: &dyn Fn(&str) -> Option<Vec<f64>>,
+        go_on: &GoOn<'_>,
+    ) -> Result<Chosen, JudgeError> {
+        match self.asked(model, conversation, options, read, go_on) {
+            Err(error @ JudgeError::TooLong { .. }) => {
+                Ok(Chosen { weights: Err(error.to_string()), rationale: None })
+            }
+            other => other,
+        }
+    }
+
+    fn asked(
         &self,
         model: &dyn LanguageModel,
         mut conversation: Vec<Message>,

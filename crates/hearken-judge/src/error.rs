@@ -177,6 +177,14 @@ pub enum JudgeError {
     /// An answer cannot be kept.
     #[error("{0}")]
     Kept(String),
+    /// A question that is longer than the model's context.
+    #[error("{model}: found a question of {found}, expected one that the model has room for")]
+    TooLong {
+        /// The model.
+        model: String,
+        /// How long it is.
+        found: String,
+    },
     /// A model in this process cannot be asked.
     #[error("{model}: {reason}")]
     Model {

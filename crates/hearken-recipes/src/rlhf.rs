@@ -1,7 +1,7 @@
-//! The stages in order: demonstrations, reward model, reinforcement learning, evaluation.
+//! The stages in order: demonstrations, labels by models where there are to be such, reward model, reinforcement learning, evaluation.
 //!
 //! ```text
-//! [quickstart] ─► data, base ─► sft ─► reward ─► ppo ─► evaluation ─► outcome.json, report.html
+//! [quickstart] ─► data, base ─► sft ─► [labels] ─► reward ─► ppo ─► evaluation ─► outcome.json, report.html
 //! ```
 //!
 //! A stage is its trainer with a configuration put together from the run's file; it is skipped when
@@ -12,6 +12,8 @@ mod config;
 
 mod stage;
 
+mod labels;
+
 mod evaluation;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 use hearken_config::{DataConfig, Frozen, Loaded, ScoreConfig, SourceConfig};
 use hearken_model::{LoadOptions, Model};
 use hearken_report::outcome::{Evaluation, Figure, Outcome, StageSummary};
+use hearken_reward_source::judging::JudgingConfig;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::{Cost, Stopwatch};
 use hearken_run::progress::Progress;
@@ -32,10 +35,10 @@ use serde_json::Value;
 use crate::memory;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
 
-use config::fingerprint_text;
+use config::{LABELS, fingerprint_text};
 pub(crate) use stage::{Stage, Todo};
 
-pub use config::{EvaluationConfig, QuickstartConfig, RlhfConfig};
+pub use config::{EvaluationConfig, LabelsConfig, QuickstartConfig, RlhfConfig};
 
 /// How a run of several stages ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +77,7 @@ pub fn run<D: Device>(
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
     let mut session = Session { device, config, start, outcome: Outcome::default() };
     let mut status = session.quickstart(progress)?;
-    for stage in [Session::sft, Session::reward, Session::ppo] {
+    for stage in [Session::sft, Session::labels, Session::reward, Session::ppo] {
         if status != Status::Stopped {
             status = stage(&mut session, progress)?;
         }
@@ -135,6 +138,22 @@ impl<D: Device> Session<'_, D> {
             let outcome = sft::run(device, loaded, start, progress)?;
             let keys = ["eval_loss", "eval_mean_token_accuracy", "loss"];
             Ok((outcome, last_figures(&folder, &keys)?))
+        })
+    }
+
+    fn labels(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
+        let config = self.config;
+        let (Some(labels), Some(judges)) = (&config.labels, &config.judge) else {
+            return Ok(Status::Finished);
+        };
+        let stage = stage_of_labels(config, labels, judges)?;
+        let (device, folder) = (self.device.clone(), stage.folder().to_owned());
+        self.stage(&stage, "labels", progress, |start, progress| {
+            if start == Start::Fresh {
+                labels::forget(&folder)?;
+            }
+            let who = (labels, &judges.config);
+            labels::label(&device, config, who, &folder, progress)
         })
     }
 
@@ -244,6 +263,18 @@ pub(crate) fn stage_of_sft(loaded: &Loaded<sft::SftConfig>) -> Result<Stage, Tra
     trained_stage(&config.run.dir, &loaded.frozen, &inputs)
 }
 
+/// The stage of labels by models.
+pub(crate) fn stage_of_labels(
+    config: &RlhfConfig,
+    labels: &LabelsConfig,
+    judges: &Loaded<JudgingConfig>,
+) -> Result<Stage, TrainError> {
+    let seed = config.run.seed;
+    let text = format!("{labels:?} {seed} {}", fingerprint_text(&judges.frozen));
+    let inputs = labels::inputs(config, labels, judges);
+    Stage::new(config.run.dir.join("labels"), LABELS, &text, &inputs)
+}
+
 /// The stage of the reward model.
 pub(crate) fn stage_of_reward(loaded: &Loaded<reward::RewardConfig>) -> Result<Stage, TrainError> {
     let config = &loaded.config;
@@ -271,10 +302,11 @@ fn trained_stage(folder: &Path, frozen: &Frozen, inputs: &[PathBuf]) -> Result<S
     Stage::new(folder.to_owned(), "final", &fingerprint_text(frozen), inputs)
 }
 
-/// The reward model that a score is of.
+/// The reward model that a score is of, or the configuration of judges.
 pub(crate) fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
     match &score.source {
         SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => Some(path.clone()),
+        SourceConfig::Judge { config, .. } => Some(config.clone()),
         _ => None,
     }
 }

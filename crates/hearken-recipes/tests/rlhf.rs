@@ -223,3 +223,72 @@ fn the_quickstart_raises_gold_by_more_than_two_standard_errors_within_its_kl_lim
         assert!(kl.value < limit, "seed {seed}: KL {kl} above {limit}");
     }
 }
+
+/// A judge that prefers the longer answer: a program.
+const LONGER: &str = "while read -r line; do
+  a=${line#*\\\"a\\\":}; a=${a%%\\\",*}; b=${line#*\\\"b\\\":}; b=${b%%\\\",*}
+  if [ ${#b} -lt ${#a} ]; then echo '{\"probability\": 0.9}'; else echo '{\"probability\": 0.2}'; fi
+done";
+
+fn labelled(folder: &Path, more: &[&str], progress: &mut Recorder) -> RlhfOutcome {
+    let judge = format!(
+        "{SMALL}\n[labels]\n[[judge.judge]]\nkind = 'command'\nprogram = 'sh'\nargs = ['-c', '''{LONGER}''']\n"
+    );
+    let mut list = vec![format!("run.dir={}", folder.join("run").display())];
+    list.extend(overrides(more));
+    let loaded = RlhfConfig::load(&config(folder, &judge), &list).unwrap();
+    rlhf::run(Cpu::new(), &loaded, Start::Resume, progress).unwrap()
+}
+
+#[test]
+fn models_label_pairs_of_the_world_or_of_the_policy_for_the_reward_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let first = labelled(root, &[], &mut Recorder::new(After::GoOn));
+    let names: Vec<_> = first.outcome.stages.iter().map(|stage| stage.name.as_str()).collect();
+    assert_eq!(names, ["data", "sft", "labels", "reward", "ppo"]);
+    let figures = &first.outcome.stages[2].bought;
+    let figure = |name: &str| figures.iter().find(|one| one.name == name).map(|one| one.value);
+    assert_eq!((figure("pairs"), figure("labelled")), (Some(40.0), Some(40.0)));
+    let agreement = figure("agreement with the pairs' own labels").unwrap();
+    assert!((0.0..=1.0).contains(&agreement));
+    let labels = support::json_lines(&root.join("run/labels/preferences.jsonl"));
+    let own = support::json_lines(&root.join("run/data/preferences.jsonl"));
+    assert_eq!(labels.len(), 40);
+    for (label, own) in labels.iter().zip(&own) {
+        assert_eq!(label["prompt"], own["prompt"]);
+        let length = |key: &str| label[key].as_str().unwrap().len();
+        let p = label["probability"].as_f64().unwrap();
+        assert!(length("rejected") <= length("chosen") && 0.5 < p, "{label}");
+    }
+
+    let mut recorder = Recorder::new(After::GoOn);
+    assert_eq!(labelled(root, &[], &mut recorder).outcome, first.outcome);
+    assert_eq!(recorder.notes.iter().filter(|note| note.contains("done already")).count(), 5);
+
+    // Pairs of the policy's own completions; demonstrations and the model of them stay.
+    let mut recorder = Recorder::new(After::GoOn);
+    let other = labelled(root, &["labels.sampled=30"], &mut recorder);
+    assert!(recorder.said("sft: done already") && !recorder.said("labels: done already"));
+    assert_eq!(other.outcome.stages[2].bought[0].value, 30.0);
+    let sampled = support::json_lines(&root.join("run/labels/pairs.jsonl"));
+    assert!(sampled.iter().all(|pair| pair["chosen"] != pair["rejected"]));
+}
+
+#[test]
+fn labels_without_judges_or_pairs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let judge = "\n[[judge.judge]]\nkind = 'command'\nprogram = 'sh'\n";
+    let labels = format!("{SMALL}\n[labels]\n");
+    for (text, expected) in [
+        (labels.clone(), "[[judge.judge]]"),
+        (format!("{SMALL}{judge}"), "[labels]"),
+        (format!("{labels}sampled = 3\npairs = ['x']\n{judge}"), "`labels.sampled`"),
+        (format!("{labels}{judge}[judge.ask]\ntask = 'rate'\n"), "ask.task"),
+        (format!("{labels}pears = []\n{judge}"), "labels.pears"),
+    ] {
+        let list = [format!("run.dir={}", folder.path().join("run").display())];
+        let error = RlhfConfig::load(&config(folder.path(), &text), &list).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}

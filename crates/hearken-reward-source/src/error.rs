@@ -17,6 +17,14 @@ pub enum RewardError {
         /// What happened there.
         source: Box<JudgeError>,
     },
+    /// The judges of a configuration cannot be opened.
+    #[error("score source {name:?}: {reason}")]
+    Judges {
+        /// The source.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// Too few or too many scores.
     #[error("score source {name:?} gave {found} scores for {expected} completions")]
     Count {

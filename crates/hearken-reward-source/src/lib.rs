@@ -9,6 +9,7 @@
 //! | [`CodeSource`] | tests that the completion's program passes in a sandbox |
 //! | [`CommandSource`] | a program that reads and writes JSON lines |
 //! | [`HttpSource`] | a server that takes JSON batches |
+//! | [`JudgeSource`](judging::JudgeSource) | language models that rate |
 //! | [`Closure`] | a Rust function |
 //! | [`WeightedSum`] | several of these |
 //!
@@ -18,6 +19,10 @@
 #![allow(clippy::missing_panics_doc)]
 
 pub mod scorers;
+
+pub mod judging;
+
+pub mod api;
 
 pub mod process_file;
 

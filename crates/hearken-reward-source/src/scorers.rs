@@ -3,14 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hearken_config::{
     Allowance, ApiJudge, Heuristics, JudgeConfig, Judges, ScoreConfig, SourceConfig,
     UnreadableAnswer,
 };
-use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
-use hearken_judge::model::{ChatModel, Draw};
+use hearken_judge::chat::Api;
+use hearken_judge::model::Draw;
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Unreadable,
 };
@@ -18,6 +17,8 @@ use hearken_judge::{ChoiceOptions, CommandOptions, HttpOptions, JudgeError, Meth
 use hearken_model::Tokenizer;
 use hearken_tensor::Device;
 
+use crate::api::{Conduct, open_api};
+use crate::judging::JudgeSource;
 use crate::{
     CodeSource, CommandSource, Heuristic, HttpSource, Limits, ProcessReward, ProcessRewardOptions,
     RewardError, RewardModel, RewardModelOptions, RewardSource, Sandbox, VerifierSource,
@@ -152,6 +153,9 @@ fn open<D: Device>(
             let options = HttpOptions { deadline, ..HttpOptions::new(url.clone()) };
             Box::new(HttpSource::new(name, options)?)
         }
+        SourceConfig::Judge { config, answers } => {
+            Box::new(JudgeSource::open(device, name, config, answers.as_deref())?)
+        }
     })
 }
 
@@ -202,42 +206,4 @@ fn chat_judge(judge: &JudgeConfig, api: &ApiJudge, kind: Api) -> Result<ChatJudg
         rules: rules(judge),
     };
     Ok(ChatJudge::new(Arc::new(model), options))
-}
-
-/// How patient a client of an API is.
-#[derive(Clone, Copy, Debug)]
-pub struct Conduct {
-    /// The time for an answer, repetitions included.
-    pub limit: Duration,
-    /// Repetitions of a question after an error that may pass.
-    pub retries: usize,
-}
-
-/// Reads the key of an API and makes the client; nothing is sent.
-///
-/// # Errors
-/// If the URL cannot be used, or the variable is not set.
-pub fn open_api(api: &ApiJudge, kind: Api, conduct: Conduct) -> Result<ChatModel, JudgeError> {
-    let Conduct { limit, retries } = conduct;
-    ChatModel::new(ChatOptions {
-        temperature: api.temperature.map(|temperature| *temperature),
-        timeouts: Timeouts {
-            connect: Timeouts::default().connect.min(limit),
-            first_text: limit,
-            between_texts: limit,
-            total: limit,
-        },
-        retries_max: retries,
-        key: api.key_env.as_deref().map(key).transpose()?,
-        ..ChatOptions::new(kind, api.base_url.clone(), api.model.clone())
-    })
-}
-
-fn key(variable: &str) -> Result<Key, JudgeError> {
-    std::env::var(variable).map(Key::from).map_err(|_| JudgeError::Broken {
-        judge: "`judge.key_env`".to_owned(),
-        reason: format!(
-            "found no environment variable {variable}, expected one that has the key of the API"
-        ),
-    })
 }

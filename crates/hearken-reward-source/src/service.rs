@@ -64,7 +64,7 @@ impl RewardSource for HttpSource {
     }
 }
 
-fn items<'a>(rollouts: &[RolloutView<'a>]) -> Vec<Item<'a>> {
+pub(crate) fn items<'a>(rollouts: &[RolloutView<'a>]) -> Vec<Item<'a>> {
     let item = |rollout: &RolloutView<'a>| Item {
         prompt: rollout.prompt,
         messages: rollout.messages,
@@ -74,6 +74,6 @@ fn items<'a>(rollouts: &[RolloutView<'a>]) -> Vec<Item<'a>> {
     rollouts.iter().map(item).collect()
 }
 
-fn judge_error(name: &str, source: JudgeError) -> RewardError {
+pub(crate) fn judge_error(name: &str, source: JudgeError) -> RewardError {
     RewardError::Judge { name: name.to_owned(), source: Box::new(source) }
 }

@@ -1,6 +1,6 @@
 //! Several sources at once.
 
-use super::{Measure, Pace, RewardError, RewardSource, RolloutView, Score, finite_scores};
+use super::{Measure, Pace, RewardError, RewardSource, RolloutView, Score};
 
 /// A sum of sources, each times its weight. A source of weight 0 is only measured.
 #[derive(Default)]
@@ -99,12 +99,19 @@ impl RewardSource for WeightedSum<'_> {
     }
 
     fn measures(&self) -> Vec<Measure> {
-        let measure = |one: &Weighted<'_>| Measure {
-            name: one.label.clone(),
-            weight: one.weight,
-            pace: one.source.pace(),
+        let of_source = |one: &Weighted<'_>| {
+            let of_own = |own: Measure| {
+                let is_score = own.name == one.source.name();
+                let name = if is_score {
+                    one.label.clone()
+                } else {
+                    format!("{}/{}", one.label, own.name)
+                };
+                Measure { name, weight: one.weight * own.weight, pace: own.pace }
+            };
+            one.source.measures().into_iter().map(of_own).collect::<Vec<_>>()
         };
-        self.sources.iter().map(measure).collect()
+        self.sources.iter().flat_map(of_source).collect()
     }
 
     fn measured(
@@ -112,8 +119,11 @@ impl RewardSource for WeightedSum<'_> {
         pace: Pace,
         rollouts: &[RolloutView<'_>],
     ) -> Result<Vec<Vec<Score>>, RewardError> {
-        let of_pace = self.sources.iter_mut().filter(|one| one.source.pace() == pace);
-        of_pace.map(|one| finite_scores(one.source.as_mut(), rollouts)).collect()
+        let mut found = Vec::new();
+        for one in &mut self.sources {
+            found.extend(one.source.measured(pace, rollouts)?);
+        }
+        Ok(found)
     }
 }
 

@@ -10,6 +10,7 @@ use hearken_config::{
     ScoreConfig, SourceConfig, TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
+use hearken_reward_source::judging::LocalJudge;
 use hearken_tensor::device::Precision;
 
 use crate::error::TrainError;
@@ -67,6 +68,20 @@ impl<'a> Part<'a> {
             }
             _ => None,
         })
+    }
+
+    /// A judge in this process.
+    pub fn judge(judge: &'a LocalJudge) -> Self {
+        let LocalJudge { path, dtype, base } = judge;
+        Self {
+            path,
+            head: Head::LanguageModel,
+            dtype: *dtype,
+            base: *base,
+            masters: MasterWeights::F32,
+            purpose: Purpose::Read,
+            lora: None,
+        }
     }
 
     /// What the model takes, as its config.json says.

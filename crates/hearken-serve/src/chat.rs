@@ -13,8 +13,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Ask, Prompt, Told};
+use crate::constraint::ResponseFormat;
 use crate::error::ApiError;
-use crate::request::{ChatRequest, Shared, ToolChoice, at_least_one, likeliest, parse};
+use crate::request::{
+    ChatRequest, NamedTool, Shared, ToolChoice, ToolWord, at_least_one, likeliest, parse,
+};
 use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
 use crate::stream::{self, Chunks};
@@ -157,7 +160,35 @@ pub(crate) async fn post(
 
 fn may_call(request: &ChatRequest) -> bool {
     request.tools.as_ref().is_some_and(|tools| !tools.is_empty())
-        && request.tool_choice != Some(ToolChoice::None)
+        && request.tool_choice != Some(ToolChoice::Any(ToolWord::None))
+}
+
+/// The tools of which one must be called; `None` where none must.
+fn called(request: &ChatRequest) -> Result<Option<Vec<&Map<String, Value>>>, ApiError> {
+    let name = match &request.tool_choice {
+        None | Some(ToolChoice::Any(ToolWord::None | ToolWord::Auto)) => return Ok(None),
+        Some(ToolChoice::Any(ToolWord::Required)) => None,
+        Some(ToolChoice::One(NamedTool::Function { function })) => Some(&function.name),
+    };
+    let is_free = matches!(request.response_format, None | Some(ResponseFormat::Text {}));
+    if !is_free || request.structured_outputs.is_some() {
+        let message =
+            "`tool_choice`: a call beside another form of the answer; expected one of them";
+        return Err(ApiError::param("tool_choice", message));
+    }
+    let tools = request.tools.iter().flatten();
+    let is_meant = |tool: &&Map<String, Value>| {
+        name.is_none_or(|name| tools::function(tool).get("name") == Some(&json!(name)))
+    };
+    let tools: Vec<_> = tools.filter(is_meant).collect();
+    if tools.is_empty() {
+        let message = match name {
+            Some(name) => format!("`tool_choice` is {name:?}; expected one of `tools`"),
+            None => "`tool_choice` is \"required\"; expected `tools`".to_owned(),
+        };
+        return Err(ApiError::param("tool_choice", message));
+    }
+    Ok(Some(tools))
 }
 
 /// What is asked of the engine.
@@ -182,11 +213,14 @@ pub(crate) fn asked(state: &AppState, request: &ChatRequest) -> Result<(Ask, Sha
     sampling.stop.extend(weights.chat_stops());
     let mut wishes = shared.wishes.clone();
     wishes.likeliest = reported;
-    wishes.guide = constraint::guide(
-        &weights,
-        request.response_format.as_ref(),
-        request.structured_outputs.as_ref(),
-    )?;
+    wishes.guide = match called(request)? {
+        Some(called) => Some(tools::guide(&weights, &called)?),
+        None => constraint::guide(
+            &weights,
+            request.response_format.as_ref(),
+            request.structured_outputs.as_ref(),
+        )?,
+    };
     let mut ask = Ask {
         id: ids::new("chatcmpl"),
         model: served.name.clone(),

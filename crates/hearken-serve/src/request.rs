@@ -256,7 +256,7 @@ completions_request! {
         pub(crate) top_logprobs: Option<u32>,
         /// What the model may call, for its template.
         pub(crate) tools: Option<Vec<Map<String, Value>>>,
-        /// "none" or "auto".
+        /// "none", "auto", "required", or the one that must be called.
         pub(crate) tool_choice: Option<ToolChoice>,
         /// Further variables of the template.
         pub(crate) chat_template_kwargs: Option<Map<String, Value>>,
@@ -285,12 +285,37 @@ completions_request! {
     }
 }
 
-/// Whether tools may be called.
+/// Whether tools may be called, or must be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ToolChoice {
+    /// Any of them, or none.
+    Any(ToolWord),
+    /// This one.
+    One(NamedTool),
+}
+
+/// Whether tools are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum ToolChoice {
+pub(crate) enum ToolWord {
     None,
     Auto,
+    Required,
+}
+
+/// The tool that must be called.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum NamedTool {
+    Function { function: FunctionName },
+}
+
+/// The name of a function.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FunctionName {
+    pub(crate) name: String,
 }
 
 /// How many likeliest tokens are reported.

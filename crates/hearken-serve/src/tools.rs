@@ -1,9 +1,16 @@
 //! Calls of tools in what a model writes: `<tool_call>{"name": …, "arguments": …}</tool_call>`, as the
 //! templates of Hermes, Qwen, SmolLM and their kin ask for.
 
+use std::sync::Arc;
+
+use hearken_generate::Guide;
+use llguidance::api::TopLevelGrammar;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+use crate::error::ApiError;
+use crate::weights::Weights;
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
@@ -94,6 +101,54 @@ fn read(inside: &str, id: &str, index: usize) -> Option<ToolCall> {
 /// Whether a template asks for calls in this form.
 pub(crate) fn are_written(template: &str) -> bool {
     template.contains(OPEN)
+}
+
+/// What keeps an answer to a call of one of the tools, in the form that the template asks for.
+///
+/// # Errors
+/// The template asks for calls in another form, or the parameters of a tool are no schema.
+pub(crate) fn guide(
+    weights: &Weights,
+    tools: &[&Map<String, Value>],
+) -> Result<Arc<dyn Guide>, ApiError> {
+    let wrong =
+        |problem: String| ApiError::param("tool_choice", format!("`tool_choice`: {problem}"));
+    let templates = weights.tokenizer.chat_templates();
+    if !templates.and_then(|of| of.text()).is_some_and(are_written) {
+        let problem = "the chat template of the model asks for calls in no form that is known here";
+        return Err(wrong(problem.into()));
+    }
+    let call = |tool: &&Map<String, Value>| {
+        let function = function(tool);
+        let name = function.get("name").and_then(Value::as_str).unwrap_or_default();
+        if name.is_empty() {
+            return Err(wrong("a tool has no `name`".into()));
+        }
+        let any = || json!({"type": "object"});
+        let arguments = function.get("parameters").cloned().unwrap_or_else(any);
+        Ok(json!({
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": arguments},
+            "required": ["name", "arguments"],
+            "additionalProperties": false,
+        }))
+    };
+    let calls: Vec<Value> = tools.iter().map(call).collect::<Result<_, _>>()?;
+    // Blanks as Python's json.dumps writes them, which templates show and models have learned from.
+    let blanks =
+        json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+    let mut schema =
+        if let [only] = calls.as_slice() { only.clone() } else { json!({"anyOf": calls}) };
+    schema["x-guidance"] = blanks;
+    let (open, close) = (json!(format!("{}\n", OPEN)), json!(format!("\n{}", CLOSE)));
+    let grammar = format!("start: {open} call {close}\ncall: %json {schema}\n");
+    let grammars = weights.grammars().map_err(wrong)?;
+    grammars.guide(TopLevelGrammar::from_lark(grammar)).map_err(wrong)
+}
+
+/// What a tool says of its function, which may stand in it or be all of it.
+pub(crate) fn function(tool: &Map<String, Value>) -> &Map<String, Value> {
+    tool.get("function").and_then(Value::as_object).unwrap_or(tool)
 }
 
 #[cfg(test)]

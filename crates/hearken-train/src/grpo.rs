@@ -36,6 +36,7 @@ mod update;
 
 use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
+use hearken_reward_source::judging::local_judges;
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
@@ -76,6 +77,8 @@ impl<D: Device> Configurable<D> for Grpo {
         let policy = Part::trained(model, Head::LanguageModel);
         let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
         parts.extend(Part::scores(scores));
+        let judges = local_judges(scores)?;
+        parts.extend(judges.iter().map(Part::judge));
         let train = fit(train, run, Tape::new(model, true).sampling(), &parts)?;
         Ok(GrpoConfig { train, ..config.clone() })
     }

@@ -25,6 +25,7 @@ mod credit;
 mod update;
 
 use hearken_model::{Head, Model};
+use hearken_reward_source::judging::local_judges;
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
@@ -67,7 +68,10 @@ impl<D: Device> Configurable<D> for Ppo {
             }
         };
         let scorers = Part::scores(&config.scores);
-        let parts: Vec<_> = [policy, reference].into_iter().chain(critic).chain(scorers).collect();
+        let judges = local_judges(&config.scores)?;
+        let mut parts: Vec<_> =
+            [policy, reference].into_iter().chain(critic).chain(scorers).collect();
+        parts.extend(judges.iter().map(Part::judge));
         let tape = Tape::new(&config.model, true).sampling();
         Ok(PpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
     }

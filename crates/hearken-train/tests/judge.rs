@@ -17,6 +17,7 @@ use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
+use hearken_train::grpo::{self, GrpoConfig};
 use serde_json::Value;
 use support::{After, Recorder, SAMPLED, config, metrics, number, overrides, sampled, steps};
 
@@ -244,4 +245,81 @@ fn a_key_that_is_not_set_is_named_before_anything_is_sampled() {
     let progress = &mut Recorder::new(After::GoOn);
     let error = dpo::run(Cpu::new(), &loaded, Start::Resume, progress).unwrap_err().to_string();
     assert!(error.contains("HEARKEN_NO_SUCH_KEY") && error.contains("judge.key_env"), "{error}");
+}
+
+/// A number of the scale by the share, after a second character nothing that can be read.
+fn rating(request: &Request) -> Reply {
+    let messages = request.body["messages"].as_array().unwrap();
+    let completion = messages.last().unwrap()["content"].as_str().unwrap();
+    let number = 1 + (4.0 * even_share(completion)).round() as u64;
+    let is_odd = completion.len().is_multiple_of(7);
+    let text = if is_odd { "who knows".to_owned() } else { format!("[[{number}]]") };
+    let choice = serde_json::json!({ "message": { "content": text }, "finish_reason": "stop" });
+    Reply::status(200, serde_json::json!({ "model": "m", "choices": [choice] }).to_string())
+}
+
+/// The settings of a run on groups.
+fn grouped() -> String {
+    SAMPLED.replace("batch_size = 8\n", "")
+}
+
+fn rated(folder: &Path, run: &Path, url: &str) -> Result<Outcome, TrainError> {
+    let judges = folder.join("judge.toml");
+    let text = format!(
+        "[ask]\ntask = 'rate'\nmethod = 'verdict'\n[template]\nrating = '{{answer}}'\nscale = 5\n\
+         [[judge]]\nkind = 'openai'\nbase_url = '{url}'\nmodel = 'm'\n"
+    );
+    std::fs::write(&judges, text).unwrap();
+    let scores = format!(
+        "{}\n[[score]]\nkind = 'judge'\nlabel = 'taste'\nconfig = '{}'\nanswers = '{}'\n",
+        grouped(),
+        judges.display(),
+        folder.join("answers.jsonl").display()
+    );
+    let more = sampled(run, &["train.steps=40", "rollout.completions=4"]);
+    let loaded = GrpoConfig::load(&config(folder, &scores), &more)?;
+    grpo::run(Cpu::new(), &loaded, Start::Resume, &mut Recorder::new(After::GoOn))
+}
+
+#[test]
+fn ratings_of_a_language_model_are_a_reward_and_nothing_is_asked_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = Stub::start(rating);
+    let run = folder.path().join("run");
+    rated(folder.path(), &run, &stub.url()).unwrap();
+    let records = steps(&run);
+    let mean = |of: &[Value], key: &str| {
+        of.iter().map(|record| number(record, key)).sum::<f64>() / of.len() as f64
+    };
+    let (first, last) = (&records[..5], &records[35..]);
+    let (before, after) = (mean(first, "rewards/taste/mean"), mean(last, "rewards/taste/mean"));
+    assert!(before + 0.3 < after, "from {before} to {after}");
+    let unreadable = mean(&records, "rewards/taste/unreadable/mean");
+    assert!(0.0 < unreadable && unreadable < 0.6, "{unreadable}");
+    let asked = stub.requests().len();
+    let again = folder.path().join("again");
+    rated(folder.path(), &again, &stub.url()).unwrap();
+    assert_eq!(stub.requests().len(), asked, "the same completions were asked about before");
+    assert_eq!(mean(&steps(&again)[35..], "rewards/taste/mean").to_bits(), after.to_bits());
+}
+
+#[test]
+fn judges_that_do_not_rate_are_no_score() {
+    let folder = tempfile::tempdir().unwrap();
+    let judges = folder.path().join("judge.toml");
+    let scores =
+        format!("{}\n[[score]]\nkind = 'judge'\nconfig = '{}'\n", grouped(), judges.display());
+    for (text, expected) in [
+        ("[[judge]]\nkind = 'openai'\nbase_url = 'http://x'\nmodel = 'm'\n", "`ask.task`"),
+        ("ask.task = 'rate'\n[[judge]]\nkind = 'reward'\npath = 'x'\n", "\"reward\""),
+        ("ask.task = 'rate'\n[[judge]]\nkind = 'local'\npath = 'x'\n", "x"),
+        ("ask.tusk = 'rate'\n", "judge.toml:1"),
+    ] {
+        std::fs::write(&judges, text).unwrap();
+        let more = sampled(&folder.path().join("run"), &["train.steps=1"]);
+        let loaded = GrpoConfig::load(&config(folder.path(), &scores), &more).unwrap();
+        let ran = grpo::run(Cpu::new(), &loaded, Start::Resume, &mut Recorder::new(After::GoOn));
+        let error = ran.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("judge"), "{error}");
+    }
 }

@@ -19,6 +19,8 @@ const CONSTANT_PROMPTS: usize = 3;
 
 /// An answer of this kind should lose; where more than this share of them wins for sure, it is told.
 const WORTHLESS_SHARE_MAX: f64 = 0.05;
+/// In fewer pairs one that wins says little of a judge, whatever its interval.
+const WORTHLESS_PAIRS_MIN: usize = 10;
 
 /// How often one kind of answer wins against another kind: 1 a win, ½ a tie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -246,7 +248,9 @@ pub(super) fn findings(report: &JudgeReport) -> Vec<String> {
         (&report.empty, "an empty answer"),
         (&report.constant, "an answer that ignores the prompt"),
     ] {
-        if let Some(share) = leaning.judge.known().filter(|share| WORTHLESS_SHARE_MAX < share.low) {
+        let is_told =
+            |share: &&Estimate| WORTHLESS_PAIRS_MIN <= share.n && WORTHLESS_SHARE_MAX < share.low;
+        if let Some(share) = leaning.judge.known().filter(is_told) {
             let percent = 100.0 * share.value;
             found.push(format!(
                 "It takes {what} for the better one in {percent:.0} % of such pairs."

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use hearken_config::Configuration as _;
 use hearken_control::config::ControlConfig;
 use hearken_recipes::constitution::ConstitutionConfig;
-use hearken_recipes::judging::JudgingConfig;
 use hearken_recipes::rlhf::RlhfConfig;
+use hearken_reward_source::judging::JudgingConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
@@ -37,6 +37,7 @@ enum Reader {
     Ppo,
     Grpo,
     Rlhf,
+    Rlaif,
     Control,
     Judge,
     Constitution,
@@ -52,6 +53,7 @@ impl Reader {
             Self::Ppo => PpoConfig::DEFAULTS,
             Self::Grpo => GrpoConfig::DEFAULTS,
             Self::Rlhf => RlhfConfig::EXAMPLE,
+            Self::Rlaif => RlhfConfig::LABELLED_EXAMPLE,
             Self::Control => ControlConfig::DEFAULTS,
             Self::Judge => JudgingConfig::DEFAULTS,
             Self::Constitution => ConstitutionConfig::DEFAULTS,
@@ -65,7 +67,7 @@ impl Reader {
             Self::Dpo => DpoConfig::schema(),
             Self::Ppo => PpoConfig::schema(),
             Self::Grpo => GrpoConfig::schema(),
-            Self::Rlhf => RlhfConfig::schema(),
+            Self::Rlhf | Self::Rlaif => RlhfConfig::schema(),
             Self::Control => ControlConfig::schema(),
             Self::Judge => JudgingConfig::schema(),
             Self::Constitution => ConstitutionConfig::schema(),
@@ -76,7 +78,7 @@ impl Reader {
 /// Print a configuration with every key, its default and a comment
 ///
 /// What is printed is a file to start from; the keys that a run of your own needs are named at its
-/// top. That of `rlhf` is the quickstart.
+/// top. Those of `rlhf` and `rlaif` are the quickstart.
 #[derive(Args, Debug)]
 #[command(after_help = CONFIG_EXAMPLES)]
 pub(crate) struct Config {

@@ -10,7 +10,7 @@ use hearken_config::Configuration as _;
 use hearken_data::{Prompt, ReadOptions};
 use hearken_judge::model::KeptAnswers;
 use hearken_recipes::constitution::{self, ConstitutionConfig, Written};
-use hearken_recipes::judging::Asking;
+use hearken_reward_source::judging::Asking;
 use hearken_run::run_dir::Start;
 use hearken_store::read_records;
 

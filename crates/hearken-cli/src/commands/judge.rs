@@ -16,7 +16,8 @@ use hearken_data::feedback::{Item, Judgement, Origin, Task, Verdict, in_force};
 use hearken_data::write_file;
 use hearken_judge::JudgeError;
 use hearken_judge::model::KeptAnswers;
-use hearken_recipes::judging::{AskedTask, Asking, JudgedItem, JudgingConfig, Panel};
+use hearken_recipes::judging::{JudgedItem, Panel};
+use hearken_reward_source::judging::{AskedTask, Asking, JudgingConfig};
 use hearken_run::run_dir::Start;
 use hearken_store::Store;
 use hearken_tensor::Cpu;
@@ -358,6 +359,11 @@ fn told(sinks: &Sinks<'_>, asking: &Asking, items: usize, left_out: &[(usize, &s
         },
         noted(left_out)
     );
+    if 0 < asking.kept.too_long() {
+        let count = asking.kept.too_long();
+        let _ =
+            writeln!(text, "{count} questions are longer than the model takes, and have no answer");
+    }
     if 0 < spent.requests || 0 < asking.kept.found() {
         let estimated = match spent.estimated {
             0 => String::new(),

@@ -27,6 +27,7 @@ mod merge;
 mod ppo;
 mod report;
 mod reward;
+mod rlaif;
 mod rlhf;
 mod sft;
 mod steps;
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Ppo(ppo::Ppo),
     Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
+    Rlaif(rlaif::Rlaif),
     Sweep(sweep::Sweep),
     Check(check::Check),
     Config(config::Config),
@@ -105,6 +107,7 @@ impl Command {
             Self::Ppo(command) => command.run(),
             Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
+            Self::Rlaif(command) => command.run(),
             Self::Sweep(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Config(command) => command.run(),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use hearken_config::Loaded;
 use hearken_recipes::rlhf::{self, RlhfConfig};
 use hearken_report::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
 use hearken_run::run::Status;
+use hearken_run::run_dir::Start;
 use hearken_stats::Estimate;
 use hearken_stats::estimate::Interval;
 
@@ -42,20 +44,25 @@ Examples:
 
 impl Rlhf {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let mut loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
-        let mut screen = Screen::new(Interrupt::of_steps()?);
-        HubNames::new(&mut screen).stages(&mut loaded, self.trainer.start())?;
-        let done = rlhf::run(device::open(), &loaded, self.trainer.start(), &mut screen)?;
-        drop(screen);
-        if done.status == Status::Stopped {
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
-        output::print(&text(&done.outcome))?;
-        if let Some(report) = done.report {
-            output::print(&format!("\nreport: {}\n", report.display()))?;
-        }
-        Ok(ExitCode::SUCCESS)
+        let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
+        run_stages(loaded, self.trainer.start())
     }
+}
+
+/// Runs the stages of a configuration, and says what they cost and bought.
+pub(super) fn run_stages(mut loaded: Loaded<RlhfConfig>, start: Start) -> Result<ExitCode> {
+    let mut screen = Screen::new(Interrupt::of_steps()?);
+    HubNames::new(&mut screen).stages(&mut loaded, start)?;
+    let done = rlhf::run(device::open(), &loaded, start, &mut screen)?;
+    drop(screen);
+    if done.status == Status::Stopped {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    output::print(&text(&done.outcome))?;
+    if let Some(report) = done.report {
+        output::print(&format!("\nreport: {}\n", report.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the stages cost and bought.

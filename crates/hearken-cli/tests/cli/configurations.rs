@@ -89,10 +89,11 @@ fn every_committed_configuration_is_of_a_command_and_refuses_an_unknown_key() {
         arguments.extend(set("run.dir", &scratch.path().join("run")));
         let mut pairs = vec!["run.sead=1"];
         // A pipeline has no model and data of its own, and some files say how long they are.
-        if command != "rlhf" {
+        let is_pipeline = ["rlhf", "rlaif"].contains(&command);
+        if !is_pipeline {
             pairs.extend(["model.path=none", "data.train=none"]);
         }
-        if name.trim_end_matches(".toml") == command {
+        if !is_pipeline && name.trim_end_matches(".toml") == command {
             pairs.push("train.steps=1");
         }
         for pair in pairs {

@@ -9,6 +9,7 @@ use crate::support::{hearken, model, run, workspace, write};
 /// What is not run: what it begins with, or has in it, and why.
 const NOT_RUN: [(&str, &str); 17] = [
     ("hearken rlhf", "takes a minute; the README has it"),
+    ("hearken rlaif", "takes a minute"),
     ("hearken check configs/quickstart.toml", "needs the quickstart itself, or nothing of it"),
     ("hearken bench", "measures a machine for minutes"),
     ("hearken serve", "serves until it is interrupted"),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "init",
     "sft",
     "reward",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 26] = [
     "ppo",
     "grpo",
     "rlhf",
+    "rlaif",
     "check",
     "config",
     "schema",

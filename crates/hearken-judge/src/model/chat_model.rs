@@ -62,6 +62,17 @@ impl ChatModel {
         }
     }
 
+    /// What is told of a question without an answer.
+    fn failure(&self, error: ChatError) -> JudgeError {
+        match &error {
+            ChatError::Status { status: 400 | 413 | 422, message, .. } if is_too_long(message) => {
+                let found = format!("more tokens than the server takes ({message})");
+                JudgeError::TooLong { model: self.client.options().model.clone(), found }
+            }
+            _ => error.into(),
+        }
+    }
+
     /// What is told of a question whose time is over.
     fn late(&self, error: ChatError) -> ChatError {
         match error {
@@ -104,7 +115,7 @@ impl LanguageModel for ChatModel {
             Err(ChatError::Empty { .. }) => {
                 Ok(Reply { text: String::new(), usage: usage(conversation, None) })
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.failure(error)),
         }
     }
 
@@ -139,7 +150,7 @@ impl LanguageModel for ChatModel {
                 usage: usage(conversation, None),
             }),
             Err(error) if refuses_logprobs(&error) => Ok(NONE),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.failure(error)),
         }
     }
 }
@@ -164,6 +175,21 @@ fn refuses_logprobs(error: &ChatError) -> bool {
     };
     let message = message.to_ascii_lowercase();
     message.contains("logprob") || message.contains("log prob")
+}
+
+/// Whether a server refuses a question for its length, in the words of OpenAI's API, Anthropic's, vLLM, llama.cpp and this
+/// project's own.
+fn is_too_long(message: &str) -> bool {
+    const SAID: [&str; 6] = [
+        "context length",
+        "context_length",
+        "context size",
+        "prompt is too long",
+        "prompt too long",
+        "no room for a completion",
+    ];
+    let message = message.to_ascii_lowercase();
+    SAID.iter().any(|words| message.contains(words))
 }
 
 fn usage(conversation: &[Message], answer: Option<&Answer>) -> Usage {

@@ -83,12 +83,13 @@ struct State {
     known: HashMap<String, KeptAnswer>,
     file: Option<JsonLinesAppender>,
     found: u64,
+    too_long: u64,
 }
 
 impl KeptAnswers {
     /// Answers that are kept for as long as this lives.
     pub fn in_memory() -> Self {
-        let state = State { known: HashMap::new(), file: None, found: 0 };
+        let state = State { known: HashMap::new(), file: None, found: 0, too_long: 0 };
         Self { state: Mutex::new(state), spent: Spent::default() }
     }
 
@@ -119,7 +120,7 @@ impl KeptAnswers {
             }
             known.insert(kept.key, kept.answer);
         }
-        let state = State { known, file: Some(file), found: 0 };
+        let state = State { known, file: Some(file), found: 0, too_long: 0 };
         Ok(Self { state: Mutex::new(state), spent })
     }
 
@@ -131,6 +132,11 @@ impl KeptAnswers {
     /// How many answers were found and not asked for.
     pub fn found(&self) -> u64 {
         self.lock().found
+    }
+
+    /// How many questions were longer than the model's context, and have no answer.
+    pub fn too_long(&self) -> u64 {
+        self.lock().too_long
     }
 
     fn find(&self, key: &str) -> Option<KeptAnswer> {
@@ -187,6 +193,14 @@ impl KeptModel {
         Usage { prompt_tokens: texts.sum(), completion_tokens: tokens, estimated: true }
     }
 
+    /// Counts a question that is too long.
+    fn counted<A>(&self, answer: Result<A, JudgeError>) -> Result<A, JudgeError> {
+        if let Err(JudgeError::TooLong { .. }) = &answer {
+            self.kept.lock().too_long += 1;
+        }
+        answer
+    }
+
     fn keep(&self, key: String, answer: KeptAnswer, money: f64) -> Result<(), JudgeError> {
         let model = self.model.name().to_owned();
         let kept = Kept { key, model, answer, money };
@@ -215,7 +229,7 @@ impl LanguageModel for KeptModel {
         }
         let limit = draw.max_tokens.map_or(UNLIMITED_TOKENS, u64::from);
         let reserved = self.budget.reserve(Self::most(conversation, limit), self.price)?;
-        let reply = self.model.reply(conversation, draw, go_on)?;
+        let reply = self.counted(self.model.reply(conversation, draw, go_on))?;
         let money = self.price.of(reply.usage);
         reserved.spend(reply.usage, money);
         self.keep(key, KeptAnswer::Reply(reply.clone()), money)?;
@@ -237,7 +251,7 @@ impl LanguageModel for KeptModel {
             return Ok(Weighed { probabilities: None, usage: Usage::default() });
         }
         let reserved = self.budget.reserve(Self::most(conversation, 1), self.price)?;
-        let weighed = self.model.weigh(conversation, choices, go_on)?;
+        let weighed = self.counted(self.model.weigh(conversation, choices, go_on))?;
         let money = self.price.of(weighed.usage);
         reserved.spend(weighed.usage, money);
         self.keep(key, KeptAnswer::Weighed(weighed.clone()), money)?;

@@ -108,6 +108,9 @@ fn source(score: &ScoreConfig) -> String {
         SourceConfig::Command { program, .. } => {
             format!("the program {program} would be asked; it was not started now")
         }
+        SourceConfig::Judge { config, .. } => {
+            format!("the judges of {} would be asked; they were not asked now", config.display())
+        }
         SourceConfig::Http { url, .. } => {
             format!("the server {url} would be asked; it was not asked now")
         }

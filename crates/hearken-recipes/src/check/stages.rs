@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_config::{DataConfig, Loaded, ScoreConfig};
+use hearken_data::feedback::formats::{ImportOptions, import};
+use hearken_judge::model::KeptAnswers;
 use hearken_model::config::is_adapter;
+use hearken_reward_source::judging::{Asking, MemberConfig, MemberKind};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::run_dir::{Entry, RunDirError, Start, refuse_held};
@@ -14,10 +17,11 @@ use hearken_train::ppo::{CriticSource, Ppo};
 use hearken_train::sft::Sft;
 
 use super::{Check, Machine, Time, Work, records, rollouts};
+use crate::judging::Panel;
 use crate::quickstart::{Corpus, write_base};
 use crate::rlhf::{
-    RlhfConfig, Stage, Todo, model_path, refuse_others, stage_of_data, stage_of_ppo,
-    stage_of_reward, stage_of_sft,
+    RlhfConfig, Stage, Todo, model_path, refuse_others, stage_of_data, stage_of_labels,
+    stage_of_ppo, stage_of_reward, stage_of_sft,
 };
 
 /// What a run of several stages would do, stage by stage. A stage whose model an earlier one makes is looked
@@ -39,6 +43,7 @@ pub fn rlhf<D: Device>(
     let mut look = Look { config, start, machine, device, scratch, checks: Vec::new() };
     look.data()?;
     look.sft()?;
+    look.labels()?;
     look.reward()?;
     look.ppo()?;
     let Look { mut checks, .. } = look;
@@ -112,12 +117,68 @@ impl<D: Device> Look<'_, D> {
         Ok(())
     }
 
+    fn labels(&mut self) -> Result<(), TrainError> {
+        let (Some(labels), Some(judges)) = (&self.config.labels, &self.config.judge) else {
+            return Ok(());
+        };
+        let stage = stage_of_labels(self.config, labels, judges)?;
+        if self.entry("labels", &stage)?.is_none() {
+            return Ok(());
+        }
+        let mut check = Check::new("labels");
+        for pairs in &labels.pairs {
+            let mut place = pairs.clone();
+            self.file_stand_in(&mut place);
+            let read = import(&[&place], None, &ImportOptions::default());
+            let read = read.map_err(|error| TrainError::Other(error.to_string()))?;
+            let count = read.items.len();
+            check.tell("data", format!("{}: {count} items would be labelled", pairs.display()));
+        }
+        if 0 < labels.sampled {
+            let count = labels.sampled;
+            check.tell("data", format!("the policy would sample {count} pairs, to be labelled"));
+        }
+        // Opened as the stage opens them; nobody is asked.
+        let asking = Asking::new(&judges.config.budget, KeptAnswers::in_memory());
+        let is_made_here = |judge: &MemberConfig| match &judge.who {
+            MemberKind::Local { path, .. } | MemberKind::Reward { path, .. } => {
+                self.is_made_here(path)
+            }
+            _ => false,
+        };
+        if judges.config.judges.iter().any(is_made_here) {
+            check.tell("judge", "a judge is still to be made by an earlier stage".to_owned());
+        } else {
+            let panel = Panel::open(self.device, &judges.config, &asking);
+            let panel = panel.map_err(|error| TrainError::Other(error.to_string()))?;
+            check.tell("judge", format!("{} would be asked; it was not asked now", panel.name()));
+        }
+        self.checks.push(check);
+        Ok(())
+    }
+
+    /// The pairs in the place of labels that are still to be made; nothing where these are still to be sampled.
+    fn labels_stand_in(&self, data: &mut DataConfig) -> bool {
+        let made = self.config.run.dir.join("labels");
+        let is_missing = |path: &PathBuf| path.starts_with(&made) && !path.exists();
+        let Some(at) = data.train.iter().position(is_missing) else { return true };
+        let pairs = self.config.labels.iter().flat_map(|labels| &labels.pairs);
+        data.train.splice(at..=at, pairs.cloned());
+        !data.train.is_empty()
+    }
+
     fn reward(&mut self) -> Result<(), TrainError> {
         let Some(loaded) = &self.config.reward else { return Ok(()) };
         let Some(entry) = self.entry("reward", &stage_of_reward(loaded)?)? else { return Ok(()) };
         let mut loaded = loaded.clone();
         let config = &mut loaded.config;
         let note = self.stand_in(&mut config.model.path);
+        if !self.labels_stand_in(&mut config.data) {
+            let mut check = Check::new("reward");
+            check.tell("data", "its pairs are still to be sampled and labelled".to_owned());
+            self.checks.push(check);
+            return Ok(());
+        }
         self.data_stand_in(&mut config.data);
         config.reward.normalize_on.iter_mut().for_each(|path| self.file_stand_in(path));
         let mut found = super::reward_entry(self.device, &loaded, entry, self.machine)?;

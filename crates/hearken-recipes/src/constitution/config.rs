@@ -8,7 +8,7 @@ use hearken_config::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::judging::{BudgetConfig, MemberConfig, MemberKind, MethodName};
+use hearken_reward_source::judging::{BudgetConfig, MemberConfig, MemberKind, MethodName};
 
 /// The configuration of `hearken constitution`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -18,14 +18,13 @@ use hearken_judge::pairwise::{
     preferences,
 };
 use hearken_judge::{ChoiceOptions, JudgeError, Reasoning};
-use hearken_reward_source::scorers::Conduct;
+use hearken_reward_source::api::Conduct;
+use hearken_reward_source::judging::{Asking, open_model, prompt_text};
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
 use rand::RngExt as _;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-
-use crate::judging::{Asking, open_model, prompt_text};
 
 pub use config::{
     ComparisonConfig, ConstitutionConfig, PatienceConfig, PrinciplesConfig, PromptsConfig,
@@ -143,9 +142,9 @@ pub fn run<D: Device>(
     }
     let conversations = prompts.iter().map(conversation).collect::<Result<Vec<_>, _>>()?;
     let conduct = Conduct { limit: config.ask.timeout_s.duration(), retries: config.ask.retries };
-    let (model, is_local, _) = open_model(device, &config.model, conduct, asking)?
+    let (model, ..) = open_model(device, &config.model, conduct, asking)?
         .ok_or(ConstitutionError::Unused("model"))?;
-    let parallel = if is_local { 1 } else { *config.ask.parallel };
+    let parallel = *config.ask.parallel;
     let work = Work { config, model, principles, asking, parallel };
     let mut chains = work.chains(&conversations, on_prompt)?;
     if config.comparison.pairs {

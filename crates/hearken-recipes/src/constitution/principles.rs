@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::judging::toml_complaint;
+use hearken_reward_source::judging::toml_complaint;
 
 /// The principles of where no file is named.
 const OWN: &str = include_str!("../../../../configs/principles.toml");

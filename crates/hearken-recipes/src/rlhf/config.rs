@@ -6,6 +6,7 @@ use hearken_config::{
     AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Keys, Layers, Loaded,
     LogConfig, NonNegative, RunConfig, as_before,
 };
+use hearken_reward_source::judging::{AskedTask, JudgingConfig};
 use hearken_train::ppo::PpoConfig;
 use hearken_train::reward::RewardConfig;
 use hearken_train::sft::SftConfig;
@@ -24,6 +25,12 @@ const DEFAULTS: &str = "[run]\n# dir = required\nseed = 0\ndisk_limit_gb = 0\nme
 /// The defaults of `[quickstart]`, for files that have that section.
 const QUICKSTART: &str = include_str!("../../../../configs/quickstart.toml");
 
+/// The file with the labels of models, in the folder of their stage.
+pub(super) const LABELS: &str = "preferences.jsonl";
+
+/// The defaults of `[labels]`, likewise.
+const LABELLED: &str = include_str!("../../../../configs/rlaif.toml");
+
 /// What `hearken rlhf` reads.
 #[derive(Clone, Debug)]
 pub struct RlhfConfig {
@@ -33,7 +40,11 @@ pub struct RlhfConfig {
     pub quickstart: Option<QuickstartConfig>,
     /// `[sft]`, as its trainer reads it.
     pub sft: Option<Loaded<SftConfig>>,
-    /// `[reward]`, likewise.
+    /// `[labels]`: pairs that models label, for the reward model.
+    pub labels: Option<LabelsConfig>,
+    /// `[judge]`: who labels them, as `hearken judge` reads it.
+    pub judge: Option<Loaded<JudgingConfig>>,
+    /// `[reward]`, as its trainer reads it.
     pub reward: Option<Loaded<RewardConfig>>,
     /// `[ppo]`, likewise.
     pub ppo: Option<Loaded<PpoConfig>>,
@@ -45,10 +56,10 @@ pub struct RlhfConfig {
     pub base: PathBuf,
 }
 
-/// The sections of a file; those of a stage are `Sft`, `Reward` and `Ppo`.
+/// The sections of a file; those of a stage are `Sft`, `Judge`, `Reward` and `Ppo`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Sections<Sft, Reward, Ppo> {
+struct Sections<Sft, Judge, Reward, Ppo> {
     /// `[run]`.
     run: RunConfig,
     /// `[log]`: what every stage writes beside `metrics.jsonl`.
@@ -59,6 +70,10 @@ struct Sections<Sft, Reward, Ppo> {
     quickstart: Option<QuickstartConfig>,
     /// `[sft]`: the sections of supervised fine-tuning.
     sft: Option<Sft>,
+    /// `[labels]`.
+    labels: Option<LabelsConfig>,
+    /// `[judge]`: who labels, with the sections of `hearken judge`.
+    judge: Option<Judge>,
     /// `[reward]`: the sections of reward-model training.
     reward: Option<Reward>,
     /// `[ppo]`: the sections of PPO.
@@ -91,6 +106,18 @@ pub struct QuickstartConfig {
     pub sharpness: NonNegative,
     /// What learns.
     pub model: BaseOptions,
+}
+
+/// `[labels]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// Files with pairs, whose own labels are not read but compared with; none are the quickstart's comparisons.
+    pub pairs: Vec<PathBuf>,
+    /// In place of these, so many pairs of completions that the policy samples for the prompts of PPO.
+    pub sampled: usize,
+    /// The most pairs; 0 is no limit.
+    pub limit: usize,
 }
 
 /// `[evaluation]`.
@@ -132,6 +159,9 @@ impl RlhfConfig {
     /// A commented file to start from.
     pub const EXAMPLE: &'static str = QUICKSTART;
 
+    /// One with labels of models.
+    pub const LABELLED_EXAMPLE: &'static str = LABELLED;
+
     /// Reads `file`, with `overrides` over it, and checks every stage before the first begins.
     ///
     /// # Errors
@@ -145,14 +175,23 @@ impl RlhfConfig {
             layers.merge(only(&defaults, "quickstart"));
             layers.merge(only(&given, "quickstart"));
         }
+        if layers.has("labels") {
+            let defaults: Table = LABELLED.parse().expect("embedded defaults are valid TOML");
+            let given = layers.table().clone();
+            layers.merge(only(&defaults, "labels"));
+            layers.merge(only(&given, "labels"));
+        }
         let keys = Self::keys();
         layers.check(&keys)?;
         let error = |complaint| layers.error(complaint);
-        let (sections, missing): (Sections<Table, Table, Table>, _) = layers.parse(&keys)?;
+        let (sections, missing): (Sections<Table, Table, Table, Table>, _) = layers.parse(&keys)?;
         missing.map_or(Ok(()), Err).map_err(error)?;
         sections.quickstart.as_ref().map_or(Ok(()), QuickstartConfig::check).map_err(error)?;
         let stages = Stages::new(&layers, &sections).map_err(error)?;
+        let labels = sections.labels.map(|labels| stages.labels(labels, sections.ppo.is_some()));
         let config = Self {
+            labels: labels.transpose().map_err(error)?,
+            judge: sections.judge.map(|user| stages.judge(user)).transpose()?,
             sft: sections.sft.map(|user| stages.sft(user)).transpose()?,
             reward: sections.reward.map(|user| stages.reward(user)).transpose()?,
             ppo: sections.ppo.map(|user| stages.ppo(user)).transpose()?,
@@ -166,7 +205,25 @@ impl RlhfConfig {
             let missing = Complaint::missing("sft, reward or ppo", "at least one stage to run");
             return Err(error(missing));
         }
+        config.check_labels().map_err(error)?;
         Ok(Loaded { config, frozen: layers.freeze("rlhf") })
+    }
+
+    /// Whether labels, judges and a reward model go together.
+    fn check_labels(&self) -> Result<(), Complaint> {
+        let Some(judge) = &self.judge else {
+            let missing = || Complaint::missing("judge.judge", "[[judge.judge]]: who labels");
+            return self.labels.is_none().then_some(()).ok_or_else(missing);
+        };
+        if self.labels.is_none() {
+            return Err(Complaint::missing("labels", "[labels]: what the judges of [judge] label"));
+        }
+        if self.reward.is_none() {
+            return Err(Complaint::missing("reward", "[reward]: what learns from the labels"));
+        }
+        let is_comparison = judge.config.ask.task == AskedTask::Compare;
+        let expected = "\"compare\": a reward model learns from pairs";
+        Complaint::unless(is_comparison, "judge.ask.task", "\"rate\"", expected)
     }
 
     /// Models that stages make, or the quickstart.
@@ -178,7 +235,7 @@ impl RlhfConfig {
     }
 
     fn keys() -> Keys {
-        Keys::of::<Sections<SftConfig, RewardConfig, PpoConfig>>("rlhf", &[])
+        Keys::of::<Sections<SftConfig, JudgingConfig, RewardConfig, PpoConfig>>("rlhf", &[])
     }
 
     /// The JSON schema of its files.
@@ -189,10 +246,12 @@ impl RlhfConfig {
             ("sft", SftConfig::DEFAULTS),
             ("reward", RewardConfig::DEFAULTS),
             ("ppo", PpoConfig::DEFAULTS),
+            ("judge", JudgingConfig::DEFAULTS),
         ] {
             defaults.insert(stage.to_owned(), Value::Table(of_trainer(text)));
         }
         defaults.extend(only(&of_trainer(QUICKSTART), "quickstart"));
+        defaults.extend(only(&of_trainer(LABELLED), "labels"));
         Self::keys().to_json_schema(&defaults)
     }
 }
@@ -213,7 +272,7 @@ struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    fn new<S, R, P>(layers: &'a Layers, file: &Sections<S, R, P>) -> Result<Self, Complaint> {
+    fn new<S, J, R, P>(layers: &'a Layers, file: &Sections<S, J, R, P>) -> Result<Self, Complaint> {
         let (run, log, is_quickstart) = (file.run.clone(), file.log, file.quickstart.is_some());
         let path = file.model.as_ref().and_then(|model| model.path.clone());
         let base = match (path, is_quickstart) {
@@ -246,9 +305,41 @@ impl<'a> Stages<'a> {
         self.stage(inputs, user)
     }
 
+    /// What is labelled.
+    fn labels(&self, mut labels: LabelsConfig, has_ppo: bool) -> Result<LabelsConfig, Complaint> {
+        match (labels.pairs.is_empty(), labels.sampled, &self.files) {
+            (false, 1.., _) => {
+                let reason = "pairs are there, or are sampled; remove one of the two";
+                Err(Complaint::exclusive("labels.sampled", "`labels.pairs`", reason))
+            }
+            (true, 1.., _) if !has_ppo => {
+                Err(Complaint::missing("ppo", "[ppo]: `labels.sampled` is about its prompts"))
+            }
+            (true, 0, None) => {
+                let expected = "files with pairs; or `labels.sampled`, a number of them";
+                Err(Complaint::missing("labels.pairs", expected))
+            }
+            (true, 0, Some(files)) => {
+                labels.pairs.push(files.preferences.clone());
+                Ok(labels)
+            }
+            _ => Ok(labels),
+        }
+    }
+
+    /// Who labels it.
+    fn judge(&self, user: Table) -> Result<Loaded<JudgingConfig>, ConfigError> {
+        let defaults = JudgingConfig::defaults(self.layers.file());
+        JudgingConfig::from_layers(self.layers.stage(JudgingConfig::COMMAND, defaults, user))
+    }
+
     fn reward(&self, user: Table) -> Result<Loaded<RewardConfig>, ConfigError> {
-        let inputs =
+        let mut inputs =
             self.inputs(&self.start(), |files| (&files.preferences, Some(&files.preferences_eval)));
+        if self.layers.has("labels") {
+            let labels = self.run.dir.join("labels").join(LABELS);
+            set(&mut inputs, "data", "train", text(&labels));
+        }
         self.stage(inputs, user)
     }
 

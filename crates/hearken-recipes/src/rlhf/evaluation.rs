@@ -89,12 +89,20 @@ fn held_out_prompts(
     config: &EvaluationConfig,
     tokenizer: Option<&hearken_model::Tokenizer>,
 ) -> Result<Vec<Arc<PromptExample>>, TrainError> {
+    let prompts = prompts_of(ppo, tokenizer)?.eval;
+    Ok(prompts.into_iter().take(*config.prompts).map(Arc::new).collect())
+}
+
+/// The prompts of reinforcement learning.
+pub(super) fn prompts_of(
+    ppo: &PpoConfig,
+    tokenizer: Option<&hearken_model::Tokenizer>,
+) -> Result<Dataset<PromptExample>, TrainError> {
     let data = ppo.prompts().expect("held-out prompts are in [data]");
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
     let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
     encoder.length.tokens_max = encoder.length.tokens_max.min(room.prompt);
-    let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?;
-    Ok(dataset.eval.into_iter().take(*config.prompts).map(Arc::new).collect())
+    Ok(Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?)
 }
 
 fn evaluation(

@@ -374,3 +374,60 @@ async fn an_answer_is_what_it_has_to_be() {
         assert_eq!(refused.status, 400, "{bad} {}", refused.text);
     }
 }
+
+/// A model whose template asks for calls of tools.
+fn that_calls() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("model");
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(model("llama")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let template =
+        "{# <tool_call> #}{% if tools %}{{ tools | length }}{% endif %}{{ messages[-1].content }}";
+    std::fs::write(copy.join("chat_template.jinja"), template).unwrap();
+    (folder, copy)
+}
+
+#[tokio::test]
+async fn a_tool_that_must_be_called_is_called() {
+    let (_folder, copy) = that_calls();
+    let router = service_of(&copy, options()).router();
+    let tool = |name: &str, city: &str| {
+        json!({"type": "function", "function": {"name": name, "parameters": {
+            "type": "object", "additionalProperties": false, "required": ["city"],
+            "properties": {"city": {"enum": [city]}},
+        }}})
+    };
+    let ask = |choice: Value| {
+        json!({
+            "messages": [{"role": "user", "content": "Hi"}], "seed": 1, "tool_choice": choice,
+            "tools": [tool("weather", "Rome"), tool("news", "Oslo")],
+        })
+    };
+    let called = |answer: Value| {
+        assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
+        let calls = answer["choices"][0]["message"]["tool_calls"].as_array().unwrap().clone();
+        assert_eq!(calls.len(), 1, "{answer}");
+        let function = &calls[0]["function"];
+        (function["name"].as_str().unwrap().to_owned(), function["arguments"].to_string())
+    };
+    let one = json!({"type": "function", "function": {"name": "news"}});
+    let (name, arguments) = called(post(&router, "/v1/chat/completions", ask(one)).await.ok());
+    assert!(name == "news" && arguments.contains("Oslo"), "{name} {arguments}");
+    let any = ask(json!("required"));
+    let (name, arguments) = called(post(&router, "/v1/chat/completions", any).await.ok());
+    assert!(["news", "weather"].contains(&name.as_str()), "{name} {arguments}");
+    for bad in [
+        json!({"type": "function", "function": {"name": "sports"}}),
+        json!({"type": "function"}),
+        json!("must"),
+    ] {
+        let refused = post(&router, "/v1/chat/completions", ask(bad.clone())).await;
+        assert_eq!(refused.status, 400, "{bad} {}", refused.text);
+    }
+    let mut both = ask(json!("required"));
+    both["response_format"] = json!({"type": "json_object"});
+    assert_eq!(post(&router, "/v1/chat/completions", both).await.status, 400);
+}

@@ -22,6 +22,7 @@ use hearken_config::Loaded;
 use hearken_judge::pairwise::PairwiseJudge;
 use hearken_model::Head;
 use hearken_reward_source::RewardSource;
+use hearken_reward_source::judging::local_judges;
 use hearken_reward_source::scorers::{look_at_judge, open_judge};
 use hearken_run::budget::{Part, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
@@ -149,6 +150,8 @@ fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, Method), TrainError> 
     let path = other.map_or(policy.path, |path| path.as_path());
     let mut parts = vec![policy, Part { path, purpose: Purpose::Follow, lora, ..policy }];
     parts.extend(Part::scores(&config.scores));
+    let judges = local_judges(&config.scores)?;
+    parts.extend(judges.iter().map(Part::judge));
     let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch()).sampling();
     let train = fit(&config.train, &config.run, tape, &parts)?;
     Ok((DpoConfig { train, ..config.clone() }, method))

@@ -8,6 +8,7 @@ use hearken_config::RolloutConfig;
 use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_objective::kl::KlController;
+use hearken_reward_source::judging::local_judges;
 use hearken_reward_source::{RewardSource, Scores};
 use hearken_run::budget::{Part, check};
 use hearken_run::encode::PromptExample;
@@ -205,6 +206,9 @@ impl<D: Device, E: Stored> Session<D, E> {
         if let Feed::Prompts(_) = &self.feed {
             for reward_model in Part::scores(&self.settings.scores) {
                 memory = memory.beside(&reward_model.footprint()?);
+            }
+            for judge in &local_judges(&self.settings.scores)? {
+                memory = memory.beside(&Part::judge(judge).footprint()?);
             }
             // Prompts are shared by their completions, which decode at most so many at a time.
             let at_once = (prompts * completions).min(self.engine_options().batch_rows_max);
