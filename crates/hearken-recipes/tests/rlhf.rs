@@ -259,7 +259,7 @@ fn models_label_pairs_of_the_world_or_of_the_policy_for_the_reward_model() {
         assert_eq!(label["prompt"], own["prompt"]);
         let length = |key: &str| label[key].as_str().unwrap().len();
         let p = label["probability"].as_f64().unwrap();
-        assert!(length("rejected") <= length("chosen") && 0.5 < p, "{label}");
+        assert!(length("rejected") <= length("chosen") && 0.5 <= p, "{label}");
     }
 
     let mut recorder = Recorder::new(After::GoOn);

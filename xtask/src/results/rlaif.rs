@@ -47,8 +47,8 @@ pub(crate) fn rlaif(root: &Path) -> Result<()> {
         runs.push(json!({
             "seed": seed,
             "judge": format!("the reward model of seed {judge}"),
-            "labels by people": by_people.to_json(figure(&people, "reward", "eval_accuracy")),
-            "labels by the judge": by_model.to_json(figure(&model, "reward", "eval_accuracy")),
+            "labels by people": by_people.to_json(&figure(&people, "reward", "eval_accuracy")),
+            "labels by the judge": by_model.to_json(&figure(&model, "reward", "eval_accuracy")),
             "agreement of the judge with people":
                 figure(&model, "labels", "agreement with the pairs' own labels"),
             "gain by the judge's labels over gain by people's": by_model.gain() / by_people.gain(),
@@ -80,7 +80,7 @@ impl Gold<'_> {
         self.difference["value"].as_f64().unwrap_or(f64::NAN)
     }
 
-    fn to_json(&self, accuracy: Value) -> Value {
+    fn to_json(&self, accuracy: &Value) -> Value {
         json!({
             "accuracy of the reward model on people's labels": accuracy,
             "gold before": self.before,

@@ -191,11 +191,15 @@ impl<D: Device> LocalModel<D> {
             let requests: Vec<Request> =
                 group.iter().map(|(request, _)| (*request).clone()).collect();
             match self.replies(model, &requests, sampling, go_on) {
-                Ok(found) => group.iter().zip(found).for_each(|((_, one), reply)| {
-                    tell(one, Ok(Said::Reply(reply)));
-                }),
+                Ok(found) => {
+                    for ((_, one), reply) in group.iter().zip(found) {
+                        tell(one, Ok(Said::Reply(reply)));
+                    }
+                }
                 Err(reason) => {
-                    group.iter().for_each(|(_, one)| tell(one, Err(self.failed(&reason))));
+                    for (_, one) in &group {
+                        tell(one, Err(self.failed(&reason)));
+                    }
                 }
             }
         }
