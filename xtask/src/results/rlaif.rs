@@ -51,17 +51,21 @@ pub(crate) fn rlaif(root: &Path) -> Result<()> {
             "labels by the judge": by_model.to_json(&figure(&model, "reward", "eval_accuracy")),
             "agreement of the judge with people":
                 figure(&model, "labels", "agreement with the pairs' own labels"),
-            "gain by the judge's labels over gain by people's": by_model.gain() / by_people.gain(),
         }));
     }
-    let ratios = runs
-        .iter()
-        .filter_map(|run| run["gain by the judge's labels over gain by people's"].as_f64());
-    let ratios: Vec<f64> = ratios.collect();
+    let gains = |key: &str| -> Vec<f64> {
+        runs.iter().filter_map(|run| run[key]["gain"]["value"].as_f64()).collect()
+    };
+    let (people, judge) = (gains("labels by people"), gains("labels by the judge"));
+    let differences: Vec<f64> = judge.iter().zip(&people).map(|(a, b)| a - b).collect();
+    let share = judge.iter().sum::<f64>() / people.iter().sum::<f64>();
     let result = json!({
         "about": about(root, "cargo xtask results rlaif")?,
         "labels": 2500,
-        "gain by the judge's labels over gain by people's": mean(&ratios),
+        "gain of gold by labels of people": mean(&people),
+        "gain of gold by labels of the judge": mean(&judge),
+        "difference by seed": mean(&differences),
+        "mean gain by the judge over mean gain by people": share,
         "runs": runs,
     });
     write(root, "rlaif.json", &result)
@@ -76,10 +80,6 @@ struct Gold<'a> {
 }
 
 impl Gold<'_> {
-    fn gain(&self) -> f64 {
-        self.difference["value"].as_f64().unwrap_or(f64::NAN)
-    }
-
     fn to_json(&self, accuracy: &Value) -> Value {
         json!({
             "accuracy of the reward model on people's labels": accuracy,

@@ -102,7 +102,7 @@ pub(super) fn prompts_of(
     let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
     let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
     encoder.length.tokens_max = encoder.length.tokens_max.min(room.prompt);
-    Ok(Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))?)
+    Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))
 }
 
 fn evaluation(

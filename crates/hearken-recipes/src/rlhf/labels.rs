@@ -84,7 +84,7 @@ pub(super) fn label<D: Device>(
             ));
         }
         let chunk: Vec<&Item> = chunk.iter().collect();
-        let judged = panel.judge(&chunk).map_err(stopped)?;
+        let judged = panel.judge(&chunk).map_err(|error| stopped(&error))?;
         for (item, judged) in chunk.iter().zip(judged) {
             let Some(verdict) = judged.verdict else { continue };
             if let Some(said) = said(&read.judgements, item) {
@@ -122,7 +122,7 @@ pub(super) fn forget(folder: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-fn stopped(error: JudgeError) -> TrainError {
+fn stopped(error: &JudgeError) -> TrainError {
     let text = format!("labels: {error}; what is answered is kept, and asked no more");
     TrainError::Other(text)
 }
