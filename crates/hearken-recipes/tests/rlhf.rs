@@ -226,7 +226,7 @@ fn the_quickstart_raises_gold_by_more_than_two_standard_errors_within_its_kl_lim
 
 /// A judge that prefers the longer answer: a program.
 const LONGER: &str = "while read -r line; do
-  a=${line#*\\\"a\\\":}; a=${a%%\\\",*}; b=${line#*\\\"b\\\":}; b=${b%%\\\",*}
+  a=${line#*completion_a\\\":}; a=${a%%\\\",*}; b=${line#*completion_b\\\":}; b=${b%%\\\",*}
   if [ ${#b} -lt ${#a} ]; then echo '{\"probability\": 0.9}'; else echo '{\"probability\": 0.2}'; fi
 done";
 
