@@ -25,9 +25,9 @@ const EXAMPLES: &str = "\
 Examples:
   # The quickstart's world, labelled by the reward model of the quickstart
   hearken rlaif configs/rlaif.toml
-  # By a server of OpenAI's kind, as `hearken judge` has it
-  hearken rlaif my.toml --set 'judge.judge=[{kind=\"openai\", model=\"NAME\",
-      base_url=\"http://localhost:8000\"}]'
+  # Pairs that the policy samples in place of the world's comparisons
+  hearken rlaif configs/rlaif.toml --set labels.sampled=1000 \\
+      --set run.dir=runs/rlaif-sampled
   # A file of your own, which `hearken config rlaif > my.toml` begins
   hearken rlaif my.toml";
 
