@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 17] = [
+const NOT_RUN: [(&str, &str); 18] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken rlaif", "takes a minute"),
     ("hearken check configs/quickstart.toml", "needs the quickstart itself, or nothing of it"),
