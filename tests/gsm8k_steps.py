@@ -1,10 +1,10 @@
 """Labels by arithmetic of solutions that models wrote to GSM8K, beside whether their answers are right.
 
     cargo build --release
-    python3 tests/gsm8k_steps.py --model runs/quickstart/sft/final --solutions example_model_solutions.jsonl
+    python3 tests/gsm8k_steps.py --solutions example_model_solutions.jsonl
 
 The file is that of GSM8K's authors: a line has a `question` and, by the name of a model, its `solution` and whether it
-`is_correct`. The command asks for a model, which arithmetic does not use: any will do. Writes docs/results/gsm8k-steps.json.
+`is_correct`. Writes docs/results/gsm8k-steps.json.
 """
 
 import argparse
@@ -19,14 +19,13 @@ sys.path.insert(0, str(ROOT / "bench"))
 import pages  # noqa: E402
 
 
-def labels(options, solutions):
+def labels(hearken, solutions):
     """The labels of each solution's lines."""
     with tempfile.TemporaryDirectory() as folder:
         read, written = pathlib.Path(folder) / "in.jsonl", pathlib.Path(folder) / "out.jsonl"
         lines = [{"prompt": one["question"], "completion": one["solution"]} for one in solutions]
         read.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        command = [options.hearken, "steps", "label", "--model", options.model, "--by", "arithmetic"]
-        command += ["--input", read, "--output", written]
+        command = [hearken, "steps", "label", "--by", "arithmetic", "--input", read, "--output", written]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         return [json.loads(line)["labels"] for line in written.read_text().splitlines()]
 
@@ -34,14 +33,13 @@ def labels(options, solutions):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hearken", default=pages.HEARKEN)
-    parser.add_argument("--model", required=True, type=pathlib.Path)
     parser.add_argument("--solutions", required=True, type=pathlib.Path)
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.solutions.read_text().splitlines()]
     report = {"machine": pages.machine(), "date": pages.today(), "commit": pages.commit(), "problems": len(rows), "models": []}
     for name in [key for key, value in rows[0].items() if isinstance(value, dict)]:
         solutions = [{"question": row["question"], **row[name]} for row in rows if row[name]["solution"].strip()]
-        found = labels(options, solutions)
+        found = labels(options.hearken, solutions)
         flat = [label for one in found for label in one]
         # A label is the share of good; null says nothing.
         bad = [any(label is not None and label < 0.5 for label in one) for one in found]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::bad_record::FieldError;
 use crate::content::{Content, Message, Role};
 use crate::contents::prompt_and_completion;
-use crate::judged_steps::{Solution, ids_with_ends};
+use crate::judged_steps::{SHEPHERD, Solution, ids_with_ends, of_math_shepherd};
 use crate::row::{Form, Record, Row, deserialize_from_columns};
 use crate::source::Source;
 
@@ -73,6 +73,11 @@ impl Record for Answer {
             required: &["problem", "steps"],
             optional: &[],
             parse: |row| Self::steps(row, ["problem", "steps"]),
+        },
+        Form {
+            required: SHEPHERD,
+            optional: &[],
+            parse: |row| Ok(Self::new(AnswerContent::Steps(of_math_shepherd(row)?.solution), row)),
         },
         Form {
             required: &["prompt_ids", "completion_ids"],

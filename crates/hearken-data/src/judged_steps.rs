@@ -79,7 +79,7 @@ const IDS: &[&str] = &["input_ids", "step_ends", "step_labels"];
 const RATED: &[&str] = &["prompt", "completions", "ratings"];
 const STEPWISE: &[&str] = &["prompt", "completions", "labels"];
 const FIRST_ERROR: &[&str] = &["problem", "steps", "label"];
-const SHEPHERD: &[&str] = &["input", "label", "task"];
+pub(crate) const SHEPHERD: &[&str] = &["input", "label", "task"];
 
 impl Record for JudgedSteps {
     const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::JudgedSteps);
@@ -163,7 +163,7 @@ fn of_first_error(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
 const MARK: &str = "ки";
 
 /// Math-Shepherd: question and steps in `input`, each step followed by a mark, in whose place `label` has + or -.
-fn of_math_shepherd(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
+pub(crate) fn of_math_shepherd(row: &Row<'_>) -> Result<JudgedSteps, FieldError> {
     let (input, label) = (row.text("input")?, row.text("label")?);
     let mut parts: Vec<&str> = input.split(MARK).collect();
     // What stands behind the last mark is no step.

@@ -60,6 +60,33 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_name = "DIR_OR_NAME")]
     pub(crate) model: PathBuf,
 
+    #[command(flatten)]
+    beside: BesideModel,
+}
+
+/// A model for a command that does without one now and then.
+#[derive(Args, Debug)]
+pub(crate) struct OptionalModelArguments {
+    /// A Hugging Face model directory: config.json, safetensors, tokenizer.json; or a PEFT directory, whose
+    /// adapter_config.json names its model; or the name of either on the hub, as org/name or org/name@revision
+    #[arg(long, value_name = "DIR_OR_NAME")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    beside: BesideModel,
+}
+
+impl OptionalModelArguments {
+    /// The model, if one is named.
+    pub(crate) fn named(self) -> Option<ModelArguments> {
+        let Self { model, beside } = self;
+        model.map(|model| ModelArguments { model, beside })
+    }
+}
+
+/// What is said of a model beside its place.
+#[derive(Args, Debug)]
+struct BesideModel {
     /// A PEFT directory with an adapter of the model, which is merged into its weights
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
@@ -123,7 +150,7 @@ impl ModelArguments {
 
     /// The folder whose files say how the model is read: that of the adapter, where there is one.
     pub(crate) fn reading_place(&self) -> Result<PathBuf> {
-        match &self.adapter {
+        match &self.beside.adapter {
             Some(adapter) => hub::adapter(adapter),
             None => hub::model(&self.model, ModelPart::Whole),
         }
@@ -132,13 +159,13 @@ impl ModelArguments {
     /// The model with such a head, to be read only; and the tokenizer, unless the folder has none.
     pub(crate) fn load_as(&self, head: Head) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
         let place = hub::model(&self.model, ModelPart::Whole)?;
-        let adapter_place = self.adapter.as_deref().map(hub::adapter).transpose()?;
-        self.reading.load(&place, adapter_place.as_deref(), head)
+        let adapter_place = self.beside.adapter.as_deref().map(hub::adapter).transpose()?;
+        self.beside.reading.load(&place, adapter_place.as_deref(), head)
     }
 
     /// Another language model, read in the same way.
     pub(crate) fn load_beside(&self, place: &Path) -> Result<Model<Cpu>> {
-        let options = self.reading.options(Head::LanguageModel);
+        let options = self.beside.reading.options(Head::LanguageModel);
         Ok(Model::load(device::open(), place, &options)?.0)
     }
 

@@ -1,23 +1,25 @@
 //! `hearken steps`: solutions into steps, and labels for them without people.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use hearken_data::{Answer, AnswerContent, Solution};
+use hearken_data::{Answer, AnswerContent, Content, Solution};
 use hearken_generate::GenerateError;
-use hearken_model::Tokenizer;
 use hearken_model::steps::{STEP_SEPARATOR, encode_steps};
+use hearken_model::{Model, Tokenizer};
 use hearken_recipes::step_labels::{
     Rollouts, StepEstimate, Unlabelled, by_arithmetic, by_rollouts, consensus,
 };
 use hearken_reward_source::StepSplit;
 use hearken_run::encode::{Encoder, LengthLimit};
+use hearken_tensor::Cpu;
 use serde_json::{Map, Value};
 
 use super::best_of::VerifierArgument;
-use super::model_arguments::ModelArguments;
+use super::model_arguments::{ModelArguments, OptionalModelArguments};
 use super::output_lines::{LineArguments, OutputLines};
 use super::sampling_arguments::{SamplingArguments, from_one};
 use crate::counter::Counter;
@@ -37,8 +39,8 @@ Examples:
   echo '{\"prompt\": \"1+2+3\", \"completion\": \"1+2=3\\n3+3=6\", \"answer\": 6}' \\
       > solutions.jsonl
   hearken steps split --input solutions.jsonl --output steps.jsonl
-  hearken steps label --model runs/quickstart/sft/final --input steps.jsonl \\
-      --output labelled.jsonl --by arithmetic";
+  hearken steps label --input steps.jsonl --output labelled.jsonl \\
+      --by arithmetic";
 
 #[derive(Debug, Subcommand)]
 enum What {
@@ -105,7 +107,7 @@ impl Split {
             (None, By::Sentences) => StepSplit::Sentences,
             (None, By::Numbered) => StepSplit::Numbered,
         };
-        self.lines.check(std::path::Path::new(""))?;
+        self.lines.check(Path::new(""))?;
         let answers: Vec<Answer> = self.lines.read(&["completions"])?;
         let mut lines: OutputLines<Map<String, Value>> = self.lines.open(0)?;
         let mut count = 0;
@@ -115,11 +117,11 @@ impl Split {
                 bail!("{at}: expected `prompt` and `completion`");
             };
             let text = match completion {
-                hearken_data::Content::Text(text) => text.as_str(),
-                hearken_data::Content::Messages(messages) => {
+                Content::Text(text) => text.as_str(),
+                Content::Messages(messages) => {
                     messages.last().map_or("", |message| message.content.as_str())
                 }
-                hearken_data::Content::Ids(_) => bail!("{at}: found token ids, expected text"),
+                Content::Ids(_) => bail!("{at}: found token ids, expected text"),
             };
             let steps = split.steps(text);
             if steps.is_empty() {
@@ -142,14 +144,22 @@ impl Split {
 /// Every line of the input, with `prompt`, `completions` (or `completion`, whose lines are steps) and the right answer,
 /// becomes the same line with `labels`, which `hearken reward` with kind = "process" is trained on. From the end of each
 /// step the model completes the solution several times: the step is as good as the share that reaches the right answer.
-/// Arithmetic says whether the equations of a step hold, and nothing of a step without any. With both, a step on which
+/// Arithmetic says whether the equations of a step hold, and nothing of a step without any; it needs no model. With both, a step on which
 /// they disagree has no label.
 #[derive(Args, Debug)]
 #[command(after_help = LABEL_EXAMPLES)]
 struct Label {
+    // Labels by arithmetic need none.
     #[command(flatten)]
-    model: ModelArguments,
+    model: OptionalModelArguments,
 
+    #[command(flatten)]
+    labelling: Labelling,
+}
+
+/// How steps are labelled, with a model or without.
+#[derive(Args, Debug)]
+struct Labelling {
     #[command(flatten)]
     lines: LineArguments,
 
@@ -187,6 +197,8 @@ struct Label {
 
 const LABEL_EXAMPLES: &str = "\
 Examples:
+  hearken steps label --input steps.jsonl --output labelled.jsonl \\
+      --by arithmetic
   hearken steps label --model runs/sft/final --input steps.jsonl \\
       --output labelled.jsonl --rollouts 8
   hearken steps label --model runs/sft/final --input steps.jsonl \\
@@ -201,6 +213,16 @@ enum LabelBy {
     Arithmetic,
     /// Both, where they agree
     Both,
+}
+
+impl LabelBy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rollouts => "rollouts",
+            Self::Arithmetic => "arithmetic",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// What completions say of a step.
@@ -218,13 +240,43 @@ const TOGETHER: usize = 16;
 /// A solution with its steps.
 struct Stepped<'a> {
     answer: &'a Answer,
+    prompt: &'a Content,
     steps: Vec<String>,
     right: String,
 }
 
+/// The model that completes solutions, with its tokenizer.
+fn completing(arguments: &ModelArguments) -> Result<(Model<Cpu>, Tokenizer)> {
+    let (model, tokenizer) = arguments.load()?;
+    let Some(tokenizer) = tokenizer else {
+        bail!(
+            "{}: has no tokenizer.json; expected one, since steps are texts",
+            arguments.model.display()
+        );
+    };
+    Ok((model, tokenizer))
+}
+
 impl Label {
     fn run(self) -> Result<ExitCode> {
-        self.lines.check(&self.model.model)?;
+        let Self { model, labelling } = self;
+        let arguments = match (labelling.by, model.named()) {
+            (LabelBy::Arithmetic, _) => None,
+            (LabelBy::Rollouts | LabelBy::Both, Some(arguments)) => Some(arguments),
+            (by @ (LabelBy::Rollouts | LabelBy::Both), None) => bail!(
+                "--model: is missing; expected the model that completes solutions, which --by {} \
+                 asks for: --by arithmetic alone needs none",
+                by.name()
+            ),
+        };
+        labelling.run(arguments.as_ref())
+    }
+}
+
+impl Labelling {
+    fn run(self, arguments: Option<&ModelArguments>) -> Result<ExitCode> {
+        let place = arguments.map_or(Path::new(""), |arguments| &arguments.model);
+        self.lines.check(place)?;
         let answers: Vec<Answer> = self.lines.read(&[])?;
         let stepped: Vec<Stepped<'_>> =
             answers.iter().map(|answer| self.stepped(answer)).collect::<Result<_>>()?;
@@ -235,13 +287,7 @@ impl Label {
             output::say(&format!("{expected} lines are there already"));
             return Ok(ExitCode::SUCCESS);
         }
-        let (model, tokenizer) = self.model.load()?;
-        let Some(tokenizer) = tokenizer else {
-            bail!(
-                "{}: has no tokenizer.json; expected one, since steps are texts",
-                self.model.model.display()
-            );
-        };
+        let by = arguments.map(completing).transpose()?;
         let interrupt = Interrupt::install("stopping after these solutions")?;
         let mut lines: OutputLines<Map<String, Value>> = self.lines.open(present)?;
         let mut counter = Counter::new(expected - present);
@@ -249,17 +295,16 @@ impl Label {
         let mut written = present;
         while written < expected && !interrupt.requested() {
             let together = &stepped[written..expected.min(written + TOGETHER)];
-            let estimates = match self.by {
-                LabelBy::Arithmetic => vec![Vec::new(); together.len()],
-                _ => match self.estimates(together, &model, &tokenizer, &interrupt, written) {
-                    Ok(Some(estimates)) => estimates,
-                    Ok(None) => break,
-                    Err(error) => return Err(error),
+            let estimates = match &by {
+                None => vec![Vec::new(); together.len()],
+                Some(by) => match self.estimates(together, by, &interrupt, written)? {
+                    Some(estimates) => estimates,
+                    None => break,
                 },
             };
             for (solution, estimates) in together.iter().zip(&estimates) {
                 counter.add(1, estimates.iter().map(|one| one.count).sum());
-                lines.write(self.line(solution, estimates, &mut counts))?;
+                lines.write(self.line(solution, estimates, &mut counts)?)?;
                 written += 1;
             }
         }
@@ -275,9 +320,11 @@ impl Label {
 
     fn stepped<'a>(&self, answer: &'a Answer) -> Result<Stepped<'a>> {
         let at = &answer.source;
-        let steps = match &answer.content {
-            AnswerContent::Steps(Solution::Texts { steps, .. }) => steps.clone(),
-            AnswerContent::Whole(Some(_), completion) => completion.steps(&self.separator),
+        let (prompt, steps) = match &answer.content {
+            AnswerContent::Steps(Solution::Texts { prompt, steps }) => (prompt, steps.clone()),
+            AnswerContent::Whole(Some(prompt), completion) => {
+                (prompt, completion.steps(&self.separator))
+            }
             _ => bail!("{at}: expected `prompt` with `completions` or `completion`"),
         };
         if steps.is_empty() {
@@ -292,14 +339,13 @@ impl Label {
                 self.answer
             ),
         };
-        Ok(Stepped { answer, steps, right })
+        Ok(Stepped { answer, prompt, steps, right })
     }
 
     fn estimates(
         &self,
         solutions: &[Stepped<'_>],
-        model: &hearken_model::Model<hearken_tensor::Cpu>,
-        tokenizer: &Tokenizer,
+        (model, tokenizer): &(Model<Cpu>, Tokenizer),
         interrupt: &Interrupt,
         first: usize,
     ) -> Result<Option<Vec<Vec<StepEstimate>>>> {
@@ -315,13 +361,8 @@ impl Label {
         };
         let mut unlabelled = Vec::with_capacity(solutions.len());
         for solution in solutions {
-            let Answer { content, extra, source: at } = solution.answer;
-            let (AnswerContent::Steps(Solution::Texts { prompt, .. })
-            | AnswerContent::Whole(Some(prompt), _)) = content
-            else {
-                bail!("{at}: expected a prompt");
-            };
-            let prompt = encoder.prompt(prompt, extra, at)?;
+            let Answer { extra, source: at, .. } = solution.answer;
+            let prompt = encoder.prompt(solution.prompt, extra, at)?;
             let tokens = encode_steps(tokenizer, &prompt, &solution.steps, &self.separator)
                 .with_context(|| at.to_string())?;
             super::logprobs::check_ids(
@@ -354,7 +395,7 @@ impl Label {
         solution: &Stepped<'_>,
         estimates: &[StepEstimate],
         counts: &mut Counts,
-    ) -> Map<String, Value> {
+    ) -> Result<Map<String, Value>> {
         let of_rollouts: Vec<Option<f64>> = estimates
             .iter()
             .map(|one| {
@@ -378,13 +419,20 @@ impl Label {
         counts.add(&labels);
         let mut line = solution.answer.extra.clone();
         line.remove("completion");
+        if !line.contains_key("prompt") {
+            // Columns of ProcessBench and Math-Shepherd would be read in place of the new labels.
+            for name in ["problem", "steps", "input", "label"] {
+                line.remove(name);
+            }
+            line.insert("prompt".to_owned(), serde_json::to_value(solution.prompt)?);
+        }
         line.insert("completions".to_owned(), Value::from(solution.steps.clone()));
         line.insert("labels".to_owned(), Value::from(labels));
         if !estimates.is_empty() {
             let right: Vec<usize> = estimates.iter().map(|one| one.right).collect();
             line.insert("rollouts_right".to_owned(), Value::from(right));
         }
-        line
+        Ok(line)
     }
 }
 

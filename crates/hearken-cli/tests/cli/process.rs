@@ -122,7 +122,12 @@ fn solutions_become_steps_and_steps_get_labels() {
     let policy = model("llama");
     let paths =
         [("--model", policy.as_path()), ("--input", &steps), ("--output", labelled.as_path())];
-    let ran = command(&["steps", "label"], &paths, &["--by", "arithmetic"]).ok();
+    for by in ["rollouts", "both"] {
+        let told = command(&["steps", "label"], &paths[1..], &["--by", by]).error();
+        assert!(told.contains("--model") && told.contains(by), "{told}");
+    }
+    // Arithmetic needs no model.
+    let ran = command(&["steps", "label"], &paths[1..], &["--by", "arithmetic"]).ok();
     assert!(ran.stderr.contains("1 good steps, 1 bad, 1 without a label"), "{}", ran.stderr);
     assert_eq!(json_lines(&labelled)[0]["labels"], json!([1.0, 0.0, null]));
     let more = ["--by", "both", "--rollouts", "2", "--max-new-tokens", "4"];
@@ -132,6 +137,32 @@ fn solutions_become_steps_and_steps_get_labels() {
     // The last step is as right as the answer, and a random model reaches none.
     assert_eq!(found[0]["rollouts_right"], json!([0, 0, 0]));
     assert_eq!(found[0]["labels"], json!([null, 0.0, 0.0]));
+}
+
+/// What is read in place of TRL's columns would be read in place of the new labels, too.
+#[test]
+fn new_labels_are_what_is_learned_whatever_the_columns_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("labelled.jsonl");
+    let rows = [
+        json!({"id": 1, "problem": "1+2+3", "steps": ["1+2=3", "3+3=7"], "label": -1}),
+        json!({"id": 1, "task": "sums", "input": "1+2+3 Step 1: 1+2=3 ки\nStep 2: 3+3=7 ки",
+               "label": "1+2+3 Step 1: 1+2=3 +\nStep 2: 3+3=7 +"}),
+    ];
+    for row in rows {
+        let input = write(folder.path(), "in.jsonl", &row.to_string());
+        let paths = [("--input", input.as_path()), ("--output", output.as_path())];
+        command(&["steps", "label"], &paths, &["--by", "arithmetic"]).ok();
+        let labelled = &json_lines(&output)[0];
+        assert_eq!(labelled["id"], 1);
+        let judged: hearken_data::JudgedSteps = serde_json::from_value(labelled.clone()).unwrap();
+        assert_eq!(judged.labels, [Some(1.0), Some(0.0)], "{labelled}");
+        // Without labels, too, they are solutions.
+        let process_model = fixture("prm_model");
+        let paths = [&[("--model", process_model.as_path())][..], &paths].concat();
+        command(&["score"], &paths, &[]).ok();
+        assert_eq!(numbers(&json_lines(&output)[0]["step_scores"]).len(), 2);
+    }
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn decide_all(page: &Page, review: &str) -> usize {
     waiting
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> String {
+pub(super) fn run(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearken"));
     let done =
         command.current_dir(folder).args(arguments).env("HF_HUB_OFFLINE", "1").output().unwrap();
