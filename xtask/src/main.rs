@@ -37,7 +37,7 @@ usage: cargo xtask COMMAND
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results addition        sums learned from a verifier: docs/results/addition.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
-  results process         reward models of steps, on sums: docs/results/process.json
+  results process         reward models of steps, on arithmetic: docs/results/process.json
 ";
 
 fn main() -> ExitCode {

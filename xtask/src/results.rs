@@ -107,7 +107,7 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
-/// Reward models of steps on sums, to docs/results/process.json. Models that have been trained in runs/results/process are
+/// Reward models of steps on arithmetic, to docs/results/process.json. Models that have been trained in runs/results/process are
 /// not trained again.
 pub(crate) fn process(root: &Path) -> Result<()> {
     let (dir, out) = ("runs/results/process", "runs/results/process.json");
