@@ -47,8 +47,8 @@ pub use number::{
     NonNegative, Parallel, Positive, Seconds, Share, Steps, Tokens, Warmup,
 };
 pub use number::{count_unless_zero, unless_zero};
-pub use rollout::RolloutConfig;
 pub use rollout::missing_end;
+pub use rollout::{RolloutConfig, SamplingDtype};
 pub use score::check_labels;
 pub use score::{Aggregate, Heuristics, Pattern, ScoreConfig, SourceConfig, StepRewards, Verifier};
 pub use sections::MICROBATCH_TOKENS;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hearken_objective::reward::MissingEnd;
+use hearken_tensor::device::Int8Scales;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -26,6 +27,8 @@ pub struct RolloutConfig {
     pub min_p: Fraction,
     /// The most tokens of a completion.
     pub max_new_tokens: AtLeastOne,
+    /// What weights are held in while completions are sampled.
+    pub dtype: SamplingDtype,
     /// Texts that end a completion.
     #[serde(deserialize_with = "texts")]
     pub stop: Vec<String>,
@@ -33,6 +36,26 @@ pub struct RolloutConfig {
     pub completions: AtLeastOne,
     /// Recorded rollouts to train on instead of sampling.
     pub replay: Option<PathBuf>,
+}
+
+/// What weights are held in while completions are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingDtype {
+    /// As the model is trained, `model.dtype`.
+    Model,
+    /// Eight bits, a scale for every 64 inputs of an output, rounded anew for every iteration.
+    Int8,
+}
+
+impl SamplingDtype {
+    /// What shares a scale, if weights are rounded to eight bits.
+    pub fn int8(self) -> Option<Int8Scales> {
+        match self {
+            Self::Model => None,
+            Self::Int8 => Some(Int8Scales::PerGroup),
+        }
+    }
 }
 
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

@@ -219,9 +219,10 @@ fn a_base_in_bfloat16_needs_no_masters() {
     assert_eq!(logits(&model.without_adapter()), logits(&load_bf16()));
 }
 
-/// The model whose weights are what the eight bits stand for computes the same, and so does its gradient.
+/// The model whose weights are what the eight bits stand for computes nearly the same, and so does its gradient:
+/// products round their rows, too.
 #[test]
-fn a_base_in_eight_bits_computes_and_teaches_what_its_values_do() {
+fn a_base_in_eight_bits_computes_and_teaches_nearly_what_its_values_do() {
     for scales in [Int8Scales::PerOutput, Int8Scales::PerGroup] {
         for family in FAMILIES {
             let plain = load(families::cpu(), family);
@@ -237,8 +238,8 @@ fn a_base_in_eight_bits_computes_and_teaches_what_its_values_do() {
             for model in [&mut model, &mut values] {
                 fill(model);
             }
-            let difference = largest_difference(&logits(&model), &logits(&values));
-            assert!(difference < 1e-5, "{family}: {difference:e}");
+            let difference = relative_difference(&logits(&model), &logits(&values));
+            assert!(0.0 < difference && difference < 0.1, "{family}: {difference:e}");
             let gradients = |model: &Model<Cpu>| {
                 let gradients = gradients(model, &batch(None), Keep::Activations);
                 adapter_gradients(model, &gradients)
@@ -246,7 +247,7 @@ fn a_base_in_eight_bits_computes_and_teaches_what_its_values_do() {
             for ((name, found), (_, expected)) in gradients(&model).iter().zip(&gradients(&values))
             {
                 let difference = relative_difference(found, expected);
-                assert!(difference < 1e-5, "{family}, {name}: {difference:e}");
+                assert!(difference < 0.2, "{family}, {name}: {difference:e}");
             }
         }
     }

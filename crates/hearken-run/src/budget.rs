@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hearken_config::{
     Base, Dtype, LoraSection, MICROBATCH_TOKENS, MasterWeights, ModelSource, RunConfig,
-    ScoreConfig, SourceConfig, TrainConfig,
+    SamplingDtype, ScoreConfig, SourceConfig, TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
 use hearken_reward_source::judging::LocalJudge;
@@ -135,20 +135,20 @@ pub struct Tape {
     blocks: Recompute,
     /// Whether log-probabilities are read before the backward pass, so that it can have their logits.
     logits: bool,
-    /// Whether completions are sampled in between, from a cache of keys and values.
-    samples: bool,
+    /// How completions are sampled in between, from a cache of keys and values, if they are.
+    samples: Option<SamplingDtype>,
 }
 
 impl Tape {
     /// That of a trainer that samples.
     #[must_use]
-    pub fn sampling(self) -> Self {
-        Self { samples: true, ..self }
+    pub fn sampling(self, dtype: SamplingDtype) -> Self {
+        Self { samples: Some(dtype), ..self }
     }
 
     /// That of passes of `model`; with `logits`, log-probabilities are read before the backward pass.
     pub fn new(model: &ModelSource, logits: bool) -> Self {
-        Self { blocks: model.recompute.into(), logits, samples: false }
+        Self { blocks: model.recompute.into(), logits, samples: None }
     }
 }
 
@@ -195,7 +195,7 @@ pub fn fit(
     parts: &[Part<'_>],
 ) -> Result<TrainConfig, TrainError> {
     let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
-    let mut merged = 0;
+    let mut sampled = 0;
     let shares =
         |part: &Part<'_>| part.lora.is_some() && !matches!(part.purpose, Purpose::Train(_));
     for part in parts.iter().filter(|part| !shares(part)) {
@@ -205,7 +205,8 @@ pub fn fit(
             let averages = train.ema.is_some() && plan == MemoryPlan::default();
             plan = plan.with(MemoryPlan::trained(&footprint));
             plan = if averages { plan.with_average(&footprint) } else { plan };
-            merged = if tape.samples { footprint.merged_bytes.max(merged) } else { 0 };
+            let bytes = |dtype: SamplingDtype| footprint.sampled_bytes(dtype.int8());
+            sampled = tape.samples.map_or(0, |dtype| bytes(dtype).max(sampled));
             per_row = per_row.max(&footprint, tape);
         } else {
             plan = plan.beside(&footprint);
@@ -215,8 +216,8 @@ pub fn fit(
     let room = match run.memory_bytes_max {
         None => ACTIVATION_BYTES,
         Some(limit) => {
-            let room = limit.saturating_sub(plan.held() + merged as u64) as f64;
-            let cache = if tape.samples { CACHE_SHARE * room } else { 0.0 };
+            let room = limit.saturating_sub(plan.held() + sampled as u64) as f64;
+            let cache = if tape.samples.is_some() { CACHE_SHARE * room } else { 0.0 };
             fitted.cache_bytes = train.cache_bytes.min(cache as usize);
             room - cache
         }

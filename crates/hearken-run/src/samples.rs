@@ -64,7 +64,7 @@ pub fn sample_completions<D: Device>(
     };
     let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
     let mut observer = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
-    let merged = model.for_sampling();
+    let merged = model.for_sampling(None);
     let model = merged.as_ref().unwrap_or(model);
     let completions = generate(model, Some(tokenizer), &requests, &sampling, &mut observer)
         .map_err(|error| TrainError::Generate(error.to_string()))?;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use hearken_tensor::cpu::{Buffer, Prepared};
 use hearken_tensor::device::{
-    Activation, AdamW, Attention, Cache, CachedRow, Gate, Gelu, HeadOptions, Heads, Layout,
-    Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut,
-    Weight, WeightShape, Write,
+    Activation, AdamW, Attention, Cache, CachedRow, Gate, Gelu, HeadOptions, Heads, Int8Scales,
+    Layout, Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View,
+    ViewMut, Weight, WeightShape, Write,
 };
 use hearken_tensor::{Cpu, Device, Forest, KernelFamily};
 
@@ -116,6 +116,15 @@ impl Bench {
             let view = ViewMut::new(&mut y, y_rows);
             cpu.linear(View::new(&x, x_rows), weight, None, view, Write::Overwrite);
         });
+        if precision == Precision::F32 {
+            let weight = Weight { prepared: &Prepared::default(), ..weight };
+            cpu.round_to_int8(weight, Int8Scales::PerOutput);
+            let bytes = inputs * outputs + 4 * rows * (inputs + outputs);
+            self.time(&format!("linear {name} Int8"), flops, bytes, || {
+                let view = ViewMut::new(&mut y, y_rows);
+                cpu.linear(View::new(&x, x_rows), weight, None, view, Write::Overwrite);
+            });
+        }
         if rows < 64 {
             return;
         }

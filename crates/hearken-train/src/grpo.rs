@@ -79,7 +79,7 @@ impl<D: Device> Configurable<D> for Grpo {
         parts.extend(Part::scores(scores));
         let judges = local_judges(scores)?;
         parts.extend(judges.iter().map(Part::judge));
-        let train = fit(train, run, Tape::new(model, true).sampling(), &parts)?;
+        let train = fit(train, run, Tape::new(model, true).sampling(config.rollout.dtype), &parts)?;
         Ok(GrpoConfig { train, ..config.clone() })
     }
 
@@ -137,6 +137,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
             trained: trained.len(),
             measures: &sources.measures(),
             beta: algorithm.kl.beta().unwrap_or(0.0),
+            correction: algorithm.correction,
         };
         Ok(Compared { metrics: gathered.metrics(), trained })
     }

@@ -72,7 +72,7 @@ impl<D: Device> Configurable<D> for Ppo {
         let mut parts: Vec<_> =
             [policy, reference].into_iter().chain(critic).chain(scorers).collect();
         parts.extend(judges.iter().map(Part::judge));
-        let tape = Tape::new(&config.model, true).sampling();
+        let tape = Tape::new(&config.model, true).sampling(config.rollout.dtype);
         Ok(PpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
     }
 

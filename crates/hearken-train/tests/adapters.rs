@@ -351,6 +351,39 @@ fn a_reference_in_eight_bits_is_near_the_policy_that_it_was() {
     assert!(1e-9 < found.abs() && found.abs() < 0.05, "{found}");
 }
 
+/// Weights are rounded anew in every iteration; what that changes of a token's probability is measured, and
+/// weighed.
+#[test]
+fn rollouts_sampled_from_eight_bits_are_corrected() {
+    let folder = tempfile::tempdir().unwrap();
+    for adapter in [&["lora.r=8"][..], &[]] {
+        let more = [adapter, &["rollout.dtype=int8", "train.steps=4"]].concat();
+        for trainer in ["ppo", "grpo"] {
+            let run = folder.path().join(format!("{trainer}{}", adapter.len()));
+            let mut progress = Recorder::new(After::GoOn);
+            match trainer {
+                "ppo" => train_ppo(&run, &more, &mut progress).unwrap(),
+                _ => train_grpo(&run, &more, &mut progress).unwrap(),
+            };
+            for record in steps(&run) {
+                let apart = number(&record, "sampling/sampling_logp_difference/max");
+                assert!(1e-6 < apart && apart < 0.5, "{trainer}: {apart}");
+                // A weight of more than 2 is far away.
+                assert_eq!(number(&record, "sampling/corrected_share"), 0.0, "{trainer}");
+            }
+        }
+        let run = folder.path().join(format!("mask{}", adapter.len()));
+        let narrow = ["ppo.correction=mask", "ppo.correction_min=1", "ppo.correction_max=1.0001"];
+        let more = [&more[..], &narrow].concat();
+        train_ppo(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+        let share = number(&steps(&run)[0], "sampling/corrected_share");
+        assert!(0.3 < share && share <= 1.0, "{share}");
+        let run = folder.path().join(format!("online{}", adapter.len()));
+        let more = [adapter, &["rollout.dtype=int8", "train.steps=2", "dpo.online=dpo"]].concat();
+        train_online(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+    }
+}
+
 #[test]
 fn grpo_of_an_adapter_learns_what_scores() {
     let folder = tempfile::tempdir().unwrap();

@@ -39,6 +39,10 @@ pub(crate) struct Bench {
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
 
+    /// What they read while completions are sampled
+    #[arg(long, value_enum, default_value = "model")]
+    sampling: Sampling,
+
     /// Steps that count
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     steps: u64,
@@ -103,6 +107,15 @@ enum Shape {
     Small30,
     Smol135,
     Gpt2,
+}
+
+/// What weights are held in while completions are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Sampling {
+    /// As they are trained
+    Model,
+    /// Eight bits
+    Int8,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -187,6 +200,7 @@ impl Bench {
         let mut arguments = vec![
             format!("--shape={}", value_name(&self.shape)),
             format!("--dtype={}", value_name(&self.dtype)),
+            format!("--sampling={}", value_name(&self.sampling)),
             format!("--steps={}", self.steps),
         ];
         let given = numbers.iter().filter_map(|(name, n)| n.map(|n| format!("{name}={n}")));
@@ -251,8 +265,12 @@ impl Bench {
             Dtype::F32 => hearken_config::Dtype::F32,
             Dtype::Bf16 => hearken_config::Dtype::Bf16,
         };
+        let sampling = match self.sampling {
+            Sampling::Model => hearken_config::SamplingDtype::Model,
+            Sampling::Int8 => hearken_config::SamplingDtype::Int8,
+        };
         let (shape, steps, scratch) = (self.shape.of_bench(), self.steps, scratch.into());
-        Settings { work, shape, dtype, sizes, steps, scratch }
+        Settings { work, shape, dtype, sampling, sizes, steps, scratch }
     }
 
     /// What the processor does at best with these products; f32 where it has no others.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hearken_data::HubSnapshot;
 use hearken_tensor::Device;
-use hearken_tensor::device::{Layout, Precision, Rows, View, WeightShape};
+use hearken_tensor::device::{Int8Scales, Layout, Precision, Rows, View, WeightShape};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -268,10 +268,20 @@ impl<D: Device> Model<D> {
         self.duplicate().into_merged(masters)
     }
 
-    /// The merged model, to sample from; `None` of a model that is sampled from as it is: without an adapter, or
-    /// with a base in eight bits, which merged weights would outgrow.
-    pub fn for_sampling(&self) -> Option<Self> {
-        (self.lora.is_some() && self.int8.is_none()).then(|| self.merged(Masters::Drop))
+    /// The merged model, to sample from, its weights in eight bits where `int8` says so; `None` of a model that is
+    /// sampled from as it is: with a base in eight bits, which merged weights would outgrow, or with nothing to merge
+    /// or to round.
+    pub fn for_sampling(&self, int8: Option<Int8Scales>) -> Option<Self> {
+        match (int8, self.int8) {
+            (_, Some(_)) => None,
+            (None, None) => self.lora.is_some().then(|| self.merged(Masters::Drop)),
+            (Some(scales), None) if self.lora.is_some() => Some(self.merged(Masters::Int8(scales))),
+            (Some(scales), None) => {
+                let mut rounded = self.duplicate();
+                rounded.hold(Masters::Int8(scales));
+                Some(rounded)
+            }
+        }
     }
 
     /// [`Self::merged`], in place: at no time are there both of a weight.

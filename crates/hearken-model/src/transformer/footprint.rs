@@ -42,6 +42,8 @@ pub struct Footprint {
     pub cache_bytes_per_position: usize,
     /// Bytes, at most, of the weights that have taken up an adapter, while completions are sampled from them.
     pub merged_bytes: usize,
+    /// The same where weights are rounded to eight bits to sample from them.
+    pub sampled_int8_bytes: usize,
 }
 
 impl Footprint {
@@ -111,6 +113,7 @@ impl Footprint {
         let bytes = |linear: &LinearParams| scales.bytes(linear.inputs, linear.outputs);
         Self {
             master_bytes: self.master_bytes - F32 * elements(&linears),
+            sampled_int8_bytes: 0,
             copy_bytes: self.copy_bytes - copies + linears.iter().map(bytes).sum::<usize>(),
             ..self
         }
@@ -188,6 +191,8 @@ impl Footprint {
             Precision::Bf16 => before / 2 + inner / 2,
         };
         let passing = before + inner.max(2 * width) + 2 * width + rounded;
+        let sampled =
+            |linear: &LinearParams| Int8Scales::PerGroup.bytes(linear.inputs, linear.outputs);
         Self {
             parameters: 0,
             trained: 0,
@@ -200,7 +205,13 @@ impl Footprint {
             logits_bytes_per_row: plan.head.map_or(0, |_| F32 * config.vocab),
             cache_bytes_per_position: 2 * config.layers * of_cache * config.key_width(),
             merged_bytes: 0,
+            sampled_int8_bytes: linears(plan).iter().map(sampled).sum(),
         }
+    }
+
+    /// Bytes, at most, of the weights that are made to sample from, in eight bits or not.
+    pub fn sampled_bytes(&self, int8: Option<Int8Scales>) -> usize {
+        if int8.is_some() { self.sampled_int8_bytes } else { self.merged_bytes }
     }
 
     /// Bytes that one row takes at most in a forward and backward pass that keeps all activations.
@@ -376,7 +387,8 @@ mod tests {
                 let expected = Footprint::with_adapter(&config, head, precision, held).unwrap();
                 assert_eq!(model.footprint(), expected);
                 assert_eq!(expected.merged_bytes, 0);
-                assert!(model.for_sampling().is_none());
+                assert!(model.for_sampling(None).is_none());
+                assert!(model.for_sampling(Some(scales)).is_none());
             }
         }
     }

@@ -70,9 +70,10 @@ impl Overlong {
 /// trainer, c = exp(log π_old − log π_sampled).
 ///
 /// Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training".
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum SamplerCorrection {
     /// Nothing: sampler and trainer agree.
+    #[default]
     None,
     /// The loss is multiplied by min(c, max).
     Truncate {

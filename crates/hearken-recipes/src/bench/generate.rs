@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use hearken_config::SamplingDtype;
 use hearken_generate::{Event, Request, Sampling, generate};
 use hearken_model::Model;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
-use hearken_tensor::device::Precision;
+use hearken_tensor::device::{Int8Scales, Precision};
 
 use super::{Clock, Materials, Sizes};
 
@@ -18,7 +19,9 @@ pub(super) fn run<D: Device>(
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
     let sizes = materials.bench.sizes;
-    let model = materials.model_to_read(device)?;
+    let read = materials.model_to_read(device)?;
+    let rounded = read.for_sampling(materials.bench.sampling.int8());
+    let model = rounded.unwrap_or(read);
     let sampling = Sampling { ignore_eos: true, ..Sampling::plain(sizes.completion) };
     let flops = sampling_flops(&model, sizes);
     for step in 0..materials.bench.steps_made() {
@@ -42,7 +45,7 @@ pub(super) fn run<D: Device>(
         let steps = sizes.completion.saturating_sub(1);
         if let (Some(first), Some(last), 1, 1..) = (first, last, sizes.batch, steps) {
             let seconds = last.duration_since(first).as_secs_f64();
-            clock.decoded(steps as f64 / seconds, weight_bytes(&model));
+            clock.decoded(steps as f64 / seconds, weight_bytes(&model, materials.bench.sampling));
         }
     }
     Ok(())
@@ -60,11 +63,19 @@ pub(crate) fn sampling_flops<D: Device>(model: &Model<D>, sizes: Sizes) -> f64 {
 }
 
 /// Bytes of the weights that products read for one token.
-fn weight_bytes<D: Device>(model: &Model<D>) -> f64 {
+fn weight_bytes<D: Device>(model: &Model<D>, sampling: SamplingDtype) -> f64 {
     let bytes = match model.precision() {
         Precision::F32 => 4.0,
         Precision::Bf16 => 2.0,
     };
     // Without attention, a token costs two operations per weight.
-    bytes * model.forward_flops(0.0) / 2.0
+    let weights = model.forward_flops(0.0) / 2.0;
+    let of_head = (model.config().vocab * model.config().width) as f64;
+    match sampling {
+        SamplingDtype::Model => bytes * weights,
+        SamplingDtype::Int8 => {
+            let scale = 4.0 / Int8Scales::GROUP as f64;
+            bytes * of_head + (1.0 + scale) * (weights - of_head)
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{Dtype, Layers};
+use hearken_config::{Dtype, Layers, SamplingDtype};
 use hearken_data::write_jsonl;
 use hearken_model::{Head, Model, ModelConfig};
 use hearken_run::error::TrainError;
@@ -117,8 +117,11 @@ impl<'a> Materials<'a> {
                 ]),
             ),
         ];
+        let sampled = section(&[("dtype", sampling_value(self.bench.sampling))]);
+        let rollout = self.bench.work.samples().then_some(("rollout", sampled));
+        let sections = sections.into_iter().chain(rollout);
         let sections = sections.map(|(name, table)| (name.to_owned(), toml::Value::Table(table)));
-        layers.merge(sections.into_iter().collect());
+        layers.merge(sections.collect());
     }
 }
 
@@ -127,6 +130,14 @@ pub(crate) fn dtype_value(dtype: Dtype) -> toml::Value {
     match dtype {
         Dtype::F32 => "f32".into(),
         Dtype::Bf16 => "bf16".into(),
+    }
+}
+
+/// The word for what weights are sampled from.
+fn sampling_value(dtype: SamplingDtype) -> toml::Value {
+    match dtype {
+        SamplingDtype::Model => "model".into(),
+        SamplingDtype::Int8 => "int8".into(),
     }
 }
 

@@ -29,7 +29,7 @@ pub mod machine;
 
 use std::path::PathBuf;
 
-use hearken_config::Dtype;
+use hearken_config::{Dtype, SamplingDtype};
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
@@ -72,6 +72,11 @@ impl Work {
             Self::Generate => "generate",
             Self::Ppo => "ppo",
         }
+    }
+
+    /// Whether completions are sampled in it.
+    pub fn samples(self) -> bool {
+        matches!(self, Self::Grpo | Self::Generate | Self::Ppo)
     }
 
     /// The sizes in the table above.
@@ -123,6 +128,8 @@ pub struct Bench {
     pub shape: Shape,
     /// What matrix products read.
     pub dtype: Dtype,
+    /// What they read while completions are sampled.
+    pub sampling: SamplingDtype,
     /// How much there is in a step.
     pub sizes: Sizes,
     /// Steps that are timed, after a first one that is not.

@@ -7,7 +7,7 @@ use super::*;
 fn bench(work: Work, scratch: &std::path::Path) -> Bench {
     let sizes = Sizes { batch: 2, prompt: work.sizes().prompt.min(3), completion: 4 };
     let (shape, dtype, scratch) = (Shape::Small30, Dtype::F32, scratch.into());
-    Bench { work, shape, dtype, sizes, steps: 1, scratch }
+    Bench { work, shape, dtype, sampling: SamplingDtype::Model, sizes, steps: 1, scratch }
 }
 
 #[test]
@@ -28,6 +28,15 @@ fn every_work_makes_its_steps_and_counts_operations() {
         let least = 2.0 * 27e6 * bench.sizes.batch as f64;
         assert!(least < lap.flops && lap.flops.is_finite(), "{work:?}: {lap:?}");
         assert!(0.0 < lap.seconds, "{work:?}");
+    }
+}
+
+#[test]
+fn works_that_sample_do_so_from_eight_bits() {
+    for work in Work::ALL.into_iter().filter(|work| work.samples()) {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Bench { sampling: SamplingDtype::Int8, ..bench(work, folder.path()) };
+        assert_eq!(measure(Cpu::new(), &bench).unwrap().laps.len(), 1, "{work:?}");
     }
 }
 

@@ -7,13 +7,18 @@ use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::product::Order;
 use super::rows::{Input, Output, for_chunks};
 use crate::device::Write;
+use crate::kernels::KernelFamily;
 
-/// The most rows for which these kernels are faster than products of packed blocks.
-pub(crate) const ROWS_MAX: usize = 32;
+/// Whether a product of so many rows is faster here than by blocks: with few rows, where strips of a weight
+/// would be turned into rows for the sake of little work, and registers hold the sums of several outputs.
+pub(crate) fn are_faster(rows: usize) -> bool {
+    rows <= 16 && matches!(KernelFamily::current(), KernelFamily::Avx512 | KernelFamily::Avx512Bf16)
+}
+
 /// The most rows that share one pass over the weights.
 const PASS: usize = 8;
 
-/// `y (+)= x·B` for at most [`ROWS_MAX`] rows.
+/// `y (+)= x·B` for few rows.
 pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>, write: Write) {
     let (rows, inner, outputs) = (x.rows.rows, x.rows.width, y.rows.width);
     if rows == 0 {

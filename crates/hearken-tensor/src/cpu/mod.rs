@@ -169,7 +169,7 @@ impl Device for Cpu {
     }
 
     fn round_to_int8(&self, weight: Weight<'_, Buffer, Prepared>, scales: Int8Scales) {
-        weight.prepared.round_to_int8(weight.values, weight.shape, scales);
+        weight.prepared.round_to_int8(&self.pool, weight.values, weight.shape, scales);
     }
 
     fn read_weight(&self, weight: Weight<'_, Buffer, Prepared>, out: &mut Buffer) {

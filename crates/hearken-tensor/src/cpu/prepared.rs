@@ -19,8 +19,18 @@ pub struct Prepared {
 
 impl Prepared {
     /// Makes the copy in eight bits, if there is none.
-    pub(crate) fn round_to_int8(&self, values: &[f32], shape: WeightShape, scales: Int8Scales) {
-        self.int8.get_or_init(|| Int8::round(values, shape, scales));
+    pub(crate) fn round_to_int8(
+        &self,
+        pool: &Arc<Pool>,
+        values: &[f32],
+        shape: WeightShape,
+        scales: Int8Scales,
+    ) {
+        // Not within the lock: rounding waits for other threads, as packing does.
+        if self.int8.get().is_none() {
+            let rounded = Int8::round(pool, values, shape, scales);
+            self.int8.get_or_init(|| rounded);
+        }
     }
 
     /// The copy in eight bits, if one was made.

@@ -1,78 +1,17 @@
-//! Matrix products: in bfloat16 where it is wanted, else in f32. On processors with AVX-512 those in f32
-//! are by the kernels of the crate `gemm` for many rows and by kernels that run at the speed of memory for
-//! few, on others by [`blocked`] for any number.
+//! Matrix products: in bfloat16 by [`bf16`], else in f32 by [`blocked`], or by [`few_rows`] where those are
+//! faster.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use gemm::Parallelism;
-
 use super::bf16;
 use super::blocked;
 use super::buffer::{Buffer, Pool};
-use super::few_rows::{ROWS_MAX, few_rows};
-use super::int8::{Int8, Int8Factor};
+use super::few_rows::{self, few_rows};
+use super::int8::{self, Int8};
 use super::prepared::Prepared;
 use super::rows::{Input, Output, Source, for_chunks};
 use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
-
-/// Multiplications below which a product runs on the calling thread.
-const PARALLEL_MIN: usize = 1 << 18;
-
-/// A matrix as products read it: element (r, c) is `pointer[r·row + c·column]`.
-#[derive(Clone, Copy)]
-struct Strided {
-    pointer: *const f32,
-    row: usize,
-    column: usize,
-}
-
-impl Strided {
-    fn of(input: Input<'_>) -> Self {
-        Self { pointer: input.pointer(), row: input.rows.stride, column: 1 }
-    }
-
-    fn transposed(self) -> Self {
-        Self { pointer: self.pointer, row: self.column, column: self.row }
-    }
-}
-
-/// `out (+)= left·right` with inner dimension `inner`.
-///
-/// # Safety
-/// `left` is readable for `out.rows.rows` × `inner`, `right` for `inner` × `out.rows.width`.
-unsafe fn multiply(left: Strided, right: Strided, inner: usize, out: Output<'_>, write: Write) {
-    let Rows { rows, width, stride, .. } = out.rows;
-    if rows == 0 || width == 0 {
-        return;
-    }
-    let parallelism =
-        if rows * width * inner < PARALLEL_MIN { Parallelism::None } else { Parallelism::Rayon(0) };
-    // SAFETY: the caller vouches for the factors; `Output` has checked its own bounds.
-    unsafe {
-        gemm::gemm(
-            rows,
-            width,
-            inner,
-            out.pointer(),
-            1,
-            stride as isize,
-            write == Write::Add,
-            left.pointer,
-            left.column as isize,
-            left.row as isize,
-            right.pointer,
-            right.column as isize,
-            right.row as isize,
-            1.0_f32,
-            1.0_f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
-}
 
 /// The order of a weight in memory, seen from a product `y = x·B` with B `[inner, outputs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,26 +43,17 @@ fn product(
     let (inner, outputs) = (x.rows.width, y.rows.width);
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
     assert_eq!(weight.len(), inner * outputs, "weight: {outputs} × {inner}");
-    if blocked::is_used() {
-        let right = order.source(weight, inner, outputs);
-        let left = blocked::Left::pack(pool, Source::Outer(x));
-        blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
-        return;
-    }
-    let write = bias.map_or(write, |bias| {
-        bias_rows(bias, y, write);
-        Write::Add
-    });
-    if x.rows.rows <= ROWS_MAX {
+    if few_rows::are_faster(x.rows.rows) {
+        let write = bias.map_or(write, |bias| {
+            bias_rows(bias, y, write);
+            Write::Add
+        });
         few_rows(x, weight, order, y, write);
         return;
     }
-    let right = match order {
-        Order::InnerByOutputs => Strided { pointer: weight.as_ptr(), row: outputs, column: 1 },
-        Order::OutputsByInner => Strided { pointer: weight.as_ptr(), row: 1, column: inner },
-    };
-    // SAFETY: `Input` has checked x; the weight's length is checked above.
-    unsafe { multiply(Strided::of(x), right, inner, y, write) }
+    let right = order.source(weight, inner, outputs);
+    let left = blocked::Left::pack(pool, Source::Outer(x));
+    blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
 }
 
 /// `out += leftᵀ·right`: sums over rows of products of their elements.
@@ -135,17 +65,9 @@ fn transposed_product(pool: &Arc<Pool>, left: Input<'_>, right: Input<'_>, out: 
     if inner == 0 {
         return;
     }
-    if blocked::is_used() {
-        let left = blocked::Left::pack(pool, Source::Inner(left));
-        let right = Source::Inner(right);
-        let part = blocked::Part { right: &right, bias: None, out };
-        blocked::products(&left, &[part], Write::Add);
-        return;
-    }
-    // SAFETY: `Input` has checked both factors.
-    unsafe {
-        multiply(Strided::of(left).transposed(), Strided::of(right), inner, out, Write::Add);
-    }
+    let left = blocked::Left::pack(pool, Source::Inner(left));
+    let right = Source::Inner(right);
+    blocked::products(&left, &[blocked::Part { right: &right, bias: None, out }], Write::Add);
 }
 
 /// The order of a weight in a product with its transpose.
@@ -228,43 +150,6 @@ fn for_widened(pool: &Arc<Pool>, int8: &Int8, mut work: impl FnMut(Range<usize>,
     }
 }
 
-/// [`forward`] with a weight in eight bits.
-fn forward_int8(
-    pool: &Arc<Pool>,
-    x: Input<'_>,
-    (int8, precision): (&Int8, Precision),
-    bias: Option<&[f32]>,
-    (y, write): (Output<'_>, Write),
-) {
-    let left = match precision {
-        Precision::F32 if blocked::is_used() => Some(blocked::Left::pack(pool, Source::Outer(x))),
-        Precision::Bf16 if !bf16::multiplies_pairs() => {
-            Some(blocked::Left::pack_rounded(pool, Source::Outer(x)))
-        }
-        _ => None,
-    };
-    if let Some(left) = left {
-        let right = Int8Factor { int8, precision };
-        blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
-        return;
-    }
-    let left = match precision {
-        Precision::F32 => None,
-        Precision::Bf16 => Some(bf16::Left::pack(pool, Source::Outer(x))),
-    };
-    for_widened(pool, int8, |outputs, values| {
-        let bias = bias.map(|bias| &bias[outputs.clone()]);
-        let y = y.columns(outputs.clone());
-        let Some(left) = &left else {
-            product(pool, x, (values, Order::OutputsByInner), bias, (y, write));
-            return;
-        };
-        let rows = Rows::dense(outputs.len(), x.rows.width);
-        let right = bf16::Right::pack(pool, Source::Outer(Input::of(values, rows)));
-        bf16::products(left, &[bf16::Part { right: &right, bias, out: y }], write);
-    });
-}
-
 /// [`backward_input`] with a weight in eight bits.
 fn backward_int8(
     pool: &Arc<Pool>,
@@ -304,7 +189,8 @@ pub(crate) fn forward(
     assert_eq!(y.rows.width, weight.shape.outputs, "y: as wide as the weight's outputs");
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
     if let Some(int8) = weight.prepared.int8() {
-        forward_int8(pool, x, (int8, weight.shape.precision), bias, (y, write));
+        let left = int8::Left::pack(pool, x);
+        int8::products(&left, &[int8::Part { right: int8, bias, out: y }], write);
         return;
     }
     if weight.shape.precision == Precision::Bf16 {
@@ -317,8 +203,8 @@ pub(crate) fn forward(
     product(pool, x, (weight.values, order), bias, (y, write));
 }
 
-/// [`forward`] of the same rows for several weights, into parts of `y`. In bfloat16, the rows are
-/// packed once and all products are divided among the threads together.
+/// [`forward`] of the same rows for several weights, into parts of `y`. Where all are of one kind, the rows
+/// are packed once and all products are divided among the threads together.
 pub(crate) fn forward_parts(
     pool: &Arc<Pool>,
     x: Input<'_>,
@@ -343,7 +229,7 @@ pub(crate) fn forward_parts(
     let is_f32 = |part: &LinearPart<'_, Buffer, Prepared>| {
         part.weight.shape.precision == Precision::F32 && part.weight.prepared.int8().is_none()
     };
-    if blocked::is_used() && parts.iter().all(is_f32) {
+    if parts.iter().all(is_f32) {
         let left = blocked::Left::pack(pool, Source::Outer(x));
         let rights: Vec<Source<'_>> = parts
             .iter()
@@ -357,6 +243,16 @@ pub(crate) fn forward_parts(
             products.push(blocked::Part { right, bias: part.bias.map(|bias| &bias[..]), out });
         }
         blocked::products(&left, &products, write);
+        return;
+    }
+    if parts.iter().all(|part| part.weight.prepared.int8().is_some()) {
+        let left = int8::Left::pack(pool, x);
+        let mut products = Vec::with_capacity(parts.len());
+        for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
+            let right = weight.prepared.int8().expect("invariant: all have such a copy");
+            products.push(int8::Part { right, bias: bias.map(|bias| &bias[..]), out });
+        }
+        int8::products(&left, &products, write);
         return;
     }
     for (part, out) in parts.iter().zip(outs) {

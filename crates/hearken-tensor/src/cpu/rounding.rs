@@ -42,14 +42,6 @@ pub(crate) fn round(values: &mut [f32]) {
     super::rows::for_chunks_mut(values, |_, chunk| dispatch(Round(chunk)));
 }
 
-/// Rounds a few elements, within a kernel.
-#[inline(always)]
-pub(crate) fn round_few<const N: usize>(values: &mut [f32; N]) {
-    for value in values {
-        *value = f32::from_bits(rounded(*value));
-    }
-}
-
 /// Rounds every element up or down at random.
 pub(crate) fn round_randomly(values: &mut [f32], key: u32) {
     super::rows::for_chunks_mut(values, |start, values| {

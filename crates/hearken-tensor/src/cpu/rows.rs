@@ -167,11 +167,6 @@ impl<'a> Output<'a> {
         Self { values: self.values, rows: part(self.rows, rows) }
     }
 
-    /// Some of the columns.
-    pub(crate) fn columns(&self, columns: Range<usize>) -> Self {
-        Self { values: self.values, rows: self.rows.columns(columns.start, columns.len()) }
-    }
-
     /// The elements `start .. start + len` of a row.
     ///
     /// # Safety

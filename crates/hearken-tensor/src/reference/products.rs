@@ -20,6 +20,24 @@ pub(super) fn read(weight: Weight<'_, Values, Prepared>) -> &[f64] {
     weight.prepared.get().map_or(&weight.values.0, |rounded| &rounded.0)
 }
 
+/// What products with a weight in eight bits read of a row: of each [`Int8Scales::GROUP`] neighbors the
+/// nearest of 255 multiples of a scale, found in f32, so that halves fall to the side to which they fall there.
+fn row_rounded_to_int8(row: &[f64]) -> Vec<f64> {
+    let mut rounded = Vec::with_capacity(row.len());
+    for values in row.chunks(Int8Scales::GROUP) {
+        let magnitudes = || values.iter().map(|&value| (value as f32).abs());
+        let largest = magnitudes().fold(0.0, f32::max);
+        let (scale, factor) = (largest / 127.0, 127.0 / largest);
+        let is_finite = magnitudes().all(f32::is_finite);
+        rounded.extend(values.iter().map(|&value| match (is_finite, factor.is_finite()) {
+            (true, true) => f64::from((value as f32 * factor).round_ties_even()) * f64::from(scale),
+            (true, false) => 0.0,
+            (false, _) => f64::NAN,
+        }));
+    }
+    rounded
+}
+
 /// Each value as the nearest of 255 multiples of a scale, the largest of which is the largest magnitude.
 pub(super) fn rounded_to_int8(values: &Values, shape: WeightShape, scales: Int8Scales) -> Values {
     let mut rounded = values.clone();
@@ -46,8 +64,18 @@ pub(super) fn forward(
     write: Write,
 ) {
     let shape = weight.shape;
+    let rounded = weight.prepared.get();
     for row in 0..x.rows.rows {
         let inputs = x.buffer.row(x.rows, row);
+        if let Some(weight) = rounded {
+            let inputs = row_rounded_to_int8(inputs);
+            for (output, y) in y.buffer.row_mut(y.rows, row).iter_mut().enumerate() {
+                let products =
+                    inputs.iter().enumerate().map(|(i, x)| x * weight.0[at(shape, output, i)]);
+                put(y, products.sum::<f64>() + bias.map_or(0.0, |bias| bias.0[output]), write);
+            }
+            continue;
+        }
         for (output, y) in y.buffer.row_mut(y.rows, row).iter_mut().enumerate() {
             let products = inputs
                 .iter()

@@ -44,7 +44,7 @@ pub(super) fn from_reference<D: Device>(
     };
     let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
     let mut observer = |_: Event<'_>| ControlFlow::Continue(());
-    let merged = policy.for_sampling();
+    let merged = policy.for_sampling(None);
     let sampled = merged.as_ref().unwrap_or(policy);
     let completions = generate(sampled, None, &requests, &sampling, &mut observer)
         .map_err(|error| TrainError::Generate(error.to_string()))?;

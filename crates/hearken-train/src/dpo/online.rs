@@ -152,7 +152,8 @@ fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, Method), TrainError> 
     parts.extend(Part::scores(&config.scores));
     let judges = local_judges(&config.scores)?;
     parts.extend(judges.iter().map(Part::judge));
-    let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch()).sampling();
+    let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch());
+    let tape = tape.sampling(config.rollout.dtype);
     let train = fit(&config.train, &config.run, tape, &parts)?;
     Ok((DpoConfig { train, ..config.clone() }, method))
 }

@@ -1,6 +1,8 @@
 //! What each key of `[grpo]` makes of a preset's choice.
 
-use hearken_config::{AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive};
+use hearken_config::{
+    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, RolloutConfig,
+};
 use hearken_objective::advantage::group::Standardization;
 use hearken_objective::aggregation::Aggregation;
 use hearken_objective::grpo::shaping::{Overlong, OverlongPenalty, SamplerCorrection};
@@ -9,9 +11,10 @@ use hearken_objective::moments::Variance;
 use hearken_objective::surrogate::{Clip, RatioLevel, Surrogate, Vespo};
 
 use super::section::{
-    AdvantageName, AggregateName, CorrectionName, Groups, GroupsName, GrpoSettings, OverlongName,
-    RatioName, Setting, SurrogateName, Unused,
+    AdvantageName, AggregateName, Groups, GroupsName, GrpoSettings, OverlongName, RatioName,
+    Setting, SurrogateName, Unused,
 };
+use crate::rollout::correction::CorrectionKeys;
 
 /// How TRL standardizes, and with it every preset that does.
 const TRL_STD: Standardization = Standardization { eps: 1e-4, variance: Variance::Sample };
@@ -197,38 +200,18 @@ impl GrpoSettings {
     pub(super) fn correction(
         &self,
         preset: SamplerCorrection,
-        setting: Setting,
+        rollout: &RolloutConfig,
         unused: &mut Unused,
     ) -> Result<SamplerCorrection, Complaint> {
-        // The published bounds of truncation and masking.
-        let (min, max) = (
-            self.correction_min.map_or(0.5, NonNegative::get),
-            self.correction_max.map_or(2.0, Positive::get),
-        );
-        let level = self.correction_level.map_or(RatioLevel::Token, RatioLevel::from);
-        let correction = match self.correction {
-            None => preset,
-            Some(CorrectionName::None) => SamplerCorrection::None,
-            Some(CorrectionName::Truncate) => SamplerCorrection::Truncate { level, max },
-            Some(CorrectionName::Mask) => {
-                Complaint::unless(
-                    min < max,
-                    "grpo.correction_min",
-                    min,
-                    "less than correction_max",
-                )?;
-                SamplerCorrection::Mask { level, min, max }
-            }
+        let keys = CorrectionKeys {
+            section: "grpo",
+            name: self.correction,
+            level: self.correction_level.map(RatioLevel::from),
+            min: self.correction_min,
+            max: self.correction_max,
         };
-        let none = correction == SamplerCorrection::None;
-        let masks = matches!(correction, SamplerCorrection::Mask { .. });
-        unused.note("correction_level", self.correction_level.is_some() && none);
-        unused.note("correction_max", self.correction_max.is_some() && none);
-        unused.note("correction_min", self.correction_min.is_some() && !masks);
-        if setting.replay && !none {
-            let reason = "a recorded rollout does not say what its sampler saw";
-            return Err(Complaint::exclusive("rollout.replay", "grpo.correction", reason));
-        }
+        let (correction, keys) = keys.resolve(rollout, preset)?;
+        keys.into_iter().for_each(|key| unused.note(key, true));
         Ok(correction)
     }
 

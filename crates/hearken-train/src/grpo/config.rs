@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::kl::PresetKl;
-use super::section::{Groups, GrpoSettings, Resolved, Setting};
+use super::section::{Groups, GrpoSettings, Resolved};
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{Configured, Movement, Settings};
 
@@ -98,12 +98,11 @@ impl Configuration for GrpoConfig {
 impl GrpoConfig {
     fn resolve(&self) -> Result<Resolved, Complaint> {
         let completion_tokens_max = *self.rollout.max_new_tokens;
-        let setting = Setting { completion_tokens_max, replay: self.rollout.replay.is_some() };
         let name = &self.grpo.preset;
         let preset = named(name, completion_tokens_max).ok_or_else(|| {
             Complaint::unexpected("grpo.preset", format!("{name:?}"), &one_of(&NAMES))
         })?;
-        let resolved = self.grpo.resolve(preset, setting)?;
+        let resolved = self.grpo.resolve(preset, &self.rollout)?;
         let kl = self.kl.placed(preset.kl)?;
         Ok(Resolved { algorithm: Algorithm { kl, ..resolved.algorithm }, ..resolved })
     }

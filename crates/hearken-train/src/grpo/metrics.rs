@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use hearken_objective::grpo::Algorithm;
+use hearken_objective::grpo::shaping::SamplerCorrection;
 use hearken_objective::kl::KlEstimator;
 use hearken_objective::moments::Variance;
 use hearken_objective::surrogate::metrics::RatioMetrics;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::Compared;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
+use crate::rollout::correction::corrected_share;
 use crate::rollout::train::Step;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
@@ -86,6 +88,9 @@ pub struct SamplerMetrics {
     /// Largest importance weight.
     #[serde(rename = "sampling/importance_sampling_ratio/max")]
     pub weight_max: f64,
+    /// Share of tokens whose weight is bounded or 0; absent without a correction.
+    #[serde(rename = "sampling/corrected_share", skip_serializing_if = "Option::is_none")]
+    pub corrected_share: Option<f64>,
 }
 
 /// One optimizer step.
@@ -311,6 +316,7 @@ pub(super) struct Gathered<'a> {
     pub(super) trained: usize,
     pub(super) measures: &'a [Measure],
     pub(super) beta: f64,
+    pub(super) correction: SamplerCorrection,
 }
 
 impl Gathered<'_> {
@@ -337,7 +343,7 @@ impl Gathered<'_> {
             length_max: lengths().max().unwrap_or(0),
             share_cut_off: 1.0 - ended.count as f64 / sampled.len().max(1) as f64,
             ended_length_mean: ended.value(),
-            sampler: sampler_metrics(experience),
+            sampler: sampler_metrics(experience, self.correction),
             sources: self.sources(),
         }
     }
@@ -359,7 +365,10 @@ impl Gathered<'_> {
     }
 }
 
-fn sampler_metrics(experience: &[Experience]) -> Option<SamplerMetrics> {
+fn sampler_metrics(
+    experience: &[Experience],
+    correction: SamplerCorrection,
+) -> Option<SamplerMetrics> {
     let log_ratios = || {
         let terms = experience.iter().filter_map(Experience::sampler);
         terms.flat_map(|t| t.old_logprobs.iter().zip(t.sampled_logprobs).map(|(a, b)| a - b))
@@ -372,5 +381,9 @@ fn sampler_metrics(experience: &[Experience]) -> Option<SamplerMetrics> {
         weight_min: log_ratios().map(f64::exp).reduce(f64::min)?,
         weight_mean: weights.value()?,
         weight_max: log_ratios().map(f64::exp).reduce(f64::max)?,
+        corrected_share: corrected_share(
+            correction,
+            experience.iter().filter_map(Experience::sampler),
+        ),
     })
 }

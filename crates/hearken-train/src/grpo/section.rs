@@ -1,7 +1,7 @@
 //! `[grpo]`: a published name and the keys that change it.
 
 use hearken_config::{
-    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, missing_end,
+    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, RolloutConfig, missing_end,
 };
 use hearken_objective::advantage::group::Standardization;
 use hearken_objective::grpo::preset::named;
@@ -12,6 +12,8 @@ use hearken_objective::surrogate::RatioLevel;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
+
+use crate::rollout::correction::CorrectionName;
 
 /// What becomes of groups whose scores are all equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,18 +123,6 @@ pub enum OverlongName {
     /// Their scores fall towards the limit.
     Penalize,
     /// They are not trained on.
-    Mask,
-}
-
-/// What is done where sampler and trainer differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CorrectionName {
-    /// Nothing.
-    None,
-    /// Weights are bounded above.
-    Truncate,
-    /// Weights outside the bounds are 0.
     Mask,
 }
 
@@ -260,8 +250,12 @@ impl GrpoSettings {
     pub(super) fn resolve(
         &self,
         preset: Algorithm,
-        setting: Setting,
+        rollout: &RolloutConfig,
     ) -> Result<Resolved, Complaint> {
+        let setting = Setting {
+            completion_tokens_max: *rollout.max_new_tokens,
+            replay: rollout.replay.is_some(),
+        };
         let mut unused = Unused(Vec::new());
         let algorithm = Algorithm {
             credit: self.credit(preset.credit, &mut unused)?,
@@ -269,7 +263,7 @@ impl GrpoSettings {
             surrogate: self.surrogate(preset.surrogate, &mut unused),
             aggregation: self.aggregation(preset.aggregation, setting, &mut unused),
             overlong: self.overlong(preset.overlong, setting, &mut unused),
-            correction: self.correction(preset.correction, setting, &mut unused)?,
+            correction: self.correction(preset.correction, rollout, &mut unused)?,
             ..preset
         };
         let groups = self.groups(preset.groups, setting);

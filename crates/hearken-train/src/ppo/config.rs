@@ -9,13 +9,15 @@ use hearken_config::{
     unless_zero,
 };
 use hearken_objective::{
-    advantage::gae::Gae, reward::MissingEnd, surrogate::Clip, value::ValueLoss,
+    advantage::gae::Gae, grpo::shaping::SamplerCorrection, reward::MissingEnd, surrogate::Clip,
+    value::ValueLoss,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
+use crate::rollout::correction::{CorrectionKeys, CorrectionName};
 use crate::rollout::feed::Asked;
 use crate::rollout::settings::{Configured, Movement, Settings};
 
@@ -50,6 +52,9 @@ pub struct PpoConfig {
     /// `[[score]]`.
     #[serde(default, rename = "score")]
     pub scores: Vec<ScoreConfig>,
+    /// What the keys about it ask for.
+    #[serde(skip)]
+    pub correction: SamplerCorrection,
 }
 
 /// `[ppo]`.
@@ -91,6 +96,12 @@ pub struct PpoSettings {
     pub whiten_advantages: bool,
     /// Whether reward models apply what is stored beside them.
     pub normalize_scores: bool,
+    /// What is done where sampler and trainer differ.
+    pub correction: Option<CorrectionName>,
+    /// The lower bound of a correction.
+    pub correction_min: Option<NonNegative>,
+    /// The upper bound of a correction.
+    pub correction_max: Option<Positive>,
 }
 
 /// Which network predicts the return.
@@ -132,6 +143,23 @@ impl PpoSettings {
         Clip { low: *self.clip_low, high: *self.clip_high }
     }
 
+    /// What is done where sampler and trainer differ.
+    fn correction(&self, rollout: &RolloutConfig) -> Result<SamplerCorrection, Complaint> {
+        let keys = CorrectionKeys {
+            section: "ppo",
+            name: self.correction,
+            level: None,
+            min: self.correction_min,
+            max: self.correction_max,
+        };
+        let (correction, unused) = keys.resolve(rollout, SamplerCorrection::None)?;
+        if let Some(key) = unused.first() {
+            let reason = "this correction has no such bound";
+            return Err(Complaint::exclusive("ppo.correction", &format!("ppo.{key}"), reason));
+        }
+        Ok(correction)
+    }
+
     fn check(&self) -> Result<(), Complaint> {
         if self.critic == CriticSource::ValueHead && self.critic_lr.is_some() {
             let reason = "a head on the policy's trunk is trained with the policy";
@@ -170,6 +198,7 @@ impl Configuration for PpoConfig {
         self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
         self.ppo.check()?;
+        self.correction = self.ppo.correction(&self.rollout)?;
         self.kl.check()?;
         check_labels(&self.scores)?;
         if self.rollout.replay.is_some() {

@@ -7,6 +7,7 @@ use hearken_objective::{
         gae::{explained_variance, gae, returns},
         whiten::whiten,
     },
+    grpo::shaping::{SamplerCorrection, SamplerTerms},
     kl::{KlEstimator, ReferenceTerms},
     moments::Variance,
     reward::{KlPenalty, spread_score, with_kl_penalty},
@@ -14,6 +15,7 @@ use hearken_objective::{
 
 use super::config::PpoConfig;
 use super::metrics::IterationMetrics;
+use crate::rollout::correction::corrected_share;
 use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
@@ -33,6 +35,13 @@ pub(crate) struct Experience {
 impl Experience {
     pub(super) fn terms(&self) -> ReferenceTerms<'_> {
         ReferenceTerms { logprobs: &self.old_logprobs, ref_logprobs: &self.scored.ref_logprobs }
+    }
+
+    /// What the sampler saw against what the trainer sees; `None` in replay.
+    fn sampler(&self) -> Option<SamplerTerms<'_>> {
+        let sampled_logprobs = &self.scored.rollout.completion.logprobs;
+        let (old_logprobs, is_known) = (&self.old_logprobs, !sampled_logprobs.is_empty());
+        is_known.then_some(SamplerTerms { old_logprobs, sampled_logprobs })
     }
 
     pub(super) fn tokens(&self) -> usize {
@@ -71,7 +80,20 @@ pub(super) fn credit(
             one.advantages = advantages;
         }
     }
+    correct(&mut experience, config.correction);
     experience
+}
+
+/// Multiplies advantages by the weights of a correction: the clipped loss of a token is as many times as large.
+fn correct(experience: &mut [Experience], correction: SamplerCorrection) {
+    if correction == SamplerCorrection::None {
+        return;
+    }
+    for one in experience {
+        let Some(terms) = one.sampler() else { continue };
+        let weights = correction.weights(terms);
+        one.advantages.iter_mut().zip(weights).for_each(|(advantage, weight)| *advantage *= weight);
+    }
 }
 
 /// Means over the completions, or tokens, of an iteration.
@@ -112,15 +134,19 @@ pub(super) fn iteration_metrics(
         length_max: lengths().max().unwrap_or(0),
         share_ended: mean(&|one| f64::from(u8::from(one.scored.rollout.ended()))),
         sampled_difference_max: sampled_difference_max(experience),
+        corrected_share: corrected_share(
+            config.correction,
+            experience.iter().filter_map(Experience::sampler),
+        ),
         sources: sources.collect(),
     }
 }
 
 /// Sampler and trainer should agree on the probability of every token.
 fn sampled_difference_max(experience: &[Experience]) -> Option<f64> {
-    let differences = experience.iter().flat_map(|one| {
-        let sampled = one.scored.rollout.completion.logprobs.iter();
-        sampled.zip(&one.old_logprobs).map(|(sampled, old)| (sampled - old).abs())
+    let differences = experience.iter().filter_map(Experience::sampler).flat_map(|terms| {
+        let sampled = terms.sampled_logprobs.iter();
+        sampled.zip(terms.old_logprobs).map(|(sampled, old)| (sampled - old).abs())
     });
     differences.reduce(f64::max)
 }

@@ -62,6 +62,9 @@ pub struct IterationMetrics {
         skip_serializing_if = "Option::is_none"
     )]
     pub sampled_difference_max: Option<f64>,
+    /// Share of tokens whose weight against the sampler is bounded or 0; absent without a correction.
+    #[serde(rename = "sampling/corrected_share", skip_serializing_if = "Option::is_none")]
+    pub corrected_share: Option<f64>,
     /// Mean score of each source, unweighted: `scores/LABEL`.
     #[serde(flatten)]
     pub sources: BTreeMap<String, f64>,

@@ -68,7 +68,7 @@ pub fn complete_held_out<D: Device>(
     sources: &mut dyn RewardSource,
     held_out: HeldOut<'_>,
 ) -> Result<HeldOutCompletions, TrainError> {
-    let merged = policy.for_sampling();
+    let merged = policy.for_sampling(None);
     let sampled = merged.as_ref().unwrap_or(policy);
     let (rollouts, scores) =
         sample_scored(sampled, tokenizer, held_out.prompts, held_out.sample, sources)?;

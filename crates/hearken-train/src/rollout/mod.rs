@@ -10,6 +10,8 @@
 
 mod sample;
 
+pub(crate) mod correction;
+
 mod replay;
 
 mod score;

@@ -215,7 +215,8 @@ impl<D: Device, E: Stored> Session<D, E> {
             let groups = at_once.div_ceil(completions);
             let cache = (groups * row * policy.cache_bytes_per_position) as u64;
             let cache = cache.min(train.cache_bytes as u64);
-            memory = memory.with_cache(cache + policy.merged_bytes as u64);
+            let sampled = policy.sampled_bytes(self.settings.rollout.dtype.int8());
+            memory = memory.with_cache(cache + sampled as u64);
         }
         Ok(memory)
     }
@@ -293,7 +294,8 @@ impl<D: Device, E: Stored> Session<D, E> {
 
     /// Completions of a model, which reads the policy's tokens.
     pub(crate) fn source<'m>(&'m self, model: &'m Model<D>) -> Local<'m, D> {
-        Local { model, tokenizer: self.run.tokenizer.as_ref() }
+        let dtype = self.settings.rollout.dtype;
+        Local { model, tokenizer: self.run.tokenizer.as_ref(), dtype }
     }
 
     /// The models that a checkpoint has besides those that are trained, with the run.

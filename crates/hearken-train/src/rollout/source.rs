@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use hearken_config::SamplingDtype;
 use hearken_generate::{Event, Mixture, Request, generate_mixed};
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{RewardSource, Scores};
@@ -33,6 +34,8 @@ pub(crate) trait RolloutSource {
 pub(crate) struct Local<'a, D: Device> {
     pub(crate) model: &'a Model<D>,
     pub(crate) tokenizer: Option<&'a Tokenizer>,
+    /// What its weights are held in meanwhile.
+    pub(crate) dtype: SamplingDtype,
 }
 
 impl<D: Device> RolloutSource for Local<'_, D> {
@@ -42,9 +45,9 @@ impl<D: Device> RolloutSource for Local<'_, D> {
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        // Completions take many passes: those of merged weights are as fast as without an adapter.
-        let merged = self.model.for_sampling();
-        let model = merged.as_ref().unwrap_or(self.model);
+        // Completions take many passes, for which weights are worth merging and rounding.
+        let sampled = self.model.for_sampling(self.dtype.int8());
+        let model = sampled.as_ref().unwrap_or(self.model);
         sample_scored(model, self.tokenizer, prompts, options, sources)
     }
 }
@@ -56,6 +59,8 @@ pub(crate) struct Mixed<'a, D: Device> {
     /// Of the other.
     pub(crate) share: f64,
     pub(crate) tokenizer: Option<&'a Tokenizer>,
+    /// What the weights of both are held in meanwhile.
+    pub(crate) dtype: SamplingDtype,
 }
 
 impl<D: Device> RolloutSource for Mixed<'_, D> {
@@ -65,10 +70,10 @@ impl<D: Device> RolloutSource for Mixed<'_, D> {
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        let Self { model, other, share, tokenizer } = *self;
-        let merged = [model.for_sampling(), other.for_sampling()];
-        let model = merged[0].as_ref().unwrap_or(model);
-        let other = merged[1].as_ref().unwrap_or(other);
+        let Self { model, other, share, tokenizer, dtype } = *self;
+        let sampled = [model, other].map(|model| model.for_sampling(dtype.int8()));
+        let model = sampled[0].as_ref().unwrap_or(model);
+        let other = sampled[1].as_ref().unwrap_or(other);
         let mut sampler =
             |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
                 let mixture = Mixture { model: other, share };

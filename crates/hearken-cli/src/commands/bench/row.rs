@@ -1,6 +1,6 @@
 //! One result.
 
-use hearken_config::Dtype;
+use hearken_config::{Dtype, SamplingDtype};
 use hearken_recipes::bench::{Bench, Kernels, Measured};
 use serde::{Deserialize, Serialize};
 
@@ -101,9 +101,12 @@ impl Row {
         peak: f64,
         peak_rss_mb: Option<u64>,
     ) -> Self {
-        let dtype = match bench.dtype {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
+        let sampled = bench.work.samples() && bench.sampling == SamplingDtype::Int8;
+        let dtype = match (bench.dtype, sampled) {
+            (Dtype::F32, false) => "f32",
+            (Dtype::Bf16, false) => "bf16",
+            (Dtype::F32, true) => "f32, sampled in int8",
+            (Dtype::Bf16, true) => "bf16, sampled in int8",
         };
         Self {
             work: bench.work.name().to_owned(),

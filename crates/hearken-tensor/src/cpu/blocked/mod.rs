@@ -26,12 +26,7 @@ use crate::kernels::KernelFamily;
 
 pub(crate) use right::Right;
 use task::{STRIP, Task};
-pub(crate) use task::{Sums, accumulate};
-
-/// Whether products in f32 are these: the others are those of the crate `gemm`.
-pub(crate) fn is_used() -> bool {
-    !matches!(KernelFamily::current(), KernelFamily::Avx512 | KernelFamily::Avx512Bf16)
-}
+pub(crate) use task::{Sums, accumulate, put_sums};
 
 /// The most rows of a panel: as many sums as leave registers for the factors.
 fn height_max() -> usize {

@@ -137,7 +137,6 @@ impl<R: Right> Task<'_, R> {
         }
     }
 
-    /// Writes or adds sums as far as there are columns; the first block also adds the bias.
     #[inline(always)]
     fn finish<S: Lanes, const M: usize, const N: usize>(
         &self,
@@ -147,27 +146,41 @@ impl<R: Right> Task<'_, R> {
         first_block: bool,
     ) {
         let add = !first_block || self.write == Write::Add;
-        let bias = self.part.bias.filter(|_| first_block);
-        for (i, sums) in sums.into_iter().enumerate() {
-            for (j, sum) in sums.into_iter().enumerate() {
-                let start = column + j * LANES;
-                if self.columns.end <= start {
-                    continue;
-                }
-                let len = (self.columns.end - start).min(LANES);
-                // SAFETY: these elements belong to this task, which holds them one vector at a time.
-                let out = unsafe { self.part.out.slice(row + i, start, len) };
-                let mut sum = sum;
-                if add {
-                    sum = load::<S>(out).add(sum);
-                }
-                if let Some(bias) = bias {
-                    sum = sum.add(load(&bias[start..start + len]));
-                }
-                match out.first_chunk_mut::<LANES>() {
-                    Some(out) => sum.store(out),
-                    None => sum.store_partial(out),
-                }
+        put_sums(sums, self.part, (row, column), add, first_block);
+    }
+}
+
+/// Writes or adds the sums of some rows and columns, as far as there are columns, and adds the bias or not.
+/// The caller alone writes there.
+#[inline(always)]
+pub(crate) fn put_sums<S: Lanes, R, const M: usize, const N: usize>(
+    sums: Sums<S, M, N>,
+    part: &Part<'_, R>,
+    (row, column): (usize, usize),
+    add: bool,
+    with_bias: bool,
+) {
+    let width = part.out.rows.width;
+    let bias = part.bias.filter(|_| with_bias);
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            let start = column + j * LANES;
+            if width <= start {
+                continue;
+            }
+            let len = (width - start).min(LANES);
+            // SAFETY: these elements are the caller's, which holds them one vector at a time.
+            let out = unsafe { part.out.slice(row + i, start, len) };
+            let mut sum = sum;
+            if add {
+                sum = load::<S>(out).add(sum);
+            }
+            if let Some(bias) = bias {
+                sum = sum.add(load(&bias[start..start + len]));
+            }
+            match out.first_chunk_mut::<LANES>() {
+                Some(out) => sum.store(out),
+                None => sum.store_partial(out),
             }
         }
     }

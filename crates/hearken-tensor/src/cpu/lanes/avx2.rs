@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 /// [`super::dispatch`], under a family whose features the processor has: the reason why each `unsafe`
 /// here is sound.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2([__m256; 2]);
+pub(crate) struct Avx2(pub(crate) [__m256; 2]);
 
 /// The same for both registers of one operand, or of two. A closure would be a function of its own, which
 /// lacks the instruction set unless the compiler happens to inline it: each instruction would be a call.

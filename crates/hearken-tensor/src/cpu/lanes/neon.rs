@@ -13,7 +13,7 @@ use std::arch::aarch64::{
 
 /// Lanes in four registers.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon([float32x4_t; 4]);
+pub(crate) struct Neon(pub(crate) [float32x4_t; 4]);
 
 /// The same for all registers of one operand, or of two.
 macro_rules! all {

@@ -127,7 +127,8 @@ impl Online<'_> {
         let options = session.sample_options("mixture");
         let (model, other) = (&session.run.model, &session.reference);
         let tokenizer = session.run.tokenizer.as_ref();
-        let mut mixed = Mixed { model, other, share, tokenizer };
+        let dtype = self.config.rollout.dtype;
+        let mut mixed = Mixed { model, other, share, tokenizer, dtype };
         let found = mixed.rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
