@@ -90,12 +90,15 @@ pub struct Param<D: Device> {
     pub(crate) prepared: D::Prepared,
     /// How products read a weight of which the copy in `prepared` is all there is, and what is trained.
     rounded: Option<WeightShape>,
+    /// Whether that copy is one in eight bits.
+    in_int8: bool,
 }
 
 impl<D: Device> Param<D> {
     fn new(name: &str, shape: &[usize], values: D::Buffer) -> Self {
         let prepared = D::Prepared::default();
-        Self { name: name.to_owned(), shape: shape.to_vec(), values, prepared, rounded: None }
+        let (name, shape) = (name.to_owned(), shape.to_vec());
+        Self { name, shape, values, prepared, rounded: None, in_int8: false }
     }
 
     /// Number of elements.
@@ -333,15 +336,23 @@ impl<D: Device> ParamStore<D> {
         }
     }
 
-    /// Replaces the master values of a weight by a copy in eight bits. Other stores keep theirs, and so does this
-    /// one where they have been dropped.
+    /// Replaces the master values of a weight, or where they have been dropped the copy that products read, by one
+    /// in eight bits. Other stores keep theirs, and so does this one where it has eight bits.
     pub(crate) fn round_to_int8(&mut self, index: usize, shape: WeightShape, scales: Int8Scales) {
-        if self.is_dropped(index) {
+        let param = &self.params[index];
+        if param.in_int8 {
             return;
         }
-        let copy = self.is_rounded(index).then(|| self.read(index));
-        let param = &self.params[index];
-        let own = Param::<D>::new(&param.name, &param.shape, self.device.zeros(0));
+        let copy = if self.is_dropped(index) {
+            let mut values = self.device.scratch(param.len());
+            let weight = Weight { values: &param.values, prepared: &param.prepared, shape };
+            self.device.read_weight(weight, &mut values);
+            Some(values)
+        } else {
+            self.is_rounded(index).then(|| self.read(index))
+        };
+        let mut own = Param::<D>::new(&param.name, &param.shape, self.device.zeros(0));
+        own.in_int8 = true;
         let values = copy.as_ref().unwrap_or(&param.values);
         let weight = Weight { values, prepared: &own.prepared, shape };
         self.device.round_to_int8(weight, scales);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::buffer::{Buffer, Pool};
 use super::super::lanes::{Kernel, Lanes, dispatch};
 use super::super::rows::{Input, Shared, for_chunks};
-use super::{BLOCK, MOST, QUAD, dots, word_of};
+use super::{BLOCK, MOST, QUAD, dots, largest_magnitude, word_of};
 use crate::device::Int8Scales;
 
 /// Rows of a product, in panels of a few. The word `[panel, quad, row]` has the codes of four inner indices.
@@ -117,11 +117,7 @@ impl Kernel for Round<'_> {
 fn round_block(values: &[f32]) -> ([i8; Int8Scales::GROUP], f32) {
     /// Adding 1.5·2²³ leaves no fraction: the sum's lowest byte is the nearest whole number.
     const SHIFT: f32 = 12_582_912.0;
-    let mut largest = 0_u32;
-    for value in values {
-        largest = largest.max(value.to_bits() & 0x7fff_ffff);
-    }
-    let largest = f32::from_bits(largest);
+    let largest = largest_magnitude(values);
     let inverse = MOST / largest;
     let (scale, factor) = match (largest.is_finite(), inverse.is_finite()) {
         (true, true) => (largest / MOST, inverse),

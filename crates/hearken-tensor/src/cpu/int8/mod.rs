@@ -135,6 +135,7 @@ fn round_strip(
 ) {
     let WeightShape { inputs, outputs, layout, .. } = shape;
     let mut row = vec![0.0_f32; inputs];
+    let mut bytes = vec![0_i8; inputs.next_multiple_of(QUAD)];
     for lane in 0..LANES {
         let output = strip * LANES + lane;
         if output < outputs {
@@ -151,31 +152,51 @@ fn round_strip(
             row.fill(0.0);
         }
         let scales = scales[lane..].iter_mut().step_by(LANES);
-        for (part, scale) in row.chunks_mut(group).zip(scales) {
-            *scale = scale_of(part);
-            // The scale of magnitudes near the smallest f32 is 0; what it stands for is, too.
-            let step = if 0.0 < *scale { f64::from(*scale) } else { f64::INFINITY };
-            for value in part {
-                // What is not finite has a scale that is not, whatever its code.
-                *value = (f64::from(*value) / step).round_ties_even() as f32;
-            }
+        for ((part, bytes), scale) in row.chunks(group).zip(bytes.chunks_mut(group)).zip(scales) {
+            *scale = dispatch(RoundGroup { values: part, codes: bytes });
         }
         let words = codes[lane..].iter_mut().step_by(LANES);
-        for (quad, word) in row.chunks(QUAD).zip(words) {
-            let mut bytes = [0; QUAD];
-            for (byte, value) in bytes.iter_mut().zip(quad) {
-                *byte = value.clamp(-MOST, MOST) as i8;
-            }
-            *word = word_of(bytes);
+        for (quad, word) in bytes.as_chunks().0.iter().zip(words) {
+            *word = word_of(*quad);
         }
     }
 }
 
-/// What values that share a scale are rounded to multiples of.
-fn scale_of(values: &[f32]) -> f32 {
-    let finite = values.iter().all(|value| value.is_finite());
-    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    if finite { largest / MOST } else { f32::NAN }
+/// Rounds values that share a scale, and gives the scale.
+struct RoundGroup<'a> {
+    values: &'a [f32],
+    codes: &'a mut [i8],
+}
+
+impl Kernel for RoundGroup<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<S: Lanes>(self) -> f32 {
+        /// Adding 1.5·2⁵² leaves no fraction: the sum's lowest byte is the nearest whole number.
+        const SHIFT: f64 = 6_755_399_441_055_744.0;
+        let largest = largest_magnitude(self.values);
+        let scale = if largest.is_finite() { largest / MOST } else { f32::NAN };
+        // The scale of magnitudes near the smallest f32 is 0; what it stands for is, too. What is not finite
+        // has a scale that is not, whatever its code.
+        let step = if 0.0 < scale { f64::from(scale) } else { f64::INFINITY };
+        for (code, value) in self.codes.iter_mut().zip(self.values) {
+            // A scale below the least normal number may be much less than a 127th.
+            let steps = (f64::from(*value) / step).max(-f64::from(MOST)).min(f64::from(MOST));
+            *code = (steps + SHIFT).to_bits().to_le_bytes()[0].cast_signed();
+        }
+        scale
+    }
+}
+
+/// The largest magnitude; infinite or NaN if any value is.
+#[inline(always)]
+fn largest_magnitude(values: &[f32]) -> f32 {
+    // Magnitudes have the order of their bits, those that are not finite behind all others.
+    let mut largest = 0;
+    for value in values {
+        largest = largest.max(value.to_bits() & 0x7fff_ffff);
+    }
+    f32::from_bits(largest)
 }
 
 /// Four codes as one word.
