@@ -369,7 +369,8 @@ fn rollouts_sampled_from_eight_bits_are_corrected() {
                 let apart = number(&record, "sampling/sampling_logp_difference/max");
                 assert!(1e-6 < apart && apart < 0.5, "{trainer}: {apart}");
                 // A weight of more than 2 is far away.
-                assert_eq!(number(&record, "sampling/corrected_share"), 0.0, "{trainer}");
+                let corrected = number(&record, "sampling/corrected_share");
+                assert!(corrected <= 0.0, "{trainer}: {corrected}");
             }
         }
         let run = folder.path().join(format!("mask{}", adapter.len()));

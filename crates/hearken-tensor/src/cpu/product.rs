@@ -1,4 +1,4 @@
-//! Matrix products: in bfloat16 by [`bf16`], else in f32 by [`blocked`], or by [`few_rows`] where those are
+//! Matrix products: in bfloat16 by [`bf16`], else in f32 by [`blocked`], or by [`mod@few_rows`] where those are
 //! faster.
 
 use std::ops::Range;

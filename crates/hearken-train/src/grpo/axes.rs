@@ -211,7 +211,9 @@ impl GrpoSettings {
             max: self.correction_max,
         };
         let (correction, keys) = keys.resolve(rollout, preset)?;
-        keys.into_iter().for_each(|key| unused.note(key, true));
+        for key in keys {
+            unused.note(key, true);
+        }
         Ok(correction)
     }
 

@@ -89,7 +89,8 @@ pub(crate) fn corrected_share<'a>(
     let (mut corrected, mut all) = (0, 0);
     for terms in completions {
         let (found, plain) = (correction.weights(terms), plain.weights(terms));
-        corrected += found.iter().zip(&plain).filter(|(found, plain)| found != plain).count();
+        // A weight is as it was, or bounded from above, or 0.
+        corrected += found.iter().zip(&plain).filter(|(found, plain)| found < plain).count();
         all += plain.len();
     }
     (all > 0).then(|| corrected as f64 / all as f64)
