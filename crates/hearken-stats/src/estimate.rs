@@ -59,6 +59,8 @@ pub enum Method {
     Sandwich,
     /// Few labels by people and many by a judge, with Student's t.
     PredictionPowered,
+    /// Bets against every other value: one of a sequence of intervals that hold all at once.
+    Betting,
 }
 
 impl Estimate {
@@ -171,6 +173,7 @@ impl fmt::Display for Method {
             Self::Information => "information",
             Self::Sandwich => "sandwich",
             Self::PredictionPowered => "prediction-powered",
+            Self::Betting => "betting",
         })
     }
 }

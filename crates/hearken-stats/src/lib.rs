@@ -9,6 +9,7 @@
 //! |---|---|
 //! | how often, how much, how different | [`proportion`], [`mean`], [`quantile`], [`win_rate`] |
 //! | how sure, without a formula | [`bootstrap`] |
+//! | how sure, looked at again and again | [`betting`] |
 //! | who is better, from votes | [`comparison`], [`bradley_terry`], [`ties`], [`elo`], [`triads`], [`style`] |
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
@@ -23,6 +24,7 @@
 
 pub mod accuracy;
 pub mod agreement;
+pub mod betting;
 pub mod bootstrap;
 pub mod bradley_terry;
 pub mod calibration;
