@@ -6,6 +6,7 @@ use crate::bad_record::FieldError;
 use crate::content::{Content, Message, Role};
 use crate::contents::prompt_and_completion;
 use crate::judged_steps::{SHEPHERD, Solution, ids_with_ends, of_math_shepherd};
+use crate::kind::RecordKind;
 use crate::row::{Form, Record, Row, deserialize_from_columns};
 use crate::source::Source;
 
@@ -55,6 +56,9 @@ impl Answer {
 }
 
 impl Record for Answer {
+    /// The solutions whose steps were judged.
+    const FROM_JUDGEMENTS: Option<RecordKind> = Some(RecordKind::JudgedSteps);
+
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["input_ids", "step_ends"],

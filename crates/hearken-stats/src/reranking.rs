@@ -6,6 +6,7 @@
 use rand::Rng;
 use rand::seq::index::sample;
 
+use crate::proportion::wilson;
 use crate::{Estimate, bootstrap};
 
 /// An answer to choose from.
@@ -161,8 +162,8 @@ fn best_of(candidates: &[Candidate], n: usize) -> f64 {
     sum
 }
 
-/// The mean over problems of [`accuracy_of_choice`], with a bootstrap interval over problems; `None` where a problem
-/// has fewer than n answers.
+/// The mean over problems of [`accuracy_of_choice`], with the interval of [`mean_share`]; `None` where a problem has fewer than n
+/// answers.
 pub fn accuracy(
     problems: &[Vec<Candidate>],
     choice: Choice,
@@ -172,10 +173,28 @@ pub fn accuracy(
 ) -> Option<Estimate> {
     let of = |problem: &Vec<Candidate>| accuracy_of_choice(problem, choice, n, rounds, rng);
     let shares: Vec<f64> = problems.iter().map(of).collect::<Option<_>>()?;
+    mean_share(&shares, rng)
+}
+
+/// The mean of shares, each from 0 to 1, with a bootstrap interval. Shares that are all alike have no spread to draw from: theirs
+/// is Wilson's, of as many trials, since no share varies more than a trial. `None` of none.
+///
+/// ```
+/// # use rand::SeedableRng;
+/// use hearken_stats::reranking::mean_share;
+/// let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(0);
+/// let all_right = mean_share(&[1.0; 20], rng).unwrap();
+/// assert!((all_right.low - 0.838_875).abs() < 1e-6 && all_right.high == 1.0);
+/// ```
+pub fn mean_share(shares: &[f64], rng: &mut impl Rng) -> Option<Estimate> {
     let mean = |sample: &[&f64]| {
         (!sample.is_empty()).then(|| sample.iter().copied().sum::<f64>() / sample.len() as f64)
     };
-    bootstrap::bootstrap(&shares, mean, 1000, rng)
+    let found = bootstrap::bootstrap(shares, mean, 1000, rng)?;
+    match found.is_unbounded() {
+        true => wilson(found.value * shares.len() as f64, shares.len()),
+        false => Some(found),
+    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use hearken_stats::Estimate;
 use hearken_stats::bootstrap::bootstrap;
 use hearken_stats::calibration::{Prediction, expected_calibration_error};
 use hearken_stats::first_error::{FirstError, first_error_scores};
-use hearken_stats::reranking::{Candidate, Choice, accuracy, accuracy_of_choice};
+use hearken_stats::reranking::{Candidate, Choice, accuracy, accuracy_of_choice, mean_share};
 use hearken_store::read_records;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -492,12 +492,11 @@ impl BestOf {
         let differences = weighted.iter().map(|candidates| {
             Some(of(candidates, Choice::Weighted)? - of(candidates, Choice::Majority)?)
         });
-        let Some(differences) = differences.collect::<Option<Vec<f64>>>() else { return Ok(None) };
-        let mean = |sample: &[&f64]| {
-            (!sample.is_empty()).then(|| sample.iter().copied().sum::<f64>() / sample.len() as f64)
-        };
+        // From -1 to 1, as a share of that range.
+        let shares = differences.map(|difference| Some(0.5 + 0.5 * difference?));
+        let Some(shares) = shares.collect::<Option<Vec<f64>>>() else { return Ok(None) };
         let rng = &mut Seeds::new(self.seed).stream("bootstrap", 0);
-        Ok(bootstrap(&differences, mean, ROUNDS, rng))
+        Ok(mean_share(&shares, rng).map(|share| share.map(|share| 2.0 * share - 1.0)))
     }
 }
 

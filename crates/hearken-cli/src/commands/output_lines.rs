@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearken_data::{
-    JsonLinesAppender, ReadOptions, ReadReport, Record, read, read_from, write_jsonl,
-};
+use hearken_data::{JsonLinesAppender, ReadOptions, ReadReport, Record, read_from, write_jsonl};
+use hearken_store::read_records;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -52,11 +51,14 @@ impl LineArguments {
     /// The records of the input; `own` are the columns of the output.
     pub(super) fn read<T: WithColumns>(&self, own: &[&str]) -> Result<Vec<T>> {
         let options = ReadOptions::default();
-        let (records, _): (Vec<T>, ReadReport) = if self.input == Path::new(STANDARD) {
+        let (records, report): (Vec<T>, ReadReport) = if self.input == Path::new(STANDARD) {
             read_from(io::stdin(), Path::new("standard input"), &options)?
         } else {
-            read(&hub::records(&self.input)?, &options)?
+            read_records(&hub::records(&self.input)?, &options)?
         };
+        for (what, count) in &report.left_out {
+            output::say(&format!("{}: left out {count} × {what}", self.input.display()));
+        }
         if self.keep {
             for (columns, at) in records.iter().map(WithColumns::columns) {
                 if let Some(name) = own.iter().find(|&&name| columns.contains_key(name)) {

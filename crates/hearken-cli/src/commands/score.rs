@@ -35,7 +35,8 @@ use crate::output;
 /// "completion_ids": [...]}; its score is the number that its head gives at the last token. A process reward model reads
 /// steps: {"prompt": ..., "completions": [...]}, {"problem": "...", "steps": [...]}, {"prompt": ..., "completion": "..."},
 /// whose steps the separator ends, or {"input_ids": [...], "step_ends": [...]}; its line is {"step_scores": [...],
-/// "score": 0.7}: for each step the probability that it is right, and one number of all of them.
+/// "score": 0.7}: for each step the probability that it is right, and one number of all of them. A file of PRM800K and a store in
+/// which people judged steps are read as their solutions: each alternative of a step is one, and a line of the output.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Score {

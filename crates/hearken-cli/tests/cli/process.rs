@@ -79,6 +79,36 @@ fn steps_score_as_transformers_scores_them_from_tokens_and_from_text() {
 const TRANSFORMERS: [&[f64]; 2] =
     [&[0.480_200_171, 0.471_654_445, 0.477_572_143, 0.475_861_43], &[0.525_818_288, 0.520_210_922]];
 
+/// The path of a row, then what else was offered at its steps.
+#[test]
+fn solutions_of_prm800k_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.jsonl");
+    let completion = |text: &str, rating: i64| json!({"text": text, "rating": rating});
+    let row = json!({
+        "question": {"problem": "Add 62, 35, 72."},
+        "label": {"finish_reason": "found_error", "steps": [
+            {"completions": [completion("62 + 35 = 97", 1), completion("62 + 35 = 98", -1)],
+             "chosen_completion": 0},
+            {"completions": [completion("97 + 72 = 179", -1)], "chosen_completion": null},
+        ]},
+    });
+    let input = write(folder.path(), "phase2.jsonl", &row.to_string());
+    let process_model = fixture("prm_model");
+    let paths = [("--model", process_model.as_path()), ("--input", &input), ("--output", &output)];
+    command(&["score"], &paths, &["--keep"]).ok();
+    let found = json_lines(&output);
+    let steps: Vec<&Value> = found.iter().map(|line| &line["completions"]).collect();
+    assert_eq!(steps, [&json!(["62 + 35 = 97", "97 + 72 = 179"]), &json!(["62 + 35 = 98"])]);
+    assert_eq!(found[0]["ratings"], json!([1, -1]));
+    assert_eq!(numbers(&found[0]["step_scores"]).len(), 2);
+    // Where solutions are no answers, they are named as what they are.
+    let policy = model("llama");
+    let paths = [("--model", policy.as_path()), ("--input", &input), ("--output", &output)];
+    let told = command(&["logprobs"], &paths, &[]).error();
+    assert!(told.contains("judgements"), "{told}");
+}
+
 #[test]
 fn what_cannot_be_scored_is_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,6 +273,9 @@ fn choosing_among_answers_is_measured_by_their_number() {
     assert!((at("any is right", 2) - 5.0 / 6.0).abs() < 1e-12);
     assert!((at("weighted by process", 4) - 1.0).abs() < 1e-12);
     assert!(std::fs::read_to_string(&html).unwrap().contains("<svg"));
+    // One problem has no spread, and is one trial.
+    assert!(ran.stdout.contains("weighted by process less majority at N = 4:"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("inf"), "{}", ran.stdout);
     let told = command(&["evaluate", "best-of"], &paths[..1], &["--score", "none"]).error();
     assert!(told.contains("found no column `none`"), "{told}");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hearken_data::feedback::formats::{ExportOptions, Format, ImportOptions, import};
+use hearken_data::feedback::formats::{ExportOptions, Format, ImportOptions, detect, import};
 use hearken_data::feedback::{Origin, Strength, Task, Verdict};
 use hearken_data::{Message, OnBadRecord, Role};
 
@@ -80,6 +80,19 @@ fn steps_of_prm800k_may_be_null_human_neutral_or_alternatives() {
     assert_eq!(import.items[1].candidates[0].steps, ["by hand", "x"]);
     assert_eq!(import.items[1].meta["alternative_to"], import.items[0].id);
     assert_eq!(import.judgements[1].verdict, Verdict::Steps { labels: vec![None, Some(-1)] });
+}
+
+#[test]
+fn rows_of_prm800k_may_lack_their_labeler() {
+    let text = r#"{"question": {"problem": "p"}, "label": {"steps": [{"completions": [{"text": "x", "rating": 1}], "chosen_completion": 0}], "finish_reason": "solution"}}"#;
+    let import = read("prm.jsonl", text);
+    assert_eq!(import.judgements[0].verdict, Verdict::Steps { labels: vec![Some(1)] });
+    assert_eq!(import.judgements[0].annotator, "prm800k");
+    // A question with a label is many another thing.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("questions.jsonl");
+    std::fs::write(&path, r#"{"question": "p", "label": 1}"#).unwrap();
+    assert!(detect(&path).is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::FormatError;
-use super::{Format, argilla, own, potato};
+use super::{Format, argilla, own, potato, prm800k};
 use crate::kind::RecordKind;
 use crate::options::ReadOptions;
 use crate::report::ReadError;
@@ -63,6 +63,8 @@ fn is(format: Format, row: &Row<'_>) -> bool {
     match format {
         Format::Hearken => own::is_record(columns),
         Format::Argilla => argilla::is_record(columns),
+        // Named columns alone would fit many a table of questions.
+        Format::Prm800k => format.has_columns(has) && (has("labeler") || prm800k::is_row(columns)),
         Format::PotatoItems => potato::is_instance(columns),
         Format::HhRlhf => !has("prompt") && text_starts("chosen") && text_starts("rejected"),
         // What the trainers read, however wrong it is.

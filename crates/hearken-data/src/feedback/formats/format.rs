@@ -83,7 +83,7 @@ const fn facts(
 /// In the order in which a file is compared with them: where one set of columns holds another, it
 /// comes first.
 const FACTS: [Facts; 26] = [
-    facts(Format::Prm800k, "prm800k", &[&["question"], &["label"], &["labeler"]]),
+    facts(Format::Prm800k, "prm800k", &[&["question"], &["label"]]),
     facts(Format::HelpSteer3, "helpsteer3", &[&["context"], &["response1"], &["response2"]]),
     facts(
         Format::HelpSteer2Preference,

@@ -29,6 +29,17 @@ struct Solution {
     alternatives: Vec<(usize, Step)>,
 }
 
+/// Whether a row that may lack its `labeler` is one: a question with its problem, and steps in the label.
+pub(super) fn is_row(columns: &Map<String, Value>) -> bool {
+    let has = |column: &str, key: &str| {
+        columns
+            .get(column)
+            .and_then(Value::as_object)
+            .is_some_and(|object| object.contains_key(key))
+    };
+    has("question", "problem") && has("label", "steps")
+}
+
 /// One item for the path that was taken, and one for each alternative, whose last step alone is
 /// labelled.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
@@ -59,7 +70,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
     };
     let at = label_time(&fields)?.unwrap_or_default();
     let judged = Judged {
-        annotator: fields.label("labeler")?,
+        annotator: fields.optional_label("labeler")?.unwrap_or_else(|| into.nameless()),
         at,
         duration_ms: label
             .optional_number("total_time")?
