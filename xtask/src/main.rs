@@ -36,6 +36,7 @@ usage: cargo xtask COMMAND
   results control         returns of control tasks by seed: docs/results/control.json
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results addition        sums learned from a verifier: docs/results/addition.json
+  results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
   results process         reward models of steps, on arithmetic: docs/results/process.json
 ";
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
         ["results", "rlaif"] => results::rlaif(&root()),
+        ["results", "loop"] => results::closed_loop(&root()),
         ["results", "process"] => results::process(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {

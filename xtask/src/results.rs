@@ -1,6 +1,7 @@
 //! Measured numbers for the documentation: runs the program and writes what came out to
 //! docs/results/, with machine, date, seeds and n.
 
+mod closed_loop;
 mod control;
 mod precision;
 mod rlaif;
@@ -11,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+pub(crate) use closed_loop::closed_loop;
 pub(crate) use control::control;
 pub(crate) use precision::precision;
 pub(crate) use rlaif::rlaif;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use hearken_config::{Configuration, Loaded, NamedKind};
+use hearken_config::{Configuration, Frozen, Loaded, Named, NamedKind};
 use hearken_data::{HubKind, HubName, HubSnapshot};
 use hearken_hub::{Hub, ModelPart, Settings};
 use hearken_model::config::{BaseName, base_dir, named_base};
+use hearken_recipes::closed_loop::LoopConfig;
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_run::run_dir::{Start, recorded_commits};
 use toml::Value;
@@ -69,7 +70,12 @@ impl<'s> HubNames<'s> {
         if let (Some(dir), Start::Resume) = (run_dir.and_then(Value::as_str), start) {
             self.commits = recorded_commits(Path::new(dir));
         }
-        for named in config.named() {
+        self.lead(config.named(), frozen)
+    }
+
+    /// Puts folders in the place of names, and notes in what is frozen where they lead.
+    fn lead(&mut self, all: Vec<Named<'_>>, frozen: &mut Frozen) -> Result<()> {
+        for named in all {
             let place = match named.kind {
                 NamedKind::Model => self.model(named.path, ModelPart::Whole),
                 NamedKind::Adapter => self.place(HubKind::Model, named.path, ModelPart::Whole),
@@ -82,6 +88,19 @@ impl<'s> HubNames<'s> {
             }
         }
         Ok(())
+    }
+
+    /// The same for what a loop begins with, and for its judges.
+    pub(crate) fn closed_loop(
+        &mut self,
+        loaded: &mut Loaded<LoopConfig>,
+        start: Start,
+    ) -> Result<()> {
+        let Loaded { config, frozen } = loaded;
+        if let Some(judge) = &mut config.judge {
+            self.configuration(judge, start)?;
+        }
+        self.lead(config.named(), frozen)
     }
 
     /// The same for all stages of a run.

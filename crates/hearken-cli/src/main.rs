@@ -19,6 +19,7 @@ mod ranks;
 mod records;
 mod request_log;
 mod screen;
+mod server;
 mod sources;
 mod table;
 mod time_left;

@@ -25,6 +25,8 @@ pub struct Layers {
     overrides: Vec<String>,
     /// The section of the file that this is, if it is one stage of several.
     stage: Option<String>,
+    /// The command that runs several stages.
+    program: &'static str,
 }
 
 impl Layers {
@@ -35,7 +37,7 @@ impl Layers {
     pub fn new(defaults: &str, file: &Path) -> Self {
         let table = defaults.parse().expect("embedded defaults are valid TOML");
         let (origins, overrides) = (BTreeMap::new(), Vec::new());
-        Self { file: file.to_owned(), table, origins, overrides, stage: None }
+        Self { file: file.to_owned(), table, origins, overrides, stage: None, program: "rlhf" }
     }
 
     /// The defaults, with `file` over them and each `section.key=value` of `overrides` over that.
@@ -55,6 +57,12 @@ impl Layers {
             layers.set(text)?;
         }
         Ok(layers)
+    }
+
+    /// The same as the file of a command that runs stages, which is `rlhf` where nothing is said.
+    #[must_use]
+    pub fn of_program(self, program: &'static str) -> Self {
+        Self { program, ..self }
     }
 
     /// Lays `over` over what is there.
@@ -128,7 +136,7 @@ impl Layers {
         defaults.merge(table);
         defaults.origins.clone_from(&self.origins);
         defaults.overrides.clone_from(&self.overrides);
-        Self { stage: Some(name.to_owned()), ..defaults }
+        Self { stage: Some(name.to_owned()), program: self.program, ..defaults }
     }
 
     /// Refuses what nothing reads, and keys of APIs.
@@ -198,7 +206,7 @@ impl Layers {
 
     /// The command line that gave all this: of a stage, that of the stages together.
     fn command(&self, trainer: &str) -> String {
-        let program = if self.stage.is_some() { "rlhf" } else { trainer };
+        let program = if self.stage.is_some() { self.program } else { trainer };
         let mut words = vec!["hearken".to_owned(), program.to_owned()];
         words.push(shell_word(&self.file.display().to_string()));
         for text in &self.overrides {

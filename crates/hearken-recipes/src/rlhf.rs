@@ -10,6 +10,8 @@
 
 mod config;
 
+pub(crate) mod stage_config;
+
 mod stage;
 
 mod labels;
@@ -35,7 +37,10 @@ use serde_json::Value;
 use crate::memory;
 use crate::quickstart::{Corpus, CorpusFiles, write_base};
 
-use config::{LABELS, fingerprint_text};
+use config::LABELS;
+pub(crate) use config::fingerprint_text;
+pub(crate) use evaluation::{Sampled, complete, prompts_of};
+pub(crate) use labels::{TOGETHER, judgements_by};
 pub(crate) use stage::{Stage, Todo};
 
 pub use config::{EvaluationConfig, LabelsConfig, QuickstartConfig, RlhfConfig};

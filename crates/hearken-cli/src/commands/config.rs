@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use hearken_config::Configuration as _;
 use hearken_control::config::ControlConfig;
+use hearken_recipes::closed_loop::LoopConfig;
 use hearken_recipes::constitution::ConstitutionConfig;
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_reward_source::judging::JudgingConfig;
@@ -38,6 +39,7 @@ enum Reader {
     Grpo,
     Rlhf,
     Rlaif,
+    Loop,
     Control,
     Judge,
     Constitution,
@@ -54,6 +56,7 @@ impl Reader {
             Self::Grpo => GrpoConfig::DEFAULTS,
             Self::Rlhf => RlhfConfig::EXAMPLE,
             Self::Rlaif => RlhfConfig::LABELLED_EXAMPLE,
+            Self::Loop => LoopConfig::EXAMPLE,
             Self::Control => ControlConfig::DEFAULTS,
             Self::Judge => JudgingConfig::DEFAULTS,
             Self::Constitution => ConstitutionConfig::DEFAULTS,
@@ -68,6 +71,7 @@ impl Reader {
             Self::Ppo => PpoConfig::schema(),
             Self::Grpo => GrpoConfig::schema(),
             Self::Rlhf | Self::Rlaif => RlhfConfig::schema(),
+            Self::Loop => LoopConfig::schema(),
             Self::Control => ControlConfig::schema(),
             Self::Judge => JudgingConfig::schema(),
             Self::Constitution => ConstitutionConfig::schema(),
@@ -78,7 +82,7 @@ impl Reader {
 /// Print a configuration with every key, its default and a comment
 ///
 /// What is printed is a file to start from; the keys that a run of your own needs are named at its
-/// top. Those of `rlhf` and `rlaif` are the quickstart.
+/// top. Those of `rlhf`, `rlaif` and `loop` are the quickstart.
 #[derive(Args, Debug)]
 #[command(after_help = CONFIG_EXAMPLES)]
 pub(crate) struct Config {

@@ -5,6 +5,7 @@ mod bench;
 mod best_of;
 mod chat;
 mod check;
+mod closed_loop;
 mod collect;
 mod completions;
 mod config;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Grpo(grpo::Grpo),
     Rlhf(rlhf::Rlhf),
     Rlaif(rlaif::Rlaif),
+    #[command(name = "loop")]
+    ClosedLoop(closed_loop::ClosedLoop),
     Sweep(sweep::Sweep),
     Check(check::Check),
     Config(config::Config),
@@ -108,6 +111,7 @@ impl Command {
             Self::Grpo(command) => command.run(),
             Self::Rlhf(command) => command.run(),
             Self::Rlaif(command) => command.run(),
+            Self::ClosedLoop(command) => command.run(),
             Self::Sweep(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Config(command) => command.run(),

@@ -89,7 +89,7 @@ fn every_committed_configuration_is_of_a_command_and_refuses_an_unknown_key() {
         arguments.extend(set("run.dir", &scratch.path().join("run")));
         let mut pairs = vec!["run.sead=1"];
         // A pipeline has no model and data of its own, and some files say how long they are.
-        let is_pipeline = ["rlhf", "rlaif"].contains(&command);
+        let is_pipeline = ["rlhf", "rlaif", "loop"].contains(&command);
         if !is_pipeline {
             pairs.extend(["model.path=none", "data.train=none"]);
         }
@@ -107,7 +107,7 @@ fn every_committed_configuration_is_of_a_command_and_refuses_an_unknown_key() {
 #[test]
 fn the_program_prints_the_commented_files_and_their_schemas() {
     let folder = workspace().join("configs");
-    for command in ["sft", "reward", "dpo", "ppo", "grpo", "rlhf"] {
+    for command in ["sft", "reward", "dpo", "ppo", "grpo", "rlhf", "loop"] {
         let file = if command == "rlhf" { "quickstart" } else { command };
         let text = std::fs::read_to_string(folder.join(format!("{file}.toml"))).unwrap();
         assert_eq!(run(["config", command]).ok().stdout, text);

@@ -7,9 +7,10 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 18] = [
+const NOT_RUN: [(&str, &str); 19] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken rlaif", "takes a minute"),
+    ("hearken loop", "takes minutes"),
     ("hearken check configs/quickstart.toml", "needs the quickstart itself, or nothing of it"),
     ("hearken bench", "measures a machine for minutes"),
     ("hearken serve", "serves until it is interrupted"),

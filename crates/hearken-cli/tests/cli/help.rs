@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "init",
     "sft",
     "reward",
@@ -14,6 +14,7 @@ const COMMANDS: [&str; 27] = [
     "grpo",
     "rlhf",
     "rlaif",
+    "loop",
     "check",
     "config",
     "schema",

@@ -13,6 +13,7 @@ mod analyze;
 mod bench;
 mod chat;
 mod check;
+mod closed_loop;
 mod constitution;
 mod control;
 mod convert;

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::support::{hearken, json_lines, model, recorded, run, run_with_input, write};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = hearken(["serve", "--bind", "127.0.0.1:0", "--cache-mib", "8"]);
         command.args(arguments).env("HEARKEN_ADMIN_KEY", "admin");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -25,7 +25,7 @@ impl Server {
         Self { child, url: url.trim().to_owned() }
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let mut socket = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
         let body = body.to_string();
         let head =

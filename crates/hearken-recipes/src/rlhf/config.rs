@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::stage_config::{StageOfRun, set, text};
 use crate::quickstart::{BaseOptions, CorpusFiles, CorpusOptions};
 
 /// What a run of several stages has by default where a file says nothing.
@@ -384,52 +385,19 @@ impl<'a> Stages<'a> {
         inputs
     }
 
-    /// Defaults, then what follows from the run, then the user's keys, then what is the run's alone.
     fn stage<C: Configuration>(
         &self,
         inputs: Table,
         user: Table,
     ) -> Result<Loaded<C>, ConfigError> {
-        let mut defaults = C::defaults(self.layers.file());
-        defaults.merge(inputs);
-        let mut layers = self.layers.stage(C::COMMAND, defaults, user);
-        layers.derive("run", "dir", text(&self.run.dir.join(C::COMMAND)));
-        layers.derive("run", "seed", self.run.seed.cast_signed());
-        if let Some(bytes) = self.run.disk_bytes_max {
-            layers.derive("run", "disk_limit_gb", bytes as f64 / 1e9);
-        }
-        if let Some(bytes) = self.run.memory_bytes_max {
-            layers.derive("run", "memory_limit_gb", bytes as f64 / 1e9);
-        }
-        // What a stage's own [run] cannot say.
-        let of_run = self.layers.table().get("run").and_then(Value::as_table);
-        for key in ["save_dtype", "shard_size_gb"] {
-            if let Some(value) = of_run.and_then(|run| run.get(key)) {
-                layers.derive("run", key, value.clone());
-            }
-        }
-        for (key, of_all) in [("tensorboard", self.log.tensorboard), ("csv", self.log.csv)] {
-            if of_all {
-                layers.derive("log", key, true);
-            }
-        }
-        C::from_layers(layers)
-    }
-}
-
-fn text(path: &Path) -> Value {
-    Value::String(path.display().to_string())
-}
-
-fn set(table: &mut Table, section: &str, key: &str, value: Value) {
-    let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-    if let Value::Table(section) = entry {
-        section.insert(key.to_owned(), value);
+        let seed = self.run.seed;
+        let stage = StageOfRun { layers: self.layers, run: &self.run, log: self.log, seed };
+        stage.configuration(&self.run.dir.join(C::COMMAND), inputs, user)
     }
 }
 
 /// The frozen configuration of a stage without the keys that name its folder or change no result.
-pub(super) fn fingerprint_text(frozen: &Frozen) -> String {
+pub(crate) fn fingerprint_text(frozen: &Frozen) -> String {
     let mut table = as_before(frozen.table());
     table.remove("log");
     let patience = |train: &Value| train.get("early_stopping_patience")?.as_integer();

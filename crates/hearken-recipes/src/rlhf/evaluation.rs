@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use hearken_config::{DataConfig, ModelSource, RolloutConfig};
 use hearken_generate::EngineOptions;
-use hearken_model::Model;
+use hearken_model::{Model, Tokenizer};
 use hearken_report::outcome::{Comparison, Evaluation, Figure, SideBySide};
+use hearken_reward_source::RewardSource;
 use hearken_reward_source::scorers::{ScoreReading, open_scores};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Encoder, PromptExample};
@@ -48,26 +50,10 @@ pub(super) fn compare<D: Device>(
     let device = policies.before.device();
     let mut sources = open_scores(&ppo.scores, device, tokenizer.as_ref(), reading)?;
     let prompts = held_out_prompts(ppo, config, tokenizer.as_ref())?;
-    let sampling = sampling(&ppo.rollout);
-    let forward = ForwardOptions {
-        temperature: *ppo.rollout.temperature,
-        microbatch_tokens: ppo.train.microbatch_tokens,
-        logits_bytes: 0,
-    };
+    let sampled = Sampled::from(ppo);
     let mut complete = |policy: &Model<D>, stream: &str| {
-        let sample = SampleOptions {
-            sampling: &sampling,
-            engine: EngineOptions::default(),
-            completions: 1,
-            seeds: Seeds::new(ppo.run.seed),
-            stream,
-            index: 0,
-            version: 0,
-            ranks: &Ranks::default(),
-        };
-        let held_out = HeldOut { prompts: &prompts, sample: &sample, forward };
-        let tokenizer = tokenizer.as_ref();
-        complete_held_out(policy, &policies.before, tokenizer, &mut sources, held_out)
+        let models = (policy, &policies.before);
+        complete(&sampled, models, tokenizer.as_ref(), (&prompts, stream), &mut sources)
     };
     let before = complete(&policies.before, "evaluation/before")?;
     let after = complete(&policies.after, "evaluation/after")?;
@@ -87,22 +73,73 @@ pub(super) fn compare<D: Device>(
 fn held_out_prompts(
     ppo: &PpoConfig,
     config: &EvaluationConfig,
-    tokenizer: Option<&hearken_model::Tokenizer>,
+    tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<Arc<PromptExample>>, TrainError> {
-    let prompts = prompts_of(ppo, tokenizer)?.eval;
+    let prompts = prompts_of(&Sampled::from(ppo), tokenizer)?.eval;
     Ok(prompts.into_iter().take(*config.prompts).map(Arc::new).collect())
 }
 
+/// What of a trainer's configuration says how it samples.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sampled<'a> {
+    pub(crate) data: &'a DataConfig,
+    pub(crate) model: &'a ModelSource,
+    pub(crate) rollout: &'a RolloutConfig,
+    pub(crate) microbatch_tokens: usize,
+    pub(crate) seed: u64,
+}
+
+impl<'a> From<&'a PpoConfig> for Sampled<'a> {
+    fn from(ppo: &'a PpoConfig) -> Self {
+        Self {
+            data: ppo.prompts().expect("held-out prompts are in [data]"),
+            model: &ppo.model,
+            rollout: &ppo.rollout,
+            microbatch_tokens: ppo.train.microbatch_tokens,
+            seed: ppo.run.seed,
+        }
+    }
+}
+
 /// The prompts of reinforcement learning.
-pub(super) fn prompts_of(
-    ppo: &PpoConfig,
-    tokenizer: Option<&hearken_model::Tokenizer>,
+pub(crate) fn prompts_of(
+    sampled: &Sampled<'_>,
+    tokenizer: Option<&Tokenizer>,
 ) -> Result<Dataset<PromptExample>, TrainError> {
-    let data = ppo.prompts().expect("held-out prompts are in [data]");
-    let mut encoder = Encoder::for_model(&ppo.model.path, tokenizer, data)?;
-    let room = room(&ppo.model.path, *ppo.rollout.max_new_tokens)?;
+    let Sampled { data, model, rollout, seed, .. } = sampled;
+    let mut encoder = Encoder::for_model(&model.path, tokenizer, data)?;
+    let room = room(&model.path, *rollout.max_new_tokens)?;
     encoder.length.tokens_max = encoder.length.tokens_max.min(room.prompt);
-    Dataset::load(data, &encoder, Seeds::new(ppo.run.seed))
+    Dataset::load(data, &encoder, Seeds::new(*seed))
+}
+
+/// Completes each prompt once, from a stream of random numbers, and looks at the completions from all sides; KL is that of the
+/// first model to the second.
+pub(crate) fn complete<D: Device>(
+    sampled: &Sampled<'_>,
+    (policy, reference): (&Model<D>, &Model<D>),
+    tokenizer: Option<&Tokenizer>,
+    (prompts, stream): (&[Arc<PromptExample>], &str),
+    sources: &mut dyn RewardSource,
+) -> Result<HeldOutCompletions, TrainError> {
+    let sampling = sampling(sampled.rollout);
+    let forward = ForwardOptions {
+        temperature: *sampled.rollout.temperature,
+        microbatch_tokens: sampled.microbatch_tokens,
+        logits_bytes: 0,
+    };
+    let sample = SampleOptions {
+        sampling: &sampling,
+        engine: EngineOptions::default(),
+        completions: 1,
+        seeds: Seeds::new(sampled.seed),
+        stream,
+        index: 0,
+        version: 0,
+        ranks: &Ranks::default(),
+    };
+    let held_out = HeldOut { prompts, sample: &sample, forward };
+    complete_held_out(policy, reference, tokenizer, sources, held_out)
 }
 
 fn evaluation(

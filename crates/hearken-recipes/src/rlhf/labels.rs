@@ -29,12 +29,12 @@ use hearken_train::rollout::session::sampling;
 use serde_json::{Value, json};
 
 use super::config::{LABELS, LabelsConfig, RlhfConfig};
-use super::evaluation::prompts_of;
+use super::evaluation::{Sampled, prompts_of};
 use super::other;
-use crate::judging::Panel;
+use crate::judging::{JudgedItem, Panel};
 
 /// Pairs that are judged together: between two of them the stage can stop.
-const TOGETHER: usize = 32;
+pub(crate) const TOGETHER: usize = 32;
 
 /// Labels pairs, and writes them down once all are labelled. What was answered until then is kept.
 pub(super) fn label<D: Device>(
@@ -83,17 +83,12 @@ pub(super) fn label<D: Device>(
                 Vec::new(),
             ));
         }
-        let chunk: Vec<&Item> = chunk.iter().collect();
-        let judged = panel.judge(&chunk).map_err(|error| stopped(&error))?;
-        for (item, judged) in chunk.iter().zip(judged) {
-            let Some(verdict) = judged.verdict else { continue };
+        let found = judgements_by(&mut panel, chunk).map_err(|error| stopped(&error))?;
+        for (item, judgement) in chunk.iter().zip(found) {
+            let Some(judgement) = judgement else { continue };
             if let Some(said) = said(&read.judgements, item) {
-                known.extend(agrees(&verdict, said));
+                known.extend(agrees(&judgement.verdict, said));
             }
-            let id = format!("{}/{}", panel.name(), item.id);
-            let mut judgement = Judgement::new(id, item, panel.name(), verdict);
-            judgement.origin = Origin::Ai;
-            judgement.rationale = judged.rationale;
             judgements.push(judgement);
         }
     }
@@ -105,6 +100,23 @@ pub(super) fn label<D: Device>(
     .map_err(|error| TrainError::Other(format!("{}: {error}", path.display())))?;
     let bought = bought(&items, &judgements, &known, &asking);
     Ok((outcome(Status::Finished, asking.budget.spent().tokens(), folder), bought))
+}
+
+/// What judges say of items, signed; `None` where they say nothing.
+pub(crate) fn judgements_by<D: Device>(
+    panel: &mut Panel<D>,
+    items: &[Item],
+) -> Result<Vec<Option<Judgement>>, JudgeError> {
+    let asked: Vec<&Item> = items.iter().collect();
+    let judged = panel.judge(&asked)?;
+    let signed = |(item, judged): (&Item, JudgedItem)| {
+        let id = format!("{}/{}", panel.name(), item.id);
+        let mut judgement = Judgement::new(id, item, panel.name(), judged.verdict?);
+        judgement.origin = Origin::Ai;
+        judgement.rationale = judged.rationale;
+        Some(judgement)
+    };
+    Ok(items.iter().zip(judged).map(signed).collect())
 }
 
 /// Removes what another configuration's labels left: they are made from what was answered, and answers are looked up by who
@@ -178,7 +190,7 @@ fn sample<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<ControlFlow<()>, TrainError> {
     let tokenizer = tokenizer_of(&ppo.model)?;
-    let prompts = prompts_of(ppo, tokenizer.as_ref())?.train;
+    let prompts = prompts_of(&Sampled::from(ppo), tokenizer.as_ref())?.train;
     if prompts.is_empty() {
         return Err(TrainError::Other(
             "`ppo.data.train`: found no prompt to sample for".to_owned(),

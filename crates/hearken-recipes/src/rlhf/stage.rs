@@ -44,7 +44,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// `inputs` are files and folders whose contents matter; those that are missing count as such.
-    pub(super) fn new(
+    pub(crate) fn new(
         folder: PathBuf,
         output: &str,
         config: &str,
@@ -59,12 +59,12 @@ impl Stage {
         Ok(Self { output: folder.join(output), folder, fingerprint })
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Decides, and notes what the stage is about to run on.
-    pub(super) fn todo(&self, start: Start) -> Result<Todo, TrainError> {
+    pub(crate) fn todo(&self, start: Start) -> Result<Todo, TrainError> {
         let todo = self.decide(start)?;
         if matches!(todo, Todo::Run(Start::Fresh)) {
             // Beside the stamp of what lies there, which is the run's own to move aside.
@@ -86,7 +86,7 @@ impl Stage {
     }
 
     /// Notes that the stage is done.
-    pub(super) fn done(&self, summary: &StageSummary) -> Result<(), TrainError> {
+    pub(crate) fn done(&self, summary: &StageSummary) -> Result<(), TrainError> {
         self.write(STAGE_FILE, Some(summary.clone()))?;
         let next = self.folder.join(NEXT_FILE);
         match fs::remove_file(&next) {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::content::{Message, Role};
 pub(super) use crate::feedback::item::MESSAGES;
-use crate::feedback::{Candidate, Item};
+use crate::feedback::{Candidate, Item, Task};
 pub(super) use crate::transcript::turns;
 use crate::transcript::{ASSISTANT, HUMAN};
 
@@ -21,6 +21,11 @@ pub(super) fn text_prompt(text: &str) -> Vec<Message> {
 pub(super) fn in_form(mut item: Item, form: &str) -> Item {
     item.meta.insert(FORM.into(), Value::from(form));
     item
+}
+
+/// An item whose prompt is a text: trainers read it as one, and no chat template is asked about it.
+pub fn text_prompted(task: Task, prompt: &str, candidates: Vec<Candidate>) -> Item {
+    in_form(Item::new(task, text_prompt(prompt), candidates), "text")
 }
 
 /// The form that [`in_form`] noted; "messages" where it noted none.

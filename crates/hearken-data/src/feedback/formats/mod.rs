@@ -58,6 +58,7 @@ mod trl;
 mod ultrafeedback;
 
 pub use contest::{Contest, Outcome, contests_of};
+pub use conversation::text_prompted;
 pub use detect::{detect, holds_judgements};
 pub use error::FormatError;
 pub use export::{ExportOptions, ExportReport, NeutralSteps, TextForm, Ties, export};

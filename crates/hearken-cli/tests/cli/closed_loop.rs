@@ -1,0 +1,199 @@
+//! `hearken loop`: killed and resumed, its table, what a person approves, and the server that gets what is promoted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::rlhf::short_quickstart;
+use crate::support::{Ran, hearken, run, set, workspace};
+
+/// Nothing here takes that long.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Sizes at which a round takes a second.
+const SHORT: [&str; 12] = [
+    "rounds.count=2",
+    "candidates.prompts=12",
+    "candidates.completions=3",
+    "ask.pairs=10",
+    "reward.train.batch_size=4",
+    "grpo.train.steps=3",
+    "grpo.grpo.prompts=4",
+    "grpo.rollout.max_new_tokens=12",
+    "grpo.rollout.completions=3",
+    "grpo.train.save_every=1",
+    "gate.prompts=16",
+    "gate.distinct_min=0",
+];
+
+/// The world and the policy that a loop begins with.
+fn world(root: &Path) -> Vec<String> {
+    let made = root.join("world");
+    run(["rlhf".to_owned()].into_iter().chain(short_quickstart(&made, &[]))).ok();
+    let place = |key: &str, path: &str| set(key, &made.join(path));
+    let places = [
+        place("model.path", "sft/final"),
+        place("data.train", "data/prompts.jsonl"),
+        place("data.eval", "data/prompts_eval.jsonl"),
+    ];
+    places.into_iter().flatten().collect()
+}
+
+fn arguments(world: &[String], dir: &Path, more: &[&str]) -> Vec<String> {
+    let config = workspace().join("configs/loop.toml").display().to_string();
+    let mut all = vec!["loop".to_owned(), config];
+    for pair in SHORT.iter().chain(more.iter().filter(|one| !one.starts_with("--"))) {
+        all.extend(["--set".to_owned(), (*pair).to_owned()]);
+    }
+    all.extend(world.iter().cloned());
+    all.extend(set("run.dir", dir));
+    let flags = more.iter().filter(|one| one.starts_with("--"));
+    all.extend(flags.flat_map(|one| one.split(' ')).map(str::to_owned));
+    all
+}
+
+fn go(world: &[String], dir: &Path, more: &[&str]) -> Ran {
+    run(arguments(world, dir, more))
+}
+
+/// Starts the loop and kills it as soon as there is `path`.
+fn kill_at(arguments: &[String], path: &Path) {
+    let mut command = hearken(arguments);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !path.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        assert!(start.elapsed() < DEADLINE, "no {} in time", path.display());
+        sleep(Duration::from_millis(1));
+    }
+    // SIGKILL on Unix: nothing can be saved on the way out.
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+}
+
+/// Files of the rounds, and weights; what trainers say of times and folders is not among them.
+fn results(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = vec![("current.json".into(), fs::read(root.join("current.json")).unwrap())];
+    for round in fs::read_dir(root.join("rounds")).unwrap() {
+        let round = round.unwrap().path();
+        for entry in fs::read_dir(&round).unwrap() {
+            let path = entry.unwrap().path();
+            let file = if path.is_dir() { path.join("final/model.safetensors") } else { path };
+            found.push((file.strip_prefix(root).unwrap().to_owned(), fs::read(&file).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_loop_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_goes_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let [whole, killed] = ["whole", "killed"].map(|name| root.join(name));
+    let table = go(&world, &whole, &[]).ok().stdout;
+    for word in ["win rate", "rolled back by gate", "better:", "20"] {
+        assert!(table.contains(word) || table.contains("promoted by gate"), "{word} in {table}");
+    }
+    for at in [
+        "rounds/001/candidates.jsonl",
+        "rounds/001/reward-1/checkpoints",
+        "rounds/001/policy/checkpoints",
+        "rounds/001/compared.jsonl",
+        "rounds/001/decision.json",
+        "rounds/002/asked.jsonl",
+        "rounds/002/reward-2/final",
+        "rounds/002/policy/metrics.jsonl",
+    ] {
+        kill_at(&arguments(&world, &killed, &[]), &killed.join(at));
+    }
+    let resumed = go(&world, &killed, &[]).ok().stdout;
+    let of_rounds = |text: &str| text.split("\nreport: ").next().unwrap().to_owned();
+    assert_eq!(of_rounds(&resumed), of_rounds(&table));
+    let page = fs::read_to_string(killed.join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("Round 2"), "{page}");
+    let (expected, found) = (results(&whole), results(&killed));
+    let names = |of: &[(PathBuf, Vec<u8>)]| of.iter().map(|one| one.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&expected), names(&found));
+    for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+        assert!(expected == found, "{} differs", name.display());
+    }
+    assert_eq!(go(&world, &killed, &["--status"]).ok().stdout, of_rounds(&table));
+}
+
+#[test]
+fn what_a_loop_cannot_do_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let nothing =
+        [set("model.path", root), set("data.train", root), set("data.eval", root)].concat();
+    let error = go(&nothing, &root.join("none"), &["--status"]).error();
+    assert!(error.contains("found no round of a loop"), "{error}");
+    let error = go(&nothing, &root.join("none"), &["--approve 1 --by Ann"]).error();
+    assert!(error.contains("round 1 has not begun"), "{error}");
+    let nobody = go(&nothing, &root.join("none"), &["--approve 1"]);
+    assert!(nobody.code == Some(2) && nobody.stderr.contains("--by"), "{}", nobody.stderr);
+    let error = go(&nothing, &root.join("none"), &["serve.url=nowhere"]).error();
+    assert!(error.contains("`serve.url`: found \"nowhere\""), "{error}");
+    assert!(!root.join("none/rounds").exists());
+}
+
+#[test]
+#[cfg(unix)]
+fn a_person_approves_and_the_running_server_gets_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let base = root.join("world/sft/final").display().to_string();
+    let server = crate::serve::Server::start(&["--model", &base, "--name", "policy"]);
+    let dir = root.join("loop");
+    // A policy that is trained towards length wins by it.
+    let length = "[{kind=\"heuristic\", name=\"length_diversity\"}]";
+    let (by, trained) = (format!("gate.score={length}"), format!("grpo.score={length}"));
+    let url = format!("serve.url={}", server.url);
+    let more = [
+        "rounds.count=1",
+        "gate.approve=manual",
+        "gate.alpha=0.45",
+        "gate.kl_max=0",
+        "gate.length_ratio_max=0",
+        "grpo.grpo.missing_end_penalty=0",
+        "grpo.train.steps=60",
+        "grpo.optimizer.lr=1e-2",
+        "grpo.grpo.prompts=8",
+        "grpo.rollout.completions=4",
+        "grpo.kl.beta=0",
+        "serve.key_env=HEARKEN_TEST_KEY",
+        &by,
+        &trained,
+        &url,
+    ];
+    let with_key = |flags: &[&str]| -> Ran {
+        let all = arguments(&world, &dir, &[&more[..], flags].concat());
+        let output = hearken(all).env("HEARKEN_TEST_KEY", "admin").output().unwrap();
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    let asked = with_key(&[]).ok();
+    assert!(asked.stderr.contains("--approve 1 --by NAME"), "{}{}", asked.stdout, asked.stderr);
+    let before = server.post(
+        "/v1/completions",
+        &serde_json::json!({"model": "policy", "prompt": "a", "max_tokens": 1}),
+    );
+    let approved = with_key(&["--approve 1 --by Ann"]).ok();
+    assert!(approved.stdout.contains("promoted by Ann"), "{}", approved.stdout);
+    assert!(approved.stderr.contains("round-001 is served"), "{}", approved.stderr);
+    let after = server.post(
+        "/v1/completions",
+        &serde_json::json!({"model": "policy", "prompt": "a", "max_tokens": 1}),
+    );
+    assert_ne!(before["system_fingerprint"], after["system_fingerprint"], "{after}");
+    let missing = hearken(arguments(&world, &dir, &more)).output().unwrap();
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("HEARKEN_TEST_KEY"));
+}

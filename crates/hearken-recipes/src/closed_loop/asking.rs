@@ -1,0 +1,196 @@
+//! Which pairs of candidates are asked about: orders, a random share, and the propensity of every pair.
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What makes a pair worth asking about. P is the probability that one reward model gives the first of two candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Nothing: all pairs alike.
+    Random,
+    /// The entropy of the mean of P over the reward models: how open the answer is.
+    Entropy,
+    /// The variance of P over the reward models: how far they disagree. Asghari et al. 2026, arXiv:2603.17378, ask about the
+    /// pair of several candidates where it is largest.
+    Disagreement,
+    /// The entropy of the mean of P less the mean of its entropies: what the answer says of which reward model is right (BALD, Houlsby et
+    /// al. 2011, arXiv:1112.5745). Open questions on which all reward models agree are worth nothing.
+    Information,
+}
+
+impl Order {
+    /// How much a pair is worth, given P under each reward model; at least one.
+    ///
+    /// # Panics
+    /// If there is no reward model, and the order is not random.
+    pub(super) fn worth(self, probabilities: &[f64]) -> f64 {
+        let n = probabilities.len() as f64;
+        let mean = probabilities.iter().sum::<f64>() / n;
+        match self {
+            Self::Random => 0.0,
+            _ if probabilities.is_empty() => panic!("probabilities: at least one"),
+            Self::Entropy => entropy(mean),
+            Self::Disagreement => {
+                probabilities.iter().map(|p| (p - mean) * (p - mean)).sum::<f64>() / n
+            }
+            Self::Information => {
+                entropy(mean) - probabilities.iter().map(|p| entropy(*p)).sum::<f64>() / n
+            }
+        }
+    }
+}
+
+/// Of a coin that falls on one side with probability `p`, in nats.
+fn entropy(p: f64) -> f64 {
+    let term = |p: f64| if p <= 0.0 { 0.0 } else { -p * p.ln() };
+    term(p) + term(1.0 - p)
+}
+
+/// Two candidates of one prompt that could be asked about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pair {
+    /// The number of the prompt.
+    pub(super) prompt: usize,
+    /// The numbers of the candidates.
+    pub(super) candidates: [usize; 2],
+    /// What the order says it is worth.
+    pub(super) worth: f64,
+}
+
+/// A pair that is asked about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Chosen {
+    /// The pair.
+    pub(super) pair: Pair,
+    /// The probability with which it was to be asked about, above 0.
+    pub(super) propensity: f64,
+    /// Whether it was drawn at random.
+    pub(super) at_random: bool,
+}
+
+/// Chooses `count` of the pairs, `random_share` of them (rounded up) at random.
+///
+/// The others are the pairs that are worth most, one per prompt at most; those are asked about for certain. The random ones are drawn
+/// without replacement from all that is left, each with the same probability, so that no pair has a propensity of 0 unless the share is,
+/// and what is known of the asked pairs, each divided by its propensity, estimates what holds of all (Horvitz and Thompson 1952).
+/// All pairs are asked about where there are no more than `count`.
+///
+/// # Panics
+/// If `random_share` is not in [0, 1].
+pub(super) fn choose(
+    pairs: &[Pair],
+    count: usize,
+    random_share: f64,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Chosen> {
+    assert!((0.0..=1.0).contains(&random_share), "random_share: {random_share}, in [0, 1]");
+    let count = count.min(pairs.len());
+    let drawn = ((random_share * count as f64).ceil() as usize).min(count);
+    // Equals come in a random order.
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.shuffle(rng);
+    order.sort_by(|a, b| pairs[*b].worth.total_cmp(&pairs[*a].worth));
+    let mut asked_of = std::collections::BTreeSet::new();
+    let certain: Vec<usize> = order
+        .iter()
+        .copied()
+        .filter(|at| asked_of.insert(pairs[*at].prompt))
+        .take(count - drawn)
+        .collect();
+    let mut rest: Vec<usize> = order.into_iter().filter(|at| !certain.contains(at)).collect();
+    // One per prompt may be fewer than were wanted.
+    let drawn = (count - certain.len()).min(rest.len());
+    let propensity = drawn as f64 / rest.len() as f64;
+    rest.sort_unstable();
+    for place in 0..drawn {
+        let from = rng.random_range(place..rest.len());
+        rest.swap(place, from);
+    }
+    let of = |propensity, at_random| {
+        move |at: &usize| Chosen { pair: pairs[*at], propensity, at_random }
+    };
+    let drawn = rest[..drawn].iter().map(of(propensity, true));
+    certain.iter().map(of(1.0, false)).chain(drawn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn orders_tell_open_questions_from_disputed_ones() {
+        let (open, disputed, settled) = ([0.5, 0.5], [0.0, 1.0], [0.99, 0.99]);
+        let ln_2 = std::f64::consts::LN_2;
+        assert!((Order::Entropy.worth(&open) - ln_2).abs() < 1e-12);
+        assert!((Order::Entropy.worth(&disputed) - ln_2).abs() < 1e-12);
+        assert!((Order::Disagreement.worth(&disputed) - 0.25).abs() < 1e-12);
+        assert!(Order::Disagreement.worth(&open) < 1e-12);
+        assert!((Order::Information.worth(&disputed) - ln_2).abs() < 1e-12);
+        assert!(Order::Information.worth(&open).abs() < 1e-12);
+        assert!(Order::Entropy.worth(&settled) < 0.06);
+        assert!(Order::Random.worth(&[]).abs() < 1e-12);
+    }
+
+    /// Three prompts with three pairs each; the worth rises with the number.
+    fn pairs() -> Vec<Pair> {
+        let pair = |at: usize| Pair {
+            prompt: at / 3,
+            candidates: [[0, 1], [0, 2], [1, 2]][at % 3],
+            worth: at as f64,
+        };
+        (0..9).map(pair).collect()
+    }
+
+    #[test]
+    fn the_pairs_worth_most_are_asked_one_per_prompt_and_the_rest_at_random() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let chosen = choose(&pairs(), 4, 0.5, &mut rng);
+        let worth: Vec<f64> = chosen.iter().map(|one| one.pair.worth).collect();
+        assert_eq!(worth[..2], [8.0, 5.0]);
+        assert_eq!(chosen.iter().filter(|one| one.at_random).count(), 2);
+        assert!(chosen[..2].iter().all(|one| (one.propensity - 1.0).abs() < 1e-12));
+        assert!(chosen[2..].iter().all(|one| (one.propensity - 2.0 / 7.0).abs() < 1e-12));
+        // There are three prompts, and so three pairs for certain.
+        let chosen = choose(&pairs(), 5, 0.0, &mut rng);
+        assert_eq!(chosen.iter().filter(|one| one.at_random).count(), 2);
+        let all = choose(&pairs(), 100, 0.2, &mut rng);
+        assert!(all.len() == 9 && all.iter().all(|one| 0.0 < one.propensity));
+        assert!(choose(&[], 3, 0.5, &mut rng).is_empty());
+    }
+
+    /// The propensity is how often a pair is asked about, and dividing by it gives the mean over all pairs.
+    #[test]
+    fn propensities_are_frequencies_and_undo_the_choice() {
+        let (pairs, rounds) = (pairs(), 4000);
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (mut asked, mut said, mut sum) = ([0.0; 9], [0.0; 9], 0.0);
+        for _ in 0..rounds {
+            for one in choose(&pairs, 4, 0.5, &mut rng) {
+                let at = one.pair.worth as usize;
+                asked[at] += 1.0 / f64::from(rounds);
+                said[at] = one.propensity;
+                sum += one.pair.worth / one.propensity / 9.0 / f64::from(rounds);
+            }
+        }
+        for (asked, said) in asked.iter().zip(said) {
+            assert!((asked - said).abs() < 0.03, "{asked} {said}");
+        }
+        assert!((sum - 4.0).abs() < 0.1, "{sum}");
+    }
+
+    #[test]
+    fn the_random_order_draws_every_pair_equally_often() {
+        let even: Vec<Pair> = pairs().into_iter().map(|pair| Pair { worth: 0.0, ..pair }).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
+        let chosen = choose(&even, 3, 1.0, &mut rng);
+        assert!(
+            chosen.iter().all(|one| one.at_random && (one.propensity - 1.0 / 3.0).abs() < 1e-12)
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! The page about a loop: its rounds, why each was decided as it was, and completions side by side.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use hearken_page::{Cell, Forest, Labels, Line, Lines, Point, document, escape, table};
+use hearken_run::error::TrainError;
+use hearken_run::run_dir::write_atomically;
+use hearken_stats::Estimate;
+
+use super::history::{RoundState, RoundSummary, round_dir, summaries};
+use super::records::{COMPARED, Compared, read_lines};
+
+/// Completions of both policies that are shown of the last round.
+const EXAMPLES: usize = 8;
+
+/// Writes `report.html` into the folder of a loop; gives its path.
+///
+/// # Errors
+/// If a file of the loop cannot be read, or the page not be written.
+pub fn report(root: &Path) -> Result<PathBuf, TrainError> {
+    let rounds = summaries(root)?;
+    let mut body = String::from("<h2>Rounds</h2>\n");
+    body.push_str(&table("numbers", &HEADINGS, &rounds.iter().map(row).collect::<Vec<_>>()));
+    body.push_str("<div class=\"figures\">\n");
+    body.push_str(&wins(&rounds).html());
+    body.push_str(&scores(&rounds).html());
+    body.push_str("</div>\n<h2>Decisions</h2>\n");
+    for round in rounds.iter().filter(|round| !round.reasons.is_empty()) {
+        let _ = writeln!(body, "<h3>Round {}: {}</h3>\n<ul>", round.round, escape(&round.what()));
+        for reason in &round.reasons {
+            let _ = writeln!(body, "<li>{}</li>", escape(reason));
+        }
+        body.push_str("</ul>\n");
+    }
+    body.push_str(&examples(root, &rounds)?);
+    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy();
+    let path = root.join("report.html");
+    write_atomically(&path, document(&format!("Loop: {name}"), &body).as_bytes())?;
+    Ok(path)
+}
+
+const HEADINGS: [&str; 8] =
+    ["round", "policy", "asked", "labels", "win rate", "KL, nats", "tokens", "decision"];
+
+fn row(round: &RoundSummary) -> Vec<Cell> {
+    let shown = |estimate: Option<Estimate>| {
+        Cell::Number(estimate.map_or_else(|| "–".to_owned(), |found| format!("{found:.3}")))
+    };
+    vec![
+        Cell::Heading(round.round.to_string()),
+        Cell::Text(escape(&round.policy)),
+        Cell::Number(round.asked.to_string()),
+        Cell::Number(round.labels.to_string()),
+        shown(round.win_rate),
+        shown(round.kl_nats),
+        shown(round.tokens),
+        Cell::Text(escape(&round.what())),
+    ]
+}
+
+/// Win rates with the intervals that hold at any time.
+fn wins(rounds: &[RoundSummary]) -> Forest {
+    let labels = Labels::new("New policy against the current one", "win rate", "");
+    let row = |round: &RoundSummary| {
+        let what = if round.state == RoundState::Promoted { "promoted" } else { "not promoted" };
+        Some((format!("round {}, {what}", round.round), round.win_rate?))
+    };
+    Forest { labels, rows: rounds.iter().filter_map(row).collect(), reference: Some(0.5) }
+}
+
+/// What the current policy has gained in score since the first one, by labels: a round that was rolled back gains nothing.
+fn scores(rounds: &[RoundSummary]) -> Lines {
+    let mut sum = 0.0;
+    let mut points = Vec::new();
+    for round in rounds {
+        let Some(difference) = round.score_difference else { continue };
+        let is_promoted = round.state == RoundState::Promoted;
+        let interval = Some((sum + difference.low, sum + difference.high)).filter(|_| is_promoted);
+        if is_promoted {
+            sum += difference.value;
+        }
+        points.push(Point { interval, ..Point::new(round.labels as f64, sum) });
+    }
+    let labels = Labels::new("Score gained since the first policy", "labels", "score of the gate");
+    Lines::new(labels, vec![Line { name: "current policy".to_owned(), points }])
+}
+
+/// Completions of the last round that came to a comparison.
+fn examples(root: &Path, rounds: &[RoundSummary]) -> Result<String, TrainError> {
+    for round in rounds.iter().rev() {
+        let path = round_dir(root, round.round).join(COMPARED);
+        let Some(compared) = read_lines::<Compared>(&path)? else { continue };
+        let row = |one: &Compared| {
+            vec![
+                Cell::Text(escape(&one.prompt)),
+                Cell::Text(escape(&one.current)),
+                Cell::Text(escape(&one.candidate)),
+            ]
+        };
+        let rows: Vec<Vec<Cell>> = compared.iter().take(EXAMPLES).map(row).collect();
+        let shown = table("texts", &["prompt", "current policy", "new policy"], &rows);
+        return Ok(format!("<h2>Completions of round {}</h2>\n{shown}", round.round));
+    }
+    Ok(String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(number: u64, state: RoundState, gained: f64) -> RoundSummary {
+        let estimate = |value: f64| Estimate {
+            value,
+            low: value - 0.1,
+            high: value + 0.1,
+            n: 10,
+            method: hearken_stats::Method::Normal,
+        };
+        RoundSummary {
+            round: number,
+            state,
+            policy: "start".to_owned(),
+            asked: 10,
+            labels: 10 * number as usize,
+            win_rate: Some(estimate(0.6)),
+            kl_nats: None,
+            tokens: None,
+            score_difference: Some(estimate(gained)),
+            by: "gate".to_owned(),
+            reasons: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_rolled_back_gains_nothing() {
+        let rounds = [
+            round(1, RoundState::Promoted, 1.0),
+            round(2, RoundState::RolledBack, -3.0),
+            round(3, RoundState::Promoted, 0.5),
+        ];
+        let lines = scores(&rounds);
+        let sums: Vec<f64> = lines.series[0].points.iter().map(|point| point.y).collect();
+        assert!(sums.iter().zip([1.0, 1.0, 1.5]).all(|(a, b)| (a - b).abs() < 1e-12), "{sums:?}");
+        assert!(lines.series[0].points[1].interval.is_none());
+        assert_eq!(wins(&rounds).rows.len(), 3);
+    }
+}
