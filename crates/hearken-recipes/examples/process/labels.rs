@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::Result;
 use super::problem::{Problem, steps};
-use super::world::{LONGEST, MORE_STEPS, POSITIONS, STEPS, World};
+use super::world::{EXAMPLES, LONGEST, MORE_STEPS, POSITIONS, STEPS, World};
 
 /// Solutions that are labelled.
 const SOLUTIONS: usize = 80;
@@ -47,14 +47,8 @@ impl Solutions {
             (0..SOLUTIONS).map(|_| Problem::draw(rng, lengths.clone())).collect();
         let answers = world.sample(model, &problems, 1, "to label")?;
         let steps: Vec<Vec<String>> = answers.iter().map(|of| steps(&of[0].text)).collect();
-        let mut prompt = |problem: &Problem| {
-            let solved = |_| {
-                let example = Problem::draw(rng, lengths.clone());
-                example.prompt() + &example.demonstration(rng, world.seed) + "\n"
-            };
-            let solved: String = (0..examples).map(solved).collect();
-            solved + &problem.prompt()
-        };
+        let mut prompt =
+            |problem: &Problem| problem.prompt_behind((examples, &lengths), rng, world.seed);
         let prompts = problems.iter().map(&mut prompt).collect();
         let answers = problems.iter().map(Problem::answer).collect();
         Ok(Self { problems, prompts, steps, answers })
@@ -121,7 +115,7 @@ pub(crate) fn measure(world: &World, model: &Model<Cpu>) -> Result<Value> {
         }));
     }
     let alone = speed(world, model, &unlabelled, LONGEST)?;
-    let with_examples = Solutions::sample(world, model, (STEPS, 2), &mut rng)?;
+    let with_examples = Solutions::sample(world, model, (STEPS, EXAMPLES), &mut rng)?;
     let unlabelled: Vec<Unlabelled<'_>> =
         with_examples.unlabelled(world)?.into_iter().map(|(_, one)| one).collect();
     let longest = unlabelled.iter().map(|one| one.tokens.ids.len()).max().unwrap_or(0);
@@ -130,7 +124,7 @@ pub(crate) fn measure(world: &World, model: &Model<Cpu>) -> Result<Value> {
     Ok(json!({
         "seed": world.seed,
         "accuracy": found,
-        "speed": { "prompts that are problems": alone, "two solved problems before each": behind_examples },
+        "speed": { "prompts that are problems": alone, "three solved problems before each": behind_examples },
     }))
 }
 

@@ -20,10 +20,10 @@ use super::world::{Kind, LABELLED, STEPS, World, path};
 /// The same for all rewards.
 pub(crate) const PPO: &str = "
 [rollout]
-max_new_tokens = 64
+max_new_tokens = 80
 
 [optimizer]
-lr = 3e-4
+lr = 1e-4
 schedule = 'constant'
 warmup_steps = 5
 
@@ -31,8 +31,8 @@ warmup_steps = 5
 beta = 0.01
 
 [train]
-batch_size = 32
-steps = 320
+batch_size = 64
+steps = 120
 
 [ppo]
 minibatches = 4
@@ -42,13 +42,15 @@ value_coef = 0.1
 
 const BOUNDED: &str = "{kind='process', path=PATH, rewards='differences'}";
 const UNBOUNDED: &str = "{kind='process', path=PATH, rewards='steps'}";
+const ANSWERED: &str = "{kind='regex', pattern='=[0-9]$'}";
 const SUM: &str = "{kind='verifier', name='numeric', answer='answer'}";
 
 /// What a policy is rewarded by.
-const REWARDS: [(&str, &[&str]); 4] = [
+const REWARDS: [(&str, &[&str]); 5] = [
     ("the right sum", &[SUM]),
     ("the right sum, and steps, bounded", &[SUM, BOUNDED]),
     ("steps, bounded", &[BOUNDED]),
+    ("steps, bounded, and that an answer is said", &[BOUNDED, ANSWERED]),
     ("steps, unbounded", &[UNBOUNDED]),
 ];
 /// Problems on which a policy is measured, and answers to each.
@@ -106,9 +108,11 @@ fn train_by(
     let loaded = PpoConfig::from_layers(layers)?;
     let outcome = ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent)?;
     let metrics = fs::read_to_string(dir.join("metrics.jsonl"))?;
+    // Each later epoch of an iteration learns from the same tokens.
     let tokens = |line: &str| {
         let record: Value = serde_json::from_str(line).ok()?;
-        record.get("completion_tokens")?.as_u64()
+        let is_first = record.get("epoch")?.as_u64()? == 0;
+        record.get("completion_tokens")?.as_u64().filter(|_| is_first)
     };
     Ok((outcome.model_dir, metrics.lines().filter_map(tokens).sum()))
 }
@@ -165,6 +169,6 @@ pub(crate) fn report(found: &[&[Trained]]) -> Value {
     json!({
         "measured_on": { "problems": MEASURED.0, "answers": MEASURED.1 },
         "rows": rows,
-        "differences": [less(2, 1), less(3, 1), less(4, 1)],
+        "differences": [less(1, 0), less(2, 0), less(2, 1), less(3, 1), less(4, 1), less(5, 1)],
     })
 }

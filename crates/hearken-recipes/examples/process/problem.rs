@@ -4,19 +4,21 @@ use std::ops::RangeInclusive;
 
 use rand::{Rng, RngExt};
 
-/// Numbers are below this.
-const MODULUS: u32 = 47;
+/// Numbers are the last digits of products.
+const MODULUS: u32 = 10;
 /// What is added in each step.
 const PLUS: u32 = 4;
 /// What numbers are multiplied by.
-const FACTORS: [u32; 3] = [2, 3, 5];
+const FACTORS: RangeInclusive<u32> = 2..=9;
 /// One in so many products is told wrongly in demonstrations, by one more, and how often.
-const MISTAKEN: (u64, f64) = (8, 0.6);
+const MISTAKEN: (u64, f64) = (6, 0.6);
 /// How often a demonstration writes a step twice.
 const REPEATED: f64 = 0.03;
 
-/// A number that is multiplied by a factor and has 4 added, modulo 47, again and again: `c07*3>f` begins with 7 at c. A
-/// solution has a step for each letter, and says the last number again: `d25`, `e32`, `f06`, `=06`.
+/// A digit that is multiplied by a factor and has 4 added, of which the last digit remains, again and again: `3c7f` is multiplied
+/// by 3, begins with 7 at c and ends at f. A solution has a step for each letter, which says what is left to do as a problem
+/// does, and then the last digit: `3d5f`, `3e9f`, `3f1f`, `=1`. So a step follows from the one before it alone, however long the
+/// solution is.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     first: char,
@@ -34,12 +36,31 @@ impl Problem {
             first: char::from(first),
             last: char::from(first + count),
             number: rng.random_range(0..MODULUS),
-            factor: FACTORS[rng.random_range(0..FACTORS.len())],
+            factor: rng.random_range(FACTORS),
         }
     }
 
     pub(crate) fn prompt(&self) -> String {
-        format!("{}{:02}*{}>{}\n", self.first, self.number, self.factor, self.last)
+        self.state(self.first, self.number) + "\n"
+    }
+
+    /// The prompt behind so many solved problems of such lengths.
+    pub(crate) fn prompt_behind(
+        &self,
+        (examples, lengths): (usize, &RangeInclusive<usize>),
+        rng: &mut impl Rng,
+        world: u64,
+    ) -> String {
+        let solved = |_| {
+            let example = Self::draw(rng, lengths.clone());
+            example.prompt() + &example.demonstration(rng, world) + "\n"
+        };
+        (0..examples).map(solved).collect::<String>() + &self.prompt()
+    }
+
+    /// What is left to do at a letter.
+    fn state(&self, letter: char, number: u32) -> String {
+        format!("{}{letter}{number}{}", self.factor, self.last)
     }
 
     fn after(&self, number: u32) -> u32 {
@@ -48,7 +69,7 @@ impl Problem {
 
     pub(crate) fn answer(&self) -> String {
         let steps = (self.first..self.last).count();
-        format!("{:02}", (0..steps).fold(self.number, |number, _| self.after(number)))
+        format!("{}", (0..steps).fold(self.number, |number, _| self.after(number)))
     }
 
     /// A solution with the mistakes of this world, which goes on from a wrong number as from a right one.
@@ -58,12 +79,10 @@ impl Problem {
             let is_told_wrongly =
                 is_mistaken(world, number, self.factor) && rng.random_bool(MISTAKEN.1);
             number = (self.after(number) + u32::from(is_told_wrongly)) % MODULUS;
-            steps.push(format!("{letter}{number:02}"));
-            if rng.random_bool(REPEATED) {
-                steps.push(format!("{letter}{number:02}"));
-            }
+            let repeated = usize::from(rng.random_bool(REPEATED));
+            steps.extend(vec![self.state(letter, number); 1 + repeated]);
         }
-        steps.push(format!("={number:02}"));
+        steps.push(format!("={number}"));
         steps.join("\n")
     }
 
@@ -73,19 +92,27 @@ impl Problem {
         let mut before = Some((self.first, self.number));
         let mut judge = |step: &String| {
             let is_right = before.is_some_and(|(letter, number)| {
-                let same = format!("{letter}{number:02}");
-                let next = (letter..=self.last).nth(1);
-                let next = match next {
-                    Some(next) => format!("{next}{:02}", self.after(number)),
-                    None => format!("={number:02}"),
+                let is_repeated = letter != self.first && *step == self.state(letter, number);
+                let mut rest = letter..=self.last;
+                let is_next = match (rest.next(), rest.next()) {
+                    (_, Some(next)) => *step == self.state(next, self.after(number)),
+                    (Some(_), None) => *step == format!("={number}"),
+                    // Behind the last letter nothing follows.
+                    (None, _) => false,
                 };
-                (*step == same && letter != self.first) || *step == next
+                is_repeated || is_next
             });
-            let mut letters = step.chars();
-            before = letters.next().zip(letters.as_str().parse().ok());
+            before = self.read(step);
             is_right
         };
         steps.iter().map(&mut judge).collect()
+    }
+
+    /// The letter and the number of a step; nothing where it is the result, or says another factor or end than the problem.
+    fn read(&self, step: &str) -> Option<(char, u32)> {
+        let letter = step.chars().nth(1)?;
+        let number = step.get(2..3)?.parse().ok()?;
+        (step == self.state(letter, number)).then_some((letter, number))
     }
 
     /// Whether a solution says the right result.

@@ -25,18 +25,21 @@ use super::problem::{Problem, steps};
 pub(crate) const STEPS: std::ops::RangeInclusive<usize> = 3..=5;
 pub(crate) const MORE_STEPS: std::ops::RangeInclusive<usize> = 6..=9;
 pub(crate) const DEMONSTRATIONS: usize = 6000;
+/// One in so many demonstrations has solved problems before its prompt, and how many.
+const BEHIND_EXAMPLES: usize = 8;
+pub(crate) const EXAMPLES: usize = 3;
 /// Sampled solutions of each problem that is learned from.
 pub(crate) const SAMPLES: usize = 4;
-/// Labelled solutions that reward models learn from: few, and many.
-pub(crate) const LABELLED: [usize; 2] = [800, 4800];
+/// Labelled solutions that reward models learn from.
+pub(crate) const LABELLED: [usize; 1] = [6400];
 /// Passes over the labelled solutions.
-const PASSES: usize = 10;
+const PASSES: usize = 8;
 /// Solutions of one step.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// The most tokens of a prompt and its solution.
-pub(crate) const POSITIONS: usize = 128;
+pub(crate) const POSITIONS: usize = 256;
 /// The most tokens of a solution.
-pub(crate) const LONGEST: usize = 64;
+pub(crate) const LONGEST: usize = 80;
 
 pub(crate) const SFT: &str = "
 [optimizer]
@@ -45,14 +48,17 @@ warmup_steps = 20
 
 [train]
 batch_size = 64
-steps = 500
+steps = 1000
 ";
 
 pub(crate) const REWARD: &str = "
 [optimizer]
-lr = 1.5e-3
+lr = 2e-3
 warmup_steps = 20
 ";
+
+/// What follows a mistake says nothing: else all that stands further back than a right solution is long would be wrong.
+const STEPS_OF_PROCESS: &str = "reward.steps='first_error'";
 
 /// What a reward model is trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +89,12 @@ impl World {
         fs::create_dir_all(folder)?;
         let seeds = Seeds::new(seed);
         let mut rng = seeds.stream("problems", 0);
-        let demonstrations = (0..DEMONSTRATIONS).map(|_| {
+        let demonstrations = (0..DEMONSTRATIONS).map(|index| {
             let problem = Problem::draw(&mut rng, *STEPS.start()..=*MORE_STEPS.end());
+            let examples = if index % BEHIND_EXAMPLES == 0 { EXAMPLES } else { 0 };
+            let prompt = problem.prompt_behind((examples, &STEPS), &mut rng, seed);
             let completion = problem.demonstration(&mut rng, seed);
-            json!({ "prompt": problem.prompt(), "completion": completion }).to_string() + "\n"
+            json!({ "prompt": prompt, "completion": completion }).to_string() + "\n"
         });
         fs::write(folder.join("demonstrations.jsonl"), demonstrations.collect::<String>())?;
         let base = folder.join("base");
@@ -135,7 +143,9 @@ impl World {
         for (problem, answers) in problems.iter().zip(&answers) {
             for answer in answers {
                 read += 1;
-                let (prompt, parts) = (problem.prompt(), steps(&answer.text));
+                let examples = read % (1 + EXAMPLES);
+                let prompt = problem.prompt_behind((examples, &STEPS), &mut rng, self.seed);
+                let parts = steps(&answer.text);
                 if !parts.is_empty() {
                     let labels = problem.judge(&parts);
                     let line = json!({ "prompt": prompt, "completions": parts, "labels": labels });
@@ -172,6 +182,9 @@ impl World {
             ("train.steps", (PASSES * count / BATCH).to_string()),
         ] {
             layers.set(&format!("{key}={value}"))?;
+        }
+        if kind == Kind::Process {
+            layers.set(STEPS_OF_PROCESS)?;
         }
         let loaded = RewardConfig::from_layers(layers)?;
         Ok(reward::run(Cpu::new(), &loaded, Start::Resume, &mut Silent)?.model_dir)
