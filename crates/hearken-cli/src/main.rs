@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         // On a thread of the pool, kernels start sooner than on the main thread.
         false => rayon::scope(|_| arguments.command.run()),
     };
-    let ready = device::choose_kernels().and_then(|()| ranks::share_cores());
+    let ready = device::choose().and_then(|()| ranks::share_cores());
     match ready.and_then(|()| run()) {
         Ok(code) => code,
         Err(error) => failure::report(&error),

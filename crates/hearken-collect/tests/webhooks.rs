@@ -5,69 +5,36 @@
 mod running;
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use hearken_collect::Options;
 use hearken_data::feedback::{Judgement, Verdict};
 use hearken_store::Store;
+use hearken_testing::server::{Request, Server};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use running::{Running, unlimited};
 use sha2::Sha256;
 use support::{pair, pairs};
 
-/// What a receiver got.
-struct Received {
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
-impl Received {
-    fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
-        &found.unwrap_or_else(|| panic!("no header {name}")).1
-    }
-}
-
 /// A receiver that refuses the first request and takes the others.
-fn receiver() -> (String, Receiver<Received>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+fn receiver() -> (Server, Receiver<Request>) {
     let (tell, told) = channel();
-    std::thread::spawn(move || {
-        for (number, connection) in listener.incoming().enumerate() {
-            let mut connection = connection.unwrap();
-            let received = read(&mut connection);
-            let status = if number == 0 { "500 No" } else { "204 Yes" };
-            let answer =
-                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            connection.write_all(answer.as_bytes()).unwrap();
-            if tell.send(received).is_err() {
-                break;
-            }
-        }
+    let has_refused = AtomicBool::new(false);
+    let server = Server::start(move |request, mut connection| {
+        let status = if has_refused.swap(true, Ordering::Relaxed) { "204 Yes" } else { "500 No" };
+        write!(connection, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+        let _ = tell.send(request);
+        Ok(())
     });
-    (url, told)
+    (server, told)
 }
 
-fn read(connection: &mut TcpStream) -> Received {
-    let mut reader = BufReader::new(connection);
-    let mut headers = Vec::new();
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let Some((name, value)) = line.trim().split_once(':') else { break };
-        headers.push((name.to_owned(), value.trim().to_owned()));
-    }
-    let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let mut body = vec![0; length.unwrap().1.parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
-    Received { headers, body: String::from_utf8(body).unwrap() }
+fn header<'r>(request: &'r Request, name: &str) -> &'r str {
+    request.header(name).unwrap_or_else(|| panic!("no header {name}"))
 }
 
 /// Adds a webhook through the page; gives its key.
@@ -97,7 +64,8 @@ fn a_judgement_is_told_signed_and_told_again_until_it_is_taken() {
     judge("item-0", "before");
     let options = Options { webhooks: true, ..unlimited() };
     let running = Running::start(Arc::clone(&store), options);
-    let (url, told) = receiver();
+    let (server, told) = receiver();
+    let url = format!("{}/hook", server.url());
     let key = add_webhook(&running.url, &url);
     judge("item-1", "after");
 
@@ -107,21 +75,21 @@ fn a_judgement_is_told_signed_and_told_again_until_it_is_taken() {
     for _ in 0..2 {
         let received = told.recv_timeout(wait).expect("what was refused comes again");
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
-        mac.update(received.header("x-hearken-timestamp").as_bytes());
+        mac.update(header(&received, "x-hearken-timestamp").as_bytes());
         mac.update(b".");
-        mac.update(received.body.as_bytes());
-        let signed = received.header("x-hearken-signature").strip_prefix("sha256=").unwrap();
+        mac.update(&received.body);
+        let signed = header(&received, "x-hearken-signature").strip_prefix("sha256=").unwrap();
         let bytes: Vec<u8> = (0..signed.len())
             .step_by(2)
             .map(|at| u8::from_str_radix(&signed[at..at + 2], 16).unwrap())
             .collect();
         mac.verify_slice(&bytes).expect("the signature is that of the key");
-        let body: serde_json::Value = serde_json::from_str(&received.body).unwrap();
-        assert_eq!(body["event"], received.header("x-hearken-event"));
+        let body: serde_json::Value = serde_json::from_slice(&received.body).unwrap();
+        assert_eq!(body["event"], header(&received, "x-hearken-event"));
         events.push((body, received));
     }
     let again = events.iter().find(|(_, received)| {
-        received.header("x-hearken-delivery") == refused.header("x-hearken-delivery")
+        header(received, "x-hearken-delivery") == header(&refused, "x-hearken-delivery")
     });
     assert!(again.is_some(), "the same delivery");
     let of = |event: &str| &events.iter().find(|(body, _)| body["event"] == event).unwrap().0;

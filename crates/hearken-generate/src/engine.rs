@@ -8,14 +8,15 @@ use hearken_data::StopReason;
 use hearken_model::cached::CachedInput;
 use hearken_model::{Head, KvCache, Model, ModelConfig, Tokenizer};
 use hearken_tensor::Device;
-use hearken_tensor::device::CachedRow;
+use hearken_tensor::device::{CachedRow, Rows, View, ViewMut, Write};
+use hearken_tensor::draw::DrawRow;
 use rayon::prelude::*;
 
 use crate::error::GenerateError;
 use crate::request::{Ended, EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
 use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
-use crate::sequence::{Extent, Queued, QueuedPart, Terms};
+use crate::sequence::{Extent, Queued, QueuedPart, Sequence, Terms, Wanted};
 use crate::stop::StopRules;
 use crate::wishes::Wishes;
 
@@ -73,7 +74,7 @@ pub struct Engine<'m, D: Device> {
     options: EngineOptions,
     /// One of each model; pages have the same numbers in all.
     caches: Vec<KvCache<D>>,
-    scheduler: Scheduler<'m>,
+    scheduler: Scheduler<'m, D::Buffer>,
     /// Requests submitted.
     submitted: usize,
     sampled: usize,
@@ -261,11 +262,7 @@ impl<'m, D: Device> Engine<'m, D> {
         self.scheduler.admit();
         let chunks = self.scheduler.plan_prefill();
         let logits = self.run(&chunks);
-        let device = self.voices[0].model.device().clone();
-        match &logits {
-            Some(logits) => self.draw(&chunks, &device.read(logits)),
-            None => self.draw(&chunks, &[]),
-        }
+        self.draw(&chunks, logits.as_ref());
         let accepted = self.accept(observer);
         let ended = self.scheduler.retire().into_iter().map(|sequence| Ended {
             request: sequence.request,
@@ -321,23 +318,39 @@ impl<'m, D: Device> Engine<'m, D> {
         (!mixed.is_empty()).then(|| device.upload(&mixed))
     }
 
-    /// Starts the samples of prompts that have ended and draws a token for every sequence. Each has
-    /// its own random numbers, so the threads among which they are divided do not matter.
-    fn draw(&mut self, chunks: &[Chunk], logits: &[f32]) {
-        let vocab = self.voices[0].model.config().vocab;
+    /// Starts the samples of prompts that have ended and draws a token for every sequence. `logits` are
+    /// those of [`Engine::run`].
+    fn draw(&mut self, chunks: &[Chunk], logits: Option<&D::Buffer>) {
+        let (device, vocab) = (self.voices[0].model.device(), self.voices[0].model.config().vocab);
+        let row_of = |row: usize| Rows { offset: row * vocab, ..Rows::dense(1, vocab) };
         let decoding = self.scheduler.running.len();
-        let (rows, after_prompts) = logits.split_at(decoding * vocab);
         let ended = chunks.iter().filter(|chunk| chunk.completes).map(|chunk| chunk.prompt);
-        let completed = ended.zip(after_prompts.chunks_exact(vocab).map(Arc::from));
+        let completed = ended.zip(decoding..).map(|(prompt, row)| {
+            let logits = logits.expect("a prompt that ends has a row");
+            let mut own = device.scratch(vocab);
+            let out = ViewMut::new(&mut own, Rows::dense(1, vocab));
+            device.gather_rows(logits, &device.ids(&[row as u32]), out, Write::Overwrite);
+            (prompt, Arc::new(own))
+        });
         for copy in self.scheduler.start(completed) {
             for cache in &mut self.caches {
                 cache.copy_page(copy.from, copy.to);
             }
         }
-        self.scheduler.running.par_iter_mut().enumerate().for_each(|(index, sequence)| {
-            let row = (index < decoding).then(|| &rows[index * vocab..(index + 1) * vocab]);
-            sequence.draw(row);
+        // What guides a completion may take long to say what comes next.
+        let running = &mut self.scheduler.running;
+        let wanted: Vec<_> = running.par_iter_mut().map(Sequence::wanted).collect();
+        let rows = wanted.iter().enumerate().map(|(row, wanted)| {
+            let Wanted { first, choice, added, allowed, likeliest } = wanted;
+            let logits = match first {
+                Some(first) => View::new(&**first, Rows::dense(1, vocab)),
+                None => View::new(logits.expect("a running sequence has a row"), row_of(row)),
+            };
+            let (added, allowed) = (added.clone(), allowed.clone());
+            DrawRow { logits, choice: *choice, added, allowed, likeliest: *likeliest }
         });
+        let drawn = device.wait(device.draw(rows.collect()));
+        running.iter_mut().zip(drawn).for_each(|(sequence, drawn)| sequence.take(drawn));
     }
 
     /// Appends what was drawn and reports it. Requests that the observer has enough of are cancelled.
@@ -380,7 +393,7 @@ fn queued<'m, D: Device>(
     request: Arc<Request>,
     terms: Arc<Terms<'m>>,
     options: &EngineOptions,
-) -> Result<Option<Queued<'m>>, GenerateError> {
+) -> Result<Option<Queued<'m, D::Buffer>>, GenerateError> {
     let (tokens, vocab) = (request.prompt_ids.len(), voices[0].model.config().vocab);
     let positions = voices.iter().map(|voice| voice.model.config().max_positions).min();
     let positions = positions.expect("at least one model");

@@ -12,8 +12,8 @@
 //! sample's index; not on what else is asked for, nor on the size of batches, pages and chunks, but
 //! for the last digits of f32 sums.
 //!
-//! Read in this order: [`Sampling`], [`Wishes`], [`Request`] and [`Event`] (what is asked for), `sampler` (from
-//! logits to a token), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
+//! Read in this order: [`Sampling`], [`Wishes`], [`Request`] and [`Event`] (what is asked for), `sampler` (its
+//! random numbers), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
 //! (who runs next), [`Engine`] (the loop), [`generate`], [`EngineHandle`], `stop`, [`completion_text`] and
 //! [`TextPieces`] (where text ends).
 //!
@@ -52,4 +52,4 @@ pub use pieces::TextPieces;
 pub use request::{Ended, EngineOptions, EngineStats, Event, Request};
 pub use sampling::Sampling;
 pub use stop::completion_text;
-pub use wishes::{Guidance, Guide, TokenReport, Wishes};
+pub use wishes::{Allowed, Guidance, Guide, TokenReport, Wishes};

@@ -33,15 +33,15 @@ pub(crate) struct PageCopy {
     pub(crate) to: u32,
 }
 
-/// Sequences outside and inside the engine.
+/// Sequences outside and inside the engine; L is a row of logits, wherever it lies.
 #[derive(Debug)]
-pub(crate) struct Scheduler<'m> {
-    queue: VecDeque<Queued<'m>>,
+pub(crate) struct Scheduler<'m, L> {
+    queue: VecDeque<Queued<'m, L>>,
     /// Prompts that have entered and not yet run to their end or not yet given all their samples
     /// away. Only the last one can lack samples that have entered.
-    pub(crate) prompts: VecDeque<Prompt<'m>>,
+    pub(crate) prompts: VecDeque<Prompt<'m, L>>,
     /// Sequences that sample.
-    pub(crate) running: Vec<Sequence<'m>>,
+    pub(crate) running: Vec<Sequence<'m, L>>,
     pub(crate) pool: PagePool,
     options: EngineOptions,
     /// Tokens of all prompts that have entered.
@@ -52,8 +52,12 @@ pub(crate) struct Scheduler<'m> {
     pub(crate) preempted: usize,
 }
 
-impl<'m> Scheduler<'m> {
-    pub(crate) fn new(queue: VecDeque<Queued<'m>>, pages: usize, options: EngineOptions) -> Self {
+impl<'m, L> Scheduler<'m, L> {
+    pub(crate) fn new(
+        queue: VecDeque<Queued<'m, L>>,
+        pages: usize,
+        options: EngineOptions,
+    ) -> Self {
         let pool = PagePool::new(pages, options.page_len);
         let (prompts, running) = (VecDeque::new(), Vec::new());
         let (prompt_tokens, prefill_tokens, preempted) = (0, 0, 0);
@@ -61,7 +65,7 @@ impl<'m> Scheduler<'m> {
     }
 
     /// Lets a request enter when there is room, after all that came before it.
-    pub(crate) fn enqueue(&mut self, queued: Queued<'m>) {
+    pub(crate) fn enqueue(&mut self, queued: Queued<'m, L>) {
         self.queue.push_back(queued);
     }
 
@@ -163,7 +167,7 @@ impl<'m> Scheduler<'m> {
     /// samples that waited for their prompt. The copies must be made before the next step runs.
     pub(crate) fn start(
         &mut self,
-        completed: impl IntoIterator<Item = (usize, Arc<[f32]>)>,
+        completed: impl IntoIterator<Item = (usize, Arc<L>)>,
     ) -> Vec<PageCopy> {
         for (prompt, logits) in completed {
             self.prompts[prompt].logits = Some(logits);
@@ -187,7 +191,7 @@ impl<'m> Scheduler<'m> {
 
     /// Removes ended sequences and prompts whose samples have all started; returns the former. What
     /// they leave in the cache is found by prompts that begin like them, until its pages are needed.
-    pub(crate) fn retire(&mut self) -> Vec<Sequence<'m>> {
+    pub(crate) fn retire(&mut self) -> Vec<Sequence<'m, L>> {
         let ended: Vec<_> =
             self.running.extract_if(.., |sequence| sequence.ended.is_some()).collect();
         for sequence in &ended {
@@ -244,7 +248,7 @@ impl<'m> Scheduler<'m> {
 }
 
 /// The most pages that are of use: those of as many of the largest sequences as may run at once.
-pub(crate) fn pages_of_use(queue: &[Queued<'_>], batch_rows_max: usize) -> usize {
+pub(crate) fn pages_of_use<L>(queue: &[Queued<'_, L>], batch_rows_max: usize) -> usize {
     let largest = |mut pages: Vec<usize>| {
         pages.sort_unstable_by(|a, b| b.cmp(a));
         pages.iter().take(batch_rows_max).sum::<usize>()
@@ -259,7 +263,7 @@ pub(crate) fn pages_of_use(queue: &[Queued<'_>], batch_rows_max: usize) -> usize
 }
 
 /// The pages without which a request can never be completed.
-pub(crate) fn pages_needed(queued: &Queued<'_>) -> usize {
+pub(crate) fn pages_needed<L>(queued: &Queued<'_, L>) -> usize {
     let later_samples = 1 < queued.request.samples;
     queued.extent.pages() + usize::from(later_samples && queued.extent.has_partial_page())
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hearken_data::{Completion, StopReason};
+use hearken_tensor::draw::{Allowed, BadLogit, Choice, Drawn};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::pages::PagePool;
 use crate::request::Request;
-use crate::sampler::{self, BadLogit, Draw};
+use crate::sampler;
 use crate::sampling::Sampling;
 use crate::stop::{StopRules, StopWatch};
 use crate::wishes::{Guidance, TokenReport, Wishes};
@@ -23,25 +25,25 @@ pub(crate) struct Terms<'m> {
 
 /// A request that has not entered yet, or what of it has given way.
 #[derive(Debug)]
-pub(crate) struct Queued<'m> {
+pub(crate) struct Queued<'m, L> {
     /// The request's number.
     pub(crate) index: usize,
     pub(crate) request: Arc<Request>,
     pub(crate) terms: Arc<Terms<'m>>,
     pub(crate) extent: Extent,
-    pub(crate) part: QueuedPart<'m>,
+    pub(crate) part: QueuedPart<'m, L>,
 }
 
 /// What of a request waits.
 #[derive(Debug)]
-pub(crate) enum QueuedPart<'m> {
+pub(crate) enum QueuedPart<'m, L> {
     /// Its samples from this one on.
     SamplesFrom(usize),
     /// A sequence that has begun: its prompt and what it has sampled run again.
-    Begun(Box<Sequence<'m>>),
+    Begun(Box<Sequence<'m, L>>),
 }
 
-impl Queued<'_> {
+impl<L> Queued<'_, L> {
     /// What runs before the next token can be drawn.
     fn tokens(&self) -> Arc<[u32]> {
         match &self.part {
@@ -104,7 +106,7 @@ impl Extent {
 
 /// A prompt that has entered the engine, until its last sample has.
 #[derive(Debug)]
-pub(crate) struct Prompt<'m> {
+pub(crate) struct Prompt<'m, L> {
     /// The request's number.
     pub(crate) index: usize,
     /// What runs: the request's prompt, or with it what a sequence has sampled that runs again.
@@ -125,15 +127,15 @@ pub(crate) struct Prompt<'m> {
     /// The number after that of the last sample to enter.
     samples: usize,
     /// Samples that wait for the prompt to have run.
-    pub(crate) waiting: Vec<Sequence<'m>>,
+    pub(crate) waiting: Vec<Sequence<'m, L>>,
     /// The logits after the prompt, once it has run.
-    pub(crate) logits: Option<Arc<[f32]>>,
+    pub(crate) logits: Option<Arc<L>>,
 }
 
-impl<'m> Prompt<'m> {
+impl<'m, L> Prompt<'m, L> {
     /// Enters a prompt together with its first sample, if there are pages for both; gives the request
     /// back if not.
-    pub(crate) fn admit(queued: Queued<'m>, pool: &mut PagePool) -> Result<Self, Queued<'m>> {
+    pub(crate) fn admit(queued: Queued<'m, L>, pool: &mut PagePool) -> Result<Self, Queued<'m, L>> {
         let tokens = queued.tokens();
         let extent = queued.extent.after(tokens.len() - queued.extent.prompt);
         let found = pool.find_prefix(&tokens);
@@ -197,7 +199,7 @@ impl<'m> Prompt<'m> {
 
     /// Gives its pages, and those of samples that wait for it, away; returns what is to run later, in
     /// order.
-    pub(crate) fn give_way(mut self, pool: &mut PagePool) -> Vec<Queued<'m>> {
+    pub(crate) fn give_way(mut self, pool: &mut PagePool) -> Vec<Queued<'m, L>> {
         let mut later = Vec::new();
         let mut first = self.admitted;
         for sequence in self.waiting.drain(..) {
@@ -224,9 +226,20 @@ impl<'m> Prompt<'m> {
     }
 }
 
+/// How a token is drawn, but for the row that it is drawn from.
+#[derive(Debug)]
+pub(crate) struct Wanted<L> {
+    /// The logits, where they are those after the prompt.
+    pub(crate) first: Option<Arc<L>>,
+    pub(crate) choice: Choice,
+    pub(crate) added: Vec<(u32, f32)>,
+    pub(crate) allowed: Option<Allowed>,
+    pub(crate) likeliest: Option<usize>,
+}
+
 /// One completion in the making.
 #[derive(Debug)]
-pub(crate) struct Sequence<'m> {
+pub(crate) struct Sequence<'m, L> {
     /// The request's number.
     pub(crate) request: usize,
     pub(crate) sample: usize,
@@ -246,14 +259,14 @@ pub(crate) struct Sequence<'m> {
     /// The last token under the model itself, where that is wanted.
     pub(crate) report: Option<TokenReport>,
     /// Logits that the first token is drawn from.
-    logits: Option<Arc<[f32]>>,
+    first: Option<Arc<L>>,
     /// What has been drawn in this step.
-    drawn: Option<Result<Draw, BadLogit>>,
+    drawn: Option<Result<Drawn, BadLogit>>,
     /// Why the completion has ended, once it has.
     pub(crate) ended: Option<StopReason>,
 }
 
-impl<'m> Sequence<'m> {
+impl<'m, L> Sequence<'m, L> {
     /// A sequence without pages; `(request, sample)` are its numbers.
     fn new(
         (request, sample): (usize, usize),
@@ -275,15 +288,15 @@ impl<'m> Sequence<'m> {
             watch: terms.rules.watch(),
             guidance: terms.wishes.guide.as_ref().map(|guide| guide.begin()),
             report: None,
-            logits: None,
+            first: None,
             drawn: None,
             ended: None,
         }
     }
 
     /// Lets the sequence draw its first token from the logits after its prompt.
-    pub(crate) fn start(&mut self, logits: Arc<[f32]>) {
-        self.logits = Some(logits);
+    pub(crate) fn start(&mut self, logits: Arc<L>) {
+        self.first = Some(logits);
     }
 
     /// The token to run next, the last one drawn, and its position.
@@ -292,36 +305,45 @@ impl<'m> Sequence<'m> {
         (last, (self.asked.prompt_ids.len() + self.ids.len() - 1) as u32)
     }
 
-    /// Draws the next token: the first from the logits after the prompt, others from `row`.
-    pub(crate) fn draw(&mut self, row: Option<&[f32]>) {
-        let first = self.logits.take();
-        let logits = first.as_deref().or(row).expect("a sequence has started, or it has a row");
+    /// How the next token is drawn: the first from the logits after the prompt, which are given, others from
+    /// the sequence's own row.
+    pub(crate) fn wanted(&mut self) -> Wanted<L> {
         let Terms { sampling, wishes, .. } = &*self.terms;
-        let shaped = wishes.shaped(logits, &self.counts, self.guidance.as_deref_mut());
-        let drawn = sampler::draw(shaped.as_deref().unwrap_or(logits), sampling, &mut self.rng);
-        if let (Some(likeliest), Ok(drawn)) = (wishes.likeliest, &drawn) {
-            self.report = sampler::report(logits, drawn.id, likeliest).ok();
+        let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
+        let uniform = if temperature == 0.0 { 0.0 } else { self.rng.random() };
+        Wanted {
+            first: self.first.take(),
+            choice: Choice { temperature, top_k, top_p, min_p, uniform },
+            added: wishes.added(&self.counts),
+            allowed: self.guidance.as_mut().map(|guidance| guidance.allowed()),
+            likeliest: wishes.likeliest,
         }
+    }
+
+    /// Takes what was drawn.
+    pub(crate) fn take(&mut self, drawn: Result<Drawn, BadLogit>) {
         self.drawn = Some(drawn);
     }
 
     /// Appends the token that was drawn and ends the completion if it is the last one; returns the
     /// token's log-probability.
     pub(crate) fn accept(&mut self) -> Result<f64, BadLogit> {
-        let draw = self.drawn.take().expect("every running sequence has drawn")?;
-        self.ids.push(draw.id);
+        let drawn = self.drawn.take().expect("every running sequence has drawn")?;
+        let Drawn { id, logprob, report } = drawn;
+        self.report = report;
+        self.ids.push(id);
         if self.terms.wishes.penalizes() {
-            *self.counts.entry(draw.id).or_default() += 1;
+            *self.counts.entry(id).or_default() += 1;
         }
         if let Some(guidance) = &mut self.guidance {
-            guidance.take(draw.id);
+            guidance.take(id);
         }
-        self.logprobs.push(draw.logprob);
+        self.logprobs.push(logprob);
         let Extent { new_tokens, cut_off, .. } = self.extent;
         let is_last = self.ids.len() == new_tokens;
-        let ended = self.terms.rules.check(&mut self.watch, draw.id);
+        let ended = self.terms.rules.check(&mut self.watch, id);
         self.ended = ended.or(is_last.then_some(cut_off));
-        Ok(draw.logprob)
+        Ok(logprob)
     }
 
     /// Whether the next token to run has a page.
@@ -335,7 +357,7 @@ impl<'m> Sequence<'m> {
     }
 
     /// The sequence as what runs again when there is room; its pages are no longer its own.
-    pub(crate) fn into_queued(mut self) -> Queued<'m> {
+    pub(crate) fn into_queued(mut self) -> Queued<'m, L> {
         self.pages.clear();
         Queued {
             index: self.request,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use hearken_tensor::draw::{Allowed, TokenReport};
+
 use crate::error::GenerateError;
 
 /// What a request wants beside its [`crate::Sampling`]. The default wants nothing.
@@ -33,20 +35,11 @@ pub trait Guide: Debug + Send + Sync {
 
 /// The guidance of one completion.
 pub trait Guidance: Debug + Send + Sync {
-    /// Puts −∞ in place of the logit of every token that may not come next; at least one stays.
-    fn restrict(&mut self, logits: &mut [f32]);
+    /// The tokens that may come next, and what ends the completion where none of them can.
+    fn allowed(&mut self) -> Allowed;
 
     /// Takes the token that came.
     fn take(&mut self, id: u32);
-}
-
-/// A token under the model itself: at temperature 1, with nothing added or cut off.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TokenReport {
-    /// The token's log-probability in nats.
-    pub logprob: f64,
-    /// The likeliest tokens with theirs, in order; among equals the lower id comes first.
-    pub likeliest: Vec<(u32, f64)>,
 }
 
 impl Wishes {
@@ -72,28 +65,14 @@ impl Wishes {
         self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }
 
-    /// The logits after all that changes them; `None` where nothing does. `counts` says how often the completion so far has
-    /// each of its tokens, where that matters.
-    pub(crate) fn shaped(
-        &self,
-        logits: &[f32],
-        counts: &BTreeMap<u32, u32>,
-        guidance: Option<&mut (dyn Guidance + 'static)>,
-    ) -> Option<Vec<f32>> {
-        if self.bias.is_empty() && !self.penalizes() && guidance.is_none() {
-            return None;
-        }
-        let mut shaped = logits.to_vec();
-        for (&id, added) in &self.bias {
-            shaped[id as usize] += added;
-        }
-        for (&id, &count) in counts {
+    /// What is added to logits, one after the other. `counts` says how often the completion so far has each of its tokens,
+    /// where that matters.
+    pub(crate) fn added(&self, counts: &BTreeMap<u32, u32>) -> Vec<(u32, f32)> {
+        let biases = self.bias.iter().map(|(&id, &added)| (id, added));
+        let penalties = counts.iter().map(|(&id, &count)| {
             let penalty = self.presence_penalty + self.frequency_penalty * f64::from(count);
-            shaped[id as usize] -= penalty as f32;
-        }
-        if let Some(guidance) = guidance {
-            guidance.restrict(&mut shaped);
-        }
-        Some(shaped)
+            (id, -(penalty as f32))
+        });
+        biases.chain(penalties).collect()
     }
 }

@@ -20,8 +20,6 @@ mod download;
 mod error;
 mod hub;
 mod settings;
-#[cfg(any(test, feature = "test-support"))]
-pub mod stub;
 
 pub use error::HubError;
 pub use hub::{Hub, ModelPart};

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hearken_data::{HubKind, HubName, HubSnapshot, record_files};
-use hearken_hub::stub::{Fault, StubHub};
+use hearken_data::{HubName, HubSnapshot, record_files};
 use hearken_hub::{Hub, HubError, ModelPart, Settings, Watcher};
+use hearken_testing::hub::{Fault, StubHub};
 
 /// What a download said.
 #[derive(Default)]
@@ -101,7 +101,7 @@ fn tiny(stub: &StubHub) -> String {
         ("model-q4.gguf", b"the same once more"),
         ("onnx/model.onnx", b"the same once more"),
     ];
-    stub.commit(HubKind::Model, "org/tiny", &files)
+    stub.commit("models", "org/tiny", &files)
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn shards_come_by_their_index() {
         ("model-00002-of-00002.safetensors", b"second"),
         ("consolidated.safetensors", b"all once more"),
     ];
-    bench.stub.commit(HubKind::Model, "org/large", &files);
+    bench.stub.commit("models", "org/large", &files);
     let folder = bench.model("org/large").unwrap();
     assert_eq!(fs::read(folder.join("model-00002-of-00002.safetensors")).unwrap(), b"second");
     assert!(!folder.join("consolidated.safetensors").exists());
@@ -156,7 +156,7 @@ fn a_revision_is_a_commit_of_its_own() {
     let first = tiny(&bench.stub);
     let files: [(&str, &[u8]); 2] =
         [("config.json", b"{\"x\": 2}"), ("model.safetensors", b"other")];
-    let second = bench.stub.commit(HubKind::Model, "org/tiny", &files);
+    let second = bench.stub.commit("models", "org/tiny", &files);
     let old = bench.model(&format!("org/tiny@{first}")).unwrap();
     let new = bench.model("org/tiny").unwrap();
     assert!(old.ends_with(&first) && new.ends_with(&second));
@@ -297,7 +297,7 @@ fn without_a_network_what_the_cache_has_is_used_and_said() {
 fn a_model_without_weights_that_are_read_is_refused_before_anything_large() {
     let bench = Bench::new();
     let files: [(&str, &[u8]); 2] = [("config.json", b"{}"), ("pytorch_model.bin", b"pickled")];
-    bench.stub.commit(HubKind::Model, "org/old", &files);
+    bench.stub.commit("models", "org/old", &files);
     let error = bench.model("org/old").unwrap_err().to_string();
     assert!(error.contains("found pytorch_model.bin, expected model.safetensors"), "{error}");
 }
@@ -314,7 +314,7 @@ fn of_a_data_set_the_split_that_is_asked_for_is_fetched() {
         ("socratic/all.jsonl", b"{\"prompt\": \"d\"}\n"),
         ("other/large.jsonl", b"{\"prompt\": \"e\"}\n"),
     ];
-    bench.stub.commit(HubKind::Dataset, "org/maths", &files);
+    bench.stub.commit("datasets", "org/maths", &files);
     let names = |path: &Path| -> Vec<String> {
         let files = record_files(path).unwrap();
         files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
@@ -333,7 +333,7 @@ fn of_a_data_set_the_split_that_is_asked_for_is_fetched() {
 #[test]
 fn a_data_set_that_is_a_program_says_where_its_records_are() {
     let bench = Bench::new();
-    bench.stub.commit(HubKind::Dataset, "org/script", &[("script.py", b"print()")]);
+    bench.stub.commit("datasets", "org/script", &[("script.py", b"print()")]);
     let error = bench.dataset("org/script").unwrap_err().to_string();
     assert!(error.contains("refs/convert/parquet"), "{error}");
 }

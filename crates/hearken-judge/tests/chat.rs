@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hearken_data::{Message, Role};
-use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::chat::{Answer, Api, ChatClient, ChatError, ChatOptions, Stop, Timeouts};
+use hearken_testing::chat::{Reply, Request, Stub};
 use serde_json::json;
 
 const KEY: &str = "sk-secret-123456";

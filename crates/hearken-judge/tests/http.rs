@@ -3,48 +3,32 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    sync::mpsc::{self, Receiver},
-    thread,
+    collections::VecDeque,
+    io::Write as _,
+    net::TcpListener,
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver},
+    },
     time::{Duration, Instant},
 };
 
 use hearken_judge::{HttpOptions, HttpScorer, Item, JudgeError};
+use hearken_testing::server::Server;
 use serde_json::{Map, Value, json};
 
-/// Serves the replies in order, one connection each, and passes the bodies of the requests on.
-fn serve(replies: Vec<String>) -> (String, Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/score", listener.local_addr().unwrap());
+/// Serves the replies in order, one connection each, and passes the bodies of the requests on; once they
+/// are spent it hangs up.
+fn serve(replies: Vec<String>) -> (Server, String, Receiver<Value>) {
     let (sender, bodies) = mpsc::channel();
-    thread::spawn(move || {
-        for reply in replies {
-            let (stream, _) = listener.accept().unwrap();
-            let _ = sender.send(read_request(&stream));
-            (&stream).write_all(reply.as_bytes()).unwrap();
-        }
+    let replies = Mutex::new(VecDeque::from(replies));
+    let server = Server::start(move |request, mut stream| {
+        let Some(reply) = replies.lock().unwrap().pop_front() else { return Ok(()) };
+        let _ = sender.send(serde_json::from_slice(&request.body).unwrap());
+        stream.write_all(reply.as_bytes())
     });
-    (url, bodies)
-}
-
-fn read_request(stream: &TcpStream) -> Value {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let line = line.trim().to_ascii_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap();
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    serde_json::from_slice(&body).unwrap()
+    let url = format!("{}/score", server.url());
+    (server, url, bodies)
 }
 
 fn reply(status: &str, headers: &str, body: &str) -> String {
@@ -79,7 +63,8 @@ fn score(scorer: &mut HttpScorer, completions: &[&str]) -> Result<Vec<f64>, Judg
 
 #[test]
 fn items_travel_in_batches_and_scores_come_back_in_order() {
-    let (url, bodies) = serve(vec![ok(r#"{"scores": [1, -2.5]}"#), ok(r#"{"scores": [0.25]}"#)]);
+    let (_server, url, bodies) =
+        serve(vec![ok(r#"{"scores": [1, -2.5]}"#), ok(r#"{"scores": [0.25]}"#)]);
     assert_eq!(score(&mut scorer(&url), &["a", "b", "c"]).unwrap(), [1.0, -2.5, 0.25]);
     let item = |completion| json!({"prompt": "p", "completion": completion});
     assert_eq!(bodies.recv().unwrap(), json!({"items": [item("a"), item("b")]}));
@@ -88,7 +73,7 @@ fn items_travel_in_batches_and_scores_come_back_in_order() {
 
 #[test]
 fn a_busy_server_is_asked_again_after_a_pause() {
-    let (url, _bodies) = serve(vec![
+    let (_server, url, _bodies) = serve(vec![
         reply("429 Too Many Requests", "retry-after: 1\r\n", "slow down"),
         reply("503 Service Unavailable", "", ""),
         ok(r#"{"scores": [4]}"#),
@@ -100,16 +85,17 @@ fn a_busy_server_is_asked_again_after_a_pause() {
 
 #[test]
 fn patience_with_a_broken_server_ends() {
-    let (url, bodies) = serve(vec![reply("500 Internal Server Error", "", "boom"); 6]);
+    let (server, url, bodies) = serve(vec![reply("500 Internal Server Error", "", "boom"); 6]);
     let error = score(&mut scorer(&url), &["a"]).unwrap_err();
     assert!(matches!(error, JudgeError::Status { status: 500, attempts: 6, .. }), "{error}");
     assert!(error.to_string().contains("boom"), "{error}");
+    drop(server);
     assert_eq!(bodies.iter().count(), 6);
 }
 
 #[test]
 fn a_refusal_is_not_repeated() {
-    let (url, _bodies) = serve(vec![reply("400 Bad Request", "", "no such model")]);
+    let (_server, url, _bodies) = serve(vec![reply("400 Bad Request", "", "no such model")]);
     let error = score(&mut scorer(&url), &["a"]).unwrap_err();
     assert!(matches!(error, JudgeError::Status { status: 400, attempts: 1, .. }), "{error}");
 }
@@ -146,7 +132,7 @@ fn anything_but_one_finite_number_per_item_is_an_error() {
         (r#"{"scores": [NaN, 1]}"#, "not JSON"),
         ("[1, 2]", "no list \"scores\""),
     ] {
-        let (url, _bodies) = serve(vec![ok(body)]);
+        let (_server, url, _bodies) = serve(vec![ok(body)]);
         let error = score(&mut scorer(&url), &["a", "b"]).unwrap_err().to_string();
         assert!(error.contains(reason), "{body}: {error}");
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hearken_data::{Message, Role};
-use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::chat::{Api, ChatOptions, Timeouts};
 use hearken_judge::model::{Budget, ChatModel, Draw, KeptAnswers, KeptModel, LanguageModel, Price};
 use hearken_judge::pairwise::{
@@ -14,6 +13,7 @@ use hearken_judge::pairwise::{
     Rules, Template, Unreadable, preferences,
 };
 use hearken_judge::{ChoiceOptions, CommandOptions, JudgeError, Method};
+use hearken_testing::chat::{Reply, Request, Stub};
 use serde_json::{Map, Value, json};
 
 const RULES: Rules = Rules { orders: Orders::Both, unreadable: Unreadable::Tie };

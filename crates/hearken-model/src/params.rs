@@ -314,8 +314,8 @@ impl<D: Device> ParamStore<D> {
 
     /// The name of the first parameter that holds a NaN or an infinity.
     pub fn first_non_finite(&self) -> Option<&str> {
-        let values: Vec<&D::Buffer> = self.iter().map(|param| &param.values).collect();
-        let (index, _) = self.device.wait(self.device.first_non_finite(&values))?;
+        let values = self.iter().map(|param| &param.values).collect();
+        let (index, _) = self.device.wait(self.device.first_non_finite(values))?;
         Some(&self.params[index].name)
     }
 
@@ -451,8 +451,8 @@ impl<D: Device> Gradients<D> {
 
     /// Σg² over all trained parameters, in f64; summed in the order of the parameters.
     pub fn sum_of_squares(&self) -> f64 {
-        let buffers: Vec<&D::Buffer> = self.buffers.iter().flatten().collect();
-        self.device.wait(self.device.sums_of_squares(&buffers)).iter().sum()
+        let buffers = self.buffers.iter().flatten().collect();
+        self.device.wait(self.device.sums_of_squares(buffers)).iter().sum()
     }
 
     /// The index of the first parameter whose gradient has a NaN or an infinity.
@@ -460,7 +460,7 @@ impl<D: Device> Gradients<D> {
         let named = self.buffers.iter().enumerate();
         let (indices, buffers): (Vec<usize>, Vec<&D::Buffer>) =
             named.filter_map(|(index, buffer)| Some((index, buffer.as_ref()?))).unzip();
-        let (bad, _) = self.device.wait(self.device.first_non_finite(&buffers))?;
+        let (bad, _) = self.device.wait(self.device.first_non_finite(buffers))?;
         Some(indices[bad])
     }
 }

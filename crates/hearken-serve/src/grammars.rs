@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hearken_generate::{Guidance, Guide};
+use hearken_generate::{Allowed, Guidance, Guide};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
@@ -83,25 +83,13 @@ impl Guide for GrammarGuide {
 }
 
 impl Guidance for GrammarGuide {
-    fn restrict(&mut self, logits: &mut [f32]) {
+    fn allowed(&mut self) -> Allowed {
         let matcher = self.matcher.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let allowed = matcher.compute_mask_or_eos();
-        let is_allowed = |id: u32| match &allowed {
-            Ok(mask) => mask.is_allowed(id),
-            // A grammar that cannot go on lets the answer end.
-            Err(_) => self.ends.contains(&id),
-        };
-        for (id, logit) in logits.iter_mut().enumerate() {
-            if !is_allowed(id as u32) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        // Biases may have left nothing of what is allowed.
-        if logits.iter().all(|&logit| logit == f32::NEG_INFINITY) {
-            for &end in &self.ends {
-                logits[end as usize] = 0.0;
-            }
-        }
+        // A grammar that cannot go on lets the answer end, and so do biases that leave nothing of what is
+        // allowed.
+        let bits =
+            matcher.compute_mask_or_eos().map_or(Vec::new(), |mask| mask.as_slice().to_vec());
+        Allowed { bits, otherwise: self.ends.clone() }
     }
 
     fn take(&mut self, id: u32) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use hearken_model::{Model, Tokenizer};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde_json::{Map, Value};
 
 /// Where the weights of a served model are.
@@ -19,7 +19,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Loaded {
     /// A language model.
-    pub model: Model<Cpu>,
+    pub model: Model<AnyDevice>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// The directories that it was read from.

@@ -395,10 +395,10 @@ impl Bench {
             cpu.adamw(step, &mut parameter, &grad, &mut first, &mut second);
         });
         self.time("sums_of_squares 16Mi", 0, 4 * len, || {
-            assert!(cpu.sums_of_squares(&[&grad])[0] > 0.0);
+            assert!(cpu.sums_of_squares(vec![&grad])[0] > 0.0);
         });
         self.time("first_non_finite 16Mi", 0, 4 * len, || {
-            assert!(cpu.first_non_finite(&[&grad]).is_none());
+            assert!(cpu.first_non_finite(vec![&grad]).is_none());
         });
         self.time("fill 16Mi", 0, 4 * len, || cpu.fill(&mut parameter, 0.0));
         self.time("copy 16Mi", 0, 8 * len, || cpu.copy(&grad, &mut parameter));

@@ -10,9 +10,12 @@
 
 pub mod forest;
 
+#[macro_use]
+mod operations;
+
 pub mod device;
+pub mod draw;
 pub mod dropout;
-pub mod exponential;
 mod stochastic;
 
 pub mod dense;
@@ -25,6 +28,9 @@ pub mod mapped_file;
 
 pub mod reference;
 
+pub mod any;
+
+pub use any::AnyDevice;
 pub use cpu::Cpu;
 pub use device::Device;
 pub use forest::Forest;

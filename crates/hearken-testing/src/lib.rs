@@ -1,5 +1,9 @@
 //! What tests of several crates share: fixtures, data that may not be there, and a word from a test
-//! that was skipped. No part of the program.
+//! that was skipped; servers that play the hub and LLM APIs. No part of the program.
+
+pub mod chat;
+pub mod hub;
+pub mod server;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use hearken_config::Configuration;
 use hearken_judge::JudgeError;
-use hearken_judge::chat::stub::{Reply, Request, Stub};
 use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences};
 use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::run::{Outcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
+use hearken_testing::chat::{Reply, Request, Stub};
 use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};

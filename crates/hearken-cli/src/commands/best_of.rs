@@ -18,7 +18,7 @@ use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_stats::proportion::wilson;
 use hearken_stats::reranking::{Candidate, Choice, choose};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -189,7 +189,7 @@ type Judged = Vec<(Answer, Option<Scored>)>;
 
 /// A reward model with its tokenizer.
 struct Judge {
-    scorer: Scorer<Cpu>,
+    scorer: Scorer<AnyDevice>,
     tokenizer: Tokenizer,
 }
 
@@ -290,7 +290,7 @@ impl BestOf {
 
 struct Work<'a> {
     command: &'a BestOf,
-    policy: Model<Cpu>,
+    policy: Model<AnyDevice>,
     tokenizer: Tokenizer,
     judge: Option<Judge>,
 }

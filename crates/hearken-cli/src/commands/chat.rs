@@ -13,7 +13,7 @@ use hearken_model::Tokenizer;
 use hearken_model::chat::{BUILT_IN_FORMAT, Conversation as Talk, STOP, encode_prompt};
 use hearken_model::tokenizer::Bos;
 use hearken_run::seeds::Seeds;
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde_json::Map;
 
 use super::model_arguments::ModelArguments;
@@ -175,7 +175,7 @@ impl Answers for Remote {
 }
 
 struct Conversation<'a> {
-    engine: Engine<'a, Cpu>,
+    engine: Engine<'a, AnyDevice>,
     /// What the model has room for.
     positions: usize,
     tokenizer: &'a Tokenizer,

@@ -10,7 +10,7 @@ use hearken_hub::ModelPart;
 use hearken_model::checkpoint::WeightFormat;
 use hearken_model::tokenizer::SpecialTokens;
 use hearken_model::{Head, Model, ModelConfig, Tokenizer};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use hearken_tensor::device::Precision;
 use serde_json::{Map, Value, json};
 
@@ -176,7 +176,7 @@ fn complete(path: &Path, raw: &mut Map<String, Value>, tokenizer: &Tokenizer) ->
 }
 
 fn save(
-    model: &Model<Cpu>,
+    model: &Model<AnyDevice>,
     tokenizer: &Tokenizer,
     format: WeightFormat,
     output: &Path,

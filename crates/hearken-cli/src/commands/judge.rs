@@ -20,7 +20,7 @@ use hearken_recipes::judging::{JudgedItem, Panel};
 use hearken_reward_source::judging::{AskedTask, Asking, JudgingConfig};
 use hearken_run::run_dir::Start;
 use hearken_store::Store;
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 
 use super::evaluate::judged;
 use super::import::add_new_items;
@@ -243,7 +243,7 @@ pub(super) fn stop_on_interrupt(interrupt: &Interrupt, asking: &Asking) {
 
 /// Asks the panel of all items, a few at a time.
 fn ask(
-    panel: &mut Panel<Cpu>,
+    panel: &mut Panel<AnyDevice>,
     items: &[Item],
     asking: &Asking,
     sinks: &mut Sinks<'_>,

@@ -8,7 +8,7 @@ use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, Head, LoadOptions, Masters, Model, Tokenizer};
 use hearken_run::trained_model::load_tokenizer;
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 
 use super::template_arguments::TemplateArguments;
 use crate::{device, hub, output};
@@ -128,7 +128,7 @@ impl ReadingArguments {
         place: &Path,
         adapter_place: Option<&Path>,
         head: Head,
-    ) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
+    ) -> Result<(Model<AnyDevice>, Option<Tokenizer>)> {
         let adapter = adapter_place.map(Adapter::read).transpose()?;
         let options = self.options(head);
         let (model, _) = Model::load_merged(device::open(), place, &options, adapter.as_ref())?;
@@ -144,7 +144,7 @@ impl ReadingArguments {
 
 impl ModelArguments {
     /// The language model, to be read only; and the tokenizer, unless the folder has none.
-    pub(crate) fn load(&self) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
+    pub(crate) fn load(&self) -> Result<(Model<AnyDevice>, Option<Tokenizer>)> {
         self.load_as(Head::LanguageModel)
     }
 
@@ -157,14 +157,14 @@ impl ModelArguments {
     }
 
     /// The model with such a head, to be read only; and the tokenizer, unless the folder has none.
-    pub(crate) fn load_as(&self, head: Head) -> Result<(Model<Cpu>, Option<Tokenizer>)> {
+    pub(crate) fn load_as(&self, head: Head) -> Result<(Model<AnyDevice>, Option<Tokenizer>)> {
         let place = hub::model(&self.model, ModelPart::Whole)?;
         let adapter_place = self.beside.adapter.as_deref().map(hub::adapter).transpose()?;
         self.beside.reading.load(&place, adapter_place.as_deref(), head)
     }
 
     /// Another language model, read in the same way.
-    pub(crate) fn load_beside(&self, place: &Path) -> Result<Model<Cpu>> {
+    pub(crate) fn load_beside(&self, place: &Path) -> Result<Model<AnyDevice>> {
         let options = self.beside.reading.options(Head::LanguageModel);
         Ok(Model::load(device::open(), place, &options)?.0)
     }

@@ -16,7 +16,7 @@ use hearken_recipes::search::Scorer;
 use hearken_reward_source::process_file::ProcessRewardFile;
 use hearken_reward_source::{StepAggregation, StepScorer};
 use hearken_run::encode::{Encoder, LengthLimit};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -161,7 +161,7 @@ impl Score {
     }
 
     /// The model, as its head says, and its tokenizer.
-    fn load(&self) -> Result<(Scorer<Cpu>, Option<Tokenizer>)> {
+    fn load(&self) -> Result<(Scorer<AnyDevice>, Option<Tokenizer>)> {
         let place = self.model.reading_place()?;
         let head = stored_head(&place)?;
         let file = ProcessRewardFile::load(&place)?.unwrap_or_default();
@@ -213,7 +213,7 @@ impl Score {
 }
 
 pub(super) fn encode(
-    scorer: &Scorer<Cpu>,
+    scorer: &Scorer<AnyDevice>,
     tokenizer: Option<&Tokenizer>,
     answers: &[Answer],
 ) -> Result<Vec<StepTokens>> {

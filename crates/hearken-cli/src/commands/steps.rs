@@ -15,7 +15,7 @@ use hearken_recipes::step_labels::{
 };
 use hearken_reward_source::StepSplit;
 use hearken_run::encode::{Encoder, LengthLimit};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde_json::{Map, Value};
 
 use super::best_of::VerifierArgument;
@@ -246,7 +246,7 @@ struct Stepped<'a> {
 }
 
 /// The model that completes solutions, with its tokenizer.
-fn completing(arguments: &ModelArguments) -> Result<(Model<Cpu>, Tokenizer)> {
+fn completing(arguments: &ModelArguments) -> Result<(Model<AnyDevice>, Tokenizer)> {
     let (model, tokenizer) = arguments.load()?;
     let Some(tokenizer) = tokenizer else {
         bail!(
@@ -345,7 +345,7 @@ impl Labelling {
     fn estimates(
         &self,
         solutions: &[Stepped<'_>],
-        (model, tokenizer): &(Model<Cpu>, Tokenizer),
+        (model, tokenizer): &(Model<AnyDevice>, Tokenizer),
         interrupt: &Interrupt,
         first: usize,
     ) -> Result<Option<Vec<Vec<StepEstimate>>>> {

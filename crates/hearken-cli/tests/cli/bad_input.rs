@@ -2,12 +2,12 @@
 //! the run survives by.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use hearken_testing::server::Server;
 use serde_json::{Value, json};
 
 use crate::support::{Ran, metrics, model, number, run, set, write};
@@ -197,30 +197,15 @@ fn programs_that_compare_are_used_or_end_the_run_with_a_reason() {
 }
 
 /// A server that answers every request with `body`; `None` never answers.
-fn serve(body: Option<&'static str>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream, body));
-        }
-    });
-    url
-}
-
-fn answer(mut stream: TcpStream, body: Option<&str>) {
-    let mut request = Vec::new();
-    let mut buffer = [0; 4096];
-    // The items come after the head, in the same or in later pieces.
-    while !request.ends_with(b"}") {
-        match stream.read(&mut buffer) {
-            Ok(bytes @ 1..) => request.extend_from_slice(&buffer[..bytes]),
-            _ => return,
-        }
-    }
-    let Some(body) = body else { return thread::sleep(Duration::from_secs(100)) };
-    let length = body.len();
-    let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+fn serve(body: Option<&'static str>) -> Server {
+    Server::start(move |_, mut stream| {
+        let Some(body) = body else {
+            thread::sleep(Duration::from_secs(100));
+            return Ok(());
+        };
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}")
+    })
 }
 
 #[test]
@@ -234,7 +219,8 @@ fn servers_that_fail_to_score_end_the_run_with_a_reason() {
         (Some("{\"scores\": [1, 1, 1, 1, 1]}"), ["5 scores for 1 items", "http://127.0.0.1"]),
         (Some("Internal error"), ["not JSON", "Internal error"]),
     ] {
-        let source = format!("kind = \"http\"\nurl = \"{}\"\ntimeout_s = 2", serve(body));
+        let server = serve(body);
+        let source = format!("kind = \"http\"\nurl = \"{}/\"\ntimeout_s = 2", server.url());
         let error = grpo(folder.path(), &json!([]), &source).error();
         for reason in reasons {
             assert!(error.contains(reason), "{body:?}: {reason} in {error}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_judge::chat::stub::{Reply, Request, Stub};
+use hearken_testing::chat::{Reply, Request, Stub};
 use serde_json::{Value, json};
 
 use crate::support::{Ran, json_lines, run, workspace, write};

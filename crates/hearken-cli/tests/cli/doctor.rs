@@ -10,22 +10,34 @@ fn the_machine_is_described() {
     }
 }
 
-/// Exit code, standard output and standard error of `hearken doctor` with kernels forced.
-fn doctor_with(kernels: &str) -> (Option<i32>, String, String) {
-    let output = hearken(["doctor"]).env("HEARKEN_KERNELS", kernels).output().unwrap();
+/// Exit code, standard output and standard error of `hearken doctor` with a variable.
+fn doctor_with(variable: &str, value: &str) -> (Option<i32>, String, String) {
+    let output = hearken(["doctor"]).env(variable, value).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
 fn a_lower_family_of_kernels_can_be_forced_and_is_named() {
-    let (code, text, _) = doctor_with("portable");
+    let (code, text, _) = doctor_with("HEARKEN_KERNELS", "portable");
     assert_eq!(code, Some(0));
     assert!(text.contains("\nkernels     portable, "), "{text}");
-    let (code, _, error) = doctor_with("sse9");
+    let (code, _, error) = doctor_with("HEARKEN_KERNELS", "sse9");
     assert_eq!(code, Some(1));
     assert!(
         error.contains("HEARKEN_KERNELS: no kernels are called \"sse9\", but portable"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_device_that_there_is_not_is_refused_with_the_names_of_those_there_are() {
+    let (code, _, error) = doctor_with("HEARKEN_DEVICE", "tpu");
+    assert_eq!(code, Some(1));
+    assert!(
+        error.contains(
+            "HEARKEN_DEVICE: found the device \"tpu\", expected \"cpu\" or \"reference\""
+        ),
         "{error}"
     );
 }

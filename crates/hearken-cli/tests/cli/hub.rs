@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hearken_data::HubKind;
-use hearken_hub::stub::{Fault, StubHub};
+use hearken_testing::hub::{Fault, StubHub};
 use serde_json::Value;
 
 use crate::support::{self, Ran, hearken, model, names, write};
@@ -31,7 +31,7 @@ impl Bench {
             names.iter().map(|name| fs::read(folder.join(name)).unwrap_or_default()).collect();
         let files: Vec<(&str, &[u8])> =
             names.iter().map(String::as_str).zip(files.iter().map(Vec::as_slice)).collect();
-        self.stub.commit(kind, repository, &files)
+        self.stub.commit(kind.plural(), repository, &files)
     }
 
     fn publish_tiny(&self) -> String {
@@ -42,7 +42,7 @@ impl Bench {
         let split: (&str, &[u8]) = ("data/train.jsonl", text.as_bytes());
         let other: (&str, &[u8]) =
             ("data/test.jsonl", b"{\"prompt\": \"x\", \"completion\": \" y\"}\n");
-        self.stub.commit(HubKind::Dataset, repository, &[split, other])
+        self.stub.commit("datasets", repository, &[split, other])
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

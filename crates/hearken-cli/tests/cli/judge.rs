@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hearken_judge::chat::stub::{Reply, Request, Stub};
+use hearken_testing::chat::{Reply, Request, Stub};
 use serde_json::{Value, json};
 
 use crate::support::{Ran, hearken, json_lines, run, workspace, write};

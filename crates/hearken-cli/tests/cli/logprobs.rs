@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{FAMILIES, Ran, json_lines, model, names, run, write};
+use crate::support::{FAMILIES, Ran, hearken, json_lines, model, names, run, write};
 
 fn logprobs(family: &str, input: &Path, output: &Path, more: &[&str]) -> Ran {
     let model = model(family);
@@ -51,6 +51,36 @@ fn the_size_of_microbatches_changes_nothing() {
     logprobs("qwen3", &input, &other, &["--microbatch-tokens", "4"]).ok();
     for (one, other) in values(&one).iter().flatten().zip(values(&other).iter().flatten()) {
         assert!((one - other).abs() < 1e-5, "{one} and {other}");
+    }
+}
+
+/// The slow device is there for users too: what it computes is right, whatever the processor's kernels do.
+#[test]
+fn the_reference_gives_what_the_processor_gives() {
+    for family in FAMILIES {
+        let folder = tempfile::tempdir().unwrap();
+        let input = write(folder.path(), "in.jsonl", INPUT);
+        let (fast, slow) = (folder.path().join("fast.jsonl"), folder.path().join("slow.jsonl"));
+        logprobs(family, &input, &fast, &[]).ok();
+        let directory = model(family);
+        let arguments = [
+            "logprobs".as_ref(),
+            "--model".as_ref(),
+            directory.as_os_str(),
+            "--input".as_ref(),
+            input.as_os_str(),
+            "--output".as_ref(),
+            slow.as_os_str(),
+        ];
+        let ran = hearken(arguments).env("HEARKEN_DEVICE", "reference").output().unwrap();
+        assert!(ran.status.success(), "{family}: {}", String::from_utf8_lossy(&ran.stderr));
+        let (fast, slow) = (values(&fast), values(&slow));
+        let lengths = |of: &[Vec<f64>]| of.iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(lengths(&fast), lengths(&slow), "{family}");
+        assert_ne!(fast, slow, "{family}: computed in another way");
+        for (fast, slow) in fast.iter().flatten().zip(slow.iter().flatten()) {
+            assert!((fast - slow).abs() < 1e-5, "{family}: {fast} and {slow}");
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::BufRead as _;
 use std::time::{Duration, Instant};
 
-use hearken_judge::chat::stub::{Reply, Stub};
+use hearken_testing::chat::{Reply, Stub};
 use serde_json::{Value, json};
 
 use super::{Running, hearken, output, said};

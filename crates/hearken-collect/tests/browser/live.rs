@@ -7,8 +7,8 @@ use std::time::Duration;
 use hearken_collect::parts::{Answerer, Parts};
 use hearken_data::Message;
 use hearken_data::feedback::Verdict;
-use hearken_judge::chat::stub::{Reply, Stub};
 use hearken_judge::chat::{Api, ChatClient, ChatOptions, Timeouts};
+use hearken_testing::chat::{Reply, Stub};
 
 use crate::browser;
 use crate::service::Start;

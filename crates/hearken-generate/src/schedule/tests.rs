@@ -1,4 +1,5 @@
 use hearken_data::StopReason;
+use hearken_tensor::draw::Drawn;
 
 use super::*;
 use crate::request::Request;
@@ -23,7 +24,7 @@ fn request(prompt: &[u32], samples: usize) -> Request {
     Request { prompt_ids: prompt.to_vec(), samples, seed: 0 }
 }
 
-fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static>> {
+fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static, ()>> {
     growing_queue(requests, new_tokens, usize::MAX)
 }
 
@@ -31,7 +32,7 @@ fn growing_queue(
     requests: &[Request],
     new_tokens: usize,
     reserved: usize,
-) -> VecDeque<Queued<'static>> {
+) -> VecDeque<Queued<'static, ()>> {
     let sampling = Sampling::plain(new_tokens);
     let rules = StopRules::new(&sampling, None, &[]).unwrap();
     let wishes = Wishes::default();
@@ -47,7 +48,7 @@ fn growing_queue(
 }
 
 /// Pages that a sequence writes to belong to it alone; full pages of its prompt may be shared.
-fn check_owners(scheduler: &Scheduler<'_>) {
+fn check_owners(scheduler: &Scheduler<'_, ()>) {
     let mut written: Vec<u32> = Vec::new();
     for sequence in &scheduler.running {
         let next = sequence.next_token().1 as usize;
@@ -60,9 +61,9 @@ fn check_owners(scheduler: &Scheduler<'_>) {
 }
 
 /// Runs everything on logits that do not matter; gives the tokens of each step.
-fn run(scheduler: &mut Scheduler<'_>) -> Vec<usize> {
+fn run(scheduler: &mut Scheduler<'_, ()>) -> Vec<usize> {
     let mut sizes = Vec::new();
-    let row: Arc<[f32]> = Arc::from([0.0; 8]);
+    let row = Arc::new(());
     while !scheduler.is_done() {
         assert!(sizes.len() < 10_000, "no progress");
         scheduler.admit();
@@ -75,7 +76,8 @@ fn run(scheduler: &mut Scheduler<'_>) -> Vec<usize> {
         let ended = chunks.iter().filter(|chunk| chunk.completes);
         scheduler.start(ended.map(|chunk| (chunk.prompt, Arc::clone(&row))));
         for sequence in &mut scheduler.running {
-            sequence.draw(Some(&row));
+            let _ = sequence.wanted();
+            sequence.take(Ok(Drawn { id: 1, logprob: 0.0, report: None }));
             sequence.accept().unwrap();
         }
         scheduler.retire();
@@ -113,7 +115,7 @@ fn everything_ends_and_every_page_returns() {
 fn what_entered_last_gives_way_and_enters_again() {
     let requests = [request(&[1, 2, 3], 1), request(&[4, 5, 6], 2)];
     let mut scheduler = Scheduler::new(growing_queue(&requests, 6, 1), 4, options(8, 100));
-    let row: Arc<[f32]> = Arc::from([0.0; 8]);
+    let row = Arc::new(());
     let mut running: Vec<Vec<(usize, usize)>> = Vec::new();
     while !scheduler.is_done() {
         scheduler.admit();
@@ -122,7 +124,8 @@ fn what_entered_last_gives_way_and_enters_again() {
         let ended = chunks.iter().filter(|chunk| chunk.completes);
         scheduler.start(ended.map(|chunk| (chunk.prompt, Arc::clone(&row))));
         for sequence in &mut scheduler.running {
-            sequence.draw(Some(&row));
+            let _ = sequence.wanted();
+            sequence.take(Ok(Drawn { id: 1, logprob: 0.0, report: None }));
             sequence.accept().unwrap();
         }
         running.push(scheduler.running.iter().map(|one| (one.request, one.sample)).collect());
@@ -170,7 +173,7 @@ fn samples_share_full_pages_and_copy_the_partial_one() {
     scheduler.admit();
     let chunks = scheduler.plan_prefill();
     assert_eq!(chunks, [Chunk { prompt: 0, positions: 0..6, completes: true }]);
-    let copies = scheduler.start([(0, Arc::from([0.0; 4]))]);
+    let copies = scheduler.start([(0, Arc::new(()))]);
     let pages: Vec<&[u32]> = scheduler.running.iter().map(|s| s.pages.as_slice()).collect();
     assert!(pages.iter().all(|own| own.len() == 2 && own[0] == pages[0][0]));
     let copy = |to: usize| PageCopy { from: pages[0][1], to: pages[to][1] };

@@ -32,9 +32,6 @@ mod protocol;
 mod stream;
 mod transfer;
 
-#[cfg(feature = "test-support")]
-pub mod stub;
-
 pub(crate) use client::shown;
 pub use client::{Answer, ChatClient, Stop};
 pub use error::ChatError;

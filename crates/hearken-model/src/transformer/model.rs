@@ -441,8 +441,8 @@ impl<D: Device> Model<D> {
             bias: params.bias.map(|bias| &self.param(bias).values),
             y,
         };
-        let parts: Vec<_> = parts.iter().map(part).collect();
-        self.device.linear_parts(x, &parts, y, Write::Overwrite);
+        let parts = parts.iter().map(part).collect();
+        self.device.linear_parts(x, parts, y, Write::Overwrite);
     }
 
     pub(super) fn linear_backward_parameters(

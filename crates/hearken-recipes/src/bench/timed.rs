@@ -35,13 +35,15 @@ pub enum Kernels {
     Rows,
     /// Norm of the gradient, clipping, `AdamW`.
     Optimizer,
+    /// Tokens drawn from logits.
+    Sampling,
     /// Buffers that are filled, copied, uploaded or downloaded.
     Buffers,
 }
 
 impl Kernels {
     /// All of them, in the order of a report.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Products,
         Self::ProductsBackwardInput,
         Self::ProductsBackwardWeight,
@@ -54,6 +56,7 @@ impl Kernels {
         Self::Rotary,
         Self::Rows,
         Self::Optimizer,
+        Self::Sampling,
         Self::Buffers,
     ];
 
@@ -72,6 +75,7 @@ impl Kernels {
             Self::Rotary => "rotary positions",
             Self::Rows => "embeddings and rows",
             Self::Optimizer => "optimizer",
+            Self::Sampling => "sampling",
             Self::Buffers => "buffers",
         }
     }

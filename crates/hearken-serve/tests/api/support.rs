@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_serve::parts::{Loaded, Loader, Parts, Place};
 use hearken_serve::{Options, Service};
-use hearken_tensor::Cpu;
+use hearken_tensor::{AnyDevice, Cpu};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -18,8 +18,8 @@ struct Directories;
 impl Loader for Directories {
     fn load(&self, place: &Place) -> Result<Loaded, String> {
         let options = LoadOptions::language_model();
-        let (model, _) =
-            Model::load(Cpu::new(), &place.model, &options).map_err(|error| error.to_string())?;
+        let (model, _) = Model::load(AnyDevice::Cpu(Cpu::new()), &place.model, &options)
+            .map_err(|error| error.to_string())?;
         let tokenizer = Tokenizer::load(&place.model).map_err(|error| error.to_string())?;
         Ok(Loaded { model, tokenizer, directories: vec![place.model.clone()] })
     }
@@ -110,8 +110,10 @@ pub(crate) async fn metric(router: &Router, series: &str) -> f64 {
 }
 
 /// The llama, read for itself.
-pub(crate) fn llama() -> (Model<Cpu>, Arc<Tokenizer>) {
+pub(crate) fn llama() -> (Model<AnyDevice>, Arc<Tokenizer>) {
     let directory = model("llama");
-    let (model, _) = Model::load(Cpu::new(), &directory, &LoadOptions::language_model()).unwrap();
+    let (model, _) =
+        Model::load(AnyDevice::Cpu(Cpu::new()), &directory, &LoadOptions::language_model())
+            .unwrap();
     (model, Arc::new(Tokenizer::load(&directory).unwrap()))
 }

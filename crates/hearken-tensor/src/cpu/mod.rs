@@ -11,6 +11,8 @@ mod bf16;
 mod blocked;
 mod buffer;
 mod cached_attention;
+mod draw;
+mod exponential;
 mod few_rows;
 mod head;
 mod int8;
@@ -43,6 +45,7 @@ use crate::device::{
     HeadOutput, Heads, Int8Scales, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad,
     QkvLayout, Rotary, Rotation, View, ViewMut, Weight, WeightShape, Write,
 };
+use crate::draw::{BadLogit, DrawRow, Drawn};
 use crate::forest::Forest;
 
 /// The processor that the program runs on; clones share one pool of buffers.
@@ -192,11 +195,11 @@ impl Device for Cpu {
     fn linear_parts(
         &self,
         x: View<'_, Buffer>,
-        parts: &[LinearPart<'_, Buffer, Prepared>],
+        parts: Vec<LinearPart<'_, Buffer, Prepared>>,
         y: &mut Buffer,
         write: Write,
     ) {
-        product::forward_parts(&self.pool, rows::Input::new(x), parts, y, write);
+        product::forward_parts(&self.pool, rows::Input::new(x), &parts, y, write);
     }
 
     fn linear_backward_input(
@@ -411,12 +414,16 @@ impl Device for Cpu {
         head::logprob_head(&self.pool, hidden, weight, predictions, options, logits, backward)
     }
 
-    fn sums_of_squares(&self, buffers: &[&Buffer]) -> Vec<f64> {
-        optimizer::sums_of_squares(buffers)
+    fn draw(&self, rows: Vec<DrawRow<'_, Buffer>>) -> Vec<Result<Drawn, BadLogit>> {
+        draw::draw(&rows)
     }
 
-    fn first_non_finite(&self, buffers: &[&Buffer]) -> Option<(usize, usize)> {
-        optimizer::first_non_finite(buffers)
+    fn sums_of_squares(&self, buffers: Vec<&Buffer>) -> Vec<f64> {
+        optimizer::sums_of_squares(&buffers)
+    }
+
+    fn first_non_finite(&self, buffers: Vec<&Buffer>) -> Option<(usize, usize)> {
+        optimizer::first_non_finite(&buffers)
     }
 
     fn adamw(

@@ -8,6 +8,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "views are handed on as they come")]
 
 mod attention;
+mod draw;
 mod head;
 mod products;
 mod rows;
@@ -20,6 +21,7 @@ use crate::device::{
     HeadOutput, Heads, Int8Scales, LinearPart, OutOfMemory, Precision, Prediction, PredictionGrad,
     QkvLayout, Rotary, Rotation, Rows, View, ViewMut, Weight, WeightShape, Write,
 };
+use crate::draw::{BadLogit, DrawRow, Drawn};
 use crate::forest::Forest;
 use crate::stochastic;
 
@@ -219,7 +221,7 @@ impl Device for Reference {
     fn linear_parts(
         &self,
         x: View<'_, Values>,
-        parts: &[LinearPart<'_, Values, Prepared>],
+        parts: Vec<LinearPart<'_, Values, Prepared>>,
         y: &mut Values,
         write: Write,
     ) {
@@ -468,11 +470,15 @@ impl Device for Reference {
         head::backward(hidden, weight, (predictions, grads), options, (dhidden, dweight))
     }
 
-    fn sums_of_squares(&self, buffers: &[&Values]) -> Vec<f64> {
+    fn draw(&self, rows: Vec<DrawRow<'_, Values>>) -> Vec<Result<Drawn, BadLogit>> {
+        rows.iter().map(draw::draw).collect()
+    }
+
+    fn sums_of_squares(&self, buffers: Vec<&Values>) -> Vec<f64> {
         buffers.iter().map(|x| x.0.iter().map(|x| x * x).sum()).collect()
     }
 
-    fn first_non_finite(&self, buffers: &[&Values]) -> Option<(usize, usize)> {
+    fn first_non_finite(&self, buffers: Vec<&Values>) -> Option<(usize, usize)> {
         let found = |x: &Values| x.0.iter().position(|&x| !(x as f32).is_finite());
         buffers.iter().enumerate().find_map(|(index, x)| Some((index, found(x)?)))
     }

@@ -64,11 +64,11 @@ fn sums_of_squares_are_accurate_beyond_the_range_of_f32() {
     let values = |len| random(1, len).iter().map(|x| x * 1e25).collect::<Vec<f32>>();
     let each = [0, 1, 17, 100_001, 40_000].map(values);
     let buffers = each.each_ref().map(|values| cpu.upload(values));
-    let found = cpu.sums_of_squares(&buffers.each_ref());
+    let found = cpu.sums_of_squares(buffers.iter().collect());
     for (values, found) in each.iter().zip(found) {
         let expected: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         assert!((found - expected).abs() <= 1e-12 * expected, "{found} {expected}");
-        assert_eq!(cpu.sums_of_squares(&[&cpu.upload(values)]), [found]);
+        assert_eq!(cpu.sums_of_squares(vec![&cpu.upload(values)]), [found]);
     }
 }
 
@@ -78,10 +78,10 @@ fn the_first_element_that_is_not_finite_is_found() {
     let mut values = random(1, 100_000);
     values[5] = f32::MAX;
     let fine = cpu.upload(&values);
-    assert_eq!(cpu.first_non_finite(&[&fine, &fine]), None);
+    assert_eq!(cpu.first_non_finite(vec![&fine, &fine]), None);
     for (at, value) in [(99_999, f32::NAN), (70_000, f32::INFINITY), (3, f32::NEG_INFINITY)] {
         values[at] = value;
         let bad = cpu.upload(&values);
-        assert_eq!(cpu.first_non_finite(&[&fine, &bad, &bad]), Some((1, at)));
+        assert_eq!(cpu.first_non_finite(vec![&fine, &bad, &bad]), Some((1, at)));
     }
 }

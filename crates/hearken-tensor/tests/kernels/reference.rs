@@ -5,7 +5,8 @@ use hearken_tensor::device::{
     LinearPart, Precision, Prediction, PredictionGrad, Rotary, Rotation, Rows, View, ViewMut,
     Weight, WeightShape, Write,
 };
-use hearken_tensor::{Device, Forest, Reference};
+use hearken_tensor::draw::{Allowed, Choice, DrawRow};
+use hearken_tensor::{AnyDevice, Device, Forest, Reference};
 
 use crate::attention::blocks;
 use crate::random;
@@ -58,8 +59,8 @@ fn products<D: Device>(device: &D, precision: Precision) -> Script {
             let y = wide.columns(first * outputs, outputs);
             LinearPart { weight, bias, y }
         };
-        let parts = [part(0, None), part(1, Some(&bias))];
-        device.linear_parts(View::new(&x, x_rows), &parts, &mut y, Write::Add);
+        let parts = vec![part(0, None), part(1, Some(&bias))];
+        device.linear_parts(View::new(&x, x_rows), parts, &mut y, Write::Add);
         script.push(("linear_parts", values(device, &y)));
         let mut dweight = device.upload(&random(8, inputs * outputs));
         let views = (View::new(&dy, y_rows), View::new(&x, x_rows));
@@ -254,10 +255,10 @@ fn the_rest<D: Device>(device: &D) -> Script {
     for (name, buffer) in [("parameter", &parameter), ("first", &first), ("second", &second)] {
         script.push((name, values(device, buffer)));
     }
-    let squares = device.wait(device.sums_of_squares(&[&parameter, &first]));
+    let squares = device.wait(device.sums_of_squares(vec![&parameter, &first]));
     script.push(("sums_of_squares", squares.iter().map(|&sum| sum as f32).collect()));
     let bad = device.upload(&[1.0, f32::NAN]);
-    assert_eq!(device.wait(device.first_non_finite(&[&parameter, &bad])), Some((1, 1)));
+    assert_eq!(device.wait(device.first_non_finite(vec![&parameter, &bad])), Some((1, 1)));
     let ids = device.ids(&[4, 0, 4]);
     let (table, rows) = (device.upload(&random(4, 6 * 30)), Rows::dense(3, 30));
     let mut out = device.upload(&random(5, rows.end()));
@@ -277,4 +278,91 @@ fn the_rest<D: Device>(device: &D) -> Script {
 #[test]
 fn everything_else_agrees() {
     assert_same(&the_rest(&crate::families::cpu()), &the_rest(&Reference), 2e-6);
+}
+
+/// Tokens drawn by every kind of choice, with what is added and what is allowed; logits have ties.
+fn draws<D: Device>(device: &D) -> Script {
+    const V: usize = 150;
+    let rows = 40;
+    let logits: Vec<f32> = random(21, rows * V).iter().map(|x| (x * 20.0).round() / 4.0).collect();
+    let logits = device.upload(&logits);
+    let plain = Choice { temperature: 1.0, top_k: None, top_p: 1.0, min_p: 0.0, uniform: 0.5 };
+    let choices = [
+        plain,
+        Choice { temperature: 0.0, ..plain },
+        Choice { temperature: 0.6, ..plain },
+        Choice { top_k: Some(5), ..plain },
+        Choice { top_p: 0.9, ..plain },
+        Choice { min_p: 0.2, ..plain },
+        Choice { top_p: 0.8, top_k: Some(30), min_p: 0.01, temperature: 1.7, ..plain },
+    ];
+    let mut script = Script::new();
+    for choice in choices {
+        let row = |row: usize| DrawRow {
+            logits: View::new(&logits, Rows { offset: row * V, ..Rows::dense(1, V) }),
+            choice: Choice { uniform: (row as f64 + 0.5) / rows as f64, ..choice },
+            added: if row.is_multiple_of(3) {
+                vec![(7, 9.0), (7, -1.0), (9, -4.0)]
+            } else {
+                Vec::new()
+            },
+            allowed: match row % 4 {
+                1 => Some(Allowed { bits: vec![0xffff_0ff0, 0x8000_0001], otherwise: vec![3] }),
+                2 => Some(Allowed { bits: Vec::new(), otherwise: vec![3, 140] }),
+                _ => None,
+            },
+            likeliest: row.is_multiple_of(2).then_some(row % 5),
+        };
+        let drawn = device.wait(device.draw((0..rows).map(row).collect()));
+        let drawn: Vec<_> = drawn.into_iter().map(Result::unwrap).collect();
+        script.push(("drawn", drawn.iter().map(|one| one.id as f32).collect()));
+        script.push(("logprob", drawn.iter().map(|one| one.logprob as f32).collect()));
+        let reports = drawn.iter().filter_map(|one| one.report.as_ref());
+        let told = reports.flat_map(|of| {
+            let likeliest = of.likeliest.iter().flat_map(|&(id, p)| [id as f32, p as f32]);
+            std::iter::once(of.logprob as f32).chain(likeliest)
+        });
+        script.push(("report", told.collect()));
+    }
+    script
+}
+
+#[test]
+fn draws_agree() {
+    assert_same(&draws(&crate::families::cpu()), &draws(&Reference), 1e-6);
+}
+
+#[test]
+fn a_row_without_a_distribution_is_an_error_of_that_row() {
+    fn check<D: Device>(device: &D) {
+        let logits = device.upload(&[0.0, f32::NAN, 1.0, 2.0]);
+        let plain = Choice { temperature: 1.0, top_k: None, top_p: 1.0, min_p: 0.0, uniform: 0.5 };
+        let row = |row: usize| DrawRow {
+            logits: View::new(&logits, Rows { offset: 2 * row, ..Rows::dense(1, 2) }),
+            choice: plain,
+            added: Vec::new(),
+            allowed: None,
+            likeliest: None,
+        };
+        let drawn = device.wait(device.draw(vec![row(0), row(1)]));
+        assert_eq!(drawn[0].as_ref().unwrap_err().id, 1);
+        assert!(drawn[1].is_ok());
+    }
+    check(&crate::families::cpu());
+    check(&Reference);
+}
+
+#[test]
+fn a_device_that_is_chosen_computes_as_it_does_alone() {
+    fn scripts<D: Device>(device: &D) -> Vec<Script> {
+        let layout = Layout::OutputsByInputs;
+        let products = products(device, Precision::Bf16);
+        vec![products, head(device, layout, None), draws(device), the_rest(device)]
+    }
+    let cpu = crate::families::cpu();
+    assert_eq!(scripts(&AnyDevice::Cpu(cpu.clone())), scripts(&cpu));
+    let chosen: AnyDevice = "reference".parse().unwrap();
+    assert_eq!((chosen.name(), scripts(&chosen)), ("reference", scripts(&Reference)));
+    let unknown = "gpu".parse::<AnyDevice>().unwrap_err();
+    assert_eq!(unknown.to_string(), "found the device \"gpu\", expected \"cpu\" or \"reference\"");
 }

@@ -88,7 +88,8 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
         Some(&mut dhead),
     );
     results.push(output.logprobs);
-    results.push(cpu.sums_of_squares(&[&dhead, &dhidden]).iter().map(|&sum| sum as f32).collect());
+    results
+        .push(cpu.sums_of_squares(vec![&dhead, &dhidden]).iter().map(|&sum| sum as f32).collect());
     for buffer in [qkv, out, dqkv, dweight, dbias, dx, dnorm, gelu, dhidden, dhead] {
         results.push(all(&cpu, &buffer));
     }

@@ -140,7 +140,7 @@ impl DpoConfig {
         let moves = self.moves_reference(method);
         rollout::Settings {
             section: "online",
-            data: Some(self.data.clone()),
+            data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),

@@ -52,7 +52,7 @@ pub(super) fn from_reference<D: Device>(
     let trees: Vec<Tree> = prompts
         .iter()
         .zip(completions.iter().flatten())
-        .map(|(prompt, completion)| Tree::single(prompt, &completion.ids, Label::Kept))
+        .map(|(prompt, completion)| Tree::single(prompt, &completion.ids, Label::GOOD))
         .collect();
     let trees: Vec<&Tree> = trees.iter().collect();
     let reading = Reading { prompt: false, branches: 1, temperature: how.portions.temperature };

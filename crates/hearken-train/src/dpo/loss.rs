@@ -108,7 +108,7 @@ impl Objective {
                     UnpairedLoss::ApoZero | UnpairedLoss::Outcome => 0.0,
                 };
                 let tree = |one: &Evidence<'_>| {
-                    let (sums, verdict) = (self.sums(one, 0), verdict(one.tree));
+                    let (sums, verdict) = (self.sums(one, 0), one.tree.label.verdict());
                     let value = objective.loss(sums, verdict, point);
                     let reward = self.reward(sums);
                     TreeLoss {
@@ -128,15 +128,15 @@ impl Objective {
     pub(super) fn mean_rewards(&self, evidence: &[Evidence<'_>]) -> [Mean; 2] {
         let mut means = [Mean::default(); 2];
         for one in evidence {
-            match one.tree.label {
-                Label::Pair { .. } => {
+            match self.kind {
+                Kind::Paired(_) => {
                     for (branch, mean) in means.iter_mut().enumerate() {
                         mean.push(self.reward(self.sums(one, branch)));
                     }
                 }
-                Label::Wins(_) | Label::Kept => {}
-                Label::Single(verdict) => {
-                    let side = usize::from(verdict == Verdict::Undesirable);
+                Kind::Nash(_) | Kind::Likelihood(_) => {}
+                Kind::Unpaired(_) => {
+                    let side = usize::from(one.tree.label.verdict() == Verdict::Undesirable);
                     means[side].push(self.reward(self.sums(one, 0)));
                 }
             }
@@ -156,9 +156,7 @@ impl Objective {
     }
 
     fn pair_terms(&self, objective: &PairObjective, one: &Evidence<'_>) -> PairTerms {
-        let Label::Pair { probability, margin } = one.tree.label else {
-            unreachable!("a loss of pairs reads pairs")
-        };
+        let Label { probability, margin } = one.tree.label;
         let weight = match self.wpo {
             true => one.tokens.branches.iter().map(likelihood).product(),
             false => 1.0,
@@ -268,13 +266,10 @@ impl Objective {
 }
 
 fn nash_loss(objective: NashMd, one: &Evidence<'_>) -> TreeLoss {
-    let Label::Wins(probability) = one.tree.label else {
-        unreachable!("Nash-MD reads completions with their opponents")
-    };
     let ref_logprobs: Vec<f64> = one.reference[0].iter().map(|&x| x.into()).collect();
     let logprobs = &one.tokens.branches[0].logprobs;
     let terms = ReferenceTerms { logprobs, ref_logprobs: &ref_logprobs };
-    let found = objective.loss(terms, probability);
+    let found = objective.loss(terms, one.tree.label.probability);
     TreeLoss {
         loss: found.loss,
         branch_grads: vec![0.0],
@@ -311,13 +306,6 @@ fn likelihood(tokens: &Tokens) -> f64 {
     let tokens: Vec<TokenLikelihood> =
         of.map(|(&logprob, &log_square_sum)| TokenLikelihood { logprob, log_square_sum }).collect();
     wpo(&tokens)
-}
-
-fn verdict(tree: &Tree) -> Verdict {
-    match tree.label {
-        Label::Single(verdict) => verdict,
-        _ => unreachable!("a loss of single completions reads those"),
-    }
 }
 
 fn on_side(verdict: Verdict, value: f64) -> [Option<f64>; 2] {

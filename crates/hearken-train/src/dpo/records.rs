@@ -13,7 +13,7 @@ use hearken_run::stream::{Drawn, Stream};
 
 use super::DpoConfig;
 use super::objective::Kind;
-use super::tree::{Label, Tree};
+use super::tree::Tree;
 
 /// Trees to train on and to evaluate on.
 #[derive(Debug)]
@@ -168,8 +168,7 @@ fn add_mismatched(
 /// Says which weights would balance the labels, where theirs do not.
 fn balance_note(config: &DpoConfig, train: &[Tree], progress: &mut dyn Progress) {
     let Kind::Unpaired(objective) = &config.resolved.objective.kind else { return };
-    let desirable =
-        train.iter().filter(|tree| tree.label == Label::Single(Verdict::Desirable)).count();
+    let desirable = train.iter().filter(|tree| tree.label.verdict() == Verdict::Desirable).count();
     let undesirable = train.len() - desirable;
     let sides = [
         objective.desirable_weight * desirable as f64,

@@ -157,7 +157,7 @@ mod tests {
             prefix: vec![5, 6],
             prompt_len: 2,
             branches: vec![vec![token], vec![8, 9]],
-            label: Label::Pair { probability: 1.0, margin: 0.0 },
+            label: Label::GOOD,
             explored: None,
         }
     }

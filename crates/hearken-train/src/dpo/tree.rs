@@ -26,17 +26,24 @@ pub(super) struct Tree {
     pub(super) explored: Option<usize>,
 }
 
-/// What was said of the sequences of a tree.
+/// What was said of the first sequence of a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Label {
-    /// The first is preferred to the second.
-    Pair { probability: f64, margin: f64 },
-    /// The first is good or bad.
-    Single(Verdict),
-    /// The only one beats its opponent with this probability.
-    Wins(f64),
-    /// The only one was kept.
-    Kept,
+pub(super) struct Label {
+    /// That it is better than the second one, or than an opponent that the tree does not have, or that it
+    /// is good where nothing is compared.
+    pub(super) probability: f64,
+    /// By how much it is better than the second, in units of reward.
+    pub(super) margin: f64,
+}
+
+impl Label {
+    /// It was preferred, found good, or kept.
+    pub(super) const GOOD: Self = Self { probability: 1.0, margin: 0.0 };
+
+    /// What was said of a sequence that nothing is compared with.
+    pub(super) fn verdict(self) -> Verdict {
+        if self.probability < 0.5 { Verdict::Undesirable } else { Verdict::Desirable }
+    }
 }
 
 /// Which tokens of a tree are predicted, and how.
@@ -201,21 +208,21 @@ pub(super) fn deal(trees: &[&Tree], reading: Reading, output: &HeadOutput) -> Ve
 impl From<PreferenceExample> for Tree {
     fn from(pair: PreferenceExample) -> Self {
         let PreferenceExample { prefix, chosen, rejected, prompt_len, .. } = pair;
-        let label = Label::Pair { probability: pair.probability, margin: pair.margin };
+        let label = Label { probability: pair.probability, margin: pair.margin };
         Self { prefix, prompt_len, branches: vec![chosen, rejected], label, explored: None }
     }
 }
 
 impl From<UnpairedExample> for Tree {
     fn from(judged: UnpairedExample) -> Self {
-        let verdict = if judged.desirable { Verdict::Desirable } else { Verdict::Undesirable };
+        let probability = f64::from(u8::from(judged.desirable));
         let mut branches = vec![judged.completion];
         branches.extend(judged.kl_completion);
         Self {
             prompt_len: judged.prompt.len(),
             prefix: judged.prompt,
             branches,
-            label: Label::Single(verdict),
+            label: Label { probability, margin: 0.0 },
             explored: None,
         }
     }
@@ -230,7 +237,7 @@ mod tests {
             prefix: prefix.to_vec(),
             prompt_len,
             branches: branches.iter().map(|branch| branch.to_vec()).collect(),
-            label: Label::Pair { probability: 1.0, margin: 0.0 },
+            label: Label::GOOD,
             explored: None,
         }
     }

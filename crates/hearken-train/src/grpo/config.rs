@@ -142,7 +142,7 @@ impl Configured for GrpoConfig {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "grpo",
-            data: self.rollout.replay.is_none().then(|| self.data.clone()),
+            data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),

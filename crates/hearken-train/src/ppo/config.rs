@@ -232,7 +232,7 @@ impl Configured for PpoConfig {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
         let settings = Settings {
             section: "ppo",
-            data: self.prompts().cloned(),
+            data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use hearken_config::{DataConfig, Length};
+use hearken_config::Length;
 use hearken_model::ModelConfig;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{AnsweredPrompt, PromptExample};
@@ -28,13 +28,19 @@ pub enum Feed {
 /// Prompts in the order in which they are asked.
 #[derive(Debug)]
 pub struct PromptFeed {
-    prompts: Vec<Arc<PromptExample>>,
-    /// How each was completed by somebody else; empty where that is not asked for.
-    demonstrations: Vec<Vec<u32>>,
+    prompts: Vec<Arc<AskedPrompt>>,
     eval: Vec<Arc<PromptExample>>,
     order: Order,
     /// The most tokens of a completion.
     new_tokens_max: usize,
+}
+
+/// A prompt to sample on.
+#[derive(Debug)]
+pub(crate) struct AskedPrompt {
+    pub(crate) prompt: Arc<PromptExample>,
+    /// How somebody else completed it; empty where that is not asked for.
+    pub(crate) demonstration: Vec<u32>,
 }
 
 /// What the records of a run that samples are.
@@ -48,10 +54,9 @@ pub(crate) enum Asked {
 
 impl Feed {
     pub(crate) fn open(settings: &Settings, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        match (&settings.rollout.replay, &settings.data) {
-            (Some(path), _) => replay(settings, path, opening).map(Self::Replay),
-            (None, Some(data)) => prompts(settings, data, opening).map(Self::Prompts),
-            (None, None) => unreachable!("[data] is read unless rollouts are replayed"),
+        match &settings.rollout.replay {
+            Some(path) => replay(settings, path, opening).map(Self::Replay),
+            None => prompts(settings, opening).map(Self::Prompts),
         }
     }
 
@@ -100,8 +105,9 @@ impl Feed {
         match self {
             Self::Replay(_) => Vec::new(),
             Self::Prompts(feed) => {
-                let from = if feed.eval.is_empty() { &feed.prompts } else { &feed.eval };
-                from.iter().take(count).map(|prompt| prompt.ids.as_slice()).collect()
+                let asked = feed.prompts.iter().map(|asked| &asked.prompt);
+                let from = feed.eval.iter().chain(asked.filter(|_| feed.eval.is_empty()));
+                from.take(count).map(|prompt| prompt.ids.as_slice()).collect()
             }
         }
     }
@@ -114,42 +120,19 @@ impl Feed {
         }
     }
 
-    /// The next `count` prompts; one pass over all of them follows the other.
-    ///
-    /// # Panics
-    /// In replay: recorded rollouts are not sampled.
+    /// The next `count` prompts; one pass over all of them follows the other. None in replay.
     pub fn next(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<PromptExample>> {
-        let drawn = self.draw(count, cursor);
-        drawn.into_iter().map(|index| self.prompt(index)).collect()
+        self.draw(count, cursor).iter().map(|asked| Arc::clone(&asked.prompt)).collect()
     }
 
-    /// The numbers of the next `count` prompts.
-    pub(crate) fn draw(&mut self, count: usize, cursor: &mut Cursor) -> Vec<usize> {
-        let order = &mut self.asked_mut().order;
-        (0..count).flat_map(|_| order.next_batch(cursor)).collect()
-    }
-
-    /// A prompt by its number.
-    pub(crate) fn prompt(&self, index: usize) -> Arc<PromptExample> {
-        Arc::clone(&self.asked().prompts[index])
-    }
-
-    /// How somebody else completed the prompt with a number.
-    pub(crate) fn demonstration(&self, index: usize) -> &[u32] {
-        &self.asked().demonstrations[index]
-    }
-
-    fn asked(&self) -> &PromptFeed {
+    /// As [`Feed::next`], with demonstrations where there are any.
+    pub(crate) fn draw(&mut self, count: usize, cursor: &mut Cursor) -> Vec<Arc<AskedPrompt>> {
         match self {
-            Self::Prompts(feed) => feed,
-            Self::Replay(_) => unreachable!("recorded rollouts are not sampled"),
-        }
-    }
-
-    fn asked_mut(&mut self) -> &mut PromptFeed {
-        match self {
-            Self::Prompts(feed) => feed,
-            Self::Replay(_) => unreachable!("recorded rollouts are not sampled"),
+            Self::Prompts(PromptFeed { prompts, order, .. }) => {
+                let drawn = (0..count).flat_map(|_| order.next_batch(cursor));
+                drawn.map(|index| Arc::clone(&prompts[index])).collect()
+            }
+            Self::Replay(_) => Vec::new(),
         }
     }
 
@@ -164,7 +147,9 @@ impl Feed {
     /// Tokens of each prompt, or of each prompt with its recorded completions.
     pub fn rows(&self) -> Vec<usize> {
         match self {
-            Self::Prompts(feed) => feed.prompts.iter().map(|prompt| prompt.ids.len()).collect(),
+            Self::Prompts(feed) => {
+                feed.prompts.iter().map(|asked| asked.prompt.ids.len()).collect()
+            }
             Self::Replay(iterations) => trees(iterations).collect(),
         }
     }
@@ -182,7 +167,7 @@ impl Feed {
     pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
         match self {
             Self::Prompts(feed) => {
-                let longest = feed.prompts.iter().map(|prompt| prompt.ids.len()).max();
+                let longest = feed.prompts.iter().map(|asked| asked.prompt.ids.len()).max();
                 longest.unwrap_or(0) + *settings.rollout.completions * feed.new_tokens_max
             }
             Self::Replay(iterations) => trees(iterations).max().unwrap_or(0),
@@ -232,12 +217,8 @@ fn replay(
     Ok(iterations)
 }
 
-fn prompts(
-    settings: &Settings,
-    data: &DataConfig,
-    opening: &mut Opening<'_>,
-) -> Result<PromptFeed, TrainError> {
-    let seeds = opening.seeds;
+fn prompts(settings: &Settings, opening: &mut Opening<'_>) -> Result<PromptFeed, TrainError> {
+    let (seeds, data) = (opening.seeds, &settings.data);
     let max_new_tokens = *settings.rollout.max_new_tokens;
     let room = room(&opening.settings.model.path, max_new_tokens)?;
     if let Some(note) = room.note(max_new_tokens) {
@@ -245,12 +226,13 @@ fn prompts(
     }
     let Room { positions, prompt: room } = room;
     let mut encoder = opening.encoder(data)?;
-    let (asked, demonstrations, eval, mix) = match settings.asked {
+    let (asked, eval, mix): (Vec<_>, Vec<_>, _) = match settings.asked {
         Asked::Prompts => {
             encoder.length.tokens_max = encoder.length.tokens_max.min(room);
             let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
             opening.note_data(&dataset, "prompts", "evaluation prompts");
-            (dataset.train, Vec::new(), dataset.eval, dataset.mix)
+            let asked = dataset.train.into_iter().map(|prompt| (prompt, Vec::new()));
+            (asked.collect(), dataset.eval, dataset.mix)
         }
         Asked::Demonstrations => {
             let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
@@ -258,17 +240,21 @@ fn prompts(
             let part = |examples: Vec<AnsweredPrompt>| -> Result<Vec<_>, TrainError> {
                 examples.into_iter().map(|one| parted(one, room)).collect()
             };
-            let (prompts, demonstrations) = part(dataset.train)?.into_iter().unzip();
+            let asked = part(dataset.train)?;
             let (eval, _): (_, Vec<_>) = part(dataset.eval)?.into_iter().unzip();
-            (prompts, demonstrations, eval, dataset.mix)
+            (asked, eval, dataset.mix)
         }
     };
     let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1).mixed(mix.shares());
-    let shared = |prompts: Vec<PromptExample>| prompts.into_iter().map(Arc::new).collect();
-    let (prompts, eval): (Vec<_>, Vec<_>) = (shared(asked), shared(eval));
-    let lengths = prompts.iter().chain(&eval).map(|prompt| prompt.ids.len());
+    let asked = asked.into_iter().map(|(prompt, demonstration)| {
+        Arc::new(AskedPrompt { prompt: Arc::new(prompt), demonstration })
+    });
+    let prompts: Vec<_> = asked.collect();
+    let eval: Vec<_> = eval.into_iter().map(Arc::new).collect();
+    let lengths = prompts.iter().map(|asked| &asked.prompt).chain(&eval);
+    let lengths = lengths.map(|prompt| prompt.ids.len());
     let new_tokens_max = max_new_tokens.min(positions.saturating_sub(lengths.min().unwrap_or(0)));
-    Ok(PromptFeed { prompts, demonstrations, eval, order, new_tokens_max })
+    Ok(PromptFeed { prompts, eval, order, new_tokens_max })
 }
 
 /// The most tokens of a prompt that the model in `path` completes with `max_new_tokens` more: what these

@@ -12,8 +12,8 @@ use super::feed::Asked;
 pub struct Settings {
     /// The section of the algorithm, as errors name it.
     pub(crate) section: &'static str,
-    /// `None` where rollouts are replayed.
-    pub(crate) data: Option<DataConfig>,
+    /// What prompts are read from, unless rollouts are replayed.
+    pub(crate) data: DataConfig,
     pub(crate) length: Option<Length>,
     /// `[rollout]`: how completions are sampled.
     pub rollout: RolloutConfig,

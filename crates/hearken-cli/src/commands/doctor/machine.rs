@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
-use hearken_tensor::{Cpu, Device, KernelFamily};
+use hearken_tensor::{AnyDevice, Device, KernelFamily};
 
 use crate::machine::{self, Disk, Memory};
 use crate::{device, output};
@@ -17,6 +17,7 @@ pub(super) fn examine() -> Result<ExitCode> {
     let mut text = String::new();
     let _ = writeln!(text, "hearken     {}, {}", env!("CARGO_PKG_VERSION"), build());
     let _ = writeln!(text, "processor   {}, {threads} threads", std::env::consts::ARCH);
+    let _ = writeln!(text, "models on   {}", device::described());
     let _ = writeln!(text, "kernels     {}", kernels());
     for (name, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
         let _ = writeln!(text, "{name:11} {:.0} GFLOP/s in matrix products", speed(precision));
@@ -56,7 +57,7 @@ fn speed(precision: Precision) -> f64 {
     const ENOUGH: Duration = Duration::from_millis(200);
     let device = device::open();
     let weight = device.upload(&vec![0.01; WIDTH * WIDTH]);
-    let prepared = <Cpu as Device>::Prepared::default();
+    let prepared = <AnyDevice as Device>::Prepared::default();
     let x = device.upload(&vec![0.5; ROWS * WIDTH]);
     let mut y = device.scratch(ROWS * WIDTH);
     let layout = Layout::OutputsByInputs;

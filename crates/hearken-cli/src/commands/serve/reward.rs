@@ -10,7 +10,7 @@ use hearken_recipes::search::Scorer;
 use hearken_reward_source::StepAggregation;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_serve::parts::{Scored, Scores};
-use hearken_tensor::Cpu;
+use hearken_tensor::AnyDevice;
 use serde_json::{Map, Value};
 
 use crate::commands::score::encode;
@@ -23,7 +23,7 @@ const MICROBATCH_TOKENS: usize = 4096;
 pub(super) struct RewardModel {
     name: String,
     version: String,
-    scorer: Scorer<Cpu>,
+    scorer: Scorer<AnyDevice>,
     tokenizer: Option<Tokenizer>,
 }
 

@@ -15,7 +15,7 @@ use hearken_tensor::Device;
 use super::Online;
 use super::judged::{Conduct, Tournament, ask};
 use super::metrics::IterationMetrics;
-use super::section::Method;
+use super::section::{Method, Opponent};
 use super::selection::{Records, Selector, Standing, against_demonstrations};
 use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
@@ -48,41 +48,55 @@ impl Online<'_> {
     ) -> Result<Gathered, TrainError> {
         let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
-            drawn.iter().map(|&index| session.feed.prompt(index)).collect();
+            drawn.iter().map(|asked| Arc::clone(&asked.prompt)).collect();
         let own = self.shaped(session.sample(&prompts, "rollout", sources)?);
-        let opponents = match self.method {
-            Method::Xpo { .. } => Some(self.of_reference(session, &prompts, sources)?),
-            Method::NashMd { mixture } => {
-                Some(self.of_mixture(session, &prompts, mixture, sources)?)
+        let ranks = session.run.ranks.clone();
+        let (records, opponents, conduct) = match self.method {
+            Method::Against(opponent) => {
+                let other = match opponent {
+                    Opponent::Reference { .. } => self.of_reference(session, &prompts, sources)?,
+                    Opponent::Mixture { share } => {
+                        self.of_mixture(session, &prompts, share, sources)?
+                    }
+                };
+                let (standing, conduct) = self.standing(&own, Some(&other), &ranks)?;
+                let selector = self.selector(session, standing);
+                let records = match opponent {
+                    Opponent::Reference { .. } => selector.against_reference(&own, &other),
+                    Opponent::Mixture { .. } => selector.wins(&own, &other),
+                };
+                (records, Some(other), conduct)
             }
-            _ => None,
-        };
-        let (standing, conduct) = self.standing(&own, opponents.as_ref(), &session.run.ranks)?;
-        let selector = Selector {
-            labels: self.config.online.labels(self.method),
-            completions: *self.config.rollout.completions,
-            standing,
-            seeds: session.run.seeds,
-            iteration: session.iteration(),
-        };
-        let records = match (self.method, &opponents) {
-            (Method::Dpo, _) => selector.best_against_worst(&own),
-            (Method::Xpo { .. }, Some(other)) => selector.against_reference(&own, other),
-            (Method::NashMd { .. }, Some(other)) => selector.wins(&own, other),
-            (Method::Spin, _) => {
+            Method::Spin => {
                 let per_prompt = *session.settings.rollout.completions;
-                let demonstration = |at: usize| session.feed.demonstration(drawn[at / per_prompt]);
-                against_demonstrations(&own, demonstration)
+                let demonstration = |at: usize| drawn[at / per_prompt].demonstration.as_slice();
+                (against_demonstrations(&own, demonstration), None, None)
             }
-            (Method::BestOfN { selection }, _) => selector.one_of_each(&own, selection),
-            (Method::Raft { share, selection }, _) => selector.share(&own, share, selection),
-            (Method::Xpo { .. } | Method::NashMd { .. }, None) => {
-                unreachable!("both have opponents")
+            method => {
+                let (standing, conduct) = self.standing(&own, None, &ranks)?;
+                let selector = self.selector(session, standing);
+                let records = match method {
+                    Method::BestOfN { selection } => selector.one_of_each(&own, selection),
+                    Method::Raft { share, selection } => selector.share(&own, share, selection),
+                    _ => selector.best_against_worst(&own),
+                };
+                (records, None, conduct)
             }
         };
         let mut metrics = metrics(session, &own, opponents.as_ref(), &records);
         metrics.observe(conduct);
         Ok(Gathered { trees: records.trees, metrics })
+    }
+
+    /// What makes records of completions that stand as they do.
+    fn selector<D: Device>(&self, session: &Session<D, LossState>, standing: Standing) -> Selector {
+        Selector {
+            labels: self.config.online.labels(self.method),
+            completions: *self.config.rollout.completions,
+            standing,
+            seeds: session.run.seeds,
+            iteration: session.iteration(),
+        }
     }
 
     /// What says which completions are better, and how the judge did where there is one.

@@ -45,18 +45,8 @@ pub struct OnlineSettings {
 pub enum Method {
     /// The best and the worst of several completions are a pair: Guo et al. 2024, arXiv:2402.04792.
     Dpo,
-    /// A completion of the policy and one of the reference are a pair, with exploration: Xie et al.
-    /// 2024, arXiv:2405.21046.
-    Xpo {
-        /// α: weight of log π of what the reference wrote.
-        alpha: f64,
-    },
-    /// A completion of the policy is played against one of a mixture: Munos et al. 2023,
-    /// arXiv:2312.00886.
-    NashMd {
-        /// The reference's share in the mixture.
-        mixture: f64,
-    },
+    /// Each completion of the policy meets one of somebody else.
+    Against(Opponent),
     /// A demonstration and a completion of the policy before the iteration are a pair: Chen et al.
     /// 2024, arXiv:2401.01335.
     Spin,
@@ -71,6 +61,21 @@ pub enum Method {
         share: f64,
         /// Which.
         selection: Selection,
+    },
+}
+
+/// Whose completions those of the policy meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Opponent {
+    /// The reference's, with exploration: XPO, Xie et al. 2024, arXiv:2405.21046.
+    Reference {
+        /// α: weight of log π of what the reference wrote.
+        alpha: f64,
+    },
+    /// Those of a mixture of policy and reference: Nash-MD, Munos et al. 2023, arXiv:2312.00886.
+    Mixture {
+        /// The reference's share in it.
+        share: f64,
     },
 }
 
@@ -100,9 +105,9 @@ pub enum Labels {
 pub enum MethodName {
     /// [`Method::Dpo`].
     Dpo,
-    /// [`Method::Xpo`].
+    /// [`Opponent::Reference`].
     Xpo,
-    /// [`Method::NashMd`].
+    /// [`Opponent::Mixture`].
     NashMd,
     /// [`Method::Spin`].
     Spin,
@@ -140,8 +145,8 @@ impl OnlineSettings {
         let selection = self.selection;
         match name {
             MethodName::Dpo => Method::Dpo,
-            MethodName::Xpo => Method::Xpo { alpha: *self.xpo_alpha },
-            MethodName::NashMd => Method::NashMd { mixture: *self.nash_mixture },
+            MethodName::Xpo => Method::Against(Opponent::Reference { alpha: *self.xpo_alpha }),
+            MethodName::NashMd => Method::Against(Opponent::Mixture { share: *self.nash_mixture }),
             MethodName::Spin => Method::Spin,
             MethodName::BestOfN => Method::BestOfN { selection },
             MethodName::Raft => Method::Raft { share: *self.raft_share, selection },
@@ -151,7 +156,7 @@ impl OnlineSettings {
     /// What scores say of a comparison.
     pub(super) fn labels(&self, method: Method) -> Labels {
         self.labels.unwrap_or(match method {
-            Method::NashMd { .. } => Labels::Soft,
+            Method::Against(Opponent::Mixture { .. }) => Labels::Soft,
             _ => Labels::Hard,
         })
     }
@@ -160,8 +165,10 @@ impl OnlineSettings {
     pub(in crate::dpo) fn fit(&self, method: Method, objective: Objective) -> Objective {
         match method {
             Method::Dpo | Method::Spin => objective,
-            Method::Xpo { alpha } => Objective { exploration: alpha, ..objective },
-            Method::NashMd { .. } => {
+            Method::Against(Opponent::Reference { alpha }) => {
+                Objective { exploration: alpha, ..objective }
+            }
+            Method::Against(Opponent::Mixture { .. }) => {
                 let credit = match self.nash_kl {
                     KlCreditName::Token => KlCredit::Token,
                     KlCreditName::Completion => KlCredit::Completion,
@@ -189,9 +196,7 @@ impl DpoConfig {
         let (records, completions) = (self.records(), *self.rollout.completions);
         match method {
             Method::Dpo | Method::BestOfN { .. } => records,
-            Method::Xpo { .. } | Method::NashMd { .. } | Method::Spin => {
-                records.div_ceil(completions)
-            }
+            Method::Against(_) | Method::Spin => records.div_ceil(completions),
             Method::Raft { share, .. } => {
                 (records as f64 / (share * completions as f64)).round().max(1.0) as usize
             }
@@ -223,9 +228,7 @@ impl DpoConfig {
         let records = self.records();
         let divides = match method {
             Method::Dpo | Method::BestOfN { .. } => true,
-            Method::Xpo { .. } | Method::NashMd { .. } | Method::Spin => {
-                records.is_multiple_of(completions)
-            }
+            Method::Against(_) | Method::Spin => records.is_multiple_of(completions),
             Method::Raft { share, .. } => {
                 let kept = share * (self.prompts(method) * completions) as f64;
                 (kept - records as f64).abs() < 1e-6
@@ -236,7 +239,10 @@ impl DpoConfig {
              prompts"
         );
         Complaint::unless(divides, key, completions, &expected)?;
-        let reads_pairs = matches!(method, Method::Dpo | Method::Xpo { .. } | Method::Spin);
+        let reads_pairs = matches!(
+            method,
+            Method::Dpo | Method::Against(Opponent::Reference { .. }) | Method::Spin
+        );
         if reads_pairs && matches!(objective.kind, Kind::Unpaired(_)) {
             let reason = "what is sampled are pairs, and this loss reads single completions";
             return Err(Complaint::exclusive("dpo.loss", "dpo.online", reason));

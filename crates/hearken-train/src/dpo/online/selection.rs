@@ -104,7 +104,7 @@ impl Selector {
     /// The first completion as the chosen one.
     fn pair(&self, duel: Duel<'_>, records: &mut Records) {
         records.observe(duel);
-        let label = Label::Pair { probability: self.probability(duel), margin: 0.0 };
+        let label = Label { probability: self.probability(duel), margin: 0.0 };
         let completions = [duel.first, duel.second].map(|one| one.completion.ids.as_slice());
         records.trees.push(Tree::pair(&duel.first.prompt.ids, completions, label));
     }
@@ -168,7 +168,11 @@ impl Selector {
             records.wins.push(probability);
             records.observe(duel);
             let (prompt, completion) = (&duel.first.prompt.ids, &duel.first.completion.ids);
-            records.trees.push(Tree::single(prompt, completion, Label::Wins(probability)));
+            records.trees.push(Tree::single(
+                prompt,
+                completion,
+                Label { probability, margin: 0.0 },
+            ));
         }
         records
     }
@@ -211,7 +215,7 @@ impl Selector {
 fn kept_records(own: &Scored, kept: &[usize]) -> Records {
     let tree = |&index: &usize| {
         let rollout = &own.rollouts[index];
-        Tree::single(&rollout.prompt.ids, &rollout.completion.ids, Label::Kept)
+        Tree::single(&rollout.prompt.ids, &rollout.completion.ids, Label::GOOD)
     };
     Records {
         trees: kept.iter().map(tree).collect(),
@@ -227,7 +231,7 @@ pub(super) fn against_demonstrations<'a>(
 ) -> Records {
     let tree = |(index, rollout): (usize, &Rollout)| {
         let completions = [demonstration(index), &rollout.completion.ids];
-        let label = Label::Pair { probability: 1.0, margin: 0.0 };
+        let label = Label::GOOD;
         Tree::pair(&rollout.prompt.ids, completions, label)
     };
     let trees = own.rollouts.iter().enumerate().map(tree).collect();

@@ -1,15 +1,16 @@
 //! A server on loopback that plays the hub, with its faults on request.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-use hearken_data::{HubKind, hexadecimal};
 use serde_json::json;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+
+use crate::server::{Request, Server};
 
 /// What goes wrong, once for each time that it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +37,18 @@ struct State {
     requests: Vec<String>,
 }
 
-/// The server; it answers until the program ends.
+/// The server; it answers until it and its clones are dropped.
 #[derive(Clone)]
 pub struct StubHub {
+    server: Arc<Server>,
     endpoint: String,
     state: Arc<Mutex<State>>,
+}
+
+impl std::fmt::Debug for StubHub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("StubHub").field(&self.server).finish()
+    }
 }
 
 impl StubHub {
@@ -49,18 +57,10 @@ impl StubHub {
     /// # Panics
     /// If there is no port.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let hub = Self { endpoint: format!("http://{address}"), state: Arc::default() };
-        let serving = hub.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let hub = serving.clone();
-                // Who hangs up early is no fault of the server.
-                thread::spawn(move || hub.answer(&stream).unwrap_or_default());
-            }
-        });
-        hub
+        let state: Arc<Mutex<State>> = Arc::default();
+        let answering = Arc::clone(&state);
+        let server = Server::start(move |request, stream| answer(&answering, &request, stream));
+        Self { endpoint: server.url(), server: Arc::new(server), state }
     }
 
     /// The address for `HF_ENDPOINT`.
@@ -68,8 +68,9 @@ impl StubHub {
         &self.endpoint
     }
 
-    /// Adds a commit with these files and puts `main` there; returns its name.
-    pub fn commit(&self, kind: HubKind, repository: &str, files: &[(&str, &[u8])]) -> String {
+    /// Adds a commit with these files to a repository of this kind, `models` or `datasets`, and puts `main`
+    /// there; returns its name.
+    pub fn commit(&self, kind: &'static str, repository: &str, files: &[(&str, &[u8])]) -> String {
         let mut state = self.state();
         let mut hash = Sha1::new();
         for (name, content) in files {
@@ -78,11 +79,11 @@ impl StubHub {
         }
         let commit = hexadecimal(&hash.finalize());
         for (name, content) in files {
-            let key = (kind.plural(), repository.to_owned(), commit.clone(), (*name).to_owned());
+            let key = (kind, repository.to_owned(), commit.clone(), (*name).to_owned());
             state.files.insert(key, content.to_vec());
         }
         for revision in ["main", &commit] {
-            let key = (kind.plural(), repository.to_owned(), revision.to_owned());
+            let key = (kind, repository.to_owned(), revision.to_owned());
             state.revisions.insert(key, commit.clone());
         }
         commit
@@ -109,80 +110,71 @@ impl StubHub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
+}
 
-    fn answer(&self, stream: &TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let mut words = line.split_whitespace();
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            match header.trim_end().split_once(':') {
-                Some((name, value)) => {
-                    headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-                }
-                None => break,
-            }
-        }
-        let range = headers.get("range");
-        let from = range
-            .and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok());
-        let told = range.map_or_else(String::new, |range| format!(" {range}"));
-        self.state().requests.push(format!("{method} {path}{told}"));
-        let known = headers.get("authorization").map(String::as_str);
-        let mut answer = self.look_up(path, known);
-        answer.serve(self.next_fault(&answer, method), method, from.unwrap_or(0), stream)
-    }
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
+fn answer(state: &Mutex<State>, request: &Request, stream: &TcpStream) -> std::io::Result<()> {
+    let Request { method, path, .. } = request;
+    let range = request.header("range");
+    let from =
+        range.and_then(|range| range.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok());
+    let told = range.map_or_else(String::new, |range| format!(" {range}"));
+    let (mut answer, fault) = {
+        let mut state = locked(state);
+        state.requests.push(format!("{method} {path}{told}"));
+        let answer = state.look_up(path, request.header("authorization"));
+        let fault = state.next_fault(&answer, method);
+        (answer, fault)
+    };
+    answer.serve(fault, method, from.unwrap_or(0), stream)
+}
+
+impl State {
     /// The next fault, if it is one of what is answered.
-    fn next_fault(&self, answer: &Answer, method: &str) -> Option<Fault> {
-        let mut state = self.state();
+    fn next_fault(&mut self, answer: &Answer, method: &str) -> Option<Fault> {
         let has_contents = answer.is_file && method == "GET";
-        let fits = match state.faults.first()? {
+        let fits = match self.faults.first()? {
             Fault::Status(..) => true,
             _ => has_contents,
         };
-        fits.then(|| state.faults.remove(0))
+        fits.then(|| self.faults.remove(0))
     }
 
     fn look_up(&self, path: &str, authorization: Option<&str>) -> Answer {
-        let state = self.state();
         let path = path.split('?').next().unwrap_or_default().trim_start_matches('/');
         let path = path.replace("%2F", "/");
         let parts: Vec<&str> = path.split('/').collect();
         // Where contents are has no need of a token: its address is one.
         if let ["cdn", kind, owner, name, commit, file @ ..] = parts.as_slice() {
-            return state.file(kind, &format!("{owner}/{name}"), commit, &file.join("/"), true);
+            return self.file(kind, &format!("{owner}/{name}"), commit, &file.join("/"), true);
         }
-        let wanted = state.token.as_ref().map(|token| format!("Bearer {token}"));
+        let wanted = self.token.as_ref().map(|token| format!("Bearer {token}"));
         if wanted.as_deref().is_some_and(|wanted| Some(wanted) != authorization) {
             return Answer::refusal(401, "GatedRepo");
         }
         match parts.as_slice() {
             ["api", kind, owner, name, "revision", revision @ ..] => {
-                state.listing(kind, &format!("{owner}/{name}"), &revision.join("/"))
+                self.listing(kind, &format!("{owner}/{name}"), &revision.join("/"))
             }
             ["api", kind, owner, name, "tree", commit] => {
-                state.tree(kind, &format!("{owner}/{name}"), commit)
+                self.tree(kind, &format!("{owner}/{name}"), commit)
             }
-            ["api", kind, owner, name] => state.listing(kind, &format!("{owner}/{name}"), "main"),
+            ["api", kind, owner, name] => self.listing(kind, &format!("{owner}/{name}"), "main"),
             ["datasets", owner, name, "resolve", revision, file @ ..] => {
-                state.file("datasets", &format!("{owner}/{name}"), revision, &file.join("/"), false)
+                self.file("datasets", &format!("{owner}/{name}"), revision, &file.join("/"), false)
             }
             [owner, name, "resolve", revision, file @ ..] => {
-                state.file("models", &format!("{owner}/{name}"), revision, &file.join("/"), false)
+                self.file("models", &format!("{owner}/{name}"), revision, &file.join("/"), false)
             }
             _ => Answer::refusal(404, ""),
         }
     }
-}
 
-impl State {
     fn listing(&self, kind: &str, repository: &str, revision: &str) -> Answer {
         let commit = |revision: &str| {
             let of = |(of, name, at): &(&str, String, String)| {
@@ -316,4 +308,11 @@ impl Answer {
         }
         stream.flush()
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

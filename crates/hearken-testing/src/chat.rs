@@ -2,30 +2,16 @@
 //!
 //! It listens on a port of the loopback interface until it is dropped, and speaks both protocols:
 //! requests to `…/messages` are answered as Anthropic does, others as OpenAI does.
-//!
-//! ```
-//! use std::{ops::ControlFlow, time::Duration};
-//!
-//! use hearken_data::{Message, Role};
-//! use hearken_judge::chat::{Api, ChatClient, ChatOptions, stub::{Reply, Stub}};
-//!
-//! let stub = Stub::start(|_| Reply::words(&["four", " ", "of course"], Duration::ZERO));
-//! let client = ChatClient::new(ChatOptions::new(Api::OpenAi, stub.url(), "m"))?;
-//! let question = [Message::new(Role::User, "2 + 2?")];
-//! let answer = client.answer(&question, &mut |_| ControlFlow::Continue(()))?;
-//! assert_eq!(answer.text, "four of course");
-//! assert_eq!(stub.requests()[0].body["model"], "m");
-//! # Ok::<(), hearken_judge::chat::ChatError>(())
-//! ```
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::server::{self, Server};
 
 /// A request that the server got.
 #[derive(Clone, Debug, Default)]
@@ -88,18 +74,15 @@ impl Reply {
     }
 }
 
-type Answerer = dyn Fn(&Request) -> Reply + Send + Sync;
-
 /// The server.
 pub struct Stub {
-    address: SocketAddr,
+    server: Server,
     requests: Arc<Mutex<Vec<Request>>>,
-    is_over: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Stub {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stub({})", self.url())
+        f.debug_tuple("Stub").field(&self.server).finish()
     }
 }
 
@@ -110,28 +93,21 @@ impl Stub {
     /// # Panics
     /// If no port can be opened.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the loopback interface");
-        let address = listener.local_addr().expect("the listener is bound");
-        let (requests, is_over) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let stub = Self { address, requests: Arc::clone(&requests), is_over: Arc::clone(&is_over) };
-        let answer: Arc<Answerer> = Arc::new(answer);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if is_over.load(Ordering::Relaxed) {
-                    break;
-                }
-                let Ok(stream) = stream else { continue };
-                let (requests, answer) = (Arc::clone(&requests), Arc::clone(&answer));
-                // A client that goes away is none of the server's business.
-                thread::spawn(move || serve(&stream, &requests, answer.as_ref()));
-            }
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let got = Arc::clone(&requests);
+        let server = Server::start(move |request, stream| {
+            let server::Request { path, headers, body, .. } = request;
+            let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let request = Request { path, headers, body };
+            got.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+            reply(&request, answer(&request), stream)
         });
-        stub
+        Self { server, requests }
     }
 
     /// The base URL: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// The requests so far.
@@ -140,22 +116,7 @@ impl Stub {
     }
 }
 
-impl Drop for Stub {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        // Wakes the listener.
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-fn serve(
-    stream: &TcpStream,
-    requests: &Mutex<Vec<Request>>,
-    answer: &Answerer,
-) -> std::io::Result<()> {
-    let request = read(stream)?;
-    requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-    let reply = answer(&request);
+fn reply(request: &Request, reply: Reply, stream: &TcpStream) -> std::io::Result<()> {
     let is_list = request.path.ends_with("/models");
     match reply {
         Reply::Status { status, headers, body } => respond(stream, status, &headers, &body),
@@ -175,26 +136,6 @@ fn serve(
             Ok(())
         }
     }
-}
-
-fn read(stream: &TcpStream) -> std::io::Result<Request> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split(' ').nth(1).unwrap_or("").to_owned();
-    let mut headers: Vec<(String, String)> = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let Some((name, value)) = line.trim().split_once(':') else { break };
-        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let mut request = Request { path, headers, body: Value::Null };
-    let length = request.header("content-length").and_then(|length| length.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    reader.read_exact(&mut body)?;
-    request.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Ok(request)
 }
 
 fn respond(

@@ -1,7 +1,7 @@
 //! Sums of exponentials in double precision, as sampling from logits needs them: a form of the
 //! exponential function that compilers vectorize, compiled for the processor at hand.
 
-use crate::cpu::lanes::{Kernel, Lanes, dispatch};
+use super::lanes::{Kernel, Lanes, dispatch};
 
 /// Inputs below it give 0: their exponentials are smaller than any normal number.
 const LOWEST: f64 = -708.0;
@@ -16,7 +16,7 @@ const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// x = n·ln 2 + r with |r| ≤ ½ ln 2; eʳ by its Taylor polynomial of degree 9, 2ⁿ by its bits. There
 /// are no branches, so a loop over it runs in vector registers.
 #[inline(always)]
-pub fn exp_nonpositive(x: f64) -> f64 {
+pub(super) fn exp_nonpositive(x: f64) -> f64 {
     let bounded = if x > LOWEST { x } else { LOWEST };
     let rounded = bounded * std::f64::consts::LOG2_E + ROUNDER;
     let n = rounded - ROUNDER;
@@ -44,7 +44,7 @@ pub fn exp_nonpositive(x: f64) -> f64 {
 ///
 /// # Panics
 /// If there is not one sum for each block.
-pub fn sums_of_exponentials(
+pub(super) fn sums_of_exponentials(
     values: &[f32],
     (highest, rate): (f64, f64),
     block: usize,
@@ -55,7 +55,7 @@ pub fn sums_of_exponentials(
 }
 
 /// The largest of the values; NaN if one of them is, −∞ if there are none.
-pub fn largest(values: &[f32]) -> f32 {
+pub(super) fn largest(values: &[f32]) -> f32 {
     dispatch(Largest { values })
 }
 
