@@ -31,13 +31,14 @@ fn entry(line: &'static str) -> Option<(impl Iterator<Item = &'static str>, Mean
     Some((names.split_whitespace(), meaning))
 }
 
-/// What a name of another tool means, in whatever case and with whatever hyphens it is written.
-fn meaning(key: &str) -> Option<Meaning> {
+/// What a name of another tool means, in whatever case and with whatever hyphens it is written: keys first, which not
+/// every trainer has.
+fn meanings(key: &str) -> impl Iterator<Item = Meaning> {
     let key = key.to_ascii_lowercase().replace('-', "_");
     TABLE
         .lines()
         .filter_map(entry)
-        .find_map(|(mut names, meaning)| names.any(|name| name == key).then_some(meaning))
+        .filter_map(move |(mut names, meaning)| names.any(|name| name == key).then_some(meaning))
 }
 
 /// The sections, or trainers, in which `key` is one of another tool's: what to write instead.
@@ -49,20 +50,22 @@ pub(super) fn answer(command: &str, key: &str, known: &[String]) -> Option<Strin
             "section [{key}] is read by `hearken {key}`, and this is `hearken {command}`"
         ));
     }
-    match meaning(key)? {
+    meanings(key).find_map(|meaning| match meaning {
         Meaning::Keys(ours, note) => {
             let has = |path: &&str| known.iter().any(|known| is_path(known, path));
             let path = ours.into_iter().find(has)?;
             Some(format!("here it is `{path}`{note}"))
         }
         Meaning::Nothing(why) => Some(why.to_owned()),
-    }
+    })
 }
 
 /// What other trainers call what `key` is in other tools.
 pub(super) fn of_others(command: &str, key: &str) -> Option<String> {
-    let Meaning::Keys(ours, _) = meaning(key)? else { return None };
-    let path = ours.first()?;
+    let path = meanings(key).find_map(|meaning| match meaning {
+        Meaning::Keys(ours, _) => ours.first().copied(),
+        Meaning::Nothing(_) => None,
+    })?;
     let of = trainers_with(path.split('.').next().unwrap_or_default())?;
     Some(format!("`{path}` means that, which is a key of {of}, and this is `hearken {command}`"))
 }
@@ -126,12 +129,13 @@ mod tests {
         );
     }
 
-    /// A name stands once, so that one answer is given.
+    /// A name stands for keys once, so that one answer is given.
     #[test]
     fn a_name_has_one_answer() {
         let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let entries = lines.map(|line| entry(line).unwrap_or_else(|| panic!("{line}")));
-        let names: Vec<_> = entries.flat_map(|(names, _)| names).collect();
+        let keys = entries.filter(|(_, meaning)| matches!(meaning, Meaning::Keys(..)));
+        let names: Vec<_> = keys.flat_map(|(names, _)| names).collect();
         for (at, name) in names.iter().enumerate() {
             assert!(!names[..at].contains(name), "{name}");
         }

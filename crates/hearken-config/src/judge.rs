@@ -6,7 +6,7 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use super::number::{NonNegative, Parallel, Seconds, Tokens};
-use super::secret;
+use super::secret::variable;
 
 /// `[judge]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -86,15 +86,4 @@ fn template<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::E
         let (found, expected) = error.parts();
         D::Error::invalid_value(Unexpected::Other(&found), &expected.as_str())
     })
-}
-
-/// The name of a variable; a key that was pasted instead is not shown.
-fn variable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    if secret::names_variable(&name) {
-        return Ok(Some(name));
-    }
-    let found = "a text that is no name of a variable (not shown: it may be a key)";
-    let expected = "the name of the environment variable that has the key, as \"OPENAI_API_KEY\"";
-    Err(D::Error::invalid_value(Unexpected::Other(found), &expected))
 }

@@ -7,9 +7,11 @@ use hearken_tensor::device::Int8Scales;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use super::error::Complaint;
 use super::number::{
-    AtLeastOne, Fraction, NonNegative, Positive, Share, count_unless_zero, unless_zero,
+    AtLeastOne, Fraction, NonNegative, Positive, Seconds, Share, count_unless_zero, unless_zero,
 };
+use super::secret::variable;
 
 /// `[rollout]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -36,6 +38,42 @@ pub struct RolloutConfig {
     pub completions: AtLeastOne,
     /// Recorded rollouts to train on instead of sampling.
     pub replay: Option<PathBuf>,
+    /// Addresses of servers (`hearken serve`) that sample in place of this process; they can read the run directory.
+    #[serde(deserialize_with = "addresses")]
+    pub servers: Vec<String>,
+    /// The environment variable that has the servers' key for new weights.
+    #[serde(default, deserialize_with = "variable")]
+    pub server_key_env: Option<String>,
+    /// Seconds for an answer of a server.
+    pub server_timeout_s: Seconds,
+}
+
+impl RolloutConfig {
+    /// Checks that completions come from one place.
+    ///
+    /// # Errors
+    /// If servers are named beside something else that says how completions come.
+    pub fn check(&self) -> Result<(), Complaint> {
+        if self.servers.is_empty() {
+            return Ok(());
+        }
+        let exclusive = |key, reason| Err(Complaint::exclusive("rollout.servers", key, reason));
+        if self.replay.is_some() {
+            return exclusive("rollout.replay", "recorded rollouts are not sampled");
+        }
+        if self.dtype != SamplingDtype::Model {
+            return exclusive(
+                "rollout.dtype",
+                "how servers hold weights, they were told when they were started",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether what samples has weights that are not, to the last bit, those that are trained.
+    pub fn differs(&self) -> bool {
+        self.replay.is_none() && (self.dtype.int8().is_some() || !self.servers.is_empty())
+    }
 }
 
 /// What weights are held in while completions are sampled.
@@ -55,6 +93,20 @@ impl SamplingDtype {
             Self::Model => None,
             Self::Int8 => Some(Int8Scales::PerGroup),
         }
+    }
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    use serde::de::{Error, Unexpected};
+    let addresses = Vec::<String>::deserialize(deserializer)?;
+    let is_address =
+        |text: &String| ["http://", "https://"].iter().any(|one| text.starts_with(one));
+    match addresses.iter().find(|text| !is_address(text)) {
+        Some(other) => {
+            let expected = &"addresses as \"http://127.0.0.1:8000\"";
+            Err(D::Error::invalid_value(Unexpected::Other(&super::secret::text(other)), expected))
+        }
+        None => Ok(addresses),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What looks like the key of an API, which is never shown.
 
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+
 /// What the keys of well-known services begin with.
 const PREFIXES: [&str; 14] = [
     "sk-",
@@ -78,6 +81,19 @@ pub(super) fn text(text: &str) -> String {
     } else {
         format!("the text {text:?}")
     }
+}
+
+/// The name of a variable; a key that was pasted instead is not shown.
+pub(super) fn variable<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if names_variable(&name) {
+        return Ok(Some(name));
+    }
+    let found = "a text that is no name of a variable (not shown: it may be a key)";
+    let expected = "the name of the environment variable that has the key, as \"OPENAI_API_KEY\"";
+    Err(D::Error::invalid_value(Unexpected::Other(found), &expected))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! | a server that takes JSON batches | [`HttpScorer`] |
 //!
 //! What is preferred of two completions, [`pairwise`] judges say, and how good one is by itself, those of [`rating`]; a
-//! [`model`] is what either asks, and answers to conversations come from [`chat`].
+//! [`model`] is what either asks, and answers to conversations come from [`chat`]. A [`sampling_server`] completes prompts for a
+//! trainer.
 //!
 //! Not here: what a score or an answer is used for.
 #![deny(missing_docs)]
@@ -21,6 +22,8 @@ pub mod model;
 pub mod pairwise;
 
 pub mod rating;
+
+pub mod sampling_server;
 
 mod choice;
 

@@ -1,7 +1,7 @@
 //! The list of a device's operations.
 
 /// The list of a device's operations, each with the kind of kernels that it belongs to. The trait
-/// [`Device`] is made of it, and so is any device that hands each operation on to another one: the
+/// [`Device`](crate::Device) is made of it, and so is any device that hands each operation on to another one: the
 /// macro named is called with the whole list.
 #[macro_export]
 macro_rules! device_operations {

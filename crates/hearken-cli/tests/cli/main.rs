@@ -31,6 +31,7 @@ mod ranks;
 mod records;
 mod rlhf;
 mod serve;
+mod served;
 mod sweep;
 mod template;
 

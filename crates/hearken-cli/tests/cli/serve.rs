@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// Ends it politely; gives what it wrote to standard error.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

@@ -84,6 +84,7 @@ impl Configuration for DpoConfig {
         match self.method() {
             None => self.check_offline()?,
             Some(method) => {
+                self.rollout.check()?;
                 self.check_online(method, &resolved.objective)?;
                 resolved.objective = self.online.fit(method, resolved.objective);
                 // The loss is that of what was sampled.

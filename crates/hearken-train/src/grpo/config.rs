@@ -83,6 +83,7 @@ impl Configuration for GrpoConfig {
     fn settle(&mut self) -> Result<(), Complaint> {
         self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
+        self.rollout.check()?;
         self.resolved = self.resolve()?;
         check_labels(&self.scores)?;
         if self.rollout.replay.is_some() {

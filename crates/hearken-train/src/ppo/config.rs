@@ -198,6 +198,7 @@ impl Configuration for PpoConfig {
         self.model.settle(&self.lora, &self.template, true)?;
         self.train.settle()?;
         self.ppo.check()?;
+        self.rollout.check()?;
         self.correction = self.ppo.correction(&self.rollout)?;
         self.kl.check()?;
         check_labels(&self.scores)?;

@@ -30,7 +30,7 @@ pub(crate) struct CorrectionKeys {
 
 impl CorrectionKeys {
     /// What they ask for, and those that mean nothing to it. Where none is named it is `otherwise`, but for
-    /// weights in eight bits, whose difference is not rounding alone.
+    /// weights in eight bits and those of servers, whose difference is not rounding alone.
     ///
     /// # Errors
     /// If bounds are in the wrong order, or rollouts are replayed, which nobody samples.
@@ -44,9 +44,8 @@ impl CorrectionKeys {
         let max = self.max.map_or(2.0, Positive::get);
         let level = self.level.unwrap_or(RatioLevel::Token);
         let replays = rollout.replay.is_some();
-        let rounds = rollout.dtype.int8().is_some() && !replays;
         let correction = match self.name {
-            None if otherwise == SamplerCorrection::None && rounds => {
+            None if otherwise == SamplerCorrection::None && rollout.differs() => {
                 SamplerCorrection::Truncate { level, max }
             }
             None => otherwise,

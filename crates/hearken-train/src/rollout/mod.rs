@@ -26,6 +26,8 @@ pub mod settings;
 
 pub(crate) mod source;
 
+mod served;
+
 pub mod session;
 
 pub mod train;

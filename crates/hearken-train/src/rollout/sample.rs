@@ -45,11 +45,11 @@ pub struct SampleOptions<'a> {
 }
 
 /// What the sampler tells of each token.
-type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
 
-/// Whatever completes requests: a model, or a mixture of two.
+/// Whatever completes requests: a model, a mixture of two, or servers.
 pub(crate) type Sampler<'a> =
-    &'a mut dyn FnMut(&[Request], Observer<'_>) -> Result<Vec<Vec<Completion>>, GenerateError>;
+    &'a mut dyn FnMut(&[Request], Observer<'_>) -> Result<Vec<Vec<Completion>>, TrainError>;
 
 /// Prompts to complete, and who reads what comes.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +120,7 @@ pub fn sample_scored<D: Device>(
 ) -> Result<(Vec<Rollout>, Scores), TrainError> {
     let mut sampler = |requests: &[Request], observer: Observer<'_>| {
         let SampleOptions { sampling, engine, .. } = options;
-        generate_with(policy, tokenizer, requests, sampling, engine, observer)
+        generate_with(policy, tokenizer, requests, sampling, engine, observer).map_err(refused)
     };
     sample_scored_by(&mut sampler, tokenizer, prompts, options, sources)
 }
@@ -188,7 +188,7 @@ impl Asked<'_> {
             (rollouts, judged) = self.sample_and_score(sampler, sources)?;
         } else {
             let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
-            let groups = sampler(&self.requests(), &mut go_on).map_err(refused)?;
+            let groups = sampler(&self.requests(), &mut go_on)?;
             rollouts.extend(self.rollouts(groups));
         }
         let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
@@ -265,7 +265,7 @@ impl Asked<'_> {
         });
         // Where a source failed, the sampler was stopped because of it.
         let judged = judged?;
-        Ok((self.rollouts(groups.map_err(refused)?), judged))
+        Ok((self.rollouts(groups?), judged))
     }
 
     /// Sends completions as they end, a portion at a time. The sender is dropped in the end.
@@ -275,7 +275,7 @@ impl Asked<'_> {
         sender: Sender<Vec<Ended>>,
         sampler: Sampler<'_>,
         has_failed: &AtomicBool,
-    ) -> Result<Vec<Vec<Completion>>, GenerateError> {
+    ) -> Result<Vec<Vec<Completion>>, TrainError> {
         let completions = self.options.completions;
         let portion = portion_len(self.prompts.len() * completions);
         let mut ended: Vec<Ended> = Vec::with_capacity(portion);
@@ -338,7 +338,7 @@ impl Asked<'_> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
-fn refused(error: GenerateError) -> TrainError {
+pub(super) fn refused(error: GenerateError) -> TrainError {
     TrainError::Generate(error.to_string())
 }
 
@@ -403,7 +403,7 @@ mod tests {
                 let event =
                     Event { request, sample, ids: &ids, logprob: -1.0, stop_reason, report: None };
                 if observer(event).is_break() {
-                    return Err(GenerateError::Stopped { tokens: place });
+                    return Err(refused(GenerateError::Stopped { tokens: place }));
                 }
             }
             let all = |request| (0..2).map(|sample| completion(request, sample)).collect();

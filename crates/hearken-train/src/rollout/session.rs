@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::feed::Feed;
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out};
+use super::served::{Served, Servers};
 use super::settings::{Movement, Settings};
 use super::source::{Local, RolloutSource};
 use super::{
@@ -60,6 +61,8 @@ pub struct Session<D: Device, E = ()> {
     pub settings: Settings,
     /// Where rollouts come from.
     pub feed: Feed,
+    /// Who samples in place of this process.
+    servers: Option<Servers>,
     pub(crate) reference: Model<D>,
     pub(crate) kl: KlController,
     /// How completions are sampled.
@@ -77,6 +80,7 @@ pub(super) fn open<D: Device, E: Stored>(
     let model = &opening.settings.model;
     let load =
         |device: D, dir: &Path, masters: Masters| load_language_model(device, model, dir, masters);
+    let servers = Servers::open(&settings.rollout)?;
     let (source, movement) = (&settings.reference, settings.movement);
     let (mut policy, reference) = if model.lora.is_some() {
         adapted(device, &opening, source, movement)?
@@ -110,6 +114,7 @@ pub(super) fn open<D: Device, E: Stored>(
     Ok(Session {
         kl: settings.steering.controller(*beta),
         sampling: sampling(&settings.rollout),
+        servers,
         run,
         settings,
         feed,
@@ -167,6 +172,10 @@ impl<D: Device, E: Stored> Session<D, E> {
         ));
         if let Some(note) = self.feed.repeats_note(prompts) {
             progress.note(&note);
+        }
+        if !rollout.servers.is_empty() {
+            let servers = rollout.servers.join(", ");
+            progress.note(&format!("completions are sampled by {servers}"));
         }
         progress.note(&format!("policy: {}", parameters_note(&self.run.model)));
         if let Some(Companion { name, model, .. }) = &self.run.companion {
@@ -289,7 +298,17 @@ impl<D: Device, E: Stored> Session<D, E> {
         stream: &str,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, Scores), TrainError> {
-        self.source(&self.run.model).rollouts(prompts, &self.sample_options(stream), sources)
+        let (model, options) = (&self.run.model, self.sample_options(stream));
+        let Some(servers) = &self.servers else {
+            return self.source(model).rollouts(prompts, &options, sources);
+        };
+        let (tokenizer, dir) = (self.run.tokenizer.as_ref(), &self.run.dir);
+        Served { servers, model, tokenizer, dir }.rollouts(prompts, &options, sources)
+    }
+
+    /// What happened to those who sample since the last time.
+    pub(super) fn news(&self) -> Vec<String> {
+        self.servers.as_ref().map_or_else(Vec::new, Servers::news)
     }
 
     /// Completions of a model, which reads the policy's tokens.

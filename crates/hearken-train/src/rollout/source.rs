@@ -1,5 +1,5 @@
-//! Where rollouts come from: a model here, a mixture of two, or a file. A server that has the policy's
-//! weights is one more.
+//! Where rollouts come from: a model here, a mixture of two, or a file; servers are in
+//! [`served`](super::served).
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
-use super::sample::{SampleOptions, sample_scored, sample_scored_by};
+use super::sample::{SampleOptions, refused, sample_scored, sample_scored_by};
 use super::{RecordedIteration, Rollout};
 
 /// Whoever completes prompts.
@@ -78,6 +78,7 @@ impl<D: Device> RolloutSource for Mixed<'_, D> {
             |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
                 let mixture = Mixture { model: other, share };
                 generate_mixed(model, &mixture, tokenizer, requests, options.sampling, observer)
+                    .map_err(refused)
             };
         sample_scored_by(&mut sampler, tokenizer, prompts, options, sources)
     }

@@ -362,6 +362,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         let Self { trainer, session, sources } = self;
         let place = Place { session, sources: &mut **sources, progress };
         let iteration = trainer.roll_out(place)?;
+        session.news().iter().for_each(|news| progress.note(news));
         let MeanKl { nats, completions } = T::kl(&iteration);
         if session.is_at_kl_limit(nats, progress) {
             session.run.counters.own.at_kl_limit = true;

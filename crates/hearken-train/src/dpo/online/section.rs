@@ -105,9 +105,9 @@ pub enum Labels {
 pub enum MethodName {
     /// [`Method::Dpo`].
     Dpo,
-    /// [`Opponent::Reference`].
+    /// A completion of the policy and one of the reference are a pair.
     Xpo,
-    /// [`Opponent::Mixture`].
+    /// A completion of the policy meets one of a mixture.
     NashMd,
     /// [`Method::Spin`].
     Spin,

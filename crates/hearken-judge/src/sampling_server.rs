@@ -1,0 +1,238 @@
+//! A server that samples completions for whoever has the weights: `hearken serve`, told where they lie.
+//!
+//! Addresses and fields are those of the server's own description, `GET /openapi.json`.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use ureq::Agent;
+
+use crate::item::excerpt;
+use crate::patience::Patience;
+
+/// Repetitions where a server is busy.
+const RETRIES_MAX: usize = 20;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {reason}")]
+pub struct SamplingServerError {
+    /// What was asked.
+    pub url: String,
+    /// What came of it.
+    pub reason: String,
+    /// Whether another server, or the same one later, would say the same: the request is at fault.
+    pub is_of_request: bool,
+}
+
+/// A prompt to complete. What each number means is said of `hearken generate`.
+#[derive(Clone, Debug)]
+pub struct SampleRequest<'a> {
+    /// The prompt.
+    pub prompt_ids: &'a [u32],
+    /// Completions of it.
+    pub samples: usize,
+    /// Of the random numbers of all of them.
+    pub seed: u64,
+    /// Logits are divided by it.
+    pub temperature: f64,
+    /// What is kept of the distribution.
+    pub top_p: f64,
+    /// How many tokens are kept; `None` is all.
+    pub top_k: Option<usize>,
+    /// Below which share of the likeliest's probability tokens are dropped.
+    pub min_p: f64,
+    /// The most tokens of a completion.
+    pub max_new_tokens: usize,
+    /// Texts that end a completion.
+    pub stop: &'a [String],
+}
+
+/// A completion, as the server tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampledCompletion {
+    /// The tokens, an end token included.
+    pub ids: Vec<u32>,
+    /// The log-probability of each under the temperature, before anything was cut off, in nats.
+    pub logprobs: Vec<f64>,
+    /// Whether the policy ended it, and not a limit.
+    pub is_ended: bool,
+}
+
+/// A `hearken serve`.
+#[derive(Clone, Debug)]
+pub struct SamplingServer {
+    url: String,
+    client: Agent,
+    key: Option<String>,
+    timeout: Duration,
+}
+
+#[derive(Deserialize)]
+struct WeightsAnswer {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct CompletionsAnswer {
+    system_fingerprint: String,
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    index: usize,
+    #[serde(rename = "finish_reason")]
+    stop_reason: String,
+    token_ids: Vec<u32>,
+    sampled_logprobs: Vec<f64>,
+}
+
+impl SamplingServer {
+    /// A client of the server at `url`; nothing is sent. `key` opens `/admin/weights`, and what else wants
+    /// a key; `timeout` is the longest time for one answer, pauses included.
+    ///
+    /// # Errors
+    /// If the URL is none, or neither http nor https.
+    pub fn new(
+        url: &str,
+        key: Option<String>,
+        timeout: Duration,
+    ) -> Result<Self, SamplingServerError> {
+        let bad = |reason: String| SamplingServerError {
+            url: url.to_owned(),
+            reason,
+            is_of_request: true,
+        };
+        let uri: ureq::http::Uri =
+            url.parse().map_err(|error: ureq::http::uri::InvalidUri| bad(error.to_string()))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(bad("it begins with neither http:// nor https://".to_owned()));
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT.min(timeout)))
+            .build();
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { url, client: config.new_agent(), key, timeout })
+    }
+
+    /// The address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has the server read the weights in `directory`, a model's or, beside the model of now, an adapter's;
+    /// gives the version that answers carry from then on.
+    ///
+    /// # Errors
+    /// If it is not reached, or cannot read them.
+    pub fn load(&self, directory: &Path, is_adapter: bool) -> Result<String, SamplingServerError> {
+        let kind = if is_adapter { "adapter" } else { "path" };
+        let body = json!({ kind: directory.display().to_string() });
+        let answer: WeightsAnswer = self.post("/admin/weights", &body)?;
+        Ok(answer.version)
+    }
+
+    /// Completes a prompt; gives the completions in the order of their numbers and the version of the weights
+    /// that wrote them.
+    ///
+    /// # Errors
+    /// If the server is not reached, refuses, or answers with something else.
+    pub fn complete(
+        &self,
+        request: &SampleRequest<'_>,
+    ) -> Result<(String, Vec<SampledCompletion>), SamplingServerError> {
+        let mut body = json!({
+            "prompt": request.prompt_ids,
+            "n": request.samples,
+            // All 64 bits; the API's numbers have a sign.
+            "seed": request.seed.cast_signed(),
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "min_p": request.min_p,
+            "max_tokens": request.max_new_tokens,
+            "return_token_ids": true,
+        });
+        if let Some(k) = request.top_k {
+            body["top_k"] = json!(k);
+        }
+        if !request.stop.is_empty() {
+            body["stop"] = json!(request.stop);
+        }
+        let path = "/v1/completions";
+        let answer: CompletionsAnswer = self.post(path, &body)?;
+        let mut choices = answer.choices;
+        choices.sort_by_key(|choice| choice.index);
+        if choices.len() != request.samples {
+            let reason = format!("{} completions, expected {}", choices.len(), request.samples);
+            return Err(self.failure(path, reason, false));
+        }
+        let completions = choices.into_iter().map(|choice| {
+            let (found, expected) = (choice.sampled_logprobs.len(), choice.token_ids.len());
+            if found != expected || expected == 0 {
+                let reason = format!("{found} log-probabilities of {expected} tokens");
+                return Err(self.failure(path, reason, false));
+            }
+            let Choice { token_ids: ids, sampled_logprobs: logprobs, stop_reason, .. } = choice;
+            Ok(SampledCompletion { ids, logprobs, is_ended: stop_reason == "stop" })
+        });
+        Ok((answer.system_fingerprint, completions.collect::<Result<_, _>>()?))
+    }
+
+    fn failure(&self, path: &str, reason: String, is_of_request: bool) -> SamplingServerError {
+        SamplingServerError { url: format!("{}{path}", self.url), reason, is_of_request }
+    }
+
+    /// Posts a request, again after a pause where the server is busy.
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, SamplingServerError> {
+        let mut patience = Patience::new(self.timeout, RETRIES_MAX, FIRST_PAUSE);
+        loop {
+            let mut post = self.client.post(format!("{}{path}", self.url));
+            if let Some(key) = &self.key {
+                post = post.header("authorization", format!("Bearer {key}"));
+            }
+            let sent = post.config().timeout_global(Some(patience.left())).build().send_json(body);
+            let gone = |error: ureq::Error| self.failure(path, error.to_string(), false);
+            let mut response = sent.map_err(gone)?;
+            let status = response.status();
+            let asked = response.headers().get("retry-after").and_then(|value| {
+                value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+            });
+            let limit = response.body_mut().with_config().limit(u64::MAX);
+            let text = limit.read_to_string().map_err(gone)?;
+            if status.is_success() {
+                return serde_json::from_str(&text).map_err(|error| {
+                    let reason = format!("not an answer of `hearken serve`: {error}: ");
+                    self.failure(path, reason + &excerpt(&text), false)
+                });
+            }
+            let reason = format!("status {}: {}", status.as_u16(), said(&text));
+            if status.as_u16() == 429
+                && let Some(pause) = patience.next_pause(asked)
+            {
+                thread::sleep(pause);
+                continue;
+            }
+            let is_of_request = status.is_client_error() && ![408, 429].contains(&status.as_u16());
+            return Err(self.failure(path, reason, is_of_request));
+        }
+    }
+}
+
+/// What an error of OpenAI's shape says, or how the text begins.
+fn said(text: &str) -> String {
+    let value: Option<Value> = serde_json::from_str(text).ok();
+    let message = value.as_ref().and_then(|value| value["error"]["message"].as_str());
+    message.map_or_else(|| excerpt(text), str::to_owned)
+}

@@ -1,0 +1,395 @@
+//! Completions by servers that have the policy's weights: `[rollout] servers`.
+//!
+//! Before an iteration the first process writes the policy's weights into the run directory and has every
+//! server read them; prompts then go to whichever server is free. A server that cannot be reached is left
+//! out, what it was asked goes to another one, and with the next iteration it is asked again. A request has
+//! its seed with it, so that who completes a prompt changes nothing but the last digits of sums.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use hearken_config::RolloutConfig;
+use hearken_data::{Completion, StopReason};
+use hearken_generate::{Event, Request, Sampling};
+use hearken_judge::sampling_server::{SampleRequest, SamplingServer, SamplingServerError};
+use hearken_model::{Model, Tokenizer};
+use hearken_reward_source::{RewardSource, Scores};
+use hearken_run::encode::PromptExample;
+use hearken_run::error::TrainError;
+use hearken_run::run_dir::RunDir;
+use hearken_tensor::Device;
+
+use super::Rollout;
+use super::sample::{Observer, SampleOptions, sample_scored_by};
+use super::source::RolloutSource;
+
+/// The folder of a run that has the weights which servers read.
+const WEIGHTS: &str = "weights";
+/// Requests to a server at a time.
+const AT_ONCE: usize = 16;
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    all: Vec<SamplingServer>,
+    /// What happened to them since it was last told.
+    news: Mutex<Vec<String>>,
+}
+
+/// Servers that have the weights.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Ready {
+    /// Their numbers.
+    servers: Vec<usize>,
+    /// The version of the weights, as they call it.
+    version: String,
+}
+
+impl Servers {
+    /// Clients of the servers that `[rollout]` names, if it names any; nothing is sent.
+    ///
+    /// # Errors
+    /// If an address is none, or the variable that should have their key is not there.
+    pub(crate) fn open(config: &RolloutConfig) -> Result<Option<Self>, TrainError> {
+        if config.servers.is_empty() {
+            return Ok(None);
+        }
+        let key = config.server_key_env.as_deref().map(|variable| {
+            std::env::var(variable).map_err(|_| {
+                TrainError::Other(format!(
+                    "`rollout.server_key_env`: found no environment variable {variable}, expected one \
+                     that has the key of the servers"
+                ))
+            })
+        });
+        let (key, timeout) = (key.transpose()?, Duration::from_secs_f64(*config.server_timeout_s));
+        let open = |url: &String| {
+            SamplingServer::new(url, key.clone(), timeout)
+                .map_err(|error| TrainError::Other(format!("`rollout.servers`: {error}")))
+        };
+        let all = config.servers.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Some(Self { all, news: Mutex::default() }))
+    }
+
+    /// What happened to servers since the last time.
+    pub(crate) fn news(&self) -> Vec<String> {
+        std::mem::take(&mut self.told())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<String>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has all servers read the weights in `directory`; gives those that did.
+    fn load(&self, directory: &Path, is_adapter: bool) -> Result<Ready, String> {
+        let found: Vec<_> = thread::scope(|scope| {
+            let load =
+                |server| scope.spawn(move || SamplingServer::load(server, directory, is_adapter));
+            let threads: Vec<_> = self.all.iter().map(load).collect();
+            threads.into_iter().map(|one| one.join().expect("no client panics")).collect()
+        });
+        let (mut servers, mut version, mut failures) = (Vec::new(), None, Vec::new());
+        for (index, loaded) in found.into_iter().enumerate() {
+            match loaded {
+                Ok(own) => match &version {
+                    // They read the same files.
+                    Some(other) if *other != own => failures.push(format!(
+                        "{}: found version {own} of the weights, expected {other} as elsewhere",
+                        self.all[index].url()
+                    )),
+                    _ => {
+                        version = Some(own);
+                        servers.push(index);
+                    }
+                },
+                Err(error) if error.is_of_request => return Err(error.to_string()),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        match version {
+            Some(version) => {
+                let out = failures.iter().map(|failure| format!("a server is left out: {failure}"));
+                self.told().extend(out);
+                Ok(Ready { servers, version })
+            }
+            None => Err(format!(
+                "none of the servers has the weights: {}; the run goes on from its last checkpoint when one \
+                 is there",
+                failures.join("; ")
+            )),
+        }
+    }
+}
+
+/// The policy, by servers.
+pub(crate) struct Served<'a, D: Device> {
+    pub(crate) servers: &'a Servers,
+    pub(crate) model: &'a Model<D>,
+    pub(crate) tokenizer: Option<&'a Tokenizer>,
+    pub(crate) dir: &'a RunDir,
+}
+
+impl<D: Device> RolloutSource for Served<'_, D> {
+    fn rollouts(
+        &mut self,
+        prompts: &[Arc<PromptExample>],
+        options: &SampleOptions<'_>,
+        sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+        let ready =
+            options.ranks.of_first(|| self.load(options.version).map_err(|e| e.to_string()));
+        let ready = ready.map_err(TrainError::Generate)?;
+        let eos = &self.model.config().eos;
+        let order = Order { servers: self.servers, ready: &ready, sampling: options.sampling, eos };
+        let mut sampler =
+            |requests: &[Request], observer: Observer<'_>| order.complete(requests, observer);
+        sample_scored_by(&mut sampler, self.tokenizer, prompts, options, sources)
+    }
+}
+
+impl<D: Device> Served<'_, D> {
+    /// Writes the weights down and has servers read them; those before are deleted then.
+    fn load(&self, version: u64) -> Result<Ready, TrainError> {
+        let root = self.dir.path(WEIGHTS);
+        std::fs::create_dir_all(&root).map_err(|error| unusable(&root, &error))?;
+        let name = format!("{WEIGHTS}/{version}");
+        self.dir.save_model(&name, self.model, self.tokenizer, |_| Ok(()))?;
+        let own = self.dir.path(&name);
+        // Servers have a working directory of their own.
+        let own = std::path::absolute(&own).map_err(|error| unusable(&own, &error))?;
+        let is_adapter = self.model.adapter().is_some();
+        let ready = self.servers.load(&own, is_adapter).map_err(TrainError::Generate)?;
+        for entry in std::fs::read_dir(&root).map_err(|error| unusable(&root, &error))? {
+            let path = entry.map_err(|error| unusable(&root, &error))?.path();
+            if path.file_name() != own.file_name() {
+                std::fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error))?;
+            }
+        }
+        Ok(ready)
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> TrainError {
+    TrainError::Other(format!("{}: {error}", path.display()))
+}
+
+/// What requests of an iteration have in common.
+struct Order<'a> {
+    servers: &'a Servers,
+    ready: &'a Ready,
+    sampling: &'a Sampling,
+    /// The model's end tokens.
+    eos: &'a [u32],
+}
+
+/// Requests that wait, by number, and how many servers are left.
+struct Waiting {
+    requests: VecDeque<usize>,
+    servers: usize,
+    /// Requests that are being completed: they may come back.
+    under_way: usize,
+    /// Nothing more is to be asked.
+    is_over: bool,
+}
+
+/// What came of a request.
+type Answered = Result<(usize, Vec<Completion>), String>;
+
+impl Order<'_> {
+    /// Completes requests, as many at a time as servers take; `observer` sees each completion when it and all of
+    /// the requests before it have ended, so that the order does not depend on anybody's speed.
+    fn complete(
+        &self,
+        requests: &[Request],
+        observer: Observer<'_>,
+    ) -> Result<Vec<Vec<Completion>>, TrainError> {
+        let waiting = Mutex::new(Waiting {
+            requests: (0..requests.len()).collect(),
+            servers: self.ready.servers.len(),
+            under_way: 0,
+            is_over: requests.is_empty(),
+        });
+        let freed = std::sync::Condvar::new();
+        let (sender, answers) = channel::<Answered>();
+        let mut done: Vec<Option<Vec<Completion>>> = vec![None; requests.len()];
+        thread::scope(|scope| {
+            for &server in &self.ready.servers {
+                let is_out = Arc::new(Mutex::new(false));
+                for _ in 0..AT_ONCE.min(requests.len()) {
+                    let (is_out, sender) = (Arc::clone(&is_out), sender.clone());
+                    let at = At { waiting: &waiting, freed: &freed, is_out };
+                    scope.spawn(move || self.work(server, requests, &at, &sender));
+                }
+            }
+            drop(sender);
+            let stop = || {
+                locked(&waiting).is_over = true;
+                freed.notify_all();
+            };
+            let mut told = 0;
+            for answer in &answers {
+                let (request, completions) = answer.map_err(|reason| {
+                    stop();
+                    TrainError::Generate(reason)
+                })?;
+                done[request] = Some(completions);
+                while let Some(completions) = done.get(told).and_then(Option::as_ref) {
+                    if tell(told, completions, observer).is_break() {
+                        stop();
+                        return Err(TrainError::Generate("sampling was stopped".to_owned()));
+                    }
+                    told += 1;
+                }
+                if told == requests.len() {
+                    stop();
+                }
+            }
+            Ok(())
+        })?;
+        let all: Option<Vec<_>> = done.into_iter().collect();
+        all.ok_or_else(|| TrainError::Generate(self.nobody_left()))
+    }
+
+    fn nobody_left(&self) -> String {
+        let news = self.servers.news().join("; ");
+        format!(
+            "no server is left that samples ({news}); the run goes on from its last checkpoint when one is there"
+        )
+    }
+
+    /// Completes what waits, until there is nothing more or the server fails.
+    fn work(&self, server: usize, requests: &[Request], at: &At<'_>, sender: &Sender<Answered>) {
+        while let Some(index) = at.next() {
+            let answered = self.ask(server, &requests[index]);
+            let is_done = answered.is_ok();
+            match answered {
+                Ok(completions) => {
+                    at.finished();
+                    // Who asked may have given up.
+                    let _ = sender.send(Ok((index, completions)));
+                }
+                Err(error) if error.is_of_request => {
+                    at.finished();
+                    let _ = sender.send(Err(error.to_string()));
+                }
+                Err(error) => {
+                    if at.leave(index) {
+                        let news = format!("a server is left out of this iteration: {error}");
+                        self.servers.told().push(news);
+                    }
+                }
+            }
+            if !is_done {
+                return;
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        server: usize,
+        request: &Request,
+    ) -> Result<Vec<Completion>, SamplingServerError> {
+        let Sampling { temperature, top_p, top_k, min_p, max_new_tokens, ref stop, .. } =
+            *self.sampling;
+        let server = &self.servers.all[server];
+        let (version, sampled) = server.complete(&SampleRequest {
+            prompt_ids: &request.prompt_ids,
+            samples: request.samples,
+            seed: request.seed,
+            temperature,
+            top_p,
+            top_k,
+            min_p,
+            max_new_tokens,
+            stop,
+        })?;
+        if version != self.ready.version {
+            let reason =
+                format!("found an answer of version {version}, expected {}", self.ready.version);
+            let url = server.url().to_owned();
+            return Err(SamplingServerError { url, reason, is_of_request: false });
+        }
+        let completion = |one: hearken_judge::sampling_server::SampledCompletion| {
+            let is_end = one.ids.last().is_some_and(|last| self.eos.contains(last));
+            let stop_reason = match (one.is_ended, is_end) {
+                (true, true) => StopReason::EndOfText,
+                (true, false) => StopReason::StopSequence,
+                (false, _) if one.ids.len() == max_new_tokens => StopReason::Length,
+                (false, _) => StopReason::Positions,
+            };
+            Completion { ids: one.ids, logprobs: one.logprobs, stop_reason }
+        };
+        Ok(sampled.into_iter().map(completion).collect())
+    }
+}
+
+/// A server's place among those who work.
+struct At<'a> {
+    waiting: &'a Mutex<Waiting>,
+    freed: &'a std::sync::Condvar,
+    /// Whether the server has failed.
+    is_out: Arc<Mutex<bool>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl At<'_> {
+    /// The next request; waits where others are under way, which may come back.
+    fn next(&self) -> Option<usize> {
+        let mut waiting = locked(self.waiting);
+        loop {
+            if waiting.is_over || *locked(&self.is_out) {
+                return None;
+            }
+            if let Some(index) = waiting.requests.pop_front() {
+                waiting.under_way += 1;
+                return Some(index);
+            }
+            if waiting.under_way == 0 {
+                return None;
+            }
+            waiting = self.freed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A request has ended.
+    fn finished(&self) {
+        locked(self.waiting).under_way -= 1;
+        self.freed.notify_all();
+    }
+
+    /// Gives a request back; whether this is the first that the server failed at.
+    fn leave(&self, index: usize) -> bool {
+        let mut waiting = locked(self.waiting);
+        waiting.under_way -= 1;
+        waiting.requests.push_front(index);
+        let is_first = !std::mem::replace(&mut *locked(&self.is_out), true);
+        if is_first {
+            waiting.servers -= 1;
+        }
+        if waiting.servers == 0 {
+            waiting.is_over = true;
+        }
+        self.freed.notify_all();
+        is_first
+    }
+}
+
+/// Tells of the completions of a request.
+fn tell(request: usize, completions: &[Completion], observer: Observer<'_>) -> ControlFlow<()> {
+    for (sample, completion) in completions.iter().enumerate() {
+        let Completion { ids, logprobs, stop_reason } = completion;
+        let logprob = logprobs.last().copied().unwrap_or(0.0);
+        let stop_reason = Some(*stop_reason);
+        observer(Event { request, sample, ids, logprob, stop_reason, report: None })?;
+    }
+    ControlFlow::Continue(())
+}
