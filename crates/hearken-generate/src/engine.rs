@@ -339,15 +339,15 @@ impl<'m, D: Device> Engine<'m, D> {
         }
         // What guides a completion may take long to say what comes next.
         let running = &mut self.scheduler.running;
-        let wanted: Vec<_> = running.par_iter_mut().map(Sequence::wanted).collect();
-        let rows = wanted.iter().enumerate().map(|(row, wanted)| {
-            let Wanted { first, choice, added, allowed, likeliest } = wanted;
+        let wanted = running.par_iter_mut().map(Sequence::wanted);
+        let (firsts, wanted): (Vec<_>, Vec<_>) = wanted.unzip();
+        let rows = firsts.iter().zip(wanted).enumerate().map(|(row, (first, wanted))| {
+            let Wanted { choice, added, allowed, likeliest } = wanted;
             let logits = match first {
                 Some(first) => View::new(&**first, Rows::dense(1, vocab)),
                 None => View::new(logits.expect("a running sequence has a row"), row_of(row)),
             };
-            let (added, allowed) = (added.clone(), allowed.clone());
-            DrawRow { logits, choice: *choice, added, allowed, likeliest: *likeliest }
+            DrawRow { logits, choice, added, allowed, likeliest }
         });
         let drawn = device.wait(device.draw(rows.collect()));
         running.iter_mut().zip(drawn).for_each(|(sequence, drawn)| sequence.take(drawn));

@@ -228,9 +228,7 @@ impl<'m, L> Prompt<'m, L> {
 
 /// How a token is drawn, but for the row that it is drawn from.
 #[derive(Debug)]
-pub(crate) struct Wanted<L> {
-    /// The logits, where they are those after the prompt.
-    pub(crate) first: Option<Arc<L>>,
+pub(crate) struct Wanted {
     pub(crate) choice: Choice,
     pub(crate) added: Vec<(u32, f32)>,
     pub(crate) allowed: Option<Allowed>,
@@ -307,17 +305,17 @@ impl<'m, L> Sequence<'m, L> {
 
     /// How the next token is drawn: the first from the logits after the prompt, which are given, others from
     /// the sequence's own row.
-    pub(crate) fn wanted(&mut self) -> Wanted<L> {
+    pub(crate) fn wanted(&mut self) -> (Option<Arc<L>>, Wanted) {
         let Terms { sampling, wishes, .. } = &*self.terms;
         let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
         let uniform = if temperature == 0.0 { 0.0 } else { self.rng.random() };
-        Wanted {
-            first: self.first.take(),
+        let wanted = Wanted {
             choice: Choice { temperature, top_k, top_p, min_p, uniform },
             added: wishes.added(&self.counts),
             allowed: self.guidance.as_mut().map(|guidance| guidance.allowed()),
             likeliest: wishes.likeliest,
-        }
+        };
+        (self.first.take(), wanted)
     }
 
     /// Takes what was drawn.

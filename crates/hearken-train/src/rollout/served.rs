@@ -265,9 +265,7 @@ impl Order<'_> {
     /// Completes what waits, until there is nothing more or the server fails.
     fn work(&self, server: usize, requests: &[Request], at: &At<'_>, sender: &Sender<Answered>) {
         while let Some(index) = at.next() {
-            let answered = self.ask(server, &requests[index]);
-            let is_done = answered.is_ok();
-            match answered {
+            match self.ask(server, &requests[index]) {
                 Ok(completions) => {
                     at.finished();
                     // Who asked may have given up.
@@ -276,16 +274,15 @@ impl Order<'_> {
                 Err(error) if error.is_of_request => {
                     at.finished();
                     let _ = sender.send(Err(error.to_string()));
+                    return;
                 }
                 Err(error) => {
                     if at.leave(index) {
                         let news = format!("a server is left out of this iteration: {error}");
                         self.servers.told().push(news);
                     }
+                    return;
                 }
-            }
-            if !is_done {
-                return;
             }
         }
     }
