@@ -480,17 +480,3 @@ fn what_is_learned_is_what_the_tokenizers_library_learns() {
         assert!(own == library, "{vocab_size}");
     }
 }
-
-/// A word as long as a file: DNA, a line of data. Twice the length takes about twice the time.
-#[test]
-fn a_text_without_spaces_is_learned_in_time_that_grows_with_its_length() {
-    let train = |length: usize| {
-        let text: String = (0..length).map(|i| ["ab", "ac", "ba"][i * i % 7 % 3]).collect();
-        let start = std::time::Instant::now();
-        Tokenizer::train_bpe(std::iter::once(text), 400, &SpecialTokens::default()).unwrap();
-        start.elapsed().as_secs_f64()
-    };
-    train(1000);
-    let (short, long) = (train(50_000), train(400_000));
-    assert!(long < 40.0 * short.max(0.01), "{short} s, then {long} s");
-}

@@ -8,6 +8,8 @@ pub mod server;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// Says that the running test is skipped, and why: on standard error, and as a line of the file
 /// that `$HEARKEN_SKIPPED` names, which outlives the harness's capture of what passing tests print.
 ///
@@ -41,7 +43,70 @@ pub fn fixture(relative: &str) -> PathBuf {
 /// # Panics
 /// As [`fixture`].
 pub fn llama() -> PathBuf {
-    fixture("hearken-model/tests/fixtures/hf/llama")
+    family("llama")
+}
+
+/// The architectures of which there is a tiny model with random weights, with its logits, gradients and completions in
+/// Transformers.
+pub const FAMILIES: [&str; 16] = [
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "gpt2",
+    "gpt_neox",
+    "granite",
+    "llama",
+    "llama_yarn",
+    "mistral",
+    "olmo2",
+    "olmo3",
+    "phi3",
+    "phi3_partial",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+];
+
+/// The tiny model of an architecture.
+///
+/// # Panics
+/// As [`fixture`].
+pub fn family(name: &str) -> PathBuf {
+    fixture("hearken-model/tests/fixtures/hf").join(name)
+}
+
+/// The records of a file of JSON lines.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn json_lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path);
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let value = |line: &str| {
+        serde_json::from_str(line)
+            .unwrap_or_else(|error| panic!("{}: {error}: {line}", path.display()))
+    };
+    text.lines().map(value).collect()
+}
+
+/// `metrics.jsonl` of a run without the fields that a clock fills.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn metrics_without(times: &[&str], run: &Path) -> Vec<Value> {
+    let mut records = json_lines(&run.join("metrics.jsonl"));
+    for record in records.iter_mut().filter_map(Value::as_object_mut) {
+        record.retain(|key, _| !times.contains(&key.as_str()));
+    }
+    records
+}
+
+/// A number of a record.
+///
+/// # Panics
+/// If it has none of that name.
+pub fn number(record: &Value, key: &str) -> f64 {
+    record[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {record}"))
 }
 
 /// A file or folder of real data sets: below `$HEARKEN_DATA`, else below `shared/data` beside the

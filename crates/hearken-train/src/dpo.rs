@@ -37,7 +37,7 @@ use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{RecordTrainer, Step, TrainingRows, train};
+use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows, train};
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::Records;
@@ -45,7 +45,7 @@ use reference::{OfTrees, Place, References, portions};
 use tree::Tree;
 
 pub use config::DpoConfig;
-pub use metrics::{DpoEvaluation, DpoFigures, DpoStep, EvaluationRecord, PolicyKl};
+pub use metrics::{DpoEvaluation, DpoFigures, DpoStep, PolicyKl};
 pub use objective::{Kind, Objective, ReferenceConfig, ReferenceSync, Reported};
 pub use section::DpoSettings;
 
@@ -208,9 +208,14 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         let (kl, step) = (self.distance(run)?, run.step);
         match (found, kl) {
             (Some(found), kl) => {
-                run.dir.metrics.append(&DpoEvaluation { kl, ..found }.at(step))?;
+                run.dir.metrics.append(&EvaluationRecord {
+                    step,
+                    evaluation: DpoEvaluation { kl, ..found },
+                })?;
             }
-            (None, Some(kl)) => run.dir.metrics.append(&kl.at(step))?,
+            (None, Some(kl)) => {
+                run.dir.metrics.append(&EvaluationRecord { step, evaluation: kl })?
+            }
             (None, None) => {}
         }
         Ok(found.map(|found| found.eval_loss.value))

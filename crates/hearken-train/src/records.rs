@@ -40,6 +40,16 @@ pub struct Settings {
     pub samples: Option<SamplesConfig>,
 }
 
+/// An evaluation with the step after which it was made: a line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EvaluationRecord<E> {
+    /// Optimizer steps by then.
+    pub step: u64,
+    /// What was found.
+    #[serde(flatten)]
+    pub evaluation: E,
+}
+
 /// A configuration of a run over records.
 pub trait Configured: Clone {
     /// What every run reads, and what every run over records reads.

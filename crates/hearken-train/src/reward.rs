@@ -27,7 +27,7 @@ use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
 use hearken_model::microbatch::microbatches;
 use scorer::load_scorer;
 
@@ -140,7 +140,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
             return Ok(None);
         };
         let loss = found.eval_loss.value;
-        run.dir.metrics.append(&found.at(run.step))?;
+        run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation: found })?;
         Ok(Some(loss))
     }
 

@@ -21,7 +21,7 @@ use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
 
-use crate::records::{RecordTrainer, Step, TrainingRows, train};
+use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows, train};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
@@ -128,7 +128,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
         let tokens_max = self.config.train.microbatch_tokens;
         let found = evaluate(&run.model, &self.data.eval, tokens_max, &mut rng);
         let Some(evaluation) = found else { return Ok(None) };
-        run.dir.metrics.append(&evaluation.at(run.step))?;
+        run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation })?;
         Ok(Some(evaluation.eval_loss.value))
     }
 

@@ -6,10 +6,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+pub(crate) use hearken_run::metrics::TIME_FIELDS;
+pub(crate) use hearken_testing::{FAMILIES, family as model, json_lines, number};
 use serde_json::Value;
-
-/// The fields of metrics.jsonl that a clock fills.
-pub(crate) const TIME_FIELDS: [&str; 3] = ["seconds", "tokens_per_s", "wall_time"];
 
 /// What a run of the program left.
 pub(crate) struct Ran {
@@ -73,31 +72,6 @@ fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// A tiny model with random weights.
-pub(crate) fn model(family: &str) -> PathBuf {
-    crates().join("hearken-model/tests/fixtures/hf").join(family)
-}
-
-/// Every family's tiny model.
-pub(crate) const FAMILIES: [&str; 16] = [
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "gpt_neox",
-    "granite",
-    "llama",
-    "llama_yarn",
-    "mistral",
-    "olmo2",
-    "olmo3",
-    "phi3",
-    "phi3_partial",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-];
-
 /// A recorded run of TRL, or a model that belongs to one.
 pub(crate) fn recorded(name: &str) -> PathBuf {
     crates().join("hearken-train/tests/fixtures/trl").join(name)
@@ -114,24 +88,9 @@ pub(crate) fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// metrics.jsonl of a run, but for what a clock fills.
 pub(crate) fn metrics(run: &Path) -> Vec<Value> {
-    let mut records = json_lines(&run.join("metrics.jsonl"));
-    for record in &mut records {
-        for field in TIME_FIELDS {
-            record.as_object_mut().unwrap().remove(field);
-        }
-    }
-    records
-}
-
-pub(crate) fn number(record: &Value, key: &str) -> f64 {
-    record[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {record}"))
+    hearken_testing::metrics_without(&TIME_FIELDS, run)
 }
 
 /// `--set key=value` with a path.

@@ -5,37 +5,13 @@
 pub(crate) mod families;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use hearken_data::Completion;
 use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate_with};
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
-
-pub(crate) const FAMILIES: [&str; 16] = [
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "gpt_neox",
-    "granite",
-    "llama",
-    "llama_yarn",
-    "mistral",
-    "olmo2",
-    "olmo3",
-    "phi3",
-    "phi3_partial",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-];
-
-/// The fixtures of `hearken-model`; their provenance is written down there.
-fn fixture(family: &str) -> PathBuf {
-    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    crates.join("../hearken-model/tests/fixtures/hf").join(family)
-}
+pub(crate) use hearken_testing::FAMILIES;
+use hearken_testing::family as fixture;
 
 pub(crate) fn model(family: &str) -> Model<Cpu> {
     Model::load(families::cpu(), &fixture(family), &LoadOptions::language_model()).unwrap().0

@@ -21,6 +21,9 @@ pub(super) struct Merges {
     pub(super) tokens: Vec<String>,
     /// What is merged, in order.
     pub(super) pairs: Vec<(String, String)>,
+    /// Places that were looked at while they were learned, which is what that costs.
+    #[cfg(test)]
+    places_read: usize,
 }
 
 /// How often a pair stands where.
@@ -41,6 +44,8 @@ struct Words {
     /// How often each word occurs.
     counts: Vec<i64>,
     pairs: HashMap<Pair, Occurrences>,
+    #[cfg(test)]
+    places_read: usize,
 }
 
 impl Merges {
@@ -61,7 +66,12 @@ impl Merges {
             let pairs = words.pairs.iter().map(|(pair, found)| (found.count, Reverse(*pair)));
             pairs.collect()
         };
-        let mut merges = Self { tokens, pairs: Vec::new() };
+        let mut merges = Self {
+            tokens,
+            pairs: Vec::new(),
+            #[cfg(test)]
+            places_read: 0,
+        };
         while merges.tokens.len() < vocab_size {
             let Some((count, Reverse(pair))) = queue.pop() else { break };
             let found = words.pairs.get(&pair).map_or(0, |found| found.count);
@@ -90,6 +100,8 @@ impl Merges {
             }
             progress(merges.tokens.len());
         }
+        #[cfg(test)]
+        (merges.places_read = words.places_read);
         merges
     }
 }
@@ -103,6 +115,8 @@ impl Words {
             word: Vec::new(),
             counts: Vec::with_capacity(words.len()),
             pairs: HashMap::new(),
+            #[cfg(test)]
+            places_read: 0,
         };
         let mut buffer = [0; 4];
         for (index, (word, count)) in words.iter().enumerate() {
@@ -146,6 +160,8 @@ impl Words {
     /// frequent.
     fn merge(&mut self, pair: Pair, id: u32) -> Vec<Pair> {
         let mut places = self.pairs.remove(&pair).unwrap_or_default().places;
+        #[cfg(test)]
+        (self.places_read += places.len());
         places.sort_unstable();
         places.dedup();
         let mut grown = Vec::new();
@@ -211,5 +227,17 @@ mod tests {
     #[test]
     fn characters_that_are_no_tokens_are_passed_over() {
         assert_eq!(learned(&[("a-b", 2), ("?", 9)], 7), ["ab"]);
+    }
+
+    /// A word as long as a file: DNA, a line of data.
+    #[test]
+    fn a_text_without_spaces_costs_what_its_length_says() {
+        let read = |length: usize| {
+            let text: String = (0..length).map(|i| ["ab", "ac", "ba"][i * i % 7 % 3]).collect();
+            let tokens = ('a'..='c').map(String::from).collect();
+            Merges::learn(tokens, &[(text, 1)], 150, 2, &mut |_| {}).places_read
+        };
+        let (short, long) = (read(5_000), read(40_000));
+        assert!(5_000 <= short && long <= 10 * short, "{short}, then {long}");
     }
 }

@@ -1,34 +1,11 @@
 //! Reading the fixtures, and comparing.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
 
-use std::path::PathBuf;
-
 use hearken_model::{Batch, Model};
 use hearken_tensor::device::Prediction;
 use hearken_tensor::{Cpu, Device};
 
-pub(crate) const FAMILIES: [&str; 16] = [
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "gpt2",
-    "gpt_neox",
-    "granite",
-    "llama",
-    "llama_yarn",
-    "mistral",
-    "olmo2",
-    "olmo3",
-    "phi3",
-    "phi3_partial",
-    "qwen2",
-    "qwen3",
-    "smollm3",
-];
-
-pub(crate) fn fixture(family: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf").join(family)
-}
+pub(crate) use hearken_testing::{FAMILIES, family as fixture};
 
 /// The reference values of one model.
 pub(crate) struct Golden {

@@ -25,6 +25,7 @@ mod product;
 mod rotary;
 mod rounding;
 mod rows;
+mod shares;
 mod slab;
 mod softcap;
 mod softmax;

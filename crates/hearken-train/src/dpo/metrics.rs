@@ -169,25 +169,3 @@ pub struct PolicyKl {
     /// Tokens of a completion.
     pub eval_length: Estimate,
 }
-
-/// An evaluation with the step after which it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EvaluationRecord<E> {
-    step: u64,
-    #[serde(flatten)]
-    evaluation: E,
-}
-
-impl DpoEvaluation {
-    /// The record of an evaluation after `step`.
-    pub fn at(self, step: u64) -> EvaluationRecord<Self> {
-        EvaluationRecord { step, evaluation: self }
-    }
-}
-
-impl PolicyKl {
-    /// The record of an evaluation after `step`, without held-out records.
-    pub fn at(self, step: u64) -> EvaluationRecord<Self> {
-        EvaluationRecord { step, evaluation: self }
-    }
-}

@@ -112,18 +112,3 @@ pub struct LengthAccuracy {
     /// Share of pairs with a positive margin.
     pub accuracy: Estimate,
 }
-
-/// An evaluation with the step after which it was made.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EvaluationRecord {
-    step: u64,
-    #[serde(flatten)]
-    evaluation: RewardEvaluation,
-}
-
-impl RewardEvaluation {
-    /// The record of an evaluation after `step`.
-    pub fn at(self, step: u64) -> EvaluationRecord {
-        EvaluationRecord { step, evaluation: self }
-    }
-}

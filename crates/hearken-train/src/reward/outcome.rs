@@ -27,7 +27,7 @@ use super::config::RewardConfig;
 use super::metrics::ReliabilityBin;
 use super::normalization;
 use super::scorer::load_scorer;
-use crate::records::{RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
 
 /// Bins of the reliability curve over [0, 1].
 const BINS: usize = 10;
@@ -286,11 +286,4 @@ pub struct OutcomeEvaluation {
     pub eval_calibration_error: Estimate,
     /// The reliability curve behind it.
     pub eval_reliability: Vec<ReliabilityBin>,
-}
-
-#[derive(Serialize)]
-struct EvaluationRecord {
-    step: u64,
-    #[serde(flatten)]
-    evaluation: OutcomeEvaluation,
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{NeutralSteps, RewardConfig};
 use super::scorer::load_scorer;
-use crate::records::{RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
 
 pub(super) use labels::StepLabels;
 pub use metrics::{ProcessEvaluation, ProcessStep};
@@ -153,7 +153,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
             return Ok(None);
         };
         let loss = found.eval_loss.value;
-        run.dir.metrics.append(&found.at(step))?;
+        run.dir.metrics.append(&EvaluationRecord { step, evaluation: found })?;
         Ok(Some(loss))
     }
 

@@ -68,21 +68,6 @@ pub struct SftEvaluation {
     pub eval_mean_token_accuracy: Estimate,
 }
 
-/// An evaluation with the step after which it was made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct EvaluationRecord {
-    step: u64,
-    #[serde(flatten)]
-    evaluation: SftEvaluation,
-}
-
-impl SftEvaluation {
-    /// The record of an evaluation after `step`.
-    pub fn at(self, step: u64) -> EvaluationRecord {
-        EvaluationRecord { step, evaluation: self }
-    }
-}
-
 /// Sums over supervised tokens.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct TokenSums {

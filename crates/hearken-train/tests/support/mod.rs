@@ -11,7 +11,7 @@ use hearken_run::error::TrainError;
 use hearken_run::metrics::TIME_FIELDS;
 use hearken_run::progress::{Progress, StepReport};
 use hearken_run::run::{Outcome, Status};
-pub(crate) use hearken_testing::llama;
+pub(crate) use hearken_testing::{json_lines, llama, number};
 use serde_json::{Value, json};
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
@@ -30,29 +30,14 @@ pub(crate) fn overrides(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
 
-pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 /// `metrics.jsonl` of a run without the fields that a clock fills.
 pub(crate) fn metrics(run: &Path) -> Vec<Value> {
-    let mut records = json_lines(&run.join("metrics.jsonl"));
-    for record in &mut records {
-        for field in TIME_FIELDS {
-            record.as_object_mut().unwrap().remove(field);
-        }
-    }
-    records
+    hearken_testing::metrics_without(&TIME_FIELDS, run)
 }
 
 /// The records of optimizer steps.
 pub(crate) fn steps(run: &Path) -> Vec<Value> {
     metrics(run).into_iter().filter(|record| record.get("loss").is_some()).collect()
-}
-
-pub(crate) fn number(record: &Value, key: &str) -> f64 {
-    record[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {record}"))
 }
 
 /// What happens after a step.

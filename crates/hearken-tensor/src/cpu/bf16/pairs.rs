@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use super::super::shares::Panels;
 use super::Part;
 use super::kernel::{Ahead, multiply};
 use super::pack::{LEFT, PairedLeft, RIGHT};
@@ -19,8 +18,6 @@ const RIGHT_PANELS: usize = 8;
 const PAIRS_MAX: usize = 256;
 /// Words of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 15;
-/// Tasks per thread: one that starts late takes fewer.
-const TASKS_PER_THREAD: usize = 4;
 
 /// Where a product of two panels goes.
 #[derive(Clone, Copy)]
@@ -41,52 +38,20 @@ pub(super) struct Target<'a> {
 
 /// `out (+)= left·right (+ bias)` for each part.
 pub(super) fn products(left: &PairedLeft, parts: &[Part<'_>], write: Write) {
-    for Part { right, bias, out } in parts {
-        assert_eq!(left.inner(), right.inner(), "factors: one inner dimension");
-        assert_eq!(left.outer(), out.rows.rows, "out: as many rows as the left factor");
-        assert_eq!(right.outer(), out.rows.width, "out: as many columns as the right factor");
-        assert!(bias.is_none_or(|bias| bias.len() == out.rows.width), "bias: one per column");
+    for part in parts {
+        part.check([left.outer(), left.inner()], [part.right.inner(), part.right.outer()]);
     }
-    let rows = left.outer().div_ceil(LEFT);
-    let row_blocks = rows.div_ceil(LEFT_PANELS);
-    let columns_all: usize = parts.iter().map(|part| columns(part)).sum();
-    let per_task = columns_per_task(left, rows, columns_all);
-    let tasks_of = |part: &Part<'_>| row_blocks * columns(part).div_ceil(per_task);
-    let task = |mut task: usize| {
-        let mut parts = parts.iter();
-        let part = loop {
-            let part = parts.next().expect("invariant: tasks are those of all parts");
-            match task.checked_sub(tasks_of(part)) {
-                None => break part,
-                Some(of_others) => task = of_others,
-            }
-        };
-        let (row, column) = (task % row_blocks, task / row_blocks);
-        let rows = row * LEFT_PANELS..(row * LEFT_PANELS + LEFT_PANELS).min(rows);
-        let columns = column * per_task..(column * per_task + per_task).min(columns(part));
-        Work { left, part, write }.run(rows, columns);
+    let panels = Panels {
+        left: left.outer().div_ceil(LEFT),
+        right: &parts.iter().map(|part| part.right.outer().div_ceil(RIGHT)).collect::<Vec<_>>(),
+        left_per_task: LEFT_PANELS,
+        right_per_task_max: RIGHT_PANELS,
+        right_len: left.inner().div_ceil(2) * RIGHT,
+        task_min: TASK_MIN,
     };
-    let tasks = parts.iter().map(tasks_of).sum();
-    if tasks <= 1 {
-        (0..tasks).for_each(task);
-    } else {
-        (0..tasks).into_par_iter().for_each(task);
-    }
-}
-
-/// Right panels of a part.
-fn columns(part: &Part<'_>) -> usize {
-    part.right.outer().div_ceil(RIGHT)
-}
-
-/// How many right panels a task takes. Results do not depend on it.
-fn columns_per_task(left: &PairedLeft, rows: usize, columns: usize) -> usize {
-    let shares = TASKS_PER_THREAD * rayon::current_num_threads();
-    if LEFT_PANELS < rows {
-        return (rows.div_ceil(LEFT_PANELS) * columns / shares).clamp(1, RIGHT_PANELS);
-    }
-    let words = (left.inner().div_ceil(2) * RIGHT * rows).max(1);
-    columns.div_ceil(shares).max(TASK_MIN.div_ceil(words))
+    panels.share_out(|part, rows, columns| {
+        Work { left, part: &parts[part], write }.run(rows, columns);
+    });
 }
 
 struct Work<'a> {

@@ -15,12 +15,11 @@ mod task;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::buffer::{Buffer, Pool};
 use super::lanes::dispatch;
 use super::rounding;
 use super::rows::{Output, Shared, Source, for_chunks};
+use super::shares::Panels;
 use crate::device::Write;
 use crate::kernels::KernelFamily;
 
@@ -114,46 +113,35 @@ const PANELS: usize = 32;
 const STRIPS: usize = 8;
 /// Elements of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 16;
-/// Tasks per thread: one that starts late takes fewer.
-const TASKS_PER_THREAD: usize = 4;
+impl<R> Part<'_, R> {
+    /// # Panics
+    /// If the factors have another inner dimension, `[rows, inner]` and `[inner, columns]`, or the product another place.
+    pub(crate) fn check(&self, left: [usize; 2], right: [usize; 2]) {
+        let [columns, out] = [right[1], self.out.rows.width];
+        assert_eq!(left[1], right[0], "factors: one inner dimension");
+        assert_eq!(left[0], self.out.rows.rows, "out: as many rows as the left factor");
+        assert_eq!(columns, out, "out: as many columns as the right factor");
+        assert!(self.bias.is_none_or(|bias| bias.len() == columns), "bias: one per column");
+    }
+}
 
 /// `out (+)= left·right (+ bias)` for each part; all are divided among the threads together.
 pub(crate) fn products<R: Right>(left: &Left, parts: &[Part<'_, R>], write: Write) {
-    for Part { right, bias, out } in parts {
-        assert_eq!(left.inner, right.inner(), "factors: one inner dimension");
-        assert_eq!(left.rows, out.rows.rows, "out: as many rows as the left factor");
-        assert_eq!(right.columns(), out.rows.width, "out: as many columns as the right factor");
-        assert!(bias.is_none_or(|bias| bias.len() == out.rows.width), "bias: one per column");
+    for part in parts {
+        part.check([left.rows, left.inner], [part.right.inner(), part.right.columns()]);
     }
-    let row_blocks = left.panels.div_ceil(PANELS);
-    let strips = |part: &Part<'_, R>| part.right.columns().div_ceil(STRIP);
-    let all: usize = parts.iter().map(strips).sum();
-    let shares = TASKS_PER_THREAD * rayon::current_num_threads();
-    let per_task = if row_blocks > 1 {
-        (row_blocks * all / shares).clamp(1, STRIPS)
-    } else {
-        let elements = (left.inner * STRIP * left.panels).max(1);
-        all.div_ceil(shares).max(TASK_MIN.div_ceil(elements))
+    let strips = parts.iter().map(|part| part.right.columns().div_ceil(STRIP));
+    let panels = Panels {
+        left: left.panels,
+        right: &strips.collect::<Vec<_>>(),
+        left_per_task: PANELS,
+        right_per_task_max: STRIPS,
+        right_len: left.inner * STRIP,
+        task_min: TASK_MIN,
     };
-    let tasks_of = |part: &Part<'_, R>| row_blocks * strips(part).div_ceil(per_task);
-    let task = |mut task: usize| {
-        let mut parts = parts.iter();
-        let part = loop {
-            let part = parts.next().expect("invariant: tasks are those of all parts");
-            match task.checked_sub(tasks_of(part)) {
-                None => break part,
-                Some(of_others) => task = of_others,
-            }
-        };
-        let (block, first) = (task % row_blocks, task / row_blocks * per_task);
-        let panels = block * PANELS..(block * PANELS + PANELS).min(left.panels);
-        let columns = first * STRIP..((first + per_task) * STRIP).min(part.right.columns());
+    panels.share_out(|part, panels, strips| {
+        let part = &parts[part];
+        let columns = strips.start * STRIP..(strips.end * STRIP).min(part.right.columns());
         dispatch(Task { left, part, write, panels, columns });
-    };
-    let tasks = parts.iter().map(tasks_of).sum();
-    if tasks <= 1 {
-        (0..tasks).for_each(task);
-    } else {
-        (0..tasks).into_par_iter().for_each(task);
-    }
+    });
 }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::super::blocked::{self, Sums, put_sums};
 use super::super::lanes::{LANES, Lanes};
+use super::super::shares::Panels;
 use super::dots::{Dots, DotsKernel, dispatch};
 use super::{BLOCK, Int8, Left};
 use crate::device::{Int8Scales, Write};
@@ -19,48 +18,24 @@ const PANELS: usize = 32;
 const PAIRS: usize = 8;
 /// Codes of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 17;
-/// Tasks per thread: one that starts late takes fewer.
-const TASKS_PER_THREAD: usize = 4;
-
 /// `out (+)= left·rightᵀ (+ bias)` for each part; all are divided among the threads together.
 pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
-    for Part { right, bias, out } in parts {
-        assert_eq!(left.inner, right.inputs(), "factors: one inner dimension");
-        assert_eq!(left.rows, out.rows.rows, "out: as many rows as the left factor");
-        assert_eq!(right.outputs(), out.rows.width, "out: as many columns as the weight's outputs");
-        assert!(bias.is_none_or(|bias| bias.len() == out.rows.width), "bias: one per column");
+    for part in parts {
+        part.check([left.rows, left.inner], [part.right.inputs(), part.right.outputs()]);
     }
-    let row_blocks = left.panels.div_ceil(PANELS);
-    let pairs = |part: &Part<'_>| part.right.outputs().div_ceil(2 * LANES);
-    let all: usize = parts.iter().map(pairs).sum();
-    let shares = TASKS_PER_THREAD * rayon::current_num_threads();
-    let per_task = if row_blocks > 1 {
-        (row_blocks * all / shares).clamp(1, PAIRS)
-    } else {
-        let codes = (left.inner * 2 * LANES * left.panels).max(1);
-        all.div_ceil(shares).max(TASK_MIN.div_ceil(codes))
+    let pairs = parts.iter().map(|part| part.right.outputs().div_ceil(2 * LANES));
+    let panels = Panels {
+        left: left.panels,
+        right: &pairs.collect::<Vec<_>>(),
+        left_per_task: PANELS,
+        right_per_task_max: PAIRS,
+        right_len: left.inner * 2 * LANES,
+        task_min: TASK_MIN,
     };
-    let tasks_of = |part: &Part<'_>| row_blocks * pairs(part).div_ceil(per_task);
-    let task = |mut task: usize| {
-        let mut parts = parts.iter();
-        let part = loop {
-            let part = parts.next().expect("invariant: tasks are those of all parts");
-            match task.checked_sub(tasks_of(part)) {
-                None => break part,
-                Some(of_others) => task = of_others,
-            }
-        };
-        let (block, first) = (task % row_blocks, task / row_blocks * per_task);
-        let panels = block * PANELS..(block * PANELS + PANELS).min(left.panels);
-        let strips = 2 * first..2 * (first + per_task).min(pairs(part));
-        dispatch(Task { left, part, write, panels, strips });
-    };
-    let tasks = parts.iter().map(tasks_of).sum();
-    if tasks <= 1 {
-        (0..tasks).for_each(task);
-    } else {
-        (0..tasks).into_par_iter().for_each(task);
-    }
+    panels.share_out(|part, panels, pairs| {
+        let strips = 2 * pairs.start..2 * pairs.end;
+        dispatch(Task { left, part: &parts[part], write, panels, strips });
+    });
 }
 
 struct Task<'a> {

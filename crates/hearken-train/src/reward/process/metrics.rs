@@ -92,18 +92,3 @@ pub struct ProcessEvaluation {
     /// The reliability curve behind it.
     pub eval_reliability: Vec<ReliabilityBin>,
 }
-
-/// An evaluation with the step after which it was made.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EvaluationRecord {
-    step: u64,
-    #[serde(flatten)]
-    evaluation: ProcessEvaluation,
-}
-
-impl ProcessEvaluation {
-    /// The record of an evaluation after `step`.
-    pub fn at(self, step: u64) -> EvaluationRecord {
-        EvaluationRecord { step, evaluation: self }
-    }
-}
