@@ -1,7 +1,7 @@
 //! What keys of other tools are called here.
 
 /// The trainers, whose sections have their names.
-const TRAINERS: [&str; 5] = ["sft", "reward", "dpo", "ppo", "grpo"];
+const TRAINERS: [&str; 6] = ["sft", "reward", "dpo", "ppo", "grpo", "distill"];
 
 /// Names of other tools, one line for each group that means the same.
 const TABLE: &str = include_str!("foreign.txt");
@@ -91,7 +91,9 @@ pub(super) fn section(command: &str, key: &str) -> Option<String> {
 
 fn trainers_with(section: &str) -> Option<&'static str> {
     Some(match section {
-        "rollout" | "score" | "kl" => "ppo and grpo",
+        "kl" => "ppo and grpo",
+        "rollout" | "score" => "distill, ppo and grpo",
+        "teacher" => "distill",
         "online" | "judge" | "dpo" => "dpo",
         "ppo" => "ppo",
         "grpo" => "grpo",

@@ -30,6 +30,7 @@ mod rollout;
 mod score;
 mod secret;
 mod sections;
+mod teacher;
 
 pub use configuration::Configuration;
 pub use error::one_of;
@@ -56,3 +57,4 @@ pub use sections::{
     BadRecords, DataConfig, JudgementsConfig, Length, LogConfig, MixSource, OptimizerConfig,
     RunConfig, SamplesConfig, SaveDtype, ScheduleKind, TrainConfig, Truncation, Votes,
 };
+pub use teacher::{TeacherPlace, TeacherSection};

@@ -96,11 +96,14 @@ impl SamplingDtype {
     }
 }
 
+/// Whether a text begins as the address of a server.
+pub(super) fn is_address(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|one| text.starts_with(one))
+}
+
 fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     use serde::de::{Error, Unexpected};
     let addresses = Vec::<String>::deserialize(deserializer)?;
-    let is_address =
-        |text: &String| ["http://", "https://"].iter().any(|one| text.starts_with(one));
     match addresses.iter().find(|text| !is_address(text)) {
         Some(other) => {
             let expected = &"addresses as \"http://127.0.0.1:8000\"";

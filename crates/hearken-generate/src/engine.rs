@@ -173,6 +173,11 @@ impl<'m, D: Device> Engine<'m, D> {
         Ok(())
     }
 
+    /// The model; of several, the first.
+    pub(crate) fn model(&self) -> &'m Model<D> {
+        self.voices[0].model
+    }
+
     fn config(&self) -> &'m ModelConfig {
         self.voices[0].model.config()
     }

@@ -68,6 +68,18 @@ pub enum GenerateError {
         /// The model's positions.
         positions: usize,
     },
+    /// A prompt and the completion that is read have more tokens than the model has positions.
+    #[error(
+        "sequence {request}: prompt and completion have {tokens} tokens; the model has {positions} positions"
+    )]
+    TooLong {
+        /// Index of the sequence.
+        request: usize,
+        /// Tokens of both.
+        tokens: usize,
+        /// The model's positions.
+        positions: usize,
+    },
     /// A single sequence would not fit into the cache.
     #[error(
         "request {request}: its {tokens} tokens need {needed} bytes of keys and values; cache_bytes is {found}"
@@ -119,6 +131,7 @@ impl GenerateError {
             Self::EmptyPrompt { request }
             | Self::UnknownToken { request, .. }
             | Self::PromptTooLong { request, .. }
+            | Self::TooLong { request, .. }
             | Self::CacheTooSmall { request, .. }
             | Self::Logits { request, .. } => Some(request),
             Self::Option { .. }

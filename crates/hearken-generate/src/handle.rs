@@ -14,6 +14,7 @@ use hearken_tensor::Device;
 
 use crate::engine::Engine;
 use crate::error::GenerateError;
+use crate::reading::{Read, Reading, read_completions};
 use crate::request::{EngineOptions, EngineStats, Event, Request};
 use crate::sampling::Sampling;
 use crate::wishes::{TokenReport, Wishes};
@@ -50,6 +51,9 @@ pub struct Ticket {
 /// request is cancelled; it is dropped after the last update.
 pub type Sink = Box<dyn FnMut(Result<Update, GenerateError>) -> ControlFlow<()> + Send>;
 
+/// Hears what a reading found, on the engine's thread.
+pub type Listener = Box<dyn FnOnce(Result<Read, GenerateError>) + Send>;
+
 /// What comes of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
@@ -76,9 +80,9 @@ pub enum Update {
 }
 
 /// What the thread is told.
-#[derive(Debug)]
 enum Message {
     Complete(Box<Asked>),
+    Read(Reading, Listener),
     Cancel(u64),
     Stats(Sender<EngineStats>),
 }
@@ -151,6 +155,13 @@ impl EngineHandle {
         // A thread that has ended drops the way back, which its other end sees.
         drop(self.messages.send(Message::Complete(Box::new(asked))));
         Ticket { number, messages: self.messages.clone() }
+    }
+
+    /// Has completions read between two steps; `listener` hears what was found. It is dropped without having heard
+    /// anything where the thread has ended.
+    pub fn read_into(&self, reading: Reading, listener: Listener) {
+        // A thread that has ended drops the way back, which its other end sees.
+        drop(self.messages.send(Message::Read(reading, listener)));
     }
 
     /// What the engine has done so far, and how full its cache is.
@@ -234,6 +245,10 @@ impl<D: Device> Loop<'_, D> {
                     self.asked.remove(&request);
                     self.engine.cancel(request);
                 }
+            }
+            Message::Read(reading, listener) => {
+                let model = self.engine.model();
+                listener(rayon::scope(|_| read_completions(model, &reading)));
             }
             // Who has gone is not told.
             Message::Stats(sender) => drop(sender.send(self.engine.stats())),

@@ -14,7 +14,7 @@
 //!
 //! Read in this order: [`Sampling`], [`Wishes`], [`Request`] and [`Event`] (what is asked for), `sampler` (its
 //! random numbers), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
-//! (who runs next), [`Engine`] (the loop), [`generate`], [`EngineHandle`], `stop`, [`completion_text`] and
+//! (who runs next), [`Engine`] (the loop), [`generate`], [`read_completions`], [`EngineHandle`], `stop`, [`completion_text`] and
 //! [`TextPieces`] (where text ends).
 //!
 //! Not here: the forward pass and the layout of the cache (`hearken-model`), scores, chat formats.
@@ -38,6 +38,8 @@ mod engine;
 
 mod batch;
 
+mod reading;
+
 mod handle;
 
 mod stop;
@@ -47,8 +49,9 @@ mod pieces;
 pub use batch::{Mixture, generate, generate_mixed, generate_with};
 pub use engine::Engine;
 pub use error::GenerateError;
-pub use handle::{EngineHandle, Generation, Sink, Ticket, Update};
+pub use handle::{EngineHandle, Generation, Listener, Sink, Ticket, Update};
 pub use pieces::TextPieces;
+pub use reading::{Read, Reading, read_completions};
 pub use request::{Ended, EngineOptions, EngineStats, Event, Request};
 pub use sampling::Sampling;
 pub use stop::completion_text;

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use ureq::Agent;
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
 use crate::item::excerpt;
 use crate::patience::Patience;
@@ -65,6 +66,38 @@ pub struct SampledCompletion {
     pub is_ended: bool,
 }
 
+/// Completions of which the model is to say how likely their tokens are.
+#[derive(Clone, Debug)]
+pub struct LogprobsRequest<'a> {
+    /// The name of the model; `None` is the server's first.
+    pub model: Option<&'a str>,
+    /// Prompts with their completions, as tokens.
+    pub sequences: &'a [(&'a [u32], &'a [u32])],
+    /// Logits are divided by it.
+    pub temperature: f64,
+    /// How many of the likeliest tokens are told beside each.
+    pub likeliest: usize,
+}
+
+/// How likely a token is, and what is likelier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprobs {
+    /// Its log-probability, in nats.
+    pub logprob: f64,
+    /// The likeliest tokens in its place with theirs, in order.
+    pub likeliest: Vec<(u32, f64)>,
+}
+
+/// What a served model's tokens are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ServedTokens {
+    /// How many there are.
+    #[serde(rename = "vocab_size")]
+    pub vocab: usize,
+    /// A digest of the tokenizer: those that encode every text alike have the same.
+    pub tokenizer: String,
+}
+
 /// A `hearken serve`.
 #[derive(Clone, Debug)]
 pub struct SamplingServer {
@@ -92,6 +125,23 @@ struct Choice {
     stop_reason: String,
     token_ids: Vec<u32>,
     sampled_logprobs: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct LogprobsAnswer {
+    data: Vec<SequenceLogprobs>,
+}
+
+#[derive(Deserialize)]
+struct SequenceLogprobs {
+    logprobs: Vec<f64>,
+    top_ids: Vec<Vec<u32>>,
+    top_logprobs: Vec<Vec<f64>>,
+}
+
+#[derive(Deserialize)]
+struct ModelsAnswer {
+    data: Vec<Value>,
 }
 
 impl SamplingServer {
@@ -186,23 +236,115 @@ impl SamplingServer {
         Ok((answer.system_fingerprint, completions.collect::<Result<_, _>>()?))
     }
 
+    /// What the model says of the tokens of completions: one list for each, in order.
+    ///
+    /// # Errors
+    /// If the server is not reached, refuses, or answers with something else.
+    pub fn logprobs(
+        &self,
+        request: &LogprobsRequest<'_>,
+    ) -> Result<Vec<Vec<TokenLogprobs>>, SamplingServerError> {
+        let input = |(prompt_ids, completion_ids): &(&[u32], &[u32])| json!({ "prompt_ids": prompt_ids, "completion_ids": completion_ids });
+        let mut body = json!({
+            "input": request.sequences.iter().map(input).collect::<Vec<_>>(),
+            "temperature": request.temperature,
+            "top_logprobs": request.likeliest,
+        });
+        if let Some(model) = request.model {
+            body["model"] = json!(model);
+        }
+        let path = "/v1/logprobs";
+        let answer: LogprobsAnswer = self.post(path, &body)?;
+        let (found, expected) = (answer.data.len(), request.sequences.len());
+        if found != expected {
+            let reason = format!("{found} lists of log-probabilities, expected {expected}");
+            return Err(self.failure(path, reason, false));
+        }
+        let mut told = Vec::with_capacity(expected);
+        for (said, (_, completion)) in answer.data.into_iter().zip(request.sequences) {
+            let counts = [said.logprobs.len(), said.top_ids.len(), said.top_logprobs.len()];
+            let lists = said.top_ids.iter().zip(&said.top_logprobs);
+            if counts != [completion.len(); 3] || lists.clone().any(|(a, b)| a.len() != b.len()) {
+                let reason = format!("{counts:?} log-probabilities of {} tokens", completion.len());
+                return Err(self.failure(path, reason, false));
+            }
+            let likeliest = said.top_ids.into_iter().zip(said.top_logprobs);
+            let tokens = said.logprobs.into_iter().zip(likeliest);
+            let token = |(logprob, (ids, logprobs)): (f64, (Vec<u32>, Vec<f64>))| TokenLogprobs {
+                logprob,
+                likeliest: ids.into_iter().zip(logprobs).collect(),
+            };
+            told.push(tokens.map(token).collect());
+        }
+        Ok(told)
+    }
+
+    /// What the tokens of a model are; of the server's first where it is not named.
+    ///
+    /// # Errors
+    /// If the server is not reached, has no such model, or answers with something else.
+    pub fn tokens(&self, model: Option<&str>) -> Result<ServedTokens, SamplingServerError> {
+        let path = "/v1/models";
+        let ModelsAnswer { data } = self.get(path)?;
+        let known = |one: &Value| one["id"].as_str().map(str::to_owned);
+        let found =
+            data.iter().find(|one| model.is_none_or(|name| one["id"].as_str() == Some(name)));
+        let Some(found) = found else {
+            let names: Vec<String> = data.iter().filter_map(known).collect();
+            let reason = format!(
+                "found no model {:?}, expected one of {}",
+                model.unwrap_or_default(),
+                names.join(", ")
+            );
+            return Err(self.failure(path, reason, true));
+        };
+        serde_json::from_value(found.clone()).map_err(|error| {
+            let reason = format!("no model whose log-probabilities can be asked for: {error}");
+            self.failure(path, reason, true)
+        })
+    }
+
     fn failure(&self, path: &str, reason: String, is_of_request: bool) -> SamplingServerError {
         SamplingServerError { url: format!("{}{path}", self.url), reason, is_of_request }
     }
 
-    /// Posts a request, again after a pause where the server is busy.
+    /// Posts a request.
     fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &Value,
     ) -> Result<T, SamplingServerError> {
+        self.ask(path, |url, key, left| {
+            let mut post = self.client.post(url);
+            if let Some(key) = key {
+                post = post.header("authorization", key);
+            }
+            post.config().timeout_global(Some(left)).build().send_json(body)
+        })
+    }
+
+    /// Asks for what is at an address.
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, SamplingServerError> {
+        self.ask(path, |url, key, left| {
+            let mut get = self.client.get(url);
+            if let Some(key) = key {
+                get = get.header("authorization", key);
+            }
+            get.config().timeout_global(Some(left)).build().call()
+        })
+    }
+
+    /// Sends a request, again after a pause where the server is busy; `send` is given the address, the key and the
+    /// time that is left.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        send: impl Fn(String, Option<String>, Duration) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<T, SamplingServerError> {
         let mut patience = Patience::new(self.timeout, RETRIES_MAX, FIRST_PAUSE);
         loop {
-            let mut post = self.client.post(format!("{}{path}", self.url));
-            if let Some(key) = &self.key {
-                post = post.header("authorization", format!("Bearer {key}"));
-            }
-            let sent = post.config().timeout_global(Some(patience.left())).build().send_json(body);
+            let key = self.key.as_ref().map(|key| format!("Bearer {key}"));
+            let sent = send(format!("{}{path}", self.url), key, patience.left());
             let gone = |error: ureq::Error| self.failure(path, error.to_string(), false);
             let mut response = sent.map_err(gone)?;
             let status = response.status();

@@ -156,6 +156,48 @@ fn logits_that_are_kept_change_no_gradient() {
     }
 }
 
+/// What a loss of all logits gives back is what the log-probability head makes of the same loss.
+#[test]
+fn a_loss_of_all_logits_has_the_gradients_of_its_predictions() {
+    for family in FAMILIES {
+        let options = LoadOptions::language_model();
+        let model = Model::load(Cpu::new(), &fixture(family), &options).unwrap().0;
+        let (batch, predictions, order) = as_forest(&trees());
+        let expected = run(&model, &[(batch.clone(), predictions.clone(), order)]);
+        // Rows that several predictions share are there once for each of them.
+        let rows: Vec<usize> = predictions.iter().map(|one| one.row as usize).collect();
+        let vocab = model.config().vocab;
+        let mut gradients = model.gradients();
+        let mut seen = Vec::new();
+        let mut loss = |chunk: std::ops::Range<usize>, logits: &[f32], grads: &mut [f32]| {
+            assert!(chunk.len() <= 5 && logits.len() == chunk.len() * vocab);
+            let rows = logits.chunks(vocab).zip(grads.chunks_mut(vocab));
+            for ((logits, grads), index) in rows.zip(chunk) {
+                let slopes = [(index % 7) as f64 - 2.5, (index % 3) as f64 - 1.0];
+                let [of_logprob, of_entropy] = [slopes[0] / 10.0, slopes[1] / 20.0];
+                let exps: Vec<f64> = logits.iter().map(|z| (f64::from(*z) / 0.8).exp()).collect();
+                let sum: f64 = exps.iter().sum();
+                let p = exps.iter().map(|e| e / sum);
+                let entropy = -p.clone().map(|p| p * p.ln()).sum::<f64>();
+                for ((v, p), grad) in p.enumerate().zip(grads) {
+                    let hit = f64::from(u8::from(v == predictions[index].token as usize));
+                    let slope = of_logprob * (hit - p) - of_entropy * p * (p.ln() + entropy);
+                    *grad = (slope / 0.8) as f32;
+                }
+                seen.push(index);
+            }
+        };
+        let pass = model.forward(&batch, Keep::Activations);
+        model.backward_of_logits(pass, &rows, 5 * 4 * vocab, &mut loss, &mut gradients);
+        assert_eq!(seen, (0..rows.len()).collect::<Vec<_>>());
+        for (index, param) in model.params().iter().enumerate() {
+            let found = download(&model, gradients.get(index).unwrap(), param.len());
+            let difference = relative_difference(&found, &expected.gradients[index]);
+            assert!(difference < 1e-5, "{family} {}: {difference:e}", param.name);
+        }
+    }
+}
+
 #[test]
 fn forest_packed_and_single_evaluation_agree() {
     let trees = trees();

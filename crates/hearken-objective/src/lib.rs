@@ -19,6 +19,7 @@
 //! | [`value`]         | squared error of a critic, plain or clipped                                 |
 //! | [`bradley_terry`] | reward-model losses                                                         |
 //! | [`cross_entropy`] | supervised fine-tuning                                                      |
+//! | [`distillation`]  | a student's distributions beside a teacher's: forward, reverse KL, JSD      |
 //! | [`process`]       | steps and outcomes: classes, correctness, one score of many steps           |
 //! | [`dpo`]           | losses on preferences without a reward model: DPO and its family, KTO       |
 //! | [`online`]        | best-of-n, RAFT, XPO, Nash-MD: learning from a policy's own completions        |
@@ -54,6 +55,7 @@ pub mod value;
 
 pub mod bradley_terry;
 pub mod cross_entropy;
+pub mod distillation;
 pub mod process;
 
 pub mod adversarial;

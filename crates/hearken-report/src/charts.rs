@@ -82,6 +82,16 @@ const CURVES: &[Curve] = &[
         ],
     ),
     ("KL to the reference", "nats per completion", &[("objective/kl", "k1, sampled")]),
+    (
+        "Distance of student and teacher",
+        "nats per token",
+        &[("forward_kl", "KL(teacher ‖ student)"), ("reverse_kl", "KL(student ‖ teacher)")],
+    ),
+    (
+        "Distance of held-out completions",
+        "nats per completion",
+        &[("eval_kl", "KL to what the policy is compared with")],
+    ),
     ("KL coefficient", "β", &[("kl/beta", "β")]),
     ("Deviation of the scores", "score", &[("reward_std", "all"), ("objective/scores_std", "all")]),
     (

@@ -172,7 +172,7 @@ pub fn write_to(run_dir: &Path, path: &Path) -> Result<(), ReportError> {
 }
 
 fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
-    const STAGES: [&str; 5] = ["sft", "reward", "ppo", "dpo", "grpo"];
+    const STAGES: [&str; 6] = ["sft", "reward", "ppo", "dpo", "grpo", "distill"];
     let name = run_dir.file_name().unwrap_or(run_dir.as_os_str()).to_string_lossy().into_owned();
     let folders = std::iter::once((name.clone(), run_dir.to_owned()))
         .chain(STAGES.iter().map(|stage| ((*stage).to_owned(), run_dir.join(stage))));

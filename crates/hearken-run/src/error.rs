@@ -82,6 +82,9 @@ pub enum TrainError {
     /// There are no preferences.
     #[error("judge: {0}")]
     Judge(Box<JudgeError>),
+    /// A teacher behind a server says nothing.
+    #[error("`teacher.server`: {0}")]
+    Teacher(String),
     /// There are no scores or preferences in the midst of a run, which is kept.
     #[error(
         "{error}; nothing is lost: {} has a checkpoint of step {step}; when the cause is removed, the \
@@ -133,11 +136,14 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether there are no scores or preferences, here or elsewhere.
+    /// Whether there are no scores or preferences, or nothing of a teacher, here or elsewhere.
     pub fn is_of_opinions(&self) -> bool {
         matches!(
             self,
-            Self::Reward(_) | Self::Judge(_) | Self::Elsewhere { is_of_opinions: true, .. }
+            Self::Reward(_)
+                | Self::Judge(_)
+                | Self::Teacher(_)
+                | Self::Elsewhere { is_of_opinions: true, .. }
         )
     }
 

@@ -21,6 +21,7 @@ mod grammars;
 mod ids;
 mod keys;
 mod log;
+mod logprobs;
 mod messages;
 mod metrics;
 mod models;

@@ -32,6 +32,12 @@ pub(crate) struct ModelBody {
     parent: Option<String>,
     /// Tokens of prompt and completion together.
     max_model_len: usize,
+    /// Tokens that a language model knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vocab_size: Option<usize>,
+    /// A digest of its tokenizer: those that encode every text alike have the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokenizer: Option<String>,
 }
 
 /// All models.
@@ -55,6 +61,8 @@ fn described(state: &AppState, served: &Served) -> ModelBody {
         root: root.display().to_string(),
         parent: is_adapter.then(|| state.served[0].name.clone()),
         max_model_len: weights.positions,
+        vocab_size: Some(weights.vocab),
+        tokenizer: Some(weights.fingerprint().to_owned()),
     }
 }
 
@@ -68,6 +76,8 @@ fn reward_model(state: &AppState) -> Option<ModelBody> {
         root: scores.name().to_owned(),
         parent: None,
         max_model_len: scores.positions(),
+        vocab_size: None,
+        tokenizer: None,
     })
 }
 

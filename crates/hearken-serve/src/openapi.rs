@@ -9,6 +9,7 @@ use crate::admin::{WeightsBody, WeightsRequest};
 use crate::chat::{ChatChunk, ChatCompletion};
 use crate::completions::TextCompletion;
 use crate::error::ErrorBody;
+use crate::logprobs::{LogprobsList, LogprobsRequest};
 use crate::messages::{MessageBody, MessagesRequest};
 use crate::models::{
     DetokenizeRequest, Detokenized, Health, ModelBody, ModelList, TokenizeRequest, Tokenized,
@@ -73,6 +74,10 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             .body(&of::<ScoreRequest>(types))
             .answer(&of::<ScoreList>(types))
             .fails(&[429, 500])},
+        "/v1/logprobs": {"post": Operation::new("read", "How likely the model finds completions")
+            .body(&of::<LogprobsRequest>(types))
+            .answer(&of::<LogprobsList>(types))
+            .fails(&[429, 500, 504])},
         "/v1/models": {"get": Operation::new("models", "What is served")
             .answer(&of::<ModelList>(types))},
         "/v1/models/{model}": {"get": Operation::new("model", "One model")

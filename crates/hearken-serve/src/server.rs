@@ -16,7 +16,7 @@ use crate::error::{ApiError, StartError};
 use crate::options::Options;
 use crate::parts::{Parts, Place};
 use crate::state::AppState;
-use crate::{admin, chat, completions, messages, models, openapi, scoring};
+use crate::{admin, chat, completions, logprobs, messages, models, openapi, scoring};
 
 /// Connections of one address.
 const CONNECTIONS_PER_ADDRESS: usize = 4096;
@@ -54,6 +54,7 @@ impl Service {
             .route("/v1/completions", post(completions::post))
             .route("/v1/messages", post(messages::post))
             .route("/v1/score", post(scoring::post))
+            .route("/v1/logprobs", post(logprobs::post))
             .route("/v1/models", get(models::list))
             .route("/v1/models/{*model}", get(models::one))
             .route("/tokenize", post(models::tokenize))
@@ -130,7 +131,7 @@ async fn receive(State(state): State<AppState>, request: Request, next: Next) ->
 }
 
 /// Paths that are counted by their names.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/admin/weights",
     "/detokenize",
     "/health",
@@ -139,6 +140,7 @@ const PATHS: [&str; 11] = [
     "/tokenize",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/logprobs",
     "/v1/messages",
     "/v1/models",
     "/v1/score",

@@ -29,6 +29,8 @@ pub(crate) struct Weights {
     pub(crate) vocab: usize,
     /// The model's positions, or fewer where the cache has not room for all.
     pub(crate) positions: usize,
+    /// That of the tokenizer, made when it is first needed.
+    fingerprint: OnceLock<String>,
     /// Made when they are first needed.
     grammars: OnceLock<Result<Grammars, String>>,
 }
@@ -60,8 +62,9 @@ impl Weights {
         let tokenizer = Arc::new(loaded.tokenizer);
         let engine = EngineHandle::start(model, Some(Arc::clone(&tokenizer)), options)
             .map_err(|error| error.to_string())?;
-        let (place, grammars) = (place.clone(), OnceLock::new());
-        let weights = Self { place, version, tokenizer, engine, vocab, positions, grammars };
+        let (place, fingerprint, grammars) = (place.clone(), OnceLock::new(), OnceLock::new());
+        let weights =
+            Self { place, version, tokenizer, engine, vocab, positions, fingerprint, grammars };
         weights.probe()?;
         Ok(weights)
     }
@@ -76,6 +79,11 @@ impl Weights {
             }
         }
         Ok(())
+    }
+
+    /// A digest of the tokenizer.
+    pub(crate) fn fingerprint(&self) -> &str {
+        self.fingerprint.get_or_init(|| self.tokenizer.fingerprint())
     }
 
     /// Texts at which every answer of a conversation ends.

@@ -120,7 +120,8 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         let forward = session.forward_options();
         let ranks = &session.run.ranks;
         let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward);
-        let (reading, ref_logprobs) = (read(&session.run.model), read(&session.reference).logprobs);
+        let (reading, ref_logprobs) =
+            (read(&session.run.model), read(session.reference()).logprobs);
         let algorithm = self.algorithm(session.kl.beta());
         let credited = credit(kept, reading, ref_logprobs, &algorithm);
         let trained = match all_left {

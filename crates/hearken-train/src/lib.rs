@@ -25,3 +25,5 @@ pub mod rollout;
 pub mod ppo;
 
 pub mod grpo;
+
+pub mod distill;

@@ -102,7 +102,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         let (rollouts, scores) = session.rollouts(sources)?;
         let (forward, missing_end) = (session.forward_options(), self.config.ppo.missing_end);
         let scoring = Scoring {
-            reference: &session.reference,
+            reference: session.reference(),
             ranks: &session.run.ranks,
             forward,
             missing_end,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hearken_config::Configuration;
+use hearken_train::distill::DistillConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
@@ -170,13 +171,14 @@ fn keys_of(schema: &Value) -> BTreeSet<String> {
     keys
 }
 
-fn trainers() -> [(&'static str, Value, &'static str); 5] {
+fn trainers() -> [(&'static str, Value, &'static str); 6] {
     [
         (SftConfig::COMMAND, SftConfig::schema(), SftConfig::DEFAULTS),
         (RewardConfig::COMMAND, RewardConfig::schema(), RewardConfig::DEFAULTS),
         (DpoConfig::COMMAND, DpoConfig::schema(), DpoConfig::DEFAULTS),
         (PpoConfig::COMMAND, PpoConfig::schema(), PpoConfig::DEFAULTS),
         (GrpoConfig::COMMAND, GrpoConfig::schema(), GrpoConfig::DEFAULTS),
+        (DistillConfig::COMMAND, DistillConfig::schema(), DistillConfig::DEFAULTS),
     ]
 }
 
@@ -290,6 +292,7 @@ fn names_of_other_tools_are_answered_with_ours() {
             "sft" => SftConfig::load(&file, &list).unwrap_err(),
             "dpo" => DpoConfig::load(&file, &list).unwrap_err(),
             "grpo" => GrpoConfig::load(&file, &list).unwrap_err(),
+            "distill" => DistillConfig::load(&file, &list).unwrap_err(),
             _ => PpoConfig::load(&file, &list).unwrap_err(),
         };
         error.to_string()
@@ -317,6 +320,8 @@ fn names_of_other_tools_are_answered_with_ours() {
         ("ppo", "[[score]]\nkind = 'http'\nurl = 'http://x'\napi_key = 'hunter2'", "environment"),
         ("ppo", "[grpo]\npreset = 'dapo'", "`hearken grpo`"),
         ("sft", "[rollout]\ntemperature = 1", "ppo and grpo"),
+        ("distill", "[distill]\nlmbda = 0.5", "`distill.lambda`"),
+        ("ppo", "[teacher]\npath = 'x'", "one of distill"),
         ("sft", "[train]\nlr = 1", "`optimizer.lr`"),
         ("sft", "output_dir = 'x'", "`run.dir`"),
     ] {

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::Path;
 
 /// Sections of the page, and the files whose structs they describe.
-const SECTIONS: [(&str, &[&str]); 6] = [
+const SECTIONS: [(&str, &[&str]); 7] = [
     ("sft", &["sft/metrics.rs"]),
     ("reward", &["reward/metrics.rs", "reward/process/metrics.rs", "reward/outcome.rs"]),
     ("ppo", &["ppo/metrics.rs", "rollout/held_out.rs"]),
     ("grpo", &["grpo/metrics.rs"]),
+    ("distill", &["distill/metrics.rs"]),
     ("dpo", &["dpo/metrics.rs"]),
     ("dpo with dpo.online", &["dpo/online/metrics.rs"]),
 ];

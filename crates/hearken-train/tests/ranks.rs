@@ -13,6 +13,7 @@ use hearken_run::ranks::{Ranks, together};
 use hearken_run::run::{Outcome, Status};
 use hearken_run::run_dir::{Entry, Start};
 use hearken_tensor::Cpu;
+use hearken_train::distill::{self, DistillConfig};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::ppo::{self, PpoConfig};
@@ -149,6 +150,19 @@ fn online(
     dpo::online::run_with(Cpu::new(), &loaded, entry, opinions, told)
 }
 
+fn distill(
+    run: &Path,
+    more: &[&str],
+    entry: Entry,
+    told: &mut Recorder,
+) -> Result<Outcome, TrainError> {
+    let mut list = on_prompts(run, more);
+    let teacher = hearken_testing::family("qwen3");
+    list.push(format!("teacher.path={}", teacher.display()));
+    let loaded = DistillConfig::load(&written(run, &entry, SAMPLED), &list).unwrap();
+    distill::run(Cpu::new(), &loaded, entry, told)
+}
+
 /// The outcome and what was told on each of so many ranks.
 fn on(
     size: usize,
@@ -248,6 +262,11 @@ fn ppo_is_that_of_one_process() {
 #[test]
 fn grpo_is_that_of_one_process() {
     check(grpo, &["grpo.prompts=3", "rollout.completions=3"]);
+}
+
+#[test]
+fn distillation_is_that_of_one_process() {
+    check(distill, &["rollout.completions=2"]);
 }
 
 #[test]

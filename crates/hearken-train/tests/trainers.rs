@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-const TRAINERS: [&str; 6] = ["sft", "reward", "dpo", "dpo/online", "ppo", "grpo"];
+const TRAINERS: [&str; 7] = ["sft", "reward", "dpo", "dpo/online", "ppo", "grpo", "distill"];
 /// Lines that two trainers may share.
 const SHARED_MAX: usize = 12;
 

@@ -10,6 +10,7 @@ use clap::Args;
 use hearken_config::{Configuration as _, Layers, RunConfig};
 use hearken_recipes::check::{self, Machine, Time, Work};
 use hearken_recipes::rlhf::RlhfConfig;
+use hearken_train::distill::DistillConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
@@ -106,6 +107,11 @@ impl Check {
                 names.configuration(&mut loaded, start)?;
                 vec![check::grpo(device, &loaded, start, spare(&loaded.config.run))?]
             }
+            Trainer::Distill => {
+                let mut loaded = DistillConfig::load(config, overrides)?;
+                names.configuration(&mut loaded, start)?;
+                vec![check::distill(device, &loaded, start, spare(&loaded.config.run))?]
+            }
             Trainer::Rlhf => {
                 let mut loaded = RlhfConfig::load(config, overrides)?;
                 names.stages(&mut loaded, start)?;
@@ -134,6 +140,8 @@ pub(super) fn trainer(table: &Table) -> Trainer {
     let sections = [
         ("ppo", Trainer::Ppo),
         ("grpo", Trainer::Grpo),
+        ("distill", Trainer::Distill),
+        ("teacher", Trainer::Distill),
         ("dpo", Trainer::Dpo),
         ("online", Trainer::Dpo),
         ("judge", Trainer::Dpo),
@@ -240,6 +248,7 @@ mod tests {
         assert_eq!(of("[ppo]\nepochs = 1\n[[score]]\nkind = 'regex'\n"), Trainer::Ppo);
         assert_eq!(of("[model]\n[train]\n[[score]]\nkind = 'regex'\n"), Trainer::Ppo);
         assert_eq!(of("[grpo]\n[rollout]\n[[score]]\nkind = 'regex'\n"), Trainer::Grpo);
+        assert_eq!(of("[teacher]\n[rollout]\n"), Trainer::Distill);
         assert_eq!(of("[dpo]\nonline = 'dpo'\n[judge]\n"), Trainer::Dpo);
         assert_eq!(of("[quickstart]\n"), Trainer::Rlhf);
         assert_eq!(of("[model]\n[ppo.train]\nsteps = 1\n"), Trainer::Rlhf);

@@ -10,6 +10,7 @@ use hearken_recipes::closed_loop::LoopConfig;
 use hearken_recipes::constitution::ConstitutionConfig;
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_reward_source::judging::JudgingConfig;
+use hearken_train::distill::DistillConfig;
 use hearken_train::dpo::DpoConfig;
 use hearken_train::grpo::GrpoConfig;
 use hearken_train::ppo::PpoConfig;
@@ -26,6 +27,7 @@ pub(super) enum Trainer {
     Dpo,
     Ppo,
     Grpo,
+    Distill,
     Rlhf,
 }
 
@@ -37,6 +39,7 @@ enum Reader {
     Dpo,
     Ppo,
     Grpo,
+    Distill,
     Rlhf,
     Rlaif,
     Loop,
@@ -54,6 +57,7 @@ impl Reader {
             Self::Dpo => DpoConfig::DEFAULTS,
             Self::Ppo => PpoConfig::DEFAULTS,
             Self::Grpo => GrpoConfig::DEFAULTS,
+            Self::Distill => DistillConfig::DEFAULTS,
             Self::Rlhf => RlhfConfig::EXAMPLE,
             Self::Rlaif => RlhfConfig::LABELLED_EXAMPLE,
             Self::Loop => LoopConfig::EXAMPLE,
@@ -70,6 +74,7 @@ impl Reader {
             Self::Dpo => DpoConfig::schema(),
             Self::Ppo => PpoConfig::schema(),
             Self::Grpo => GrpoConfig::schema(),
+            Self::Distill => DistillConfig::schema(),
             Self::Rlhf | Self::Rlaif => RlhfConfig::schema(),
             Self::Loop => LoopConfig::schema(),
             Self::Control => ControlConfig::schema(),

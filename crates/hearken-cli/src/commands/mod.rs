@@ -13,6 +13,7 @@ mod constitution;
 mod control;
 mod convert;
 mod data;
+mod distill;
 mod doctor;
 mod dpo;
 mod evaluate;
@@ -60,6 +61,7 @@ pub(crate) enum Command {
     Dpo(dpo::Dpo),
     Ppo(ppo::Ppo),
     Grpo(grpo::Grpo),
+    Distill(distill::Distill),
     Rlhf(rlhf::Rlhf),
     Rlaif(rlaif::Rlaif),
     #[command(name = "loop")]
@@ -109,6 +111,7 @@ impl Command {
             Self::Dpo(command) => command.run(),
             Self::Ppo(command) => command.run(),
             Self::Grpo(command) => command.run(),
+            Self::Distill(command) => command.run(),
             Self::Rlhf(command) => command.run(),
             Self::Rlaif(command) => command.run(),
             Self::ClosedLoop(command) => command.run(),

@@ -9,6 +9,7 @@ use hearken_config::{ConfigError, Configuration, Layers, Loaded};
 use hearken_recipes::sweep::{Asked, Over, Sweep as Runs};
 use hearken_run::run::{Outcome, Status};
 use hearken_run::run_dir::Start;
+use hearken_train::distill::{self, DistillConfig};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
 use hearken_train::ppo::{self, PpoConfig};
@@ -136,6 +137,7 @@ impl Sweep {
             Trainer::Dpo => DpoConfig::load(&self.config, overrides).map(|_| ()),
             Trainer::Ppo => PpoConfig::load(&self.config, overrides).map(|_| ()),
             Trainer::Grpo => GrpoConfig::load(&self.config, overrides).map(|_| ()),
+            Trainer::Distill => DistillConfig::load(&self.config, overrides).map(|_| ()),
             Trainer::Rlhf => Ok(()),
         }
     }
@@ -159,6 +161,9 @@ impl Sweep {
             Trainer::Dpo => dpo::run(device, &self.load(overrides, screen)?, start, screen)?,
             Trainer::Ppo => ppo::run(device, &self.load(overrides, screen)?, start, screen)?,
             Trainer::Grpo => grpo::run(device, &self.load(overrides, screen)?, start, screen)?,
+            Trainer::Distill => {
+                distill::run(device, &self.load(overrides, screen)?, start, screen)?
+            }
             Trainer::Rlhf => unreachable!("refused above"),
         })
     }

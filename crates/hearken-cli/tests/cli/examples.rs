@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 19] = [
+const NOT_RUN: [(&str, &str); 20] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken rlaif", "takes a minute"),
     ("hearken loop", "takes minutes"),
@@ -22,6 +22,7 @@ const NOT_RUN: [(&str, &str); 19] = [
     ("hearken report", "needs a longer run"),
     ("hearken constitution", "needs a model that talks"),
     ("postgres://", "needs a server"),
+    ("teacher.server", "needs a server"),
     ("crowd-comparisons.csv", "a file of others"),
     ("ballots.txt", "a file of others"),
     ("export.json", "a file of others"),
@@ -97,7 +98,7 @@ fn own_configuration(root: &Path, command: &str, example: &str, number: usize) {
         trainer => trainer,
     };
     let file = match trainer {
-        "sft" => "demonstrations",
+        "sft" | "distill" => "demonstrations",
         "ppo" | "grpo" => "prompts",
         _ => "preferences",
     };
@@ -112,6 +113,9 @@ fn own_configuration(root: &Path, command: &str, example: &str, number: usize) {
     set("\n[train]\n", "\n[train]\nsteps = 2\n");
     if !replays {
         set("\n[data]\n", &format!("\n[data]\ntrain = \"runs/quickstart/data/{file}.jsonl\"\n"));
+    }
+    if trainer == "distill" {
+        set("\n[teacher]\n", "\n[teacher]\npath = \"runs/quickstart/ppo/final\"\n");
     }
     if command == "sweep" {
         set("eval_fraction = 0 ", "eval_fraction = 0.5 ");

@@ -5,13 +5,14 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "init",
     "sft",
     "reward",
     "dpo",
     "ppo",
     "grpo",
+    "distill",
     "rlhf",
     "rlaif",
     "loop",

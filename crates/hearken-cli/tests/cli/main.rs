@@ -18,6 +18,7 @@ mod constitution;
 mod control;
 mod convert;
 mod data;
+mod distill;
 mod doctor;
 mod examples;
 mod generate;

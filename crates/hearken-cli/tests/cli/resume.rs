@@ -163,6 +163,17 @@ fn group_relative_training_that_is_killed_ends_as_if_it_had_not_been() {
     check("grpo", &config(&model("llama"), &prompts(folder.path()), more), 13);
 }
 
+#[test]
+fn distillation_that_is_killed_ends_as_if_it_had_not_been() {
+    let more = format!(
+        "eval_fraction = 0.2\n[optimizer]\nlr = 1e-3\n[train]\nbatch_size = 4\nsteps = 40\nsave_every = 4\n\
+         eval_every = 10\n[rollout]\nmax_new_tokens = 12\n[distill]\nlambda = 0.5\nbeta = 0.5\nminibatches = 2\n\
+         [teacher]\npath = \"{}\"\n",
+        model("qwen3").display()
+    );
+    check("distill", &config(&model("llama"), &recorded("sft/data.jsonl"), &more), 13);
+}
+
 /// A file of records, a reference or a reward model that becomes another between two sessions.
 #[test]
 fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
@@ -176,6 +187,11 @@ fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
         ("online", "dpo", format!("{batch}[dpo]\nonline = \"dpo\"\n{sampling}")),
         ("ppo", "ppo", format!("{batch}[ppo]\nepochs = 1\n{sampling}")),
         ("grpo", "grpo", format!("[grpo]\nprompts = 2\ncompletions = 2\n{sampling}")),
+        (
+            "distill",
+            "distill",
+            format!("{batch}[rollout]\nmax_new_tokens = 4\n[teacher]\npath = \"REFERENCE\"\n"),
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -212,14 +228,19 @@ fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
         records("eval.jsonl", 2, 5);
         refused("`data.eval`", "holds other data");
         records("eval.jsonl", 2, 3);
+        let reference = match name {
+            "dpo" => Some("`dpo.reference`"),
+            "distill" => Some("`teacher.path`"),
+            _ => None,
+        };
         let change = |model: &str| change_last_bit(&at(model).join("model.safetensors"));
         if more.contains("[[score]]") {
             change("reward");
             refused("`score[0].path`", "holds another model");
             change("reward");
-        } else if name == "dpo" {
+        } else if let Some(key) = reference {
             change("reference");
-            refused("`dpo.reference`", "holds another model");
+            refused(key, "holds another model");
             change("reference");
         }
         if more.contains("[[score]]") {

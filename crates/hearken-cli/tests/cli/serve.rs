@@ -17,7 +17,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = hearken(["serve", "--bind", "127.0.0.1:0", "--cache-mib", "8"]);
+        Self::start_as_is(&[&["--bind", "127.0.0.1:0"], arguments].concat())
+    }
+
+    /// The same at an address among the arguments.
+    pub(crate) fn start_as_is(arguments: &[&str]) -> Self {
+        let mut command = hearken(["serve", "--cache-mib", "8"]);
         command.args(arguments).env("HEARKEN_ADMIN_KEY", "admin");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();

@@ -1,6 +1,8 @@
 //! The heads: log-probabilities of chosen predictions, scores and values of chosen rows, and the
 //! start of the backward pass.
 
+use std::ops::Range;
+
 use hearken_tensor::Device;
 use hearken_tensor::device::{
     HeadOptions, HeadOutput, Layout, Precision, Prediction, PredictionGrad, Rows, View, ViewMut,
@@ -27,6 +29,10 @@ pub struct OutputGrads<'a> {
     /// ∂loss/∂score, one for each of these rows; of a head with classes, one for each class of a row.
     pub scalar_grads: &'a [f32],
 }
+
+/// A loss that reads all logits of some rows: is told which, by their numbers among those that were named, and
+/// given their logits `[n, V]`; overwrites the derivative with respect to each, `[n, V]`.
+pub type LogitLoss<'a> = &'a mut dyn FnMut(Range<usize>, &[f32], &mut [f32]);
 
 /// The distinct rows of some predictions, and the predictions with rows counted among them.
 struct Distinct {
@@ -195,6 +201,56 @@ impl<D: Device> Model<D> {
         );
         self.scatter(&drows, &ids, n, dhidden);
         self.device.wait(output)
+    }
+
+    /// Writes the gradient of the hidden rows that a loss reads by their logits, `dhidden[T, d]`, and adds that of the
+    /// head's weight.
+    pub(super) fn logits_backward(
+        &self,
+        pass: &Pass<D>,
+        (rows, logits_bytes): (&[usize], usize),
+        loss: LogitLoss<'_>,
+        dhidden: &mut D::Buffer,
+        gradients: &mut Gradients<D>,
+    ) {
+        let (width, vocab, weight) = (self.config.width, self.config.vocab, self.head_weight());
+        let options = HeadOptions { chunk_bytes: logits_bytes, ..HeadOptions::default() };
+        let chunk = options.chunk_rows(vocab);
+        self.device.fill(dhidden, 0.0);
+        let mut grads = vec![0.0; chunk.min(rows.len()) * vocab];
+        for (index, rows) in rows.chunks(chunk).enumerate() {
+            let (first, n) = (index * chunk, rows.len());
+            let logits = self.logits_of(&pass.hidden, rows);
+            let logits = self.device.read(&logits);
+            let grads = &mut grads[..n * vocab];
+            loss(first..first + n, &logits, grads);
+            self.through_logits(&logits, grads);
+            let dy = self.device.upload(grads);
+            let dy = View::new(&dy, Rows::dense(n, vocab));
+            let ids = self.device.ids(&rows.iter().map(|&row| row as u32).collect::<Vec<_>>());
+            let mut drows = self.device.scratch(n * width);
+            let dx = ViewMut::new(&mut drows, Rows::dense(n, width));
+            self.device.linear_backward_input(dy, weight, dx, Write::Overwrite);
+            self.scatter(&drows, &ids, n, dhidden);
+            if let Some(dweight) = self.plan.head.and_then(|id| gradients.get_mut(id)) {
+                let x = self.gather(&pass.hidden, &ids, n);
+                let x = View::new(&x, Rows::dense(n, width));
+                self.device.linear_backward_weight(dy, x, weight.shape, dweight);
+            }
+        }
+    }
+
+    /// Makes derivatives with respect to logits those with respect to the products that became them.
+    fn through_logits(&self, logits: &[f32], grads: &mut [f32]) {
+        match self.config.logits {
+            Logits::Products => {}
+            Logits::Divided(divisor) => grads.iter_mut().for_each(|grad| *grad /= divisor),
+            Logits::Capped(cap) => {
+                for (grad, logit) in grads.iter_mut().zip(logits) {
+                    *grad *= 1.0 - (logit / cap) * (logit / cap);
+                }
+            }
+        }
     }
 
     fn scalar_backward(

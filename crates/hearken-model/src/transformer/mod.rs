@@ -32,7 +32,7 @@ mod rotary_table;
 
 pub use batch::Batch;
 pub use footprint::Footprint;
-pub use heads::OutputGrads;
+pub use heads::{LogitLoss, OutputGrads};
 pub use load::{LoadOptions, LoadReport, ModelError, stored_head};
 pub use masters::Masters;
 pub use model::Model;

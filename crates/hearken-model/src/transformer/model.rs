@@ -11,7 +11,7 @@ use hearken_tensor::device::{Prediction, Rows};
 use super::adapter::Lora;
 use super::batch::Batch;
 use super::block::{AttendOver, Block, Geometry};
-use super::heads::OutputGrads;
+use super::heads::{LogitLoss, OutputGrads};
 use super::masters::Masters;
 use super::pass::{BlockTape, Keep, NormTape, Pass, Placed};
 use super::rotary_table::RotaryTable;
@@ -206,11 +206,36 @@ impl<D: Device> Model<D> {
         grads: &OutputGrads<'_>,
         gradients: &mut Gradients<D>,
     ) -> HeadOutput {
+        let mut dhidden = self.device.scratch(pass.batch.rows() * self.config.width);
+        let output = self.heads_backward(&mut pass, grads, &mut dhidden, gradients);
+        self.trunk_backward(pass, dhidden, gradients);
+        output
+    }
+
+    /// Adds the gradients of a loss that depends on whole distributions: on all logits of `rows`, which may repeat.
+    /// `loss` is given those of some of them, in order, and writes what the loss changes with each; no more than
+    /// `logits_bytes` of logits are there at a time.
+    ///
+    /// # Panics
+    /// If the pass kept nothing, or the model is a scorer without a language-model head.
+    pub fn backward_of_logits(
+        &self,
+        pass: Pass<D>,
+        rows: &[usize],
+        logits_bytes: usize,
+        loss: LogitLoss<'_>,
+        gradients: &mut Gradients<D>,
+    ) {
+        let mut dhidden = self.device.scratch(pass.batch.rows() * self.config.width);
+        self.logits_backward(&pass, (rows, logits_bytes), loss, &mut dhidden, gradients);
+        self.trunk_backward(pass, dhidden, gradients);
+    }
+
+    /// Adds the gradients of everything below the heads; `dhidden[T, d]` is what they read.
+    fn trunk_backward(&self, mut pass: Pass<D>, dhidden: D::Buffer, gradients: &mut Gradients<D>) {
         let rows = pass.batch.rows();
         let final_norm = pass.final_norm.take().expect("a pass that kept its activations");
-        let mut dhidden = self.device.scratch(rows * self.config.width);
-        let output = self.heads_backward(&mut pass, grads, &mut dhidden, gradients);
-        let Some(lowest) = self.lowest_trained(gradients) else { return output };
+        let Some(lowest) = self.lowest_trained(gradients) else { return };
         let mut dx = self.device.scratch(rows * self.config.width);
         let dense = Rows::dense(rows, self.config.width);
         let (dy, out) = (View::new(&dhidden, dense), ViewMut::new(&mut dx, dense));
@@ -235,7 +260,6 @@ impl<D: Device> Model<D> {
             let rows = View::new(&dx, dense);
             self.embed_backward(tokens, geometry, rows, gradients);
         }
-        output
     }
 
     /// Below which depth nothing is trained: 0 if the embeddings are, 1 for the first block, …;

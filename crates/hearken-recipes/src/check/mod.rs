@@ -20,6 +20,7 @@ use hearken_run::run::{self, Kept, Outcome, Run};
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::run_dir::{Entry, Start};
 use hearken_tensor::Device;
+use hearken_train::distill::{Distill, DistillConfig};
 use hearken_train::dpo::{Dpo, DpoConfig, online};
 use hearken_train::grpo::{Grpo, GrpoConfig};
 use hearken_train::ppo::{Ppo, PpoConfig};
@@ -179,6 +180,26 @@ pub fn grpo<D: Device>(
     machine: Machine,
 ) -> Result<Check, TrainError> {
     rollouts::check_configured::<D, Grpo>(device, loaded, Entry::Look(start), machine, false)
+}
+
+/// What distillation would do.
+///
+/// # Errors
+/// Those of the run before its first step, but for those of a teacher behind a server, which is not asked.
+pub fn distill<D: Device>(
+    device: &D,
+    loaded: &Loaded<DistillConfig>,
+    start: Start,
+    machine: Machine,
+) -> Result<Check, TrainError> {
+    let entry = Entry::Look(start);
+    let mut check =
+        rollouts::check_configured::<D, Distill>(device, loaded, entry, machine, false)?;
+    if let Some(server) = &loaded.config.teacher.server {
+        let text = format!("the server {server} would be asked; it was not asked now");
+        check.facts.push(Fact::new("teacher", text));
+    }
+    Ok(check)
 }
 
 impl Fact {

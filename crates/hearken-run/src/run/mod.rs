@@ -15,7 +15,7 @@ use hearken_config::{
     LogConfig, ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
 };
 use hearken_model::checkpoint::NoRoom;
-use hearken_model::{Batch, Gradients, Keep, Model, OutputGrads, Pass, Tokenizer};
+use hearken_model::{Batch, Gradients, Keep, LogitLoss, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOutput;
 use serde::de::DeserializeOwned;
@@ -311,6 +311,17 @@ impl<D: Device, K: Kept> Run<D, K> {
     /// Adds the gradients of a pass.
     pub fn backward(&mut self, pass: Pass<D>, grads: &OutputGrads<'_>) -> HeadOutput {
         self.model.backward(pass, grads, &mut self.gradients)
+    }
+
+    /// Adds the gradients of a pass for a loss that reads all logits of `rows`, so many bytes of them at a time.
+    pub fn backward_of_logits(
+        &mut self,
+        pass: Pass<D>,
+        rows: &[usize],
+        logits_bytes: usize,
+        loss: LogitLoss<'_>,
+    ) {
+        self.model.backward_of_logits(pass, rows, logits_bytes, loss, &mut self.gradients);
     }
 
     /// The same of the companion: its gradients are those that `grads` makes of its values at `rows`.

@@ -100,6 +100,7 @@ fn inputs_of(config: &Table) -> Vec<Input> {
     let moves = moves(config);
     let reference = if moves { Reading::StartingWeights } else { Reading::Model };
     add("dpo.reference".to_owned(), get("dpo", "reference"), reference);
+    add("teacher.path".to_owned(), get("teacher", "path"), Reading::Model);
     let critic = get("ppo", "critic").filter(|critic| critic.as_str() != Some("value_head"));
     add("ppo.critic".to_owned(), critic, Reading::StartingWeights);
     // Of control tasks: the policy that is asked, and a reward that was learned.
@@ -355,6 +356,8 @@ mod tests {
         assert_eq!(dpo, [&records[..], &[model]].concat());
         let dpo = read_of(&format!("{data}[dpo]\nreference = \"r\"\n"));
         assert_eq!(dpo, [&sft[..], &[of("dpo.reference", Reading::Model)]].concat());
+        let distill = read_of(&format!("{data}[teacher]\npath = \"t\"\n[distill]\n"));
+        assert_eq!(distill, [&sft[..], &[of("teacher.path", Reading::Model)]].concat());
         let moving = read_of(&format!("{data}[dpo]\nreference_sync_steps = 3\n"));
         assert_eq!(moving, sft);
     }

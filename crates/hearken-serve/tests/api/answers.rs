@@ -431,3 +431,63 @@ async fn a_tool_that_must_be_called_is_called() {
     both["response_format"] = json!({"type": "json_object"});
     assert_eq!(post(&router, "/v1/chat/completions", both).await.status, 400);
 }
+
+/// What a model says of tokens that it did not sample is what it said of them when it did.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completions_of_others_are_read_as_the_models_own() {
+    let router = router();
+    let body = json!({
+        "prompt": [[5, 17, 300, 42], [9]], "max_tokens": 9, "temperature": 0.7, "seed": 3, "logprobs": 4,
+        "ignore_eos": true, "return_token_ids": true,
+    });
+    let sampled = post(&router, "/v1/completions", body).await.ok();
+    let choices = sampled["choices"].as_array().unwrap();
+    let input: Vec<Value> = choices
+        .iter()
+        .map(|one| json!({"prompt_ids": one["prompt_token_ids"], "completion_ids": one["token_ids"]}))
+        .collect();
+    let numbers = |value: &Value| -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect()
+    };
+    let close = |found: &[f64], expected: &[f64]| {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    };
+    let ask = |temperature: f64, count: usize| json!({"input": input, "temperature": temperature, "top_logprobs": count, "model": "tiny"});
+    let own = post(&router, "/v1/logprobs", ask(1.0, 4)).await.ok();
+    let tempered = post(&router, "/v1/logprobs", ask(0.7, 384)).await.ok();
+    assert_eq!(own["version"], sampled["system_fingerprint"]);
+    assert_eq!(
+        own["usage"],
+        json!({"prompt_tokens": 5, "completion_tokens": 18, "total_tokens": 23})
+    );
+    for (index, choice) in choices.iter().enumerate() {
+        let (own, tempered) = (&own["data"][index], &tempered["data"][index]);
+        close(&numbers(&own["logprobs"]), &numbers(&choice["logprobs"]["token_logprobs"]));
+        close(&numbers(&tempered["logprobs"]), &numbers(&choice["sampled_logprobs"]));
+        for at in 0..9 {
+            let mut told: Vec<f64> = choice["logprobs"]["top_logprobs"][at]
+                .as_object()
+                .unwrap()
+                .values()
+                .map(|one| one.as_f64().unwrap())
+                .collect();
+            told.sort_by(|a, b| b.total_cmp(a));
+            // Two tokens may have one text.
+            let top = numbers(&own["top_logprobs"][at]);
+            close(&told[..1], &top[..1]);
+            assert!(top.is_sorted_by(|a, b| b <= a) && top.len() == 4);
+            let all = numbers(&tempered["top_logprobs"][at]);
+            let total: f64 = all.iter().map(|one| one.exp()).sum();
+            assert!(all.len() == 384 && (total - 1.0).abs() < 1e-9, "{total}");
+            let ids = tempered["top_ids"][at].as_array().unwrap();
+            let place = ids.iter().position(|id| *id == choice["token_ids"][at]).unwrap();
+            close(&all[place..=place], &numbers(&tempered["logprobs"])[at..=at]);
+        }
+    }
+    let described = get(&router, "/v1/models/tiny").await.json();
+    assert_eq!(described["vocab_size"], 384);
+    assert_eq!(described["tokenizer"], json!(llama().1.fingerprint()));
+}

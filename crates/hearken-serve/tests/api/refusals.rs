@@ -112,3 +112,36 @@ async fn nulls_are_what_is_not_given() {
     }
     post(&router, "/v1/completions", body).await.ok();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completions_that_cannot_be_read_are_refused() {
+    let router = router();
+    let one = |prompt: Value, completion: Value| json!([{"prompt_ids": prompt, "completion_ids": completion}]);
+    let long: Vec<u32> = vec![5; 300];
+    for (input, more, param, expected) in [
+        (json!([]), json!({}), "input", "0 completions; expected 1 to 256"),
+        (one(json!([]), json!([5])), json!({}), "input[0]", "the prompt is empty"),
+        (one(json!([5]), json!([400])), json!({}), "input[0]", "token 400; expected ids below 384"),
+        (
+            one(json!([5]), json!(long)),
+            json!({}),
+            "input[0]",
+            "301 tokens; the model has 256 positions",
+        ),
+        (one(json!([5]), json!(["x"])), json!({}), "input[0].completion_ids[0]", "invalid type"),
+        (one(json!([5]), json!([6])), json!({"top_logprobs": 385}), "top_logprobs", "at most 384"),
+        (one(json!([5]), json!([6])), json!({"temperature": 0}), "temperature", "above 0"),
+        (one(json!([5]), json!([6])), json!({"echo": true}), "echo", "not supported"),
+    ] {
+        let mut body = json!({"input": input});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answered = post(&router, "/v1/logprobs", body).await;
+        assert_eq!(answered.status, 400, "{}", answered.text);
+        let error = &answered.json()["error"];
+        assert!(error["message"].as_str().unwrap().contains(expected), "{error}");
+        assert_eq!(error["param"], param, "{error}");
+    }
+    let nothing =
+        post(&router, "/v1/logprobs", json!({"input": one(json!([5]), json!([]))})).await.ok();
+    assert_eq!(nothing["data"][0]["logprobs"], json!([]));
+}

@@ -149,7 +149,8 @@ impl DpoConfig {
                 Method::Spin => Asked::Demonstrations,
                 _ => Asked::Prompts,
             },
-            reference: path.clone().unwrap_or_else(|| self.model.path.clone()),
+            reference: Some(path.clone().unwrap_or_else(|| self.model.path.clone())),
+            reference_key: "dpo.reference",
             movement: if moves { Movement::Following } else { Movement::Frozen },
             // The pull towards the reference is part of the loss, and stays.
             beta: 0.0,

@@ -172,8 +172,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn roll_out(&mut self, at: Place<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
         if self.method == Method::Spin {
             // It plays against the policy as it is before the iteration.
-            let policy = at.session.run.model.params();
-            at.session.reference.params_mut().move_towards(policy, 1.0);
+            at.session.move_reference(1.0);
         }
         let gathered = self.gather(at.session, at.sources)?;
         if gathered.trees.is_empty() {
@@ -210,7 +209,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         let trees: Vec<&Tree> = minibatch.iter().map(|&index| &gathered.trees[index]).collect();
         let references = match objective.needs_reference() {
             true => OfTrees { ranks: &session.run.ranks, shares, portions: portions(&self.config) }
-                .logprobs(&session.reference, &trees),
+                .logprobs(session.reference(), &trees),
             false => vec![RefLogprobs::new(); trees.len()],
         };
         let references = references.into_iter().map(Cow::Owned).collect();
@@ -224,8 +223,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn follow(&self, session: &mut Session<D, LossState>) {
         let sync = self.config.resolved.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.run.step.is_multiple_of(sync.every)) {
-            let policy = session.run.model.params();
-            session.reference.params_mut().move_towards(policy, sync.mix);
+            session.move_reference(sync.mix);
         }
     }
 

@@ -167,8 +167,12 @@ impl Feed {
     pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
         match self {
             Self::Prompts(feed) => {
-                let longest = feed.prompts.iter().map(|asked| asked.prompt.ids.len()).max();
-                longest.unwrap_or(0) + *settings.rollout.completions * feed.new_tokens_max
+                let sampled = *settings.rollout.completions * feed.new_tokens_max;
+                let rows = feed
+                    .prompts
+                    .iter()
+                    .map(|asked| asked.prompt.ids.len() + asked.demonstration.len().max(sampled));
+                rows.max().unwrap_or(sampled)
             }
             Self::Replay(iterations) => trees(iterations).max().unwrap_or(0),
         }

@@ -68,6 +68,24 @@ pub fn complete_held_out<D: Device>(
     sources: &mut dyn RewardSource,
     held_out: HeldOut<'_>,
 ) -> Result<HeldOutCompletions, TrainError> {
+    let read = |sequences: &[Sequence<'_>]| {
+        let (ranks, forward) = (held_out.sample.ranks, held_out.forward);
+        Ok(read_together(ranks, reference, sequences, Heads::LogProbs, forward).logprobs)
+    };
+    complete_held_out_beside(policy, read, tokenizer, sources, held_out)
+}
+
+/// [`complete_held_out`] beside whatever `reference` says of the completions: log π_ref of each of their tokens.
+///
+/// # Errors
+/// Of the sampler, of the sources and of the reference.
+pub(super) fn complete_held_out_beside<D: Device>(
+    policy: &Model<D>,
+    reference: impl FnOnce(&[Sequence<'_>]) -> Result<Vec<Vec<f64>>, TrainError>,
+    tokenizer: Option<&Tokenizer>,
+    sources: &mut dyn RewardSource,
+    held_out: HeldOut<'_>,
+) -> Result<HeldOutCompletions, TrainError> {
     let merged = policy.for_sampling(None);
     let sampled = merged.as_ref().unwrap_or(policy);
     let (rollouts, scores) =
@@ -75,8 +93,8 @@ pub fn complete_held_out<D: Device>(
     drop(merged);
     let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
     let (ranks, forward) = (held_out.sample.ranks, held_out.forward);
-    let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward).logprobs;
-    let (logprobs, ref_logprobs) = (read(policy), read(reference));
+    let logprobs = read_together(ranks, policy, &sequences, Heads::LogProbs, forward).logprobs;
+    let ref_logprobs = reference(&sequences)?;
     let kl_nats = logprobs.iter().zip(&ref_logprobs).map(|(logprobs, ref_logprobs)| {
         KlEstimator::K1.per_completion(ReferenceTerms { logprobs, ref_logprobs })
     });

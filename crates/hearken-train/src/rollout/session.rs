@@ -23,7 +23,7 @@ use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::feed::Feed;
-use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out};
+use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out_beside};
 use super::served::{Served, Servers};
 use super::settings::{Movement, Settings};
 use super::source::{Local, RolloutSource};
@@ -63,7 +63,8 @@ pub struct Session<D: Device, E = ()> {
     pub feed: Feed,
     /// Who samples in place of this process.
     servers: Option<Servers>,
-    pub(crate) reference: Model<D>,
+    /// What the policy is compared with, where that is in this process.
+    pub(crate) reference: Option<Model<D>>,
     pub(crate) kl: KlController,
     /// How completions are sampled.
     pub sampling: Sampling,
@@ -77,35 +78,16 @@ pub(super) fn open<D: Device, E: Stored>(
     (settings, feed, total): (Settings, Feed, u64),
     accompany: impl FnOnce(&mut Model<D>, &Opening<'_>) -> Result<Option<Companion<D>>, TrainError>,
 ) -> Result<Session<D, E>, TrainError> {
-    let model = &opening.settings.model;
-    let load =
-        |device: D, dir: &Path, masters: Masters| load_language_model(device, model, dir, masters);
     let servers = Servers::open(&settings.rollout)?;
-    let (source, movement) = (&settings.reference, settings.movement);
-    let (mut policy, reference) = if model.lora.is_some() {
-        adapted(device, &opening, source, movement)?
+    let movement = settings.movement;
+    let (mut policy, reference) = if let Some(source) = &settings.reference {
+        let (policy, reference) = with_reference(device, &opening, source, movement)?;
+        let tokenizer = opening.tokenizer.as_ref();
+        same_tokens((settings.reference_key, source), &reference, &policy, tokenizer)?;
+        (policy, Some(reference))
     } else {
-        let checkpoint = opening.checkpoint.as_ref();
-        let mut reference = match (checkpoint, movement) {
-            (Some(checkpoint), Movement::Following) => {
-                load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
-            }
-            (None, _) if *source == model.path => load(device.clone(), source, opening.masters())?,
-            (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
-            (_, Movement::Frozen) => load(device.clone(), source, model.base.into())?,
-        };
-        reference.set_trainable(|_| false);
-        let policy = match checkpoint {
-            Some(checkpoint) => load(device, &checkpoint.model_dir(None), opening.masters())?,
-            None if *source == model.path => reference.duplicate(),
-            None => load(device, &model.path, opening.masters())?,
-        };
-        if movement == Movement::Frozen {
-            reference.hold(model.base.into());
-        }
-        (policy, reference)
+        (opening.load(device, &opening.model_dir())?, None)
     };
-    same_tokens(source, &reference, &policy, opening.tokenizer.as_ref())?;
     opening.freeze(&mut policy)?;
     let companion = accompany(&mut policy, &opening)?;
     let mut run: Run<D, Iterating<E>> = opening.run(policy, companion, total)?;
@@ -120,6 +102,40 @@ pub(super) fn open<D: Device, E: Stored>(
         feed,
         reference,
     })
+}
+
+/// The policy, and the reference in `source`, each as the run goes on with it.
+fn with_reference<D: Device>(
+    device: D,
+    opening: &Opening<'_>,
+    source: &Path,
+    movement: Movement,
+) -> Result<(Model<D>, Model<D>), TrainError> {
+    let model = &opening.settings.model;
+    let load =
+        |device: D, dir: &Path, masters: Masters| load_language_model(device, model, dir, masters);
+    if model.lora.is_some() {
+        return adapted(device, opening, source, movement);
+    }
+    let checkpoint = opening.checkpoint.as_ref();
+    let mut reference = match (checkpoint, movement) {
+        (Some(checkpoint), Movement::Following) => {
+            load(device.clone(), &checkpoint.model_dir(Some(REFERENCE)), Masters::Keep)?
+        }
+        (None, _) if *source == model.path => load(device.clone(), source, opening.masters())?,
+        (_, Movement::Following) => load(device.clone(), source, Masters::Keep)?,
+        (_, Movement::Frozen) => load(device.clone(), source, model.base.into())?,
+    };
+    reference.set_trainable(|_| false);
+    let policy = match checkpoint {
+        Some(checkpoint) => load(device, &checkpoint.model_dir(None), opening.masters())?,
+        None if *source == model.path => reference.duplicate(),
+        None => load(device, &model.path, opening.masters())?,
+    };
+    if movement == Movement::Frozen {
+        reference.hold(model.base.into());
+    }
+    Ok((policy, reference))
 }
 
 /// The base of the adapter that is trained, and the reference, which shares it where it is of the same model.
@@ -209,8 +225,9 @@ impl<D: Device, E: Stored> Session<D, E> {
             memory = memory.with(plan);
         }
         // The reference of an adapter is its base.
-        if model.lora.is_none() || self.settings.reference != model.path {
-            memory = memory.beside(&self.reference.footprint());
+        let is_base = model.lora.is_some() && self.settings.reference.as_ref() == Some(&model.path);
+        if let Some(reference) = self.reference.as_ref().filter(|_| !is_base) {
+            memory = memory.beside(&reference.footprint());
         }
         if let Feed::Prompts(_) = &self.feed {
             for reward_model in Part::scores(&self.settings.scores) {
@@ -320,14 +337,31 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// The models that a checkpoint has besides those that are trained, with the run.
     pub fn saved(&mut self) -> (&mut Run<D, Iterating<E>>, Option<NamedModel<'_, D>>) {
         let moves = self.settings.movement == Movement::Following;
-        let reference = moves.then_some(NamedModel { name: REFERENCE, model: &self.reference });
-        (&mut self.run, reference)
+        let reference = self.reference.as_ref().filter(|_| moves);
+        (&mut self.run, reference.map(|model| NamedModel { name: REFERENCE, model }))
     }
 
-    /// Completes the held-out prompts; `None` with fewer than two.
+    /// The model that the policy is compared with.
+    ///
+    /// # Panics
+    /// If there is none in this process.
+    pub(crate) fn reference(&self) -> &Model<D> {
+        self.reference.as_ref().expect("a run with a reference of its own")
+    }
+
+    /// Moves the reference towards the policy, all the way with `mix` 1.
+    pub(crate) fn move_reference(&mut self, mix: f64) {
+        let policy = self.run.model.params();
+        let reference = self.reference.as_mut().expect("a run with a reference of its own");
+        reference.params_mut().move_towards(policy, mix);
+    }
+
+    /// Completes the held-out prompts, of which `reference` says the log-probabilities of what the policy is compared
+    /// with; `None` with fewer than two.
     pub(super) fn evaluate(
-        &mut self,
+        &self,
         sources: &mut dyn RewardSource,
+        reference: impl FnOnce(&[Sequence<'_>]) -> Result<Vec<Vec<f64>>, TrainError>,
     ) -> Result<Option<HeldOutEvaluation>, TrainError> {
         if self.feed.eval().is_empty() {
             return Ok(None);
@@ -338,12 +372,8 @@ impl<D: Device, E: Stored> Session<D, E> {
             HeldOut { prompts: self.feed.eval(), sample: &sample, forward: self.forward_options() };
         let (run, tokenizer) = (&self.run, self.run.tokenizer.as_ref());
         let completions =
-            complete_held_out(&run.model, &self.reference, tokenizer, sources, held_out)?;
-        let evaluation = completions.evaluation(run.step);
-        if let Some(evaluation) = &evaluation {
-            self.run.dir.metrics.append(evaluation)?;
-        }
-        Ok(evaluation)
+            complete_held_out_beside(&run.model, reference, tokenizer, sources, held_out)?;
+        Ok(completions.evaluation(run.step))
     }
 
     pub(super) fn write_samples(&mut self) -> Result<(), TrainError> {
@@ -393,7 +423,7 @@ impl<D: Device, E: Stored> Session<D, E> {
 
 /// Refuses a reference that reads other tokens than the policy.
 fn same_tokens<D: Device>(
-    source: &Path,
+    (key, source): (&str, &Path),
     reference: &Model<D>,
     policy: &Model<D>,
     tokenizer: Option<&Tokenizer>,
@@ -406,8 +436,8 @@ fn same_tokens<D: Device>(
         return Ok(());
     }
     Err(TrainError::Other(format!(
-        "the reference {}: found another tokenizer or vocabulary ({found} tokens) than the policy's \
-         ({expected}), expected the same",
+        "`{key}`: {} has another tokenizer or vocabulary ({found} tokens) than the policy ({expected}), \
+         expected the same",
         source.display()
     )))
 }

@@ -20,8 +20,10 @@ pub struct Settings {
     pub(crate) samples: SamplesConfig,
     /// What the records are.
     pub(crate) asked: Asked,
-    /// The reference before the first step.
-    pub(crate) reference: PathBuf,
+    /// The reference before the first step; `None` where there is none in this process.
+    pub(crate) reference: Option<PathBuf>,
+    /// The key that names it, in errors.
+    pub(crate) reference_key: &'static str,
     pub(crate) movement: Movement,
     /// The coefficient of the KL penalty before the first iteration.
     pub(crate) beta: f64,

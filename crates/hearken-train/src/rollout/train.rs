@@ -32,8 +32,10 @@ use hearken_tensor::Device;
 use serde::Serialize;
 
 use super::feed::{Feed, minibatches};
+use super::held_out::HeldOutEvaluation;
 use super::session::{self, Iterating, Session};
 use super::settings::{Configured, Settings};
+use super::{Heads, Sequence, read_together};
 
 /// Who learns from rollouts.
 pub trait RolloutTrainer<D: Device>: Sized {
@@ -51,6 +53,36 @@ pub trait RolloutTrainer<D: Device>: Sized {
     /// What a reader should know before the first step.
     fn notes(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// How the figure of a better evaluation compares to that of a worse one.
+    const BETTER: Ordering = Ordering::Greater;
+
+    /// The figure of an evaluation that models are compared by; `None` where it has none.
+    fn figure(found: &HeldOutEvaluation) -> Option<f64> {
+        found.eval_scores.map(|scores| scores.value)
+    }
+
+    /// The log-probabilities, of what the policy is compared with, of each token of completions; all processes
+    /// have those of all.
+    ///
+    /// # Errors
+    /// If whoever says them fails.
+    fn ref_logprobs(
+        &self,
+        session: &Session<D, Self::Own>,
+        sequences: &[Sequence<'_>],
+    ) -> Result<Vec<Vec<f64>>, TrainError> {
+        let (ranks, forward) = (&session.run.ranks, session.forward_options());
+        Ok(read_together(ranks, session.reference(), sequences, Heads::LogProbs, forward).logprobs)
+    }
+
+    /// Gets hold of whoever the run asks besides those who sample and score; nobody is asked yet.
+    ///
+    /// # Errors
+    /// If it is known beforehand that they cannot be asked.
+    fn open(&mut self, _opening: &Opening<'_>) -> Result<(), TrainError> {
+        Ok(())
     }
 
     /// Adds what is trained with the policy, to it or beside it.
@@ -326,7 +358,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     /// If an input is not usable, or the run directory is not.
     pub fn open(
         device: D,
-        trainer: T,
+        mut trainer: T,
         (run, settings): (run::Settings, Settings),
         inputs: Inputs<'w, 's>,
         progress: &mut dyn Progress,
@@ -338,6 +370,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         if let Some(outcome) = opening.already_finished::<Iterating<T::Own>>(total)? {
             return Ok(Opened::Finished(outcome));
         }
+        trainer.open(&opening)?;
         let accompany =
             |policy: &mut Model<D>, opening: &Opening<'_>| trainer.accompany(policy, opening);
         let session = session::open(device, opening, (settings, feed, total), accompany)?;
@@ -438,7 +471,7 @@ impl<D: Device, T: RolloutTrainer<D>> Iterations<'_, '_, D, T> {
 
 impl<D: Device, T: RolloutTrainer<D>> Frame<D> for Iterations<'_, '_, D, T> {
     type Kept = Iterating<T::Own>;
-    const BETTER: Ordering = Ordering::Greater;
+    const BETTER: Ordering = T::BETTER;
 
     fn run(&mut self) -> &mut Run<D, Self::Kept> {
         &mut self.session.run
@@ -453,8 +486,11 @@ impl<D: Device, T: RolloutTrainer<D>> Frame<D> for Iterations<'_, '_, D, T> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let found = self.session.evaluate(self.sources)?;
-        Ok(found.and_then(|found| found.eval_scores).map(|scores| scores.value))
+        let Self { trainer, session, sources } = self;
+        let reference = |sequences: &[Sequence<'_>]| trainer.ref_logprobs(session, sequences);
+        let Some(found) = session.evaluate(&mut **sources, reference)? else { return Ok(None) };
+        session.run.dir.metrics.append(&found)?;
+        Ok(T::figure(&found))
     }
 
     fn write_samples(&mut self) -> Result<(), TrainError> {

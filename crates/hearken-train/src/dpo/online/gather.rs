@@ -127,7 +127,7 @@ impl Online<'_> {
         sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("reference");
-        let found = session.source(&session.reference).rollouts(prompts, &options, sources)?;
+        let found = session.source(session.reference()).rollouts(prompts, &options, sources)?;
         Ok(self.shaped(found))
     }
 
@@ -139,7 +139,7 @@ impl Online<'_> {
         sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
         let options = session.sample_options("mixture");
-        let (model, other) = (&session.run.model, &session.reference);
+        let (model, other) = (&session.run.model, session.reference());
         let tokenizer = session.run.tokenizer.as_ref();
         let dtype = self.config.rollout.dtype;
         let mut mixed = Mixed { model, other, share, tokenizer, dtype };
@@ -170,7 +170,7 @@ fn metrics<D: Device>(
     let forward = session.forward_options();
     let ranks = &session.run.ranks;
     let read = |model| read_together(ranks, model, &sequences, Heads::LogProbs, forward);
-    let (reading, reference) = (read(&session.run.model), read(&session.reference));
+    let (reading, reference) = (read(&session.run.model), read(session.reference()));
     let kl = reading.logprobs.iter().zip(&reference.logprobs);
     let kl: Mean = kl
         .map(|(logprobs, ref_logprobs)| -> f64 {
