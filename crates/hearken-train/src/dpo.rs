@@ -214,7 +214,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
                 })?;
             }
             (None, Some(kl)) => {
-                run.dir.metrics.append(&EvaluationRecord { step, evaluation: kl })?
+                run.dir.metrics.append(&EvaluationRecord { step, evaluation: kl })?;
             }
             (None, None) => {}
         }

@@ -177,22 +177,7 @@ fn distillation_that_is_killed_ends_as_if_it_had_not_been() {
 /// A file of records, a reference or a reward model that becomes another between two sessions.
 #[test]
 fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
-    let score = "[[score]]\nkind = \"model\"\npath = \"REWARD\"\n";
-    let sampling = format!("[rollout]\nmax_new_tokens = 4\n{score}");
-    let batch = "[train]\nbatch_size = 2\n";
-    for (name, trainer, more) in [
-        ("sft", "sft", batch.to_owned()),
-        ("reward", "reward", batch.to_owned()),
-        ("dpo", "dpo", format!("{batch}[dpo]\nreference = \"REFERENCE\"\n")),
-        ("online", "dpo", format!("{batch}[dpo]\nonline = \"dpo\"\n{sampling}")),
-        ("ppo", "ppo", format!("{batch}[ppo]\nepochs = 1\n{sampling}")),
-        ("grpo", "grpo", format!("[grpo]\nprompts = 2\ncompletions = 2\n{sampling}")),
-        (
-            "distill",
-            "distill",
-            format!("{batch}[rollout]\nmax_new_tokens = 4\n[teacher]\npath = \"REFERENCE\"\n"),
-        ),
-    ] {
+    for (name, trainer, more) in short_runs() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         copy(&model("llama"), &at("model"));
@@ -234,25 +219,45 @@ fn a_run_whose_inputs_have_become_others_is_refused_by_every_trainer() {
             _ => None,
         };
         let change = |model: &str| change_last_bit(&at(model).join("model.safetensors"));
-        if more.contains("[[score]]") {
-            change("reward");
-            refused("`score[0].path`", "holds another model");
-            change("reward");
-        } else if let Some(key) = reference {
-            change("reference");
+        let is_scored = more.contains("[[score]]");
+        let other = match reference {
+            _ if is_scored => Some(("reward", "`score[0].path`")),
+            key => key.map(|key| ("reference", key)),
+        };
+        if let Some((model, key)) = other {
+            change(model);
             refused(key, "holds another model");
-            change("reference");
+            change(model);
         }
-        if more.contains("[[score]]") {
+        change("model");
+        if is_scored {
             // The starting model is the reference.
-            change("model");
             refused("`model.path`", "holds another model");
         } else {
-            change("model");
             let ran = go("6").ok();
             assert!(ran.stderr.contains("another model than when the run began"), "{}", ran.stderr);
         }
     }
+}
+
+/// Trainers, and what their configurations have beside a model and records.
+fn short_runs() -> [(&'static str, &'static str, String); 7] {
+    let score = "[[score]]\nkind = \"model\"\npath = \"REWARD\"\n";
+    let sampling = format!("[rollout]\nmax_new_tokens = 4\n{score}");
+    let batch = "[train]\nbatch_size = 2\n";
+    [
+        ("sft", "sft", batch.to_owned()),
+        ("reward", "reward", batch.to_owned()),
+        ("dpo", "dpo", format!("{batch}[dpo]\nreference = \"REFERENCE\"\n")),
+        ("online", "dpo", format!("{batch}[dpo]\nonline = \"dpo\"\n{sampling}")),
+        ("ppo", "ppo", format!("{batch}[ppo]\nepochs = 1\n{sampling}")),
+        ("grpo", "grpo", format!("[grpo]\nprompts = 2\ncompletions = 2\n{sampling}")),
+        (
+            "distill",
+            "distill",
+            format!("{batch}[rollout]\nmax_new_tokens = 4\n[teacher]\npath = \"REFERENCE\"\n"),
+        ),
+    ]
 }
 
 /// Records that serve every trainer.

@@ -1,5 +1,10 @@
 //! Models, their golden values and requests.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    reason = "each test file uses a part; tests may panic"
+)]
 
 #[path = "../../../hearken-tensor/tests/support/families.rs"]
 pub(crate) mod families;

@@ -1,5 +1,10 @@
 //! Fixtures, configurations and a progress that records, stops or dies.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    reason = "each test file uses a part; tests may panic"
+)]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
