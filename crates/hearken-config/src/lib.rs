@@ -17,6 +17,7 @@ mod configuration;
 mod error;
 mod foreign;
 mod frozen;
+mod guard;
 mod judge;
 mod keys;
 mod kl;
@@ -36,6 +37,7 @@ pub use configuration::Configuration;
 pub use error::one_of;
 pub use error::{Complaint, ConfigError, Origin, Place};
 pub use frozen::{Difference, Frozen, Loaded, as_before};
+pub use guard::{GuardAction, GuardConfig};
 pub use judge::{ApiJudge, JudgeConfig, Judges, UnreadableAnswer};
 pub use keys::Keys;
 pub use kl::aimless;
@@ -50,8 +52,11 @@ pub use number::{
 pub use number::{count_unless_zero, unless_zero};
 pub use rollout::missing_end;
 pub use rollout::{RolloutConfig, SamplingDtype};
-pub use score::check_labels;
-pub use score::{Aggregate, Heuristics, Pattern, ScoreConfig, SourceConfig, StepRewards, Verifier};
+pub use score::check_scores;
+pub use score::{
+    Aggregate, BoundName, Combine, Heuristics, Pattern, ScoreConfig, SourceConfig, StepRewards,
+    Verifier,
+};
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, JudgementsConfig, Length, LogConfig, MixSource, OptimizerConfig,

@@ -71,11 +71,21 @@ impl DataConfig {
 impl ScoreConfig {
     /// What every `[[score]]` names.
     pub fn named(scores: &mut [Self]) -> impl Iterator<Item = Named<'_>> {
-        scores.iter_mut().enumerate().filter_map(|(index, score)| match &mut score.source {
-            SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => {
-                Some(Named::model(format!("score[{index}].path"), path))
+        scores.iter_mut().enumerate().flat_map(|(index, score)| {
+            let key = |name: &str| format!("score[{index}].{name}");
+            match &mut score.source {
+                SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => {
+                    vec![Named::model(key("path"), path)]
+                }
+                SourceConfig::Ensemble { paths, .. } => {
+                    let one = |(at, path)| Named::model(key(&format!("paths[{at}]")), path);
+                    paths.iter_mut().enumerate().map(one).collect()
+                }
+                SourceConfig::Distance { path, baseline, .. } => {
+                    vec![Named::model(key("path"), path), Named::records(key("baseline"), baseline)]
+                }
+                _ => Vec::new(),
             }
-            _ => None,
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use hearken_objective::bounded::Bound;
+use hearken_objective::ensemble::Combination;
 use hearken_objective::process::StepAggregation;
 use regex::Regex;
 use schemars::JsonSchema;
@@ -10,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
 use super::model::{Base, Dtype};
-use super::number::{Allowance, Finite, Seconds};
+use super::number::{Allowance, Finite, NonNegative, Seconds, Share};
 
 /// One `[[score]]`: a source with its weight in the sum.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -20,10 +22,42 @@ pub struct ScoreConfig {
     /// Multiplies its scores; 0 only measures.
     #[serde(default = "defaults::weight")]
     pub weight: Finite,
+    /// What flattens its scores above those of the reference.
+    #[serde(default)]
+    pub bound: BoundName,
+    /// The column of the prompts that has the reference's completion, or a list of them; without it the reference's
+    /// score is 0.
+    reference: Option<String>,
     /// What it is.
     #[serde(rename = "*")]
     #[schemars(flatten)]
     pub source: SourceConfig,
+}
+
+/// What flattens the scores of a source above those of the reference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BoundName {
+    /// Nothing.
+    #[default]
+    None,
+    /// The sigmoid of what it is above the reference's score.
+    Sigmoid,
+    /// The logarithm of that.
+    LogSigmoid,
+}
+
+/// How the scores of several reward models become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The lowest.
+    Worst,
+    /// The mean less `uncertainty` times the variance.
+    Uncertainty,
 }
 
 /// What a source is.
@@ -44,6 +78,42 @@ pub enum SourceConfig {
         /// Whether the stored mean and deviation are applied.
         #[serde(default = "defaults::yes")]
         normalize: bool,
+    },
+    /// Several of these, whose scores become one.
+    Ensemble {
+        /// Folders with reward models.
+        #[schemars(length(min = 2))]
+        paths: Vec<PathBuf>,
+        /// How their scores become one.
+        #[serde(default)]
+        combine: Combine,
+        /// Of "uncertainty": what the variance is multiplied by before it is subtracted.
+        uncertainty: Option<NonNegative>,
+        /// What matrix products read.
+        #[serde(default)]
+        dtype: Dtype,
+        /// How their weights are held.
+        #[serde(default)]
+        base: Base,
+        /// Whether the stored means and deviations are applied.
+        #[serde(default = "defaults::yes")]
+        normalize: bool,
+    },
+    /// How far completions are from those of a baseline, in the last hidden state of a reward model.
+    Distance {
+        /// A folder with a reward model.
+        path: PathBuf,
+        /// Records with the prompts and completions that distances are measured from.
+        baseline: PathBuf,
+        /// The share of the baseline's completions that are no outliers.
+        #[serde(default = "defaults::within")]
+        within: Share,
+        /// What matrix products read.
+        #[serde(default)]
+        dtype: Dtype,
+        /// How its weights are held.
+        #[serde(default)]
+        base: Base,
     },
     /// A checkpoint that scores the steps of a completion.
     Process {
@@ -138,10 +208,14 @@ pub enum SourceConfig {
 
 /// What keys of a source are where nothing is said.
 mod defaults {
-    use super::{Allowance, Finite, Seconds};
+    use super::{Allowance, Finite, Seconds, Share};
 
     pub(super) fn weight() -> Finite {
         const { Finite::new(1.0).expect("in range") }
+    }
+
+    pub(super) fn within() -> Share {
+        const { Share::new(0.95).expect("in range") }
     }
 
     pub(super) fn yes() -> bool {
@@ -286,6 +360,8 @@ impl ScoreConfig {
     pub fn label(&self) -> &str {
         let own = match &self.source {
             SourceConfig::Model { .. } => "model",
+            SourceConfig::Ensemble { .. } => "ensemble",
+            SourceConfig::Distance { .. } => "distance",
             SourceConfig::Process { .. } => "process",
             SourceConfig::Heuristic { name: Heuristics::LengthDiversity } => "length_diversity",
             SourceConfig::Heuristic { name: Heuristics::QuickstartGold } => "quickstart_gold",
@@ -299,14 +375,77 @@ impl ScoreConfig {
         };
         self.label.as_deref().unwrap_or(own)
     }
+
+    /// What flattens its scores, with the column of the reference's completions; `None` where nothing does.
+    pub fn bound(&self) -> Option<(Bound, Option<&str>)> {
+        let bound = match self.bound {
+            BoundName::None => return None,
+            BoundName::Sigmoid => Bound::Sigmoid,
+            BoundName::LogSigmoid => Bound::LogSigmoid,
+        };
+        Some((bound, self.reference.as_deref()))
+    }
+
+    /// Refuses keys that say nothing, or not enough.
+    fn check(&self, at: &str) -> Result<(), Complaint> {
+        let key = |name: &str| format!("{at}.{name}");
+        if self.bound == BoundName::None && self.reference.is_some() {
+            let reason = "without a bound nothing is compared with a reference";
+            return Err(Complaint::exclusive(&key("reference"), &key("bound"), reason));
+        }
+        match &self.source {
+            SourceConfig::Ensemble { paths, combine, uncertainty, .. } => {
+                let enough = 2 <= paths.len();
+                Complaint::unless(enough, &key("paths"), paths.len(), "two reward models or more")?;
+                match (combine, uncertainty) {
+                    (Combine::Uncertainty, None) => {
+                        let expected = "a number from 0, with combine = \"uncertainty\"";
+                        Err(Complaint::missing(&key("uncertainty"), expected))
+                    }
+                    (Combine::Mean | Combine::Worst, Some(_)) => {
+                        let reason = "only combine = \"uncertainty\" reads it";
+                        Err(Complaint::exclusive(&key("uncertainty"), &key("combine"), reason))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            SourceConfig::Distance { .. } => {
+                if self.bound != BoundName::None {
+                    let reason = "a distance has no bound: what is far away is to be seen";
+                    return Err(Complaint::exclusive(&key("bound"), &key("kind"), reason));
+                }
+                let expected = "a number up to 0: far from the baseline is no better";
+                Complaint::unless(*self.weight <= 0.0, &key("weight"), *self.weight, expected)
+            }
+            SourceConfig::Process { .. } if self.bound != BoundName::None => {
+                let reason = "scores of steps have no bound";
+                Err(Complaint::exclusive(&key("bound"), &key("kind"), reason))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-/// Refuses two sources with one label.
+impl Combine {
+    /// The same with what the variance is multiplied by.
+    pub fn with(self, uncertainty: Option<NonNegative>) -> Combination {
+        match self {
+            Self::Mean => Combination::Mean,
+            Self::Worst => Combination::WorstCase,
+            Self::Uncertainty => Combination::UncertaintyWeighted {
+                weight: uncertainty.map_or(0.0, NonNegative::get),
+            },
+        }
+    }
+}
+
+/// Refuses sources that contradict themselves, and two sources with one label.
 ///
 /// # Errors
-/// Names the second of the two.
-pub fn check_labels(scores: &[ScoreConfig]) -> Result<(), Complaint> {
+/// Names the key, or the second of the two.
+pub fn check_scores(scores: &[ScoreConfig]) -> Result<(), Complaint> {
     for (index, score) in scores.iter().enumerate() {
+        score.check(&format!("score[{index}]"))?;
         if scores[..index].iter().any(|earlier| earlier.label() == score.label()) {
             let found = format!("{:?} a second time", score.label());
             let expected = "labels that differ: they name the metrics";

@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rows: Vec<usize> = batch.forest.segments()[segment].rows().collect();
         match model.head() {
             Head::LanguageModel => model.logits(&pass, &rows),
-            Head::Score => model.scalars(&pass, &rows[rows.len() - 1..]),
+            Head::Score | Head::ScoreAndLength => model.scalars(&pass, &rows[rows.len() - 1..]),
             Head::StepClasses(_) => model.scalars(&pass, &rows),
         }
     };

@@ -275,6 +275,13 @@ impl<D: Device> ParamStore<D> {
         self.params[index] = Arc::new(Param::new(&param.name, &param.shape, values));
     }
 
+    /// Puts a parameter of another shape in the place of one, under its name; other stores keep theirs.
+    pub(crate) fn reshape(&mut self, index: usize, shape: &[usize], values: &[f32]) {
+        let own = Param::new(&self.params[index].name, shape, self.device.upload(values));
+        assert_eq!(values.len(), own.len(), "values of {}", own.name);
+        self.params[index] = Arc::new(own);
+    }
+
     /// Leaves the first `len` parameters.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.params.truncate(len);

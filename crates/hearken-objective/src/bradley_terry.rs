@@ -40,6 +40,26 @@ pub enum LabelNoise {
         /// ε.
         epsilon: f64,
     },
+    /// The loss moves: ((1−ε)·ℓ_p − ε·ℓ_{1−p}) / (1−2ε), whose expectation over labels that are turned round
+    /// with probability ε is the loss of the labels as they were. Chowdhury et al. 2024, arXiv:2403.00409.
+    /// It is not bounded below: a pair that is ordered rightly by far is below 0.
+    Unbiased {
+        /// ε.
+        epsilon: f64,
+    },
+}
+
+impl LabelNoise {
+    /// Labels of which a share ε is turned round, as a likelihood: P becomes (1−ε)P + ε(1−P), which is
+    /// [`LabelNoise::Uniform`] of 2ε, since half of the random answers are right.
+    ///
+    /// ```
+    /// use hearken_objective::bradley_terry::LabelNoise;
+    /// assert_eq!(LabelNoise::flips(0.25), LabelNoise::Uniform { epsilon: 0.5 });
+    /// ```
+    pub fn flips(rate: f64) -> Self {
+        Self::Uniform { epsilon: 2.0 * rate }
+    }
 }
 
 /// Loss of a comparison and its derivatives.
@@ -90,6 +110,10 @@ impl BradleyTerry {
                 cross_entropy(z, (1.0 - epsilon) * p + epsilon * (1.0 - p))
             }
             LabelNoise::Uniform { epsilon } => noisy_cross_entropy(z, p, epsilon),
+            // The weights of the two losses add up to 1, so that it is the cross-entropy of another target.
+            LabelNoise::Unbiased { epsilon } => {
+                cross_entropy(z, (p - epsilon) / (1.0 - 2.0 * epsilon))
+            }
         };
         let sum = chosen + rejected;
         let pull = 2.0 * self.centering * sum;
@@ -124,10 +148,11 @@ mod tests {
     use super::*;
     use crate::finite_difference::{assert_close, assert_gradient};
 
-    const NOISES: [LabelNoise; 3] = [
+    const NOISES: [LabelNoise; 4] = [
         LabelNoise::None,
         LabelNoise::Smoothing { epsilon: 0.1 },
         LabelNoise::Uniform { epsilon: 0.1 },
+        LabelNoise::Unbiased { epsilon: 0.1 },
     ];
 
     fn mean(loss: BradleyTerry, margins: [f64; 2]) -> f64 {
@@ -156,6 +181,34 @@ mod tests {
         for (gap, expected) in [(2.0, 0.171_124), (1000.0, 0.051_293), (-1000.0, 2.995_732)] {
             assert_close(&[noisy.loss(Comparison::new(gap, 0.0)).loss], &[expected], 5e-7);
         }
+    }
+
+    /// What robust DPO has of the same differences, and what makes it robust.
+    #[test]
+    fn the_unbiased_loss_expects_under_flips_what_clean_labels_cost() {
+        let (rate, of) = (0.25, |noise, probability| {
+            let pair = Comparison { probability, ..Comparison::new(1.5, 0.2) };
+            BradleyTerry { noise, centering: 0.0 }.loss(pair)
+        });
+        let noise = LabelNoise::Unbiased { epsilon: rate };
+        let (right, flipped) = (of(noise, 1.0), of(noise, 0.0));
+        let clean = of(LabelNoise::None, 1.0);
+        let expected = |right: f64, flipped: f64| (1.0 - rate) * right + rate * flipped;
+        assert_close(
+            &[expected(right.loss, flipped.loss), expected(right.grad_chosen, flipped.grad_chosen)],
+            &[clean.loss, clean.grad_chosen],
+            1e-14,
+        );
+        // (0.75·0.241008 − 0.25·1.541008) / 0.5.
+        assert_close(&[right.loss], &[-0.408_992], 5e-7);
+    }
+
+    /// The likelihood of flips is bounded, so that one label that is surely wrong moves little.
+    #[test]
+    fn a_label_that_is_surely_wrong_pulls_less_under_flips() {
+        let wrong = Comparison::new(-8.0, 8.0);
+        let pull = |noise| BradleyTerry { noise, centering: 0.0 }.loss(wrong).grad_chosen.abs();
+        assert!(pull(LabelNoise::flips(0.25)) < 1e-5 && 0.99 < pull(LabelNoise::None));
     }
 
     #[test]

@@ -12,12 +12,15 @@
 //! | [`moments`]       | mean and variance that merge                                                |
 //! | [`kl`]            | estimators k1, k2, k3 and the controllers of β                              |
 //! | [`reward`]        | per-token rewards, missing-end penalty, score normalization                 |
+//! | [`ensemble`]      | one score of several reward models                                          |
+//! | [`bounded`]       | scores that flatten above those of the reference                            |
 //! | [`advantage`]     | GAE, whitening, group baselines                                             |
 //! | [`surrogate`]     | policy losses: REINFORCE, clipped, CISPO, SAPO, GMPO, VESPO; ratio metrics  |
 //! | [`distribution`]  | actions of control tasks: log-probabilities and entropies                   |
 //! | [`aggregation`]   | per-token weights from the counts of an optimizer step                      |
 //! | [`value`]         | squared error of a critic, plain or clipped                                 |
 //! | [`bradley_terry`] | reward-model losses                                                         |
+//! | [`decorrelation`] | reward models with a head for length                                        |
 //! | [`cross_entropy`] | supervised fine-tuning                                                      |
 //! | [`distillation`]  | a student's distributions beside a teacher's: forward, reverse KL, JSD      |
 //! | [`process`]       | steps and outcomes: classes, correctness, one score of many steps           |
@@ -26,6 +29,7 @@
 //! | [`grpo`]          | on-policy algorithms as products of choices: PPO, GRPO, RLOO, DAPO …        |
 //! | [`best_of_n`]     | the policy that best-of-N sampling is, its KL, unbiased curves               |
 //! | [`constraint`]    | a Lagrange multiplier for a cost that must stay below a limit                |
+//! | [`guard`]         | when a policy has begun to exploit what scores it                            |
 //! | [`overoptimization`] | gold score as a function of distance from the reference                   |
 //!
 //! What is not here: tensors, files, clocks, random numbers, and any division by a batch size that
@@ -44,6 +48,9 @@ pub mod moments;
 pub mod kl;
 pub mod reward;
 
+pub mod bounded;
+pub mod ensemble;
+
 pub mod advantage;
 
 pub mod distribution;
@@ -55,6 +62,7 @@ pub mod value;
 
 pub mod bradley_terry;
 pub mod cross_entropy;
+pub mod decorrelation;
 pub mod distillation;
 pub mod process;
 
@@ -66,6 +74,7 @@ pub mod online;
 
 pub mod best_of_n;
 pub mod constraint;
+pub mod guard;
 pub mod overoptimization;
 
 #[cfg(test)]

@@ -52,6 +52,27 @@ impl Curve {
         })
     }
 
+    /// Where the curve is highest, and how high; `None` of one that does not turn down.
+    ///
+    /// ```text
+    /// best of N   d* = a/(2b)          R* = a²/(4b)
+    /// policy      d* = exp(a/b − 1)    R* = b·d*
+    /// ```
+    ///
+    /// ```
+    /// use hearken_objective::overoptimization::{Curve, Optimizer};
+    /// let curve = Curve { optimizer: Optimizer::Policy, a: 1.0, b: 0.25 };
+    /// let (d, gain) = curve.peak().unwrap();
+    /// assert!((d - 20.0855).abs() < 1e-4 && (gain - 5.02138).abs() < 1e-5);
+    /// ```
+    pub fn peak(self) -> Option<(f64, f64)> {
+        let d = match self.optimizer {
+            Optimizer::BestOfN => self.a / (2.0 * self.b),
+            Optimizer::Policy => (self.a / self.b - 1.0).exp(),
+        };
+        (0.0 < self.b && 0.0 < d && d.is_finite()).then(|| (d, self.gain(d)))
+    }
+
     /// R(d).
     pub fn gain(self, d: f64) -> f64 {
         self.a * d - self.b * self.optimizer.bend(d)
@@ -82,6 +103,19 @@ mod tests {
             assert_close(&[curve.gain(d)], &[gain], 5e-6);
             assert_gradient(|x| curve.gain(x[0]), &[d], &[0.0]);
         }
+    }
+
+    #[test]
+    fn the_peak_is_where_the_curve_is_level_and_a_curve_that_rises_has_none() {
+        let (d, gain) = BEST_OF_N.peak().unwrap();
+        assert_close(&[d, gain], &[2.0, 1.0], 1e-15);
+        for curve in [POLICY, BEST_OF_N] {
+            let (d, _) = curve.peak().unwrap();
+            assert_gradient(|x| curve.gain(x[0]), &[d], &[0.0]);
+            assert_eq!(Curve { b: -0.1, ..curve }.peak(), None);
+            assert_eq!(Curve { b: 0.0, ..curve }.peak(), None);
+        }
+        assert_eq!(Curve { a: -1.0, ..BEST_OF_N }.peak(), None);
     }
 
     #[test]

@@ -296,7 +296,7 @@ pub(crate) fn stage_of_ppo(loaded: &Loaded<ppo::PpoConfig>) -> Result<Stage, Tra
         None => vec![config.model.path.clone()],
     };
     inputs.extend(config.rollout.replay.clone());
-    inputs.extend(config.scores.iter().filter_map(model_path));
+    inputs.extend(config.scores.iter().flat_map(score_inputs));
     if let ppo::CriticSource::Checkpoint(path) = &config.ppo.critic {
         inputs.push(path.clone());
     }
@@ -307,12 +307,14 @@ fn trained_stage(folder: &Path, frozen: &Frozen, inputs: &[PathBuf]) -> Result<S
     Stage::new(folder.to_owned(), "final", &fingerprint_text(frozen), inputs)
 }
 
-/// The reward model that a score is of, or the configuration of judges.
-pub(crate) fn model_path(score: &ScoreConfig) -> Option<PathBuf> {
+/// What a score is made of: reward models, the completions of a baseline, or the configuration of judges.
+pub(crate) fn score_inputs(score: &ScoreConfig) -> Vec<PathBuf> {
     match &score.source {
-        SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => Some(path.clone()),
-        SourceConfig::Judge { config, .. } => Some(config.clone()),
-        _ => None,
+        SourceConfig::Model { path, .. } | SourceConfig::Process { path, .. } => vec![path.clone()],
+        SourceConfig::Ensemble { paths, .. } => paths.clone(),
+        SourceConfig::Distance { path, baseline, .. } => vec![path.clone(), baseline.clone()],
+        SourceConfig::Judge { config, .. } => vec![config.clone()],
+        _ => Vec::new(),
     }
 }
 

@@ -25,6 +25,10 @@ pub mod sweep;
 
 pub mod reranking;
 
+pub mod signs;
+
+pub mod gold_curve;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -3,6 +3,9 @@
 //! | source | what it is |
 //! |---|---|
 //! | [`RewardModel`] | a checkpoint with a score head |
+//! | [`Ensemble`] | several of these, whose scores become one |
+//! | [`Bounded`] | another source, whose scores flatten above those of the reference |
+//! | [`Distance`] | how far completions are from a baseline's, as a reward model sees them |
 //! | [`ProcessReward`] | a checkpoint that scores the steps of a completion |
 //! | [`Heuristic`] | a function of the text that needs no model |
 //! | [`VerifierSource`] | a right answer that the prompt's record has |
@@ -43,7 +46,11 @@ mod step_split;
 
 mod closure;
 
+mod bounded;
 mod code;
+mod distance;
+mod ensemble;
+
 mod process_reward;
 mod reward_model;
 mod verifier;
@@ -55,8 +62,11 @@ mod weighted_sum;
 use hearken_data::Message;
 use serde_json::{Map, Value};
 
+pub use bounded::Bounded;
 pub use closure::Closure;
 pub use code::{CodeSource, Limits, Sandbox};
+pub use distance::Distance;
+pub use ensemble::Ensemble;
 pub use error::RewardError;
 pub use gold::{GoldParts, gold, gold_parts};
 pub use hearken_objective::process::StepAggregation;

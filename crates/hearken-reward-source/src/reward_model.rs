@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hearken_model::chat::{Conversation, encode_prompt};
 use hearken_model::config::model_dir;
 use hearken_model::{
-    Batch, Keep, LoadOptions, Masters, Model, Tokenizer,
+    Batch, Keep, LoadOptions, Masters, Model, Pass, Tokenizer,
     tokenizer::{Bos, SpecialText},
 };
 use hearken_objective::reward::ScoreNormalization;
@@ -46,6 +46,9 @@ pub struct RewardModel<D: Device> {
     normalization: ScoreNormalization,
     microbatch_tokens: usize,
 }
+
+/// Prompt and completion in a model's tokens.
+pub(super) type Sequence = (Vec<u32>, Vec<u32>);
 
 #[derive(Debug)]
 enum Reads {
@@ -99,19 +102,46 @@ impl<D: Device> RewardModel<D> {
         Ok(Self { name: options.name.clone(), model, reads, normalization, microbatch_tokens })
     }
 
-    fn ids(&self, rollout: &RolloutView<'_>) -> Result<(Vec<u32>, Vec<u32>), RewardError> {
+    /// Prompt and completion of rollouts, in its own tokens.
+    pub(super) fn sequences(
+        &self,
+        rollouts: &[RolloutView<'_>],
+    ) -> Result<Vec<Sequence>, RewardError> {
+        rollouts.iter().map(|rollout| self.ids(rollout)).collect()
+    }
+
+    fn ids(&self, rollout: &RolloutView<'_>) -> Result<Sequence, RewardError> {
         let unreadable = |reason: String| RewardError::unreadable(&self.name, reason, rollout);
         let (prompt, completion) = match &self.reads {
+            Reads::Ids if is_text(rollout) => {
+                let reason = "it has no tokenizer, expected one: the completion is a text";
+                return Err(unreadable(reason.to_owned()));
+            }
             Reads::Ids => (rollout.prompt_ids.to_vec(), rollout.completion_ids.to_vec()),
             Reads::OwnIds(tokenizer) => {
                 let completion = own_completion(tokenizer, rollout).map_err(unreadable)?;
-                (rollout.prompt_ids.to_vec(), completion)
+                let prompt = match rollout.prompt_ids {
+                    [] => encoded_prompt(tokenizer, rollout).map_err(unreadable)?,
+                    ids => ids.to_vec(),
+                };
+                (prompt, completion)
             }
             Reads::Text(tokenizer) => (
                 encoded_prompt(tokenizer, rollout).map_err(unreadable)?,
                 encoded_completion(tokenizer, rollout).map_err(unreadable)?,
             ),
         };
+        self.checked(rollout, prompt, completion)
+    }
+
+    /// Refuses what the model cannot read.
+    fn checked(
+        &self,
+        rollout: &RolloutView<'_>,
+        prompt: Vec<u32>,
+        completion: Vec<u32>,
+    ) -> Result<Sequence, RewardError> {
+        let unreadable = |reason: String| RewardError::unreadable(&self.name, reason, rollout);
         let config = self.model.config();
         let (found, limit) = (prompt.len() + completion.len(), config.max_positions);
         if limit < found {
@@ -127,8 +157,34 @@ impl<D: Device> RewardModel<D> {
         }
     }
 
-    /// Raw scores of sequences, one forward pass.
-    fn forward(&self, sequences: &[(Vec<u32>, Vec<u32>)]) -> Vec<f32> {
+    /// The model.
+    pub(super) fn model(&self) -> &Model<D> {
+        &self.model
+    }
+
+    /// One number, or a few, of the last row of each sequence.
+    pub(super) fn read(
+        &self,
+        sequences: &[Sequence],
+        of: impl Fn(&Pass<D>, &[usize]) -> Vec<f32>,
+    ) -> Vec<f32> {
+        let rows: Vec<usize> = sequences.iter().map(|(p, c)| p.len() + c.len()).collect();
+        let groups = microbatches(&rows, self.microbatch_tokens);
+        groups.into_iter().flat_map(|group| self.forward(&sequences[group], &of)).collect()
+    }
+
+    /// The scores of sequences.
+    pub(super) fn scores(&self, sequences: &[Sequence]) -> Vec<f64> {
+        let raw = self.read(sequences, |pass, rows| self.model.scalars(pass, rows));
+        raw.into_iter().map(|score| self.normalization.apply(score.into())).collect()
+    }
+
+    /// What `of` reads of the last rows of sequences, in one forward pass.
+    fn forward(
+        &self,
+        sequences: &[Sequence],
+        of: impl Fn(&Pass<D>, &[usize]) -> Vec<f32>,
+    ) -> Vec<f32> {
         let mut batch = Batch::new();
         let mut last_prompt: Option<(&[u32], usize)> = None;
         let mut rows = Vec::with_capacity(sequences.len());
@@ -142,8 +198,7 @@ impl<D: Device> RewardModel<D> {
             let segment = batch.push(Some(root), completion);
             rows.push(batch.last_row(segment).expect("a sequence has at least one token"));
         }
-        let pass = self.model.forward(&batch, Keep::Nothing);
-        self.model.scalars(&pass, &rows)
+        of(&self.model.forward(&batch, Keep::Nothing), &rows)
     }
 }
 
@@ -158,12 +213,8 @@ impl<D: Device> RewardSource for RewardModel<D> {
     }
 
     fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
-        let sequences: Vec<_> =
-            rollouts.iter().map(|rollout| self.ids(rollout)).collect::<Result<_, _>>()?;
-        let rows: Vec<usize> = sequences.iter().map(|(p, c)| p.len() + c.len()).collect();
-        let groups = microbatches(&rows, self.microbatch_tokens);
-        let raw = groups.into_iter().flat_map(|group| self.forward(&sequences[group]));
-        Ok(raw.map(|score| self.normalization.apply(f64::from(score)).into()).collect())
+        let sequences = self.sequences(rollouts)?;
+        Ok(self.scores(&sequences).into_iter().map(Score::from).collect())
     }
 }
 
@@ -195,8 +246,14 @@ fn own_completion(tokenizer: &Tokenizer, rollout: &RolloutView<'_>) -> Result<Ve
         }
         // A stop sequence ended it, which is not part of its text.
         Some(_) if rollout.ended => encoded_completion(tokenizer, rollout),
+        None if is_text(rollout) => encoded_completion(tokenizer, rollout),
         _ => Ok(ids.to_vec()),
     }
+}
+
+/// Whether a completion is known as text alone: one that no policy sampled here.
+fn is_text(rollout: &RolloutView<'_>) -> bool {
+    rollout.completion_ids.is_empty() && !rollout.completion.is_empty()
 }
 
 /// A prompt in the reward model's own tokens.

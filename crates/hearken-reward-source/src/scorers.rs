@@ -1,11 +1,11 @@
 //! Opens what a configuration names to say which completions are good: the sources of `[[score]]`, and
 //! the `[judge]`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hearken_config::{
-    Allowance, ApiJudge, Heuristics, JudgeConfig, Judges, ScoreConfig, SourceConfig,
+    Allowance, ApiJudge, Base, Dtype, Heuristics, JudgeConfig, Judges, ScoreConfig, SourceConfig,
     UnreadableAnswer,
 };
 use hearken_judge::chat::Api;
@@ -20,9 +20,9 @@ use hearken_tensor::Device;
 use crate::api::{Conduct, open_api};
 use crate::judging::JudgeSource;
 use crate::{
-    CodeSource, CommandSource, Heuristic, HttpSource, Limits, ProcessReward, ProcessRewardOptions,
-    RewardError, RewardModel, RewardModelOptions, RewardSource, Sandbox, VerifierSource,
-    WeightedSum,
+    Bounded, CodeSource, CommandSource, Distance, Ensemble, Heuristic, HttpSource, Limits,
+    ProcessReward, ProcessRewardOptions, RewardError, RewardModel, RewardModelOptions,
+    RewardSource, Sandbox, VerifierSource, WeightedSum,
 };
 
 /// How reward models read.
@@ -94,24 +94,49 @@ fn is_program(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+/// Opens a source, within its bound if it has one.
 fn open<D: Device>(
     score: &ScoreConfig,
     device: &D,
     tokenizer: Option<&Tokenizer>,
     reading: ScoreReading,
 ) -> Result<Box<dyn RewardSource>, RewardError> {
+    let source = open_unbounded(score, device, tokenizer, reading)?;
+    let Some((bound, column)) = score.bound() else { return Ok(source) };
+    Ok(Box::new(Bounded::new(source, bound, column)))
+}
+
+fn open_unbounded<D: Device>(
+    score: &ScoreConfig,
+    device: &D,
+    tokenizer: Option<&Tokenizer>,
+    reading: ScoreReading,
+) -> Result<Box<dyn RewardSource>, RewardError> {
     let name = score.label();
+    let load = |name: &str, path: &Path, (dtype, base): (Dtype, Base), normalize: bool| {
+        let options = RewardModelOptions {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            precision: dtype.into(),
+            masters: base.into(),
+            normalize: normalize && reading.normalize,
+            microbatch_tokens: reading.microbatch_tokens,
+        };
+        RewardModel::load(device.clone(), &options, tokenizer)
+    };
     Ok(match &score.source {
         SourceConfig::Model { path, dtype, base, normalize } => {
-            let options = RewardModelOptions {
-                name: name.to_owned(),
-                path: path.clone(),
-                precision: (*dtype).into(),
-                masters: (*base).into(),
-                normalize: *normalize && reading.normalize,
-                microbatch_tokens: reading.microbatch_tokens,
+            Box::new(load(name, path, (*dtype, *base), *normalize)?)
+        }
+        SourceConfig::Ensemble { paths, combine, uncertainty, dtype, base, normalize } => {
+            let member = |path: &PathBuf| {
+                load(&format!("{name} {}", path.display()), path, (*dtype, *base), *normalize)
             };
-            Box::new(RewardModel::load(device.clone(), &options, tokenizer)?)
+            let members = paths.iter().map(member).collect::<Result<_, _>>()?;
+            Box::new(Ensemble::new(name, members, combine.with(*uncertainty)))
+        }
+        SourceConfig::Distance { path, baseline, within, dtype, base } => {
+            Box::new(Distance::new(load(name, path, (*dtype, *base), false)?, baseline, **within)?)
         }
         SourceConfig::Process { path, dtype, base, aggregate, rewards } => {
             let options = ProcessRewardOptions {

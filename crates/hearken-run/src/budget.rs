@@ -3,7 +3,7 @@
 //! The sizes of all models follow from their config.json, so that the limit is known to hold before a
 //! weight is read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hearken_config::{
     Base, Dtype, LoraSection, MICROBATCH_TOKENS, MasterWeights, ModelSource, RunConfig,
@@ -59,14 +59,29 @@ impl<'a> Part<'a> {
 
     /// The reward models among the sources of scores.
     pub fn scores(scores: &'a [ScoreConfig]) -> impl Iterator<Item = Self> {
-        scores.iter().filter_map(|score| match &score.source {
-            SourceConfig::Model { path, dtype, base, .. }
-            | SourceConfig::Process { path, dtype, base, .. } => {
-                let (dtype, base, purpose) = (*dtype, *base, Purpose::Read);
-                let masters = MasterWeights::F32;
-                Some(Self { path, head: Head::Score, dtype, base, masters, purpose, lora: None })
-            }
-            _ => None,
+        scores.iter().flat_map(|score| {
+            let (paths, dtype, base) = match &score.source {
+                SourceConfig::Model { path, dtype, base, .. }
+                | SourceConfig::Distance { path, dtype, base, .. }
+                | SourceConfig::Process { path, dtype, base, .. } => {
+                    (std::slice::from_ref(path), *dtype, *base)
+                }
+                SourceConfig::Ensemble { paths, dtype, base, .. } => {
+                    (paths.as_slice(), *dtype, *base)
+                }
+                _ => (&[][..], Dtype::default(), Base::default()),
+            };
+            let (purpose, masters) = (Purpose::Read, MasterWeights::F32);
+            let part = move |path| Self {
+                path,
+                head: Head::Score,
+                dtype,
+                base,
+                masters,
+                purpose,
+                lora: None,
+            };
+            paths.iter().map(move |path: &PathBuf| part(path))
         })
     }
 

@@ -89,7 +89,7 @@ impl EventFile {
     }
 }
 
-fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn event_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -210,7 +210,7 @@ fn framed(event: &[u8]) -> Vec<u8> {
 
 /// A checksum as files keep it: rotated and moved, since the checksum of something that holds its own
 /// checksum says little.
-fn masked_crc(bytes: &[u8]) -> u32 {
+pub(crate) fn masked_crc(bytes: &[u8]) -> u32 {
     const MOVED_BY: u32 = 0xa282_ead8;
     crc32c(bytes).rotate_right(15).wrapping_add(MOVED_BY)
 }

@@ -26,6 +26,8 @@ pub mod metrics;
 
 mod event_file;
 
+pub mod event_reader;
+
 mod metrics_table;
 
 pub mod order;

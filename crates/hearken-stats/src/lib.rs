@@ -14,6 +14,7 @@
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
 //! | what people would say, from few of their labels and many of a judge | [`prediction_powered`] |
+//! | how far is this from those, what goes with what | [`mahalanobis`], [`correlation`] |
 //! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`], [`reward_bench`] |
 //!
 //! What is *not* here: reading judgements from anywhere, and drawing the results.
@@ -30,12 +31,14 @@ pub mod bradley_terry;
 pub mod calibration;
 pub mod comparison;
 pub mod corrections;
+pub mod correlation;
 pub mod dawid_skene;
 pub mod elo;
 pub mod estimate;
 pub mod first_error;
 mod linear;
 pub mod logistic;
+pub mod mahalanobis;
 pub mod mean;
 mod multinomial;
 mod newton;

@@ -8,6 +8,7 @@ pub(crate) struct Symmetric {
 }
 
 /// The lower triangle L of A = L·Lᵀ.
+#[derive(Debug)]
 pub(crate) struct Cholesky {
     lower: Symmetric,
 }

@@ -42,6 +42,7 @@ use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 
+use crate::rollout::guard::{Signs, measures};
 use crate::rollout::session::Session;
 use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
 use crate::rollout::{Heads, read_together};
@@ -146,6 +147,18 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     fn kl(iteration: &Compared) -> MeanKl {
         let IterationMetrics { kl_k1_nats, sampled, .. } = iteration.metrics;
         MeanKl { nats: kl_k1_nats, completions: sampled }
+    }
+
+    fn signs(iteration: &Compared) -> Option<Signs> {
+        let metrics = &iteration.metrics;
+        Some(Signs {
+            score: Some(metrics.reward),
+            kl_nats: metrics.kl_k1_nats,
+            length: metrics.length_mean,
+            repeated: metrics.repeated_share,
+            flat: Some(metrics.frac_reward_zero_std),
+            sources: measures(&metrics.sources, ("rewards/", "/mean")),
+        })
     }
 
     /// The completions of a group share a minibatch.

@@ -32,6 +32,7 @@ use hearken_run::ranks::Shares;
 use hearken_run::run::{Companion, Opening};
 use hearken_tensor::Device;
 
+use crate::rollout::guard::{Signs, measures};
 use crate::rollout::session::Session;
 use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
 use crate::rollout::{Scoring, score};
@@ -120,6 +121,20 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     fn kl(iteration: &Credited) -> MeanKl {
         let Credited { experience, metrics } = iteration;
         MeanKl { nats: metrics.kl_k1_nats, completions: experience.len() }
+    }
+
+    fn signs(iteration: &Credited) -> Option<Signs> {
+        let IterationMetrics {
+            scores, kl_k1_nats, length_mean, repeated_share, ref sources, ..
+        } = iteration.metrics;
+        Some(Signs {
+            score: Some(scores),
+            kl_nats: kl_k1_nats,
+            length: length_mean,
+            repeated: repeated_share,
+            flat: None,
+            sources: measures(sources, ("scores/", "")),
+        })
     }
 
     /// Completions of one prompt need not share a minibatch.

@@ -2,7 +2,7 @@
 //!
 //! Of preferences the loss of an optimizer step is the mean of Bradley and Terry's loss over its pairs. A pair is
 //! one tree: the tokens that both sequences begin with, and two branches; the score is read at the
-//! last token of each. [`OutcomeReward`] learns from whole solutions that are right or wrong, [`ProcessReward`] from solutions
+//! last token of each. With a head for the length, the score is what length does not explain. [`OutcomeReward`] learns from whole solutions that are right or wrong, [`ProcessReward`] from solutions
 //! whose steps are.
 
 mod config;
@@ -13,6 +13,7 @@ mod normalization;
 mod outcome;
 mod process;
 mod scorer;
+mod two_heads;
 
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Head, Model, OutputGrads};
@@ -31,10 +32,11 @@ use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
 use hearken_model::microbatch::microbatches;
 use scorer::load_scorer;
 
-pub use config::{Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
+pub use config::{Flips, Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
 pub use evaluation::{evaluate, pair_scores};
 pub use kinds::run;
 pub use metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation, RewardStep};
+pub use normalization::{measure_scores, save_normalization};
 pub use outcome::{OutcomeEvaluation, OutcomeReward, OutcomeStep};
 pub use process::{ProcessEvaluation, ProcessReward, ProcessStep};
 
@@ -56,7 +58,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
         let RewardConfig { run, model, train, .. } = config;
-        let scorer = Part::trained(model, Head::Score);
+        let scorer = Part::trained(model, head(config));
         let train = fit(train, run, Tape::new(model, false), &[scorer])?;
         Ok(RewardConfig { train, ..config.clone() })
     }
@@ -84,7 +86,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
-        load_scorer(device, &self.config, Head::Score, opening)
+        load_scorer(device, &self.config, head(&self.config), opening)
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
@@ -100,6 +102,10 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize], shares: &Shares) -> Compared {
+        if let Some(heads) = self.config.reward.length_head() {
+            let pairs: Vec<_> = batch.iter().map(|&index| self.pairs.training(index)).collect();
+            return heads.learn(run, self.objective, &pairs, shares);
+        }
         let own = shares.pick(batch).into_iter();
         let pairs: Vec<_> = own.map(|index| self.pairs.training(index)).collect();
         let rows: Vec<usize> = pairs.iter().map(|pair| pair.rows()).collect();
@@ -117,7 +123,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
             loss += sum;
             comparisons.extend(found);
         }
-        Compared { loss, comparisons }
+        Compared { loss, comparisons, length_correlation: None }
     }
 
     fn loss(&self, sums: &Compared) -> f64 {
@@ -150,18 +156,26 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 }
 
+/// The head that is trained.
+fn head(config: &RewardConfig) -> Head {
+    if config.reward.length_head().is_some() { Head::ScoreAndLength } else { Head::Score }
+}
+
 /// What a step finds of its pairs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Compared {
     /// The sum of their losses.
     loss: f64,
     comparisons: Vec<Comparison>,
+    /// Of the scores with length, over the whole step; with a head for the length.
+    length_correlation: Option<f64>,
 }
 
 impl Joined for Compared {
     fn join(self, other: Self) -> Self {
         let comparisons = self.comparisons.join(other.comparisons);
-        Self { loss: self.loss + other.loss, comparisons }
+        let length_correlation = self.length_correlation;
+        Self { loss: self.loss + other.loss, comparisons, length_correlation }
     }
 }
 
@@ -184,15 +198,17 @@ impl Microbatch {
     }
 }
 
-/// The scores of pairs, in the order of [`Microbatch::rows`], with what their records say.
+/// The scores of pairs, in the order of [`Microbatch::rows`], with what their records say. A head for the length has
+/// numbers of its own behind each score, which are passed over.
 fn compare(pairs: &[&PreferenceExample], scores: &[f32]) -> Vec<Comparison> {
+    let outputs = scores.len() / (2 * pairs.len().max(1));
     let of = |(pair, scores): (&&PreferenceExample, &[f32])| Comparison {
         chosen: scores[0].into(),
-        rejected: scores[1].into(),
+        rejected: scores[outputs].into(),
         margin: pair.margin,
         probability: pair.probability,
     };
-    pairs.iter().zip(scores.chunks_exact(2)).map(of).collect()
+    pairs.iter().zip(scores.chunks_exact(2 * outputs)).map(of).collect()
 }
 
 /// The sum of the losses, and the derivative of their mean over `count` pairs with respect to each

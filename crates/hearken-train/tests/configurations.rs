@@ -225,7 +225,7 @@ fn the_schema_has_the_defaults_of_the_files() {
 fn commented_defaults_of_scores_are_those_of_the_types() {
     let blocks = documented(PpoConfig::DEFAULTS);
     let kinds: Vec<&Documented> = blocks.iter().filter(|found| found.key == "kind").collect();
-    assert_eq!(kinds.len(), 10, "one block for each kind");
+    assert_eq!(kinds.len(), 12, "one block for each kind");
     let schema = PpoConfig::schema();
     let variants = schema["properties"]["score"]["items"]["oneOf"].as_array().unwrap();
     for kind in kinds {
@@ -241,12 +241,15 @@ fn commented_defaults_of_scores_are_those_of_the_types() {
         let variant = variants.iter().find(of_kind).unwrap();
         let is_required = |found: &&Documented| {
             let names = variant["required"].as_array().unwrap();
-            names.iter().any(|name| name.as_str() == Some(&found.key))
+            // A distance is no reward, whatever a weight is by default.
+            let is_weight = found.key == "weight" && kind.value == "\"distance\"";
+            is_weight || names.iter().any(|name| name.as_str() == Some(&found.key))
         };
-        // Arguments of a program are an example, since there is no program by default; so is a file of answers.
+        // Arguments of a program are an example, since there is no program by default; so is a file of answers, and
+        // what other keys must ask for.
         let is_default = |found: &&Documented| match found.key.as_str() {
             "args" => found.value == "[]",
-            key => key != "answers",
+            key => !["answers", "reference", "uncertainty"].contains(&key),
         };
         let all = block().filter(is_default).collect();
         let load = |keys: Vec<&Documented>| {
@@ -347,6 +350,82 @@ fn keys_that_say_nothing_to_a_trainer_are_refused() {
 }
 
 #[test]
+fn sources_that_contradict_themselves_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |score: &str| {
+        let set = format!("score=[{{{score}}}]");
+        let list = overrides(&[&REQUIRED[..], &["train.steps=1", &set]].concat());
+        PpoConfig::load(&config(folder.path(), ""), &list).unwrap_err().to_string()
+    };
+    let two = "kind=\"ensemble\",paths=[\"a\",\"b\"]";
+    for (score, expected) in [
+        (
+            "kind=\"ensemble\",paths=[\"a\"]".to_owned(),
+            "`score[0].paths`: found 1, expected two reward models or more",
+        ),
+        (
+            format!("{two},combine=\"uncertainty\""),
+            "found no `score[0].uncertainty`, expected a number from 0",
+        ),
+        (
+            format!("{two},uncertainty=0.1"),
+            "`score[0].uncertainty` and `score[0].combine` exclude each other",
+        ),
+        (
+            format!("{two},combine=\"median\""),
+            "`score[0].combine`: found the text \"median\", expected one of \"mean\", \"worst\"",
+        ),
+        (
+            format!("{two},reference=\"best\""),
+            "`score[0].reference` and `score[0].bound` exclude each other",
+        ),
+        (
+            "kind=\"process\",path=\"a\",bound=\"sigmoid\"".to_owned(),
+            "`score[0].bound` and `score[0].kind` exclude each other",
+        ),
+        (
+            "kind=\"distance\",path=\"a\",baseline=\"b\"".to_owned(),
+            "`score[0].weight`: found 1, expected a number up to 0",
+        ),
+        (
+            "kind=\"distance\",path=\"a\",baseline=\"b\",weight=0,within=1.5".to_owned(),
+            "`score[0].within`: found 1.5, expected a number above 0",
+        ),
+    ] {
+        let error = error(&score);
+        assert!(error.contains(expected), "{score}: {error}");
+    }
+}
+
+#[test]
+fn what_a_reward_model_cannot_learn_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |more: &[&str]| {
+        let list = overrides(&[&REQUIRED[..], &["train.steps=1"], more].concat());
+        RewardConfig::load(&config(folder.path(), ""), &list).unwrap_err().to_string()
+    };
+    for (more, expected) in [
+        (
+            &["reward.flip_rate=0.1", "reward.label_smoothing=0.1"][..],
+            "`reward.label_smoothing` and `reward.flip_rate` exclude each other",
+        ),
+        (&["reward.flip_rate=0.5"], "`reward.flip_rate`: found 0.5, expected a number from 0"),
+        (&["reward.flips=\"never\""], "`reward.flips`: found the text \"never\""),
+        (
+            &["reward.length_coef=1", "reward.kind=\"outcome\""],
+            "`reward.length_coef` and `reward.kind` exclude each other",
+        ),
+        (
+            &["reward.length_coef=1", "lora.r=4"],
+            "`reward.length_coef` and `lora` exclude each other",
+        ),
+    ] {
+        let error = error(more);
+        assert!(error.contains(expected), "{more:?}: {error}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_described_by_its_type() {
     let folder = tempfile::tempdir().unwrap();
     let error = |more: &[&str]| {
@@ -355,8 +434,7 @@ fn what_is_missing_is_described_by_its_type() {
     };
     let expected = "found no `score[0].path`, expected a folder with a reward model";
     assert!(error(&["score=[{kind=\"model\"}]"]).contains(expected));
-    let expected =
-        "found no `score[0].kind`, expected one of \"model\", \"process\", \"heuristic\"";
+    let expected = "found no `score[0].kind`, expected one of \"model\", \"ensemble\", \"distance\", \"process\"";
     assert!(
         error(&["score=[{weight=1}]"]).contains(expected),
         "{}",
@@ -366,6 +444,6 @@ fn what_is_missing_is_described_by_its_type() {
     assert!(stray.contains("`score[0].url`; kind = \"contains\" has no such key"), "{stray}");
     let unknown = error(&["score=[{kind=\"numeric\",weight=2}]"]);
     let expected =
-        "`score[0].kind`: found the text \"numeric\", expected one of \"model\", \"process\"";
+        "`score[0].kind`: found the text \"numeric\", expected one of \"model\", \"ensemble\"";
     assert!(unknown.contains(expected), "{unknown}");
 }

@@ -18,6 +18,7 @@ mod doctor;
 mod dpo;
 mod evaluate;
 mod export;
+mod frontier;
 mod generate;
 mod grpo;
 mod import;
@@ -90,6 +91,7 @@ pub(crate) enum Command {
     Template(template::Template),
     Control(control::Control),
     Report(report::Report),
+    Frontier(frontier::Frontier),
     Data(data::Data),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
@@ -139,6 +141,7 @@ impl Command {
             Self::Template(command) => command.run(),
             Self::Control(command) => command.run(),
             Self::Report(command) => command.run(),
+            Self::Frontier(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Bench(command) => command.run(),

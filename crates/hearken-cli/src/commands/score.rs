@@ -195,7 +195,7 @@ impl Score {
             return Ok((Scorer::Steps(Box::new(scorer)), tokenizer));
         }
         match head {
-            Head::Score | Head::StepClasses(2 | 3) => {
+            Head::Score | Head::ScoreAndLength | Head::StepClasses(2 | 3) => {
                 let (model, tokenizer) = self.model.load_as(head)?;
                 Ok((Scorer::new(model, file).expect("a head that scores"), tokenizer))
             }

@@ -119,3 +119,89 @@ fn an_adapter_of_another_model_ends_with_both_named_and_nothing_written() {
     }
     assert!(names(folder.path()).is_empty());
 }
+
+/// A copy of a reward model whose head is multiplied by `factor`.
+fn scaled(folder: &Path, name: &str, factor: f32) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join("hearken-train/tests/fixtures/trl/rm_model");
+    let copy = folder.join(name);
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let weights = copy.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let at = |index: usize| {
+        data + header["score.weight"]["data_offsets"][index].as_u64().unwrap() as usize
+    };
+    for value in bytes[at(0)..at(1)].chunks_exact_mut(4) {
+        let old = f32::from_le_bytes(value.try_into().unwrap());
+        value.copy_from_slice(&(factor * old).to_le_bytes());
+    }
+    std::fs::write(&weights, bytes).unwrap();
+    copy
+}
+
+fn score(folder: &Path, model: &Path) -> f64 {
+    let input = write(folder, "scored.jsonl", "{\"input_ids\": [5, 17, 42, 99, 7]}\n");
+    let output = folder.join("scores.jsonl");
+    let [model, input] = [text(model), text(&input)];
+    run(["score", "--model", &model, "--input", &input, "--output", &text(&output)]).ok();
+    let score = json_lines(&output)[0]["score"].as_f64().unwrap();
+    std::fs::remove_file(output).unwrap();
+    score
+}
+
+/// Over one trunk a head is linear: the mean of the weights scores the mean.
+#[test]
+fn reward_models_that_share_a_trunk_are_averaged_to_the_mean_of_their_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let models = [("one", 1.0), ("two", -2.0), ("three", 7.0)]
+        .map(|(name, factor)| scaled(folder, name, factor));
+    let scores = models.each_ref().map(|model| score(folder, model));
+    let merged = folder.join("warm");
+    let paths = models.each_ref().map(|model| text(model));
+    let average = |more: &[&str]| {
+        let mut arguments = vec!["--average"];
+        arguments.extend(paths.iter().map(String::as_str));
+        arguments.extend(more);
+        merge(&arguments)
+    };
+    let output = text(&merged);
+    average(&["--output", &output]).ok();
+    let mean = scores.iter().sum::<f64>() / 3.0;
+    assert!((score(folder, &merged) - mean).abs() < 1e-5, "{scores:?}");
+    assert!(names(&merged).contains(&"tokenizer.json".to_owned()));
+    assert!(!merged.join("score_normalization.json").exists());
+    let measured = folder.join("measured");
+    let lines = ["To be", "My lord, he is dead", "brave"]
+        .map(|text| serde_json::json!({"prompt": "To be", "completion": text}).to_string() + "\n");
+    let completions = text(&write(folder, "completions.jsonl", &lines.concat()));
+    average(&["--output", &text(&measured), "--normalize-on", &completions]).ok();
+    let stored = std::fs::read_to_string(measured.join("score_normalization.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&stored).unwrap()["n"], 3);
+}
+
+#[test]
+fn models_that_have_no_mean_are_refused_with_both_named_and_nothing_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let output = text(&folder.join("merged"));
+    let reward = text(&scaled(folder, "reward", 1.0));
+    for (other, part) in [
+        (model("llama"), "expected `score.weight`"),
+        (model("qwen2"), "found `"),
+        (peft("llama"), "found an adapter, expected a whole model"),
+        (folder.join("none"), "none"),
+    ] {
+        let error = merge(&["--average", &reward, &text(&other), "--output", &output]).error();
+        assert!(error.contains(part), "{}: {error}", other.display());
+        assert_eq!(names(folder), ["reward"]);
+    }
+}

@@ -150,3 +150,51 @@ fn a_folder_without_metrics_is_no_run() {
     let error = run(["doctor".as_ref(), folder.path().as_os_str()]).error();
     assert!(error.contains("has no metrics.jsonl"), "{error}");
 }
+
+/// What the rule of `[guard]` finds in logs of three programs and in event files of our own.
+#[test]
+fn logs_of_other_programs_are_examined_by_the_same_rule() {
+    use serde_json::json;
+    let folder = tempfile::tempdir().unwrap();
+    let doctor = |path: &std::path::Path, more: &[&str]| {
+        let path = path.display().to_string();
+        run([&["doctor", &path][..], more].concat()).ok().stdout
+    };
+    let growing = |step: u32| 50.0 + 10.0 * f64::from(step);
+    let history: Vec<_> = (1..40)
+        .map(|step| {
+            json!({
+                "step": step, "loss": 0.1, "grad_norm": 1.0, "reward": 0.01 * f64::from(step),
+                "kl": 0.01, "completions/mean_length": growing(step),
+            })
+        })
+        .collect();
+    let checkpoint = folder.path().join("trl/checkpoint-39");
+    std::fs::create_dir_all(&checkpoint).unwrap();
+    let state = json!({"log_history": history}).to_string();
+    let state = write(&checkpoint, "trainer_state.json", &state);
+    for place in [state.as_path(), &checkpoint, &folder.path().join("trl")] {
+        let text = doctor(place, &[]);
+        assert!(text.contains("39 steps") && text.contains("look  step "), "{text}");
+        assert!(text.contains("signal length: completions are 3."), "{text}");
+    }
+    let truth = |step: u32| f64::from(if step < 25 { step } else { 50 - step });
+    let line = |step: u32| {
+        let data = json!({
+            "critic/score/mean": f64::from(step), "actor/kl_loss": 0.01, "response_length/mean": 90.0,
+            "actor/pg_loss": 0.1, "actor/grad_norm": 1.0, "val-core/x/mean@1": truth(step),
+        });
+        json!({"step": step, "data": data}).to_string() + "\n"
+    };
+    let lines = (0..50).map(line).collect::<String>();
+    let verl = write(folder.path(), "verl.jsonl", &lines);
+    let text = doctor(&verl, &["--held-out", "val-core/x/mean@1"]);
+    assert!(text.contains("signal held_out: the held-out score is"), "{text}");
+    let text = doctor(&verl, &[]);
+    assert!(text.contains("fine  no sign of over-optimization in 50 iterations, by kl, length"));
+    let error = run(["doctor", &verl.display().to_string(), "--held-out", "val/none"]).error();
+    assert!(error.contains("found no \"val/none\" in any record"), "{error}");
+    let damaged = write(folder.path(), "events.out.tfevents.1.x", "no events at all, but text");
+    let error = run(["doctor".as_ref(), damaged.as_os_str()]).error();
+    assert!(error.contains("expected an event file of TensorBoard"), "{error}");
+}

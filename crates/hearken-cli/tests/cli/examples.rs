@@ -20,6 +20,7 @@ const NOT_RUN: [(&str, &str); 20] = [
     ("hearken collect --add-admin", "asks for a password"),
     ("hearken doctor runs/quickstart/ppo", "needs a longer run"),
     ("hearken report", "needs a longer run"),
+    ("hearken frontier", "needs longer runs"),
     ("hearken constitution", "needs a model that talks"),
     ("postgres://", "needs a server"),
     ("teacher.server", "needs a server"),

@@ -31,6 +31,7 @@ const COMMANDS: [&str; 29] = [
     "merge",
     "control",
     "report",
+    "frontier",
     "doctor",
     "bench",
     "completions",

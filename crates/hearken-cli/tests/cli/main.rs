@@ -21,6 +21,7 @@ mod data;
 mod distill;
 mod doctor;
 mod examples;
+mod frontier;
 mod generate;
 mod hub;
 mod imitation;

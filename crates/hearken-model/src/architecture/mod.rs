@@ -49,6 +49,9 @@ pub enum Head {
     LanguageModel,
     /// One output without bias, read at the last token: `*ForSequenceClassification`.
     Score,
+    /// The same with a second output, which learns to say how long a completion is; the first is the score.
+    /// Training has it; what is saved of it in the end is the score, [`Model::without_length_head`](crate::Model::without_length_head).
+    ScoreAndLength,
     /// Logits of so many classes with biases, read at any token: `*ForTokenClassification`. Process reward models
     /// have two (bad, good) or three (bad, neutral, good).
     StepClasses(usize),
@@ -244,7 +247,7 @@ pub(crate) fn class_name(family: Family, head: Head) -> String {
     };
     let suffix = match head {
         Head::LanguageModel => "ForCausalLM",
-        Head::Score => "ForSequenceClassification",
+        Head::Score | Head::ScoreAndLength => "ForSequenceClassification",
         Head::StepClasses(_) => "ForTokenClassification",
     };
     format!("{prefix}{suffix}")

@@ -111,6 +111,7 @@ impl Plan {
             Head::LanguageModel if config.tied_head => (Some(embedding), None),
             Head::LanguageModel => (Some(builder.matrix("head", config.vocab)), None),
             Head::Score => (None, Some(builder.scalar(SCORE, 1, false))),
+            Head::ScoreAndLength => (None, Some(builder.scalar(SCORE, 2, false))),
             Head::StepClasses(classes) => {
                 let module = step_classes_module(config.family);
                 (None, Some(builder.scalar(module, classes, true)))
@@ -160,7 +161,7 @@ pub(crate) fn step_classes_module(family: Family) -> &'static str {
 pub(crate) fn scalar_module(family: Family, head: Head) -> Option<&'static str> {
     match head {
         Head::LanguageModel => None,
-        Head::Score => Some(SCORE),
+        Head::Score | Head::ScoreAndLength => Some(SCORE),
         Head::StepClasses(_) => Some(step_classes_module(family)),
     }
 }

@@ -387,7 +387,7 @@ impl<D: Device> Model<D> {
         };
         let task = match self.head {
             Head::LanguageModel => "CAUSAL_LM",
-            Head::Score => "SEQ_CLS",
+            Head::Score | Head::ScoreAndLength => "SEQ_CLS",
             Head::StepClasses(_) => "TOKEN_CLS",
         };
         let saved: Vec<&str> = scalar_module(self.config.family, self.head).into_iter().collect();

@@ -131,6 +131,16 @@ impl<D: Device> Model<D> {
         self.download(&out, len)
     }
 
+    /// The hidden state of each of `rows` after the final norm, which the heads read: `[rows.len(), d]`.
+    pub fn hidden(&self, pass: &Pass<D>, rows: &[usize]) -> Vec<f32> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let hidden = self.gather(&pass.hidden, &self.device.ids(&rows), rows.len());
+        self.download(&hidden, rows.len() * self.config.width)
+    }
+
     /// The logits of `rows`, `[rows.len(), V]`.
     ///
     /// # Panics

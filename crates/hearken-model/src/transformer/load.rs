@@ -198,6 +198,29 @@ impl<D: Device> Model<D> {
         model
     }
 
+    /// The model with its score alone, over the same weights.
+    ///
+    /// # Panics
+    /// If it has no head for the length.
+    pub fn without_length_head(&self) -> Self {
+        assert_eq!(self.head, Head::ScoreAndLength, "a model with a head for the length");
+        let mut model = self.duplicate();
+        model.head = Head::Score;
+        model.plan = Plan::new(&self.config, Head::Score);
+        let head = model.scalar_weight_index();
+        let score = self.params.values(head)[..self.config.width].to_vec();
+        model.params.reshape(head, &model.plan.params[head].shape, &score);
+        model
+    }
+
+    /// The place of the weights of a score or class head among the parameters.
+    ///
+    /// # Panics
+    /// If the model has no such head.
+    pub fn scalar_weight_index(&self) -> usize {
+        self.plan.scalar_head.expect("a score or class head").weight.0
+    }
+
     /// Adds a new value head, normal with deviation 1/√(d+1) and bias 0.
     ///
     /// # Panics
@@ -326,6 +349,7 @@ impl<D: Device> Model<D> {
         let labels: &[&str] = match self.head {
             Head::LanguageModel => &[],
             Head::Score => &["LABEL_0"],
+            Head::ScoreAndLength => &["LABEL_0", "LABEL_1"],
             Head::StepClasses(2) => &["bad", "good"],
             Head::StepClasses(_) => &["bad", "neutral", "good"],
         };
@@ -338,7 +362,7 @@ impl<D: Device> Model<D> {
             raw.remove("num_labels");
             raw.insert("problem_type".into(), Value::Null);
         }
-        if self.config.pad.is_some() || self.head == Head::Score {
+        if self.config.pad.is_some() || matches!(self.head, Head::Score | Head::ScoreAndLength) {
             raw.insert("pad_token_id".into(), json!(self.config.pad));
         }
         Value::Object(raw)

@@ -95,6 +95,10 @@ pub(super) fn check<D: Device, T: RolloutTrainer<D>>(
 fn source(score: &ScoreConfig) -> String {
     let what = match &score.source {
         SourceConfig::Model { path, .. } => format!("the reward model {}", path.display()),
+        SourceConfig::Ensemble { paths, .. } => format!("{} reward models", paths.len()),
+        SourceConfig::Distance { path, baseline, .. } => {
+            format!("distance from {}, as {} sees it", baseline.display(), path.display())
+        }
         SourceConfig::Process { path, .. } => {
             format!("the process reward model {}", path.display())
         }

@@ -20,7 +20,7 @@ use super::{Check, Machine, Time, Work, records, rollouts};
 use crate::judging::Panel;
 use crate::quickstart::{Corpus, write_base};
 use crate::rlhf::{
-    RlhfConfig, Stage, Todo, model_path, refuse_others, stage_of_data, stage_of_labels,
+    RlhfConfig, Stage, Todo, refuse_others, score_inputs, stage_of_data, stage_of_labels,
     stage_of_ppo, stage_of_reward, stage_of_sft,
 };
 
@@ -197,7 +197,7 @@ impl<D: Device> Look<'_, D> {
         self.data_stand_in(&mut config.data);
         let (later, now) = std::mem::take(&mut config.scores)
             .into_iter()
-            .partition(|score| model_path(score).is_some_and(|path| self.is_made_here(&path)));
+            .partition(|score| score_inputs(score).iter().any(|path| self.is_made_here(path)));
         config.scores = now;
         notes.extend(later.iter().map(|score: &ScoreConfig| {
             format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hearken_config::{
     AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Fraction, Keys, Layers, Limit,
-    Loaded, LogConfig, Named, NonNegative, Pattern, RunConfig, ScoreConfig, Share, check_labels,
+    Loaded, LogConfig, Named, NonNegative, Pattern, RunConfig, ScoreConfig, Share, check_scores,
     unless_zero,
 };
 use hearken_reward_source::judging::{AskedTask, JudgingConfig};
@@ -342,7 +342,7 @@ impl LoopConfig {
             let expected = "[[gate.score]]: what decides between two policies";
             return Err(Complaint::missing("gate.score", expected));
         }
-        check_labels(&gate.scores)?;
+        check_scores(&gate.scores)?;
         let holds = *gate.alpha < 0.5;
         Complaint::unless(holds, "gate.alpha", *gate.alpha, "a number above 0, below 0.5")?;
         let count = *self.rounds.count;

@@ -50,7 +50,7 @@ impl<D: Device> Scorer<D> {
             Head::StepClasses(2 | 3) => {
                 Some(Self::Steps(Box::new(StepScorer::of_classes(model, file))))
             }
-            Head::LanguageModel | Head::StepClasses(_) => None,
+            Head::LanguageModel | Head::ScoreAndLength | Head::StepClasses(_) => None,
         }
     }
 

@@ -48,6 +48,12 @@ impl PreferenceExample {
         PairSegments { chosen, rejected }
     }
 
+    /// Tokens of the chosen and of the rejected completion.
+    pub fn completion_tokens(&self) -> [usize; 2] {
+        let shared = self.prefix.len() - self.prompt_len.min(self.prefix.len());
+        [&self.chosen, &self.rejected].map(|branch| shared + branch.len())
+    }
+
     /// Tokens of the chosen sequence minus tokens of the rejected one.
     pub fn length_difference(&self) -> i64 {
         let tokens = |ids: &[u32]| i64::try_from(ids.len()).expect("fewer than 2⁶³ tokens");

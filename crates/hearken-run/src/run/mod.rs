@@ -88,6 +88,11 @@ pub trait Kept: Stored {
     fn is_over(&self) -> bool {
         false
     }
+
+    /// What learning rates are multiplied by.
+    fn rate(&self) -> f64 {
+        1.0
+    }
 }
 
 /// Nothing.
@@ -361,11 +366,13 @@ impl<D: Device, K: Kept> Run<D, K> {
             .map(Model::params)
             .collect();
         check_loss(loss, &stores).map_err(|reason| reason.at(step))?;
-        let learning_rate = self.schedule.learning_rate(step);
+        let rate = self.counters.own.rate();
+        let learning_rate = rate * self.schedule.learning_rate(step);
         let (params, gradients) = (self.model.params_mut(), &mut self.gradients);
         let mut trained = vec![Trained { params, gradients, lr: learning_rate }];
         if let Some(Companion { model, gradients, lr, .. }) = &mut self.companion {
-            let lr = lr.map_or(learning_rate, |largest| largest * self.schedule.factor(step));
+            let lr =
+                lr.map_or(learning_rate, |largest| rate * largest * self.schedule.factor(step));
             trained.push(Trained { params: model.params_mut(), gradients, lr });
         }
         let update =
@@ -387,7 +394,7 @@ impl<D: Device, K: Kept> Run<D, K> {
     /// A step without an update: there is nothing to learn from.
     pub fn pass_over(&mut self) -> Applied {
         self.step += 1;
-        let learning_rate = self.schedule.learning_rate(self.step);
+        let learning_rate = self.counters.own.rate() * self.schedule.learning_rate(self.step);
         Applied { loss: 0.0, grad_norm: 0.0, learning_rate }
     }
 

@@ -3,7 +3,7 @@
 use hearken_config::{
     AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlSteering, LogConfig, LoraSection,
     ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
-    ScoreConfig, TeacherPlace, TeacherSection, TemplateConfig, TrainConfig, check_labels,
+    ScoreConfig, TeacherPlace, TeacherSection, TemplateConfig, TrainConfig, check_scores,
 };
 use hearken_objective::distillation::Divergence;
 use hearken_run::run;
@@ -89,7 +89,7 @@ impl Configuration for DistillConfig {
         self.model.settle(&self.lora, &self.template, is_held)?;
         self.train.settle()?;
         self.rollout.check()?;
-        check_labels(&self.scores)?;
+        check_scores(&self.scores)?;
         self.check_completions()?;
         self.data.check(&self.train)?;
         self.train.required_length().map(|_| ())
@@ -164,6 +164,7 @@ impl Configured for DistillConfig {
             epochs: *self.distill.epochs,
             minibatches: *self.distill.minibatches,
             scores: self.scores.clone(),
+            guard: None,
             normalize_scores: self.distill.normalize_scores,
             needs_scores: false,
         };

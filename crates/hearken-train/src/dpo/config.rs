@@ -1,9 +1,9 @@
 //! The configuration of preference optimization.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, JudgeConfig, KlSteering, LogConfig, LoraSection,
-    MasterWeights, ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig,
-    SamplesConfig, ScoreConfig, TemplateConfig, TrainConfig, check_labels,
+    Complaint, Configuration, DataConfig, GuardConfig, JudgeConfig, KlSteering, LogConfig,
+    LoraSection, MasterWeights, ModelSource, Named, OptimizerConfig, Positive, RolloutConfig,
+    RunConfig, SamplesConfig, ScoreConfig, TemplateConfig, TrainConfig, check_scores,
 };
 use hearken_run::run;
 use schemars::JsonSchema;
@@ -44,6 +44,8 @@ pub struct DpoConfig {
     pub judge: JudgeConfig,
     /// `[rollout]`.
     pub rollout: RolloutConfig,
+    /// `[guard]`: what is watched.
+    pub guard: GuardConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
     /// `[[score]]`.
@@ -80,7 +82,8 @@ impl Configuration for DpoConfig {
                 "the mean of reference and policy would be lost in rounding; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "model.masters", reason));
         }
-        check_labels(&self.scores)?;
+        check_scores(&self.scores)?;
+        self.guard.check(&self.scores)?;
         match self.method() {
             None => self.check_offline()?,
             Some(method) => {
@@ -160,6 +163,7 @@ impl DpoConfig {
             epochs: *self.online.epochs,
             minibatches: *self.online.minibatches,
             scores: self.scores.clone(),
+            guard: Some(self.guard.clone()),
             normalize_scores: self.online.normalize_scores,
             needs_scores: method != Method::Spin && self.judge.who.is_none(),
         }

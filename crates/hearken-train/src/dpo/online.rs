@@ -38,6 +38,7 @@ use super::loss::RefLogprobs;
 use super::reference::{OfTrees, portions};
 use super::tree::Tree;
 use super::{DpoConfig, LossState};
+use crate::rollout::guard::{Signs, measures};
 use crate::rollout::session::Session;
 use crate::rollout::settings::Settings;
 use crate::rollout::train::{
@@ -188,6 +189,18 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
     fn kl(gathered: &Gathered) -> MeanKl {
         let metrics = &gathered.metrics;
         MeanKl { nats: metrics.kl_k1_nats, completions: metrics.sampled }
+    }
+
+    fn signs(gathered: &Gathered) -> Option<Signs> {
+        let metrics = &gathered.metrics;
+        Some(Signs {
+            score: metrics.scores.or(metrics.win_probability),
+            kl_nats: metrics.kl_k1_nats,
+            length: metrics.length_mean,
+            repeated: metrics.repeated_share,
+            flat: metrics.ties,
+            sources: measures(&metrics.sources, ("scores/", "")),
+        })
     }
 
     fn tree(gathered: &Gathered, index: usize) -> (u64, usize) {

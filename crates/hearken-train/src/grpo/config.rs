@@ -1,9 +1,9 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, Layers, LogConfig, LoraSection, ModelSource, Named,
-    OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
-    TemplateConfig, TrainConfig, check_labels, one_of,
+    Complaint, Configuration, DataConfig, GuardConfig, Layers, LogConfig, LoraSection, ModelSource,
+    Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
+    TemplateConfig, TrainConfig, check_scores, one_of,
 };
 use hearken_objective::grpo::preset::{NAMES, named};
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
@@ -43,6 +43,8 @@ pub struct GrpoConfig {
     pub kl: PresetKl,
     /// `[grpo]`.
     pub grpo: GrpoSettings,
+    /// `[guard]`: what is watched.
+    pub guard: GuardConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
     /// `[[score]]`.
@@ -85,7 +87,8 @@ impl Configuration for GrpoConfig {
         self.train.settle()?;
         self.rollout.check()?;
         self.resolved = self.resolve()?;
-        check_labels(&self.scores)?;
+        check_scores(&self.scores)?;
+        self.guard.check(&self.scores)?;
         if self.rollout.replay.is_some() {
             return Ok(());
         }
@@ -158,6 +161,7 @@ impl Configured for GrpoConfig {
             epochs: *self.grpo.epochs,
             minibatches: *self.grpo.minibatches,
             scores: self.scores.clone(),
+            guard: Some(self.guard.clone()),
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
         };

@@ -20,6 +20,7 @@ use super::Compared;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
 use crate::rollout::correction::corrected_share;
+use crate::rollout::guard::repeated;
 use crate::rollout::train::Step;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
@@ -52,6 +53,9 @@ pub struct IterationMetrics {
     /// Tokens of the longest completion.
     #[serde(rename = "completions/max_length")]
     pub length_max: usize,
+    /// Share of a completion's 4-grams of tokens that stand in it before, mean.
+    #[serde(rename = "completions/repeated_share")]
+    pub repeated_share: f64,
     /// Share of completions that were cut off by the length limit.
     #[serde(rename = "completions/clipped_ratio")]
     pub share_cut_off: f64,
@@ -341,6 +345,7 @@ impl Gathered<'_> {
             length_mean: mean(&mut lengths().map(|n| n as f64)).unwrap_or(0.0),
             length_min: lengths().min().unwrap_or(0),
             length_max: lengths().max().unwrap_or(0),
+            repeated_share: repeated(sampled.iter().map(|one| &one.rollout)),
             share_cut_off: 1.0 - ended.count as f64 / sampled.len().max(1) as f64,
             ended_length_mean: ended.value(),
             sampler: sampler_metrics(experience, self.correction),

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlConfig, LogConfig, LoraSection,
-    ModelSource, Named, NonNegative, OptimizerConfig, Positive, RolloutConfig, RunConfig,
-    SamplesConfig, ScoreConfig, Share, TemplateConfig, TrainConfig, check_labels, missing_end,
-    unless_zero,
+    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, GuardConfig, KlConfig, LogConfig,
+    LoraSection, ModelSource, Named, NonNegative, OptimizerConfig, Positive, RolloutConfig,
+    RunConfig, SamplesConfig, ScoreConfig, Share, TemplateConfig, TrainConfig, check_scores,
+    missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, grpo::shaping::SamplerCorrection, reward::MissingEnd, surrogate::Clip,
@@ -47,6 +47,8 @@ pub struct PpoConfig {
     pub kl: KlConfig,
     /// `[ppo]`.
     pub ppo: PpoSettings,
+    /// `[guard]`: what is watched.
+    pub guard: GuardConfig,
     /// `[samples]`.
     pub samples: SamplesConfig,
     /// `[[score]]`.
@@ -201,7 +203,8 @@ impl Configuration for PpoConfig {
         self.rollout.check()?;
         self.correction = self.ppo.correction(&self.rollout)?;
         self.kl.check()?;
-        check_labels(&self.scores)?;
+        check_scores(&self.scores)?;
+        self.guard.check(&self.scores)?;
         if self.rollout.replay.is_some() {
             return Ok(());
         }
@@ -248,6 +251,7 @@ impl Configured for PpoConfig {
             epochs: *self.ppo.epochs,
             minibatches: *self.ppo.minibatches,
             scores: self.scores.clone(),
+            guard: Some(self.guard.clone()),
             normalize_scores: self.ppo.normalize_scores,
             needs_scores: true,
         };

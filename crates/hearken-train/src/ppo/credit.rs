@@ -16,6 +16,7 @@ use hearken_objective::{
 use super::config::PpoConfig;
 use super::metrics::IterationMetrics;
 use crate::rollout::correction::corrected_share;
+use crate::rollout::guard::repeated;
 use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
@@ -132,6 +133,7 @@ pub(super) fn iteration_metrics(
         length_mean: mean(&|one| one.tokens() as f64),
         length_min: lengths().min().unwrap_or(0),
         length_max: lengths().max().unwrap_or(0),
+        repeated_share: repeated(experience.iter().map(|one| &one.scored.rollout)),
         share_ended: mean(&|one| f64::from(u8::from(one.scored.rollout.ended()))),
         sampled_difference_max: sampled_difference_max(experience),
         corrected_share: corrected_share(

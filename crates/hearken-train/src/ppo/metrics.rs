@@ -53,6 +53,9 @@ pub struct IterationMetrics {
     /// Tokens of the longest completion.
     #[serde(rename = "completions/max_length")]
     pub length_max: usize,
+    /// Share of a completion's 4-grams of tokens that stand in it before, mean.
+    #[serde(rename = "completions/repeated_share")]
+    pub repeated_share: f64,
     /// Share of completions that ended by themselves.
     #[serde(rename = "completions/share_ended")]
     pub share_ended: f64,

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::process::StepLabels;
+use super::two_heads::LengthHead;
 use crate::records::{Configured, Settings};
 
 /// What `hearken reward` reads; `configs/reward.toml` says what each key does.
@@ -84,6 +85,16 @@ pub enum Scale {
     Ternary,
 }
 
+/// What is made of labels that may be turned round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Flips {
+    /// The likelihood of what was said: a label that is surely wrong pulls little.
+    Likelihood,
+    /// The loss whose expectation is that of the labels as they were.
+    Unbiased,
+}
+
 /// `[reward]`: what is learned, and how scores are measured afterwards.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +105,14 @@ pub struct RewardObjective {
     pub center_coef: NonNegative,
     /// Probability with which a label is taken to be wrong.
     pub label_smoothing: BelowHalf,
+    /// Share of the labels that are taken to be turned round.
+    pub flip_rate: BelowHalf,
+    /// What is made of labels that may be turned round.
+    pub flips: Flips,
+    /// Weight of what takes length out of the score, into a head of its own.
+    pub length_coef: NonNegative,
+    /// Weight of what keeps the two heads' weights orthogonal.
+    pub orthogonal_coef: NonNegative,
     /// Whether the margin of a record counts.
     pub use_margin: bool,
     /// Whether the probability of a record counts.
@@ -115,10 +134,20 @@ pub struct RewardObjective {
 impl RewardObjective {
     /// The loss of a pair.
     pub fn objective(&self) -> BradleyTerry {
-        let epsilon = *self.label_smoothing;
-        let noise =
-            if 0.0 < epsilon { LabelNoise::Smoothing { epsilon } } else { LabelNoise::None };
+        let (epsilon, rate) = (*self.label_smoothing, *self.flip_rate);
+        let noise = match self.flips {
+            _ if 0.0 < epsilon => LabelNoise::Smoothing { epsilon },
+            _ if rate == 0.0 => LabelNoise::None,
+            Flips::Likelihood => LabelNoise::flips(rate),
+            Flips::Unbiased => LabelNoise::Unbiased { epsilon: rate },
+        };
         BradleyTerry { noise, centering: *self.center_coef }
+    }
+
+    /// The weights of what takes length out of the score; `None` where nothing does.
+    pub(super) fn length_head(&self) -> Option<LengthHead> {
+        let (length, orthogonal) = (*self.length_coef, *self.orthogonal_coef);
+        (0.0 < length).then_some(LengthHead { length, orthogonal })
     }
 
     /// Refuses keys that say nothing to the kind.
@@ -132,6 +161,8 @@ impl RewardObjective {
         let of_pairs = [
             ("center_coef", 0.0 < *self.center_coef),
             ("label_smoothing", 0.0 < *self.label_smoothing),
+            ("flip_rate", 0.0 < *self.flip_rate),
+            ("length_coef", 0.0 < *self.length_coef),
         ];
         let of_scores = [("normalize_on", self.normalize_on.is_some())];
         let (others, reason): (Vec<_>, _) = match self.kind {
@@ -145,6 +176,10 @@ impl RewardObjective {
         };
         if let Some((key, _)) = others.iter().find(|(_, given)| *given) {
             return Err(Complaint::exclusive(&format!("reward.{key}"), "reward.kind", reason));
+        }
+        if 0.0 < *self.label_smoothing && 0.0 < *self.flip_rate {
+            let reason = "both say how often labels are wrong";
+            return Err(Complaint::exclusive("reward.label_smoothing", "reward.flip_rate", reason));
         }
         let classes = self.classes.unwrap_or(2);
         Complaint::unless([2, 3].contains(&classes), "reward.classes", classes, "2 or 3")?;
@@ -198,6 +233,10 @@ impl Configuration for RewardConfig {
     fn settle(&mut self) -> Result<(), Complaint> {
         self.reward.check()?;
         self.model.settle(&self.lora, &self.template, false)?;
+        if self.reward.length_head().is_some() && self.model.lora.is_some() {
+            let reason = "a head for the length is trained with the whole model";
+            return Err(Complaint::exclusive("reward.length_coef", "lora", reason));
+        }
         self.train.settle()?;
         self.train.required_length()?;
         self.data.check(&self.train)

@@ -4,7 +4,9 @@ use hearken_model::{Keep, Model};
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_stats::accuracy::{LengthMargin, accuracy, accuracy_by_length_difference};
+use hearken_stats::bootstrap::bootstrap;
 use hearken_stats::calibration::{Prediction, expected_calibration_error, reliability};
+use hearken_stats::correlation::pearson;
 use hearken_stats::mean::mean;
 use hearken_tensor::Device;
 use rand::Rng;
@@ -60,6 +62,14 @@ pub fn evaluate(
         .zip(&margins)
         .map(|(pair, &margin)| LengthMargin { margin, length_difference: pair.length_difference() })
         .collect();
+    let lengths: Vec<[(f64, f64); 2]> = pairs
+        .iter()
+        .zip(comparisons)
+        .map(|(pair, of)| {
+            let [chosen, rejected] = pair.completion_tokens().map(|tokens| tokens as f64);
+            [(of.chosen, chosen), (of.rejected, rejected)]
+        })
+        .collect();
     let buckets = accuracy_by_length_difference(&by_length, &LENGTH_EDGES).into_iter();
     let bins = reliability(&predictions, BINS).into_iter();
     Some(RewardEvaluation {
@@ -67,6 +77,13 @@ pub fn evaluate(
         eval_accuracy: accuracy(&margins)?,
         eval_margin: mean(&margins)?,
         eval_calibration_error: expected_calibration_error(&predictions, BINS, ROUNDS, rng)?,
+        // Pairs are drawn whole: their completions are of one prompt.
+        eval_length_correlation: bootstrap(
+            &lengths,
+            |drawn| pearson(drawn.iter().flat_map(|pair| pair.iter().copied())),
+            ROUNDS,
+            rng,
+        ),
         eval_reliability: bins.map(ReliabilityBin::from).collect(),
         eval_accuracy_by_length: buckets
             .filter_map(|bucket| {

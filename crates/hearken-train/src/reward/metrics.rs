@@ -32,6 +32,9 @@ pub struct RewardStep {
     pub min_reward: f64,
     /// Highest score.
     pub max_reward: f64,
+    /// Correlation of the scores with the completions' lengths; with a head for the length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_correlation: Option<f64>,
     /// Tokens that went through the model; what a pair shares counts once.
     pub tokens: usize,
     /// `seconds` and `tokens_per_s`.
@@ -41,7 +44,7 @@ pub struct RewardStep {
 
 impl RewardStep {
     pub(super) fn new(step: &Step<Compared>) -> Self {
-        let Step { sums: Compared { comparisons, .. }, update, epoch } = step;
+        let Step { sums: Compared { comparisons, length_correlation, .. }, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let pairs = comparisons.len() as f64;
         let right = comparisons.iter().filter(|pair| pair.rejected < pair.chosen).count();
@@ -58,6 +61,7 @@ impl RewardStep {
             mean_reward: scores().sum::<f64>() / (2.0 * pairs),
             min_reward: scores().fold(f64::INFINITY, f64::min),
             max_reward: scores().fold(f64::NEG_INFINITY, f64::max),
+            length_correlation: *length_correlation,
             tokens,
             timing,
         }
@@ -76,6 +80,9 @@ pub struct RewardEvaluation {
     /// Expected calibration error of σ(|margin|) as the probability of being right, in bins of
     /// width 0.1; bootstrap interval. Noise alone makes it positive on few pairs.
     pub eval_calibration_error: Estimate,
+    /// Pearson's correlation of scores with lengths, over the completions of the pairs; bootstrap interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_length_correlation: Option<Estimate>,
     /// The reliability curve behind it: predicted against observed share of right answers.
     pub eval_reliability: Vec<ReliabilityBin>,
     /// Accuracy where chosen is shorter or longer than rejected. A model that scores length shows

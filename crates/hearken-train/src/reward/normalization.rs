@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
-use hearken_data::Demonstration;
+use hearken_config::{MICROBATCH_TOKENS, Truncation};
+use hearken_data::{Demonstration, ReadOptions};
 use hearken_model::checkpoint::NoRoom;
-use hearken_model::{Batch, Keep, Model};
+use hearken_model::{Batch, Head, Keep, Model, ModelConfig, Tokenizer};
 use hearken_objective::Moments;
 use hearken_objective::moments::Variance;
 use hearken_reward_source::score_normalization::{NORMALIZATION_FILE, ScoreNormalizationFile};
-use hearken_run::encode::{DemonstrationExample, Encoded, Example as _};
+use hearken_run::encode::{DemonstrationExample, Encoded, Encoder, Example as _, LengthLimit};
 use hearken_run::error::TrainError;
 use hearken_run::run::{Nothing, Opening, Run};
 use hearken_run::run_dir::write_atomically;
@@ -44,11 +45,52 @@ fn measure<D: Device>(
     Some(ScoreNormalizationFile { mean: moments.mean()?, std, n: scores.len() })
 }
 
+/// Mean and deviation of a model's scores on the first `count` completions of a file.
+///
+/// # Errors
+/// If a record cannot be used, or the scores have no spread.
+pub fn measure_scores<D: Device>(
+    model: &Model<D>,
+    tokenizer: Option<&Tokenizer>,
+    path: &Path,
+    count: usize,
+) -> Result<ScoreNormalizationFile, TrainError> {
+    let ModelConfig { vocab, max_positions: tokens_max, .. } = *model.config();
+    let length = LengthLimit { tokens_max, truncation: Truncation::Error };
+    let encoder = Encoder { tokenizer, vocab, length, completion_only: true, step_separator: "\n" };
+    let options = ReadOptions { limit: Some(count), ..ReadOptions::default() };
+    let sequences = encoded(path, &options, &encoder)?;
+    measure(model, &sequences, MICROBATCH_TOKENS).ok_or_else(|| {
+        TrainError::Other(format!(
+            "{}: found {} completions whose scores are all the same, expected some that differ",
+            path.display(),
+            sequences.len()
+        ))
+    })
+}
+
+/// The sequences of a file of demonstrations.
+fn encoded(
+    path: &Path,
+    options: &ReadOptions,
+    encoder: &Encoder<'_>,
+) -> Result<Vec<Vec<u32>>, TrainError> {
+    let (records, _) = read_records::<Demonstration>(path, options)?;
+    let mut sequences = Vec::with_capacity(records.len());
+    for record in &records {
+        match DemonstrationExample::encode(record, encoder)? {
+            Encoded::Whole(example) | Encoded::Truncated(example) => sequences.push(example.ids),
+            Encoded::Dropped => {}
+        }
+    }
+    Ok(sequences)
+}
+
 /// Writes the file into a model directory.
 ///
 /// # Errors
 /// If the system refuses.
-fn save(measured: &ScoreNormalizationFile, dir: &Path) -> Result<(), TrainError> {
+pub fn save_normalization(measured: &ScoreNormalizationFile, dir: &Path) -> Result<(), TrainError> {
     let text = serde_json::to_vec_pretty(measured).expect("three numbers");
     Ok(write_atomically(&dir.join(NORMALIZATION_FILE), &text)?)
 }
@@ -60,9 +102,11 @@ pub(super) fn save_model<D: Device>(
     sequences: &[Vec<u32>],
 ) -> Result<Option<NoRoom>, TrainError> {
     let Run { model, tokenizer, settings, .. } = run;
+    let alone = (model.head() == Head::ScoreAndLength).then(|| model.without_length_head());
+    let model = alone.as_ref().unwrap_or(model);
     let measured = measure(model, sequences, settings.train.microbatch_tokens);
     run.dir.save_model(name, model, tokenizer.as_ref(), |dir| {
-        measured.map_or(Ok(()), |measured| save(&measured, dir))
+        measured.map_or(Ok(()), |measured| save_normalization(&measured, dir))
     })
 }
 
@@ -79,15 +123,7 @@ pub(super) fn reference_sequences(
     let mut options = config.data.read_options();
     options.columns.clear();
     options.limit = Some(*count);
-    let (records, _) = read_records::<Demonstration>(path, &options)?;
-    let encoder = opening.encoder(&config.data)?;
-    let mut sequences = Vec::with_capacity(records.len());
-    for record in &records {
-        match DemonstrationExample::encode(record, &encoder)? {
-            Encoded::Whole(example) | Encoded::Truncated(example) => sequences.push(example.ids),
-            Encoded::Dropped => {}
-        }
-    }
+    let sequences = encoded(path, &options, &opening.encoder(&config.data)?)?;
     let (measured, at) = (sequences.len(), path.display());
     opening.progress.note(&format!("scores are measured on {measured} sequences of {at}"));
     Ok(sequences)

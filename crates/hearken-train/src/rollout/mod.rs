@@ -20,6 +20,8 @@ mod completion_batch;
 
 mod held_out;
 
+pub(crate) mod guard;
+
 pub mod feed;
 
 pub mod settings;
@@ -43,6 +45,7 @@ pub use completion_batch::{
     CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,
     read_together,
 };
+pub use guard::Signs;
 pub use held_out::{HeldOut, HeldOutCompletions, HeldOutEvaluation, complete_held_out};
 pub use replay::{RecordedIteration, ReplayLimits, read_replay};
 pub use sample::{SampleOptions, sample, sample_scored};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hearken_config::RolloutConfig;
 use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Masters, Model, Tokenizer};
+use hearken_objective::guard::Watched;
 use hearken_objective::kl::KlController;
 use hearken_reward_source::judging::local_judges;
 use hearken_reward_source::{RewardSource, Scores};
@@ -23,6 +24,7 @@ use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::feed::Feed;
+use super::guard::{Signs, look};
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out_beside};
 use super::served::{Served, Servers};
 use super::settings::{Movement, Settings};
@@ -43,13 +45,26 @@ pub struct Iterating<E> {
     pub(crate) beta: Option<f64>,
     /// Whether the run has come to its KL limit.
     pub(crate) at_kl_limit: bool,
+    /// What is remembered of the signs of over-optimization.
+    #[serde(default)]
+    pub(crate) watched: Watched,
+    /// Whether they have ended the run.
+    #[serde(default)]
+    pub(crate) is_stopped: bool,
+    /// What they have multiplied the learning rate by; `None` is nothing.
+    #[serde(default)]
+    pub(crate) slowed: Option<f64>,
     #[serde(default)]
     pub(crate) own: E,
 }
 
 impl<E: Stored> Kept for Iterating<E> {
     fn is_over(&self) -> bool {
-        self.at_kl_limit
+        self.at_kl_limit || self.is_stopped
+    }
+
+    fn rate(&self) -> f64 {
+        self.slowed.unwrap_or(1.0)
     }
 }
 
@@ -266,6 +281,21 @@ impl<D: Device, E: Stored> Session<D, E> {
             self.settings.section
         ));
         true
+    }
+
+    /// Watches an iteration that is about to be trained on; whether that ends the run.
+    pub(super) fn is_stopped_by(&mut self, signs: &Signs, progress: &mut dyn Progress) -> bool {
+        let Some(guard) = &self.settings.guard else { return false };
+        let settings = (guard, self.settings.scores.as_slice());
+        let at = (self.run.step, self.iteration());
+        let found = look(&self.run.counters.own.watched, signs, at, settings, progress);
+        let kept = &mut self.run.counters.own;
+        kept.watched = found.watched;
+        kept.is_stopped = found.ends;
+        if found.factor < 1.0 {
+            kept.slowed = Some(kept.rate() * found.factor);
+        }
+        found.ends
     }
 
     /// The iteration, from 0.

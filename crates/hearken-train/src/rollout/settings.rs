@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use hearken_config::{DataConfig, KlSteering, Length, RolloutConfig, SamplesConfig, ScoreConfig};
+use hearken_config::{
+    DataConfig, GuardConfig, KlSteering, Length, RolloutConfig, SamplesConfig, ScoreConfig,
+};
 use hearken_run::run;
 
 use super::feed::Asked;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub minibatches: usize,
     /// `[[score]]`: who scores them.
     pub scores: Vec<ScoreConfig>,
+    /// `[guard]`: what is watched; `None` where no score is trained on.
+    pub(crate) guard: Option<GuardConfig>,
     /// Whether reward models apply what is stored beside them.
     pub(crate) normalize_scores: bool,
     /// Whether at least one score must count.

@@ -32,6 +32,7 @@ use hearken_tensor::Device;
 use serde::Serialize;
 
 use super::feed::{Feed, minibatches};
+use super::guard::Signs;
 use super::held_out::HeldOutEvaluation;
 use super::session::{self, Iterating, Session};
 use super::settings::{Configured, Settings};
@@ -105,6 +106,11 @@ pub trait RolloutTrainer<D: Device>: Sized {
 
     /// How far the policy is from its reference before an iteration's first update.
     fn kl(iteration: &Self::Iteration) -> MeanKl;
+
+    /// What its completions say of over-optimization; nothing where no score is trained on.
+    fn signs(_iteration: &Self::Iteration) -> Option<Signs> {
+        None
+    }
 
     /// Which parts of an iteration share a minibatch: neighbors with the same number.
     fn together(iteration: &Self::Iteration) -> Vec<u64>;
@@ -399,6 +405,9 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         let MeanKl { nats, completions } = T::kl(&iteration);
         if session.is_at_kl_limit(nats, progress) {
             session.run.counters.own.at_kl_limit = true;
+            return Ok(());
+        }
+        if T::signs(&iteration).is_some_and(|signs| session.is_stopped_by(&signs, progress)) {
             return Ok(());
         }
         self.update(&iteration, watch, progress)?;

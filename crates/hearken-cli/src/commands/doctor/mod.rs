@@ -15,13 +15,19 @@ use super::data::inspect::{self, column};
 ///
 /// Without arguments: what the processor, the memory and the disk are good for. With --data: examples
 /// as the model will see them, in tokens, with what is trained on set apart, and counts over the whole
-/// file. With a run directory: whether the numbers in its metrics.jsonl are plausible.
+/// file. With a run directory, or the log of another program: whether its numbers are plausible, and whether the policy
+/// has begun to exploit what scores it. Logs are metrics.jsonl, TRL's trainer_state.json, the JSON lines of verl's file
+/// logger, and event files of TensorBoard, each a file or the folder that has it.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Doctor {
-    /// A run directory to examine
-    #[arg(value_name = "RUN_DIR", conflicts_with = "data")]
+    /// A run directory to examine, or a log
+    #[arg(value_name = "RUN_DIR_OR_LOG", conflicts_with = "data")]
     run_dir: Option<PathBuf>,
+
+    /// The number of a log that says what is wanted, which nothing is trained on, as val-core/gsm8k/reward/mean@1
+    #[arg(long, value_name = "KEY", requires = "run_dir")]
+    held_out: Option<String>,
 
     /// Training data to look at: demonstrations, preferences, prompts, or a store of judgements
     #[arg(long, value_name = "FILE", requires = "model")]
@@ -45,12 +51,16 @@ Examples:
   hearken doctor
   hearken doctor --data runs/quickstart/data/demonstrations.jsonl \\
       --model runs/quickstart/base
-  hearken doctor runs/quickstart/ppo";
+  hearken doctor runs/quickstart/ppo
+  # logs of other programs:
+  # hearken doctor outputs/checkpoint-500/trainer_state.json
+  # hearken doctor verl/metrics.jsonl --held-out val-core/gsm8k/reward/mean@1
+  # hearken doctor outputs/runs/Nov30_10-00-00";
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match (self.run_dir, self.data, self.model) {
-            (Some(dir), _, _) => run_log::examine(&dir),
+            (Some(dir), _, _) => run_log::examine(&dir, self.held_out.as_deref()),
             (None, Some(path), Some(model)) => {
                 let columns = self.column.into_iter().collect();
                 inspect::show(&path, &model, columns, self.examples)

@@ -19,6 +19,7 @@ use super::section::{Method, Opponent};
 use super::selection::{Records, Selector, Standing, against_demonstrations};
 use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
+use crate::rollout::guard::repeated;
 use crate::rollout::session::Session;
 use crate::rollout::source::{Mixed, RolloutSource};
 use crate::rollout::{Heads, Rollout, Sequence, read_together};
@@ -196,6 +197,7 @@ fn metrics<D: Device>(
         win_probability: records.wins.value(),
         ties: records.ties.value(),
         length_mean: of(lengths.iter().map(|&length| length as f64).collect()),
+        repeated_share: repeated(&own.rollouts),
         share_ended: of(ended),
         sampled: own.rollouts.len(),
         trained: records.trees.len(),

@@ -64,6 +64,9 @@ pub struct IterationMetrics {
     /// Mean number of tokens of a completion, a sampled end token included.
     #[serde(rename = "completions/mean_length")]
     pub length_mean: f64,
+    /// Share of a completion's 4-grams of tokens that stand in it before, mean.
+    #[serde(rename = "completions/repeated_share")]
+    pub repeated_share: f64,
     /// Share of completions that ended by themselves.
     #[serde(rename = "completions/share_ended")]
     pub share_ended: f64,

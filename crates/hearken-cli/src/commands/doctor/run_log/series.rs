@@ -13,6 +13,11 @@ impl Records {
         Self { all }
     }
 
+    /// All of them, in order.
+    pub(super) fn all(&self) -> &[Value] {
+        &self.all
+    }
+
     /// Records of optimizer steps: those with a loss.
     pub(super) fn of_steps(&self) -> impl DoubleEndedIterator<Item = &Value> {
         self.all.iter().filter(|record| record.get("loss").is_some())

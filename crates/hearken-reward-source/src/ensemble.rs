@@ -1,0 +1,77 @@
+//! One score of several reward models.
+
+use hearken_objective::ensemble::{Combination, spread};
+use hearken_tensor::Device;
+
+use super::{Measure, Pace, RewardError, RewardModel, RewardSource, RolloutView, Score};
+
+/// Several reward models whose scores become one; how far they are apart is measured too.
+#[derive(Debug)]
+pub struct Ensemble<D: Device> {
+    name: String,
+    members: Vec<RewardModel<D>>,
+    combination: Combination,
+}
+
+impl<D: Device> Ensemble<D> {
+    /// An ensemble of reward models for one policy.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn new(name: &str, members: Vec<RewardModel<D>>, combination: Combination) -> Self {
+        assert!(!members.is_empty(), "an ensemble has members");
+        Self { name: name.to_owned(), members, combination }
+    }
+
+    /// The scores of each rollout, one for each member.
+    fn opinions(&self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Vec<f64>>, RewardError> {
+        let mut opinions = vec![Vec::with_capacity(self.members.len()); rollouts.len()];
+        for member in &self.members {
+            let scores = member.scores(&member.sequences(rollouts)?);
+            for ((of_one, score), rollout) in opinions.iter_mut().zip(scores).zip(rollouts) {
+                if !score.is_finite() {
+                    return Err(RewardError::not_finite(member.name(), score, rollout));
+                }
+                of_one.push(score);
+            }
+        }
+        Ok(opinions)
+    }
+}
+
+impl<D: Device> RewardSource for Ensemble<D> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As its members.
+    fn pace(&self) -> Pace {
+        Pace::Afterwards
+    }
+
+    fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
+        let combined = |scores: Vec<f64>| self.combination.combine(&scores).into();
+        Ok(self.opinions(rollouts)?.into_iter().map(combined).collect())
+    }
+
+    /// The combined score; then how far the members are apart, which counts for nothing.
+    fn measures(&self) -> Vec<Measure> {
+        let measure =
+            |name: &str, weight| Measure { name: name.to_owned(), weight, pace: self.pace() };
+        vec![measure(&self.name, 1.0), measure("spread", 0.0)]
+    }
+
+    fn measured(
+        &mut self,
+        pace: Pace,
+        rollouts: &[RolloutView<'_>],
+    ) -> Result<Vec<Vec<Score>>, RewardError> {
+        if pace != self.pace() {
+            return Ok(Vec::new());
+        }
+        let opinions = self.opinions(rollouts)?;
+        let combined = opinions.iter().map(|scores| self.combination.combine(scores).into());
+        let spreads = opinions.iter().map(|scores| spread(scores).into());
+        Ok(vec![combined.collect(), spreads.collect()])
+    }
+}
