@@ -79,7 +79,7 @@ pub struct Rated {
     pub alpha_interval: Figure,
 }
 
-const NOT_TWICE: &str = "Nothing was judged by two annotators.";
+pub(crate) const NOT_TWICE: &str = "Nothing was judged by two annotators.";
 
 pub(crate) fn agreement(index: &Index<'_>, options: &Options) -> Agreement {
     let mut steps: HashMap<(usize, usize), Vec<u32>> = HashMap::new();
@@ -194,7 +194,7 @@ fn cohens(index: &Index<'_>, options: &Options) -> Figure {
 }
 
 /// The estimate, or `alone` where no unit has two values.
-fn figure(found: Result<Estimate, AgreementError>, alone: &str) -> Figure {
+pub(crate) fn figure(found: Result<Estimate, AgreementError>, alone: &str) -> Figure {
     match found {
         Err(AgreementError::NoPairableUnits) => Figure::missing(alone),
         found => found.into(),

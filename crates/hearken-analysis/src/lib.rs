@@ -22,6 +22,7 @@
 //! | ratings, and whether they fit the choices | [`ratings`] |
 //! | labels of steps, approvals | [`labels`] |
 //! | which model is best | [`leaderboard`], [`voting`] |
+//! | who wins and how far people agree, anew after every label | [`standing`] |
 //! | what voting rules make of bare votes | [`voting::Election`] |
 //! | a reward model on features | [`FeatureReport`] |
 //! | annotators made of numbers, for tests | [`simulate`] |
@@ -63,6 +64,8 @@ pub mod leaderboard;
 
 pub mod voting;
 
+pub mod standing;
+
 mod feature_report;
 
 mod page;
@@ -73,7 +76,10 @@ use serde::{Deserialize, Serialize};
 
 pub use feature_report::{CalibrationBin, FeatureReport, Importance};
 pub use figure::{Figure, Test};
-pub use page::{election_html, feature_report_fragment, feature_report_html, fragment, html};
+pub use page::{
+    Report, election_html, feature_report_fragment, feature_report_html, fragment, html,
+    standing_html,
+};
 pub use records::{Options, Records};
 
 /// The version of the JSON that an [`Analysis`] becomes. It grows when a name changes its meaning or goes away.

@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use hearken_analysis::Report;
 use hearken_analysis::annotators::Annotators;
+use hearken_analysis::standing::Standing;
 use tokio::sync::Notify;
 
 /// What was computed, shared by all requests.
 #[derive(Default)]
 pub(crate) struct Desk {
-    /// As HTML.
-    pub(crate) analysis: Slot<String>,
+    pub(crate) analysis: Slot<Report>,
+    /// Who wins at this moment.
+    pub(crate) standing: tokio::sync::Mutex<Option<Kept>>,
     /// As HTML.
     pub(crate) features: Slot<String>,
     /// Whom to believe.
@@ -21,6 +25,18 @@ impl fmt::Debug for Desk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Desk").finish_non_exhaustive()
     }
+}
+
+/// A standing, and what it was computed from.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) standing: Arc<Standing>,
+    /// The judgements of the store when it was computed.
+    pub(crate) judgements: u64,
+    /// What else it depends on: how many items there are, and what was changed about them.
+    pub(crate) items: (usize, u64),
+    pub(crate) at: Instant,
+    pub(crate) took: Duration,
 }
 
 /// One result, and whether a newer one is being computed.
@@ -34,21 +50,23 @@ pub(crate) struct Content<T> {
     /// Judgements in the store when it was computed.
     pub(crate) judgements: u64,
     pub(crate) at: i64,
+    /// How long that took, in milliseconds.
+    pub(crate) took_ms: i64,
     pub(crate) result: Option<Arc<T>>,
     pub(crate) problem: Option<String>,
 }
 
 impl<T> Default for Content<T> {
     fn default() -> Self {
-        Self { running: false, judgements: 0, at: 0, result: None, problem: None }
+        Self { running: false, judgements: 0, at: 0, took_ms: 0, result: None, problem: None }
     }
 }
 
 impl<T> Clone for Content<T> {
     fn clone(&self) -> Self {
-        let Self { running, judgements, at, result, problem } = self;
-        let (result, problem) = (result.clone(), problem.clone());
-        Self { running: *running, judgements: *judgements, at: *at, result, problem }
+        let (result, problem) = (self.result.clone(), self.problem.clone());
+        let Self { running, judgements, at, took_ms, .. } = *self;
+        Self { running, judgements, at, took_ms, result, problem }
     }
 }
 

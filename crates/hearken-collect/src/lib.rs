@@ -38,6 +38,7 @@ mod security;
 mod server;
 mod session;
 mod settings;
+mod standing;
 mod state;
 mod steady;
 mod storable;

@@ -440,6 +440,43 @@ async fn items_for_somebody_go_to_nobody_else() {
     assert!(next["html"].as_str().unwrap().contains("Question item-2"), "{next}");
 }
 
+/// Who wins is told of every label that is there when the page is asked for, also while the analysis is older.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wins_is_told_of_every_label_at_once() {
+    let world = World::with_accounts();
+    let mut items = pairs(12);
+    for item in &mut items {
+        item.candidates[0].model = Some("alpha".into());
+        item.candidates[1].model = Some("beta".into());
+    }
+    world.add(&items);
+    let say = |item: usize, who: &str, candidate: usize| {
+        let verdict = Verdict::preferred(candidate);
+        Judgement::new(format!("{item}-{who}"), &items[item], who, verdict)
+    };
+    let said: Vec<_> = (0..24).map(|at| say(at % 12, ["ann", "ben"][at / 12], 0)).collect();
+    world.store.add_judgements(&said).unwrap();
+    let mut ada = world.signed_in("ada").await;
+    // Who leads is told with the votes on it, of every judgement: `of 24 votes on it`.
+    let told = async |ada: &mut Browser<'_>, judgements: usize, votes: usize| {
+        let page = ada.get("/analysis").await.text();
+        assert!(page.contains(&format!("data-judgements=\"{judgements}\"")), "{page}");
+        assert!(page.contains(&format!("of {votes} votes on it; the next is")), "{page}");
+    };
+    told(&mut ada, 24, 24).await;
+    for (at, who) in ["cleo", "dan", "eve"].into_iter().enumerate() {
+        world.store.add_judgements(&[say(0, who, 1)]).unwrap();
+        told(&mut ada, 25 + at, 25 + at).await;
+    }
+    // A final verdict takes the place of the five; what is withdrawn counts for nobody.
+    let mut decided = say(0, "rita", 0);
+    decided.is_final = true;
+    world.store.add_judgements(&[decided]).unwrap();
+    told(&mut ada, 28, 23).await;
+    ada.post("/admin/items/change", &[("item", "item-1"), ("act", "withdraw")]).await;
+    told(&mut ada, 28, 21).await;
+}
+
 /// With 100,000 items and three judgements of each: the queue, a text that one item has, what somebody judged, a page.
 #[tokio::test]
 #[ignore = "makes a large store; run by hand"]

@@ -6,7 +6,7 @@ mod support;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use hearken_collect::Settings;
-use hearken_data::feedback::{Candidate, Item, Task};
+use hearken_data::feedback::{Candidate, Item, Judgement, Task, Verdict};
 use hearken_data::{Message, Role};
 use serde_json::{Value, json};
 use support::{Answer, Browser, World};
@@ -162,6 +162,32 @@ async fn no_page_is_left_in_english() {
             left.extend(unknown.map(|text| format!("{path}: {text}")));
         }
         assert_eq!(left, Vec::<String>::new(), "in {code}");
+    }
+}
+
+/// What the report says is tested beside the catalogue; here that its page has it, in the language of the one who asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_analysis_is_told_in_the_language_of_the_reader() {
+    let world = World::with_accounts();
+    let items = support::pairs(12);
+    world.add(&items);
+    let said = (0..24).map(|at| {
+        let who = format!("Zwetschge-{}", at / 12);
+        Judgement::new(format!("j{at}"), &items[at % 12], who, Verdict::preferred(0))
+    });
+    world.store.add_judgements(&said.collect::<Vec<_>>()).unwrap();
+    let ada = world.signed_in("ada").await;
+    for (code, told) in [
+        ("de", ["Wer gewinnt", "Kein Modell ist mit Sicherheit das beste", "Annotatoren"]),
+        ("ar", ["من يفوز", "لا نموذج هو الأفضل", "المُقيِّمون"]),
+    ] {
+        let page = ask(&ada, code, "/analysis", None).await.text();
+        for words in told {
+            assert!(page.contains(words), "{words}: {page}");
+        }
+        for words in ["Who wins", "No model", "Do people agree", "judgements per item"] {
+            assert!(!page.contains(words), "{words}: {page}");
+        }
     }
 }
 

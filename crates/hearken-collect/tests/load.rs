@@ -104,6 +104,10 @@ fn crowds_that_only_hold_on_keep_nobody_from_work() {
     // Without limits the next item never comes; the machine of a test may be busy with others.
     assert!(outcome.next.p99_ms < 1_000.0, "{:?}", outcome.next);
     assert!(grown < 300, "{grown} MiB");
+    // Of live prompts 32 are under way, and of streams of a token 4; the others are told to come later.
+    let answers = &held.live_answers;
+    let of = |status: u16| answers.get(&status).copied().unwrap_or(0);
+    assert!(0 < of(200) && of(200) <= 32 && of(200) + of(429) == 500, "{answers:?}");
     // What never becomes a request is closed.
     for mut stream in &held.half_open {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use hearken_data::feedback::{Item, Judgement, Origin, in_force};
 
 use crate::records::Records;
-pub(crate) use votes::{Choice, Unit, Vote, Votes};
+pub(crate) use votes::{Choice, Unit, Vote, Votes, pairs_of};
 
 /// A judgement that counts.
 #[derive(Clone, Copy)]
@@ -175,7 +175,7 @@ fn deciding<'a, 'b: 'a>(
 }
 
 /// Each name once; names that end in a number in the order of the number.
-fn sorted_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+pub(crate) fn sorted_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let distinct: std::collections::BTreeSet<&str> = names.collect();
     let mut names: Vec<&str> = distinct.into_iter().collect();
     names.sort_by_cached_key(|name| {

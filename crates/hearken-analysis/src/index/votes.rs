@@ -132,11 +132,11 @@ fn first_left(judgement: &Judgement, first: usize) -> Option<bool> {
     judgement.presented.first().map(|&left| left == first)
 }
 
-type Pair = (usize, usize, Choice, Option<f64>);
+pub(crate) type Pair = (usize, usize, Choice, Option<f64>);
 
 /// What a verdict says about pairs of candidates, the lower number first. Two bad answers are as good as each other; a soft label
 /// is a vote for the more probable side.
-fn pairs_of(verdict: &Verdict) -> Vec<Pair> {
+pub(crate) fn pairs_of(verdict: &Verdict) -> Vec<Pair> {
     match verdict {
         Verdict::Preferred { candidate, strength } => {
             let choice = if *candidate == 0 { Choice::First } else { Choice::Second };

@@ -3,6 +3,7 @@
 //! Strengths are those of Bradley and Terry, in units of log-odds and summing to 0; ratings put them on Elo's scale, 400/ln 10
 //! points per unit and 1000 in the middle.
 
+mod contenders;
 mod elo;
 mod styled;
 
@@ -17,6 +18,8 @@ use hearken_stats::triads::{self, Triads};
 use hearken_stats::win_rate::Outcomes;
 use serde::{Deserialize, Serialize};
 
+pub use contenders::Contender;
+pub(crate) use contenders::contenders;
 pub use elo::{Checkpoint, EloHistory};
 pub use styled::{StyleControl, StyleEffect};
 
@@ -189,13 +192,12 @@ impl<'a> ModelVotes<'a> {
     }
 }
 
+/// What a vote says where the first candidate is on the left, by [`Choice`] in its order.
+pub(crate) const OUTCOMES: [Outcome; 3] = [Outcome::Left, Outcome::Tie, Outcome::Right];
+
 impl ModelVote<'_> {
     pub(crate) fn comparison(&self) -> Comparison {
-        let outcome = match self.vote.choice {
-            Choice::First => Outcome::Left,
-            Choice::Tie => Outcome::Tie,
-            Choice::Second => Outcome::Right,
-        };
+        let outcome = OUTCOMES[self.vote.choice as usize];
         Comparison { left: self.first, right: self.second, outcome, weight: 1.0 }
     }
 
@@ -215,6 +217,8 @@ impl ModelVote<'_> {
 
 /// Precision of the prior where strengths would be infinite: a standard deviation of 2, that is 350 points of rating.
 const RIDGE: f64 = 0.25;
+/// Why nobody wins.
+pub(crate) const NO_VOTES: &str = "No votes between answers of two named models.";
 /// Why there is no rating where there are votes.
 const ALIKE: &str =
     "So few votes, or votes so alike, that drawing them again changes nothing: no interval.";
@@ -226,7 +230,7 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
     let tally = votes.tally();
     let mut notes = Vec::new();
     if votes.models.len() < 2 {
-        notes.push("No votes between answers of two named models.".to_owned());
+        notes.push(NO_VOTES.to_owned());
     }
     if votes.models.len() > MODELS_MAX {
         notes.push(format!("More than {MODELS_MAX} models: no strengths are fitted."));
@@ -280,6 +284,15 @@ pub(crate) fn leaderboard(index: &Index<'_>, options: &Options) -> Leaderboard {
     }
 }
 
+/// Work that an analysis may do for the bootstrap, and a page that is to be there at once.
+const PATIENT: f64 = 2e10;
+const AT_ONCE: f64 = 2e8;
+
+/// Rounds of a bootstrap for so much work. A round solves a few dense systems; beyond some hundred models they take too long.
+fn affordable(tally: &Tally, work: f64) -> usize {
+    (work / (tally.items() as f64).powi(3).max(1.0)) as usize
+}
+
 /// The models of votes, each fitted or not.
 struct Fits {
     half: Result<Fit, FitError>,
@@ -312,10 +325,7 @@ impl Fits {
     /// Bootstrap intervals, with notes where there are fewer rounds than asked for and where rounds are infinite.
     fn bootstrap(&self, tally: &Tally, options: &Options) -> Option<Resampled> {
         self.half.as_ref().ok()?;
-        // A round solves a few dense systems; beyond some hundred models they take too long.
-        let work = (tally.items() as f64).powi(3);
-        let affordable = (2e10 / work.max(1.0)) as usize;
-        let rounds = options.bootstrap_rounds.min(affordable);
+        let rounds = options.bootstrap_rounds.min(affordable(tally, PATIENT));
         let mut notes = Vec::new();
         if rounds < options.bootstrap_rounds {
             notes.push(format!(

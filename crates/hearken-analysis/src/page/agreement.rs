@@ -55,7 +55,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
     graded("Approvals", &a.approvals);
     for (axis, rated) in &a.ratings {
         body += &facts(
-            &format!("Ratings: {axis}"),
+            &format!("Ratings on the axis {axis}"),
             &[
                 ("Krippendorff’s alpha, ordinal", &rated.alpha_ordinal, Unit::Plain(4)),
                 ("Krippendorff’s alpha, interval", &rated.alpha_interval, Unit::Plain(4)),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::markup::{Table, Unit, cell, facts, n, notes, p, section as framed};
+use super::markup::{Table, Unit, cell, data, facts, n, notes, p, section as framed};
 use crate::Analysis;
 use crate::annotators::Annotator;
 use hearken_page::escape;
@@ -37,7 +37,7 @@ fn conspicuous(analysis: &Analysis) -> String {
     let mut table = Table::new("Conspicuous annotators", &["annotator", "why"]).with_text(1);
     for annotator in a.list.iter().filter(|k| !k.conspicuous.is_empty()) {
         let why: Vec<String> = annotator.conspicuous.iter().map(|r| escape(&r.why)).collect();
-        table.row(&[escape(&annotator.name), why.join("<br>")]);
+        table.row(&[data(&annotator.name), paragraphs(&why)]);
     }
     let found = table.html();
     if found.is_empty() {
@@ -47,6 +47,14 @@ fn conspicuous(analysis: &Analysis) -> String {
         );
     }
     found
+}
+
+/// A sentence, or a list of some.
+fn paragraphs(sentences: &[String]) -> String {
+    match sentences {
+        [sentence] => sentence.clone(),
+        _ => sentences.iter().map(|sentence| format!("<div>{sentence}</div>")).collect(),
+    }
 }
 
 fn table(list: &[Annotator]) -> String {
@@ -71,7 +79,7 @@ fn table(list: &[Annotator]) -> String {
     let mut table = Table::new("Each annotator; p-values are corrected after Holm", &columns);
     for k in list {
         table.row(&[
-            escape(&k.name),
+            data(&k.name),
             k.judgements.to_string(),
             cell(&k.agreement, Unit::Percent),
             n(&k.agreement),
@@ -124,17 +132,15 @@ fn groups(analysis: &Analysis) -> String {
         ],
     );
     let sentence = if g.found {
-        format!(
-            "The annotators fall into two groups that prefer differently: {} and {}.",
-            g.members[0].join(", "),
-            g.members[1].join(", ")
-        )
+        let [one, other] = [0, 1].map(|group| data(&g.members[group].join(", ")));
+        format!("The annotators fall into two groups that prefer differently: {one} and {other}.")
     } else if g.difference.known().is_some() {
         "The annotators do not fall into groups.".to_owned()
     } else {
-        String::new()
+        return body;
     };
-    body + &notes(&[sentence].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>())
+    let _ = writeln!(body, "<p class=\"note\">{sentence}</p>");
+    body
 }
 
 pub(super) fn judges(analysis: &Analysis) -> String {
@@ -153,7 +159,7 @@ pub(super) fn judges(analysis: &Analysis) -> String {
     let mut table = Table::new("Language models that judged beside people", &columns);
     for j in &analysis.judges.list {
         table.row(&[
-            escape(&j.name),
+            data(&j.name),
             j.votes.to_string(),
             j.ties.to_string(),
             cell(&j.agreement, Unit::Percent),

@@ -4,23 +4,59 @@ use std::fmt::Write as _;
 
 use hearken_page::escape;
 
-use super::markup::{Unit, cell, probability};
+use super::markup::{Unit, cell, data, probability};
 use crate::Analysis;
-use crate::leaderboard::{Leaderboard, ModelRow};
+use crate::leaderboard::{Contender, ModelRow, NO_VOTES};
 use crate::patterns::{Pattern, Patterns};
+use crate::standing::Standing;
 
 /// The level of the tests whose patterns are told here.
 const LEVEL: f64 = 0.05;
 /// Models, annotators and patterns that are told here.
 const SHOWN: usize = 4;
 
-pub(super) fn section(analysis: &Analysis) -> String {
-    let findings = [
-        finding("Who wins", "leaderboard", "Leaderboard", &who_wins(&analysis.leaderboard)),
-        finding("Do people agree", "agreement", "Agreement", &agreement(analysis)),
-        finding("Who is conspicuous", "annotators", "Annotators", &conspicuous(analysis)),
-        finding("What is preferred", "patterns", "Patterns", &preferred(analysis)),
-    ];
+/// What matters.
+#[derive(Debug)]
+pub(super) struct Lead {
+    standing: Standing,
+    /// The model that leads where answers are equally long and equally formatted.
+    styled: Option<String>,
+    conspicuous: String,
+    preferred: String,
+}
+
+impl Lead {
+    pub(super) fn new(analysis: &Analysis) -> Self {
+        Self {
+            standing: Standing::of(analysis),
+            styled: styled(&analysis.leaderboard.models),
+            conspicuous: conspicuous(analysis),
+            preferred: preferred(analysis),
+        }
+    }
+
+    /// The section; who wins and how far people agree, of later judgements where there are.
+    pub(super) fn section(&self, standing: Option<&Standing>) -> String {
+        let standing = standing.unwrap_or(&self.standing);
+        let wins = who_wins(standing, self.styled.as_deref());
+        section(&[
+            finding("Who wins", Some(("leaderboard", "Leaderboard")), &wins),
+            finding("Do people agree", Some(("agreement", "Agreement")), &agreement(standing)),
+            finding("Who is conspicuous", Some(("annotators", "Annotators")), &self.conspicuous),
+            finding("What is preferred", Some(("patterns", "Patterns")), &self.preferred),
+        ])
+    }
+}
+
+/// Who wins and how far people agree, where nothing else is known.
+pub(super) fn standing_section(standing: &Standing) -> String {
+    section(&[
+        finding("Who wins", None, &who_wins(standing, None)),
+        finding("Do people agree", None, &agreement(standing)),
+    ])
+}
+
+fn section(findings: &[String]) -> String {
     format!(
         "<section class=\"lead\" aria-label=\"What matters\">\n{}</section>\n",
         findings.concat()
@@ -28,10 +64,11 @@ pub(super) fn section(analysis: &Analysis) -> String {
 }
 
 /// A heading, what is found, and where there is more.
-fn finding(title: &str, id: &str, more: &str, body: &str) -> String {
-    format!(
-        "<div class=\"finding\"><h2>{title}</h2>\n{body}<p class=\"more\"><a href=\"#{id}\">{more}</a></p></div>\n"
-    )
+fn finding(title: &str, more: Option<(&str, &str)>, body: &str) -> String {
+    let more = more.map_or_else(String::new, |(id, more)| {
+        format!("<p class=\"more\"><a href=\"#{id}\">{more}</a></p>")
+    });
+    format!("<div class=\"finding\"><h2>{title}</h2>\n{body}{more}</div>\n")
 }
 
 fn headline(text: &str) -> String {
@@ -47,18 +84,15 @@ fn missing(notes: &[String], otherwise: &str) -> String {
     sentence(&escape(notes.first().map_or(otherwise, String::as_str)))
 }
 
-fn who_wins(board: &Leaderboard) -> String {
-    let mut models: Vec<&ModelRow> = board.models.iter().collect();
-    models.sort_by_key(|row| row.rank);
-    let [first, second, ..] = models[..] else {
-        return missing(&board.notes, "No votes between answers of two named models.");
-    };
-    let may_be_first = |row: &&&ModelRow| row.rank_bounds.is_some_and(|bounds| bounds.best <= 1);
+fn who_wins(standing: &Standing, styled: Option<&str>) -> String {
+    let contenders = &standing.contenders;
+    let [first, second, ..] = &contenders[..] else { return sentence(NO_VOTES) };
+    let may_be_first = |row: &&Contender| row.rank_bounds.is_some_and(|bounds| bounds.best <= 1);
     let tied: Vec<String> =
-        models.iter().filter(may_be_first).map(|row| escape(&row.model)).collect();
+        contenders.iter().filter(may_be_first).map(|row| data(&row.model)).collect();
     let is_sure = tied.len() == 1 && first.rank_bounds.is_some();
     let mut body = match is_sure {
-        true => headline(&format!("{} is best", escape(&first.model))),
+        true => headline(&format!("{} is best", data(&first.model))),
         false => headline("No model is best for sure"),
     };
     if !is_sure && 1 < tied.len() {
@@ -71,36 +105,36 @@ fn who_wins(board: &Leaderboard) -> String {
     }
     body += &sentence(&format!(
         "{} wins {} of {} votes on it; the next is {} with {}.",
-        escape(&first.model),
+        data(&first.model),
         cell(&first.win_rate, Unit::Percent),
         first.votes,
-        escape(&second.model),
+        data(&second.model),
         cell(&second.win_rate, Unit::Percent)
     ));
-    body + &styled(&models)
+    body + &styled.map_or_else(String::new, |best| equal_style(best == first.model, best))
 }
 
 /// Whether who leads would lead if answers were equally long and equally formatted.
-fn styled(models: &[&ModelRow]) -> String {
-    let strength = |row: &&&ModelRow| row.strength_styled.value().unwrap_or(f64::NEG_INFINITY);
-    let best = models.iter().max_by(|a, b| strength(a).total_cmp(&strength(b)));
-    let Some(best) = best.filter(|best| best.strength_styled.known().is_some()) else {
-        return String::new();
-    };
-    let text = if best.rank == models[0].rank {
-        "With length and formatting held equal it leads as well.".to_owned()
-    } else {
-        format!("With length and formatting held equal {} leads instead.", escape(&best.model))
+fn equal_style(is_first: bool, best: &str) -> String {
+    let text = match is_first {
+        true => "With length and formatting held equal it leads as well.".to_owned(),
+        false => format!("With length and formatting held equal {} leads instead.", data(best)),
     };
     sentence(&text)
 }
 
-fn agreement(analysis: &Analysis) -> String {
-    let compared = &analysis.agreement.comparisons;
-    let Some(raw) = compared.raw.known() else {
-        return missing(&analysis.agreement.notes, "No two people judged the same pair.");
+/// The strongest model with style held equal, where that is known.
+fn styled(models: &[ModelRow]) -> Option<String> {
+    let strength = |row: &&ModelRow| row.strength_styled.value().unwrap_or(f64::NEG_INFINITY);
+    let best = models.iter().max_by(|a, b| strength(a).total_cmp(&strength(b)))?;
+    best.strength_styled.known().map(|_| best.model.clone())
+}
+
+fn agreement(standing: &Standing) -> String {
+    let Some(raw) = standing.agreement.known() else {
+        return sentence("No two people judged the same pair.");
     };
-    let alpha = compared.alpha_nominal.known().map(|alpha| alpha.value);
+    let alpha = standing.alpha.known().map(|alpha| alpha.value);
     let how = match alpha {
         Some(alpha) if alpha < 0.2 => "little more than by chance",
         Some(alpha) if alpha < 0.4 => "fairly",
@@ -111,13 +145,13 @@ fn agreement(analysis: &Analysis) -> String {
     let mut body = headline(&format!("They agree {how}"));
     body += &sentence(&format!(
         "Two people say the same of a pair {} of the time ({} pairs of verdicts).",
-        cell(&compared.raw, Unit::Percent),
+        cell(&standing.agreement, Unit::Percent),
         raw.n
     ));
     if alpha.is_some() {
         body += &sentence(&format!(
             "Krippendorff’s alpha is {}: 0 is chance, 1 is always the same.",
-            cell(&compared.alpha_nominal, Unit::Plain(2))
+            cell(&standing.alpha, Unit::Plain(2))
         ));
     }
     body
@@ -141,7 +175,7 @@ fn conspicuous(analysis: &Analysis) -> String {
     body += "<ul>\n";
     for one in conspicuous.iter().take(SHOWN) {
         let why = one.conspicuous.first().map_or("", |reason| &reason.why);
-        let _ = writeln!(body, "<li><b>{}</b>: {}</li>", escape(&one.name), escape(why));
+        let _ = writeln!(body, "<li><div>{}</div><div>{}</div></li>", data(&one.name), escape(why));
     }
     body += "</ul>\n";
     if SHOWN < conspicuous.len() {
@@ -177,7 +211,7 @@ fn preferred(analysis: &Analysis) -> String {
         .take(SHOWN)
         .map(|pattern| {
             let more = if 0.0 < effect(pattern) { "more of" } else { "less of" };
-            format!("{more} “{}”", escape(&pattern.description.to_lowercase()))
+            format!("<li>{more} “{}”</li>\n", escape(&pattern.description))
         })
         .collect();
     let by_length = length.more_wins_test.filter(|test| test.p_holm < LEVEL);
@@ -198,8 +232,9 @@ fn preferred(analysis: &Analysis) -> String {
         length.wins + length.losses
     ));
     if !others.is_empty() {
-        let what = if by_length.is_some() { "Beside length" } else { "What does" };
-        body += &sentence(&format!("{what}: {} wins more often.", others.join("; ")));
+        let which = if by_length.is_some() { "Beside length, answers" } else { "Answers" };
+        body += &sentence(&format!("{which} win more often that have"));
+        let _ = writeln!(body, "<ul>\n{}</ul>", others.concat());
     }
     body
 }

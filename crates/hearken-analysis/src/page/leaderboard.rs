@@ -1,6 +1,6 @@
 //! The leaderboard.
 
-use super::markup::{Table, Unit, cell, facts, n, notes, p, probability, section as framed};
+use super::markup::{Table, Unit, cell, data, facts, n, notes, p, probability, section as framed};
 use crate::Analysis;
 use crate::leaderboard::{Leaderboard, LikelihoodRatio, ModelRow};
 use hearken_page::escape;
@@ -47,7 +47,7 @@ fn table(board: &Leaderboard) -> String {
     );
     for row in &board.models {
         table.row(&[
-            escape(&row.model),
+            data(&row.model),
             row.rank.to_string(),
             row.rank_bounds.map_or_else(String::new, |b| format!("{}–{}", b.best, b.worst)),
             cell(&row.rating, Unit::Plain(0)),

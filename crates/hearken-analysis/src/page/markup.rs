@@ -57,6 +57,11 @@ pub(super) fn cell(figure: &Figure, unit: Unit) -> String {
     }
 }
 
+/// What others have named or written: it is the same in every language.
+pub(super) fn data(text: &str) -> String {
+    format!("<bdi translate=\"no\">{}</bdi>", escape(text))
+}
+
 /// The number of observations of a figure.
 pub(super) fn n(figure: &Figure) -> String {
     figure.known().map_or_else(String::new, |e| e.n.to_string())

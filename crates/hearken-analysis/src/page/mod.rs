@@ -15,6 +15,7 @@ pub use feature_report::{feature_report_fragment, feature_report_html};
 use hearken_page::document;
 
 use crate::Analysis;
+use crate::standing::Standing;
 use crate::voting::ElectionAnalysis;
 
 /// The sections behind what matters, in their order: the id and the title of each.
@@ -33,7 +34,35 @@ const SECTIONS: [(&str, &str); 9] = [
 /// The analysis as sections for a page that somebody else frames: what matters first, then links to the sections, which are
 /// folded. `section`s with `h2` and `h3`, `nav.contents`, `details`, `table.numbers`, `figure.plot`, `p.note`, `p.warning`,
 /// `ul.legend`.
+#[derive(Debug)]
+pub struct Report {
+    lead: lead::Lead,
+    sections: String,
+}
+
+impl Report {
+    /// Draws it.
+    pub fn new(analysis: &Analysis) -> Self {
+        Self { lead: lead::Lead::new(analysis), sections: sections(analysis) }
+    }
+
+    /// As HTML. Who wins and how far people agree is told of `standing`, where later judgements are known.
+    pub fn html(&self, standing: Option<&Standing>) -> String {
+        self.lead.section(standing) + &self.sections
+    }
+}
+
+/// The analysis as sections; see [`Report`].
 pub fn fragment(analysis: &Analysis) -> String {
+    Report::new(analysis).html(None)
+}
+
+/// Who wins and how far people agree, as the first of the sections of a [`Report`] that is not there yet.
+pub fn standing_html(standing: &Standing) -> String {
+    lead::standing_section(standing)
+}
+
+fn sections(analysis: &Analysis) -> String {
     let sections = [
         leaderboard::section(analysis),
         agreement::section(analysis),
@@ -52,7 +81,7 @@ pub fn fragment(analysis: &Analysis) -> String {
     let links = links.concat();
     let contents =
         format!("<nav class=\"contents\" aria-label=\"Contents\"><ul>\n{links}</ul></nav>\n");
-    [lead::section(analysis), contents, sections].concat()
+    contents + &sections
 }
 
 /// The analysis as a page by itself: nothing is loaded from elsewhere.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::markup::{Table, Unit, cell, facts, n, notes, p, section as framed};
+use super::markup::{Table, Unit, cell, data, facts, n, notes, p, section as framed};
 use crate::Analysis;
 use crate::patterns::{Pattern, Side};
 use hearken_page::escape;
@@ -71,13 +71,13 @@ fn examples(pattern: &Pattern) -> String {
         return String::new();
     }
     let mut body = format!(
-        "<details><summary>Examples: {}</summary>\n",
-        escape(&pattern.description.to_lowercase())
+        "<details><summary>Examples of pairs: “{}”</summary>\n",
+        escape(&pattern.description)
     );
     for example in &pattern.examples {
         let side = |side: &Side, what: &str| {
             format!(
-                "<p>{what} ({} votes, {:.1}):</p><blockquote>{}</blockquote>",
+                "<p>{what} ({} votes, {:.1}):</p><blockquote translate=\"no\" dir=\"auto\">{}</blockquote>",
                 side.votes,
                 side.value,
                 escape(&side.excerpt)
@@ -85,8 +85,8 @@ fn examples(pattern: &Pattern) -> String {
         };
         let _ = writeln!(
             body,
-            "<h4>Item {}</h4>{}{}",
-            escape(&example.item),
+            "<h3>Item {}</h3>{}{}",
+            data(&example.item),
             side(&example.chosen, "Chosen"),
             side(&example.rejected, "Rejected")
         );
@@ -110,7 +110,7 @@ pub(super) fn ratings(analysis: &Analysis) -> String {
     let mut table = Table::new("Axes", &["axis", "mean", "n", "choices for the higher", "n"]);
     for (name, axis) in &ratings.axes {
         table.row(&[
-            escape(name),
+            data(name),
             cell(&axis.mean, Unit::Plain(2)),
             n(&axis.mean),
             cell(&axis.consistency, Unit::Percent),
@@ -121,7 +121,7 @@ pub(super) fn ratings(analysis: &Analysis) -> String {
     for (name, axis) in &ratings.axes {
         let row = |m: &crate::ratings::ModelRating| Some((m.model.clone(), *m.mean.known()?));
         body += &Forest {
-            labels: Labels::new(&format!("Mean rating: {name}"), "rating", ""),
+            labels: Labels::new(&format!("Mean rating on the axis {name}"), "rating", ""),
             rows: axis.models.iter().filter_map(row).collect(),
             reference: None,
         }

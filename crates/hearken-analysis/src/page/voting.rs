@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::markup::{Table, notes};
+use super::markup::{Table, data, notes};
 use crate::voting::{RuleResult, Voting};
 use hearken_page::escape;
+use hearken_stats::social_choice::Rule;
 
 /// What the section holds.
 pub(super) fn body(voting: &Voting) -> String {
@@ -17,15 +18,14 @@ pub(super) fn body(voting: &Voting) -> String {
     for rule in &voting.rules {
         table.row(&[
             escape(&rule.rule.replace('_', " ")),
-            escape(&rule.winners.join(", ")),
-            escape(&order(rule)),
+            data(&rule.winners.join(", ")),
+            data(&order(rule)),
             escape(rule.note.as_deref().unwrap_or_default()),
         ]);
     }
     body += &table.html();
-    let verdict = voting.verdict();
-    if !verdict.is_empty() {
-        let _ = writeln!(body, "<p>{}</p>", escape(&verdict.join(" ")));
+    for sentence in voting.verdict() {
+        let _ = writeln!(body, "<p>{}</p>", escape(&sentence));
     }
     let per_item = &voting.per_item;
     if per_item.items > 0 {
@@ -36,20 +36,33 @@ pub(super) fn body(voting: &Voting) -> String {
         );
     }
     let mut table =
-        Table::new("Items on which rules disagree", &["item", "rankings", "winners"]).with_text(2);
+        Table::new("Items on which rules disagree", &["item", "rankings", "answers that win"])
+            .with_text(2);
     for item in &per_item.disagreements {
         let rules: Vec<String> = item
             .rules
             .iter()
             .map(|r| {
-                let winners: Vec<String> =
-                    r.winners.iter().map(|w| format!("answer {}", w + 1)).collect();
-                format!("{:?}: {}", r.rule, winners.join(" and "))
+                let winners: Vec<String> = r.winners.iter().map(|w| (w + 1).to_string()).collect();
+                format!("<div><span>{}</span>: {}</div>", named(r.rule), winners.join(", "))
             })
             .collect();
-        table.row(&[escape(&item.item), item.ballots.to_string(), escape(&rules.join("; "))]);
+        table.row(&[data(&item.item), item.ballots.to_string(), rules.concat()]);
     }
     body + &table.html()
+}
+
+fn named(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Plurality => "plurality",
+        Rule::InstantRunoff => "instant runoff",
+        Rule::Borda => "borda",
+        Rule::Copeland => "copeland",
+        Rule::Maximin => "maximin",
+        Rule::Schulze => "schulze",
+        Rule::RankedPairs => "ranked pairs",
+        Rule::Kemeny => "kemeny",
+    }
 }
 
 /// The first places; equals are joined by =.

@@ -1,6 +1,6 @@
 //! Measures the labelling service and writes `docs/results/collect.json` and a table of it in
-//! `docs/performance.md`: latencies under 200 annotators on SQLite and PostgreSQL, and what 100,000
-//! items with 1,000,000 judgements cost.
+//! `docs/performance.md`: latencies under 200 annotators on SQLite and PostgreSQL and beside crowds
+//! that only hold on, what 100,000 items with 1,000,000 judgements cost, and how soon a label is seen among them.
 //!
 //! `cargo run --release -p hearken-collect --example collect_results -- [--seconds 60] [--items 100000]
 //! [--judgements 1000000] [--output docs/results/collect.json] [--page docs/performance.md]`
@@ -8,8 +8,13 @@
 #![allow(clippy::print_stderr, reason = "it says how far it is")]
 
 mod annotators;
+mod crowds;
 mod project;
+mod seen;
 mod table;
+
+#[path = "../../tests/support/crowds.rs"]
+mod holding;
 
 #[path = "../../tests/support/load.rs"]
 mod load;
@@ -40,6 +45,9 @@ use serde_json::{Value, json};
 
 /// Models whose answers are compared.
 const MODELS: usize = 20;
+
+/// The share of the time for which annotators are measured beside a crowd, and as long without one.
+const CROWD_SHARE: f64 = 0.4;
 
 const COMMAND: &str = "cargo run --release -p hearken-collect --example collect_results";
 
@@ -93,9 +101,11 @@ fn main() {
     }
     let large =
         project::measure(&home("large"), folder.path(), (arguments.items, arguments.judgements));
+    let crowds = crowds::measure(folder.path(), arguments.seconds * CROWD_SHARE);
     let results = json!({
         "about": about(started),
         "load": load,
+        "crowds": crowds,
         "large": large,
     });
     let text = serde_json::to_string_pretty(&results).expect("numbers and names");
@@ -111,7 +121,6 @@ fn about(started: Instant) -> Value {
     json!({
         "command": COMMAND,
         "date": output("date", &["+%Y-%m-%d"]),
-        "commit": output("git", &["rev-parse", "--short", "HEAD"]),
         "processor": processor(),
         "threads": cores,
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -126,17 +135,23 @@ fn about(started: Instant) -> Value {
 
 /// What a program of the system prints.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let ran = Command::new(program).current_dir(folder).args(arguments).output().ok()?;
+    let ran = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(ran.stdout).ok()?.trim().to_owned();
     (ran.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// What the system calls the processor.
+/// What the system calls the processor, and the widest instructions that it has.
 fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
+    let of = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim())
+    };
+    let flags: Vec<&str> = of("flags").unwrap_or_default().split(' ').collect();
+    let widest = [("avx512f", "AVX-512"), ("amx_tile", "AMX")];
+    let widest = widest.iter().filter(|(flag, _)| flags.contains(flag)).map(|(_, name)| *name);
+    let names: Vec<&str> = [of("model name")?].into_iter().chain(widest).collect();
+    Some(names.join(", "))
 }
 
 /// The most memory that this process, service and annotators, held.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::load::Latencies;
 use crate::running::{Running, unlimited};
-use crate::{MODELS, item, open, overlap_of, timed, token};
+use crate::{MODELS, item, open, overlap_of, seen, timed, token};
 
 /// Annotators of the project.
 const PEOPLE: usize = 500;
@@ -93,11 +93,15 @@ pub(crate) fn measure(
             exchange::import(&*store, &[&path], None, &ImportOptions::default()).expect("an import")
         });
         eprintln!("{name}: imported in {import_s:.1} s: {}", json!(imported));
+        let judged = u32::try_from(judgements / items.max(1)).unwrap_or(1);
+        // Before anybody holds an item of which one place is left.
+        let seen = seen::measure(&store, judged);
         // One more than each item has: there is something left to label.
-        overlap_of(&*store, u32::try_from(judgements / items.max(1)).unwrap_or(1) + 1);
+        overlap_of(&*store, judged + 1);
         let token = token(&*store);
         let running = Running::start(Arc::clone(&store), unlimited());
-        let told = json!({"import_s": import_s, "pages": pages(&running.url, &token)});
+        let told =
+            json!({"import_s": import_s, "pages": pages(&running.url, &token), "seen": seen});
         drop(running);
         eprintln!("{told}");
         report.insert((*name).into(), told);

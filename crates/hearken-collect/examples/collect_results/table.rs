@@ -20,10 +20,9 @@ pub(crate) fn inserted(page: &str, results: &Value) -> String {
 fn text(results: &Value) -> String {
     let about = &results["about"];
     let mut text = format!(
-        "Written by `{COMMAND}` ({}, commit {}, {} build, {}, {} cores, {:.0} s): {}. [All \
+        "Written by `{COMMAND}` ({}, {} build, {}, {} cores, {:.0} s): {}. [All \
          numbers](results/collect.json).\n\n",
         word(&about["date"]),
-        word(&about["commit"]),
         word(&about["build"]),
         word(&about["processor"]),
         about["threads"],
@@ -31,6 +30,7 @@ fn text(results: &Value) -> String {
         word(&about["note"]),
     );
     text += &load(&results["load"]);
+    text += &crowds(&results["crowds"]);
     text += &large(&results["large"]);
     text
 }
@@ -89,6 +89,38 @@ fn load(load: &Value) -> String {
     text + &sums + "\n"
 }
 
+fn crowds(crowds: &Value) -> String {
+    let mut text = format!(
+        "{} annotators, {:.0} s for each item, beside those that only hold on:\n\n| half-open connections | live prompts | \
+         streams of judgements | request | n | p50 ms | p99 ms | longest ms | memory before, after |\n\
+         | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n",
+        crowds["annotators"],
+        number(&crowds["pause_s"])
+    );
+    for told in [&crowds["alone"], &crowds["with_a_crowd"]] {
+        let (crowd, memory) = (&told["crowd"], &told["memory_mib"]);
+        for (request, name) in [("next item", "next"), ("judgement", "submit")] {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {request} | {} | {}, {} MiB |",
+                crowd["half_open"],
+                crowd["live_prompts"],
+                crowd["streams"],
+                latencies(&told[name]),
+                memory["before"],
+                memory["after"]
+            );
+        }
+    }
+    let answers = crowds["with_a_crowd"]["live_answers"].as_object();
+    let of = |status: &str| answers.and_then(|answers| answers.get(status)?.as_u64()).unwrap_or(0);
+    text + &format!(
+        "\nThe memory is that of service, annotators and crowd together. Of the live prompts {} were being answered by the end, {} were refused (429).\n\n",
+        of("200"),
+        of("429")
+    )
+}
+
 fn latencies(told: &Value) -> String {
     format!(
         "{} | {:.1} | {:.1} | {:.1}",
@@ -123,6 +155,22 @@ fn large(large: &Value) -> String {
                 number(&told["first_ms"])
             )
         });
+    }
+    text += "\nA label is seen, from the moment at which it is sent:\n\n| | in | n | p50 ms | p99 ms | longest ms |\n\
+             | --- | --- | ---: | ---: | ---: | ---: |\n";
+    for (home, told) in &homes {
+        let parts = [
+            ("the next item", "next_item"),
+            ("the estimates on the page of the analysis", "estimates"),
+        ];
+        for (what, name) in parts {
+            for (when, words) in
+                [("then", ""), ("while_computing", ", while the rest of it is computed")]
+            {
+                let told = latencies(&told["seen"][when][name]);
+                let _ = writeln!(text, "| {home} | {what}{words} | {told} |");
+            }
+        }
     }
     let analysis = &large["analysis"];
     text + &format!(

@@ -120,13 +120,22 @@ fn refresh(state: &AppState, settings: &Settings, at_once: bool) -> Result<(), A
         }
     }
     let started = Instant::now();
-    read_items(state)?;
-    read_changes(state)?;
+    read_new_items(state)?;
     let taken = state.store().taken(now)?;
     state.distributor().index().replace_taken(&taken, settings.overlap);
     let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     *refreshed = Some((now, took));
     Ok(())
+}
+
+/// Takes over items and changes that are new to the store. May block.
+///
+/// # Errors
+///
+/// The store cannot be read.
+pub(crate) fn read_new_items(state: &AppState) -> Result<(), AppError> {
+    read_items(state)?;
+    read_changes(state)
 }
 
 fn read_items(state: &AppState) -> Result<(), AppError> {

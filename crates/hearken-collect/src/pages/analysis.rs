@@ -1,25 +1,30 @@
-//! The analysis page: closed at first, then computed once for each state of the store.
+//! The analysis page: closed at first, then computed anew as judgements come in. Who wins and how far people agree is told of
+//! every judgement that is there, the rest of those that there were when it was computed last.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, Redirect};
 use axum::routing::{get, post};
+use hearken_analysis::Report;
 use minijinja::context;
 
 use crate::desk::{Content, Desk, Slot};
 use crate::error::AppError;
 use crate::exchange::records;
+use crate::language;
+use crate::standing::standing;
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
 /// Judgements from which on there is an analysis.
 pub(crate) const NEEDED: u64 = 20;
-/// How long a request waits for a computation before it shows that one is under way.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How long an analysis is shown although there are newer judgements.
-const FRESH_MS: i64 = 15_000;
+/// How long a request waits for a computation before it shows that one is under way: where there is nothing to show, and where
+/// there is an older result.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(3), Duration::from_millis(300)];
+/// How much of the time may go into computing, while judgements come in: a fifth.
+const SHARE: i64 = 5;
 
 /// The pages.
 pub(crate) fn router() -> Router<AppState> {
@@ -39,8 +44,9 @@ pub(super) async fn fresh<T: Send + Sync + 'static>(
 ) -> Content<T> {
     let content = which(state.desk()).lock().clone();
     let age = state.now() - content.at;
+    let fresh_ms = content.took_ms.saturating_mul(SHARE - 1);
     let usable = content.result.is_some()
-        && (content.judgements == judgements || (0..FRESH_MS).contains(&age));
+        && (content.judgements == judgements || (0..fresh_ms).contains(&age));
     if usable { content } else { computed(state, which, judgements, work).await }
 }
 
@@ -55,10 +61,15 @@ async fn computed<T: Send + Sync + 'static>(
     let done = slot.done.notified();
     tokio::pin!(done);
     done.as_mut().enable();
-    let starts = !std::mem::replace(&mut slot.lock().running, true);
+    let (starts, patience) = {
+        let mut content = slot.lock();
+        let patience = PATIENCE[usize::from(content.result.is_some())];
+        (!std::mem::replace(&mut content.running, true), patience)
+    };
     if starts {
         let state = state.clone();
         tokio::spawn(async move {
+            let started = Instant::now();
             let result = state.long(work).await;
             let slot = which(state.desk());
             {
@@ -66,6 +77,7 @@ async fn computed<T: Send + Sync + 'static>(
                 content.running = false;
                 content.judgements = judgements;
                 content.at = state.now();
+                content.took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
                 match result {
                     Ok(made) => (content.result, content.problem) = (Some(made.into()), None),
                     Err(error) => content.problem = Some(error.to_string()),
@@ -75,7 +87,7 @@ async fn computed<T: Send + Sync + 'static>(
         });
     }
     // Either way the page shows what there is.
-    let _ = tokio::time::timeout(PATIENCE, done).await;
+    let _ = tokio::time::timeout(patience, done).await;
     slot.lock().clone()
 }
 
@@ -87,22 +99,32 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
         true => fresh(&state, |desk| &desk.analysis, judgements, analyze).await,
         false => Content::default(),
     };
+    let now = if open { Some(standing(&state).await?) } else { None };
     let features = state.desk().features.lock().clone();
-    let values = context! {
-        here => "analysis",
-        needed => NEEDED,
-        judgements,
-        open,
-        computing => open && (content.running || features.running),
-        analysed => content.judgements,
-        stale => content.judgements != judgements,
-        html => content.result.as_deref(),
-        problem => content.problem.or(features.problem),
-        can_train => state.parts().feature_trainer.is_some(),
-        training => features.running,
-        feature_html => features.result.as_deref(),
+    let drawn = move |state: &AppState| {
+        let language = language::current();
+        let html = now.as_ref().map(|now| match &content.result {
+            Some(report) => language.html(&report.html(Some(&now.standing))),
+            None => language.html(&hearken_analysis::standing_html(&now.standing)),
+        });
+        let values = context! {
+            here => "analysis",
+            needed => NEEDED,
+            judgements,
+            open,
+            computing => open && (content.running || features.running),
+            analysed => content.judgements,
+            is_whole => content.result.is_some(),
+            counted => now.map(|now| now.judgements),
+            html,
+            problem => content.problem.or(features.problem),
+            can_train => state.parts().feature_trainer.is_some(),
+            training => features.running,
+            feature_html => features.result.map(|html| language.html(&html)),
+        };
+        state.page(&user, "analysis.html", values)
     };
-    state.blocking(move |state| state.page(&user, "analysis.html", values)).await
+    state.blocking(drawn).await
 }
 
 /// Trains the feature reward model, then shows the page again.
@@ -122,10 +144,10 @@ async fn train(State(state): State<AppState>, _user: CurrentUser) -> Result<Redi
     Ok(Redirect::to("/analysis"))
 }
 
-fn analyze(state: &AppState) -> Result<String, AppError> {
+fn analyze(state: &AppState) -> Result<Report, AppError> {
     let records = records(state.store())?;
     let analysis = hearken_analysis::analyze(&records, &hearken_analysis::Options::default());
-    Ok(hearken_analysis::fragment(&analysis))
+    Ok(Report::new(&analysis))
 }
 
 fn train_features(state: &AppState) -> Result<String, AppError> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use hearken_data::feedback::{Gold, Item};
 use hearken_store::{Changed, ItemChange, Placed, Taken};
@@ -43,16 +44,44 @@ pub(crate) struct Entry {
     pub(crate) judged: u32,
     pub(crate) held: u32,
     pub(crate) facts: Facts,
+    /// The models that wrote its candidates, by their places in [`Index::models`].
+    pub(crate) models: Box<[Option<u32>]>,
     /// What was changed about it; priority and gold are those above.
     pub(crate) changed: Option<Box<Changed>>,
 }
 
+/// Names of models, each once.
+#[derive(Debug, Default)]
+struct Models {
+    names: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl Models {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).expect("invariant: fewer than 2^32 models");
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+
+    /// Those that wrote the candidates of an item.
+    fn of(&mut self, item: &Item) -> Box<[Option<u32>]> {
+        let models = item.candidates.iter().map(|candidate| candidate.model.as_deref());
+        models.map(|name| name.map(|name| self.number(name))).collect()
+    }
+}
+
 impl Entry {
-    fn new(mut item: Item, changed: Option<Changed>) -> Self {
+    fn new(mut item: Item, changed: Option<Changed>, models: &mut Models) -> Self {
         if let Some(changed) = &changed {
             changed.apply(&mut item);
         }
-        let facts = Facts::of(&item);
+        let (facts, models) = (Facts::of(&item), models.of(&item));
         let Item { id, priority, overlap, gold, .. } = item;
         Self {
             id,
@@ -62,6 +91,7 @@ impl Entry {
             judged: 0,
             held: 0,
             facts,
+            models,
             changed: changed.map(Box::new),
         }
     }
@@ -145,6 +175,7 @@ pub(crate) struct Index {
     pub(crate) place: u64,
     pub(crate) overlap: u32,
     progress: Progress,
+    models: Models,
     /// Paths of the images that items name; `None` where nobody asks.
     media: Option<HashSet<String>>,
 }
@@ -188,6 +219,11 @@ impl Index {
         self.media.as_ref().is_some_and(|media| media.contains(path))
     }
 
+    /// The names of the models that wrote candidates.
+    pub(crate) fn models(&self) -> Vec<Arc<str>> {
+        self.models.names.clone()
+    }
+
     pub(crate) fn handle(&self, id: &str) -> Option<u32> {
         self.handles.get(id).copied()
     }
@@ -208,7 +244,7 @@ impl Index {
                 media.extend(media_of(&record));
             }
             let early = self.early.remove(&record.id);
-            let entry = Entry::new(record, early);
+            let entry = Entry::new(record, early, &mut self.models);
             self.handles.insert(entry.id.clone(), handle);
             self.in_pool[entry.pool() as usize] += 1;
             if entry.pool() == Pool::Screening {

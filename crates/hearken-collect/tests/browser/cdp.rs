@@ -421,6 +421,18 @@ impl Page {
             .collect()
     }
 
+    /// How many requests for a path there were.
+    pub(crate) fn requests(&self, path: &str) -> usize {
+        let events = self.wire.events.lock().unwrap();
+        events
+            .iter()
+            .filter(|event| event["sessionId"] == self.session.as_str())
+            .filter(|event| event["method"] == "Network.requestWillBeSent")
+            .filter_map(|event| event["params"]["request"]["url"].as_str())
+            .filter(|url| url.ends_with(path))
+            .count()
+    }
+
     /// Addresses of requests that left the host of `origin`.
     pub(crate) fn foreign_requests(&self, origin: &str) -> Vec<String> {
         let events = self.wire.events.lock().unwrap();

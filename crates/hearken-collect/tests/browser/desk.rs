@@ -216,5 +216,18 @@ fn the_analysis_says_what_matters_first_and_unfolds_the_rest() {
     page.click("nav.contents a[href='#annotators']");
     page.wait("document.querySelector('#annotators').closest('details').open");
     page.screenshot("analysis-unfolded");
+    page.goto(&running.at("/language?to=ar"));
+    for (width, height) in [(1280, 900), (390, 844)] {
+        page.viewport(width, height);
+        page.goto(&running.at("/analysis"));
+        page.wait("!!document.querySelector('.finding')");
+        assert_eq!(page.eval("document.documentElement.dir"), "rtl");
+        page.screenshot(&format!("analysis-arabic-{width}"));
+        page.eval("for (const fold of document.querySelectorAll('details')) fold.open = true");
+        page.full_screenshot(&format!("analysis-arabic-{width}-unfolded"));
+        assert_eq!(page.violations(), Vec::<String>::new(), "{width}");
+        let widths = page.eval("[document.documentElement.scrollWidth, innerWidth]");
+        assert_eq!(widths[0], widths[1], "{width}: nothing to scroll sideways");
+    }
     assert_eq!(page.problems(), Vec::<String>::new());
 }

@@ -1,8 +1,13 @@
 //! What people meet in their first hour: forms that are filled in wrongly, the guidelines, the trial, a double click, a
 //! refused judgement, conversations, clips, a phone; and what axe-core says of every page.
 
-use hearken_collect::Settings;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use hearken_collect::accounts::Role;
+use hearken_collect::distribute::{Choice, Eligible, Order};
+use hearken_collect::parts::Parts;
+use hearken_collect::{OpenId, Settings};
 use hearken_data::feedback::{Candidate, Gold, Item, Task, Verdict};
 use hearken_data::{Message, Role as Speaker};
 use serde_json::json;
@@ -142,7 +147,7 @@ fn a_double_click_judges_one_item() {
     shown(&page, 1);
     page.double_click("[data-act=prefer][data-place='0']");
     shown(&page, 2);
-    std::thread::sleep(std::time::Duration::from_millis(900));
+    std::thread::sleep(Duration::from_millis(900));
     assert_eq!(running.judgements().len(), 1);
     // A deliberate click counts.
     page.click("[data-act=prefer][data-place='0']");
@@ -163,7 +168,7 @@ fn a_refused_judgement_is_told_until_it_is_read() {
     page.key("t");
     shown(&page, 2);
     running.wait_for_judgements(1);
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     assert!(page.text("#trouble").contains("was not stored"), "{}", page.text("#trouble"));
     page.screenshot("refused");
     page.click("#trouble [data-act=dismiss]");
@@ -220,6 +225,79 @@ fn clips_are_players_and_their_parts_are_served() {
     assert_eq!(page.count("[data-act=replay]"), 1);
 }
 
+/// An image of 900 × 1400 points in a few bytes.
+const TALL: &str = "data:image/gif;base64,R0lGODlhhAN4BYAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
+
+#[test]
+fn an_image_of_the_prompt_is_seen_whole() {
+    let Some(browser) = browser() else { return };
+    let item = |text: &str, media: bool, screen: usize| {
+        let answers = vec![Candidate::text("A box."), Candidate::text(format!("{screen} hats."))];
+        let mut item = Item::new(Task::Pairwise, prompt(text), answers);
+        if media {
+            item.media = serde_json::from_value(json!([{"source": TALL, "alt": "a box"}])).unwrap();
+        }
+        item
+    };
+    let in_text = format!("What? ![box]({TALL})");
+    // What was skipped on one screen does not come again on the other.
+    let of = |screen| [item("What is this?", true, screen), item(&in_text, false, screen)];
+    let items = [of(1), of(2)].concat();
+    let running = Start::with(items).run();
+    let page = browser.page();
+    for (width, height, name) in [(1280, 800, "prompt-image"), (390, 844, "phone-prompt-image")] {
+        page.viewport(width, height);
+        page.goto(&running.at("/label"));
+        for n in 1..=2 {
+            shown(&page, n);
+            page.wait("document.querySelector('.prompt img').complete");
+            let seen = page.eval(
+                "(() => { const p = document.querySelector('.prompt').getBoundingClientRect(), i = document.querySelector('.prompt img').getBoundingClientRect(); return [p.top <= i.top && i.bottom <= p.bottom + 1 && i.right <= p.right + 1, i.height / i.width]; })()",
+            );
+            assert_eq!(seen[0], true, "{width}: {n}");
+            let shape = seen[1].as_f64().unwrap();
+            assert!((shape - 1400.0 / 900.0).abs() < 0.05, "{shape}");
+            page.screenshot(&format!("{name}-{n}"));
+            page.key("s");
+        }
+    }
+}
+
+/// An order that takes long for its first choice.
+struct Slow(AtomicBool);
+
+/// Longer than any other request may take.
+const SLOW: Duration = Duration::from_secs(22);
+
+impl Order for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+        if !self.0.swap(true, Ordering::SeqCst) {
+            std::thread::sleep(SLOW);
+        }
+        let offer = eligible.iter().next().unwrap();
+        Choice { handle: offer.handle, probability: 1.0 }
+    }
+}
+
+#[test]
+fn an_item_that_takes_long_to_come_is_waited_for_and_asked_for_once() {
+    let Some(browser) = browser() else { return };
+    let order: Box<dyn Order> = Box::new(Slow(AtomicBool::new(false)));
+    let parts = Parts { orders: vec![order], ..Parts::default() };
+    let settings = Settings { order: "slow".into(), ..Settings::default() };
+    let running = Start { parts, settings, ..Start::with(pairs(1)) }.run();
+    let page = browser.page();
+    page.goto(&running.at("/label"));
+    std::thread::sleep(SLOW.mul_f64(0.95));
+    assert_eq!(page.requests("/label/next"), 1);
+    assert_eq!((page.count("article.item"), page.count("#trouble:not([hidden])")), (0, 0));
+    shown(&page, 1);
+}
+
 #[test]
 fn on_a_phone_the_first_answer_has_half_of_the_screen() {
     let Some(browser) = browser() else { return };
@@ -259,6 +337,7 @@ fn ratings_go_on_by_mouse_as_they_do_by_key() {
     shown(&page, 1);
     page.click(".answer[data-place='0'] input[value='4']");
     page.wait("document.querySelectorAll('.answer[data-place=\"1\"] fieldset.at').length === 1");
+    page.wait("document.activeElement.closest('.answer[data-place=\"1\"] fieldset.at') !== null");
     page.key("2");
     page.wait("document.querySelectorAll('input:checked').length === 2");
     page.key("Enter");
@@ -368,4 +447,37 @@ fn axe_finds_nothing_on_any_page_on_a_desk_and_on_a_phone() {
     assert_eq!(other.count("input[type=password]"), 2);
     look(&other, "/reset");
     assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn axe_finds_nothing_where_people_sign_in_by_a_provider() {
+    let Some(browser) = browser() else { return };
+    let people = vec![("ada", Role::Administrator)];
+    let openid = OpenId {
+        issuer: "https://id.example.org".into(),
+        client_id: "hearken".into(),
+        secret: "secret".into(),
+        role: None,
+    };
+    let running = Start { people, openid: Some(openid), ..Start::with(pairs(1)) }.run();
+    let page = browser.page();
+    sign_in(&page, &running, "ada", PASSWORD);
+    let link = invited(&page, &running);
+    let other = browser.page();
+    for (width, height) in [(1280, 900), (390, 844)] {
+        for (page, path) in [
+            (&other, running.at("/login")),
+            (&other, link.clone()),
+            (&page, running.at("/account")),
+        ] {
+            page.viewport(width, height);
+            page.goto(&path);
+            assert_eq!(page.count("a.button[href*='/openid?']"), 1, "{path}");
+            assert_eq!(page.violations(), Vec::<String>::new(), "{path} at {width}");
+            let small = page.eval(&SMALL.replace("nav a", "nav a, a.button"));
+            assert!(600 < width || small == json!([]), "{path}: {small}");
+            let name = path.rsplit('/').find(|part| part.len() < 10).unwrap_or("invite");
+            page.screenshot(&format!("openid-{name}-{width}"));
+        }
+    }
 }

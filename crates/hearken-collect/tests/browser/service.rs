@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
-use hearken_collect::{Media, Options, Service, Settings};
+use hearken_collect::{Media, OpenId, Options, Service, Settings};
 use hearken_data::feedback::{Candidate, Item, Judgement, Task};
 use hearken_data::{Message, Role as Speaker};
 use hearken_store::Store;
@@ -33,6 +33,7 @@ pub(crate) struct Start {
     pub(crate) people: Vec<(&'static str, Role)>,
     pub(crate) parts: Parts,
     pub(crate) guidelines: &'static str,
+    pub(crate) openid: Option<OpenId>,
 }
 
 impl Start {
@@ -50,21 +51,25 @@ impl Start {
             accounts::create(&*store, new, at).unwrap();
         }
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = serve(store, address, self.parts, Some(&self.settings), self.guidelines);
+        let begin = (Some(&self.settings), self.guidelines);
+        let options = Options { openid: self.openid, ..options(address) };
+        let mut running = serve(store, options, self.parts, begin);
         running.folder = Some(folder);
         running
     }
 }
 
+fn options(bind: SocketAddr) -> Options {
+    let media = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/media");
+    Options { bind, media: Some(Media::Folder(media)), ..Options::default() }
+}
+
 fn serve(
     store: Arc<dyn Store>,
-    bind: SocketAddr,
+    options: Options,
     parts: Parts,
-    settings: Option<&Settings>,
-    guidelines: &str,
+    (settings, guidelines): (Option<&Settings>, &str),
 ) -> Running {
-    let media = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/media");
-    let options = Options { bind, media: Some(Media::Folder(media)), ..Options::default() };
     let service = Service::new(Arc::clone(&store), options, parts).unwrap();
     if let Some(settings) = settings {
         service.state().put_settings(settings).unwrap();
@@ -112,7 +117,8 @@ impl Running {
 
     /// Starts again on the same store and the same port.
     pub(crate) fn start_again(&mut self) {
-        let mut next = serve(Arc::clone(&self.store), self.address, Parts::default(), None, "");
+        let (store, options) = (Arc::clone(&self.store), options(self.address));
+        let mut next = serve(store, options, Parts::default(), (None, ""));
         self.stop = next.stop.take();
         self.thread = next.thread.take();
     }

@@ -7,7 +7,8 @@
     reason = "each program that includes it uses a part; it may panic"
 )]
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub(crate) struct Held {
     pub(crate) outcome: Outcome,
     /// Memory of the service and everybody else in this process, before and at the end.
     pub(crate) memory_mib: [u64; 2],
+    /// How many of the live prompts were answered with each status; 0 where the connection was closed without one.
+    pub(crate) live_answers: BTreeMap<u16, usize>,
     /// The connections with half of a request, still as they are.
     pub(crate) half_open: Vec<TcpStream>,
     /// The service; it ends when this is dropped.
@@ -92,6 +95,15 @@ fn session(url: &str, name: &str) -> (String, String) {
     (cookie, rest.split('"').next().unwrap().to_owned())
 }
 
+/// The status of an answer of which nobody has read anything so far.
+fn status(mut stream: &TcpStream) -> u16 {
+    let mut line = [0; "HTTP/1.1 200".len()];
+    let read = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let read = read.and_then(|()| stream.read_exact(&mut line));
+    let text = String::from_utf8_lossy(&line);
+    read.ok().and_then(|()| text.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
 fn memory_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
@@ -135,7 +147,13 @@ pub(crate) fn annotate(
     );
     let live = (0..crowd.live_prompts).map(|at| sent(&address, &prompt(at)));
     let mut others: Vec<TcpStream> = live.collect();
+    let live = others.len();
     others.extend((0..crowd.streams).map(|_| sent(&address, &stream)));
     let outcome = load::run(&Plan { pause, ..Plan::new(&running.url, token, 50, seconds) });
-    Held { outcome, memory_mib: [before, memory_mib()], half_open, running, others }
+    let memory_mib = [before, memory_mib()];
+    let mut live_answers = BTreeMap::new();
+    for stream in &others[..live] {
+        *live_answers.entry(status(stream)).or_default() += 1;
+    }
+    Held { outcome, memory_mib, live_answers, half_open, running, others }
 }

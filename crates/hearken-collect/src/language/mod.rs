@@ -4,7 +4,9 @@
 //! Pages are written in English; a template is translated once, when the service starts, so that no text of one can be
 //! left out. Sentences that are made while the service runs are found by their pattern.
 //!
-//! Not here: prompts, answers, guidelines and the tables of the analysis, which stay as they are.
+//! Not here: prompts, answers and guidelines, which stay as they are.
+
+mod markup;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -79,19 +81,22 @@ impl Language {
             let lines: Vec<_> = english.split('\n').map(|line| self.words(line)).collect();
             return Cow::Owned(lines.join("\n"));
         }
+        self.found(english).unwrap_or(Cow::Borrowed(english))
+    }
+
+    /// English words in this language, where the catalogue has them.
+    fn found(self, english: &str) -> Option<Cow<'static, str>> {
         let catalogue = catalogue();
         if let Some(found) = catalogue.exact(self, english) {
-            return Cow::Borrowed(found);
+            return Some(Cow::Borrowed(found));
         }
-        let found =
-            catalogue.patterns.iter().find_map(|pattern| Some((pattern, pattern.holes(english)?)));
-        let Some((pattern, holes)) = found else { return Cow::Borrowed(english) };
-        let holes: Vec<Cow<'_, str>> = holes
-            .into_iter()
-            .map(|hole| Cow::Borrowed(catalogue.exact(self, hole).unwrap_or(hole)))
-            .collect();
+        let mut patterns = catalogue.patterns.iter();
+        let (pattern, holes) =
+            patterns.find_map(|pattern| Some((pattern, pattern.holes(english)?)))?;
+        let holes: Vec<&str> =
+            holes.into_iter().map(|hole| catalogue.exact(self, hole).unwrap_or(hole)).collect();
         let words = catalogue.exact(self, pattern.key).unwrap_or(pattern.key);
-        Cow::Owned(filled(words, |number| holes.get(number).map(|hole| &**hole)))
+        Some(Cow::Owned(filled(words, |number| holes.get(number).copied())))
     }
 
     /// A template with its text in this language.
@@ -378,7 +383,8 @@ impl Pattern {
         }
         holes.push(rest.strip_suffix(last)?);
         // A pattern of few letters is one for few words.
-        let fits = FEW <= self.letters() || holes.iter().all(|hole| !hole.contains(' '));
+        let is_one = |hole: &&str| !markup::without_data(hole).contains(' ');
+        let fits = FEW <= self.letters() || holes.iter().all(is_one);
         fits.then_some(holes)
     }
 
@@ -429,7 +435,7 @@ impl Catalogue {
 
 fn catalogue() -> &'static Catalogue {
     static READ: OnceLock<Catalogue> = OnceLock::new();
-    READ.get_or_init(|| Catalogue::read(include_str!("words.txt")))
+    READ.get_or_init(|| Catalogue::read(include_str!("../words.txt")))
 }
 
 #[cfg(test)]
@@ -469,6 +475,42 @@ mod tests {
                 .extend(keys.filter(|key| !catalogue().words.contains_key(key)).map(str::to_owned));
         }
         assert_eq!(missing, BTreeSet::new());
+    }
+
+    /// What an import or an export leaves out is said by another crate; its sources have the words.
+    #[test]
+    fn what_imports_and_exports_leave_out_is_in_the_catalogue() {
+        let formats = concat!(env!("CARGO_MANIFEST_DIR"), "/../hearken-data/src/feedback/formats");
+        let (mut found, mut missing) = (0, BTreeSet::new());
+        for file in std::fs::read_dir(formats).unwrap() {
+            let source = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            for call in ["into.leave_out(\"", "output.drop(\"", "output.lose(\""] {
+                for (at, _) in source.match_indices(call) {
+                    let words = source[at + call.len()..].split("\")").next().unwrap();
+                    let words = words.replace("\\\"", "\"");
+                    found += 1;
+                    if !catalogue().words.contains_key(&*words) {
+                        missing.insert(words);
+                    }
+                }
+            }
+        }
+        assert_eq!(missing, BTreeSet::new());
+        assert!(40 < found, "{found}");
+    }
+
+    #[test]
+    fn messages_of_imports_say_what_was_found_and_expected() {
+        let said = "pairs.jsonl:3: winner: found \"c\", expected one of a, b";
+        let words = Language::German.words(said);
+        assert_eq!(words, "pairs.jsonl:3: winner: gefunden: \"c\"; erwartet: one of a, b");
+        let said =
+            "a.jsonl:2: found invalid JSON at column 5 (EOF), expected one JSON object per line";
+        let words = Language::German.words(said);
+        assert_eq!(
+            words,
+            "a.jsonl:2: ungültiges JSON in Spalte 5 (EOF); erwartet: ein JSON-Objekt je Zeile"
+        );
     }
 
     #[test]

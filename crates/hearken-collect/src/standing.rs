@@ -1,0 +1,77 @@
+//! Who wins at this moment, and how far people agree: what is told on the page of the analysis of judgements that the analysis
+//! itself has not seen yet.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hearken_analysis::Options;
+use hearken_analysis::standing::{Counted, Said};
+
+use crate::board::Board;
+use crate::desk::Kept;
+use crate::distribute;
+use crate::error::AppError;
+use crate::queue::Index;
+use crate::state::AppState;
+
+/// Rounds of the bootstrap: enough for an interval, and fewer than an analysis has, since a reader waits.
+const ROUNDS: usize = 400;
+/// Items that are counted while others wait.
+const CHUNK: usize = 4_096;
+/// What takes no longer is done anew for everybody who asks. What does is told again for as long as it took: half of the time
+/// goes into it at most, while judgements come in.
+const QUICK: Duration = Duration::from_millis(50);
+
+/// The standing, computed anew where something has happened.
+pub(crate) async fn standing(state: &AppState) -> Result<Kept, AppError> {
+    let mut kept = state.desk().standing.lock().await;
+    if let Some(known) = &*kept
+        && QUICK < known.took
+        && known.at.elapsed() < known.took
+    {
+        return Ok(known.clone());
+    }
+    let known = kept.clone();
+    let computed = state.blocking(move |state| up_to_now(state, known)).await?;
+    *kept = Some(computed.clone());
+    Ok(computed)
+}
+
+fn up_to_now(state: &AppState, known: Option<Kept>) -> Result<Kept, AppError> {
+    let started = Instant::now();
+    distribute::read_new_items(state)?;
+    distribute::read_judgements(state)?;
+    let judgements = state.board().judgements;
+    let items = {
+        let index = state.distributor().index();
+        (index.entries.len(), index.changes)
+    };
+    if let Some(known) = known
+        && (known.judgements, known.items) == (judgements, items)
+    {
+        return Ok(known);
+    }
+    let mut counted = Counted::default();
+    for first in (0..items.0).step_by(CHUNK) {
+        count(&state.board(), &state.distributor().index(), first, &mut counted);
+    }
+    let models = state.distributor().index().models();
+    let names: Vec<&str> = models.iter().map(|name| &**name).collect();
+    let options = Options { bootstrap_rounds: ROUNDS, ..Options::default() };
+    let standing = Arc::new(counted.standing(&names, &options));
+    Ok(Kept { standing, judgements, items, at: Instant::now(), took: started.elapsed() })
+}
+
+/// Counts what is said of some items.
+fn count(board: &Board, index: &Index, first: usize, counted: &mut Counted) {
+    let entries = index.entries.iter().skip(first).take(CHUNK);
+    for entry in entries.filter(|entry| !entry.is_withdrawn()) {
+        let Some(said) = board.of(&entry.id) else { continue };
+        let votes = said.votes.iter().map(|vote| Said {
+            annotator: vote.person,
+            is_ai: vote.is_ai,
+            verdict: &vote.verdict,
+        });
+        counted.add(&entry.models, &votes.collect::<Vec<_>>(), said.decided.as_deref());
+    }
+}
