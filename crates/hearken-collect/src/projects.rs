@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
@@ -16,11 +16,13 @@ use tokio::net::TcpListener;
 
 use crate::codec;
 use crate::error::{AppError, StartError};
+use crate::language::{self, Language};
 use crate::options::Options;
+use crate::pages::home::{self, Wanted};
 use crate::parts::Parts;
-use crate::security;
 use crate::server::{Service, serve_all};
 use crate::state::AppState;
+use crate::{security, session};
 
 /// Characters of a project's name.
 const NAME_MAX: usize = 40;
@@ -47,7 +49,7 @@ impl fmt::Debug for Project {
     }
 }
 
-/// Several projects that listen at one address. Nobody is signed in to more than one at once.
+/// Several projects that listen at one address. Each has accounts of its own; a browser may be signed in to several.
 #[derive(Clone, Debug)]
 pub struct Projects {
     named: Arc<Vec<(String, Service)>>,
@@ -93,6 +95,7 @@ impl Projects {
     pub fn router(&self) -> Router {
         let mut router = Router::new()
             .route("/", get(list))
+            .route("/language", get(language))
             .route("/health", get(health))
             .route("/media/{*path}", get(media))
             .fallback(nothing_here)
@@ -145,9 +148,33 @@ fn check_name(name: &str) -> Result<(), StartError> {
     )))
 }
 
-async fn list(State(all): State<Projects>) -> Result<Html<String>, AppError> {
-    let names: Vec<String> = all.named.iter().map(|(name, _)| name.clone()).collect();
-    all.first().state().render("projects.html", context! { project => "Hearken", names })
+/// `GET /`: the projects, and as whom somebody is signed in to each.
+async fn list(State(all): State<Projects>, headers: HeaderMap) -> Result<Html<String>, AppError> {
+    let mut projects = Vec::new();
+    for (name, service) in &*all.named {
+        let state = service.state();
+        let user = session::find_user(state, &headers).await?;
+        // Titles are for those who may see them.
+        let title = match user {
+            Some(_) => Some(state.blocking(|state| Ok(state.settings()?.title.clone())).await?),
+            None => None,
+        };
+        // Where nobody signs in, everybody is the same.
+        let user = user.filter(|_| service.has_accounts()).map(|user| user.name);
+        projects.push(context! { name, user, title });
+    }
+    let accounts = all.named.iter().any(|(_, service)| service.has_accounts());
+    let values = context! { project => "Hearken", projects, accounts };
+    all.first().state().render("projects.html", values)
+}
+
+/// `GET /language`: for the pages of all projects.
+async fn language(
+    State(all): State<Projects>,
+    wanted: Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, AppError> {
+    home::language(State(all.first().state().clone()), wanted, headers).await
 }
 
 /// Whether the stores of all projects can be read and written.
@@ -183,7 +210,8 @@ async fn nothing_here() -> AppError {
 
 async fn dress(request: Request, next: Next) -> Response {
     let wants_page = security::wants_html(request.headers());
-    let mut response = next.run(request).await;
+    let language = Language::of(request.headers());
+    let mut response = language::answering(language, next.run(request)).await;
     if wants_page && response.status() == StatusCode::NOT_FOUND {
         response = Redirect::to("/").into_response();
     }

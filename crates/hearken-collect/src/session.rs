@@ -25,7 +25,7 @@ use crate::user::CurrentUser;
 pub(crate) const FORM_BYTES: usize = 2 << 20;
 /// Bytes at the beginning of a form with files in which its first field is.
 const HEAD_BYTES: usize = 2048;
-/// The name of the cookie.
+/// The name of the cookie; that of a project among several has the project's name behind it.
 const COOKIE: &str = "hearken_session";
 
 /// What a path asks for; `None` for what anybody may see. What is not listed asks for a session.
@@ -160,7 +160,7 @@ pub(crate) async fn find_user(
     if state.mode() == Mode::Local {
         return Ok(Some(local_user(state, headers)));
     }
-    let Some(token) = cookie(headers) else { return Ok(None) };
+    let Some(token) = cookie_named(headers, &cookie_of(state)) else { return Ok(None) };
     let key = codec::sha256_hex(token.as_bytes());
     let reached = state.options().project_url_for(headers.get(header::HOST));
     state
@@ -190,9 +190,13 @@ fn local_user(state: &AppState, headers: &HeaderMap) -> CurrentUser {
     }
 }
 
-/// The session token of the request's cookies.
-pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
-    cookie_named(headers, COOKIE)
+/// The name of the cookie of a session. Projects of one service have people of their own, and a browser may be signed in to
+/// several.
+fn cookie_of(state: &AppState) -> String {
+    match state.options().base.rsplit_once('/') {
+        Some((_, project)) => format!("{COOKIE}_{project}"),
+        None => COOKIE.to_owned(),
+    }
 }
 
 /// The value of a cookie of the request.
@@ -209,9 +213,9 @@ pub(crate) fn cookie_named(headers: &HeaderMap, wanted: &str) -> Option<String> 
 pub(crate) fn set_cookie(state: &AppState, token: &str) -> String {
     let age_s = if token.is_empty() { 0 } else { sessions::LIFE_MS / 1000 };
     let secure = if state.options().is_behind_tls() { "; Secure" } else { "" };
-    // Projects of one service have people of their own.
-    let path = if state.options().base.is_empty() { "/" } else { &*state.options().base };
-    format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
+    let name = cookie_of(state);
+    // The list of projects says to which of them somebody is signed in.
+    format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_s}{secure}")
 }
 
 fn ask_to_sign_in(request: &Request) -> Response {

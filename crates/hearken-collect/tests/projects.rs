@@ -92,7 +92,7 @@ async fn people_and_pages_of_a_project_stay_there() {
     let (status, headers) = two.sign_in("chat", "ada").await;
     assert_eq!((status, location(&headers)), (StatusCode::SEE_OTHER, "/p/chat/label"));
     let cookie = headers[header::SET_COOKIE].to_str().unwrap();
-    assert!(cookie.contains("; Path=/p/chat;"), "{cookie}");
+    assert!(cookie.starts_with("hearken_session_chat="), "{cookie}");
     assert_eq!(two.sign_in("code", "ada").await.0, StatusCode::UNAUTHORIZED);
     let cookie = cookie.split(';').next().unwrap();
     let (status, _, page) = two.get("/p/chat/admin/settings", &[(header::COOKIE, cookie)]).await;
@@ -103,7 +103,9 @@ async fn people_and_pages_of_a_project_stay_there() {
     for address in ["href=\"", "action=\"", "src=\""] {
         for (at, _) in page.match_indices(address) {
             let rest = &page[at + address.len()..];
-            let is_inside = !rest.starts_with('/') || rest.starts_with("/p/chat/");
+            let is_inside = !rest.starts_with('/')
+                || rest.starts_with("/p/chat/")
+                || rest.starts_with("/\">Projects<");
             assert!(is_inside, "{}", &rest[..60]);
         }
     }
@@ -133,6 +135,41 @@ async fn the_start_page_lists_the_projects_and_images_are_found_from_their_pages
     let (_, _, description) = two.get("/p/code/api/v1/openapi.json", &[]).await;
     assert!(description.contains("\"/p/code/api/v1\""));
     assert_eq!(two.get("/p/none/label", &[]).await.0, StatusCode::SEE_OTHER);
+}
+
+/// A browser may be signed in to several projects; the start page says to which, and as whom.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_in_two_projects_sees_both_and_leaves_one_without_the_other() {
+    let two = two();
+    let new = NewAccount { name: "ada", password: PASSWORD, role: Role::Annotator };
+    accounts::create(&*two.stores[1], new, START).unwrap();
+    let mut cookies = Vec::new();
+    for project in ["chat", "code"] {
+        let (status, headers) = two.sign_in(project, "ada").await;
+        assert_eq!(status, StatusCode::SEE_OTHER);
+        let cookie = headers[header::SET_COOKIE].to_str().unwrap();
+        cookies.push(cookie.split(';').next().unwrap().to_owned());
+    }
+    let both = cookies.join("; ");
+    let (_, _, page) = two.get("/", &[(header::COOKIE, &both)]).await;
+    assert_eq!(page.matches("signed in as ada").count(), 2, "{page}");
+    assert!(page.contains("About chat.db") && page.contains("About code.db"), "{page}");
+    for project in ["chat", "code"] {
+        let path = format!("/p/{project}/label");
+        let (status, _, page) = two.get(&path, &[(header::COOKIE, &both)]).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(page.contains("<a href=\"/\">Projects</a>"), "{page}");
+    }
+    let (_, _, page) = two.get("/", &[(header::COOKIE, &cookies[1])]).await;
+    assert_eq!(page.matches("signed in as ada").count(), 1, "{page}");
+    assert!(!page.contains("About chat.db") && page.contains("About code.db"), "{page}");
+    let german = [(header::COOKIE, &*both), (header::ACCEPT_LANGUAGE, "de")];
+    let (_, _, page) = two.get("/", &german).await;
+    assert!(page.contains("angemeldet als ada") && page.contains("href=\"/language?to=ar\""));
+    let (status, headers, _) = two.get("/language?to=ar", &[]).await;
+    assert_eq!((status, location(&headers)), (StatusCode::SEE_OTHER, "/"));
+    let kept = headers[header::SET_COOKIE].to_str().unwrap();
+    assert!(kept.starts_with("hearken_language=ar; Path=/;"), "{kept}");
 }
 
 #[test]

@@ -88,6 +88,17 @@ pub(crate) struct Collect {
     #[command(flatten)]
     live: live::Live,
 
+    /// Who answers on the page "Live" of a project of --projects: an argument of this part without its dashes, such as
+    /// chat:model-a=llama3.2 chat:url-a=http://127.0.0.1:11434/v1
+    #[arg(
+        long = "live",
+        num_args = 1..,
+        value_name = "PROJECT:KEY=VALUE",
+        requires = "projects",
+        help_heading = "Live answers"
+    )]
+    live_of: Vec<String>,
+
     /// Write a line per request to standard error
     #[arg(long)]
     log: bool,

@@ -21,6 +21,11 @@ struct Answered {
 }
 
 fn ask(running: &Running, prompt: &str) -> Answered {
+    ask_at(running, "", prompt)
+}
+
+/// Asks a project at `base`.
+fn ask_at(running: &Running, base: &str, prompt: &str) -> Answered {
     let body = json!({"conversation": [{"role": "user", "content": prompt}]});
     let mut answered = Answered {
         pieces: [Vec::new(), Vec::new()],
@@ -30,7 +35,7 @@ fn ask(running: &Running, prompt: &str) -> Answered {
     };
     let mut first = None;
     // Between the lines stand the lengths of the chunks, which are no JSON objects.
-    for line in running.post("/live/stream", &body).lines() {
+    for line in running.post(&format!("{base}/live/stream"), &body).lines() {
         let Ok(Value::Object(line)) = serde_json::from_str(&line.unwrap()) else { continue };
         answered.streamed_for = first.get_or_insert_with(Instant::now).elapsed();
         if let Some(exchange) = line.get("exchange") {
@@ -114,6 +119,40 @@ fn a_checkpoint_answers_at_two_temperatures() {
     // The halves of a character that were never completed are not streamed.
     let streamed = answered.pieces[0].concat();
     assert!(shown.starts_with(streamed.trim()), "{shown:?} {streamed:?}");
+}
+
+#[test]
+fn each_project_has_models_of_its_own() {
+    let stub = Stub::start(|request| {
+        let name = request.body["model"].as_str().unwrap_or_default().to_owned();
+        Reply::words(&["I ", "am ", &name], Duration::ZERO)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let projects = ["--projects", "chat=chat.db", "code=code.db", "plain=plain.db", "--live"];
+    let url = format!("{}/v1", stub.url());
+    let of = |project: &str, model: &str| {
+        [format!("{project}:model-a={model}"), format!("{project}:url-a={url}")]
+    };
+    for (given, expected) in [
+        ("code", "expected PROJECT:KEY=VALUE"),
+        ("other:model-a=m", "found the project \"other\", expected one of chat, code, plain"),
+        ("code:modell-a=m", "--modell-a"),
+        ("code:url-a=http://127.0.0.1:9", "--model-a"),
+    ] {
+        let refused = output(folder.path(), &[&projects[..], &[given]].concat());
+        let told = said(&refused);
+        assert!(!refused.status.success() && told.contains(expected), "{given}: {told}");
+    }
+    let live = [of("chat", "talker"), of("code", "coder")].concat();
+    let live: Vec<&str> = live.iter().map(String::as_str).collect();
+    let running = Running::start(folder.path(), &[&projects[..], &live].concat());
+    for (base, model) in [("/p/chat", "talker"), ("/p/code", "coder")] {
+        assert!(running.get(&format!("{base}/account")).contains(&format!("\"{base}/live\"")));
+        let answered = ask_at(&running, base, "Who are you?");
+        let said = answered.pieces.each_ref().map(|pieces| pieces.concat());
+        assert_eq!(said, [format!("I am {model}"), format!("I am {model}")]);
+    }
+    assert!(!running.get("/p/plain/account").contains("/live\""));
 }
 
 #[test]

@@ -63,7 +63,9 @@ impl Running {
 
     /// The answer to JSON that a page sends.
     fn post(&self, path: &str, body: &Value) -> BufReader<TcpStream> {
-        let page = self.get("/account");
+        // Of a project among several: `/p/NAME`.
+        let project = path.match_indices('/').nth(2).filter(|_| path.starts_with("/p/"));
+        let page = self.get(&format!("{}/account", &path[..project.map_or(0, |(at, _)| at)]));
         let (_, token) = page.split_once("name=\"csrf\" content=\"").expect("a page with a token");
         let token = token.split('"').next().unwrap();
         let headers = format!("X-CSRF-Token: {token}\r\nContent-Type: application/json\r\n");

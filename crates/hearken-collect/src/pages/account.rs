@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use hearken_http::network;
 use minijinja::context;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Said;
 use crate::accounts::{self, Account, invitations, resets, sessions};
@@ -55,7 +55,7 @@ pub(super) async fn login_form(
     let page = state
         .blocking(move |state| {
             let project = state.settings()?.title.clone();
-            let openid = state.openid().map(|provider| provider.settings.name().to_owned());
+            let openid = state.openid().map(|provider| provider.settings.name());
             let address = codec::percent(&next);
             state.render(
                 "login.html",
@@ -98,10 +98,8 @@ pub(crate) async fn login(
                 accounts::verify_nobody(&password);
                 false
             };
-            // What was typed is not kept: it may be a password.
-            let actor = account.as_ref().map_or("nobody", |account| &*account.pseudonym);
-            let action = if is_right { "account.signed_in" } else { "account.sign_in_refused" };
-            state.audit(actor, action, json!({"from": address.map(network)}))?;
+            let details = json!({"from": address.map(network)});
+            tell_sign_in(state, account.as_ref(), is_right, details)?;
             Ok(account.filter(|_| is_right))
         })
         .await?
@@ -111,6 +109,40 @@ pub(crate) async fn login(
     }
     let wrong = Some("Name or password is wrong.".to_owned());
     login_form(&state, (&login.next, &login.name), (None, wrong)).await
+}
+
+/// Writes down that somebody was signed in, or was not. What was typed is not kept: it may be a password.
+pub(super) fn tell_sign_in(
+    state: &AppState,
+    who: Option<&Account>,
+    is_right: bool,
+    details: Value,
+) -> Result<(), AppError> {
+    let actor = who.map_or("nobody", |account| &*account.pseudonym);
+    let action = if is_right { "account.signed_in" } else { "account.sign_in_refused" };
+    state.audit(actor, action, details)
+}
+
+/// Does what a form with a password asks for and signs in; where the form is wrong it is shown again, with what is.
+async fn by_form(
+    state: &AppState,
+    next: &str,
+    work: impl FnOnce(&AppState) -> Result<Account, AppError> + Send + 'static,
+    again: impl FnOnce(&AppState, String) -> Result<Html<String>, AppError> + Send + 'static,
+) -> Result<Response, AppError> {
+    let done = hashing(state, move |state| match work(state) {
+        Ok(account) => Ok(Ok(account)),
+        Err(
+            error @ (AppError::Unprocessable(_) | AppError::Forbidden(_) | AppError::Conflict(_)),
+        ) => Ok(Err((error.status(), again(state, error.to_string())?))),
+        Err(error) => Err(error),
+    })
+    .await?;
+    match done {
+        Ok(account) if state.mode() == Mode::Accounts => sign_in(state, account, next).await,
+        Ok(_) => Ok(Redirect::to("/").into_response()),
+        Err(page) => Ok(page.into_response()),
+    }
 }
 
 /// The form of a request from somebody who is not signed in, after the limit of its address.
@@ -184,14 +216,22 @@ fn signed_out(state: &AppState) -> Response {
     (cookie, Redirect::to("/login?done=out")).into_response()
 }
 
+fn account_page(
+    state: &AppState,
+    user: &CurrentUser,
+    (done, wrong): (Option<&'static str>, Option<String>),
+) -> Result<Html<String>, AppError> {
+    let openid = state.openid().map(|provider| provider.settings.name());
+    state.page(user, "account.html", context! { done, openid, wrong })
+}
+
 /// `GET /account`.
 pub(super) fn show(
     state: &AppState,
     user: &CurrentUser,
     (done, _): Said,
 ) -> Result<Html<String>, AppError> {
-    let openid = state.openid().map(|provider| provider.settings.name().to_owned());
-    state.page(user, "account.html", context! { done, openid })
+    account_page(state, user, (done, None))
 }
 
 /// What the form for a new password sends.
@@ -209,19 +249,14 @@ pub(crate) async fn change_password(
     Form(form): Form<NewPassword>,
 ) -> Result<Response, AppError> {
     state.limits().spend_login(&user.annotator, None)?;
-    let changed = hashing(&state, move |state| match changed(state, &user, &form) {
-        Ok(account) => Ok(Ok(account)),
-        Err(error @ (AppError::Unprocessable(_) | AppError::Forbidden(_))) => {
-            let values = context! { wrong => error.to_string() };
-            Ok(Err((error.status(), state.page(&user, "account.html", values)?)))
-        }
-        Err(error) => Err(error),
-    })
-    .await?;
-    match changed {
-        Ok(account) => sign_in(&state, account, "/account?done=password").await,
-        Err(page) => Ok(page.into_response()),
-    }
+    let owner = user.clone();
+    by_form(
+        &state,
+        "/account?done=password",
+        move |state| changed(state, &owner, &form),
+        move |state, wrong| account_page(state, &user, (None, Some(wrong))),
+    )
+    .await
 }
 
 fn changed(state: &AppState, user: &CurrentUser, form: &NewPassword) -> Result<Account, AppError> {
@@ -259,7 +294,7 @@ fn invitation_form(
     let invitation = invitations::find(state.store(), secret, state.now())?;
     let name = name.unwrap_or(&invitation.name);
     let project = state.settings()?.title.clone();
-    let openid = state.openid().map(|provider| provider.settings.name().to_owned());
+    let openid = state.openid().map(|provider| provider.settings.name());
     let role = invitation.role.as_str();
     state.render("invite.html", context! { project, role, name, wrong, openid, secret })
 }
@@ -279,29 +314,17 @@ pub(crate) async fn accept(
     request: Request,
 ) -> Result<Response, AppError> {
     let form: Accept = form(&state, request).await?;
-    let made = hashing(&state, move |state| {
-        let (store, now) = (state.store(), state.now());
-        let made = check_again(&form.password, &form.again)
-            .and_then(|()| invitations::accept(store, &secret, (&form.name, &form.password), now));
-        match made {
-            Ok(account) => {
-                let details = json!({"role": account.role});
-                state.audit(&account.pseudonym, "account.created", details)?;
-                Ok(Ok(account))
-            }
-            Err(error @ (AppError::Unprocessable(_) | AppError::Conflict(_))) => {
-                let (status, wrong) = (error.status(), Some(error.to_string()));
-                Ok(Err((status, invitation_form(state, &secret, (Some(&form.name), wrong))?)))
-            }
-            Err(error) => Err(error),
-        }
-    })
-    .await?;
-    match made {
-        Ok(account) if state.mode() == Mode::Accounts => sign_in(&state, account, "/").await,
-        Ok(_) => Ok(Redirect::to("/").into_response()),
-        Err(page) => Ok(page.into_response()),
-    }
+    let (link, name) = (secret.clone(), form.name.clone());
+    let accepted = move |state: &AppState| {
+        check_again(&form.password, &form.again)?;
+        let named = (&*form.name, &*form.password);
+        let account = invitations::accept(state.store(), &secret, named, state.now())?;
+        state.audit(&account.pseudonym, "account.created", json!({"role": account.role}))?;
+        Ok(account)
+    };
+    let again =
+        move |state: &AppState, wrong| invitation_form(state, &link, (Some(&name), Some(wrong)));
+    by_form(&state, "/", accepted, again).await
 }
 
 /// `GET /reset/{secret}`.
@@ -336,27 +359,14 @@ pub(crate) async fn set_forgotten(
     request: Request,
 ) -> Result<Response, AppError> {
     let form: Reset = form(&state, request).await?;
-    let set = hashing(&state, move |state| {
-        let (store, now) = (state.store(), state.now());
-        let set = check_again(&form.password, &form.again)
-            .and_then(|()| resets::accept(store, &secret, &form.password, now));
-        match set {
-            Ok(account) => {
-                state.audit(&account.pseudonym, "account.password_reset", json!({}))?;
-                Ok(Ok(account))
-            }
-            Err(error @ AppError::Unprocessable(_)) => {
-                let (status, wrong) = (error.status(), Some(error.to_string()));
-                Ok(Err((status, reset_form(state, &secret, wrong)?)))
-            }
-            Err(error) => Err(error),
-        }
-    })
-    .await?;
-    match set {
-        Ok(account) => sign_in(&state, account, "/").await,
-        Err(page) => Ok(page.into_response()),
-    }
+    let link = secret.clone();
+    let set = move |state: &AppState| {
+        check_again(&form.password, &form.again)?;
+        let account = resets::accept(state.store(), &secret, &form.password, state.now())?;
+        state.audit(&account.pseudonym, "account.password_reset", json!({}))?;
+        Ok(account)
+    };
+    by_form(&state, "/", set, move |state, wrong| reset_form(state, &link, Some(wrong))).await
 }
 
 #[cfg(test)]

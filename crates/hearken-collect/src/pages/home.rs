@@ -47,9 +47,8 @@ pub(crate) async fn language(
 ) -> Result<Response, AppError> {
     let language = Language::of_code(&to);
     let language = language.ok_or_else(|| AppError::NotFound("there is no such page".into()))?;
-    let path = if state.options().base.is_empty() { "/" } else { &*state.options().base };
     let (name, code) = (language::COOKIE, language.code());
-    let cookie = format!("{name}={code}; Path={path}; SameSite=Lax; Max-Age=31536000");
+    let cookie = format!("{name}={code}; Path=/; SameSite=Lax; Max-Age=31536000");
     let back = security::page_before(&state, &headers, "");
     let back = back.and_then(|back| back.strip_prefix(&*state.options().base).map(str::to_owned));
     let back = back.filter(|back| back.starts_with('/')).unwrap_or_else(|| "/".into());

@@ -4,7 +4,7 @@ mod account;
 mod admin;
 mod analysis;
 mod assets;
-mod home;
+pub(crate) mod home;
 mod media;
 mod openid;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
-use super::account::{hashing, login_form, own_path, sign_in};
+use super::account::{hashing, login_form, own_path, sign_in, tell_sign_in};
 use crate::accounts::{self, Account, NewAccount, Role, invitations};
 use crate::codec;
 use crate::error::AppError;
@@ -148,9 +148,8 @@ pub(crate) async fn callback(
     let next = own_path(&wanted.next).to_owned();
     let found = hashing(&state, move |state| {
         let found = account_of(state, &identity, here.as_deref(), &wanted.invite)?;
-        let actor = found.as_ref().map_or("nobody", |account| &*account.pseudonym);
-        let action = if found.is_some() { "account.signed_in" } else { "account.sign_in_refused" };
-        state.audit(actor, action, json!({"from": from.map(network), "by": "openid"}))?;
+        let details = json!({"from": from.map(network), "by": "openid"});
+        tell_sign_in(state, found.as_ref(), found.is_some(), details)?;
         Ok(found)
     })
     .await?;

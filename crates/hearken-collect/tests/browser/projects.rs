@@ -41,6 +41,7 @@ fn a_judgement_goes_to_the_project_whose_page_it_was_made_on() {
     let page = browser.page();
     page.goto(&url);
     page.screenshot("projects");
+    assert_eq!(page.violations(), Vec::<String>::new());
     page.click("a[href='/p/two/']");
     shown(&page, 1);
     page.key("1");

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, ValueEnum};
 use hearken_collect::parts::Answerer;
 use hearken_data::Message;
 use hearken_hub::ModelPart;
@@ -71,6 +71,51 @@ pub(super) struct Live {
     /// The most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 1024)]
     answer_tokens: u32,
+}
+
+/// The arguments of a project among several.
+#[derive(Parser)]
+#[command(name = "--live", no_binary_name = true, disable_help_flag = true)]
+struct OfProject {
+    #[command(flatten)]
+    live: Live,
+}
+
+impl Live {
+    /// Those that `given`, each `PROJECT:KEY=VALUE`, says of a project.
+    pub(super) fn of_project(given: &[String], project: &str) -> Result<Self> {
+        let mut words = Vec::new();
+        for one in given {
+            let (name, argument) = split(one)?;
+            if name == project {
+                words.push(format!("--{argument}"));
+            }
+        }
+        let parsed = OfProject::try_parse_from(words);
+        // What clap says ends with how to use a command that is none.
+        let parsed = parsed.map_err(|error| {
+            let text = error.to_string();
+            let said = text.split("\n\n").next().unwrap_or_default();
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            anyhow::anyhow!("{}", said.trim_start_matches("error: "))
+        });
+        parsed.map(|parsed| parsed.live).with_context(|| format!("--live {project}"))
+    }
+
+    /// The project that one of them is about.
+    pub(super) fn project_of(given: &str) -> Result<&str> {
+        split(given).map(|(project, _)| project)
+    }
+}
+
+/// Project, and key with value.
+fn split(given: &str) -> Result<(&str, &str)> {
+    let fits = given.split_once(':').filter(|(_, argument)| argument.contains('='));
+    fits.with_context(|| {
+        format!(
+            "--live: found {given:?}, expected PROJECT:KEY=VALUE, such as chat:model-a=llama3.2"
+        )
+    })
 }
 
 /// One of the two.
