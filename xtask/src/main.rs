@@ -35,6 +35,7 @@ usage: cargo xtask COMMAND
   results precision       losses and learning in bf16 beside f32: docs/results/precision.json
   results control         returns of control tasks by seed: docs/results/control.json
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
+  results labels [PART...]      return against number of labels: docs/results/labels.json
   results addition        sums learned from a verifier: docs/results/addition.json
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ["results", "precision"] => results::precision(&root()),
         ["results", "control"] => results::control(&root()),
         ["results", "imitation", parts @ ..] => results::imitation(&root(), parts),
+        ["results", "labels", parts @ ..] => results::labels(&root(), parts),
         ["results", "addition"] => results::addition(&root()),
         ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "loop"] => results::closed_loop(&root()),

@@ -130,6 +130,16 @@ pub(crate) fn imitation(root: &Path, parts: &[&str]) -> Result<()> {
     write(root, "imitation.json", &with_about(about, read_json(&root.join(out))?))
 }
 
+/// Return against labels, teachers and selections, to docs/results/labels.json: all parts, or those that are named beside what was
+/// measured before. Runs that have finished in runs/results/labels are not run again.
+pub(crate) fn labels(root: &Path, parts: &[&str]) -> Result<()> {
+    let (dir, out) = ("runs/results/labels", "runs/results/labels.json");
+    let arguments = [&["--dir", dir, "--out", out], parts].concat();
+    example(root, ("hearken-control", "labels"), &arguments)?;
+    let about = about(root, "cargo xtask results labels")?;
+    write(root, "labels.json", &with_about(about, read_json(&root.join(out))?))
+}
+
 /// Runs an example of a crate.
 fn example(root: &Path, (package, name): (&str, &str), arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;

@@ -14,7 +14,7 @@ use hearken_control::demonstrations::{Manner, demonstrate, write_demonstrations}
 use hearken_control::evaluation::play;
 use hearken_control::saved::Acting;
 use hearken_control::train::run;
-use hearken_env::EnvironmentId;
+use hearken_env::{EnvironmentId, Task};
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
 use hearken_run::seeds::Seeds;
@@ -46,7 +46,7 @@ impl Bench {
         let id: EnvironmentId = environment.parse()?;
         let is_sac = settings.iter().any(|text| text == "train.algorithm=sac");
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new("control.toml"));
-        layers.merge(ControlConfig::tuned(id, is_sac).parse()?);
+        layers.merge(ControlConfig::tuned(&id, is_sac).parse()?);
         let dir = self.dir.join(name);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir={}", dir.display()))?;
@@ -69,18 +69,17 @@ impl Bench {
     ) -> Outcome<String> {
         let path = self.dir.join(format!("{name}.jsonl"));
         let id: EnvironmentId = environment.parse()?;
-        write_demonstrations(
-            &path,
-            id,
-            &demonstrate(acting, id, (episodes, manner), Seeds::new(7)),
-        )?;
+        let of = (episodes, manner);
+        let episodes = demonstrate(acting, &id.clone().into(), of, Seeds::new(7))?;
+        write_demonstrations(&path, &id, &episodes)?;
         Ok(path.display().to_string())
     }
 }
 
 /// Mean return and length in an environment.
 fn measure(acting: &Acting, environment: &str) -> Outcome<[f64; 2]> {
-    let episodes = play(acting, environment.parse()?, EPISODES, Seeds::new(1000));
+    let id: EnvironmentId = environment.parse()?;
+    let episodes = play(acting, &id.into(), EPISODES, Seeds::new(1000))?;
     let count = episodes.len() as f64;
     let total: f64 = episodes.iter().map(|episode| episode.total).sum();
     let steps: f64 = episodes.iter().map(|episode| f64::from(episode.steps)).sum();
@@ -117,7 +116,7 @@ fn cloning(bench: &Bench, task: &str) -> Outcome<Vec<Value>> {
     let acting = expert(bench, task)?;
     let file = bench.show(&format!("shown-{task}"), &acting, task, (30, Manner::Likeliest))?;
     let asked = bench.dir.join(format!("expert-{task}")).display().to_string();
-    let steps = acting.environment.task.horizon();
+    let steps = acting.environment.id.task().map_or(0, Task::horizon);
     let mut rows =
         vec![json!({"task": task, "method": "expert", "return": measure(&acting, task)?[0]})];
     let shown = |method: &str, episodes: u32| {
@@ -239,7 +238,7 @@ fn transfer(bench: &Bench) -> Outcome<Vec<Value>> {
 fn effort(bench: &Bench) -> Outcome<Vec<Value>> {
     let acting = expert(bench, PENDULUM)?;
     let file = bench.show("shown-effort", &acting, PENDULUM, (80, Manner::Likeliest))?;
-    let seconds_of_episode = SECONDS_OF_STEP * f64::from(acting.environment.task.horizon());
+    let seconds_of_episode = SECONDS_OF_STEP * f64::from(Task::Pendulum.horizon());
     let mut rows = Vec::new();
     for labels in [50_u32, 200] {
         let seconds = f64::from(labels) * SECONDS_OF_COMPARISON;

@@ -89,13 +89,21 @@ impl Actions {
         match self {
             Self::Discrete(indices) => take(Action::Discrete(indices[index])),
             Self::Continuous { dimensions, bound, values } => {
-                const DIMENSIONS_MAX: usize = 8;
-                let mut given = [0.0; DIMENSIONS_MAX];
+                // What most tasks have needs no allocation.
+                const FEW: usize = 8;
+                let (mut few, mut many);
+                let given: &mut [f64] = if *dimensions <= FEW {
+                    few = [0.0; FEW];
+                    &mut few[..*dimensions]
+                } else {
+                    many = vec![0.0; *dimensions];
+                    &mut many
+                };
                 let values = &values[index * dimensions..][..*dimensions];
                 for (given, value) in given.iter_mut().zip(values) {
                     *given = value.clamp(-1.0, 1.0) * bound;
                 }
-                take(Action::Continuous(&given[..*dimensions]))
+                take(Action::Continuous(given))
             }
         }
     }

@@ -6,13 +6,19 @@ use hearken_config::{
     AtLeastOne, BelowOne, Complaint, Configuration, Finite, LogConfig, Named, NonNegative,
     OptimizerConfig, Positive, RunConfig, Share, Steps, count_unless_zero, unless_zero,
 };
-use hearken_env::{ActionSpace, EnvironmentId, Task};
+use hearken_env::{
+    ActionSpace, EnvironmentId, EnvironmentSetup, Making, ServedBy, ServerOptions, Task,
+    expected_names,
+};
 use hearken_objective::adversarial::AdversarialReward;
 use hearken_tensor::dense::Nonlinearity;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
+use crate::convolution::Convolution;
+use crate::network::Trunk;
 use crate::query::Selection;
 use crate::schedule::LabelSchedule;
 use crate::teacher::Teacher;
@@ -47,7 +53,7 @@ pub struct ControlConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentConfig {
-    /// The environment, by Gymnasium's id.
+    /// The environment, by Gymnasium's id, or as `gymnasium:NAME` or `served:NAME` one of another process.
     #[serde(deserialize_with = "environment_id")]
     #[schemars(with = "String")]
     pub id: EnvironmentId,
@@ -55,12 +61,88 @@ pub struct EnvironmentConfig {
     pub copies: AtLeastOne,
     /// A reward that a run of imitation has left, in place of the environment's: its folder.
     pub reward: Option<PathBuf>,
+    /// `[environment.server]`: of environments of another process.
+    pub server: ServerConfig,
+}
+
+/// `[environment.server]`: how environments of another process are started and made.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The Python that has Gymnasium, for `gymnasium:NAME`.
+    pub python: String,
+    /// The program that serves `served:NAME`, and its arguments.
+    pub command: Vec<String>,
+    /// Seconds that an answer may take.
+    pub timeout_s: Positive,
+    /// Whether the same seed and actions always lead to the same state.
+    pub deterministic: bool,
+    /// Python modules that are imported first, for the environments that they register.
+    pub modules: Vec<String>,
+    /// Arguments of the environment, as a JSON object.
+    #[serde(deserialize_with = "json_object")]
+    #[schemars(with = "String")]
+    pub options: Map<String, Value>,
+    /// Observations that are seen at once: the last ones.
+    pub frame_stack: AtLeastOne,
+    /// How often an action is done.
+    pub frame_skip: AtLeastOne,
+    /// Whether images lose their colors.
+    pub grayscale: bool,
+    /// Height and width that images are brought to.
+    #[serde(default, deserialize_with = "sides")]
+    #[schemars(with = "Option<[AtLeastOne; 2]>")]
+    pub resize: Option<[usize; 2]>,
+}
+
+fn json_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    serde_json::from_str(&text).map_err(|_| {
+        D::Error::invalid_value(
+            Unexpected::Str(&text),
+            &"a JSON object, such as '{\"frameskip\": 1}'",
+        )
+    })
+}
+
+fn sides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[usize; 2]>, D::Error> {
+    const SIDE_MAX: usize = 1024;
+    let sides = <[AtLeastOne; 2]>::deserialize(deserializer)?.map(AtLeastOne::get);
+    match sides.into_iter().find(|&side| SIDE_MAX < side) {
+        None => Ok(Some(sides)),
+        Some(side) => {
+            let found = side.to_string();
+            Err(D::Error::invalid_value(Unexpected::Other(&found), &"at most 1024 pixels"))
+        }
+    }
+}
+
+impl EnvironmentConfig {
+    /// The environment, and how it is started.
+    pub fn setup(&self) -> EnvironmentSetup {
+        let ServerConfig { python, command, timeout_s, deterministic, modules, .. } = &self.server;
+        let making = Making {
+            modules: modules.clone(),
+            options: self.server.options.clone(),
+            frame_stack: *self.server.frame_stack,
+            frame_skip: *self.server.frame_skip,
+            grayscale: self.server.grayscale,
+            resize: self.server.resize,
+        };
+        let server = ServerOptions {
+            python: python.clone(),
+            command: command.clone(),
+            timeout: std::time::Duration::from_secs_f64(**timeout_s),
+            is_deterministic: *deterministic,
+            making,
+        };
+        EnvironmentSetup { id: self.id.clone(), server }
+    }
 }
 
 fn environment_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EnvironmentId, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let names = Task::ALL.map(Task::id).join(", ");
-    let expected = format!("one of {names}, or one of them behind fixed/");
+    let expected = expected_names();
     name.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&name), &expected.as_str()))
 }
 
@@ -90,6 +172,10 @@ impl From<Activation> for Nonlinearity {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
+    /// Convolutions of images, first to last: outputs, pixels of a kernel's side, and from one place to the next.
+    #[serde(deserialize_with = "convolutions")]
+    #[schemars(with = "Vec<[AtLeastOne; 3]>")]
+    pub convolutions: Vec<Convolution>,
     /// Widths of the layers between observation and output.
     #[serde(deserialize_with = "widths")]
     #[schemars(with = "Vec<AtLeastOne>")]
@@ -100,6 +186,27 @@ pub struct NetworkConfig {
     pub normalize_observations: bool,
     /// Whether rewards are brought to scale by the running deviation of discounted returns.
     pub normalize_rewards: bool,
+}
+
+fn convolutions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Convolution>, D::Error> {
+    let layers = Vec::<[AtLeastOne; 3]>::deserialize(deserializer)?;
+    let layer = |[outputs, kernel, stride]: [AtLeastOne; 3]| Convolution {
+        outputs: *outputs,
+        kernel: *kernel,
+        stride: *stride,
+    };
+    Ok(layers.into_iter().map(layer).collect())
+}
+
+impl NetworkConfig {
+    /// The inside of a network.
+    pub fn trunk(&self) -> Trunk<'_> {
+        Trunk {
+            convolutions: &self.convolutions,
+            hidden: &self.hidden,
+            nonlinearity: self.activation.into(),
+        }
+    }
 }
 
 fn widths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
@@ -203,6 +310,10 @@ pub struct PreferenceConfig {
     pub initial: hearken_config::Fraction,
     /// Steps of a segment.
     pub segment: AtLeastOne,
+    /// Convolutions of its networks, where images are seen.
+    #[serde(deserialize_with = "convolutions")]
+    #[schemars(with = "Vec<[AtLeastOne; 3]>")]
+    pub convolutions: Vec<Convolution>,
     /// Networks of the reward model.
     #[serde(deserialize_with = "members")]
     #[schemars(with = "AtLeastOne")]
@@ -215,6 +326,8 @@ pub struct PreferenceConfig {
     pub lr: Positive,
     /// Passes over the comparisons after every round of queries.
     pub epochs: Steps,
+    /// Environment steps before the first query in which SAC looks for new states.
+    pub unsupervised_steps: u64,
     /// Comparisons that an update is made from.
     pub batch: AtLeastOne,
     /// How often a label is taken to be given at random.
@@ -374,7 +487,9 @@ impl ControlConfig {
             let expected = "\"logit\", which is what AIRL's reward is";
             return Err(Complaint::unexpected("imitation.reward", "another form", expected));
         }
-        let is_discrete = matches!(self.space(), ActionSpace::Discrete { .. });
+        self.check_server()?;
+        let actions = self.environment.id.task().map(Task::actions);
+        let is_discrete = matches!(actions, Some(ActionSpace::Discrete { .. }));
         if method == Method::Sqil && is_discrete {
             let expected = format!(
                 "another method: SQIL is SAC, for continuous actions, and {} has discrete ones",
@@ -411,14 +526,25 @@ impl ControlConfig {
 }
 
 impl ControlConfig {
-    /// What there is to choose from in the environment.
-    pub fn space(&self) -> ActionSpace {
-        self.environment.id.task.actions()
-    }
-
     /// The commented file of an environment, where one has been found to work; that of SAC where there is one.
-    pub fn tuned(id: EnvironmentId, is_sac: bool) -> &'static str {
-        match id.task {
+    pub fn tuned(id: &EnvironmentId, is_sac: bool) -> &'static str {
+        let task = match id {
+            EnvironmentId::Native { task, .. } => *task,
+            EnvironmentId::Served { by: ServedBy::Gymnasium, name } => {
+                let own = Task::ALL.into_iter().find(|task| task.id() == name);
+                match own {
+                    Some(task) => task,
+                    None if name.starts_with("ALE/") => {
+                        return include_str!("../../../configs/control/atari.toml");
+                    }
+                    None => return include_str!("../../../configs/control/gymnasium.toml"),
+                }
+            }
+            EnvironmentId::Served { by: ServedBy::Program, .. } => {
+                return include_str!("../../../configs/control/gymnasium.toml");
+            }
+        };
+        match task {
             Task::Pendulum if is_sac => {
                 include_str!("../../../configs/control/Pendulum-v1-sac.toml")
             }
@@ -429,6 +555,8 @@ impl ControlConfig {
                 include_str!("../../../configs/control/MountainCarContinuous-v0.toml")
             }
             Task::Acrobot => include_str!("../../../configs/control/Acrobot-v1.toml"),
+            Task::MovingDot => include_str!("../../../configs/control/MovingDot-v0.toml"),
+            Task::Catch => include_str!("../../../configs/control/Catch-v0.toml"),
             Task::Gridworld | Task::GridworldWall => {
                 include_str!("../../../configs/control/Gridworld-v0.toml")
             }
@@ -437,10 +565,28 @@ impl ControlConfig {
 }
 
 impl ControlConfig {
+    fn check_server(&self) -> Result<(), Complaint> {
+        let EnvironmentId::Served { by, .. } = &self.environment.id else { return Ok(()) };
+        if *by == ServedBy::Program && self.environment.server.command.is_empty() {
+            let expected = "a program and its arguments, which serves environments of served:";
+            return Err(Complaint::missing("environment.server.command", expected));
+        }
+        Ok(())
+    }
+
     fn check_preference(&self) -> Result<(), Complaint> {
+        let unsupervised = self.preference.unsupervised_steps;
         if self.train.algorithm == Algorithm::Sac {
-            let expected = "\"ppo\": rewards that are learned train PPO alone";
-            return Err(Complaint::unexpected("train.algorithm", "\"sac\"", expected));
+            let steps = *self.train.environment_steps;
+            let expected = format!("fewer than the {steps} steps of the run");
+            let found = unsupervised.to_string();
+            let holds = unsupervised < steps;
+            return Complaint::unless(holds, "preference.unsupervised_steps", &found, &expected);
+        }
+        if 0 < unsupervised {
+            let expected = "0 with train.algorithm = \"ppo\", which has no replay";
+            let key = "preference.unsupervised_steps";
+            return Err(Complaint::unexpected(key, unsupervised, expected));
         }
         let segments = *self.ppo.steps / *self.preference.segment * *self.environment.copies;
         if segments < 2 {
@@ -469,7 +615,9 @@ impl Configuration for ControlConfig {
         if self.imitation.method != Method::None {
             self.check_imitation()?;
         }
-        let is_discrete = matches!(self.space(), ActionSpace::Discrete { .. });
+        self.check_server()?;
+        let actions = self.environment.id.task().map(Task::actions);
+        let is_discrete = matches!(actions, Some(ActionSpace::Discrete { .. }));
         if self.train.algorithm == Algorithm::Sac && is_discrete {
             let expected = format!(
                 "\"ppo\": SAC is for continuous actions, and {} has discrete ones",

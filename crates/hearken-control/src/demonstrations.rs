@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use hearken_data::{
     FieldError, Form, ReadError, ReadOptions, Record, Row, Source, WriteError, read, write_jsonl,
 };
-use hearken_env::{ActionSpace, EnvironmentId, Environments, StepEnd};
+use hearken_env::{ActionSpace, EnvironmentId, EnvironmentSetup, Spaces, Step, StepEnd};
 use hearken_run::seeds::Seeds;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::actions::Actions;
 use crate::network::Pass;
 use crate::rollout::Stage;
-use crate::saved::Acting;
+use crate::saved::{Acting, EnterError};
 
 /// Why demonstrations cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +155,10 @@ impl Line {
         value.as_bool().ok_or_else(|| self.wrong(column, shown(value), "true or false"))
     }
 
-    fn into_episode(self, id: EnvironmentId) -> Result<DemonstratedEpisode, DemonstrationError> {
+    fn into_episode(
+        self,
+        (id, spaces): (&EnvironmentId, Spaces),
+    ) -> Result<DemonstratedEpisode, DemonstrationError> {
         self.check_environment(id)?;
         let [seen, done, earned, ended] = self.names;
         let actions = self.list(done, &self.actions)?;
@@ -174,10 +177,10 @@ impl Line {
                 ),
             ));
         }
-        let of = format!("the observation of {}", id.task.id());
+        let of = format!("the observation of {}", id.task_name());
         let mut observations = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            let len = (id.task.observation_len(), of.as_str());
+            let len = (spaces.observation.len(), of.as_str());
             let numbers = self.numbers(&format!("{seen}[{index}]"), row, len)?;
             observations.extend(numbers.into_iter().map(|number| number as f32));
         }
@@ -190,22 +193,22 @@ impl Line {
             self.flag("truncated", value)?;
         }
         let end = if terminated { StepEnd::Terminated } else { StepEnd::Truncated };
-        let actions = self.actions_of(id.task.actions(), actions)?;
+        let actions = self.actions_of(spaces.actions, actions)?;
         Ok(DemonstratedEpisode { observations, actions, rewards, end })
     }
 
     /// Whether the file names an environment with the same dynamics.
-    fn check_environment(&self, id: EnvironmentId) -> Result<(), DemonstrationError> {
+    fn check_environment(&self, id: &EnvironmentId) -> Result<(), DemonstrationError> {
         let Some(value) = &self.environment else { return Ok(()) };
         let name = value.as_str().unwrap_or_default();
-        let is_same = name.parse::<EnvironmentId>().is_ok_and(|found| found.task == id.task);
+        let is_same = name.parse::<EnvironmentId>().is_ok_and(|found| found.is_same_task(id));
         if is_same {
             return Ok(());
         }
         Err(self.wrong(
             "environment",
             shown(value),
-            format!("{:?}, which the run is in", id.task.id()),
+            format!("{:?}, which the run is in", id.task_name()),
         ))
     }
 
@@ -265,12 +268,12 @@ fn counted(count: usize, what: &str) -> String {
 /// Names file and line of what is no episode of the environment, or the file that has too few of them.
 pub fn read_demonstrations(
     path: &Path,
-    id: EnvironmentId,
+    of: (&EnvironmentId, Spaces),
     limit: Option<u64>,
 ) -> Result<Vec<DemonstratedEpisode>, DemonstrationError> {
     let (lines, _) = read::<Line>(path, &ReadOptions::default())?;
     let episodes: Result<Vec<DemonstratedEpisode>, _> =
-        lines.into_iter().map(|line| line.into_episode(id)).collect();
+        lines.into_iter().map(|line| line.into_episode(of)).collect();
     let mut episodes = episodes?;
     let found = counted(episodes.len(), "episode");
     let needed = limit.unwrap_or(1);
@@ -304,7 +307,7 @@ struct Written<'a> {
 /// If the file cannot be written.
 pub fn write_demonstrations(
     path: &Path,
-    id: EnvironmentId,
+    id: &EnvironmentId,
     episodes: &[DemonstratedEpisode],
 ) -> Result<(), WriteError> {
     let line = |episode: &DemonstratedEpisode| {
@@ -315,10 +318,12 @@ pub fn write_demonstrations(
                 json!(values.iter().map(|x| x.clamp(-1.0, 1.0) * bound).collect::<Vec<f64>>())
             }
         };
+        let steps = episode.actions.len();
+        let len = episode.observations.len() / (steps + 1);
         serde_json::to_value(Written {
             environment: id.to_string(),
-            observations: episode.observations.chunks(id.task.observation_len()).collect(),
-            actions: (0..episode.actions.len()).map(action).collect(),
+            observations: episode.observations.chunks(len).collect(),
+            actions: (0..steps).map(action).collect(),
             rewards: &episode.rewards,
             terminated: episode.end == StepEnd::Terminated,
             truncated: episode.end == StepEnd::Truncated,
@@ -338,19 +343,23 @@ pub enum Manner {
 }
 
 /// Episodes of a policy.
+///
+/// # Errors
+/// If the environment is none that the policy fits, or a process serves it, and fails.
 pub fn demonstrate(
     acting: &Acting,
-    id: EnvironmentId,
+    environment: &EnvironmentSetup,
     (episodes, manner): (usize, Manner),
     seeds: Seeds,
-) -> Vec<DemonstratedEpisode> {
-    let mut stage = Stage::new(Environments::new(id, 1), seeds);
+) -> Result<Vec<DemonstratedEpisode>, EnterError> {
+    let mut stage = Stage::new(acting.enter(environment)?, seeds)?;
     let mut rng = seeds.stream("demonstrated actions", 0);
     let (mut seen, mut row, mut pass) =
-        (vec![0.0; id.task.observation_len()], Vec::new(), Pass::default());
+        (vec![0.0; stage.spaces().observation.len()], Vec::new(), Pass::default());
+    let space = stage.spaces().actions;
     let begun = || DemonstratedEpisode {
         observations: Vec::new(),
-        actions: Actions::new(id.task.actions()),
+        actions: Actions::new(space),
         rewards: Vec::new(),
         end: StepEnd::Running,
     };
@@ -365,7 +374,7 @@ pub fn demonstrate(
             Manner::Sampled => acting.sample(&seen, &mut episode.actions, buffers, &mut rng),
         }
         let last = episode.actions.len() - 1;
-        let (reward, end) = stage.step(0, (&episode.actions, last));
+        let Step { reward, end } = stage.step(0, (&episode.actions, last))?;
         episode.rewards.push(reward);
         if end == StepEnd::Running {
             continue;
@@ -374,9 +383,9 @@ pub fn demonstrate(
         episode.observations.extend_from_slice(&seen);
         episode.end = end;
         all.push(std::mem::replace(&mut episode, begun()));
-        stage.reset(0);
+        stage.reset(0)?;
     }
-    all
+    Ok(all)
 }
 
 /// Steps of several episodes, one after another.
@@ -426,15 +435,21 @@ impl Transitions {
 
 #[cfg(test)]
 mod tests {
+    use hearken_env::Task;
+
     use super::*;
 
     fn policy(name: &str) -> Acting {
-        let id: EnvironmentId = name.parse().unwrap();
+        let environment = EnvironmentSetup::from(name.parse::<EnvironmentId>().unwrap());
+        let spaces = environment.open(1).unwrap().spaces();
         let mut rng = Seeds::new(1).stream("weights", 0);
-        let shape = ([8].as_slice(), hearken_tensor::dense::Nonlinearity::Tanh);
-        let (len, space) = (id.task.observation_len(), id.task.actions());
-        let policy = crate::policy::Policy::new(len, space, shape, &mut rng);
-        Acting { environment: id, policy, moments: None }
+        let trunk = crate::network::Trunk {
+            convolutions: &[],
+            hidden: &[8],
+            nonlinearity: hearken_tensor::dense::Nonlinearity::Tanh,
+        };
+        let policy = crate::policy::Policy::new(spaces, trunk, &mut rng);
+        Acting { environment, policy, moments: None }
     }
 
     #[test]
@@ -444,8 +459,9 @@ mod tests {
         for name in ["CartPole-v1", "Pendulum-v1", "fixed/CartPole-v1", "Gridworld-v0"] {
             let acting = policy(name);
             for manner in [Manner::Likeliest, Manner::Sampled] {
-                let id = acting.environment;
-                let mut episodes = demonstrate(&acting, id, (3, manner), Seeds::new(2));
+                let (id, spaces) = (&acting.environment.id, acting.policy.spaces());
+                let shown = demonstrate(&acting, &acting.environment, (3, manner), Seeds::new(2));
+                let mut episodes = shown.unwrap();
                 write_demonstrations(&path, id, &episodes).unwrap();
                 for episode in &mut episodes {
                     if let Actions::Continuous { values, .. } = &mut episode.actions {
@@ -454,12 +470,18 @@ mod tests {
                         }
                     }
                 }
-                assert_eq!(read_demonstrations(&path, id, None).unwrap(), episodes, "{name}");
-                assert_eq!(read_demonstrations(&path, id, Some(2)).unwrap(), episodes[..2]);
+                assert_eq!(
+                    read_demonstrations(&path, (id, spaces), None).unwrap(),
+                    episodes,
+                    "{name}"
+                );
+                let two = read_demonstrations(&path, (id, spaces), Some(2)).unwrap();
+                assert_eq!(two, episodes[..2]);
             }
         }
-        let id = "CartPole-v1".parse().unwrap();
-        let error = read_demonstrations(&path, id, None).unwrap_err().to_string();
+        let id = Task::CartPole.into();
+        let of = (&id, Task::CartPole.spaces());
+        let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
         assert!(error.contains("demos.jsonl:1: `environment`: found \"Gridworld-v0\""), "{error}");
     }
 
@@ -514,22 +536,20 @@ mod tests {
                 "expected `observations` + `actions`",
             ),
         ];
-        let id = "Pendulum-v1".parse().unwrap();
+        let id = Task::Pendulum.into();
+        let of = (&id, Task::Pendulum.spaces());
         for (bad, expected) in cases {
             std::fs::write(&path, format!("{good}\n{{{bad}}}\n")).unwrap();
-            let error = read_demonstrations(&path, id, None).unwrap_err().to_string();
+            let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
             assert!(error.contains("demos.jsonl:2") && error.contains(expected), "{bad}: {error}");
         }
         std::fs::write(&path, format!("{good}\n")).unwrap();
-        let error = read_demonstrations(&path, id, Some(2)).unwrap_err().to_string();
+        let error = read_demonstrations(&path, of, Some(2)).unwrap_err().to_string();
         assert!(error.contains("found 1 episode, expected at least the 2 of"), "{error}");
-        let episode = &read_demonstrations(&path, id, None).unwrap()[0];
+        let episode = &read_demonstrations(&path, of, None).unwrap()[0];
         assert_eq!(episode.actions.len(), 1);
-        let transitions = Transitions::of(std::slice::from_ref(episode), (id_space(id), 3));
+        let transitions =
+            Transitions::of(std::slice::from_ref(episode), (Task::Pendulum.actions(), 3));
         assert_eq!((transitions.len(), transitions.goes_on[0]), (1, true));
-    }
-
-    fn id_space(id: EnvironmentId) -> ActionSpace {
-        id.task.actions()
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hearken_config::OptimizerConfig;
+use hearken_env::ServerError;
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::device::AdamW;
@@ -13,14 +14,31 @@ use crate::kept::Kept;
 use crate::network::Network;
 use crate::saved::{Acting, SavedError};
 
+/// Why an iteration does not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceError {
+    /// A number is not finite.
+    #[error("found NaN or infinity in {0}")]
+    NotFinite(&'static str),
+    /// The process that serves the environment fails.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+impl From<&'static str> for AdvanceError {
+    fn from(what: &'static str) -> Self {
+        Self::NotFinite(what)
+    }
+}
+
 /// A learner between two iterations.
 pub trait Learner {
     /// Acts and updates, once; returns what is to be written down.
     ///
     /// # Errors
-    /// The name of what holds a NaN or an infinity.
+    /// If a number is not finite, or the environment's server fails.
     fn advance(&mut self, seeds: Seeds, iteration: u64)
-    -> Result<Map<String, Value>, &'static str>;
+    -> Result<Map<String, Value>, AdvanceError>;
 
     /// Steps of an iteration, in all copies together.
     fn steps_per_iteration(&self) -> u64;

@@ -1,7 +1,7 @@
 //! Policies of control tasks: how they are learned, kept and measured.
 //!
 //! [`train::run`] is a run of `hearken control train`: a [`learner::Learner`] ([`ppo`], [`sac`], [`preference`], [`imitation`]) acts and updates, the run directory,
-//! logs and checkpoints are those of `hearken-run`. Networks are small ([`network`]) and run on plain slices.
+//! logs and checkpoints are those of `hearken-run`. Networks are small ([`network`], with [`convolution`] for what is seen in pixels) and run on plain slices.
 //!
 //! [`mce_irl`] finds the rewards behind demonstrations on tasks that can be written down.
 //!
@@ -22,6 +22,8 @@ pub mod config;
 
 pub mod mce_irl;
 
+pub mod convolution;
+
 pub mod network;
 
 pub mod normalization;
@@ -41,6 +43,10 @@ pub mod rollout;
 pub mod demonstrations;
 
 pub mod evaluation;
+
+mod apng;
+
+pub mod clip;
 
 pub mod ppo;
 

@@ -1,9 +1,11 @@
-//! Small networks of dense layers: their values, a forward and a backward pass, and their update.
+//! Small networks of dense layers, behind convolutions where images are read: their values, a forward and a backward pass,
+//! and their update.
 //!
 //! All parameters of a network are one vector, and so are its gradients and the optimizer's moments; a pass writes into
 //! buffers that it finds. `hearken_model::Mlp` computes the same on any device; here a minibatch takes
 //! microseconds, and it is the allocations and queues of a device that would take the time.
 
+use hearken_env::ObservationSpace;
 use hearken_tensor::dense::{
     Nonlinearity, ProductShape, Start, activate, activate_backward, adamw, add_rows, product,
     sum_of_squares, transpose, transposed_product,
@@ -11,6 +13,8 @@ use hearken_tensor::dense::{
 use hearken_tensor::device::AdamW;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+
+use crate::convolution::{Convolution, Convolved, ImageShape, Patches};
 
 /// Where the parameters of a layer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +44,24 @@ pub enum Draw {
     Uniform,
 }
 
+/// The inside of a network: what is between what it reads and its last layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Trunk<'a> {
+    /// Convolutions of what is seen, first to last; none of vectors.
+    pub convolutions: &'a [Convolution],
+    /// Widths of the dense layers.
+    pub hidden: &'a [usize],
+    /// What stands between layers.
+    pub nonlinearity: Nonlinearity,
+}
+
 /// What a network looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkShape {
+    /// The image that a row begins with, where there are convolutions.
+    pub image: Option<ImageShape>,
+    /// Convolutions of that, first to last.
+    pub convolutions: Vec<Convolution>,
     /// Width of the input, of each hidden layer, and of the output.
     pub widths: Vec<usize>,
     /// What stands between layers.
@@ -51,10 +70,51 @@ pub struct NetworkShape {
     pub free: usize,
 }
 
+impl NetworkShape {
+    /// For rows of what is seen and `more` numbers behind it. Convolutions of vectors are left out.
+    pub fn of(
+        trunk: Trunk<'_>,
+        (observation, more): (ObservationSpace, usize),
+        outputs: usize,
+    ) -> Self {
+        let image = match observation {
+            ObservationSpace::Image { height, width, channels } => {
+                Some(ImageShape { height, width, channels })
+            }
+            ObservationSpace::Vector { .. } => None,
+        };
+        let image = image.filter(|_| !trunk.convolutions.is_empty());
+        let convolutions = if image.is_some() { trunk.convolutions.to_vec() } else { Vec::new() };
+        let widths = [&[observation.len() + more], trunk.hidden, &[outputs]].concat();
+        Self { image, convolutions, widths, nonlinearity: trunk.nonlinearity, free: 0 }
+    }
+
+    /// The widths of the hidden layers.
+    pub fn hidden(&self) -> &[usize] {
+        &self.widths[1..self.widths.len() - 1]
+    }
+
+    /// What each convolution makes of the image.
+    ///
+    /// # Panics
+    /// If an image is smaller than a kernel, which configurations are checked for.
+    fn convolved(&self) -> Vec<Convolved> {
+        let Some(mut from) = self.image else { return Vec::new() };
+        let layers = self.convolutions.iter().map(|&layer| {
+            let to = layer.of(from).expect("a kernel is no larger than what it covers");
+            let convolved = Convolved { layer, from, to };
+            from = to;
+            convolved
+        });
+        layers.collect()
+    }
+}
+
 /// A network with its weights, the gradients of the update that is being made, and Adam's moments.
 #[derive(Clone, Debug)]
 pub struct Network {
     shape: NetworkShape,
+    convolved: Vec<(Convolved, Layer)>,
     layers: Vec<Layer>,
     values: Vec<f32>,
     gradients: Vec<f32>,
@@ -70,6 +130,21 @@ pub struct Pass {
     derivatives: [Vec<f32>; 2],
     /// A weight with its axes exchanged.
     turned: Vec<f32>,
+    /// What the convolutions read and gave; empty without them.
+    images: Images,
+}
+
+/// Buffers of the convolutions.
+#[derive(Clone, Debug, Default)]
+struct Images {
+    /// The images of all rows, one behind another.
+    read: Vec<f32>,
+    /// What each convolution gave, behind the activation.
+    outputs: Vec<Vec<f32>>,
+    /// What the dense layers read: what the last one gave, and what stands behind the image in a row.
+    joined: Vec<f32>,
+    derivatives: [Vec<f32>; 2],
+    patches: Patches,
 }
 
 impl Pass {
@@ -105,11 +180,26 @@ impl Network {
     /// If there are fewer than two widths.
     pub fn new(shape: &NetworkShape, draw: Draw, rng: &mut ChaCha8Rng) -> Self {
         assert!(2 <= shape.widths.len(), "a network has an input and an output");
-        let mut layers = Vec::new();
         let mut count = 0;
-        for pair in shape.widths.windows(2) {
-            layers.push(Layer { inputs: pair[0], outputs: pair[1], weight: count });
-            count += pair[0] * pair[1] + pair[1];
+        let mut place = |inputs: usize, outputs: usize| {
+            let weight = count;
+            count += inputs * outputs + outputs;
+            Layer { inputs, outputs, weight }
+        };
+        let convolved: Vec<(Convolved, Layer)> = shape
+            .convolved()
+            .into_iter()
+            .map(|of| (of, place(of.inputs(), of.layer.outputs)))
+            .collect();
+        let mut layers = Vec::new();
+        for (index, pair) in shape.widths.windows(2).enumerate() {
+            let inputs = match (convolved.last(), shape.image) {
+                (Some((last, _)), Some(image)) if index == 0 => {
+                    pair[0] - image.len() + last.to.len()
+                }
+                _ => pair[0],
+            };
+            layers.push(place(inputs, pair[1]));
         }
         count += shape.free;
         let zeros = || vec![0.0; count];
@@ -119,13 +209,16 @@ impl Network {
             gradients: zeros(),
             moments: [zeros(), zeros()],
             layers: layers.clone(),
+            convolved,
         };
-        for (index, layer) in layers.iter().enumerate() {
+        let all: Vec<Layer> =
+            network.convolved.iter().map(|(_, layer)| *layer).chain(layers).collect();
+        for (index, layer) in all.iter().enumerate() {
             let (weight, bias) =
                 (layer.weight..layer.bias(), layer.bias()..layer.bias() + layer.outputs);
             match draw {
                 Draw::Orthogonal { last_gain } => {
-                    let is_last = index + 1 == layers.len();
+                    let is_last = index + 1 == all.len();
                     let gain = if is_last { last_gain } else { std::f64::consts::SQRT_2 };
                     let drawn = orthogonal(layer.inputs, layer.outputs, gain, rng);
                     network.values[weight].copy_from_slice(&drawn);
@@ -209,15 +302,23 @@ impl Network {
         &mut self.moments
     }
 
-    /// The tensors by name: `layers.0.weight` `[inputs, outputs]`, `layers.0.bias`, …, `free`; and where each is.
+    /// The tensors by name: `convolutions.0.weight` `[kernel, kernel, channels, outputs]`, `convolutions.0.bias`, …,
+    /// `layers.0.weight` `[inputs, outputs]`, `layers.0.bias`, …, `free`; and where each is.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>, std::ops::Range<usize>)> {
         let mut tensors = Vec::new();
-        for (index, layer) in self.layers.iter().enumerate() {
+        let mut push = |name: String, shape: Vec<usize>, layer: &Layer| {
             let (weight, bias) = (layer.weight, layer.bias());
-            let shape = vec![layer.inputs, layer.outputs];
-            tensors.push((format!("layers.{index}.weight"), shape, weight..bias));
+            tensors.push((format!("{name}.weight"), shape, weight..bias));
             let end = bias + layer.outputs;
-            tensors.push((format!("layers.{index}.bias"), vec![layer.outputs], bias..end));
+            tensors.push((format!("{name}.bias"), vec![layer.outputs], bias..end));
+        };
+        for (index, (of, layer)) in self.convolved.iter().enumerate() {
+            let kernel = of.layer.kernel;
+            let shape = vec![kernel, kernel, of.from.channels, layer.outputs];
+            push(format!("convolutions.{index}"), shape, layer);
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            push(format!("layers.{index}"), vec![layer.inputs, layer.outputs], layer);
         }
         if 0 < self.shape.free {
             let end = self.values.len();
@@ -233,6 +334,8 @@ impl Network {
     pub fn forward(&self, x: &[f32], pass: &mut Pass) {
         assert_eq!(x.len() % self.inputs(), 0, "x: whole rows");
         let rows = x.len() / self.inputs();
+        self.convolve(x, &mut pass.images);
+        let x = if self.convolved.is_empty() { x } else { &pass.images.joined };
         pass.outputs.resize_with(self.layers.len(), Vec::new);
         for (index, layer) in self.layers.iter().enumerate() {
             let (below, rest) = pass.outputs.split_at_mut(index);
@@ -249,6 +352,65 @@ impl Network {
         }
     }
 
+    /// The weight and the bias of a layer.
+    fn parameters(&self, layer: Layer) -> (&[f32], &[f32]) {
+        let bias = layer.bias();
+        (&self.values[layer.weight..bias], &self.values[bias..bias + layer.outputs])
+    }
+
+    /// Runs the convolutions, and joins what they give with what stands behind the image in each row.
+    fn convolve(&self, x: &[f32], images: &mut Images) {
+        let Some(image) = self.shape.image else { return };
+        let Images { read, outputs, joined, patches, .. } = images;
+        let inputs = self.inputs();
+        read.clear();
+        x.chunks(inputs).for_each(|row| read.extend_from_slice(&row[..image.len()]));
+        outputs.resize_with(self.convolved.len(), Vec::new);
+        for (index, &(of, layer)) in self.convolved.iter().enumerate() {
+            let (below, rest) = outputs.split_at_mut(index);
+            let input = below.last().unwrap_or(read);
+            of.forward(self.parameters(layer), input, &mut rest[0], patches);
+            activate(self.shape.nonlinearity, &mut rest[0]);
+        }
+        let (last, _) = self.convolved[self.convolved.len() - 1];
+        let given = outputs[outputs.len() - 1].chunks(last.to.len());
+        joined.clear();
+        for (features, row) in given.zip(x.chunks(inputs)) {
+            joined.extend_from_slice(features);
+            joined.extend_from_slice(&row[image.len()..]);
+        }
+    }
+
+    /// Adds the gradients of the convolutions, given the derivative with respect to what the dense layers read, and puts
+    /// that with respect to whole rows in its place where it is wanted.
+    fn convolve_backward(&mut self, pass: &mut Pass, down: Down) {
+        let Some(image) = self.shape.image else { return };
+        let Pass { images, derivatives: [djoined, _], turned, .. } = pass;
+        let Images { read, outputs, derivatives, patches, .. } = images;
+        let Self { shape, convolved, layers, values, gradients, .. } = self;
+        let width = layers[0].inputs;
+        let [dy, dx] = derivatives;
+        let (last, _) = convolved[convolved.len() - 1];
+        dy.clear();
+        djoined.chunks(width).for_each(|row| dy.extend_from_slice(&row[..last.to.len()]));
+        for (index, &(of, layer)) in convolved.iter().enumerate().rev() {
+            activate_backward(shape.nonlinearity, &outputs[index], dy);
+            let input = index.checked_sub(1).map_or(&*read, |below| &outputs[below]);
+            let (start, bias) = (layer.weight, layer.bias());
+            let own = &mut gradients[start..bias + layer.outputs];
+            of.backward_parameters(input, dy, own.split_at_mut(bias - start), patches);
+            if index == 0 && down == Down::ToParameters {
+                return;
+            }
+            of.backward_images(&values[start..bias], dy, (dx, turned), patches);
+            std::mem::swap(dy, dx);
+        }
+        let rows = dy.chunks(image.len()).zip(djoined.chunks(width));
+        let rows = rows.flat_map(|(pixels, row)| pixels.iter().chain(&row[last.to.len()..]));
+        let whole: Vec<f32> = rows.copied().collect();
+        *djoined = whole;
+    }
+
     /// Adds the gradients of a loss whose derivative with respect to the output of the last forward pass, over `x`, is
     /// in [`Pass::doutput`].
     ///
@@ -256,16 +418,18 @@ impl Network {
     /// If that is not of the pass's shape.
     pub fn backward(&mut self, x: &[f32], pass: &mut Pass, down: Down) {
         let rows = x.len() / self.inputs();
+        let reads_images = !self.convolved.is_empty();
         for (index, layer) in self.layers.iter().enumerate().rev() {
             let (inputs, outputs) = (layer.inputs, layer.outputs);
             let [dy, dx] = &mut pass.derivatives;
             assert_eq!(dy.len(), rows * outputs, "derivative: rows × outputs");
+            let x = if reads_images { &pass.images.joined } else { x };
             let input = index.checked_sub(1).map_or(x, |below| &pass.outputs[below]);
             let (weight, bias) = (layer.weight..layer.bias(), layer.bias());
             let shape = ProductShape { rows: inputs, inner: rows, columns: outputs };
             transposed_product(shape, input, dy, Start::Kept, &mut self.gradients[weight.clone()]);
             add_rows(dy, &mut self.gradients[bias..bias + outputs]);
-            if index == 0 && down == Down::ToParameters {
+            if index == 0 && down == Down::ToParameters && !reads_images {
                 return;
             }
             pass.turned.resize(inputs * outputs, 0.0);
@@ -278,6 +442,7 @@ impl Network {
             }
             pass.derivatives.swap(0, 1);
         }
+        self.convolve_backward(pass, down);
     }
 
     /// Σ g² over all gradients.
@@ -344,7 +509,10 @@ mod tests {
 
     fn network(widths: &[usize], nonlinearity: Nonlinearity) -> (Network, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let shape = NetworkShape { widths: widths.to_vec(), nonlinearity, free: 1 };
+        let trunk = Trunk { convolutions: &[], hidden: &widths[1..widths.len() - 1], nonlinearity };
+        let seen = ObservationSpace::Vector { length: widths[0] };
+        let shape = NetworkShape::of(trunk, (seen, 0), widths[widths.len() - 1]);
+        let shape = NetworkShape { free: 1, ..shape };
         (Network::new(&shape, Draw::Uniform, &mut rng), rng)
     }
 

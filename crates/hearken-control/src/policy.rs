@@ -1,17 +1,16 @@
 //! What a policy's network says of actions: sampling, log-probabilities and their derivatives.
 
-use hearken_env::ActionSpace;
+use hearken_env::{ActionSpace, Spaces};
 use hearken_objective::distribution::{
     Judged, Slopes, Squashed, categorical, categorical_backward, gaussian, gaussian_backward,
     log_softmax, squashed_gaussian,
 };
-use hearken_tensor::dense::Nonlinearity;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, NetworkShape, normal};
+use crate::network::{Draw, Network, NetworkShape, Trunk, normal};
 
 /// Gain of the last layer: at first all actions are about equally likely.
 const LAST_GAIN: f64 = 0.01;
@@ -48,7 +47,7 @@ pub enum Head {
 pub struct Policy {
     /// The network.
     pub network: Network,
-    space: ActionSpace,
+    spaces: Spaces,
     head: Head,
 }
 
@@ -65,38 +64,33 @@ pub struct Judgements {
 }
 
 impl Policy {
-    /// A fresh policy of `hidden` layers, for observations of this length.
-    pub fn new(
-        observation_len: usize,
-        space: ActionSpace,
-        (hidden, nonlinearity): (&[usize], Nonlinearity),
-        rng: &mut ChaCha8Rng,
-    ) -> Self {
-        let head = match space {
+    /// A fresh policy of `hidden` layers.
+    pub fn new(spaces: Spaces, trunk: Trunk<'_>, rng: &mut ChaCha8Rng) -> Self {
+        let head = match spaces.actions {
             ActionSpace::Discrete { .. } => Head::Categorical,
             ActionSpace::Continuous { .. } => Head::Gaussian,
         };
-        let shape = Self::shape(observation_len, space, (hidden, nonlinearity), head);
+        let shape = Self::shape(spaces, trunk, head);
         let draw = Draw::Orthogonal { last_gain: LAST_GAIN };
-        Self { network: Network::new(&shape, draw, rng), space, head }
+        Self { network: Network::new(&shape, draw, rng), spaces, head }
     }
 
     /// The shape of a policy's network.
-    pub fn shape(
-        observation_len: usize,
-        space: ActionSpace,
-        (hidden, nonlinearity): (&[usize], Nonlinearity),
-        head: Head,
-    ) -> NetworkShape {
+    pub fn shape(spaces: Spaces, trunk: Trunk<'_>, head: Head) -> NetworkShape {
+        let space = spaces.actions;
         let outputs = if head == Head::Squashed { 2 * space.outputs() } else { space.outputs() };
         let free = if head == Head::Gaussian { space.outputs() } else { 0 };
-        let widths = [&[observation_len], hidden, &[outputs]].concat();
-        NetworkShape { widths, nonlinearity, free }
+        NetworkShape { free, ..NetworkShape::of(trunk, (spaces.observation, 0), outputs) }
     }
 
     /// A policy of a network that is there.
-    pub fn of(network: Network, space: ActionSpace, head: Head) -> Self {
-        Self { network, space, head }
+    pub fn of(network: Network, spaces: Spaces, head: Head) -> Self {
+        Self { network, spaces, head }
+    }
+
+    /// What it sees, and what it chooses from.
+    pub fn spaces(&self) -> Spaces {
+        self.spaces
     }
 
     /// What its network's output says.
@@ -106,7 +100,7 @@ impl Policy {
 
     /// What it chooses from.
     pub fn space(&self) -> ActionSpace {
-        self.space
+        self.spaces.actions
     }
 
     /// Reads rows of the network's output: log-probabilities of discrete actions, or means; and log σ.
@@ -116,7 +110,7 @@ impl Policy {
         judgements.log_stds.clear();
         judgements.log_stds.extend(self.network.free().iter().map(|&x| f64::from(x)));
         if self.head == Head::Categorical {
-            let count = self.space.outputs();
+            let count = self.spaces.actions.outputs();
             judgements.gradient.resize(count, 0.0);
             for row in judgements.rows.chunks_mut(count) {
                 log_softmax(row, &mut judgements.gradient);
@@ -134,7 +128,7 @@ impl Policy {
         rng: &mut ChaCha8Rng,
     ) {
         self.read(outputs, judgements);
-        for row in judgements.rows.chunks(self.space.outputs()) {
+        for row in judgements.rows.chunks(self.spaces.actions.outputs()) {
             match actions {
                 Actions::Discrete(indices) => {
                     let mut rest: f64 = rng.random();
@@ -181,7 +175,7 @@ impl Policy {
         judgements: &mut Judgements,
     ) {
         self.read(outputs, judgements);
-        let rows = judgements.rows.chunks(self.space.outputs());
+        let rows = judgements.rows.chunks(self.spaces.actions.outputs());
         judgements.judged.clear();
         judgements.judged.extend(rows.zip(entries).map(|(row, &entry)| match actions {
             Actions::Discrete(indices) => categorical(row, indices[entry]),
@@ -200,7 +194,7 @@ impl Policy {
         judgements: &mut Judgements,
         doutputs: &mut Vec<f32>,
     ) {
-        let count = self.space.outputs();
+        let count = self.spaces.actions.outputs();
         let Judgements { judged, rows, log_stds, gradient, log_std_gradient } = judgements;
         doutputs.clear();
         gradient.resize(count, 0.0);

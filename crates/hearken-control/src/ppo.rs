@@ -5,7 +5,7 @@
 //! for the gradients of both networks. Losses and advantages are those of language models (`hearken-objective`).
 
 use hearken_config::OptimizerConfig;
-use hearken_env::ActionSpace;
+use hearken_env::{ServerError, Spaces};
 use hearken_objective::advantage::gae::{Gae, explained_variance};
 use hearken_objective::distribution::Slopes;
 use hearken_objective::moments::{Moments, Variance};
@@ -13,7 +13,6 @@ use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
 use hearken_objective::value::{ValueLoss, ValueTerms};
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
-use hearken_tensor::dense::Nonlinearity;
 use hearken_tensor::device::AdamW;
 use rand::seq::SliceRandom as _;
 use serde::Serialize;
@@ -22,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, NetworkConfig, PpoConfig};
 use crate::kept::Kept;
-use crate::learner::{Learner, adam, fields};
+use crate::learner::{AdvanceError, Learner, adam, fields};
 use crate::network::{Down, Draw, Network, NetworkShape, Pass};
 use crate::normalization::{RewardScale, RunningMoments};
 use crate::policy::{Judgements, Policy};
@@ -115,16 +114,14 @@ impl Ppo {
     pub fn new(
         (settings, network, copies): (&PpoConfig, &NetworkConfig, usize),
         optimizer: &OptimizerConfig,
-        (observation_len, space): (usize, ActionSpace),
+        spaces: Spaces,
         total: u64,
         seeds: Seeds,
     ) -> Self {
         let mut rng = seeds.stream("weights", 0);
-        let nonlinearity = Nonlinearity::from(network.activation);
-        let hidden = network.hidden.as_slice();
-        let policy = Policy::new(observation_len, space, (hidden, nonlinearity), &mut rng);
-        let widths = [&[observation_len], hidden, &[1]].concat();
-        let shape = NetworkShape { widths, nonlinearity, free: 0 };
+        let observation_len = spaces.observation.len();
+        let policy = Policy::new(spaces, network.trunk(), &mut rng);
+        let shape = NetworkShape::of(network.trunk(), (spaces.observation, 0), 1);
         let critic = Network::new(&shape, Draw::Orthogonal { last_gain: 1.0 }, &mut rng);
         Self {
             policy,
@@ -142,7 +139,15 @@ impl Ppo {
     }
 
     /// Lets the policy act for an iteration.
-    pub fn collect(&mut self, stage: &mut Stage, rollout: &mut Rollout, seeds: (Seeds, u64)) {
+    ///
+    /// # Errors
+    /// If a process serves the environment, and fails.
+    pub fn collect(
+        &mut self,
+        stage: &mut Stage,
+        rollout: &mut Rollout,
+        seeds: (Seeds, u64),
+    ) -> Result<(), ServerError> {
         let mut rng = seeds.0.stream("actions", seeds.1);
         collect(
             Players { policy: &self.policy, critic: &self.critic },
@@ -151,7 +156,7 @@ impl Ppo {
             self.observation_moments.as_mut(),
             &mut rng,
             (rollout, &mut self.workspace.buffers),
-        );
+        )
     }
 
     /// Updates policy and critic on a rollout.
@@ -313,10 +318,11 @@ fn critic_gradient(
 
 impl Terms {
     fn gather(&mut self, rollout: &Rollout, credit: &Credit, entries: &[usize]) {
-        let len = rollout.observations.len() / rollout.len();
+        let observations = rollout.observations();
+        let len = observations.len() / rollout.len();
         self.observations.clear();
         for &entry in entries {
-            self.observations.extend_from_slice(&rollout.observations[entry * len..][..len]);
+            self.observations.extend_from_slice(&observations[entry * len..][..len]);
         }
         let pick = |into: &mut Vec<f64>, from: &[f64]| {
             into.clear();
@@ -339,7 +345,7 @@ fn whiten(advantages: &mut [f64]) {
 }
 
 /// PPO in copies of an environment.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PpoLearner {
     /// What is learned.
     pub ppo: Ppo,
@@ -352,16 +358,14 @@ pub struct PpoLearner {
 impl PpoLearner {
     /// As the configuration says.
     pub fn new(config: &ControlConfig, stage: Stage, seeds: Seeds) -> Self {
-        let (settings, space) = (&config.ppo, config.space());
+        let (settings, spaces) = (&config.ppo, stage.spaces());
         let per_iteration = *settings.steps * *config.environment.copies;
         let iterations = config.train.environment_steps.div_ceil(per_iteration as u64);
         let per_epoch = per_iteration.div_ceil(*settings.minibatch) as u64;
         let total = iterations * per_epoch * settings.epochs.get();
-        let len = config.environment.id.task.observation_len();
-        let sizes = (len, space);
         let of = (settings, &config.network, *config.environment.copies);
-        let ppo = Ppo::new(of, &config.optimizer, sizes, total, seeds);
-        Self { ppo, stage, rollout: Rollout::new(space) }
+        let ppo = Ppo::new(of, &config.optimizer, spaces, total, seeds);
+        Self { ppo, stage, rollout: Rollout::new(spaces.actions) }
     }
 
     /// The record of an iteration.
@@ -380,8 +384,8 @@ impl Learner for PpoLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
-        self.ppo.collect(&mut self.stage, &mut self.rollout, (seeds, iteration));
+    ) -> Result<Map<String, Value>, AdvanceError> {
+        self.ppo.collect(&mut self.stage, &mut self.rollout, (seeds, iteration))?;
         let update = self.ppo.update(&self.rollout, (seeds, iteration))?;
         Ok(self.record(&update))
     }
@@ -396,7 +400,7 @@ impl Learner for PpoLearner {
 
     fn acting(&self) -> Acting {
         let (policy, moments) = (self.ppo.policy.clone(), self.ppo.observation_moments.clone());
-        Acting { environment: self.stage.environments.id(), policy, moments }
+        Acting { environment: self.stage.environments.setup().clone(), policy, moments }
     }
 
     fn networks(&self) -> Vec<(&'static str, &Network)> {

@@ -27,6 +27,17 @@ impl Batch {
     }
 }
 
+/// A step, as a reward is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Experienced<'a> {
+    /// What was seen.
+    pub seen: &'a [f32],
+    /// What was done.
+    pub action: &'a [f32],
+    /// The reward that it has.
+    pub reward: f32,
+}
+
 /// Steps in a ring.
 #[derive(Clone, Debug)]
 pub struct Replay {
@@ -110,12 +121,23 @@ impl Replay {
         }
     }
 
-    /// Replaces every reward by what `reward` says of what was seen and done.
-    pub fn relabel(&mut self, mut reward: impl FnMut(&[f32], &[f32]) -> f32) {
+    /// Length of what is seen.
+    pub fn observation_len(&self) -> usize {
+        self.observation_len
+    }
+
+    /// What was seen, step by step.
+    pub fn observations(&self) -> &[f32] {
+        &self.observations
+    }
+
+    /// Replaces every reward by what `reward` says of the step.
+    pub fn relabel(&mut self, mut reward: impl FnMut(Experienced<'_>) -> f32) {
         let (observation, action) = (self.observation_len, self.action_len);
         for at in 0..self.len() {
             let seen = &self.observations[at * observation..][..observation];
-            self.rewards[at] = reward(seen, &self.actions[at * action..][..action]);
+            let action = &self.actions[at * action..][..action];
+            self.rewards[at] = reward(Experienced { seen, action, reward: self.rewards[at] });
         }
     }
 
@@ -195,7 +217,7 @@ mod tests {
         replay.sample(50, &mut ChaCha8Rng::seed_from_u64(1), &mut batch);
         let matches = |row: usize| batch.rewards[row] == batch.observations[row];
         assert!((0..50).all(matches));
-        replay.relabel(|seen, _| -seen[0]);
+        replay.relabel(|step| -step.seen[0]);
         assert_eq!(replay.rewards, [-3.0, -4.0, -2.0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_env::EnvironmentId;
+use hearken_env::{EnvironmentId, ObservationSpace, Spaces};
 use hearken_model::checkpoint::write_json_atomically;
 use hearken_objective::adversarial::AdversarialReward;
 use rand::SeedableRng as _;
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, NetworkShape, Pass};
+use crate::network::{Draw, Network, NetworkShape, Pass, Trunk};
 use crate::normalization::{RunningMoments, normalize};
 use crate::saved::{SavedError, activation_name, load_networks, nonlinearity_of, save_networks};
 
@@ -66,6 +66,8 @@ pub enum Reads {
 pub struct RewardModel {
     /// The environment that it was learned in.
     pub environment: EnvironmentId,
+    /// What is seen there, and what may be done.
+    pub spaces: Spaces,
     /// The network.
     pub network: Network,
     /// What that reads.
@@ -88,9 +90,9 @@ struct Description {
 
 impl Reads {
     /// Length of the row that a network reads, in an environment.
-    pub fn row_len(self, id: EnvironmentId) -> usize {
-        let actions = if self == Self::State { 0 } else { id.task.actions().outputs() };
-        id.task.observation_len() + actions
+    pub fn row_len(self, spaces: Spaces) -> usize {
+        let actions = if self == Self::State { 0 } else { spaces.actions.outputs() };
+        spaces.observation.len() + actions
     }
 
     /// Appends the row of step `entry`, whose observation is at scale.
@@ -98,12 +100,12 @@ impl Reads {
         self,
         observation: &[f32],
         (actions, entry): (&Actions, usize),
-        id: EnvironmentId,
+        spaces: Spaces,
         rows: &mut Vec<f32>,
     ) {
         rows.extend_from_slice(observation);
         if self == Self::StateAndAction {
-            actions.encode(entry, id.task.actions(), rows);
+            actions.encode(entry, spaces.actions, rows);
         }
     }
 }
@@ -111,11 +113,11 @@ impl Reads {
 impl RewardModel {
     /// The reward of each step, by what was seen before it, as the environment shows it, and what was done.
     pub fn rewards(&self, seen: &[f32], actions: &Actions) -> Vec<f64> {
-        let len = self.environment.task.observation_len();
+        let len = self.spaces.observation.len();
         let (mut rows, mut observation) = (Vec::new(), vec![0.0; len]);
         for (entry, seen) in seen.chunks(len).enumerate() {
             normalize(self.moments.as_ref(), seen, &mut observation);
-            self.reads.row(&observation, (actions, entry), self.environment, &mut rows);
+            self.reads.row(&observation, (actions, entry), self.spaces, &mut rows);
         }
         let mut pass = Pass::default();
         self.network.forward(&rows, &mut pass);
@@ -137,7 +139,7 @@ impl RewardModel {
             environment: self.environment.to_string(),
             reads: self.reads,
             output: self.output,
-            hidden: shape.widths[1..shape.widths.len() - 1].to_vec(),
+            hidden: shape.hidden().to_vec(),
             activation: activation_name(shape.nonlinearity).to_owned(),
             observation_moments: self.moments.clone(),
         };
@@ -150,7 +152,7 @@ impl RewardModel {
     ///
     /// # Errors
     /// If a file cannot be read, or is of no reward of such an environment.
-    pub fn load(dir: &Path, id: EnvironmentId) -> Result<Self, SavedError> {
+    pub fn load(dir: &Path, (id, spaces): (&EnvironmentId, Spaces)) -> Result<Self, SavedError> {
         let path = dir.join(DESCRIPTION);
         let wrong = |message: String| SavedError::Description { path: path.clone(), message };
         let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -163,13 +165,13 @@ impl RewardModel {
             .map_err(|error| wrong(format!("not the description of a reward: {error}")))?;
         let environment: EnvironmentId =
             found.environment.parse().map_err(|error| wrong(format!("{error}")))?;
-        let spaces = |id: EnvironmentId| (id.task.observation_len(), id.task.actions());
-        if spaces(environment) != spaces(id) {
+        // Of what another process serves the spaces are not known here; the shapes of the tensors tell.
+        if environment.task().is_some_and(|task| task.spaces() != spaces) {
             return Err(wrong(format!(
                 "found a reward of {environment}, expected one of an environment with the observations and actions of {id}"
             )));
         }
-        let len = id.task.observation_len();
+        let len = spaces.observation.len();
         if let Some(moments) = found.observation_moments.as_ref().filter(|of| of.len() != len) {
             let count = moments.len();
             return Err(wrong(format!("found moments of {count} numbers, expected {len}")));
@@ -178,11 +180,12 @@ impl RewardModel {
         if found.hidden.contains(&0) {
             return Err(wrong("found a hidden layer of 0, expected at least 1".to_owned()));
         }
-        let widths = [&[found.reads.row_len(id)], found.hidden.as_slice(), &[1]].concat();
-        let shape = NetworkShape { widths, nonlinearity, free: 0 };
+        let trunk = Trunk { convolutions: &[], hidden: &found.hidden, nonlinearity };
+        let row = ObservationSpace::Vector { length: found.reads.row_len(spaces) };
+        let shape = NetworkShape::of(trunk, (row, 0), 1);
         let mut network = Network::new(&shape, Draw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
         load_networks(dir, &mut [("reward", &mut network)])?;
         let Description { reads, output, observation_moments: moments, .. } = found;
-        Ok(Self { environment: id, network, reads, output, moments })
+        Ok(Self { environment: id.clone(), spaces, network, reads, output, moments })
     }
 }

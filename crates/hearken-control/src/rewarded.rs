@@ -5,16 +5,16 @@ use serde_json::{Map, Value, json};
 
 use crate::config::ControlConfig;
 use crate::kept::Kept;
-use crate::learner::Learner;
+use crate::learner::{AdvanceError, Learner};
 use crate::network::Network;
 use crate::ppo::PpoLearner;
-use crate::preference::learner::correlation;
+use crate::preference::questions::correlation;
 use crate::reward_model::RewardModel;
 use crate::rollout::Stage;
 use crate::saved::Acting;
 
 /// A policy, and the reward that it is trained on, which stays as it is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RewardedLearner {
     inner: PpoLearner,
     reward: RewardModel,
@@ -32,9 +32,9 @@ impl Learner for RewardedLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+    ) -> Result<Map<String, Value>, AdvanceError> {
         let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration));
+        ppo.collect(stage, rollout, (seeds, iteration))?;
         let rewards = self.reward.rewards(&rollout.seen, &rollout.actions);
         let agreement = correlation(&rewards, &rollout.rewards);
         rollout.rewards = rewards;

@@ -1,6 +1,6 @@
 //! Steps of a policy in copies of an environment, and what they are worth.
 
-use hearken_env::{ActionSpace, Environments, StepEnd};
+use hearken_env::{ActionSpace, Environments, Restored, ServerError, Spaces, Step, StepEnd};
 use hearken_objective::advantage::gae::{Gae, gae};
 use hearken_run::seeds::Seeds;
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +12,7 @@ use crate::normalization::{RewardScale, RunningMoments, normalize};
 use crate::policy::{Judgements, Policy};
 
 /// Copies of an environment with the episodes that go on in them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Stage {
     /// The copies.
     pub environments: Environments,
@@ -22,21 +22,31 @@ pub struct Stage {
     pub resets: u64,
     /// What copies draw their initial states from.
     seeds: Seeds,
+    /// What the last actions came to.
+    steps: Vec<Step>,
 }
 
 impl Stage {
     /// Copies that have just begun.
-    pub fn new(environments: Environments, seeds: Seeds) -> Self {
+    ///
+    /// # Errors
+    /// If a process serves them, and fails.
+    pub fn new(environments: Environments, seeds: Seeds) -> Result<Self, ServerError> {
         let episodes = vec![Episode::default(); environments.len()];
-        let mut stage = Self { environments, episodes, resets: 0, seeds };
-        (0..stage.len()).for_each(|index| stage.reset(index));
-        stage
+        let mut stage = Self { environments, episodes, resets: 0, seeds, steps: Vec::new() };
+        (0..stage.len()).try_for_each(|index| stage.reset(index))?;
+        Ok(stage)
+    }
+
+    /// What is seen of the copies, and what may be done.
+    pub fn spaces(&self) -> Spaces {
+        self.environments.spaces()
     }
 
     /// What a checkpoint keeps of it.
     pub fn kept(&self) -> Kept {
         Kept {
-            environments: self.environments.snapshot().clone(),
+            environments: self.environments.snapshot(),
             episodes: self.episodes.clone(),
             resets: self.resets,
             ..Kept::default()
@@ -46,14 +56,18 @@ impl Stage {
     /// Goes on from what a checkpoint kept.
     ///
     /// # Errors
-    /// If that is of other copies.
+    /// If that is of other copies, or they cannot be brought to where they were.
     pub fn restore(&mut self, kept: Kept) -> Result<(), String> {
-        let (id, copies) = (self.environments.id(), self.len());
-        let restored = Environments::restore(id, copies, kept.environments);
-        let restored = restored.filter(|_| kept.episodes.len() == copies);
-        self.environments =
-            restored.ok_or_else(|| format!("expected the states of {copies} copies of {id}"))?;
+        let copies = self.len();
+        if kept.episodes.len() != copies {
+            let found = kept.episodes.len();
+            return Err(format!("found {found} episodes, expected those of {copies} copies"));
+        }
+        let restored = self.environments.restore(kept.environments).map_err(|e| e.to_string())?;
         (self.episodes, self.resets) = (kept.episodes, kept.resets);
+        if restored == Restored::Anew {
+            (0..copies).try_for_each(|index| self.reset(index)).map_err(|e| e.to_string())?;
+        }
         Ok(())
     }
 
@@ -68,19 +82,60 @@ impl Stage {
     }
 
     /// Begins an episode in copy `index`.
-    pub fn reset(&mut self, index: usize) {
+    ///
+    /// # Errors
+    /// If a process serves it, and fails.
+    pub fn reset(&mut self, index: usize) -> Result<(), ServerError> {
         let mut rng = self.seeds.stream("initial state", self.resets);
         self.resets += 1;
-        self.environments.reset(index, &mut rng);
+        self.environments.reset(index, &mut rng)?;
         self.episodes[index] = Episode::default();
+        Ok(())
     }
 
     /// Does action `at` of `actions` in copy `index`; where that ends the episode, the copy waits for a reset.
-    pub fn step(&mut self, index: usize, (actions, at): (&Actions, usize)) -> (f64, StepEnd) {
-        let step = actions.with(at, |action| self.environments.step(index, action));
+    ///
+    /// # Errors
+    /// If a process serves it, and fails.
+    pub fn step(
+        &mut self,
+        index: usize,
+        (actions, at): (&Actions, usize),
+    ) -> Result<Step, ServerError> {
+        actions.with(at, |action| self.environments.begin(index, action));
+        self.environments.finish(&mut self.steps)?;
+        let step = self.steps[0];
+        self.note(index, step);
+        Ok(step)
+    }
+
+    /// Does the actions from `first` on, one in each copy; what each came to.
+    ///
+    /// # Errors
+    /// If a process serves the copies, and fails.
+    pub fn step_all(
+        &mut self,
+        (actions, first): (&Actions, usize),
+    ) -> Result<Vec<Step>, ServerError> {
+        for index in 0..self.len() {
+            actions.with(first + index, |action| self.environments.begin(index, action));
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        self.environments.finish(&mut steps)?;
+        for (index, step) in steps.iter().enumerate() {
+            self.note(index, *step);
+        }
+        Ok(steps)
+    }
+
+    /// Gives back what [`Stage::step_all`] gave, to be written into again.
+    fn keep(&mut self, steps: Vec<Step>) {
+        self.steps = steps;
+    }
+
+    fn note(&mut self, index: usize, step: Step) {
         self.episodes[index].total += step.reward;
         self.episodes[index].steps += 1;
-        (step.reward, step.end)
     }
 }
 
@@ -95,10 +150,12 @@ pub struct Rollout {
     pub states: Vec<f64>,
     /// What is observed of them.
     pub seen: Vec<f32>,
-    /// The same as the policy reads it.
-    pub observations: Vec<f32>,
-    /// What is observed behind each action, before a reset.
+    /// The same at scale; nothing where the policy reads it as it is.
+    scaled: Vec<f32>,
+    /// What is observed behind each action, before a reset, where that is wanted.
     pub following: Vec<f32>,
+    /// Whether it is.
+    pub wants_following: bool,
     /// What was done.
     pub actions: Actions,
     /// log π of that, as it was sampled.
@@ -125,8 +182,9 @@ impl Rollout {
             copies: 0,
             states: Vec::new(),
             seen: Vec::new(),
-            observations: Vec::new(),
+            scaled: Vec::new(),
             following: Vec::new(),
+            wants_following: false,
             actions: Actions::new(space),
             logprobs: Vec::new(),
             values: Vec::new(),
@@ -138,10 +196,10 @@ impl Rollout {
         }
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.states.clear();
         self.seen.clear();
-        self.observations.clear();
+        self.scaled.clear();
         self.following.clear();
         self.actions.clear();
         self.logprobs.clear();
@@ -151,6 +209,11 @@ impl Rollout {
         self.cut_values.clear();
         self.last_values.clear();
         self.episodes.clear();
+    }
+
+    /// What is observed before the actions, as the policy reads it.
+    pub fn observations(&self) -> &[f32] {
+        if self.scaled.is_empty() { &self.seen } else { &self.scaled }
     }
 
     /// Steps in all copies together.
@@ -184,6 +247,9 @@ pub struct Players<'a> {
 }
 
 /// Lets a policy act for `steps` steps in every copy. `moments` learn what is observed.
+///
+/// # Errors
+/// If a process serves the copies, and fails.
 pub fn collect(
     players: Players<'_>,
     stage: &mut Stage,
@@ -191,9 +257,9 @@ pub fn collect(
     mut moments: Option<&mut RunningMoments>,
     rng: &mut ChaCha8Rng,
     (rollout, buffers): (&mut Rollout, &mut Buffers),
-) {
+) -> Result<(), ServerError> {
     let copies = stage.len();
-    let len = stage.environments.id().task.observation_len();
+    let len = stage.spaces().observation.len();
     rollout.clear();
     (rollout.steps, rollout.copies) = (steps, copies);
     for step in 0..steps {
@@ -201,19 +267,23 @@ pub fn collect(
         players.policy.network.forward(&buffers.observations, &mut buffers.policy);
         players.critic.forward(&buffers.observations, &mut buffers.critic);
         rollout.seen.extend(&buffers.seen);
-        rollout.observations.extend(&buffers.observations);
+        if moments.is_some() {
+            rollout.scaled.extend(&buffers.observations);
+        }
         let into = (&mut rollout.actions, &mut rollout.logprobs);
         players.policy.sample(buffers.policy.output(), into, &mut buffers.judgements, rng);
         rollout.values.extend(buffers.critic.output().iter().map(|&value| f64::from(value)));
         (0..copies).for_each(|copy| rollout.states.extend(stage.environments.state(copy)));
-        for copy in 0..copies {
+        let done = stage.step_all((&rollout.actions, step * copies))?;
+        for (copy, &Step { reward, end }) in done.iter().enumerate() {
             let entry = step * copies + copy;
-            let (reward, end) = stage.step(copy, (&rollout.actions, entry));
             rollout.rewards.push(reward);
             rollout.ends.push(end);
-            let at = rollout.following.len();
-            rollout.following.resize(at + len, 0.0);
-            stage.environments.observe(copy, &mut rollout.following[at..]);
+            if rollout.wants_following {
+                let at = rollout.following.len();
+                rollout.following.resize(at + len, 0.0);
+                stage.environments.observe(copy, &mut rollout.following[at..]);
+            }
             if end == StepEnd::Running {
                 continue;
             }
@@ -225,8 +295,9 @@ pub fn collect(
                 rollout.cut_values.push((entry, f64::from(buffers.critic.output()[0])));
             }
             rollout.episodes.push(stage.episodes[copy]);
-            stage.reset(copy);
+            stage.reset(copy)?;
         }
+        stage.keep(done);
     }
     observe(stage, None, buffers);
     if let Some(moments) = moments {
@@ -236,11 +307,12 @@ pub fn collect(
     }
     players.critic.forward(&buffers.observations, &mut buffers.critic);
     rollout.last_values.extend(buffers.critic.output().iter().map(|&value| f64::from(value)));
+    Ok(())
 }
 
 /// Reads what is observed of every copy.
 fn observe(stage: &Stage, moments: Option<&mut RunningMoments>, buffers: &mut Buffers) {
-    let len = stage.environments.id().task.observation_len();
+    let len = stage.spaces().observation.len();
     buffers.seen.resize(stage.len() * len, 0.0);
     buffers.observations.resize(stage.len() * len, 0.0);
     for (copy, seen) in buffers.seen.chunks_mut(len).enumerate() {

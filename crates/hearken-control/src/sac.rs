@@ -5,11 +5,10 @@
 //! that terminates does not.
 
 use hearken_config::OptimizerConfig;
-use hearken_env::StepEnd;
+use hearken_env::{Environments, ServerError, Step, StepEnd};
 use hearken_objective::distribution::Squashed;
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
-use hearken_tensor::dense::Nonlinearity;
 use hearken_tensor::device::AdamW;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -20,11 +19,11 @@ use crate::actions::Actions;
 use crate::config::{ControlConfig, SacConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
-use crate::learner::{Learner, adam, clipped_update, fields};
+use crate::learner::{AdvanceError, Learner, adam, clipped_update, fields};
 use crate::network::{Down, Draw, Network, NetworkShape, Pass, normal};
 use crate::policy::{Head, LOG_STD_RANGE, Policy, squashed};
-use crate::replay::{Batch, Replay};
-use crate::rollout::Stage;
+use crate::replay::{Batch, Experienced, Replay};
+use crate::rollout::{Rollout, Stage};
 use crate::saved::Acting;
 
 /// Steps of each copy from one record to the next.
@@ -32,8 +31,11 @@ const ITERATION_STEPS: usize = 200;
 /// What may turn out not to be finite.
 const GRADIENTS: &str = "the gradients of policy or critics";
 
+/// What a step is worth.
+type RewardOf<'a> = &'a mut dyn FnMut(Experienced<'_>) -> f32;
+
 /// A policy, its critics, and what their updates need.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SacLearner {
     policy: Policy,
     critics: [Network; 2],
@@ -41,6 +43,8 @@ pub struct SacLearner {
     temperature: Temperature,
     stage: Stage,
     replay: Replay,
+    /// What is done in an iteration, where that is wanted.
+    noted: Option<Rollout>,
     /// What is demonstrated, with rewards of 1: half of every batch, while steps of its own are worth 0 (SQIL).
     demonstrated: Option<Replay>,
     step: u64,
@@ -101,16 +105,14 @@ impl SacLearner {
     /// # Panics
     /// If the environment has discrete actions.
     pub fn new(config: &ControlConfig, stage: Stage, seeds: Seeds) -> Self {
-        let space = config.space();
-        let len = config.environment.id.task.observation_len();
-        let hidden = config.network.hidden.as_slice();
-        let nonlinearity = Nonlinearity::from(config.network.activation);
+        let spaces = stage.spaces();
+        let (len, space) = (spaces.observation.len(), spaces.actions);
+        let trunk = config.network.trunk();
         let mut rng = seeds.stream("weights", 0);
-        let shape = Policy::shape(len, space, (hidden, nonlinearity), Head::Squashed);
+        let shape = Policy::shape(spaces, trunk, Head::Squashed);
         let policy =
-            Policy::of(Network::new(&shape, Draw::Uniform, &mut rng), space, Head::Squashed);
-        let widths = [&[len + space.outputs()], hidden, &[1]].concat();
-        let shape = NetworkShape { widths, nonlinearity, free: 0 };
+            Policy::of(Network::new(&shape, Draw::Uniform, &mut rng), spaces, Head::Squashed);
+        let shape = NetworkShape::of(trunk, (spaces.observation, space.outputs()), 1);
         let critics = [0, 1].map(|_| Network::new(&shape, Draw::Uniform, &mut rng));
         let steps = *config.train.environment_steps;
         let updates = steps.saturating_sub(*config.sac.start_steps) * config.sac.updates.get();
@@ -121,6 +123,7 @@ impl SacLearner {
             temperature: Temperature::default(),
             replay: Replay::new(*config.sac.replay, (len, space.outputs())),
             stage,
+            noted: None,
             demonstrated: None,
             step: 0,
             environment_steps: 0,
@@ -152,13 +155,47 @@ impl SacLearner {
         self
     }
 
+    /// Numbers of its own that a checkpoint keeps.
+    pub const OWN_NUMBERS: usize = 6;
+
     /// The replay of what has been done.
+    pub fn replay(&self) -> &Replay {
+        &self.replay
+    }
+
+    /// The same, to change rewards.
     pub fn replay_mut(&mut self) -> &mut Replay {
         &mut self.replay
     }
 
+    /// Keeps what is done in an iteration for [`SacLearner::noted`].
+    pub fn note_rollouts(&mut self) {
+        self.noted = Some(Rollout::new(self.policy.space()));
+    }
+
+    /// What was done in the last iteration, and where.
+    ///
+    /// # Panics
+    /// If it is not kept.
+    pub fn noted(&self) -> (&Rollout, &Environments) {
+        (self.noted.as_ref().expect("rollouts are noted"), &self.stage.environments)
+    }
+
+    /// Begins anew with critics and their targets.
+    pub fn renew_critics(&mut self, rng: &mut ChaCha8Rng) {
+        for (critic, target) in self.critics.iter_mut().zip(&mut self.targets) {
+            *critic = Network::new(&critic.shape().clone(), Draw::Uniform, rng);
+            *target = critic.clone();
+        }
+    }
+
     /// One step in copy `copy`, into the replay.
-    fn act(&mut self, copy: usize, actions: &mut Actions, rng: &mut ChaCha8Rng) -> Option<f64> {
+    fn act(
+        &mut self,
+        copy: usize,
+        (actions, reward_of): (&mut Actions, RewardOf<'_>),
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<f64>, ServerError> {
         let len = self.critics[0].inputs() - self.policy.space().outputs();
         let mut seen = vec![0.0; len];
         self.stage.environments.observe(copy, &mut seen);
@@ -176,19 +213,29 @@ impl SacLearner {
             }
         }
         let given: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-        let (reward, end) = self.stage.step(copy, (actions, 0));
+        if let Some(rollout) = &mut self.noted {
+            rollout.seen.extend_from_slice(&seen);
+            rollout.states.extend_from_slice(self.stage.environments.state(copy));
+            rollout.actions.extend(actions);
+        }
+        let Step { reward, end } = self.stage.step(copy, (actions, 0))?;
+        if let Some(rollout) = &mut self.noted {
+            rollout.rewards.push(reward);
+            rollout.ends.push(end);
+        }
         let mut next = vec![0.0; len];
         self.stage.environments.observe(copy, &mut next);
         let goes_on = end != StepEnd::Terminated;
-        let reward = if self.demonstrated.is_some() { 0.0 } else { reward as f32 };
+        let step = Experienced { seen: &seen, action: &given, reward: reward as f32 };
+        let reward = reward_of(step);
         self.replay.push((&seen, &given, &next), reward, goes_on);
         self.environment_steps += 1;
         if end == StepEnd::Running {
-            return None;
+            return Ok(None);
         }
         let total = self.stage.episodes[copy].total;
-        self.stage.reset(copy);
-        Some(total)
+        self.stage.reset(copy)?;
+        Ok(Some(total))
     }
 
     fn adam(&self) -> AdamW {
@@ -360,18 +407,26 @@ impl Workspace {
     }
 }
 
-impl Learner for SacLearner {
-    fn advance(
+impl SacLearner {
+    /// Acts and updates, once; what is done is worth what `reward_of` says.
+    ///
+    /// # Errors
+    /// If a number is not finite, or the environment's server fails.
+    pub fn advance_with(
         &mut self,
-        seeds: Seeds,
-        iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+        (seeds, iteration): (Seeds, u64),
+        reward_of: RewardOf<'_>,
+    ) -> Result<Map<String, Value>, AdvanceError> {
+        if let Some(rollout) = &mut self.noted {
+            rollout.clear();
+            (rollout.steps, rollout.copies) = (ITERATION_STEPS, self.stage.len());
+        }
         let mut rng = seeds.stream("actions", iteration);
         let mut actions = Actions::new(self.policy.space());
         let (mut sums, mut updates, mut totals) = (UpdateMetrics::default(), 0.0, Vec::new());
         for _ in 0..ITERATION_STEPS {
             for copy in 0..self.stage.len() {
-                totals.extend(self.act(copy, &mut actions, &mut rng));
+                totals.extend(self.act(copy, (&mut actions, &mut *reward_of), &mut rng)?);
                 if self.environment_steps < *self.settings.start_steps {
                     continue;
                 }
@@ -396,6 +451,19 @@ impl Learner for SacLearner {
         }
         Ok(record)
     }
+}
+
+impl Learner for SacLearner {
+    fn advance(
+        &mut self,
+        seeds: Seeds,
+        iteration: u64,
+    ) -> Result<Map<String, Value>, AdvanceError> {
+        // What an imitator does itself is worth nothing.
+        let is_imitating = self.demonstrated.is_some();
+        let of = &mut |step: Experienced<'_>| if is_imitating { 0.0 } else { step.reward };
+        self.advance_with((seeds, iteration), of)
+    }
 
     fn steps_per_iteration(&self) -> u64 {
         (ITERATION_STEPS * self.stage.len()) as u64
@@ -406,7 +474,7 @@ impl Learner for SacLearner {
     }
 
     fn acting(&self) -> Acting {
-        let environment = self.stage.environments.id();
+        let environment = self.stage.environments.setup().clone();
         Acting { environment, policy: self.policy.clone(), moments: None }
     }
 
@@ -441,7 +509,11 @@ impl Learner for SacLearner {
 
     fn restore(&mut self, kept: Kept) -> Result<(), String> {
         let [log, first, second, steps, len, next] = kept.own[..] else {
-            return Err(format!("found {} numbers of the learner, expected 6", kept.own.len()));
+            return Err(format!(
+                "found {} numbers of the learner, expected {}",
+                kept.own.len(),
+                Self::OWN_NUMBERS
+            ));
         };
         self.step = kept.step;
         self.temperature = Temperature { log, first, second };

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_env::EnvironmentId;
+use hearken_env::{
+    ActionSpace, EnvironmentId, EnvironmentSetup, Environments, Making, ObservationSpace,
+    ServerError, ServerOptions, Spaces,
+};
 use hearken_model::checkpoint::{
     CheckpointError, TensorFiles, save_tensors_with, write_json_atomically,
 };
@@ -12,7 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, Pass, normal};
+use crate::convolution::{Convolution, fit};
+use crate::network::{Draw, Network, Pass, Trunk, normal};
 use crate::normalization::{RunningMoments, normalize};
 use crate::policy::{Head, Judgements, Policy, squashed};
 
@@ -45,23 +49,96 @@ pub enum SavedError {
     },
 }
 
+/// Why a policy cannot act in an environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// The policy is for another one.
+    #[error("found {environment} with {found}, expected {expected}, which the policy is for")]
+    Spaces {
+        /// The environment.
+        environment: String,
+        /// What is there.
+        found: Box<Spaces>,
+        /// What the policy is for.
+        expected: Box<Spaces>,
+    },
+    /// A process serves it, and fails.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
 /// What a policy's network is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Description {
     environment: String,
+    /// What an environment of another process is made with; what starts it is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    served: Option<DescribedServer>,
     observation_len: usize,
     actions: usize,
     head: Head,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    convolutions: Vec<Convolution>,
     hidden: Vec<usize>,
     activation: String,
     observation_moments: Option<RunningMoments>,
+}
+
+/// An environment of another process, as far as this program does not know it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct DescribedServer {
+    making: Making,
+    observation: ObservationSpace,
+    /// Of continuous actions.
+    bound: Option<f64>,
+}
+
+impl Description {
+    /// The environment, and its spaces.
+    fn environment(&self) -> Result<(EnvironmentSetup, Spaces), String> {
+        let id: EnvironmentId = self.environment.parse().map_err(|error| format!("{error}"))?;
+        if let Some(task) = id.task() {
+            let (spaces, len) = (task.spaces(), task.observation_len());
+            if [self.observation_len, self.actions] != [len, spaces.actions.outputs()] {
+                return Err(format!(
+                    "found observations of {} numbers and {} actions, expected {len} and {}, those of {id}",
+                    self.observation_len,
+                    self.actions,
+                    spaces.actions.outputs()
+                ));
+            }
+            return Ok((id.into(), spaces));
+        }
+        let Some(DescribedServer { making, observation, bound }) = &self.served else {
+            return Err(format!("found no `served`, expected what {id} is made with"));
+        };
+        let actions = match (self.head, bound) {
+            (Head::Categorical, None) => ActionSpace::Discrete { count: self.actions },
+            (Head::Gaussian | Head::Squashed, Some(bound)) if 0.0 < *bound => {
+                ActionSpace::Continuous { dimensions: self.actions, bound: *bound }
+            }
+            (head, bound) => {
+                return Err(format!("found the head {head:?} with the bound {bound:?}"));
+            }
+        };
+        if [self.observation_len, self.actions].contains(&0)
+            || observation.len() != self.observation_len
+        {
+            return Err(format!(
+                "found {} numbers of {observation} and {} actions",
+                self.observation_len, self.actions
+            ));
+        }
+        let server = ServerOptions { making: making.clone(), ..ServerOptions::default() };
+        Ok((EnvironmentSetup { id, server }, Spaces { observation: *observation, actions }))
+    }
 }
 
 /// A policy that acts: its network, and how it reads what is observed.
 #[derive(Clone, Debug)]
 pub struct Acting {
     /// The environment that it was trained in.
-    pub environment: EnvironmentId,
+    pub environment: EnvironmentSetup,
     /// π.
     pub policy: Policy,
     /// How observations are brought to scale, where they are.
@@ -69,6 +146,30 @@ pub struct Acting {
 }
 
 impl Acting {
+    /// A copy of an environment for the policy to act in.
+    ///
+    /// # Errors
+    /// If the policy is for other observations or actions, or a process serves the environment, and fails.
+    pub fn enter(&self, environment: &EnvironmentSetup) -> Result<Environments, EnterError> {
+        let environments = environment.open(1)?;
+        self.check(&environments)?;
+        Ok(environments)
+    }
+
+    /// Whether the policy is for such an environment.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn check(&self, environments: &Environments) -> Result<(), EnterError> {
+        let (found, expected) = (environments.spaces(), self.policy.spaces());
+        if found == expected {
+            return Ok(());
+        }
+        let environment = environments.id().to_string();
+        let (found, expected) = (Box::new(found), Box::new(expected));
+        Err(EnterError::Spaces { environment, found, expected })
+    }
+
     /// Appends the likeliest action for what is seen.
     pub fn choose(
         &self,
@@ -114,12 +215,23 @@ impl Acting {
     /// If a file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), SavedError> {
         let shape = self.policy.network.shape();
+        let spaces = self.policy.spaces();
+        let served = self.environment.id.task().is_none().then(|| DescribedServer {
+            making: self.environment.server.making.clone(),
+            observation: spaces.observation,
+            bound: match spaces.actions {
+                ActionSpace::Discrete { .. } => None,
+                ActionSpace::Continuous { bound, .. } => Some(bound),
+            },
+        });
         let description = Description {
-            environment: self.environment.to_string(),
+            environment: self.environment.id.to_string(),
+            served,
             observation_len: self.policy.network.inputs(),
             actions: self.policy.space().outputs(),
             head: self.policy.head(),
-            hidden: shape.widths[1..shape.widths.len() - 1].to_vec(),
+            convolutions: shape.convolutions.clone(),
+            hidden: shape.hidden().to_vec(),
             activation: activation_name(shape.nonlinearity).to_owned(),
             observation_moments: self.moments.clone(),
         };
@@ -148,18 +260,9 @@ impl Acting {
         let wrong = |message: String| SavedError::Description { path: path.clone(), message };
         let found: Description = serde_json::from_str(&text)
             .map_err(|error| wrong(format!("not the description of a policy: {error}")))?;
-        let environment: EnvironmentId =
-            found.environment.parse().map_err(|error| wrong(format!("{error}")))?;
-        let (space, len) = (environment.task.actions(), environment.task.observation_len());
-        if [found.observation_len, found.actions] != [len, space.outputs()] {
-            return Err(wrong(format!(
-                "found observations of {} numbers and {} actions, expected {len} and {}, those of {environment}",
-                found.observation_len,
-                found.actions,
-                space.outputs()
-            )));
-        }
-        let moments = found.observation_moments;
+        let (environment, spaces) = found.environment().map_err(wrong)?;
+        let len = spaces.observation.len();
+        let moments = found.observation_moments.clone();
         if let Some(moments) = moments.as_ref().filter(|moments| moments.len() != len) {
             let count = moments.len();
             return Err(wrong(format!("found moments of {count} numbers, expected {len}")));
@@ -168,10 +271,13 @@ impl Acting {
         if found.hidden.contains(&0) {
             return Err(wrong("found a hidden layer of 0, expected at least 1".to_owned()));
         }
-        let shape = Policy::shape(len, space, (&found.hidden, nonlinearity), found.head);
+        fit(&found.convolutions, spaces.observation).map_err(wrong)?;
+        let Description { convolutions, hidden, .. } = &found;
+        let trunk = Trunk { convolutions, hidden, nonlinearity };
+        let shape = Policy::shape(spaces, trunk, found.head);
         let mut network = Network::new(&shape, Draw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
         load_networks(dir, &mut [("policy", &mut network)])?;
-        Ok(Self { environment, policy: Policy::of(network, space, found.head), moments })
+        Ok(Self { environment, policy: Policy::of(network, spaces, found.head), moments })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use hearken_config::{Loaded, NonNegative};
-use hearken_env::Environments;
+use hearken_env::{ActionSpace, ObservationSpace, Spaces};
 use hearken_model::checkpoint::TensorFiles;
 use hearken_run::error::{StateError, TrainError};
 use hearken_run::metrics::{Cost, Stopwatch};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Algorithm, ControlConfig, Method};
+use crate::convolution::{Convolution, fit};
 use crate::demonstrations::{DemonstrationError, read_demonstrations};
 use crate::evaluation::evaluate;
 use crate::imitation::adversarial::AdversarialLearner;
@@ -25,16 +26,24 @@ use crate::kept::Kept;
 use crate::learner::{Learner, fields};
 use crate::ppo::PpoLearner;
 use crate::preference::learner::PreferenceLearner;
+use crate::preference::pebble::PebbleLearner;
 use crate::reward_model::RewardModel;
 use crate::rewarded::RewardedLearner;
 use crate::rollout::Stage;
 use crate::sac::SacLearner;
 use crate::saved::{
-    Acting, SavedError, load_moments, load_networks, save_moments, save_networks, save_vectors,
+    Acting, EnterError, SavedError, load_moments, load_networks, save_moments, save_networks,
+    save_vectors,
 };
 
 impl From<DemonstrationError> for TrainError {
     fn from(error: DemonstrationError) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+impl From<EnterError> for TrainError {
+    fn from(error: EnterError) -> Self {
         Self::Other(error.to_string())
     }
 }
@@ -64,10 +73,12 @@ pub fn run(
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
     let seeds = Seeds::new(config.run.seed);
-    let environments = Environments::new(config.environment.id, *config.environment.copies);
-    let stage = Stage::new(environments, seeds);
+    let opened = config.environment.setup().open(*config.environment.copies);
+    let environments = opened.map_err(EnterError::from)?;
+    let stage = Stage::new(environments, seeds).map_err(EnterError::from)?;
+    check_spaces(config, stage.spaces()).map_err(TrainError::Other)?;
     if let Some(folder) = &config.environment.reward {
-        let reward = RewardModel::load(folder, config.environment.id)?;
+        let reward = RewardModel::load(folder, (&config.environment.id, stage.spaces()))?;
         let learner = RewardedLearner::new(config, reward, stage, seeds);
         return drive(loaded, start, learner, progress);
     }
@@ -75,13 +86,46 @@ pub fn run(
         return imitate(loaded, start, stage, progress);
     }
     if 0 < config.preference.labels {
-        let learner = PreferenceLearner::new(config, stage, seeds);
-        return drive(loaded, start, learner, progress);
+        return match config.train.algorithm {
+            Algorithm::Ppo => {
+                let learner = PreferenceLearner::new(config, stage, seeds);
+                drive(loaded, start, learner, progress)
+            }
+            Algorithm::Sac => {
+                let learner = PebbleLearner::new(config, stage, seeds);
+                drive(loaded, start, learner, progress)
+            }
+        };
     }
     match config.train.algorithm {
         Algorithm::Ppo => drive(loaded, start, PpoLearner::new(config, stage, seeds), progress),
         Algorithm::Sac => drive(loaded, start, SacLearner::new(config, stage, seeds), progress),
     }
+}
+
+/// Whether a run can be made with what is seen and done, which of environments of other processes is known only now.
+fn check_spaces(config: &ControlConfig, spaces: Spaces) -> Result<(), String> {
+    let id = &config.environment.id;
+    let is_discrete = matches!(spaces.actions, ActionSpace::Discrete { .. });
+    if config.train.algorithm == Algorithm::Sac && is_discrete {
+        return Err(format!(
+            "`train.algorithm`: found \"sac\", expected \"ppo\": SAC is for continuous actions, and {id} has discrete ones"
+        ));
+    }
+    let is_image = matches!(spaces.observation, ObservationSpace::Image { .. });
+    if is_image && config.network.normalize_observations {
+        return Err(format!(
+            "`network.normalize_observations`: found true, expected false: {id} is seen in pixels, which are at scale"
+        ));
+    }
+    let fits = |key: &str, convolutions: &[Convolution]| {
+        fit(convolutions, spaces.observation).map_err(|error| format!("`{key}`: {error}"))
+    };
+    fits("network.convolutions", &config.network.convolutions)?;
+    if 0 < config.preference.labels {
+        fits("preference.convolutions", &config.preference.convolutions)?;
+    }
+    Ok(())
 }
 
 /// A run that learns from demonstrations.
@@ -93,22 +137,26 @@ fn imitate(
 ) -> Result<Outcome, TrainError> {
     let config = &loaded.config;
     let (seeds, id, imitation) =
-        (Seeds::new(config.run.seed), config.environment.id, &config.imitation);
+        (Seeds::new(config.run.seed), &config.environment.id, &config.imitation);
     let episodes = match &imitation.demonstrations {
         None => Vec::new(),
-        Some(path) => read_demonstrations(path, id, imitation.episodes)?,
+        Some(path) => read_demonstrations(path, (id, stage.spaces()), imitation.episodes)?,
     };
     match imitation.method {
         Method::None => unreachable!("a run that imitates has a method"),
-        Method::Bc => drive(loaded, start, BcLearner::new(config, &episodes, seeds), progress),
+        Method::Bc => {
+            let of = (stage.environments.setup().clone(), stage.spaces());
+            drive(loaded, start, BcLearner::new(config, of, &episodes, seeds), progress)
+        }
         Method::Dagger => {
             let folder = imitation.expert.as_deref().unwrap_or(Path::new(""));
             let expert = Acting::load_run(folder)?;
-            if expert.environment.task != id.task {
+            let is_of_task = expert.environment.id.is_same_task(id);
+            if !is_of_task || expert.policy.spaces() != stage.spaces() {
                 return Err(TrainError::Other(format!(
                     "`imitation.expert`: found a policy of {}, expected one of {}",
-                    expert.environment,
-                    id.task.id()
+                    expert.environment.id,
+                    id.task_name()
                 )));
             }
             let learner = DaggerLearner::new(config, (expert, &episodes), stage, seeds);
@@ -183,11 +231,9 @@ impl<L: Learner> Session<'_, L> {
         while !self.is_over() {
             let watch = Stopwatch::start();
             let record = self.learner.advance(self.seeds, self.iteration);
-            let mut record = record.map_err(|what| {
+            let mut record = record.map_err(|error| {
                 let step = self.learner.step();
-                TrainError::Other(format!(
-                    "step {step}: found NaN or infinity in {what}; the last checkpoint is kept"
-                ))
+                TrainError::Other(format!("step {step}: {error}; the last checkpoint is kept"))
             })?;
             self.iteration += 1;
             record.insert("seconds".to_owned(), json!(watch.seconds()));
@@ -264,8 +310,9 @@ impl<L: Learner> Session<'_, L> {
 
     fn evaluate(&mut self) -> Result<(), TrainError> {
         let seeds = Seeds::new(self.seeds.derive("evaluation", 0, 0));
-        let (id, episodes) = (self.config.environment.id, *self.config.train.eval_episodes);
-        let evaluation = evaluate(&self.learner.acting(), id, episodes, seeds);
+        let episodes = *self.config.train.eval_episodes;
+        let acting = self.learner.acting();
+        let evaluation = evaluate(&acting, &acting.environment, episodes, seeds)?;
         let record = self.with_place(fields(&evaluation));
         Ok(self.dir.metrics.append(&record)?)
     }

@@ -9,41 +9,48 @@ use hearken_control::demonstrations::{
     DemonstratedEpisode, Manner, demonstrate, write_demonstrations,
 };
 use hearken_control::evaluation::evaluate;
-use hearken_control::network::{Draw, Network};
+use hearken_control::network::{Draw, Network, Trunk};
 use hearken_control::policy::{Head, Policy};
 use hearken_control::reward_model::RewardModel;
 use hearken_control::saved::Acting;
 use hearken_control::train::run;
-use hearken_env::EnvironmentId;
+use hearken_env::{EnvironmentId, EnvironmentSetup, Spaces};
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::dense::Nonlinearity;
 
+const NO_LAYERS: Trunk<'_> =
+    Trunk { convolutions: &[], hidden: &[], nonlinearity: Nonlinearity::Tanh };
+
+fn environment(name: &str) -> (EnvironmentSetup, Spaces) {
+    let setup = EnvironmentSetup::from(name.parse::<EnvironmentId>().unwrap());
+    let spaces = setup.open(1).unwrap().spaces();
+    (setup, spaces)
+}
+
 /// A policy of CartPole with one layer: pushes to where the pole falls.
 fn balancer(name: &str) -> Acting {
-    let id: EnvironmentId = name.parse().unwrap();
-    let (len, space) = (id.task.observation_len(), id.task.actions());
-    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Categorical);
+    let (environment, spaces) = environment(name);
+    let shape = Policy::shape(spaces, NO_LAYERS, Head::Categorical);
     let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
     for (state, weight) in [0.4, 1.0, 10.0, 3.0].into_iter().enumerate() {
         network.values_mut()[2 * state + 1] = weight;
     }
-    Acting { environment: id, policy: Policy::of(network, space, Head::Categorical), moments: None }
+    Acting { environment, policy: Policy::of(network, spaces, Head::Categorical), moments: None }
 }
 
 /// A policy of the gridworld with one layer: right to the last column, then down.
 fn walker(name: &str) -> Acting {
-    let id: EnvironmentId = name.parse().unwrap();
-    let (len, space) = (id.task.observation_len(), id.task.actions());
-    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Categorical);
+    let (environment, spaces) = environment(name);
+    let shape = Policy::shape(spaces, NO_LAYERS, Head::Categorical);
     let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
-    for cell in 0..len {
+    for cell in 0..spaces.observation.len() {
         network.values_mut()[4 * cell + if cell % 5 == 4 { 2 } else { 1 }] = 8.0;
     }
-    Acting { environment: id, policy: Policy::of(network, space, Head::Categorical), moments: None }
+    Acting { environment, policy: Policy::of(network, spaces, Head::Categorical), moments: None }
 }
 
 fn config(dir: &Path, name: &str, settings: &[&str]) -> Loaded<ControlConfig> {
@@ -59,9 +66,10 @@ fn config(dir: &Path, name: &str, settings: &[&str]) -> Loaded<ControlConfig> {
 /// Demonstrations in a file, and what a run on them comes to in 20 episodes: return and length.
 fn imitate(expert: &Acting, episodes: usize, settings: &[&str]) -> (f64, f64, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let id = expert.environment;
+    let id = &expert.environment.id;
+    let of = (episodes, Manner::Likeliest);
     let shown: Vec<DemonstratedEpisode> =
-        demonstrate(expert, id, (episodes, Manner::Likeliest), Seeds::new(7));
+        demonstrate(expert, &expert.environment, of, Seeds::new(7)).unwrap();
     let file = folder.path().join("demos.jsonl");
     write_demonstrations(&file, id, &shown).unwrap();
     std::fs::create_dir(folder.path().join("expert")).unwrap();
@@ -72,7 +80,7 @@ fn imitate(expert: &Acting, episodes: usize, settings: &[&str]) -> (f64, f64, te
     let dir = folder.path().join("run");
     run(&config(&dir, &id.to_string(), &settings), Start::Resume, &mut Silent).unwrap();
     let acting = Acting::load_run(&dir).unwrap();
-    let of = evaluate(&acting, id, 20, Seeds::new(3));
+    let of = evaluate(&acting, &expert.environment, 20, Seeds::new(3)).unwrap();
     (of.eval_return.value, of.eval_length.value, folder)
 }
 
@@ -122,8 +130,8 @@ fn a_discriminators_reward_leads_to_the_demonstrators_goal() {
         let method = format!("imitation.method={method}");
         let (total, _, folder) = imitate(&expert, 20, &[&WALK[..], &[method.as_str()]].concat());
         assert!(0.9 < total, "{method}: {total}");
-        let id = expert.environment;
-        let reward = RewardModel::load(&folder.path().join("run/final/reward"), id).unwrap();
+        let of = (&expert.environment.id, expert.policy.spaces());
+        let reward = RewardModel::load(&folder.path().join("run/final/reward"), of).unwrap();
         let cells: Vec<f32> = (0..25)
             .flat_map(|cell| (0..25).map(move |at| f32::from(u8::from(at == cell))))
             .collect();
@@ -138,14 +146,14 @@ fn a_discriminators_reward_leads_to_the_demonstrators_goal() {
 fn soft_q_learning_does_what_is_demonstrated() {
     // Whoever demonstrates pushes by eight tenths, wherever the pendulum is.
     const PUSH: f32 = 0.8;
-    let id: EnvironmentId = "Pendulum-v1".parse().unwrap();
-    let (len, space) = (id.task.observation_len(), id.task.actions());
-    let shape = Policy::shape(len, space, (&[], Nonlinearity::Tanh), Head::Gaussian);
+    let (environment, spaces) = environment("Pendulum-v1");
+    let len = spaces.observation.len();
+    let shape = Policy::shape(spaces, NO_LAYERS, Head::Gaussian);
     let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
     network.values_mut()[len] = PUSH;
-    let policy = Policy::of(network, space, Head::Gaussian);
-    let expert = Acting { environment: id, policy, moments: None };
+    let policy = Policy::of(network, spaces, Head::Gaussian);
+    let expert = Acting { environment, policy, moments: None };
     let settings = [
         "imitation.method=sqil",
         "train.algorithm=sac",
@@ -158,8 +166,9 @@ fn soft_q_learning_does_what_is_demonstrated() {
     ];
     let (.., folder) = imitate(&expert, 3, &settings);
     let acting = Acting::load_run(&folder.path().join("run")).unwrap();
-    let mut actions = hearken_control::actions::Actions::new(space);
-    let shown = demonstrate(&expert, id, (1, Manner::Likeliest), Seeds::new(9));
+    let mut actions = hearken_control::actions::Actions::new(spaces.actions);
+    let of = (1, Manner::Likeliest);
+    let shown = demonstrate(&expert, &expert.environment, of, Seeds::new(9)).unwrap();
     let (mut row, mut pass) = (Vec::new(), hearken_control::network::Pass::default());
     for seen in shown[0].observations.chunks(len) {
         acting.choose(seen, &mut actions, (&mut row, &mut pass));

@@ -4,6 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::action::{Action, ActionSpace};
+use crate::environments::Environments;
+use crate::served::ServerError;
+use crate::step::StepEnd;
 use crate::task::Task;
 
 /// What a step from a given state came to.
@@ -41,12 +44,7 @@ pub fn replay(task: Task, state: &Value, action: &Value) -> Result<Replayed, Ref
     let action = match task.actions() {
         ActionSpace::Discrete { count } => Action::Discrete(index_of(count, action)?),
         ActionSpace::Continuous { dimensions, .. } => {
-            let expected = format!("a list of {}", counted(dimensions, "finite number"));
-            continuous = numbers(action, dimensions).ok_or_else(|| Refused {
-                column: "action",
-                found: shown(action),
-                expected,
-            })?;
+            continuous = numbers_of(dimensions, action)?;
             Action::Continuous(&continuous)
         }
     };
@@ -63,6 +61,67 @@ pub fn replay(task: Task, state: &Value, action: &Value) -> Result<Replayed, Ref
         observation: observation.into_iter().map(f64::from).collect(),
         reward: transition.reward,
         terminated: transition.terminated,
+    })
+}
+
+/// Why a step of another process's environment cannot be done.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The state or the action is none of the environment's.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The server fails, or cannot set states.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+/// Does `action` in `state` of an environment that another process serves, in the first of `environments`.
+///
+/// # Errors
+/// As [`replay`], and if the server fails or cannot set states.
+///
+/// # Panics
+/// If no process serves it.
+pub fn replay_served(
+    environments: &mut Environments,
+    state: &Value,
+    action: &Value,
+) -> Result<Replayed, ReplayError> {
+    let len = state.as_array().map_or(0, Vec::len);
+    let state = numbers(state, len).ok_or_else(|| Refused {
+        column: "state",
+        found: shown(state),
+        expected: "a list of finite numbers".to_owned(),
+    })?;
+    let spaces = environments.spaces();
+    environments.set_served_state(&state)?;
+    let continuous;
+    let action = match spaces.actions {
+        ActionSpace::Discrete { count } => Action::Discrete(index_of(count, action)?),
+        ActionSpace::Continuous { dimensions, .. } => {
+            continuous = numbers_of(dimensions, action)?;
+            Action::Continuous(&continuous)
+        }
+    };
+    environments.begin(0, action);
+    let mut steps = Vec::new();
+    environments.finish(&mut steps)?;
+    let mut observation = vec![0.0; spaces.observation.len()];
+    environments.observe(0, &mut observation);
+    Ok(Replayed {
+        state: environments.served_state()?,
+        observation: observation.into_iter().map(f64::from).collect(),
+        reward: steps[0].reward,
+        terminated: steps[0].end == StepEnd::Terminated,
+    })
+}
+
+fn numbers_of(dimensions: usize, action: &Value) -> Result<Vec<f64>, Refused> {
+    let expected = format!("a list of {}", counted(dimensions, "finite number"));
+    numbers(action, dimensions).ok_or_else(|| Refused {
+        column: "action",
+        found: shown(action),
+        expected,
     })
 }
 

@@ -5,8 +5,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::action::{Action, ActionSpace};
 use crate::dynamics::gridworld::Layout;
 use crate::dynamics::{
-    Transition, acrobot, cart_pole, gridworld, mountain_car, mountain_car_continuous, pendulum,
+    PIXELS_SIDE, Transition, acrobot, cart_pole, catch, gridworld, mountain_car,
+    mountain_car_continuous, moving_dot, pendulum,
 };
+use crate::spaces::{ObservationSpace, Spaces};
 
 /// A control task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +27,15 @@ pub enum Task {
     Gridworld,
     /// `GridworldWall-v0`: the same with a wall across, open in the first column.
     GridworldWall,
+    /// `MovingDot-v0`: a dot that should be in the middle, seen in pixels.
+    MovingDot,
+    /// `Catch-v0`: a ball that a paddle should catch, seen in pixels.
+    Catch,
 }
 
 impl Task {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::CartPole,
         Self::Pendulum,
         Self::MountainCar,
@@ -37,6 +43,8 @@ impl Task {
         Self::Acrobot,
         Self::Gridworld,
         Self::GridworldWall,
+        Self::MovingDot,
+        Self::Catch,
     ];
 
     /// Gymnasium's id, where Gymnasium has it.
@@ -49,6 +57,8 @@ impl Task {
             Self::Acrobot => "Acrobot-v1",
             Self::Gridworld => "Gridworld-v0",
             Self::GridworldWall => "GridworldWall-v0",
+            Self::MovingDot => "MovingDot-v0",
+            Self::Catch => "Catch-v0",
         }
     }
 
@@ -59,7 +69,8 @@ impl Task {
             Self::Pendulum => &["theta", "theta_dot"],
             Self::MountainCar | Self::MountainCarContinuous => &["position", "velocity"],
             Self::Acrobot => &["theta1", "theta2", "omega1", "omega2"],
-            Self::Gridworld | Self::GridworldWall => &["row", "column"],
+            Self::Gridworld | Self::GridworldWall | Self::MovingDot => &["row", "column"],
+            Self::Catch => &["row", "column", "paddle"],
         }
     }
 
@@ -71,6 +82,7 @@ impl Task {
             Self::MountainCar | Self::MountainCarContinuous => 2,
             Self::Acrobot => 6,
             Self::Gridworld | Self::GridworldWall => gridworld::CELLS,
+            Self::MovingDot | Self::Catch => PIXELS_SIDE * PIXELS_SIDE,
         }
     }
 
@@ -78,7 +90,8 @@ impl Task {
     pub fn actions(self) -> ActionSpace {
         match self {
             Self::CartPole => ActionSpace::Discrete { count: 2 },
-            Self::MountainCar | Self::Acrobot => ActionSpace::Discrete { count: 3 },
+            Self::MountainCar | Self::Acrobot | Self::Catch => ActionSpace::Discrete { count: 3 },
+            Self::MovingDot => ActionSpace::Discrete { count: 5 },
             Self::Gridworld | Self::GridworldWall => ActionSpace::Discrete { count: 4 },
             Self::Pendulum => {
                 ActionSpace::Continuous { dimensions: 1, bound: pendulum::TORQUE_MAX }
@@ -89,6 +102,16 @@ impl Task {
         }
     }
 
+    /// What is seen, and what may be done.
+    pub fn spaces(self) -> Spaces {
+        let (height, width) = (PIXELS_SIDE, PIXELS_SIDE);
+        let observation = match self {
+            Self::MovingDot | Self::Catch => ObservationSpace::Image { channels: 1, height, width },
+            _ => ObservationSpace::Vector { length: self.observation_len() },
+        };
+        Spaces { observation, actions: self.actions() }
+    }
+
     /// Steps after which an episode is cut off.
     pub fn horizon(self) -> u32 {
         match self {
@@ -96,6 +119,9 @@ impl Task {
             Self::Pendulum | Self::MountainCar => 200,
             Self::MountainCarContinuous => 999,
             Self::Gridworld | Self::GridworldWall => 100,
+            Self::MovingDot => 50,
+            // A ball lands after 13 steps.
+            Self::Catch => 20,
         }
     }
 
@@ -108,6 +134,8 @@ impl Task {
             Self::Acrobot => acrobot::step(state, action.index()),
             Self::Gridworld => gridworld::step(state, action.index(), Layout::Open),
             Self::GridworldWall => gridworld::step(state, action.index(), Layout::Wall),
+            Self::MovingDot => moving_dot::step(state, action.index()),
+            Self::Catch => catch::step(state, action.index()),
         }
     }
 
@@ -119,6 +147,8 @@ impl Task {
             Self::Acrobot => acrobot::reset(state, rng),
             Self::Gridworld => gridworld::reset(state, Layout::Open, rng),
             Self::GridworldWall => gridworld::reset(state, Layout::Wall, rng),
+            Self::MovingDot => moving_dot::reset(state, rng),
+            Self::Catch => catch::reset(state, rng),
         }
     }
 
@@ -132,12 +162,24 @@ impl Task {
             }
             Self::Acrobot => acrobot::observe(state, observation),
             Self::Gridworld | Self::GridworldWall => gridworld::observe(state, observation),
+            Self::MovingDot => moving_dot::observe(state, observation),
+            Self::Catch => catch::observe(state, observation),
         }
     }
 
     /// What a state must be besides finite numbers, if `state` is not that.
     pub(crate) fn unfit_state(self, state: &[f64]) -> Option<&'static str> {
+        let expected_place = |is_state: bool, expected| (!is_state).then_some(expected);
         let (layout, expected) = match self {
+            Self::MovingDot => {
+                let expected = "a row and a column, integers from 0 to 19";
+                return expected_place(moving_dot::is_state(state), expected);
+            }
+            Self::Catch => {
+                let expected =
+                    "integers: a row from 0 to 12, a column from 0 to 13, a paddle from 1 to 12";
+                return expected_place(catch::is_state(state), expected);
+            }
             Self::Gridworld => (Layout::Open, "a row and a column, integers from 0 to 4"),
             Self::GridworldWall => {
                 (Layout::Wall, "a row and a column, integers from 0 to 4, of no cell of the wall")
@@ -155,7 +197,8 @@ impl Task {
     /// | CartPole | −\|θ\| − \|x\| |
     /// | MountainCar, MountainCarContinuous | mechanical energy, sin 3x·0.0025/3 + v²/2, in units of 0.001 |
     /// | Acrobot | height of the tip above the joint |
-    /// | Pendulum, Gridworld, GridworldWall | none: the reward says it |
+    /// | Catch | −\|column of the ball − column of the paddle\| |
+    /// | Pendulum, Gridworld, GridworldWall, MovingDot | none: the reward says it |
     pub fn utility(self, state: &[f64]) -> Option<f64> {
         match self {
             Self::CartPole => Some(-state[2].abs() - state[0].abs()),
@@ -164,7 +207,8 @@ impl Task {
                 Some(1000.0 * (potential + state[1] * state[1] / 2.0))
             }
             Self::Acrobot => Some(acrobot::tip_height(state)),
-            Self::Pendulum | Self::Gridworld | Self::GridworldWall => None,
+            Self::Catch => Some(-(state[1] - state[2]).abs()),
+            Self::Pendulum | Self::Gridworld | Self::GridworldWall | Self::MovingDot => None,
         }
     }
 }

@@ -111,11 +111,24 @@ fn a_run_that_is_killed_goes_on_bit_for_bit() {
         "preference.teacher=skip",
         save,
     ];
+    let pebble = [
+        "train.algorithm=sac",
+        "train.environment_steps=4000",
+        "environment.copies=2",
+        "network.hidden=[16]",
+        "sac.start_steps=400",
+        "sac.batch=32",
+        "preference.labels=40",
+        "preference.epochs=5",
+        "preference.unsupervised_steps=1000",
+        save,
+    ];
     let cases = [
         ("CartPole-v1", ppo.as_slice()),
         ("Pendulum-v1", &ppo),
         ("Pendulum-v1", &sac),
         ("Pendulum-v1", &preference),
+        ("Pendulum-v1", &pebble),
     ];
     for (environment, settings) in cases {
         let folder = tempfile::tempdir().unwrap();

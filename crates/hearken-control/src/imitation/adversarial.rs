@@ -12,17 +12,17 @@ use crate::actions::Actions;
 use crate::config::{ControlConfig, ImitationConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
-use crate::learner::{Learner, fields};
+use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::{Network, Pass};
 use crate::normalization::normalize;
 use crate::policy::Judgements;
 use crate::ppo::PpoLearner;
-use crate::preference::learner::correlation;
+use crate::preference::questions::correlation;
 use crate::rollout::Stage;
 use crate::saved::{Acting, SavedError};
 
 /// A policy, and what tells it from the demonstrator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AdversarialLearner {
     inner: PpoLearner,
     discriminator: Discriminator,
@@ -41,13 +41,16 @@ impl AdversarialLearner {
         stage: Stage,
         seeds: Seeds,
     ) -> Self {
-        let id = config.environment.id;
-        let demonstrated = Transitions::of(episodes, (config.space(), id.task.observation_len()));
+        let spaces = stage.spaces();
+        let sizes = (spaces.actions, spaces.observation.len());
+        let demonstrated = Transitions::of(episodes, sizes);
         assert!(!demonstrated.is_empty(), "there are demonstrations");
-        let inner = PpoLearner::new(config, stage, seeds);
+        let id = stage.environments.id().clone();
+        let mut inner = PpoLearner::new(config, stage, seeds);
+        inner.rollout.wants_following = true;
         let mut rng = seeds.stream("discriminator weights", 0);
         let of = (&config.imitation, *config.ppo.gamma);
-        let discriminator = Discriminator::new(of, id, &mut rng);
+        let discriminator = Discriminator::new(of, (id, spaces), &mut rng);
         Self { inner, discriminator, demonstrated, settings: config.imitation.clone() }
     }
 
@@ -81,9 +84,9 @@ impl Learner for AdversarialLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+    ) -> Result<Map<String, Value>, AdvanceError> {
         let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration));
+        ppo.collect(stage, rollout, (seeds, iteration))?;
         let observations = self.at_scale(&self.demonstrated.seen);
         let logprobs = self.logprobs(&observations, &self.demonstrated.actions);
         let demonstrated = Side {

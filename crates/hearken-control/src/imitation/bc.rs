@@ -1,6 +1,6 @@
 //! Behavior cloning: a policy of maximum likelihood on demonstrations, with no environment in it.
 
-use hearken_env::EnvironmentId;
+use hearken_env::{EnvironmentSetup, Spaces};
 use hearken_run::seeds::Seeds;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use super::cloning::{Cloning, Pairs};
 use crate::config::ControlConfig;
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::Kept;
-use crate::learner::{Learner, fields};
+use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::Network;
 use crate::saved::Acting;
 
@@ -17,7 +17,7 @@ use crate::saved::Acting;
 #[derive(Clone, Debug)]
 pub struct BcLearner {
     cloning: Cloning,
-    environment: EnvironmentId,
+    environment: EnvironmentSetup,
     learned: Transitions,
     checked: Transitions,
     epochs: u64,
@@ -45,21 +45,27 @@ impl BcLearner {
     ///
     /// # Panics
     /// If there is no episode.
-    pub fn new(config: &ControlConfig, episodes: &[DemonstratedEpisode], seeds: Seeds) -> Self {
+    pub fn new(
+        config: &ControlConfig,
+        (environment, spaces): (EnvironmentSetup, Spaces),
+        episodes: &[DemonstratedEpisode],
+        seeds: Seeds,
+    ) -> Self {
         assert!(!episodes.is_empty(), "there are demonstrations");
         let held_out = (*config.imitation.held_out * episodes.len() as f64).ceil() as usize;
         let (learned, checked) =
             episodes.split_at(episodes.len() - held_out.min(episodes.len() - 1));
-        let sizes = (config.space(), config.environment.id.task.observation_len());
+        let sizes = (spaces.actions, spaces.observation.len());
         let learned = Transitions::of(learned, sizes);
         let epochs = config.imitation.epochs.get();
         let per_epoch = learned.len().div_ceil(*config.imitation.batch) as u64;
-        let mut cloning = Cloning::new(config, epochs * per_epoch, &mut seeds.stream("weights", 0));
+        let mut rng = seeds.stream("weights", 0);
+        let mut cloning = Cloning::new(config, spaces, epochs * per_epoch, &mut rng);
         cloning.note(&learned.seen);
         Self {
             best: cloning.policy.network.clone(),
             cloning,
-            environment: config.environment.id,
+            environment,
             learned,
             checked: Transitions::of(checked, sizes),
             epochs,
@@ -75,7 +81,7 @@ impl Learner for BcLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+    ) -> Result<Map<String, Value>, AdvanceError> {
         let mut entries: Vec<usize> = (0..self.learned.len()).collect();
         let pairs = Pairs { seen: &self.learned.seen, actions: &self.learned.actions };
         let mut rng = seeds.stream("minibatches", iteration);
@@ -117,7 +123,7 @@ impl Learner for BcLearner {
             policy.network.values_mut().copy_from_slice(self.best.values());
         }
         let moments = self.cloning.moments.clone();
-        Acting { environment: self.environment, policy, moments }
+        Acting { environment: self.environment.clone(), policy, moments }
     }
 
     fn networks(&self) -> Vec<(&'static str, &Network)> {

@@ -1,6 +1,7 @@
 //! Maximum likelihood of what was done, given what was seen.
 
 use hearken_config::OptimizerConfig;
+use hearken_env::Spaces;
 use hearken_objective::distribution::Slopes;
 use hearken_run::schedule::Schedule;
 use rand::seq::SliceRandom as _;
@@ -47,11 +48,10 @@ pub struct Pairs<'a> {
 
 impl Cloning {
     /// A fresh policy, for a run of `total` optimizer steps.
-    pub fn new(config: &ControlConfig, total: u64, rng: &mut ChaCha8Rng) -> Self {
-        let len = config.environment.id.task.observation_len();
-        let hidden = (config.network.hidden.as_slice(), config.network.activation.into());
+    pub fn new(config: &ControlConfig, spaces: Spaces, total: u64, rng: &mut ChaCha8Rng) -> Self {
+        let len = spaces.observation.len();
         Self {
-            policy: Policy::new(len, config.space(), hidden, rng),
+            policy: Policy::new(spaces, config.network.trunk(), rng),
             moments: config.network.normalize_observations.then(|| RunningMoments::new(len)),
             step: 0,
             batch: *config.imitation.batch,

@@ -14,15 +14,15 @@ use crate::actions::Actions;
 use crate::config::{ControlConfig, ExpertSchedule, ImitationConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
 use crate::kept::{Episode, Kept};
-use crate::learner::{Learner, fields};
+use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::{Network, Pass};
 use crate::normalization::normalize;
 use crate::rollout::Stage;
 use crate::saved::Acting;
-use hearken_env::StepEnd;
+use hearken_env::{ServerError, StepEnd};
 
 /// A policy, its expert, and all that the expert has said.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DaggerLearner {
     cloning: Cloning,
     expert: Acting,
@@ -73,9 +73,9 @@ impl DaggerLearner {
         stage: Stage,
         seeds: Seeds,
     ) -> Self {
-        let id = stage.environments.id();
-        assert_eq!(expert.environment.task, id.task, "the expert knows the task");
-        let sizes = (config.space(), id.task.observation_len());
+        let spaces = stage.spaces();
+        assert_eq!(expert.policy.spaces(), spaces, "the expert knows the task");
+        let sizes = (spaces.actions, spaces.observation.len());
         let Transitions { seen, actions: labels, .. } = Transitions::of(episodes, sizes);
         let settings = config.imitation.clone();
         let per_round = *settings.steps * stage.len();
@@ -85,14 +85,14 @@ impl DaggerLearner {
             settings.round_epochs.get() * pairs.div_ceil(*settings.batch as u64)
         };
         let total = (1..=rounds).map(updates).sum();
-        let mut cloning = Cloning::new(config, total, &mut seeds.stream("weights", 0));
+        let mut cloning = Cloning::new(config, spaces, total, &mut seeds.stream("weights", 0));
         cloning.note(&seen);
         Self { cloning, expert, stage, settings, seen, labels, expert_calls: 0 }
     }
 
     /// Acts for a round, and asks the expert about every state.
-    fn collect(&mut self, share: f64, rng: &mut ChaCha8Rng) -> Vec<Episode> {
-        let len = self.stage.environments.id().task.observation_len();
+    fn collect(&mut self, share: f64, rng: &mut ChaCha8Rng) -> Result<Vec<Episode>, ServerError> {
+        let len = self.stage.spaces().observation.len();
         let (mut seen, mut row, mut pass) = (vec![0.0; len], Vec::new(), Pass::default());
         let mut own = self.labels.clone();
         let mut episodes = Vec::new();
@@ -105,18 +105,18 @@ impl DaggerLearner {
                 let last = self.labels.len() - 1;
                 let is_expert = rng.random::<f64>() < share;
                 let end = if is_expert {
-                    self.stage.step(copy, (&self.labels, last)).1
+                    self.stage.step(copy, (&self.labels, last))?.end
                 } else {
                     own.clear();
                     row.resize(len, 0.0);
                     normalize(self.cloning.moments.as_ref(), &seen, &mut row);
                     self.cloning.policy.network.forward(&row, &mut pass);
                     self.cloning.policy.choose(pass.output(), &mut own);
-                    self.stage.step(copy, (&own, 0)).1
+                    self.stage.step(copy, (&own, 0))?.end
                 };
                 if end != StepEnd::Running {
                     episodes.push(self.stage.episodes[copy]);
-                    self.stage.reset(copy);
+                    self.stage.reset(copy)?;
                 }
             }
         }
@@ -126,7 +126,7 @@ impl DaggerLearner {
                 *value = f64::from(value.clamp(-1.0, 1.0) as f32);
             }
         }
-        episodes
+        Ok(episodes)
     }
 }
 
@@ -135,10 +135,10 @@ impl Learner for DaggerLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+    ) -> Result<Map<String, Value>, AdvanceError> {
         let share = expert_share(&self.settings, iteration);
         let before = self.seen.len();
-        let episodes = self.collect(share, &mut seeds.stream("actions", iteration));
+        let episodes = self.collect(share, &mut seeds.stream("actions", iteration))?;
         self.cloning.note(&self.seen[before..]);
         let mut rng = seeds.stream("minibatches", iteration);
         let mut entries: Vec<usize> = (0..self.labels.len()).collect();
@@ -172,7 +172,7 @@ impl Learner for DaggerLearner {
 
     fn acting(&self) -> Acting {
         let (policy, moments) = (self.cloning.policy.clone(), self.cloning.moments.clone());
-        Acting { environment: self.stage.environments.id(), policy, moments }
+        Acting { environment: self.stage.environments.setup().clone(), policy, moments }
     }
 
     fn networks(&self) -> Vec<(&'static str, &Network)> {

@@ -4,7 +4,7 @@
 //! the logit is what they and the policy say ([`ShapedStep`]); where the task ends, nothing follows and the potential of
 //! what follows is 0.
 
-use hearken_env::EnvironmentId;
+use hearken_env::{EnvironmentId, ObservationSpace, Spaces};
 use hearken_objective::adversarial::{AdversarialReward, ShapedStep, discriminator_loss};
 use hearken_tensor::dense::Nonlinearity;
 use hearken_tensor::device::AdamW;
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::actions::Actions;
 use crate::config::{ImitationConfig, Method};
-use crate::network::{Down, Draw, Network, NetworkShape, Pass};
+use crate::network::{Down, Draw, Network, NetworkShape, Pass, Trunk};
 use crate::normalization::RunningMoments;
 use crate::reward_model::{Output, Reads, RewardModel};
 
@@ -42,6 +42,7 @@ pub struct Discriminator {
     /// Updates made.
     pub step: u64,
     environment: EnvironmentId,
+    spaces: Spaces,
     reads: Reads,
     form: AdversarialReward,
     gamma: f64,
@@ -76,24 +77,26 @@ impl Discriminator {
     /// Fresh networks for GAIL or AIRL.
     pub fn new(
         (settings, gamma): (&ImitationConfig, f64),
-        environment: EnvironmentId,
+        (environment, spaces): (EnvironmentId, Spaces),
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let is_shaped = settings.method == Method::Airl;
         let reads =
             if is_shaped && settings.state_only { Reads::State } else { Reads::StateAndAction };
-        let mut network = |inputs: usize| {
-            let widths = [&[inputs], settings.hidden.as_slice(), &[1]].concat();
-            let shape = NetworkShape { widths, nonlinearity: Nonlinearity::Tanh, free: 0 };
+        let trunk =
+            Trunk { convolutions: &[], hidden: &settings.hidden, nonlinearity: Nonlinearity::Tanh };
+        let mut network = |length: usize| {
+            let shape = NetworkShape::of(trunk, (ObservationSpace::Vector { length }, 0), 1);
             Network::new(&shape, Draw::Uniform, rng)
         };
         let default =
             if is_shaped { AdversarialReward::Logit } else { AdversarialReward::Positive };
         Self {
-            reward: network(reads.row_len(environment)),
-            potential: is_shaped.then(|| network(environment.task.observation_len())),
+            reward: network(reads.row_len(spaces)),
+            potential: is_shaped.then(|| network(spaces.observation.len())),
             step: 0,
             environment,
+            spaces,
             reads,
             form: settings.reward.map_or(default, AdversarialReward::from),
             gamma,
@@ -104,15 +107,15 @@ impl Discriminator {
 
     /// The logits of entries of several sides, one side behind another.
     fn logits(&mut self, sides: &[(&Side<'_>, &[usize])]) -> Vec<f64> {
-        let len = self.environment.task.observation_len();
-        let Self { reward, potential, environment, reads, gamma, work, .. } = self;
+        let len = self.spaces.observation.len();
+        let Self { reward, potential, spaces, reads, gamma, work, .. } = self;
         work.rows.clear();
         work.states.clear();
         let all =
             || sides.iter().flat_map(|(side, entries)| entries.iter().map(move |&at| (side, at)));
         for (side, at) in all() {
             let observation = &side.observations[at * len..][..len];
-            reads.row(observation, (side.actions, at), *environment, &mut work.rows);
+            reads.row(observation, (side.actions, at), *spaces, &mut work.rows);
         }
         reward.forward(&work.rows, &mut work.reward);
         let output = work.reward.output();
@@ -213,7 +216,8 @@ impl Discriminator {
         let output =
             if self.potential.is_some() { Output::Reward } else { Output::from(self.form) };
         RewardModel {
-            environment: self.environment,
+            environment: self.environment.clone(),
+            spaces: self.spaces,
             network: self.reward.clone(),
             reads: self.reads,
             output,

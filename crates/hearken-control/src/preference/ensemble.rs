@@ -1,5 +1,6 @@
 //! A reward model: several small networks that learn from the same comparisons, each in its own way.
 
+use hearken_env::ObservationSpace;
 use hearken_objective::bradley_terry::{BradleyTerry, Comparison, LabelNoise};
 use hearken_objective::numerics::sigmoid;
 use hearken_tensor::dense::Nonlinearity;
@@ -10,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::segment::{Compared, Segment};
 use crate::config::PreferenceConfig;
-use crate::network::{Down, Draw, Network, NetworkShape, Pass};
+use crate::network::{Down, Draw, Network, NetworkShape, Pass, Trunk};
 use crate::normalization::RunningMoments;
 
 /// Share of the comparisons that a member does not learn from, but is checked on: 1/e.
@@ -41,8 +42,9 @@ pub struct Member {
 pub struct Ensemble {
     /// The members.
     pub members: Vec<Member>,
-    /// How rows are brought to scale.
+    /// How rows are brought to scale, behind the pixels that they may begin with.
     pub row_moments: RunningMoments,
+    pixels: usize,
     settings: PreferenceConfig,
     pass: Pass,
     rows: Vec<f32>,
@@ -60,10 +62,22 @@ pub struct Fit {
 }
 
 impl Ensemble {
-    /// Fresh networks, for rows of this length.
-    pub fn new(settings: &PreferenceConfig, row_len: usize, rng: &mut ChaCha8Rng) -> Self {
-        let widths = [&[row_len], settings.hidden.as_slice(), &[1]].concat();
-        let shape = NetworkShape { widths, nonlinearity: Nonlinearity::LeakyRelu, free: 0 };
+    /// Fresh networks, for rows of what is seen and of `more` numbers.
+    pub fn new(
+        settings: &PreferenceConfig,
+        (observation, more): (ObservationSpace, usize),
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let trunk = Trunk {
+            convolutions: &settings.convolutions,
+            hidden: &settings.hidden,
+            nonlinearity: Nonlinearity::LeakyRelu,
+        };
+        let shape = NetworkShape::of(trunk, (observation, more), 1);
+        let pixels = match observation {
+            ObservationSpace::Image { .. } => observation.len(),
+            ObservationSpace::Vector { .. } => 0,
+        };
         let member = |_| Member {
             network: Network::new(&shape, Draw::Uniform, rng),
             moments: RunningMoments::new(1),
@@ -72,7 +86,8 @@ impl Ensemble {
         };
         Self {
             members: (0..*settings.members).map(member).collect(),
-            row_moments: RunningMoments::new(row_len),
+            row_moments: RunningMoments::new(observation.len() + more - pixels),
+            pixels,
             settings: settings.clone(),
             pass: Pass::default(),
             rows: Vec::new(),
@@ -81,18 +96,32 @@ impl Ensemble {
 
     /// Takes note of rows that the policy made.
     pub fn note(&mut self, rows: &[f32]) {
-        for row in rows.chunks(self.row_moments.len()) {
-            self.row_moments.push(row.iter().map(|&x| f64::from(x)));
+        for row in rows.chunks(self.row_len()) {
+            self.row_moments.push(row[self.pixels..].iter().map(|&x| f64::from(x)));
         }
+    }
+
+    /// Length of a row.
+    pub fn row_len(&self) -> usize {
+        self.pixels + self.row_moments.len()
+    }
+
+    /// Brings a row to scale; pixels are.
+    pub fn scale_row(&self, row: &[f32], scaled: &mut [f32]) {
+        let pixels = self.pixels;
+        scaled[..pixels].copy_from_slice(&row[..pixels]);
+        self.row_moments.normalize(&row[pixels..], &mut scaled[pixels..]);
     }
 
     /// Brings rows to scale.
     fn scale(&mut self, rows: &[f32]) {
-        let len = self.row_moments.len();
-        self.rows.resize(rows.len(), 0.0);
-        for (row, scaled) in rows.chunks(len).zip(self.rows.chunks_mut(len)) {
-            self.row_moments.normalize(row, scaled);
+        let len = self.row_len();
+        let mut all = std::mem::take(&mut self.rows);
+        all.resize(rows.len(), 0.0);
+        for (row, scaled) in rows.chunks(len).zip(all.chunks_mut(len)) {
+            self.scale_row(row, scaled);
         }
+        self.rows = all;
     }
 
     /// The rewards of one member, as its network gives them.
@@ -104,7 +133,7 @@ impl Ensemble {
 
     /// The reward of each row: the mean over members, each brought to mean 0 and deviation 1 over what was compared.
     pub fn rewards(&mut self, rows: &[f32]) -> Vec<f64> {
-        let mut rewards = vec![0.0; rows.len() / self.row_moments.len()];
+        let mut rewards = vec![0.0; rows.len() / self.row_len()];
         let share = 1.0 / self.members.len() as f64;
         for member in 0..self.members.len() {
             let raw: Vec<f64> =
@@ -317,7 +346,8 @@ mod tests {
     #[test]
     fn a_reward_is_learned_from_comparisons_up_to_its_scale() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
-        let mut ensemble = Ensemble::new(&settings(), 2, &mut rng);
+        let mut ensemble =
+            Ensemble::new(&settings(), (ObservationSpace::Vector { length: 1 }, 1), &mut rng);
         let compared: Vec<Compared> = (0..100)
             .map(|_| {
                 let segments = [segment(&mut rng), segment(&mut rng)];

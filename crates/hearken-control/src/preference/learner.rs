@@ -1,133 +1,32 @@
 //! PPO on a reward that is learned from comparisons while the policy acts.
 
 use hearken_run::seeds::Seeds;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::ensemble::{Ensemble, Fit};
-use super::segment::{Compared, Segment, row_len, rows_of, segments_of};
-use crate::config::{ControlConfig, PreferenceConfig};
+use super::questions::Questions;
+use crate::config::ControlConfig;
 use crate::kept::Kept;
-use crate::learner::Learner;
+use crate::learner::{AdvanceError, Learner};
 use crate::network::Network;
 use crate::ppo::PpoLearner;
 use crate::rollout::Stage;
 use crate::saved::Acting;
-use crate::teacher::UtilityRange;
-
-/// Names of the members in files.
-const MEMBERS: [&str; 10] = [
-    "reward_1",
-    "reward_2",
-    "reward_3",
-    "reward_4",
-    "reward_5",
-    "reward_6",
-    "reward_7",
-    "reward_8",
-    "reward_9",
-    "reward_10",
-];
-/// The most segments of earlier iterations that pairs are made of.
-const POOL: usize = 400;
 
 /// A policy, a reward model, and the comparisons between them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PreferenceLearner {
     inner: PpoLearner,
-    ensemble: Ensemble,
-    compared: Vec<Compared>,
-    /// Queries shown, skipped ones among them.
-    shown: usize,
-    skipped: usize,
-    range: UtilityRange,
-    pool: Vec<Segment>,
-    settings: PreferenceConfig,
-    /// Iterations of the whole run.
-    total: u64,
+    questions: Questions,
 }
 
 impl PreferenceLearner {
     /// As the configuration says.
     pub fn new(config: &ControlConfig, stage: Stage, seeds: Seeds) -> Self {
+        let spaces = stage.spaces();
         let inner = PpoLearner::new(config, stage, seeds);
-        let len = config.environment.id.task.observation_len();
-        let mut rng = seeds.stream("reward weights", 0);
-        let ensemble = Ensemble::new(&config.preference, row_len(len, config.space()), &mut rng);
         let total = config.train.environment_steps.div_ceil(inner.steps_per_iteration());
-        Self {
-            inner,
-            ensemble,
-            compared: Vec::new(),
-            shown: 0,
-            skipped: 0,
-            range: UtilityRange::default(),
-            pool: Vec::new(),
-            settings: config.preference.clone(),
-            total,
-        }
-    }
-
-    /// Asks the teacher about `count` pairs.
-    fn ask(&mut self, count: usize, rng: &mut ChaCha8Rng) {
-        let pairs = if self.compared.is_empty() { 1 } else { *self.settings.candidates };
-        let pick = |rng: &mut ChaCha8Rng| {
-            let first = rng.random_range(0..self.pool.len());
-            let other = rng.random_range(0..self.pool.len() - 1);
-            [first, if other < first { other } else { other + 1 }]
-        };
-        let candidates: Vec<[usize; 2]> = (0..count * pairs).map(|_| pick(rng)).collect();
-        let predictions: Vec<Vec<f64>> = candidates
-            .iter()
-            .map(|&[a, b]| self.ensemble.predictions(&self.pool[a], &self.pool[b]))
-            .collect();
-        let features = |segments: [&Segment; 2]| -> Vec<f64> {
-            segments.iter().flat_map(|one| self.means(one)).collect()
-        };
-        let of = candidates.iter().map(|&[a, b]| features([&self.pool[a], &self.pool[b]]));
-        let of: Vec<Vec<f64>> = of.collect();
-        let asked: Vec<Vec<f64>> = self
-            .compared
-            .iter()
-            .map(|one| features([&one.segments[0], &one.segments[1]]))
-            .collect();
-        let chosen = self.settings.selection.choose(count, (&predictions, &of), &asked, rng);
-        for place in chosen {
-            let [a, b] = candidates[place];
-            let segments = [self.pool[a].clone(), self.pool[b].clone()];
-            let utilities = [segments[0].utilities.as_slice(), &segments[1].utilities];
-            self.shown += 1;
-            match self.settings.teacher.compare(utilities, self.range, rng) {
-                Some(first_is_better) => self.compared.push(Compared { segments, first_is_better }),
-                None => self.skipped += 1,
-            }
-        }
-    }
-
-    /// The means of a segment's rows, as the reward model reads them.
-    fn means(&self, segment: &Segment) -> Vec<f64> {
-        let len = self.ensemble.row_moments.len();
-        let steps = segment.rows.len() / len;
-        let mut means = vec![0.0; len];
-        let mut scaled = vec![0.0; len];
-        for row in segment.rows.chunks(len) {
-            self.ensemble.row_moments.normalize(row, &mut scaled);
-            for (mean, x) in means.iter_mut().zip(&scaled) {
-                *mean += f64::from(*x) / steps as f64;
-            }
-        }
-        means
-    }
-
-    /// Adds an iteration's segments to those that pairs are made of; the oldest give way.
-    fn note(&mut self, segments: Vec<Segment>) {
-        for one in &segments {
-            self.range.include(&one.utilities);
-        }
-        self.pool.extend(segments);
-        let surplus = self.pool.len().saturating_sub(POOL);
-        self.pool.drain(..surplus);
+        let questions = Questions::new(&config.preference, spaces, [0, total], seeds);
+        Self { inner, questions }
     }
 }
 
@@ -136,37 +35,15 @@ impl Learner for PreferenceLearner {
         &mut self,
         seeds: Seeds,
         iteration: u64,
-    ) -> Result<Map<String, Value>, &'static str> {
+    ) -> Result<Map<String, Value>, AdvanceError> {
         let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration));
-        let rows = rows_of(rollout, ppo.policy.space());
-        self.ensemble.note(&rows);
-        let segments = segments_of(rollout, &rows, &stage.environments, *self.settings.segment);
-        self.note(segments);
-        let share = iteration as f64 / self.total.saturating_sub(1).max(1) as f64;
-        let (labels, initial) = (self.settings.labels, *self.settings.initial);
-        let due = self.settings.schedule.due(labels, initial, share).saturating_sub(self.shown);
-        let mut rng = seeds.stream("queries", iteration);
-        let mut fit = Fit::default();
-        if 0 < due && 2 <= self.pool.len() {
-            self.ask(due, &mut rng);
-            if 2 <= self.compared.len() {
-                fit = self.ensemble.fit(&self.compared, &mut rng)?;
-            }
-        }
-        let rewards = self.ensemble.rewards(&rows);
-        let agreement = correlation(&rewards, &self.inner.rollout.rewards);
-        self.inner.rollout.rewards = rewards;
-        let update = self.inner.ppo.update(&self.inner.rollout, (seeds, iteration))?;
+        ppo.collect(stage, rollout, (seeds, iteration))?;
+        let of = (&*rollout, &stage.environments);
+        let round = self.questions.ask_about(of, (seeds, iteration))?;
+        rollout.rewards = self.questions.rewards(&round.rows);
+        let update = ppo.update(rollout, (seeds, iteration))?;
         let mut record = self.inner.record(&update);
-        record.insert("preference/shown".to_owned(), json!(self.shown));
-        record.insert("preference/skipped".to_owned(), json!(self.skipped));
-        record.insert("preference/reward_correlation".to_owned(), json!(agreement));
-        if 0 < due {
-            record.insert("preference/loss".to_owned(), json!(fit.loss));
-            record.insert("preference/held_out_loss".to_owned(), json!(fit.held_out_loss));
-            record.insert("preference/held_out_accuracy".to_owned(), json!(fit.held_out_accuracy));
-        }
+        record.extend(round.record);
         Ok(record)
     }
 
@@ -183,122 +60,32 @@ impl Learner for PreferenceLearner {
     }
 
     fn networks(&self) -> Vec<(&'static str, &Network)> {
-        let members = self.ensemble.members.iter().map(|member| &member.network);
-        self.inner.networks().into_iter().chain(MEMBERS.into_iter().zip(members)).collect()
+        self.inner.networks().into_iter().chain(self.questions.networks()).collect()
     }
 
     fn networks_mut(&mut self) -> Vec<(&'static str, &mut Network)> {
-        let members = self.ensemble.members.iter_mut().map(|member| &mut member.network);
-        self.inner.networks_mut().into_iter().chain(MEMBERS.into_iter().zip(members)).collect()
+        self.inner.networks_mut().into_iter().chain(self.questions.networks_mut()).collect()
     }
 
     fn kept(&self) -> Kept {
-        let members = &self.ensemble.members;
-        let mut own = vec![self.shown as f64, self.skipped as f64, self.compared.len() as f64];
-        own.push(self.pool.len() as f64);
-        // Before the first segment there is no range, and JSON has no infinity.
-        let range =
-            if self.pool.is_empty() { [0.0; 2] } else { [self.range.least, self.range.greatest] };
-        own.extend(range);
-        own.extend(members.iter().flat_map(|member| [member.penalty, member.step as f64]));
-        let moments = members.iter().map(|member| member.moments.clone());
-        let moments = moments.chain([self.ensemble.row_moments.clone()]).collect();
+        let (own, moments) = self.questions.kept();
         Kept { moments, own, ..self.inner.kept() }
     }
 
     fn restore(&mut self, mut kept: Kept) -> Result<(), String> {
-        let members = &mut self.ensemble.members;
-        let expected = 6 + 2 * members.len();
-        let (found, moments) = (kept.own.len(), kept.moments.len());
-        if found != expected || moments != members.len() + 1 {
-            return Err(format!(
-                "found {found} numbers and {moments} moments of the reward model, expected {expected} and {}",
-                members.len() + 1
-            ));
-        }
-        let count = |index: usize| kept.own[index] as usize;
-        (self.shown, self.skipped) = (count(0), count(1));
-        let segment = |row_len: usize, steps: usize| Segment {
-            rows: vec![0.0; row_len * steps],
-            utilities: vec![0.0; steps],
-        };
-        let empty = segment(self.ensemble.row_moments.len(), *self.settings.segment);
-        self.pool = vec![empty.clone(); count(3)];
-        let segments = [empty.clone(), empty];
-        self.compared = vec![Compared { segments, first_is_better: 0.0 }; count(2)];
-        if !self.pool.is_empty() {
-            self.range = UtilityRange { least: kept.own[4], greatest: kept.own[5] };
-        }
-        for (member, numbers) in members.iter_mut().zip(kept.own[6..].chunks(2)) {
-            (member.penalty, member.step) = (numbers[0], numbers[1] as u64);
-        }
-        let mut moments = std::mem::take(&mut kept.moments).into_iter();
-        members.iter_mut().zip(&mut moments).for_each(|(member, of)| member.moments = of);
-        if let Some(rows) = moments.next() {
-            self.ensemble.row_moments = rows;
-        }
-        kept.own.clear();
+        let (own, moments) = (std::mem::take(&mut kept.own), std::mem::take(&mut kept.moments));
+        self.questions.restore(&own, moments)?;
         self.inner.restore(kept)
     }
 
     fn vectors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let compared = self.compared.iter().flat_map(|one| &one.segments);
-        let of = |segments: Vec<&Segment>| {
-            let rows = segments.iter().flat_map(|one| one.rows.iter().copied()).collect();
-            let utilities = segments.iter().flat_map(|one| one.utilities.iter().copied());
-            (rows, utilities.collect())
-        };
-        let (rows, utilities): (Vec<f32>, Vec<f32>) = of(compared.collect());
-        let (pool_rows, pool_utilities): (Vec<f32>, Vec<f32>) = of(self.pool.iter().collect());
-        let labels = self.compared.iter().map(|one| one.first_is_better as f32).collect();
-        let all = [
-            ("compared/rows", rows),
-            ("compared/utilities", utilities),
-            ("compared/labels", labels),
-            ("pool/rows", pool_rows),
-            ("pool/utilities", pool_utilities),
-        ];
-        all.into_iter()
-            .map(|(name, values)| (name.to_owned(), vec![values.len()], values))
-            .collect()
+        self.questions.vectors()
     }
 
     fn restore_vectors<E>(
         &mut self,
         read: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
-        let steps = *self.settings.segment;
-        let width = self.ensemble.row_moments.len() * steps;
-        let fill = |segments: Vec<&mut Segment>, name: &str| -> Result<(), E> {
-            let rows = read(&format!("{name}/rows"), &[segments.len() * width])?;
-            let utilities = read(&format!("{name}/utilities"), &[segments.len() * steps])?;
-            let parts = rows.chunks(width).zip(utilities.chunks(steps));
-            for (segment, (rows, utilities)) in segments.into_iter().zip(parts) {
-                segment.rows.copy_from_slice(rows);
-                segment.utilities.copy_from_slice(utilities);
-            }
-            Ok(())
-        };
-        fill(self.compared.iter_mut().flat_map(|one| &mut one.segments).collect(), "compared")?;
-        fill(self.pool.iter_mut().collect(), "pool")?;
-        let labels = read("compared/labels", &[self.compared.len()])?;
-        for (one, label) in self.compared.iter_mut().zip(labels) {
-            one.first_is_better = f64::from(label);
-        }
-        Ok(())
+        self.questions.restore_vectors(read)
     }
-}
-
-/// Pearson's correlation; `None` where one of the two does not vary.
-pub(crate) fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (mean_a, mean_b) = (mean(a), mean(b));
-    let (mut product, mut square_a, mut square_b) = (0.0, 0.0, 0.0);
-    for (x, y) in a.iter().zip(b) {
-        product += (x - mean_a) * (y - mean_b);
-        square_a += (x - mean_a).powi(2);
-        square_b += (y - mean_b).powi(2);
-    }
-    let scale = (square_a * square_b).sqrt();
-    (0.0 < scale).then(|| product / scale)
 }

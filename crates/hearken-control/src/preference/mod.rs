@@ -8,4 +8,7 @@
 
 pub mod ensemble;
 pub mod learner;
+pub mod novelty;
+pub mod pebble;
+pub mod questions;
 pub mod segment;

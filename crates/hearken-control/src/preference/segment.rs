@@ -22,15 +22,10 @@ pub struct Compared {
     pub first_is_better: f64,
 }
 
-/// Length of a step's row.
-pub fn row_len(observation_len: usize, space: ActionSpace) -> usize {
-    observation_len + space.outputs()
-}
-
 /// The rows of a rollout's steps, entry by entry.
 pub fn rows_of(rollout: &Rollout, space: ActionSpace) -> Vec<f32> {
     let len = rollout.seen.len() / rollout.len();
-    let mut rows = Vec::with_capacity(rollout.len() * row_len(len, space));
+    let mut rows = Vec::with_capacity(rollout.len() * (len + space.outputs()));
     for entry in 0..rollout.len() {
         rows.extend_from_slice(&rollout.seen[entry * len..][..len]);
         rollout.actions.encode(entry, space, &mut rows);
@@ -45,11 +40,12 @@ pub fn segments_of(
     environments: &Environments,
     length: usize,
 ) -> Vec<Segment> {
-    let (task, copies) = (environments.id().task, rollout.copies);
+    let (task, copies) = (environments.id().task(), rollout.copies);
     let (width, state_len) = (rows.len() / rollout.len(), rollout.states.len() / rollout.len());
     let utility = |entry: usize| {
         let state = &rollout.states[entry * state_len..][..state_len];
-        task.utility(state).unwrap_or(rollout.rewards[entry]) as f32
+        let utility = task.and_then(|task| task.utility(state));
+        utility.unwrap_or(rollout.rewards[entry]) as f32
     };
     let mut segments = Vec::new();
     for copy in 0..copies {
@@ -72,6 +68,8 @@ pub fn segments_of(
 
 #[cfg(test)]
 mod tests {
+    use hearken_env::{EnvironmentSetup, Task};
+
     use super::*;
 
     #[test]
@@ -83,7 +81,7 @@ mod tests {
         rollout.states = vec![0.0; 14];
         rollout.ends = vec![StepEnd::Running; 7];
         rollout.ends[2] = StepEnd::Terminated;
-        let environments = Environments::new("Gridworld-v0".parse().unwrap(), 1);
+        let environments = EnvironmentSetup::from(Task::Gridworld).open(1).unwrap();
         let rows: Vec<f32> = (0..7_u8).map(f32::from).collect();
         let segments = segments_of(&rollout, &rows, &environments, 2);
         let found: Vec<&[f32]> = segments.iter().map(|segment| segment.rows.as_slice()).collect();

@@ -11,7 +11,7 @@ use hearken_env::EnvironmentId;
 use hearken_run::seeds::Seeds;
 
 use super::super::output_file::check_output;
-use super::evaluate::check_spaces;
+use super::served::Server;
 use crate::output;
 
 /// Write down episodes of a policy, for `hearken control imitate` to learn from
@@ -45,6 +45,9 @@ pub(crate) struct Demonstrate {
     /// What initial states and actions are drawn from
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
@@ -55,11 +58,11 @@ impl Demonstrate {
     pub(crate) fn run(self) -> Result<ExitCode> {
         check_output(&self.output, &[])?;
         let acting = Acting::load_run(&self.policy)?;
-        let id = self.env.unwrap_or(acting.environment);
-        check_spaces(id, &acting, &self.policy)?;
+        let environment = self.server.entered(&acting, self.env);
+        let id = &environment.id;
         let manner = if self.sample { Manner::Sampled } else { Manner::Likeliest };
         let of = (self.episodes as usize, manner);
-        let episodes = demonstrate(&acting, id, of, Seeds::new(self.seed));
+        let episodes = demonstrate(&acting, &environment, of, Seeds::new(self.seed))?;
         write_demonstrations(&self.output, id, &episodes)?;
         let total: f64 = episodes.iter().flat_map(|episode| &episode.rewards).sum();
         let steps: usize = episodes.iter().map(|episode| episode.actions.len()).sum();

@@ -1,15 +1,16 @@
 //! `hearken control evaluate`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use hearken_control::evaluation::evaluate;
 use hearken_control::saved::Acting;
 use hearken_env::EnvironmentId;
 use hearken_run::seeds::Seeds;
 
+use super::served::Server;
 use crate::output;
 
 /// Measure a policy: episodes with its likeliest actions
@@ -33,6 +34,9 @@ pub(crate) struct Evaluate {
     /// What initial states are drawn from
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
@@ -42,23 +46,10 @@ Example:
 impl Evaluate {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let acting = Acting::load_run(&self.policy)?;
-        let id = self.env.unwrap_or(acting.environment);
-        check_spaces(id, &acting, &self.policy)?;
-        let evaluation = evaluate(&acting, id, self.episodes as usize, Seeds::new(self.seed));
+        let environment = self.server.entered(&acting, self.env);
+        let evaluation =
+            evaluate(&acting, &environment, self.episodes as usize, Seeds::new(self.seed))?;
         output::print(&(serde_json::to_string(&evaluation)? + "\n"))?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Whether a policy can act in an environment.
-pub(super) fn check_spaces(id: EnvironmentId, acting: &Acting, policy: &Path) -> Result<()> {
-    let spaces = |id: EnvironmentId| (id.task.observation_len(), id.task.actions());
-    if spaces(id) != spaces(acting.environment) {
-        bail!(
-            "--env: found {id}, expected one with the observations and actions of {}, which the policy in {} is for",
-            acting.environment,
-            policy.display()
-        );
-    }
-    Ok(())
 }

@@ -2,7 +2,9 @@
 
 mod demonstrate;
 mod evaluate;
+mod render;
 mod replay;
+mod served;
 mod train;
 
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ Examples:
   hearken control demonstrate --policy runs/CartPole-v1 --output demos.jsonl
   hearken control imitate --method bc --env CartPole-v1 \\
       --demonstrations demos.jsonl
+  hearken control render runs/CartPole-v1 --output pole.png
   echo '{\"state\": [1.0, 0.5], \"action\": [1.0]}' > in.jsonl
   hearken control replay --env Pendulum-v1 --input in.jsonl --output out.jsonl";
 
@@ -35,6 +38,7 @@ enum ControlCommand {
     Imitate(train::Imitate),
     Demonstrate(demonstrate::Demonstrate),
     Evaluate(evaluate::Evaluate),
+    Render(render::Render),
     Replay(replay::Replay),
 }
 
@@ -46,6 +50,7 @@ impl Control {
             ControlCommand::Imitate(command) => command.run(),
             ControlCommand::Demonstrate(command) => command.run(),
             ControlCommand::Evaluate(command) => command.run(),
+            ControlCommand::Render(command) => command.run(),
             ControlCommand::Replay(command) => command.run(),
         }
     }

@@ -7,10 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hearken_data::{Form, ReadOptions, ReadReport, Record, Source, read, read_from, write_jsonl};
-use hearken_env::{EnvironmentId, Replayed, replay};
+use hearken_env::{
+    EnvironmentId, EnvironmentSetup, Replayed, ServerOptions, replay, replay_served,
+};
 use serde_json::Value;
 
 use super::super::output_file::{STANDARD, check_output};
+use super::served::Server;
 use crate::{hub, output};
 
 /// Do single steps from given states, for comparison with other implementations
@@ -18,7 +21,7 @@ use crate::{hub, output};
 /// Every line of the input, {"state": [...], "action": ...}, becomes a line {"state", "observation",
 /// "reward", "terminated"}: the state after the step, and what is observed of it. States have the order of
 /// Gymnasium's; a discrete action is a number from 0, a continuous one a list. Nothing is written where a
-/// line is wrong.
+/// line is wrong. Of environments that another process serves, states are those of `unwrapped.state`.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Replay {
@@ -33,6 +36,9 @@ pub(crate) struct Replay {
     /// Where the lines go, in the order of the input; - is standard output
     #[arg(long, value_name = "OUT.jsonl")]
     output: PathBuf,
+
+    #[command(flatten)]
+    server: Server,
 }
 
 const EXAMPLES: &str = "\
@@ -59,9 +65,26 @@ impl Record for Asked {
 }
 
 impl Replay {
+    fn replay(&self, asked: &[Asked]) -> Result<Vec<Replayed>> {
+        let Some(task) = self.env.task() else {
+            let server = ServerOptions::default();
+            let setup = self.server.of(EnvironmentSetup { id: self.env.clone(), server });
+            let mut environments = setup.open(1)?;
+            let done = asked.iter().map(|Asked { state, action, source }| {
+                let done = replay_served(&mut environments, state, action);
+                done.map_err(|error| anyhow!("{source}: {error}"))
+            });
+            return done.collect();
+        };
+        let done = asked.iter().map(|Asked { state, action, source }| {
+            replay(task, state, action).map_err(|refused| anyhow!("{source}: {refused}"))
+        });
+        done.collect()
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
-        if self.env.has_fixed_horizon {
-            let (task, given) = (self.env.task.id(), self.env);
+        if let EnvironmentId::Native { task, has_fixed_horizon: true } = &self.env {
+            let (task, given) = (task.id(), &self.env);
             bail!("--env: found {given}, expected {task}: single steps have no horizon");
         }
         check_output(&self.output, &[&self.input])?;
@@ -71,10 +94,7 @@ impl Replay {
         } else {
             read(&hub::records(&self.input)?, &options)?
         };
-        let done = asked.iter().map(|Asked { state, action, source }| {
-            replay(self.env.task, state, action).map_err(|refused| anyhow!("{source}: {refused}"))
-        });
-        let done: Vec<Replayed> = done.collect::<Result<_>>()?;
+        let done = self.replay(&asked)?;
         if self.output == Path::new(STANDARD) {
             let lines = done.iter().map(|line| Ok(serde_json::to_string(line)? + "\n"));
             output::print(&lines.collect::<Result<String>>()?)?;

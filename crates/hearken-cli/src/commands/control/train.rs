@@ -64,6 +64,8 @@ pub(crate) struct Prefer {
 const PREFER_EXAMPLES: &str = "\
 Examples:
   hearken control prefer --env Pendulum-v1 --set preference.labels=200
+  hearken control prefer --env Pendulum-v1 --set preference.labels=200 \\
+      --set train.algorithm=sac
   hearken control prefer --env fixed/CartPole-v1 --set preference.teacher=mistake";
 
 /// Train a policy that does as demonstrations do, in place of a reward
@@ -111,7 +113,7 @@ impl Imitate {
         named.extend(given);
         let last = named.iter().rev().find_map(|text| text.strip_prefix("imitation.method="));
         let method = last.map(|method| method.trim_matches('"').to_owned());
-        if let (Some(id), Some(method)) = (self.train.env, &method) {
+        if let (Some(id), Some(method)) = (&self.train.env, &method) {
             named.insert(0, format!("run.dir=runs/{}-{method}", name_of(id)));
         }
         if method.as_deref() == Some("sqil") {
@@ -130,8 +132,8 @@ impl Imitate {
 }
 
 /// An environment as the folder of a run is named.
-fn name_of(id: EnvironmentId) -> String {
-    id.to_string().replace('/', "-")
+fn name_of(id: &EnvironmentId) -> String {
+    id.to_string().replace(['/', ':'], "-")
 }
 
 impl Prefer {
@@ -168,10 +170,12 @@ impl Train {
         if let Some(file) = &self.config {
             return Ok(ControlConfig::load(file, &self.overrides)?);
         }
-        let id = self.env.context("an environment or a configuration is given")?;
-        let file = format!("configs/control/{}.toml", id.task.id());
+        let id = self.env.as_ref().context("an environment or a configuration is given")?;
+        let file = format!("configs/control/{}.toml", name_of(id));
         let mut layers = Layers::new(ControlConfig::DEFAULTS, Path::new(&file));
-        let tuned = ControlConfig::tuned(id, self.is_sac);
+        let is_sac = |text: &String| text.replace(['"', ' '], "") == "train.algorithm=sac";
+        let is_sac = self.is_sac || self.overrides.iter().any(is_sac);
+        let tuned = ControlConfig::tuned(id, is_sac);
         layers.merge(tuned.parse().context("an embedded file is TOML")?);
         layers.set(&format!("environment.id={id}"))?;
         layers.set(&format!("run.dir=runs/{}", name_of(id)))?;
