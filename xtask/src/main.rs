@@ -40,7 +40,6 @@ usage: cargo xtask COMMAND
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
   results process         reward models of steps, on arithmetic: docs/results/process.json
-  results robust          ensembles, averaged weights and a head for the length, a quarter of the labels wrong: docs/results/robust.json
 ";
 
 fn main() -> ExitCode {
@@ -58,7 +57,6 @@ fn main() -> ExitCode {
         ["results", "rlaif"] => results::rlaif(&root()),
         ["results", "loop"] => results::closed_loop(&root()),
         ["results", "process"] => results::process(&root()),
-        ["results", "robust"] => results::robust(&root()),
         ["bad-input"] => bad_input::run(&root(), 0),
         ["bad-input", seed] if seed.parse::<u64>().is_ok() => {
             bad_input::run(&root(), seed.parse().unwrap_or(0))

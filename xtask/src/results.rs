@@ -5,7 +5,6 @@ mod closed_loop;
 mod control;
 mod precision;
 mod rlaif;
-mod robust;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +16,6 @@ pub(crate) use closed_loop::closed_loop;
 pub(crate) use control::control;
 pub(crate) use precision::precision;
 pub(crate) use rlaif::rlaif;
-pub(crate) use robust::robust;
 
 /// Seeds of the quickstart's repetitions.
 const SEEDS: [u32; 3] = [1, 2, 3];

@@ -68,9 +68,9 @@ impl Counted {
         let table = Table::new(3, votes.units.iter().map(|unit| unit.to_vec()));
         let nominal = Coefficient::Alpha(Distance::Nominal, &[0.0, 0.5, 1.0]);
         let found = table.estimates(&[Coefficient::Raw, nominal], rounds, &mut options.rng(1));
-        let [agreement, alpha] = <[_; 2]>::try_from(found)
-            .expect("one result per coefficient")
-            .map(|it| figure(it, NOT_TWICE));
+        let mut found = found.into_iter().map(|it| figure(it, NOT_TWICE));
+        let mut next = || found.next().unwrap_or_else(|| Figure::missing(NOT_TWICE));
+        let (agreement, alpha) = (next(), next());
         Standing {
             votes: votes.pairs.values().flatten().map(|votes| *votes as usize).sum(),
             contenders: contenders(&tally, &models, options),

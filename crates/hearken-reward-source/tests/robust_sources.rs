@@ -100,8 +100,8 @@ fn an_ensemble_combines_what_its_members_say_and_measures_how_far_they_are_apart
         sum.push(Box::new(Ensemble::new("both", members, combination)), 2.0);
         sum.label_last("panel");
         let found = sum.sum(&views).unwrap();
-        for at in 0..views.len() {
-            let members = [alone[0][at], alone[1][at]];
+        for (at, (first, second)) in alone[0].iter().zip(&alone[1]).enumerate() {
+            let members = [*first, *second];
             let combined = combination.combine(&members);
             assert!((found.total[at] - 2.0 * combined).abs() < 1e-9);
             assert!((found.by_source[0].1[at] - combined).abs() < 1e-9);
@@ -136,7 +136,7 @@ fn baseline(folder: &Path, count: usize) -> std::path::PathBuf {
     let words = ["brave", "or", "not", "dead", "he", "is", "my", "lord", "to", "be", "the", "and"];
     let line = |at: usize| {
         let word = |step: usize| words[(at * 7 + step * (1 + at / 12)) % words.len()];
-        let completion = (0..4).map(|step| format!(" {}", word(step))).collect::<String>();
+        let completion = " ".to_owned() + &[0, 1, 2, 3].map(word).join(" ");
         json!({"prompt": "To be", "completion": completion}).to_string() + "\n"
     };
     fs::write(&path, (0..count).map(line).collect::<String>()).unwrap();
@@ -154,7 +154,7 @@ fn what_no_completion_of_the_baseline_looks_like_is_far_away_and_an_outlier() {
     let found = source.measured(Pace::Afterwards, &[view(&near), view(&far)]).unwrap();
     let [distances, outliers] = [totals(&found[0]), totals(&found[1])];
     assert!(distances[0] < distances[1] && 0.0 < distances[0], "{distances:?}");
-    assert!(outliers[1] == 1.0, "{distances:?} {outliers:?}");
+    assert!((outliers[1] - 1.0).abs() < 1e-12, "{distances:?} {outliers:?}");
     assert!(source.measured(Pace::Meanwhile, &[view(&near)]).unwrap().is_empty());
     let names: Vec<_> = source.measures().into_iter().map(|one| (one.name, one.weight)).collect();
     assert_eq!(names, [("distance".to_owned(), 1.0), ("outliers".to_owned(), 0.0)]);

@@ -49,12 +49,13 @@ fn conspicuous(analysis: &Analysis) -> String {
     found
 }
 
-/// A sentence, or a list of some.
+/// A sentence, or several, each on a line of its own.
 fn paragraphs(sentences: &[String]) -> String {
-    match sentences {
-        [sentence] => sentence.clone(),
-        _ => sentences.iter().map(|sentence| format!("<div>{sentence}</div>")).collect(),
+    if let [sentence] = sentences {
+        return sentence.clone();
     }
+    let lines = sentences.iter().map(|sentence| format!("<div>{sentence}</div>"));
+    lines.collect::<Vec<_>>().concat()
 }
 
 fn table(list: &[Annotator]) -> String {

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{hearken, model, run, workspace, write};
 
 /// What is not run: what it begins with, or has in it, and why.
-const NOT_RUN: [(&str, &str); 20] = [
+const NOT_RUN: [(&str, &str); 21] = [
     ("hearken rlhf", "takes a minute; the README has it"),
     ("hearken rlaif", "takes a minute"),
     ("hearken loop", "takes minutes"),

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{names, run};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "init",
     "sft",
     "reward",

@@ -289,7 +289,7 @@ fn an_item_that_takes_long_to_come_is_waited_for_and_asked_for_once() {
     let order: Box<dyn Order> = Box::new(Slow(AtomicBool::new(false)));
     let parts = Parts { orders: vec![order], ..Parts::default() };
     let settings = Settings { order: "slow".into(), ..Settings::default() };
-    let running = Start { parts, settings, ..Start::with(pairs(1)) }.run();
+    let running = Start { settings, parts, ..Start::with(pairs(1)) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
     std::thread::sleep(SLOW.mul_f64(0.95));

@@ -1,5 +1,10 @@
 //! Reading the fixtures, and comparing.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part; tests may panic")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    reason = "each test file uses a part; tests may panic"
+)]
 
 use hearken_model::{Batch, Model};
 use hearken_tensor::device::Prediction;
