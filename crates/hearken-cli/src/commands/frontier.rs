@@ -17,7 +17,7 @@ use crate::table::table;
 
 /// Gold against the trained score by distance from the start: where a policy was best, and what is over-optimized
 ///
-/// Reads what runs measured: KL to the reference, and of every [[score]] the mean; the one that --gold names has weight
+/// Reads what runs measured: KL to the reference, and the mean of every score; the one that --gold names has weight
 /// 0, so that nothing is trained on it. Fits R(d) = d·(a − b·ln d) to what gold gained at d = √KL, with intervals, and marks
 /// the peak (arXiv:2210.10760). Runs of one trainer, or with one NAME before =, are repetitions: from three on intervals
 /// are over runs, else over points. Completions that were scored by both, several of each prompt, give the curve of best-of-N,
