@@ -69,22 +69,21 @@ pub fn fit(convolutions: &[Convolution], observation: ObservationSpace) -> Resul
         if [outputs, kernel, stride].contains(&0) {
             return Err(format!("found {outputs}, {kernel}, {stride}, expected integers from 1"));
         }
-        let sides = [image.height, image.width];
-        if let Some(side) =
-            sides.into_iter().find(|side| kernel <= *side && (side - kernel) % stride != 0)
-        {
+        let seen = layer.of(image).ok_or_else(|| {
+            format!(
+                "found a kernel of {kernel}, expected at most the {} pixels that are left of a side",
+                image.height.min(image.width)
+            )
+        })?;
+        let mut sides = [image.height, image.width].into_iter();
+        if let Some(side) = sides.find(|side| (side - kernel) % stride != 0) {
             let left = (side - kernel) % stride;
             return Err(format!(
                 "found a kernel of {kernel} every {stride}, which of a side of {side} leaves {left} out at the end, \
                  expected one that fits"
             ));
         }
-        image = layer.of(image).ok_or_else(|| {
-            format!(
-                "found a kernel of {kernel}, expected at most the {} pixels that are left of a side",
-                image.height.min(image.width)
-            )
-        })?;
+        image = seen;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::output_file::check_outputs;
 use crate::output::print;
 use crate::table::table;
 
-/// Gold against the trained score by distance from the start: where a policy was best, and what is over-optimized
+/// Gold against the trained score by distance from the start
 ///
 /// Reads what runs measured: KL to the reference, and the mean of every score; the one that --gold names has weight
 /// 0, so that nothing is trained on it. Fits R(d) = d·(a − b·ln d) to what gold gained at d = √KL, with intervals, and marks

@@ -20,7 +20,7 @@ use super::new_folder::{ShardArguments, Stored, check_new_folder, command_line, 
 use crate::output::say;
 use crate::{device, hub};
 
-/// Merge an adapter into the weights of its model, or average the weights of several models
+/// Merge an adapter into its model, or average several models
 ///
 /// With --adapter, writes a whole model, W + s·B·A in place of every weight W that the adapter changes, which any
 /// program loads that knows no adapters; with the tokenizer of the adapter's folder, or else of the model's. With
