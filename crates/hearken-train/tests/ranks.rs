@@ -239,8 +239,9 @@ fn sft_with_a_mean_of_the_weights_and_rounded_ones_is_that_of_one_process() {
 #[test]
 fn reward_is_that_of_one_process() {
     check(reward, &[]);
-    // Correlations over the batch couple it, and the product of weights is everybody's.
-    check(reward, &["reward.length_coef=1"]);
+    // Correlations over the batch couple it, and the product of weights is everybody's. Its loss is a difference of
+    // correlations near 1.
+    check_to(1e-5, reward, &["reward.length_coef=1"]);
 }
 
 #[test]
