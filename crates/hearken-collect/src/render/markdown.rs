@@ -398,7 +398,7 @@ mod tests {
         }
     }
 
-    /// Each of these takes minutes, or never ends, where nothing limits it; the machine of a test may be busy with others.
+    /// Each of these takes seconds, or never ends, where nothing limits it.
     #[test]
     fn deep_and_long_texts_take_no_time() {
         for n in [16_000, 200_000] {
@@ -432,7 +432,7 @@ mod tests {
                 assert!(!markdown(&text, Heading::Page).is_empty());
                 let took = started.elapsed();
                 let start: String = text.chars().take(20).collect();
-                assert!(took < Duration::from_secs(15), "{n} of {start:?} took {took:?}");
+                assert!(took < Duration::from_secs(3), "{n} of {start:?} took {took:?}");
             }
         }
     }
