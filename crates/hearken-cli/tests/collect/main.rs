@@ -15,7 +15,7 @@ mod steps;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -38,6 +38,8 @@ fn said(output: &Output) -> String {
 struct Running {
     child: Child,
     address: String,
+    /// Kept open: with several projects more lines follow the first.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Running {
@@ -49,10 +51,13 @@ impl Running {
 
     fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("http://").expect("an address").to_owned();
-        Self { child, address }
+        said.read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("http://").expect("an address");
+        // Of several projects each has a line, with its path.
+        let address = url.split('/').next().unwrap_or(url).to_owned();
+        Self { child, address, _said: said }
     }
 
     fn get(&self, path: &str) -> String {
