@@ -10,7 +10,7 @@ use hearken_stats::agreement::{
 use serde::{Deserialize, Serialize};
 
 use crate::figure::Figure;
-use crate::index::{Choice, Index, Votes};
+use crate::index::{Index, VoteChoice, Votes};
 use crate::records::Options;
 
 /// Agreement of annotators by kind of verdict; of an annotator's verdicts on the same the first counts. Intervals are percentiles
@@ -24,7 +24,7 @@ pub struct Agreement {
     /// Approvals: bad, good.
     pub approvals: Graded,
     /// Ratings, by axis; the interval is over candidates.
-    pub ratings: BTreeMap<String, Rated>,
+    pub ratings: BTreeMap<String, AxisAgreement>,
     /// What a reader should know.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -70,7 +70,7 @@ pub struct Graded {
 
 /// Agreement on one axis of ratings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rated {
+pub struct AxisAgreement {
     /// Candidates that two or more rated.
     pub judged_twice: usize,
     /// Krippendorff's alpha on an order.
@@ -152,7 +152,7 @@ fn comparisons(index: &Index<'_>, options: &Options) -> Comparisons {
     let raters = table.usual_raters();
     let coefficients = [
         Coefficient::Raw,
-        Coefficient::RawWithout(Choice::Tie as usize),
+        Coefficient::RawWithout(VoteChoice::Tie as usize),
         Coefficient::Alpha(Distance::Nominal, &SCALE),
         Coefficient::Alpha(Distance::Ordinal, &SCALE),
         Coefficient::Alpha(Distance::Interval, &SCALE),
@@ -233,7 +233,7 @@ fn graded(table: &Table, scale: &[f64], options: &Options, purpose: u64) -> Grad
     }
 }
 
-fn ratings(index: &Index<'_>, options: &Options) -> BTreeMap<String, Rated> {
+fn ratings(index: &Index<'_>, options: &Options) -> BTreeMap<String, AxisAgreement> {
     let mut axes: BTreeMap<&str, BTreeMap<(usize, usize), Vec<f64>>> = BTreeMap::new();
     let mut first: BTreeSet<(&str, usize, usize, usize)> = BTreeSet::new();
     for entry in index.by_people() {
@@ -252,7 +252,7 @@ fn ratings(index: &Index<'_>, options: &Options) -> BTreeMap<String, Rated> {
     let rated = |(i, (axis, units)): (usize, (&str, BTreeMap<_, Vec<f64>>))| {
         let units: Vec<Vec<f64>> = units.into_values().filter(|unit| unit.len() >= 2).collect();
         let purpose = 20 + 2 * i as u64;
-        let rated = Rated {
+        let rated = AxisAgreement {
             judged_twice: units.len(),
             alpha_ordinal: alpha(&units, Distance::Ordinal, options, purpose),
             alpha_interval: alpha(&units, Distance::Interval, options, purpose + 1),

@@ -12,7 +12,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::figure::Figure;
-use crate::index::{Choice, Index};
+use crate::index::{Index, VoteChoice};
 use crate::records::Options;
 
 /// Two groups of annotators, or that there are none.
@@ -99,7 +99,7 @@ fn none(why: &str) -> Groups {
 fn units(index: &Index<'_>) -> Vec<Vec<(usize, bool)>> {
     let mut units = vec![Vec::new(); index.votes.units.len()];
     for vote in index.votes.decisive().filter(|vote| !vote.repeated) {
-        units[vote.unit].push((vote.annotator, vote.choice == Choice::First));
+        units[vote.unit].push((vote.annotator, vote.choice == VoteChoice::First));
     }
     units.retain(|unit| unit.len() >= 2);
     units

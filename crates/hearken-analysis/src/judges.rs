@@ -6,9 +6,9 @@ use hearken_stats::proportion;
 use hearken_stats::side_bias::{Sides, SwapCounts};
 use serde::{Deserialize, Serialize};
 
-use crate::annotators::{Score, strict_plurality};
+use crate::annotators::{HitCount, strict_plurality};
 use crate::figure::{Figure, Test};
-use crate::index::{Choice, Index, Vote};
+use crate::index::{Index, Vote, VoteChoice};
 
 /// All judges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) fn judges(index: &Index<'_>) -> Judges {
     };
     let tests = Test::family(&tallies.iter().map(bias).collect::<Vec<_>>());
     let share =
-        |s: Score, why| Figure::new(proportion::wilson(f64::from(s.hits), s.n as usize), why);
+        |s: HitCount, why| Figure::new(proportion::wilson(f64::from(s.hits), s.n as usize), why);
     let judge = |(j, t): (usize, &Tally)| Judge {
         name: index.judges[j].to_owned(),
         votes: t.votes,
@@ -79,8 +79,8 @@ pub(crate) fn judges(index: &Index<'_>) -> Judges {
 struct Tally {
     votes: usize,
     ties: usize,
-    agreement: Score,
-    left: Score,
+    agreement: HitCount,
+    left: HitCount,
     swaps: SwapCounts,
 }
 
@@ -94,7 +94,7 @@ impl Tally {
         let mut by_unit: BTreeMap<usize, Vec<&Vote>> = BTreeMap::new();
         for vote in index.judge_votes.list.iter().filter(|vote| vote.annotator == judge) {
             tally.votes += 1;
-            tally.ties += usize::from(vote.choice == Choice::Tie);
+            tally.ties += usize::from(vote.choice == VoteChoice::Tie);
             if let Some(left) = vote.for_left() {
                 tally.left.count(left);
             }
@@ -102,7 +102,7 @@ impl Tally {
             let counts = people.get(&(unit.item, unit.first, unit.second)).copied();
             let most = counts.and_then(strict_plurality);
             let decisive =
-                |&most: &usize| most != Choice::Tie as usize && vote.choice != Choice::Tie;
+                |&most: &usize| most != VoteChoice::Tie as usize && vote.choice != VoteChoice::Tie;
             if let Some(most) = most.filter(decisive) {
                 tally.agreement.count(most == vote.choice as usize);
             }
@@ -113,8 +113,8 @@ impl Tally {
             if let (Some(one), Some(other)) = (shown(true), shown(false)) {
                 let count = match (one.choice, other.choice) {
                     (a, b) if a == b => &mut tally.swaps.consistent,
-                    (Choice::First, Choice::Second) => &mut tally.swaps.first,
-                    (Choice::Second, Choice::First) => &mut tally.swaps.second,
+                    (VoteChoice::First, VoteChoice::Second) => &mut tally.swaps.first,
+                    (VoteChoice::Second, VoteChoice::First) => &mut tally.swaps.second,
                     _ => &mut tally.swaps.mixed,
                 };
                 *count += 1;

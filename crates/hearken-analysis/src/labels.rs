@@ -11,7 +11,7 @@ use crate::index::Index;
 
 /// Shares of labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Labels {
+pub struct LabelShares {
     /// Solutions whose steps were labeled.
     pub solutions: usize,
     /// Labels of steps.
@@ -28,7 +28,7 @@ pub struct Labels {
     pub approved: Figure,
 }
 
-pub(crate) fn labels(index: &Index<'_>) -> Labels {
+pub(crate) fn labels(index: &Index<'_>) -> LabelShares {
     let mut steps = [0_usize; 3];
     let (mut solutions, mut with_error) = (0, 0);
     let mut items = BTreeSet::new();
@@ -53,7 +53,7 @@ pub(crate) fn labels(index: &Index<'_>) -> Labels {
     let total = steps.iter().sum();
     let share = |hits: usize, n: usize, why| Figure::new(proportion::wilson(hits as f64, n), why);
     let no_steps = "No step was labeled.";
-    Labels {
+    LabelShares {
         solutions: items.len(),
         steps: total,
         good_steps: share(steps[2], total, no_steps),

@@ -1,6 +1,6 @@
 //! What judgements say.
 //!
-//! [`analyze`] takes items and judgements as a store or a file has them ([`Records`]) and gives an [`Analysis`]: plain
+//! [`analyze`] takes items and judgements as a store or a file has them ([`JudgedItems`]) and gives an [`Analysis`]: plain
 //! numbers, each with its interval and its n, in a JSON whose names `docs/analyze.md` lists. [`html`] and [`fragment`]
 //! draw it. Where a number cannot be computed, a sentence stands in its place ([`Figure::Missing`]).
 //!
@@ -80,7 +80,7 @@ pub use page::{
     Report, election_html, feature_report_fragment, feature_report_html, fragment, html,
     standing_html,
 };
-pub use records::{Options, Records};
+pub use records::{JudgedItems, Options};
 
 /// The version of the JSON that an [`Analysis`] becomes. It grows when a name changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -109,7 +109,7 @@ pub struct Analysis {
     /// Ratings on axes.
     pub ratings: ratings::Ratings,
     /// Labels of steps, and approvals.
-    pub labels: labels::Labels,
+    pub labels: labels::LabelShares,
     /// Which model is best.
     pub leaderboard: leaderboard::Leaderboard,
     /// What voting rules would choose.
@@ -117,7 +117,7 @@ pub struct Analysis {
 }
 
 /// Analyzes records. The same records and options give the same numbers, whatever the number of threads.
-pub fn analyze(records: &Records, options: &Options) -> Analysis {
+pub fn analyze(records: &JudgedItems, options: &Options) -> Analysis {
     let index = index::Index::new(records);
     let skill = annotators::skills(&index);
     Analysis {
@@ -138,7 +138,7 @@ pub fn analyze(records: &Records, options: &Options) -> Analysis {
 }
 
 /// The annotators of records, and nothing else of an [`Analysis`].
-pub fn annotators_of(records: &Records) -> annotators::Annotators {
+pub fn annotators_of(records: &JudgedItems) -> annotators::Annotators {
     let index = index::Index::new(records);
     annotators::annotators(&index, &annotators::skills(&index))
 }

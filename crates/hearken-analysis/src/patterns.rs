@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::features::{self, FEATURES, Feature};
 use crate::figure::{Figure, Test};
-use crate::index::{Choice, Index, Unit};
+use crate::index::{Index, Unit, VoteChoice};
 use crate::records::Options;
 
 /// Which features predict the choice.
@@ -70,14 +70,14 @@ pub struct Example {
     /// The item.
     pub item: String,
     /// The candidate with more votes.
-    pub chosen: Side,
+    pub chosen: ExampleSide,
     /// The other.
-    pub rejected: Side,
+    pub rejected: ExampleSide,
 }
 
 /// One side of an example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Side {
+pub struct ExampleSide {
     /// The candidate's number in the item.
     pub candidate: usize,
     /// Votes for it.
@@ -109,7 +109,7 @@ impl Read {
 }
 
 fn decisive(unit: &Unit) -> [u32; 2] {
-    [unit.counts[Choice::First as usize], unit.counts[Choice::Second as usize]]
+    [unit.counts[VoteChoice::First as usize], unit.counts[VoteChoice::Second as usize]]
 }
 
 /// Pairs from which on a regression is tried.
@@ -334,7 +334,7 @@ fn examples(index: &Index<'_>, read: &[Read], feature: usize, effect: Option<f64
         let item = &index.items[pair.unit.item];
         let side = |side: usize| {
             let candidate = [pair.unit.first, pair.unit.second][side];
-            Side {
+            ExampleSide {
                 candidate,
                 votes: pair.votes()[side],
                 value: pair.values[side][feature],

@@ -7,9 +7,9 @@ use hearken_data::feedback::{Candidate, Verdict};
 use hearken_stats::{mean, proportion};
 use serde::{Deserialize, Serialize};
 
-use crate::annotators::Score;
+use crate::annotators::HitCount;
 use crate::figure::Figure;
-use crate::index::{Choice, Index};
+use crate::index::{Index, VoteChoice};
 
 /// All axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl Sum {
 
 /// Ratings on one axis (or over all).
 #[derive(Default)]
-struct Rated {
+struct AxisRatings {
     values: Vec<f64>,
     by_model: BTreeMap<usize, Vec<f64>>,
     by_answer: HashMap<usize, Sum>,
@@ -121,7 +121,7 @@ pub(crate) fn ratings(index: &Index<'_>) -> Ratings {
     let of_own = |answer: usize, annotator: usize| own.get(&(answer, annotator)).copied();
     let (overall, rated_equal) = consistency(index, &answers, of_all);
     let (same, _) = consistency(index, &answers, of_own);
-    let axis = |(name, rated): (&str, Rated)| {
+    let axis = |(name, rated): (&str, AxisRatings)| {
         let of = |answer: usize, _: usize| rated.by_answer.get(&answer).copied();
         let model = |(&model, values): (&usize, &Vec<f64>)| ModelRating {
             model: index.models[model].to_owned(),
@@ -143,14 +143,17 @@ pub(crate) fn ratings(index: &Index<'_>) -> Ratings {
     }
 }
 
-fn share(score: Score) -> Figure {
+fn share(score: HitCount) -> Figure {
     let why = "No decisive vote on answers that are rated differently.";
     Figure::new(proportion::wilson(f64::from(score.hits), score.n as usize), why)
 }
 
-fn collect<'a>(index: &Index<'a>, answers: &Answers) -> (BTreeMap<&'a str, Rated>, Rated, Own) {
-    let mut axes: BTreeMap<&str, Rated> = BTreeMap::new();
-    let (mut all, mut own) = (Rated::default(), Own::new());
+fn collect<'a>(
+    index: &Index<'a>,
+    answers: &Answers,
+) -> (BTreeMap<&'a str, AxisRatings>, AxisRatings, Own) {
+    let mut axes: BTreeMap<&str, AxisRatings> = BTreeMap::new();
+    let (mut all, mut own) = (AxisRatings::default(), Own::new());
     for entry in index.by_people() {
         let Verdict::Ratings { axes: given } = &entry.judgement.verdict else { continue };
         for (axis, values) in given {
@@ -176,16 +179,17 @@ fn consistency(
     index: &Index<'_>,
     answers: &Answers,
     rating: impl Fn(usize, usize) -> Option<Sum>,
-) -> (Score, usize) {
-    let (mut score, mut equal) = (Score::default(), 0);
+) -> (HitCount, usize) {
+    let (mut score, mut equal) = (HitCount::default(), 0);
     for vote in index.votes.decisive() {
         let unit = index.votes.units[vote.unit];
         let of = |candidate: usize| rating(answers.number[unit.item][candidate], vote.annotator);
         let (Some(first), Some(second)) = (of(unit.first), of(unit.second)) else { continue };
         match first.mean().total_cmp(&second.mean()) {
             std::cmp::Ordering::Equal => equal += 1,
-            order => score
-                .count((order == std::cmp::Ordering::Greater) == (vote.choice == Choice::First)),
+            order => score.count(
+                (order == std::cmp::Ordering::Greater) == (vote.choice == VoteChoice::First),
+            ),
         }
     }
     (score, equal)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Items and judgements, as a store or a file has them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Records {
+pub struct JudgedItems {
     /// What was judged.
     pub items: Vec<Item>,
     /// The judgements in the order in which they were appended; what a later one revises is left out by the analysis.

@@ -11,7 +11,7 @@ use hearken_data::feedback::{Candidate, Item, Judgement, Origin, Task, Verdict};
 use hearken_data::{Message, Role};
 use rand::{Rng, RngExt};
 
-use crate::records::Records;
+use crate::records::JudgedItems;
 
 /// What an annotator does.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,10 +91,10 @@ impl Default for World {
 /// let records = simulate(&world, &vec![Habits::HONEST; 6], &mut rng);
 /// assert_eq!((records.items.len(), records.judgements.len()), (10, 50));
 /// ```
-pub fn simulate(world: &World, annotators: &[Habits], rng: &mut impl Rng) -> Records {
+pub fn simulate(world: &World, annotators: &[Habits], rng: &mut impl Rng) -> JudgedItems {
     assert!(annotators.len() >= world.overlap, "an annotator judges an item once");
     assert!(annotators.iter().all(|a| a.group < world.models.len()), "qualities for every group");
-    let mut records = Records::default();
+    let mut records = JudgedItems::default();
     // A judgement a minute, from some day on.
     let mut at = 1_700_000_000_000;
     for number in 0..world.items {

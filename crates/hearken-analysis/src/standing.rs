@@ -18,7 +18,7 @@ use crate::records::Options;
 
 /// One verdict on an item that stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct StandingVote<'a> {
     /// Who says it, as a number.
     pub annotator: u32,
     /// Whether a language model does.
@@ -47,7 +47,12 @@ struct Votes {
 impl Counted {
     /// Adds what is said of an item: the numbers of the models that wrote its candidates, every verdict in the order of the
     /// judgements, and the final one, which takes the place of the others in who wins.
-    pub fn add(&mut self, models: &[Option<u32>], said: &[Said<'_>], decided: Option<&Verdict>) {
+    pub fn add(
+        &mut self,
+        models: &[Option<u32>],
+        said: &[StandingVote<'_>],
+        decided: Option<&Verdict>,
+    ) {
         self.has_people |= said.iter().any(|said| !said.is_ai);
         for is_ai in [false, true] {
             let votes = &mut self.by[usize::from(is_ai)];
@@ -81,11 +86,11 @@ impl Counted {
 }
 
 impl Votes {
-    fn agree<'a>(&mut self, candidates: usize, said: impl Iterator<Item = &'a Said<'a>>) {
+    fn agree<'a>(&mut self, candidates: usize, said: impl Iterator<Item = &'a StandingVote<'a>>) {
         let first = self.units.len();
         let mut places: Vec<(usize, usize)> = Vec::new();
         let mut seen: HashSet<(u32, usize, usize)> = HashSet::new();
-        for Said { annotator, verdict, .. } in said {
+        for StandingVote { annotator, verdict, .. } in said {
             for (one, other, choice, _) in pairs_of(verdict) {
                 if candidates <= other || !seen.insert((*annotator, one, other)) {
                     continue;

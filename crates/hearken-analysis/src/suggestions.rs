@@ -9,7 +9,7 @@ use hearken_data::feedback::{Suggested, Verdict};
 use hearken_stats::proportion::{Share, wilson};
 use serde::{Deserialize, Serialize};
 
-use crate::annotators::Score;
+use crate::annotators::HitCount;
 use crate::figure::{Figure, Test};
 use crate::index::Index;
 
@@ -36,7 +36,7 @@ pub(crate) fn suggestions(index: &Index<'_>) -> Suggestions {
     for entry in index.entries.iter().filter(|entry| entry.judge) {
         judged.entry(entry.item).or_insert_with(|| entry.judgement.verdict.decided());
     }
-    let (mut shown, mut hidden) = (Score::default(), Score::default());
+    let (mut shown, mut hidden) = (HitCount::default(), HitCount::default());
     for entry in index.by_people() {
         let Some(seen) = entry.judgement.suggestion else { continue };
         let imported = index.items[entry.item].suggestion().map(|verdict| verdict.decided());
@@ -49,9 +49,9 @@ pub(crate) fn suggestions(index: &Index<'_>) -> Suggestions {
             Suggested::Hidden => hidden.count(agrees),
         }
     }
-    let share = |score: Score| Share { hits: f64::from(score.hits), n: score.n as usize };
+    let share = |score: HitCount| Share { hits: f64::from(score.hits), n: score.n as usize };
     let figure =
-        |score: Score, why| Figure::new(wilson(f64::from(score.hits), score.n as usize), why);
+        |score: HitCount, why| Figure::new(wilson(f64::from(score.hits), score.n as usize), why);
     let sway = share(shown).minus(share(hidden));
     let (few, none) = (
         "Nobody judged with a suggestion, or nobody without one.",

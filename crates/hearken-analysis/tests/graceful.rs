@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use hearken_analysis::{Analysis, Figure, Options, Records, analyze, fragment, html};
+use hearken_analysis::{Analysis, Figure, JudgedItems, Options, analyze, fragment, html};
 use hearken_data::feedback::{Candidate, Item, Judgement, Strength, Task, Verdict};
 use hearken_data::{Message, Role};
 use serde_json::Value;
 
-fn check(records: &Records) -> Analysis {
+fn check(records: &JudgedItems) -> Analysis {
     let analysis = analyze(records, &Options { bootstrap_rounds: 30, ..Options::default() });
     let json = serde_json::to_value(&analysis).unwrap();
     figures(&json, "");
@@ -76,8 +76,8 @@ fn records(
     items: Vec<Item>,
     verdicts: impl Fn(usize, usize) -> Option<Verdict>,
     annotators: usize,
-) -> Records {
-    let mut records = Records { items, judgements: Vec::new() };
+) -> JudgedItems {
+    let mut records = JudgedItems { items, judgements: Vec::new() };
     for k in 0..annotators {
         for (i, item) in records.items.iter().enumerate() {
             if let Some(verdict) = verdicts(i, k) {
@@ -99,10 +99,10 @@ fn is_missing(figure: &Figure, word: &str) {
 
 #[test]
 fn nothing_at_all() {
-    let a = check(&Records::default());
+    let a = check(&JudgedItems::default());
     is_missing(&a.agreement.comparisons.raw, "two annotators");
     assert_eq!(a.annotators.notes, ["Nobody has judged."]);
-    check(&Records { items: pairs(3, true), judgements: Vec::new() });
+    check(&JudgedItems { items: pairs(3, true), judgements: Vec::new() });
 }
 
 #[test]
@@ -452,7 +452,7 @@ fn a_final_verdict_changes_who_wins_and_not_who_agrees() {
         item.id = n.to_string();
         item
     };
-    let mut records = Records { items: (0..30).map(item).collect(), ..Records::default() };
+    let mut records = JudgedItems { items: (0..30).map(item).collect(), ..JudgedItems::default() };
     for item in records.items.clone() {
         for (who, candidate) in [("ada", 0), ("bob", 0), ("eve", 1)] {
             let id = format!("{}-{who}", item.id);
@@ -485,7 +485,7 @@ fn a_final_verdict_changes_who_wins_and_not_who_agrees() {
 #[test]
 fn how_much_suggestions_sway_is_the_difference_between_those_who_see_them_and_those_who_do_not() {
     use hearken_data::feedback::Suggested;
-    let mut records = Records::default();
+    let mut records = JudgedItems::default();
     for n in 0..200_usize {
         let candidates = vec![Candidate::text("a"), Candidate::text("b")];
         let mut item = Item::new(Task::Pairwise, vec![Message::new(Role::User, "?")], candidates);
@@ -508,5 +508,5 @@ fn how_much_suggestions_sway_is_the_difference_between_those_who_see_them_and_th
     let sway = found.sway.known().unwrap();
     assert!((sway.value - 0.3).abs() < 1e-9 && 0.15 < sway.low && sway.high < 0.45, "{sway:?}");
     assert!(found.sway_test.unwrap().p < 0.001);
-    assert_eq!(check(&Records::default()).suggestions.judgements, 0);
+    assert_eq!(check(&JudgedItems::default()).suggestions.judgements, 0);
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use hearken_analysis::simulate::{Habits, World, simulate};
-use hearken_analysis::standing::{Counted, Said, Standing};
-use hearken_analysis::{Options, Records, analyze, fragment};
+use hearken_analysis::standing::{Counted, Standing, StandingVote};
+use hearken_analysis::{JudgedItems, Options, analyze, fragment};
 use hearken_data::feedback::{Candidate, Item, Judgement, Origin, Task, Verdict, in_force};
 use hearken_data::{Message, Role};
 use rand::SeedableRng;
@@ -20,7 +20,7 @@ fn number<'a>(of: &'a str, all: &mut Vec<&'a str>) -> u32 {
 }
 
 /// As a service does it that has the judgements of each item at hand.
-fn standing(records: &Records, options: &Options) -> Standing {
+fn standing(records: &JudgedItems, options: &Options) -> Standing {
     let mut names: Vec<&str> = Vec::new();
     let mut people: Vec<&str> = Vec::new();
     let mut counted = Counted::default();
@@ -32,9 +32,9 @@ fn standing(records: &Records, options: &Options) -> Standing {
             .map(|candidate| Some(number(candidate.model.as_deref()?, &mut names)))
             .collect();
         let of_item = || held.iter().filter(|judgement| judgement.item == item.id);
-        let said: Vec<Said<'_>> = of_item()
+        let said: Vec<StandingVote<'_>> = of_item()
             .filter(|judgement| !judgement.is_final)
-            .map(|judgement| Said {
+            .map(|judgement| StandingVote {
                 annotator: number(&judgement.annotator, &mut people),
                 is_ai: judgement.origin == Origin::Ai,
                 verdict: &judgement.verdict,
@@ -46,7 +46,7 @@ fn standing(records: &Records, options: &Options) -> Standing {
     counted.standing(&names, options)
 }
 
-fn check(records: &Records) -> Standing {
+fn check(records: &JudgedItems) -> Standing {
     let options = Options { bootstrap_rounds: 200, ..Options::default() };
     let found = standing(records, &options);
     let analysis = analyze(records, &options);
@@ -65,7 +65,7 @@ fn check(records: &Records) -> Standing {
     found
 }
 
-fn simulated() -> Records {
+fn simulated() -> JudgedItems {
     let world = World { items: 300, overlap: 3, ..World::default() };
     simulate(&world, &[Habits::HONEST; 12], &mut ChaCha8Rng::seed_from_u64(5))
 }
@@ -109,7 +109,7 @@ fn rankings_are_all_their_pairs_and_answers_of_nobody_win_nothing() {
         Judgement::new(format!("j{at}"), &item, format!("a{at}"), Verdict::Ranking { order })
     };
     let judgements = orders.into_iter().enumerate().map(judgement).collect();
-    let found = check(&Records { items: vec![item.clone()], judgements });
+    let found = check(&JudgedItems { items: vec![item.clone()], judgements });
     assert_eq!(found.votes, 6);
-    check(&Records { items: vec![item], judgements: Vec::new() });
+    check(&JudgedItems { items: vec![item], judgements: Vec::new() });
 }

@@ -1,11 +1,11 @@
 //! Keys of APIs, which the environment holds.
 
 use anyhow::{Context as _, Result};
-use hearken_judge::chat::Key;
+use hearken_judge::chat::ApiKey;
 
 /// The key in an environment variable.
-pub(crate) fn key(variable: &str) -> Result<Key> {
-    Ok(Key::from(secret(variable)?))
+pub(crate) fn key(variable: &str) -> Result<ApiKey> {
+    Ok(ApiKey::from(secret(variable)?))
 }
 
 /// What an environment variable keeps.

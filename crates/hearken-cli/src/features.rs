@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
 use hearken_analysis::features::{self, NAMES};
-use hearken_analysis::{CalibrationBin, FeatureReport, Figure, Importance, Records};
+use hearken_analysis::{CalibrationBin, FeatureReport, Figure, Importance, JudgedItems};
 use hearken_collect::parts::FeatureTrainer;
 use hearken_data::feedback::{Item, Judgement, Origin, Verdict, in_force};
 use hearken_stats::Estimate;
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 pub(crate) struct LocalTrainer;
 
 impl FeatureTrainer for LocalTrainer {
-    fn train(&self, records: &Records) -> Result<FeatureReport, String> {
+    fn train(&self, records: &JudgedItems) -> Result<FeatureReport, String> {
         let trained = train(records, &FeatureOptions::default());
         trained.map(|(_, report)| report).map_err(|error| error.to_string())
     }
@@ -25,7 +25,7 @@ impl FeatureTrainer for LocalTrainer {
 
 /// Trains on the majority of people's verdicts on each two answers.
 pub(crate) fn train(
-    records: &Records,
+    records: &JudgedItems,
     options: &FeatureOptions,
 ) -> Result<(FeatureNetwork, FeatureReport), FeatureRewardError> {
     let start = Instant::now();
@@ -36,7 +36,7 @@ pub(crate) fn train(
 }
 
 /// One pair for each two answers of an item with a decisive vote: the target is the share of votes for the first.
-fn pairs(records: &Records) -> Vec<FeaturePair> {
+fn pairs(records: &JudgedItems) -> Vec<FeaturePair> {
     let items: HashMap<&str, &Item> =
         records.items.iter().map(|item| (item.id.as_str(), item)).collect();
     let held = in_force(&records.judgements);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use hearken_config::{Configuration, Frozen, Loaded, Named, NamedKind};
+use hearken_config::{Configuration, Frozen, LoadedConfig, Named, NamedKind};
 use hearken_data::{HubKind, HubName, HubSnapshot};
-use hearken_hub::{Hub, ModelPart, Settings};
+use hearken_hub::{Hub, HubSettings, ModelPart};
 use hearken_model::config::{BaseName, base_dir, named_base};
 use hearken_recipes::closed_loop::LoopConfig;
 use hearken_recipes::rlhf::RlhfConfig;
@@ -62,10 +62,10 @@ impl<'s> HubNames<'s> {
     /// on does so with the commits that it had.
     pub(crate) fn configuration<C: Configuration>(
         &mut self,
-        loaded: &mut Loaded<C>,
+        loaded: &mut LoadedConfig<C>,
         start: Start,
     ) -> Result<()> {
-        let Loaded { config, frozen } = loaded;
+        let LoadedConfig { config, frozen } = loaded;
         let run_dir = frozen.table().get("run").and_then(|run| run.get("dir"));
         if let (Some(dir), Start::Resume) = (run_dir.and_then(Value::as_str), start) {
             self.commits = recorded_commits(Path::new(dir));
@@ -93,10 +93,10 @@ impl<'s> HubNames<'s> {
     /// The same for what a loop begins with, and for its judges.
     pub(crate) fn closed_loop(
         &mut self,
-        loaded: &mut Loaded<LoopConfig>,
+        loaded: &mut LoadedConfig<LoopConfig>,
         start: Start,
     ) -> Result<()> {
-        let Loaded { config, frozen } = loaded;
+        let LoadedConfig { config, frozen } = loaded;
         if let Some(judge) = &mut config.judge {
             self.configuration(judge, start)?;
         }
@@ -104,7 +104,11 @@ impl<'s> HubNames<'s> {
     }
 
     /// The same for all stages of a run.
-    pub(crate) fn stages(&mut self, loaded: &mut Loaded<RlhfConfig>, start: Start) -> Result<()> {
+    pub(crate) fn stages(
+        &mut self,
+        loaded: &mut LoadedConfig<RlhfConfig>,
+        start: Start,
+    ) -> Result<()> {
         let config = &mut loaded.config;
         // What a stage makes is no name, even before it is there.
         for made in config.made() {
@@ -185,7 +189,7 @@ impl<'s> HubNames<'s> {
     fn fetch(&mut self, kind: HubKind, name: &HubName, part: ModelPart) -> Result<PathBuf> {
         let hub = match self.hub.take() {
             Some(hub) => hub,
-            None => Hub::new(Settings::read(&|name| std::env::var(name).ok())?),
+            None => Hub::new(HubSettings::read(&|name| std::env::var(name).ok())?),
         };
         let found = match kind {
             HubKind::Model => hub.model(name, part, self.screen),

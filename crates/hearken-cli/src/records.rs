@@ -12,7 +12,7 @@ use crate::hub;
 
 /// Items and the judgements about them, in the order in which they were appended.
 #[derive(Debug, Default)]
-pub(crate) struct Records {
+pub(crate) struct StoredRecords {
     pub(crate) items: Vec<Item>,
     pub(crate) judgements: Vec<Judgement>,
     /// Whether people were asked with this program, and not another file converted.
@@ -23,10 +23,10 @@ pub(crate) struct Records {
 
 /// Loads all records of a store (a SQLite file, a file of JSON lines, `postgres://…`) or of a file
 /// whose format is told by its first row. A store may be in use.
-pub(crate) fn load(source: &str) -> Result<Records> {
+pub(crate) fn load(source: &str) -> Result<StoredRecords> {
     if source.contains("://") || hearken_store::is_database(source) {
         let store = hearken_store::open_existing(source)?;
-        return Ok(Records::of(hearken_store::everything(&*store)?, true));
+        return Ok(StoredRecords::of(hearken_store::everything(&*store)?, true));
     }
     let source = hub::records(Path::new(source))?;
     let shown = source.display();
@@ -47,10 +47,10 @@ pub(crate) fn load(source: &str) -> Result<Records> {
         true => Everything::of_file(&source, import.items, import.judgements)?,
         false => Everything { items: import.items, judgements: import.judgements, withdrawn: 0 },
     };
-    Ok(Records::of(all, is_store))
+    Ok(StoredRecords::of(all, is_store))
 }
 
-impl Records {
+impl StoredRecords {
     fn of(all: Everything, is_store: bool) -> Self {
         let left_out = all.left_out();
         Self { items: all.items, judgements: all.judgements, is_store, left_out }

@@ -12,15 +12,15 @@ use crate::output;
 pub(crate) fn install(requests: bool) {
     let most = if requests { Level::INFO } else { Level::WARN };
     // Somebody who installed another one before wants to have the events there.
-    let _ = tracing::subscriber::set_global_default(Lines { most });
+    let _ = tracing::subscriber::set_global_default(LogLines { most });
 }
 
-struct Lines {
+struct LogLines {
     /// What is more talkative than this is left out.
     most: Level,
 }
 
-impl Subscriber for Lines {
+impl Subscriber for LogLines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= self.most && metadata.target().starts_with("hearken")
     }
@@ -35,7 +35,7 @@ impl Subscriber for Lines {
 
     fn event(&self, event: &Event<'_>) {
         let now = hearken_collect::system_clock()();
-        let mut line = Line(hearken_data::calendar::time(now).replace('T', " "));
+        let mut line = LogLine(hearken_data::calendar::time(now).replace('T', " "));
         match *event.metadata().level() {
             Level::ERROR => line.0.push_str(" error:"),
             Level::WARN => line.0.push_str(" warning:"),
@@ -51,9 +51,9 @@ impl Subscriber for Lines {
 }
 
 /// A line while its fields are added.
-struct Line(String);
+struct LogLine(String);
 
-impl Visit for Line {
+impl Visit for LogLine {
     fn record_f64(&mut self, field: &Field, value: f64) {
         // Writing into a text does not fail.
         let _ = write!(self.0, " {}={value:.1}", field.name());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use hearken_analysis::Records;
+use hearken_analysis::JudgedItems;
 use hearken_data::feedback::formats::{ImportOptions, import};
 
 use crate::records;
@@ -14,8 +14,8 @@ const COMPARISONS: &str = "-comparisons.csv";
 
 /// Loads stores and files and puts them together. Files are read as one import, so that votes in one find their pairs in
 /// another; a folder stands for the files of comparisons in it.
-pub(crate) fn load(sources: &[String]) -> Result<Records> {
-    let mut all = Records::default();
+pub(crate) fn load(sources: &[String]) -> Result<JudgedItems> {
+    let mut all = JudgedItems::default();
     let mut files = Vec::new();
     for source in sources {
         if Path::new(source).is_dir() {
@@ -68,8 +68,8 @@ fn comparisons(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Leaves out items and judgements that are there already; the same name with another content is an error.
-fn without_repetition(all: Records) -> Result<Records> {
-    let mut kept = Records::default();
+fn without_repetition(all: JudgedItems) -> Result<JudgedItems> {
+    let mut kept = JudgedItems::default();
     let mut items = HashMap::new();
     for item in all.items {
         match items.get(&item.id) {
@@ -110,8 +110,8 @@ mod tests {
         let item =
             Item::new(Task::Pairwise, vec![], vec![Candidate::text("a"), Candidate::text("b")]);
         let judgement = Judgement::new("j", &item, "ada", Verdict::Tie);
-        let one = Records { items: vec![item], judgements: vec![judgement] };
-        let twice = |other: Records| Records {
+        let one = JudgedItems { items: vec![item], judgements: vec![judgement] };
+        let twice = |other: JudgedItems| JudgedItems {
             items: [one.items.clone(), other.items].concat(),
             judgements: [one.judgements.clone(), other.judgements].concat(),
         };

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 pub(crate) struct Desk {
     pub(crate) analysis: Slot<Report>,
     /// Who wins at this moment.
-    pub(crate) standing: tokio::sync::Mutex<Option<Kept>>,
+    pub(crate) standing: tokio::sync::Mutex<Option<CachedStanding>>,
     /// As HTML.
     pub(crate) features: Slot<String>,
     /// Whom to believe.
@@ -29,7 +29,7 @@ impl fmt::Debug for Desk {
 
 /// A standing, and what it was computed from.
 #[derive(Clone)]
-pub(crate) struct Kept {
+pub(crate) struct CachedStanding {
     pub(crate) standing: Arc<Standing>,
     /// The judgements of the store when it was computed.
     pub(crate) judgements: u64,

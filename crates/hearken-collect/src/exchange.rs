@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use axum::body::{Body, Bytes};
-use hearken_analysis::Records;
+use hearken_analysis::JudgedItems;
 use hearken_data::OnBadRecord;
 use hearken_data::feedback::formats::{
     self, ExportOptions, ExportReport, Format, FormatError, ImportOptions, ImportReport,
@@ -27,9 +27,9 @@ const ADD_CHUNK: usize = 5_000;
 /// # Errors
 ///
 /// The store cannot be read.
-pub fn records(store: &dyn Store) -> Result<Records, AppError> {
+pub fn records(store: &dyn Store) -> Result<JudgedItems, AppError> {
     let Everything { items, judgements, .. } = hearken_store::everything(store)?;
-    Ok(Records { items, judgements })
+    Ok(JudgedItems { items, judgements })
 }
 
 /// What an import came to.

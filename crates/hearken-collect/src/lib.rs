@@ -52,6 +52,6 @@ pub use openid::OpenId;
 pub use options::{Media, Options};
 pub use projects::{Project, Projects};
 pub use server::Service;
-pub use settings::{Axis, Rationale, Settings, Suggestions};
+pub use settings::{Axis, ProjectSettings, Rationale, Suggestions};
 pub use state::{AppState, Clock, system_clock};
 pub use user::CurrentUser;

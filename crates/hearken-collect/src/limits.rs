@@ -107,7 +107,7 @@ impl Drop for Seat {
 
 /// How much one account, address or token may ask for.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct RateLimits {
     account: Buckets,
     address: Buckets,
     token: Buckets,
@@ -118,7 +118,7 @@ pub(crate) struct Limits {
     stream_room: Arc<Room>,
 }
 
-impl Limits {
+impl RateLimits {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             account: Buckets::new(options.account_per_s, options.account_per_s * 5.0),

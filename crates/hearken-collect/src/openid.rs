@@ -90,7 +90,7 @@ struct Addresses {
 
 /// What the token endpoint answers.
 #[derive(Deserialize)]
-struct Tokens {
+struct TokenResponse {
     id_token: String,
 }
 
@@ -203,7 +203,7 @@ impl Provider {
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
             .send(fields);
-        let tokens: Tokens = read(answer, "the token endpoint")?;
+        let tokens: TokenResponse = read(answer, "the token endpoint")?;
         let claims = Claims::of(&tokens.id_token)?;
         claims.check(&self.settings, &attempt.nonce, now / 1000)?;
         Ok(claims.identity())

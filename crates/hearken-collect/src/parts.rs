@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use hearken_analysis::{FeatureReport, Records};
+use hearken_analysis::{FeatureReport, JudgedItems};
 use hearken_data::Message;
 use hearken_judge::chat::ChatClient;
 
@@ -50,7 +50,7 @@ pub trait FeatureTrainer: Send + Sync {
     /// # Errors
     ///
     /// A sentence for the page, e.g. that there are too few judgements.
-    fn train(&self, records: &Records) -> Result<FeatureReport, String>;
+    fn train(&self, records: &JudgedItems) -> Result<FeatureReport, String>;
 }
 
 /// What the service gets from the program that starts it; every part may be missing.

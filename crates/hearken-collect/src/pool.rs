@@ -13,15 +13,15 @@ const STAYS: Duration = Duration::from_secs(10);
 
 /// Threads that ask the store and do nothing else, so that whatever else blocks keeps no request from it. They
 /// are those of a runtime that runs nothing.
-pub(crate) struct Pool(Option<Runtime>);
+pub(crate) struct StorePool(Option<Runtime>);
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for StorePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").finish_non_exhaustive()
     }
 }
 
-impl Pool {
+impl StorePool {
     pub(crate) fn new() -> std::io::Result<Self> {
         let mut builder = Builder::new_current_thread();
         builder.max_blocking_threads(THREADS).thread_keep_alive(STAYS);
@@ -38,7 +38,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for StorePool {
     fn drop(&mut self) {
         // What is under way ends by itself: it is not waited for where requests are driven.
         if let Some(runtime) = self.0.take() {

@@ -18,7 +18,7 @@ use crate::codec;
 use crate::error::{AppError, StartError};
 use crate::language::{self, Language};
 use crate::options::Options;
-use crate::pages::home::{self, Wanted};
+use crate::pages::home::{self, HomeQuery};
 use crate::parts::Parts;
 use crate::server::{Service, serve_all};
 use crate::state::AppState;
@@ -171,7 +171,7 @@ async fn list(State(all): State<Projects>, headers: HeaderMap) -> Result<Html<St
 /// `GET /language`: for the pages of all projects.
 async fn language(
     State(all): State<Projects>,
-    wanted: Query<Wanted>,
+    wanted: Query<HomeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
     home::language(State(all.first().state().clone()), wanted, headers).await

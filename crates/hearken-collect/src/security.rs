@@ -39,10 +39,10 @@ pub(crate) async fn dress(State(state): State<AppState>, request: Request, next:
     let base = &*state.options().base;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let shown = match wants_page {
-        true => {
-            Shown::Page { back: page_before(&state, request.headers(), &format!("{base}{path}")) }
-        }
-        false => Shown::Json,
+        true => ErrorView::Page {
+            back: page_before(&state, request.headers(), &format!("{base}{path}")),
+        },
+        false => ErrorView::Json,
     };
     // Programs get errors in English.
     let language = if is_api { Language::English } else { Language::of(request.headers()) };
@@ -123,7 +123,7 @@ pub(crate) fn page_before(state: &AppState, headers: &HeaderMap, here: &str) -> 
 }
 
 /// How an error is shown.
-enum Shown {
+enum ErrorView {
     Json,
     /// With a way back to the page before, where there is one.
     Page {
@@ -131,7 +131,7 @@ enum Shown {
     },
 }
 
-async fn dress_error(state: &AppState, response: Response, shown: Shown) -> Response {
+async fn dress_error(state: &AppState, response: Response, shown: ErrorView) -> Response {
     let status = response.status();
     let (mut parts, body) = response.into_parts();
     let message = match parts.extensions.get::<Problem>() {
@@ -139,11 +139,11 @@ async fn dress_error(state: &AppState, response: Response, shown: Shown) -> Resp
         None => foreign_message(status, body).await,
     };
     let dressed = match shown {
-        Shown::Page { back } => {
+        ErrorView::Page { back } => {
             let user = parts.extensions.get::<CurrentUser>().cloned();
             error_page(state, user, (status, &message, back)).await
         }
-        Shown::Json => None,
+        ErrorView::Json => None,
     };
     let dressed =
         dressed.unwrap_or_else(|| problem_json(status, &language::current().words(&message)));

@@ -55,7 +55,7 @@ pub struct Axis {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a box that is ticked or not")]
-pub struct Settings {
+pub struct ProjectSettings {
     /// What every page calls the project.
     pub title: String,
     /// How many annotators judge an item that does not say so itself. At least 1.
@@ -98,7 +98,7 @@ pub struct Settings {
     pub order: String,
 }
 
-impl Default for Settings {
+impl Default for ProjectSettings {
     fn default() -> Self {
         Self {
             title: "Hearken".into(),
@@ -125,7 +125,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl ProjectSettings {
     /// The lease in milliseconds.
     pub fn lease_ms(&self) -> i64 {
         i64::from(self.lease_minutes) * 60_000
@@ -165,7 +165,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Every setting with its value, as [`Settings::set`] takes them.
+    /// Every setting with its value, as [`ProjectSettings::set`] takes them.
     pub fn listed(&self) -> Vec<(String, String)> {
         let Value::Object(all) = json!(self) else { return Vec::new() };
         let text = |key: &str, value: &Value| match value {
@@ -309,15 +309,15 @@ fn expect(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn problem(change: impl FnOnce(&mut Settings)) -> String {
-        let mut settings = Settings::default();
+    fn problem(change: impl FnOnce(&mut ProjectSettings)) -> String {
+        let mut settings = ProjectSettings::default();
         change(&mut settings);
         settings.check().unwrap_err()
     }
 
     #[test]
     fn the_defaults_are_in_order() {
-        assert_eq!(Settings::default().check(), Ok(()));
+        assert_eq!(ProjectSettings::default().check(), Ok(()));
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_setting_is_set_by_its_name() {
-        let mut settings = Settings::default();
+        let mut settings = ProjectSettings::default();
         for (key, value) in [
             ("title", "3"),
             ("overlap", "3"),
@@ -375,6 +375,6 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_is_refused() {
-        assert!(serde_json::from_str::<Settings>(r#"{"overlapp": 2}"#).is_err());
+        assert!(serde_json::from_str::<ProjectSettings>(r#"{"overlapp": 2}"#).is_err());
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hearken_analysis::Options;
-use hearken_analysis::standing::{Counted, Said};
+use hearken_analysis::standing::{Counted, StandingVote};
 
 use crate::board::Board;
-use crate::desk::Kept;
+use crate::desk::CachedStanding;
 use crate::distribute;
 use crate::error::AppError;
 use crate::queue::Index;
@@ -23,7 +23,7 @@ const CHUNK: usize = 4_096;
 const QUICK: Duration = Duration::from_millis(50);
 
 /// The standing, computed anew where something has happened.
-pub(crate) async fn standing(state: &AppState) -> Result<Kept, AppError> {
+pub(crate) async fn standing(state: &AppState) -> Result<CachedStanding, AppError> {
     let mut kept = state.desk().standing.lock().await;
     if let Some(known) = &*kept
         && QUICK < known.took
@@ -37,7 +37,7 @@ pub(crate) async fn standing(state: &AppState) -> Result<Kept, AppError> {
     Ok(computed)
 }
 
-fn up_to_now(state: &AppState, known: Option<Kept>) -> Result<Kept, AppError> {
+fn up_to_now(state: &AppState, known: Option<CachedStanding>) -> Result<CachedStanding, AppError> {
     let started = Instant::now();
     distribute::read_new_items(state)?;
     distribute::read_judgements(state)?;
@@ -59,7 +59,7 @@ fn up_to_now(state: &AppState, known: Option<Kept>) -> Result<Kept, AppError> {
     let names: Vec<&str> = models.iter().map(|name| &**name).collect();
     let options = Options { bootstrap_rounds: ROUNDS, ..Options::default() };
     let standing = Arc::new(counted.standing(&names, &options));
-    Ok(Kept { standing, judgements, items, at: Instant::now(), took: started.elapsed() })
+    Ok(CachedStanding { standing, judgements, items, at: Instant::now(), took: started.elapsed() })
 }
 
 /// Counts what is said of some items.
@@ -67,7 +67,7 @@ fn count(board: &Board, index: &Index, first: usize, counted: &mut Counted) {
     let entries = index.entries.iter().skip(first).take(CHUNK);
     for entry in entries.filter(|entry| !entry.is_withdrawn()) {
         let Some(said) = board.of(&entry.id) else { continue };
-        let votes = said.votes.iter().map(|vote| Said {
+        let votes = said.votes.iter().map(|vote| StandingVote {
             annotator: vote.person,
             is_ai: vote.is_ai,
             verdict: &vote.verdict,

@@ -19,15 +19,15 @@ use crate::desk::Desk;
 use crate::error::{AppError, StartError};
 use crate::health::Health;
 use crate::language::{self, Language};
-use crate::limits::Limits;
+use crate::limits::RateLimits;
 use crate::openid::Provider;
 use crate::options::{Media, Options};
 use crate::parts::Parts;
-use crate::pool::Pool;
+use crate::pool::StorePool;
 use crate::queue::{
     BUILT_IN, CONVINCING, Convincing, Distributor, Order, RANDOM, Random, check_names, lock,
 };
-use crate::settings::Settings;
+use crate::settings::ProjectSettings;
 use crate::steady::Steady;
 use crate::user::CurrentUser;
 use crate::{codec, templates};
@@ -62,10 +62,10 @@ pub enum Mode {
 /// What every handler works with. Clones share it.
 #[derive(Clone)]
 pub struct AppState {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-struct Shared {
+struct SharedState {
     /// There until it is dropped.
     store: Option<Arc<dyn Store>>,
     options: Options,
@@ -76,13 +76,13 @@ struct Shared {
     clock: Clock,
     /// For sessions, where the clock is the machine's.
     steady: Option<Steady>,
-    pool: Pool,
+    pool: StorePool,
     secret: Vec<u8>,
     /// In each language.
     templates: Vec<Environment<'static>>,
     assets: Assets,
     distributor: Distributor,
-    limits: Limits,
+    limits: RateLimits,
     hashing: Semaphore,
     long: Semaphore,
     health: Health,
@@ -90,7 +90,7 @@ struct Shared {
     board: Mutex<Board>,
     desk: Desk,
     openid: Option<Provider>,
-    settings: Mutex<Option<(i64, Arc<Settings>)>>,
+    settings: Mutex<Option<(i64, Arc<ProjectSettings>)>>,
     guidelines: Mutex<Option<(i64, Arc<Guidelines>)>>,
 }
 
@@ -111,7 +111,7 @@ impl fmt::Debug for AppState {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedState {
     /// A store may wait when it is closed, which threads that drive requests must not.
     fn drop(&mut self) {
         let store = self.store.take();
@@ -146,9 +146,9 @@ impl AppState {
             openid.check().map_err(StartError::OpenId)?;
         }
         let openid = options.openid.clone().map(Provider::new);
-        let limits = Limits::new(&options);
+        let limits = RateLimits::new(&options);
         let keeps_media = matches!(options.media, Some(Media::Named(_)));
-        let shared = Shared {
+        let shared = SharedState {
             store: Some(store),
             options,
             parts,
@@ -156,7 +156,7 @@ impl AppState {
             administered: Mutex::new(None),
             steady: clock.is_none().then(Steady::new),
             clock: clock.unwrap_or_else(system_clock),
-            pool: Pool::new().map_err(StartError::Serve)?,
+            pool: StorePool::new().map_err(StartError::Serve)?,
             secret,
             templates,
             assets,
@@ -263,7 +263,7 @@ impl AppState {
         lock(&self.shared.board)
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &RateLimits {
         &self.shared.limits
     }
 
@@ -336,15 +336,15 @@ impl AppState {
     /// # Errors
     ///
     /// The store cannot be read, or holds settings of another version of this program.
-    pub fn settings(&self) -> Result<Arc<Settings>, AppError> {
+    pub fn settings(&self) -> Result<Arc<ProjectSettings>, AppError> {
         cached(&self.shared.settings, self.now(), || self.load_settings())
     }
 
-    fn load_settings(&self) -> Result<Settings, AppError> {
-        if let Some(settings) = Settings::of(self.store())? {
+    fn load_settings(&self) -> Result<ProjectSettings, AppError> {
+        if let Some(settings) = ProjectSettings::of(self.store())? {
             return Ok(settings);
         }
-        let mut settings = Settings::default();
+        let mut settings = ProjectSettings::default();
         if let Some(title) = &self.shared.options.title {
             settings.title.clone_from(title);
         }
@@ -356,7 +356,7 @@ impl AppState {
     /// # Errors
     ///
     /// They make no sense, or the store cannot be written.
-    pub fn put_settings(&self, settings: &Settings) -> Result<(), AppError> {
+    pub fn put_settings(&self, settings: &ProjectSettings) -> Result<(), AppError> {
         settings.check().map_err(AppError::Unprocessable)?;
         if self.order(&settings.order).is_none() {
             let known = self.orders().join(", ");

@@ -12,14 +12,14 @@ use axum::http::{Request, StatusCode, header};
 use hearken_collect::accounts::Role;
 use hearken_collect::parts::{Answerer, Parts};
 use hearken_collect::tokens::Scope;
-use hearken_collect::{Media, Options, Settings};
+use hearken_collect::{Media, Options, ProjectSettings};
 use hearken_data::Message;
 use hearken_data::feedback::{Gold, Item, Verdict};
 use serde_json::{Value, json};
 use support::{Answer, Browser, World, pair, pairs};
 
-fn settings(world: &World, change: impl FnOnce(&mut Settings)) {
-    let mut settings = Settings { gold_share: 0.0, ..Settings::default() };
+fn settings(world: &World, change: impl FnOnce(&mut ProjectSettings)) {
+    let mut settings = ProjectSettings { gold_share: 0.0, ..ProjectSettings::default() };
     change(&mut settings);
     world.service.state().put_settings(&settings).unwrap();
 }

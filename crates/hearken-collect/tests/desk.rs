@@ -5,7 +5,7 @@ mod support;
 
 use axum::http::StatusCode;
 use hearken_collect::accounts::Role;
-use hearken_collect::{Settings, Suggestions};
+use hearken_collect::{ProjectSettings, Suggestions};
 use hearken_data::feedback::{Gold, Judgement, Origin, Suggested, Verdict};
 use hearken_store::all_changes;
 use serde_json::json;
@@ -249,7 +249,7 @@ async fn judged_with(
 ) -> (World, Vec<(bool, Option<Suggested>, String)>) {
     let world = World::with_accounts();
     world.account("ann", Role::Annotator);
-    let settings = Settings { suggestions: how, ..Settings::default() };
+    let settings = ProjectSettings { suggestions: how, ..ProjectSettings::default() };
     world.service.state().put_settings(&settings).unwrap();
     let items: Vec<_> = (0..n).map(|at| suggested(&format!("s-{at}"))).collect();
     world.add(&items);
@@ -299,8 +299,11 @@ async fn suggestions_are_shown_as_the_project_says_and_the_judgement_tells() {
 async fn what_a_judge_said_is_a_suggestion_and_gold_has_none() {
     let world = World::with_accounts();
     world.account("ann", Role::Annotator);
-    let settings =
-        Settings { suggestions: Suggestions::Shown, gold_share: 1.0, ..Settings::default() };
+    let settings = ProjectSettings {
+        suggestions: Suggestions::Shown,
+        gold_share: 1.0,
+        ..ProjectSettings::default()
+    };
     world.service.state().put_settings(&settings).unwrap();
     let mut gold = suggested("gold");
     gold.gold = Some(Gold { verdict: Verdict::preferred(0), reason: None, screening: false });
@@ -308,7 +311,7 @@ async fn what_a_judge_said_is_a_suggestion_and_gold_has_none() {
     let mut said = Judgement::new("ai", &pair("judged"), "gpt", Verdict::Soft { probability: 0.2 });
     said.origin = Origin::Ai;
     world.store.add_judgements(&[said]).unwrap();
-    let overlap = Settings { overlap: 2, ..settings };
+    let overlap = ProjectSettings { overlap: 2, ..settings };
     world.service.state().put_settings(&overlap).unwrap();
     world.pass(60_000);
     let mut ann = world.signed_in("ann").await;

@@ -6,24 +6,24 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hearken_collect::Settings;
+use hearken_collect::ProjectSettings;
 use hearken_collect::accounts::Role;
 use hearken_collect::distribute::{
-    self, Choice, Eligible, Next, Order, Outcome, Submission, Why, Work,
+    self, ChosenItem, Eligible, HandedItem, Next, Order, Outcome, Submission, Why,
 };
 use hearken_collect::parts::Parts;
 use hearken_collect::{Options, Service};
 use hearken_data::feedback::{Gold, Origin, Verdict};
 use support::{World, pair, pairs};
 
-async fn next(world: &World, annotator: &str, held: &[String]) -> Result<Work, Why> {
+async fn next(world: &World, annotator: &str, held: &[String]) -> Result<HandedItem, Why> {
     match distribute::next(world.service.state(), annotator, held).await.unwrap() {
         Next::Work(work) => Ok(*work),
         Next::Nothing(why) => Err(why),
     }
 }
 
-async fn judge(world: &World, work: &Work, verdict: Verdict) -> Outcome {
+async fn judge(world: &World, work: &HandedItem, verdict: Verdict) -> Outcome {
     let submission = Submission {
         id: format!("j-{}", work.assignment.id),
         verdict,
@@ -37,8 +37,8 @@ async fn judge(world: &World, work: &Work, verdict: Verdict) -> Outcome {
     distribute::submit(state, &assignment.annotator, &assignment.id, submission).await.unwrap()
 }
 
-fn settings(world: &World, change: impl FnOnce(&mut Settings)) {
-    let mut settings = Settings { gold_share: 0.0, ..Settings::default() };
+fn settings(world: &World, change: impl FnOnce(&mut ProjectSettings)) {
+    let mut settings = ProjectSettings { gold_share: 0.0, ..ProjectSettings::default() };
     change(&mut settings);
     world.service.state().put_settings(&settings).unwrap();
 }
@@ -319,9 +319,9 @@ impl Order for Last {
         self.name
     }
 
-    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> ChosenItem {
         let last = eligible.iter().max_by_key(|offer| offer.id).unwrap();
-        Choice { handle: last.handle, probability: self.probability }
+        ChosenItem { handle: last.handle, probability: self.probability }
     }
 }
 
@@ -351,7 +351,7 @@ async fn an_order_of_the_embedding_program_is_followed_and_its_propensity_stored
     let error = distribute::next(state, "ada", &[]).await.unwrap_err().to_string();
     assert!(error.contains("\"broken\"") && error.contains("(0, 1]"), "{error}");
 
-    let unknown = Settings { order: "best".into(), ..Settings::default() };
+    let unknown = ProjectSettings { order: "best".into(), ..ProjectSettings::default() };
     let error = state.put_settings(&unknown).unwrap_err().to_string();
     assert!(
         error.contains("\"best\" is no order; there is random, convincing, last, broken"),

@@ -5,7 +5,7 @@ mod support;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use hearken_collect::Settings;
+use hearken_collect::ProjectSettings;
 use hearken_data::feedback::{Candidate, Item, Judgement, Task, Verdict};
 use hearken_data::{Message, Role};
 use serde_json::{Value, json};
@@ -137,11 +137,11 @@ async fn shown(ada: &Browser<'_>, code: &str) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_is_left_in_english() {
     let world = World::with_accounts();
-    let settings = Settings {
+    let settings = ProjectSettings {
         title: "Zwetschge".into(),
         better_answers: true,
         partial_rankings: true,
-        ..Settings::default()
+        ..ProjectSettings::default()
     };
     settings.put(&*world.store).unwrap();
     let answers = || vec![Candidate::text("Zwetschge 1"), Candidate::text("Zwetschge 2")];

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crowds::Crowd;
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Service, Settings};
+use hearken_collect::{ProjectSettings, Service};
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role};
 use hearken_store::{Expected, Store};
@@ -53,7 +53,7 @@ fn items(n: usize) -> Vec<Item> {
 /// A store with items and an overlap of two; gives a token.
 fn prepare(store: &dyn Store, n: usize) -> String {
     store.add_items(&items(n)).unwrap();
-    let settings = Settings { overlap: OVERLAP as u32, ..Settings::default() };
+    let settings = ProjectSettings { overlap: OVERLAP as u32, ..ProjectSettings::default() };
     let body = serde_json::to_value(settings).unwrap();
     store.put_document("project", "settings", &body, Expected::Anything).unwrap();
     tokens::create(store, "load", &[Scope::Label], 0).unwrap().1

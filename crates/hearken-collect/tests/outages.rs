@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::tokens::{self, Scope};
-use hearken_collect::{Settings, system_clock};
+use hearken_collect::{ProjectSettings, system_clock};
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role as Speaker};
 use hearken_store::{Expected, Store};
@@ -53,7 +53,7 @@ fn items(n: usize) -> Vec<Item> {
 /// A store with items and an overlap of two; gives a token.
 fn prepare(store: &dyn Store, n: usize) -> String {
     store.add_items(&items(n)).unwrap();
-    let body = json!(Settings { overlap: OVERLAP as u32, ..Settings::default() });
+    let body = json!(ProjectSettings { overlap: OVERLAP as u32, ..ProjectSettings::default() });
     store.put_document("project", "settings", &body, Expected::Anything).unwrap();
     tokens::create(store, "outage", &[Scope::Label], 0).unwrap().1
 }

@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
-use hearken_collect::{Options, Project, Projects, Settings, StartError};
+use hearken_collect::{Options, Project, ProjectSettings, Projects, StartError};
 use hearken_store::Store;
 use support::{PASSWORD, START};
 use tempfile::TempDir;
@@ -35,7 +35,9 @@ fn two() -> Two {
         let store: Arc<dyn Store> = Arc::from(hearken_store::open(&path).unwrap());
         let new = NewAccount { name: admin, password: PASSWORD, role: Role::Administrator };
         accounts::create(&*store, new, START).unwrap();
-        Settings { title: format!("About {name}"), ..Settings::default() }.put(&*store).unwrap();
+        ProjectSettings { title: format!("About {name}"), ..ProjectSettings::default() }
+            .put(&*store)
+            .unwrap();
         store
     };
     let stores = [store("chat.db", "ada"), store("code.db", "bob")];

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::error::{Complaint, ConfigError};
-use super::frozen::Loaded;
-use super::keys::Keys;
+use super::frozen::LoadedConfig;
+use super::keys::SchemaKeys;
 use super::layers::Layers;
 use super::named::Named;
 
@@ -42,7 +42,7 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
     ///
     /// # Errors
     /// Names the file, the line and the key that is not usable.
-    fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
+    fn load(file: &Path, overrides: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
         Self::from_layers(Layers::read(Self::DEFAULTS, file, overrides)?)
     }
 
@@ -55,7 +55,7 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
     ///
     /// # Errors
     /// As [`Configuration::load`].
-    fn from_layers(mut layers: Layers) -> Result<Loaded<Self>, ConfigError> {
+    fn from_layers(mut layers: Layers) -> Result<LoadedConfig<Self>, ConfigError> {
         let keys = keys::<Self>();
         layers.check(&keys)?;
         Self::prepare(&mut layers).map_err(|complaint| layers.error(complaint))?;
@@ -69,7 +69,7 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
         if let Some(complaint) = complaint {
             return Err(layers.error(complaint));
         }
-        Ok(Loaded { config, frozen: layers.freeze(Self::COMMAND) })
+        Ok(LoadedConfig { config, frozen: layers.freeze(Self::COMMAND) })
     }
 
     /// The JSON schema of its files.
@@ -80,6 +80,6 @@ pub trait Configuration: DeserializeOwned + JsonSchema {
 }
 
 /// The keys of a configuration.
-fn keys<C: Configuration>() -> Keys {
-    Keys::of::<C>(C::COMMAND, C::WITHOUT)
+fn keys<C: Configuration>() -> SchemaKeys {
+    SchemaKeys::of::<C>(C::COMMAND, C::WITHOUT)
 }

@@ -22,7 +22,7 @@ pub enum ConfigError {
     #[error("{place}: not valid TOML: {message}")]
     NotToml {
         /// The file and the line.
-        place: Place,
+        place: KeyPlace,
         /// What the parser says.
         message: String,
     },
@@ -30,7 +30,7 @@ pub enum ConfigError {
     #[error("{place}: {complaint}")]
     Unusable {
         /// Where the key stands.
-        place: Place,
+        place: KeyPlace,
         /// What is wrong with it.
         complaint: Complaint,
     },
@@ -44,16 +44,16 @@ pub enum ConfigError {
 
 /// Where a key stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct KeyPlace {
     /// The configuration file.
     pub file: PathBuf,
     /// Where in it, or beside it.
-    pub origin: Origin,
+    pub origin: KeyOrigin,
 }
 
 /// Which part of a command says a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum KeyOrigin {
     /// The file, in this line, counted from 1.
     Line(usize),
     /// `--set` on the command line.
@@ -62,13 +62,13 @@ pub enum Origin {
     Nowhere,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
         match self.origin {
-            Origin::Line(line) => write!(f, "{file}:{line}"),
-            Origin::Override => write!(f, "{file} (--set)"),
-            Origin::Nowhere => write!(f, "{file}"),
+            KeyOrigin::Line(line) => write!(f, "{file}:{line}"),
+            KeyOrigin::Override => write!(f, "{file} (--set)"),
+            KeyOrigin::Nowhere => write!(f, "{file}"),
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Frozen {
 
 /// A trainer's configuration with the table it was read from.
 #[derive(Clone, Debug)]
-pub struct Loaded<C> {
+pub struct LoadedConfig<C> {
     /// What the trainer reads.
     pub config: C,
     /// What the run directory keeps.

@@ -1,6 +1,6 @@
 //! `[guard]`: what is watched while a policy is trained on scores, and what happens then.
 
-use hearken_objective::guard::{Limits, Signal};
+use hearken_objective::guard::{AlarmLimits, Signal};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -53,9 +53,9 @@ pub enum GuardAction {
 
 impl GuardConfig {
     /// From where on a signal is an alarm.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> AlarmLimits {
         let of = |limit: Limit| (0.0 < *limit).then_some(*limit);
-        Limits {
+        AlarmLimits {
             window: *self.window,
             held_out_drop: of(self.held_out_drop),
             spread_ratio: of(self.spread_ratio),
@@ -71,7 +71,7 @@ impl GuardConfig {
     ///
     /// # Panics
     /// If the defaults are no TOML, or lack one.
-    pub fn limits_of(config: &Table, defaults: &str) -> Limits {
+    pub fn limits_of(config: &Table, defaults: &str) -> AlarmLimits {
         let defaults: Table = defaults.parse().expect("defaults are valid TOML");
         let section = |table: &Table| table.get("guard").and_then(Value::as_table).cloned();
         let (own, defaults) = (section(config), section(&defaults).expect("[guard] has defaults"));
@@ -81,7 +81,7 @@ impl GuardConfig {
             value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)).unwrap_or(0.0)
         };
         let limit = |signal: Signal| Some(of(signal.limit_name())).filter(|limit| 0.0 < *limit);
-        Limits {
+        AlarmLimits {
             window: of("window") as u64,
             held_out_drop: limit(Signal::HeldOut),
             spread_ratio: limit(Signal::Spread),

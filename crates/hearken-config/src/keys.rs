@@ -11,12 +11,12 @@ use super::foreign;
 
 /// The keys of a configuration: the JSON schema of its type, without references.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct SchemaKeys {
     command: &'static str,
     schema: Value,
 }
 
-impl Keys {
+impl SchemaKeys {
     /// The keys of `C`, which `command` reads, but for those of `without`: `section.key` of a section
     /// that trainers share.
     pub fn of<C: JsonSchema>(command: &'static str, without: &[&str]) -> Self {

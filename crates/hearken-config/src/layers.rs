@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::error::{Complaint, ConfigError, Origin, Place};
+use super::error::{Complaint, ConfigError, KeyOrigin, KeyPlace};
 use super::frozen::Frozen;
-use super::keys::Keys;
+use super::keys::SchemaKeys;
 use super::pasted;
 use super::reader::Reader;
 use super::secret;
@@ -20,7 +20,7 @@ use super::secret;
 pub struct Layers {
     file: PathBuf,
     table: Table,
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<String, KeyOrigin>,
     /// What was given on the command line.
     overrides: Vec<String>,
     /// The section of the file that this is, if it is one stage of several.
@@ -51,7 +51,7 @@ impl Layers {
         let not_toml = |error| not_toml(file, &text, &error);
         let spans = DeTable::parse(&text).map_err(not_toml)?;
         layers.merge(text.parse().map_err(not_toml)?);
-        let mut lines = Lines { text: &text, origins: &mut layers.origins };
+        let mut lines = KeyLines { text: &text, origins: &mut layers.origins };
         lines.of_table("", spans.get_ref());
         for text in overrides {
             layers.set(text)?;
@@ -92,7 +92,7 @@ impl Layers {
             table = entry.as_table_mut().ok_or_else(bad)?;
         }
         table.insert((*last).to_owned(), parse_value(value.trim()));
-        self.origins.insert(key.to_owned(), Origin::Override);
+        self.origins.insert(key.to_owned(), KeyOrigin::Override);
         self.overrides.push(text.to_owned());
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Layers {
     ///
     /// # Errors
     /// Names the first such key, and the nearest known one.
-    pub fn check(&self, keys: &Keys) -> Result<(), ConfigError> {
+    pub fn check(&self, keys: &SchemaKeys) -> Result<(), ConfigError> {
         let found = pasted::first(&self.table).or_else(|| keys.first_unknown(&self.table));
         found.map_or(Ok(()), |complaint| Err(self.error(complaint)))
     }
@@ -156,7 +156,7 @@ impl Layers {
     /// Names the key whose value is not usable, or that is missing where nothing can stand for it.
     pub fn parse<C: DeserializeOwned>(
         &self,
-        keys: &Keys,
+        keys: &SchemaKeys,
     ) -> Result<(C, Option<Complaint>), ConfigError> {
         let mut table = self.table.clone();
         let mut missing: Vec<Complaint> = Vec::new();
@@ -187,10 +187,10 @@ impl Layers {
             match (self.origins.get(key), key.rfind(['.', '['])) {
                 (Some(origin), _) => break *origin,
                 (None, Some(end)) => key = &key[..end],
-                (None, None) => break Origin::Nowhere,
+                (None, None) => break KeyOrigin::Nowhere,
             }
         };
-        ConfigError::Unusable { place: Place { file: self.file.clone(), origin }, complaint }
+        ConfigError::Unusable { place: KeyPlace { file: self.file.clone(), origin }, complaint }
     }
 
     /// A key as the whole file names it.
@@ -229,12 +229,12 @@ pub fn shell_word(text: &str) -> String {
 }
 
 /// Notes the line of every key.
-struct Lines<'a> {
+struct KeyLines<'a> {
     text: &'a str,
-    origins: &'a mut BTreeMap<String, Origin>,
+    origins: &'a mut BTreeMap<String, KeyOrigin>,
 }
 
-impl Lines<'_> {
+impl KeyLines<'_> {
     fn of_table(&mut self, section: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = key.get_ref();
@@ -255,7 +255,7 @@ impl Lines<'_> {
             }
             _ => {}
         }
-        self.origins.insert(path, Origin::Line(line_of(self.text, start)));
+        self.origins.insert(path, KeyOrigin::Line(line_of(self.text, start)));
     }
 }
 
@@ -274,8 +274,8 @@ fn not_toml(file: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     if !quoted.is_empty() && !secret::looks_secret(quoted) && !secret::names_secret(key) {
         message = format!("{message}, in `{quoted}`");
     }
-    let origin = line.map_or(Origin::Nowhere, Origin::Line);
-    ConfigError::NotToml { place: Place { file: file.to_owned(), origin }, message }
+    let origin = line.map_or(KeyOrigin::Nowhere, KeyOrigin::Line);
+    ConfigError::NotToml { place: KeyPlace { file: file.to_owned(), origin }, message }
 }
 
 /// Puts a text where a key of a section is missing; says whether there is such a section.

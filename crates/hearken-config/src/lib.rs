@@ -35,11 +35,11 @@ mod teacher;
 
 pub use configuration::Configuration;
 pub use error::one_of;
-pub use error::{Complaint, ConfigError, Origin, Place};
-pub use frozen::{Difference, Frozen, Loaded, as_before};
+pub use error::{Complaint, ConfigError, KeyOrigin, KeyPlace};
+pub use frozen::{Difference, Frozen, LoadedConfig, as_before};
 pub use guard::{GuardAction, GuardConfig};
 pub use judge::{ApiJudge, JudgeConfig, Judges, UnreadableAnswer};
-pub use keys::Keys;
+pub use keys::SchemaKeys;
 pub use kl::aimless;
 pub use kl::{EstimatorName, KlConfig, KlPlacement, KlSteering};
 pub use layers::{Layers, shell_word};

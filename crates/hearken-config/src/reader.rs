@@ -75,7 +75,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
         match self {
-            Self::Keys(keys) => visitor.visit_map(Fields::new(keys, Vec::new())),
+            Self::Keys(keys) => visitor.visit_map(SectionFields::new(keys, Vec::new())),
             Self::Value(value) => match value {
                 Value::String(text) => visitor.visit_borrowed_str(text),
                 Value::Integer(number) => visitor.visit_i64(*number),
@@ -114,7 +114,7 @@ impl<'de> Deserializer<'de> for Reader<'de> {
             keys.map_err(|other| Complaint::unexpected("", shown(other), "a section of keys"))?;
         let has_rest = fields.contains(&REST);
         let (own, rest) = keys.into_iter().partition(|(key, _)| !has_rest || fields.contains(key));
-        let mut fields = Fields::new(own, rest);
+        let mut fields = SectionFields::new(own, rest);
         fields.rest_is_due = has_rest;
         visitor.visit_map(fields)
     }
@@ -146,20 +146,20 @@ impl<'de> Deserializer<'de> for Reader<'de> {
 }
 
 /// The keys of a section one by one, and then what they leave.
-struct Fields<'a> {
+struct SectionFields<'a> {
     keys: std::vec::IntoIter<(&'a str, &'a Value)>,
     value: Option<(&'a str, &'a Value)>,
     rest: Vec<(&'a str, &'a Value)>,
     rest_is_due: bool,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> SectionFields<'a> {
     fn new(keys: Vec<(&'a str, &'a Value)>, rest: Vec<(&'a str, &'a Value)>) -> Self {
         Self { keys: keys.into_iter(), value: None, rest, rest_is_due: false }
     }
 }
 
-impl<'de> MapAccess<'de> for Fields<'de> {
+impl<'de> MapAccess<'de> for SectionFields<'de> {
     type Error = Complaint;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(

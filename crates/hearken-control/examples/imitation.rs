@@ -14,7 +14,7 @@ use hearken_control::demonstrations::{Manner, demonstrate, write_demonstrations}
 use hearken_control::evaluation::play;
 use hearken_control::saved::Acting;
 use hearken_control::train::run;
-use hearken_env::{EnvironmentId, Task};
+use hearken_env::{ControlTask, EnvironmentId};
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
 use hearken_run::seeds::Seeds;
@@ -116,7 +116,7 @@ fn cloning(bench: &Bench, task: &str) -> Outcome<Vec<Value>> {
     let acting = expert(bench, task)?;
     let file = bench.show(&format!("shown-{task}"), &acting, task, (30, Manner::Likeliest))?;
     let asked = bench.dir.join(format!("expert-{task}")).display().to_string();
-    let steps = acting.environment.id.task().map_or(0, Task::horizon);
+    let steps = acting.environment.id.task().map_or(0, ControlTask::horizon);
     let mut rows =
         vec![json!({"task": task, "method": "expert", "return": measure(&acting, task)?[0]})];
     let shown = |method: &str, episodes: u32| {
@@ -238,7 +238,7 @@ fn transfer(bench: &Bench) -> Outcome<Vec<Value>> {
 fn effort(bench: &Bench) -> Outcome<Vec<Value>> {
     let acting = expert(bench, PENDULUM)?;
     let file = bench.show("shown-effort", &acting, PENDULUM, (80, Manner::Likeliest))?;
-    let seconds_of_episode = SECONDS_OF_STEP * f64::from(Task::Pendulum.horizon());
+    let seconds_of_episode = SECONDS_OF_STEP * f64::from(ControlTask::Pendulum.horizon());
     let mut rows = Vec::new();
     for labels in [50_u32, 200] {
         let seconds = f64::from(labels) * SECONDS_OF_COMPARISON;

@@ -7,7 +7,7 @@ use hearken_config::{
     OptimizerConfig, Positive, RunConfig, Share, Steps, count_unless_zero, unless_zero,
 };
 use hearken_env::{
-    ActionSpace, EnvironmentId, EnvironmentSetup, Making, ServedBy, ServerOptions, Task,
+    ActionSpace, ControlTask, EnvironmentId, EnvironmentSetup, Making, ServedBy, ServerOptions,
     expected_names,
 };
 use hearken_objective::adversarial::AdversarialReward;
@@ -488,7 +488,7 @@ impl ControlConfig {
             return Err(Complaint::unexpected("imitation.reward", "another form", expected));
         }
         self.check_server()?;
-        let actions = self.environment.id.task().map(Task::actions);
+        let actions = self.environment.id.task().map(ControlTask::actions);
         let is_discrete = matches!(actions, Some(ActionSpace::Discrete { .. }));
         if method == Method::Sqil && is_discrete {
             let expected = format!(
@@ -531,7 +531,7 @@ impl ControlConfig {
         let task = match id {
             EnvironmentId::Native { task, .. } => *task,
             EnvironmentId::Served { by: ServedBy::Gymnasium, name } => {
-                let own = Task::ALL.into_iter().find(|task| task.id() == name);
+                let own = ControlTask::ALL.into_iter().find(|task| task.id() == name);
                 match own {
                     Some(task) => task,
                     None if name.starts_with("ALE/") => {
@@ -545,19 +545,21 @@ impl ControlConfig {
             }
         };
         match task {
-            Task::Pendulum if is_sac => {
+            ControlTask::Pendulum if is_sac => {
                 include_str!("../../../configs/control/Pendulum-v1-sac.toml")
             }
-            Task::CartPole => include_str!("../../../configs/control/CartPole-v1.toml"),
-            Task::Pendulum => include_str!("../../../configs/control/Pendulum-v1.toml"),
-            Task::MountainCar => include_str!("../../../configs/control/MountainCar-v0.toml"),
-            Task::MountainCarContinuous => {
+            ControlTask::CartPole => include_str!("../../../configs/control/CartPole-v1.toml"),
+            ControlTask::Pendulum => include_str!("../../../configs/control/Pendulum-v1.toml"),
+            ControlTask::MountainCar => {
+                include_str!("../../../configs/control/MountainCar-v0.toml")
+            }
+            ControlTask::MountainCarContinuous => {
                 include_str!("../../../configs/control/MountainCarContinuous-v0.toml")
             }
-            Task::Acrobot => include_str!("../../../configs/control/Acrobot-v1.toml"),
-            Task::MovingDot => include_str!("../../../configs/control/MovingDot-v0.toml"),
-            Task::Catch => include_str!("../../../configs/control/Catch-v0.toml"),
-            Task::Gridworld | Task::GridworldWall => {
+            ControlTask::Acrobot => include_str!("../../../configs/control/Acrobot-v1.toml"),
+            ControlTask::MovingDot => include_str!("../../../configs/control/MovingDot-v0.toml"),
+            ControlTask::Catch => include_str!("../../../configs/control/Catch-v0.toml"),
+            ControlTask::Gridworld | ControlTask::GridworldWall => {
                 include_str!("../../../configs/control/Gridworld-v0.toml")
             }
         }
@@ -616,7 +618,7 @@ impl Configuration for ControlConfig {
             self.check_imitation()?;
         }
         self.check_server()?;
-        let actions = self.environment.id.task().map(Task::actions);
+        let actions = self.environment.id.task().map(ControlTask::actions);
         let is_discrete = matches!(actions, Some(ActionSpace::Discrete { .. }));
         if self.train.algorithm == Algorithm::Sac && is_discrete {
             let expected = format!(

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use hearken_data::{
     FieldError, Form, ReadError, ReadOptions, Record, Row, Source, WriteError, read, write_jsonl,
 };
-use hearken_env::{ActionSpace, EnvironmentId, EnvironmentSetup, Spaces, Step, StepEnd};
+use hearken_env::{ActionSpace, EnvironmentId, EnvironmentSetup, EnvironmentStep, Spaces, StepEnd};
 use hearken_run::seeds::Seeds;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ pub struct DemonstratedEpisode {
 }
 
 /// A line of a file as it stands.
-struct Line {
+struct DemonstrationLine {
     environment: Option<Value>,
     observations: Value,
     actions: Value,
@@ -84,9 +84,9 @@ struct Line {
 const OWN_NAMES: [&str; 4] = ["observations", "actions", "rewards", "terminated"];
 const IMITATION_NAMES: [&str; 4] = ["obs", "acts", "rews", "terminal"];
 
-fn line(row: &Row<'_>, names: [&'static str; 4]) -> Result<Line, FieldError> {
+fn line(row: &Row<'_>, names: [&'static str; 4]) -> Result<DemonstrationLine, FieldError> {
     let optional = |field: &str| row.value(field).ok().cloned();
-    Ok(Line {
+    Ok(DemonstrationLine {
         environment: optional("environment"),
         observations: row.value(names[0])?.clone(),
         actions: row.value(names[1])?.clone(),
@@ -98,7 +98,7 @@ fn line(row: &Row<'_>, names: [&'static str; 4]) -> Result<Line, FieldError> {
     })
 }
 
-impl Record for Line {
+impl Record for DemonstrationLine {
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["observations", "actions", "terminated"],
@@ -113,7 +113,7 @@ impl Record for Line {
     ];
 }
 
-impl Line {
+impl DemonstrationLine {
     fn wrong(
         &self,
         column: impl Into<String>,
@@ -271,7 +271,7 @@ pub fn read_demonstrations(
     of: (&EnvironmentId, Spaces),
     limit: Option<u64>,
 ) -> Result<Vec<DemonstratedEpisode>, DemonstrationError> {
-    let (lines, _) = read::<Line>(path, &ReadOptions::default())?;
+    let (lines, _) = read::<DemonstrationLine>(path, &ReadOptions::default())?;
     let episodes: Result<Vec<DemonstratedEpisode>, _> =
         lines.into_iter().map(|line| line.into_episode(of)).collect();
     let mut episodes = episodes?;
@@ -292,7 +292,7 @@ pub fn read_demonstrations(
 
 /// A line of a file as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct WrittenLine<'a> {
     environment: String,
     observations: Vec<&'a [f32]>,
     actions: Vec<Value>,
@@ -320,7 +320,7 @@ pub fn write_demonstrations(
         };
         let steps = episode.actions.len();
         let len = episode.observations.len() / (steps + 1);
-        serde_json::to_value(Written {
+        serde_json::to_value(WrittenLine {
             environment: id.to_string(),
             observations: episode.observations.chunks(len).collect(),
             actions: (0..steps).map(action).collect(),
@@ -374,7 +374,7 @@ pub fn demonstrate(
             Manner::Sampled => acting.sample(&seen, &mut episode.actions, buffers, &mut rng),
         }
         let last = episode.actions.len() - 1;
-        let Step { reward, end } = stage.step(0, (&episode.actions, last))?;
+        let EnvironmentStep { reward, end } = stage.step(0, (&episode.actions, last))?;
         episode.rewards.push(reward);
         if end == StepEnd::Running {
             continue;
@@ -435,7 +435,7 @@ impl Transitions {
 
 #[cfg(test)]
 mod tests {
-    use hearken_env::Task;
+    use hearken_env::ControlTask;
 
     use super::*;
 
@@ -479,8 +479,8 @@ mod tests {
                 assert_eq!(two, episodes[..2]);
             }
         }
-        let id = Task::CartPole.into();
-        let of = (&id, Task::CartPole.spaces());
+        let id = ControlTask::CartPole.into();
+        let of = (&id, ControlTask::CartPole.spaces());
         let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
         assert!(error.contains("demos.jsonl:1: `environment`: found \"Gridworld-v0\""), "{error}");
     }
@@ -536,8 +536,8 @@ mod tests {
                 "expected `observations` + `actions`",
             ),
         ];
-        let id = Task::Pendulum.into();
-        let of = (&id, Task::Pendulum.spaces());
+        let id = ControlTask::Pendulum.into();
+        let of = (&id, ControlTask::Pendulum.spaces());
         for (bad, expected) in cases {
             std::fs::write(&path, format!("{good}\n{{{bad}}}\n")).unwrap();
             let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
@@ -549,7 +549,7 @@ mod tests {
         let episode = &read_demonstrations(&path, of, None).unwrap()[0];
         assert_eq!(episode.actions.len(), 1);
         let transitions =
-            Transitions::of(std::slice::from_ref(episode), (Task::Pendulum.actions(), 3));
+            Transitions::of(std::slice::from_ref(episode), (ControlTask::Pendulum.actions(), 3));
         assert_eq!((transitions.len(), transitions.goes_on[0]), (1, true));
     }
 }

@@ -16,7 +16,7 @@ pub struct Episode {
 
 /// What a checkpoint keeps of a learner besides networks and vectors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct LearnerState {
     /// Optimizer steps made.
     pub step: u64,
     /// The copies of the environment.

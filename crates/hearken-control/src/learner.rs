@@ -10,7 +10,7 @@ use hearken_tensor::device::AdamW;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::network::Network;
 use crate::saved::{Acting, SavedError};
 
@@ -74,13 +74,13 @@ pub trait Learner {
     fn networks_mut(&mut self) -> Vec<(&'static str, &mut Network)>;
 
     /// What a checkpoint keeps besides networks.
-    fn kept(&self) -> Kept;
+    fn kept(&self) -> LearnerState;
 
     /// Goes on from what a checkpoint kept.
     ///
     /// # Errors
     /// What was found and expected, if it is of another learner.
-    fn restore(&mut self, kept: Kept) -> Result<(), String>;
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String>;
 
     /// Long vectors that a checkpoint keeps besides: rows of experience, by name and shape.
     fn vectors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {

@@ -33,7 +33,7 @@ impl Layer {
 
 /// How a network's weights are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Draw {
+pub enum WeightDraw {
     /// Orthogonal matrices times √2, in the last layer times `last_gain`; biases 0. Saxe et al. 2014,
     /// arXiv:1312.6120, with the gains that PPO is run with.
     Orthogonal {
@@ -178,7 +178,7 @@ impl Network {
     ///
     /// # Panics
     /// If there are fewer than two widths.
-    pub fn new(shape: &NetworkShape, draw: Draw, rng: &mut ChaCha8Rng) -> Self {
+    pub fn new(shape: &NetworkShape, draw: WeightDraw, rng: &mut ChaCha8Rng) -> Self {
         assert!(2 <= shape.widths.len(), "a network has an input and an output");
         let mut count = 0;
         let mut place = |inputs: usize, outputs: usize| {
@@ -217,13 +217,13 @@ impl Network {
             let (weight, bias) =
                 (layer.weight..layer.bias(), layer.bias()..layer.bias() + layer.outputs);
             match draw {
-                Draw::Orthogonal { last_gain } => {
+                WeightDraw::Orthogonal { last_gain } => {
                     let is_last = index + 1 == all.len();
                     let gain = if is_last { last_gain } else { std::f64::consts::SQRT_2 };
                     let drawn = orthogonal(layer.inputs, layer.outputs, gain, rng);
                     network.values[weight].copy_from_slice(&drawn);
                 }
-                Draw::Uniform => {
+                WeightDraw::Uniform => {
                     let bound = (layer.inputs as f32).sqrt().recip();
                     let values = &mut network.values[weight.start..bias.end];
                     values.fill_with(|| rng.random_range(-bound..bound));
@@ -513,7 +513,7 @@ mod tests {
         let seen = ObservationSpace::Vector { length: widths[0] };
         let shape = NetworkShape::of(trunk, (seen, 0), widths[widths.len() - 1]);
         let shape = NetworkShape { free: 1, ..shape };
-        (Network::new(&shape, Draw::Uniform, &mut rng), rng)
+        (Network::new(&shape, WeightDraw::Uniform, &mut rng), rng)
     }
 
     /// ½ Σ output²·slope, as the definition of a network reads, in f64.

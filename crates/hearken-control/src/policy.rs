@@ -2,15 +2,15 @@
 
 use hearken_env::{ActionSpace, Spaces};
 use hearken_objective::distribution::{
-    Judged, Slopes, Squashed, categorical, categorical_backward, gaussian, gaussian_backward,
-    log_softmax, squashed_gaussian,
+    ActionLogprob, Slopes, Squashed, categorical, categorical_backward, gaussian,
+    gaussian_backward, log_softmax, squashed_gaussian,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, NetworkShape, Trunk, normal};
+use crate::network::{Network, NetworkShape, Trunk, WeightDraw, normal};
 
 /// Gain of the last layer: at first all actions are about equally likely.
 const LAST_GAIN: f64 = 0.01;
@@ -55,7 +55,7 @@ pub struct Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Judgements {
     /// Log-probability and entropy, row by row.
-    pub judged: Vec<Judged>,
+    pub judged: Vec<ActionLogprob>,
     /// Outputs of the network, or log-probabilities of discrete actions.
     rows: Vec<f64>,
     log_stds: Vec<f64>,
@@ -71,7 +71,7 @@ impl Policy {
             ActionSpace::Continuous { .. } => Head::Gaussian,
         };
         let shape = Self::shape(spaces, trunk, head);
-        let draw = Draw::Orthogonal { last_gain: LAST_GAIN };
+        let draw = WeightDraw::Orthogonal { last_gain: LAST_GAIN };
         Self { network: Network::new(&shape, draw, rng), spaces, head }
     }
 

@@ -20,9 +20,9 @@ use serde_json::{Map, Value, json};
 
 use crate::actions::Actions;
 use crate::config::{ControlConfig, NetworkConfig, PpoConfig};
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner, adam, fields};
-use crate::network::{Down, Draw, Network, NetworkShape, Pass};
+use crate::network::{Down, Network, NetworkShape, Pass, WeightDraw};
 use crate::normalization::{RewardScale, RunningMoments};
 use crate::policy::{Judgements, Policy};
 use crate::rollout::{Buffers, Credit, Players, Rollout, Stage, collect, credit};
@@ -47,12 +47,12 @@ pub struct Ppo {
     settings: PpoConfig,
     optimizer: OptimizerConfig,
     schedule: Schedule,
-    workspace: Workspace,
+    workspace: PpoWorkspace,
 }
 
 /// What an update writes into, kept from one to the next.
 #[derive(Clone, Debug, Default)]
-struct Workspace {
+struct PpoWorkspace {
     buffers: Buffers,
     policy: PolicyWork,
     critic: CriticWork,
@@ -122,7 +122,7 @@ impl Ppo {
         let observation_len = spaces.observation.len();
         let policy = Policy::new(spaces, network.trunk(), &mut rng);
         let shape = NetworkShape::of(network.trunk(), (spaces.observation, 0), 1);
-        let critic = Network::new(&shape, Draw::Orthogonal { last_gain: 1.0 }, &mut rng);
+        let critic = Network::new(&shape, WeightDraw::Orthogonal { last_gain: 1.0 }, &mut rng);
         Self {
             policy,
             critic,
@@ -134,7 +134,7 @@ impl Ppo {
             settings: settings.clone(),
             optimizer: optimizer.clone(),
             schedule: Schedule::new(optimizer, total),
-            workspace: Workspace::default(),
+            workspace: PpoWorkspace::default(),
         }
     }
 
@@ -411,8 +411,8 @@ impl Learner for PpoLearner {
         vec![("policy", &mut self.ppo.policy.network), ("critic", &mut self.ppo.critic)]
     }
 
-    fn kept(&self) -> Kept {
-        Kept {
+    fn kept(&self) -> LearnerState {
+        LearnerState {
             step: self.ppo.step,
             observation_moments: self.ppo.observation_moments.clone(),
             reward_scale: self.ppo.reward_scale.clone(),
@@ -420,7 +420,7 @@ impl Learner for PpoLearner {
         }
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         self.ppo.step = kept.step;
         self.ppo.observation_moments.clone_from(&kept.observation_moments);
         self.ppo.reward_scale.clone_from(&kept.reward_scale);

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
-use crate::network::{Draw, Network, NetworkShape, Pass, Trunk};
+use crate::network::{Network, NetworkShape, Pass, Trunk, WeightDraw};
 use crate::normalization::{RunningMoments, normalize};
 use crate::saved::{SavedError, activation_name, load_networks, nonlinearity_of, save_networks};
 
@@ -54,7 +54,7 @@ impl Output {
 /// What a network reads of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reads {
+pub enum RewardInput {
     /// What is observed.
     State,
     /// What is observed, and the action.
@@ -71,7 +71,7 @@ pub struct RewardModel {
     /// The network.
     pub network: Network,
     /// What that reads.
-    pub reads: Reads,
+    pub reads: RewardInput,
     /// What becomes of its output.
     pub output: Output,
     /// How observations are brought to scale, where they are.
@@ -81,14 +81,14 @@ pub struct RewardModel {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Description {
     environment: String,
-    reads: Reads,
+    reads: RewardInput,
     output: Output,
     hidden: Vec<usize>,
     activation: String,
     observation_moments: Option<RunningMoments>,
 }
 
-impl Reads {
+impl RewardInput {
     /// Length of the row that a network reads, in an environment.
     pub fn row_len(self, spaces: Spaces) -> usize {
         let actions = if self == Self::State { 0 } else { spaces.actions.outputs() };
@@ -183,7 +183,8 @@ impl RewardModel {
         let trunk = Trunk { convolutions: &[], hidden: &found.hidden, nonlinearity };
         let row = ObservationSpace::Vector { length: found.reads.row_len(spaces) };
         let shape = NetworkShape::of(trunk, (row, 0), 1);
-        let mut network = Network::new(&shape, Draw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
+        let mut network =
+            Network::new(&shape, WeightDraw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
         load_networks(dir, &mut [("reward", &mut network)])?;
         let Description { reads, output, observation_moments: moments, .. } = found;
         Ok(Self { environment: id.clone(), spaces, network, reads, output, moments })

@@ -4,7 +4,7 @@ use hearken_run::seeds::Seeds;
 use serde_json::{Map, Value, json};
 
 use crate::config::ControlConfig;
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner};
 use crate::network::Network;
 use crate::ppo::PpoLearner;
@@ -64,11 +64,11 @@ impl Learner for RewardedLearner {
         self.inner.networks_mut()
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         self.inner.kept()
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         self.inner.restore(kept)
     }
 }

@@ -1,12 +1,14 @@
 //! Steps of a policy in copies of an environment, and what they are worth.
 
-use hearken_env::{ActionSpace, Environments, Restored, ServerError, Spaces, Step, StepEnd};
+use hearken_env::{
+    ActionSpace, EnvironmentStep, Environments, Restored, ServerError, Spaces, StepEnd,
+};
 use hearken_objective::advantage::gae::{Gae, gae};
 use hearken_run::seeds::Seeds;
 use rand_chacha::ChaCha8Rng;
 
 use crate::actions::Actions;
-use crate::kept::{Episode, Kept};
+use crate::kept::{Episode, LearnerState};
 use crate::network::{Network, Pass};
 use crate::normalization::{RewardScale, RunningMoments, normalize};
 use crate::policy::{Judgements, Policy};
@@ -23,7 +25,7 @@ pub struct Stage {
     /// What copies draw their initial states from.
     seeds: Seeds,
     /// What the last actions came to.
-    steps: Vec<Step>,
+    steps: Vec<EnvironmentStep>,
 }
 
 impl Stage {
@@ -44,12 +46,12 @@ impl Stage {
     }
 
     /// What a checkpoint keeps of it.
-    pub fn kept(&self) -> Kept {
-        Kept {
+    pub fn kept(&self) -> LearnerState {
+        LearnerState {
             environments: self.environments.snapshot(),
             episodes: self.episodes.clone(),
             resets: self.resets,
-            ..Kept::default()
+            ..LearnerState::default()
         }
     }
 
@@ -57,7 +59,7 @@ impl Stage {
     ///
     /// # Errors
     /// If that is of other copies, or they cannot be brought to where they were.
-    pub fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    pub fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         let copies = self.len();
         if kept.episodes.len() != copies {
             let found = kept.episodes.len();
@@ -101,7 +103,7 @@ impl Stage {
         &mut self,
         index: usize,
         (actions, at): (&Actions, usize),
-    ) -> Result<Step, ServerError> {
+    ) -> Result<EnvironmentStep, ServerError> {
         actions.with(at, |action| self.environments.begin(index, action));
         self.environments.finish(&mut self.steps)?;
         let step = self.steps[0];
@@ -116,7 +118,7 @@ impl Stage {
     pub fn step_all(
         &mut self,
         (actions, first): (&Actions, usize),
-    ) -> Result<Vec<Step>, ServerError> {
+    ) -> Result<Vec<EnvironmentStep>, ServerError> {
         for index in 0..self.len() {
             actions.with(first + index, |action| self.environments.begin(index, action));
         }
@@ -129,11 +131,11 @@ impl Stage {
     }
 
     /// Gives back what [`Stage::step_all`] gave, to be written into again.
-    fn keep(&mut self, steps: Vec<Step>) {
+    fn keep(&mut self, steps: Vec<EnvironmentStep>) {
         self.steps = steps;
     }
 
-    fn note(&mut self, index: usize, step: Step) {
+    fn note(&mut self, index: usize, step: EnvironmentStep) {
         self.episodes[index].total += step.reward;
         self.episodes[index].steps += 1;
     }
@@ -275,7 +277,7 @@ pub fn collect(
         rollout.values.extend(buffers.critic.output().iter().map(|&value| f64::from(value)));
         (0..copies).for_each(|copy| rollout.states.extend(stage.environments.state(copy)));
         let done = stage.step_all((&rollout.actions, step * copies))?;
-        for (copy, &Step { reward, end }) in done.iter().enumerate() {
+        for (copy, &EnvironmentStep { reward, end }) in done.iter().enumerate() {
             let entry = step * copies + copy;
             rollout.rewards.push(reward);
             rollout.ends.push(end);

@@ -5,7 +5,7 @@
 //! that terminates does not.
 
 use hearken_config::OptimizerConfig;
-use hearken_env::{Environments, ServerError, Step, StepEnd};
+use hearken_env::{EnvironmentStep, Environments, ServerError, StepEnd};
 use hearken_objective::distribution::Squashed;
 use hearken_run::schedule::Schedule;
 use hearken_run::seeds::Seeds;
@@ -18,9 +18,9 @@ use serde_json::{Map, Value, json};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, SacConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner, adam, clipped_update, fields};
-use crate::network::{Down, Draw, Network, NetworkShape, Pass, normal};
+use crate::network::{Down, Network, NetworkShape, Pass, WeightDraw, normal};
 use crate::policy::{Head, LOG_STD_RANGE, Policy, squashed};
 use crate::replay::{Batch, Experienced, Replay};
 use crate::rollout::{Rollout, Stage};
@@ -52,7 +52,7 @@ pub struct SacLearner {
     settings: SacConfig,
     optimizer: OptimizerConfig,
     schedule: Schedule,
-    work: Workspace,
+    work: SacWorkspace,
 }
 
 /// log α with Adam's moments.
@@ -75,7 +75,7 @@ impl Temperature {
 
 /// What an update writes into, kept from one to the next.
 #[derive(Clone, Debug, Default)]
-struct Workspace {
+struct SacWorkspace {
     policy: Pass,
     critics: [Pass; 2],
     batch: Batch,
@@ -111,9 +111,9 @@ impl SacLearner {
         let mut rng = seeds.stream("weights", 0);
         let shape = Policy::shape(spaces, trunk, Head::Squashed);
         let policy =
-            Policy::of(Network::new(&shape, Draw::Uniform, &mut rng), spaces, Head::Squashed);
+            Policy::of(Network::new(&shape, WeightDraw::Uniform, &mut rng), spaces, Head::Squashed);
         let shape = NetworkShape::of(trunk, (spaces.observation, space.outputs()), 1);
-        let critics = [0, 1].map(|_| Network::new(&shape, Draw::Uniform, &mut rng));
+        let critics = [0, 1].map(|_| Network::new(&shape, WeightDraw::Uniform, &mut rng));
         let steps = *config.train.environment_steps;
         let updates = steps.saturating_sub(*config.sac.start_steps) * config.sac.updates.get();
         Self {
@@ -130,7 +130,7 @@ impl SacLearner {
             settings: config.sac.clone(),
             optimizer: config.optimizer.clone(),
             schedule: Schedule::new(&config.optimizer, updates.max(1)),
-            work: Workspace::default(),
+            work: SacWorkspace::default(),
         }
     }
 
@@ -184,7 +184,7 @@ impl SacLearner {
     /// Begins anew with critics and their targets.
     pub fn renew_critics(&mut self, rng: &mut ChaCha8Rng) {
         for (critic, target) in self.critics.iter_mut().zip(&mut self.targets) {
-            *critic = Network::new(&critic.shape().clone(), Draw::Uniform, rng);
+            *critic = Network::new(&critic.shape().clone(), WeightDraw::Uniform, rng);
             *target = critic.clone();
         }
     }
@@ -218,7 +218,7 @@ impl SacLearner {
             rollout.states.extend_from_slice(self.stage.environments.state(copy));
             rollout.actions.extend(actions);
         }
-        let Step { reward, end } = self.stage.step(copy, (actions, 0))?;
+        let EnvironmentStep { reward, end } = self.stage.step(copy, (actions, 0))?;
         if let Some(rollout) = &mut self.noted {
             rollout.rewards.push(reward);
             rollout.ends.push(end);
@@ -294,7 +294,7 @@ impl SacLearner {
 
     fn update_critics(
         &mut self,
-        work: &mut Workspace,
+        work: &mut SacWorkspace,
         rng: &mut ChaCha8Rng,
         sums: &mut UpdateMetrics,
     ) -> Result<(), &'static str> {
@@ -334,7 +334,7 @@ impl SacLearner {
     /// Minimizes α·log π(a|s) − min Q(s, a) through the sampled actions, and moves α.
     fn update_policy(
         &mut self,
-        work: &mut Workspace,
+        work: &mut SacWorkspace,
         rng: &mut ChaCha8Rng,
         sums: &mut UpdateMetrics,
     ) -> Result<(), &'static str> {
@@ -401,7 +401,7 @@ struct Proposal<'a> {
     squashed: &'a mut Vec<Squashed>,
 }
 
-impl Workspace {
+impl SacWorkspace {
     fn proposal(&mut self) -> Proposal<'_> {
         Proposal { pass: &mut self.policy, joined: &mut self.joined, squashed: &mut self.squashed }
     }
@@ -500,14 +500,14 @@ impl Learner for SacLearner {
         ]
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         let Temperature { log, first, second } = self.temperature;
         let [len, next] = self.replay.place();
         let own = vec![log, first, second, self.environment_steps as f64, len as f64, next as f64];
-        Kept { step: self.step, own, ..self.stage.kept() }
+        LearnerState { step: self.step, own, ..self.stage.kept() }
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         let [log, first, second, steps, len, next] = kept.own[..] else {
             return Err(format!(
                 "found {} numbers of the learner, expected {}",

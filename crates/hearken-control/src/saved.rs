@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actions::Actions;
 use crate::convolution::{Convolution, fit};
-use crate::network::{Draw, Network, Pass, Trunk, normal};
+use crate::network::{Network, Pass, Trunk, WeightDraw, normal};
 use crate::normalization::{RunningMoments, normalize};
 use crate::policy::{Head, Judgements, Policy, squashed};
 
@@ -275,7 +275,8 @@ impl Acting {
         let Description { convolutions, hidden, .. } = &found;
         let trunk = Trunk { convolutions, hidden, nonlinearity };
         let shape = Policy::shape(spaces, trunk, found.head);
-        let mut network = Network::new(&shape, Draw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
+        let mut network =
+            Network::new(&shape, WeightDraw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
         load_networks(dir, &mut [("policy", &mut network)])?;
         Ok(Self { environment, policy: Policy::of(network, spaces, found.head), moments })
     }

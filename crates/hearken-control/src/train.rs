@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use hearken_config::{Loaded, NonNegative};
+use hearken_config::{LoadedConfig, NonNegative};
 use hearken_env::{ActionSpace, ObservationSpace, Spaces};
 use hearken_model::checkpoint::TensorFiles;
 use hearken_run::error::{StateError, TrainError};
 use hearken_run::metrics::{Cost, Stopwatch};
 use hearken_run::progress::{Progress, StepReport};
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::checkpoint::{Checkpoint, Files};
 use hearken_run::run_dir::{RunDir, Start};
 use hearken_run::seeds::Seeds;
@@ -22,7 +22,7 @@ use crate::evaluation::evaluate;
 use crate::imitation::adversarial::AdversarialLearner;
 use crate::imitation::bc::BcLearner;
 use crate::imitation::dagger::DaggerLearner;
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{Learner, fields};
 use crate::ppo::PpoLearner;
 use crate::preference::learner::PreferenceLearner;
@@ -59,7 +59,7 @@ impl From<SavedError> for TrainError {
 struct Counters {
     iteration: u64,
     seconds: f64,
-    learner: Kept,
+    learner: LearnerState,
 }
 
 /// Trains a policy in a run directory, from its beginning or from the last checkpoint.
@@ -67,10 +67,10 @@ struct Counters {
 /// # Errors
 /// If the directory is in use or another run's, a file cannot be read or written, or a number is not finite.
 pub fn run(
-    loaded: &Loaded<ControlConfig>,
+    loaded: &LoadedConfig<ControlConfig>,
     start: Start,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let config = &loaded.config;
     let seeds = Seeds::new(config.run.seed);
     let opened = config.environment.setup().open(*config.environment.copies);
@@ -130,11 +130,11 @@ fn check_spaces(config: &ControlConfig, spaces: Spaces) -> Result<(), String> {
 
 /// A run that learns from demonstrations.
 fn imitate(
-    loaded: &Loaded<ControlConfig>,
+    loaded: &LoadedConfig<ControlConfig>,
     start: Start,
     stage: Stage,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let config = &loaded.config;
     let (seeds, id, imitation) =
         (Seeds::new(config.run.seed), &config.environment.id, &config.imitation);
@@ -174,7 +174,7 @@ fn imitate(
 }
 
 /// A run with its directory.
-struct Session<'a, L> {
+struct ControlRun<'a, L> {
     config: &'a ControlConfig,
     dir: RunDir,
     learner: L,
@@ -188,16 +188,16 @@ struct Session<'a, L> {
 }
 
 fn drive<L: Learner>(
-    loaded: &Loaded<ControlConfig>,
+    loaded: &LoadedConfig<ControlConfig>,
     start: Start,
     learner: L,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let config = &loaded.config;
     let (mut dir, checkpoint) = RunDir::open(&config.run, config.log, &loaded.frozen, start)?;
     dir.check_inputs()?;
     let total = learner.iterations(*config.train.environment_steps);
-    let mut session = Session {
+    let mut session = ControlRun {
         config,
         dir,
         learner,
@@ -222,8 +222,8 @@ fn drive<L: Learner>(
     session.steps(progress)
 }
 
-impl<L: Learner> Session<'_, L> {
-    fn steps(mut self, progress: &mut dyn Progress) -> Result<Outcome, TrainError> {
+impl<L: Learner> ControlRun<'_, L> {
+    fn steps(mut self, progress: &mut dyn Progress) -> Result<RunOutcome, TrainError> {
         progress.stage(&format!("{}", self.config.environment.id), Some(self.total));
         if self.iteration == 0 {
             self.evaluate()?;
@@ -366,10 +366,10 @@ impl<L: Learner> Session<'_, L> {
         Ok(())
     }
 
-    fn outcome(&self, status: Status) -> Outcome {
+    fn outcome(&self, status: Status) -> RunOutcome {
         let cost = Cost { tokens: 0, flops: 0.0, seconds: self.seconds() };
         let (steps, model_dir) = (self.learner.step(), self.dir.path("final"));
-        Outcome { status, steps, cost, model_dir }
+        RunOutcome { status, steps, cost, model_dir }
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::float_cmp, reason = "the same sums are the same numbers")]
 
 use hearken_control::convolution::{Convolution, fit};
-use hearken_control::network::{Down, Draw, Network, NetworkShape, Pass, Trunk};
+use hearken_control::network::{Down, Network, NetworkShape, Pass, Trunk, WeightDraw};
 use hearken_env::ObservationSpace;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::dense::Nonlinearity;
@@ -54,7 +54,7 @@ fn outputs_and_gradients_are_those_of_pytorch() {
         let seen = ObservationSpace::Image { channels, height, width };
         let shape = NetworkShape::of(trunk, (seen, fixture.more), fixture.outputs);
         let mut rng = Seeds::new(0).stream("weights", 0);
-        let mut network = Network::new(&shape, Draw::Uniform, &mut rng);
+        let mut network = Network::new(&shape, WeightDraw::Uniform, &mut rng);
         network.values_mut().copy_from_slice(&case.values);
         let mut pass = Pass::default();
         // What a pass leaves behind is no part of the next one.
@@ -122,7 +122,7 @@ fn gradients_are_those_of_central_differences() {
     let trunk = Trunk { convolutions: &[LAYER], hidden: &[], nonlinearity: Nonlinearity::Tanh };
     let shape = NetworkShape::of(trunk, (seen, MORE), 2);
     let mut rng = Seeds::new(4).stream("weights", 0);
-    let mut network = Network::new(&shape, Draw::Uniform, &mut rng);
+    let mut network = Network::new(&shape, WeightDraw::Uniform, &mut rng);
     let row: Vec<f32> = (0..seen.len() + MORE).map(|i| (i as f32 * 0.7).sin() + 0.1).collect();
     let slopes = [0.8_f32, -1.3];
     let mut pass = Pass::default();

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use hearken_config::{Configuration as _, Loaded};
+use hearken_config::{Configuration as _, LoadedConfig};
 use hearken_control::config::ControlConfig;
 use hearken_control::demonstrations::{
     DemonstratedEpisode, Manner, demonstrate, write_demonstrations,
 };
 use hearken_control::evaluation::evaluate;
-use hearken_control::network::{Draw, Network, Trunk};
+use hearken_control::network::{Network, Trunk, WeightDraw};
 use hearken_control::policy::{Head, Policy};
 use hearken_control::reward_model::RewardModel;
 use hearken_control::saved::Acting;
@@ -33,7 +33,8 @@ fn environment(name: &str) -> (EnvironmentSetup, Spaces) {
 fn balancer(name: &str) -> Acting {
     let (environment, spaces) = environment(name);
     let shape = Policy::shape(spaces, NO_LAYERS, Head::Categorical);
-    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    let mut network =
+        Network::new(&shape, WeightDraw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
     for (state, weight) in [0.4, 1.0, 10.0, 3.0].into_iter().enumerate() {
         network.values_mut()[2 * state + 1] = weight;
@@ -45,7 +46,8 @@ fn balancer(name: &str) -> Acting {
 fn walker(name: &str) -> Acting {
     let (environment, spaces) = environment(name);
     let shape = Policy::shape(spaces, NO_LAYERS, Head::Categorical);
-    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    let mut network =
+        Network::new(&shape, WeightDraw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
     for cell in 0..spaces.observation.len() {
         network.values_mut()[4 * cell + if cell % 5 == 4 { 2 } else { 1 }] = 8.0;
@@ -53,7 +55,7 @@ fn walker(name: &str) -> Acting {
     Acting { environment, policy: Policy::of(network, spaces, Head::Categorical), moments: None }
 }
 
-fn config(dir: &Path, name: &str, settings: &[&str]) -> Loaded<ControlConfig> {
+fn config(dir: &Path, name: &str, settings: &[&str]) -> LoadedConfig<ControlConfig> {
     let mut layers = ControlConfig::defaults(Path::new("control.toml"));
     let file = format!("run.dir={}", dir.display());
     let id = format!("environment.id={name}");
@@ -149,7 +151,8 @@ fn soft_q_learning_does_what_is_demonstrated() {
     let (environment, spaces) = environment("Pendulum-v1");
     let len = spaces.observation.len();
     let shape = Policy::shape(spaces, NO_LAYERS, Head::Gaussian);
-    let mut network = Network::new(&shape, Draw::Uniform, &mut Seeds::new(0).stream("weights", 0));
+    let mut network =
+        Network::new(&shape, WeightDraw::Uniform, &mut Seeds::new(0).stream("weights", 0));
     network.values_mut().fill(0.0);
     network.values_mut()[len] = PUSH;
     let policy = Policy::of(network, spaces, Head::Gaussian);

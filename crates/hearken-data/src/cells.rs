@@ -118,7 +118,7 @@ impl Read for Watched {
 
 /// Where the last byte stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum CsvState {
     CellStart,
     Plain,
     Quoted,
@@ -131,7 +131,7 @@ struct Watch {
     limit: usize,
     /// Bytes read since the parser was asked for the row.
     row_bytes: usize,
-    place: Place,
+    place: CsvState,
     line: usize,
     /// The line of the last quotation mark that opened a cell.
     opened: usize,
@@ -140,7 +140,7 @@ struct Watch {
 
 impl Watch {
     fn new(separator: u8, limit: usize) -> Self {
-        let place = Place::CellStart;
+        let place = CsvState::CellStart;
         Self { separator, limit, row_bytes: 0, place, line: 1, opened: 0, ended: false }
     }
 
@@ -150,14 +150,14 @@ impl Watch {
         for &byte in bytes {
             let between = byte == self.separator || byte == b'\n' || byte == b'\r';
             self.place = match (self.place, byte) {
-                (Place::CellStart, b'"') => {
+                (CsvState::CellStart, b'"') => {
                     self.opened = self.line;
-                    Place::Quoted
+                    CsvState::Quoted
                 }
-                (Place::Quoted, b'"') => Place::Closing,
-                (Place::Closing, b'"') | (Place::Quoted, _) => Place::Quoted,
-                _ if between => Place::CellStart,
-                _ => Place::Plain,
+                (CsvState::Quoted, b'"') => CsvState::Closing,
+                (CsvState::Closing, b'"') | (CsvState::Quoted, _) => CsvState::Quoted,
+                _ if between => CsvState::CellStart,
+                _ => CsvState::Plain,
             };
             self.line += usize::from(byte == b'\n');
         }
@@ -165,7 +165,7 @@ impl Watch {
         if self.limit.saturating_mul(2) < self.row_bytes {
             let (limit, opened) = (self.limit, self.opened);
             let quoted = match self.place {
-                Place::Quoted => format!(": the quotation mark of line {opened} is not closed"),
+                CsvState::Quoted => format!(": the quotation mark of line {opened} is not closed"),
                 _ => String::new(),
             };
             let message = format!("found a row of more than {limit} bytes{quoted}");
@@ -176,6 +176,6 @@ impl Watch {
 
     /// The line of a quotation mark that the end of the file leaves open.
     fn never_closed(&self) -> Option<usize> {
-        (self.ended && self.place == Place::Quoted).then_some(self.opened)
+        (self.ended && self.place == CsvState::Quoted).then_some(self.opened)
     }
 }

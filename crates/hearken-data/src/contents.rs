@@ -47,7 +47,7 @@ fn check_completion(row: &Row<'_>, field: &str, completion: &Content) -> Result<
 }
 
 /// The contents of a preference.
-pub(crate) struct Pair {
+pub(crate) struct PairContents {
     pub(crate) prompt: Option<Content>,
     pub(crate) chosen: Content,
     pub(crate) rejected: Content,
@@ -67,7 +67,7 @@ pub(crate) fn check_different<T: PartialEq>(
 }
 
 /// The columns `prompt`, `chosen` and `rejected`, whatever form they take.
-pub(crate) fn pair(row: &Row<'_>) -> Result<Pair, FieldError> {
+pub(crate) fn pair(row: &Row<'_>) -> Result<PairContents, FieldError> {
     let prompt = optional(row, "prompt", |row| row.content("prompt"))?;
     let (chosen, rejected) = (row.content("chosen")?, row.content("rejected")?);
     check_different(row, ["chosen", "rejected"], &chosen, &rejected)?;
@@ -92,14 +92,14 @@ pub(crate) fn pair(row: &Row<'_>) -> Result<Pair, FieldError> {
         (Some(prompt), chosen, rejected) => {
             check_kinds(row, &prompt, "chosen", &chosen)?;
             check_kinds(row, &prompt, "rejected", &rejected)?;
-            Ok(Pair { prompt: Some(prompt), chosen, rejected })
+            Ok(PairContents { prompt: Some(prompt), chosen, rejected })
         }
         (None, chosen, rejected) if chosen.kind() != rejected.kind() => Err(unexpected(
             row.name("rejected"),
             rejected.kind().into(),
             format!("{}, as in {}", chosen.kind(), row.name("chosen")),
         )),
-        (prompt, chosen, rejected) => Ok(Pair { prompt, chosen, rejected }),
+        (prompt, chosen, rejected) => Ok(PairContents { prompt, chosen, rejected }),
     }
 }
 
@@ -130,7 +130,7 @@ fn complete_messages(
     prompt: Vec<Message>,
     mut chosen: Vec<Message>,
     mut rejected: Vec<Message>,
-) -> Result<Pair, FieldError> {
+) -> Result<PairContents, FieldError> {
     if chosen.starts_with(&prompt) && rejected.starts_with(&prompt) {
         chosen.drain(..prompt.len());
         rejected.drain(..prompt.len());
@@ -138,7 +138,7 @@ fn complete_messages(
     let (chosen, rejected) = (Content::Messages(chosen), Content::Messages(rejected));
     check_completion(row, "chosen", &chosen)?;
     check_completion(row, "rejected", &rejected)?;
-    Ok(Pair { prompt: Some(Content::Messages(prompt)), chosen, rejected })
+    Ok(PairContents { prompt: Some(Content::Messages(prompt)), chosen, rejected })
 }
 
 /// Two conversations that start alike: what they share is the prompt. Messages are compared whole,
@@ -147,7 +147,7 @@ fn split_messages(
     row: &Row<'_>,
     mut chosen: Vec<Message>,
     mut rejected: Vec<Message>,
-) -> Result<Pair, FieldError> {
+) -> Result<PairContents, FieldError> {
     let shared = chosen.iter().zip(&rejected).take_while(|(left, right)| left == right).count();
     let different = |difference: String| FieldError::DifferentPrompts {
         chosen: row.name("chosen"),
@@ -174,7 +174,7 @@ fn split_messages(
         }
     }
     let completion = rejected.split_off(shared);
-    Ok(Pair {
+    Ok(PairContents {
         rejected: Content::Messages(completion),
         chosen: Content::Messages(chosen.split_off(shared)),
         prompt: Some(Content::Messages(chosen)),
@@ -182,7 +182,11 @@ fn split_messages(
 }
 
 /// Splits two transcripts at their last `"\n\nAssistant:"`.
-fn split_transcripts(row: &Row<'_>, chosen: &str, rejected: &str) -> Result<Pair, FieldError> {
+fn split_transcripts(
+    row: &Row<'_>,
+    chosen: &str,
+    rejected: &str,
+) -> Result<PairContents, FieldError> {
     let (prompt, chosen) = split_transcript(row, "chosen", chosen)?;
     let (rejected_prompt, rejected) = split_transcript(row, "rejected", rejected)?;
     if prompt != rejected_prompt {
@@ -203,12 +207,12 @@ fn split_transcripts(row: &Row<'_>, chosen: &str, rejected: &str) -> Result<Pair
         }
     }
     Ok(match row.options().transcripts {
-        TranscriptForm::Text => Pair {
+        TranscriptForm::Text => PairContents {
             prompt: Some(Content::Text(prompt.into())),
             chosen: Content::Text(chosen.into()),
             rejected: Content::Text(rejected.into()),
         },
-        TranscriptForm::Messages => Pair {
+        TranscriptForm::Messages => PairContents {
             prompt: Some(Content::Messages(prompt_turns(prompt))),
             chosen: Content::Messages(vec![turn(Role::Assistant, chosen)]),
             rejected: Content::Messages(vec![turn(Role::Assistant, rejected)]),

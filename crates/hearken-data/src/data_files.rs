@@ -251,7 +251,7 @@ impl Entries<'_> {
 }
 
 /// A split and the patterns of its files.
-type Split = (String, Vec<String>);
+type SplitPatterns = (String, Vec<String>);
 
 impl Folder<'_> {
     fn files(&self, asked: Option<&str>) -> Result<Vec<PathBuf>, String> {
@@ -271,7 +271,7 @@ impl Folder<'_> {
     }
 
     /// What the head of README.md says of the files.
-    fn declared(&self, name: Option<&str>) -> Result<Option<Vec<Split>>, String> {
+    fn declared(&self, name: Option<&str>) -> Result<Option<Vec<SplitPatterns>>, String> {
         let Some(text) = self.entries.readme()? else { return Ok(None) };
         let Some(head) = head(&text) else { return Ok(None) };
         let card: Card = serde_saphyr::from_str(head)
@@ -302,7 +302,11 @@ impl Folder<'_> {
         Ok(chosen.data_files.clone().map(DataFiles::splits))
     }
 
-    fn of_patterns(&self, declared: &[Split], asked: Option<&str>) -> Result<Vec<PathBuf>, String> {
+    fn of_patterns(
+        &self,
+        declared: &[SplitPatterns],
+        asked: Option<&str>,
+    ) -> Result<Vec<PathBuf>, String> {
         let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
         let index = chosen(&names, asked)?;
         let mut files = Vec::new();
@@ -461,7 +465,7 @@ enum Paths {
 }
 
 impl DataFiles {
-    fn splits(self) -> Vec<Split> {
+    fn splits(self) -> Vec<SplitPatterns> {
         match self {
             Self::One(path) => vec![(TRAIN.into(), vec![path])],
             Self::Many(paths) => vec![(TRAIN.into(), paths)],

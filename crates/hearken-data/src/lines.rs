@@ -7,7 +7,7 @@ use flate2::bufread::MultiGzDecoder;
 use crate::bad_record::BadRecord;
 
 /// How a file lays out its records.
-pub(crate) enum Layout {
+pub(crate) enum FileLayout {
     /// One JSON object per line.
     Lines,
     /// One JSON array.
@@ -69,10 +69,10 @@ impl Text {
     }
 
     /// Passes over blanks and tells what follows; `None` at the end of the file.
-    pub(crate) fn layout(&mut self) -> io::Result<Option<Layout>> {
+    pub(crate) fn layout(&mut self) -> io::Result<Option<FileLayout>> {
         Ok(self.peek_over_blanks()?.map(|byte| match byte {
-            b'[' => Layout::Array,
-            _ => Layout::Lines,
+            b'[' => FileLayout::Array,
+            _ => FileLayout::Lines,
         }))
     }
 
@@ -99,7 +99,7 @@ impl Text {
     pub(crate) fn next_line(&mut self, limit: usize) -> io::Result<Option<Piece>> {
         loop {
             let line = self.line;
-            let mut kept = Kept::new(limit);
+            let mut kept = BoundedBytes::new(limit);
             let ended = loop {
                 let buffer = self.bytes.fill_buf()?;
                 if buffer.is_empty() {
@@ -155,7 +155,7 @@ impl Text {
     /// Finds where the element that starts here ends; what it says is left to the parser.
     fn element(&mut self, limit: usize) -> io::Result<Element> {
         let line = self.line;
-        let mut kept = Kept::new(limit);
+        let mut kept = BoundedBytes::new(limit);
         let mut state = Nesting::default();
         loop {
             let buffer = self.bytes.fill_buf()?;
@@ -223,14 +223,14 @@ const PASSED_OVER: usize = 64;
 const PASSED_OVER_BYTES: usize = 1 << 30;
 
 /// Bytes up to a limit.
-struct Kept {
+struct BoundedBytes {
     bytes: Vec<u8>,
     limit: usize,
     seen: usize,
     too_long: bool,
 }
 
-impl Kept {
+impl BoundedBytes {
     fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), limit, seen: 0, too_long: false }
     }

@@ -32,7 +32,7 @@ const EXACT_INTEGER: u64 = 1 << 53;
 /// Columns of rows that are to be written, with their types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParquetColumns {
-    columns: Vec<(String, Kind)>,
+    columns: Vec<(String, ColumnKind)>,
 }
 
 /// Two values that no type of a column holds both, or one that none holds.
@@ -53,7 +53,7 @@ pub struct NoColumnType {
 
 /// The type of a column, as far as its values tell.
 #[derive(Clone, Debug, PartialEq)]
-enum Kind {
+enum ColumnKind {
     /// Nothing but nulls.
     Unknown,
     Flag,
@@ -63,11 +63,11 @@ enum Kind {
     },
     Number,
     Text,
-    List(Box<Kind>),
-    Object(Vec<(String, Kind)>),
+    List(Box<ColumnKind>),
+    Object(Vec<(String, ColumnKind)>),
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ColumnKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "null",
@@ -88,7 +88,7 @@ struct Clash {
     expected: String,
 }
 
-impl Kind {
+impl ColumnKind {
     fn of(value: &Value) -> Result<Self, Clash> {
         let mut kind = Self::Unknown;
         kind.take(value)?;
@@ -212,15 +212,18 @@ impl Kind {
     }
 }
 
-fn types(fields: &[(String, Kind)]) -> Result<Vec<TypePtr>, ParquetError> {
+fn types(fields: &[(String, ColumnKind)]) -> Result<Vec<TypePtr>, ParquetError> {
     fields.iter().map(|(name, kind)| kind.to_type(name)).collect()
 }
 
-fn take_fields(fields: &mut Vec<(String, Kind)>, found: &Map<String, Value>) -> Result<(), Clash> {
+fn take_fields(
+    fields: &mut Vec<(String, ColumnKind)>,
+    found: &Map<String, Value>,
+) -> Result<(), Clash> {
     for (name, value) in found {
         let place = fields.iter().position(|(known, _)| known == name);
         let place = place.unwrap_or_else(|| {
-            fields.push((name.clone(), Kind::Unknown));
+            fields.push((name.clone(), ColumnKind::Unknown));
             fields.len() - 1
         });
         fields[place].1.take(value).map_err(|clash| inside(&format!(".{name}"), clash))?;
@@ -335,7 +338,7 @@ impl Group {
 
     fn push_fields(
         &mut self,
-        fields: &[(String, Kind)],
+        fields: &[(String, ColumnKind)],
         values: &Map<String, Value>,
         levels: Levels,
         mut first: usize,
@@ -346,10 +349,10 @@ impl Group {
         }
     }
 
-    fn push_value(&mut self, kind: &Kind, value: &Value, levels: Levels, first: usize) {
+    fn push_value(&mut self, kind: &ColumnKind, value: &Value, levels: Levels, first: usize) {
         let there = Levels { definition: levels.definition + 1, ..levels };
         match (kind, value) {
-            (Kind::List(element), Value::Array(values)) if !values.is_empty() => {
+            (ColumnKind::List(element), Value::Array(values)) if !values.is_empty() => {
                 let depth = levels.depth + 1;
                 for (index, value) in values.iter().enumerate() {
                     let repetition = if index == 0 { levels.repetition } else { depth };
@@ -357,8 +360,8 @@ impl Group {
                     self.push_value(element, value, levels, first);
                 }
             }
-            (Kind::List(_), Value::Array(_)) => self.push_nothing(kind, there, first),
-            (Kind::Object(fields), Value::Object(values)) => {
+            (ColumnKind::List(_), Value::Array(_)) => self.push_nothing(kind, there, first),
+            (ColumnKind::Object(fields), Value::Object(values)) => {
                 self.push_fields(fields, values, there, first);
             }
             (_, Value::Null) => self.push_nothing(kind, levels, first),
@@ -372,7 +375,7 @@ impl Group {
     }
 
     /// Where the way to a value ends.
-    fn push_nothing(&mut self, kind: &Kind, levels: Levels, first: usize) {
+    fn push_nothing(&mut self, kind: &ColumnKind, levels: Levels, first: usize) {
         for leaf in &mut self.leaves[first..first + kind.leaves()] {
             leaf.definitions.push(levels.definition);
             leaf.repetitions.push(levels.repetition);
@@ -399,16 +402,16 @@ impl Group {
     }
 }
 
-fn add_leaves(kind: &Kind, leaves: &mut Vec<Leaf>) {
+fn add_leaves(kind: &ColumnKind, leaves: &mut Vec<Leaf>) {
     let values = match kind {
-        Kind::List(element) => return add_leaves(element, leaves),
-        Kind::Object(fields) => {
+        ColumnKind::List(element) => return add_leaves(element, leaves),
+        ColumnKind::Object(fields) => {
             return fields.iter().for_each(|(_, kind)| add_leaves(kind, leaves));
         }
-        Kind::Flag => Values::Flags(Vec::new()),
-        Kind::Integer { .. } => Values::Integers(Vec::new()),
-        Kind::Number => Values::Numbers(Vec::new()),
-        Kind::Text | Kind::Unknown => Values::Texts(Vec::new()),
+        ColumnKind::Flag => Values::Flags(Vec::new()),
+        ColumnKind::Integer { .. } => Values::Integers(Vec::new()),
+        ColumnKind::Number => Values::Numbers(Vec::new()),
+        ColumnKind::Text | ColumnKind::Unknown => Values::Texts(Vec::new()),
     };
     leaves.push(Leaf { definitions: Vec::new(), repetitions: Vec::new(), values });
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::bad_record::FieldError;
 use crate::content::Content;
-use crate::contents::{Pair, check_different, pair};
+use crate::contents::{PairContents, check_different, pair};
 use crate::kind::RecordKind;
 use crate::row::{Form, Record, Row, deserialize_from_columns, known_columns, optional};
 use crate::source::Source;
@@ -109,7 +109,7 @@ impl Record for Preference {
                 let prompt = optional(row, "prompt_ids", |row| row.ids("prompt_ids"))?;
                 let (chosen, rejected) = (row.ids("chosen_ids")?, row.ids("rejected_ids")?);
                 check_different(row, ["chosen_ids", "rejected_ids"], &chosen, &rejected)?;
-                let pair = Pair {
+                let pair = PairContents {
                     prompt: prompt.map(Content::Ids),
                     chosen: Content::Ids(chosen),
                     rejected: Content::Ids(rejected),
@@ -129,7 +129,7 @@ impl Record for Preference {
     ];
 }
 
-fn preference(row: &Row<'_>, pair: Pair, taken: &[&str]) -> Result<Preference, FieldError> {
+fn preference(row: &Row<'_>, pair: PairContents, taken: &[&str]) -> Result<Preference, FieldError> {
     let margin = row.optional_number("margin")?;
     let probability = row.optional_number("probability")?;
     if let Some(p) = probability.filter(|p| !(0.0..=1.0).contains(p)) {
@@ -137,7 +137,7 @@ fn preference(row: &Row<'_>, pair: Pair, taken: &[&str]) -> Result<Preference, F
         let found = format!("the number {p}");
         return Err(unexpected(row.name("probability"), found, expected.into()));
     }
-    let Pair { prompt, chosen, rejected } = pair;
+    let PairContents { prompt, chosen, rejected } = pair;
     let (extra, source) = (row.all_but(taken), row.source());
     Ok(Preference { prompt, chosen, rejected, margin, probability, extra, source })
 }

@@ -12,7 +12,7 @@ use crate::cells::Cells;
 use crate::data_files;
 use crate::foreign;
 use crate::json::{self, Columns};
-use crate::lines::{Element, Layout, Text};
+use crate::lines::{Element, FileLayout, Text};
 use crate::parquet_file::{MAGIC, ParquetRows};
 use crate::report::ReadError;
 use crate::source::Source;
@@ -185,8 +185,8 @@ impl FileRows {
             })?;
             match layout {
                 None => Laid::Nothing,
-                Some(Layout::Lines) => Laid::Lines(text),
-                Some(Layout::Array) => Laid::Array { text, is_first: true },
+                Some(FileLayout::Lines) => Laid::Lines(text),
+                Some(FileLayout::Array) => Laid::Array { text, is_first: true },
             }
         };
         Ok(Self { path: path.into(), layout, line_bytes_max })

@@ -5,7 +5,7 @@ use tiny_skia::{Color, FillRule, LineCap, Paint, PathBuilder, Pixmap, Rect, Stro
 use crate::dynamics::{acrobot, mountain_car};
 use crate::spaces::ObservationSpace;
 use crate::step::Frame;
-use crate::task::Task;
+use crate::task::ControlTask;
 
 const HEIGHT: u32 = 240;
 const WIDTH: u32 = 320;
@@ -86,14 +86,14 @@ impl Canvas {
 }
 
 /// A picture of a task in a state.
-pub(crate) fn draw(task: Task, state: &[f64]) -> Frame {
+pub(crate) fn draw(task: ControlTask, state: &[f64]) -> Frame {
     match task {
-        Task::CartPole => cart_pole(state),
-        Task::Pendulum => pendulum(state),
-        Task::MountainCar | Task::MountainCarContinuous => mountain_car(state),
-        Task::Acrobot => acrobot(state),
-        Task::Gridworld | Task::GridworldWall => gridworld(task, state),
-        Task::MovingDot | Task::Catch => enlarged(task, state),
+        ControlTask::CartPole => cart_pole(state),
+        ControlTask::Pendulum => pendulum(state),
+        ControlTask::MountainCar | ControlTask::MountainCarContinuous => mountain_car(state),
+        ControlTask::Acrobot => acrobot(state),
+        ControlTask::Gridworld | ControlTask::GridworldWall => gridworld(task, state),
+        ControlTask::MovingDot | ControlTask::Catch => enlarged(task, state),
     }
 }
 
@@ -155,7 +155,7 @@ fn acrobot(state: &[f64]) -> Frame {
     canvas.frame()
 }
 
-fn gridworld(task: Task, state: &[f64]) -> Frame {
+fn gridworld(task: ControlTask, state: &[f64]) -> Frame {
     let mut canvas = Canvas::new(7.2);
     let place = |row: f64, column: f64| (column - 2.0, 2.0 - row);
     for row in 0..5_u8 {
@@ -174,7 +174,7 @@ fn gridworld(task: Task, state: &[f64]) -> Frame {
 }
 
 /// What is seen, larger.
-fn enlarged(task: Task, state: &[f64]) -> Frame {
+fn enlarged(task: ControlTask, state: &[f64]) -> Frame {
     let ObservationSpace::Image { height, width, .. } = task.spaces().observation else {
         unreachable!("a task that is seen in pixels")
     };
@@ -212,33 +212,33 @@ mod tests {
 
     #[test]
     fn pictures_show_where_things_are() {
-        let upright = draw(Task::Pendulum, &[0.0, 0.0]);
-        let hanging = draw(Task::Pendulum, &[std::f64::consts::PI, 0.0]);
+        let upright = draw(ControlTask::Pendulum, &[0.0, 0.0]);
+        let hanging = draw(ControlTask::Pendulum, &[std::f64::consts::PI, 0.0]);
         assert!(middle(&upright, MAIN).1 + 50.0 < middle(&hanging, MAIN).1);
-        let [left, right] = [-1.0, 1.0].map(|x| draw(Task::CartPole, &[x, 0.0, 0.0, 0.0]));
+        let [left, right] = [-1.0, 1.0].map(|x| draw(ControlTask::CartPole, &[x, 0.0, 0.0, 0.0]));
         let moved = middle(&right, INK).0 - middle(&left, INK).0;
         assert!((moved - 2.0 * 320.0 / 5.6).abs() < 1.0, "{moved}");
-        let leaning = draw(Task::CartPole, &[0.0, 0.0, 0.2, 0.0]);
+        let leaning = draw(ControlTask::CartPole, &[0.0, 0.0, 0.2, 0.0]);
         assert!(middle(&leaning, INK).0 < middle(&leaning, SECOND).0, "θ > 0 leans to the right");
-        let goal = draw(Task::MountainCar, &[0.475, 0.0]);
+        let goal = draw(ControlTask::MountainCar, &[0.475, 0.0]);
         assert!((middle(&goal, MAIN).0 - middle(&goal, GOAL).0).abs() < 6.0);
-        let wall = draw(Task::GridworldWall, &[0.0, 0.0]);
+        let wall = draw(ControlTask::GridworldWall, &[0.0, 0.0]);
         assert!(3 * 1000 < count(&wall, INK), "four cells of the wall");
-        assert_eq!(count(&draw(Task::Gridworld, &[0.0, 0.0]), INK), 0);
-        let up = draw(Task::Acrobot, &[std::f64::consts::PI, 0.0, 0.0, 0.0]);
+        assert_eq!(count(&draw(ControlTask::Gridworld, &[0.0, 0.0]), INK), 0);
+        let up = draw(ControlTask::Acrobot, &[std::f64::consts::PI, 0.0, 0.0, 0.0]);
         assert!(middle(&up, SECOND).1 < middle(&up, MAIN).1);
-        let dot = draw(Task::MovingDot, &[0.0, 0.0]);
+        let dot = draw(ControlTask::MovingDot, &[0.0, 0.0]);
         assert_eq!(count(&dot, PAPER), 16 * ENLARGED * ENLARGED);
     }
 
     #[test]
     fn all_tasks_have_pictures_wherever_they_are() {
-        for task in Task::ALL {
+        for task in ControlTask::ALL {
             let names = task.state_names().len();
             for state in [vec![1.0; names], vec![1e6; names]] {
                 // Cells and places are within their pictures.
                 let is_far = 1.0 < state[0];
-                let is_placed = matches!(task, Task::MovingDot | Task::Catch);
+                let is_placed = matches!(task, ControlTask::MovingDot | ControlTask::Catch);
                 if !(is_far && is_placed) {
                     let Frame { height, width, pixels } = draw(task, &state);
                     assert_eq!(pixels.len(), 3 * height * width);

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::action::Action;
 use crate::drawing::draw;
 use crate::id::EnvironmentId;
-use crate::served::{Course, Served, ServerError, ServerOptions};
+use crate::served::{Course, ServedEnvironment, ServerError, ServerOptions};
 use crate::spaces::Spaces;
-use crate::step::{Frame, Step, StepEnd};
-use crate::task::Task;
+use crate::step::{EnvironmentStep, Frame, StepEnd};
+use crate::task::ControlTask;
 
 /// Which environment, and how it is started where another process serves it.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ impl EnvironmentSetup {
                 Inner::Native(Native::new(task, has_fixed_horizon, copies))
             }
             EnvironmentId::Served { .. } => {
-                Inner::Served(Served::start(&self.id, &self.server, copies, draws)?)
+                Inner::Served(ServedEnvironment::start(&self.id, &self.server, copies, draws)?)
             }
         };
         Ok(Environments { setup: self.clone(), inner })
@@ -57,8 +57,8 @@ impl From<EnvironmentId> for EnvironmentSetup {
     }
 }
 
-impl From<Task> for EnvironmentSetup {
-    fn from(task: Task) -> Self {
+impl From<ControlTask> for EnvironmentSetup {
+    fn from(task: ControlTask) -> Self {
         EnvironmentId::from(task).into()
     }
 }
@@ -74,7 +74,7 @@ pub struct Environments {
 #[derive(Debug)]
 enum Inner {
     Native(Native),
-    Served(Served),
+    Served(ServedEnvironment),
 }
 
 /// Everything that changes in [`Environments`], for a checkpoint.
@@ -245,7 +245,7 @@ impl Environments {
     ///
     /// # Errors
     /// If the process that serves the environments fails.
-    pub fn finish(&mut self, steps: &mut Vec<Step>) -> Result<(), ServerError> {
+    pub fn finish(&mut self, steps: &mut Vec<EnvironmentStep>) -> Result<(), ServerError> {
         steps.clear();
         match &mut self.inner {
             Inner::Native(native) => {
@@ -287,16 +287,16 @@ impl Environments {
 /// Copies of a task.
 #[derive(Debug)]
 struct Native {
-    task: Task,
+    task: ControlTask,
     has_fixed_horizon: bool,
     state_len: usize,
     inner: Snapshot,
     /// What was begun is done at once.
-    done: Vec<Step>,
+    done: Vec<EnvironmentStep>,
 }
 
 impl Native {
-    fn new(task: Task, has_fixed_horizon: bool, count: usize) -> Self {
+    fn new(task: ControlTask, has_fixed_horizon: bool, count: usize) -> Self {
         let state_len = task.state_names().len();
         let inner = Snapshot {
             states: vec![0.0; count * state_len],
@@ -329,7 +329,7 @@ impl Native {
         let is_last = self.task.horizon() <= self.inner.steps[index];
         let cut = if is_last { StepEnd::Truncated } else { StepEnd::Running };
         if self.inner.is_absorbed[index] {
-            self.done.push(Step { reward: 0.0, end: cut });
+            self.done.push(EnvironmentStep { reward: 0.0, end: cut });
             return;
         }
         let state = &mut self.inner.states[index * self.state_len..][..self.state_len];
@@ -342,7 +342,7 @@ impl Native {
             }
             (false, _) => cut,
         };
-        self.done.push(Step { reward: transition.reward, end });
+        self.done.push(EnvironmentStep { reward: transition.reward, end });
     }
 }
 
@@ -356,7 +356,7 @@ mod tests {
         EnvironmentSetup::from(name.parse::<EnvironmentId>().unwrap()).open(copies).unwrap()
     }
 
-    fn step(environments: &mut Environments, index: usize, action: usize) -> Step {
+    fn step(environments: &mut Environments, index: usize, action: usize) -> EnvironmentStep {
         let mut steps = Vec::new();
         environments.begin(index, Action::Discrete(action));
         environments.finish(&mut steps).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::task::Task;
+use crate::task::ControlTask;
 
 /// Which environment: one of this program's, or one that another process serves. Written and read as a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +15,7 @@ pub enum EnvironmentId {
     /// nothing about how good it was.
     Native {
         /// The task.
-        task: Task,
+        task: ControlTask,
         /// Whether every episode lasts to the horizon.
         has_fixed_horizon: bool,
     },
@@ -43,7 +43,7 @@ const SERVED: &str = "served:";
 
 impl EnvironmentId {
     /// The task, where it is one of this program's.
-    pub fn task(&self) -> Option<Task> {
+    pub fn task(&self) -> Option<ControlTask> {
         match self {
             Self::Native { task, .. } => Some(*task),
             Self::Served { .. } => None,
@@ -61,8 +61,8 @@ impl EnvironmentId {
     }
 }
 
-impl From<Task> for EnvironmentId {
-    fn from(task: Task) -> Self {
+impl From<ControlTask> for EnvironmentId {
+    fn from(task: ControlTask) -> Self {
         Self::Native { task, has_fixed_horizon: false }
     }
 }
@@ -90,15 +90,16 @@ pub struct UnknownEnvironment {
 
 /// The names that there are, for an error.
 pub fn expected_names() -> String {
-    let names = Task::ALL.map(Task::id).join(", ");
+    let names = ControlTask::ALL.map(ControlTask::id).join(", ");
     format!("one of {names}, one of them behind fixed/, gymnasium:NAME or served:NAME")
 }
 
 /// The name that is meant, where one is near.
 fn hint(found: &str) -> String {
     let found = found.strip_prefix(FIXED).unwrap_or(found).to_lowercase();
-    let distance = |task: &Task| strsim::levenshtein(&found, &task.id().to_lowercase());
-    let nearest = Task::ALL.into_iter().min_by_key(distance).filter(|task| distance(task) <= 4);
+    let distance = |task: &ControlTask| strsim::levenshtein(&found, &task.id().to_lowercase());
+    let nearest =
+        ControlTask::ALL.into_iter().min_by_key(distance).filter(|task| distance(task) <= 4);
     nearest.map(|task| format!(" (did you mean {}?)", task.id())).unwrap_or_default()
 }
 
@@ -113,7 +114,7 @@ impl FromStr for EnvironmentId {
         }
         let (has_fixed_horizon, id) =
             text.strip_prefix(FIXED).map_or((false, text), |id| (true, id));
-        let task = Task::ALL.into_iter().find(|task| task.id() == id);
+        let task = ControlTask::ALL.into_iter().find(|task| task.id() == id);
         let task = task.ok_or_else(|| UnknownEnvironment { found: text.to_owned() })?;
         Ok(Self::Native { task, has_fixed_horizon })
     }
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written_and_near_ones_are_proposed() {
-        for task in Task::ALL {
+        for task in ControlTask::ALL {
             for has_fixed_horizon in [false, true] {
                 let id = EnvironmentId::Native { task, has_fixed_horizon };
                 assert_eq!(id.to_string().parse(), Ok(id));

@@ -1,6 +1,6 @@
 //! Environments: the dynamics of control tasks, many copies at a time, here or in another process.
 //!
-//! A [`Task`] is a rule for states, actions and rewards, exact to Gymnasium's of the same id; an
+//! A [`ControlTask`] is a rule for states, actions and rewards, exact to Gymnasium's of the same id; an
 //! [`EnvironmentId`] names one and says how its episodes end, or names an environment that another process serves;
 //! [`Environments`] holds copies of one and steps them. The end of an episode is a [`StepEnd`], so that a time limit is never taken for the end of the task.
 //!
@@ -39,5 +39,5 @@ pub use id::{EnvironmentId, ServedBy, UnknownEnvironment, expected_names};
 pub use replay::{Refused, ReplayError, Replayed, replay, replay_served};
 pub use served::{Course, Making, ServerError, ServerOptions};
 pub use spaces::{ObservationSpace, Spaces};
-pub use step::{Frame, Step, StepEnd};
-pub use task::Task;
+pub use step::{EnvironmentStep, Frame, StepEnd};
+pub use task::ControlTask;

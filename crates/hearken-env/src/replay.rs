@@ -7,7 +7,7 @@ use crate::action::{Action, ActionSpace};
 use crate::environments::Environments;
 use crate::served::ServerError;
 use crate::step::StepEnd;
-use crate::task::Task;
+use crate::task::ControlTask;
 
 /// What a step from a given state came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,7 +38,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// If one of them is none of the task's, or the step leads to numbers that are not finite.
-pub fn replay(task: Task, state: &Value, action: &Value) -> Result<Replayed, Refused> {
+pub fn replay(task: ControlTask, state: &Value, action: &Value) -> Result<Replayed, Refused> {
     let mut next = state_of(task, state)?;
     let continuous;
     let action = match task.actions() {
@@ -125,7 +125,7 @@ fn numbers_of(dimensions: usize, action: &Value) -> Result<Vec<f64>, Refused> {
     })
 }
 
-fn state_of(task: Task, state: &Value) -> Result<Vec<f64>, Refused> {
+fn state_of(task: ControlTask, state: &Value) -> Result<Vec<f64>, Refused> {
     let names = task.state_names();
     let refused = |expected: String| Refused { column: "state", found: shown(state), expected };
     let values = numbers(state, names.len()).ok_or_else(|| {

@@ -13,7 +13,7 @@ pub enum StepEnd {
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct EnvironmentStep {
     /// The reward of the action.
     pub reward: f64,
     /// Whether the episode is over.

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use crate::action::{Action, ActionSpace};
-use crate::dynamics::gridworld::Layout;
+use crate::dynamics::gridworld::GridLayout;
 use crate::dynamics::{
     PIXELS_SIDE, Transition, acrobot, cart_pole, catch, gridworld, mountain_car,
     mountain_car_continuous, moving_dot, pendulum,
@@ -12,7 +12,7 @@ use crate::spaces::{ObservationSpace, Spaces};
 
 /// A control task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Task {
+pub enum ControlTask {
     /// `CartPole-v1`.
     CartPole,
     /// `Pendulum-v1`.
@@ -33,7 +33,7 @@ pub enum Task {
     Catch,
 }
 
-impl Task {
+impl ControlTask {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::CartPole,
@@ -132,8 +132,8 @@ impl Task {
             Self::MountainCar => mountain_car::step(state, action.index()),
             Self::MountainCarContinuous => mountain_car_continuous::step(state, action.scalar()),
             Self::Acrobot => acrobot::step(state, action.index()),
-            Self::Gridworld => gridworld::step(state, action.index(), Layout::Open),
-            Self::GridworldWall => gridworld::step(state, action.index(), Layout::Wall),
+            Self::Gridworld => gridworld::step(state, action.index(), GridLayout::Open),
+            Self::GridworldWall => gridworld::step(state, action.index(), GridLayout::Wall),
             Self::MovingDot => moving_dot::step(state, action.index()),
             Self::Catch => catch::step(state, action.index()),
         }
@@ -145,8 +145,8 @@ impl Task {
             Self::Pendulum => pendulum::reset(state, rng),
             Self::MountainCar | Self::MountainCarContinuous => mountain_car::reset(state, rng),
             Self::Acrobot => acrobot::reset(state, rng),
-            Self::Gridworld => gridworld::reset(state, Layout::Open, rng),
-            Self::GridworldWall => gridworld::reset(state, Layout::Wall, rng),
+            Self::Gridworld => gridworld::reset(state, GridLayout::Open, rng),
+            Self::GridworldWall => gridworld::reset(state, GridLayout::Wall, rng),
             Self::MovingDot => moving_dot::reset(state, rng),
             Self::Catch => catch::reset(state, rng),
         }
@@ -180,10 +180,11 @@ impl Task {
                     "integers: a row from 0 to 12, a column from 0 to 13, a paddle from 1 to 12";
                 return expected_place(catch::is_state(state), expected);
             }
-            Self::Gridworld => (Layout::Open, "a row and a column, integers from 0 to 4"),
-            Self::GridworldWall => {
-                (Layout::Wall, "a row and a column, integers from 0 to 4, of no cell of the wall")
-            }
+            Self::Gridworld => (GridLayout::Open, "a row and a column, integers from 0 to 4"),
+            Self::GridworldWall => (
+                GridLayout::Wall,
+                "a row and a column, integers from 0 to 4, of no cell of the wall",
+            ),
             _ => return None,
         };
         (!gridworld::is_cell(state, layout)).then_some(expected)

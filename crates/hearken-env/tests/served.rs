@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hearken_env::{
-    Action, ActionSpace, EnvironmentSetup, Environments, ObservationSpace, RestoreError, Restored,
-    ServerError, ServerOptions, Step, StepEnd, Task,
+    Action, ActionSpace, ControlTask, EnvironmentSetup, EnvironmentStep, Environments,
+    ObservationSpace, RestoreError, Restored, ServerError, ServerOptions, StepEnd,
 };
 use hearken_testing::skip;
 use rand::SeedableRng;
@@ -64,7 +64,10 @@ fn reset_all(environments: &mut Environments, rng: &mut ChaCha8Rng) -> Result<()
     (0..environments.len()).try_for_each(|copy| environments.reset(copy, rng))
 }
 
-fn step(environments: &mut Environments, actions: &[usize]) -> Result<Vec<Step>, ServerError> {
+fn step(
+    environments: &mut Environments,
+    actions: &[usize],
+) -> Result<Vec<EnvironmentStep>, ServerError> {
     for (copy, &action) in actions.iter().enumerate() {
         environments.begin(copy, Action::Discrete(action));
     }
@@ -91,7 +94,7 @@ fn copies_are_stepped_together_and_ends_are_told_apart() {
     assert_ne!(seeds[0], seeds[1], "every episode has a seed of its own");
     for count in [1.0, 2.0, 3.0] {
         let steps = step(&mut environments, &[1, 0]).unwrap();
-        assert_eq!(steps[0], Step { reward: f64::from(count), end: StepEnd::Running });
+        assert_eq!(steps[0], EnvironmentStep { reward: f64::from(count), end: StepEnd::Running });
         assert_eq!(seen(&environments, 0), [count, seeds[0]]);
         assert_eq!(seen(&environments, 1), [0.0, seeds[1]]);
     }
@@ -241,11 +244,11 @@ fn what_is_wrong_with_a_step_is_named() {
 fn gymnasium_over_a_pipe_does_what_the_native_task_does() {
     let Some(setup) = gymnasium("CartPole-v1") else { return };
     let mut environments = setup.open(1).unwrap();
-    assert_eq!(environments.spaces(), Task::CartPole.spaces());
+    assert_eq!(environments.spaces(), ControlTask::CartPole.spaces());
     let states = [[0.01, -0.2, 0.03, 0.4], [2.39, 3.0, 0.0, 0.1], [-1.0, 0.5, 0.2, 2.0], [0.0; 4]];
     for (at, state) in states.into_iter().enumerate() {
         let (state, action) = (serde_json::json!(state), serde_json::json!(at % 2));
-        let native = hearken_env::replay(Task::CartPole, &state, &action).unwrap();
+        let native = hearken_env::replay(ControlTask::CartPole, &state, &action).unwrap();
         let served = hearken_env::replay_served(&mut environments, &state, &action).unwrap();
         for (found, expected) in served.state.iter().zip(&native.state) {
             assert!((found - expected).abs() < 1e-12, "{served:?}, {native:?}");
@@ -259,7 +262,7 @@ fn gymnasium_over_a_pipe_does_what_the_native_task_does() {
 fn gymnasium_draws_initial_states_by_seed_and_cuts_episodes_off() {
     let Some(setup) = gymnasium("Pendulum-v1") else { return };
     let mut one = setup.open(2).unwrap();
-    assert_eq!(one.spaces(), Task::Pendulum.spaces());
+    assert_eq!(one.spaces(), ControlTask::Pendulum.spaces());
     reset_all(&mut one, &mut rng()).unwrap();
     let mut other = setup.open(2).unwrap();
     reset_all(&mut other, &mut rng()).unwrap();

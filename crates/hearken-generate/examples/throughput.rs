@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use hearken_generate::{Request, Sampling, generate};
+use hearken_generate::{Sampling, SamplingRequest, generate};
 use hearken_model::{Head, Model, ModelConfig};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
@@ -43,8 +43,8 @@ fn main() {
     let Value::Object(raw) = config() else { unreachable!("an object is written above") };
     let config = ModelConfig::from_json(Path::new("config.json"), &raw).expect("a valid config");
     let model = Model::init(Cpu::new(), config, Head::LanguageModel, precision, 1);
-    let requests: Vec<Request> = (0..prompts)
-        .map(|i| Request {
+    let requests: Vec<SamplingRequest> = (0..prompts)
+        .map(|i| SamplingRequest {
             prompt_ids: (0..PROMPT_TOKENS)
                 .map(|t| ((7919 * i + 104_729 * t) % 8192) as u32)
                 .collect(),

@@ -8,7 +8,7 @@ use hearken_tensor::Device;
 
 use crate::engine::{Engine, Observer, Voice};
 use crate::error::GenerateError;
-use crate::request::{EngineOptions, Event, Request};
+use crate::request::{EngineOptions, SamplingRequest, TokenSampled};
 use crate::sampling::Sampling;
 
 /// Completes every request; [`generate_with`] with the default options.
@@ -18,7 +18,7 @@ use crate::sampling::Sampling;
 pub fn generate<D: Device>(
     model: &Model<D>,
     tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
+    requests: &[SamplingRequest],
     sampling: &Sampling,
     observer: Observer<'_>,
 ) -> Result<Vec<Vec<Completion>>, GenerateError> {
@@ -46,7 +46,7 @@ pub fn generate<D: Device>(
 pub fn generate_with<D: Device>(
     model: &Model<D>,
     tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
+    requests: &[SamplingRequest],
     sampling: &Sampling,
     options: &EngineOptions,
     observer: Observer<'_>,
@@ -77,7 +77,7 @@ pub fn generate_mixed<D: Device>(
     model: &Model<D>,
     mixture: &Mixture<'_, D>,
     tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
+    requests: &[SamplingRequest],
     sampling: &Sampling,
     observer: Observer<'_>,
 ) -> Result<Vec<Vec<Completion>>, GenerateError> {
@@ -98,7 +98,7 @@ pub fn generate_mixed<D: Device>(
 fn run<D: Device>(
     voices: Vec<Voice<'_, D>>,
     tokenizer: Option<&Tokenizer>,
-    requests: &[Request],
+    requests: &[SamplingRequest],
     sampling: &Sampling,
     options: &EngineOptions,
     observer: Observer<'_>,
@@ -108,7 +108,7 @@ fn run<D: Device>(
         requests.iter().map(|request| vec![empty(); request.samples]).collect();
     let (mut tokens, mut is_stopped) = (0, false);
     while !engine.is_idle() {
-        let ended = engine.step(&mut |event: Event<'_>| {
+        let ended = engine.step(&mut |event: TokenSampled<'_>| {
             if is_stopped {
                 return ControlFlow::Break(());
             }

@@ -13,15 +13,15 @@ use hearken_tensor::draw::DrawRow;
 use rayon::prelude::*;
 
 use crate::error::GenerateError;
-use crate::request::{Ended, EngineOptions, EngineStats, Event, Request};
+use crate::request::{CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled};
 use crate::sampling::Sampling;
 use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
-use crate::sequence::{Extent, Queued, QueuedPart, Sequence, Terms, Wanted};
+use crate::sequence::{Extent, OpenSequence, Queued, QueuedPart, Terms, TokenDraw};
 use crate::stop::StopRules;
 use crate::wishes::Wishes;
 
 /// What sees each token as it is sampled, and says whether to go on.
-pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>;
 
 /// A model and the weight of its logits; the weights of all sum to 1.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub struct Engine<'m, D: Device> {
     submitted: usize,
     sampled: usize,
     /// Completions that no step has returned yet.
-    ended: Vec<Ended>,
+    ended: Vec<CompletionEnded>,
 }
 
 impl<'m, D: Device> Engine<'m, D> {
@@ -108,7 +108,7 @@ impl<'m, D: Device> Engine<'m, D> {
     pub fn with_requests(
         model: &'m Model<D>,
         tokenizer: Option<&'m Tokenizer>,
-        requests: &[Request],
+        requests: &[SamplingRequest],
         sampling: &Sampling,
         options: &EngineOptions,
     ) -> Result<Self, GenerateError> {
@@ -120,7 +120,7 @@ impl<'m, D: Device> Engine<'m, D> {
     pub(crate) fn of_voices(
         voices: Vec<Voice<'m, D>>,
         tokenizer: Option<&'m Tokenizer>,
-        requests: &[Request],
+        requests: &[SamplingRequest],
         sampling: &Sampling,
         options: &EngineOptions,
     ) -> Result<Self, GenerateError> {
@@ -190,7 +190,7 @@ impl<'m, D: Device> Engine<'m, D> {
     /// sequence alone does not fit into the cache, or there are stop sequences but no tokenizer.
     pub fn submit(
         &mut self,
-        request: Request,
+        request: SamplingRequest,
         sampling: &Sampling,
     ) -> Result<usize, GenerateError> {
         self.submit_with(request, sampling, Wishes::default())
@@ -202,7 +202,7 @@ impl<'m, D: Device> Engine<'m, D> {
     /// As there, and if a wish is out of its range.
     pub fn submit_with(
         &mut self,
-        request: Request,
+        request: SamplingRequest,
         sampling: &Sampling,
         wishes: Wishes,
     ) -> Result<usize, GenerateError> {
@@ -247,7 +247,10 @@ impl<'m, D: Device> Engine<'m, D> {
     ///
     /// # Errors
     /// As [`Engine::step`].
-    pub fn finish(&mut self, observer: Observer<'_>) -> Result<Vec<Ended>, GenerateError> {
+    pub fn finish(
+        &mut self,
+        observer: Observer<'_>,
+    ) -> Result<Vec<CompletionEnded>, GenerateError> {
         let mut ended = Vec::new();
         while !self.is_idle() {
             ended.extend(self.step(observer)?);
@@ -263,13 +266,13 @@ impl<'m, D: Device> Engine<'m, D> {
     ///
     /// # Errors
     /// If a logit is NaN or infinite; that request is cancelled.
-    pub fn step(&mut self, observer: Observer<'_>) -> Result<Vec<Ended>, GenerateError> {
+    pub fn step(&mut self, observer: Observer<'_>) -> Result<Vec<CompletionEnded>, GenerateError> {
         self.scheduler.admit();
         let chunks = self.scheduler.plan_prefill();
         let logits = self.run(&chunks);
         self.draw(&chunks, logits.as_ref());
         let accepted = self.accept(observer);
-        let ended = self.scheduler.retire().into_iter().map(|sequence| Ended {
+        let ended = self.scheduler.retire().into_iter().map(|sequence| CompletionEnded {
             request: sequence.request,
             sample: sequence.sample,
             completion: sequence.finish(),
@@ -344,10 +347,10 @@ impl<'m, D: Device> Engine<'m, D> {
         }
         // What guides a completion may take long to say what comes next.
         let running = &mut self.scheduler.running;
-        let wanted = running.par_iter_mut().map(Sequence::wanted);
+        let wanted = running.par_iter_mut().map(OpenSequence::wanted);
         let (firsts, wanted): (Vec<_>, Vec<_>) = wanted.unzip();
         let rows = firsts.iter().zip(wanted).enumerate().map(|(row, (first, wanted))| {
-            let Wanted { choice, added, allowed, likeliest } = wanted;
+            let TokenDraw { choice, added, allowed, likeliest } = wanted;
             let logits = match first {
                 Some(first) => View::new(&**first, Rows::dense(1, vocab)),
                 None => View::new(logits.expect("a running sequence has a row"), row_of(row)),
@@ -380,7 +383,9 @@ impl<'m, D: Device> Engine<'m, D> {
             }
             let (ids, stop_reason) = (sequence.ids.as_slice(), sequence.ended);
             let report = sequence.report.as_ref();
-            if observer(Event { request, sample, ids, logprob, stop_reason, report }).is_break() {
+            if observer(TokenSampled { request, sample, ids, logprob, stop_reason, report })
+                .is_break()
+            {
                 unwanted.push(request);
             }
         }
@@ -395,7 +400,7 @@ impl<'m, D: Device> Engine<'m, D> {
 fn queued<'m, D: Device>(
     voices: &[Voice<'m, D>],
     index: usize,
-    request: Arc<Request>,
+    request: Arc<SamplingRequest>,
     terms: Arc<Terms<'m>>,
     options: &EngineOptions,
 ) -> Result<Option<Queued<'m, D::Buffer>>, GenerateError> {

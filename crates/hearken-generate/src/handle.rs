@@ -15,7 +15,7 @@ use hearken_tensor::Device;
 use crate::engine::Engine;
 use crate::error::GenerateError;
 use crate::reading::{Read, Reading, read_completions};
-use crate::request::{EngineOptions, EngineStats, Event, Request};
+use crate::request::{EngineOptions, EngineStats, SamplingRequest, TokenSampled};
 use crate::sampling::Sampling;
 use crate::wishes::{TokenReport, Wishes};
 
@@ -25,7 +25,7 @@ use crate::wishes::{TokenReport, Wishes};
 /// [`Generation`] is left.
 #[derive(Clone, Debug)]
 pub struct EngineHandle {
-    messages: Sender<Message>,
+    messages: Sender<EngineMessage>,
     /// Requests asked for.
     asked: Arc<AtomicU64>,
 }
@@ -44,7 +44,7 @@ pub struct Generation {
 #[derive(Debug)]
 pub struct Ticket {
     number: u64,
-    messages: Sender<Message>,
+    messages: Sender<EngineMessage>,
 }
 
 /// Hears what comes of a request, on the engine's thread, which waits for it. Where it breaks off, the
@@ -80,23 +80,23 @@ pub enum Update {
 }
 
 /// What the thread is told.
-enum Message {
-    Complete(Box<Asked>),
+enum EngineMessage {
+    Complete(Box<QueuedRequest>),
     Read(Reading, Listener),
     Cancel(u64),
     Stats(Sender<EngineStats>),
 }
 
 /// A request with a way back.
-struct Asked {
+struct QueuedRequest {
     number: u64,
-    request: Request,
+    request: SamplingRequest,
     sampling: Sampling,
     wishes: Wishes,
     sink: Sink,
 }
 
-impl fmt::Debug for Asked {
+impl fmt::Debug for QueuedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asked").field("number", &self.number).finish_non_exhaustive()
     }
@@ -128,7 +128,7 @@ impl EngineHandle {
     }
 
     /// Asks for completions. What is wrong with the request comes as the first update.
-    pub fn complete(&self, request: Request, sampling: Sampling) -> Generation {
+    pub fn complete(&self, request: SamplingRequest, sampling: Sampling) -> Generation {
         let (updates, receiver) = channel();
         let nothing = sampling.max_new_tokens == 0;
         let left = if nothing { 0 } else { request.samples };
@@ -145,15 +145,15 @@ impl EngineHandle {
     /// all samples, or an error, where the thread has ended.
     pub fn complete_into(
         &self,
-        request: Request,
+        request: SamplingRequest,
         sampling: Sampling,
         wishes: Wishes,
         sink: Sink,
     ) -> Ticket {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let asked = Asked { number, request, sampling, wishes, sink };
+        let asked = QueuedRequest { number, request, sampling, wishes, sink };
         // A thread that has ended drops the way back, which its other end sees.
-        drop(self.messages.send(Message::Complete(Box::new(asked))));
+        drop(self.messages.send(EngineMessage::Complete(Box::new(asked))));
         Ticket { number, messages: self.messages.clone() }
     }
 
@@ -161,7 +161,7 @@ impl EngineHandle {
     /// anything where the thread has ended.
     pub fn read_into(&self, reading: Reading, listener: Listener) {
         // A thread that has ended drops the way back, which its other end sees.
-        drop(self.messages.send(Message::Read(reading, listener)));
+        drop(self.messages.send(EngineMessage::Read(reading, listener)));
     }
 
     /// What the engine has done so far, and how full its cache is.
@@ -170,7 +170,7 @@ impl EngineHandle {
     /// If the thread has ended.
     pub fn stats(&self) -> Result<EngineStats, GenerateError> {
         let (sender, stats) = channel();
-        drop(self.messages.send(Message::Stats(sender)));
+        drop(self.messages.send(EngineMessage::Stats(sender)));
         stats.recv().map_err(|_| GenerateError::Gone)
     }
 }
@@ -200,14 +200,14 @@ impl Iterator for Generation {
 impl Drop for Ticket {
     fn drop(&mut self) {
         // A thread that has ended has nothing to cancel.
-        drop(self.messages.send(Message::Cancel(self.number)));
+        drop(self.messages.send(EngineMessage::Cancel(self.number)));
     }
 }
 
 /// What the thread does.
 struct Loop<'m, D: Device> {
     engine: Engine<'m, D>,
-    inbox: Receiver<Message>,
+    inbox: Receiver<EngineMessage>,
     /// Who is told of each of the engine's requests.
     asked: BTreeMap<usize, Way>,
 }
@@ -236,27 +236,27 @@ impl<D: Device> Loop<'_, D> {
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: EngineMessage) {
         match message {
-            Message::Complete(asked) => self.submit(*asked),
-            Message::Cancel(number) => {
+            EngineMessage::Complete(asked) => self.submit(*asked),
+            EngineMessage::Cancel(number) => {
                 let found = self.asked.iter().find(|(_, way)| way.number == number);
                 if let Some(request) = found.map(|(&request, _)| request) {
                     self.asked.remove(&request);
                     self.engine.cancel(request);
                 }
             }
-            Message::Read(reading, listener) => {
+            EngineMessage::Read(reading, listener) => {
                 let model = self.engine.model();
                 listener(rayon::scope(|_| read_completions(model, &reading)));
             }
             // Who has gone is not told.
-            Message::Stats(sender) => drop(sender.send(self.engine.stats())),
+            EngineMessage::Stats(sender) => drop(sender.send(self.engine.stats())),
         }
     }
 
-    fn submit(&mut self, asked: Asked) {
-        let Asked { number, request, sampling, wishes, mut sink } = asked;
+    fn submit(&mut self, asked: QueuedRequest) {
+        let QueuedRequest { number, request, sampling, wishes, mut sink } = asked;
         let left = request.samples;
         let nothing = left == 0 || sampling.max_new_tokens == 0;
         match self.engine.submit_with(request, &sampling, wishes) {
@@ -271,8 +271,8 @@ impl<D: Device> Loop<'_, D> {
 
     fn step(&mut self) {
         let Self { engine, asked, .. } = self;
-        let observe = &mut |event: Event<'_>| {
-            let Event { request, sample, ids, logprob, stop_reason, report } = event;
+        let observe = &mut |event: TokenSampled<'_>| {
+            let TokenSampled { request, sample, ids, logprob, stop_reason, report } = event;
             let report = report.cloned();
             let update =
                 ids.last().map(|&id| Update::Token { sample, id, logprob, stop_reason, report });

@@ -12,7 +12,7 @@
 //! sample's index; not on what else is asked for, nor on the size of batches, pages and chunks, but
 //! for the last digits of f32 sums.
 //!
-//! Read in this order: [`Sampling`], [`Wishes`], [`Request`] and [`Event`] (what is asked for), `sampler` (its
+//! Read in this order: [`Sampling`], [`Wishes`], [`SamplingRequest`] and [`TokenSampled`] (what is asked for), `sampler` (its
 //! random numbers), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
 //! (who runs next), [`Engine`] (the loop), [`generate`], [`read_completions`], [`EngineHandle`], `stop`, [`completion_text`] and
 //! [`TextPieces`] (where text ends).
@@ -52,7 +52,7 @@ pub use error::GenerateError;
 pub use handle::{EngineHandle, Generation, Listener, Sink, Ticket, Update};
 pub use pieces::TextPieces;
 pub use reading::{Read, Reading, read_completions};
-pub use request::{Ended, EngineOptions, EngineStats, Event, Request};
+pub use request::{CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled};
 pub use sampling::Sampling;
 pub use stop::completion_text;
 pub use wishes::{Allowed, Guidance, Guide, TokenReport, Wishes};

@@ -11,14 +11,14 @@ const ROOT: NodeId = 0;
 
 /// Where a page stands in the tree: after which page, and which tokens it holds. Looking up compares
 /// the tokens themselves, so equal hashes cannot mix prompts up.
-type Key = (NodeId, Box<[u32]>);
+type PageKey = (NodeId, Box<[u32]>);
 
 /// A tree of full pages, each found by the tokens of the page and of all pages before it.
 #[derive(Debug, Default)]
 pub(crate) struct PrefixTree {
-    nodes: HashMap<Key, (NodeId, u32)>,
+    nodes: HashMap<PageKey, (NodeId, u32)>,
     /// The key of each page that is in the tree.
-    keys: HashMap<u32, Key>,
+    keys: HashMap<u32, PageKey>,
     last_id: NodeId,
 }
 

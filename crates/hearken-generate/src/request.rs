@@ -7,7 +7,7 @@ use crate::wishes::TokenReport;
 
 /// A prompt to complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct SamplingRequest {
     /// The prompt, used as it is; at least one token.
     pub prompt_ids: Vec<u32>,
     /// How many completions are wanted.
@@ -18,7 +18,7 @@ pub struct Request {
 
 /// A token has been sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Event<'a> {
+pub struct TokenSampled<'a> {
     /// The request's number: its index where all are known beforehand.
     pub request: usize,
     /// Index of the sample within the request.
@@ -35,7 +35,7 @@ pub struct Event<'a> {
 
 /// A completion has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ended {
+pub struct CompletionEnded {
     /// The request's number.
     pub request: usize,
     /// Index of the sample within the request.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::pages::PagePool;
 use crate::request::EngineOptions;
-use crate::sequence::{Prompt, Queued, Sequence};
+use crate::sequence::{OpenSequence, Prompt, Queued};
 
 /// A part of a prompt that runs in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) struct Scheduler<'m, L> {
     /// away. Only the last one can lack samples that have entered.
     pub(crate) prompts: VecDeque<Prompt<'m, L>>,
     /// Sequences that sample.
-    pub(crate) running: Vec<Sequence<'m, L>>,
+    pub(crate) running: Vec<OpenSequence<'m, L>>,
     pub(crate) pool: PagePool,
     options: EngineOptions,
     /// Tokens of all prompts that have entered.
@@ -191,7 +191,7 @@ impl<'m, L> Scheduler<'m, L> {
 
     /// Removes ended sequences and prompts whose samples have all started; returns the former. What
     /// they leave in the cache is found by prompts that begin like them, until its pages are needed.
-    pub(crate) fn retire(&mut self) -> Vec<Sequence<'m, L>> {
+    pub(crate) fn retire(&mut self) -> Vec<OpenSequence<'m, L>> {
         let ended: Vec<_> =
             self.running.extract_if(.., |sequence| sequence.ended.is_some()).collect();
         for sequence in &ended {

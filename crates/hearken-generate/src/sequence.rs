@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::pages::PagePool;
-use crate::request::Request;
+use crate::request::SamplingRequest;
 use crate::sampler;
 use crate::sampling::Sampling;
 use crate::stop::{StopRules, StopWatch};
@@ -28,7 +28,7 @@ pub(crate) struct Terms<'m> {
 pub(crate) struct Queued<'m, L> {
     /// The request's number.
     pub(crate) index: usize,
-    pub(crate) request: Arc<Request>,
+    pub(crate) request: Arc<SamplingRequest>,
     pub(crate) terms: Arc<Terms<'m>>,
     pub(crate) extent: Extent,
     pub(crate) part: QueuedPart<'m, L>,
@@ -40,7 +40,7 @@ pub(crate) enum QueuedPart<'m, L> {
     /// Its samples from this one on.
     SamplesFrom(usize),
     /// A sequence that has begun: its prompt and what it has sampled run again.
-    Begun(Box<Sequence<'m, L>>),
+    Begun(Box<OpenSequence<'m, L>>),
 }
 
 impl<L> Queued<'_, L> {
@@ -111,7 +111,7 @@ pub(crate) struct Prompt<'m, L> {
     pub(crate) index: usize,
     /// What runs: the request's prompt, or with it what a sequence has sampled that runs again.
     pub(crate) tokens: Arc<[u32]>,
-    request: Arc<Request>,
+    request: Arc<SamplingRequest>,
     terms: Arc<Terms<'m>>,
     /// Where `tokens` is the prompt.
     pub(crate) extent: Extent,
@@ -127,7 +127,7 @@ pub(crate) struct Prompt<'m, L> {
     /// The number after that of the last sample to enter.
     samples: usize,
     /// Samples that wait for the prompt to have run.
-    pub(crate) waiting: Vec<Sequence<'m, L>>,
+    pub(crate) waiting: Vec<OpenSequence<'m, L>>,
     /// The logits after the prompt, once it has run.
     pub(crate) logits: Option<Arc<L>>,
 }
@@ -153,12 +153,12 @@ impl<'m, L> Prompt<'m, L> {
         let Queued { index, request, terms, extent: asked, part } = queued;
         let (first, samples) = match part {
             QueuedPart::SamplesFrom(sample) => {
-                let new = Sequence::new((index, sample), &request, &terms, asked);
-                (Sequence { pages, ..new }, request.samples)
+                let new = OpenSequence::new((index, sample), &request, &terms, asked);
+                (OpenSequence { pages, ..new }, request.samples)
             }
             QueuedPart::Begun(begun) => {
                 let samples = begun.sample + 1;
-                (Sequence { pages, ..*begun }, samples)
+                (OpenSequence { pages, ..*begun }, samples)
             }
         };
         let (admitted, waiting) = (first.sample + 1, vec![first]);
@@ -187,8 +187,8 @@ impl<'m, L> Prompt<'m, L> {
         pool.share(shared);
         let pages = [shared, &own].concat();
         let place = (self.index, self.admitted);
-        let new = Sequence::new(place, &self.request, &self.terms, self.asked);
-        self.waiting.push(Sequence { pages, ..new });
+        let new = OpenSequence::new(place, &self.request, &self.terms, self.asked);
+        self.waiting.push(OpenSequence { pages, ..new });
         self.admitted += 1;
         true
     }
@@ -228,7 +228,7 @@ impl<'m, L> Prompt<'m, L> {
 
 /// How a token is drawn, but for the row that it is drawn from.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct TokenDraw {
     pub(crate) choice: Choice,
     pub(crate) added: Vec<(u32, f32)>,
     pub(crate) allowed: Option<Allowed>,
@@ -237,7 +237,7 @@ pub(crate) struct Wanted {
 
 /// One completion in the making.
 #[derive(Debug)]
-pub(crate) struct Sequence<'m, L> {
+pub(crate) struct OpenSequence<'m, L> {
     /// The request's number.
     pub(crate) request: usize,
     pub(crate) sample: usize,
@@ -247,7 +247,7 @@ pub(crate) struct Sequence<'m, L> {
     /// How often it has each of its tokens, where a wish depends on that.
     counts: BTreeMap<u32, u32>,
     logprobs: Vec<f64>,
-    asked: Arc<Request>,
+    asked: Arc<SamplingRequest>,
     terms: Arc<Terms<'m>>,
     /// How far it can go.
     extent: Extent,
@@ -264,11 +264,11 @@ pub(crate) struct Sequence<'m, L> {
     pub(crate) ended: Option<StopReason>,
 }
 
-impl<'m, L> Sequence<'m, L> {
+impl<'m, L> OpenSequence<'m, L> {
     /// A sequence without pages; `(request, sample)` are its numbers.
     fn new(
         (request, sample): (usize, usize),
-        asked: &Arc<Request>,
+        asked: &Arc<SamplingRequest>,
         terms: &Arc<Terms<'m>>,
         extent: Extent,
     ) -> Self {
@@ -305,11 +305,11 @@ impl<'m, L> Sequence<'m, L> {
 
     /// How the next token is drawn: the first from the logits after the prompt, which are given, others from
     /// the sequence's own row.
-    pub(crate) fn wanted(&mut self) -> (Option<Arc<L>>, Wanted) {
+    pub(crate) fn wanted(&mut self) -> (Option<Arc<L>>, TokenDraw) {
         let Terms { sampling, wishes, .. } = &*self.terms;
         let Sampling { temperature, top_k, top_p, min_p, .. } = *sampling;
         let uniform = if temperature == 0.0 { 0.0 } else { self.rng.random() };
-        let wanted = Wanted {
+        let wanted = TokenDraw {
             choice: Choice { temperature, top_k, top_p, min_p, uniform },
             added: wishes.added(&self.counts),
             allowed: self.guidance.as_mut().map(|guidance| guidance.allowed()),

@@ -19,7 +19,7 @@ fn complete_one(
     seed: u64,
 ) -> Completion {
     let requests = [request(prompt, 1, seed)];
-    let go_on = &mut |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let go_on = &mut |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     generate(model, Some(tokenizer), &requests, sampling, go_on).unwrap().remove(0).remove(0)
 }
 
@@ -89,7 +89,7 @@ fn end_tokens_need_no_tokenizer() {
     let model = model("qwen2");
     let prompt = &golden_greedy("qwen2")[0].0;
     let sampling = Sampling { temperature: 1.5, ..Sampling::plain(100_000) };
-    let go_on = &mut |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let go_on = &mut |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     let completions = generate(&model, None, &[request(prompt, 8, 1)], &sampling, go_on).unwrap();
     let is_end = |completion: &&Completion| completion.stop_reason == StopReason::EndOfText;
     assert!(0 < completions[0].iter().filter(is_end).count());

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use hearken_data::Completion;
 use hearken_generate::{
-    Ended, Engine, EngineHandle, EngineOptions, EngineStats, Event, GenerateError, Request,
-    Sampling, Update,
+    CompletionEnded, Engine, EngineHandle, EngineOptions, EngineStats, GenerateError, Sampling,
+    SamplingRequest, TokenSampled, Update,
 };
 use hearken_model::{KvCache, Model};
 use hearken_tensor::Cpu;
@@ -29,12 +29,12 @@ fn greedy(new_tokens: usize) -> Sampling {
     Sampling { ignore_eos: true, ..Sampling::greedy(new_tokens) }
 }
 
-fn go_on(_: Event<'_>) -> ControlFlow<()> {
+fn go_on(_: TokenSampled<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
 /// One request alone, to its end.
-fn ask(engine: &mut Engine<'_, Cpu>, request: &Request, sampling: &Sampling) -> Completion {
+fn ask(engine: &mut Engine<'_, Cpu>, request: &SamplingRequest, sampling: &Sampling) -> Completion {
     engine.submit(request.clone(), sampling).unwrap();
     engine.finish(&mut go_on).unwrap().remove(0).completion
 }
@@ -50,21 +50,21 @@ fn check_close(found: &Completion, expected: &Completion, tolerance: f64) {
 fn streams_are_what_generate_returns() {
     let model = model("llama");
     let golden = golden_greedy("llama");
-    let requests: Vec<Request> =
+    let requests: Vec<SamplingRequest> =
         golden.iter().zip(1..).map(|((prompt, _), seed)| request(prompt, 2, seed)).collect();
     let sampling = Sampling { temperature: 1.3, ..Sampling::plain(12) };
     let expected = complete(&model, &requests, &sampling, &options()).unwrap();
 
     let mut engine = engine(&model);
     let mut streamed = vec![vec![(Vec::new(), Vec::new()); 2]; requests.len()];
-    let mut observer = |event: Event<'_>| {
+    let mut observer = |event: TokenSampled<'_>| {
         let (ids, logprobs) = &mut streamed[event.request][event.sample];
         ids.push(*event.ids.last().unwrap());
         logprobs.push(event.logprob);
         ControlFlow::Continue(())
     };
     // Each joins while those before are under way.
-    let mut ended: Vec<Ended> = Vec::new();
+    let mut ended: Vec<CompletionEnded> = Vec::new();
     for request in &requests {
         engine.submit(request.clone(), &sampling).unwrap();
         ended.extend(engine.step(&mut observer).unwrap());
@@ -72,7 +72,7 @@ fn streams_are_what_generate_returns() {
     }
     ended.extend(engine.finish(&mut observer).unwrap());
     assert_eq!(ended.len(), 2 * requests.len());
-    for Ended { request, sample, completion } in &ended {
+    for CompletionEnded { request, sample, completion } in &ended {
         check_close(completion, &expected[*request][*sample], 1e-5);
         let (ids, logprobs) = &streamed[*request][*sample];
         assert_eq!((ids, logprobs), (&completion.ids, &completion.logprobs));
@@ -211,7 +211,8 @@ fn neighbors_and_giving_way_change_nothing() {
         model.set_precision(precision);
         let prompts: Vec<Vec<u32>> =
             (0..6_u32).map(|p| (0..5 + p).map(|i| (13 * p + 7 * i) % 90).collect()).collect();
-        let requests: Vec<Request> = prompts.iter().map(|prompt| request(prompt, 2, 5)).collect();
+        let requests: Vec<SamplingRequest> =
+            prompts.iter().map(|prompt| request(prompt, 2, 5)).collect();
         // One sequence of 10 + 30 − 1 positions in ten pages, and two more.
         let cache_bytes = KvCache::bytes(&model, 12, PAGE_LEN);
         let tight = EngineOptions { reserved_tokens: 1, cache_bytes, ..options() };
@@ -232,7 +233,7 @@ fn neighbors_and_giving_way_change_nothing() {
             assert!(3 <= engine.stats().preempted, "{:?}", engine.stats());
             assert_eq!((ended.len(), engine.stats().pages_in_use), (12, 0));
             let together = complete(&model, &requests, &sampling, &options()).unwrap();
-            for Ended { request, sample, completion } in &ended {
+            for CompletionEnded { request, sample, completion } in &ended {
                 let tolerance = if precision == Precision::Bf16 { 0.0 } else { 1e-5 };
                 check_close(completion, &alone[*request][*sample], tolerance);
                 check_close(&together[*request][*sample], &alone[*request][*sample], tolerance);

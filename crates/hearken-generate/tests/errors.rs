@@ -5,13 +5,13 @@ mod support;
 
 use std::ops::ControlFlow;
 
-use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate};
+use hearken_generate::{EngineOptions, GenerateError, Sampling, SamplingRequest, generate};
 use hearken_model::{Head, Model};
 use hearken_tensor::device::Precision;
 use hearken_tensor::{Cpu, Device};
 use support::{complete, model, request};
 
-fn error(requests: &[Request], sampling: &Sampling, options: &EngineOptions) -> String {
+fn error(requests: &[SamplingRequest], sampling: &Sampling, options: &EngineOptions) -> String {
     complete(&model("gpt2"), requests, sampling, options).unwrap_err().to_string()
 }
 

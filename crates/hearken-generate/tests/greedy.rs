@@ -3,7 +3,7 @@
 mod support;
 
 use hearken_data::StopReason;
-use hearken_generate::{EngineOptions, Request, Sampling};
+use hearken_generate::{EngineOptions, Sampling, SamplingRequest};
 use hearken_model::KvCache;
 use support::{FAMILIES, complete, families, golden_greedy, many_options, model, request};
 
@@ -16,7 +16,7 @@ fn completions_are_those_of_transformers() {
     for family in FAMILIES {
         let model = model(family);
         let golden = golden_greedy(family);
-        let requests: Vec<Request> =
+        let requests: Vec<SamplingRequest> =
             golden.iter().map(|(prompt, _)| request(prompt, 1, 0)).collect();
         for options in many_options() {
             let completions = complete(&model, &requests, &greedy(24), &options).unwrap();
@@ -59,7 +59,7 @@ fn a_completion_does_not_depend_on_its_company() {
 fn sequences_wait_where_the_cache_is_small() {
     let model = model("mistral");
     let golden = golden_greedy("mistral");
-    let requests: Vec<Request> =
+    let requests: Vec<SamplingRequest> =
         golden.iter().cycle().take(30).map(|(prompt, _)| request(prompt, 2, 0)).collect();
     let page_len = 4;
     // 31 + 24 − 1 positions, and the copy of a page that both samples of a prompt write to.

@@ -6,7 +6,7 @@ mod support;
 use std::ops::ControlFlow;
 
 use hearken_data::Completion;
-use hearken_generate::{Mixture, Request, Sampling, generate, generate_mixed};
+use hearken_generate::{Mixture, Sampling, SamplingRequest, generate, generate_mixed};
 use hearken_model::{Batch, Keep, Model};
 use hearken_tensor::{Cpu, Device};
 use support::{golden_greedy, model, request};
@@ -26,14 +26,14 @@ fn changed(model: &Model<Cpu>) -> Model<Cpu> {
     other
 }
 
-fn requests() -> Vec<Request> {
+fn requests() -> Vec<SamplingRequest> {
     let golden = golden_greedy("llama");
     golden.iter().zip(10..).map(|((prompt, _), seed)| request(prompt, 3, seed)).collect()
 }
 
 fn mixed(model: &Model<Cpu>, other: &Model<Cpu>, share: f64) -> Vec<Vec<Completion>> {
     let mixture = Mixture { model: other, share };
-    let mut go_on = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let mut go_on = |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     generate_mixed(model, &mixture, None, &requests(), &sampling(), &mut go_on).unwrap()
 }
 
@@ -45,7 +45,7 @@ fn sampling() -> Sampling {
 fn all_or_nothing_is_one_of_the_two() {
     let model = model("llama");
     let other = changed(&model);
-    let mut go_on = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let mut go_on = |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     for (share, alone) in [(0.0, &model), (1.0, &other)] {
         let expected = generate(alone, None, &requests(), &sampling(), &mut go_on).unwrap();
         let found = mixed(&model, &other, share);
@@ -89,7 +89,7 @@ fn a_mixture_is_the_geometric_mean_of_both() {
 #[test]
 fn models_of_other_tokens_and_shares_beyond_one_are_refused() {
     let model = model("llama");
-    let mut go_on = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let mut go_on = |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     let mixture = Mixture { model: &model, share: 1.5 };
     let refused = generate_mixed(&model, &mixture, None, &requests(), &sampling(), &mut go_on);
     assert!(refused.unwrap_err().to_string().contains("from 0 to 1"));

@@ -5,7 +5,7 @@ mod support;
 use std::ops::ControlFlow;
 
 use hearken_data::Completion;
-use hearken_generate::{EngineOptions, Request, Sampling, generate};
+use hearken_generate::{EngineOptions, Sampling, SamplingRequest, generate};
 use hearken_model::{Batch, Keep, Model};
 use hearken_tensor::Cpu;
 use hearken_tensor::device::{HeadOptions, Precision, Prediction};
@@ -15,7 +15,7 @@ fn tempered(temperature: f64, new_tokens: usize) -> Sampling {
     Sampling { temperature, ignore_eos: true, ..Sampling::plain(new_tokens) }
 }
 
-fn requests(family: &str, samples: usize) -> Vec<Request> {
+fn requests(family: &str, samples: usize) -> Vec<SamplingRequest> {
     let golden = golden_greedy(family);
     golden.iter().zip(10..).map(|((prompt, _), seed)| request(prompt, samples, seed)).collect()
 }
@@ -124,7 +124,7 @@ fn what_is_sampled_depends_on_the_seed_alone() {
             assert_eq!(a.ids, b.ids, "{options:?}");
         }
     }
-    let reversed: Vec<Request> = requests.iter().rev().cloned().collect();
+    let reversed: Vec<SamplingRequest> = requests.iter().rev().cloned().collect();
     let again = complete(&model, &reversed, &sampling, &EngineOptions::default()).unwrap();
     for (a, b) in first.iter().flatten().zip(again.iter().rev().flatten()) {
         assert_eq!(a.ids, b.ids);

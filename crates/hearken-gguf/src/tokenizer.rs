@@ -23,7 +23,7 @@ const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 struct Cut {
     /// What `tokenizer.ggml.pre` calls it; the first is written.
     names: &'static [&'static str],
-    steps: &'static [Step],
+    steps: &'static [PreTokenizerStep],
     /// Whether a word that is a token is not merged.
     ignore_merges: bool,
     /// Whether characters are composed first.
@@ -33,7 +33,7 @@ struct Cut {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Step {
+enum PreTokenizerStep {
     Digits,
     Split(&'static str),
     /// Bytes as characters; with GPT-2's own pattern or without.
@@ -43,35 +43,35 @@ enum Step {
 const CUTS: [Cut; 4] = [
     Cut {
         names: &["gpt-2", "phi-2", "olmo", "mpt", "jais"],
-        steps: &[Step::Bytes(true)],
+        steps: &[PreTokenizerStep::Bytes(true)],
         ignore_merges: false,
         nfc: false,
         bos: false,
     },
     Cut {
         names: &["smollm", "starcoder", "refact", "command-r", "codeshell"],
-        steps: &[Step::Digits, Step::Bytes(true)],
+        steps: &[PreTokenizerStep::Digits, PreTokenizerStep::Bytes(true)],
         ignore_merges: false,
         nfc: false,
         bos: false,
     },
     Cut {
         names: &["llama-bpe", "llama3", "llama-v3"],
-        steps: &[Step::Split(LLAMA3), Step::Bytes(false)],
+        steps: &[PreTokenizerStep::Split(LLAMA3), PreTokenizerStep::Bytes(false)],
         ignore_merges: true,
         nfc: false,
         bos: true,
     },
     Cut {
         names: &["qwen2", "deepseek-r1-qwen", "kormo"],
-        steps: &[Step::Split(QWEN2), Step::Bytes(false)],
+        steps: &[PreTokenizerStep::Split(QWEN2), PreTokenizerStep::Bytes(false)],
         ignore_merges: false,
         nfc: true,
         bos: false,
     },
 ];
 
-impl Step {
+impl PreTokenizerStep {
     fn json(self) -> Json {
         match self {
             Self::Digits => json!({"type": "Digits", "individual_digits": true}),
@@ -341,7 +341,7 @@ fn merges(tokens: &[&str], types: &[i32], scores: &[f64]) -> Vec<Json> {
 }
 
 /// What the header of a written file says of a tokenizer.
-pub(crate) struct Written {
+pub(crate) struct TokenizerHeader {
     pub(crate) model: &'static str,
     pub(crate) cut: Option<&'static str>,
     pub(crate) tokens: Vec<String>,
@@ -353,7 +353,7 @@ pub(crate) struct Written {
 }
 
 /// tokenizer.json in the words of GGUF; the vocabulary is filled up to `rows`, those of the embedding.
-pub(crate) fn written(path: &Path, json: &Json, rows: usize) -> Result<Written, GgufError> {
+pub(crate) fn written(path: &Path, json: &Json, rows: usize) -> Result<TokenizerHeader, GgufError> {
     let model = &json["model"];
     let vocabulary = model["vocab"].as_object().filter(|_| model["type"] == "BPE");
     let Some(vocabulary) = vocabulary else {
@@ -376,7 +376,7 @@ pub(crate) fn written(path: &Path, json: &Json, rows: usize) -> Result<Written, 
         tokens[id].clone_from(token);
     }
     let pairs = pairs_of(model);
-    let mut written = Written {
+    let mut written = TokenizerHeader {
         model: "gpt2",
         cut: None,
         tokens,

@@ -37,7 +37,7 @@ use tokio::sync::watch;
 
 pub use self::network::network;
 use self::patient::Patient;
-use self::roll::{Entry, Roll};
+use self::roll::{Roll, RollEntry};
 use self::timed::{Held, Timed};
 
 /// How long the head of a request may take, and how long a connection waits for the next one.
@@ -113,7 +113,7 @@ async fn converse(
     (stream, peer): (TcpStream, SocketAddr),
     router: Router,
     too_late: fn() -> Response,
-    entry: Entry,
+    entry: RollEntry,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Answers are small and somebody waits for them.
@@ -150,7 +150,7 @@ async fn answer(
     (router, too_late): (Router, fn() -> Response),
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
-    entry: Arc<Entry>,
+    entry: Arc<RollEntry>,
 ) -> Result<Response, std::convert::Infallible> {
     let busy = entry.begin();
     let late = Arc::new(AtomicBool::new(false));

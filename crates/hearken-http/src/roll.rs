@@ -13,7 +13,7 @@ const NEW: Duration = Duration::from_secs(1);
 type Turn = (bool, u64);
 
 #[derive(Default)]
-struct State {
+struct RollState {
     /// The number of the next turn.
     turns: u64,
     count: usize,
@@ -32,7 +32,7 @@ struct Waiting {
 pub(crate) struct Roll {
     max: usize,
     max_per_address: usize,
-    state: Mutex<State>,
+    state: Mutex<RollState>,
     /// Told of every connection that ends.
     ended: Notify,
 }
@@ -42,7 +42,7 @@ impl Roll {
         Self { max, max_per_address, state: Mutex::default(), ended: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RollState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -64,7 +64,7 @@ impl Roll {
     }
 
     /// Enters a connection; none where its address has as many as it may and all of them are busy.
-    pub(crate) fn enter(self: &Arc<Self>, address: Option<String>) -> Option<Entry> {
+    pub(crate) fn enter(self: &Arc<Self>, address: Option<String>) -> Option<RollEntry> {
         let mut state = self.lock();
         if let Some(address) = &address
             && self.max_per_address <= state.by_address.get(address).copied().unwrap_or(0)
@@ -78,7 +78,7 @@ impl Roll {
         let away = Arc::new(Notify::new());
         let turn = state.wait(address.clone(), &away, false);
         drop(state);
-        Some(Entry { roll: Arc::clone(self), address, away, turn: Mutex::new(Some(turn)) })
+        Some(RollEntry { roll: Arc::clone(self), address, away, turn: Mutex::new(Some(turn)) })
     }
 
     /// Waits until nobody is connected.
@@ -93,7 +93,7 @@ impl Roll {
     }
 }
 
-impl State {
+impl RollState {
     /// Sends away one of those that wait and are meant: the oldest that has sent nothing for a while, else the one that
     /// has waited longest since its last request, else the oldest. `false` where there is none.
     fn send_away(&mut self, is_meant: impl Fn(&Waiting) -> bool) -> bool {
@@ -121,7 +121,7 @@ impl State {
 }
 
 /// One connection; it leaves the roll when it is dropped.
-pub(crate) struct Entry {
+pub(crate) struct RollEntry {
     roll: Arc<Roll>,
     address: Option<String>,
     away: Arc<Notify>,
@@ -129,7 +129,7 @@ pub(crate) struct Entry {
     turn: Mutex<Option<Turn>>,
 }
 
-impl Entry {
+impl RollEntry {
     fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,7 +154,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for RollEntry {
     fn drop(&mut self) {
         let turn = self.turn().take();
         let mut state = self.roll.lock();
@@ -176,11 +176,11 @@ impl Drop for Entry {
 }
 
 /// A request that is being answered.
-pub(crate) struct Busy(Arc<Entry>);
+pub(crate) struct Busy(Arc<RollEntry>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let Entry { roll, address, away, turn } = &*self.0;
+        let RollEntry { roll, address, away, turn } = &*self.0;
         let mut turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         *turn = Some(roll.lock().wait(address.clone(), away, true));
     }
@@ -190,7 +190,7 @@ impl Drop for Busy {
 mod tests {
     use super::*;
 
-    fn sent_away(entry: &Entry) -> bool {
+    fn sent_away(entry: &RollEntry) -> bool {
         let mut waiting = std::pin::pin!(entry.sent_away());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         waiting.as_mut().poll(&mut context).is_ready()
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn who_has_sent_nothing_makes_room_first_and_who_is_busy_never() {
         let roll = Arc::new(Roll::new(10, 10));
-        let entries: Vec<Arc<Entry>> =
+        let entries: Vec<Arc<RollEntry>> =
             (0..4).map(|_| Arc::new(roll.enter(Some("a".into())).unwrap())).collect();
         let busy = Arc::clone(&entries[0]).begin();
         drop(Arc::clone(&entries[1]).begin());
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_address_has_so_many_connections_and_no_more() {
         let roll = Arc::new(Roll::new(10, 2));
-        let entries: Vec<Arc<Entry>> =
+        let entries: Vec<Arc<RollEntry>> =
             (0..2).map(|_| Arc::new(roll.enter(Some("a".into())).unwrap())).collect();
         let others = roll.enter(Some("b".into())).unwrap();
         let third = roll.enter(Some("a".into())).unwrap();

@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Method, Request, Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::error::HubError;
-use crate::settings::Settings;
+use crate::settings::HubSettings;
 
 /// How often a request is made in all, where it is worth a repetition.
 const ATTEMPTS_MAX: usize = 5;
@@ -24,7 +24,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 const EXCERPT_CHARS: usize = 200;
 /// Says who somebody is asked about, in errors.
-pub(crate) struct Asked<'a> {
+pub(crate) struct HubSubject<'a> {
     /// The name of a model or data set.
     pub(crate) what: &'a str,
     /// `model` or `data set`.
@@ -37,7 +37,7 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug)]
 pub(crate) struct Client {
     requests: Agent,
-    settings: Settings,
+    settings: HubSettings,
 }
 
 /// A request that failed.
@@ -49,7 +49,7 @@ enum Failed {
 }
 
 impl Client {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: HubSettings) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -62,7 +62,11 @@ impl Client {
     }
 
     /// An answer that is JSON.
-    pub(crate) fn json(&self, url: &str, asked: &Asked<'_>) -> Result<serde_json::Value, HubError> {
+    pub(crate) fn json(
+        &self,
+        url: &str,
+        asked: &HubSubject<'_>,
+    ) -> Result<serde_json::Value, HubError> {
         self.repeated(|attempts| {
             let response = self.send(&Method::GET, url, 0, asked, attempts)?;
             let mut text = String::new();
@@ -79,7 +83,7 @@ impl Client {
     }
 
     /// The headers that describe a file.
-    pub(crate) fn head(&self, url: &str, asked: &Asked<'_>) -> Result<HeaderMap, HubError> {
+    pub(crate) fn head(&self, url: &str, asked: &HubSubject<'_>) -> Result<HeaderMap, HubError> {
         self.repeated(|attempts| {
             let response = self.send(&Method::HEAD, url, 0, asked, attempts)?;
             Ok(response.headers().clone())
@@ -92,7 +96,7 @@ impl Client {
         &self,
         url: &str,
         from: u64,
-        asked: &Asked<'_>,
+        asked: &HubSubject<'_>,
         attempts: usize,
     ) -> Result<Response<Body>, Failed> {
         self.send(&Method::GET, url, from, asked, attempts)
@@ -104,7 +108,7 @@ impl Client {
         &self,
         url: &str,
         mut from: u64,
-        asked: &Asked<'_>,
+        asked: &HubSubject<'_>,
         mut take: impl FnMut(Response<Body>) -> Result<Taken, HubError>,
     ) -> Result<(), HubError> {
         let mut failures = 0;
@@ -166,7 +170,7 @@ impl Client {
         method: &Method,
         url: &str,
         from: u64,
-        asked: &Asked<'_>,
+        asked: &HubSubject<'_>,
         attempts: usize,
     ) -> Result<Response<Body>, Failed> {
         let mut at = url.to_owned();
@@ -217,7 +221,7 @@ impl Client {
         &self,
         url: &str,
         response: Response<Body>,
-        asked: &Asked<'_>,
+        asked: &HubSubject<'_>,
         attempts: usize,
     ) -> Failed {
         let status = response.status().as_u16();

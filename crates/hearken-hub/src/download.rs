@@ -12,7 +12,7 @@ use ureq::http::{HeaderMap, Response};
 
 use crate::Watcher;
 use crate::cache::{Repository, make_folder_of};
-use crate::client::{Asked, Client, Taken};
+use crate::client::{Client, HubSubject, Taken};
 use crate::error::HubError;
 
 const BUFFER_BYTES: usize = 1 << 16;
@@ -50,7 +50,7 @@ impl Described {
 pub(crate) struct Download<'a> {
     pub(crate) client: &'a Client,
     pub(crate) repository: &'a Repository,
-    pub(crate) asked: &'a Asked<'a>,
+    pub(crate) asked: &'a HubSubject<'a>,
     pub(crate) commit: &'a str,
     /// The name of the file.
     pub(crate) name: &'a str,

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::Watcher;
 use crate::cache::{Repository, stays_inside};
-use crate::client::{Asked, Client};
+use crate::client::{Client, HubSubject};
 use crate::download::Download;
 use crate::error::HubError;
-use crate::settings::Settings;
+use crate::settings::HubSettings;
 
 /// Weights in one file, the file that says which shards they are in, and those of an adapter.
 const WEIGHTS: &str = "model.safetensors";
@@ -49,12 +49,12 @@ pub enum ModelPart {
 /// The hub, and its cache.
 #[derive(Debug)]
 pub struct Hub {
-    settings: Settings,
+    settings: HubSettings,
     client: Client,
 }
 
 /// One model or data set that is asked for.
-struct Request<'a> {
+struct RepositoryRequest<'a> {
     hub: &'a Hub,
     kind: HubKind,
     name: &'a HubName,
@@ -70,7 +70,7 @@ struct Listing {
 
 impl Hub {
     /// Nothing is asked yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: HubSettings) -> Self {
         Self { client: Client::new(settings.clone()), settings }
     }
 
@@ -120,15 +120,15 @@ impl Hub {
         Ok(with_part(request.settle(&listing)?, part))
     }
 
-    fn request<'a>(&'a self, kind: HubKind, name: &'a HubName) -> Request<'a> {
+    fn request<'a>(&'a self, kind: HubKind, name: &'a HubName) -> RepositoryRequest<'a> {
         let repository = Repository::new(&self.settings.cache, kind, &name.repository);
-        Request { hub: self, kind, name, what: name.to_string(), repository }
+        RepositoryRequest { hub: self, kind, name, what: name.to_string(), repository }
     }
 }
 
-impl Request<'_> {
-    fn asked(&self) -> Asked<'_> {
-        Asked { what: &self.what, noun: self.kind.noun(), revision: self.name.revision() }
+impl RepositoryRequest<'_> {
+    fn asked(&self) -> HubSubject<'_> {
+        HubSubject { what: &self.what, noun: self.kind.noun(), revision: self.name.revision() }
     }
 
     /// What there is at the revision; `None` where the hub is not asked, or gives no answer and the cache has

@@ -11,7 +11,7 @@
 //! commit is written when all that is needed of it is there. What was cut off goes on where it ended.
 //!
 //! Not here: which paths are names ([`hearken_data::HubName`]), and the environment, which whoever makes
-//! [`Settings`] hands over.
+//! [`HubSettings`] hands over.
 #![deny(missing_docs)]
 
 mod cache;
@@ -23,7 +23,7 @@ mod settings;
 
 pub use error::HubError;
 pub use hub::{Hub, ModelPart};
-pub use settings::Settings;
+pub use settings::HubSettings;
 
 /// Who is told how far a download is.
 pub trait Watcher {

@@ -11,7 +11,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 
 /// Where the hub is, and what is known of whoever asks.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct HubSettings {
     /// The address, without a slash at its end.
     pub endpoint: String,
     /// The folder with one folder for each model and data set.
@@ -24,7 +24,7 @@ pub struct Settings {
     pub first_pause: Duration,
 }
 
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "(secret)");
         f.debug_struct("Settings")
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-impl Settings {
+impl HubSettings {
     /// Reads what `variable` gives by name: `HF_ENDPOINT`, `HF_HUB_CACHE` (or `HUGGINGFACE_HUB_CACHE`), else `hub` in
     /// `HF_HOME`, else in `huggingface` in `XDG_CACHE_HOME` or `~/.cache`; `HF_TOKEN`, or the file that `HF_TOKEN_PATH`
     /// names, or `token` in `HF_HOME`; and `HF_HUB_OFFLINE`, which `1`, `on`, `yes` and `true` switch on.
@@ -109,8 +109,8 @@ fn word(name: String, token: &str) -> Result<String, HubError> {
 mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, HubError> {
-        Settings::read(&|name| {
+    fn read(variables: &[(&str, &str)]) -> Result<HubSettings, HubError> {
+        HubSettings::read(&|name| {
             let found = variables.iter().find(|(given, _)| *given == name);
             found.map(|(_, value)| (*value).to_owned())
         })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hearken_data::{HubName, HubSnapshot, record_files};
-use hearken_hub::{Hub, HubError, ModelPart, Settings, Watcher};
+use hearken_hub::{Hub, HubError, HubSettings, ModelPart, Watcher};
 use hearken_testing::hub::{Fault, StubHub};
 
 /// What a download said.
@@ -36,13 +36,13 @@ impl Watcher for Heard {
 struct Bench {
     stub: StubHub,
     folder: tempfile::TempDir,
-    settings: Settings,
+    settings: HubSettings,
 }
 
 impl Bench {
     fn new() -> Self {
         let (stub, folder) = (StubHub::start(), tempfile::tempdir().unwrap());
-        let settings = Settings {
+        let settings = HubSettings {
             endpoint: stub.endpoint().to_owned(),
             cache: folder.path().join("hub"),
             token: None,
@@ -233,7 +233,10 @@ fn a_server_that_is_busy_is_asked_again() {
     bench.model("org/tiny").unwrap();
     bench.stub.fail(&[const { Fault::Status(502, Vec::new()) }; 5]);
     let fresh = Bench {
-        settings: Settings { cache: bench.folder.path().join("other"), ..bench.settings.clone() },
+        settings: HubSettings {
+            cache: bench.folder.path().join("other"),
+            ..bench.settings.clone()
+        },
         ..bench
     };
     let error = fresh.model("org/tiny").unwrap_err().to_string();
@@ -250,7 +253,7 @@ fn what_is_gated_private_or_nowhere_says_what_to_do() {
     bench.stub.require_token("hf_right");
     let error = bench.model("org/tiny").unwrap_err().to_string();
     assert!(error.contains("granted access") && error.contains("set HF_TOKEN"), "{error}");
-    let settings = Settings { token: Some("hf_right".to_owned()), ..bench.settings.clone() };
+    let settings = HubSettings { token: Some("hf_right".to_owned()), ..bench.settings.clone() };
     Bench { settings, ..bench }.model("org/tiny").unwrap();
 }
 
@@ -258,7 +261,7 @@ fn what_is_gated_private_or_nowhere_says_what_to_do() {
 fn offline_the_cache_alone_is_read() {
     let bench = Bench::new();
     let commit = tiny(&bench.stub);
-    let offline = Settings { offline: true, ..bench.settings.clone() };
+    let offline = HubSettings { offline: true, ..bench.settings.clone() };
     let hub = Hub::new(offline.clone());
     let name = HubName::parse("org/tiny").unwrap();
     let ask = || hub.model(&name, ModelPart::Whole, &mut Heard::default());
@@ -282,7 +285,8 @@ fn without_a_network_what_the_cache_has_is_used_and_said() {
     let bench = Bench::new();
     tiny(&bench.stub);
     let folder = bench.model("org/tiny").unwrap();
-    let settings = Settings { endpoint: "http://127.0.0.1:9".to_owned(), ..bench.settings.clone() };
+    let settings =
+        HubSettings { endpoint: "http://127.0.0.1:9".to_owned(), ..bench.settings.clone() };
     let mut heard = Heard::default();
     let name = HubName::parse("org/tiny").unwrap();
     let hub = Hub::new(settings);

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use hearken_data::{Message, Role};
 
 use crate::JudgeError;
-use crate::model::{Draw, GoOn, LanguageModel};
+use crate::model::{AnswerDraw, GoOn, LanguageModel};
 
 /// The least probability that all choices have together where a model is about to name one of them. Below it, it is about
 /// to say something else, and which choice is the likeliest beginning of that means nothing.
@@ -13,7 +13,7 @@ const MASS_MIN: f64 = 0.05;
 
 /// How a choice is found out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
+pub enum ChoiceMethod {
     /// By probabilities where the model tells them, which is found out once; else by votes.
     #[default]
     Auto,
@@ -42,11 +42,11 @@ pub struct ChoiceOptions {
     /// What it may answer.
     pub choices: Vec<String>,
     /// How the choice is found out.
-    pub method: Method,
+    pub method: ChoiceMethod,
     /// How many answers are a vote.
     pub votes: u32,
     /// How an answer in words is drawn.
-    pub draw: Draw,
+    pub draw: AnswerDraw,
     /// Asked first, in a step of its own.
     pub reasoning: Option<Reasoning>,
 }
@@ -98,28 +98,28 @@ impl Chooser {
             if let Some(question) = conversation.last_mut() {
                 question.content.push_str(ask);
             }
-            let draw = Draw { max_tokens: Some(*max_tokens), ..options.draw };
+            let draw = AnswerDraw { max_tokens: Some(*max_tokens), ..options.draw };
             let reasons = model.reply(&conversation, &draw, go_on)?.text;
             conversation.push(Message::new(Role::Assistant, reasons.clone()));
             conversation.push(Message::new(Role::User, then.clone()));
             rationale = Some(reasons);
         }
         let by_probability = match options.method {
-            Method::Auto | Method::Probabilities => {
+            ChoiceMethod::Auto | ChoiceMethod::Probabilities => {
                 self.weigh(model, &conversation, options, go_on)?
             }
-            Method::Votes | Method::Verdict => None,
+            ChoiceMethod::Votes | ChoiceMethod::Verdict => None,
         };
         let weights = match (by_probability, options.method) {
             (Some(weights), _) => Ok(weights),
-            (None, Method::Probabilities) => {
+            (None, ChoiceMethod::Probabilities) => {
                 Err("no probability of any choice among those that are told".to_owned())
             }
-            (None, Method::Verdict) => {
+            (None, ChoiceMethod::Verdict) => {
                 let reply = model.reply(&conversation, &options.draw, go_on)?;
                 read(&reply.text).ok_or(reply.text)
             }
-            (None, Method::Auto | Method::Votes) => {
+            (None, ChoiceMethod::Auto | ChoiceMethod::Votes) => {
                 vote(model, &conversation, options, read, go_on)?
             }
         };
@@ -149,7 +149,7 @@ impl Chooser {
         };
         let Some(weights) = weighed.probabilities else { return Ok(None) };
         let mass: f64 = weights.iter().sum();
-        let least = if options.method == Method::Auto { MASS_MIN } else { 0.0 };
+        let least = if options.method == ChoiceMethod::Auto { MASS_MIN } else { 0.0 };
         let is_choice = 0.0 < mass && least <= mass;
         Ok(is_choice.then(|| weights.iter().map(|weight| weight / mass).collect()))
     }
@@ -166,7 +166,7 @@ fn vote(
     let (mut sums, mut count) = (vec![0.0; options.choices.len()], 0_u32);
     let mut last = String::new();
     for number in 0..u64::from(options.votes.max(1)) {
-        let draw = Draw { temperature: Some(1.0), number, ..options.draw };
+        let draw = AnswerDraw { temperature: Some(1.0), number, ..options.draw };
         let reply = model.reply(conversation, &draw, go_on)?;
         match read(&reply.text) {
             Some(weights) => {

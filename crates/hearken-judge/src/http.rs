@@ -52,7 +52,7 @@ pub struct HttpScorer {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+struct PostRequest<'a> {
     items: &'a [Item<'a>],
 }
 
@@ -125,7 +125,7 @@ impl HttpScorer {
             .config()
             .timeout_global(Some(left))
             .build()
-            .send_json(Request { items });
+            .send_json(PostRequest { items });
         let transport = |error: ureq::Error| match error {
             ureq::Error::Timeout(_) => Attempt::Fail(self.late(attempts)),
             error => Attempt::Repeat {

@@ -35,7 +35,7 @@ mod http;
 mod item;
 mod patience;
 
-pub use choice::{ChoiceOptions, Method, Reasoning};
+pub use choice::{ChoiceMethod, ChoiceOptions, Reasoning};
 pub use command::CommandScorer;
 pub use error::JudgeError;
 pub use http::{HttpOptions, HttpScorer};

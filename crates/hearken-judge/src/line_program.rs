@@ -1,17 +1,12 @@
 //! A program that answers JSON lines with JSON lines.
 
 use std::{
-    collections::VecDeque,
-    io::{BufRead, BufReader, Read, Write},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    },
-    thread,
+    io::BufRead as _,
+    process::Command,
     time::{Duration, Instant},
 };
 
+use hearken_program::{Program, ProgramOutput, Silence};
 use serde_json::{Map, Value};
 
 use crate::{JudgeError, item::excerpt};
@@ -43,16 +38,12 @@ const SURPLUS: Duration = Duration::from_millis(20);
 /// A program that is started once and asked batch after batch; what is asked of it is its protocol's.
 ///
 /// Each request is an object on a line, numbered by its `id`; each answer a line, in the order of the
-/// requests. The program, and on Unix whatever it started, is killed when this is dropped or has
-/// failed.
+/// requests. The program is killed when this is dropped or has failed.
 #[derive(Debug)]
 pub(crate) struct LineProgram {
     protocol: Protocol,
     label: String,
-    child: Child,
-    requests: Sender<Vec<u8>>,
-    answers: Receiver<String>,
-    stderr: Arc<Mutex<Tail>>,
+    program: Program<String>,
     deadline: Duration,
     next_id: u64,
 }
@@ -69,23 +60,10 @@ impl LineProgram {
             .collect::<Vec<_>>()
             .join(" ");
         let mut command = Command::new(&options.program);
-        command
-            .args(&options.args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // A group of its own: what the program starts dies with it, and Ctrl-C in the terminal does not
-        // take it away from a step that is still to be finished.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
-            .spawn()
+        command.args(&options.args);
+        let program = Program::start(command, read_line)
             .map_err(|source| JudgeError::Start { program: label.clone(), source })?;
-        let requests = write_requests(child.stdin.take().expect("standard input is piped"));
-        let answers = read_answers(child.stdout.take().expect("standard output is piped"));
-        let stderr = keep_tail(child.stderr.take().expect("standard error is piped"));
-        let deadline = options.deadline;
-        Ok(Self { protocol, label, child, requests, answers, stderr, deadline, next_id: 0 })
+        Ok(Self { protocol, label, program, deadline: options.deadline, next_id: 0 })
     }
 
     /// The program with its arguments.
@@ -105,7 +83,7 @@ impl LineProgram {
     ) -> Result<Vec<T>, JudgeError> {
         let result = self.exchange(requests, read);
         if result.is_err() {
-            self.kill();
+            self.program.kill();
         }
         result
     }
@@ -117,17 +95,16 @@ impl LineProgram {
     ) -> Result<Vec<T>, JudgeError> {
         self.expect_silence(Duration::ZERO)?;
         let (first_id, expected) = (self.next_id, requests.len());
-        // A program that has ended is noticed by its missing answers.
-        let _ = self.requests.send(self.request_lines(requests));
+        self.program.send(self.request_lines(requests));
         self.next_id += expected as u64;
         let start = Instant::now();
         let mut found = Vec::with_capacity(expected);
         while found.len() < expected {
             let left = self.deadline.saturating_sub(start.elapsed());
-            let line = match self.answers.recv_timeout(left) {
+            let line = match self.program.answer(left) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) => return Err(self.late(found.len(), expected)),
-                Err(RecvTimeoutError::Disconnected) => {
+                Err(Silence::Late) => return Err(self.late(found.len(), expected)),
+                Err(Silence::Ended) => {
                     return Err(self.ended(found.len(), expected));
                 }
             };
@@ -148,7 +125,7 @@ impl LineProgram {
 
     /// A line that nobody asked for means that answers and requests are out of step.
     fn expect_silence(&self, patience: Duration) -> Result<(), JudgeError> {
-        match self.answers.recv_timeout(patience) {
+        match self.program.answer(patience) {
             Ok(line) => Err(JudgeError::TooManyAnswers {
                 program: self.label.clone(),
                 line: excerpt(&line),
@@ -176,51 +153,19 @@ impl LineProgram {
             what: self.protocol.what,
             received,
             expected,
-            stderr: lock(&self.stderr).text(),
+            stderr: self.program.stderr(),
         }
     }
 
     fn ended(&mut self, received: usize, expected: usize) -> JudgeError {
-        // Standard output closes a moment before the process is gone.
-        let patience = Instant::now() + Duration::from_secs(1);
-        let mut ending = "closed its standard output".to_owned();
-        while Instant::now() < patience {
-            match self.child.try_wait() {
-                Ok(Some(status)) => {
-                    ending = format!("ended with {status}");
-                    break;
-                }
-                Ok(None) => thread::sleep(Duration::from_millis(5)),
-                Err(_) => break,
-            }
-        }
         JudgeError::Ended {
             program: self.label.clone(),
-            ending,
+            ending: self.program.ending(),
             what: self.protocol.what,
             received,
             expected,
-            stderr: lock(&self.stderr).text(),
+            stderr: self.program.stderr(),
         }
-    }
-
-    /// Kills the program with everything it started, and collects it. Harmless if it has ended.
-    fn kill(&mut self) {
-        #[cfg(unix)]
-        if let Some(group) =
-            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // No such group: nothing is left to be killed.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for LineProgram {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -237,68 +182,10 @@ fn parse_answer(line: &str, id: u64) -> Result<Map<String, Value>, String> {
     Ok(answer)
 }
 
-/// Writes batches from a thread, so that a program which answers before it has read everything does
-/// not wait for us while we wait for it. The thread ends with the sender.
-fn write_requests(mut stdin: ChildStdin) -> Sender<Vec<u8>> {
-    let (sender, batches) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        for batch in batches {
-            if stdin.write_all(&batch).and_then(|()| stdin.flush()).is_err() {
-                break;
-            }
-        }
-    });
-    sender
-}
-
-fn read_answers(stdout: ChildStdout) -> Receiver<String> {
-    let (sender, answers) = mpsc::channel();
-    thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line).is_ok_and(|bytes| 0 < bytes) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            if sender.send(text).is_err() {
-                break;
-            }
-        }
-    });
-    answers
-}
-
-/// The last bytes of a stream.
-#[derive(Debug, Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    const BYTES_MAX: usize = 2000;
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        let excess = self.0.len().saturating_sub(Self::BYTES_MAX);
-        self.0.drain(..excess);
-    }
-
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).trim().to_owned()
-    }
-}
-
-fn keep_tail(mut stream: impl Read + Send + 'static) -> Arc<Mutex<Tail>> {
-    let tail = Arc::new(Mutex::new(Tail::default()));
-    let kept = Arc::clone(&tail);
-    thread::spawn(move || {
-        let mut buffer = [0; 1024];
-        while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-            lock(&kept).push(&buffer[..bytes]);
-        }
-    });
-    tail
-}
-
-/// The tail is plain bytes: a thread that died while it held the lock leaves nothing inconsistent.
-fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
-    tail.lock().unwrap_or_else(PoisonError::into_inner)
+fn read_line(output: &mut ProgramOutput) -> Option<String> {
+    let mut line = Vec::new();
+    output
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|bytes| 0 < bytes)
+        .then(|| String::from_utf8_lossy(&line).trim_end().to_owned())
 }

@@ -115,11 +115,11 @@ struct WeightsAnswer {
 #[derive(Deserialize)]
 struct CompletionsAnswer {
     system_fingerprint: String,
-    choices: Vec<Choice>,
+    choices: Vec<CompletionChoice>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct CompletionChoice {
     index: usize,
     #[serde(rename = "finish_reason")]
     stop_reason: String,
@@ -230,7 +230,9 @@ impl SamplingServer {
                 let reason = format!("{found} log-probabilities of {expected} tokens");
                 return Err(self.failure(path, reason, false));
             }
-            let Choice { token_ids: ids, sampled_logprobs: logprobs, stop_reason, .. } = choice;
+            let CompletionChoice {
+                token_ids: ids, sampled_logprobs: logprobs, stop_reason, ..
+            } = choice;
             Ok(SampledCompletion { ids, logprobs, is_ended: stop_reason == "stop" })
         });
         Ok((answer.system_fingerprint, completions.collect::<Result<_, _>>()?))

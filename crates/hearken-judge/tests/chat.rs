@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hearken_data::{Message, Role};
-use hearken_judge::chat::{Answer, Api, ChatClient, ChatError, ChatOptions, Stop, Timeouts};
-use hearken_testing::chat::{Reply, Request, Stub};
+use hearken_judge::chat::{Api, ChatAnswer, ChatClient, ChatError, ChatOptions, Stop, Timeouts};
+use hearken_testing::chat::{ChatReceived, Reply, Stub};
 use serde_json::json;
 
 const KEY: &str = "sk-secret-123456";
@@ -32,7 +32,7 @@ fn question() -> [Message; 1] {
     [Message::new(Role::User, "2 + 2?")]
 }
 
-fn ask(options: ChatOptions) -> Result<Answer, ChatError> {
+fn ask(options: ChatOptions) -> Result<ChatAnswer, ChatError> {
     let client = ChatClient::new(options).unwrap();
     let answer = client.answer(&question(), &mut |_| ControlFlow::Continue(()));
     if let Err(error) = &answer {
@@ -43,8 +43,8 @@ fn ask(options: ChatOptions) -> Result<Answer, ChatError> {
 }
 
 fn ask_stub(
-    reply: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-) -> Result<Answer, ChatError> {
+    reply: impl Fn(&ChatReceived) -> Reply + Send + Sync + 'static,
+) -> Result<ChatAnswer, ChatError> {
     let stub = Stub::start(reply);
     ask(options(Api::OpenAi, stub.url()))
 }

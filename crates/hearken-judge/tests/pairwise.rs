@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use hearken_data::{Message, Role};
 use hearken_judge::chat::{Api, ChatOptions, Timeouts};
-use hearken_judge::model::{Budget, ChatModel, Draw, KeptAnswers, KeptModel, LanguageModel, Price};
+use hearken_judge::model::{
+    AnswerDraw, Budget, ChatModel, KeptAnswers, KeptModel, LanguageModel, Price,
+};
 use hearken_judge::pairwise::{
-    ChatJudge, ChatJudgeOptions, CommandJudge, Comparison, Orders, PairwiseJudge, Preferences,
+    ChatJudge, ChatJudgeOptions, CommandJudge, CompletionPair, Orders, PairwiseJudge, Preferences,
     Rules, Template, Unreadable, preferences,
 };
-use hearken_judge::{ChoiceOptions, CommandOptions, JudgeError, Method};
-use hearken_testing::chat::{Reply, Request, Stub};
+use hearken_judge::{ChoiceMethod, ChoiceOptions, CommandOptions, JudgeError};
+use hearken_testing::chat::{ChatReceived, Reply, Stub};
 use serde_json::{Map, Value, json};
 
 const RULES: Rules = Rules { orders: Orders::Both, unreadable: Unreadable::Tie };
@@ -32,19 +34,19 @@ fn chat(api: Api, url: String, rules: Rules) -> ChatJudge {
     let options = ChatJudgeOptions {
         system: "Be fair.".to_owned(),
         question: Template::new("{prompt}|{a}|{b}").unwrap(),
-        choice: choice(Method::Verdict),
+        choice: choice(ChoiceMethod::Verdict),
         parallel: 3,
         rules,
     };
     ChatJudge::new(Arc::new(ChatModel::new(chat).unwrap()), options)
 }
 
-fn choice(method: Method) -> ChoiceOptions {
+fn choice(method: ChoiceMethod) -> ChoiceOptions {
     ChoiceOptions {
         choices: ["A", "B", "C"].map(str::to_owned).into(),
         method,
         votes: 3,
-        draw: Draw::default(),
+        draw: AnswerDraw::default(),
         reasoning: None,
     }
 }
@@ -54,13 +56,18 @@ fn compare(judge: &mut dyn PairwiseJudge, pairs: &[[&str; 2]]) -> Result<Prefere
     let fields = fields.as_object().unwrap();
     let comparisons: Vec<_> = pairs
         .iter()
-        .map(|&completions| Comparison { prompt: "2 + 2?", messages: None, completions, fields })
+        .map(|&completions| CompletionPair {
+            prompt: "2 + 2?",
+            messages: None,
+            completions,
+            fields,
+        })
         .collect();
     preferences(judge, &comparisons)
 }
 
 /// The last message of a request: prompt, A, B.
-fn asked(request: &Request) -> [String; 3] {
+fn asked(request: &ChatReceived) -> [String; 3] {
     let messages = request.body["messages"].as_array().unwrap();
     let text = messages.last().unwrap()["content"].as_str().unwrap().to_owned();
     let parts: Vec<String> = text.split('|').map(str::to_owned).collect();
@@ -225,7 +232,7 @@ fn what_is_no_probability_is_refused() {
         fn name(&self) -> &'static str {
             "broken"
         }
-        fn judge(&mut self, _: &[Comparison<'_>]) -> Result<Preferences, JudgeError> {
+        fn judge(&mut self, _: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError> {
             Ok(Preferences { probabilities: self.0.clone(), ..Preferences::default() })
         }
     }

@@ -6,7 +6,7 @@
 
 use hearken_tensor::Device;
 use hearken_tensor::device::{
-    Activation, Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write,
+    Activation, Precision, Rows, View, ViewMut, Weight, WeightLayout, WeightShape, Write,
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -101,7 +101,7 @@ impl<D: Device> Mlp<D> {
         let shape = WeightShape {
             inputs: layer.inputs,
             outputs: layer.outputs,
-            layout: Layout::OutputsByInputs,
+            layout: WeightLayout::OutputsByInputs,
             precision: Precision::F32,
         };
         Weight { values, prepared, shape }

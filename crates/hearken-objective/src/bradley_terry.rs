@@ -6,7 +6,7 @@ use crate::numerics::{log_add_exp, log_sigmoid, sigmoid};
 
 /// The scores of one comparison and what the annotator said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct ScoredComparison {
     /// Score of the chosen completion.
     pub chosen: f64,
     /// Score of the rejected completion.
@@ -17,7 +17,7 @@ pub struct Comparison {
     pub probability: f64,
 }
 
-impl Comparison {
+impl ScoredComparison {
     /// A plain label without margin.
     pub fn new(chosen: f64, rejected: f64) -> Self {
         Self { chosen, rejected, margin: 0.0, probability: 1.0 }
@@ -101,8 +101,8 @@ impl BradleyTerry {
     /// let loss = BradleyTerry::PLAIN.loss(Comparison::new(1.5, 0.2));
     /// assert!((loss.loss - 0.241008).abs() < 1e-6);
     /// ```
-    pub fn loss(self, comparison: Comparison) -> ComparisonLoss {
-        let Comparison { chosen, rejected, margin, probability: p } = comparison;
+    pub fn loss(self, comparison: ScoredComparison) -> ComparisonLoss {
+        let ScoredComparison { chosen, rejected, margin, probability: p } = comparison;
         let z = chosen - rejected - margin;
         let (loss, slope) = match self.noise {
             LabelNoise::None => cross_entropy(z, p),
@@ -158,7 +158,7 @@ mod tests {
     fn mean(loss: BradleyTerry, margins: [f64; 2]) -> f64 {
         let pairs = [(1.5, 0.5, margins[0]), (0.2, 0.4, margins[1])];
         let each = pairs.map(|(chosen, rejected, margin)| {
-            loss.loss(Comparison { margin, ..Comparison::new(chosen, rejected) }).loss
+            loss.loss(ScoredComparison { margin, ..ScoredComparison::new(chosen, rejected) }).loss
         });
         f64::midpoint(each[0], each[1])
     }
@@ -170,7 +170,7 @@ mod tests {
         let centered = BradleyTerry { centering: 0.01, ..BradleyTerry::PLAIN };
         let added = mean(centered, [0.0; 2]) - mean(BradleyTerry::PLAIN, [0.0; 2]);
         assert_close(&[added], &[0.0218], 1e-12);
-        let pair = Comparison::new(1.5, 0.2);
+        let pair = ScoredComparison::new(1.5, 0.2);
         let added = centered.loss(pair).loss - BradleyTerry::PLAIN.loss(pair).loss;
         assert_close(&[added], &[0.0289], 1e-12);
     }
@@ -179,7 +179,7 @@ mod tests {
     fn uniform_noise_bounds_the_loss_and_keeps_a_floor() {
         let noisy = BradleyTerry { noise: LabelNoise::Uniform { epsilon: 0.1 }, centering: 0.0 };
         for (gap, expected) in [(2.0, 0.171_124), (1000.0, 0.051_293), (-1000.0, 2.995_732)] {
-            assert_close(&[noisy.loss(Comparison::new(gap, 0.0)).loss], &[expected], 5e-7);
+            assert_close(&[noisy.loss(ScoredComparison::new(gap, 0.0)).loss], &[expected], 5e-7);
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_unbiased_loss_expects_under_flips_what_clean_labels_cost() {
         let (rate, of) = (0.25, |noise, probability| {
-            let pair = Comparison { probability, ..Comparison::new(1.5, 0.2) };
+            let pair = ScoredComparison { probability, ..ScoredComparison::new(1.5, 0.2) };
             BradleyTerry { noise, centering: 0.0 }.loss(pair)
         });
         let noise = LabelNoise::Unbiased { epsilon: rate };
@@ -206,22 +206,22 @@ mod tests {
     /// The likelihood of flips is bounded, so that one label that is surely wrong moves little.
     #[test]
     fn a_label_that_is_surely_wrong_pulls_less_under_flips() {
-        let wrong = Comparison::new(-8.0, 8.0);
+        let wrong = ScoredComparison::new(-8.0, 8.0);
         let pull = |noise| BradleyTerry { noise, centering: 0.0 }.loss(wrong).grad_chosen.abs();
         assert!(pull(LabelNoise::flips(0.25)) < 1e-5 && 0.99 < pull(LabelNoise::None));
     }
 
     #[test]
     fn a_confident_correct_prediction_costs_nothing_and_stays_finite() {
-        let loss = BradleyTerry::PLAIN.loss(Comparison::new(500.0, -500.0));
+        let loss = BradleyTerry::PLAIN.loss(ScoredComparison::new(500.0, -500.0));
         assert_eq!((loss.loss, loss.grad_chosen), (0.0, 0.0));
-        let wrong = BradleyTerry::PLAIN.loss(Comparison::new(-500.0, 500.0));
+        let wrong = BradleyTerry::PLAIN.loss(ScoredComparison::new(-500.0, 500.0));
         assert_eq!((wrong.loss, wrong.grad_chosen), (1000.0, -1.0));
     }
 
     #[test]
     fn a_shift_of_both_scores_matters_to_centering_only() {
-        let (pair, shifted) = (Comparison::new(1.0, 0.3), Comparison::new(4.0, 3.3));
+        let (pair, shifted) = (ScoredComparison::new(1.0, 0.3), ScoredComparison::new(4.0, 3.3));
         for noise in NOISES {
             let free = BradleyTerry { noise, centering: 0.0 };
             assert_close(&[free.loss(pair).loss], &[free.loss(shifted).loss], 1e-14);
@@ -234,9 +234,14 @@ mod tests {
     fn swapping_both_completions_and_label_changes_nothing() {
         for noise in NOISES {
             let model = BradleyTerry { noise, centering: 0.01 };
-            let pair = Comparison { chosen: 0.8, rejected: -0.4, margin: 0.0, probability: 0.7 };
-            let swapped =
-                Comparison { chosen: -0.4, rejected: 0.8, margin: 0.0, probability: 1.0 - 0.7 };
+            let pair =
+                ScoredComparison { chosen: 0.8, rejected: -0.4, margin: 0.0, probability: 0.7 };
+            let swapped = ScoredComparison {
+                chosen: -0.4,
+                rejected: 0.8,
+                margin: 0.0,
+                probability: 1.0 - 0.7,
+            };
             let (one, other) = (model.loss(pair), model.loss(swapped));
             assert_close(
                 &[one.loss, one.grad_chosen, one.grad_rejected],
@@ -249,7 +254,7 @@ mod tests {
     #[test]
     fn a_tie_is_best_at_equal_scores() {
         let tie = |gap| {
-            let pair = Comparison { probability: 0.5, ..Comparison::new(gap, 0.0) };
+            let pair = ScoredComparison { probability: 0.5, ..ScoredComparison::new(gap, 0.0) };
             BradleyTerry::PLAIN.loss(pair)
         };
         assert_eq!(tie(0.0).grad_chosen, 0.0);
@@ -263,7 +268,7 @@ mod tests {
                 let model = BradleyTerry { noise, centering: 0.01 };
                 let of = |x: &[f64]| {
                     let [chosen, rejected] = [x[0], x[1]];
-                    model.loss(Comparison { chosen, rejected, margin: 0.3, probability })
+                    model.loss(ScoredComparison { chosen, rejected, margin: 0.3, probability })
                 };
                 let at = [0.7, -1.1];
                 let loss = of(&at);

@@ -21,7 +21,7 @@ pub struct Slopes {
 
 /// Log-probability of an action, and the entropy of the distribution that it is from; in nats.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Judged {
+pub struct ActionLogprob {
     /// log π(a).
     pub logprob: f64,
     /// H = −Σ π log π; of a density, its differential entropy.
@@ -58,9 +58,9 @@ pub fn log_softmax(logits: &[f64], logprobs: &mut [f64]) {
 /// let judged = categorical(&[0.5_f64.ln(); 2], 1);
 /// assert!((judged.logprob + 2.0_f64.ln()).abs() < 1e-15 && (judged.entropy - 2.0_f64.ln()).abs() < 1e-15);
 /// ```
-pub fn categorical(logprobs: &[f64], action: usize) -> Judged {
+pub fn categorical(logprobs: &[f64], action: usize) -> ActionLogprob {
     let entropy = -logprobs.iter().map(|log_p| log_p.exp() * log_p).sum::<f64>();
-    Judged { logprob: logprobs[action], entropy }
+    ActionLogprob { logprob: logprobs[action], entropy }
 }
 
 /// Writes the derivative of a loss with respect to the logits of an action that [`categorical`] judged.
@@ -105,9 +105,9 @@ pub fn categorical_backward(
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn gaussian(means: &[f64], log_stds: &[f64], action: &[f64]) -> Judged {
+pub fn gaussian(means: &[f64], log_stds: &[f64], action: &[f64]) -> ActionLogprob {
     assert_eq!([log_stds.len(), action.len()], [means.len(); 2], "one of each per dimension");
-    let mut judged = Judged { logprob: 0.0, entropy: 0.0 };
+    let mut judged = ActionLogprob { logprob: 0.0, entropy: 0.0 };
     for ((mean, log_std), a) in means.iter().zip(log_stds).zip(action) {
         let z = (a - mean) * (-log_std).exp();
         judged.logprob -= 0.5 * z * z + log_std + HALF_LOG_TAU;
@@ -194,7 +194,7 @@ mod tests {
 
     const SLOPES: Slopes = Slopes { logprob: 0.7, entropy: -0.3 };
 
-    fn loss(judged: Judged) -> f64 {
+    fn loss(judged: ActionLogprob) -> f64 {
         SLOPES.logprob * judged.logprob + SLOPES.entropy * judged.entropy
     }
 

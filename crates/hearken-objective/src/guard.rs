@@ -110,7 +110,7 @@ impl Observation {
 
 /// From where on a signal is an alarm; `None` is never.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
+pub struct AlarmLimits {
     /// Iterations that are averaged over, at least one; those at the beginning are what is compared with.
     pub window: u64,
     /// Standard errors that the held-out score's moving mean is below its best.
@@ -255,7 +255,7 @@ impl Course {
 /// assert_eq!((alarms[0].signal, alarms[0].step, alarms[0].value), (Signal::Kl, 7, 12.5));
 /// assert!(watch(&watched, &far, &limits).1.is_empty()); // once
 /// ```
-pub fn watch(before: &Watched, seen: &Observation, limits: &Limits) -> (Watched, Vec<Alarm>) {
+pub fn watch(before: &Watched, seen: &Observation, limits: &AlarmLimits) -> (Watched, Vec<Alarm>) {
     let (mut watched, window) = (*before, limits.window.max(1));
     let finite = |number: Option<f64>| number.filter(|x| x.is_finite());
     if let Some(score) = finite(seen.score) {
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
     use crate::finite_difference::uniform;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: AlarmLimits = AlarmLimits {
         window: 5,
         held_out_drop: Some(4.0),
         spread_ratio: Some(2.0),

@@ -233,8 +233,8 @@ impl TokenLoss {
     fn push(&mut self, value: kernel::Value, share: f64) {
         self.sum += share * value.loss;
         self.grad_logprobs.push(share * (value.grad_log_ratio + value.grad_logprob));
-        self.clipped_low += usize::from(value.side == kernel::Side::Low);
-        self.clipped_high += usize::from(value.side == kernel::Side::High);
+        self.clipped_low += usize::from(value.side == kernel::FlatSide::Low);
+        self.clipped_high += usize::from(value.side == kernel::FlatSide::High);
     }
 }
 

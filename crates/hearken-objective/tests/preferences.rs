@@ -2,7 +2,7 @@
 
 mod support;
 
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
 use hearken_objective::dpo::{
     CompletionSums, PairLoss, PairObjective, PairTerms, PairValue, Reference,
 };
@@ -77,7 +77,7 @@ fn fit(items: usize, comparisons: &[(usize, usize, f64, f64)]) -> Vec<f64> {
     for _ in 0..3_000 {
         let mut gradient = vec![0.0; items];
         for &(i, j, wins, n) in comparisons {
-            let pair = Comparison {
+            let pair = ScoredComparison {
                 chosen: utilities[i],
                 rejected: utilities[j],
                 margin: 0.0,
@@ -144,7 +144,7 @@ fn the_floor_of_the_loss_and_the_ceiling_of_accuracy_are_known() {
         let gap = f64::from(i) * step;
         let density = (-gap * gap / 4.0).exp() / (4.0 * std::f64::consts::PI).sqrt();
         let probability = sigmoid(gap);
-        let pair = Comparison { chosen: gap, rejected: 0.0, margin: 0.0, probability };
+        let pair = ScoredComparison { chosen: gap, rejected: 0.0, margin: 0.0, probability };
         loss += step * density * BradleyTerry::PLAIN.loss(pair).loss;
         accuracy += step * density * probability.max(1.0 - probability);
     }

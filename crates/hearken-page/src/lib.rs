@@ -10,7 +10,7 @@ mod document;
 mod table;
 mod text;
 
-pub use chart::{Bars, Forest, Labels, Line, Lines, Mark, Point};
+pub use chart::{Bars, ChartLabels, ChartSeries, Forest, LineChart, Mark, Point};
 pub use document::document;
 pub use table::{Cell, table};
 pub use text::escape;

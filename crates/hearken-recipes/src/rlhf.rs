@@ -20,9 +20,9 @@ mod evaluation;
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{DataConfig, Frozen, Loaded, ScoreConfig, SourceConfig};
+use hearken_config::{DataConfig, Frozen, LoadedConfig, ScoreConfig, SourceConfig};
 use hearken_model::{LoadOptions, Model};
-use hearken_report::outcome::{Evaluation, Figure, Outcome, StageSummary};
+use hearken_report::outcome::{Evaluation, Figure, PolicyComparisons, StageSummary};
 use hearken_reward_source::judging::JudgingConfig;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::{Cost, Stopwatch};
@@ -51,17 +51,17 @@ pub struct RlhfOutcome {
     /// Whether it came to its end.
     pub status: Status,
     /// What every stage so far cost and bought.
-    pub outcome: Outcome,
+    pub outcome: PolicyComparisons,
     /// The page about the run, if it came to its end.
     pub report: Option<PathBuf>,
 }
 
 /// A run between two stages.
-struct Session<'a, D: Device> {
+struct RlhfRun<'a, D: Device> {
     device: D,
     config: &'a RlhfConfig,
     start: Start,
-    outcome: Outcome,
+    outcome: PolicyComparisons,
 }
 
 /// Runs all stages, or until `progress` asks to stop.
@@ -70,7 +70,7 @@ struct Session<'a, D: Device> {
 /// Of the stages; those that are done are kept.
 pub fn run<D: Device>(
     device: D,
-    loaded: &Loaded<RlhfConfig>,
+    loaded: &LoadedConfig<RlhfConfig>,
     start: Start,
     progress: &mut dyn Progress,
 ) -> Result<RlhfOutcome, TrainError> {
@@ -80,9 +80,9 @@ pub fn run<D: Device>(
     std::fs::create_dir_all(root).map_err(RunDirError::io(root, "be created"))?;
     let _held = lock(root)?;
     write_atomically(&root.join("config.toml"), loaded.frozen.to_toml().as_bytes())?;
-    let mut session = Session { device, config, start, outcome: Outcome::default() };
+    let mut session = RlhfRun { device, config, start, outcome: PolicyComparisons::default() };
     let mut status = session.quickstart(progress)?;
-    for stage in [Session::sft, Session::labels, Session::reward, Session::ppo] {
+    for stage in [RlhfRun::sft, RlhfRun::labels, RlhfRun::reward, RlhfRun::ppo] {
         if status != Status::Stopped {
             status = stage(&mut session, progress)?;
         }
@@ -106,7 +106,7 @@ pub(crate) fn refuse_others(root: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-impl<D: Device> Session<'_, D> {
+impl<D: Device> RlhfRun<'_, D> {
     /// Data and a model without knowledge.
     fn quickstart(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(quickstart) = &self.config.quickstart else { return Ok(Status::Finished) };
@@ -131,7 +131,7 @@ impl<D: Device> Session<'_, D> {
             ];
             let model_dir = files.demonstrations.with_file_name("");
             let status = Status::Finished;
-            Ok((run::Outcome { status, steps: 0, cost: Cost::default(), model_dir }, bought))
+            Ok((run::RunOutcome { status, steps: 0, cost: Cost::default(), model_dir }, bought))
         })
     }
 
@@ -190,7 +190,7 @@ impl<D: Device> Session<'_, D> {
         stage: &Stage,
         name: &str,
         progress: &mut dyn Progress,
-        run: impl FnOnce(Start, &mut dyn Progress) -> Result<(run::Outcome, Vec<Figure>), TrainError>,
+        run: impl FnOnce(Start, &mut dyn Progress) -> Result<(run::RunOutcome, Vec<Figure>), TrainError>,
     ) -> Result<Status, TrainError> {
         let start = match stage.todo(self.start)? {
             Todo::Run(start) => start,
@@ -262,7 +262,7 @@ pub(crate) fn stage_of_data(
 }
 
 /// The stage of supervised fine-tuning.
-pub(crate) fn stage_of_sft(loaded: &Loaded<sft::SftConfig>) -> Result<Stage, TrainError> {
+pub(crate) fn stage_of_sft(loaded: &LoadedConfig<sft::SftConfig>) -> Result<Stage, TrainError> {
     let config = &loaded.config;
     let inputs = with_data(&config.model.path, &config.data);
     trained_stage(&config.run.dir, &loaded.frozen, &inputs)
@@ -272,7 +272,7 @@ pub(crate) fn stage_of_sft(loaded: &Loaded<sft::SftConfig>) -> Result<Stage, Tra
 pub(crate) fn stage_of_labels(
     config: &RlhfConfig,
     labels: &LabelsConfig,
-    judges: &Loaded<JudgingConfig>,
+    judges: &LoadedConfig<JudgingConfig>,
 ) -> Result<Stage, TrainError> {
     let seed = config.run.seed;
     let text = format!("{labels:?} {seed} {}", fingerprint_text(&judges.frozen));
@@ -281,7 +281,9 @@ pub(crate) fn stage_of_labels(
 }
 
 /// The stage of the reward model.
-pub(crate) fn stage_of_reward(loaded: &Loaded<reward::RewardConfig>) -> Result<Stage, TrainError> {
+pub(crate) fn stage_of_reward(
+    loaded: &LoadedConfig<reward::RewardConfig>,
+) -> Result<Stage, TrainError> {
     let config = &loaded.config;
     let mut inputs = with_data(&config.model.path, &config.data);
     inputs.extend(config.reward.normalize_on.clone());
@@ -289,7 +291,7 @@ pub(crate) fn stage_of_reward(loaded: &Loaded<reward::RewardConfig>) -> Result<S
 }
 
 /// The stage of reinforcement learning.
-pub(crate) fn stage_of_ppo(loaded: &Loaded<ppo::PpoConfig>) -> Result<Stage, TrainError> {
+pub(crate) fn stage_of_ppo(loaded: &LoadedConfig<ppo::PpoConfig>) -> Result<Stage, TrainError> {
     let config = &loaded.config;
     let mut inputs = match config.prompts() {
         Some(data) => with_data(&config.model.path, data),

@@ -8,13 +8,13 @@ mod sample;
 mod scorer;
 mod tree;
 
-pub use sample::{Draw, sample};
+pub use sample::{SampleSettings, sample};
 pub use scorer::{Scored, Scorer, ScorerError};
 pub use tree::{SearchError, TreeSearch, search};
 
 /// An answer that was sampled.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct SampledAnswer {
     /// Its text, without what ended it.
     pub text: String,
     /// Its tokens.

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use hearken_config::Verifier;
 use hearken_generate::{
-    Engine, EngineOptions, Event, GenerateError, Request, Sampling, completion_text,
+    Engine, EngineOptions, GenerateError, Sampling, SamplingRequest, TokenSampled, completion_text,
 };
 use hearken_model::steps::StepTokens;
 use hearken_model::{Model, Tokenizer};
@@ -72,7 +72,7 @@ pub fn by_rollouts<D: Device>(
     (model, tokenizer): (&Model<D>, &Tokenizer),
     solutions: &[Unlabelled<'_>],
     rollouts: &Rollouts<'_>,
-    observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    observer: &mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Vec<StepEstimate>>, GenerateError> {
     let seeds = Seeds::new(rollouts.seed);
     let (mut requests, mut places) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ pub fn by_rollouts<D: Device>(
         for (step, end) in ends[..ends.len().saturating_sub(1)].iter().enumerate() {
             let prompt_ids = solution.tokens.ids[..=*end].to_vec();
             let seed = seeds.derive("rollouts", index as u64, step as u64);
-            requests.push(Request { prompt_ids, samples: rollouts.count, seed });
+            requests.push(SamplingRequest { prompt_ids, samples: rollouts.count, seed });
             places.push((index, step));
         }
     }

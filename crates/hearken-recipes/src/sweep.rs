@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use hearken_report::sweep::{Measured, RunState, Sweep as Report, SweptRun};
+use hearken_report::sweep::{FigureCourse, RunState, Sweep as Report, SweptRun};
 use hearken_run::error::TrainError;
 use hearken_run::run::Status;
 use hearken_run::run_dir::write_atomically;
@@ -111,11 +111,11 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// The settings of one run: a value for every key.
-pub type Settings = Vec<(String, Value)>;
+pub type SweepSettings = Vec<(String, Value)>;
 
 /// What a sweep tries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct SweepPlan {
     /// The trainer.
     pub trainer: String,
     /// The keys.
@@ -130,12 +130,12 @@ pub struct Asked {
     pub greater_is_better: bool,
 }
 
-impl Asked {
+impl SweepPlan {
     /// The settings of all runs.
     ///
     /// # Errors
     /// Says what is missing, or too much.
-    pub fn settings(&self) -> Result<Vec<Settings>, String> {
+    pub fn settings(&self) -> Result<Vec<SweepSettings>, String> {
         if let Some(twice) = self.over.iter().enumerate().find_map(|(index, over)| {
             self.over[..index].iter().any(|other| other.key == over.key).then_some(&over.key)
         }) {
@@ -151,8 +151,8 @@ impl Asked {
         }
     }
 
-    fn grid(&self) -> Result<Vec<Settings>, String> {
-        let mut all = vec![Settings::new()];
+    fn grid(&self) -> Result<Vec<SweepSettings>, String> {
+        let mut all = vec![SweepSettings::new()];
         for Over { key, values } in &self.over {
             let Values::List(list) = values else {
                 return Err(format!(
@@ -162,7 +162,7 @@ impl Asked {
             if RUNS_MAX < all.len() * list.len() {
                 return Err(format!("found more than {RUNS_MAX} combinations, expected fewer"));
             }
-            let with = |settings: &Settings| {
+            let with = |settings: &SweepSettings| {
                 let settings = settings.clone();
                 list.iter().map(move |value| {
                     let mut one = settings.clone();
@@ -175,7 +175,7 @@ impl Asked {
         Ok(all)
     }
 
-    fn drawn(&self, draws: usize) -> Vec<Settings> {
+    fn drawn(&self, draws: usize) -> Vec<SweepSettings> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let mut value = |values: &Values| match values {
             Values::List(list) => list[rng.random_range(0..list.len())].clone(),
@@ -202,15 +202,15 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// How one run ended.
-pub type Ended = Result<Status, String>;
+pub type RunEnd = Result<Status, String>;
 
 /// A sweep in its folder.
 #[derive(Debug)]
 pub struct Sweep {
     dir: PathBuf,
-    asked: Asked,
-    settings: Vec<Settings>,
-    ends: Vec<Option<Ended>>,
+    asked: SweepPlan,
+    settings: Vec<SweepSettings>,
+    ends: Vec<Option<RunEnd>>,
 }
 
 impl Sweep {
@@ -218,12 +218,12 @@ impl Sweep {
     ///
     /// # Errors
     /// If what is asked makes no runs, or the folder holds something else.
-    pub fn open(dir: &Path, asked: Asked) -> Result<Self, TrainError> {
+    pub fn open(dir: &Path, asked: SweepPlan) -> Result<Self, TrainError> {
         let settings = asked.settings().map_err(TrainError::Other)?;
         let path = dir.join(ASKED);
         match fs::read_to_string(&path) {
             Ok(text) => {
-                let found: Option<Asked> = serde_json::from_str(&text).ok();
+                let found: Option<SweepPlan> = serde_json::from_str(&text).ok();
                 if found.as_ref() != Some(&asked) {
                     return Err(TrainError::Other(format!(
                         "{}: found another sweep than the one that is asked for; expected the same keys, values, \
@@ -255,7 +255,7 @@ impl Sweep {
     }
 
     /// The settings of every run.
-    pub fn settings(&self) -> &[Settings] {
+    pub fn settings(&self) -> &[SweepSettings] {
         &self.settings
     }
 
@@ -276,7 +276,7 @@ impl Sweep {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn note(&mut self, index: usize, ended: Ended) -> Result<PathBuf, TrainError> {
+    pub fn note(&mut self, index: usize, ended: RunEnd) -> Result<PathBuf, TrainError> {
         self.ends[index] = Some(ended);
         reported(self.report()?.write())
     }
@@ -286,11 +286,11 @@ impl Sweep {
     /// # Errors
     /// If a run's metrics are damaged.
     pub fn report(&self) -> Result<Report, TrainError> {
-        let Asked { metric, greater_is_better, .. } = &self.asked;
-        let run = |(index, settings): (usize, &Settings)| -> Result<SweptRun, TrainError> {
+        let SweepPlan { metric, greater_is_better, .. } = &self.asked;
+        let run = |(index, settings): (usize, &SweepSettings)| -> Result<SweptRun, TrainError> {
             let name = self.name(index);
             let run = self.dir.join(&name);
-            let measured = reported(Measured::read(&run, metric, *greater_is_better))?;
+            let measured = reported(FigureCourse::read(&run, metric, *greater_is_better))?;
             Ok(SweptRun {
                 measured,
                 name,
@@ -330,8 +330,8 @@ fn reported<T>(read: Result<T, hearken_report::ReportError>) -> Result<T, TrainE
 mod tests {
     use super::*;
 
-    fn asked(over: &[&str], draws: Option<usize>) -> Asked {
-        Asked {
+    fn asked(over: &[&str], draws: Option<usize>) -> SweepPlan {
+        SweepPlan {
             trainer: "sft".to_owned(),
             over: over.iter().map(|text| text.parse().unwrap()).collect(),
             draws,
@@ -362,7 +362,7 @@ mod tests {
         let over = ["a.x=log_uniform(1e-5, 1e-2)", "a.n=uniform(2, 4)", "a.y=uniform(0.5, 1)"];
         let first = asked(&over, Some(200)).settings().unwrap();
         assert_eq!(first, asked(&over, Some(200)).settings().unwrap());
-        assert_ne!(first, Asked { seed: 4, ..asked(&over, Some(200)) }.settings().unwrap());
+        assert_ne!(first, SweepPlan { seed: 4, ..asked(&over, Some(200)) }.settings().unwrap());
         let below = first.iter().filter(|one| number(&one[0].1).unwrap() < 3.16e-4).count();
         assert!((70..130).contains(&below), "half of the logarithms, not {below} of 200");
         let mut whole: Vec<i64> = first.iter().map(|one| one[1].1.as_integer().unwrap()).collect();

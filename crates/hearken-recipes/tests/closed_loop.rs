@@ -7,10 +7,10 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_data::feedback::{Item, Judgement, Verdict};
 use hearken_recipes::closed_loop::{
-    self, ByHand, Decision, Deploy, GateReport, LoopConfig, LoopStatus, RoundState, summaries,
+    self, ByHand, Deploy, GateReport, LoopConfig, LoopStatus, RoundDecision, RoundState, summaries,
 };
 use hearken_recipes::rlhf::{self, RlhfConfig};
 use hearken_run::progress::{Progress, Silent, StepReport};
@@ -95,18 +95,18 @@ fn world(folder: &Path) -> Vec<String> {
     ]
 }
 
-fn load(folder: &Path, run: &str, world: &[String], more: &[&str]) -> Loaded<LoopConfig> {
+fn load(folder: &Path, run: &str, world: &[String], more: &[&str]) -> LoadedConfig<LoopConfig> {
     let mut list = world.to_vec();
     list.push(format!("run.dir={}", folder.join(run).display()));
     list.extend(overrides(more));
     LoopConfig::load(&config(folder, LOOP), &list).unwrap()
 }
 
-fn go(loaded: &Loaded<LoopConfig>) -> LoopStatus {
+fn go(loaded: &LoadedConfig<LoopConfig>) -> LoopStatus {
     closed_loop::run(Cpu::new(), loaded, None, &mut Silent).unwrap()
 }
 
-fn error(loaded: &Loaded<LoopConfig>) -> String {
+fn error(loaded: &LoadedConfig<LoopConfig>) -> String {
     closed_loop::run(Cpu::new(), loaded, None, &mut Silent).unwrap_err().to_string()
 }
 
@@ -185,14 +185,14 @@ fn a_round_leaves_what_it_was_made_from_and_why_it_was_decided() {
 
     for round in [&first, &second] {
         let report: GateReport = read(&round.join("gate.json"));
-        let decision: Decision = read(&round.join("decision.json"));
+        let decision: RoundDecision = read(&round.join("decision.json"));
         assert_eq!(decision.promoted, report.passed);
         assert!(!decision.reasons.is_empty());
         assert_eq!((decision.asked, decision.labels), (10, 10));
         let compared: Vec<Value> = lines(&round.join("compared.jsonl"));
         assert_eq!(compared.len(), 20);
     }
-    let last: Decision = read(&second.join("decision.json"));
+    let last: RoundDecision = read(&second.join("decision.json"));
     let current: closed_loop::Version = read(&run.join("current.json"));
     assert_eq!(current, last.current);
     let rounds = summaries(&run).unwrap();
@@ -209,7 +209,7 @@ fn a_round_leaves_what_it_was_made_from_and_why_it_was_decided() {
     let aside = summaries(&run).unwrap();
     assert_eq!(aside.len(), 3);
     for number in ["001", "002", "003"] {
-        let decision: Decision = read(&run.join(format!("rounds/{number}/decision.json")));
+        let decision: RoundDecision = read(&run.join(format!("rounds/{number}/decision.json")));
         let is_learned = number == "003" || !decision.labels_set_aside;
         assert_eq!(fit.contains(&format!("rounds/{number}/judged.jsonl")), is_learned);
     }
@@ -355,7 +355,7 @@ fn people_are_waited_for_in_the_store_and_the_loop_goes_on_with_what_they_said()
         judge(&*open, &of_gate[..7], 1);
     }
     assert_eq!(go(&loaded), LoopStatus::Finished);
-    let decision: Decision = read(&root.join("loop/rounds/001/decision.json"));
+    let decision: RoundDecision = read(&root.join("loop/rounds/001/decision.json"));
     let report: GateReport = read(&root.join("loop/rounds/001/gate.json"));
     assert!(decision.promoted && report.comparisons < 20, "{decision:?}");
 }
@@ -451,7 +451,7 @@ fn what_cannot_go_on_is_said_and_goes_on_once_it_can() {
     let constant = ["reward.optimizer.lr=0", "rounds.count=1"];
     let loaded = load(root, "constant", &world, &constant);
     if go(&loaded) == LoopStatus::Finished {
-        let decision: Decision = read(&root.join("constant/rounds/001/decision.json"));
+        let decision: RoundDecision = read(&root.join("constant/rounds/001/decision.json"));
         assert!(!decision.promoted);
     }
 

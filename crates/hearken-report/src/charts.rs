@@ -1,23 +1,23 @@
 //! Which charts a trainer's metrics make.
 
-use hearken_page::{Labels, Line, Lines, Mark};
+use hearken_page::{ChartLabels, ChartSeries, LineChart, Mark};
 
 use super::TrainerFacts;
 
 /// The figures of one trainer; charts without data leave no trace.
 pub(super) fn figures(trainer: &TrainerFacts) -> String {
-    charts(trainer).iter().map(Lines::html).collect()
+    charts(trainer).iter().map(LineChart::html).collect()
 }
 
-fn charts(trainer: &TrainerFacts) -> Vec<Lines> {
+fn charts(trainer: &TrainerFacts) -> Vec<LineChart> {
     let over_steps = |(title, unit, keys): &Curve| {
-        let series = |(key, name): &(&str, &str)| Line {
+        let series = |(key, name): &(&str, &str)| ChartSeries {
             name: (*name).to_owned(),
             ..trainer.curves.series("step", key)
         };
-        let labels = Labels::new(title, STEPS, unit);
-        let lines = Lines::new(labels, keys.iter().map(series).collect());
-        Lines { limit: limit_of(trainer, title), smooth: true, ..lines }
+        let labels = ChartLabels::new(title, STEPS, unit);
+        let lines = LineChart::new(labels, keys.iter().map(series).collect());
+        LineChart { limit: limit_of(trainer, title), smooth: true, ..lines }
     };
     let scores = [scores_against_kl(trainer), scores_over_steps(trainer)];
     scores.into_iter().chain(CURVES.iter().map(over_steps)).collect()
@@ -156,24 +156,26 @@ const CURVES: &[Curve] = &[
 ];
 
 /// The frontier: what every source says of the completions, against the distance travelled.
-fn scores_against_kl(trainer: &TrainerFacts) -> Lines {
+fn scores_against_kl(trainer: &TrainerFacts) -> LineChart {
     let title = "Scores against KL to the reference";
-    let labels = Labels::new(title, "KL, nats per completion", "mean score");
-    let lines = Lines::new(labels, score_series(trainer, "objective/kl"));
-    Lines { mark: Mark::Point, ..lines }
+    let labels = ChartLabels::new(title, "KL, nats per completion", "mean score");
+    let lines = LineChart::new(labels, score_series(trainer, "objective/kl"));
+    LineChart { mark: Mark::Point, ..lines }
 }
 
-fn scores_over_steps(trainer: &TrainerFacts) -> Lines {
-    let labels = Labels::new("Scores", STEPS, "mean score");
-    Lines { smooth: true, ..Lines::new(labels, score_series(trainer, "step")) }
+fn scores_over_steps(trainer: &TrainerFacts) -> LineChart {
+    let labels = ChartLabels::new("Scores", STEPS, "mean score");
+    LineChart { smooth: true, ..LineChart::new(labels, score_series(trainer, "step")) }
 }
 
 /// The score that is optimized, then each source's own where there are several. PPO calls the former
 /// `objective/scores` and the latter `scores/LABEL`, GRPO `reward` and `rewards/LABEL/mean`.
-fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<Line> {
-    let named =
-        |key: &str, name: &str| Line { name: name.to_owned(), ..trainer.curves.series(x, key) };
-    let by_source = |prefix: &'static str, suffix: &'static str| -> Vec<Line> {
+fn score_series(trainer: &TrainerFacts, x: &str) -> Vec<ChartSeries> {
+    let named = |key: &str, name: &str| ChartSeries {
+        name: name.to_owned(),
+        ..trainer.curves.series(x, key)
+    };
+    let by_source = |prefix: &'static str, suffix: &'static str| -> Vec<ChartSeries> {
         let keys = trainer.curves.keys_with(prefix).into_iter();
         let label =
             |key: &'_ str| key.strip_prefix(prefix)?.strip_suffix(suffix).map(str::to_owned);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use hearken_page::{Cell, Labels, Line, Lines, Mark, Point, escape, table};
+use hearken_page::{Cell, ChartLabels, ChartSeries, LineChart, Mark, Point, escape, table};
 use hearken_stats::Estimate;
 use serde::{Deserialize, Serialize};
 
@@ -111,23 +111,23 @@ impl Frontier {
         html
     }
 
-    fn chart(&self) -> Lines {
+    fn chart(&self) -> LineChart {
         let point = |point: &FrontierPoint| Point {
             x: point.kl_nats.value.max(0.0).sqrt(),
             y: point.gold.value,
             interval: Some((point.gold.low, point.gold.high)),
         };
-        let series = |method: &FrontierMethod| Line {
+        let series = |method: &FrontierMethod| ChartSeries {
             name: method.name.clone(),
             points: method.points.iter().map(point).collect(),
         };
-        let labels = Labels::new(
+        let labels = ChartLabels::new(
             "Gold reward against distance from the start",
             "√KL(policy ‖ start) of a completion, √nats",
             "gold reward",
         );
-        let lines = Lines::new(labels, self.methods.iter().map(series).collect());
-        Lines { mark: Mark::LineAndInterval, ..lines }
+        let lines = LineChart::new(labels, self.methods.iter().map(series).collect());
+        LineChart { mark: Mark::LineAndInterval, ..lines }
     }
 
     fn table(&self) -> String {

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 
 use hearken_objective::best_of_n::{expected_score, kl_bound};
 use hearken_objective::overoptimization::{Curve, Optimizer};
-use hearken_page::{Cell, Labels, Line, Lines, Mark, document, escape, table};
+use hearken_page::{Cell, ChartLabels, ChartSeries, LineChart, Mark, document, escape, table};
 use hearken_stats::Estimate;
 use hearken_stats::bootstrap::bootstrap;
 use rand::Rng;
@@ -241,7 +241,7 @@ impl GoldCurve {
     }
 
     /// Measured gold, the fit, its peak, and the proxy.
-    fn chart(&self) -> Lines {
+    fn chart(&self) -> LineChart {
         let all = |of: fn(&Reached) -> Option<f64>| -> Vec<(f64, f64)> {
             let points = self.courses.iter().flat_map(|course| &course.points);
             let mut all: Vec<_> = points.filter_map(|one| Some((one.distance, of(one)?))).collect();
@@ -252,20 +252,20 @@ impl GoldCurve {
         let at = |step: usize| farthest * step as f64 / DRAWN as f64;
         let fitted = (1..=DRAWN).map(|step| (at(step), curve.gain(at(step))));
         let mut series = vec![
-            Line::new("gold, measured", all(|one| Some(one.gold_gain))),
-            Line::new("gold, fitted", fitted),
-            Line::new("trained on", all(|one| one.proxy_gain)),
+            ChartSeries::new("gold, measured", all(|one| Some(one.gold_gain))),
+            ChartSeries::new("gold, fitted", fitted),
+            ChartSeries::new("trained on", all(|one| one.proxy_gain)),
         ];
         if let Some((distance, gain)) = curve.peak().filter(|_| self.is_peak_measured) {
-            series.push(Line::new("peak", [(distance, 0.0), (distance, gain)]));
+            series.push(ChartSeries::new("peak", [(distance, 0.0), (distance, gain)]));
         }
         series.retain(|line| !line.points.is_empty());
-        let labels = Labels::new(
+        let labels = ChartLabels::new(
             &self.method,
             "√KL(policy ‖ start) of a completion, √nats",
             "score less that of the start",
         );
-        Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }
+        LineChart { mark: Mark::PointsThenLines, ..LineChart::new(labels, series) }
     }
 
     /// What the fit says in a sentence.

@@ -34,7 +34,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::outcome::Outcome;
+use crate::outcome::PolicyComparisons;
 use frontier::Frontier;
 use hearken_page::Point;
 use hearken_run::run_dir::{RunDirError, write_atomically};
@@ -86,7 +86,7 @@ pub enum ReportError {
 /// What a run directory holds.
 struct RunFacts {
     name: String,
-    outcome: Outcome,
+    outcome: PolicyComparisons,
     frontier: Option<Frontier>,
     /// One per trainer that left metrics.
     trainers: Vec<TrainerFacts>,
@@ -195,7 +195,7 @@ fn read(run_dir: &Path) -> Result<RunFacts, ReportError> {
     if trainers.is_empty() && frontier.is_none() {
         return Err(ReportError::NoRun { path: run_dir.to_owned() });
     }
-    let outcome: Outcome = json(&run_dir.join("outcome.json"))?.unwrap_or_default();
+    let outcome: PolicyComparisons = json(&run_dir.join("outcome.json"))?.unwrap_or_default();
     let evaluation = outcome.evaluation.as_ref();
     if let Some(last) = trainers.last_mut() {
         last.kl_limit = evaluation.and_then(|evaluation| evaluation.kl_limit_nats);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct PolicyComparisons {
     /// The stages, in order.
     pub stages: Vec<StageSummary>,
     /// The policy before and after reinforcement learning, on prompts that neither has seen.
@@ -58,7 +58,7 @@ pub struct Evaluation {
     /// The policy that came of it.
     pub after: String,
     /// What was measured on both.
-    pub quantities: Vec<Comparison>,
+    pub quantities: Vec<PolicyComparison>,
     /// How often the later policy's completion has the greater score of the judge named by
     /// `win_rate_by`; a tie counts half.
     pub win_rate: Option<Estimate>,
@@ -74,7 +74,7 @@ pub struct Evaluation {
 
 /// One quantity of two policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct PolicyComparison {
     /// What it is.
     pub quantity: String,
     /// Mean under the earlier policy.
@@ -85,7 +85,7 @@ pub struct Comparison {
     pub difference: Estimate,
 }
 
-impl Comparison {
+impl PolicyComparison {
     /// The difference in units of its standard error; `None` where the interval is unbounded.
     pub fn standard_errors(&self) -> Option<f64> {
         const NORMAL_QUANTILE: f64 = 1.959_963_984_540_054;

@@ -1,6 +1,6 @@
 //! How often the right answer is chosen among N.
 
-use hearken_page::{Labels, Line, Lines, Mark, Point, document};
+use hearken_page::{ChartLabels, ChartSeries, LineChart, Mark, Point, document};
 use hearken_stats::Estimate;
 use serde::Serialize;
 
@@ -32,13 +32,13 @@ impl AccuracyCurves {
             y: 100.0 * of.value,
             interval: Some((100.0 * of.low.max(0.0), 100.0 * of.high.min(1.0))),
         };
-        let line = |curve: &AccuracyCurve| Line {
+        let line = |curve: &AccuracyCurve| ChartSeries {
             name: curve.choice.clone(),
             points: curve.points.iter().map(point).collect(),
         };
         let series = self.curves.iter().map(line).collect();
-        let labels = Labels::new("The right answer chosen among N", "log₂ N", "% right");
-        let chart = Lines { mark: Mark::LineAndInterval, ..Lines::new(labels, series) };
+        let labels = ChartLabels::new("The right answer chosen among N", "log₂ N", "% right");
+        let chart = LineChart { mark: Mark::LineAndInterval, ..LineChart::new(labels, series) };
         let lead = format!(
             "<p>{} problems, {} answers each; bars are 95 % intervals over problems.</p>\n",
             self.problems, self.answers_each

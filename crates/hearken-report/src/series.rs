@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use hearken_page::{Line, Point};
+use hearken_page::{ChartSeries, Point};
 use serde_json::{Map, Value};
 
 use super::{ReportError, read_if_there};
@@ -28,8 +28,8 @@ impl Curves {
     }
 
     /// `y` over `x` in the records that have both as finite numbers, thinned for drawing.
-    pub(super) fn series(&self, x: &str, y: &str) -> Line {
-        Line { name: y.to_owned(), points: thin(self.all(x, y)) }
+    pub(super) fn series(&self, x: &str, y: &str) -> ChartSeries {
+        ChartSeries { name: y.to_owned(), points: thin(self.all(x, y)) }
     }
 
     /// `y` over `x` in the records that have both as finite numbers.

@@ -1,7 +1,7 @@
 //! Whether a policy has begun to exploit what scores it, as its log tells, by the rule that runs are watched by.
 
 use hearken_objective::Mean;
-use hearken_objective::guard::{Alarm, Limits, Observation, Signal, Watched, watch};
+use hearken_objective::guard::{Alarm, AlarmLimits, Observation, Signal, Watched, watch};
 use serde_json::Value;
 
 /// What the records of a log say.
@@ -17,7 +17,7 @@ pub struct Signs {
 
 /// Watches the records of a log one after the other. `held_out` are the names that the score which nothing is trained
 /// on may have.
-pub fn signs(records: &[Value], limits: &Limits, held_out: &[String]) -> Signs {
+pub fn signs(records: &[Value], limits: &AlarmLimits, held_out: &[String]) -> Signs {
     let (mut watched, mut signs) = (Watched::default(), Signs::default());
     let mut last = None;
     for record in records {
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: AlarmLimits = AlarmLimits {
         window: 10,
         held_out_drop: Some(4.0),
         spread_ratio: Some(3.0),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use hearken_page::{Cell, Labels, Line, Lines, Mark, document, escape, table};
+use hearken_page::{Cell, ChartLabels, ChartSeries, LineChart, Mark, document, escape, table};
 use hearken_run::run_dir::write_atomically;
 use toml::Value;
 
@@ -36,7 +36,7 @@ pub struct SweptRun {
     /// Where it stands.
     pub state: RunState,
     /// The figure over its course.
-    pub measured: Option<Measured>,
+    pub measured: Option<FigureCourse>,
 }
 
 /// Where a run stands.
@@ -54,17 +54,17 @@ pub enum RunState {
 
 /// A figure over the course of a run.
 #[derive(Clone, Debug)]
-pub struct Measured {
+pub struct FigureCourse {
     /// Its last value, by which runs are compared.
     pub last: f64,
     /// Its best one.
     pub best: f64,
     /// The step of the best one.
     pub best_step: f64,
-    curve: Line,
+    curve: ChartSeries,
 }
 
-impl Measured {
+impl FigureCourse {
     /// Reads a figure from the metrics of a run; `None` where no record has it.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Sweep {
             let mut row = vec![run.name.clone()];
             row.extend(run.settings.iter().map(|(_, value)| shown(value)));
             match &run.measured {
-                Some(Measured { last, best, best_step, .. }) => {
+                Some(FigureCourse { last, best, best_step, .. }) => {
                     row.extend([number(*last), number(*best), format!("{best_step:.0}")]);
                 }
                 None => row.extend(std::iter::repeat_n("–".to_owned(), 3)),
@@ -181,7 +181,7 @@ impl Sweep {
     }
 
     /// The figure at the end of every run against one key; of words there is no chart.
-    fn by_key(&self, key: &str) -> Lines {
+    fn by_key(&self, key: &str) -> LineChart {
         let points = self.runs.iter().filter_map(|run| {
             let value =
                 run.settings.iter().find(|(name, _)| name == key).map(|(_, value)| value)?;
@@ -201,19 +201,22 @@ impl Sweep {
             }
         }
         let axis = if is_wide { format!("log10 of {key}") } else { key.to_owned() };
-        let labels = Labels::new(&format!("{} by {key}", self.metric), &axis, &self.metric);
-        Lines { mark: Mark::Point, ..Lines::new(labels, vec![Line::new("runs", points)]) }
+        let labels = ChartLabels::new(&format!("{} by {key}", self.metric), &axis, &self.metric);
+        LineChart {
+            mark: Mark::Point,
+            ..LineChart::new(labels, vec![ChartSeries::new("runs", points)])
+        }
     }
 
     /// The figure over the course of the best runs.
-    fn curves(&self) -> Lines {
+    fn curves(&self) -> LineChart {
         let named = |run: &&SweptRun| {
             let curve = run.measured.as_ref()?.curve.clone();
-            Some(Line { name: format!("run {}", run.name), ..curve })
+            Some(ChartSeries { name: format!("run {}", run.name), ..curve })
         };
         let lines = self.ranked().iter().filter_map(named).take(CURVES_MAX).collect();
         let title = format!("{} of the best runs", self.metric);
-        Lines::new(Labels::new(&title, "optimizer step", &self.metric), lines)
+        LineChart::new(ChartLabels::new(&title, "optimizer step", &self.metric), lines)
     }
 }
 
@@ -259,7 +262,7 @@ mod tests {
             let line = |(step, value)| format!("{{\"step\": {step}, \"eval_loss\": {value}}}\n");
             let lines: String = values.iter().enumerate().map(line).collect();
             std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
-            let measured = Measured::read(&folder, "eval_loss", greater_is_better).unwrap();
+            let measured = FigureCourse::read(&folder, "eval_loss", greater_is_better).unwrap();
             let failed = RunState::Failed("it \"diverged\", at once".to_owned());
             let state = if values.is_empty() { failed } else { RunState::Finished };
             let settings = vec![("optimizer.lr".to_owned(), Value::Float(rate))];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::outcome::{Comparison, Evaluation, Figure, SideBySide, StageSummary};
+use crate::outcome::{Evaluation, Figure, PolicyComparison, SideBySide, StageSummary};
 use hearken_stats::mean::normal_mean;
 
 fn evaluation() -> Evaluation {
@@ -9,7 +9,7 @@ fn evaluation() -> Evaluation {
         prompts: 3,
         before: "SFT".to_owned(),
         after: "PPO".to_owned(),
-        quantities: vec![Comparison {
+        quantities: vec![PolicyComparison {
             quantity: "gold".to_owned(),
             before: normal_mean(&before).unwrap(),
             after: normal_mean(&after).unwrap(),
@@ -59,7 +59,7 @@ fn rlhf_run(folder: &Path) {
     fs::write(folder.join("sft/samples.jsonl"), samples).unwrap();
     fs::write(folder.join("ppo/metrics.jsonl"), ppo_metrics()).unwrap();
     fs::write(folder.join("config.toml"), "[run]\ndir = \"a&b\"\n").unwrap();
-    let outcome = Outcome {
+    let outcome = PolicyComparisons {
         stages: vec![StageSummary {
             name: "sft".to_owned(),
             tokens: 12_345,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hearken_config::ApiJudge;
 use hearken_judge::JudgeError;
-use hearken_judge::chat::{Api, ChatOptions, Key, Timeouts};
+use hearken_judge::chat::{Api, ApiKey, ChatOptions, Timeouts};
 use hearken_judge::model::ChatModel;
 
 /// How patient a client of an API is.
@@ -36,8 +36,8 @@ pub fn open_api(api: &ApiJudge, kind: Api, conduct: Conduct) -> Result<ChatModel
     })
 }
 
-fn key(variable: &str) -> Result<Key, JudgeError> {
-    std::env::var(variable).map(Key::from).map_err(|_| JudgeError::Broken {
+fn key(variable: &str) -> Result<ApiKey, JudgeError> {
+    std::env::var(variable).map(ApiKey::from).map_err(|_| JudgeError::Broken {
         judge: "`judge.key_env`".to_owned(),
         reason: format!(
             "found no environment variable {variable}, expected one that has the key of the API"

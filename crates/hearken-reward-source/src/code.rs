@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{RewardError, RewardSource, RolloutView, Score};
 
 use sandbox::{Finish, Job};
-pub use sandbox::{Limits, Sandbox};
+pub use sandbox::{Sandbox, SandboxLimits};
 
 /// The share of a prompt's tests that the program in a completion passes.
 ///

@@ -7,7 +7,7 @@ use hearken_stats::mahalanobis::Cloud;
 use hearken_tensor::Device;
 use serde_json::Map;
 
-use super::reward_model::Sequence;
+use super::reward_model::ScoredSequence;
 use super::{Measure, Pace, RewardError, RewardModel, RewardSource, RolloutView, Score};
 
 /// Mahalanobis distances of completions from a baseline's, in the last hidden state of a reward model, and which
@@ -58,7 +58,7 @@ impl<D: Device> Distance<D> {
 }
 
 /// The last hidden state of each sequence.
-fn points<D: Device>(model: &RewardModel<D>, sequences: &[Sequence]) -> Vec<Vec<f64>> {
+fn points<D: Device>(model: &RewardModel<D>, sequences: &[ScoredSequence]) -> Vec<Vec<f64>> {
     let hidden = model.read(sequences, |pass, rows| model.model().hidden(pass, rows));
     let of_one = |values: &[f32]| values.iter().copied().map(f64::from).collect();
     hidden.chunks_exact(model.model().config().width).map(of_one).collect()
@@ -68,7 +68,7 @@ fn points<D: Device>(model: &RewardModel<D>, sequences: &[Sequence]) -> Vec<Vec<
 fn sequence<D: Device>(
     model: &RewardModel<D>,
     record: &Demonstration,
-) -> Result<Sequence, RewardError> {
+) -> Result<ScoredSequence, RewardError> {
     let Source { path, line } = &record.source;
     let failed = |reason: String| {
         let at = PathBuf::from(format!("{}:{line}", path.display()));

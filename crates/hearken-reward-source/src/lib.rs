@@ -64,7 +64,7 @@ use serde_json::{Map, Value};
 
 pub use bounded::Bounded;
 pub use closure::Closure;
-pub use code::{CodeSource, Limits, Sandbox};
+pub use code::{CodeSource, Sandbox, SandboxLimits};
 pub use distance::Distance;
 pub use ensemble::Ensemble;
 pub use error::RewardError;
@@ -82,7 +82,7 @@ pub use verifier::{
     VerifierSource, answer_of, final_number, groups_of, last_boxed, same_answer,
     share_of_right_steps, step_is_right, verify,
 };
-pub use weighted_sum::{Scores, WeightedSum, sum_of};
+pub use weighted_sum::{BatchScores, WeightedSum, sum_of};
 
 /// What a source sees of a rollout.
 #[derive(Clone, Copy, Debug)]

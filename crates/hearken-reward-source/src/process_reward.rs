@@ -79,7 +79,7 @@ impl<D: Device> ProcessReward<D> {
     fn tokens(
         &self,
         rollout: &RolloutView<'_>,
-        steps: &[Step<'_>],
+        steps: &[CompletionStep<'_>],
     ) -> Result<StepTokens, RewardError> {
         let unreadable =
             |reason: String| RewardError::unreadable(&self.options.name, reason, rollout);
@@ -99,13 +99,18 @@ impl<D: Device> ProcessReward<D> {
     }
 
     /// What the scores of a rollout's steps are worth.
-    fn reward(&self, rollout: &RolloutView<'_>, steps: &[Step<'_>], scores: &[f64]) -> Score {
+    fn reward(
+        &self,
+        rollout: &RolloutView<'_>,
+        steps: &[CompletionStep<'_>],
+        scores: &[f64],
+    ) -> Score {
         let aggregate = |scores: &[f64]| self.options.aggregate.of(scores).unwrap_or(0.0);
         if self.options.rewards == StepRewards::Whole {
             return Score::Whole(aggregate(scores));
         }
         let mut before = 0.0;
-        let step = |(index, step): (usize, &Step<'_>)| {
+        let step = |(index, step): (usize, &CompletionStep<'_>)| {
             let score = match self.options.rewards {
                 StepRewards::Steps => scores[index],
                 // Their sum is the score of the whole, however many steps there are.
@@ -144,14 +149,14 @@ impl<D: Device> RewardSource for ProcessReward<D> {
 
     fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
         let separator = self.scorer.separator();
-        let steps: Vec<Vec<Step<'_>>> =
+        let steps: Vec<Vec<CompletionStep<'_>>> =
             rollouts.iter().map(|one| steps(one.completion, separator)).collect();
         let both = || rollouts.iter().zip(&steps);
         let tokens = both().filter(|(_, steps)| !steps.is_empty());
         let tokens: Vec<StepTokens> =
             tokens.map(|(one, steps)| self.tokens(one, steps)).collect::<Result<_, _>>()?;
         let mut scores = self.scorer.scores(&tokens, self.options.microbatch_tokens).into_iter();
-        let mut reward = |(one, steps): (&RolloutView<'_>, &Vec<Step<'_>>)| {
+        let mut reward = |(one, steps): (&RolloutView<'_>, &Vec<CompletionStep<'_>>)| {
             if steps.is_empty() {
                 // Who writes nothing has earned nothing.
                 return self.reward(one, steps, &[]);
@@ -165,21 +170,21 @@ impl<D: Device> RewardSource for ProcessReward<D> {
 
 /// A step of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step<'a> {
+struct CompletionStep<'a> {
     text: &'a str,
     /// Bytes of the completion up to its end, the separator included.
     end: usize,
 }
 
 /// The steps of a completion, as [`hearken_data::Content::steps`] has them, with their ends.
-fn steps<'a>(completion: &'a str, separator: &str) -> Vec<Step<'a>> {
+fn steps<'a>(completion: &'a str, separator: &str) -> Vec<CompletionStep<'a>> {
     let mut end = 0;
     let mut found = Vec::new();
     for text in completion.split(separator) {
         end = (end + text.len() + separator.len()).min(completion.len());
         let text = text.trim_end();
         if !text.trim().is_empty() {
-            found.push(Step { text, end });
+            found.push(CompletionStep { text, end });
         }
     }
     found
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn steps_end_behind_their_separators() {
-        let step = |text, end| Step { text, end };
+        let step = |text, end| CompletionStep { text, end };
         assert_eq!(steps("1\n22\n", "\n"), [step("1", 2), step("22", 5)]);
         assert_eq!(steps("1\n\n22 ", "\n"), [step("1", 2), step("22", 6)]);
         assert_eq!(steps("\n \n", "\n"), []);

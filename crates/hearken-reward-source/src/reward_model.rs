@@ -42,16 +42,16 @@ pub struct RewardModelOptions {
 pub struct RewardModel<D: Device> {
     name: String,
     model: Model<D>,
-    reads: Reads,
+    reads: ScoreReader,
     normalization: ScoreNormalization,
     microbatch_tokens: usize,
 }
 
 /// Prompt and completion in a model's tokens.
-pub(super) type Sequence = (Vec<u32>, Vec<u32>);
+pub(super) type ScoredSequence = (Vec<u32>, Vec<u32>);
 
 #[derive(Debug)]
-enum Reads {
+enum ScoreReader {
     /// The policy's token ids, of a model without a tokenizer.
     Ids,
     /// The policy's token ids, and its text where a stop sequence ended it.
@@ -85,14 +85,16 @@ impl<D: Device> RewardModel<D> {
             None
         };
         let reads = match (own, policy_tokenizer) {
-            (Some(own), Some(policy)) if are_alike(&own, policy) => Reads::OwnIds(Box::new(own)),
-            (Some(own), Some(_)) => Reads::Text(Box::new(own)),
+            (Some(own), Some(policy)) if are_alike(&own, policy) => {
+                ScoreReader::OwnIds(Box::new(own))
+            }
+            (Some(own), Some(_)) => ScoreReader::Text(Box::new(own)),
             (Some(_), None) => {
                 let reason = "it has a tokenizer and the policy has none: found no text to encode";
                 return Err(failed(reason.to_owned()));
             }
             // Models of bare token ids: the vocabulary is all there is to compare, at use.
-            (None, _) => Reads::Ids,
+            (None, _) => ScoreReader::Ids,
         };
         let normalization = match options.normalize {
             true => stored_normalization(path).map_err(failed)?,
@@ -106,19 +108,19 @@ impl<D: Device> RewardModel<D> {
     pub(super) fn sequences(
         &self,
         rollouts: &[RolloutView<'_>],
-    ) -> Result<Vec<Sequence>, RewardError> {
+    ) -> Result<Vec<ScoredSequence>, RewardError> {
         rollouts.iter().map(|rollout| self.ids(rollout)).collect()
     }
 
-    fn ids(&self, rollout: &RolloutView<'_>) -> Result<Sequence, RewardError> {
+    fn ids(&self, rollout: &RolloutView<'_>) -> Result<ScoredSequence, RewardError> {
         let unreadable = |reason: String| RewardError::unreadable(&self.name, reason, rollout);
         let (prompt, completion) = match &self.reads {
-            Reads::Ids if is_text(rollout) => {
+            ScoreReader::Ids if is_text(rollout) => {
                 let reason = "it has no tokenizer, expected one: the completion is a text";
                 return Err(unreadable(reason.to_owned()));
             }
-            Reads::Ids => (rollout.prompt_ids.to_vec(), rollout.completion_ids.to_vec()),
-            Reads::OwnIds(tokenizer) => {
+            ScoreReader::Ids => (rollout.prompt_ids.to_vec(), rollout.completion_ids.to_vec()),
+            ScoreReader::OwnIds(tokenizer) => {
                 let completion = own_completion(tokenizer, rollout).map_err(unreadable)?;
                 let prompt = match rollout.prompt_ids {
                     [] => encoded_prompt(tokenizer, rollout).map_err(unreadable)?,
@@ -126,7 +128,7 @@ impl<D: Device> RewardModel<D> {
                 };
                 (prompt, completion)
             }
-            Reads::Text(tokenizer) => (
+            ScoreReader::Text(tokenizer) => (
                 encoded_prompt(tokenizer, rollout).map_err(unreadable)?,
                 encoded_completion(tokenizer, rollout).map_err(unreadable)?,
             ),
@@ -140,7 +142,7 @@ impl<D: Device> RewardModel<D> {
         rollout: &RolloutView<'_>,
         prompt: Vec<u32>,
         completion: Vec<u32>,
-    ) -> Result<Sequence, RewardError> {
+    ) -> Result<ScoredSequence, RewardError> {
         let unreadable = |reason: String| RewardError::unreadable(&self.name, reason, rollout);
         let config = self.model.config();
         let (found, limit) = (prompt.len() + completion.len(), config.max_positions);
@@ -165,7 +167,7 @@ impl<D: Device> RewardModel<D> {
     /// One number, or a few, of the last row of each sequence.
     pub(super) fn read(
         &self,
-        sequences: &[Sequence],
+        sequences: &[ScoredSequence],
         of: impl Fn(&Pass<D>, &[usize]) -> Vec<f32>,
     ) -> Vec<f32> {
         let rows: Vec<usize> = sequences.iter().map(|(p, c)| p.len() + c.len()).collect();
@@ -174,7 +176,7 @@ impl<D: Device> RewardModel<D> {
     }
 
     /// The scores of sequences.
-    pub(super) fn scores(&self, sequences: &[Sequence]) -> Vec<f64> {
+    pub(super) fn scores(&self, sequences: &[ScoredSequence]) -> Vec<f64> {
         let raw = self.read(sequences, |pass, rows| self.model.scalars(pass, rows));
         raw.into_iter().map(|score| self.normalization.apply(score.into())).collect()
     }
@@ -182,7 +184,7 @@ impl<D: Device> RewardModel<D> {
     /// What `of` reads of the last rows of sequences, in one forward pass.
     fn forward(
         &self,
-        sequences: &[Sequence],
+        sequences: &[ScoredSequence],
         of: impl Fn(&Pass<D>, &[usize]) -> Vec<f32>,
     ) -> Vec<f32> {
         let mut batch = Batch::new();

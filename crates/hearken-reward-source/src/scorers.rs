@@ -9,20 +9,20 @@ use hearken_config::{
     UnreadableAnswer,
 };
 use hearken_judge::chat::Api;
-use hearken_judge::model::Draw;
+use hearken_judge::model::AnswerDraw;
 use hearken_judge::pairwise::{
     ChatJudge, ChatJudgeOptions, CommandJudge, Orders, PairwiseJudge, Rules, Unreadable,
 };
-use hearken_judge::{ChoiceOptions, CommandOptions, HttpOptions, JudgeError, Method};
+use hearken_judge::{ChoiceMethod, ChoiceOptions, CommandOptions, HttpOptions, JudgeError};
 use hearken_model::Tokenizer;
 use hearken_tensor::Device;
 
 use crate::api::{Conduct, open_api};
 use crate::judging::JudgeSource;
 use crate::{
-    Bounded, CodeSource, CommandSource, Distance, Ensemble, Heuristic, HttpSource, Limits,
-    ProcessReward, ProcessRewardOptions, RewardError, RewardModel, RewardModelOptions,
-    RewardSource, Sandbox, VerifierSource, WeightedSum,
+    Bounded, CodeSource, CommandSource, Distance, Ensemble, Heuristic, HttpSource, ProcessReward,
+    ProcessRewardOptions, RewardError, RewardModel, RewardModelOptions, RewardSource, Sandbox,
+    SandboxLimits, VerifierSource, WeightedSum,
 };
 
 /// How reward models read.
@@ -159,7 +159,7 @@ fn open_unbounded<D: Device>(
         SourceConfig::Verifier { name, answer } => Box::new(VerifierSource::new(*name, answer)),
         SourceConfig::Code { program, args, tests, timeout_s, memory_mb, disk_mb, processes } => {
             let bytes = |megabytes: &Allowance| megabytes.get() << 20;
-            let limits = Limits {
+            let limits = SandboxLimits {
                 deadline: timeout_s.duration(),
                 memory_bytes: bytes(memory_mb),
                 disk_bytes: bytes(disk_mb),
@@ -218,9 +218,9 @@ fn chat_judge(judge: &JudgeConfig, api: &ApiJudge, kind: Api) -> Result<ChatJudg
     let model = open_api(api, kind, conduct)?;
     let choice = ChoiceOptions {
         choices: ["A", "B", "C"].map(str::to_owned).into(),
-        method: Method::Verdict,
+        method: ChoiceMethod::Verdict,
         votes: 1,
-        draw: Draw { max_tokens: Some(*judge.max_tokens), ..Draw::default() },
+        draw: AnswerDraw { max_tokens: Some(*judge.max_tokens), ..AnswerDraw::default() },
         reasoning: None,
     };
     let options = ChatJudgeOptions {

@@ -15,12 +15,12 @@ use crate::process_file::ProcessRewardFile;
 /// A model that says of each step how likely it is right.
 #[derive(Debug)]
 pub struct StepScorer<D: Device> {
-    reads: Reads<D>,
+    reads: StepReader<D>,
     file: ProcessRewardFile,
 }
 
 #[derive(Debug)]
-enum Reads<D: Device> {
+enum StepReader<D: Device> {
     /// Classes at the last token of a step.
     Classes(Box<Model<D>>),
     /// β times the log-ratio of two language models.
@@ -30,7 +30,7 @@ enum Reads<D: Device> {
 impl<D: Device> StepScorer<D> {
     /// A model with a head of two or three classes.
     pub fn of_classes(model: Model<D>, file: ProcessRewardFile) -> Self {
-        Self { reads: Reads::Classes(Box::new(model)), file }
+        Self { reads: StepReader::Classes(Box::new(model)), file }
     }
 
     /// An implicit process reward model: a language model that was trained on outcomes alone, `hearken dpo` with
@@ -43,7 +43,7 @@ impl<D: Device> StepScorer<D> {
         file: ProcessRewardFile,
     ) -> Self {
         let [policy, reference] = [policy, reference].map(Box::new);
-        Self { reads: Reads::Implicit { policy, reference, beta }, file }
+        Self { reads: StepReader::Implicit { policy, reference, beta }, file }
     }
 
     /// What stands behind each step, as the model was trained.
@@ -54,7 +54,7 @@ impl<D: Device> StepScorer<D> {
     /// The model; of two, the one that was trained.
     pub fn model(&self) -> &Model<D> {
         match &self.reads {
-            Reads::Classes(model) | Reads::Implicit { policy: model, .. } => model,
+            StepReader::Classes(model) | StepReader::Implicit { policy: model, .. } => model,
         }
     }
 
@@ -77,7 +77,7 @@ impl<D: Device> StepScorer<D> {
             solutions.iter().map(|one| all.by_ref().take(one.ends.len()).collect()).collect()
         };
         match &self.reads {
-            Reads::Classes(model) => {
+            StepReader::Classes(model) => {
                 let (mut batch, mut rows) = (Batch::new(), Vec::new());
                 for solution in solutions {
                     let segment = batch.push(None, &solution.ids);
@@ -91,7 +91,7 @@ impl<D: Device> StepScorer<D> {
                 };
                 steps(logits.chunks_exact(classes.max(1)).map(score).collect())
             }
-            Reads::Implicit { policy, reference, beta } => {
+            StepReader::Implicit { policy, reference, beta } => {
                 let [policy, reference] =
                     [policy, reference].map(|model| step_logprobs(model, solutions));
                 let scores = policy.iter().zip(&reference).map(|(policy, reference)| {

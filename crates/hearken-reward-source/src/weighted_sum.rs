@@ -16,7 +16,7 @@ struct Weighted<'s> {
 
 /// The scores of a batch of rollouts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scores {
+pub struct BatchScores {
     /// Σ weight·score of the whole completion, one per rollout.
     pub total: Vec<f64>,
     /// Σ weight·score of each token, one list per rollout, where a source scores tokens or steps; it is
@@ -63,7 +63,7 @@ impl<'s> WeightedSum<'s> {
     ///
     /// # Errors
     /// Of the first source that fails or gives anything but one finite score per rollout.
-    pub fn sum(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Scores, RewardError> {
+    pub fn sum(&mut self, rollouts: &[RolloutView<'_>]) -> Result<BatchScores, RewardError> {
         let meanwhile = self.measured(Pace::Meanwhile, rollouts)?;
         let afterwards = self.measured(Pace::Afterwards, rollouts)?;
         let tokens: Vec<usize> = rollouts.iter().map(|one| one.completion_ids.len()).collect();
@@ -83,7 +83,7 @@ impl RewardSource for WeightedSum<'_> {
     }
 
     fn score(&mut self, rollouts: &[RolloutView<'_>]) -> Result<Vec<Score>, RewardError> {
-        let Scores { total, of_tokens, .. } = self.sum(rollouts)?;
+        let BatchScores { total, of_tokens, .. } = self.sum(rollouts)?;
         if of_tokens.is_empty() {
             return Ok(total.into_iter().map(Score::Whole).collect());
         }
@@ -136,9 +136,9 @@ pub fn sum_of(
     meanwhile: Vec<Vec<Score>>,
     afterwards: Vec<Vec<Score>>,
     tokens: &[usize],
-) -> Scores {
+) -> BatchScores {
     let (mut meanwhile, mut afterwards) = (meanwhile.into_iter(), afterwards.into_iter());
-    let mut scores = Scores { total: vec![0.0; tokens.len()], ..Scores::default() };
+    let mut scores = BatchScores { total: vec![0.0; tokens.len()], ..BatchScores::default() };
     for Measure { name, weight, pace } in measures {
         let own = match pace {
             Pace::Meanwhile => meanwhile.next(),

@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hearken_reward_source::{CodeSource, Limits, RewardSource, RolloutView, Sandbox, Score};
+use hearken_reward_source::{CodeSource, RewardSource, RolloutView, Sandbox, SandboxLimits, Score};
 use serde_json::{Map, Value, json};
 
-const LIMITS: Limits = Limits {
+const LIMITS: SandboxLimits = SandboxLimits {
     deadline: Duration::from_secs(20),
     memory_bytes: 1 << 30,
     disk_bytes: 4 << 20,
@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits {
 };
 
 /// `None` where this machine has no namespaces; then there is nothing to test.
-fn bash(limits: Limits) -> Option<CodeSource> {
+fn bash(limits: SandboxLimits) -> Option<CodeSource> {
     let sandbox = Sandbox { program: "bash".to_owned(), args: Vec::new(), limits };
     match CodeSource::new("code", "tests", sandbox) {
         Ok(source) => Some(source),
@@ -67,7 +67,7 @@ fn the_score_is_the_share_of_tests_that_pass() {
 #[test]
 fn a_program_that_hangs_is_ended_with_everything_that_it_started() {
     let deadline = Duration::from_secs(1);
-    let Some(mut source) = bash(Limits { deadline, ..LIMITS }) else { return };
+    let Some(mut source) = bash(SandboxLimits { deadline, ..LIMITS }) else { return };
     let started = Instant::now();
     assert!(!passes(&mut source, "sleep 4711 & setsid sleep 4711 & while :; do :; done"));
     assert!(!passes(&mut source, "trap '' TERM INT HUP; sleep 4711"));
@@ -84,7 +84,7 @@ fn forks_are_counted() {
     let Some(mut source) = bash(LIMITS) else { return };
     assert!(passes(&mut source, "for i in 1 2 3; do sleep 0.1 & done; wait"));
     // Bash tries again for a while, and then gives up.
-    let limits = Limits { deadline: Duration::from_secs(3), ..LIMITS };
+    let limits = SandboxLimits { deadline: Duration::from_secs(3), ..LIMITS };
     let mut source = bash(limits).expect("it was there a moment ago");
     assert!(!passes(&mut source, "for i in $(seq 100); do sleep 60 & done; wait"));
     assert!(!passes(&mut source, "f() { f | f & }; f; sleep 60"));
@@ -124,7 +124,7 @@ fn sockets_lead_nowhere() {
 
 #[test]
 fn memory_is_limited() {
-    let Some(mut source) = bash(Limits { memory_bytes: 64 << 20, ..LIMITS }) else { return };
+    let Some(mut source) = bash(SandboxLimits { memory_bytes: 64 << 20, ..LIMITS }) else { return };
     assert!(!passes(
         &mut source,
         "x=$(head -c 200000000 /dev/zero | tr '\\0' x); [ ${#x} -gt 1000 ]"

@@ -19,7 +19,7 @@ use crate::trained_model::{is_frozen, new_adapter};
 
 /// A model of a run, and what the run does with it.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct BudgetModel<'a> {
     /// Its folder.
     pub path: &'a Path,
     /// What stands on the transformer.
@@ -48,7 +48,7 @@ pub enum Purpose<'a> {
     Follow,
 }
 
-impl<'a> Part<'a> {
+impl<'a> BudgetModel<'a> {
     /// The model of a configuration, trained.
     pub fn trained(model: &'a ModelSource, head: Head) -> Self {
         let purpose = Purpose::Train(&model.freeze);
@@ -207,12 +207,12 @@ pub fn fit(
     train: &TrainConfig,
     run: &RunConfig,
     tape: Tape,
-    parts: &[Part<'_>],
+    parts: &[BudgetModel<'_>],
 ) -> Result<TrainConfig, TrainError> {
     let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
     let mut sampled = 0;
     let shares =
-        |part: &Part<'_>| part.lora.is_some() && !matches!(part.purpose, Purpose::Train(_));
+        |part: &BudgetModel<'_>| part.lora.is_some() && !matches!(part.purpose, Purpose::Train(_));
     for part in parts.iter().filter(|part| !shares(part)) {
         let footprint = part.footprint()?;
         if matches!(part.purpose, Purpose::Train(_)) {
@@ -311,7 +311,7 @@ mod tests {
             section("train", &[("batch_size", 8.into()), ("steps", 1.into())]);
         train.settle().unwrap();
         let run: RunConfig = section("run", &[("dir", "run".into())]);
-        let part = Part::trained(&model, Head::LanguageModel);
+        let part = BudgetModel::trained(&model, Head::LanguageModel);
         fit(&train, &run, Tape::new(&model, false), &[part]).unwrap().microbatch_tokens
     }
 

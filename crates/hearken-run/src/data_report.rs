@@ -52,13 +52,13 @@ impl DataReport {
 }
 
 /// What became of one record.
-pub(crate) enum Outcome<E> {
+pub(crate) enum RecordFate<E> {
     Encoded(Encoded<E>),
     /// Why it was skipped.
     Bad(String),
 }
 
-impl<E> Outcome<E> {
+impl<E> RecordFate<E> {
     /// The example, if there is one; the report counts what became of the record.
     pub(crate) fn kept(self, report: &mut DataReport) -> Option<E> {
         let example = match self {
@@ -86,19 +86,21 @@ pub(crate) fn outcome<E: Example>(
     config: &DataConfig,
     encoder: &Encoder<'_>,
     record: &E::Record,
-) -> Result<Outcome<E>, TrainError> {
+) -> Result<RecordFate<E>, TrainError> {
     match E::encode(record, encoder) {
-        Ok(encoded) => Ok(Outcome::Encoded(encoded)),
+        Ok(encoded) => Ok(RecordFate::Encoded(encoded)),
         // Neither a missing tokenizer nor the length is the record's fault.
         Err(error @ (EncodeError::NoTokenizer { .. } | EncodeError::TooLong { .. })) => {
             Err(error.into())
         }
-        Err(error) if config.bad_records == BadRecords::Skip => Ok(Outcome::Bad(error.to_string())),
+        Err(error) if config.bad_records == BadRecords::Skip => {
+            Ok(RecordFate::Bad(error.to_string()))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 /// The examples among some outcomes, which the report counts.
-pub(crate) fn kept<E>(outcomes: Vec<Outcome<E>>, report: &mut DataReport) -> Vec<E> {
+pub(crate) fn kept<E>(outcomes: Vec<RecordFate<E>>, report: &mut DataReport) -> Vec<E> {
     outcomes.into_iter().filter_map(|outcome| outcome.kept(report)).collect()
 }

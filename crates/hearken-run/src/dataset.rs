@@ -7,7 +7,7 @@ use hearken_config::DataConfig;
 use hearken_data::{PromptKey, Prompted as _, ReadReport, held_out};
 use hearken_store::open_records;
 
-use crate::data_report::{DataReport, Outcome, kept, outcome};
+use crate::data_report::{DataReport, RecordFate, kept, outcome};
 use crate::encode::{Encoder, Example};
 use crate::error::TrainError;
 use crate::mix::Mix;
@@ -153,7 +153,7 @@ impl Encoding<'_> {
         places: &[PathBuf],
         limit: Option<usize>,
         report: &mut DataReport,
-    ) -> Result<(Vec<PromptKey>, Vec<Outcome<E>>), TrainError> {
+    ) -> Result<(Vec<PromptKey>, Vec<RecordFate<E>>), TrainError> {
         let (mut keys, mut outcomes) = (Vec::new(), Vec::new());
         for place in places {
             let left = limit.map(|limit| limit - outcomes.len());

@@ -126,7 +126,7 @@ fn numbers(record: &Value) -> impl Iterator<Item = (String, f64)> {
 
 /// The event that a file begins with.
 fn of_version(time: f64) -> Vec<u8> {
-    let mut event = Message::default();
+    let mut event = ProtoMessage::default();
     event.double(1, time);
     event.bytes(3, VERSION.as_bytes());
     event.0
@@ -135,9 +135,9 @@ fn of_version(time: f64) -> Vec<u8> {
 /// The event that makes a TensorBoard which has read an older file forget all steps from 0 on.
 fn of_start(time: f64) -> Vec<u8> {
     const START: u64 = 1;
-    let mut session = Message::default();
+    let mut session = ProtoMessage::default();
     session.integer(1, START);
-    let mut event = Message::default();
+    let mut event = ProtoMessage::default();
     event.double(1, time);
     event.bytes(7, &session.0);
     event.0
@@ -145,9 +145,9 @@ fn of_start(time: f64) -> Vec<u8> {
 
 /// The event of a record, with a scalar for each of its numbers.
 fn of_record(time: f64, record: &Value) -> Option<Vec<u8>> {
-    let mut summary = Message::default();
+    let mut summary = ProtoMessage::default();
     for (tag, number) in numbers(record) {
-        let mut value = Message::default();
+        let mut value = ProtoMessage::default();
         value.bytes(1, tag.as_bytes());
         value.float(2, number as f32);
         summary.bytes(1, &value.0);
@@ -155,7 +155,7 @@ fn of_record(time: f64, record: &Value) -> Option<Vec<u8>> {
     if summary.0.is_empty() {
         return None;
     }
-    let mut event = Message::default();
+    let mut event = ProtoMessage::default();
     event.double(1, time);
     event.integer(2, record["step"].as_u64().unwrap_or(0));
     event.bytes(5, &summary.0);
@@ -164,9 +164,9 @@ fn of_record(time: f64, record: &Value) -> Option<Vec<u8>> {
 
 /// A message of Protocol Buffers: fields after one another, each its number and kind, then its value.
 #[derive(Debug, Default)]
-struct Message(Vec<u8>);
+struct ProtoMessage(Vec<u8>);
 
-impl Message {
+impl ProtoMessage {
     fn varint(&mut self, mut value: u64) {
         while 0x80 <= value {
             self.0.push(value as u8 | 0x80);

@@ -31,8 +31,8 @@ pub fn read_scalars(path: &Path) -> Result<Vec<Value>, RunDirError> {
         let bytes = std::fs::read(&file).map_err(RunDirError::io(&file, "be read"))?;
         let events = events(&bytes).map_err(|reason| broken(&file, reason))?;
         for event in events {
-            let event =
-                Event::read(event).map_err(|NoMessage| broken(&file, "an event that is none"))?;
+            let event = ScalarEvent::read(event)
+                .map_err(|NoMessage| broken(&file, "an event that is none"))?;
             let step = steps.entry(event.step).or_default();
             step.extend(event.scalars.into_iter().map(|(tag, number)| (tag, json!(number))));
         }
@@ -84,19 +84,19 @@ struct NoMessage;
 
 /// An event with the scalars that it has.
 #[derive(Default)]
-struct Event {
+struct ScalarEvent {
     step: u64,
     scalars: Vec<(String, f64)>,
 }
 
-impl Event {
+impl ScalarEvent {
     fn read(bytes: &[u8]) -> Result<Self, NoMessage> {
         let mut event = Self::default();
-        for field in Fields(bytes) {
+        for field in MessageFields(bytes) {
             match field? {
                 (2, Wire::Integer(step)) => event.step = step,
                 (5, Wire::Bytes(summary)) => {
-                    for value in Fields(summary) {
+                    for value in MessageFields(summary) {
                         if let (1, Wire::Bytes(value)) = value? {
                             event.scalars.extend(scalar(value)?);
                         }
@@ -112,7 +112,7 @@ impl Event {
 /// A value of a summary with its tag, if it is a scalar.
 fn scalar(bytes: &[u8]) -> Result<Option<(String, f64)>, NoMessage> {
     let (mut tag, mut number) = (None, None);
-    for field in Fields(bytes) {
+    for field in MessageFields(bytes) {
         match field? {
             (1, Wire::Bytes(name)) => tag = Some(String::from_utf8_lossy(name).into_owned()),
             (2, Wire::Four(bytes)) => number = Some(f32::from_le_bytes(bytes).into()),
@@ -128,7 +128,7 @@ fn number_of(tensor: &[u8]) -> Result<Option<f64>, NoMessage> {
     const FLOAT: u64 = 1;
     const DOUBLE: u64 = 2;
     let (mut dtype, mut number) = (0, None);
-    for field in Fields(tensor) {
+    for field in MessageFields(tensor) {
         number = match field? {
             (1, Wire::Integer(which)) => {
                 dtype = which;
@@ -149,7 +149,7 @@ fn number_of(tensor: &[u8]) -> Result<Option<f64>, NoMessage> {
 }
 
 /// The fields of a message of Protocol Buffers, each its number and value; an error where it breaks off.
-struct Fields<'a>(&'a [u8]);
+struct MessageFields<'a>(&'a [u8]);
 
 enum Wire<'a> {
     Integer(u64),
@@ -158,7 +158,7 @@ enum Wire<'a> {
     Four([u8; 4]),
 }
 
-impl<'a> Fields<'a> {
+impl<'a> MessageFields<'a> {
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -196,7 +196,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for MessageFields<'a> {
     type Item = Result<(u64, Wire<'a>), NoMessage>;
 
     fn next(&mut self) -> Option<Self::Item> {

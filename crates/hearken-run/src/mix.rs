@@ -10,11 +10,11 @@ use crate::order::Share;
 /// The sources of a mixture, `[[data.mix]]`; none where nothing is mixed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mix {
-    parts: Vec<Part>,
+    parts: Vec<MixedSource>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Part {
+struct MixedSource {
     /// The first of its files, by which it is named.
     path: PathBuf,
     weight: f64,
@@ -25,7 +25,7 @@ struct Part {
 impl Mix {
     /// Sources with the number of training examples that came of each, in the same order.
     pub fn new(sources: &[MixSource], examples: &[usize]) -> Self {
-        let parts = sources.iter().zip(examples).map(|(source, &examples)| Part {
+        let parts = sources.iter().zip(examples).map(|(source, &examples)| MixedSource {
             path: source.path.first().cloned().unwrap_or_default(),
             weight: *source.weight,
             examples,
@@ -67,7 +67,7 @@ impl Mix {
         by_remainder.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()));
         let left = total.saturating_sub(drawn.iter().sum());
         by_remainder.into_iter().cycle().take(left).for_each(|index| drawn[index] += 1);
-        let share = |(part, drawn): (&Part, usize)| Share { examples: part.examples, drawn };
+        let share = |(part, drawn): (&MixedSource, usize)| Share { examples: part.examples, drawn };
         self.parts.iter().zip(drawn).map(share).collect()
     }
 
@@ -95,7 +95,7 @@ impl Mix {
 
     /// What a reader should know of each source, in a sentence.
     pub fn notes(&self) -> Vec<String> {
-        let note = |(part, Share { examples, drawn }): (&Part, Share)| {
+        let note = |(part, Share { examples, drawn }): (&MixedSource, Share)| {
             let times = drawn as f64 / examples.max(1) as f64;
             format!(
                 "mix: {}: {examples} examples, {drawn} of every epoch ({times:.2} times each)",
@@ -111,7 +111,8 @@ mod tests {
     use super::*;
 
     fn mix(parts: &[(f64, usize)]) -> Mix {
-        let part = |&(weight, examples): &(f64, usize)| Part { path: "a".into(), weight, examples };
+        let part =
+            |&(weight, examples): &(f64, usize)| MixedSource { path: "a".into(), weight, examples };
         Mix { parts: parts.iter().map(part).collect() }
     }
 

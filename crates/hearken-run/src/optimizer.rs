@@ -60,7 +60,7 @@ pub struct Update {
 #[derive(Debug)]
 pub struct Optimizer<D: Device> {
     config: OptimizerConfig,
-    layout: Layout,
+    layout: ParameterLayout,
     /// For each store, for each parameter; `None` for a frozen one.
     moments: Vec<Vec<Option<Moments<D>>>>,
     steps: u64,
@@ -68,14 +68,14 @@ pub struct Optimizer<D: Device> {
 
 /// All trained parameters laid end to end, in ranges of equal size, one for each process.
 #[derive(Debug)]
-struct Layout {
+struct ParameterLayout {
     /// For each store, for each parameter: where it begins, and its length; `None` for a frozen one.
     places: Vec<Vec<Option<(usize, usize)>>>,
     /// Where the ranges begin, and where the last one ends.
     bounds: Vec<usize>,
 }
 
-impl Layout {
+impl ParameterLayout {
     fn new<D: Device>(stores: &[&ParamStore<D>], ranks: &Ranks) -> Self {
         let mut end = 0;
         let mut place = |len: usize| {
@@ -104,13 +104,13 @@ impl Layout {
     }
 
     /// The parts of parameters that a range of all is made of, in their order.
-    fn parts(&self, range: Range<usize>) -> impl Iterator<Item = Part> {
+    fn parts(&self, range: Range<usize>) -> impl Iterator<Item = ParameterPart> {
         let of_store = move |(store, places): (usize, &Vec<Option<(usize, usize)>>)| {
             let part = |(index, place): (usize, &Option<(usize, usize)>)| {
                 let (start, len) = (*place)?;
                 let (from, to) = (range.start.max(start), range.end.min(start + len));
                 let within = from.saturating_sub(start)..to.saturating_sub(start);
-                (from < to).then_some(Part { store, index, within })
+                (from < to).then_some(ParameterPart { store, index, within })
             };
             places.iter().enumerate().filter_map(part).collect::<Vec<_>>()
         };
@@ -120,7 +120,7 @@ impl Layout {
 
 /// Some elements of a trained parameter.
 #[derive(Clone, Debug)]
-struct Part {
+struct ParameterPart {
     store: usize,
     index: usize,
     within: Range<usize>,
@@ -132,7 +132,7 @@ struct Arriving(BTreeMap<(usize, usize), (Vec<f32>, usize)>);
 
 impl Arriving {
     /// Takes a part of a parameter of so many elements; gives them once all are there.
-    fn take(&mut self, part: &Part, len: usize, values: &[f32]) -> Option<Vec<f32>> {
+    fn take(&mut self, part: &ParameterPart, len: usize, values: &[f32]) -> Option<Vec<f32>> {
         let place = (part.store, part.index);
         let (all, count) = self.0.entry(place).or_insert_with(|| (vec![0.0; len], 0));
         all[part.within.clone()].copy_from_slice(values);
@@ -148,7 +148,7 @@ impl<D: Device> Optimizer<D> {
     /// An optimizer that has made no step, for the trained parameters of `stores`: the part of it that is this
     /// process's.
     pub fn new(config: &OptimizerConfig, stores: &[&ParamStore<D>], ranks: &Ranks) -> Self {
-        let (layout, rank) = (Layout::new(stores, ranks), ranks.rank());
+        let (layout, rank) = (ParameterLayout::new(stores, ranks), ranks.rank());
         let moments = stores.iter().enumerate().map(|(store, params)| {
             let device = params.device();
             let of = |index: usize| {
@@ -217,11 +217,15 @@ impl<D: Device> Optimizer<D> {
             &self.layout.bounds,
             |range| {
                 let (trained, parts) = (trained.borrow(), self.layout.parts(range));
-                let of = |part: Part| trained[part.store].gradients.values(part.index, part.within);
+                let of = |part: ParameterPart| {
+                    trained[part.store].gradients.values(part.index, part.within)
+                };
                 parts.flat_map(of).collect()
             },
             |start, mut sums| {
-                for Part { store, index, within } in self.layout.parts(start..start + sums.len()) {
+                for ParameterPart { store, index, within } in
+                    self.layout.parts(start..start + sums.len())
+                {
                     let (own, rest) = sums.split_at(within.len());
                     let of_sums: f64 = own.iter().map(|&sum| f64::from(sum).powi(2)).sum();
                     if !of_sums.is_finite() {
@@ -279,7 +283,7 @@ impl<D: Device> Optimizer<D> {
         let (layout, rank) = (&self.layout, ranks.rank());
         let range = layout.bounds[rank]..layout.bounds[rank + 1];
         let mut own: Vec<f32> = Vec::with_capacity(range.len());
-        for Part { store, index, within } in layout.parts(range.clone()) {
+        for ParameterPart { store, index, within } in layout.parts(range.clone()) {
             let Trained { params, gradients, .. } = &trained[store];
             let device = params.device();
             let moments = self.moments[store][index].as_mut().expect("a trained parameter");

@@ -38,7 +38,7 @@ pub struct Share {
 
 /// The order of the examples of every epoch: a function of the seed and the epoch alone.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct EpochOrder {
     examples: usize,
     batch_size: usize,
     shuffle: Option<Seeds>,
@@ -49,7 +49,7 @@ pub struct Order {
     indices: Vec<usize>,
 }
 
-impl Order {
+impl EpochOrder {
     /// The files' order.
     ///
     /// # Panics
@@ -82,7 +82,7 @@ impl Order {
     /// Shuffled by `seeds`, or the files' order without them.
     ///
     /// # Panics
-    /// As [`Order::sequential`].
+    /// As [`EpochOrder::sequential`].
     pub fn new(seeds: Option<Seeds>, examples: usize, batch_size: usize) -> Self {
         Self { shuffle: seeds, ..Self::sequential(examples, batch_size) }
     }
@@ -206,9 +206,9 @@ mod tests {
 
     #[test]
     fn an_epoch_has_every_example_once_and_the_next_another_order() {
-        let mut order = Order::new(Some(Seeds::new(1)), 10, 4);
+        let mut order = EpochOrder::new(Some(Seeds::new(1)), 10, 4);
         let mut cursor = Cursor::default();
-        let mut epoch = |order: &mut Order| -> Vec<usize> {
+        let mut epoch = |order: &mut EpochOrder| -> Vec<usize> {
             let batches: Vec<_> = (0..3).map(|_| order.next_batch(&mut cursor)).collect();
             assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
             batches.concat()
@@ -224,12 +224,12 @@ mod tests {
 
     #[test]
     fn a_cursor_is_all_it_takes_to_go_on() {
-        let mut whole = Order::new(Some(Seeds::new(3)), 7, 2);
+        let mut whole = EpochOrder::new(Some(Seeds::new(3)), 7, 2);
         let mut cursor = Cursor::default();
         for _ in 0..5 {
             whole.next_batch(&mut cursor);
         }
-        let mut resumed = Order::new(Some(Seeds::new(3)), 7, 2);
+        let mut resumed = EpochOrder::new(Some(Seeds::new(3)), 7, 2);
         let mut copy = cursor;
         for _ in 0..6 {
             assert_eq!(whole.next_batch(&mut cursor), resumed.next_batch(&mut copy));
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_place_behind_the_last_example_is_refused() {
-        let order = Order::sequential(3, 2);
+        let order = EpochOrder::sequential(3, 2);
         order.check(Cursor { epoch: 4, index: 2 }).unwrap();
         let error = order.check(Cursor { epoch: 0, index: 3 }).unwrap_err().to_string();
         assert!(error.contains("found 3 examples"), "{error}");
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn without_shuffling_the_order_is_the_files() {
-        let mut order = Order::sequential(3, 2);
+        let mut order = EpochOrder::sequential(3, 2);
         let mut cursor = Cursor::default();
         assert_eq!(order.next_batch(&mut cursor), [0, 1]);
         assert_eq!(order.next_batch(&mut cursor), [2]);
@@ -256,7 +256,7 @@ mod tests {
     const SHARES: [Share; 2] = [Share { examples: 2, drawn: 6 }, Share { examples: 8, drawn: 4 }];
 
     /// How often each example is in an epoch.
-    fn counts(order: &mut Order, cursor: &mut Cursor) -> [usize; 10] {
+    fn counts(order: &mut EpochOrder, cursor: &mut Cursor) -> [usize; 10] {
         let (epoch, mut counts) = (cursor.epoch, [0; 10]);
         while cursor.epoch == epoch {
             order.next_batch(cursor).into_iter().for_each(|index| counts[index] += 1);
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_mixture_has_its_shares_in_every_epoch_and_repeats_nothing_before_all_was_given() {
         for seeds in [Some(Seeds::new(5)), None] {
-            let mut order = Order::new(seeds, 10, 3).mixed(SHARES.to_vec());
+            let mut order = EpochOrder::new(seeds, 10, 3).mixed(SHARES.to_vec());
             let mut cursor = Cursor::default();
             assert_eq!(order.batches_per_epoch(), 4);
             let epochs = [(); 4].map(|()| counts(&mut order, &mut cursor));
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn no_epoch_has_an_example_more_often_than_is_said() {
         let shares = vec![Share { examples: 3, drawn: 2 }, Share { examples: 2, drawn: 3 }];
-        let order = Order::new(Some(Seeds::new(2)), 5, 5).mixed(shares);
+        let order = EpochOrder::new(Some(Seeds::new(2)), 5, 5).mixed(shares);
         let count = |list: &[usize], index| list.iter().filter(|one| **one == index).count();
         let most = order.at_most();
         assert_eq!([0, 2, 3].map(|index| count(&most, index)), [2, 2, 3]);
@@ -293,12 +293,12 @@ mod tests {
             let found = order.epoch(epoch);
             assert!((0..5).all(|index| count(&found, index) <= count(&most, index)), "{found:?}");
         }
-        assert_eq!(Order::sequential(4, 3).at_most(), [0, 1, 2, 3]);
+        assert_eq!(EpochOrder::sequential(4, 3).at_most(), [0, 1, 2, 3]);
     }
 
     #[test]
     fn a_mixture_goes_on_from_its_cursor_alone() {
-        let make = || Order::new(Some(Seeds::new(3)), 10, 3).mixed(SHARES.to_vec());
+        let make = || EpochOrder::new(Some(Seeds::new(3)), 10, 3).mixed(SHARES.to_vec());
         let (mut whole, mut cursor) = (make(), Cursor::default());
         for _ in 0..6 {
             whole.next_batch(&mut cursor);
@@ -312,11 +312,11 @@ mod tests {
     #[test]
     fn a_mixture_without_shuffling_alternates_in_the_order_of_the_files() {
         let shares = vec![Share { examples: 4, drawn: 2 }, Share { examples: 2, drawn: 4 }];
-        let mut order = Order::sequential(6, 6).mixed(shares);
+        let mut order = EpochOrder::sequential(6, 6).mixed(shares);
         let mut cursor = Cursor::default();
         assert_eq!(order.next_batch(&mut cursor), [4, 0, 5, 4, 1, 5]);
         assert_eq!(order.next_batch(&mut cursor), [4, 2, 5, 4, 3, 5]);
-        let plain = Order::sequential(6, 6).mixed(Vec::new()).next_batch(&mut cursor);
+        let plain = EpochOrder::sequential(6, 6).mixed(Vec::new()).next_batch(&mut cursor);
         assert_eq!(plain, [0, 1, 2, 3, 4, 5]);
     }
 }

@@ -32,7 +32,7 @@ use toml::Table;
 
 use self::checkpoint::{Checkpoint, Saves};
 use self::claim::Role;
-use self::inputs::{Changes, Fingerprint, Input, changes, inputs};
+use self::inputs::{Fingerprint, Input, InputChanges, changes, inputs};
 use self::moved_aside::move_aside;
 pub use crate::error::RunDirError;
 use crate::metrics::Log;
@@ -88,14 +88,14 @@ pub enum Start {
 
 /// What a run directory is opened for.
 #[derive(Clone, Debug)]
-pub enum Entry {
+pub enum OpenFor {
     /// For a run, which these processes make together; the first of them alone writes.
     Run(Start, Ranks),
     /// To say what a run would find; nothing is written, and the directory need not be there.
     Look(Start),
 }
 
-impl Entry {
+impl OpenFor {
     fn start(&self) -> Start {
         let (Self::Run(start, _) | Self::Look(start)) = self;
         *start
@@ -110,7 +110,7 @@ impl Entry {
     }
 }
 
-impl From<Start> for Entry {
+impl From<Start> for OpenFor {
     fn from(start: Start) -> Self {
         Self::Run(start, Ranks::default())
     }
@@ -158,7 +158,7 @@ pub struct RunDir {
     /// What the run reads, as it is now.
     pub(crate) inputs: Vec<Fingerprint>,
     /// What has become of the inputs of the checkpoint, and its step.
-    changes: Option<(Changes, u64)>,
+    changes: Option<(InputChanges, u64)>,
     /// Whether the next checkpoint is the first one.
     pub(crate) is_first: bool,
     /// Whether the optimizer's moments begin anew.
@@ -184,7 +184,7 @@ impl RunDir {
         config: &RunConfig,
         logs: LogConfig,
         frozen: &Frozen,
-        entry: impl Into<Entry>,
+        entry: impl Into<OpenFor>,
     ) -> Result<(Self, Option<Checkpoint>), RunDirError> {
         let (root, entry) = (config.dir.clone(), entry.into());
         let start = entry.start();
@@ -194,8 +194,11 @@ impl RunDir {
         if is_run && matches!(role, Role::Writes(_)) {
             remove_leftovers(&root)?;
         }
-        let found =
-            if start == Start::Resume && is_run { Found::at(&root)? } else { Found::default() };
+        let found = if start == Start::Resume && is_run {
+            ExistingRun::at(&root)?
+        } else {
+            ExistingRun::default()
+        };
         let is_resumed = found.checkpoint.is_some();
         for input in &inputs {
             refuse_inside(&root, input, is_resumed)?;
@@ -419,7 +422,7 @@ const TEMPORARY: &str = ".writing-";
 
 /// What a run that is there has come to.
 #[derive(Debug, Default)]
-struct Found {
+struct ExistingRun {
     checkpoint: Option<Checkpoint>,
     /// The configuration of the run.
     config: Option<Table>,
@@ -427,7 +430,7 @@ struct Found {
     steps: bool,
 }
 
-impl Found {
+impl ExistingRun {
     fn at(root: &Path) -> Result<Self, RunDirError> {
         let checkpoint = Checkpoint::latest(&root.join("checkpoints"))?;
         if checkpoint.is_none() && root.join("final").is_dir() {

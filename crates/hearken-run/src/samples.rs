@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use hearken_config::SamplesConfig;
 use hearken_data::StopReason;
-use hearken_generate::{Request, Sampling, completion_text, generate};
+use hearken_generate::{Sampling, SamplingRequest, completion_text, generate};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -57,13 +57,13 @@ pub fn sample_completions<D: Device>(
     let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
     let temperature = *config.temperature;
     let sampling = Sampling { temperature, ..Sampling::plain(*config.max_new_tokens) };
-    let request = |(index, prompt): (usize, &&[u32])| Request {
+    let request = |(index, prompt): (usize, &&[u32])| SamplingRequest {
         prompt_ids: prompt.to_vec(),
         samples: 1,
         seed: seed.wrapping_add(index as u64),
     };
-    let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
-    let mut observer = |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let requests: Vec<SamplingRequest> = prompts.iter().enumerate().map(request).collect();
+    let mut observer = |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     let merged = model.for_sampling(None);
     let model = merged.as_ref().unwrap_or(model);
     let completions = generate(model, Some(tokenizer), &requests, &sampling, &mut observer)

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
-use crate::parts::Place;
+use crate::parts::WeightsPlace;
 use crate::request::parse;
 use crate::state::AppState;
 
@@ -51,7 +51,7 @@ pub(crate) async fn post(
             let message = "expected `path`, a model's directory, or `adapter`, an adapter's";
             return Err(ApiError::param("path", message));
         }
-        (path, adapter) => Place {
+        (path, adapter) => WeightsPlace {
             model: path.map_or(now.model, PathBuf::from),
             adapter: adapter.map(PathBuf::from),
         },

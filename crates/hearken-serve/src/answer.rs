@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hearken_data::{Completion, StopReason};
 use hearken_generate::{
-    GenerateError, Request, Sampling, TextPieces, Ticket, TokenReport, Update, Wishes,
+    GenerateError, Sampling, SamplingRequest, TextPieces, Ticket, TokenReport, Update, Wishes,
     completion_text,
 };
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) struct Ask {
 
 /// What comes of an [`Ask`], in order.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum Progressed {
     /// A token was sampled.
     Token {
         choice: usize,
@@ -117,7 +117,7 @@ impl Ask {
         self,
         state: &AppState,
         places: OwnedSemaphorePermit,
-    ) -> mpsc::Receiver<Told> {
+    ) -> mpsc::Receiver<Progressed> {
         let (tell, told) = mpsc::channel(WAITING_MAX);
         let state = state.clone();
         tokio::spawn(async move {
@@ -137,7 +137,7 @@ impl Ask {
 type Numbered = (usize, Result<Update, GenerateError>);
 
 /// Passes on what the engine samples until all completions have ended; gives how many did not.
-async fn run(state: &AppState, ask: &Ask, tell: &mpsc::Sender<Told>) -> usize {
+async fn run(state: &AppState, ask: &Ask, tell: &mpsc::Sender<Progressed>) -> usize {
     let (sender, mut updates) = mpsc::unbounded_channel::<Numbered>();
     let _tickets: Vec<Ticket> = submit(ask, &sender);
     drop(sender);
@@ -178,13 +178,13 @@ async fn run(state: &AppState, ask: &Ask, tell: &mpsc::Sender<Told>) -> usize {
                 let choice = prompt * ask.samples + sample;
                 let text = pieces[choice].push(id, stop_reason);
                 let report = report.filter(|_| stop_reason != Some(StopReason::EndOfText));
-                Told::Token { choice, id, text, report }
+                Progressed::Token { choice, id, text, report }
             }
             Ok(Update::Ended { sample, completion }) => {
                 left -= 1;
                 state.metrics.ended(Some(completion.stop_reason));
                 note(state, ask, prompt, sample, &completion);
-                Told::Ended { choice: prompt * ask.samples + sample, completion }
+                Progressed::Ended { choice: prompt * ask.samples + sample, completion }
             }
             Err(error) => return fail(tell, refused(error), left).await,
         };
@@ -199,7 +199,8 @@ fn submit(ask: &Ask, sender: &mpsc::UnboundedSender<Numbered>) -> Vec<Ticket> {
     let request = |(index, prompt): (usize, &Prompt)| {
         // Prompts of one request have seeds of their own; the first has the one that was given.
         let seed = ask.seed.wrapping_add(index as u64);
-        let request = Request { prompt_ids: prompt.ids.clone(), samples: ask.samples, seed };
+        let request =
+            SamplingRequest { prompt_ids: prompt.ids.clone(), samples: ask.samples, seed };
         let sender = sender.clone();
         let sink = Box::new(move |update| match sender.send((index, update)) {
             Ok(()) => ControlFlow::Continue(()),
@@ -211,9 +212,9 @@ fn submit(ask: &Ask, sender: &mpsc::UnboundedSender<Numbered>) -> Vec<Ticket> {
     ask.prompts.iter().enumerate().map(request).collect()
 }
 
-async fn fail(tell: &mpsc::Sender<Told>, error: ApiError, left: usize) -> usize {
+async fn fail(tell: &mpsc::Sender<Progressed>, error: ApiError, left: usize) -> usize {
     // Whoever has gone is not told; whoever reads nothing is not waited for long.
-    let _ = tell.send_timeout(Told::Failed(error), Duration::from_secs(1)).await;
+    let _ = tell.send_timeout(Progressed::Failed(error), Duration::from_secs(1)).await;
     left
 }
 
@@ -231,7 +232,7 @@ fn refused(error: GenerateError) -> ApiError {
 
 /// A completion as a line.
 #[derive(Serialize)]
-struct Line<'a> {
+struct CompletionText<'a> {
     request_id: &'a str,
     choice: usize,
     at: String,
@@ -257,7 +258,7 @@ fn note(state: &AppState, ask: &Ask, prompt: usize, sample: usize, completion: &
     let Ask { id, model, weights, prompts, sampling, seed, .. } = ask;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let text = completion_text(&weights.tokenizer, completion, &sampling.stop);
-    let line = Line {
+    let line = CompletionText {
         request_id: id,
         choice: prompt * ask.samples + sample,
         at: hearken_data::calendar::time(now.as_millis() as i64),

@@ -12,11 +12,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Ask, Prompt, Told};
+use crate::answer::{Ask, Progressed, Prompt};
 use crate::constraint::ResponseFormat;
 use crate::error::ApiError;
 use crate::request::{
-    ChatRequest, NamedTool, Shared, ToolChoice, ToolWord, at_least_one, likeliest, parse,
+    ChatRequest, CheckedRequest, NamedTool, ToolChoice, ToolWord, at_least_one, likeliest, parse,
 };
 use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
@@ -103,11 +103,11 @@ struct Growing {
 
 /// Makes answers, whole or in chunks.
 #[derive(Debug)]
-struct Writer {
+struct ChatWriter {
     ask: Ask,
     created: u64,
     reports: bool,
-    shared: Shared,
+    shared: CheckedRequest,
     choices: Vec<Growing>,
     sampled: usize,
 }
@@ -128,7 +128,7 @@ pub(crate) async fn post(
     let choices = (0..ask.completions()).map(|_| growing()).collect();
     let (created, reports) = (now_s(), request.logprobs == Some(true));
     let streams = shared.streams;
-    let mut writer = Writer { ask, created, reports, shared, choices, sampled: 0 };
+    let mut writer = ChatWriter { ask, created, reports, shared, choices, sampled: 0 };
     let mut told = writer.ask.clone().start(&state, places);
     if streams {
         return Ok(stream::response(told, writer));
@@ -136,11 +136,13 @@ pub(crate) async fn post(
     let mut choices: Vec<ChatChoice> = Vec::new();
     while let Some(told) = told.recv().await {
         match told {
-            Told::Token { choice, id, text, report } => {
+            Progressed::Token { choice, id, text, report } => {
                 writer.token(choice, (id, report), &text);
             }
-            Told::Ended { choice, completion } => choices.push(writer.ended(choice, completion)),
-            Told::Failed(error) => return Err(error),
+            Progressed::Ended { choice, completion } => {
+                choices.push(writer.ended(choice, completion))
+            }
+            Progressed::Failed(error) => return Err(error),
         }
     }
     stream::check_all_ended(choices.len(), writer.choices.len())?;
@@ -192,7 +194,10 @@ fn called(request: &ChatRequest) -> Result<Option<Vec<&Map<String, Value>>>, Api
 }
 
 /// What is asked of the engine.
-pub(crate) fn asked(state: &AppState, request: &ChatRequest) -> Result<(Ask, Shared), ApiError> {
+pub(crate) fn asked(
+    state: &AppState,
+    request: &ChatRequest,
+) -> Result<(Ask, CheckedRequest), ApiError> {
     let shared = request.shared()?;
     if request.store == Some(true) {
         let message = "`store` is true, and nothing is stored here for the one who asks";
@@ -287,7 +292,7 @@ fn as_templates_read(message: &Message) -> Message {
     serde_json::from_value(json).unwrap_or_else(|_| message.clone())
 }
 
-impl Writer {
+impl ChatWriter {
     /// Takes a token; gives the text that can be shown.
     fn token(
         &mut self,
@@ -366,7 +371,7 @@ impl Writer {
     }
 }
 
-impl Chunks for Writer {
+impl Chunks for ChatWriter {
     fn choices(&self) -> usize {
         self.choices.len()
     }
@@ -389,9 +394,9 @@ impl Chunks for Writer {
             .collect()
     }
 
-    fn part(&mut self, told: Told) -> Vec<Bytes> {
+    fn part(&mut self, told: Progressed) -> Vec<Bytes> {
         let choice = match told {
-            Told::Token { choice, id, text, report } => {
+            Progressed::Token { choice, id, text, report } => {
                 let shown = self.token(choice, (id, report), &text);
                 let logprobs = self.logprobs(choice);
                 if shown.is_empty() && logprobs.is_none() {
@@ -401,7 +406,7 @@ impl Chunks for Writer {
                 let (stop_reason, ids) = (None, TokenIds::default());
                 ChunkChoice { index: choice, delta, logprobs, stop_reason, ids }
             }
-            Told::Ended { choice, completion } => {
+            Progressed::Ended { choice, completion } => {
                 let (rest, tool_calls, finish) = self.rest(choice, &completion);
                 let content = Some(rest).filter(|rest| !rest.is_empty());
                 let tool_calls = Some(tool_calls).filter(|calls| !calls.is_empty());
@@ -413,7 +418,7 @@ impl Chunks for Writer {
                     ids: TokenIds::of(completion, self.shared.return_token_ids),
                 }
             }
-            Told::Failed(error) => return self.failed(&error),
+            Progressed::Failed(error) => return self.failed(&error),
         };
         vec![stream::event(&self.chunk(vec![choice], ChunkUsage::Later(())))]
     }

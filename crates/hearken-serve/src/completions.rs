@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::answer::{Ask, Prompt, Told};
+use crate::answer::{Ask, Progressed, Prompt};
 use crate::error::ApiError;
-use crate::request::{CompletionRequest, Prompts, Shared, at_least_one, likeliest, parse};
+use crate::request::{CheckedRequest, CompletionRequest, Prompts, at_least_one, likeliest, parse};
 use crate::shapes::{ChunkUsage, CompletionLogprobs, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
 use crate::stream::{self, Chunks};
@@ -62,11 +62,11 @@ struct Growing {
 
 /// Makes answers, whole or in chunks.
 #[derive(Debug)]
-struct Writer {
+struct CompletionWriter {
     ask: Ask,
     created: u64,
     reports: bool,
-    shared: Shared,
+    shared: CheckedRequest,
     choices: Vec<Growing>,
     sampled: usize,
 }
@@ -82,7 +82,7 @@ pub(crate) async fn post(
     let choices = (0..ask.completions()).map(|_| Growing::default()).collect();
     let (created, reports) = (now_s(), request.logprobs.is_some());
     let streams = shared.streams;
-    let mut writer = Writer { ask, created, reports, shared, choices, sampled: 0 };
+    let mut writer = CompletionWriter { ask, created, reports, shared, choices, sampled: 0 };
     let mut told = writer.ask.clone().start(&state, places);
     if streams {
         return Ok(stream::response(told, writer));
@@ -90,15 +90,15 @@ pub(crate) async fn post(
     let mut choices: Vec<TextChoice> = Vec::new();
     while let Some(told) = told.recv().await {
         match told {
-            Told::Token { choice, id, text, report } => {
+            Progressed::Token { choice, id, text, report } => {
                 writer.token(choice, (id, report));
                 writer.choices[choice].text.push_str(&text);
             }
-            Told::Ended { choice, completion } => {
+            Progressed::Ended { choice, completion } => {
                 let text = std::mem::take(&mut writer.choices[choice].text);
                 choices.push(writer.ended(choice, text, completion));
             }
-            Told::Failed(error) => return Err(error),
+            Progressed::Failed(error) => return Err(error),
         }
     }
     stream::check_all_ended(choices.len(), writer.choices.len())?;
@@ -109,7 +109,7 @@ pub(crate) async fn post(
 }
 
 /// What is asked of the engine.
-fn asked(state: &AppState, request: &CompletionRequest) -> Result<(Ask, Shared), ApiError> {
+fn asked(state: &AppState, request: &CompletionRequest) -> Result<(Ask, CheckedRequest), ApiError> {
     let shared = request.shared()?;
     let reported = request.logprobs.map(|count| likeliest("logprobs", count)).transpose()?;
     let served = state.find(request.model.as_deref())?;
@@ -156,7 +156,7 @@ fn prompts(tokenizer: &Tokenizer, prompts: &Prompts) -> Result<Vec<Prompt>, ApiE
     }
 }
 
-impl Writer {
+impl CompletionWriter {
     fn token(&mut self, choice: usize, (id, report): (u32, Option<TokenReport>)) {
         self.sampled += 1;
         let growing = &mut self.choices[choice];
@@ -201,7 +201,7 @@ impl Writer {
     }
 }
 
-impl Chunks for Writer {
+impl Chunks for CompletionWriter {
     fn choices(&self) -> usize {
         self.choices.len()
     }
@@ -210,9 +210,9 @@ impl Chunks for Writer {
         Vec::new()
     }
 
-    fn part(&mut self, told: Told) -> Vec<Bytes> {
+    fn part(&mut self, told: Progressed) -> Vec<Bytes> {
         let choice = match told {
-            Told::Token { choice, id, text, report } => {
+            Progressed::Token { choice, id, text, report } => {
                 let has_news = report.is_some() || !text.is_empty();
                 self.token(choice, (id, report));
                 if !has_news {
@@ -227,8 +227,10 @@ impl Chunks for Writer {
                     prompt_token_ids: None,
                 }
             }
-            Told::Ended { choice, completion } => self.ended(choice, String::new(), completion),
-            Told::Failed(error) => return self.failed(&error),
+            Progressed::Ended { choice, completion } => {
+                self.ended(choice, String::new(), completion)
+            }
+            Progressed::Failed(error) => return self.failed(&error),
         };
         vec![stream::event(&self.answer(vec![choice]))]
     }

@@ -7,11 +7,11 @@ use subtle::ConstantTimeEq as _;
 
 /// Keys, of which no more than digests are kept.
 #[derive(Clone, Default)]
-pub struct Keys {
+pub struct ApiKeys {
     digests: Vec<[u8; 32]>,
 }
 
-impl Keys {
+impl ApiKeys {
     /// The lines of a text that are not empty and no comments, which begin with `#`.
     pub fn from_lines(text: &str) -> Self {
         let lines = text.lines().map(str::trim);
@@ -45,7 +45,7 @@ fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} keys", self.digests.len())
     }
@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn keys_are_lines_and_no_others_fit() {
-        let keys = Keys::from_lines("# mine\nsecret\n\n other \n").and("third");
+        let keys = ApiKeys::from_lines("# mine\nsecret\n\n other \n").and("third");
         for key in ["secret", "other", "third"] {
             assert!(keys.have(key), "{key}");
         }
         for key in ["", "# mine", "Secret", "secret "] {
             assert!(!keys.have(key), "{key}");
         }
-        assert!(!Keys::default().have(""));
+        assert!(!ApiKeys::default().have(""));
         assert_eq!(format!("{keys:?}"), "3 keys");
     }
 }

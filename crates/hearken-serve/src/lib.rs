@@ -38,7 +38,7 @@ mod tools;
 mod weights;
 
 pub use error::StartError;
-pub use keys::Keys;
+pub use keys::ApiKeys;
 pub use options::{Log, Options};
 pub use server::Service;
 pub use weights::version;

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::answer::{Ask, Told};
+use crate::answer::{Ask, Progressed};
 use crate::chat;
 use crate::error::ApiError;
 use crate::request::{ChatRequest, parse};
@@ -133,7 +133,7 @@ async fn answered(
     let streams = request.stream == Some(true);
     let (ask, _) = chat::asked(state, &as_chat(request)?)?;
     let places = state.enter(1)?;
-    let mut writer = Writer { ask, sampled: 0 };
+    let mut writer = MessageWriter { ask, sampled: 0 };
     let mut told = writer.ask.clone().start(state, places);
     if streams {
         return Ok(stream::response(told, writer));
@@ -141,12 +141,12 @@ async fn answered(
     let (mut answer, mut ended) = (String::new(), None);
     while let Some(told) = told.recv().await {
         match told {
-            Told::Token { text, .. } => {
+            Progressed::Token { text, .. } => {
                 writer.sampled += 1;
                 answer.push_str(&text);
             }
-            Told::Ended { completion, .. } => ended = Some(completion),
-            Told::Failed(error) => return Err(error),
+            Progressed::Ended { completion, .. } => ended = Some(completion),
+            Progressed::Failed(error) => return Err(error),
         }
     }
     stream::check_all_ended(usize::from(ended.is_some()), 1)?;
@@ -180,12 +180,12 @@ fn as_chat(request: MessagesRequest) -> Result<ChatRequest, ApiError> {
 
 /// Makes answers, whole or in events.
 #[derive(Debug)]
-struct Writer {
+struct MessageWriter {
     ask: Ask,
     sampled: usize,
 }
 
-impl Writer {
+impl MessageWriter {
     /// The answer without what is said.
     fn message(&self) -> MessageBody {
         MessageBody {
@@ -223,7 +223,7 @@ fn named(name: &str, value: &Value) -> Bytes {
     Bytes::from(format!("event: {name}\ndata: {value}\n\n"))
 }
 
-impl Chunks for Writer {
+impl Chunks for MessageWriter {
     fn choices(&self) -> usize {
         1
     }
@@ -239,9 +239,9 @@ impl Chunks for Writer {
         ]
     }
 
-    fn part(&mut self, told: Told) -> Vec<Bytes> {
+    fn part(&mut self, told: Progressed) -> Vec<Bytes> {
         match told {
-            Told::Token { text, .. } => {
+            Progressed::Token { text, .. } => {
                 self.sampled += 1;
                 if text.is_empty() {
                     return Vec::new();
@@ -250,7 +250,7 @@ impl Chunks for Writer {
                 let body = json!({"type": "content_block_delta", "index": 0, "delta": delta});
                 vec![named("content_block_delta", &body)]
             }
-            Told::Ended { completion, .. } => {
+            Progressed::Ended { completion, .. } => {
                 let (reason, sequence) = self.stopped(&completion);
                 let delta = json!({"stop_reason": reason, "stop_sequence": sequence});
                 let body = json!({"type": "message_delta", "delta": delta, "usage": self.usage()});
@@ -259,7 +259,7 @@ impl Chunks for Writer {
                     named("message_delta", &body),
                 ]
             }
-            Told::Failed(error) => self.failed(&error),
+            Progressed::Failed(error) => self.failed(&error),
         }
     }
 

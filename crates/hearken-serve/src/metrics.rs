@@ -43,7 +43,7 @@ impl Durations {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ServeCounts {
     /// By path and status.
     requests: BTreeMap<(String, u16), u64>,
     /// By reason.
@@ -55,7 +55,7 @@ struct Counts {
 /// What is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    counts: Mutex<Counts>,
+    counts: Mutex<ServeCounts>,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) swaps: AtomicU64,
@@ -70,7 +70,7 @@ pub(crate) struct ModelFacts {
 }
 
 impl Metrics {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
+    fn counts(&self) -> MutexGuard<'_, ServeCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,7 +135,7 @@ impl Metrics {
 }
 
 /// A count of an engine.
-type Reading = fn(&EngineStats) -> usize;
+type EngineCount = fn(&EngineStats) -> usize;
 
 fn models_text(models: &[ModelFacts], out: &mut String) {
     head("hearken_model_info", "gauge", "The weights that new requests get.", out);
@@ -144,7 +144,7 @@ fn models_text(models: &[ModelFacts], out: &mut String) {
         let series = format!("hearken_model_info{{model=\"{name}\",version=\"{version}\"}}");
         line(&series, 1.0, out);
     }
-    let readings: [(&str, &str, &str, Reading); 5] = [
+    let readings: [(&str, &str, &str, EngineCount); 5] = [
         ("hearken_cache_pages_in_use", "gauge", "Pages of running sequences.", |of| {
             of.pages_in_use
         }),

@@ -15,7 +15,7 @@ use crate::chat::prompt_ids;
 use crate::error::ApiError;
 use crate::metrics::ModelFacts;
 use crate::request::{ChatRequest, parse};
-use crate::state::{AppState, Served};
+use crate::state::{AppState, ServedModel};
 
 /// A model that is served.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub(crate) struct ModelList {
     data: Vec<ModelBody>,
 }
 
-fn described(state: &AppState, served: &Served) -> ModelBody {
+fn described(state: &AppState, served: &ServedModel) -> ModelBody {
     let weights = served.weights();
     let place = &weights.place;
     let root = place.adapter.as_ref().unwrap_or(&place.model);
@@ -121,7 +121,7 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Result<Response, A
     let reading = state.clone();
     // An engine answers between two steps.
     let facts = tokio::task::spawn_blocking(move || {
-        let fact = |served: &std::sync::Arc<Served>| {
+        let fact = |served: &std::sync::Arc<ServedModel>| {
             let weights = served.weights();
             let stats = weights.engine.stats().unwrap_or_else(|_| EngineStats::default());
             ModelFacts { name: served.name.clone(), version: weights.version.clone(), stats }

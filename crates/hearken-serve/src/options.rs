@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hearken_generate::EngineOptions;
 
-use crate::keys::Keys;
+use crate::keys::ApiKeys;
 
 /// Tokens of a completion for which it has room from the start: most are much shorter than they may be,
 /// and one that needs more gives way or lets another give way.
@@ -27,9 +27,9 @@ pub struct Options {
     /// The address to listen on.
     pub bind: SocketAddr,
     /// Keys of those who may ask; without any, everybody may.
-    pub keys: Keys,
+    pub keys: ApiKeys,
     /// Keys of those who may change weights; without any, nobody may.
-    pub admin_keys: Keys,
+    pub admin_keys: ApiKeys,
     /// Whether others may reach the service without a key.
     pub open: bool,
     /// The most completions that are asked for at the same time, running or waiting.
@@ -50,8 +50,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8000)),
-            keys: Keys::default(),
-            admin_keys: Keys::default(),
+            keys: ApiKeys::default(),
+            admin_keys: ApiKeys::default(),
             open: false,
             completions_max: 256,
             body_bytes: 8 << 20,

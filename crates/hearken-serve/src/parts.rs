@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// Where the weights of a served model are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WeightsPlace {
     /// A model's directory, or what names one.
     pub model: PathBuf,
     /// An adapter of it, which is merged into its weights.
@@ -17,7 +17,7 @@ pub struct Place {
 
 /// A model that has been read.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedModel {
     /// A language model.
     pub model: Model<AnyDevice>,
     /// Its tokenizer.
@@ -32,7 +32,7 @@ pub trait Loader: Send + Sync {
     ///
     /// # Errors
     /// A sentence that names the file and what is wrong with it.
-    fn load(&self, place: &Place) -> Result<Loaded, String>;
+    fn load(&self, place: &WeightsPlace) -> Result<LoadedModel, String>;
 }
 
 /// What a reward model says of one answer.
@@ -47,7 +47,7 @@ pub struct Scored {
 }
 
 /// A reward model.
-pub trait Scores: Send + Sync {
+pub trait RewardScorer: Send + Sync {
     /// The name that it is served under.
     fn name(&self) -> &str;
 
@@ -70,7 +70,7 @@ pub struct Parts {
     /// Reads models.
     pub loader: Box<dyn Loader>,
     /// Scores, where there is a reward model.
-    pub scores: Option<Box<dyn Scores>>,
+    pub scores: Option<Box<dyn RewardScorer>>,
 }
 
 impl std::fmt::Debug for Parts {

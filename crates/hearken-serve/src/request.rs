@@ -180,7 +180,7 @@ macro_rules! completions_request {
             ///
             /// # Errors
             /// A number is out of its range.
-            pub(crate) fn shared(&self) -> Result<Shared, ApiError> {
+            pub(crate) fn shared(&self) -> Result<CheckedRequest, ApiError> {
                 let number = |name, given: Option<f64>, range: (f64, f64), otherwise| match given {
                     None => Ok(otherwise),
                     Some(found) if range.0 <= found && found <= range.1 => Ok(found),
@@ -211,7 +211,7 @@ macro_rules! completions_request {
                     let message = "`stream_options` are only for `stream`: true";
                     return Err(ApiError::param("stream_options", message));
                 }
-                Ok(Shared {
+                Ok(CheckedRequest {
                     sampling,
                     wishes,
                     samples,
@@ -228,7 +228,7 @@ macro_rules! completions_request {
 
 /// What both kinds of completions have, checked.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct CheckedRequest {
     /// Without the most tokens.
     pub(crate) sampling: Sampling,
     /// Without a guide and reports.

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::error::{ApiError, StartError};
 use crate::options::Options;
-use crate::parts::{Parts, Place};
+use crate::parts::{Parts, WeightsPlace};
 use crate::state::AppState;
 use crate::{admin, chat, completions, logprobs, messages, models, openapi, scoring};
 
@@ -38,7 +38,7 @@ impl Service {
     /// # Panics
     /// If there is no model.
     pub fn new(
-        models: &[(String, Place)],
+        models: &[(String, WeightsPlace)],
         options: Options,
         parts: Parts,
     ) -> Result<Self, StartError> {

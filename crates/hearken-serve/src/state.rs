@@ -12,7 +12,7 @@ use crate::error::{ApiError, StartError};
 use crate::log::CompletionLog;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::parts::{Parts, Place};
+use crate::parts::{Parts, WeightsPlace};
 use crate::weights::Weights;
 
 /// How often a swap looks whether the weights before the last are gone.
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// A model under a name, whose weights can change.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct ServedModel {
     pub(crate) name: String,
     /// When it was first served, in seconds since 1970.
     pub(crate) created: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Served {
     swapping: tokio::sync::Mutex<()>,
 }
 
-impl Served {
+impl ServedModel {
     fn new(name: String, weights: Weights) -> Self {
         Self {
             name,
@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) log: Option<CompletionLog>,
     /// The base first.
-    pub(crate) served: Vec<Arc<Served>>,
+    pub(crate) served: Vec<Arc<ServedModel>>,
     places: Arc<Semaphore>,
     /// Held while a reward model works.
     pub(crate) scoring: Arc<Semaphore>,
@@ -88,7 +88,7 @@ impl Deref for AppState {
 impl AppState {
     /// Reads all models. Blocks.
     pub(crate) fn new(
-        models: &[(String, Place)],
+        models: &[(String, WeightsPlace)],
         options: Options,
         parts: Parts,
     ) -> Result<Self, StartError> {
@@ -114,7 +114,7 @@ impl AppState {
                 Weights::open(&*parts.loader, place, options.engine).map_err(|reason| {
                     StartError::Model { place: place.model.display().to_string(), reason }
                 })?;
-            served.push(Arc::new(Served::new(name.clone(), weights)));
+            served.push(Arc::new(ServedModel::new(name.clone(), weights)));
         }
         let places = Arc::new(Semaphore::new(options.completions_max));
         Ok(Self(Arc::new(Inner {
@@ -132,7 +132,7 @@ impl AppState {
     }
 
     /// The model of a name; the base where there is none.
-    pub(crate) fn find(&self, name: Option<&str>) -> Result<&Arc<Served>, ApiError> {
+    pub(crate) fn find(&self, name: Option<&str>) -> Result<&Arc<ServedModel>, ApiError> {
         let Some(name) = name else { return Ok(&self.served[0]) };
         self.served.iter().find(|served| served.name == name).ok_or_else(|| self.no_model(name))
     }
@@ -191,8 +191,8 @@ impl AppState {
     /// model goes on as it was.
     pub(crate) async fn swap(
         &self,
-        served: &Arc<Served>,
-        place: Place,
+        served: &Arc<ServedModel>,
+        place: WeightsPlace,
     ) -> Result<Swapped, ApiError> {
         let Ok(_swapping) = served.swapping.try_lock() else {
             let what = format!("weights of `{}` are on their way already", served.name);

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::answer::Told;
+use crate::answer::Progressed;
 use crate::error::ApiError;
 
 /// What makes chunks of an answer that is on its way.
@@ -23,7 +23,7 @@ pub(crate) trait Chunks: Send + Unpin + 'static {
     fn begin(&mut self) -> Vec<Bytes>;
 
     /// What is sent for a part of the answer.
-    fn part(&mut self, told: Told) -> Vec<Bytes>;
+    fn part(&mut self, told: Progressed) -> Vec<Bytes>;
 
     /// What is sent when all has been said.
     fn end(&mut self) -> Vec<Bytes>;
@@ -53,7 +53,7 @@ pub(crate) fn check_all_ended(ended: usize, choices: usize) -> Result<(), ApiErr
 
 /// The events of one answer.
 struct Events<C> {
-    told: mpsc::Receiver<Told>,
+    told: mpsc::Receiver<Progressed>,
     chunks: C,
     /// What waits to be sent, the next one last.
     ready: Vec<Bytes>,
@@ -75,12 +75,12 @@ impl<C: Chunks> Stream for Events<C> {
                 return Poll::Ready(None);
             }
             events.ready = match std::task::ready!(events.told.poll_recv(context)) {
-                Some(Told::Failed(error)) => {
+                Some(Progressed::Failed(error)) => {
                     events.is_over = true;
                     events.chunks.failed(&error)
                 }
                 Some(told) => {
-                    events.ended += usize::from(matches!(told, Told::Ended { .. }));
+                    events.ended += usize::from(matches!(told, Progressed::Ended { .. }));
                     events.chunks.part(told)
                 }
                 None => {
@@ -97,7 +97,7 @@ impl<C: Chunks> Stream for Events<C> {
 }
 
 /// The answer as a stream of events. Whoever drops it cancels what is not sampled yet.
-pub(crate) fn response(told: mpsc::Receiver<Told>, mut chunks: impl Chunks) -> Response {
+pub(crate) fn response(told: mpsc::Receiver<Progressed>, mut chunks: impl Chunks) -> Response {
     let mut ready = chunks.begin();
     ready.reverse();
     let events = Events { told, chunks, ready, ended: 0, is_over: false };

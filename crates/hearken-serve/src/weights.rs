@@ -5,13 +5,13 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use hearken_generate::{EngineHandle, EngineOptions, Request, Sampling, Update};
+use hearken_generate::{EngineHandle, EngineOptions, Sampling, SamplingRequest, Update};
 use hearken_model::chat::STOP;
 use hearken_model::{KvCache, Tokenizer};
 use sha2::{Digest as _, Sha256};
 
 use crate::grammars::{Grammars, Token};
-use crate::parts::{Loader, Place};
+use crate::parts::{Loader, WeightsPlace};
 
 /// The bytes of a version's digest that name it.
 const VERSION_BYTES: usize = 8;
@@ -21,7 +21,7 @@ const VERSION_BYTES: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// Where they come from.
-    pub(crate) place: Place,
+    pub(crate) place: WeightsPlace,
     /// A digest of all that is read: equal weights have one version, wherever they lie.
     pub(crate) version: String,
     pub(crate) tokenizer: Arc<Tokenizer>,
@@ -42,7 +42,7 @@ impl Weights {
     /// What is wrong with the model.
     pub(crate) fn open(
         loader: &dyn Loader,
-        place: &Place,
+        place: &WeightsPlace,
         options: EngineOptions,
     ) -> Result<Self, String> {
         let loaded = loader.load(place)?;
@@ -72,7 +72,7 @@ impl Weights {
     /// Samples a token: weights that have diverged are found out before anybody asks.
     fn probe(&self) -> Result<(), String> {
         let prompt_ids = vec![self.tokenizer.bos().unwrap_or(0)];
-        let request = Request { prompt_ids, samples: 1, seed: 0 };
+        let request = SamplingRequest { prompt_ids, samples: 1, seed: 0 };
         for update in self.engine.complete(request, Sampling::greedy(1)) {
             if let Update::Ended { .. } = update.map_err(|error| error.to_string())? {
                 break;

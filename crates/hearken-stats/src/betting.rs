@@ -4,7 +4,7 @@
 //! whoever bets against a claim that is true multiplies their capital by 1/α with a probability of α at most, however long they
 //! play and whenever they stop (Ville's inequality).
 
-use crate::{CONFIDENCE, Estimate, Method};
+use crate::{CONFIDENCE, Estimate, IntervalMethod};
 
 /// Shares of the capital that are bet at once, each by a player of its own: (k + ½)/100. A mixture of players needs no tuning, and
 /// its capital is a supermartingale whatever the shares are.
@@ -12,7 +12,7 @@ const FRACTIONS: usize = 100;
 
 /// What a player bets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum BetSide {
     /// The mean is above the value: a capital above 1/α refutes "at most".
     Above,
     /// The mean is below the value: a capital above 1/α refutes "at least".
@@ -42,7 +42,7 @@ pub enum Side {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Capital {
-    side: Side,
+    side: BetSide,
     /// m.
     mean: f64,
     /// The logarithm of each player's capital.
@@ -54,7 +54,7 @@ impl Capital {
     ///
     /// # Panics
     /// If `mean` is not between 0 and 1: there is nothing to bet against 0 from below, or against 1 from above.
-    pub fn new(side: Side, mean: f64) -> Self {
+    pub fn new(side: BetSide, mean: f64) -> Self {
         assert!(0.0 < mean && mean < 1.0, "mean: {mean}, expected one between 0 and 1");
         Self { side, mean, logs: vec![0.0; FRACTIONS] }
     }
@@ -71,8 +71,8 @@ impl Capital {
     fn observe_times(&mut self, outcome: f64, times: usize) {
         assert!((0.0..=1.0).contains(&outcome), "outcome: {outcome}, expected one in [0, 1]");
         let odds = match self.side {
-            Side::Above => (outcome - self.mean) / self.mean,
-            Side::Below => (self.mean - outcome) / (1.0 - self.mean),
+            BetSide::Above => (outcome - self.mean) / self.mean,
+            BetSide::Below => (self.mean - outcome) / (1.0 - self.mean),
         };
         for (k, log) in self.logs.iter_mut().enumerate() {
             let fraction = (k as f64 + 0.5) / FRACTIONS as f64;
@@ -132,10 +132,10 @@ pub fn mean_at_any_time(outcomes: &[f64]) -> Option<Estimate> {
     // The capital is 1 at most where m is the mean itself.
     (0 < n).then(|| Estimate {
         value,
-        low: boundary(0.0, value, |mean| wins(Side::Above, mean)),
-        high: boundary(1.0, value, |mean| wins(Side::Below, mean)),
+        low: boundary(0.0, value, |mean| wins(BetSide::Above, mean)),
+        high: boundary(1.0, value, |mean| wins(BetSide::Below, mean)),
         n,
-        method: Method::Betting,
+        method: IntervalMethod::Betting,
     })
 }
 
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    fn capital(side: Side, mean: f64, outcomes: &[f64]) -> Capital {
+    fn capital(side: BetSide, mean: f64, outcomes: &[f64]) -> Capital {
         let mut capital = Capital::new(side, mean);
         for outcome in outcomes {
             capital.observe(*outcome);
@@ -174,31 +174,31 @@ mod tests {
     /// ∫ (1 + u)^wins (1 − u)^losses du over [0, 1], by the midpoints that the players are.
     #[test]
     fn the_capital_of_wins_and_losses_is_a_mean_over_the_players() {
-        let wins = |count: usize| capital(Side::Above, 0.5, &vec![1.0; count]).value();
+        let wins = |count: usize| capital(BetSide::Above, 0.5, &vec![1.0; count]).value();
         assert!((wins(0) - 1.0).abs() < 1e-12);
         assert!((wins(1) - 1.5).abs() < 1e-12);
         // (2³ − 1)/3 less 1/(12 G²).
         assert!((wins(2) - (7.0 / 3.0 - 1.0 / 120_000.0)).abs() < 1e-12);
-        let mixed = capital(Side::Above, 0.5, &[1.0, 0.0]).value();
+        let mixed = capital(BetSide::Above, 0.5, &[1.0, 0.0]).value();
         assert!((mixed - (2.0 / 3.0 + 1.0 / 120_000.0)).abs() < 1e-12);
         // Against 0.2 a win is worth 1 + 4u, a loss 1 − u.
-        let off_center = capital(Side::Above, 0.2, &[1.0]).value();
+        let off_center = capital(BetSide::Above, 0.2, &[1.0]).value();
         assert!((off_center - 3.0).abs() < 1e-12);
     }
 
     /// Five wins in a row are worth (2⁶ − 1)/6 = 10.5, six (2⁷ − 1)/7 = 18.1, seven 31.9: 1/α is 20.
     #[test]
     fn seven_wins_in_a_row_refute_at_five_percent_and_six_do_not() {
-        assert!(!capital(Side::Above, 0.5, &[1.0; 6]).refutes(0.05));
-        assert!(capital(Side::Above, 0.5, &[1.0; 7]).refutes(0.05));
-        assert!(capital(Side::Below, 0.5, &[0.0; 7]).refutes(0.05));
-        assert!(!capital(Side::Below, 0.5, &[1.0; 7]).refutes(0.05));
+        assert!(!capital(BetSide::Above, 0.5, &[1.0; 6]).refutes(0.05));
+        assert!(capital(BetSide::Above, 0.5, &[1.0; 7]).refutes(0.05));
+        assert!(capital(BetSide::Below, 0.5, &[0.0; 7]).refutes(0.05));
+        assert!(!capital(BetSide::Below, 0.5, &[1.0; 7]).refutes(0.05));
     }
 
     #[test]
     fn ties_change_nothing_and_order_does_not_matter() {
-        let plain = capital(Side::Above, 0.5, &[1.0, 0.0, 1.0]).log_value();
-        let tied = capital(Side::Above, 0.5, &[0.5, 1.0, 1.0, 0.5, 0.0]).log_value();
+        let plain = capital(BetSide::Above, 0.5, &[1.0, 0.0, 1.0]).log_value();
+        let tied = capital(BetSide::Above, 0.5, &[0.5, 1.0, 1.0, 0.5, 0.0]).log_value();
         assert!((plain - tied).abs() < 1e-12);
     }
 
@@ -206,8 +206,8 @@ mod tests {
     fn swapping_sides_reflects_capital_and_interval() {
         let outcomes = [1.0, 0.25, 0.0, 1.0, 0.5, 1.0];
         let swapped = outcomes.map(|outcome| 1.0 - outcome);
-        let above = capital(Side::Above, 0.3, &outcomes).log_value();
-        let below = capital(Side::Below, 0.7, &swapped).log_value();
+        let above = capital(BetSide::Above, 0.3, &outcomes).log_value();
+        let below = capital(BetSide::Below, 0.7, &swapped).log_value();
         assert!((above - below).abs() < 1e-12);
         let (ours, theirs) =
             (mean_at_any_time(&outcomes).unwrap(), mean_at_any_time(&swapped).unwrap());
@@ -231,7 +231,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (games, mut won) = (2000, 0);
         for _ in 0..games {
-            let mut capital = Capital::new(Side::Above, 0.5);
+            let mut capital = Capital::new(BetSide::Above, 0.5);
             let is_won = (0..400).any(|_| {
                 // Ties are a fifth of the outcomes.
                 let outcome = if rng.random_bool(0.2) {
@@ -253,7 +253,7 @@ mod tests {
     fn a_better_model_is_found_out_soon() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let needed = |rate: f64, rng: &mut ChaCha8Rng| {
-            let mut capital = Capital::new(Side::Above, 0.5);
+            let mut capital = Capital::new(BetSide::Above, 0.5);
             (1..=256).find(|_| {
                 capital.observe(f64::from(u8::from(rng.random_bool(rate))));
                 capital.refutes(0.05)

@@ -2,7 +2,7 @@
 
 use rand::{Rng, RngExt};
 
-use crate::{CONFIDENCE, Estimate, Method, quantile};
+use crate::{CONFIDENCE, Estimate, IntervalMethod, quantile};
 
 /// The percentile bootstrap of any statistic of independent observations.
 ///
@@ -80,9 +80,9 @@ pub(crate) fn percentile(value: f64, replicates: &[Replicate], n: usize) -> Esti
     let low = end(|r| r.low, tail).filter(|x| x.is_finite()).unwrap_or(f64::NEG_INFINITY);
     let high = end(|r| r.high, 1.0 - tail).filter(|x| x.is_finite()).unwrap_or(f64::INFINITY);
     if high - low <= ROUNDING * low.abs().max(high.abs()) && low.is_finite() && high.is_finite() {
-        return Estimate::unbounded(value, n, Method::Bootstrap);
+        return Estimate::unbounded(value, n, IntervalMethod::Bootstrap);
     }
-    Estimate { value, low, high, n, method: Method::Bootstrap }
+    Estimate { value, low, high, n, method: IntervalMethod::Bootstrap }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use likelihood::Likelihood;
 
-use crate::Method;
+use crate::IntervalMethod;
 use crate::comparison::{Separation, Tally};
 use crate::linear::Symmetric;
 use crate::newton::{self, NoMaximum};
@@ -245,13 +245,13 @@ impl Fit {
         let inverse = self.information.cholesky().map(|c| c.inverse());
         let inverse = inverse.expect("Newton's method stopped at a positive definite information");
         let (covariance, method) = match covariance {
-            Covariance::Information => (inverse, Method::Information),
-            Covariance::Sandwich => (inverse.sandwich(&self.scores), Method::Sandwich),
+            Covariance::Information => (inverse, IntervalMethod::Information),
+            Covariance::Sandwich => (inverse.sandwich(&self.scores), IntervalMethod::Sandwich),
         };
         // The gauge term 11ᵀ of the information contributes 11ᵀ/k² to its inverse and to nothing else; it cancels in
         // differences and is taken off for single strengths.
         let gauge = match method {
-            Method::Information if self.model.ridge == 0.0 => (self.items as f64).powi(-2),
+            IntervalMethod::Information if self.model.ridge == 0.0 => (self.items as f64).powi(-2),
             _ => 0.0,
         };
         Intervals { fit: self, covariance, gauge, method }

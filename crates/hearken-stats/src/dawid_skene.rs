@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One label by one annotator; annotators may label a task more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Label {
+pub struct AnnotatorLabel {
     /// The task, numbered from 0.
     pub task: usize,
     /// The annotator, numbered from 0.
@@ -63,7 +63,7 @@ pub enum DawidSkeneError {
         /// Position of the label.
         index: usize,
         /// The label.
-        label: Label,
+        label: AnnotatorLabel,
         /// The sizes given.
         sizes: Sizes,
     },
@@ -99,7 +99,7 @@ pub enum DawidSkeneError {
 /// # Ok::<(), hearken_stats::dawid_skene::DawidSkeneError>(())
 /// ```
 pub fn dawid_skene(
-    labels: &[Label],
+    labels: &[AnnotatorLabel],
     sizes: Sizes,
     stopping: Stopping,
 ) -> Result<DawidSkene, DawidSkeneError> {
@@ -123,10 +123,10 @@ pub fn dawid_skene(
     Ok(fit)
 }
 
-fn check(labels: &[Label], sizes: Sizes) -> Result<(), DawidSkeneError> {
+fn check(labels: &[AnnotatorLabel], sizes: Sizes) -> Result<(), DawidSkeneError> {
     let mut labeled = vec![false; sizes.tasks];
     for (index, &label) in labels.iter().enumerate() {
-        let Label { task, annotator, class } = label;
+        let AnnotatorLabel { task, annotator, class } = label;
         if sizes.tasks <= task || sizes.annotators <= annotator || sizes.classes <= class {
             return Err(DawidSkeneError::OutOfRange { index, label, sizes });
         }
@@ -138,7 +138,7 @@ fn check(labels: &[Label], sizes: Sizes) -> Result<(), DawidSkeneError> {
     }
 }
 
-fn vote_shares(labels: &[Label], sizes: Sizes) -> Vec<Vec<f64>> {
+fn vote_shares(labels: &[AnnotatorLabel], sizes: Sizes) -> Vec<Vec<f64>> {
     let mut shares = vec![vec![0.0; sizes.classes]; sizes.tasks];
     for l in labels {
         shares[l.task][l.class] += 1.0;
@@ -150,7 +150,7 @@ fn vote_shares(labels: &[Label], sizes: Sizes) -> Vec<Vec<f64>> {
 }
 
 /// Prevalence and confusion from the posteriors.
-fn maximize(fit: &mut DawidSkene, labels: &[Label], sizes: Sizes) {
+fn maximize(fit: &mut DawidSkene, labels: &[AnnotatorLabel], sizes: Sizes) {
     let Sizes { annotators, classes, .. } = sizes;
     fit.prevalence = vec![0.0; classes];
     for row in &fit.posteriors {
@@ -167,7 +167,7 @@ fn maximize(fit: &mut DawidSkene, labels: &[Label], sizes: Sizes) {
 }
 
 /// Posteriors and log-likelihood from prevalence and confusion.
-fn expect(fit: &mut DawidSkene, labels: &[Label]) {
+fn expect(fit: &mut DawidSkene, labels: &[AnnotatorLabel]) {
     let prior: Vec<f64> = fit.prevalence.iter().map(|p| p.ln()).collect();
     let mut logs = vec![prior; fit.posteriors.len()];
     for label in labels {

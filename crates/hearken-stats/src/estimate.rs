@@ -34,13 +34,13 @@ pub struct Estimate {
     /// Number of observations.
     pub n: usize,
     /// Where the interval comes from.
-    pub method: Method,
+    pub method: IntervalMethod,
 }
 
 /// How an interval was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Method {
+pub enum IntervalMethod {
     /// Wilson's score interval of a proportion, or of a mean of values in [0, 1].
     Wilson,
     /// Newcombe's interval of a difference of proportions.
@@ -65,13 +65,18 @@ pub enum Method {
 
 impl Estimate {
     /// `value ± Z·standard_error`, labelled with `method`; unbounded without a standard error above 0.
-    pub(crate) fn symmetric(value: f64, standard_error: f64, n: usize, method: Method) -> Self {
+    pub(crate) fn symmetric(
+        value: f64,
+        standard_error: f64,
+        n: usize,
+        method: IntervalMethod,
+    ) -> Self {
         Self::around(value, Z * standard_error, n, method)
     }
 
     /// `value ± half`; unbounded unless `half` is above 0. A spread of 0 is that of observations that are all alike, and
     /// says nothing about those that were not made.
-    pub(crate) fn around(value: f64, half: f64, n: usize, method: Method) -> Self {
+    pub(crate) fn around(value: f64, half: f64, n: usize, method: IntervalMethod) -> Self {
         if half > 0.0 {
             Self { value, low: value - half, high: value + half, n, method }
         } else {
@@ -80,7 +85,7 @@ impl Estimate {
     }
 
     /// A value of which no interval can be said.
-    pub(crate) fn unbounded(value: f64, n: usize, method: Method) -> Self {
+    pub(crate) fn unbounded(value: f64, n: usize, method: IntervalMethod) -> Self {
         Self { value, low: f64::NEG_INFINITY, high: f64::INFINITY, n, method }
     }
 
@@ -161,7 +166,7 @@ impl fmt::Display for Interval {
 /// What stands for an end that the observations do not bound.
 pub const UNBOUNDED: &str = "unbounded";
 
-impl fmt::Display for Method {
+impl fmt::Display for IntervalMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Wilson => "Wilson",
@@ -211,7 +216,7 @@ mod tests {
             low: f64::NEG_INFINITY,
             high: f64::INFINITY,
             n: 1,
-            method: Method::StudentT,
+            method: IntervalMethod::StudentT,
         };
         let text = serde_json::to_string(&one).unwrap();
         assert_eq!(text, r#"{"value":3.0,"low":null,"high":null,"n":1,"method":"student_t"}"#);

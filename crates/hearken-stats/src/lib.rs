@@ -55,5 +55,5 @@ pub mod ties;
 pub mod triads;
 pub mod win_rate;
 
-pub use estimate::{CONFIDENCE, Estimate, Method};
+pub use estimate::{CONFIDENCE, Estimate, IntervalMethod};
 pub use significance::Significance;

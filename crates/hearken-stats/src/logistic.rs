@@ -12,7 +12,7 @@ use crate::linear::Symmetric;
 use crate::newton::{self, Curve};
 use crate::significance::{self, Significance};
 use crate::ties::{log_sigmoid, sigmoid};
-use crate::{Estimate, Method};
+use crate::{Estimate, IntervalMethod};
 
 /// One row of data.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,8 +94,8 @@ impl Logistic {
     /// β with intervals; `n` is the number of rows.
     pub fn estimates(&self, covariance: Covariance) -> Vec<Estimate> {
         let method = match covariance {
-            Covariance::Information => Method::Information,
-            Covariance::Sandwich => Method::Sandwich,
+            Covariance::Information => IntervalMethod::Information,
+            Covariance::Sandwich => IntervalMethod::Sandwich,
         };
         let variances = self.variances(covariance).into_iter();
         let pairs = self.coefficients.iter().zip(variances);

@@ -2,7 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::{CONFIDENCE, Estimate, Method};
+use crate::{CONFIDENCE, Estimate, IntervalMethod};
 
 /// The mean with Student's t interval, unbounded for one value and for values that are all alike; no value has no mean.
 ///
@@ -15,14 +15,19 @@ pub fn mean(values: &[f64]) -> Option<Estimate> {
     let value = average(values)?;
     let n = values.len();
     let half = standard_error(values).map_or(0.0, |error| t_quantile((n - 1) as f64) * error);
-    Some(Estimate::around(value, half, n, Method::StudentT))
+    Some(Estimate::around(value, half, n, IntervalMethod::StudentT))
 }
 
 /// The mean with the normal interval, for comparison with tools that report value ± 1.96 standard errors; unbounded for
 /// values that are all alike. `None` with fewer than two values.
 pub fn normal_mean(values: &[f64]) -> Option<Estimate> {
     let standard_error = standard_error(values)?;
-    Some(Estimate::symmetric(average(values)?, standard_error, values.len(), Method::Normal))
+    Some(Estimate::symmetric(
+        average(values)?,
+        standard_error,
+        values.len(),
+        IntervalMethod::Normal,
+    ))
 }
 
 /// Standard error of the mean: the sample standard deviation (divisor n − 1) over √n. `None` with fewer than
@@ -57,7 +62,7 @@ pub fn paired_difference(samples: Paired<'_>) -> Option<Estimate> {
     let gains: Vec<f64> = treatment.iter().zip(control).map(|(a, b)| a - b).collect();
     // What is left of the units in their differences is rounding.
     if alike(&gains, largest(treatment).max(largest(control))) {
-        return Some(Estimate::unbounded(average(&gains)?, gains.len(), Method::StudentT));
+        return Some(Estimate::unbounded(average(&gains)?, gains.len(), IntervalMethod::StudentT));
     }
     mean(&gains)
 }

@@ -1,7 +1,7 @@
 //! Prediction-powered inference: a mean of few labels by people and many by a judge.
 
 use crate::mean::{average, standard_error, t_quantile, variance};
-use crate::{Estimate, Method};
+use crate::{Estimate, IntervalMethod};
 
 /// Labels by people with what the judge says of the same units, and what it says of others. Both groups of units are drawn
 /// from one population, and which ones people label depends on neither label.
@@ -77,7 +77,7 @@ pub fn prediction_powered_mean(labels: Predictions<'_>) -> Option<PredictionPowe
     let value = average(&rest)? + weight * average(others)?;
     let (own, of_judge) = (standard_error(&rest)?, weight * standard_error(others)?);
     let half = t_quantile((n - 2) as f64) * own.hypot(of_judge);
-    let mean = Estimate::around(value, half, n, Method::PredictionPowered);
+    let mean = Estimate::around(value, half, n, IntervalMethod::PredictionPowered);
     Some(PredictionPowered { mean, weight, ..alone })
 }
 

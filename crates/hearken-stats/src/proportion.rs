@@ -1,7 +1,7 @@
 //! Proportions and their differences.
 
 use crate::significance::{self, Significance};
-use crate::{Estimate, Method, estimate::Z};
+use crate::{Estimate, IntervalMethod, estimate::Z};
 
 /// Hits out of a number of trials; half a hit is allowed, so that a tie can count as half a win.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub fn wilson(hits: f64, n: usize) -> Option<Estimate> {
     // Rounding must not push the end that is exactly 0 or 1 past it, nor past the value.
     let (low, high) = ((center - half).max(0.0).min(p), (center + half).min(1.0).max(p));
     let low = if hits == 0.0 { 0.0 } else { low };
-    Some(Estimate { value: p, low, high, n, method: Method::Wilson })
+    Some(Estimate { value: p, low, high, n, method: IntervalMethod::Wilson })
 }
 
 /// A difference of two proportions with its interval and its test.
@@ -78,7 +78,7 @@ impl Share {
             low: value - (a.value - a.low).hypot(b.high - b.value),
             high: value + (a.high - a.value).hypot(b.value - b.low),
             n: a.n.min(b.n),
-            method: Method::Newcombe,
+            method: IntervalMethod::Newcombe,
         };
         let (n, m) = (self.n as f64, other.n as f64);
         let pooled = (self.hits + other.hits) / (n + m);

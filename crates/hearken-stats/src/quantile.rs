@@ -2,7 +2,7 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use crate::{CONFIDENCE, Estimate, Method};
+use crate::{CONFIDENCE, Estimate, IntervalMethod};
 
 /// The `q` quantile, linear between order statistics (Hyndman and Fan's type 7, the default of `NumPy` and R), with
 /// the interval between the order statistics that the binomial distribution puts on either side. An end is
@@ -20,7 +20,7 @@ pub fn quantile(values: &[f64], q: f64) -> Option<Estimate> {
     let value = of_sorted(&sorted, q)?;
     let n = sorted.len();
     if sorted.first() == sorted.last() {
-        return Some(Estimate::unbounded(value, n, Method::OrderStatistics));
+        return Some(Estimate::unbounded(value, n, IntervalMethod::OrderStatistics));
     }
     let below = Binomial::new(q, n as u64).expect("q is a probability");
     let tail = (1.0 - CONFIDENCE) / 2.0;
@@ -33,7 +33,7 @@ pub fn quantile(values: &[f64], q: f64) -> Option<Estimate> {
         low: if l == 0 { f64::NEG_INFINITY } else { sorted[l - 1] },
         high: if u > n { f64::INFINITY } else { sorted[u - 1] },
         n,
-        method: Method::OrderStatistics,
+        method: IntervalMethod::OrderStatistics,
     })
 }
 

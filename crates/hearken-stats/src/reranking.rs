@@ -22,7 +22,7 @@ pub struct Candidate {
 
 /// How one answer is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Choice {
+pub enum RerankingRule {
     /// The one with the highest score.
     Best,
     /// One of the largest group. Wang et al. 2023, arXiv:2203.11171.
@@ -43,20 +43,20 @@ pub enum Choice {
 /// assert_eq!(choose(&answers, Choice::Majority), Some(1));
 /// assert_eq!(choose(&answers, Choice::Weighted), Some(2)); // The best of its group.
 /// ```
-pub fn choose(candidates: &[Candidate], choice: Choice) -> Option<usize> {
+pub fn choose(candidates: &[Candidate], choice: RerankingRule) -> Option<usize> {
     match choice {
-        Choice::Best => best(candidates, |_| true),
-        Choice::Oracle => {
+        RerankingRule::Best => best(candidates, |_| true),
+        RerankingRule::Oracle => {
             candidates.iter().position(|one| one.right).or((!candidates.is_empty()).then_some(0))
         }
-        Choice::Majority => {
+        RerankingRule::Majority => {
             let group = leading(candidates, |_| 1.0);
             match group {
                 Some(group) => candidates.iter().position(|one| one.group == Some(group)),
                 None => (!candidates.is_empty()).then_some(0),
             }
         }
-        Choice::Weighted => match leading(candidates, |one| one.score) {
+        RerankingRule::Weighted => match leading(candidates, |one| one.score) {
             Some(group) => best(candidates, |one| one.group == Some(group)),
             None => best(candidates, |_| true),
         },
@@ -86,7 +86,7 @@ fn leading(candidates: &[Candidate], weight: impl Fn(&Candidate) -> f64) -> Opti
 }
 
 /// The probability that the choice among n of these answers, drawn without replacement, is right. Exact for
-/// [`Choice::Best`] and [`Choice::Oracle`], and where n is all of them; otherwise the mean over `rounds` draws. `None`
+/// [`Choice::Best`] and [`RerankingRule::Oracle`], and where n is all of them; otherwise the mean over `rounds` draws. `None`
 /// if there are fewer than n, or n is 0.
 ///
 /// ```
@@ -101,7 +101,7 @@ fn leading(candidates: &[Candidate], weight: impl Fn(&Candidate) -> f64) -> Opti
 /// ```
 pub fn accuracy_of_choice(
     candidates: &[Candidate],
-    choice: Choice,
+    choice: RerankingRule,
     n: usize,
     rounds: usize,
     rng: &mut impl Rng,
@@ -113,18 +113,18 @@ pub fn accuracy_of_choice(
     let is_right =
         |chosen: &[Candidate]| choose(chosen, choice).is_some_and(|index| chosen[index].right);
     match choice {
-        Choice::Best => Some(best_of(candidates, n)),
-        Choice::Oracle => {
+        RerankingRule::Best => Some(best_of(candidates, n)),
+        RerankingRule::Oracle => {
             let wrong = candidates.iter().filter(|one| !one.right).count();
             // C(wrong, n) / C(m, n): all n are wrong.
             let none =
                 (0..n).map(|i| if i < wrong { (wrong - i) as f64 / (m - i) as f64 } else { 0.0 });
             Some(1.0 - none.product::<f64>())
         }
-        Choice::Majority | Choice::Weighted if n == m => {
+        RerankingRule::Majority | RerankingRule::Weighted if n == m => {
             Some(f64::from(u8::from(is_right(candidates))))
         }
-        Choice::Majority | Choice::Weighted => {
+        RerankingRule::Majority | RerankingRule::Weighted => {
             let mut hits = 0;
             for _ in 0..rounds {
                 let drawn: Vec<Candidate> =
@@ -166,7 +166,7 @@ fn best_of(candidates: &[Candidate], n: usize) -> f64 {
 /// answers.
 pub fn accuracy(
     problems: &[Vec<Candidate>],
-    choice: Choice,
+    choice: RerankingRule,
     n: usize,
     rounds: usize,
     rng: &mut impl Rng,
@@ -209,7 +209,7 @@ mod tests {
     }
 
     /// Every subset of n, by counting in binary.
-    fn exactly(candidates: &[Candidate], choice: Choice, n: usize) -> f64 {
+    fn exactly(candidates: &[Candidate], choice: RerankingRule, n: usize) -> f64 {
         let (mut hits, mut all) = (0.0, 0.0);
         for bits in 0_u32..1 << candidates.len() {
             if bits.count_ones() as usize != n {
@@ -240,21 +240,25 @@ mod tests {
         ];
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         for n in 1..=6 {
-            for choice in [Choice::Best, Choice::Oracle] {
+            for choice in [RerankingRule::Best, RerankingRule::Oracle] {
                 let found = accuracy_of_choice(&answers, choice, n, 0, rng).unwrap();
                 assert!((found - exactly(&answers, choice, n)).abs() < 1e-12, "{choice:?} {n}");
             }
-            let found = accuracy_of_choice(&answers, Choice::Weighted, n, 20_000, rng).unwrap();
-            assert!((found - exactly(&answers, Choice::Weighted, n)).abs() < 0.02, "{n} {found}");
+            let found =
+                accuracy_of_choice(&answers, RerankingRule::Weighted, n, 20_000, rng).unwrap();
+            assert!(
+                (found - exactly(&answers, RerankingRule::Weighted, n)).abs() < 0.02,
+                "{n} {found}"
+            );
         }
-        assert_eq!(accuracy_of_choice(&answers, Choice::Best, 7, 9, rng), None);
+        assert_eq!(accuracy_of_choice(&answers, RerankingRule::Best, 7, 9, rng), None);
     }
 
     #[test]
     fn equal_scores_share_their_place() {
         let rng = &mut ChaCha8Rng::seed_from_u64(0);
         let answers = [one(0, 0.5, true), one(0, 0.5, false), one(0, 0.5, false)];
-        let found = accuracy_of_choice(&answers, Choice::Best, 2, 0, rng).unwrap();
+        let found = accuracy_of_choice(&answers, RerankingRule::Best, 2, 0, rng).unwrap();
         assert!((found - 1.0 / 3.0).abs() < 1e-12);
     }
 
@@ -262,16 +266,16 @@ mod tests {
     fn answers_that_say_nothing_have_no_vote() {
         let silent = Candidate { group: None, score: 0.9, right: false };
         let answers = [silent, silent, one(3, 0.1, true)];
-        assert_eq!(choose(&answers, Choice::Majority), Some(2));
-        assert_eq!(choose(&answers, Choice::Weighted), Some(2));
-        assert_eq!(choose(&answers[..2], Choice::Majority), Some(0));
-        assert_eq!(choose(&[], Choice::Best), None);
+        assert_eq!(choose(&answers, RerankingRule::Majority), Some(2));
+        assert_eq!(choose(&answers, RerankingRule::Weighted), Some(2));
+        assert_eq!(choose(&answers[..2], RerankingRule::Majority), Some(0));
+        assert_eq!(choose(&[], RerankingRule::Best), None);
     }
 
     #[test]
     fn scores_can_outvote_a_majority() {
         let answers = [one(0, 0.2, false), one(0, 0.2, false), one(1, 0.9, true)];
-        assert_eq!(choose(&answers, Choice::Majority), Some(0));
-        assert_eq!(choose(&answers, Choice::Weighted), Some(2));
+        assert_eq!(choose(&answers, RerankingRule::Majority), Some(0));
+        assert_eq!(choose(&answers, RerankingRule::Weighted), Some(2));
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::bootstrap;
 use crate::proportion::wilson;
-use crate::{Estimate, Method};
+use crate::{Estimate, IntervalMethod};
 
 /// The subset whose prompts have several right answers.
 pub const TIES: &str = "ties";
@@ -127,7 +127,7 @@ pub fn reward_bench(
         low: value - square(|one| one.value - one.low),
         high: value + square(|one| one.high - one.value),
         n: prompts.len(),
-        method: Method::Newcombe,
+        method: IntervalMethod::Newcombe,
     };
     Ok(RewardBench { subsets: found, total })
 }
@@ -160,14 +160,14 @@ impl Margins {
 }
 
 /// A number of the ties: the prompt with one right answer, the one with several.
-type Pair = [Option<Margins>; 2];
+type TiePair = [Option<Margins>; 2];
 
 fn ties(
     prompts: &[&ScoredPrompt],
     rounds: usize,
     rng: &mut impl Rng,
 ) -> Result<Estimate, RewardBenchError> {
-    let mut pairs: BTreeMap<u64, Pair> = BTreeMap::new();
+    let mut pairs: BTreeMap<u64, TiePair> = BTreeMap::new();
     for prompt in prompts {
         let unknown = || RewardBenchError::Id(prompt.id.clone());
         let (kind, number) = prompt.id.split_once(':').ok_or_else(unknown)?;
@@ -179,8 +179,8 @@ fn ties(
         let number = number.trim().parse().map_err(|_| unknown())?;
         pairs.entry(number).or_insert([None; 2])[place] = Some(Margins::of(prompt));
     }
-    let pairs: Vec<Pair> = pairs.into_values().collect();
-    let is_whole = |pair: &&Pair| pair.iter().all(Option::is_some);
+    let pairs: Vec<TiePair> = pairs.into_values().collect();
+    let is_whole = |pair: &&TiePair| pair.iter().all(Option::is_some);
     if !pairs.iter().any(|pair| is_whole(&pair)) {
         let what = "found no number with both ref:NUMBER and tied:NUMBER, expected one at least";
         return Err(RewardBenchError::Ties(what));
@@ -189,11 +189,11 @@ fn ties(
         let what = "found a tied prompt with a single right answer, expected two at least";
         return Err(RewardBenchError::Ties(what));
     }
-    let score = |sample: &[&Pair]| score_of_ties(sample);
+    let score = |sample: &[&TiePair]| score_of_ties(sample);
     bootstrap(&pairs, score, rounds, rng).ok_or(RewardBenchError::Nothing)
 }
 
-fn score_of_ties(pairs: &[&Pair]) -> Option<f64> {
+fn score_of_ties(pairs: &[&TiePair]) -> Option<f64> {
     let accuracy = |place: usize| {
         let of: Vec<bool> =
             pairs.iter().filter_map(|pair| Some(0.0 < pair[place]?.to_wrong)).collect();

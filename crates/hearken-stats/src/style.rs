@@ -15,7 +15,7 @@ use crate::linear::Symmetric;
 use crate::newton::{self, Curve};
 use crate::significance::{self, Significance};
 use crate::ties::{log_sigmoid, sigmoid};
-use crate::{Estimate, Method};
+use crate::{Estimate, IntervalMethod};
 
 /// One vote, or several on the same two things, with its covariates.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,8 +170,8 @@ impl Styled {
         n: impl Fn(usize) -> f64,
     ) -> Vec<Estimate> {
         let (matrix, method) = match covariance {
-            Covariance::Information => (self.inverse.clone(), Method::Information),
-            Covariance::Sandwich => (self.inverse.sandwich(&self.scores), Method::Sandwich),
+            Covariance::Information => (self.inverse.clone(), IntervalMethod::Information),
+            Covariance::Sandwich => (self.inverse.sandwich(&self.scores), IntervalMethod::Sandwich),
         };
         // The pinned sum contributes 11ᵀ/k² to the inverse of the information and nothing to the sandwich.
         let pinned = match covariance {

@@ -13,7 +13,7 @@ use common::{close, fixture, rng, rows};
 use hearken_stats::agreement::{
     AgreementError, Distance, Weights, cohen, fleiss, krippendorff, pairwise_agreement,
 };
-use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
+use hearken_stats::dawid_skene::{AnnotatorLabel, Sizes, Stopping, dawid_skene};
 use hearken_stats::significance;
 
 /// One string per coder, one character per unit, `*` missing.
@@ -139,11 +139,11 @@ fn fleiss_kappa_of_the_encyclopedias_table() {
 
 #[test]
 fn the_anaesthetists_have_the_published_prevalence() {
-    let labels: Vec<Label> = rows(&fixture("anaesthetists.csv"))
+    let labels: Vec<AnnotatorLabel> = rows(&fixture("anaesthetists.csv"))
         .iter()
         .map(|row| {
             let number = |i: usize| row[i].parse::<usize>().unwrap() - 1;
-            Label { task: number(0), annotator: number(1), class: number(2) }
+            AnnotatorLabel { task: number(0), annotator: number(1), class: number(2) }
         })
         .collect();
     let sizes = Sizes { tasks: 45, annotators: 5, classes: 4 };
@@ -161,7 +161,7 @@ fn the_anaesthetists_have_the_published_prevalence() {
 #[test]
 fn a_task_without_labels_is_named() {
     let sizes = Sizes { tasks: 2, annotators: 1, classes: 2 };
-    let label = Label { task: 0, annotator: 0, class: 1 };
+    let label = AnnotatorLabel { task: 0, annotator: 0, class: 1 };
     let error = dawid_skene(&[label], sizes, Stopping::default()).unwrap_err();
     assert_eq!(error.to_string(), "task 1 has no label");
 }

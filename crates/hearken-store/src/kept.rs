@@ -10,15 +10,15 @@ use crate::error::StoreError;
 use crate::record::{
     Added, Assignment, Claim, Claimed, Counts, Document, Event, Expected, Placed, Submitted, Taken,
 };
-use crate::store::{Records, Sink, Store};
-use crate::write::{Write, WriteReply};
-use crate::writer::{Home, Writer};
+use crate::store::{RestoredRecords, Sink, Store};
+use crate::write::{StoreWrite, WriteReply};
+use crate::writer::{Home, StoreWriter};
 
 /// Records that are looked up and written together when many are added.
 const CHUNK: usize = 5000;
 
 /// The side of a home that reads. The methods are those of [`Store`].
-pub(crate) trait Reads: Send + Sync {
+pub(crate) trait StoreReads: Send + Sync {
     fn home(&self) -> String;
     fn counts(&self) -> Result<Counts, StoreError>;
     fn item(&self, id: &str) -> Result<Option<Item>, StoreError>;
@@ -46,10 +46,10 @@ pub(crate) trait Reads: Send + Sync {
     }
 }
 
-/// A store whose requests to write go through one [`Writer`].
-pub(crate) struct Kept<R, H> {
+/// A store whose requests to write go through one [`StoreWriter`].
+pub(crate) struct SharedStore<R, H> {
     pub(crate) reads: R,
-    pub(crate) writer: Writer<H>,
+    pub(crate) writer: StoreWriter<H>,
 }
 
 /// Takes the expected variant out of an answer.
@@ -62,13 +62,13 @@ macro_rules! expect_answer {
     };
 }
 
-impl<R: Reads, H: Home> Kept<R, H> {
+impl<R: StoreReads, H: Home> SharedStore<R, H> {
     /// Adds a list: a single record shares its commit with others, more have one of their own.
     fn add<'a, T: Clone>(
         &self,
         records: &'a [T],
-        write: impl Fn(Cow<'a, [T]>) -> Write<'a>,
-        write_one: impl FnOnce(Vec<T>) -> Write<'static>,
+        write: impl Fn(Cow<'a, [T]>) -> StoreWrite<'a>,
+        write_one: impl FnOnce(Vec<T>) -> StoreWrite<'static>,
     ) -> Result<Added, StoreError> {
         let answers = match records {
             [] => Vec::new(),
@@ -88,7 +88,7 @@ impl<R: Reads, H: Home> Kept<R, H> {
     }
 }
 
-impl<R: Reads, H: Home> Store for Kept<R, H> {
+impl<R: StoreReads, H: Home> Store for SharedStore<R, H> {
     fn home(&self) -> String {
         self.reads.home()
     }
@@ -98,7 +98,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn add_items(&self, items: &[Item]) -> Result<Added, StoreError> {
-        self.add(items, Write::AddItems, |one| Write::AddItems(Cow::Owned(one)))
+        self.add(items, StoreWrite::AddItems, |one| StoreWrite::AddItems(Cow::Owned(one)))
     }
 
     fn item(&self, id: &str) -> Result<Option<Item>, StoreError> {
@@ -110,7 +110,9 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn add_judgements(&self, judgements: &[Judgement]) -> Result<Added, StoreError> {
-        self.add(judgements, Write::AddJudgements, |one| Write::AddJudgements(Cow::Owned(one)))
+        self.add(judgements, StoreWrite::AddJudgements, |one| {
+            StoreWrite::AddJudgements(Cow::Owned(one))
+        })
     }
 
     fn judgements(&self, after: u64, limit: usize) -> Result<Vec<Placed<Judgement>>, StoreError> {
@@ -134,7 +136,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
-        expect_answer!(self.writer.write(Write::Claim(claim.clone()))?, WriteReply::Claimed)
+        expect_answer!(self.writer.write(StoreWrite::Claim(claim.clone()))?, WriteReply::Claimed)
     }
 
     fn assignment(&self, id: &str) -> Result<Option<Assignment>, StoreError> {
@@ -146,12 +148,12 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
     }
 
     fn renew(&self, assignment: &str, now: i64, expires_at: i64) -> Result<bool, StoreError> {
-        let write = Write::Renew { assignment: assignment.into(), now, expires_at };
+        let write = StoreWrite::Renew { assignment: assignment.into(), now, expires_at };
         expect_answer!(self.writer.write(write)?, WriteReply::Renewed)
     }
 
     fn skip(&self, assignment: &str) -> Result<(), StoreError> {
-        self.writer.write(Write::Skip { assignment: assignment.into() }).map(|_| ())
+        self.writer.write(StoreWrite::Skip { assignment: assignment.into() }).map(|_| ())
     }
 
     fn submit(
@@ -160,7 +162,7 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         overlap: u32,
         now: i64,
     ) -> Result<Submitted, StoreError> {
-        let write = Write::Submit { judgement: judgement.clone(), overlap, now };
+        let write = StoreWrite::Submit { judgement: judgement.clone(), overlap, now };
         expect_answer!(self.writer.write(write)?, WriteReply::Submitted)
     }
 
@@ -188,17 +190,17 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         expected: Expected,
     ) -> Result<Option<u64>, StoreError> {
         let (kind, key, body) = (kind.into(), key.into(), body.clone());
-        let write = Write::PutDocument { kind, key, body, expected };
+        let write = StoreWrite::PutDocument { kind, key, body, expected };
         expect_answer!(self.writer.write(write)?, WriteReply::Version)
     }
 
     fn delete_document(&self, kind: &str, key: &str) -> Result<bool, StoreError> {
-        let write = Write::DeleteDocument { kind: kind.into(), key: key.into() };
+        let write = StoreWrite::DeleteDocument { kind: kind.into(), key: key.into() };
         expect_answer!(self.writer.write(write)?, WriteReply::Deleted)
     }
 
     fn record(&self, event: &Event) -> Result<(), StoreError> {
-        self.writer.write(Write::Record(event.clone())).map(|_| ())
+        self.writer.write(StoreWrite::Record(event.clone())).map(|_| ())
     }
 
     fn events(&self, after: u64, limit: usize) -> Result<Vec<Placed<Event>>, StoreError> {
@@ -213,12 +215,12 @@ impl<R: Reads, H: Home> Store for Kept<R, H> {
         self.reads.export(sink)
     }
 
-    fn restore(&self, records: &mut Records<'_>) -> Result<(), StoreError> {
+    fn restore(&self, records: &mut RestoredRecords<'_>) -> Result<(), StoreError> {
         let mut chunks = std::iter::from_fn(|| {
             let chunk: Result<Vec<_>, _> = (&mut *records).take(CHUNK).collect();
             match chunk {
                 Ok(chunk) if chunk.is_empty() => None,
-                chunk => Some(chunk.map(Write::Restore)),
+                chunk => Some(chunk.map(StoreWrite::Restore)),
             }
         });
         self.writer.write_all(&mut chunks).map(|_| ())

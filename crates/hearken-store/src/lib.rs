@@ -34,7 +34,7 @@ pub use record::{
     Added, Assignment, AssignmentState, Claim, Claimed, Counts, Document, Event, Expected, Placed,
     Record, Submitted, Taken,
 };
-pub use store::{Records, Sink, Store};
+pub use store::{RestoredRecords, Sink, Store};
 pub use training::{Selected, select};
 pub use transfer::{Copied, Exported, backup, copy, export_json_lines, is_empty};
 

@@ -21,7 +21,7 @@ use crate::{open_existing, postgres};
 const CHUNK: usize = 10_000;
 
 /// What was changed, by item.
-type Changes = HashMap<String, Changed>;
+type PlaceChanges = HashMap<String, Changed>;
 
 /// Whether a name is that of a store in a database: an address of PostgreSQL, or a SQLite file. A store
 /// of JSON lines is a file like others.
@@ -52,7 +52,7 @@ pub struct Everything {
 
 impl Everything {
     /// What records come to with changes by item.
-    fn of(items: Vec<Item>, judgements: Vec<Judgement>, changes: &Changes) -> Self {
+    fn of(items: Vec<Item>, judgements: Vec<Judgement>, changes: &PlaceChanges) -> Self {
         if changes.is_empty() {
             return Self { items, judgements, withdrawn: 0 };
         }
@@ -84,7 +84,7 @@ impl Everything {
             true => changes_in(path).map_err(|error| {
                 StoreError::unavailable(&path.display().to_string(), &error.to_string())
             })?,
-            false => Changes::new(),
+            false => PlaceChanges::new(),
         };
         Ok(Self::of(items, judgements, &changes))
     }
@@ -142,7 +142,7 @@ pub fn open_records<T: Record>(
                 let (items, judgements) = judgements_in(place, format)?;
                 let all = match format {
                     Format::Hearken => Everything::of_file(place, items, judgements),
-                    _ => Ok(Everything::of(items, judgements, &Changes::new())),
+                    _ => Ok(Everything::of(items, judgements, &PlaceChanges::new())),
                 };
                 all.map_err(|error| unreadable(&shown, &error))?
             }

@@ -16,7 +16,7 @@ use crate::record::{
 pub type Sink<'a> = dyn FnMut(Record) -> Result<(), StoreError> + 'a;
 
 /// Gives the records of a [restoration](Store::restore).
-pub type Records<'a> = dyn Iterator<Item = Result<Record, StoreError>> + 'a;
+pub type RestoredRecords<'a> = dyn Iterator<Item = Result<Record, StoreError>> + 'a;
 
 /// A place where judgements are kept: JSON lines, SQLite or PostgreSQL.
 ///
@@ -247,7 +247,7 @@ pub trait Store: Send + Sync {
     ///
     /// A record is there with other content or does not fit, `records` gives an error, the home
     /// cannot be written.
-    fn restore(&self, records: &mut Records<'_>) -> Result<(), StoreError>;
+    fn restore(&self, records: &mut RestoredRecords<'_>) -> Result<(), StoreError>;
 
     /// What was noticed when the store was opened and its owner should know, as sentences: e.g. a
     /// line that a crash had left unfinished.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hearken_data::RecordKind;
-use hearken_data::feedback::formats::{Outcome, contests_of};
+use hearken_data::feedback::formats::{ContestWinner, contests_of};
 use hearken_data::feedback::{
     Candidate, Combine, Item, Judgement, Origin, Selection, Task, Verdict, decisive, in_force,
 };
-use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
+use hearken_stats::dawid_skene::{AnnotatorLabel, Sizes, Stopping, dawid_skene};
 
 use crate::better;
 
@@ -121,10 +121,10 @@ impl LeftOut {
 }
 
 /// One vote on a pair, or on a single answer.
-struct Vote<'a> {
+struct TrainingVote<'a> {
     judgement: &'a Judgement,
     /// Of the pair in its own order; an answer that is approved of is a first one that is better.
-    outcome: Outcome,
+    outcome: ContestWinner,
 }
 
 /// What was voted on: two candidates of an item in their order, or one.
@@ -133,11 +133,11 @@ struct Ballot<'a> {
     place: usize,
     item: &'a Item,
     candidates: Vec<usize>,
-    votes: Vec<Vote<'a>>,
+    votes: Vec<TrainingVote<'a>>,
 }
 
 /// Prompt and answers: what makes two pairs the same.
-type Key = (String, Vec<String>);
+type PairText = (String, Vec<String>);
 
 struct Ballots<'a> {
     ballots: Vec<Ballot<'a>>,
@@ -152,7 +152,7 @@ impl<'a> Ballots<'a> {
             *on_item.entry(&judgement.item).or_default() += 1;
         }
         let mut all = Self { ballots: Vec::new(), others: Vec::new() };
-        let mut known: HashMap<Key, usize> = HashMap::new();
+        let mut known: HashMap<PairText, usize> = HashMap::new();
         for (place, (item, judgement)) in taken.iter().enumerate() {
             // A list that one has judged stays that, and for demonstrations every list.
             let is_list = |item: &Item| {
@@ -174,7 +174,7 @@ impl<'a> Ballots<'a> {
                 if index == all.ballots.len() {
                     all.ballots.push(Ballot { place, item, candidates, votes: Vec::new() });
                 }
-                all.ballots[index].votes.push(Vote { judgement, outcome });
+                all.ballots[index].votes.push(TrainingVote { judgement, outcome });
             }
         }
         all
@@ -230,9 +230,9 @@ impl<'a> Ballots<'a> {
 }
 
 /// The votes that a judgement amounts to: candidates, and who of them is better.
-fn votes(item: &Item, judgement: &Judgement) -> Vec<(Vec<usize>, Outcome)> {
+fn votes(item: &Item, judgement: &Judgement) -> Vec<(Vec<usize>, ContestWinner)> {
     if let Verdict::Approval { good } = judgement.verdict {
-        let outcome = if good { Outcome::First(None) } else { Outcome::Second(None) };
+        let outcome = if good { ContestWinner::First(None) } else { ContestWinner::Second(None) };
         return vec![(vec![0], outcome)];
     }
     let contests = contests_of(item, &judgement.verdict).unwrap_or_default();
@@ -244,28 +244,28 @@ fn text(candidate: &Candidate) -> String {
 }
 
 /// Puts two candidates in the order of their texts, so that a pair is the same whatever the order of its item.
-fn in_order(item: &Item, candidates: &mut [usize], outcome: Outcome) -> Outcome {
+fn in_order(item: &Item, candidates: &mut [usize], outcome: ContestWinner) -> ContestWinner {
     let [first, second] = candidates else { return outcome };
     if text(&item.candidates[*first]) <= text(&item.candidates[*second]) {
         return outcome;
     }
     std::mem::swap(first, second);
     match outcome {
-        Outcome::First(strength) => Outcome::Second(strength),
-        Outcome::Second(strength) => Outcome::First(strength),
-        Outcome::Soft(probability) => Outcome::Soft(1.0 - probability),
-        same @ (Outcome::Tie | Outcome::BothBad) => same,
+        ContestWinner::First(strength) => ContestWinner::Second(strength),
+        ContestWinner::Second(strength) => ContestWinner::First(strength),
+        ContestWinner::Soft(probability) => ContestWinner::Soft(1.0 - probability),
+        same @ (ContestWinner::Tie | ContestWinner::BothBad) => same,
     }
 }
 
 /// How much a vote says that the first is better: 1, 0, or between; none where both are bad.
-fn lean(outcome: Outcome) -> Option<f64> {
+fn lean(outcome: ContestWinner) -> Option<f64> {
     match outcome {
-        Outcome::First(_) => Some(1.0),
-        Outcome::Second(_) => Some(0.0),
-        Outcome::Tie => Some(0.5),
-        Outcome::Soft(probability) => Some(probability),
-        Outcome::BothBad => None,
+        ContestWinner::First(_) => Some(1.0),
+        ContestWinner::Second(_) => Some(0.0),
+        ContestWinner::Tie => Some(0.5),
+        ContestWinner::Soft(probability) => Some(probability),
+        ContestWinner::BothBad => None,
     }
 }
 
@@ -284,14 +284,16 @@ impl Ballot<'_> {
     /// Whether nobody says that one of two answers is better.
     fn is_undecided(&self) -> bool {
         let is_whole = self.item.candidates.len() == self.candidates.len();
-        let is_none = |vote: &Vote<'_>| matches!(vote.outcome, Outcome::Tie | Outcome::BothBad);
+        let is_none = |vote: &TrainingVote<'_>| {
+            matches!(vote.outcome, ContestWinner::Tie | ContestWinner::BothBad)
+        };
         is_whole && self.votes.iter().all(is_none)
     }
 
     /// The first tie and the first of those who say that both are bad.
-    fn one_of_each(&self) -> impl Iterator<Item = &Vote<'_>> {
+    fn one_of_each(&self) -> impl Iterator<Item = &TrainingVote<'_>> {
         let first = |outcome| self.votes.iter().find(move |vote| vote.outcome == outcome);
-        [first(Outcome::Tie), first(Outcome::BothBad)].into_iter().flatten()
+        [first(ContestWinner::Tie), first(ContestWinner::BothBad)].into_iter().flatten()
     }
 
     /// What the votes say of the pair in its own order, and how far they agree.
@@ -307,7 +309,7 @@ impl Ballot<'_> {
         let mut counts = [0_usize; 4];
         for vote in &self.votes {
             counts[match vote.outcome {
-                Outcome::BothBad => 3,
+                ContestWinner::BothBad => 3,
                 outcome => match lean(outcome).map(|lean| lean.total_cmp(&0.5)) {
                     Some(std::cmp::Ordering::Greater) => 0,
                     Some(std::cmp::Ordering::Less) => 1,
@@ -388,8 +390,8 @@ fn by_model(ballots: &[Ballot<'_>]) -> Vec<Option<f64>> {
             let next = tasks.len();
             let task = 2 * *tasks.entry(index).or_insert(next);
             let class = usize::from(lean < 0.5);
-            labels.push(Label { task, annotator, class });
-            labels.push(Label { task: task + 1, annotator, class: 1 - class });
+            labels.push(AnnotatorLabel { task, annotator, class });
+            labels.push(AnnotatorLabel { task: task + 1, annotator, class: 1 - class });
         }
     }
     let sizes = Sizes { tasks: 2 * tasks.len(), annotators: annotators.len(), classes: 2 };

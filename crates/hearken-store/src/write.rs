@@ -9,7 +9,7 @@ use crate::record::{Added, Claim, Claimed, Event, Expected, Record, Submitted};
 
 /// A request to change a store.
 #[derive(Clone, Debug)]
-pub(crate) enum Write<'a> {
+pub(crate) enum StoreWrite<'a> {
     AddItems(Cow<'a, [Item]>),
     AddJudgements(Cow<'a, [Judgement]>),
     Claim(Claim),
@@ -22,7 +22,7 @@ pub(crate) enum Write<'a> {
     Restore(Vec<Record>),
 }
 
-/// The answer to a [`Write`]: the variant of the same meaning.
+/// The answer to a [`StoreWrite`]: the variant of the same meaning.
 #[derive(Clone, Debug)]
 pub(crate) enum WriteReply {
     Added(Added),

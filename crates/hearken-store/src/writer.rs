@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::error::StoreError;
-use crate::ledger::{Changes, Facts, Ledger};
-use crate::write::{Write, WriteReply};
+use crate::ledger::{Facts, Ledger, LedgerChanges};
+use crate::write::{StoreWrite, WriteReply};
 
 /// Requests that share a commit at most.
 const BATCH_MAX: usize = 256;
@@ -20,9 +20,9 @@ pub(crate) trait Home: Send + 'static {
     /// Starts a transaction that no other writer can interleave with.
     fn begin(&mut self) -> Result<(), StoreError>;
     /// What is there, flushed changes included; `writes` are the requests that will ask.
-    fn facts(&mut self, writes: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError>;
+    fn facts(&mut self, writes: &[StoreWrite<'_>]) -> Result<Box<dyn Facts + '_>, StoreError>;
     /// Writes changes, not yet safely.
-    fn flush(&mut self, changes: Changes) -> Result<(), StoreError>;
+    fn flush(&mut self, changes: LedgerChanges) -> Result<(), StoreError>;
     /// Makes what was flushed safe against a crash, and visible.
     fn commit(&mut self) -> Result<(), StoreError>;
     /// Undoes what was flushed.
@@ -30,18 +30,18 @@ pub(crate) trait Home: Send + 'static {
 }
 
 struct Ticket {
-    write: Write<'static>,
+    write: StoreWrite<'static>,
     answer: SyncSender<Result<WriteReply, StoreError>>,
 }
 
 /// A home with a thread that writes to it.
-pub(crate) struct Writer<H> {
+pub(crate) struct StoreWriter<H> {
     home: Arc<Mutex<H>>,
     queue: Option<SyncSender<Ticket>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<H: Home> Writer<H> {
+impl<H: Home> StoreWriter<H> {
     pub(crate) fn start(home: H) -> Self {
         let home = Arc::new(Mutex::new(home));
         let (queue, tickets) = sync_channel(QUEUE_MAX);
@@ -53,7 +53,7 @@ impl<H: Home> Writer<H> {
     }
 
     /// Answers a request that changes one record, in a transaction shared with others.
-    pub(crate) fn write(&self, write: Write<'static>) -> Result<WriteReply, StoreError> {
+    pub(crate) fn write(&self, write: StoreWrite<'static>) -> Result<WriteReply, StoreError> {
         let (answer, answered) = sync_channel(1);
         let queue = self.queue.as_ref().expect("the queue is open until the writer is dropped");
         queue.send(Ticket { write, answer }).map_err(|_| stopped())?;
@@ -63,7 +63,7 @@ impl<H: Home> Writer<H> {
     /// Answers requests in one transaction of their own, all or none.
     pub(crate) fn write_all(
         &self,
-        writes: &mut dyn Iterator<Item = Result<Write<'_>, StoreError>>,
+        writes: &mut dyn Iterator<Item = Result<StoreWrite<'_>, StoreError>>,
     ) -> Result<Vec<WriteReply>, StoreError> {
         let mut home = lock(&self.home);
         let answers = all(&mut *home, writes);
@@ -74,7 +74,7 @@ impl<H: Home> Writer<H> {
     }
 }
 
-impl<H> Drop for Writer<H> {
+impl<H> Drop for StoreWriter<H> {
     fn drop(&mut self) {
         drop(self.queue.take());
         if let Some(thread) = self.thread.take() {
@@ -119,7 +119,7 @@ fn serve<H: Home>(home: &Mutex<H>, tickets: &Receiver<Ticket>) {
 /// Answers each request for itself, in one transaction. An error of the home fails them all.
 fn together<H: Home>(
     home: &mut H,
-    writes: &[Write<'_>],
+    writes: &[StoreWrite<'_>],
 ) -> Result<Vec<Result<WriteReply, StoreError>>, StoreError> {
     home.begin()?;
     let mut ledger = Ledger::new(home.facts(writes)?)?;
@@ -142,7 +142,7 @@ fn together<H: Home>(
 
 fn all<H: Home>(
     home: &mut H,
-    writes: &mut dyn Iterator<Item = Result<Write<'_>, StoreError>>,
+    writes: &mut dyn Iterator<Item = Result<StoreWrite<'_>, StoreError>>,
 ) -> Result<Vec<WriteReply>, StoreError> {
     home.begin()?;
     let mut answers = Vec::new();
@@ -221,12 +221,12 @@ mod tests {
             Ok(())
         }
 
-        fn facts(&mut self, _: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
+        fn facts(&mut self, _: &[StoreWrite<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
             let events = self.disk.written.lock().unwrap().len() as u64;
             Ok(Box::new(Nothing(Places { events, ..Places::default() })))
         }
 
-        fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+        fn flush(&mut self, changes: LedgerChanges) -> Result<(), StoreError> {
             self.flushed.extend(changes.events.into_iter().map(|event| event.record.actor));
             Ok(())
         }
@@ -246,18 +246,18 @@ mod tests {
         }
     }
 
-    fn start() -> (Arc<Disk>, Writer<EventHome>) {
+    fn start() -> (Arc<Disk>, StoreWriter<EventHome>) {
         let disk = Arc::new(Disk::default());
         let home = EventHome { disk: Arc::clone(&disk), flushed: Vec::new() };
-        (disk, Writer::start(home))
+        (disk, StoreWriter::start(home))
     }
 
-    fn event(actor: String) -> Write<'static> {
-        Write::Record(Event { at: 0, actor, action: "tested".into(), details: Value::Null })
+    fn event(actor: String) -> StoreWrite<'static> {
+        StoreWrite::Record(Event { at: 0, actor, action: "tested".into(), details: Value::Null })
     }
 
     /// Two hundred callers at once, each with one request.
-    fn write_at_once(writer: &Writer<EventHome>) -> Vec<Result<WriteReply, StoreError>> {
+    fn write_at_once(writer: &StoreWriter<EventHome>) -> Vec<Result<WriteReply, StoreError>> {
         std::thread::scope(|scope| {
             let callers: Vec<_> =
                 (0..200).map(|n| scope.spawn(move || writer.write(event(n.to_string())))).collect();

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use hearken_tensor::cpu::{Buffer, Prepared};
 use hearken_tensor::device::{
     Activation, AdamW, Attention, Cache, CachedRow, Gate, Gelu, HeadOptions, Heads, Int8Scales,
-    Layout, Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View,
-    ViewMut, Weight, WeightShape, Write,
+    Precision, Prediction, PredictionGrad, QkvLayout, Rotary, Rotation, Rows, View, ViewMut,
+    Weight, WeightLayout, WeightShape, Write,
 };
 use hearken_tensor::{Cpu, Device, Forest, KernelFamily};
 
@@ -152,7 +152,7 @@ impl Bench {
         let rows = shape.sequences * shape.len;
         let qkv = (shape.heads + 2 * shape.groups) * shape.head_dim;
         for precision in [Precision::F32, Precision::Bf16] {
-            let layouts = [Layout::OutputsByInputs, Layout::InputsByOutputs];
+            let layouts = [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs];
             for layout in if shape.name == "gpt2" { &layouts[..] } else { &layouts[..1] } {
                 for (inputs, outputs) in [
                     (shape.width, qkv),
@@ -178,7 +178,7 @@ impl Bench {
             let head = WeightShape {
                 inputs: shape.width,
                 outputs: shape.vocabulary,
-                layout: Layout::OutputsByInputs,
+                layout: WeightLayout::OutputsByInputs,
                 precision,
             };
             for rows in [1, 8] {
@@ -207,7 +207,7 @@ impl Bench {
                 shape: WeightShape {
                     inputs: shape.width,
                     outputs: shape.vocabulary,
-                    layout: Layout::OutputsByInputs,
+                    layout: WeightLayout::OutputsByInputs,
                     precision,
                 },
             };

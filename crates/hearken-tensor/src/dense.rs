@@ -9,7 +9,7 @@
 
 use crate::cpu::activation::tanh;
 use crate::cpu::lanes::{Kernel, LANES, Lanes, dispatch};
-use crate::cpu::optimizer::{Factors, Step, sum_of_squares as sum_squares};
+use crate::cpu::optimizer::{AdamStep, Factors, sum_of_squares as sum_squares};
 use crate::device::AdamW;
 
 /// The sizes of a product `C = A·B` with `A` `[rows, inner]`, `B` `[inner, columns]`, `C` `[rows, columns]`.
@@ -358,7 +358,7 @@ pub fn adamw(step: AdamW, values: &mut [f32], grad: &[f32], [first, second]: [&m
     let len = values.len();
     assert_eq!([grad.len(), first.len(), second.len()], [len; 3], "one of each per parameter");
     let factors = Factors::new(step);
-    dispatch(Step { factors, parameter: values, grad, first, second });
+    dispatch(AdamStep { factors, parameter: values, grad, first, second });
 }
 
 #[cfg(test)]

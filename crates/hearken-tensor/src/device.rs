@@ -109,7 +109,7 @@ impl<'a, B> ViewMut<'a, B> {
 
 /// How a weight matrix lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum WeightLayout {
     /// `[outputs, inputs]`, as PyTorch's `Linear`: y = x·Wᵀ.
     OutputsByInputs,
     /// `[inputs, outputs]`, as GPT-2's `Conv1D`: y = x·W.
@@ -124,7 +124,7 @@ pub struct WeightShape {
     /// Width of the output rows.
     pub outputs: usize,
     /// Order in memory.
-    pub layout: Layout,
+    pub layout: WeightLayout,
     /// What products with it, forward and backward, read.
     pub precision: Precision,
 }

@@ -15,7 +15,7 @@ pub(crate) fn mix(mut x: u32) -> u32 {
 
 /// The elements of one row that are kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KeptElements {
     row: u32,
     /// Hashes below it are dropped.
     threshold: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Kept {
     pub(crate) scale: f32,
 }
 
-impl Kept {
+impl KeptElements {
     /// Those of a row with this key.
     ///
     /// # Panics
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn elements_are_dropped_as_often_as_the_rate_says_and_independently() {
         let rate = 0.3;
-        let at = |key, site, column| Kept::new(key, Dropout { site, rate }).factor(column);
+        let at = |key, site, column| KeptElements::new(key, Dropout { site, rate }).factor(column);
         let (rows, columns) = (200, 500);
         let mut dropped = 0;
         // How often an element is dropped together with its neighbor in the row, in the column and in
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_keeps_everything() {
-        let kept = Kept::new(3, Dropout { site: 1, rate: 0.0 });
+        let kept = KeptElements::new(3, Dropout { site: 1, rate: 0.0 });
         assert!((0..1000).all(|column| kept.factor(column) == 1.0));
     }
 }

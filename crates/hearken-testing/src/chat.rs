@@ -15,7 +15,7 @@ use crate::server::{self, Server};
 
 /// A request that the server got.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub struct ChatReceived {
     /// The path, e.g. `/v1/chat/completions`.
     pub path: String,
     /// Names in lower case, and values.
@@ -24,7 +24,7 @@ pub struct Request {
     pub body: Value,
 }
 
-impl Request {
+impl ChatReceived {
     /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
@@ -77,7 +77,7 @@ impl Reply {
 /// The server.
 pub struct Stub {
     server: Server,
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: Arc<Mutex<Vec<ChatReceived>>>,
 }
 
 impl std::fmt::Debug for Stub {
@@ -92,13 +92,13 @@ impl Stub {
     ///
     /// # Panics
     /// If no port can be opened.
-    pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+    pub fn start(answer: impl Fn(&ChatReceived) -> Reply + Send + Sync + 'static) -> Self {
+        let requests: Arc<Mutex<Vec<ChatReceived>>> = Arc::default();
         let got = Arc::clone(&requests);
         let server = Server::start(move |request, stream| {
             let server::Request { path, headers, body, .. } = request;
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            let request = Request { path, headers, body };
+            let request = ChatReceived { path, headers, body };
             got.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
             reply(&request, answer(&request), stream)
         });
@@ -111,12 +111,12 @@ impl Stub {
     }
 
     /// The requests so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<ChatReceived> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn reply(request: &Request, reply: Reply, stream: &TcpStream) -> std::io::Result<()> {
+fn reply(request: &ChatReceived, reply: Reply, stream: &TcpStream) -> std::io::Result<()> {
     let is_list = request.path.ends_with("/models");
     match reply {
         Reply::Status { status, headers, body } => respond(stream, status, &headers, &body),

@@ -26,7 +26,7 @@ pub enum Fault {
 }
 
 #[derive(Default)]
-struct State {
+struct HubState {
     /// Files by kind, repository, commit and name.
     files: BTreeMap<(&'static str, String, String, String), Vec<u8>>,
     /// Commits by kind, repository and revision.
@@ -42,7 +42,7 @@ struct State {
 pub struct StubHub {
     server: Arc<Server>,
     endpoint: String,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<HubState>>,
 }
 
 impl std::fmt::Debug for StubHub {
@@ -57,7 +57,7 @@ impl StubHub {
     /// # Panics
     /// If there is no port.
     pub fn start() -> Self {
-        let state: Arc<Mutex<State>> = Arc::default();
+        let state: Arc<Mutex<HubState>> = Arc::default();
         let answering = Arc::clone(&state);
         let server = Server::start(move |request, stream| answer(&answering, &request, stream));
         Self { endpoint: server.url(), server: Arc::new(server), state }
@@ -109,16 +109,16 @@ impl StubHub {
         std::mem::take(&mut self.state().requests)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, HubState> {
         locked(&self.state)
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn locked(state: &Mutex<HubState>) -> MutexGuard<'_, HubState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(state: &Mutex<State>, request: &Request, stream: &TcpStream) -> std::io::Result<()> {
+fn answer(state: &Mutex<HubState>, request: &Request, stream: &TcpStream) -> std::io::Result<()> {
     let Request { method, path, .. } = request;
     let range = request.header("range");
     let from =
@@ -134,9 +134,9 @@ fn answer(state: &Mutex<State>, request: &Request, stream: &TcpStream) -> std::i
     answer.serve(fault, method, from.unwrap_or(0), stream)
 }
 
-impl State {
+impl HubState {
     /// The next fault, if it is one of what is answered.
-    fn next_fault(&mut self, answer: &Answer, method: &str) -> Option<Fault> {
+    fn next_fault(&mut self, answer: &HubAnswer, method: &str) -> Option<Fault> {
         let has_contents = answer.is_file && method == "GET";
         let fits = match self.faults.first()? {
             Fault::Status(..) => true,
@@ -145,7 +145,7 @@ impl State {
         fits.then(|| self.faults.remove(0))
     }
 
-    fn look_up(&self, path: &str, authorization: Option<&str>) -> Answer {
+    fn look_up(&self, path: &str, authorization: Option<&str>) -> HubAnswer {
         let path = path.split('?').next().unwrap_or_default().trim_start_matches('/');
         let path = path.replace("%2F", "/");
         let parts: Vec<&str> = path.split('/').collect();
@@ -155,7 +155,7 @@ impl State {
         }
         let wanted = self.token.as_ref().map(|token| format!("Bearer {token}"));
         if wanted.as_deref().is_some_and(|wanted| Some(wanted) != authorization) {
-            return Answer::refusal(401, "GatedRepo");
+            return HubAnswer::refusal(401, "GatedRepo");
         }
         match parts.as_slice() {
             ["api", kind, owner, name, "revision", revision @ ..] => {
@@ -171,11 +171,11 @@ impl State {
             [owner, name, "resolve", revision, file @ ..] => {
                 self.file("models", &format!("{owner}/{name}"), revision, &file.join("/"), false)
             }
-            _ => Answer::refusal(404, ""),
+            _ => HubAnswer::refusal(404, ""),
         }
     }
 
-    fn listing(&self, kind: &str, repository: &str, revision: &str) -> Answer {
+    fn listing(&self, kind: &str, repository: &str, revision: &str) -> HubAnswer {
         let commit = |revision: &str| {
             let of = |(of, name, at): &(&str, String, String)| {
                 *of == kind && name == repository && at == revision
@@ -183,10 +183,10 @@ impl State {
             self.revisions.iter().find(|(key, _)| of(key)).map(|(_, commit)| commit.clone())
         };
         if commit("main").is_none() {
-            return Answer::refusal(404, "RepoNotFound");
+            return HubAnswer::refusal(404, "RepoNotFound");
         }
         let Some(commit) = commit(revision) else {
-            return Answer::refusal(404, "RevisionNotFound");
+            return HubAnswer::refusal(404, "RevisionNotFound");
         };
         let of = |(of, name, at, _): &&(&str, String, String, String)| {
             *of == kind && name == repository && *at == commit
@@ -196,11 +196,11 @@ impl State {
         let text = json!({"id": repository, "modelId": repository, "sha": commit, "siblings": siblings,
             "private": false, "disabled": false, "gated": false, "downloads": 0, "likes": 0, "tags": []});
         let headers = vec![("content-type", "application/json".to_owned())];
-        Answer { status: 200, headers, content: text.to_string().into_bytes(), is_file: false }
+        HubAnswer { status: 200, headers, content: text.to_string().into_bytes(), is_file: false }
     }
 
     /// The files of a commit as Python asks for them.
-    fn tree(&self, kind: &str, repository: &str, commit: &str) -> Answer {
+    fn tree(&self, kind: &str, repository: &str, commit: &str) -> HubAnswer {
         let of = |(of, name, at, _): &(&str, String, String, String)| {
             *of == kind && name == repository && at == commit
         };
@@ -212,7 +212,7 @@ impl State {
             .collect();
         let content = json!(files).to_string().into_bytes();
         let headers = vec![("content-type", "application/json".to_owned())];
-        Answer { status: 200, headers, content, is_file: false }
+        HubAnswer { status: 200, headers, content, is_file: false }
     }
 
     fn file(
@@ -222,7 +222,7 @@ impl State {
         revision: &str,
         name: &str,
         is_cdn: bool,
-    ) -> Answer {
+    ) -> HubAnswer {
         let named = |(of, owner, at): &(&str, String, String)| {
             *of == kind && owner == repository && at == revision
         };
@@ -233,7 +233,7 @@ impl State {
         let (Some((_, content)), Some(commit)) =
             (self.files.iter().find(|(key, _)| held(key)), commit)
         else {
-            return Answer::refusal(404, "EntryNotFound");
+            return HubAnswer::refusal(404, "EntryNotFound");
         };
         let is_large = [".safetensors", ".parquet", ".bin"].iter().any(|end| name.ends_with(end));
         let mut headers = vec![("x-repo-commit", commit.clone())];
@@ -242,7 +242,7 @@ impl State {
             let hash = hexadecimal(&Sha256::digest(content));
             headers.push(("x-linked-etag", format!("\"{hash}\"")));
             headers.push(("x-linked-size", content.len().to_string()));
-            return Answer { status: 302, headers, content: Vec::new(), is_file: false };
+            return HubAnswer { status: 302, headers, content: Vec::new(), is_file: false };
         }
         let mut hash = Sha1::new();
         hash.update(format!("blob {}\0", content.len()));
@@ -252,11 +252,11 @@ impl State {
             false => hexadecimal(&hash.finalize()),
         };
         headers.push(("etag", format!("\"{hash}\"")));
-        Answer { status: 200, headers, content: content.clone(), is_file: true }
+        HubAnswer { status: 200, headers, content: content.clone(), is_file: true }
     }
 }
 
-struct Answer {
+struct HubAnswer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     content: Vec<u8>,
@@ -264,7 +264,7 @@ struct Answer {
     is_file: bool,
 }
 
-impl Answer {
+impl HubAnswer {
     fn refusal(status: u16, code: &str) -> Self {
         let headers = vec![("x-error-code", code.to_owned())];
         Self { status, headers, content: Vec::new(), is_file: false }

@@ -29,23 +29,25 @@ use hearken_data::{Completion, StopReason};
 use hearken_model::{Head, Model, Tokenizer};
 use hearken_objective::distillation::Divergence;
 use hearken_reward_source::WeightedSum;
-use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
 use hearken_run::run::Opening;
 use hearken_tensor::Device;
 use rand::RngExt;
 
-use crate::rollout::session::Session;
-use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
-use crate::rollout::{Heads, HeldOutEvaluation, Origin, Rollout, Sequence, read_together};
+use crate::rollout::session::RolloutSession;
+use crate::rollout::train::{
+    Configurable, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, run_rollouts,
+};
+use crate::rollout::{Heads, HeldOutEvaluation, Rollout, RolloutOrigin, Sequence, read_together};
 
-use metrics::StepSums;
-use teacher::{Served, Told};
-use update::Comparison;
+use metrics::DistillStepSums;
+use teacher::{ServedTeacher, TeacherToken};
+use update::DistributionComparison;
 
 pub use config::{DistillConfig, DistillSettings};
-pub use metrics::{DistillStep, IterationMetrics};
+pub use metrics::{DistillIteration, DistillStep};
 
 run_rollouts!(DistillConfig, Distill);
 
@@ -53,31 +55,31 @@ run_rollouts!(DistillConfig, Distill);
 pub struct Distill {
     config: DistillConfig,
     /// `None` where the teacher is in this process.
-    served: Option<Served>,
+    served: Option<ServedTeacher>,
 }
 
 /// The completions that an iteration learns from.
 pub struct Completed {
     rollouts: Vec<Rollout>,
     /// What a teacher behind a server says of each token of each; empty where the teacher is here.
-    told: Vec<Vec<Told>>,
-    metrics: IterationMetrics,
+    told: Vec<Vec<TeacherToken>>,
+    metrics: DistillIteration,
 }
 
 impl<D: Device> Configurable<D> for Distill {
     type Config = DistillConfig;
 
     fn within_memory(config: &DistillConfig) -> Result<DistillConfig, TrainError> {
-        let student = Part::trained(&config.model, Head::LanguageModel);
+        let student = BudgetModel::trained(&config.model, Head::LanguageModel);
         let mut parts = vec![student];
         let mut tape = Tape::new(&config.model, true);
         if let TeacherPlace::Here(path) = config.place() {
             let lora = student.lora.filter(|_| path == config.model.path);
-            parts.push(Part { path, purpose: Purpose::Read, lora, ..student });
+            parts.push(BudgetModel { path, purpose: Purpose::Read, lora, ..student });
             // Logits are used up, chunk by chunk.
             tape = Tape::new(&config.model, false);
         }
-        parts.extend(Part::scores(&config.scores));
+        parts.extend(BudgetModel::scores(&config.scores));
         let tape = tape.sampling(config.rollout.dtype);
         Ok(DistillConfig {
             train: fit(&config.train, &config.run, tape, &parts)?,
@@ -96,7 +98,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
     const BETTER: Ordering = Ordering::Less;
     type Own = ();
     type Iteration = Completed;
-    type Sums = StepSums;
+    type Sums = DistillStepSums;
     type Record = DistillStep;
 
     fn figure(found: &HeldOutEvaluation) -> Option<f64> {
@@ -109,14 +111,14 @@ impl<D: Device> RolloutTrainer<D> for Distill {
 
     fn open(&mut self, _opening: &Opening<'_>) -> Result<(), TrainError> {
         if let TeacherPlace::Served(url) = self.config.place() {
-            self.served = Some(Served::open(&self.config.teacher, url)?);
+            self.served = Some(ServedTeacher::open(&self.config.teacher, url)?);
         }
         Ok(())
     }
 
     fn ref_logprobs(
         &self,
-        session: &Session<D>,
+        session: &RolloutSession<D>,
         sequences: &[Sequence<'_>],
     ) -> Result<Vec<Vec<f64>>, TrainError> {
         let (ranks, forward) = (&session.run.ranks, session.forward_options());
@@ -130,8 +132,8 @@ impl<D: Device> RolloutTrainer<D> for Distill {
     }
 
     /// Has the student complete prompts, or takes the completions of the data, and asks a teacher that is served.
-    fn roll_out(&mut self, at: Place<'_, '_, D, ()>) -> Result<Completed, TrainError> {
-        let Place { session, .. } = at;
+    fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, ()>) -> Result<Completed, TrainError> {
+        let RolloutSetup { session, .. } = at;
         let (is_on_policy, rollouts) = self.completions(session)?;
         let sequences: Vec<Sequence<'_>> = rollouts.iter().map(Rollout::sequence).collect();
         let told = match &self.served {
@@ -145,7 +147,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
                 served.told(student, &sequences, (&session.run.ranks, temperature))?
             }
         };
-        let metrics = IterationMetrics::of(&rollouts, is_on_policy);
+        let metrics = DistillIteration::of(&rollouts, is_on_policy);
         Ok(Completed { rollouts, told, metrics })
     }
 
@@ -163,9 +165,15 @@ impl<D: Device> RolloutTrainer<D> for Distill {
         (rollout.group, rollout.sequence().tokens())
     }
 
-    fn learn(&self, on: &mut Session<D>, of: &Completed, part: &[usize], own: &Shares) -> StepSums {
+    fn learn(
+        &self,
+        on: &mut RolloutSession<D>,
+        of: &Completed,
+        part: &[usize],
+        own: &Shares,
+    ) -> DistillStepSums {
         let tokens = part.iter().map(|&index| of.rollouts[index].completion.ids.len());
-        let comparison = Comparison {
+        let comparison = DistributionComparison {
             divergence: Divergence::of(*self.config.distill.beta),
             temperature: *self.config.distill.temperature,
             weight: 1.0 / tokens.sum::<usize>() as f64,
@@ -179,11 +187,11 @@ impl<D: Device> RolloutTrainer<D> for Distill {
         comparison.of_told(on, &sequences, &told)
     }
 
-    fn loss(&self, _session: &Session<D>, sums: &StepSums) -> f64 {
+    fn loss(&self, _session: &RolloutSession<D>, sums: &DistillStepSums) -> f64 {
         sums.loss.value().unwrap_or(0.0)
     }
 
-    fn record(&self, step: Step<'_, Completed, StepSums>) -> DistillStep {
+    fn record(&self, step: RolloutStep<'_, Completed, DistillStepSums>) -> DistillStep {
         DistillStep::new(&step)
     }
 
@@ -197,7 +205,7 @@ impl Distill {
     /// The next completions, and whether the student wrote them.
     fn completions<D: Device>(
         &self,
-        session: &mut Session<D>,
+        session: &mut RolloutSession<D>,
     ) -> Result<(bool, Vec<Rollout>), TrainError> {
         let draw: f64 = session.run.seeds.stream("on-policy", session.iteration()).random();
         if draw < *self.config.distill.lambda {
@@ -215,7 +223,7 @@ impl Distill {
             group,
             text: String::new(),
             completion: recorded(&asked.demonstration, tokenizer),
-            origin: Origin::Recorded,
+            origin: RolloutOrigin::Recorded,
         });
         Ok((false, rollouts.collect()))
     }

@@ -24,29 +24,29 @@ mod tree;
 
 use std::borrow::Cow;
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_model::{Head, Model};
-use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Shares;
-use hearken_run::run::{Opening, Outcome, Own, Run, load_language_model, start_of};
-use hearken_run::run_dir::Entry;
+use hearken_run::run::{Opening, Own, Run, RunOutcome, load_language_model, start_of};
+use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows, train};
+use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows, train};
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
-use records::Records;
-use reference::{OfTrees, Place, References, portions};
+use records::TreeRecords;
+use reference::{OfTrees, ReferencePlace, References, portions};
 use tree::Tree;
 
 pub use config::DpoConfig;
 pub use metrics::{DpoEvaluation, DpoFigures, DpoStep, PolicyKl};
-pub use objective::{Kind, Objective, ReferenceConfig, ReferenceSync, Reported};
+pub use objective::{Objective, ObjectiveKind, ReferenceConfig, ReferenceSync, Reported};
 pub use section::DpoSettings;
 
 /// The folder of a moving reference in a checkpoint.
@@ -65,7 +65,7 @@ type Running<D> = Run<D, Own<LossState>>;
 /// Preferences as trees, and what the reference says of them.
 pub struct Dpo<D: Device> {
     config: DpoConfig,
-    records: Records,
+    records: TreeRecords,
     references: References<D>,
 }
 
@@ -77,10 +77,10 @@ pub struct Dpo<D: Device> {
 /// number becomes NaN or infinite.
 pub fn run<D: Device>(
     device: D,
-    loaded: &Loaded<DpoConfig>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<DpoConfig>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     if loaded.config.method().is_some() {
         return online::run(device, loaded, entry, progress);
     }
@@ -96,20 +96,20 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
 
     fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
         let DpoConfig { model, resolved, .. } = config;
-        let policy = Part::trained(model, Head::LanguageModel);
+        let policy = BudgetModel::trained(model, Head::LanguageModel);
         let path = resolved.reference.path.as_ref().unwrap_or(&model.path);
         // An adapter's reference is its base, which is there.
         let is_beside = config.data.streaming && model.lora.is_none();
         let moves = resolved.objective.needs_reference()
             && (resolved.reference.sync.is_some() || is_beside);
-        let reference = moves.then_some(Part { path, purpose: Purpose::Follow, ..policy });
+        let reference = moves.then_some(BudgetModel { path, purpose: Purpose::Follow, ..policy });
         let parts: Vec<_> = [policy].into_iter().chain(reference).collect();
         let tape = Tape::new(model, !resolved.objective.couples_batch());
         Ok(DpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
     }
 
     fn read(config: DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        let records = Records::read(&config, opening)?;
+        let records = TreeRecords::read(&config, opening)?;
         Ok(Self { config, records, references: References::None })
     }
 
@@ -131,7 +131,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
 
     fn load(&mut self, device: D, opening: &mut Opening<'_>) -> Result<Model<D>, TrainError> {
         let policy = opening.load(device, &opening.model_dir())?;
-        let mut place = Place { config: &self.config, opening, records: &self.records };
+        let mut place = ReferencePlace { config: &self.config, opening, records: &self.records };
         self.references = place.references(&policy)?;
         Ok(policy)
     }
@@ -182,7 +182,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         self.references.follow(&run.model, run.step);
     }
 
-    fn record(&self, step: Step<StepResult>) -> DpoStep {
+    fn record(&self, step: RecordStep<StepResult>) -> DpoStep {
         DpoStep::new(&step, &self.config.resolved.objective)
     }
 

@@ -37,22 +37,24 @@ mod update;
 use hearken_model::Head;
 use hearken_objective::grpo::Algorithm;
 use hearken_reward_source::judging::local_judges;
-use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 
 use crate::rollout::guard::{Signs, measures};
-use crate::rollout::session::Session;
-use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
+use crate::rollout::session::RolloutSession;
+use crate::rollout::train::{
+    Configurable, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, run_rollouts,
+};
 use crate::rollout::{Heads, read_together};
 
 use credit::{Experience, credit, trained};
 use idle::{Idle, Idleness};
-use metrics::{Gathered, StepSums};
+use metrics::{Gathered, GrpoStepSums};
 
 pub use config::GrpoConfig;
-pub use metrics::{ClipMetrics, GrpoStep, IterationMetrics, SamplerMetrics};
+pub use metrics::{ClipMetrics, GrpoIteration, GrpoStep, SamplerMetrics};
 pub use section::{Groups, GrpoSettings, Resolved};
 
 run_rollouts!(GrpoConfig, Grpo);
@@ -64,10 +66,10 @@ pub struct Grpo {
 }
 
 /// What one iteration learns from.
-pub struct Compared {
+pub struct GroupedRollouts {
     /// What is trained on; nothing where all of it was left out.
     pub(crate) trained: Vec<Experience>,
-    pub(crate) metrics: IterationMetrics,
+    pub(crate) metrics: GrpoIteration,
 }
 
 impl<D: Device> Configurable<D> for Grpo {
@@ -75,11 +77,11 @@ impl<D: Device> Configurable<D> for Grpo {
 
     fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
         let GrpoConfig { run, model, scores, train, .. } = config;
-        let policy = Part::trained(model, Head::LanguageModel);
-        let mut parts = vec![policy, Part { purpose: Purpose::Read, ..policy }];
-        parts.extend(Part::scores(scores));
+        let policy = BudgetModel::trained(model, Head::LanguageModel);
+        let mut parts = vec![policy, BudgetModel { purpose: Purpose::Read, ..policy }];
+        parts.extend(BudgetModel::scores(scores));
         let judges = local_judges(scores)?;
-        parts.extend(judges.iter().map(Part::judge));
+        parts.extend(judges.iter().map(BudgetModel::judge));
         let train = fit(train, run, Tape::new(model, true).sampling(config.rollout.dtype), &parts)?;
         Ok(GrpoConfig { train, ..config.clone() })
     }
@@ -92,8 +94,8 @@ impl<D: Device> Configurable<D> for Grpo {
 impl<D: Device> RolloutTrainer<D> for Grpo {
     const STAGE: &'static str = "grpo";
     type Own = ();
-    type Iteration = Compared;
-    type Sums = StepSums;
+    type Iteration = GroupedRollouts;
+    type Sums = GrpoStepSums;
     type Record = GrpoStep;
 
     /// The algorithm, and keys without meaning.
@@ -108,8 +110,8 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     }
 
     /// Samples (or replays), grades and credits the rollouts of an iteration.
-    fn roll_out(&mut self, at: Place<'_, '_, D, ()>) -> Result<Compared, TrainError> {
-        let Place { session, sources, progress } = at;
+    fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, ()>) -> Result<GroupedRollouts, TrainError> {
+        let RolloutSetup { session, sources, progress } = at;
         let (sampled, mut kept) = self.gather(session, sources)?;
         let all_left = kept.is_empty();
         if all_left {
@@ -141,15 +143,15 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
             beta: algorithm.kl.beta().unwrap_or(0.0),
             correction: algorithm.correction,
         };
-        Ok(Compared { metrics: gathered.metrics(), trained })
+        Ok(GroupedRollouts { metrics: gathered.metrics(), trained })
     }
 
-    fn kl(iteration: &Compared) -> MeanKl {
-        let IterationMetrics { kl_k1_nats, sampled, .. } = iteration.metrics;
+    fn kl(iteration: &GroupedRollouts) -> MeanKl {
+        let GrpoIteration { kl_k1_nats, sampled, .. } = iteration.metrics;
         MeanKl { nats: kl_k1_nats, completions: sampled }
     }
 
-    fn signs(iteration: &Compared) -> Option<Signs> {
+    fn signs(iteration: &GroupedRollouts) -> Option<Signs> {
         let metrics = &iteration.metrics;
         Some(Signs {
             score: Some(metrics.reward),
@@ -162,36 +164,42 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     }
 
     /// The completions of a group share a minibatch.
-    fn together(iteration: &Compared) -> Vec<u64> {
+    fn together(iteration: &GroupedRollouts) -> Vec<u64> {
         iteration.trained.iter().map(|one| one.graded.rollout.group).collect()
     }
 
-    fn tree(iteration: &Compared, index: usize) -> (u64, usize) {
+    fn tree(iteration: &GroupedRollouts, index: usize) -> (u64, usize) {
         let rollout = &iteration.trained[index].graded.rollout;
         (rollout.group, rollout.sequence().tokens())
     }
 
-    fn learn(&self, on: &mut Session<D>, of: &Compared, part: &[usize], own: &Shares) -> StepSums {
+    fn learn(
+        &self,
+        on: &mut RolloutSession<D>,
+        of: &GroupedRollouts,
+        part: &[usize],
+        own: &Shares,
+    ) -> GrpoStepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&index| &of.trained[index]).collect();
         let algorithm = self.algorithm(on.kl.beta());
         update::accumulate(on, (&minibatch, own), &algorithm, *self.config.grpo.entropy_coef)
     }
 
-    fn loss(&self, _session: &Session<D>, sums: &StepSums) -> f64 {
+    fn loss(&self, _session: &RolloutSession<D>, sums: &GrpoStepSums) -> f64 {
         sums.policy - *self.config.grpo.entropy_coef * sums.entropy.value().unwrap_or(0.0)
     }
 
-    fn of_nothing() -> Option<StepSums> {
-        Some(StepSums::default())
+    fn of_nothing() -> Option<GrpoStepSums> {
+        Some(GrpoStepSums::default())
     }
 
-    fn record(&self, step: Step<'_, Compared, StepSums>) -> GrpoStep {
+    fn record(&self, step: RolloutStep<'_, GroupedRollouts, GrpoStepSums>) -> GrpoStep {
         let surrogate = self.config.resolved.algorithm.surrogate;
         GrpoStep::new(&step, surrogate)
     }
 
     fn figures(record: &GrpoStep) -> Vec<(&'static str, f64)> {
-        let IterationMetrics { reward, kl_k1_nats, frac_reward_zero_std, length_mean, .. } =
+        let GrpoIteration { reward, kl_k1_nats, frac_reward_zero_std, length_mean, .. } =
             record.iteration_metrics;
         let flat = frac_reward_zero_std;
         vec![("reward", reward), ("kl", kl_k1_nats), ("flat", flat), ("length", length_mean)]

@@ -26,22 +26,24 @@ mod update;
 
 use hearken_model::{Head, Model};
 use hearken_reward_source::judging::local_judges;
-use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Shares;
 use hearken_run::run::{Companion, Opening};
 use hearken_tensor::Device;
 
 use crate::rollout::guard::{Signs, measures};
-use crate::rollout::session::Session;
-use crate::rollout::train::{Configurable, MeanKl, Place, RolloutTrainer, Step, run_rollouts};
+use crate::rollout::session::RolloutSession;
+use crate::rollout::train::{
+    Configurable, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, run_rollouts,
+};
 use crate::rollout::{Scoring, score};
 
 use credit::{Experience, credit, iteration_metrics};
-use metrics::StepSums;
+use metrics::PpoStepSums;
 
 pub use config::{CriticSource, PpoConfig, PpoSettings};
-pub use metrics::{IterationMetrics, PpoStep};
+pub use metrics::{PpoIteration, PpoStep};
 
 run_rollouts!(PpoConfig, Ppo);
 
@@ -53,26 +55,29 @@ pub struct Ppo {
 /// Credited rollouts of one iteration.
 pub struct Credited {
     pub(crate) experience: Vec<Experience>,
-    pub(crate) metrics: IterationMetrics,
+    pub(crate) metrics: PpoIteration,
 }
 
 impl<D: Device> Configurable<D> for Ppo {
     type Config = PpoConfig;
 
     fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
-        let policy = Part::trained(&config.model, Head::LanguageModel);
-        let reference = Part { purpose: Purpose::Read, ..policy };
+        let policy = BudgetModel::trained(&config.model, Head::LanguageModel);
+        let reference = BudgetModel { purpose: Purpose::Read, ..policy };
         let critic = match &config.ppo.critic {
             CriticSource::ValueHead => None,
-            CriticSource::Checkpoint(path) => {
-                Some(Part { path, head: Head::Score, purpose: Purpose::Train(&[]), ..policy })
-            }
+            CriticSource::Checkpoint(path) => Some(BudgetModel {
+                path,
+                head: Head::Score,
+                purpose: Purpose::Train(&[]),
+                ..policy
+            }),
         };
-        let scorers = Part::scores(&config.scores);
+        let scorers = BudgetModel::scores(&config.scores);
         let judges = local_judges(&config.scores)?;
         let mut parts: Vec<_> =
             [policy, reference].into_iter().chain(critic).chain(scorers).collect();
-        parts.extend(judges.iter().map(Part::judge));
+        parts.extend(judges.iter().map(BudgetModel::judge));
         let tape = Tape::new(&config.model, true).sampling(config.rollout.dtype);
         Ok(PpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
     }
@@ -86,7 +91,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     const STAGE: &'static str = "ppo";
     type Own = ();
     type Iteration = Credited;
-    type Sums = StepSums;
+    type Sums = PpoStepSums;
     type Record = PpoStep;
 
     fn accompany(
@@ -98,8 +103,8 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     }
 
     /// Samples (or replays), scores and credits the rollouts of an iteration.
-    fn roll_out(&mut self, at: Place<'_, '_, D, ()>) -> Result<Credited, TrainError> {
-        let Place { session, sources, .. } = at;
+    fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, ()>) -> Result<Credited, TrainError> {
+        let RolloutSetup { session, sources, .. } = at;
         let (rollouts, scores) = session.rollouts(sources)?;
         let (forward, missing_end) = (session.forward_options(), self.config.ppo.missing_end);
         let scoring = Scoring {
@@ -124,9 +129,8 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     }
 
     fn signs(iteration: &Credited) -> Option<Signs> {
-        let IterationMetrics {
-            scores, kl_k1_nats, length_mean, repeated_share, ref sources, ..
-        } = iteration.metrics;
+        let PpoIteration { scores, kl_k1_nats, length_mean, repeated_share, ref sources, .. } =
+            iteration.metrics;
         Some(Signs {
             score: Some(scores),
             kl_nats: kl_k1_nats,
@@ -149,16 +153,16 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
 
     fn learn(
         &self,
-        on: &mut Session<D>,
+        on: &mut RolloutSession<D>,
         from: &Credited,
         part: &[usize],
         shares: &Shares,
-    ) -> StepSums {
+    ) -> PpoStepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&at| &from.experience[at]).collect();
         update::accumulate(on, (&minibatch, shares), &self.config)
     }
 
-    fn loss(&self, session: &Session<D>, sums: &StepSums) -> f64 {
+    fn loss(&self, session: &RolloutSession<D>, sums: &PpoStepSums) -> f64 {
         let beta = session.kl.beta();
         let mean = |mean: hearken_objective::Mean| mean.value().unwrap_or(0.0);
         mean(sums.policy) + *self.config.ppo.value_coef * mean(sums.value)
@@ -166,7 +170,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
             + beta * mean(sums.kl)
     }
 
-    fn record(&self, step: Step<'_, Credited, StepSums>) -> PpoStep {
+    fn record(&self, step: RolloutStep<'_, Credited, PpoStepSums>) -> PpoStep {
         PpoStep::new(&step)
     }
 

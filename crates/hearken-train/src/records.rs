@@ -10,20 +10,20 @@
 
 use std::cmp::Ordering;
 
-use hearken_config::{DataConfig, Length, Loaded, SamplesConfig};
+use hearken_config::{DataConfig, Length, LoadedConfig, SamplesConfig};
 use hearken_model::Model;
 use hearken_model::checkpoint::NoRoom;
 use hearken_run::budget::check;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::mix::Mix;
-use hearken_run::order::{Cursor, Order};
+use hearken_run::order::{Cursor, EpochOrder};
 use hearken_run::plan::{BatchPlan, MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
 use hearken_run::ranks::{Joined, Shares};
-use hearken_run::run::Outcome;
-use hearken_run::run::{self, Frame, Kept, Opened, Opening, Run, Update, drive};
-use hearken_run::run_dir::Entry;
+use hearken_run::run::RunOutcome;
+use hearken_run::run::{self, Frame, Opened, Opening, Run, TrainerState, Update, drive};
+use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
@@ -31,7 +31,7 @@ use serde::Serialize;
 
 /// The parts of a configuration that every run over records reads.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RecordSettings {
     /// `[data]`: the files of records.
     pub data: DataConfig,
     /// How many optimizer steps or passes over the records.
@@ -53,13 +53,13 @@ pub struct EvaluationRecord<E> {
 /// A configuration of a run over records.
 pub trait Configured: Clone {
     /// What every run reads, and what every run over records reads.
-    fn settings(&self) -> (run::Settings, Settings);
+    fn settings(&self) -> (run::RunSettings, RecordSettings);
 }
 
 /// An optimizer step: what its passes found, what the update did, and how many times the records have
 /// been passed over by then.
 #[derive(Clone, Copy, Debug)]
-pub struct Step<S> {
+pub struct RecordStep<S> {
     /// What its passes found.
     pub sums: S,
     /// What the optimizer did.
@@ -86,7 +86,7 @@ pub trait RecordTrainer<D: Device>: Sized {
     /// What configures it.
     type Config: Configured;
     /// What checkpoints keep.
-    type Kept: Kept;
+    type Kept: TrainerState;
     /// What a step finds.
     type Sums: Joined;
     /// What a step writes to `metrics.jsonl`.
@@ -158,7 +158,7 @@ pub trait RecordTrainer<D: Device>: Sized {
     fn follow(&mut self, _run: &Run<D, Self::Kept>) {}
 
     /// What is written down of a step.
-    fn record(&self, step: Step<Self::Sums>) -> Self::Record;
+    fn record(&self, step: RecordStep<Self::Sums>) -> Self::Record;
 
     /// The numbers that a screen shows of a step.
     fn figures(record: &Self::Record) -> Vec<(&'static str, f64)>;
@@ -188,13 +188,13 @@ pub trait RecordTrainer<D: Device>: Sized {
 }
 
 /// A run over records between two optimizer steps.
-pub struct Records<D: Device, T: RecordTrainer<D>> {
+pub struct RecordTraining<D: Device, T: RecordTrainer<D>> {
     /// Who learns.
     pub trainer: T,
     /// The run.
     pub run: Run<D, T::Kept>,
     /// Which records make the next batch.
-    pub order: Order,
+    pub order: EpochOrder,
     /// Training records; `None` of a stream.
     examples: Option<usize>,
     samples: Option<SamplesConfig>,
@@ -203,11 +203,11 @@ pub struct Records<D: Device, T: RecordTrainer<D>> {
 /// Runs a trainer to its end, or until `progress` asks to stop.
 pub(crate) fn train<D: Device, T: RecordTrainer<D>>(
     device: D,
-    loaded: &Loaded<T::Config>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<T::Config>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
-    match Records::<D, T>::open(device, loaded, entry, progress)? {
+) -> Result<RunOutcome, TrainError> {
+    match RecordTraining::<D, T>::open(device, loaded, entry, progress)? {
         Opened::Finished(outcome) => Ok(outcome),
         Opened::Ready(mut records) => {
             records.announce(progress)?;
@@ -232,25 +232,25 @@ pub fn learned<D: Device, T: RecordTrainer<D>>(
     run.ranks.join(own)
 }
 
-impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
+impl<D: Device, T: RecordTrainer<D>> RecordTraining<D, T> {
     /// Reads the records, then the model.
     ///
     /// # Errors
     /// If an input is not usable, or the run directory is not.
     pub fn open(
         device: D,
-        loaded: &Loaded<T::Config>,
-        entry: impl Into<Entry>,
+        loaded: &LoadedConfig<T::Config>,
+        entry: impl Into<OpenFor>,
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
         let config = T::within_memory(&loaded.config)?;
-        let (settings, Settings { data, length, samples }) = config.settings();
+        let (settings, RecordSettings { data, length, samples }) = config.settings();
         let mut opening = Opening::new(settings, &loaded.frozen, entry.into(), progress)?;
         let mut trainer = T::read(config, &mut opening)?;
         let TrainingRows { rows, mix, rows_max } = trainer.training();
         let (examples, is_stream) = (rows.len(), rows_max.is_some());
         let batch_size = opening.settings.train.batch_size;
-        let order = Order::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
+        let order = EpochOrder::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
             .mixed(mix.shares());
         let total = length.steps(order.batches_per_epoch());
         if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
@@ -273,7 +273,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
     pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let TrainingRows { rows, rows_max, .. } = &self.trainer.training();
         let model = &self.run.model;
-        let run::Settings { run, train, .. } = &self.run.settings;
+        let run::RunSettings { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
         progress.note(&match rows_max {
             None => self.batches(&self.epoch_rows(rows)).note(),
@@ -311,7 +311,7 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
 
     /// What the run takes in memory with records of these rows.
     pub fn memory(&self, rows: &[usize]) -> MemoryPlan {
-        let run::Settings { model: source, train, .. } = &self.run.settings;
+        let run::RunSettings { model: source, train, .. } = &self.run.settings;
         let most: Vec<usize> = match self.trainer.training().rows_max {
             Some(most) => vec![most; *train.batch_size],
             None => self.order.at_most().into_iter().map(|index| rows[index]).collect(),
@@ -360,12 +360,12 @@ impl<D: Device, T: RecordTrainer<D>> Records<D, T> {
         // How far an epoch of a stream is, nobody knows.
         let part = self.examples.map_or(0.0, |examples| index as f64 / examples as f64);
         let epoch = epoch as f64 + part;
-        let record = trainer.record(Step { sums, update, epoch });
+        let record = trainer.record(RecordStep { sums, update, epoch });
         run.report(&record, &update, &T::figures(&record), progress)
     }
 }
 
-impl<D: Device, T: RecordTrainer<D>> Frame<D> for Records<D, T> {
+impl<D: Device, T: RecordTrainer<D>> Frame<D> for RecordTraining<D, T> {
     type Kept = T::Kept;
     const BETTER: Ordering = Ordering::Less;
 

@@ -17,8 +17,8 @@ mod two_heads;
 
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Head, Model, OutputGrads};
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
-use hearken_run::budget::{Part, Tape, fit};
+use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
+use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
@@ -28,7 +28,7 @@ use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
 use hearken_model::microbatch::microbatches;
 use scorer::load_scorer;
 
@@ -53,12 +53,12 @@ impl<D: Device> RecordTrainer<D> for Reward {
     const STAGE: &'static str = "reward";
     type Config = RewardConfig;
     type Kept = Nothing;
-    type Sums = Compared;
+    type Sums = PairFindings;
     type Record = RewardStep;
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
         let RewardConfig { run, model, train, .. } = config;
-        let scorer = Part::trained(model, head(config));
+        let scorer = BudgetModel::trained(model, head(config));
         let train = fit(train, run, Tape::new(model, false), &[scorer])?;
         Ok(RewardConfig { train, ..config.clone() })
     }
@@ -101,7 +101,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
         self.pairs.training(pair).rows()
     }
 
-    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize], shares: &Shares) -> Compared {
+    fn learn(&self, run: &mut Run<D, Nothing>, batch: &[usize], shares: &Shares) -> PairFindings {
         if let Some(heads) = self.config.reward.length_head() {
             let pairs: Vec<_> = batch.iter().map(|&index| self.pairs.training(index)).collect();
             return heads.learn(run, self.objective, &pairs, shares);
@@ -112,7 +112,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
         let count = batch.len();
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(pairs.len()));
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
-            let microbatch = Microbatch::new(&pairs[group.clone()]);
+            let microbatch = PairMicrobatch::new(&pairs[group.clone()]);
             let pass = run.forward(&microbatch.batch);
             let scores = run.model.scalars(&pass, &microbatch.rows);
             let found = compare(&pairs[group], &scores);
@@ -123,14 +123,14 @@ impl<D: Device> RecordTrainer<D> for Reward {
             loss += sum;
             comparisons.extend(found);
         }
-        Compared { loss, comparisons, length_correlation: None }
+        PairFindings { loss, comparisons, length_correlation: None }
     }
 
-    fn loss(&self, sums: &Compared) -> f64 {
+    fn loss(&self, sums: &PairFindings) -> f64 {
         sums.loss / sums.comparisons.len() as f64
     }
 
-    fn record(&self, step: Step<Compared>) -> RewardStep {
+    fn record(&self, step: RecordStep<PairFindings>) -> RewardStep {
         RewardStep::new(&step)
     }
 
@@ -163,15 +163,15 @@ fn head(config: &RewardConfig) -> Head {
 
 /// What a step finds of its pairs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Compared {
+pub struct PairFindings {
     /// The sum of their losses.
     loss: f64,
-    comparisons: Vec<Comparison>,
+    comparisons: Vec<ScoredComparison>,
     /// Of the scores with length, over the whole step; with a head for the length.
     length_correlation: Option<f64>,
 }
 
-impl Joined for Compared {
+impl Joined for PairFindings {
     fn join(self, other: Self) -> Self {
         let comparisons = self.comparisons.join(other.comparisons);
         let length_correlation = self.length_correlation;
@@ -180,12 +180,12 @@ impl Joined for Compared {
 }
 
 /// Pairs side by side, and the rows at which their scores are read: chosen, rejected, chosen, ….
-struct Microbatch {
+struct PairMicrobatch {
     batch: Batch,
     rows: Vec<usize>,
 }
 
-impl Microbatch {
+impl PairMicrobatch {
     fn new(pairs: &[&PreferenceExample]) -> Self {
         let (mut batch, mut rows) = (Batch::new(), Vec::with_capacity(2 * pairs.len()));
         for pair in pairs {
@@ -198,11 +198,11 @@ impl Microbatch {
     }
 }
 
-/// The scores of pairs, in the order of [`Microbatch::rows`], with what their records say. A head for the length has
+/// The scores of pairs, in the order of [`PairMicrobatch::rows`], with what their records say. A head for the length has
 /// numbers of its own behind each score, which are passed over.
-fn compare(pairs: &[&PreferenceExample], scores: &[f32]) -> Vec<Comparison> {
+fn compare(pairs: &[&PreferenceExample], scores: &[f32]) -> Vec<ScoredComparison> {
     let outputs = scores.len() / (2 * pairs.len().max(1));
-    let of = |(pair, scores): (&&PreferenceExample, &[f32])| Comparison {
+    let of = |(pair, scores): (&&PreferenceExample, &[f32])| ScoredComparison {
         chosen: scores[0].into(),
         rejected: scores[outputs].into(),
         margin: pair.margin,
@@ -215,7 +215,7 @@ fn compare(pairs: &[&PreferenceExample], scores: &[f32]) -> Vec<Comparison> {
 /// score.
 fn loss_and_grads(
     objective: BradleyTerry,
-    comparisons: &[Comparison],
+    comparisons: &[ScoredComparison],
     count: usize,
 ) -> (f64, Vec<f32>) {
     let mut sum = 0.0;

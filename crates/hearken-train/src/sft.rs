@@ -7,21 +7,21 @@ mod config;
 mod evaluation;
 mod metrics;
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_model::{Batch, Head, Model, OutputGrads};
-use hearken_run::budget::{Part, Tape, fit};
+use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{DemonstrationExample, Example};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Shares;
-use hearken_run::run::{Nothing, Opening, Outcome, Run};
-use hearken_run::run_dir::Entry;
+use hearken_run::run::{Nothing, Opening, Run, RunOutcome};
+use hearken_run::run_dir::OpenFor;
 use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
 
-use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows, train};
+use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows, train};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
@@ -35,10 +35,10 @@ pub use metrics::{SftEvaluation, SftStep, TokenSums};
 /// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
 pub fn run<D: Device>(
     device: D,
-    loaded: &Loaded<SftConfig>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<SftConfig>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     train::<D, Sft>(device, loaded, entry, progress)
 }
 
@@ -56,7 +56,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
     type Record = SftStep;
 
     fn within_memory(config: &SftConfig) -> Result<SftConfig, TrainError> {
-        let part = Part::trained(&config.model, Head::LanguageModel);
+        let part = BudgetModel::trained(&config.model, Head::LanguageModel);
         let tape = Tape::new(&config.model, false);
         Ok(SftConfig { train: fit(&config.train, &config.run, tape, &[part])?, ..config.clone() })
     }
@@ -98,7 +98,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
         let grad = PredictionGrad { logprob: (-1.0 / supervised as f64) as f32, entropy: 0.0 };
         let mut sums = TokenSums::default();
         for group in microbatches(&rows, self.config.train.microbatch_tokens) {
-            let Microbatch { batch, predictions } = Microbatch::new(&examples[group]);
+            let ExampleMicrobatch { batch, predictions } = ExampleMicrobatch::new(&examples[group]);
             let pass = run.forward(&batch);
             let grads = OutputGrads {
                 predictions: &predictions,
@@ -115,7 +115,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
         sums.loss.value().expect("every example has a supervised token")
     }
 
-    fn record(&self, step: Step<TokenSums>) -> SftStep {
+    fn record(&self, step: RecordStep<TokenSums>) -> SftStep {
         SftStep::new(step)
     }
 
@@ -144,12 +144,12 @@ const STATISTICS: HeadOptions =
     HeadOptions { temperature: 1.0, chunk_bytes: 16 << 20, statistics: true, softcap: None };
 
 /// Examples side by side, and what is predicted of them.
-struct Microbatch {
+struct ExampleMicrobatch {
     batch: Batch,
     predictions: Vec<Prediction>,
 }
 
-impl Microbatch {
+impl ExampleMicrobatch {
     fn new(examples: &[&DemonstrationExample]) -> Self {
         let mut batch = Batch::new();
         let mut predictions = Vec::new();

@@ -10,7 +10,7 @@ use std::path::Path;
 use hearken_config::Configuration;
 use hearken_model::{Adapter, Batch, Keep, LoadOptions, Model};
 use hearken_run::error::TrainError;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_tensor::device::HeadOptions;
@@ -51,19 +51,23 @@ fn list(run: &Path, data: &str, more: &[&str]) -> Vec<String> {
     list
 }
 
-fn train_sft(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_sft(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let list = list(run, "sft_lora/data.jsonl", more);
     let loaded = SftConfig::load(&config(run.parent().unwrap(), CONFIG), &list)?;
     sft::run(Cpu::new(), &loaded, Start::Resume, progress)
 }
 
-fn train_dpo(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_dpo(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let list = list(run, "dpo_lora/data.jsonl", more);
     let loaded = DpoConfig::load(&config(run.parent().unwrap(), CONFIG), &list)?;
     dpo::run(Cpu::new(), &loaded, Start::Resume, progress)
 }
 
-fn train_reward(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_reward(
+    run: &Path,
+    more: &[&str],
+    progress: &mut Recorder,
+) -> Result<RunOutcome, TrainError> {
     let list = list(run, "rm/data.jsonl", more);
     let loaded = RewardConfig::load(&config(run.parent().unwrap(), CONFIG), &list)?;
     reward::run(Cpu::new(), &loaded, Start::Resume, progress)
@@ -184,19 +188,27 @@ fn text(own: &str) -> String {
     format!("{SAMPLED}completions = 2\n{own}")
 }
 
-fn train_ppo(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_ppo(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let own = text("[kl]\nbeta = 0.01\n[ppo]\nepochs = 2\nminibatches = 2\n");
     let loaded = PpoConfig::load(&config(run.parent().unwrap(), &own), &sampled(run, more))?;
     ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), progress)
 }
 
-fn train_grpo(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_grpo(
+    run: &Path,
+    more: &[&str],
+    progress: &mut Recorder,
+) -> Result<RunOutcome, TrainError> {
     let own = text("[grpo]\nprompts = 4\n").replace("batch_size = 8\n", "");
     let loaded = GrpoConfig::load(&config(run.parent().unwrap(), &own), &sampled(run, more))?;
     grpo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), progress)
 }
 
-fn train_online(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_online(
+    run: &Path,
+    more: &[&str],
+    progress: &mut Recorder,
+) -> Result<RunOutcome, TrainError> {
     let loaded = DpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &sampled(run, more))?;
     let mut sources = even_and_length();
     dpo::online::run_with(Cpu::new(), &loaded, Start::Resume, (&mut sources).into(), progress)

@@ -9,7 +9,7 @@ use hearken_config::Configuration;
 use hearken_model::{Head, Model, ModelConfig};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_tensor::device::Precision;
@@ -99,7 +99,7 @@ fn a_student_with_capped_logits_follows_trl_at_a_temperature() {
     assert_follows(&off_policy("gemma2", &more), "capped");
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let teacher = of_teacher("qwen3");
     let more = [&[teacher.as_str()], more].concat();
     let list = sampled(run, &more);

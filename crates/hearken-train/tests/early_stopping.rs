@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::ppo::{self, PpoConfig};
@@ -38,7 +38,7 @@ eval_every = 2
 /// By this the falling loss is a loss.
 const WORSE: [&str; 2] = ["train.metric_for_best_model=eval_loss", "train.greater_is_better=true"];
 
-fn load(run: &Path, more: &[&str]) -> Result<hearken_config::Loaded<SftConfig>, String> {
+fn load(run: &Path, more: &[&str]) -> Result<hearken_config::LoadedConfig<SftConfig>, String> {
     let mut list = vec![
         format!("run.dir={}", run.display()),
         format!("model.path={}", llama().display()),
@@ -49,7 +49,7 @@ fn load(run: &Path, more: &[&str]) -> Result<hearken_config::Loaded<SftConfig>, 
     SftConfig::load(&file, &list).map_err(|error| error.to_string())
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     sft::run(Cpu::new(), &load(run, more).unwrap(), Start::Resume, progress)
 }
 

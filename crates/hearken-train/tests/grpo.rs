@@ -12,7 +12,7 @@ use hearken_model::{LoadOptions, Model};
 use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::grpo::{self, GrpoConfig};
@@ -290,13 +290,13 @@ fn train_with(
     more: &[&str],
     sources: &mut WeightedSum<'_>,
     progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = sampled(run, more);
     let loaded = GrpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list).unwrap();
     grpo::run_with(Cpu::new(), &loaded, Start::Resume, sources, progress)
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     train_with(run, more, &mut even_and_length(), progress)
 }
 

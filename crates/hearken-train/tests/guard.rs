@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use hearken_config::Configuration;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -18,22 +18,22 @@ use support::{
     write_prompts,
 };
 
-type Train = fn(&Path, &[String], &mut Recorder) -> Outcome;
+type Train = fn(&Path, &[String], &mut Recorder) -> RunOutcome;
 
-fn ppo(folder: &Path, list: &[String], told: &mut Recorder) -> Outcome {
+fn ppo(folder: &Path, list: &[String], told: &mut Recorder) -> RunOutcome {
     // An iteration is one step, as the others' are.
     let list = [list, &overrides(&["ppo.epochs=1"])].concat();
     let loaded = PpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
     ppo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), told).unwrap()
 }
 
-fn grpo(folder: &Path, list: &[String], told: &mut Recorder) -> Outcome {
+fn grpo(folder: &Path, list: &[String], told: &mut Recorder) -> RunOutcome {
     let text = SAMPLED.replace("batch_size = 8\n", "");
     let loaded = GrpoConfig::load(&config(folder, &text), list).unwrap();
     grpo::run_with(Cpu::new(), &loaded, Start::Resume, &mut even_and_length(), told).unwrap()
 }
 
-fn online(folder: &Path, list: &[String], told: &mut Recorder) -> Outcome {
+fn online(folder: &Path, list: &[String], told: &mut Recorder) -> RunOutcome {
     let list = [list, &overrides(&["dpo.online=dpo"])].concat();
     let loaded = DpoConfig::load(&config(folder, SAMPLED), &list).unwrap();
     let mut scores = even_and_length();
@@ -42,7 +42,7 @@ fn online(folder: &Path, list: &[String], told: &mut Recorder) -> Outcome {
 }
 
 /// A run of six steps, each an iteration, in a folder of its own.
-fn run(train: Train, folder: &Path, name: &str, more: &[&str]) -> (PathBuf, Recorder, Outcome) {
+fn run(train: Train, folder: &Path, name: &str, more: &[&str]) -> (PathBuf, Recorder, RunOutcome) {
     let mut told = Recorder::new(After::GoOn);
     let (run, outcome) = run_until(train, folder, name, more, &mut told);
     (run, told, outcome.unwrap())
@@ -54,7 +54,7 @@ fn run_until(
     name: &str,
     more: &[&str],
     told: &mut Recorder,
-) -> (PathBuf, Option<Outcome>) {
+) -> (PathBuf, Option<RunOutcome>) {
     let (run, own) = (folder.join(name), folder.join(format!("{name}-files")));
     std::fs::create_dir_all(&own).unwrap();
     let mut list = vec![

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use hearken_config::Configuration;
 use hearken_judge::JudgeError;
-use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences};
+use hearken_judge::pairwise::{CompletionPair, PairwiseJudge, Preferences};
 use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
-use hearken_testing::chat::{Reply, Request, Stub};
+use hearken_testing::chat::{ChatReceived, Reply, Stub};
 use hearken_train::dpo::online::{Opinions, run_with};
 use hearken_train::dpo::{self, DpoConfig};
 use hearken_train::grpo::{self, GrpoConfig};
@@ -40,8 +40,8 @@ impl<F: FnMut() -> bool + Send> PairwiseJudge for Greater<F> {
         "greater"
     }
 
-    fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Result<Preferences, JudgeError> {
-        let preferred = |comparison: &Comparison<'_>| {
+    fn judge(&mut self, comparisons: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError> {
+        let preferred = |comparison: &CompletionPair<'_>| {
             let [a, b] = comparison.completions.map(even_share);
             let p = if b < a { 1.0 } else { 0.5 };
             (!(self.0)()).then_some(if a < b { 0.0 } else { p })
@@ -57,7 +57,7 @@ fn train_with(
     run: &Path,
     more: &[&str],
     judge: &mut dyn PairwiseJudge,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let loaded = DpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &sampled(run, more))?;
     let mut sources = watched();
     let opinions = Opinions { sources: &mut sources, judge: Some(judge) };
@@ -90,7 +90,7 @@ fn what_a_judge_prefers_is_learned() {
 }
 
 /// Says which of two texts has the greater share, after a word, to a question `a␞b`.
-fn verdict(request: &Request) -> Reply {
+fn verdict(request: &ChatReceived) -> Reply {
     let messages = request.body["messages"].as_array().unwrap();
     let text = messages.last().unwrap()["content"].as_str().unwrap();
     let (a, b) = text.split_once('\u{241E}').unwrap();
@@ -169,7 +169,7 @@ fn a_judge_that_fails_loses_nothing() {
         fn name(&self) -> &'static str {
             "fails"
         }
-        fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Result<Preferences, JudgeError> {
+        fn judge(&mut self, comparisons: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError> {
             if self.0 == 0 {
                 let (judge, reason) = ("fails".to_owned(), "the line is dead".to_owned());
                 return Err(JudgeError::Broken { judge, reason });
@@ -248,7 +248,7 @@ fn a_key_that_is_not_set_is_named_before_anything_is_sampled() {
 }
 
 /// A number of the scale by the share, after a second character nothing that can be read.
-fn rating(request: &Request) -> Reply {
+fn rating(request: &ChatReceived) -> Reply {
     let messages = request.body["messages"].as_array().unwrap();
     let completion = messages.last().unwrap()["content"].as_str().unwrap();
     let number = 1 + (4.0 * even_share(completion)).round() as u64;
@@ -263,7 +263,7 @@ fn grouped() -> String {
     SAMPLED.replace("batch_size = 8\n", "")
 }
 
-fn rated(folder: &Path, run: &Path, url: &str) -> Result<Outcome, TrainError> {
+fn rated(folder: &Path, run: &Path, url: &str) -> Result<RunOutcome, TrainError> {
     let judges = folder.join("judge.toml");
     let text = format!(
         "[ask]\ntask = 'rate'\nmethod = 'verdict'\n[template]\nrating = '{{answer}}'\nscale = 5\n\

@@ -7,9 +7,9 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use hearken_config::{Configuration, Loaded};
+use hearken_config::{Configuration, LoadedConfig};
 use hearken_run::error::TrainError;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -47,7 +47,11 @@ fn write_data(folder: &Path) {
     fs::write(folder.join("small.jsonl"), (0..4).map(small).collect::<String>()).unwrap();
 }
 
-fn load<C: Configuration>(run: &Path, text: &str, more: &[&str]) -> Result<Loaded<C>, String> {
+fn load<C: Configuration>(
+    run: &Path,
+    text: &str,
+    more: &[&str],
+) -> Result<LoadedConfig<C>, String> {
     let folder = run.parent().unwrap();
     let mut text = text.to_owned();
     for name in ["large.jsonl", "small.jsonl"] {
@@ -59,7 +63,7 @@ fn load<C: Configuration>(run: &Path, text: &str, more: &[&str]) -> Result<Loade
     C::load(&config(folder, &text), &list).map_err(|error| error.to_string())
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let loaded = load::<SftConfig>(run, CONFIG, more).unwrap();
     sft::run(Cpu::new(), &loaded, Start::Resume, progress)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use hearken_config::Configuration;
 use hearken_reward_source::{Closure, WeightedSum};
 use hearken_run::error::TrainError;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::DpoConfig;
@@ -26,13 +26,13 @@ fn train_with(
     more: &[&str],
     sources: &mut WeightedSum<'_>,
     progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = sampled(run, more);
     let loaded = DpoConfig::load(&config(run.parent().unwrap(), SAMPLED), &list)?;
     run_with(Cpu::new(), &loaded, Start::Resume, sources.into(), progress)
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     train_with(run, more, &mut even_and_length(), progress)
 }
 

@@ -13,7 +13,7 @@ use hearken_reward_source::{
 };
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::ppo::{self, PpoConfig};
@@ -212,14 +212,14 @@ fn train_with(
     more: &[&str],
     sources: &mut dyn RewardSource,
     progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = sampled(run, more);
     let text = format!("{SAMPLED}{OWN}");
     let loaded = PpoConfig::load(&config(run.parent().unwrap(), &text), &list).unwrap();
     ppo::run_with(Cpu::new(), &loaded, Start::Resume, sources, progress)
 }
 
-fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     train_with(run, more, &mut even_and_length(), progress)
 }
 

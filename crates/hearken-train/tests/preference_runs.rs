@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -34,7 +34,7 @@ fn train(
     run: &str,
     more: &[&str],
     progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let mut list = vec![
         format!("run.dir={}", folder.join(run).display()),
         format!("model.path={}", llama().display()),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -44,7 +44,7 @@ fn train(
     data: &Path,
     more: &[&str],
     progress: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = load(&folder.join("run"), data, more);
     let loaded = DpoConfig::load(&config(folder, CONFIG), &list)?;
     dpo::run(Cpu::new(), &loaded, Start::Resume, progress)

@@ -10,8 +10,8 @@ use hearken_config::Configuration;
 use hearken_reward_source::{Closure, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::{Ranks, together};
-use hearken_run::run::{Outcome, Status};
-use hearken_run::run_dir::{Entry, Start};
+use hearken_run::run::{RunOutcome, Status};
+use hearken_run::run_dir::{OpenFor, Start};
 use hearken_tensor::Cpu;
 use hearken_train::distill::{self, DistillConfig};
 use hearken_train::dpo::{self, DpoConfig};
@@ -26,7 +26,7 @@ use support::{
 };
 
 /// A run in a folder by one of some ranks, with changes of its configuration.
-type Train = fn(&Path, &[&str], Entry, &mut Recorder) -> Result<Outcome, TrainError>;
+type Train = fn(&Path, &[&str], OpenFor, &mut Recorder) -> Result<RunOutcome, TrainError>;
 
 /// An evaluation on the way, and a batch with fewer records than four ranks at the end of the epoch.
 const RECORDS: &str = "
@@ -58,7 +58,7 @@ fn records(run: &Path, data: &str, more: &[&str]) -> Vec<String> {
 }
 
 /// A file of each rank's own: they write it at the same time.
-fn written(run: &Path, entry: &Entry, text: &str) -> std::path::PathBuf {
+fn written(run: &Path, entry: &OpenFor, text: &str) -> std::path::PathBuf {
     let folder = run.with_extension(format!("rank{}", entry.ranks().rank()));
     fs::create_dir_all(&folder).unwrap();
     config(&folder, text)
@@ -67,9 +67,9 @@ fn written(run: &Path, entry: &Entry, text: &str) -> std::path::PathBuf {
 fn sft(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = records(run, "sft/data.jsonl", more);
     let loaded = SftConfig::load(&written(run, &entry, RECORDS), &list).unwrap();
     sft::run(Cpu::new(), &loaded, entry, told)
@@ -78,9 +78,9 @@ fn sft(
 fn reward(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = records(run, "rm/data.jsonl", more);
     let loaded = RewardConfig::load(&written(run, &entry, RECORDS), &list).unwrap();
     reward::run(Cpu::new(), &loaded, entry, told)
@@ -89,9 +89,9 @@ fn reward(
 fn dpo(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = records(run, "rm/data.jsonl", more);
     let loaded = DpoConfig::load(&written(run, &entry, RECORDS), &list).unwrap();
     dpo::run(Cpu::new(), &loaded, entry, told)
@@ -117,9 +117,9 @@ fn on_prompts(run: &Path, more: &[&str]) -> Vec<String> {
 fn ppo(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = on_prompts(run, more);
     let loaded = PpoConfig::load(&written(run, &entry, SAMPLED), &list).unwrap();
     ppo::run_with(Cpu::new(), &loaded, entry, &mut even_and_length(), told)
@@ -128,9 +128,9 @@ fn ppo(
 fn grpo(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = on_prompts(run, more);
     let text = SAMPLED.replace("batch_size = 8\n", "");
     let loaded = GrpoConfig::load(&written(run, &entry, &text), &list).unwrap();
@@ -140,9 +140,9 @@ fn grpo(
 fn online(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let list = on_prompts(run, more);
     let loaded = DpoConfig::load(&written(run, &entry, SAMPLED), &list).unwrap();
     let mut scores = even_and_length();
@@ -153,9 +153,9 @@ fn online(
 fn distill(
     run: &Path,
     more: &[&str],
-    entry: Entry,
+    entry: OpenFor,
     told: &mut Recorder,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let mut list = on_prompts(run, more);
     let teacher = hearken_testing::family("qwen3");
     list.push(format!("teacher.path={}", teacher.display()));
@@ -170,10 +170,10 @@ fn on(
     run: &Path,
     more: &[&str],
     after: After,
-) -> Vec<(Outcome, Vec<String>)> {
+) -> Vec<(RunOutcome, Vec<String>)> {
     let work = |ranks: Ranks| {
         let mut told = Recorder::new(after);
-        let outcome = train(run, more, Entry::Run(Start::Resume, ranks), &mut told).unwrap();
+        let outcome = train(run, more, OpenFor::Run(Start::Resume, ranks), &mut told).unwrap();
         (outcome, told.notes)
     };
     if size == 1 { vec![work(Ranks::default())] } else { together(size, work) }
@@ -290,7 +290,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
                 let outcomes = on(size, train, &run(part), &[], after);
                 let stops = after != After::GoOn;
                 let is_so =
-                    |(outcome, _): &(Outcome, _)| (outcome.status == Status::Stopped) == stops;
+                    |(outcome, _): &(RunOutcome, _)| (outcome.status == Status::Stopped) == stops;
                 assert!(outcomes.iter().all(is_so), "{outcomes:?}");
             }
         }
@@ -313,7 +313,7 @@ fn what_one_rank_has_no_scores_for_stops_all_with_a_checkpoint_and_its_name() {
             if rank == 1 && 4 < calls { Err("out of order".to_owned()) } else { even(rollout) }
         });
         let mut sources = WeightedSum::new().with(source, 1.0);
-        let entry = Entry::Run(Start::Resume, ranks);
+        let entry = OpenFor::Run(Start::Resume, ranks);
         let loaded =
             PpoConfig::load(&written(&run, &entry, SAMPLED), &on_prompts(&run, &[])).unwrap();
         let mut told = Recorder::new(After::GoOn);
@@ -336,7 +336,7 @@ fn ranks_that_read_different_configurations_are_refused() {
     let run = folder.path().join("run");
     let errors = together(2, |ranks| {
         let lr = format!("optimizer.lr=1e-{}", 3 + ranks.rank());
-        let entry = Entry::Run(Start::Resume, ranks);
+        let entry = OpenFor::Run(Start::Resume, ranks);
         sft(&run, &[&lr], entry, &mut Recorder::new(After::GoOn)).unwrap_err().to_string()
     });
     assert!(errors.iter().all(|error| error.contains("rank 1: found another configuration")));

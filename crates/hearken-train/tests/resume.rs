@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
@@ -36,9 +36,9 @@ keep_optimizer = true
 eval_every = 4
 ";
 
-type Trainer = fn(&Path, &mut Recorder) -> Result<Outcome, TrainError>;
+type Trainer = fn(&Path, &mut Recorder) -> Result<RunOutcome, TrainError>;
 
-fn train_sft(run: &Path, progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_sft(run: &Path, progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let list = [
         format!("run.dir={}", run.display()),
         format!("model.path={}", llama().display()),
@@ -48,7 +48,7 @@ fn train_sft(run: &Path, progress: &mut Recorder) -> Result<Outcome, TrainError>
     sft::run(Cpu::new(), &loaded, Start::Resume, progress)
 }
 
-fn train_reward(run: &Path, progress: &mut Recorder) -> Result<Outcome, TrainError> {
+fn train_reward(run: &Path, progress: &mut Recorder) -> Result<RunOutcome, TrainError> {
     let list = [
         format!("run.dir={}", run.display()),
         format!("model.path={}", llama().display()),

@@ -12,8 +12,8 @@ use hearken_model::{LoadOptions, Model};
 use hearken_reward_source::score_normalization::ScoreNormalizationFile;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
-use hearken_run::run::{Outcome, Status};
-use hearken_run::run_dir::{Entry, RunDir, Start};
+use hearken_run::run::{RunOutcome, Status};
+use hearken_run::run_dir::{OpenFor, RunDir, Start};
 use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
@@ -33,7 +33,7 @@ batch_size = 4
 steps = 3
 ";
 
-fn load(run: &Path, more: &[&str]) -> hearken_config::Loaded<SftConfig> {
+fn load(run: &Path, more: &[&str]) -> hearken_config::LoadedConfig<SftConfig> {
     let mut list = vec![
         format!("run.dir={}", run.display()),
         format!("model.path={}", llama().display()),
@@ -43,7 +43,7 @@ fn load(run: &Path, more: &[&str]) -> hearken_config::Loaded<SftConfig> {
     SftConfig::load(&config(run.parent().unwrap(), CONFIG), &list).unwrap()
 }
 
-fn train(run: &Path, more: &[&str], start: Start) -> Result<Outcome, TrainError> {
+fn train(run: &Path, more: &[&str], start: Start) -> Result<RunOutcome, TrainError> {
     sft::run(Cpu::new(), &load(run, more), start, &mut Silent)
 }
 
@@ -70,14 +70,14 @@ fn a_look_takes_no_directory_and_finds_who_holds_it() {
     let run = folder.path().join("run");
     let loaded = load(&run, &[]);
     let open =
-        |entry: Entry| RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, entry);
-    let looked_at = open(Entry::Look(Start::Resume)).unwrap();
+        |entry: OpenFor| RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, entry);
+    let looked_at = open(OpenFor::Look(Start::Resume)).unwrap();
     assert!(!run.exists());
-    let held = open(Entry::from(Start::Resume)).unwrap();
-    let error = open(Entry::Look(Start::Resume)).unwrap_err().to_string();
-    assert_eq!(error, open(Entry::from(Start::Resume)).unwrap_err().to_string());
+    let held = open(OpenFor::from(Start::Resume)).unwrap();
+    let error = open(OpenFor::Look(Start::Resume)).unwrap_err().to_string();
+    assert_eq!(error, open(OpenFor::from(Start::Resume)).unwrap_err().to_string());
     drop((looked_at, held));
-    open(Entry::Look(Start::Fresh)).unwrap();
+    open(OpenFor::Look(Start::Fresh)).unwrap();
     assert!(!run.exists());
 }
 

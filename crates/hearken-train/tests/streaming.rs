@@ -10,7 +10,7 @@ use std::path::Path;
 use hearken_config::Configuration;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -49,7 +49,7 @@ impl Trainer {
         run: &Path,
         more: &[&str],
         progress: &mut dyn Progress,
-    ) -> Result<Outcome, TrainError> {
+    ) -> Result<RunOutcome, TrainError> {
         let data = match self {
             Self::Sft => "sft/data.jsonl",
             Self::Reward | Self::Dpo => "dpo_sigmoid/data.jsonl",

@@ -38,6 +38,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     findings.extend(lengths(&files));
     findings.extend(unsafe_code(&files));
     findings.extend(names::check(&files)?);
+    findings.extend(names::namesakes(&files));
     findings.extend(texts::check(&files));
     if findings.is_empty() {
         crate::say(&format!("tidy: {} files, nothing to complain about", files.len()));

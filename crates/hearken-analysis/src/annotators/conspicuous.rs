@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gold::Gold;
 use super::speed::OUTLIER;
-use super::{Annotator, LEVEL, Score, VoteScores};
+use super::{Annotator, HitCount, LEVEL, VoteScores};
 use crate::figure::Test;
 
 /// A reason to look at an annotator.
@@ -43,8 +43,8 @@ const OPPOSITE_VOTES_MIN: u32 = 10;
 /// Fills [`Annotator::conspicuous`].
 pub(super) fn mark(list: &mut [Annotator], votes: &VoteScores, gold: &Gold) {
     let opposite = opposites(&votes.majority.decisive);
-    let others = |scores: &[Score], k: usize| {
-        let others = scores[k].others(Score::sum(scores));
+    let others = |scores: &[HitCount], k: usize| {
+        let others = scores[k].others(HitCount::sum(scores));
         f64::from(others.hits) / f64::from(others.n.max(1))
     };
     let annotators = list.len() as f64;
@@ -107,19 +107,19 @@ fn probability(p: f64) -> String {
     if p < 1e-4 { "corrected p < 0.0001".into() } else { format!("corrected p {p:.4}") }
 }
 
-fn compared(what: &str, score: Score, others: f64) -> String {
-    let Score { hits, n } = score;
+fn compared(what: &str, score: HitCount, others: f64) -> String {
+    let HitCount { hits, n } = score;
     let share = 100.0 * f64::from(hits) / f64::from(n.max(1));
     format!("{what} in {hits} of {n} ({share:.0} %); the others in {:.0} %", 100.0 * others)
 }
 
-fn side(score: Score) -> String {
-    let Score { hits, n } = score;
+fn side(score: HitCount) -> String {
+    let HitCount { hits, n } = score;
     format!("Chose the left side in {hits} of {n} decisive votes ({} right)", n - hits)
 }
 
 /// Who agrees with the decisive majority of the others in less than half of the cases, beyond chance.
-fn opposites(scores: &[Score]) -> Vec<Option<String>> {
+fn opposites(scores: &[HitCount]) -> Vec<Option<String>> {
     let p: Vec<f64> = scores
         .iter()
         .map(|s| {
@@ -127,7 +127,7 @@ fn opposites(scores: &[Score]) -> Vec<Option<String>> {
             test.filter(|_| s.n >= OPPOSITE_VOTES_MIN).map_or(1.0, |test| test.p_value)
         })
         .collect();
-    let why = |(s, p): (&Score, f64)| {
+    let why = |(s, p): (&HitCount, f64)| {
         (p < LEVEL).then(|| {
             format!(
                 "Prefers the opposite of the majority of the others: agrees in {} of {} decisive votes ({}).",

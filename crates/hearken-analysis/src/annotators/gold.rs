@@ -2,17 +2,17 @@
 
 use hearken_data::feedback::Verdict;
 
-use super::Score;
+use super::HitCount;
 use crate::index::Index;
 
 /// Per annotator, how many gold items were judged right.
 pub(crate) struct Gold {
-    pub(crate) scores: Vec<Score>,
+    pub(crate) scores: Vec<HitCount>,
 }
 
 impl Gold {
     pub(crate) fn new(index: &Index<'_>) -> Self {
-        let mut scores = vec![Score::default(); index.annotators.len()];
+        let mut scores = vec![HitCount::default(); index.annotators.len()];
         for entry in index.by_people() {
             let Some(gold) = &index.items[entry.item].gold else { continue };
             if let Some(right) = is_right(&entry.judgement.verdict, &gold.verdict) {
@@ -24,8 +24,8 @@ impl Gold {
 }
 
 /// Per annotator, how many verdicts say what the final one on the item says.
-pub(super) fn against_finals(index: &Index<'_>) -> Vec<Score> {
-    let mut scores = vec![Score::default(); index.annotators.len()];
+pub(super) fn against_finals(index: &Index<'_>) -> Vec<HitCount> {
+    let mut scores = vec![HitCount::default(); index.annotators.len()];
     for entry in index.by_people() {
         let Ok(at) = index.finals.binary_search_by_key(&entry.item, |decided| decided.item) else {
             continue;

@@ -1,15 +1,15 @@
 //! Agreement with the majority of all others.
 
-use super::Score;
-use crate::index::{Choice, Votes};
+use super::HitCount;
+use crate::index::{VoteChoice, Votes};
 
 /// Per annotator, how often a verdict equals the strict majority of what all others said of the same two candidates; each of the
 /// others counts once.
 pub(crate) struct Majority {
     /// Ties are verdicts like the others.
-    pub(crate) all: Vec<Score>,
+    pub(crate) all: Vec<HitCount>,
     /// Decisive verdicts against the others' decisive verdicts.
-    pub(crate) decisive: Vec<Score>,
+    pub(crate) decisive: Vec<HitCount>,
 }
 
 impl Majority {
@@ -18,7 +18,7 @@ impl Majority {
         for vote in votes.first() {
             own.insert((vote.unit, vote.annotator), vote.choice as usize);
         }
-        let mut all = vec![Score::default(); annotators];
+        let mut all = vec![HitCount::default(); annotators];
         let mut decisive = all.clone();
         for vote in &votes.list {
             let said = vote.choice as usize;
@@ -27,8 +27,9 @@ impl Majority {
             if let Some(most) = strict_plurality(others) {
                 all[vote.annotator].count(most == said);
             }
-            others[Choice::Tie as usize] = 0;
-            if let Some(most) = strict_plurality(others).filter(|_| vote.choice != Choice::Tie) {
+            others[VoteChoice::Tie as usize] = 0;
+            if let Some(most) = strict_plurality(others).filter(|_| vote.choice != VoteChoice::Tie)
+            {
                 decisive[vote.annotator].count(most == said);
             }
         }

@@ -86,12 +86,12 @@ pub struct Annotator {
 
 /// Hits and trials of one annotator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Score {
+pub(crate) struct HitCount {
     pub(crate) hits: u32,
     pub(crate) n: u32,
 }
 
-impl Score {
+impl HitCount {
     pub(crate) fn count(&mut self, hit: bool) {
         self.hits += u32::from(hit);
         self.n += 1;
@@ -143,12 +143,12 @@ pub(crate) fn annotators(index: &Index<'_>, skills: &Skills) -> Annotators {
     };
     let mut list: Vec<Annotator> = (0..index.annotators.len()).map(annotator).collect();
     conspicuous::mark(&mut list, &votes, &gold);
-    let all_left = Score::sum(&votes.left);
+    let all_left = HitCount::sum(&votes.left);
     Annotators {
         level: LEVEL,
         left_share: all_left.figure(NO_SIDES),
         left_test: Test::family(&[sided(all_left)])[0],
-        agreement: Score::sum(&votes.majority.all).figure(NO_OTHERS),
+        agreement: HitCount::sum(&votes.majority.all).figure(NO_OTHERS),
         notes: notes(index, skills),
         list,
     }
@@ -171,9 +171,9 @@ fn notes(index: &Index<'_>, skills: &Skills) -> Vec<String> {
 /// Scores that come from votes on two candidates, per annotator.
 pub(crate) struct VoteScores {
     majority: Majority,
-    ties: Vec<Score>,
-    left: Vec<Score>,
-    longer: Vec<Score>,
+    ties: Vec<HitCount>,
+    left: Vec<HitCount>,
+    longer: Vec<HitCount>,
 }
 
 impl VoteScores {
@@ -181,9 +181,9 @@ impl VoteScores {
         let n = index.annotators.len();
         let mut scores = Self {
             majority: Majority::new(&index.votes, n),
-            ties: vec![Score::default(); n],
-            left: vec![Score::default(); n],
-            longer: vec![Score::default(); n],
+            ties: vec![HitCount::default(); n],
+            left: vec![HitCount::default(); n],
+            longer: vec![HitCount::default(); n],
         };
         let longer: Vec<Option<bool>> = index
             .votes
@@ -193,7 +193,7 @@ impl VoteScores {
             .collect();
         for vote in &index.votes.list {
             let k = vote.annotator;
-            scores.ties[k].count(vote.choice == crate::index::Choice::Tie);
+            scores.ties[k].count(vote.choice == crate::index::VoteChoice::Tie);
             if let Some(left) = vote.for_left() {
                 scores.left[k].count(left);
             }
@@ -207,11 +207,11 @@ impl VoteScores {
 
 /// Whether a decisive vote went to the longer answer, where one is longer.
 fn for_longer(vote: &Vote, first_longer: Option<bool>) -> Option<bool> {
-    use crate::index::Choice;
+    use crate::index::VoteChoice;
     match vote.choice {
-        Choice::First => first_longer,
-        Choice::Second => first_longer.map(|first| !first),
-        Choice::Tie => None,
+        VoteChoice::First => first_longer,
+        VoteChoice::Second => first_longer.map(|first| !first),
+        VoteChoice::Tie => None,
     }
 }
 
@@ -235,15 +235,15 @@ impl Tests {
     }
 }
 
-fn sided(score: Score) -> Option<Significance> {
+fn sided(score: HitCount) -> Option<Significance> {
     let sides = side_bias::Sides { left: score.hits, right: score.n - score.hits };
     sides.bias().map(|bias| bias.significance)
 }
 
 /// Exact tests of each score against the share of all others: small p where it is lower.
-fn below_others(scores: &[Score]) -> Vec<Option<Test>> {
-    let all = Score::sum(scores);
-    let test = |score: &Score| {
+fn below_others(scores: &[HitCount]) -> Vec<Option<Test>> {
+    let all = HitCount::sum(scores);
+    let test = |score: &HitCount| {
         let others = score.others(all);
         let share = f64::from(others.hits) / f64::from(others.n.max(1));
         significance::at_most(u64::from(score.hits), u64::from(score.n), share)
@@ -253,10 +253,11 @@ fn below_others(scores: &[Score]) -> Vec<Option<Test>> {
 }
 
 /// Two-sided tests of each score against that of all others.
-fn unlike_others(scores: &[Score]) -> Vec<Option<Test>> {
-    let all = Score::sum(scores);
-    let share = |s: Score| proportion::Share { hits: f64::from(s.hits), n: s.n as usize };
-    let test =
-        |&s: &Score| share(s).minus(share(s.others(all))).map(|difference| difference.significance);
+fn unlike_others(scores: &[HitCount]) -> Vec<Option<Test>> {
+    let all = HitCount::sum(scores);
+    let share = |s: HitCount| proportion::Share { hits: f64::from(s.hits), n: s.n as usize };
+    let test = |&s: &HitCount| {
+        share(s).minus(share(s.others(all))).map(|difference| difference.significance)
+    };
     Test::family(&scores.iter().map(test).collect::<Vec<_>>())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::index::{Choice, Index, Vote};
+use crate::index::{Index, Vote, VoteChoice};
 
 /// LMArena's test for annotators whose votes do not look like the others'.
 ///
@@ -43,7 +43,7 @@ pub(crate) fn sequential(index: &Index<'_>) -> Vec<Sequential> {
         .decisive()
         .map(|vote| {
             let (pair, first) = pair(index, vote);
-            (vote, pair, (vote.choice == Choice::First) == first)
+            (vote, pair, (vote.choice == VoteChoice::First) == first)
         })
         .collect();
     let mut wins: HashMap<PairKey, [u32; 2]> = HashMap::new();

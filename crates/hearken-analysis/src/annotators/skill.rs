@@ -1,6 +1,6 @@
 //! Dawid and Skene's model of who is right how often.
 
-use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
+use hearken_stats::dawid_skene::{AnnotatorLabel, Sizes, Stopping, dawid_skene};
 use hearken_stats::proportion;
 
 use crate::figure::Figure;
@@ -35,9 +35,9 @@ pub(crate) fn skills(index: &Index<'_>) -> Skills {
     }
     let label = |vote: &crate::index::Vote| {
         let task = task_of[vote.unit]?;
-        Some(Label { task, annotator: vote.annotator, class: vote.choice as usize })
+        Some(AnnotatorLabel { task, annotator: vote.annotator, class: vote.choice as usize })
     };
-    let labels: Vec<Label> = index.votes.first().filter_map(label).collect();
+    let labels: Vec<AnnotatorLabel> = index.votes.first().filter_map(label).collect();
     let why = "No candidates that another annotator judged too.".to_owned();
     if labels.is_empty() {
         return Skills { hits: vec![(0.0, 0); annotators], why, note: None };
@@ -46,7 +46,7 @@ pub(crate) fn skills(index: &Index<'_>) -> Skills {
     // A thousandth of a nat per thousand labels changes no digit that is shown.
     let stopping = Stopping { rounds_max: 200, gain_min: 1e-6 * labels.len() as f64 };
     let fit = dawid_skene(&labels, sizes, stopping).expect("every task has a label");
-    let mut by_task: Vec<Vec<Label>> = vec![Vec::new(); tasks];
+    let mut by_task: Vec<Vec<AnnotatorLabel>> = vec![Vec::new(); tasks];
     for label in &labels {
         by_task[label.task].push(*label);
     }

@@ -86,7 +86,7 @@ pub fn of(prompt: &[Message], candidate: &Candidate) -> Vec<f64> {
     let asked: BTreeSet<&str> = self::words(&asked).collect();
     let shared = distinct.iter().filter(|word| asked.contains(*word)).count();
     let markup = Markup::of(&text);
-    let reading = readability::Reading::of(&text);
+    let reading = readability::TextCounts::of(&text);
     let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
     let marks = |mark: char| text.chars().filter(|&c| c == mark).count() as f64;
     let numeric = |word: &&String| word.chars().all(|c| c.is_ascii_digit());

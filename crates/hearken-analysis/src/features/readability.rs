@@ -4,13 +4,13 @@ use super::words;
 
 /// Counts behind the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct TextCounts {
     words: usize,
     sentences: usize,
     syllables: usize,
 }
 
-impl Reading {
+impl TextCounts {
     pub(super) fn of(text: &str) -> Self {
         let (mut count, mut syllables_of_all) = (0, 0);
         for word in words(text) {
@@ -115,17 +115,18 @@ mod tests {
     /// 6 words, 1 sentence, 6 syllables; then 13 words, 2 sentences.
     #[test]
     fn the_formulas_on_counted_texts() {
-        let reading = Reading::of("The cat sat on the mat.");
-        assert_eq!(reading, Reading { words: 6, sentences: 1, syllables: 6 });
+        let reading = TextCounts::of("The cat sat on the mat.");
+        assert_eq!(reading, TextCounts { words: 6, sentences: 1, syllables: 6 });
         assert!((reading.ease() - 116.145).abs() < 1e-9);
         assert!((reading.grade() + 1.45).abs() < 1e-9);
-        let reading = Reading::of("Version 3.5 came. It was not what anybody had wanted!\nA list");
+        let reading =
+            TextCounts::of("Version 3.5 came. It was not what anybody had wanted!\nA list");
         assert_eq!((reading.words, reading.sentences), (13, 3));
     }
 
     #[test]
     fn endless_sentences_are_held() {
-        let reading = Reading::of(&"word ".repeat(5000));
+        let reading = TextCounts::of(&"word ".repeat(5000));
         assert_eq!((reading.ease(), reading.grade()), (-100.0, 40.0));
     }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use hearken_data::feedback::{Item, Judgement, Origin, in_force};
 
-use crate::records::Records;
-pub(crate) use votes::{Choice, Unit, Vote, Votes, pairs_of};
+use crate::records::JudgedItems;
+pub(crate) use votes::{Unit, Vote, VoteChoice, Votes, pairs_of};
 
 /// A judgement that counts.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct CountedJudgement<'a> {
     /// Position in [`Index::items`].
     pub(crate) item: usize,
     /// Position in [`Index::annotators`], or in [`Index::judges`] for a language model.
@@ -40,9 +40,9 @@ pub(crate) struct Index<'a> {
     pub(crate) judges: Vec<&'a str>,
     /// Names of models that wrote candidates, ascending.
     pub(crate) models: Vec<&'a str>,
-    pub(crate) entries: Vec<Entry<'a>>,
+    pub(crate) entries: Vec<CountedJudgement<'a>>,
     /// Final judgements, in the order of the items. Their annotator is none of the list: they measure nobody.
-    pub(crate) finals: Vec<Entry<'a>>,
+    pub(crate) finals: Vec<CountedJudgement<'a>>,
     /// Pairwise votes of annotators.
     pub(crate) votes: Votes,
     /// The same where items with a final judgement have that alone; `None` where there is no such item.
@@ -54,16 +54,16 @@ pub(crate) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub(crate) fn new(records: &'a Records) -> Self {
+    pub(crate) fn new(records: &'a JudgedItems) -> Self {
         Self::with(records, false)
     }
 
     /// The same, in which language models are judges even where nobody else judged.
-    pub(crate) fn of_judges(records: &'a Records) -> Self {
+    pub(crate) fn of_judges(records: &'a JudgedItems) -> Self {
         Self::with(records, true)
     }
 
-    fn with(records: &'a Records, judges_alone: bool) -> Self {
+    fn with(records: &'a JudgedItems, judges_alone: bool) -> Self {
         let items = &records.items;
         let by_id: HashMap<&str, usize> =
             items.iter().enumerate().map(|(i, item)| (item.id.as_str(), i)).collect();
@@ -80,13 +80,18 @@ impl<'a> Index<'a> {
         let entry = |&(item, judgement): &(usize, &'a Judgement)| {
             let judge = is_judge(judgement);
             let names = if judge { &judge_number } else { &number };
-            Entry { item, annotator: names[judgement.annotator.as_str()], judge, judgement }
+            CountedJudgement {
+                item,
+                annotator: names[judgement.annotator.as_str()],
+                judge,
+                judgement,
+            }
         };
-        let entries: Vec<Entry<'a>> = counted.iter().map(entry).collect();
+        let entries: Vec<CountedJudgement<'a>> = counted.iter().map(entry).collect();
         let annotator = annotators.len();
-        let finals: Vec<Entry<'a>> = finals
+        let finals: Vec<CountedJudgement<'a>> = finals
             .into_iter()
-            .map(|(item, judgement)| Entry { item, annotator, judge: false, judgement })
+            .map(|(item, judgement)| CountedJudgement { item, annotator, judge: false, judgement })
             .collect();
         let decided = (!finals.is_empty()).then(|| {
             let all = entries.iter().filter(|entry| !entry.judge);
@@ -110,12 +115,12 @@ impl<'a> Index<'a> {
     }
 
     /// Judgements of annotators.
-    pub(crate) fn by_people(&self) -> impl Iterator<Item = &Entry<'a>> {
+    pub(crate) fn by_people(&self) -> impl Iterator<Item = &CountedJudgement<'a>> {
         self.entries.iter().filter(|entry| !entry.judge)
     }
 
     /// Judgements of annotators, and in their place the final one where an item has one.
-    pub(crate) fn deciding(&self) -> impl Iterator<Item = &Entry<'a>> {
+    pub(crate) fn deciding(&self) -> impl Iterator<Item = &CountedJudgement<'a>> {
         deciding(self.by_people(), &self.finals)
     }
 
@@ -133,7 +138,7 @@ impl<'a> Index<'a> {
 
 /// Judgements in force whose item is there and whose verdict fits it, with the item's position.
 fn counted<'a>(
-    records: &'a Records,
+    records: &'a JudgedItems,
     by_id: &HashMap<&str, usize>,
 ) -> (Vec<(usize, &'a Judgement)>, LeftOut) {
     let held = in_force(&records.judgements);
@@ -165,10 +170,10 @@ fn finals<'a>(counted: &mut Vec<(usize, &'a Judgement)>) -> BTreeMap<usize, &'a 
 
 /// The entries, and in their place the final one where an item has one; `finals` are in the order of the items.
 fn deciding<'a, 'b: 'a>(
-    entries: impl Iterator<Item = &'a Entry<'b>>,
-    finals: &'a [Entry<'b>],
-) -> impl Iterator<Item = &'a Entry<'b>> {
-    let is_open = |entry: &&Entry<'b>| {
+    entries: impl Iterator<Item = &'a CountedJudgement<'b>>,
+    finals: &'a [CountedJudgement<'b>],
+) -> impl Iterator<Item = &'a CountedJudgement<'b>> {
+    let is_open = |entry: &&CountedJudgement<'b>| {
         finals.binary_search_by_key(&entry.item, |decided| decided.item).is_err()
     };
     entries.filter(is_open).chain(finals)

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use hearken_data::feedback::{Item, Judgement, Strength, Verdict};
 
-use super::Entry;
+use super::CountedJudgement;
 
 /// What a vote says of the first and the second candidate of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Choice {
+pub(crate) enum VoteChoice {
     First,
     Tie,
     Second,
@@ -20,7 +20,7 @@ pub(crate) struct Vote {
     /// Position in [`Votes::units`].
     pub(crate) unit: usize,
     pub(crate) annotator: usize,
-    pub(crate) choice: Choice,
+    pub(crate) choice: VoteChoice,
     /// The probability that the first is better: as a soft verdict has it, else 1, ½ or 0.
     pub(crate) probability: f64,
     /// How strongly, in (0, 1], where it was asked.
@@ -39,7 +39,7 @@ pub(crate) struct Unit {
     pub(crate) item: usize,
     pub(crate) first: usize,
     pub(crate) second: usize,
-    /// Votes by [`Choice`] in its order.
+    /// Votes by [`VoteChoice`] in its order.
     pub(crate) counts: [u32; 3],
     /// Annotators by their first choice.
     pub(crate) annotators: [u32; 3],
@@ -63,7 +63,10 @@ pub(crate) struct Votes {
 }
 
 impl Votes {
-    pub(crate) fn new<'a>(items: &[Item], entries: impl Iterator<Item = &'a Entry<'a>>) -> Self {
+    pub(crate) fn new<'a>(
+        items: &[Item],
+        entries: impl Iterator<Item = &'a CountedJudgement<'a>>,
+    ) -> Self {
         let mut votes = Self::default();
         let mut units: HashMap<(usize, usize, usize), usize> = HashMap::new();
         let mut seen: HashSet<(usize, usize)> = HashSet::new();
@@ -103,7 +106,7 @@ impl Votes {
 
     /// Votes for one or the other.
     pub(crate) fn decisive(&self) -> impl Iterator<Item = &Vote> {
-        self.list.iter().filter(|vote| vote.choice != Choice::Tie)
+        self.list.iter().filter(|vote| vote.choice != VoteChoice::Tie)
     }
 }
 
@@ -111,19 +114,19 @@ impl Vote {
     /// Whether a decisive vote went to what was shown on the left.
     pub(crate) fn for_left(&self) -> Option<bool> {
         match self.choice {
-            Choice::First => self.first_left,
-            Choice::Second => self.first_left.map(|first| !first),
-            Choice::Tie => None,
+            VoteChoice::First => self.first_left,
+            VoteChoice::Second => self.first_left.map(|first| !first),
+            VoteChoice::Tie => None,
         }
     }
 }
 
-fn probability(verdict: &Verdict, choice: Choice) -> f64 {
+fn probability(verdict: &Verdict, choice: VoteChoice) -> f64 {
     match (verdict, choice) {
         (Verdict::Soft { probability }, _) => *probability,
-        (_, Choice::First) => 1.0,
-        (_, Choice::Tie) => 0.5,
-        (_, Choice::Second) => 0.0,
+        (_, VoteChoice::First) => 1.0,
+        (_, VoteChoice::Tie) => 0.5,
+        (_, VoteChoice::Second) => 0.0,
     }
 }
 
@@ -132,22 +135,22 @@ fn first_left(judgement: &Judgement, first: usize) -> Option<bool> {
     judgement.presented.first().map(|&left| left == first)
 }
 
-pub(crate) type Pair = (usize, usize, Choice, Option<f64>);
+pub(crate) type PairVote = (usize, usize, VoteChoice, Option<f64>);
 
 /// What a verdict says about pairs of candidates, the lower number first. Two bad answers are as good as each other; a soft label
 /// is a vote for the more probable side.
-pub(crate) fn pairs_of(verdict: &Verdict) -> Vec<Pair> {
+pub(crate) fn pairs_of(verdict: &Verdict) -> Vec<PairVote> {
     match verdict {
         Verdict::Preferred { candidate, strength } => {
-            let choice = if *candidate == 0 { Choice::First } else { Choice::Second };
+            let choice = if *candidate == 0 { VoteChoice::First } else { VoteChoice::Second };
             vec![(0, 1, choice, strength.map(Strength::share))]
         }
-        Verdict::Tie | Verdict::BothBad => vec![(0, 1, Choice::Tie, None)],
+        Verdict::Tie | Verdict::BothBad => vec![(0, 1, VoteChoice::Tie, None)],
         Verdict::Soft { probability } => {
             let choice = match probability.total_cmp(&0.5) {
-                std::cmp::Ordering::Greater => Choice::First,
-                std::cmp::Ordering::Equal => Choice::Tie,
-                std::cmp::Ordering::Less => Choice::Second,
+                std::cmp::Ordering::Greater => VoteChoice::First,
+                std::cmp::Ordering::Equal => VoteChoice::Tie,
+                std::cmp::Ordering::Less => VoteChoice::Second,
             };
             vec![(0, 1, choice, None)]
         }
@@ -159,13 +162,13 @@ pub(crate) fn pairs_of(verdict: &Verdict) -> Vec<Pair> {
     }
 }
 
-fn pairs_of_order(order: &[Vec<usize>]) -> Vec<Pair> {
+fn pairs_of_order(order: &[Vec<usize>]) -> Vec<PairVote> {
     let mut pairs = Vec::new();
     for (rank, tier) in order.iter().enumerate() {
         for (i, &a) in tier.iter().enumerate() {
-            let equals = tier[..i].iter().map(|&b| (a.min(b), a.max(b), Choice::Tie, None));
+            let equals = tier[..i].iter().map(|&b| (a.min(b), a.max(b), VoteChoice::Tie, None));
             let worse = order[rank + 1..].iter().flatten().map(|&b| {
-                let choice = if a < b { Choice::First } else { Choice::Second };
+                let choice = if a < b { VoteChoice::First } else { VoteChoice::Second };
                 (a.min(b), a.max(b), choice, None)
             });
             pairs.extend(equals.chain(worse));
@@ -186,12 +189,12 @@ mod tests {
         assert_eq!(
             choices,
             [
-                (0, 1, Choice::First),
-                (0, 2, Choice::Second),
-                (0, 3, Choice::Tie),
-                (1, 2, Choice::Second),
-                (1, 3, Choice::Second),
-                (2, 3, Choice::First),
+                (0, 1, VoteChoice::First),
+                (0, 2, VoteChoice::Second),
+                (0, 3, VoteChoice::Tie),
+                (1, 2, VoteChoice::Second),
+                (1, 3, VoteChoice::Second),
+                (2, 3, VoteChoice::First),
             ]
         );
     }
@@ -201,7 +204,7 @@ mod tests {
         let choice = |probability| pairs_of(&Verdict::Soft { probability })[0].2;
         assert_eq!(
             [choice(0.9), choice(0.5), choice(0.1)],
-            [Choice::First, Choice::Tie, Choice::Second]
+            [VoteChoice::First, VoteChoice::Tie, VoteChoice::Second]
         );
     }
 }

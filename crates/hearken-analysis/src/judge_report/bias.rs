@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::JudgeReport;
 use super::seen::{Seen, decided};
-use crate::annotators::{Score, strict_plurality};
+use crate::annotators::{HitCount, strict_plurality};
 use crate::figure::Figure;
-use crate::index::{Choice, Index};
+use crate::index::{Index, VoteChoice};
 
 /// Prompts for which a text must be the answer to be a constant one.
 const CONSTANT_PROMPTS: usize = 3;
@@ -55,14 +55,15 @@ const ONE_ORDER: &str = "No pair was shown in both orders.";
 impl Position {
     pub(super) fn of(seen: &[Seen]) -> Self {
         let mut swaps = SwapCounts::default();
-        let (mut as_first, mut as_second, mut first) = (Vec::new(), Vec::new(), Score::default());
+        let (mut as_first, mut as_second, mut first) =
+            (Vec::new(), Vec::new(), HitCount::default());
         let (mut judge, mut people) = (Vec::new(), Vec::new());
         for one in seen {
             for (place, probability) in one.shown.into_iter().enumerate() {
                 let Some(probability) = probability else { continue };
                 match decided(probability) {
-                    Choice::Tie => {}
-                    choice => first.count((choice == Choice::First) == (place == 0)),
+                    VoteChoice::Tie => {}
+                    choice => first.count((choice == VoteChoice::First) == (place == 0)),
                 }
             }
             match one.shown {
@@ -71,8 +72,8 @@ impl Position {
                     as_second.push(b);
                     let count = match (decided(a), decided(b)) {
                         (a, b) if a == b => &mut swaps.consistent,
-                        (Choice::First, Choice::Second) => &mut swaps.first,
-                        (Choice::Second, Choice::First) => &mut swaps.second,
+                        (VoteChoice::First, VoteChoice::Second) => &mut swaps.first,
+                        (VoteChoice::Second, VoteChoice::First) => &mut swaps.second,
                         _ => &mut swaps.mixed,
                     };
                     *count += 1;
@@ -113,7 +114,7 @@ fn difference(treatment: &[f64], control: &[f64]) -> Option<Estimate> {
     Some(Estimate { value: found.value, ..bounded })
 }
 
-/// What a side gets of a choice, by its number in the order of [`Choice`].
+/// What a side gets of a choice, by its number in the order of [`VoteChoice`].
 fn won(choice: usize, is_first: bool) -> f64 {
     match (choice, is_first) {
         (1, _) => 0.5,

@@ -12,10 +12,10 @@ use hearken_stats::agreement::{Weights, cohen};
 use hearken_stats::calibration::{Prediction, expected_calibration_error};
 use serde::{Deserialize, Serialize};
 
-use crate::annotators::{Majority, Score, strict_plurality};
+use crate::annotators::{HitCount, Majority, strict_plurality};
 use crate::figure::Figure;
-use crate::index::{Choice, Index};
-use crate::records::{Options, Records};
+use crate::index::{Index, VoteChoice};
+use crate::records::{JudgedItems, Options};
 use seen::Seen;
 
 pub use bias::{Leaning, Position};
@@ -85,7 +85,7 @@ pub struct JudgeReport {
 }
 
 /// Reports on every language model that judged.
-pub fn judge_reports(records: &Records, options: &Options) -> JudgeReports {
+pub fn judge_reports(records: &JudgedItems, options: &Options) -> JudgeReports {
     let index = Index::of_judges(records);
     let all = seen::of_judges(&index);
     let judges =
@@ -95,12 +95,12 @@ pub fn judge_reports(records: &Records, options: &Options) -> JudgeReports {
 
 fn among_people(index: &Index<'_>, options: &Options) -> AmongPeople {
     let majority = Majority::new(&index.votes, index.annotators.len());
-    let sum = majority.decisive.iter().fold(Score::default(), |sum, score| Score {
+    let sum = majority.decisive.iter().fold(HitCount::default(), |sum, score| HitCount {
         hits: sum.hits + score.hits,
         n: sum.n + score.n,
     });
     let mut decisive = vec![Vec::new(); index.votes.units.len()];
-    for vote in index.votes.first().filter(|vote| vote.choice != Choice::Tie) {
+    for vote in index.votes.first().filter(|vote| vote.choice != VoteChoice::Tie) {
         decisive[vote.unit].push(vote.choice);
     }
     let rounds = options.bootstrap_rounds;
@@ -118,13 +118,13 @@ fn report(index: &Index<'_>, name: &str, seen: &[Seen], options: &Options) -> Ju
     let rounds = options.bootstrap_rounds;
     let labelled: Vec<(&Seen, [u32; 3])> =
         seen.iter().filter_map(|one| Some((one, one.people?))).collect();
-    let mut agreement = Score::default();
+    let mut agreement = HitCount::default();
     let mut kappa_units = Vec::new();
     for (one, counts) in &labelled {
         let Some(most) = strict_plurality(*counts) else { continue };
         let said = one.choice() as usize;
         kappa_units.push([said, most]);
-        let tie = Choice::Tie as usize;
+        let tie = VoteChoice::Tie as usize;
         if most != tie && said != tie {
             agreement.count(most == said);
         }
@@ -141,7 +141,7 @@ fn report(index: &Index<'_>, name: &str, seen: &[Seen], options: &Options) -> Ju
     let mut report = JudgeReport {
         name: name.to_owned(),
         pairs: seen.len(),
-        ties: seen.iter().filter(|one| one.choice() == Choice::Tie).count(),
+        ties: seen.iter().filter(|one| one.choice() == VoteChoice::Tie).count(),
         labelled: labelled.len(),
         agreement: agreement.figure("No decisive verdict where people have a strict plurality."),
         kappa: kappa.into(),

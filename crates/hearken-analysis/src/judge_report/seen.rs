@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::index::{Choice, Index};
+use crate::index::{Index, VoteChoice};
 
 /// What a judge said of a pair, and people beside it.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// What its probability decides.
-    pub(super) fn choice(&self) -> Choice {
+    pub(super) fn choice(&self) -> VoteChoice {
         decided(self.probability)
     }
 
@@ -35,11 +35,11 @@ impl Seen {
 }
 
 /// The side that is more probable, or a tie.
-pub(super) fn decided(probability: f64) -> Choice {
+pub(super) fn decided(probability: f64) -> VoteChoice {
     match probability.total_cmp(&0.5) {
-        std::cmp::Ordering::Greater => Choice::First,
-        std::cmp::Ordering::Equal => Choice::Tie,
-        std::cmp::Ordering::Less => Choice::Second,
+        std::cmp::Ordering::Greater => VoteChoice::First,
+        std::cmp::Ordering::Equal => VoteChoice::Tie,
+        std::cmp::Ordering::Less => VoteChoice::Second,
     }
 }
 

@@ -17,7 +17,7 @@ fn items(count: usize) -> Vec<Item> {
 }
 
 /// Records in which `judge` says how probable it is that what is shown first is better, in both orders.
-fn records(items: Vec<Item>, judge: impl Fn(&Item, [usize; 2]) -> f64) -> Records {
+fn records(items: Vec<Item>, judge: impl Fn(&Item, [usize; 2]) -> f64) -> JudgedItems {
     let mut judgements = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let people = Verdict::preferred(usize::from(at % 3 == 0));
@@ -32,10 +32,10 @@ fn records(items: Vec<Item>, judge: impl Fn(&Item, [usize; 2]) -> f64) -> Record
             judgements.push(judgement);
         }
     }
-    Records { items, judgements }
+    JudgedItems { items, judgements }
 }
 
-fn report_of(records: &Records) -> JudgeReport {
+fn report_of(records: &JudgedItems) -> JudgeReport {
     let options = Options { bootstrap_rounds: 100, ..Options::default() };
     judge_reports(records, &options).judges.remove(0)
 }

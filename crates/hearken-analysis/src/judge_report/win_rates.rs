@@ -32,14 +32,14 @@ pub struct WinRate {
 
 /// Labels of a model's pairs.
 #[derive(Default)]
-struct Labels {
+struct PairLabels {
     people: Vec<f64>,
     judge: Vec<f64>,
     others: Vec<f64>,
 }
 
 pub(super) fn win_rates(index: &Index<'_>, seen: &[Seen]) -> Vec<WinRate> {
-    let mut all: BTreeMap<usize, Labels> = BTreeMap::new();
+    let mut all: BTreeMap<usize, PairLabels> = BTreeMap::new();
     for one in seen {
         let models = one.pair.map(|candidate| index.model(one.item, candidate));
         if models[0] == models[1] {
@@ -62,8 +62,8 @@ pub(super) fn win_rates(index: &Index<'_>, seen: &[Seen]) -> Vec<WinRate> {
     all.into_iter().map(|(model, labels)| win_rate(index.models[model], &labels)).collect()
 }
 
-fn win_rate(model: &str, labels: &Labels) -> WinRate {
-    let Labels { people, judge, others } = labels;
+fn win_rate(model: &str, labels: &PairLabels) -> WinRate {
+    let PairLabels { people, judge, others } = labels;
     let found = prediction_powered_mean(Predictions { people, judge, others });
     let of_judge = hearken_stats::mean::mean(&[judge.as_slice(), others].concat());
     WinRate {

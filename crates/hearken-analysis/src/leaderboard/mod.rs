@@ -24,7 +24,7 @@ pub use elo::{Checkpoint, EloHistory};
 pub use styled::{StyleControl, StyleEffect};
 
 use crate::figure::Figure;
-use crate::index::{Choice, Index, Vote};
+use crate::index::{Index, Vote, VoteChoice};
 use crate::records::Options;
 
 /// The leaderboard of models.
@@ -192,7 +192,7 @@ impl<'a> ModelVotes<'a> {
     }
 }
 
-/// What a vote says where the first candidate is on the left, by [`Choice`] in its order.
+/// What a vote says where the first candidate is on the left, by [`VoteChoice`] in its order.
 pub(crate) const OUTCOMES: [Outcome; 3] = [Outcome::Left, Outcome::Tie, Outcome::Right];
 
 impl ModelVote<'_> {
@@ -349,7 +349,7 @@ impl Fits {
     }
 
     fn tie_models(&self, votes: &ModelVotes<'_>) -> TieModels {
-        let ties = votes.list.iter().filter(|v| v.vote.choice == Choice::Tie).count();
+        let ties = votes.list.iter().filter(|v| v.vote.choice == VoteChoice::Tie).count();
         let share = proportion::wilson(ties as f64, votes.list.len());
         let (davidson, rao_kupper) = (self.davidson.as_ref().ok(), self.rao_kupper.as_ref().ok());
         let parameter = |fit: Option<&Fit>| fit.map(Fit::tie_parameter).filter(|x| x.is_finite());
@@ -449,16 +449,16 @@ fn rows(
     let mut outcomes = vec![Outcomes::default(); votes.models.len()];
     for v in &votes.list {
         match v.vote.choice {
-            Choice::Tie => [v.first, v.second].into_iter().for_each(|m| outcomes[m].ties += 1),
+            VoteChoice::Tie => [v.first, v.second].into_iter().for_each(|m| outcomes[m].ties += 1),
             choice => {
-                let first = choice == Choice::First;
+                let first = choice == VoteChoice::First;
                 let (winner, loser) = if first { (v.first, v.second) } else { (v.second, v.first) };
                 outcomes[winner].wins += 1;
                 outcomes[loser].losses += 1;
             }
         }
     }
-    let strengths = Columns::new(fits, votes.models.len());
+    let strengths = StrengthColumns::new(fits, votes.models.len());
     let shares = fits.half.as_ref().ok().map(Fit::shares);
     let bounds = resampled.map(|r| rank_bounds(&r.replicates.strengths));
     let row = |m: usize| {
@@ -490,14 +490,14 @@ fn rows(
 }
 
 /// Strengths of every model under each model of ties.
-struct Columns {
+struct StrengthColumns {
     half: Vec<Figure>,
     davidson: Vec<Figure>,
     rao_kupper: Vec<Figure>,
     why: String,
 }
 
-impl Columns {
+impl StrengthColumns {
     fn new(fits: &Fits, models: usize) -> Self {
         let why = |error: &FitError| crate::figure::sentence(&error.to_string());
         let column = |fit: &Result<Fit, FitError>| match fit {

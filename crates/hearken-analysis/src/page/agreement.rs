@@ -3,7 +3,7 @@
 use super::markup::{Unit, facts, notes, section as framed};
 use crate::Analysis;
 use crate::agreement::Graded;
-use hearken_page::{Forest, Labels};
+use hearken_page::{ChartLabels, Forest};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let a = &analysis.agreement;
@@ -34,7 +34,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
     ];
     let row = |(name, figure): (&str, &crate::Figure)| Some((name.to_owned(), *figure.known()?));
     body += &Forest {
-        labels: Labels::new("Agreement; 0 is chance for kappa and alpha", "agreement", ""),
+        labels: ChartLabels::new("Agreement; 0 is chance for kappa and alpha", "agreement", ""),
         rows: named.into_iter().filter_map(row).collect(),
         reference: Some(0.0),
     }

@@ -6,7 +6,7 @@ use super::markup::{Table, Unit, cell, data, facts, n, notes, p, section as fram
 use crate::Analysis;
 use crate::annotators::Annotator;
 use hearken_page::escape;
-use hearken_page::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::{ChartLabels, ChartSeries, Forest, LineChart, Mark};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let a = &analysis.annotators;
@@ -22,7 +22,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
     body += &table(&a.list);
     let by_agreement = |k: &Annotator| Some((k.name.clone(), *k.agreement.known()?));
     body += &Forest {
-        labels: Labels::new("Agreement with the majority of the others", "share", ""),
+        labels: ChartLabels::new("Agreement with the majority of the others", "share", ""),
         rows: a.list.iter().filter_map(by_agreement).collect(),
         reference: a.agreement.value(),
     }
@@ -114,11 +114,12 @@ fn funnel(list: &[Annotator]) -> String {
         let points = (0..=60)
             .map(|i| (most / 2.0).powf(f64::from(i) / 60.0) * 2.0)
             .map(|n| (n, (0.5 + sign * 3.29 * 0.5 / n.sqrt()).clamp(0.0, 1.0)));
-        Line::new(name, points)
+        ChartSeries::new(name, points)
     };
-    let labels = Labels::new("Preference for the left side", "decisive votes", "share of left");
-    let series = vec![Line::new("annotators", points), bound(1.0), bound(-1.0)];
-    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
+    let labels =
+        ChartLabels::new("Preference for the left side", "decisive votes", "share of left");
+    let series = vec![ChartSeries::new("annotators", points), bound(1.0), bound(-1.0)];
+    LineChart { mark: Mark::PointsThenLines, ..LineChart::new(labels, series) }.html()
 }
 
 fn groups(analysis: &Analysis) -> String {

@@ -3,7 +3,7 @@
 use super::markup::{Unit, facts, open_section as framed, sentences};
 use crate::feature_report::FeatureReport;
 use hearken_page::document;
-use hearken_page::{Forest, Labels, Line, Lines, Mark};
+use hearken_page::{ChartLabels, ChartSeries, Forest, LineChart, Mark};
 
 /// The report as a section for a page that somebody else frames; see [`super::fragment`].
 pub fn feature_report_fragment(report: &FeatureReport) -> String {
@@ -30,7 +30,7 @@ pub fn feature_report_fragment(report: &FeatureReport) -> String {
         ],
     );
     let importance = Forest {
-        labels: Labels::new(
+        labels: ChartLabels::new(
             "Accuracy lost when a feature is exchanged between pairs",
             "loss of held-out accuracy",
             "",
@@ -60,8 +60,8 @@ fn calibration(report: &FeatureReport) -> String {
     if points.is_empty() {
         return String::new();
     }
-    let perfect = Line::new("as sure as right", [(0.5, 0.5), (1.0, 1.0)]);
-    let labels = Labels::new("Calibration", "probability given to its choice", "share right");
-    let series = vec![Line::new("held-out pairs", points), perfect];
-    Lines { mark: Mark::PointsThenLines, ..Lines::new(labels, series) }.html()
+    let perfect = ChartSeries::new("as sure as right", [(0.5, 0.5), (1.0, 1.0)]);
+    let labels = ChartLabels::new("Calibration", "probability given to its choice", "share right");
+    let series = vec![ChartSeries::new("held-out pairs", points), perfect];
+    LineChart { mark: Mark::PointsThenLines, ..LineChart::new(labels, series) }.html()
 }

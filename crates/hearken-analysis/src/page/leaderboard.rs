@@ -4,7 +4,7 @@ use super::markup::{Table, Unit, cell, data, facts, n, notes, p, probability, se
 use crate::Analysis;
 use crate::leaderboard::{Leaderboard, LikelihoodRatio, ModelRow};
 use hearken_page::escape;
-use hearken_page::{Forest, Labels, Line, Lines};
+use hearken_page::{ChartLabels, ChartSeries, Forest, LineChart};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let board = &analysis.leaderboard;
@@ -16,7 +16,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
         notes(&board.notes),
         table(board),
         Forest {
-            labels: Labels::new("Ratings", "rating", ""),
+            labels: ChartLabels::new("Ratings", "rating", ""),
             rows: board.models.iter().filter_map(rating).collect(),
             reference: None,
         }
@@ -108,10 +108,10 @@ fn history(board: &Leaderboard) -> String {
     let line = |&m: &usize| {
         let points = std::iter::once((0.0, elo.initial))
             .chain(elo.checkpoints.iter().map(|c| (c.votes as f64, c.ratings[m])));
-        Line::new(&elo.models[m], points)
+        ChartSeries::new(&elo.models[m], points)
     };
     let order_note = if elo.by_time { "" } else { ", in the order in which they were stored" };
     let title = format!("Elo ratings over the votes{order_note}: history, not ranking");
-    let labels = Labels::new(&title, "votes", "rating");
-    Lines::new(labels, order.iter().take(SHOWN).map(line).collect()).html()
+    let labels = ChartLabels::new(&title, "votes", "rating");
+    LineChart::new(labels, order.iter().take(SHOWN).map(line).collect()).html()
 }

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::markup::{Table, Unit, cell, data, facts, n, notes, p, section as framed};
 use crate::Analysis;
-use crate::patterns::{Pattern, Side};
+use crate::patterns::{ExampleSide, Pattern};
 use hearken_page::escape;
-use hearken_page::{Forest, Labels};
+use hearken_page::{ChartLabels, Forest};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let patterns = &analysis.patterns;
@@ -40,7 +40,7 @@ pub(super) fn section(analysis: &Analysis) -> String {
     }
     let row = |pattern: &Pattern| Some((pattern.feature.clone(), *pattern.effect.known()?));
     let forest = Forest {
-        labels: Labels::new(
+        labels: ChartLabels::new(
             "What predicts the choice: above 0, more of it wins",
             "log-odds per standard deviation",
             "",
@@ -75,7 +75,7 @@ fn examples(pattern: &Pattern) -> String {
         escape(&pattern.description)
     );
     for example in &pattern.examples {
-        let side = |side: &Side, what: &str| {
+        let side = |side: &ExampleSide, what: &str| {
             format!(
                 "<p>{what} ({} votes, {:.1}):</p><blockquote translate=\"no\" dir=\"auto\">{}</blockquote>",
                 side.votes,
@@ -121,7 +121,7 @@ pub(super) fn ratings(analysis: &Analysis) -> String {
     for (name, axis) in &ratings.axes {
         let row = |m: &crate::ratings::ModelRating| Some((m.model.clone(), *m.mean.known()?));
         body += &Forest {
-            labels: Labels::new(&format!("Mean rating on the axis {name}"), "rating", ""),
+            labels: ChartLabels::new(&format!("Mean rating on the axis {name}"), "rating", ""),
             rows: axis.models.iter().filter_map(row).collect(),
             reference: None,
         }

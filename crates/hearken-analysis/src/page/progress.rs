@@ -3,7 +3,7 @@
 use super::markup::{Table, Unit, facts, notes, section as framed};
 use crate::Analysis;
 use hearken_page::escape;
-use hearken_page::{Bars, Labels};
+use hearken_page::{Bars, ChartLabels};
 
 pub(super) fn section(analysis: &Analysis) -> String {
     let p = &analysis.progress;
@@ -42,12 +42,15 @@ pub(super) fn section(analysis: &Analysis) -> String {
         overlap.html(),
         times,
         Bars {
-            labels: Labels::new("Seconds per judgement", "time", "judgements"),
+            labels: ChartLabels::new("Seconds per judgement", "time", "judgements"),
             bars: p.seconds.histogram.iter().map(bin).collect(),
         }
         .html(),
-        Bars { labels: Labels::new("Judgements per day", "day, UTC", "judgements"), bars: per_day }
-            .html(),
+        Bars {
+            labels: ChartLabels::new("Judgements per day", "day, UTC", "judgements"),
+            bars: per_day,
+        }
+        .html(),
     ];
     framed("progress", "Progress", &body.concat())
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use hearken_analysis::Records;
+use hearken_analysis::JudgedItems;
 use hearken_data::feedback::{Candidate, Item, Judgement, Origin, Task, Verdict};
 use hearken_data::{Message, Role};
 
@@ -15,12 +15,12 @@ pub fn llmfao_folder() -> Option<PathBuf> {
 }
 
 /// Pairs, the votes of people, and those of two judges.
-pub fn llmfao() -> Option<Records> {
+pub fn llmfao() -> Option<JudgedItems> {
     let folder = llmfao_folder()?;
     let crowd = rows(&folder.join("crowd-comparisons.csv"));
     let names: HashMap<&str, [&str; 2]> =
         crowd.iter().map(|row| (row[0].as_str(), [row[6].as_str(), row[7].as_str()])).collect();
-    let mut records = Records::default();
+    let mut records = JudgedItems::default();
     let pairs = std::fs::read_to_string(folder.join("pairs-crowd.jsonl")).unwrap();
     for line in pairs.lines() {
         let pair: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -9,14 +9,14 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use hearken_data::write_whole;
-use hearken_recipes::bench::{self, Bench as Settings, Measured, Profile, Sizes, machine};
+use hearken_recipes::bench::{self, Bench as Settings, Profile, Sizes, TimedSteps, machine};
 use hearken_tensor::device::Precision;
 
 use super::model_arguments::Dtype;
 use super::output_file::check_output;
 use crate::device;
 use crate::output;
-use row::Row;
+use row::BenchRow;
 
 /// Measure how fast this machine trains and samples
 ///
@@ -29,7 +29,7 @@ use row::Row;
 pub(crate) struct Bench {
     /// What to measure
     #[arg(long, value_enum)]
-    work: Work,
+    work: BenchWork,
 
     /// The model: Llama of 28 or 135 million parameters, or GPT-2 of 124
     #[arg(long, value_enum, default_value = "small30")]
@@ -81,7 +81,7 @@ Examples:
   hearken bench --work sft --shape gpt2 --dtype bf16 --profile";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Work {
+enum BenchWork {
     /// 8 sequences of 256 tokens
     Sft,
     /// 8 pairs of a prompt of 128 tokens and two completions of 128
@@ -122,16 +122,16 @@ fn positive(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&n| 0 < n).ok_or_else(|| "expected a whole number from 1".to_owned())
 }
 
-impl Work {
+impl BenchWork {
     /// What is measured in a step; `None` for the machine itself and for several works.
-    fn timed(self) -> Option<bench::Work> {
+    fn timed(self) -> Option<bench::Workload> {
         match self {
-            Self::Sft => Some(bench::Work::Sft),
-            Self::Reward => Some(bench::Work::Reward),
-            Self::Dpo => Some(bench::Work::Dpo),
-            Self::Grpo => Some(bench::Work::Grpo),
-            Self::Generate | Self::Decode => Some(bench::Work::Generate),
-            Self::Ppo => Some(bench::Work::Ppo),
+            Self::Sft => Some(bench::Workload::Sft),
+            Self::Reward => Some(bench::Workload::Reward),
+            Self::Dpo => Some(bench::Workload::Dpo),
+            Self::Grpo => Some(bench::Workload::Grpo),
+            Self::Generate | Self::Decode => Some(bench::Workload::Generate),
+            Self::Ppo => Some(bench::Workload::Ppo),
             Self::Peak | Self::All => None,
         }
     }
@@ -151,7 +151,7 @@ impl Bench {
     pub(crate) fn run(self) -> Result<ExitCode> {
         self.json.as_deref().map_or(Ok(()), |path| check_output(path, &[]))?;
         let rows = match (self.work, self.threads) {
-            (Work::All, _) => self.measure_all()?,
+            (BenchWork::All, _) => self.measure_all()?,
             (_, None) => self.measure()?,
             (_, Some(threads)) => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -168,12 +168,12 @@ impl Bench {
     }
 
     /// Each work in a process of its own: the operating system's account of memory is per process.
-    fn measure_all(&self) -> Result<Vec<Row>> {
+    fn measure_all(&self) -> Result<Vec<BenchRow>> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let scratch = Scratch::new()?;
         let results = scratch.0.path().join("results.json");
         let mut rows = Vec::new();
-        for work in Work::value_variants().iter().filter(|work| **work != Work::All) {
+        for work in BenchWork::value_variants().iter().filter(|work| **work != BenchWork::All) {
             let name = value_name(work);
             output::say(&format!("{name}…"));
             let mut command = std::process::Command::new(&program);
@@ -184,7 +184,7 @@ impl Bench {
                 bail!("`--work {name}` failed: {status}");
             }
             let text = std::fs::read(&results)?;
-            rows.extend(serde_json::from_slice::<Vec<Row>>(&text)?);
+            rows.extend(serde_json::from_slice::<Vec<BenchRow>>(&text)?);
         }
         Ok(rows)
     }
@@ -209,7 +209,7 @@ impl Bench {
         arguments
     }
 
-    fn measure(&self) -> Result<Vec<Row>> {
+    fn measure(&self) -> Result<Vec<BenchRow>> {
         match self.work.timed() {
             None => Ok(self.peaks()),
             Some(work) => Ok(vec![self.measure_work(work)?]),
@@ -217,7 +217,7 @@ impl Bench {
     }
 
     /// The machine at its best, in every precision that it has.
-    fn peaks(&self) -> Vec<Row> {
+    fn peaks(&self) -> Vec<BenchRow> {
         // Before the bandwidth, which takes memory.
         let peaks = [Precision::F32, Precision::Bf16].map(machine::operations_per_s);
         let memory = machine::peak_rss_mb();
@@ -225,12 +225,12 @@ impl Bench {
         let named = [Dtype::F32, Dtype::Bf16].into_iter().zip(peaks);
         let row = |(dtype, peak): (Dtype, Option<f64>)| {
             let shape = value_name(&self.shape);
-            peak.map(|peak| Row::of_peak(&shape, &value_name(&dtype), peak, bandwidth, memory))
+            peak.map(|peak| BenchRow::of_peak(&shape, &value_name(&dtype), peak, bandwidth, memory))
         };
         named.filter_map(row).collect()
     }
 
-    fn measure_work(&self, work: bench::Work) -> Result<Row> {
+    fn measure_work(&self, work: bench::Workload) -> Result<BenchRow> {
         let scratch = Scratch::new()?;
         let settings = self.settings(work, scratch.0.path());
         let profile = Profile::default();
@@ -242,7 +242,7 @@ impl Bench {
         };
         // Read before anything else takes memory.
         let memory = machine::peak_rss_mb();
-        let mut row = Row::of_work(&settings, &measured, before.max(self.peak()), memory);
+        let mut row = BenchRow::of_work(&settings, &measured, before.max(self.peak()), memory);
         row.work = value_name(&self.work);
         if let Some(bytes_per_s) = measured.decode_bytes_per_s {
             row.set_bandwidth(bytes_per_s, machine::read_bytes_per_s());
@@ -253,9 +253,9 @@ impl Bench {
         Ok(row)
     }
 
-    fn settings(&self, work: bench::Work, scratch: &Path) -> Settings {
+    fn settings(&self, work: bench::Workload, scratch: &Path) -> Settings {
         let own = work.sizes();
-        let batch = if self.work == Work::Decode { 1 } else { own.batch };
+        let batch = if self.work == BenchWork::Decode { 1 } else { own.batch };
         let sizes = Sizes {
             batch: self.batch.unwrap_or(batch),
             prompt: self.prompt_tokens.filter(|_| 0 < own.prompt).unwrap_or(own.prompt),
@@ -280,7 +280,7 @@ impl Bench {
     }
 }
 
-fn total_seconds(measured: &Measured) -> f64 {
+fn total_seconds(measured: &TimedSteps) -> f64 {
     measured.laps.iter().map(|lap| lap.seconds).sum()
 }
 

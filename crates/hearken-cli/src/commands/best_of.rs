@@ -12,12 +12,14 @@ use hearken_generate::GenerateError;
 use hearken_hub::ModelPart;
 use hearken_model::steps::StepTokens;
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
-use hearken_recipes::search::{Answer, Draw, Scored, Scorer, TreeSearch, sample, search};
+use hearken_recipes::search::{
+    SampleSettings, SampledAnswer, Scored, Scorer, TreeSearch, sample, search,
+};
 use hearken_reward_source::{StepAggregation, answer_of, groups_of, verify};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_stats::proportion::wilson;
-use hearken_stats::reranking::{Candidate, Choice, choose};
+use hearken_stats::reranking::{Candidate, RerankingRule, choose};
 use hearken_tensor::AnyDevice;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -104,7 +106,7 @@ enum ChooseArgument {
     Weighted,
 }
 
-impl From<ChooseArgument> for Choice {
+impl From<ChooseArgument> for RerankingRule {
     fn from(choose: ChooseArgument) -> Self {
         match choose {
             ChooseArgument::Best => Self::Best,
@@ -168,7 +170,7 @@ const COLUMNS: [&str; 7] =
 const TOGETHER: usize = 16;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct BestOfLine<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     completion: String,
@@ -185,7 +187,7 @@ struct Line<'a> {
 }
 
 /// The answers to a prompt, with what a reward model says of them.
-type Judged = Vec<(Answer, Option<Scored>)>;
+type RankedAnswers = Vec<(SampledAnswer, Option<Scored>)>;
 
 /// A reward model with its tokenizer.
 struct Judge {
@@ -214,9 +216,9 @@ impl BestOf {
             );
         };
         self.model.say_built_in_format(Some(&tokenizer));
-        let work = Work { command: &self, policy, tokenizer, judge };
+        let work = BestOfRun { command: &self, policy, tokenizer, judge };
         let interrupt = Interrupt::install("stopping after these prompts")?;
-        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut lines: OutputLines<BestOfLine<'_>> = self.lines.open(present)?;
         let mut counter = Counter::new(expected - present);
         let (mut written, mut right) = (present, 0);
         while written < expected && !interrupt.requested() {
@@ -288,14 +290,14 @@ impl BestOf {
     }
 }
 
-struct Work<'a> {
+struct BestOfRun<'a> {
     command: &'a BestOf,
     policy: Model<AnyDevice>,
     tokenizer: Tokenizer,
     judge: Option<Judge>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> BestOfRun<'a> {
     /// The answers to some prompts, of which the first has this number, and their scores; `None` where it was
     /// interrupted.
     fn answers(
@@ -303,7 +305,7 @@ impl<'a> Work<'a> {
         prompts: &[PromptLine],
         first: usize,
         interrupt: &Interrupt,
-    ) -> Result<Option<Vec<Judged>>> {
+    ) -> Result<Option<Vec<RankedAnswers>>> {
         let command = self.command;
         let seeds = Seeds::new(command.sampling.seed);
         let sampling = command.sampling.sampling(command.max_new_tokens);
@@ -314,9 +316,13 @@ impl<'a> Work<'a> {
         let seed = |index: usize| seeds.derive("best_of", (first + index) as u64, 0);
         if command.search == SearchArgument::Sample {
             let all: Vec<u64> = (0..prompts.len()).map(seed).collect();
-            let draw =
-                Draw { prompts: &ids, samples: command.samples, sampling: &sampling, seeds: &all };
-            let mut observer = |_: hearken_generate::Event<'_>| match interrupt.requested() {
+            let draw = SampleSettings {
+                prompts: &ids,
+                samples: command.samples,
+                sampling: &sampling,
+                seeds: &all,
+            };
+            let mut observer = |_: hearken_generate::TokenSampled<'_>| match interrupt.requested() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             };
@@ -359,7 +365,7 @@ impl<'a> Work<'a> {
     }
 
     /// Answers with what the reward model says of them.
-    fn scored(&self, line: &PromptLine, answers: Vec<Answer>) -> Result<Judged> {
+    fn scored(&self, line: &PromptLine, answers: Vec<SampledAnswer>) -> Result<RankedAnswers> {
         let Some(Judge { scorer, tokenizer }) = &self.judge else {
             return Ok(answers.into_iter().map(|answer| (answer, None)).collect());
         };
@@ -395,7 +401,7 @@ impl<'a> Work<'a> {
     }
 
     /// The line of a prompt's answers.
-    fn choose(&self, line: &'a PromptLine, answers: &Judged) -> Result<Line<'a>> {
+    fn choose(&self, line: &'a PromptLine, answers: &RankedAnswers) -> Result<BestOfLine<'a>> {
         let command = self.command;
         let verifier = command.verifier.into();
         let right = |text: &str| -> Result<Option<bool>> {
@@ -430,7 +436,7 @@ impl<'a> Work<'a> {
         let all = || answers.iter().map(|(answer, _)| answer.text.clone()).collect();
         let scores: Option<Vec<f64>> =
             answers.iter().map(|(_, scored)| scored.as_ref().map(|one| one.score)).collect();
-        Ok(Line {
+        Ok(BestOfLine {
             kept: command.lines.kept(line),
             right: right(&answer.text)?,
             completion: answer.text.clone(),

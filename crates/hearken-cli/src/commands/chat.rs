@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Message, Role, StopReason};
-use hearken_generate::{Engine, EngineOptions, Request, Sampling, TextPieces, completion_text};
+use hearken_generate::{
+    Engine, EngineOptions, Sampling, SamplingRequest, TextPieces, completion_text,
+};
 use hearken_judge::chat::{Api, ChatClient, ChatOptions};
 use hearken_model::Tokenizer;
 use hearken_model::chat::{BUILT_IN_FORMAT, Conversation as Talk, STOP, encode_prompt};
@@ -205,7 +207,7 @@ impl Answers for Conversation<'_> {
             false => TextPieces::of_answer(self.tokenizer, stop),
         };
         let mut printed = Ok(());
-        let request = Request { prompt_ids, samples: 1, seed };
+        let request = SamplingRequest { prompt_ids, samples: 1, seed };
         self.engine.submit(request, &self.sampling)?;
         let ended = self.engine.finish(&mut |event| {
             let id = event.ids.last().copied().expect("a token was sampled");

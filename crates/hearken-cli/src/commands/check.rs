@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use hearken_config::{Configuration as _, Layers, RunConfig};
-use hearken_recipes::check::{self, Machine, Time, Work};
+use hearken_recipes::check::{self, CheckMethod, Machine, Time};
 use hearken_recipes::rlhf::RlhfConfig;
 use hearken_train::distill::DistillConfig;
 use hearken_train::dpo::DpoConfig;
@@ -167,7 +167,7 @@ fn told(found: &check::Check) -> String {
     for doubt in &found.doubts {
         text += &wrapped("look", doubt);
     }
-    if let Work::Steps { time: Some(Time { basis, .. }), .. } = &found.work {
+    if let CheckMethod::Steps { time: Some(Time { basis, .. }), .. } = &found.work {
         text += &wrapped("time", basis);
     }
     let mut before = "";
@@ -183,14 +183,16 @@ fn told(found: &check::Check) -> String {
 fn line(name: &str, checks: &[check::Check]) -> String {
     let doubts: usize = checks.iter().map(|one| one.doubts.len()).sum();
     let verdict = match doubts {
-        _ if checks.iter().all(|one| one.work == Work::Done) => "done already, nothing to do",
+        _ if checks.iter().all(|one| one.work == CheckMethod::Done) => {
+            "done already, nothing to do"
+        }
         0 => "ready to start",
         _ => "to be looked at first",
     };
     let (mut left, mut seconds, mut whole, mut most) = (0, 0.0, true, false);
     for one in checks {
         match &one.work {
-            Work::Steps { left: steps, time, .. } => {
+            CheckMethod::Steps { left: steps, time, .. } => {
                 left += steps;
                 whole &= time.is_some();
                 if let Some(time) = time {
@@ -198,8 +200,8 @@ fn line(name: &str, checks: &[check::Check]) -> String {
                     most |= time.is_most;
                 }
             }
-            Work::Unknown => whole = false,
-            Work::Done => {}
+            CheckMethod::Unknown => whole = false,
+            CheckMethod::Done => {}
         }
     }
     let mut text = format!("{name}: {verdict}");

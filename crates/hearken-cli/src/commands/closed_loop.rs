@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_recipes::closed_loop::{
     self, ByHand, Deploy, LoopConfig, LoopStatus, RoundSummary, summaries,
 };
@@ -87,7 +87,7 @@ impl ClosedLoop {
     }
 }
 
-fn go(loaded: &Loaded<LoopConfig>, screen: &mut Screen, root: &Path) -> Result<ExitCode> {
+fn go(loaded: &LoadedConfig<LoopConfig>, screen: &mut Screen, root: &Path) -> Result<ExitCode> {
     let mut server = loaded.config.serve.as_ref().map(Server::open).transpose()?;
     let deploy = server.as_mut().map(|server| -> &mut dyn Deploy { server });
     let ended = closed_loop::run(device::open(), loaded, deploy, screen)?;

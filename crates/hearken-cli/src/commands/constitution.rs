@@ -9,7 +9,7 @@ use clap::Args;
 use hearken_config::Configuration as _;
 use hearken_data::{Prompt, ReadOptions};
 use hearken_judge::model::KeptAnswers;
-use hearken_recipes::constitution::{self, ConstitutionConfig, Written};
+use hearken_recipes::constitution::{self, ConstitutionConfig, WrittenCounts};
 use hearken_reward_source::judging::Asking;
 use hearken_run::run_dir::Start;
 use hearken_store::read_records;
@@ -92,8 +92,8 @@ impl Constitution {
     }
 }
 
-fn told(written: &Written, asking: &Asking, dir: &std::path::Path) -> String {
-    let Written { chains, demonstrations, revisions, comparisons } = written;
+fn told(written: &WrittenCounts, asking: &Asking, dir: &std::path::Path) -> String {
+    let WrittenCounts { chains, demonstrations, revisions, comparisons } = written;
     let spent = asking.budget.spent();
     format!(
         "{chains} prompts: {demonstrations} demonstrations, {revisions} revisions, {comparisons} comparisons\n\

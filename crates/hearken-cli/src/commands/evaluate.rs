@@ -25,7 +25,9 @@ use hearken_stats::Estimate;
 use hearken_stats::bootstrap::bootstrap;
 use hearken_stats::calibration::{Prediction, expected_calibration_error};
 use hearken_stats::first_error::{FirstError, first_error_scores};
-use hearken_stats::reranking::{Candidate, Choice, accuracy, accuracy_of_choice, mean_share};
+use hearken_stats::reranking::{
+    Candidate, RerankingRule, accuracy, accuracy_of_choice, mean_share,
+};
 use hearken_store::read_records;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -58,7 +60,7 @@ enum What {
     Steps(Steps),
     BestOf(BestOf),
     #[command(name = "judge")]
-    Judged(judged::Judged),
+    Judged(judged::JudgedArguments),
     #[command(name = "reward-bench")]
     RewardBenchmark(benchmarks::RewardBenchmark),
     #[command(name = "judge-bench")]
@@ -373,7 +375,7 @@ impl BestOf {
         }
         let rng = &mut Seeds::new(self.seed).stream("reranking", 0);
         let mut curves = Vec::new();
-        let mut curve = |name: String, column: Option<&str>, choice: Choice| -> Result<()> {
+        let mut curve = |name: String, column: Option<&str>, choice: RerankingRule| -> Result<()> {
             let candidates = self.candidates(&problems, column, choice)?;
             let points = ns
                 .iter()
@@ -382,12 +384,12 @@ impl BestOf {
             curves.push(AccuracyCurve { choice: name, points });
             Ok(())
         };
-        curve("majority".to_owned(), None, Choice::Majority)?;
+        curve("majority".to_owned(), None, RerankingRule::Majority)?;
         for column in &self.score {
-            curve(format!("best by {column}"), Some(column), Choice::Best)?;
-            curve(format!("weighted by {column}"), Some(column), Choice::Weighted)?;
+            curve(format!("best by {column}"), Some(column), RerankingRule::Best)?;
+            curve(format!("weighted by {column}"), Some(column), RerankingRule::Weighted)?;
         }
-        curve("any is right".to_owned(), None, Choice::Oracle)?;
+        curve("any is right".to_owned(), None, RerankingRule::Oracle)?;
         let figures = AccuracyCurves { problems: problems.len(), answers_each: least, curves };
         print(&self.text(&figures, &problems)?)?;
         if let Some(path) = &self.json {
@@ -422,7 +424,7 @@ impl BestOf {
         &self,
         problems: &[Vec<Sampled>],
         column: Option<&str>,
-        choice: Choice,
+        choice: RerankingRule,
     ) -> Result<Vec<Vec<Candidate>>> {
         let verifier: Verifier = self.verifier.into();
         let is_log_odds =
@@ -435,7 +437,7 @@ impl BestOf {
             let mut candidates = Vec::with_capacity(answers.len());
             for (answer, group) in answers.iter().zip(groups) {
                 let score = column.map_or(Ok(1.0), |column| answer.number(column))?;
-                let weighs = choice == Choice::Weighted && is_log_odds;
+                let weighs = choice == RerankingRule::Weighted && is_log_odds;
                 let score = if weighs { 1.0 / (1.0 + (-score).exp()) } else { score };
                 let expected = answer.expected(&self.answer)?;
                 let right = 1.0 <= verify(verifier, &answer.completion, &expected);
@@ -485,12 +487,14 @@ impl BestOf {
         n: usize,
     ) -> Result<Option<Estimate>> {
         let rng = &mut Seeds::new(self.seed).stream("reranking", 0);
-        let weighted = self.candidates(problems, Some(column), Choice::Weighted)?;
+        let weighted = self.candidates(problems, Some(column), RerankingRule::Weighted)?;
         let mut of = |candidates: &[Candidate], choice| {
             accuracy_of_choice(candidates, choice, n, self.rounds, rng)
         };
         let differences = weighted.iter().map(|candidates| {
-            Some(of(candidates, Choice::Weighted)? - of(candidates, Choice::Majority)?)
+            Some(
+                of(candidates, RerankingRule::Weighted)? - of(candidates, RerankingRule::Majority)?,
+            )
         });
         // From -1 to 1, as a share of that range.
         let shares = differences.map(|difference| Some(0.5 + 0.5 * difference?));

@@ -15,7 +15,7 @@ use hearken_store::select;
 
 use super::output_file::check_output;
 use crate::output;
-use crate::records::{self, Records};
+use crate::records::{self, StoredRecords};
 use crate::table::table;
 
 /// Write judgements as training data, or in another format
@@ -155,7 +155,7 @@ impl Export {
             output::print(&shown(&report, &self.output))?;
             return Ok(ExitCode::SUCCESS);
         };
-        let Records { items, judgements, .. } = records;
+        let StoredRecords { items, judgements, .. } = records;
         let Split { train, eval } = split_by_prompt(items, fraction, self.seed)?;
         let held_out: HashSet<String> = eval.iter().map(|item| item.id.clone()).collect();
         let (of_eval, of_train): (Vec<Judgement>, Vec<Judgement>) =

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_data::{Completion, Content, Form, Record, Source, StopReason};
-use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling, completion_text};
+use hearken_generate::{
+    Engine, EngineOptions, GenerateError, Sampling, SamplingRequest, completion_text,
+};
 use hearken_model::chat::{Conversation, encode_prompt};
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Model, Tokenizer};
@@ -108,7 +110,7 @@ impl WithColumns for PromptLine {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct CompletionLine<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +134,7 @@ impl Generate {
             return Ok(ExitCode::SUCCESS);
         }
         let (model, tokenizer) = self.model.load()?;
-        let work = Work {
+        let work = GenerateRun {
             command: &self,
             tokenizer: tokenizer.as_ref(),
             sampling: self.sampling.sampling(self.max_new_tokens),
@@ -166,7 +168,7 @@ impl Generate {
 }
 
 /// What is to be completed and how its lines are made.
-struct Work<'a> {
+struct GenerateRun<'a> {
     command: &'a Generate,
     tokenizer: Option<&'a Tokenizer>,
     sampling: Sampling,
@@ -175,14 +177,14 @@ struct Work<'a> {
     first: usize,
 }
 
-impl<'a> Work<'a> {
-    fn requests<D: Device>(&self, model: &Model<D>) -> Result<Vec<Request>> {
+impl<'a> GenerateRun<'a> {
+    fn requests<D: Device>(&self, model: &Model<D>) -> Result<Vec<SamplingRequest>> {
         let seeds = Seeds::new(self.command.sampling.seed);
         let samples = self.command.samples_each();
         let request = |(index, line): (usize, &PromptLine)| {
             let prompt_ids = encode(line, self.tokenizer, model)?;
             let seed = seeds.derive("generate", index as u64, 0);
-            Ok(Request { prompt_ids, samples, seed })
+            Ok(SamplingRequest { prompt_ids, samples, seed })
         };
         self.prompts.iter().enumerate().skip(self.first).map(request).collect()
     }
@@ -196,7 +198,7 @@ impl<'a> Work<'a> {
     ) -> Result<usize> {
         let samples = self.command.samples_each();
         let expected = self.prompts.len() * samples;
-        let mut lines: OutputLines<Line<'_>> = self.command.lines.open(present)?;
+        let mut lines: OutputLines<CompletionLine<'_>> = self.command.lines.open(present)?;
         let mut counter = Counter::new(expected - self.first * samples);
         let mut waiting = BTreeMap::new();
         let mut written = present;
@@ -224,10 +226,10 @@ impl<'a> Work<'a> {
         Ok(written)
     }
 
-    fn line(&self, index: usize, completion: Completion) -> Line<'a> {
+    fn line(&self, index: usize, completion: Completion) -> CompletionLine<'a> {
         let samples = self.command.samples_each();
         let text = |tokenizer| completion_text(tokenizer, &completion, &self.sampling.stop);
-        Line {
+        CompletionLine {
             kept: self.command.lines.kept(&self.prompts[index / samples]),
             sample: self.command.samples.map(|_| index % samples),
             completion: self.tokenizer.map(text),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearken_analysis::Records;
+use hearken_analysis::JudgedItems;
 use hearken_config::Configuration as _;
 use hearken_data::feedback::formats::{ExportOptions, Format, FormatError, Ties, export};
 use hearken_data::feedback::{Item, Judgement, Origin, Task, Verdict, in_force};
@@ -165,7 +165,7 @@ impl Judge {
     }
 
     /// The items that can be judged; says what is left out.
-    fn choose(&self, records: &mut Records, task: AskedTask) -> Vec<(usize, &'static str)> {
+    fn choose(&self, records: &mut JudgedItems, task: AskedTask) -> Vec<(usize, &'static str)> {
         let (mut without_text, mut other_task, mut short) = (0, 0, 0);
         records.items.retain(|item| {
             let media =
@@ -211,13 +211,13 @@ impl Judge {
         Ok(())
     }
 
-    fn report(&self, records: Records, sinks: Sinks<'_>) -> Result<()> {
+    fn report(&self, records: JudgedItems, sinks: Sinks<'_>) -> Result<()> {
         // What this judge said before, from the input, is not what it says now.
         let others = in_force(&records.judgements);
         let others = others.into_iter().filter(|one| one.origin != Origin::Ai).cloned();
         let judgements = others.chain(sinks.seen).collect();
         judged::print(
-            &Records { items: records.items, judgements },
+            &JudgedItems { items: records.items, judgements },
             self.seed,
             self.json.as_deref(),
         )

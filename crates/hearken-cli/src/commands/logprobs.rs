@@ -47,19 +47,19 @@ Example:
       --output logprobs.jsonl";
 
 /// A sequence, and where it stands.
-struct Sequence {
+struct InputSequence {
     content: Content,
     columns: Map<String, Value>,
     source: Source,
 }
 
-impl Sequence {
+impl InputSequence {
     fn new(content: Content, row: &Row<'_>) -> Self {
         Self { content, columns: row.all_but(&[]), source: row.source() }
     }
 }
 
-impl Record for Sequence {
+impl Record for InputSequence {
     const FORMS: &'static [Form<Self>] = &[
         Form {
             required: &["input_ids"],
@@ -79,14 +79,14 @@ impl Record for Sequence {
     ];
 }
 
-impl WithColumns for Sequence {
+impl WithColumns for InputSequence {
     fn columns(&self) -> (&Map<String, Value>, &Source) {
         (&self.columns, &self.source)
     }
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct LogprobLine<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     logprobs: Vec<f32>,
@@ -95,7 +95,7 @@ struct Line<'a> {
 impl Logprobs {
     pub(crate) fn run(self) -> Result<ExitCode> {
         self.lines.check(&self.model.model)?;
-        let sequences: Vec<Sequence> = self.lines.read(&["logprobs"])?;
+        let sequences: Vec<InputSequence> = self.lines.read(&["logprobs"])?;
         let expected = sequences.len();
         let is_own = |_: usize, line: &Map<String, Value>| {
             line.contains_key("logprobs") && !line.contains_key("completion_ids")
@@ -112,7 +112,7 @@ impl Logprobs {
         self.model.say_built_in_format(tokenizer.as_ref());
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let interrupt = Interrupt::install("stopping after this batch")?;
-        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut lines: OutputLines<LogprobLine<'_>> = self.lines.open(present)?;
         let mut counter = Counter::new(sequences.len());
         let mut written = present;
         for group in microbatches(&lengths, self.microbatch_tokens) {
@@ -122,7 +122,7 @@ impl Logprobs {
             counter.add(group.len(), lengths[group.clone()].iter().sum());
             let computed = logprobs(&model, &ids, group.clone());
             for (logprobs, sequence) in computed.into_iter().zip(&sequences[group]) {
-                lines.write(Line { kept: self.lines.kept(sequence), logprobs })?;
+                lines.write(LogprobLine { kept: self.lines.kept(sequence), logprobs })?;
                 written += 1;
             }
         }
@@ -137,7 +137,7 @@ impl Logprobs {
 }
 
 fn encode<D: Device>(
-    sequence: &Sequence,
+    sequence: &InputSequence,
     tokenizer: Option<&Tokenizer>,
     model: &Model<D>,
 ) -> Result<Vec<u32>> {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_recipes::rlhf::{self, RlhfConfig};
-use hearken_report::outcome::{Comparison, Evaluation, Figure, Outcome, StageSummary};
+use hearken_report::outcome::{
+    Evaluation, Figure, PolicyComparison, PolicyComparisons, StageSummary,
+};
 use hearken_run::run::Status;
 use hearken_run::run_dir::Start;
 use hearken_stats::Estimate;
@@ -50,7 +52,7 @@ impl Rlhf {
 }
 
 /// Runs the stages of a configuration, and says what they cost and bought.
-pub(super) fn run_stages(mut loaded: Loaded<RlhfConfig>, start: Start) -> Result<ExitCode> {
+pub(super) fn run_stages(mut loaded: LoadedConfig<RlhfConfig>, start: Start) -> Result<ExitCode> {
     let mut screen = Screen::new(Interrupt::of_steps()?);
     HubNames::new(&mut screen).stages(&mut loaded, start)?;
     let done = rlhf::run(device::open(), &loaded, start, &mut screen)?;
@@ -66,7 +68,7 @@ pub(super) fn run_stages(mut loaded: Loaded<RlhfConfig>, start: Start) -> Result
 }
 
 /// What the stages cost and bought.
-fn text(outcome: &Outcome) -> String {
+fn text(outcome: &PolicyComparisons) -> String {
     let header = ["stage", "tokens", "operations", "time", "peak memory", "what came of it"];
     let rows: Vec<Vec<String>> = outcome.stages.iter().map(row).collect();
     let mut text = table(&header, &rows);
@@ -123,7 +125,7 @@ fn compared(evaluation: &Evaluation) -> String {
     text
 }
 
-fn quantity(quantity: &Comparison) -> Vec<String> {
+fn quantity(quantity: &PolicyComparison) -> Vec<String> {
     let shown = |estimate: &Estimate| {
         let Estimate { value, low, high, .. } = *estimate;
         format!("{value:.3} {}", Interval { low, high, digits: 3 })

@@ -97,7 +97,7 @@ impl WithColumns for Answer {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ScoreLine<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     #[serde(flatten)]
@@ -122,7 +122,7 @@ impl Score {
         self.model.say_built_in_format(tokenizer.as_ref());
         let lengths: Vec<usize> = encoded.iter().map(|one| one.ids.len()).collect();
         let interrupt = Interrupt::install("stopping after this batch")?;
-        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut lines: OutputLines<ScoreLine<'_>> = self.lines.open(present)?;
         let mut counter = Counter::new(answers.len());
         let mut written = present;
         for group in microbatches(&lengths, self.microbatch_tokens) {
@@ -138,7 +138,7 @@ impl Score {
                 let steps = scored.steps.map(|steps| (own[1].clone(), Value::from(steps)));
                 let score = (own[0].clone(), Value::from(scored.score));
                 let scored = steps.into_iter().chain([score]).collect();
-                lines.write(Line { kept: self.lines.kept(answer), scored })?;
+                lines.write(ScoreLine { kept: self.lines.kept(answer), scored })?;
                 written += 1;
             }
         }

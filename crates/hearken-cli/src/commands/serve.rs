@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_generate::EngineOptions;
-use hearken_serve::parts::{Parts, Place, Scores};
-use hearken_serve::{Keys, Log, Options, Service};
+use hearken_serve::parts::{Parts, RewardScorer, WeightsPlace};
+use hearken_serve::{ApiKeys, Log, Options, Service};
 
 use self::loader::LocalLoader;
 use self::reward::RewardModel;
@@ -60,7 +60,7 @@ pub(crate) struct Serve {
     reading: ReadingArguments,
 
     #[command(flatten)]
-    limits: Limits,
+    limits: ServeLimits,
 
     #[command(flatten)]
     access: Access,
@@ -80,7 +80,7 @@ pub(crate) struct Serve {
 
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
-struct Limits {
+struct ServeLimits {
     /// The most completions that run or wait; further ones are refused with status 429
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = from_one)]
     completions_max: usize,
@@ -144,16 +144,16 @@ impl Serve {
         let reward = self.reward.as_deref().map(RewardModel::load).transpose()?;
         let parts = Parts {
             loader: Box::new(LocalLoader::new(self.reading)),
-            scores: reward.map(|reward| Box::new(reward) as Box<dyn Scores>),
+            scores: reward.map(|reward| Box::new(reward) as Box<dyn RewardScorer>),
         };
         let service = Service::new(&models, options, parts)?;
         serve(service)
     }
 
     /// The names and places of what is served, the base first.
-    fn models(&self) -> Result<Vec<(String, Place)>> {
+    fn models(&self) -> Result<Vec<(String, WeightsPlace)>> {
         let name = self.name.clone().unwrap_or_else(|| self.model.display().to_string());
-        let place = Place { model: self.model.clone(), adapter: None };
+        let place = WeightsPlace { model: self.model.clone(), adapter: None };
         let mut models = vec![(name, place)];
         for given in &self.adapter {
             let Some((name, dir)) =
@@ -162,13 +162,13 @@ impl Serve {
                 bail!("--adapter {given}: expected NAME=DIR");
             };
             let adapter = Some(PathBuf::from(dir));
-            models.push((name.to_owned(), Place { model: self.model.clone(), adapter }));
+            models.push((name.to_owned(), WeightsPlace { model: self.model.clone(), adapter }));
         }
         Ok(models)
     }
 
     fn options(&self) -> Result<Options> {
-        let Limits { completions_max, batch, cache_mib, timeout_s, grace_s, body_kib } =
+        let ServeLimits { completions_max, batch, cache_mib, timeout_s, grace_s, body_kib } =
             self.limits;
         let defaults = Options::default();
         Ok(Options {
@@ -191,11 +191,11 @@ impl Serve {
 }
 
 /// The keys of a file and of the environment.
-fn keys(file: Option<&Path>, variable: &str) -> Result<Keys> {
-    let mut keys = Keys::default();
+fn keys(file: Option<&Path>, variable: &str) -> Result<ApiKeys> {
+    let mut keys = ApiKeys::default();
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        keys = Keys::from_lines(&text);
+        keys = ApiKeys::from_lines(&text);
         if keys.is_empty() {
             bail!("{}: found no key, expected one in a line", file.display());
         }

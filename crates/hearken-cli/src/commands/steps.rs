@@ -44,7 +44,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Split(Split),
+    Split(SplitArguments),
     Label(Box<Label>),
 }
 
@@ -62,7 +62,7 @@ impl Steps {
 /// Every line of the input, with `prompt` and `completion`, becomes a line with `prompt` and `completions`, a list of steps.
 #[derive(Args, Debug)]
 #[command(after_help = SPLIT_EXAMPLES)]
-struct Split {
+struct SplitArguments {
     #[command(flatten)]
     lines: LineArguments,
 
@@ -95,7 +95,7 @@ enum By {
     Numbered,
 }
 
-impl Split {
+impl SplitArguments {
     fn run(self) -> Result<ExitCode> {
         let split = match (&self.pattern, self.by) {
             (Some(pattern), _) => match StepSplit::pattern(pattern) {
@@ -291,7 +291,7 @@ impl Labelling {
         let interrupt = Interrupt::install("stopping after these solutions")?;
         let mut lines: OutputLines<Map<String, Value>> = self.lines.open(present)?;
         let mut counter = Counter::new(expected - present);
-        let mut counts = Counts::default();
+        let mut counts = StepLabelCounts::default();
         let mut written = present;
         while written < expected && !interrupt.requested() {
             let together = &stepped[written..expected.min(written + TOGETHER)];
@@ -380,7 +380,7 @@ impl Labelling {
             separator: &self.separator,
             seed: self.sampling.seed.wrapping_add(first as u64),
         };
-        let mut observer = |_: hearken_generate::Event<'_>| match interrupt.requested() {
+        let mut observer = |_: hearken_generate::TokenSampled<'_>| match interrupt.requested() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
@@ -394,7 +394,7 @@ impl Labelling {
         &self,
         solution: &Stepped<'_>,
         estimates: &[StepEstimate],
-        counts: &mut Counts,
+        counts: &mut StepLabelCounts,
     ) -> Result<Map<String, Value>> {
         let of_rollouts: Vec<Option<f64>> = estimates
             .iter()
@@ -438,7 +438,7 @@ impl Labelling {
 
 /// What labels say.
 #[derive(Default)]
-struct Counts {
+struct StepLabelCounts {
     good: usize,
     bad: usize,
     none: usize,
@@ -446,7 +446,7 @@ struct Counts {
     both: usize,
 }
 
-impl Counts {
+impl StepLabelCounts {
     fn add(&mut self, labels: &[Option<f64>]) {
         for label in labels {
             match label {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use hearken_config::{ConfigError, Configuration, Layers, Loaded};
-use hearken_recipes::sweep::{Asked, Over, Sweep as Runs};
-use hearken_run::run::{Outcome, Status};
+use hearken_config::{ConfigError, Configuration, Layers, LoadedConfig};
+use hearken_recipes::sweep::{Over, Sweep as Runs, SweepPlan};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::Start;
 use hearken_train::distill::{self, DistillConfig};
 use hearken_train::dpo::{self, DpoConfig};
@@ -88,7 +88,7 @@ impl Sweep {
         let Some(dir) = layers.value("run", "dir").and_then(toml::Value::as_str) else {
             bail!("`run.dir`: found none, expected the folder of the sweep");
         };
-        let asked = Asked {
+        let asked = SweepPlan {
             trainer: format!("{of:?}").to_lowercase(),
             over: self.over.clone(),
             draws: self.draws,
@@ -147,13 +147,13 @@ impl Sweep {
         &self,
         overrides: &[String],
         screen: &mut Screen,
-    ) -> Result<Loaded<C>> {
+    ) -> Result<LoadedConfig<C>> {
         let mut loaded = C::load(&self.config, overrides)?;
         HubNames::new(screen).configuration(&mut loaded, Start::Resume)?;
         Ok(loaded)
     }
 
-    fn train(&self, of: Trainer, overrides: &[String], screen: &mut Screen) -> Result<Outcome> {
+    fn train(&self, of: Trainer, overrides: &[String], screen: &mut Screen) -> Result<RunOutcome> {
         let (device, start) = (device::open(), Start::Resume);
         Ok(match of {
             Trainer::Sft => sft::run(device, &self.load(overrides, screen)?, start, screen)?,

@@ -112,7 +112,7 @@ impl WithColumns for ConversationLine {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TemplateLine<'a> {
     #[serde(flatten)]
     kept: Option<&'a Map<String, Value>>,
     text: String,
@@ -139,7 +139,7 @@ impl Template {
         if tokenizer.chat_templates().is_none() {
             output::say(&format!("{}: {BUILT_IN_FORMAT}", self.model.display()));
         }
-        let mut lines: OutputLines<Line<'_>> = self.lines.open(present)?;
+        let mut lines: OutputLines<TemplateLine<'_>> = self.lines.open(present)?;
         let mut unknown = 0;
         for conversation in &conversations[present..] {
             let at = &conversation.source;
@@ -151,7 +151,7 @@ impl Template {
                 unknown += 1;
             }
             let mask = seen.supervised.ok();
-            lines.write(Line {
+            lines.write(TemplateLine {
                 kept: self.lines.kept(conversation),
                 text: seen.text,
                 input_ids: seen.ids,

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use hearken_config::{Configuration, Loaded};
-use hearken_run::run::{Outcome, Status};
-use hearken_run::run_dir::{Entry, Start};
+use hearken_config::{Configuration, LoadedConfig};
+use hearken_run::run::{RunOutcome, Status};
+use hearken_run::run_dir::{OpenFor, Start};
 
 use crate::hub::HubNames;
 use crate::interrupt::{INTERRUPTED, Interrupt};
@@ -43,7 +43,7 @@ impl TrainerArguments {
 /// What a trainer runs with.
 pub(crate) struct Going<'a> {
     /// Who runs it, and whether a run that is there goes on.
-    pub(crate) entry: Entry,
+    pub(crate) entry: OpenFor,
     /// Who is told.
     pub(crate) screen: &'a mut Screen,
 }
@@ -52,7 +52,7 @@ impl Going<'_> {
     /// Puts folders in the places of names of the hub; the first rank fetches what is not there.
     pub(crate) fn fetch<C: Configuration>(
         &mut self,
-        loaded: &mut Loaded<C>,
+        loaded: &mut LoadedConfig<C>,
         start: Start,
     ) -> Result<()> {
         let ranks = self.entry.ranks();
@@ -69,7 +69,10 @@ impl Going<'_> {
 
 impl TrainerArguments {
     /// Runs a trainer: alone, or as one of the ranks that a launcher started, or that it is asked to start.
-    pub(crate) fn run(&self, train: impl FnOnce(Going<'_>) -> Result<Outcome>) -> Result<ExitCode> {
+    pub(crate) fn run(
+        &self,
+        train: impl FnOnce(Going<'_>) -> Result<RunOutcome>,
+    ) -> Result<ExitCode> {
         let Some(ranks) = ranks::join(self.ranks)? else {
             return ranks::launch(self.ranks.unwrap_or(1));
         };
@@ -78,7 +81,7 @@ impl TrainerArguments {
             (_, true) => Screen::new(Interrupt::of_ranks()?),
             (_, false) => Screen::quiet(Interrupt::of_ranks()?),
         };
-        let entry = Entry::Run(self.start(), ranks.clone());
+        let entry = OpenFor::Run(self.start(), ranks.clone());
         let outcome = match train(Going { entry, screen: &mut screen }) {
             Err(error) if 1 < ranks.size() => ranks::fail(error, &ranks),
             outcome => outcome?,
@@ -93,7 +96,7 @@ impl TrainerArguments {
 }
 
 /// Says how a run ended, and prints the folder of the model that came of it.
-pub(crate) fn conclude(outcome: &Outcome) -> std::io::Result<ExitCode> {
+pub(crate) fn conclude(outcome: &RunOutcome) -> std::io::Result<ExitCode> {
     let steps = outcome.steps;
     match outcome.status {
         Status::Finished => output::say(&format!("finished after {steps} steps")),

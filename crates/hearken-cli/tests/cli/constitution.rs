@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use hearken_testing::chat::{Reply, Request, Stub};
+use hearken_testing::chat::{ChatReceived, Reply, Stub};
 use serde_json::{Value, json};
 
 use crate::support::{Ran, json_lines, run, workspace, write};
 
 /// Answers with digits, finds them, writes them as words, and prefers answers without.
-fn model(request: &Request) -> Reply {
+fn model(request: &ChatReceived) -> Reply {
     let messages = request.body["messages"].as_array().unwrap();
     let last = messages.last().unwrap()["content"].as_str().unwrap();
     let text = if last.contains("no digits?") {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use hearken_testing::chat::{Reply, Request, Stub};
+use hearken_testing::chat::{ChatReceived, Reply, Stub};
 use serde_json::{Value, json};
 
 use crate::support::{Ran, hearken, json_lines, run, workspace, write};
@@ -45,7 +45,7 @@ fn text(path: &Path) -> String {
 }
 
 /// What was asked last.
-fn asked(request: &Request) -> String {
+fn asked(request: &ChatReceived) -> String {
     let messages = request.body["messages"].as_array().unwrap();
     messages.last().unwrap()["content"].as_str().unwrap().to_owned()
 }
@@ -74,12 +74,12 @@ fn answer(text: &str, first: Option<f64>) -> Reply {
     Reply::status(200, json!({ "model": "m", "choices": [choice], "usage": usage }).to_string())
 }
 
-fn wants_logprobs(request: &Request) -> bool {
+fn wants_logprobs(request: &ChatReceived) -> bool {
     request.body.get("top_logprobs").is_some()
 }
 
 /// How often each question was answered, by the text of its messages.
-fn repetitions(requests: &[Request]) -> BTreeMap<String, usize> {
+fn repetitions(requests: &[ChatReceived]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for request in requests {
         *counts.entry(request.body["messages"].to_string()).or_default() += 1;

@@ -35,7 +35,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hearken_collect::Settings;
+use hearken_collect::ProjectSettings;
 use hearken_collect::tokens::{self, Scope};
 use hearken_data::feedback::{Candidate, Item, Task};
 use hearken_data::{Message, Role};
@@ -192,7 +192,7 @@ fn item(at: usize) -> Item {
 }
 
 fn overlap_of(store: &dyn Store, overlap: u32) {
-    let body = json!(Settings { overlap, ..Settings::default() });
+    let body = json!(ProjectSettings { overlap, ..ProjectSettings::default() });
     store.put_document("project", "settings", &body, Expected::Anything).expect("settings");
 }
 

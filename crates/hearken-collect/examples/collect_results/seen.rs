@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hearken_collect::Settings;
-use hearken_collect::distribute::{Choice, Eligible, Order};
+use hearken_collect::ProjectSettings;
+use hearken_collect::distribute::{ChosenItem, Eligible, Order};
 use hearken_collect::parts::Parts;
 use hearken_store::{Expected, Store};
 use rand::RngExt as _;
@@ -27,12 +27,12 @@ impl Order for Furthest {
         "furthest"
     }
 
-    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn rand::Rng) -> Choice {
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn rand::Rng) -> ChosenItem {
         let offers = || eligible.iter();
         let most = offers().map(|offer| offer.judged).max().expect("not empty");
         let furthest: Vec<_> = offers().filter(|offer| offer.judged == most).collect();
         let place = rng.random_range(0..furthest.len());
-        Choice { handle: furthest[place].handle, probability: 1.0 / furthest.len() as f64 }
+        ChosenItem { handle: furthest[place].handle, probability: 1.0 / furthest.len() as f64 }
     }
 }
 
@@ -40,7 +40,7 @@ impl Order for Furthest {
 pub(crate) fn measure(store: &Arc<dyn Store>, judged: u32) -> Value {
     let order = Furthest.name().to_owned();
     // Two people more for each item: who labels one, and who gets it next.
-    let settings = Settings { overlap: judged + 2, order, ..Settings::default() };
+    let settings = ProjectSettings { overlap: judged + 2, order, ..ProjectSettings::default() };
     let kept = store.put_document("project", "settings", &json!(settings), Expected::Anything);
     kept.expect("settings");
     let token = token(&**store);

@@ -8,7 +8,7 @@ use hearken_data::feedback::Verdict;
 pub(crate) type Ranges = HashMap<String, (f64, f64)>;
 
 /// Axis → one value per candidate.
-type Rated = BTreeMap<String, Vec<Option<f64>>>;
+type RatingsByAxis = BTreeMap<String, Vec<Option<f64>>>;
 
 /// Ratings that lie further apart than this share of their axis differ.
 const RATINGS_APART: f64 = 0.25;
@@ -25,7 +25,7 @@ pub(crate) fn difference<'a>(verdicts: impl Iterator<Item = &'a Verdict>, ranges
     if let Some(labels) = labels {
         return of_cells(&labels, 0.0);
     }
-    let rated: Option<Vec<&Rated>> = verdicts.iter().map(|it| ratings(it)).collect();
+    let rated: Option<Vec<&RatingsByAxis>> = verdicts.iter().map(|it| ratings(it)).collect();
     if let Some(rated) = rated {
         return of_ratings(&rated, ranges);
     }
@@ -40,12 +40,12 @@ fn labels(verdict: &Verdict) -> Option<Vec<Option<f64>>> {
     Some(labels.iter().map(|label| label.map(f64::from)).collect())
 }
 
-fn ratings(verdict: &Verdict) -> Option<&Rated> {
+fn ratings(verdict: &Verdict) -> Option<&RatingsByAxis> {
     let Verdict::Ratings { axes } = verdict else { return None };
     Some(axes)
 }
 
-fn of_ratings(rated: &[&Rated], ranges: &Ranges) -> f64 {
+fn of_ratings(rated: &[&RatingsByAxis], ranges: &Ranges) -> f64 {
     let mut names: Vec<&String> = rated.iter().flat_map(|axes| axes.keys()).collect();
     names.sort_unstable();
     names.dedup();

@@ -17,7 +17,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// What somebody says about an item, as long as nothing takes its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Vote {
+pub(crate) struct StandingOpinion {
     /// Position in [`Board::people`].
     pub(crate) person: u32,
     pub(crate) verdict: Verdict,
@@ -28,15 +28,15 @@ pub(crate) struct Vote {
 
 /// What is said about one item.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
-    pub(crate) votes: Vec<Vote>,
+pub(crate) struct ItemVotes {
+    pub(crate) votes: Vec<StandingOpinion>,
     /// What a reviewer has decided.
     pub(crate) decided: Option<Box<Verdict>>,
     /// When something was said last: milliseconds since 1970 in UTC.
     pub(crate) at: i64,
 }
 
-impl Said {
+impl ItemVotes {
     /// What people say who could decide.
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
         let people = self.votes.iter().filter(|vote| !vote.is_ai).map(|vote| &vote.verdict);
@@ -51,7 +51,7 @@ impl Said {
 
 /// What somebody has done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Work {
+pub(crate) struct AnnotatorWork {
     /// Judgements that stand, final ones not among them.
     pub(crate) judged: u32,
     /// Final verdicts.
@@ -64,7 +64,7 @@ pub(crate) struct Work {
     worked: (i64, u32),
 }
 
-impl Work {
+impl AnnotatorWork {
     fn count(&mut self, at: i64) {
         if at <= 0 {
             return;
@@ -99,23 +99,23 @@ pub(crate) struct Board {
     /// The place up to which judgements were read.
     pub(crate) place: u64,
     /// By item.
-    said: HashMap<Box<str>, Said>,
+    said: HashMap<Box<str>, ItemVotes>,
     /// Pseudonyms.
     pub(crate) people: Vec<String>,
     numbers: HashMap<String, u32>,
-    work: Vec<Work>,
+    work: Vec<AnnotatorWork>,
     /// Judgements that were taken over.
     pub(crate) judgements: u64,
 }
 
 impl Board {
     /// What is said about an item; `None` for nothing.
-    pub(crate) fn of(&self, item: &str) -> Option<&Said> {
+    pub(crate) fn of(&self, item: &str) -> Option<&ItemVotes> {
         self.said.get(item)
     }
 
     /// What somebody has done.
-    pub(crate) fn work(&self, person: &str) -> Work {
+    pub(crate) fn work(&self, person: &str) -> AnnotatorWork {
         let number = self.numbers.get(person);
         number.map(|number| self.work[*number as usize].clone()).unwrap_or_default()
     }
@@ -146,7 +146,8 @@ impl Board {
             said.decided = Some(Box::new(verdict));
             return;
         }
-        let vote = Vote { person, verdict, is_ai: origin == Origin::Ai, name: hash(&id) };
+        let vote =
+            StandingOpinion { person, verdict, is_ai: origin == Origin::Ai, name: hash(&id) };
         let revised = revises.map(|id| hash(&id));
         if let Some(revised) = said.votes.iter_mut().find(|vote| Some(vote.name) == revised) {
             *revised = vote;
@@ -163,7 +164,7 @@ impl Board {
         }
         let number = u32::try_from(self.people.len()).expect("invariant: fewer than 2^32 people");
         self.people.push(person.to_owned());
-        self.work.push(Work::default());
+        self.work.push(AnnotatorWork::default());
         self.numbers.insert(person.to_owned(), number);
         number
     }
@@ -207,19 +208,19 @@ mod tests {
         assert_eq!(said.decided.as_deref(), Some(&Verdict::preferred(1)));
         let ada = board.work("ada");
         assert_eq!((ada.judged, ada.decided, board.judgements), (1, 1, 4));
-        assert_eq!(board.work("nobody"), Work::default());
+        assert_eq!(board.work("nobody"), AnnotatorWork::default());
     }
 
     #[test]
     fn pauses_are_no_work() {
         let minute = 60_000;
         let noon = 20_000 * DAY_MS + DAY_MS / 2;
-        let mut work = Work::default();
+        let mut work = AnnotatorWork::default();
         for at in [noon, noon + minute, noon + 2 * minute, noon + 60 * minute, noon + 61 * minute] {
             work.count(at);
         }
         assert_eq!((work.today(noon), work.today(noon + DAY_MS)), (5, 0));
         assert!((work.per_hour().unwrap() - 60.0).abs() < 1e-9);
-        assert_eq!(Work::default().per_hour(), None);
+        assert_eq!(AnnotatorWork::default().per_hour(), None);
     }
 }

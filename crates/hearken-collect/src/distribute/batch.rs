@@ -2,7 +2,7 @@
 
 use hearken_data::feedback::Item;
 
-use super::{Next, Work, claim_one, refresh, standing, work};
+use super::{HandedItem, Next, claim_one, refresh, standing, work};
 use crate::error::AppError;
 use crate::queue::lock;
 use crate::state::AppState;
@@ -21,7 +21,7 @@ pub(crate) fn batch(
     annotator: &str,
     most: usize,
     fits: impl Fn(&Item) -> Result<bool, AppError>,
-) -> Result<Vec<Work>, AppError> {
+) -> Result<Vec<HandedItem>, AppError> {
     let (settings, now) = (state.settings()?, state.now());
     let mut batch = Vec::new();
     let live = state.store().live_assignments(annotator, now)?;

@@ -18,7 +18,7 @@ use rand::seq::SliceRandom as _;
 use serde::Serialize;
 
 pub use crate::queue::{
-    BUILT_IN, CONVINCING, Choice, Convincing, Eligible, Offer, Order, Progress, RANDOM, Random,
+    BUILT_IN, CONVINCING, ChosenItem, Convincing, Eligible, Offer, Order, Progress, RANDOM, Random,
 };
 pub(crate) use batch::batch;
 pub(crate) use standing::{Screened, ScreeningState, admit, screened, screening_of};
@@ -28,7 +28,7 @@ pub(crate) use submit::{check_duration, judgement};
 use crate::board::Board;
 use crate::error::AppError;
 use crate::queue::{Misfit, Person, lock, overlap_of};
-use crate::settings::Settings;
+use crate::settings::ProjectSettings;
 use crate::state::AppState;
 
 /// Items that an annotator may hold at once: the one on the page and those loaded ahead.
@@ -48,7 +48,7 @@ const REFRESH_SHARE: i64 = 20;
 
 /// An item in the hands of an annotator.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Work {
+pub struct HandedItem {
     /// The claim on it.
     pub assignment: Assignment,
     /// What is judged.
@@ -59,7 +59,7 @@ pub struct Work {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// This.
-    Work(Box<Work>),
+    Work(Box<HandedItem>),
     /// Nothing.
     Nothing(Why),
 }
@@ -100,7 +100,7 @@ impl Why {
 }
 
 /// Brings the index up to the store where that is due, or in any case where `at_once`.
-fn refresh(state: &AppState, settings: &Settings, at_once: bool) -> Result<(), AppError> {
+fn refresh(state: &AppState, settings: &ProjectSettings, at_once: bool) -> Result<(), AppError> {
     let distributor = state.distributor();
     let now = state.now();
     let mut refreshed = match distributor.refreshed.try_lock() {
@@ -325,14 +325,14 @@ fn next_blocking(state: &AppState, annotator: &str, held: &[String]) -> Result<N
 fn work(state: &AppState, assignment: Assignment) -> Result<Next, AppError> {
     let item = item(state, &assignment.item)?;
     let item = item.ok_or_else(|| AppError::Internal("an assignment without its item".into()))?;
-    Ok(Next::Work(Box::new(Work { assignment, item })))
+    Ok(Next::Work(Box::new(HandedItem { assignment, item })))
 }
 
 /// Chooses and claims until a claim is granted or nothing is open.
 fn claim_one(
     state: &AppState,
     annotator: &str,
-    (settings, screening): (&Settings, bool),
+    (settings, screening): (&ProjectSettings, bool),
     person: &Mutex<Person>,
 ) -> Result<Option<Assignment>, AppError> {
     // A store may come from a program that knew more orders.

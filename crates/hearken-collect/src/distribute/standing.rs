@@ -6,8 +6,8 @@ use serde::Serialize;
 use super::Why;
 use crate::accounts;
 use crate::error::AppError;
-use crate::queue::{Draw, Person, Pool, Standing, lock};
-use crate::settings::Settings;
+use crate::queue::{HandOutReason, Person, ScreeningDraw, Standing, lock};
+use crate::settings::ProjectSettings;
 use crate::state::AppState;
 
 /// More judgements than one person makes.
@@ -22,13 +22,17 @@ pub(super) fn standing(
     let now = state.now();
     if !person.is_fresh(now) {
         let seen = state.store().seen_by(annotator)?;
-        let has_screening = 0 < state.distributor().index().count(Pool::Screening);
+        let has_screening = 0 < state.distributor().index().count(HandOutReason::Screening);
         let judgements = judgements(state, annotator, has_screening)?;
         let admitted = has_screening && accounts::is_admitted(state.store(), annotator)?;
         person.learn(&seen, (&judgements, admitted), &state.distributor().index(), now);
     }
     let (count, secret) = (state.settings()?.screening_items, state.secret());
-    Ok(person.standing(&state.distributor().index(), now, Draw { count, secret, annotator }))
+    Ok(person.standing(
+        &state.distributor().index(),
+        now,
+        ScreeningDraw { count, secret, annotator },
+    ))
 }
 
 /// What came of the screening of an annotator.
@@ -64,7 +68,7 @@ pub(crate) fn screening_of(
     let person = state.distributor().person(annotator);
     let standing = standing(state, annotator, &mut lock(&person))?;
     // Limits have nothing to do with it.
-    let unlimited = Settings { limit_total: None, limit_day: None, ..(*settings).clone() };
+    let unlimited = ProjectSettings { limit_total: None, limit_day: None, ..(*settings).clone() };
     let how = match admitted(&standing, &unlimited, held) {
         _ if standing.screening_items == 0 => return Ok(None),
         _ if standing.admitted => "admitted",
@@ -118,7 +122,7 @@ pub(crate) fn screened(state: &AppState, annotator: &str) -> Result<Option<Scree
     }))
 }
 
-fn is_enough(standing: &Standing, settings: &Settings) -> bool {
+fn is_enough(standing: &Standing, settings: &ProjectSettings) -> bool {
     let share = standing.screening_right as f64 / standing.screening_items as f64;
     settings.screening_threshold <= share
 }
@@ -139,7 +143,11 @@ fn judgements(
 }
 
 /// Whether the annotator, who holds `held` items, gets another; if so, whether a screening item.
-pub(super) fn admitted(standing: &Standing, settings: &Settings, held: usize) -> Result<bool, Why> {
+pub(super) fn admitted(
+    standing: &Standing,
+    settings: &ProjectSettings,
+    held: usize,
+) -> Result<bool, Why> {
     let in_hand = u32::try_from(held).unwrap_or(u32::MAX);
     let reached = |judged: u32, limit: Option<u32>| {
         limit.is_some_and(|limit| limit <= judged.saturating_add(in_hand))
@@ -182,8 +190,8 @@ mod tests {
         screening_right: 3,
     };
 
-    fn settings() -> Settings {
-        Settings { screening_threshold: 0.75, ..Settings::default() }
+    fn settings() -> ProjectSettings {
+        ProjectSettings { screening_threshold: 0.75, ..ProjectSettings::default() }
     }
 
     #[test]
@@ -205,10 +213,10 @@ mod tests {
 
     #[test]
     fn limits_count_what_is_in_hand() {
-        let limited = Settings { limit_total: Some(12), ..settings() };
+        let limited = ProjectSettings { limit_total: Some(12), ..settings() };
         assert_eq!(admitted(&DONE, &limited, 1), Ok(false));
         assert_eq!(admitted(&DONE, &limited, 2), Err(Why::LimitTotal));
-        let limited = Settings { limit_day: Some(4), ..settings() };
+        let limited = ProjectSettings { limit_day: Some(4), ..settings() };
         assert_eq!(admitted(&DONE, &limited, 0), Err(Why::LimitDay));
     }
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::AppError;
-use crate::queue::{Pool, lock, overlap_of};
-use crate::settings::{Rationale, Settings, rated};
+use crate::queue::{HandOutReason, lock, overlap_of};
+use crate::settings::{ProjectSettings, Rationale, rated};
 use crate::state::AppState;
 use crate::storable::storable;
 
@@ -262,7 +262,11 @@ fn check_rationale(rationale: Option<&str>, wanted: Rationale) -> Result<(), Str
     check_length("rationale", rationale.unwrap_or_default())
 }
 
-fn check_better(better: &BetterAnswer, item: &Item, settings: &Settings) -> Result<(), String> {
+fn check_better(
+    better: &BetterAnswer,
+    item: &Item,
+    settings: &ProjectSettings,
+) -> Result<(), String> {
     if !settings.better_answers {
         return Err("this project asks for no better answers".into());
     }
@@ -284,7 +288,7 @@ fn check_length(what: &str, text: &str) -> Result<(), String> {
 }
 
 /// Whether the project asks for such a verdict.
-fn check_verdict(verdict: &Verdict, item: &Item, settings: &Settings) -> Result<(), String> {
+fn check_verdict(verdict: &Verdict, item: &Item, settings: &ProjectSettings) -> Result<(), String> {
     match verdict {
         Verdict::Tie if !settings.ties => Err("this project has no ties".into()),
         Verdict::BothBad if !settings.both_bad => Err("this project has no \"both bad\"".into()),
@@ -364,7 +368,7 @@ fn took_over(state: &AppState, item: &Item, judgement: &Judgement) {
         let right = entry
             .gold
             .as_ref()
-            .filter(|_| entry.pool() == Pool::Screening)
+            .filter(|_| entry.pool() == HandOutReason::Screening)
             .map(|gold| judgement.verdict.agrees(&gold.verdict));
         drop(index);
         let person = state.distributor().person(&judgement.annotator);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A decision in terms of places: 0 is the leftmost or topmost answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Answer {
+pub(crate) enum PlacedDecision {
     /// The answer at this place is better.
     Preferred {
         place: usize,
@@ -37,25 +37,25 @@ pub(crate) enum Answer {
     },
 }
 
-impl Answer {
+impl PlacedDecision {
     /// The verdict about candidates, where place `k` showed candidate `presented[k]` and the scale of
     /// the project has `scale` points on each side.
     pub(crate) fn verdict(self, presented: &[usize], scale: u8) -> Result<Verdict, String> {
         Ok(match self {
-            Answer::Preferred { place, points } => Verdict::Preferred {
+            PlacedDecision::Preferred { place, points } => Verdict::Preferred {
                 candidate: candidate(presented, place)?,
                 strength: points.map(|points| Strength { points, scale }),
             },
-            Answer::Tie => Verdict::Tie,
-            Answer::BothBad => Verdict::BothBad,
-            Answer::CantTell { reason } => {
+            PlacedDecision::Tie => Verdict::Tie,
+            PlacedDecision::BothBad => Verdict::BothBad,
+            PlacedDecision::CantTell { reason } => {
                 let reason = reason.trim();
                 if reason.is_empty() {
                     return Err("\"can't tell\" comes with a reason, found none".into());
                 }
                 Verdict::CantTell { reason: reason.chars().take(2_000).collect() }
             }
-            Answer::Ranking { order } => Verdict::Ranking {
+            PlacedDecision::Ranking { order } => Verdict::Ranking {
                 order: order
                     .into_iter()
                     .map(|group| {
@@ -63,13 +63,13 @@ impl Answer {
                     })
                     .collect::<Result<_, _>>()?,
             },
-            Answer::Ratings { axes } => Verdict::Ratings {
+            PlacedDecision::Ratings { axes } => Verdict::Ratings {
                 axes: axes
                     .into_iter()
                     .map(|(axis, values)| Ok((axis, by_candidate(&values, presented)?)))
                     .collect::<Result<_, String>>()?,
             },
-            Answer::Steps { labels } => Verdict::Steps { labels },
+            PlacedDecision::Steps { labels } => Verdict::Steps { labels },
         })
     }
 
@@ -77,20 +77,20 @@ impl Answer {
     pub(crate) fn of(verdict: &Verdict, presented: &[usize]) -> Option<Self> {
         let place = |candidate: usize| presented.iter().position(|shown| *shown == candidate);
         Some(match verdict {
-            Verdict::Preferred { candidate, strength } => Answer::Preferred {
+            Verdict::Preferred { candidate, strength } => PlacedDecision::Preferred {
                 place: place(*candidate)?,
                 points: strength.map(|strength| strength.points),
             },
-            Verdict::Tie => Answer::Tie,
-            Verdict::BothBad => Answer::BothBad,
-            Verdict::CantTell { reason } => Answer::CantTell { reason: reason.clone() },
-            Verdict::Ranking { order } => Answer::Ranking {
+            Verdict::Tie => PlacedDecision::Tie,
+            Verdict::BothBad => PlacedDecision::BothBad,
+            Verdict::CantTell { reason } => PlacedDecision::CantTell { reason: reason.clone() },
+            Verdict::Ranking { order } => PlacedDecision::Ranking {
                 order: order
                     .iter()
                     .map(|group| group.iter().map(|candidate| place(*candidate)).collect())
                     .collect::<Option<_>>()?,
             },
-            Verdict::Ratings { axes } => Answer::Ratings {
+            Verdict::Ratings { axes } => PlacedDecision::Ratings {
                 axes: axes
                     .iter()
                     .map(|(axis, values)| {
@@ -99,7 +99,7 @@ impl Answer {
                     })
                     .collect(),
             },
-            Verdict::Steps { labels } => Answer::Steps { labels: labels.clone() },
+            Verdict::Steps { labels } => PlacedDecision::Steps { labels: labels.clone() },
             Verdict::Soft { .. } | Verdict::Approval { .. } => return None,
         })
     }
@@ -125,16 +125,16 @@ fn by_candidate(values: &[Option<f64>], presented: &[usize]) -> Result<Vec<Optio
 mod tests {
     use super::*;
 
-    fn answers() -> Vec<Answer> {
+    fn answers() -> Vec<PlacedDecision> {
         let axes = BTreeMap::from([("help".to_owned(), vec![Some(1.0), None, Some(3.0)])]);
         vec![
-            Answer::Preferred { place: 2, points: Some(2) },
-            Answer::Tie,
-            Answer::BothBad,
-            Answer::CantTell { reason: "no idea".into() },
-            Answer::Ranking { order: vec![vec![2], vec![0, 1]] },
-            Answer::Ratings { axes },
-            Answer::Steps { labels: vec![Some(1), None, Some(-1)] },
+            PlacedDecision::Preferred { place: 2, points: Some(2) },
+            PlacedDecision::Tie,
+            PlacedDecision::BothBad,
+            PlacedDecision::CantTell { reason: "no idea".into() },
+            PlacedDecision::Ranking { order: vec![vec![2], vec![0, 1]] },
+            PlacedDecision::Ratings { axes },
+            PlacedDecision::Steps { labels: vec![Some(1), None, Some(-1)] },
         ]
     }
 
@@ -144,7 +144,7 @@ mod tests {
         for presented in [[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0]] {
             for answer in answers() {
                 let verdict = answer.clone().verdict(&presented, 3).unwrap();
-                assert_eq!(Answer::of(&verdict, &presented), Some(answer));
+                assert_eq!(PlacedDecision::of(&verdict, &presented), Some(answer));
             }
         }
     }
@@ -152,26 +152,27 @@ mod tests {
     #[test]
     fn places_become_the_candidates_that_stood_there() {
         let presented = [1, 0];
-        let left = Answer::Preferred { place: 0, points: None };
+        let left = PlacedDecision::Preferred { place: 0, points: None };
         assert_eq!(left.verdict(&presented, 0), Ok(Verdict::preferred(1)));
-        let order = Answer::Ranking { order: vec![vec![2], vec![0, 1]] };
+        let order = PlacedDecision::Ranking { order: vec![vec![2], vec![0, 1]] };
         let expected = Verdict::Ranking { order: vec![vec![1], vec![2, 0]] };
         assert_eq!(order.verdict(&[2, 0, 1], 0), Ok(expected));
         let axes = BTreeMap::from([("help".to_owned(), vec![Some(5.0), Some(1.0)])]);
         let expected = BTreeMap::from([("help".to_owned(), vec![Some(1.0), Some(5.0)])]);
         assert_eq!(
-            Answer::Ratings { axes }.verdict(&presented, 0),
+            PlacedDecision::Ratings { axes }.verdict(&presented, 0),
             Ok(Verdict::Ratings { axes: expected })
         );
     }
 
     #[test]
     fn places_that_were_not_shown_and_empty_reasons_are_refused() {
-        let beyond = Answer::Preferred { place: 2, points: None };
+        let beyond = PlacedDecision::Preferred { place: 2, points: None };
         assert!(beyond.verdict(&[0, 1], 0).unwrap_err().contains("2 were shown"));
-        let silent = Answer::CantTell { reason: "  ".into() };
+        let silent = PlacedDecision::CantTell { reason: "  ".into() };
         assert!(silent.verdict(&[0, 1], 0).unwrap_err().contains("reason"));
-        let short = Answer::Ratings { axes: BTreeMap::from([("a".to_owned(), vec![None])]) };
+        let short =
+            PlacedDecision::Ratings { axes: BTreeMap::from([("a".to_owned(), vec![None])]) };
         assert!(short.verdict(&[0, 1], 0).unwrap_err().contains("1 ratings for 2"));
     }
 }

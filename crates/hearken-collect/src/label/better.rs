@@ -3,7 +3,7 @@
 use hearken_data::feedback::{BetterAnswer, Item};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Settings;
+use crate::settings::ProjectSettings;
 
 /// A better answer as the page sends it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,11 @@ impl Edited {
 }
 
 /// The answers as they were written, in the order of the page, where they may be edited.
-pub(crate) fn texts(settings: &Settings, item: &Item, presented: &[usize]) -> Option<Vec<String>> {
+pub(crate) fn texts(
+    settings: &ProjectSettings,
+    item: &Item,
+    presented: &[usize],
+) -> Option<Vec<String>> {
     let text = |place: &usize| item.candidates.get(*place).map(|one| one.text.clone());
     let is_offered = settings.better_answers && item.takes_better_answers();
     is_offered.then(|| presented.iter().filter_map(text).collect())

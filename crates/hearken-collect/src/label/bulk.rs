@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::item::Shown;
+use super::item::ShownAnswer;
 use super::{shown, suggestion};
 use crate::distribute::{self, Outcome, Submission};
 use crate::error::AppError;
@@ -21,15 +21,15 @@ const LISTED: usize = 10;
 
 /// An item with what is suggested for it.
 #[derive(Serialize)]
-struct Row {
+struct BulkRow {
     assignment: String,
     prompt: String,
     suggestion: String,
-    answers: Vec<Shown>,
+    answers: Vec<ShownAnswer>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct BulkQuery {
     #[serde(default)]
     confirmed: Option<usize>,
 }
@@ -53,7 +53,7 @@ fn fits(state: &AppState, annotator: &str, item: &Item) -> Result<bool, AppError
 /// `GET /label/suggestions`: some items in hand with what is suggested for each.
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<BulkQuery>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     state
@@ -78,11 +78,11 @@ pub(super) async fn page(
         .await
 }
 
-fn row(item: &Item, assignment: &str, presented: &[usize], suggestion: String) -> Row {
+fn row(item: &Item, assignment: &str, presented: &[usize], suggestion: String) -> BulkRow {
     let shown = |(place, candidate): (usize, &usize)| {
-        Some(Shown::of(item.candidates.get(*candidate)?, place))
+        Some(ShownAnswer::of(item.candidates.get(*candidate)?, place))
     };
-    Row {
+    BulkRow {
         assignment: assignment.to_owned(),
         prompt: item
             .prompt

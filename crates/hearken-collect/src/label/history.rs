@@ -11,7 +11,7 @@ use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::answer::PlacedDecision;
 use super::better::{self, Edited};
 use super::{item, page_values};
 use crate::codec;
@@ -24,7 +24,7 @@ use crate::user::CurrentUser;
 const LISTED: usize = 200;
 
 #[derive(Serialize)]
-struct Row {
+struct HistoryRow {
     address: String,
     at: i64,
     prompt: String,
@@ -54,10 +54,10 @@ pub(super) async fn list(
         .await
 }
 
-fn row(state: &AppState, judgement: &Judgement, revised: bool) -> Result<Row, AppError> {
+fn row(state: &AppState, judgement: &Judgement, revised: bool) -> Result<HistoryRow, AppError> {
     let item = state.store().item(&judgement.item)?;
     let prompt = item.as_ref().and_then(|item| item.prompt.last());
-    Ok(Row {
+    Ok(HistoryRow {
         address: codec::percent(&judgement.id).replace('/', "%2F"),
         at: judgement.at,
         prompt: prompt
@@ -82,28 +82,32 @@ pub(super) fn presented(judgement: &Judgement, item: &Item) -> Vec<usize> {
 /// A verdict in words, answers named as the page named them.
 pub(crate) fn words(verdict: &Verdict, presented: &[usize]) -> String {
     let letter = |place: usize| item::name(place).replace("Answer ", "");
-    match Answer::of(verdict, presented) {
-        Some(Answer::Preferred { place, points: None }) => format!("{} is better", letter(place)),
-        Some(Answer::Preferred { place, points: Some(points) }) => {
+    match PlacedDecision::of(verdict, presented) {
+        Some(PlacedDecision::Preferred { place, points: None }) => {
+            format!("{} is better", letter(place))
+        }
+        Some(PlacedDecision::Preferred { place, points: Some(points) }) => {
             format!("{} is better (strength {points})", letter(place))
         }
-        Some(Answer::Tie) => "Equally good".into(),
-        Some(Answer::BothBad) => "Both bad".into(),
-        Some(Answer::CantTell { reason }) => format!("Can’t tell: {}", excerpt(&reason, 60)),
-        Some(Answer::Ranking { order }) => {
+        Some(PlacedDecision::Tie) => "Equally good".into(),
+        Some(PlacedDecision::BothBad) => "Both bad".into(),
+        Some(PlacedDecision::CantTell { reason }) => {
+            format!("Can’t tell: {}", excerpt(&reason, 60))
+        }
+        Some(PlacedDecision::Ranking { order }) => {
             let group = |group: &Vec<usize>| {
                 group.iter().map(|place| letter(*place)).collect::<Vec<_>>().join(" = ")
             };
             order.iter().map(group).collect::<Vec<_>>().join(" > ")
         }
-        Some(Answer::Ratings { axes }) => {
+        Some(PlacedDecision::Ratings { axes }) => {
             let value = |value: &Option<f64>| value.map_or("–".into(), |value| value.to_string());
             let axis = |(axis, values): (&String, &Vec<Option<f64>>)| {
                 format!("{axis}: {}", values.iter().map(value).collect::<Vec<_>>().join(", "))
             };
             axes.iter().map(axis).collect::<Vec<_>>().join("; ")
         }
-        Some(Answer::Steps { labels }) => {
+        Some(PlacedDecision::Steps { labels }) => {
             let sign = |label: &Option<i8>| match label {
                 Some(1) => "+",
                 Some(0) => "0",
@@ -155,7 +159,7 @@ pub(super) async fn reopen(
                 "html": item::fragment(state, &item, &presented, (true, None))?,
                 "texts": better::texts(&*state.settings()?, &item, &presented),
                 "better": judgement.better.as_ref().map(|one| Edited::of(one, &presented)),
-                "answer": Answer::of(&judgement.verdict, &presented),
+                "answer": PlacedDecision::of(&judgement.verdict, &presented),
                 "rationale": judgement.rationale,
             })))
         })

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::turn::Turn;
 use crate::error::AppError;
 use crate::render::{Heading, Picture, markdown, pictures};
-use crate::settings::{Axis, Rationale, Settings};
+use crate::settings::{Axis, ProjectSettings, Rationale};
 use crate::state::AppState;
 
 /// Reasons for "can't tell" that are one key away.
@@ -25,7 +25,7 @@ const ANIMATED: [&str; 5] = ["gif", "webp", "apng", "mp4", "webm"];
 
 /// An answer as pages show it.
 #[derive(Serialize)]
-pub(super) struct Shown {
+pub(super) struct ShownAnswer {
     name: String,
     html: String,
     steps: Vec<String>,
@@ -34,7 +34,7 @@ pub(super) struct Shown {
     turns: Vec<Turn>,
 }
 
-impl Shown {
+impl ShownAnswer {
     pub(super) fn of(candidate: &Candidate, place: usize) -> Self {
         let html = |text: &str| match text.trim().is_empty() {
             true => String::new(),
@@ -80,10 +80,12 @@ pub(crate) fn fragment(
     (revising, suggestion): (bool, Option<String>),
 ) -> Result<String, AppError> {
     let settings = state.settings()?;
-    let answers: Vec<Shown> = presented
+    let answers: Vec<ShownAnswer> = presented
         .iter()
         .enumerate()
-        .filter_map(|(place, candidate)| Some(Shown::of(item.candidates.get(*candidate)?, place)))
+        .filter_map(|(place, candidate)| {
+            Some(ShownAnswer::of(item.candidates.get(*candidate)?, place))
+        })
         .collect();
     let animated = item.candidates.iter().flat_map(|c| &c.media).any(|one| may_move(&one.source));
     let only_pictures = item.candidates.iter().all(|c| c.text.is_empty() && !c.media.is_empty());
@@ -109,7 +111,7 @@ pub(crate) fn fragment(
     Ok(state.render("label_item.html", values)?.0)
 }
 
-fn verdict_values(settings: &Settings) -> Value {
+fn verdict_values(settings: &ProjectSettings) -> Value {
     context! {
         strength => settings.strength_points,
         scale => scale(settings.strength_points),
@@ -124,7 +126,7 @@ fn verdict_values(settings: &Settings) -> Value {
 }
 
 /// How the page calls the setting.
-pub(crate) fn rationale(settings: &Settings) -> &'static str {
+pub(crate) fn rationale(settings: &ProjectSettings) -> &'static str {
     match settings.rationale {
         Rationale::Off => "off",
         Rationale::Optional => "optional",

@@ -21,7 +21,7 @@ use minijinja::context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::answer::Answer;
+use self::answer::PlacedDecision;
 use self::better::Edited;
 use crate::accounts::Permission;
 use crate::distribute::{self, Next, Progress, Screened, Submission};
@@ -112,13 +112,13 @@ async fn next(
 /// A decision. Exactly one of `assignment` and `revises` is there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Decision {
+struct SentDecision {
     id: String,
     #[serde(default)]
     assignment: Option<String>,
     #[serde(default)]
     revises: Option<String>,
-    answer: Answer,
+    answer: PlacedDecision,
     #[serde(default)]
     rationale: Option<String>,
     #[serde(default)]
@@ -131,9 +131,9 @@ struct Decision {
 async fn submit(
     State(state): State<AppState>,
     user: CurrentUser,
-    Json(decision): Json<Decision>,
+    Json(decision): Json<SentDecision>,
 ) -> Result<Json<Value>, AppError> {
-    let Decision { id, assignment, revises, answer, rationale, better, duration_ms } = decision;
+    let SentDecision { id, assignment, revises, answer, rationale, better, duration_ms } = decision;
     let whose = user.clone();
     let (about, earlier) = (assignment.clone(), revises.clone());
     let (item, submission, told) = state
@@ -142,7 +142,9 @@ async fn submit(
             let settings = state.settings()?;
             let rationale = rationale.or_else(|| match &answer {
                 // A reason for not deciding is the reason that the project asks for.
-                Answer::CantTell { reason } if settings.rationale == Rationale::Required => {
+                PlacedDecision::CantTell { reason }
+                    if settings.rationale == Rationale::Required =>
+                {
                     Some(reason.clone())
                 }
                 _ => None,

@@ -3,7 +3,7 @@
 use hearken_data::feedback::{Item, Suggested, Verdict};
 use sha2::{Digest as _, Sha256};
 
-use super::answer::Answer;
+use super::answer::PlacedDecision;
 use super::history::words;
 use crate::distribute;
 use crate::error::AppError;
@@ -22,8 +22,8 @@ pub(crate) struct Suggestion {
 
 impl Suggestion {
     /// As a decision about places; none where no page gives such a verdict.
-    pub(crate) fn answer(&self, presented: &[usize]) -> Option<Answer> {
-        Answer::of(&self.verdict, presented)
+    pub(crate) fn answer(&self, presented: &[usize]) -> Option<PlacedDecision> {
+        PlacedDecision::of(&self.verdict, presented)
     }
 
     /// In words, where it is on the page.

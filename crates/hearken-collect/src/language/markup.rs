@@ -178,7 +178,7 @@ pub(super) fn without_data(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use hearken_analysis::simulate::{Habits, World, simulate};
-    use hearken_analysis::{Options, Records, analyze};
+    use hearken_analysis::{JudgedItems, Options, analyze};
     use hearken_data::feedback::{Candidate, Item, Judgement, Origin, Suggested, Task, Verdict};
     use rand::SeedableRng as _;
     use rand_chacha::ChaCha8Rng;
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// What is said of judgements of every kind, by people and by models.
-    fn everything() -> Records {
+    fn everything() -> JudgedItems {
         let world = World { items: 240, overlap: 3, gold_every: 20, ..World::default() };
         let mut people = vec![Habits::HONEST; 5];
         people.extend([Habits::SPAMMER, Habits::LAZY]);

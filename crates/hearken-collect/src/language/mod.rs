@@ -111,7 +111,7 @@ impl Language {
 
     /// A text of a template, whose expressions stay what they are.
     fn text(self, text: &str) -> String {
-        let Key { key, expressions } = Key::of(text);
+        let TextKey { key, expressions } = TextKey::of(text);
         let trimmed = text.trim();
         if self == Self::English || !is_words(&key) {
             return text.to_owned();
@@ -288,12 +288,12 @@ fn value_length(value: &str) -> Option<usize> {
 }
 
 /// What the catalogue calls a text: expressions are numbered, blanks are one.
-struct Key<'a> {
+struct TextKey<'a> {
     key: String,
     expressions: Vec<&'a str>,
 }
 
-impl<'a> Key<'a> {
+impl<'a> TextKey<'a> {
     fn of(text: &'a str) -> Self {
         let (mut key, mut expressions) = (String::new(), Vec::new());
         let mut rest = text.trim();
@@ -450,7 +450,7 @@ mod tests {
         let mut keys = BTreeSet::new();
         pieces(source, &mut |piece| {
             if let Piece::Text(text) = piece {
-                let key = Key::of(text).key;
+                let key = TextKey::of(text).key;
                 let without = filled(&key, |_| Some(""));
                 keys.extend(is_words(&without).then_some(key));
             }

@@ -19,7 +19,7 @@ const LIFE_MS: i64 = 86_400_000;
 
 /// One answer of an exchange.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Said {
+pub(super) struct ExchangeAnswer {
     pub(super) model: String,
     pub(super) text: String,
 }
@@ -29,7 +29,7 @@ pub(super) struct Said {
 pub(super) struct Exchange {
     pub(super) annotator: String,
     pub(super) conversation: Vec<Message>,
-    pub(super) answers: [Said; 2],
+    pub(super) answers: [ExchangeAnswer; 2],
     /// Place `k` showed answer `presented[k]`.
     pub(super) presented: [usize; 2],
     pub(super) at: i64,

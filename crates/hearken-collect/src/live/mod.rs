@@ -20,7 +20,7 @@ use self::exchange::Exchange;
 use self::stream::Unanswered;
 use crate::distribute::{self, Submission};
 use crate::error::AppError;
-use crate::label::answer::Answer;
+use crate::label::answer::PlacedDecision;
 use crate::label::item::rationale;
 use crate::render::{Heading, markdown};
 use crate::state::AppState;
@@ -58,7 +58,7 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct LiveQuestion {
     /// What the person says; only the last message counts where `after` is there.
     conversation: Vec<Message>,
     /// The exchange that was judged before: the conversation goes on from it.
@@ -70,7 +70,7 @@ struct Asked {
 async fn answer(
     State(state): State<AppState>,
     user: CurrentUser,
-    Json(asked): Json<Asked>,
+    Json(asked): Json<LiveQuestion>,
 ) -> Result<Response, AppError> {
     if state.parts().answerers.is_empty() {
         return Err(AppError::NotFound("no model answers in this project".into()));
@@ -86,8 +86,12 @@ async fn answer(
 
 /// The conversation that is asked about. What the assistant has said in it is what the service has kept, never what a
 /// page sends back.
-fn conversation(state: &AppState, annotator: &str, asked: Asked) -> Result<Vec<Message>, AppError> {
-    let Asked { conversation: mut said, after } = asked;
+fn conversation(
+    state: &AppState,
+    annotator: &str,
+    asked: LiveQuestion,
+) -> Result<Vec<Message>, AppError> {
+    let LiveQuestion { conversation: mut said, after } = asked;
     let conversation = match after {
         None if said.iter().any(|message| message.role == Role::Assistant) => {
             let what = "what the assistant said is kept by the service: name the exchange that the \
@@ -134,10 +138,10 @@ fn check(conversation: &[Message]) -> Result<(), String> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Vote {
+struct LiveVote {
     id: String,
     exchange: String,
-    answer: Answer,
+    answer: PlacedDecision,
     #[serde(default)]
     rationale: Option<String>,
 }
@@ -146,14 +150,14 @@ struct Vote {
 async fn vote(
     State(state): State<AppState>,
     user: CurrentUser,
-    Json(vote): Json<Vote>,
+    Json(vote): Json<LiveVote>,
 ) -> Result<Json<Value>, AppError> {
     let reply = state.blocking(move |state| store(state, &user.annotator, vote)).await?;
     Ok(Json(reply))
 }
 
-fn store(state: &AppState, annotator: &str, vote: Vote) -> Result<Value, AppError> {
-    let Vote { id, exchange: name, answer, rationale } = vote;
+fn store(state: &AppState, annotator: &str, vote: LiveVote) -> Result<Value, AppError> {
+    let LiveVote { id, exchange: name, answer, rationale } = vote;
     let (exchange, version) = Exchange::find(state, &name, annotator)?;
     let item = exchange.item(&name);
     let verdict = answer.verdict(&exchange.presented, 0).map_err(AppError::Unprocessable)?;

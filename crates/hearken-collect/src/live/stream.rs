@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
 
-use super::exchange::{Exchange, Said};
+use super::exchange::{Exchange, ExchangeAnswer};
 use crate::limits::Seat;
 use crate::render::{Heading, markdown};
 use crate::state::AppState;
@@ -35,12 +35,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(900);
 const ANSWER_BYTES: usize = 200_000;
 
 /// The lines of a response; they end where nothing comes for too long.
-struct Lines {
+struct ResponseLines {
     lines: mpsc::Receiver<String>,
     end: Pin<Box<Sleep>>,
 }
 
-impl Stream for Lines {
+impl Stream for ResponseLines {
     type Item = Result<String, Infallible>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -65,7 +65,9 @@ pub(super) fn answers(state: AppState, exchange: Unanswered, seat: Seat) -> Body
             let (state, lines) = (state.clone(), lines.clone());
             let conversation = exchange.conversation.clone();
             let answerer = answer.min(state.parts().answerers.len() - 1);
-            on_own_thread(move || write(&state, answerer, &conversation, &Place { place, lines }))
+            on_own_thread(move || {
+                write(&state, answerer, &conversation, &StreamSlot { place, lines })
+            })
         });
         let mut said = Vec::new();
         for (place, writing) in writing.into_iter().enumerate() {
@@ -77,12 +79,12 @@ pub(super) fn answers(state: AppState, exchange: Unanswered, seat: Seat) -> Body
                 let _ = lines.try_send(format!("{line}\n"));
             }
         }
-        if let Ok([at_left, at_right]) = <[Said; 2]>::try_from(said) {
+        if let Ok([at_left, at_right]) = <[ExchangeAnswer; 2]>::try_from(said) {
             let last = keep(&state, exchange, [at_left, at_right]).await;
             let _ = tokio::time::timeout(UNREAD, lines.send(format!("{last}\n"))).await;
         }
     });
-    Body::from_stream(Lines { lines: receiver, end: Box::pin(sleep(SILENCE)) })
+    Body::from_stream(ResponseLines { lines: receiver, end: Box::pin(sleep(SILENCE)) })
 }
 
 /// Runs `work` on a new thread; its result never comes where there is no thread, or `work` panics.
@@ -107,12 +109,12 @@ pub(super) struct Unanswered {
     pub(super) presented: [usize; 2],
 }
 
-struct Place {
+struct StreamSlot {
     place: usize,
     lines: mpsc::Sender<String>,
 }
 
-impl Place {
+impl StreamSlot {
     /// Sends a line; `false` where nobody reads any more.
     fn send(&self, key: &str, value: &str) -> bool {
         let mut line = json!({"place": self.place});
@@ -144,8 +146,8 @@ fn write(
     state: &AppState,
     answerer: usize,
     conversation: &[Message],
-    place: &Place,
-) -> Option<Said> {
+    place: &StreamSlot,
+) -> Option<ExchangeAnswer> {
     let answerer = &state.parts().answerers[answerer];
     let (started, mut bytes, mut cut) = (Instant::now(), 0, None);
     let mut on_text = |text: &str| {
@@ -170,7 +172,7 @@ fn write(
         }
         (Ok(text), None) => {
             place.send("html", &markdown(&text, Heading::Answer));
-            Some(Said { model: answerer.model().to_owned(), text })
+            Some(ExchangeAnswer { model: answerer.model().to_owned(), text })
         }
         (Err(problem), None) => {
             place.send("error", &without_name(&problem, answerer.model()));
@@ -193,7 +195,7 @@ fn without_name(problem: &str, model: &str) -> String {
     text.replace(model, "the model").replace(name, "the model")
 }
 
-async fn keep(state: &AppState, asked: Unanswered, by_place: [Said; 2]) -> Value {
+async fn keep(state: &AppState, asked: Unanswered, by_place: [ExchangeAnswer; 2]) -> Value {
     let Unanswered { annotator, conversation, presented } = asked;
     let [left, right] = by_place;
     let answers = if presented[0] == 0 { [left, right] } else { [right, left] };

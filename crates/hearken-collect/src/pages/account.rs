@@ -8,7 +8,7 @@ use minijinja::context;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Said;
+use super::PageNotice;
 use crate::accounts::{self, Account, invitations, resets, sessions};
 use crate::codec;
 use crate::distribute;
@@ -20,7 +20,7 @@ use crate::user::CurrentUser;
 /// Where to go after signing in.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Wanted {
+pub(crate) struct AfterSignIn {
     next: String,
     done: Option<String>,
 }
@@ -36,7 +36,7 @@ pub(super) fn own_path(next: &str) -> &str {
 /// `GET /login`.
 pub(crate) async fn login_page(
     State(state): State<AppState>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<AfterSignIn>,
 ) -> Result<Response, AppError> {
     if state.mode() == Mode::Local {
         return Ok(Redirect::to("/").into_response());
@@ -229,7 +229,7 @@ fn account_page(
 pub(super) fn show(
     state: &AppState,
     user: &CurrentUser,
-    (done, _): Said,
+    (done, _): PageNotice,
 ) -> Result<Html<String>, AppError> {
     account_page(state, user, (done, None))
 }

@@ -35,14 +35,14 @@ pub(crate) async fn start(
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Wanted {
+pub(crate) struct HomeQuery {
     to: String,
 }
 
 /// `GET /language`: keeps the language that somebody has chosen, and goes back to the page before.
 pub(crate) async fn language(
     State(state): State<AppState>,
-    Query(Wanted { to }): Query<Wanted>,
+    Query(HomeQuery { to }): Query<HomeQuery>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
     let language = Language::of_code(&to);

@@ -39,7 +39,7 @@ pub(crate) async fn get(
     let wanted =
         headers.get(header::RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
     let part = state.blocking(move |state| part(state, &path, wanted.as_deref())).await?;
-    let Part { kind, file, bytes, length } = part;
+    let FileRange { kind, file, bytes, length } = part;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -65,7 +65,7 @@ fn text(value: &str) -> HeaderValue {
 }
 
 /// A part of a file.
-struct Part {
+struct FileRange {
     kind: &'static str,
     /// At the beginning of the part.
     file: File,
@@ -75,7 +75,7 @@ struct Part {
     length: u64,
 }
 
-fn part(state: &AppState, path: &str, wanted: Option<&str>) -> Result<Part, AppError> {
+fn part(state: &AppState, path: &str, wanted: Option<&str>) -> Result<FileRange, AppError> {
     let none = || AppError::NotFound("there is no such image".into());
     let folder = match state.options().media.as_ref().ok_or_else(none)? {
         Media::Folder(folder) => folder,
@@ -100,7 +100,7 @@ fn part(state: &AppState, path: &str, wanted: Option<&str>) -> Result<Part, AppE
     let bytes = wanted.map_or(Some(0..length), |wanted| range(wanted, length));
     let start = bytes.as_ref().map_or(0, |bytes| bytes.start);
     file.seek(SeekFrom::Start(start)).map_err(|_| none())?;
-    Ok(Part { kind, file, bytes, length })
+    Ok(FileRange { kind, file, bytes, length })
 }
 
 /// Whether an item names the file, or the guidelines.

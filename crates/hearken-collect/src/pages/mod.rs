@@ -76,30 +76,30 @@ fn notice(code: Option<&str>) -> Option<&'static str> {
 /// What pages find in their address.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(crate) struct Asked {
+pub(crate) struct PageQuery {
     /// A code for [`notice`].
     pub(crate) done: Option<String>,
     /// The place after which a list goes on.
     pub(crate) after: u64,
 }
 
-impl Asked {
+impl PageQuery {
     fn notice(&self) -> Option<&'static str> {
         notice(self.done.as_deref())
     }
 }
 
 /// What a page says above its content: what was just done, and a secret that is shown once.
-type Said = (Option<&'static str>, Option<String>);
+type PageNotice = (Option<&'static str>, Option<String>);
 
 /// Draws a page; may block.
-type Show = fn(&AppState, &CurrentUser, Said) -> Result<Html<String>, AppError>;
+type Show = fn(&AppState, &CurrentUser, PageNotice) -> Result<Html<String>, AppError>;
 
 /// The route of a page that says what the form that led to it has done.
 fn noticed(show: Show) -> MethodRouter<AppState> {
     get(
         async move |State(state): State<AppState>,
-                    Query(asked): Query<Asked>,
+                    Query(asked): Query<PageQuery>,
                     user: CurrentUser| {
             let said = (asked.notice(), None);
             state.blocking(move |state| show(state, &user, said)).await

@@ -27,7 +27,7 @@ const NAMES: usize = 100;
 /// Where a sign-in leads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Wanted {
+pub(crate) struct OpenIdReturn {
     next: String,
     /// The secret of an invitation.
     invite: String,
@@ -54,7 +54,7 @@ fn cookie(state: &AppState, value: &str, age_s: u32) -> String {
 /// `GET /openid`: to the provider.
 pub(crate) async fn start(
     State(state): State<AppState>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<OpenIdReturn>,
     request: Request,
 ) -> Result<Response, AppError> {
     provider(&state)?;
@@ -92,13 +92,13 @@ fn packed(text: &str) -> String {
 }
 
 /// What the browser has kept: the seed, and where the sign-in leads.
-fn kept(headers: &HeaderMap) -> Option<(String, Wanted)> {
+fn kept(headers: &HeaderMap) -> Option<(String, OpenIdReturn)> {
     let value = session::cookie_named(headers, COOKIE)?;
     let mut parts = value.split('!');
     let (seed, next, invite) = (parts.next()?, parts.next()?, parts.next()?);
     let link = parts.next()?.to_owned();
     let (next, invite) = (codec::unpercent(next)?, codec::unpercent(invite)?);
-    Some((seed.to_owned(), Wanted { next, invite, link }))
+    Some((seed.to_owned(), OpenIdReturn { next, invite, link }))
 }
 
 /// What the provider sends the browser back with.

@@ -9,7 +9,7 @@ use hearken_store::{Changed, ItemChange, Placed, Taken};
 use rand::{Rng, RngExt as _};
 
 use super::facts::Facts;
-use super::order::{Choice, Eligible, Order, RANDOM};
+use super::order::{ChosenItem, Eligible, Order, RANDOM};
 use crate::render::{images, media_path};
 
 /// What the metadata of an item say whose answers were written in a live conversation.
@@ -25,7 +25,7 @@ pub(crate) fn overlap_of(overlap: Option<u32>, is_gold: bool, project: u32) -> u
 
 /// Why an item is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pool {
+pub(crate) enum HandOutReason {
     /// To admit an annotator.
     Screening,
     /// To measure an annotator.
@@ -36,7 +36,7 @@ pub(crate) enum Pool {
 
 /// An item without its content.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct QueueEntry {
     pub(crate) id: String,
     pub(crate) priority: i64,
     overlap: Option<u32>,
@@ -76,7 +76,7 @@ impl Models {
     }
 }
 
-impl Entry {
+impl QueueEntry {
     fn new(mut item: Item, changed: Option<Changed>, models: &mut Models) -> Self {
         if let Some(changed) = &changed {
             changed.apply(&mut item);
@@ -96,11 +96,11 @@ impl Entry {
         }
     }
 
-    pub(crate) fn pool(&self) -> Pool {
+    pub(crate) fn pool(&self) -> HandOutReason {
         match &self.gold {
-            Some(gold) if gold.screening => Pool::Screening,
-            Some(_) => Pool::Gold,
-            None => Pool::Regular,
+            Some(gold) if gold.screening => HandOutReason::Screening,
+            Some(_) => HandOutReason::Gold,
+            None => HandOutReason::Regular,
         }
     }
 
@@ -111,7 +111,7 @@ impl Entry {
     /// The only annotators that get it; none for everybody. Gold items measure everybody.
     pub(crate) fn people(&self) -> &[String] {
         match (&self.changed, self.pool()) {
-            (Some(changed), Pool::Regular) => &changed.people,
+            (Some(changed), HandOutReason::Regular) => &changed.people,
             _ => &[],
         }
     }
@@ -159,7 +159,7 @@ type Buckets = BTreeMap<Reverse<i64>, Bucket>;
 /// Every item of the store, and which are open.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<QueueEntry>,
     handles: HashMap<String, u32>,
     open: [Buckets; 3],
     /// Open items that are for some annotators only.
@@ -228,7 +228,7 @@ impl Index {
         self.handles.get(id).copied()
     }
 
-    pub(crate) fn count(&self, pool: Pool) -> usize {
+    pub(crate) fn count(&self, pool: HandOutReason) -> usize {
         self.in_pool[pool as usize]
     }
 
@@ -244,10 +244,10 @@ impl Index {
                 media.extend(media_of(&record));
             }
             let early = self.early.remove(&record.id);
-            let entry = Entry::new(record, early, &mut self.models);
+            let entry = QueueEntry::new(record, early, &mut self.models);
             self.handles.insert(entry.id.clone(), handle);
             self.in_pool[entry.pool() as usize] += 1;
-            if entry.pool() == Pool::Screening {
+            if entry.pool() == HandOutReason::Screening {
                 self.screening.push(handle);
             }
             self.entries.push(entry);
@@ -315,7 +315,7 @@ impl Index {
     }
 
     /// Changes what decides where the item stands.
-    fn alter(&mut self, handle: u32, change: impl FnOnce(&mut Entry)) {
+    fn alter(&mut self, handle: u32, change: impl FnOnce(&mut QueueEntry)) {
         self.progress.take(self.share_of(handle));
         let entry = &self.entries[handle as usize];
         let (pool, priority) = (entry.pool(), Reverse(entry.priority));
@@ -330,20 +330,20 @@ impl Index {
             self.reserved.get_mut(person).map(leave);
         }
         self.in_pool[pool as usize] -= 1;
-        if pool == Pool::Screening {
+        if pool == HandOutReason::Screening {
             self.screening.retain(|one| *one != handle);
         }
         change(&mut self.entries[handle as usize]);
         let pool = self.entries[handle as usize].pool();
         self.in_pool[pool as usize] += 1;
-        if pool == Pool::Screening {
+        if pool == HandOutReason::Screening {
             self.screening.push(handle);
         }
         self.progress.add(self.share_of(handle));
         self.settle(handle);
     }
 
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Entry)) {
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut QueueEntry)) {
         if let Some(handle) = self.handle(id) {
             self.progress.take(self.share_of(handle));
             change(&mut self.entries[handle as usize]);
@@ -412,21 +412,21 @@ impl Index {
         (person, seen): (&str, &HashSet<u32>),
         (gold_share, order): (f64, &dyn Order),
         rng: &mut dyn Rng,
-    ) -> Result<Option<Choice>, Misfit> {
+    ) -> Result<Option<ChosenItem>, Misfit> {
         if let Some(drawn) = screening {
             let others = self.screening.iter().filter(|handle| !drawn.contains(handle));
             let passed_over: HashSet<u32> = others.chain(seen).copied().collect();
-            let eligible = self.eligible(Pool::Screening, &passed_over);
+            let eligible = self.eligible(HandOutReason::Screening, &passed_over);
             return eligible.map(|eligible| ask(order, &eligible, rng)).transpose();
         }
         let reserved = self.reserved.get(person).and_then(|own| self.unseen(own, seen));
-        let regular = reserved.or_else(|| self.eligible(Pool::Regular, seen));
+        let regular = reserved.or_else(|| self.eligible(HandOutReason::Regular, seen));
         // Gold items measure those who work. Who has nothing else left gets none, except
         // where a project is nothing but gold.
-        if regular.is_none() && 0 < self.count(Pool::Regular) {
+        if regular.is_none() && 0 < self.count(HandOutReason::Regular) {
             return Ok(None);
         }
-        let gold = self.eligible(Pool::Gold, seen);
+        let gold = self.eligible(HandOutReason::Gold, seen);
         let (eligible, share) = match (regular, gold) {
             (Some(regular), Some(gold)) => {
                 let take_gold = rng.random_range(0.0..1.0) < gold_share;
@@ -435,12 +435,12 @@ impl Index {
             (Some(eligible), None) | (None, Some(eligible)) => (eligible, 1.0),
             (None, None) => return Ok(None),
         };
-        let Choice { handle, probability } = ask(order, &eligible, rng)?;
-        Ok(Some(Choice { handle, probability: probability * share }))
+        let ChosenItem { handle, probability } = ask(order, &eligible, rng)?;
+        Ok(Some(ChosenItem { handle, probability: probability * share }))
     }
 
     /// The unseen open items of the highest priority that has any.
-    fn eligible<'a>(&'a self, pool: Pool, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
+    fn eligible<'a>(&'a self, pool: HandOutReason, seen: &'a HashSet<u32>) -> Option<Eligible<'a>> {
         self.unseen(&self.open[pool as usize], seen)
     }
 
@@ -468,9 +468,13 @@ fn media_of(item: &Item) -> Vec<String> {
 
 /// What an order chose that it was not offered, or without a probability.
 #[derive(Debug)]
-pub(crate) struct Misfit(pub(crate) Choice);
+pub(crate) struct Misfit(pub(crate) ChosenItem);
 
-fn ask(order: &dyn Order, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Result<Choice, Misfit> {
+fn ask(
+    order: &dyn Order,
+    eligible: &Eligible<'_>,
+    rng: &mut dyn Rng,
+) -> Result<ChosenItem, Misfit> {
     let choice = order.choose(eligible, rng);
     // The order that is always there needs no check, which would go through all items.
     let fits = order.name() == RANDOM || eligible.admits(choice);
@@ -622,9 +626,12 @@ mod tests {
         change(&mut index, "b", Change::Priority(3));
         assert_eq!(ids(&index, 1, 0.0, &HashSet::new()), [("b".to_owned(), 1.0)]);
         change(&mut index, "b", Change::Gold(Some(gold(true))));
-        assert_eq!((index.count(Pool::Screening), index.screening.as_slice()), (1, &[1][..]));
+        assert_eq!(
+            (index.count(HandOutReason::Screening), index.screening.as_slice()),
+            (1, &[1][..])
+        );
         change(&mut index, "b", Change::Gold(None));
-        assert_eq!((index.count(Pool::Regular), index.screening.len()), (2, 0));
+        assert_eq!((index.count(HandOutReason::Regular), index.screening.len()), (2, 0));
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use self::facts::Needle;
 pub use self::index::Progress;
-pub(crate) use self::index::{Entry, Index, LIVE, Misfit, Pool, overlap_of};
+pub(crate) use self::index::{HandOutReason, Index, LIVE, Misfit, QueueEntry, overlap_of};
 pub(crate) use self::order::check_names;
 pub use self::order::{
-    BUILT_IN, CONVINCING, Choice, Convincing, Eligible, Offer, Order, RANDOM, Random,
+    BUILT_IN, CONVINCING, ChosenItem, Convincing, Eligible, Offer, Order, RANDOM, Random,
 };
-pub(crate) use self::person::{Draw, Person, Standing};
+pub(crate) use self::person::{Person, ScreeningDraw, Standing};
 
 /// Handles of items.
 pub(crate) type Handles = HashSet<u32>;

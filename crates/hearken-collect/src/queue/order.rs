@@ -7,7 +7,7 @@ use std::fmt;
 use rand::{Rng, RngExt as _};
 
 use super::facts::Facts;
-use super::index::Entry;
+use super::index::QueueEntry;
 
 /// The name of the order that is always there: [`Random`].
 pub const RANDOM: &str = "random";
@@ -63,12 +63,12 @@ pub trait Order: Send + Sync {
 
     /// Chooses one of `eligible`, which is not empty, and says with which probability it chose
     /// it. A choice of something else, or a probability outside (0, 1], is an error of the request.
-    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice;
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> ChosenItem;
 }
 
 /// One of several items, and the probability of the choice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct ChosenItem {
     /// Which: [`Offer::handle`].
     pub handle: u32,
     /// In (0, 1].
@@ -78,7 +78,7 @@ pub struct Choice {
 /// An item that could come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Offer<'a> {
-    /// What a [`Choice`] calls it.
+    /// What a [`ChosenItem`] calls it.
     pub handle: u32,
     /// The name of the item.
     pub id: &'a str,
@@ -96,7 +96,7 @@ pub struct Offer<'a> {
 pub struct Eligible<'a> {
     open: &'a [u32],
     seen: &'a HashSet<u32>,
-    entries: &'a [Entry],
+    entries: &'a [QueueEntry],
     count: usize,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Eligible<'a> {
     pub(crate) fn new(
         open: &'a [u32],
         seen: &'a HashSet<u32>,
-        entries: &'a [Entry],
+        entries: &'a [QueueEntry],
         count: usize,
     ) -> Self {
         Self { open, seen, entries, count }
@@ -132,8 +132,8 @@ impl<'a> Eligible<'a> {
     }
 
     /// Whether a choice is one of them, with a probability.
-    pub(crate) fn admits(&self, choice: Choice) -> bool {
-        let Choice { handle, probability } = choice;
+    pub(crate) fn admits(&self, choice: ChosenItem) -> bool {
+        let ChosenItem { handle, probability } = choice;
         let is_one = self.open.contains(&handle) && !self.seen.contains(&handle);
         is_one && 0.0 < probability && probability <= 1.0
     }
@@ -164,9 +164,9 @@ impl Order for Random {
         RANDOM
     }
 
-    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> ChosenItem {
         let probability = 1.0 / eligible.count() as f64;
-        Choice { handle: eligible.any(rng), probability }
+        ChosenItem { handle: eligible.any(rng), probability }
     }
 }
 
@@ -192,7 +192,7 @@ impl Order for Convincing {
         CONVINCING
     }
 
-    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> Choice {
+    fn choose(&self, eligible: &Eligible<'_>, rng: &mut dyn Rng) -> ChosenItem {
         let mut best = (i8::MIN, f64::NEG_INFINITY);
         let mut first: Vec<u32> = Vec::new();
         for offer in eligible.iter() {
@@ -206,6 +206,6 @@ impl Order for Convincing {
             first.push(offer.handle);
         }
         let handle = first[rng.random_range(0..first.len())];
-        Choice { handle, probability: 1.0 / first.len() as f64 }
+        ChosenItem { handle, probability: 1.0 / first.len() as f64 }
     }
 }

@@ -14,7 +14,7 @@ const BELIEVED_MS: i64 = 60_000;
 #[derive(Debug, Default)]
 pub(crate) struct Person {
     seen: Handles,
-    loaded: Option<Loaded>,
+    loaded: Option<LoadedPeople>,
     /// The screening items that admit this annotator.
     drawn: Handles,
     /// Whether a lead has admitted them, whatever came of the screening.
@@ -23,7 +23,7 @@ pub(crate) struct Person {
 
 /// How the screening items of an annotator are drawn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Draw<'a> {
+pub(crate) struct ScreeningDraw<'a> {
     /// How many; `None` for all.
     pub(crate) count: Option<u32>,
     /// What nobody outside the service knows.
@@ -31,7 +31,7 @@ pub(crate) struct Draw<'a> {
     pub(crate) annotator: &'a str,
 }
 
-impl Draw<'_> {
+impl ScreeningDraw<'_> {
     /// Where an item stands in the annotator's own order of the screening items: at random, and always the same, so that
     /// who gives an item back draws no other.
     fn turn(&self, item: &str) -> [u8; 32] {
@@ -45,7 +45,7 @@ impl Draw<'_> {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Loaded {
+struct LoadedPeople {
     at: i64,
     judged: u32,
     /// The day, in days since 1970, and the items judged on it.
@@ -137,7 +137,7 @@ impl Person {
     }
 
     /// Draws the screening items: those that were judged or seen first, then by turn.
-    fn draw(&mut self, index: &Index, draw: Draw<'_>) {
+    fn draw(&mut self, index: &Index, draw: ScreeningDraw<'_>) {
         let all = &index.screening;
         let wanted = draw.count.map_or(all.len(), |count| all.len().min(count as usize));
         if self.drawn.len() == wanted {
@@ -154,7 +154,12 @@ impl Person {
     }
 
     /// What decides whether there is another item.
-    pub(crate) fn standing(&mut self, index: &Index, now: i64, draw: Draw<'_>) -> Standing {
+    pub(crate) fn standing(
+        &mut self,
+        index: &Index,
+        now: i64,
+        draw: ScreeningDraw<'_>,
+    ) -> Standing {
         self.draw(index, draw);
         let loaded = self.loaded.clone().unwrap_or_default();
         let seen = self.drawn.intersection(&self.seen).count();
@@ -173,8 +178,8 @@ impl Person {
 }
 
 /// What judgements, the newest first, say about the one who made them.
-fn loaded(judgements: &[Judgement], index: &Index, now: i64) -> Loaded {
-    let mut loaded = Loaded { at: now, today: (day(now), 0), ..Loaded::default() };
+fn loaded(judgements: &[Judgement], index: &Index, now: i64) -> LoadedPeople {
+    let mut loaded = LoadedPeople { at: now, today: (day(now), 0), ..LoadedPeople::default() };
     for judgement in judgements {
         if judgement.revises.is_none() {
             loaded.judged += 1;

@@ -17,7 +17,7 @@ use crate::accounts::Permission;
 use crate::codec;
 use crate::distribute::{self, Submission};
 use crate::error::AppError;
-use crate::label::answer::Answer;
+use crate::label::answer::PlacedDecision;
 use crate::label::better::{self, Edited};
 use crate::label::{item as shown, page_values};
 use crate::state::AppState;
@@ -25,7 +25,7 @@ use crate::user::CurrentUser;
 
 /// What the address of an item says.
 #[derive(Deserialize)]
-pub(super) struct Asked {
+pub(super) struct ReviewItemQuery {
     id: String,
     /// The queue that led here.
     #[serde(default)]
@@ -60,13 +60,17 @@ pub(super) fn existing(state: &AppState, id: &str) -> Result<Item, AppError> {
 /// `GET /review/item?id=…`.
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ReviewItemQuery>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     state.blocking(move |state| draw(state, &user, &asked)).await
 }
 
-fn draw(state: &AppState, user: &CurrentUser, asked: &Asked) -> Result<Html<String>, AppError> {
+fn draw(
+    state: &AppState,
+    user: &CurrentUser,
+    asked: &ReviewItemQuery,
+) -> Result<Html<String>, AppError> {
     distribute::look_again(state)?;
     let item = existing(state, &asked.id)?;
     let judgements = state.store().judgements_of(&asked.id)?;
@@ -208,7 +212,7 @@ pub(super) async fn open(
                     .and_then(|one| one.better.as_ref())
                     .map(|better| Edited::of(better, &places)),
                 "earlier": decided.map(|judgement| &judgement.id),
-                "answer": decided.and_then(|one| Answer::of(&one.verdict, &places)),
+                "answer": decided.and_then(|one| PlacedDecision::of(&one.verdict, &places)),
                 "rationale": decided.and_then(|one| one.rationale.as_ref()),
             })))
         })
@@ -218,12 +222,12 @@ pub(super) async fn open(
 /// A final verdict as the page sends it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Decision {
+pub(super) struct FinalDecision {
     /// The page's own name for it.
     #[serde(rename = "id")]
     _id: String,
     item: String,
-    answer: Answer,
+    answer: PlacedDecision,
     #[serde(default)]
     rationale: Option<String>,
     #[serde(default)]
@@ -239,13 +243,13 @@ pub(super) struct Decision {
 pub(super) async fn submit(
     State(state): State<AppState>,
     user: CurrentUser,
-    Json(decision): Json<Decision>,
+    Json(decision): Json<FinalDecision>,
 ) -> Reply {
     state.blocking(move |state| decide(state, &user, decision)).await
 }
 
-fn decide(state: &AppState, user: &CurrentUser, decision: Decision) -> Reply {
-    let Decision { item, answer, rationale, better, duration_ms, earlier, .. } = decision;
+fn decide(state: &AppState, user: &CurrentUser, decision: FinalDecision) -> Reply {
+    let FinalDecision { item, answer, rationale, better, duration_ms, earlier, .. } = decision;
     let item = existing(state, &item)?;
     let places: Vec<usize> = (0..item.candidates.len()).collect();
     let scale = state.settings()?.strength_points;

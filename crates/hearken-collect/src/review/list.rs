@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::board::{Board, Ranges, Said, difference};
+use crate::board::{Board, ItemVotes, Ranges, difference};
 use crate::distribute;
 use crate::error::AppError;
-use crate::queue::{Entry, Index, Needle, Pool};
+use crate::queue::{HandOutReason, Index, Needle, QueueEntry};
 use crate::state::AppState;
 
 /// Items of a page.
@@ -112,7 +112,7 @@ pub(crate) struct Hit {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundItems {
     /// In the order of the list.
     pub(crate) hits: Vec<Hit>,
     /// Whether more may hold the text than were read.
@@ -129,7 +129,7 @@ pub(crate) fn ranges(state: &AppState) -> Result<Ranges, AppError> {
 }
 
 /// Finds the items. What is known is brought up to the store first. May block.
-pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<Found, AppError> {
+pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<FoundItems, AppError> {
     let text = filter.q.trim();
     if TEXT_MAX < text.chars().count() {
         let what = format!("a search has at most {TEXT_MAX} characters");
@@ -146,7 +146,7 @@ pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<Found, AppError>
         let of_a_kind = all.filter(|(_, entry)| {
             needle.as_ref().is_none_or(|needle| entry.facts.may_hold(needle)) && fits(entry, filter)
         });
-        let hit = |(handle, entry): (u32, &Entry)| {
+        let hit = |(handle, entry): (u32, &QueueEntry)| {
             hit(handle, entry, &index, (&board, &ranges), (filter.show, &person))
         };
         of_a_kind.filter_map(hit).collect::<Vec<Hit>>()
@@ -166,7 +166,7 @@ pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<Found, AppError>
         hits.truncate(READ_MAX);
         hits = holding(state, hits, &needle)?;
     }
-    Ok(Found { hits, is_cut })
+    Ok(FoundItems { hits, is_cut })
 }
 
 /// Of items that may hold a text those that do.
@@ -194,7 +194,7 @@ impl<'a> Person<'a> {
     }
 
     /// Whether the item was judged by them, or is for them.
-    fn has(&self, entry: &Entry, said: Option<&Said>) -> bool {
+    fn has(&self, entry: &QueueEntry, said: Option<&ItemVotes>) -> bool {
         let judged =
             said.is_some_and(|said| said.votes.iter().any(|vote| Some(vote.person) == self.number));
         judged || entry.people().iter().any(|person| person == self.name)
@@ -202,7 +202,7 @@ impl<'a> Person<'a> {
 }
 
 /// Whether task, tag and metadata are what is asked for.
-fn fits(entry: &Entry, filter: &Filter) -> bool {
+fn fits(entry: &QueueEntry, filter: &Filter) -> bool {
     let (tag, meta) = (filter.tag.trim(), filter.meta.trim());
     let has_task = filter.task.is_empty() || entry.facts.task.as_str() == filter.task;
     let has_tag =
@@ -217,7 +217,7 @@ fn fits(entry: &Entry, filter: &Filter) -> bool {
 
 fn hit(
     handle: u32,
-    entry: &Entry,
+    entry: &QueueEntry,
     index: &Index,
     (board, ranges): (&Board, &Ranges),
     (show, person): (Show, &Person<'_>),
@@ -235,9 +235,9 @@ fn hit(
         Show::Begun => is_in && 0 < judged && !is_full,
         Show::Done => is_in && is_full,
         Show::Disagreed => is_in && 0.0 < difference && !is_decided,
-        Show::Doubted => is_in && !is_decided && said.is_some_and(Said::is_doubted),
+        Show::Doubted => is_in && !is_decided && said.is_some_and(ItemVotes::is_doubted),
         Show::Decided => is_decided,
-        Show::Gold => entry.pool() != Pool::Regular,
+        Show::Gold => entry.pool() != HandOutReason::Regular,
         Show::Commented => changed.is_some_and(|changed| !changed.comments.is_empty()),
         Show::Assigned => !entry.people().is_empty(),
         Show::Withdrawn => !is_in,

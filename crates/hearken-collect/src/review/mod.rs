@@ -15,7 +15,7 @@ use minijinja::context;
 use minijinja::value::Serde;
 use serde::Deserialize;
 
-use self::list::{Filter, Found, LISTED, Show, Sort};
+use self::list::{Filter, FoundItems, LISTED, Show, Sort};
 use crate::error::AppError;
 
 use crate::state::AppState;
@@ -38,19 +38,19 @@ pub(crate) fn router() -> Router<AppState> {
 }
 
 /// The queue of a kind, in the order in which it is decided.
-fn queued(state: &AppState, show: Show) -> Result<Found, AppError> {
+fn queued(state: &AppState, show: Show) -> Result<FoundItems, AppError> {
     list::find(state, &Filter { show, sort: Sort::Difference, ..Filter::default() })
 }
 
 /// What the address of the queue says.
 #[derive(Deserialize)]
 #[serde(default)]
-struct Asked {
+struct ReviewQuery {
     show: Show,
     page: usize,
 }
 
-impl Default for Asked {
+impl Default for ReviewQuery {
     fn default() -> Self {
         Self { show: Show::Disagreed, page: 0 }
     }
@@ -63,13 +63,13 @@ const QUEUES: [(Show, &str); 3] =
 /// `GET /review`.
 async fn queue(
     State(state): State<AppState>,
-    Query(Asked { show, page }): Query<Asked>,
+    Query(ReviewQuery { show, page }): Query<ReviewQuery>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     state
         .blocking(move |state| {
             let mut tabs = Vec::new();
-            let mut shown = Found::default();
+            let mut shown = FoundItems::default();
             for (queue, words) in QUEUES {
                 let found = queued(state, queue)?;
                 let (name, count) = (queue.name(), found.hits.len());

@@ -10,7 +10,7 @@ use crate::accounts::{self, Permission};
 use crate::codec;
 use crate::error::AppError;
 use crate::label::history::words;
-use crate::queue::Pool;
+use crate::queue::HandOutReason;
 use crate::render::excerpt;
 use crate::state::AppState;
 use crate::user::CurrentUser;
@@ -22,7 +22,7 @@ const VERDICTS: usize = 4;
 
 /// An item as a line of a list.
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
+pub(crate) struct ItemRow {
     id: String,
     address: String,
     task: &'static str,
@@ -61,12 +61,12 @@ pub(crate) fn rows(
     state: &AppState,
     user: &CurrentUser,
     hits: &[Hit],
-) -> Result<Vec<Row>, AppError> {
+) -> Result<Vec<ItemRow>, AppError> {
     let names = named_people(state, user)?;
     hits.iter().map(|hit| row(state, &names, hit)).collect()
 }
 
-fn row(state: &AppState, names: &HashMap<String, String>, hit: &Hit) -> Result<Row, AppError> {
+fn row(state: &AppState, names: &HashMap<String, String>, hit: &Hit) -> Result<ItemRow, AppError> {
     let (board, index) = (state.board(), state.distributor().index());
     let entry = &index.entries[hit.handle as usize];
     let said = board.of(&entry.id);
@@ -74,19 +74,19 @@ fn row(state: &AppState, names: &HashMap<String, String>, hit: &Hit) -> Result<R
     let verdicts: Vec<&Verdict> = votes.iter().map(|vote| &vote.verdict).collect();
     let changed = entry.changed.as_deref().cloned().unwrap_or_default();
     let overlap = entry.overlap(index.overlap);
-    let mut row = Row {
+    let mut row = ItemRow {
         address: codec::percent(&entry.id),
         id: entry.id.clone(),
         task: entry.facts.task.as_str(),
         excerpt: String::new(),
         pool: match entry.pool() {
-            Pool::Screening => "screening",
-            Pool::Gold => "gold",
-            Pool::Regular => "",
+            HandOutReason::Screening => "screening",
+            HandOutReason::Gold => "gold",
+            HandOutReason::Regular => "",
         },
         priority: entry.priority,
         judged: entry.judged,
-        wanted: (entry.pool() == Pool::Regular).then_some(overlap),
+        wanted: (entry.pool() == HandOutReason::Regular).then_some(overlap),
         verdicts: counted(&verdicts),
         decided: said.and_then(|said| said.decided.as_deref()).map(in_item),
         difference: hit.difference * 100.0,

@@ -1,6 +1,6 @@
 //! Texts that try to act on the page stay text.
 
-use hearken_collect::Settings;
+use hearken_collect::ProjectSettings;
 use hearken_collect::accounts::Role;
 use hearken_data::feedback::{Candidate, Item, Media, Task};
 use hearken_store::{Change, ItemChange, add_change};
@@ -51,7 +51,8 @@ fn attacks_in_prompts_answers_models_and_names_stay_text() {
         })
         .collect();
     let people = vec![("<b onmouseover=alert(1)>boss</b>", Role::Administrator)];
-    let settings = Settings { title: "<script>alert(1)</script>".into(), ..Settings::default() };
+    let settings =
+        ProjectSettings { title: "<script>alert(1)</script>".into(), ..ProjectSettings::default() };
     let guidelines =
         "<script>alert(1)</script> ![x](https://evil.example/g.png) [x](javascript:alert(1))";
     let running = Start { settings, people, guidelines, ..Start::with(items) }.run();

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hearken_collect::accounts::Role;
-use hearken_collect::distribute::{Choice, Eligible, Order};
+use hearken_collect::distribute::{ChosenItem, Eligible, Order};
 use hearken_collect::parts::Parts;
-use hearken_collect::{OpenId, Settings};
+use hearken_collect::{OpenId, ProjectSettings};
 use hearken_data::feedback::{Candidate, Gold, Item, Task, Verdict};
 use hearken_data::{Message, Role as Speaker};
 use serde_json::json;
@@ -111,7 +111,8 @@ fn after_the_trial_the_work_begins_and_what_was_said_of_it_goes_away() {
     let Some(browser) = browser() else { return };
     let mut items = pairs(3);
     items.extend((0..2).map(|at| trial(&format!("trial-{at}"))));
-    let settings = Settings { gold_share: 0.0, screening_threshold: 0.0, ..Settings::default() };
+    let settings =
+        ProjectSettings { gold_share: 0.0, screening_threshold: 0.0, ..ProjectSettings::default() };
     let people = vec![("ada", Role::Administrator), ("bob", Role::Annotator)];
     let running = Start { settings, people, ..Start::with(items) }.run();
     let page = browser.page();
@@ -274,12 +275,12 @@ impl Order for Slow {
         "slow"
     }
 
-    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+    fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> ChosenItem {
         if !self.0.swap(true, Ordering::SeqCst) {
             std::thread::sleep(SLOW);
         }
         let offer = eligible.iter().next().unwrap();
-        Choice { handle: offer.handle, probability: 1.0 }
+        ChosenItem { handle: offer.handle, probability: 1.0 }
     }
 }
 
@@ -288,7 +289,7 @@ fn an_item_that_takes_long_to_come_is_waited_for_and_asked_for_once() {
     let Some(browser) = browser() else { return };
     let order: Box<dyn Order> = Box::new(Slow(AtomicBool::new(false)));
     let parts = Parts { orders: vec![order], ..Parts::default() };
-    let settings = Settings { order: "slow".into(), ..Settings::default() };
+    let settings = ProjectSettings { order: "slow".into(), ..ProjectSettings::default() };
     let running = Start { settings, parts, ..Start::with(pairs(1)) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -306,7 +307,7 @@ fn on_a_phone_the_first_answer_has_half_of_the_screen() {
     items[0].candidates[1].text = items[0].candidates[0].text.clone();
     items[0].prompt = prompt(&"Would you please explain at some length how this works? ".repeat(8));
     for (strength_points, name) in [(0, "phone-half"), (3, "phone-half-strength")] {
-        let settings = Settings { strength_points, ..Settings::default() };
+        let settings = ProjectSettings { strength_points, ..ProjectSettings::default() };
         let running = Start { settings, ..Start::with(items.clone()) }.run();
         let page = browser.page();
         page.viewport(390, 844);
@@ -384,7 +385,7 @@ fn judge_everything(page: &Page, label: &str, look: &mut dyn FnMut(&Page, &str))
 #[test]
 fn axe_finds_nothing_on_any_page_on_a_desk_and_on_a_phone() {
     let Some(browser) = browser() else { return };
-    let settings = Settings { strength_points: 2, ..Settings::default() };
+    let settings = ProjectSettings { strength_points: 2, ..ProjectSettings::default() };
     let people = vec![("ada", Role::Administrator), ("bob", Role::Annotator)];
     let guidelines = "# Be fair\n\n- read\n- judge\n\n```\na long line of code that goes on and on and on and on and on and on and on and on and on\n```";
     let running = Start { settings, people, guidelines, ..Start::with(everything()) }.run();

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use hearken_analysis::{FeatureReport, Figure, Importance, Records};
+use hearken_analysis::{FeatureReport, Figure, Importance, JudgedItems};
 use hearken_collect::accounts::Role;
 use hearken_collect::parts::{FeatureTrainer, Parts};
-use hearken_collect::{Rationale, Settings};
+use hearken_collect::{ProjectSettings, Rationale};
 use hearken_data::feedback::{Judgement, Strength, Verdict, in_force};
 
 use crate::browser;
@@ -33,7 +33,7 @@ fn by_item(running: &Running) -> BTreeMap<String, Judgement> {
 struct CountingTrainer;
 
 impl FeatureTrainer for CountingTrainer {
-    fn train(&self, records: &Records) -> Result<FeatureReport, String> {
+    fn train(&self, records: &JudgedItems) -> Result<FeatureReport, String> {
         let missing = || Figure::missing("Not measured here.");
         Ok(FeatureReport {
             features: vec!["characters".into()],
@@ -198,8 +198,11 @@ fn export(page: &Page, running: &Running, wanted: &BTreeMap<String, Verdict>) {
 #[test]
 fn strength_reason_undo_and_skip() {
     let Some(browser) = browser() else { return };
-    let settings =
-        Settings { strength_points: 3, rationale: Rationale::Required, ..Settings::default() };
+    let settings = ProjectSettings {
+        strength_points: 3,
+        rationale: Rationale::Required,
+        ..ProjectSettings::default()
+    };
     let running = Start { settings, ..Start::with(pairs(6)) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -247,7 +250,7 @@ fn strength_reason_undo_and_skip() {
 #[test]
 fn two_people_judge_each_pair_once() {
     let Some(browser) = browser() else { return };
-    let settings = Settings { overlap: 2, ..Settings::default() };
+    let settings = ProjectSettings { overlap: 2, ..ProjectSettings::default() };
     let people = vec![
         ("boss", Role::Administrator),
         ("ada", Role::Annotator),
@@ -355,7 +358,7 @@ fn a_service_that_is_away_for_a_moment_costs_nothing() {
 #[test]
 fn a_narrow_screen_and_dark_colors() {
     let Some(browser) = browser() else { return };
-    let settings = Settings { strength_points: 3, ..Settings::default() };
+    let settings = ProjectSettings { strength_points: 3, ..ProjectSettings::default() };
     let guidelines = "Prefer what is *right*.";
     let running = Start { settings, guidelines, ..Start::with(pairs(4)) }.run();
     let page = browser.page();

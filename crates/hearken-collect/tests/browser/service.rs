@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use hearken_collect::accounts::{self, NewAccount, Role};
 use hearken_collect::parts::Parts;
-use hearken_collect::{Media, OpenId, Options, Service, Settings};
+use hearken_collect::{Media, OpenId, Options, ProjectSettings, Service};
 use hearken_data::feedback::{Candidate, Item, Judgement, Task};
 use hearken_data::{Message, Role as Speaker};
 use hearken_store::Store;
@@ -29,7 +29,7 @@ pub(crate) struct Running {
 #[derive(Default)]
 pub(crate) struct Start {
     pub(crate) items: Vec<Item>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: ProjectSettings,
     pub(crate) people: Vec<(&'static str, Role)>,
     pub(crate) parts: Parts,
     pub(crate) guidelines: &'static str,
@@ -68,7 +68,7 @@ fn serve(
     store: Arc<dyn Store>,
     options: Options,
     parts: Parts,
-    (settings, guidelines): (Option<&Settings>, &str),
+    (settings, guidelines): (Option<&ProjectSettings>, &str),
 ) -> Running {
     let service = Service::new(Arc::clone(&store), options, parts).unwrap();
     if let Some(settings) = settings {

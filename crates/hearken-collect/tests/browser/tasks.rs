@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hearken_collect::{Axis, Settings, Suggestions};
+use hearken_collect::{Axis, ProjectSettings, Suggestions};
 use hearken_data::feedback::{Candidate, Item, Media, Suggested, Task, Verdict};
 use hearken_data::{Message, Role};
 
@@ -132,12 +132,12 @@ fn ratings_belong_to_the_answers_they_were_given_to() {
         max,
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
     };
-    let settings = Settings {
+    let settings = ProjectSettings {
         axes: vec![
             axis("helpfulness", 0, 4, &["useless", "poor", "fair", "good", "excellent"]),
             axis("correctness", 1, 5, &[]),
         ],
-        ..Settings::default()
+        ..ProjectSettings::default()
     };
     let items = (0..2)
         .map(|n| Item::new(Task::Rating, prompt(&format!("Rate ({n}).")), candidates(2)))
@@ -195,7 +195,7 @@ fn steps_are_labelled_up_to_the_first_error() {
         let question = prompt(&format!("({n}) What is $x^2 + 1$ for $x = 2$?"));
         Item::new(Task::Steps, question, vec![solution.clone()])
     };
-    let settings = Settings { stop_at_first_error: true, ..Settings::default() };
+    let settings = ProjectSettings { stop_at_first_error: true, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(vec![item(0), item(1)]) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -352,7 +352,8 @@ fn a_suggestion_is_taken_over_with_one_key() {
     let mut ranked = Item::new(Task::Ranking, prompt("rank"), candidates(3));
     suggest(&mut ranked, serde_json::json!({"kind": "ranking", "order": [[2], [0, 1]]}));
     items.push(ranked);
-    let settings = Settings { suggestions: Suggestions::Shown, ..Settings::default() };
+    let settings =
+        ProjectSettings { suggestions: Suggestions::Shown, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(items) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));

@@ -1,7 +1,7 @@
 //! What goes beyond choosing: a better answer that is written, rankings that leave answers out, conversations side by side
 //! and turn by turn, suggestions that are confirmed many at once.
 
-use hearken_collect::{Settings, Suggestions};
+use hearken_collect::{ProjectSettings, Suggestions};
 use hearken_data::feedback::{Candidate, Item, Suggested, Task, Verdict};
 use serde_json::json;
 
@@ -46,7 +46,7 @@ fn look(page: &Page, name: &str) {
 #[test]
 fn a_better_answer_is_written_from_one_that_is_there() {
     let Some(browser) = browser() else { return };
-    let settings = Settings { better_answers: true, ..Settings::default() };
+    let settings = ProjectSettings { better_answers: true, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(pairs(3)) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -92,7 +92,7 @@ fn a_ranking_may_leave_answers_out() {
     let candidates: Vec<Candidate> =
         (0..4).map(|k| Candidate::text(format!("candidate-{k}"))).collect();
     let item = |n| Item::new(Task::Ranking, prompt(&format!("Rank ({n}).")), candidates.clone());
-    let settings = Settings { partial_rankings: true, ..Settings::default() };
+    let settings = ProjectSettings { partial_rankings: true, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(vec![item(0), item(1)]) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -125,7 +125,7 @@ fn conversations_are_compared_whole_and_rated_turn_by_turn() {
     let mut pair = Item::new(Task::Pairwise, prompt("You are a guide. Begin."), both());
     pair.priority = 1;
     let rated = Item::new(Task::Rating, Vec::new(), both());
-    let settings = Settings { rate_turns: true, ..Settings::default() };
+    let settings = ProjectSettings { rate_turns: true, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(vec![pair, rated]) }.run();
     let page = browser.page();
     page.goto(&running.at("/label"));
@@ -161,8 +161,11 @@ fn suggestions_are_confirmed_many_at_once() {
         let verdict = Verdict::preferred(index % 2);
         item.meta.insert("suggestions".into(), json!([{"verdict": verdict, "agent": "m"}]));
     }
-    let settings =
-        Settings { suggestions: Suggestions::Shown, confirm_in_bulk: true, ..Settings::default() };
+    let settings = ProjectSettings {
+        suggestions: Suggestions::Shown,
+        confirm_in_bulk: true,
+        ..ProjectSettings::default()
+    };
     let running = Start { settings, ..Start::with(items) }.run();
     let page = browser.page();
     page.goto(&running.at("/label/suggestions"));
@@ -187,7 +190,8 @@ fn suggestions_are_confirmed_many_at_once() {
 #[test]
 fn pages_in_arabic_read_from_right_to_left_and_sides_stay_where_their_keys_are() {
     let Some(browser) = browser() else { return };
-    let settings = Settings { better_answers: true, strength_points: 2, ..Settings::default() };
+    let settings =
+        ProjectSettings { better_answers: true, strength_points: 2, ..ProjectSettings::default() };
     let running = Start { settings, ..Start::with(pairs(3)) }.run();
     let page = browser.page();
     page.goto(&running.at("/language?to=de"));

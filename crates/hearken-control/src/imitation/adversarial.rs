@@ -7,11 +7,11 @@ use hearken_run::seeds::Seeds;
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 
-use super::discriminator::{Discriminator, DiscriminatorMetrics, Side};
+use super::discriminator::{Discriminator, DiscriminatorMetrics, DiscriminatorSide};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, ImitationConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::{Network, Pass};
 use crate::normalization::normalize;
@@ -89,7 +89,7 @@ impl Learner for AdversarialLearner {
         ppo.collect(stage, rollout, (seeds, iteration))?;
         let observations = self.at_scale(&self.demonstrated.seen);
         let logprobs = self.logprobs(&observations, &self.demonstrated.actions);
-        let demonstrated = Side {
+        let demonstrated = DiscriminatorSide {
             observations,
             following: self.at_scale(&self.demonstrated.following),
             actions: &self.demonstrated.actions,
@@ -97,7 +97,7 @@ impl Learner for AdversarialLearner {
             logprobs,
         };
         let rollout = &self.inner.rollout;
-        let own = Side {
+        let own = DiscriminatorSide {
             observations: self.at_scale(&rollout.seen),
             following: self.at_scale(&rollout.following),
             actions: &rollout.actions,
@@ -108,7 +108,7 @@ impl Learner for AdversarialLearner {
         let (half, updates) = (*self.settings.batch / 2, self.settings.updates.get());
         let mut sums = DiscriminatorMetrics::default();
         for _ in 0..updates {
-            let mut draw = |side: &Side<'_>| -> Vec<usize> {
+            let mut draw = |side: &DiscriminatorSide<'_>| -> Vec<usize> {
                 (0..half).map(|_| rng.random_range(0..side.goes_on.len())).collect()
             };
             let (theirs, ours) = (draw(&demonstrated), draw(&own));
@@ -164,11 +164,11 @@ impl Learner for AdversarialLearner {
         networks
     }
 
-    fn kept(&self) -> Kept {
-        Kept { own: vec![self.discriminator.step as f64], ..self.inner.kept() }
+    fn kept(&self) -> LearnerState {
+        LearnerState { own: vec![self.discriminator.step as f64], ..self.inner.kept() }
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         let [step] = kept.own[..] else {
             return Err(format!(
                 "found {} numbers, expected the discriminator's step",

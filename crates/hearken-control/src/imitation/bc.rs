@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::cloning::{Cloning, Pairs};
 use crate::config::ControlConfig;
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::Network;
 use crate::saved::Acting;
@@ -134,14 +134,19 @@ impl Learner for BcLearner {
         vec![("policy", &mut self.cloning.policy.network), ("best", &mut self.best)]
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         let mut own = vec![self.since as f64];
         own.extend(self.best_loss);
         let observation_moments = self.cloning.moments.clone();
-        Kept { step: self.cloning.step, observation_moments, own, ..Kept::default() }
+        LearnerState {
+            step: self.cloning.step,
+            observation_moments,
+            own,
+            ..LearnerState::default()
+        }
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         let (since, best_loss) = match kept.own[..] {
             [since] => (since, None),
             [since, best] => (since, Some(best)),

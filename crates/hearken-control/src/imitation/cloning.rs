@@ -26,12 +26,12 @@ pub struct Cloning {
     batch: usize,
     optimizer: OptimizerConfig,
     schedule: Schedule,
-    work: Workspace,
+    work: CloningWorkspace,
 }
 
 /// What an update writes into, kept from one to the next.
 #[derive(Clone, Debug, Default)]
-struct Workspace {
+struct CloningWorkspace {
     observations: Vec<f32>,
     pass: Pass,
     judgements: Judgements,
@@ -57,7 +57,7 @@ impl Cloning {
             batch: *config.imitation.batch,
             optimizer: config.optimizer.clone(),
             schedule: Schedule::new(&config.optimizer, total),
-            work: Workspace::default(),
+            work: CloningWorkspace::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::cloning::{Cloning, Pairs};
 use crate::actions::Actions;
 use crate::config::{ControlConfig, ExpertSchedule, ImitationConfig};
 use crate::demonstrations::{DemonstratedEpisode, Transitions};
-use crate::kept::{Episode, Kept};
+use crate::kept::{Episode, LearnerState};
 use crate::learner::{AdvanceError, Learner, fields};
 use crate::network::{Network, Pass};
 use crate::normalization::normalize;
@@ -183,13 +183,13 @@ impl Learner for DaggerLearner {
         vec![("policy", &mut self.cloning.policy.network)]
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         let own = vec![self.expert_calls as f64, self.labels.len() as f64];
         let observation_moments = self.cloning.moments.clone();
-        Kept { step: self.cloning.step, observation_moments, own, ..self.stage.kept() }
+        LearnerState { step: self.cloning.step, observation_moments, own, ..self.stage.kept() }
     }
 
-    fn restore(&mut self, kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, kept: LearnerState) -> Result<(), String> {
         let [calls, labels] = kept.own[..] else {
             return Err(format!("found {} numbers of DAgger, expected 2", kept.own.len()));
         };

@@ -13,13 +13,13 @@ use serde::Serialize;
 
 use crate::actions::Actions;
 use crate::config::{ImitationConfig, Method};
-use crate::network::{Down, Draw, Network, NetworkShape, Pass, Trunk};
+use crate::network::{Down, Network, NetworkShape, Pass, Trunk, WeightDraw};
 use crate::normalization::RunningMoments;
-use crate::reward_model::{Output, Reads, RewardModel};
+use crate::reward_model::{Output, RewardInput, RewardModel};
 
 /// Steps of one side, with observations as the policy reads them.
 #[derive(Clone, Debug)]
-pub struct Side<'a> {
+pub struct DiscriminatorSide<'a> {
     /// Before each action.
     pub observations: Vec<f32>,
     /// Behind each action.
@@ -43,15 +43,15 @@ pub struct Discriminator {
     pub step: u64,
     environment: EnvironmentId,
     spaces: Spaces,
-    reads: Reads,
+    reads: RewardInput,
     form: AdversarialReward,
     gamma: f64,
     settings: ImitationConfig,
-    work: Workspace,
+    work: DiscriminatorWorkspace,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Workspace {
+struct DiscriminatorWorkspace {
     rows: Vec<f32>,
     /// What was seen of all steps, and behind it what was seen next.
     states: Vec<f32>,
@@ -81,13 +81,16 @@ impl Discriminator {
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let is_shaped = settings.method == Method::Airl;
-        let reads =
-            if is_shaped && settings.state_only { Reads::State } else { Reads::StateAndAction };
+        let reads = if is_shaped && settings.state_only {
+            RewardInput::State
+        } else {
+            RewardInput::StateAndAction
+        };
         let trunk =
             Trunk { convolutions: &[], hidden: &settings.hidden, nonlinearity: Nonlinearity::Tanh };
         let mut network = |length: usize| {
             let shape = NetworkShape::of(trunk, (ObservationSpace::Vector { length }, 0), 1);
-            Network::new(&shape, Draw::Uniform, rng)
+            Network::new(&shape, WeightDraw::Uniform, rng)
         };
         let default =
             if is_shaped { AdversarialReward::Logit } else { AdversarialReward::Positive };
@@ -101,12 +104,12 @@ impl Discriminator {
             form: settings.reward.map_or(default, AdversarialReward::from),
             gamma,
             settings: settings.clone(),
-            work: Workspace::default(),
+            work: DiscriminatorWorkspace::default(),
         }
     }
 
     /// The logits of entries of several sides, one side behind another.
-    fn logits(&mut self, sides: &[(&Side<'_>, &[usize])]) -> Vec<f64> {
+    fn logits(&mut self, sides: &[(&DiscriminatorSide<'_>, &[usize])]) -> Vec<f64> {
         let len = self.spaces.observation.len();
         let Self { reward, potential, spaces, reads, gamma, work, .. } = self;
         work.rows.clear();
@@ -146,8 +149,8 @@ impl Discriminator {
     /// The name of what holds a NaN or an infinity.
     pub fn update(
         &mut self,
-        demonstrated: (&Side<'_>, &[usize]),
-        own: (&Side<'_>, &[usize]),
+        demonstrated: (&DiscriminatorSide<'_>, &[usize]),
+        own: (&DiscriminatorSide<'_>, &[usize]),
         sums: &mut DiscriminatorMetrics,
     ) -> Result<(), &'static str> {
         let logits = self.logits(&[demonstrated, own]);
@@ -205,7 +208,7 @@ impl Discriminator {
     }
 
     /// What the policy is paid for its steps.
-    pub fn rewards(&mut self, own: &Side<'_>) -> Vec<f64> {
+    pub fn rewards(&mut self, own: &DiscriminatorSide<'_>) -> Vec<f64> {
         let entries: Vec<usize> = (0..own.goes_on.len()).collect();
         let logits = self.logits(&[(own, &entries)]);
         logits.into_iter().map(|logit| self.form.of(logit)).collect()

@@ -1,7 +1,7 @@
 //! A reward model: several small networks that learn from the same comparisons, each in its own way.
 
 use hearken_env::ObservationSpace;
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison, LabelNoise};
+use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise, ScoredComparison};
 use hearken_objective::numerics::sigmoid;
 use hearken_tensor::dense::Nonlinearity;
 use hearken_tensor::device::AdamW;
@@ -9,9 +9,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::segment::{Compared, Segment};
+use super::segment::{ComparedSegments, Segment};
 use crate::config::PreferenceConfig;
-use crate::network::{Down, Draw, Network, NetworkShape, Pass, Trunk};
+use crate::network::{Down, Network, NetworkShape, Pass, Trunk, WeightDraw};
 use crate::normalization::RunningMoments;
 
 /// Share of the comparisons that a member does not learn from, but is checked on: 1/e.
@@ -79,7 +79,7 @@ impl Ensemble {
             ObservationSpace::Vector { .. } => 0,
         };
         let member = |_| Member {
-            network: Network::new(&shape, Draw::Uniform, rng),
+            network: Network::new(&shape, WeightDraw::Uniform, rng),
             moments: RunningMoments::new(1),
             penalty: *settings.penalty,
             step: 0,
@@ -167,7 +167,7 @@ impl Ensemble {
     /// The name of what holds a NaN or an infinity.
     pub fn fit(
         &mut self,
-        compared: &[Compared],
+        compared: &[ComparedSegments],
         rng: &mut ChaCha8Rng,
     ) -> Result<Fit, &'static str> {
         let mut sums = Fit::default();
@@ -186,7 +186,7 @@ impl Ensemble {
     }
 
     /// Moments of a member's rewards of everything that was compared.
-    fn moments_of(&mut self, member: usize, compared: &[Compared]) -> RunningMoments {
+    fn moments_of(&mut self, member: usize, compared: &[ComparedSegments]) -> RunningMoments {
         let mut moments = RunningMoments::new(1);
         for segment in compared.iter().flat_map(|one| &one.segments) {
             let raw = self.raw(member, &segment.rows);
@@ -200,7 +200,7 @@ impl Ensemble {
     fn fit_member(
         &mut self,
         member: usize,
-        compared: &[Compared],
+        compared: &[ComparedSegments],
         rng: &mut ChaCha8Rng,
     ) -> Result<Fit, &'static str> {
         let mut order: Vec<usize> = (0..compared.len()).collect();
@@ -242,7 +242,7 @@ impl Ensemble {
     }
 
     /// The sums of both segments' rewards.
-    fn sums(&mut self, member: usize, compared: &Compared) -> [f64; 2] {
+    fn sums(&mut self, member: usize, compared: &ComparedSegments) -> [f64; 2] {
         [0, 1].map(|which| {
             let raw = self.raw(member, &compared.segments[which].rows);
             raw.iter().map(|&reward| f64::from(reward)).sum()
@@ -250,14 +250,21 @@ impl Ensemble {
     }
 
     /// Mean loss, how many comparisons are predicted as they were judged, and how many are no ties.
-    fn check(&mut self, member: usize, compared: &[Compared], which: &[usize]) -> (f64, f64, f64) {
+    fn check(
+        &mut self,
+        member: usize,
+        compared: &[ComparedSegments],
+        which: &[usize],
+    ) -> (f64, f64, f64) {
         let objective = self.objective();
         let (mut loss, mut right, mut judged) = (0.0, 0.0, 0.0);
         for &index in which {
             let one = &compared[index];
             let [chosen, rejected] = self.sums(member, one);
             let probability = one.first_is_better;
-            loss += objective.loss(Comparison { chosen, rejected, margin: 0.0, probability }).loss;
+            loss += objective
+                .loss(ScoredComparison { chosen, rejected, margin: 0.0, probability })
+                .loss;
             if 0.25 < (probability - 0.5).abs() {
                 judged += 1.0;
                 right += f64::from(u8::from((rejected < chosen) == (0.5 < probability)));
@@ -270,7 +277,7 @@ impl Ensemble {
     fn update(
         &mut self,
         member: usize,
-        compared: &[Compared],
+        compared: &[ComparedSegments],
         batch: &[usize],
     ) -> Result<f64, &'static str> {
         let objective = self.objective();
@@ -292,7 +299,8 @@ impl Ensemble {
                 |rewards: &[f32]| rewards.iter().map(|&reward| f64::from(reward)).sum::<f64>();
             let (chosen, rejected) = (sum(&outputs[..steps]), sum(&outputs[steps..]));
             let probability = compared[index].first_is_better;
-            let of = objective.loss(Comparison { chosen, rejected, margin: 0.0, probability });
+            let of =
+                objective.loss(ScoredComparison { chosen, rejected, margin: 0.0, probability });
             loss += of.loss;
             doutput.extend(std::iter::repeat_n((share * of.grad_chosen) as f32, steps));
             doutput.extend(std::iter::repeat_n((share * of.grad_rejected) as f32, steps));
@@ -348,11 +356,11 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let mut ensemble =
             Ensemble::new(&settings(), (ObservationSpace::Vector { length: 1 }, 1), &mut rng);
-        let compared: Vec<Compared> = (0..100)
+        let compared: Vec<ComparedSegments> = (0..100)
             .map(|_| {
                 let segments = [segment(&mut rng), segment(&mut rng)];
                 let [a, b] = [0, 1].map(|which| segments[which].utilities.iter().sum::<f32>());
-                Compared { segments, first_is_better: if b < a { 1.0 } else { 0.0 } }
+                ComparedSegments { segments, first_is_better: if b < a { 1.0 } else { 0.0 } }
             })
             .collect();
         for one in &compared {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::questions::Questions;
 use crate::config::ControlConfig;
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner};
 use crate::network::Network;
 use crate::ppo::PpoLearner;
@@ -67,12 +67,12 @@ impl Learner for PreferenceLearner {
         self.inner.networks_mut().into_iter().chain(self.questions.networks_mut()).collect()
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         let (own, moments) = self.questions.kept();
-        Kept { moments, own, ..self.inner.kept() }
+        LearnerState { moments, own, ..self.inner.kept() }
     }
 
-    fn restore(&mut self, mut kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, mut kept: LearnerState) -> Result<(), String> {
         let (own, moments) = (std::mem::take(&mut kept.own), std::mem::take(&mut kept.moments));
         self.questions.restore(&own, moments)?;
         self.inner.restore(kept)

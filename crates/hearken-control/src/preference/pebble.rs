@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::novelty::Novelty;
 use super::questions::Questions;
 use crate::config::ControlConfig;
-use crate::kept::Kept;
+use crate::kept::LearnerState;
 use crate::learner::{AdvanceError, Learner};
 use crate::network::Network;
 use crate::replay::Experienced;
@@ -95,14 +95,14 @@ impl Learner for PebbleLearner {
         self.inner.networks_mut().into_iter().chain(self.questions.networks_mut()).collect()
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> LearnerState {
         let inner = self.inner.kept();
         let (numbers, moments) = self.questions.kept();
         let own = [inner.own.as_slice(), &numbers].concat();
-        Kept { moments, own, ..inner }
+        LearnerState { moments, own, ..inner }
     }
 
-    fn restore(&mut self, mut kept: Kept) -> Result<(), String> {
+    fn restore(&mut self, mut kept: LearnerState) -> Result<(), String> {
         let moments = std::mem::take(&mut kept.moments);
         let own = kept.own.split_off(SacLearner::OWN_NUMBERS.min(kept.own.len()));
         self.questions.restore(&own, moments)?;

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
 use super::ensemble::{Ensemble, Fit};
-use super::segment::{Compared, Segment, rows_of, segments_of};
+use super::segment::{ComparedSegments, Segment, rows_of, segments_of};
 use crate::config::PreferenceConfig;
 use crate::network::Network;
 use crate::normalization::RunningMoments;
@@ -34,7 +34,7 @@ const POOL: usize = 400;
 #[derive(Clone, Debug)]
 pub struct Questions {
     ensemble: Ensemble,
-    compared: Vec<Compared>,
+    compared: Vec<ComparedSegments>,
     /// Queries shown, skipped ones among them.
     shown: usize,
     skipped: usize,
@@ -47,7 +47,7 @@ pub struct Questions {
 
 /// What a round of questions came to.
 #[derive(Clone, Debug)]
-pub struct Round {
+pub struct QuestionRound {
     /// The rows of the iteration's steps, as a reward model reads them.
     pub rows: Vec<f32>,
     /// Whether the reward model has changed.
@@ -85,7 +85,7 @@ impl Questions {
         &mut self,
         (rollout, environments): (&Rollout, &Environments),
         (seeds, iteration): (Seeds, u64),
-    ) -> Result<Round, &'static str> {
+    ) -> Result<QuestionRound, &'static str> {
         let rows = rows_of(rollout, environments.spaces().actions);
         self.ensemble.note(&rows);
         let segments = segments_of(rollout, &rows, environments, *self.settings.segment);
@@ -111,7 +111,7 @@ impl Questions {
             record.insert("preference/held_out_loss".to_owned(), json!(fit.held_out_loss));
             record.insert("preference/held_out_accuracy".to_owned(), json!(fit.held_out_accuracy));
         }
-        Ok(Round { rows, is_fitted, record })
+        Ok(QuestionRound { rows, is_fitted, record })
     }
 
     /// How many queries an iteration has.
@@ -170,7 +170,9 @@ impl Questions {
             let utilities = [segments[0].utilities.as_slice(), &segments[1].utilities];
             self.shown += 1;
             match self.settings.teacher.compare(utilities, self.range, rng) {
-                Some(first_is_better) => self.compared.push(Compared { segments, first_is_better }),
+                Some(first_is_better) => {
+                    self.compared.push(ComparedSegments { segments, first_is_better })
+                }
                 None => self.skipped += 1,
             }
         }
@@ -240,7 +242,7 @@ impl Questions {
         let empty = segment(row_len, *self.settings.segment);
         self.pool = vec![empty.clone(); count(3)];
         let segments = [empty.clone(), empty];
-        self.compared = vec![Compared { segments, first_is_better: 0.0 }; count(2)];
+        self.compared = vec![ComparedSegments { segments, first_is_better: 0.0 }; count(2)];
         if !self.pool.is_empty() {
             self.range = UtilityRange { least: own[4], greatest: own[5] };
         }

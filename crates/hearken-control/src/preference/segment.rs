@@ -15,7 +15,7 @@ pub struct Segment {
 
 /// Two segments, and which is the better one.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub struct ComparedSegments {
     /// The segments.
     pub segments: [Segment; 2],
     /// The probability that the first is the better one: 1, 0, or ½ for a tie.
@@ -68,7 +68,7 @@ pub fn segments_of(
 
 #[cfg(test)]
 mod tests {
-    use hearken_env::{EnvironmentSetup, Task};
+    use hearken_env::{ControlTask, EnvironmentSetup};
 
     use super::*;
 
@@ -81,7 +81,7 @@ mod tests {
         rollout.states = vec![0.0; 14];
         rollout.ends = vec![StepEnd::Running; 7];
         rollout.ends[2] = StepEnd::Terminated;
-        let environments = EnvironmentSetup::from(Task::Gridworld).open(1).unwrap();
+        let environments = EnvironmentSetup::from(ControlTask::Gridworld).open(1).unwrap();
         let rows: Vec<f32> = (0..7_u8).map(f32::from).collect();
         let segments = segments_of(&rollout, &rows, &environments, 2);
         let found: Vec<&[f32]> = segments.iter().map(|segment| segment.rows.as_slice()).collect();

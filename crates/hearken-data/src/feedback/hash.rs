@@ -9,15 +9,15 @@ use crate::hexadecimal::hexadecimal;
 
 /// What an annotator judges. The order of the fields is part of the hash.
 #[derive(Serialize)]
-struct Judged<'a> {
+struct HashedItem<'a> {
     task: Task,
     prompt: &'a [Message],
     media: &'a [Media],
-    candidates: Vec<Shown<'a>>,
+    candidates: Vec<HashedContent<'a>>,
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct HashedContent<'a> {
     text: &'a str,
     steps: &'a [String],
     media: &'a [Media],
@@ -26,17 +26,17 @@ struct Shown<'a> {
 
 /// 32 hexadecimal digits of SHA-256 over the JSON of what is judged.
 pub(super) fn of_item(item: &Item) -> String {
-    let judged = Judged {
+    let judged = HashedItem {
         task: item.task,
         prompt: &item.prompt,
         media: &item.media,
-        candidates: item.candidates.iter().map(Shown::of).collect(),
+        candidates: item.candidates.iter().map(HashedContent::of).collect(),
     };
     let json = serde_json::to_vec(&judged).expect("strings and lists of them serialise");
     hexadecimal(&Sha256::digest(&json)[..16])
 }
 
-impl<'a> Shown<'a> {
+impl<'a> HashedContent<'a> {
     fn of(candidate: &'a Candidate) -> Self {
         Self {
             text: &candidate.text,

@@ -12,14 +12,14 @@ pub const CELLS: usize = SIDE * SIDE;
 
 /// Which cells there are to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
+pub(crate) enum GridLayout {
     /// All.
     Open,
     /// All but a wall in the middle row, which is open in the first column only.
     Wall,
 }
 
-impl Layout {
+impl GridLayout {
     /// Whether one can be in a cell.
     fn has(self, cell: usize) -> bool {
         self == Self::Open || cell / SIDE != SIDE / 2 || cell.is_multiple_of(SIDE)
@@ -27,7 +27,7 @@ impl Layout {
 }
 
 /// Row and column: up, right, down, left; against the edge or a wall one stays.
-pub(crate) fn step(state: &mut [f64], action: usize, layout: Layout) -> Transition {
+pub(crate) fn step(state: &mut [f64], action: usize, layout: GridLayout) -> Transition {
     let from = cell(state);
     let to = moved(from, action);
     let cell = if layout.has(to) { to } else { from };
@@ -54,7 +54,7 @@ fn cell(state: &[f64]) -> usize {
 }
 
 /// Anywhere but in the goal.
-pub(crate) fn reset(state: &mut [f64], layout: Layout, rng: &mut ChaCha8Rng) {
+pub(crate) fn reset(state: &mut [f64], layout: GridLayout, rng: &mut ChaCha8Rng) {
     let cell = loop {
         let cell = rng.random_range(0..CELLS - 1);
         if layout.has(cell) {
@@ -71,7 +71,7 @@ pub(crate) fn observe(state: &[f64], observation: &mut [f32]) {
 }
 
 /// Whether two numbers are a cell that one can be in.
-pub(crate) fn is_cell(state: &[f64], layout: Layout) -> bool {
+pub(crate) fn is_cell(state: &[f64], layout: GridLayout) -> bool {
     let is_cell = state.iter().all(|&x| x.fract() == 0.0 && (0.0..SIDE as f64).contains(&x));
     is_cell && layout.has(cell(state))
 }
@@ -84,12 +84,12 @@ mod tests {
     fn a_wall_is_passed_in_the_first_column_alone() {
         for column in 0..SIDE {
             let mut state = [1.0, column as f64];
-            step(&mut state, 2, Layout::Wall);
+            step(&mut state, 2, GridLayout::Wall);
             assert_eq!(state[0], if column == 0 { 2.0 } else { 1.0 });
             let mut state = [1.0, column as f64];
-            step(&mut state, 2, Layout::Open);
+            step(&mut state, 2, GridLayout::Open);
             assert_eq!(state[0], 2.0);
         }
-        assert!(is_cell(&[2.0, 3.0], Layout::Open) && !is_cell(&[2.0, 3.0], Layout::Wall));
+        assert!(is_cell(&[2.0, 3.0], GridLayout::Open) && !is_cell(&[2.0, 3.0], GridLayout::Wall));
     }
 }

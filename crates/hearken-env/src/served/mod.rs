@@ -16,7 +16,7 @@ pub use process::ServerError;
 use crate::action::{Action, ActionSpace};
 use crate::id::{EnvironmentId, ServedBy};
 use crate::spaces::{ObservationSpace, Spaces};
-use crate::step::{Frame, Step, StepEnd};
+use crate::step::{EnvironmentStep, Frame, StepEnd};
 use process::Process;
 
 /// The server for Gymnasium's environments.
@@ -97,7 +97,7 @@ pub struct Course {
 
 /// Copies of an environment in another process.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct ServedEnvironment {
     process: Process,
     spaces: Spaces,
     /// The least and the greatest number of each dimension of an action, where they are not ±bound.
@@ -109,7 +109,7 @@ pub(crate) struct Served {
     begun: (Vec<usize>, Vec<u8>),
 }
 
-impl Served {
+impl ServedEnvironment {
     /// Starts the server of an environment.
     pub(crate) fn start(
         id: &EnvironmentId,
@@ -209,7 +209,7 @@ impl Served {
     }
 
     /// Does what was begun; appends what each came to, in the order in which they were begun.
-    pub(crate) fn finish(&mut self, steps: &mut Vec<Step>) -> Result<(), ServerError> {
+    pub(crate) fn finish(&mut self, steps: &mut Vec<EnvironmentStep>) -> Result<(), ServerError> {
         let (copies, actions) = std::mem::take(&mut self.begun);
         let request = json!({"request": "step", "copies": copies});
         let frame = self.process.ask(STEP, &request, &actions)?;
@@ -239,7 +239,7 @@ impl Served {
                     return Err(self.process.unexpected(STEP, found, "bytes of 0 or 1"));
                 }
             };
-            steps.push(Step { reward, end });
+            steps.push(EnvironmentStep { reward, end });
         }
         self.take_observations(STEP, &copies, rest)
     }

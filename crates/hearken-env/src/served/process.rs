@@ -1,23 +1,18 @@
-//! A process that is asked in frames: its start, its answers in time, its end.
+//! A process that is asked in frames.
 //!
 //! A frame is four bytes with its length, little-endian, then a line of JSON, then plain bytes.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::io::{self, Read as _};
+use std::process::Command;
 use std::time::Duration;
 
+use hearken_program::{Program, ProgramOutput, Silence};
 use serde_json::{Map, Value};
 
 /// The longest frame that is read: what a server that writes something else than frames says is longer.
 const FRAME_MAX: u32 = 1 << 28;
 /// Bytes of a bad frame that an error shows.
 const SHOWN_MAX: usize = 200;
-/// How long a process whose output has ended may take to end itself.
-const ENDING: Duration = Duration::from_secs(1);
 
 /// Why an environment that a process serves cannot be stepped.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +89,10 @@ pub enum ServerError {
     },
 }
 
+/// What a process wrote to standard error, on one line.
 fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it wrote: {stderr}") }
+    let words: Vec<&str> = stderr.split_whitespace().collect();
+    if words.is_empty() { String::new() } else { format!("; it wrote: {}", words.join(" ")) }
 }
 
 /// An answer: its JSON and the bytes behind it.
@@ -112,15 +109,11 @@ enum Arrived {
     TooLong([u8; 4]),
 }
 
-/// A process that was started and answers one request after another. It is killed, on Unix with whatever it started,
-/// when this is dropped.
+/// A process that was started and answers one request after another.
 #[derive(Debug)]
 pub(super) struct Process {
     label: String,
-    child: Child,
-    requests: Sender<Vec<u8>>,
-    answers: Receiver<Arrived>,
-    stderr: Arc<Mutex<Tail>>,
+    program: Program<Arrived>,
     timeout: Duration,
 }
 
@@ -136,18 +129,10 @@ impl Process {
         };
         let label = format!("{shown} ({name})");
         let mut command = Command::new(name);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: what the program starts dies with it, and Ctrl-C in the terminal does not take it away
-        // from a step that is still to be finished.
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command
-            .spawn()
+        command.args(arguments);
+        let program = Program::start(command, read_frame)
             .map_err(|source| ServerError::Start { server: label.clone(), source })?;
-        let requests = write_requests(child.stdin.take().expect("standard input is piped"));
-        let answers = read_answers(child.stdout.take().expect("standard output is piped"));
-        let stderr = keep_tail(child.stderr.take().expect("standard error is piped"));
-        Ok(Self { label, child, requests, answers, stderr, timeout })
+        Ok(Self { label, program, timeout })
     }
 
     /// Sends a request and waits for its answer; `request` is what errors call it.
@@ -162,9 +147,8 @@ impl Process {
         body.extend_from_slice(data);
         let mut frame = (body.len() as u32).to_le_bytes().to_vec();
         frame.append(&mut body);
-        // A program that has ended is noticed by its missing answer.
-        let _ = self.requests.send(frame);
-        let body = match self.answers.recv_timeout(self.timeout) {
+        self.program.send(frame);
+        let body = match self.program.answer(self.timeout) {
             Ok(Arrived::Body(body)) => body,
             Ok(Arrived::TooLong(length)) => {
                 let expected = format!(
@@ -173,15 +157,22 @@ impl Process {
                 let found = too_long(length);
                 return Err(self.unexpected(request, found, expected));
             }
-            Err(RecvTimeoutError::Timeout) => {
+            Err(Silence::Late) => {
                 return Err(ServerError::Late {
                     server: self.label.clone(),
                     seconds: self.timeout.as_secs_f64(),
                     request,
-                    stderr: lock(&self.stderr).text(),
+                    stderr: self.program.stderr(),
                 });
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(self.ended(request)),
+            Err(Silence::Ended) => {
+                return Err(ServerError::Ended {
+                    server: self.label.clone(),
+                    ending: self.program.ending(),
+                    request,
+                    stderr: self.program.stderr(),
+                });
+            }
         };
         self.frame(request, body)
     }
@@ -215,44 +206,8 @@ impl Process {
             request,
             found: found.into(),
             expected: expected.into(),
-            stderr: lock(&self.stderr).text(),
+            stderr: self.program.stderr(),
         }
-    }
-
-    fn ended(&mut self, request: &'static str) -> ServerError {
-        const LOOKS: u32 = 200;
-        // Standard output closes a moment before the process is gone.
-        let mut ending = "closed its standard output".to_owned();
-        for _ in 0..LOOKS {
-            match self.child.try_wait() {
-                Ok(Some(status)) => {
-                    ending = format!("ended with {status}");
-                    break;
-                }
-                Ok(None) => thread::sleep(ENDING / LOOKS),
-                Err(_) => break,
-            }
-        }
-        ServerError::Ended {
-            server: self.label.clone(),
-            ending,
-            request,
-            stderr: lock(&self.stderr).text(),
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Some(group) =
-            i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw)
-        {
-            // No such group: nothing is left to be killed.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -270,77 +225,16 @@ fn shown(body: &[u8]) -> String {
     format!("{text:?}")
 }
 
-/// Writes requests from a thread, so that a program that does not read is found to be late.
-fn write_requests(mut stdin: ChildStdin) -> Sender<Vec<u8>> {
-    let (sender, frames) = mpsc::channel::<Vec<u8>>();
-    thread::spawn(move || {
-        for frame in frames {
-            if stdin.write_all(&frame).and_then(|()| stdin.flush()).is_err() {
-                break;
-            }
-        }
-    });
-    sender
-}
-
-fn read_answers(mut stdout: ChildStdout) -> Receiver<Arrived> {
-    // One answer may wait: a server that writes without being asked fills the pipe and not the memory.
-    let (sender, answers) = mpsc::sync_channel(1);
-    thread::spawn(move || {
-        let mut length = [0; 4];
-        while stdout.read_exact(&mut length).is_ok() {
-            let count = u32::from_le_bytes(length);
-            if FRAME_MAX < count {
-                let _ = sender.send(Arrived::TooLong(length));
-                break;
-            }
-            // The buffer grows with what arrives, not with what is promised.
-            let mut body = Vec::new();
-            let is_whole = (&mut stdout)
-                .take(u64::from(count))
-                .read_to_end(&mut body)
-                .is_ok_and(|bytes| bytes == count as usize);
-            if !is_whole || sender.send(Arrived::Body(body)).is_err() {
-                break;
-            }
-        }
-    });
-    answers
-}
-
-/// The last bytes of a stream.
-#[derive(Debug, Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    const BYTES_MAX: usize = 1000;
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        let excess = self.0.len().saturating_sub(Self::BYTES_MAX);
-        self.0.drain(..excess);
+/// The next frame, as far as it is one.
+fn read_frame(output: &mut ProgramOutput) -> Option<Arrived> {
+    let mut length = [0; 4];
+    output.read_exact(&mut length).ok()?;
+    let count = u32::from_le_bytes(length);
+    if FRAME_MAX < count {
+        return Some(Arrived::TooLong(length));
     }
-
-    /// What is there, on one line.
-    fn text(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().copied().collect();
-        String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-}
-
-fn keep_tail(mut stream: impl Read + Send + 'static) -> Arc<Mutex<Tail>> {
-    let tail = Arc::new(Mutex::new(Tail::default()));
-    let kept = Arc::clone(&tail);
-    thread::spawn(move || {
-        let mut buffer = [0; 1024];
-        while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-            lock(&kept).push(&buffer[..bytes]);
-        }
-    });
-    tail
-}
-
-/// The tail is plain bytes: a thread that died while it held the lock leaves nothing inconsistent.
-fn lock(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
-    tail.lock().unwrap_or_else(PoisonError::into_inner)
+    // The buffer grows with what arrives, not with what is promised.
+    let mut body = Vec::new();
+    let read = output.take(u64::from(count)).read_to_end(&mut body).ok()?;
+    (read == count as usize).then_some(Arrived::Body(body))
 }

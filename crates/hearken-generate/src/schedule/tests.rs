@@ -2,7 +2,7 @@ use hearken_data::StopReason;
 use hearken_tensor::draw::Drawn;
 
 use super::*;
-use crate::request::Request;
+use crate::request::SamplingRequest;
 use crate::sampling::Sampling;
 use crate::sequence::{Extent, QueuedPart, Terms};
 use crate::stop::StopRules;
@@ -20,16 +20,16 @@ fn options(batch_rows_max: usize, prefill_tokens_per_step: usize) -> EngineOptio
     }
 }
 
-fn request(prompt: &[u32], samples: usize) -> Request {
-    Request { prompt_ids: prompt.to_vec(), samples, seed: 0 }
+fn request(prompt: &[u32], samples: usize) -> SamplingRequest {
+    SamplingRequest { prompt_ids: prompt.to_vec(), samples, seed: 0 }
 }
 
-fn queue(requests: &[Request], new_tokens: usize) -> VecDeque<Queued<'static, ()>> {
+fn queue(requests: &[SamplingRequest], new_tokens: usize) -> VecDeque<Queued<'static, ()>> {
     growing_queue(requests, new_tokens, usize::MAX)
 }
 
 fn growing_queue(
-    requests: &[Request],
+    requests: &[SamplingRequest],
     new_tokens: usize,
     reserved: usize,
 ) -> VecDeque<Queued<'static, ()>> {
@@ -37,7 +37,7 @@ fn growing_queue(
     let rules = StopRules::new(&sampling, None, &[]).unwrap();
     let wishes = Wishes::default();
     let terms = Arc::new(Terms { sampling, rules, wishes });
-    let queued = |(index, request): (usize, &Request)| {
+    let queued = |(index, request): (usize, &SamplingRequest)| {
         let (prompt, terms) = (request.prompt_ids.len(), Arc::clone(&terms));
         let cut_off = StopReason::Length;
         let extent = Extent { prompt, new_tokens, cut_off, reserved, page_len: PAGE_LEN };
@@ -91,7 +91,8 @@ fn everything_ends_and_every_page_returns() {
     for samples in [1, 2, 5] {
         for new_tokens in [1, 3, 9] {
             for (rows, budget) in [(1, 1), (3, 2), (64, 1000)] {
-                let requests: Vec<Request> = prompts.iter().map(|p| request(p, samples)).collect();
+                let requests: Vec<SamplingRequest> =
+                    prompts.iter().map(|p| request(p, samples)).collect();
                 for reserved in [1, 2, usize::MAX] {
                     let mut queued = growing_queue(&requests, new_tokens, reserved);
                     let least = queued.iter().map(pages_needed).max().unwrap();
@@ -141,7 +142,7 @@ fn what_entered_last_gives_way_and_enters_again() {
 /// With the pages that are said to be of use, only rows limit who enters.
 #[test]
 fn the_pages_of_use_are_enough() {
-    let requests: Vec<Request> =
+    let requests: Vec<SamplingRequest> =
         (1..9_u32).map(|n| request(&(100 * n..101 * n + 5).collect::<Vec<_>>(), 3)).collect();
     for rows in [1, 5, 24, 100] {
         let mut queue = queue(&requests, 7);

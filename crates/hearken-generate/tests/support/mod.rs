@@ -12,7 +12,7 @@ pub(crate) mod families;
 use std::ops::ControlFlow;
 
 use hearken_data::Completion;
-use hearken_generate::{EngineOptions, GenerateError, Request, Sampling, generate_with};
+use hearken_generate::{EngineOptions, GenerateError, Sampling, SamplingRequest, generate_with};
 use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_tensor::Cpu;
 pub(crate) use hearken_testing::FAMILIES;
@@ -40,13 +40,13 @@ pub(crate) fn golden_greedy(family: &str) -> Vec<(Vec<u32>, Vec<u32>)> {
         .collect()
 }
 
-pub(crate) fn request(prompt_ids: &[u32], samples: usize, seed: u64) -> Request {
-    Request { prompt_ids: prompt_ids.to_vec(), samples, seed }
+pub(crate) fn request(prompt_ids: &[u32], samples: usize, seed: u64) -> SamplingRequest {
+    SamplingRequest { prompt_ids: prompt_ids.to_vec(), samples, seed }
 }
 
 pub(crate) fn complete(
     model: &Model<Cpu>,
-    requests: &[Request],
+    requests: &[SamplingRequest],
     sampling: &Sampling,
     options: &EngineOptions,
 ) -> Result<Vec<Vec<Completion>>, GenerateError> {

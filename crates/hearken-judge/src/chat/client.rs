@@ -12,7 +12,7 @@ use super::error::ChatError;
 use super::options::{Ask, ChatOptions};
 use super::protocol::{self, LimitName};
 use super::stream::Stream;
-use super::transfer::{Head, Request, send};
+use super::transfer::{ChatRequest, Head, send};
 use crate::item::excerpt;
 use crate::patience::Patience;
 
@@ -32,7 +32,7 @@ pub enum Stop {
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct ChatAnswer {
     /// What the model wrote.
     pub text: String,
     /// The model, as the server names it.
@@ -124,7 +124,7 @@ impl ChatClient {
         &self,
         conversation: &[Message],
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer, ChatError> {
+    ) -> Result<ChatAnswer, ChatError> {
         self.ask(conversation, &Ask::default(), on_text)
     }
 
@@ -137,7 +137,7 @@ impl ChatClient {
         conversation: &[Message],
         ask: &Ask,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer, ChatError> {
+    ) -> Result<ChatAnswer, ChatError> {
         let ChatOptions { retries_max, first_pause, timeouts, .. } = &self.options;
         let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
         let mut limit_name = LimitName::MaxTokens;
@@ -168,8 +168,8 @@ impl ChatClient {
         start: Instant,
         attempts: usize,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer, Attempt> {
-        let request = Request {
+    ) -> Result<ChatAnswer, Attempt> {
+        let request = ChatRequest {
             url: self.url.clone(),
             headers: protocol::headers(&self.options),
             body: Some(body.to_string().into_bytes()),

@@ -2,7 +2,7 @@
 
 /// An event: its name, empty where it has none, and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Event {
+pub(super) struct StreamEvent {
     pub(super) name: String,
     pub(super) data: String,
 }
@@ -14,13 +14,13 @@ pub(super) struct Events {
     line: Vec<u8>,
     /// The last byte was `\r`: a `\n` behind it ends no further line.
     after_return: bool,
-    event: Event,
+    event: StreamEvent,
     has_data: bool,
 }
 
 impl Events {
     /// Takes bytes and gives the events that they complete.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<StreamEvent> {
         let mut events = Vec::new();
         for &byte in bytes {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
@@ -35,7 +35,7 @@ impl Events {
 
     /// Gives the event that the end of the stream completes, if any: not every server ends its last
     /// event with an empty line.
-    pub(super) fn end(&mut self) -> Option<Event> {
+    pub(super) fn end(&mut self) -> Option<StreamEvent> {
         if !self.line.is_empty()
             && let Some(event) = self.end_line()
         {
@@ -44,7 +44,7 @@ impl Events {
         self.end_event()
     }
 
-    fn end_line(&mut self) -> Option<Event> {
+    fn end_line(&mut self) -> Option<StreamEvent> {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             return self.end_event();
@@ -67,7 +67,7 @@ impl Events {
         None
     }
 
-    fn end_event(&mut self) -> Option<Event> {
+    fn end_event(&mut self) -> Option<StreamEvent> {
         let event = std::mem::take(&mut self.event);
         std::mem::take(&mut self.has_data).then_some(event)
     }
@@ -80,9 +80,9 @@ mod tests {
     const STREAM: &str = ": hello\n\ndata: {\"a\": \"é\"}\r\n\r\nevent: ping\rdata: 1\rdata:2\r\r\
                           id: 7\n\nretry: 1\ndata: last";
 
-    fn expected() -> Vec<Event> {
+    fn expected() -> Vec<StreamEvent> {
         [("", "{\"a\": \"é\"}"), ("ping", "1\n2"), ("", "last")]
-            .map(|(name, data)| Event { name: name.into(), data: data.into() })
+            .map(|(name, data)| StreamEvent { name: name.into(), data: data.into() })
             .to_vec()
     }
 
@@ -91,7 +91,7 @@ mod tests {
         let bytes = STREAM.as_bytes();
         for size in 1..=bytes.len() {
             let mut events = Events::default();
-            let mut found: Vec<Event> =
+            let mut found: Vec<StreamEvent> =
                 bytes.chunks(size).flat_map(|chunk| events.push(chunk)).collect();
             found.extend(events.end());
             assert_eq!(found, expected(), "chunks of {size}");

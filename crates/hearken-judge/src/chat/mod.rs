@@ -33,6 +33,6 @@ mod stream;
 mod transfer;
 
 pub(crate) use client::shown;
-pub use client::{Answer, ChatClient, Stop};
+pub use client::{ChatAnswer, ChatClient, Stop};
 pub use error::ChatError;
-pub use options::{Api, Ask, ChatOptions, Key, Timeouts};
+pub use options::{Api, ApiKey, Ask, ChatOptions, Timeouts};

@@ -14,28 +14,28 @@ pub enum Api {
 
 /// A secret: it is sent to the server and shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub struct ApiKey(String);
 
-impl Key {
+impl ApiKey {
     /// The key as text, for the header of a request.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl From<String> for Key {
+impl From<String> for ApiKey {
     fn from(key: String) -> Self {
         Self(key.trim().to_owned())
     }
 }
 
-impl From<&str> for Key {
+impl From<&str> for ApiKey {
     fn from(key: &str) -> Self {
         Self(key.trim().to_owned())
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(…)")
     }
@@ -93,7 +93,7 @@ pub struct ChatOptions {
     /// The name of the model, as the server knows it.
     pub model: String,
     /// The key, if the server wants one.
-    pub key: Option<Key>,
+    pub key: Option<ApiKey>,
     /// The sampling temperature; the server's own where there is none.
     pub temperature: Option<f64>,
     /// The most tokens of an answer; the server's own limit where there is none (Anthropic, which

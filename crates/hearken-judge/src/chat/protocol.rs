@@ -3,7 +3,7 @@
 use hearken_data::{Message, Role};
 use serde_json::{Map, Value, json};
 
-use super::events::Event;
+use super::events::StreamEvent;
 use super::options::{Api, Ask, ChatOptions};
 
 /// The version of Anthropic's API that is spoken.
@@ -111,7 +111,7 @@ fn said(message: &Message, instruction: &str) -> Value {
 
 /// What an event, or a whole response, tells.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Told {
+pub(super) struct EventContent {
     pub(super) text: String,
     pub(super) model: Option<String>,
     pub(super) stop: Option<String>,
@@ -126,13 +126,13 @@ pub(super) struct Told {
 }
 
 /// Reads an event; `None` where its data are not of the protocol.
-pub(super) fn event(api: Api, event: &Event) -> Option<Told> {
+pub(super) fn event(api: Api, event: &StreamEvent) -> Option<EventContent> {
     if event.data.trim() == "[DONE]" {
-        return Some(Told { is_end: true, ..Told::default() });
+        return Some(EventContent { is_end: true, ..EventContent::default() });
     }
     let value: Value = serde_json::from_str(&event.data).ok()?;
     if let Some(error) = error_message(&value) {
-        return Some(Told { error: Some(error), ..Told::default() });
+        return Some(EventContent { error: Some(error), ..EventContent::default() });
     }
     match api {
         Api::OpenAi => openai(&value, "delta"),
@@ -141,14 +141,14 @@ pub(super) fn event(api: Api, event: &Event) -> Option<Told> {
 }
 
 /// Reads a response that came whole, from a server that does not stream.
-pub(super) fn whole(api: Api, value: &Value) -> Option<Told> {
+pub(super) fn whole(api: Api, value: &Value) -> Option<EventContent> {
     let mut told = match api {
         Api::OpenAi => openai(value, "message")?,
         Api::Anthropic => {
-            let mut told = Told {
+            let mut told = EventContent {
                 stop: text(value, "stop_reason"),
                 model: text(value, "model"),
-                ..Told::default()
+                ..EventContent::default()
             };
             usage(&mut told, value.get("usage"));
             for block in value.get("content")?.as_array()? {
@@ -165,7 +165,7 @@ fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key).and_then(Value::as_str).map(str::to_owned)
 }
 
-fn usage(told: &mut Told, usage: Option<&Value>) {
+fn usage(told: &mut EventContent, usage: Option<&Value>) {
     let count = |names: [&str; 2]| {
         let find = |name| usage.and_then(|usage| usage.get(name)).and_then(Value::as_u64);
         names.into_iter().find_map(find)
@@ -176,9 +176,9 @@ fn usage(told: &mut Told, usage: Option<&Value>) {
 
 /// `choices[0].delta.content`, or `choices[0].message.content`. The last event of some servers has
 /// the usage and no choice.
-fn openai(value: &Value, part: &str) -> Option<Told> {
+fn openai(value: &Value, part: &str) -> Option<EventContent> {
     let choices = value.get("choices")?.as_array()?;
-    let mut told = Told { model: text(value, "model"), ..Told::default() };
+    let mut told = EventContent { model: text(value, "model"), ..EventContent::default() };
     usage(&mut told, value.get("usage"));
     if let Some(choice) = choices.first() {
         told.stop = text(choice, "finish_reason");
@@ -199,8 +199,8 @@ fn logprobs(choice: &Value) -> Vec<Vec<(String, f64)>> {
     content.into_iter().flatten().map(of_token).collect()
 }
 
-fn anthropic(value: &Value) -> Option<Told> {
-    let mut told = Told::default();
+fn anthropic(value: &Value) -> Option<EventContent> {
+    let mut told = EventContent::default();
     let delta = value.get("delta");
     match value.get("type")?.as_str()? {
         "message_start" => {

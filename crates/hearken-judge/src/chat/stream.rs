@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{ASK_EVERY, Answer, ChatClient, Stop, shown};
+use super::client::{ASK_EVERY, ChatAnswer, ChatClient, Stop, shown};
 use super::error::ChatError;
-use super::events::{Event, Events};
-use super::protocol::{self, Told};
+use super::events::{Events, StreamEvent};
+use super::protocol::{self, EventContent};
 use super::transfer::{Head, ResponsePart};
 use crate::item::excerpt;
 
@@ -23,7 +23,7 @@ pub(super) struct Stream<'c> {
     first_text_after: Option<Duration>,
     /// Bytes of the body.
     bytes: usize,
-    told: Told,
+    told: EventContent,
 }
 
 impl<'c> Stream<'c> {
@@ -40,7 +40,7 @@ impl<'c> Stream<'c> {
             last_text: None,
             first_text_after: None,
             bytes: 0,
-            told: Told::default(),
+            told: EventContent::default(),
         }
     }
 
@@ -155,7 +155,7 @@ impl<'c> Stream<'c> {
 
     fn event(
         &mut self,
-        event: &Event,
+        event: &StreamEvent,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ChatError> {
         match protocol::event(self.client.options.api, event) {
@@ -173,7 +173,7 @@ impl<'c> Stream<'c> {
         let value: Value =
             serde_json::from_slice(body).map_err(|_| self.client.nonsense(body, EXPECTED))?;
         let told = match protocol::error_message(&value) {
-            Some(error) => Told { error: Some(error), ..Told::default() },
+            Some(error) => EventContent { error: Some(error), ..EventContent::default() },
             None => protocol::whole(self.client.options.api, &value)
                 .ok_or_else(|| self.client.nonsense(body, EXPECTED))?,
         };
@@ -182,7 +182,7 @@ impl<'c> Stream<'c> {
 
     fn take(
         &mut self,
-        told: Told,
+        told: EventContent,
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ChatError> {
         let received = self.told.text.len();
@@ -210,7 +210,7 @@ impl<'c> Stream<'c> {
     }
 
     /// The answer, if the response came to its end.
-    pub(super) fn answer(self) -> Result<Answer, ChatError> {
+    pub(super) fn answer(self) -> Result<ChatAnswer, ChatError> {
         if !self.told.is_end && self.told.stop.is_none() {
             return Err(self.broken("the server ended the response before the answer"));
         }
@@ -218,7 +218,7 @@ impl<'c> Stream<'c> {
         if self.told.text.is_empty() {
             return Err(ChatError::Empty { url: shown(&self.client.url), stop });
         }
-        Ok(Answer {
+        Ok(ChatAnswer {
             text: self.told.text,
             model: self.told.model.unwrap_or_else(|| self.client.options.model.clone()),
             stop: match stop.as_str() {

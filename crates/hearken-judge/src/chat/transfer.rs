@@ -30,7 +30,7 @@ pub(super) struct Head {
 }
 
 /// What is sent.
-pub(super) struct Request {
+pub(super) struct ChatRequest {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     /// The JSON of a POST; without one it is a GET.
@@ -43,7 +43,7 @@ const PIECE_BYTES: usize = 8 << 10;
 
 /// Sends a request. Where the receiver is dropped, the connection is closed with the next piece, and
 /// at the latest when the agent's time is over.
-pub(super) fn send(agent: &Agent, request: Request) -> Receiver<ResponsePart> {
+pub(super) fn send(agent: &Agent, request: ChatRequest) -> Receiver<ResponsePart> {
     let (sender, parts) = sync_channel(WAITING_MAX);
     let agent = agent.clone();
     thread::spawn(move || {
@@ -59,7 +59,7 @@ pub(super) fn send(agent: &Agent, request: Request) -> Receiver<ResponsePart> {
 
 fn receive(
     agent: &Agent,
-    request: Request,
+    request: ChatRequest,
     sender: &SyncSender<ResponsePart>,
 ) -> Result<(), ureq::Error> {
     let (url, headers) = (&request.url, request.headers);

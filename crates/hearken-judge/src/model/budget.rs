@@ -25,7 +25,7 @@ impl Price {
 
 /// The most that may be spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
+pub struct SpendingLimits {
     /// Tokens of questions and answers.
     pub tokens: Option<u64>,
     /// Money, in the unit of the prices.
@@ -65,12 +65,12 @@ impl Spent {
 /// Limits, with what was spent of them and what questions under way may still cost.
 #[derive(Debug, Default)]
 pub struct Budget {
-    limits: Limits,
-    state: Mutex<State>,
+    limits: SpendingLimits,
+    state: Mutex<SpendingState>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
+struct SpendingState {
     spent: Spent,
     reserved_tokens: u64,
     reserved_money: f64,
@@ -85,8 +85,8 @@ pub(super) struct Reserved<'b> {
 
 impl Budget {
     /// A budget of which `spent` is gone already.
-    pub fn new(limits: Limits, spent: Spent) -> Self {
-        Self { limits, state: Mutex::new(State { spent, ..State::default() }) }
+    pub fn new(limits: SpendingLimits, spent: Spent) -> Self {
+        Self { limits, state: Mutex::new(SpendingState { spent, ..SpendingState::default() }) }
     }
 
     /// What was spent so far.
@@ -107,10 +107,10 @@ impl Budget {
             Err(JudgeError::Budget { what, spent: format!("{spent}"), limit: format!("{limit}") })
         };
         match self.limits {
-            Limits { tokens: Some(limit), .. } if limit < all_tokens => {
+            SpendingLimits { tokens: Some(limit), .. } if limit < all_tokens => {
                 over("tokens", state.spent.tokens() as f64, limit as f64)
             }
-            Limits { money: Some(limit), .. } if limit < all_money => {
+            SpendingLimits { money: Some(limit), .. } if limit < all_money => {
                 over("money", state.spent.money, limit)
             }
             _ => {
@@ -121,7 +121,7 @@ impl Budget {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SpendingState> {
         // Sums: a thread that died while it held the lock leaves nothing inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn questions_under_way_are_counted_with_the_most_that_they_may_cost() {
-        let budget = Budget::new(Limits { tokens: Some(100), money: None }, Spent::default());
+        let budget =
+            Budget::new(SpendingLimits { tokens: Some(100), money: None }, Spent::default());
         let first = budget.reserve(usage(10, 50), Price::default()).unwrap();
         assert!(budget.reserve(usage(10, 50), Price::default()).is_err());
         first.spend(usage(10, 5), 0.0);
@@ -165,7 +166,7 @@ mod tests {
         let price = Price { per_million_prompt: 2.0, per_million_completion: 10.0 };
         assert!((price.of(usage(1000, 100)) - 0.003).abs() < 1e-12);
         let spent = Spent { money: 0.999, ..Spent::default() };
-        let budget = Budget::new(Limits { tokens: None, money: Some(1.0) }, spent);
+        let budget = Budget::new(SpendingLimits { tokens: None, money: Some(1.0) }, spent);
         let error = budget.reserve(usage(1000, 100), price).err().unwrap().to_string();
         assert!(error.contains("0.999") && error.contains("money"), "{error}");
     }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use hearken_data::Message;
 
-use super::{Draw, GoOn, LanguageModel, Reply, Usage, Weighed, estimated_tokens};
+use super::{AnswerDraw, GoOn, LanguageModel, Reply, Usage, Weighed, estimated_tokens};
 use crate::JudgeError;
-use crate::chat::{Answer, Api, Ask, ChatClient, ChatError, ChatOptions};
+use crate::chat::{Api, Ask, ChatAnswer, ChatClient, ChatError, ChatOptions};
 use crate::patience::Patience;
 
 /// Tokens that a server tells beside each: what servers of OpenAI's kind allow.
@@ -36,7 +36,7 @@ impl ChatModel {
         conversation: &[Message],
         ask: &Ask,
         go_on: &GoOn<'_>,
-    ) -> Result<Answer, ChatError> {
+    ) -> Result<ChatAnswer, ChatError> {
         let ChatOptions { timeouts, retries_max, first_pause, .. } = self.client.options();
         let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
         let (start, limit) = (patience.start(), timeouts.total);
@@ -101,10 +101,10 @@ impl LanguageModel for ChatModel {
     fn reply(
         &self,
         conversation: &[Message],
-        draw: &Draw,
+        draw: &AnswerDraw,
         go_on: &GoOn<'_>,
     ) -> Result<Reply, JudgeError> {
-        let Draw { max_tokens, temperature, .. } = *draw;
+        let AnswerDraw { max_tokens, temperature, .. } = *draw;
         let ask = Ask { max_tokens, temperature, whole: true, ..Ask::default() };
         match self.ask(conversation, &ask, go_on) {
             Ok(answer) => {
@@ -156,7 +156,7 @@ impl LanguageModel for ChatModel {
 }
 
 /// The probability of each choice as the first token, blanks around it aside; `None` where the server tells none.
-fn probabilities(answer: &Answer, choices: &[String]) -> Option<Vec<f64>> {
+fn probabilities(answer: &ChatAnswer, choices: &[String]) -> Option<Vec<f64>> {
     let first = answer.tokens.first().filter(|first| !first.is_empty())?;
     let of = |choice: &String| {
         let own = first.iter().filter(|(token, _)| token.trim() == choice);
@@ -192,7 +192,7 @@ fn is_too_long(message: &str) -> bool {
     SAID.iter().any(|words| message.contains(words))
 }
 
-fn usage(conversation: &[Message], answer: Option<&Answer>) -> Usage {
+fn usage(conversation: &[Message], answer: Option<&ChatAnswer>) -> Usage {
     let prompt = answer.and_then(|answer| answer.prompt_tokens);
     let completion = answer.and_then(|answer| answer.completion_tokens);
     let texts = conversation.iter().map(|message| estimated_tokens(&message.content));

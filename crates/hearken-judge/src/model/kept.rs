@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Budget, Draw, GoOn, LanguageModel, Price, Reply, Spent, Usage, Weighed, estimated_tokens,
+    AnswerDraw, Budget, GoOn, LanguageModel, Price, Reply, Spent, Usage, Weighed, estimated_tokens,
 };
 use crate::JudgeError;
 
@@ -49,7 +49,7 @@ pub enum KeptError {
 
 /// A line of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedAnswer {
     /// The hash of who was asked what.
     key: String,
     /// Who was asked.
@@ -74,12 +74,12 @@ enum KeptAnswer {
 /// on where it was, since what it had asked is in the file.
 #[derive(Debug)]
 pub struct KeptAnswers {
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
     spent: Spent,
 }
 
 #[derive(Debug)]
-struct State {
+struct CacheState {
     known: HashMap<String, KeptAnswer>,
     file: Option<JsonLinesAppender>,
     found: u64,
@@ -89,7 +89,7 @@ struct State {
 impl KeptAnswers {
     /// Answers that are kept for as long as this lives.
     pub fn in_memory() -> Self {
-        let state = State { known: HashMap::new(), file: None, found: 0, too_long: 0 };
+        let state = CacheState { known: HashMap::new(), file: None, found: 0, too_long: 0 };
         Self { state: Mutex::new(state), spent: Spent::default() }
     }
 
@@ -104,12 +104,13 @@ impl KeptAnswers {
         let (mut known, mut spent) = (HashMap::new(), Spent::default());
         for (index, line) in lines.enumerate() {
             let line = line.map_err(unreadable)?;
-            let kept: Kept = serde_json::from_str(&line).map_err(|error| KeptError::Line {
-                path: path.to_owned(),
-                line: index + 1,
-                found: line.chars().take(80).collect(),
-                reason: error.to_string(),
-            })?;
+            let kept: CachedAnswer =
+                serde_json::from_str(&line).map_err(|error| KeptError::Line {
+                    path: path.to_owned(),
+                    line: index + 1,
+                    found: line.chars().take(80).collect(),
+                    reason: error.to_string(),
+                })?;
             let usage = match &kept.answer {
                 KeptAnswer::Reply(reply) => reply.usage,
                 KeptAnswer::Weighed(weighed) => weighed.usage,
@@ -120,7 +121,7 @@ impl KeptAnswers {
             }
             known.insert(kept.key, kept.answer);
         }
-        let state = State { known, file: Some(file), found: 0, too_long: 0 };
+        let state = CacheState { known, file: Some(file), found: 0, too_long: 0 };
         Ok(Self { state: Mutex::new(state), spent })
     }
 
@@ -146,7 +147,7 @@ impl KeptAnswers {
         found
     }
 
-    fn keep(&self, kept: Kept) -> Result<(), WriteError> {
+    fn keep(&self, kept: CachedAnswer) -> Result<(), WriteError> {
         let mut state = self.lock();
         if let Some(file) = &mut state.file {
             file.append(&kept)?;
@@ -155,7 +156,7 @@ impl KeptAnswers {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         // An answer is in the map once it is in the file: a thread that died in between loses one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,7 +204,7 @@ impl KeptModel {
 
     fn keep(&self, key: String, answer: KeptAnswer, money: f64) -> Result<(), JudgeError> {
         let model = self.model.name().to_owned();
-        let kept = Kept { key, model, answer, money };
+        let kept = CachedAnswer { key, model, answer, money };
         self.kept.keep(kept).map_err(|error| JudgeError::Kept(KeptError::from(error).to_string()))
     }
 }
@@ -220,7 +221,7 @@ impl LanguageModel for KeptModel {
     fn reply(
         &self,
         conversation: &[Message],
-        draw: &Draw,
+        draw: &AnswerDraw,
         go_on: &GoOn<'_>,
     ) -> Result<Reply, JudgeError> {
         let key = self.key(conversation, &json!({ "draw": draw }));

@@ -11,7 +11,7 @@ mod kept;
 use hearken_data::Message;
 use serde::{Deserialize, Serialize};
 
-pub use budget::{Budget, Limits, Price, Spent};
+pub use budget::{Budget, Price, SpendingLimits, Spent};
 pub use chat_model::ChatModel;
 pub use kept::{KeptAnswers, KeptError, KeptModel};
 
@@ -22,7 +22,7 @@ pub type GoOn<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// How an answer is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Draw {
+pub struct AnswerDraw {
     /// The most tokens of it; the model's own limit where there is none.
     pub max_tokens: Option<u32>,
     /// The sampling temperature; the model's own where there is none.
@@ -75,7 +75,7 @@ pub trait LanguageModel: Send + Sync {
     fn reply(
         &self,
         conversation: &[Message],
-        draw: &Draw,
+        draw: &AnswerDraw,
         go_on: &GoOn<'_>,
     ) -> Result<Reply, JudgeError>;
 

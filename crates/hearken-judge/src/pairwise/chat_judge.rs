@@ -8,7 +8,7 @@ use std::thread;
 use hearken_data::{Message, Role};
 
 use super::rules::{Opinion, Question, Rules};
-use super::{Comparison, PairwiseJudge, Preferences, Template, read_verdict};
+use super::{CompletionPair, PairwiseJudge, Preferences, Template, read_verdict};
 use crate::JudgeError;
 use crate::choice::{ChoiceOptions, Chooser, named};
 use crate::model::{GoOn, LanguageModel};
@@ -163,7 +163,7 @@ impl PairwiseJudge for ChatJudge {
         &self.name
     }
 
-    fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Result<Preferences, JudgeError> {
+    fn judge(&mut self, comparisons: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError> {
         let rules = self.options.rules;
         let questions = rules.questions(comparisons);
         let (opinions, reasons): (Vec<_>, Vec<_>) = self.opinions(&questions)?.into_iter().unzip();

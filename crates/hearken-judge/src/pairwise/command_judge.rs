@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::rules::{Opinion, Question, Rules};
-use super::{Comparison, PairwiseJudge, Preferences};
+use super::{CompletionPair, PairwiseJudge, Preferences};
 use crate::JudgeError;
 use crate::item::{excerpt, finite_score, messages_json};
 use crate::line_program::{CommandOptions, LineProgram, Protocol};
@@ -39,7 +39,7 @@ impl PairwiseJudge for CommandJudge {
         self.program.label()
     }
 
-    fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Result<Preferences, JudgeError> {
+    fn judge(&mut self, comparisons: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError> {
         let questions = self.rules.questions(comparisons);
         let requests = questions.iter().map(request).collect();
         let opinions = self.program.ask(requests, opinion)?;

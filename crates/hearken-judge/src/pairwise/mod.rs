@@ -34,7 +34,7 @@ use crate::JudgeError;
 
 /// Two completions of one prompt.
 #[derive(Clone, Copy, Debug)]
-pub struct Comparison<'a> {
+pub struct CompletionPair<'a> {
     /// The text given to the policy, all of it: of a conversation as it was rendered.
     pub prompt: &'a str,
     /// The messages of the conversation, where the prompt is one and the policy saw all of it.
@@ -76,7 +76,7 @@ pub trait PairwiseJudge: Send {
     ///
     /// # Errors
     /// If there are none to be had.
-    fn judge(&mut self, comparisons: &[Comparison<'_>]) -> Result<Preferences, JudgeError>;
+    fn judge(&mut self, comparisons: &[CompletionPair<'_>]) -> Result<Preferences, JudgeError>;
 }
 
 /// The preferences of a judge: one probability, or none, per comparison. Two completions with the same
@@ -86,11 +86,11 @@ pub trait PairwiseJudge: Send {
 /// The judge's own, or that it gave too few or too many preferences, or one that is no probability.
 pub fn preferences(
     judge: &mut dyn PairwiseJudge,
-    comparisons: &[Comparison<'_>],
+    comparisons: &[CompletionPair<'_>],
 ) -> Result<Preferences, JudgeError> {
     let differ =
-        |comparison: &&Comparison<'_>| comparison.completions[0] != comparison.completions[1];
-    let asked: Vec<Comparison<'_>> = comparisons.iter().filter(differ).copied().collect();
+        |comparison: &&CompletionPair<'_>| comparison.completions[0] != comparison.completions[1];
+    let asked: Vec<CompletionPair<'_>> = comparisons.iter().filter(differ).copied().collect();
     let mut found = if asked.is_empty() { Preferences::default() } else { judge.judge(&asked)? };
     let broken = |reason| JudgeError::Broken { judge: judge.name().to_owned(), reason };
     if found.probabilities.len() != asked.len() {
@@ -102,7 +102,7 @@ pub fn preferences(
         return Err(broken(format!("found the probability {outside}, expected one from 0 to 1")));
     }
     let mut judged = std::mem::take(&mut found.probabilities).into_iter();
-    let probability = |comparison: &Comparison<'_>| {
+    let probability = |comparison: &CompletionPair<'_>| {
         if differ(&comparison) { judged.next().flatten() } else { Some(0.5) }
     };
     found.probabilities = comparisons.iter().map(probability).collect();
@@ -113,8 +113,8 @@ pub fn preferences(
 
 /// What was found of the comparisons that were asked about, one per comparison; nothing where nothing was.
 fn for_all<T: Default>(
-    comparisons: &[Comparison<'_>],
-    is_asked: impl Fn(&&Comparison<'_>) -> bool,
+    comparisons: &[CompletionPair<'_>],
+    is_asked: impl Fn(&&CompletionPair<'_>) -> bool,
     found: Vec<T>,
 ) -> Vec<T> {
     if found.is_empty() {

@@ -1,6 +1,6 @@
 //! In which order completions are shown, and what becomes of answers that name no winner.
 
-use super::{Comparison, Preferences};
+use super::{CompletionPair, Preferences};
 use crate::JudgeError;
 use crate::item::excerpt;
 
@@ -37,7 +37,7 @@ pub struct Rules {
 /// A comparison as it is shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    pub(super) comparison: &'a Comparison<'a>,
+    pub(super) comparison: &'a CompletionPair<'a>,
     /// Whether the second completion is shown first.
     swapped: bool,
 }
@@ -61,8 +61,8 @@ impl<'a> Question<'a> {
 
 impl Rules {
     /// The questions to ask; of one comparison they follow one another.
-    pub(super) fn questions<'a>(self, comparisons: &'a [Comparison<'a>]) -> Vec<Question<'a>> {
-        let shown = |(index, comparison): (usize, &'a Comparison<'a>)| match self.orders {
+    pub(super) fn questions<'a>(self, comparisons: &'a [CompletionPair<'a>]) -> Vec<Question<'a>> {
+        let shown = |(index, comparison): (usize, &'a CompletionPair<'a>)| match self.orders {
             Orders::Both => {
                 vec![
                     Question { comparison, swapped: false },
@@ -150,7 +150,7 @@ mod tests {
     fn settled(rules: Rules, opinions: &[Opinion]) -> Result<Preferences, JudgeError> {
         let fields = Map::new();
         let comparisons: Vec<_> = ["one", "two"]
-            .map(|prompt| Comparison {
+            .map(|prompt| CompletionPair {
                 prompt,
                 messages: None,
                 completions: ["a", "b"],

@@ -72,14 +72,14 @@ pub(crate) fn filled(text: &str, places: &[(&str, &str)]) -> String {
 mod tests {
     use serde_json::Map;
 
-    use super::super::{Comparison, Orders, Rules, Unreadable};
+    use super::super::{CompletionPair, Orders, Rules, Unreadable};
     use super::*;
 
     #[test]
     fn what_is_filled_in_is_not_looked_into() {
         let template = Template::new("{prompt}|{a}|{b}|{a}|{\"json\": {}}").unwrap();
         let fields = Map::new();
-        let comparison = Comparison {
+        let comparison = CompletionPair {
             prompt: "{b}{a}",
             messages: None,
             completions: ["x{b}", "{prompt}"],

@@ -7,7 +7,7 @@ use hearken_tensor::device::{Gate, Gelu};
 use super::llama::{self, Defaults, Kin};
 use super::{Names, NormNames, gpt2, windows};
 use crate::config::{
-    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, QueryKeyNorm,
+    ConfigError, EmbeddingScale, Family, JsonKeys, Logits, Mlp, ModelConfig, Norm, QueryKeyNorm,
     RotaryConfig, RotaryKeys,
 };
 
@@ -59,13 +59,13 @@ const DEFAULT_QUERY_SCALAR: f64 = 256.0;
 /// Transformers' default of `sliding_window_pattern` for Gemma 3: the last of so many layers has no window.
 const DEFAULT_PATTERN: usize = 6;
 
-pub(super) fn resolve_first(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve_first(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let config = resolve(keys, Family::Gemma, &FIRST)?;
     windows::all_layers_are(keys, "full_attention")?;
     Ok(config)
 }
 
-pub(super) fn resolve_second(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve_second(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = resolve(keys, Family::Gemma2, &SECOND)?;
     config.windows = windows::by_layer(keys, config.layers, |layer| layer.is_multiple_of(2))?;
     let pattern = keys.optional_size("sliding_window_pattern")?;
@@ -81,7 +81,7 @@ pub(super) fn resolve_second(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError
     Ok(config)
 }
 
-pub(super) fn resolve_third(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve_third(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = resolve(keys, Family::Gemma3, &THIRD)?;
     let pattern = keys.optional_size("sliding_window_pattern")?.unwrap_or(DEFAULT_PATTERN);
     let is_listed = windows::listed(keys, config.layers)?.is_some();
@@ -105,7 +105,7 @@ pub(super) fn resolve_third(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError>
 
 /// What all have in common.
 fn resolve(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     family: Family,
     defaults: &Defaults,
 ) -> Result<ModelConfig, ConfigError> {
@@ -138,7 +138,7 @@ fn resolve(
 }
 
 /// Old configurations of Gemma 2 say the length of windows twice.
-fn refuse_other_length(keys: &Keys<'_>) -> Result<(), ConfigError> {
+fn refuse_other_length(keys: &JsonKeys<'_>) -> Result<(), ConfigError> {
     let second = keys.optional_size("sliding_window_size")?;
     if second.is_some() && second != windows::length(keys, Some(windows::DEFAULT))? {
         return Err(keys.unusable("sliding_window_size", "as `sliding_window`"));
@@ -148,7 +148,7 @@ fn refuse_other_length(keys: &Keys<'_>) -> Result<(), ConfigError> {
 
 /// What the gate goes through: `hidden_act` of Gemma 1, `hidden_activation` of the others. Where both stand
 /// there, they say the same.
-fn gate(keys: &Keys<'_>, family: Family) -> Result<Gate, ConfigError> {
+fn gate(keys: &JsonKeys<'_>, family: Family) -> Result<Gate, ConfigError> {
     let (own, other) = match family {
         Family::Gemma => ("hidden_act", "hidden_activation"),
         _ => ("hidden_activation", "hidden_act"),
@@ -166,7 +166,7 @@ fn gate(keys: &Keys<'_>, family: Family) -> Result<Gate, ConfigError> {
     Ok(gate)
 }
 
-fn read_query_scalar(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+fn read_query_scalar(keys: &JsonKeys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     let scalar = keys.number("query_pre_attn_scalar", DEFAULT_QUERY_SCALAR)?;
     if scalar <= 0.0 {
         return Err(keys.unusable("query_pre_attn_scalar", "a positive number"));
@@ -175,13 +175,17 @@ fn read_query_scalar(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), Co
     Ok(())
 }
 
-fn logits(keys: &Keys<'_>, default: Option<f32>) -> Result<Logits, ConfigError> {
+fn logits(keys: &JsonKeys<'_>, default: Option<f32>) -> Result<Logits, ConfigError> {
     let cap = softcap(keys, "final_logit_softcapping", default)?;
     Ok(cap.map_or(Logits::Products, Logits::Capped))
 }
 
 /// A bound: null is none, and no key the default.
-fn softcap(keys: &Keys<'_>, key: &str, default: Option<f32>) -> Result<Option<f32>, ConfigError> {
+fn softcap(
+    keys: &JsonKeys<'_>,
+    key: &str,
+    default: Option<f32>,
+) -> Result<Option<f32>, ConfigError> {
     match keys.map().get(key) {
         None => Ok(default),
         Some(serde_json::Value::Null) => Ok(None),

@@ -4,7 +4,7 @@ use hearken_tensor::device::Gelu;
 
 use super::{Names, NormNames, QkvNames};
 use crate::config::{
-    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    ConfigError, EmbeddingScale, Family, JsonKeys, Logits, Mlp, ModelConfig, Norm, Positions,
     QueryKeyNorm, Residual, Rotated,
 };
 
@@ -21,7 +21,7 @@ pub(super) const KEYS: &[&str] = &[
     "scale_attn_by_inverse_layer_idx",
 ];
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let (width, heads, layers) =
         (keys.size("n_embd")?, keys.size("n_head")?, keys.size("n_layer")?);
     if !width.is_multiple_of(heads) {
@@ -64,7 +64,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
     })
 }
 
-fn scales(keys: &Keys<'_>, head_dim: usize, layers: usize) -> Result<Vec<f32>, ConfigError> {
+fn scales(keys: &JsonKeys<'_>, head_dim: usize, layers: usize) -> Result<Vec<f32>, ConfigError> {
     let scale = match keys.flag("scale_attn_weights", true)? {
         true => 1.0 / (head_dim as f32).sqrt(),
         false => 1.0,
@@ -75,7 +75,11 @@ fn scales(keys: &Keys<'_>, head_dim: usize, layers: usize) -> Result<Vec<f32>, C
 }
 
 /// The form of GELU that an activation's name stands for.
-pub(super) fn gelu(keys: &Keys<'_>, key: &str, default: &'static str) -> Result<Gelu, ConfigError> {
+pub(super) fn gelu(
+    keys: &JsonKeys<'_>,
+    key: &str,
+    default: &'static str,
+) -> Result<Gelu, ConfigError> {
     let name = match keys.get(key) {
         None => default,
         Some(_) => keys.text(key, "")?,

@@ -3,7 +3,7 @@
 
 use super::{Names, NormNames, QkvNames, gpt2};
 use crate::config::{
-    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    ConfigError, EmbeddingScale, Family, JsonKeys, Logits, Mlp, ModelConfig, Norm, Positions,
     QueryKeyNorm, Residual, RotaryConfig, RotaryKeys, Rotated,
 };
 
@@ -26,7 +26,7 @@ pub(super) const KEYS: &[&str] = &[
     "partial_rotary_factor",
 ];
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
     let layers = keys.size("num_hidden_layers")?;
     if !width.is_multiple_of(heads) {

@@ -2,7 +2,7 @@
 
 use super::llama::{self, Defaults};
 use super::windows;
-use crate::config::{ConfigError, EmbeddingScale, Family, Keys, Logits, ModelConfig};
+use crate::config::{ConfigError, EmbeddingScale, Family, JsonKeys, Logits, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &[
@@ -14,7 +14,7 @@ pub(super) const KEYS: &[&str] = &[
     "logits_scaling",
 ];
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Granite, &Defaults::LLAMA)?;
     llama::read_biases(keys, &mut config)?;
     windows::all_layers_are(keys, "full_attention")?;
@@ -30,7 +30,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 }
 
 /// A factor, unless it is 1.
-fn factor(keys: &Keys<'_>, key: &str) -> Result<Option<f32>, ConfigError> {
+fn factor(keys: &JsonKeys<'_>, key: &str) -> Result<Option<f32>, ConfigError> {
     let factor = keys.number(key, 1.0)?;
     if factor <= 0.0 {
         return Err(keys.unusable(key, "a positive number"));

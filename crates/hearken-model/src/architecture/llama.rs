@@ -4,7 +4,7 @@ use hearken_tensor::device::Gate;
 
 use super::{Names, NormNames, QkvNames, windows};
 use crate::config::{
-    ConfigError, EmbeddingScale, Family, Keys, Logits, Mlp, ModelConfig, Norm, Positions,
+    ConfigError, EmbeddingScale, Family, JsonKeys, Logits, Mlp, ModelConfig, Norm, Positions,
     QueryKeyNorm, Residual, RotaryConfig, RotaryKeys, Rotated,
 };
 
@@ -36,7 +36,7 @@ pub(super) const KEYS: &[&str] = &[
     "max_window_layers",
 ];
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = resolve_like_llama(keys, Family::Llama, &Defaults::LLAMA)?;
     read_biases(keys, &mut config)?;
     refuse_windows(keys)?;
@@ -47,14 +47,17 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 }
 
 /// Biases of attention and of the feed-forward part.
-pub(super) fn read_biases(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+pub(super) fn read_biases(
+    keys: &JsonKeys<'_>,
+    config: &mut ModelConfig,
+) -> Result<(), ConfigError> {
     read_attention_bias(keys, config)?;
     config.mlp_bias = keys.flag("mlp_bias", false)?;
     Ok(())
 }
 
 pub(super) fn read_attention_bias(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     config: &mut ModelConfig,
 ) -> Result<(), ConfigError> {
     config.qkv_bias = keys.flag("attention_bias", false)?;
@@ -63,7 +66,7 @@ pub(super) fn read_attention_bias(
 }
 
 /// Transformers' Llama has no windows: what asks for some was made for another program.
-fn refuse_windows(keys: &Keys<'_>) -> Result<(), ConfigError> {
+fn refuse_windows(keys: &JsonKeys<'_>) -> Result<(), ConfigError> {
     let is_off = keys.get("use_sliding_window").is_some_and(|flag| flag == false);
     if !is_off && keys.window("sliding_window")?.is_some() {
         return Err(keys.unusable("sliding_window", "null: this family has no windows"));
@@ -94,13 +97,13 @@ impl Defaults {
     };
 
     /// The width of a head.
-    pub(super) fn head_dim(&self, keys: &Keys<'_>) -> Result<usize, ConfigError> {
+    pub(super) fn head_dim(&self, keys: &JsonKeys<'_>) -> Result<usize, ConfigError> {
         let (width, heads) = (keys.size("hidden_size")?, keys.size("num_attention_heads")?);
         let default = self.head_dim.filter(|_| !keys.map().contains_key("head_dim"));
         Ok(keys.optional_size("head_dim")?.or(default).unwrap_or(width / heads))
     }
 
-    fn kv_heads(&self, keys: &Keys<'_>, heads: usize) -> Result<usize, ConfigError> {
+    fn kv_heads(&self, keys: &JsonKeys<'_>, heads: usize) -> Result<usize, ConfigError> {
         const KEY: &str = "num_key_value_heads";
         let default = self.kv_heads.filter(|_| !keys.map().contains_key(KEY));
         Ok(keys.optional_size(KEY)?.or(default).unwrap_or(heads))
@@ -119,7 +122,7 @@ impl Defaults {
 
 /// What Llama and its descendants have in common: no biases, no windows.
 pub(super) fn resolve_like_llama(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     family: Family,
     defaults: &Defaults,
 ) -> Result<ModelConfig, ConfigError> {
@@ -132,7 +135,7 @@ pub(super) fn resolve_like_llama(
     resolve_kin(keys, defaults, Kin { family, head_dim, rotary, local_rotary: None, mlp })
 }
 
-pub(super) fn require_silu(keys: &Keys<'_>) -> Result<(), ConfigError> {
+pub(super) fn require_silu(keys: &JsonKeys<'_>) -> Result<(), ConfigError> {
     match keys.text("hidden_act", "silu")? {
         "silu" | "swish" => Ok(()),
         _ => Err(keys.unusable("hidden_act", "\"silu\"")),
@@ -151,7 +154,7 @@ pub(super) struct Kin {
 
 /// The rest of the configuration of one of Llama's kin.
 pub(super) fn resolve_kin(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     defaults: &Defaults,
     kin: Kin,
 ) -> Result<ModelConfig, ConfigError> {

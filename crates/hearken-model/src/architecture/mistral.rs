@@ -2,14 +2,14 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, windows};
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["use_sliding_window", "sliding_window", "max_window_layers"];
 
 const DEFAULTS: Defaults = Defaults { kv_heads: Some(8), positions: 131_072, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Mistral, &DEFAULTS)?;
     let window = windows::length(keys, Some(windows::DEFAULT))?;
     if window.is_some() && keys.get("use_sliding_window").is_some_and(|flag| flag == false) {

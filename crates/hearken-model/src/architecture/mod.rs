@@ -36,7 +36,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::config::{ConfigError, Family, Keys, ModelConfig, model_dir, refuse_unknown};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig, model_dir, refuse_unknown};
 pub(crate) use plan::{
     LayerPlan, LinearParams, MlpParams, NormParams, PartNorms, Plan, QkvParams, ScalarParams,
     VALUE_BIAS, VALUE_WEIGHT, scalar_module,
@@ -135,12 +135,12 @@ impl ModelConfig {
     /// # Errors
     /// If a key is missing or has a value that is not supported.
     pub fn from_json(path: &Path, raw: &Map<String, Value>) -> Result<Self, ConfigError> {
-        resolve(&Keys::new(path, raw))
+        resolve(&JsonKeys::new(path, raw))
     }
 }
 
 /// Reads the keys of one family.
-type Resolve = fn(&Keys<'_>) -> Result<ModelConfig, ConfigError>;
+type Resolve = fn(&JsonKeys<'_>) -> Result<ModelConfig, ConfigError>;
 
 /// What may stand as `model_type`.
 const MODEL_TYPES: [(&str, Family, Resolve); 14] = [
@@ -161,7 +161,7 @@ const MODEL_TYPES: [(&str, Family, Resolve); 14] = [
 ];
 
 /// Reads a config.json by its `model_type`.
-fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let model_type = keys.text("model_type", "")?;
     if model_type == "gemma3" {
         let expected = "\"gemma3_text\": models of images and text are not read, their text part is when it \
@@ -201,7 +201,7 @@ fn keys_read(family: Family) -> [&'static [&'static str]; 2] {
     [llama::SHARED_KEYS, own]
 }
 
-fn check_heads(keys: &Keys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {
+fn check_heads(keys: &JsonKeys<'_>, config: &ModelConfig) -> Result<(), ConfigError> {
     if !config.heads.is_multiple_of(config.kv_heads) {
         return Err(keys.unusable("num_key_value_heads", "a divisor of the number of heads"));
     }

@@ -3,14 +3,14 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, NormNames, windows};
-use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig, QueryKeyNorm};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["attention_bias"];
 
 const DEFAULTS: Defaults = Defaults { norm_eps: 1e-5, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Olmo2, &DEFAULTS)?;
     like_olmo(keys, &mut config)?;
     windows::all_layers_are(keys, "full_attention")?;
@@ -18,7 +18,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 }
 
 /// What OLMo 2 and 3 have of their own.
-pub(super) fn like_olmo(keys: &Keys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
+pub(super) fn like_olmo(keys: &JsonKeys<'_>, config: &mut ModelConfig) -> Result<(), ConfigError> {
     llama::read_attention_bias(keys, config)?;
     config.query_key_norm = QueryKeyNorm::AllHeads;
     Ok(())

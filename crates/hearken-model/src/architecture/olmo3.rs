@@ -4,7 +4,7 @@ use hearken_tensor::device::Gate;
 
 use super::llama::{self, Defaults, Kin};
 use super::{olmo2, windows};
-use crate::config::{ConfigError, Family, Keys, Mlp, ModelConfig, RotaryConfig};
+use crate::config::{ConfigError, Family, JsonKeys, Mlp, ModelConfig, RotaryConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] = &["attention_bias", "sliding_window"];
@@ -13,7 +13,7 @@ pub(super) const KEYS: &[&str] = &["attention_bias", "sliding_window"];
 const PATTERN: usize = 4;
 const DEFAULTS: Defaults = Defaults { norm_eps: 1e-5, theta: 500_000.0, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     llama::require_silu(keys)?;
     refuse_one_theta(keys)?;
     let head_dim = DEFAULTS.head_dim(keys)?;
@@ -31,7 +31,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 
 /// A θ beside the parameters by kind of layer stands for all layers in version 4 of Transformers, and in
 /// version 5 for those without windows.
-fn refuse_one_theta(keys: &Keys<'_>) -> Result<(), ConfigError> {
+fn refuse_one_theta(keys: &JsonKeys<'_>) -> Result<(), ConfigError> {
     let theta = keys.number("rope_theta", DEFAULTS.theta)?;
     let parameters = keys.object("rope_parameters")?;
     let has_own = |kind: &str| -> Result<bool, ConfigError> {

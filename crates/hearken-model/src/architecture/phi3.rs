@@ -2,7 +2,7 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, QkvNames, windows};
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] =
@@ -10,7 +10,7 @@ pub(super) const KEYS: &[&str] =
 
 const DEFAULTS: Defaults = Defaults { positions: 4096, norm_eps: 1e-5, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     for key in ["rope_parameters", "rope_scaling"] {
         if let Some(parameters) = keys.object(key)? {
             check_rotary(keys, &parameters)?;
@@ -29,7 +29,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 
 /// Positions of this family are stretched by LongRoPE or not at all, from a length that stands beside the
 /// rotary parameters.
-fn check_rotary(keys: &Keys<'_>, parameters: &Keys<'_>) -> Result<(), ConfigError> {
+fn check_rotary(keys: &JsonKeys<'_>, parameters: &JsonKeys<'_>) -> Result<(), ConfigError> {
     const ORIGINAL: &str = "original_max_position_embeddings";
     let key = if parameters.get("rope_type").is_some() { "rope_type" } else { "type" };
     match parameters.text(key, "default")? {

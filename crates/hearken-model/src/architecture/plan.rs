@@ -1,6 +1,6 @@
 //! The parameters of a model in the order of use, and which of them each layer reads.
 
-use hearken_tensor::device::{Heads, Layout, QkvLayout};
+use hearken_tensor::device::{Heads, QkvLayout, WeightLayout};
 
 use super::{Family, Head, Names, NormNames, QkvNames, names};
 use crate::config::{Mlp, ModelConfig, Norm, Positions, QueryKeyNorm};
@@ -28,7 +28,7 @@ pub(crate) struct LinearParams {
     pub(crate) bias: Option<ParamId>,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    pub(crate) layout: Layout,
+    pub(crate) layout: WeightLayout,
 }
 
 /// The projections to queries, keys and values.
@@ -253,14 +253,14 @@ impl Builder<'_> {
         has_bias: bool,
     ) -> LinearParams {
         let layout = match self.names.qkv {
-            QkvNames::FusedConv1d(_) => Layout::InputsByOutputs,
+            QkvNames::FusedConv1d(_) => WeightLayout::InputsByOutputs,
             QkvNames::Separate(..) | QkvNames::FusedPerHead(_) | QkvNames::Fused(_) => {
-                Layout::OutputsByInputs
+                WeightLayout::OutputsByInputs
             }
         };
         let shape = match layout {
-            Layout::OutputsByInputs => vec![outputs, inputs],
-            Layout::InputsByOutputs => vec![inputs, outputs],
+            WeightLayout::OutputsByInputs => vec![outputs, inputs],
+            WeightLayout::InputsByOutputs => vec![inputs, outputs],
         };
         let init = self.normal();
         let weight = self.push(format!("{name}.weight"), shape, init);

@@ -2,7 +2,7 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, windows};
-use crate::config::{ConfigError, Family, Keys, ModelConfig};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig};
 
 /// Transformers' default for the first layer that may have a window.
 const DEFAULT_MAX_WINDOW_LAYERS: usize = 28;
@@ -12,7 +12,7 @@ pub(super) const KEYS: &[&str] = &["use_sliding_window", "sliding_window", "max_
 
 const DEFAULTS: Defaults = Defaults { kv_heads: Some(32), positions: 32_768, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Qwen2, &DEFAULTS)?;
     config.qkv_bias = true;
     config.windows = layer_windows(keys, config.layers)?;
@@ -21,7 +21,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 
 /// The windows of Qwen's layers: by `layer_types`, else from layer `max_window_layers` on.
 pub(super) fn layer_windows(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     layers: usize,
 ) -> Result<Vec<Option<usize>>, ConfigError> {
     let first = keys.number("max_window_layers", DEFAULT_MAX_WINDOW_LAYERS as f64)? as usize;

@@ -2,7 +2,7 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, qwen2};
-use crate::config::{ConfigError, Family, Keys, ModelConfig, QueryKeyNorm};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig, QueryKeyNorm};
 
 /// The keys that are read here, beside those of all of Llama's kin.
 pub(super) const KEYS: &[&str] =
@@ -11,7 +11,7 @@ pub(super) const KEYS: &[&str] =
 const DEFAULTS: Defaults =
     Defaults { kv_heads: Some(32), head_dim: Some(128), positions: 32_768, ..Defaults::LLAMA };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::Qwen3, &DEFAULTS)?;
     llama::read_attention_bias(keys, &mut config)?;
     config.query_key_norm = QueryKeyNorm::EachHead;

@@ -2,7 +2,7 @@
 
 use super::llama::{self, Defaults};
 use super::{Names, windows};
-use crate::config::{ConfigError, Family, Keys, ModelConfig, Rotated, says_none};
+use crate::config::{ConfigError, Family, JsonKeys, ModelConfig, Rotated, says_none};
 
 /// Transformers' default: of so many layers the last knows no positions.
 const DEFAULT_INTERVAL: f64 = 4.0;
@@ -27,7 +27,7 @@ const DEFAULTS: Defaults = Defaults {
     ..Defaults::LLAMA
 };
 
-pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
+pub(super) fn resolve(keys: &JsonKeys<'_>) -> Result<ModelConfig, ConfigError> {
     let mut config = llama::resolve_like_llama(keys, Family::SmolLm3, &DEFAULTS)?;
     llama::read_biases(keys, &mut config)?;
     config.rotated = rotated(keys, config.layers)?;
@@ -39,7 +39,7 @@ pub(super) fn resolve(keys: &Keys<'_>) -> Result<ModelConfig, ConfigError> {
 }
 
 /// Which layers know positions: 1 in `no_rope_layers` says that one does.
-fn rotated(keys: &Keys<'_>, layers: usize) -> Result<Vec<Rotated>, ConfigError> {
+fn rotated(keys: &JsonKeys<'_>, layers: usize) -> Result<Vec<Rotated>, ConfigError> {
     let Some(listed) = keys.get("no_rope_layers").filter(|listed| !says_none(listed)) else {
         let interval = keys.number("no_rope_layer_interval", DEFAULT_INTERVAL)? as usize;
         if interval == 0 {

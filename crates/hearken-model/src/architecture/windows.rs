@@ -1,6 +1,6 @@
 //! Which layers of Llama's kin have windows.
 
-use crate::config::{ConfigError, Keys, says_none};
+use crate::config::{ConfigError, JsonKeys, says_none};
 
 /// What Transformers assumes of most families where config.json has no `sliding_window` key at all.
 pub(super) const DEFAULT: usize = 4096;
@@ -8,7 +8,7 @@ pub(super) const DEFAULT: usize = 4096;
 /// How long windows are where there are any, `default` without a key: `None` where the key says that there
 /// are none.
 pub(super) fn length(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     default: Option<usize>,
 ) -> Result<Option<usize>, ConfigError> {
     match keys.map().contains_key("sliding_window") {
@@ -18,7 +18,7 @@ pub(super) fn length(
 }
 
 /// Refuses `layer_types` that has another kind.
-pub(super) fn all_layers_are(keys: &Keys<'_>, kind: &str) -> Result<(), ConfigError> {
+pub(super) fn all_layers_are(keys: &JsonKeys<'_>, kind: &str) -> Result<(), ConfigError> {
     let Some(types) = keys.get("layer_types").filter(|types| !says_none(types)) else {
         return Ok(());
     };
@@ -30,7 +30,7 @@ pub(super) fn all_layers_are(keys: &Keys<'_>, kind: &str) -> Result<(), ConfigEr
 }
 
 /// Which layers have windows by `layer_types`, if it is there.
-pub(super) fn listed(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>, ConfigError> {
+pub(super) fn listed(keys: &JsonKeys<'_>, layers: usize) -> Result<Option<Vec<bool>>, ConfigError> {
     let Some(types) = keys.get("layer_types").filter(|types| !says_none(types)) else {
         return Ok(None);
     };
@@ -47,7 +47,7 @@ pub(super) fn listed(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>
 
 /// The windows of families whose layers have them by `layer_types`, or by a rule where that is not there.
 pub(super) fn by_layer(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     layers: usize,
     rule: impl Fn(usize) -> bool,
 ) -> Result<Vec<Option<usize>>, ConfigError> {
@@ -63,7 +63,7 @@ pub(super) fn by_layer(
 /// The windows of families that have some where `use_sliding_window` says so: by `layer_types`, or by a rule
 /// where that is not there.
 pub(super) fn where_on(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     layers: usize,
     default: Option<usize>,
     rule: impl Fn(usize) -> bool,

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::{ChatTokens, Conversation};
 use crate::template::{ChatTemplates, Ending, TemplateError};
-use crate::tokenizer::{Place, Tokenizer, TokenizerError};
+use crate::tokenizer::{ByteSpan, Tokenizer, TokenizerError};
 
 /// The column whose entries are variables.
 const KWARGS: &str = "chat_template_kwargs";
@@ -243,7 +243,7 @@ impl<'a> Input<'a> {
 /// The tokens of a part of a text, by the bytes in which each token lies: from the first that has its
 /// first character to the first that has its last, as in Transformers. White space that no token has
 /// is passed over.
-fn tokens_of(text: &str, part: &Range<usize>, places: &[Place]) -> Option<Range<usize>> {
+fn tokens_of(text: &str, part: &Range<usize>, places: &[ByteSpan]) -> Option<Range<usize>> {
     let token_at =
         |byte: usize| places.iter().position(|&(start, end)| start <= byte && byte < end);
     let characters: Vec<usize> =

@@ -8,12 +8,12 @@ use super::{ConfigError, says_none};
 
 /// A JSON object and where it was read.
 #[derive(Clone, Copy)]
-pub(crate) struct Keys<'a> {
+pub(crate) struct JsonKeys<'a> {
     path: &'a Path,
     map: &'a Map<String, Value>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> JsonKeys<'a> {
     pub(crate) fn new(path: &'a Path, map: &'a Map<String, Value>) -> Self {
         Self { path, map }
     }
@@ -28,10 +28,10 @@ impl<'a> Keys<'a> {
     }
 
     /// An object below `key`; a value that says "none" counts as absent.
-    pub(crate) fn object(&self, key: &str) -> Result<Option<Keys<'a>>, ConfigError> {
+    pub(crate) fn object(&self, key: &str) -> Result<Option<JsonKeys<'a>>, ConfigError> {
         match self.get(key).filter(|value| !says_none(value)) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Keys { path: self.path, map })),
+            Some(Value::Object(map)) => Ok(Some(JsonKeys { path: self.path, map })),
             Some(_) => Err(self.unusable(key, "an object")),
         }
     }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{ConfigError, Keys};
+use super::{ConfigError, JsonKeys};
 
 /// Keys that every family reads.
 const READ: &[&str] = &[
@@ -151,7 +151,7 @@ pub(crate) fn says_none(value: &Value) -> bool {
 ///
 /// # Errors
 /// If there is one; it is named with its value.
-pub(crate) fn refuse_unknown(keys: &Keys<'_>, read: &[&[&str]]) -> Result<(), ConfigError> {
+pub(crate) fn refuse_unknown(keys: &JsonKeys<'_>, read: &[&[&str]]) -> Result<(), ConfigError> {
     let is_one = |value: &Value| value.as_f64().is_some_and(|number| (number - 1.0).abs() < 1e-12);
     for (key, value) in keys.map() {
         let name = key.as_str();

@@ -17,7 +17,7 @@ use hearken_tensor::device::{Gate, Gelu, Precision};
 use serde_json::{Map, Value};
 
 pub use base_dir::{ADAPTER_CONFIG, BaseName, base_dir, is_adapter, model_dir, named_base};
-pub(crate) use keys::Keys;
+pub(crate) use keys::JsonKeys;
 pub(crate) use known_keys::{refuse_unknown, says_none};
 pub(crate) use rotary::RotaryKeys;
 pub use rotary::{RotaryConfig, RotaryScaling};

@@ -1,6 +1,6 @@
 //! Rotary position embeddings as a config.json describes them.
 
-use super::{ConfigError, Keys, says_none};
+use super::{ConfigError, JsonKeys, says_none};
 
 /// How frequencies are stretched beyond the length a model was first trained on.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub(crate) struct RotaryKeys {
 impl RotaryConfig {
     /// Reads `rope_parameters` (version 5), or θ and `rope_scaling` (version 4).
     pub(crate) fn read(
-        keys: &Keys<'_>,
+        keys: &JsonKeys<'_>,
         head_dim: usize,
         names: &RotaryKeys,
     ) -> Result<Self, ConfigError> {
@@ -92,7 +92,7 @@ impl RotaryConfig {
     /// Reads what layers without windows are rotated by, and what those with windows are: `rope_parameters`
     /// by kind of layer (version 5); or a θ of each, and `rope_scaling` of the former (version 4).
     pub(crate) fn read_by_kind(
-        keys: &Keys<'_>,
+        keys: &JsonKeys<'_>,
         head_dim: usize,
         [full, sliding]: [&RotaryKeys; 2],
     ) -> Result<[Self; 2], ConfigError> {
@@ -124,8 +124,8 @@ impl RotaryConfig {
 
     /// What rotary parameters of a model say, or its other keys where they say nothing.
     fn of(
-        keys: &Keys<'_>,
-        parameters: Option<&Keys<'_>>,
+        keys: &JsonKeys<'_>,
+        parameters: Option<&JsonKeys<'_>>,
         head_dim: usize,
         names: &RotaryKeys,
     ) -> Result<Self, ConfigError> {
@@ -211,8 +211,8 @@ impl RotaryScaling {
 /// Refuses a θ inside `rope_scaling` that is another one than beside it: version 4 of Transformers reads one,
 /// version 5 the other.
 fn refuse_two_thetas(
-    keys: &Keys<'_>,
-    scaling: Option<&Keys<'_>>,
+    keys: &JsonKeys<'_>,
+    scaling: Option<&JsonKeys<'_>>,
     names: &RotaryKeys,
 ) -> Result<(), ConfigError> {
     let (Some(scaling), Some(_)) = (scaling, keys.get(names.theta)) else { return Ok(()) };
@@ -230,8 +230,8 @@ fn refuse_two_thetas(
 /// Where whole heads are rotated, Transformers passes over the key and other programs rotate a part:
 /// no reading is right for both, so another value than 1 is refused.
 fn fraction_of(
-    keys: &Keys<'_>,
-    parameters: Option<&Keys<'_>>,
+    keys: &JsonKeys<'_>,
+    parameters: Option<&JsonKeys<'_>>,
     fraction: f64,
     names: &RotaryKeys,
 ) -> Result<f64, ConfigError> {
@@ -264,7 +264,7 @@ const KNOWN: [&str; 5] = [
 ];
 
 /// Refuses rotary parameters that are neither among `needed` nor known.
-fn refuse_others(keys: &Keys<'_>, needed: &[&str]) -> Result<(), ConfigError> {
+fn refuse_others(keys: &JsonKeys<'_>, needed: &[&str]) -> Result<(), ConfigError> {
     let is_known = |key: &&String| KNOWN.contains(&key.as_str()) || needed.contains(&key.as_str());
     for (key, value) in keys.map().iter().filter(|(key, _)| !is_known(key)) {
         let is_one = value.as_f64().is_some_and(|number| (number - 1.0).abs() < 1e-12);
@@ -279,8 +279,8 @@ fn refuse_others(keys: &Keys<'_>, needed: &[&str]) -> Result<(), ConfigError> {
 
 /// Reads the rotary parameters `keys` of a config.json, whose own keys are `model`.
 fn read_scaling(
-    keys: &Keys<'_>,
-    model: &Keys<'_>,
+    keys: &JsonKeys<'_>,
+    model: &JsonKeys<'_>,
     theta: f64,
     dim: usize,
 ) -> Result<RotaryScaling, ConfigError> {
@@ -330,7 +330,7 @@ fn read_scaling(
 }
 
 /// The length a model was first trained on, and how many times longer it is made for.
-fn stretched(keys: &Keys<'_>, model: &Keys<'_>) -> Result<(usize, f64), ConfigError> {
+fn stretched(keys: &JsonKeys<'_>, model: &JsonKeys<'_>) -> Result<(usize, f64), ConfigError> {
     const ORIGINAL: &str = "original_max_position_embeddings";
     let positions = model.optional_size("max_position_embeddings")?;
     let original = match keys.optional_size(ORIGINAL)? {
@@ -345,8 +345,8 @@ fn stretched(keys: &Keys<'_>, model: &Keys<'_>) -> Result<(usize, f64), ConfigEr
 }
 
 fn read_yarn(
-    keys: &Keys<'_>,
-    model: &Keys<'_>,
+    keys: &JsonKeys<'_>,
+    model: &JsonKeys<'_>,
     theta: f64,
     dim: usize,
 ) -> Result<RotaryScaling, ConfigError> {
@@ -374,8 +374,8 @@ fn read_yarn(
 }
 
 fn read_longrope(
-    keys: &Keys<'_>,
-    model: &Keys<'_>,
+    keys: &JsonKeys<'_>,
+    model: &JsonKeys<'_>,
     dim: usize,
 ) -> Result<RotaryScaling, ConfigError> {
     let (original_positions, factor) = stretched(keys, model)?;

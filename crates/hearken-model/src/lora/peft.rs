@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{AdapterError, LayerChoice, LoraConfig, Targets};
 use crate::checkpoint::TensorFiles;
-use crate::config::{ADAPTER_CONFIG, ConfigError, Keys};
+use crate::config::{ADAPTER_CONFIG, ConfigError, JsonKeys};
 
 /// The file with its tensors.
 pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
@@ -96,7 +96,7 @@ impl Adapter {
         })?;
         let raw: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| ConfigError::Json { path: path.clone(), reason: error.to_string() })?;
-        let file = AdapterFile::from_json(&Keys::new(&path, &raw))?;
+        let file = AdapterFile::from_json(&JsonKeys::new(&path, &raw))?;
         let weights = dir.join(ADAPTER_WEIGHTS);
         if !weights.exists() {
             let dir = dir.to_owned();
@@ -145,7 +145,7 @@ impl Adapter {
 }
 
 impl AdapterFile {
-    fn from_json(keys: &Keys<'_>) -> Result<Self, ConfigError> {
+    fn from_json(keys: &JsonKeys<'_>) -> Result<Self, ConfigError> {
         refuse_unsupported(keys)?;
         let rank = keys.size("r")?;
         let alpha = keys.number("lora_alpha", 8.0)?;
@@ -225,7 +225,7 @@ fn number(value: f64) -> Value {
 }
 
 /// Refuses what would change what the adapter computes and is not done here.
-fn refuse_unsupported(keys: &Keys<'_>) -> Result<(), ConfigError> {
+fn refuse_unsupported(keys: &JsonKeys<'_>) -> Result<(), ConfigError> {
     if keys.text("peft_type", "")?.to_uppercase() != "LORA" {
         return Err(keys.unusable("peft_type", "\"LORA\", the only kind of adapter that is read"));
     }
@@ -261,7 +261,7 @@ fn is_off(value: &Value) -> bool {
 }
 
 /// Modules as a pattern, or as a list of names; an empty list counts as absent.
-fn modules(keys: &Keys<'_>, key: &str) -> Result<Option<Targets>, ConfigError> {
+fn modules(keys: &JsonKeys<'_>, key: &str) -> Result<Option<Targets>, ConfigError> {
     let expected = "a list of names, or a pattern";
     Ok(match keys.get(key) {
         None => None,
@@ -279,7 +279,7 @@ fn modules(keys: &Keys<'_>, key: &str) -> Result<Option<Targets>, ConfigError> {
     })
 }
 
-fn layers(keys: &Keys<'_>) -> Result<Option<LayerChoice>, ConfigError> {
+fn layers(keys: &JsonKeys<'_>) -> Result<Option<LayerChoice>, ConfigError> {
     let (key, expected) = ("layers_to_transform", "an index of a layer, or a list of them");
     let index = |value: &Value| value.as_u64().map(|index| index as usize);
     let indices: Vec<usize> = match keys.get(key) {
@@ -306,7 +306,7 @@ fn layers(keys: &Keys<'_>) -> Result<Option<LayerChoice>, ConfigError> {
 
 /// An object of patterns and what holds where they match, in the order of the file.
 fn pattern<T>(
-    keys: &Keys<'_>,
+    keys: &JsonKeys<'_>,
     key: &str,
     values: &str,
     read: impl Fn(&Value) -> Option<T>,
@@ -335,7 +335,7 @@ mod tests {
     }
 
     fn read(raw: &Map<String, Value>) -> Result<AdapterFile, ConfigError> {
-        AdapterFile::from_json(&Keys::new(Path::new("adapter_config.json"), raw))
+        AdapterFile::from_json(&JsonKeys::new(Path::new("adapter_config.json"), raw))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use hearken_data::caught;
 use tokenizers::AddedToken;
 
-use super::settings::Settings;
+use super::settings::TokenizerSettings;
 use super::{Files, Tokenizer, TokenizerError, encode_with, templates};
 use crate::config::model_dir;
 
@@ -71,7 +71,7 @@ impl Tokenizer {
         let mut inner = read.unwrap_or_else(|| Err("it gave up".into())).map_err(malformed)?;
         inner.with_truncation(None).map_err(malformed)?;
         inner.with_padding(None);
-        let settings = Settings::read(dir, file)?;
+        let settings = TokenizerSettings::read(dir, file)?;
         add_tokens(&mut inner, &settings, dir)?;
 
         let id = |token: &Option<AddedToken>| inner.token_to_id(&token.as_ref()?.content);
@@ -132,7 +132,7 @@ fn advice<'a>(file: &impl Fn(&str) -> Option<&'a [u8]>) -> String {
 /// Adds the special tokens that only the other files name.
 fn add_tokens(
     inner: &mut tokenizers::Tokenizer,
-    settings: &Settings,
+    settings: &TokenizerSettings,
     dir: &Path,
 ) -> Result<(), TokenizerError> {
     let path = dir.join("tokenizer_config.json");

@@ -12,7 +12,7 @@ use std::collections::{BinaryHeap, HashMap};
 const NONE: u32 = u32::MAX;
 
 /// Two neighboring tokens.
-type Pair = (u32, u32);
+type TokenPair = (u32, u32);
 
 /// Learned tokens.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Words {
     word: Vec<u32>,
     /// How often each word occurs.
     counts: Vec<i64>,
-    pairs: HashMap<Pair, Occurrences>,
+    pairs: HashMap<TokenPair, Occurrences>,
     #[cfg(test)]
     places_read: usize,
 }
@@ -62,7 +62,7 @@ impl Merges {
         let mut ids: HashMap<String, u32> =
             tokens.iter().zip(0..).map(|(token, id)| (token.clone(), id)).collect();
         let mut words = Words::new(&ids, words);
-        let mut queue: BinaryHeap<(i64, Reverse<Pair>)> = {
+        let mut queue: BinaryHeap<(i64, Reverse<TokenPair>)> = {
             let pairs = words.pairs.iter().map(|(pair, found)| (found.count, Reverse(*pair)));
             pairs.collect()
         };
@@ -142,14 +142,14 @@ impl Words {
         self.counts[self.word[at as usize] as usize]
     }
 
-    fn add(&mut self, pair: Pair, at: u32) {
+    fn add(&mut self, pair: TokenPair, at: u32) {
         let count = self.count_at(at);
         let found = self.pairs.entry(pair).or_default();
         found.count += count;
         found.places.push(at);
     }
 
-    fn remove(&mut self, pair: Pair, at: u32) {
+    fn remove(&mut self, pair: TokenPair, at: u32) {
         let count = self.count_at(at);
         if let Some(found) = self.pairs.get_mut(&pair) {
             found.count -= count;
@@ -158,7 +158,7 @@ impl Words {
 
     /// Merges a pair wherever it stands, from left to right; returns the pairs that became more
     /// frequent.
-    fn merge(&mut self, pair: Pair, id: u32) -> Vec<Pair> {
+    fn merge(&mut self, pair: TokenPair, id: u32) -> Vec<TokenPair> {
         let mut places = self.pairs.remove(&pair).unwrap_or_default().places;
         #[cfg(test)]
         (self.places_read += places.len());

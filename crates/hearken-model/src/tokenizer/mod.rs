@@ -60,7 +60,7 @@ pub enum SpecialText {
 type Files = Vec<(String, Vec<u8>)>;
 
 /// The bytes of a text, from and to, that a token is made of.
-pub type Place = (usize, usize);
+pub type ByteSpan = (usize, usize);
 
 /// A tokenizer with its special tokens.
 #[derive(Debug)]
@@ -284,7 +284,7 @@ impl Tokenizer {
     pub fn encode_rendered_with_places(
         &self,
         text: &str,
-    ) -> Result<(Vec<u32>, Vec<Place>), TokenizerError> {
+    ) -> Result<(Vec<u32>, Vec<ByteSpan>), TokenizerError> {
         let encoding = self.inner.encode(text, false).map_err(|error| TokenizerError::Encode {
             bytes: text.len(),
             problem: error.to_string(),

@@ -9,7 +9,7 @@ use super::TokenizerError;
 
 /// The settings of one tokenizer, from all its files.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct TokenizerSettings {
     pub(super) bos: Option<AddedToken>,
     pub(super) eos: Option<AddedToken>,
     pub(super) pad: Option<AddedToken>,
@@ -23,7 +23,7 @@ pub(super) struct Settings {
     pub(super) end_ids: Vec<u32>,
 }
 
-impl Settings {
+impl TokenizerSettings {
     /// Reads them; `file` gives the content of a file by its name, if it is there.
     pub(super) fn read<'a>(
         dir: &Path,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hearken_data::HubSnapshot;
 use hearken_tensor::Device;
-use hearken_tensor::device::{Int8Scales, Layout, Precision, Rows, View, WeightShape};
+use hearken_tensor::device::{Int8Scales, Precision, Rows, View, WeightLayout, WeightShape};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -191,7 +191,7 @@ impl<D: Device> Model<D> {
             let mut push = |spec: ParamSpec, inputs, outputs| -> Result<_, AdapterError> {
                 let weight = self.params.push(&spec, &values(&spec)?, true);
                 self.plan.params.push(spec);
-                let layout = Layout::OutputsByInputs;
+                let layout = WeightLayout::OutputsByInputs;
                 Ok(LinearParams { weight, bias: None, inputs, outputs, layout })
             };
             let a = push(a, params.inputs, chosen.rank)?;
@@ -394,7 +394,7 @@ impl<D: Device> Model<D> {
         let conv1d = lora
             .sites
             .keys()
-            .any(|weight| self.linear_of(*weight).layout == Layout::InputsByOutputs);
+            .any(|weight| self.linear_of(*weight).layout == WeightLayout::InputsByOutputs);
         checkpoint::write_json_atomically(
             &dir.join(ADAPTER_CONFIG),
             &file.to_json(task, &saved, conv1d),

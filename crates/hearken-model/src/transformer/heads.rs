@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use hearken_tensor::Device;
 use hearken_tensor::device::{
-    HeadOptions, HeadOutput, Layout, Precision, Prediction, PredictionGrad, Rows, View, ViewMut,
-    Weight, WeightShape, Write,
+    HeadOptions, HeadOutput, Precision, Prediction, PredictionGrad, Rows, View, ViewMut, Weight,
+    WeightLayout, WeightShape, Write,
 };
 
 use super::model::Model;
@@ -303,7 +303,7 @@ impl<D: Device> Model<D> {
         let shape = WeightShape {
             inputs: self.config.width,
             outputs: scalar.outputs,
-            layout: Layout::OutputsByInputs,
+            layout: WeightLayout::OutputsByInputs,
             precision: Precision::F32,
         };
         Weight { values: &param.values, prepared: &param.prepared, shape }
@@ -314,7 +314,7 @@ impl<D: Device> Model<D> {
         let shape = WeightShape {
             inputs: self.config.width,
             outputs: self.config.vocab,
-            layout: Layout::OutputsByInputs,
+            layout: WeightLayout::OutputsByInputs,
             precision: self.precision,
         };
         Weight { values: &param.values, prepared: &param.prepared, shape }

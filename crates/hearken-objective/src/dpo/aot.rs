@@ -4,7 +4,7 @@ use super::kernel::{PairLoss, ScoreValue};
 use super::{PairTerms, PairValue, Reference};
 
 /// A batch's scores after divergence and length, one entry per pair.
-pub(super) struct Scores {
+pub(super) struct SortedScores {
     pub(super) chosen: Vec<f64>,
     pub(super) rejected: Vec<f64>,
 }
@@ -35,7 +35,7 @@ pub(super) fn paired(
 
 /// Unpaired: sorts chosen and rejected scores, separately. The loss of a rank is booked on the pair
 /// whose chosen completion holds it; gradients go where the scores came from.
-pub(super) fn unpaired(loss: PairLoss, beta: f64, scores: &Scores) -> Vec<ScoreValue> {
+pub(super) fn unpaired(loss: PairLoss, beta: f64, scores: &SortedScores) -> Vec<ScoreValue> {
     let mut values = vec![ScoreValue::default(); scores.chosen.len()];
     for (i, j) in order(&scores.chosen).into_iter().zip(order(&scores.rejected)) {
         let at = loss.at(beta, scores.chosen[i], scores.rejected[j]);

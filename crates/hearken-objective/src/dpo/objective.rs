@@ -1,6 +1,6 @@
 //! A loss of a batch of pairs, composed of choices.
 
-use super::aot::{self, Scores};
+use super::aot::{self, SortedScores};
 use super::kernel::{PairLoss, ScoreValue};
 use super::{CompletionSums, Divergence, Nll, PairTerms, PairValue, Reference};
 
@@ -139,7 +139,7 @@ impl PairObjective {
             PairLoss::Aot { .. } => aot::paired(term.loss, self.beta, pairs, self.reference),
             PairLoss::AotUnpaired { .. } => {
                 let scored: Vec<_> = pairs.iter().map(|p| self.scores(term.length, p)).collect();
-                let scores = Scores {
+                let scores = SortedScores {
                     chosen: scored.iter().map(|s| s[0].0).collect(),
                     rejected: scored.iter().map(|s| s[1].0).collect(),
                 };

@@ -8,7 +8,7 @@ use crate::numerics::{at_least, log_sigmoid, sigmoid};
 
 /// What was said of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Desirability {
     /// More of this.
     Desirable,
     /// Less of this.
@@ -76,7 +76,7 @@ impl UnpairedObjective {
     pub fn loss(
         self,
         completion: CompletionSums,
-        verdict: Verdict,
+        verdict: Desirability,
         reference_point: f64,
     ) -> UnpairedValue {
         let z = match self.loss {
@@ -84,8 +84,8 @@ impl UnpairedObjective {
             UnpairedLoss::ApoZero | UnpairedLoss::Outcome => 0.0,
         };
         let (sign, weight) = match verdict {
-            Verdict::Desirable => (1.0, self.desirable_weight),
-            Verdict::Undesirable => (-1.0, self.undesirable_weight),
+            Desirability::Desirable => (1.0, self.desirable_weight),
+            Desirability::Undesirable => (-1.0, self.undesirable_weight),
         };
         let x = sign * self.beta * (completion.log_ratio() - z);
         let (loss, slope) = match self.loss {
@@ -169,31 +169,31 @@ mod tests {
         CompletionSums { logprob: -11.0 + log_ratio, ref_logprob: -11.0, tokens: 10 }
     }
 
-    fn check(log_ratio: f64, verdict: Verdict, z: f64, expected: f64) {
+    fn check(log_ratio: f64, verdict: Desirability, z: f64, expected: f64) {
         assert_close(&[KTO.loss(at(log_ratio), verdict, z).loss], &[expected], 5e-7);
     }
 
     #[test]
     fn kto_has_its_known_values() {
-        check(1.0, Verdict::Desirable, 0.25, 0.481_259);
-        check(-1.0, Verdict::Undesirable, 0.25, 0.468_791);
-        check(1.5, Verdict::Undesirable, 0.25, 0.531_209);
-        check(1.0, Verdict::Desirable, 0.0, 0.475_021);
-        check(-1.0, Verdict::Undesirable, 0.0, 0.475_021);
+        check(1.0, Desirability::Desirable, 0.25, 0.481_259);
+        check(-1.0, Desirability::Undesirable, 0.25, 0.468_791);
+        check(1.5, Desirability::Undesirable, 0.25, 0.531_209);
+        check(1.0, Desirability::Desirable, 0.0, 0.475_021);
+        check(-1.0, Desirability::Undesirable, 0.0, 0.475_021);
     }
 
     #[test]
     fn kto_starts_at_half_its_weight() {
         let weighted = UnpairedObjective { desirable_weight: 1.3, ..KTO };
-        assert_eq!(weighted.loss(at(0.0), Verdict::Desirable, 0.0).loss, 0.65);
-        assert_eq!(weighted.loss(at(0.0), Verdict::Undesirable, 0.0).loss, 0.5);
+        assert_eq!(weighted.loss(at(0.0), Desirability::Desirable, 0.0).loss, 0.65);
+        assert_eq!(weighted.loss(at(0.0), Desirability::Undesirable, 0.0).loss, 0.5);
     }
 
     #[test]
     fn apo_zero_is_kto_without_reference_point() {
         let apo = UnpairedObjective { loss: UnpairedLoss::ApoZero, ..KTO };
-        let found = apo.loss(at(0.7), Verdict::Desirable, 5.0);
-        assert_eq!(found, KTO.loss(at(0.7), Verdict::Desirable, 0.0));
+        let found = apo.loss(at(0.7), Desirability::Desirable, 5.0);
+        assert_eq!(found, KTO.loss(at(0.7), Desirability::Desirable, 0.0));
     }
 
     const LOSSES: [UnpairedLoss; 4] =
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn outcomes_are_the_cross_entropy_of_the_implicit_reward() {
         let outcome = UnpairedObjective { loss: UnpairedLoss::Outcome, ..KTO };
-        for (verdict, right) in [(Verdict::Desirable, 1.0), (Verdict::Undesirable, 0.0)] {
+        for (verdict, right) in [(Desirability::Desirable, 1.0), (Desirability::Undesirable, 0.0)] {
             let (loss, grad) = crate::process::binary_cross_entropy(0.1 * 3.0, right);
             let found = outcome.loss(at(3.0), verdict, 9.0);
             assert_close(&[found.loss, found.grad], &[loss, 0.1 * grad], 1e-14);
@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn both_halves_of_bco_make_its_pair() {
         let bco = UnpairedObjective { loss: UnpairedLoss::Bco, ..KTO };
-        let sum = bco.loss(at(1.0), Verdict::Desirable, 0.0).loss
-            + bco.loss(at(-1.0), Verdict::Undesirable, 0.0).loss;
+        let sum = bco.loss(at(1.0), Desirability::Desirable, 0.0).loss
+            + bco.loss(at(-1.0), Desirability::Undesirable, 0.0).loss;
         assert_close(&[sum], &[1.288_793], 5e-7);
     }
 
@@ -221,8 +221,8 @@ mod tests {
     fn desirable_completions_rise_and_undesirable_ones_fall() {
         for loss in LOSSES {
             let objective = UnpairedObjective { loss, ..KTO };
-            assert!(objective.loss(at(0.3), Verdict::Desirable, 0.1).grad < 0.0);
-            assert!(0.0 < objective.loss(at(0.3), Verdict::Undesirable, 0.1).grad);
+            assert!(objective.loss(at(0.3), Desirability::Desirable, 0.1).grad < 0.0);
+            assert!(0.0 < objective.loss(at(0.3), Desirability::Undesirable, 0.1).grad);
         }
     }
 
@@ -230,7 +230,7 @@ mod tests {
     fn gradients_are_those_of_central_differences() {
         for loss in LOSSES {
             let objective = UnpairedObjective { loss, beta: 0.7, desirable_weight: 1.2, ..KTO };
-            for verdict in [Verdict::Desirable, Verdict::Undesirable] {
+            for verdict in [Desirability::Desirable, Desirability::Undesirable] {
                 let of = |x: &[f64]| objective.loss(at(x[0]), verdict, 0.4);
                 assert_gradient(|x| of(x).loss, &[1.1], &[of(&[1.1]).grad]);
             }

@@ -13,7 +13,7 @@ pub(super) struct Point {
 
 /// Where a ratio lies when its loss is flat.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum FlatSide {
     Low,
     Inside,
     High,
@@ -25,7 +25,7 @@ pub(super) struct Value {
     pub(super) loss: f64,
     pub(super) grad_log_ratio: f64,
     pub(super) grad_logprob: f64,
-    pub(super) side: Side,
+    pub(super) side: FlatSide,
 }
 
 impl Surrogate {
@@ -34,17 +34,17 @@ impl Surrogate {
         let Point { log_ratio, advantage, .. } = point;
         match self {
             // GMPO couples the tokens of a completion and has its own function.
-            Self::Reinforce | Self::Gmpo { .. } => weighted(1.0, Side::Inside, point),
+            Self::Reinforce | Self::Gmpo { .. } => weighted(1.0, FlatSide::Inside, point),
             Self::Clipped { clip } => clipped(log_ratio.exp(), advantage, clip),
             Self::DualClipped { clip, bound } => dual(log_ratio.exp(), advantage, clip, bound),
             Self::Cispo { min, max } => {
                 let ratio = log_ratio.exp();
                 let side = if max < ratio {
-                    Side::High
+                    FlatSide::High
                 } else if ratio < min {
-                    Side::Low
+                    FlatSide::Low
                 } else {
-                    Side::Inside
+                    FlatSide::Inside
                 };
                 weighted(ratio.clamp(min, max), side, point)
             }
@@ -55,7 +55,7 @@ impl Surrogate {
             }
             Self::Vespo { positive, negative } => {
                 let exponents = if 0.0 <= advantage { positive } else { negative };
-                weighted(exponents.weight(log_ratio), Side::Inside, point)
+                weighted(exponents.weight(log_ratio), FlatSide::Inside, point)
             }
         }
     }
@@ -69,7 +69,7 @@ impl Vespo {
 }
 
 /// −weight·Â·log π, the weight taken as a constant.
-fn weighted(weight: f64, side: Side, point: Point) -> Value {
+fn weighted(weight: f64, side: FlatSide, point: Point) -> Value {
     let grad_logprob = -weight * point.advantage;
     Value { loss: grad_logprob * point.logprob, grad_log_ratio: 0.0, grad_logprob, side }
 }
@@ -77,18 +77,18 @@ fn weighted(weight: f64, side: Side, point: Point) -> Value {
 fn clipped(ratio: f64, advantage: f64, clip: Clip) -> Value {
     let bounded = ratio.clamp(1.0 - clip.low, 1.0 + clip.high);
     if bounded * advantage < ratio * advantage {
-        let side = if bounded < ratio { Side::High } else { Side::Low };
+        let side = if bounded < ratio { FlatSide::High } else { FlatSide::Low };
         flat(-bounded * advantage, side)
     } else {
         let loss = -ratio * advantage;
-        Value { loss, grad_log_ratio: loss, grad_logprob: 0.0, side: Side::Inside }
+        Value { loss, grad_log_ratio: loss, grad_logprob: 0.0, side: FlatSide::Inside }
     }
 }
 
 fn dual(ratio: f64, advantage: f64, clip: Clip, bound: f64) -> Value {
     let value = clipped(ratio, advantage, clip);
     if advantage < 0.0 && -advantage * bound < value.loss {
-        flat(-advantage * bound, Side::High)
+        flat(-advantage * bound, FlatSide::High)
     } else {
         value
     }
@@ -101,10 +101,10 @@ fn gated(ratio: f64, advantage: f64, temperature: f64) -> Value {
         loss: -4.0 / temperature * s * advantage,
         grad_log_ratio: -4.0 * s * (1.0 - s) * ratio * advantage,
         grad_logprob: 0.0,
-        side: Side::Inside,
+        side: FlatSide::Inside,
     }
 }
 
-fn flat(loss: f64, side: Side) -> Value {
+fn flat(loss: f64, side: FlatSide) -> Value {
     Value { loss, grad_log_ratio: 0.0, grad_logprob: 0.0, side }
 }

@@ -5,12 +5,12 @@ use plotters::element::{Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, ShapeStyle};
 
-use super::{Area, Drawn, GRID, INK, Labels, PALETTE, figure, short, text};
+use super::{Area, ChartLabels, Drawn, GRID, INK, PALETTE, figure, short, text};
 
 /// A bar chart.
 pub struct Bars {
     /// Title and axes.
-    pub labels: Labels,
+    pub labels: ChartLabels,
     /// Name and height, from left to right.
     pub bars: Vec<(String, f64)>,
 }

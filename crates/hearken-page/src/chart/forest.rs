@@ -6,12 +6,12 @@ use plotters::element::{Circle, PathElement, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, ShapeStyle};
 
-use super::{Area, Drawn, GRID, INK, Labels, PALETTE, figure, range, short, text};
+use super::{Area, ChartLabels, Drawn, GRID, INK, PALETTE, figure, range, short, text};
 
 /// A forest plot. The y label is unused: rows have names.
 pub struct Forest {
     /// Title and horizontal axis.
-    pub labels: Labels,
+    pub labels: ChartLabels,
     /// Name and estimate, from top to bottom.
     pub rows: Vec<(String, Estimate)>,
     /// Where a line is drawn for comparison.
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn each_row_has_its_name_and_its_mark() {
         let rows = (1..=3).map(|i| (format!("row {i}"), wilson(f64::from(i), 10).unwrap()));
-        let labels = Labels::new("Shares", "share", "");
+        let labels = ChartLabels::new("Shares", "share", "");
         let html = Forest { labels, rows: rows.collect(), reference: Some(0.5) }.html();
         assert_eq!(html.matches("<circle").count(), 3);
         assert!(html.contains("row 1") && html.contains("row 3"));

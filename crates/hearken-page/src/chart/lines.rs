@@ -6,7 +6,9 @@ use plotters::prelude::{IntoDrawingArea, SVGBackend};
 use plotters::series::{DashedLineSeries, LineSeries, PointSeries};
 use plotters::style::{Color, RGBColor, ShapeStyle};
 
-use super::{Area, Drawn, GRID, INK, Key, Labels, PALETTE, figure, labelled, range, short, text};
+use super::{
+    Area, ChartLabels, Drawn, GRID, INK, LegendEntry, PALETTE, figure, labelled, range, short, text,
+};
 
 /// A point of a chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,14 +30,14 @@ impl Point {
 
 /// A named series.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
+pub struct ChartSeries {
     /// What the legend calls it.
     pub name: String,
     /// Its points, in the order in which they are joined.
     pub points: Vec<Point>,
 }
 
-impl Line {
+impl ChartSeries {
     /// A series without intervals.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let points = points.into_iter().map(|(x, y)| Point::new(x, y)).collect();
@@ -58,13 +60,13 @@ pub enum Mark {
 
 /// A chart of series.
 #[derive(Clone, Debug)]
-pub struct Lines {
+pub struct LineChart {
     /// Title and axes.
-    pub labels: Labels,
+    pub labels: ChartLabels,
     /// How series are drawn.
     pub mark: Mark,
     /// The series.
-    pub series: Vec<Line>,
+    pub series: Vec<ChartSeries>,
     /// What `y` should stay below, drawn where the series come near it.
     pub limit: Option<f64>,
     /// Whether a running mean is drawn over series of many points: for measurements that scatter.
@@ -83,9 +85,9 @@ const SMOOTHING: f64 = 0.1;
 const SIZE_ALONE: (u32, u32) = (760, 420);
 const LEGEND: i32 = 130;
 
-impl Lines {
+impl LineChart {
     /// Lines over a common axis.
-    pub fn new(labels: Labels, series: Vec<Line>) -> Self {
+    pub fn new(labels: ChartLabels, series: Vec<ChartSeries>) -> Self {
         Self { labels, mark: Mark::Line, series, limit: None, smooth: false }
     }
 
@@ -95,16 +97,16 @@ impl Lines {
         if shown.is_empty() {
             return String::new();
         }
-        let key = |(i, line): (usize, &&Line)| Key::Series {
+        let key = |(i, line): (usize, &&ChartSeries)| LegendEntry::Series {
             name: line.name.clone(),
             dash: self.dash(i),
         };
-        let mut keys: Vec<Key> = shown.iter().enumerate().map(key).collect();
+        let mut keys: Vec<LegendEntry> = shown.iter().enumerate().map(key).collect();
         if shown.iter().any(|line| self.smooths(line)) {
-            keys.push(Key::Remark("thick: running mean"));
+            keys.push(LegendEntry::Remark("thick: running mean"));
         }
         if self.limit_in(self.heights(&shown)).is_some() {
-            keys.push(Key::Remark("– – limit"));
+            keys.push(LegendEntry::Remark("– – limit"));
         }
         figure(&self.labels, SIZE, &keys, |area| self.draw(&shown, area))
     }
@@ -120,7 +122,7 @@ impl Lines {
     }
 
     /// The series that can be drawn.
-    fn shown(&self) -> Vec<&Line> {
+    fn shown(&self) -> Vec<&ChartSeries> {
         let least = match self.mark {
             Mark::Line | Mark::Point => 2,
             Mark::LineAndInterval | Mark::PointsThenLines => 1,
@@ -129,7 +131,7 @@ impl Lines {
     }
 
     /// From the lowest to the highest of what is drawn.
-    fn heights(&self, shown: &[&Line]) -> (f64, f64) {
+    fn heights(&self, shown: &[&ChartSeries]) -> (f64, f64) {
         let ends = |p: &Point| {
             let ends = p.interval.into_iter().flat_map(|(low, high)| [low, high]);
             std::iter::once(p.y).chain(ends).collect::<Vec<_>>()
@@ -174,7 +176,7 @@ impl Lines {
         }
     }
 
-    fn smooths(&self, line: &Line) -> bool {
+    fn smooths(&self, line: &ChartSeries) -> bool {
         self.smooth && self.mark == Mark::Line && SMOOTHED_FROM <= line.points.len()
     }
 
@@ -194,7 +196,7 @@ impl Lines {
         Ok(area.present()?)
     }
 
-    fn draw(&self, shown: &[&Line], area: &Area<'_>) -> Drawn {
+    fn draw(&self, shown: &[&ChartSeries], area: &Area<'_>) -> Drawn {
         let points = shown.iter().flat_map(|line| &line.points);
         let (x, y) = (range(points.map(|p| p.x)), self.heights(shown));
         let mut chart = ChartBuilder::on(area)
@@ -278,15 +280,15 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
-    fn lines(series: Vec<Line>) -> Lines {
-        Lines::new(Labels::new("title", "x", "y"), series)
+    fn lines(series: Vec<ChartSeries>) -> LineChart {
+        LineChart::new(ChartLabels::new("title", "x", "y"), series)
     }
 
     #[test]
     fn a_limit_is_drawn_where_the_series_come_near_it() {
         let chart = |limit: f64| {
             let points = (0..5).map(|x| (f64::from(x), f64::from(x)));
-            Lines { limit: Some(limit), ..lines(vec![Line::new("kl", points)]) }.html()
+            LineChart { limit: Some(limit), ..lines(vec![ChartSeries::new("kl", points)]) }.html()
         };
         assert!(chart(6.0).contains("limit") && chart(2.0).contains("limit"));
         assert!(!chart(1000.0).contains("limit"));
@@ -304,7 +306,9 @@ mod tests {
     #[test]
     fn only_what_scatters_has_a_running_mean_and_the_legend_says_so() {
         let points = || (0..60).map(|x| (f64::from(x), f64::from(x % 2)));
-        let chart = |smooth: bool| Lines { smooth, ..lines(vec![Line::new("a", points())]) }.html();
+        let chart = |smooth: bool| {
+            LineChart { smooth, ..lines(vec![ChartSeries::new("a", points())]) }.html()
+        };
         let said = "thick: running mean";
         assert!(chart(true).contains(said) && !chart(false).contains(said));
         assert_eq!(
@@ -316,10 +320,10 @@ mod tests {
     /// Where dots coincide, the ones below are seen around the ones above.
     #[test]
     fn dots_of_several_series_differ_in_size() {
-        let series = |name: &str| Line::new(name, vec![(1.0, 2.0), (2.0, 3.0)]);
+        let series = |name: &str| ChartSeries::new(name, vec![(1.0, 2.0), (2.0, 3.0)]);
         let svg = |names: &[&str]| {
             let lines = lines(names.iter().map(|name| series(name)).collect());
-            Lines { mark: Mark::Point, ..lines }.svg().unwrap()
+            LineChart { mark: Mark::Point, ..lines }.svg().unwrap()
         };
         let one = svg(&["a"]);
         assert_eq!(one.matches("r=\"3\"").count(), 2, "{one}");
@@ -334,20 +338,20 @@ mod tests {
     /// Where lines coincide, the one below is seen through the gaps of the one above, which the legend shows.
     #[test]
     fn lines_that_coincide_are_told_apart() {
-        let line = |name: &str| Line::new(name, [(0.0, 1.0), (1.0, 2.0)]);
+        let line = |name: &str| ChartSeries::new(name, [(0.0, 1.0), (1.0, 2.0)]);
         let html = lines(vec![line("a"), line("b")]).html();
         assert_eq!(html.matches("stroke-dasharray").count(), 1);
         assert!(2 < html.matches("<polyline").count(), "the second line is in pieces");
         let series = vec![line("data"), line("curve"), line("other")];
-        let html = Lines { mark: Mark::PointsThenLines, ..lines(series) }.html();
+        let html = LineChart { mark: Mark::PointsThenLines, ..lines(series) }.html();
         assert_eq!(html.matches("stroke-dasharray").count(), 1);
     }
 
     #[test]
     fn a_series_without_two_points_is_left_out_and_a_flat_one_is_drawn() {
         let chart = |points: &[(f64, f64)]| {
-            let series = Line::new("a<b", points.iter().copied());
-            Lines::new(Labels::new("title", "x", "y"), vec![series]).html()
+            let series = ChartSeries::new("a<b", points.iter().copied());
+            LineChart::new(ChartLabels::new("title", "x", "y"), vec![series]).html()
         };
         assert_eq!(chart(&[]), "");
         assert_eq!(chart(&[(1.0, 2.0)]), "");
@@ -358,9 +362,9 @@ mod tests {
     #[test]
     fn a_point_alone_is_drawn_with_its_interval() {
         let point = Point { x: 1.0, y: 2.0, interval: Some((1.5, f64::INFINITY)) };
-        let series = vec![Line { name: "one".into(), points: vec![point] }];
-        let labels = Labels::new("title", "x", "y");
-        let lines = Lines { mark: Mark::LineAndInterval, ..Lines::new(labels, series) };
+        let series = vec![ChartSeries { name: "one".into(), points: vec![point] }];
+        let labels = ChartLabels::new("title", "x", "y");
+        let lines = LineChart { mark: Mark::LineAndInterval, ..LineChart::new(labels, series) };
         let svg = lines.svg().unwrap();
         assert!(svg.starts_with("<svg role=\"img\"") && svg.contains("<circle"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

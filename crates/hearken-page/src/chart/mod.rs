@@ -14,7 +14,7 @@ use plotters::style::{IntoFont, RGBColor, TextStyle};
 
 pub use bars::Bars;
 pub use forest::Forest;
-pub use lines::{Line, Lines, Mark, Point};
+pub use lines::{ChartSeries, LineChart, Mark, Point};
 
 use crate::text::escape;
 
@@ -37,7 +37,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// What every chart has.
 #[derive(Clone, Debug)]
-pub struct Labels {
+pub struct ChartLabels {
     /// The caption.
     pub title: String,
     /// The horizontal axis.
@@ -46,7 +46,7 @@ pub struct Labels {
     pub y: String,
 }
 
-impl Labels {
+impl ChartLabels {
     /// Title, horizontal axis, vertical axis.
     pub fn new(title: &str, x: &str, y: &str) -> Self {
         Self { title: title.to_owned(), x: x.to_owned(), y: y.to_owned() }
@@ -54,7 +54,7 @@ impl Labels {
 }
 
 /// An entry of a legend.
-enum Key {
+enum LegendEntry {
     /// A series in the color of its place, and dash and gap where its line is broken.
     Series { name: String, dash: Option<(u32, u32)> },
     /// What else is drawn.
@@ -63,9 +63,9 @@ enum Key {
 
 /// A figure with its caption; a chart that cannot be drawn leaves its caption.
 fn figure(
-    labels: &Labels,
+    labels: &ChartLabels,
     size: (u32, u32),
-    legend: &[Key],
+    legend: &[LegendEntry],
     draw: impl FnOnce(&Area<'_>) -> Drawn,
 ) -> String {
     let mut svg = String::new();
@@ -80,8 +80,8 @@ fn figure(
     let mut keys = String::new();
     for (key, RGBColor(r, g, b)) in legend.iter().zip(PALETTE.iter().cycle()) {
         let (name, dash) = match key {
-            Key::Series { name, dash } => (escape(name), dash),
-            Key::Remark(remark) => {
+            LegendEntry::Series { name, dash } => (escape(name), dash),
+            LegendEntry::Remark(remark) => {
                 let _ = write!(keys, "<li>{}</li>", escape(remark));
                 continue;
             }
@@ -102,7 +102,7 @@ fn figure(
 }
 
 /// A drawing with the chart's title, for who cannot see it.
-fn labelled(svg: &str, labels: &Labels) -> String {
+fn labelled(svg: &str, labels: &ChartLabels) -> String {
     let title = escape(&labels.title);
     svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{title}\" "), 1)
 }
@@ -169,8 +169,8 @@ mod tests {
 
     #[test]
     fn charts_follow_the_theme_and_hold_no_style() {
-        let line = Line::new("s", [(0.0, 1.0), (1.0, 2.0)]);
-        let lines = Lines::new(Labels::new("A <b> & c", "x", "y"), vec![line]);
+        let line = ChartSeries::new("s", [(0.0, 1.0), (1.0, 2.0)]);
+        let lines = LineChart::new(ChartLabels::new("A <b> & c", "x", "y"), vec![line]);
         let html = lines.html();
         assert!(html.contains("currentColor") && !html.contains("#333334"));
         assert!(!html.contains("style=") && !html.contains("<script"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hearken_config::Configuration;
 use hearken_report::frontier::FrontierCost;
 use hearken_run::progress::Silent;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
@@ -147,7 +147,7 @@ impl Method {
         Ok((outcome.model_dir, cost))
     }
 
-    fn run(self, world: &World, folder: &Path, (seed, strength): (u64, u64)) -> Result<Outcome> {
+    fn run(self, world: &World, folder: &Path, (seed, strength): (u64, u64)) -> Result<RunOutcome> {
         let file = Path::new("frontier");
         let (mut layers, data, steps) = match self {
             Self::Ppo => (PpoConfig::defaults(file), "prompts", 2 * strength),

@@ -4,12 +4,12 @@ use hearken_config::Verifier;
 use hearken_model::steps::StepTokens;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{LoadOptions, Model};
-use hearken_recipes::search::{Answer, Scorer};
+use hearken_recipes::search::{SampledAnswer, Scorer};
 use hearken_reward_source::{StepAggregation, groups_of};
 use hearken_run::seeds::Seeds;
 use hearken_stats::first_error::{FirstError, first_error_scores};
 use hearken_stats::mean::{Paired, mean, paired_difference};
-use hearken_stats::reranking::{Candidate, Choice, accuracy_of_choice};
+use hearken_stats::reranking::{Candidate, RerankingRule, accuracy_of_choice};
 use hearken_tensor::Cpu;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ impl Judge {
         &self,
         world: &World,
         problem: &Problem,
-        answers: &[Answer],
+        answers: &[SampledAnswer],
     ) -> Result<Vec<(f64, Vec<f64>)>> {
         let prompt = world.tokenizer.encode(&problem.prompt(), Bos::AsConfigured)?;
         let tokens: Vec<StepTokens> = answers
@@ -105,11 +105,13 @@ pub(crate) fn measure(
     let problems: Vec<Problem> =
         (0..options.problems).map(|_| Problem::draw(&mut rng, terms.clone())).collect();
     let all = world.sample(model, &problems, options.samples, what)?;
-    let mut ways =
-        vec![("majority".to_owned(), Choice::Majority, 0), ("any".to_owned(), Choice::Oracle, 0)];
+    let mut ways = vec![
+        ("majority".to_owned(), RerankingRule::Majority, 0),
+        ("any".to_owned(), RerankingRule::Oracle, 0),
+    ];
     for (index, judge) in judges.iter().enumerate() {
-        ways.push((format!("weighted by {}", judge.name()), Choice::Weighted, index));
-        ways.push((format!("best by {}", judge.name()), Choice::Best, index));
+        ways.push((format!("weighted by {}", judge.name()), RerankingRule::Weighted, index));
+        ways.push((format!("best by {}", judge.name()), RerankingRule::Best, index));
     }
     let ns: Vec<usize> = CHOICES.into_iter().filter(|n| *n <= options.samples).collect();
     let mut accuracy: Vec<(String, usize, Vec<f64>)> = ways

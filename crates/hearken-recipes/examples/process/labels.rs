@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hearken_config::Verifier;
 use hearken_data::{Completion, StopReason};
-use hearken_generate::{EngineOptions, Request, Sampling, generate_with};
+use hearken_generate::{EngineOptions, Sampling, SamplingRequest, generate_with};
 use hearken_model::Model;
 use hearken_model::steps::encode_steps;
 use hearken_model::tokenizer::Bos;
@@ -147,13 +147,13 @@ fn speed(
         let (_, seconds, tokens) = label(world, model, some, (each, &sampling))?;
         shared_s += seconds;
         shared_tokens += tokens;
-        let requests: Vec<Request> = some
+        let requests: Vec<SamplingRequest> = some
             .iter()
             .flat_map(|solution| {
                 let ends = &solution.tokens.ends;
                 ends[..ends.len() - 1].iter().flat_map(|end| {
                     let prompt_ids = solution.tokens.ids[..=*end].to_vec();
-                    (0..each as u64).map(move |seed| Request {
+                    (0..each as u64).map(move |seed| SamplingRequest {
                         prompt_ids: prompt_ids.clone(),
                         samples: 1,
                         seed,

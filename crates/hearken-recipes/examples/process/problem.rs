@@ -12,8 +12,6 @@ const PLUS: u32 = 4;
 const FACTORS: RangeInclusive<u32> = 2..=9;
 /// One in so many products is told wrongly in demonstrations, by one more, and how often.
 const MISTAKEN: (u64, f64) = (6, 0.6);
-/// How often a demonstration writes a step twice.
-const REPEATED: f64 = 0.03;
 
 /// A digit that is multiplied by a factor and has 4 added, of which the last digit remains, again and again: `3c7f` is multiplied
 /// by 3, begins with 7 at c and ends at f. A solution has a step for each letter, which says what is left to do as a problem
@@ -79,28 +77,25 @@ impl Problem {
             let is_told_wrongly =
                 is_mistaken(world, number, self.factor) && rng.random_bool(MISTAKEN.1);
             number = (self.after(number) + u32::from(is_told_wrongly)) % MODULUS;
-            let repeated = usize::from(rng.random_bool(REPEATED));
-            steps.extend(vec![self.state(letter, number); 1 + repeated]);
+            steps.push(self.state(letter, number));
         }
         steps.push(format!("={number}"));
         steps.join("\n")
     }
 
-    /// Whether each step follows from the one before: it is the next letter with the right number, the same step again, or
-    /// behind the last letter the result.
+    /// Whether each step follows from the one before: it is the next letter with the right number, or behind the
+    /// last letter the result.
     pub(crate) fn judge(&self, steps: &[String]) -> Vec<bool> {
         let mut before = Some((self.first, self.number));
         let mut judge = |step: &String| {
             let is_right = before.is_some_and(|(letter, number)| {
-                let is_repeated = letter != self.first && *step == self.state(letter, number);
                 let mut rest = letter..=self.last;
-                let is_next = match (rest.next(), rest.next()) {
+                match (rest.next(), rest.next()) {
                     (_, Some(next)) => *step == self.state(next, self.after(number)),
                     (Some(_), None) => *step == format!("={number}"),
                     // Behind the last letter nothing follows.
                     (None, _) => false,
-                };
-                is_repeated || is_next
+                }
             });
             before = self.read(step);
             is_right

@@ -8,7 +8,7 @@ use hearken_config::Configuration;
 use hearken_generate::Sampling;
 use hearken_model::tokenizer::{Bos, SpecialTokens};
 use hearken_model::{Head, LoadOptions, Model, ModelConfig, Tokenizer};
-use hearken_recipes::search::{Answer, Draw, sample};
+use hearken_recipes::search::{SampleSettings, SampledAnswer, sample};
 use hearken_run::progress::Silent;
 use hearken_run::run_dir::Start;
 use hearken_run::seeds::Seeds;
@@ -118,7 +118,7 @@ impl World {
         problems: &[Problem],
         samples: usize,
         what: &str,
-    ) -> Result<Vec<Vec<Answer>>> {
+    ) -> Result<Vec<Vec<SampledAnswer>>> {
         let seeds = Seeds::new(self.seed);
         let prompts: Vec<Vec<u32>> = problems
             .iter()
@@ -127,7 +127,7 @@ impl World {
         let of: Vec<u64> =
             (0..problems.len()).map(|index| seeds.derive(what, index as u64, 0)).collect();
         let sampling = Sampling { temperature: 1.0, ..Sampling::greedy(LONGEST) };
-        let draw = Draw { prompts: &prompts, samples, sampling: &sampling, seeds: &of };
+        let draw = SampleSettings { prompts: &prompts, samples, sampling: &sampling, seeds: &of };
         Ok(sample(model, &self.tokenizer, &draw, &mut |_| ControlFlow::Continue(()))?)
     }
 

@@ -58,16 +58,16 @@ impl Clock {
         self.weight_bytes = weight_bytes;
     }
 
-    pub(crate) fn stop(self, tokens: usize) -> Measured {
+    pub(crate) fn stop(self, tokens: usize) -> TimedSteps {
         let rate = middle(self.decode_tokens_per_s.get(1..).unwrap_or_default());
         let decode_bytes_per_s = rate.map(|rate| rate * self.weight_bytes);
-        Measured { laps: self.laps, tokens, decode_bytes_per_s }
+        TimedSteps { laps: self.laps, tokens, decode_bytes_per_s }
     }
 }
 
 /// The steps of a work.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured {
+pub struct TimedSteps {
     /// All steps but the first; at least one.
     pub laps: Vec<Lap>,
     /// Tokens of a step, as [`super::Sizes::tokens`] counts them.
@@ -77,7 +77,7 @@ pub struct Measured {
     pub decode_bytes_per_s: Option<f64>,
 }
 
-impl Measured {
+impl TimedSteps {
     /// The median step.
     ///
     /// # Panics
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn rates_follow_from_the_median_step() {
         let laps = [1.0, 4.0, 2.0].map(|seconds| Lap { seconds, flops: 6.0 });
-        let measured = Measured { laps: laps.to_vec(), tokens: 10, decode_bytes_per_s: None };
+        let measured = TimedSteps { laps: laps.to_vec(), tokens: 10, decode_bytes_per_s: None };
         assert_eq!((measured.tokens_per_s(), measured.flops_per_s()), (5.0, 3.0));
     }
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use hearken_config::SamplingDtype;
-use hearken_generate::{Event, Request, Sampling, generate};
+use hearken_generate::{Sampling, SamplingRequest, TokenSampled, generate};
 use hearken_model::Model;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
@@ -29,10 +29,10 @@ pub(super) fn run<D: Device>(
         for index in 0..sizes.batch {
             let prompt_ids = materials.ids(sizes.prompt)?;
             let seed = step * sizes.batch as u64 + index as u64;
-            requests.push(Request { prompt_ids, samples: 1, seed });
+            requests.push(SamplingRequest { prompt_ids, samples: 1, seed });
         }
         let (mut first, mut last) = (None, None);
-        let mut observe = |_: Event<'_>| {
+        let mut observe = |_: TokenSampled<'_>| {
             last = Some(Instant::now());
             first = first.or(last);
             ControlFlow::Continue(())

@@ -33,7 +33,7 @@ use hearken_config::{Dtype, SamplingDtype};
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
-pub use clock::{Lap, Measured};
+pub use clock::{Lap, TimedSteps};
 pub use shape::Shape;
 pub use timed::{Kernels, Profile, Timed};
 
@@ -42,7 +42,7 @@ pub(crate) use materials::{Materials, dtype_value, integer, path_value};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Work {
+pub enum Workload {
     /// Supervised fine-tuning.
     Sft,
     /// A reward model.
@@ -57,7 +57,7 @@ pub enum Work {
     Ppo,
 }
 
-impl Work {
+impl Workload {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Sft, Self::Reward, Self::Dpo, Self::Grpo, Self::Generate, Self::Ppo];
@@ -94,11 +94,11 @@ impl Work {
 /// How much there is in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Sequences, pairs or prompts; of [`Work::Grpo`] completions of one prompt.
+    /// Sequences, pairs or prompts; of [`Workload::Grpo`] completions of one prompt.
     pub batch: usize,
     /// Tokens of a prompt.
     pub prompt: usize,
-    /// Tokens of a completion; of the whole sequence for [`Work::Sft`].
+    /// Tokens of a completion; of the whole sequence for [`Workload::Sft`].
     pub completion: usize,
 }
 
@@ -108,13 +108,13 @@ impl Sizes {
         self.prompt + self.completion
     }
 
-    /// The tokens that speed is counted in: new tokens of [`Work::Generate`], otherwise every token
+    /// The tokens that speed is counted in: new tokens of [`Workload::Generate`], otherwise every token
     /// of every sequence, the prompt again for each completion, whatever is computed only once.
-    pub fn tokens(self, work: Work) -> usize {
+    pub fn tokens(self, work: Workload) -> usize {
         match work {
-            Work::Generate => self.batch * self.completion,
-            Work::Reward | Work::Dpo => 2 * self.batch * self.length(),
-            Work::Sft | Work::Grpo | Work::Ppo => self.batch * self.length(),
+            Workload::Generate => self.batch * self.completion,
+            Workload::Reward | Workload::Dpo => 2 * self.batch * self.length(),
+            Workload::Sft | Workload::Grpo | Workload::Ppo => self.batch * self.length(),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Sizes {
 #[derive(Clone, Debug)]
 pub struct Bench {
     /// The work.
-    pub work: Work,
+    pub work: Workload,
     /// The model's dimensions.
     pub shape: Shape,
     /// What matrix products read.
@@ -152,7 +152,7 @@ impl Bench {
 ///
 /// # Panics
 /// If there is no step to time.
-pub fn measure<D: Device>(device: D, bench: &Bench) -> Result<Measured, TrainError> {
+pub fn measure<D: Device>(device: D, bench: &Bench) -> Result<TimedSteps, TrainError> {
     run(device, bench, Clock::default())
 }
 
@@ -167,20 +167,20 @@ pub fn measure_kernels<D: Device>(
     device: D,
     bench: &Bench,
     profile: &Profile,
-) -> Result<Measured, TrainError> {
+) -> Result<TimedSteps, TrainError> {
     run(Timed::new(device, profile.clone()), bench, Clock::with_profile(profile.clone()))
 }
 
-fn run<D: Device>(device: D, bench: &Bench, mut clock: Clock) -> Result<Measured, TrainError> {
+fn run<D: Device>(device: D, bench: &Bench, mut clock: Clock) -> Result<TimedSteps, TrainError> {
     assert!(0 < bench.steps, "there is a step to time");
     let mut materials = Materials::new(bench);
     match bench.work {
-        Work::Sft => sft::run(device, &mut materials, &mut clock)?,
-        Work::Reward => reward::run(device, &mut materials, &mut clock)?,
-        Work::Dpo => dpo::run(device, &mut materials, &mut clock)?,
-        Work::Grpo => grpo::run(device, &mut materials, &mut clock)?,
-        Work::Generate => generate::run(device, &mut materials, &mut clock)?,
-        Work::Ppo => ppo::run(device, &mut materials, &mut clock)?,
+        Workload::Sft => sft::run(device, &mut materials, &mut clock)?,
+        Workload::Reward => reward::run(device, &mut materials, &mut clock)?,
+        Workload::Dpo => dpo::run(device, &mut materials, &mut clock)?,
+        Workload::Grpo => grpo::run(device, &mut materials, &mut clock)?,
+        Workload::Generate => generate::run(device, &mut materials, &mut clock)?,
+        Workload::Ppo => ppo::run(device, &mut materials, &mut clock)?,
     }
     Ok(clock.stop(bench.sizes.tokens(bench.work)))
 }

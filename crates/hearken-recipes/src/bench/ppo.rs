@@ -8,7 +8,7 @@ use hearken_reward_source::scorers::{ScoreReading, open_scores};
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 use hearken_train::ppo::{Ppo, PpoConfig};
-use hearken_train::rollout::session::Session;
+use hearken_train::rollout::session::RolloutSession;
 use hearken_train::rollout::train::Iterations;
 use serde_json::json;
 use toml::Table;
@@ -69,7 +69,7 @@ fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {
 }
 
 /// Operations of the reward model, which has the critic's shape; the run counts all the rest.
-fn scoring_flops<D: Device>(session: &Session<D>, sizes: Sizes) -> f64 {
+fn scoring_flops<D: Device>(session: &RolloutSession<D>, sizes: Sizes) -> f64 {
     let rows = sizes.length() as f64;
     let critic = session.run.companion.as_ref().expect("a critic of its own");
     sizes.batch as f64 * rows * critic.model.forward_flops(rows.midpoint(1.0))

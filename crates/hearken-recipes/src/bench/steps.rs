@@ -1,13 +1,13 @@
 //! The steps of trainers, one after the other.
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_reward_source::RewardSource;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Silent;
 use hearken_run::run::Opened;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Device;
-use hearken_train::records::{RecordTrainer, Records};
+use hearken_train::records::{RecordTrainer, RecordTraining};
 use hearken_train::rollout::settings::Configured;
 use hearken_train::rollout::train::{Configurable, Inputs, Iterations};
 
@@ -20,11 +20,11 @@ const NEW: &str = "a run in a new directory has steps to make";
 /// trained model.
 pub(super) fn of_records<D: Device, T: RecordTrainer<D>>(
     device: D,
-    loaded: &Loaded<T::Config>,
+    loaded: &LoadedConfig<T::Config>,
     passes: f64,
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
-    let opened = Records::<D, T>::open(device, loaded, Start::Fresh, &mut Silent)?;
+    let opened = RecordTraining::<D, T>::open(device, loaded, Start::Fresh, &mut Silent)?;
     let Opened::Ready(mut records) = opened else { unreachable!("{NEW}") };
     for _ in 0..records.run.total {
         clock.lap(|| {
@@ -40,7 +40,7 @@ pub(super) fn of_records<D: Device, T: RecordTrainer<D>>(
 /// counts.
 pub(super) fn of_rollouts<D: Device, T: Configurable<D>>(
     device: D,
-    loaded: &Loaded<T::Config>,
+    loaded: &LoadedConfig<T::Config>,
     sources: &mut dyn RewardSource,
     (iterations, more): (u64, impl Fn(&Iterations<'_, '_, D, T>) -> f64),
     clock: &mut Clock,

@@ -4,7 +4,7 @@ use hearken_tensor::Cpu;
 
 use super::*;
 
-fn bench(work: Work, scratch: &std::path::Path) -> Bench {
+fn bench(work: Workload, scratch: &std::path::Path) -> Bench {
     let sizes = Sizes { batch: 2, prompt: work.sizes().prompt.min(3), completion: 4 };
     let (shape, dtype, scratch) = (Shape::Small30, Dtype::F32, scratch.into());
     Bench { work, shape, dtype, sampling: SamplingDtype::Model, sizes, steps: 1, scratch }
@@ -12,13 +12,13 @@ fn bench(work: Work, scratch: &std::path::Path) -> Bench {
 
 #[test]
 fn tokens_are_counted_as_defined() {
-    let tokens = Work::ALL.map(|work| work.sizes().tokens(work));
+    let tokens = Workload::ALL.map(|work| work.sizes().tokens(work));
     assert_eq!(tokens, [2048, 4096, 4096, 1024, 2048, 992]);
 }
 
 #[test]
 fn every_work_makes_its_steps_and_counts_operations() {
-    for work in Work::ALL {
+    for work in Workload::ALL {
         let folder = tempfile::tempdir().unwrap();
         let bench = bench(work, folder.path());
         let measured = measure(Cpu::new(), &bench).unwrap();
@@ -33,7 +33,7 @@ fn every_work_makes_its_steps_and_counts_operations() {
 
 #[test]
 fn works_that_sample_do_so_from_eight_bits() {
-    for work in Work::ALL.into_iter().filter(|work| work.samples()) {
+    for work in Workload::ALL.into_iter().filter(|work| work.samples()) {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench { sampling: SamplingDtype::Int8, ..bench(work, folder.path()) };
         assert_eq!(measure(Cpu::new(), &bench).unwrap().laps.len(), 1, "{work:?}");
@@ -44,7 +44,7 @@ fn works_that_sample_do_so_from_eight_bits() {
 fn kernels_take_no_longer_than_the_steps() {
     let folder = tempfile::tempdir().unwrap();
     let profile = Profile::default();
-    let bench = bench(Work::Sft, folder.path());
+    let bench = bench(Workload::Sft, folder.path());
     let measured = measure_kernels(Cpu::new(), &bench, &profile).unwrap();
     let seconds: Vec<(Kernels, f64)> = profile.seconds();
     let kernels: f64 = seconds.iter().map(|(_, seconds)| seconds).sum();

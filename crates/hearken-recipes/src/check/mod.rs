@@ -9,16 +9,16 @@ mod records;
 mod rollouts;
 mod stages;
 
-use hearken_config::{Loaded, TrainConfig};
+use hearken_config::{LoadedConfig, TrainConfig};
 use hearken_model::{Head, Model, ModelConfig, ModelError};
-use hearken_run::budget::Part;
+use hearken_run::budget::BudgetModel;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::plan::{MemoryPlan, megabytes};
 use hearken_run::progress::{Progress, StepReport};
-use hearken_run::run::{self, Kept, Outcome, Run};
+use hearken_run::run::{self, Run, RunOutcome, TrainerState};
 use hearken_run::run_dir::checkpoint::NamedModel;
-use hearken_run::run_dir::{Entry, Start};
+use hearken_run::run_dir::{OpenFor, Start};
 use hearken_tensor::Device;
 use hearken_train::distill::{Distill, DistillConfig};
 use hearken_train::dpo::{Dpo, DpoConfig, online};
@@ -51,14 +51,14 @@ pub struct Check {
     /// What speaks against starting it.
     pub doubts: Vec<String>,
     /// What there is to do.
-    pub work: Work,
+    pub work: CheckMethod,
     /// What else is known, in the order of a report.
     pub facts: Vec<Fact>,
 }
 
 /// What there is to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Work {
+pub enum CheckMethod {
     /// The run has come to its end before.
     Done,
     /// It was not found out: the model is too large for the machine.
@@ -100,11 +100,11 @@ pub struct Fact {
 /// Those of the run before its first step.
 pub fn sft<D: Device>(
     device: &D,
-    loaded: &Loaded<SftConfig>,
+    loaded: &LoadedConfig<SftConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    records::check::<D, Sft>(device, loaded, Entry::Look(start), machine)
+    records::check::<D, Sft>(device, loaded, OpenFor::Look(start), machine)
 }
 
 /// What the training of a reward model would do.
@@ -113,18 +113,18 @@ pub fn sft<D: Device>(
 /// Those of the run before its first step.
 pub fn reward<D: Device>(
     device: &D,
-    loaded: &Loaded<RewardConfig>,
+    loaded: &LoadedConfig<RewardConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    reward_entry(device, loaded, Entry::Look(start), machine)
+    reward_entry(device, loaded, OpenFor::Look(start), machine)
 }
 
 /// The same of a stage of a run of several.
 fn reward_entry<D: Device>(
     device: &D,
-    loaded: &Loaded<RewardConfig>,
-    entry: Entry,
+    loaded: &LoadedConfig<RewardConfig>,
+    entry: OpenFor,
     machine: Machine,
 ) -> Result<Check, TrainError> {
     match loaded.config.reward.kind {
@@ -140,11 +140,11 @@ fn reward_entry<D: Device>(
 /// Those of the run before its first step.
 pub fn dpo<D: Device>(
     device: &D,
-    loaded: &Loaded<DpoConfig>,
+    loaded: &LoadedConfig<DpoConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    let entry = Entry::Look(start);
+    let entry = OpenFor::Look(start);
     if loaded.config.method().is_none() {
         return records::check::<D, Dpo<D>>(device, loaded, entry, machine);
     }
@@ -162,11 +162,11 @@ pub fn dpo<D: Device>(
 /// Those of the run before its first step, but for programs that are there and do not work.
 pub fn ppo<D: Device>(
     device: &D,
-    loaded: &Loaded<PpoConfig>,
+    loaded: &LoadedConfig<PpoConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    rollouts::check_configured::<D, Ppo>(device, loaded, Entry::Look(start), machine, false)
+    rollouts::check_configured::<D, Ppo>(device, loaded, OpenFor::Look(start), machine, false)
 }
 
 /// What GRPO would do.
@@ -175,11 +175,11 @@ pub fn ppo<D: Device>(
 /// Those of the run before its first step, but for programs that are there and do not work.
 pub fn grpo<D: Device>(
     device: &D,
-    loaded: &Loaded<GrpoConfig>,
+    loaded: &LoadedConfig<GrpoConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    rollouts::check_configured::<D, Grpo>(device, loaded, Entry::Look(start), machine, false)
+    rollouts::check_configured::<D, Grpo>(device, loaded, OpenFor::Look(start), machine, false)
 }
 
 /// What distillation would do.
@@ -188,11 +188,11 @@ pub fn grpo<D: Device>(
 /// Those of the run before its first step, but for those of a teacher behind a server, which is not asked.
 pub fn distill<D: Device>(
     device: &D,
-    loaded: &Loaded<DistillConfig>,
+    loaded: &LoadedConfig<DistillConfig>,
     start: Start,
     machine: Machine,
 ) -> Result<Check, TrainError> {
-    let entry = Entry::Look(start);
+    let entry = OpenFor::Look(start);
     let mut check =
         rollouts::check_configured::<D, Distill>(device, loaded, entry, machine, false)?;
     if let Some(server) = &loaded.config.teacher.server {
@@ -210,7 +210,7 @@ impl Fact {
 
 impl Check {
     fn new(name: &'static str) -> Self {
-        Self { name, doubts: Vec::new(), work: Work::Unknown, facts: Vec::new() }
+        Self { name, doubts: Vec::new(), work: CheckMethod::Unknown, facts: Vec::new() }
     }
 
     fn tell(&mut self, about: &'static str, text: impl Into<String>) {
@@ -222,10 +222,10 @@ impl Check {
     }
 
     /// The model that a run begins with, as its config.json has it.
-    fn model(&mut self, settings: &run::Settings) -> Result<(), TrainError> {
+    fn model(&mut self, settings: &run::RunSettings) -> Result<(), TrainError> {
         let source = &settings.model;
         let config = ModelConfig::read(&source.path).map_err(ModelError::from)?;
-        let footprint = Part::trained(source, Head::LanguageModel).footprint()?;
+        let footprint = BudgetModel::trained(source, Head::LanguageModel).footprint()?;
         let family = config.raw.get("model_type").and_then(|name| name.as_str());
         let text = format!(
             "{}: {}, {} parameters, {} trained; {} tokens, {} positions; {}",
@@ -245,10 +245,10 @@ impl Check {
     /// they should not be loaded.
     fn is_too_large(
         &mut self,
-        settings: &run::Settings,
+        settings: &run::RunSettings,
         machine: Machine,
     ) -> Result<bool, TrainError> {
-        let footprint = Part::trained(&settings.model, Head::LanguageModel).footprint()?;
+        let footprint = BudgetModel::trained(&settings.model, Head::LanguageModel).footprint()?;
         let held = MemoryPlan::trained(&footprint).held();
         let Some(free) = machine.memory_bytes.filter(|free| *free < held) else { return Ok(false) };
         self.doubts.push(format!(
@@ -260,7 +260,7 @@ impl Check {
     }
 
     /// What holds of every run whose models are loaded.
-    fn run<D: Device, K: Kept>(
+    fn run<D: Device, K: TrainerState>(
         &mut self,
         run: &Run<D, K>,
         more: Option<NamedModel<'_, D>>,
@@ -312,8 +312,8 @@ impl Check {
     }
 
     /// Of a run that has come to its end before.
-    fn done(mut self, notes: Notes, outcome: &Outcome) -> Self {
-        self.work = Work::Done;
+    fn done(mut self, notes: Notes, outcome: &RunOutcome) -> Self {
+        self.work = CheckMethod::Done;
         notes.told_of("data", &mut self);
         self.tell("run", format!("its model is in {}", outcome.model_dir.display()));
         self

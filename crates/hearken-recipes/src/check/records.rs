@@ -1,21 +1,23 @@
 //! Runs over records.
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::order::Cursor;
 use hearken_run::run::Opened;
-use hearken_run::run_dir::Entry;
+use hearken_run::run_dir::OpenFor;
 use hearken_tensor::Device;
-use hearken_train::records::{Configured, RecordTrainer, Records, learned};
+use hearken_train::records::{Configured, RecordTrainer, RecordTraining, learned};
 
-use super::{Check, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths, seconds};
+use super::{
+    Check, CheckMethod, FORWARD, Machine, Notes, Time, evaluations, fastest, lengths, seconds,
+};
 
 /// What a run over records would do.
 pub(super) fn check<D: Device, T: RecordTrainer<D>>(
     device: &D,
-    loaded: &Loaded<T::Config>,
-    entry: Entry,
+    loaded: &LoadedConfig<T::Config>,
+    entry: OpenFor,
     machine: Machine,
 ) -> Result<Check, TrainError> {
     let (settings, _) = T::within_memory(&loaded.config)?.settings();
@@ -25,7 +27,8 @@ pub(super) fn check<D: Device, T: RecordTrainer<D>>(
         return Ok(check);
     }
     let mut notes = Notes::default();
-    let mut records = match Records::<D, T>::open(device.clone(), loaded, entry, &mut notes)? {
+    let mut records = match RecordTraining::<D, T>::open(device.clone(), loaded, entry, &mut notes)?
+    {
         Opened::Finished(outcome) => return Ok(check.done(notes, &outcome)),
         Opened::Ready(records) => records,
     };
@@ -39,13 +42,13 @@ pub(super) fn check<D: Device, T: RecordTrainer<D>>(
     check.run(&records.run, records.trainer.follower(), &memory, machine)?;
     let (total, left) = (records.run.total, records.run.total - records.run.step);
     let time = time(&mut records, &rows, left)?;
-    check.work = Work::Steps { left, total, time: Some(time) };
+    check.work = CheckMethod::Steps { left, total, time: Some(time) };
     Ok(check)
 }
 
 /// Times passes over the next records, and the update of the parameters in memory that follows from them.
 fn time<D: Device, T: RecordTrainer<D>>(
-    records: &mut Records<D, T>,
+    records: &mut RecordTraining<D, T>,
     rows: &[usize],
     left: u64,
 ) -> Result<Time, TrainError> {
@@ -64,7 +67,7 @@ fn time<D: Device, T: RecordTrainer<D>>(
         batch.push(index);
     }
     let epoch = records.epoch_rows(rows);
-    let Records { trainer, run, .. } = records;
+    let RecordTraining { trainer, run, .. } = records;
     let mut loss = 0.0;
     let best = fastest(|| {
         run.begin_step();

@@ -1,19 +1,19 @@
 //! Runs that sample.
 
-use hearken_config::{Frozen, Loaded, ScoreConfig, SourceConfig};
+use hearken_config::{Frozen, LoadedConfig, ScoreConfig, SourceConfig};
 use hearken_generate::Sampling;
 use hearken_model::OutputGrads;
 use hearken_reward_source::WeightedSum;
-use hearken_run::budget::Part;
+use hearken_run::budget::BudgetModel;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::run::{self, Opened, Stored};
-use hearken_run::run_dir::Entry;
+use hearken_run::run_dir::OpenFor;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 use hearken_train::rollout::feed::Feed;
-use hearken_train::rollout::session::Session;
-use hearken_train::rollout::settings::{Configured, Settings};
+use hearken_train::rollout::session::RolloutSession;
+use hearken_train::rollout::settings::{Configured, RolloutSettings};
 use hearken_train::rollout::train::{
     Configurable, Inputs, Iterations, RolloutTrainer, look_at_sources,
 };
@@ -22,8 +22,8 @@ use hearken_train::rollout::{
 };
 
 use super::{
-    Check, ENOUGH_SECONDS, FORWARD, Machine, Notes, Time, Work, evaluations, fastest, lengths,
-    seconds, share,
+    Check, CheckMethod, ENOUGH_SECONDS, FORWARD, Machine, Notes, Time, evaluations, fastest,
+    lengths, seconds, share,
 };
 
 /// Tokens of a first, short sample; the difference to a longer one is what a token takes.
@@ -35,8 +35,8 @@ const LONG: usize = 18;
 /// when it runs.
 pub(super) fn check_configured<D: Device, T: Configurable<D>>(
     device: &D,
-    loaded: &Loaded<T::Config>,
-    entry: Entry,
+    loaded: &LoadedConfig<T::Config>,
+    entry: OpenFor,
     machine: Machine,
     scores_come: bool,
 ) -> Result<Check, TrainError> {
@@ -54,9 +54,9 @@ pub(super) fn check_configured<D: Device, T: Configurable<D>>(
 pub(super) fn check<D: Device, T: RolloutTrainer<D>>(
     device: &D,
     frozen: &Frozen,
-    entry: Entry,
+    entry: OpenFor,
     machine: Machine,
-    look: impl FnOnce() -> Result<(T, (run::Settings, Settings)), TrainError>,
+    look: impl FnOnce() -> Result<(T, (run::RunSettings, RolloutSettings)), TrainError>,
 ) -> Result<Check, TrainError> {
     let (trainer, (run, settings)) = look()?;
     let mut check = Check::new(T::STAGE);
@@ -87,7 +87,7 @@ pub(super) fn check<D: Device, T: RolloutTrainer<D>>(
     let (run, more) = session.saved();
     check.run(run, more, &memory, machine)?;
     let (total, left) = (session.run.total, session.run.total - session.run.step);
-    check.work = Work::Steps { left, total, time: Some(time(session, left)?) };
+    check.work = CheckMethod::Steps { left, total, time: Some(time(session, left)?) };
     Ok(check)
 }
 
@@ -123,8 +123,11 @@ fn source(score: &ScoreConfig) -> String {
 }
 
 /// The longest that the run can take: every completion as long as it may be.
-fn time<D: Device, E: Stored>(session: &mut Session<D, E>, left: u64) -> Result<Time, TrainError> {
-    let Settings { prompts, epochs, minibatches, .. } = session.settings;
+fn time<D: Device, E: Stored>(
+    session: &mut RolloutSession<D, E>,
+    left: u64,
+) -> Result<Time, TrainError> {
+    let RolloutSettings { prompts, epochs, minibatches, .. } = session.settings;
     let rollout = &session.settings.rollout;
     let completions = *rollout.completions;
     let new = session.feed.new_tokens_max(*rollout.max_new_tokens);
@@ -148,7 +151,7 @@ fn time<D: Device, E: Stored>(session: &mut Session<D, E>, left: u64) -> Result<
     let policy = session.run.model.footprint().parameters.max(1) as f64;
     let mut scorers = 0.0;
     if is_most {
-        for part in Part::scores(&session.settings.scores) {
+        for part in BudgetModel::scores(&session.settings.scores) {
             scorers += part.footprint()?.parameters as f64 / policy;
         }
     }
@@ -172,7 +175,7 @@ fn time<D: Device, E: Stored>(session: &mut Session<D, E>, left: u64) -> Result<
 
 /// Seconds in which so many completions of `new` tokens are sampled.
 fn sampling_seconds<D: Device, E: Stored>(
-    session: &mut Session<D, E>,
+    session: &mut RolloutSession<D, E>,
     count: usize,
     new: usize,
 ) -> Result<f64, TrainError> {
@@ -182,7 +185,7 @@ fn sampling_seconds<D: Device, E: Stored>(
     let mut cursor = session.run.counters.cursor;
     let prompts = session.feed.next(asked, &mut cursor);
     let sampled = (asked * completions) as f64;
-    let timed = |session: &Session<D, E>, tokens: usize| -> Result<f64, TrainError> {
+    let timed = |session: &RolloutSession<D, E>, tokens: usize| -> Result<f64, TrainError> {
         let max_new_tokens = tokens.min(new);
         let stop = Vec::new();
         let own = Sampling { max_new_tokens, stop, ignore_eos: true, ..session.sampling.clone() };
@@ -208,7 +211,7 @@ fn sampling_seconds<D: Device, E: Stored>(
 
 /// Seconds of a forward and a backward pass for each row of a microbatch of completions.
 fn pass_seconds_per_row<D: Device, E: Stored>(
-    session: &mut Session<D, E>,
+    session: &mut RolloutSession<D, E>,
     prompt: usize,
     new: usize,
 ) -> f64 {

@@ -3,20 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hearken_config::{DataConfig, Loaded, ScoreConfig};
+use hearken_config::{DataConfig, LoadedConfig, ScoreConfig};
 use hearken_data::feedback::formats::{ImportOptions, import};
 use hearken_judge::model::KeptAnswers;
 use hearken_model::config::is_adapter;
 use hearken_reward_source::judging::{Asking, MemberConfig, MemberKind};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
-use hearken_run::run_dir::{Entry, RunDirError, Start, refuse_held};
+use hearken_run::run_dir::{OpenFor, RunDirError, Start, refuse_held};
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
 use hearken_train::ppo::{CriticSource, Ppo};
 use hearken_train::sft::Sft;
 
-use super::{Check, Machine, Time, Work, records, rollouts};
+use super::{Check, CheckMethod, Machine, Time, records, rollouts};
 use crate::judging::Panel;
 use crate::quickstart::{Corpus, write_base};
 use crate::rlhf::{
@@ -32,7 +32,7 @@ use crate::rlhf::{
 /// Those of the run before the first step of each stage; also if `scratch` cannot be written.
 pub fn rlhf<D: Device>(
     device: &D,
-    loaded: &Loaded<RlhfConfig>,
+    loaded: &LoadedConfig<RlhfConfig>,
     start: Start,
     machine: Machine,
     scratch: &Path,
@@ -74,7 +74,7 @@ impl<D: Device> Look<'_, D> {
         }
         let mut check = Check::new("data");
         if let Todo::Skip(_) = stage.decide(self.start)? {
-            check.work = Work::Done;
+            check.work = CheckMethod::Done;
         } else {
             let (corpus, base) = (quickstart.corpus(), &quickstart.model);
             let seeds = Seeds::new(self.config.run.seed);
@@ -87,7 +87,7 @@ impl<D: Device> Look<'_, D> {
             made.write(&folder).map_err(|error| TrainError::Other(error.to_string()))?;
             let basis = "it took that long to make them in a scratch folder".to_owned();
             let time = Time { seconds: watch.seconds(), basis, is_most: false };
-            check.work = Work::Steps { left: 0, total: 0, time: Some(time) };
+            check.work = CheckMethod::Steps { left: 0, total: 0, time: Some(time) };
             check.tell("run", format!("{}: would be made, with data and a model", root.display()));
             check.tell(
                 "data",
@@ -225,11 +225,11 @@ impl<D: Device> Look<'_, D> {
     }
 
     /// How a stage's run would open; `None` where it is done.
-    fn entry(&mut self, name: &'static str, stage: &Stage) -> Result<Option<Entry>, TrainError> {
+    fn entry(&mut self, name: &'static str, stage: &Stage) -> Result<Option<OpenFor>, TrainError> {
         if let Todo::Run(start) = stage.decide(self.start)? {
-            return Ok(Some(Entry::Look(start)));
+            return Ok(Some(OpenFor::Look(start)));
         }
-        self.checks.push(Check { work: Work::Done, ..Check::new(name) });
+        self.checks.push(Check { work: CheckMethod::Done, ..Check::new(name) });
         Ok(None)
     }
 

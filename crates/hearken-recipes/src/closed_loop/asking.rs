@@ -52,7 +52,7 @@ fn entropy(p: f64) -> f64 {
 
 /// Two candidates of one prompt that could be asked about.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pair {
+pub(super) struct CandidatePair {
     /// The number of the prompt.
     pub(super) prompt: usize,
     /// The numbers of the candidates.
@@ -65,7 +65,7 @@ pub(super) struct Pair {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Chosen {
     /// The pair.
-    pub(super) pair: Pair,
+    pub(super) pair: CandidatePair,
     /// The probability with which it was to be asked about, above 0.
     pub(super) propensity: f64,
     /// Whether it was drawn at random.
@@ -82,7 +82,7 @@ pub(super) struct Chosen {
 /// # Panics
 /// If `random_share` is not in [0, 1].
 pub(super) fn choose(
-    pairs: &[Pair],
+    pairs: &[CandidatePair],
     count: usize,
     random_share: f64,
     rng: &mut ChaCha8Rng,
@@ -138,8 +138,8 @@ mod tests {
     }
 
     /// Three prompts with three pairs each; the worth rises with the number.
-    fn pairs() -> Vec<Pair> {
-        let pair = |at: usize| Pair {
+    fn pairs() -> Vec<CandidatePair> {
+        let pair = |at: usize| CandidatePair {
             prompt: at / 3,
             candidates: [[0, 1], [0, 2], [1, 2]][at % 3],
             worth: at as f64,
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn the_random_order_draws_every_pair_equally_often() {
-        let even: Vec<Pair> = pairs().into_iter().map(|pair| Pair { worth: 0.0, ..pair }).collect();
+        let even: Vec<CandidatePair> =
+            pairs().into_iter().map(|pair| CandidatePair { worth: 0.0, ..pair }).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let chosen = choose(&even, 3, 1.0, &mut rng);
         assert!(

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use hearken_config::{
-    AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Fraction, Keys, Layers, Limit,
-    Loaded, LogConfig, Named, NonNegative, Pattern, RunConfig, ScoreConfig, Share, check_scores,
-    unless_zero,
+    AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Fraction, Layers, Limit,
+    LoadedConfig, LogConfig, Named, NonNegative, Pattern, RunConfig, SchemaKeys, ScoreConfig,
+    Share, check_scores, unless_zero,
 };
 use hearken_reward_source::judging::{AskedTask, JudgingConfig};
 use hearken_train::dpo::DpoConfig;
@@ -44,7 +44,7 @@ pub struct LoopConfig {
     /// `[labels]`.
     pub labels: LabelsConfig,
     /// `[judge]`: who labels, or decides at the gate, as `hearken judge` reads it.
-    pub judge: Option<Loaded<JudgingConfig>>,
+    pub judge: Option<LoadedConfig<JudgingConfig>>,
     /// `[gate]`.
     pub gate: GateConfig,
     /// `[serve]`: the server that gets what is promoted.
@@ -262,7 +262,7 @@ impl LoopConfig {
     ///
     /// # Errors
     /// Names the file, the line and the key that is not usable.
-    pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
+    pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
         let mut layers = Layers::read(DEFAULTS, file, overrides)?.of_program("loop");
         let given = layers.table().clone();
         layers.merge(own_defaults());
@@ -315,7 +315,7 @@ impl LoopConfig {
         };
         config.check().map_err(error)?;
         config.stages.check(*config.ask.members)?;
-        Ok(Loaded { config, frozen: layers.freeze("loop") })
+        Ok(LoadedConfig { config, frozen: layers.freeze("loop") })
     }
 
     /// What several keys say together.
@@ -361,9 +361,9 @@ impl LoopConfig {
         ]
     }
 
-    fn keys() -> Keys {
+    fn keys() -> SchemaKeys {
         type All = Sections<JudgingConfig, RewardConfig, PpoConfig, GrpoConfig, DpoConfig>;
-        Keys::of::<All>("loop", &[])
+        SchemaKeys::of::<All>("loop", &[])
     }
 
     /// The JSON schema of its files.

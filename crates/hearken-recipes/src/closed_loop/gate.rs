@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hearken_stats::betting::{Capital, Side, mean_at_any_time};
+use hearken_stats::betting::{BetSide, Capital, mean_at_any_time};
 use hearken_stats::mean::normal_mean;
 use regex::Regex;
 
 use super::config::GateConfig;
-use super::records::{Check, Compared, GateReport};
+use super::records::{Check, GateReport, HeldOutComparison};
 
 /// Bets on both sides of "the new policy wins half of the time".
 pub(super) struct Bets {
@@ -20,7 +20,7 @@ pub(super) struct Bets {
 impl Bets {
     /// Before the first comparison.
     pub(super) fn new(alpha: f64) -> Self {
-        let [above, below] = [Side::Above, Side::Below].map(|side| Capital::new(side, 0.5));
+        let [above, below] = [BetSide::Above, BetSide::Below].map(|side| Capital::new(side, 0.5));
         Self { above, below, alpha, comparisons: 0 }
     }
 
@@ -56,14 +56,15 @@ impl Bets {
 /// completions.
 pub(super) fn weigh(
     config: &GateConfig,
-    compared: &[Compared],
+    compared: &[HeldOutComparison],
     outcomes: &[(usize, f64)],
 ) -> GateReport {
     let alpha = *config.alpha;
     let values: Vec<f64> = outcomes.iter().map(|(_, outcome)| *outcome).collect();
     let bets = Bets::on(&values, alpha);
     let win_rate = mean_at_any_time(&values);
-    let of = |part: &dyn Fn(&Compared) -> f64| compared.iter().map(part).collect::<Vec<f64>>();
+    let of =
+        |part: &dyn Fn(&HeldOutComparison) -> f64| compared.iter().map(part).collect::<Vec<f64>>();
     let kl_nats = normal_mean(&of(&|one| one.kl_nats));
     let [tokens_current, tokens_candidate] =
         [0, 1].map(|side| normal_mean(&of(&|one| one.tokens[side] as f64)));
@@ -119,7 +120,7 @@ fn at_most(name: &str, what: &str, found: f64, limit: f64) -> Check {
 }
 
 /// A policy that says the same whatever it is asked has collapsed.
-fn distinct(compared: &[Compared], least: f64) -> Check {
+fn distinct(compared: &[HeldOutComparison], least: f64) -> Check {
     let all: BTreeSet<&str> = compared.iter().map(|one| one.candidate.trim()).collect();
     let share = all.len() as f64 / compared.len().max(1) as f64;
     let says = format!(
@@ -130,9 +131,9 @@ fn distinct(compared: &[Compared], least: f64) -> Check {
     Check { name: "distinct".to_owned(), passed: least <= share, says }
 }
 
-fn refusals(config: &GateConfig, compared: &[Compared]) -> Option<Check> {
+fn refusals(config: &GateConfig, compared: &[HeldOutComparison]) -> Option<Check> {
     let pattern = pattern(config.refusal.as_ref()?.as_str());
-    let share = |text: &dyn Fn(&Compared) -> &str| {
+    let share = |text: &dyn Fn(&HeldOutComparison) -> &str| {
         let refused = compared.iter().filter(|one| pattern.is_match(text(one))).count();
         refused as f64 / compared.len().max(1) as f64
     };
@@ -142,7 +143,11 @@ fn refusals(config: &GateConfig, compared: &[Compared]) -> Option<Check> {
 }
 
 /// Bets that the new policy is worse on the prompts of a category, each at its share of α.
-fn categories(config: &GateConfig, compared: &[Compared], outcomes: &[(usize, f64)]) -> Vec<Check> {
+fn categories(
+    config: &GateConfig,
+    compared: &[HeldOutComparison],
+    outcomes: &[(usize, f64)],
+) -> Vec<Check> {
     let Some(category) = &config.category else { return Vec::new() };
     let pattern = pattern(category.as_str());
     let mut by_category: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -167,7 +172,7 @@ fn pattern(text: &str) -> Regex {
 
 #[cfg(test)]
 mod tests {
-    use hearken_config::Loaded;
+    use hearken_config::LoadedConfig;
 
     use super::super::config::LoopConfig;
     use super::*;
@@ -176,12 +181,12 @@ mod tests {
     fn gate(more: &[&str]) -> GateConfig {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/loop.toml");
         let overrides: Vec<String> = more.iter().map(|one| (*one).to_owned()).collect();
-        let Loaded { config, .. } = LoopConfig::load(&file, &overrides).unwrap();
+        let LoadedConfig { config, .. } = LoopConfig::load(&file, &overrides).unwrap();
         config.gate
     }
 
-    fn compared(count: usize) -> Vec<Compared> {
-        let one = |at: usize| Compared {
+    fn compared(count: usize) -> Vec<HeldOutComparison> {
+        let one = |at: usize| HeldOutComparison {
             prompt: format!(
                 "Review of the {} at noon:",
                 if at.is_multiple_of(4) { "soup" } else { "pie" }
@@ -227,15 +232,18 @@ mod tests {
         assert_eq!(failed(&long), ["length"]);
         let no_limits = ["gate.kl_max=0", "gate.length_ratio_max=0"];
         assert!(weigh(&gate(&no_limits), &all, &wins).passed);
-        let same: Vec<Compared> = all
+        let same: Vec<HeldOutComparison> = all
             .iter()
-            .map(|one| Compared { candidate: "Good.".to_owned(), ..one.clone() })
+            .map(|one| HeldOutComparison { candidate: "Good.".to_owned(), ..one.clone() })
             .collect();
         assert_eq!(failed(&weigh(&gate(&[]), &same, &wins)), ["distinct"]);
-        let mute: Vec<Compared> = all
+        let mute: Vec<HeldOutComparison> = all
             .iter()
             .enumerate()
-            .map(|(at, one)| Compared { candidate: format!("I cannot {at}"), ..one.clone() })
+            .map(|(at, one)| HeldOutComparison {
+                candidate: format!("I cannot {at}"),
+                ..one.clone()
+            })
             .collect();
         assert_eq!(failed(&weigh(&gate(&["gate.refusal=I cannot"]), &mute, &wins)), ["refusals"]);
     }

@@ -7,7 +7,7 @@ use hearken_stats::Estimate;
 use serde::{Deserialize, Serialize};
 
 use super::records::{
-    ASKED, DECISION, Decision, GATE, GateReport, JUDGED, LINEAGE, Lineage, Version, read_json,
+    ASKED, DECISION, GATE, GateReport, JUDGED, LINEAGE, Lineage, RoundDecision, Version, read_json,
     write_json,
 };
 
@@ -20,11 +20,11 @@ pub(super) fn round_dir(root: &Path, number: u64) -> PathBuf {
 }
 
 /// The decisions of the rounds that are over, in order.
-pub(super) fn decisions(root: &Path) -> Result<Vec<Decision>, TrainError> {
+pub(super) fn decisions(root: &Path) -> Result<Vec<RoundDecision>, TrainError> {
     let mut all = Vec::new();
     loop {
         let path = round_dir(root, all.len() as u64 + 1).join(DECISION);
-        let Some(decision) = read_json::<Decision>(&path)? else { return Ok(all) };
+        let Some(decision) = read_json::<RoundDecision>(&path)? else { return Ok(all) };
         all.push(decision);
     }
 }
@@ -103,7 +103,7 @@ pub fn summaries(root: &Path) -> Result<Vec<RoundSummary>, TrainError> {
     for number in 1.. {
         let dir = round_dir(root, number);
         let Some(lineage) = read_json::<Lineage>(&dir.join(LINEAGE))? else { break };
-        let decision = read_json::<Decision>(&dir.join(DECISION))?;
+        let decision = read_json::<RoundDecision>(&dir.join(DECISION))?;
         let gate = read_json::<GateReport>(&dir.join(GATE))?;
         let lines = |name: &str| {
             std::fs::read_to_string(dir.join(name)).map_or(0, |text| text.lines().count())

@@ -114,7 +114,7 @@ impl<D: Device> Judges<D> {
 }
 
 /// Items of one round in a store of the labelling service.
-pub(super) struct Asked<'a> {
+pub(super) struct AskedItems<'a> {
     /// Where the store is.
     pub(super) store: &'a str,
     /// What people are asked about.
@@ -127,7 +127,7 @@ pub(super) struct Asked<'a> {
     pub(super) what: &'a str,
 }
 
-impl Asked<'_> {
+impl AskedItems<'_> {
     /// Puts the items into the store unless they are there.
     ///
     /// A store that is not there any more, or has lost the items, is not replaced by an empty one.

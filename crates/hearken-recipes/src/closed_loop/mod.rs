@@ -32,7 +32,7 @@ mod asking;
 
 use std::path::Path;
 
-use hearken_config::{Loaded, as_before};
+use hearken_config::{LoadedConfig, as_before};
 use hearken_data::hexadecimal;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
@@ -45,7 +45,7 @@ use records::{
     DECISION, DEPLOYED, GATE, LINEAGE, Lineage, START, hash_of_files, read_json, remove_unfinished,
     write_json,
 };
-use round::{Ended, Round};
+use round::{LoopRound, RoundEnd};
 
 pub use asking::Order;
 pub use config::{
@@ -54,7 +54,7 @@ pub use config::{
 };
 pub use history::{RoundState, RoundSummary, summaries};
 pub use page::report;
-pub use records::{Check, Decision, GateReport, Version};
+pub use records::{Check, GateReport, RoundDecision, Version};
 
 /// Whoever serves the current policy.
 pub trait Deploy {
@@ -84,7 +84,7 @@ pub enum LoopStatus {
 #[expect(clippy::needless_pass_by_value, reason = "as of every run")]
 pub fn run<D: Device>(
     device: D,
-    loaded: &Loaded<LoopConfig>,
+    loaded: &LoadedConfig<LoopConfig>,
     mut deploy: Option<&mut dyn Deploy>,
     progress: &mut dyn Progress,
 ) -> Result<LoopStatus, TrainError> {
@@ -124,16 +124,16 @@ pub fn run<D: Device>(
             prompts: prompts.clone(),
             held_out: held_out.clone(),
         };
-        let round = Round { device: device.clone(), config, lineage, before: &before };
+        let round = LoopRound { device: device.clone(), config, lineage, before: &before };
         match round.run(progress)? {
-            Ended::Decided(decision) => progress.note(&sentence(&decision)),
-            Ended::Stopped => return Ok(LoopStatus::Stopped),
-            Ended::Waiting(text) => return Ok(LoopStatus::Waiting(text)),
+            RoundEnd::Decided(decision) => progress.note(&sentence(&decision)),
+            RoundEnd::Stopped => return Ok(LoopStatus::Stopped),
+            RoundEnd::Waiting(text) => return Ok(LoopStatus::Waiting(text)),
         }
     }
 }
 
-fn sentence(decision: &Decision) -> String {
+fn sentence(decision: &RoundDecision) -> String {
     let what = if decision.promoted { "is promoted" } else { "is rolled back" };
     format!("round {} {what} by {}: {}", decision.round, decision.by, decision.reasons.join("; "))
 }
@@ -166,7 +166,7 @@ fn serve(
 }
 
 /// The hash of a configuration without what changes no result of a round.
-fn configuration(loaded: &Loaded<LoopConfig>) -> String {
+fn configuration(loaded: &LoadedConfig<LoopConfig>) -> String {
     let mut table = as_before(loaded.frozen.table());
     for section in ["log", "serve"] {
         table.remove(section);
@@ -205,7 +205,7 @@ pub struct ByHand {
 ///
 /// # Errors
 /// If there is no such round, it has not passed the gate, or is decided.
-pub fn decide(root: &Path, verdict: &ByHand) -> Result<Decision, TrainError> {
+pub fn decide(root: &Path, verdict: &ByHand) -> Result<RoundDecision, TrainError> {
     let number = verdict.round;
     let refuse =
         |what: &str| Err(TrainError::Other(format!("{}: round {number} {what}", root.display())));
@@ -214,7 +214,7 @@ pub fn decide(root: &Path, verdict: &ByHand) -> Result<Decision, TrainError> {
         return refuse("has not begun, expected one that has passed the gate");
     };
     let _held = lock(root)?;
-    if read_json::<Decision>(&dir.join(DECISION))?.is_some() {
+    if read_json::<RoundDecision>(&dir.join(DECISION))?.is_some() {
         return refuse("is decided already");
     }
     let Some(report) = read_json::<GateReport>(&dir.join(GATE))?.filter(|report| report.passed)
@@ -227,7 +227,7 @@ pub fn decide(root: &Path, verdict: &ByHand) -> Result<Decision, TrainError> {
     let summary = summaries(root)?.into_iter().find(|one| one.round == number);
     let before: usize = decisions(root)?.iter().map(|one| one.labels).sum();
     let (asked, labels) = summary.map_or((0, 0), |one| (one.asked, one.labels - before));
-    let decision = Decision {
+    let decision = RoundDecision {
         round: number,
         promoted: verdict.promoted,
         by: verdict.by.clone(),

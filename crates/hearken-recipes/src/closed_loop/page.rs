@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use hearken_page::{Cell, Forest, Labels, Line, Lines, Point, document, escape, table};
+use hearken_page::{
+    Cell, ChartLabels, ChartSeries, Forest, LineChart, Point, document, escape, table,
+};
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::write_atomically;
 use hearken_stats::Estimate;
 
 use super::history::{RoundState, RoundSummary, round_dir, summaries};
-use super::records::{COMPARED, Compared, read_lines};
+use super::records::{COMPARED, HeldOutComparison, read_lines};
 
 /// Completions of both policies that are shown of the last round.
 const EXAMPLES: usize = 8;
@@ -61,7 +63,7 @@ fn row(round: &RoundSummary) -> Vec<Cell> {
 
 /// Win rates with the intervals that hold at any time.
 fn wins(rounds: &[RoundSummary]) -> Forest {
-    let labels = Labels::new("New policy against the current one", "win rate", "");
+    let labels = ChartLabels::new("New policy against the current one", "win rate", "");
     let row = |round: &RoundSummary| {
         let what = if round.state == RoundState::Promoted { "promoted" } else { "not promoted" };
         Some((format!("round {}, {what}", round.round), round.win_rate?))
@@ -70,7 +72,7 @@ fn wins(rounds: &[RoundSummary]) -> Forest {
 }
 
 /// What the current policy has gained in score since the first one, by labels: a round that was rolled back gains nothing.
-fn scores(rounds: &[RoundSummary]) -> Lines {
+fn scores(rounds: &[RoundSummary]) -> LineChart {
     let mut sum = 0.0;
     let mut points = Vec::new();
     for round in rounds {
@@ -82,16 +84,17 @@ fn scores(rounds: &[RoundSummary]) -> Lines {
         }
         points.push(Point { interval, ..Point::new(round.labels as f64, sum) });
     }
-    let labels = Labels::new("Score gained since the first policy", "labels", "score of the gate");
-    Lines::new(labels, vec![Line { name: "current policy".to_owned(), points }])
+    let labels =
+        ChartLabels::new("Score gained since the first policy", "labels", "score of the gate");
+    LineChart::new(labels, vec![ChartSeries { name: "current policy".to_owned(), points }])
 }
 
 /// Completions of the last round that came to a comparison.
 fn examples(root: &Path, rounds: &[RoundSummary]) -> Result<String, TrainError> {
     for round in rounds.iter().rev() {
         let path = round_dir(root, round.round).join(COMPARED);
-        let Some(compared) = read_lines::<Compared>(&path)? else { continue };
-        let row = |one: &Compared| {
+        let Some(compared) = read_lines::<HeldOutComparison>(&path)? else { continue };
+        let row = |one: &HeldOutComparison| {
             vec![
                 Cell::Text(escape(&one.prompt)),
                 Cell::Text(escape(&one.current)),
@@ -115,7 +118,7 @@ mod tests {
             low: value - 0.1,
             high: value + 0.1,
             n: 10,
-            method: hearken_stats::Method::Normal,
+            method: hearken_stats::IntervalMethod::Normal,
         };
         RoundSummary {
             round: number,

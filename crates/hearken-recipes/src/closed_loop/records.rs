@@ -135,7 +135,7 @@ impl Candidates {
 
 /// A held-out prompt with the completions of both policies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Compared {
+pub(super) struct HeldOutComparison {
     /// The prompt as text.
     pub(super) prompt: String,
     /// Its messages, where it is a conversation.
@@ -193,7 +193,7 @@ pub struct GateReport {
 
 /// What became of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct RoundDecision {
     /// The round.
     pub round: u64,
     /// Whether its policy is the current one from then on; else the one before it stays.

@@ -27,15 +27,15 @@ use hearken_train::rollout::{HeldOutCompletions, SampleOptions, sample};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 
-use super::asking::{Chosen, Order, Pair, choose};
+use super::asking::{CandidatePair, Chosen, Order, choose};
 use super::config::{Decider, Labeller, LoopConfig, SetAside};
 use super::gate::{Bets, weigh};
 use super::history::round_dir;
-use super::labels::{Answered, Asked, Judges, outcomes, simulate, write_judged};
+use super::labels::{Answered, AskedItems, Judges, outcomes, simulate, write_judged};
 use super::records::{
-    ASKED, CANDIDATES, COMPARED, Candidates, Compared, DECISION, Decision, GATE, GATE_PLACED,
-    GateReport, JUDGED, LINEAGE, Lineage, PLACED, Version, read_json, read_lines,
-    remove_unfinished, write_json, write_lines,
+    ASKED, CANDIDATES, COMPARED, Candidates, DECISION, GATE, GATE_PLACED, GateReport,
+    HeldOutComparison, JUDGED, LINEAGE, Lineage, PLACED, RoundDecision, Version, read_json,
+    read_lines, remove_unfinished, write_json, write_lines,
 };
 use super::stages::{PolicyStage, RoundPlace, policy_dir, reward_dir};
 use crate::judging::RewardJudge;
@@ -45,9 +45,9 @@ use crate::rlhf::{Sampled, Stage, Todo, complete, fingerprint_text, prompts_of};
 const CONSTANT: f64 = 1e-6;
 
 /// How a round ends for now.
-pub(super) enum Ended {
+pub(super) enum RoundEnd {
     /// It is over.
-    Decided(Box<Decision>),
+    Decided(Box<RoundDecision>),
     /// It was asked to stop, and goes on from here.
     Stopped,
     /// People are to say something first.
@@ -55,7 +55,7 @@ pub(super) enum Ended {
 }
 
 /// What a step comes to: what it was to find, or why the round stops here.
-type Found<T> = Result<ControlFlow<Ended, T>, TrainError>;
+type StageResult<T> = Result<ControlFlow<RoundEnd, T>, TrainError>;
 
 /// Gives what a step found, or ends the round for now.
 macro_rules! found {
@@ -68,28 +68,28 @@ macro_rules! found {
 }
 
 /// A round with what it is made from.
-pub(super) struct Round<'a, D: Device> {
+pub(super) struct LoopRound<'a, D: Device> {
     pub(super) device: D,
     pub(super) config: &'a LoopConfig,
     pub(super) lineage: Lineage,
     /// Rounds before it.
-    pub(super) before: &'a [Decision],
+    pub(super) before: &'a [RoundDecision],
 }
 
-impl<D: Device> Round<'_, D> {
+impl<D: Device> LoopRound<'_, D> {
     /// Goes through the steps that are not done.
-    pub(super) fn run(&self, progress: &mut dyn Progress) -> Result<Ended, TrainError> {
+    pub(super) fn run(&self, progress: &mut dyn Progress) -> Result<RoundEnd, TrainError> {
         self.begin()?;
         Ok(match self.steps(progress)? {
             ControlFlow::Continue(decision) => {
                 write_json(&self.file(DECISION), &decision)?;
-                Ended::Decided(Box::new(decision))
+                RoundEnd::Decided(Box::new(decision))
             }
             ControlFlow::Break(ended) => ended,
         })
     }
 
-    fn steps(&self, progress: &mut dyn Progress) -> Found<Decision> {
+    fn steps(&self, progress: &mut dyn Progress) -> StageResult<RoundDecision> {
         let number = self.lineage.round;
         let rewards = self.rewards();
         let stage = self.stage(&rewards)?;
@@ -109,7 +109,7 @@ impl<D: Device> Round<'_, D> {
         progress.stage(&format!("round {number}: candidates"), None);
         let candidates = self.candidates(&stage.sampled(), &tokenizer)?;
         if progress.stop_requested() {
-            return Ok(ControlFlow::Break(Ended::Stopped));
+            return Ok(ControlFlow::Break(RoundEnd::Stopped));
         }
         let items = self.asked(&candidates, progress)?;
         progress.stage(&format!("round {number}: labels"), None);
@@ -342,7 +342,7 @@ impl<D: Device> Round<'_, D> {
     }
 
     /// What is said of the pairs; gives the number of labels.
-    fn judged(&self, items: &[Item], progress: &mut dyn Progress) -> Found<usize> {
+    fn judged(&self, items: &[Item], progress: &mut dyn Progress) -> StageResult<usize> {
         let path = self.file(JUDGED);
         if path.exists() {
             // Items and judgements stand in one file.
@@ -374,9 +374,14 @@ impl<D: Device> Round<'_, D> {
         Ok(ControlFlow::Continue(judgements.len()))
     }
 
-    fn in_store<'b>(&'b self, items: &'b [Item], placed: &'b Path, what: &'b str) -> Asked<'b> {
+    fn in_store<'b>(
+        &'b self,
+        items: &'b [Item],
+        placed: &'b Path,
+        what: &'b str,
+    ) -> AskedItems<'b> {
         let store = self.config.labels.store.as_deref().unwrap_or_default();
-        Asked { store, items, placed, round: self.lineage.round, what }
+        AskedItems { store, items, placed, round: self.lineage.round, what }
     }
 
     fn poll(&self) -> Option<Duration> {
@@ -389,7 +394,7 @@ impl<D: Device> Round<'_, D> {
     }
 
     /// Fits a reward model to all labels so far.
-    fn reward(&self, folder: &Path, member: usize, progress: &mut dyn Progress) -> Found<()> {
+    fn reward(&self, folder: &Path, member: usize, progress: &mut dyn Progress) -> StageResult<()> {
         let dir = &self.dir();
         let root = &self.config.run.dir;
         let kept = self.before.iter().filter(|one| !one.labels_set_aside);
@@ -429,7 +434,7 @@ impl<D: Device> Round<'_, D> {
         Ok(None)
     }
 
-    fn policy(&self, stage: &PolicyStage, progress: &mut dyn Progress) -> Found<()> {
+    fn policy(&self, stage: &PolicyStage, progress: &mut dyn Progress) -> StageResult<()> {
         let root = &self.config.run.dir;
         let data = stage.sampled().data;
         let mut inputs = vec![self.lineage.policy.place(root)];
@@ -447,7 +452,7 @@ impl<D: Device> Round<'_, D> {
         sampled: &Sampled<'_>,
         tokenizer: &Tokenizer,
         progress: &mut dyn Progress,
-    ) -> Found<GateReport> {
+    ) -> StageResult<GateReport> {
         if let Some(done) = read_json(&self.file(GATE))? {
             return Ok(ControlFlow::Continue(done));
         }
@@ -466,7 +471,7 @@ impl<D: Device> Round<'_, D> {
         &self,
         sampled: &Sampled<'_>,
         tokenizer: &Tokenizer,
-    ) -> Result<Vec<Compared>, TrainError> {
+    ) -> Result<Vec<HeldOutComparison>, TrainError> {
         if let Some(done) = read_lines(&self.file(COMPARED))? {
             return Ok(done);
         }
@@ -495,14 +500,18 @@ impl<D: Device> Round<'_, D> {
         let current = of(&self.lineage.policy.place(root), "current")?;
         let candidate = of(&policy_dir(&self.dir()).join("final"), "candidate")?;
         let scored = gate.by == Decider::Score;
-        let all: Vec<Compared> =
+        let all: Vec<HeldOutComparison> =
             (0..prompts.len()).map(|at| side_by_side([&current, &candidate], at, scored)).collect();
         write_lines(&self.file(COMPARED), &all)?;
         Ok(all)
     }
 
     /// What judges or people say of the completions of both; of two that are equal, nobody is asked.
-    fn wins(&self, compared: &[Compared], progress: &mut dyn Progress) -> Found<Vec<(usize, f64)>> {
+    fn wins(
+        &self,
+        compared: &[HeldOutComparison],
+        progress: &mut dyn Progress,
+    ) -> StageResult<Vec<(usize, f64)>> {
         let version = format!("round-{:03}", self.lineage.round);
         let differs = |at: &usize| {
             let one = &compared[*at];
@@ -549,7 +558,7 @@ impl<D: Device> Round<'_, D> {
     }
 
     /// Promotes the policy, rolls it back, or asks for somebody who decides.
-    fn decide(&self, report: &GateReport, asked: (usize, usize)) -> Found<Decision> {
+    fn decide(&self, report: &GateReport, asked: (usize, usize)) -> StageResult<RoundDecision> {
         let candidate = self.candidate()?;
         if !report.passed {
             let failed = report.checks.iter().filter(|check| !check.passed);
@@ -565,9 +574,9 @@ impl<D: Device> Round<'_, D> {
                 "round {number}: its policy has passed the gate; approve it by --approve {number} --by NAME, or \
                  reject it by --reject {number} --by NAME"
             );
-            return Ok(ControlFlow::Break(Ended::Waiting(text)));
+            return Ok(ControlFlow::Break(RoundEnd::Waiting(text)));
         }
-        Ok(ControlFlow::Continue(Decision {
+        Ok(ControlFlow::Continue(RoundDecision {
             round: self.lineage.round,
             promoted: true,
             by: "gate".to_owned(),
@@ -592,14 +601,14 @@ impl<D: Device> Round<'_, D> {
         reasons: Vec<String>,
         candidate: Option<(Version, &GateReport)>,
         asked: (usize, usize),
-    ) -> Decision {
+    ) -> RoundDecision {
         let is_worse = candidate.as_ref().is_some_and(|(_, report)| report.is_worse);
         let labels_set_aside = match self.config.rounds.set_aside {
             SetAside::Never => false,
             SetAside::Worse => is_worse,
             SetAside::Always => true,
         };
-        Decision {
+        RoundDecision {
             round: self.lineage.round,
             promoted: false,
             by: "gate".to_owned(),
@@ -615,11 +624,11 @@ impl<D: Device> Round<'_, D> {
 }
 
 /// What was said, or why the round stops here.
-fn said(answered: Answered) -> ControlFlow<Ended, Vec<Judgement>> {
+fn said(answered: Answered) -> ControlFlow<RoundEnd, Vec<Judgement>> {
     match answered {
         Answered::All(judgements) => ControlFlow::Continue(judgements),
-        Answered::Stopped => ControlFlow::Break(Ended::Stopped),
-        Answered::Waiting(text) => ControlFlow::Break(Ended::Waiting(text)),
+        Answered::Stopped => ControlFlow::Break(RoundEnd::Stopped),
+        Answered::Waiting(text) => ControlFlow::Break(RoundEnd::Waiting(text)),
     }
 }
 
@@ -627,15 +636,15 @@ fn said(answered: Answered) -> ControlFlow<Ended, Vec<Judgement>> {
 fn trained(
     stage: &Stage,
     progress: &mut dyn Progress,
-    run: impl FnOnce(Start, &mut dyn Progress) -> Result<run::Outcome, TrainError>,
-) -> Found<()> {
+    run: impl FnOnce(Start, &mut dyn Progress) -> Result<run::RunOutcome, TrainError>,
+) -> StageResult<()> {
     let start = match stage.todo(Start::Resume)? {
         Todo::Skip(_) => return Ok(ControlFlow::Continue(())),
         Todo::Run(start) => start,
     };
     let ended = run(start, progress)?;
     if ended.status == Status::Stopped {
-        return Ok(ControlFlow::Break(Ended::Stopped));
+        return Ok(ControlFlow::Break(RoundEnd::Stopped));
     }
     stage.done(&StageSummary {
         name: String::new(),
@@ -649,7 +658,7 @@ fn trained(
 }
 
 /// All pairs of different completions of one prompt, with what the order says of them by scores `[member][prompt][completion]`.
-fn pairs(candidates: &[Candidates], order: Order, scores: &[Vec<Vec<f64>>]) -> Vec<Pair> {
+fn pairs(candidates: &[Candidates], order: Order, scores: &[Vec<Vec<f64>>]) -> Vec<CandidatePair> {
     let mut all = Vec::new();
     for (prompt, one) in candidates.iter().enumerate() {
         let texts = &one.completions;
@@ -668,14 +677,14 @@ fn pairs(candidates: &[Candidates], order: Order, scores: &[Vec<Vec<f64>>]) -> V
                 };
                 let probabilities: Vec<f64> = scores.iter().map(probability).collect();
                 let worth = order.worth(&probabilities);
-                all.push(Pair { prompt, candidates: [first, second], worth });
+                all.push(CandidatePair { prompt, candidates: [first, second], worth });
             }
         }
     }
     all
 }
 
-fn by_score((at, one): (usize, &Compared)) -> (usize, f64) {
+fn by_score((at, one): (usize, &HeldOutComparison)) -> (usize, f64) {
     let [current, candidate] = one.scores.expect("scores decide");
     let outcome = match candidate.total_cmp(&current) {
         std::cmp::Ordering::Greater => 1.0,
@@ -685,9 +694,9 @@ fn by_score((at, one): (usize, &Compared)) -> (usize, f64) {
     (at, outcome)
 }
 
-fn side_by_side(both: [&HeldOutCompletions; 2], at: usize, scored: bool) -> Compared {
+fn side_by_side(both: [&HeldOutCompletions; 2], at: usize, scored: bool) -> HeldOutComparison {
     let [current, candidate] = both.map(|one| &one.rollouts[at]);
-    Compared {
+    HeldOutComparison {
         prompt: current.prompt.text.clone(),
         messages: current.prompt.messages.clone(),
         current: current.text.clone(),

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use hearken_config::{
-    Complaint, ConfigError, Configuration, Frozen, Layers, Loaded, LogConfig, RunConfig,
+    Complaint, ConfigError, Configuration, Frozen, Layers, LoadedConfig, LogConfig, RunConfig,
 };
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::Outcome;
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
@@ -68,9 +68,9 @@ pub(super) struct Stages {
 /// The trainer of a policy.
 #[derive(Clone, Debug)]
 pub(super) enum PolicyStage {
-    Ppo(Box<Loaded<PpoConfig>>),
-    Grpo(Box<Loaded<GrpoConfig>>),
-    Dpo(Box<Loaded<DpoConfig>>),
+    Ppo(Box<LoadedConfig<PpoConfig>>),
+    Grpo(Box<LoadedConfig<GrpoConfig>>),
+    Dpo(Box<LoadedConfig<DpoConfig>>),
 }
 
 impl PolicyStage {
@@ -107,7 +107,7 @@ impl PolicyStage {
         device: D,
         start: Start,
         progress: &mut dyn Progress,
-    ) -> Result<Outcome, TrainError> {
+    ) -> Result<RunOutcome, TrainError> {
         match self {
             Self::Ppo(loaded) => ppo::run(device, loaded, start, progress),
             Self::Grpo(loaded) => grpo::run(device, loaded, start, progress),
@@ -132,7 +132,7 @@ impl Stages {
         round: RoundPlace<'_>,
         member: usize,
         judged: &[PathBuf],
-    ) -> Result<Loaded<RewardConfig>, ConfigError> {
+    ) -> Result<LoadedConfig<RewardConfig>, ConfigError> {
         let mut inputs = Table::new();
         set(&mut inputs, "model", "path", text(&self.start));
         let files = judged.iter().map(|file| text(file)).collect();

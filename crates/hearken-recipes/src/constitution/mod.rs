@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hearken_data::{Content, Message, Prompt, Role, write_jsonl};
-use hearken_judge::model::{Draw, LanguageModel};
+use hearken_judge::model::{AnswerDraw, LanguageModel};
 use hearken_judge::pairwise::{
-    ChatJudge, ChatJudgeOptions, Comparison, Orders, Rules, Template, Unreadable, in_parallel,
+    ChatJudge, ChatJudgeOptions, CompletionPair, Orders, Rules, Template, Unreadable, in_parallel,
     preferences,
 };
 use hearken_judge::{ChoiceOptions, JudgeError, Reasoning};
@@ -42,7 +42,7 @@ const ANSWER_ALONE: &str = " Write nothing but the new answer.";
 
 /// A critique with its revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Round {
+pub struct RevisionRound {
     /// The principle, by its name.
     pub principle: String,
     /// What the model found.
@@ -60,7 +60,7 @@ pub struct Chain {
     /// The first answer.
     pub initial: String,
     /// Critiques and revisions, in order.
-    pub rounds: Vec<Round>,
+    pub rounds: Vec<RevisionRound>,
     /// Another answer to the prompt, with which the first is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other: Option<String>,
@@ -79,7 +79,7 @@ fn as_json<S: serde::Serializer>(messages: &[Message], to: S) -> Result<S::Ok, S
 
 /// How many records there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenCounts {
     /// Prompts.
     pub chains: usize,
     /// Revised answers.
@@ -111,7 +111,7 @@ pub enum ConstitutionError {
 }
 
 /// What is asked of every prompt.
-struct Work<'a> {
+struct RevisionPlan<'a> {
     config: &'a ConstitutionConfig,
     model: Arc<dyn LanguageModel>,
     principles: Vec<Principle>,
@@ -130,7 +130,7 @@ pub fn run<D: Device>(
     prompts: &[Prompt],
     asking: &Asking,
     on_prompt: &(dyn Fn() + Sync),
-) -> Result<Written, ConstitutionError> {
+) -> Result<WrittenCounts, ConstitutionError> {
     let principles = principles(config.principles.file.as_deref())?;
     let can_revise = principles.iter().any(|one| !one.critique.is_empty());
     let can_compare = principles.iter().any(|one| !one.compare.is_empty());
@@ -145,7 +145,7 @@ pub fn run<D: Device>(
     let (model, ..) = open_model(device, &config.model, conduct, asking)?
         .ok_or(ConstitutionError::Unused("model"))?;
     let parallel = *config.ask.parallel;
-    let work = Work { config, model, principles, asking, parallel };
+    let work = RevisionPlan { config, model, principles, asking, parallel };
     let mut chains = work.chains(&conversations, on_prompt)?;
     if config.comparison.pairs {
         work.compare(&mut chains)?;
@@ -161,7 +161,7 @@ fn conversation(prompt: &Prompt) -> Result<Vec<Message>, ConstitutionError> {
     }
 }
 
-impl Work<'_> {
+impl RevisionPlan<'_> {
     /// Draws one of the principles for which `is_usable`.
     fn draw(
         &self,
@@ -199,7 +199,7 @@ impl Work<'_> {
         let RevisionConfig { rounds, max_tokens, temperature, system } = &self.config.revision;
         let go_on =
             || !has_failed.load(Ordering::Relaxed) && !self.asking.is_over.load(Ordering::Relaxed);
-        let draw = |number: u64| Draw {
+        let draw = |number: u64| AnswerDraw {
             max_tokens: Some(**max_tokens),
             temperature: Some(**temperature),
             number,
@@ -225,7 +225,7 @@ impl Work<'_> {
             talk.push(Message::new(Role::User, principle.revision.clone() + ANSWER_ALONE));
             let revision = say(&talk, 0)?;
             answer.clone_from(&revision);
-            done.push(Round { principle: principle.name.clone(), critique, revision });
+            done.push(RevisionRound { principle: principle.name.clone(), critique, revision });
         }
         let other = if self.config.comparison.pairs { Some(say(&start, 1)?) } else { None };
         let prompt = prompt.to_vec();
@@ -268,9 +268,9 @@ impl Work<'_> {
                 (chain, prompt.clone())
             };
             let owned: Vec<_> = places.iter().zip(&prompts).map(comparison).collect();
-            let comparisons: Vec<Comparison<'_>> = owned
+            let comparisons: Vec<CompletionPair<'_>> = owned
                 .iter()
-                .map(|(chain, prompt)| Comparison {
+                .map(|(chain, prompt)| CompletionPair {
                     prompt,
                     messages: Some(&chain.prompt),
                     completions: [&chain.initial, chain.other.as_deref().unwrap_or_default()],
@@ -313,7 +313,7 @@ impl Work<'_> {
                 choices: ["A", "B"].map(str::to_owned).into(),
                 method: (*method).into(),
                 votes: u32::try_from(**votes).unwrap_or(u32::MAX),
-                draw: Draw { max_tokens: Some(16), ..Draw::default() },
+                draw: AnswerDraw { max_tokens: Some(16), ..AnswerDraw::default() },
                 reasoning,
             },
             parallel: self.parallel,
@@ -326,7 +326,7 @@ impl Work<'_> {
     }
 
     /// Writes what trainers read; what has no text, or says nothing, is left out.
-    fn write(&self, chains: &[Chain]) -> Result<Written, ConstitutionError> {
+    fn write(&self, chains: &[Chain]) -> Result<WrittenCounts, ConstitutionError> {
         let at = |name: &str| self.config.run.dir.join(name);
         let said = |text: &str| json!([{ "role": "assistant", "content": text }]);
         let prompt =
@@ -365,7 +365,7 @@ impl Work<'_> {
                 "principles": chain.compared_by,
             }));
         }
-        let written = Written {
+        let written = WrittenCounts {
             chains: chains.len(),
             demonstrations: demonstrations.len(),
             revisions: revisions.len(),

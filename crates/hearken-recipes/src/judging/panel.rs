@@ -9,8 +9,8 @@ use hearken_data::hexadecimal;
 use hearken_judge::Item as Answer;
 use hearken_judge::model::LanguageModel;
 use hearken_judge::pairwise::{
-    ChatJudge, ChatJudgeOptions, CommandJudge, Comparison, Orders, PairwiseJudge, Rules, Template,
-    Unreadable, preferences,
+    ChatJudge, ChatJudgeOptions, CommandJudge, CompletionPair, Orders, PairwiseJudge, Rules,
+    Template, Unreadable, preferences,
 };
 use hearken_judge::rating::RatingJudge;
 use hearken_judge::{CommandOptions, JudgeError};
@@ -54,11 +54,11 @@ pub struct JudgedItem {
 struct Member<D: Device> {
     name: String,
     weight: f64,
-    kind: Kind<D>,
+    kind: PanelKind<D>,
 }
 
 /// How a judge is asked; of several axes each by itself, with its weight.
-enum Kind<D: Device> {
+enum PanelKind<D: Device> {
     Pairwise(Vec<(f64, Box<dyn PairwiseJudge>)>),
     Rating(Vec<(String, RatingJudge)>),
     Reward(Box<RewardJudge<D>>),
@@ -117,7 +117,7 @@ impl<D: Device> Panel<D> {
         for (index, text) in texts.iter().enumerate() {
             for (first, second) in pairs(text.candidates.len()) {
                 places.push((index, [first, second]));
-                comparisons.push(Comparison {
+                comparisons.push(CompletionPair {
                     prompt: &text.prompt,
                     messages: Some(&items[index].prompt),
                     completions: [&text.candidates[first], &text.candidates[second]],
@@ -203,7 +203,7 @@ impl Weighted {
 }
 
 /// What a judge says of comparisons, one of each per comparison.
-struct Said {
+struct JudgeVerdicts {
     probabilities: Vec<Option<f64>>,
     shown: Vec<[Option<f64>; 2]>,
     rationales: Vec<Option<String>>,
@@ -213,21 +213,25 @@ impl<D: Device> Member<D> {
     fn said(
         &mut self,
         items: &[&Item],
-        comparisons: &[Comparison<'_>],
-    ) -> Result<Said, JudgeError> {
+        comparisons: &[CompletionPair<'_>],
+    ) -> Result<JudgeVerdicts, JudgeError> {
         let count = comparisons.len();
         match &mut self.kind {
-            Kind::Rating(_) => unreachable!("a judge that rates compares nothing"),
-            Kind::Reward(reward) => {
+            PanelKind::Rating(_) => unreachable!("a judge that rates compares nothing"),
+            PanelKind::Reward(reward) => {
                 let of_item = |scores: Vec<f64>| {
                     let of_pair =
                         |(a, b): (usize, usize)| Some(1.0 / (1.0 + (scores[b] - scores[a]).exp()));
                     pairs(scores.len()).map(of_pair).collect::<Vec<_>>()
                 };
                 let probabilities = reward.scores(items)?.into_iter().flat_map(of_item).collect();
-                Ok(Said { probabilities, shown: vec![[None; 2]; count], rationales: Vec::new() })
+                Ok(JudgeVerdicts {
+                    probabilities,
+                    shown: vec![[None; 2]; count],
+                    rationales: Vec::new(),
+                })
             }
-            Kind::Pairwise(axes) => {
+            PanelKind::Pairwise(axes) => {
                 let mut means = vec![Weighted::default(); count];
                 let mut shown = vec![[Weighted::default(); 2]; count];
                 let mut rationales = vec![None; count];
@@ -247,7 +251,7 @@ impl<D: Device> Member<D> {
                 }
                 let probabilities = means.into_iter().map(Weighted::mean).collect();
                 let shown = shown.into_iter().map(|both| both.map(Weighted::mean)).collect();
-                Ok(Said { probabilities, shown, rationales })
+                Ok(JudgeVerdicts { probabilities, shown, rationales })
             }
         }
     }
@@ -259,12 +263,12 @@ impl<D: Device> Member<D> {
         items: &[&Item],
     ) -> Result<Vec<(String, Vec<Option<f64>>, Vec<Option<String>>)>, JudgeError> {
         match &self.kind {
-            Kind::Pairwise(_) => unreachable!("a judge that compares rates nothing"),
-            Kind::Reward(reward) => {
+            PanelKind::Pairwise(_) => unreachable!("a judge that compares rates nothing"),
+            PanelKind::Reward(reward) => {
                 let scores = reward.scores(items)?.into_iter().flatten().map(Some);
                 Ok(vec![(WHOLE.to_owned(), scores.collect(), Vec::new())])
             }
-            Kind::Rating(axes) => {
+            PanelKind::Rating(axes) => {
                 let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
                 let fields = Map::new();
                 let answers: Vec<Answer<'_>> = texts
@@ -361,13 +365,13 @@ fn open<D: Device>(
             let name = named(member, &path.display().to_string());
             let form = ((*dtype).into(), (*base).into());
             let judge = RewardJudge::load(device.clone(), path, &name, form)?;
-            return Ok(Member { name, weight, kind: Kind::Reward(Box::new(judge)) });
+            return Ok(Member { name, weight, kind: PanelKind::Reward(Box::new(judge)) });
         }
         MemberKind::Command { program, args } => {
             let options =
                 CommandOptions { program: program.clone(), args: args.clone(), deadline: limit };
             let judge = CommandJudge::start(&options, rules(config))?;
-            let kind = Kind::Pairwise(vec![(1.0, Box::new(judge))]);
+            let kind = PanelKind::Pairwise(vec![(1.0, Box::new(judge))]);
             return Ok(Member { name: named(member, program), weight, kind });
         }
         MemberKind::Openai(_) | MemberKind::Anthropic(_) | MemberKind::Local { .. } => {}
@@ -376,8 +380,8 @@ fn open<D: Device>(
     let (model, _, name) = open_model(device, member, conduct, asking)?.expect("a language model");
     let parallel = *config.ask.parallel;
     let kind = match config.ask.task {
-        AskedTask::Compare => Kind::Pairwise(comparing(config, &model, parallel, asking)),
-        AskedTask::Rate => Kind::Rating(rating(config, &model, parallel, asking)),
+        AskedTask::Compare => PanelKind::Pairwise(comparing(config, &model, parallel, asking)),
+        AskedTask::Rate => PanelKind::Rating(rating(config, &model, parallel, asking)),
     };
     Ok(Member { name, weight, kind })
 }

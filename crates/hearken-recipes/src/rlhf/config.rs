@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use hearken_config::{
-    AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Keys, Layers, Loaded,
-    LogConfig, NonNegative, RunConfig, as_before,
+    AtLeastOne, AtLeastTwo, Complaint, ConfigError, Configuration, Frozen, Layers, LoadedConfig,
+    LogConfig, NonNegative, RunConfig, SchemaKeys, as_before,
 };
 use hearken_reward_source::judging::{AskedTask, JudgingConfig};
 use hearken_train::ppo::PpoConfig;
@@ -40,15 +40,15 @@ pub struct RlhfConfig {
     /// `[quickstart]`: a small world to learn in; without it every stage names its own data.
     pub quickstart: Option<QuickstartConfig>,
     /// `[sft]`, as its trainer reads it.
-    pub sft: Option<Loaded<SftConfig>>,
+    pub sft: Option<LoadedConfig<SftConfig>>,
     /// `[labels]`: pairs that models label, for the reward model.
     pub labels: Option<LabelsConfig>,
     /// `[judge]`: who labels them, as `hearken judge` reads it.
-    pub judge: Option<Loaded<JudgingConfig>>,
+    pub judge: Option<LoadedConfig<JudgingConfig>>,
     /// `[reward]`, as its trainer reads it.
-    pub reward: Option<Loaded<RewardConfig>>,
+    pub reward: Option<LoadedConfig<RewardConfig>>,
     /// `[ppo]`, likewise.
-    pub ppo: Option<Loaded<PpoConfig>>,
+    pub ppo: Option<LoadedConfig<PpoConfig>>,
     /// `[evaluation]`.
     pub evaluation: EvaluationConfig,
     /// The policy that reinforcement learning starts from, and is compared with.
@@ -167,7 +167,7 @@ impl RlhfConfig {
     ///
     /// # Errors
     /// Names the file, the line and the key that is not usable.
-    pub fn load(file: &Path, overrides: &[String]) -> Result<Loaded<Self>, ConfigError> {
+    pub fn load(file: &Path, overrides: &[String]) -> Result<LoadedConfig<Self>, ConfigError> {
         let mut layers = Layers::read(DEFAULTS, file, overrides)?;
         if layers.has("quickstart") {
             // The section's defaults are its file; the user's keys are laid over them once more.
@@ -207,7 +207,7 @@ impl RlhfConfig {
             return Err(error(missing));
         }
         config.check_labels().map_err(error)?;
-        Ok(Loaded { config, frozen: layers.freeze("rlhf") })
+        Ok(LoadedConfig { config, frozen: layers.freeze("rlhf") })
     }
 
     /// Whether labels, judges and a reward model go together.
@@ -235,8 +235,8 @@ impl RlhfConfig {
         of_stages.into_iter().chain(base).collect()
     }
 
-    fn keys() -> Keys {
-        Keys::of::<Sections<SftConfig, JudgingConfig, RewardConfig, PpoConfig>>("rlhf", &[])
+    fn keys() -> SchemaKeys {
+        SchemaKeys::of::<Sections<SftConfig, JudgingConfig, RewardConfig, PpoConfig>>("rlhf", &[])
     }
 
     /// The JSON schema of its files.
@@ -297,7 +297,7 @@ impl<'a> Stages<'a> {
         if self.layers.has("sft") { self.run.dir.join("sft/final") } else { self.base.clone() }
     }
 
-    fn sft(&self, user: Table) -> Result<Loaded<SftConfig>, ConfigError> {
+    fn sft(&self, user: Table) -> Result<LoadedConfig<SftConfig>, ConfigError> {
         let mut inputs = self.inputs(&self.base, |files| (&files.demonstrations, None));
         if self.files.is_some() {
             // As many held-out demonstrations as are worth their time.
@@ -329,12 +329,12 @@ impl<'a> Stages<'a> {
     }
 
     /// Who labels it.
-    fn judge(&self, user: Table) -> Result<Loaded<JudgingConfig>, ConfigError> {
+    fn judge(&self, user: Table) -> Result<LoadedConfig<JudgingConfig>, ConfigError> {
         let defaults = JudgingConfig::defaults(self.layers.file());
         JudgingConfig::from_layers(self.layers.stage(JudgingConfig::COMMAND, defaults, user))
     }
 
-    fn reward(&self, user: Table) -> Result<Loaded<RewardConfig>, ConfigError> {
+    fn reward(&self, user: Table) -> Result<LoadedConfig<RewardConfig>, ConfigError> {
         let mut inputs =
             self.inputs(&self.start(), |files| (&files.preferences, Some(&files.preferences_eval)));
         if self.layers.has("labels") {
@@ -344,7 +344,7 @@ impl<'a> Stages<'a> {
         self.stage(inputs, user)
     }
 
-    fn ppo(&self, mut user: Table) -> Result<Loaded<PpoConfig>, ConfigError> {
+    fn ppo(&self, mut user: Table) -> Result<LoadedConfig<PpoConfig>, ConfigError> {
         let inputs =
             self.inputs(&self.start(), |files| (&files.prompts, Some(&files.prompts_eval)));
         self.fill_scores(&mut user);
@@ -389,7 +389,7 @@ impl<'a> Stages<'a> {
         &self,
         inputs: Table,
         user: Table,
-    ) -> Result<Loaded<C>, ConfigError> {
+    ) -> Result<LoadedConfig<C>, ConfigError> {
         let seed = self.run.seed;
         let stage = StageOfRun { layers: self.layers, run: &self.run, log: self.log, seed };
         stage.configuration(&self.run.dir.join(C::COMMAND), inputs, user)

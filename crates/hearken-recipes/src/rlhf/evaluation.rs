@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hearken_config::{DataConfig, ModelSource, RolloutConfig};
 use hearken_generate::EngineOptions;
 use hearken_model::{Model, Tokenizer};
-use hearken_report::outcome::{Comparison, Evaluation, Figure, SideBySide};
+use hearken_report::outcome::{Evaluation, Figure, PolicyComparison, SideBySide};
 use hearken_reward_source::RewardSource;
 use hearken_reward_source::scorers::{ScoreReading, open_scores};
 use hearken_run::dataset::Dataset;
@@ -187,10 +187,10 @@ fn evaluation(
 }
 
 /// Means of both and of the difference, prompt by prompt.
-fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<Comparison> {
+fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<PolicyComparison> {
     let differences: Vec<f64> =
         after.iter().zip(before).map(|(after, before)| after - before).collect();
-    Some(Comparison {
+    Some(PolicyComparison {
         quantity: quantity.to_owned(),
         before: normal_mean(before)?,
         after: normal_mean(after)?,
@@ -199,10 +199,10 @@ fn comparison(quantity: &str, before: &[f64], after: &[f64]) -> Option<Compariso
 }
 
 /// The same of what either holds or not: an interval that a share of 0 or 1 has as well.
-fn shares(quantity: &str, before: &[f64], after: &[f64]) -> Option<Comparison> {
+fn shares(quantity: &str, before: &[f64], after: &[f64]) -> Option<PolicyComparison> {
     let share = |of: &[f64]| wilson(of.iter().sum(), of.len());
     let means = comparison(quantity, before, after)?;
-    Some(Comparison { before: share(before)?, after: share(after)?, ..means })
+    Some(PolicyComparison { before: share(before)?, after: share(after)?, ..means })
 }
 
 fn win_rate(before: &[f64], after: &[f64]) -> Option<Estimate> {

@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_data::feedback::formats::{
     ExportOptions, Format, FormatError, ImportOptions, Ties, export, import,
 };
 use hearken_data::feedback::{Item, Judgement, Origin, Task, Verdict};
 use hearken_data::{write_file, write_jsonl};
-use hearken_generate::{EngineOptions, Event, Request, completion_text, generate_with};
+use hearken_generate::{
+    EngineOptions, SamplingRequest, TokenSampled, completion_text, generate_with,
+};
 use hearken_judge::JudgeError;
 use hearken_judge::model::KeptAnswers;
 use hearken_model::{LoadOptions, Model};
@@ -19,7 +21,7 @@ use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Cost;
 use hearken_run::progress::Progress;
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 use hearken_run::run_dir::{RunDirError, STAGE_FILE};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::tokenizer_of;
@@ -43,7 +45,7 @@ pub(super) fn label<D: Device>(
     (labels, judges): (&LabelsConfig, &JudgingConfig),
     folder: &Path,
     progress: &mut dyn Progress,
-) -> Result<(Outcome, Vec<Figure>), TrainError> {
+) -> Result<(RunOutcome, Vec<Figure>), TrainError> {
     let files = match labels.sampled {
         0 => labels.pairs.clone(),
         count => {
@@ -139,9 +141,9 @@ fn stopped(error: &JudgeError) -> TrainError {
     TrainError::Other(text)
 }
 
-fn outcome(status: Status, tokens: u64, folder: &Path) -> Outcome {
+fn outcome(status: Status, tokens: u64, folder: &Path) -> RunOutcome {
     let cost = Cost { tokens, ..Cost::default() };
-    Outcome { status, steps: 0, cost, model_dir: folder.to_owned() }
+    RunOutcome { status, steps: 0, cost, model_dir: folder.to_owned() }
 }
 
 fn bought(items: &[Item], labels: &[Judgement], known: &[f64], asking: &Asking) -> Vec<Figure> {
@@ -206,13 +208,13 @@ fn sample<D: Device>(
     for round in 0..rounds {
         let wanted = (count - rows.len()).min(prompts.len());
         let asked: Vec<&PromptExample> = prompts.iter().take(wanted).collect();
-        let request = |(at, prompt): (usize, &&PromptExample)| Request {
+        let request = |(at, prompt): (usize, &&PromptExample)| SamplingRequest {
             prompt_ids: prompt.ids.clone(),
             samples: 2,
             seed: seeds.derive("labels", round as u64, at as u64),
         };
-        let requests: Vec<Request> = asked.iter().enumerate().map(request).collect();
-        let watch = &mut |_: Event<'_>| match progress.stop_requested() {
+        let requests: Vec<SamplingRequest> = asked.iter().enumerate().map(request).collect();
+        let watch = &mut |_: TokenSampled<'_>| match progress.stop_requested() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
@@ -258,7 +260,7 @@ fn pair(prompt: &PromptExample, a: &str, b: &str) -> Option<Value> {
 pub(super) fn inputs(
     config: &RlhfConfig,
     labels: &LabelsConfig,
-    judges: &Loaded<JudgingConfig>,
+    judges: &LoadedConfig<JudgingConfig>,
 ) -> Vec<PathBuf> {
     let mut inputs = labels.pairs.clone();
     if 0 < labels.sampled {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hearken_config::{ConfigError, Configuration, Layers, Loaded, LogConfig, RunConfig};
+use hearken_config::{ConfigError, Configuration, Layers, LoadedConfig, LogConfig, RunConfig};
 use toml::{Table, Value};
 
 /// A run of several stages, as the configuration of each of them sees it.
@@ -23,7 +23,7 @@ impl StageOfRun<'_> {
         dir: &Path,
         inputs: Table,
         user: Table,
-    ) -> Result<Loaded<C>, ConfigError> {
+    ) -> Result<LoadedConfig<C>, ConfigError> {
         let mut defaults = C::defaults(self.layers.file());
         defaults.merge(inputs);
         let mut layers = self.layers.stage(C::COMMAND, defaults, user);

@@ -6,13 +6,13 @@
 use std::ops::ControlFlow;
 
 use hearken_data::StopReason;
-use hearken_generate::{Engine, EngineOptions, GenerateError, Request, Sampling};
+use hearken_generate::{Engine, EngineOptions, GenerateError, Sampling, SamplingRequest};
 use hearken_model::tokenizer::TokenizerError;
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::StepAggregation;
 use hearken_tensor::Device;
 
-use super::{Answer, Scored, Scorer};
+use super::{SampledAnswer, Scored, Scorer};
 
 /// How a tree of steps is grown.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ pub enum SearchError {
 /// An answer that is being grown.
 #[derive(Clone)]
 struct Beam {
-    answer: Answer,
+    answer: SampledAnswer,
     scored: Scored,
     /// Nothing is added any more.
     is_whole: bool,
@@ -67,7 +67,7 @@ pub fn search<D: Device>(
     (scorer, reads): (&Scorer<D>, &Tokenizer),
     prompt: (&[u32], &[u32], bool),
     how: &TreeSearch<'_>,
-) -> Result<Vec<(Answer, Scored)>, SearchError> {
+) -> Result<Vec<(SampledAnswer, Scored)>, SearchError> {
     let (prompt_ids, reward_prompt, is_text) = prompt;
     let separator = scorer.separator().expect("a process reward model").to_owned();
     let sampling = Sampling { stop: vec![separator.clone()], ..how.sampling.clone() };
@@ -78,7 +78,7 @@ pub fn search<D: Device>(
         EngineOptions { cache_bytes: 256 << 20, ..EngineOptions::default() },
     )?;
     let kept = (how.beams / how.width).max(1);
-    let empty = Answer { text: String::new(), ids: Vec::new(), ended: false };
+    let empty = SampledAnswer { text: String::new(), ids: Vec::new(), ended: false };
     let root = Beam { answer: empty, scored: Scored { steps: None, score: 0.0 }, is_whole: false };
     let mut beams = vec![root; kept];
     for depth in 0..how.steps_max {
@@ -92,8 +92,10 @@ pub fn search<D: Device>(
             let prompt_ids = [prompt_ids, &beams[index].answer.ids].concat();
             let mix = how.seed.wrapping_add(((depth as u64) << 32) + index as u64 + 1);
             let seed = mix.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            requests
-                .push(engine.submit(Request { prompt_ids, samples: how.width, seed }, &sampling)?);
+            requests.push(
+                engine
+                    .submit(SamplingRequest { prompt_ids, samples: how.width, seed }, &sampling)?,
+            );
         }
         let mut ended = engine.finish(&mut |_| ControlFlow::Continue(()))?;
         ended.sort_by_key(|one| (one.request, one.sample));
@@ -109,7 +111,7 @@ pub fn search<D: Device>(
                 || one.completion.stop_reason == StopReason::Positions
                 || how.tokens_max <= ids.len();
             let text = tokenizer.decode_continuation(&ids);
-            let answer = Answer { text, ids, ended: has_ended };
+            let answer = SampledAnswer { text, ids, ended: has_ended };
             grown.push((parent, Beam { answer, scored: beam.scored.clone(), is_whole }));
         }
         score(
@@ -121,7 +123,7 @@ pub fn search<D: Device>(
         )?;
         beams = next(&beams, grown, kept, how.diverse);
     }
-    let mut found: Vec<(Answer, Scored)> =
+    let mut found: Vec<(SampledAnswer, Scored)> =
         beams.into_iter().map(|beam| (beam.answer, beam.scored)).collect();
     found.sort_by(|a, b| b.1.score.total_cmp(&a.1.score));
     Ok(found)

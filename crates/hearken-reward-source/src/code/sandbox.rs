@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// What a program may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SandboxLimits {
     /// Until the program must have ended.
     pub deadline: Duration,
     /// Address space of a process.
@@ -42,7 +42,7 @@ pub struct Sandbox {
     /// Its arguments before the file with the program.
     pub args: Vec<String>,
     /// What it may use.
-    pub limits: Limits,
+    pub limits: SandboxLimits,
 }
 
 /// A program's text and what it reads.
@@ -145,7 +145,7 @@ impl Sandbox {
     }
 
     fn command(&self, box_dir: &Path, source: &Path) -> Command {
-        let Limits { deadline, memory_bytes, disk_bytes, processes } = self.limits;
+        let SandboxLimits { deadline, memory_bytes, disk_bytes, processes } = self.limits;
         // Limits on processes bind nobody, not root.
         let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
         let mut command = Command::new(if is_root { "setpriv" } else { "unshare" });

@@ -6,7 +6,7 @@ use hearken_config::{
     ApiJudge, AtLeastOne, AtLeastTwo, Base, Complaint, Configuration, Dtype, Limit, Named,
     NonNegative, Parallel, Positive, Seconds, Tokens, UnreadableAnswer, unless_zero,
 };
-use hearken_judge::Method;
+use hearken_judge::ChoiceMethod;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -154,7 +154,7 @@ pub enum MethodName {
     Verdict,
 }
 
-impl From<MethodName> for Method {
+impl From<MethodName> for ChoiceMethod {
     fn from(name: MethodName) -> Self {
         match name {
             MethodName::Auto => Self::Auto,

@@ -8,9 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use hearken_data::Message;
-use hearken_generate::{EngineOptions, Event, Request, Sampling, completion_text, generate_with};
+use hearken_generate::{
+    EngineOptions, Sampling, SamplingRequest, TokenSampled, completion_text, generate_with,
+};
 use hearken_judge::JudgeError;
-use hearken_judge::model::{Draw, GoOn, LanguageModel, Reply, Usage, Weighed};
+use hearken_judge::model::{AnswerDraw, GoOn, LanguageModel, Reply, Usage, Weighed};
 use hearken_model::chat::{Conversation, STOP, encode_prompt};
 use hearken_model::config::model_dir;
 use hearken_model::microbatch::microbatches;
@@ -39,13 +41,13 @@ pub struct LocalModel<D: Device> {
 
 /// A question that nobody answers yet.
 struct Waiting {
-    asked: Asked,
-    answer: Sender<Result<Said, JudgeError>>,
+    asked: TokenQuestion,
+    answer: Sender<Result<LocalAnswer, JudgeError>>,
 }
 
 /// A question in tokens.
-enum Asked {
-    Reply { request: Request, sampling: Sampling },
+enum TokenQuestion {
+    Reply { request: SamplingRequest, sampling: Sampling },
     Weigh { prompt_ids: Vec<u32>, beginnings: Arc<[Beginning]> },
 }
 
@@ -56,7 +58,7 @@ struct Beginning {
 }
 
 /// An answer.
-enum Said {
+enum LocalAnswer {
     Reply(Reply),
     /// The probability of each beginning.
     Weighed(Vec<f64>),
@@ -141,7 +143,7 @@ impl<D: Device> LocalModel<D> {
     }
 
     /// The answer to a question, and to those that others ask meanwhile: whoever has the model answers all that wait.
-    fn ask(&self, asked: Asked, go_on: &GoOn<'_>) -> Result<Said, JudgeError> {
+    fn ask(&self, asked: TokenQuestion, go_on: &GoOn<'_>) -> Result<LocalAnswer, JudgeError> {
         let (answer, answered) = channel();
         let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting().push(Waiting { asked, answer });
@@ -161,13 +163,13 @@ impl<D: Device> LocalModel<D> {
         // Nobody waits any more where a thread has panicked.
         let tell = |one: &Waiting, said| drop(one.answer.send(said));
         let mut weighed = Vec::new();
-        let mut replies: Vec<(&Sampling, Vec<(&Request, &Waiting)>)> = Vec::new();
+        let mut replies: Vec<(&Sampling, Vec<(&SamplingRequest, &Waiting)>)> = Vec::new();
         for one in all {
             match &one.asked {
-                Asked::Weigh { prompt_ids, beginnings } => {
+                TokenQuestion::Weigh { prompt_ids, beginnings } => {
                     weighed.push((one, prompt_ids, beginnings));
                 }
-                Asked::Reply { request, sampling } => {
+                TokenQuestion::Reply { request, sampling } => {
                     match replies.iter_mut().find(|(own, _)| *own == sampling) {
                         Some((_, group)) => group.push((request, one)),
                         None => replies.push((sampling, vec![(request, one)])),
@@ -184,16 +186,16 @@ impl<D: Device> LocalModel<D> {
             let questions: Vec<_> =
                 group.iter().map(|(_, ids, own)| (ids.as_slice(), &own[..])).collect();
             for ((one, ..), found) in group.iter().zip(probabilities(model, &questions)) {
-                tell(one, Ok(Said::Weighed(found)));
+                tell(one, Ok(LocalAnswer::Weighed(found)));
             }
         }
         for (sampling, group) in replies {
-            let requests: Vec<Request> =
+            let requests: Vec<SamplingRequest> =
                 group.iter().map(|(request, _)| (*request).clone()).collect();
             match self.replies(model, &requests, sampling, go_on) {
                 Ok(found) => {
                     for ((_, one), reply) in group.iter().zip(found) {
-                        tell(one, Ok(Said::Reply(reply)));
+                        tell(one, Ok(LocalAnswer::Reply(reply)));
                     }
                 }
                 Err(reason) => {
@@ -208,17 +210,17 @@ impl<D: Device> LocalModel<D> {
     fn replies(
         &self,
         model: &Model<D>,
-        requests: &[Request],
+        requests: &[SamplingRequest],
         sampling: &Sampling,
         go_on: &GoOn<'_>,
     ) -> Result<Vec<Reply>, String> {
-        let watch = &mut |_: Event<'_>| {
+        let watch = &mut |_: TokenSampled<'_>| {
             if go_on() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let options = EngineOptions::default();
         let all = generate_with(model, Some(&self.tokenizer), requests, sampling, &options, watch);
         let all = all.map_err(|error| error.to_string())?;
-        let reply = |(request, completions): (&Request, Vec<hearken_data::Completion>)| {
+        let reply = |(request, completions): (&SamplingRequest, Vec<hearken_data::Completion>)| {
             let text = completion_text(&self.tokenizer, &completions[0], &sampling.stop);
             let usage = Usage {
                 prompt_tokens: request.prompt_ids.len() as u64,
@@ -276,7 +278,7 @@ impl<D: Device> LanguageModel for LocalModel<D> {
     fn reply(
         &self,
         conversation: &[Message],
-        draw: &Draw,
+        draw: &AnswerDraw,
         go_on: &GoOn<'_>,
     ) -> Result<Reply, JudgeError> {
         let prompt_ids = self.prompt(conversation)?;
@@ -290,10 +292,10 @@ impl<D: Device> LanguageModel for LocalModel<D> {
             stop: self.tokenizer.chat_templates().map_or(vec![STOP.to_owned()], |_| Vec::new()),
             ignore_eos: false,
         };
-        let request = Request { prompt_ids, samples: 1, seed: draw.number };
-        match self.ask(Asked::Reply { request, sampling }, go_on)? {
-            Said::Reply(reply) => Ok(reply),
-            Said::Weighed(_) => unreachable!("a reply was asked for"),
+        let request = SamplingRequest { prompt_ids, samples: 1, seed: draw.number };
+        match self.ask(TokenQuestion::Reply { request, sampling }, go_on)? {
+            LocalAnswer::Reply(reply) => Ok(reply),
+            LocalAnswer::Weighed(_) => unreachable!("a reply was asked for"),
         }
     }
 
@@ -311,9 +313,9 @@ impl<D: Device> LanguageModel for LocalModel<D> {
             return Err(self.too_long(prompt_ids.len()));
         }
         let beginnings = Arc::clone(&sequences);
-        let each = match self.ask(Asked::Weigh { prompt_ids, beginnings }, go_on)? {
-            Said::Weighed(each) => each,
-            Said::Reply(_) => unreachable!("probabilities were asked for"),
+        let each = match self.ask(TokenQuestion::Weigh { prompt_ids, beginnings }, go_on)? {
+            LocalAnswer::Weighed(each) => each,
+            LocalAnswer::Reply(_) => unreachable!("probabilities were asked for"),
         };
         let mut probabilities = vec![0.0; choices.len()];
         for (at, Beginning { choice, ids }) in sequences.iter().enumerate() {

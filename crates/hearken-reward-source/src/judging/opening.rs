@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use hearken_config::{AtLeastTwo, Complaint};
 use hearken_data::{Message, Role};
 use hearken_judge::chat::Api;
-use hearken_judge::model::{Budget, Draw, KeptAnswers, KeptModel, LanguageModel, Limits, Price};
+use hearken_judge::model::{
+    AnswerDraw, Budget, KeptAnswers, KeptModel, LanguageModel, Price, SpendingLimits,
+};
 use hearken_judge::rating::{RatingJudge, RatingOptions};
 use hearken_judge::{ChoiceOptions, JudgeError, Reasoning};
 use hearken_tensor::Device;
@@ -56,7 +58,7 @@ pub struct Asking {
 impl Asking {
     /// Questions within a budget, of which the kept answers have cost something.
     pub fn new(budget: &BudgetConfig, kept: KeptAnswers) -> Self {
-        let limits = Limits {
+        let limits = SpendingLimits {
             tokens: budget.tokens.map(|tokens| *tokens as u64),
             money: budget.money.map(|money| *money),
         };
@@ -171,7 +173,7 @@ pub fn choice(config: &JudgingConfig, choices: Vec<String>, then: &str) -> Choic
         choices,
         method: ask.method.into(),
         votes: u32::try_from(*ask.votes).unwrap_or(u32::MAX),
-        draw: Draw { max_tokens: Some(*ask.max_tokens), ..Draw::default() },
+        draw: AnswerDraw { max_tokens: Some(*ask.max_tokens), ..AnswerDraw::default() },
         reasoning,
     }
 }

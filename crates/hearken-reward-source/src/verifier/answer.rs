@@ -51,7 +51,7 @@ pub fn same_answer(one: &str, other: &str) -> bool {
 
 /// What an answer is.
 #[derive(Clone, Debug, PartialEq)]
-enum Answer {
+enum ParsedAnswer {
     Words(String),
     Value(Value),
     /// Left and right side; whether the left only names what is on the right.
@@ -61,15 +61,15 @@ enum Answer {
         is_named: bool,
     },
     /// Elements in no order; with or without braces.
-    Set(Vec<Answer>),
+    Set(Vec<ParsedAnswer>),
     /// Elements in order, with their brackets.
     Tuple {
         open: char,
         close: char,
-        elements: Vec<Answer>,
+        elements: Vec<ParsedAnswer>,
     },
-    Union(Vec<Answer>),
-    Matrix(Vec<Vec<Answer>>),
+    Union(Vec<ParsedAnswer>),
+    Matrix(Vec<Vec<ParsedAnswer>>),
 }
 
 /// An expression with what stands behind it.
@@ -89,7 +89,7 @@ impl Value {
 }
 
 /// How a text can be read: commas may group thousands or separate elements.
-fn readings(text: &str) -> Vec<Answer> {
+fn readings(text: &str) -> Vec<ParsedAnswer> {
     let joined = without_thousands(text);
     let mut readings = vec![read(&joined)];
     let has_bracket = text.starts_with(['(', '[']) || text.starts_with("\\{");
@@ -125,14 +125,14 @@ fn without_thousands(text: &str) -> String {
     result + rest
 }
 
-fn read(text: &str) -> Answer {
+fn read(text: &str) -> ParsedAnswer {
     // A sign that nothing stands before says nothing: "= 5".
     let text = text.trim().trim_start_matches('=').trim_start();
     if let Some(matrix) = matrix(text) {
         return matrix;
     }
     if text == "∅" || text == "\\{\\}" || text == "\\{ \\}" {
-        return Answer::Set(Vec::new());
+        return ParsedAnswer::Set(Vec::new());
     }
     if REALS.contains(&text) {
         let infinity = || Expression::Symbol("∞".to_owned());
@@ -144,8 +144,8 @@ fn read(text: &str) -> Answer {
         return read(set);
     }
     for (separators, make) in [
-        (&["∪"][..], Answer::Union as fn(Vec<Answer>) -> Answer),
-        (&[" or ", " and ", ";", ","][..], Answer::Set),
+        (&["∪"][..], ParsedAnswer::Union as fn(Vec<ParsedAnswer>) -> ParsedAnswer),
+        (&[" or ", " and ", ";", ","][..], ParsedAnswer::Set),
     ] {
         let parts = split_any(text, separators);
         if 1 < parts.len()
@@ -155,7 +155,7 @@ fn read(text: &str) -> Answer {
             // Where one inequality or another holds, there is a union of intervals.
             let is_alternative =
                 !text.contains(" and ") && parts.iter().all(|part| part.contains(RELATIONS));
-            let make = if is_alternative { Answer::Union } else { make };
+            let make = if is_alternative { ParsedAnswer::Union } else { make };
             return make(parts.into_iter().map(read).collect());
         }
     }
@@ -164,7 +164,7 @@ fn read(text: &str) -> Answer {
     }
     if text.contains('±') {
         let [plus, minus] = ["+", "-"].map(|sign| read(&text.replace('±', sign)));
-        return Answer::Set(vec![plus, minus]);
+        return ParsedAnswer::Set(vec![plus, minus]);
     }
     if text.contains(RELATIONS) {
         return interval(text).unwrap_or_else(|| words(text));
@@ -172,19 +172,19 @@ fn read(text: &str) -> Answer {
     if text.contains('=') {
         return equation(text).unwrap_or_else(|| words(text));
     }
-    value(text).map_or_else(|| words(text), Answer::Value)
+    value(text).map_or_else(|| words(text), ParsedAnswer::Value)
 }
 
-fn open_interval(low: Expression, high: Expression) -> Answer {
-    let elements = [low, high].map(|bound| Answer::Value(Value::plain(bound))).into();
-    Answer::Tuple { open: '(', close: ')', elements }
+fn open_interval(low: Expression, high: Expression) -> ParsedAnswer {
+    let elements = [low, high].map(|bound| ParsedAnswer::Value(Value::plain(bound))).into();
+    ParsedAnswer::Tuple { open: '(', close: ')', elements }
 }
 
 /// The words of a text; ratios and times have no spaces around their colon.
-fn words(text: &str) -> Answer {
+fn words(text: &str) -> ParsedAnswer {
     let text: String = text.chars().map(|c| if c == '\\' { ' ' } else { c }).collect();
     let text = text.split(':').map(str::trim).collect::<Vec<_>>().join(":");
-    Answer::Words(text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
+    ParsedAnswer::Words(text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
 }
 
 /// The parts of a text between separators outside of all brackets.
@@ -219,9 +219,9 @@ fn split_any<'a>(text: &'a str, separators: &[&str]) -> Vec<&'a str> {
 }
 
 /// A set, tuple or interval, or what stands in brackets that say nothing.
-fn bracketed(text: &str) -> Option<Answer> {
+fn bracketed(text: &str) -> Option<ParsedAnswer> {
     if let Some(inner) = text.strip_prefix("\\{").and_then(|inner| inner.strip_suffix("\\}")) {
-        return Some(Answer::Set(split(inner, ",").into_iter().map(read).collect()));
+        return Some(ParsedAnswer::Set(split(inner, ",").into_iter().map(read).collect()));
     }
     let (open, close) = (text.chars().next()?, text.chars().next_back()?);
     if !"([{".contains(open) || !")]}".contains(close) || text.len() < 2 {
@@ -240,8 +240,8 @@ fn bracketed(text: &str) -> Option<Answer> {
     if 1 < parts.len() && parts.len() <= ELEMENTS_MAX {
         let elements = parts.into_iter().map(read).collect();
         return Some(match open {
-            '{' => Answer::Set(elements),
-            _ => Answer::Tuple { open, close, elements },
+            '{' => ParsedAnswer::Set(elements),
+            _ => ParsedAnswer::Tuple { open, close, elements },
         });
     }
     // A single element in square brackets is a list of one; other brackets only group.
@@ -252,7 +252,7 @@ fn bracketed(text: &str) -> Option<Answer> {
 }
 
 /// `\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}`.
-fn matrix(text: &str) -> Option<Answer> {
+fn matrix(text: &str) -> Option<ParsedAnswer> {
     let rest = text.strip_prefix("\\begin{")?;
     let (name, rest) = rest.split_once('}')?;
     if !name.ends_with("matrix") && name != "array" {
@@ -265,20 +265,20 @@ fn matrix(text: &str) -> Option<Answer> {
     }
     let inner = rest.strip_suffix(&format!("\\end{{{name}}}"))?;
     let rows = split(inner.trim().trim_end_matches(ROW), &ROW.to_string());
-    Some(Answer::Matrix(
+    Some(ParsedAnswer::Matrix(
         rows.into_iter().map(|row| split(row, "&").into_iter().map(read).collect()).collect(),
     ))
 }
 
 /// The interval that inequalities of one variable describe.
-fn interval(text: &str) -> Option<Answer> {
+fn interval(text: &str) -> Option<ParsedAnswer> {
     let is_relation = |c: char| RELATIONS.contains(&c);
     let parts: Vec<&str> = text.split(is_relation).collect();
     let relations: Vec<char> = text.chars().filter(|c| is_relation(*c)).collect();
     let read = |part: &str| Expression::read(part.trim());
     let infinity = || Expression::Symbol("∞".to_owned());
-    let bound = |expression| Answer::Value(Value::plain(expression));
-    let made = |low: (Expression, bool), high: (Expression, bool)| Answer::Tuple {
+    let bound = |expression| ParsedAnswer::Value(Value::plain(expression));
+    let made = |low: (Expression, bool), high: (Expression, bool)| ParsedAnswer::Tuple {
         open: if low.1 { '[' } else { '(' },
         close: if high.1 { ']' } else { ')' },
         elements: vec![bound(low.0), bound(high.0)],
@@ -312,7 +312,7 @@ fn interval(text: &str) -> Option<Answer> {
 }
 
 /// The first and the last side of an equation; a last side that is no expression may be a list.
-fn equation(text: &str) -> Option<Answer> {
+fn equation(text: &str) -> Option<ParsedAnswer> {
     let (first, _) = text.split_once('=')?;
     let (_, last) = text.rsplit_once('=')?;
     if is_point(first.trim()) || is_angle(first.trim()) {
@@ -325,9 +325,9 @@ fn equation(text: &str) -> Option<Answer> {
     let is_named = left.is_variable() || is_function;
     match value(last) {
         Some(value) if value.unit.is_none() && value.measured.is_none() && !value.is_percent => {
-            Some(Answer::Equation { left, right: value.expression, is_named })
+            Some(ParsedAnswer::Equation { left, right: value.expression, is_named })
         }
-        Some(value) if is_named => Some(Answer::Value(value)),
+        Some(value) if is_named => Some(ParsedAnswer::Value(value)),
         _ if is_named && !last.trim().is_empty() => Some(read(last)),
         _ => None,
     }
@@ -488,40 +488,43 @@ fn unit_name(text: &str) -> Option<String> {
     Some(joined)
 }
 
-fn same(one: &Answer, other: &Answer) -> bool {
+fn same(one: &ParsedAnswer, other: &ParsedAnswer) -> bool {
     match (one, other) {
-        (Answer::Words(one), Answer::Words(other)) => one == other,
-        (Answer::Value(one), Answer::Value(other)) => same_quantity(one, other),
+        (ParsedAnswer::Words(one), ParsedAnswer::Words(other)) => one == other,
+        (ParsedAnswer::Value(one), ParsedAnswer::Value(other)) => same_quantity(one, other),
         (
-            Answer::Equation { left, right, .. },
-            Answer::Equation { left: other_left, right: other_right, .. },
+            ParsedAnswer::Equation { left, right, .. },
+            ParsedAnswer::Equation { left: other_left, right: other_right, .. },
         ) => {
             let difference = |left: &Expression, right: &Expression| {
                 Expression::Sum(vec![left.clone(), right.clone().negated()])
             };
             proportional(&difference(left, right), &difference(other_left, other_right))
         }
-        (Answer::Equation { right, is_named, .. }, Answer::Value(value))
-        | (Answer::Value(value), Answer::Equation { right, is_named, .. }) => {
+        (ParsedAnswer::Equation { right, is_named, .. }, ParsedAnswer::Value(value))
+        | (ParsedAnswer::Value(value), ParsedAnswer::Equation { right, is_named, .. }) => {
             *is_named && same_quantity(&Value::plain(right.clone()), value)
         }
-        (Answer::Set(one), Answer::Set(other)) | (Answer::Union(one), Answer::Union(other)) => {
-            same_elements(one, other)
-        }
-        (Answer::Set(set), single @ (Answer::Value(_) | Answer::Equation { .. }))
-        | (single @ (Answer::Value(_) | Answer::Equation { .. }), Answer::Set(set)) => {
-            !set.is_empty() && set.iter().all(|element| same(element, single))
-        }
+        (ParsedAnswer::Set(one), ParsedAnswer::Set(other))
+        | (ParsedAnswer::Union(one), ParsedAnswer::Union(other)) => same_elements(one, other),
         (
-            Answer::Tuple { open, close, elements },
-            Answer::Tuple { open: other_open, close: other_close, elements: others },
+            ParsedAnswer::Set(set),
+            single @ (ParsedAnswer::Value(_) | ParsedAnswer::Equation { .. }),
+        )
+        | (
+            single @ (ParsedAnswer::Value(_) | ParsedAnswer::Equation { .. }),
+            ParsedAnswer::Set(set),
+        ) => !set.is_empty() && set.iter().all(|element| same(element, single)),
+        (
+            ParsedAnswer::Tuple { open, close, elements },
+            ParsedAnswer::Tuple { open: other_open, close: other_close, elements: others },
         ) => open == other_open && close == other_close && in_order(elements, others),
         // A point may be written without its parentheses.
-        (Answer::Tuple { open: '(', close: ')', elements }, Answer::Set(set))
-        | (Answer::Set(set), Answer::Tuple { open: '(', close: ')', elements }) => {
+        (ParsedAnswer::Tuple { open: '(', close: ')', elements }, ParsedAnswer::Set(set))
+        | (ParsedAnswer::Set(set), ParsedAnswer::Tuple { open: '(', close: ')', elements }) => {
             in_order(elements, set)
         }
-        (Answer::Matrix(one), Answer::Matrix(other)) => {
+        (ParsedAnswer::Matrix(one), ParsedAnswer::Matrix(other)) => {
             one.len() == other.len()
                 && one.iter().zip(other).all(|(one, other)| in_order(one, other))
         }
@@ -529,13 +532,13 @@ fn same(one: &Answer, other: &Answer) -> bool {
     }
 }
 
-fn in_order(one: &[Answer], other: &[Answer]) -> bool {
+fn in_order(one: &[ParsedAnswer], other: &[ParsedAnswer]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
 }
 
 /// Each element of either is one of the other.
-fn same_elements(one: &[Answer], other: &[Answer]) -> bool {
-    let within = |some: &[Answer], all: &[Answer]| {
+fn same_elements(one: &[ParsedAnswer], other: &[ParsedAnswer]) -> bool {
+    let within = |some: &[ParsedAnswer], all: &[ParsedAnswer]| {
         some.iter().all(|element| all.iter().any(|found| same(element, found)))
     };
     within(one, other) && within(other, one)

@@ -6,7 +6,7 @@ use serde_json::Map;
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
-use super::length::Kept;
+use super::length::KeptSide;
 use crate::error::EncodeError;
 
 /// A sequence and which of its tokens are trained on.
@@ -48,15 +48,15 @@ impl Example for DemonstrationExample {
         let mut ids = encoder.check(ids, "the record", at)?;
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
-            Kept::Nothing => return Ok(Encoded::Dropped),
-            Kept::Part(range) => {
+            KeptSide::Nothing => return Ok(Encoded::Dropped),
+            KeptSide::Part(range) => {
                 ids = ids[range.clone()].to_vec();
                 supervised = supervised[range.clone()].to_vec();
             }
-            Kept::Whole => {}
+            KeptSide::Whole => {}
         }
         let example = Self { ids, supervised, source: at.clone() };
-        let whole = kept == Kept::Whole;
+        let whole = kept == KeptSide::Whole;
         if example.target_count() == 0 {
             if !whole {
                 return Ok(Encoded::Dropped);

@@ -18,7 +18,7 @@ pub struct LengthLimit {
 
 /// Which tokens of an example stay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum KeptSide {
     /// All.
     Whole,
     /// These.
@@ -29,16 +29,16 @@ pub(super) enum Kept {
 
 impl LengthLimit {
     /// Which of `found` tokens stay.
-    pub(super) fn keep(self, found: usize, at: &Source) -> Result<Kept, EncodeError> {
+    pub(super) fn keep(self, found: usize, at: &Source) -> Result<KeptSide, EncodeError> {
         let limit = self.tokens_max;
         if found <= limit {
-            return Ok(Kept::Whole);
+            return Ok(KeptSide::Whole);
         }
         match self.truncation {
             Truncation::Error => Err(EncodeError::TooLong { at: at.clone(), found, limit }),
-            Truncation::Drop => Ok(Kept::Nothing),
-            Truncation::Left => Ok(Kept::Part(found - limit..found)),
-            Truncation::Right => Ok(Kept::Part(0..limit)),
+            Truncation::Drop => Ok(KeptSide::Nothing),
+            Truncation::Left => Ok(KeptSide::Part(found - limit..found)),
+            Truncation::Right => Ok(KeptSide::Part(0..limit)),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
-use super::length::Kept;
+use super::length::KeptSide;
 use crate::error::EncodeError;
 
 /// A prompt as tokens, as text, and with what else its record says.
@@ -51,11 +51,11 @@ impl Example for PromptExample {
         let mut ids = encoder.prompt(&record.prompt, &record.extra, at)?;
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
-            Kept::Nothing => return Ok(Encoded::Dropped),
-            Kept::Part(range) => ids = ids[range.clone()].to_vec(),
-            Kept::Whole => {}
+            KeptSide::Nothing => return Ok(Encoded::Dropped),
+            KeptSide::Part(range) => ids = ids[range.clone()].to_vec(),
+            KeptSide::Whole => {}
         }
-        let whole = kept == Kept::Whole;
+        let whole = kept == KeptSide::Whole;
         let content = Some(&record.prompt).filter(|_| whole);
         let example = Self::new(ids, content, encoder, record.extra.clone(), at.clone());
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
-use super::length::Kept;
+use super::length::KeptSide;
 use super::preference::sequence;
 use crate::error::EncodeError;
 
@@ -48,20 +48,20 @@ impl Example for StepsExample {
         }
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
-            Kept::Nothing => return Ok(Encoded::Dropped),
-            Kept::Part(range) => {
+            KeptSide::Nothing => return Ok(Encoded::Dropped),
+            KeptSide::Part(range) => {
                 steps.retain(|step| range.contains(&step.row));
                 for step in &mut steps {
                     step.row -= range.start;
                 }
                 ids = ids[range.clone()].to_vec();
             }
-            Kept::Whole => {}
+            KeptSide::Whole => {}
         }
         if !labelled(&steps) {
             return Ok(Encoded::Dropped);
         }
-        let whole = kept == Kept::Whole;
+        let whole = kept == KeptSide::Whole;
         let example = Self { ids, steps, scale: record.scale, source: at.clone() };
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })
     }

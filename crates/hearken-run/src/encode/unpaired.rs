@@ -4,7 +4,7 @@ use hearken_data::{Source, UnpairedPreference};
 
 use super::encoder::Encoder;
 use super::example::{Encoded, Example};
-use super::length::Kept;
+use super::length::KeptSide;
 use super::preference::{predicts, sequence};
 use crate::error::EncodeError;
 
@@ -39,12 +39,12 @@ impl Example for UnpairedExample {
         }
         let kept = encoder.length.keep(ids.len(), at)?;
         match &kept {
-            Kept::Nothing => return Ok(Encoded::Dropped),
-            Kept::Part(range) => {
+            KeptSide::Nothing => return Ok(Encoded::Dropped),
+            KeptSide::Part(range) => {
                 prompt_len = prompt_len.clamp(range.start, range.end) - range.start;
                 ids = ids[range.clone()].to_vec();
             }
-            Kept::Whole => {}
+            KeptSide::Whole => {}
         }
         if !predicts(ids.len(), prompt_len) {
             return Ok(Encoded::Dropped);
@@ -59,7 +59,7 @@ impl Example for UnpairedExample {
             desirable: record.label,
             source: at.clone(),
         };
-        let whole = kept == Kept::Whole;
+        let whole = kept == KeptSide::Whole;
         Ok(if whole { Encoded::Whole(example) } else { Encoded::Truncated(example) })
     }
 

@@ -7,7 +7,7 @@ use super::{Communicator, Ranks};
 
 /// What one of them gives to the others.
 #[derive(Clone, Debug)]
-enum Message {
+enum RankMessage {
     Bytes(Vec<u8>),
     Pieces(Vec<Vec<f32>>),
     Numbers(Vec<f32>),
@@ -15,7 +15,7 @@ enum Message {
 
 #[derive(Debug, Default)]
 struct Table {
-    messages: Vec<Option<Message>>,
+    messages: Vec<Option<RankMessage>>,
     /// How many have read the messages.
     readers: usize,
     /// The first that has left.
@@ -55,7 +55,7 @@ impl Seat {
     }
 
     /// Everybody's message.
-    fn all(&self, own: Message) -> Vec<Message> {
+    fn all(&self, own: RankMessage) -> Vec<RankMessage> {
         let mut table = self.until(|table| table.messages[self.rank].is_none());
         table.messages[self.rank] = Some(own);
         self.meeting.changed.notify_all();
@@ -86,28 +86,30 @@ impl Communicator for Seat {
 
     fn gather(&self, own: Vec<u8>) -> Vec<Vec<u8>> {
         let of = |message| match message {
-            Message::Bytes(bytes) => bytes,
+            RankMessage::Bytes(bytes) => bytes,
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        self.all(Message::Bytes(own)).into_iter().map(of).collect()
+        self.all(RankMessage::Bytes(own)).into_iter().map(of).collect()
     }
 
     fn exchange(&self, pieces: Vec<Vec<f32>>, len: usize) -> Vec<Vec<f32>> {
         let of = |message| match message {
-            Message::Pieces(mut pieces) => pieces.swap_remove(self.rank),
+            RankMessage::Pieces(mut pieces) => pieces.swap_remove(self.rank),
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found: Vec<Vec<f32>> = self.all(Message::Pieces(pieces)).into_iter().map(of).collect();
+        let found: Vec<Vec<f32>> =
+            self.all(RankMessage::Pieces(pieces)).into_iter().map(of).collect();
         assert!(found.iter().all(|piece| piece.len() == len), "pieces of {len} numbers");
         found
     }
 
     fn collect(&self, own: Vec<f32>, lens: &[usize]) -> Vec<Vec<f32>> {
         let of = |message| match message {
-            Message::Numbers(numbers) => numbers,
+            RankMessage::Numbers(numbers) => numbers,
             other => unreachable!("all make the same calls, found {other:?}"),
         };
-        let found: Vec<Vec<f32>> = self.all(Message::Numbers(own)).into_iter().map(of).collect();
+        let found: Vec<Vec<f32>> =
+            self.all(RankMessage::Numbers(own)).into_iter().map(of).collect();
         assert!(found.iter().map(Vec::len).eq(lens.iter().copied()), "numbers of {lens:?}");
         found
     }

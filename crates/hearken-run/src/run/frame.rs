@@ -6,17 +6,17 @@ use hearken_config::NonNegative;
 use hearken_model::checkpoint::NoRoom;
 use hearken_tensor::Device;
 
-use super::{Counters, Kept, Run};
+use super::{Counters, Run, TrainerState};
 use crate::commentary::Commentary;
 use crate::error::TrainError;
 use crate::progress::Progress;
-use crate::run::{Outcome, Status};
+use crate::run::{RunOutcome, Status};
 use crate::run_dir::checkpoint::NamedModel;
 
 /// What a run does between two checkpoints.
 pub trait Frame<D: Device> {
     /// What checkpoints keep.
-    type Kept: Kept;
+    type Kept: TrainerState;
     /// How a better evaluation compares to a worse one.
     const BETTER: Ordering;
 
@@ -61,7 +61,7 @@ pub fn drive<D: Device, F: Frame<D>>(
     frame: &mut F,
     stage: &str,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let mut commentary = Commentary::default();
     let (run, more) = frame.saved();
     run.begin(more, progress)?;
@@ -91,7 +91,11 @@ pub fn drive<D: Device, F: Frame<D>>(
 }
 
 /// Says how much ranks gave to one another, where there are several.
-fn note_ranks<D: Device, K: Kept>(run: &Run<D, K>, first_step: u64, progress: &mut dyn Progress) {
+fn note_ranks<D: Device, K: TrainerState>(
+    run: &Run<D, K>,
+    first_step: u64,
+    progress: &mut dyn Progress,
+) {
     let (ranks, steps) = (&run.ranks, run.step.saturating_sub(first_step));
     if 1 < ranks.size() && 0 < steps {
         let megabytes = ranks.bytes_sent() as f64 / steps as f64 / 1e6;

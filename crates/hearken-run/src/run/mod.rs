@@ -51,7 +51,7 @@ pub enum Status {
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// How it ended.
     pub status: Status,
     /// Optimizer steps made, those of earlier sessions included.
@@ -64,7 +64,7 @@ pub struct Outcome {
 
 /// The sections of a configuration that every run reads; the size of microbatches fits into memory.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RunSettings {
     /// `[run]`: the folder, the seed, limits.
     pub run: RunConfig,
     /// `[model]`: what the run starts from.
@@ -83,7 +83,7 @@ pub trait Stored: Copy + Default + Serialize + DeserializeOwned {}
 impl<T: Copy + Default + Serialize + DeserializeOwned> Stored for T {}
 
 /// What checkpoints keep for a trainer, besides weights, moments and [`Counters`].
-pub trait Kept: Stored {
+pub trait TrainerState: Stored {
     /// Whether the run is over before its last step.
     fn is_over(&self) -> bool {
         false
@@ -99,7 +99,7 @@ pub trait Kept: Stored {
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Nothing {}
 
-impl Kept for Nothing {}
+impl TrainerState for Nothing {}
 
 /// A trainer's counters under the name `own`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub struct Own<E> {
     pub own: E,
 }
 
-impl<E: Stored> Kept for Own<E> {}
+impl<E: Stored> TrainerState for Own<E> {}
 
 /// What a checkpoint keeps besides weights and moments; `K` is the trainer's own.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -174,7 +174,7 @@ pub struct Companion<D: Device> {
 
 /// The passes of the optimizer step that is being made.
 #[derive(Clone, Copy, Debug, Default)]
-struct Work {
+struct OpenStep {
     tokens: usize,
     flops: f64,
 }
@@ -207,7 +207,7 @@ pub struct Update {
 /// A run between two optimizer steps.
 pub struct Run<D: Device, K> {
     /// What the configuration says.
-    pub settings: Settings,
+    pub settings: RunSettings,
     /// The run directory, which only the first process writes.
     pub dir: RunDir,
     /// Where all random numbers of the run come from.
@@ -234,10 +234,10 @@ pub struct Run<D: Device, K> {
     schedule: Schedule,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
-    work: Work,
+    work: OpenStep,
 }
 
-impl<D: Device, K: Kept> Run<D, K> {
+impl<D: Device, K: TrainerState> Run<D, K> {
     pub(crate) fn keep(&self) -> Keep {
         self.settings.model.keep()
     }
@@ -293,7 +293,7 @@ impl<D: Device, K: Kept> Run<D, K> {
 
     /// Begins an optimizer step.
     pub fn begin_step(&mut self) {
-        self.work = Work::default();
+        self.work = OpenStep::default();
         self.gradients.zero();
         if let Some(companion) = &mut self.companion {
             companion.gradients.zero();
@@ -554,13 +554,13 @@ impl<D: Device, K: Kept> Run<D, K> {
         self.dir.save_model(name, &self.model, self.tokenizer.as_ref(), |_| Ok(()))
     }
 
-    fn outcome(&self, status: Status) -> Outcome {
+    fn outcome(&self, status: Status) -> RunOutcome {
         let model_dir = self.dir.path("final");
-        Outcome { status, steps: self.step, cost: self.counters.cost, model_dir }
+        RunOutcome { status, steps: self.step, cost: self.counters.cost, model_dir }
     }
 
     /// The end of a run that was asked to stop.
-    fn stopped(&self, progress: &mut dyn Progress) -> Outcome {
+    fn stopped(&self, progress: &mut dyn Progress) -> RunOutcome {
         progress.note(&format!(
             "stopped after step {} of {}; {} has a checkpoint, and the same command goes on from there",
             self.step,
@@ -576,5 +576,5 @@ pub enum Opened<R> {
     /// The run, with everything read.
     Ready(R),
     /// What came of it.
-    Finished(Outcome),
+    Finished(RunOutcome),
 }

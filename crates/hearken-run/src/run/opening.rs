@@ -9,7 +9,7 @@ use hearken_tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Companion, Counters, Kept, Outcome, Run, Settings, Status, Work};
+use super::{Companion, Counters, OpenStep, Run, RunOutcome, RunSettings, Status, TrainerState};
 use crate::average::Average;
 use crate::dataset::Dataset;
 use crate::encode::{Encoder, Example};
@@ -18,7 +18,7 @@ use crate::optimizer::Optimizer;
 use crate::progress::Progress;
 use crate::ranks::Ranks;
 use crate::run_dir::checkpoint::Checkpoint;
-use crate::run_dir::{Entry, RunDir};
+use crate::run_dir::{OpenFor, RunDir};
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
 use crate::trained_model::{freeze, new_adapter, tokenizer_of};
@@ -26,7 +26,7 @@ use crate::trained_model::{freeze, new_adapter, tokenizer_of};
 /// A run whose directory is taken and whose models are not loaded.
 pub struct Opening<'p> {
     /// What the configuration says.
-    pub settings: Settings,
+    pub settings: RunSettings,
     /// The checkpoint to go on from; `None` of a run that begins.
     pub checkpoint: Option<Checkpoint>,
     /// Where all random numbers of the run come from.
@@ -47,9 +47,9 @@ impl<'p> Opening<'p> {
     /// # Errors
     /// If the directory is in use, or holds another run; or the tokenizer cannot be read.
     pub fn new(
-        settings: Settings,
+        settings: RunSettings,
         frozen: &Frozen,
-        entry: Entry,
+        entry: OpenFor,
         progress: &'p mut dyn Progress,
     ) -> Result<Self, TrainError> {
         let ranks = entry.ranks();
@@ -127,7 +127,10 @@ impl<'p> Opening<'p> {
     ///
     /// # Errors
     /// If the checkpoint cannot be read, or the inputs are not those that it was made from.
-    pub fn already_finished<K: Kept>(&mut self, total: u64) -> Result<Option<Outcome>, TrainError> {
+    pub fn already_finished<K: TrainerState>(
+        &mut self,
+        total: u64,
+    ) -> Result<Option<RunOutcome>, TrainError> {
         let Some(checkpoint) = self.checkpoint.as_ref().filter(|_| self.dir.has_final()) else {
             self.dir.check_inputs()?;
             return Ok(None);
@@ -142,7 +145,7 @@ impl<'p> Opening<'p> {
         let at = self.dir.root().display();
         self.progress.note(&format!("{at}: finished after {steps} steps already"));
         let (status, model_dir) = (Status::AlreadyFinished, self.dir.path("final"));
-        Ok(Some(Outcome { status, steps, cost, model_dir }))
+        Ok(Some(RunOutcome { status, steps, cost, model_dir }))
     }
 
     /// A language model that is trained, or read and later written.
@@ -211,7 +214,7 @@ impl<'p> Opening<'p> {
     ///
     /// # Errors
     /// If the checkpoint's moments or counters cannot be read.
-    pub fn run<D: Device, K: Kept>(
+    pub fn run<D: Device, K: TrainerState>(
         self,
         model: Model<D>,
         companion: Option<Companion<D>>,
@@ -251,7 +254,7 @@ impl<'p> Opening<'p> {
             seeds: self.seeds,
             ranks: self.ranks,
             tokenizer: self.tokenizer,
-            work: Work::default(),
+            work: OpenStep::default(),
             model,
             companion,
             optimizer,

@@ -12,7 +12,7 @@ use hearken_model::checkpoint::NoRoom;
 use serde_json::{Map, Value};
 
 use super::RunDir;
-use super::inputs::{Fingerprint, Input, Reading};
+use super::inputs::{Fingerprint, Input, InputUse};
 use crate::error::RunDirError;
 use crate::metrics::TIME_FIELDS;
 
@@ -21,7 +21,7 @@ const PLACES: [&str; 3] = ["step", "epoch", "iteration"];
 
 /// What the log says of the model as it is.
 #[derive(Default)]
-struct Measured {
+struct CardFigures {
     step: u64,
     /// The last evaluation.
     evaluation: Option<Map<String, Value>>,
@@ -58,7 +58,7 @@ pub fn write_card_of(
         fenced("sh", command),
     );
     let digest = |source: &Path| -> Result<String, RunDirError> {
-        let reading = if source.is_file() { Reading::Template } else { Reading::Model };
+        let reading = if source.is_file() { InputUse::Template } else { InputUse::Model };
         let input = Input::new(String::new(), source.to_owned(), reading);
         Ok(input.fingerprint().map_err(RunDirError::io(source, "be read"))?.sha256)
     };
@@ -157,8 +157,8 @@ impl RunDir {
         self.trainer.starts_with("control")
     }
 
-    fn measured(&self) -> Result<Measured, RunDirError> {
-        let mut measured = Measured::default();
+    fn measured(&self) -> Result<CardFigures, RunDirError> {
+        let mut measured = CardFigures::default();
         for record in self.metrics.records()? {
             let Value::Object(record) = record? else { continue };
             measured.step = record.get("step").and_then(Value::as_u64).unwrap_or(measured.step);
@@ -186,7 +186,7 @@ impl RunDir {
             }
             let _ = writeln!(text, "- {} {path}, {part}: {}", code(key), code(sha256));
         }
-        for reading in [Reading::StartingWeights, Reading::Model] {
+        for reading in [InputUse::StartingWeights, InputUse::Model] {
             let input = Input::new(String::new(), folder.to_owned(), reading);
             let found = input.fingerprint().map_err(RunDirError::io(folder, "be read"))?;
             let _ = writeln!(text, "- this model, {}: {}", found.part, code(&found.sha256));
@@ -195,7 +195,7 @@ impl RunDir {
     }
 }
 
-impl Measured {
+impl CardFigures {
     fn section(&self, evaluated: &str) -> String {
         let rows = |record: &Option<Map<String, Value>>| -> String {
             record.iter().flatten().filter_map(|(name, value)| row(name, value)).collect()

@@ -78,7 +78,7 @@ pub struct LogBytes {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct State {
+struct CheckpointState {
     version: u32,
     step: u64,
     optimizer_steps: u64,
@@ -96,7 +96,7 @@ struct State {
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
-    state: State,
+    state: CheckpointState,
 }
 
 impl Checkpoint {
@@ -117,10 +117,11 @@ impl Checkpoint {
     fn open(dir: PathBuf) -> Result<Self, RunDirError> {
         let path = dir.join("state/state.json");
         let bytes = fs::read(&path).map_err(RunDirError::io(&path, "be read"))?;
-        let state: State = serde_json::from_slice(&bytes).map_err(|error| RunDirError::Broken {
-            path: path.clone(),
-            message: format!("not the state of a run: {error}"),
-        })?;
+        let state: CheckpointState =
+            serde_json::from_slice(&bytes).map_err(|error| RunDirError::Broken {
+                path: path.clone(),
+                message: format!("not the state of a run: {error}"),
+            })?;
         if state.version != VERSION {
             let message = format!("found version {}, expected {VERSION}", state.version);
             return Err(RunDirError::Broken { path, message });
@@ -245,7 +246,7 @@ impl RunDir {
         let watch = Stopwatch::start();
         let log_bytes = LogBytes { metrics: self.metrics.sync()?, samples: self.samples.sync()? };
         self.write_table()?;
-        let state = State {
+        let state = CheckpointState {
             version: VERSION,
             step: files.step,
             optimizer_steps: files.optimizer_steps,
@@ -400,7 +401,7 @@ fn write<D: Device, C>(
     Ok(())
 }
 
-fn write_state(dir: &Path, state: &State) -> Result<(), TrainError> {
+fn write_state(dir: &Path, state: &CheckpointState) -> Result<(), TrainError> {
     let folder = dir.join("state");
     fs::create_dir_all(&folder).map_err(RunDirError::io(&folder, "be created"))?;
     let path = folder.join("state.json");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checkpoint::LogBytes;
-use super::{EVENTS, Entry};
+use super::{EVENTS, OpenFor};
 use crate::error::RunDirError;
 use crate::metrics::Log;
 
@@ -77,11 +77,11 @@ pub(super) enum Role {
 }
 
 impl Role {
-    pub(super) fn of(root: &Path, entry: &Entry) -> Result<Self, RunDirError> {
+    pub(super) fn of(root: &Path, entry: &OpenFor) -> Result<Self, RunDirError> {
         Ok(match entry {
-            Entry::Run(_, ranks) if ranks.is_first() => Self::Writes(Claim::take(root)?),
-            Entry::Run(..) => Self::Follows,
-            Entry::Look(_) => {
+            OpenFor::Run(_, ranks) if ranks.is_first() => Self::Writes(Claim::take(root)?),
+            OpenFor::Run(..) => Self::Follows,
+            OpenFor::Look(_) => {
                 refuse_held(root)?;
                 Self::Looks
             }

@@ -22,12 +22,12 @@ pub(crate) struct Input {
     pub(crate) path: PathBuf,
     /// Where that is.
     pub(crate) place: PathBuf,
-    pub(crate) reading: Reading,
+    pub(crate) reading: InputUse,
 }
 
 /// What of an input is read, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum InputUse {
     /// Records, in every session.
     Records,
     /// Weights and tokenizer of a model, in every session.
@@ -64,7 +64,7 @@ pub(crate) fn inputs(config: &Frozen) -> Vec<Input> {
 
 fn inputs_of(config: &Table) -> Vec<Input> {
     let mut found = Vec::new();
-    let mut add = |key: String, value: Option<&Value>, reading: Reading| {
+    let mut add = |key: String, value: Option<&Value>, reading: InputUse| {
         let paths = match value {
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(one)) => vec![one.as_str()],
@@ -81,35 +81,35 @@ fn inputs_of(config: &Table) -> Vec<Input> {
         ("reward", "normalize_on"),
         ("imitation", "demonstrations"),
     ] {
-        add(format!("{section}.{key}"), get(section, key), Reading::Records);
+        add(format!("{section}.{key}"), get(section, key), InputUse::Records);
     }
     let mix = get("data", "mix").and_then(Value::as_array).into_iter().flatten();
     for (index, source) in mix.enumerate() {
-        add(format!("data.mix[{index}].path"), source.get("path"), Reading::Records);
+        add(format!("data.mix[{index}].path"), source.get("path"), InputUse::Records);
     }
     let start =
-        if reads_start_throughout(config) { Reading::Model } else { Reading::StartingWeights };
+        if reads_start_throughout(config) { InputUse::Model } else { InputUse::StartingWeights };
     add("model.path".to_owned(), get("model", "path"), start);
-    if start == Reading::StartingWeights {
-        add("model.path".to_owned(), get("model", "path"), Reading::Tokenizer);
+    if start == InputUse::StartingWeights {
+        add("model.path".to_owned(), get("model", "path"), InputUse::Tokenizer);
     }
     add("model.adapter".to_owned(), get("model", "adapter"), start);
     // Of an adapter that training starts from, the reference is made in every session.
-    add("lora.init".to_owned(), get("lora", "init"), Reading::Model);
-    add("template.file".to_owned(), get("template", "file"), Reading::Template);
+    add("lora.init".to_owned(), get("lora", "init"), InputUse::Model);
+    add("template.file".to_owned(), get("template", "file"), InputUse::Template);
     let moves = moves(config);
-    let reference = if moves { Reading::StartingWeights } else { Reading::Model };
+    let reference = if moves { InputUse::StartingWeights } else { InputUse::Model };
     add("dpo.reference".to_owned(), get("dpo", "reference"), reference);
-    add("teacher.path".to_owned(), get("teacher", "path"), Reading::Model);
+    add("teacher.path".to_owned(), get("teacher", "path"), InputUse::Model);
     let critic = get("ppo", "critic").filter(|critic| critic.as_str() != Some("value_head"));
-    add("ppo.critic".to_owned(), critic, Reading::StartingWeights);
+    add("ppo.critic".to_owned(), critic, InputUse::StartingWeights);
     // Of control tasks: the policy that is asked, and a reward that was learned.
     for (section, key) in [("imitation", "expert"), ("environment", "reward")] {
-        add(format!("{section}.{key}"), get(section, key), Reading::Model);
+        add(format!("{section}.{key}"), get(section, key), InputUse::Model);
     }
     let scores = config.get("score").and_then(Value::as_array).into_iter().flatten();
     for (index, score) in scores.enumerate() {
-        add(format!("score[{index}].path"), score.get("path"), Reading::Model);
+        add(format!("score[{index}].path"), score.get("path"), InputUse::Model);
     }
     found
 }
@@ -136,7 +136,7 @@ fn reads_start_throughout(config: &Table) -> bool {
 
 impl Input {
     /// What lies where the key says.
-    pub(crate) fn new(key: String, path: PathBuf, reading: Reading) -> Self {
+    pub(crate) fn new(key: String, path: PathBuf, reading: InputUse) -> Self {
         Self { key, place: path.clone(), path, reading }
     }
 
@@ -147,11 +147,11 @@ impl Input {
     pub(crate) fn fingerprint(&self) -> io::Result<Fingerprint> {
         let (mut hash, place) = (Sha256::new(), &self.place);
         match self.reading {
-            Reading::Records => hash_records(place, &mut hash)?,
-            Reading::Template => hash_path(place, &mut hash)?,
-            Reading::Model => hash_files(place, &mut hash, &|_| true)?,
-            Reading::StartingWeights => hash_files(place, &mut hash, &is_weights)?,
-            Reading::Tokenizer => {
+            InputUse::Records => hash_records(place, &mut hash)?,
+            InputUse::Template => hash_path(place, &mut hash)?,
+            InputUse::Model => hash_files(place, &mut hash, &|_| true)?,
+            InputUse::StartingWeights => hash_files(place, &mut hash, &is_weights)?,
+            InputUse::Tokenizer => {
                 hash_files(place, &mut hash, &|name| TOKENIZER_FILES.contains(&name))?;
             }
         }
@@ -162,7 +162,7 @@ impl Input {
     }
 }
 
-impl Reading {
+impl InputUse {
     fn name(self) -> &'static str {
         match self {
             Self::Records => "records",
@@ -176,7 +176,7 @@ impl Reading {
 
 /// What has become of the inputs of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
+pub(crate) struct InputChanges {
     /// The first change that makes the run another one, in words.
     pub(crate) refused: Option<String>,
     /// Changes that the run does not feel, in words.
@@ -184,8 +184,8 @@ pub(crate) struct Changes {
 }
 
 /// Sets inputs beside what they were at a checkpoint; one that it says nothing of counts as the same.
-pub(crate) fn changes(before: &[Fingerprint], now: &[Fingerprint]) -> Changes {
-    let mut changes = Changes::default();
+pub(crate) fn changes(before: &[Fingerprint], now: &[Fingerprint]) -> InputChanges {
+    let mut changes = InputChanges::default();
     for now in now {
         let same = |old: &&Fingerprint| {
             (&old.key, &old.path, &old.part) == (&now.key, &now.path, &now.part)
@@ -194,7 +194,7 @@ pub(crate) fn changes(before: &[Fingerprint], now: &[Fingerprint]) -> Changes {
             continue;
         };
         let (key, path) = (&now.key, now.path.display());
-        if now.part == Reading::StartingWeights.name() {
+        if now.part == InputUse::StartingWeights.name() {
             changes.noted.push(format!(
                 "`{key}`: {path} holds another model than when the run began; the run goes on with the \
                  weights of its checkpoint"
@@ -320,7 +320,7 @@ pub fn hash_path(path: &Path, hash: &mut Sha256) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn read_of(config: &str) -> Vec<(String, Reading)> {
+    fn read_of(config: &str) -> Vec<(String, InputUse)> {
         let table: Table = config.parse().unwrap();
         inputs_of(&table).into_iter().map(|input| (input.key, input.reading)).collect()
     }
@@ -330,34 +330,34 @@ mod tests {
         let of = |key: &str, reading| (key.to_owned(), reading);
         let data = "[model]\npath = \"m\"\n[data]\ntrain = [\"a\", \"b\"]\neval = \"c\"\n";
         let records =
-            ["data.train", "data.train", "data.eval"].map(|key| of(key, Reading::Records));
+            ["data.train", "data.train", "data.eval"].map(|key| of(key, InputUse::Records));
         let start =
-            [of("model.path", Reading::StartingWeights), of("model.path", Reading::Tokenizer)];
+            [of("model.path", InputUse::StartingWeights), of("model.path", InputUse::Tokenizer)];
         let sft = [&records[..], &start[..]].concat();
         assert_eq!(read_of(data), sft);
         let mixed = "[model]\npath = \"m\"\n[[data.mix]]\npath = \"a\"\n[[data.mix]]\npath = [\"b\", \"c\"]\n";
         let records = ["data.mix[0].path", "data.mix[1].path", "data.mix[1].path"]
-            .map(|key| of(key, Reading::Records));
+            .map(|key| of(key, InputUse::Records));
         assert_eq!(read_of(mixed), [&records[..], &start[..]].concat());
         let records =
-            ["data.train", "data.train", "data.eval"].map(|key| of(key, Reading::Records));
-        let model = of("model.path", Reading::Model);
+            ["data.train", "data.train", "data.eval"].map(|key| of(key, InputUse::Records));
+        let model = of("model.path", InputUse::Model);
         let scores = "[[score]]\nkind = \"regex\"\n[[score]]\nkind = \"model\"\npath = \"r\"\n";
         for section in ["grpo", "ppo"] {
             let found = read_of(&format!("{data}[{section}]\n{scores}"));
             let expected =
-                [&records[..], &[model.clone(), of("score[1].path", Reading::Model)]].concat();
+                [&records[..], &[model.clone(), of("score[1].path", InputUse::Model)]].concat();
             assert_eq!(found, expected);
         }
         let critic = read_of(&format!("{data}[ppo]\ncritic = \"k\"\n"));
-        assert_eq!(critic.last(), Some(&of("ppo.critic", Reading::StartingWeights)));
+        assert_eq!(critic.last(), Some(&of("ppo.critic", InputUse::StartingWeights)));
         assert_eq!(read_of(&format!("{data}[ppo]\ncritic = \"value_head\"\n")).len(), 4);
         let dpo = read_of(&format!("{data}[dpo]\n"));
         assert_eq!(dpo, [&records[..], &[model]].concat());
         let dpo = read_of(&format!("{data}[dpo]\nreference = \"r\"\n"));
-        assert_eq!(dpo, [&sft[..], &[of("dpo.reference", Reading::Model)]].concat());
+        assert_eq!(dpo, [&sft[..], &[of("dpo.reference", InputUse::Model)]].concat());
         let distill = read_of(&format!("{data}[teacher]\npath = \"t\"\n[distill]\n"));
-        assert_eq!(distill, [&sft[..], &[of("teacher.path", Reading::Model)]].concat());
+        assert_eq!(distill, [&sft[..], &[of("teacher.path", InputUse::Model)]].concat());
         let moving = read_of(&format!("{data}[dpo]\nreference_sync_steps = 3\n"));
         assert_eq!(moving, sft);
     }
@@ -372,9 +372,9 @@ mod tests {
         };
         let all = || {
             [
-                of("data", Reading::Records),
-                of("model", Reading::StartingWeights),
-                of("model", Reading::Tokenizer),
+                of("data", InputUse::Records),
+                of("model", InputUse::StartingWeights),
+                of("model", InputUse::Tokenizer),
             ]
         };
         fs::create_dir(root.join("model")).unwrap();
@@ -382,8 +382,8 @@ mod tests {
         fs::write(root.join("model/model.safetensors"), "1").unwrap();
         let before = all();
         fs::write(root.join("model/README.md"), "about it").unwrap();
-        assert_eq!(changes(&before, &all()), Changes::default());
-        assert_eq!(changes(&[], &all()), Changes::default());
+        assert_eq!(changes(&before, &all()), InputChanges::default());
+        assert_eq!(changes(&[], &all()), InputChanges::default());
         fs::write(root.join("model/model.safetensors"), "2").unwrap();
         let found = changes(&before, &all());
         assert!(found.refused.is_none() && found.noted[0].contains("another model"), "{found:?}");
@@ -400,7 +400,7 @@ mod tests {
             let input = Input::new("model.path".to_owned(), folder.path().to_owned(), reading);
             input.fingerprint().unwrap().sha256
         };
-        let kinds = [Reading::Tokenizer, Reading::Model, Reading::StartingWeights];
+        let kinds = [InputUse::Tokenizer, InputUse::Model, InputUse::StartingWeights];
         fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
         let without = kinds.map(of);
         fs::create_dir(folder.path().join(TEMPLATES)).unwrap();

@@ -107,11 +107,11 @@ pub(super) struct Pass<R> {
     pub(super) drawn: usize,
     shuffle: Option<Shuffle>,
     sources: Vec<Source>,
-    readings: Vec<Reading<R>>,
+    readings: Vec<OpenSource<R>>,
 }
 
 /// A source, as far as it has been read.
-struct Reading<R> {
+struct OpenSource<R> {
     /// How often it has been given whole in this epoch.
     rounds: u64,
     /// Whether its last record of this round has been given.
@@ -134,14 +134,14 @@ impl<R: Record> Pass<R> {
         let readings = sources.iter().enumerate().map(|(number, source)| {
             // Of a single source the stream is called as before there were several.
             let number = (1 < sources.len()).then_some(number);
-            Reading::begin(source, generator(shuffle, number, 0))
+            OpenSource::begin(source, generator(shuffle, number, 0))
         });
         Self { epoch, drawn: 0, shuffle, sources: sources.to_vec(), readings: readings.collect() }
     }
 
     /// Bad records up to here.
     pub(super) fn skipped(&self) -> usize {
-        let of = |reading: &Reading<R>| {
+        let of = |reading: &OpenSource<R>| {
             reading.skipped + reading.records.as_ref().map_or(0, |open| open.report().skipped)
         };
         self.readings.iter().map(of).sum()
@@ -159,7 +159,7 @@ impl<R: Record> Pass<R> {
     }
 
     /// The source that is furthest behind its share, of those that `takes_part`.
-    fn furthest_behind(&self, takes_part: impl Fn(&Reading<R>) -> bool) -> Option<usize> {
+    fn furthest_behind(&self, takes_part: impl Fn(&OpenSource<R>) -> bool) -> Option<usize> {
         let due = |index: &usize| {
             (self.readings[*index].given as f64 + 1.0) / self.sources[*index].weight
         };
@@ -214,7 +214,7 @@ fn generator(shuffle: Option<Shuffle>, source: Option<usize>, round: u64) -> Opt
     shuffle.map(|shuffle| shuffle.seeds.stream(&name, shuffle.epoch))
 }
 
-impl<R: Record> Reading<R> {
+impl<R: Record> OpenSource<R> {
     fn begin(source: &Source, mut rng: Option<ChaCha8Rng>) -> Self {
         let mut files = source.files.clone();
         if let Some(rng) = &mut rng {

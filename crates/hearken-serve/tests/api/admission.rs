@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use hearken_serve::Keys;
+use hearken_serve::ApiKeys;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
@@ -14,8 +14,8 @@ use crate::support::{get, metric, model, options, post, request, router, send, s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_asked_for_and_the_admins_is_another() {
     let mut options = options();
-    options.keys = Keys::default().and("user");
-    options.admin_keys = Keys::default().and("admin");
+    options.keys = ApiKeys::default().and("user");
+    options.admin_keys = ApiKeys::default().and("admin");
     let router = service_of(&model("llama"), options).router();
     let body = json!({"prompt": "a", "max_tokens": 1});
     let weights = json!({"path": model("qwen2")});

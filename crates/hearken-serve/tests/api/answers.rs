@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use hearken_generate::{Request, Sampling, completion_text, generate};
+use hearken_generate::{Sampling, SamplingRequest, completion_text, generate};
 use hearken_model::tokenizer::Bos;
 use hearken_model::{Batch, Keep, Model};
 use hearken_tensor::Cpu;
@@ -18,8 +18,8 @@ fn greedy(tokens: usize) -> (String, Vec<u32>) {
     let (model, tokenizer) = llama();
     let prompt_ids = tokenizer.encode(PROMPT, Bos::AsConfigured).unwrap();
     let sampling = Sampling { ignore_eos: true, ..Sampling::greedy(tokens) };
-    let request = Request { prompt_ids, samples: 1, seed: 0 };
-    let go_on = &mut |_: hearken_generate::Event<'_>| ControlFlow::Continue(());
+    let request = SamplingRequest { prompt_ids, samples: 1, seed: 0 };
+    let go_on = &mut |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     let all = generate(&model, Some(&tokenizer), &[request], &sampling, go_on).unwrap();
     let completion = &all[0][0];
     (completion_text(&tokenizer, completion, &[]), completion.ids.clone())

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use hearken_model::{LoadOptions, Model, Tokenizer};
-use hearken_serve::parts::{Loaded, Loader, Parts, Place};
+use hearken_serve::parts::{LoadedModel, Loader, Parts, WeightsPlace};
 use hearken_serve::{Options, Service};
 use hearken_tensor::{AnyDevice, Cpu};
 use serde_json::Value;
@@ -16,12 +16,12 @@ use tower::ServiceExt as _;
 struct Directories;
 
 impl Loader for Directories {
-    fn load(&self, place: &Place) -> Result<Loaded, String> {
+    fn load(&self, place: &WeightsPlace) -> Result<LoadedModel, String> {
         let options = LoadOptions::language_model();
         let (model, _) = Model::load(AnyDevice::Cpu(Cpu::new()), &place.model, &options)
             .map_err(|error| error.to_string())?;
         let tokenizer = Tokenizer::load(&place.model).map_err(|error| error.to_string())?;
-        Ok(Loaded { model, tokenizer, directories: vec![place.model.clone()] })
+        Ok(LoadedModel { model, tokenizer, directories: vec![place.model.clone()] })
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn service_of(directory: &Path, options: Options) -> Service {
-    let place = Place { model: directory.to_owned(), adapter: None };
+    let place = WeightsPlace { model: directory.to_owned(), adapter: None };
     let parts = Parts { loader: Box::new(Directories), scores: None };
     Service::new(&[("tiny".to_owned(), place)], options, parts).unwrap()
 }

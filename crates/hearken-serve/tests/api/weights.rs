@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hearken_serve::Keys;
+use hearken_serve::ApiKeys;
 use serde_json::{Value, json};
 
 use crate::support::{get, metric, model, options, request, send, service_of};
@@ -21,7 +21,7 @@ async fn swap(router: &axum::Router, path: &std::path::Path) -> crate::support::
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_answer_is_of_one_version_and_what_that_gives_alone() {
     let mut options = options();
-    options.admin_keys = Keys::default().and("admin");
+    options.admin_keys = ApiKeys::default().and("admin");
     let router = service_of(&model("llama"), options).router();
     // What each version gives alone.
     let mut alone = BTreeMap::new();
@@ -55,7 +55,7 @@ async fn every_answer_is_of_one_version_and_what_that_gives_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_that_cannot_be_read_change_nothing() {
     let mut options = options();
-    options.admin_keys = Keys::default().and("admin");
+    options.admin_keys = ApiKeys::default().and("admin");
     let router = service_of(&model("llama"), options).router();
     let before = get(&router, "/v1/models").await.ok();
     let folder = tempfile::tempdir().unwrap();

@@ -18,11 +18,11 @@ use crate::multinomial::multinomial;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     categories: usize,
-    rows: Vec<Row>,
+    rows: Vec<TableRow>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Row {
+struct TableRow {
     counts: Vec<u32>,
     units: usize,
 }
@@ -57,7 +57,7 @@ impl Table {
                 *rows.entry(counts).or_default() += 1;
             }
         }
-        let rows = rows.into_iter().map(|(counts, units)| Row { counts, units }).collect();
+        let rows = rows.into_iter().map(|(counts, units)| TableRow { counts, units }).collect();
         Self { categories, rows }
     }
 
@@ -141,7 +141,7 @@ impl Table {
 
     /// Units that have at least two values for the coefficient.
     fn units_of(&self, coefficient: Coefficient<'_>) -> usize {
-        let counts = |row: &&Row| match coefficient {
+        let counts = |row: &&TableRow| match coefficient {
             Coefficient::Raw | Coefficient::Alpha(..) => true,
             Coefficient::RawWithout(category) => row.raters() - row.counts[category] as usize >= 2,
             Coefficient::Fleiss { raters } => row.raters() == raters,
@@ -198,7 +198,7 @@ impl Table {
     }
 }
 
-impl Row {
+impl TableRow {
     fn raters(&self) -> usize {
         self.counts.iter().sum::<u32>() as usize
     }

@@ -10,14 +10,14 @@ use crate::bootstrap::{Replicate, percentile};
 use crate::comparison::Tally;
 use crate::linear::Symmetric;
 use crate::multinomial::multinomial;
-use crate::{Estimate, Method};
+use crate::{Estimate, IntervalMethod};
 
 /// The intervals of a [`Fit`] under one covariance.
 pub struct Intervals<'a> {
     pub(super) fit: &'a Fit,
     pub(super) covariance: Symmetric,
     pub(super) gauge: f64,
-    pub(super) method: Method,
+    pub(super) method: IntervalMethod,
 }
 
 impl Intervals<'_> {
@@ -92,8 +92,8 @@ pub fn bootstrap(
         let votes = votes.chunks_exact(3).map(|v| [v[0], v[1], v[2]]);
         round(&tally.with_votes(votes), &fitted)
     };
-    let replicates: Vec<Round> = seeds.par_iter().map(replicate).collect();
-    let interval = |of: &dyn Fn(&Round) -> Replicate, value: f64, n: f64| {
+    let replicates: Vec<Resample> = seeds.par_iter().map(replicate).collect();
+    let interval = |of: &dyn Fn(&Resample) -> Replicate, value: f64, n: f64| {
         percentile(value, &replicates.iter().map(of).collect::<Vec<_>>(), whole(n))
     };
     let strength =
@@ -108,17 +108,17 @@ pub fn bootstrap(
 }
 
 /// What one resample says.
-struct Round {
+struct Resample {
     strengths: Vec<Replicate>,
     /// Anything where γ is not estimated.
     order_effect: Replicate,
     finite: bool,
 }
 
-fn round(tally: &Tally, fitted: &Fit) -> Round {
+fn round(tally: &Tally, fitted: &Fit) -> Resample {
     let separation = tally.separation();
     let model = fitted.model;
-    let mut round = Round {
+    let mut round = Resample {
         strengths: vec![Replicate::ANYTHING; fitted.items],
         order_effect: Replicate::ANYTHING,
         finite: false,

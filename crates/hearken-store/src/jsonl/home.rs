@@ -5,19 +5,19 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use hearken_data::feedback::Judgement;
 
-use super::Shared;
+use super::SharedFile;
 use super::file::{LockedFile, Spot};
 use super::index::Index;
 use super::line::{Line, Name, Written};
 use crate::error::StoreError;
-use crate::ledger::{Changes, Facts, Known, Places, Seats, json};
+use crate::ledger::{Facts, Known, LedgerChanges, Places, Seats, json};
 use crate::record::{Assignment, AssignmentState, Document, Placed};
-use crate::write::Write;
+use crate::write::StoreWrite;
 use crate::writer::Home;
 
 /// The writer's view of the file.
 pub(crate) struct JsonlHome {
-    shared: Arc<Shared>,
+    shared: Arc<SharedFile>,
     /// Where the next line goes.
     bytes: u64,
     transaction: Transaction,
@@ -30,7 +30,7 @@ struct Transaction {
     /// `bytes` when it began.
     start: u64,
     /// What was flushed last and is not in the index.
-    flushed: Option<(Changes, Spots)>,
+    flushed: Option<(LedgerChanges, Spots)>,
     /// The index with what was flushed before: nobody else sees it until it is committed.
     own: Option<Index>,
     /// Lines that are out of date once it is committed.
@@ -64,7 +64,7 @@ impl Lines {
 }
 
 impl JsonlHome {
-    pub(super) fn new(shared: Arc<Shared>, bytes: u64) -> Self {
+    pub(super) fn new(shared: Arc<SharedFile>, bytes: u64) -> Self {
         Self { shared, bytes, transaction: Transaction::default(), remains: false }
     }
 
@@ -96,7 +96,7 @@ impl JsonlHome {
         }
     }
 
-    fn lines(&self, changes: &Changes) -> Result<(Lines, Spots), StoreError> {
+    fn lines(&self, changes: &LedgerChanges) -> Result<(Lines, Spots), StoreError> {
         let mut lines = Lines { text: String::new(), offset: self.bytes };
         let mut spots = Spots::default();
         for ((kind, key), document) in &changes.documents {
@@ -149,12 +149,12 @@ impl Home for JsonlHome {
         Ok(())
     }
 
-    fn facts(&mut self, _writes: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
+    fn facts(&mut self, _writes: &[StoreWrite<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
         self.take_in();
         Ok(Box::new(View { index: self.sight(), file: &self.shared.file }))
     }
 
-    fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+    fn flush(&mut self, changes: LedgerChanges) -> Result<(), StoreError> {
         self.take_in();
         let (lines, spots) = self.lines(&changes)?;
         self.remains = true;
@@ -207,7 +207,7 @@ impl Deref for Sight<'_> {
 }
 
 /// Enters what was flushed; lines that are out of date by it go to `replaced`.
-fn enter(index: &mut Index, (changes, spots): (Changes, Spots), replaced: &mut Vec<Spot>) {
+fn enter(index: &mut Index, (changes, spots): (LedgerChanges, Spots), replaced: &mut Vec<Spot>) {
     for (((kind, key), document), spot) in changes.documents.into_iter().zip(spots.documents) {
         let document = document.map(|document| (document, spot));
         replaced.extend(index.set_document(Name { kind, key }, document));

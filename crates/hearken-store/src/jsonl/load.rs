@@ -14,7 +14,7 @@ use crate::record::Assignment;
 const LINE_BYTES_MAX: u64 = 2 << 30;
 
 /// What a file holds.
-pub(super) struct Loaded {
+pub(super) struct LoadedFile {
     pub(super) index: Index,
     /// Bytes up to the last complete record.
     pub(super) bytes: u64,
@@ -35,20 +35,20 @@ pub(super) enum End {
 
 struct Loader<'a> {
     home: &'a str,
-    loaded: Loaded,
+    loaded: LoadedFile,
     /// The items without their texts, to check judgements against.
     shapes: Vec<Item>,
     line: usize,
 }
 
 /// Reads the first `bytes` of a file. Nothing is changed.
-pub(super) fn load(file: &LockedFile, bytes: u64) -> Result<Loaded, StoreError> {
+pub(super) fn load(file: &LockedFile, bytes: u64) -> Result<LoadedFile, StoreError> {
     let home = file.name();
     let failed = |error: std::io::Error| StoreError::unavailable(&home, &error);
     let mut reader = BufReader::with_capacity(1 << 20, file.file());
     reader.seek(SeekFrom::Start(0)).map_err(failed)?;
     let loaded =
-        Loaded { index: Index::default(), bytes: 0, replaced: Vec::new(), end: End::Complete };
+        LoadedFile { index: Index::default(), bytes: 0, replaced: Vec::new(), end: End::Complete };
     let mut loader = Loader { home: &home, loaded, shapes: Vec::new(), line: 0 };
     let mut reader = reader.take(bytes);
     let mut bytes = Vec::new();

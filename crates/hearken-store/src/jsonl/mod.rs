@@ -20,26 +20,26 @@ use hearken_data::feedback::Judgement;
 use serde_json::json;
 
 use crate::error::StoreError;
-use crate::kept::Kept;
-use crate::ledger::Changes;
+use crate::kept::SharedStore;
+use crate::ledger::LedgerChanges;
 use crate::record::{Event, Placed};
 use crate::sqlite::Create;
-use crate::writer::{Home, Writer};
+use crate::writer::{Home, StoreWriter};
 use file::{LockedFile, Spot};
 use index::Index;
 use line::Line;
-use load::{End, Loaded};
+use load::{End, LoadedFile};
 
 /// A store in a file of JSON lines.
-pub(crate) type JsonlStore = Kept<reads::JsonlReads, home::JsonlHome>;
+pub(crate) type JsonlStore = SharedStore<reads::JsonlReads, home::JsonlHome>;
 
 /// What readers and the writer share.
-pub(crate) struct Shared {
+pub(crate) struct SharedFile {
     file: LockedFile,
     index: RwLock<Index>,
 }
 
-impl Shared {
+impl SharedFile {
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -47,7 +47,7 @@ impl Shared {
 
 pub(crate) fn open(path: &Path, create: Create) -> Result<JsonlStore, StoreError> {
     let file = LockedFile::open(path, create)?;
-    let Loaded { index, mut bytes, replaced, end } = load::load(&file, file.bytes()?)?;
+    let LoadedFile { index, mut bytes, replaced, end } = load::load(&file, file.bytes()?)?;
     let notice = match end {
         End::Complete => None,
         End::NoLineBreak => {
@@ -61,7 +61,7 @@ pub(crate) fn open(path: &Path, create: Create) -> Result<JsonlStore, StoreError
         }
     };
     replaced.into_iter().try_for_each(|spot| file.blank(spot))?;
-    let shared = Arc::new(Shared { file, index: RwLock::new(index) });
+    let shared = Arc::new(SharedFile { file, index: RwLock::new(index) });
     let mut home = home::JsonlHome::new(Arc::clone(&shared), bytes);
     let notices = notice
         .map(|(line, torn)| keep_notice(&shared, &mut home, line, &torn))
@@ -69,12 +69,12 @@ pub(crate) fn open(path: &Path, create: Create) -> Result<JsonlStore, StoreError
         .into_iter()
         .collect();
     let reads = reads::JsonlReads::new(shared, notices);
-    Ok(Kept { reads, writer: Writer::start(home) })
+    Ok(SharedStore { reads, writer: StoreWriter::start(home) })
 }
 
 /// Writes to the audit log that an unfinished last line was cut off, and gives the sentence for it.
 fn keep_notice(
-    shared: &Shared,
+    shared: &SharedFile,
     home: &mut home::JsonlHome,
     line: usize,
     torn: &[u8],
@@ -90,7 +90,7 @@ fn keep_notice(
     let place = shared.index().events.len() as u64 + 1;
     let events = vec![Placed { place, record: event }];
     home.begin()?;
-    home.flush(Changes { events, ..Changes::default() })?;
+    home.flush(LedgerChanges { events, ..LedgerChanges::default() })?;
     home.commit()?;
     Ok(format!(
         "{}:{line}: the last line was unfinished ({} bytes) and was removed: the program ended while \

@@ -7,20 +7,20 @@ use hearken_data::feedback::{Item, Judgement};
 
 use super::file::Spot;
 use super::line::{Line, Name};
-use super::{Shared, changed, judgement};
+use super::{SharedFile, changed, judgement};
 use crate::error::StoreError;
-use crate::kept::Reads;
+use crate::kept::StoreReads;
 use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
 use crate::store::Sink;
 
 /// Reads records where the index says they are.
 pub(crate) struct JsonlReads {
-    shared: Arc<Shared>,
+    shared: Arc<SharedFile>,
     notices: Vec<String>,
 }
 
 impl JsonlReads {
-    pub(super) fn new(shared: Arc<Shared>, notices: Vec<String>) -> Self {
+    pub(super) fn new(shared: Arc<SharedFile>, notices: Vec<String>) -> Self {
         Self { shared, notices }
     }
 
@@ -55,7 +55,7 @@ fn part<T>(list: &[T], after: u64, limit: usize) -> &[T] {
     &list[start..start.saturating_add(limit).min(list.len())]
 }
 
-impl Reads for JsonlReads {
+impl StoreReads for JsonlReads {
     fn home(&self) -> String {
         self.shared.file.name()
     }

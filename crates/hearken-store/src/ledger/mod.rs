@@ -2,7 +2,7 @@
 //!
 //! A [`Ledger`] answers the requests of one transaction. It looks up what the home has through
 //! [`Facts`], remembers what the requests change, and hands the changes over at the end as
-//! [`Changes`], which the home writes.
+//! [`LedgerChanges`], which the home writes.
 //!
 //! Not here: files, SQL.
 
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::error::StoreError;
 use crate::record::{Assignment, Document, Event, Expected, Placed};
-use crate::write::{Write, WriteReply};
+use crate::write::{StoreWrite, WriteReply};
 
 pub(crate) use check::json;
 
@@ -85,7 +85,7 @@ pub(crate) struct NewJudgement {
 
 /// What the requests of a transaction change, to be written by the home in this order.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct LedgerChanges {
     /// `None`: the document is removed.
     pub(crate) documents: Vec<((String, String), Option<Document>)>,
     pub(crate) items: Vec<NewItem>,
@@ -95,7 +95,7 @@ pub(crate) struct Changes {
     pub(crate) events: Vec<Placed<Event>>,
 }
 
-impl Changes {
+impl LedgerChanges {
     /// How many records are new or changed.
     pub(crate) fn len(&self) -> usize {
         self.documents.len()
@@ -126,7 +126,7 @@ pub(crate) struct Ledger<'a> {
     assignments_of: HashMap<(String, String), usize>,
     /// Place in `changes.documents` by kind and key.
     documents: HashMap<(String, String), usize>,
-    changes: Changes,
+    changes: LedgerChanges,
 }
 
 impl<'a> Ledger<'a> {
@@ -143,42 +143,44 @@ impl<'a> Ledger<'a> {
             assignments: HashMap::new(),
             assignments_of: HashMap::new(),
             documents: HashMap::new(),
-            changes: Changes::default(),
+            changes: LedgerChanges::default(),
         })
     }
 
-    pub(crate) fn into_changes(self) -> Changes {
+    pub(crate) fn into_changes(self) -> LedgerChanges {
         self.changes
     }
 
     /// Answers a request. One that fails changes nothing, unless it adds several records: those go
     /// into a transaction of their own.
-    pub(crate) fn answer(&mut self, write: &Write<'_>) -> Result<WriteReply, StoreError> {
+    pub(crate) fn answer(&mut self, write: &StoreWrite<'_>) -> Result<WriteReply, StoreError> {
         Ok(match write {
-            Write::AddItems(items) => WriteReply::Added(self.add_items(items)?),
-            Write::AddJudgements(judgements) => WriteReply::Added(self.add_judgements(judgements)?),
-            Write::Claim(claim) => WriteReply::Claimed(self.claim(claim)?),
-            Write::Renew { assignment, now, expires_at } => {
+            StoreWrite::AddItems(items) => WriteReply::Added(self.add_items(items)?),
+            StoreWrite::AddJudgements(judgements) => {
+                WriteReply::Added(self.add_judgements(judgements)?)
+            }
+            StoreWrite::Claim(claim) => WriteReply::Claimed(self.claim(claim)?),
+            StoreWrite::Renew { assignment, now, expires_at } => {
                 WriteReply::Renewed(self.renew(assignment, *now, *expires_at)?)
             }
-            Write::Skip { assignment } => {
+            StoreWrite::Skip { assignment } => {
                 self.skip(assignment)?;
                 WriteReply::Skipped
             }
-            Write::Submit { judgement, overlap, now } => {
+            StoreWrite::Submit { judgement, overlap, now } => {
                 WriteReply::Submitted(self.submit(judgement, *overlap, *now)?)
             }
-            Write::PutDocument { kind, key, body, expected } => {
+            StoreWrite::PutDocument { kind, key, body, expected } => {
                 WriteReply::Version(self.put_document(kind, key, body, *expected)?)
             }
-            Write::DeleteDocument { kind, key } => {
+            StoreWrite::DeleteDocument { kind, key } => {
                 WriteReply::Deleted(self.delete_document(kind, key)?)
             }
-            Write::Record(event) => {
+            StoreWrite::Record(event) => {
                 self.record(event.clone());
                 WriteReply::Recorded
             }
-            Write::Restore(records) => {
+            StoreWrite::Restore(records) => {
                 self.restore(records)?;
                 WriteReply::Restored
             }

@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use hearken_data::feedback::Judgement;
 
 use super::parse;
-use super::session::{Session, problem};
+use super::session::{PostgresSession, problem};
 use crate::error::StoreError;
 use crate::ledger::{Facts, Known, Places, Seats};
 use crate::record::{Assignment, Document, Placed, Record};
-use crate::write::Write;
+use crate::write::StoreWrite;
 
 /// The keys that requests will ask for.
 #[derive(Default)]
@@ -26,24 +26,25 @@ struct Needs<'w> {
 }
 
 impl<'w> Needs<'w> {
-    fn of(writes: &'w [Write<'_>]) -> Self {
+    fn of(writes: &'w [StoreWrite<'_>]) -> Self {
         let mut needs = Self::default();
         for write in writes {
             match write {
-                Write::AddItems(items) => {
+                StoreWrite::AddItems(items) => {
                     needs.items.extend(items.iter().map(|item| item.id.as_str()));
                 }
-                Write::AddJudgements(all) => all.iter().for_each(|it| needs.judgement(it)),
-                Write::Claim(claim) => needs.pair(&claim.item, &claim.annotator),
-                Write::Renew { assignment, .. } | Write::Skip { assignment } => {
+                StoreWrite::AddJudgements(all) => all.iter().for_each(|it| needs.judgement(it)),
+                StoreWrite::Claim(claim) => needs.pair(&claim.item, &claim.annotator),
+                StoreWrite::Renew { assignment, .. } | StoreWrite::Skip { assignment } => {
                     needs.assignments.insert(assignment);
                 }
-                Write::Submit { judgement, .. } => needs.judgement(judgement),
-                Write::PutDocument { kind, key, .. } | Write::DeleteDocument { kind, key } => {
+                StoreWrite::Submit { judgement, .. } => needs.judgement(judgement),
+                StoreWrite::PutDocument { kind, key, .. }
+                | StoreWrite::DeleteDocument { kind, key } => {
                     needs.documents.insert((kind, key));
                 }
-                Write::Record(_) => {}
-                Write::Restore(records) => records.iter().for_each(|it| needs.record(it)),
+                StoreWrite::Record(_) => {}
+                StoreWrite::Restore(records) => records.iter().for_each(|it| needs.record(it)),
             }
         }
         needs
@@ -109,8 +110,8 @@ fn pairs<'a>(set: &BTreeSet<(&'a str, &'a str)>) -> Option<(Vec<&'a str>, Vec<&'
 /// Fetches what `writes` will ask for.
 pub(super) fn fetch(
     home: &str,
-    session: &mut Session,
-    writes: &[Write<'_>],
+    session: &mut PostgresSession,
+    writes: &[StoreWrite<'_>],
 ) -> Result<Fetched, StoreError> {
     let mut fetched = Fetched::default();
     let needs = Needs::of(writes);
@@ -182,7 +183,7 @@ const DOCUMENTS: &str = "
              WHERE kind = wanted.kind AND key = wanted.key OFFSET 0) AS d";
 
 impl Fetched {
-    fn places(&mut self, session: &mut Session) -> Result<(), postgres::Error> {
+    fn places(&mut self, session: &mut PostgresSession) -> Result<(), postgres::Error> {
         let sql =
             "SELECT coalesce((SELECT place FROM hearken.items ORDER BY place DESC LIMIT 1), 0),
                    coalesce((SELECT place FROM hearken.judgements ORDER BY place DESC LIMIT 1), 0),
@@ -196,7 +197,7 @@ impl Fetched {
     fn items(
         &mut self,
         home: &str,
-        session: &mut Session,
+        session: &mut PostgresSession,
         keys: &[&str],
     ) -> Result<(), StoreError> {
         let sql = "SELECT id, hash,
@@ -212,7 +213,7 @@ impl Fetched {
     fn judgements(
         &mut self,
         home: &str,
-        session: &mut Session,
+        session: &mut PostgresSession,
         keys: &[&str],
     ) -> Result<(), StoreError> {
         let failed = |error| problem(home, &error);
@@ -239,7 +240,11 @@ impl Fetched {
         Ok(())
     }
 
-    fn seats(&mut self, session: &mut Session, keys: &[&str]) -> Result<(), postgres::Error> {
+    fn seats(
+        &mut self,
+        session: &mut PostgresSession,
+        keys: &[&str],
+    ) -> Result<(), postgres::Error> {
         let sql = "SELECT id, judged FROM hearken.items WHERE id = ANY($1)";
         for row in session.query(sql, &[&keys])? {
             let judged = row.get::<_, i32>(1).unsigned_abs();

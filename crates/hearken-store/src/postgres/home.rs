@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashSet};
 use super::address::Address;
 use super::facts;
 use super::schema::WRITE_LOCK;
-use super::session::{Parameters, Purpose, Session, is_lost, problem};
+use super::session::{Parameters, PostgresSession, Purpose, is_lost, problem};
 use crate::error::StoreError;
-use crate::ledger::{Changes, Facts, NewItem, NewJudgement, json};
+use crate::ledger::{Facts, LedgerChanges, NewItem, NewJudgement, json};
 use crate::record::{Assignment, AssignmentState, Document, Event, Placed};
-use crate::write::Write;
+use crate::write::StoreWrite;
 use crate::writer::Home;
 
 /// Bytes of one statement, about: the server admits 1 GiB.
@@ -34,7 +34,7 @@ const ANALYZE: &str = "ANALYZE hearken.items, hearken.item_bodies, hearken.annot
 pub(crate) struct PostgresHome {
     address: Address,
     /// `None` where the connection was lost.
-    session: Option<Session>,
+    session: Option<PostgresSession>,
     /// Annotators who have a number.
     annotators: HashSet<String>,
     /// Annotators who get one in the transaction under way.
@@ -59,7 +59,7 @@ struct Growth {
 }
 
 impl PostgresHome {
-    pub(super) fn new(address: Address, session: Session) -> Self {
+    pub(super) fn new(address: Address, session: PostgresSession) -> Self {
         Self {
             address,
             session: Some(session),
@@ -71,9 +71,9 @@ impl PostgresHome {
         }
     }
 
-    fn session(&mut self) -> Result<&mut Session, StoreError> {
+    fn session(&mut self) -> Result<&mut PostgresSession, StoreError> {
         if self.session.is_none() {
-            self.session = Some(Session::connect(&self.address, Purpose::Write)?);
+            self.session = Some(PostgresSession::connect(&self.address, Purpose::Write)?);
         }
         Ok(self.session.as_mut().expect("connected just now"))
     }
@@ -330,12 +330,12 @@ impl Home for PostgresHome {
         self.session()?.run(&sql).map_err(|error| problem(&self.address.shown, &error))
     }
 
-    fn facts(&mut self, writes: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
+    fn facts(&mut self, writes: &[StoreWrite<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
         let home = self.address.shown.clone();
         Ok(Box::new(facts::fetch(&home, self.session()?, writes)?))
     }
 
-    fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+    fn flush(&mut self, changes: LedgerChanges) -> Result<(), StoreError> {
         let new = [changes.items.len(), changes.assignments.len(), changes.judgements.len()];
         self.growth.iter_mut().zip(new).for_each(|(growth, rows)| growth.rows += rows);
         self.put_documents(&changes.documents)?;

@@ -15,13 +15,13 @@ use postgres::Row;
 use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
-use crate::kept::Kept;
+use crate::kept::SharedStore;
 use crate::record::Document;
 use crate::sqlite::Create;
-use crate::writer::Writer;
+use crate::writer::StoreWriter;
 
 /// A store in a PostgreSQL database.
-pub(crate) type PostgresStore = Kept<reads::PostgresReads, home::PostgresHome>;
+pub(crate) type PostgresStore = SharedStore<reads::PostgresReads, home::PostgresHome>;
 
 pub(crate) fn is_address(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
@@ -41,7 +41,10 @@ pub(crate) fn open(url: &str, create: Create) -> Result<PostgresStore, StoreErro
         scope.spawn(|| schema::prepare(&address, create)).join().expect("connecting does not panic")
     })?;
     let reads = reads::PostgresReads::new(address.clone());
-    Ok(Kept { reads, writer: Writer::start(home::PostgresHome::new(address, prepared)) })
+    Ok(SharedStore {
+        reads,
+        writer: StoreWriter::start(home::PostgresHome::new(address, prepared)),
+    })
 }
 
 /// A record that this program wrote.

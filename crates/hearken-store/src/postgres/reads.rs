@@ -8,10 +8,10 @@ use postgres::fallible_iterator::FallibleIterator;
 use serde::de::DeserializeOwned;
 
 use super::address::Address;
-use super::session::{Parameters, Purpose, Session, is_lost, problem};
+use super::session::{Parameters, PostgresSession, Purpose, is_lost, problem};
 use super::{document, parse};
 use crate::error::StoreError;
-use crate::kept::Reads;
+use crate::kept::StoreReads;
 use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
 use crate::store::Sink;
 
@@ -21,13 +21,13 @@ const SESSIONS_MAX: usize = 8;
 /// Connections to read with.
 pub(crate) struct PostgresReads {
     address: Address,
-    pool: Mutex<Pool>,
+    pool: Mutex<ConnectionPool>,
     returned: Condvar,
 }
 
 #[derive(Default)]
-struct Pool {
-    idle: Vec<Session>,
+struct ConnectionPool {
+    idle: Vec<PostgresSession>,
     in_use: usize,
 }
 
@@ -36,14 +36,14 @@ impl PostgresReads {
         Self { address, pool: Mutex::default(), returned: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pool> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionPool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `read` on a connection. One that was lost while idle is replaced once.
     fn with<T>(
         &self,
-        mut read: impl FnMut(&mut Session) -> Result<T, postgres::Error>,
+        mut read: impl FnMut(&mut PostgresSession) -> Result<T, postgres::Error>,
     ) -> Result<T, StoreError> {
         let mut pool = self.lock();
         while pool.idle.is_empty() && pool.in_use >= SESSIONS_MAX {
@@ -67,7 +67,7 @@ impl PostgresReads {
                 }
             }
         }
-        let mut session = Session::connect(&self.address, Purpose::Read)?;
+        let mut session = PostgresSession::connect(&self.address, Purpose::Read)?;
         match read(&mut session) {
             Ok(result) => {
                 self.lock().idle.push(session);
@@ -78,7 +78,7 @@ impl PostgresReads {
     }
 
     /// Keeps a connection on which a query has failed, unless it was lost.
-    fn give_back(&self, mut session: Session, error: &postgres::Error) -> StoreError {
+    fn give_back(&self, mut session: PostgresSession, error: &postgres::Error) -> StoreError {
         if !is_lost(error) && session.run("ROLLBACK").is_ok() {
             self.lock().idle.push(session);
         }
@@ -144,7 +144,7 @@ impl Drop for PostgresReads {
     }
 }
 
-impl Reads for PostgresReads {
+impl StoreReads for PostgresReads {
     fn home(&self) -> String {
         self.address.shown.clone()
     }
@@ -263,7 +263,7 @@ impl Reads for PostgresReads {
 
     fn export(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         // Outside the pool: it may take long, and an error leaves it in an unknown state.
-        let mut session = Session::connect(&self.address, Purpose::Read)?;
+        let mut session = PostgresSession::connect(&self.address, Purpose::Read)?;
         let exported = self.export_all(&mut session, sink);
         drop(session);
         exported
@@ -271,7 +271,11 @@ impl Reads for PostgresReads {
 }
 
 impl PostgresReads {
-    fn export_all(&self, session: &mut Session, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+    fn export_all(
+        &self,
+        session: &mut PostgresSession,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), StoreError> {
         let home = &self.address.shown;
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         session.run(begin).map_err(|error| problem(home, &error))?;
@@ -295,7 +299,7 @@ impl PostgresReads {
     /// Goes through the rows one by one, without holding them all.
     fn each(
         &self,
-        session: &mut Session,
+        session: &mut PostgresSession,
         sql: &'static str,
         mut take: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The schema of the database and its migrations.
 
 use super::address::Address;
-use super::session::{Purpose, Session, problem};
+use super::session::{PostgresSession, Purpose, problem};
 use crate::error::StoreError;
 use crate::sqlite::Create;
 
@@ -16,14 +16,18 @@ const MIGRATION_LOCK: i64 = 0x4845_4152_4b45_4e02;
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
 
 /// Brings the schema up to date, and makes it where there is none.
-pub(super) fn prepare(address: &Address, create: Create) -> Result<Session, StoreError> {
+pub(super) fn prepare(address: &Address, create: Create) -> Result<PostgresSession, StoreError> {
     upgrade(address, create, &MIGRATIONS)
 }
 
 /// Whole, or not at all where a step fails or the process ends.
-fn upgrade(address: &Address, create: Create, migrations: &[&str]) -> Result<Session, StoreError> {
+fn upgrade(
+    address: &Address,
+    create: Create,
+    migrations: &[&str],
+) -> Result<PostgresSession, StoreError> {
     let home = &address.shown;
-    let mut session = Session::connect(address, Purpose::Write)?;
+    let mut session = PostgresSession::connect(address, Purpose::Write)?;
     let known = i64::try_from(migrations.len()).expect("a handful of migrations");
     let found = version(home, &mut session)?;
     if found == 0 && create == Create::No {
@@ -38,7 +42,7 @@ fn upgrade(address: &Address, create: Create, migrations: &[&str]) -> Result<Ses
     Ok(session)
 }
 
-fn version(home: &str, session: &mut Session) -> Result<i64, StoreError> {
+fn version(home: &str, session: &mut PostgresSession) -> Result<i64, StoreError> {
     let mut read = || {
         let sql = "SELECT to_regclass('hearken.schema_version') IS NOT NULL";
         match session.query(sql, &[])?[0].get(0) {
@@ -52,7 +56,11 @@ fn version(home: &str, session: &mut Session) -> Result<i64, StoreError> {
     read().map_err(|error| problem(home, &error))
 }
 
-fn migrate(home: &str, session: &mut Session, migrations: &[&str]) -> Result<(), StoreError> {
+fn migrate(
+    home: &str,
+    session: &mut PostgresSession,
+    migrations: &[&str],
+) -> Result<(), StoreError> {
     let failed = |error| problem(home, &error);
     let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK});");
     session.run(&begin).map_err(failed)?;
@@ -88,7 +96,7 @@ mod tests {
     const BROKEN: &str = "ALTER TABLE hearken.items ADD COLUMN other text;
                           ALTER TABLE hearken.nowhere ADD COLUMN x text";
 
-    fn columns(session: &mut Session, name: &str) -> i64 {
+    fn columns(session: &mut PostgresSession, name: &str) -> i64 {
         let sql = "SELECT count(*) FROM information_schema.columns
                    WHERE table_schema = 'hearken' AND table_name = 'items' AND column_name = $1";
         session.query(sql, &[&name]).unwrap()[0].get(0)

@@ -23,12 +23,12 @@ pub(super) enum Purpose {
 }
 
 /// A connection with its prepared statements.
-pub(super) struct Session {
+pub(super) struct PostgresSession {
     client: Client,
     statements: HashMap<&'static str, Statement>,
 }
 
-impl Session {
+impl PostgresSession {
     pub(super) fn connect(address: &Address, purpose: Purpose) -> Result<Self, StoreError> {
         let connect = || {
             let mut client = address.config.connect(NoTls)?;

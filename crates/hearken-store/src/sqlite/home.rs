@@ -12,9 +12,9 @@ use super::checkpoint::{Checkpointer, LOG_PAGES_MAX};
 use super::connect::problem;
 use super::{signed, unsigned};
 use crate::error::StoreError;
-use crate::ledger::{Changes, Facts, Known, NewItem, NewJudgement, Places, Seats, json};
+use crate::ledger::{Facts, Known, LedgerChanges, NewItem, NewJudgement, Places, Seats, json};
 use crate::record::{Assignment, AssignmentState, Document, Placed};
-use crate::write::Write;
+use crate::write::StoreWrite;
 use crate::writer::Home;
 
 /// The one connection of this process that writes.
@@ -166,11 +166,11 @@ impl Home for SqliteHome {
         self.run("BEGIN IMMEDIATE")
     }
 
-    fn facts(&mut self, _writes: &[Write<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
+    fn facts(&mut self, _writes: &[StoreWrite<'_>]) -> Result<Box<dyn Facts + '_>, StoreError> {
         Ok(Box::new(Statements::new(self)))
     }
 
-    fn flush(&mut self, changes: Changes) -> Result<(), StoreError> {
+    fn flush(&mut self, changes: LedgerChanges) -> Result<(), StoreError> {
         self.written += changes.len();
         Statements::new(self).write(&changes)
     }
@@ -190,7 +190,7 @@ impl Home for SqliteHome {
 }
 
 impl Statements<'_> {
-    fn write(&mut self, changes: &Changes) -> Result<(), StoreError> {
+    fn write(&mut self, changes: &LedgerChanges) -> Result<(), StoreError> {
         for ((kind, key), document) in &changes.documents {
             match document {
                 Some(it) => self.execute(

@@ -14,16 +14,16 @@ use serde::de::DeserializeOwned;
 pub(crate) use connect::Create;
 
 use crate::error::StoreError;
-use crate::kept::Kept;
-use crate::writer::Writer;
+use crate::kept::SharedStore;
+use crate::writer::StoreWriter;
 
 /// A store in a SQLite file.
-pub(crate) type SqliteStore = Kept<reads::SqliteReads, home::SqliteHome>;
+pub(crate) type SqliteStore = SharedStore<reads::SqliteReads, home::SqliteHome>;
 
 pub(crate) fn open(path: &Path, create: Create) -> Result<SqliteStore, StoreError> {
     let connection = connect::open(path, create)?;
-    let writer = Writer::start(home::SqliteHome::new(connection, path)?);
-    Ok(Kept { reads: reads::SqliteReads::new(path), writer })
+    let writer = StoreWriter::start(home::SqliteHome::new(connection, path)?);
+    Ok(SharedStore { reads: reads::SqliteReads::new(path), writer })
 }
 
 /// A record that this program wrote.

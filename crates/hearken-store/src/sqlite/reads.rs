@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::connect::{open_reader, open_writer, problem};
 use super::{signed, unsigned};
 use crate::error::StoreError;
-use crate::kept::Reads;
+use crate::kept::StoreReads;
 use crate::record::{Assignment, Counts, Document, Event, Placed, Record, Taken};
 use crate::store::Sink;
 
@@ -109,7 +109,7 @@ impl SqliteReads {
     }
 }
 
-impl Reads for SqliteReads {
+impl StoreReads for SqliteReads {
     fn home(&self) -> String {
         self.name()
     }

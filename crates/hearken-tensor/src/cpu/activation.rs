@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp, normal};
-use super::rows::{Shared, for_chunks};
+use super::rows::{SharedElements, for_chunks};
 use crate::device::{Activation, Gate, Gelu};
 
 /// √(2/π) and the cubic coefficient of the tanh form.
@@ -206,7 +206,7 @@ fn gated_by<G: Gating>(gating: G, gate_up: &Buffer, inner: usize, y: &mut Buffer
     assert_eq!(gate_up.len(), 2 * y.len(), "gate_up: twice as long as y");
     let rows = y.len() / inner.max(1);
     assert_eq!(y.len(), rows * inner, "y: whole rows");
-    let y = Shared::new(y);
+    let y = SharedElements::new(y);
     for_chunks(rows, 2 * inner, |range| {
         for row in range {
             let (gate, up) = gate_up[row * 2 * inner..][..2 * inner].split_at(inner);
@@ -313,7 +313,7 @@ fn gated_by_backward<G: Gating>(
     assert_eq!(gate_up.len(), dgate_up.len(), "gate_up and its gradient: one length");
     let rows = dy.len() / inner.max(1);
     assert_eq!(dy.len(), rows * inner, "dy: whole rows");
-    let dgate_up = Shared::new(dgate_up);
+    let dgate_up = SharedElements::new(dgate_up);
     for_chunks(rows, 2 * inner, |range| {
         for row in range {
             let (gate, up) = gate_up[row * 2 * inner..][..2 * inner].split_at(inner);

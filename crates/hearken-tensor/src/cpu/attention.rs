@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::attention_span::{KeyBlock, ROWS, SpanAttention};
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::Shared;
+use super::rows::SharedElements;
 use super::softcap::Softcap;
 use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Heads, QkvLayout};
@@ -150,17 +150,17 @@ pub(crate) fn pack_rows(
 pub(crate) fn pack_columns<'a>(row: impl Fn(usize) -> &'a [f32], len: usize, out: &mut [f32]) {
     for first in (0..len).step_by(LANES) {
         let rows = std::array::from_fn(|i| if first + i < len { row(first + i) } else { &[] });
-        dispatch(Columns { rows, out: &mut out[first..] });
+        dispatch(QueryColumns { rows, out: &mut out[first..] });
     }
 }
 
 /// At most sixteen rows as columns; rows that are missing are empty.
-struct Columns<'a> {
+struct QueryColumns<'a> {
     rows: [&'a [f32]; LANES],
     out: &'a mut [f32],
 }
 
-impl Kernel for Columns<'_> {
+impl Kernel for QueryColumns<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
@@ -228,7 +228,7 @@ struct PackedKeys {
 }
 
 impl PackedKeys {
-    fn new(pool: &Arc<Pool>, qkv: &[f32], layout: QkvLayout, blocks: &Blocks) -> Self {
+    fn new(pool: &Arc<BufferPool>, qkv: &[f32], layout: QkvLayout, blocks: &Blocks) -> Self {
         let (width, spans) = (padded(layout.head_dim), blocks.rows.len());
         let block = width * BLOCK;
         let mut keys = Buffer::scratch(pool, spans * layout.key.heads * block);
@@ -250,7 +250,7 @@ impl PackedKeys {
 
 /// `out[T, H·D]` and `log_sum_exp[T, H]`.
 pub(crate) fn attention(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     qkv: &Buffer,
     layout: QkvLayout,
     plan: &ForestPlan,
@@ -270,8 +270,8 @@ pub(crate) fn attention(
         spans: &spans.all,
         blocks,
         packed: &packed,
-        out: Shared::new(out),
-        log_sum_exp: Shared::new(log_sum_exp),
+        out: SharedElements::new(out),
+        log_sum_exp: SharedElements::new(log_sum_exp),
     };
     // One for all tasks that a thread takes at a time: the pool has a lock.
     let scratch = || Buffer::scratch(pool, 2 * TILE * padded(layout.head_dim));
@@ -287,8 +287,8 @@ struct Forward<'a> {
     spans: &'a [Span],
     blocks: &'a Blocks,
     packed: &'a PackedKeys,
-    out: Shared<'a>,
-    log_sum_exp: Shared<'a>,
+    out: SharedElements<'a>,
+    log_sum_exp: SharedElements<'a>,
 }
 
 impl Forward<'_> {

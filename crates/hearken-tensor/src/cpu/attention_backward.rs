@@ -18,9 +18,9 @@ use rayon::prelude::*;
 use super::attention::{
     ForestPlan, Span, TILE, check, head, pack_columns, pack_rows, padded, sees, visible,
 };
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
-use super::rows::Shared;
+use super::rows::SharedElements;
 use super::softcap::Softcap;
 use super::tile::Tile;
 use crate::device::{Attention, Heads, QkvLayout};
@@ -36,7 +36,7 @@ pub(crate) struct Saved<'a> {
 
 /// Overwrites the query, key and value parts of `dqkv`.
 pub(crate) fn attention_backward(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     saved: Saved<'_>,
     layout: QkvLayout,
     plan: &ForestPlan,
@@ -50,7 +50,7 @@ pub(crate) fn attention_backward(
     assert_eq!(saved.dout.len(), saved.out.len(), "out and its gradient: one length");
     assert_eq!(saved.log_sum_exp.len(), rows * heads, "log_sum_exp: {rows} rows of all heads");
     let ForestPlan { spans, paths, trees, .. } = plan;
-    let dqkv = Shared::new(dqkv);
+    let dqkv = SharedElements::new(dqkv);
     let groups = layout.key.heads;
     (0..trees.len() * groups).into_par_iter().for_each(|task| {
         let tree_spans: Vec<Span> = trees[task / groups]
@@ -58,18 +58,18 @@ pub(crate) fn attention_backward(
             .flat_map(|&segment| spans.all[spans.of_segment[segment].clone()].iter().copied())
             .collect();
         if !tree_spans.is_empty() {
-            let work = Work { saved, layout, attention, paths, dqkv };
+            let work = BackwardTask { saved, layout, attention, paths, dqkv };
             work.task(pool, &tree_spans, task % groups);
         }
     });
 }
 
-struct Work<'a> {
+struct BackwardTask<'a> {
     saved: Saved<'a>,
     layout: QkvLayout,
     attention: Attention,
     paths: &'a [Vec<usize>],
-    dqkv: Shared<'a>,
+    dqkv: SharedElements<'a>,
 }
 
 /// Queries, their gradients and those of the outputs, for one head over one tree; `[rows, width]`.
@@ -82,7 +82,7 @@ struct QueryHead {
 }
 
 /// Scratch for one pair of tiles.
-struct Pair {
+struct TilePair {
     /// p, then ds.
     weights: Buffer,
     /// do·vᵀ, then ds.
@@ -98,8 +98,8 @@ struct KeyTile {
     dvalue: Buffer,
 }
 
-impl Work<'_> {
-    fn task(&self, pool: &Arc<Pool>, spans: &[Span], group: usize) {
+impl BackwardTask<'_> {
+    fn task(&self, pool: &Arc<BufferPool>, spans: &[Span], group: usize) {
         let (layout, width) = (self.layout, padded(self.layout.head_dim));
         let per_group = layout.query.heads / layout.key.heads;
         // Where each span's rows start in the task's own matrices.
@@ -115,7 +115,7 @@ impl Work<'_> {
             .map(|query_head| self.query_head(pool, spans, query_head))
             .collect();
         let square = || Buffer::scratch(pool, TILE * TILE);
-        let mut pair = Pair { weights: square(), slopes: square() };
+        let mut pair = TilePair { weights: square(), slopes: square() };
         let columns = || Buffer::scratch(pool, width * TILE);
         let rows = || Buffer::scratch(pool, TILE * width);
         let mut tile = KeyTile {
@@ -146,7 +146,7 @@ impl Work<'_> {
         }
     }
 
-    fn query_head(&self, pool: &Arc<Pool>, spans: &[Span], query_head: usize) -> QueryHead {
+    fn query_head(&self, pool: &Arc<BufferPool>, spans: &[Span], query_head: usize) -> QueryHead {
         let (layout, width) = (self.layout, padded(self.layout.head_dim));
         let (heads, d) = (layout.query.heads, layout.head_dim);
         let rows: usize = spans.iter().map(|span| span.len).sum();
@@ -186,7 +186,7 @@ impl Work<'_> {
         start: usize,
         head: &mut QueryHead,
         tile: &mut KeyTile,
-        pair: &mut Pair,
+        pair: &mut TilePair,
     ) {
         let (d, width) = (self.layout.head_dim, padded(self.layout.head_dim));
         let (m, n) = (queries.len, keys.len);

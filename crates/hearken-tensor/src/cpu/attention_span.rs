@@ -38,7 +38,7 @@ pub(crate) struct SpanAttention<'a, F> {
 /// Scores of [`ROWS`] queries, one for each level of the sum over lanes; the lowest one also holds
 /// the final scores and the weights.
 #[repr(align(64))]
-struct Scores([[[f32; BLOCK]; ROWS]; LANES.ilog2() as usize]);
+struct SpanScores([[[f32; BLOCK]; ROWS]; LANES.ilog2() as usize]);
 
 impl<'a, F: Fn(usize) -> KeyBlock<'a>> Kernel for SpanAttention<'_, F> {
     type Output = ();
@@ -48,7 +48,7 @@ impl<'a, F: Fn(usize) -> KeyBlock<'a>> Kernel for SpanAttention<'_, F> {
         assert!(queries.position % BLOCK + queries.len <= BLOCK, "a span lies within a block");
         assert!(self.q.len() >= queries.len.next_multiple_of(ROWS) * self.width);
         assert!(self.sums.len() >= queries.len * self.width);
-        let mut scores = Scores([[[0.0; BLOCK]; ROWS]; _]);
+        let mut scores = SpanScores([[[0.0; BLOCK]; ROWS]; _]);
         let reach = self.window.map_or(0, |window| (queries.position + 1).saturating_sub(window));
         for index in reach / BLOCK..=queries.position / BLOCK {
             let block = (self.block)(index);
@@ -67,7 +67,7 @@ impl<F> SpanAttention<'_, F> {
         start: usize,
         block: &KeyBlock<'_>,
         row: usize,
-        scores: &mut Scores,
+        scores: &mut SpanScores,
     ) {
         let (width, rows) = (self.width, (self.queries.len - row).min(ROWS));
         let end_of = |i: usize| (self.queries.position + row + i + 1 - start).min(BLOCK);
@@ -135,7 +135,7 @@ fn scores_of<S: Lanes, const N: usize>(
     q: &[f32],
     width: usize,
     keys: &[f32],
-    (scores, chunk): (&mut Scores, usize),
+    (scores, chunk): (&mut SpanScores, usize),
 ) {
     assert!(width.is_multiple_of(LANES) && LANES <= width && N * LANES <= BLOCK);
     assert!(q.len() >= ROWS * width && keys.len() >= (width - 1) * BLOCK + N * LANES);
@@ -212,7 +212,7 @@ mod tests {
                     columns[l * BLOCK + i] = *value;
                 }
             }
-            let mut scores = Scores([[[0.0; BLOCK]; ROWS]; _]);
+            let mut scores = SpanScores([[[0.0; BLOCK]; ROWS]; _]);
             scores_of::<S, 4>(self.q, self.width, &columns, (&mut scores, 0));
             let found = scores.0[0].as_flattened().iter().map(|x| x.to_bits()).collect();
             [expected, found]

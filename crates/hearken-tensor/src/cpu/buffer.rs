@@ -26,12 +26,12 @@ const PIECE_MIN: usize = 64 << 10;
 struct Storage {
     pointer: NonNull<f32>,
     capacity: usize,
-    origin: Origin,
+    origin: StorageOrigin,
 }
 
 /// Where storage comes from, and returns to when it is dropped.
 #[derive(Debug)]
-enum Origin {
+enum StorageOrigin {
     /// The allocator; nowhere if there is no capacity.
     Heap,
     /// A piece of a mapping.
@@ -47,7 +47,7 @@ unsafe impl Sync for Storage {}
 
 impl Storage {
     fn empty() -> Self {
-        Self { pointer: NonNull::dangling(), capacity: 0, origin: Origin::Heap }
+        Self { pointer: NonNull::dangling(), capacity: 0, origin: StorageOrigin::Heap }
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -61,7 +61,7 @@ impl Storage {
         let slabs = slabs.filter(|_| (PIECE_MIN..MAPPED_MIN).contains(&bytes));
         if let Some(piece) = slabs.and_then(|slabs| slabs.take(bytes)) {
             let pointer = piece.pointer().cast();
-            return Ok((Self { pointer, capacity, origin: Origin::Piece(piece) }, false));
+            return Ok((Self { pointer, capacity, origin: StorageOrigin::Piece(piece) }, false));
         }
         Ok((Self::new_zeros(capacity)?, true))
     }
@@ -79,19 +79,19 @@ impl Storage {
             #[cfg(target_os = "linux")]
             let _ = mapping.advise(memmap2::Advice::HugePage);
             if let Some(pointer) = NonNull::new(mapping.as_mut_ptr().cast()) {
-                return Ok(Self { pointer, capacity, origin: Origin::Mapping(mapping) });
+                return Ok(Self { pointer, capacity, origin: StorageOrigin::Mapping(mapping) });
             }
         }
         // SAFETY: the layout's size is not 0.
         let pointer = unsafe { alloc_zeroed(layout) }.cast();
         let pointer = NonNull::new(pointer).ok_or(OutOfMemory { bytes: layout.size() })?;
-        Ok(Self { pointer, capacity, origin: Origin::Heap })
+        Ok(Self { pointer, capacity, origin: StorageOrigin::Heap })
     }
 }
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        if self.capacity > 0 && matches!(self.origin, Origin::Heap) {
+        if self.capacity > 0 && matches!(self.origin, StorageOrigin::Heap) {
             // SAFETY: allocated in `new_zeros` with this layout.
             unsafe { dealloc(self.pointer.as_ptr().cast(), Self::layout(self.capacity)) }
         }
@@ -112,9 +112,9 @@ fn capacity_for(len: usize) -> usize {
 /// Storage in use and waiting together exceed what was once in use at the same time by little:
 /// where they would by more, waiting storage is freed. So the pool costs little memory at the peak.
 #[derive(Debug, Default)]
-pub(crate) struct Pool {
+pub(crate) struct BufferPool {
     shelves: Mutex<Shelves>,
-    for_weights: OnceLock<Arc<Pool>>,
+    for_weights: OnceLock<Arc<BufferPool>>,
 }
 
 /// What the pool may hold when at most so many elements were in use at a time: a part more, for
@@ -135,7 +135,7 @@ struct Shelves {
     slabs: Option<Slabs>,
 }
 
-impl Pool {
+impl BufferPool {
     /// The pool for packed weights and caches: they are few sizes that return, with every update or
     /// every call, and they are streamed through, so that all but the smallest lie in shared mappings
     /// of huge pages.
@@ -217,16 +217,16 @@ impl Shelves {
 pub struct Buffer {
     storage: Storage,
     len: usize,
-    pool: Arc<Pool>,
+    pool: Arc<BufferPool>,
 }
 
 impl Buffer {
     /// Contents are those of a dropped buffer, or zeros.
-    pub(crate) fn scratch(pool: &Arc<Pool>, len: usize) -> Self {
+    pub(crate) fn scratch(pool: &Arc<BufferPool>, len: usize) -> Self {
         Self::try_scratch(pool, len).unwrap_or_else(|error| no_room(error))
     }
 
-    pub(crate) fn zeros(pool: &Arc<Pool>, len: usize) -> Self {
+    pub(crate) fn zeros(pool: &Arc<BufferPool>, len: usize) -> Self {
         let (storage, zero) = pool.take(len).unwrap_or_else(|error| no_room(error));
         let mut buffer = Self { storage, len, pool: pool.clone() };
         if !zero {
@@ -235,7 +235,7 @@ impl Buffer {
         buffer
     }
 
-    pub(crate) fn try_scratch(pool: &Arc<Pool>, len: usize) -> Result<Self, OutOfMemory> {
+    pub(crate) fn try_scratch(pool: &Arc<BufferPool>, len: usize) -> Result<Self, OutOfMemory> {
         let (storage, _) = pool.take(len)?;
         Ok(Self { storage, len, pool: pool.clone() })
     }
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_dropped_buffer_is_used_again() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(BufferPool::default());
         let first = Buffer::scratch(&pool, 1000);
         let pointer = first.as_ptr();
         drop(first);
@@ -286,9 +286,9 @@ mod tests {
 
     #[test]
     fn mapped_storage_is_as_good_as_any() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(BufferPool::default());
         let mut buffer = Buffer::zeros(&pool, MAPPED_MIN);
-        assert!(matches!(buffer.storage.origin, Origin::Mapping(_)));
+        assert!(matches!(buffer.storage.origin, StorageOrigin::Mapping(_)));
         assert!(buffer.iter().all(|&x| x == 0.0));
         buffer.fill(2.0);
         drop(buffer);
@@ -297,11 +297,11 @@ mod tests {
 
     #[test]
     fn pieces_of_a_mapping_are_aligned_and_cleared_where_zeros_are_asked_for() {
-        let pool = Arc::clone(Pool::default().for_weights());
+        let pool = Arc::clone(BufferPool::default().for_weights());
         let _keeps_the_mapping = Buffer::scratch(&pool, PIECE_MIN);
         for len in [PIECE_MIN / 4, PIECE_MIN / 4 + 1, 123_456] {
             let mut buffer = Buffer::scratch(&pool, len);
-            assert!(matches!(buffer.storage.origin, Origin::Piece(_)));
+            assert!(matches!(buffer.storage.origin, StorageOrigin::Piece(_)));
             assert_eq!(buffer.as_ptr().align_offset(ALIGN), 0);
             buffer.fill(3.0);
         }
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn reused_storage_is_cleared_where_zeros_are_asked_for() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(BufferPool::default());
         let mut first = Buffer::scratch(&pool, 40);
         first.fill(3.0);
         drop(first);
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_pool_holds_little_more_than_was_once_in_use() {
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(BufferPool::default());
         let largest = 24 << 20;
         drop(Buffer::scratch(&pool, largest));
         for part in [2, 3, 5, 7, 11, 13, 17] {

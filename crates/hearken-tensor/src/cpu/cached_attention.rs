@@ -9,7 +9,7 @@ use super::attention::{check, head};
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
 use super::rounding;
-use super::rows::{Shared, for_chunks};
+use super::rows::{SharedElements, for_chunks};
 use super::softcap::Softcap;
 use super::softmax::{BLOCK, Online};
 use crate::device::{Attention, Cache, CacheMut, CachedRow, Precision, QkvLayout};
@@ -84,25 +84,25 @@ pub(crate) fn cache_write(
     assert_eq!(page_len, plan.page_len, "the plan is for a cache of such pages");
     assert_eq!(keys.len(), values.len(), "keys and values: one length");
     let places = Places { page_len, groups, words: head_words(layout.head_dim, precision) };
-    let (keys, values) = (Shared::new(keys), Shared::new(values));
+    let (keys, values) = (SharedElements::new(keys), SharedElements::new(values));
     for_chunks(groups, 2 * slots.len() * layout.head_dim, |groups| {
-        dispatch(Write { qkv, layout, slots, keys, values, places, precision, groups });
+        dispatch(CacheWrite { qkv, layout, slots, keys, values, places, precision, groups });
     });
 }
 
 /// Keys and values of some heads on their way to their slots.
-struct Write<'a> {
+struct CacheWrite<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     slots: &'a [u32],
-    keys: Shared<'a>,
-    values: Shared<'a>,
+    keys: SharedElements<'a>,
+    values: SharedElements<'a>,
     places: Places,
     precision: Precision,
     groups: Range<usize>,
 }
 
-impl Kernel for Write<'_> {
+impl Kernel for CacheWrite<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
@@ -179,8 +179,8 @@ pub(crate) fn attention_cached(
         assert!(used.iter().all(|&page| (page as usize) < pages), "{pages} pages");
         seen += attention.window.map_or(end, |window| window.min(end));
     }
-    let out = Shared::new(out);
-    let work = Work { qkv, layout, cache, places, plan, attention, out };
+    let out = SharedElements::new(out);
+    let work = CachedTask { qkv, layout, cache, places, plan, attention, out };
     // Two products with each key and value seen.
     let elements = seen * 2 * heads * d / (runs.len() * groups).max(1);
     for_chunks(runs.len() * groups, elements, |tasks| {
@@ -193,17 +193,17 @@ pub(crate) fn attention_cached(
     });
 }
 
-struct Work<'a> {
+struct CachedTask<'a> {
     qkv: &'a [f32],
     layout: QkvLayout,
     cache: &'a Cache<'a, Buffer>,
     places: Places,
     plan: &'a CachePlan,
     attention: Attention,
-    out: Shared<'a>,
+    out: SharedElements<'a>,
 }
 
-impl Work<'_> {
+impl CachedTask<'_> {
     /// Asks for the first keys of a task: where a sequence begins in the cache, the processor cannot
     /// foresee.
     fn prefetch(&self, rows: Range<usize>, group: usize) {
@@ -213,8 +213,8 @@ impl Work<'_> {
         dispatch(FirstKeys { keys, positions: first / LANES * LANES..end });
     }
 
-    fn keys(&self, row: usize, group: usize) -> Keys<'_> {
-        Keys {
+    fn keys(&self, row: usize, group: usize) -> CachedHead<'_> {
+        CachedHead {
             cache: self.cache,
             places: self.places,
             pages: &self.plan.pages[self.plan.rows[row].pages.clone()],
@@ -258,7 +258,7 @@ impl Work<'_> {
 fn tile_of<'a, const M: usize>(
     first: usize,
     query: impl Fn(usize) -> Query<'a>,
-    keys: Keys<'a>,
+    keys: CachedHead<'a>,
     (scale, softcap): (f32, Option<Softcap>),
 ) {
     let queries = std::array::from_fn::<_, M, _>(|i| query(first + i));
@@ -267,7 +267,7 @@ fn tile_of<'a, const M: usize>(
 
 /// Prefetches the keys of the first of these positions.
 struct FirstKeys<'a> {
-    keys: Keys<'a>,
+    keys: CachedHead<'a>,
     positions: Range<usize>,
 }
 
@@ -296,7 +296,7 @@ struct Query<'a> {
 
 /// One head of the keys and values of a sequence.
 #[derive(Clone, Copy)]
-struct Keys<'a> {
+struct CachedHead<'a> {
     cache: &'a Cache<'a, Buffer>,
     places: Places,
     pages: &'a [u32],
@@ -304,7 +304,7 @@ struct Keys<'a> {
     head_dim: usize,
 }
 
-impl Keys<'_> {
+impl CachedHead<'_> {
     /// Where each of the positions `start..end` begins, at most sixteen; others repeat the last one.
     #[inline(always)]
     fn chunk(&self, start: usize, end: usize) -> [usize; LANES] {
@@ -374,7 +374,7 @@ impl Block {
 /// M queries over one sequence, with an online softmax.
 struct QueryTile<'a, const M: usize> {
     queries: [Query<'a>; M],
-    keys: Keys<'a>,
+    keys: CachedHead<'a>,
     scale: f32,
     softcap: Option<Softcap>,
 }
@@ -391,7 +391,7 @@ impl<const M: usize> Kernel for QueryTile<'_, M> {
 }
 
 /// How a cache keeps elements.
-trait Kept {
+trait CacheElement {
     /// Elements of a buffer that sixteen take.
     const WORDS: usize;
     /// Sixteen elements.
@@ -403,7 +403,7 @@ trait Kept {
 /// As they are.
 struct Whole;
 
-impl Kept for Whole {
+impl CacheElement for Whole {
     const WORDS: usize = LANES;
     #[inline(always)]
     fn load<S: Lanes>(words: &[f32]) -> S {
@@ -421,7 +421,7 @@ impl Kept for Whole {
 /// In bfloat16, two in a word.
 struct Halves;
 
-impl Kept for Halves {
+impl CacheElement for Halves {
     const WORDS: usize = LANES / 2;
     #[inline(always)]
     fn load<S: Lanes>(words: &[f32]) -> S {
@@ -438,7 +438,7 @@ impl Kept for Halves {
 
 impl<const M: usize> QueryTile<'_, M> {
     #[inline(always)]
-    fn over_kept<S: Lanes, K: Kept>(self) {
+    fn over_kept<S: Lanes, K: CacheElement>(self) {
         // Widths in whole registers get loops of known length.
         match self.keys.head_dim {
             32 => self.over::<S, K, 2>(),
@@ -457,7 +457,7 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// Heads of N registers.
     #[inline(always)]
-    fn over<S: Lanes, K: Kept, const N: usize>(self) {
+    fn over<S: Lanes, K: CacheElement, const N: usize>(self) {
         let seen = self.seen();
         let mut q = [[S::splat(0.0); N]; M];
         for m in 0..M {
@@ -515,7 +515,7 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// Adds the weighted values of a block, C registers of a value after the other.
     #[inline(always)]
-    fn add_values<S: Lanes, K: Kept, const N: usize, const C: usize>(
+    fn add_values<S: Lanes, K: CacheElement, const N: usize, const C: usize>(
         &self,
         block: &Block,
         scores: &[[[f32; LANES]; CHUNKS]; M],
@@ -545,7 +545,7 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// The products of queries with sixteen keys, summed over registers.
     #[inline(always)]
-    fn products<S: Lanes, K: Kept, const N: usize>(
+    fn products<S: Lanes, K: CacheElement, const N: usize>(
         &self,
         q: &[[S; N]; M],
         at: &[usize; LANES],
@@ -570,7 +570,7 @@ impl<const M: usize> QueryTile<'_, M> {
 
     /// Heads of any width: the last register is padded with zeros.
     #[inline(always)]
-    fn over_any<S: Lanes, K: Kept>(self) {
+    fn over_any<S: Lanes, K: CacheElement>(self) {
         let words = self.keys.places.words;
         for query in self.queries {
             query.out.fill(0.0);
@@ -626,7 +626,7 @@ fn scale<S: Lanes>(values: &mut [f32], factor: f32) {
 }
 
 #[inline(always)]
-fn add_scaled<S: Lanes, K: Kept>(from: &[f32], factor: f32, to: &mut [f32]) {
+fn add_scaled<S: Lanes, K: CacheElement>(from: &[f32], factor: f32, to: &mut [f32]) {
     let (to, to_rest) = to.as_chunks_mut::<LANES>();
     let mut from = from.chunks(K::WORDS);
     for to in to {

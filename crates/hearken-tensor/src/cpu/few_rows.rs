@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::product::Order;
+use super::product::WeightOrder;
 use super::rows::{Input, Output, for_chunks};
 use crate::device::Write;
 use crate::kernels::KernelFamily;
@@ -19,7 +19,13 @@ pub(crate) fn are_faster(rows: usize) -> bool {
 const PASS: usize = 8;
 
 /// `y (+)= x·B` for few rows.
-pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>, write: Write) {
+pub(crate) fn few_rows(
+    x: Input<'_>,
+    weight: &[f32],
+    order: WeightOrder,
+    y: Output<'_>,
+    write: Write,
+) {
     let (rows, inner, outputs) = (x.rows.rows, x.rows.width, y.rows.width);
     if rows == 0 {
         return;
@@ -28,7 +34,7 @@ pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>
     let passes = || (0..rows).step_by(PASS).map(|first| first..(first + PASS).min(rows));
     let work = inner * rows.div_ceil(PASS);
     match order {
-        Order::OutputsByInner => for_chunks(outputs.div_ceil(BLOCK), work * BLOCK, |range| {
+        WeightOrder::OutputsByInner => for_chunks(outputs.div_ceil(BLOCK), work * BLOCK, |range| {
             for block in range {
                 let outputs = block * BLOCK..(block * BLOCK + BLOCK).min(outputs);
                 for pass in passes() {
@@ -37,15 +43,17 @@ pub(crate) fn few_rows(x: Input<'_>, weight: &[f32], order: Order, y: Output<'_>
                 }
             }
         }),
-        Order::InnerByOutputs => for_chunks(outputs.div_ceil(COLUMNS), work * COLUMNS, |range| {
-            for block in range {
-                let outputs = block * COLUMNS..(block * COLUMNS + COLUMNS).min(outputs);
-                for pass in passes() {
-                    let (x, y) = (x.part(pass.clone()), y.part(pass));
-                    dispatch(Combinations { x, weight, y, outputs: outputs.clone(), write });
+        WeightOrder::InnerByOutputs => {
+            for_chunks(outputs.div_ceil(COLUMNS), work * COLUMNS, |range| {
+                for block in range {
+                    let outputs = block * COLUMNS..(block * COLUMNS + COLUMNS).min(outputs);
+                    for pass in passes() {
+                        let (x, y) = (x.part(pass.clone()), y.part(pass));
+                        dispatch(Combinations { x, weight, y, outputs: outputs.clone(), write });
+                    }
                 }
-            }
-        }),
+            })
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch, exp};
 use super::prepared::Prepared;
 use super::product;
-use super::rows::{Input, Output, Shared, for_chunks_mut};
+use super::rows::{Input, Output, SharedElements, for_chunks_mut};
 use super::softcap::{Bound, Softcap};
 use crate::device::{HeadOptions, HeadOutput, Prediction, PredictionGrad, Rows, Weight, Write};
 
@@ -23,7 +23,7 @@ pub(crate) struct HeadBackward<'a> {
 /// Forward, and backward where gradients are wanted. `kept` has room for the logits of all rows or of
 /// the first whole chunks: a forward pass alone fills it, one with backward finds it full.
 pub(crate) fn logprob_head(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     hidden: &Buffer,
     weight: Weight<'_, Buffer, Prepared>,
     predictions: &[Prediction],
@@ -83,7 +83,7 @@ struct ChunkLogits<'a> {
 
 impl<'a> ChunkLogits<'a> {
     fn new(
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         kept: Option<&'a mut Buffer>,
         [rows, chunk, vocabulary]: [usize; 3],
     ) -> Self {
@@ -185,10 +185,10 @@ impl ChunkWork<'_> {
     /// Fills the results of the rows' predictions; turns logits to their gradients if wanted.
     fn run(&self, rows: Range<usize>, logits: &mut [f32], results: &mut Results) {
         let statistics = results.statistics;
-        let logprobs = Shared::new(&mut results.logprobs);
-        let entropy = Shared::new(&mut results.entropy);
-        let squares = Shared::new(&mut results.sum_squares);
-        let hits = Shared::new(&mut results.hits);
+        let logprobs = SharedElements::new(&mut results.logprobs);
+        let entropy = SharedElements::new(&mut results.entropy);
+        let squares = SharedElements::new(&mut results.sum_squares);
+        let hits = SharedElements::new(&mut results.hits);
         let inverse = 1.0 / self.options.temperature;
         let work = |(logits, row): (&mut [f32], usize)| {
             let softmax = dispatch(Softmax { logits, inverse });

@@ -55,7 +55,7 @@ use crate::forest::Forest;
 /// long computations are best run inside `rayon::ThreadPool::install` or `rayon::scope`.
 #[derive(Clone, Debug, Default)]
 pub struct Cpu {
-    pool: Arc<buffer::Pool>,
+    pool: Arc<buffer::BufferPool>,
 }
 
 impl Cpu {

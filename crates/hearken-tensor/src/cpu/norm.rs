@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::{Input, Output, Shared, for_chunks, sum_over_rows};
+use super::rows::{Input, Output, SharedElements, for_chunks, sum_over_rows};
 use crate::device::{View, ViewMut, Write};
 
 /// y = x / √(mean(x²) + eps) · weight over each of `groups` parts of every row.
@@ -18,7 +18,7 @@ pub(crate) fn rms_norm(
     let width = group_width(x, groups, weight);
     assert_eq!((x.rows.rows, x.rows.width), (y.rows.rows, y.rows.width), "x and y: one shape");
     assert_eq!(rstd.len(), x.rows.rows * groups, "rstd: one per row and group");
-    let rstd = Shared::new(rstd);
+    let rstd = SharedElements::new(rstd);
     for_chunks(x.rows.rows, x.rows.width, |range| {
         for row in range {
             // SAFETY: the ranges partition the rows.
@@ -214,7 +214,7 @@ pub(crate) fn layer_norm(
     assert_eq!(weight.len(), x.rows.width, "weight: as wide as a row");
     assert_eq!(bias.len(), x.rows.width, "bias: as wide as a row");
     assert_eq!(statistics.len(), x.rows.rows * 2, "statistics: two per row");
-    let statistics = Shared::new(statistics);
+    let statistics = SharedElements::new(statistics);
     for_chunks(x.rows.rows, x.rows.width, |range| {
         for row in range {
             // SAFETY: the ranges partition the rows.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::{Shared, for_chunks};
+use super::rows::{SharedElements, for_chunks};
 use crate::device::AdamW;
 
 /// Elements per partial sum: fixed, so that sums do not depend on the number of threads.
@@ -103,8 +103,11 @@ pub(crate) fn adamw(
     assert_eq!(first_moment.len(), len, "first_moment: as long as the parameter");
     assert_eq!(second_moment.len(), len, "second_moment: as long as the parameter");
     let factors = Factors::new(step);
-    let (parameter, first, second) =
-        (Shared::new(parameter), Shared::new(first_moment), Shared::new(second_moment));
+    let (parameter, first, second) = (
+        SharedElements::new(parameter),
+        SharedElements::new(first_moment),
+        SharedElements::new(second_moment),
+    );
     for_chunks(len.div_ceil(1024), 1024, |range| {
         let start = range.start * 1024;
         let count = (range.end * 1024).min(len) - start;
@@ -113,7 +116,7 @@ pub(crate) fn adamw(
             (parameter.slice(start, count), first.slice(start, count), second.slice(start, count))
         };
         let grad = &grad[start..start + count];
-        dispatch(Step { factors, parameter, grad, first, second });
+        dispatch(AdamStep { factors, parameter, grad, first, second });
     });
 }
 
@@ -147,7 +150,7 @@ impl Factors {
     }
 }
 
-pub(crate) struct Step<'a> {
+pub(crate) struct AdamStep<'a> {
     pub(crate) factors: Factors,
     pub(crate) parameter: &'a mut [f32],
     pub(crate) grad: &'a [f32],
@@ -167,7 +170,7 @@ fn stepped<S: Lanes>(f: Factors, parameter: S, grad: S, first: S, second: S) -> 
     (parameter.mul(S::splat(f.decay)).sub(change), first, second)
 }
 
-impl Kernel for Step<'_> {
+impl Kernel for AdamStep<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {

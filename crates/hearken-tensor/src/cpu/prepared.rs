@@ -3,10 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use super::bf16;
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::int8::Int8;
-use super::rows::{Input, Shared, Source, for_chunks};
-use crate::device::{Int8Scales, Layout, Rows, WeightShape};
+use super::rows::{Input, SharedElements, Source, for_chunks};
+use crate::device::{Int8Scales, Rows, WeightLayout, WeightShape};
 
 /// A weight rounded to bfloat16 and packed, once for products with the weight and once for those
 /// with its transpose, each made when first used; or one rounded to eight bits, which was asked for.
@@ -21,7 +21,7 @@ impl Prepared {
     /// Makes the copy in eight bits, if there is none.
     pub(crate) fn round_to_int8(
         &self,
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         values: &[f32],
         shape: WeightShape,
         scales: Int8Scales,
@@ -41,13 +41,13 @@ impl Prepared {
     /// The right factor of y = x·Wᵀ: sums over inputs.
     pub(crate) fn forward(
         &self,
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         values: &Buffer,
         shape: WeightShape,
     ) -> &bf16::Right {
         get_or_pack(&self.forward, || match shape.layout {
-            Layout::OutputsByInputs => pack(pool, values, shape, Source::Outer),
-            Layout::InputsByOutputs => pack(pool, values, shape, Source::Inner),
+            WeightLayout::OutputsByInputs => pack(pool, values, shape, Source::Outer),
+            WeightLayout::InputsByOutputs => pack(pool, values, shape, Source::Inner),
         })
     }
 
@@ -55,13 +55,13 @@ impl Prepared {
     /// is made of the forward copy, which has the same bits.
     pub(crate) fn backward(
         &self,
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         values: &Buffer,
         shape: WeightShape,
     ) -> &bf16::Right {
         let pack_values = |values: &Buffer| match shape.layout {
-            Layout::OutputsByInputs => pack(pool, values, shape, Source::Inner),
-            Layout::InputsByOutputs => pack(pool, values, shape, Source::Outer),
+            WeightLayout::OutputsByInputs => pack(pool, values, shape, Source::Inner),
+            WeightLayout::InputsByOutputs => pack(pool, values, shape, Source::Outer),
         };
         get_or_pack(&self.backward, || {
             let len = shape.inputs * shape.outputs;
@@ -77,26 +77,26 @@ impl Prepared {
     /// Writes the values of the forward copy in the weight's layout.
     pub(crate) fn unpack(
         &self,
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         values: &Buffer,
         shape: WeightShape,
         out: &mut [f32],
     ) {
         let packed = self.forward(pool, values, shape);
         let width = match shape.layout {
-            Layout::OutputsByInputs => shape.inputs,
-            Layout::InputsByOutputs => shape.outputs,
+            WeightLayout::OutputsByInputs => shape.inputs,
+            WeightLayout::InputsByOutputs => shape.outputs,
         };
         let rows = out.len() / width;
-        let out = Shared::new(out);
+        let out = SharedElements::new(out);
         for_chunks(rows, width, |range| {
             for row in range {
                 // SAFETY: the ranges partition the rows.
                 let out = unsafe { out.slice(row * width, width) };
                 for (column, out) in out.iter_mut().enumerate() {
                     *out = match shape.layout {
-                        Layout::OutputsByInputs => packed.value(row, column),
-                        Layout::InputsByOutputs => packed.value(column, row),
+                        WeightLayout::OutputsByInputs => packed.value(row, column),
+                        WeightLayout::InputsByOutputs => packed.value(column, row),
                     };
                 }
             }
@@ -116,15 +116,15 @@ fn get_or_pack(lock: &OnceLock<bf16::Right>, pack: impl FnOnce() -> bf16::Right)
 }
 
 fn pack<'a>(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     values: &'a Buffer,
     shape: WeightShape,
     source: fn(Input<'a>) -> Source<'a>,
 ) -> bf16::Right {
     assert_eq!(values.len(), shape.inputs * shape.outputs, "weight: outputs × inputs");
     let rows = match shape.layout {
-        Layout::OutputsByInputs => Rows::dense(shape.outputs, shape.inputs),
-        Layout::InputsByOutputs => Rows::dense(shape.inputs, shape.outputs),
+        WeightLayout::OutputsByInputs => Rows::dense(shape.outputs, shape.inputs),
+        WeightLayout::InputsByOutputs => Rows::dense(shape.inputs, shape.outputs),
     };
     bf16::Right::pack(pool.for_weights(), source(Input::of(values, rows)))
 }

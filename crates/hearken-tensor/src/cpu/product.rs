@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use super::bf16;
 use super::blocked;
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::few_rows::{self, few_rows};
 use super::int8::{self, Int8};
 use super::prepared::Prepared;
 use super::rows::{Input, Output, Source, for_chunks};
-use crate::device::{Layout, LinearPart, Precision, Rows, View, Weight, WeightShape, Write};
+use crate::device::{LinearPart, Precision, Rows, View, Weight, WeightLayout, WeightShape, Write};
 
 /// The order of a weight in memory, seen from a product `y = x·B` with B `[inner, outputs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum WeightOrder {
     /// B itself: an element of x meets consecutive outputs.
     InnerByOutputs,
     /// Bᵀ: an output is the product of two consecutive runs.
     OutputsByInner,
 }
 
-impl Order {
+impl WeightOrder {
     /// A weight in this order, as a factor.
     fn source(self, weight: &[f32], inner: usize, outputs: usize) -> Source<'_> {
         match self {
@@ -34,9 +34,9 @@ impl Order {
 
 /// `y (+)= x·B (+ bias)` in f32.
 fn product(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     x: Input<'_>,
-    (weight, order): (&[f32], Order),
+    (weight, order): (&[f32], WeightOrder),
     bias: Option<&[f32]>,
     (y, write): (Output<'_>, Write),
 ) {
@@ -53,11 +53,11 @@ fn product(
     }
     let right = order.source(weight, inner, outputs);
     let left = blocked::Left::pack(pool, Source::Outer(x));
-    blocked::products(&left, &[blocked::Part { right: &right, bias, out: y }], write);
+    blocked::products(&left, &[blocked::RightFactor { right: &right, bias, out: y }], write);
 }
 
 /// `out += leftᵀ·right`: sums over rows of products of their elements.
-fn transposed_product(pool: &Arc<Pool>, left: Input<'_>, right: Input<'_>, out: Output<'_>) {
+fn transposed_product(pool: &Arc<BufferPool>, left: Input<'_>, right: Input<'_>, out: Output<'_>) {
     let inner = left.rows.rows;
     assert_eq!(inner, right.rows.rows, "left and right: as many rows");
     assert_eq!(out.rows.rows, left.rows.width, "out: a row for each column of left");
@@ -67,14 +67,18 @@ fn transposed_product(pool: &Arc<Pool>, left: Input<'_>, right: Input<'_>, out: 
     }
     let left = blocked::Left::pack(pool, Source::Inner(left));
     let right = Source::Inner(right);
-    blocked::products(&left, &[blocked::Part { right: &right, bias: None, out }], Write::Add);
+    blocked::products(
+        &left,
+        &[blocked::RightFactor { right: &right, bias: None, out }],
+        Write::Add,
+    );
 }
 
 /// The order of a weight in a product with its transpose.
-fn order(layout: Layout) -> Order {
+fn order(layout: WeightLayout) -> WeightOrder {
     match layout {
-        Layout::OutputsByInputs => Order::OutputsByInner,
-        Layout::InputsByOutputs => Order::InnerByOutputs,
+        WeightLayout::OutputsByInputs => WeightOrder::OutputsByInner,
+        WeightLayout::InputsByOutputs => WeightOrder::InnerByOutputs,
     }
 }
 
@@ -94,7 +98,7 @@ fn bias_rows(bias: &[f32], y: Output<'_>, write: Write) {
 }
 
 /// Packs a weight if [`forward`] reads a packed copy; gives whether it does.
-pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Buffer, Prepared>) -> bool {
+pub(crate) fn prepare(pool: &Arc<BufferPool>, weight: Weight<'_, Buffer, Prepared>) -> bool {
     if weight.shape.precision == Precision::Bf16 {
         weight.prepared.forward(pool, weight.values, weight.shape);
         return true;
@@ -104,7 +108,7 @@ pub(crate) fn prepare(pool: &Arc<Pool>, weight: Weight<'_, Buffer, Prepared>) ->
 
 /// The values that products read: those of a packed copy, or the master values.
 pub(crate) fn read_weight(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     weight: Weight<'_, Buffer, Prepared>,
     out: &mut Buffer,
 ) {
@@ -112,8 +116,8 @@ pub(crate) fn read_weight(
     assert_eq!(out.len(), shape.inputs * shape.outputs, "out: outputs × inputs");
     if let Some(int8) = weight.prepared.int8() {
         match shape.layout {
-            Layout::OutputsByInputs => int8.widen(0..shape.outputs, out),
-            Layout::InputsByOutputs => {
+            WeightLayout::OutputsByInputs => int8.widen(0..shape.outputs, out),
+            WeightLayout::InputsByOutputs => {
                 for (input, row) in out.chunks_exact_mut(shape.outputs).enumerate() {
                     for (output, value) in row.iter_mut().enumerate() {
                         *value = int8.value(output, input);
@@ -137,7 +141,7 @@ const WIDENED: usize = 1 << 18;
 
 /// Calls `work` with the values of some outputs after the other. How many at a time follows from the
 /// weight's shape alone, and so do sums over outputs.
-fn for_widened(pool: &Arc<Pool>, int8: &Int8, mut work: impl FnMut(Range<usize>, &[f32])) {
+fn for_widened(pool: &Arc<BufferPool>, int8: &Int8, mut work: impl FnMut(Range<usize>, &[f32])) {
     let (inputs, outputs) = (int8.inputs(), int8.outputs());
     // Whole panels of a packed factor.
     let step = (WIDENED / inputs.max(1)).next_multiple_of(32).max(32).min(outputs.max(1));
@@ -152,7 +156,7 @@ fn for_widened(pool: &Arc<Pool>, int8: &Int8, mut work: impl FnMut(Range<usize>,
 
 /// [`backward_input`] with a weight in eight bits.
 fn backward_int8(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     dy: Input<'_>,
     (int8, precision): (&Int8, Precision),
     dx: Output<'_>,
@@ -163,13 +167,13 @@ fn backward_int8(
         let dy = dy.columns(outputs.clone());
         match precision {
             Precision::F32 => {
-                product(pool, dy, (values, Order::InnerByOutputs), None, (dx, write));
+                product(pool, dy, (values, WeightOrder::InnerByOutputs), None, (dx, write));
             }
             Precision::Bf16 => {
                 let rows = Rows::dense(outputs.len(), dx.rows.width);
                 let right = bf16::Right::pack(pool, Source::Inner(Input::of(values, rows)));
                 let left = bf16::Left::pack(pool, Source::Outer(dy));
-                let part = bf16::Part { right: &right, bias: None, out: dx };
+                let part = bf16::Bf16Product { right: &right, bias: None, out: dx };
                 bf16::products(&left, &[part], write);
             }
         }
@@ -179,7 +183,7 @@ fn backward_int8(
 
 /// y (+)= x·Wᵀ (+ bias).
 pub(crate) fn forward(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     x: Input<'_>,
     weight: Weight<'_, Buffer, Prepared>,
     bias: Option<&[f32]>,
@@ -190,13 +194,13 @@ pub(crate) fn forward(
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
     if let Some(int8) = weight.prepared.int8() {
         let left = int8::Left::pack(pool, x);
-        int8::products(&left, &[int8::Part { right: int8, bias, out: y }], write);
+        int8::products(&left, &[int8::Int8Product { right: int8, bias, out: y }], write);
         return;
     }
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.forward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, Source::Outer(x));
-        bf16::products(&left, &[bf16::Part { right, bias, out: y }], write);
+        bf16::products(&left, &[bf16::Bf16Product { right, bias, out: y }], write);
         return;
     }
     let order = order(weight.shape.layout);
@@ -206,7 +210,7 @@ pub(crate) fn forward(
 /// [`forward`] of the same rows for several weights, into parts of `y`. Where all are of one kind, the rows
 /// are packed once and all products are divided among the threads together.
 pub(crate) fn forward_parts(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     x: Input<'_>,
     parts: &[LinearPart<'_, Buffer, Prepared>],
     y: &mut [f32],
@@ -221,7 +225,7 @@ pub(crate) fn forward_parts(
         let mut products = Vec::with_capacity(parts.len());
         for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
             let right = weight.prepared.forward(pool, weight.values, weight.shape);
-            products.push(bf16::Part { right, bias: bias.map(|bias| &bias[..]), out });
+            products.push(bf16::Bf16Product { right, bias: bias.map(|bias| &bias[..]), out });
         }
         bf16::products(&left, &products, write);
         return;
@@ -240,7 +244,11 @@ pub(crate) fn forward_parts(
             .collect();
         let mut products = Vec::with_capacity(parts.len());
         for ((part, right), out) in parts.iter().zip(&rights).zip(outs) {
-            products.push(blocked::Part { right, bias: part.bias.map(|bias| &bias[..]), out });
+            products.push(blocked::RightFactor {
+                right,
+                bias: part.bias.map(|bias| &bias[..]),
+                out,
+            });
         }
         blocked::products(&left, &products, write);
         return;
@@ -250,7 +258,7 @@ pub(crate) fn forward_parts(
         let mut products = Vec::with_capacity(parts.len());
         for (LinearPart { weight, bias, .. }, out) in parts.iter().zip(outs) {
             let right = weight.prepared.int8().expect("invariant: all have such a copy");
-            products.push(int8::Part { right, bias: bias.map(|bias| &bias[..]), out });
+            products.push(int8::Int8Product { right, bias: bias.map(|bias| &bias[..]), out });
         }
         int8::products(&left, &products, write);
         return;
@@ -262,7 +270,7 @@ pub(crate) fn forward_parts(
 
 /// dx (+)= dy·W.
 pub(crate) fn backward_input(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     dy: Input<'_>,
     weight: Weight<'_, Buffer, Prepared>,
     dx: Output<'_>,
@@ -278,19 +286,19 @@ pub(crate) fn backward_input(
     if weight.shape.precision == Precision::Bf16 {
         let right = weight.prepared.backward(pool, weight.values, weight.shape);
         let left = bf16::Left::pack(pool, Source::Outer(dy));
-        bf16::products(&left, &[bf16::Part { right, bias: None, out: dx }], write);
+        bf16::products(&left, &[bf16::Bf16Product { right, bias: None, out: dx }], write);
         return;
     }
     let order = match weight.shape.layout {
-        Layout::OutputsByInputs => Order::InnerByOutputs,
-        Layout::InputsByOutputs => Order::OutputsByInner,
+        WeightLayout::OutputsByInputs => WeightOrder::InnerByOutputs,
+        WeightLayout::InputsByOutputs => WeightOrder::OutputsByInner,
     };
     product(pool, dy, (weight.values, order), None, (dx, write));
 }
 
 /// dW += dyᵀ·x, in the weight's layout.
 pub(crate) fn backward_weight(
-    pool: &Arc<Pool>,
+    pool: &Arc<BufferPool>,
     dy: Input<'_>,
     x: Input<'_>,
     shape: WeightShape,
@@ -299,14 +307,14 @@ pub(crate) fn backward_weight(
     assert_eq!(dweight.len(), shape.inputs * shape.outputs, "dweight: outputs × inputs");
     assert_eq!(dy.rows.rows, x.rows.rows, "dy and x: as many rows");
     let (left, right) = match shape.layout {
-        Layout::OutputsByInputs => (dy, x),
-        Layout::InputsByOutputs => (x, dy),
+        WeightLayout::OutputsByInputs => (dy, x),
+        WeightLayout::InputsByOutputs => (x, dy),
     };
     let out = Output::of(dweight, Rows::dense(left.rows.width, right.rows.width));
     if shape.precision == Precision::Bf16 {
         let left = bf16::Left::pack(pool, Source::Inner(left));
         let right = bf16::Right::pack(pool, Source::Inner(right));
-        bf16::products(&left, &[bf16::Part { right: &right, bias: None, out }], Write::Add);
+        bf16::products(&left, &[bf16::Bf16Product { right: &right, bias: None, out }], Write::Add);
         return;
     }
     transposed_product(pool, left, right, out);
@@ -320,7 +328,7 @@ pub(crate) fn sum_rows(dy: View<'_, Buffer>, dbias: &mut Buffer) {
     let dy = Input::new(dy);
     let Rows { rows, width, .. } = dy.rows;
     assert_eq!(dbias.len(), width, "dbias: as wide as dy");
-    let dbias = super::rows::Shared::new(dbias);
+    let dbias = super::rows::SharedElements::new(dbias);
     for_chunks(width.div_ceil(COLUMNS), rows * COLUMNS, |range| {
         for block in range {
             let columns = block * COLUMNS..(block * COLUMNS + COLUMNS).min(width);

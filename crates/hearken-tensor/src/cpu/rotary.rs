@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::{Shared, for_chunks};
+use super::rows::{SharedElements, for_chunks};
 use crate::device::{Heads, QkvLayout, Rotary, Rotation};
 
 /// Rotates the heads of every row by its position.
@@ -20,7 +20,7 @@ pub(crate) fn rotary(
     assert!(positions.len() * layout.row_stride <= buffer.len(), "a row for each position");
     let last = heads.offset + heads.heads.saturating_sub(1) * heads.head_stride + layout.head_dim;
     assert!(last <= layout.row_stride, "heads end at {last} of {}", layout.row_stride);
-    let values = Shared::new(buffer);
+    let values = SharedElements::new(buffer);
     for_chunks(positions.len(), heads.heads * rotary.rotary_dim, |range| {
         for row in range {
             let angles = positions[row] as usize * half..(positions[row] as usize + 1) * half;

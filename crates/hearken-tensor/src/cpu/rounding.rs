@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, Lanes, dispatch};
-use super::rows::{Shared, for_chunks};
+use super::rows::{SharedElements, for_chunks};
 use crate::device::{Heads, QkvLayout};
 use crate::stochastic;
 
@@ -25,13 +25,13 @@ pub(crate) fn round_heads(buffer: &mut Buffer, layout: QkvLayout, heads: Heads) 
     let rows = buffer.len() / layout.row_stride.max(1);
     let last = heads.offset + heads.heads.saturating_sub(1) * heads.head_stride + layout.head_dim;
     assert!(last <= layout.row_stride, "heads end at {last} of {}", layout.row_stride);
-    let values = Shared::new(buffer);
+    let values = SharedElements::new(buffer);
     for_chunks(rows, heads.heads * layout.head_dim, |range| {
         for row in range {
             for head in 0..heads.heads {
                 let start = row * layout.row_stride + heads.offset + head * heads.head_stride;
                 // SAFETY: the ranges partition the rows, and heads are taken one at a time.
-                dispatch(Round(unsafe { values.slice(start, layout.head_dim) }));
+                dispatch(RoundRow(unsafe { values.slice(start, layout.head_dim) }));
             }
         }
     });
@@ -39,7 +39,7 @@ pub(crate) fn round_heads(buffer: &mut Buffer, layout: QkvLayout, heads: Heads) 
 
 /// Rounds every element.
 pub(crate) fn round(values: &mut [f32]) {
-    super::rows::for_chunks_mut(values, |_, chunk| dispatch(Round(chunk)));
+    super::rows::for_chunks_mut(values, |_, chunk| dispatch(RoundRow(chunk)));
 }
 
 /// Rounds every element up or down at random.
@@ -65,9 +65,9 @@ impl Kernel for RoundRandomly<'_> {
     }
 }
 
-struct Round<'a>(&'a mut [f32]);
+struct RoundRow<'a>(&'a mut [f32]);
 
-impl Kernel for Round<'_> {
+impl Kernel for RoundRow<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {

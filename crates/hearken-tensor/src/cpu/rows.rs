@@ -89,18 +89,18 @@ fn part(rows: Rows, part: Range<usize>) -> Rows {
 
 /// Elements that several threads write, each its own.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
+pub(crate) struct SharedElements<'a> {
     pointer: *mut f32,
     len: usize,
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
 // SAFETY: threads get at the elements only through `slice`, whose callers keep them apart.
-unsafe impl Send for Shared<'_> {}
+unsafe impl Send for SharedElements<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl Sync for SharedElements<'_> {}
 
-impl<'a> Shared<'a> {
+impl<'a> SharedElements<'a> {
     pub(crate) fn new(values: &'a mut [f32]) -> Self {
         Self { pointer: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
     }
@@ -117,7 +117,7 @@ impl<'a> Shared<'a> {
 /// Rows to write, different ones by different threads.
 #[derive(Clone, Copy)]
 pub(crate) struct Output<'a> {
-    values: Shared<'a>,
+    values: SharedElements<'a>,
     pub(crate) rows: Rows,
 }
 
@@ -130,7 +130,7 @@ impl<'a> Output<'a> {
     pub(crate) fn of(values: &'a mut [f32], rows: Rows) -> Self {
         assert!(rows.end() <= values.len(), "rows end at {}, not {}", rows.end(), values.len());
         assert!(rows.width <= rows.stride || rows.rows <= 1, "rows overlap: {rows:?}");
-        Self { values: Shared::new(values), rows }
+        Self { values: SharedElements::new(values), rows }
     }
 
     /// Parts of one buffer that have no element in common.
@@ -141,7 +141,7 @@ impl<'a> Output<'a> {
         values: &'a mut [f32],
         parts: impl Iterator<Item = Rows> + Clone,
     ) -> Vec<Self> {
-        let whole = Shared::new(values);
+        let whole = SharedElements::new(values);
         for (index, rows) in parts.clone().enumerate() {
             assert!(rows.end() <= whole.len, "rows end at {}, not {}", rows.end(), whole.len);
             assert!(rows.offset + rows.width <= rows.stride, "columns of one row: {rows:?}");
@@ -205,7 +205,7 @@ pub(crate) fn for_chunks(
 /// Calls `work` with chunks of `values` and where each starts, in parallel where it pays.
 pub(crate) fn for_chunks_mut(values: &mut [f32], work: impl Fn(usize, &mut [f32]) + Send + Sync) {
     let shared_len = values.len();
-    let shared = Shared::new(values);
+    let shared = SharedElements::new(values);
     for_chunks(shared_len.div_ceil(1024), 1024, |range| {
         let start = range.start * 1024;
         let len = (range.end * 1024).min(shared_len) - start;
@@ -228,7 +228,7 @@ pub(crate) fn sum_over_rows<const N: usize>(
     let chunk = rows.div_ceil(CHUNKS_MAX).max(16);
     let chunks = rows.div_ceil(chunk);
     let mut partial = vec![0.0_f32; chunks * total];
-    let shared = Shared::new(&mut partial);
+    let shared = SharedElements::new(&mut partial);
     let run = |index: usize| {
         let mut start = index * total;
         let parts = std::array::from_fn(|i| {

@@ -2,9 +2,9 @@
 
 use super::buffer::Buffer;
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::{Input, Output, Shared, for_chunks, for_chunks_mut};
+use super::rows::{Input, Output, SharedElements, for_chunks, for_chunks_mut};
 use crate::device::{Dropout, View, ViewMut, Write};
-use crate::dropout::Kept;
+use crate::dropout::KeptElements;
 
 /// `to += factor · from`.
 pub(crate) fn add_scaled(from: &[f32], factor: f32, to: &mut [f32]) {
@@ -99,7 +99,7 @@ pub(crate) fn dropout(
     assert_eq!(x.rows.width, y.rows.width, "x and y: as wide");
     for_chunks(keys.len(), x.rows.width, |range| {
         for row in range {
-            let kept = Kept::new(keys[row], dropout);
+            let kept = KeptElements::new(keys[row], dropout);
             // SAFETY: the ranges partition the rows.
             let y = unsafe { y.row(row) };
             for (column, (y, x)) in y.iter_mut().zip(x.row(row)).enumerate() {
@@ -117,7 +117,7 @@ pub(crate) fn scatter_add_rows(rows: View<'_, Buffer>, ids: &[u32], table: &mut 
     let rows = Input::new(rows);
     assert_eq!(rows.rows.rows, ids.len(), "rows: one for each id");
     let width = rows.rows.width;
-    let table = Shared::new(table);
+    let table = SharedElements::new(table);
     for_chunks(width.div_ceil(COLUMNS), ids.len() * COLUMNS, |range| {
         let columns = range.start * COLUMNS..(range.end * COLUMNS).min(width);
         for (row, &id) in ids.iter().enumerate() {

@@ -1,13 +1,13 @@
 //! Products of rows with weights.
 
 use super::{Prepared, Values, put, read_as};
-use crate::device::{Int8Scales, Layout, View, ViewMut, Weight, WeightShape, Write};
+use crate::device::{Int8Scales, View, ViewMut, Weight, WeightLayout, WeightShape, Write};
 
 /// Where the element of an output and an input lies.
 fn at(shape: WeightShape, output: usize, input: usize) -> usize {
     match shape.layout {
-        Layout::OutputsByInputs => output * shape.inputs + input,
-        Layout::InputsByOutputs => input * shape.outputs + output,
+        WeightLayout::OutputsByInputs => output * shape.inputs + input,
+        WeightLayout::InputsByOutputs => input * shape.outputs + output,
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Values, put};
 use crate::device::{
     Activation, Dropout, Gate, Gelu, Heads, QkvLayout, Rotary, Rotation, View, ViewMut, Write,
 };
-use crate::dropout::Kept;
+use crate::dropout::KeptElements;
 
 pub(super) fn gather(table: &Values, ids: &[u32], out: ViewMut<'_, Values>, write: Write) {
     let width = out.rows.width;
@@ -32,7 +32,7 @@ pub(super) fn dropout(
     write: Write,
 ) {
     for (row, &key) in keys.iter().enumerate() {
-        let kept = Kept::new(key, dropout);
+        let kept = KeptElements::new(key, dropout);
         let x = x.buffer.row(x.rows, row);
         for (column, y) in y.buffer.row_mut(y.rows, row).iter_mut().enumerate() {
             // The kernels' scale is rounded to f32, and finite differences ask for no more.

@@ -1,7 +1,7 @@
 use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
-    HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows, View, ViewMut, Weight,
+    HeadOptions, Precision, Prediction, PredictionGrad, Rows, View, ViewMut, Weight, WeightLayout,
     WeightShape, Write,
 };
 
@@ -16,11 +16,11 @@ fn rounded(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| round(x)).collect()
 }
 
-fn shape(inputs: usize, outputs: usize, layout: Layout) -> WeightShape {
+fn shape(inputs: usize, outputs: usize, layout: WeightLayout) -> WeightShape {
     WeightShape { inputs, outputs, layout, precision: Precision::Bf16 }
 }
 
-const LAYOUTS: [Layout; 2] = [Layout::OutputsByInputs, Layout::InputsByOutputs];
+const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs];
 
 /// Rows around panels, inner dimensions around pairs, registers and blocks.
 fn cases() -> impl Iterator<Item = (usize, WeightShape)> {
@@ -55,8 +55,8 @@ fn products_of_rounded_factors_are_summed_in_f32() {
                 for i in 0..shape.inputs {
                     let x_at = x_rows.offset + r * x_rows.stride + i;
                     let w_at = match shape.layout {
-                        Layout::OutputsByInputs => o * shape.inputs + i,
-                        Layout::InputsByOutputs => i * shape.outputs + o,
+                        WeightLayout::OutputsByInputs => o * shape.inputs + i,
+                        WeightLayout::InputsByOutputs => i * shape.outputs + o,
                     };
                     y[y_at] += x_wide[x_at] * w_wide[w_at];
                     dx[x_at] += dy_wide[y_at] * w_wide[w_at];
@@ -120,7 +120,8 @@ fn the_head_is_near_its_f32_self() {
         (0..rows as u32).map(|row| Prediction { row, token: row * 3 }).collect();
     let grads = vec![PredictionGrad { logprob: -0.1, entropy: 0.02 }; rows];
     let run = |precision| {
-        let shape = WeightShape { precision, ..shape(width, vocabulary, Layout::OutputsByInputs) };
+        let shape =
+            WeightShape { precision, ..shape(width, vocabulary, WeightLayout::OutputsByInputs) };
         let weight = Weight { values: &values, prepared: &Prepared::default(), shape };
         let (mut dhidden, mut dweight) = (cpu.scratch(rows * width), cpu.zeros(vocabulary * width));
         let options = HeadOptions { chunk_bytes: 10 * 4 * vocabulary, ..HeadOptions::default() };
@@ -145,7 +146,7 @@ fn the_head_is_near_its_f32_self() {
 #[test]
 fn a_copy_without_masters_is_read_back_and_multiplies_both_ways() {
     let cpu = crate::families::cpu();
-    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+    for layout in [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs] {
         let shape = shape(45, 37, layout);
         let values = cpu.upload(&random(1, 45 * 37));
         let (whole, lone) = (Prepared::default(), Prepared::default());

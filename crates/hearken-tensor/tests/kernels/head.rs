@@ -1,7 +1,7 @@
 use hearken_tensor::Device;
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
-    HeadOptions, Layout, Precision, Prediction, PredictionGrad, Weight, WeightShape,
+    HeadOptions, Precision, Prediction, PredictionGrad, Weight, WeightLayout, WeightShape,
 };
 
 use crate::{all, assert_close, numeric_gradient, random, wide};
@@ -18,7 +18,7 @@ struct Reference {
 fn naive(
     hidden: &[f64],
     weight: &[f64],
-    layout: Layout,
+    layout: WeightLayout,
     predictions: &[Prediction],
     (temperature, softcap): (f64, Option<f32>),
 ) -> Reference {
@@ -32,8 +32,8 @@ fn naive(
     for prediction in predictions {
         let row = &hidden[prediction.row as usize * WIDTH..][..WIDTH];
         let at = |v: usize, i: usize| match layout {
-            Layout::OutputsByInputs => weight[v * WIDTH + i],
-            Layout::InputsByOutputs => weight[i * vocabulary + v],
+            WeightLayout::OutputsByInputs => weight[v * WIDTH + i],
+            WeightLayout::InputsByOutputs => weight[i * vocabulary + v],
         };
         let product = |v: usize| (0..WIDTH).map(|i| row[i] * at(v, i)).sum::<f64>();
         let bounded = |product: f64| match softcap.map(f64::from) {
@@ -64,14 +64,20 @@ fn predictions(rows: usize, vocabulary: usize) -> Vec<Prediction> {
     predictions
 }
 
-fn check(rows: usize, vocabulary: usize, layout: Layout, temperature: f32, chunk_bytes: usize) {
+fn check(
+    rows: usize,
+    vocabulary: usize,
+    layout: WeightLayout,
+    temperature: f32,
+    chunk_bytes: usize,
+) {
     for softcap in [None, Some(3.0)] {
         let options = HeadOptions { temperature, chunk_bytes, statistics: true, softcap };
         check_with(rows, vocabulary, layout, options);
     }
 }
 
-fn check_with(rows: usize, vocabulary: usize, layout: Layout, options: HeadOptions) {
+fn check_with(rows: usize, vocabulary: usize, layout: WeightLayout, options: HeadOptions) {
     let cpu = crate::families::cpu();
     let hidden: Vec<f32> = random(1, rows * WIDTH).iter().map(|x| x * 3.0).collect();
     let weight = random(2, vocabulary * WIDTH);
@@ -124,19 +130,19 @@ fn check_with(rows: usize, vocabulary: usize, layout: Layout, options: HeadOptio
 
 #[test]
 fn log_probabilities_entropies_and_their_gradients() {
-    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+    for layout in [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs] {
         for temperature in [1.0, 0.7, 2.5] {
             check(5, 35, layout, temperature, 16 << 20);
         }
     }
-    check(1, 3, Layout::OutputsByInputs, 1.0, 16 << 20);
-    check(12, 16, Layout::OutputsByInputs, 1.3, 16 << 20);
+    check(1, 3, WeightLayout::OutputsByInputs, 1.0, 16 << 20);
+    check(12, 16, WeightLayout::OutputsByInputs, 1.3, 16 << 20);
 }
 
 #[test]
 fn chunks_of_rows_change_nothing_but_memory() {
     for chunk_bytes in [1, 35 * 4, 2 * 35 * 4 + 3, 4 * 35 * 4] {
-        check(5, 35, Layout::OutputsByInputs, 0.9, chunk_bytes);
+        check(5, 35, WeightLayout::OutputsByInputs, 0.9, chunk_bytes);
     }
 }
 
@@ -151,7 +157,7 @@ fn logits_that_are_kept_change_no_bit() {
         let chunk_bytes = 3 * 4 * vocabulary;
         let options = HeadOptions { chunk_bytes, statistics: true, temperature: 0.7, softcap };
         assert_eq!(options.chunk_rows(vocabulary), 3);
-        let layout = Layout::OutputsByInputs;
+        let layout = WeightLayout::OutputsByInputs;
         let shape = WeightShape { inputs: WIDTH, outputs: vocabulary, layout, precision };
         let head = Weight { values: &values, prepared: &Prepared::default(), shape };
         let run = |kept: Option<usize>| {
@@ -186,7 +192,7 @@ fn kept_logits_are_what_the_backward_pass_reads() {
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let values = cpu.upload(&random(1, 20 * WIDTH));
@@ -216,7 +222,7 @@ fn statistics_are_given_only_when_asked_for() {
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let values = cpu.upload(&random(1, 20 * WIDTH));
@@ -236,7 +242,7 @@ fn extreme_logits_stay_finite() {
     let shape = WeightShape {
         inputs: 1,
         outputs: 3,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let values = cpu.upload(&[1000.0, 0.0, -1000.0]);
@@ -257,7 +263,7 @@ fn rows_without_derivatives_give_gradients_of_exactly_zero() {
     let shape = WeightShape {
         inputs: WIDTH,
         outputs: 20,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let values = cpu.upload(&random(1, 20 * WIDTH));

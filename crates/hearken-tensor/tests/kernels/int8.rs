@@ -3,13 +3,13 @@
 
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
-    Int8Scales, Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write,
+    Int8Scales, Precision, Rows, View, ViewMut, Weight, WeightLayout, WeightShape, Write,
 };
 use hearken_tensor::{Cpu, Device, KernelFamily, Reference};
 
 use crate::random;
 
-const LAYOUTS: [Layout; 2] = [Layout::OutputsByInputs, Layout::InputsByOutputs];
+const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs];
 const SCALES: [Int8Scales; 2] = [Int8Scales::PerOutput, Int8Scales::PerGroup];
 
 /// Product, gradient of the input and values of a rounded weight.
@@ -78,7 +78,7 @@ fn a_value_is_within_half_a_step_of_what_was_rounded() {
         let shape = WeightShape {
             inputs,
             outputs,
-            layout: Layout::OutputsByInputs,
+            layout: WeightLayout::OutputsByInputs,
             precision: Precision::F32,
         };
         let (buffer, prepared) = (cpu.upload(&values), Prepared::default());
@@ -105,7 +105,7 @@ fn with_eight_bits_a_row_alone_gives_the_bits_that_it_gives_among_others() {
     let shape = WeightShape {
         inputs: 700,
         outputs: 400,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let (values, prepared) = (cpu.upload(&random(2, 700 * 400)), Prepared::default());
@@ -149,7 +149,7 @@ fn the_largest_codes_are_summed_exactly_by_every_family() {
         (extremes(inputs * outputs, 0.3), vec![-2.0; rows * inputs]),
         (random(1, inputs * outputs), random(2, rows * inputs)),
     ] {
-        let layout = Layout::OutputsByInputs;
+        let layout = WeightLayout::OutputsByInputs;
         let shape = WeightShape { inputs, outputs, layout, precision: Precision::F32 };
         let (values, prepared) = (cpu.upload(&w), Prepared::default());
         let weight = Weight { values: &values, prepared: &prepared, shape };
@@ -181,7 +181,7 @@ fn the_largest_codes_are_summed_exactly_by_every_family() {
 fn a_row_that_is_not_finite_is_so_afterwards_and_no_other_is() {
     let cpu = crate::families::cpu();
     let (inputs, outputs) = (130, 20);
-    let layout = Layout::OutputsByInputs;
+    let layout = WeightLayout::OutputsByInputs;
     let shape = WeightShape { inputs, outputs, layout, precision: Precision::F32 };
     let (values, prepared) = (cpu.upload(&random(1, inputs * outputs)), Prepared::default());
     let weight = Weight { values: &values, prepared: &prepared, shape };
@@ -206,7 +206,7 @@ fn what_is_not_finite_stays_so() {
     let shape = WeightShape {
         inputs: 128,
         outputs: 4,
-        layout: Layout::OutputsByInputs,
+        layout: WeightLayout::OutputsByInputs,
         precision: Precision::F32,
     };
     let (values, prepared) = (cpu.upload(&values), Prepared::default());

@@ -1,5 +1,7 @@
 use hearken_tensor::cpu::Prepared;
-use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
+use hearken_tensor::device::{
+    Precision, Rows, View, ViewMut, Weight, WeightLayout, WeightShape, Write,
+};
 use hearken_tensor::{Device, KernelFamily};
 
 use crate::{all, assert_close, random};
@@ -7,14 +9,14 @@ use crate::{all, assert_close, random};
 /// W as [outputs][inputs], whatever its layout.
 fn weight_at(weight: &[f32], shape: WeightShape, output: usize, input: usize) -> f64 {
     f64::from(match shape.layout {
-        Layout::OutputsByInputs => weight[output * shape.inputs + input],
-        Layout::InputsByOutputs => weight[input * shape.outputs + output],
+        WeightLayout::OutputsByInputs => weight[output * shape.inputs + input],
+        WeightLayout::InputsByOutputs => weight[input * shape.outputs + output],
     })
 }
 
 fn shapes() -> impl Iterator<Item = (usize, WeightShape)> {
     let sizes = [(5, 7), (16, 16), (33, 70), (129, 65), (64, 600)];
-    let layouts = [Layout::OutputsByInputs, Layout::InputsByOutputs];
+    let layouts = [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs];
     sizes.into_iter().flat_map(move |(inputs, outputs)| {
         layouts.into_iter().flat_map(move |layout| {
             [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 21, 40].into_iter().map(move |rows| {
@@ -121,8 +123,8 @@ fn weight_and_bias_gradients_are_added_up_over_rows() {
                 for i in 0..shape.inputs {
                     let x = f64::from(x[x_rows.offset + r * x_rows.stride + i]);
                     let at = match shape.layout {
-                        Layout::OutputsByInputs => o * shape.inputs + i,
-                        Layout::InputsByOutputs => i * shape.outputs + o,
+                        WeightLayout::OutputsByInputs => o * shape.inputs + i,
+                        WeightLayout::InputsByOutputs => i * shape.outputs + o,
                     };
                     expected[at] += dy * x;
                 }
@@ -145,8 +147,12 @@ fn the_gradient_of_what_no_row_touches_is_exactly_zero() {
     let (inputs, outputs, rows) = (40, 50, 30);
     let mut dy = random(12, rows * outputs);
     dy.iter_mut().skip(7).step_by(outputs).for_each(|dy| *dy = 0.0);
-    let shape =
-        WeightShape { inputs, outputs, layout: Layout::OutputsByInputs, precision: Precision::F32 };
+    let shape = WeightShape {
+        inputs,
+        outputs,
+        layout: WeightLayout::OutputsByInputs,
+        precision: Precision::F32,
+    };
     let (dy, x) = (cpu.upload(&dy), cpu.upload(&random(13, rows * inputs)));
     let mut dweight = cpu.zeros(inputs * outputs);
     let x = View::new(&x, Rows::dense(rows, inputs));
@@ -166,7 +172,7 @@ fn in_f32_a_row_alone_gives_the_bits_that_it_gives_among_others() {
         return;
     }
     let (inputs, outputs, rows) = (700, 90, 300);
-    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+    for layout in [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs] {
         let shape = WeightShape { inputs, outputs, layout, precision: Precision::F32 };
         let (x, values) = (random(1, rows * inputs), cpu.upload(&random(2, inputs * outputs)));
         let bias = cpu.upload(&random(3, outputs));

@@ -1,9 +1,9 @@
 //! The processor against the slow device, operation by operation, on the same numbers.
 
 use hearken_tensor::device::{
-    AdamW, Attention, Cache, CacheMut, CachedRow, HeadOptions, HeadOutput, Heads, Layout,
-    LinearPart, Precision, Prediction, PredictionGrad, Rotary, Rotation, Rows, View, ViewMut,
-    Weight, WeightShape, Write,
+    AdamW, Attention, Cache, CacheMut, CachedRow, HeadOptions, HeadOutput, Heads, LinearPart,
+    Precision, Prediction, PredictionGrad, Rotary, Rotation, Rows, View, ViewMut, Weight,
+    WeightLayout, WeightShape, Write,
 };
 use hearken_tensor::draw::{Allowed, Choice, DrawRow};
 use hearken_tensor::{AnyDevice, Device, Forest, Reference};
@@ -34,7 +34,7 @@ fn assert_same(cpu: &Script, reference: &Script, tolerance: f64) {
 fn products<D: Device>(device: &D, precision: Precision) -> Script {
     let (rows, inputs, outputs) = (37, 70, 45);
     let mut script = Script::new();
-    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+    for layout in [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs] {
         let shape = WeightShape { inputs, outputs, layout, precision };
         let weights = device.upload(&random(1, inputs * outputs));
         let bias = device.upload(&random(2, outputs));
@@ -179,7 +179,7 @@ fn attention_agrees_over_forests_and_caches() {
     }
 }
 
-fn head<D: Device>(device: &D, layout: Layout, softcap: Option<f32>) -> Script {
+fn head<D: Device>(device: &D, layout: WeightLayout, softcap: Option<f32>) -> Script {
     let (rows, width, vocabulary) = (9, 20, 130);
     let precision = Precision::F32;
     let shape = WeightShape { inputs: width, outputs: vocabulary, layout, precision };
@@ -224,7 +224,7 @@ fn head<D: Device>(device: &D, layout: Layout, softcap: Option<f32>) -> Script {
 #[test]
 fn the_log_probability_head_agrees() {
     let cpu = crate::families::cpu();
-    for layout in [Layout::OutputsByInputs, Layout::InputsByOutputs] {
+    for layout in [WeightLayout::OutputsByInputs, WeightLayout::InputsByOutputs] {
         for softcap in [None, Some(1.5)] {
             assert_same(&head(&cpu, layout, softcap), &head(&Reference, layout, softcap), 2e-6);
         }
@@ -355,7 +355,7 @@ fn a_row_without_a_distribution_is_an_error_of_that_row() {
 #[test]
 fn a_device_that_is_chosen_computes_as_it_does_alone() {
     fn scripts<D: Device>(device: &D) -> Vec<Script> {
-        let layout = Layout::OutputsByInputs;
+        let layout = WeightLayout::OutputsByInputs;
         let products = products(device, Precision::Bf16);
         vec![products, head(device, layout, None), draws(device), the_rest(device)]
     }

@@ -1,7 +1,7 @@
 use hearken_tensor::cpu::Prepared;
 use hearken_tensor::device::{
-    Activation, Attention, Gelu, HeadOptions, Layout, Precision, Prediction, PredictionGrad, Rows,
-    View, ViewMut, Weight, WeightShape, Write,
+    Activation, Attention, Gelu, HeadOptions, Precision, Prediction, PredictionGrad, Rows, View,
+    ViewMut, Weight, WeightLayout, WeightShape, Write,
 };
 use hearken_tensor::{Device, Forest};
 
@@ -23,7 +23,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
     let (mut y, mut rstd) = (cpu.scratch(rows * width), cpu.scratch(rows));
     cpu.rms_norm(View::new(&x, dense), 1, &norm, 1e-5, ViewMut::new(&mut y, dense), &mut rstd);
 
-    let qkv_shape = shape(width, layout.row_stride, Layout::OutputsByInputs);
+    let qkv_shape = shape(width, layout.row_stride, WeightLayout::OutputsByInputs);
     let values = cpu.upload(&random(3, width * layout.row_stride));
     let weight = Weight { values: &values, prepared: &Prepared::default(), shape: qkv_shape };
     let qkv_rows = Rows::dense(rows, layout.row_stride);
@@ -70,7 +70,7 @@ fn step(precision: Precision) -> Vec<Vec<f32>> {
     cpu.activation(Activation::Gelu(Gelu::Erf), &x, &mut gelu);
 
     let head_values = cpu.upload(&random(5, width * vocabulary));
-    let head_shape = shape(width, vocabulary, Layout::OutputsByInputs);
+    let head_shape = shape(width, vocabulary, WeightLayout::OutputsByInputs);
     let head = Weight { values: &head_values, prepared: &Prepared::default(), shape: head_shape };
     let predictions: Vec<Prediction> =
         (0..rows as u32).map(|row| Prediction { row, token: row * 2 }).collect();

@@ -10,8 +10,8 @@ use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::rollout::feed::Asked;
-use crate::rollout::settings::{Configured, Movement, Settings};
+use crate::rollout::feed::SampledRecords;
+use crate::rollout::settings::{Configured, Movement, RolloutSettings};
 
 /// What `hearken distill` reads; `configs/distill.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -140,19 +140,23 @@ impl DistillConfig {
 }
 
 impl Configured for DistillConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
         let reference = match self.place() {
             TeacherPlace::Here(path) => Some(path.to_owned()),
             TeacherPlace::Served(_) => None,
         };
-        let settings = Settings {
+        let settings = RolloutSettings {
             section: "distill",
             data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
-            asked: if *self.distill.lambda < 1.0 { Asked::Demonstrations } else { Asked::Prompts },
+            asked: if *self.distill.lambda < 1.0 {
+                SampledRecords::Demonstrations
+            } else {
+                SampledRecords::Prompts
+            },
             reference,
             reference_key: "teacher.path",
             movement: Movement::Frozen,
@@ -168,6 +172,6 @@ impl Configured for DistillConfig {
             normalize_scores: self.distill.normalize_scores,
             needs_scores: false,
         };
-        (run::Settings { run, model, optimizer, train, log }, settings)
+        (run::RunSettings { run, model, optimizer, train, log }, settings)
     }
 }

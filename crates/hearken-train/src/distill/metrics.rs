@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Completed;
 use crate::rollout::Rollout;
-use crate::rollout::train::Step;
+use crate::rollout::train::RolloutStep;
 
 /// What an iteration's completions are; the same in all records of an iteration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct IterationMetrics {
+pub struct DistillIteration {
     /// Share of the completions that the student wrote: all, or none.
     pub on_policy: f64,
     /// Mean number of tokens of a completion, an end token included.
@@ -24,7 +24,7 @@ pub struct IterationMetrics {
     pub share_ended: f64,
 }
 
-impl IterationMetrics {
+impl DistillIteration {
     pub(super) fn of(rollouts: &[Rollout], is_on_policy: bool) -> Self {
         let lengths: Mean = rollouts.iter().map(|one| one.completion.ids.len() as f64).collect();
         let ended: Mean = rollouts.iter().map(|one| f64::from(u8::from(one.ended()))).collect();
@@ -65,7 +65,7 @@ pub struct DistillStep {
     pub unnamed: Option<f64>,
     /// What the iteration's completions are.
     #[serde(flatten)]
-    pub iteration_metrics: IterationMetrics,
+    pub iteration_metrics: DistillIteration,
     /// Tokens that went through the student in this step, forward and backward; a shared prompt counts
     /// once.
     pub tokens: usize,
@@ -77,8 +77,8 @@ pub struct DistillStep {
 }
 
 impl DistillStep {
-    pub(super) fn new(step: &Step<'_, Completed, StepSums>) -> Self {
-        let Step { sums, update, iteration, index, epoch, minibatch } = *step;
+    pub(super) fn new(step: &RolloutStep<'_, Completed, DistillStepSums>) -> Self {
+        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
@@ -103,7 +103,7 @@ impl DistillStep {
 
 /// Sums over the tokens of an optimizer step.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct StepSums {
+pub struct DistillStepSums {
     pub(super) loss: Mean,
     pub(super) forward_kl: Mean,
     pub(super) reverse_kl: Mean,
@@ -112,7 +112,7 @@ pub struct StepSums {
     pub(super) unnamed: Mean,
 }
 
-impl StepSums {
+impl DistillStepSums {
     /// Takes note of a token.
     pub(super) fn push(&mut self, distance: Distance) {
         self.loss.push(distance.loss);
@@ -122,7 +122,7 @@ impl StepSums {
     }
 }
 
-impl Joined for StepSums {
+impl Joined for DistillStepSums {
     fn join(self, other: Self) -> Self {
         Self {
             loss: self.loss + other.loss,

@@ -27,12 +27,12 @@ type Student<'a, D> = (&'a Model<D>, Option<&'a Tokenizer>);
 
 /// What a teacher says of the place of a token: log p of some distinct tokens there, that one among them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(super) struct TeacherToken {
     pub(super) ids: Vec<u32>,
     pub(super) logprobs: Vec<f64>,
 }
 
-impl Told {
+impl TeacherToken {
     fn new(token: u32, of: TokenLogprobs) -> Self {
         let TokenLogprobs { logprob, likeliest } = of;
         let (mut ids, mut logprobs): (Vec<u32>, Vec<f64>) = likeliest.into_iter().unzip();
@@ -52,7 +52,7 @@ impl Told {
 
 /// A teacher behind a server.
 #[derive(Debug)]
-pub(super) struct Served {
+pub(super) struct ServedTeacher {
     server: SamplingServer,
     model: Option<String>,
     top_k: usize,
@@ -60,7 +60,7 @@ pub(super) struct Served {
     is_known: OnceLock<()>,
 }
 
-impl Served {
+impl ServedTeacher {
     /// A client of the server at `url`; nothing is sent.
     ///
     /// # Errors
@@ -90,12 +90,12 @@ impl Served {
         student: Student<'_, D>,
         sequences: &[Sequence<'_>],
         asking: (&Ranks, f64),
-    ) -> Result<Vec<Vec<Told>>, TrainError> {
+    ) -> Result<Vec<Vec<TeacherToken>>, TrainError> {
         let likeliest = self.top_k.min(student.0.config().vocab);
         let said = self.ask_together(student, sequences, asking, likeliest)?;
         let of_sequence = |(sequence, said): (&Sequence<'_>, Vec<TokenLogprobs>)| {
             let tokens = sequence.completion.iter().zip(said);
-            tokens.map(|(&token, of)| Told::new(token, of)).collect()
+            tokens.map(|(&token, of)| TeacherToken::new(token, of)).collect()
         };
         Ok(sequences.iter().zip(said).map(of_sequence).collect())
     }
@@ -103,7 +103,7 @@ impl Served {
     /// The teacher's log-probabilities of the tokens of completions.
     ///
     /// # Errors
-    /// As [`Served::told`].
+    /// As [`ServedTeacher::told`].
     pub(super) fn logprobs<D: Device>(
         &self,
         student: Student<'_, D>,

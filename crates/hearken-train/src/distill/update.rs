@@ -10,9 +10,9 @@ use hearken_tensor::Device;
 use hearken_tensor::device::{Prediction, PredictionGrad};
 use rayon::prelude::*;
 
-use super::metrics::StepSums;
-use super::teacher::Told;
-use crate::rollout::session::Session;
+use super::metrics::DistillStepSums;
+use super::teacher::TeacherToken;
+use crate::rollout::session::RolloutSession;
 use crate::rollout::{CompletionBatch, ForwardOptions, Sequence, completion_microbatches};
 
 /// The most bytes of a model's logits that are there at a time: as many as the log-probability head has.
@@ -20,7 +20,7 @@ const LOGITS_BYTES: usize = 16 << 20;
 
 /// How distributions are compared.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Comparison {
+pub(super) struct DistributionComparison {
     pub(super) divergence: Divergence,
     /// The logits of both are divided by it.
     pub(super) temperature: f64,
@@ -29,24 +29,24 @@ pub(super) struct Comparison {
 }
 
 /// The distributions of a row, while they are compared.
-struct Row {
+struct RowDistributions {
     student: Vec<f64>,
     teacher: Vec<f64>,
     grad: Vec<f64>,
 }
 
-impl Comparison {
+impl DistributionComparison {
     /// Adds the gradients of completions beside the teacher in this process; returns their sums.
     pub(super) fn of_whole<D: Device>(
         self,
-        session: &mut Session<D>,
+        session: &mut RolloutSession<D>,
         sequences: &[Sequence<'_>],
-    ) -> StepSums {
+    ) -> DistillStepSums {
         let tokens_max = session.forward_options().microbatch_tokens;
-        let Session { run, reference, .. } = session;
+        let RolloutSession { run, reference, .. } = session;
         let teacher = reference.as_ref().expect("the teacher is in this process");
         let vocab = teacher.config().vocab;
-        let mut sums = StepSums::default();
+        let mut sums = DistillStepSums::default();
         for group in completion_microbatches(sequences, tokens_max) {
             let completions = CompletionBatch::new(&sequences[group]);
             let rows = completions.rows();
@@ -73,12 +73,16 @@ impl Comparison {
         vocab: usize,
         grads: &mut [f32],
     ) -> Vec<Distance> {
-        let row =
-            || Row { student: vec![0.0; vocab], teacher: vec![0.0; vocab], grad: vec![0.0; vocab] };
+        let row = || RowDistributions {
+            student: vec![0.0; vocab],
+            teacher: vec![0.0; vocab],
+            grad: vec![0.0; vocab],
+        };
         let both = student.par_chunks(vocab).zip(teacher.par_chunks(vocab));
         let rows = both.zip(grads.par_chunks_mut(vocab));
         let compare =
-            |row: &mut Row, ((student, teacher), grads): ((&[f32], &[f32]), &mut [f32])| {
+            |row: &mut RowDistributions,
+             ((student, teacher), grads): ((&[f32], &[f32]), &mut [f32])| {
                 self.logprobs(student, &mut row.student);
                 self.logprobs(teacher, &mut row.teacher);
                 let distance = self.divergence.whole(&row.student, &row.teacher, &mut row.grad);
@@ -104,16 +108,16 @@ impl Comparison {
     /// their sums.
     pub(super) fn of_told<D: Device>(
         self,
-        session: &mut Session<D>,
+        session: &mut RolloutSession<D>,
         sequences: &[Sequence<'_>],
-        told: &[&[Told]],
-    ) -> StepSums {
+        told: &[&[TeacherToken]],
+    ) -> DistillStepSums {
         let forward = ForwardOptions { temperature: self.temperature, ..session.forward_options() };
         let run = &mut session.run;
-        let mut sums = StepSums::default();
+        let mut sums = DistillStepSums::default();
         for group in completion_microbatches(sequences, forward.microbatch_tokens) {
             let completions = CompletionBatch::new(&sequences[group.clone()]);
-            let told: Vec<&Told> = told[group].iter().flat_map(|of| of.iter()).collect();
+            let told: Vec<&TeacherToken> = told[group].iter().flat_map(|of| of.iter()).collect();
             let named = completions.predictions.iter().zip(&told);
             let predictions: Vec<Prediction> = named
                 .flat_map(|(at, told)| told.ids.iter().map(|&token| Prediction { token, ..*at }))

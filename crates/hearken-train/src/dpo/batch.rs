@@ -7,7 +7,7 @@ use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_run::metrics::inference_flops;
 use hearken_run::ranks::{Joined, Shares};
-use hearken_run::run::{Kept, Own, Run};
+use hearken_run::run::{Own, Run, TrainerState};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use super::LossState;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
-use super::tree::{Microbatch, Reading, Tree, TreeTokens, deal};
+use super::tree::{Tree, TreeMicrobatch, TreeReading, TreeTokens, deal};
 use crate::rollout::session::Iterating;
 use hearken_model::microbatch::microbatches;
 
 /// Counters that keep the state of the loss.
-pub(super) trait KeepsLoss: Kept {
+pub(super) trait KeepsLoss: TrainerState {
     fn loss(&mut self) -> &mut LossState;
 }
 
@@ -97,7 +97,7 @@ pub(super) fn learn<D: Device, K: KeepsLoss>(
     let rows: Vec<usize> = own_trees.iter().map(|tree| tree.rows(reading.branches)).collect();
     for group in microbatches(&rows, tokens_max) {
         let trees = &own_trees[group.clone()];
-        let microbatch = Microbatch::new(trees, reading);
+        let microbatch = TreeMicrobatch::new(trees, reading);
         let mut pass = run.forward(&microbatch.batch);
         if !coupled {
             let (predictions, head) = (&microbatch.predictions, reading.head());
@@ -176,9 +176,9 @@ impl StepResult {
         self.mean(1, |tokens| tokens.hits as f64)
     }
 
-    fn mean(&self, branches: usize, of: fn(&super::tree::Tokens) -> f64) -> Option<f64> {
+    fn mean(&self, branches: usize, of: fn(&super::tree::PredictedTokens) -> f64) -> Option<f64> {
         let read = self.tokens.iter().flat_map(|tree| tree.branches.iter().take(branches));
-        let sum = |mean: Mean, tokens: &super::tree::Tokens| {
+        let sum = |mean: Mean, tokens: &super::tree::PredictedTokens| {
             mean + Mean { sum: of(tokens), count: tokens.logprobs.len() }
         };
         read.fold(Mean::default(), sum).value()
@@ -189,7 +189,7 @@ impl StepResult {
 pub(super) fn read<D: Device>(
     model: &Model<D>,
     trees: &[&Tree],
-    reading: Reading,
+    reading: TreeReading,
     tokens_max: usize,
 ) -> (Vec<TreeTokens>, f64) {
     read_dropping(model, trees, reading, (tokens_max, None))
@@ -199,14 +199,14 @@ pub(super) fn read<D: Device>(
 fn read_dropping<D: Device>(
     model: &Model<D>,
     trees: &[&Tree],
-    reading: Reading,
+    reading: TreeReading,
     (tokens_max, dropout): (usize, Option<u64>),
 ) -> (Vec<TreeTokens>, f64) {
     let rows: Vec<usize> = trees.iter().map(|tree| tree.rows(reading.branches)).collect();
     let (mut all, mut flops) = (Vec::with_capacity(trees.len()), 0.0);
     for group in microbatches(&rows, tokens_max) {
         let trees = &trees[group];
-        let mut microbatch = Microbatch::new(trees, reading);
+        let mut microbatch = TreeMicrobatch::new(trees, reading);
         microbatch.batch.dropout = dropout;
         flops += inference_flops(model, &microbatch.batch);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);

@@ -9,11 +9,11 @@ use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::objective::{Kind, ReferenceConfig};
-use super::online::{Method, OnlineSettings};
+use super::objective::{ObjectiveKind, ReferenceConfig};
+use super::online::{OnlineSettings, SelectionMethod};
 use super::section::{DpoSettings, Resolved};
-use crate::records::{Configured, Settings};
-use crate::rollout::feed::Asked;
+use crate::records::{Configured, RecordSettings};
+use crate::rollout::feed::SampledRecords;
 use crate::rollout::settings::{self as rollout, Movement};
 
 /// What `hearken dpo` reads; `configs/dpo.toml` says what each key does.
@@ -111,7 +111,7 @@ impl DpoConfig {
             let reason = "prompts of a run that samples are read before its first step; set `data.streaming = false`";
             return Err(Complaint::exclusive("data.streaming", "dpo.online", reason));
         }
-        if matches!(resolved.objective.kind, Kind::Unpaired(_)) {
+        if matches!(resolved.objective.kind, ObjectiveKind::Unpaired(_)) {
             let reason = "losses of single completions read completions of other prompts, and the order of all; set \
                           `data.streaming = false`";
             return Err(Complaint::exclusive("data.streaming", "dpo.loss", reason));
@@ -134,23 +134,23 @@ impl DpoConfig {
     }
 
     /// Whether a run that samples has a reference that follows the policy.
-    fn moves_reference(&self, method: Method) -> bool {
-        self.resolved.reference.sync.is_some() || method == Method::Spin
+    fn moves_reference(&self, method: SelectionMethod) -> bool {
+        self.resolved.reference.sync.is_some() || method == SelectionMethod::Spin
     }
 
     /// What a run that samples reads between two iterations.
-    pub(super) fn sampling_settings(&self, method: Method) -> rollout::Settings {
+    pub(super) fn sampling_settings(&self, method: SelectionMethod) -> rollout::RolloutSettings {
         let path = &self.resolved.reference.path;
         let moves = self.moves_reference(method);
-        rollout::Settings {
+        rollout::RolloutSettings {
             section: "online",
             data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: match method {
-                Method::Spin => Asked::Demonstrations,
-                _ => Asked::Prompts,
+                SelectionMethod::Spin => SampledRecords::Demonstrations,
+                _ => SampledRecords::Prompts,
             },
             reference: Some(path.clone().unwrap_or_else(|| self.model.path.clone())),
             reference_key: "dpo.reference",
@@ -165,19 +165,19 @@ impl DpoConfig {
             scores: self.scores.clone(),
             guard: Some(self.guard.clone()),
             normalize_scores: self.online.normalize_scores,
-            needs_scores: method != Method::Spin && self.judge.who.is_none(),
+            needs_scores: method != SelectionMethod::Spin && self.judge.who.is_none(),
         }
     }
 
-    pub(super) fn of_run(&self) -> run::Settings {
+    pub(super) fn of_run(&self) -> run::RunSettings {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
-        run::Settings { run, model, optimizer, train, log }
+        run::RunSettings { run, model, optimizer, train, log }
     }
 }
 
 impl Configured for DpoConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RecordSettings) {
         let (data, samples) = (self.data.clone(), Some(self.samples.clone()));
-        (self.of_run(), Settings { data, length: self.train.known_length(), samples })
+        (self.of_run(), RecordSettings { data, length: self.train.known_length(), samples })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use hearken_generate::{Event, Request, Sampling, generate};
+use hearken_generate::{Sampling, SamplingRequest, TokenSampled, generate};
 use hearken_model::Model;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_run::error::TrainError;
@@ -12,7 +12,7 @@ use hearken_tensor::Device;
 use super::batch::read;
 use super::metrics::PolicyKl;
 use super::reference::Portions;
-use super::tree::{Label, Reading, Tree};
+use super::tree::{Tree, TreeLabel, TreeReading};
 
 /// How prompts are completed.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +37,13 @@ pub(super) fn from_reference<D: Device>(
     let fits = |prompt: &&&[u32]| !prompt.is_empty() && prompt.len() < positions;
     let prompts: Vec<&[u32]> = prompts.iter().filter(fits).copied().collect();
     let sampling = Sampling::plain(how.max_new_tokens);
-    let request = |(index, prompt): (usize, &&[u32])| Request {
+    let request = |(index, prompt): (usize, &&[u32])| SamplingRequest {
         prompt_ids: prompt.to_vec(),
         samples: 1,
         seed: how.seed.wrapping_add(index as u64),
     };
-    let requests: Vec<Request> = prompts.iter().enumerate().map(request).collect();
-    let mut observer = |_: Event<'_>| ControlFlow::Continue(());
+    let requests: Vec<SamplingRequest> = prompts.iter().enumerate().map(request).collect();
+    let mut observer = |_: TokenSampled<'_>| ControlFlow::Continue(());
     let merged = policy.for_sampling(None);
     let sampled = merged.as_ref().unwrap_or(policy);
     let completions = generate(sampled, None, &requests, &sampling, &mut observer)
@@ -52,10 +52,10 @@ pub(super) fn from_reference<D: Device>(
     let trees: Vec<Tree> = prompts
         .iter()
         .zip(completions.iter().flatten())
-        .map(|(prompt, completion)| Tree::single(prompt, &completion.ids, Label::GOOD))
+        .map(|(prompt, completion)| Tree::single(prompt, &completion.ids, TreeLabel::GOOD))
         .collect();
     let trees: Vec<&Tree> = trees.iter().collect();
-    let reading = Reading { prompt: false, branches: 1, temperature: how.portions.temperature };
+    let reading = TreeReading { prompt: false, branches: 1, temperature: how.portions.temperature };
     let logprobs = |model: &Model<D>| -> Vec<Vec<f64>> {
         let (tokens, _) = read(model, &trees, reading, how.portions.tokens_max);
         tokens.into_iter().flat_map(|tree| tree.branches).map(|tokens| tokens.logprobs).collect()

@@ -3,7 +3,7 @@
 use hearken_objective::Mean;
 use hearken_objective::aggregation::StepCounts;
 use hearken_objective::dpo::nll::{Nll, NllTokens};
-use hearken_objective::dpo::unpaired::{UnpairedLoss, Verdict, kto_reference_point};
+use hearken_objective::dpo::unpaired::{Desirability, UnpairedLoss, kto_reference_point};
 use hearken_objective::dpo::weights::{TokenLikelihood, length_desensitized, wpo};
 use hearken_objective::dpo::{CompletionSums, PairObjective, PairTerms, Reference, log_odds};
 use hearken_objective::kl::ReferenceTerms;
@@ -12,8 +12,8 @@ use hearken_objective::online::{NashMd, exploration};
 use hearken_tensor::device::PredictionGrad;
 use serde::{Deserialize, Serialize};
 
-use super::objective::{Kind, Objective, Reported};
-use super::tree::{Label, Reading, Tokens, Tree, TreeTokens};
+use super::objective::{Objective, ObjectiveKind, Reported};
+use super::tree::{PredictedTokens, Tree, TreeLabel, TreeReading, TreeTokens};
 
 /// Token log-probabilities under the reference, by branch; no branch where there is no reference.
 pub(super) type RefLogprobs = Vec<Vec<f32>>;
@@ -63,7 +63,7 @@ impl Objective {
     /// `reward_shift` is BCO's δ.
     pub(super) fn losses(&self, evidence: &[Evidence<'_>], reward_shift: f64) -> Losses {
         match &self.kind {
-            Kind::Paired(objective) => {
+            ObjectiveKind::Paired(objective) => {
                 let pairs: Vec<PairTerms> =
                     evidence.iter().map(|one| self.pair_terms(objective, one)).collect();
                 let shifted =
@@ -81,11 +81,11 @@ impl Objective {
                 });
                 Losses { trees: trees.collect(), kl: None }
             }
-            Kind::Nash(objective) => {
+            ObjectiveKind::Nash(objective) => {
                 let tree = |one: &Evidence<'_>| nash_loss(*objective, one);
                 Losses { trees: evidence.iter().map(tree).collect(), kl: None }
             }
-            Kind::Likelihood(_) => {
+            ObjectiveKind::Likelihood(_) => {
                 let tree = |one: &Evidence<'_>| TreeLoss {
                     branch_grads: vec![0.0],
                     nll: self.nll_sum(one),
@@ -94,7 +94,7 @@ impl Objective {
                 };
                 Losses { trees: evidence.iter().map(tree).collect(), kl: None }
             }
-            Kind::Unpaired(objective) => {
+            ObjectiveKind::Unpaired(objective) => {
                 let kl = (objective.loss == UnpairedLoss::Kto).then(|| {
                     let mismatched = evidence.iter().filter(|one| 1 < one.tokens.branches.len());
                     let ratios: Mean =
@@ -129,14 +129,14 @@ impl Objective {
         let mut means = [Mean::default(); 2];
         for one in evidence {
             match self.kind {
-                Kind::Paired(_) => {
+                ObjectiveKind::Paired(_) => {
                     for (branch, mean) in means.iter_mut().enumerate() {
                         mean.push(self.reward(self.sums(one, branch)));
                     }
                 }
-                Kind::Nash(_) | Kind::Likelihood(_) => {}
-                Kind::Unpaired(_) => {
-                    let side = usize::from(one.tree.label.verdict() == Verdict::Undesirable);
+                ObjectiveKind::Nash(_) | ObjectiveKind::Likelihood(_) => {}
+                ObjectiveKind::Unpaired(_) => {
+                    let side = usize::from(one.tree.label.verdict() == Desirability::Undesirable);
                     means[side].push(self.reward(self.sums(one, 0)));
                 }
             }
@@ -156,7 +156,7 @@ impl Objective {
     }
 
     fn pair_terms(&self, objective: &PairObjective, one: &Evidence<'_>) -> PairTerms {
-        let Label { probability, margin } = one.tree.label;
+        let TreeLabel { probability, margin } = one.tree.label;
         let weight = match self.wpo {
             true => one.tokens.branches.iter().map(likelihood).product(),
             false => 1.0,
@@ -182,7 +182,7 @@ impl Objective {
 
     /// The weights of the tokens of both completions; `None` where each weighs 1.
     fn token_weights(&self, tree: &Tree) -> Option<[Vec<f64>; 2]> {
-        let Kind::Paired(objective) = &self.kind else { return None };
+        let ObjectiveKind::Paired(objective) = &self.kind else { return None };
         let tokens = [0, 1].map(|branch| tree.completion_tokens(branch));
         (objective.tail_weight < 1.0).then(|| length_desensitized(tokens, objective.tail_weight))
     }
@@ -214,7 +214,7 @@ impl Objective {
 
     fn nll_sum(&self, one: &Evidence<'_>) -> f64 {
         let Some(nll) = self.nll() else { return 0.0 };
-        let sum = |tokens: &Tokens| tokens.logprobs.iter().sum::<f64>();
+        let sum = |tokens: &PredictedTokens| tokens.logprobs.iter().sum::<f64>();
         let prompt = match nll.tokens {
             NllTokens::PromptAndCompletion => sum(&one.tokens.prompt),
             NllTokens::Completion => 0.0,
@@ -242,7 +242,7 @@ impl Objective {
         tree: &Tree,
         loss: &TreeLoss,
         step: StepShare,
-        reading: Reading,
+        reading: TreeReading,
     ) {
         let nll_weight = self.nll_weight(tree, step.nll_counts);
         let mut push = |logprob: f64| {
@@ -301,16 +301,16 @@ fn nll_tokens(nll: Nll, tree: &Tree) -> usize {
 }
 
 /// WPO's weight of one completion.
-fn likelihood(tokens: &Tokens) -> f64 {
+fn likelihood(tokens: &PredictedTokens) -> f64 {
     let of = tokens.logprobs.iter().zip(&tokens.log_square_sums);
     let tokens: Vec<TokenLikelihood> =
         of.map(|(&logprob, &log_square_sum)| TokenLikelihood { logprob, log_square_sum }).collect();
     wpo(&tokens)
 }
 
-fn on_side(verdict: Verdict, value: f64) -> [Option<f64>; 2] {
+fn on_side(verdict: Desirability, value: f64) -> [Option<f64>; 2] {
     match verdict {
-        Verdict::Desirable => [Some(value), None],
-        Verdict::Undesirable => [None, Some(value)],
+        Desirability::Desirable => [Some(value), None],
+        Desirability::Undesirable => [None, Some(value)],
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::batch::StepResult;
 use super::loss::{Losses, TreeLoss, log_odds_ratio};
 use super::objective::Objective;
-use crate::records::Step;
+use crate::records::RecordStep;
 
 /// One optimizer step. Fields that mean nothing to the loss, or that the batch says nothing of, are
 /// left out.
@@ -45,8 +45,8 @@ pub struct DpoStep {
 }
 
 impl DpoStep {
-    pub(super) fn new(step: &Step<StepResult>, objective: &Objective) -> Self {
-        let Step { sums: found, update, epoch } = step;
+    pub(super) fn new(step: &RecordStep<StepResult>, objective: &Objective) -> Self {
+        let RecordStep { sums: found, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         Self {
             step,

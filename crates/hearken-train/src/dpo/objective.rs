@@ -8,13 +8,13 @@ use hearken_objective::dpo::unpaired::{UnpairedLoss, UnpairedObjective};
 use hearken_objective::dpo::{Length, PairLoss, PairObjective, Reference};
 use hearken_objective::online::NashMd;
 
-use super::tree::Reading;
+use super::tree::TreeReading;
 
 /// What is minimized, and how its figures are reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
     /// The loss.
-    pub kind: Kind,
+    pub kind: ObjectiveKind,
     /// Whether pairs are weighted by how likely the policy is to write them.
     pub wpo: bool,
     /// Share of the old δ that stays where BCO's δ runs; `None` where δ is 0.
@@ -33,7 +33,7 @@ pub struct Objective {
 
 /// A loss of pairs, of single completions, or of what the policy wrote itself.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub enum ObjectiveKind {
     /// Reads chosen and rejected.
     Paired(PairObjective),
     /// Reads a completion and its label.
@@ -96,28 +96,28 @@ impl Objective {
                 Reference::Free => Reported::Sum,
             },
             reports_odds,
-            kind: Kind::Paired(objective),
-            ..Self::plain(Kind::Likelihood(IMITATION))
+            kind: ObjectiveKind::Paired(objective),
+            ..Self::plain(ObjectiveKind::Likelihood(IMITATION))
         }
     }
 
     /// The objective on single completions.
     pub(super) fn unpaired(objective: UnpairedObjective, shift_decay: Option<f64>) -> Self {
         let reward_scale = objective.beta;
-        Self { shift_decay, reward_scale, ..Self::plain(Kind::Unpaired(objective)) }
+        Self { shift_decay, reward_scale, ..Self::plain(ObjectiveKind::Unpaired(objective)) }
     }
 
     /// Nash-MD's objective.
     pub(super) fn nash(objective: NashMd) -> Self {
-        Self { reward_scale: objective.beta, ..Self::plain(Kind::Nash(objective)) }
+        Self { reward_scale: objective.beta, ..Self::plain(ObjectiveKind::Nash(objective)) }
     }
 
     /// The likelihood of completions that were kept, mean over their tokens.
     pub(super) fn imitation() -> Self {
-        Self { reported: Reported::Sum, ..Self::plain(Kind::Likelihood(IMITATION)) }
+        Self { reported: Reported::Sum, ..Self::plain(ObjectiveKind::Likelihood(IMITATION)) }
     }
 
-    fn plain(kind: Kind) -> Self {
+    fn plain(kind: ObjectiveKind) -> Self {
         Self {
             kind,
             wpo: false,
@@ -133,19 +133,19 @@ impl Objective {
     /// The scale of the implicit reward; 0 where there is none.
     pub(super) fn beta(&self) -> f64 {
         match &self.kind {
-            Kind::Paired(objective) => objective.beta,
-            Kind::Unpaired(objective) => objective.beta,
-            Kind::Nash(objective) => objective.beta,
-            Kind::Likelihood(_) => 0.0,
+            ObjectiveKind::Paired(objective) => objective.beta,
+            ObjectiveKind::Unpaired(objective) => objective.beta,
+            ObjectiveKind::Nash(objective) => objective.beta,
+            ObjectiveKind::Likelihood(_) => 0.0,
         }
     }
 
     /// Whether log-probabilities of a reference are read.
     pub fn needs_reference(&self) -> bool {
         match &self.kind {
-            Kind::Paired(objective) => objective.reference == Reference::Model,
-            Kind::Unpaired(_) | Kind::Nash(_) => true,
-            Kind::Likelihood(_) => false,
+            ObjectiveKind::Paired(objective) => objective.reference == Reference::Model,
+            ObjectiveKind::Unpaired(_) | ObjectiveKind::Nash(_) => true,
+            ObjectiveKind::Likelihood(_) => false,
         }
     }
 
@@ -153,40 +153,40 @@ impl Objective {
     /// log-probabilities come before the first derivative.
     pub fn couples_batch(&self) -> bool {
         let sorts_or_shifts = match &self.kind {
-            Kind::Paired(objective) => objective.sorts_batch(),
-            Kind::Unpaired(objective) => objective.loss == UnpairedLoss::Kto,
-            Kind::Nash(_) | Kind::Likelihood(_) => false,
+            ObjectiveKind::Paired(objective) => objective.sorts_batch(),
+            ObjectiveKind::Unpaired(objective) => objective.loss == UnpairedLoss::Kto,
+            ObjectiveKind::Nash(_) | ObjectiveKind::Likelihood(_) => false,
         };
         sorts_or_shifts || self.shift_decay.is_some()
     }
 
     /// Whether mismatched completions are read.
     pub fn needs_mismatched(&self) -> bool {
-        matches!(&self.kind, Kind::Unpaired(objective) if objective.loss == UnpairedLoss::Kto)
+        matches!(&self.kind, ObjectiveKind::Unpaired(objective) if objective.loss == UnpairedLoss::Kto)
     }
 
     /// The likelihood that joins the loss.
     pub fn nll(&self) -> Option<Nll> {
         match &self.kind {
-            Kind::Paired(objective) => objective.nll,
-            Kind::Likelihood(nll) => Some(*nll),
-            Kind::Unpaired(_) | Kind::Nash(_) => None,
+            ObjectiveKind::Paired(objective) => objective.nll,
+            ObjectiveKind::Likelihood(nll) => Some(*nll),
+            ObjectiveKind::Unpaired(_) | ObjectiveKind::Nash(_) => None,
         }
     }
 
     /// What is read of a tree to know its loss.
-    pub(super) fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> TreeReading {
         let covers_prompt = |nll: Nll| nll.tokens == NllTokens::PromptAndCompletion;
         let prompt = self.nll().is_some_and(covers_prompt);
-        Reading { prompt, branches: 2, temperature: self.temperature }
+        TreeReading { prompt, branches: 2, temperature: self.temperature }
     }
 
     /// What is read of a tree for the derivative of its loss.
-    pub(super) fn grad_reading(&self) -> Reading {
+    pub(super) fn grad_reading(&self) -> TreeReading {
         let branches = match self.kind {
-            Kind::Paired(_) => 2,
-            Kind::Unpaired(_) | Kind::Nash(_) | Kind::Likelihood(_) => 1,
+            ObjectiveKind::Paired(_) => 2,
+            ObjectiveKind::Unpaired(_) | ObjectiveKind::Nash(_) | ObjectiveKind::Likelihood(_) => 1,
         };
-        Reading { branches, ..self.reading() }
+        TreeReading { branches, ..self.reading() }
     }
 }

@@ -6,7 +6,7 @@
 //!    └──────────────────────────── new policy ◄─────────────────────────────┘
 //! ```
 //!
-//! Which completions are sampled, whom they are compared with and what is minimized, a [`Method`] says:
+//! Which completions are sampled, whom they are compared with and what is minimized, a [`SelectionMethod`] says:
 //! online DPO, XPO, Nash-MD, SPIN, best-of-n, RAFT. Scores say which is better, or a judge that sees
 //! both. Records and losses are those of offline training.
 
@@ -18,18 +18,18 @@ mod selection;
 
 use std::borrow::Cow;
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_judge::pairwise::PairwiseJudge;
 use hearken_model::Head;
 use hearken_reward_source::RewardSource;
 use hearken_reward_source::judging::local_judges;
 use hearken_reward_source::scorers::{look_at_judge, open_judge};
-use hearken_run::budget::{Part, Purpose, Tape, fit};
+use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Shares;
-use hearken_run::run::{self, Outcome};
-use hearken_run::run_dir::Entry;
+use hearken_run::run::{self, RunOutcome};
+use hearken_run::run_dir::OpenFor;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
@@ -39,20 +39,20 @@ use super::reference::{OfTrees, portions};
 use super::tree::Tree;
 use super::{DpoConfig, LossState};
 use crate::rollout::guard::{Signs, measures};
-use crate::rollout::session::Session;
-use crate::rollout::settings::Settings;
+use crate::rollout::session::RolloutSession;
+use crate::rollout::settings::RolloutSettings;
 use crate::rollout::train::{
-    Inputs, MeanKl, Place, RolloutTrainer, Step, look_at_sources, open_sources, train,
+    Inputs, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, look_at_sources, open_sources, train,
 };
 
 use gather::Gathered;
-pub use metrics::{IterationMetrics, OnlineStep};
-pub use section::{KlCreditName, Labels, Method, MethodName, OnlineSettings, Selection};
+pub use metrics::{OnlineIteration, OnlineStep};
+pub use section::{KlCreditName, Labels, MethodName, OnlineSettings, Selection, SelectionMethod};
 
 /// The policy follows preferences among completions of its own.
 pub struct Online<'j> {
     config: DpoConfig,
-    method: Method,
+    method: SelectionMethod,
     judge: Option<&'j mut dyn PairwiseJudge>,
 }
 
@@ -64,10 +64,10 @@ pub struct Online<'j> {
 /// method compares scores.
 pub(super) fn run<D: Device>(
     device: D,
-    loaded: &Loaded<DpoConfig>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<DpoConfig>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let (config, method) = within_memory(&loaded.config)?;
     let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
     let mut sources = open_sources(&of_run, &settings, &device, loaded.frozen.file())?;
@@ -94,8 +94,8 @@ fn refuse_unreadable(config: &DpoConfig) -> Result<(), TrainError> {
 /// Those of the run before its first step, but for programs that are there and do not work.
 pub fn look<D: Device>(
     device: &D,
-    loaded: &Loaded<DpoConfig>,
-) -> Result<(Online<'static>, (run::Settings, Settings)), TrainError> {
+    loaded: &LoadedConfig<DpoConfig>,
+) -> Result<(Online<'static>, (run::RunSettings, RolloutSettings)), TrainError> {
     let (config, method) = within_memory(&loaded.config)?;
     let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
     look_at_sources(&of_run, &settings, device, loaded.frozen.file())?;
@@ -129,11 +129,11 @@ impl<'o, 's, S: RewardSource + 's> From<&'o mut S> for Opinions<'o, 's> {
 /// If the configuration has no `dpo.online`.
 pub fn run_with<D: Device>(
     device: D,
-    loaded: &Loaded<DpoConfig>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<DpoConfig>,
+    entry: impl Into<OpenFor>,
     opinions: Opinions<'_, '_>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let Opinions { sources, judge } = opinions;
     let (config, method) = within_memory(&loaded.config)?;
     let settings = (config.of_run(), config.sampling_settings(method));
@@ -143,16 +143,16 @@ pub fn run_with<D: Device>(
 }
 
 /// The configuration with microbatches as large as memory has room for, and what is sampled.
-fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, Method), TrainError> {
+fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, SelectionMethod), TrainError> {
     let method = config.method().expect("a configuration with `dpo.online`");
-    let policy = Part::trained(&config.model, Head::LanguageModel);
+    let policy = BudgetModel::trained(&config.model, Head::LanguageModel);
     let other = config.resolved.reference.path.as_ref().filter(|path| **path != config.model.path);
     let lora = policy.lora.filter(|_| other.is_none());
     let path = other.map_or(policy.path, |path| path.as_path());
-    let mut parts = vec![policy, Part { path, purpose: Purpose::Follow, lora, ..policy }];
-    parts.extend(Part::scores(&config.scores));
+    let mut parts = vec![policy, BudgetModel { path, purpose: Purpose::Follow, lora, ..policy }];
+    parts.extend(BudgetModel::scores(&config.scores));
     let judges = local_judges(&config.scores)?;
-    parts.extend(judges.iter().map(Part::judge));
+    parts.extend(judges.iter().map(BudgetModel::judge));
     let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch());
     let tape = tape.sampling(config.rollout.dtype);
     let train = fit(&config.train, &config.run, tape, &parts)?;
@@ -170,8 +170,8 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         self.config.resolved.notes()
     }
 
-    fn roll_out(&mut self, at: Place<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
-        if self.method == Method::Spin {
+    fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, LossState>) -> Result<Gathered, TrainError> {
+        if self.method == SelectionMethod::Spin {
             // It plays against the policy as it is before the iteration.
             at.session.move_reference(1.0);
         }
@@ -213,7 +213,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
 
     fn learn(
         &self,
-        session: &mut Session<D, LossState>,
+        session: &mut RolloutSession<D, LossState>,
         gathered: &Gathered,
         minibatch: &[usize],
         shares: &Shares,
@@ -229,18 +229,18 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
         learn(&mut session.run, objective, &StepBatch { trees, references, shares })
     }
 
-    fn loss(&self, _session: &Session<D, LossState>, sums: &StepResult) -> f64 {
+    fn loss(&self, _session: &RolloutSession<D, LossState>, sums: &StepResult) -> f64 {
         sums.loss()
     }
 
-    fn follow(&self, session: &mut Session<D, LossState>) {
+    fn follow(&self, session: &mut RolloutSession<D, LossState>) {
         let sync = self.config.resolved.reference.sync;
         if let Some(sync) = sync.filter(|sync| session.run.step.is_multiple_of(sync.every)) {
             session.move_reference(sync.mix);
         }
     }
 
-    fn record(&self, step: Step<'_, Gathered, StepResult>) -> OnlineStep {
+    fn record(&self, step: RolloutStep<'_, Gathered, StepResult>) -> OnlineStep {
         OnlineStep::new(&step, &self.config.resolved.objective)
     }
 

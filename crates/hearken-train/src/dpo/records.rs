@@ -1,7 +1,7 @@
 //! Records as trees, mismatched completions included.
 
 use hearken_model::Tokenizer;
-use hearken_objective::dpo::unpaired::Verdict;
+use hearken_objective::dpo::unpaired::Desirability;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{JudgedExamples, PreferenceExample, UnpairedExample};
 use hearken_run::error::TrainError;
@@ -12,12 +12,12 @@ use hearken_run::run::Opening;
 use hearken_run::stream::{Drawn, Stream};
 
 use super::DpoConfig;
-use super::objective::Kind;
+use super::objective::ObjectiveKind;
 use super::tree::Tree;
 
 /// Trees to train on and to evaluate on.
 #[derive(Debug)]
-pub(super) struct Records {
+pub(super) struct TreeRecords {
     /// At least one.
     pub(super) train: Vec<Tree>,
     /// None where the configuration asks for none.
@@ -30,7 +30,7 @@ pub(super) struct Records {
     pub(super) batch: Vec<Tree>,
 }
 
-impl Records {
+impl TreeRecords {
     /// Reads what `[data]` names, in the form that the loss wants.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Records {
     pub(super) fn read(config: &DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
         let encoder = opening.encoder(&config.data)?;
         let (limit, seeds) = (encoder.length.tokens_max, opening.seeds);
-        if matches!(config.resolved.objective.kind, Kind::Unpaired(_)) {
+        if matches!(config.resolved.objective.kind, ObjectiveKind::Unpaired(_)) {
             let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
             let parts: Vec<Vec<UnpairedExample>> =
                 data.mix.parts(&data.train).into_iter().map(one_by_one).collect();
@@ -82,7 +82,7 @@ fn apply_columns(config: &DpoConfig, pair: &mut PreferenceExample) {
     }
 }
 
-impl Records {
+impl TreeRecords {
     /// Reads the trees of the next step, where they are read as they are wanted.
     ///
     /// # Errors
@@ -167,8 +167,9 @@ fn add_mismatched(
 
 /// Says which weights would balance the labels, where theirs do not.
 fn balance_note(config: &DpoConfig, train: &[Tree], progress: &mut dyn Progress) {
-    let Kind::Unpaired(objective) = &config.resolved.objective.kind else { return };
-    let desirable = train.iter().filter(|tree| tree.label.verdict() == Verdict::Desirable).count();
+    let ObjectiveKind::Unpaired(objective) = &config.resolved.objective.kind else { return };
+    let desirable =
+        train.iter().filter(|tree| tree.label.verdict() == Desirability::Desirable).count();
     let undesirable = train.len() - desirable;
     let sides = [
         objective.desirable_weight * desirable as f64,

@@ -15,9 +15,9 @@ use hearken_tensor::Device;
 use super::batch::read;
 use super::loss::RefLogprobs;
 use super::objective::ReferenceSync;
-use super::records::Records;
+use super::records::TreeRecords;
 use super::reference_cache::CacheFile;
-use super::tree::{Reading, Tree};
+use super::tree::{Tree, TreeReading};
 use super::{DpoConfig, REFERENCE};
 
 /// Where the log-probabilities of the reference come from.
@@ -95,7 +95,7 @@ pub(super) fn logprobs<D: Device>(
     trees: &[&Tree],
     portions: Portions,
 ) -> Vec<RefLogprobs> {
-    let reading = Reading { prompt: false, branches: 2, temperature: portions.temperature };
+    let reading = TreeReading { prompt: false, branches: 2, temperature: portions.temperature };
     let narrow = |logprobs: &[f64]| logprobs.iter().map(|&logprob| logprob as f32).collect();
     let mut all = Vec::with_capacity(trees.len());
     for batch in trees.chunks(portions.batch_size) {
@@ -131,13 +131,13 @@ pub(super) fn portions(config: &DpoConfig) -> Portions {
 }
 
 /// Where the reference's log-probabilities are wanted.
-pub(super) struct Place<'a, 'p> {
+pub(super) struct ReferencePlace<'a, 'p> {
     pub(super) config: &'a DpoConfig,
     pub(super) opening: &'a mut Opening<'p>,
-    pub(super) records: &'a Records,
+    pub(super) records: &'a TreeRecords,
 }
 
-impl Place<'_, '_> {
+impl ReferencePlace<'_, '_> {
     /// The reference for a policy that was just loaded, from the checkpoint if there is one.
     pub(super) fn references<D: Device>(
         &mut self,

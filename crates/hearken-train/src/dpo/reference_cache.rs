@@ -149,7 +149,7 @@ fn hash_tree(hasher: &mut Sha256, tree: &Tree) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Label;
+    use super::super::tree::TreeLabel;
     use super::*;
 
     fn tree(token: u32) -> Tree {
@@ -157,7 +157,7 @@ mod tests {
             prefix: vec![5, 6],
             prompt_len: 2,
             branches: vec![vec![token], vec![8, 9]],
-            label: Label::GOOD,
+            label: TreeLabel::GOOD,
             explored: None,
         }
     }

@@ -1,7 +1,7 @@
 //! One record as a tree of tokens: what its sequences begin with, and where they part.
 
 use hearken_model::Batch;
-use hearken_objective::dpo::unpaired::Verdict;
+use hearken_objective::dpo::unpaired::Desirability;
 use hearken_run::encode::{PreferenceExample, UnpairedExample};
 use hearken_tensor::device::{HeadOptions, HeadOutput, Prediction};
 use serde::{Deserialize, Serialize};
@@ -21,14 +21,14 @@ pub(super) struct Tree {
     /// completion and, if there is one, the mismatched completion of the KL term.
     pub(super) branches: Vec<Vec<u32>>,
     /// What was said of them.
-    pub(super) label: Label,
+    pub(super) label: TreeLabel,
     /// The branch that the reference wrote, where the loss asks who did.
     pub(super) explored: Option<usize>,
 }
 
 /// What was said of the first sequence of a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Label {
+pub(super) struct TreeLabel {
     /// That it is better than the second one, or than an opponent that the tree does not have, or that it
     /// is good where nothing is compared.
     pub(super) probability: f64,
@@ -36,19 +36,19 @@ pub(super) struct Label {
     pub(super) margin: f64,
 }
 
-impl Label {
+impl TreeLabel {
     /// It was preferred, found good, or kept.
     pub(super) const GOOD: Self = Self { probability: 1.0, margin: 0.0 };
 
     /// What was said of a sequence that nothing is compared with.
-    pub(super) fn verdict(self) -> Verdict {
-        if self.probability < 0.5 { Verdict::Undesirable } else { Verdict::Desirable }
+    pub(super) fn verdict(self) -> Desirability {
+        if self.probability < 0.5 { Desirability::Undesirable } else { Desirability::Desirable }
     }
 }
 
 /// Which tokens of a tree are predicted, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct TreeReading {
     /// Whether those of the prompt are, too.
     pub(super) prompt: bool,
     /// How many branches are part of the batch.
@@ -57,7 +57,7 @@ pub(super) struct Reading {
     pub(super) temperature: f64,
 }
 
-impl Reading {
+impl TreeReading {
     /// The head's options.
     pub(super) fn head(self) -> HeadOptions {
         HeadOptions { temperature: self.temperature as f32, ..STATISTICS }
@@ -66,7 +66,7 @@ impl Reading {
 
 impl Tree {
     /// Two completions of a prompt, the first preferred; what both begin with is kept once.
-    pub(super) fn pair(prompt: &[u32], completions: [&[u32]; 2], label: Label) -> Self {
+    pub(super) fn pair(prompt: &[u32], completions: [&[u32]; 2], label: TreeLabel) -> Self {
         let [a, b] = completions;
         let shared = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         Self {
@@ -79,7 +79,7 @@ impl Tree {
     }
 
     /// One completion of a prompt.
-    pub(super) fn single(prompt: &[u32], completion: &[u32], label: Label) -> Self {
+    pub(super) fn single(prompt: &[u32], completion: &[u32], label: TreeLabel) -> Self {
         Self {
             prefix: prompt.to_vec(),
             prompt_len: prompt.len(),
@@ -113,7 +113,7 @@ impl Tree {
         (self.prefix.len() + self.branches[branch].len()).saturating_sub(self.first())
     }
 
-    fn push(&self, batch: &mut Batch, reading: Reading, predictions: &mut Vec<Prediction>) {
+    fn push(&self, batch: &mut Batch, reading: TreeReading, predictions: &mut Vec<Prediction>) {
         let prefix = (!self.prefix.is_empty()).then(|| batch.push(None, &self.prefix));
         let shared = self.prefix.len();
         if reading.prompt {
@@ -139,13 +139,13 @@ impl Tree {
 }
 
 /// Trees side by side, and what is predicted of them.
-pub(super) struct Microbatch {
+pub(super) struct TreeMicrobatch {
     pub(super) batch: Batch,
     pub(super) predictions: Vec<Prediction>,
 }
 
-impl Microbatch {
-    pub(super) fn new(trees: &[&Tree], reading: Reading) -> Self {
+impl TreeMicrobatch {
+    pub(super) fn new(trees: &[&Tree], reading: TreeReading) -> Self {
         let mut batch = Batch::new();
         let mut predictions = Vec::new();
         for tree in trees {
@@ -157,7 +157,7 @@ impl Microbatch {
 
 /// What the head says of some consecutive predictions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Tokens {
+pub(super) struct PredictedTokens {
     /// log π of each token, in nats.
     pub(super) logprobs: Vec<f64>,
     /// log Σ π² of the distribution that predicted it; empty without statistics.
@@ -172,18 +172,18 @@ pub(super) struct Tokens {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct TreeTokens {
     /// Of the prompt; empty where it is not read.
-    pub(super) prompt: Tokens,
+    pub(super) prompt: PredictedTokens,
     /// Of each branch's completion.
-    pub(super) branches: Vec<Tokens>,
+    pub(super) branches: Vec<PredictedTokens>,
 }
 
-/// Deals out the head's output of [`Microbatch::predictions`] to the trees.
-pub(super) fn deal(trees: &[&Tree], reading: Reading, output: &HeadOutput) -> Vec<TreeTokens> {
+/// Deals out the head's output of [`TreeMicrobatch::predictions`] to the trees.
+pub(super) fn deal(trees: &[&Tree], reading: TreeReading, output: &HeadOutput) -> Vec<TreeTokens> {
     let mut start = 0;
     let mut take = |count: usize| {
         let range = start..start + count;
         start += count;
-        Tokens {
+        PredictedTokens {
             logprobs: output.logprobs[range.clone()].iter().map(|&x| x.into()).collect(),
             log_square_sums: output
                 .sum_squares
@@ -208,7 +208,7 @@ pub(super) fn deal(trees: &[&Tree], reading: Reading, output: &HeadOutput) -> Ve
 impl From<PreferenceExample> for Tree {
     fn from(pair: PreferenceExample) -> Self {
         let PreferenceExample { prefix, chosen, rejected, prompt_len, .. } = pair;
-        let label = Label { probability: pair.probability, margin: pair.margin };
+        let label = TreeLabel { probability: pair.probability, margin: pair.margin };
         Self { prefix, prompt_len, branches: vec![chosen, rejected], label, explored: None }
     }
 }
@@ -222,7 +222,7 @@ impl From<UnpairedExample> for Tree {
             prompt_len: judged.prompt.len(),
             prefix: judged.prompt,
             branches,
-            label: Label { probability, margin: 0.0 },
+            label: TreeLabel { probability, margin: 0.0 },
             explored: None,
         }
     }
@@ -237,14 +237,14 @@ mod tests {
             prefix: prefix.to_vec(),
             prompt_len,
             branches: branches.iter().map(|branch| branch.to_vec()).collect(),
-            label: Label::GOOD,
+            label: TreeLabel::GOOD,
             explored: None,
         }
     }
 
     fn predictions(tree: &Tree, prompt: bool) -> Vec<(u32, u32)> {
         let microbatch =
-            Microbatch::new(&[tree], Reading { prompt, branches: 2, temperature: 1.0 });
+            TreeMicrobatch::new(&[tree], TreeReading { prompt, branches: 2, temperature: 1.0 });
         microbatch.predictions.iter().map(|found| (found.row, found.token)).collect()
     }
 
@@ -273,8 +273,8 @@ mod tests {
     fn what_the_head_says_is_dealt_out_in_order() {
         let trees = [pair(&[5, 6, 7], 2, [&[8], &[]]), pair(&[1], 1, [&[2], &[3, 4]])];
         let trees: Vec<&Tree> = trees.iter().collect();
-        let reading = Reading { prompt: true, branches: 2, temperature: 1.0 };
-        let count = Microbatch::new(&trees, reading).predictions.len();
+        let reading = TreeReading { prompt: true, branches: 2, temperature: 1.0 };
+        let count = TreeMicrobatch::new(&trees, reading).predictions.len();
         let logprobs = (0..count).map(|index| index as f32).collect();
         let dealt = deal(&trees, reading, &HeadOutput { logprobs, ..HeadOutput::default() });
         assert_eq!(dealt[0].prompt.logprobs, [0.0]);

@@ -45,7 +45,7 @@ pub(super) fn cross_validate(
             let chosen = (0..groups.len()).filter(|g| (g % folds == fold) == held_out);
             chosen.map(|g| groups[g].as_slice()).collect::<Vec<_>>()
         };
-        Split { training: of(false), held_out: of(true) }.run(names, pairs, options, fold)
+        FoldSplit { training: of(false), held_out: of(true) }.run(names, pairs, options, fold)
     };
     (0..folds).into_par_iter().map(fold).collect()
 }
@@ -58,12 +58,12 @@ fn groups(pairs: &[&FeaturePair]) -> Vec<Vec<usize>> {
 }
 
 /// Prompts to learn from and prompts to measure on.
-struct Split<'a> {
+struct FoldSplit<'a> {
     training: Vec<&'a [usize]>,
     held_out: Vec<&'a [usize]>,
 }
 
-impl Split<'_> {
+impl FoldSplit<'_> {
     fn run(
         &self,
         names: &[String],

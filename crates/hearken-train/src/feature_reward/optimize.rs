@@ -2,7 +2,7 @@
 
 use hearken_config::{BelowOne, NonNegative, OptimizerConfig, ScheduleKind, Warmup};
 use hearken_model::Gradients;
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
 use hearken_run::optimizer::{Optimizer, Trained};
 use hearken_run::ranks::Ranks;
 use hearken_tensor::Reference;
@@ -23,7 +23,7 @@ pub(super) struct Standardized {
 
 /// −t·log σ(d) − (1 − t)·log σ(−d) for a margin d, and its derivative with respect to d.
 pub(super) fn loss(margin: f64, target: f64) -> (f64, f64) {
-    let comparison = Comparison { probability: target, ..Comparison::new(margin, 0.0) };
+    let comparison = ScoredComparison { probability: target, ..ScoredComparison::new(margin, 0.0) };
     let loss = BradleyTerry::PLAIN.loss(comparison);
     (loss.loss, loss.grad_chosen)
 }

@@ -14,8 +14,8 @@ use toml::Value;
 
 use super::kl::PresetKl;
 use super::section::{Groups, GrpoSettings, Resolved};
-use crate::rollout::feed::Asked;
-use crate::rollout::settings::{Configured, Movement, Settings};
+use crate::rollout::feed::SampledRecords;
+use crate::rollout::settings::{Configured, Movement, RolloutSettings};
 
 /// What `hearken grpo` reads; `configs/grpo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -142,15 +142,15 @@ impl GrpoConfig {
 }
 
 impl Configured for GrpoConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
-        let settings = Settings {
+        let settings = RolloutSettings {
             section: "grpo",
             data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
-            asked: Asked::Prompts,
+            asked: SampledRecords::Prompts,
             reference: Some(self.model.path.clone()),
             reference_key: "model.path",
             movement: Movement::Frozen,
@@ -165,7 +165,7 @@ impl Configured for GrpoConfig {
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train, log }, settings)
+        (run::RunSettings { run, model, optimizer, train, log }, settings)
     }
 }
 

@@ -7,7 +7,7 @@ use hearken_objective::kl::ReferenceTerms;
 
 use super::grade::{Graded, spreads};
 use super::section::Groups;
-use crate::rollout::Reading;
+use crate::rollout::BatchReading;
 
 /// A graded rollout with everything that an update reads.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Experience {
 /// `ref_logprobs` the reference's.
 pub(super) fn credit(
     graded: Vec<Graded>,
-    reading: Reading,
+    reading: BatchReading,
     ref_logprobs: Vec<Vec<f64>>,
     algorithm: &Algorithm,
 ) -> Vec<Experience> {

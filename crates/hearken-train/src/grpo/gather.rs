@@ -10,14 +10,14 @@ use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
 use crate::rollout::SampleOptions;
-use crate::rollout::session::Session;
+use crate::rollout::session::RolloutSession;
 use crate::rollout::source::RolloutSource;
 
 impl Grpo {
     /// Everything that was sampled and graded, and what of it advantages are computed of.
     pub(super) fn gather<D: Device>(
         &self,
-        session: &mut Session<D>,
+        session: &mut RolloutSession<D>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Graded>, Vec<Graded>), TrainError> {
         let filter = self.config.resolved.groups;
@@ -54,7 +54,7 @@ impl Grpo {
     /// Completions of the next `prompts` prompts, and a greedy one each if the algorithm asks for it.
     fn sample_groups<D: Device>(
         &self,
-        session: &mut Session<D>,
+        session: &mut RolloutSession<D>,
         prompts: usize,
         round: u64,
         sources: &mut dyn RewardSource,

@@ -1,7 +1,7 @@
 //! From rollouts to graded ones: scores, what shapes them, and which groups stay.
 
 use hearken_objective::advantage::group::{decoupled, has_spread};
-use hearken_reward_source::Scores;
+use hearken_reward_source::BatchScores;
 
 use super::config::GrpoConfig;
 use super::section::Groups;
@@ -30,7 +30,7 @@ pub(crate) struct Graded {
 pub(super) struct Ungraded {
     /// Completions of one group follow one another.
     pub(super) rollouts: Vec<Rollout>,
-    pub(super) scores: Scores,
+    pub(super) scores: BatchScores,
     /// One greedy rollout per group, in order, with its score; empty where the algorithm needs none.
     pub(super) greedy: Vec<(Rollout, f64)>,
 }

@@ -16,17 +16,17 @@ use hearken_run::ranks::Joined;
 use hearken_run::run::Update;
 use serde::{Deserialize, Serialize};
 
-use super::Compared;
+use super::GroupedRollouts;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
 use crate::rollout::correction::corrected_share;
 use crate::rollout::guard::repeated;
-use crate::rollout::train::Step;
+use crate::rollout::train::RolloutStep;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct IterationMetrics {
+pub struct GrpoIteration {
     /// Score of a completion, penalties included, mean over everything that was sampled.
     pub reward: f64,
     /// Sample standard deviation of these scores; absent with fewer than two.
@@ -139,7 +139,7 @@ pub struct GrpoStep {
     pub cispo_clipped: Option<f64>,
     /// What the iteration's rollouts say.
     #[serde(flatten)]
-    pub iteration_metrics: IterationMetrics,
+    pub iteration_metrics: GrpoIteration,
     /// Tokens that went through the policy in this step, forward and backward; a shared prompt counts
     /// once.
     pub tokens: usize,
@@ -151,8 +151,11 @@ pub struct GrpoStep {
 }
 
 impl GrpoStep {
-    pub(super) fn new(step: &Step<'_, Compared, StepSums>, surrogate: Surrogate) -> Self {
-        let Step { sums, update, iteration, index, epoch, minibatch } = *step;
+    pub(super) fn new(
+        step: &RolloutStep<'_, GroupedRollouts, GrpoStepSums>,
+        surrogate: Surrogate,
+    ) -> Self {
+        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
@@ -248,7 +251,7 @@ impl Clipping {
 
 /// Sums over an optimizer step.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct StepSums {
+pub struct GrpoStepSums {
     /// Σ weight·loss.
     pub(super) policy: f64,
     pub(super) entropy: Mean,
@@ -259,7 +262,7 @@ pub struct StepSums {
     pub(super) completion_tokens: usize,
 }
 
-impl Joined for StepSums {
+impl Joined for GrpoStepSums {
     fn join(self, other: Self) -> Self {
         Self {
             policy: self.policy + other.policy,
@@ -273,7 +276,7 @@ impl Joined for StepSums {
     }
 }
 
-impl StepSums {
+impl GrpoStepSums {
     /// Takes note of a completion's ratios.
     pub(super) fn observe(&mut self, one: &Experience, logprobs: &[f64], clipping: Clipping) {
         let own = clipping.metrics(PolicyTerms {
@@ -324,7 +327,7 @@ pub(super) struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    pub(super) fn metrics(self) -> IterationMetrics {
+    pub(super) fn metrics(self) -> GrpoIteration {
         let Self { sampled, experience, .. } = self;
         let scores: Vec<f64> = sampled.iter().map(|one| one.score).collect();
         let scores = Moments::of(&scores);
@@ -334,7 +337,7 @@ impl Gathered<'_> {
         let ended: Mean = ended.map(|one| one.rollout.completion.ids.len() as f64).collect();
         let flat = groups(sampled).map(|group| f64::from(u8::from(is_flat(group))));
         let kl = experience.iter().map(|one| KlEstimator::K1.per_completion(one.reference()));
-        IterationMetrics {
+        GrpoIteration {
             reward: scores.mean,
             reward_std: scores.std(Variance::Sample),
             frac_reward_zero_std: mean(&mut flat.into_iter()).unwrap_or(0.0),

@@ -10,19 +10,19 @@ use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
 use super::credit::Experience;
-use super::metrics::{Clipping, StepSums};
-use crate::rollout::session::Session;
+use super::metrics::{Clipping, GrpoStepSums};
+use crate::rollout::session::RolloutSession;
 use crate::rollout::{CompletionBatch, Sequence, completion_microbatches};
 
 /// Adds the gradients of this process's share of a minibatch and returns its sums. What a token weighs is known
 /// beforehand, so the split into shares and microbatches changes nothing. `algorithm` has the coefficient of the
 /// KL penalty in force.
 pub(super) fn accumulate<D: Device>(
-    session: &mut Session<D>,
+    session: &mut RolloutSession<D>,
     (minibatch, shares): (&[&Experience], &Shares),
     algorithm: &Algorithm,
     entropy_coef: f64,
-) -> StepSums {
+) -> GrpoStepSums {
     let forward = session.forward_options();
     let run = &mut session.run;
     let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
@@ -30,7 +30,7 @@ pub(super) fn accumulate<D: Device>(
     let entropy = (-entropy_coef / counts.tokens as f64) as f32;
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.graded.rollout.sequence()).collect();
-    let mut sums = StepSums::default();
+    let mut sums = GrpoStepSums::default();
     for group in completion_microbatches(&sequences, forward.microbatch_tokens) {
         let completions = CompletionBatch::new(&sequences[group.clone()]);
         let predictions = &completions.predictions;
@@ -58,7 +58,7 @@ fn losses(
     logprobs: &[Vec<f64>],
     algorithm: &Algorithm,
     counts: StepCounts,
-    sums: &mut StepSums,
+    sums: &mut GrpoStepSums,
 ) -> Vec<f32> {
     let clipping = Clipping::of(algorithm);
     let mut slopes = Vec::new();

@@ -18,8 +18,8 @@ use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use crate::rollout::correction::{CorrectionKeys, CorrectionName};
-use crate::rollout::feed::Asked;
-use crate::rollout::settings::{Configured, Movement, Settings};
+use crate::rollout::feed::SampledRecords;
+use crate::rollout::settings::{Configured, Movement, RolloutSettings};
 
 /// What `hearken ppo` reads; `configs/ppo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -232,15 +232,15 @@ impl PpoConfig {
 }
 
 impl Configured for PpoConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
         let Self { run, model, optimizer, train, log, .. } = self.clone();
-        let settings = Settings {
+        let settings = RolloutSettings {
             section: "ppo",
             data: self.data.clone(),
             length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
-            asked: Asked::Prompts,
+            asked: SampledRecords::Prompts,
             reference: Some(self.model.path.clone()),
             reference_key: "model.path",
             movement: Movement::Frozen,
@@ -255,6 +255,6 @@ impl Configured for PpoConfig {
             normalize_scores: self.ppo.normalize_scores,
             needs_scores: true,
         };
-        (run::Settings { run, model, optimizer, train, log }, settings)
+        (run::RunSettings { run, model, optimizer, train, log }, settings)
     }
 }

@@ -14,10 +14,10 @@ use hearken_objective::{
 };
 
 use super::config::PpoConfig;
-use super::metrics::IterationMetrics;
+use super::metrics::PpoIteration;
 use crate::rollout::correction::corrected_share;
 use crate::rollout::guard::repeated;
-use crate::rollout::{Reading, ScoredRollout, ScoringSummary};
+use crate::rollout::{BatchReading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Experience {
 /// update, `beta` the coefficient in force.
 pub(super) fn credit(
     scored: Vec<ScoredRollout>,
-    reading: Reading,
+    reading: BatchReading,
     beta: f64,
     config: &PpoConfig,
 ) -> Vec<Experience> {
@@ -104,7 +104,7 @@ pub(super) fn iteration_metrics(
     entropy: Mean,
     beta: f64,
     config: &PpoConfig,
-) -> IterationMetrics {
+) -> PpoIteration {
     let mean = |of: &dyn Fn(&Experience) -> f64| -> f64 {
         experience.iter().map(of).collect::<Mean>().value().unwrap_or(0.0)
     };
@@ -120,7 +120,7 @@ pub(super) fn iteration_metrics(
         .by_source
         .iter()
         .filter_map(|(label, own)| Some((format!("scores/{label}"), own.value()?)));
-    IterationMetrics {
+    PpoIteration {
         kl_k1_nats: mean(&summed(KlEstimator::K1)),
         entropy_nats: mean(&|one| -one.old_logprobs.iter().sum::<f64>()),
         non_score_reward,

@@ -9,8 +9,8 @@ use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 
 use super::config::{CriticSource, PpoConfig};
-use crate::rollout::session::Session;
-use crate::rollout::{Heads, Reading, Sequence, read_together};
+use crate::rollout::session::RolloutSession;
+use crate::rollout::{BatchReading, Heads, Sequence, read_together};
 
 /// Adds a head to the policy, or opens the network of its own that `config` asks for: a model whose
 /// values share nothing with the policy.
@@ -52,14 +52,17 @@ pub(super) fn open<D: Device>(
 
 /// Log-probabilities and values before an iteration's first update. Without a critic of its own,
 /// values and log-probabilities share every pass.
-pub(super) fn read_both<D: Device>(session: &Session<D>, sequences: &[Sequence<'_>]) -> Reading {
+pub(super) fn read_both<D: Device>(
+    session: &RolloutSession<D>,
+    sequences: &[Sequence<'_>],
+) -> BatchReading {
     let (policy, ranks) = (&session.run.model, &session.run.ranks);
     let forward = session.forward_options();
     let Some(critic) = &session.run.companion else {
         return read_together(ranks, policy, sequences, Heads::LogProbsAndValues, forward);
     };
     let values = read_together(ranks, &critic.model, sequences, Heads::Values, forward).values;
-    Reading { values, ..read_together(ranks, policy, sequences, Heads::LogProbs, forward) }
+    BatchReading { values, ..read_together(ranks, policy, sequences, Heads::LogProbs, forward) }
 }
 
 /// A critic reads the policy's token ids, so they must mean the same to both.

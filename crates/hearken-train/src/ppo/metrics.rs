@@ -10,12 +10,12 @@ use hearken_run::run::Update;
 use serde::{Deserialize, Serialize};
 
 use super::Credited;
-use crate::rollout::train::Step;
+use crate::rollout::train::RolloutStep;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
 /// iteration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct IterationMetrics {
+pub struct PpoIteration {
     /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens, mean over completions. Nats.
     #[serde(rename = "objective/kl")]
     pub kl_k1_nats: f64,
@@ -117,7 +117,7 @@ pub struct PpoStep {
     pub value_clip_fraction: f64,
     /// What the iteration's rollouts say.
     #[serde(flatten)]
-    pub iteration_metrics: IterationMetrics,
+    pub iteration_metrics: PpoIteration,
     /// Tokens that went through the policy in this step, forward and backward.
     pub tokens: usize,
     /// Tokens that were trained on.
@@ -128,8 +128,8 @@ pub struct PpoStep {
 }
 
 impl PpoStep {
-    pub(super) fn new(step: &Step<'_, Credited, StepSums>) -> Self {
-        let Step { sums, update, iteration, index, epoch, minibatch } = *step;
+    pub(super) fn new(step: &RolloutStep<'_, Credited, PpoStepSums>) -> Self {
+        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
@@ -158,7 +158,7 @@ impl PpoStep {
 
 /// Sums over the tokens of an optimizer step; they add up over microbatches.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct StepSums {
+pub struct PpoStepSums {
     pub(super) policy: Mean,
     pub(super) value: Mean,
     /// Of the distributions, where the entropy is part of the loss.
@@ -169,7 +169,7 @@ pub struct StepSums {
     pub(super) value_clipped: usize,
 }
 
-impl StepSums {
+impl PpoStepSums {
     pub(super) fn merge(self, other: Self) -> Self {
         Self {
             policy: self.policy + other.policy,
@@ -182,7 +182,7 @@ impl StepSums {
     }
 }
 
-impl Joined for StepSums {
+impl Joined for PpoStepSums {
     fn join(self, other: Self) -> Self {
         self.merge(other)
     }

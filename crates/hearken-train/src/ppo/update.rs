@@ -13,8 +13,8 @@ use hearken_run::ranks::Shares;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
 
-use super::{config::PpoConfig, credit::Experience, metrics::StepSums};
-use crate::rollout::session::Session;
+use super::{config::PpoConfig, credit::Experience, metrics::PpoStepSums};
+use crate::rollout::session::RolloutSession;
 use crate::rollout::{CompletionBatch, ForwardOptions, Sequence, completion_microbatches};
 
 /// What stays the same over a step's microbatches.
@@ -31,10 +31,10 @@ struct StepContext<'a> {
 /// Adds the gradients of this process's share of a minibatch and returns its sums. What a token weighs is known
 /// beforehand, so the split into shares and microbatches changes nothing.
 pub(super) fn accumulate<D: Device>(
-    session: &mut Session<D>,
+    session: &mut RolloutSession<D>,
     (minibatch, shares): (&[&Experience], &Shares),
     config: &PpoConfig,
-) -> StepSums {
+) -> PpoStepSums {
     let forward = session.forward_options();
     let counts = StepCounts::of(minibatch.iter().map(|one| one.tokens()));
     // The same for every length: the mean runs over tokens.
@@ -43,25 +43,25 @@ pub(super) fn accumulate<D: Device>(
     let context = StepContext { config, forward, beta: session.kl.beta(), token_weight };
     let sequences: Vec<Sequence<'_>> =
         minibatch.iter().map(|one| one.scored.rollout.sequence()).collect();
-    let mut sums = StepSums::default();
+    let mut sums = PpoStepSums::default();
     for group in completion_microbatches(&sequences, forward.microbatch_tokens) {
         let batch = CompletionBatch::new(&sequences[group.clone()]);
-        let microbatch = Microbatch { batch, experience: &minibatch[group], context };
+        let microbatch = PpoMicrobatch { batch, experience: &minibatch[group], context };
         sums = sums.merge(microbatch.policy(session));
         sums = sums.merge(microbatch.separate_critic(session));
     }
     sums
 }
 
-struct Microbatch<'a> {
+struct PpoMicrobatch<'a> {
     batch: CompletionBatch,
     experience: &'a [&'a Experience],
     context: StepContext<'a>,
 }
 
-impl Microbatch<'_> {
+impl PpoMicrobatch<'_> {
     /// The policy's pass; that of its value head too, if it has the critic's place.
-    fn policy<D: Device>(&self, session: &mut Session<D>) -> StepSums {
+    fn policy<D: Device>(&self, session: &mut RolloutSession<D>) -> PpoStepSums {
         let StepContext { config, forward, token_weight, .. } = self.context;
         let run = &mut session.run;
         let head = forward.head(*config.ppo.entropy_coef != 0.0);
@@ -69,7 +69,7 @@ impl Microbatch<'_> {
         let predictions = &self.batch.predictions;
         let output = run.model.logprobs_keeping(&mut pass, predictions, head, forward.logits_bytes);
         let entropy = output.entropy.iter().map(|entropy| f64::from(*entropy)).collect();
-        let mut sums = StepSums { entropy, ..StepSums::default() };
+        let mut sums = PpoStepSums { entropy, ..PpoStepSums::default() };
         let logprob_grads = self.policy_losses(&self.batch.split(&output.logprobs), &mut sums);
         let entropy = (-*config.ppo.entropy_coef * token_weight) as f32;
         let prediction_grads: Vec<PredictionGrad> =
@@ -92,8 +92,8 @@ impl Microbatch<'_> {
     }
 
     /// The pass of a critic of its own, if there is one.
-    fn separate_critic<D: Device>(&self, session: &mut Session<D>) -> StepSums {
-        let (batch, mut sums) = (&self.batch, StepSums::default());
+    fn separate_critic<D: Device>(&self, session: &mut RolloutSession<D>) -> PpoStepSums {
+        let (batch, mut sums) = (&self.batch, PpoStepSums::default());
         session.run.train_companion(&batch.batch, &batch.rows(), |values| {
             self.value_losses(&batch.split(values), &mut sums)
         });
@@ -102,7 +102,7 @@ impl Microbatch<'_> {
 
     /// Clipped surrogate, and the KL where it is a term of the loss; returns the derivative with
     /// respect to every log-probability.
-    fn policy_losses(&self, logprobs: &[Vec<f64>], sums: &mut StepSums) -> Vec<f32> {
+    fn policy_losses(&self, logprobs: &[Vec<f64>], sums: &mut PpoStepSums) -> Vec<f32> {
         let StepContext { config, beta, token_weight, .. } = self.context;
         let surrogate = Surrogate::Clipped { clip: config.ppo.clip() };
         let kl_in_loss = config.kl.placement == KlPlacement::Loss;
@@ -132,7 +132,7 @@ impl Microbatch<'_> {
     }
 
     /// Value loss; returns its derivative, coefficient included, with respect to every value.
-    fn value_losses(&self, values: &[Vec<f64>], sums: &mut StepSums) -> Vec<f32> {
+    fn value_losses(&self, values: &[Vec<f64>], sums: &mut PpoStepSums) -> Vec<f32> {
         let StepContext { config, token_weight, .. } = self.context;
         let weight = *config.ppo.value_coef * token_weight;
         let mut grads = Vec::with_capacity(self.batch.predictions.len());
@@ -161,9 +161,9 @@ mod tests {
     use crate::ppo::Ppo;
     use crate::rollout::settings::Configured;
     use crate::rollout::train::{Inputs, Iterations};
-    use crate::rollout::{Origin, Rollout, ScoredRollout};
+    use crate::rollout::{Rollout, RolloutOrigin, ScoredRollout};
     use hearken_config::Configuration;
-    use hearken_config::Loaded;
+    use hearken_config::LoadedConfig;
     use hearken_reward_source::WeightedSum;
     use hearken_run::encode::PromptExample;
     use hearken_run::progress::Silent;
@@ -191,7 +191,7 @@ mod tests {
                 group: 0,
                 completion: Completion { ids, logprobs: Vec::new(), stop_reason },
                 text: String::new(),
-                origin: Origin::Sampled { version: 0 },
+                origin: RolloutOrigin::Sampled { version: 0 },
             };
             Experience {
                 scored: ScoredRollout {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     /// A run in `folder`; what it replays is not looked at.
-    fn session(folder: &Path) -> (PpoConfig, Session<Cpu>) {
+    fn session(folder: &Path) -> (PpoConfig, RolloutSession<Cpu>) {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let model = crates.join("hearken-model/tests/fixtures/hf/llama");
         let replay = folder.join("rollouts.jsonl");
@@ -235,7 +235,7 @@ mod tests {
         ] {
             layers.set(text).unwrap();
         }
-        let Loaded { config, frozen } = PpoConfig::from_layers(layers).unwrap();
+        let LoadedConfig { config, frozen } = PpoConfig::from_layers(layers).unwrap();
         let mut sources = WeightedSum::new();
         let inputs = Inputs { frozen: &frozen, entry: Start::Fresh.into(), sources: &mut sources };
         let (ppo, settings) = (Ppo { config: config.clone() }, config.settings());
@@ -262,7 +262,7 @@ mod tests {
         let (config, mut session) = session(folder.path());
         let experience = experience();
         let minibatch: Vec<&Experience> = experience.iter().collect();
-        let step = |session: &mut Session<Cpu>| -> f64 {
+        let step = |session: &mut RolloutSession<Cpu>| -> f64 {
             session.run.begin_step();
             let shares = session.run.ranks.shares(&[1, 1]);
             let sums = accumulate(session, (&minibatch, &shares), &config);

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::process::StepLabels;
 use super::two_heads::LengthHead;
-use crate::records::{Configured, Settings};
+use crate::records::{Configured, RecordSettings};
 
 /// What `hearken reward` reads; `configs/reward.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -244,9 +244,9 @@ impl Configuration for RewardConfig {
 }
 
 impl Configured for RewardConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RecordSettings) {
         let Self { run, model, data, optimizer, train, log, .. } = self.clone();
-        let settings = Settings { data, length: train.known_length(), samples: None };
-        (run::Settings { run, model, optimizer, train, log }, settings)
+        let settings = RecordSettings { data, length: train.known_length(), samples: None };
+        (run::RunSettings { run, model, optimizer, train, log }, settings)
     }
 }

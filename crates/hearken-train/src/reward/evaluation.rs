@@ -1,7 +1,7 @@
 //! How well a reward model tells held-out completions apart.
 
 use hearken_model::{Keep, Model};
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_stats::accuracy::{LengthMargin, accuracy, accuracy_by_length_difference};
 use hearken_stats::bootstrap::bootstrap;
@@ -12,7 +12,7 @@ use hearken_tensor::Device;
 use rand::Rng;
 
 use super::metrics::{LengthAccuracy, ReliabilityBin, RewardEvaluation};
-use super::{Microbatch, compare};
+use super::{PairMicrobatch, compare};
 use hearken_model::microbatch::microbatches;
 
 /// Bins of the reliability curve over [0, 1].
@@ -28,12 +28,12 @@ pub fn pair_scores<D: Device>(
     model: &Model<D>,
     pairs: &[PreferenceExample],
     tokens_max: usize,
-) -> Vec<Comparison> {
+) -> Vec<ScoredComparison> {
     let rows: Vec<usize> = pairs.iter().map(Example::rows).collect();
     let mut comparisons = Vec::with_capacity(pairs.len());
     for group in microbatches(&rows, tokens_max) {
         let group: Vec<&PreferenceExample> = pairs[group].iter().collect();
-        let microbatch = Microbatch::new(&group);
+        let microbatch = PairMicrobatch::new(&group);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);
         comparisons.extend(compare(&group, &model.scalars(&pass, &microbatch.rows)));
     }
@@ -47,7 +47,7 @@ pub fn pair_scores<D: Device>(
 /// If there is not one comparison per pair.
 pub fn evaluate(
     pairs: &[PreferenceExample],
-    comparisons: &[Comparison],
+    comparisons: &[ScoredComparison],
     objective: BradleyTerry,
     rng: &mut impl Rng,
 ) -> Option<RewardEvaluation> {

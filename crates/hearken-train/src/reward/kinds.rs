@@ -1,10 +1,10 @@
 //! What a reward model learns from decides who trains it.
 
-use hearken_config::Loaded;
+use hearken_config::LoadedConfig;
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
-use hearken_run::run::Outcome;
-use hearken_run::run_dir::Entry;
+use hearken_run::run::RunOutcome;
+use hearken_run::run_dir::OpenFor;
 use hearken_tensor::Device;
 
 use super::{Kind, OutcomeReward, ProcessReward, Reward, RewardConfig};
@@ -17,10 +17,10 @@ use crate::records::train;
 /// If an input is not usable, a file cannot be written, or a number becomes NaN or infinite.
 pub fn run<D: Device>(
     device: D,
-    loaded: &Loaded<RewardConfig>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<RewardConfig>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     match loaded.config.reward.kind {
         Kind::Preference => train::<D, Reward>(device, loaded, entry, progress),
         Kind::Outcome => train::<D, OutcomeReward>(device, loaded, entry, progress),

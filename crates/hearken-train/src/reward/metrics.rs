@@ -6,8 +6,8 @@ use hearken_stats::Estimate;
 use hearken_stats::calibration::Bin;
 use serde::Serialize;
 
-use super::Compared;
-use crate::records::Step;
+use super::PairFindings;
+use crate::records::RecordStep;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -43,8 +43,12 @@ pub struct RewardStep {
 }
 
 impl RewardStep {
-    pub(super) fn new(step: &Step<Compared>) -> Self {
-        let Step { sums: Compared { comparisons, length_correlation, .. }, update, epoch } = step;
+    pub(super) fn new(step: &RecordStep<PairFindings>) -> Self {
+        let RecordStep {
+            sums: PairFindings { comparisons, length_correlation, .. },
+            update,
+            epoch,
+        } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let pairs = comparisons.len() as f64;
         let right = comparisons.iter().filter(|pair| pair.rejected < pair.chosen).count();

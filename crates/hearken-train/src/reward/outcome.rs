@@ -8,7 +8,7 @@ use hearken_model::microbatch::microbatches;
 use hearken_model::{Batch, Head, Keep, Model, OutputGrads};
 use hearken_objective::numerics::sigmoid;
 use hearken_objective::process::binary_cross_entropy;
-use hearken_run::budget::{Part, Tape, fit};
+use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, JudgedExamples, UnpairedExample};
 use hearken_run::error::TrainError;
@@ -27,7 +27,7 @@ use super::config::RewardConfig;
 use super::metrics::ReliabilityBin;
 use super::normalization;
 use super::scorer::load_scorer;
-use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
 
 /// Bins of the reliability curve over [0, 1].
 const BINS: usize = 10;
@@ -62,7 +62,7 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
         let RewardConfig { run, model, train, .. } = config;
-        let scorer = Part::trained(model, Head::Score);
+        let scorer = BudgetModel::trained(model, Head::Score);
         let train = fit(train, run, Tape::new(model, false), &[scorer])?;
         Ok(RewardConfig { train, ..config.clone() })
     }
@@ -143,7 +143,7 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
         outcomes.iter().map(|one| one.loss).sum::<f64>() / outcomes.len() as f64
     }
 
-    fn record(&self, step: Step<Vec<JudgedOutcome>>) -> OutcomeStep {
+    fn record(&self, step: RecordStep<Vec<JudgedOutcome>>) -> OutcomeStep {
         OutcomeStep::new(&step)
     }
 
@@ -257,8 +257,8 @@ pub struct OutcomeStep {
 }
 
 impl OutcomeStep {
-    fn new(step: &Step<Vec<JudgedOutcome>>) -> Self {
-        let Step { sums: judged, update, epoch } = step;
+    fn new(step: &RecordStep<Vec<JudgedOutcome>>) -> Self {
+        let RecordStep { sums: judged, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let n = judged.len() as f64;
         Self {

@@ -12,7 +12,7 @@ use hearken_model::microbatch::microbatches;
 use hearken_model::{Batch, Head, Keep, Model, OutputGrads};
 use hearken_objective::process::{class_cross_entropy, class_probabilities};
 use hearken_reward_source::process_file::{NeutralScore, PROCESS_FILE, ProcessRewardFile};
-use hearken_run::budget::{Part, Tape, fit};
+use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, StepsExample};
 use hearken_run::error::TrainError;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{NeutralSteps, RewardConfig};
 use super::scorer::load_scorer;
-use crate::records::{EvaluationRecord, RecordTrainer, Step, TrainingRows};
+use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
 
 pub(super) use labels::StepLabels;
 pub use metrics::{ProcessEvaluation, ProcessStep};
@@ -57,7 +57,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
         let RewardConfig { run, model, train, .. } = config;
-        let scorer = Part::trained(model, head(config));
+        let scorer = BudgetModel::trained(model, head(config));
         let train = fit(train, run, Tape::new(model, false), &[scorer])?;
         Ok(RewardConfig { train, ..config.clone() })
     }
@@ -120,7 +120,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
         let rows: Vec<usize> = solutions.iter().map(|solution| solution.rows()).collect();
         let mut steps = Vec::with_capacity(labelled);
         for group in microbatches(&rows, run.settings.train.microbatch_tokens) {
-            let microbatch = Microbatch::new(self.labels, &solutions[group]);
+            let microbatch = SolutionMicrobatch::new(self.labels, &solutions[group]);
             let pass = run.forward(&microbatch.batch);
             let logits = run.model.scalars(&pass, &microbatch.rows);
             let (judged, scalar_grads) = microbatch.judge(&logits, count);
@@ -136,7 +136,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
         steps.iter().map(|step| step.loss).sum::<f64>() / steps.len().max(1) as f64
     }
 
-    fn record(&self, step: Step<Vec<JudgedStep>>) -> ProcessStep {
+    fn record(&self, step: RecordStep<Vec<JudgedStep>>) -> ProcessStep {
         ProcessStep::new(&step)
     }
 
@@ -198,7 +198,7 @@ fn judge<D: Device>(
     let mut all = Vec::with_capacity(solutions.len());
     for group in microbatches(&rows, tokens_max) {
         let solutions: Vec<&StepsExample> = solutions[group].iter().collect();
-        let microbatch = Microbatch::new(labels, &solutions);
+        let microbatch = SolutionMicrobatch::new(labels, &solutions);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);
         let (judged, _) = microbatch.judge(&model.scalars(&pass, &microbatch.rows), 1);
         let mut judged = judged.into_iter();
@@ -208,13 +208,13 @@ fn judge<D: Device>(
 }
 
 /// Solutions side by side, the rows at which their labelled steps are read, and the labels.
-struct Microbatch {
+struct SolutionMicrobatch {
     batch: Batch,
     rows: Vec<usize>,
     targets: Vec<Vec<f64>>,
 }
 
-impl Microbatch {
+impl SolutionMicrobatch {
     fn new(labels: StepLabels, solutions: &[&StepsExample]) -> Self {
         let (mut batch, mut rows, mut targets) = (Batch::new(), Vec::new(), Vec::new());
         for solution in solutions {

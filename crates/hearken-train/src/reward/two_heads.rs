@@ -8,7 +8,7 @@
 //! that these are read before the first derivative, whoever reads them.
 
 use hearken_model::{Head, Keep, OutputGrads};
-use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
+use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
 use hearken_objective::decorrelation::{TwoHeadLoss, TwoHeads, decorrelation, orthogonality};
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::metrics::inference_flops;
@@ -17,7 +17,7 @@ use hearken_run::run::{Nothing, Run};
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Compared, Microbatch};
+use super::{PairFindings, PairMicrobatch};
 use hearken_model::microbatch::microbatches;
 
 /// How much it counts that length is in its own head.
@@ -31,7 +31,7 @@ pub(super) struct LengthHead {
 
 /// What both heads say of one completion, and how long it is.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Said {
+struct HeadScores {
     quality: f64,
     length: f64,
     tokens: usize,
@@ -45,12 +45,12 @@ impl LengthHead {
         objective: BradleyTerry,
         batch: &[&PreferenceExample],
         shares: &Shares,
-    ) -> Compared {
+    ) -> PairFindings {
         assert_eq!(run.model.head(), Head::ScoreAndLength, "a head for the length");
         let own = shares.pick(batch);
         let rows: Vec<usize> = own.iter().map(|pair| pair.rows()).collect();
         let tokens_max = run.settings.train.microbatch_tokens;
-        let mut said: Vec<[Said; 2]> = Vec::with_capacity(own.len());
+        let mut said: Vec<[HeadScores; 2]> = Vec::with_capacity(own.len());
         for group in microbatches(&rows, tokens_max) {
             said.extend(read(run, &own[group]));
         }
@@ -60,20 +60,24 @@ impl LengthHead {
         let (mut loss, mut comparisons) = (0.0, Vec::with_capacity(own.len()));
         let own_places = shares.own();
         for group in microbatches(&rows, tokens_max) {
-            let microbatch = Microbatch::new(&own[group.clone()]);
+            let microbatch = PairMicrobatch::new(&own[group.clone()]);
             let pass = run.forward(&microbatch.batch);
             let mut scalar_grads = Vec::with_capacity(4 * group.len());
             for at in group {
                 let (pair, of) = (own[at], said[at]);
-                let sum = |one: Said| one.quality + one.length;
+                let sum = |one: HeadScores| one.quality + one.length;
                 let (margin, probability) = (pair.margin, pair.probability);
-                let both =
-                    Comparison { chosen: sum(of[0]), rejected: sum(of[1]), margin, probability };
+                let both = ScoredComparison {
+                    chosen: sum(of[0]),
+                    rejected: sum(of[1]),
+                    margin,
+                    probability,
+                };
                 let found = objective.loss(both);
                 loss += found.loss;
                 // What is kept is what is counted.
                 let [chosen, rejected] = of.map(|one| one.quality);
-                comparisons.push(Comparison { chosen, rejected, ..both });
+                comparisons.push(ScoredComparison { chosen, rejected, ..both });
                 let place = 2 * own_places[at];
                 for (side, grad) in [found.grad_chosen, found.grad_rejected].into_iter().enumerate()
                 {
@@ -93,7 +97,7 @@ impl LengthHead {
         if run.ranks.is_first() {
             loss += count as f64 * coupled_loss;
         }
-        Compared { loss, comparisons, length_correlation: Some(correlation) }
+        PairFindings { loss, comparisons, length_correlation: Some(correlation) }
     }
 
     /// Adds the gradient of the weights' product, which one process has; gives its loss.
@@ -117,8 +121,11 @@ impl LengthHead {
 }
 
 /// What both heads say of pairs, without derivatives.
-fn read<D: Device>(run: &mut Run<D, Nothing>, pairs: &[&PreferenceExample]) -> Vec<[Said; 2]> {
-    let mut microbatch = Microbatch::new(pairs);
+fn read<D: Device>(
+    run: &mut Run<D, Nothing>,
+    pairs: &[&PreferenceExample],
+) -> Vec<[HeadScores; 2]> {
+    let mut microbatch = PairMicrobatch::new(pairs);
     // The passes with gradients drop the same.
     microbatch.batch.dropout = Some(run.dropout());
     run.book_reading(inference_flops(&run.model, &microbatch.batch));
@@ -126,7 +133,7 @@ fn read<D: Device>(run: &mut Run<D, Nothing>, pairs: &[&PreferenceExample]) -> V
     let scores = run.model.scalars(&pass, &microbatch.rows);
     let of_pair = |(pair, scores): (&&PreferenceExample, &[f32])| {
         let tokens = pair.completion_tokens();
-        let said = |at: usize| Said {
+        let said = |at: usize| HeadScores {
             quality: scores[2 * at].into(),
             length: scores[2 * at + 1].into(),
             tokens: tokens[at],
@@ -136,8 +143,8 @@ fn read<D: Device>(run: &mut Run<D, Nothing>, pairs: &[&PreferenceExample]) -> V
     pairs.iter().zip(scores.chunks_exact(4)).map(of_pair).collect()
 }
 
-fn of_heads(said: &[Said]) -> TwoHeadLoss {
-    let of = |of: fn(&Said) -> f64| said.iter().map(of).collect::<Vec<f64>>();
+fn of_heads(said: &[HeadScores]) -> TwoHeadLoss {
+    let of = |of: fn(&HeadScores) -> f64| said.iter().map(of).collect::<Vec<f64>>();
     let (quality, length) = (of(|one| one.quality), of(|one| one.length));
     let tokens = of(|one| one.tokens as f64);
     decorrelation(TwoHeads { quality: &quality, length: &length, tokens: &tokens })

@@ -138,7 +138,7 @@ pub enum Heads {
 
 /// What a model says of completions, without gradients.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reading {
+pub struct BatchReading {
     /// log π of each token, per sequence; empty if not asked for.
     pub logprobs: Vec<Vec<f64>>,
     /// V(s_t) where each token is predicted, per sequence; empty if not asked for.
@@ -154,8 +154,8 @@ pub fn read<D: Device>(
     sequences: &[Sequence<'_>],
     heads: Heads,
     options: ForwardOptions,
-) -> Reading {
-    let mut reading = Reading::default();
+) -> BatchReading {
+    let mut reading = BatchReading::default();
     for group in completion_microbatches(sequences, options.microbatch_tokens) {
         let completions = CompletionBatch::new(&sequences[group]);
         let pass = model.forward(&completions.batch, Keep::Nothing);
@@ -179,7 +179,7 @@ pub fn read_together<D: Device>(
     sequences: &[Sequence<'_>],
     heads: Heads,
     options: ForwardOptions,
-) -> Reading {
+) -> BatchReading {
     let mut tree = 0;
     let of_tree = |(index, sequence): (usize, &Sequence<'_>)| {
         tree += u64::from(0 < index && sequences[index - 1].prompt != sequence.prompt);
@@ -187,14 +187,14 @@ pub fn read_together<D: Device>(
     };
     let parts: Vec<(u64, usize)> = sequences.iter().enumerate().map(of_tree).collect();
     let shares = ranks.shares_together(&parts);
-    let Reading { logprobs, values, entropy } =
+    let BatchReading { logprobs, values, entropy } =
         read(model, &shares.pick(sequences), heads, options);
     // What is not asked for is empty on all ranks.
     let whole = |own: Vec<Vec<f64>>, asked: bool| match asked {
         true => ranks.whole(&shares, own),
         false => own,
     };
-    Reading {
+    BatchReading {
         logprobs: whole(logprobs, heads != Heads::Values),
         values: whole(values, heads != Heads::LogProbs),
         entropy: ranks.mean(entropy),

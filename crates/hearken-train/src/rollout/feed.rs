@@ -7,12 +7,12 @@ use hearken_model::ModelConfig;
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{AnsweredPrompt, PromptExample};
 use hearken_run::error::TrainError;
-use hearken_run::order::{Cursor, Order};
+use hearken_run::order::{Cursor, EpochOrder};
 use hearken_run::run::Opening;
 use hearken_run::seeds::Seeds;
 use rand::RngExt;
 
-use super::settings::Settings;
+use super::settings::RolloutSettings;
 use super::source::Replay;
 use super::{RecordedIteration, ReplayLimits, read_replay};
 
@@ -30,7 +30,7 @@ pub enum Feed {
 pub struct PromptFeed {
     prompts: Vec<Arc<AskedPrompt>>,
     eval: Vec<Arc<PromptExample>>,
-    order: Order,
+    order: EpochOrder,
     /// The most tokens of a completion.
     new_tokens_max: usize,
 }
@@ -45,7 +45,7 @@ pub(crate) struct AskedPrompt {
 
 /// What the records of a run that samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum SampledRecords {
     /// Prompts.
     Prompts,
     /// Prompts with completions that are as they should be.
@@ -53,7 +53,10 @@ pub(crate) enum Asked {
 }
 
 impl Feed {
-    pub(crate) fn open(settings: &Settings, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
+    pub(crate) fn open(
+        settings: &RolloutSettings,
+        opening: &mut Opening<'_>,
+    ) -> Result<Self, TrainError> {
         match &settings.rollout.replay {
             Some(path) => replay(settings, path, opening).map(Self::Replay),
             None => prompts(settings, opening).map(Self::Prompts),
@@ -70,7 +73,7 @@ impl Feed {
     }
 
     /// Optimizer steps of the run.
-    pub(crate) fn steps(&self, settings: &Settings) -> u64 {
+    pub(crate) fn steps(&self, settings: &RolloutSettings) -> u64 {
         let per_iteration = (settings.epochs * settings.minibatches) as u64;
         let epochs = match settings.length {
             Some(Length::Steps(steps)) => return steps,
@@ -164,7 +167,7 @@ impl Feed {
     }
 
     /// Rows that the completions of one prompt may take at most, to plan memory.
-    pub(crate) fn rows_max(&self, settings: &Settings) -> usize {
+    pub(crate) fn rows_max(&self, settings: &RolloutSettings) -> usize {
         match self {
             Self::Prompts(feed) => {
                 let sampled = *settings.rollout.completions * feed.new_tokens_max;
@@ -191,7 +194,7 @@ fn trees(iterations: &[RecordedIteration]) -> impl Iterator<Item = usize> {
 }
 
 fn replay(
-    settings: &Settings,
+    settings: &RolloutSettings,
     path: &Path,
     opening: &mut Opening<'_>,
 ) -> Result<Vec<RecordedIteration>, TrainError> {
@@ -221,7 +224,10 @@ fn replay(
     Ok(iterations)
 }
 
-fn prompts(settings: &Settings, opening: &mut Opening<'_>) -> Result<PromptFeed, TrainError> {
+fn prompts(
+    settings: &RolloutSettings,
+    opening: &mut Opening<'_>,
+) -> Result<PromptFeed, TrainError> {
     let (seeds, data) = (opening.seeds, &settings.data);
     let max_new_tokens = *settings.rollout.max_new_tokens;
     let room = room(&opening.settings.model.path, max_new_tokens)?;
@@ -231,14 +237,14 @@ fn prompts(settings: &Settings, opening: &mut Opening<'_>) -> Result<PromptFeed,
     let Room { positions, prompt: room } = room;
     let mut encoder = opening.encoder(data)?;
     let (asked, eval, mix): (Vec<_>, Vec<_>, _) = match settings.asked {
-        Asked::Prompts => {
+        SampledRecords::Prompts => {
             encoder.length.tokens_max = encoder.length.tokens_max.min(room);
             let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
             opening.note_data(&dataset, "prompts", "evaluation prompts");
             let asked = dataset.train.into_iter().map(|prompt| (prompt, Vec::new()));
             (asked.collect(), dataset.eval, dataset.mix)
         }
-        Asked::Demonstrations => {
+        SampledRecords::Demonstrations => {
             let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
             opening.note_data(&dataset, "demonstrations", "evaluation demonstrations");
             let part = |examples: Vec<AnsweredPrompt>| -> Result<Vec<_>, TrainError> {
@@ -249,7 +255,7 @@ fn prompts(settings: &Settings, opening: &mut Opening<'_>) -> Result<PromptFeed,
             (asked, eval, dataset.mix)
         }
     };
-    let order = Order::new(data.shuffle.then_some(seeds), asked.len(), 1).mixed(mix.shares());
+    let order = EpochOrder::new(data.shuffle.then_some(seeds), asked.len(), 1).mixed(mix.shares());
     let asked = asked.into_iter().map(|(prompt, demonstration)| {
         Arc::new(AskedPrompt { prompt: Arc::new(prompt), demonstration })
     });

@@ -80,7 +80,7 @@ fn observation(
 }
 
 /// What comes of an iteration that was watched.
-pub(super) struct Verdict {
+pub(super) struct GuardVerdict {
     /// What is remembered.
     pub(super) watched: Watched,
     /// What the learning rate is multiplied by.
@@ -96,9 +96,9 @@ pub(super) fn look(
     (step, iteration): (u64, u64),
     (config, scores): (&GuardConfig, &[ScoreConfig]),
     progress: &mut dyn Progress,
-) -> Verdict {
+) -> GuardVerdict {
     if config.action == GuardAction::Off {
-        return Verdict { watched: *watched, factor: 1.0, ends: false };
+        return GuardVerdict { watched: *watched, factor: 1.0, ends: false };
     }
     let seen = observation(signs, step, config, scores);
     let (watched, alarms) = watch(watched, &seen, &config.limits());
@@ -114,5 +114,5 @@ pub(super) fn look(
         };
         progress.note(&format!("step {step}, iteration {iteration}: {alarm}{then}"));
     }
-    Verdict { watched, factor, ends }
+    GuardVerdict { watched, factor, ends }
 }

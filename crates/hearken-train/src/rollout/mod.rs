@@ -42,7 +42,7 @@ use hearken_reward_source::RolloutView;
 use hearken_run::encode::PromptExample;
 
 pub use completion_batch::{
-    CompletionBatch, ForwardOptions, Heads, Reading, Sequence, completion_microbatches, read,
+    BatchReading, CompletionBatch, ForwardOptions, Heads, Sequence, completion_microbatches, read,
     read_together,
 };
 pub use guard::Signs;
@@ -63,12 +63,12 @@ pub struct Rollout {
     /// The completion as text, without an end token; empty where the policy has no tokenizer.
     pub text: String,
     /// Where it comes from.
-    pub origin: Origin,
+    pub origin: RolloutOrigin,
 }
 
 /// Where a rollout comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum RolloutOrigin {
     /// The policy, or what it is compared with, wrote it here.
     Sampled {
         /// Optimizer steps that the policy had made.
@@ -112,7 +112,7 @@ impl Rollout {
 
     /// A score of the completion, less what a missing end costs it.
     pub(crate) fn score_with_end(&self, score: f64, missing_end: MissingEnd) -> f64 {
-        let is_whole = self.ended() || self.origin == Origin::Recorded;
+        let is_whole = self.ended() || self.origin == RolloutOrigin::Recorded;
         if is_whole { score } else { missing_end.score(score) }
     }
 

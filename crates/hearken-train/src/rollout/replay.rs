@@ -8,7 +8,7 @@ use hearken_run::encode::PromptExample;
 use hearken_run::error::{EncodeError, TrainError};
 use serde_json::Map;
 
-use super::{Origin, Rollout};
+use super::{Rollout, RolloutOrigin};
 
 /// The rollouts of one recorded iteration, each with its score.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ fn rollout(record: RecordedRollout, group: u64, tokenizer: Option<&Tokenizer>) -
     let ended = completion_ids.last().is_some_and(is_end);
     Rollout {
         text: text(&|tokenizer| tokenizer.decode_continuation(&completion_ids)),
-        origin: Origin::Recorded,
+        origin: RolloutOrigin::Recorded,
         group,
         prompt: Arc::new(PromptExample {
             text: text(&|tokenizer| tokenizer.decode(&prompt_ids)),

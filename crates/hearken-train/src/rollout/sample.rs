@@ -8,11 +8,12 @@ use std::thread;
 
 use hearken_data::Completion;
 use hearken_generate::{
-    EngineOptions, Event, GenerateError, Request, Sampling, completion_text, generate_with,
+    EngineOptions, GenerateError, Sampling, SamplingRequest, TokenSampled, completion_text,
+    generate_with,
 };
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{
-    Measure, Pace, RewardError, RewardSource, RolloutView, Score, Scores, sum_of,
+    BatchScores, Measure, Pace, RewardError, RewardSource, RolloutView, Score, sum_of,
 };
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
@@ -21,7 +22,7 @@ use hearken_run::seeds::Seeds;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Rollout};
+use super::{Rollout, RolloutOrigin};
 
 /// How completions are sampled.
 #[derive(Clone, Debug)]
@@ -45,15 +46,15 @@ pub struct SampleOptions<'a> {
 }
 
 /// What the sampler tells of each token.
-pub(crate) type Observer<'a> = &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>;
+pub(crate) type Observer<'a> = &'a mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>;
 
 /// Whatever completes requests: a model, a mixture of two, or servers.
 pub(crate) type Sampler<'a> =
-    &'a mut dyn FnMut(&[Request], Observer<'_>) -> Result<Vec<Vec<Completion>>, TrainError>;
+    &'a mut dyn FnMut(&[SamplingRequest], Observer<'_>) -> Result<Vec<Vec<Completion>>, TrainError>;
 
 /// Prompts to complete, and who reads what comes.
 #[derive(Clone, Copy, Debug)]
-struct Asked<'a> {
+struct SamplingJob<'a> {
     tokenizer: Option<&'a Tokenizer>,
     prompts: &'a [Arc<PromptExample>],
     /// Their numbers among those of all processes.
@@ -63,7 +64,7 @@ struct Asked<'a> {
 
 /// A completion that has ended.
 #[derive(Debug)]
-struct Ended {
+struct EndedCompletion {
     /// Its place among the rollouts.
     index: usize,
     completion: Completion,
@@ -71,14 +72,14 @@ struct Ended {
 
 /// The completions of a prompt, and for each measure what it says of each.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct PromptCompletions {
     completions: Vec<Completion>,
     scores: Vec<Vec<Score>>,
 }
 
 /// What the sources said of a completion while others were being sampled.
 #[derive(Debug)]
-struct Judged {
+struct SourceScores {
     index: usize,
     /// The scores of the sources that run meanwhile, in their order.
     scores: Vec<Score>,
@@ -95,8 +96,8 @@ pub fn sample<D: Device>(
     options: &SampleOptions<'_>,
 ) -> Result<Vec<Rollout>, TrainError> {
     let numbers: Vec<usize> = (0..prompts.len()).collect();
-    let asked = Asked { tokenizer, prompts, numbers: &numbers, options };
-    let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
+    let asked = SamplingJob { tokenizer, prompts, numbers: &numbers, options };
+    let mut go_on = |_: TokenSampled<'_>| ControlFlow::Continue(());
     let SampleOptions { sampling, engine, .. } = options;
     let requests = asked.requests();
     let groups = generate_with(policy, tokenizer, &requests, sampling, engine, &mut go_on);
@@ -117,8 +118,8 @@ pub fn sample_scored<D: Device>(
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
     sources: &mut dyn RewardSource,
-) -> Result<(Vec<Rollout>, Scores), TrainError> {
-    let mut sampler = |requests: &[Request], observer: Observer<'_>| {
+) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
+    let mut sampler = |requests: &[SamplingRequest], observer: Observer<'_>| {
         let SampleOptions { sampling, engine, .. } = options;
         generate_with(policy, tokenizer, requests, sampling, engine, observer).map_err(refused)
     };
@@ -135,15 +136,15 @@ pub(crate) fn sample_scored_by(
     prompts: &[Arc<PromptExample>],
     options: &SampleOptions<'_>,
     sources: &mut dyn RewardSource,
-) -> Result<(Vec<Rollout>, Scores), TrainError> {
+) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
     let measures = sources.measures();
     let ranks = options.ranks;
     let shares = ranks.shares(&vec![1; prompts.len()]);
     let own = shares.pick(prompts);
-    let asked = Asked { tokenizer, prompts: &own, numbers: shares.own(), options };
+    let asked = SamplingJob { tokenizer, prompts: &own, numbers: shares.own(), options };
     let told = ranks.agree(asked.told(sampler, sources, &measures))?;
     let mut told = ranks.whole(&shares, told);
-    let by_measure = |told: &mut Vec<Told>, pace: Pace| -> Vec<Vec<Score>> {
+    let by_measure = |told: &mut Vec<PromptCompletions>, pace: Pace| -> Vec<Vec<Score>> {
         let of = measures.iter().enumerate().filter(|(_, measure)| measure.pace == pace);
         of.map(|(measure, _)| {
             told.iter_mut().flat_map(|group| std::mem::take(&mut group.scores[measure])).collect()
@@ -153,17 +154,17 @@ pub(crate) fn sample_scored_by(
     let (meanwhile, afterwards) =
         (by_measure(&mut told, Pace::Meanwhile), by_measure(&mut told, Pace::Afterwards));
     let numbers: Vec<usize> = (0..prompts.len()).collect();
-    let all = Asked { tokenizer, prompts, numbers: &numbers, options };
+    let all = SamplingJob { tokenizer, prompts, numbers: &numbers, options };
     let rollouts = all.rollouts(told.into_iter().map(|group| group.completions).collect());
     let tokens: Vec<usize> = rollouts.iter().map(|one| one.completion.ids.len()).collect();
     let scores = sum_of(&measures, meanwhile, afterwards, &tokens);
     Ok((rollouts, scores))
 }
 
-impl Asked<'_> {
-    fn requests(&self) -> Vec<Request> {
+impl SamplingJob<'_> {
+    fn requests(&self) -> Vec<SamplingRequest> {
         let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
-        let request = |(&number, asked): (&usize, &Arc<PromptExample>)| Request {
+        let request = |(&number, asked): (&usize, &Arc<PromptExample>)| SamplingRequest {
             prompt_ids: asked.ids.clone(),
             samples: completions,
             seed: seeds.derive(stream, index, number as u64),
@@ -177,7 +178,7 @@ impl Asked<'_> {
         sampler: Sampler<'_>,
         sources: &mut dyn RewardSource,
         measures: &[Measure],
-    ) -> Result<Vec<Told>, TrainError> {
+    ) -> Result<Vec<PromptCompletions>, TrainError> {
         if self.prompts.is_empty() {
             return Ok(Vec::new());
         }
@@ -187,12 +188,12 @@ impl Asked<'_> {
         if 0 < meanwhile {
             (rollouts, judged) = self.sample_and_score(sampler, sources)?;
         } else {
-            let mut go_on = |_: Event<'_>| ControlFlow::Continue(());
+            let mut go_on = |_: TokenSampled<'_>| ControlFlow::Continue(());
             let groups = sampler(&self.requests(), &mut go_on)?;
             rollouts.extend(self.rollouts(groups));
         }
         let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];
-        for Judged { index, scores } in judged {
+        for SourceScores { index, scores } in judged {
             for (source, score) in of_meanwhile.iter_mut().zip(scores) {
                 source[index] = score;
             }
@@ -209,7 +210,7 @@ impl Asked<'_> {
         let group = |_: &Arc<PromptExample>| {
             let completions = self.options.completions;
             let mut scores = |of: &mut std::vec::IntoIter<Score>| of.take(completions).collect();
-            Told {
+            PromptCompletions {
                 completions: rollouts
                     .by_ref()
                     .take(completions)
@@ -221,8 +222,8 @@ impl Asked<'_> {
         Ok(self.prompts.iter().map(group).collect())
     }
 
-    fn origin(&self) -> Origin {
-        Origin::Sampled { version: self.options.version }
+    fn origin(&self) -> RolloutOrigin {
+        RolloutOrigin::Sampled { version: self.options.version }
     }
 
     fn text(&self, completion: &Completion) -> String {
@@ -250,7 +251,7 @@ impl Asked<'_> {
         &self,
         sampler: Sampler<'_>,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Vec<Judged>), TrainError> {
+    ) -> Result<(Vec<Rollout>, Vec<SourceScores>), TrainError> {
         let has_failed = AtomicBool::new(false);
         let (sender, receiver) = channel();
         let (groups, judged) = thread::scope(|scope| {
@@ -272,20 +273,23 @@ impl Asked<'_> {
     #[expect(clippy::needless_pass_by_value, reason = "its end tells the scorer to finish")]
     fn sample_into(
         &self,
-        sender: Sender<Vec<Ended>>,
+        sender: Sender<Vec<EndedCompletion>>,
         sampler: Sampler<'_>,
         has_failed: &AtomicBool,
     ) -> Result<Vec<Vec<Completion>>, TrainError> {
         let completions = self.options.completions;
         let portion = portion_len(self.prompts.len() * completions);
-        let mut ended: Vec<Ended> = Vec::with_capacity(portion);
+        let mut ended: Vec<EndedCompletion> = Vec::with_capacity(portion);
         // A scorer that is gone has failed, which is seen below.
-        let send = |ended: &mut Vec<Ended>| drop(sender.send(std::mem::take(ended)));
-        let mut observer = |event: Event<'_>| {
+        let send = |ended: &mut Vec<EndedCompletion>| drop(sender.send(std::mem::take(ended)));
+        let mut observer = |event: TokenSampled<'_>| {
             if let Some(stop_reason) = event.stop_reason {
                 let (ids, logprobs) = (event.ids.to_vec(), Vec::new());
                 let completion = Completion { ids, logprobs, stop_reason };
-                ended.push(Ended { index: event.request * completions + event.sample, completion });
+                ended.push(EndedCompletion {
+                    index: event.request * completions + event.sample,
+                    completion,
+                });
                 if ended.len() == portion {
                     send(&mut ended);
                 }
@@ -303,14 +307,14 @@ impl Asked<'_> {
     /// Scores portions until there are no more.
     fn judge(
         &self,
-        portions: &Receiver<Vec<Ended>>,
+        portions: &Receiver<Vec<EndedCompletion>>,
         sources: &mut dyn RewardSource,
-    ) -> Result<Vec<Judged>, RewardError> {
-        let mut judged: Vec<Judged> = Vec::new();
+    ) -> Result<Vec<SourceScores>, RewardError> {
+        let mut judged: Vec<SourceScores> = Vec::new();
         for ended in portions {
             let rollouts: Vec<Rollout> = ended
                 .iter()
-                .map(|Ended { index, completion }| {
+                .map(|EndedCompletion { index, completion }| {
                     let group = index / self.options.completions;
                     Rollout {
                         prompt: Arc::clone(&self.prompts[group]),
@@ -328,7 +332,7 @@ impl Asked<'_> {
                 source: Box::new(source),
             };
             let by_source = sources.measured(Pace::Meanwhile, &views).map_err(failed)?;
-            judged.extend(ended.iter().enumerate().map(|(row, ended)| Judged {
+            judged.extend(ended.iter().enumerate().map(|(row, ended)| SourceScores {
                 index: ended.index,
                 scores: by_source.iter().map(|scores| scores[row].clone()).collect(),
             }));
@@ -382,7 +386,7 @@ mod tests {
         order: &[(usize, usize)],
         sources: &mut dyn RewardSource,
         wait: &dyn Fn(usize),
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         let sampling = Sampling::plain(2);
         let options = SampleOptions {
             sampling: &sampling,
@@ -394,14 +398,20 @@ mod tests {
             version: 0,
             ranks: &Ranks::default(),
         };
-        let mut sampler = |requests: &[Request], observer: Observer<'_>| {
+        let mut sampler = |requests: &[SamplingRequest], observer: Observer<'_>| {
             assert_eq!(requests.len(), PROMPTS);
             for (place, &(request, sample)) in order.iter().enumerate() {
                 wait(place);
                 let Completion { ids, stop_reason, .. } = completion(request, sample);
                 let stop_reason = Some(stop_reason);
-                let event =
-                    Event { request, sample, ids: &ids, logprob: -1.0, stop_reason, report: None };
+                let event = TokenSampled {
+                    request,
+                    sample,
+                    ids: &ids,
+                    logprob: -1.0,
+                    stop_reason,
+                    report: None,
+                };
                 if observer(event).is_break() {
                     return Err(refused(GenerateError::Stopped { tokens: place }));
                 }

@@ -2,7 +2,7 @@
 
 use hearken_model::Model;
 use hearken_objective::{Mean, Moments, reward::MissingEnd};
-use hearken_reward_source::Scores;
+use hearken_reward_source::BatchScores;
 use hearken_run::ranks::Ranks;
 use hearken_tensor::Device;
 
@@ -33,7 +33,7 @@ pub struct ScoringSummary {
 /// Puts together what sources and reference say of rollouts.
 pub fn score<D: Device>(
     rollouts: Vec<Rollout>,
-    scores: Scores,
+    scores: BatchScores,
     scoring: &Scoring<'_, D>,
 ) -> (Vec<ScoredRollout>, ScoringSummary) {
     let mut summary = ScoringSummary::default();

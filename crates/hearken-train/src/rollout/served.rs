@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use hearken_config::RolloutConfig;
 use hearken_data::{Completion, StopReason};
-use hearken_generate::{Event, Request, Sampling};
+use hearken_generate::{Sampling, SamplingRequest, TokenSampled};
 use hearken_judge::sampling_server::{SampleRequest, SamplingServer, SamplingServerError};
 use hearken_model::{Model, Tokenizer};
-use hearken_reward_source::{RewardSource, Scores};
+use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::RunDir;
@@ -127,32 +127,38 @@ impl Servers {
 }
 
 /// The policy, by servers.
-pub(crate) struct Served<'a, D: Device> {
+pub(crate) struct ServedPolicy<'a, D: Device> {
     pub(crate) servers: &'a Servers,
     pub(crate) model: &'a Model<D>,
     pub(crate) tokenizer: Option<&'a Tokenizer>,
     pub(crate) dir: &'a RunDir,
 }
 
-impl<D: Device> RolloutSource for Served<'_, D> {
+impl<D: Device> RolloutSource for ServedPolicy<'_, D> {
     fn rollouts(
         &mut self,
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         let ready =
             options.ranks.of_first(|| self.load(options.version).map_err(|e| e.to_string()));
         let ready = ready.map_err(TrainError::Generate)?;
         let eos = &self.model.config().eos;
-        let order = Order { servers: self.servers, ready: &ready, sampling: options.sampling, eos };
-        let mut sampler =
-            |requests: &[Request], observer: Observer<'_>| order.complete(requests, observer);
+        let order = IterationRequest {
+            servers: self.servers,
+            ready: &ready,
+            sampling: options.sampling,
+            eos,
+        };
+        let mut sampler = |requests: &[SamplingRequest], observer: Observer<'_>| {
+            order.complete(requests, observer)
+        };
         sample_scored_by(&mut sampler, self.tokenizer, prompts, options, sources)
     }
 }
 
-impl<D: Device> Served<'_, D> {
+impl<D: Device> ServedPolicy<'_, D> {
     /// Writes the weights down and has servers read them; those before are deleted then.
     fn load(&self, version: u64) -> Result<Ready, TrainError> {
         let root = self.dir.path(WEIGHTS);
@@ -179,7 +185,7 @@ fn unusable(path: &Path, error: &std::io::Error) -> TrainError {
 }
 
 /// What requests of an iteration have in common.
-struct Order<'a> {
+struct IterationRequest<'a> {
     servers: &'a Servers,
     ready: &'a Ready,
     sampling: &'a Sampling,
@@ -200,12 +206,12 @@ struct Waiting {
 /// What came of a request.
 type Answered = Result<(usize, Vec<Completion>), String>;
 
-impl Order<'_> {
+impl IterationRequest<'_> {
     /// Completes requests, as many at a time as servers take; `observer` sees each completion when it and all of
     /// the requests before it have ended, so that the order does not depend on anybody's speed.
     fn complete(
         &self,
-        requests: &[Request],
+        requests: &[SamplingRequest],
         observer: Observer<'_>,
     ) -> Result<Vec<Vec<Completion>>, TrainError> {
         let waiting = Mutex::new(Waiting {
@@ -263,7 +269,13 @@ impl Order<'_> {
     }
 
     /// Completes what waits, until there is nothing more or the server fails.
-    fn work(&self, server: usize, requests: &[Request], at: &At<'_>, sender: &Sender<Answered>) {
+    fn work(
+        &self,
+        server: usize,
+        requests: &[SamplingRequest],
+        at: &At<'_>,
+        sender: &Sender<Answered>,
+    ) {
         while let Some(index) = at.next() {
             match self.ask(server, &requests[index]) {
                 Ok(completions) => {
@@ -290,7 +302,7 @@ impl Order<'_> {
     fn ask(
         &self,
         server: usize,
-        request: &Request,
+        request: &SamplingRequest,
     ) -> Result<Vec<Completion>, SamplingServerError> {
         let Sampling { temperature, top_p, top_k, min_p, max_new_tokens, ref stop, .. } =
             *self.sampling;
@@ -386,7 +398,7 @@ fn tell(request: usize, completions: &[Completion], observer: Observer<'_>) -> C
         let Completion { ids, logprobs, stop_reason } = completion;
         let logprob = logprobs.last().copied().unwrap_or(0.0);
         let stop_reason = Some(*stop_reason);
-        observer(Event { request, sample, ids, logprob, stop_reason, report: None })?;
+        observer(TokenSampled { request, sample, ids, logprob, stop_reason, report: None })?;
     }
     ControlFlow::Continue(())
 }

@@ -10,14 +10,14 @@ use hearken_model::{Masters, Model, Tokenizer};
 use hearken_objective::guard::Watched;
 use hearken_objective::kl::KlController;
 use hearken_reward_source::judging::local_judges;
-use hearken_reward_source::{RewardSource, Scores};
-use hearken_run::budget::{Part, check};
+use hearken_reward_source::{BatchScores, RewardSource};
+use hearken_run::budget::{BudgetModel, check};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::inference_flops;
 use hearken_run::plan::{MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
-use hearken_run::run::{self, Companion, Kept, Opening, Run, Stored, load_language_model};
+use hearken_run::run::{self, Companion, Opening, Run, Stored, TrainerState, load_language_model};
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 use super::feed::Feed;
 use super::guard::{Signs, look};
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out_beside};
-use super::served::{Served, Servers};
-use super::settings::{Movement, Settings};
+use super::served::{ServedPolicy, Servers};
+use super::settings::{Movement, RolloutSettings};
 use super::source::{Local, RolloutSource};
 use super::{
     CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
@@ -58,7 +58,7 @@ pub struct Iterating<E> {
     pub(crate) own: E,
 }
 
-impl<E: Stored> Kept for Iterating<E> {
+impl<E: Stored> TrainerState for Iterating<E> {
     fn is_over(&self) -> bool {
         self.at_kl_limit || self.is_stopped
     }
@@ -69,11 +69,11 @@ impl<E: Stored> Kept for Iterating<E> {
 }
 
 /// A run between two iterations; `E` is what its algorithm keeps in checkpoints.
-pub struct Session<D: Device, E = ()> {
+pub struct RolloutSession<D: Device, E = ()> {
     /// Its model is the policy.
     pub run: Run<D, Iterating<E>>,
     /// What the configuration says of sampling.
-    pub settings: Settings,
+    pub settings: RolloutSettings,
     /// Where rollouts come from.
     pub feed: Feed,
     /// Who samples in place of this process.
@@ -90,9 +90,9 @@ pub struct Session<D: Device, E = ()> {
 pub(super) fn open<D: Device, E: Stored>(
     device: D,
     opening: Opening<'_>,
-    (settings, feed, total): (Settings, Feed, u64),
+    (settings, feed, total): (RolloutSettings, Feed, u64),
     accompany: impl FnOnce(&mut Model<D>, &Opening<'_>) -> Result<Option<Companion<D>>, TrainError>,
-) -> Result<Session<D, E>, TrainError> {
+) -> Result<RolloutSession<D, E>, TrainError> {
     let servers = Servers::open(&settings.rollout)?;
     let movement = settings.movement;
     let (mut policy, reference) = if let Some(source) = &settings.reference {
@@ -108,7 +108,7 @@ pub(super) fn open<D: Device, E: Stored>(
     let mut run: Run<D, Iterating<E>> = opening.run(policy, companion, total)?;
     feed.check(run.counters.cursor)?;
     let beta = run.counters.own.beta.get_or_insert(settings.beta);
-    Ok(Session {
+    Ok(RolloutSession {
         kl: settings.steering.controller(*beta),
         sampling: sampling(&settings.rollout),
         servers,
@@ -178,14 +178,14 @@ fn adapted<D: Device>(
     Ok((base, reference))
 }
 
-impl<D: Device, E: Stored> Session<D, E> {
+impl<D: Device, E: Stored> RolloutSession<D, E> {
     /// Batch arithmetic and memory, before the first step.
     ///
     /// # Errors
     /// If the completions of one prompt do not fit into the run's memory limit.
     pub(super) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
-        let Settings { prompts, epochs, minibatches, rollout, .. } = &self.settings;
-        let run::Settings { train, run, .. } = &self.run.settings;
+        let RolloutSettings { prompts, epochs, minibatches, rollout, .. } = &self.settings;
+        let run::RunSettings { train, run, .. } = &self.run.settings;
         let (prompts, completions) = (*prompts, *rollout.completions);
         let row = self.feed.rows_max(&self.settings);
         let source = match &self.feed {
@@ -224,7 +224,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     /// If the config.json of a reward model cannot be read.
     pub fn memory(&self) -> Result<MemoryPlan, TrainError> {
         let (prompts, completions) = (self.settings.prompts, *self.settings.rollout.completions);
-        let run::Settings { train, model, .. } = &self.run.settings;
+        let run::RunSettings { train, model, .. } = &self.run.settings;
         let row = self.feed.rows_max(&self.settings);
         let rows = train.microbatch_tokens.max(row).min(row * prompts);
         let (recompute, policy) = (model.recompute.into(), self.run.model.footprint());
@@ -245,11 +245,11 @@ impl<D: Device, E: Stored> Session<D, E> {
             memory = memory.beside(&reference.footprint());
         }
         if let Feed::Prompts(_) = &self.feed {
-            for reward_model in Part::scores(&self.settings.scores) {
+            for reward_model in BudgetModel::scores(&self.settings.scores) {
                 memory = memory.beside(&reward_model.footprint()?);
             }
             for judge in &local_judges(&self.settings.scores)? {
-                memory = memory.beside(&Part::judge(judge).footprint()?);
+                memory = memory.beside(&BudgetModel::judge(judge).footprint()?);
             }
             // Prompts are shared by their completions, which decode at most so many at a time.
             let at_once = (prompts * completions).min(self.engine_options().batch_rows_max);
@@ -316,7 +316,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     pub(crate) fn rollouts(
         &mut self,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         if let Some(recorded) = self.recorded(sources)? {
             return Ok(recorded);
         }
@@ -328,7 +328,7 @@ impl<D: Device, E: Stored> Session<D, E> {
     pub(crate) fn recorded(
         &self,
         sources: &mut dyn RewardSource,
-    ) -> Result<Option<(Vec<Rollout>, Scores)>, TrainError> {
+    ) -> Result<Option<(Vec<Rollout>, BatchScores)>, TrainError> {
         let Some(mut replay) = self.feed.replay() else { return Ok(None) };
         replay.rollouts(&[], &self.sample_options("rollout"), sources).map(Some)
     }
@@ -344,13 +344,13 @@ impl<D: Device, E: Stored> Session<D, E> {
         prompts: &[Arc<PromptExample>],
         stream: &str,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         let (model, options) = (&self.run.model, self.sample_options(stream));
         let Some(servers) = &self.servers else {
             return self.source(model).rollouts(prompts, &options, sources);
         };
         let (tokenizer, dir) = (self.run.tokenizer.as_ref(), &self.run.dir);
-        Served { servers, model, tokenizer, dir }.rollouts(prompts, &options, sources)
+        ServedPolicy { servers, model, tokenizer, dir }.rollouts(prompts, &options, sources)
     }
 
     /// What happened to those who sample since the last time.

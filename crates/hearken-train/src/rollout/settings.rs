@@ -7,11 +7,11 @@ use hearken_config::{
 };
 use hearken_run::run;
 
-use super::feed::Asked;
+use super::feed::SampledRecords;
 
 /// The parts of a configuration that every run that samples reads.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RolloutSettings {
     /// The section of the algorithm, as errors name it.
     pub(crate) section: &'static str,
     /// What prompts are read from, unless rollouts are replayed.
@@ -21,7 +21,7 @@ pub struct Settings {
     pub rollout: RolloutConfig,
     pub(crate) samples: SamplesConfig,
     /// What the records are.
-    pub(crate) asked: Asked,
+    pub(crate) asked: SampledRecords,
     /// The reference before the first step; `None` where there is none in this process.
     pub(crate) reference: Option<PathBuf>,
     /// The key that names it, in errors.
@@ -52,7 +52,7 @@ pub struct Settings {
 /// A configuration of a run that samples.
 pub trait Configured: Clone {
     /// What every run reads, and what every run that samples reads.
-    fn settings(&self) -> (run::Settings, Settings);
+    fn settings(&self) -> (run::RunSettings, RolloutSettings);
 }
 
 /// Whether a reference stays what it is.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hearken_config::SamplingDtype;
-use hearken_generate::{Event, Mixture, Request, generate_mixed};
+use hearken_generate::{Mixture, SamplingRequest, TokenSampled, generate_mixed};
 use hearken_model::{Model, Tokenizer};
-use hearken_reward_source::{RewardSource, Scores};
+use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
@@ -27,7 +27,7 @@ pub(crate) trait RolloutSource {
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError>;
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError>;
 }
 
 /// A model in this process.
@@ -44,7 +44,7 @@ impl<D: Device> RolloutSource for Local<'_, D> {
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         // Completions take many passes, for which weights are worth merging and rounding.
         let sampled = self.model.for_sampling(self.dtype.int8());
         let model = sampled.as_ref().unwrap_or(self.model);
@@ -69,13 +69,14 @@ impl<D: Device> RolloutSource for Mixed<'_, D> {
         prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         let Self { model, other, share, tokenizer, dtype } = *self;
         let sampled = [model, other].map(|model| model.for_sampling(dtype.int8()));
         let model = sampled[0].as_ref().unwrap_or(model);
         let other = sampled[1].as_ref().unwrap_or(other);
         let mut sampler =
-            |requests: &[Request], observer: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>| {
+            |requests: &[SamplingRequest],
+             observer: &mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>| {
                 let mixture = Mixture { model: other, share };
                 generate_mixed(model, &mixture, tokenizer, requests, options.sampling, observer)
                     .map_err(refused)
@@ -93,9 +94,9 @@ impl RolloutSource for Replay<'_> {
         _prompts: &[Arc<PromptExample>],
         options: &SampleOptions<'_>,
         _sources: &mut dyn RewardSource,
-    ) -> Result<(Vec<Rollout>, Scores), TrainError> {
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
         let index = (options.index % self.0.len() as u64) as usize;
         let (rollouts, total) = self.0[index].rollouts.iter().cloned().unzip();
-        Ok((rollouts, Scores { total, ..Scores::default() }))
+        Ok((rollouts, BatchScores { total, ..BatchScores::default() }))
     }
 }

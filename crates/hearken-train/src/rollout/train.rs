@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use hearken_config::{Frozen, Loaded};
+use hearken_config::{Frozen, LoadedConfig};
 use hearken_model::Model;
 use hearken_model::checkpoint::NoRoom;
 use hearken_reward_source::scorers::{ScoreReading, look_at_scores, open_scores};
@@ -23,9 +23,9 @@ use hearken_run::metrics::Stopwatch;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::{
-    self, Companion, Frame, Opened, Opening, Outcome, Run, Stored, Update, drive,
+    self, Companion, Frame, Opened, Opening, Run, RunOutcome, Stored, Update, drive,
 };
-use hearken_run::run_dir::Entry;
+use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::trained_model::tokenizer_of;
 use hearken_tensor::Device;
@@ -34,8 +34,8 @@ use serde::Serialize;
 use super::feed::{Feed, minibatches};
 use super::guard::Signs;
 use super::held_out::HeldOutEvaluation;
-use super::session::{self, Iterating, Session};
-use super::settings::{Configured, Settings};
+use super::session::{self, Iterating, RolloutSession};
+use super::settings::{Configured, RolloutSettings};
 use super::{Heads, Sequence, read_together};
 
 /// Who learns from rollouts.
@@ -71,7 +71,7 @@ pub trait RolloutTrainer<D: Device>: Sized {
     /// If whoever says them fails.
     fn ref_logprobs(
         &self,
-        session: &Session<D, Self::Own>,
+        session: &RolloutSession<D, Self::Own>,
         sequences: &[Sequence<'_>],
     ) -> Result<Vec<Vec<f64>>, TrainError> {
         let (ranks, forward) = (&session.run.ranks, session.forward_options());
@@ -102,7 +102,10 @@ pub trait RolloutTrainer<D: Device>: Sized {
     ///
     /// # Errors
     /// If sampling fails, or who scores.
-    fn roll_out(&mut self, at: Place<'_, '_, D, Self::Own>) -> Result<Self::Iteration, TrainError>;
+    fn roll_out(
+        &mut self,
+        at: RolloutSetup<'_, '_, D, Self::Own>,
+    ) -> Result<Self::Iteration, TrainError>;
 
     /// How far the policy is from its reference before an iteration's first update.
     fn kl(iteration: &Self::Iteration) -> MeanKl;
@@ -122,17 +125,17 @@ pub trait RolloutTrainer<D: Device>: Sized {
     /// `minibatch`; what one loss depends on beyond its own part is that of the whole step.
     fn learn(
         &self,
-        session: &mut Session<D, Self::Own>,
+        session: &mut RolloutSession<D, Self::Own>,
         iteration: &Self::Iteration,
         minibatch: &[usize],
         shares: &Shares,
     ) -> Self::Sums;
 
     /// The loss of a step of which all processes found `sums`.
-    fn loss(&self, session: &Session<D, Self::Own>, sums: &Self::Sums) -> f64;
+    fn loss(&self, session: &RolloutSession<D, Self::Own>, sums: &Self::Sums) -> f64;
 
     /// What happens once the parameters have changed.
-    fn follow(&self, _session: &mut Session<D, Self::Own>) {}
+    fn follow(&self, _session: &mut RolloutSession<D, Self::Own>) {}
 
     /// What a step finds that has nothing to learn from; without it such a step has no record.
     fn of_nothing() -> Option<Self::Sums> {
@@ -140,7 +143,7 @@ pub trait RolloutTrainer<D: Device>: Sized {
     }
 
     /// What is written down of a step.
-    fn record(&self, step: Step<'_, Self::Iteration, Self::Sums>) -> Self::Record;
+    fn record(&self, step: RolloutStep<'_, Self::Iteration, Self::Sums>) -> Self::Record;
 
     /// The numbers that a screen shows of a step.
     fn figures(record: &Self::Record) -> Vec<(&'static str, f64)>;
@@ -162,9 +165,9 @@ pub trait Configurable<D: Device>: RolloutTrainer<D> {
 }
 
 /// What an iteration is rolled out with.
-pub struct Place<'p, 's, D: Device, E> {
+pub struct RolloutSetup<'p, 's, D: Device, E> {
     /// The run, at the beginning of the iteration.
-    pub session: &'p mut Session<D, E>,
+    pub session: &'p mut RolloutSession<D, E>,
     /// Who scores.
     pub sources: &'p mut (dyn RewardSource + 's),
     /// Who is told.
@@ -181,7 +184,7 @@ pub struct MeanKl {
 }
 
 /// An optimizer step: what its passes found, what the update did, and where in the run it was.
-pub struct Step<'i, I, S> {
+pub struct RolloutStep<'i, I, S> {
     /// What its passes found.
     pub sums: S,
     /// What the optimizer did.
@@ -200,7 +203,7 @@ pub struct Step<'i, I, S> {
 pub struct Iterations<'w, 's, D: Device, T: RolloutTrainer<D>> {
     pub(crate) trainer: T,
     /// The run, with the models that it reads.
-    pub session: Session<D, T::Own>,
+    pub session: RolloutSession<D, T::Own>,
     sources: &'w mut (dyn RewardSource + 's),
 }
 
@@ -209,7 +212,7 @@ pub struct Inputs<'a, 's> {
     /// The configuration as it was read.
     pub frozen: &'a Frozen,
     /// Whether the run directory is opened to run there, or to look.
-    pub entry: Entry,
+    pub entry: OpenFor,
     /// Who scores.
     pub sources: &'a mut (dyn RewardSource + 's),
 }
@@ -223,10 +226,10 @@ macro_rules! run_rollouts {
         /// As [`run_with`]; also if a source cannot be opened, or there is none that counts.
         pub fn run<D: hearken_tensor::Device>(
             device: D,
-            loaded: &hearken_config::Loaded<$config>,
-            entry: impl Into<hearken_run::run_dir::Entry>,
+            loaded: &hearken_config::LoadedConfig<$config>,
+            entry: impl Into<hearken_run::run_dir::OpenFor>,
             progress: &mut dyn hearken_run::progress::Progress,
-        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
+        ) -> Result<hearken_run::run::RunOutcome, hearken_run::error::TrainError> {
             $crate::rollout::train::run::<D, $trainer>(device, loaded, entry, progress)
         }
 
@@ -238,11 +241,11 @@ macro_rules! run_rollouts {
         /// or infinite.
         pub fn run_with<D: hearken_tensor::Device>(
             device: D,
-            loaded: &hearken_config::Loaded<$config>,
-            entry: impl Into<hearken_run::run_dir::Entry>,
+            loaded: &hearken_config::LoadedConfig<$config>,
+            entry: impl Into<hearken_run::run_dir::OpenFor>,
             sources: &mut dyn hearken_reward_source::RewardSource,
             progress: &mut dyn hearken_run::progress::Progress,
-        ) -> Result<hearken_run::run::Outcome, hearken_run::error::TrainError> {
+        ) -> Result<hearken_run::run::RunOutcome, hearken_run::error::TrainError> {
             let config = <$trainer as $crate::rollout::train::Configurable<D>>::within_memory(
                 &loaded.config,
             )?;
@@ -260,10 +263,10 @@ pub(crate) use run_rollouts;
 /// Runs a trainer with the scores of its configuration.
 pub(crate) fn run<D: Device, T: Configurable<D>>(
     device: D,
-    loaded: &Loaded<T::Config>,
-    entry: impl Into<Entry>,
+    loaded: &LoadedConfig<T::Config>,
+    entry: impl Into<OpenFor>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let config = T::within_memory(&loaded.config)?;
     let (run, settings) = config.settings();
     let mut sources = open_sources(&run, &settings, &device, loaded.frozen.file())?;
@@ -276,8 +279,8 @@ pub(crate) fn run<D: Device, T: Configurable<D>>(
 /// # Errors
 /// As [`open_scores`]; also if there must be a score that counts, and none does.
 pub(crate) fn open_sources<D: Device>(
-    run: &run::Settings,
-    settings: &Settings,
+    run: &run::RunSettings,
+    settings: &RolloutSettings,
     device: &D,
     file: &Path,
 ) -> Result<WeightedSum<'static>, TrainError> {
@@ -301,8 +304,8 @@ pub(crate) fn open_sources<D: Device>(
 /// As [`open_scores`], but for programs that are there and do not work; also if there must be a score that
 /// counts, and none does.
 pub fn look_at_sources<D: Device>(
-    run: &run::Settings,
-    settings: &Settings,
+    run: &run::RunSettings,
+    settings: &RolloutSettings,
     device: &D,
     file: &Path,
 ) -> Result<(), TrainError> {
@@ -317,7 +320,7 @@ pub fn look_at_sources<D: Device>(
 }
 
 /// Refuses a run that scores and that no score counts for.
-fn refuse_silence(settings: &Settings, file: &Path) -> Result<(), TrainError> {
+fn refuse_silence(settings: &RolloutSettings, file: &Path) -> Result<(), TrainError> {
     let is_silent = settings.scores.iter().all(|score| *score.weight == 0.0);
     if settings.needs_scores && is_silent {
         return Err(TrainError::Other(format!(
@@ -335,7 +338,7 @@ pub(crate) fn train_configured<D: Device, T: Configurable<D>>(
     config: T::Config,
     inputs: Inputs<'_, '_>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     let settings = config.settings();
     train(device, T::new(config), settings, inputs, progress)
 }
@@ -344,10 +347,10 @@ pub(crate) fn train_configured<D: Device, T: Configurable<D>>(
 pub(crate) fn train<D: Device, T: RolloutTrainer<D>>(
     device: D,
     trainer: T,
-    settings: (run::Settings, Settings),
+    settings: (run::RunSettings, RolloutSettings),
     inputs: Inputs<'_, '_>,
     progress: &mut dyn Progress,
-) -> Result<Outcome, TrainError> {
+) -> Result<RunOutcome, TrainError> {
     match Iterations::open(device, trainer, settings, inputs, progress)? {
         Opened::Finished(outcome) => Ok(outcome),
         Opened::Ready(mut iterations) => {
@@ -365,7 +368,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     pub fn open(
         device: D,
         mut trainer: T,
-        (run, settings): (run::Settings, Settings),
+        (run, settings): (run::RunSettings, RolloutSettings),
         inputs: Inputs<'w, 's>,
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
@@ -399,7 +402,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     pub fn iterate(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let watch = Stopwatch::start();
         let Self { trainer, session, sources } = self;
-        let place = Place { session, sources: &mut **sources, progress };
+        let place = RolloutSetup { session, sources: &mut **sources, progress };
         let iteration = trainer.roll_out(place)?;
         session.news().iter().for_each(|news| progress.note(news));
         let MeanKl { nats, completions } = T::kl(&iteration);
@@ -448,8 +451,14 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
                 trainer.follow(session);
                 let update = session.run.end_step(applied, watch);
                 let index = session.iteration();
-                let record =
-                    trainer.record(Step { sums, update, iteration, index, epoch, minibatch });
+                let record = trainer.record(RolloutStep {
+                    sums,
+                    update,
+                    iteration,
+                    index,
+                    epoch,
+                    minibatch,
+                });
                 watch = Stopwatch::start();
                 session.run.report(&record, &update, &T::figures(&record), progress)?;
             }
@@ -473,7 +482,8 @@ impl<D: Device, T: RolloutTrainer<D>> Iterations<'_, '_, D, T> {
         let update = session.run.end_step(applied, watch);
         let (index, epoch, minibatch) = (session.iteration(), 0, 0);
         let Some(sums) = T::of_nothing() else { return Ok(()) };
-        let record = trainer.record(Step { sums, update, iteration, index, epoch, minibatch });
+        let record =
+            trainer.record(RolloutStep { sums, update, iteration, index, epoch, minibatch });
         session.run.report(&record, &update, &T::figures(&record), progress)
     }
 }

@@ -8,7 +8,7 @@ use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::records::{Configured, Settings};
+use crate::records::{Configured, RecordSettings};
 
 /// What `hearken sft` reads; `configs/sft.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -52,9 +52,10 @@ impl Configuration for SftConfig {
 }
 
 impl Configured for SftConfig {
-    fn settings(&self) -> (run::Settings, Settings) {
+    fn settings(&self) -> (run::RunSettings, RecordSettings) {
         let Self { run, model, data, optimizer, train, log, samples, .. } = self.clone();
-        let settings = Settings { data, length: train.known_length(), samples: Some(samples) };
-        (run::Settings { run, model, optimizer, train, log }, settings)
+        let settings =
+            RecordSettings { data, length: train.known_length(), samples: Some(samples) };
+        (run::RunSettings { run, model, optimizer, train, log }, settings)
     }
 }

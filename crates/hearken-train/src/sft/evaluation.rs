@@ -6,7 +6,7 @@ use hearken_stats::bootstrap::bootstrap;
 use hearken_tensor::Device;
 use rand::Rng;
 
-use super::{Microbatch, STATISTICS, SftEvaluation};
+use super::{ExampleMicrobatch, STATISTICS, SftEvaluation};
 use hearken_model::microbatch::microbatches;
 
 /// Replicates of a bootstrap interval.
@@ -53,7 +53,7 @@ fn example_sums<D: Device>(
     let mut sums = Vec::with_capacity(examples.len());
     for group in microbatches(&rows, tokens_max) {
         let group: Vec<&DemonstrationExample> = examples[group].iter().collect();
-        let microbatch = Microbatch::new(&group);
+        let microbatch = ExampleMicrobatch::new(&group);
         let pass = model.forward(&microbatch.batch, Keep::Nothing);
         let output = model.logprobs(&pass, &microbatch.predictions, STATISTICS);
         let mut tokens = output.logprobs.iter().zip(&output.argmax_hit);

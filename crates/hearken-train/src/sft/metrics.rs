@@ -9,7 +9,7 @@ use hearken_stats::Estimate;
 use hearken_tensor::device::HeadOutput;
 use serde::{Deserialize, Serialize};
 
-use crate::records::Step;
+use crate::records::RecordStep;
 
 /// One optimizer step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -38,8 +38,8 @@ pub struct SftStep {
 }
 
 impl SftStep {
-    pub(super) fn new(step: Step<TokenSums>) -> Self {
-        let Step { sums, update, epoch } = step;
+    pub(super) fn new(step: RecordStep<TokenSums>) -> Self {
+        let RecordStep { sums, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
         Self {
             step,

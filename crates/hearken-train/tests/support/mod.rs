@@ -15,7 +15,7 @@ use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::TIME_FIELDS;
 use hearken_run::progress::{Progress, StepReport};
-use hearken_run::run::{Outcome, Status};
+use hearken_run::run::{RunOutcome, Status};
 pub(crate) use hearken_testing::{json_lines, llama, number};
 use serde_json::{Value, json};
 
@@ -155,7 +155,7 @@ pub(crate) fn replayed(run: &Path, file: &Path, more: &[&str]) -> Vec<String> {
 
 /// A run of twelve steps in a folder, with the scores of some sources.
 pub(crate) type TrainWith<'a> =
-    &'a dyn Fn(&Path, &mut WeightedSum<'_>, &mut Recorder) -> Result<Outcome, TrainError>;
+    &'a dyn Fn(&Path, &mut WeightedSum<'_>, &mut Recorder) -> Result<RunOutcome, TrainError>;
 
 /// A run whose source fails, in an iteration or in the last evaluation, keeps what it has trained, says
 /// how to go on, and ends as one whose source never fails. It must evaluate and not save on the way.
@@ -203,7 +203,7 @@ pub(crate) fn check_failing_scores(train: TrainWith<'_>) {
 }
 
 /// A run of twelve steps in a folder.
-pub(crate) type Train<'a> = &'a dyn Fn(&Path, &mut Recorder) -> Result<Outcome, TrainError>;
+pub(crate) type Train<'a> = &'a dyn Fn(&Path, &mut Recorder) -> Result<RunOutcome, TrainError>;
 
 /// A run that is stopped or dies, again and again, ends as one that goes through.
 pub(crate) fn check_interruptions(train: Train<'_>, interruptions: &[After]) {

@@ -1,12 +1,12 @@
 //! One result.
 
 use hearken_config::{Dtype, SamplingDtype};
-use hearken_recipes::bench::{Bench, Kernels, Measured};
+use hearken_recipes::bench::{Bench, Kernels, TimedSteps};
 use serde::{Deserialize, Serialize};
 
 /// What was measured, as the JSON file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(super) struct BenchRow {
     /// The work.
     pub(super) work: String,
     /// The model's dimensions.
@@ -34,7 +34,7 @@ pub(super) struct Row {
     pub(super) timed: Option<Timed>,
     /// Seconds per step by kind of kernel, the longest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) profile: Option<Vec<Part>>,
+    pub(super) profile: Option<Vec<StepPart>>,
 }
 
 /// The steps that were timed.
@@ -56,7 +56,7 @@ pub(super) struct Timed {
 
 /// A part of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Part {
+pub(super) struct StepPart {
     /// The kind of kernel.
     pub(super) kernels: String,
     /// Seconds per step.
@@ -69,7 +69,7 @@ const GIGA: f64 = 1e9;
 /// What no kernel accounts for.
 const REST: &str = "between kernels";
 
-impl Row {
+impl BenchRow {
     /// The processor at its best: `peak` operations and `bandwidth` bytes per second.
     pub(super) fn of_peak(
         shape: &str,
@@ -97,7 +97,7 @@ impl Row {
     /// A work on a processor that does `peak` operations per second at best.
     pub(super) fn of_work(
         bench: &Bench,
-        measured: &Measured,
+        measured: &TimedSteps,
         peak: f64,
         peak_rss_mb: Option<u64>,
     ) -> Self {
@@ -142,10 +142,10 @@ impl Row {
         let rest = total - kernels.iter().map(|(_, seconds)| seconds).sum::<f64>();
         let named = kernels.iter().map(|(kernels, seconds)| (kernels.name(), *seconds));
         let steps = self.timed.as_ref().map_or(1, |timed| timed.steps_s.len()) as f64;
-        let mut parts: Vec<Part> = named
+        let mut parts: Vec<StepPart> = named
             .chain([(REST, rest)])
             .filter(|(_, seconds)| 0.0 < *seconds)
-            .map(|(name, seconds)| Part {
+            .map(|(name, seconds)| StepPart {
                 kernels: name.to_owned(),
                 seconds: seconds / steps,
                 share: seconds / total,

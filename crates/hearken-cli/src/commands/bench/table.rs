@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::row::Row;
+use super::row::BenchRow;
 
 const HEADINGS: [&str; 8] =
     ["work", "shape", "dtype", "tokens/s", "step s", "GFLOP/s", "of peak", "peak MB"];
 
 /// A table with a line for each row; below it what only some of them have.
-pub(super) fn table(rows: &[Row]) -> String {
+pub(super) fn table(rows: &[BenchRow]) -> String {
     let lines: Vec<[String; 8]> =
         std::iter::once(HEADINGS.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| {
@@ -30,7 +30,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &BenchRow) -> [String; 8] {
     let absent = || "-".to_owned();
     [
         row.work.clone(),
@@ -44,8 +44,8 @@ fn cells(row: &Row) -> [String; 8] {
     ]
 }
 
-fn details(row: &Row, text: &mut String) {
-    let Row { work, dtype, .. } = row;
+fn details(row: &BenchRow, text: &mut String) {
+    let BenchRow { work, dtype, .. } = row;
     match (row.bandwidth_gb_per_s, row.bandwidth_share) {
         (Some(best), Some(share)) => {
             let share = 100.0 * share;
@@ -73,8 +73,11 @@ mod tests {
     #[test]
     fn columns_line_up_and_details_follow() {
         let rows = [
-            Row::of_peak("small30", "f32", 2.0e11, 2.5e10, Some(3)),
-            Row { tokens_per_s: Some(12345.6), ..Row::of_peak("gpt2", "bf16", 1e9, 2.5e10, None) },
+            BenchRow::of_peak("small30", "f32", 2.0e11, 2.5e10, Some(3)),
+            BenchRow {
+                tokens_per_s: Some(12345.6),
+                ..BenchRow::of_peak("gpt2", "bf16", 1e9, 2.5e10, None)
+            },
         ];
         let text = table(&rows);
         let lines: Vec<&str> = text.lines().collect();

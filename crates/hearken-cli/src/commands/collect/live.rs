@@ -119,7 +119,7 @@ fn split(given: &str) -> Result<(&str, &str)> {
 }
 
 /// One of the two.
-struct Asked<'a> {
+struct LiveModel<'a> {
     model: &'a str,
     url: Option<&'a str>,
     protocol: Protocol,
@@ -132,7 +132,7 @@ impl Live {
     /// Who answers: nobody, one, or two.
     pub(super) fn answerers(&self) -> Result<Vec<Box<dyn Answerer>>> {
         let Some(model) = self.model_a.as_deref() else { return Ok(Vec::new()) };
-        let first = Asked {
+        let first = LiveModel {
             model,
             url: self.url_a.as_deref(),
             protocol: self.api_a,
@@ -140,7 +140,7 @@ impl Live {
             temperature: self.temperature_a,
             seed: 0,
         };
-        let second = Asked {
+        let second = LiveModel {
             model: self.model_b.as_deref().unwrap_or(model),
             url: self.url_b.as_deref().or(first.url),
             protocol: self.api_b.unwrap_or(self.api_a),
@@ -156,7 +156,7 @@ impl Live {
         Ok(answerers)
     }
 
-    fn answerer(&self, asked: &Asked<'_>) -> Result<Box<dyn Answerer>> {
+    fn answerer(&self, asked: &LiveModel<'_>) -> Result<Box<dyn Answerer>> {
         let Some(url) = asked.url else {
             let dir = &hub::model(Path::new(asked.model), ModelPart::Whole)?;
             if !dir.join("config.json").exists() && !is_adapter(dir) {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use hearken_collect::parts::Answerer;
 use hearken_data::{HubSnapshot, Message};
 use hearken_generate::{
-    EngineHandle, EngineOptions, Request, Sampling, TextPieces, Update, completion_text,
+    EngineHandle, EngineOptions, Sampling, SamplingRequest, TextPieces, Update, completion_text,
 };
 use hearken_model::chat::{BUILT_IN_FORMAT, Conversation, STOP, encode_prompt};
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
@@ -96,7 +96,7 @@ impl Answerer for LocalModel {
     ) -> Result<String, String> {
         let prompt_ids = self.prompt(conversation)?;
         let seed = self.seeds.derive("live", self.answers.fetch_add(1, Ordering::Relaxed), 0);
-        let request = Request { prompt_ids, samples: 1, seed };
+        let request = SamplingRequest { prompt_ids, samples: 1, seed };
         let stop = &self.sampling.stop;
         let mut pieces = TextPieces::of_answer(&self.tokenizer, stop);
         for update in self.engine.complete(request, self.sampling.clone()) {

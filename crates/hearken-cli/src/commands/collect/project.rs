@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 use hearken_collect::distribute::BUILT_IN;
-use hearken_collect::{Service, Settings, system_clock};
+use hearken_collect::{ProjectSettings, Service, system_clock};
 use hearken_store::Store;
 use serde_json::json;
 
@@ -34,10 +34,10 @@ pub(super) struct Project {
 impl Project {
     /// Changes the settings that are named; all or none. Whether that was all there is to do.
     pub(super) fn change(&self, store: &dyn Store, title: Option<&str>) -> Result<bool> {
-        let mut settings = Settings::of(store)?.unwrap_or_else(|| {
-            let usual = Settings::default();
+        let mut settings = ProjectSettings::of(store)?.unwrap_or_else(|| {
+            let usual = ProjectSettings::default();
             let title = title.map_or_else(|| usual.title.clone(), str::to_owned);
-            Settings { title, ..usual }
+            ProjectSettings { title, ..usual }
         });
         for given in &self.set {
             let (key, value) = given

@@ -47,13 +47,13 @@ Example:
   hearken control replay --env CartPole-v1 --input in.jsonl --output out.jsonl";
 
 /// A step to be done, and where it stands.
-struct Asked {
+struct ReplayRequest {
     state: Value,
     action: Value,
     source: Source,
 }
 
-impl Record for Asked {
+impl Record for ReplayRequest {
     const FORMS: &'static [Form<Self>] = &[Form {
         required: &["state", "action"],
         optional: &[],
@@ -65,18 +65,18 @@ impl Record for Asked {
 }
 
 impl Replay {
-    fn replay(&self, asked: &[Asked]) -> Result<Vec<Replayed>> {
+    fn replay(&self, asked: &[ReplayRequest]) -> Result<Vec<Replayed>> {
         let Some(task) = self.env.task() else {
             let server = ServerOptions::default();
             let setup = self.server.of(EnvironmentSetup { id: self.env.clone(), server });
             let mut environments = setup.open(1)?;
-            let done = asked.iter().map(|Asked { state, action, source }| {
+            let done = asked.iter().map(|ReplayRequest { state, action, source }| {
                 let done = replay_served(&mut environments, state, action);
                 done.map_err(|error| anyhow!("{source}: {error}"))
             });
             return done.collect();
         };
-        let done = asked.iter().map(|Asked { state, action, source }| {
+        let done = asked.iter().map(|ReplayRequest { state, action, source }| {
             replay(task, state, action).map_err(|refused| anyhow!("{source}: {refused}"))
         });
         done.collect()
@@ -89,7 +89,7 @@ impl Replay {
         }
         check_output(&self.output, &[&self.input])?;
         let options = ReadOptions::default();
-        let (asked, _): (Vec<Asked>, ReadReport) = if self.input == Path::new(STANDARD) {
+        let (asked, _): (Vec<ReplayRequest>, ReadReport) = if self.input == Path::new(STANDARD) {
             read_from(io::stdin(), Path::new("standard input"), &options)?
         } else {
             read(&hub::records(&self.input)?, &options)?

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use hearken_config::{Configuration as _, Layers, Loaded};
+use hearken_config::{Configuration as _, Layers, LoadedConfig};
 use hearken_control::config::{ControlConfig, Method};
 use hearken_control::train;
 use hearken_env::EnvironmentId;
@@ -158,7 +158,7 @@ impl Train {
         self.go(&loaded)
     }
 
-    fn go(&self, loaded: &Loaded<ControlConfig>) -> Result<ExitCode> {
+    fn go(&self, loaded: &LoadedConfig<ControlConfig>) -> Result<ExitCode> {
         let start = if self.fresh { Start::Fresh } else { Start::Resume };
         let mut screen = Screen::new(Interrupt::of_steps()?);
         let outcome = train::run(loaded, start, &mut screen)?;
@@ -166,7 +166,7 @@ impl Train {
         Ok(conclude(&outcome)?)
     }
 
-    fn load(&self) -> Result<Loaded<ControlConfig>> {
+    fn load(&self) -> Result<LoadedConfig<ControlConfig>> {
         if let Some(file) = &self.config {
             return Ok(ControlConfig::load(file, &self.overrides)?);
         }

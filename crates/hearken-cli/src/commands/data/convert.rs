@@ -58,10 +58,11 @@ impl Convert {
             }
             Ok::<AnyRow, anyhow::Error>(row)
         };
-        let count = if let Columns::Typed(typed) = &columns {
+        let count = if let OutputColumns::Typed(typed) = &columns {
             typed.write(output, rows.by_ref().map(see))
         } else {
-            let header = if let Columns::Header(names) = &columns { names.as_slice() } else { &[] };
+            let header =
+                if let OutputColumns::Header(names) = &columns { names.as_slice() } else { &[] };
             write_file(output, |sink| -> Result<usize> {
                 let count = write_rows(output, header, rows.by_ref().map(&mut see), sink)?;
                 rows.expect_some()?;
@@ -86,7 +87,7 @@ impl Convert {
 
 /// What the layout of the output has to know of the rows before the first of them is written: the input is read
 /// twice for it.
-enum Columns {
+enum OutputColumns {
     /// Nothing.
     AsTheyCome,
     /// The names of all columns, in the order in which rows bring them.
@@ -95,10 +96,10 @@ enum Columns {
     Typed(ParquetColumns),
 }
 
-fn columns(input: &Path, output: &Path, options: &ReadOptions) -> Result<Columns> {
+fn columns(input: &Path, output: &Path, options: &ReadOptions) -> Result<OutputColumns> {
     let is_parquet = is_parquet(output);
     if !is_parquet && !hearken_data::has_header(output) {
-        return Ok(Columns::AsTheyCome);
+        return Ok(OutputColumns::AsTheyCome);
     }
     let (mut names, mut typed) = (Vec::new(), ParquetColumns::default());
     let mut rows = Records::<AnyRow>::open(input, options)?;
@@ -115,5 +116,5 @@ fn columns(input: &Path, output: &Path, options: &ReadOptions) -> Result<Columns
         }
     }
     rows.expect_some()?;
-    Ok(if is_parquet { Columns::Typed(typed) } else { Columns::Header(names) })
+    Ok(if is_parquet { OutputColumns::Typed(typed) } else { OutputColumns::Header(names) })
 }

@@ -21,8 +21,8 @@ use hearken_run::encode::{
 use hearken_run::trained_model::load_tokenizer;
 use hearken_store::read_records;
 
-use super::paint::{Paint, Part, token_text};
-use crate::records::{self, Records};
+use super::paint::{Paint, TokenRole, token_text};
+use crate::records::{self, StoredRecords};
 use crate::{hub, output};
 
 /// What the records of a file may be.
@@ -76,12 +76,12 @@ struct View<'a> {
 }
 
 /// An example as the view shows it.
-trait Shown: Example {
+trait Inspectable: Example {
     /// What records of this kind are called.
     const KIND: RecordKind;
 
     /// Its tokens.
-    fn parts(&self) -> Vec<(u32, Part)>;
+    fn parts(&self) -> Vec<(u32, TokenRole)>;
 
     /// Whether what is trained on ends as it should; `None` where that has no meaning.
     fn ends(&self, ends: &[u32]) -> Option<bool>;
@@ -92,12 +92,12 @@ trait Shown: Example {
     }
 }
 
-impl Shown for UnpairedExample {
+impl Inspectable for UnpairedExample {
     const KIND: RecordKind = RecordKind::UnpairedPreferences;
 
-    fn parts(&self) -> Vec<(u32, Part)> {
-        let judged = if self.desirable { Part::Trained } else { Part::Rejected };
-        let prompt = self.prompt.iter().map(|&id| (id, Part::Context));
+    fn parts(&self) -> Vec<(u32, TokenRole)> {
+        let judged = if self.desirable { TokenRole::Trained } else { TokenRole::Rejected };
+        let prompt = self.prompt.iter().map(|&id| (id, TokenRole::Context));
         prompt.chain(self.completion.iter().map(|&id| (id, judged))).collect()
     }
 
@@ -110,15 +110,15 @@ impl Shown for UnpairedExample {
     }
 }
 
-impl Shown for PreferenceExample {
+impl Inspectable for PreferenceExample {
     const KIND: RecordKind = RecordKind::Preferences;
 
-    fn parts(&self) -> Vec<(u32, Part)> {
+    fn parts(&self) -> Vec<(u32, TokenRole)> {
         let part = |ids: &[u32], part| ids.iter().map(|&id| (id, part)).collect::<Vec<_>>();
         [
-            part(&self.prefix, Part::Context),
-            part(&self.chosen, Part::Trained),
-            part(&self.rejected, Part::Rejected),
+            part(&self.prefix, TokenRole::Context),
+            part(&self.chosen, TokenRole::Trained),
+            part(&self.rejected, TokenRole::Rejected),
         ]
         .concat()
     }
@@ -130,13 +130,14 @@ impl Shown for PreferenceExample {
     }
 }
 
-impl Shown for DemonstrationExample {
+impl Inspectable for DemonstrationExample {
     const KIND: RecordKind = RecordKind::Demonstrations;
 
-    fn parts(&self) -> Vec<(u32, Part)> {
-        let mut parts: Vec<(u32, Part)> = self.ids.iter().map(|&id| (id, Part::Context)).collect();
+    fn parts(&self) -> Vec<(u32, TokenRole)> {
+        let mut parts: Vec<(u32, TokenRole)> =
+            self.ids.iter().map(|&id| (id, TokenRole::Context)).collect();
         for target in self.targets() {
-            parts[target].1 = Part::Trained;
+            parts[target].1 = TokenRole::Trained;
         }
         parts
     }
@@ -149,11 +150,11 @@ impl Shown for DemonstrationExample {
     }
 }
 
-impl Shown for PromptExample {
+impl Inspectable for PromptExample {
     const KIND: RecordKind = RecordKind::Prompts;
 
-    fn parts(&self) -> Vec<(u32, Part)> {
-        self.ids.iter().map(|&id| (id, Part::Context)).collect()
+    fn parts(&self) -> Vec<(u32, TokenRole)> {
+        self.ids.iter().map(|&id| (id, TokenRole::Context)).collect()
     }
 
     fn ends(&self, _: &[u32]) -> Option<bool> {
@@ -161,15 +162,17 @@ impl Shown for PromptExample {
     }
 }
 
-impl Shown for StepsExample {
+impl Inspectable for StepsExample {
     const KIND: RecordKind = RecordKind::JudgedSteps;
 
     /// What is trained on are the last tokens of steps that have labels.
-    fn parts(&self) -> Vec<(u32, Part)> {
-        let mut parts: Vec<(u32, Part)> = self.ids.iter().map(|&id| (id, Part::Context)).collect();
+    fn parts(&self) -> Vec<(u32, TokenRole)> {
+        let mut parts: Vec<(u32, TokenRole)> =
+            self.ids.iter().map(|&id| (id, TokenRole::Context)).collect();
         for step in &self.steps {
             if let Some(label) = step.label {
-                parts[step.row].1 = if label <= 0.0 { Part::Rejected } else { Part::Trained };
+                parts[step.row].1 =
+                    if label <= 0.0 { TokenRole::Rejected } else { TokenRole::Trained };
             }
         }
         parts
@@ -181,7 +184,7 @@ impl Shown for StepsExample {
 }
 
 /// What is known of a file before its records are read.
-pub(super) struct Told {
+pub(super) struct FileFacts {
     /// What the records are.
     pub(super) kind: RecordKind,
     /// What told it, as a sentence.
@@ -191,7 +194,7 @@ pub(super) struct Told {
 impl View<'_> {
     /// The view of a file, and whether it has a usable record.
     fn text(&self) -> Result<(String, bool)> {
-        let Told { kind, form } = told(self.path, &self.columns)?;
+        let FileFacts { kind, form } = told(self.path, &self.columns)?;
         match kind {
             RecordKind::Preferences => self.of::<PreferenceExample>(&form),
             RecordKind::UnpairedPreferences => self.of::<UnpairedExample>(&form),
@@ -206,7 +209,7 @@ impl View<'_> {
         }
     }
 
-    fn of<E: Shown>(&self, form: &str) -> Result<(String, bool)> {
+    fn of<E: Inspectable>(&self, form: &str) -> Result<(String, bool)> {
         let options = ReadOptions {
             columns: self.columns.clone(),
             on_bad_record: OnBadRecord::Skip,
@@ -217,7 +220,7 @@ impl View<'_> {
             Err(ReadError::NoRecords { report, .. }) => (Vec::new(), report),
             Err(error) => return Err(error.into()),
         };
-        let mut counts = Counts::default();
+        let mut counts = FileCounts::default();
         let mut text = format!("{form}\nlegend: {}\n", self.paint.legend());
         for record in &records {
             match E::encode(record, &self.encoder) {
@@ -243,8 +246,8 @@ impl View<'_> {
         Ok((text, 0 < counts.examples))
     }
 
-    fn painted(&self, parts: &[(u32, Part)]) -> String {
-        let tokens: Vec<(String, Part)> = parts
+    fn painted(&self, parts: &[(u32, TokenRole)]) -> String {
+        let tokens: Vec<(String, TokenRole)> = parts
             .iter()
             .map(|&(id, part)| (token_text(id, self.encoder.tokenizer), part))
             .collect();
@@ -253,7 +256,7 @@ impl View<'_> {
 }
 
 /// The columns of the first row tell what all of them are.
-pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<Told> {
+pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<FileFacts> {
     let place = path;
     let path = hearken_store::shown(place);
     let path = path.display();
@@ -264,7 +267,7 @@ pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<To
     }
     match kind_of(place, &options)? {
         Some((Some(kind), columns)) => {
-            Ok(Told { kind, form: format!("{path}: {kind}, by the columns {columns}") })
+            Ok(FileFacts { kind, form: format!("{path}: {kind}, by the columns {columns}") })
         }
         Some((None, columns)) => {
             if let Ok(format) = detect(place) {
@@ -286,8 +289,8 @@ pub(super) fn told(path: &Path, columns: &BTreeMap<String, String>) -> Result<To
 }
 
 /// A store is read as pairs, or as single completions where nothing else was judged.
-fn told_by_judgements(path: &Path) -> Result<Told> {
-    let Records { judgements, items, .. } = records::load(&path.to_string_lossy())?;
+fn told_by_judgements(path: &Path) -> Result<FileFacts> {
+    let StoredRecords { judgements, items, .. } = records::load(&path.to_string_lossy())?;
     let single = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Approval { .. });
     let steps = |judgement: &Judgement| matches!(judgement.verdict, Verdict::Steps { .. });
     let kind = match judgements.as_slice() {
@@ -300,12 +303,12 @@ fn told_by_judgements(path: &Path) -> Result<Told> {
     let place = hearken_store::shown(path);
     let place = place.display();
     let form = format!("{place}: a store of {items} items and {judgements} judgements");
-    Ok(Told { kind, form: format!("{form}, read as {kind}") })
+    Ok(FileFacts { kind, form: format!("{form}, read as {kind}") })
 }
 
 /// Counts over a whole file.
 #[derive(Default)]
-struct Counts {
+struct FileCounts {
     examples: usize,
     tokens: usize,
     trained: usize,
@@ -320,18 +323,19 @@ struct Counts {
     first_refusal: Option<String>,
 }
 
-impl Counts {
-    fn add(&mut self, parts: &[(u32, Part)], ends: Option<bool>, view: &View<'_>) {
+impl FileCounts {
+    fn add(&mut self, parts: &[(u32, TokenRole)], ends: Option<bool>, view: &View<'_>) {
         let count = |wanted| parts.iter().filter(|(_, part)| *part == wanted).count();
         self.examples += 1;
         self.tokens += parts.len();
         // Of a pair, the rejected branch stands beside what is trained on; a single bad completion is
         // itself what is trained on.
-        let is_bad_alone = 0 == count(Part::Trained);
-        self.trained += if is_bad_alone { count(Part::Rejected) } else { count(Part::Trained) };
+        let is_bad_alone = 0 == count(TokenRole::Trained);
+        self.trained +=
+            if is_bad_alone { count(TokenRole::Rejected) } else { count(TokenRole::Trained) };
         // The two branches of a preference stand beside one another.
-        let branches = count(Part::Trained).max(count(Part::Rejected));
-        let length = count(Part::Context) + branches;
+        let branches = count(TokenRole::Trained).max(count(TokenRole::Rejected));
+        let length = count(TokenRole::Context) + branches;
         self.longest = self.longest.max(length);
         self.too_long += usize::from(view.positions < length);
         self.unended += usize::from(ends == Some(false));

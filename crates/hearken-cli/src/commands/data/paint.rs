@@ -7,7 +7,7 @@ use hearken_model::Tokenizer;
 
 /// What a token is to a trainer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TokenRole {
     /// It is read, not trained on.
     Context,
     /// It is trained on.
@@ -43,19 +43,19 @@ impl Paint {
     }
 
     /// Some tokens as one text.
-    pub(super) fn tokens(self, tokens: &[(String, Part)]) -> String {
+    pub(super) fn tokens(self, tokens: &[(String, TokenRole)]) -> String {
         let mut text = String::new();
         for (index, (token, part)) in tokens.iter().enumerate() {
             let shown = visible(token);
             let written = match (self, part) {
-                (Self::Marks, Part::Context) => write!(text, "|{shown}"),
-                (Self::Marks, Part::Trained) => write!(text, "«{shown}»"),
-                (Self::Marks, Part::Rejected) => write!(text, "‹{shown}›"),
+                (Self::Marks, TokenRole::Context) => write!(text, "|{shown}"),
+                (Self::Marks, TokenRole::Trained) => write!(text, "«{shown}»"),
+                (Self::Marks, TokenRole::Rejected) => write!(text, "‹{shown}›"),
                 (Self::Colors, part) => {
                     let color = match part {
-                        Part::Context => 90,
-                        Part::Trained => 32,
-                        Part::Rejected => 31,
+                        TokenRole::Context => 90,
+                        TokenRole::Trained => 32,
+                        TokenRole::Rejected => 31,
                     };
                     // A line under every other token shows where one ends.
                     let line = if index % 2 == 1 { ";4" } else { "" };
@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn marks_and_colors_tell_the_parts_apart() {
-        let tokens = [("Hi\n".to_owned(), Part::Context), (" you".to_owned(), Part::Trained)];
+        let tokens =
+            [("Hi\n".to_owned(), TokenRole::Context), (" you".to_owned(), TokenRole::Trained)];
         assert_eq!(Paint::Marks.tokens(&tokens), "|Hi⏎\n« you»");
         assert_eq!(Paint::Colors.tokens(&tokens), "\x1b[90mHi⏎\x1b[0m\n\x1b[32;4m you\x1b[0m");
     }

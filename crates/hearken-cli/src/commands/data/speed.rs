@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hearken_config::{Configuration, Loaded};
+use hearken_config::{Configuration, LoadedConfig};
 use hearken_data::RecordKind;
-use hearken_recipes::check::{self, Check, Machine, Work};
+use hearken_recipes::check::{self, Check, CheckMethod, Machine};
 use hearken_run::run_dir::Start;
 use hearken_train::reward::RewardConfig;
 use hearken_train::sft::SftConfig;
@@ -59,13 +59,13 @@ pub(super) fn tokens_per_s(
         }
         _ => return Ok(None),
     };
-    let Work::Steps { time: Some(time), .. } = found.work else { return Ok(None) };
+    let CheckMethod::Steps { time: Some(time), .. } = found.work else { return Ok(None) };
     let read = &lengths[..lengths.len().min(RECORDS as usize)];
     let mean = read.iter().sum::<usize>() as f64 / read.len().max(1) as f64;
     Ok(Some(mean * (BATCH as usize).min(read.len()) as f64 / time.seconds))
 }
 
-fn loaded<C: Configuration>(settings: Table) -> Result<Loaded<C>> {
+fn loaded<C: Configuration>(settings: Table) -> Result<LoadedConfig<C>> {
     let mut layers = C::defaults(Path::new("--speed"));
     layers.merge(settings);
     Ok(C::from_layers(layers)?)

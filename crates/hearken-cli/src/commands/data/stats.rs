@@ -26,7 +26,7 @@ use hearken_store::open_records;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::inspect::{Told, column, told};
+use super::inspect::{FileFacts, column, told};
 use super::speed::tokens_per_s;
 use crate::time_left::shown;
 use crate::{hub, output};
@@ -73,7 +73,7 @@ struct Ruler {
 
 /// What is in a file.
 #[derive(Debug, Serialize)]
-struct Found {
+struct FileContents {
     path: PathBuf,
     kind: String,
     records: usize,
@@ -182,7 +182,7 @@ impl Stats {
         }
         let text = match self.json {
             true => serde_json::to_string_pretty(&all)? + "\n",
-            false => all.iter().map(Found::text).collect::<Vec<_>>().join("\n"),
+            false => all.iter().map(FileContents::text).collect::<Vec<_>>().join("\n"),
         };
         output::print(&text)?;
         let tokenizer = ruler.as_ref().and_then(|ruler| ruler.tokenizer.as_ref());
@@ -223,7 +223,7 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    fn file(self, path: &Path) -> Result<Found> {
+    fn file(self, path: &Path) -> Result<FileContents> {
         let told = told(path, &self.options.columns)?;
         match told.kind {
             RecordKind::Preferences => self.of::<PreferenceExample>(path, told),
@@ -236,7 +236,7 @@ impl Count<'_> {
         }
     }
 
-    fn of<E>(self, path: &Path, told: Told) -> Result<Found>
+    fn of<E>(self, path: &Path, told: FileFacts) -> Result<FileContents>
     where
         E: Example,
         E::Record: Serialize,
@@ -282,7 +282,7 @@ impl Count<'_> {
             examples: lengths.iter().filter(|length| limit < **length).count(),
         });
         let reasons = report.reasons.into_iter().chain(refused.reasons);
-        Ok(Found {
+        Ok(FileContents {
             path: hearken_store::shown(path),
             kind: told.form,
             records: lengths.len(),
@@ -314,7 +314,7 @@ fn characters(value: &Value) -> usize {
     }
 }
 
-impl Found {
+impl FileContents {
     fn text(&self) -> String {
         const BAR: usize = 30;
         let Self { records, bad, duplicates, prompts, unit, .. } = self;

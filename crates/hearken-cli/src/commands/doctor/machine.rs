@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use hearken_tensor::device::{Layout, Precision, Rows, View, ViewMut, Weight, WeightShape, Write};
+use hearken_tensor::device::{
+    Precision, Rows, View, ViewMut, Weight, WeightLayout, WeightShape, Write,
+};
 use hearken_tensor::{AnyDevice, Device, KernelFamily};
 
 use crate::machine::{self, Disk, Memory};
@@ -60,7 +62,7 @@ fn speed(precision: Precision) -> f64 {
     let prepared = <AnyDevice as Device>::Prepared::default();
     let x = device.upload(&vec![0.5; ROWS * WIDTH]);
     let mut y = device.scratch(ROWS * WIDTH);
-    let layout = Layout::OutputsByInputs;
+    let layout = WeightLayout::OutputsByInputs;
     let shape = WeightShape { inputs: WIDTH, outputs: WIDTH, layout, precision };
     let mut product = || {
         let rows = Rows::dense(ROWS, WIDTH);

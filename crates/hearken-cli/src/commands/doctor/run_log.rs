@@ -17,8 +17,8 @@ mod checks;
 mod foreign;
 mod series;
 
-use checks::{Finding, Verdict};
-use series::Records;
+use checks::{CheckVerdict, Finding};
+use series::MetricRecords;
 
 /// The log of a run.
 const METRICS: &str = "metrics.jsonl";
@@ -48,7 +48,7 @@ fn about(
     config: &Table,
     held_out: Option<&str>,
 ) -> Result<String> {
-    let records = Records::new(records);
+    let records = MetricRecords::new(records);
     if let Some(key) = held_out
         && records.last(key).is_none()
     {
@@ -59,8 +59,8 @@ fn about(
     let mut text = format!("{}: {} steps\n", place.display(), records.steps());
     for Finding { verdict, text: sentence } in findings {
         let mark = match verdict {
-            Verdict::Fine => "fine",
-            Verdict::Look => "look",
+            CheckVerdict::Fine => "fine",
+            CheckVerdict::Look => "look",
         };
         let _ = writeln!(text, "  {mark}  {sentence}");
     }
@@ -68,7 +68,11 @@ fn about(
 }
 
 /// Whether the policy has begun to exploit what scores it; nothing of a log that is too short, or has no completions.
-fn over_optimization(records: &Records, config: &Table, held_out: Option<&str>) -> Vec<Finding> {
+fn over_optimization(
+    records: &MetricRecords,
+    config: &Table,
+    held_out: Option<&str>,
+) -> Vec<Finding> {
     let limits = GuardConfig::limits_of(config, PpoConfig::DEFAULTS);
     let held_out = held_out.map_or_else(|| held_out_of(config), |key| vec![key.to_owned()]);
     let found = signs(records.all(), &limits, &held_out);
@@ -82,9 +86,9 @@ fn over_optimization(records: &Records, config: &Table, held_out: Option<&str>) 
             found.iterations,
             names.join(", ")
         );
-        return vec![Finding { verdict: Verdict::Fine, text }];
+        return vec![Finding { verdict: CheckVerdict::Fine, text }];
     }
-    let look = |text| Finding { verdict: Verdict::Look, text };
+    let look = |text| Finding { verdict: CheckVerdict::Look, text };
     found.alarms.iter().map(|alarm| look(format!("step {}: {alarm}", alarm.step))).collect()
 }
 

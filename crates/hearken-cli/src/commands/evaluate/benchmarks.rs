@@ -35,7 +35,7 @@ const TOGETHER: usize = 32;
 
 /// Who is measured, and on what.
 #[derive(Args, Debug)]
-struct Measured {
+struct MeasuredModel {
     /// The judge or reward model, as `hearken judge` reads it; configs/judge.toml lists every key
     #[arg(value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
@@ -66,7 +66,7 @@ struct Measured {
 #[command(after_help = REWARD_EXAMPLES)]
 pub(super) struct RewardBenchmark {
     #[command(flatten)]
-    measured: Measured,
+    measured: MeasuredModel,
 }
 
 const REWARD_EXAMPLES: &str = "\
@@ -82,7 +82,7 @@ Example:
 #[command(after_help = JUDGE_EXAMPLES)]
 pub(super) struct JudgeBenchmark {
     #[command(flatten)]
-    measured: Measured,
+    measured: MeasuredModel,
 }
 
 const JUDGE_EXAMPLES: &str = "\
@@ -143,7 +143,7 @@ impl RewardRow {
             false => chosen.len(),
         };
         let scores = match row.has("scores") {
-            true => Some(row.parsed::<Vec<Score>>("scores", "a list of numbers")?),
+            true => Some(row.parsed::<Vec<WrittenScore>>("scores", "a list of numbers")?),
             false => None,
         };
         Ok(Self {
@@ -152,7 +152,7 @@ impl RewardRow {
             prompt,
             answers: chosen.into_iter().chain(rejected).collect(),
             num_correct,
-            scores: scores.map(|scores| scores.into_iter().map(Score::number).collect()),
+            scores: scores.map(|scores| scores.into_iter().map(WrittenScore::number).collect()),
             source: row.source(),
         })
     }
@@ -161,12 +161,12 @@ impl RewardRow {
 /// A score, alone or in a list of its own, as some pipelines write it.
 #[derive(serde::Deserialize)]
 #[serde(untagged)]
-enum Score {
+enum WrittenScore {
     Alone(f64),
     Listed([f64; 1]),
 }
 
-impl Score {
+impl WrittenScore {
     fn number(self) -> f64 {
         match self {
             Self::Alone(number) | Self::Listed([number]) => number,
@@ -239,7 +239,7 @@ struct JudgeRow {
 
 /// Which answer is right.
 #[derive(serde::Deserialize)]
-enum Label {
+enum RightAnswer {
     #[serde(rename = "A>B")]
     First,
     #[serde(rename = "B>A")]
@@ -251,11 +251,11 @@ impl Record for JudgeRow {
         required: &["question", "response_A", "response_B", "label"],
         optional: &["source"],
         parse: |row| {
-            let label: Label = row.parsed("label", "\"A>B\" or \"B>A\"")?;
+            let label: RightAnswer = row.parsed("label", "\"A>B\" or \"B>A\"")?;
             Ok(Self {
                 question: row.text("question")?,
                 answers: [row.text("response_A")?, row.text("response_B")?],
-                first_is_right: matches!(label, Label::First),
+                first_is_right: matches!(label, RightAnswer::First),
                 source_name: if row.has("source") { row.text("source")? } else { String::new() },
             })
         },
@@ -342,7 +342,7 @@ fn decisions(judged: &JudgedItem) -> Vec<i32> {
     if shown.is_empty() { alone.into_iter().map(decided).collect() } else { shown }
 }
 
-impl Measured {
+impl MeasuredModel {
     fn read<T: Record>(&self) -> Result<Vec<T>> {
         analyze::check_results([&self.json, &self.answers], &[self.input.display().to_string()])?;
         let (rows, _) = read(&hub::records(&self.input)?, &ReadOptions::default())?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use hearken_analysis::judge_report::{JudgeReport, JudgeReports, Leaning, judge_reports};
-use hearken_analysis::{Figure, Options, Records};
+use hearken_analysis::{Figure, JudgedItems, Options};
 use hearken_data::feedback::Origin;
 
 use super::super::analyze;
@@ -24,7 +24,7 @@ const MODELS_SHOWN: usize = 10;
 /// towards, and how often models win when people's labels correct the judge's.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Judged {
+pub(super) struct JudgedArguments {
     /// Stores or files of judgements; a folder stands for its files of comparisons
     #[arg(long, value_name = "STORE_OR_FILE", num_args = 1.., required = true)]
     input: Vec<String>,
@@ -43,7 +43,7 @@ Example:
   hearken evaluate judge --input crowd-comparisons.csv \\
       gpt4-crowd-comparisons.csv gpt3-crowd-comparisons.csv";
 
-impl Judged {
+impl JudgedArguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         analyze::check_results([&self.json, &None], &self.input)?;
         let records = sources::load(&self.input)?;
@@ -60,7 +60,7 @@ impl Judged {
 }
 
 /// Prints what the judges among some records are worth, and writes it.
-pub(in super::super) fn print(records: &Records, seed: u64, json: Option<&Path>) -> Result<()> {
+pub(in super::super) fn print(records: &JudgedItems, seed: u64, json: Option<&Path>) -> Result<()> {
     let options = Options { seed, ..Options::default() };
     let reports = judge_reports(records, &options);
     output::print(&text(&reports))?;

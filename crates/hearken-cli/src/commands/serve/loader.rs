@@ -5,7 +5,7 @@ use hearken_hub::ModelPart;
 use hearken_model::Head;
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::config::base_dir;
-use hearken_serve::parts::{Loaded, Loader, Place};
+use hearken_serve::parts::{LoadedModel, Loader, WeightsPlace};
 
 use crate::commands::model_arguments::ReadingArguments;
 use crate::{hub, output};
@@ -20,7 +20,7 @@ impl LocalLoader {
         Self { reading }
     }
 
-    fn read(&self, place: &Place) -> anyhow::Result<Loaded> {
+    fn read(&self, place: &WeightsPlace) -> anyhow::Result<LoadedModel> {
         let dir = hub::model(&place.model, ModelPart::Whole)?;
         let adapter = place.adapter.as_deref().map(hub::adapter).transpose()?;
         let (model, tokenizer) =
@@ -33,12 +33,12 @@ impl LocalLoader {
         // A model that is an adapter itself is its base's files, too.
         let base = base_dir(&dir).ok().filter(|base| *base != dir);
         let directories = [Some(dir), base, adapter].into_iter().flatten().collect();
-        Ok(Loaded { model, tokenizer, directories })
+        Ok(LoadedModel { model, tokenizer, directories })
     }
 }
 
 impl Loader for LocalLoader {
-    fn load(&self, place: &Place) -> Result<Loaded, String> {
+    fn load(&self, place: &WeightsPlace) -> Result<LoadedModel, String> {
         self.read(place).map_err(|error| format!("{error:#}"))
     }
 }

@@ -9,7 +9,7 @@ use hearken_model::{LoadOptions, Masters, Tokenizer};
 use hearken_recipes::search::Scorer;
 use hearken_reward_source::StepAggregation;
 use hearken_run::trained_model::load_tokenizer;
-use hearken_serve::parts::{Scored, Scores};
+use hearken_serve::parts::{RewardScorer, Scored};
 use hearken_tensor::AnyDevice;
 use serde_json::{Map, Value};
 
@@ -41,7 +41,7 @@ impl RewardModel {
     }
 }
 
-impl Scores for RewardModel {
+impl RewardScorer for RewardModel {
     fn name(&self) -> &str {
         &self.name
     }

@@ -65,7 +65,7 @@ pub(crate) async fn import(
                 "judgements": imported.judgements_added,
             });
             state.audit(&user.annotator, "items.imported", details)?;
-            super::items::show(state, &user, &super::items::Asked::default(), Some(imported))
+            super::items::show(state, &user, &super::items::ItemsQuery::default(), Some(imported))
         })
         .await
 }

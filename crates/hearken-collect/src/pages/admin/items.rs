@@ -27,7 +27,7 @@ const TAG_MAX: usize = 60;
 /// What the address of the list says: a [`Filter`], and what was just done.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct ItemsQuery {
     q: String,
     show: String,
     task: String,
@@ -40,7 +40,7 @@ pub(super) struct Asked {
     changed: String,
 }
 
-impl Asked {
+impl ItemsQuery {
     /// What is not known stands for everything, in the order in which it was added.
     fn filter(&self) -> Filter {
         let show = Show::ALL.iter().find(|(_, name, _)| *name == self.show);
@@ -93,7 +93,7 @@ const SORTS: [(Sort, &str, &str); 4] = [
 /// `GET /admin/items`.
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<ItemsQuery>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     state.blocking(move |state| show(state, &user, &asked, None)).await
@@ -103,7 +103,7 @@ pub(super) async fn page(
 pub(super) fn show(
     state: &AppState,
     user: &CurrentUser,
-    asked: &Asked,
+    asked: &ItemsQuery,
     imported: Option<Imported>,
 ) -> Result<Html<String>, AppError> {
     let filter = asked.filter();
@@ -146,9 +146,9 @@ fn items_of(count: u64) -> &'static str {
 }
 
 /// The fields of a form, of which some come several times.
-struct Fields(Vec<(String, String)>);
+struct FormFields(Vec<(String, String)>);
 
-impl Fields {
+impl FormFields {
     fn one(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.trim())
     }
@@ -165,12 +165,16 @@ pub(super) async fn change(
     user: CurrentUser,
     Form(fields): Form<Vec<(String, String)>>,
 ) -> Result<Redirect, AppError> {
-    let to = state.blocking(move |state| change_some(state, &user, &Fields(fields))).await?;
+    let to = state.blocking(move |state| change_some(state, &user, &FormFields(fields))).await?;
     Ok(Redirect::to(&to))
 }
 
-fn change_some(state: &AppState, user: &CurrentUser, fields: &Fields) -> Result<String, AppError> {
-    let filter = Asked {
+fn change_some(
+    state: &AppState,
+    user: &CurrentUser,
+    fields: &FormFields,
+) -> Result<String, AppError> {
+    let filter = ItemsQuery {
         q: fields.one("q").into(),
         show: fields.one("show").into(),
         task: fields.one("task").into(),
@@ -178,7 +182,7 @@ fn change_some(state: &AppState, user: &CurrentUser, fields: &Fields) -> Result<
         meta: fields.one("meta").into(),
         person: fields.one("filter_person").into(),
         sort: fields.one("sort").into(),
-        ..Asked::default()
+        ..ItemsQuery::default()
     };
     let items = match fields.one("whole") {
         "" => fields.several("item"),
@@ -220,15 +224,15 @@ fn found(state: &AppState, filter: &Filter) -> Result<Vec<String>, AppError> {
     Ok(found.hits.iter().map(|hit| index.entries[hit.handle as usize].id.clone()).collect())
 }
 
-type Changes = Vec<(Vec<String>, Change)>;
+type ItemChanges = Vec<(Vec<String>, Change)>;
 
 /// What a form asks for, as changes of items.
 fn changes(
     state: &AppState,
-    fields: &Fields,
+    fields: &FormFields,
     act: &str,
     items: &[String],
-) -> Result<Changes, AppError> {
+) -> Result<ItemChanges, AppError> {
     let value = fields.one("value");
     let one = |change: Change| vec![(items.to_vec(), change)];
     Ok(match act {
@@ -275,7 +279,7 @@ fn people(state: &AppState, pseudonyms: &[String]) -> Result<Vec<String>, AppErr
 }
 
 /// Makes the final verdicts of items those that count as right. Items without one stay as they are.
-fn gold(state: &AppState, items: &[String]) -> Result<Changes, AppError> {
+fn gold(state: &AppState, items: &[String]) -> Result<ItemChanges, AppError> {
     distribute::read_judgements(state)?;
     let mut by_verdict: Vec<(Verdict, Vec<String>)> = Vec::new();
     {
@@ -301,7 +305,7 @@ fn gold(state: &AppState, items: &[String]) -> Result<Changes, AppError> {
 }
 
 /// Priority, tags and people of one item, where they differ from what it has.
-fn set(state: &AppState, fields: &Fields, items: &[String]) -> Result<Changes, AppError> {
+fn set(state: &AppState, fields: &FormFields, items: &[String]) -> Result<ItemChanges, AppError> {
     let [id] = items else {
         return Err(AppError::Unprocessable("this form is about one item".into()));
     };

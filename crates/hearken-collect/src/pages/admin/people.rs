@@ -18,7 +18,7 @@ use crate::distribute::{self, ScreeningState};
 use crate::error::AppError;
 use crate::exchange::records;
 use crate::pages::analysis::fresh;
-use crate::pages::{Asked, then};
+use crate::pages::{PageQuery, then};
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
@@ -70,7 +70,7 @@ fn share(figure: &Figure) -> Option<Share> {
 /// `GET /admin/people`.
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<Asked>,
+    Query(asked): Query<PageQuery>,
     user: CurrentUser,
 ) -> Result<Html<String>, AppError> {
     let judgements = state.read(|store| store.counts()).await?.judgements;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::AppError;
-use crate::pages::{Said, then};
-use crate::settings::{Rationale, Settings, Suggestions, axes_text, parse_axes};
+use crate::pages::{PageNotice, then};
+use crate::settings::{ProjectSettings, Rationale, Suggestions, axes_text, parse_axes};
 use crate::state::AppState;
 use crate::user::CurrentUser;
 
@@ -24,7 +24,7 @@ const ENTRIES: usize = 100;
 pub(super) fn guidelines(
     state: &AppState,
     user: &CurrentUser,
-    (done, _): Said,
+    (done, _): PageNotice,
 ) -> Result<Html<String>, AppError> {
     let versions = state.all_guidelines()?;
     let last = versions.last();
@@ -68,7 +68,7 @@ pub(crate) async fn write_guidelines(
 pub(super) fn settings(
     state: &AppState,
     user: &CurrentUser,
-    (done, _): Said,
+    (done, _): PageNotice,
 ) -> Result<Html<String>, AppError> {
     let settings = state.settings()?;
     let values = context! {
@@ -127,8 +127,8 @@ fn limit(name: &str, text: &str) -> Result<Option<u32>, String> {
 }
 
 impl NewSettings {
-    fn settings(self) -> Result<Settings, String> {
-        Ok(Settings {
+    fn settings(self) -> Result<ProjectSettings, String> {
+        Ok(ProjectSettings {
             title: self.title.trim().to_owned(),
             overlap: self.overlap,
             lease_minutes: self.lease_minutes,
@@ -169,7 +169,7 @@ pub(crate) async fn write_settings(
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct SettingEntry {
     at: i64,
     actor: String,
     action: String,
@@ -192,13 +192,13 @@ pub(crate) async fn audit(
                 newest.extend(events);
                 newest.drain(..newest.len().saturating_sub(ENTRIES));
             }
-            let entries = newest.into_iter().rev().map(|placed| Entry {
+            let entries = newest.into_iter().rev().map(|placed| SettingEntry {
                 at: placed.record.at,
                 actor: placed.record.actor,
                 action: placed.record.action,
                 details: placed.record.details.to_string(),
             });
-            let entries: Vec<Entry> = entries.collect();
+            let entries: Vec<SettingEntry> = entries.collect();
             state.page(
                 &user,
                 "admin/audit.html",

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::api::tokens::{self, Scope};
 use crate::error::AppError;
-use crate::pages::Said;
+use crate::pages::PageNotice;
 use crate::state::AppState;
 use crate::user::CurrentUser;
 use crate::webhooks::{self, Delivery};
@@ -35,7 +35,7 @@ fn several<'a>(fields: &'a [(String, String)], name: &str) -> impl Iterator<Item
 pub(super) fn tokens(
     state: &AppState,
     user: &CurrentUser,
-    (done, secret): Said,
+    (done, secret): PageNotice,
 ) -> Result<Html<String>, AppError> {
     let tokens = tokens::all(state.store())?;
     let url = user.reached.clone();
@@ -83,7 +83,7 @@ struct Hook {
 pub(super) fn webhooks(
     state: &AppState,
     user: &CurrentUser,
-    (done, secret): Said,
+    (done, secret): PageNotice,
 ) -> Result<Html<String>, AppError> {
     let documents = state.store().documents("delivery")?.into_iter();
     let deliveries: Vec<Delivery> =

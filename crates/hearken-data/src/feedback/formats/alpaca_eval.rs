@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::contest::{Outcome, contests};
+use super::contest::{ContestWinner, contests};
 use super::conversation::{in_form, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Output, Records, row};
-use super::fields::Fields;
+use super::export::{Detail, ExportRecords, Output, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use crate::bad_record::BadRecord;
 use crate::feedback::{Candidate, Item, Origin, Task, Verdict};
@@ -26,7 +26,7 @@ const KNOWN: [&str; 8] = [
 /// `preference` − 1 is the probability that output 2 is better; 0 and 1.5 are ties, and `null` where
 /// the annotator gave no answer that could be read.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let mut prompt = fields.text("instruction")?.to_owned();
     if let Some(input) = fields.optional_text("input")?.filter(|input| !input.is_empty()) {
         prompt = format!("{prompt}\n\n{input}");
@@ -73,17 +73,20 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
 }
 
 /// One JSON list with a row for each contest.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     let mut rows = Vec::new();
     for entry in &records.entries {
         let mut count = 0;
         for contest in contests(entry, output) {
             let preference = match contest.outcome {
-                Outcome::First(_) => 1.0,
-                Outcome::Second(_) => 2.0,
-                Outcome::Tie => 1.5,
-                Outcome::Soft(first) => 2.0 - first,
-                Outcome::BothBad => {
+                ContestWinner::First(_) => 1.0,
+                ContestWinner::Second(_) => 2.0,
+                ContestWinner::Tie => 1.5,
+                ContestWinner::Soft(first) => 2.0 - first,
+                ContestWinner::BothBad => {
                     output.drop("both bad");
                     continue;
                 }

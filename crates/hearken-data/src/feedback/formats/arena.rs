@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::arena_rules::{Shown, flaw};
-use super::contest::{Outcome, contests};
+use super::arena_rules::{ShownBattle, flaw};
+use super::contest::{ContestWinner, contests};
 use super::conversation::{candidate, messages, split};
 use super::error::FormatError;
-use super::export::{Detail, Entry, Output, Records, row};
-use super::fields::Fields;
+use super::export::{Detail, ExportEntry, ExportRecords, Output, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
@@ -37,14 +37,14 @@ fn battle(
 fn counts(
     [a, b]: &[Vec<Message>; 2],
     [model_a, model_b]: &[String; 2],
-    fields: &Fields<'_>,
+    fields: &JsonFields<'_>,
     into: &mut Collector<'_>,
 ) -> bool {
     if !into.options.clean {
         return true;
     }
     let anonymous = fields.get("anony").and_then(truth);
-    let shown = Shown { conversations: [a, b], models: [model_a, model_b], anonymous };
+    let shown = ShownBattle { conversations: [a, b], models: [model_a, model_b], anonymous };
     let flaw = flaw(&shown);
     if let Some(flaw) = flaw {
         into.leave_out(flaw);
@@ -63,7 +63,7 @@ fn verdict(winner: &str) -> Option<Verdict> {
 }
 
 /// A judge is a text, or a list for a model: `["gpt-4", "pair-v2"]`.
-fn judge(fields: &Fields<'_>) -> Result<Option<(String, Origin)>, FieldError> {
+fn judge(fields: &JsonFields<'_>) -> Result<Option<(String, Origin)>, FieldError> {
     let key = if fields.has("judge_hash") { "judge_hash" } else { "judge" };
     match fields.get(key) {
         None => Ok(None),
@@ -89,7 +89,7 @@ const BATTLE: [&str; 8] = [
 /// A clean battle; A stood on the left.
 pub(super) fn read_battle(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
     const EXPECTED: &str = "one of model_a, model_b, tie, tie (bothbad), both_bad";
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let winner = fields.text("winner")?;
     let verdict = verdict(winner).ok_or_else(|| fields.wrong("winner", EXPECTED))?;
     let conversations = [said(&fields, "conversation_a")?, said(&fields, "conversation_b")?];
@@ -106,7 +106,7 @@ pub(super) fn read_battle(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(),
     Ok(())
 }
 
-fn said(fields: &Fields<'_>, key: &str) -> Result<Vec<Message>, FieldError> {
+fn said(fields: &JsonFields<'_>, key: &str) -> Result<Vec<Message>, FieldError> {
     let messages = fields.messages(key)?;
     if messages.is_empty() {
         return Err(fields.error(key, "an empty list".into(), "at least one message"));
@@ -114,13 +114,13 @@ fn said(fields: &Fields<'_>, key: &str) -> Result<Vec<Message>, FieldError> {
     Ok(messages)
 }
 
-fn milliseconds(fields: &Fields<'_>) -> Result<i64, FieldError> {
+fn milliseconds(fields: &JsonFields<'_>) -> Result<i64, FieldError> {
     Ok(fields.optional_number("tstamp")?.map_or(0, |seconds| (seconds * 1000.0).round() as i64))
 }
 
 /// A line of the log of a server; only votes count.
 pub(super) fn read_log(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let verdict = match fields.text("type")? {
         "leftvote" => Verdict::preferred(0),
         "rightvote" => Verdict::preferred(1),
@@ -136,7 +136,7 @@ pub(super) fn read_log(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), Ba
         return Err(fields.wrong("states", "two conversations").into());
     };
     let names = fields.list("models")?;
-    let model = |state: &Fields<'_>, index: usize| -> Result<String, FieldError> {
+    let model = |state: &JsonFields<'_>, index: usize| -> Result<String, FieldError> {
         // Before the reveal the list of models holds empty texts.
         let told = names.get(index).and_then(Value::as_str).unwrap_or("");
         Ok(state.optional_text("model_name")?.unwrap_or(told).to_owned())
@@ -164,7 +164,7 @@ pub(super) fn read_log(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), Ba
 
 /// The conversation of a state: `roles` names the user first, `messages` are pairs of a name and a
 /// text, `null` where nothing was said.
-fn state(fields: &Fields<'_>) -> Result<Vec<Message>, FieldError> {
+fn state(fields: &JsonFields<'_>) -> Result<Vec<Message>, FieldError> {
     let roles = fields.texts("roles")?;
     let offset = fields.optional_number("offset")?.unwrap_or(0.0).max(0.0) as usize;
     let mut messages = Vec::new();
@@ -197,7 +197,7 @@ const CSV: [&str; 8] = [
 
 /// A row of the CSV file: `prompt` and the responses are JSON lists of turns inside their cells.
 pub(super) fn read_csv(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let mut won = Vec::new();
     for (key, verdict) in [
         ("winner_model_a", Verdict::preferred(0)),
@@ -239,7 +239,7 @@ pub(super) fn read_csv(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), Ba
 
 /// The turns inside a cell; one that is `null` is empty.
 fn turns(
-    fields: &Fields<'_>,
+    fields: &JsonFields<'_>,
     key: &str,
     into: &mut Collector<'_>,
 ) -> Result<Vec<String>, FieldError> {
@@ -283,18 +283,18 @@ fn mend_surrogates(text: &str) -> String {
     mended
 }
 
-fn winner(outcome: Outcome) -> Result<&'static str, &'static str> {
+fn winner(outcome: ContestWinner) -> Result<&'static str, &'static str> {
     match outcome {
-        Outcome::First(_) => Ok("model_a"),
-        Outcome::Second(_) => Ok("model_b"),
-        Outcome::Tie => Ok("tie"),
-        Outcome::BothBad => Ok("tie (bothbad)"),
-        Outcome::Soft(_) => Err("a probability"),
+        ContestWinner::First(_) => Ok("model_a"),
+        ContestWinner::Second(_) => Ok("model_b"),
+        ContestWinner::Tie => Ok("tie"),
+        ContestWinner::BothBad => Ok("tie (bothbad)"),
+        ContestWinner::Soft(_) => Err("a probability"),
     }
 }
 
 /// The two candidates that a battle shows, A the one on the left where that is known.
-fn sides(entry: &Entry<'_>, first: usize, second: usize) -> (usize, usize, bool) {
+fn sides(entry: &ExportEntry<'_>, first: usize, second: usize) -> (usize, usize, bool) {
     let place = |index: usize| entry.judgement.presented.iter().position(|&one| one == index);
     let swapped = matches!((place(first), place(second)), (Some(one), Some(other)) if other < one);
     if swapped { (second, first, true) } else { (first, second, false) }
@@ -310,14 +310,14 @@ fn swapped(winner: &'static str) -> &'static str {
 
 /// Writes the row of a contest between candidates A and B, won by the name given; `false` where there
 /// is no row.
-type Write<'w> = dyn FnMut(&Entry<'_>, [usize; 2], &'static str, &mut Output<'_>) -> Result<bool, FormatError>
+type WriteContest<'w> = dyn FnMut(&ExportEntry<'_>, [usize; 2], &'static str, &mut Output<'_>) -> Result<bool, FormatError>
     + 'w;
 
 /// Every contest of the records, with the sides it is written with.
 fn each_contest(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
-    write: &mut Write<'_>,
+    write: &mut WriteContest<'_>,
     kept: &[Detail],
 ) -> Result<(), FormatError> {
     for entry in &records.entries {
@@ -352,35 +352,39 @@ fn annotator(judgement: &Judgement) -> Value {
 
 /// Clean battles.
 pub(super) fn write_battles(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let kept = [Detail::Annotator, Detail::Presented, Detail::Time];
-    let mut write = |entry: &Entry<'_>, [a, b]: [usize; 2], winner, output: &mut Output<'_>| {
-        let model = |index: usize| entry.item.candidates[index].model.as_deref().unwrap_or("");
-        let mut row = row! {
-            "question_id": entry.judgement.id,
-            "model_a": model(a),
-            "model_b": model(b),
-            "winner": winner,
-            "judge": annotator(entry.judgement),
-            "conversation_a": conversation(entry.item, a),
-            "conversation_b": conversation(entry.item, b),
-            "turn": conversation(entry.item, a).iter().filter(|m| m.role == Role::User).count(),
-            "tstamp": entry.judgement.at as f64 / 1000.0,
+    let mut write =
+        |entry: &ExportEntry<'_>, [a, b]: [usize; 2], winner, output: &mut Output<'_>| {
+            let model = |index: usize| entry.item.candidates[index].model.as_deref().unwrap_or("");
+            let mut row = row! {
+                "question_id": entry.judgement.id,
+                "model_a": model(a),
+                "model_b": model(b),
+                "winner": winner,
+                "judge": annotator(entry.judgement),
+                "conversation_a": conversation(entry.item, a),
+                "conversation_b": conversation(entry.item, b),
+                "turn": conversation(entry.item, a).iter().filter(|m| m.role == Role::User).count(),
+                "tstamp": entry.judgement.at as f64 / 1000.0,
+            };
+            row.extend(entry.item.meta.clone());
+            output.line(&row)?;
+            Ok(true)
         };
-        row.extend(entry.item.meta.clone());
-        output.line(&row)?;
-        Ok(true)
-    };
     each_contest(records, output, &mut write, &kept)
 }
 
 /// The rows of the CSV file, which knows no two bad answers.
-pub(super) fn write_csv(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write_csv(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record([&["id"], &CSV[..]].concat())?;
-    let mut write = |entry: &Entry<'_>,
+    let mut write = |entry: &ExportEntry<'_>,
                      [a, b]: [usize; 2],
                      winner: &str,
                      output: &mut Output<'_>| {

@@ -48,7 +48,7 @@ const ERRORS: [&str; 3] =
 const CURSOR: char = '▌';
 
 /// A battle as it was shown.
-pub(super) struct Shown<'a> {
+pub(super) struct ShownBattle<'a> {
     /// The two conversations, prompts included.
     pub(super) conversations: [&'a [Message]; 2],
     /// The names of the two models.
@@ -59,7 +59,7 @@ pub(super) struct Shown<'a> {
 
 /// Why a vote does not count, if so: the names of the models were shown, an answer is missing, broken
 /// off or an error, or the conversation tells who answers.
-pub(super) fn flaw(shown: &Shown<'_>) -> Option<&'static str> {
+pub(super) fn flaw(shown: &ShownBattle<'_>) -> Option<&'static str> {
     if shown.anonymous == Some(false) {
         return Some("vote of somebody who saw the names of the models");
     }
@@ -107,7 +107,7 @@ mod tests {
             |said: &str| vec![Message::new(Role::User, "x"), Message::new(Role::Assistant, said)];
         let (one, other) = (conversation(answer), conversation("fine"));
         let conversations = [one.as_slice(), other.as_slice()];
-        flaw(&Shown { conversations, models: ["zephyr-7b", "m"], anonymous: Some(true) })
+        flaw(&ShownBattle { conversations, models: ["zephyr-7b", "m"], anonymous: Some(true) })
     }
 
     #[test]

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use super::contest::{groups, order, ranks};
 use super::conversation::{candidate, is_single, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Entry, Output, Records};
-use super::fields::Fields;
+use super::export::{Detail, ExportEntry, ExportRecords, Output};
+use super::fields::JsonFields;
 use super::import::Collector;
-use super::names::{self, Columns};
+use super::names::{self, FeedbackColumns};
 use super::suggestion;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::Role;
@@ -56,14 +56,14 @@ struct Response {
 
 /// One item for each record; the responses of one user are one judgement of each kind.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let record = Fields::of(row);
+    let record = JsonFields::of(row);
     let is_whole = row.columns().get("fields").is_some_and(Value::is_object);
     let (data, responses) = if is_whole {
         (record.object("fields")?, whole_responses(&record)?)
     } else {
         (record.clone(), flat_responses(&record)?)
     };
-    let columns = Columns::of(&into.options.columns);
+    let columns = FeedbackColumns::of(&into.options.columns);
     let prompt_key = columns.prompt(&data).map(str::to_owned);
     let prompt = match prompt_key.as_deref().and_then(|key| Some((key, data.get(key)?))) {
         Some((_, Value::String(text))) => text_prompt(text),
@@ -130,7 +130,7 @@ struct AllSuggested {
 /// `suggestions: {question: {value, agent?, score?}}`, or the columns `QUESTION.suggestion`, `QUESTION.suggestion.agent` and
 /// `QUESTION.suggestion.score`; of Argilla 1 `QUESTION-suggestion`. The ratings of one agent are one suggestion.
 fn suggested(
-    record: &Fields<'_>,
+    record: &JsonFields<'_>,
     is_whole: bool,
     names: &[String],
 ) -> Result<AllSuggested, FieldError> {
@@ -162,15 +162,15 @@ fn suggested(
     let mut ratings: BTreeMap<String, BTreeMap<String, Vec<Option<f64>>>> = BTreeMap::new();
     for (response, score) in found {
         match answer(&response, names) {
-            Answer::Verdict(verdict) => {
+            ResponseValue::Verdict(verdict) => {
                 all.kept.push(Suggested { by: response.user, verdict, score });
             }
-            Answer::Rating { axis, candidate, value } => {
+            ResponseValue::Rating { axis, candidate, value } => {
                 let axes = ratings.entry(response.user).or_default();
                 axes.entry(axis).or_insert_with(|| vec![None; names.len()])[candidate] =
                     Some(value);
             }
-            Answer::Text(_) | Answer::Other => all.others += 1,
+            ResponseValue::Text(_) | ResponseValue::Other => all.others += 1,
         }
     }
     let rated = ratings.into_iter().map(|(by, axes)| Suggested {
@@ -187,7 +187,7 @@ fn status(value: Option<&Value>) -> String {
 }
 
 /// `responses: {question: [{value, user_id, status?}]}`.
-fn whole_responses(record: &Fields<'_>) -> Result<Vec<Response>, FieldError> {
+fn whole_responses(record: &JsonFields<'_>) -> Result<Vec<Response>, FieldError> {
     let questions = record.object("responses")?;
     let mut responses = Vec::new();
     for question in questions.keys().filter(|key| questions.has(key)) {
@@ -197,7 +197,7 @@ fn whole_responses(record: &Fields<'_>) -> Result<Vec<Response>, FieldError> {
 }
 
 /// A list of objects, each a response.
-fn listed(question: &str, of: &Fields<'_>) -> Result<Vec<Response>, FieldError> {
+fn listed(question: &str, of: &JsonFields<'_>) -> Result<Vec<Response>, FieldError> {
     let mut responses = Vec::new();
     for response in of.objects(question)? {
         let Some(value) = response.get("value") else { continue };
@@ -234,7 +234,7 @@ fn beside(
     values.iter().enumerate().map(response).filter(|one| !one.value.is_null()).collect()
 }
 
-fn flat_responses(record: &Fields<'_>) -> Result<Vec<Response>, FieldError> {
+fn flat_responses(record: &JsonFields<'_>) -> Result<Vec<Response>, FieldError> {
     let mut responses = Vec::new();
     for key in record.keys().filter(|key| record.has(key)) {
         if let Some(question) = key.strip_suffix(RESPONSES) {
@@ -260,13 +260,17 @@ fn flat_responses(record: &Fields<'_>) -> Result<Vec<Response>, FieldError> {
 }
 
 /// A user's responses as a judgement.
-struct Judged {
+struct JudgedResponse {
     user: String,
     verdict: Verdict,
     rationale: Option<String>,
 }
 
-fn judged(responses: &[Response], names: &[String], into: &mut Collector<'_>) -> Vec<Judged> {
+fn judged(
+    responses: &[Response],
+    names: &[String],
+    into: &mut Collector<'_>,
+) -> Vec<JudgedResponse> {
     let mut users: Vec<String> = Vec::new();
     for response in responses {
         if !users.contains(&response.user) {
@@ -291,13 +295,13 @@ fn judged(responses: &[Response], names: &[String], into: &mut Collector<'_>) ->
                 }
             }
             match answer(response, names) {
-                Answer::Verdict(verdict) => verdicts.push(verdict),
-                Answer::Rating { axis, candidate, value } => {
+                ResponseValue::Verdict(verdict) => verdicts.push(verdict),
+                ResponseValue::Rating { axis, candidate, value } => {
                     axes.entry(axis).or_insert_with(|| vec![None; names.len()])[candidate] =
                         Some(value);
                 }
-                Answer::Text(text) => rationale.push(text),
-                Answer::Other => into.leave_out("response that is no verdict"),
+                ResponseValue::Text(text) => rationale.push(text),
+                ResponseValue::Other => into.leave_out("response that is no verdict"),
             }
         }
         if !axes.is_empty() {
@@ -305,7 +309,7 @@ fn judged(responses: &[Response], names: &[String], into: &mut Collector<'_>) ->
         }
         let user = if user.is_empty() { into.nameless() } else { user };
         let rationale = (!rationale.is_empty()).then(|| rationale.join("\n\n"));
-        judged.extend(verdicts.into_iter().map(|verdict| Judged {
+        judged.extend(verdicts.into_iter().map(|verdict| JudgedResponse {
             user: user.clone(),
             verdict,
             rationale: rationale.clone(),
@@ -314,25 +318,25 @@ fn judged(responses: &[Response], names: &[String], into: &mut Collector<'_>) ->
     judged
 }
 
-enum Answer {
+enum ResponseValue {
     Verdict(Verdict),
     Rating { axis: String, candidate: usize, value: f64 },
     Text(String),
     Other,
 }
 
-fn answer(response: &Response, names: &[String]) -> Answer {
+fn answer(response: &Response, names: &[String]) -> ResponseValue {
     match &response.value {
         Value::String(text) if names.len() == 2 => {
             let side = || names::find(names, text).map(Verdict::preferred);
             match names::verdict(text).or_else(side) {
-                Some(verdict) => Answer::Verdict(verdict),
-                None => Answer::Text(text.clone()),
+                Some(verdict) => ResponseValue::Verdict(verdict),
+                None => ResponseValue::Text(text.clone()),
             }
         }
-        Value::String(text) => Answer::Text(text.clone()),
+        Value::String(text) => ResponseValue::Text(text.clone()),
         Value::Number(number) => {
-            let Some(value) = number.as_f64() else { return Answer::Other };
+            let Some(value) = number.as_f64() else { return ResponseValue::Other };
             // "helpfulness_response_1", or the one candidate there is.
             let suffixed = names.iter().enumerate().find_map(|(index, name)| {
                 let axis = response.question.strip_suffix(name.as_str())?;
@@ -341,19 +345,19 @@ fn answer(response: &Response, names: &[String]) -> Answer {
             match suffixed {
                 Some((axis, candidate)) => {
                     let axis = if axis.is_empty() { "rating" } else { axis };
-                    Answer::Rating { axis: axis.to_owned(), candidate, value }
+                    ResponseValue::Rating { axis: axis.to_owned(), candidate, value }
                 }
                 None if names.len() == 1 => {
-                    Answer::Rating { axis: response.question.clone(), candidate: 0, value }
+                    ResponseValue::Rating { axis: response.question.clone(), candidate: 0, value }
                 }
-                None => Answer::Other,
+                None => ResponseValue::Other,
             }
         }
         Value::Array(ranked) => match ranking(ranked, names) {
-            Some(order) => Answer::Verdict(Verdict::Ranking { order }),
-            None => Answer::Other,
+            Some(order) => ResponseValue::Verdict(Verdict::Ranking { order }),
+            None => ResponseValue::Other,
         },
-        _ => Answer::Other,
+        _ => ResponseValue::Other,
     }
 }
 
@@ -379,7 +383,10 @@ fn ranking(ranked: &[Value], names: &[String]) -> Option<Vec<Vec<usize>>> {
 }
 
 /// One list of records as `records.from_json` reads it.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     let mut rows = Vec::new();
     for (item, entries) in records.by_item() {
         if item.task == Task::Steps || !item.candidates.iter().all(is_single) {
@@ -432,7 +439,7 @@ fn fields(item: &Item) -> Map<String, Value> {
 }
 
 /// Questions and values that say what a judgement says.
-fn answers(entry: &Entry<'_>, output: &mut Output<'_>) -> Option<Vec<(String, Value)>> {
+fn answers(entry: &ExportEntry<'_>, output: &mut Output<'_>) -> Option<Vec<(String, Value)>> {
     let (item, verdict) = (entry.item, &entry.judgement.verdict);
     let choice = |value: &str| vec![("preference".to_owned(), json!(value))];
     let mut answers = match verdict {

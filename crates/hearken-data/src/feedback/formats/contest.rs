@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::export::{Entry, Output};
+use super::export::{ExportEntry, Output};
 use crate::feedback::{Item, Strength, Verdict};
 
 /// Who won between two candidates of an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ContestWinner {
     /// The first.
     First(Option<Strength>),
     /// The second.
@@ -29,11 +29,11 @@ pub struct Contest {
     /// The index of the other.
     pub second: usize,
     /// Which of them is better.
-    pub outcome: Outcome,
+    pub outcome: ContestWinner,
 }
 
 /// The contests that a judgement amounts to. None, and counted, where it says nothing of that kind.
-pub(super) fn contests(entry: &Entry<'_>, output: &mut Output<'_>) -> Vec<Contest> {
+pub(super) fn contests(entry: &ExportEntry<'_>, output: &mut Output<'_>) -> Vec<Contest> {
     contests_of(entry.item, &entry.judgement.verdict).unwrap_or_else(|reason| {
         output.drop(reason);
         Vec::new()
@@ -47,11 +47,11 @@ pub(super) fn contests(entry: &Entry<'_>, output: &mut Output<'_>) -> Vec<Contes
 pub fn contests_of(item: &Item, verdict: &Verdict) -> Result<Vec<Contest>, &'static str> {
     let between = |outcome| vec![Contest { first: 0, second: 1, outcome }];
     Ok(match verdict {
-        Verdict::Preferred { candidate: 0, strength } => between(Outcome::First(*strength)),
-        Verdict::Preferred { strength, .. } => between(Outcome::Second(*strength)),
-        Verdict::Tie => between(Outcome::Tie),
-        Verdict::BothBad => between(Outcome::BothBad),
-        Verdict::Soft { probability } => between(Outcome::Soft(*probability)),
+        Verdict::Preferred { candidate: 0, strength } => between(ContestWinner::First(*strength)),
+        Verdict::Preferred { strength, .. } => between(ContestWinner::Second(*strength)),
+        Verdict::Tie => between(ContestWinner::Tie),
+        Verdict::BothBad => between(ContestWinner::BothBad),
+        Verdict::Soft { probability } => between(ContestWinner::Soft(*probability)),
         Verdict::Ranking { order } => by_key(item, |candidate| {
             // The first group is the best.
             order.iter().position(|group| group.contains(&candidate)).map(|place| -(place as f64))
@@ -87,9 +87,9 @@ fn by_key(item: &Item, key: impl Fn(usize) -> Option<f64>) -> Vec<Contest> {
         for second in first + 1..keys.len() {
             let (Some(one), Some(other)) = (keys[first], keys[second]) else { continue };
             let outcome = match one.total_cmp(&other) {
-                Ordering::Greater => Outcome::First(None),
-                Ordering::Less => Outcome::Second(None),
-                Ordering::Equal => Outcome::Tie,
+                Ordering::Greater => ContestWinner::First(None),
+                Ordering::Less => ContestWinner::Second(None),
+                Ordering::Equal => ContestWinner::Tie,
             };
             contests.push(Contest { first, second, outcome });
         }

@@ -104,7 +104,7 @@ pub fn export(
         output.written = own::write(&items, &judgements, output.writer)?;
         judgements.len()
     } else {
-        let records = Records::of(items, judgements, &mut output);
+        let records = ExportRecords::of(items, judgements, &mut output);
         writers::write(format, &records, &mut output)?;
         records.entries.len()
     };
@@ -114,7 +114,7 @@ pub fn export(
 
 /// A judgement and its item.
 #[derive(Clone, Copy)]
-pub(super) struct Entry<'a> {
+pub(super) struct ExportEntry<'a> {
     pub(super) item: &'a Item,
     pub(super) judgement: &'a Judgement,
     /// The place of the item in the list of items.
@@ -122,13 +122,13 @@ pub(super) struct Entry<'a> {
 }
 
 /// What is to be written.
-pub(super) struct Records<'a> {
+pub(super) struct ExportRecords<'a> {
     pub(super) items: &'a [Item],
     /// The judgements that hold, in their order.
-    pub(super) entries: Vec<Entry<'a>>,
+    pub(super) entries: Vec<ExportEntry<'a>>,
 }
 
-impl<'a> Records<'a> {
+impl<'a> ExportRecords<'a> {
     fn of(items: &'a [Item], judgements: &'a [Judgement], output: &mut Output<'_>) -> Self {
         let places: HashMap<&str, usize> =
             items.iter().enumerate().map(|(place, item)| (item.id.as_str(), place)).collect();
@@ -137,7 +137,7 @@ impl<'a> Records<'a> {
         let mut entries = Vec::with_capacity(holding.len());
         for judgement in holding {
             match places.get(judgement.item.as_str()) {
-                Some(&place) => entries.push(Entry { item: &items[place], judgement, place }),
+                Some(&place) => entries.push(ExportEntry { item: &items[place], judgement, place }),
                 None => output.drop("judgement without its item"),
             }
         }
@@ -145,8 +145,8 @@ impl<'a> Records<'a> {
     }
 
     /// The judgements of each item that has some, in the order of the items.
-    pub(super) fn by_item(&self) -> Vec<(&'a Item, Vec<Entry<'a>>)> {
-        let mut groups: Vec<Vec<Entry<'a>>> = vec![Vec::new(); self.items.len()];
+    pub(super) fn by_item(&self) -> Vec<(&'a Item, Vec<ExportEntry<'a>>)> {
+        let mut groups: Vec<Vec<ExportEntry<'a>>> = vec![Vec::new(); self.items.len()];
         for entry in &self.entries {
             groups[entry.place].push(*entry);
         }

@@ -9,7 +9,7 @@ use crate::value::{as_number, describe, messages, truth, unexpected};
 
 /// A JSON object inside a row, and the way to it. A key that holds `null` counts as absent.
 #[derive(Clone)]
-pub(super) struct Fields<'v> {
+pub(super) struct JsonFields<'v> {
     /// The way from the row, for errors: "" or `steps[0].`.
     prefix: String,
     map: &'v Map<String, Value>,
@@ -17,7 +17,7 @@ pub(super) struct Fields<'v> {
     row: Option<&'v Row<'v>>,
 }
 
-impl<'v> Fields<'v> {
+impl<'v> JsonFields<'v> {
     /// The columns of a row.
     pub(super) fn of(row: &'v Row<'v>) -> Self {
         Self { prefix: String::new(), map: row.columns(), row: Some(row) }
@@ -131,7 +131,7 @@ impl<'v> Fields<'v> {
         self.list(key)?.iter().enumerate().map(text).collect()
     }
 
-    pub(super) fn object(&self, key: &str) -> Result<Fields<'v>, FieldError> {
+    pub(super) fn object(&self, key: &str) -> Result<JsonFields<'v>, FieldError> {
         match self.required(key, "an object")? {
             Value::Object(map) => {
                 Ok(Self { prefix: format!("{}{key}.", self.prefix), map, row: None })
@@ -141,7 +141,7 @@ impl<'v> Fields<'v> {
     }
 
     /// A list of objects.
-    pub(super) fn objects(&self, key: &str) -> Result<Vec<Fields<'v>>, FieldError> {
+    pub(super) fn objects(&self, key: &str) -> Result<Vec<JsonFields<'v>>, FieldError> {
         let object = |(index, value): (usize, &'v Value)| match value {
             Value::Object(map) => {
                 Ok(Self { prefix: format!("{}{key}[{index}].", self.prefix), map, row: None })

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::contest::scaled;
 use super::conversation::{candidate, in_form, is_single, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Entry, Output, Records, row};
-use super::fields::Fields;
-use super::import::{Collector, Reading};
+use super::export::{Detail, ExportEntry, ExportRecords, Output, row};
+use super::fields::JsonFields;
+use super::import::{Collector, FormatReader};
 use crate::bad_record::{BadRecord, FieldError};
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Judgement, Strength, Task, Verdict};
@@ -27,11 +27,11 @@ const AXES: [&str; 5] = ["helpfulness", "correctness", "coherence", "complexity"
 /// `prompt`, `response` and ratings on five axes; consecutive rows of one prompt are one item.
 #[derive(Default)]
 pub(super) struct Ratings {
-    rows: Vec<Rated>,
+    rows: Vec<RatedRow>,
 }
 
 /// One row.
-struct Rated {
+struct RatedRow {
     at: Source,
     prompt: String,
     response: String,
@@ -40,11 +40,11 @@ struct Rated {
     name: String,
 }
 
-impl Reading for Ratings {
+impl FormatReader for Ratings {
     fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        let fields = Fields::of(row);
+        let fields = JsonFields::of(row);
         let ratings = AXES.iter().map(|axis| fields.number(axis)).collect::<Result<_, _>>()?;
-        let rated = Rated {
+        let rated = RatedRow {
             at: row.source(),
             prompt: fields.text("prompt")?.to_owned(),
             response: fields.text("response")?.to_owned(),
@@ -93,7 +93,7 @@ impl Ratings {
 }
 
 /// The item of consecutive rows of one prompt.
-fn item<'a>(rows: impl Iterator<Item = &'a Rated> + Clone) -> Item {
+fn item<'a>(rows: impl Iterator<Item = &'a RatedRow> + Clone) -> Item {
     let text = rows.clone().next().map_or("", |first| first.prompt.as_str());
     let candidates = rows.map(|row| {
         let mut candidate = Candidate::text(row.response.as_str());
@@ -148,7 +148,7 @@ fn prompt_text(item: &Item) -> Option<String> {
 
 /// One row for each candidate of each judgement that rates the five axes.
 pub(super) fn write_ratings(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for entry in &records.entries {
@@ -224,7 +224,7 @@ struct Opinion {
     rationale: Option<String>,
 }
 
-fn checked(fields: &Fields<'_>, key: &str) -> Result<i64, FieldError> {
+fn checked(fields: &JsonFields<'_>, key: &str) -> Result<i64, FieldError> {
     let strength = fields.integer(key, NEITHER, i64::from(SCALE))?;
     if strength == NEITHER || -i64::from(SCALE) <= strength {
         return Ok(strength);
@@ -261,12 +261,12 @@ fn joined(parts: &[Option<&str>]) -> Option<String> {
 
 /// `prompt`, `response_1`, `response_2`, `preference_strength`, and each annotator's strength.
 pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let text = fields.text("prompt")?;
     let overall = checked(&fields, "preference_strength")?;
     let opinions = if fields.has("all_preferences_unprocessed") {
         let list = fields.objects("all_preferences_unprocessed")?;
-        let opinion = |one: &Fields<'_>| {
+        let opinion = |one: &JsonFields<'_>| {
             let said = [one.optional_text("statement")?, one.optional_text("elaboration")?];
             Ok(Opinion { strength: checked(one, "strength")?, rationale: joined(&said) })
         };
@@ -284,11 +284,11 @@ pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result
 
 /// `context`, `response1`, `response2`, `overall_preference`, and each annotator's score.
 pub(super) fn read_three(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let overall = checked(&fields, "overall_preference")?;
     let opinions = if fields.has("individual_preference") {
         let list = fields.objects("individual_preference")?;
-        let opinion = |one: &Fields<'_>| {
+        let opinion = |one: &JsonFields<'_>| {
             let said = ["reasoning", "feedback1", "feedback2"].map(|key| one.optional_text(key));
             let [reasoning, first, second] = said;
             let rationale = joined(&[reasoning?, first?, second?]);
@@ -310,13 +310,13 @@ pub(super) fn read_three(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), 
 
 /// The pairs with the judgements that have a strength, and those strengths.
 fn pairs<'a>(
-    records: &Records<'a>,
+    records: &ExportRecords<'a>,
     output: &mut Output<'_>,
 ) -> Vec<(&'a Item, Vec<(&'a Judgement, i64)>)> {
     let mut pairs = Vec::new();
     for (item, entries) in records.by_item() {
         let mut judged = Vec::new();
-        for Entry { judgement, .. } in entries {
+        for ExportEntry { judgement, .. } in entries {
             match strength(&judgement.verdict) {
                 Ok(_) if !item.candidates.iter().all(is_single) => {
                     output.drop("an answer of several messages");
@@ -360,7 +360,7 @@ fn settle(output: &mut Output<'_>, judged: &[(&Judgement, i64)]) {
 
 /// One row for each item.
 pub(super) fn write_preference(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for (item, judged) in pairs(records, output) {
@@ -387,7 +387,7 @@ pub(super) fn write_preference(
 
 /// One row for each item.
 pub(super) fn write_three(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for (item, judged) in pairs(records, output) {

@@ -3,8 +3,8 @@
 use super::contest::contests;
 use super::conversation::{candidate, in_form, messages, split, transcript, turns};
 use super::error::FormatError;
-use super::export::{Output, Records, Ties, row};
-use super::fields::Fields;
+use super::export::{ExportRecords, Output, Ties, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use super::trl::{decided, in_text_order, read_preference};
 use crate::bad_record::{BadRecord, FieldError};
@@ -19,7 +19,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         Err(BadRecord::Field(
             error @ (FieldError::DifferentPrompts { .. } | FieldError::Empty { .. }),
         )) => {
-            let fields = Fields::of(row);
+            let fields = JsonFields::of(row);
             match (conversation(&fields, "chosen"), conversation(&fields, "rejected")) {
                 (Some(chosen), Some(rejected)) => compared(&fields, [chosen, rejected], into),
                 _ => Err(error.into()),
@@ -31,7 +31,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
 
 /// Two conversations whose prompts may differ: the prompt of the item is what they share.
 fn compared(
-    fields: &Fields<'_>,
+    fields: &JsonFields<'_>,
     conversations: [Vec<Message>; 2],
     into: &mut Collector<'_>,
 ) -> Result<(), BadRecord> {
@@ -48,12 +48,15 @@ fn compared(
     Ok(())
 }
 
-fn conversation(fields: &Fields<'_>, key: &str) -> Option<Vec<Message>> {
+fn conversation(fields: &JsonFields<'_>, key: &str) -> Option<Vec<Message>> {
     turns(fields.text(key).ok()?).filter(|turns| !turns.is_empty())
 }
 
 /// One row for each preference.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     for entry in &records.entries {
         let mut rows = 0;
         for contest in contests(entry, output) {

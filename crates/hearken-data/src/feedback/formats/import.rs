@@ -142,7 +142,7 @@ pub fn import<P: AsRef<Path>>(
     options: &ImportOptions,
 ) -> Result<Import, FormatError> {
     let mut collector = Collector::new(options);
-    let mut readings: Vec<(Format, Box<dyn Reading>)> = Vec::new();
+    let mut readings: Vec<(Format, Box<dyn FormatReader>)> = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let format = format.map_or_else(|| detect(path), Ok)?;
@@ -166,7 +166,7 @@ pub fn import<P: AsRef<Path>>(
 }
 
 /// How the rows of a format are read.
-pub(super) trait Reading {
+pub(super) trait FormatReader {
     /// Is told the file that the next rows come from.
     fn start(&mut self, _path: &Path, _format: Format) {}
 
@@ -187,7 +187,7 @@ pub(super) trait Reading {
 /// A format whose rows stand each for itself.
 pub(super) struct EachRow(pub(super) fn(&Row<'_>, &mut Collector<'_>) -> Result<(), BadRecord>);
 
-impl Reading for EachRow {
+impl FormatReader for EachRow {
     fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
         (self.0)(row, into)
     }
@@ -196,7 +196,7 @@ impl Reading for EachRow {
 /// Hands the rows of a file to a reading, and gives how many there were.
 fn take_rows(
     path: &Path,
-    reading: &mut dyn Reading,
+    reading: &mut dyn FormatReader,
     collector: &mut Collector<'_>,
 ) -> Result<usize, FormatError> {
     let ImportOptions { on_bad_record, limit, line_bytes_max, bytes_max, .. } = *collector.options;
@@ -230,7 +230,7 @@ fn take_rows(
 fn take_row(
     row: RawRow,
     options: &ReadOptions,
-    reading: &mut dyn Reading,
+    reading: &mut dyn FormatReader,
     collector: &mut Collector<'_>,
 ) -> Result<(), BadRecord> {
     let columns = row.columns?;

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::contest::{Outcome, contests};
+use super::contest::{ContestWinner, contests};
 use super::conversation::{candidate, is_single, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Entry, Output, Records};
-use super::fields::Fields;
+use super::export::{Detail, ExportEntry, ExportRecords, Output};
+use super::fields::JsonFields;
 use super::import::Collector;
-use super::names::{self, Columns};
+use super::names::{self, FeedbackColumns};
 use super::suggestion;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::calendar;
@@ -24,9 +24,9 @@ use crate::value::describe;
 
 /// One item for each task, one judgement for each annotation that was not cancelled.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let data = fields.object("data")?;
-    let shown = Shown::of(&data, into)?;
+    let shown = TaskData::of(&data, into)?;
     let mut found = Vec::new();
     for annotation in fields.objects("annotations")? {
         if annotation.is_set("was_cancelled")? {
@@ -72,19 +72,19 @@ type Predicted = (String, Verdict, Option<f64>);
 
 /// The predictions of a task that are verdicts, and how many are none.
 fn predicted(
-    task: &Fields<'_>,
-    shown: &Shown,
+    task: &JsonFields<'_>,
+    shown: &TaskData,
     into: &mut Collector<'_>,
 ) -> (Vec<Predicted>, usize) {
     let (mut kept, mut others) = (Vec::new(), 0);
     let count = task.get("predictions").and_then(Value::as_array).map_or(0, Vec::len);
     let Ok(predictions) = task.objects("predictions") else { return (kept, count) };
     for prediction in predictions {
-        let mut said = Said::default();
+        let mut said = AnnotationResult::default();
         let results = prediction.objects("result").unwrap_or_default();
         // A model may say what no person could: it is counted, and stops nothing.
         let is_read = results.iter().all(|result| said.take(result, shown, into).is_ok());
-        let Said { mut verdicts, axes, .. } = said;
+        let AnnotationResult { mut verdicts, axes, .. } = said;
         if !axes.is_empty() {
             verdicts.push(Verdict::Ratings { axes });
         }
@@ -100,7 +100,7 @@ fn predicted(
 }
 
 /// What the data of a task show.
-struct Shown {
+struct TaskData {
     prompt: Vec<Message>,
     candidates: Vec<Candidate>,
     /// The name of each candidate: its key in the data, or its id in a list.
@@ -108,9 +108,9 @@ struct Shown {
     meta: Map<String, Value>,
 }
 
-impl Shown {
-    fn of(data: &Fields<'_>, into: &Collector<'_>) -> Result<Self, FieldError> {
-        let columns = Columns::of(&into.options.columns);
+impl TaskData {
+    fn of(data: &JsonFields<'_>, into: &Collector<'_>) -> Result<Self, FieldError> {
+        let columns = FeedbackColumns::of(&into.options.columns);
         let prompt_key = columns.prompt(data);
         let prompt = match prompt_key.and_then(|key| data.get(key)) {
             Some(Value::String(text)) => text_prompt(text),
@@ -161,7 +161,7 @@ impl Shown {
     }
 }
 
-fn is_list(data: &Fields<'_>, key: &str) -> bool {
+fn is_list(data: &JsonFields<'_>, key: &str) -> bool {
     data.get(key).and_then(Value::as_array).is_some_and(|all| all.iter().all(Value::is_object))
 }
 
@@ -178,15 +178,15 @@ struct Annotated {
 
 /// The judgements of an annotation: one at most for each of its results, one for all its ratings.
 fn annotated(
-    annotation: &Fields<'_>,
-    shown: &Shown,
+    annotation: &JsonFields<'_>,
+    shown: &TaskData,
     into: &mut Collector<'_>,
 ) -> Result<Vec<Annotated>, FieldError> {
-    let mut said = Said::default();
+    let mut said = AnnotationResult::default();
     for result in annotation.objects("result")? {
         said.take(&result, shown, into)?;
     }
-    let Said { mut verdicts, axes, rationale } = said;
+    let AnnotationResult { mut verdicts, axes, rationale } = said;
     if !axes.is_empty() {
         verdicts.push(Verdict::Ratings { axes });
     }
@@ -220,17 +220,17 @@ fn annotated(
 
 /// What the results of an annotation say.
 #[derive(Default)]
-struct Said {
+struct AnnotationResult {
     verdicts: Vec<Verdict>,
     axes: BTreeMap<String, Vec<Option<f64>>>,
     rationale: Vec<String>,
 }
 
-impl Said {
+impl AnnotationResult {
     fn take(
         &mut self,
-        result: &Fields<'_>,
-        shown: &Shown,
+        result: &JsonFields<'_>,
+        shown: &TaskData,
         into: &mut Collector<'_>,
     ) -> Result<(), FieldError> {
         let value = result.object("value")?;
@@ -268,7 +268,7 @@ impl Said {
     }
 }
 
-fn choice(value: &Fields<'_>, shown: &Shown) -> Result<Option<Verdict>, FieldError> {
+fn choice(value: &JsonFields<'_>, shown: &TaskData) -> Result<Option<Verdict>, FieldError> {
     let choices = value.texts("choices")?;
     let Some(choice) = choices.first() else { return Ok(None) };
     if shown.candidates.len() != 2 {
@@ -279,7 +279,7 @@ fn choice(value: &Fields<'_>, shown: &Shown) -> Result<Option<Verdict>, FieldErr
 
 /// Buckets of ids, the best first; those under "_" are in no bucket. Without buckets the one list is
 /// an order.
-fn ranker(value: &Fields<'_>, shown: &Shown) -> Result<Vec<Vec<usize>>, FieldError> {
+fn ranker(value: &JsonFields<'_>, shown: &TaskData) -> Result<Vec<Vec<usize>>, FieldError> {
     let lists = value.object("ranker")?;
     let buckets: Vec<&str> = lists.keys().filter(|key| *key != "_").collect();
     let mut order = Vec::new();
@@ -303,7 +303,7 @@ fn ranker(value: &Fields<'_>, shown: &Shown) -> Result<Vec<Vec<usize>>, FieldErr
 
 /// The axis and the candidate of a rating: the element it stands on names the candidate, or the end
 /// of the rating's own name does.
-fn rated(from_name: &str, to_name: &str, shown: &Shown) -> (String, Option<usize>) {
+fn rated(from_name: &str, to_name: &str, shown: &TaskData) -> (String, Option<usize>) {
     if let Some(index) = shown.find(to_name) {
         return (from_name.to_owned(), Some(index));
     }
@@ -316,7 +316,10 @@ fn rated(from_name: &str, to_name: &str, shown: &Shown) -> (String, Option<usize
 }
 
 /// One list of tasks with their annotations.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     let mut tasks = Vec::new();
     for (number, (item, entries)) in records.by_item().into_iter().enumerate() {
         if item.task == Task::Steps || !item.candidates.iter().all(is_single) {
@@ -381,7 +384,7 @@ fn name(index: usize) -> String {
 }
 
 /// The results of an annotation; `None`, and counted, where there are none.
-fn result(entry: &Entry<'_>, as_list: bool, output: &mut Output<'_>) -> Option<Vec<Value>> {
+fn result(entry: &ExportEntry<'_>, as_list: bool, output: &mut Output<'_>) -> Option<Vec<Value>> {
     let object = if as_list { "items".to_owned() } else { format!("{},{}", name(0), name(1)) };
     let of = |kind: &str, from_name: &str, value: Value| {
         vec![json!({ "type": kind, "from_name": from_name, "to_name": object, "value": value })]
@@ -399,11 +402,13 @@ fn result(entry: &Entry<'_>, as_list: bool, output: &mut Output<'_>) -> Option<V
         }
         Verdict::CantTell { .. } => chosen("Can't tell"),
         _ => match contests(entry, output).into_iter().next()?.outcome {
-            Outcome::First(_) => of("pairwise", "preference", json!({ "selected": "left" })),
-            Outcome::Second(_) => of("pairwise", "preference", json!({ "selected": "right" })),
-            Outcome::Tie => chosen("Tie"),
-            Outcome::BothBad => chosen("Both bad"),
-            Outcome::Soft(_) => {
+            ContestWinner::First(_) => of("pairwise", "preference", json!({ "selected": "left" })),
+            ContestWinner::Second(_) => {
+                of("pairwise", "preference", json!({ "selected": "right" }))
+            }
+            ContestWinner::Tie => chosen("Tie"),
+            ContestWinner::BothBad => chosen("Both bad"),
+            ContestWinner::Soft(_) => {
                 output.drop("a probability");
                 return None;
             }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::Format;
-use super::contest::{Outcome, contests};
+use super::contest::{ContestWinner, contests};
 use super::conversation::{in_form, is_single, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Output, Records, row};
-use super::fields::Fields;
-use super::import::{Collector, Reading};
+use super::export::{Detail, ExportRecords, Output, row};
+use super::fields::JsonFields;
+use super::import::{Collector, FormatReader};
 use crate::bad_record::{BadRecord, FieldError};
 use crate::feedback::{Candidate, Gold, Item, Origin, Task, Verdict};
 use crate::options::ReadOptions;
@@ -32,14 +32,14 @@ const COMPARISONS: &str = "-crowd-comparisons";
 #[derive(Default)]
 pub(super) struct Llmfao {
     file: PathBuf,
-    votes: Vec<Vote>,
+    votes: Vec<LlmfaoVote>,
     pairs: HashMap<String, (Source, Map<String, Value>)>,
     /// The order of the pairs.
     ids: Vec<String>,
     models: HashMap<String, String>,
 }
 
-struct Vote {
+struct LlmfaoVote {
     at: Source,
     name: String,
     pair: String,
@@ -48,13 +48,13 @@ struct Vote {
     origin: Origin,
 }
 
-impl Reading for Llmfao {
+impl FormatReader for Llmfao {
     fn start(&mut self, path: &Path, _format: Format) {
         self.file = path.to_path_buf();
     }
 
     fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        let fields = Fields::of(row);
+        let fields = JsonFields::of(row);
         if fields.has("result_x") {
             self.pair(&fields, row)
         } else {
@@ -96,7 +96,7 @@ fn bad(at: Source, reason: BadRecord) -> FormatError {
     ReadError::Bad { at, reason }.into()
 }
 
-fn verdict(fields: &Fields<'_>, key: &str) -> Result<Verdict, FieldError> {
+fn verdict(fields: &JsonFields<'_>, key: &str) -> Result<Verdict, FieldError> {
     match fields.text(key)? {
         "left" => Ok(Verdict::preferred(0)),
         "right" => Ok(Verdict::preferred(1)),
@@ -106,7 +106,7 @@ fn verdict(fields: &Fields<'_>, key: &str) -> Result<Verdict, FieldError> {
 }
 
 impl Llmfao {
-    fn pair(&mut self, fields: &Fields<'_>, row: &Row<'_>) -> Result<(), BadRecord> {
+    fn pair(&mut self, fields: &JsonFields<'_>, row: &Row<'_>) -> Result<(), BadRecord> {
         let id = fields.label("id")?;
         for key in ["text", "result_x", "result_y"] {
             fields.text(key)?;
@@ -127,7 +127,12 @@ impl Llmfao {
         }
     }
 
-    fn vote(&mut self, fields: &Fields<'_>, row: &Row<'_>, name: &str) -> Result<Vote, FieldError> {
+    fn vote(
+        &mut self,
+        fields: &JsonFields<'_>,
+        row: &Row<'_>,
+        name: &str,
+    ) -> Result<LlmfaoVote, FieldError> {
         for (number, model) in [("model_x", "left"), ("model_y", "right")] {
             if fields.has(number) && fields.has(model) {
                 self.models.insert(fields.label(number)?, fields.label(model)?);
@@ -137,7 +142,7 @@ impl Llmfao {
             Some(worker) => (Some(worker), Origin::Human),
             None => (self.judge(), Origin::Ai),
         };
-        Ok(Vote {
+        Ok(LlmfaoVote {
             at: row.source(),
             name: format!("{name}{}", self.suffix(annotator.as_deref())),
             pair: fields.label("id")?,
@@ -172,7 +177,7 @@ impl Llmfao {
             let needed = format!("the file of pairs beside it ({PAIRS}) or in the same import");
             return Err(FormatError::Companion { path: self.file.clone(), needed });
         }
-        each_row(&path, &ReadOptions::default(), |row| self.pair(&Fields::of(row), row))?;
+        each_row(&path, &ReadOptions::default(), |row| self.pair(&JsonFields::of(row), row))?;
         Ok(())
     }
 
@@ -182,7 +187,7 @@ impl Llmfao {
         let path = self.file.with_file_name(MODELS);
         let mut models = Vec::new();
         let read = each_row(&path, &ReadOptions::default(), |row| {
-            let fields = Fields::of(row);
+            let fields = JsonFields::of(row);
             if let (Ok(id), Ok(name)) = (fields.label("id"), fields.label("name")) {
                 models.push((id, name));
             }
@@ -196,7 +201,7 @@ impl Llmfao {
     fn item(&self, id: &str) -> Result<Item, BadRecord> {
         const KNOWN: [&str; 8] =
             ["prompt", "text", "model_x", "model_y", "result_x", "result_y", "golden", "reason"];
-        let fields = Fields::of_map(&self.pairs[id].1);
+        let fields = JsonFields::of_map(&self.pairs[id].1);
         let candidate = |text: &str, model: &str| -> Result<Candidate, FieldError> {
             let mut candidate = Candidate::text(fields.text(text)?);
             let number = fields.optional_label(model)?;
@@ -238,7 +243,7 @@ fn is_pair(item: &Item) -> bool {
 
 /// The votes; the pairs they name are the format `llmfao-pairs`.
 pub(super) fn write_comparisons(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let numbers = numbers(records.items);
@@ -253,14 +258,14 @@ pub(super) fn write_comparisons(
         }
         let Some(contest) = contests(entry, output).into_iter().next() else { continue };
         let winner = match contest.outcome {
-            Outcome::First(_) => "left",
-            Outcome::Second(_) => "right",
-            Outcome::Tie => "tie",
-            Outcome::BothBad => {
+            ContestWinner::First(_) => "left",
+            ContestWinner::Second(_) => "right",
+            ContestWinner::Tie => "tie",
+            ContestWinner::BothBad => {
                 output.drop("both bad");
                 continue;
             }
-            Outcome::Soft(_) => {
+            ContestWinner::Soft(_) => {
                 output.drop("a probability");
                 continue;
             }
@@ -301,7 +306,7 @@ fn text(value: &Value) -> String {
 
 /// The pairs, gold ones with their verdict.
 pub(super) fn write_pairs(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let numbers = numbers(records.items);

@@ -57,7 +57,7 @@ mod summaries;
 mod trl;
 mod ultrafeedback;
 
-pub use contest::{Contest, Outcome, contests_of};
+pub use contest::{Contest, ContestWinner, contests_of};
 pub use conversation::text_prompted;
 pub use detect::{detect, holds_judgements};
 pub use error::FormatError;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::JsonFields;
 use crate::feedback::Verdict;
 
 const PROMPTS: [&str; 10] = [
@@ -37,17 +37,17 @@ const PAIRS: [[&str; 2]; 14] = [
 ];
 
 /// Which columns hold what, as far as the caller says.
-pub(super) struct Columns<'o> {
+pub(super) struct FeedbackColumns<'o> {
     given: &'o BTreeMap<String, String>,
 }
 
-impl<'o> Columns<'o> {
+impl<'o> FeedbackColumns<'o> {
     pub(super) fn of(given: &'o BTreeMap<String, String>) -> Self {
         Self { given }
     }
 
     /// The column of the prompt.
-    pub(super) fn prompt<'f>(&'f self, data: &Fields<'_>) -> Option<&'f str> {
+    pub(super) fn prompt<'f>(&'f self, data: &JsonFields<'_>) -> Option<&'f str> {
         match self.given.get("prompt") {
             Some(key) => Some(key.as_str()),
             None => PROMPTS.into_iter().find(|key| data.has(key)),
@@ -56,7 +56,7 @@ impl<'o> Columns<'o> {
 
     /// The columns of the candidates: those given, a pair of a known name, or every column whose
     /// name begins like an answer's.
-    pub(super) fn candidates(&self, data: &Fields<'_>) -> Option<Vec<String>> {
+    pub(super) fn candidates(&self, data: &JsonFields<'_>) -> Option<Vec<String>> {
         if let Some(given) = self.given.get("candidates") {
             return Some(given.split(',').map(|key| key.trim().to_owned()).collect());
         }

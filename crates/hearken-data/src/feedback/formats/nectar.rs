@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::contest::{groups, order, ranks};
 use super::conversation::{in_form, text_prompt, transcript, turns};
 use super::error::FormatError;
-use super::export::{Output, Records, row};
-use super::fields::Fields;
+use super::export::{ExportRecords, Output, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use crate::bad_record::BadRecord;
 use crate::content::{Message, Role};
@@ -16,7 +16,7 @@ use crate::transcript::ASSISTANT;
 
 /// One item for each row; answers of equal rank are equal.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let mut candidates = Vec::new();
     let mut ranks = Vec::new();
     for answer in fields.objects("answers")? {
@@ -49,7 +49,10 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
 }
 
 /// One row for each judgement that orders its candidates.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     for entry in &records.entries {
         let item = entry.item;
         let Some(order) = order(item, &entry.judgement.verdict) else {

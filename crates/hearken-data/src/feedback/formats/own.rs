@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::conversation::{candidate, split};
 use super::error::FormatError;
-use super::import::{Collector, Reading};
+use super::import::{Collector, FormatReader};
 use crate::bad_record::BadRecord;
 use crate::content::{Message, Role};
 use crate::feedback::{Candidate, Item, Judgement, Task};
@@ -38,7 +38,7 @@ struct Wrapped {
     judgement: Judgement,
 }
 
-impl Reading for Own {
+impl FormatReader for Own {
     fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
         take(row.columns().clone(), into)
     }

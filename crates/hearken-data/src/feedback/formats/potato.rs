@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::text_prompt;
 use super::error::FormatError;
-use super::fields::Fields;
-use super::import::{Collector, Reading};
-use super::names::{self, Columns};
+use super::fields::JsonFields;
+use super::import::{Collector, FormatReader};
+use super::names::{self, FeedbackColumns};
 use crate::bad_record::{BadRecord, FieldError};
 use crate::feedback::{Candidate, Item, Origin, Strength, Task, Verdict};
 use crate::report::ReadError;
@@ -59,9 +59,9 @@ struct Annotation {
     labels: Vec<(String, String, Value)>,
 }
 
-impl Reading for Potato {
+impl FormatReader for Potato {
     fn row(&mut self, row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-        let fields = Fields::of(row);
+        let fields = JsonFields::of(row);
         if fields.has("instance_id") && fields.has("user_id") {
             let name = into.row_name().to_owned();
             self.annotations.push(annotation(&fields, row.source(), name)?);
@@ -83,7 +83,7 @@ impl Reading for Potato {
         let mut places = HashMap::new();
         for id in std::mem::take(&mut self.ids) {
             let (at, columns) = &self.instances[&id];
-            let item = item(&Fields::of_map(columns), columns, into);
+            let item = item(&JsonFields::of_map(columns), columns, into);
             let placed = item.map_err(BadRecord::from).and_then(|item| {
                 let answers = item.candidates.len();
                 Ok((into.item(item)?, answers))
@@ -118,7 +118,7 @@ fn bad(at: Source, reason: BadRecord) -> FormatError {
     ReadError::Bad { at, reason }.into()
 }
 
-fn annotation(fields: &Fields<'_>, at: Source, name: String) -> Result<Annotation, FieldError> {
+fn annotation(fields: &JsonFields<'_>, at: Source, name: String) -> Result<Annotation, FieldError> {
     let mut labels = Vec::new();
     if fields.has("labels") {
         let schemes = fields.object("labels")?;
@@ -218,11 +218,11 @@ fn side(value: f64, scale: u8) -> Verdict {
 }
 
 fn item(
-    fields: &Fields<'_>,
+    fields: &JsonFields<'_>,
     columns: &Map<String, Value>,
     into: &Collector<'_>,
 ) -> Result<Item, FieldError> {
-    let named = Columns::of(&into.options.columns);
+    let named = FeedbackColumns::of(&into.options.columns);
     let prompt_key = named.prompt(fields).map(str::to_owned);
     let prompt = match prompt_key.as_deref().and_then(|key| Some((key, fields.get(key)?))) {
         Some((_, Value::String(text))) => text_prompt(text),

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::conversation::text_prompt;
 use super::error::FormatError;
-use super::export::{Detail, Output, Records, row};
-use super::fields::Fields;
+use super::export::{Detail, ExportRecords, Output, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use crate::bad_record::{BadRecord, FieldError};
 use crate::calendar;
@@ -17,16 +17,16 @@ const ALTERNATIVE: &str = "alternative_to";
 
 /// A step and its label.
 #[derive(Clone)]
-struct Step {
+struct LabelledStep {
     text: String,
     label: Option<i8>,
 }
 
 /// The path that the labeler took, and the other completions of each step.
 struct Solution {
-    path: Vec<Step>,
+    path: Vec<LabelledStep>,
     /// The step's place, and what else was offered there.
-    alternatives: Vec<(usize, Step)>,
+    alternatives: Vec<(usize, LabelledStep)>,
 }
 
 /// Whether a row that may lack its `labeler` is one: a question with its problem, and steps in the label.
@@ -43,7 +43,7 @@ pub(super) fn is_row(columns: &Map<String, Value>) -> bool {
 /// One item for the path that was taken, and one for each alternative, whose last step alone is
 /// labelled.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let (question, label) = (fields.object("question")?, fields.object("label")?);
     let problem = question.text("problem")?;
     let reason = label.optional_text("finish_reason")?.unwrap_or("");
@@ -55,7 +55,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         } else {
             Vec::new()
         };
-        solution.path = given.into_iter().map(|text| Step { text, label: None }).collect();
+        solution.path = given.into_iter().map(|text| LabelledStep { text, label: None }).collect();
     }
     if solution.path.is_empty() {
         into.leave_out("solution without steps");
@@ -69,7 +69,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
         Verdict::Steps { labels }
     };
     let at = label_time(&fields)?.unwrap_or_default();
-    let judged = Judged {
+    let judged = LabellingSession {
         annotator: fields.optional_label("labeler")?.unwrap_or_else(|| into.nameless()),
         at,
         duration_ms: label
@@ -82,7 +82,7 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
     if !reason.is_empty() {
         meta.insert("finish_reason".into(), Value::from(reason));
     }
-    let texts = |steps: &[Step]| steps.iter().map(|step| step.text.clone()).collect();
+    let texts = |steps: &[LabelledStep]| steps.iter().map(|step| step.text.clone()).collect();
     let main = item(problem, texts(&solution.path), meta.clone());
     let main_id = main.id.clone();
     let place = into.item(main)?;
@@ -100,20 +100,20 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
     Ok(())
 }
 
-fn label_time(fields: &Fields<'_>) -> Result<Option<i64>, FieldError> {
+fn label_time(fields: &JsonFields<'_>) -> Result<Option<i64>, FieldError> {
     let Some(text) = fields.optional_text("timestamp")? else { return Ok(None) };
     let wrong = || fields.wrong("timestamp", "a time such as 2022-07-24T01:29:50.512");
     calendar::parse_time(text).map(Some).ok_or_else(wrong)
 }
 
 /// Who labelled, when, and for how long.
-struct Judged {
+struct LabellingSession {
     annotator: String,
     at: i64,
     duration_ms: Option<u64>,
 }
 
-impl Judged {
+impl LabellingSession {
     fn judge(
         &self,
         place: usize,
@@ -136,7 +136,7 @@ fn item(problem: &str, steps: Vec<String>, meta: Map<String, Value>) -> Item {
 
 /// `completions` may be `null` where a human wrote the step; `chosen_completion` is `null` there, and
 /// where the solution ends with an error.
-fn solution(label: &Fields<'_>, into: &mut Collector<'_>) -> Result<Solution, FieldError> {
+fn solution(label: &JsonFields<'_>, into: &mut Collector<'_>) -> Result<Solution, FieldError> {
     let mut solution = Solution { path: Vec::new(), alternatives: Vec::new() };
     let steps = if label.has("steps") { label.objects("steps")? } else { Vec::new() };
     let count = steps.len();
@@ -150,7 +150,7 @@ fn solution(label: &Fields<'_>, into: &mut Collector<'_>) -> Result<Solution, Fi
                     into.leave_out("flag on a step");
                 }
                 let text = completion.text("text")?.to_owned();
-                offered.push(Step { text, label: rating.map(|rating| rating as i8) });
+                offered.push(LabelledStep { text, label: rating.map(|rating| rating as i8) });
             }
         }
         let chosen = if step.has("chosen_completion") {
@@ -165,7 +165,7 @@ fn solution(label: &Fields<'_>, into: &mut Collector<'_>) -> Result<Solution, Fi
         };
         let taken = match (chosen, human(step)?) {
             (Some(chosen), _) => Some(offered.remove(chosen)),
-            (None, Some(text)) => Some(Step { text, label: None }),
+            (None, Some(text)) => Some(LabelledStep { text, label: None }),
             // The last step, after which nothing was chosen: what is wrong with it is the label.
             (None, None) if !offered.is_empty() => Some(offered.remove(0)),
             (None, None) => None,
@@ -188,7 +188,7 @@ fn solution(label: &Fields<'_>, into: &mut Collector<'_>) -> Result<Solution, Fi
 }
 
 /// A step that a human wrote: a text, or an object with one.
-fn human(step: &Fields<'_>) -> Result<Option<String>, FieldError> {
+fn human(step: &JsonFields<'_>) -> Result<Option<String>, FieldError> {
     match step.get("human_completion") {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -200,7 +200,10 @@ fn human(step: &Fields<'_>) -> Result<Option<String>, FieldError> {
 }
 
 /// One row for each judgement of steps; steps without a label are written as those of a human.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     const QUESTION: [&str; 5] = [
         "ground_truth_solution",
         "ground_truth_answer",

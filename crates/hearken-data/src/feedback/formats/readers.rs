@@ -1,13 +1,13 @@
 //! The reading of each format.
 
-use super::import::{EachRow, Reading};
+use super::import::{EachRow, FormatReader};
 use super::{
     Format, alpaca_eval, arena, argilla, helpsteer, hh_rlhf, label_studio, llmfao, nectar, own,
     potato, prm800k, shp, summaries, trl, ultrafeedback,
 };
 
 /// Reads the rows of `format`.
-pub(super) fn reading(format: Format) -> Box<dyn Reading> {
+pub(super) fn reading(format: Format) -> Box<dyn FormatReader> {
     let each = match format {
         Format::Hearken => return Box::new(own::Own),
         Format::HelpSteer2 => return Box::new(helpsteer::Ratings::default()),

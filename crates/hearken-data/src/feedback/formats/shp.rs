@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::contest::contests;
 use super::conversation::{in_form, text_prompt};
 use super::error::FormatError;
-use super::export::{Output, Records, Ties, row};
-use super::fields::Fields;
+use super::export::{ExportRecords, Output, Ties, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use super::trl::decided;
 use crate::bad_record::{BadRecord, FieldError};
@@ -18,7 +18,7 @@ const OF_COMMENT: [&str; 3] = ["c_root_id", "created_at_utc", "score"];
 
 /// `labels` is 1 where A is preferred.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let a_wins = fields.flag("labels")?;
     let comment = |letter: &str| -> Result<Candidate, FieldError> {
         let mut candidate = Candidate::text(fields.text(&format!("human_ref_{letter}"))?);
@@ -44,7 +44,10 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
 }
 
 /// One row for each preference.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     for entry in &records.entries {
         let mut rows = 0;
         for contest in contests(entry, output) {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::contest::contests;
 use super::conversation::{in_form, text_prompt};
 use super::error::FormatError;
-use super::export::{Detail, Output, Records, Ties, row};
-use super::fields::Fields;
+use super::export::{Detail, ExportRecords, Output, Ties, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use super::trl::decided;
 use crate::bad_record::{BadRecord, FieldError};
@@ -25,7 +25,7 @@ const INFO: [&str; 4] = ["id", "title", "subreddit", "site"];
 
 /// `summaries` and a `choice`, or one `summary` with its `axes`.
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let info = fields.object("info")?;
     let key = if info.has("post") { "post" } else { "article" };
     let text = info.text(key)?;
@@ -62,24 +62,24 @@ pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRec
     Ok(())
 }
 
-fn candidate(summary: &Fields<'_>, but: &[&str]) -> Result<Candidate, FieldError> {
+fn candidate(summary: &JsonFields<'_>, but: &[&str]) -> Result<Candidate, FieldError> {
     let mut candidate = Candidate::text(summary.text("text")?);
     candidate.model = summary.optional_label("policy")?;
     candidate.meta = summary.rest(&[&["text", "policy"], but].concat());
     Ok(candidate)
 }
 
-fn note(summary: &Fields<'_>) -> Result<Option<String>, FieldError> {
+fn note(summary: &JsonFields<'_>) -> Result<Option<String>, FieldError> {
     Ok(summary.optional_text("note")?.filter(|note| !note.is_empty()).map(str::to_owned))
 }
 
-fn axes(summary: &Fields<'_>) -> Result<BTreeMap<String, Vec<Option<f64>>>, FieldError> {
+fn axes(summary: &JsonFields<'_>) -> Result<BTreeMap<String, Vec<Option<f64>>>, FieldError> {
     let axes = summary.object("axes")?;
     axes.keys().map(|axis| Ok((axis.to_owned(), vec![axes.optional_number(axis)?]))).collect()
 }
 
 /// The confidence as a strength, where it is on the side of the choice.
-fn strength(extra: &Fields<'_>, choice: usize) -> Result<Option<Strength>, FieldError> {
+fn strength(extra: &JsonFields<'_>, choice: usize) -> Result<Option<Strength>, FieldError> {
     if !extra.has("confidence") {
         return Ok(None);
     }
@@ -90,7 +90,10 @@ fn strength(extra: &Fields<'_>, choice: usize) -> Result<Option<Strength>, Field
 }
 
 /// One row for each judgement.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     for entry in &records.entries {
         let [prompt] = entry.item.prompt.as_slice() else {
             output.drop("a prompt of several messages");

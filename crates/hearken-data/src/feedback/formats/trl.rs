@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::contest::{Contest, Outcome, contests, order};
+use super::contest::{Contest, ContestWinner, contests, order};
 use super::conversation::{
     candidate, form, in_form, is_single, messages, text_prompt, transcript, turns,
 };
 use super::error::FormatError;
-use super::export::{Detail, Entry, NeutralSteps, Output, Records, TextForm, Ties, row};
-use super::fields::Fields;
+use super::export::{
+    Detail, ExportEntry, ExportRecords, NeutralSteps, Output, TextForm, Ties, row,
+};
+use super::fields::JsonFields;
 use super::import::Collector;
 use crate::bad_record::BadRecord;
 use crate::content::{Content, Message, Role};
@@ -111,7 +113,7 @@ pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result
     let (preference, mut answers) = pair(row)?;
     let first = in_text_order(&mut answers.candidates);
     let known = ["prompt", "chosen", "rejected", "probability", "margin"];
-    let item = answers.item(Task::Pairwise, Fields::of(row).rest(&known));
+    let item = answers.item(Task::Pairwise, JsonFields::of(row).rest(&known));
     let place = into.item(item)?;
     let verdict = match preference.probability {
         None => Verdict::preferred(first),
@@ -126,7 +128,7 @@ pub(super) fn read_preference(row: &Row<'_>, into: &mut Collector<'_>) -> Result
 pub(super) fn read_unpaired(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
     let judged = UnpairedPreference::from_row(row)?;
     let answers = Answers::of(Some(judged.prompt), vec![judged.completion], false)?;
-    let meta = Fields::of(row).rest(&["prompt", "completion", "label"]);
+    let meta = JsonFields::of(row).rest(&["prompt", "completion", "label"]);
     let place = into.item(answers.item(Task::Rating, meta))?;
     into.judge(place, into.nameless(), Verdict::Approval { good: judged.label })?;
     Ok(())
@@ -179,7 +181,7 @@ pub(super) fn read_prompt(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(),
 }
 
 /// Prompt and answers as a row has them, in one form.
-struct Written {
+struct WrittenRow {
     prompt: Option<Value>,
     answers: Vec<Value>,
 }
@@ -189,7 +191,7 @@ fn written(
     item: &Item,
     candidates: &[&Candidate],
     wish: TextForm,
-) -> Result<Written, &'static str> {
+) -> Result<WrittenRow, &'static str> {
     if candidates.iter().any(|one| !one.media.is_empty()) || !item.media.is_empty() {
         return Err("images");
     }
@@ -220,21 +222,21 @@ fn written(
     }
     let texts = || candidates.iter().map(|one| Value::from(one.full_text())).collect();
     if item.prompt.is_empty() {
-        return Ok(Written { prompt: None, answers: texts() });
+        return Ok(WrittenRow { prompt: None, answers: texts() });
     }
     if !is_text {
         let answers = candidates.iter().map(|one| json!(messages(one))).collect();
-        return Ok(Written { prompt: Some(json!(item.prompt)), answers });
+        return Ok(WrittenRow { prompt: Some(json!(item.prompt)), answers });
     }
     match (item.prompt.as_slice(), are_single) {
         ([only], true) if only.role == Role::User && !only.has_more() && !is_transcript => {
-            Ok(Written { prompt: Some(Value::from(only.content.as_str())), answers: texts() })
+            Ok(WrittenRow { prompt: Some(Value::from(only.content.as_str())), answers: texts() })
         }
         (prompt, true) => {
             let prompt = transcript(prompt).ok_or("a conversation that no text can hold")?;
             let answers =
                 candidates.iter().map(|one| Value::from(format!(" {}", one.full_text()))).collect();
-            Ok(Written { prompt: Some(Value::from(prompt + ASSISTANT)), answers })
+            Ok(WrittenRow { prompt: Some(Value::from(prompt + ASSISTANT)), answers })
         }
         _ => Err("a conversation that no text can hold"),
     }
@@ -250,14 +252,14 @@ pub fn contents_of(item: &Item) -> Result<(Option<Content>, Vec<Content>), &'sta
         other => serde_json::from_value(other).map(Content::Messages).map_err(|_| "messages"),
     };
     let candidates: Vec<&Candidate> = item.candidates.iter().collect();
-    let Written { prompt, answers } = written(item, &candidates, TextForm::AsImported)?;
+    let WrittenRow { prompt, answers } = written(item, &candidates, TextForm::AsImported)?;
     let prompt = prompt.map(read).transpose()?;
     Ok((prompt, answers.into_iter().map(read).collect::<Result<_, _>>()?))
 }
 
 /// One row for each preference.
 pub(super) fn write_preferences(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for entry in &records.entries {
@@ -285,24 +287,24 @@ pub(super) fn decided(
 ) -> Result<(usize, usize, Option<f64>), &'static str> {
     let Contest { first, second, outcome } = contest;
     match (outcome, ties) {
-        (Outcome::First(_), _) => Ok((first, second, None)),
-        (Outcome::Second(_), _) => Ok((second, first, None)),
-        (Outcome::Tie, Ties::Half) => Ok((first, second, Some(0.5))),
-        (Outcome::Tie, Ties::Drop) => Err("tie"),
-        (Outcome::Soft(p), _) if 0.5 <= p => Ok((first, second, Some(p))),
-        (Outcome::Soft(p), _) => Ok((second, first, Some(1.0 - p))),
-        (Outcome::BothBad, _) => Err("both bad"),
+        (ContestWinner::First(_), _) => Ok((first, second, None)),
+        (ContestWinner::Second(_), _) => Ok((second, first, None)),
+        (ContestWinner::Tie, Ties::Half) => Ok((first, second, Some(0.5))),
+        (ContestWinner::Tie, Ties::Drop) => Err("tie"),
+        (ContestWinner::Soft(p), _) if 0.5 <= p => Ok((first, second, Some(p))),
+        (ContestWinner::Soft(p), _) => Ok((second, first, Some(1.0 - p))),
+        (ContestWinner::BothBad, _) => Err("both bad"),
     }
 }
 
 fn preference(
-    entry: &Entry<'_>,
+    entry: &ExportEntry<'_>,
     contest: Contest,
     output: &Output<'_>,
 ) -> Result<Map<String, Value>, &'static str> {
     let (chosen, rejected, probability) = decided(contest, output.options.ties)?;
     let pair = [chosen, rejected].map(|index| &entry.item.candidates[index]);
-    let Written { prompt, answers } = written(entry.item, &pair, output.options.form)?;
+    let WrittenRow { prompt, answers } = written(entry.item, &pair, output.options.form)?;
     if answers[0] == answers[1] {
         return Err("identical answers");
     }
@@ -317,7 +319,7 @@ fn preference(
 
 /// Single completions with a label: of a decided pair, both; of two bad ones, both as bad.
 pub(super) fn write_unpaired(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for entry in &records.entries {
@@ -341,14 +343,14 @@ pub(super) fn write_unpaired(
         let mut rows = 0;
         for (index, good) in labels {
             match written(entry.item, &[&entry.item.candidates[index]], output.options.form) {
-                Ok(Written { prompt: Some(prompt), answers }) => {
+                Ok(WrittenRow { prompt: Some(prompt), answers }) => {
                     let completion = &answers[0];
                     output.line(
                         &row! { "prompt": prompt, "completion": completion, "label": good },
                     )?;
                     rows += 1;
                 }
-                Ok(Written { prompt: None, .. }) => output.drop("no prompt"),
+                Ok(WrittenRow { prompt: None, .. }) => output.drop("no prompt"),
                 Err(reason) => output.drop(reason),
             }
         }
@@ -362,7 +364,7 @@ pub(super) fn write_unpaired(
 /// The best answer of each judgement that has one, and single answers that are approved; each
 /// answer once.
 pub(super) fn write_demonstrations(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let mut seen = std::collections::HashSet::new();
@@ -384,11 +386,11 @@ pub(super) fn write_demonstrations(
                 continue;
             }
             match written(entry.item, &[&entry.item.candidates[index]], output.options.form) {
-                Ok(Written { prompt: Some(prompt), answers }) => {
+                Ok(WrittenRow { prompt: Some(prompt), answers }) => {
                     output.line(&row! { "prompt": prompt, "completion": answers[0] })?;
                     output.lose_all_but(entry.judgement, &[]);
                 }
-                Ok(Written { prompt: None, .. }) => output.drop("no prompt"),
+                Ok(WrittenRow { prompt: None, .. }) => output.drop("no prompt"),
                 Err(reason) => output.drop(reason),
             }
         }
@@ -398,7 +400,7 @@ pub(super) fn write_demonstrations(
 
 /// Solutions with a label for each step up to the last that is labelled.
 pub(super) fn write_stepwise(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for entry in &records.entries {
@@ -452,19 +454,19 @@ fn stepwise_prompt(item: &Item) -> Value {
 
 /// The distinct prompts of the items.
 pub(super) fn write_prompts(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let mut seen = std::collections::HashSet::new();
     for item in records.items {
         let none = Candidate::text("-");
         match written(item, &[&none], output.options.form) {
-            Ok(Written { prompt: Some(prompt), .. }) => {
+            Ok(WrittenRow { prompt: Some(prompt), .. }) => {
                 if seen.insert(prompt.to_string()) {
                     output.line(&row! { "prompt": prompt })?;
                 }
             }
-            Ok(Written { prompt: None, .. }) => output.drop("no prompt"),
+            Ok(WrittenRow { prompt: None, .. }) => output.drop("no prompt"),
             Err(reason) => output.drop(reason),
         }
     }

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::contest::contests;
 use super::conversation::{messages, text_prompt};
 use super::error::FormatError;
-use super::export::{Output, Records, Ties, row};
-use super::fields::Fields;
+use super::export::{ExportRecords, Output, Ties, row};
+use super::fields::JsonFields;
 use super::import::Collector;
 use super::trl::{decided, in_text_order, pair};
 use crate::bad_record::{BadRecord, FieldError};
@@ -24,7 +24,7 @@ const KNOWN: [&str; 3] = ["response", "model", "annotations"];
 
 /// `instruction` and `completions`, each with `annotations` whose ratings are texts: "2", "N/A".
 pub(super) fn read(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let completions = fields.objects("completions")?;
     let mut axes: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     let mut candidates = Vec::with_capacity(completions.len());
@@ -63,7 +63,7 @@ type Ratings = Vec<(String, Option<f64>)>;
 
 /// The ratings by axis, and what is said beside them.
 fn annotations(
-    fields: &Fields<'_>,
+    fields: &JsonFields<'_>,
     into: &mut Collector<'_>,
 ) -> Result<(Ratings, Map<String, Value>), FieldError> {
     let mut ratings = Vec::new();
@@ -91,7 +91,10 @@ fn annotations(
 }
 
 /// One row for each judgement that rates.
-pub(super) fn write(records: &Records<'_>, output: &mut Output<'_>) -> Result<(), FormatError> {
+pub(super) fn write(
+    records: &ExportRecords<'_>,
+    output: &mut Output<'_>,
+) -> Result<(), FormatError> {
     for entry in &records.entries {
         let Verdict::Ratings { axes } = &entry.judgement.verdict else {
             output.drop("no ratings");
@@ -148,7 +151,7 @@ fn completion(
 
 /// `prompt`, `chosen` and `rejected` as whole conversations, and their scores.
 pub(super) fn read_binarized(row: &Row<'_>, into: &mut Collector<'_>) -> Result<(), BadRecord> {
-    let fields = Fields::of(row);
+    let fields = JsonFields::of(row);
     let (_, mut answers) = pair(row)?;
     for (candidate, score) in answers.candidates.iter_mut().zip(["score_chosen", "score_rejected"])
     {
@@ -173,7 +176,7 @@ pub(super) fn read_binarized(row: &Row<'_>, into: &mut Collector<'_>) -> Result<
 
 /// One row for each preference; a score that is not known is `null`.
 pub(super) fn write_binarized(
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     for entry in &records.entries {

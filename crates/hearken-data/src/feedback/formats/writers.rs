@@ -1,7 +1,7 @@
 //! The writing of each format.
 
 use super::error::FormatError;
-use super::export::{Output, Records};
+use super::export::{ExportRecords, Output};
 use super::{
     Format, alpaca_eval, arena, argilla, helpsteer, hh_rlhf, label_studio, llmfao, nectar, prm800k,
     shp, summaries, trl, ultrafeedback,
@@ -10,7 +10,7 @@ use super::{
 /// Writes the records in `format`, which is neither Hearken's own nor one that is only read.
 pub(super) fn write(
     format: Format,
-    records: &Records<'_>,
+    records: &ExportRecords<'_>,
     output: &mut Output<'_>,
 ) -> Result<(), FormatError> {
     let write = match format {

@@ -18,7 +18,7 @@ mod pairs;
 use std::sync::Arc;
 
 use super::blocked;
-use super::buffer::Pool;
+use super::buffer::BufferPool;
 use super::rows::Source;
 use crate::device::Write;
 use crate::kernels::KernelFamily;
@@ -41,7 +41,7 @@ pub(crate) enum Left {
 
 impl Left {
     /// Rounds and reorders a factor.
-    pub(crate) fn pack(pool: &Arc<Pool>, source: Source<'_>) -> Self {
+    pub(crate) fn pack(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         #[cfg(target_arch = "x86_64")]
         if multiplies_pairs() {
             return Self::Paired(pack::PairedLeft::pack(pool, source));
@@ -51,10 +51,10 @@ impl Left {
 }
 
 /// One of the products of a left factor.
-pub(crate) type Part<'a> = blocked::Part<'a, Right>;
+pub(crate) type Bf16Product<'a> = blocked::RightFactor<'a, Right>;
 
 /// `out (+)= left·right (+ bias)` for each part.
-pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
+pub(crate) fn products(left: &Left, parts: &[Bf16Product<'_>], write: Write) {
     match left {
         #[cfg(target_arch = "x86_64")]
         Left::Paired(left) => pairs::products(left, parts, write),

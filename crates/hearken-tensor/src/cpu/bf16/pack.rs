@@ -11,9 +11,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::super::blocked::{self, Sums};
-use super::super::buffer::{Buffer, Pool};
+use super::super::buffer::{Buffer, BufferPool};
 use super::super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::super::rows::{Input, Shared, Source};
+use super::super::rows::{Input, SharedElements, Source};
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
 
@@ -39,7 +39,7 @@ pub(crate) type Right = Panels<RIGHT>;
 
 impl<const W: usize> Panels<W> {
     /// Rounds and reorders a factor.
-    pub(crate) fn pack(pool: &Arc<Pool>, source: Source<'_>) -> Self {
+    pub(crate) fn pack(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         let (outer, inner) = (source.outer(), source.inner());
         let panel_len = inner.div_ceil(2) * W;
         let mut words = Buffer::scratch(pool, outer.div_ceil(W) * panel_len);
@@ -95,7 +95,7 @@ fn for_tasks(tasks: usize, work: impl Fn(usize) + Send + Sync) {
 fn pack_outer<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: usize) {
     let panels = input.rows.rows.div_ceil(W);
     let chunk = (TASK / (W * input.rows.width.max(1))).max(1);
-    let words = Shared::new(words);
+    let words = SharedElements::new(words);
     for_tasks(panels.div_ceil(chunk), |task| {
         for panel in task * chunk..(task * chunk + chunk).min(panels) {
             // SAFETY: each panel belongs to one task.
@@ -172,7 +172,7 @@ fn pack_inner<const W: usize>(input: Input<'_>, words: &mut [f32], panel_len: us
     // Panels of one task, so that rows are read in longer runs.
     let side = 384 / W;
     let groups = panels.div_ceil(side);
-    let words = Shared::new(words);
+    let words = SharedElements::new(words);
     for_tasks(groups * pairs.div_ceil(PAIRS), |task| {
         let (group, part) = (task % groups, task / groups);
         let panels = group * side..(group * side + side).min(panels);

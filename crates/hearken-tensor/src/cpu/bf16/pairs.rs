@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::super::shares::Panels;
-use super::Part;
+use super::Bf16Product;
 use super::kernel::{Ahead, multiply};
 use super::pack::{LEFT, PairedLeft, RIGHT};
 use crate::device::Write;
@@ -37,7 +37,7 @@ pub(super) struct Target<'a> {
 }
 
 /// `out (+)= left·right (+ bias)` for each part.
-pub(super) fn products(left: &PairedLeft, parts: &[Part<'_>], write: Write) {
+pub(super) fn products(left: &PairedLeft, parts: &[Bf16Product<'_>], write: Write) {
     for part in parts {
         part.check([left.outer(), left.inner()], [part.right.inner(), part.right.outer()]);
     }
@@ -50,17 +50,17 @@ pub(super) fn products(left: &PairedLeft, parts: &[Part<'_>], write: Write) {
         task_min: TASK_MIN,
     };
     panels.share_out(|part, rows, columns| {
-        Work { left, part: &parts[part], write }.run(rows, columns);
+        PairsTask { left, part: &parts[part], write }.run(rows, columns);
     });
 }
 
-struct Work<'a> {
+struct PairsTask<'a> {
     left: &'a PairedLeft,
-    part: &'a Part<'a>,
+    part: &'a Bf16Product<'a>,
     write: Write,
 }
 
-impl Work<'_> {
+impl PairsTask<'_> {
     /// Some panels of either factor.
     fn run(&self, rows: Range<usize>, columns: Range<usize>) {
         let pairs = self.left.inner().div_ceil(2);

@@ -15,16 +15,16 @@ mod task;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::lanes::dispatch;
 use super::rounding;
-use super::rows::{Output, Shared, Source, for_chunks};
+use super::rows::{Output, SharedElements, Source, for_chunks};
 use super::shares::Panels;
 use crate::device::Write;
 use crate::kernels::KernelFamily;
 
 pub(crate) use right::Right;
-use task::{STRIP, Task};
+use task::{BlockedTask, STRIP};
 pub(crate) use task::{Sums, accumulate, put_sums};
 
 /// The most rows of a panel: as many sums as leave registers for the factors.
@@ -47,14 +47,14 @@ pub(crate) struct Left {
 
 impl Left {
     /// Reorders a factor: rows of the source are rows, or inner indices.
-    pub(crate) fn pack(pool: &Arc<Pool>, source: Source<'_>) -> Self {
+    pub(crate) fn pack(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         let (rows, inner) = (source.outer(), source.inner());
         let panels = rows.div_ceil(height_max());
         let height = rows.div_ceil(panels.max(1));
         let values = Buffer::scratch(pool, panels * height * inner);
         let mut left = Self { values, rows, inner, height, panels };
         let mut values = std::mem::replace(&mut left.values, Buffer::scratch(pool, 0));
-        let shared = Shared::new(&mut values);
+        let shared = SharedElements::new(&mut values);
         for_chunks(panels, height * inner, |range| {
             for panel in range {
                 // SAFETY: the ranges partition the panels.
@@ -67,7 +67,7 @@ impl Left {
     }
 
     /// The same, rounded to bfloat16.
-    pub(crate) fn pack_rounded(pool: &Arc<Pool>, source: Source<'_>) -> Self {
+    pub(crate) fn pack_rounded(pool: &Arc<BufferPool>, source: Source<'_>) -> Self {
         let mut left = Self::pack(pool, source);
         rounding::round(&mut left.values);
         left
@@ -101,7 +101,7 @@ fn pack_panel(source: Source<'_>, rows: Range<usize>, height: usize, panel: &mut
 }
 
 /// One of the products of a left factor: a right factor, its bias, and where the product goes.
-pub(crate) struct Part<'a, R> {
+pub(crate) struct RightFactor<'a, R> {
     pub(crate) right: &'a R,
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) out: Output<'a>,
@@ -113,7 +113,7 @@ const PANELS: usize = 32;
 const STRIPS: usize = 8;
 /// Elements of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 16;
-impl<R> Part<'_, R> {
+impl<R> RightFactor<'_, R> {
     /// # Panics
     /// If the factors have another inner dimension, `[rows, inner]` and `[inner, columns]`, or the product another place.
     pub(crate) fn check(&self, left: [usize; 2], right: [usize; 2]) {
@@ -126,7 +126,7 @@ impl<R> Part<'_, R> {
 }
 
 /// `out (+)= left·right (+ bias)` for each part; all are divided among the threads together.
-pub(crate) fn products<R: Right>(left: &Left, parts: &[Part<'_, R>], write: Write) {
+pub(crate) fn products<R: Right>(left: &Left, parts: &[RightFactor<'_, R>], write: Write) {
     for part in parts {
         part.check([left.rows, left.inner], [part.right.inner(), part.right.columns()]);
     }
@@ -142,6 +142,6 @@ pub(crate) fn products<R: Right>(left: &Left, parts: &[Part<'_, R>], write: Writ
     panels.share_out(|part, panels, strips| {
         let part = &parts[part];
         let columns = strips.start * STRIP..(strips.end * STRIP).min(part.right.columns());
-        dispatch(Task { left, part, write, panels, columns });
+        dispatch(BlockedTask { left, part, write, panels, columns });
     });
 }

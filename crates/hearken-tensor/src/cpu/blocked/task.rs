@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::lanes::{Kernel, LANES, Lanes};
-use super::{Left, Part, Right};
+use super::{Left, Right, RightFactor};
 use crate::device::Write;
 
 /// Columns of the widest strip.
@@ -14,9 +14,9 @@ const INNER_MAX: usize = 256;
 /// Inner indices of a strip that one panel alone is multiplied by.
 const STEP: usize = 64;
 
-pub(super) struct Task<'a, R> {
+pub(super) struct BlockedTask<'a, R> {
     pub(super) left: &'a Left,
-    pub(super) part: &'a Part<'a, R>,
+    pub(super) part: &'a RightFactor<'a, R>,
     pub(super) write: Write,
     pub(super) panels: Range<usize>,
     /// They begin at a whole strip.
@@ -27,7 +27,7 @@ pub(super) struct Task<'a, R> {
 #[repr(align(64))]
 struct Strip(MaybeUninit<[f32; INNER_MAX * STRIP]>);
 
-impl<R: Right> Kernel for Task<'_, R> {
+impl<R: Right> Kernel for BlockedTask<'_, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {
@@ -46,7 +46,7 @@ impl<R: Right> Kernel for Task<'_, R> {
 /// The sums of M rows and N vectors of columns.
 pub(crate) type Sums<S, const M: usize, const N: usize> = [[S; N]; M];
 
-impl<R: Right> Task<'_, R> {
+impl<R: Right> BlockedTask<'_, R> {
     /// The first inner index of each block, and its length. Lengths are even, but for the last one.
     #[inline(always)]
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<R> {
@@ -155,7 +155,7 @@ impl<R: Right> Task<'_, R> {
 #[inline(always)]
 pub(crate) fn put_sums<S: Lanes, R, const M: usize, const N: usize>(
     sums: Sums<S, M, N>,
-    part: &Part<'_, R>,
+    part: &RightFactor<'_, R>,
     (row, column): (usize, usize),
     add: bool,
     with_bias: bool,

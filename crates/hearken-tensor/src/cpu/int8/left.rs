@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::buffer::{Buffer, Pool};
+use super::super::buffer::{Buffer, BufferPool};
 use super::super::lanes::{Kernel, Lanes, dispatch};
-use super::super::rows::{Input, Shared, for_chunks};
+use super::super::rows::{Input, SharedElements, for_chunks};
 use super::{BLOCK, MOST, QUAD, dots, largest_magnitude, word_of};
 use crate::device::Int8Scales;
 
@@ -27,7 +27,7 @@ pub(crate) struct Left {
 impl Left {
     /// Rounds rows, [`Int8Scales::GROUP`] neighbors by one scale. Where one of them is not finite neither is
     /// the scale.
-    pub(crate) fn pack(pool: &Arc<Pool>, x: Input<'_>) -> Self {
+    pub(crate) fn pack(pool: &Arc<BufferPool>, x: Input<'_>) -> Self {
         let (rows, inner) = (x.rows.rows, x.rows.width);
         let panels = rows.div_ceil(dots::rows_max());
         let height = rows.div_ceil(panels.max(1));
@@ -36,10 +36,11 @@ impl Left {
         let mut scales = Buffer::scratch(pool, panels * blocks * height);
         let mut offsets = Buffer::scratch(pool, panels * blocks * height);
         {
-            let shared = [&mut codes, &mut scales, &mut offsets].map(|buffer| Shared::new(buffer));
+            let shared =
+                [&mut codes, &mut scales, &mut offsets].map(|buffer| SharedElements::new(buffer));
             for_chunks(rows, inner, |range| {
                 for row in range {
-                    dispatch(Round { x, row, height, panels, shared });
+                    dispatch(Int8Row { x, row, height, panels, shared });
                 }
             });
         }
@@ -65,16 +66,16 @@ impl Left {
 }
 
 /// One row.
-struct Round<'a> {
+struct Int8Row<'a> {
     x: Input<'a>,
     row: usize,
     height: usize,
     panels: usize,
     /// Codes, scales and offsets of all panels.
-    shared: [Shared<'a>; 3],
+    shared: [SharedElements<'a>; 3],
 }
 
-impl Round<'_> {
+impl Int8Row<'_> {
     /// Writes what is `at` of the elements of a panel that has `len` times its height.
     #[inline(always)]
     fn put(
@@ -90,7 +91,7 @@ impl Round<'_> {
     }
 }
 
-impl Kernel for Round<'_> {
+impl Kernel for Int8Row<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Lanes>(self) {

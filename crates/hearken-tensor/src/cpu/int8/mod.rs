@@ -16,13 +16,13 @@ mod product;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::buffer::{Buffer, Pool};
+use super::buffer::{Buffer, BufferPool};
 use super::lanes::{Kernel, LANES, Lanes, dispatch};
-use super::rows::{Shared, for_chunks};
-use crate::device::{Int8Scales, Layout, WeightShape};
+use super::rows::{SharedElements, for_chunks};
+use crate::device::{Int8Scales, WeightLayout, WeightShape};
 
 pub(crate) use left::Left;
-pub(crate) use product::{Part, products};
+pub(crate) use product::{Int8Product, products};
 
 /// The largest code.
 const MOST: f32 = 127.0;
@@ -49,7 +49,7 @@ impl Int8 {
     /// Rounds a weight. A scale follows from the largest magnitude of what shares it; where that is not
     /// finite neither is anything that is read of them later.
     pub(crate) fn round(
-        pool: &Arc<Pool>,
+        pool: &Arc<BufferPool>,
         values: &[f32],
         shape: WeightShape,
         scales: Int8Scales,
@@ -64,7 +64,8 @@ impl Int8 {
         let mut codes = Buffer::scratch(pool, strips * of_codes);
         let mut scales = Buffer::scratch(pool, strips * of_scales);
         {
-            let (codes, scales) = (Shared::new(&mut codes), Shared::new(&mut scales));
+            let (codes, scales) =
+                (SharedElements::new(&mut codes), SharedElements::new(&mut scales));
             for_chunks(strips, inputs * LANES, |range| {
                 for strip in range {
                     // SAFETY: the ranges partition the strips.
@@ -106,7 +107,7 @@ impl Int8 {
     pub(crate) fn widen(&self, outputs: Range<usize>, out: &mut [f32]) {
         let inputs = self.inputs;
         assert_eq!(out.len(), outputs.len() * inputs, "out: outputs × inputs");
-        let out = Shared::new(out);
+        let out = SharedElements::new(out);
         for_chunks(outputs.len(), inputs, |range| {
             for row in range {
                 // SAFETY: the ranges partition the rows.
@@ -140,10 +141,10 @@ fn round_strip(
         let output = strip * LANES + lane;
         if output < outputs {
             match layout {
-                Layout::OutputsByInputs => {
+                WeightLayout::OutputsByInputs => {
                     row.copy_from_slice(&values[output * inputs..(output + 1) * inputs]);
                 }
-                Layout::InputsByOutputs => {
+                WeightLayout::InputsByOutputs => {
                     let column = values[output..].iter().step_by(outputs);
                     row.iter_mut().zip(column).for_each(|(to, from)| *to = *from);
                 }

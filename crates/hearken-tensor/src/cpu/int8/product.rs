@@ -10,7 +10,7 @@ use super::{BLOCK, Int8, Left};
 use crate::device::{Int8Scales, Write};
 
 /// One of the products of some rows.
-pub(crate) type Part<'a> = blocked::Part<'a, Int8>;
+pub(crate) type Int8Product<'a> = blocked::RightFactor<'a, Int8>;
 
 /// Panels of the left factor per task.
 const PANELS: usize = 32;
@@ -19,7 +19,7 @@ const PAIRS: usize = 8;
 /// Codes of the right factor, times panels of the left one, that are worth a task of their own.
 const TASK_MIN: usize = 1 << 17;
 /// `out (+)= left·rightᵀ (+ bias)` for each part; all are divided among the threads together.
-pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
+pub(crate) fn products(left: &Left, parts: &[Int8Product<'_>], write: Write) {
     for part in parts {
         part.check([left.rows, left.inner], [part.right.inputs(), part.right.outputs()]);
     }
@@ -34,20 +34,20 @@ pub(crate) fn products(left: &Left, parts: &[Part<'_>], write: Write) {
     };
     panels.share_out(|part, panels, pairs| {
         let strips = 2 * pairs.start..2 * pairs.end;
-        dispatch(Task { left, part: &parts[part], write, panels, strips });
+        dispatch(Int8Task { left, part: &parts[part], write, panels, strips });
     });
 }
 
-struct Task<'a> {
+struct Int8Task<'a> {
     left: &'a Left,
-    part: &'a Part<'a>,
+    part: &'a Int8Product<'a>,
     write: Write,
     panels: Range<usize>,
     /// Whole pairs.
     strips: Range<usize>,
 }
 
-impl DotsKernel for Task<'_> {
+impl DotsKernel for Int8Task<'_> {
     #[inline(always)]
     fn run<D: Dots>(self) {
         for strip in self.strips.clone().step_by(D::STRIPS) {
@@ -62,7 +62,7 @@ impl DotsKernel for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl Int8Task<'_> {
     #[inline(always)]
     fn panel<D: Dots, const N: usize>(&self, panel: usize, strip: usize) {
         match self.left.rows_of(panel).len() {

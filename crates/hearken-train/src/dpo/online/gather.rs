@@ -14,13 +14,13 @@ use hearken_tensor::Device;
 
 use super::Online;
 use super::judged::{Conduct, Tournament, ask};
-use super::metrics::IterationMetrics;
-use super::section::{Method, Opponent};
-use super::selection::{Records, Selector, Standing, against_demonstrations};
+use super::metrics::OnlineIteration;
+use super::section::{Opponent, SelectionMethod};
+use super::selection::{SelectedRecords, Selector, Standing, against_demonstrations};
 use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::rollout::guard::repeated;
-use crate::rollout::session::Session;
+use crate::rollout::session::RolloutSession;
 use crate::rollout::source::{Mixed, RolloutSource};
 use crate::rollout::{Heads, Rollout, Sequence, read_together};
 
@@ -37,14 +37,14 @@ pub(super) struct Scored {
 #[derive(Debug)]
 pub struct Gathered {
     pub(super) trees: Vec<Tree>,
-    pub(super) metrics: IterationMetrics,
+    pub(super) metrics: OnlineIteration,
 }
 
 impl Online<'_> {
     /// Samples, scores or judges, and makes records of what came.
     pub(super) fn gather<D: Device>(
         &mut self,
-        session: &mut Session<D, LossState>,
+        session: &mut RolloutSession<D, LossState>,
         sources: &mut dyn RewardSource,
     ) -> Result<Gathered, TrainError> {
         let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
@@ -53,7 +53,7 @@ impl Online<'_> {
         let own = self.shaped(session.sample(&prompts, "rollout", sources)?);
         let ranks = session.run.ranks.clone();
         let (records, opponents, conduct) = match self.method {
-            Method::Against(opponent) => {
+            SelectionMethod::Against(opponent) => {
                 let other = match opponent {
                     Opponent::Reference { .. } => self.of_reference(session, &prompts, sources)?,
                     Opponent::Mixture { share } => {
@@ -68,7 +68,7 @@ impl Online<'_> {
                 };
                 (records, Some(other), conduct)
             }
-            Method::Spin => {
+            SelectionMethod::Spin => {
                 let per_prompt = *session.settings.rollout.completions;
                 let demonstration = |at: usize| drawn[at / per_prompt].demonstration.as_slice();
                 (against_demonstrations(&own, demonstration), None, None)
@@ -77,8 +77,10 @@ impl Online<'_> {
                 let (standing, conduct) = self.standing(&own, None, &ranks)?;
                 let selector = self.selector(session, standing);
                 let records = match method {
-                    Method::BestOfN { selection } => selector.one_of_each(&own, selection),
-                    Method::Raft { share, selection } => selector.share(&own, share, selection),
+                    SelectionMethod::BestOfN { selection } => selector.one_of_each(&own, selection),
+                    SelectionMethod::Raft { share, selection } => {
+                        selector.share(&own, share, selection)
+                    }
                     _ => selector.best_against_worst(&own),
                 };
                 (records, None, conduct)
@@ -90,7 +92,11 @@ impl Online<'_> {
     }
 
     /// What makes records of completions that stand as they do.
-    fn selector<D: Device>(&self, session: &Session<D, LossState>, standing: Standing) -> Selector {
+    fn selector<D: Device>(
+        &self,
+        session: &RolloutSession<D, LossState>,
+        standing: Standing,
+    ) -> Selector {
         Selector {
             labels: self.config.online.labels(self.method),
             completions: *self.config.rollout.completions,
@@ -123,7 +129,7 @@ impl Online<'_> {
 
     fn of_reference<D: Device>(
         &self,
-        session: &Session<D, LossState>,
+        session: &RolloutSession<D, LossState>,
         prompts: &[Arc<PromptExample>],
         sources: &mut dyn RewardSource,
     ) -> Result<Scored, TrainError> {
@@ -134,7 +140,7 @@ impl Online<'_> {
 
     fn of_mixture<D: Device>(
         &self,
-        session: &Session<D, LossState>,
+        session: &RolloutSession<D, LossState>,
         prompts: &[Arc<PromptExample>],
         share: f64,
         sources: &mut dyn RewardSource,
@@ -148,7 +154,10 @@ impl Online<'_> {
         Ok(self.shaped(found))
     }
 
-    fn shaped(&self, (rollouts, scores): (Vec<Rollout>, hearken_reward_source::Scores)) -> Scored {
+    fn shaped(
+        &self,
+        (rollouts, scores): (Vec<Rollout>, hearken_reward_source::BatchScores),
+    ) -> Scored {
         let penalty = self.config.online.missing_end;
         let shaped = |(rollout, score): (&Rollout, &f64)| rollout.score_with_end(*score, penalty);
         Scored {
@@ -161,11 +170,11 @@ impl Online<'_> {
 
 /// What the iteration's completions say of the policy, before its first update.
 fn metrics<D: Device>(
-    session: &mut Session<D, LossState>,
+    session: &mut RolloutSession<D, LossState>,
     own: &Scored,
     opponents: Option<&Scored>,
-    records: &Records,
-) -> IterationMetrics {
+    records: &SelectedRecords,
+) -> OnlineIteration {
     let sequences: Vec<Sequence<'_>> = own.rollouts.iter().map(Rollout::sequence).collect();
     session.book_reading(&sequences);
     let forward = session.forward_options();
@@ -185,7 +194,7 @@ fn metrics<D: Device>(
     let of = |mean: Mean| mean.value().unwrap_or(0.0);
     let moments = Moments::of(&own.scores);
     let is_scored = !own.by_source.is_empty();
-    IterationMetrics {
+    OnlineIteration {
         kl_k1_nats: of(kl),
         entropy_nats: of(surprise),
         entropy: of(reading.entropy),
@@ -206,11 +215,11 @@ fn metrics<D: Device>(
             .iter()
             .filter_map(|(name, mean)| Some((format!("scores/{name}"), mean.value()?)))
             .collect(),
-        ..IterationMetrics::default()
+        ..OnlineIteration::default()
     }
 }
 
-impl IterationMetrics {
+impl OnlineIteration {
     /// Adds what a judge did.
     fn observe(&mut self, conduct: Option<Conduct>) {
         let Some(found) = conduct else { return };

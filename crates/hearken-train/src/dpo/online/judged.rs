@@ -1,7 +1,7 @@
 //! What a judge says of completions that were sampled.
 
 use hearken_judge::JudgeError;
-use hearken_judge::pairwise::{Comparison, PairwiseJudge, Preferences, preferences};
+use hearken_judge::pairwise::{CompletionPair, PairwiseJudge, Preferences, preferences};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Ranks;
 use serde::{Deserialize, Serialize};
@@ -108,9 +108,9 @@ fn ask_here(
     judge: &mut dyn PairwiseJudge,
     duels: &[[&Rollout; 2]],
 ) -> Result<(Vec<Option<f64>>, Conduct), TrainError> {
-    let comparisons: Vec<Comparison<'_>> = duels
+    let comparisons: Vec<CompletionPair<'_>> = duels
         .iter()
-        .map(|&[first, second]| Comparison {
+        .map(|&[first, second]| CompletionPair {
             prompt: &first.prompt.text,
             messages: first.prompt.messages.as_deref(),
             completions: [&first.text, &second.text],

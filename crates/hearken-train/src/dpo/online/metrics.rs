@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::gather::Gathered;
 use crate::dpo::batch::StepResult;
 use crate::dpo::metrics::DpoFigures;
-use crate::dpo::objective::{Kind, Objective};
-use crate::rollout::train::Step;
+use crate::dpo::objective::{Objective, ObjectiveKind};
+use crate::rollout::train::RolloutStep;
 
 /// What an iteration's completions say, before its first update; the same in all records of an
 /// iteration. Fields that the method does not have are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct IterationMetrics {
+pub struct OnlineIteration {
     /// KL(π ‖ π_ref) of a completion: k1 summed over its tokens, mean over completions. Nats.
     #[serde(rename = "objective/kl")]
     pub kl_k1_nats: f64,
@@ -120,7 +120,7 @@ pub struct OnlineStep {
     pub reward_shift: Option<f64>,
     /// What the iteration's completions say.
     #[serde(flatten)]
-    pub iteration_metrics: IterationMetrics,
+    pub iteration_metrics: OnlineIteration,
     /// Tokens that went through the policy forward and backward in this step.
     pub tokens: usize,
     /// `seconds` and `tokens_per_s`; the first step of an iteration includes its completions.
@@ -129,8 +129,8 @@ pub struct OnlineStep {
 }
 
 impl OnlineStep {
-    pub(super) fn new(step: &Step<'_, Gathered, StepResult>, objective: &Objective) -> Self {
-        let Step { sums: found, update, iteration, index, epoch, minibatch } = step;
+    pub(super) fn new(step: &RolloutStep<'_, Gathered, StepResult>, objective: &Objective) -> Self {
+        let RolloutStep { sums: found, update, iteration, index, epoch, minibatch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let terms = Terms::of(&objective.kind, found);
         Self {
@@ -166,15 +166,15 @@ struct Terms {
 }
 
 impl Terms {
-    fn of(kind: &Kind, found: &StepResult) -> Self {
+    fn of(kind: &ObjectiveKind, found: &StepResult) -> Self {
         let trees = &found.losses.trees;
         let second = trees.iter().filter_map(|tree| tree.second).collect::<Mean>().value();
         let losses = trees.iter().map(|tree| tree.loss).collect::<Mean>().value();
         match (kind, losses, second) {
-            (Kind::Nash(nash), Some(loss), Some(kl)) => {
+            (ObjectiveKind::Nash(nash), Some(loss), Some(kl)) => {
                 Self { score: Some(nash.beta * kl - loss), kl: Some(kl), ..Self::default() }
             }
-            (Kind::Paired(_), Some(loss), Some(term)) => {
+            (ObjectiveKind::Paired(_), Some(loss), Some(term)) => {
                 Self { pair: Some(loss - term), exploration: Some(term), ..Self::default() }
             }
             _ => Self::default(),

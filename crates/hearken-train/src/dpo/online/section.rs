@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::dpo::config::DpoConfig;
-use crate::dpo::objective::{Kind, Objective};
+use crate::dpo::objective::{Objective, ObjectiveKind};
 
 /// `[online]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -42,7 +42,7 @@ pub struct OnlineSettings {
 
 /// What is sampled for a prompt, and what is learned of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Method {
+pub enum SelectionMethod {
     /// The best and the worst of several completions are a pair: Guo et al. 2024, arXiv:2402.04792.
     Dpo,
     /// Each completion of the policy meets one of somebody else.
@@ -103,17 +103,17 @@ pub enum Labels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MethodName {
-    /// [`Method::Dpo`].
+    /// [`SelectionMethod::Dpo`].
     Dpo,
     /// A completion of the policy and one of the reference are a pair.
     Xpo,
     /// A completion of the policy meets one of a mixture.
     NashMd,
-    /// [`Method::Spin`].
+    /// [`SelectionMethod::Spin`].
     Spin,
-    /// [`Method::BestOfN`].
+    /// [`SelectionMethod::BestOfN`].
     BestOfN,
-    /// [`Method::Raft`].
+    /// [`SelectionMethod::Raft`].
     Raft,
 }
 
@@ -127,7 +127,7 @@ pub enum KlCreditName {
     Completion,
 }
 
-impl Method {
+impl SelectionMethod {
     /// Whether two completions of a prompt are compared, which a judge could do.
     fn compares(self) -> bool {
         !matches!(self, Self::Spin | Self::Raft { .. })
@@ -141,48 +141,54 @@ impl Method {
 
 impl OnlineSettings {
     /// The method with the keys that are its own.
-    pub(in crate::dpo) fn method(&self, name: MethodName) -> Method {
+    pub(in crate::dpo) fn method(&self, name: MethodName) -> SelectionMethod {
         let selection = self.selection;
         match name {
-            MethodName::Dpo => Method::Dpo,
-            MethodName::Xpo => Method::Against(Opponent::Reference { alpha: *self.xpo_alpha }),
-            MethodName::NashMd => Method::Against(Opponent::Mixture { share: *self.nash_mixture }),
-            MethodName::Spin => Method::Spin,
-            MethodName::BestOfN => Method::BestOfN { selection },
-            MethodName::Raft => Method::Raft { share: *self.raft_share, selection },
+            MethodName::Dpo => SelectionMethod::Dpo,
+            MethodName::Xpo => {
+                SelectionMethod::Against(Opponent::Reference { alpha: *self.xpo_alpha })
+            }
+            MethodName::NashMd => {
+                SelectionMethod::Against(Opponent::Mixture { share: *self.nash_mixture })
+            }
+            MethodName::Spin => SelectionMethod::Spin,
+            MethodName::BestOfN => SelectionMethod::BestOfN { selection },
+            MethodName::Raft => SelectionMethod::Raft { share: *self.raft_share, selection },
         }
     }
 
     /// What scores say of a comparison.
-    pub(super) fn labels(&self, method: Method) -> Labels {
+    pub(super) fn labels(&self, method: SelectionMethod) -> Labels {
         self.labels.unwrap_or(match method {
-            Method::Against(Opponent::Mixture { .. }) => Labels::Soft,
+            SelectionMethod::Against(Opponent::Mixture { .. }) => Labels::Soft,
             _ => Labels::Hard,
         })
     }
 
     /// The objective of the method, made of the section's own.
-    pub(in crate::dpo) fn fit(&self, method: Method, objective: Objective) -> Objective {
+    pub(in crate::dpo) fn fit(&self, method: SelectionMethod, objective: Objective) -> Objective {
         match method {
-            Method::Dpo | Method::Spin => objective,
-            Method::Against(Opponent::Reference { alpha }) => {
+            SelectionMethod::Dpo | SelectionMethod::Spin => objective,
+            SelectionMethod::Against(Opponent::Reference { alpha }) => {
                 Objective { exploration: alpha, ..objective }
             }
-            Method::Against(Opponent::Mixture { .. }) => {
+            SelectionMethod::Against(Opponent::Mixture { .. }) => {
                 let credit = match self.nash_kl {
                     KlCreditName::Token => KlCredit::Token,
                     KlCreditName::Completion => KlCredit::Completion,
                 };
                 Objective::nash(NashMd { beta: objective.beta(), credit })
             }
-            Method::BestOfN { .. } | Method::Raft { .. } => Objective::imitation(),
+            SelectionMethod::BestOfN { .. } | SelectionMethod::Raft { .. } => {
+                Objective::imitation()
+            }
         }
     }
 }
 
 impl DpoConfig {
     /// What is sampled and learned; `None` where pairs come from files.
-    pub fn method(&self) -> Option<Method> {
+    pub fn method(&self) -> Option<SelectionMethod> {
         self.dpo.online.map(|name| self.online.method(name))
     }
 
@@ -192,12 +198,12 @@ impl DpoConfig {
     }
 
     /// Prompts of an iteration.
-    pub(in crate::dpo) fn prompts(&self, method: Method) -> usize {
+    pub(in crate::dpo) fn prompts(&self, method: SelectionMethod) -> usize {
         let (records, completions) = (self.records(), *self.rollout.completions);
         match method {
-            Method::Dpo | Method::BestOfN { .. } => records,
-            Method::Against(_) | Method::Spin => records.div_ceil(completions),
-            Method::Raft { share, .. } => {
+            SelectionMethod::Dpo | SelectionMethod::BestOfN { .. } => records,
+            SelectionMethod::Against(_) | SelectionMethod::Spin => records.div_ceil(completions),
+            SelectionMethod::Raft { share, .. } => {
                 (records as f64 / (share * completions as f64)).round().max(1.0) as usize
             }
         }
@@ -218,18 +224,25 @@ impl DpoConfig {
     /// Refuses what contradicts the method; `dpo` is what `[dpo]` asks for.
     pub(in crate::dpo) fn check_online(
         &self,
-        method: Method,
+        method: SelectionMethod,
         objective: &Objective,
     ) -> Result<(), Complaint> {
         self.check_judge(method)?;
         let (completions, key) = (*self.rollout.completions, "rollout.completions");
         let expected = "at least 2: the best and the worst are compared";
-        Complaint::unless(method != Method::Dpo || 1 < completions, key, completions, expected)?;
+        Complaint::unless(
+            method != SelectionMethod::Dpo || 1 < completions,
+            key,
+            completions,
+            expected,
+        )?;
         let records = self.records();
         let divides = match method {
-            Method::Dpo | Method::BestOfN { .. } => true,
-            Method::Against(_) | Method::Spin => records.is_multiple_of(completions),
-            Method::Raft { share, .. } => {
+            SelectionMethod::Dpo | SelectionMethod::BestOfN { .. } => true,
+            SelectionMethod::Against(_) | SelectionMethod::Spin => {
+                records.is_multiple_of(completions)
+            }
+            SelectionMethod::Raft { share, .. } => {
                 let kept = share * (self.prompts(method) * completions) as f64;
                 (kept - records as f64).abs() < 1e-6
             }
@@ -241,9 +254,11 @@ impl DpoConfig {
         Complaint::unless(divides, key, completions, &expected)?;
         let reads_pairs = matches!(
             method,
-            Method::Dpo | Method::Against(Opponent::Reference { .. }) | Method::Spin
+            SelectionMethod::Dpo
+                | SelectionMethod::Against(Opponent::Reference { .. })
+                | SelectionMethod::Spin
         );
-        if reads_pairs && matches!(objective.kind, Kind::Unpaired(_)) {
+        if reads_pairs && matches!(objective.kind, ObjectiveKind::Unpaired(_)) {
             let reason = "what is sampled are pairs, and this loss reads single completions";
             return Err(Complaint::exclusive("dpo.loss", "dpo.online", reason));
         }
@@ -251,14 +266,14 @@ impl DpoConfig {
             let reason = "nothing is known of completions before they are sampled";
             return Err(Complaint::exclusive("dpo.reference_cache", "dpo.online", reason));
         }
-        if method == Method::Spin && self.dpo.reference_sync_steps.is_some() {
+        if method == SelectionMethod::Spin && self.dpo.reference_sync_steps.is_some() {
             let reason = "the reference of SPIN is the policy before each iteration";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "dpo.online", reason));
         }
         Ok(())
     }
 
-    fn check_judge(&self, method: Method) -> Result<(), Complaint> {
+    fn check_judge(&self, method: SelectionMethod) -> Result<(), Complaint> {
         if self.judge.who.is_none() {
             return Ok(());
         }
@@ -267,7 +282,7 @@ impl DpoConfig {
             return Err(Complaint::exclusive("judge", "dpo.online", reason));
         }
         let completions = *self.rollout.completions;
-        let is_alone = matches!(method, Method::BestOfN { .. }) && completions < 2;
+        let is_alone = matches!(method, SelectionMethod::BestOfN { .. }) && completions < 2;
         let expected = "at least 2: a judge compares two";
         Complaint::unless(!is_alone, "rollout.completions", completions, expected)?;
         if self.online.missing_end != MissingEnd::Keep {

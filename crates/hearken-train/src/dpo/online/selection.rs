@@ -8,12 +8,12 @@ use rand::RngExt;
 use super::gather::Scored;
 use super::judged::Tournament;
 use super::section::{Labels, Selection};
-use crate::dpo::tree::{Label, Tree};
+use crate::dpo::tree::{Tree, TreeLabel};
 use crate::rollout::Rollout;
 
 /// Records, and what their making says.
 #[derive(Debug, Default)]
-pub(super) struct Records {
+pub(super) struct SelectedRecords {
     pub(super) trees: Vec<Tree>,
     /// Score of the chosen minus that of the rejected completion.
     pub(super) margins: Mean,
@@ -25,7 +25,7 @@ pub(super) struct Records {
     pub(super) ties: Mean,
 }
 
-impl Records {
+impl SelectedRecords {
     fn observe(&mut self, duel: Duel<'_>) {
         if let Some(margin) = duel.margin {
             self.margins.push(margin);
@@ -102,15 +102,15 @@ impl Selector {
     }
 
     /// The first completion as the chosen one.
-    fn pair(&self, duel: Duel<'_>, records: &mut Records) {
+    fn pair(&self, duel: Duel<'_>, records: &mut SelectedRecords) {
         records.observe(duel);
-        let label = Label { probability: self.probability(duel), margin: 0.0 };
+        let label = TreeLabel { probability: self.probability(duel), margin: 0.0 };
         let completions = [duel.first, duel.second].map(|one| one.completion.ids.as_slice());
         records.trees.push(Tree::pair(&duel.first.prompt.ids, completions, label));
     }
 
-    pub(super) fn best_against_worst(&self, own: &Scored) -> Records {
-        let (mut records, size) = (Records::default(), self.completions);
+    pub(super) fn best_against_worst(&self, own: &Scored) -> SelectedRecords {
+        let (mut records, size) = (SelectedRecords::default(), self.completions);
         for (group, rollouts) in own.rollouts.chunks(size).enumerate() {
             let Some(standing) = self.of_group(own, group) else { continue };
             let [chosen, rejected] = best_and_worst(&standing).expect("at least two completions");
@@ -149,8 +149,8 @@ impl Selector {
     }
 
     /// The policy's completion is the chosen one of a tie, as in TRL.
-    pub(super) fn against_reference(&self, own: &Scored, other: &Scored) -> Records {
-        let mut records = Records::default();
+    pub(super) fn against_reference(&self, own: &Scored, other: &Scored) -> SelectedRecords {
+        let mut records = SelectedRecords::default();
         for duel in self.duels(own, other) {
             let wins = 0.0 <= duel.lead;
             records.wins.push(self.probability(duel));
@@ -161,8 +161,8 @@ impl Selector {
         records
     }
 
-    pub(super) fn wins(&self, own: &Scored, other: &Scored) -> Records {
-        let mut records = Records::default();
+    pub(super) fn wins(&self, own: &Scored, other: &Scored) -> SelectedRecords {
+        let mut records = SelectedRecords::default();
         for duel in self.duels(own, other) {
             let probability = self.probability(duel);
             records.wins.push(probability);
@@ -171,13 +171,13 @@ impl Selector {
             records.trees.push(Tree::single(
                 prompt,
                 completion,
-                Label { probability, margin: 0.0 },
+                TreeLabel { probability, margin: 0.0 },
             ));
         }
         records
     }
 
-    pub(super) fn one_of_each(&self, own: &Scored, selection: Selection) -> Records {
+    pub(super) fn one_of_each(&self, own: &Scored, selection: Selection) -> SelectedRecords {
         let size = self.completions;
         let mut rng = self.seeds.stream("selection", self.iteration);
         let kept = (0..own.rollouts.len() / size).filter_map(|group| {
@@ -192,7 +192,7 @@ impl Selector {
         kept_records(own, &kept.collect::<Vec<_>>())
     }
 
-    pub(super) fn share(&self, own: &Scored, share: f64, selection: Selection) -> Records {
+    pub(super) fn share(&self, own: &Scored, share: f64, selection: Selection) -> SelectedRecords {
         let all = own.scores.len();
         let count = ((share * all as f64).round() as usize).clamp(1, all);
         let kept = match selection {
@@ -212,15 +212,15 @@ impl Selector {
     }
 }
 
-fn kept_records(own: &Scored, kept: &[usize]) -> Records {
+fn kept_records(own: &Scored, kept: &[usize]) -> SelectedRecords {
     let tree = |&index: &usize| {
         let rollout = &own.rollouts[index];
-        Tree::single(&rollout.prompt.ids, &rollout.completion.ids, Label::GOOD)
+        Tree::single(&rollout.prompt.ids, &rollout.completion.ids, TreeLabel::GOOD)
     };
-    Records {
+    SelectedRecords {
         trees: kept.iter().map(tree).collect(),
         kept: kept.iter().map(|&index| own.scores[index]).collect(),
-        ..Records::default()
+        ..SelectedRecords::default()
     }
 }
 
@@ -228,12 +228,12 @@ fn kept_records(own: &Scored, kept: &[usize]) -> Records {
 pub(super) fn against_demonstrations<'a>(
     own: &Scored,
     demonstration: impl Fn(usize) -> &'a [u32],
-) -> Records {
+) -> SelectedRecords {
     let tree = |(index, rollout): (usize, &Rollout)| {
         let completions = [demonstration(index), &rollout.completion.ids];
-        let label = Label::GOOD;
+        let label = TreeLabel::GOOD;
         Tree::pair(&rollout.prompt.ids, completions, label)
     };
     let trees = own.rollouts.iter().enumerate().map(tree).collect();
-    Records { trees, ..Records::default() }
+    SelectedRecords { trees, ..SelectedRecords::default() }
 }

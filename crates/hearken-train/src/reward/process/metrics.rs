@@ -6,7 +6,7 @@ use hearken_stats::Estimate;
 use serde::Serialize;
 
 use super::JudgedStep;
-use crate::records::Step;
+use crate::records::RecordStep;
 use crate::reward::ReliabilityBin;
 
 /// One optimizer step.
@@ -51,8 +51,8 @@ fn likeliest(probabilities: &[f64]) -> usize {
 }
 
 impl ProcessStep {
-    pub(super) fn new(step: &Step<Vec<JudgedStep>>) -> Self {
-        let Step { sums: judged, update, epoch } = step;
+    pub(super) fn new(step: &RecordStep<Vec<JudgedStep>>) -> Self {
+        let RecordStep { sums: judged, update, epoch } = step;
         let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
         let n = judged.len().max(1) as f64;
         let good = judged.iter().filter_map(|step| step.probabilities.last()).sum::<f64>();

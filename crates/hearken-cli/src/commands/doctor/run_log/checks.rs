@@ -4,7 +4,7 @@ use hearken_stats::proportion::wilson;
 use serde_json::Value;
 use toml::Table;
 
-use super::series::Records;
+use super::series::MetricRecords;
 
 /// A gradient this many times the median is an outlier worth a look.
 const SPIKE: f64 = 100.0;
@@ -28,19 +28,19 @@ const LENGTH_GAP: f64 = 0.3;
 const SIDE_FLOOR: f64 = 0.4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum CheckVerdict {
     Fine,
     Look,
 }
 
 #[derive(Debug)]
 pub(super) struct Finding {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: CheckVerdict,
     pub(super) text: String,
 }
 
 /// Runs the checks whose numbers are there.
-pub(super) fn all(records: &Records, config: &Table) -> Vec<Finding> {
+pub(super) fn all(records: &MetricRecords, config: &Table) -> Vec<Finding> {
     let checks = [
         steps(records),
         finite(records),
@@ -63,18 +63,18 @@ pub(super) fn all(records: &Records, config: &Table) -> Vec<Finding> {
 }
 
 fn finding(fine: bool, text: String) -> Finding {
-    let verdict = if fine { Verdict::Fine } else { Verdict::Look };
+    let verdict = if fine { CheckVerdict::Fine } else { CheckVerdict::Look };
     Finding { verdict, text }
 }
 
-fn steps(records: &Records) -> Option<Finding> {
+fn steps(records: &MetricRecords) -> Option<Finding> {
     let steps: Vec<u64> =
         records.of_steps().filter_map(|record| record.get("step")?.as_u64()).collect();
     let broken = steps.windows(2).find(|pair| pair[1] <= pair[0]);
     broken.map(|pair| finding(false, format!("step {} is followed by step {}", pair[0], pair[1])))
 }
 
-fn finite(records: &Records) -> Option<Finding> {
+fn finite(records: &MetricRecords) -> Option<Finding> {
     for key in ["loss", "grad_norm"] {
         if records.series(key).values().iter().any(|value| !value.is_finite()) {
             return Some(finding(false, format!("`{key}` is not finite somewhere")));
@@ -84,7 +84,7 @@ fn finite(records: &Records) -> Option<Finding> {
     Some(finding(true, "loss and gradient norm are finite everywhere".into()))
 }
 
-fn loss(records: &Records) -> Option<Finding> {
+fn loss(records: &MetricRecords) -> Option<Finding> {
     // A policy loss says nothing by its height.
     if records.last("objective/kl").is_some() {
         return None;
@@ -94,14 +94,14 @@ fn loss(records: &Records) -> Option<Finding> {
     Some(finding(last < first, text))
 }
 
-fn spikes(records: &Records) -> Option<Finding> {
+fn spikes(records: &MetricRecords) -> Option<Finding> {
     let norms = records.series("grad_norm");
     let (median, max) = (norms.median()?, norms.max()?);
     let text = format!("the gradient norm is {median:.3} in the median and {max:.3} at most");
     Some(finding(max <= SPIKE * median, text))
 }
 
-fn clipping(records: &Records, config: &Table) -> Option<Finding> {
+fn clipping(records: &MetricRecords, config: &Table) -> Option<Finding> {
     let limit = config.get("optimizer")?.get("max_grad_norm")?;
     let limit = limit.as_float().or_else(|| limit.as_integer().map(|whole| whole as f64))?;
     let norms = records.series("grad_norm");
@@ -119,7 +119,7 @@ fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.get("value")?.as_f64())
 }
 
-fn overfitting(records: &Records) -> Option<Finding> {
+fn overfitting(records: &MetricRecords) -> Option<Finding> {
     let losses: Vec<f64> =
         records.evaluations("eval_loss").iter().filter_map(|v| number(v)).collect();
     let best = losses.iter().copied().min_by(f64::total_cmp)?;
@@ -128,7 +128,7 @@ fn overfitting(records: &Records) -> Option<Finding> {
     Some(finding(last <= OVERFIT * best, text))
 }
 
-fn reward_accuracy(records: &Records) -> Option<Finding> {
+fn reward_accuracy(records: &MetricRecords) -> Option<Finding> {
     let accuracy = records.last("eval_accuracy")?;
     let (value, low) = (number(accuracy)?, accuracy.get("low").and_then(Value::as_f64)?);
     let n = accuracy.get("n").and_then(Value::as_u64).unwrap_or(0);
@@ -140,7 +140,7 @@ fn reward_accuracy(records: &Records) -> Option<Finding> {
     Some(finding(0.5 < low, text))
 }
 
-fn reward_length(records: &Records) -> Option<Finding> {
+fn reward_length(records: &MetricRecords) -> Option<Finding> {
     let bins = records.last("eval_accuracy_by_length")?.as_array()?;
     // Bins where chosen is shorter end at or below 0, those where it is longer begin above.
     let counted = |longer: bool| {
@@ -179,7 +179,7 @@ fn reward_length(records: &Records) -> Option<Finding> {
     Some(finding(fine, text))
 }
 
-fn first_ratio(records: &Records) -> Option<Finding> {
+fn first_ratio(records: &MetricRecords) -> Option<Finding> {
     let ratio = records.series("val/ratio").first()?;
     let clipped = records.series("policy/clipfrac_avg").first().unwrap_or(0.0);
     let text =
@@ -187,14 +187,14 @@ fn first_ratio(records: &Records) -> Option<Finding> {
     Some(finding((ratio - 1.0).abs() <= RATIO_TOLERANCE && clipped == 0.0, text))
 }
 
-fn kl_sign(records: &Records) -> Option<Finding> {
+fn kl_sign(records: &MetricRecords) -> Option<Finding> {
     let kl = records.series("objective/kl");
     let (mean, last) = (kl.mean()?, kl.last()?);
     let text = format!("KL to the reference is {mean:.3} nats on average, {last:.3} at the end");
     Some(finding(KL_NEGATIVE <= mean, text))
 }
 
-fn entropy(records: &Records) -> Option<Finding> {
+fn entropy(records: &MetricRecords) -> Option<Finding> {
     // A model that learns to imitate becomes surer rightly.
     records.last("objective/kl")?;
     // Of a completion where that is recorded, else of a token.
@@ -204,14 +204,14 @@ fn entropy(records: &Records) -> Option<Finding> {
     Some(finding(COLLAPSE * first <= last, text))
 }
 
-fn critic(records: &Records) -> Option<Finding> {
+fn critic(records: &MetricRecords) -> Option<Finding> {
     let (_, last) = records.series("val/explained_variance").ends()?;
     let text =
         format!("the critic explains {:.0} % of the returns' variance at the end", 100.0 * last);
     Some(finding(0.0 < last, text))
 }
 
-fn ended(records: &Records) -> Option<Finding> {
+fn ended(records: &MetricRecords) -> Option<Finding> {
     let ended = records.series("completions/share_ended");
     let cut_off = records.series("completions/clipped_ratio");
     let (last, least) = match (ended.last(), ended.min()) {
@@ -227,20 +227,20 @@ fn ended(records: &Records) -> Option<Finding> {
 }
 
 /// PPO writes `objective/scores`, GRPO `reward`.
-fn score(records: &Records) -> Option<Finding> {
+fn score(records: &MetricRecords) -> Option<Finding> {
     let scores = ["objective/scores", "reward"].map(|key| records.series(key).ends());
     let (first, last) = scores.into_iter().flatten().next()?;
     Some(finding(first < last, format!("the score went from {first:.4} to {last:.4}")))
 }
 
-fn groups(records: &Records) -> Option<Finding> {
+fn groups(records: &MetricRecords) -> Option<Finding> {
     let silent = records.series("frac_reward_zero_std").mean()?;
     let text = format!("the scores are all equal in {:.0} % of the groups", 100.0 * silent);
     Some(finding(silent <= SILENT_GROUPS, text))
 }
 
 /// A policy that learns preferences raises the chosen completions above the rejected ones.
-fn pairs(records: &Records) -> Option<Finding> {
+fn pairs(records: &MetricRecords) -> Option<Finding> {
     let (first, last) = records.series("rewards/margins").ends()?;
     let text = format!("the margin of the implicit rewards went from {first:.4} to {last:.4}");
     Some(finding(first < last, text))
@@ -253,8 +253,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn verdicts(records: Vec<Value>) -> Vec<(Verdict, String)> {
-        let findings = all(&Records::new(records), &Table::new());
+    fn verdicts(records: Vec<Value>) -> Vec<(CheckVerdict, String)> {
+        let findings = all(&MetricRecords::new(records), &Table::new());
         findings.into_iter().map(|finding| (finding.verdict, finding.text)).collect()
     }
 
@@ -264,12 +264,12 @@ mod tests {
             let record = |(index, loss)| json!({"step": index + 1, "loss": loss, "grad_norm": 1.0});
             verdicts(losses.into_iter().enumerate().map(record).collect())
         };
-        assert!(run([2.0, 1.0]).iter().all(|(verdict, _)| *verdict == Verdict::Fine));
+        assert!(run([2.0, 1.0]).iter().all(|(verdict, _)| *verdict == CheckVerdict::Fine));
         let worse = run([1.0, 2.0]);
         assert!(
             worse
                 .iter()
-                .any(|(verdict, text)| *verdict == Verdict::Look && text.contains("loss went"))
+                .any(|(verdict, text)| *verdict == CheckVerdict::Look && text.contains("loss went"))
         );
     }
 
@@ -282,7 +282,7 @@ mod tests {
         let found = verdicts(vec![record]);
         let looks: Vec<&String> = found
             .iter()
-            .filter(|(verdict, _)| *verdict == Verdict::Look)
+            .filter(|(verdict, _)| *verdict == CheckVerdict::Look)
             .map(|(_, text)| text)
             .collect();
         assert_eq!(looks.len(), 2, "{looks:?}");
@@ -302,12 +302,12 @@ mod tests {
             verdicts(rewards.into_iter().enumerate().map(record).collect())
         };
         let fine = run([0.1, 0.4], 0.2, 0.5);
-        assert!(fine.iter().all(|(verdict, _)| *verdict == Verdict::Fine), "{fine:?}");
+        assert!(fine.iter().all(|(verdict, _)| *verdict == CheckVerdict::Fine), "{fine:?}");
         for part in ["score went from 0.1000 to 0.4000", "20 % of the groups", "50 % of the"] {
             assert!(fine.iter().any(|(_, text)| text.contains(part)), "{part} in {fine:?}");
         }
         let worse = run([0.4, 0.1], 1.0, 1.0);
-        let looks = worse.iter().filter(|(verdict, _)| *verdict == Verdict::Look).count();
+        let looks = worse.iter().filter(|(verdict, _)| *verdict == CheckVerdict::Look).count();
         assert_eq!(looks, 3, "{worse:?}");
     }
 
@@ -315,7 +315,7 @@ mod tests {
     fn margins_that_fall_are_found() {
         let record = |step, margin| json!({"step": step, "loss": 1.0 / f64::from(step), "rewards/margins": margin, "grad_norm": 1.0});
         let found = verdicts(vec![record(1, 0.5), record(2, -0.5)]);
-        let look = found.iter().find(|(verdict, _)| *verdict == Verdict::Look).unwrap();
+        let look = found.iter().find(|(verdict, _)| *verdict == CheckVerdict::Look).unwrap();
         assert!(look.1.contains("margin"), "{}", look.1);
     }
 
@@ -328,8 +328,8 @@ mod tests {
             "eval_accuracy_by_length": [bin(None, Some(0), 0.25), bin(Some(1), None, 0.95)],
         });
         let found = verdicts(vec![record]);
-        assert_eq!(found[0].0, Verdict::Fine, "{}", found[0].1);
-        assert_eq!(found[1].0, Verdict::Look, "{}", found[1].1);
+        assert_eq!(found[0].0, CheckVerdict::Fine, "{}", found[0].1);
+        assert_eq!(found[1].0, CheckVerdict::Look, "{}", found[1].1);
     }
 
     #[test]
@@ -340,11 +340,11 @@ mod tests {
             let record = json!({"step": 1, "eval_accuracy_by_length": bins});
             verdicts(vec![record])[0].0
         };
-        assert_eq!(verdict(1.0, 0.0), Verdict::Look);
-        assert_eq!(verdict(0.0, 1.0), Verdict::Look);
-        assert_eq!(verdict(0.0, 0.0), Verdict::Look);
-        assert_eq!(verdict(0.1, 0.3), Verdict::Look);
-        assert_eq!(verdict(0.6, 0.7), Verdict::Fine);
+        assert_eq!(verdict(1.0, 0.0), CheckVerdict::Look);
+        assert_eq!(verdict(0.0, 1.0), CheckVerdict::Look);
+        assert_eq!(verdict(0.0, 0.0), CheckVerdict::Look);
+        assert_eq!(verdict(0.1, 0.3), CheckVerdict::Look);
+        assert_eq!(verdict(0.6, 0.7), CheckVerdict::Fine);
     }
 
     #[test]
@@ -355,8 +355,8 @@ mod tests {
             let record = json!({"step": 1, "eval_accuracy_by_length": bins});
             verdicts(vec![record])[0].0
         };
-        assert_eq!(verdict(25), Verdict::Fine);
-        assert_eq!(verdict(2500), Verdict::Look);
+        assert_eq!(verdict(25), CheckVerdict::Fine);
+        assert_eq!(verdict(2500), CheckVerdict::Look);
     }
 
     #[test]

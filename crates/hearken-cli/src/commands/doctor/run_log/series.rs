@@ -4,11 +4,11 @@ use hearken_stats::quantile::middle;
 use serde_json::Value;
 
 /// All lines of metrics.jsonl.
-pub(super) struct Records {
+pub(super) struct MetricRecords {
     all: Vec<Value>,
 }
 
-impl Records {
+impl MetricRecords {
     pub(super) fn new(all: Vec<Value>) -> Self {
         Self { all }
     }
