@@ -5,7 +5,8 @@
 //! and what comparisons and demonstrations that take a person as long come to. Runs that have finished are not run again.
 #![expect(clippy::print_stderr, reason = "a program for people who work on this one")]
 
-use std::error::Error;
+mod parts;
+
 use std::path::{Path, PathBuf};
 
 use hearken_config::{Configuration as _, Layers};
@@ -21,7 +22,7 @@ use hearken_run::seeds::Seeds;
 use hearken_stats::mean::mean;
 use serde_json::{Value, json};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use parts::{Outcome, Part, measure as measure_parts};
 
 /// Seeds of every row.
 const SEEDS: u64 = 5;
@@ -265,11 +266,8 @@ fn effort(bench: &Bench) -> Outcome<Vec<Value>> {
     Ok(rows)
 }
 
-/// What measures a part of the results.
-type Part = fn(&Bench) -> Outcome<Vec<Value>>;
-
 /// The parts of the results, by name.
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [Part<Bench>; 7] = [
     ("transfer", transfer),
     ("cloning CartPole-v1", |bench| cloning(bench, CART_POLE)),
     ("survival Gridworld-v0", |bench| survival(bench, "Gridworld-v0")),
@@ -280,29 +278,6 @@ const PARTS: [(&str, Part); 7] = [
 ];
 
 fn main() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let ["--dir", dir, "--out", out, parts @ ..] = words.as_slice() else {
-        return Err("usage: imitation --dir DIR --out FILE [PART...]".into());
-    };
-    if let Some(unknown) = parts.iter().find(|part| PARTS.iter().all(|(name, _)| name != *part)) {
-        let names = PARTS.map(|(name, _)| name).join(", ");
-        return Err(format!("found no part {unknown:?}, expected some of {names}").into());
-    }
-    let bench = Bench { dir: dir.into() };
-    std::fs::create_dir_all(&bench.dir)?;
-    let mut found = match std::fs::read_to_string(out) {
-        Ok(text) => serde_json::from_str(&text)?,
-        Err(_) => json!({}),
-    };
-    found["seeds"] = json!(SEEDS);
-    found["episodes_of_an_evaluation"] = json!(EPISODES);
-    for (name, rows) in PARTS {
-        if parts.is_empty() || parts.contains(&name) {
-            found[name] = json!(rows(&bench)?);
-            // Part by part: the whole takes a while.
-            std::fs::write(out, serde_json::to_string_pretty(&found)? + "\n")?;
-        }
-    }
-    Ok(())
+    let about = [("seeds", json!(SEEDS)), ("episodes_of_an_evaluation", json!(EPISODES))];
+    measure_parts(&PARTS, |dir| Bench { dir }, &about)
 }

@@ -26,7 +26,6 @@ use crate::kept::LearnerState;
 use crate::learner::{Learner, fields};
 use crate::ppo::PpoLearner;
 use crate::preference::learner::PreferenceLearner;
-use crate::preference::pebble::PebbleLearner;
 use crate::reward_model::RewardModel;
 use crate::rewarded::RewardedLearner;
 use crate::rollout::Stage;
@@ -88,11 +87,11 @@ pub fn run(
     if 0 < config.preference.labels {
         return match config.train.algorithm {
             Algorithm::Ppo => {
-                let learner = PreferenceLearner::new(config, stage, seeds);
+                let learner = PreferenceLearner::<PpoLearner>::new(config, stage, seeds);
                 drive(loaded, start, learner, progress)
             }
             Algorithm::Sac => {
-                let learner = PebbleLearner::new(config, stage, seeds);
+                let learner = PreferenceLearner::<SacLearner>::new(config, stage, seeds);
                 drive(loaded, start, learner, progress)
             }
         };

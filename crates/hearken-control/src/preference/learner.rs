@@ -1,4 +1,4 @@
-//! PPO on a reward that is learned from comparisons while the policy acts.
+//! A policy on a reward that is learned from comparisons while it acts: PPO here, SAC in [`super::pebble`].
 
 use hearken_run::seeds::Seeds;
 use serde_json::{Map, Value};
@@ -12,39 +12,74 @@ use crate::ppo::PpoLearner;
 use crate::rollout::Stage;
 use crate::saved::Acting;
 
+/// A learner of policies whose reward the answers to questions about its own steps decide.
+pub trait Rewardable: Learner + Sized {
+    /// How many numbers of its own its checkpoints keep.
+    const OWN_NUMBERS: usize;
+
+    /// The learner, and the iteration in which the first questions are asked, of how many.
+    fn start(config: &ControlConfig, stage: Stage, seeds: Seeds) -> (Self, [u64; 2]);
+
+    /// Acts, asks what is due, and updates, once; returns what is to be written down.
+    ///
+    /// # Errors
+    /// As [`Learner::advance`].
+    fn advance_asking(
+        &mut self,
+        questions: &mut Questions,
+        now: (Seeds, u64),
+    ) -> Result<Map<String, Value>, AdvanceError>;
+}
+
 /// A policy, a reward model, and the comparisons between them.
 #[derive(Debug)]
-pub struct PreferenceLearner {
-    inner: PpoLearner,
+pub struct PreferenceLearner<L> {
+    inner: L,
     questions: Questions,
 }
 
-impl PreferenceLearner {
+impl<L: Rewardable> PreferenceLearner<L> {
     /// As the configuration says.
     pub fn new(config: &ControlConfig, stage: Stage, seeds: Seeds) -> Self {
         let spaces = stage.spaces();
-        let inner = PpoLearner::new(config, stage, seeds);
-        let total = config.train.environment_steps.div_ceil(inner.steps_per_iteration());
-        let questions = Questions::new(&config.preference, spaces, [0, total], seeds);
+        let (inner, iterations) = L::start(config, stage, seeds);
+        let questions = Questions::new(&config.preference, spaces, iterations, seeds);
         Self { inner, questions }
     }
 }
 
-impl Learner for PreferenceLearner {
+impl Rewardable for PpoLearner {
+    const OWN_NUMBERS: usize = 0;
+
+    fn start(config: &ControlConfig, stage: Stage, seeds: Seeds) -> (Self, [u64; 2]) {
+        let learner = Self::new(config, stage, seeds);
+        let total = learner.iterations(*config.train.environment_steps);
+        (learner, [0, total])
+    }
+
+    fn advance_asking(
+        &mut self,
+        questions: &mut Questions,
+        now: (Seeds, u64),
+    ) -> Result<Map<String, Value>, AdvanceError> {
+        let Self { ppo, stage, rollout } = self;
+        ppo.collect(stage, rollout, now)?;
+        let round = questions.ask_about((&*rollout, &stage.environments), now)?;
+        rollout.rewards = questions.rewards(&round.rows);
+        let update = ppo.update(rollout, now)?;
+        let mut record = self.record(&update);
+        record.extend(round.record);
+        Ok(record)
+    }
+}
+
+impl<L: Rewardable> Learner for PreferenceLearner<L> {
     fn advance(
         &mut self,
         seeds: Seeds,
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
-        let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration))?;
-        let of = (&*rollout, &stage.environments);
-        let round = self.questions.ask_about(of, (seeds, iteration))?;
-        rollout.rewards = self.questions.rewards(&round.rows);
-        let update = ppo.update(rollout, (seeds, iteration))?;
-        let mut record = self.inner.record(&update);
-        record.extend(round.record);
-        Ok(record)
+        self.inner.advance_asking(&mut self.questions, (seeds, iteration))
     }
 
     fn steps_per_iteration(&self) -> u64 {
@@ -68,24 +103,30 @@ impl Learner for PreferenceLearner {
     }
 
     fn kept(&self) -> LearnerState {
-        let (own, moments) = self.questions.kept();
-        LearnerState { moments, own, ..self.inner.kept() }
+        let inner = self.inner.kept();
+        let (numbers, moments) = self.questions.kept();
+        let own = [inner.own.as_slice(), &numbers].concat();
+        LearnerState { moments, own, ..inner }
     }
 
     fn restore(&mut self, mut kept: LearnerState) -> Result<(), String> {
-        let (own, moments) = (std::mem::take(&mut kept.own), std::mem::take(&mut kept.moments));
+        let moments = std::mem::take(&mut kept.moments);
+        let own = kept.own.split_off(L::OWN_NUMBERS.min(kept.own.len()));
         self.questions.restore(&own, moments)?;
         self.inner.restore(kept)
     }
 
     fn vectors(&self) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        self.questions.vectors()
+        let mut vectors = self.inner.vectors();
+        vectors.extend(self.questions.vectors());
+        vectors
     }
 
     fn restore_vectors<E>(
         &mut self,
         read: impl Fn(&str, &[usize]) -> Result<Vec<f32>, E>,
     ) -> Result<(), E> {
-        self.questions.restore_vectors(read)
+        self.inner.restore_vectors(&read)?;
+        self.questions.restore_vectors(&read)
     }
 }

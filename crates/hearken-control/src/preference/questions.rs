@@ -114,6 +114,11 @@ impl Questions {
         Ok(QuestionRound { rows, is_fitted, record })
     }
 
+    /// The iteration in which the first questions are asked.
+    pub fn first_iteration(&self) -> u64 {
+        self.iterations[0]
+    }
+
     /// How many queries an iteration has.
     fn due(&self, iteration: u64) -> usize {
         let [first, total] = self.iterations;
