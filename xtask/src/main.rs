@@ -125,6 +125,7 @@ fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root).args(arguments).envs(variables.iter().copied());
+    forget(&mut command);
     let builds_program = ["--workspace", "hearken-cli"].iter().any(|one| arguments.contains(one));
     if let (true, "test" | "build", Some(features)) = (builds_program, arguments[0], features()) {
         command.args(["--features", &features]);
@@ -134,6 +135,17 @@ fn cargo(root: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Result<
         bail!("`cargo {}` failed", arguments.join(" "));
     }
     Ok(())
+}
+
+/// Takes out of the environment of another program what cargo says of this one. A cargo that finds it there would run build scripts
+/// that read it (ring's does) anew, and build everything that stands on them.
+fn forget(command: &mut Command) {
+    const OWN: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    for (name, _) in std::env::vars_os() {
+        if OWN.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The one place that prints.

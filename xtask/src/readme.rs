@@ -44,6 +44,7 @@ pub(super) fn run(root: &Path) -> Result<()> {
                 };
                 let start = Instant::now();
                 let mut shell = Command::new("bash");
+                crate::forget(&mut shell);
                 shell.current_dir(root).args(["-ec", &command]).env("PATH", &path);
                 let is_server = command.starts_with("hearken collect");
                 if is_server { serve(&mut shell) } else { finish(&mut shell) }

@@ -73,7 +73,7 @@ pub(crate) fn real_data(root: &Path, data: &Path) -> Result<()> {
 /// runs/results/frontier is not measured again.
 pub(crate) fn frontier(root: &Path) -> Result<()> {
     let dir = "runs/results/frontier";
-    example(root, ("hearken-recipes", "frontier"), &["--dir", dir])?;
+    example(root, "frontier", &["--dir", dir])?;
     let measured = read_json(&root.join(dir).join("frontier.json"))?;
     let about = about(root, "cargo xtask results frontier")?;
     write(root, "frontier.json", &with_about(about, measured))?;
@@ -98,11 +98,7 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     let mut experiments = serde_json::Map::new();
     for (name, more) in [("addition", [].as_slice()), ("addition-two-steps", &two_steps)] {
         let (dir, out) = (format!("runs/results/{name}"), format!("runs/results/{name}.json"));
-        example(
-            root,
-            ("hearken-train", "addition"),
-            &[&["--dir", &dir, "--out", &out], more].concat(),
-        )?;
+        example(root, "addition", &[&["--dir", &dir, "--out", &out], more].concat())?;
         experiments.insert(name.to_owned(), read_json(&root.join(out))?);
     }
     let about = about(root, "cargo xtask results addition")?;
@@ -113,7 +109,7 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
 /// not trained again.
 pub(crate) fn process(root: &Path) -> Result<()> {
     let (dir, out) = ("runs/results/process", "runs/results/process.json");
-    example(root, ("hearken-recipes", "process"), &["--dir", dir, "--out", out])?;
+    example(root, "process", &["--dir", dir, "--out", out])?;
     let about = about(root, "cargo xtask results process")?;
     write(root, "process.json", &with_about(about, read_json(&root.join(out))?))
 }
@@ -123,7 +119,7 @@ pub(crate) fn process(root: &Path) -> Result<()> {
 pub(crate) fn imitation(root: &Path, parts: &[&str]) -> Result<()> {
     let (dir, out) = ("runs/results/imitation", "runs/results/imitation.json");
     let arguments = [&["--dir", dir, "--out", out], parts].concat();
-    example(root, ("hearken-control", "imitation"), &arguments)?;
+    example(root, "imitation", &arguments)?;
     let about = about(root, "cargo xtask results imitation")?;
     write(root, "imitation.json", &with_about(about, read_json(&root.join(out))?))
 }
@@ -133,16 +129,16 @@ pub(crate) fn imitation(root: &Path, parts: &[&str]) -> Result<()> {
 pub(crate) fn labels(root: &Path, parts: &[&str]) -> Result<()> {
     let (dir, out) = ("runs/results/labels", "runs/results/labels.json");
     let arguments = [&["--dir", dir, "--out", out], parts].concat();
-    example(root, ("hearken-control", "labels"), &arguments)?;
+    example(root, "labels", &arguments)?;
     let about = about(root, "cargo xtask results labels")?;
     write(root, "labels.json", &with_about(about, read_json(&root.join(out))?))
 }
 
-/// Runs an example of a crate.
-fn example(root: &Path, (package, name): (&str, &str), arguments: &[&str]) -> Result<()> {
+/// Runs an example.
+fn example(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(root.join("runs/results"))?;
-    let cargo = ["run", "--release", "--quiet", "--package", package, "--example", name, "--"];
-    super::cargo(root, &[cargo.as_slice(), arguments].concat(), &[])
+    let program = built(root, &["--example", name], &format!("examples/{name}"))?;
+    run(root, &program, arguments)
 }
 
 /// What was measured, below what must be known about it.
@@ -192,17 +188,23 @@ fn train(
 }
 
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    super::cargo(root, &["build", "--release", "--package", "hearken-cli"], &[])?;
+    built(root, &["--bin", "hearken"], "hearken")
+}
+
+/// Builds a part of the workspace with the packages as its tests have them: built alone, it would want others of their features.
+fn built(root: &Path, part: &[&str], path: &str) -> Result<PathBuf> {
+    super::cargo(root, &[&["build", "--release", "--workspace"], part].concat(), &[])?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    Ok(target.join("release/hearken"))
+    Ok(target.join("release").join(path))
 }
 
 fn run(root: &Path, program: &Path, arguments: &[&str]) -> Result<()> {
-    super::say(&format!("hearken {}", arguments.join(" ")));
+    let name = program.file_name().unwrap_or_default().display();
+    super::say(&format!("{name} {}", arguments.join(" ")));
     let status = Command::new(program).current_dir(root).args(arguments).status();
     let status = status.with_context(|| format!("{}: cannot be started", program.display()))?;
     if !status.success() {
-        bail!("`hearken {}` failed", arguments.join(" "));
+        bail!("`{name} {}` failed", arguments.join(" "));
     }
     Ok(())
 }
