@@ -52,19 +52,22 @@ impl Counter {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let (ended, tokens, speed) = (self.ended, self.tokens, self.speed());
-        let plural = if ended == 1 { "" } else { "s" };
-        output::say(&format!("{ended} {noun}{plural}, {tokens} tokens, {speed:.0} tokens/s"));
+        let (ended, plural) = (self.ended, if self.ended == 1 { "" } else { "s" });
+        let speed = self.speed().map(|speed| format!(", {} tokens, {speed}", self.tokens));
+        output::say(&format!("{ended} {noun}{plural}{}", speed.unwrap_or_default()));
     }
 
-    fn speed(&self) -> f64 {
+    /// Nothing where no tokens are counted.
+    fn speed(&self) -> Option<String> {
         let seconds = self.began.elapsed().as_secs_f64();
-        if 0.0 < seconds { self.tokens as f64 / seconds } else { 0.0 }
+        let is_counted = 0 < self.tokens && 0.0 < seconds;
+        is_counted.then(|| format!("{:.0} tokens/s", self.tokens as f64 / seconds))
     }
 
     fn message(&self) -> String {
         let left = time_left(self.began.elapsed(), self.ended, self.total);
-        let left = left.map(|left| format!("{} left  ", shown(left))).unwrap_or_default();
-        format!("{left}{:.0} tokens/s", self.speed())
+        let left = left.map(|left| format!("{} left", shown(left)));
+        let parts: Vec<String> = left.into_iter().chain(self.speed()).collect();
+        parts.join("  ")
     }
 }

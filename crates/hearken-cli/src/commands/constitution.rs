@@ -69,14 +69,17 @@ impl Constitution {
         let asking = Asking::new(&config.budget, kept);
         let interrupt = Interrupt::install("stopping; what is answered is kept")?;
         stop_on_interrupt(&interrupt, &asking);
-        let counter = Mutex::new(Counter::new(prompts.len()));
+        let counter = Mutex::new((Counter::new(prompts.len()), asking.budget.spent()));
         let on_prompt = || {
             if let Ok(mut counter) = counter.lock() {
-                counter.add(1, 0);
+                let spent = asking.budget.spent();
+                let tokens = spent.completion_tokens.saturating_sub(counter.1.completion_tokens);
+                counter.0.add(1, usize::try_from(tokens).unwrap_or(usize::MAX));
+                counter.1 = spent;
             }
         };
         let done = constitution::run(&device::open(), &config, &prompts, &asking, &on_prompt);
-        if let Ok(counter) = counter.into_inner() {
+        if let Ok((counter, _)) = counter.into_inner() {
             counter.finish("prompt");
         }
         match done {

@@ -37,7 +37,14 @@ const ANSWER_BYTES: usize = 200_000;
 /// The lines of a response; they end where nothing comes for too long.
 struct ResponseLines {
     lines: mpsc::Receiver<String>,
+    patience: Duration,
     end: Pin<Box<Sleep>>,
+}
+
+impl ResponseLines {
+    fn new(lines: mpsc::Receiver<String>, patience: Duration) -> Self {
+        Self { lines, patience, end: Box::pin(sleep(patience)) }
+    }
 }
 
 impl Stream for ResponseLines {
@@ -46,7 +53,7 @@ impl Stream for ResponseLines {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let lines = self.get_mut();
         if let Poll::Ready(line) = lines.lines.poll_recv(context) {
-            lines.end.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+            lines.end.as_mut().reset(tokio::time::Instant::now() + lines.patience);
             return Poll::Ready(line.map(Ok));
         }
         lines.end.as_mut().poll(context).map(|()| None)
@@ -84,7 +91,7 @@ pub(super) fn answers(state: AppState, exchange: Unanswered, seat: Seat) -> Body
             let _ = tokio::time::timeout(UNREAD, lines.send(format!("{last}\n"))).await;
         }
     });
-    Body::from_stream(ResponseLines { lines: receiver, end: Box::pin(sleep(SILENCE)) })
+    Body::from_stream(ResponseLines::new(receiver, SILENCE))
 }
 
 /// Runs `work` on a new thread; its result never comes where there is no thread, or `work` panics.
@@ -119,17 +126,21 @@ impl StreamSlot {
     fn send(&self, key: &str, value: &str) -> bool {
         let mut line = json!({"place": self.place});
         line[key] = Value::from(value);
-        let mut line = format!("{line}\n");
-        let started = Instant::now();
-        loop {
-            match self.lines.try_send(line) {
-                Ok(()) => return true,
-                Err(TrySendError::Closed(_)) => return false,
-                Err(TrySendError::Full(_)) if UNREAD <= started.elapsed() => return false,
-                Err(TrySendError::Full(unsent)) => line = unsent,
-            }
-            std::thread::sleep(LOOK);
+        is_taken(&self.lines, format!("{line}\n"), UNREAD)
+    }
+}
+
+/// Sends a line, for which it waits for room; `false` where nobody reads it in time.
+fn is_taken(lines: &mpsc::Sender<String>, mut line: String, patience: Duration) -> bool {
+    let started = Instant::now();
+    loop {
+        match lines.try_send(line) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(_)) if patience <= started.elapsed() => return false,
+            Err(TrySendError::Full(unsent)) => line = unsent,
         }
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -210,7 +221,30 @@ async fn keep(state: &AppState, asked: Unanswered, by_place: [ExchangeAnswer; 2]
 
 #[cfg(test)]
 mod tests {
-    use super::without_name;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_ends_where_a_model_says_nothing_for_too_long() {
+        let (sender, receiver) = mpsc::channel(2);
+        let mut lines = ResponseLines::new(receiver, Duration::from_millis(50));
+        let mut next = async || std::future::poll_fn(|cx| Pin::new(&mut lines).poll_next(cx)).await;
+        assert!(is_taken(&sender, "a".to_owned(), Duration::ZERO));
+        assert_eq!(next().await, Some(Ok("a".to_owned())));
+        // The sender is still there: only the silence ends it.
+        assert_eq!(next().await, None);
+        drop(lines);
+        assert!(!is_taken(&sender, "b".to_owned(), UNREAD));
+    }
+
+    #[test]
+    fn a_model_stops_where_nobody_takes_its_lines() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let patience = Duration::from_millis(30);
+        assert!(is_taken(&sender, "a".to_owned(), patience));
+        assert!(!is_taken(&sender, "b".to_owned(), patience));
+        assert_eq!(receiver.try_recv(), Ok("a".to_owned()));
+        assert!(is_taken(&sender, "c".to_owned(), patience));
+    }
 
     #[test]
     fn problems_do_not_name_the_model() {
