@@ -57,6 +57,7 @@ impl<A: Send + 'static> Program<A> {
     ///
     /// # Errors
     /// If there is no such program, or it may not be run.
+    #[expect(clippy::missing_panics_doc, reason = "the three streams are piped")]
     pub fn start(
         mut command: Command,
         read: impl FnMut(&mut ProgramOutput) -> Option<A> + Send + 'static,

@@ -140,7 +140,7 @@ pub(crate) async fn post(
                 writer.token(choice, (id, report), &text);
             }
             Progressed::Ended { choice, completion } => {
-                choices.push(writer.ended(choice, completion))
+                choices.push(writer.ended(choice, completion));
             }
             Progressed::Failed(error) => return Err(error),
         }

@@ -86,7 +86,7 @@ fn leading(candidates: &[Candidate], weight: impl Fn(&Candidate) -> f64) -> Opti
 }
 
 /// The probability that the choice among n of these answers, drawn without replacement, is right. Exact for
-/// [`Choice::Best`] and [`RerankingRule::Oracle`], and where n is all of them; otherwise the mean over `rounds` draws. `None`
+/// [`RerankingRule::Best`] and [`RerankingRule::Oracle`], and where n is all of them; otherwise the mean over `rounds` draws. `None`
 /// if there are fewer than n, or n is 0.
 ///
 /// ```

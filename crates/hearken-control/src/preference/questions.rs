@@ -176,7 +176,7 @@ impl Questions {
             self.shown += 1;
             match self.settings.teacher.compare(utilities, self.range, rng) {
                 Some(first_is_better) => {
-                    self.compared.push(ComparedSegments { segments, first_is_better })
+                    self.compared.push(ComparedSegments { segments, first_is_better });
                 }
                 None => self.skipped += 1,
             }

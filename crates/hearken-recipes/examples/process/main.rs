@@ -82,7 +82,7 @@ fn main() -> Result<()> {
 
 fn options() -> Result<Options> {
     let seeds = (1..=5).collect();
-    let mut options = Options { out: None, dir: None, seeds, problems: 80, samples: 64 };
+    let mut options = Options { out: None, dir: None, seeds, problems: 240, samples: 64 };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{name}: a value is missing"))?;

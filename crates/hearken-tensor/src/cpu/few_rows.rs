@@ -52,7 +52,7 @@ pub(crate) fn few_rows(
                         dispatch(Combinations { x, weight, y, outputs: outputs.clone(), write });
                     }
                 }
-            })
+            });
         }
     }
 }
