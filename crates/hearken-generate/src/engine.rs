@@ -1,24 +1,28 @@
 //! The loop: schedule, run, postprocess.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use hearken_data::StopReason;
 use hearken_model::cached::CachedInput;
-use hearken_model::{Head, KvCache, Model, ModelConfig, Tokenizer};
+use hearken_model::{
+    AdaptedRows, Adapter, AdapterError, Head, KvCache, Model, ModelConfig, Tokenizer,
+};
 use hearken_tensor::Device;
-use hearken_tensor::device::{CachedRow, Rows, View, ViewMut, Write};
+use hearken_tensor::device::{Rows, View, ViewMut, Write};
 use hearken_tensor::draw::DrawRow;
 use rayon::prelude::*;
 
 use crate::error::GenerateError;
 use crate::request::{CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled};
+use crate::rows::StepRows;
 use crate::sampling::Sampling;
 use crate::schedule::{Chunk, Scheduler, pages_needed, pages_of_use};
 use crate::sequence::{Extent, OpenSequence, Queued, QueuedPart, Terms, TokenDraw};
 use crate::stop::StopRules;
-use crate::wishes::Wishes;
+use crate::wishes::{AdapterId, Wishes};
 
 /// What sees each token as it is sampled, and says whether to go on.
 pub(crate) type Observer<'a> = &'a mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>;
@@ -44,7 +48,7 @@ pub(crate) struct Voice<'m, D: Device> {
 /// ```
 /// # use std::ops::ControlFlow;
 /// # use std::path::Path;
-/// # use hearken_generate::{Engine, EngineOptions, Request, Sampling};
+/// # use hearken_generate::{Engine, EngineOptions, SamplingRequest, Sampling};
 /// # use hearken_model::{Head, Model, ModelConfig};
 /// # use hearken_tensor::{Cpu, device::Precision};
 /// # let raw = serde_json::json!({
@@ -57,7 +61,7 @@ pub(crate) struct Voice<'m, D: Device> {
 /// let options = EngineOptions { cache_bytes: 1 << 20, ..EngineOptions::default() };
 /// let mut engine = Engine::new(&model, None, options)?;
 /// let prompt_ids: Vec<u32> = (0..20).collect();
-/// let request = Request { prompt_ids, samples: 1, seed: 7 };
+/// let request = SamplingRequest { prompt_ids, samples: 1, seed: 7 };
 /// engine.submit(request.clone(), &Sampling::greedy(4))?;
 /// let first = engine.finish(&mut |_| ControlFlow::Continue(()))?;
 /// engine.submit(request, &Sampling::greedy(4))?;
@@ -80,6 +84,12 @@ pub struct Engine<'m, D: Device> {
     sampled: usize,
     /// Completions that no step has returned yet.
     ended: Vec<CompletionEnded>,
+    /// The model with each of its adapters, over the same weights.
+    adapters: BTreeMap<AdapterId, Model<D>>,
+    /// Adapters that leave when nothing runs through them any more.
+    leaving: BTreeSet<AdapterId>,
+    /// Adapters that have come so far.
+    attached: u64,
 }
 
 impl<'m, D: Device> Engine<'m, D> {
@@ -156,9 +166,19 @@ impl<'m, D: Device> Engine<'m, D> {
         let affordable = options.cache_bytes / page_bytes(&voices, &options);
         let scheduler = Scheduler::new(VecDeque::new(), 0, options);
         let caches = Vec::new();
-        let (submitted, sampled, ended) = (0, 0, Vec::new());
-        let engine =
-            Self { voices, tokenizer, options, caches, scheduler, submitted, sampled, ended };
+        let engine = Self {
+            voices,
+            tokenizer,
+            options,
+            caches,
+            scheduler,
+            submitted: 0,
+            sampled: 0,
+            ended: Vec::new(),
+            adapters: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            attached: 0,
+        };
         Ok((engine, affordable))
     }
 
@@ -173,9 +193,49 @@ impl<'m, D: Device> Engine<'m, D> {
         Ok(())
     }
 
-    /// The model; of several, the first.
-    pub(crate) fn model(&self) -> &'m Model<D> {
-        self.voices[0].model
+    /// The model, the first of several, or that with an adapter.
+    ///
+    /// # Errors
+    /// If there is no such adapter.
+    pub(crate) fn model(&self, adapter: Option<AdapterId>) -> Result<&Model<D>, GenerateError> {
+        match adapter {
+            None => Ok(self.voices[0].model),
+            Some(id) => self.adapters.get(&id).ok_or(GenerateError::NoAdapter),
+        }
+    }
+
+    /// Adds an adapter: requests that name it run through it, in one batch with those that do not, and find nothing in the
+    /// cache that others left there. `base` is where the engine's model was read.
+    ///
+    /// # Errors
+    /// If it does not fit the model, or holds more than factors.
+    ///
+    /// # Panics
+    /// If the engine has several models, or its model has an adapter itself.
+    pub fn attach(&mut self, adapter: &Adapter, base: &Path) -> Result<AdapterId, AdapterError> {
+        assert_eq!(self.voices.len(), 1, "models of an engine with adapters");
+        let adapted = self.voices[0].model.with_adapter(adapter, base)?;
+        let id = AdapterId(self.attached);
+        self.attached += 1;
+        self.adapters.insert(id, adapted);
+        Ok(id)
+    }
+
+    /// Takes an adapter away, once nothing runs through it any more.
+    pub fn detach(&mut self, adapter: AdapterId) {
+        self.leaving.insert(adapter);
+        self.let_leave();
+    }
+
+    fn let_leave(&mut self) {
+        let Self { leaving, adapters, scheduler, .. } = self;
+        leaving.retain(|&id| {
+            let is_used = scheduler.uses(id);
+            if !is_used {
+                adapters.remove(&id);
+            }
+            is_used
+        });
     }
 
     fn config(&self) -> &'m ModelConfig {
@@ -199,7 +259,7 @@ impl<'m, D: Device> Engine<'m, D> {
     /// [`Engine::submit`] for a request that wants more.
     ///
     /// # Errors
-    /// As there, and if a wish is out of its range.
+    /// As there, and if a wish is out of its range, or names an adapter that is not there.
     pub fn submit_with(
         &mut self,
         request: SamplingRequest,
@@ -208,6 +268,7 @@ impl<'m, D: Device> Engine<'m, D> {
     ) -> Result<usize, GenerateError> {
         sampling.validate()?;
         wishes.validate(self.config().vocab)?;
+        self.model(wishes.adapter)?;
         let rules = StopRules::new(sampling, self.tokenizer, &self.config().eos)?;
         let terms = Arc::new(Terms { sampling: sampling.clone(), rules, wishes });
         let (index, request) = (self.submitted, Arc::new(request));
@@ -278,6 +339,7 @@ impl<'m, D: Device> Engine<'m, D> {
             completion: sequence.finish(),
         });
         self.ended.extend(ended);
+        self.let_leave();
         // Where one request fails, what others have come to is returned by the next step.
         accepted?;
         Ok(std::mem::take(&mut self.ended))
@@ -286,34 +348,24 @@ impl<'m, D: Device> Engine<'m, D> {
     /// Runs the last token of every running sequence and the chunks; gives the logits of the former
     /// and those after each prompt that ends, `[rows, V]`, if there are any.
     fn run(&mut self, chunks: &[Chunk]) -> Option<D::Buffer> {
-        let (mut tokens, mut rows, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        for sequence in &self.scheduler.running {
-            let (token, position) = sequence.next_token();
-            wanted.push(tokens.len());
-            tokens.push(token);
-            rows.push(CachedRow { pages: &sequence.pages, position });
-        }
-        for chunk in chunks {
-            let prompt = &self.scheduler.prompts[chunk.prompt];
-            let pages = prompt.pages.as_slice();
-            tokens.extend(&prompt.tokens[chunk.positions.clone()]);
-            let positions = chunk.positions.clone();
-            rows.extend(positions.map(|at| CachedRow { pages, position: at as u32 }));
-            if chunk.completes {
-                wanted.push(tokens.len() - 1);
-            }
-        }
-        if tokens.is_empty() {
+        let rows = StepRows::new(&self.scheduler, chunks);
+        if rows.tokens.is_empty() {
             return None;
         }
-        let input = CachedInput { tokens: &tokens, rows: &rows };
+        let adapted = rows.adapted.iter().map(|(id, rows)| {
+            let model =
+                self.adapters.get(id).expect("an adapter stays while anything runs through it");
+            AdaptedRows { rows: rows.clone(), model }
+        });
+        let adapted: Vec<_> = adapted.collect();
+        let input = CachedInput { tokens: &rows.tokens, rows: &rows.places };
         let mut mixed: Vec<f32> = Vec::new();
         for (Voice { model, share }, cache) in self.voices.iter().zip(&mut self.caches) {
-            let hidden = model.forward_cached(cache, input);
-            if wanted.is_empty() {
+            let hidden = model.forward_cached_adapted(cache, input, &adapted);
+            if rows.wanted.is_empty() {
                 continue;
             }
-            let logits = model.hidden_logits(&hidden, &wanted);
+            let logits = model.hidden_logits(&hidden, &rows.wanted);
             if self.voices.len() == 1 {
                 return Some(logits);
             }

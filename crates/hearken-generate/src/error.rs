@@ -1,5 +1,18 @@
 //! Why sampling fails.
 
+use hearken_model::AdapterError;
+
+/// Why an engine on a thread of its own has not taken an adapter.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// It does not fit the engine's model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The thread has ended.
+    #[error("{}", GenerateError::Gone)]
+    Gone,
+}
+
 /// Why completions could not be sampled.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GenerateError {
@@ -27,6 +40,9 @@ pub enum GenerateError {
     /// Stop sequences are texts, and there is no tokenizer to make text of tokens.
     #[error("stop sequences need a tokenizer, and the model has none")]
     StopWithoutTokenizer,
+    /// A request names an adapter that the engine does not have.
+    #[error("the engine has no such adapter")]
+    NoAdapter,
     /// The model has no language-model head.
     #[error("the model is a scorer; expected a language model")]
     NotALanguageModel,
@@ -138,6 +154,7 @@ impl GenerateError {
             | Self::Bias { .. }
             | Self::EmptyStop
             | Self::StopWithoutTokenizer
+            | Self::NoAdapter
             | Self::NotALanguageModel
             | Self::Vocabularies { .. }
             | Self::OutOfMemory(_)

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use hearken_data::{Completion, StopReason};
-use hearken_model::{Model, Tokenizer};
+use hearken_model::{Adapter, AdapterError, Model, Tokenizer};
 use hearken_tensor::Device;
 
 use crate::engine::Engine;
-use crate::error::GenerateError;
+use crate::error::{AttachError, GenerateError};
 use crate::reading::{Read, Reading, read_completions};
 use crate::request::{EngineOptions, EngineStats, SamplingRequest, TokenSampled};
 use crate::sampling::Sampling;
-use crate::wishes::{TokenReport, Wishes};
+use crate::wishes::{AdapterId, TokenReport, Wishes};
 
 /// A model that completes requests on a thread of its own, several at a time.
 ///
@@ -45,6 +46,27 @@ pub struct Generation {
 pub struct Ticket {
     number: u64,
     messages: Sender<EngineMessage>,
+}
+
+/// An adapter that an engine has. When this is dropped, what runs through the adapter ends, and it leaves.
+#[derive(Debug)]
+pub struct Attached {
+    id: AdapterId,
+    messages: Sender<EngineMessage>,
+}
+
+impl Attached {
+    /// What requests name it by.
+    pub fn id(&self) -> AdapterId {
+        self.id
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // A thread that has ended has no adapters.
+        drop(self.messages.send(EngineMessage::Detach(self.id)));
+    }
 }
 
 /// Hears what comes of a request, on the engine's thread, which waits for it. Where it breaks off, the
@@ -83,6 +105,8 @@ pub enum Update {
 enum EngineMessage {
     Complete(Box<QueuedRequest>),
     Read(Reading, Listener),
+    Attach(Box<Adapter>, PathBuf, Sender<Result<AdapterId, AdapterError>>),
+    Detach(AdapterId),
     Cancel(u64),
     Stats(Sender<EngineStats>),
 }
@@ -127,8 +151,23 @@ impl EngineHandle {
         Ok(Self { messages, asked: Arc::default() })
     }
 
+    /// Whether both are handles of one engine.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.asked, &other.asked)
+    }
+
     /// Asks for completions. What is wrong with the request comes as the first update.
     pub fn complete(&self, request: SamplingRequest, sampling: Sampling) -> Generation {
+        self.complete_with(request, sampling, Wishes::default())
+    }
+
+    /// [`EngineHandle::complete`] for a request that wants more.
+    pub fn complete_with(
+        &self,
+        request: SamplingRequest,
+        sampling: Sampling,
+        wishes: Wishes,
+    ) -> Generation {
         let (updates, receiver) = channel();
         let nothing = sampling.max_new_tokens == 0;
         let left = if nothing { 0 } else { request.samples };
@@ -137,7 +176,7 @@ impl EngineHandle {
             // Its cancellation is on the way.
             Err(_) => ControlFlow::Break(()),
         });
-        let ticket = self.complete_into(request, sampling, Wishes::default(), sink);
+        let ticket = self.complete_into(request, sampling, wishes, sink);
         Generation { updates: receiver, _ticket: ticket, left }
     }
 
@@ -155,6 +194,20 @@ impl EngineHandle {
         // A thread that has ended drops the way back, which its other end sees.
         drop(self.messages.send(EngineMessage::Complete(Box::new(asked))));
         Ticket { number, messages: self.messages.clone() }
+    }
+
+    /// Adds an adapter, until what is returned is dropped; see [`Engine::attach`]. Blocks until the engine has read it,
+    /// between two steps.
+    ///
+    /// # Errors
+    /// As there, and if the thread has ended.
+    pub fn attach(&self, adapter: Adapter, base: &Path) -> Result<Attached, AttachError> {
+        let (sender, attached) = channel();
+        let message = EngineMessage::Attach(Box::new(adapter), base.to_owned(), sender);
+        // A thread that has ended drops the sender.
+        drop(self.messages.send(message));
+        let id = attached.recv().map_err(|_| AttachError::Gone)??;
+        Ok(Attached { id, messages: self.messages.clone() })
     }
 
     /// Has completions read between two steps; `listener` hears what was found. It is dropped without having heard
@@ -247,9 +300,18 @@ impl<D: Device> Loop<'_, D> {
                 }
             }
             EngineMessage::Read(reading, listener) => {
-                let model = self.engine.model();
-                listener(rayon::scope(|_| read_completions(model, &reading)));
+                let model = self.engine.model(reading.adapter);
+                listener(rayon::scope(|_| read_completions(model?, &reading)));
             }
+            EngineMessage::Attach(adapter, base, sender) => {
+                let attached = self.engine.attach(&adapter, &base);
+                if let Err(unwanted) = sender.send(attached)
+                    && let Ok(id) = unwanted.0
+                {
+                    self.engine.detach(id);
+                }
+            }
+            EngineMessage::Detach(id) => self.engine.detach(id),
             // Who has gone is not told.
             EngineMessage::Stats(sender) => drop(sender.send(self.engine.stats())),
         }

@@ -14,7 +14,7 @@
 //!
 //! Read in this order: [`Sampling`], [`Wishes`], [`SamplingRequest`] and [`TokenSampled`] (what is asked for), `sampler` (its
 //! random numbers), `pages` and `prefix` (who owns which page of the cache), `sequence`, `schedule`
-//! (who runs next), [`Engine`] (the loop), [`generate`], [`read_completions`], [`EngineHandle`], `stop`, [`completion_text`] and
+//! (who runs next), `rows` (what a step runs), [`Engine`] (the loop), [`generate`], [`read_completions`], [`EngineHandle`], `stop`, [`completion_text`] and
 //! [`TextPieces`] (where text ends).
 //!
 //! Not here: the forward pass and the layout of the cache (`hearken-model`), scores, chat formats.
@@ -34,6 +34,8 @@ mod sequence;
 
 mod schedule;
 
+mod rows;
+
 mod engine;
 
 mod batch;
@@ -48,11 +50,11 @@ mod pieces;
 
 pub use batch::{Mixture, generate, generate_mixed, generate_with};
 pub use engine::Engine;
-pub use error::GenerateError;
-pub use handle::{EngineHandle, Generation, Listener, Sink, Ticket, Update};
+pub use error::{AttachError, GenerateError};
+pub use handle::{Attached, EngineHandle, Generation, Listener, Sink, Ticket, Update};
 pub use pieces::TextPieces;
 pub use reading::{Read, Reading, read_completions};
 pub use request::{CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled};
 pub use sampling::Sampling;
 pub use stop::completion_text;
-pub use wishes::{Allowed, Guidance, Guide, TokenReport, Wishes};
+pub use wishes::{AdapterId, Allowed, Guidance, Guide, TokenReport, Wishes};

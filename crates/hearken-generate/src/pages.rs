@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::prefix::PrefixTree;
+use crate::prefix::{CachedTokens, PrefixTree};
 
 /// The pages of a cache with the number of owners of each.
 ///
@@ -100,13 +100,13 @@ impl PagePool {
 
     /// Pages that hold the beginning of a prompt. The prompt's last token is never among what they
     /// hold: it has to run, for the logits that follow it.
-    pub(crate) fn find_prefix(&self, prompt: &[u32]) -> Vec<u32> {
-        let before_last = &prompt[..prompt.len().saturating_sub(1)];
-        self.prefixes.find(before_last, self.page_len)
+    pub(crate) fn find_prefix(&self, prompt: CachedTokens<'_>) -> Vec<u32> {
+        let ids = &prompt.ids[..prompt.ids.len().saturating_sub(1)];
+        self.prefixes.find(CachedTokens { ids, ..prompt }, self.page_len)
     }
 
     /// Lets other prompts find the full pages of this one.
-    pub(crate) fn publish_prefix(&mut self, prompt: &[u32], pages: &[u32]) {
+    pub(crate) fn publish_prefix(&mut self, prompt: CachedTokens<'_>, pages: &[u32]) {
         self.prefixes.insert(prompt, self.page_len, pages);
     }
 }
@@ -114,6 +114,10 @@ impl PagePool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn base(ids: &[u32]) -> CachedTokens<'_> {
+        CachedTokens { adapter: None, ids }
+    }
 
     #[test]
     fn a_page_returns_when_its_last_owner_leaves() {
@@ -141,12 +145,12 @@ mod tests {
         let mut pool = PagePool::new(4, 2);
         let prompt = [1, 2, 3, 4, 5];
         let pages = pool.take(3).unwrap();
-        pool.publish_prefix(&prompt, &pages);
+        pool.publish_prefix(base(&prompt), &pages);
         pool.release(&pages);
         assert_eq!(pool.available(), 4);
-        assert_eq!(pool.find_prefix(&prompt), pages[..2]);
+        assert_eq!(pool.find_prefix(base(&prompt)), pages[..2]);
 
-        let found = pool.find_prefix(&prompt);
+        let found = pool.find_prefix(base(&prompt));
         pool.share(&found);
         assert_eq!(pool.available(), 2);
         pool.release(&found);
@@ -154,7 +158,7 @@ mod tests {
         // Two are free; the third is the prompt's second page, which is of least use.
         let taken = pool.take(3).unwrap();
         assert!(taken.contains(&pages[1]));
-        assert_eq!(pool.find_prefix(&prompt), pages[..1]);
+        assert_eq!(pool.find_prefix(base(&prompt)), pages[..1]);
         pool.release(&taken);
         assert_eq!(pool.available(), 4);
     }
@@ -163,9 +167,9 @@ mod tests {
     fn the_last_token_of_a_prompt_is_never_reused() {
         let mut pool = PagePool::new(2, 2);
         let pages = pool.take(2).unwrap();
-        pool.publish_prefix(&[1, 2, 3, 4], &pages);
-        assert_eq!(pool.find_prefix(&[1, 2, 3, 4]), pages[..1]);
-        assert_eq!(pool.find_prefix(&[1, 2, 3, 4, 5]), pages);
-        assert!(pool.find_prefix(&[1]).is_empty());
+        pool.publish_prefix(base(&[1, 2, 3, 4]), &pages);
+        assert_eq!(pool.find_prefix(base(&[1, 2, 3, 4])), pages[..1]);
+        assert_eq!(pool.find_prefix(base(&[1, 2, 3, 4, 5])), pages);
+        assert!(pool.find_prefix(base(&[1])).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use hearken_tensor::Device;
 use rayon::prelude::*;
 
 use crate::error::GenerateError;
-use crate::wishes::TokenReport;
+use crate::wishes::{AdapterId, TokenReport};
 
 /// Rows that go through the model at once, or one sequence.
 const ROWS: usize = 2048;
@@ -24,13 +24,16 @@ pub struct Reading {
     pub temperature: f64,
     /// How many of the likeliest tokens are reported in the place of each.
     pub likeliest: usize,
+    /// The adapter of an engine that reads; without it the model as it is.
+    pub adapter: Option<AdapterId>,
 }
 
 /// Of each sequence, how likely each token of its completion is, given all tokens before it; under the temperature of
 /// the reading, with nothing added or cut off.
 pub type Read = Vec<Vec<TokenReport>>;
 
-/// Reads completions; what is found of a sequence does not depend on the others, but for the last digits of sums.
+/// Reads completions with a model, which has the adapter that the reading names, if it names one. What is found of a
+/// sequence does not depend on the others, but for the last digits of sums.
 ///
 /// # Errors
 /// If a prompt is empty, a token unknown, a sequence longer than the model's positions, the temperature not above 0, or

@@ -12,8 +12,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::pages::PagePool;
+use crate::prefix::CachedTokens;
 use crate::request::EngineOptions;
 use crate::sequence::{OpenSequence, Prompt, Queued};
+use crate::wishes::AdapterId;
 
 /// A part of a prompt that runs in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,10 +141,25 @@ impl<'m, L> Scheduler<'m, L> {
                 self.queue.push_front(queued);
             }
         } else if let Some(sequence) = self.running.pop() {
-            self.pool.publish_prefix(&sequence.cached_ids(), &sequence.pages);
+            self.publish(&sequence);
             self.pool.release(&sequence.pages);
             self.queue.push_front(sequence.into_queued());
         }
+    }
+
+    /// Lets prompts that begin like a sequence find what it has run.
+    fn publish(&mut self, sequence: &OpenSequence<'m, L>) {
+        let ids = &sequence.cached_ids();
+        let tokens = CachedTokens { adapter: sequence.adapter(), ids };
+        self.pool.publish_prefix(tokens, &sequence.pages);
+    }
+
+    /// Whether anything that waits or runs goes through an adapter.
+    pub(crate) fn uses(&self, adapter: AdapterId) -> bool {
+        let wanted = Some(adapter);
+        self.queue.iter().any(|queued| queued.terms.wishes.adapter == wanted)
+            || self.prompts.iter().any(|prompt| prompt.adapter() == wanted)
+            || self.running.iter().any(|sequence| sequence.adapter() == wanted)
     }
 
     /// The parts of prompts that run in this step.
@@ -195,7 +212,7 @@ impl<'m, L> Scheduler<'m, L> {
         let ended: Vec<_> =
             self.running.extract_if(.., |sequence| sequence.ended.is_some()).collect();
         for sequence in &ended {
-            self.pool.publish_prefix(&sequence.cached_ids(), &sequence.pages);
+            self.publish(sequence);
             self.pool.release(&sequence.pages);
         }
         let pool = &mut self.pool;

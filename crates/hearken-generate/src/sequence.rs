@@ -9,11 +9,12 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::pages::PagePool;
+use crate::prefix::CachedTokens;
 use crate::request::SamplingRequest;
 use crate::sampler;
 use crate::sampling::Sampling;
 use crate::stop::{StopRules, StopWatch};
-use crate::wishes::{Guidance, TokenReport, Wishes};
+use crate::wishes::{AdapterId, Guidance, TokenReport, Wishes};
 
 /// What holds for all samples of a request.
 #[derive(Debug)]
@@ -138,7 +139,8 @@ impl<'m, L> Prompt<'m, L> {
     pub(crate) fn admit(queued: Queued<'m, L>, pool: &mut PagePool) -> Result<Self, Queued<'m, L>> {
         let tokens = queued.tokens();
         let extent = queued.extent.after(tokens.len() - queued.extent.prompt);
-        let found = pool.find_prefix(&tokens);
+        let of_adapter = CachedTokens { adapter: queued.terms.wishes.adapter, ids: &tokens };
+        let found = pool.find_prefix(of_adapter);
         // Owned before others are taken, so that these are not given up for them.
         pool.share(&found);
         let Some(taken) = pool.take(extent.pages_at_entry() - found.len()) else {
@@ -147,7 +149,7 @@ impl<'m, L> Prompt<'m, L> {
         };
         let scheduled = found.len() * extent.page_len;
         let pages = [found, taken].concat();
-        pool.publish_prefix(&tokens, &pages);
+        pool.publish_prefix(of_adapter, &pages);
         let prompt_pages = pages[..tokens.len().div_ceil(extent.page_len)].to_vec();
         pool.share(&prompt_pages);
         let Queued { index, request, terms, extent: asked, part } = queued;
@@ -177,6 +179,11 @@ impl<'m, L> Prompt<'m, L> {
             waiting,
             logits,
         })
+    }
+
+    /// What it runs through; none is the base.
+    pub(crate) fn adapter(&self) -> Option<AdapterId> {
+        self.terms.wishes.adapter
     }
 
     /// Enters the next sample, if there are pages for it.
@@ -295,6 +302,11 @@ impl<'m, L> OpenSequence<'m, L> {
     /// Lets the sequence draw its first token from the logits after its prompt.
     pub(crate) fn start(&mut self, logits: Arc<L>) {
         self.first = Some(logits);
+    }
+
+    /// What it runs through; none is the base.
+    pub(crate) fn adapter(&self) -> Option<AdapterId> {
+        self.terms.wishes.adapter
     }
 
     /// The token to run next, the last one drawn, and its position.

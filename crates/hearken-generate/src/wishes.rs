@@ -25,7 +25,13 @@ pub struct Wishes {
     pub presence_penalty: f64,
     /// Says which tokens may come next.
     pub guide: Option<Arc<dyn Guide>>,
+    /// The adapter of the engine that completes the prompt; without it the model as it is.
+    pub adapter: Option<AdapterId>,
 }
+
+/// Names an adapter of an engine; no other one of that engine has had the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdapterId(pub(crate) u64);
 
 /// Says of each completion which tokens may come next.
 pub trait Guide: Debug + Send + Sync {

@@ -5,7 +5,7 @@
 use hearken_tensor::Device;
 use hearken_tensor::device::{CacheMut, CachedRow, OutOfMemory, Precision, Rows, View};
 
-use crate::transformer::{AttendOver, Model};
+use crate::transformer::{AdaptedRows, AttendOver, Block, Model};
 
 /// Keys and values of all layers, in pages.
 #[derive(Debug)]
@@ -90,6 +90,25 @@ impl<D: Device> Model<D> {
     /// # Panics
     /// If there are no tokens, or a row's position lies outside its pages.
     pub fn forward_cached(&self, cache: &mut KvCache<D>, input: CachedInput<'_>) -> Hidden<D> {
+        self.forward_cached_adapted(cache, input, &[])
+    }
+
+    /// [`Model::forward_cached`], with adapters of some rows: each range of rows goes through an adapter of its own beside
+    /// the weights that all rows share; no row is in two ranges.
+    ///
+    /// # Panics
+    /// As there, and if this model has an adapter itself.
+    pub fn forward_cached_adapted(
+        &self,
+        cache: &mut KvCache<D>,
+        input: CachedInput<'_>,
+        adapted: &[AdaptedRows<'_, D>],
+    ) -> Hidden<D> {
+        assert!(
+            adapted.is_empty() || self.adapter().is_none(),
+            "{} ranges of rows have adapters, and so has the model",
+            adapted.len()
+        );
         let n = input.tokens.len();
         assert_eq!(input.rows.len(), n, "rows: one per token");
         let positions: Vec<u32> = input.rows.iter().map(|row| row.position).collect();
@@ -100,7 +119,8 @@ impl<D: Device> Model<D> {
             let (page_len, precision) = (cache.page_len, cache.precision);
             let cache = CacheMut { keys, values, page_len, precision };
             let over = AttendOver::Cache { cache, rows: &plan };
-            self.block(layer, n, None).forward(&mut x, &geometry, over, false);
+            let block = Block { adapted, ..self.block(layer, n, None) };
+            block.forward(&mut x, &geometry, over, false);
         }
         let mut buffer = self.device().scratch(n * self.config().width);
         let rows = Rows::dense(n, self.config().width);

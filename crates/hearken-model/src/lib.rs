@@ -42,6 +42,6 @@ pub use mlp::{Mlp, MlpPass, MlpShape};
 pub use params::{Gradients, Init, Param, ParamId, ParamSpec, ParamStore};
 pub use tokenizer::Tokenizer;
 pub use transformer::{
-    Batch, Footprint, Keep, LoadOptions, LoadReport, LogitLoss, Masters, Model, ModelError,
-    OutputGrads, Pass, stored_head,
+    AdaptedRows, Batch, Footprint, Keep, LoadOptions, LoadReport, LogitLoss, Masters, Model,
+    ModelError, OutputGrads, Pass, stored_head,
 };

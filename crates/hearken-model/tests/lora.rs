@@ -531,3 +531,21 @@ fn what_is_no_adapter_is_refused() {
     std::fs::write(cut.path().join("adapter_config.json"), "{").unwrap();
     assert_says(&error(cut.path(), "llama"), &["adapter_config.json: not a JSON object"]);
 }
+
+#[test]
+fn a_model_with_an_adapter_beside_it_holds_the_weights_once() {
+    let (place, options) = base_of("llama");
+    let base = Model::load(families::cpu(), &place, &options).unwrap().0;
+    let adapter = Adapter::read(&peft("llama")).unwrap();
+    let adapted = base.with_adapter(&adapter, &place).unwrap();
+    let expected = Model::load_adapted(families::cpu(), &place, &options, &adapter).unwrap().0;
+    assert_eq!(logits(&adapted), logits(&expected));
+    assert_ne!(logits(&adapted), logits(&base));
+    let place_of = |model: &Model<Cpu>, index: usize| model.params()[index].values.as_ptr();
+    for index in 0..base.params().len() {
+        assert_eq!(place_of(&adapted, index), place_of(&base, index));
+    }
+    let factors = adapted.params().len() - base.params().len();
+    assert_eq!(factors, expected.params().len() - base.params().len());
+    assert_eq!(adapted.parameter_counts().0, 0);
+}

@@ -206,7 +206,8 @@ fn submit(ask: &Ask, sender: &mpsc::UnboundedSender<Numbered>) -> Vec<Ticket> {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
-        let (sampling, wishes) = (ask.sampling.clone(), ask.wishes.clone());
+        let sampling = ask.sampling.clone();
+        let wishes = Wishes { adapter: ask.weights.adapter(), ..ask.wishes.clone() };
         ask.weights.engine.complete_into(request, sampling, wishes, sink)
     };
     ask.prompts.iter().enumerate().map(request).collect()

@@ -108,7 +108,8 @@ pub(crate) async fn post(
     let sequences = input.into_iter().map(|one| (one.prompt_ids, one.completion_ids)).collect();
     let _place = state.enter(1)?;
     let (tell, told) = oneshot::channel::<Result<Read, GenerateError>>();
-    let reading = Reading { sequences, temperature, likeliest: top_logprobs };
+    let adapter = weights.adapter();
+    let reading = Reading { sequences, temperature, likeliest: top_logprobs, adapter };
     // Whoever has gone is not told.
     weights.engine.read_into(reading, Box::new(move |read| drop(tell.send(read))));
     let read = tokio::select! {

@@ -66,7 +66,8 @@ pub(crate) struct Metrics {
 pub(crate) struct ModelFacts {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) stats: EngineStats,
+    /// Of its engine, unless another model before it has the same.
+    pub(crate) stats: Option<EngineStats>,
 }
 
 impl Metrics {
@@ -159,7 +160,7 @@ fn models_text(models: &[ModelFacts], out: &mut String) {
     ];
     for (reading, kind, help, value) in readings {
         head(reading, kind, help, out);
-        for ModelFacts { name, stats, .. } in models {
+        for (name, stats) in models.iter().filter_map(|of| Some((&of.name, of.stats.as_ref()?))) {
             line(&format!("{reading}{{model=\"{}\"}}", escaped(name)), value(stats) as f64, out);
         }
     }
@@ -208,7 +209,7 @@ mod tests {
         let facts = ModelFacts {
             name: "a\"b\\c".into(),
             version: "0".into(),
-            stats: EngineStats::default(),
+            stats: Some(EngineStats::default()),
         };
         let text = Metrics::default().text(&[facts], 0);
         assert!(

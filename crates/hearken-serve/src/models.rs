@@ -1,11 +1,12 @@
 //! What is served, and how it is: `/v1/models`, `/health`, `/metrics`, `/tokenize`, `/detokenize`.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use hearken_generate::EngineStats;
 use hearken_model::tokenizer::Bos;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,12 +122,14 @@ pub(crate) async fn metrics(State(state): State<AppState>) -> Result<Response, A
     let reading = state.clone();
     // An engine answers between two steps.
     let facts = tokio::task::spawn_blocking(move || {
-        let fact = |served: &std::sync::Arc<ServedModel>| {
-            let weights = served.weights();
-            let stats = weights.engine.stats().unwrap_or_else(|_| EngineStats::default());
+        let all: Vec<_> = reading.served.iter().map(|served| served.weights()).collect();
+        let fact = |(at, served): (usize, &Arc<ServedModel>)| {
+            let weights = &all[at];
+            let is_first = all[..at].iter().all(|other| !other.engine.is_same(&weights.engine));
+            let stats = is_first.then(|| weights.engine.stats().unwrap_or_default());
             ModelFacts { name: served.name.clone(), version: weights.version.clone(), stats }
         };
-        reading.served.iter().map(fact).collect::<Vec<_>>()
+        reading.served.iter().enumerate().map(fact).collect::<Vec<_>>()
     });
     let facts = facts.await.map_err(|error| ApiError::Internal(error.to_string()))?;
     let text = state.metrics.text(&facts, state.under_way());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hearken_model::{Model, Tokenizer};
+use hearken_model::{Adapter, Model, Tokenizer};
 use hearken_tensor::AnyDevice;
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub struct WeightsPlace {
     /// A model's directory, or what names one.
     pub model: PathBuf,
-    /// An adapter of it, which is merged into its weights.
+    /// An adapter of it, which goes beside weights that others use too, or is merged into a copy of them.
     pub adapter: Option<PathBuf>,
 }
 
@@ -26,6 +26,17 @@ pub struct LoadedModel {
     pub directories: Vec<PathBuf>,
 }
 
+/// An adapter that has been read.
+#[derive(Debug)]
+pub struct LoadedAdapter {
+    /// The adapter.
+    pub adapter: Adapter,
+    /// The tokenizer that it is used with.
+    pub tokenizer: Tokenizer,
+    /// The directory of its model.
+    pub base: PathBuf,
+}
+
 /// Reads models, when the service starts and when new weights come.
 pub trait Loader: Send + Sync {
     /// Reads a model. Called on a thread that may block.
@@ -33,6 +44,12 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// A sentence that names the file and what is wrong with it.
     fn load(&self, place: &WeightsPlace) -> Result<LoadedModel, String>;
+
+    /// Reads the adapter of a place, and no weights of its model; `None` where the place has none. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    fn load_adapter(&self, place: &WeightsPlace) -> Result<Option<LoadedAdapter>, String>;
 }
 
 /// What a reward model says of one answer.

@@ -108,12 +108,14 @@ impl AppState {
             CompletionLog::open(log).map_err(|source| StartError::Log { path, source })
         });
         let log = log.transpose()?;
-        let mut served = Vec::new();
+        let mut served: Vec<Arc<ServedModel>> = Vec::new();
         for (name, place) in models {
-            let weights =
-                Weights::open(&*parts.loader, place, options.engine).map_err(|reason| {
-                    StartError::Model { place: place.model.display().to_string(), reason }
-                })?;
+            let others: Vec<_> = served.iter().map(|other| other.weights()).collect();
+            let opened = Weights::open(&*parts.loader, place, options.engine, &others);
+            let weights = opened.map_err(|reason| {
+                let place = place.adapter.as_ref().unwrap_or(&place.model);
+                StartError::Model { place: place.display().to_string(), reason }
+            })?;
             served.push(Arc::new(ServedModel::new(name.clone(), weights)));
         }
         let places = Arc::new(Semaphore::new(options.completions_max));
@@ -211,8 +213,14 @@ impl AppState {
             tokio::time::sleep(LOOK).await;
         }
         let (state, engine) = (self.clone(), self.options.engine);
+        // The base has an engine of its own, whatever comes.
+        let is_base = Arc::ptr_eq(&self.served[0], served);
+        let others: Vec<_> = match is_base {
+            true => Vec::new(),
+            false => self.served.iter().map(|other| other.weights()).collect(),
+        };
         let opened = tokio::task::spawn_blocking(move || {
-            Weights::open(&*state.parts.loader, &place, engine)
+            Weights::open(&*state.parts.loader, &place, engine, &others)
         });
         let opened = opened.await.map_err(|_| "reading them has panicked".to_owned());
         let weights = opened.and_then(|opened| opened).map_err(|reason| ApiError::Invalid {

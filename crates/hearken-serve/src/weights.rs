@@ -5,38 +5,49 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use hearken_generate::{EngineHandle, EngineOptions, Sampling, SamplingRequest, Update};
+use hearken_generate::{
+    AdapterId, Attached, EngineHandle, EngineOptions, Sampling, SamplingRequest, Update, Wishes,
+};
 use hearken_model::chat::STOP;
 use hearken_model::{KvCache, Tokenizer};
 use sha2::{Digest as _, Sha256};
 
 use crate::grammars::{Grammars, Token};
-use crate::parts::{Loader, WeightsPlace};
+use crate::parts::{LoadedAdapter, Loader, WeightsPlace};
 
 /// The bytes of a version's digest that name it.
 const VERSION_BYTES: usize = 8;
 
-/// A model with an engine of its own. A request holds on to the weights it has begun with: the engine
-/// ends when others have come and the last of these requests has.
+/// What a name stands for: a model with an engine of its own, or an adapter in the engine of its model. A request holds on
+/// to the weights it has begun with: the engine ends when others have come and the last of these requests has.
 #[derive(Debug)]
 pub(crate) struct Weights {
     /// Where they come from.
     pub(crate) place: WeightsPlace,
-    /// A digest of all that is read: equal weights have one version, wherever they lie.
+    /// Names a digest of all that is read: equal weights have one version, wherever they lie.
     pub(crate) version: String,
+    /// The digest of the engine's model.
+    base_digest: Sha256,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) engine: EngineHandle,
+    /// The adapter, where it is one of the engine's; without it they are the engine's model.
+    adapter: Option<Attached>,
     pub(crate) vocab: usize,
     /// The model's positions, or fewer where the cache has not room for all.
     pub(crate) positions: usize,
-    /// That of the tokenizer, made when it is first needed.
+    of_tokenizer: Arc<OfTokenizer>,
+}
+
+/// What follows from a tokenizer, made when it is first needed.
+#[derive(Debug, Default)]
+struct OfTokenizer {
     fingerprint: OnceLock<String>,
-    /// Made when they are first needed.
     grammars: OnceLock<Result<Grammars, String>>,
 }
 
 impl Weights {
-    /// Reads a model, starts its engine and lets it sample a token. Blocks.
+    /// Reads a model, starts its engine and lets it sample a token. An adapter joins the first engine of `others` that runs
+    /// its model, if it can. Blocks.
     ///
     /// # Errors
     /// What is wrong with the model.
@@ -44,9 +55,32 @@ impl Weights {
         loader: &dyn Loader,
         place: &WeightsPlace,
         options: EngineOptions,
+        others: &[Arc<Self>],
+    ) -> Result<Self, String> {
+        let beside = match others.iter().find(|other| other.hosts(place)) {
+            Some(other) => Self::beside(loader, place, other)?,
+            None => None,
+        };
+        let weights = beside.map_or_else(|| Self::alone(loader, place, options), Ok)?;
+        weights.probe()?;
+        Ok(weights)
+    }
+
+    /// Whether the engine runs the model that a place has an adapter of.
+    fn hosts(&self, place: &WeightsPlace) -> bool {
+        let is_merged = self.place.adapter.is_some() && self.adapter.is_none();
+        place.adapter.is_some() && self.place.model == place.model && !is_merged
+    }
+
+    /// A model in an engine of its own, with an adapter merged into its weights where it has one.
+    fn alone(
+        loader: &dyn Loader,
+        place: &WeightsPlace,
+        options: EngineOptions,
     ) -> Result<Self, String> {
         let loaded = loader.load(place)?;
-        let version = version(&loaded.directories).map_err(|error| error.to_string())?;
+        let digest = digest_of(Sha256::new(), &loaded.directories);
+        let digest = digest.map_err(|error| error.to_string())?;
         let model = loaded.model;
         let (vocab, positions) = (model.config().vocab, model.config().max_positions);
         let page_bytes = KvCache::bytes(&model, 1, options.page_len);
@@ -62,18 +96,67 @@ impl Weights {
         let tokenizer = Arc::new(loaded.tokenizer);
         let engine = EngineHandle::start(model, Some(Arc::clone(&tokenizer)), options)
             .map_err(|error| error.to_string())?;
-        let (place, fingerprint, grammars) = (place.clone(), OnceLock::new(), OnceLock::new());
-        let weights =
-            Self { place, version, tokenizer, engine, vocab, positions, fingerprint, grammars };
-        weights.probe()?;
-        Ok(weights)
+        Ok(Self {
+            place: place.clone(),
+            version: name(&digest),
+            base_digest: digest,
+            tokenizer,
+            engine,
+            adapter: None,
+            vocab,
+            positions,
+            of_tokenizer: Arc::default(),
+        })
+    }
+
+    /// An adapter in the engine of its model, as it was when that was read. `None` where it needs weights of its own: it
+    /// stores some whole, or its answers are of other tokens or end with others.
+    fn beside(
+        loader: &dyn Loader,
+        place: &WeightsPlace,
+        other: &Self,
+    ) -> Result<Option<Self>, String> {
+        let Some(LoadedAdapter { adapter, tokenizer, base }) = loader.load_adapter(place)? else {
+            return Ok(None);
+        };
+        let (tokenizer, of_tokenizer) = if tokenizer.is_same(&other.tokenizer) {
+            (Arc::clone(&other.tokenizer), Arc::clone(&other.of_tokenizer))
+        } else {
+            (Arc::new(tokenizer), Arc::default())
+        };
+        if adapter.first_whole().is_some()
+            || tokenizer.fingerprint() != other.fingerprint()
+            || tokenizer.eos() != other.tokenizer.eos()
+        {
+            return Ok(None);
+        }
+        let digest = digest_of(other.base_digest.clone(), &[adapter.dir().to_owned()]);
+        let digest = digest.map_err(|error| error.to_string())?;
+        let attached = other.engine.attach(adapter, &base).map_err(|error| error.to_string())?;
+        Ok(Some(Self {
+            place: place.clone(),
+            version: name(&digest),
+            base_digest: other.base_digest.clone(),
+            tokenizer,
+            engine: other.engine.clone(),
+            adapter: Some(attached),
+            vocab: other.vocab,
+            positions: other.positions,
+            of_tokenizer,
+        }))
+    }
+
+    /// What requests to the engine name its adapter by, if it is one of the engine's.
+    pub(crate) fn adapter(&self) -> Option<AdapterId> {
+        self.adapter.as_ref().map(Attached::id)
     }
 
     /// Samples a token: weights that have diverged are found out before anybody asks.
     fn probe(&self) -> Result<(), String> {
         let prompt_ids = vec![self.tokenizer.bos().unwrap_or(0)];
         let request = SamplingRequest { prompt_ids, samples: 1, seed: 0 };
-        for update in self.engine.complete(request, Sampling::greedy(1)) {
+        let wishes = Wishes { adapter: self.adapter(), ..Wishes::default() };
+        for update in self.engine.complete_with(request, Sampling::greedy(1), wishes) {
             if let Update::Ended { .. } = update.map_err(|error| error.to_string())? {
                 break;
             }
@@ -83,7 +166,7 @@ impl Weights {
 
     /// A digest of the tokenizer.
     pub(crate) fn fingerprint(&self) -> &str {
-        self.fingerprint.get_or_init(|| self.tokenizer.fingerprint())
+        self.of_tokenizer.fingerprint.get_or_init(|| self.tokenizer.fingerprint())
     }
 
     /// Texts at which every answer of a conversation ends.
@@ -101,7 +184,7 @@ impl Weights {
             text if text.is_empty() => Token::Special(self.tokenizer.token(id).unwrap_or_default()),
             _ => Token::Text(self.token(id).1),
         };
-        let grammars = self.grammars.get_or_init(|| {
+        let grammars = self.of_tokenizer.grammars.get_or_init(|| {
             let tokens = (0..self.vocab as u32).map(token).collect();
             Grammars::new(tokens, self.tokenizer.eos())
         });
@@ -151,17 +234,25 @@ fn byte_of_character(character: char) -> Option<u8> {
 /// # Errors
 /// One of them cannot be read.
 pub fn version(directories: &[PathBuf]) -> io::Result<String> {
-    let mut hash = Sha256::new();
+    Ok(name(&digest_of(Sha256::new(), directories)?))
+}
+
+/// Goes on with a digest over the files of further directories.
+fn digest_of(mut digest: Sha256, directories: &[PathBuf]) -> io::Result<Sha256> {
     for directory in directories {
         for file in files(directory)? {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            hash.update((name.len() as u64).to_le_bytes());
-            hash.update(name.as_bytes());
-            hash.update(digest(&file)?);
+            digest.update((name.len() as u64).to_le_bytes());
+            digest.update(name.as_bytes());
+            digest.update(file_digest(&file)?);
         }
     }
-    let digest = hash.finalize();
-    Ok(hearken_data::hexadecimal(&digest[..VERSION_BYTES]))
+    Ok(digest)
+}
+
+/// The version that a digest so far stands for.
+fn name(digest: &Sha256) -> String {
+    hearken_data::hexadecimal(&digest.clone().finalize()[..VERSION_BYTES])
 }
 
 /// Those of a directory's files that a model is read from, in order.
@@ -180,7 +271,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn digest(path: &Path) -> io::Result<[u8; 32]> {
+fn file_digest(path: &Path) -> io::Result<[u8; 32]> {
     let mut file = File::open(path)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {

@@ -132,13 +132,26 @@ impl ReadingArguments {
         let adapter = adapter_place.map(Adapter::read).transpose()?;
         let options = self.options(head);
         let (model, _) = Model::load_merged(device::open(), place, &options, adapter.as_ref())?;
+        Ok((model, self.tokenizer(place, adapter_place)?))
+    }
+
+    /// An adapter by itself; and the tokenizer, unless neither its folder nor that of its model has one.
+    pub(crate) fn load_adapter(
+        &self,
+        place: &Path,
+        adapter_place: &Path,
+    ) -> Result<(Adapter, Option<Tokenizer>)> {
+        Ok((Adapter::read(adapter_place)?, self.tokenizer(place, Some(adapter_place))?))
+    }
+
+    fn tokenizer(&self, place: &Path, adapter_place: Option<&Path>) -> Result<Option<Tokenizer>> {
         // An adapter may bring the tokenizer that it was trained with.
         let own = adapter_place.map(load_tokenizer).transpose()?.flatten();
         let mut tokenizer = own.map_or_else(|| load_tokenizer(place), |own| Ok(Some(own)))?;
         if let Some(tokenizer) = &mut tokenizer {
             self.template.choose(tokenizer)?;
         }
-        Ok((model, tokenizer))
+        Ok(tokenizer)
     }
 }
 

@@ -44,7 +44,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// An adapter of the model, served under a name of its own; may be repeated
+    /// An adapter of the model, served under a name of its own over the same weights, in one batch with the others; may be
+    /// repeated
     #[arg(long, value_name = "NAME=DIR")]
     adapter: Vec<String>,
 
@@ -85,11 +86,11 @@ struct ServeLimits {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = from_one)]
     completions_max: usize,
 
-    /// The most completions that are sampled at the same time, of each model
+    /// The most completions that are sampled at the same time, of a model with its adapters
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = from_one)]
     batch: usize,
 
-    /// The most MiB of keys and values, of each model
+    /// The most MiB of keys and values, of a model with its adapters
     #[arg(long, default_value_t = 2048, value_name = "MIB", value_parser = from_one)]
     cache_mib: usize,
 

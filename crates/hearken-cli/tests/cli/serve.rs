@@ -138,5 +138,9 @@ fn what_cannot_be_served_is_said_before_anything_is_answered() {
     assert!(error(&["--api-key-file", "/dev/null"]).contains("found no key"));
     let adapter = format!("{place}={place}/../../peft/llama");
     assert!(error(&["--adapter", &adapter]).contains("two models are named"));
+    let adapter = format!("other={place}/../../peft/gpt2");
+    let misfit = error(&["--adapter", &adapter]);
+    assert!(misfit.contains("peft/gpt2/adapter_config.json: target_modules"), "{misfit}");
+    assert!(error(&["--adapter", "x=nowhere"]).contains("nowhere"));
     assert!(run(["serve", "--model", "nowhere"]).error().contains("nowhere"));
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::peft::PREFIX;
+use super::peft::{A_SUFFIX, B_SUFFIX, PREFIX};
 use crate::checkpoint::CheckpointError;
 use crate::config::ConfigError;
 
@@ -68,6 +68,14 @@ pub enum AdapterError {
     /// A tensor of the adapter does not fit the model.
     #[error(transparent)]
     Shape(Box<Misfit>),
+    /// The adapter holds a tensor that would replace one of the base, which others use too.
+    #[error("{}: holds {name}; expected nothing but tensors {A_SUFFIX} and {B_SUFFIX}", path.display())]
+    Whole {
+        /// The adapter's file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// The names in the adapter's file are not those of the model.
     #[error(
         "{}: {problem}; the model is {}, and the adapter may have been made for another one",

@@ -135,6 +135,12 @@ impl Adapter {
             .any(|module| self.tensors.contains(&format!("{PREFIX}{module}.weight")))
     }
 
+    /// The first tensor that is no factor of a linear map, such as a weight that is stored whole; without one, the adapter
+    /// can go beside weights that others use too.
+    pub fn first_whole(&self) -> Option<&str> {
+        self.tensors.names().find(|name| !name.ends_with(A_SUFFIX) && !name.ends_with(B_SUFFIX))
+    }
+
     pub(crate) fn ties_weights(&self) -> bool {
         self.file.ties_weights
     }

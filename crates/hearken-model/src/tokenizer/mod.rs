@@ -321,6 +321,11 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// Whether both were loaded from the same files, wherever these lie, and end texts with the same tokens.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.files == other.files && self.ends == other.ends
+    }
+
     /// SHA-256, in hexadecimal, of the tokenizer in a canonical form. Two tokenizers with the same
     /// fingerprint encode every text alike, however their files are laid out.
     pub fn fingerprint(&self) -> String {

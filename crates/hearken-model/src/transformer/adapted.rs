@@ -1,5 +1,7 @@
 //! A block's linear maps with their adapters, forward and backward.
 
+use std::ops::Range;
+
 use hearken_tensor::Device;
 use hearken_tensor::device::{Dropout, Rows, View, ViewMut, Weight, Write};
 
@@ -8,6 +10,20 @@ use super::block::Block;
 use super::model::Model;
 use crate::architecture::LinearParams;
 use crate::params::Gradients;
+
+/// Rows of a pass that go through an adapter beside the weights that all rows share.
+#[derive(Debug)]
+pub struct AdaptedRows<'a, D: Device> {
+    /// Which rows.
+    pub rows: Range<usize>,
+    /// The model with the adapter, over the same weights; see [`Model::with_adapter`].
+    pub model: &'a Model<D>,
+}
+
+/// Some rows of a matrix.
+fn part(of: Rows, rows: &Range<usize>) -> Rows {
+    Rows { rows: rows.len(), offset: of.offset + rows.start * of.stride, ..of }
+}
 
 impl<D: Device> Model<D> {
     /// Whether the backward pass of a linear map reads what the map read: for its own gradients or for
@@ -58,14 +74,36 @@ impl<D: Device> Block<'_, D> {
         }
     }
 
-    /// y += s·dropout(x)·Aᵀ·Bᵀ, if the linear map has an adapter.
-    fn adapt(&self, x: View<'_, D::Buffer>, params: LinearParams, y: ViewMut<'_, D::Buffer>) {
+    /// y += s·dropout(x)·Aᵀ·Bᵀ, if the linear map has an adapter; or of some rows, by adapters of theirs.
+    fn adapt(&self, x: View<'_, D::Buffer>, params: LinearParams, mut y: ViewMut<'_, D::Buffer>) {
+        for adapted in self.adapted {
+            self.adapt_rows(adapted, x, params, &mut y);
+        }
         let Some(site) = self.model.site(params) else { return };
         let dropped = self.dropped(x, site);
         let x = dropped.as_ref().map_or(x, |dropped| self.view(dropped, x.rows.width));
         let reduced = self.reduced(x, site);
         let reduced = self.view(&reduced, site.rank());
         self.model.device.linear(reduced, self.model.factor(site.b), None, y, Write::Add);
+    }
+
+    /// y += s·x·Aᵀ·Bᵀ of the rows of one adapter.
+    fn adapt_rows(
+        &self,
+        AdaptedRows { rows, model }: &AdaptedRows<'_, D>,
+        x: View<'_, D::Buffer>,
+        params: LinearParams,
+        y: &mut ViewMut<'_, D::Buffer>,
+    ) {
+        let Some(site) = model.site(params) else { return };
+        let (device, dense) = (&self.model.device, Rows::dense(rows.len(), site.rank()));
+        let mut reduced = device.scratch(dense.end());
+        let x = View::new(x.buffer, part(x.rows, rows));
+        let to = ViewMut::new(&mut reduced, dense);
+        device.linear(x, model.factor(site.a), None, to, Write::Overwrite);
+        let reduced = model.scaled(&reduced, dense.end(), site.scale as f32);
+        let y = ViewMut::new(&mut *y.buffer, part(y.rows, rows));
+        device.linear(View::new(&reduced, dense), model.factor(site.b), None, y, Write::Add);
     }
 
     /// What the adapter reads where elements are dropped.

@@ -175,6 +175,25 @@ impl<D: Device> Model<D> {
         self.read_whole(adapter, base)
     }
 
+    /// The model with an adapter beside the same weights, which are not copied, and all frozen. `base` is where the model
+    /// was read.
+    ///
+    /// # Errors
+    /// If it does not fit the model, or holds more than factors.
+    ///
+    /// # Panics
+    /// If the model has an adapter already.
+    pub fn with_adapter(&self, adapter: &Adapter, base: &Path) -> Result<Self, AdapterError> {
+        if let Some(name) = adapter.first_whole() {
+            let (path, name) = (adapter.tensors().path().to_owned(), name.to_owned());
+            return Err(AdapterError::Whole { path, name });
+        }
+        let mut adapted = self.duplicate();
+        adapted.attach_adapter(adapter, base)?;
+        adapted.set_trainable(|_| false);
+        Ok(adapted)
+    }
+
     fn push_adapter(
         &mut self,
         (config, base): (&LoraConfig, &Path),

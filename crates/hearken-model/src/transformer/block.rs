@@ -7,6 +7,7 @@ use hearken_tensor::device::{
     Activation, Attention, Cache, CacheMut, Precision, Rotation, Rows, View, ViewMut,
 };
 
+use super::adapted::AdaptedRows;
 use super::model::Model;
 use super::pass::{
     AttentionActivations, BlockActivations, HeadNormTape, InputTape, MlpActivations, NormTape,
@@ -44,6 +45,8 @@ pub(crate) struct Block<'a, D: Device> {
     pub(crate) rows: usize,
     /// The keys of the rows, where adapters drop elements of what they read.
     pub(crate) dropout: Option<&'a D::Ids>,
+    /// Rows that go through adapters which the model does not have itself.
+    pub(crate) adapted: &'a [AdaptedRows<'a, D>],
 }
 
 impl<D: Device> Block<'_, D> {

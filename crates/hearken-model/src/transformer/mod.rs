@@ -30,6 +30,7 @@ mod pass;
 
 mod rotary_table;
 
+pub use adapted::AdaptedRows;
 pub use batch::Batch;
 pub use footprint::Footprint;
 pub use heads::{LogitLoss, OutputGrads};
@@ -38,4 +39,4 @@ pub use masters::Masters;
 pub use model::Model;
 pub use pass::{Keep, Pass};
 
-pub(crate) use block::AttendOver;
+pub(crate) use block::{AttendOver, Block};

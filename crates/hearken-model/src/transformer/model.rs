@@ -327,7 +327,8 @@ impl<D: Device> Model<D> {
         rows: usize,
         dropout: Option<&'a D::Ids>,
     ) -> Block<'a, D> {
-        Block { model: self, plan: &self.plan.layers[layer], layer, rows, dropout }
+        let plan = &self.plan.layers[layer];
+        Block { model: self, plan, layer, rows, dropout, adapted: &[] }
     }
 
     /// The residual stream before the first block, `[T, d]`.

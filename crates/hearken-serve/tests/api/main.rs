@@ -3,6 +3,7 @@
 
 mod support;
 
+mod adapters;
 mod admission;
 mod answers;
 mod refusals;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use hearken_model::{LoadOptions, Model, Tokenizer};
-use hearken_serve::parts::{LoadedModel, Loader, Parts, WeightsPlace};
+use hearken_model::{Adapter, LoadOptions, Model, Tokenizer};
+use hearken_serve::parts::{LoadedAdapter, LoadedModel, Loader, Parts, WeightsPlace};
 use hearken_serve::{Options, Service};
 use hearken_tensor::{AnyDevice, Cpu};
 use serde_json::Value;
@@ -18,10 +18,21 @@ struct Directories;
 impl Loader for Directories {
     fn load(&self, place: &WeightsPlace) -> Result<LoadedModel, String> {
         let options = LoadOptions::language_model();
-        let (model, _) = Model::load(AnyDevice::Cpu(Cpu::new()), &place.model, &options)
+        let device = AnyDevice::Cpu(Cpu::new());
+        let adapter = place.adapter.as_deref().map(Adapter::read).transpose();
+        let adapter = adapter.map_err(|error| error.to_string())?;
+        let (model, _) = Model::load_merged(device, &place.model, &options, adapter.as_ref())
             .map_err(|error| error.to_string())?;
         let tokenizer = Tokenizer::load(&place.model).map_err(|error| error.to_string())?;
-        Ok(LoadedModel { model, tokenizer, directories: vec![place.model.clone()] })
+        let directories = std::iter::once(&place.model).chain(&place.adapter).cloned().collect();
+        Ok(LoadedModel { model, tokenizer, directories })
+    }
+
+    fn load_adapter(&self, place: &WeightsPlace) -> Result<Option<LoadedAdapter>, String> {
+        let Some(dir) = &place.adapter else { return Ok(None) };
+        let adapter = Adapter::read(dir).map_err(|error| error.to_string())?;
+        let tokenizer = Tokenizer::load(&place.model).map_err(|error| error.to_string())?;
+        Ok(Some(LoadedAdapter { adapter, tokenizer, base: place.model.clone() }))
     }
 }
 
@@ -34,6 +45,21 @@ pub(crate) fn options() -> Options {
     let mut options = Options::default();
     options.engine.cache_bytes = 8 << 20;
     options
+}
+
+/// A model with some adapters of it, under these names.
+pub(crate) fn service_with(
+    directory: &Path,
+    adapters: &[(&str, PathBuf)],
+    options: Options,
+) -> Service {
+    let place = |adapter| WeightsPlace { model: directory.to_owned(), adapter };
+    let adapters =
+        adapters.iter().map(|(name, dir)| ((*name).to_owned(), place(Some(dir.clone()))));
+    let models: Vec<_> =
+        std::iter::once(("tiny".to_owned(), place(None))).chain(adapters).collect();
+    let parts = Parts { loader: Box::new(Directories), scores: None };
+    Service::new(&models, options, parts).unwrap()
 }
 
 pub(crate) fn service_of(directory: &Path, options: Options) -> Service {
