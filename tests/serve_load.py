@@ -144,26 +144,28 @@ async def timed(server, prompts, tokens):
 
 
 def generated(hearken, model, tokens):
-    """Tokens a second of `hearken generate`, without the time that it takes to begin."""
+    """Tokens a second of `hearken generate`, prompts included as in streams, without the time that reading the model takes."""
     with tempfile.TemporaryDirectory() as folder:
-        def run(count):
-            path = os.path.join(folder, "in.jsonl")
+        def run(name, prompts, count):
+            path = os.path.join(folder, f"{name}.jsonl")
             with open(path, "w") as file:
-                file.writelines(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS)
+                file.writelines(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
             begun = time.monotonic()
             subprocess.run(
-                [hearken, "generate", "--model", model, "--input", path, "--output", os.path.join(folder, f"{count}.jsonl"),
+                [hearken, "generate", "--model", model, "--input", path, "--output", os.path.join(folder, f"{name}.out.jsonl"),
                  "--max-new-tokens", str(count), "--temperature", "0.8", "--ignore-eos"],
                 check=True, capture_output=True,
             )
             return time.monotonic() - begun
-        return len(PROMPTS) * tokens / (run(tokens + 1) - run(1))
+        # One token of one prompt takes little beside the reading.
+        reading = run("one", PROMPTS[:1], 1)
+        return len(PROMPTS) * tokens / (run("all", PROMPTS, tokens) - reading)
 
 
 def main():
     hearken, first, second, model, out = sys.argv[1:6]
     seconds = float(sys.argv[6]) if 6 < len(sys.argv) else 60
-    results = {"command": "tests/serve_load.py", "cores": os.cpu_count()}
+    results = {"command": "tests/serve_load.py", "cores": os.cpu_count(), "load_average_before": os.getloadavg()[0]}
     with Server(hearken, first) as server:
         results["swaps_under_load"] = asyncio.run(swaps_under_load(server, first, second, seconds))
     print(json.dumps(results["swaps_under_load"]))
