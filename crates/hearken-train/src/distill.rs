@@ -161,8 +161,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
     }
 
     fn tree(iteration: &Completed, index: usize) -> (u64, usize) {
-        let rollout = &iteration.rollouts[index];
-        (rollout.group, rollout.sequence().tokens())
+        iteration.rollouts[index].in_tree()
     }
 
     fn learn(

@@ -169,8 +169,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     }
 
     fn tree(iteration: &GroupedRollouts, index: usize) -> (u64, usize) {
-        let rollout = &iteration.trained[index].graded.rollout;
-        (rollout.group, rollout.sequence().tokens())
+        iteration.trained[index].graded.rollout.in_tree()
     }
 
     fn learn(

@@ -147,8 +147,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     }
 
     fn tree(iteration: &Credited, index: usize) -> (u64, usize) {
-        let rollout = &iteration.experience[index].scored.rollout;
-        (rollout.group, rollout.sequence().tokens())
+        iteration.experience[index].scored.rollout.in_tree()
     }
 
     fn learn(

@@ -97,6 +97,11 @@ impl Rollout {
         Sequence { prompt: &self.prompt.ids, completion: &self.completion.ids }
     }
 
+    /// The tree that it belongs to, whose rollouts share a prompt, and its own tokens: what work is shared out by.
+    pub fn in_tree(&self) -> (u64, usize) {
+        (self.group, self.sequence().tokens())
+    }
+
     /// What a reward source sees.
     pub fn view(&self) -> RolloutView<'_> {
         RolloutView {
