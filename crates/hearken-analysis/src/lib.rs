@@ -5,9 +5,9 @@
 //! draw it. Where a number cannot be computed, a sentence stands in its place ([`Figure::Missing`]).
 //!
 //! ```
-//! use hearken_analysis::{Options, Records, analyze};
+//! use hearken_analysis::{Options, JudgedItems, analyze};
 //!
-//! let analysis = analyze(&Records::default(), &Options::default());
+//! let analysis = analyze(&JudgedItems::default(), &Options::default());
 //! assert_eq!(analysis.progress.judgements, 0);
 //! ```
 //!

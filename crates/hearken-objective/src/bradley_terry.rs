@@ -97,8 +97,8 @@ impl BradleyTerry {
     /// arXiv:2307.09288, section 3.2.2; centering: Eisenstein et al. 2023, arXiv:2312.09244.
     ///
     /// ```
-    /// use hearken_objective::bradley_terry::{BradleyTerry, Comparison};
-    /// let loss = BradleyTerry::PLAIN.loss(Comparison::new(1.5, 0.2));
+    /// use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
+    /// let loss = BradleyTerry::PLAIN.loss(ScoredComparison::new(1.5, 0.2));
     /// assert!((loss.loss - 0.241008).abs() < 1e-6);
     /// ```
     pub fn loss(self, comparison: ScoredComparison) -> ComparisonLoss {

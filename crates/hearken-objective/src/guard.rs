@@ -245,8 +245,8 @@ impl Course {
 /// it that need no second score.
 ///
 /// ```
-/// use hearken_objective::guard::{Limits, Observation, Signal, Watched, watch};
-/// let limits = Limits {
+/// use hearken_objective::guard::{AlarmLimits, Observation, Signal, Watched, watch};
+/// let limits = AlarmLimits {
 ///     window: 1, held_out_drop: None, spread_ratio: None, outliers_max: None,
 ///     kl_max_nats: Some(10.0), length_ratio: None, repeated_rise: None, flat_max: None,
 /// };

@@ -33,8 +33,8 @@ pub enum BetSide {
 /// the same, of which none looks ahead.
 ///
 /// ```
-/// use hearken_stats::betting::{Capital, Side};
-/// let mut capital = Capital::new(Side::Above, 0.5);
+/// use hearken_stats::betting::{Capital, BetSide};
+/// let mut capital = Capital::new(BetSide::Above, 0.5);
 /// capital.observe(1.0); // the mean of 1 + u
 /// assert!((capital.value() - 1.5).abs() < 1e-12);
 /// capital.observe(0.0); // the mean of 1 − u², which is 2/3 for u spread evenly

@@ -87,8 +87,8 @@ pub enum DawidSkeneError {
 /// If a label is out of range or a task has none.
 ///
 /// ```
-/// # use hearken_stats::dawid_skene::{Label, Sizes, Stopping, dawid_skene};
-/// let label = |task, annotator, class| Label { task, annotator, class };
+/// # use hearken_stats::dawid_skene::{AnnotatorLabel, Sizes, Stopping, dawid_skene};
+/// let label = |task, annotator, class| AnnotatorLabel { task, annotator, class };
 /// // Annotators 0 and 1 agree; annotator 2 always says 0 and is no help.
 /// let labels: Vec<_> = (0..4)
 ///     .flat_map(|t| [label(t, 0, t % 2), label(t, 1, t % 2), label(t, 2, 0)])

@@ -101,8 +101,8 @@ impl Estimate {
     /// The same estimate in other units: every number through an increasing function.
     ///
     /// ```
-    /// # use hearken_stats::{Estimate, Method};
-    /// let gap = Estimate { value: 0.0, low: -1.0, high: 1.0, n: 9, method: Method::Normal };
+    /// # use hearken_stats::{Estimate, IntervalMethod};
+    /// let gap = Estimate { value: 0.0, low: -1.0, high: 1.0, n: 9, method: IntervalMethod::Normal };
     /// let percent = gap.map(|x| 100.0 * x);
     /// assert_eq!((percent.low, percent.high), (-100.0, 100.0));
     /// ```

@@ -36,12 +36,12 @@ pub enum RerankingRule {
 /// The index of the answer that is chosen; `None` of no answers. Of equals, the first.
 ///
 /// ```
-/// use hearken_stats::reranking::{Candidate, Choice, choose};
+/// use hearken_stats::reranking::{Candidate, RerankingRule, choose};
 /// let one = |group, score| Candidate { group: Some(group), score, right: false };
 /// let answers = [one(0, 0.9), one(1, 0.5), one(1, 0.6)];
-/// assert_eq!(choose(&answers, Choice::Best), Some(0));
-/// assert_eq!(choose(&answers, Choice::Majority), Some(1));
-/// assert_eq!(choose(&answers, Choice::Weighted), Some(2)); // The best of its group.
+/// assert_eq!(choose(&answers, RerankingRule::Best), Some(0));
+/// assert_eq!(choose(&answers, RerankingRule::Majority), Some(1));
+/// assert_eq!(choose(&answers, RerankingRule::Weighted), Some(2)); // The best of its group.
 /// ```
 pub fn choose(candidates: &[Candidate], choice: RerankingRule) -> Option<usize> {
     match choice {
@@ -91,12 +91,12 @@ fn leading(candidates: &[Candidate], weight: impl Fn(&Candidate) -> f64) -> Opti
 ///
 /// ```
 /// # use rand::SeedableRng;
-/// use hearken_stats::reranking::{Candidate, Choice, accuracy_of_choice};
+/// use hearken_stats::reranking::{Candidate, RerankingRule, accuracy_of_choice};
 /// let one = |score, right| Candidate { group: None, score, right };
 /// let answers = [one(0.9, false), one(0.8, true), one(0.1, false)];
 /// let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(0);
 /// // Of three pairs, the right one leads in that without the first.
-/// let found = accuracy_of_choice(&answers, Choice::Best, 2, 0, rng).unwrap();
+/// let found = accuracy_of_choice(&answers, RerankingRule::Best, 2, 0, rng).unwrap();
 /// assert!((found - 1.0 / 3.0).abs() < 1e-12);
 /// ```
 pub fn accuracy_of_choice(

@@ -39,7 +39,7 @@ pub(crate) fn check_names(orders: &[Box<dyn Order>]) -> Result<(), String> {
 /// an [`Offer`] it looks up by itself; `choose` runs while others wait, so it reads no store and no file.
 ///
 /// ```
-/// use hearken_collect::distribute::{Choice, Eligible, Order};
+/// use hearken_collect::distribute::{ChosenItem, Eligible, Order};
 ///
 /// /// The item that the fewest have judged; of several the first by name.
 /// struct Fewest;
@@ -49,9 +49,9 @@ pub(crate) fn check_names(orders: &[Box<dyn Order>]) -> Result<(), String> {
 ///         "fewest"
 ///     }
 ///
-///     fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> Choice {
+///     fn choose(&self, eligible: &Eligible<'_>, _: &mut dyn rand::Rng) -> ChosenItem {
 ///         let offer = eligible.iter().min_by_key(|offer| (offer.judged, offer.id));
-///         Choice { handle: offer.expect("not empty").handle, probability: 1.0 }
+///         ChosenItem { handle: offer.expect("not empty").handle, probability: 1.0 }
 ///     }
 /// }
 /// ```

@@ -63,7 +63,7 @@ impl UnpairedObjective {
     ///
     /// ```
     /// use hearken_objective::dpo::CompletionSums;
-    /// use hearken_objective::dpo::unpaired::{UnpairedLoss, UnpairedObjective, Verdict};
+    /// use hearken_objective::dpo::unpaired::{UnpairedLoss, UnpairedObjective, Desirability};
     /// let kto = UnpairedObjective {
     ///     loss: UnpairedLoss::Kto,
     ///     beta: 0.1,
@@ -71,7 +71,7 @@ impl UnpairedObjective {
     ///     undesirable_weight: 1.0,
     /// };
     /// let good = CompletionSums { logprob: -10.0, ref_logprob: -11.0, tokens: 10 };
-    /// assert!((kto.loss(good, Verdict::Desirable, 0.25).loss - 0.481259).abs() < 1e-6);
+    /// assert!((kto.loss(good, Desirability::Desirable, 0.25).loss - 0.481259).abs() < 1e-6);
     /// ```
     pub fn loss(
         self,

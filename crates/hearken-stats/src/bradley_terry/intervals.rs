@@ -177,8 +177,8 @@ pub struct RankBounds {
 /// Rank bounds from the intervals of strengths.
 ///
 /// ```
-/// # use hearken_stats::{Estimate, Method, bradley_terry::rank_bounds};
-/// let at = |low, high| Estimate { value: low, low, high, n: 9, method: Method::Bootstrap };
+/// # use hearken_stats::{Estimate, IntervalMethod, bradley_terry::rank_bounds};
+/// let at = |low, high| Estimate { value: low, low, high, n: 9, method: IntervalMethod::Bootstrap };
 /// let bounds = rank_bounds(&[at(2.0, 3.0), at(1.0, 2.5), at(-1.0, 0.0)]);
 /// assert_eq!((bounds[0].best, bounds[0].worst), (1, 2));
 /// assert_eq!((bounds[2].best, bounds[2].worst), (3, 3));
