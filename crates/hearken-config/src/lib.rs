@@ -60,6 +60,7 @@ pub use score::{
 pub use sections::MICROBATCH_TOKENS;
 pub use sections::{
     BadRecords, DataConfig, JudgementsConfig, Length, LogConfig, MixSource, OptimizerConfig,
-    RunConfig, SamplesConfig, SaveDtype, ScheduleKind, TrainConfig, Truncation, Votes,
+    RunConfig, SamplesConfig, SaveDtype, ScheduleKind, SharedSections, TrainConfig, Truncation,
+    Votes,
 };
 pub use teacher::{TeacherPlace, TeacherSection};

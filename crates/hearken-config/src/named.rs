@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::model::ModelSource;
 use super::score::{ScoreConfig, SourceConfig};
-use super::sections::DataConfig;
+use super::sections::{DataConfig, SharedSections};
 
 /// What a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,13 @@ impl DataConfig {
         let train = self.train.iter_mut().map(|path| Named::records("data.train", path));
         let eval = self.eval.iter_mut().map(|path| Named::records("data.eval", path));
         train.chain(mixed).chain(eval)
+    }
+}
+
+impl SharedSections {
+    /// The model that training starts from, and the records.
+    pub fn named(&mut self) -> impl Iterator<Item = Named<'_>> {
+        self.model.named().chain(self.data.named())
     }
 }
 

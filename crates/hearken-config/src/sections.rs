@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use super::error::Complaint;
+use super::model::{LoraSection, ModelSource, TemplateConfig};
 use super::number::{
     AtLeastOne, BelowOne, Fraction, Limit, NonNegative, Positive, Steps, Warmup, count_unless_zero,
     unless_zero,
@@ -560,4 +561,47 @@ pub struct SamplesConfig {
     pub max_new_tokens: AtLeastOne,
     /// Sampling temperature; 0 is greedy.
     pub temperature: NonNegative,
+}
+
+/// The sections that every trainer of a language model reads, one by one under their own names.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedSections {
+    /// `[run]`: the folder, the seed, limits.
+    pub run: RunConfig,
+    /// `[model]`: what the run starts from; the reference too, where there is one.
+    pub model: ModelSource,
+    /// `[template]`: how messages become tokens.
+    pub template: TemplateConfig,
+    /// `[lora]`: an adapter in place of the weights.
+    pub lora: LoraSection,
+    /// `[data]`: the records that are learned from, or the prompts that are completed.
+    pub data: DataConfig,
+    /// `[optimizer]`: AdamW and its learning rate.
+    pub optimizer: OptimizerConfig,
+    /// `[train]`: batch, length, and when something is written.
+    pub train: TrainConfig,
+    /// `[log]`: what is written besides `metrics.jsonl`.
+    pub log: LogConfig,
+}
+
+impl SharedSections {
+    /// Checks what several keys of `[model]`, `[lora]`, `[template]` and `[train]` say together; `is_held`: whether
+    /// a model that stays as it is is held beside the trained one.
+    ///
+    /// # Errors
+    /// Names the key that is missing, or contradicts another.
+    pub fn settle(&mut self, is_held: bool) -> Result<(), Complaint> {
+        self.model.settle(&self.lora, &self.template, is_held)?;
+        self.train.settle()
+    }
+
+    /// Checks that there are records, and how long the run is.
+    ///
+    /// # Errors
+    /// As [`SharedSections::settle`].
+    pub fn check_records(&self) -> Result<(), Complaint> {
+        self.data.check(&self.train)?;
+        self.train.required_length().map(|_| ())
+    }
 }

@@ -263,12 +263,6 @@ impl Network {
         &self.values[self.values.len() - self.shape.free..]
     }
 
-    /// These, to change them.
-    pub fn free_mut(&mut self) -> &mut [f32] {
-        let start = self.values.len() - self.shape.free;
-        &mut self.values[start..]
-    }
-
     /// Their gradients.
     pub fn free_gradients(&mut self) -> &mut [f32] {
         let start = self.gradients.len() - self.shape.free;

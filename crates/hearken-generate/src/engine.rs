@@ -361,7 +361,7 @@ impl<'m, D: Device> Engine<'m, D> {
         let input = CachedInput { tokens: &rows.tokens, rows: &rows.places };
         let mut mixed: Vec<f32> = Vec::new();
         for (Voice { model, share }, cache) in self.voices.iter().zip(&mut self.caches) {
-            let hidden = model.forward_cached_adapted(cache, input, &adapted);
+            let hidden = model.forward_cached(cache, input, &adapted);
             if rows.wanted.is_empty() {
                 continue;
             }

@@ -85,20 +85,12 @@ pub struct Hidden<D: Device> {
 }
 
 impl<D: Device> Model<D> {
-    /// Runs new tokens, adding their keys and values to the cache.
+    /// Runs new tokens, adding their keys and values to the cache. Each range of rows in `adapted` goes through an adapter
+    /// of its own beside the weights that all rows share; no row is in two ranges.
     ///
     /// # Panics
-    /// If there are no tokens, or a row's position lies outside its pages.
-    pub fn forward_cached(&self, cache: &mut KvCache<D>, input: CachedInput<'_>) -> Hidden<D> {
-        self.forward_cached_adapted(cache, input, &[])
-    }
-
-    /// [`Model::forward_cached`], with adapters of some rows: each range of rows goes through an adapter of its own beside
-    /// the weights that all rows share; no row is in two ranges.
-    ///
-    /// # Panics
-    /// As there, and if this model has an adapter itself.
-    pub fn forward_cached_adapted(
+    /// If there are no tokens, a row's position lies outside its pages, or rows have adapters and the model has one too.
+    pub fn forward_cached(
         &self,
         cache: &mut KvCache<D>,
         input: CachedInput<'_>,

@@ -137,7 +137,7 @@ impl<D: Device> RlhfRun<'_, D> {
 
     fn sft(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.sft else { return Ok(Status::Finished) };
-        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_sft(loaded)?);
+        let (folder, stage) = (loaded.config.shared.run.dir.clone(), stage_of_sft(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "sft", progress, |start, progress| {
             let outcome = sft::run(device, loaded, start, progress)?;
@@ -164,7 +164,7 @@ impl<D: Device> RlhfRun<'_, D> {
 
     fn reward(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.reward else { return Ok(Status::Finished) };
-        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_reward(loaded)?);
+        let (folder, stage) = (loaded.config.shared.run.dir.clone(), stage_of_reward(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "reward", progress, |start, progress| {
             let outcome = reward::run(device, loaded, start, progress)?;
@@ -175,7 +175,7 @@ impl<D: Device> RlhfRun<'_, D> {
 
     fn ppo(&mut self, progress: &mut dyn Progress) -> Result<Status, TrainError> {
         let Some(loaded) = &self.config.ppo else { return Ok(Status::Finished) };
-        let (folder, stage) = (loaded.config.run.dir.clone(), stage_of_ppo(loaded)?);
+        let (folder, stage) = (loaded.config.shared.run.dir.clone(), stage_of_ppo(loaded)?);
         let device = self.device.clone();
         self.stage(&stage, "ppo", progress, |start, progress| {
             let outcome = ppo::run(device, loaded, start, progress)?;
@@ -232,13 +232,13 @@ impl<D: Device> RlhfRun<'_, D> {
         }
         progress.stage("evaluation", None);
         let load = |path: &Path| -> Result<Model<D>, TrainError> {
-            let precision = ppo.config.model.dtype.into();
+            let precision = ppo.config.shared.model.dtype.into();
             let options = LoadOptions { precision, ..LoadOptions::language_model() };
             Ok(Model::load(self.device.clone(), path, &options)?.0)
         };
         let policies = evaluation::Policies {
             before: load(&self.config.start)?,
-            after: load(&ppo.config.run.dir.join("final"))?,
+            after: load(&ppo.config.shared.run.dir.join("final"))?,
         };
         let found: Option<Evaluation> =
             evaluation::compare(&policies, &ppo.config, &self.config.evaluation, progress)?;
@@ -264,8 +264,8 @@ pub(crate) fn stage_of_data(
 /// The stage of supervised fine-tuning.
 pub(crate) fn stage_of_sft(loaded: &LoadedConfig<sft::SftConfig>) -> Result<Stage, TrainError> {
     let config = &loaded.config;
-    let inputs = with_data(&config.model.path, &config.data);
-    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+    let inputs = with_data(&config.shared.model.path, &config.shared.data);
+    trained_stage(&config.shared.run.dir, &loaded.frozen, &inputs)
 }
 
 /// The stage of labels by models.
@@ -285,24 +285,24 @@ pub(crate) fn stage_of_reward(
     loaded: &LoadedConfig<reward::RewardConfig>,
 ) -> Result<Stage, TrainError> {
     let config = &loaded.config;
-    let mut inputs = with_data(&config.model.path, &config.data);
+    let mut inputs = with_data(&config.shared.model.path, &config.shared.data);
     inputs.extend(config.reward.normalize_on.clone());
-    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+    trained_stage(&config.shared.run.dir, &loaded.frozen, &inputs)
 }
 
 /// The stage of reinforcement learning.
 pub(crate) fn stage_of_ppo(loaded: &LoadedConfig<ppo::PpoConfig>) -> Result<Stage, TrainError> {
     let config = &loaded.config;
     let mut inputs = match config.prompts() {
-        Some(data) => with_data(&config.model.path, data),
-        None => vec![config.model.path.clone()],
+        Some(data) => with_data(&config.shared.model.path, data),
+        None => vec![config.shared.model.path.clone()],
     };
     inputs.extend(config.rollout.replay.clone());
     inputs.extend(config.scores.iter().flat_map(score_inputs));
     if let ppo::CriticSource::Checkpoint(path) = &config.ppo.critic {
         inputs.push(path.clone());
     }
-    trained_stage(&config.run.dir, &loaded.frozen, &inputs)
+    trained_stage(&config.shared.run.dir, &loaded.frozen, &inputs)
 }
 
 fn trained_stage(folder: &Path, frozen: &Frozen, inputs: &[PathBuf]) -> Result<Stage, TrainError> {

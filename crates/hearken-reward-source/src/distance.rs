@@ -126,9 +126,7 @@ impl<D: Device> RewardSource for Distance<D> {
 
     /// The distance; then whether it is an outlier's, which counts for nothing.
     fn measures(&self) -> Vec<Measure> {
-        let measure =
-            |name: &str, weight| Measure { name: name.to_owned(), weight, pace: self.pace() };
-        vec![measure(&self.name, 1.0), measure("outliers", 0.0)]
+        Measure::beside(&self.name, "outliers", self.pace())
     }
 
     fn measured(

@@ -56,9 +56,7 @@ impl<D: Device> RewardSource for Ensemble<D> {
 
     /// The combined score; then how far the members are apart, which counts for nothing.
     fn measures(&self) -> Vec<Measure> {
-        let measure =
-            |name: &str, weight| Measure { name: name.to_owned(), weight, pace: self.pace() };
-        vec![measure(&self.name, 1.0), measure("spread", 0.0)]
+        Measure::beside(&self.name, "spread", self.pace())
     }
 
     fn measured(

@@ -123,6 +123,14 @@ pub struct Measure {
     pub pace: Pace,
 }
 
+impl Measure {
+    /// A score named `name`, and beside it something else that counts for nothing.
+    pub(crate) fn beside(name: &str, other: &str, pace: Pace) -> Vec<Self> {
+        let measure = |name: &str, weight| Self { name: name.to_owned(), weight, pace };
+        vec![measure(name, 1.0), measure(other, 0.0)]
+    }
+}
+
 /// One score per completion, whatever its origin; or one per token or step of it.
 pub trait RewardSource: Send {
     /// Names the source in metrics and errors.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hearken_config::{
     Base, Dtype, LoraSection, MICROBATCH_TOKENS, MasterWeights, ModelSource, RunConfig,
-    SamplingDtype, ScoreConfig, SourceConfig, TrainConfig,
+    SamplingDtype, ScoreConfig, SharedSections, SourceConfig, TrainConfig,
 };
 use hearken_model::{Footprint, Head, ModelConfig, ModelError};
 use hearken_reward_source::judging::LocalJudge;
@@ -204,11 +204,11 @@ impl RowBytes {
 /// # Errors
 /// If a config.json cannot be read, or the models alone need more than the limit.
 pub fn fit(
-    train: &TrainConfig,
-    run: &RunConfig,
+    shared: &SharedSections,
     tape: Tape,
     parts: &[BudgetModel<'_>],
-) -> Result<TrainConfig, TrainError> {
+) -> Result<SharedSections, TrainError> {
+    let SharedSections { run, train, .. } = shared;
     let (mut plan, mut per_row) = (MemoryPlan::default(), RowBytes::default());
     let mut sampled = 0;
     let shares =
@@ -248,7 +248,7 @@ pub fn fit(
         }
     }
     fitted.logits_bytes = per_row.logits_within(room, fitted.microbatch_tokens);
-    Ok(fitted)
+    Ok(SharedSections { train: fitted, ..shared.clone() })
 }
 
 /// The limit that does not even leave room for one row.
@@ -289,7 +289,6 @@ pub fn check(
 
 #[cfg(test)]
 mod tests {
-    use serde::de::DeserializeOwned;
     use serde_json::json;
 
     use super::*;
@@ -306,21 +305,20 @@ mod tests {
         });
         std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
         let path = dir.path().display().to_string();
-        let model: ModelSource = section("model", &[("path", path.into())]);
-        let mut train: TrainConfig =
-            section("train", &[("batch_size", 8.into()), ("steps", 1.into())]);
-        train.settle().unwrap();
-        let run: RunConfig = section("run", &[("dir", "run".into())]);
-        let part = BudgetModel::trained(&model, Head::LanguageModel);
-        fit(&train, &run, Tape::new(&model, false), &[part]).unwrap().microbatch_tokens
-    }
-
-    /// A section with the defaults of supervised fine-tuning.
-    fn section<C: DeserializeOwned>(name: &str, given: &[(&str, Value)]) -> C {
-        let defaults: Table = include_str!("../../../configs/sft.toml").parse().unwrap();
-        let Value::Table(mut section) = defaults[name].clone() else { panic!("no section {name}") };
-        section.extend(given.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        section.try_into().unwrap()
+        // The defaults of supervised fine-tuning.
+        let mut sections: Table = include_str!("../../../configs/sft.toml").parse().unwrap();
+        sections.remove("samples");
+        let mut give = |section: &str, key: &str, value: Value| {
+            sections[section].as_table_mut().unwrap().insert(key.to_owned(), value);
+        };
+        give("run", "dir", "run".into());
+        give("model", "path", path.into());
+        give("train", "batch_size", 8.into());
+        give("train", "steps", 1.into());
+        let mut shared: SharedSections = sections.try_into().unwrap();
+        shared.settle(false).unwrap();
+        let part = BudgetModel::trained(&shared.model, Head::LanguageModel);
+        fit(&shared, Tape::new(&shared.model, false), &[part]).unwrap().train.microbatch_tokens
     }
 
     #[test]

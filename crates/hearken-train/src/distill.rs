@@ -70,21 +70,18 @@ impl<D: Device> Configurable<D> for Distill {
     type Config = DistillConfig;
 
     fn within_memory(config: &DistillConfig) -> Result<DistillConfig, TrainError> {
-        let student = BudgetModel::trained(&config.model, Head::LanguageModel);
+        let student = BudgetModel::trained(&config.shared.model, Head::LanguageModel);
         let mut parts = vec![student];
-        let mut tape = Tape::new(&config.model, true);
+        let mut tape = Tape::new(&config.shared.model, true);
         if let TeacherPlace::Here(path) = config.place() {
-            let lora = student.lora.filter(|_| path == config.model.path);
+            let lora = student.lora.filter(|_| path == config.shared.model.path);
             parts.push(BudgetModel { path, purpose: Purpose::Read, lora, ..student });
             // Logits are used up, chunk by chunk.
-            tape = Tape::new(&config.model, false);
+            tape = Tape::new(&config.shared.model, false);
         }
         parts.extend(BudgetModel::scores(&config.scores));
         let tape = tape.sampling(config.rollout.dtype);
-        Ok(DistillConfig {
-            train: fit(&config.train, &config.run, tape, &parts)?,
-            ..config.clone()
-        })
+        Ok(DistillConfig { shared: fit(&config.shared, tape, &parts)?, ..config.clone() })
     }
 
     fn new(config: DistillConfig) -> Self {
@@ -238,7 +235,7 @@ impl Distill {
         if longest <= positions {
             return Ok(());
         }
-        let path = self.config.teacher.path.as_deref().unwrap_or(&self.config.model.path);
+        let path = self.config.teacher.path.as_deref().unwrap_or(&self.config.shared.model.path);
         Err(TrainError::Other(format!(
             "`teacher.path`: {} has {positions} positions, found a prompt with a completion of {longest} tokens; \
              expected a teacher with as many, or a smaller `rollout.max_new_tokens` or `data.max_tokens`",

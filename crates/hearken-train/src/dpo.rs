@@ -24,7 +24,7 @@ mod tree;
 
 use std::borrow::Cow;
 
-use hearken_config::LoadedConfig;
+use hearken_config::{LoadedConfig, SharedSections};
 use hearken_model::{Head, Model};
 use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
@@ -95,17 +95,17 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     type Record = DpoStep;
 
     fn within_memory(config: &DpoConfig) -> Result<DpoConfig, TrainError> {
-        let DpoConfig { model, resolved, .. } = config;
+        let DpoConfig { shared: SharedSections { model, data, .. }, resolved, .. } = config;
         let policy = BudgetModel::trained(model, Head::LanguageModel);
         let path = resolved.reference.path.as_ref().unwrap_or(&model.path);
         // An adapter's reference is its base, which is there.
-        let is_beside = config.data.streaming && model.lora.is_none();
+        let is_beside = data.streaming && model.lora.is_none();
         let moves = resolved.objective.needs_reference()
             && (resolved.reference.sync.is_some() || is_beside);
         let reference = moves.then_some(BudgetModel { path, purpose: Purpose::Follow, ..policy });
         let parts: Vec<_> = [policy].into_iter().chain(reference).collect();
         let tape = Tape::new(model, !resolved.objective.couples_batch());
-        Ok(DpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
+        Ok(DpoConfig { shared: fit(&config.shared, tape, &parts)?, ..config.clone() })
     }
 
     fn read(config: DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
@@ -155,7 +155,9 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
     fn reader(&self) -> Option<&Model<D>> {
         match &self.references {
             // An adapter's base is shared with the policy.
-            References::Known { live: Some(model), .. } if self.config.model.lora.is_none() => {
+            References::Known { live: Some(model), .. }
+                if self.config.shared.model.lora.is_none() =>
+            {
                 Some(model)
             }
             _ => None,
@@ -233,7 +235,7 @@ impl<D: Device> Dpo<D> {
         if count == 0 {
             return Ok(None);
         }
-        let DpoConfig { model: source, resolved, .. } = &self.config;
+        let DpoConfig { shared: SharedSections { model: source, .. }, resolved, .. } = &self.config;
         let loaded;
         let reference = if let References::Live { model, .. } = &self.references {
             model.as_ref()

@@ -76,14 +76,14 @@ impl<D: Device> Configurable<D> for Grpo {
     type Config = GrpoConfig;
 
     fn within_memory(config: &GrpoConfig) -> Result<GrpoConfig, TrainError> {
-        let GrpoConfig { run, model, scores, train, .. } = config;
-        let policy = BudgetModel::trained(model, Head::LanguageModel);
+        let GrpoConfig { shared, scores, .. } = config;
+        let policy = BudgetModel::trained(&shared.model, Head::LanguageModel);
         let mut parts = vec![policy, BudgetModel { purpose: Purpose::Read, ..policy }];
         parts.extend(BudgetModel::scores(scores));
         let judges = local_judges(scores)?;
         parts.extend(judges.iter().map(BudgetModel::judge));
-        let train = fit(train, run, Tape::new(model, true).sampling(config.rollout.dtype), &parts)?;
-        Ok(GrpoConfig { train, ..config.clone() })
+        let tape = Tape::new(&shared.model, true).sampling(config.rollout.dtype);
+        Ok(GrpoConfig { shared: fit(shared, tape, &parts)?, ..config.clone() })
     }
 
     fn new(config: GrpoConfig) -> Self {
@@ -156,8 +156,8 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
         Some(Signs {
             score: Some(metrics.reward),
             kl_nats: metrics.kl_k1_nats,
-            length: metrics.length_mean,
-            repeated: metrics.repeated_share,
+            length: metrics.lengths.mean,
+            repeated: metrics.lengths.repeated_share,
             flat: Some(metrics.frac_reward_zero_std),
             sources: measures(&metrics.sources, ("rewards/", "/mean")),
         })
@@ -198,10 +198,10 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     }
 
     fn figures(record: &GrpoStep) -> Vec<(&'static str, f64)> {
-        let GrpoIteration { reward, kl_k1_nats, frac_reward_zero_std, length_mean, .. } =
+        let GrpoIteration { reward, kl_k1_nats, frac_reward_zero_std, lengths, .. } =
             record.iteration_metrics;
         let flat = frac_reward_zero_std;
-        vec![("reward", reward), ("kl", kl_k1_nats), ("flat", flat), ("length", length_mean)]
+        vec![("reward", reward), ("kl", kl_k1_nats), ("flat", flat), ("length", lengths.mean)]
     }
 }
 

@@ -62,7 +62,7 @@ impl<D: Device> Configurable<D> for Ppo {
     type Config = PpoConfig;
 
     fn within_memory(config: &PpoConfig) -> Result<PpoConfig, TrainError> {
-        let policy = BudgetModel::trained(&config.model, Head::LanguageModel);
+        let policy = BudgetModel::trained(&config.shared.model, Head::LanguageModel);
         let reference = BudgetModel { purpose: Purpose::Read, ..policy };
         let critic = match &config.ppo.critic {
             CriticSource::ValueHead => None,
@@ -78,8 +78,8 @@ impl<D: Device> Configurable<D> for Ppo {
         let mut parts: Vec<_> =
             [policy, reference].into_iter().chain(critic).chain(scorers).collect();
         parts.extend(judges.iter().map(BudgetModel::judge));
-        let tape = Tape::new(&config.model, true).sampling(config.rollout.dtype);
-        Ok(PpoConfig { train: fit(&config.train, &config.run, tape, &parts)?, ..config.clone() })
+        let tape = Tape::new(&config.shared.model, true).sampling(config.rollout.dtype);
+        Ok(PpoConfig { shared: fit(&config.shared, tape, &parts)?, ..config.clone() })
     }
 
     fn new(config: PpoConfig) -> Self {
@@ -129,13 +129,12 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     }
 
     fn signs(iteration: &Credited) -> Option<Signs> {
-        let PpoIteration { scores, kl_k1_nats, length_mean, repeated_share, ref sources, .. } =
-            iteration.metrics;
+        let PpoIteration { scores, kl_k1_nats, lengths, ref sources, .. } = iteration.metrics;
         Some(Signs {
             score: Some(scores),
             kl_nats: kl_k1_nats,
-            length: length_mean,
-            repeated: repeated_share,
+            length: lengths.mean,
+            repeated: lengths.repeated_share,
             flat: None,
             sources: measures(sources, ("scores/", "")),
         })
@@ -179,7 +178,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
             ("score", iteration.scores),
             ("kl", iteration.kl_k1_nats),
             ("clipped", record.clip_fraction),
-            ("length", iteration.length_mean),
+            ("length", iteration.lengths.mean),
         ]
     }
 }

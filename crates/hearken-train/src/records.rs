@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 
-use hearken_config::{DataConfig, Length, LoadedConfig, SamplesConfig};
+use hearken_config::{LoadedConfig, SamplesConfig, SharedSections};
 use hearken_model::Model;
 use hearken_model::checkpoint::NoRoom;
 use hearken_run::budget::check;
@@ -22,23 +22,12 @@ use hearken_run::plan::{BatchPlan, MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
 use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::RunOutcome;
-use hearken_run::run::{self, Frame, Opened, Opening, Run, TrainerState, Update, drive};
+use hearken_run::run::{Frame, Opened, Opening, Run, TrainerState, Update, drive};
 use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::stream::Drawn;
 use hearken_tensor::Device;
 use serde::Serialize;
-
-/// The parts of a configuration that every run over records reads.
-#[derive(Clone, Debug)]
-pub struct RecordSettings {
-    /// `[data]`: the files of records.
-    pub data: DataConfig,
-    /// How many optimizer steps or passes over the records.
-    pub length: Length,
-    /// What is sampled now and then, where something is.
-    pub samples: Option<SamplesConfig>,
-}
 
 /// An evaluation with the step after which it was made: a line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -50,10 +39,23 @@ pub struct EvaluationRecord<E> {
     pub evaluation: E,
 }
 
+/// Writes down an evaluation; gives its loss, by which models are compared.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn write_evaluation<D: Device, K: TrainerState, E: Serialize>(
+    run: &mut Run<D, K>,
+    evaluation: E,
+    loss: f64,
+) -> Result<Option<f64>, TrainError> {
+    run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation })?;
+    Ok(Some(loss))
+}
+
 /// A configuration of a run over records.
 pub trait Configured: Clone {
-    /// What every run reads, and what every run over records reads.
-    fn settings(&self) -> (run::RunSettings, RecordSettings);
+    /// What every run reads, and what is sampled now and then, where something is.
+    fn settings(&self) -> (SharedSections, Option<SamplesConfig>);
 }
 
 /// An optimizer step: what its passes found, what the update did, and how many times the records have
@@ -244,15 +246,15 @@ impl<D: Device, T: RecordTrainer<D>> RecordTraining<D, T> {
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
         let config = T::within_memory(&loaded.config)?;
-        let (settings, RecordSettings { data, length, samples }) = config.settings();
+        let (settings, samples) = config.settings();
         let mut opening = Opening::new(settings, &loaded.frozen, entry.into(), progress)?;
         let mut trainer = T::read(config, &mut opening)?;
         let TrainingRows { rows, mix, rows_max } = trainer.training();
         let (examples, is_stream) = (rows.len(), rows_max.is_some());
-        let batch_size = opening.settings.train.batch_size;
-        let order = EpochOrder::new(data.shuffle.then_some(opening.seeds), examples, *batch_size)
-            .mixed(mix.shares());
-        let total = length.steps(order.batches_per_epoch());
+        let SharedSections { data, train, .. } = &opening.settings;
+        let seeds = data.shuffle.then_some(opening.seeds);
+        let order = EpochOrder::new(seeds, examples, *train.batch_size).mixed(mix.shares());
+        let total = train.known_length().steps(order.batches_per_epoch());
         if let Some(outcome) = opening.already_finished::<T::Kept>(total)? {
             return Ok(Opened::Finished(outcome));
         }
@@ -273,7 +275,7 @@ impl<D: Device, T: RecordTrainer<D>> RecordTraining<D, T> {
     pub fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let TrainingRows { rows, rows_max, .. } = &self.trainer.training();
         let model = &self.run.model;
-        let run::RunSettings { run, train, .. } = &self.run.settings;
+        let SharedSections { run, train, .. } = &self.run.settings;
         self.trainer.notes().iter().for_each(|note| progress.note(note));
         progress.note(&match rows_max {
             None => self.batches(&self.epoch_rows(rows)).note(),
@@ -311,7 +313,7 @@ impl<D: Device, T: RecordTrainer<D>> RecordTraining<D, T> {
 
     /// What the run takes in memory with records of these rows.
     pub fn memory(&self, rows: &[usize]) -> MemoryPlan {
-        let run::RunSettings { model: source, train, .. } = &self.run.settings;
+        let SharedSections { model: source, train, .. } = &self.run.settings;
         let most: Vec<usize> = match self.trainer.training().rows_max {
             Some(most) => vec![most; *train.batch_size],
             None => self.order.at_most().into_iter().map(|index| rows[index]).collect(),

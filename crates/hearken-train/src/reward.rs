@@ -18,19 +18,18 @@ mod two_heads;
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Head, Model, OutputGrads};
 use hearken_objective::bradley_terry::{BradleyTerry, ScoredComparison};
-use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example, PreferenceExample};
 use hearken_run::error::TrainError;
 use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::{Nothing, Opening, Run};
-use hearken_run::stream::Drawn;
+use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
+use crate::records::{RecordStep, RecordTrainer, TrainingRows, write_evaluation};
 use hearken_model::microbatch::microbatches;
-use scorer::load_scorer;
+use scorer::{fitted, load_scorer};
 
 pub use config::{Flips, Kind, LabelledSteps, NeutralSteps, RewardConfig, RewardObjective, Scale};
 pub use evaluation::{evaluate, pair_scores};
@@ -57,14 +56,11 @@ impl<D: Device> RecordTrainer<D> for Reward {
     type Record = RewardStep;
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
-        let RewardConfig { run, model, train, .. } = config;
-        let scorer = BudgetModel::trained(model, head(config));
-        let train = fit(train, run, Tape::new(model, false), &[scorer])?;
-        Ok(RewardConfig { train, ..config.clone() })
+        fitted(config, head(config))
     }
 
     fn read(config: RewardConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        let mut pairs: Dataset<PreferenceExample> = opening.dataset(&config.data)?;
+        let mut pairs: Dataset<PreferenceExample> = opening.dataset(&config.shared.data)?;
         pairs.train.iter_mut().chain(&mut pairs.eval).for_each(|pair| {
             config.reward.apply_columns(pair);
         });
@@ -90,11 +86,11 @@ impl<D: Device> RecordTrainer<D> for Reward {
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
-        let Some(stream) = &mut self.pairs.stream else { return Ok(None) };
-        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
-        let drawn = stream.draw(run.tokenizer.as_ref(), cursor, batch_size)?;
-        stream.batch_mut().iter_mut().for_each(|pair| self.config.reward.apply_columns(pair));
-        Ok(Some(drawn))
+        let drawn = run.draw(&mut self.pairs.stream)?;
+        for pair in self.pairs.stream.iter_mut().flat_map(Stream::batch_mut) {
+            self.config.reward.apply_columns(pair);
+        }
+        Ok(drawn)
     }
 
     fn rows(&self, pair: usize) -> usize {
@@ -146,8 +142,7 @@ impl<D: Device> RecordTrainer<D> for Reward {
             return Ok(None);
         };
         let loss = found.eval_loss.value;
-        run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation: found })?;
-        Ok(Some(loss))
+        write_evaluation(run, found, loss)
     }
 
     /// Saves the model with mean and deviation of its scores on the reference completions.

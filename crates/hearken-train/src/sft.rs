@@ -21,7 +21,7 @@ use hearken_run::stream::{Drawn, Stream};
 use hearken_tensor::Device;
 use hearken_tensor::device::{HeadOptions, Prediction, PredictionGrad};
 
-use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows, train};
+use crate::records::{RecordStep, RecordTrainer, TrainingRows, train, write_evaluation};
 use hearken_model::microbatch::microbatches;
 
 pub use config::SftConfig;
@@ -56,13 +56,13 @@ impl<D: Device> RecordTrainer<D> for Sft {
     type Record = SftStep;
 
     fn within_memory(config: &SftConfig) -> Result<SftConfig, TrainError> {
-        let part = BudgetModel::trained(&config.model, Head::LanguageModel);
-        let tape = Tape::new(&config.model, false);
-        Ok(SftConfig { train: fit(&config.train, &config.run, tape, &[part])?, ..config.clone() })
+        let part = BudgetModel::trained(&config.shared.model, Head::LanguageModel);
+        let tape = Tape::new(&config.shared.model, false);
+        Ok(SftConfig { shared: fit(&config.shared, tape, &[part])?, ..config.clone() })
     }
 
     fn read(config: SftConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        Ok(Self { data: opening.dataset(&config.data)?, config })
+        Ok(Self { data: opening.dataset(&config.shared.data)?, config })
     }
 
     fn training(&self) -> TrainingRows<'_> {
@@ -79,9 +79,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
-        let Some(stream) = &mut self.data.stream else { return Ok(None) };
-        let batch_size = *self.config.train.batch_size;
-        stream.draw(run.tokenizer.as_ref(), &mut run.counters.cursor, batch_size).map(Some)
+        run.draw(&mut self.data.stream)
     }
 
     fn rows(&self, example: usize) -> usize {
@@ -97,7 +95,7 @@ impl<D: Device> RecordTrainer<D> for Sft {
         // d(−Σ log π / supervised) / d log π is known before the pass: one trip through the head.
         let grad = PredictionGrad { logprob: (-1.0 / supervised as f64) as f32, entropy: 0.0 };
         let mut sums = TokenSums::default();
-        for group in microbatches(&rows, self.config.train.microbatch_tokens) {
+        for group in microbatches(&rows, self.config.shared.train.microbatch_tokens) {
             let ExampleMicrobatch { batch, predictions } = ExampleMicrobatch::new(&examples[group]);
             let pass = run.forward(&batch);
             let grads = OutputGrads {
@@ -125,11 +123,10 @@ impl<D: Device> RecordTrainer<D> for Sft {
 
     fn evaluate(&self, run: &mut Run<D, Nothing>) -> Result<Option<f64>, TrainError> {
         let mut rng = run.seeds.stream("bootstrap", run.step);
-        let tokens_max = self.config.train.microbatch_tokens;
+        let tokens_max = self.config.shared.train.microbatch_tokens;
         let found = evaluate(&run.model, &self.data.eval, tokens_max, &mut rng);
         let Some(evaluation) = found else { return Ok(None) };
-        run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation })?;
-        Ok(Some(evaluation.eval_loss.value))
+        write_evaluation(run, evaluation, evaluation.eval_loss.value)
     }
 
     fn prompts(&self, count: usize) -> Vec<&[u32]> {

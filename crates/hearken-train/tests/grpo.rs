@@ -489,7 +489,7 @@ fn configurations_that_contradict_themselves_are_refused_early() {
     }
     let list = overrides(&[&base[..], &["train.batch_size=32", "grpo.minibatches=2"]].concat());
     let loaded = GrpoConfig::load(&config(folder.path(), ""), &list).unwrap();
-    assert_eq!(*loaded.config.train.batch_size, 32);
+    assert_eq!(*loaded.config.shared.train.batch_size, 32);
 }
 
 #[test]

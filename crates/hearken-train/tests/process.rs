@@ -93,7 +93,7 @@ fn text_becomes_the_tokens_that_trl_makes() {
     let tokenizer = Tokenizer::load(&fixture("prm_model")).unwrap();
     let config = reward_config(&[]);
     let encoder =
-        Encoder::for_model(&fixture("prm_model"), Some(&tokenizer), &config.data).unwrap();
+        Encoder::for_model(&fixture("prm_model"), Some(&tokenizer), &config.shared.data).unwrap();
     let encoded = |name: &str| -> Vec<StepsExample> {
         let (records, _) = read(&fixture(name), &ReadOptions::default()).unwrap();
         let of = |record| match StepsExample::encode(record, &encoder).unwrap() {

@@ -69,8 +69,9 @@ fn a_look_takes_no_directory_and_finds_who_holds_it() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let loaded = load(&run, &[]);
-    let open =
-        |entry: OpenFor| RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, entry);
+    let open = |entry: OpenFor| {
+        RunDir::open(&loaded.config.shared.run, loaded.config.shared.log, &loaded.frozen, entry)
+    };
     let looked_at = open(OpenFor::Look(Start::Resume)).unwrap();
     assert!(!run.exists());
     let held = open(OpenFor::from(Start::Resume)).unwrap();
@@ -151,8 +152,13 @@ fn two_processes_do_not_share_a_run_directory() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let loaded = load(&run, &[]);
-    let held =
-        RunDir::open(&loaded.config.run, loaded.config.log, &loaded.frozen, Start::Resume).unwrap();
+    let held = RunDir::open(
+        &loaded.config.shared.run,
+        loaded.config.shared.log,
+        &loaded.frozen,
+        Start::Resume,
+    )
+    .unwrap();
     let error = failure(&run, &[]);
     assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
     drop(held);

@@ -85,32 +85,32 @@ impl Check {
             Trainer::Sft => {
                 let mut loaded = SftConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::sft(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::sft(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Reward => {
                 let mut loaded = RewardConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::reward(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::reward(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Dpo => {
                 let mut loaded = DpoConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::dpo(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::dpo(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Ppo => {
                 let mut loaded = PpoConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::ppo(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::ppo(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Grpo => {
                 let mut loaded = GrpoConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::grpo(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::grpo(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Distill => {
                 let mut loaded = DistillConfig::load(config, overrides)?;
                 names.configuration(&mut loaded, start)?;
-                vec![check::distill(device, &loaded, start, spare(&loaded.config.run))?]
+                vec![check::distill(device, &loaded, start, spare(&loaded.config.shared.run))?]
             }
             Trainer::Rlhf => {
                 let mut loaded = RlhfConfig::load(config, overrides)?;

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use hearken_config::Base;
 use hearken_hub::ModelPart;
 use hearken_model::chat::BUILT_IN_FORMAT;
-use hearken_model::{Adapter, Head, LoadOptions, Masters, Model, Tokenizer};
+use hearken_model::{Adapter, Head, LoadOptions, Model, Tokenizer};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::AnyDevice;
 
 use super::template_arguments::TemplateArguments;
 use crate::{device, hub, output};
-use hearken_tensor::device::{Int8Scales, Precision};
+use hearken_tensor::device::Precision;
 
 /// What matrix products read.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -32,25 +34,23 @@ impl Dtype {
     }
 }
 
-/// How the weights of blocks are held.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Base {
-    /// As matrix products read them
-    Float,
-    /// In eight bits, with a scale for each output
-    Int8,
-    /// In eight bits, with a scale for every 64 inputs of an output
-    Int8Groups,
-}
+/// How the weights of blocks can be held, by the names of the command line.
+const BASES: [(&str, Base, &str); 3] = [
+    ("float", Base::Float, "As matrix products read them"),
+    ("int8", Base::Int8, "In eight bits, with a scale for each output"),
+    (
+        "int8-groups",
+        Base::Int8Groups,
+        "In eight bits, with a scale for every 64 inputs of an output",
+    ),
+];
 
-impl From<Base> for Masters {
-    fn from(base: Base) -> Self {
-        match base {
-            Base::Float => Self::Drop,
-            Base::Int8 => Self::Int8(Int8Scales::PerOutput),
-            Base::Int8Groups => Self::Int8(Int8Scales::PerGroup),
-        }
-    }
+fn bases() -> impl TypedValueParser<Value = Base> {
+    let values = BASES.map(|(name, _, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(values).map(|found| {
+        let known = BASES.iter().find(|(name, ..)| *name == found);
+        known.expect("one of the possible values").1
+    })
 }
 
 #[derive(Args, Debug)]
@@ -103,7 +103,7 @@ pub(crate) struct ReadingArguments {
     dtype: Dtype,
 
     /// How the weights of blocks are held: eight bits take a quarter of the memory of f32
-    #[arg(long, value_enum, default_value = "float")]
+    #[arg(long, value_parser = bases(), default_value = "float")]
     base: Base,
 
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use hearken_model::config::Family;
 use serde_json::{Map, Value, json};
 
 /// A family with dimensions: "llama,layers=4,width=128,heads=4".
@@ -15,24 +16,6 @@ pub(crate) struct Shape {
     inner: usize,
     positions: usize,
     tied: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Family {
-    Gpt2,
-    Llama,
-    Mistral,
-    Qwen2,
-    Qwen3,
-    SmolLm3,
-    Phi3,
-    Olmo2,
-    Olmo3,
-    Granite,
-    Gemma,
-    Gemma2,
-    Gemma3,
-    GptNeox,
 }
 
 const FAMILIES: [(&str, Family); 14] = [
@@ -57,14 +40,12 @@ const FAMILIES: [(&str, Family); 14] = [
 const INNER_STEP: usize = 32;
 const POSITIONS: usize = 1024;
 
-impl Family {
-    fn is_gated(self) -> bool {
-        !matches!(self, Self::Gpt2 | Self::GptNeox)
-    }
+fn is_gated(family: Family) -> bool {
+    !matches!(family, Family::Gpt2 | Family::GptNeox)
+}
 
-    fn default_inner(self, width: usize) -> usize {
-        if self.is_gated() { (8 * width / 3).next_multiple_of(INNER_STEP) } else { 4 * width }
-    }
+fn default_inner(family: Family, width: usize) -> usize {
+    if is_gated(family) { (8 * width / 3).next_multiple_of(INNER_STEP) } else { 4 * width }
 }
 
 impl FromStr for Shape {
@@ -117,7 +98,7 @@ impl FromStr for Shape {
             ));
         }
         let kv_heads = kv_heads.1.unwrap_or(heads);
-        if !family.is_gated() && kv_heads != heads {
+        if !is_gated(family) && kv_heads != heads {
             return Err(format!("{name} has as many key heads as heads, expected no kv_heads"));
         }
         Ok(Self {
@@ -126,7 +107,7 @@ impl FromStr for Shape {
             width,
             heads,
             kv_heads,
-            inner: inner.1.unwrap_or_else(|| family.default_inner(width)),
+            inner: inner.1.unwrap_or_else(|| default_inner(family, width)),
             positions: positions.1.unwrap_or(POSITIONS),
             tied,
         })

@@ -94,7 +94,7 @@ impl Examiner {
         let reading =
             ScoreReading { normalize: true, microbatch_tokens: FORWARD.microbatch_tokens };
         let scores = open_scores(&config.scores, &Cpu::new(), tokenizer.as_ref(), reading)?;
-        let data = &config.data;
+        let data = &config.shared.data;
         let mut encoder = Encoder::for_model(&world.start, tokenizer.as_ref(), data)?;
         encoder.length.tokens_max -= MAX_NEW_TOKENS;
         let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, Seeds::new(0))?;

@@ -11,7 +11,7 @@ use hearken_tensor::Device;
 use hearken_tensor::device::Precision;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use toml::Table;
 
 use super::Bench;
@@ -94,6 +94,18 @@ impl<'a> Materials<'a> {
         let path = self.bench.scratch.join("records.jsonl");
         write_jsonl(&path, records).map_err(|error| TrainError::Other(error.to_string()))?;
         Ok(path)
+    }
+
+    /// A file with pairs of random completions of random prompts.
+    pub(crate) fn pairs(&mut self) -> Result<PathBuf, TrainError> {
+        let sizes = self.bench.sizes;
+        self.records(|materials| {
+            Ok(json!({
+                "prompt_ids": materials.ids(sizes.prompt)?,
+                "chosen_ids": materials.ids(sizes.completion)?,
+                "rejected_ids": materials.ids(sizes.completion)?,
+            }))
+        })
     }
 
     /// Lays over a trainer's defaults what every work sets: model, data, batch and steps.

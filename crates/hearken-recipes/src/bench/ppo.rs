@@ -38,7 +38,7 @@ pub(super) fn run<D: Device>(
     let loaded = PpoConfig::from_layers(layers)?;
     let reading = ScoreReading {
         normalize: loaded.config.ppo.normalize_scores,
-        microbatch_tokens: loaded.config.train.microbatch_tokens,
+        microbatch_tokens: loaded.config.shared.train.microbatch_tokens,
     };
     let mut sources = open_scores(&loaded.config.scores, &device, None, reading)?;
     let scoring = |run: &Iterations<'_, '_, D, Ppo>| scoring_flops(&run.session, sizes);

@@ -7,7 +7,6 @@ use hearken_model::Head;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 use hearken_train::reward::{Reward, RewardConfig};
-use serde_json::json;
 
 use super::steps::of_records;
 use super::{Clock, Materials};
@@ -18,15 +17,9 @@ pub(super) fn run<D: Device>(
     materials: &mut Materials<'_>,
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
-    let (sizes, steps) = (materials.bench.sizes, materials.bench.steps_made());
+    let steps = materials.bench.steps_made();
     let model = materials.model_dir(&device, Head::Score)?;
-    let records = materials.records(|materials| {
-        Ok(json!({
-            "prompt_ids": materials.ids(sizes.prompt)?,
-            "chosen_ids": materials.ids(sizes.completion)?,
-            "rejected_ids": materials.ids(sizes.completion)?,
-        }))
-    })?;
+    let records = materials.pairs()?;
     let mut layers = RewardConfig::defaults(Path::new("bench"));
     materials.configure(&mut layers, &model, &records, steps);
     let loaded = RewardConfig::from_layers(layers)?;

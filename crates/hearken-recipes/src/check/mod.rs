@@ -9,14 +9,14 @@ mod records;
 mod rollouts;
 mod stages;
 
-use hearken_config::{LoadedConfig, TrainConfig};
+use hearken_config::{LoadedConfig, SharedSections, TrainConfig};
 use hearken_model::{Head, Model, ModelConfig, ModelError};
 use hearken_run::budget::BudgetModel;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::plan::{MemoryPlan, megabytes};
 use hearken_run::progress::{Progress, StepReport};
-use hearken_run::run::{self, Run, RunOutcome, TrainerState};
+use hearken_run::run::{Run, RunOutcome, TrainerState};
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::run_dir::{OpenFor, Start};
 use hearken_tensor::Device;
@@ -222,7 +222,7 @@ impl Check {
     }
 
     /// The model that a run begins with, as its config.json has it.
-    fn model(&mut self, settings: &run::RunSettings) -> Result<(), TrainError> {
+    fn model(&mut self, settings: &SharedSections) -> Result<(), TrainError> {
         let source = &settings.model;
         let config = ModelConfig::read(&source.path).map_err(ModelError::from)?;
         let footprint = BudgetModel::trained(source, Head::LanguageModel).footprint()?;
@@ -245,7 +245,7 @@ impl Check {
     /// they should not be loaded.
     fn is_too_large(
         &mut self,
-        settings: &run::RunSettings,
+        settings: &SharedSections,
         machine: Machine,
     ) -> Result<bool, TrainError> {
         let footprint = BudgetModel::trained(&settings.model, Head::LanguageModel).footprint()?;

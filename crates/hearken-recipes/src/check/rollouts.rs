@@ -1,13 +1,13 @@
 //! Runs that sample.
 
-use hearken_config::{Frozen, LoadedConfig, ScoreConfig, SourceConfig};
+use hearken_config::{Frozen, LoadedConfig, ScoreConfig, SharedSections, SourceConfig};
 use hearken_generate::Sampling;
 use hearken_model::OutputGrads;
 use hearken_reward_source::WeightedSum;
 use hearken_run::budget::BudgetModel;
 use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
-use hearken_run::run::{self, Opened, Stored};
+use hearken_run::run::{Opened, Stored};
 use hearken_run::run_dir::OpenFor;
 use hearken_tensor::Device;
 use hearken_tensor::device::PredictionGrad;
@@ -56,7 +56,7 @@ pub(super) fn check<D: Device, T: RolloutTrainer<D>>(
     frozen: &Frozen,
     entry: OpenFor,
     machine: Machine,
-    look: impl FnOnce() -> Result<(T, (run::RunSettings, RolloutSettings)), TrainError>,
+    look: impl FnOnce() -> Result<(T, (SharedSections, RolloutSettings)), TrainError>,
 ) -> Result<Check, TrainError> {
     let (trainer, (run, settings)) = look()?;
     let mut check = Check::new(T::STAGE);

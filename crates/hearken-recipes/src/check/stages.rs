@@ -110,8 +110,8 @@ impl<D: Device> Look<'_, D> {
         let Some(entry) = self.entry("sft", &stage_of_sft(loaded)?)? else { return Ok(()) };
         let mut loaded = loaded.clone();
         let config = &mut loaded.config;
-        self.stand_in(&mut config.model.path);
-        self.data_stand_in(&mut config.data);
+        self.stand_in(&mut config.shared.model.path);
+        self.data_stand_in(&mut config.shared.data);
         let found = records::check::<D, Sft>(self.device, &loaded, entry, self.machine)?;
         self.checks.push(found);
         Ok(())
@@ -172,14 +172,14 @@ impl<D: Device> Look<'_, D> {
         let Some(entry) = self.entry("reward", &stage_of_reward(loaded)?)? else { return Ok(()) };
         let mut loaded = loaded.clone();
         let config = &mut loaded.config;
-        let note = self.stand_in(&mut config.model.path);
-        if !self.labels_stand_in(&mut config.data) {
+        let note = self.stand_in(&mut config.shared.model.path);
+        if !self.labels_stand_in(&mut config.shared.data) {
             let mut check = Check::new("reward");
             check.tell("data", "its pairs are still to be sampled and labelled".to_owned());
             self.checks.push(check);
             return Ok(());
         }
-        self.data_stand_in(&mut config.data);
+        self.data_stand_in(&mut config.shared.data);
         config.reward.normalize_on.iter_mut().for_each(|path| self.file_stand_in(path));
         let mut found = super::reward_entry(self.device, &loaded, entry, self.machine)?;
         found.tell_all("model", note);
@@ -192,9 +192,9 @@ impl<D: Device> Look<'_, D> {
         let Some(entry) = self.entry("ppo", &stage_of_ppo(loaded)?)? else { return Ok(()) };
         let mut loaded = loaded.clone();
         let mut notes: Vec<String> =
-            self.stand_in(&mut loaded.config.model.path).into_iter().collect();
+            self.stand_in(&mut loaded.config.shared.model.path).into_iter().collect();
         let config = &mut loaded.config;
-        self.data_stand_in(&mut config.data);
+        self.data_stand_in(&mut config.shared.data);
         let (later, now) = std::mem::take(&mut config.scores)
             .into_iter()
             .partition(|score| score_inputs(score).iter().any(|path| self.is_made_here(path)));

@@ -404,7 +404,7 @@ impl<D: Device> LoopRound<'_, D> {
         let place = RoundPlace { number: self.lineage.round, dir };
         let loaded = self.config.stages.reward(place, member, &judged)?;
         let mut inputs = judged;
-        inputs.push(loaded.config.model.path.clone());
+        inputs.push(loaded.config.shared.model.path.clone());
         let stage =
             Stage::new(folder.to_owned(), "final", &fingerprint_text(&loaded.frozen), &inputs)?;
         let device = self.device.clone();

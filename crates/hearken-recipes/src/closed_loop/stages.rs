@@ -78,11 +78,11 @@ impl PolicyStage {
         macro_rules! of {
             ($config:expr) => {
                 Sampled {
-                    data: &$config.data,
-                    model: &$config.model,
+                    data: &$config.shared.data,
+                    model: &$config.shared.model,
                     rollout: &$config.rollout,
-                    microbatch_tokens: $config.train.microbatch_tokens,
-                    seed: $config.run.seed,
+                    microbatch_tokens: $config.shared.train.microbatch_tokens,
+                    seed: $config.shared.run.seed,
                 }
             };
         }

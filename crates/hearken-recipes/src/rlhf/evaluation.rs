@@ -42,10 +42,10 @@ pub(super) fn compare<D: Device>(
     config: &EvaluationConfig,
     progress: &mut dyn Progress,
 ) -> Result<Option<Evaluation>, TrainError> {
-    let tokenizer = tokenizer_of(&ppo.model)?;
+    let tokenizer = tokenizer_of(&ppo.shared.model)?;
     let reading = ScoreReading {
         normalize: ppo.ppo.normalize_scores,
-        microbatch_tokens: ppo.train.microbatch_tokens,
+        microbatch_tokens: ppo.shared.train.microbatch_tokens,
     };
     let device = policies.before.device();
     let mut sources = open_scores(&ppo.scores, device, tokenizer.as_ref(), reading)?;
@@ -93,10 +93,10 @@ impl<'a> From<&'a PpoConfig> for Sampled<'a> {
     fn from(ppo: &'a PpoConfig) -> Self {
         Self {
             data: ppo.prompts().expect("held-out prompts are in [data]"),
-            model: &ppo.model,
+            model: &ppo.shared.model,
             rollout: &ppo.rollout,
-            microbatch_tokens: ppo.train.microbatch_tokens,
-            seed: ppo.run.seed,
+            microbatch_tokens: ppo.shared.train.microbatch_tokens,
+            seed: ppo.shared.run.seed,
         }
     }
 }

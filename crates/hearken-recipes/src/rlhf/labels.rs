@@ -191,14 +191,14 @@ fn sample<D: Device>(
     file: &Path,
     progress: &mut dyn Progress,
 ) -> Result<ControlFlow<()>, TrainError> {
-    let tokenizer = tokenizer_of(&ppo.model)?;
+    let tokenizer = tokenizer_of(&ppo.shared.model)?;
     let prompts = prompts_of(&Sampled::from(ppo), tokenizer.as_ref())?.train;
     if prompts.is_empty() {
         return Err(TrainError::Other(
             "`ppo.data.train`: found no prompt to sample for".to_owned(),
         ));
     }
-    let precision = ppo.model.dtype.into();
+    let precision = ppo.shared.model.dtype.into();
     let options = LoadOptions { precision, ..LoadOptions::language_model() };
     let model = Model::load(device.clone(), &config.start, &options)?.0;
     let (sampling, seeds) = (sampling(&ppo.rollout), Seeds::new(config.run.seed));

@@ -11,9 +11,7 @@ mod opening;
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
-use hearken_config::{
-    LogConfig, ModelSource, NonNegative, OptimizerConfig, RunConfig, SamplesConfig, TrainConfig,
-};
+use hearken_config::{NonNegative, SamplesConfig, SharedSections};
 use hearken_model::checkpoint::NoRoom;
 use hearken_model::{Batch, Gradients, Keep, LogitLoss, Model, OutputGrads, Pass, Tokenizer};
 use hearken_tensor::Device;
@@ -23,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::average::Average;
+use crate::encode::Example;
 use crate::error::TrainError;
 use crate::metrics::{Cost, Stopwatch, Timing, training_flops};
 use crate::optimizer::{Optimizer, Trained, check_loss};
@@ -34,6 +33,7 @@ use crate::run_dir::checkpoint::{NamedModel, Snapshot, bytes_of_run};
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
+use crate::stream::{Drawn, Stream};
 
 pub use frame::{Frame, drive};
 pub use opening::{Opening, load_language_model, load_model, start_of};
@@ -60,21 +60,6 @@ pub struct RunOutcome {
     pub cost: Cost,
     /// `final/` of the run directory; not there yet if the run was stopped.
     pub model_dir: PathBuf,
-}
-
-/// The sections of a configuration that every run reads; the size of microbatches fits into memory.
-#[derive(Clone, Debug)]
-pub struct RunSettings {
-    /// `[run]`: the folder, the seed, limits.
-    pub run: RunConfig,
-    /// `[model]`: what the run starts from.
-    pub model: ModelSource,
-    /// `[optimizer]`: AdamW and its learning rate.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`: batch, length, and when something is written.
-    pub train: TrainConfig,
-    /// `[log]`: what is written besides `metrics.jsonl`.
-    pub log: LogConfig,
 }
 
 /// Plain values that a checkpoint can hold.
@@ -207,7 +192,7 @@ pub struct Update {
 /// A run between two optimizer steps.
 pub struct Run<D: Device, K> {
     /// What the configuration says.
-    pub settings: RunSettings,
+    pub settings: SharedSections,
     /// The run directory, which only the first process writes.
     pub dir: RunDir,
     /// Where all random numbers of the run come from.
@@ -238,6 +223,19 @@ pub struct Run<D: Device, K> {
 }
 
 impl<D: Device, K: TrainerState> Run<D, K> {
+    /// Draws the next batch of records that are read as they are wanted; `None` where they are not.
+    ///
+    /// # Errors
+    /// As [`Stream::draw`].
+    pub fn draw<E: Example>(
+        &mut self,
+        stream: &mut Option<Stream<E>>,
+    ) -> Result<Option<Drawn>, TrainError> {
+        let Some(stream) = stream else { return Ok(None) };
+        let batch_size = *self.settings.train.batch_size;
+        stream.draw(self.tokenizer.as_ref(), &mut self.counters.cursor, batch_size).map(Some)
+    }
+
     pub(crate) fn keep(&self) -> Keep {
         self.settings.model.keep()
     }

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource};
+use hearken_config::{DataConfig, Frozen, LoraSection, ModelSource, SharedSections};
 use hearken_model::chat::BUILT_IN_FORMAT;
 use hearken_model::{Adapter, LoadOptions, LoadReport, Masters, Model, ModelError, Tokenizer};
 use hearken_tensor::Device;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Companion, Counters, OpenStep, Run, RunOutcome, RunSettings, Status, TrainerState};
+use super::{Companion, Counters, OpenStep, Run, RunOutcome, Status, TrainerState};
 use crate::average::Average;
 use crate::dataset::Dataset;
 use crate::encode::{Encoder, Example};
@@ -26,7 +26,7 @@ use crate::trained_model::{freeze, new_adapter, tokenizer_of};
 /// A run whose directory is taken and whose models are not loaded.
 pub struct Opening<'p> {
     /// What the configuration says.
-    pub settings: RunSettings,
+    pub settings: SharedSections,
     /// The checkpoint to go on from; `None` of a run that begins.
     pub checkpoint: Option<Checkpoint>,
     /// Where all random numbers of the run come from.
@@ -47,7 +47,7 @@ impl<'p> Opening<'p> {
     /// # Errors
     /// If the directory is in use, or holds another run; or the tokenizer cannot be read.
     pub fn new(
-        settings: RunSettings,
+        settings: SharedSections,
         frozen: &Frozen,
         entry: OpenFor,
         progress: &'p mut dyn Progress,

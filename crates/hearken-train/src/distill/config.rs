@@ -1,12 +1,10 @@
 //! The configuration of distillation.
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, KlSteering, LogConfig, LoraSection,
-    ModelSource, Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig,
-    ScoreConfig, TeacherPlace, TeacherSection, TemplateConfig, TrainConfig, check_scores,
+    AtLeastOne, Complaint, Configuration, Fraction, KlSteering, Named, Positive, RolloutConfig,
+    SamplesConfig, ScoreConfig, SharedSections, TeacherPlace, TeacherSection, check_scores,
 };
 use hearken_objective::distillation::Divergence;
-use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,22 +15,10 @@ use crate::rollout::settings::{Configured, Movement, RolloutSettings};
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DistillConfig {
-    /// `[run]`.
-    pub run: RunConfig,
-    /// `[model]`: the student.
-    pub model: ModelSource,
-    /// `[template]`.
-    pub template: TemplateConfig,
-    /// `[lora]`: an adapter in place of the weights.
-    pub lora: LoraSection,
-    /// `[data]`: prompts, with completions where some are not the student's.
-    pub data: DataConfig,
-    /// `[optimizer]`.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`.
-    pub train: TrainConfig,
-    /// `[log]`.
-    pub log: LogConfig,
+    /// The sections that every trainer reads.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub shared: SharedSections,
     /// `[rollout]`.
     pub rollout: RolloutConfig,
     /// `[teacher]`.
@@ -79,20 +65,18 @@ impl Configuration for DistillConfig {
 
     fn named(&mut self) -> Vec<Named<'_>> {
         let teacher = self.teacher.path.iter_mut().map(|path| Named::model("teacher.path", path));
-        let named = self.model.named().chain(self.data.named()).chain(teacher);
+        let named = self.shared.named().chain(teacher);
         named.chain(ScoreConfig::named(&mut self.scores)).collect()
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         let place = self.teacher.place()?;
         let is_held = matches!(place, TeacherPlace::Here(_));
-        self.model.settle(&self.lora, &self.template, is_held)?;
-        self.train.settle()?;
+        self.shared.settle(is_held)?;
         self.rollout.check()?;
         check_scores(&self.scores)?;
         self.check_completions()?;
-        self.data.check(&self.train)?;
-        self.train.required_length().map(|_| ())
+        self.shared.check_records()
     }
 }
 
@@ -104,7 +88,7 @@ impl DistillConfig {
 
     /// Completions of an iteration.
     pub fn rollouts_per_iteration(&self) -> usize {
-        *self.train.batch_size * *self.distill.minibatches
+        *self.shared.train.batch_size * *self.distill.minibatches
     }
 
     fn check_completions(&self) -> Result<(), Complaint> {
@@ -140,16 +124,13 @@ impl DistillConfig {
 }
 
 impl Configured for DistillConfig {
-    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
-        let Self { run, model, optimizer, train, log, .. } = self.clone();
+    fn settings(&self) -> (SharedSections, RolloutSettings) {
         let reference = match self.place() {
             TeacherPlace::Here(path) => Some(path.to_owned()),
             TeacherPlace::Served(_) => None,
         };
         let settings = RolloutSettings {
             section: "distill",
-            data: self.data.clone(),
-            length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: if *self.distill.lambda < 1.0 {
@@ -172,6 +153,6 @@ impl Configured for DistillConfig {
             normalize_scores: self.distill.normalize_scores,
             needs_scores: false,
         };
-        (run::RunSettings { run, model, optimizer, train, log }, settings)
+        (self.shared.clone(), settings)
     }
 }

@@ -2,13 +2,12 @@
 
 use hearken_objective::Mean;
 use hearken_objective::distillation::Distance;
-use hearken_run::metrics::Timing;
 use hearken_run::ranks::Joined;
-use hearken_run::run::Update;
 use serde::{Deserialize, Serialize};
 
 use super::Completed;
 use crate::rollout::Rollout;
+use crate::rollout::metrics::{StepCost, StepMetrics};
 use crate::rollout::train::RolloutStep;
 
 /// What an iteration's completions are; the same in all records of an iteration.
@@ -39,20 +38,10 @@ impl DistillIteration {
 /// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DistillStep {
-    /// The optimizer step, from 1.
-    pub step: u64,
-    /// The iteration, from 0.
-    pub iteration: u64,
-    /// The pass over the iteration's completions, from 0.
-    pub epoch: usize,
-    /// The minibatch of that pass, from 0.
-    pub minibatch: usize,
-    /// The divergence that is minimized, mean over the completions' tokens, before the update. Nats.
-    pub loss: f64,
-    /// Norm of the gradient over all trained parameters, before clipping.
-    pub grad_norm: f64,
-    /// Learning rate in this step.
-    pub learning_rate: f64,
+    /// Which step it is, and what the update did. The loss is the divergence that is minimized, mean over the
+    /// completions' tokens. Nats.
+    #[serde(flatten)]
+    pub step: StepMetrics,
     /// KL(teacher ‖ student) of the next token, mean over the completions' tokens. Nats.
     pub forward_kl: f64,
     /// KL(student ‖ teacher) of the next token, mean over the completions' tokens. Nats.
@@ -66,37 +55,23 @@ pub struct DistillStep {
     /// What the iteration's completions are.
     #[serde(flatten)]
     pub iteration_metrics: DistillIteration,
-    /// Tokens that went through the student in this step, forward and backward; a shared prompt counts
-    /// once.
-    pub tokens: usize,
-    /// Tokens that were trained on.
-    pub completion_tokens: usize,
-    /// `seconds` and `tokens_per_s`; the first step of an iteration includes its completions.
+    /// How large it was, and how long it took.
     #[serde(flatten)]
-    pub timing: Timing,
+    pub cost: StepCost,
 }
 
 impl DistillStep {
     pub(super) fn new(step: &RolloutStep<'_, Completed, DistillStepSums>) -> Self {
-        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
-        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        let RolloutStep { sums, iteration, .. } = step;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
-            step,
-            iteration: index,
-            epoch,
-            minibatch,
-            loss,
-            grad_norm,
-            learning_rate,
+            step: StepMetrics::of(step),
             forward_kl: mean(sums.forward_kl),
             reverse_kl: mean(sums.reverse_kl),
             entropy: mean(sums.entropy),
             unnamed: sums.unnamed.value(),
             iteration_metrics: iteration.metrics,
-            tokens,
-            completion_tokens: sums.loss.count,
-            timing,
+            cost: StepCost::of(step, sums.loss.count),
         }
     }
 }

@@ -1,18 +1,16 @@
 //! The configuration of preference optimization.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, GuardConfig, JudgeConfig, KlSteering, LogConfig,
-    LoraSection, MasterWeights, ModelSource, Named, OptimizerConfig, Positive, RolloutConfig,
-    RunConfig, SamplesConfig, ScoreConfig, TemplateConfig, TrainConfig, check_scores,
+    Complaint, Configuration, GuardConfig, JudgeConfig, KlSteering, MasterWeights, Named, Positive,
+    RolloutConfig, SamplesConfig, ScoreConfig, SharedSections, check_scores,
 };
-use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::objective::{ObjectiveKind, ReferenceConfig};
 use super::online::{OnlineSettings, SelectionMethod};
 use super::section::{DpoSettings, Resolved};
-use crate::records::{Configured, RecordSettings};
+use crate::records::Configured;
 use crate::rollout::feed::SampledRecords;
 use crate::rollout::settings::{self as rollout, Movement};
 
@@ -20,22 +18,10 @@ use crate::rollout::settings::{self as rollout, Movement};
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DpoConfig {
-    /// `[run]`.
-    pub run: RunConfig,
-    /// `[model]`.
-    pub model: ModelSource,
-    /// `[lora]`: an adapter in place of the weights.
-    pub lora: LoraSection,
-    /// `[template]`.
-    pub template: TemplateConfig,
-    /// `[data]`.
-    pub data: DataConfig,
-    /// `[optimizer]`.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`.
-    pub train: TrainConfig,
-    /// `[log]`.
-    pub log: LogConfig,
+    /// The sections that every trainer reads.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub shared: SharedSections,
     /// `[dpo]`.
     pub dpo: DpoSettings,
     /// `[online]`: read with `dpo.online`, as the following three.
@@ -66,18 +52,17 @@ impl Configuration for DpoConfig {
         let reference = self.resolved.reference.path.as_mut();
         let reference = reference.map(|path| Named::model("dpo.reference", path));
         let scores = ScoreConfig::named(&mut self.scores);
-        self.model.named().chain(self.data.named()).chain(reference).chain(scores).collect()
+        self.shared.named().chain(reference).chain(scores).collect()
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.settle(&self.lora, &self.template, true)?;
-        self.train.settle()?;
+        self.shared.settle(true)?;
         let mut resolved = self.dpo.resolve()?;
-        if self.model.lora.is_some() && resolved.reference.sync.is_some() {
+        if self.shared.model.lora.is_some() && resolved.reference.sync.is_some() {
             let reason = "a mean of two adapters is no mean of their models; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "lora", reason));
         }
-        if self.model.masters == MasterWeights::Bf16 && resolved.reference.sync.is_some() {
+        if self.shared.model.masters == MasterWeights::Bf16 && resolved.reference.sync.is_some() {
             let reason =
                 "the mean of reference and policy would be lost in rounding; remove one of the two";
             return Err(Complaint::exclusive("dpo.reference_sync_steps", "model.masters", reason));
@@ -94,13 +79,12 @@ impl Configuration for DpoConfig {
                 resolved.objective.temperature = *self.rollout.temperature;
             }
         }
-        if self.data.streaming {
+        if self.shared.data.streaming {
             self.check_streaming(&resolved)?;
         }
         self.resolved = resolved;
-        self.model.check_weights(self.holds_frozen_reference())?;
-        self.data.check(&self.train)?;
-        self.train.required_length().map(|_| ())
+        self.shared.model.check_weights(self.holds_frozen_reference())?;
+        self.shared.check_records()
     }
 }
 
@@ -144,15 +128,13 @@ impl DpoConfig {
         let moves = self.moves_reference(method);
         rollout::RolloutSettings {
             section: "online",
-            data: self.data.clone(),
-            length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: match method {
                 SelectionMethod::Spin => SampledRecords::Demonstrations,
                 _ => SampledRecords::Prompts,
             },
-            reference: Some(path.clone().unwrap_or_else(|| self.model.path.clone())),
+            reference: Some(path.clone().unwrap_or_else(|| self.shared.model.path.clone())),
             reference_key: "dpo.reference",
             movement: if moves { Movement::Following } else { Movement::Frozen },
             // The pull towards the reference is part of the loss, and stays.
@@ -168,16 +150,10 @@ impl DpoConfig {
             needs_scores: method != SelectionMethod::Spin && self.judge.who.is_none(),
         }
     }
-
-    pub(super) fn of_run(&self) -> run::RunSettings {
-        let Self { run, model, optimizer, train, log, .. } = self.clone();
-        run::RunSettings { run, model, optimizer, train, log }
-    }
 }
 
 impl Configured for DpoConfig {
-    fn settings(&self) -> (run::RunSettings, RecordSettings) {
-        let (data, samples) = (self.data.clone(), Some(self.samples.clone()));
-        (self.of_run(), RecordSettings { data, length: self.train.known_length(), samples })
+    fn settings(&self) -> (SharedSections, Option<SamplesConfig>) {
+        (self.shared.clone(), Some(self.samples.clone()))
     }
 }

@@ -18,7 +18,7 @@ mod selection;
 
 use std::borrow::Cow;
 
-use hearken_config::LoadedConfig;
+use hearken_config::{LoadedConfig, SharedSections};
 use hearken_judge::pairwise::PairwiseJudge;
 use hearken_model::Head;
 use hearken_reward_source::RewardSource;
@@ -28,7 +28,7 @@ use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Shares;
-use hearken_run::run::{self, RunOutcome};
+use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::OpenFor;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
@@ -69,8 +69,8 @@ pub(super) fn run<D: Device>(
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, TrainError> {
     let (config, method) = within_memory(&loaded.config)?;
-    let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
-    let mut sources = open_sources(&of_run, &settings, &device, loaded.frozen.file())?;
+    let (shared, settings) = (config.shared.clone(), config.sampling_settings(method));
+    let mut sources = open_sources(&shared, &settings, &device, loaded.frozen.file())?;
     let mut judge = open_judge(&config.judge)?;
     refuse_unreadable(&config)?;
     let opinions = Opinions { sources: &mut sources, judge: judge.as_deref_mut() };
@@ -79,12 +79,12 @@ pub(super) fn run<D: Device>(
 
 /// Refuses a judge where there is no text to judge.
 fn refuse_unreadable(config: &DpoConfig) -> Result<(), TrainError> {
-    if config.judge.who.is_none() || load_tokenizer(&config.model.path)?.is_some() {
+    if config.judge.who.is_none() || load_tokenizer(&config.shared.model.path)?.is_some() {
         return Ok(());
     }
     Err(TrainError::Other(format!(
         "{}: found no tokenizer.json, expected one: `judge` compares texts",
-        config.model.path.display()
+        config.shared.model.path.display()
     )))
 }
 
@@ -95,13 +95,13 @@ fn refuse_unreadable(config: &DpoConfig) -> Result<(), TrainError> {
 pub fn look<D: Device>(
     device: &D,
     loaded: &LoadedConfig<DpoConfig>,
-) -> Result<(Online<'static>, (run::RunSettings, RolloutSettings)), TrainError> {
+) -> Result<(Online<'static>, (SharedSections, RolloutSettings)), TrainError> {
     let (config, method) = within_memory(&loaded.config)?;
-    let (of_run, settings) = (config.of_run(), config.sampling_settings(method));
-    look_at_sources(&of_run, &settings, device, loaded.frozen.file())?;
+    let (shared, settings) = (config.shared.clone(), config.sampling_settings(method));
+    look_at_sources(&shared, &settings, device, loaded.frozen.file())?;
     look_at_judge(&config.judge)?;
     refuse_unreadable(&config)?;
-    Ok((Online { config, method, judge: None }, (of_run, settings)))
+    Ok((Online { config, method, judge: None }, (shared, settings)))
 }
 
 /// Who says which completions are better.
@@ -136,7 +136,7 @@ pub fn run_with<D: Device>(
 ) -> Result<RunOutcome, TrainError> {
     let Opinions { sources, judge } = opinions;
     let (config, method) = within_memory(&loaded.config)?;
-    let settings = (config.of_run(), config.sampling_settings(method));
+    let settings = (config.shared.clone(), config.sampling_settings(method));
     let inputs = Inputs { frozen: &loaded.frozen, entry: entry.into(), sources };
     let judge = judge.map(|judge| -> &mut dyn PairwiseJudge { judge });
     train(device, Online { config, method, judge }, settings, inputs, progress)
@@ -145,18 +145,19 @@ pub fn run_with<D: Device>(
 /// The configuration with microbatches as large as memory has room for, and what is sampled.
 fn within_memory(config: &DpoConfig) -> Result<(DpoConfig, SelectionMethod), TrainError> {
     let method = config.method().expect("a configuration with `dpo.online`");
-    let policy = BudgetModel::trained(&config.model, Head::LanguageModel);
-    let other = config.resolved.reference.path.as_ref().filter(|path| **path != config.model.path);
+    let policy = BudgetModel::trained(&config.shared.model, Head::LanguageModel);
+    let other =
+        config.resolved.reference.path.as_ref().filter(|path| **path != config.shared.model.path);
     let lora = policy.lora.filter(|_| other.is_none());
     let path = other.map_or(policy.path, |path| path.as_path());
     let mut parts = vec![policy, BudgetModel { path, purpose: Purpose::Follow, lora, ..policy }];
     parts.extend(BudgetModel::scores(&config.scores));
     let judges = local_judges(&config.scores)?;
     parts.extend(judges.iter().map(BudgetModel::judge));
-    let tape = Tape::new(&config.model, !config.resolved.objective.couples_batch());
+    let tape = Tape::new(&config.shared.model, !config.resolved.objective.couples_batch());
     let tape = tape.sampling(config.rollout.dtype);
-    let train = fit(&config.train, &config.run, tape, &parts)?;
-    Ok((DpoConfig { train, ..config.clone() }, method))
+    let shared = fit(&config.shared, tape, &parts)?;
+    Ok((DpoConfig { shared, ..config.clone() }, method))
 }
 
 impl<D: Device> RolloutTrainer<D> for Online<'_> {

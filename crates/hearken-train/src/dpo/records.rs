@@ -36,10 +36,11 @@ impl TreeRecords {
     /// # Errors
     /// If a file or record is not usable, or KTO finds no other prompt's completion.
     pub(super) fn read(config: &DpoConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        let encoder = opening.encoder(&config.data)?;
+        let encoder = opening.encoder(&config.shared.data)?;
         let (limit, seeds) = (encoder.length.tokens_max, opening.seeds);
         if matches!(config.resolved.objective.kind, ObjectiveKind::Unpaired(_)) {
-            let mut data: Dataset<JudgedExamples> = Dataset::load(&config.data, &encoder, seeds)?;
+            let mut data: Dataset<JudgedExamples> =
+                Dataset::load(&config.shared.data, &encoder, seeds)?;
             let parts: Vec<Vec<UnpairedExample>> =
                 data.mix.parts(&data.train).into_iter().map(one_by_one).collect();
             let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
@@ -51,7 +52,7 @@ impl TreeRecords {
             let mismatched = config.resolved.objective.needs_mismatched();
             for examples in sets.iter_mut().filter(|examples| !examples.is_empty()) {
                 if mismatched {
-                    add_mismatched(examples, *config.train.batch_size, limit)?;
+                    add_mismatched(examples, *config.shared.train.batch_size, limit)?;
                     continue;
                 }
                 for example in examples {
@@ -63,7 +64,8 @@ impl TreeRecords {
             let (mix, batch) = (data.mix, Vec::new());
             return Ok(Self { train, eval, mix, stream: None, batch });
         }
-        let mut data: Dataset<PreferenceExample> = Dataset::load(&config.data, &encoder, seeds)?;
+        let mut data: Dataset<PreferenceExample> =
+            Dataset::load(&config.shared.data, &encoder, seeds)?;
         opening.note_data(&data, "training", "evaluation");
         let pairs = data.train.iter_mut().chain(&mut data.eval);
         pairs.for_each(|pair| apply_columns(config, pair));
@@ -94,7 +96,7 @@ impl TreeRecords {
         cursor: &mut Cursor,
     ) -> Result<Option<Drawn>, TrainError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let drawn = stream.draw(tokenizer, cursor, *config.train.batch_size)?;
+        let drawn = stream.draw(tokenizer, cursor, *config.shared.train.batch_size)?;
         stream.batch_mut().iter_mut().for_each(|pair| apply_columns(config, pair));
         self.batch = trees(stream.take_batch());
         Ok(Some(drawn))

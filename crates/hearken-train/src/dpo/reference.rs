@@ -125,7 +125,7 @@ impl OfTrees<'_> {
 
 /// The portions of a training run.
 pub(super) fn portions(config: &DpoConfig) -> Portions {
-    let train = &config.train;
+    let train = &config.shared.train;
     let temperature = config.resolved.objective.temperature;
     Portions { batch_size: *train.batch_size, tokens_max: train.microbatch_tokens, temperature }
 }
@@ -148,14 +148,14 @@ impl ReferencePlace<'_, '_> {
         if !config.resolved.objective.needs_reference() {
             return Ok(References::None);
         }
-        let source = reference.path.as_ref().unwrap_or(&config.model.path);
+        let source = reference.path.as_ref().unwrap_or(&config.shared.model.path);
         let load = |device: D, dir: &Path, masters: Masters| {
-            load_language_model(device, &config.model, dir, masters)
+            load_language_model(device, &config.shared.model, dir, masters)
         };
         let checkpoint = self.opening.checkpoint.as_ref();
         // The policy itself is the reference as long as it has not been trained; the base of an adapter never is.
-        let lora = config.model.lora.as_ref();
-        let same = (checkpoint.is_none() || lora.is_some()) && source == &config.model.path;
+        let lora = config.shared.model.lora.as_ref();
+        let same = (checkpoint.is_none() || lora.is_some()) && source == &config.shared.model.path;
         let init = lora.and_then(|lora| lora.init.as_deref()).filter(|_| same);
         let device = policy.device().clone();
         if let Some(sync) = reference.sync {
@@ -188,7 +188,7 @@ impl ReferencePlace<'_, '_> {
             }
             self.opening.progress.stage("reference", None);
             if loaded.is_none() && !same {
-                loaded = Some(load(device.clone(), source, config.model.base.into())?);
+                loaded = Some(load(device.clone(), source, config.shared.model.base.into())?);
             }
             if loaded.is_none() && init.is_some() {
                 loaded = Some(self.opening.reference_of(policy)?);
@@ -238,7 +238,7 @@ impl ReferencePlace<'_, '_> {
         loaded: Option<Model<D>>,
         is_policy: bool,
     ) -> Result<Box<Model<D>>, TrainError> {
-        let model = &self.config.model;
+        let model = &self.config.shared.model;
         let source = self.config.resolved.reference.path.as_ref().unwrap_or(&model.path);
         let starts_trained = model.lora.as_ref().is_some_and(|lora| lora.init.is_some());
         let mut found = match loaded {
@@ -264,10 +264,15 @@ impl ReferencePlace<'_, '_> {
         let inside = self.opening.dir.path(REFERENCE);
         let folder = self.config.resolved.reference.cache.as_ref().unwrap_or(&inside);
         let adapter = init.or_else(|| {
-            self.config.model.adapter.as_deref().filter(|_| *source == self.config.model.path)
+            self.config
+                .shared
+                .model
+                .adapter
+                .as_deref()
+                .filter(|_| *source == self.config.shared.model.path)
         });
         let dirs: Vec<&Path> = [source].into_iter().chain(adapter).collect();
-        let model = &self.config.model;
+        let model = &self.config.shared.model;
         let held = match model.base {
             Base::Float => String::new(),
             base => format!("{base:?}"),
@@ -277,7 +282,7 @@ impl ReferencePlace<'_, '_> {
 
     /// Refuses a reference that reads other tokens than the policy.
     fn check<D: Device>(&self, model: &Model<D>, source: &Path) -> Result<(), TrainError> {
-        if source == self.config.model.path {
+        if source == self.config.shared.model.path {
             return Ok(());
         }
         let at = source.display();

@@ -1,13 +1,12 @@
 //! The configuration of group-relative training.
 
 use hearken_config::{
-    Complaint, Configuration, DataConfig, GuardConfig, Layers, LogConfig, LoraSection, ModelSource,
-    Named, OptimizerConfig, Positive, RolloutConfig, RunConfig, SamplesConfig, ScoreConfig,
-    TemplateConfig, TrainConfig, check_scores, one_of,
+    Complaint, Configuration, GuardConfig, Layers, Named, Positive, RolloutConfig, SamplesConfig,
+    ScoreConfig, SharedSections, check_scores, one_of,
 };
-use hearken_objective::grpo::preset::{NAMES, named};
+use hearken_objective::grpo::preset;
+use hearken_objective::grpo::preset::NAMES;
 use hearken_objective::grpo::{Algorithm, Credit, GroupBaseline, ScoreBaseline};
-use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Value;
@@ -15,28 +14,16 @@ use toml::Value;
 use super::kl::PresetKl;
 use super::section::{Groups, GrpoSettings, Resolved};
 use crate::rollout::feed::SampledRecords;
-use crate::rollout::settings::{Configured, Movement, RolloutSettings};
+use crate::rollout::settings::{Configured, Movement, RolloutSettings, UNREAD, named};
 
 /// What `hearken grpo` reads; `configs/grpo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpoConfig {
-    /// `[run]`.
-    pub run: RunConfig,
-    /// `[model]`: the policy, and the reference.
-    pub model: ModelSource,
-    /// `[template]`.
-    pub template: TemplateConfig,
-    /// `[lora]`: an adapter in place of the weights.
-    pub lora: LoraSection,
-    /// `[data]`: the prompts; not read where rollouts are replayed.
-    pub data: DataConfig,
-    /// `[optimizer]`.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`; the batch size is that of a minibatch, and follows from `[grpo]`.
-    pub train: TrainConfig,
-    /// `[log]`.
-    pub log: LogConfig,
+    /// The sections that every trainer reads.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub shared: SharedSections,
     /// `[rollout]`; its completions are those of a group.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -58,13 +45,7 @@ pub struct GrpoConfig {
 impl Configuration for GrpoConfig {
     const COMMAND: &'static str = "grpo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/grpo.toml");
-    const WITHOUT: &'static [&'static str] = &[
-        "data.completion_only",
-        "data.step_separator",
-        "data.judgements",
-        "data.streaming",
-        "data.shuffle_buffer",
-    ];
+    const WITHOUT: &'static [&'static str] = UNREAD;
 
     fn prepare(layers: &mut Layers) -> Result<(), Complaint> {
         same_completions(layers)?;
@@ -73,18 +54,11 @@ impl Configuration for GrpoConfig {
     }
 
     fn named(&mut self) -> Vec<Named<'_>> {
-        let mut named: Vec<Named<'_>> = self.model.named().collect();
-        match &mut self.rollout.replay {
-            Some(path) => named.push(Named::records("rollout.replay", path)),
-            None => named.extend(self.data.named()),
-        }
-        named.extend(ScoreConfig::named(&mut self.scores));
-        named
+        named(&mut self.shared, &mut self.rollout, &mut self.scores)
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.settle(&self.lora, &self.template, true)?;
-        self.train.settle()?;
+        self.shared.settle(true)?;
         self.rollout.check()?;
         self.resolved = self.resolve()?;
         check_scores(&self.scores)?;
@@ -94,8 +68,7 @@ impl Configuration for GrpoConfig {
         }
         self.check_group()?;
         self.check_batch_size()?;
-        self.data.check(&self.train)?;
-        self.train.required_length().map(|_| ())
+        self.shared.check_records()
     }
 }
 
@@ -103,7 +76,7 @@ impl GrpoConfig {
     fn resolve(&self) -> Result<Resolved, Complaint> {
         let completion_tokens_max = *self.rollout.max_new_tokens;
         let name = &self.grpo.preset;
-        let preset = named(name, completion_tokens_max).ok_or_else(|| {
+        let preset = preset::named(name, completion_tokens_max).ok_or_else(|| {
             Complaint::unexpected("grpo.preset", format!("{name:?}"), &one_of(&NAMES))
         })?;
         let resolved = self.grpo.resolve(preset, &self.rollout)?;
@@ -132,7 +105,7 @@ impl GrpoConfig {
         let expected = format!("a divisor of prompts · completions = {rollouts}");
         let holds = rollouts.is_multiple_of(minibatches);
         Complaint::unless(holds, "grpo.minibatches", minibatches, &expected)?;
-        let (found, batch_size) = (*self.train.batch_size, rollouts / minibatches);
+        let (found, batch_size) = (*self.shared.train.batch_size, rollouts / minibatches);
         let expected = format!(
             "prompts · completions / minibatches = {prompts} · {completions} / {minibatches} = \
              {batch_size}; without this key it is that"
@@ -142,16 +115,13 @@ impl GrpoConfig {
 }
 
 impl Configured for GrpoConfig {
-    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
-        let Self { run, model, optimizer, train, log, .. } = self.clone();
+    fn settings(&self) -> (SharedSections, RolloutSettings) {
         let settings = RolloutSettings {
             section: "grpo",
-            data: self.data.clone(),
-            length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: SampledRecords::Prompts,
-            reference: Some(self.model.path.clone()),
+            reference: Some(self.shared.model.path.clone()),
             reference_key: "model.path",
             movement: Movement::Frozen,
             beta: self.resolved.algorithm.kl.beta().unwrap_or(0.0),
@@ -165,7 +135,7 @@ impl Configured for GrpoConfig {
             normalize_scores: self.grpo.normalize_scores,
             needs_scores: true,
         };
-        (run::RunSettings { run, model, optimizer, train, log }, settings)
+        (self.shared.clone(), settings)
     }
 }
 

@@ -11,16 +11,14 @@ use hearken_objective::surrogate::metrics::RatioMetrics;
 use hearken_objective::surrogate::{Clip, PolicyTerms, RatioLevel, Surrogate};
 use hearken_objective::{Mean, Moments};
 use hearken_reward_source::Measure;
-use hearken_run::metrics::Timing;
 use hearken_run::ranks::Joined;
-use hearken_run::run::Update;
 use serde::{Deserialize, Serialize};
 
 use super::GroupedRollouts;
 use super::credit::Experience;
 use super::grade::{Graded, groups, is_flat};
 use crate::rollout::correction::corrected_share;
-use crate::rollout::guard::repeated;
+use crate::rollout::metrics::{LengthMetrics, RatioSummary, StepCost, StepMetrics};
 use crate::rollout::train::RolloutStep;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
@@ -44,18 +42,9 @@ pub struct GrpoIteration {
     /// The coefficient of the KL penalty in force; 0 without penalty.
     #[serde(rename = "kl/beta")]
     pub beta: f64,
-    /// Mean number of tokens of a completion, a sampled end token included.
-    #[serde(rename = "completions/mean_length")]
-    pub length_mean: f64,
-    /// Tokens of the shortest completion.
-    #[serde(rename = "completions/min_length")]
-    pub length_min: usize,
-    /// Tokens of the longest completion.
-    #[serde(rename = "completions/max_length")]
-    pub length_max: usize,
-    /// Share of a completion's 4-grams of tokens that stand in it before, mean.
-    #[serde(rename = "completions/repeated_share")]
-    pub repeated_share: f64,
+    /// How long its completions are.
+    #[serde(flatten)]
+    pub lengths: LengthMetrics,
     /// Share of completions that were cut off by the length limit.
     #[serde(rename = "completions/clipped_ratio")]
     pub share_cut_off: f64,
@@ -100,20 +89,10 @@ pub struct SamplerMetrics {
 /// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GrpoStep {
-    /// The optimizer step, from 1.
-    pub step: u64,
-    /// The iteration, from 0.
-    pub iteration: u64,
-    /// The pass over the iteration's rollouts, from 0.
-    pub epoch: usize,
-    /// The minibatch of that pass, from 0.
-    pub minibatch: usize,
-    /// Aggregated loss, KL penalty included, minus `entropy_coef` · entropy, before the update.
-    pub loss: f64,
-    /// Norm of the gradient over all trained parameters, before clipping.
-    pub grad_norm: f64,
-    /// Learning rate in this step.
-    pub learning_rate: f64,
+    /// Which step it is, and what the update did. The loss is aggregated, KL penalty included, minus `entropy_coef` ·
+    /// entropy.
+    #[serde(flatten)]
+    pub step: StepMetrics,
     /// KL to the reference of the policy being updated, mean over tokens: the penalty's estimator
     /// where it is in the loss, else k3; before any ratio. Nats.
     pub kl: f64,
@@ -122,15 +101,9 @@ pub struct GrpoStep {
     /// k2 of KL(π_old ‖ π_θ), mean over what ratios cover. Nats.
     #[serde(rename = "policy/approxkl_avg")]
     pub approx_kl: f64,
-    /// Mean ratio π_θ/π_old, over what ratios cover: tokens or completions.
-    #[serde(rename = "val/ratio")]
-    pub ratio: f64,
-    /// Largest ratio: how stale the rollouts are.
-    #[serde(rename = "val/ratio_max")]
-    pub ratio_max: f64,
-    /// Least ratio.
-    #[serde(rename = "val/ratio_min")]
-    pub ratio_min: f64,
+    /// How far the policy is from the one that sampled.
+    #[serde(flatten)]
+    pub ratios: RatioSummary,
     /// What clipping did; absent for surrogates that do not clip.
     #[serde(flatten)]
     pub clipped: Option<ClipMetrics>,
@@ -140,14 +113,9 @@ pub struct GrpoStep {
     /// What the iteration's rollouts say.
     #[serde(flatten)]
     pub iteration_metrics: GrpoIteration,
-    /// Tokens that went through the policy in this step, forward and backward; a shared prompt counts
-    /// once.
-    pub tokens: usize,
-    /// Tokens that were trained on.
-    pub completion_tokens: usize,
-    /// `seconds` and `tokens_per_s`; the first step of an iteration includes its rollouts.
+    /// How large it was, and how long it took.
     #[serde(flatten)]
-    pub timing: Timing,
+    pub cost: StepCost,
 }
 
 impl GrpoStep {
@@ -155,29 +123,18 @@ impl GrpoStep {
         step: &RolloutStep<'_, GroupedRollouts, GrpoStepSums>,
         surrogate: Surrogate,
     ) -> Self {
-        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
-        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        let RolloutStep { sums, iteration, .. } = step;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
-            step,
-            iteration: index,
-            epoch,
-            minibatch,
-            loss,
-            grad_norm,
-            learning_rate,
+            step: StepMetrics::of(step),
             kl: mean(sums.kl),
             entropy: mean(sums.entropy),
             approx_kl: mean(sums.ratios.approx_kl_k2),
-            ratio: sums.ratios.ratio.value().unwrap_or(1.0),
-            ratio_max: sums.ratios.ratio_max.unwrap_or(1.0),
-            ratio_min: sums.ratios.ratio_min.unwrap_or(1.0),
+            ratios: RatioSummary::of(&sums.ratios),
             clipped: sums.clipped(surrogate),
             cispo_clipped: sums.cispo_clipped(surrogate),
             iteration_metrics: iteration.metrics.clone(),
-            tokens,
-            completion_tokens: sums.completion_tokens,
-            timing,
+            cost: StepCost::of(step, sums.completion_tokens),
         }
     }
 }
@@ -332,7 +289,6 @@ impl Gathered<'_> {
         let scores: Vec<f64> = sampled.iter().map(|one| one.score).collect();
         let scores = Moments::of(&scores);
         let mean = |values: &mut dyn Iterator<Item = f64>| values.collect::<Mean>().value();
-        let lengths = || sampled.iter().map(|one| one.rollout.completion.ids.len());
         let ended = sampled.iter().filter(|one| one.rollout.ended());
         let ended: Mean = ended.map(|one| one.rollout.completion.ids.len() as f64).collect();
         let flat = groups(sampled).map(|group| f64::from(u8::from(is_flat(group))));
@@ -345,10 +301,7 @@ impl Gathered<'_> {
             trained: self.trained,
             kl_k1_nats: mean(&mut kl.into_iter()).unwrap_or(0.0),
             beta: self.beta,
-            length_mean: mean(&mut lengths().map(|n| n as f64)).unwrap_or(0.0),
-            length_min: lengths().min().unwrap_or(0),
-            length_max: lengths().max().unwrap_or(0),
-            repeated_share: repeated(sampled.iter().map(|one| &one.rollout)),
+            lengths: LengthMetrics::of(sampled.iter().map(|one| &one.rollout)),
             share_cut_off: 1.0 - ended.count as f64 / sampled.len().max(1) as f64,
             ended_length_mean: ended.value(),
             sampler: sampler_metrics(experience, self.correction),

@@ -3,44 +3,30 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, GuardConfig, KlConfig, LogConfig,
-    LoraSection, ModelSource, Named, NonNegative, OptimizerConfig, Positive, RolloutConfig,
-    RunConfig, SamplesConfig, ScoreConfig, Share, TemplateConfig, TrainConfig, check_scores,
-    missing_end, unless_zero,
+    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, GuardConfig, KlConfig, Named,
+    NonNegative, Positive, RolloutConfig, SamplesConfig, ScoreConfig, Share, SharedSections,
+    check_scores, missing_end, unless_zero,
 };
 use hearken_objective::{
     advantage::gae::Gae, grpo::shaping::SamplerCorrection, reward::MissingEnd, surrogate::Clip,
     value::ValueLoss,
 };
-use hearken_run::run;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use crate::rollout::correction::{CorrectionKeys, CorrectionName};
 use crate::rollout::feed::SampledRecords;
-use crate::rollout::settings::{Configured, Movement, RolloutSettings};
+use crate::rollout::settings::{Configured, Movement, RolloutSettings, UNREAD, named};
 
 /// What `hearken ppo` reads; `configs/ppo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PpoConfig {
-    /// `[run]`.
-    pub run: RunConfig,
-    /// `[model]`: the policy, and the reference.
-    pub model: ModelSource,
-    /// `[template]`.
-    pub template: TemplateConfig,
-    /// `[lora]`: an adapter in place of the weights.
-    pub lora: LoraSection,
-    /// `[data]`: the prompts; not read where rollouts are replayed.
-    pub data: DataConfig,
-    /// `[optimizer]`.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`.
-    pub train: TrainConfig,
-    /// `[log]`.
-    pub log: LogConfig,
+    /// The sections that every trainer reads.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub shared: SharedSections,
     /// `[rollout]`.
     pub rollout: RolloutConfig,
     /// `[kl]`.
@@ -175,30 +161,19 @@ impl PpoSettings {
 impl Configuration for PpoConfig {
     const COMMAND: &'static str = "ppo";
     const DEFAULTS: &'static str = include_str!("../../../../configs/ppo.toml");
-    const WITHOUT: &'static [&'static str] = &[
-        "data.completion_only",
-        "data.step_separator",
-        "data.judgements",
-        "data.streaming",
-        "data.shuffle_buffer",
-    ];
+    const WITHOUT: &'static [&'static str] = UNREAD;
 
     fn named(&mut self) -> Vec<Named<'_>> {
-        let mut named: Vec<Named<'_>> = self.model.named().collect();
-        match &mut self.rollout.replay {
-            Some(path) => named.push(Named::records("rollout.replay", path)),
-            None => named.extend(self.data.named()),
-        }
+        let Self { shared, rollout, scores, .. } = self;
+        let mut named = named(shared, rollout, scores);
         if let CriticSource::Checkpoint(path) = &mut self.ppo.critic {
             named.push(Named::model("ppo.critic", path));
         }
-        named.extend(ScoreConfig::named(&mut self.scores));
         named
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
-        self.model.settle(&self.lora, &self.template, true)?;
-        self.train.settle()?;
+        self.shared.settle(true)?;
         self.ppo.check()?;
         self.rollout.check()?;
         self.correction = self.ppo.correction(&self.rollout)?;
@@ -214,34 +189,30 @@ impl Configuration for PpoConfig {
             let expected = format!("a divisor of batch_size · minibatches = {rollouts}");
             return Err(Complaint::unexpected("rollout.completions", found, &expected));
         }
-        self.data.check(&self.train)?;
-        self.train.required_length().map(|_| ())
+        self.shared.check_records()
     }
 }
 
 impl PpoConfig {
     /// Rollouts of an iteration that is sampled.
     pub fn rollouts_per_iteration(&self) -> usize {
-        *self.train.batch_size * *self.ppo.minibatches
+        *self.shared.train.batch_size * *self.ppo.minibatches
     }
 
     /// Where prompts come from; `None` where rollouts are replayed.
     pub fn prompts(&self) -> Option<&DataConfig> {
-        self.rollout.replay.is_none().then_some(&self.data)
+        self.rollout.replay.is_none().then_some(&self.shared.data)
     }
 }
 
 impl Configured for PpoConfig {
-    fn settings(&self) -> (run::RunSettings, RolloutSettings) {
-        let Self { run, model, optimizer, train, log, .. } = self.clone();
+    fn settings(&self) -> (SharedSections, RolloutSettings) {
         let settings = RolloutSettings {
             section: "ppo",
-            data: self.data.clone(),
-            length: self.train.length(),
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
             asked: SampledRecords::Prompts,
-            reference: Some(self.model.path.clone()),
+            reference: Some(self.shared.model.path.clone()),
             reference_key: "model.path",
             movement: Movement::Frozen,
             beta: *self.kl.beta,
@@ -255,6 +226,6 @@ impl Configured for PpoConfig {
             normalize_scores: self.ppo.normalize_scores,
             needs_scores: true,
         };
-        (run::RunSettings { run, model, optimizer, train, log }, settings)
+        (self.shared.clone(), settings)
     }
 }

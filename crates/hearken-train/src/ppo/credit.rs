@@ -16,7 +16,7 @@ use hearken_objective::{
 use super::config::PpoConfig;
 use super::metrics::PpoIteration;
 use crate::rollout::correction::corrected_share;
-use crate::rollout::guard::repeated;
+use crate::rollout::metrics::LengthMetrics;
 use crate::rollout::{BatchReading, ScoredRollout, ScoringSummary};
 
 /// A scored rollout with everything that an update reads.
@@ -113,7 +113,6 @@ pub(super) fn iteration_metrics(
     let in_reward = config.kl.placement == KlPlacement::Reward;
     let non_score_reward = if in_reward { -beta * mean(&summed(config.kl.estimator)) } else { 0.0 };
     let scores = mean(&|one| one.scored.score);
-    let lengths = || experience.iter().map(Experience::tokens);
     let values: Vec<f64> = experience.iter().flat_map(|one| one.old_values.clone()).collect();
     let targets: Vec<f64> = experience.iter().flat_map(|one| one.returns.clone()).collect();
     let sources = summary
@@ -130,10 +129,7 @@ pub(super) fn iteration_metrics(
         entropy: entropy.value().unwrap_or(0.0),
         beta,
         explained_variance: explained_variance(&targets, &values),
-        length_mean: mean(&|one| one.tokens() as f64),
-        length_min: lengths().min().unwrap_or(0),
-        length_max: lengths().max().unwrap_or(0),
-        repeated_share: repeated(experience.iter().map(|one| &one.scored.rollout)),
+        lengths: LengthMetrics::of(experience.iter().map(|one| &one.scored.rollout)),
         share_ended: mean(&|one| f64::from(u8::from(one.scored.rollout.ended()))),
         sampled_difference_max: sampled_difference_max(experience),
         corrected_share: corrected_share(

@@ -30,12 +30,12 @@ pub(super) fn open<D: Device>(
         CriticSource::Checkpoint(path) => {
             let checkpoint = opening.whole_checkpoint();
             let dir = checkpoint.map_or_else(|| path.clone(), |c| c.model_dir(Some(NAME)));
-            let precision = config.model.dtype.into();
+            let precision = config.shared.model.dtype.into();
             let masters = opening.masters();
             let options = LoadOptions { precision, masters, ..LoadOptions::scorer() };
             let (mut model, _) = Model::load(policy.device().clone(), &dir, &options)?;
             check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
-            if let Some(lora) = &config.model.lora {
+            if let Some(lora) = &config.shared.model.lora {
                 // An adapter of its own, as the policy's is made.
                 opening.adapt(&mut model, path, (Some(NAME), None), lora)?;
             }

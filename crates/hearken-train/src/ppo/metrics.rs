@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use hearken_objective::{Mean, surrogate::metrics::RatioMetrics};
-use hearken_run::metrics::Timing;
 use hearken_run::ranks::Joined;
-use hearken_run::run::Update;
 use serde::{Deserialize, Serialize};
 
 use super::Credited;
+use crate::rollout::metrics::{LengthMetrics, RatioSummary, StepCost, StepMetrics};
 use crate::rollout::train::RolloutStep;
 
 /// What an iteration's rollouts say, before its first update; the same in all records of an
@@ -44,18 +43,9 @@ pub struct PpoIteration {
     /// not vary.
     #[serde(rename = "val/explained_variance", skip_serializing_if = "Option::is_none")]
     pub explained_variance: Option<f64>,
-    /// Mean number of tokens of a completion, a sampled end token included.
-    #[serde(rename = "completions/mean_length")]
-    pub length_mean: f64,
-    /// Tokens of the shortest completion.
-    #[serde(rename = "completions/min_length")]
-    pub length_min: usize,
-    /// Tokens of the longest completion.
-    #[serde(rename = "completions/max_length")]
-    pub length_max: usize,
-    /// Share of a completion's 4-grams of tokens that stand in it before, mean.
-    #[serde(rename = "completions/repeated_share")]
-    pub repeated_share: f64,
+    /// How long its completions are.
+    #[serde(flatten)]
+    pub lengths: LengthMetrics,
     /// Share of completions that ended by themselves.
     #[serde(rename = "completions/share_ended")]
     pub share_ended: f64,
@@ -76,21 +66,10 @@ pub struct PpoIteration {
 /// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PpoStep {
-    /// The optimizer step, from 1.
-    pub step: u64,
-    /// The iteration, from 0.
-    pub iteration: u64,
-    /// The pass over the iteration's rollouts, from 0.
-    pub epoch: usize,
-    /// The minibatch of that pass, from 0.
-    pub minibatch: usize,
-    /// policy + `value_coef` · value − `entropy_coef` · entropy (+ β · KL where it is placed in the
-    /// loss), each a mean over the minibatch's tokens, before the update.
-    pub loss: f64,
-    /// Norm of the gradient over all trained parameters of policy and critic, before clipping.
-    pub grad_norm: f64,
-    /// Learning rate of the policy in this step.
-    pub learning_rate: f64,
+    /// Which step it is, and what the update did. The loss is policy + `value_coef` · value − `entropy_coef` · entropy
+    /// (+ β · KL where it is placed in the loss), each a mean over the minibatch's tokens.
+    #[serde(flatten)]
+    pub step: StepMetrics,
     /// Clipped surrogate, mean over tokens.
     #[serde(rename = "loss/policy_avg")]
     pub policy_loss: f64,
@@ -103,55 +82,34 @@ pub struct PpoStep {
     /// Share of tokens whose clipped ratio stops their gradient.
     #[serde(rename = "policy/clipfrac_avg")]
     pub clip_fraction: f64,
-    /// Mean ratio π_θ/π_old.
-    #[serde(rename = "val/ratio")]
-    pub ratio: f64,
-    /// Largest ratio.
-    #[serde(rename = "val/ratio_max")]
-    pub ratio_max: f64,
-    /// Least ratio.
-    #[serde(rename = "val/ratio_min")]
-    pub ratio_min: f64,
+    /// How far the policy is from the one that sampled.
+    #[serde(flatten)]
+    pub ratios: RatioSummary,
     /// Share of tokens whose value is clipped.
     #[serde(rename = "val/clipfrac_avg")]
     pub value_clip_fraction: f64,
     /// What the iteration's rollouts say.
     #[serde(flatten)]
     pub iteration_metrics: PpoIteration,
-    /// Tokens that went through the policy in this step, forward and backward.
-    pub tokens: usize,
-    /// Tokens that were trained on.
-    pub completion_tokens: usize,
-    /// `seconds` and `tokens_per_s`; the first step of an iteration includes its rollouts.
+    /// How large it was, and how long it took.
     #[serde(flatten)]
-    pub timing: Timing,
+    pub cost: StepCost,
 }
 
 impl PpoStep {
     pub(super) fn new(step: &RolloutStep<'_, Credited, PpoStepSums>) -> Self {
-        let RolloutStep { sums, update, iteration, index, epoch, minibatch } = *step;
-        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = update;
+        let RolloutStep { sums, iteration, .. } = step;
         let mean = |mean: Mean| mean.value().unwrap_or(0.0);
         Self {
-            step,
-            iteration: index,
-            epoch,
-            minibatch,
-            loss,
-            grad_norm,
-            learning_rate,
+            step: StepMetrics::of(step),
             policy_loss: mean(sums.policy),
             value_loss: mean(sums.value),
             approx_kl: mean(sums.ratios.approx_kl_k2),
             clip_fraction: mean(sums.ratios.clipped()),
-            ratio: mean(sums.ratios.ratio),
-            ratio_max: sums.ratios.ratio_max.unwrap_or(1.0),
-            ratio_min: sums.ratios.ratio_min.unwrap_or(1.0),
+            ratios: RatioSummary::of(&sums.ratios),
             value_clip_fraction: sums.value_clipped as f64 / sums.value.count.max(1) as f64,
             iteration_metrics: iteration.metrics.clone(),
-            tokens,
-            completion_tokens: sums.policy.count,
-            timing,
+            cost: StepCost::of(step, sums.policy.count),
         }
     }
 }

@@ -3,40 +3,27 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastTwo, BelowHalf, Complaint, Configuration, DataConfig, LogConfig, LoraSection,
-    ModelSource, Named, NonNegative, OptimizerConfig, RunConfig, TemplateConfig, TrainConfig,
+    AtLeastTwo, BelowHalf, Complaint, Configuration, Named, NonNegative, SamplesConfig,
+    SharedSections,
 };
 use hearken_data::StepScale;
 use hearken_objective::bradley_terry::{BradleyTerry, LabelNoise};
 use hearken_run::encode::PreferenceExample;
-use hearken_run::run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::process::StepLabels;
 use super::two_heads::LengthHead;
-use crate::records::{Configured, RecordSettings};
+use crate::records::Configured;
 
 /// What `hearken reward` reads; `configs/reward.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewardConfig {
-    /// `[run]`.
-    pub run: RunConfig,
-    /// `[model]`.
-    pub model: ModelSource,
-    /// `[lora]`: an adapter in place of the weights.
-    pub lora: LoraSection,
-    /// `[template]`.
-    pub template: TemplateConfig,
-    /// `[data]`.
-    pub data: DataConfig,
-    /// `[optimizer]`.
-    pub optimizer: OptimizerConfig,
-    /// `[train]`.
-    pub train: TrainConfig,
-    /// `[log]`.
-    pub log: LogConfig,
+    /// The sections that every trainer reads.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub shared: SharedSections,
     /// `[reward]`.
     pub reward: RewardObjective,
 }
@@ -227,26 +214,22 @@ impl Configuration for RewardConfig {
     fn named(&mut self) -> Vec<Named<'_>> {
         let normalize = self.reward.normalize_on.as_mut();
         let normalize = normalize.map(|path| Named::records("reward.normalize_on", path));
-        self.model.named().chain(self.data.named()).chain(normalize).collect()
+        self.shared.named().chain(normalize).collect()
     }
 
     fn settle(&mut self) -> Result<(), Complaint> {
         self.reward.check()?;
-        self.model.settle(&self.lora, &self.template, false)?;
-        if self.reward.length_head().is_some() && self.model.lora.is_some() {
+        self.shared.settle(false)?;
+        if self.reward.length_head().is_some() && self.shared.model.lora.is_some() {
             let reason = "a head for the length is trained with the whole model";
             return Err(Complaint::exclusive("reward.length_coef", "lora", reason));
         }
-        self.train.settle()?;
-        self.train.required_length()?;
-        self.data.check(&self.train)
+        self.shared.check_records()
     }
 }
 
 impl Configured for RewardConfig {
-    fn settings(&self) -> (run::RunSettings, RecordSettings) {
-        let Self { run, model, data, optimizer, train, log, .. } = self.clone();
-        let settings = RecordSettings { data, length: train.known_length(), samples: None };
-        (run::RunSettings { run, model, optimizer, train, log }, settings)
+    fn settings(&self) -> (SharedSections, Option<SamplesConfig>) {
+        (self.shared.clone(), None)
     }
 }

@@ -120,10 +120,10 @@ pub(super) fn reference_sequences(
     let Some(path) = &config.reward.normalize_on else {
         return Ok(train.into_iter().take(*count).collect());
     };
-    let mut options = config.data.read_options();
+    let mut options = config.shared.data.read_options();
     options.columns.clear();
     options.limit = Some(*count);
-    let sequences = encoded(path, &options, &opening.encoder(&config.data)?)?;
+    let sequences = encoded(path, &options, &opening.encoder(&config.shared.data)?)?;
     let (measured, at) = (sequences.len(), path.display());
     opening.progress.note(&format!("scores are measured on {measured} sequences of {at}"));
     Ok(sequences)

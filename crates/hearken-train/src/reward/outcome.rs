@@ -8,7 +8,6 @@ use hearken_model::microbatch::microbatches;
 use hearken_model::{Batch, Head, Keep, Model, OutputGrads};
 use hearken_objective::numerics::sigmoid;
 use hearken_objective::process::binary_cross_entropy;
-use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, JudgedExamples, UnpairedExample};
 use hearken_run::error::TrainError;
@@ -26,8 +25,8 @@ use serde::{Deserialize, Serialize};
 use super::config::RewardConfig;
 use super::metrics::ReliabilityBin;
 use super::normalization;
-use super::scorer::load_scorer;
-use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
+use super::scorer::{fitted, load_scorer};
+use crate::records::{RecordStep, RecordTrainer, TrainingRows, write_evaluation};
 
 /// Bins of the reliability curve over [0, 1].
 const BINS: usize = 10;
@@ -61,19 +60,16 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
     type Record = OutcomeStep;
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
-        let RewardConfig { run, model, train, .. } = config;
-        let scorer = BudgetModel::trained(model, Head::Score);
-        let train = fit(train, run, Tape::new(model, false), &[scorer])?;
-        Ok(RewardConfig { train, ..config.clone() })
+        fitted(config, Head::Score)
     }
 
     fn read(config: RewardConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        let judged: Dataset<JudgedExamples> = opening.dataset(&config.data)?;
+        let judged: Dataset<JudgedExamples> = opening.dataset(&config.shared.data)?;
         let completions = || judged.train.iter().flat_map(|one| &one.completions);
         let right = completions().filter(|one| one.desirable).count();
         let all = completions().count();
         if judged.stream.is_none() && (right == 0 || right == all) {
-            let file = config.data.training_files().next();
+            let file = config.shared.data.training_files().next();
             let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
             let what = if right == 0 { "wrong" } else { "right" };
             return Err(TrainError::Other(format!(
@@ -100,9 +96,7 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
-        let Some(stream) = &mut self.judged.stream else { return Ok(None) };
-        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
-        Ok(Some(stream.draw(run.tokenizer.as_ref(), cursor, batch_size)?))
+        run.draw(&mut self.judged.stream)
     }
 
     fn rows(&self, index: usize) -> usize {
@@ -165,8 +159,7 @@ impl<D: Device> RecordTrainer<D> for OutcomeReward {
         let rng = &mut run.seeds.stream("bootstrap", run.step);
         let Some(found) = evaluation(&judged, rng) else { return Ok(None) };
         let loss = found.eval_loss.value;
-        run.dir.metrics.append(&EvaluationRecord { step: run.step, evaluation: found })?;
-        Ok(Some(loss))
+        write_evaluation(run, found, loss)
     }
 
     /// Saves the model with mean and deviation of its scores on the reference completions.

@@ -12,7 +12,6 @@ use hearken_model::microbatch::microbatches;
 use hearken_model::{Batch, Head, Keep, Model, OutputGrads};
 use hearken_objective::process::{class_cross_entropy, class_probabilities};
 use hearken_reward_source::process_file::{NeutralScore, PROCESS_FILE, ProcessRewardFile};
-use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::dataset::Dataset;
 use hearken_run::encode::{Example as _, StepsExample};
 use hearken_run::error::TrainError;
@@ -24,8 +23,8 @@ use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::config::{NeutralSteps, RewardConfig};
-use super::scorer::load_scorer;
-use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows};
+use super::scorer::{fitted, load_scorer};
+use crate::records::{RecordStep, RecordTrainer, TrainingRows, write_evaluation};
 
 pub(super) use labels::StepLabels;
 pub use metrics::{ProcessEvaluation, ProcessStep};
@@ -56,14 +55,11 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
     type Record = ProcessStep;
 
     fn within_memory(config: &RewardConfig) -> Result<RewardConfig, TrainError> {
-        let RewardConfig { run, model, train, .. } = config;
-        let scorer = BudgetModel::trained(model, head(config));
-        let train = fit(train, run, Tape::new(model, false), &[scorer])?;
-        Ok(RewardConfig { train, ..config.clone() })
+        fitted(config, head(config))
     }
 
     fn read(config: RewardConfig, opening: &mut Opening<'_>) -> Result<Self, TrainError> {
-        let mut solutions: Dataset<StepsExample> = opening.dataset(&config.data)?;
+        let mut solutions: Dataset<StepsExample> = opening.dataset(&config.shared.data)?;
         let labels = config.reward.step_labels();
         let unlabelled =
             labels.settle_all(&mut solutions.train)? + labels.settle_all(&mut solutions.eval)?;
@@ -75,7 +71,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
         let counts = labels.count(&solutions.train);
         opening.progress.note(&counts.note(solutions.train.len()));
         if solutions.stream.is_none() {
-            counts.check(&config.data)?;
+            counts.check(&config.shared.data)?;
         }
         Ok(Self { config, labels, solutions })
     }
@@ -94,13 +90,12 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
     }
 
     fn draw(&mut self, run: &mut Run<D, Nothing>) -> Result<Option<Drawn>, TrainError> {
-        let Some(stream) = &mut self.solutions.stream else { return Ok(None) };
-        let (cursor, batch_size) = (&mut run.counters.cursor, *self.config.train.batch_size);
-        let drawn = stream.draw(run.tokenizer.as_ref(), cursor, batch_size)?;
-        for solution in stream.batch_mut() {
+        let drawn = run.draw(&mut self.solutions.stream)?;
+        let drawn_solutions = self.solutions.stream.iter_mut().flat_map(Stream::batch_mut);
+        for solution in drawn_solutions {
             self.labels.settle(solution)?;
         }
-        Ok(Some(drawn))
+        Ok(drawn)
     }
 
     fn rows(&self, index: usize) -> usize {
@@ -153,8 +148,7 @@ impl<D: Device> RecordTrainer<D> for ProcessReward {
             return Ok(None);
         };
         let loss = found.eval_loss.value;
-        run.dir.metrics.append(&EvaluationRecord { step, evaluation: found })?;
-        Ok(Some(loss))
+        write_evaluation(run, found, loss)
     }
 
     /// Saves the model with how it reads steps.
@@ -173,7 +167,10 @@ impl ProcessReward {
             NeutralSteps::Good | NeutralSteps::Drop => NeutralScore::Good,
             NeutralSteps::Bad => NeutralScore::Bad,
         };
-        ProcessRewardFile { step_separator: self.config.data.step_separator.clone(), neutral }
+        ProcessRewardFile {
+            step_separator: self.config.shared.data.step_separator.clone(),
+            neutral,
+        }
     }
 }
 

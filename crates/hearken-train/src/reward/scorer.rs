@@ -1,12 +1,21 @@
 //! The model that scores: read with its head, or with a new one.
 
 use hearken_model::{Head, LoadOptions, Model, Tokenizer};
+use hearken_run::budget::{BudgetModel, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::run::{Opening, load_model};
 use hearken_tensor::Device;
 
 use super::RewardConfig;
+
+/// The configuration with microbatches as large as memory has room for beside a model with this head.
+pub(super) fn fitted(config: &RewardConfig, head: Head) -> Result<RewardConfig, TrainError> {
+    let model = &config.shared.model;
+    let scorer = BudgetModel::trained(model, head);
+    let shared = fit(&config.shared, Tape::new(model, false), &[scorer])?;
+    Ok(RewardConfig { shared, ..config.clone() })
+}
 
 /// Loads the model that a run goes on with; one without such a head gets a new one from the run's seed.
 pub(super) fn load_scorer<D: Device>(
@@ -18,12 +27,12 @@ pub(super) fn load_scorer<D: Device>(
     let dir = opening.model_dir();
     let seed = opening.seeds.derive("score_head", 0, 0);
     let options = LoadOptions {
-        precision: config.model.dtype.into(),
+        precision: config.shared.model.dtype.into(),
         new_score_head: opening.whole_checkpoint().is_none().then_some(seed),
         masters: opening.masters(),
         head,
     };
-    let (mut model, report) = load_model(device, &config.model, &dir, &options)?;
+    let (mut model, report) = load_model(device, &config.shared.model, &dir, &options)?;
     // What training has made of the head lies with the adapter.
     let is_new = opening.checkpoint.is_none();
     for name in report.created.iter().filter(|_| is_new) {

@@ -73,9 +73,9 @@ impl Feed {
     }
 
     /// Optimizer steps of the run.
-    pub(crate) fn steps(&self, settings: &RolloutSettings) -> u64 {
+    pub(crate) fn steps(&self, settings: &RolloutSettings, length: Option<Length>) -> u64 {
         let per_iteration = (settings.epochs * settings.minibatches) as u64;
-        let epochs = match settings.length {
+        let epochs = match length {
             Some(Length::Steps(steps)) => return steps,
             length => length.map_or(1, |length| length.steps(1)),
         };
@@ -228,24 +228,24 @@ fn prompts(
     settings: &RolloutSettings,
     opening: &mut Opening<'_>,
 ) -> Result<PromptFeed, TrainError> {
-    let (seeds, data) = (opening.seeds, &settings.data);
+    let (seeds, data) = (opening.seeds, opening.settings.data.clone());
     let max_new_tokens = *settings.rollout.max_new_tokens;
     let room = room(&opening.settings.model.path, max_new_tokens)?;
     if let Some(note) = room.note(max_new_tokens) {
         opening.progress.note(&note);
     }
     let Room { positions, prompt: room } = room;
-    let mut encoder = opening.encoder(data)?;
+    let mut encoder = opening.encoder(&data)?;
     let (asked, eval, mix): (Vec<_>, Vec<_>, _) = match settings.asked {
         SampledRecords::Prompts => {
             encoder.length.tokens_max = encoder.length.tokens_max.min(room);
-            let dataset: Dataset<PromptExample> = Dataset::load(data, &encoder, seeds)?;
+            let dataset: Dataset<PromptExample> = Dataset::load(&data, &encoder, seeds)?;
             opening.note_data(&dataset, "prompts", "evaluation prompts");
             let asked = dataset.train.into_iter().map(|prompt| (prompt, Vec::new()));
             (asked.collect(), dataset.eval, dataset.mix)
         }
         SampledRecords::Demonstrations => {
-            let dataset: Dataset<AnsweredPrompt> = Dataset::load(data, &encoder, seeds)?;
+            let dataset: Dataset<AnsweredPrompt> = Dataset::load(&data, &encoder, seeds)?;
             opening.note_data(&dataset, "demonstrations", "evaluation demonstrations");
             let part = |examples: Vec<AnsweredPrompt>| -> Result<Vec<_>, TrainError> {
                 examples.into_iter().map(|one| parted(one, room)).collect()

@@ -1,8 +1,8 @@
 //! From prompts to scored rollouts.
 //!
 //! ```text
-//! prompts ─► sample ─► Rollout, Scores ─► score ─► ScoredRollout
-//! file ────► replay ───────▲
+//! prompts ─► sample ─► Rollout, BatchScores ─► score ─► ScoredRollout
+//! file ────► replay ─────────▲
 //! ```
 //!
 //! A stage consumes one type and returns the next; `feed` says what an iteration starts from, `session`
@@ -21,6 +21,8 @@ mod completion_batch;
 mod held_out;
 
 pub(crate) mod guard;
+
+pub mod metrics;
 
 pub mod feed;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hearken_config::RolloutConfig;
+use hearken_config::{RolloutConfig, SharedSections};
 use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_objective::guard::Watched;
@@ -17,7 +17,7 @@ use hearken_run::error::TrainError;
 use hearken_run::metrics::inference_flops;
 use hearken_run::plan::{MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
-use hearken_run::run::{self, Companion, Opening, Run, Stored, TrainerState, load_language_model};
+use hearken_run::run::{Companion, Opening, Run, Stored, TrainerState, load_language_model};
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
@@ -185,7 +185,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
     /// If the completions of one prompt do not fit into the run's memory limit.
     pub(super) fn announce(&self, progress: &mut dyn Progress) -> Result<(), TrainError> {
         let RolloutSettings { prompts, epochs, minibatches, rollout, .. } = &self.settings;
-        let run::RunSettings { train, run, .. } = &self.run.settings;
+        let SharedSections { train, run, .. } = &self.run.settings;
         let (prompts, completions) = (*prompts, *rollout.completions);
         let row = self.feed.rows_max(&self.settings);
         let source = match &self.feed {
@@ -224,7 +224,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
     /// If the config.json of a reward model cannot be read.
     pub fn memory(&self) -> Result<MemoryPlan, TrainError> {
         let (prompts, completions) = (self.settings.prompts, *self.settings.rollout.completions);
-        let run::RunSettings { train, model, .. } = &self.run.settings;
+        let SharedSections { train, model, .. } = &self.run.settings;
         let row = self.feed.rows_max(&self.settings);
         let rows = train.microbatch_tokens.max(row).min(row * prompts);
         let (recompute, policy) = (model.recompute.into(), self.run.model.footprint());

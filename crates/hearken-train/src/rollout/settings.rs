@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    DataConfig, GuardConfig, KlSteering, Length, RolloutConfig, SamplesConfig, ScoreConfig,
+    GuardConfig, KlSteering, Named, RolloutConfig, SamplesConfig, ScoreConfig, SharedSections,
 };
-use hearken_run::run;
 
 use super::feed::SampledRecords;
 
@@ -14,9 +13,6 @@ use super::feed::SampledRecords;
 pub struct RolloutSettings {
     /// The section of the algorithm, as errors name it.
     pub(crate) section: &'static str,
-    /// What prompts are read from, unless rollouts are replayed.
-    pub(crate) data: DataConfig,
-    pub(crate) length: Option<Length>,
     /// `[rollout]`: how completions are sampled.
     pub rollout: RolloutConfig,
     pub(crate) samples: SamplesConfig,
@@ -52,7 +48,31 @@ pub struct RolloutSettings {
 /// A configuration of a run that samples.
 pub trait Configured: Clone {
     /// What every run reads, and what every run that samples reads.
-    fn settings(&self) -> (run::RunSettings, RolloutSettings);
+    fn settings(&self) -> (SharedSections, RolloutSettings);
+}
+
+/// Keys of `[data]` that say nothing to a run that samples completions of prompts.
+pub(crate) const UNREAD: &[&str] = &[
+    "data.completion_only",
+    "data.step_separator",
+    "data.judgements",
+    "data.streaming",
+    "data.shuffle_buffer",
+];
+
+/// The models and records that a run reads which samples, or replays what was sampled.
+pub(crate) fn named<'a>(
+    shared: &'a mut SharedSections,
+    rollout: &'a mut RolloutConfig,
+    scores: &'a mut [ScoreConfig],
+) -> Vec<Named<'a>> {
+    let mut named: Vec<Named<'_>> = shared.model.named().collect();
+    match &mut rollout.replay {
+        Some(path) => named.push(Named::records("rollout.replay", path)),
+        None => named.extend(shared.data.named()),
+    }
+    named.extend(ScoreConfig::named(scores));
+    named
 }
 
 /// Whether a reference stays what it is.

@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use hearken_config::{Frozen, LoadedConfig};
+use hearken_config::{Frozen, LoadedConfig, SharedSections};
 use hearken_model::Model;
 use hearken_model::checkpoint::NoRoom;
 use hearken_reward_source::scorers::{ScoreReading, look_at_scores, open_scores};
@@ -22,9 +22,7 @@ use hearken_run::error::TrainError;
 use hearken_run::metrics::Stopwatch;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::{Joined, Shares};
-use hearken_run::run::{
-    self, Companion, Frame, Opened, Opening, Run, RunOutcome, Stored, Update, drive,
-};
+use hearken_run::run::{Companion, Frame, Opened, Opening, Run, RunOutcome, Stored, Update, drive};
 use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::trained_model::tokenizer_of;
@@ -279,7 +277,7 @@ pub(crate) fn run<D: Device, T: Configurable<D>>(
 /// # Errors
 /// As [`open_scores`]; also if there must be a score that counts, and none does.
 pub(crate) fn open_sources<D: Device>(
-    run: &run::RunSettings,
+    run: &SharedSections,
     settings: &RolloutSettings,
     device: &D,
     file: &Path,
@@ -304,7 +302,7 @@ pub(crate) fn open_sources<D: Device>(
 /// As [`open_scores`], but for programs that are there and do not work; also if there must be a score that
 /// counts, and none does.
 pub fn look_at_sources<D: Device>(
-    run: &run::RunSettings,
+    run: &SharedSections,
     settings: &RolloutSettings,
     device: &D,
     file: &Path,
@@ -347,7 +345,7 @@ pub(crate) fn train_configured<D: Device, T: Configurable<D>>(
 pub(crate) fn train<D: Device, T: RolloutTrainer<D>>(
     device: D,
     trainer: T,
-    settings: (run::RunSettings, RolloutSettings),
+    settings: (SharedSections, RolloutSettings),
     inputs: Inputs<'_, '_>,
     progress: &mut dyn Progress,
 ) -> Result<RunOutcome, TrainError> {
@@ -368,14 +366,14 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
     pub fn open(
         device: D,
         mut trainer: T,
-        (run, settings): (run::RunSettings, RolloutSettings),
+        (run, settings): (SharedSections, RolloutSettings),
         inputs: Inputs<'w, 's>,
         progress: &mut dyn Progress,
     ) -> Result<Opened<Self>, TrainError> {
         let Inputs { frozen, entry, sources } = inputs;
         let mut opening = Opening::new(run, frozen, entry, progress)?;
         let feed = Feed::open(&settings, &mut opening)?;
-        let total = feed.steps(&settings);
+        let total = feed.steps(&settings, opening.settings.train.length());
         if let Some(outcome) = opening.already_finished::<Iterating<T::Own>>(total)? {
             return Ok(Opened::Finished(outcome));
         }

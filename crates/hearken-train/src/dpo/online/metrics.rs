@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_run::metrics::Timing;
-use hearken_run::run::Update;
 use serde::Serialize;
 
 use super::gather::Gathered;
 use crate::dpo::batch::StepResult;
 use crate::dpo::metrics::DpoFigures;
 use crate::dpo::objective::{Objective, ObjectiveKind};
+use crate::rollout::metrics::StepMetrics;
 use crate::rollout::train::RolloutStep;
 
 /// What an iteration's completions say, before its first update; the same in all records of an
@@ -82,20 +82,9 @@ pub struct OnlineIteration {
 /// One optimizer step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnlineStep {
-    /// The optimizer step, from 1.
-    pub step: u64,
-    /// The iteration, from 0.
-    pub iteration: u64,
-    /// The pass over the iteration's records, from 0.
-    pub epoch: usize,
-    /// The minibatch of that pass, from 0.
-    pub minibatch: usize,
-    /// Mean loss of the minibatch's records, before the update.
-    pub loss: f64,
-    /// Norm of the gradient over all trained parameters, before clipping.
-    pub grad_norm: f64,
-    /// Learning rate of this step.
-    pub learning_rate: f64,
+    /// Which step it is, and what the update did. The loss is the mean of the minibatch's records.
+    #[serde(flatten)]
+    pub step: StepMetrics,
     /// XPO: the loss of the pairs alone.
     #[serde(rename = "loss/dpo", skip_serializing_if = "Option::is_none")]
     pub pair_loss: Option<f64>,
@@ -130,17 +119,10 @@ pub struct OnlineStep {
 
 impl OnlineStep {
     pub(super) fn new(step: &RolloutStep<'_, Gathered, StepResult>, objective: &Objective) -> Self {
-        let RolloutStep { sums: found, update, iteration, index, epoch, minibatch } = step;
-        let Update { step, loss, grad_norm, learning_rate, tokens, timing } = *update;
+        let RolloutStep { sums: found, update, iteration, .. } = step;
         let terms = Terms::of(&objective.kind, found);
         Self {
-            step,
-            iteration: *index,
-            epoch: *epoch,
-            minibatch: *minibatch,
-            loss,
-            grad_norm,
-            learning_rate,
+            step: StepMetrics::of(step),
             pair_loss: terms.pair,
             exploration_loss: terms.exploration,
             score_loss: terms.score,
@@ -150,8 +132,8 @@ impl OnlineStep {
             mean_token_accuracy: found.token_accuracy(),
             reward_shift: found.shift.map(RewardShift::delta),
             iteration_metrics: iteration.metrics.clone(),
-            tokens,
-            timing,
+            tokens: update.tokens,
+            timing: update.timing,
         }
     }
 }

@@ -194,7 +194,7 @@ impl DpoConfig {
 
     /// Optimizer steps' records of an iteration.
     fn records(&self) -> usize {
-        *self.train.batch_size * *self.online.minibatches
+        *self.shared.train.batch_size * *self.online.minibatches
     }
 
     /// Prompts of an iteration.
