@@ -145,7 +145,8 @@ impl Upload {
         mut self,
         state: &AppState,
         format: Option<Format>,
-        (skip_bad, items_only): (bool, bool),
+        skip_bad: bool,
+        items_only: bool,
     ) -> Result<Imported, AppError> {
         self.write().await?;
         let options = ImportOptions {
@@ -198,7 +199,8 @@ fn upload_name(name: &str) -> String {
 /// Writes everything in `format`: for training what `selection` makes of it. May block.
 pub(crate) fn export(
     state: &AppState,
-    (format, options): (Format, ExportOptions),
+    format: Format,
+    options: ExportOptions,
     selection: &Selection,
     writer: &mut dyn Write,
 ) -> Result<ExportReport, AppError> {

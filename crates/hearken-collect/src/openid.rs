@@ -183,7 +183,8 @@ impl Provider {
     pub(crate) fn identity(
         &self,
         attempt: &Attempt,
-        (code, back): (&str, &str),
+        code: &str,
+        back: &str,
         now: i64,
     ) -> Result<Identity, String> {
         let addresses = self.addresses(now)?;

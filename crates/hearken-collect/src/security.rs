@@ -141,7 +141,7 @@ async fn dress_error(state: &AppState, response: Response, shown: ErrorView) -> 
     let dressed = match shown {
         ErrorView::Page { back } => {
             let user = parts.extensions.get::<CurrentUser>().cloned();
-            error_page(state, user, (status, &message, back)).await
+            error_page(state, user, status, &message, back).await
         }
         ErrorView::Json => None,
     };
@@ -160,7 +160,9 @@ async fn dress_error(state: &AppState, response: Response, shown: ErrorView) -> 
 async fn error_page(
     state: &AppState,
     user: Option<CurrentUser>,
-    (status, message, back): (StatusCode, &str, Option<String>),
+    status: StatusCode,
+    message: &str,
+    back: Option<String>,
 ) -> Option<Response> {
     let values = context! { status => status.as_u16(), message, back };
     if let Some(user) = user.filter(|_| status.is_client_error()) {

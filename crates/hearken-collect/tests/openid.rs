@@ -177,8 +177,7 @@ async fn without_a_role_for_all_an_invitation_or_an_account_is_needed() {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert!(answer.text().contains("ask an administrator for an invitation"));
     let invitation =
-        invitations::create(&*world.store, (Role::Reviewer, ""), "a-1", START + 86_400_000)
-            .unwrap();
+        invitations::create(&*world.store, Role::Reviewer, "", "a-1", START + 86_400_000).unwrap();
     let start = format!("/openid?invite={invitation}");
     assert_eq!(signed_in(&world, &stub, &start, "").await.header("location"), "/");
     let grace = accounts::named(&*world.store, "grace").unwrap().unwrap();

@@ -70,8 +70,8 @@ impl Bench {
     ) -> Outcome<String> {
         let path = self.dir.join(format!("{name}.jsonl"));
         let id: EnvironmentId = environment.parse()?;
-        let of = (episodes, manner);
-        let episodes = demonstrate(acting, &id.clone().into(), of, Seeds::new(7))?;
+        let setup = id.clone().into();
+        let episodes = demonstrate(acting, &setup, episodes, manner, Seeds::new(7))?;
         write_demonstrations(&path, &id, &episodes)?;
         Ok(path.display().to_string())
     }

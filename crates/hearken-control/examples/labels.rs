@@ -101,8 +101,8 @@ impl Bench {
         let id = place.environment.replace('/', "-");
         let nothing = ["train.environment_steps=1", "optimizer.lr=1e-12"].map(str::to_owned);
         let acting = self.policy(&format!("{id}-nothing"), place, &nothing)?;
-        let of = (EPISODES, Manner::Sampled);
-        let episodes = demonstrate(&acting, &acting.environment, of, Seeds::new(1000))?;
+        let seeds = Seeds::new(1000);
+        let episodes = demonstrate(&acting, &acting.environment, EPISODES, Manner::Sampled, seeds)?;
         let total: f64 = episodes.iter().flat_map(|episode| &episode.rewards).sum();
         let mut best = 0.0;
         for seed in 0..SEEDS {

@@ -60,8 +60,8 @@ pub fn film(
     while clip.end == StepEnd::Running && clip.frames.len() < frames_max {
         stage.environments.observe(0, &mut seen);
         actions.clear();
-        acting.choose(&seen, &mut actions, (&mut row, &mut pass));
-        clip.end = stage.step(0, (&actions, 0))?.end;
+        acting.choose(&seen, &mut actions, &mut row, &mut pass);
+        clip.end = stage.step(0, &actions, 0)?.end;
         clip.frames.push(stage.environments.draw(0)?);
     }
     clip.episode = stage.episodes[0];

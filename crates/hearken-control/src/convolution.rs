@@ -141,7 +141,8 @@ impl Convolved {
     /// Runs images, one behind another.
     pub(crate) fn forward(
         self,
-        (weight, bias): (&[f32], &[f32]),
+        weight: &[f32],
+        bias: &[f32],
         images: &[f32],
         outputs: &mut Vec<f32>,
         patches: &mut Patches,
@@ -162,7 +163,8 @@ impl Convolved {
         self,
         images: &[f32],
         doutputs: &[f32],
-        (dweight, dbias): (&mut [f32], &mut [f32]),
+        dweight: &mut [f32],
+        dbias: &mut [f32],
         patches: &mut Patches,
     ) {
         let shape =
@@ -180,7 +182,8 @@ impl Convolved {
         self,
         weight: &[f32],
         doutputs: &[f32],
-        (dimages, turned): (&mut Vec<f32>, &mut Vec<f32>),
+        dimages: &mut Vec<f32>,
+        turned: &mut Vec<f32>,
         patches: &mut Patches,
     ) {
         let (inputs, outputs, places) = (self.inputs(), self.layer.outputs, self.places());

@@ -136,7 +136,8 @@ impl DemonstrationLine {
         &self,
         column: &str,
         value: &Value,
-        (len, of): (usize, &str),
+        len: usize,
+        of: &str,
     ) -> Result<Vec<f64>, DemonstrationError> {
         let list = self.list(column, value)?;
         if list.len() != len {
@@ -157,7 +158,8 @@ impl DemonstrationLine {
 
     fn into_episode(
         self,
-        (id, spaces): (&EnvironmentId, Spaces),
+        id: &EnvironmentId,
+        spaces: Spaces,
     ) -> Result<DemonstratedEpisode, DemonstrationError> {
         self.check_environment(id)?;
         let [seen, done, earned, ended] = self.names;
@@ -180,13 +182,13 @@ impl DemonstrationLine {
         let of = format!("the observation of {}", id.task_name());
         let mut observations = Vec::new();
         for (index, row) in rows.iter().enumerate() {
-            let len = (spaces.observation.len(), of.as_str());
-            let numbers = self.numbers(&format!("{seen}[{index}]"), row, len)?;
+            let column = format!("{seen}[{index}]");
+            let numbers = self.numbers(&column, row, spaces.observation.len(), &of)?;
             observations.extend(numbers.into_iter().map(|number| number as f32));
         }
         let rewards = match &self.rewards {
             None => Vec::new(),
-            Some(value) => self.numbers(earned, value, (steps, "one for each action"))?,
+            Some(value) => self.numbers(earned, value, steps, "one for each action")?,
         };
         let terminated = self.flag(ended, &self.terminated)?;
         if let Some(value) = &self.truncated {
@@ -234,7 +236,7 @@ impl DemonstrationLine {
                     ActionSpace::Continuous { dimensions, bound },
                 ) => {
                     let of = "one for each dimension of an action";
-                    let numbers = self.numbers(&column, value, (dimensions, of))?;
+                    let numbers = self.numbers(&column, value, dimensions, of)?;
                     if let Some(beyond) = numbers.iter().find(|number| bound < number.abs()) {
                         let expected = format!("numbers from {} to {bound}", -bound);
                         return Err(self.wrong(column, beyond.to_string(), expected));
@@ -268,12 +270,13 @@ fn counted(count: usize, what: &str) -> String {
 /// Names file and line of what is no episode of the environment, or the file that has too few of them.
 pub fn read_demonstrations(
     path: &Path,
-    of: (&EnvironmentId, Spaces),
+    id: &EnvironmentId,
+    spaces: Spaces,
     limit: Option<u64>,
 ) -> Result<Vec<DemonstratedEpisode>, DemonstrationError> {
     let (lines, _) = read::<DemonstrationLine>(path, &ReadOptions::default())?;
     let episodes: Result<Vec<DemonstratedEpisode>, _> =
-        lines.into_iter().map(|line| line.into_episode(of)).collect();
+        lines.into_iter().map(|line| line.into_episode(id, spaces)).collect();
     let mut episodes = episodes?;
     let found = counted(episodes.len(), "episode");
     let needed = limit.unwrap_or(1);
@@ -349,7 +352,8 @@ pub enum Manner {
 pub fn demonstrate(
     acting: &Acting,
     environment: &EnvironmentSetup,
-    (episodes, manner): (usize, Manner),
+    episodes: usize,
+    manner: Manner,
     seeds: Seeds,
 ) -> Result<Vec<DemonstratedEpisode>, EnterError> {
     let mut stage = Stage::new(acting.enter(environment)?, seeds)?;
@@ -368,13 +372,13 @@ pub fn demonstrate(
     while all.len() < episodes {
         stage.environments.observe(0, &mut seen);
         episode.observations.extend_from_slice(&seen);
-        let buffers = (&mut row, &mut pass);
+        let actions = &mut episode.actions;
         match manner {
-            Manner::Likeliest => acting.choose(&seen, &mut episode.actions, buffers),
-            Manner::Sampled => acting.sample(&seen, &mut episode.actions, buffers, &mut rng),
+            Manner::Likeliest => acting.choose(&seen, actions, &mut row, &mut pass),
+            Manner::Sampled => acting.sample(&seen, actions, &mut row, &mut pass, &mut rng),
         }
         let last = episode.actions.len() - 1;
-        let EnvironmentStep { reward, end } = stage.step(0, (&episode.actions, last))?;
+        let EnvironmentStep { reward, end } = stage.step(0, &episode.actions, last)?;
         episode.rewards.push(reward);
         if end == StepEnd::Running {
             continue;
@@ -460,7 +464,7 @@ mod tests {
             let acting = policy(name);
             for manner in [Manner::Likeliest, Manner::Sampled] {
                 let (id, spaces) = (&acting.environment.id, acting.policy.spaces());
-                let shown = demonstrate(&acting, &acting.environment, (3, manner), Seeds::new(2));
+                let shown = demonstrate(&acting, &acting.environment, 3, manner, Seeds::new(2));
                 let mut episodes = shown.unwrap();
                 write_demonstrations(&path, id, &episodes).unwrap();
                 for episode in &mut episodes {
@@ -471,17 +475,17 @@ mod tests {
                     }
                 }
                 assert_eq!(
-                    read_demonstrations(&path, (id, spaces), None).unwrap(),
+                    read_demonstrations(&path, id, spaces, None).unwrap(),
                     episodes,
                     "{name}"
                 );
-                let two = read_demonstrations(&path, (id, spaces), Some(2)).unwrap();
+                let two = read_demonstrations(&path, id, spaces, Some(2)).unwrap();
                 assert_eq!(two, episodes[..2]);
             }
         }
         let id = ControlTask::CartPole.into();
         let of = (&id, ControlTask::CartPole.spaces());
-        let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
+        let error = read_demonstrations(&path, of.0, of.1, None).unwrap_err().to_string();
         assert!(error.contains("demos.jsonl:1: `environment`: found \"Gridworld-v0\""), "{error}");
     }
 
@@ -540,13 +544,13 @@ mod tests {
         let of = (&id, ControlTask::Pendulum.spaces());
         for (bad, expected) in cases {
             std::fs::write(&path, format!("{good}\n{{{bad}}}\n")).unwrap();
-            let error = read_demonstrations(&path, of, None).unwrap_err().to_string();
+            let error = read_demonstrations(&path, of.0, of.1, None).unwrap_err().to_string();
             assert!(error.contains("demos.jsonl:2") && error.contains(expected), "{bad}: {error}");
         }
         std::fs::write(&path, format!("{good}\n")).unwrap();
-        let error = read_demonstrations(&path, of, Some(2)).unwrap_err().to_string();
+        let error = read_demonstrations(&path, of.0, of.1, Some(2)).unwrap_err().to_string();
         assert!(error.contains("found 1 episode, expected at least the 2 of"), "{error}");
-        let episode = &read_demonstrations(&path, of, None).unwrap()[0];
+        let episode = &read_demonstrations(&path, of.0, of.1, None).unwrap()[0];
         assert_eq!(episode.actions.len(), 1);
         let transitions =
             Transitions::of(std::slice::from_ref(episode), (ControlTask::Pendulum.actions(), 3));

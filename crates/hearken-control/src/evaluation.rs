@@ -63,8 +63,8 @@ pub fn play(
     while ended.len() < episodes {
         stage.environments.observe(0, &mut seen);
         actions.clear();
-        acting.choose(&seen, &mut actions, (&mut row, &mut pass));
-        if stage.step(0, (&actions, 0))?.end != StepEnd::Running {
+        acting.choose(&seen, &mut actions, &mut row, &mut pass);
+        if stage.step(0, &actions, 0)?.end != StepEnd::Running {
             ended.push(stage.episodes[0]);
             stage.reset(0)?;
         }

@@ -130,7 +130,8 @@ pub(crate) fn adam(optimizer: &OptimizerConfig, schedule: &Schedule, step: u64) 
 pub(crate) fn clipped_update(
     network: &mut Network,
     step: AdamW,
-    (optimizer, what): (&OptimizerConfig, &'static str),
+    optimizer: &OptimizerConfig,
+    what: &'static str,
 ) -> Result<(), &'static str> {
     let norm = network.gradient_squares().sqrt();
     if !norm.is_finite() {

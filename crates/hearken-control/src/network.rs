@@ -74,7 +74,8 @@ impl NetworkShape {
     /// For rows of what is seen and `more` numbers behind it. Convolutions of vectors are left out.
     pub fn of(
         trunk: Trunk<'_>,
-        (observation, more): (ObservationSpace, usize),
+        observation: ObservationSpace,
+        more: usize,
         outputs: usize,
     ) -> Self {
         let image = match observation {
@@ -363,7 +364,8 @@ impl Network {
         for (index, &(of, layer)) in self.convolved.iter().enumerate() {
             let (below, rest) = outputs.split_at_mut(index);
             let input = below.last().unwrap_or(read);
-            of.forward(self.parameters(layer), input, &mut rest[0], patches);
+            let (weight, bias) = self.parameters(layer);
+            of.forward(weight, bias, input, &mut rest[0], patches);
             activate(self.shape.nonlinearity, &mut rest[0]);
         }
         let (last, _) = self.convolved[self.convolved.len() - 1];
@@ -392,11 +394,12 @@ impl Network {
             let input = index.checked_sub(1).map_or(&*read, |below| &outputs[below]);
             let (start, bias) = (layer.weight, layer.bias());
             let own = &mut gradients[start..bias + layer.outputs];
-            of.backward_parameters(input, dy, own.split_at_mut(bias - start), patches);
+            let (dweight, dbias) = own.split_at_mut(bias - start);
+            of.backward_parameters(input, dy, dweight, dbias, patches);
             if index == 0 && down == Down::ToParameters {
                 return;
             }
-            of.backward_images(&values[start..bias], dy, (dx, turned), patches);
+            of.backward_images(&values[start..bias], dy, dx, turned, patches);
             std::mem::swap(dy, dx);
         }
         let rows = dy.chunks(image.len()).zip(djoined.chunks(width));
@@ -505,7 +508,7 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let trunk = Trunk { convolutions: &[], hidden: &widths[1..widths.len() - 1], nonlinearity };
         let seen = ObservationSpace::Vector { length: widths[0] };
-        let shape = NetworkShape::of(trunk, (seen, 0), widths[widths.len() - 1]);
+        let shape = NetworkShape::of(trunk, seen, 0, widths[widths.len() - 1]);
         let shape = NetworkShape { free: 1, ..shape };
         (Network::new(&shape, WeightDraw::Uniform, &mut rng), rng)
     }

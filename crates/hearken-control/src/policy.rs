@@ -80,7 +80,7 @@ impl Policy {
         let space = spaces.actions;
         let outputs = if head == Head::Squashed { 2 * space.outputs() } else { space.outputs() };
         let free = if head == Head::Gaussian { space.outputs() } else { 0 };
-        NetworkShape { free, ..NetworkShape::of(trunk, (spaces.observation, 0), outputs) }
+        NetworkShape { free, ..NetworkShape::of(trunk, spaces.observation, 0, outputs) }
     }
 
     /// A policy of a network that is there.
@@ -123,7 +123,8 @@ impl Policy {
     pub fn sample(
         &self,
         outputs: &[f32],
-        (actions, logprobs): (&mut Actions, &mut Vec<f64>),
+        actions: &mut Actions,
+        logprobs: &mut Vec<f64>,
         judgements: &mut Judgements,
         rng: &mut ChaCha8Rng,
     ) {
@@ -171,7 +172,8 @@ impl Policy {
     pub fn judge(
         &self,
         outputs: &[f32],
-        (actions, entries): (&Actions, &[usize]),
+        actions: &Actions,
+        entries: &[usize],
         judgements: &mut Judgements,
     ) {
         self.read(outputs, judgements);
@@ -189,7 +191,8 @@ impl Policy {
     /// respect to log-probability and entropy of each row, and adds that with respect to log σ.
     pub fn backward(
         &mut self,
-        (actions, entries): (&Actions, &[usize]),
+        actions: &Actions,
+        entries: &[usize],
         slopes: impl Fn(usize) -> Slopes,
         judgements: &mut Judgements,
         doutputs: &mut Vec<f32>,

@@ -112,7 +112,9 @@ pub struct UpdateMetrics {
 impl Ppo {
     /// Fresh networks for a run of `total` optimizer steps.
     pub fn new(
-        (settings, network, copies): (&PpoConfig, &NetworkConfig, usize),
+        settings: &PpoConfig,
+        network: &NetworkConfig,
+        copies: usize,
         optimizer: &OptimizerConfig,
         spaces: Spaces,
         total: u64,
@@ -121,7 +123,7 @@ impl Ppo {
         let mut rng = seeds.stream("weights", 0);
         let observation_len = spaces.observation.len();
         let policy = Policy::new(spaces, network.trunk(), &mut rng);
-        let shape = NetworkShape::of(network.trunk(), (spaces.observation, 0), 1);
+        let shape = NetworkShape::of(network.trunk(), spaces.observation, 0, 1);
         let critic = Network::new(&shape, WeightDraw::Orthogonal { last_gain: 1.0 }, &mut rng);
         Self {
             policy,
@@ -146,16 +148,18 @@ impl Ppo {
         &mut self,
         stage: &mut Stage,
         rollout: &mut Rollout,
-        seeds: (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<(), ServerError> {
-        let mut rng = seeds.0.stream("actions", seeds.1);
+        let mut rng = seeds.stream("actions", iteration);
         collect(
             Players { policy: &self.policy, critic: &self.critic },
             stage,
             *self.settings.steps,
             self.observation_moments.as_mut(),
             &mut rng,
-            (rollout, &mut self.workspace.buffers),
+            rollout,
+            &mut self.workspace.buffers,
         )
     }
 
@@ -166,7 +170,8 @@ impl Ppo {
     pub fn update(
         &mut self,
         rollout: &Rollout,
-        (seeds, iteration): (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<UpdateMetrics, &'static str> {
         let gae = Gae { gamma: *self.settings.gamma, lambda: *self.settings.gae_lambda };
         let credit = credit(rollout, self.reward_scale.as_mut(), gae);
@@ -212,11 +217,11 @@ impl Ppo {
         let (terms, observations) = (&work.terms, work.terms.observations.as_slice());
         let policy_side = || {
             let clip = Clip::symmetric(*settings.clip * decay);
-            let what = (&rollout.actions, entries);
-            policy_gradient((policy, clip, *settings.entropy_coef), what, terms, &mut work.policy)
+            let (actions, work) = (&rollout.actions, &mut work.policy);
+            policy_gradient(policy, clip, *settings.entropy_coef, actions, entries, terms, work)
         };
         let critic_side =
-            || critic_gradient(critic, settings, (observations, terms), &mut work.critic);
+            || critic_gradient(critic, settings, observations, terms, &mut work.critic);
         // The two have nothing in common but what they read.
         let (of_policy, value_loss) = rayon::join(policy_side, critic_side);
         sums.policy_loss += of_policy.loss;
@@ -255,13 +260,16 @@ struct PolicyMeans {
 
 /// Adds the gradient of the policy's loss.
 fn policy_gradient(
-    (policy, clip, entropy_coef): (&mut Policy, Clip, f64),
-    what: (&Actions, &[usize]),
+    policy: &mut Policy,
+    clip: Clip,
+    entropy_coef: f64,
+    actions: &Actions,
+    entries: &[usize],
     terms: &Terms,
     work: &mut PolicyWork,
 ) -> PolicyMeans {
     policy.network.forward(&terms.observations, &mut work.pass);
-    policy.judge(work.pass.output(), what, &mut work.judgements);
+    policy.judge(work.pass.output(), actions, entries, &mut work.judgements);
     work.logprobs.clear();
     work.logprobs.extend(work.judgements.judged.iter().map(|judged| judged.logprob));
     let loss = Surrogate::Clipped { clip }.loss(
@@ -272,7 +280,7 @@ fn policy_gradient(
             advantages: &terms.advantages,
         },
     );
-    let share = 1.0 / what.1.len() as f64;
+    let share = 1.0 / entries.len() as f64;
     let mut means = PolicyMeans { loss: share * loss.sum, ..PolicyMeans::default() };
     for (judged, old) in work.judgements.judged.iter().zip(&terms.old_logprobs) {
         let log_ratio = judged.logprob - old;
@@ -283,7 +291,7 @@ fn policy_gradient(
     }
     let entropy = -entropy_coef * share;
     let slopes = |at: usize| Slopes { logprob: share * loss.grad_logprobs[at], entropy };
-    policy.backward(what, slopes, &mut work.judgements, work.pass.doutput());
+    policy.backward(actions, entries, slopes, &mut work.judgements, work.pass.doutput());
     policy.network.backward(&terms.observations, &mut work.pass, Down::ToParameters);
     means
 }
@@ -292,7 +300,8 @@ fn policy_gradient(
 fn critic_gradient(
     critic: &mut Network,
     settings: &PpoConfig,
-    (observations, terms): (&[f32], &Terms),
+    observations: &[f32],
+    terms: &Terms,
     work: &mut CriticWork,
 ) -> f64 {
     critic.forward(observations, &mut work.pass);
@@ -363,8 +372,9 @@ impl PpoLearner {
         let iterations = config.train.environment_steps.div_ceil(per_iteration as u64);
         let per_epoch = per_iteration.div_ceil(*settings.minibatch) as u64;
         let total = iterations * per_epoch * settings.epochs.get();
-        let of = (settings, &config.network, *config.environment.copies);
-        let ppo = Ppo::new(of, &config.optimizer, spaces, total, seeds);
+        let copies = *config.environment.copies;
+        let ppo =
+            Ppo::new(settings, &config.network, copies, &config.optimizer, spaces, total, seeds);
         Self { ppo, stage, rollout: Rollout::new(spaces.actions) }
     }
 
@@ -385,8 +395,8 @@ impl Learner for PpoLearner {
         seeds: Seeds,
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
-        self.ppo.collect(&mut self.stage, &mut self.rollout, (seeds, iteration))?;
-        let update = self.ppo.update(&self.rollout, (seeds, iteration))?;
+        self.ppo.collect(&mut self.stage, &mut self.rollout, seeds, iteration)?;
+        let update = self.ppo.update(&self.rollout, seeds, iteration)?;
         Ok(self.record(&update))
     }
 

@@ -52,7 +52,8 @@ impl Selection {
     pub fn choose(
         self,
         count: usize,
-        (predictions, features): (&[Vec<f64>], &[Vec<f64>]),
+        predictions: &[Vec<f64>],
+        features: &[Vec<f64>],
         asked: &[Vec<f64>],
         rng: &mut ChaCha8Rng,
     ) -> Vec<usize> {
@@ -115,7 +116,7 @@ mod tests {
         let predictions = [vec![0.99, 0.98], vec![0.5, 0.5], vec![0.99, 0.01]];
         let features = [vec![0.0], vec![1.0], vec![5.0]];
         let mut best = |selection: Selection, asked: &[Vec<f64>]| {
-            selection.choose(1, (&predictions, &features), asked, &mut rng)[0]
+            selection.choose(1, &predictions, &features, asked, &mut rng)[0]
         };
         assert_eq!(best(Selection::Random, &[]), 0);
         assert_eq!(best(Selection::Disagreement, &[]), 2);

@@ -55,7 +55,7 @@ pub struct Replay {
 
 impl Replay {
     /// Room for `capacity` steps.
-    pub fn new(capacity: usize, (observation_len, action_len): (usize, usize)) -> Self {
+    pub fn new(capacity: usize, observation_len: usize, action_len: usize) -> Self {
         Self {
             capacity,
             observation_len,
@@ -83,7 +83,9 @@ impl Replay {
     /// oldest gives way.
     pub fn push(
         &mut self,
-        (seen, action, following): (&[f32], &[f32], &[f32]),
+        seen: &[f32],
+        action: &[f32],
+        following: &[f32],
         reward: f32,
         goes_on: bool,
     ) {
@@ -206,10 +208,10 @@ mod tests {
 
     #[test]
     fn the_newest_steps_are_kept() {
-        let mut replay = Replay::new(3, (1, 1));
+        let mut replay = Replay::new(3, 1, 1);
         for step in 0..5_u8 {
             let x = [f32::from(step)];
-            replay.push((&x, &x, &x), x[0], step % 2 == 0);
+            replay.push(&x, &x, &x, x[0], step % 2 == 0);
         }
         assert_eq!(replay.place(), [3, 2]);
         assert_eq!(replay.rewards, [3.0, 4.0, 2.0]);

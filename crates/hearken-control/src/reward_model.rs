@@ -99,7 +99,8 @@ impl RewardInput {
     pub fn row(
         self,
         observation: &[f32],
-        (actions, entry): (&Actions, usize),
+        actions: &Actions,
+        entry: usize,
         spaces: Spaces,
         rows: &mut Vec<f32>,
     ) {
@@ -117,7 +118,7 @@ impl RewardModel {
         let (mut rows, mut observation) = (Vec::new(), vec![0.0; len]);
         for (entry, seen) in seen.chunks(len).enumerate() {
             normalize(self.moments.as_ref(), seen, &mut observation);
-            self.reads.row(&observation, (actions, entry), self.spaces, &mut rows);
+            self.reads.row(&observation, actions, entry, self.spaces, &mut rows);
         }
         let mut pass = Pass::default();
         self.network.forward(&rows, &mut pass);
@@ -152,7 +153,7 @@ impl RewardModel {
     ///
     /// # Errors
     /// If a file cannot be read, or is of no reward of such an environment.
-    pub fn load(dir: &Path, (id, spaces): (&EnvironmentId, Spaces)) -> Result<Self, SavedError> {
+    pub fn load(dir: &Path, id: &EnvironmentId, spaces: Spaces) -> Result<Self, SavedError> {
         let path = dir.join(DESCRIPTION);
         let wrong = |message: String| SavedError::Description { path: path.clone(), message };
         let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -182,7 +183,7 @@ impl RewardModel {
         }
         let trunk = Trunk { convolutions: &[], hidden: &found.hidden, nonlinearity };
         let row = ObservationSpace::Vector { length: found.reads.row_len(spaces) };
-        let shape = NetworkShape::of(trunk, (row, 0), 1);
+        let shape = NetworkShape::of(trunk, row, 0, 1);
         let mut network =
             Network::new(&shape, WeightDraw::Uniform, &mut ChaCha8Rng::seed_from_u64(0));
         load_networks(dir, &mut [("reward", &mut network)])?;

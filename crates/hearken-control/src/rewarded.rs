@@ -34,11 +34,11 @@ impl Learner for RewardedLearner {
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
         let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration))?;
+        ppo.collect(stage, rollout, seeds, iteration)?;
         let rewards = self.reward.rewards(&rollout.seen, &rollout.actions);
         let agreement = correlation(&rewards, &rollout.rewards);
         rollout.rewards = rewards;
-        let update = ppo.update(rollout, (seeds, iteration))?;
+        let update = ppo.update(rollout, seeds, iteration)?;
         let mut record = self.inner.record(&update);
         record.insert("imitation/reward_correlation".to_owned(), json!(agreement));
         Ok(record)

@@ -102,7 +102,8 @@ impl Stage {
     pub fn step(
         &mut self,
         index: usize,
-        (actions, at): (&Actions, usize),
+        actions: &Actions,
+        at: usize,
     ) -> Result<EnvironmentStep, ServerError> {
         actions.with(at, |action| self.environments.begin(index, action));
         self.environments.finish(&mut self.steps)?;
@@ -117,7 +118,8 @@ impl Stage {
     /// If a process serves the copies, and fails.
     pub fn step_all(
         &mut self,
-        (actions, first): (&Actions, usize),
+        actions: &Actions,
+        first: usize,
     ) -> Result<Vec<EnvironmentStep>, ServerError> {
         for index in 0..self.len() {
             actions.with(first + index, |action| self.environments.begin(index, action));
@@ -258,7 +260,8 @@ pub fn collect(
     steps: usize,
     mut moments: Option<&mut RunningMoments>,
     rng: &mut ChaCha8Rng,
-    (rollout, buffers): (&mut Rollout, &mut Buffers),
+    rollout: &mut Rollout,
+    buffers: &mut Buffers,
 ) -> Result<(), ServerError> {
     let copies = stage.len();
     let len = stage.spaces().observation.len();
@@ -272,11 +275,12 @@ pub fn collect(
         if moments.is_some() {
             rollout.scaled.extend(&buffers.observations);
         }
-        let into = (&mut rollout.actions, &mut rollout.logprobs);
-        players.policy.sample(buffers.policy.output(), into, &mut buffers.judgements, rng);
+        let Buffers { policy, judgements, .. } = buffers;
+        let Rollout { actions, logprobs, .. } = &mut *rollout;
+        players.policy.sample(policy.output(), actions, logprobs, judgements, rng);
         rollout.values.extend(buffers.critic.output().iter().map(|&value| f64::from(value)));
         (0..copies).for_each(|copy| rollout.states.extend(stage.environments.state(copy)));
-        let done = stage.step_all((&rollout.actions, step * copies))?;
+        let done = stage.step_all(&rollout.actions, step * copies)?;
         for (copy, &EnvironmentStep { reward, end }) in done.iter().enumerate() {
             let entry = step * copies + copy;
             rollout.rewards.push(reward);

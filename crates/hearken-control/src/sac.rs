@@ -112,7 +112,7 @@ impl SacLearner {
         let shape = Policy::shape(spaces, trunk, Head::Squashed);
         let policy =
             Policy::of(Network::new(&shape, WeightDraw::Uniform, &mut rng), spaces, Head::Squashed);
-        let shape = NetworkShape::of(trunk, (spaces.observation, space.outputs()), 1);
+        let shape = NetworkShape::of(trunk, spaces.observation, space.outputs(), 1);
         let critics = [0, 1].map(|_| Network::new(&shape, WeightDraw::Uniform, &mut rng));
         let steps = *config.train.environment_steps;
         let updates = steps.saturating_sub(*config.sac.start_steps) * config.sac.updates.get();
@@ -121,7 +121,7 @@ impl SacLearner {
             targets: critics.clone(),
             critics,
             temperature: Temperature::default(),
-            replay: Replay::new(*config.sac.replay, (len, space.outputs())),
+            replay: Replay::new(*config.sac.replay, len, space.outputs()),
             stage,
             noted: None,
             demonstrated: None,
@@ -143,13 +143,13 @@ impl SacLearner {
         let (len, space) = (self.policy.network.inputs(), self.policy.space());
         let all = Transitions::of(episodes, (space, len));
         assert!(!all.is_empty(), "there are demonstrations");
-        let mut replay = Replay::new(all.len(), (len, space.outputs()));
+        let mut replay = Replay::new(all.len(), len, space.outputs());
         let rows = all.seen.chunks(len).zip(all.following.chunks(len)).zip(&all.goes_on);
         let mut action = Vec::new();
         for (entry, ((seen, following), goes_on)) in rows.enumerate() {
             action.clear();
             all.actions.encode(entry, space, &mut action);
-            replay.push((seen, &action, following), 1.0, *goes_on);
+            replay.push(seen, &action, following, 1.0, *goes_on);
         }
         self.demonstrated = Some(replay);
         self
@@ -193,7 +193,8 @@ impl SacLearner {
     fn act(
         &mut self,
         copy: usize,
-        (actions, reward_of): (&mut Actions, RewardOf<'_>),
+        actions: &mut Actions,
+        reward_of: RewardOf<'_>,
         rng: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, ServerError> {
         let len = self.critics[0].inputs() - self.policy.space().outputs();
@@ -218,7 +219,7 @@ impl SacLearner {
             rollout.states.extend_from_slice(self.stage.environments.state(copy));
             rollout.actions.extend(actions);
         }
-        let EnvironmentStep { reward, end } = self.stage.step(copy, (actions, 0))?;
+        let EnvironmentStep { reward, end } = self.stage.step(copy, actions, 0)?;
         if let Some(rollout) = &mut self.noted {
             rollout.rewards.push(reward);
             rollout.ends.push(end);
@@ -228,7 +229,7 @@ impl SacLearner {
         let goes_on = end != StepEnd::Terminated;
         let step = Experienced { seen: &seen, action: &given, reward: reward as f32 };
         let reward = reward_of(step);
-        self.replay.push((&seen, &given, &next), reward, goes_on);
+        self.replay.push(&seen, &given, &next, reward, goes_on);
         self.environment_steps += 1;
         if end == StepEnd::Running {
             return Ok(None);
@@ -326,7 +327,7 @@ impl SacLearner {
             doutput.clear();
             doutput.extend(errors.iter().map(|error| (share * error) as f32));
             critic.backward(&work.joined, pass, Down::ToParameters);
-            clipped_update(critic, step, (&self.optimizer, GRADIENTS))?;
+            clipped_update(critic, step, &self.optimizer, GRADIENTS)?;
         }
         Ok(())
     }
@@ -384,7 +385,7 @@ impl SacLearner {
         self.policy.network.backward(&observations, &mut work.policy, Down::ToParameters);
         work.batch.observations = observations;
         let step = self.adam();
-        clipped_update(&mut self.policy.network, step, (&self.optimizer, GRADIENTS))?;
+        clipped_update(&mut self.policy.network, step, &self.optimizer, GRADIENTS)?;
         let mean = share * logprobs.iter().sum::<f64>();
         let target = *self.settings.target_entropy * dimensions as f64;
         self.temperature.update(-(mean + target), step);
@@ -414,7 +415,8 @@ impl SacLearner {
     /// If a number is not finite, or the environment's server fails.
     pub fn advance_with(
         &mut self,
-        (seeds, iteration): (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
         reward_of: RewardOf<'_>,
     ) -> Result<Map<String, Value>, AdvanceError> {
         if let Some(rollout) = &mut self.noted {
@@ -426,7 +428,7 @@ impl SacLearner {
         let (mut sums, mut updates, mut totals) = (UpdateMetrics::default(), 0.0, Vec::new());
         for _ in 0..ITERATION_STEPS {
             for copy in 0..self.stage.len() {
-                totals.extend(self.act(copy, (&mut actions, &mut *reward_of), &mut rng)?);
+                totals.extend(self.act(copy, &mut actions, &mut *reward_of, &mut rng)?);
                 if self.environment_steps < *self.settings.start_steps {
                     continue;
                 }
@@ -462,7 +464,7 @@ impl Learner for SacLearner {
         // What an imitator does itself is worth nothing.
         let is_imitating = self.demonstrated.is_some();
         let of = &mut |step: Experienced<'_>| if is_imitating { 0.0 } else { step.reward };
-        self.advance_with((seeds, iteration), of)
+        self.advance_with(seeds, iteration, of)
     }
 
     fn steps_per_iteration(&self) -> u64 {

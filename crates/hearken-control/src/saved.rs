@@ -171,12 +171,7 @@ impl Acting {
     }
 
     /// Appends the likeliest action for what is seen.
-    pub fn choose(
-        &self,
-        seen: &[f32],
-        actions: &mut Actions,
-        (row, pass): (&mut Vec<f32>, &mut Pass),
-    ) {
+    pub fn choose(&self, seen: &[f32], actions: &mut Actions, row: &mut Vec<f32>, pass: &mut Pass) {
         row.resize(seen.len(), 0.0);
         normalize(self.moments.as_ref(), seen, row);
         self.policy.network.forward(row, pass);
@@ -188,7 +183,8 @@ impl Acting {
         &self,
         seen: &[f32],
         actions: &mut Actions,
-        (row, pass): (&mut Vec<f32>, &mut Pass),
+        row: &mut Vec<f32>,
+        pass: &mut Pass,
         rng: &mut ChaCha8Rng,
     ) {
         row.resize(seen.len(), 0.0);
@@ -203,8 +199,7 @@ impl Acting {
             }
             _ => {
                 let (mut logprobs, mut judgements) = (Vec::new(), Judgements::default());
-                let into = (actions, &mut logprobs);
-                self.policy.sample(pass.output(), into, &mut judgements, rng);
+                self.policy.sample(pass.output(), actions, &mut logprobs, &mut judgements, rng);
             }
         }
     }

@@ -77,7 +77,7 @@ pub fn run(
     let stage = Stage::new(environments, seeds).map_err(EnterError::from)?;
     check_spaces(config, stage.spaces()).map_err(TrainError::Other)?;
     if let Some(folder) = &config.environment.reward {
-        let reward = RewardModel::load(folder, (&config.environment.id, stage.spaces()))?;
+        let reward = RewardModel::load(folder, &config.environment.id, stage.spaces())?;
         let learner = RewardedLearner::new(config, reward, stage, seeds);
         return drive(loaded, start, learner, progress);
     }
@@ -139,13 +139,14 @@ fn imitate(
         (Seeds::new(config.run.seed), &config.environment.id, &config.imitation);
     let episodes = match &imitation.demonstrations {
         None => Vec::new(),
-        Some(path) => read_demonstrations(path, (id, stage.spaces()), imitation.episodes)?,
+        Some(path) => read_demonstrations(path, id, stage.spaces(), imitation.episodes)?,
     };
     match imitation.method {
         Method::None => unreachable!("a run that imitates has a method"),
         Method::Bc => {
-            let of = (stage.environments.setup().clone(), stage.spaces());
-            drive(loaded, start, BcLearner::new(config, of, &episodes, seeds), progress)
+            let setup = stage.environments.setup().clone();
+            let learner = BcLearner::new(config, setup, stage.spaces(), &episodes, seeds);
+            drive(loaded, start, learner, progress)
         }
         Method::Dagger => {
             let folder = imitation.expert.as_deref().unwrap_or(Path::new(""));
@@ -158,7 +159,7 @@ fn imitate(
                     id.task_name()
                 )));
             }
-            let learner = DaggerLearner::new(config, (expert, &episodes), stage, seeds);
+            let learner = DaggerLearner::new(config, expert, &episodes, stage, seeds);
             drive(loaded, start, learner, progress)
         }
         Method::Gail | Method::Airl => {

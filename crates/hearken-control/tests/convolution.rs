@@ -52,7 +52,7 @@ fn outputs_and_gradients_are_those_of_pytorch() {
             if case.activation == "tanh" { Nonlinearity::Tanh } else { Nonlinearity::Relu };
         let trunk = Trunk { convolutions: &convolutions, hidden: &[fixture.hidden], nonlinearity };
         let seen = ObservationSpace::Image { channels, height, width };
-        let shape = NetworkShape::of(trunk, (seen, fixture.more), fixture.outputs);
+        let shape = NetworkShape::of(trunk, seen, fixture.more, fixture.outputs);
         let mut rng = Seeds::new(0).stream("weights", 0);
         let mut network = Network::new(&shape, WeightDraw::Uniform, &mut rng);
         network.values_mut().copy_from_slice(&case.values);
@@ -120,7 +120,7 @@ fn gradients_are_those_of_central_differences() {
     let [height, width, channels] = SIDE;
     let seen = ObservationSpace::Image { channels, height, width };
     let trunk = Trunk { convolutions: &[LAYER], hidden: &[], nonlinearity: Nonlinearity::Tanh };
-    let shape = NetworkShape::of(trunk, (seen, MORE), 2);
+    let shape = NetworkShape::of(trunk, seen, MORE, 2);
     let mut rng = Seeds::new(4).stream("weights", 0);
     let mut network = Network::new(&shape, WeightDraw::Uniform, &mut rng);
     let row: Vec<f32> = (0..seen.len() + MORE).map(|i| (i as f32 * 0.7).sin() + 0.1).collect();

@@ -69,9 +69,9 @@ fn config(dir: &Path, name: &str, settings: &[&str]) -> LoadedConfig<ControlConf
 fn imitate(expert: &Acting, episodes: usize, settings: &[&str]) -> (f64, f64, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let id = &expert.environment.id;
-    let of = (episodes, Manner::Likeliest);
+    let environment = &expert.environment;
     let shown: Vec<DemonstratedEpisode> =
-        demonstrate(expert, &expert.environment, of, Seeds::new(7)).unwrap();
+        demonstrate(expert, environment, episodes, Manner::Likeliest, Seeds::new(7)).unwrap();
     let file = folder.path().join("demos.jsonl");
     write_demonstrations(&file, id, &shown).unwrap();
     std::fs::create_dir(folder.path().join("expert")).unwrap();
@@ -132,8 +132,9 @@ fn a_discriminators_reward_leads_to_the_demonstrators_goal() {
         let method = format!("imitation.method={method}");
         let (total, _, folder) = imitate(&expert, 20, &[&WALK[..], &[method.as_str()]].concat());
         assert!(0.9 < total, "{method}: {total}");
-        let of = (&expert.environment.id, expert.policy.spaces());
-        let reward = RewardModel::load(&folder.path().join("run/final/reward"), of).unwrap();
+        let (id, spaces) = (&expert.environment.id, expert.policy.spaces());
+        let place = folder.path().join("run/final/reward");
+        let reward = RewardModel::load(&place, id, spaces).unwrap();
         let cells: Vec<f32> = (0..25)
             .flat_map(|cell| (0..25).map(move |at| f32::from(u8::from(at == cell))))
             .collect();
@@ -170,11 +171,11 @@ fn soft_q_learning_does_what_is_demonstrated() {
     let (.., folder) = imitate(&expert, 3, &settings);
     let acting = Acting::load_run(&folder.path().join("run")).unwrap();
     let mut actions = hearken_control::actions::Actions::new(spaces.actions);
-    let of = (1, Manner::Likeliest);
-    let shown = demonstrate(&expert, &expert.environment, of, Seeds::new(9)).unwrap();
+    let environment = &expert.environment;
+    let shown = demonstrate(&expert, environment, 1, Manner::Likeliest, Seeds::new(9)).unwrap();
     let (mut row, mut pass) = (Vec::new(), hearken_control::network::Pass::default());
     for seen in shown[0].observations.chunks(len) {
-        acting.choose(seen, &mut actions, (&mut row, &mut pass));
+        acting.choose(seen, &mut actions, &mut row, &mut pass);
     }
     let pushes = actions.numbers();
     let mean = pushes.iter().sum::<f32>() / pushes.len() as f32;

@@ -55,20 +55,24 @@ impl Record for UnpairedPreference {
                 let prompt = Content::Ids(row.ids("prompt_ids")?);
                 let completion = Content::Ids(row.ids("completion_ids")?);
                 let kl = optional(row, "kl_completion_ids", |row| row.ids("kl_completion_ids"))?;
-                judged(row, (prompt, completion), kl)
+                judged(row, prompt, completion, kl)
             },
         },
         Form {
             required: &["prompt", "completion", "label"],
             optional: &[],
-            parse: |row| judged(row, prompt_and_completion(row)?, None),
+            parse: |row| {
+                let (prompt, completion) = prompt_and_completion(row)?;
+                judged(row, prompt, completion, None)
+            },
         },
     ];
 }
 
 fn judged(
     row: &Row<'_>,
-    (prompt, completion): (Content, Content),
+    prompt: Content,
+    completion: Content,
     kl_completion_ids: Option<Vec<u32>>,
 ) -> Result<UnpairedPreference, FieldError> {
     let (label, source) = (row.flag("label")?, row.source());

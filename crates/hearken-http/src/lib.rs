@@ -83,7 +83,8 @@ pub async fn serve(
         let from = (!(behind_proxy && peer.ip().is_loopback())).then(|| network(peer.ip()));
         let Some(entry) = roll.enter(from) else { continue };
         tokio::spawn(converse(
-            (stream, peer),
+            stream,
+            peer,
             router.clone(),
             reception.late,
             entry,
@@ -110,7 +111,8 @@ async fn accept(listener: &TcpListener, roll: &Roll) -> Option<(TcpStream, Socke
 
 /// Answers the requests of one connection.
 async fn converse(
-    (stream, peer): (TcpStream, SocketAddr),
+    stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     too_late: fn() -> Response,
     entry: RollEntry,

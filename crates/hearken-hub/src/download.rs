@@ -133,7 +133,7 @@ impl Download<'_> {
                     return Ok(Taken::Until(0, "it has another range".to_owned()));
                 }
             }
-            let ended = self.copy(response, (&mut file, part), &mut here, size, watcher)?;
+            let ended = self.copy(response, &mut file, part, &mut here, size, watcher)?;
             if ended.is_none() && here == size {
                 return Ok(Taken::Whole);
             }
@@ -146,7 +146,8 @@ impl Download<'_> {
     fn copy(
         &self,
         response: Response<Body>,
-        (file, part): (&mut File, &Path),
+        file: &mut File,
+        part: &Path,
         here: &mut u64,
         size: u64,
         watcher: &mut dyn Watcher,

@@ -109,6 +109,7 @@ fn templates_of_many_families_give_the_text_and_the_tokens_of_transformers() {
     }
 }
 
+/// Elsewhere a template without marks trains on nothing, without a word: huggingface/trl#4201.
 #[test]
 fn without_marks_the_answers_of_the_assistant_are_trained_on_with_their_end_tokens() {
     let columns = Map::new();

@@ -198,6 +198,7 @@ fn a_loss_of_all_logits_has_the_gradients_of_its_predictions() {
     }
 }
 
+/// What is packed together sees its neighbors elsewhere: huggingface/trl#1230.
 #[test]
 fn forest_packed_and_single_evaluation_agree() {
     let trees = trees();

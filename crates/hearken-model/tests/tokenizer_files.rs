@@ -114,6 +114,7 @@ fn a_tokenizer_that_adds_no_bos_gets_none() {
     assert_ne!(ids[1], 0);
 }
 
+/// A second one before each completion went unseen elsewhere: axolotl-ai-cloud/axolotl#1616.
 #[test]
 fn there_is_at_most_one_bos() {
     let tokenizer = sentencepiece(names());

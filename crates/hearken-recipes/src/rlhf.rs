@@ -157,8 +157,7 @@ impl<D: Device> RlhfRun<'_, D> {
             if start == Start::Fresh {
                 labels::forget(&folder)?;
             }
-            let who = (labels, &judges.config);
-            labels::label(&device, config, who, &folder, progress)
+            labels::label(&device, config, labels, &judges.config, &folder, progress)
         })
     }
 

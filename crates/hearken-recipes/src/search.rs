@@ -9,7 +9,7 @@ mod scorer;
 mod tree;
 
 pub use sample::{SampleSettings, sample};
-pub use scorer::{Scored, Scorer, ScorerError};
+pub use scorer::{Scored, ScoredPrompt, Scorer, ScorerError};
 pub use tree::{SearchError, TreeSearch, search};
 
 /// An answer that was sampled.

@@ -69,7 +69,8 @@ impl StepEstimate {
 /// # Errors
 /// If a prompt is too long, or a number is NaN or infinite; [`GenerateError::Stopped`] where `observer` breaks off.
 pub fn by_rollouts<D: Device>(
-    (model, tokenizer): (&Model<D>, &Tokenizer),
+    model: &Model<D>,
+    tokenizer: &Tokenizer,
     solutions: &[Unlabelled<'_>],
     rollouts: &Rollouts<'_>,
     observer: &mut dyn FnMut(TokenSampled<'_>) -> ControlFlow<()>,

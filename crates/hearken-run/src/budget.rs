@@ -112,12 +112,8 @@ impl<'a> BudgetModel<'a> {
         let precision = Precision::from(self.dtype);
         if let Some(lora) = self.lora {
             let adapter = new_adapter(lora)?;
-            let found = Footprint::with_adapter(
-                &config,
-                self.head,
-                precision,
-                (&adapter, self.base.into()),
-            );
+            let found =
+                Footprint::with_adapter(&config, self.head, precision, &adapter, self.base.into());
             return found.map_err(|error| TrainError::Other(format!("`lora.targets`: {error}")));
         }
         Ok(match self.purpose {

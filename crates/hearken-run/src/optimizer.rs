@@ -198,7 +198,7 @@ impl<D: Device> Optimizer<D> {
             self.update_together(trained, &steps, ranks);
         } else {
             for (store, (one, step)) in trained.iter_mut().zip(steps).enumerate() {
-                self.update(one, (store, step));
+                self.update(one, store, step);
             }
         }
         Ok(Update { grad_norm, clipped: grad_scale < 1.0 })
@@ -262,7 +262,7 @@ impl<D: Device> Optimizer<D> {
         }
     }
 
-    fn update(&mut self, one: &mut Trained<'_, D>, (store, step): (usize, AdamW)) {
+    fn update(&mut self, one: &mut Trained<'_, D>, store: usize, step: AdamW) {
         let (device, gradients) = (one.params.device().clone(), &*one.gradients);
         let dimensions: Vec<usize> = one.params.iter().map(|param| param.shape.len()).collect();
         let is_rounded: Vec<bool> =
@@ -299,7 +299,7 @@ impl<D: Device> Optimizer<D> {
                 let (own, rest) = values.split_at(part.within.len());
                 let (params, index) = (&mut *trained[part.store].params, part.index);
                 if let Some(all) = arriving.take(&part, params[index].len(), own) {
-                    set_rounded(params, (part.store, index), all, steps[part.store].step);
+                    set_rounded(params, part.store, index, all, steps[part.store].step);
                 }
                 values = rest;
             }
@@ -373,7 +373,8 @@ impl<D: Device> Optimizer<D> {
     /// # Errors
     /// If the file cannot be read, or has not exactly the moments of the trained parameters.
     pub fn load(
-        (config, ranks): (&OptimizerConfig, &Ranks),
+        config: &OptimizerConfig,
+        ranks: &Ranks,
         stores: &[&ParamStore<D>],
         path: &Path,
         steps: u64,
@@ -411,7 +412,8 @@ fn decayed(step: AdamW, dimensions: usize) -> AdamW {
 /// Puts new values in the place of a parameter's, rounded at random where its copy is all there is.
 fn set_rounded<D: Device>(
     params: &mut ParamStore<D>,
-    (store, index): (usize, usize),
+    store: usize,
+    index: usize,
     mut values: Vec<f32>,
     step: u64,
 ) {

@@ -52,6 +52,7 @@ fn supervised(example: &DemonstrationExample) -> String {
     text(&example.targets().map(|index| example.ids[index]).collect::<Vec<_>>())
 }
 
+/// Masks by the token's value leave a model that never ends: huggingface/trl#1623.
 #[test]
 fn text_is_supervised_to_its_end_token() {
     let example: DemonstrationExample = whole(r#"{"text": "To be, or not"}"#);
@@ -61,6 +62,7 @@ fn text_is_supervised_to_its_end_token() {
     assert_eq!(example.target_count(), example.ids.len() - 1);
 }
 
+/// Found elsewhere in tokenizers whose templates write it themselves: huggingface/trl#1591.
 #[test]
 fn an_end_token_that_is_there_is_not_doubled() {
     let once: DemonstrationExample = whole(r#"{"text": "To be"}"#);

@@ -20,7 +20,7 @@ use crate::request::{
 };
 use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
-use crate::stream::{self, Chunks};
+use crate::stream::{self, Choices, Chunks};
 use crate::tools::{self, ToolCall, ToolFilter};
 use crate::{constraint, ids};
 
@@ -129,24 +129,11 @@ pub(crate) async fn post(
     let (created, reports) = (now_s(), request.logprobs == Some(true));
     let streams = shared.streams;
     let mut writer = ChatWriter { ask, created, reports, shared, choices, sampled: 0 };
-    let mut told = writer.ask.clone().start(&state, places);
+    let told = writer.ask.clone().start(&state, places);
     if streams {
         return Ok(stream::response(told, writer));
     }
-    let mut choices: Vec<ChatChoice> = Vec::new();
-    while let Some(told) = told.recv().await {
-        match told {
-            Progressed::Token { choice, id, text, report } => {
-                writer.token(choice, (id, report), &text);
-            }
-            Progressed::Ended { choice, completion } => {
-                choices.push(writer.ended(choice, completion));
-            }
-            Progressed::Failed(error) => return Err(error),
-        }
-    }
-    stream::check_all_ended(choices.len(), writer.choices.len())?;
-    choices.sort_by_key(|choice| choice.index);
+    let choices = stream::whole(told, &mut writer).await?;
     let answer = ChatCompletion {
         id: writer.ask.id.clone(),
         object: "chat.completion",
@@ -294,12 +281,7 @@ fn as_templates_read(message: &Message) -> Message {
 
 impl ChatWriter {
     /// Takes a token; gives the text that can be shown.
-    fn token(
-        &mut self,
-        choice: usize,
-        (id, report): (u32, Option<TokenReport>),
-        text: &str,
-    ) -> String {
+    fn token(&mut self, choice: usize, id: u32, report: Option<TokenReport>, text: &str) -> String {
         self.sampled += 1;
         let growing = &mut self.choices[choice];
         if let Some(report) = report {
@@ -326,25 +308,6 @@ impl ChatWriter {
         (text, calls, finish)
     }
 
-    fn ended(&mut self, index: usize, completion: Completion) -> ChatChoice {
-        let (rest, tool_calls, finish) = self.rest(index, &completion);
-        let growing = &mut self.choices[index];
-        let mut text = std::mem::take(&mut growing.text) + &rest;
-        if !tool_calls.is_empty() {
-            text.truncate(text.trim_end().len());
-        }
-        let content = Some(text).filter(|text| tool_calls.is_empty() || !text.is_empty());
-        let logprobs = self.reports.then(|| std::mem::take(&mut growing.logprobs));
-        let tool_calls = Some(tool_calls).filter(|calls| !calls.is_empty());
-        ChatChoice {
-            index,
-            message: Answer { role: "assistant", content, refusal: None, tool_calls },
-            logprobs,
-            stop_reason: Some(finish),
-            ids: TokenIds::of(completion, self.shared.return_token_ids),
-        }
-    }
-
     fn usage(&self) -> Usage {
         Usage::new(self.ask.prompt_tokens(), self.sampled)
     }
@@ -368,6 +331,33 @@ impl ChatWriter {
     fn logprobs(&mut self, choice: usize) -> Option<ChatLogprobs> {
         let taken = std::mem::take(&mut self.choices[choice].logprobs);
         Some(taken).filter(|of| self.reports && !of.content.is_empty())
+    }
+}
+
+impl Choices for ChatWriter {
+    type Choice = ChatChoice;
+
+    fn take(&mut self, choice: usize, id: u32, text: &str, report: Option<TokenReport>) {
+        self.token(choice, id, report, text);
+    }
+
+    fn ended(&mut self, index: usize, completion: Completion) -> ChatChoice {
+        let (rest, tool_calls, finish) = self.rest(index, &completion);
+        let growing = &mut self.choices[index];
+        let mut text = std::mem::take(&mut growing.text) + &rest;
+        if !tool_calls.is_empty() {
+            text.truncate(text.trim_end().len());
+        }
+        let content = Some(text).filter(|text| tool_calls.is_empty() || !text.is_empty());
+        let logprobs = self.reports.then(|| std::mem::take(&mut growing.logprobs));
+        let tool_calls = Some(tool_calls).filter(|calls| !calls.is_empty());
+        ChatChoice {
+            index,
+            message: Answer { role: "assistant", content, refusal: None, tool_calls },
+            logprobs,
+            stop_reason: Some(finish),
+            ids: TokenIds::of(completion, self.shared.return_token_ids),
+        }
     }
 }
 
@@ -397,7 +387,7 @@ impl Chunks for ChatWriter {
     fn part(&mut self, told: Progressed) -> Vec<Bytes> {
         let choice = match told {
             Progressed::Token { choice, id, text, report } => {
-                let shown = self.token(choice, (id, report), &text);
+                let shown = self.token(choice, id, report, &text);
                 let logprobs = self.logprobs(choice);
                 if shown.is_empty() && logprobs.is_none() {
                     return Vec::new();

@@ -18,7 +18,7 @@ use crate::error::ApiError;
 use crate::request::{CheckedRequest, CompletionRequest, Prompts, at_least_one, likeliest, parse};
 use crate::shapes::{ChunkUsage, CompletionLogprobs, Finish, TokenIds, Usage};
 use crate::state::{AppState, now_s};
-use crate::stream::{self, Chunks};
+use crate::stream::{self, Choices, Chunks};
 use crate::{constraint, ids};
 
 /// The most tokens of a completion where the request does not say.
@@ -83,26 +83,11 @@ pub(crate) async fn post(
     let (created, reports) = (now_s(), request.logprobs.is_some());
     let streams = shared.streams;
     let mut writer = CompletionWriter { ask, created, reports, shared, choices, sampled: 0 };
-    let mut told = writer.ask.clone().start(&state, places);
+    let told = writer.ask.clone().start(&state, places);
     if streams {
         return Ok(stream::response(told, writer));
     }
-    let mut choices: Vec<TextChoice> = Vec::new();
-    while let Some(told) = told.recv().await {
-        match told {
-            Progressed::Token { choice, id, text, report } => {
-                writer.token(choice, (id, report));
-                writer.choices[choice].text.push_str(&text);
-            }
-            Progressed::Ended { choice, completion } => {
-                let text = std::mem::take(&mut writer.choices[choice].text);
-                choices.push(writer.ended(choice, text, completion));
-            }
-            Progressed::Failed(error) => return Err(error),
-        }
-    }
-    stream::check_all_ended(choices.len(), writer.choices.len())?;
-    choices.sort_by_key(|choice| choice.index);
+    let choices = stream::whole(told, &mut writer).await?;
     let mut answer = writer.answer(choices);
     answer.usage = Some(ChunkUsage::Counts(writer.usage()));
     Ok(Json(answer).into_response())
@@ -157,12 +142,12 @@ fn prompts(tokenizer: &Tokenizer, prompts: &Prompts) -> Result<Vec<Prompt>, ApiE
 }
 
 impl CompletionWriter {
-    fn token(&mut self, choice: usize, (id, report): (u32, Option<TokenReport>)) {
+    fn token(&mut self, choice: usize, id: u32, report: Option<TokenReport>) {
         self.sampled += 1;
         let growing = &mut self.choices[choice];
         if let Some(report) = report {
-            let token = (id, &report);
-            growing.offset = growing.logprobs.push(&self.ask.weights, token, growing.offset);
+            let weights = &self.ask.weights;
+            growing.offset = growing.logprobs.push(weights, id, &report, growing.offset);
         }
     }
 
@@ -170,7 +155,7 @@ impl CompletionWriter {
         self.reports.then(|| self.choices[choice].logprobs.take())
     }
 
-    fn ended(&mut self, index: usize, text: String, completion: Completion) -> TextChoice {
+    fn last(&mut self, index: usize, text: String, completion: Completion) -> TextChoice {
         let returns = self.shared.return_token_ids;
         let prompt = || self.ask.prompts[index / self.ask.samples].ids.clone();
         let prompt_token_ids = returns.then(prompt);
@@ -201,6 +186,20 @@ impl CompletionWriter {
     }
 }
 
+impl Choices for CompletionWriter {
+    type Choice = TextChoice;
+
+    fn take(&mut self, choice: usize, id: u32, text: &str, report: Option<TokenReport>) {
+        self.token(choice, id, report);
+        self.choices[choice].text.push_str(text);
+    }
+
+    fn ended(&mut self, choice: usize, completion: Completion) -> TextChoice {
+        let text = std::mem::take(&mut self.choices[choice].text);
+        self.last(choice, text, completion)
+    }
+}
+
 impl Chunks for CompletionWriter {
     fn choices(&self) -> usize {
         self.choices.len()
@@ -214,7 +213,7 @@ impl Chunks for CompletionWriter {
         let choice = match told {
             Progressed::Token { choice, id, text, report } => {
                 let has_news = report.is_some() || !text.is_empty();
-                self.token(choice, (id, report));
+                self.token(choice, id, report);
                 if !has_news {
                     return Vec::new();
                 }
@@ -228,7 +227,7 @@ impl Chunks for CompletionWriter {
                 }
             }
             Progressed::Ended { choice, completion } => {
-                self.ended(choice, String::new(), completion)
+                self.last(choice, String::new(), completion)
             }
             Progressed::Failed(error) => return self.failed(&error),
         };

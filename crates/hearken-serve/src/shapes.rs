@@ -106,7 +106,8 @@ impl CompletionLogprobs {
     pub(crate) fn push(
         &mut self,
         weights: &Weights,
-        (id, report): (u32, &TokenReport),
+        id: u32,
+        report: &TokenReport,
         offset: usize,
     ) -> usize {
         let name = |id| {

@@ -8,6 +8,8 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_core::Stream;
+use hearken_data::Completion;
+use hearken_generate::TokenReport;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -32,6 +34,39 @@ pub(crate) trait Chunks: Send + Unpin + 'static {
     fn failed(&mut self, error: &ApiError) -> Vec<Bytes> {
         vec![event(&error.body())]
     }
+}
+
+/// What makes the choices of an answer that is sent at once.
+pub(crate) trait Choices: Chunks {
+    type Choice;
+
+    /// Takes a token, and the text that is certain with it.
+    fn take(&mut self, choice: usize, id: u32, text: &str, report: Option<TokenReport>);
+
+    /// A choice of which nothing more will come.
+    fn ended(&mut self, choice: usize, completion: Completion) -> Self::Choice;
+}
+
+/// The choices of an answer, in their order, once all have ended.
+pub(crate) async fn whole<C: Choices>(
+    mut told: mpsc::Receiver<Progressed>,
+    choices: &mut C,
+) -> Result<Vec<C::Choice>, ApiError> {
+    let mut ended = Vec::new();
+    while let Some(told) = told.recv().await {
+        match told {
+            Progressed::Token { choice, id, text, report } => {
+                choices.take(choice, id, &text, report);
+            }
+            Progressed::Ended { choice, completion } => {
+                ended.push((choice, choices.ended(choice, completion)));
+            }
+            Progressed::Failed(error) => return Err(error),
+        }
+    }
+    check_all_ended(ended.len(), choices.choices())?;
+    ended.sort_by_key(|(index, _)| *index);
+    Ok(ended.into_iter().map(|(_, choice)| choice).collect())
 }
 
 /// What ends a stream that is whole.

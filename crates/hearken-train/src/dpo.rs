@@ -206,7 +206,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         };
         let (loss, shift) = (&self.config.resolved.objective, run.counters.own.own.reward_shift);
         let model = &run.model;
-        let found = evaluation::evaluate(model, trees, &references, loss, (portions, shift));
+        let found = evaluation::evaluate(model, trees, &references, loss, portions, shift);
         let (kl, step) = (self.distance(run)?, run.step);
         match (found, kl) {
             (Some(found), kl) => {

@@ -159,7 +159,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
             length: metrics.lengths.mean,
             repeated: metrics.lengths.repeated_share,
             flat: Some(metrics.frac_reward_zero_std),
-            sources: measures(&metrics.sources, ("rewards/", "/mean")),
+            sources: measures(&metrics.sources, "rewards/", "/mean"),
         })
     }
 
@@ -181,7 +181,7 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
     ) -> GrpoStepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&index| &of.trained[index]).collect();
         let algorithm = self.algorithm(on.kl.beta());
-        update::accumulate(on, (&minibatch, own), &algorithm, *self.config.grpo.entropy_coef)
+        update::accumulate(on, &minibatch, own, &algorithm, *self.config.grpo.entropy_coef)
     }
 
     fn loss(&self, _session: &RolloutSession<D>, sums: &GrpoStepSums) -> f64 {

@@ -106,7 +106,8 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
     fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, ()>) -> Result<Credited, TrainError> {
         let RolloutSetup { session, sources, .. } = at;
         let (rollouts, scores) = session.rollouts(sources)?;
-        let (forward, missing_end) = (session.forward_options(), self.config.ppo.missing_end);
+        let (forward, missing_end) =
+            (session.forward_options(), self.config.ppo.learning.missing_end);
         let scoring = Scoring {
             reference: session.reference(),
             ranks: &session.run.ranks,
@@ -136,7 +137,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
             length: lengths.mean,
             repeated: lengths.repeated_share,
             flat: None,
-            sources: measures(sources, ("scores/", "")),
+            sources: measures(sources, "scores/", ""),
         })
     }
 
@@ -157,7 +158,7 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         shares: &Shares,
     ) -> PpoStepSums {
         let minibatch: Vec<&Experience> = part.iter().map(|&at| &from.experience[at]).collect();
-        update::accumulate(on, (&minibatch, shares), &self.config)
+        update::accumulate(on, &minibatch, shares, &self.config)
     }
 
     fn loss(&self, session: &RolloutSession<D>, sums: &PpoStepSums) -> f64 {

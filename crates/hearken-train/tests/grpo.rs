@@ -328,6 +328,7 @@ fn the_first_update_has_ratio_one_and_sampler_and_trainer_agree() {
     assert!(number(&steps(&run)[0], "kl") < 1e-6);
 }
 
+/// A resumed run began anew elsewhere: huggingface/trl#3635.
 #[test]
 fn a_run_that_is_stopped_or_killed_goes_on_bit_for_bit() {
     let more =

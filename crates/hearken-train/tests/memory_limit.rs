@@ -57,6 +57,7 @@ fn train(folder: &Path, more: &[&str]) -> Result<(Vec<f64>, Recorder), String> {
     Ok((losses, recorder))
 }
 
+/// Means of means weigh short sequences more: huggingface/trl#2175.
 #[test]
 fn microbatches_follow_from_the_limit_and_change_no_loss() {
     let folder = tempfile::tempdir().unwrap();

@@ -76,6 +76,7 @@ fn sft_follows_trl() {
     assert_follows(&run_sft(&[]), "sft", &SFT_METRICS);
 }
 
+/// The same batch in smaller parts must give the same steps: huggingface/trl#2175.
 #[test]
 fn sft_follows_trl_in_small_microbatches() {
     assert_follows(&run_sft(&["train.microbatch_tokens=160"]), "sft", &SFT_METRICS);

@@ -176,7 +176,7 @@ fn matrix(text: &str) -> Result<Election, ElectionError> {
             return Err(error(line, found, "one per alternative of the first line"));
         }
         for (column, cell) in record.iter().skip(1).enumerate() {
-            cells(line, (row, column), cell, &mut votes)?;
+            cells(line, row, column, cell, &mut votes)?;
         }
     }
     if let Some(missing) = filled.iter().position(|filled| !filled) {
@@ -203,7 +203,8 @@ fn header(line: usize, alternatives: &[String]) -> Result<HashMap<String, usize>
 /// Adds one cell; the diagonal says nothing.
 fn cells(
     line: usize,
-    (row, column): (usize, usize),
+    row: usize,
+    column: usize,
     cell: &str,
     votes: &mut PairMatrix,
 ) -> Result<(), ElectionError> {

@@ -13,7 +13,7 @@ use hearken_hub::ModelPart;
 use hearken_model::steps::StepTokens;
 use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
 use hearken_recipes::search::{
-    SampleSettings, SampledAnswer, Scored, Scorer, TreeSearch, sample, search,
+    SampleSettings, SampledAnswer, Scored, ScoredPrompt, Scorer, TreeSearch, sample, search,
 };
 use hearken_reward_source::{StepAggregation, answer_of, groups_of, verify};
 use hearken_run::seeds::Seeds;
@@ -245,7 +245,7 @@ impl BestOf {
             ));
         }
         if written < expected {
-            lines.stop((written, expected))?;
+            lines.stop(written, expected)?;
             return Ok(ExitCode::from(INTERRUPTED));
         }
         lines.finish()?;
@@ -351,10 +351,13 @@ impl<'a> BestOfRun<'a> {
                 seed: seed(index),
             };
             let reads = encode(line, Some(&judge.tokenizer), judge.scorer.model())?;
-            let prompt = (ids.as_slice(), reads.as_slice(), is_text(line));
+            let prompt = ScoredPrompt { ids: &reads, is_text: is_text(line) };
             let found = search(
-                (&self.policy, &self.tokenizer),
-                (&judge.scorer, &judge.tokenizer),
+                &self.policy,
+                &self.tokenizer,
+                &judge.scorer,
+                &judge.tokenizer,
+                ids,
                 prompt,
                 &how,
             )
@@ -369,12 +372,12 @@ impl<'a> BestOfRun<'a> {
         let Some(Judge { scorer, tokenizer }) = &self.judge else {
             return Ok(answers.into_iter().map(|answer| (answer, None)).collect());
         };
-        let prompt = encode(line, Some(tokenizer), scorer.model())?;
+        let ids = encode(line, Some(tokenizer), scorer.model())?;
+        let prompt = ScoredPrompt { ids: &ids, is_text: is_text(line) };
         let limit = scorer.model().config().max_positions;
         let mut tokens: Vec<StepTokens> = Vec::with_capacity(answers.len());
         for answer in &answers {
-            let read =
-                scorer.tokens(tokenizer, (&prompt, is_text(line)), &answer.text, answer.ended)?;
+            let read = scorer.tokens(tokenizer, prompt, &answer.text, answer.ended)?;
             if limit < read.ids.len() {
                 bail!(
                     "{}: found an answer of {} tokens with its prompt, expected at most the reward model's {limit} \

@@ -211,11 +211,7 @@ impl Steps {
             for record in &records {
                 let JudgedSteps { solution, extra, source, .. } = record;
                 let found = encoder.solution(solution, extra, source)?;
-                super::logprobs::check_ids(
-                    &found.ids,
-                    source,
-                    (config.vocab, config.max_positions),
-                )?;
+                super::logprobs::check_ids(&found.ids, source, config.vocab, config.max_positions)?;
                 tokens.push(found);
             }
             let scored = scorer.scores(&tokens, <_>::default(), 4096);

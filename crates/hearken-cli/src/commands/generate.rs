@@ -221,7 +221,7 @@ impl<'a> GenerateRun<'a> {
         counter.finish("completion");
         match written == expected {
             true => lines.finish()?,
-            false => lines.stop((written, expected))?,
+            false => lines.stop(written, expected)?,
         }
         Ok(written)
     }
@@ -271,7 +271,7 @@ pub(super) fn encode<D: Device>(
         ),
     };
     let positions = model.config().max_positions;
-    check_ids(&ids, at, (model.config().vocab, positions))?;
+    check_ids(&ids, at, model.config().vocab, positions)?;
     let found = ids.len();
     if found == positions {
         bail!(

@@ -128,7 +128,7 @@ impl Logprobs {
         }
         counter.finish("sequence");
         if written < expected {
-            lines.stop((written, expected))?;
+            lines.stop(written, expected)?;
             return Ok(ExitCode::from(INTERRUPTED));
         }
         lines.finish()?;
@@ -156,12 +156,12 @@ fn encode<D: Device>(
         ),
     };
     let config = model.config();
-    check_ids(&ids, at, (config.vocab, config.max_positions))?;
+    check_ids(&ids, at, config.vocab, config.max_positions)?;
     Ok(ids)
 }
 
 /// Refuses tokens that the model does not have, and more than it has positions for.
-pub(super) fn check_ids(ids: &[u32], at: &Source, (vocab, limit): (usize, usize)) -> Result<()> {
+pub(super) fn check_ids(ids: &[u32], at: &Source, vocab: usize, limit: usize) -> Result<()> {
     if let Some(id) = ids.iter().find(|&&id| vocab <= id as usize) {
         bail!("{at}: found token id {id}, expected less than the model's vocabulary of {vocab}");
     }

@@ -180,7 +180,7 @@ impl<T: Serialize> OutputLines<T> {
     }
 
     /// No more lines come, though some are missing.
-    pub(super) fn stop(mut self, (written, expected): (usize, usize)) -> Result<()> {
+    pub(super) fn stop(mut self, written: usize, expected: usize) -> Result<()> {
         let path = self.path.display();
         match &self.sink {
             Sink::Growing(_) => output::say(&format!(

@@ -144,7 +144,7 @@ impl Score {
         }
         counter.finish("answer");
         if written < expected {
-            lines.stop((written, expected))?;
+            lines.stop(written, expected)?;
             return Ok(ExitCode::from(INTERRUPTED));
         }
         lines.finish()?;
@@ -235,7 +235,7 @@ pub(super) fn encode(
 fn tokens(answer: &Answer, encoder: &Encoder<'_>, reads_steps: bool) -> Result<StepTokens> {
     let Answer { content, extra, source: at } = answer;
     let whole = |prompt: Option<&Content>, completion: &Content| -> Result<StepTokens> {
-        let ids = encoder.completed((prompt, completion), extra, at)?;
+        let ids = encoder.completed(prompt, completion, extra, at)?;
         Ok(StepTokens { ids, ends: Vec::new(), prompt_len: 0 })
     };
     let separator = encoder.step_separator;
@@ -259,6 +259,6 @@ fn tokens(answer: &Answer, encoder: &Encoder<'_>, reads_steps: bool) -> Result<S
             whole(prompt.as_ref(), &completion)?
         }
     };
-    check_ids(&tokens.ids, at, (encoder.vocab, encoder.length.tokens_max))?;
+    check_ids(&tokens.ids, at, encoder.vocab, encoder.length.tokens_max)?;
     Ok(tokens)
 }

@@ -311,7 +311,7 @@ impl Labelling {
         counter.finish("solution");
         output::say(&counts.text(self.by));
         if written < expected {
-            lines.stop((written, expected))?;
+            lines.stop(written, expected)?;
             return Ok(ExitCode::from(INTERRUPTED));
         }
         lines.finish()?;
@@ -365,11 +365,7 @@ impl Labelling {
             let prompt = encoder.prompt(solution.prompt, extra, at)?;
             let tokens = encode_steps(tokenizer, &prompt, &solution.steps, &self.separator)
                 .with_context(|| at.to_string())?;
-            super::logprobs::check_ids(
-                &tokens.ids,
-                at,
-                (encoder.vocab, encoder.length.tokens_max),
-            )?;
+            super::logprobs::check_ids(&tokens.ids, at, encoder.vocab, encoder.length.tokens_max)?;
             unlabelled.push(Unlabelled { tokens, steps: &solution.steps, answer: &solution.right });
         }
         let sampling = self.sampling.sampling(self.max_new_tokens);
@@ -384,7 +380,7 @@ impl Labelling {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        match by_rollouts((model, tokenizer), &unlabelled, &rollouts, &mut observer) {
+        match by_rollouts(model, tokenizer, &unlabelled, &rollouts, &mut observer) {
             Err(GenerateError::Stopped { .. }) => Ok(None),
             estimates => Ok(Some(estimates?)),
         }

@@ -104,6 +104,7 @@ fn a_reward_model_that_is_killed_ends_as_if_it_had_not_been() {
     check("reward", &config(&recorded("rm_model"), &recorded("rm/data.jsonl"), more), 12);
 }
 
+/// PPO cannot be resumed elsewhere: huggingface/trl#1643, huggingface/trl#2657.
 #[test]
 fn ppo_that_is_killed_ends_as_if_it_had_not_been() {
     let folder = tempfile::tempdir().unwrap();

@@ -29,7 +29,8 @@ pub struct Invitation {
 /// The store cannot be written.
 pub fn create(
     store: &dyn Store,
-    (role, name): (Role, &str),
+    role: Role,
+    name: &str,
     by: &str,
     expires_at: i64,
 ) -> Result<String, AppError> {
@@ -80,7 +81,8 @@ pub fn find(store: &dyn Store, secret: &str, now: i64) -> Result<Invitation, App
 pub fn accept(
     store: &dyn Store,
     secret: &str,
-    (name, password): (&str, &str),
+    name: &str,
+    password: &str,
     now: i64,
 ) -> Result<Account, AppError> {
     let invitation = find(store, secret, now)?;

@@ -144,7 +144,7 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
             let failed =
                 |error: io::Error| AppError::Unavailable(format!("temporary file: {error}"));
             let mut file = BufWriter::new(tempfile::tempfile().map_err(failed)?);
-            exchange::export(state, (format, options), &selection, &mut file)?;
+            exchange::export(state, format, options, &selection, &mut file)?;
             let mut file = file.into_inner().map_err(|error| failed(error.into_error()))?;
             let bytes = file.stream_position().map_err(failed)?;
             file.rewind().map_err(failed)?;
@@ -162,8 +162,10 @@ pub(crate) async fn file(state: &AppState, export: &Export) -> Result<Response, 
 
 /// What an export would write, drop and lose.
 pub(crate) async fn dry_run(state: &AppState, export: &Export) -> Result<ExportReport, AppError> {
-    let (how, selection) = (export.parse()?, export.selection()?);
-    let work = move |state: &AppState| exchange::export(state, how, &selection, &mut io::sink());
+    let ((format, options), selection) = (export.parse()?, export.selection()?);
+    let work = move |state: &AppState| {
+        exchange::export(state, format, options, &selection, &mut io::sink())
+    };
     state.long(work).await
 }
 
@@ -269,7 +271,7 @@ pub(crate) async fn import(
     }
     Ok((
         StatusCode::CREATED,
-        Json(upload.import(&state, format, (import.skip_bad, import.items_only)).await?),
+        Json(upload.import(&state, format, import.skip_bad, import.items_only).await?),
     ))
 }
 

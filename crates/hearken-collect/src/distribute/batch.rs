@@ -40,7 +40,7 @@ pub(crate) fn batch(
     while batch.len() < most && misfits.len() < MISFITS {
         let known = standing::standing(state, annotator, &mut lock(&person))?;
         let Ok(false) = standing::admitted(&known, &settings, held) else { break };
-        let Some(granted) = claim_one(state, annotator, (&settings, false), &person)? else {
+        let Some(granted) = claim_one(state, annotator, &settings, false, &person)? else {
             break;
         };
         let Next::Work(given) = work(state, granted)? else { break };

@@ -314,7 +314,7 @@ fn next_blocking(state: &AppState, annotator: &str, held: &[String]) -> Result<N
             Ok(screening) => screening,
             Err(why) => return Ok(Next::Nothing(why)),
         };
-        if let Some(granted) = claim_one(state, annotator, (&settings, screening), &person)? {
+        if let Some(granted) = claim_one(state, annotator, &settings, screening, &person)? {
             return work(state, granted);
         }
     }
@@ -332,7 +332,8 @@ fn work(state: &AppState, assignment: Assignment) -> Result<Next, AppError> {
 fn claim_one(
     state: &AppState,
     annotator: &str,
-    (settings, screening): (&ProjectSettings, bool),
+    settings: &ProjectSettings,
+    screening: bool,
     person: &Mutex<Person>,
 ) -> Result<Option<Assignment>, AppError> {
     // A store may come from a program that knew more orders.
@@ -344,9 +345,9 @@ fn claim_one(
         let chosen = {
             // A person is locked before the index, everywhere.
             let (person, index) = (lock(person), distributor.index());
-            let share = (settings.gold_share, order);
             let drawn = screening.then(|| person.drawn());
-            let choice = index.choose(drawn, (annotator, person.seen()), share, &mut rng);
+            let (seen, gold_share) = (person.seen(), settings.gold_share);
+            let choice = index.choose(drawn, annotator, seen, gold_share, order, &mut rng);
             let choice = choice.map_err(|Misfit(choice)| {
                 AppError::Internal(format!(
                     "the order {:?} chose {choice:?}; expected one of the items it was offered, and a probability in (0, 1]",

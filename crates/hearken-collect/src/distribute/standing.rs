@@ -25,7 +25,7 @@ pub(super) fn standing(
         let has_screening = 0 < state.distributor().index().count(HandOutReason::Screening);
         let judgements = judgements(state, annotator, has_screening)?;
         let admitted = has_screening && accounts::is_admitted(state.store(), annotator)?;
-        person.learn(&seen, (&judgements, admitted), &state.distributor().index(), now);
+        person.learn(&seen, &judgements, admitted, &state.distributor().index(), now);
     }
     let (count, secret) = (state.settings()?.screening_items, state.secret());
     Ok(person.standing(

@@ -372,7 +372,7 @@ fn took_over(state: &AppState, item: &Item, judgement: &Judgement) {
             .map(|gold| judgement.verdict.agrees(&gold.verdict));
         drop(index);
         let person = state.distributor().person(&judgement.annotator);
-        lock(&person).judged(handle, right, (judgement.at, revises));
+        lock(&person).judged(handle, right, judgement.at, revises);
     }
     state.bell().ring();
 }

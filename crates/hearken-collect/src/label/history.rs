@@ -156,7 +156,7 @@ pub(super) async fn reopen(
             Ok(Json(json!({
                 "revises": judgement.id,
                 "task": item.task,
-                "html": item::fragment(state, &item, &presented, (true, None))?,
+                "html": item::fragment(state, &item, &presented, true, None)?,
                 "texts": better::texts(&*state.settings()?, &item, &presented),
                 "better": judgement.better.as_ref().map(|one| Edited::of(one, &presented)),
                 "answer": PlacedDecision::of(&judgement.verdict, &presented),

@@ -77,7 +77,8 @@ pub(crate) fn fragment(
     state: &AppState,
     item: &Item,
     presented: &[usize],
-    (revising, suggestion): (bool, Option<String>),
+    revising: bool,
+    suggestion: Option<String>,
 ) -> Result<String, AppError> {
     let settings = state.settings()?;
     let answers: Vec<ShownAnswer> = presented

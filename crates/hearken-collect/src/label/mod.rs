@@ -95,7 +95,7 @@ async fn next(
                     json!({
                         "assignment": work.assignment.id,
                         "task": work.item.task,
-                        "html": item::fragment(state, &work.item, presented, (false, words))?,
+                        "html": item::fragment(state, &work.item, presented, false, words)?,
                         "texts": better::texts(&*state.settings()?, &work.item, presented),
                         "suggestion": shown.and_then(|one| one.answer(presented)),
                         "progress": progress,

@@ -83,7 +83,8 @@ impl Exchange {
         state: &AppState,
         id: &str,
         version: u64,
-        (judgement, chosen): (&str, usize),
+        judgement: &str,
+        chosen: usize,
     ) -> Result<Self, AppError> {
         match &self.judgement {
             Some(earlier) if earlier == judgement => return Ok(self),

@@ -180,7 +180,7 @@ fn store(state: &AppState, annotator: &str, vote: LiveVote) -> Result<Value, App
         guidelines: (guidelines > 0).then_some(guidelines),
         ..distribute::judgement(state, annotator, &item, submission)?
     };
-    let exchange = exchange.claim(state, &name, version, (&judgement.id, place))?;
+    let exchange = exchange.claim(state, &name, version, &judgement.id, place)?;
     state.store().add_items(std::slice::from_ref(&item))?;
     if state.store().judgement(&judgement.id)?.is_none() {
         state.store().add_judgements(std::slice::from_ref(&judgement))?;

@@ -42,13 +42,15 @@ pub(crate) async fn login_page(
         return Ok(Redirect::to("/").into_response());
     }
     let notice = super::notice(wanted.done.as_deref());
-    login_form(&state, (&wanted.next, ""), (notice, None)).await
+    login_form(&state, &wanted.next, "", notice, None).await
 }
 
 pub(super) async fn login_form(
     state: &AppState,
-    (next, name): (&str, &str),
-    (done, wrong): (Option<&'static str>, Option<String>),
+    next: &str,
+    name: &str,
+    done: Option<&'static str>,
+    wrong: Option<String>,
 ) -> Result<Response, AppError> {
     let (next, name) = (own_path(next).to_owned(), name.to_owned());
     let is_wrong = wrong.is_some();
@@ -108,7 +110,7 @@ pub(crate) async fn login(
         return sign_in(&state, account, own_path(&login.next)).await;
     }
     let wrong = Some("Name or password is wrong.".to_owned());
-    login_form(&state, (&login.next, &login.name), (None, wrong)).await
+    login_form(&state, &login.next, &login.name, None, wrong).await
 }
 
 /// Writes down that somebody was signed in, or was not. What was typed is not kept: it may be a password.
@@ -219,7 +221,8 @@ fn signed_out(state: &AppState) -> Response {
 fn account_page(
     state: &AppState,
     user: &CurrentUser,
-    (done, wrong): (Option<&'static str>, Option<String>),
+    done: Option<&'static str>,
+    wrong: Option<String>,
 ) -> Result<Html<String>, AppError> {
     let openid = state.openid().map(|provider| provider.settings.name());
     state.page(user, "account.html", context! { done, openid, wrong })
@@ -231,7 +234,7 @@ pub(super) fn show(
     user: &CurrentUser,
     (done, _): PageNotice,
 ) -> Result<Html<String>, AppError> {
-    account_page(state, user, (done, None))
+    account_page(state, user, done, None)
 }
 
 /// What the form for a new password sends.
@@ -254,7 +257,7 @@ pub(crate) async fn change_password(
         &state,
         "/account?done=password",
         move |state| changed(state, &owner, &form),
-        move |state, wrong| account_page(state, &user, (None, Some(wrong))),
+        move |state, wrong| account_page(state, &user, None, Some(wrong)),
     )
     .await
 }
@@ -283,13 +286,14 @@ pub(crate) async fn invitation(
     State(state): State<AppState>,
     Path(secret): Path<String>,
 ) -> Result<Html<String>, AppError> {
-    state.blocking(move |state| invitation_form(state, &secret, (None, None))).await
+    state.blocking(move |state| invitation_form(state, &secret, None, None)).await
 }
 
 fn invitation_form(
     state: &AppState,
     secret: &str,
-    (name, wrong): (Option<&str>, Option<String>),
+    name: Option<&str>,
+    wrong: Option<String>,
 ) -> Result<Html<String>, AppError> {
     let invitation = invitations::find(state.store(), secret, state.now())?;
     let name = name.unwrap_or(&invitation.name);
@@ -317,13 +321,13 @@ pub(crate) async fn accept(
     let (link, name) = (secret.clone(), form.name.clone());
     let accepted = move |state: &AppState| {
         check_again(&form.password, &form.again)?;
-        let named = (&*form.name, &*form.password);
-        let account = invitations::accept(state.store(), &secret, named, state.now())?;
+        let (name, password) = (&*form.name, &*form.password);
+        let account = invitations::accept(state.store(), &secret, name, password, state.now())?;
         state.audit(&account.pseudonym, "account.created", json!({"role": account.role}))?;
         Ok(account)
     };
     let again =
-        move |state: &AppState, wrong| invitation_form(state, &link, (Some(&name), Some(wrong)));
+        move |state: &AppState, wrong| invitation_form(state, &link, Some(&name), Some(wrong));
     by_form(&state, "/", accepted, again).await
 }
 

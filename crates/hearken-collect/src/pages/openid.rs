@@ -134,7 +134,7 @@ pub(crate) async fn callback(
     let to = back(&state, headers);
     let identity = state
         .blocking(move |state| {
-            Ok(provider(state)?.identity(&attempt, (&came.code, &to), state.now()))
+            Ok(provider(state)?.identity(&attempt, &came.code, &to, state.now()))
         })
         .await?;
     let identity = match identity {
@@ -166,7 +166,7 @@ pub(crate) async fn callback(
 /// The page for signing in, with what went wrong.
 async fn refused(state: &AppState, why: &str) -> Result<Response, AppError> {
     tracing::warn!("sign-in by OpenID Connect: {why}");
-    login_form(state, ("", ""), (None, Some(why.to_owned()))).await
+    login_form(state, "", "", None, Some(why.to_owned())).await
 }
 
 /// The account of somebody whom the provider knows: the one that they have, the one to which it is to belong, one by
@@ -205,7 +205,7 @@ fn new_account(state: &AppState, identity: &Identity, role: Role) -> Result<Acco
 
 fn invited(state: &AppState, identity: &Identity, secret: &str) -> Result<Account, AppError> {
     named(identity, |name, password| {
-        invitations::accept(state.store(), secret, (name, password), state.now())
+        invitations::accept(state.store(), secret, name, password, state.now())
     })
     .and_then(|account| created(state, account))
 }

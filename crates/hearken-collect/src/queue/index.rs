@@ -409,8 +409,10 @@ impl Index {
     pub(crate) fn choose(
         &self,
         screening: Option<&HashSet<u32>>,
-        (person, seen): (&str, &HashSet<u32>),
-        (gold_share, order): (f64, &dyn Order),
+        person: &str,
+        seen: &HashSet<u32>,
+        gold_share: f64,
+        order: &dyn Order,
         rng: &mut dyn Rng,
     ) -> Result<Option<ChosenItem>, Misfit> {
         if let Some(drawn) = screening {
@@ -513,7 +515,7 @@ mod tests {
     fn ids(index: &Index, rounds: u32, gold_share: f64, seen: &HashSet<u32>) -> Vec<(String, f64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let choices = (0..rounds).filter_map(|_| {
-            index.choose(None, ("ada", seen), (gold_share, &Random), &mut rng).unwrap()
+            index.choose(None, "ada", seen, gold_share, &Random, &mut rng).unwrap()
         });
         choices.map(|c| (index.entries[c.handle as usize].id.clone(), c.probability)).collect()
     }
@@ -570,7 +572,7 @@ mod tests {
         assert!(ids(&index, 5, 0.5, &HashSet::from([0])).is_empty());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let screening = index
-            .choose(Some(&HashSet::from([2])), ("ada", &HashSet::new()), (0.5, &Random), &mut rng)
+            .choose(Some(&HashSet::from([2])), "ada", &HashSet::new(), 0.5, &Random, &mut rng)
             .unwrap();
         assert_eq!(screening.map(|choice| choice.handle), Some(2));
     }
@@ -599,7 +601,7 @@ mod tests {
         change(&mut index, "b", Change::People(vec!["bob".into()]));
         let next = |index: &Index, person: &str, seen: &[u32]| {
             let (seen, mut rng) = (seen.iter().copied().collect(), ChaCha8Rng::seed_from_u64(1));
-            let choice = index.choose(None, (person, &seen), (0.0, &Random), &mut rng).unwrap();
+            let choice = index.choose(None, person, &seen, 0.0, &Random, &mut rng).unwrap();
             choice.map(|choice| index.entries[choice.handle as usize].id.clone())
         };
         assert_eq!(next(&index, "bob", &[]).as_deref(), Some("b"));
@@ -658,7 +660,7 @@ mod tests {
         let mut came = Vec::new();
         let nobody = HashSet::new();
         while let Some(choice) =
-            index.choose(None, ("ada", &nobody), (0.0, &Convincing), &mut rng).unwrap()
+            index.choose(None, "ada", &nobody, 0.0, &Convincing, &mut rng).unwrap()
         {
             let id = index.entries[choice.handle as usize].id.clone();
             assert!((choice.probability - 1.0).abs() < 1e-12);

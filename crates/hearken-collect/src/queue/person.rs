@@ -89,7 +89,7 @@ impl Person {
     }
 
     /// Takes over a judgement; `revises` where it takes the place of another.
-    pub(crate) fn judged(&mut self, handle: u32, right: Option<bool>, (now, revises): (i64, bool)) {
+    pub(crate) fn judged(&mut self, handle: u32, right: Option<bool>, now: i64, revises: bool) {
         self.seen.insert(handle);
         let Some(loaded) = &mut self.loaded else { return };
         if let Some(right) = right.filter(|_| !revises) {
@@ -112,7 +112,8 @@ impl Person {
     pub(crate) fn learn(
         &mut self,
         seen: &[String],
-        (judgements, admitted): (&[Judgement], bool),
+        judgements: &[Judgement],
+        admitted: bool,
         index: &Index,
         now: i64,
     ) {

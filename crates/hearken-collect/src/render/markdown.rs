@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use hearken_page::escape;
 use pulldown_cmark::{
     CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html,
 };
@@ -46,7 +47,7 @@ fn plain(text: &str) -> String {
     let mut html = String::from(
         "<p><em>This text is shown as it was written: it is too long or too deeply nested to be laid out.</em></p>\n<pre>",
     );
-    push_escaped(&mut html, text);
+    html.push_str(&escape(text));
     html.push_str("</pre>");
     html
 }
@@ -290,9 +291,9 @@ impl Page<'_> {
             false => ("<img src=\"", "\" alt=\"", "\">"),
         };
         let mut html = String::from(opens);
-        push_escaped(&mut html, &address);
+        html.push_str(&escape(&address));
         html.push_str(named);
-        push_escaped(&mut html, alt);
+        html.push_str(&escape(alt));
         html.push_str(closes);
         Event::InlineHtml(html.into())
     }
@@ -304,18 +305,6 @@ fn described<'a>(alt: &'a str, url: &'a str) -> &'a str {
 
 fn is_line_break(tag: &str) -> bool {
     matches!(tag.to_ascii_lowercase().as_str(), "<br>" | "<br/>" | "<br />")
-}
-
-fn push_escaped(html: &mut String, text: &str) {
-    for character in text.chars() {
-        match character {
-            '&' => html.push_str("&amp;"),
-            '"' => html.push_str("&quot;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            other => html.push(other),
-        }
-    }
 }
 
 #[cfg(test)]

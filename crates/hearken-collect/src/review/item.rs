@@ -206,7 +206,7 @@ pub(super) async fn open(
             Ok(Json(json!({
                 "decides": item.id,
                 "task": item.task,
-                "html": shown::fragment(state, &item, &places, (decided.is_some(), None))?,
+                "html": shown::fragment(state, &item, &places, decided.is_some(), None)?,
                 "texts": better::texts(&*state.settings()?, &item, &places),
                 "better": decided
                     .and_then(|one| one.better.as_ref())

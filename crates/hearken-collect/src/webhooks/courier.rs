@@ -115,7 +115,7 @@ fn write_deliveries(state: &AppState, webhook: &Webhook) -> Result<(), AppError>
             let judgement = &placed.record;
             if webhook.events.iter().any(|event| event == "judgement.created") {
                 let body = json!({"judgement": judgement});
-                write(state, webhook, ("judgement.created", &judgement.id), body)?;
+                write(state, webhook, "judgement.created", &judgement.id, body)?;
                 count += 1;
             }
             let is_new = judgement.revises.is_none() && !completed.contains(&judgement.item);
@@ -126,7 +126,7 @@ fn write_deliveries(state: &AppState, webhook: &Webhook) -> Result<(), AppError>
                 // Written once per webhook and item: an item is completed once.
                 if store.put_document("webhook-item", &told, &body, Expected::Nothing)?.is_some() {
                     let body = json!({"item": judgement.item});
-                    write(state, webhook, ("item.completed", &judgement.item), body)?;
+                    write(state, webhook, "item.completed", &judgement.item, body)?;
                     count += 1;
                 }
             }
@@ -142,7 +142,8 @@ fn write_deliveries(state: &AppState, webhook: &Webhook) -> Result<(), AppError>
 fn write(
     state: &AppState,
     webhook: &Webhook,
-    (event, subject): (&str, &str),
+    event: &str,
+    subject: &str,
     mut body: serde_json::Value,
 ) -> Result<(), AppError> {
     let id = format!("{} {event} {subject}", webhook.id);
@@ -173,7 +174,7 @@ fn send_due(state: &AppState, webhook: &Webhook, agent: &ureq::Agent) -> Result<
         let held = store.put_document("delivery", &document.key, &json!(delivery), expected)?;
         // Where it is another's by now, that one sends it.
         let Some(version) = held else { continue };
-        match send(state, webhook, agent, (&document.key, &delivery)) {
+        match send(state, webhook, agent, &document.key, &delivery) {
             Ok(()) => {
                 store.delete_document("delivery", &document.key)?;
             }
@@ -206,7 +207,8 @@ fn send(
     state: &AppState,
     webhook: &Webhook,
     agent: &ureq::Agent,
-    (id, delivery): (&str, &Delivery),
+    id: &str,
+    delivery: &Delivery,
 ) -> Result<(), String> {
     let sent_at_s = state.now() / 1000;
     let signature = signature(&webhook.secret, sent_at_s, &delivery.payload);

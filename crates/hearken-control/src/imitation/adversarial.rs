@@ -49,8 +49,8 @@ impl AdversarialLearner {
         let mut inner = PpoLearner::new(config, stage, seeds);
         inner.rollout.wants_following = true;
         let mut rng = seeds.stream("discriminator weights", 0);
-        let of = (&config.imitation, *config.ppo.gamma);
-        let discriminator = Discriminator::new(of, (id, spaces), &mut rng);
+        let (settings, gamma) = (&config.imitation, *config.ppo.gamma);
+        let discriminator = Discriminator::new(settings, gamma, id, spaces, &mut rng);
         Self { inner, discriminator, demonstrated, settings: config.imitation.clone() }
     }
 
@@ -74,7 +74,7 @@ impl AdversarialLearner {
         let policy = &self.inner.ppo.policy;
         policy.network.forward(observations, &mut pass);
         let entries: Vec<usize> = (0..actions.len()).collect();
-        policy.judge(pass.output(), (actions, &entries), &mut judgements);
+        policy.judge(pass.output(), actions, &entries, &mut judgements);
         judgements.judged.iter().map(|judged| judged.logprob).collect()
     }
 }
@@ -86,7 +86,7 @@ impl Learner for AdversarialLearner {
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
         let PpoLearner { ppo, stage, rollout } = &mut self.inner;
-        ppo.collect(stage, rollout, (seeds, iteration))?;
+        ppo.collect(stage, rollout, seeds, iteration)?;
         let observations = self.at_scale(&self.demonstrated.seen);
         let logprobs = self.logprobs(&observations, &self.demonstrated.actions);
         let demonstrated = DiscriminatorSide {
@@ -118,7 +118,7 @@ impl Learner for AdversarialLearner {
         let agreement = correlation(&rewards, &self.inner.rollout.rewards);
         let mean = rewards.iter().sum::<f64>() / rewards.len() as f64;
         self.inner.rollout.rewards = rewards;
-        let update = self.inner.ppo.update(&self.inner.rollout, (seeds, iteration))?;
+        let update = self.inner.ppo.update(&self.inner.rollout, seeds, iteration)?;
         let mut record = self.inner.record(&update);
         let updates = updates as f64;
         record.extend(fields(&DiscriminatorMetrics {

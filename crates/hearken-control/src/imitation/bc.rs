@@ -47,7 +47,8 @@ impl BcLearner {
     /// If there is no episode.
     pub fn new(
         config: &ControlConfig,
-        (environment, spaces): (EnvironmentSetup, Spaces),
+        environment: EnvironmentSetup,
+        spaces: Spaces,
         episodes: &[DemonstratedEpisode],
         seeds: Seeds,
     ) -> Self {

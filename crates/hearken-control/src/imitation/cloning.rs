@@ -87,13 +87,13 @@ impl Cloning {
             let share = 1.0 / batch.len() as f64;
             let Self { policy, work, .. } = self;
             let slopes = |_| Slopes { logprob: -share, entropy: 0.0 };
-            let what = (pairs.actions, batch);
-            policy.backward(what, slopes, &mut work.judgements, work.pass.doutput());
+            let CloningWorkspace { judgements, pass, .. } = work;
+            policy.backward(pairs.actions, batch, slopes, judgements, pass.doutput());
             policy.network.backward(&work.observations, &mut work.pass, Down::ToParameters);
             self.step += 1;
             let step = adam(&self.optimizer, &self.schedule, self.step);
-            let gradients = (&self.optimizer, "the gradients of the policy");
-            clipped_update(&mut self.policy.network, step, gradients)?;
+            let network = &mut self.policy.network;
+            clipped_update(network, step, &self.optimizer, "the gradients of the policy")?;
         }
         Ok(loss)
     }
@@ -113,7 +113,7 @@ impl Cloning {
             normalize(moments.as_ref(), &pairs.seen[entry * len..][..len], row);
         }
         policy.network.forward(&work.observations, &mut work.pass);
-        policy.judge(work.pass.output(), (pairs.actions, entries), &mut work.judgements);
+        policy.judge(work.pass.output(), pairs.actions, entries, &mut work.judgements);
         let judged = &work.judgements.judged;
         -judged.iter().map(|judged| judged.logprob).sum::<f64>() / judged.len() as f64
     }

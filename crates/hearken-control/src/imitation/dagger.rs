@@ -69,7 +69,8 @@ impl DaggerLearner {
     /// If the expert is of another task.
     pub fn new(
         config: &ControlConfig,
-        (expert, episodes): (Acting, &[DemonstratedEpisode]),
+        expert: Acting,
+        episodes: &[DemonstratedEpisode],
         stage: Stage,
         seeds: Seeds,
     ) -> Self {
@@ -100,19 +101,19 @@ impl DaggerLearner {
             for copy in 0..self.stage.len() {
                 self.stage.environments.observe(copy, &mut seen);
                 self.seen.extend_from_slice(&seen);
-                self.expert.choose(&seen, &mut self.labels, (&mut row, &mut pass));
+                self.expert.choose(&seen, &mut self.labels, &mut row, &mut pass);
                 self.expert_calls += 1;
                 let last = self.labels.len() - 1;
                 let is_expert = rng.random::<f64>() < share;
                 let end = if is_expert {
-                    self.stage.step(copy, (&self.labels, last))?.end
+                    self.stage.step(copy, &self.labels, last)?.end
                 } else {
                     own.clear();
                     row.resize(len, 0.0);
                     normalize(self.cloning.moments.as_ref(), &seen, &mut row);
                     self.cloning.policy.network.forward(&row, &mut pass);
                     self.cloning.policy.choose(pass.output(), &mut own);
-                    self.stage.step(copy, (&own, 0))?.end
+                    self.stage.step(copy, &own, 0)?.end
                 };
                 if end != StepEnd::Running {
                     episodes.push(self.stage.episodes[copy]);

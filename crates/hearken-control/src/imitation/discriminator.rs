@@ -76,8 +76,10 @@ pub struct DiscriminatorMetrics {
 impl Discriminator {
     /// Fresh networks for GAIL or AIRL.
     pub fn new(
-        (settings, gamma): (&ImitationConfig, f64),
-        (environment, spaces): (EnvironmentId, Spaces),
+        settings: &ImitationConfig,
+        gamma: f64,
+        environment: EnvironmentId,
+        spaces: Spaces,
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let is_shaped = settings.method == Method::Airl;
@@ -89,7 +91,7 @@ impl Discriminator {
         let trunk =
             Trunk { convolutions: &[], hidden: &settings.hidden, nonlinearity: Nonlinearity::Tanh };
         let mut network = |length: usize| {
-            let shape = NetworkShape::of(trunk, (ObservationSpace::Vector { length }, 0), 1);
+            let shape = NetworkShape::of(trunk, ObservationSpace::Vector { length }, 0, 1);
             Network::new(&shape, WeightDraw::Uniform, rng)
         };
         let default =
@@ -118,7 +120,7 @@ impl Discriminator {
             || sides.iter().flat_map(|(side, entries)| entries.iter().map(move |&at| (side, at)));
         for (side, at) in all() {
             let observation = &side.observations[at * len..][..len];
-            reads.row(observation, (side.actions, at), *spaces, &mut work.rows);
+            reads.row(observation, side.actions, at, *spaces, &mut work.rows);
         }
         reward.forward(&work.rows, &mut work.reward);
         let output = work.reward.output();

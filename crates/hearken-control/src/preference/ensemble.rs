@@ -65,7 +65,8 @@ impl Ensemble {
     /// Fresh networks, for rows of what is seen and of `more` numbers.
     pub fn new(
         settings: &PreferenceConfig,
-        (observation, more): (ObservationSpace, usize),
+        observation: ObservationSpace,
+        more: usize,
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let trunk = Trunk {
@@ -73,7 +74,7 @@ impl Ensemble {
             hidden: &settings.hidden,
             nonlinearity: Nonlinearity::LeakyRelu,
         };
-        let shape = NetworkShape::of(trunk, (observation, more), 1);
+        let shape = NetworkShape::of(trunk, observation, more, 1);
         let pixels = match observation {
             ObservationSpace::Image { .. } => observation.len(),
             ObservationSpace::Vector { .. } => 0,
@@ -355,7 +356,7 @@ mod tests {
     fn a_reward_is_learned_from_comparisons_up_to_its_scale() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let mut ensemble =
-            Ensemble::new(&settings(), (ObservationSpace::Vector { length: 1 }, 1), &mut rng);
+            Ensemble::new(&settings(), ObservationSpace::Vector { length: 1 }, 1, &mut rng);
         let compared: Vec<ComparedSegments> = (0..100)
             .map(|_| {
                 let segments = [segment(&mut rng), segment(&mut rng)];

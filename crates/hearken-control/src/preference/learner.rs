@@ -27,7 +27,8 @@ pub trait Rewardable: Learner + Sized {
     fn advance_asking(
         &mut self,
         questions: &mut Questions,
-        now: (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError>;
 }
 
@@ -60,13 +61,14 @@ impl Rewardable for PpoLearner {
     fn advance_asking(
         &mut self,
         questions: &mut Questions,
-        now: (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
         let Self { ppo, stage, rollout } = self;
-        ppo.collect(stage, rollout, now)?;
-        let round = questions.ask_about((&*rollout, &stage.environments), now)?;
+        ppo.collect(stage, rollout, seeds, iteration)?;
+        let round = questions.ask_about(&*rollout, &stage.environments, seeds, iteration)?;
         rollout.rewards = questions.rewards(&round.rows);
-        let update = ppo.update(rollout, now)?;
+        let update = ppo.update(rollout, seeds, iteration)?;
         let mut record = self.record(&update);
         record.extend(round.record);
         Ok(record)
@@ -79,7 +81,7 @@ impl<L: Rewardable> Learner for PreferenceLearner<L> {
         seeds: Seeds,
         iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
-        self.inner.advance_asking(&mut self.questions, (seeds, iteration))
+        self.inner.advance_asking(&mut self.questions, seeds, iteration)
     }
 
     fn steps_per_iteration(&self) -> u64 {

@@ -64,10 +64,10 @@ mod tests {
 
     #[test]
     fn what_is_far_from_all_that_was_seen_is_worth_most() {
-        let mut replay = Replay::new(100, (2, 1));
+        let mut replay = Replay::new(100, 2, 1);
         for step in 0..50_u8 {
             let x = [f32::from(step % 10) * 0.1, f32::from(step / 10) * 0.1];
-            replay.push((&x, &[0.0], &x), 0.0, true);
+            replay.push(&x, &[0.0], &x, 0.0, true);
         }
         let novelty = Novelty::of(&replay);
         let rewards =
@@ -75,6 +75,6 @@ mod tests {
         assert!(rewards.is_sorted_by(|a, b| a < b), "{rewards:?}");
         // The fifth nearest of a grid's inner point, itself among them, is a neighbor at 0.1.
         assert!((novelty.distance(&[0.5, 0.2]) - 0.1).abs() < 1e-6);
-        assert_eq!(Novelty::of(&Replay::new(5, (2, 1))).reward(&[1.0, 1.0]), 0.0);
+        assert_eq!(Novelty::of(&Replay::new(5, 2, 1)).reward(&[1.0, 1.0]), 0.0);
     }
 }

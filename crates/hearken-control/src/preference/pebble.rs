@@ -36,13 +36,14 @@ impl Rewardable for SacLearner {
     fn advance_asking(
         &mut self,
         questions: &mut Questions,
-        (seeds, iteration): (Seeds, u64),
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<Map<String, Value>, AdvanceError> {
         let first = questions.first_iteration();
         let mut record = if iteration < first {
             let novelty = Novelty::of(self.replay());
             self.replay_mut().relabel(|step| novelty.reward(step.seen));
-            self.advance_with((seeds, iteration), &mut |step| novelty.reward(step.seen))?
+            self.advance_with(seeds, iteration, &mut |step| novelty.reward(step.seen))?
         } else {
             if iteration == first && 0 < iteration {
                 // What critics have learned of new states is no beginning for a reward.
@@ -50,9 +51,10 @@ impl Rewardable for SacLearner {
                 self.replay_mut().relabel(|step| questions.rewards(&row(&step))[0] as f32);
             }
             let reward = &mut |step: Experienced<'_>| questions.rewards(&row(&step))[0] as f32;
-            self.advance_with((seeds, iteration), reward)?
+            self.advance_with(seeds, iteration, reward)?
         };
-        let round = questions.ask_about(self.noted(), (seeds, iteration))?;
+        let (rollout, environments) = self.noted();
+        let round = questions.ask_about(rollout, environments, seeds, iteration)?;
         if round.is_fitted {
             self.replay_mut().relabel(|step| questions.rewards(&row(&step))[0] as f32);
         }

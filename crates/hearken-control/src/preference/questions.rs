@@ -66,7 +66,7 @@ impl Questions {
     ) -> Self {
         let mut rng = seeds.stream("reward weights", 0);
         Self {
-            ensemble: Ensemble::new(settings, (observation, actions.outputs()), &mut rng),
+            ensemble: Ensemble::new(settings, observation, actions.outputs(), &mut rng),
             compared: Vec::new(),
             shown: 0,
             skipped: 0,
@@ -83,8 +83,10 @@ impl Questions {
     /// The name of what holds a NaN or an infinity.
     pub fn ask_about(
         &mut self,
-        (rollout, environments): (&Rollout, &Environments),
-        (seeds, iteration): (Seeds, u64),
+        rollout: &Rollout,
+        environments: &Environments,
+        seeds: Seeds,
+        iteration: u64,
     ) -> Result<QuestionRound, &'static str> {
         let rows = rows_of(rollout, environments.spaces().actions);
         self.ensemble.note(&rows);
@@ -168,7 +170,7 @@ impl Questions {
             .iter()
             .map(|one| features([&one.segments[0], &one.segments[1]]))
             .collect();
-        let chosen = self.settings.selection.choose(count, (&predictions, &of), &asked, rng);
+        let chosen = self.settings.selection.choose(count, &predictions, &of, &asked, rng);
         for place in chosen {
             let [a, b] = candidates[place];
             let segments = [self.pool[a].clone(), self.pool[b].clone()];

@@ -52,7 +52,7 @@ pub fn read_params<'a>(
     Ok(wanted.iter().zip(stored).map(move |(spec, name)| {
         let Some(name) = name else { return Ok(None) };
         let values = files.read(&name, &spec.shape)?;
-        check_tied_head(files, spec, (&name, &values), rules)?;
+        check_tied_head(files, spec, &name, &values, rules)?;
         Ok(Some(values))
     }))
 }
@@ -133,7 +133,8 @@ fn is_buffer(name: &str) -> bool {
 fn check_tied_head(
     files: &TensorFiles,
     spec: &ParamSpec,
-    (name, values): (&str, &[f32]),
+    name: &str,
+    values: &[f32],
     rules: &NameRules<'_>,
 ) -> Result<(), CheckpointError> {
     let Some((head, embedding)) = rules.tied_head else { return Ok(()) };

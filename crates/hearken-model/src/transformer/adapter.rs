@@ -105,7 +105,7 @@ impl<D: Device> Model<D> {
         let chosen = config.choose(&self.modules(&linears), true)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let draw = |spec: &ParamSpec| Ok::<_, AdapterError>(spec.draw(&mut rng));
-        self.push_adapter((config, base), &linears, &chosen, draw)
+        self.push_adapter(config, base, &linears, &chosen, draw)
     }
 
     /// Loads a model as [`Model::load`] does, with an adapter merged into its weights.
@@ -171,7 +171,7 @@ impl<D: Device> Model<D> {
         })?;
         self.check_names(adapter, base, &linears, &chosen)?;
         let read = |spec: &ParamSpec| Ok(adapter.tensors().read(&spec.name, &spec.shape)?);
-        self.push_adapter((config, base), &linears, &chosen, read)?;
+        self.push_adapter(config, base, &linears, &chosen, read)?;
         self.read_whole(adapter, base)
     }
 
@@ -196,7 +196,8 @@ impl<D: Device> Model<D> {
 
     fn push_adapter(
         &mut self,
-        (config, base): (&LoraConfig, &Path),
+        config: &LoraConfig,
+        base: &Path,
         linears: &[Linear],
         chosen: &[Chosen],
         mut values: impl FnMut(&ParamSpec) -> Result<Vec<f32>, AdapterError>,

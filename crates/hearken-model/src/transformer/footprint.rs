@@ -129,7 +129,8 @@ impl Footprint {
         config: &ModelConfig,
         head: Head,
         precision: Precision,
-        (adapter, masters): (&LoraConfig, Masters),
+        adapter: &LoraConfig,
+        masters: Masters,
     ) -> Result<Self, AdapterError> {
         let plan = Plan::new(config, head);
         let (linears, factors) = (linears(&plan), adapter_elements(config, &plan, adapter)?);
@@ -243,7 +244,7 @@ impl<D: Device> Model<D> {
         let (config, head, precision) = (&self.config, self.head, self.precision);
         let masters = self.int8.map_or(Masters::Drop, Masters::Int8);
         let adapted = self.adapter().and_then(|adapter| {
-            Footprint::with_adapter(config, head, precision, (adapter, masters)).ok()
+            Footprint::with_adapter(config, head, precision, adapter, masters).ok()
         });
         let found = adapted.unwrap_or_else(|| match masters {
             Masters::Int8(_) => Footprint::read(config, head, precision, masters),
@@ -338,8 +339,9 @@ mod tests {
                 let mut model = Model::init(Cpu::new(), config.clone(), head, precision, 3);
                 model.add_adapter(&adapter, Path::new("base"), 5).unwrap();
                 model.drop_frozen_masters();
-                let held = (&adapter, Masters::Drop);
-                let expected = Footprint::with_adapter(&config, head, precision, held).unwrap();
+                let expected =
+                    Footprint::with_adapter(&config, head, precision, &adapter, Masters::Drop)
+                        .unwrap();
                 assert_eq!(model.footprint(), expected);
                 let score = if head == Head::Score { 32 } else { 0 };
                 // Query, key, value and output; gate, up and down.
@@ -383,8 +385,8 @@ mod tests {
                 let of_head = if precision == Precision::F32 { 0 } else { 2 * 40 * 128 };
                 assert!(scale_bytes - of_head <= weights / 14, "{scale_bytes}");
                 model.add_adapter(&adapter, Path::new("base"), 5).unwrap();
-                let held = (&adapter, masters);
-                let expected = Footprint::with_adapter(&config, head, precision, held).unwrap();
+                let expected =
+                    Footprint::with_adapter(&config, head, precision, &adapter, masters).unwrap();
                 assert_eq!(model.footprint(), expected);
                 assert_eq!(expected.merged_bytes, 0);
                 assert!(model.for_sampling(None).is_none());

@@ -218,7 +218,8 @@ impl<D: Device> Model<D> {
     pub(super) fn logits_backward(
         &self,
         pass: &Pass<D>,
-        (rows, logits_bytes): (&[usize], usize),
+        rows: &[usize],
+        logits_bytes: usize,
         loss: LogitLoss<'_>,
         dhidden: &mut D::Buffer,
         gradients: &mut Gradients<D>,

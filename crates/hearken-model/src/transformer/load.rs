@@ -170,7 +170,7 @@ impl<D: Device> Model<D> {
         precision: Precision,
         seed: u64,
     ) -> Self {
-        Self::drawn(device, config, head, (precision, Masters::Keep), seed)
+        Self::drawn(device, config, head, precision, Masters::Keep, seed)
     }
 
     /// The model that [`Model::init`] draws, after [`Model::drop_masters`]; what is dropped is never
@@ -182,14 +182,15 @@ impl<D: Device> Model<D> {
         precision: Precision,
         seed: u64,
     ) -> Self {
-        Self::drawn(device, config, head, (precision, Masters::Drop), seed)
+        Self::drawn(device, config, head, precision, Masters::Drop, seed)
     }
 
     fn drawn(
         device: D,
         config: ModelConfig,
         head: Head,
-        (precision, masters): (Precision, Masters),
+        precision: Precision,
+        masters: Masters,
         seed: u64,
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -227,7 +227,7 @@ impl<D: Device> Model<D> {
         gradients: &mut Gradients<D>,
     ) {
         let mut dhidden = self.device.scratch(pass.batch.rows() * self.config.width);
-        self.logits_backward(&pass, (rows, logits_bytes), loss, &mut dhidden, gradients);
+        self.logits_backward(&pass, rows, logits_bytes, loss, &mut dhidden, gradients);
         self.trunk_backward(pass, dhidden, gradients);
     }
 

@@ -4,7 +4,7 @@ use hearken_config::Verifier;
 use hearken_model::steps::StepTokens;
 use hearken_model::tokenizer::Bos;
 use hearken_model::{LoadOptions, Model};
-use hearken_recipes::search::{SampledAnswer, Scorer};
+use hearken_recipes::search::{SampledAnswer, ScoredPrompt, Scorer};
 use hearken_reward_source::{StepAggregation, groups_of};
 use hearken_run::seeds::Seeds;
 use hearken_stats::first_error::{FirstError, first_error_scores};
@@ -58,8 +58,8 @@ impl Judge {
         let tokens: Vec<StepTokens> = answers
             .iter()
             .map(|answer| {
-                let (prompt, text) = ((prompt.as_slice(), true), &answer.text);
-                self.scorer.tokens(&world.tokenizer, prompt, text, answer.ended)
+                let prompt = ScoredPrompt { ids: &prompt, is_text: true };
+                self.scorer.tokens(&world.tokenizer, prompt, &answer.text, answer.ended)
             })
             .collect::<std::result::Result<_, _>>()?;
         let reads_steps = self.scorer.separator().is_some();

@@ -80,7 +80,7 @@ fn label(
     let (verifier, separator) = (Verifier::Numeric, "\n");
     let rollouts = Rollouts { count, sampling, verifier, separator, seed: world.seed };
     let (began, mut tokens) = (Instant::now(), 0);
-    let labels = by_rollouts((model, &world.tokenizer), unlabelled, &rollouts, &mut |_| {
+    let labels = by_rollouts(model, &world.tokenizer, unlabelled, &rollouts, &mut |_| {
         tokens += 1;
         ControlFlow::Continue(())
     })?;

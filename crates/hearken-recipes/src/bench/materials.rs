@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::{Dtype, Layers, SamplingDtype};
+use hearken_config::{Configuration, Dtype, Layers, LoadedConfig, SamplingDtype};
 use hearken_data::write_jsonl;
 use hearken_model::{Head, Model, ModelConfig};
 use hearken_run::error::TrainError;
@@ -106,6 +106,19 @@ impl<'a> Materials<'a> {
                 "rejected_ids": materials.ids(sizes.completion)?,
             }))
         })
+    }
+
+    /// The configuration of a trainer of records: its defaults, what every work sets, and `more`.
+    pub(crate) fn loaded<C: Configuration>(
+        &self,
+        model: &Path,
+        records: &Path,
+        more: Table,
+    ) -> Result<LoadedConfig<C>, TrainError> {
+        let mut layers = C::defaults(Path::new("bench"));
+        self.configure(&mut layers, model, records, self.bench.steps_made());
+        layers.merge(more);
+        Ok(C::from_layers(layers)?)
     }
 
     /// Lays over a trainer's defaults what every work sets: model, data, batch and steps.

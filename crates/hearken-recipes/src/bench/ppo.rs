@@ -37,7 +37,7 @@ pub(super) fn run<D: Device>(
     configure(&mut layers, &scorer, materials);
     let loaded = PpoConfig::from_layers(layers)?;
     let reading = ScoreReading {
-        normalize: loaded.config.ppo.normalize_scores,
+        normalize: loaded.config.ppo.learning.normalize_scores,
         microbatch_tokens: loaded.config.shared.train.microbatch_tokens,
     };
     let mut sources = open_scores(&loaded.config.scores, &device, None, reading)?;

@@ -1,13 +1,11 @@
 //! The steps of this trainer, timed.
 
-use std::path::Path;
-
-use hearken_config::Configuration;
 use hearken_model::Head;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 use hearken_train::sft::{Sft, SftConfig};
 use serde_json::json;
+use toml::Table;
 
 use super::steps::of_records;
 use super::{Clock, Materials};
@@ -18,13 +16,11 @@ pub(super) fn run<D: Device>(
     materials: &mut Materials<'_>,
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
-    let (length, steps) = (materials.bench.sizes.length(), materials.bench.steps_made());
+    let length = materials.bench.sizes.length();
     let model = materials.model_dir(&device, Head::LanguageModel)?;
     let records = materials.records(|materials| {
         Ok(json!({ "input_ids": materials.ids(length)?, "loss_mask": vec![1; length] }))
     })?;
-    let mut layers = SftConfig::defaults(Path::new("bench"));
-    materials.configure(&mut layers, &model, &records, steps);
-    let loaded = SftConfig::from_layers(layers)?;
+    let loaded = materials.loaded::<SftConfig>(&model, &records, Table::new())?;
     of_records::<D, Sft>(device, &loaded, 1.0, clock)
 }

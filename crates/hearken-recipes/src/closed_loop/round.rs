@@ -310,13 +310,9 @@ impl<D: Device> LoopRound<'_, D> {
         candidates: &[Candidates],
     ) -> Result<Vec<Vec<f64>>, TrainError> {
         let other = |error: hearken_judge::JudgeError| TrainError::Other(error.to_string());
-        let judge = RewardJudge::load(
-            self.device.clone(),
-            folder,
-            "reward",
-            (Precision::F32, Masters::Keep),
-        )
-        .map_err(other)?;
+        let judge =
+            RewardJudge::load(self.device.clone(), folder, "reward", Precision::F32, Masters::Keep)
+                .map_err(other)?;
         // What is empty is no item, and worth nothing.
         let items: Vec<(Vec<usize>, Item)> = candidates
             .iter()

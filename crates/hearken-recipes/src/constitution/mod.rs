@@ -166,7 +166,8 @@ impl RevisionPlan<'_> {
     fn draw(
         &self,
         purpose: &str,
-        (prompt, number): (usize, usize),
+        prompt: usize,
+        number: usize,
         is_usable: fn(&Principle) -> bool,
     ) -> usize {
         let usable: Vec<usize> =
@@ -215,8 +216,8 @@ impl RevisionPlan<'_> {
         let mut answer = initial.clone();
         let mut done = Vec::with_capacity(*rounds);
         for round in 0..*rounds {
-            let principle = &self.principles
-                [self.draw("principle", (at, round), |one| !one.critique.is_empty())];
+            let principle =
+                &self.principles[self.draw("principle", at, round, |one| !one.critique.is_empty())];
             let mut talk = start.clone();
             talk.push(Message::new(Role::Assistant, answer.clone()));
             talk.push(Message::new(Role::User, principle.critique.clone()));
@@ -248,7 +249,7 @@ impl RevisionPlan<'_> {
             let wanted = (*self.config.comparison.principles).min(usable);
             let mut number = 0;
             while drawn.len() < wanted {
-                let next = self.draw("comparison", (at, number), |one| !one.compare.is_empty());
+                let next = self.draw("comparison", at, number, |one| !one.compare.is_empty());
                 number += 1;
                 if !drawn.contains(&next) {
                     drawn.push(next);

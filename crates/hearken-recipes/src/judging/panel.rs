@@ -363,8 +363,8 @@ fn open<D: Device>(
     match &member.who {
         MemberKind::Reward { path, dtype, base } => {
             let name = named(member, &path.display().to_string());
-            let form = ((*dtype).into(), (*base).into());
-            let judge = RewardJudge::load(device.clone(), path, &name, form)?;
+            let (precision, masters) = ((*dtype).into(), (*base).into());
+            let judge = RewardJudge::load(device.clone(), path, &name, precision, masters)?;
             return Ok(Member { name, weight, kind: PanelKind::Reward(Box::new(judge)) });
         }
         MemberKind::Command { program, args } => {

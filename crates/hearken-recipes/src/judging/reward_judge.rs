@@ -37,7 +37,8 @@ impl<D: Device> RewardJudge<D> {
         device: D,
         dir: &Path,
         name: &str,
-        (precision, masters): (Precision, Masters),
+        precision: Precision,
+        masters: Masters,
     ) -> Result<Self, JudgeError> {
         let failed =
             |reason: String| JudgeError::Model { model: dir.display().to_string(), reason };
@@ -96,7 +97,7 @@ impl<D: Device> RewardJudge<D> {
             let solution = Solution::Texts { prompt: prompt.clone(), steps };
             return encoder.solution(&solution, &columns, &at);
         }
-        let ids = encoder.completed((prompt, answer), &columns, &at)?;
+        let ids = encoder.completed(prompt, answer, &columns, &at)?;
         Ok(StepTokens { ids, ends: Vec::new(), prompt_len: 0 })
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn compare<D: Device>(
 ) -> Result<Option<Evaluation>, TrainError> {
     let tokenizer = tokenizer_of(&ppo.shared.model)?;
     let reading = ScoreReading {
-        normalize: ppo.ppo.normalize_scores,
+        normalize: ppo.ppo.learning.normalize_scores,
         microbatch_tokens: ppo.shared.train.microbatch_tokens,
     };
     let device = policies.before.device();
@@ -181,7 +181,7 @@ fn evaluation(
         win_rate: win_rate(&before_scores, &after_scores),
         win_rate_by,
         kl_nats: normal_mean(&after.kl_nats)?,
-        kl_limit_nats: ppo.ppo.kl_limit_nats.map(|limit| *limit),
+        kl_limit_nats: ppo.ppo.learning.kl_limit_nats.map(|limit| *limit),
         examples: side_by_side(before, after, config.examples),
     })
 }

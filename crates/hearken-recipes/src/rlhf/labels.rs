@@ -42,7 +42,8 @@ pub(crate) const TOGETHER: usize = 32;
 pub(super) fn label<D: Device>(
     device: &D,
     config: &RlhfConfig,
-    (labels, judges): (&LabelsConfig, &JudgingConfig),
+    labels: &LabelsConfig,
+    judges: &JudgingConfig,
     folder: &Path,
     progress: &mut dyn Progress,
 ) -> Result<(RunOutcome, Vec<Figure>), TrainError> {
@@ -51,7 +52,7 @@ pub(super) fn label<D: Device>(
         count => {
             let ppo = config.ppo.as_ref().expect("prompts to sample for are those of PPO");
             let file = folder.join("pairs.jsonl");
-            match sample(device, config, (&ppo.config, count), &file, progress)? {
+            match sample(device, config, &ppo.config, count, &file, progress)? {
                 ControlFlow::Continue(()) => vec![file],
                 ControlFlow::Break(()) => {
                     return Ok((outcome(Status::Stopped, 0, folder), Vec::new()));
@@ -187,7 +188,8 @@ fn agrees(verdict: &Verdict, own: &Verdict) -> Option<f64> {
 fn sample<D: Device>(
     device: &D,
     config: &RlhfConfig,
-    (ppo, count): (&PpoConfig, usize),
+    ppo: &PpoConfig,
+    count: usize,
     file: &Path,
     progress: &mut dyn Progress,
 ) -> Result<ControlFlow<()>, TrainError> {

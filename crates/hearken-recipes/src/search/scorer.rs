@@ -41,6 +41,15 @@ pub struct Scored {
     pub score: f64,
 }
 
+/// A prompt in a reward model's tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct ScoredPrompt<'a> {
+    /// Its tokens.
+    pub ids: &'a [u32],
+    /// Whether it is a text, which an answer continues.
+    pub is_text: bool,
+}
+
 impl<D: Device> Scorer<D> {
     /// A model as `options` load it, whose head says what it is: a head of one output scores the whole, one of classes
     /// scores steps, as `file` has them.
@@ -117,11 +126,10 @@ impl<D: Device> Scorer<D> {
     pub fn tokens(
         &self,
         tokenizer: &Tokenizer,
-        prompt: (&[u32], bool),
+        ScoredPrompt { ids: prompt, is_text }: ScoredPrompt<'_>,
         text: &str,
         ended: bool,
     ) -> Result<StepTokens, TokenizerError> {
-        let (prompt, is_text) = prompt;
         match self {
             Self::Whole(_) => {
                 // What a policy wrote is text: it spells no special token.

@@ -12,7 +12,7 @@ use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::StepAggregation;
 use hearken_tensor::Device;
 
-use super::{SampledAnswer, Scored, Scorer};
+use super::{SampledAnswer, Scored, ScoredPrompt, Scorer};
 
 /// How a tree of steps is grown.
 #[derive(Clone, Debug)]
@@ -63,12 +63,14 @@ struct Beam {
 /// # Panics
 /// If `scorer` does not score steps.
 pub fn search<D: Device>(
-    (policy, tokenizer): (&Model<D>, &Tokenizer),
-    (scorer, reads): (&Scorer<D>, &Tokenizer),
-    prompt: (&[u32], &[u32], bool),
+    policy: &Model<D>,
+    tokenizer: &Tokenizer,
+    scorer: &Scorer<D>,
+    reads: &Tokenizer,
+    prompt_ids: &[u32],
+    prompt: ScoredPrompt<'_>,
     how: &TreeSearch<'_>,
 ) -> Result<Vec<(SampledAnswer, Scored)>, SearchError> {
-    let (prompt_ids, reward_prompt, is_text) = prompt;
     let separator = scorer.separator().expect("a process reward model").to_owned();
     let sampling = Sampling { stop: vec![separator.clone()], ..how.sampling.clone() };
     // One engine: what answers have in common is found in its cache.
@@ -114,13 +116,7 @@ pub fn search<D: Device>(
             let answer = SampledAnswer { text, ids, ended: has_ended };
             grown.push((parent, Beam { answer, scored: beam.scored.clone(), is_whole }));
         }
-        score(
-            scorer,
-            reads,
-            (reward_prompt, is_text),
-            how,
-            grown.iter_mut().map(|(_, beam)| beam),
-        )?;
+        score(scorer, reads, prompt, how, grown.iter_mut().map(|(_, beam)| beam))?;
         beams = next(&beams, grown, kept, how.diverse);
     }
     let mut found: Vec<(SampledAnswer, Scored)> =
@@ -133,7 +129,7 @@ pub fn search<D: Device>(
 fn score<'b, D: Device>(
     scorer: &Scorer<D>,
     reads: &Tokenizer,
-    prompt: (&[u32], bool),
+    prompt: ScoredPrompt<'_>,
     how: &TreeSearch<'_>,
     grown: impl Iterator<Item = &'b mut Beam>,
 ) -> Result<(), SearchError> {

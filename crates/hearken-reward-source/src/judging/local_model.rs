@@ -73,7 +73,8 @@ impl<D: Device> LocalModel<D> {
         device: D,
         dir: &Path,
         name: &str,
-        (precision, masters): (Precision, Masters),
+        precision: Precision,
+        masters: Masters,
     ) -> Result<Self, JudgeError> {
         let failed =
             |reason: String| JudgeError::Model { model: dir.display().to_string(), reason };

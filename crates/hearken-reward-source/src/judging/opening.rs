@@ -113,8 +113,9 @@ pub fn open_model<D: Device>(
         }
         MemberKind::Local { path, dtype, base } => {
             let name = named(member, &path.display().to_string());
-            let form = ((*dtype).into(), (*base).into());
-            (Arc::new(LocalModel::load(device.clone(), path, &name, form)?), true, name)
+            let (precision, masters) = ((*dtype).into(), (*base).into());
+            let model = LocalModel::load(device.clone(), path, &name, precision, masters)?;
+            (Arc::new(model), true, name)
         }
         MemberKind::Reward { .. } | MemberKind::Command { .. } => return Ok(None),
     };

@@ -96,7 +96,7 @@ fn tokens(
             let (ids, prompt_len) = match (prompt, completion) {
                 (Content::Messages(prompt), Content::Messages(completion)) => {
                     let chat = if encoder.completion_only {
-                        encoder.completion((prompt, completion), columns, at)?.0
+                        encoder.completion(prompt, completion, columns, at)?.0
                     } else {
                         let messages = [prompt.as_slice(), completion].concat();
                         encoder.conversation(&messages, columns, at)?

@@ -104,7 +104,8 @@ impl<'a> Encoder<'a> {
     /// Steps behind a prompt.
     pub(super) fn steps(
         &self,
-        (prompt, steps): (&Content, &[String]),
+        prompt: &Content,
+        steps: &[String],
         columns: &Map<String, Value>,
         at: &Source,
     ) -> Result<StepTokens, EncodeError> {
@@ -130,7 +131,8 @@ impl<'a> Encoder<'a> {
     /// Messages and those that answer them, with how many tokens the first are.
     pub(super) fn completion(
         &self,
-        (prompt, completion): (&[Message], &[Message]),
+        prompt: &[Message],
+        completion: &[Message],
         columns: &Map<String, Value>,
         at: &Source,
     ) -> Result<(ChatTokens, usize), EncodeError> {

@@ -68,8 +68,8 @@ impl Example for PreferenceExample {
         let at = &record.source;
         let prompt = record.prompt.as_ref();
         let columns = &record.extra;
-        let (chosen, prompt_len) = sequence((prompt, &record.chosen), columns, encoder, at)?;
-        let (rejected, _) = sequence((prompt, &record.rejected), columns, encoder, at)?;
+        let (chosen, prompt_len) = sequence(prompt, &record.chosen, columns, encoder, at)?;
+        let (rejected, _) = sequence(prompt, &record.rejected, columns, encoder, at)?;
         let pair = [encoder.check(chosen, "chosen", at)?, encoder.check(rejected, "rejected", at)?];
         for (ids, field) in pair.iter().zip(["chosen", "rejected"]) {
             if !predicts(ids.len(), prompt_len) {
@@ -124,7 +124,8 @@ pub(super) fn predicts(tokens: usize, prompt_len: usize) -> bool {
 
 /// One of the two sequences, and the length of the prompt in it.
 pub(super) fn sequence(
-    (prompt, completion): (Option<&Content>, &Content),
+    prompt: Option<&Content>,
+    completion: &Content,
     columns: &Map<String, Value>,
     encoder: &Encoder<'_>,
     at: &Source,
@@ -132,7 +133,7 @@ pub(super) fn sequence(
     match (prompt, completion) {
         (Some(Content::Messages(prompt)), Content::Messages(completion)) => {
             // The prompt ends where an answer begins: behind the assistant's header.
-            let (chat, first) = encoder.completion((prompt, completion), columns, at)?;
+            let (chat, first) = encoder.completion(prompt, completion, columns, at)?;
             Ok((chat.ids, first))
         }
         (Some(prompt), completion) => joined(prompt, completion, encoder, at),

@@ -94,7 +94,7 @@ impl Encoder<'_> {
                     let separator = separator.to_owned();
                     return Err(EncodeError::Separator { at: at.clone(), step, separator });
                 }
-                self.steps((prompt, steps), columns, at)
+                self.steps(prompt, steps, columns, at)
             }
         }
     }
@@ -105,11 +105,12 @@ impl Encoder<'_> {
     /// If the tokenizer is missing or refuses, a token is unknown, or there is none.
     pub fn completed(
         &self,
-        (prompt, completion): (Option<&Content>, &Content),
+        prompt: Option<&Content>,
+        completion: &Content,
         columns: &Map<String, Value>,
         at: &Source,
     ) -> Result<Vec<u32>, EncodeError> {
-        let (ids, _) = sequence((prompt, completion), columns, self, at)?;
+        let (ids, _) = sequence(prompt, completion, columns, self, at)?;
         self.check(ids, "the record", at)
     }
 }

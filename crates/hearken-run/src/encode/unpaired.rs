@@ -32,7 +32,7 @@ impl Example for UnpairedExample {
     ) -> Result<Encoded<Self>, EncodeError> {
         let at = &record.source;
         let (ids, mut prompt_len) =
-            sequence((Some(&record.prompt), &record.completion), &record.extra, encoder, at)?;
+            sequence(Some(&record.prompt), &record.completion, &record.extra, encoder, at)?;
         let mut ids = encoder.check(ids, "the record", at)?;
         if !predicts(ids.len(), prompt_len) {
             return Err(EncodeError::NothingSupervised { at: at.clone(), found: ids.len() });

@@ -170,7 +170,7 @@ impl<'p> Opening<'p> {
             None => freeze(model, &self.settings.model.freeze),
             Some(lora) => {
                 let start = lora.init.as_deref();
-                self.adapt(model, &self.settings.model.path, (None, start), lora)
+                self.adapt(model, &self.settings.model.path, None, start, lora)
             }
         }
     }
@@ -184,7 +184,8 @@ impl<'p> Opening<'p> {
         &self,
         model: &mut Model<D>,
         base: &Path,
-        (name, start): (Option<&str>, Option<&Path>),
+        name: Option<&str>,
+        start: Option<&Path>,
         lora: &LoraSection,
     ) -> Result<(), TrainError> {
         let stored = self.checkpoint.as_ref().map(|checkpoint| checkpoint.model_dir(name));

@@ -180,7 +180,7 @@ impl Checkpoint {
             return Ok(Optimizer::new(config, stores, ranks));
         }
         let path = self.dir.join("state/optimizer.safetensors");
-        Optimizer::load((config, ranks), stores, &path, self.state.optimizer_steps)
+        Optimizer::load(config, ranks, stores, &path, self.state.optimizer_steps)
     }
 }
 

@@ -71,9 +71,9 @@ impl JsonlHome {
     /// Takes what was flushed into the transaction's own index.
     fn take_in(&mut self) {
         let Transaction { flushed, own, replaced, .. } = &mut self.transaction;
-        let Some(flushed) = flushed.take() else { return };
+        let Some((changes, spots)) = flushed.take() else { return };
         let own = own.get_or_insert_with(|| self.shared.index().clone());
-        enter(own, flushed, replaced);
+        enter(own, changes, spots, replaced);
     }
 
     /// Lets everybody see what was flushed.
@@ -83,8 +83,8 @@ impl JsonlHome {
         if let Some(own) = own.take() {
             *index = own;
         }
-        if let Some(flushed) = flushed.take() {
-            enter(&mut index, flushed, replaced);
+        if let Some((changes, spots)) = flushed.take() {
+            enter(&mut index, changes, spots, replaced);
         }
     }
 
@@ -207,7 +207,7 @@ impl Deref for Sight<'_> {
 }
 
 /// Enters what was flushed; lines that are out of date by it go to `replaced`.
-fn enter(index: &mut Index, (changes, spots): (LedgerChanges, Spots), replaced: &mut Vec<Spot>) {
+fn enter(index: &mut Index, changes: LedgerChanges, spots: Spots, replaced: &mut Vec<Spot>) {
     for (((kind, key), document), spot) in changes.documents.into_iter().zip(spots.documents) {
         let document = document.map(|document| (document, spot));
         replaced.extend(index.set_document(Name { kind, key }, document));

@@ -255,7 +255,8 @@ pub(crate) fn attention(
     layout: QkvLayout,
     plan: &ForestPlan,
     attention: Attention,
-    (out, log_sum_exp): (&mut Buffer, &mut Buffer),
+    out: &mut Buffer,
+    log_sum_exp: &mut Buffer,
 ) {
     let (rows, heads) = (plan.rows, layout.query.heads);
     check(qkv, layout, rows);

@@ -90,13 +90,13 @@ impl<F> SpanAttention<'_, F> {
             // As many sums as there are registers for.
             _ if !S::MANY => {
                 for chunk in 0..chunks {
-                    scores_of::<S, 1>(q, width, &keys[chunk * LANES..], (scores, chunk));
+                    scores_of::<S, 1>(q, width, &keys[chunk * LANES..], scores, chunk);
                 }
             }
-            1 => scores_of::<S, 1>(q, width, keys, (scores, 0)),
-            2 => scores_of::<S, 2>(q, width, keys, (scores, 0)),
-            3 => scores_of::<S, 3>(q, width, keys, (scores, 0)),
-            _ => scores_of::<S, 4>(q, width, keys, (scores, 0)),
+            1 => scores_of::<S, 1>(q, width, keys, scores, 0),
+            2 => scores_of::<S, 2>(q, width, keys, scores, 0),
+            3 => scores_of::<S, 3>(q, width, keys, scores, 0),
+            _ => scores_of::<S, 4>(q, width, keys, scores, 0),
         }
         for i in 0..rows {
             let weights = &mut scores.0[0][i].as_chunks_mut::<LANES>().0[..chunks];
@@ -135,7 +135,8 @@ fn scores_of<S: Lanes, const N: usize>(
     q: &[f32],
     width: usize,
     keys: &[f32],
-    (scores, chunk): (&mut SpanScores, usize),
+    scores: &mut SpanScores,
+    chunk: usize,
 ) {
     assert!(width.is_multiple_of(LANES) && LANES <= width && N * LANES <= BLOCK);
     assert!(q.len() >= ROWS * width && keys.len() >= (width - 1) * BLOCK + N * LANES);
@@ -213,7 +214,7 @@ mod tests {
                 }
             }
             let mut scores = SpanScores([[[0.0; BLOCK]; ROWS]; _]);
-            scores_of::<S, 4>(self.q, self.width, &columns, (&mut scores, 0));
+            scores_of::<S, 4>(self.q, self.width, &columns, &mut scores, 0);
             let found = scores.0[0].as_flattened().iter().map(|x| x.to_bits()).collect();
             [expected, found]
         }

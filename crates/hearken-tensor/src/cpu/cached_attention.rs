@@ -246,10 +246,10 @@ impl CachedTask<'_> {
         let count = rows.len() * per_group;
         for first in (0..count).step_by(tile) {
             match (count - first).min(tile) {
-                1 => tile_of::<1>(first, &query, keys, (scale, softcap)),
-                2 => tile_of::<2>(first, &query, keys, (scale, softcap)),
-                3 => tile_of::<3>(first, &query, keys, (scale, softcap)),
-                _ => tile_of::<4>(first, &query, keys, (scale, softcap)),
+                1 => tile_of::<1>(first, &query, keys, scale, softcap),
+                2 => tile_of::<2>(first, &query, keys, scale, softcap),
+                3 => tile_of::<3>(first, &query, keys, scale, softcap),
+                _ => tile_of::<4>(first, &query, keys, scale, softcap),
             }
         }
     }
@@ -259,7 +259,8 @@ fn tile_of<'a, const M: usize>(
     first: usize,
     query: impl Fn(usize) -> Query<'a>,
     keys: CachedHead<'a>,
-    (scale, softcap): (f32, Option<Softcap>),
+    scale: f32,
+    softcap: Option<Softcap>,
 ) {
     let queries = std::array::from_fn::<_, M, _>(|i| query(first + i));
     dispatch(QueryTile { queries, keys, scale, softcap });

@@ -52,7 +52,7 @@ pub(crate) fn logprob_head(
         let (logits, are_kept) = logits.of(range.clone());
         if backward.is_none() || !are_kept {
             let out = Output::of(logits, dense);
-            product::forward(pool, hidden, weight, None, (out, Write::Overwrite));
+            product::forward(pool, hidden, weight, None, out, Write::Overwrite);
             if let Some(softcap) = options.softcap.map(Softcap::new) {
                 for_chunks_mut(logits, |_, values| dispatch(Bound { softcap, values }));
             }

@@ -189,8 +189,8 @@ impl Device for Cpu {
         write: Write,
     ) {
         let bias = bias.map(|bias| &bias[..]);
-        let out = (rows::Output::new(y), write);
-        product::forward(&self.pool, rows::Input::new(x), weight, bias, out);
+        let (x, y) = (rows::Input::new(x), rows::Output::new(y));
+        product::forward(&self.pool, x, weight, bias, y, write);
     }
 
     fn linear_parts(
@@ -302,7 +302,7 @@ impl Device for Cpu {
         out: &mut Buffer,
         log_sum_exp: &mut Buffer,
     ) {
-        attention::attention(&self.pool, qkv, layout, forest, attention, (out, log_sum_exp));
+        attention::attention(&self.pool, qkv, layout, forest, attention, out, log_sum_exp);
     }
 
     fn attention_backward(

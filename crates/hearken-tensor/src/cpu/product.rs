@@ -36,9 +36,11 @@ impl WeightOrder {
 fn product(
     pool: &Arc<BufferPool>,
     x: Input<'_>,
-    (weight, order): (&[f32], WeightOrder),
+    weight: &[f32],
+    order: WeightOrder,
     bias: Option<&[f32]>,
-    (y, write): (Output<'_>, Write),
+    y: Output<'_>,
+    write: Write,
 ) {
     let (inner, outputs) = (x.rows.width, y.rows.width);
     assert_eq!(x.rows.rows, y.rows.rows, "x and y: as many rows");
@@ -167,7 +169,7 @@ fn backward_int8(
         let dy = dy.columns(outputs.clone());
         match precision {
             Precision::F32 => {
-                product(pool, dy, (values, WeightOrder::InnerByOutputs), None, (dx, write));
+                product(pool, dy, values, WeightOrder::InnerByOutputs, None, dx, write);
             }
             Precision::Bf16 => {
                 let rows = Rows::dense(outputs.len(), dx.rows.width);
@@ -187,7 +189,8 @@ pub(crate) fn forward(
     x: Input<'_>,
     weight: Weight<'_, Buffer, Prepared>,
     bias: Option<&[f32]>,
-    (y, write): (Output<'_>, Write),
+    y: Output<'_>,
+    write: Write,
 ) {
     assert_eq!(x.rows.width, weight.shape.inputs, "x: as wide as the weight's inputs");
     assert_eq!(y.rows.width, weight.shape.outputs, "y: as wide as the weight's outputs");
@@ -204,7 +207,7 @@ pub(crate) fn forward(
         return;
     }
     let order = order(weight.shape.layout);
-    product(pool, x, (weight.values, order), bias, (y, write));
+    product(pool, x, weight.values, order, bias, y, write);
 }
 
 /// [`forward`] of the same rows for several weights, into parts of `y`. Where all are of one kind, the rows
@@ -264,7 +267,7 @@ pub(crate) fn forward_parts(
         return;
     }
     for (part, out) in parts.iter().zip(outs) {
-        forward(pool, x, part.weight, part.bias.map(|bias| &bias[..]), (out, write));
+        forward(pool, x, part.weight, part.bias.map(|bias| &bias[..]), out, write);
     }
 }
 
@@ -293,7 +296,7 @@ pub(crate) fn backward_input(
         WeightLayout::OutputsByInputs => WeightOrder::InnerByOutputs,
         WeightLayout::InputsByOutputs => WeightOrder::OutputsByInner,
     };
-    product(pool, dy, (weight.values, order), None, (dx, write));
+    product(pool, dy, weight.values, order, None, dx, write);
 }
 
 /// dW += dyᵀ·x, in the weight's layout.

@@ -51,7 +51,8 @@ pub(super) fn forward(
     layout: QkvLayout,
     forest: &Forest,
     attention: Attention,
-    (out, log_sum_exp): (&mut Values, &mut Values),
+    out: &mut Values,
+    log_sum_exp: &mut Values,
 ) {
     let (heads, d) = (layout.query.heads, layout.head_dim);
     for (row, keys) in seen(forest, attention.window).iter().enumerate() {

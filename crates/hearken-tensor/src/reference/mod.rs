@@ -293,7 +293,7 @@ impl Device for Reference {
         y: ViewMut<'_, Values>,
         statistics: &mut Values,
     ) {
-        rows::layer_norm(x, (weight, bias), eps, y, statistics);
+        rows::layer_norm(x, weight, bias, eps, y, statistics);
     }
 
     fn layer_norm_backward(
@@ -320,7 +320,7 @@ impl Device for Reference {
         rotary: Rotary<'_, Values>,
         rotation: Rotation,
     ) {
-        rows::rotary(buffer, (layout, heads), positions, rotary, rotation);
+        rows::rotary(buffer, layout, heads, positions, rotary, rotation);
     }
 
     fn attention(
@@ -332,7 +332,7 @@ impl Device for Reference {
         out: &mut Values,
         log_sum_exp: &mut Values,
     ) {
-        attention::forward(qkv, layout, forest, attention, (out, log_sum_exp));
+        attention::forward(qkv, layout, forest, attention, out, log_sum_exp);
     }
 
     fn attention_backward(

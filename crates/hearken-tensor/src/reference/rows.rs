@@ -70,7 +70,8 @@ pub(super) fn rms_norm(
 
 pub(super) fn layer_norm(
     x: View<'_, Values>,
-    (weight, bias): (&Values, &Values),
+    weight: &Values,
+    bias: &Values,
     eps: f32,
     y: ViewMut<'_, Values>,
     statistics: &mut Values,
@@ -159,7 +160,8 @@ impl Norm<'_> {
 
 pub(super) fn rotary(
     buffer: &mut Values,
-    (layout, heads): (QkvLayout, Heads),
+    layout: QkvLayout,
+    heads: Heads,
     positions: &[u32],
     rotary: Rotary<'_, Values>,
     rotation: Rotation,

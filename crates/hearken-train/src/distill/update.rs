@@ -55,7 +55,7 @@ impl DistributionComparison {
             let pass = run.forward(&completions.batch);
             let mut loss = |chunk: Range<usize>, student: &[f32], grads: &mut [f32]| {
                 let teacher = teacher.logits(&of_teacher, &rows[chunk]);
-                let distances = self.rows((student, &teacher), vocab, grads);
+                let distances = self.rows(student, &teacher, vocab, grads);
                 for distance in distances {
                     sums.push(distance);
                 }
@@ -69,7 +69,8 @@ impl DistributionComparison {
     /// student's logits.
     fn rows(
         self,
-        (student, teacher): (&[f32], &[f32]),
+        student: &[f32],
+        teacher: &[f32],
         vocab: usize,
         grads: &mut [f32],
     ) -> Vec<Distance> {

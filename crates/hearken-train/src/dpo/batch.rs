@@ -135,9 +135,9 @@ fn read_whole<D: Device, K: KeepsLoss>(
     let value = run.counters.own.loss().reward_shift;
     let mut shift = objective.shift_decay.map(|decay| RewardShift { decay, value });
     // The passes with gradients drop the same.
-    let dropping = (run.settings.train.microbatch_tokens, Some(run.dropout()));
+    let (tokens_max, dropout) = (run.settings.train.microbatch_tokens, Some(run.dropout()));
     let trees = batch.shares.pick(&batch.trees);
-    let (own, flops) = read_dropping(&run.model, &trees, objective.reading(), dropping);
+    let (own, flops) = read_dropping(&run.model, &trees, objective.reading(), tokens_max, dropout);
     run.book_reading(flops);
     let tokens = run.ranks.whole(batch.shares, own);
     let places: Vec<usize> = (0..tokens.len()).collect();
@@ -192,7 +192,7 @@ pub(super) fn read<D: Device>(
     reading: TreeReading,
     tokens_max: usize,
 ) -> (Vec<TreeTokens>, f64) {
-    read_dropping(model, trees, reading, (tokens_max, None))
+    read_dropping(model, trees, reading, tokens_max, None)
 }
 
 /// [`read`] with what a training pass drops, if anything.
@@ -200,7 +200,8 @@ fn read_dropping<D: Device>(
     model: &Model<D>,
     trees: &[&Tree],
     reading: TreeReading,
-    (tokens_max, dropout): (usize, Option<u64>),
+    tokens_max: usize,
+    dropout: Option<u64>,
 ) -> (Vec<TreeTokens>, f64) {
     let rows: Vec<usize> = trees.iter().map(|tree| tree.rows(reading.branches)).collect();
     let (mut all, mut flops) = (Vec::with_capacity(trees.len()), 0.0);

@@ -140,13 +140,13 @@ impl DpoConfig {
             // The pull towards the reference is part of the loss, and stays.
             beta: 0.0,
             steering: KlSteering { target_nats: None, horizon: 1.0 },
-            kl_limit_nats: self.online.kl_limit_nats.map(Positive::get),
+            kl_limit_nats: self.online.learning.kl_limit_nats.map(Positive::get),
             prompts: self.prompts(method),
-            epochs: *self.online.epochs,
-            minibatches: *self.online.minibatches,
+            epochs: *self.online.learning.epochs,
+            minibatches: *self.online.learning.minibatches,
             scores: self.scores.clone(),
             guard: Some(self.guard.clone()),
-            normalize_scores: self.online.normalize_scores,
+            normalize_scores: self.online.learning.normalize_scores,
             needs_scores: method != SelectionMethod::Spin && self.judge.who.is_none(),
         }
     }

@@ -19,7 +19,8 @@ pub(super) fn evaluate<D: Device>(
     trees: &[Tree],
     references: &[RefLogprobs],
     objective: &Objective,
-    (portions, reward_shift): (Portions, f64),
+    portions: Portions,
+    reward_shift: f64,
 ) -> Option<DpoEvaluation> {
     let trees: Vec<&Tree> = trees.iter().collect();
     let reading = objective.reading();

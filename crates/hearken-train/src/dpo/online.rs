@@ -200,7 +200,7 @@ impl<D: Device> RolloutTrainer<D> for Online<'_> {
             length: metrics.length_mean,
             repeated: metrics.repeated_share,
             flat: metrics.ties,
-            sources: measures(&metrics.sources, ("scores/", "")),
+            sources: measures(&metrics.sources, "scores/", ""),
         })
     }
 

@@ -180,7 +180,7 @@ impl ReferencePlace<'_, '_> {
                 known.push(Vec::new());
                 continue;
             }
-            let file = self.cache_file((source, init), &trees)?;
+            let file = self.cache_file(source, init, &trees)?;
             if let Some(found) = self.opening.ranks.lead(|| file.read())? {
                 self.note(&format!("{what}: reference log-probabilities are read from"), &file);
                 known.push(found);
@@ -258,7 +258,8 @@ impl ReferencePlace<'_, '_> {
 
     fn cache_file(
         &self,
-        (source, init): (&Path, Option<&Path>),
+        source: &Path,
+        init: Option<&Path>,
         trees: &[&Tree],
     ) -> Result<CacheFile, TrainError> {
         let inside = self.opening.dir.path(REFERENCE);

@@ -101,7 +101,7 @@ impl GrpoConfig {
     /// A minibatch is a share of the iteration's rollouts.
     fn check_batch_size(&self) -> Result<(), Complaint> {
         let (prompts, completions) = (*self.grpo.prompts, *self.rollout.completions);
-        let (rollouts, minibatches) = (prompts * completions, *self.grpo.minibatches);
+        let (rollouts, minibatches) = (prompts * completions, *self.grpo.learning.minibatches);
         let expected = format!("a divisor of prompts · completions = {rollouts}");
         let holds = rollouts.is_multiple_of(minibatches);
         Complaint::unless(holds, "grpo.minibatches", minibatches, &expected)?;
@@ -126,13 +126,13 @@ impl Configured for GrpoConfig {
             movement: Movement::Frozen,
             beta: self.resolved.algorithm.kl.beta().unwrap_or(0.0),
             steering: self.kl.steering(),
-            kl_limit_nats: self.grpo.kl_limit_nats.map(Positive::get),
+            kl_limit_nats: self.grpo.learning.kl_limit_nats.map(Positive::get),
             prompts: *self.grpo.prompts,
-            epochs: *self.grpo.epochs,
-            minibatches: *self.grpo.minibatches,
+            epochs: *self.grpo.learning.epochs,
+            minibatches: *self.grpo.learning.minibatches,
             scores: self.scores.clone(),
             guard: Some(self.guard.clone()),
-            normalize_scores: self.grpo.normalize_scores,
+            normalize_scores: self.grpo.learning.normalize_scores,
             needs_scores: true,
         };
         (self.shared.clone(), settings)

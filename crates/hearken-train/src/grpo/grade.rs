@@ -39,7 +39,7 @@ pub(super) struct Ungraded {
 pub(super) fn grade(ungraded: Ungraded, weights: &[f64], config: &GrpoConfig) -> Vec<Graded> {
     let Ungraded { rollouts, scores, greedy } = ungraded;
     let shaped = |rollout: &Rollout, score: f64| {
-        let score = rollout.score_with_end(score, config.grpo.missing_end);
+        let score = rollout.score_with_end(score, config.grpo.learning.missing_end);
         config.resolved.algorithm.overlong.score(score, rollout.completion.ids.len())
     };
     let own = &scores.total;

@@ -1,19 +1,19 @@
 //! `[grpo]`: a published name and the keys that change it.
 
 use hearken_config::{
-    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, RolloutConfig, missing_end,
+    AboveOne, AtLeastOne, Complaint, Fraction, NonNegative, Positive, RolloutConfig,
 };
 use hearken_objective::advantage::group::Standardization;
 use hearken_objective::grpo::preset::named;
 use hearken_objective::grpo::{Algorithm, GroupFilter};
 use hearken_objective::moments::Variance;
-use hearken_objective::reward::MissingEnd;
 use hearken_objective::surrogate::RatioLevel;
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 
 use crate::rollout::correction::CorrectionName;
+use crate::rollout::settings::LearningSettings;
 
 /// What becomes of groups whose scores are all equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,29 +130,20 @@ pub enum OverlongName {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrpoSettings {
+    /// How an iteration is learned from, and what its scores are.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub learning: LearningSettings,
     /// The name that the algorithm starts from.
     pub preset: String,
     /// Prompts per iteration.
     pub prompts: AtLeastOne,
     /// Another name of `rollout.completions`.
     pub completions: Option<AtLeastOne>,
-    /// Passes over an iteration's rollouts.
-    pub epochs: AtLeastOne,
-    /// Optimizer steps per pass.
-    pub minibatches: AtLeastOne,
     /// Multiplies the mean entropy of a token, which is subtracted.
     pub entropy_coef: NonNegative,
-    /// Whether reward models apply what is stored beside them.
-    pub normalize_scores: bool,
     /// Whether every source is standardized within the group before they are summed.
     pub normalize_each: bool,
-    /// What is taken from the score of a completion that has no end.
-    #[serde(rename = "missing_end_penalty", deserialize_with = "missing_end")]
-    #[schemars(with = "NonNegative")]
-    pub missing_end: MissingEnd,
-    /// The KL of a completion, in nats, above which the run ends.
-    #[serde(rename = "kl_limit")]
-    pub kl_limit_nats: Option<Positive>,
     /// How often more prompts are asked where groups are resampled.
     pub resample_rounds: usize,
     /// How a completion is credited.

@@ -19,7 +19,8 @@ use crate::rollout::{CompletionBatch, Sequence, completion_microbatches};
 /// KL penalty in force.
 pub(super) fn accumulate<D: Device>(
     session: &mut RolloutSession<D>,
-    (minibatch, shares): (&[&Experience], &Shares),
+    minibatch: &[&Experience],
+    shares: &Shares,
     algorithm: &Algorithm,
     entropy_coef: f64,
 ) -> GrpoStepSums {

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    AtLeastOne, Complaint, Configuration, DataConfig, Fraction, GuardConfig, KlConfig, Named,
-    NonNegative, Positive, RolloutConfig, SamplesConfig, ScoreConfig, Share, SharedSections,
-    check_scores, missing_end, unless_zero,
+    Complaint, Configuration, DataConfig, Fraction, GuardConfig, KlConfig, Named, NonNegative,
+    Positive, RolloutConfig, SamplesConfig, ScoreConfig, Share, SharedSections, check_scores,
+    unless_zero,
 };
 use hearken_objective::{
-    advantage::gae::Gae, grpo::shaping::SamplerCorrection, reward::MissingEnd, surrogate::Clip,
-    value::ValueLoss,
+    advantage::gae::Gae, grpo::shaping::SamplerCorrection, surrogate::Clip, value::ValueLoss,
 };
 use schemars::JsonSchema;
 use serde::de::{Error, Unexpected};
@@ -17,7 +16,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::rollout::correction::{CorrectionKeys, CorrectionName};
 use crate::rollout::feed::SampledRecords;
-use crate::rollout::settings::{Configured, Movement, RolloutSettings, UNREAD, named};
+use crate::rollout::settings::{
+    Configured, LearningSettings, Movement, RolloutSettings, UNREAD, named,
+};
 
 /// What `hearken ppo` reads; `configs/ppo.toml` says what each key does.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -49,6 +50,10 @@ pub struct PpoConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PpoSettings {
+    /// How an iteration is learned from, and what its scores are.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub learning: LearningSettings,
     /// Which network predicts the return: "value_head", or the folder of a model with a score head.
     pub critic: CriticSource,
     /// The learning rate of a critic of its own; without it that of the policy.
@@ -69,21 +74,8 @@ pub struct PpoSettings {
     pub value_coef: NonNegative,
     /// Multiplies the entropy, which is subtracted.
     pub entropy_coef: NonNegative,
-    /// Passes over an iteration's rollouts.
-    pub epochs: AtLeastOne,
-    /// Optimizer steps per pass.
-    pub minibatches: AtLeastOne,
-    /// What is taken from the score of a completion that has no end.
-    #[serde(rename = "missing_end_penalty", deserialize_with = "missing_end")]
-    #[schemars(with = "NonNegative")]
-    pub missing_end: MissingEnd,
-    /// The KL of a completion, in nats, above which the run ends.
-    #[serde(rename = "kl_limit")]
-    pub kl_limit_nats: Option<Positive>,
     /// Whether advantages have mean 0 and variance 1 over all tokens of an iteration.
     pub whiten_advantages: bool,
-    /// Whether reward models apply what is stored beside them.
-    pub normalize_scores: bool,
     /// What is done where sampler and trainer differ.
     pub correction: Option<CorrectionName>,
     /// The lower bound of a correction.
@@ -196,7 +188,7 @@ impl Configuration for PpoConfig {
 impl PpoConfig {
     /// Rollouts of an iteration that is sampled.
     pub fn rollouts_per_iteration(&self) -> usize {
-        *self.shared.train.batch_size * *self.ppo.minibatches
+        *self.shared.train.batch_size * *self.ppo.learning.minibatches
     }
 
     /// Where prompts come from; `None` where rollouts are replayed.
@@ -217,13 +209,13 @@ impl Configured for PpoConfig {
             movement: Movement::Frozen,
             beta: *self.kl.beta,
             steering: self.kl.steering(),
-            kl_limit_nats: self.ppo.kl_limit_nats.map(Positive::get),
+            kl_limit_nats: self.ppo.learning.kl_limit_nats.map(Positive::get),
             prompts: self.rollouts_per_iteration().div_ceil(*self.rollout.completions),
-            epochs: *self.ppo.epochs,
-            minibatches: *self.ppo.minibatches,
+            epochs: *self.ppo.learning.epochs,
+            minibatches: *self.ppo.learning.minibatches,
             scores: self.scores.clone(),
             guard: Some(self.guard.clone()),
-            normalize_scores: self.ppo.normalize_scores,
+            normalize_scores: self.ppo.learning.normalize_scores,
             needs_scores: true,
         };
         (self.shared.clone(), settings)

@@ -37,7 +37,7 @@ pub(super) fn open<D: Device>(
             check_tokens(path, &model, policy, opening.tokenizer.as_ref())?;
             if let Some(lora) = &config.shared.model.lora {
                 // An adapter of its own, as the policy's is made.
-                opening.adapt(&mut model, path, (Some(NAME), None), lora)?;
+                opening.adapt(&mut model, path, Some(NAME), None, lora)?;
             }
             let gradients = model.gradients();
             Ok(Some(Companion {

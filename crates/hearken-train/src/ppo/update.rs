@@ -32,7 +32,8 @@ struct StepContext<'a> {
 /// beforehand, so the split into shares and microbatches changes nothing.
 pub(super) fn accumulate<D: Device>(
     session: &mut RolloutSession<D>,
-    (minibatch, shares): (&[&Experience], &Shares),
+    minibatch: &[&Experience],
+    shares: &Shares,
     config: &PpoConfig,
 ) -> PpoStepSums {
     let forward = session.forward_options();
@@ -265,7 +266,7 @@ mod tests {
         let step = |session: &mut RolloutSession<Cpu>| -> f64 {
             session.run.begin_step();
             let shares = session.run.ranks.shares(&[1, 1]);
-            let sums = accumulate(session, (&minibatch, &shares), &config);
+            let sums = accumulate(session, &minibatch, &shares, &config);
             let mean = |mean: Mean| mean.value().unwrap();
             mean(sums.policy) + 0.1 * mean(sums.value) - 0.2 * mean(sums.entropy)
                 + 0.3 * mean(sums.kl)

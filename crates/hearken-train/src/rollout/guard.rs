@@ -36,7 +36,8 @@ pub(crate) fn repeated<'r>(rollouts: impl IntoIterator<Item = &'r Rollout>) -> f
 /// Means of measures, as metrics name them: between `before` and `behind`.
 pub(crate) fn measures<'m>(
     metrics: impl IntoIterator<Item = (&'m String, &'m f64)>,
-    (before, behind): (&str, &str),
+    before: &str,
+    behind: &str,
 ) -> Vec<(String, f64)> {
     let inner =
         |name: &'m String| Some(name.strip_prefix(before)?.strip_suffix(behind)?.to_owned());
@@ -93,8 +94,10 @@ pub(super) struct GuardVerdict {
 pub(super) fn look(
     watched: &Watched,
     signs: &Signs,
-    (step, iteration): (u64, u64),
-    (config, scores): (&GuardConfig, &[ScoreConfig]),
+    step: u64,
+    iteration: u64,
+    config: &GuardConfig,
+    scores: &[ScoreConfig],
     progress: &mut dyn Progress,
 ) -> GuardVerdict {
     if config.action == GuardAction::Off {

@@ -90,7 +90,9 @@ pub struct RolloutSession<D: Device, E = ()> {
 pub(super) fn open<D: Device, E: Stored>(
     device: D,
     opening: Opening<'_>,
-    (settings, feed, total): (RolloutSettings, Feed, u64),
+    settings: RolloutSettings,
+    feed: Feed,
+    total: u64,
     accompany: impl FnOnce(&mut Model<D>, &Opening<'_>) -> Result<Option<Companion<D>>, TrainError>,
 ) -> Result<RolloutSession<D, E>, TrainError> {
     let servers = Servers::open(&settings.rollout)?;
@@ -98,7 +100,7 @@ pub(super) fn open<D: Device, E: Stored>(
     let (mut policy, reference) = if let Some(source) = &settings.reference {
         let (policy, reference) = with_reference(device, &opening, source, movement)?;
         let tokenizer = opening.tokenizer.as_ref();
-        same_tokens((settings.reference_key, source), &reference, &policy, tokenizer)?;
+        same_tokens(settings.reference_key, source, &reference, &policy, tokenizer)?;
         (policy, Some(reference))
     } else {
         (opening.load(device, &opening.model_dir())?, None)
@@ -168,7 +170,7 @@ fn adapted<D: Device>(
             let mut reference = base.duplicate();
             let name = opening.checkpoint.is_some().then_some(REFERENCE);
             let start = lora.init.as_deref();
-            opening.adapt(&mut reference, &model.path, (name, start), lora)?;
+            opening.adapt(&mut reference, &model.path, name, start, lora)?;
             reference.set_trainable(|_| false);
             reference
         }
@@ -286,9 +288,8 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
     /// Watches an iteration that is about to be trained on; whether that ends the run.
     pub(super) fn is_stopped_by(&mut self, signs: &Signs, progress: &mut dyn Progress) -> bool {
         let Some(guard) = &self.settings.guard else { return false };
-        let settings = (guard, self.settings.scores.as_slice());
-        let at = (self.run.step, self.iteration());
-        let found = look(&self.run.counters.own.watched, signs, at, settings, progress);
+        let (watched, scores) = (&self.run.counters.own.watched, &self.settings.scores);
+        let found = look(watched, signs, self.run.step, self.iteration(), guard, scores, progress);
         let kept = &mut self.run.counters.own;
         kept.watched = found.watched;
         kept.is_stopped = found.ends;
@@ -453,7 +454,8 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
 
 /// Refuses a reference that reads other tokens than the policy.
 fn same_tokens<D: Device>(
-    (key, source): (&str, &Path),
+    key: &str,
+    source: &Path,
     reference: &Model<D>,
     policy: &Model<D>,
     tokenizer: Option<&Tokenizer>,

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use hearken_config::{
-    GuardConfig, KlSteering, Named, RolloutConfig, SamplesConfig, ScoreConfig, SharedSections,
+    AtLeastOne, GuardConfig, KlSteering, Named, NonNegative, Positive, RolloutConfig,
+    SamplesConfig, ScoreConfig, SharedSections, missing_end,
 };
+use hearken_objective::reward::MissingEnd;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::feed::SampledRecords;
 
@@ -43,6 +47,25 @@ pub struct RolloutSettings {
     pub(crate) normalize_scores: bool,
     /// Whether at least one score must count.
     pub needs_scores: bool,
+}
+
+/// Keys that `[ppo]`, `[grpo]` and `[online]` have in common: how an iteration is learned from, and what its scores are.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LearningSettings {
+    /// Passes over an iteration's rollouts, or over the records that are made of them.
+    pub epochs: AtLeastOne,
+    /// Optimizer steps per pass.
+    pub minibatches: AtLeastOne,
+    /// What is taken from the score of a completion that has no end.
+    #[serde(rename = "missing_end_penalty", deserialize_with = "missing_end")]
+    #[schemars(with = "NonNegative")]
+    pub missing_end: MissingEnd,
+    /// The KL of a completion, in nats, above which the run ends.
+    #[serde(rename = "kl_limit")]
+    pub kl_limit_nats: Option<Positive>,
+    /// Whether reward models apply what is stored beside them.
+    pub normalize_scores: bool,
 }
 
 /// A configuration of a run that samples.

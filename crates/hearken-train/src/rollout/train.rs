@@ -380,7 +380,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         trainer.open(&opening)?;
         let accompany =
             |policy: &mut Model<D>, opening: &Opening<'_>| trainer.accompany(policy, opening);
-        let session = session::open(device, opening, (settings, feed, total), accompany)?;
+        let session = session::open(device, opening, settings, feed, total, accompany)?;
         Ok(Opened::Ready(Self { trainer, session, sources }))
     }
 

@@ -165,8 +165,8 @@ impl Live {
                     "{name:?} is no checkpoint's folder; a model of an API needs --url-a or --url-b"
                 );
             }
-            let sampling = (asked.temperature.unwrap_or(1.0), asked.seed);
-            let model = LocalModel::load(dir, sampling, self.answer_tokens as usize)?;
+            let (temperature, tokens) = (asked.temperature.unwrap_or(1.0), self.answer_tokens);
+            let model = LocalModel::load(dir, temperature, asked.seed, tokens as usize)?;
             return Ok(Box::new(model));
         };
         let api = match asked.protocol {

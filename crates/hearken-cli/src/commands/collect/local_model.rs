@@ -36,7 +36,7 @@ pub(super) struct LocalModel {
 
 impl LocalModel {
     /// Reads the checkpoint in `dir`. Each answer is sampled with a seed of its own, derived from `seed`.
-    pub(super) fn load(dir: &Path, (temperature, seed): (f64, u64), tokens: usize) -> Result<Self> {
+    pub(super) fn load(dir: &Path, temperature: f64, seed: u64, tokens: usize) -> Result<Self> {
         let (model, _) = Model::load(
             device::open(),
             dir,

@@ -61,8 +61,8 @@ impl Demonstrate {
         let environment = self.server.entered(&acting, self.env);
         let id = &environment.id;
         let manner = if self.sample { Manner::Sampled } else { Manner::Likeliest };
-        let of = (self.episodes as usize, manner);
-        let episodes = demonstrate(&acting, &environment, of, Seeds::new(self.seed))?;
+        let (episodes, seeds) = (self.episodes as usize, Seeds::new(self.seed));
+        let episodes = demonstrate(&acting, &environment, episodes, manner, seeds)?;
         write_demonstrations(&self.output, id, &episodes)?;
         let total: f64 = episodes.iter().flat_map(|episode| &episode.rewards).sum();
         let steps: usize = episodes.iter().map(|episode| episode.actions.len()).sum();

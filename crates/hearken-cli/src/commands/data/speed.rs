@@ -25,7 +25,8 @@ const BATCH: u32 = 8;
 /// # Errors
 /// If the model or the records cannot be read.
 pub(super) fn tokens_per_s(
-    (path, kind): (&Path, RecordKind),
+    path: &Path,
+    kind: RecordKind,
     model: &Path,
     columns: &BTreeMap<String, String>,
     lengths: &[usize],

@@ -273,7 +273,7 @@ impl Count<'_> {
         let report = records.into_report();
         let timed = self.ruler.and_then(|ruler| ruler.timed.as_deref());
         let tokens_per_s = match timed.filter(|_| !lengths.is_empty()) {
-            Some(model) => tokens_per_s((path, told.kind), model, &self.options.columns, &lengths)?,
+            Some(model) => tokens_per_s(path, told.kind, model, &self.options.columns, &lengths)?,
             None => None,
         };
         let limit = self.limit.or(self.ruler.map(|ruler| ruler.config.max_positions));

@@ -57,7 +57,7 @@ pub(crate) async fn import(
         .then(|| format.parse::<Format>())
         .transpose()
         .map_err(|error| AppError::Unprocessable(error.to_string()))?;
-    let imported = upload.import(&state, format, (skip_bad, items_only)).await?;
+    let imported = upload.import(&state, format, skip_bad, items_only).await?;
     state
         .blocking(move |state| {
             let details = json!({

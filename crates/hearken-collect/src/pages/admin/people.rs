@@ -83,7 +83,7 @@ pub(super) async fn page(
         )
         .await;
     }
-    state.blocking(move |state| show(state, &user, (asked.notice(), &Links::default()))).await
+    state.blocking(move |state| show(state, &user, asked.notice(), &Links::default())).await
 }
 
 /// Links that are shown once.
@@ -98,7 +98,8 @@ struct Links {
 fn show(
     state: &AppState,
     user: &CurrentUser,
-    (done, links): (Option<&'static str>, &Links),
+    done: Option<&'static str>,
+    links: &Links,
 ) -> Result<Html<String>, AppError> {
     let (store, now) = (state.store(), state.now());
     distribute::read_judgements(state)?;
@@ -248,14 +249,13 @@ pub(crate) async fn invite(
             let expires_at = state.now() + form.days * DAY_MS;
             let link = |name: String| {
                 let (store, by) = (state.store(), &user.annotator);
-                let whom = (form.role, name.as_str());
-                let secret = invitations::create(store, whom, by, expires_at)?;
+                let secret = invitations::create(store, form.role, &name, by, expires_at)?;
                 let details = json!({"role": form.role, "days": form.days});
                 state.audit(by, "account.invited", details)?;
                 Ok((name, format!("{}/invite/{secret}", user.reached)))
             };
             let links = names.into_iter().map(link).collect::<Result<_, AppError>>()?;
-            show(state, &user, (None, &Links { links, reset: false }))
+            show(state, &user, None, &Links { links, reset: false })
         })
         .await
 }
@@ -274,7 +274,7 @@ pub(crate) async fn reset(
             let name = accounts::find(store, &form.key)?.map(|account| account.name);
             let link = format!("{}/reset/{secret}", user.reached);
             let links = vec![(name.unwrap_or_default(), link)];
-            show(state, &user, (None, &Links { links, reset: true }))
+            show(state, &user, None, &Links { links, reset: true })
         })
         .await
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_objective::moments::Variance;
 use hearken_objective::{Mean, Moments};
-use hearken_reward_source::RewardSource;
+use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Ranks;
@@ -154,11 +154,8 @@ impl Online<'_> {
         Ok(self.shaped(found))
     }
 
-    fn shaped(
-        &self,
-        (rollouts, scores): (Vec<Rollout>, hearken_reward_source::BatchScores),
-    ) -> Scored {
-        let penalty = self.config.online.missing_end;
+    fn shaped(&self, (rollouts, scores): (Vec<Rollout>, BatchScores)) -> Scored {
+        let penalty = self.config.online.learning.missing_end;
         let shaped = |(rollout, score): (&Rollout, &f64)| rollout.score_with_end(*score, penalty);
         Scored {
             scores: rollouts.iter().zip(&scores.total).map(shaped).collect(),

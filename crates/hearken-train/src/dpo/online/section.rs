@@ -1,6 +1,6 @@
 //! `[online]`: what is sampled during training, and what is learned of it.
 
-use hearken_config::{AtLeastOne, Complaint, Fraction, NonNegative, Positive, Share, missing_end};
+use hearken_config::{Complaint, Fraction, NonNegative, Share};
 use hearken_objective::online::{KlCredit, NashMd};
 use hearken_objective::reward::MissingEnd;
 use schemars::JsonSchema;
@@ -8,15 +8,16 @@ use serde::Deserialize;
 
 use crate::dpo::config::DpoConfig;
 use crate::dpo::objective::{Objective, ObjectiveKind};
+use crate::rollout::settings::LearningSettings;
 
 /// `[online]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnlineSettings {
-    /// Passes over an iteration's records.
-    pub epochs: AtLeastOne,
-    /// Optimizer steps per pass.
-    pub minibatches: AtLeastOne,
+    /// How an iteration is learned from, and what its scores are.
+    #[serde(rename = "*")]
+    #[schemars(flatten)]
+    pub learning: LearningSettings,
     /// What scores say of a comparison; without it what the method's authors let them say.
     pub labels: Option<Labels>,
     /// Which completions are kept in "best_of_n" and "raft".
@@ -29,15 +30,6 @@ pub struct OnlineSettings {
     pub nash_mixture: Fraction,
     /// What a token of "nash_md" answers for.
     pub nash_kl: KlCreditName,
-    /// What is taken from the score of a completion that has no end.
-    #[serde(rename = "missing_end_penalty", deserialize_with = "missing_end")]
-    #[schemars(with = "NonNegative")]
-    pub missing_end: MissingEnd,
-    /// The KL of a completion, in nats, above which the run ends.
-    #[serde(rename = "kl_limit")]
-    pub kl_limit_nats: Option<Positive>,
-    /// Whether reward models apply what is stored beside them.
-    pub normalize_scores: bool,
 }
 
 /// What is sampled for a prompt, and what is learned of it.
@@ -194,7 +186,7 @@ impl DpoConfig {
 
     /// Optimizer steps' records of an iteration.
     fn records(&self) -> usize {
-        *self.shared.train.batch_size * *self.online.minibatches
+        *self.shared.train.batch_size * *self.online.learning.minibatches
     }
 
     /// Prompts of an iteration.
@@ -285,7 +277,7 @@ impl DpoConfig {
         let is_alone = matches!(method, SelectionMethod::BestOfN { .. }) && completions < 2;
         let expected = "at least 2: a judge compares two";
         Complaint::unless(!is_alone, "rollout.completions", completions, expected)?;
-        if self.online.missing_end != MissingEnd::Keep {
+        if self.online.learning.missing_end != MissingEnd::Keep {
             let reason = "a judge gives no score that a penalty could be taken from";
             return Err(Complaint::exclusive("judge", "online.missing_end_penalty", reason));
         }
