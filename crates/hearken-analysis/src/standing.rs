@@ -27,12 +27,13 @@ pub struct StandingVote<'a> {
     pub verdict: &'a Verdict,
 }
 
-/// Verdicts, counted item by item.
+/// Verdicts, counted item by item: what is said of one item can be taken out again and replaced, at the cost of that item alone.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
     /// Of people and of language models. The latter count where nobody else judged.
     by: [Votes; 2],
-    has_people: bool,
+    /// Items of which people say something.
+    by_people: usize,
 }
 
 /// Votes of one kind of annotators.
@@ -40,37 +41,106 @@ pub struct Counted {
 struct Votes {
     /// By the numbers of two models: for the first, ties, for the second.
     pairs: BTreeMap<(u32, u32), [u32; 3]>,
-    /// Annotators by their first choice, for every two candidates of an item.
-    units: Vec<[u32; 3]>,
+    /// How many pairs of candidates there are with these numbers of annotators by their first choice.
+    units: BTreeMap<[u32; 3], usize>,
 }
 
-impl Counted {
-    /// Adds what is said of an item: the numbers of the models that wrote its candidates, every verdict in the order of the
+/// What is said of one item, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ItemCounts {
+    /// By people and by language models.
+    by: [Box<[PairCounts]>; 2],
+    has_people: bool,
+}
+
+/// What is said of two candidates of an item: for the first, ties, for the second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PairCounts {
+    candidates: (usize, usize),
+    /// The numbers of the models that wrote them, where two different ones did.
+    models: Option<(u32, u32)>,
+    /// What decides who wins.
+    votes: [u32; 3],
+    /// Annotators by their first choice.
+    unit: [u32; 3],
+}
+
+impl ItemCounts {
+    /// Counts what is said of an item: the numbers of the models that wrote its candidates, every verdict in the order of the
     /// judgements, and the final one, which takes the place of the others in who wins.
-    pub fn add(
-        &mut self,
+    pub fn new(
         models: &[Option<u32>],
         said: &[StandingVote<'_>],
         decided: Option<&Verdict>,
-    ) {
-        self.has_people |= said.iter().any(|said| !said.is_ai);
-        for is_ai in [false, true] {
-            let votes = &mut self.by[usize::from(is_ai)];
-            let of_kind = || said.iter().filter(|said| said.is_ai == is_ai);
-            votes.agree(models.len(), of_kind());
-            let deciding = of_kind().map(|said| said.verdict).filter(|_| decided.is_none());
-            for verdict in deciding.chain(decided) {
-                votes.compare(models, verdict);
+    ) -> Self {
+        let counts = |is_ai: bool| {
+            let mut pairs: Vec<PairCounts> = Vec::new();
+            let mut seen: HashSet<(u32, usize, usize)> = HashSet::new();
+            for StandingVote { annotator, verdict, .. } in
+                said.iter().filter(|it| it.is_ai == is_ai)
+            {
+                for (one, other, choice, _) in pairs_of(verdict) {
+                    let pair = PairCounts::of(&mut pairs, models, (one, other));
+                    pair.votes[choice as usize] += u32::from(decided.is_none());
+                    let is_first = other < models.len() && seen.insert((*annotator, one, other));
+                    pair.unit[choice as usize] += u32::from(is_first);
+                }
             }
+            for (one, other, choice, _) in decided.map(pairs_of).unwrap_or_default() {
+                let pair = PairCounts::of(&mut pairs, models, (one, other));
+                pair.votes[choice as usize] += 1;
+            }
+            pairs.into_boxed_slice()
+        };
+        Self { by: [counts(false), counts(true)], has_people: said.iter().any(|said| !said.is_ai) }
+    }
+}
+
+impl PairCounts {
+    /// The place of two candidates.
+    fn of<'a>(
+        pairs: &'a mut Vec<Self>,
+        models: &[Option<u32>],
+        candidates: (usize, usize),
+    ) -> &'a mut Self {
+        let place = pairs.iter().position(|pair| pair.candidates == candidates);
+        let place = place.unwrap_or_else(|| {
+            let of = |candidate: usize| models.get(candidate).copied().flatten();
+            let models = of(candidates.0).zip(of(candidates.1)).filter(|(one, other)| one != other);
+            pairs.push(Self { candidates, models, votes: [0; 3], unit: [0; 3] });
+            pairs.len() - 1
+        });
+        &mut pairs[place]
+    }
+}
+
+impl Counted {
+    /// Adds what is said of an item.
+    pub fn add(&mut self, item: &ItemCounts) {
+        self.by_people += usize::from(item.has_people);
+        for (votes, pairs) in self.by.iter_mut().zip(&item.by) {
+            pairs.iter().for_each(|pair| votes.add(pair));
+        }
+    }
+
+    /// Takes out what was added of an item.
+    ///
+    /// # Panics
+    /// If it was never added.
+    pub fn take_out(&mut self, item: &ItemCounts) {
+        self.by_people -= usize::from(item.has_people);
+        for (votes, pairs) in self.by.iter_mut().zip(&item.by) {
+            pairs.iter().for_each(|pair| votes.take_out(pair));
         }
     }
 
     /// What they come to; `names` are those of the models by their numbers.
     pub fn standing(&self, names: &[&str], options: &Options) -> Standing {
-        let votes = &self.by[usize::from(!self.has_people)];
+        let votes = &self.by[usize::from(self.by_people == 0)];
         let (tally, models) = votes.tally(names);
         let rounds = options.bootstrap_rounds;
-        let table = Table::new(3, votes.units.iter().map(|unit| unit.to_vec()));
+        let units = votes.units.iter().map(|(unit, units)| (unit.to_vec(), *units));
+        let table = Table::counted(3, units);
         let nominal = Coefficient::Alpha(Distance::Nominal, &[0.0, 0.5, 1.0]);
         let found = table.estimates(&[Coefficient::Raw, nominal], rounds, &mut options.rng(1));
         let mut found = found.into_iter().map(|it| figure(it, NOT_TWICE));
@@ -86,34 +156,27 @@ impl Counted {
 }
 
 impl Votes {
-    fn agree<'a>(&mut self, candidates: usize, said: impl Iterator<Item = &'a StandingVote<'a>>) {
-        let first = self.units.len();
-        let mut places: Vec<(usize, usize)> = Vec::new();
-        let mut seen: HashSet<(u32, usize, usize)> = HashSet::new();
-        for StandingVote { annotator, verdict, .. } in said {
-            for (one, other, choice, _) in pairs_of(verdict) {
-                if candidates <= other || !seen.insert((*annotator, one, other)) {
-                    continue;
-                }
-                let place = places.iter().position(|place| *place == (one, other));
-                let place = place.unwrap_or_else(|| {
-                    places.push((one, other));
-                    self.units.push([0; 3]);
-                    places.len() - 1
-                });
-                self.units[first + place][choice as usize] += 1;
-            }
+    fn add(&mut self, pair: &PairCounts) {
+        if let Some(models) = pair.models.filter(|_| pair.votes != [0; 3]) {
+            let votes = self.pairs.entry(models).or_default();
+            votes.iter_mut().zip(pair.votes).for_each(|(all, more)| *all += more);
         }
+        *self.units.entry(pair.unit).or_default() += 1;
     }
 
-    fn compare(&mut self, models: &[Option<u32>], verdict: &Verdict) {
-        for (one, other, choice, _) in pairs_of(verdict) {
-            let of = |candidate: usize| models.get(candidate).copied().flatten();
-            if let (Some(one), Some(other)) = (of(one), of(other))
-                && one != other
-            {
-                self.pairs.entry((one, other)).or_default()[choice as usize] += 1;
+    fn take_out(&mut self, pair: &PairCounts) {
+        const ADDED: &str = "invariant: what is taken out was added";
+        if let Some(models) = pair.models.filter(|_| pair.votes != [0; 3]) {
+            let votes = self.pairs.get_mut(&models).expect(ADDED);
+            votes.iter_mut().zip(pair.votes).for_each(|(all, less)| *all -= less);
+            if *votes == [0; 3] {
+                self.pairs.remove(&models);
             }
+        }
+        let units = self.units.get_mut(&pair.unit).expect(ADDED);
+        *units -= 1;
+        if *units == 0 {
+            self.units.remove(&pair.unit);
         }
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use hearken_analysis::simulate::{Habits, World, simulate};
-use hearken_analysis::standing::{Counted, Standing, StandingVote};
+use hearken_analysis::standing::{Counted, ItemCounts, Standing, StandingVote};
 use hearken_analysis::{JudgedItems, Options, analyze, fragment};
 use hearken_data::feedback::{Candidate, Item, Judgement, Origin, Task, Verdict, in_force};
 use hearken_data::{Message, Role};
@@ -41,7 +41,15 @@ fn standing(records: &JudgedItems, options: &Options) -> Standing {
             })
             .collect();
         let decided = of_item().find(|judgement| judgement.is_final);
-        counted.add(&models, &said, decided.map(|judgement| &judgement.verdict));
+        let decided = decided.map(|judgement| &judgement.verdict);
+        // Label after label: what was counted before is taken out again.
+        let mut before = ItemCounts::default();
+        for labels in 0..=said.len() {
+            let is_last = labels == said.len();
+            let now = ItemCounts::new(&models, &said[..labels], decided.filter(|_| is_last));
+            counted.take_out(&std::mem::replace(&mut before, now.clone()));
+            counted.add(&now);
+        }
     }
     counted.standing(&names, options)
 }

@@ -9,12 +9,16 @@ use hearken_analysis::annotators::Annotators;
 use hearken_analysis::standing::Standing;
 use tokio::sync::Notify;
 
+use crate::board::StandingCounts;
+
 /// What was computed, shared by all requests.
 #[derive(Default)]
 pub(crate) struct Desk {
     pub(crate) analysis: Slot<Report>,
     /// Who wins at this moment.
     pub(crate) standing: tokio::sync::Mutex<Option<CachedStanding>>,
+    /// What it is computed from.
+    pub(crate) counts: Mutex<StandingCounts>,
     /// As HTML.
     pub(crate) features: Slot<String>,
     /// Whom to believe.
@@ -39,14 +43,15 @@ pub(crate) struct CachedStanding {
     pub(crate) took: Duration,
 }
 
-/// One result, and whether a newer one is being computed.
+/// One result, and whether a newer one is computed.
 pub(crate) struct Slot<T> {
     content: Mutex<Content<T>>,
     pub(crate) done: Notify,
 }
 
 pub(crate) struct Content<T> {
-    pub(crate) running: bool,
+    /// Since when a newer one is computed.
+    pub(crate) running: Option<Instant>,
     /// Judgements in the store when it was computed.
     pub(crate) judgements: u64,
     pub(crate) at: i64,
@@ -58,7 +63,7 @@ pub(crate) struct Content<T> {
 
 impl<T> Default for Content<T> {
     fn default() -> Self {
-        Self { running: false, judgements: 0, at: 0, took_ms: 0, result: None, problem: None }
+        Self { running: None, judgements: 0, at: 0, took_ms: 0, result: None, problem: None }
     }
 }
 

@@ -1,22 +1,19 @@
 //! Who wins at this moment, and how far people agree: what is told on the page of the analysis of judgements that the analysis
 //! itself has not seen yet.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use hearken_analysis::Options;
-use hearken_analysis::standing::{Counted, StandingVote};
 
-use crate::board::Board;
 use crate::desk::CachedStanding;
 use crate::distribute;
 use crate::error::AppError;
-use crate::queue::Index;
 use crate::state::AppState;
 
 /// Rounds of the bootstrap: enough for an interval, and fewer than an analysis has, since a reader waits.
 const ROUNDS: usize = 400;
-/// Items that are counted while others wait.
+/// Items that are looked at while others wait.
 const CHUNK: usize = 4_096;
 /// What takes no longer is done anew for everybody who asks. What does is told again for as long as it took: half of the time
 /// goes into it at most, while judgements come in.
@@ -38,7 +35,6 @@ pub(crate) async fn standing(state: &AppState) -> Result<CachedStanding, AppErro
 }
 
 fn up_to_now(state: &AppState, known: Option<CachedStanding>) -> Result<CachedStanding, AppError> {
-    let started = Instant::now();
     distribute::read_new_items(state)?;
     distribute::read_judgements(state)?;
     let judgements = state.board().judgements;
@@ -51,27 +47,16 @@ fn up_to_now(state: &AppState, known: Option<CachedStanding>) -> Result<CachedSt
     {
         return Ok(known);
     }
-    let mut counted = Counted::default();
+    let mut counts = state.desk().counts.lock().unwrap_or_else(PoisonError::into_inner);
     for first in (0..items.0).step_by(CHUNK) {
-        count(&state.board(), &state.distributor().index(), first, &mut counted);
+        let (board, index) = (state.board(), state.distributor().index());
+        counts.bring_up(&board, &index, first..first + CHUNK);
     }
     let models = state.distributor().index().models();
     let names: Vec<&str> = models.iter().map(|name| &**name).collect();
     let options = Options { bootstrap_rounds: ROUNDS, ..Options::default() };
-    let standing = Arc::new(counted.standing(&names, &options));
+    // What is read and counted above is done once: it says nothing about how long the next takes.
+    let started = Instant::now();
+    let standing = Arc::new(counts.standing(&names, &options));
     Ok(CachedStanding { standing, judgements, items, at: Instant::now(), took: started.elapsed() })
-}
-
-/// Counts what is said of some items.
-fn count(board: &Board, index: &Index, first: usize, counted: &mut Counted) {
-    let entries = index.entries.iter().skip(first).take(CHUNK);
-    for entry in entries.filter(|entry| !entry.is_withdrawn()) {
-        let Some(said) = board.of(&entry.id) else { continue };
-        let votes = said.votes.iter().map(|vote| StandingVote {
-            annotator: vote.person,
-            is_ai: vote.is_ai,
-            verdict: &vote.verdict,
-        });
-        counted.add(&entry.models, &votes.collect::<Vec<_>>(), said.decided.as_deref());
-    }
 }

@@ -1,6 +1,7 @@
 //! What was judged, by item and by person, in memory: what a review, a list of items and a list of people are made of.
 //! What is here asks no store; who reviews keeps it up to date.
 
+mod counts;
 mod difference;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use hearken_data::feedback::{Judgement, Origin, Verdict};
 use hearken_store::Placed;
 
+pub(crate) use counts::StandingCounts;
 pub(crate) use difference::{Ranges, difference};
 
 /// A pause after which somebody is taken to have stopped working, in milliseconds.
@@ -34,6 +36,8 @@ pub(crate) struct ItemVotes {
     pub(crate) decided: Option<Box<Verdict>>,
     /// When something was said last: milliseconds since 1970 in UTC.
     pub(crate) at: i64,
+    /// Judgements that were taken over, those among them whose place others have taken.
+    pub(crate) judgements: u32,
 }
 
 impl ItemVotes {
@@ -141,6 +145,7 @@ impl Board {
         let work = &mut self.work[person as usize];
         let said = self.said.entry(item.into_boxed_str()).or_default();
         said.at = said.at.max(at);
+        said.judgements += 1;
         if is_final {
             work.decided += u32::from(revises.is_none());
             said.decided = Some(Box::new(verdict));

@@ -20,8 +20,8 @@ use crate::user::CurrentUser;
 
 /// Judgements from which on there is an analysis.
 pub(crate) const NEEDED: u64 = 20;
-/// How long a request waits for a computation before it shows that one is under way: where there is nothing to show, and where
-/// there is an older result.
+/// How long requests wait for a computation, from its start, before they show that one is under way: where there is nothing to
+/// show, and where there is an older result.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(3), Duration::from_millis(300)];
 /// How much of the time may go into computing, while judgements come in: a fifth.
 const SHARE: i64 = 5;
@@ -63,8 +63,9 @@ async fn computed<T: Send + Sync + 'static>(
     done.as_mut().enable();
     let (starts, patience) = {
         let mut content = slot.lock();
-        let patience = PATIENCE[usize::from(content.result.is_some())];
-        (!std::mem::replace(&mut content.running, true), patience)
+        let starts = content.running.is_none();
+        let since = content.running.get_or_insert_with(Instant::now).elapsed();
+        (starts, PATIENCE[usize::from(content.result.is_some())].saturating_sub(since))
     };
     if starts {
         let state = state.clone();
@@ -74,7 +75,7 @@ async fn computed<T: Send + Sync + 'static>(
             let slot = which(state.desk());
             {
                 let mut content = slot.lock();
-                content.running = false;
+                content.running = None;
                 content.judgements = judgements;
                 content.at = state.now();
                 content.took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -112,14 +113,14 @@ async fn page(State(state): State<AppState>, user: CurrentUser) -> Result<Html<S
             needed => NEEDED,
             judgements,
             open,
-            computing => open && (content.running || features.running),
+            computing => open && (content.running.is_some() || features.running.is_some()),
             analysed => content.judgements,
             is_whole => content.result.is_some(),
             counted => now.map(|now| now.judgements),
             html,
             problem => content.problem.or(features.problem),
             can_train => state.parts().feature_trainer.is_some(),
-            training => features.running,
+            training => features.running.is_some(),
             feature_html => features.result.map(|html| language.html(&html)),
         };
         state.page(&user, "analysis.html", values)

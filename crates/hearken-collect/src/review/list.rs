@@ -105,7 +105,8 @@ pub(crate) enum Sort {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
     pub(crate) handle: u32,
-    pub(crate) difference: f64,
+    /// How far verdicts differ, where the list is sorted by it.
+    difference: f64,
     at: i64,
     priority: i64,
 }
@@ -147,7 +148,7 @@ pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<FoundItems, AppE
             needle.as_ref().is_none_or(|needle| entry.facts.may_hold(needle)) && fits(entry, filter)
         });
         let hit = |(handle, entry): (u32, &QueueEntry)| {
-            hit(handle, entry, &index, (&board, &ranges), (filter.show, &person))
+            hit(handle, entry, &index, (&board, &ranges), (filter, &person))
         };
         of_a_kind.filter_map(hit).collect::<Vec<Hit>>()
     };
@@ -220,16 +221,19 @@ fn hit(
     entry: &QueueEntry,
     index: &Index,
     (board, ranges): (&Board, &Ranges),
-    (show, person): (Show, &Person<'_>),
+    (filter, person): (&Filter, &Person<'_>),
 ) -> Option<Hit> {
     let said = board.of(&entry.id);
-    let difference = said.map_or(0.0, |said| difference(said.verdicts(), ranges));
+    // Comparing all verdicts of all items takes most of the time of a list.
+    let by_difference = filter.sort == Sort::Difference || filter.show == Show::Disagreed;
+    let said_apart = said.filter(|_| by_difference);
+    let difference = said_apart.map_or(0.0, |said| difference(said.verdicts(), ranges));
     let is_decided = said.is_some_and(|said| said.decided.is_some());
     let judged = entry.judged;
     let is_full = entry.overlap(index.overlap) <= judged;
     let changed = entry.changed.as_ref();
     let is_in = !entry.is_withdrawn();
-    let is_shown = match show {
+    let is_shown = match filter.show {
         Show::All => true,
         Show::Open => is_in && judged == 0,
         Show::Begun => is_in && 0 < judged && !is_full,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use hearken_data::feedback::Verdict;
 use serde::Serialize;
 
-use super::list::Hit;
+use super::list::{self, Hit};
 use crate::accounts::{self, Permission};
+use crate::board::{Ranges, difference};
 use crate::codec;
 use crate::error::AppError;
 use crate::label::history::words;
@@ -63,10 +64,15 @@ pub(crate) fn rows(
     hits: &[Hit],
 ) -> Result<Vec<ItemRow>, AppError> {
     let names = named_people(state, user)?;
-    hits.iter().map(|hit| row(state, &names, hit)).collect()
+    let ranges = list::ranges(state)?;
+    hits.iter().map(|hit| row(state, (&names, &ranges), hit)).collect()
 }
 
-fn row(state: &AppState, names: &HashMap<String, String>, hit: &Hit) -> Result<ItemRow, AppError> {
+fn row(
+    state: &AppState,
+    (names, ranges): (&HashMap<String, String>, &Ranges),
+    hit: &Hit,
+) -> Result<ItemRow, AppError> {
     let (board, index) = (state.board(), state.distributor().index());
     let entry = &index.entries[hit.handle as usize];
     let said = board.of(&entry.id);
@@ -89,7 +95,7 @@ fn row(state: &AppState, names: &HashMap<String, String>, hit: &Hit) -> Result<I
         wanted: (entry.pool() == HandOutReason::Regular).then_some(overlap),
         verdicts: counted(&verdicts),
         decided: said.and_then(|said| said.decided.as_deref()).map(in_item),
-        difference: hit.difference * 100.0,
+        difference: said.map_or(0.0, |said| difference(said.verdicts(), ranges)) * 100.0,
         withdrawn: changed.withdrawn,
         tags: changed.tags.into_iter().collect(),
         people: changed

@@ -50,11 +50,19 @@ impl Table {
     /// # Panics
     /// If a unit has not one count per category.
     pub fn new(categories: usize, units: impl IntoIterator<Item = Vec<u32>>) -> Self {
+        Self::counted(categories, units.into_iter().map(|counts| (counts, 1)))
+    }
+
+    /// The same for units of which some are counted already: how often there is one with these numbers of values per category.
+    ///
+    /// # Panics
+    /// If a unit has not one count per category.
+    pub fn counted(categories: usize, units: impl IntoIterator<Item = (Vec<u32>, usize)>) -> Self {
         let mut rows: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
-        for counts in units {
+        for (counts, units) in units {
             assert_eq!(counts.len(), categories, "one count per category");
-            if counts.iter().sum::<u32>() >= 2 {
-                *rows.entry(counts).or_default() += 1;
+            if counts.iter().sum::<u32>() >= 2 && units > 0 {
+                *rows.entry(counts).or_default() += units;
             }
         }
         let rows = rows.into_iter().map(|(counts, units)| TableRow { counts, units }).collect();
