@@ -38,6 +38,10 @@ pub struct RolloutConfig {
     pub completions: AtLeastOne,
     /// Recorded rollouts to train on instead of sampling.
     pub replay: Option<PathBuf>,
+    /// Iterations that are sampled ahead of those that are trained on, by the policy of that time; 0 is none.
+    #[serde(default, deserialize_with = "count_unless_zero")]
+    #[schemars(with = "usize")]
+    pub ahead: Option<usize>,
     /// Addresses of servers (`hearken serve`) that sample in place of this process; they can read the run directory.
     #[serde(deserialize_with = "addresses")]
     pub servers: Vec<String>,
@@ -52,8 +56,12 @@ impl RolloutConfig {
     /// Checks that completions come from one place.
     ///
     /// # Errors
-    /// If servers are named beside something else that says how completions come.
+    /// If servers are named beside something else that says how completions come, or recorded ones are to be sampled.
     pub fn check(&self) -> Result<(), Complaint> {
+        if self.ahead.is_some() && self.replay.is_some() {
+            let reason = "recorded rollouts are not sampled";
+            return Err(Complaint::exclusive("rollout.ahead", "rollout.replay", reason));
+        }
         if self.servers.is_empty() {
             return Ok(());
         }
@@ -72,7 +80,8 @@ impl RolloutConfig {
 
     /// Whether what samples has weights that are not, to the last bit, those that are trained.
     pub fn differs(&self) -> bool {
-        self.replay.is_none() && (self.dtype.int8().is_some() || !self.servers.is_empty())
+        let has_own = self.dtype.int8().is_some() || !self.servers.is_empty();
+        self.replay.is_none() && (has_own || self.ahead.is_some())
     }
 }
 

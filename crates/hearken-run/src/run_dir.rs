@@ -117,8 +117,10 @@ impl From<Start> for OpenFor {
 }
 
 /// What a run writes, the configuration last: as long as it is there, the folder is a run's.
-const ENTRIES: [&str; 10] = [
+const ENTRIES: [&str; 12] = [
     "checkpoints",
+    "weights",
+    "ahead.jsonl",
     "best",
     "final",
     "metrics.jsonl",

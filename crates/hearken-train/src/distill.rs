@@ -36,7 +36,7 @@ use hearken_run::run::Opening;
 use hearken_tensor::Device;
 use rand::RngExt;
 
-use crate::rollout::session::RolloutSession;
+use crate::rollout::session::{ROLLOUT, RolloutSession};
 use crate::rollout::train::{
     Configurable, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, run_rollouts,
 };
@@ -208,7 +208,7 @@ impl Distill {
             let prompts = session.next_prompts(session.settings.prompts);
             // Scores are of held-out completions: nothing is trained on them.
             let mut nobody = WeightedSum::new();
-            let (rollouts, _) = session.sample(&prompts, "rollout", &mut nobody)?;
+            let (rollouts, _) = session.sample(&prompts, ROLLOUT, &mut nobody)?;
             return Ok((true, rollouts));
         }
         let (count, cursor) = (session.settings.prompts, &mut session.run.counters.cursor);

@@ -143,7 +143,8 @@ impl<D: Device> RolloutTrainer<D> for Grpo {
             beta: algorithm.kl.beta().unwrap_or(0.0),
             correction: algorithm.correction,
         };
-        Ok(GroupedRollouts { metrics: gathered.metrics(), trained })
+        let staleness = session.staleness(sampled.iter().map(|one| &one.rollout));
+        Ok(GroupedRollouts { metrics: GrpoIteration { staleness, ..gathered.metrics() }, trained })
     }
 
     fn kl(iteration: &GroupedRollouts) -> MeanKl {

@@ -121,6 +121,8 @@ impl<D: Device> RolloutTrainer<D> for Ppo {
         let (beta, entropy) = (session.kl.beta(), reading.entropy);
         let experience = credit(scored, reading, beta, &self.config);
         let metrics = iteration_metrics(&experience, &summary, entropy, beta, &self.config);
+        let staleness = session.staleness(experience.iter().map(|one| &one.scored.rollout));
+        let metrics = PpoIteration { staleness, ..metrics };
         Ok(Credited { experience, metrics })
     }
 

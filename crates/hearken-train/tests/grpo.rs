@@ -20,7 +20,7 @@ use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use serde_json::{Value, json};
 use support::{
     After, Recorder, check_failing_scores, check_interruptions, config, even, even_and_length,
-    fixture, json_lines, llama, number, overrides, replayed, sampled, steps,
+    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
 };
 
 /// The settings of the recorded runs.
@@ -38,11 +38,17 @@ epochs = 2
 ";
 
 fn run_replay(file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
+    run_replay_on(1, file, more)
+}
+
+fn run_replay_on(ranks: usize, file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let list = replayed(&run, file, more);
     let loaded = GrpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
-    grpo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    on_ranks(ranks, |entry| {
+        grpo::run(Cpu::new(), &loaded, entry, &mut Silent).unwrap();
+    });
     let records = steps(&run);
     (folder, records)
 }
@@ -57,13 +63,20 @@ const METRICS: [&str; 7] = [
     "clip_ratio/high_max",
 ];
 
+/// One process, and two that share the work.
 fn assert_follows(rollouts: &str, trajectory: &str, more: &[&str]) {
-    let (_folder, found) = run_replay(&fixture(rollouts), more);
+    for ranks in [1, 2] {
+        assert_follows_on(ranks, rollouts, trajectory, more);
+    }
+}
+
+fn assert_follows_on(ranks: usize, rollouts: &str, trajectory: &str, more: &[&str]) {
+    let (_folder, found) = run_replay_on(ranks, &fixture(rollouts), more);
     let expected = json_lines(&fixture(trajectory));
     assert_eq!((found.len(), expected.len()), (8, 8));
     for (found, expected) in found.iter().zip(&expected) {
         let step = number(expected, "step");
-        let at = format!("{trajectory} {more:?}, step {step}");
+        let at = format!("{trajectory} {more:?}, {ranks} ranks, step {step}");
         let (loss, loss_expected) = (number(found, "loss"), number(expected, "loss"));
         assert!((loss - loss_expected).abs() < 1e-5, "{at}: loss {loss}, not {loss_expected}");
         let (norm, norm_expected) = (number(found, "grad_norm"), number(expected, "grad_norm"));

@@ -21,7 +21,7 @@ use hearken_train::rollout::{ForwardOptions, Heads, Sequence, read};
 use serde_json::{Value, json};
 use support::{
     After, Recorder, SAMPLED, check_failing_scores, check_interruptions, config, even_and_length,
-    fixture, json_lines, llama, number, overrides, replayed, sampled, steps,
+    fixture, json_lines, llama, number, on_ranks, overrides, replayed, sampled, steps,
 };
 
 /// The settings of the recorded run.
@@ -40,11 +40,17 @@ epochs = 3
 ";
 
 fn run_replay(file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
+    run_replay_on(1, file, more)
+}
+
+fn run_replay_on(ranks: usize, file: &Path, more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let list = replayed(&run, file, more);
     let loaded = PpoConfig::load(&config(folder.path(), REPLAY), &list).unwrap();
-    ppo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    on_ranks(ranks, |entry| {
+        ppo::run(Cpu::new(), &loaded, entry, &mut Silent).unwrap();
+    });
     let records = steps(&run);
     (folder, records)
 }
@@ -53,10 +59,16 @@ fn critic() -> String {
     format!("ppo.critic={}", fixture("ppo_critic").display())
 }
 
+/// One process, and two that share the work.
 fn assert_follows_trl(more: &[&str]) {
+    assert_follows_trl_on(1, more);
+    assert_follows_trl_on(2, more);
+}
+
+fn assert_follows_trl_on(ranks: usize, more: &[&str]) {
     let critic = critic();
     let more = [&[critic.as_str()], more].concat();
-    let (_folder, found) = run_replay(&fixture("ppo/rollouts.jsonl"), &more);
+    let (_folder, found) = run_replay_on(ranks, &fixture("ppo/rollouts.jsonl"), &more);
     let expected = json_lines(&fixture("ppo/trajectory.jsonl"));
     assert_eq!((found.len(), expected.len()), (12, 12));
     for (found, expected) in found.iter().zip(&expected) {

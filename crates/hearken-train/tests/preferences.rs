@@ -6,14 +6,16 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use hearken_config::Configuration;
+use hearken_config::{ConfigError, Configuration, LoadedConfig};
 use hearken_run::error::TrainError;
 use hearken_run::run::RunOutcome;
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use hearken_train::dpo::{self, DpoConfig};
 use serde_json::Value;
-use support::{After, Recorder, config, fixture, json_lines, llama, number, overrides, steps};
+use support::{
+    After, Recorder, config, fixture, json_lines, llama, number, on_ranks, overrides, steps,
+};
 
 const CONFIG: &str = "
 [data]
@@ -45,9 +47,26 @@ fn train(
     more: &[&str],
     progress: &mut Recorder,
 ) -> Result<RunOutcome, TrainError> {
-    let list = load(&folder.join("run"), data, more);
-    let loaded = DpoConfig::load(&config(folder, CONFIG), &list)?;
+    let loaded = loaded(folder, data, more)?;
     dpo::run(Cpu::new(), &loaded, Start::Resume, progress)
+}
+
+fn loaded(
+    folder: &Path,
+    data: &Path,
+    more: &[&str],
+) -> Result<LoadedConfig<DpoConfig>, ConfigError> {
+    let list = load(&folder.join("run"), data, more);
+    DpoConfig::load(&config(folder, CONFIG), &list)
+}
+
+fn run_on_two_ranks(data: &str, more: &[&str]) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let loaded = loaded(folder.path(), &fixture(data).join("data.jsonl"), more).unwrap();
+    on_ranks(2, |entry| {
+        dpo::run(Cpu::new(), &loaded, entry, &mut Recorder::new(After::GoOn)).unwrap();
+    });
+    steps(&folder.path().join("run"))
 }
 
 fn run_on(data: &str, more: &[&str]) -> Vec<Value> {
@@ -94,6 +113,7 @@ fn follows_within(tolerance: f64, data: &str, trajectory: &Path, more: &[&str]) 
     assert_follows(&run_on(data, more), trajectory, tolerance);
     let small = [more, &["train.microbatch_tokens=160"]].concat();
     assert_follows(&run_on(data, &small), trajectory, tolerance);
+    assert_follows(&run_on_two_ranks(data, more), trajectory, tolerance);
 }
 
 fn follows(data: &str, trajectory: &Path, more: &[&str]) {

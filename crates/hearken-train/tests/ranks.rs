@@ -266,6 +266,7 @@ fn ppo_is_that_of_one_process() {
 #[test]
 fn grpo_is_that_of_one_process() {
     check(grpo, &["grpo.prompts=3", "rollout.completions=3"]);
+    check(grpo, &["grpo.prompts=3", "rollout.completions=3", "rollout.ahead=2"]);
 }
 
 #[test]
@@ -282,12 +283,14 @@ fn online_dpo_is_that_of_one_process() {
 #[test]
 fn a_run_goes_on_with_another_number_of_ranks() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, train) in [("sft", sft as Train), ("grpo", grpo)] {
+    let (nothing, ahead): (&[&str], &[&str]) = (&[], &["rollout.ahead=2"]);
+    let ways = [("sft", sft as Train, nothing), ("grpo", grpo, nothing), ("ahead", grpo, ahead)];
+    for (name, train, more) in ways {
         let run = |part: &str| folder.path().join(format!("{name}-{part}"));
-        on(1, train, &run("alone"), &[], After::GoOn);
+        on(1, train, &run("alone"), more, After::GoOn);
         for part in ["changing", "likewise"] {
             for (size, after) in [(2, After::Stop(2)), (3, After::Stop(4)), (1, After::GoOn)] {
-                let outcomes = on(size, train, &run(part), &[], after);
+                let outcomes = on(size, train, &run(part), more, after);
                 let stops = after != After::GoOn;
                 let is_so =
                     |(outcome, _): &(RunOutcome, _)| (outcome.status == Status::Stopped) == stops;

@@ -10,7 +10,7 @@ use hearken_tensor::Cpu;
 use hearken_train::reward::{self, RewardConfig};
 use hearken_train::sft::{self, SftConfig};
 use serde_json::Value;
-use support::{config, fixture, json_lines, llama, number, overrides, steps};
+use support::{config, fixture, json_lines, llama, number, on_ranks, overrides, steps};
 
 const CONFIG: &str = "
 [data]
@@ -37,14 +37,16 @@ fn run_sft(more: &[&str]) -> Vec<Value> {
     steps(&folder.path().join("run"))
 }
 
-fn run_reward(more: &[&str]) -> Vec<Value> {
+fn run_reward(ranks: usize, more: &[&str]) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let mut list = overrides(more);
     list.push(format!("run.dir={}", folder.path().join("run").display()));
     list.push(format!("model.path={}", fixture("rm_model").display()));
     list.push(format!("data.train={}", fixture("rm/data.jsonl").display()));
     let loaded = RewardConfig::load(&config(folder.path(), CONFIG), &list).unwrap();
-    reward::run(Cpu::new(), &loaded, Start::Resume, &mut Silent).unwrap();
+    on_ranks(ranks, |entry| {
+        reward::run(Cpu::new(), &loaded, entry, &mut Silent).unwrap();
+    });
     steps(&folder.path().join("run"))
 }
 
@@ -89,10 +91,15 @@ fn sft_follows_trl_when_blocks_are_recomputed() {
 
 #[test]
 fn reward_follows_trl() {
-    assert_follows(&run_reward(&[]), "rm", &REWARD_METRICS);
+    assert_follows(&run_reward(1, &[]), "rm", &REWARD_METRICS);
 }
 
 #[test]
 fn reward_follows_trl_in_small_microbatches() {
-    assert_follows(&run_reward(&["train.microbatch_tokens=160"]), "rm", &REWARD_METRICS);
+    assert_follows(&run_reward(1, &["train.microbatch_tokens=160"]), "rm", &REWARD_METRICS);
+}
+
+#[test]
+fn reward_follows_trl_on_two_ranks() {
+    assert_follows(&run_reward(2, &[]), "rm", &REWARD_METRICS);
 }

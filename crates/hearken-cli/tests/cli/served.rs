@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::serve::Server;
-use crate::support::{Ran, hearken, json_lines, model, run, write};
+use crate::support::{Ran, TIME_FIELDS, hearken, json_lines, model, run, write};
 
 const KEY: &str = "HEARKEN_TEST_SERVER_KEY";
 
@@ -78,6 +78,7 @@ fn servers_give_what_this_process_would_have_sampled() {
 fn a_server_that_is_gone_is_left_out_and_without_any_the_run_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (stays, goes) = (server(), server());
+    let gone = goes.url.clone();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let nobody = format!("http://{free}");
     let more = servers(&[&stays.url, &goes.url, &nobody]);
@@ -93,10 +94,11 @@ fn a_server_that_is_gone_is_left_out_and_without_any_the_run_says_so() {
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    assert!(
-        stderr.contains(&format!("a server is left out: {nobody}/admin/weights: ")),
-        "{stderr}"
-    );
+    // Each is told of once.
+    for left in [&nobody, &gone] {
+        let news = format!("a server is left out until it answers: {left}/");
+        assert_eq!(stderr.matches(&news).count(), 1, "{news}: {stderr}");
+    }
     assert_eq!(steps(folder.path(), "run").len(), 40);
 
     let error = train(folder.path(), "none", 2, &servers(&[&nobody])).error();
@@ -121,4 +123,120 @@ fn servers_and_other_ways_to_complete_exclude_each_other() {
         let error = run(grpo(folder.path(), "run", 2, more)).error();
         assert!(error.contains(expected), "{more}: {error}");
     }
+}
+
+/// What a record of a step says, times aside.
+fn timeless(mut record: Value) -> Value {
+    let record = record.as_object_mut().unwrap();
+    record.retain(|key, _| !TIME_FIELDS.contains(&&**key));
+    json!(record)
+}
+
+#[test]
+fn what_is_sampled_ahead_is_of_the_policy_of_that_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let still = |name: &str, more: &str| {
+        let mut words = grpo(folder.path(), name, 6, more);
+        words.extend(["--set".to_owned(), "optimizer.lr=0".to_owned()]);
+        run(words).ok();
+        steps(folder.path(), name)
+    };
+    // A policy that stays as it is writes the same, whenever it is asked.
+    let (at_once, ahead) = (still("at-once", ""), still("ahead", "ahead = 2"));
+    for (at_once, ahead) in at_once.iter().zip(&ahead) {
+        for exact in ["reward", "completions/mean_length", "kl"] {
+            assert_eq!(at_once[exact], ahead[exact], "{exact}: {at_once} and {ahead}");
+        }
+    }
+    let staleness: Vec<_> =
+        ahead.iter().map(|record| record["sampling/staleness"].as_f64()).collect();
+    assert_eq!(staleness, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0].map(Some));
+    assert!(at_once.iter().all(|record| record.get("sampling/staleness").is_none()));
+    // One that learns is asked earlier.
+    train(folder.path(), "learns", 6, "").ok();
+    train(folder.path(), "learns-ahead", 6, "ahead = 2").ok();
+    let kl = |name: &str| -> Vec<f64> {
+        steps(folder.path(), name).iter().map(|it| it["reward"].as_f64().unwrap()).collect()
+    };
+    let (at_once, ahead) = (kl("learns"), kl("learns-ahead"));
+    assert_eq!(at_once[0].to_bits(), ahead[0].to_bits());
+    assert_ne!(at_once[1..], ahead[1..]);
+}
+
+#[test]
+fn servers_sample_ahead_what_this_process_would_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = train(folder.path(), "here", 5, "ahead = 1").ok();
+    assert!(ran.stderr.contains("sampled 1 iterations ahead of training"), "{}", ran.stderr);
+    let (one, other) = (server(), server());
+    let more = format!("ahead = 1\n{}", servers(&[&one.url, &other.url]));
+    train(folder.path(), "there", 5, &more).ok();
+    let (here, there) = (steps(folder.path(), "here"), steps(folder.path(), "there"));
+    assert_eq!((here.len(), there.len()), (5, 5));
+    for (here, there) in here.iter().zip(&there) {
+        for exact in ["reward", "completions/mean_length", "sampling/staleness"] {
+            assert_eq!(here[exact], there[exact], "{exact}: {here} and {there}");
+        }
+    }
+}
+
+/// A run that is killed when so many steps are recorded; these.
+fn killed(words: &[String], records: &dyn Fn() -> Vec<Value>, after: usize) -> Vec<Value> {
+    let mut command = hearken(words);
+    let mut child =
+        command.env(KEY, "admin").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let since = Instant::now();
+    while records().len() < after {
+        assert!(since.elapsed() < Duration::from_secs(60), "no step");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    records()
+}
+
+#[test]
+fn a_run_that_samples_ahead_goes_on_bit_for_bit_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (server(), server());
+    let of_servers = servers(&[&one.url, &other.url]);
+    for (name, more) in [("here", String::new()), ("there", of_servers)] {
+        let more = format!("ahead = 3\n{more}");
+        let mut words = grpo(folder.path(), name, 30, &more);
+        words.extend(["--set".to_owned(), "train.save_every=4".to_owned()]);
+        let metrics = folder.path().join(name).join("metrics.jsonl");
+        // A line may not be whole yet.
+        let records = || -> Vec<Value> {
+            let text = std::fs::read_to_string(&metrics).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+            lines.filter(|record: &Value| record.get("loss").is_some()).map(timeless).collect()
+        };
+        // What servers say may differ in last bits from one run to another, and not from one life of a run to the next.
+        let lives = [killed(&words, &records, 7), killed(&words, &records, 15)];
+        let output = hearken(&words).env(KEY, "admin").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        let last = records();
+        assert_eq!(last.len(), 30);
+        for (life, record) in lives.iter().flat_map(|life| life.iter().zip(&last)) {
+            assert_eq!(life, record, "{name}");
+        }
+        if name == "here" {
+            train(folder.path(), "whole", 30, &more).ok();
+            let whole: Vec<Value> =
+                steps(folder.path(), "whole").into_iter().map(timeless).collect();
+            assert_eq!(last, whole);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_sampled_ahead_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut words = grpo(folder.path(), "run", 2, "ahead = 1");
+    words.extend(["--set".to_owned(), "grpo.groups=\"resample\"".to_owned()]);
+    let error = run(words).error();
+    assert!(error.contains("rollout.ahead") && error.contains("grpo.groups"), "{error}");
+    let error = run(grpo(folder.path(), "run", 2, "ahead = 1\nreplay = \"x.jsonl\"")).error();
+    assert!(error.contains("rollout.ahead") && error.contains("rollout.replay"), "{error}");
 }

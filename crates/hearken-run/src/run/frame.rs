@@ -11,7 +11,7 @@ use crate::commentary::Commentary;
 use crate::error::TrainError;
 use crate::progress::Progress;
 use crate::run::{RunOutcome, Status};
-use crate::run_dir::checkpoint::NamedModel;
+use crate::run_dir::checkpoint::{NamedModel, StateFile};
 
 /// What a run does between two checkpoints.
 pub trait Frame<D: Device> {
@@ -25,6 +25,11 @@ pub trait Frame<D: Device> {
 
     /// The run, and a model that checkpoints have besides those that are trained.
     fn saved(&mut self) -> (&mut Run<D, Self::Kept>, Option<NamedModel<'_, D>>);
+
+    /// What the checkpoint that is made now has of the trainer besides counters.
+    fn state_file(&mut self) -> Option<StateFile> {
+        None
+    }
 
     /// One step, or an iteration of several.
     ///
@@ -226,6 +231,7 @@ fn save_model<D: Device, F: Frame<D>>(
 }
 
 fn save_checkpoint<D: Device, F: Frame<D>>(frame: &mut F) -> Result<(), TrainError> {
+    let file = frame.state_file();
     let (run, more) = frame.saved();
-    run.save_checkpoint(more)
+    run.save_checkpoint(more, file.as_ref())
 }

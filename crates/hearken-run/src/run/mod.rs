@@ -29,7 +29,7 @@ use crate::order::Cursor;
 use crate::progress::{Progress, StepReport};
 use crate::ranks::Ranks;
 use crate::run_dir::RunDir;
-use crate::run_dir::checkpoint::{NamedModel, Snapshot, bytes_of_run};
+use crate::run_dir::checkpoint::{NamedModel, Snapshot, StateFile, bytes_of_run};
 use crate::samples::sample_completions;
 use crate::schedule::Schedule;
 use crate::seeds::Seeds;
@@ -499,8 +499,13 @@ impl<D: Device, K: TrainerState> Run<D, K> {
         ));
     }
 
-    /// Makes a checkpoint; `more` are models that are not trained and saved with those that are.
-    fn save_checkpoint(&mut self, more: Option<NamedModel<'_, D>>) -> Result<(), TrainError> {
+    /// Makes a checkpoint; `more` are models that are not trained and saved with those that are, `file` is what
+    /// else the trainer goes on with.
+    fn save_checkpoint(
+        &mut self,
+        more: Option<NamedModel<'_, D>>,
+        file: Option<&StateFile>,
+    ) -> Result<(), TrainError> {
         let mut models = vec![NamedModel { name: "model", model: &self.model }];
         if let Some(Companion { name, model, .. }) = &self.companion {
             models.push(NamedModel { name, model });
@@ -522,6 +527,7 @@ impl<D: Device, K: TrainerState> Run<D, K> {
             average: self.average.as_ref().filter(|_| keeps),
             tokenizer: self.tokenizer.as_ref(),
             counters: &self.counters,
+            file,
         })
     }
 

@@ -38,6 +38,15 @@ pub struct NamedModel<'a, D: Device> {
     pub model: &'a Model<D>,
 }
 
+/// What a trainer goes on with besides its counters, as JSON.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    /// The name of the file in `state/`.
+    pub name: &'static str,
+    /// What is in it.
+    pub json: Vec<u8>,
+}
+
 /// What a checkpoint is made of.
 #[derive(Debug)]
 pub struct Snapshot<'a, D: Device, C> {
@@ -53,6 +62,8 @@ pub struct Snapshot<'a, D: Device, C> {
     pub tokenizer: Option<&'a Tokenizer>,
     /// The trainer's own counters: data cursor, controllers, best evaluation, cost.
     pub counters: &'a C,
+    /// What else the trainer goes on with.
+    pub file: Option<&'a StateFile>,
 }
 
 /// What is said of a checkpoint beside its files.
@@ -158,6 +169,20 @@ impl Checkpoint {
             path: self.dir.join("state/state.json"),
             message: error.to_string(),
         })
+    }
+
+    /// What a trainer goes on with besides its counters; `None` where there is no such file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not what this trainer goes on with.
+    pub fn state_file<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let path = self.dir.join("state").join(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let broken = |message: String| StateError::Broken { path: path.clone(), message };
+        let bytes = fs::read(&path).map_err(|error| broken(error.to_string()))?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(error.to_string()))
     }
 
     /// Whether the optimizer's moments begin anew, since a finished run left them out.
@@ -398,6 +423,10 @@ fn write<D: Device, C>(
     if let Some(average) = snapshot.average {
         average.save(&dir.join(AVERAGE))?;
     }
+    if let Some(StateFile { name, json }) = snapshot.file {
+        let path = folder.join(name);
+        fs::write(&path, json).map_err(RunDirError::io(&path, "be written"))?;
+    }
     Ok(())
 }
 
@@ -414,7 +443,8 @@ fn bytes<D: Device, C>(snapshot: &Snapshot<'_, D, C>) -> u64 {
     let stores: Vec<_> = snapshot.models.iter().map(|named| named.model.params()).collect();
     let values = snapshot.models.iter().map(|named| 4 * named.model.saved_elements() as u64);
     let moments = snapshot.optimizer.map_or(0, |(optimizer, _)| optimizer.bytes(&stores));
-    values.sum::<u64>() + moments + snapshot.average.map_or(0, Average::bytes)
+    let file = snapshot.file.map_or(0, |file| file.json.len() as u64);
+    values.sum::<u64>() + moments + file + snapshot.average.map_or(0, Average::bytes)
 }
 
 fn step_of(path: &Path) -> Option<u64> {

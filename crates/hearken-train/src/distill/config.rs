@@ -61,6 +61,7 @@ impl Configuration for DistillConfig {
         "data.streaming",
         "data.shuffle_buffer",
         "rollout.replay",
+        "rollout.ahead",
     ];
 
     fn named(&mut self) -> Vec<Named<'_>> {

@@ -10,7 +10,7 @@ use super::Grpo;
 use super::grade::{Graded, Ungraded, grade, groups, kept_before, recorded};
 use super::section::Groups;
 use crate::rollout::SampleOptions;
-use crate::rollout::session::RolloutSession;
+use crate::rollout::session::{ROLLOUT, RolloutSession};
 use crate::rollout::source::RolloutSource;
 
 impl Grpo {
@@ -60,7 +60,7 @@ impl Grpo {
         sources: &mut dyn RewardSource,
     ) -> Result<Ungraded, TrainError> {
         let prompts = session.next_prompts(prompts);
-        let stream = if round == 0 { "rollout".to_owned() } else { format!("rollout/{round}") };
+        let stream = if round == 0 { ROLLOUT.to_owned() } else { format!("rollout/{round}") };
         let (rollouts, scores) = session.sample(&prompts, &stream, sources)?;
         let mut greedy = Vec::new();
         if self.config.resolved.algorithm.credit == Credit::Group(GroupBaseline::Greedy) {

@@ -57,6 +57,9 @@ pub struct GrpoIteration {
     /// How sampler and trainer differ; absent in replay.
     #[serde(flatten)]
     pub sampler: Option<SamplerMetrics>,
+    /// Optimizer steps that the policy has made since it wrote a completion, mean; absent where it writes them at once.
+    #[serde(rename = "sampling/staleness", skip_serializing_if = "Option::is_none")]
+    pub staleness: Option<f64>,
     /// Mean and sample standard deviation of each source, unweighted: `rewards/LABEL/mean`,
     /// `rewards/LABEL/std`.
     #[serde(flatten)]
@@ -305,6 +308,7 @@ impl Gathered<'_> {
             share_cut_off: 1.0 - ended.count as f64 / sampled.len().max(1) as f64,
             ended_length_mean: ended.value(),
             sampler: sampler_metrics(experience, self.correction),
+            staleness: None,
             sources: self.sources(),
         }
     }

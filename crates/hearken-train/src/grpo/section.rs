@@ -258,6 +258,10 @@ impl GrpoSettings {
             ..preset
         };
         let groups = self.groups(preset.groups, setting);
+        if rollout.ahead.is_some() && matches!(groups, Groups::Resample { .. }) {
+            let reason = "how many prompts an iteration asks for is known only when it is sampled";
+            return Err(Complaint::exclusive("rollout.ahead", "grpo.groups", reason));
+        }
         let filter =
             if groups == Groups::Keep { GroupFilter::Keep } else { GroupFilter::DropWithoutSpread };
         let algorithm = Algorithm { groups: filter, ..algorithm };

@@ -136,6 +136,7 @@ pub(super) fn iteration_metrics(
             config.correction,
             experience.iter().filter_map(Experience::sampler),
         ),
+        staleness: None,
         sources: sources.collect(),
     }
 }

@@ -58,6 +58,9 @@ pub struct PpoIteration {
     /// Share of tokens whose weight against the sampler is bounded or 0; absent without a correction.
     #[serde(rename = "sampling/corrected_share", skip_serializing_if = "Option::is_none")]
     pub corrected_share: Option<f64>,
+    /// Optimizer steps that the policy has made since it wrote a completion, mean; absent where it writes them at once.
+    #[serde(rename = "sampling/staleness", skip_serializing_if = "Option::is_none")]
+    pub staleness: Option<f64>,
     /// Mean score of each source, unweighted: `scores/LABEL`.
     #[serde(flatten)]
     pub sources: BTreeMap<String, f64>,

@@ -10,6 +10,8 @@
 
 mod sample;
 
+pub(crate) mod ahead;
+
 pub(crate) mod correction;
 
 mod replay;

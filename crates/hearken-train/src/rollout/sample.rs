@@ -161,6 +161,16 @@ pub(crate) fn sample_scored_by(
     Ok((rollouts, scores))
 }
 
+/// The requests of this process's share of `prompts`, as [`sample_scored_by`] makes them.
+pub(super) fn own_requests(
+    prompts: &[Arc<PromptExample>],
+    options: &SampleOptions<'_>,
+) -> Vec<SamplingRequest> {
+    let shares = options.ranks.shares(&vec![1; prompts.len()]);
+    let own = shares.pick(prompts);
+    SamplingJob { tokenizer: None, prompts: &own, numbers: shares.own(), options }.requests()
+}
+
 impl SamplingJob<'_> {
     fn requests(&self) -> Vec<SamplingRequest> {
         let SampleOptions { seeds, stream, index, completions, .. } = *self.options;
@@ -350,6 +360,21 @@ pub(super) fn refused(error: GenerateError) -> TrainError {
 /// enough that a server or program is not asked for each one.
 fn portion_len(completions: usize) -> usize {
     (completions / 8).clamp(1, 32)
+}
+
+/// Tells of the completions of a request.
+pub(super) fn tell(
+    request: usize,
+    completions: &[Completion],
+    observer: Observer<'_>,
+) -> ControlFlow<()> {
+    for (sample, completion) in completions.iter().enumerate() {
+        let Completion { ids, logprobs, stop_reason } = completion;
+        let logprob = logprobs.last().copied().unwrap_or(0.0);
+        let stop_reason = Some(*stop_reason);
+        observer(TokenSampled { request, sample, ids, logprob, stop_reason, report: None })?;
+    }
+    ControlFlow::Continue(())
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 //! out, what it was asked goes to another one, and with the next iteration it is asked again. A request has
 //! its seed with it, so that who completes a prompt changes nothing but the last digits of sums.
 
-use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +14,7 @@ use std::time::Duration;
 
 use hearken_config::RolloutConfig;
 use hearken_data::{Completion, StopReason};
-use hearken_generate::{Sampling, SamplingRequest, TokenSampled};
+use hearken_generate::{Sampling, SamplingRequest};
 use hearken_judge::sampling_server::{SampleRequest, SamplingServer, SamplingServerError};
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{BatchScores, RewardSource};
@@ -25,7 +24,7 @@ use hearken_run::run_dir::RunDir;
 use hearken_tensor::Device;
 
 use super::Rollout;
-use super::sample::{Observer, SampleOptions, sample_scored_by};
+use super::sample::{Observer, SampleOptions, sample_scored_by, tell};
 use super::source::RolloutSource;
 
 /// The folder of a run that has the weights which servers read.
@@ -39,6 +38,8 @@ pub(crate) struct Servers {
     all: Vec<SamplingServer>,
     /// What happened to them since it was last told.
     news: Mutex<Vec<String>>,
+    /// The numbers of those that are left out.
+    out: Mutex<HashSet<usize>>,
 }
 
 /// Servers that have the weights.
@@ -73,7 +74,7 @@ impl Servers {
                 .map_err(|error| TrainError::Other(format!("`rollout.servers`: {error}")))
         };
         let all = config.servers.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Some(Self { all, news: Mutex::default() }))
+        Ok(Some(Self { all, news: Mutex::default(), out: Mutex::default() }))
     }
 
     /// What happened to servers since the last time.
@@ -82,7 +83,21 @@ impl Servers {
     }
 
     fn told(&self) -> MutexGuard<'_, Vec<String>> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.news)
+    }
+
+    /// Leaves a server out; that is news where it took part before.
+    fn leave_out(&self, server: usize, error: &str) {
+        if locked(&self.out).insert(server) {
+            self.told().push(format!("a server is left out until it answers: {error}"));
+        }
+    }
+
+    /// Lets a server take part; that is news where it was left out before.
+    fn take_in(&self, server: usize) {
+        if locked(&self.out).remove(&server) {
+            self.told().push(format!("{}: samples again", self.all[server].url()));
+        }
     }
 
     /// Has all servers read the weights in `directory`; gives those that did.
@@ -98,9 +113,12 @@ impl Servers {
             match loaded {
                 Ok(own) => match &version {
                     // They read the same files.
-                    Some(other) if *other != own => failures.push(format!(
-                        "{}: found version {own} of the weights, expected {other} as elsewhere",
-                        self.all[index].url()
+                    Some(other) if *other != own => failures.push((
+                        index,
+                        format!(
+                            "{}: found version {own} of the weights, expected {other} as elsewhere",
+                            self.all[index].url()
+                        ),
                     )),
                     _ => {
                         version = Some(own);
@@ -108,19 +126,19 @@ impl Servers {
                     }
                 },
                 Err(error) if error.is_of_request => return Err(error.to_string()),
-                Err(error) => failures.push(error.to_string()),
+                Err(error) => failures.push((index, error.to_string())),
             }
         }
         match version {
             Some(version) => {
-                let out = failures.iter().map(|failure| format!("a server is left out: {failure}"));
-                self.told().extend(out);
+                servers.iter().for_each(|server| self.take_in(*server));
+                failures.iter().for_each(|(server, failure)| self.leave_out(*server, failure));
                 Ok(Ready { servers, version })
             }
             None => Err(format!(
                 "none of the servers has the weights: {}; the run goes on from its last checkpoint when one \
                  is there",
-                failures.join("; ")
+                failures.into_iter().map(|(_, failure)| failure).collect::<Vec<_>>().join("; ")
             )),
         }
     }
@@ -128,7 +146,7 @@ impl Servers {
 
 /// The policy, by servers.
 pub(crate) struct ServedPolicy<'a, D: Device> {
-    pub(crate) servers: &'a Servers,
+    pub(crate) servers: &'a Arc<Servers>,
     pub(crate) model: &'a Model<D>,
     pub(crate) tokenizer: Option<&'a Tokenizer>,
     pub(crate) dir: &'a RunDir,
@@ -141,16 +159,7 @@ impl<D: Device> RolloutSource for ServedPolicy<'_, D> {
         options: &SampleOptions<'_>,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
-        let ready =
-            options.ranks.of_first(|| self.load(options.version).map_err(|e| e.to_string()));
-        let ready = ready.map_err(TrainError::Generate)?;
-        let eos = &self.model.config().eos;
-        let order = IterationRequest {
-            servers: self.servers,
-            ready: &ready,
-            sampling: options.sampling,
-            eos,
-        };
+        let order = self.order(options)?;
         let mut sampler = |requests: &[SamplingRequest], observer: Observer<'_>| {
             order.complete(requests, observer)
         };
@@ -159,6 +168,25 @@ impl<D: Device> RolloutSource for ServedPolicy<'_, D> {
 }
 
 impl<D: Device> ServedPolicy<'_, D> {
+    /// Has servers read the weights of now; gives what completes requests with them, whatever becomes of the
+    /// policy meanwhile.
+    ///
+    /// # Errors
+    /// If no server has the weights, or they cannot be written.
+    pub(crate) fn order(
+        &self,
+        options: &SampleOptions<'_>,
+    ) -> Result<IterationRequest, TrainError> {
+        let ready =
+            options.ranks.of_first(|| self.load(options.version).map_err(|e| e.to_string()));
+        Ok(IterationRequest {
+            servers: Arc::clone(self.servers),
+            ready: ready.map_err(TrainError::Generate)?,
+            sampling: options.sampling.clone(),
+            eos: self.model.config().eos.clone(),
+        })
+    }
+
     /// Writes the weights down and has servers read them; those before are deleted then.
     fn load(&self, version: u64) -> Result<Ready, TrainError> {
         let root = self.dir.path(WEIGHTS);
@@ -185,12 +213,13 @@ fn unusable(path: &Path, error: &std::io::Error) -> TrainError {
 }
 
 /// What requests of an iteration have in common.
-struct IterationRequest<'a> {
-    servers: &'a Servers,
-    ready: &'a Ready,
-    sampling: &'a Sampling,
+#[derive(Debug)]
+pub(crate) struct IterationRequest {
+    servers: Arc<Servers>,
+    ready: Ready,
+    sampling: Sampling,
     /// The model's end tokens.
-    eos: &'a [u32],
+    eos: Vec<u32>,
 }
 
 /// Requests that wait, by number, and how many servers are left.
@@ -206,10 +235,10 @@ struct Waiting {
 /// What came of a request.
 type Answered = Result<(usize, Vec<Completion>), String>;
 
-impl IterationRequest<'_> {
+impl IterationRequest {
     /// Completes requests, as many at a time as servers take; `observer` sees each completion when it and all of
     /// the requests before it have ended, so that the order does not depend on anybody's speed.
-    fn complete(
+    pub(crate) fn complete(
         &self,
         requests: &[SamplingRequest],
         observer: Observer<'_>,
@@ -290,8 +319,7 @@ impl IterationRequest<'_> {
                 }
                 Err(error) => {
                     if at.leave(index) {
-                        let news = format!("a server is left out of this iteration: {error}");
-                        self.servers.told().push(news);
+                        self.servers.leave_out(server, &error.to_string());
                     }
                     return;
                 }
@@ -305,7 +333,7 @@ impl IterationRequest<'_> {
         request: &SamplingRequest,
     ) -> Result<Vec<Completion>, SamplingServerError> {
         let Sampling { temperature, top_p, top_k, min_p, max_new_tokens, ref stop, .. } =
-            *self.sampling;
+            self.sampling;
         let server = &self.servers.all[server];
         let (version, sampled) = server.complete(&SampleRequest {
             prompt_ids: &request.prompt_ids,
@@ -390,15 +418,4 @@ impl At<'_> {
         self.freed.notify_all();
         is_first
     }
-}
-
-/// Tells of the completions of a request.
-fn tell(request: usize, completions: &[Completion], observer: Observer<'_>) -> ControlFlow<()> {
-    for (sample, completion) in completions.iter().enumerate() {
-        let Completion { ids, logprobs, stop_reason } = completion;
-        let logprob = logprobs.last().copied().unwrap_or(0.0);
-        let stop_reason = Some(*stop_reason);
-        observer(TokenSampled { request, sample, ids, logprob, stop_reason, report: None })?;
-    }
-    ControlFlow::Continue(())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hearken_config::{RolloutConfig, SharedSections};
 use hearken_generate::{EngineOptions, Sampling};
 use hearken_model::{Masters, Model, Tokenizer};
+use hearken_objective::Mean;
 use hearken_objective::guard::Watched;
 use hearken_objective::kl::KlController;
 use hearken_reward_source::judging::local_judges;
@@ -18,23 +19,28 @@ use hearken_run::metrics::inference_flops;
 use hearken_run::plan::{MemoryPlan, parameters_note};
 use hearken_run::progress::Progress;
 use hearken_run::run::{Companion, Opening, Run, Stored, TrainerState, load_language_model};
-use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::run_dir::checkpoint::{NamedModel, StateFile};
 use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::ahead::{self, Ahead, Pending};
 use super::feed::Feed;
 use super::guard::{Signs, look};
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out_beside};
+use super::sample::{own_requests, sample_scored_by};
 use super::served::{ServedPolicy, Servers};
 use super::settings::{Movement, RolloutSettings};
 use super::source::{Local, RolloutSource};
 use super::{
-    CompletionBatch, ForwardOptions, Rollout, SampleOptions, Sequence, completion_microbatches,
+    CompletionBatch, ForwardOptions, Rollout, RolloutOrigin, SampleOptions, Sequence,
+    completion_microbatches,
 };
 
 /// The folder of a reference that moves, in a checkpoint.
 const REFERENCE: &str = "reference";
+/// The stream of random numbers of what is trained on.
+pub(crate) const ROLLOUT: &str = "rollout";
 
 /// What a checkpoint keeps of a run that samples; `E` is the algorithm's own.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -77,7 +83,9 @@ pub struct RolloutSession<D: Device, E = ()> {
     /// Where rollouts come from.
     pub feed: Feed,
     /// Who samples in place of this process.
-    servers: Option<Servers>,
+    servers: Option<Arc<Servers>>,
+    /// What was sampled before it is trained on.
+    ahead: Ahead,
     /// What the policy is compared with, where that is in this process.
     pub(crate) reference: Option<Model<D>>,
     pub(crate) kl: KlController,
@@ -95,7 +103,10 @@ pub(super) fn open<D: Device, E: Stored>(
     total: u64,
     accompany: impl FnOnce(&mut Model<D>, &Opening<'_>) -> Result<Option<Companion<D>>, TrainError>,
 ) -> Result<RolloutSession<D, E>, TrainError> {
-    let servers = Servers::open(&settings.rollout)?;
+    let servers = Servers::open(&settings.rollout)?.map(Arc::new);
+    let iterations = settings.rollout.ahead.unwrap_or(0) as u64;
+    let root = &opening.settings.run.dir;
+    let ahead = Ahead::open(iterations, root, opening.checkpoint.as_ref())?;
     let movement = settings.movement;
     let (mut policy, reference) = if let Some(source) = &settings.reference {
         let (policy, reference) = with_reference(device, &opening, source, movement)?;
@@ -114,6 +125,7 @@ pub(super) fn open<D: Device, E: Stored>(
         kl: settings.steering.controller(*beta),
         sampling: sampling(&settings.rollout),
         servers,
+        ahead,
         run,
         settings,
         feed,
@@ -209,6 +221,9 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         if !rollout.servers.is_empty() {
             let servers = rollout.servers.join(", ");
             progress.note(&format!("completions are sampled by {servers}"));
+        }
+        if let Some(ahead) = rollout.ahead {
+            progress.note(&format!("completions are sampled {ahead} iterations ahead of training"));
         }
         progress.note(&format!("policy: {}", parameters_note(&self.run.model)));
         if let Some(Companion { name, model, .. }) = &self.run.companion {
@@ -310,6 +325,8 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         let kept = &mut self.run.counters.own;
         kept.beta = Some(self.kl.beta());
         kept.iteration += 1;
+        let next = kept.iteration;
+        self.ahead.made.retain(|iteration, _| next <= *iteration);
     }
 
     /// What this iteration learns from: recorded rollouts, or completions of the next prompts; with their
@@ -322,7 +339,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
             return Ok(recorded);
         }
         let prompts = self.next_prompts(self.settings.prompts);
-        self.sample(&prompts, "rollout", sources)
+        self.sample(&prompts, ROLLOUT, sources)
     }
 
     /// The recorded rollouts of this iteration and their scores; `None` where they are sampled.
@@ -331,7 +348,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         sources: &mut dyn RewardSource,
     ) -> Result<Option<(Vec<Rollout>, BatchScores)>, TrainError> {
         let Some(mut replay) = self.feed.replay() else { return Ok(None) };
-        replay.rollouts(&[], &self.sample_options("rollout"), sources).map(Some)
+        replay.rollouts(&[], &self.sample_options(ROLLOUT), sources).map(Some)
     }
 
     /// The next prompts.
@@ -339,13 +356,17 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         self.feed.next(count, &mut self.run.counters.cursor)
     }
 
-    /// Completions of `prompts` by the policy, with their scores. `stream` names the random numbers.
+    /// Completions of `prompts` by the policy, with their scores: by that of an earlier iteration where they are made
+    /// ahead. `stream` names the random numbers.
     pub(crate) fn sample(
-        &self,
+        &mut self,
         prompts: &[Arc<PromptExample>],
         stream: &str,
         sources: &mut dyn RewardSource,
     ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
+        if 0 < self.ahead.iterations && stream == ROLLOUT {
+            return self.made_ahead(prompts, sources);
+        }
         let (model, options) = (&self.run.model, self.sample_options(stream));
         let Some(servers) = &self.servers else {
             return self.source(model).rollouts(prompts, &options, sources);
@@ -354,9 +375,90 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         ServedPolicy { servers, model, tokenizer, dir }.rollouts(prompts, &options, sources)
     }
 
+    /// Completions that were made ahead, with their scores; those of later iterations are begun.
+    fn made_ahead(
+        &mut self,
+        prompts: &[Arc<PromptExample>],
+        sources: &mut dyn RewardSource,
+    ) -> Result<(Vec<Rollout>, BatchScores), TrainError> {
+        let now = self.iteration();
+        let completions = *self.settings.rollout.completions;
+        self.ahead.made.retain(|_, made| made.fits(prompts.len(), completions));
+        // An iteration makes one step at least.
+        let left = self.run.total.saturating_sub(self.run.step + 1);
+        let mut cursor = self.run.counters.cursor;
+        for iteration in now..=now + self.ahead.iterations.min(left) {
+            let later = match iteration == now {
+                true => None,
+                false => Some(self.feed.next(prompts.len(), &mut cursor)),
+            };
+            if !self.ahead.has(iteration) {
+                self.make_ahead(iteration, later.as_deref().unwrap_or(prompts))?;
+            }
+        }
+        let Some(made) = self.ahead.made.get(&now) else {
+            let missing = format!("the completions of iteration {now} are not there");
+            return Err(TrainError::Generate(missing));
+        };
+        let options = SampleOptions { version: made.version, ..self.sample_options(ROLLOUT) };
+        let mut sampler = made.sampler(options.ranks);
+        let tokenizer = self.run.tokenizer.as_ref();
+        sample_scored_by(&mut sampler, tokenizer, prompts, &options, sources)
+    }
+
+    /// Completes the prompts of an iteration by the policy of now, or has servers begin with them once they have
+    /// done what was asked before.
+    fn make_ahead(
+        &mut self,
+        iteration: u64,
+        prompts: &[Arc<PromptExample>],
+    ) -> Result<(), TrainError> {
+        self.settle()?;
+        let options = SampleOptions { index: iteration, ..self.sample_options(ROLLOUT) };
+        let (requests, version) = (own_requests(prompts, &options), options.version);
+        let model = &self.run.model;
+        let Some(servers) = &self.servers else {
+            let own = self.source(model).complete(&requests, &options);
+            let ranks = self.run.ranks.clone();
+            return self.ahead.keep(iteration, version, prompts.len(), own, &ranks);
+        };
+        let (tokenizer, dir) = (self.run.tokenizer.as_ref(), &self.run.dir);
+        let order = ServedPolicy { servers, model, tokenizer, dir }.order(&options)?;
+        let work = move || match requests.is_empty() {
+            true => Ok(Vec::new()),
+            false => order.complete(&requests, &mut ahead::unobserved()),
+        };
+        let thread = std::thread::spawn(work);
+        self.ahead.pending = Some(Pending { iteration, version, prompts: prompts.len(), thread });
+        Ok(())
+    }
+
+    /// Waits for completions that are being made ahead, so that a checkpoint has them.
+    ///
+    /// # Errors
+    /// If a prompt could not be completed.
+    pub(super) fn settle(&mut self) -> Result<(), TrainError> {
+        self.ahead.settle(&self.run.ranks)
+    }
+
+    /// What a checkpoint has of completions that were made ahead.
+    pub(super) fn state_file(&mut self) -> Option<StateFile> {
+        self.ahead.file()
+    }
+
+    /// Optimizer steps that the policy has made since it wrote these, mean; `None` where it writes them at once.
+    pub(crate) fn staleness<'r>(&self, of: impl IntoIterator<Item = &'r Rollout>) -> Option<f64> {
+        let version = |rollout: &Rollout| match rollout.origin {
+            RolloutOrigin::Sampled { version } => self.run.step.saturating_sub(version) as f64,
+            RolloutOrigin::Recorded => 0.0,
+        };
+        let mean: Mean = of.into_iter().map(version).collect();
+        mean.value().filter(|_| 0 < self.ahead.iterations)
+    }
+
     /// What happened to those who sample since the last time.
     pub(super) fn news(&self) -> Vec<String> {
-        self.servers.as_ref().map_or_else(Vec::new, Servers::news)
+        self.servers.as_deref().map_or_else(Vec::new, Servers::news)
     }
 
     /// Completions of a model, which reads the policy's tokens.

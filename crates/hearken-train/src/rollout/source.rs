@@ -5,13 +5,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hearken_config::SamplingDtype;
-use hearken_generate::{Mixture, SamplingRequest, TokenSampled, generate_mixed};
+use hearken_data::Completion;
+use hearken_generate::{Mixture, SamplingRequest, TokenSampled, generate_mixed, generate_with};
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
+use super::ahead::unobserved;
 use super::sample::{SampleOptions, refused, sample_scored, sample_scored_by};
 use super::{RecordedIteration, Rollout};
 
@@ -36,6 +38,21 @@ pub(crate) struct Local<'a, D: Device> {
     pub(crate) tokenizer: Option<&'a Tokenizer>,
     /// What its weights are held in meanwhile.
     pub(crate) dtype: SamplingDtype,
+}
+
+impl<D: Device> Local<'_, D> {
+    /// Completes requests whose completions nobody scores yet.
+    pub(crate) fn complete(
+        &self,
+        requests: &[SamplingRequest],
+        options: &SampleOptions<'_>,
+    ) -> Result<Vec<Vec<Completion>>, TrainError> {
+        let sampled = self.model.for_sampling(self.dtype.int8());
+        let model = sampled.as_ref().unwrap_or(self.model);
+        let SampleOptions { sampling, engine, .. } = options;
+        let observer = &mut unobserved();
+        generate_with(model, self.tokenizer, requests, sampling, engine, observer).map_err(refused)
+    }
 }
 
 impl<D: Device> RolloutSource for Local<'_, D> {

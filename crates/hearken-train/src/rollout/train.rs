@@ -24,7 +24,7 @@ use hearken_run::progress::Progress;
 use hearken_run::ranks::{Joined, Shares};
 use hearken_run::run::{Companion, Frame, Opened, Opening, Run, RunOutcome, Stored, Update, drive};
 use hearken_run::run_dir::OpenFor;
-use hearken_run::run_dir::checkpoint::NamedModel;
+use hearken_run::run_dir::checkpoint::{NamedModel, StateFile};
 use hearken_run::trained_model::tokenizer_of;
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -413,6 +413,7 @@ impl<'w, 's, D: Device, T: RolloutTrainer<D>> Iterations<'w, 's, D, T> {
         }
         self.update(&iteration, watch, progress)?;
         self.session.end_iteration(nats, completions);
+        self.session.settle()?;
         Ok(())
     }
 
@@ -496,6 +497,10 @@ impl<D: Device, T: RolloutTrainer<D>> Frame<D> for Iterations<'_, '_, D, T> {
 
     fn saved(&mut self) -> (&mut Run<D, Self::Kept>, Option<NamedModel<'_, D>>) {
         self.session.saved()
+    }
+
+    fn state_file(&mut self) -> Option<StateFile> {
+        self.session.state_file()
     }
 
     fn advance(&mut self, progress: &mut dyn Progress) -> Result<(), TrainError> {

@@ -15,7 +15,9 @@ use hearken_reward_source::{Closure, RolloutView, WeightedSum};
 use hearken_run::error::TrainError;
 use hearken_run::metrics::TIME_FIELDS;
 use hearken_run::progress::{Progress, StepReport};
+use hearken_run::ranks::together;
 use hearken_run::run::{RunOutcome, Status};
+use hearken_run::run_dir::{OpenFor, Start};
 pub(crate) use hearken_testing::{json_lines, llama, number};
 use serde_json::{Value, json};
 
@@ -28,6 +30,14 @@ pub(crate) fn config(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("config.toml");
     fs::write(&path, text).unwrap();
     path
+}
+
+/// A run on so many ranks, which are threads of this process.
+pub(crate) fn on_ranks(size: usize, run: impl Fn(OpenFor) + Sync) {
+    match size {
+        1 => run(Start::Resume.into()),
+        _ => drop(together(size, |ranks| run(OpenFor::Run(Start::Resume, ranks)))),
+    }
 }
 
 /// The overrides of a command line.

@@ -20,7 +20,7 @@ use super::selection::{SelectedRecords, Selector, Standing, against_demonstratio
 use crate::dpo::LossState;
 use crate::dpo::tree::Tree;
 use crate::rollout::guard::repeated;
-use crate::rollout::session::RolloutSession;
+use crate::rollout::session::{ROLLOUT, RolloutSession};
 use crate::rollout::source::{Mixed, RolloutSource};
 use crate::rollout::{Heads, Rollout, Sequence, read_together};
 
@@ -50,7 +50,7 @@ impl Online<'_> {
         let drawn = session.feed.draw(session.settings.prompts, &mut session.run.counters.cursor);
         let prompts: Vec<Arc<PromptExample>> =
             drawn.iter().map(|asked| Arc::clone(&asked.prompt)).collect();
-        let own = self.shaped(session.sample(&prompts, "rollout", sources)?);
+        let own = self.shaped(session.sample(&prompts, ROLLOUT, sources)?);
         let ranks = session.run.ranks.clone();
         let (records, opponents, conduct) = match self.method {
             SelectionMethod::Against(opponent) => {
