@@ -131,8 +131,12 @@ impl Servers {
         }
         match version {
             Some(version) => {
-                servers.iter().for_each(|server| self.take_in(*server));
-                failures.iter().for_each(|(server, failure)| self.leave_out(*server, failure));
+                for server in &servers {
+                    self.take_in(*server);
+                }
+                for (server, failure) in &failures {
+                    self.leave_out(*server, failure);
+                }
                 Ok(Ready { servers, version })
             }
             None => Err(format!(
