@@ -124,6 +124,37 @@ fn two_answers_become_a_pair_with_a_soft_label_by_the_principle() {
     assert!(!folder.path().join("run/demonstrations.jsonl").exists());
 }
 
+/// With one seed for all prompts, a model of random weights would answer all of them alike.
+#[test]
+fn a_local_model_draws_its_answers_to_different_prompts_apart() {
+    let folder = prepared();
+    let prompts = (0..12).map(|n| json!({ "prompt": format!("How many are {n}?") }).to_string());
+    write(folder.path(), "prompts.jsonl", &prompts.collect::<Vec<_>>().join("\n"));
+    let config = workspace().join("configs/constitution.toml").display().to_string();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mut arguments = vec!["constitution".to_owned(), config];
+    for set in [
+        format!("run.dir={}", at("run")),
+        format!("data.prompts={}", at("prompts.jsonl")),
+        format!("principles.file={}", at("principles.toml")),
+        format!(
+            "model.path={}",
+            workspace().join("crates/hearken-model/tests/fixtures/hf/llama").display()
+        ),
+        "model.kind=local".to_owned(),
+        "revision.rounds=1".to_owned(),
+        "revision.max_tokens=1".to_owned(),
+        "comparison.pairs=false".to_owned(),
+    ] {
+        arguments.extend(["--set".to_owned(), set]);
+    }
+    run(arguments).ok();
+    let chains = json_lines(&folder.path().join("run/chains.jsonl"));
+    let answers: std::collections::BTreeSet<&str> =
+        chains.iter().map(|chain| chain["initial"].as_str().unwrap()).collect();
+    assert!(6 <= answers.len(), "{answers:?}");
+}
+
 /// True and false in turn.
 fn rand_bit() -> bool {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -234,6 +234,14 @@ impl<D: Device> LocalModel<D> {
     }
 }
 
+/// The seed of an answer. It depends on what is asked: with one seed for all questions, the answers to all of them would come of the
+/// same random numbers, and be improbable together. Fowler, Noll and Vo, FNV-1a, over tokens.
+fn seed(prompt_ids: &[u32], number: u64) -> u64 {
+    let words = prompt_ids.iter().map(|&id| u64::from(id)).chain([number]);
+    words
+        .fold(0xcbf2_9ce4_8422_2325, |hash, word| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 /// The probability of every beginning behind its prompt, of several questions in one pass.
 fn probabilities<D: Device>(
     model: &Model<D>,
@@ -293,7 +301,8 @@ impl<D: Device> LanguageModel for LocalModel<D> {
             stop: self.tokenizer.chat_templates().map_or(vec![STOP.to_owned()], |_| Vec::new()),
             ignore_eos: false,
         };
-        let request = SamplingRequest { prompt_ids, samples: 1, seed: draw.number };
+        let seed = seed(&prompt_ids, draw.number);
+        let request = SamplingRequest { prompt_ids, samples: 1, seed };
         match self.ask(TokenQuestion::Reply { request, sampling }, go_on)? {
             LocalAnswer::Reply(reply) => Ok(reply),
             LocalAnswer::Weighed(_) => unreachable!("a reply was asked for"),
