@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Per iteration: with the probability λ the student completes the prompts, else the completions are those of the
-//! data. At every token of them the divergence of the student's distribution from the teacher's is minimized, the
+//! data, or the teacher completes the prompts (Kim and Rush 2016, arXiv:1606.07947). At every token of them the divergence of the student's distribution from the teacher's is minimized, the
 //! mean over the tokens of an optimizer step; that the completions are the student's own has no derivative. Agarwal et al. 2024,
 //! arXiv:2306.13649 (GKD).
 //!
@@ -37,6 +37,7 @@ use hearken_tensor::Device;
 use rand::RngExt;
 
 use crate::rollout::session::{ROLLOUT, RolloutSession};
+use crate::rollout::source::RolloutSource as _;
 use crate::rollout::train::{
     Configurable, MeanKl, RolloutSetup, RolloutStep, RolloutTrainer, run_rollouts,
 };
@@ -128,7 +129,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
         served.logprobs(student, sequences, (ranks, forward.temperature))
     }
 
-    /// Has the student complete prompts, or takes the completions of the data, and asks a teacher that is served.
+    /// Has the student or the teacher complete prompts, or takes the completions of the data, and asks a teacher that is served.
     fn roll_out(&mut self, at: RolloutSetup<'_, '_, D, ()>) -> Result<Completed, TrainError> {
         let RolloutSetup { session, .. } = at;
         let (is_on_policy, rollouts) = self.completions(session)?;
@@ -210,6 +211,13 @@ impl Distill {
             let mut nobody = WeightedSum::new();
             let (rollouts, _) = session.sample(&prompts, ROLLOUT, &mut nobody)?;
             return Ok((true, rollouts));
+        }
+        if self.config.distill.seq_kd {
+            let prompts = session.next_prompts(session.settings.prompts);
+            let (teacher, options) = (session.reference(), session.sample_options(ROLLOUT));
+            let mut teacher = session.source(teacher);
+            let (rollouts, _) = teacher.rollouts(&prompts, &options, &mut WeightedSum::new())?;
+            return Ok((false, rollouts));
         }
         let (count, cursor) = (session.settings.prompts, &mut session.run.counters.cursor);
         let drawn = session.feed.draw(count, cursor);

@@ -160,6 +160,29 @@ fn a_share_of_the_iterations_has_the_completions_of_the_data() {
     }
 }
 
+/// What a student is compared with on completions of its teacher is what the teacher would be compared with as a student: with the same
+/// weights and random numbers it writes the same.
+#[test]
+fn a_teacher_writes_completions_in_place_of_the_data() {
+    let divergences = |(student, teacher): (&str, &str), key: &str, more: &[&str]| -> Vec<f64> {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let student = format!("model.path={}", model(student).display());
+        let (teacher, fixed) = (of_teacher(teacher), ["optimizer.lr=0", "rollout.temperature=0.1"]);
+        let more = [&[student.as_str(), teacher.as_str()], &fixed[..], more].concat();
+        train(&run, &more, &mut Recorder::new(After::GoOn)).unwrap();
+        steps(&run).iter().map(|step| number(step, key)).collect()
+    };
+    let apart =
+        |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let by_teacher = ["distill.lambda=0", "distill.seq_kd=true"];
+    let found = divergences(("llama", "qwen3"), "forward_kl", &by_teacher);
+    let expected = divergences(("qwen3", "llama"), "reverse_kl", &[]);
+    assert!(apart(&found, &expected) < 1e-6, "{found:?} {expected:?}");
+    let by_student = divergences(("llama", "qwen3"), "forward_kl", &[]);
+    assert!(1e-3 < apart(&found, &by_student), "{found:?} {by_student:?}");
+}
+
 #[test]
 fn a_teacher_with_other_tokens_or_fewer_positions_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -203,6 +226,10 @@ fn configurations_that_contradict_themselves_are_refused() {
         (
             &["teacher.path=a", "distill.lambda=0.5", "rollout.completions=2"],
             "`rollout.completions`: found 2, expected 1 with `distill.lambda` below 1",
+        ),
+        (
+            &["teacher.server=http://b", "distill.seq_kd=true"],
+            "`distill.seq_kd`: found true, expected a teacher in this process",
         ),
         (&["teacher.path=a", "rollout.completions=3"], "expected a divisor of batch_size"),
         (&["teacher.path=a", "rollout.replay=x"], "unknown key `rollout.replay`"),

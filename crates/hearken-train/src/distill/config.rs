@@ -39,8 +39,10 @@ pub struct DistillSettings {
     /// Which divergence is minimized: 0 is the forward KL, 1 the reverse one, between them the generalized
     /// Jensen–Shannon divergence.
     pub beta: Fraction,
-    /// The share of iterations whose completions the student writes; those of the others are the data's.
+    /// The share of iterations whose completions the student writes; those of the others are the data's, or the teacher's.
     pub lambda: Fraction,
+    /// Whether the teacher writes completions in place of the data (sequence-level distillation).
+    pub seq_kd: bool,
     /// The logits of both are divided by it before they are compared.
     pub temperature: Positive,
     /// Passes over an iteration's completions.
@@ -92,10 +94,20 @@ impl DistillConfig {
         *self.shared.train.batch_size * *self.distill.minibatches
     }
 
+    /// Whether some of the completions are the data's.
+    fn reads_completions(&self) -> bool {
+        *self.distill.lambda < 1.0 && !self.distill.seq_kd
+    }
+
     fn check_completions(&self) -> Result<(), Complaint> {
         let (rollouts, completions) = (self.rollouts_per_iteration(), *self.rollout.completions);
+        if self.distill.seq_kd {
+            let is_here = matches!(self.place(), TeacherPlace::Here(_));
+            let expected = "a teacher in this process (`teacher.path`): it writes completions";
+            Complaint::unless(is_here, "distill.seq_kd", true, expected)?;
+        }
         let expected = "1 with `distill.lambda` below 1: the data have one completion of a prompt";
-        let holds = completions == 1 || 1.0 <= *self.distill.lambda;
+        let holds = completions == 1 || !self.reads_completions();
         Complaint::unless(holds, "rollout.completions", completions, expected)?;
         let expected = format!("a divisor of batch_size · minibatches = {rollouts}");
         let holds = rollouts.is_multiple_of(completions);
@@ -134,7 +146,7 @@ impl Configured for DistillConfig {
             section: "distill",
             rollout: self.rollout.clone(),
             samples: self.samples.clone(),
-            asked: if *self.distill.lambda < 1.0 {
+            asked: if self.reads_completions() {
                 SampledRecords::Demonstrations
             } else {
                 SampledRecords::Prompts
