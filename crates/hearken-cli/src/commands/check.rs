@@ -59,6 +59,7 @@ const MARGIN: usize = 8;
 
 impl Check {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        self.trainer.check_is_one_process("check")?;
         let TrainerArguments { config, overrides, .. } = &self.trainer;
         let of = match self.of {
             Some(of) => of,

@@ -33,6 +33,7 @@ Examples:
 
 impl Rlaif {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        self.trainer.check_is_one_process("rlaif")?;
         let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         if loaded.config.labels.is_none() {
             bail!(

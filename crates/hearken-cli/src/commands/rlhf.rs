@@ -46,6 +46,7 @@ Examples:
 
 impl Rlhf {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        self.trainer.check_is_one_process("rlhf")?;
         let loaded = RlhfConfig::load(&self.trainer.config, &self.trainer.overrides)?;
         run_stages(loaded, self.trainer.start())
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use hearken_config::{Configuration, LoadedConfig};
 use hearken_run::run::{RunOutcome, Status};
@@ -37,6 +37,17 @@ impl TrainerArguments {
     /// Whether a run that is there goes on.
     pub(crate) fn start(&self) -> Start {
         if self.fresh { Start::Fresh } else { Start::Resume }
+    }
+
+    /// Refuses ranks, which a command of one process would not start.
+    pub(super) fn check_is_one_process(&self, command: &str) -> Result<()> {
+        if let Some(ranks) = self.ranks {
+            bail!(
+                "--ranks: found {ranks}, expected none: `hearken {command}` is one process; the trainers have \
+                 ranks as commands of their own"
+            );
+        }
+        Ok(())
     }
 }
 

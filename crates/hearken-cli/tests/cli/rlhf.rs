@@ -48,6 +48,19 @@ pub(crate) fn short_quickstart(run_dir: &Path, more: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn ranks_that_would_not_be_started_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["rlhf", "rlaif", "check"] {
+        let arguments = short_quickstart(folder.path(), &[]);
+        let more = ["--ranks".to_owned(), "2".to_owned()];
+        let ran = run([command.to_owned()].into_iter().chain(arguments).chain(more));
+        let expected =
+            format!("--ranks: found 2, expected none: `hearken {command}` is one process");
+        assert!(ran.error().contains(&expected));
+    }
+}
+
+#[test]
 fn the_stages_run_in_order_are_skipped_when_nothing_changed_and_redone_when_something_did() {
     let folder = tempfile::tempdir().unwrap();
     let run_dir = folder.path().join("run");
