@@ -413,7 +413,7 @@ impl Transitions {
     }
 
     /// Those of episodes with observations of this length.
-    pub fn of(episodes: &[DemonstratedEpisode], (space, len): (ActionSpace, usize)) -> Self {
+    pub fn of(episodes: &[DemonstratedEpisode], space: ActionSpace, len: usize) -> Self {
         let mut all = Self::new(space);
         for episode in episodes {
             let steps = episode.actions.len();
@@ -553,7 +553,7 @@ mod tests {
         let episode = &read_demonstrations(&path, of.0, of.1, None).unwrap()[0];
         assert_eq!(episode.actions.len(), 1);
         let transitions =
-            Transitions::of(std::slice::from_ref(episode), (ControlTask::Pendulum.actions(), 3));
+            Transitions::of(std::slice::from_ref(episode), ControlTask::Pendulum.actions(), 3);
         assert_eq!((transitions.len(), transitions.goes_on[0]), (1, true));
     }
 }

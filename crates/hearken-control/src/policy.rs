@@ -206,8 +206,8 @@ impl Policy {
         for (at, (row, &entry)) in rows.chunks(count).zip(entries).enumerate() {
             match actions {
                 Actions::Discrete(indices) => {
-                    let row = (row, judged[at].entropy);
-                    categorical_backward(row, indices[entry], slopes(at), gradient);
+                    let (entropy, action) = (judged[at].entropy, indices[entry]);
+                    categorical_backward(row, entropy, action, slopes(at), gradient);
                 }
                 Actions::Continuous { dimensions, values, .. } => {
                     let action = &values[entry * dimensions..][..*dimensions];

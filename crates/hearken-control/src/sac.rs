@@ -141,7 +141,7 @@ impl SacLearner {
     #[must_use]
     pub fn imitating(mut self, episodes: &[DemonstratedEpisode]) -> Self {
         let (len, space) = (self.policy.network.inputs(), self.policy.space());
-        let all = Transitions::of(episodes, (space, len));
+        let all = Transitions::of(episodes, space, len);
         assert!(!all.is_empty(), "there are demonstrations");
         let mut replay = Replay::new(all.len(), len, space.outputs());
         let rows = all.seen.chunks(len).zip(all.following.chunks(len)).zip(&all.goes_on);

@@ -124,7 +124,7 @@ async fn converse(
     let service = {
         let entry = Arc::clone(&entry);
         service_fn(move |request| {
-            answer((router.clone(), too_late), request, peer, Arc::clone(&entry))
+            answer(router.clone(), too_late, request, peer, Arc::clone(&entry))
         })
     };
     let connection = http1::Builder::new()
@@ -149,7 +149,8 @@ async fn converse(
 
 /// Answers one request; the connection is busy until the answer is sent.
 async fn answer(
-    (router, too_late): (Router, fn() -> Response),
+    router: Router,
+    too_late: fn() -> Response,
     request: hyper::Request<Incoming>,
     peer: SocketAddr,
     entry: Arc<RollEntry>,

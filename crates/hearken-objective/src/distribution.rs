@@ -78,7 +78,8 @@ pub fn categorical(logprobs: &[f64], action: usize) -> ActionLogprob {
 /// # Panics
 /// If the lengths differ.
 pub fn categorical_backward(
-    (logprobs, entropy): (&[f64], f64),
+    logprobs: &[f64],
+    entropy: f64,
     action: usize,
     slopes: Slopes,
     grad: &mut [f64],
@@ -232,7 +233,7 @@ mod tests {
             let mut grad = vec![9.0; 5];
             let logprobs = of_logits(&logits);
             let entropy = categorical(&logprobs, 2).entropy;
-            categorical_backward((&logprobs, entropy), 2, SLOPES, &mut grad);
+            categorical_backward(&logprobs, entropy, 2, SLOPES, &mut grad);
             assert_gradient(|z| loss(categorical(&of_logits(z), 2)), &logits, &grad);
 
             let (x, action) = (uniform(seed + 20, 6), uniform(seed + 40, 3));

@@ -126,7 +126,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
             return Ok(read_together(ranks, teacher, sequences, Heads::LogProbs, forward).logprobs);
         };
         let student = (&session.run.model, session.run.tokenizer.as_ref());
-        served.logprobs(student, sequences, (ranks, forward.temperature))
+        served.logprobs(student, sequences, ranks, forward.temperature)
     }
 
     /// Has the student or the teacher complete prompts, or takes the completions of the data, and asks a teacher that is served.
@@ -142,7 +142,7 @@ impl<D: Device> RolloutTrainer<D> for Distill {
             Some(served) => {
                 let student = (&session.run.model, session.run.tokenizer.as_ref());
                 let temperature = *self.config.distill.temperature;
-                served.told(student, &sequences, (&session.run.ranks, temperature))?
+                served.told(student, &sequences, &session.run.ranks, temperature)?
             }
         };
         let metrics = DistillIteration::of(&rollouts, is_on_policy);

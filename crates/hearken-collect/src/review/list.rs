@@ -148,7 +148,7 @@ pub(crate) fn find(state: &AppState, filter: &Filter) -> Result<FoundItems, AppE
             needle.as_ref().is_none_or(|needle| entry.facts.may_hold(needle)) && fits(entry, filter)
         });
         let hit = |(handle, entry): (u32, &QueueEntry)| {
-            hit(handle, entry, &index, (&board, &ranges), (filter, &person))
+            hit(handle, entry, &index, &board, &ranges, filter, &person)
         };
         of_a_kind.filter_map(hit).collect::<Vec<Hit>>()
     };
@@ -220,8 +220,10 @@ fn hit(
     handle: u32,
     entry: &QueueEntry,
     index: &Index,
-    (board, ranges): (&Board, &Ranges),
-    (filter, person): (&Filter, &Person<'_>),
+    board: &Board,
+    ranges: &Ranges,
+    filter: &Filter,
+    person: &Person<'_>,
 ) -> Option<Hit> {
     let said = board.of(&entry.id);
     // Comparing all verdicts of all items takes most of the time of a list.

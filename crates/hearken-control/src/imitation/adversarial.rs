@@ -42,8 +42,8 @@ impl AdversarialLearner {
         seeds: Seeds,
     ) -> Self {
         let spaces = stage.spaces();
-        let sizes = (spaces.actions, spaces.observation.len());
-        let demonstrated = Transitions::of(episodes, sizes);
+        let len = spaces.observation.len();
+        let demonstrated = Transitions::of(episodes, spaces.actions, len);
         assert!(!demonstrated.is_empty(), "there are demonstrations");
         let id = stage.environments.id().clone();
         let mut inner = PpoLearner::new(config, stage, seeds);

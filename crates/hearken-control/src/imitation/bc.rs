@@ -56,8 +56,8 @@ impl BcLearner {
         let held_out = (*config.imitation.held_out * episodes.len() as f64).ceil() as usize;
         let (learned, checked) =
             episodes.split_at(episodes.len() - held_out.min(episodes.len() - 1));
-        let sizes = (spaces.actions, spaces.observation.len());
-        let learned = Transitions::of(learned, sizes);
+        let (space, len) = (spaces.actions, spaces.observation.len());
+        let learned = Transitions::of(learned, space, len);
         let epochs = config.imitation.epochs.get();
         let per_epoch = learned.len().div_ceil(*config.imitation.batch) as u64;
         let mut rng = seeds.stream("weights", 0);
@@ -68,7 +68,7 @@ impl BcLearner {
             cloning,
             environment,
             learned,
-            checked: Transitions::of(checked, sizes),
+            checked: Transitions::of(checked, space, len),
             epochs,
             patience: config.imitation.patience,
             best_loss: None,

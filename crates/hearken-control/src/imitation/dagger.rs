@@ -76,8 +76,9 @@ impl DaggerLearner {
     ) -> Self {
         let spaces = stage.spaces();
         assert_eq!(expert.policy.spaces(), spaces, "the expert knows the task");
-        let sizes = (spaces.actions, spaces.observation.len());
-        let Transitions { seen, actions: labels, .. } = Transitions::of(episodes, sizes);
+        let len = spaces.observation.len();
+        let Transitions { seen, actions: labels, .. } =
+            Transitions::of(episodes, spaces.actions, len);
         let settings = config.imitation.clone();
         let per_round = *settings.steps * stage.len();
         let rounds = settings.rounds.get();

@@ -102,11 +102,6 @@ impl ChatTemplates {
         self.variables = variables;
     }
 
-    /// Sets the time that `strftime_now` tells, in milliseconds since 1970 in UTC.
-    pub fn set_now(&mut self, now: i64) {
-        self.now = now;
-    }
-
     /// The template that counts for a conversation, with or without tools.
     ///
     /// # Errors

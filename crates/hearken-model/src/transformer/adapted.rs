@@ -139,7 +139,8 @@ impl<D: Device> Block<'_, D> {
         x: Option<View<'_, D::Buffer>>,
         params: LinearParams,
         dy: View<'_, D::Buffer>,
-        (dx, write): (ViewMut<'_, D::Buffer>, Write),
+        dx: ViewMut<'_, D::Buffer>,
+        write: Write,
         gradients: &mut Gradients<D>,
     ) {
         let model = self.model;

@@ -96,7 +96,7 @@ impl<D: Device> Block<'_, D> {
             let (x, dy) = (self.view(input, width), View::new(dy, columns));
             let write = if index == 0 { Write::Overwrite } else { Write::Add };
             let dx = self.view_mut(&mut dinput, width);
-            self.linear_backward(Some(x), params, dy, (dx, write), gradients);
+            self.linear_backward(Some(x), params, dy, dx, write, gradients);
         }
         dinput
     }
@@ -114,7 +114,7 @@ impl<D: Device> Block<'_, D> {
         let x = after.as_ref().map(|after| self.view(after, inner));
         let mut dafter = self.scratch(inner);
         let out = self.view_mut(&mut dafter, inner);
-        self.linear_backward(x, down, dy, (out, Write::Overwrite), gradients);
+        self.linear_backward(x, down, dy, out, Write::Overwrite, gradients);
         drop(after);
         let mut dbefore = self.scratch(self.mlp_width());
         match config.mlp {
@@ -144,8 +144,8 @@ impl<D: Device> Block<'_, D> {
         let dy = self.view(dx, config.width);
         let attended = self.view(&tape.attended, query_width);
         let mut dattended = self.scratch(query_width);
-        let out = (self.view_mut(&mut dattended, query_width), Write::Overwrite);
-        self.linear_backward(Some(attended), output, dy, out, gradients);
+        let out = self.view_mut(&mut dattended, query_width);
+        self.linear_backward(Some(attended), output, dy, out, Write::Overwrite, gradients);
 
         let layout = model.plan.qkv_layout;
         let parameters = self.attention_parameters();

@@ -35,7 +35,7 @@ pub(super) fn run<D: Device>(
     layers.merge(Table::from_iter(sections.map(|(name, value)| (name.to_owned(), value))));
     let loaded = GrpoConfig::from_layers(layers)?;
     let mut sources = WeightedSum::new().with(Closure::new("even", |seen| Ok(even(seen))), 1.0);
-    of_rollouts::<D, Grpo>(device, &loaded, &mut sources, (iterations, |_| 0.0), clock)
+    of_rollouts::<D, Grpo>(device, &loaded, &mut sources, iterations, |_| 0.0, clock)
 }
 
 /// The share of tokens with an even id: it differs between random completions.

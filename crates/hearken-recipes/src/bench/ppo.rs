@@ -42,7 +42,7 @@ pub(super) fn run<D: Device>(
     };
     let mut sources = open_scores(&loaded.config.scores, &device, None, reading)?;
     let scoring = |run: &Iterations<'_, '_, D, Ppo>| scoring_flops(&run.session, sizes);
-    of_rollouts::<D, Ppo>(device, &loaded, &mut sources, (iterations, scoring), clock)
+    of_rollouts::<D, Ppo>(device, &loaded, &mut sources, iterations, scoring, clock)
 }
 
 fn configure(layers: &mut Layers, scorer: &Path, materials: &Materials<'_>) {

@@ -42,7 +42,8 @@ pub(super) fn of_rollouts<D: Device, T: Configurable<D>>(
     device: D,
     loaded: &LoadedConfig<T::Config>,
     sources: &mut dyn RewardSource,
-    (iterations, more): (u64, impl Fn(&Iterations<'_, '_, D, T>) -> f64),
+    iterations: u64,
+    more: impl Fn(&Iterations<'_, '_, D, T>) -> f64,
     clock: &mut Clock,
 ) -> Result<(), TrainError> {
     let config = T::within_memory(&loaded.config)?;

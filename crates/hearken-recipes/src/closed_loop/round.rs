@@ -491,7 +491,7 @@ impl<D: Device> LoopRound<'_, D> {
         let seeded = Sampled { seed: self.config.run.seed, ..*sampled };
         let mut of = |path: &Path, side: &str| {
             let (model, stream) = (self.load(path, sampled)?, format!("loop/gate/{number}/{side}"));
-            complete(&seeded, (&model, &start), Some(tokenizer), (&prompts, &stream), &mut sources)
+            complete(&seeded, &model, &start, Some(tokenizer), &prompts, &stream, &mut sources)
         };
         let current = of(&self.lineage.policy.place(root), "current")?;
         let candidate = of(&policy_dir(&self.dir()).join("final"), "candidate")?;

@@ -52,8 +52,8 @@ pub(super) fn compare<D: Device>(
     let prompts = held_out_prompts(ppo, config, tokenizer.as_ref())?;
     let sampled = Sampled::from(ppo);
     let mut complete = |policy: &Model<D>, stream: &str| {
-        let models = (policy, &policies.before);
-        complete(&sampled, models, tokenizer.as_ref(), (&prompts, stream), &mut sources)
+        let tokenizer = tokenizer.as_ref();
+        complete(&sampled, policy, &policies.before, tokenizer, &prompts, stream, &mut sources)
     };
     let before = complete(&policies.before, "evaluation/before")?;
     let after = complete(&policies.after, "evaluation/after")?;
@@ -117,9 +117,11 @@ pub(crate) fn prompts_of(
 /// first model to the second.
 pub(crate) fn complete<D: Device>(
     sampled: &Sampled<'_>,
-    (policy, reference): (&Model<D>, &Model<D>),
+    policy: &Model<D>,
+    reference: &Model<D>,
     tokenizer: Option<&Tokenizer>,
-    (prompts, stream): (&[Arc<PromptExample>], &str),
+    prompts: &[Arc<PromptExample>],
+    stream: &str,
     sources: &mut dyn RewardSource,
 ) -> Result<HeldOutCompletions, TrainError> {
     let sampling = sampling(sampled.rollout);

@@ -160,7 +160,8 @@ fn for_widened(pool: &Arc<BufferPool>, int8: &Int8, mut work: impl FnMut(Range<u
 fn backward_int8(
     pool: &Arc<BufferPool>,
     dy: Input<'_>,
-    (int8, precision): (&Int8, Precision),
+    int8: &Int8,
+    precision: Precision,
     dx: Output<'_>,
     write: Write,
 ) {
@@ -283,7 +284,7 @@ pub(crate) fn backward_input(
     assert_eq!(dx.rows.width, weight.shape.inputs, "dx: as wide as the weight's inputs");
     assert_eq!(dy.rows.rows, dx.rows.rows, "dy and dx: as many rows");
     if let Some(int8) = weight.prepared.int8() {
-        backward_int8(pool, dy, (int8, weight.shape.precision), dx, write);
+        backward_int8(pool, dy, int8, weight.shape.precision, dx, write);
         return;
     }
     if weight.shape.precision == Precision::Bf16 {

@@ -72,9 +72,11 @@ pub(super) fn forward(
 pub(super) fn backward(
     hidden: &Values,
     weight: Weight<'_, Values, Prepared>,
-    (predictions, grads): (&[Prediction], &[PredictionGrad]),
+    predictions: &[Prediction],
+    grads: &[PredictionGrad],
     options: HeadOptions,
-    (dhidden, dweight): (&mut Values, Option<&mut Values>),
+    dhidden: &mut Values,
+    dweight: Option<&mut Values>,
 ) -> HeadOutput {
     let (width, vocabulary) = (weight.shape.inputs, weight.shape.outputs);
     let (logits, slopes) = logits(hidden, weight, options);

@@ -467,7 +467,7 @@ impl Device for Reference {
         dweight: Option<&mut Values>,
     ) -> HeadOutput {
         drop(logits);
-        head::backward(hidden, weight, (predictions, grads), options, (dhidden, dweight))
+        head::backward(hidden, weight, predictions, grads, options, dhidden, dweight)
     }
 
     fn draw(&self, rows: Vec<DrawRow<'_, Values>>) -> Vec<Result<Drawn, BadLogit>> {

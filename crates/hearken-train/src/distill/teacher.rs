@@ -89,10 +89,11 @@ impl ServedTeacher {
         &self,
         student: Student<'_, D>,
         sequences: &[Sequence<'_>],
-        asking: (&Ranks, f64),
+        ranks: &Ranks,
+        temperature: f64,
     ) -> Result<Vec<Vec<TeacherToken>>, TrainError> {
         let likeliest = self.top_k.min(student.0.config().vocab);
-        let said = self.ask_together(student, sequences, asking, likeliest)?;
+        let said = self.ask_together(student, sequences, ranks, temperature, likeliest)?;
         let of_sequence = |(sequence, said): (&Sequence<'_>, Vec<TokenLogprobs>)| {
             let tokens = sequence.completion.iter().zip(said);
             tokens.map(|(&token, of)| TeacherToken::new(token, of)).collect()
@@ -108,9 +109,10 @@ impl ServedTeacher {
         &self,
         student: Student<'_, D>,
         sequences: &[Sequence<'_>],
-        asking: (&Ranks, f64),
+        ranks: &Ranks,
+        temperature: f64,
     ) -> Result<Vec<Vec<f64>>, TrainError> {
-        let said = self.ask_together(student, sequences, asking, 0)?;
+        let said = self.ask_together(student, sequences, ranks, temperature, 0)?;
         let of = |said: Vec<TokenLogprobs>| said.into_iter().map(|one| one.logprob).collect();
         Ok(said.into_iter().map(of).collect())
     }
@@ -120,7 +122,8 @@ impl ServedTeacher {
         &self,
         student: Student<'_, D>,
         sequences: &[Sequence<'_>],
-        (ranks, temperature): (&Ranks, f64),
+        ranks: &Ranks,
+        temperature: f64,
         likeliest: usize,
     ) -> Result<Vec<Vec<TokenLogprobs>>, TrainError> {
         let lengths: Vec<usize> = sequences.iter().map(|sequence| sequence.tokens()).collect();
