@@ -105,6 +105,15 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
+/// GRPO on addition whose completions are made four iterations ahead of training beside GRPO whose are not, to
+/// docs/results/ahead.json. Runs that have finished in runs/results/ are not run again.
+pub(crate) fn ahead(root: &Path) -> Result<()> {
+    let (dir, out) = ("runs/results/ahead", "runs/results/ahead.json");
+    example(root, "addition", &["--ahead", "4", "--dir", dir, "--out", out])?;
+    let about = about(root, "cargo xtask results ahead")?;
+    write(root, "ahead.json", &with_about(about, read_json(&root.join(out))?))
+}
+
 /// Reward models of steps on arithmetic, to docs/results/process.json. Models that have been trained in runs/results/process are
 /// not trained again.
 pub(crate) fn process(root: &Path) -> Result<()> {

@@ -8,7 +8,8 @@
 //!
 //! `--seeds 11,12` are the repetitions: each draws data, held-out sums, weights and start anew, and all
 //! algorithms of a seed start from the same model. `--dir DIR` keeps the runs (default: a temporary folder);
-//! what has finished there is not run again. `--steps N`, `--sft-steps N` and `--set KEY=VALUE` change the runs
+//! what has finished there is not run again. `--ahead N` compares GRPO whose completions are made N iterations ahead of
+//! training with GRPO whose are not, instead of the algorithms. `--steps N`, `--sft-steps N` and `--set KEY=VALUE` change the runs
 //! with reinforcement, the fine-tuning before it, and a key of the former.
 #![allow(clippy::print_stderr, reason = "a program that says how far it is")]
 
@@ -31,6 +32,8 @@ use serde_json::{Map, Value, json};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const PRESETS: [&str; 4] = ["grpo", "rloo", "dapo", "gspo"];
+/// The name of GRPO whose completions are made ahead.
+const AHEAD: &str = "grpo-ahead";
 const PROMPTS_HELD_OUT: usize = 2000;
 const DEMONSTRATIONS: usize = 3000;
 
@@ -75,6 +78,8 @@ struct Options {
     out: Option<PathBuf>,
     dir: Option<PathBuf>,
     seeds: Vec<u64>,
+    /// Iterations that completions are made ahead, in a comparison of that.
+    ahead: Option<u64>,
     sft_overrides: Vec<String>,
     overrides: Vec<String>,
 }
@@ -95,11 +100,11 @@ fn main() -> Result<()> {
     for &seed in &options.seeds {
         let world = World::new(&dir.join(seed.to_string()), seed)?;
         let start = world.fine_tune(&options.sft_overrides)?;
-        for preset in PRESETS {
-            let learned = world.reinforce(&start, preset, &options.overrides)?;
+        for &name in options.compared() {
+            let learned = world.reinforce(&start, name, &options)?;
             let Learned { before, after, .. } = learned;
-            eprintln!("seed {seed}: {preset}: {before:.4} before, {after:.4} after");
-            runs.push((seed, preset, learned));
+            eprintln!("seed {seed}: {name}: {before:.4} before, {after:.4} after");
+            runs.push((seed, name, learned));
         }
     }
     let text = serde_json::to_string_pretty(&results(&options, &runs)?)? + "\n";
@@ -110,11 +115,19 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+impl Options {
+    /// The names of what is compared.
+    fn compared(&self) -> &'static [&'static str] {
+        if self.ahead.is_some() { &[PRESETS[0], AHEAD] } else { &PRESETS }
+    }
+}
+
 fn options() -> Result<Options> {
     let mut options = Options {
         out: None,
         dir: None,
         seeds: (21..=28).collect(),
+        ahead: None,
         sft_overrides: vec![],
         overrides: vec![],
     };
@@ -128,11 +141,12 @@ fn options() -> Result<Options> {
                 let seeds = value.split(',').map(str::parse);
                 options.seeds = seeds.collect::<std::result::Result<_, _>>()?;
             }
+            "--ahead" => options.ahead = Some(value.parse()?),
             "--steps" => options.overrides.push(format!("train.steps={value}")),
             "--sft-steps" => options.sft_overrides.push(format!("train.steps={value}")),
             "--set" => options.overrides.push(value),
             other => {
-                let known = "--out, --dir, --seeds, --steps, --sft-steps or --set";
+                let known = "--out, --dir, --seeds, --ahead, --steps, --sft-steps or --set";
                 return Err(format!("{other}: expected {known}").into());
             }
         }
@@ -191,10 +205,12 @@ impl World {
     }
 
     /// Accuracy on held-out sums before and after.
-    fn reinforce(&self, start: &Path, preset: &str, overrides: &[String]) -> Result<Learned> {
+    fn reinforce(&self, start: &Path, name: &str, options: &Options) -> Result<Learned> {
         let mut layers = GrpoConfig::defaults(Path::new("addition"));
         layers.merge(GRPO.parse()?);
-        let run = self.folder.join(preset);
+        let run = self.folder.join(name);
+        let preset = if name == AHEAD { PRESETS[0] } else { name };
+        let ahead = options.ahead.filter(|_| name == AHEAD).unwrap_or(0);
         for (key, value) in [
             ("run.dir", path(&run)),
             ("run.seed", self.seed.to_string()),
@@ -202,10 +218,11 @@ impl World {
             ("data.train", path(&self.folder.join("prompts.jsonl"))),
             ("data.eval", path(&self.folder.join("held-out.jsonl"))),
             ("grpo.preset", format!("{preset:?}")),
+            ("rollout.ahead", ahead.to_string()),
         ] {
             layers.set(&format!("{key}={value}"))?;
         }
-        overrides.iter().try_for_each(|text| layers.set(text))?;
+        options.overrides.iter().try_for_each(|text| layers.set(text))?;
         let loaded = GrpoConfig::from_layers(layers)?;
         grpo::run(Cpu::new(), &loaded, Start::Resume, &mut Silent)?;
         learned(&run)
@@ -236,11 +253,15 @@ fn results(options: &Options, runs: &[(u64, &str, Learned)]) -> Result<Value> {
     let before = of(PRESETS[0], |learned| learned.before);
     let start = mean(&before).filter(|start| 1 < start.n).ok_or(few)?;
     let mut summary = vec![json!({ "preset": null, "accuracy": start })];
-    for preset in PRESETS {
+    for preset in options.compared() {
         let after = of(preset, |learned| learned.after);
         let gain = paired_difference(Paired { treatment: &after, control: &before });
         summary.push(json!({ "preset": preset, "accuracy": mean(&after), "gain": gain }));
     }
+    let difference = options.ahead.and_then(|_| {
+        let after = |name| of(name, |learned| learned.after);
+        paired_difference(Paired { treatment: &after(AHEAD), control: &after(PRESETS[0]) })
+    });
     let run = |(seed, preset, learned): &(u64, &str, Learned)| {
         json!({
             "seed": seed, "preset": preset, "before": learned.before, "after": learned.after,
@@ -256,6 +277,8 @@ fn results(options: &Options, runs: &[(u64, &str, Learned)]) -> Result<Value> {
         "sft": SFT.trim(),
         "reinforcement": GRPO.trim(),
         "overrides": options.overrides,
+        "ahead": options.ahead,
+        "ahead_minus_at_once": difference,
         "seeds": options.seeds,
         "summary": summary,
         "runs": runs.iter().map(run).collect::<Vec<_>>(),
