@@ -37,7 +37,7 @@ usage: cargo xtask COMMAND
   results imitation [PART...]   imitation of control tasks: docs/results/imitation.json
   results labels [PART...]      return against number of labels: docs/results/labels.json
   results addition        sums learned from a verifier: docs/results/addition.json
-  results ahead           the same sampled four iterations ahead of training: docs/results/ahead.json
+  results ahead           the same sampled one and four iterations ahead of training: docs/results/ahead.json
   results loop            the closed loop with simulated users, a poisoned round, rounds without progress: docs/results/loop.json
   results rlaif           labels of a model beside people's, five seeds: docs/results/rlaif.json
   results process         reward models of steps, on arithmetic: docs/results/process.json

@@ -105,13 +105,21 @@ pub(crate) fn addition(root: &Path) -> Result<()> {
     write(root, "addition.json", &with_about(about, Value::Object(experiments)))
 }
 
-/// GRPO on addition whose completions are made four iterations ahead of training beside GRPO whose are not, to
-/// docs/results/ahead.json. Runs that have finished in runs/results/ are not run again.
+/// GRPO on addition whose completions are made ahead of training beside GRPO whose are not, to docs/results/ahead.json: one
+/// iteration, four, and four at a quarter of the learning rate. Runs that have finished in runs/results/ are not run again.
 pub(crate) fn ahead(root: &Path) -> Result<()> {
-    let (dir, out) = ("runs/results/ahead", "runs/results/ahead.json");
-    example(root, "addition", &["--ahead", "4", "--dir", dir, "--out", out])?;
+    let slowly = ["--set", "optimizer.lr=1e-4"];
+    let mut experiments = serde_json::Map::new();
+    for (name, ahead, more) in
+        [("ahead-1", "1", [].as_slice()), ("ahead-4", "4", &[]), ("ahead-4-slowly", "4", &slowly)]
+    {
+        let (dir, out) = (format!("runs/results/{name}"), format!("runs/results/{name}.json"));
+        let of_all = ["--seeds", "21,22,23,24,25", "--ahead", ahead, "--dir", &dir, "--out", &out];
+        example(root, "addition", &[&of_all, more].concat())?;
+        experiments.insert(name.to_owned(), read_json(&root.join(out))?);
+    }
     let about = about(root, "cargo xtask results ahead")?;
-    write(root, "ahead.json", &with_about(about, read_json(&root.join(out))?))
+    write(root, "ahead.json", &with_about(about, Value::Object(experiments)))
 }
 
 /// Reward models of steps on arithmetic, to docs/results/process.json. Models that have been trained in runs/results/process are
