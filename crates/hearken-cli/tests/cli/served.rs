@@ -155,10 +155,10 @@ fn what_is_sampled_ahead_is_of_the_policy_of_that_time() {
     // One that learns is asked earlier.
     train(folder.path(), "learns", 6, "").ok();
     train(folder.path(), "learns-ahead", 6, "ahead = 2").ok();
-    let kl = |name: &str| -> Vec<f64> {
+    let rewards = |name: &str| -> Vec<f64> {
         steps(folder.path(), name).iter().map(|it| it["reward"].as_f64().unwrap()).collect()
     };
-    let (at_once, ahead) = (kl("learns"), kl("learns-ahead"));
+    let (at_once, ahead) = (rewards("learns"), rewards("learns-ahead"));
     assert_eq!(at_once[0].to_bits(), ahead[0].to_bits());
     assert_ne!(at_once[1..], ahead[1..]);
 }

@@ -86,7 +86,7 @@ impl Journal {
         if std::mem::take(&mut self.is_done) {
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(TrainError::Other(format!("{}: {error}", self.path.display())));
+                    return Err(self.unusable(&error));
                 }
                 _ => {}
             }
@@ -96,11 +96,16 @@ impl Journal {
     }
 
     /// The lines that are whole; the last one may have been cut off.
-    fn read(&self) -> impl Iterator<Item = JournalLine> + use<> {
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        let lines: Vec<_> =
-            text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
-        lines.into_iter()
+    fn read(&self) -> Result<Vec<JournalLine>, TrainError> {
+        let text = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(|error| self.unusable(&error))?,
+        };
+        Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    fn unusable(&self, error: &io::Error) -> TrainError {
+        TrainError::Other(format!("{}: {error}", self.path.display()))
     }
 }
 
@@ -145,7 +150,7 @@ impl Ahead {
         let mut made = MadeByIteration::new();
         if let Some(checkpoint) = checkpoint.filter(|_| 0 < iterations) {
             made = checkpoint.state_file(FILE)?.unwrap_or_default();
-            for JournalLine { iteration, made: since } in journal.read() {
+            for JournalLine { iteration, made: since } in journal.read()? {
                 made.entry(iteration).or_insert(since);
             }
         }
