@@ -313,7 +313,7 @@ def write_page(report):
         f"{100 * WRONG:.0f} % wrong; and, on other questions, to say which digits an answer has, to write it without, and which of two has none. By the principle “no digits” it then revises its answers to {report['prompts']} prompts and compares two "
         f"answers to each. Reward models learn from {report['people']} comparisons by simulated people, who prefer the right sum, however it is written, alone or together with the model's own, and GRPO makes {report['steps']} steps. "
         f"Shares of answers in per cent, of {n} held-out prompts but for the first answers and their revisions; an answer wins by a right sum where the model had none before, and equal ones count half. "
-        f"Means over {len(runs)} seeds, and each of them; numbers of comparisons and steps were chosen by the first. {pages.machine_sentence(report['machine'])}; {report['date']}. [All numbers, with intervals](results/constitution.json); `python3 bench/constitution.py` makes them again.\n\n"
+        f"Means over {len(runs)} seeds, and each of them; numbers of comparisons and steps were chosen by the first, on these prompts, so that its figures flatter. {pages.machine_sentence(report['machine'])}; {report['date']}. [All numbers, with intervals](results/constitution.json); `python3 bench/constitution.py` makes them again.\n\n"
         + pages.table(["", "with digits", "right", "wins against before"], rows)
         + f"\nOf the revisions {kept} % name the number of the first answer; of the comparisons in which one of two answers has digits {compared} % name that one as the worse."
     )
