@@ -54,7 +54,9 @@ pub use error::{AttachError, GenerateError};
 pub use handle::{Attached, EngineHandle, Generation, Listener, Sink, Ticket, Update};
 pub use pieces::TextPieces;
 pub use reading::{Read, Reading, read_completions};
-pub use request::{CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled};
+pub use request::{
+    CompletionEnded, EngineOptions, EngineStats, SamplingRequest, TokenSampled, unobserved,
+};
 pub use sampling::Sampling;
 pub use stop::completion_text;
 pub use wishes::{AdapterId, Allowed, Guidance, Guide, TokenReport, Wishes};

@@ -1,5 +1,7 @@
 //! What is asked for, and what is reported on the way.
 
+use std::ops::ControlFlow;
+
 use hearken_data::{Completion, StopReason};
 
 use crate::error::GenerateError;
@@ -31,6 +33,11 @@ pub struct TokenSampled<'a> {
     pub stop_reason: Option<StopReason>,
     /// The token under the model itself, where the request wants that.
     pub report: Option<&'a TokenReport>,
+}
+
+/// An observer that sees nothing.
+pub fn unobserved() -> impl FnMut(TokenSampled<'_>) -> ControlFlow<()> {
+    |_| ControlFlow::Continue(())
 }
 
 /// A completion has ended.

@@ -4,15 +4,16 @@ use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
+use hearken_patience::{Patience, asked_pause};
 use ureq::http::{HeaderMap, Method, Request, Response, Uri};
 use ureq::{Agent, Body};
 
 use crate::error::HubError;
 use crate::settings::HubSettings;
 
-/// How often a request is made in all, where it is worth a repetition.
-const ATTEMPTS_MAX: usize = 5;
-/// The same where there is no connection: without a network there is none a minute later.
+/// How often a request is repeated that is worth it.
+const RETRIES_MAX: usize = 4;
+/// How often in all where there is no connection: without a network there is none a minute later.
 const ATTEMPTS_UNCONNECTED_MAX: usize = 2;
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// The longest pause that a server may ask for.
@@ -112,6 +113,7 @@ impl Client {
         mut take: impl FnMut(Response<Body>) -> Result<Taken, HubError>,
     ) -> Result<(), HubError> {
         let mut failures = 0;
+        let mut patience = self.patience();
         loop {
             let failed = match self.open(url, from, asked, failures + 1) {
                 Ok(response) => match take(response)? {
@@ -119,6 +121,7 @@ impl Client {
                     Taken::Until(place, reason) => {
                         if from < place {
                             failures = 0;
+                            patience.renew();
                         }
                         from = place;
                         broken(url, failures + 1, &reason)
@@ -127,7 +130,7 @@ impl Client {
                 Err(failed) => failed,
             };
             failures += 1;
-            self.pause(failed, failures)?;
+            pause(&mut patience, failed, failures)?;
         }
     }
 
@@ -135,32 +138,19 @@ impl Client {
         &self,
         mut attempt: impl FnMut(usize) -> Result<T, Failed>,
     ) -> Result<T, HubError> {
-        for attempts in 1.. {
+        let mut patience = self.patience();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             match attempt(attempts) {
                 Ok(found) => return Ok(found),
-                Err(failed) => self.pause(failed, attempts)?,
+                Err(failed) => pause(&mut patience, failed, attempts)?,
             }
         }
-        unreachable!("the pauses end")
     }
 
-    /// Waits before the next attempt, or gives up.
-    fn pause(&self, failed: Failed, attempts: usize) -> Result<(), HubError> {
-        let (error, asked) = match failed {
-            Failed::Refused(error) => return Err(error),
-            Failed::Passing(error, asked) => (error, asked),
-        };
-        let most = match &error {
-            HubError::Transport { unconnected: true, .. } => ATTEMPTS_UNCONNECTED_MAX,
-            _ => ATTEMPTS_MAX,
-        };
-        if most <= attempts {
-            return Err(error);
-        }
-        let doubled = self.settings.first_pause * 2_u32.pow(attempts as u32 - 1);
-        let asked = asked.unwrap_or_default().min(ASKED_PAUSE_MAX);
-        thread::sleep(doubled.min(PAUSE_MAX).max(asked));
-        Ok(())
+    fn patience(&self) -> Patience {
+        Patience::new(RETRIES_MAX, self.settings.first_pause).with_pause_max(PAUSE_MAX)
     }
 
     /// One request. Redirections are followed here, so that the token stays with the hub, and so that headers
@@ -228,9 +218,9 @@ impl Client {
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
-        let (code, pause) = (header("x-error-code").unwrap_or_default(), header("retry-after"));
+        let code = header("x-error-code").unwrap_or_default();
         let message = header("x-error-message");
-        let pause = pause.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+        let pause = asked_pause(response.headers());
         let (what, endpoint) = (asked.what.to_owned(), self.settings.endpoint.clone());
         let has_token = self.settings.token.is_some();
         let error = match (status, code.as_str()) {
@@ -265,6 +255,21 @@ impl Client {
             _ => Failed::Refused(error),
         }
     }
+}
+
+/// Waits before the next attempt, or gives up.
+fn pause(patience: &mut Patience, failed: Failed, attempts: usize) -> Result<(), HubError> {
+    let (error, asked) = match failed {
+        Failed::Refused(error) => return Err(error),
+        Failed::Passing(error, asked) => (error, asked),
+    };
+    let unconnected = matches!(error, HubError::Transport { unconnected: true, .. });
+    if unconnected && ATTEMPTS_UNCONNECTED_MAX <= attempts {
+        return Err(error);
+    }
+    let asked = asked.map(|asked| asked.min(ASKED_PAUSE_MAX));
+    thread::sleep(patience.next_pause(asked).ok_or(error)?);
+    Ok(())
 }
 
 /// What came of one answer for a file.

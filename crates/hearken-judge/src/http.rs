@@ -3,15 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
+use hearken_patience::{Patience, asked_pause};
 use serde::Serialize;
 use serde_json::Value;
-use ureq::{Agent, Body, http::Response};
+use ureq::Agent;
 
-use crate::{
-    Item, JudgeError,
-    item::{excerpt, finite_score},
-    patience::Patience,
-};
+use crate::item::{excerpt, finite_score};
+use crate::{Item, JudgeError};
 
 /// Which server scores, and how patient the client is.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +24,7 @@ pub struct HttpOptions {
     /// connection.
     pub retries_max: usize,
     /// The pause before the first repetition; each further pause is twice as long, and up to a half
-    /// more at random. A server's `Retry-After` in seconds lengthens it.
+    /// more at random. A server's `Retry-After` lengthens it.
     pub first_pause: Duration,
 }
 
@@ -100,12 +98,14 @@ impl HttpScorer {
 
     fn post(&self, items: &[Item<'_>]) -> Result<String, JudgeError> {
         let HttpOptions { deadline, retries_max, first_pause, .. } = self.options;
-        let mut patience = Patience::new(deadline, retries_max, first_pause);
-        for attempts in 1.. {
+        let mut patience = Patience::new(retries_max, first_pause).within(deadline);
+        let mut attempts = 0;
+        loop {
             let left = patience.left();
             if left.is_zero() {
-                return Err(self.late(attempts - 1));
+                return Err(self.late(attempts));
             }
+            attempts += 1;
             match self.attempt(items, left, attempts) {
                 Attempt::Body(body) => return Ok(body),
                 Attempt::Fail(error) => return Err(error),
@@ -114,7 +114,6 @@ impl HttpScorer {
                 }
             }
         }
-        unreachable!("the loop returns")
     }
 
     fn attempt(&self, items: &[Item<'_>], left: Duration, attempts: usize) -> Attempt {
@@ -142,7 +141,7 @@ impl HttpScorer {
             Err(error) => return transport(error),
         };
         let status = response.status();
-        let asked = retry_after(&response);
+        let asked = asked_pause(response.headers());
         let body = match response.body_mut().read_to_string() {
             Ok(body) => body,
             Err(error) => return transport(error),
@@ -199,10 +198,4 @@ impl HttpScorer {
             })
             .collect()
     }
-}
-
-/// The pause that a server asks for, in seconds; dates are not understood and ignored.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds: u64 = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

@@ -33,7 +33,6 @@ mod command;
 mod error;
 mod http;
 mod item;
-mod patience;
 
 pub use choice::{ChoiceMethod, ChoiceOptions, Reasoning};
 pub use command::CommandScorer;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use hearken_patience::{Patience, asked_pause};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +14,6 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use crate::item::excerpt;
-use crate::patience::Patience;
 
 /// Repetitions where a server is busy.
 const RETRIES_MAX: usize = 20;
@@ -343,16 +343,14 @@ impl SamplingServer {
         path: &str,
         send: impl Fn(String, Option<String>, Duration) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<T, SamplingServerError> {
-        let mut patience = Patience::new(self.timeout, RETRIES_MAX, FIRST_PAUSE);
+        let mut patience = Patience::new(RETRIES_MAX, FIRST_PAUSE).within(self.timeout);
         loop {
             let key = self.key.as_ref().map(|key| format!("Bearer {key}"));
             let sent = send(format!("{}{path}", self.url), key, patience.left());
             let gone = |error: ureq::Error| self.failure(path, error.to_string(), false);
             let mut response = sent.map_err(gone)?;
             let status = response.status();
-            let asked = response.headers().get("retry-after").and_then(|value| {
-                value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-            });
+            let asked = asked_pause(response.headers());
             let limit = response.body_mut().with_config().limit(u64::MAX);
             let text = limit.read_to_string().map_err(gone)?;
             if status.is_success() {

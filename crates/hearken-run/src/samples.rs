@@ -1,10 +1,8 @@
 //! Completions written down while a policy is trained.
 
-use std::ops::ControlFlow;
-
 use hearken_config::SamplesConfig;
 use hearken_data::StopReason;
-use hearken_generate::{Sampling, SamplingRequest, completion_text, generate};
+use hearken_generate::{Sampling, SamplingRequest, completion_text, generate, unobserved};
 use hearken_model::{Model, Tokenizer};
 use hearken_tensor::Device;
 use serde::Serialize;
@@ -63,10 +61,9 @@ pub fn sample_completions<D: Device>(
         seed: seed.wrapping_add(index as u64),
     };
     let requests: Vec<SamplingRequest> = prompts.iter().enumerate().map(request).collect();
-    let mut observer = |_: hearken_generate::TokenSampled<'_>| ControlFlow::Continue(());
     let merged = model.for_sampling(None);
     let model = merged.as_ref().unwrap_or(model);
-    let completions = generate(model, Some(tokenizer), &requests, &sampling, &mut observer)
+    let completions = generate(model, Some(tokenizer), &requests, &sampling, &mut unobserved())
         .map_err(|error| TrainError::Generate(error.to_string()))?;
     let sample = |(prompt, completion): (&&[u32], &hearken_data::Completion)| Sample {
         prompt: tokenizer.decode(prompt),

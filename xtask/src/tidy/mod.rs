@@ -1,6 +1,7 @@
 //! What no compiler checks: rules about the workspace as a whole.
 
 mod allowed_names;
+mod arguments;
 mod arrows;
 mod code;
 mod files;
@@ -35,6 +36,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let files = files::read(root)?;
     let mut findings = arrows::check(root)?;
     findings.extend(modules::check(&files));
+    findings.extend(arguments::check(&files));
     findings.extend(lengths(&files));
     findings.extend(unsafe_code(&files));
     findings.extend(names::check(&files)?);

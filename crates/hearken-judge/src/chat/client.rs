@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hearken_data::Message;
+use hearken_patience::Patience;
 use serde_json::Value;
 use ureq::Agent;
 
@@ -14,7 +15,6 @@ use super::protocol::{self, LimitName};
 use super::stream::Stream;
 use super::transfer::{ChatRequest, Head, send};
 use crate::item::excerpt;
-use crate::patience::Patience;
 
 /// How often the caller is asked whether to go on while nothing comes.
 pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -139,7 +139,7 @@ impl ChatClient {
         on_text: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<ChatAnswer, ChatError> {
         let ChatOptions { retries_max, first_pause, timeouts, .. } = &self.options;
-        let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
+        let mut patience = Patience::new(*retries_max, *first_pause).within(timeouts.total);
         let mut limit_name = LimitName::MaxTokens;
         let mut attempts = 0;
         loop {

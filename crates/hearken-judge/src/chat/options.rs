@@ -105,7 +105,7 @@ pub struct ChatOptions {
     /// has come.
     pub retries_max: usize,
     /// The pause before the first repetition; each further one is twice as long, and up to a half
-    /// longer by chance. A server's `Retry-After` in seconds lengthens it.
+    /// longer by chance. A server's `Retry-After` lengthens it.
     pub first_pause: Duration,
     /// The most bytes that are read of a response.
     pub response_bytes_max: usize,

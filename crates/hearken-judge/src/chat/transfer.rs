@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use hearken_patience::asked_pause;
 use ureq::Agent;
 
 /// What arrives of a response, in this order: a head, pieces, an end; or a failure at any point.
@@ -79,7 +80,7 @@ fn receive(
     let head = Head {
         status: response.status().as_u16(),
         content_type: header("content-type").to_ascii_lowercase(),
-        retry_after: header("retry-after").parse().ok().map(Duration::from_secs),
+        retry_after: asked_pause(response.headers()),
     };
     if sender.send(ResponsePart::Head(head)).is_err() {
         return Ok(());

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hearken_data::Message;
+use hearken_patience::Patience;
 
 use super::{AnswerDraw, GoOn, LanguageModel, Reply, Usage, Weighed, estimated_tokens};
 use crate::JudgeError;
 use crate::chat::{Api, Ask, ChatAnswer, ChatClient, ChatError, ChatOptions};
-use crate::patience::Patience;
 
 /// Tokens that a server tells beside each: what servers of OpenAI's kind allow.
 const TOP_LOGPROBS: u32 = 20;
@@ -38,7 +38,7 @@ impl ChatModel {
         go_on: &GoOn<'_>,
     ) -> Result<ChatAnswer, ChatError> {
         let ChatOptions { timeouts, retries_max, first_pause, .. } = self.client.options();
-        let mut patience = Patience::new(timeouts.total, *retries_max, *first_pause);
+        let mut patience = Patience::new(*retries_max, *first_pause).within(timeouts.total);
         let (start, limit) = (patience.start(), timeouts.total);
         let mut watch = |_: &str| {
             if !go_on() || limit <= start.elapsed() {

@@ -17,7 +17,7 @@ use hearken_judge::{CommandOptions, JudgeError};
 use hearken_reward_source::api::Conduct;
 use hearken_reward_source::judging::{
     AskedTask, Asking, JudgingConfig, JudgingError, MemberConfig, MemberKind, TemplateConfig,
-    WHOLE, axes, choice, named, open_model, prompt_text, rating, with_template,
+    WHOLE, axes, choice, named, open_model, program_rates, prompt_text, rating, with_template,
 };
 use hearken_tensor::Device;
 use serde_json::Map;
@@ -51,23 +51,35 @@ pub struct JudgedItem {
 }
 
 /// A judge with its name and its weight.
-struct Member<D: Device> {
+struct Member<J> {
     name: String,
     weight: f64,
-    kind: PanelKind<D>,
+    judge: J,
 }
 
-/// How a judge is asked; of several axes each by itself, with its weight.
-enum PanelKind<D: Device> {
-    Pairwise(Vec<(f64, Box<dyn PairwiseJudge>)>),
-    Rating(Vec<(String, RatingJudge)>),
+/// Who compares.
+enum Comparer<D: Device> {
+    /// Asked for each axis, which has a weight.
+    Asked(Vec<(f64, Box<dyn PairwiseJudge>)>),
     Reward(Box<RewardJudge<D>>),
+}
+
+/// Who rates.
+enum Rater<D: Device> {
+    /// Asked for each axis.
+    Asked(Vec<(String, RatingJudge)>),
+    Reward(Box<RewardJudge<D>>),
+}
+
+/// All of them do the same.
+enum Members<D: Device> {
+    Compare(Vec<Member<Comparer<D>>>),
+    Rate(Vec<Member<Rater<D>>>),
 }
 
 /// One judge or several.
 pub struct Panel<D: Device> {
-    members: Vec<Member<D>>,
-    task: AskedTask,
+    members: Members<D>,
     name: String,
 }
 
@@ -78,14 +90,21 @@ impl<D: Device> Panel<D> {
     /// If a model, a program, a URL, a key or the file of the template cannot be used.
     pub fn open(device: &D, config: &JudgingConfig, asking: &Asking) -> Result<Self, JudgingError> {
         let config = &with_template(config)?;
-        let members = config.judges.iter().map(|member| open(device, config, member, asking));
-        let members: Vec<Member<D>> = members.collect::<Result<_, _>>()?;
-        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        let contacts = config.judges.iter().map(|member| contact(device, config, member, asking));
+        let members = match config.ask.task {
+            AskedTask::Compare => Members::Compare(
+                contacts.map(|one| comparer(config, one?, asking)).collect::<Result<_, _>>()?,
+            ),
+            AskedTask::Rate => Members::Rate(
+                contacts.map(|one| rater(config, one?, asking)).collect::<Result<_, _>>()?,
+            ),
+        };
+        let names = members.names();
         let asked =
             format!("{:?} {:?} {:?} {names:?}", config.ask.task, config.ask, config.template);
         let version = hexadecimal(&Sha256::digest(format!("{asked} {:?}", config.axes))[..4]);
         let name = format!("{}#{version}", names.join("+"));
-        Ok(Self { members, task: config.ask.task, name })
+        Ok(Self { members, name })
     }
 
     /// What judgements are signed with: the judges, and behind `#` a hash of how they are asked.
@@ -95,7 +114,7 @@ impl<D: Device> Panel<D> {
 
     /// The names of the judges.
     pub fn members(&self) -> Vec<&str> {
-        self.members.iter().map(|member| member.name.as_str()).collect()
+        self.members.names()
     }
 
     /// Judges items, in order.
@@ -103,83 +122,98 @@ impl<D: Device> Panel<D> {
     /// # Errors
     /// If a judge cannot be asked, or the budget is spent. What was answered until then is kept.
     pub fn judge(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
-        match self.task {
-            AskedTask::Compare => self.compare(items),
-            AskedTask::Rate => self.rate(items),
+        match &mut self.members {
+            Members::Compare(members) => compare(members, items),
+            Members::Rate(members) => rate(members, items),
         }
     }
+}
 
-    fn compare(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
-        let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
-        let fields = Map::new();
-        let mut comparisons = Vec::new();
-        let mut places = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
-            for (first, second) in pairs(text.candidates.len()) {
-                places.push((index, [first, second]));
-                comparisons.push(CompletionPair {
-                    prompt: &text.prompt,
-                    messages: Some(&items[index].prompt),
-                    completions: [&text.candidates[first], &text.candidates[second]],
-                    fields: &fields,
-                });
+impl<D: Device> Members<D> {
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Compare(members) => members.iter().map(|one| one.name.as_str()).collect(),
+            Self::Rate(members) => members.iter().map(|one| one.name.as_str()).collect(),
+        }
+    }
+}
+
+fn compare<D: Device>(
+    members: &mut [Member<Comparer<D>>],
+    items: &[&Item],
+) -> Result<Vec<JudgedItem>, JudgeError> {
+    let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
+    let fields = Map::new();
+    let mut comparisons = Vec::new();
+    let mut places = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        for (first, second) in pairs(text.candidates.len()) {
+            places.push((index, [first, second]));
+            comparisons.push(CompletionPair {
+                prompt: &text.prompt,
+                messages: Some(&items[index].prompt),
+                completions: [&text.candidates[first], &text.candidates[second]],
+                fields: &fields,
+            });
+        }
+    }
+    let mut judged: Vec<JudgedItem> = items
+        .iter()
+        .map(|_| JudgedItem { verdict: None, rationale: None, opinions: Vec::new() })
+        .collect();
+    for (number, member) in members.iter_mut().enumerate() {
+        let said = member.judge.verdicts(items, &comparisons)?;
+        for (at, (index, pair)) in places.iter().enumerate() {
+            let item = &mut judged[*index];
+            let (shown, probability) = (said.shown[at], said.probabilities[at]);
+            item.opinions.push(Opinion { member: number, pair: *pair, shown, probability });
+            if item.rationale.is_none() {
+                item.rationale = said.rationales.get(at).cloned().flatten();
             }
         }
-        let mut judged: Vec<JudgedItem> = items
-            .iter()
-            .map(|_| JudgedItem { verdict: None, rationale: None, opinions: Vec::new() })
+    }
+    let weights: Vec<f64> = members.iter().map(|member| member.weight).collect();
+    for (item, judged) in items.iter().zip(&mut judged) {
+        judged.verdict = verdict(item.candidates.len(), &judged.opinions, &weights);
+    }
+    Ok(judged)
+}
+
+fn rate<D: Device>(
+    members: &[Member<Rater<D>>],
+    items: &[&Item],
+) -> Result<Vec<JudgedItem>, JudgeError> {
+    let mut sums: Vec<BTreeMap<String, Vec<Weighted>>> = vec![BTreeMap::new(); items.len()];
+    let mut rationales: Vec<Option<String>> = vec![None; items.len()];
+    for member in members {
+        for (axis, scores, reasons) in member.judge.ratings(items)? {
+            let mut scores = scores.into_iter();
+            let mut reasons = reasons.into_iter();
+            for (index, item) in items.iter().enumerate() {
+                let count = item.candidates.len();
+                let sums = sums[index]
+                    .entry(axis.clone())
+                    .or_insert_with(|| vec![Weighted::default(); count]);
+                for (sum, score) in sums.iter_mut().zip(scores.by_ref().take(count)) {
+                    sum.add(member.weight, score);
+                }
+                let reasons: Vec<_> = reasons.by_ref().take(count).flatten().collect();
+                if rationales[index].is_none() && !reasons.is_empty() {
+                    rationales[index] = Some(reasons.join("\n\n"));
+                }
+            }
+        }
+    }
+    let of = |(sums, rationale): (BTreeMap<String, Vec<Weighted>>, _)| {
+        let axes: BTreeMap<_, Vec<Option<f64>>> = sums
+            .into_iter()
+            .map(|(axis, sums)| (axis, sums.into_iter().map(Weighted::mean).collect()))
             .collect();
-        for (number, member) in self.members.iter_mut().enumerate() {
-            let said = member.said(items, &comparisons)?;
-            for (at, (index, pair)) in places.iter().enumerate() {
-                let item = &mut judged[*index];
-                let (shown, probability) = (said.shown[at], said.probabilities[at]);
-                item.opinions.push(Opinion { member: number, pair: *pair, shown, probability });
-                if item.rationale.is_none() {
-                    item.rationale = said.rationales.get(at).cloned().flatten();
-                }
-            }
-        }
-        let weights: Vec<f64> = self.members.iter().map(|member| member.weight).collect();
-        for (item, judged) in items.iter().zip(&mut judged) {
-            judged.verdict = verdict(item.candidates.len(), &judged.opinions, &weights);
-        }
-        Ok(judged)
-    }
-
-    fn rate(&mut self, items: &[&Item]) -> Result<Vec<JudgedItem>, JudgeError> {
-        let mut sums: Vec<BTreeMap<String, Vec<Weighted>>> = vec![BTreeMap::new(); items.len()];
-        let mut rationales: Vec<Option<String>> = vec![None; items.len()];
-        for member in &self.members {
-            for (axis, scores, reasons) in member.ratings(items)? {
-                let mut scores = scores.into_iter();
-                let mut reasons = reasons.into_iter();
-                for (index, item) in items.iter().enumerate() {
-                    let count = item.candidates.len();
-                    let sums = sums[index]
-                        .entry(axis.clone())
-                        .or_insert_with(|| vec![Weighted::default(); count]);
-                    for (sum, score) in sums.iter_mut().zip(scores.by_ref().take(count)) {
-                        sum.add(member.weight, score);
-                    }
-                    let reasons: Vec<_> = reasons.by_ref().take(count).flatten().collect();
-                    if rationales[index].is_none() && !reasons.is_empty() {
-                        rationales[index] = Some(reasons.join("\n\n"));
-                    }
-                }
-            }
-        }
-        let of = |(sums, rationale): (BTreeMap<String, Vec<Weighted>>, _)| {
-            let axes: BTreeMap<_, Vec<Option<f64>>> = sums
-                .into_iter()
-                .map(|(axis, sums)| (axis, sums.into_iter().map(Weighted::mean).collect()))
-                .collect();
-            let says = axes.values().flatten().any(Option::is_some);
-            let verdict = says.then_some(Verdict::Ratings { axes });
-            JudgedItem { verdict, rationale, opinions: Vec::new() }
-        };
-        Ok(sums.into_iter().zip(rationales).map(of).collect())
-    }
+        let says = axes.values().flatten().any(Option::is_some);
+        let verdict = says.then_some(Verdict::Ratings { axes });
+        JudgedItem { verdict, rationale, opinions: Vec::new() }
+    };
+    Ok(sums.into_iter().zip(rationales).map(of).collect())
 }
 
 /// A weighted mean of what is known.
@@ -209,16 +243,15 @@ struct JudgeVerdicts {
     rationales: Vec<Option<String>>,
 }
 
-impl<D: Device> Member<D> {
-    fn said(
+impl<D: Device> Comparer<D> {
+    fn verdicts(
         &mut self,
         items: &[&Item],
         comparisons: &[CompletionPair<'_>],
     ) -> Result<JudgeVerdicts, JudgeError> {
         let count = comparisons.len();
-        match &mut self.kind {
-            PanelKind::Rating(_) => unreachable!("a judge that rates compares nothing"),
-            PanelKind::Reward(reward) => {
+        match self {
+            Self::Reward(reward) => {
                 let of_item = |scores: Vec<f64>| {
                     let of_pair =
                         |(a, b): (usize, usize)| Some(1.0 / (1.0 + (scores[b] - scores[a]).exp()));
@@ -231,7 +264,7 @@ impl<D: Device> Member<D> {
                     rationales: Vec::new(),
                 })
             }
-            PanelKind::Pairwise(axes) => {
+            Self::Asked(axes) => {
                 let mut means = vec![Weighted::default(); count];
                 let mut shown = vec![[Weighted::default(); 2]; count];
                 let mut rationales = vec![None; count];
@@ -255,20 +288,21 @@ impl<D: Device> Member<D> {
             }
         }
     }
+}
 
+impl<D: Device> Rater<D> {
     /// By axis a score for each candidate of each item, and the reasons.
     #[expect(clippy::type_complexity, reason = "an axis with what belongs to it")]
     fn ratings(
         &self,
         items: &[&Item],
     ) -> Result<Vec<(String, Vec<Option<f64>>, Vec<Option<String>>)>, JudgeError> {
-        match &self.kind {
-            PanelKind::Pairwise(_) => unreachable!("a judge that compares rates nothing"),
-            PanelKind::Reward(reward) => {
+        match self {
+            Self::Reward(reward) => {
                 let scores = reward.scores(items)?.into_iter().flatten().map(Some);
                 Ok(vec![(WHOLE.to_owned(), scores.collect(), Vec::new())])
             }
-            PanelKind::Rating(axes) => {
+            Self::Asked(axes) => {
                 let texts: Vec<Texts> = items.iter().map(|item| Texts::of(item)).collect();
                 let fields = Map::new();
                 let answers: Vec<Answer<'_>> = texts
@@ -352,44 +386,78 @@ fn verdict(candidates: usize, opinions: &[Opinion], weights: &[f64]) -> Option<V
 /// How often candidates may win more or less than others that are as good: rounding.
 const TIED: f64 = 1e-9;
 
-fn open<D: Device>(
+/// What can be asked, whatever it will be asked for.
+enum Contact<D: Device> {
+    Reward(Box<RewardJudge<D>>),
+    Command(CommandOptions),
+    Language(Arc<dyn LanguageModel>),
+}
+
+fn contact<D: Device>(
     device: &D,
     config: &JudgingConfig,
     member: &MemberConfig,
     asking: &Asking,
-) -> Result<Member<D>, JudgingError> {
+) -> Result<Member<Contact<D>>, JudgingError> {
     let weight = *member.weight;
-    let limit = config.ask.timeout_s.duration();
-    match &member.who {
+    let conduct = Conduct { limit: config.ask.timeout_s.duration(), retries: config.ask.retries };
+    let (name, judge) = match &member.who {
         MemberKind::Reward { path, dtype, base } => {
             let name = named(member, &path.display().to_string());
             let (precision, masters) = ((*dtype).into(), (*base).into());
             let judge = RewardJudge::load(device.clone(), path, &name, precision, masters)?;
-            return Ok(Member { name, weight, kind: PanelKind::Reward(Box::new(judge)) });
+            (name, Contact::Reward(Box::new(judge)))
         }
         MemberKind::Command { program, args } => {
-            let options =
-                CommandOptions { program: program.clone(), args: args.clone(), deadline: limit };
-            let judge = CommandJudge::start(&options, rules(config))?;
-            let kind = PanelKind::Pairwise(vec![(1.0, Box::new(judge))]);
-            return Ok(Member { name: named(member, program), weight, kind });
+            let (program, args) = (program.clone(), args.clone());
+            let name = named(member, &program);
+            (name, Contact::Command(CommandOptions { program, args, deadline: conduct.limit }))
         }
-        MemberKind::Openai(_) | MemberKind::Anthropic(_) | MemberKind::Local { .. } => {}
-    }
-    let conduct = Conduct { limit, retries: config.ask.retries };
-    let (model, _, name) = open_model(device, member, conduct, asking)?.expect("a language model");
-    let parallel = *config.ask.parallel;
-    let kind = match config.ask.task {
-        AskedTask::Compare => PanelKind::Pairwise(comparing(config, &model, parallel, asking)),
-        AskedTask::Rate => PanelKind::Rating(rating(config, &model, parallel, asking)),
+        MemberKind::Openai(_) | MemberKind::Anthropic(_) | MemberKind::Local { .. } => {
+            let (model, _, name) =
+                open_model(device, member, conduct, asking)?.expect("a language model");
+            (name, Contact::Language(model))
+        }
     };
-    Ok(Member { name, weight, kind })
+    Ok(Member { name, weight, judge })
+}
+
+fn comparer<D: Device>(
+    config: &JudgingConfig,
+    contact: Member<Contact<D>>,
+    asking: &Asking,
+) -> Result<Member<Comparer<D>>, JudgingError> {
+    let Member { name, weight, judge } = contact;
+    let judge = match judge {
+        Contact::Reward(reward) => Comparer::Reward(reward),
+        Contact::Command(options) => {
+            let judge = CommandJudge::start(&options, rules(config))?;
+            Comparer::Asked(vec![(1.0, Box::new(judge))])
+        }
+        Contact::Language(model) => Comparer::Asked(comparing(config, &model, asking)),
+    };
+    Ok(Member { name, weight, judge })
+}
+
+fn rater<D: Device>(
+    config: &JudgingConfig,
+    contact: Member<Contact<D>>,
+    asking: &Asking,
+) -> Result<Member<Rater<D>>, JudgingError> {
+    let Member { name, weight, judge } = contact;
+    let judge = match judge {
+        Contact::Reward(reward) => Rater::Reward(reward),
+        Contact::Command(_) => return Err(JudgingError::Complaint(program_rates(&name))),
+        Contact::Language(model) => {
+            Rater::Asked(rating(config, &model, *config.ask.parallel, asking))
+        }
+    };
+    Ok(Member { name, weight, judge })
 }
 
 fn comparing(
     config: &JudgingConfig,
     model: &Arc<dyn LanguageModel>,
-    parallel: usize,
     asking: &Asking,
 ) -> Vec<(f64, Box<dyn PairwiseJudge>)> {
     let TemplateConfig { question, choices, then_choose, system, .. } = &config.template;
@@ -399,7 +467,7 @@ fn comparing(
             system: system.clone(),
             question: Template::new(question).expect("the places are checked"),
             choice: choice(config, choices.clone(), then_choose),
-            parallel,
+            parallel: *config.ask.parallel,
             rules: rules(config),
         };
         let judge = ChatJudge::new(Arc::clone(model), options);

@@ -228,11 +228,7 @@ impl Configuration for JudgingConfig {
         if self.ask.task == AskedTask::Rate {
             let is_program = |one: &MemberConfig| matches!(one.who, MemberKind::Command { .. });
             if let Some(at) = self.judges.iter().position(is_program) {
-                return Err(Complaint::unexpected(
-                    &format!("judge[{at}].kind"),
-                    "\"command\" with ask.task = \"rate\"".to_owned(),
-                    "a model: a program compares (`hearken score` and [[score]] have programs that score)",
-                ));
+                return Err(program_rates(&format!("judge[{at}].kind")));
             }
             let is_reward = |one: &MemberConfig| matches!(one.who, MemberKind::Reward { .. });
             let rewards = self.judges.iter().filter(|one| is_reward(one)).count();
@@ -251,6 +247,15 @@ impl Configuration for JudgingConfig {
     fn named(&mut self) -> Vec<Named<'_>> {
         MemberConfig::named(&mut self.judges)
     }
+}
+
+/// A program that is to rate, which is said of the key, or the judge, that names it.
+pub fn program_rates(named: &str) -> Complaint {
+    Complaint::unexpected(
+        named,
+        "\"command\" with ask.task = \"rate\"".to_owned(),
+        "a model: a program compares (`hearken score` and [[score]] have programs that score)",
+    )
 }
 
 impl JudgingConfig {

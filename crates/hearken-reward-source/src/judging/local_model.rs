@@ -36,32 +36,37 @@ pub struct LocalModel<D: Device> {
     tokenizer: Tokenizer,
     positions: usize,
     model: Mutex<Model<D>>,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Vec<TokenQuestion>>,
 }
 
-/// A question that nobody answers yet.
-struct Waiting {
-    asked: TokenQuestion,
-    answer: Sender<Result<LocalAnswer, JudgeError>>,
-}
-
-/// A question in tokens.
+/// A question in tokens that nobody answers yet, and where its answer goes.
 enum TokenQuestion {
-    Reply { request: SamplingRequest, sampling: Sampling },
-    Weigh { prompt_ids: Vec<u32>, beginnings: Arc<[Beginning]> },
+    Reply {
+        request: SamplingRequest,
+        sampling: Sampling,
+        answer: AnswerSender<Reply>,
+    },
+    /// Answered by the probability of each beginning.
+    Weigh {
+        prompt_ids: Vec<u32>,
+        beginnings: Arc<[Beginning]>,
+        answer: AnswerSender<Vec<f64>>,
+    },
+}
+
+type AnswerSender<T> = Sender<Result<T, JudgeError>>;
+
+/// Replies that are sampled alike.
+struct ReplyGroup<'a> {
+    sampling: &'a Sampling,
+    requests: Vec<SamplingRequest>,
+    answers: Vec<&'a AnswerSender<Reply>>,
 }
 
 /// A way to begin an answer with a choice.
 struct Beginning {
     choice: usize,
     ids: Vec<u32>,
-}
-
-/// An answer.
-enum LocalAnswer {
-    Reply(Reply),
-    /// The probability of each beginning.
-    Weighed(Vec<f64>),
 }
 
 impl<D: Device> LocalModel<D> {
@@ -144,10 +149,14 @@ impl<D: Device> LocalModel<D> {
     }
 
     /// The answer to a question, and to those that others ask meanwhile: whoever has the model answers all that wait.
-    fn ask(&self, asked: TokenQuestion, go_on: &GoOn<'_>) -> Result<LocalAnswer, JudgeError> {
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(AnswerSender<T>) -> TokenQuestion,
+        go_on: &GoOn<'_>,
+    ) -> Result<T, JudgeError> {
         let (answer, answered) = channel();
         let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting().push(Waiting { asked, answer });
+        waiting().push(question(answer));
         let model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(answer) = answered.try_recv() {
             return answer;
@@ -159,49 +168,48 @@ impl<D: Device> LocalModel<D> {
         answered.recv().expect("every question is answered")
     }
 
-    /// Answers all of them.
-    fn answer(&self, model: &Model<D>, all: &[Waiting], go_on: &GoOn<'_>) {
-        // Nobody waits any more where a thread has panicked.
-        let tell = |one: &Waiting, said| drop(one.answer.send(said));
+    /// Answers all of them. Nobody waits any more where a thread has panicked.
+    fn answer(&self, model: &Model<D>, all: &[TokenQuestion], go_on: &GoOn<'_>) {
         let mut weighed = Vec::new();
-        let mut replies: Vec<(&Sampling, Vec<(&SamplingRequest, &Waiting)>)> = Vec::new();
+        let mut replies: Vec<ReplyGroup<'_>> = Vec::new();
         for one in all {
-            match &one.asked {
-                TokenQuestion::Weigh { prompt_ids, beginnings } => {
-                    weighed.push((one, prompt_ids, beginnings));
+            match one {
+                TokenQuestion::Weigh { prompt_ids, beginnings, answer } => {
+                    weighed.push((prompt_ids.as_slice(), &beginnings[..], answer));
                 }
-                TokenQuestion::Reply { request, sampling } => {
-                    match replies.iter_mut().find(|(own, _)| *own == sampling) {
-                        Some((_, group)) => group.push((request, one)),
-                        None => replies.push((sampling, vec![(request, one)])),
-                    }
+                TokenQuestion::Reply { request, sampling, answer } => {
+                    let at = replies.iter().position(|group| group.sampling == sampling);
+                    let at = at.unwrap_or_else(|| {
+                        let (requests, answers) = (Vec::new(), Vec::new());
+                        replies.push(ReplyGroup { sampling, requests, answers });
+                        replies.len() - 1
+                    });
+                    replies[at].requests.push(request.clone());
+                    replies[at].answers.push(answer);
                 }
             }
         }
         let rows =
             |beginnings: &[Beginning]| beginnings.iter().map(|one| one.ids.len()).sum::<usize>();
         let rows: Vec<usize> =
-            weighed.iter().map(|(_, prompt, own)| prompt.len() + rows(own)).collect();
+            weighed.iter().map(|(prompt, own, _)| prompt.len() + rows(own)).collect();
         for group in microbatches(&rows, ROWS_TOGETHER) {
             let group = &weighed[group];
-            let questions: Vec<_> =
-                group.iter().map(|(_, ids, own)| (ids.as_slice(), &own[..])).collect();
-            for ((one, ..), found) in group.iter().zip(probabilities(model, &questions)) {
-                tell(one, Ok(LocalAnswer::Weighed(found)));
+            let questions: Vec<_> = group.iter().map(|&(ids, own, _)| (ids, own)).collect();
+            for ((.., answer), found) in group.iter().zip(probabilities(model, &questions)) {
+                drop(answer.send(Ok(found)));
             }
         }
-        for (sampling, group) in replies {
-            let requests: Vec<SamplingRequest> =
-                group.iter().map(|(request, _)| (*request).clone()).collect();
+        for ReplyGroup { sampling, requests, answers } in replies {
             match self.replies(model, &requests, sampling, go_on) {
                 Ok(found) => {
-                    for ((_, one), reply) in group.iter().zip(found) {
-                        tell(one, Ok(LocalAnswer::Reply(reply)));
+                    for (answer, reply) in answers.into_iter().zip(found) {
+                        drop(answer.send(Ok(reply)));
                     }
                 }
                 Err(reason) => {
-                    for (_, one) in &group {
-                        tell(one, Err(self.failed(&reason)));
+                    for answer in answers {
+                        drop(answer.send(Err(self.failed(&reason))));
                     }
                 }
             }
@@ -303,10 +311,7 @@ impl<D: Device> LanguageModel for LocalModel<D> {
         };
         let seed = seed(&prompt_ids, draw.number);
         let request = SamplingRequest { prompt_ids, samples: 1, seed };
-        match self.ask(TokenQuestion::Reply { request, sampling }, go_on)? {
-            LocalAnswer::Reply(reply) => Ok(reply),
-            LocalAnswer::Weighed(_) => unreachable!("a reply was asked for"),
-        }
+        self.ask(|answer| TokenQuestion::Reply { request, sampling, answer }, go_on)
     }
 
     fn weigh(
@@ -323,10 +328,8 @@ impl<D: Device> LanguageModel for LocalModel<D> {
             return Err(self.too_long(prompt_ids.len()));
         }
         let beginnings = Arc::clone(&sequences);
-        let each = match self.ask(TokenQuestion::Weigh { prompt_ids, beginnings }, go_on)? {
-            LocalAnswer::Weighed(each) => each,
-            LocalAnswer::Reply(_) => unreachable!("probabilities were asked for"),
-        };
+        let question = |answer| TokenQuestion::Weigh { prompt_ids, beginnings, answer };
+        let each = self.ask(question, go_on)?;
         let mut probabilities = vec![0.0; choices.len()];
         for (at, Beginning { choice, ids }) in sequences.iter().enumerate() {
             // "1" is the beginning of "10" as well, of which it is not the answer.

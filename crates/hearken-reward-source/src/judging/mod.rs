@@ -9,7 +9,7 @@ mod source;
 
 pub use config::{
     AskConfig, AskedTask, AxisConfig, BudgetConfig, JudgingConfig, MemberConfig, MemberKind,
-    MethodName, TemplateConfig,
+    MethodName, TemplateConfig, program_rates,
 };
 pub use local_model::LocalModel;
 pub use opening::{

@@ -1,8 +1,6 @@
 //! How far the policy has moved from its reference, on completions that it samples now.
 
-use std::ops::ControlFlow;
-
-use hearken_generate::{Sampling, SamplingRequest, TokenSampled, generate};
+use hearken_generate::{Sampling, SamplingRequest, generate, unobserved};
 use hearken_model::Model;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_run::error::TrainError;
@@ -43,10 +41,9 @@ pub(super) fn from_reference<D: Device>(
         seed: how.seed.wrapping_add(index as u64),
     };
     let requests: Vec<SamplingRequest> = prompts.iter().enumerate().map(request).collect();
-    let mut observer = |_: TokenSampled<'_>| ControlFlow::Continue(());
     let merged = policy.for_sampling(None);
     let sampled = merged.as_ref().unwrap_or(policy);
-    let completions = generate(sampled, None, &requests, &sampling, &mut observer)
+    let completions = generate(sampled, None, &requests, &sampling, &mut unobserved())
         .map_err(|error| TrainError::Generate(error.to_string()))?;
     drop(merged);
     let trees: Vec<Tree> = prompts

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::{fs, io};
 
 use hearken_data::{Completion, JsonLinesAppender};
-use hearken_generate::{SamplingRequest, TokenSampled};
+use hearken_generate::SamplingRequest;
 use hearken_run::error::TrainError;
 use hearken_run::ranks::Ranks;
 use hearken_run::run_dir::checkpoint::{Checkpoint, StateFile};
@@ -203,9 +203,4 @@ impl Ahead {
         let json = || serde_json::to_vec(&self.made).expect("completions are plain structs");
         (!self.made.is_empty()).then(|| StateFile { name: FILE, json: json() })
     }
-}
-
-/// An observer that sees nothing.
-pub(crate) fn unobserved() -> impl FnMut(TokenSampled<'_>) -> ControlFlow<()> {
-    |_| ControlFlow::Continue(())
 }

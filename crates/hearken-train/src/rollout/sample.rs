@@ -9,7 +9,7 @@ use std::thread;
 use hearken_data::Completion;
 use hearken_generate::{
     EngineOptions, GenerateError, Sampling, SamplingRequest, TokenSampled, completion_text,
-    generate_with,
+    generate_with, unobserved,
 };
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{
@@ -97,10 +97,9 @@ pub fn sample<D: Device>(
 ) -> Result<Vec<Rollout>, TrainError> {
     let numbers: Vec<usize> = (0..prompts.len()).collect();
     let asked = SamplingJob { tokenizer, prompts, numbers: &numbers, options };
-    let mut go_on = |_: TokenSampled<'_>| ControlFlow::Continue(());
     let SampleOptions { sampling, engine, .. } = options;
     let requests = asked.requests();
-    let groups = generate_with(policy, tokenizer, &requests, sampling, engine, &mut go_on);
+    let groups = generate_with(policy, tokenizer, &requests, sampling, engine, &mut unobserved());
     Ok(asked.rollouts(groups.map_err(refused)?))
 }
 
@@ -198,8 +197,7 @@ impl SamplingJob<'_> {
         if 0 < meanwhile {
             (rollouts, judged) = self.sample_and_score(sampler, sources)?;
         } else {
-            let mut go_on = |_: TokenSampled<'_>| ControlFlow::Continue(());
-            let groups = sampler(&self.requests(), &mut go_on)?;
+            let groups = sampler(&self.requests(), &mut unobserved())?;
             rollouts.extend(self.rollouts(groups));
         }
         let mut of_meanwhile = vec![vec![Score::Whole(0.0); rollouts.len()]; meanwhile];

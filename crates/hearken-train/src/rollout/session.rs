@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hearken_config::{RolloutConfig, SharedSections};
-use hearken_generate::{EngineOptions, Sampling};
+use hearken_generate::{EngineOptions, Sampling, unobserved};
 use hearken_model::{Masters, Model, Tokenizer};
 use hearken_objective::Mean;
 use hearken_objective::guard::Watched;
@@ -24,7 +24,7 @@ use hearken_run::trained_model::load_tokenizer;
 use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::ahead::{self, Ahead, Pending};
+use super::ahead::{Ahead, Pending};
 use super::feed::Feed;
 use super::guard::{Signs, look};
 use super::held_out::{HeldOut, HeldOutEvaluation, complete_held_out_beside};
@@ -426,7 +426,7 @@ impl<D: Device, E: Stored> RolloutSession<D, E> {
         let order = ServedPolicy { servers, model, tokenizer, dir }.order(&options)?;
         let work = move || match requests.is_empty() {
             true => Ok(Vec::new()),
-            false => order.complete(&requests, &mut ahead::unobserved()),
+            false => order.complete(&requests, &mut unobserved()),
         };
         let thread = std::thread::spawn(work);
         self.ahead.pending = Some(Pending { iteration, version, prompts: prompts.len(), thread });

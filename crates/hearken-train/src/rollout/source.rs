@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use hearken_config::SamplingDtype;
 use hearken_data::Completion;
-use hearken_generate::{Mixture, SamplingRequest, TokenSampled, generate_mixed, generate_with};
+use hearken_generate::{
+    Mixture, SamplingRequest, TokenSampled, generate_mixed, generate_with, unobserved,
+};
 use hearken_model::{Model, Tokenizer};
 use hearken_reward_source::{BatchScores, RewardSource};
 use hearken_run::encode::PromptExample;
 use hearken_run::error::TrainError;
 use hearken_tensor::Device;
 
-use super::ahead::unobserved;
 use super::sample::{SampleOptions, refused, sample_scored, sample_scored_by};
 use super::{RecordedIteration, Rollout};
 
