@@ -38,7 +38,7 @@ impl Server {
 }
 
 impl Deploy for Server {
-    fn swap(&mut self, folder: &Path) -> Result<(), String> {
+    fn swap(&mut self, folder: &Path) -> Result<String, String> {
         let url = &self.url;
         let mut body = json!({ "path": folder });
         if let Some(model) = &self.model {
@@ -50,11 +50,14 @@ impl Deploy for Server {
         }
         let mut response = request.send_json(&body).map_err(|error| format!("{url}: {error}"))?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
         let said = response.body_mut().read_to_string().unwrap_or_default();
         let said: Value = serde_json::from_str(&said).unwrap_or(Value::String(said));
+        if status.is_success() {
+            let version = said["version"].as_str();
+            return version.map(str::to_owned).ok_or_else(|| {
+                format!("{url}: found no `version` in the answer, expected that of the weights")
+            });
+        }
         let why = said["error"]["message"].as_str().or(said.as_str()).unwrap_or_default();
         Err(format!("{url}: status {}: {}", status.as_u16(), why.trim()))
     }

@@ -55,6 +55,7 @@ mod parquet_writer;
 mod preference;
 mod prompt;
 mod read;
+pub mod redaction;
 mod report;
 mod rollout;
 mod row;

@@ -380,13 +380,13 @@ struct Server {
 }
 
 impl Deploy for Server {
-    fn swap(&mut self, folder: &Path) -> Result<(), String> {
+    fn swap(&mut self, folder: &Path) -> Result<String, String> {
         if !self.refused {
             self.refused = true;
             return Err("http://127.0.0.1:1: nobody answers".to_owned());
         }
         self.served.push(folder.to_owned());
-        Ok(())
+        Ok("version".to_owned())
     }
 }
 

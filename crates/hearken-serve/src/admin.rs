@@ -1,14 +1,16 @@
-//! `POST /admin/weights`: other weights under a name, while requests go on.
+//! `/admin/weights`: other weights under a name, while requests go on; `/admin/candidate`: a share of the conversations for what may become
+//! them.
 
 use std::path::PathBuf;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::candidate::{CandidateReport, Purpose, Standing};
 use crate::error::ApiError;
 use crate::parts::WeightsPlace;
 use crate::request::parse;
@@ -46,16 +48,7 @@ pub(crate) async fn post(
     let request: WeightsRequest = parse(&headers, &body)?;
     let served = state.find(request.model.as_deref())?;
     let now = served.weights().place.clone();
-    let place = match (request.path, request.adapter) {
-        (None, None) => {
-            let message = "expected `path`, a model's directory, or `adapter`, an adapter's";
-            return Err(ApiError::param("path", message));
-        }
-        (path, adapter) => WeightsPlace {
-            model: path.map_or(now.model, PathBuf::from),
-            adapter: adapter.map(PathBuf::from),
-        },
-    };
+    let place = place(now, request.path, request.adapter)?;
     let swapped = state.swap(served, place).await?;
     Ok(Json(WeightsBody {
         model: served.name.clone(),
@@ -63,4 +56,95 @@ pub(crate) async fn post(
         previous: swapped.previous,
         seconds: swapped.took.as_secs_f64(),
     }))
+}
+
+fn place(
+    now: WeightsPlace,
+    path: Option<String>,
+    adapter: Option<String>,
+) -> Result<WeightsPlace, ApiError> {
+    if path.is_none() && adapter.is_none() {
+        let message = "expected `path`, a model's directory, or `adapter`, an adapter's";
+        return Err(ApiError::param("path", message));
+    }
+    let model = path.map_or(now.model, PathBuf::from);
+    Ok(WeightsPlace { model, adapter: adapter.map(PathBuf::from) })
+}
+
+/// The share of conversations where none is given.
+const SHARE: f64 = 0.1;
+/// The most candidates that are rolled back though they are as good, as a share, where none is given.
+const ALPHA: f64 = 0.05;
+
+/// What may take the place of a model's weights.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CandidateRequest {
+    /// The name of a served model; the base where it is not given.
+    model: Option<String>,
+    /// A model's directory; that of now where it is not given.
+    path: Option<String>,
+    /// An adapter's directory.
+    adapter: Option<String>,
+    /// What it is there for; a canary where it is not given.
+    purpose: Option<Purpose>,
+    /// The share of conversations that it answers, above 0; 0.1 where it is not given.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    share: Option<f64>,
+    /// The most candidates that are rolled back though they are as good, as a share; 0.05 where it is not given.
+    #[schemars(range(min = 0.0, max = 0.5))]
+    alpha: Option<f64>,
+}
+
+/// Whose candidate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OfModel {
+    model: Option<String>,
+}
+
+/// `POST /admin/candidate`.
+pub(crate) async fn put_candidate(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<CandidateReport>, ApiError> {
+    let request: CandidateRequest = parse(&headers, &body)?;
+    let served = state.find(request.model.as_deref())?;
+    let between = |name: &str, found: f64, high: f64, holds: bool| match holds {
+        true => Ok(found),
+        false => {
+            let message = format!("`{name}` is {found}; expected a number above 0, at most {high}");
+            Err(ApiError::param(name, message))
+        }
+    };
+    let (share, alpha) = (request.share.unwrap_or(SHARE), request.alpha.unwrap_or(ALPHA));
+    let share = between("share", share, 1.0, 0.0 < share && share <= 1.0)?;
+    let alpha = between("alpha", alpha, 0.5, 0.0 < alpha && alpha <= 0.5)?;
+    let place = place(served.weights().place.clone(), request.path, request.adapter)?;
+    let purpose = request.purpose.unwrap_or(Purpose::Canary);
+    Ok(Json(state.put_candidate(served, place, purpose, (share, alpha)).await?))
+}
+
+/// `GET /admin/candidate`.
+pub(crate) async fn candidate(
+    State(state): State<AppState>,
+    Query(of): Query<OfModel>,
+) -> Result<Json<CandidateReport>, ApiError> {
+    let served = state.find(of.model.as_deref())?;
+    served.candidate_report().map(Json).ok_or_else(|| no_candidate(&served.name))
+}
+
+/// `DELETE /admin/candidate`.
+pub(crate) async fn end_candidate(
+    State(state): State<AppState>,
+    Query(of): Query<OfModel>,
+) -> Result<Json<CandidateReport>, ApiError> {
+    let served = state.find(of.model.as_deref())?;
+    let ended = served.end_candidate(Standing::Withdrawn, None);
+    ended.map(Json).ok_or_else(|| no_candidate(&served.name))
+}
+
+fn no_candidate(model: &str) -> ApiError {
+    ApiError::NotFound(format!("candidate of `{model}`"))
 }

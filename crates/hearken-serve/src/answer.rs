@@ -3,18 +3,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use hearken_data::feedback::served::{ServedCompletion, ServedLine};
 use hearken_data::{Completion, StopReason};
 use hearken_generate::{
     GenerateError, Sampling, SamplingRequest, TextPieces, Ticket, TokenReport, Update, Wishes,
     completion_text,
 };
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::error::ApiError;
+use crate::log::now_ms;
 use crate::state::AppState;
 use crate::weights::Weights;
 
@@ -42,6 +43,12 @@ pub(crate) struct Ask {
     pub(crate) seed: u64,
     /// Whether white space before an answer is left out.
     pub(crate) trims: bool,
+    /// Whether its completions are written down.
+    pub(crate) is_kept: bool,
+    /// Weights that answer beside its own, for the log alone.
+    pub(crate) shadow: Option<Arc<Weights>>,
+    /// Whether nobody sees the answers.
+    pub(crate) is_shadow: bool,
 }
 
 /// What comes of an [`Ask`], in order.
@@ -120,6 +127,7 @@ impl Ask {
     ) -> mpsc::Receiver<Progressed> {
         let (tell, told) = mpsc::channel(WAITING_MAX);
         let state = state.clone();
+        self.start_shadow(&state);
         tokio::spawn(async move {
             let _places = places;
             let started = Instant::now();
@@ -130,6 +138,29 @@ impl Ask {
             state.metrics.answer(started.elapsed());
         });
         told
+    }
+}
+
+impl Ask {
+    /// Asks a shadow for the same where one is wanted, and there are places left: nobody waits for it.
+    fn start_shadow(&self, state: &AppState) {
+        let Some(weights) = self.shadow.clone().filter(|_| self.is_kept) else { return };
+        let Ok(places) = state.enter(self.completions()) else {
+            state.metrics.shadows_left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let shadow = Self { weights, shadow: None, is_shadow: true, ..self.clone() };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let _places = places;
+            let (tell, mut told) = mpsc::channel(WAITING_MAX);
+            let heard = async { while told.recv().await.is_some() {} };
+            let running = async {
+                run(&state, &shadow, &tell).await;
+                drop(tell);
+            };
+            tokio::join!(running, heard);
+        });
     }
 }
 
@@ -231,53 +262,40 @@ fn refused(error: GenerateError) -> ApiError {
     }
 }
 
-/// A completion as a line.
-#[derive(Serialize)]
-struct CompletionText<'a> {
-    request_id: &'a str,
-    choice: usize,
-    at: String,
-    model: &'a str,
-    version: &'a str,
-    prompt: &'a Value,
-    completion: String,
-    prompt_ids: &'a [u32],
-    completion_ids: &'a [u32],
-    logprobs: &'a [f64],
-    stop_reason: StopReason,
-    temperature: f64,
-    top_p: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_k: Option<usize>,
-    min_p: f64,
-    seed: u64,
-}
-
 /// Writes a completion down, where that is wanted.
 fn note(state: &AppState, ask: &Ask, prompt: usize, sample: usize, completion: &Completion) {
-    let Some(log) = &state.log else { return };
+    let Some(log) = state.log.as_ref().filter(|_| ask.is_kept) else { return };
     let Ask { id, model, weights, prompts, sampling, seed, .. } = ask;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let text = completion_text(&weights.tokenizer, completion, &sampling.stop);
-    let line = CompletionText {
-        request_id: id,
+    let mut line = ServedCompletion {
+        request_id: id.clone(),
         choice: prompt * ask.samples + sample,
-        at: hearken_data::calendar::time(now.as_millis() as i64),
-        model,
-        version: &weights.version,
-        prompt: &prompts[prompt].given,
+        at: hearken_data::calendar::time(now_ms()),
+        model: model.clone(),
+        version: weights.version.clone(),
+        prompt: prompts[prompt].given.clone(),
         completion: if ask.trims { text.trim_start().to_owned() } else { text },
-        prompt_ids: &prompts[prompt].ids,
-        completion_ids: &completion.ids,
-        logprobs: &completion.logprobs,
+        prompt_ids: prompts[prompt].ids.clone(),
+        completion_ids: completion.ids.clone(),
+        logprobs: completion.logprobs.clone(),
         stop_reason: completion.stop_reason,
         temperature: sampling.temperature,
         top_p: sampling.top_p,
         top_k: sampling.top_k,
         min_p: sampling.min_p,
         seed: seed.wrapping_add(prompt as u64),
+        shadow: ask.is_shadow,
+        redacted: false,
     };
-    if let Err(error) = log.write(&line) {
+    if line.prompt.is_null() {
+        // The prompt came as token ids, and personal data are found in texts.
+        let text = weights.tokenizer.decode_with_special(&line.prompt_ids);
+        if log.redact_text(&text) != text {
+            line.prompt = Value::String(text);
+        }
+    }
+    log.redact(&mut line);
+    if let Err(error) = log.write(&ServedLine::Completion(Box::new(line))) {
         state.metrics.lines_lost.fetch_add(1, Ordering::Relaxed);
         tracing::error!("a completion was not written down: {error}");
     }

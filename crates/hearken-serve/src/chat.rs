@@ -5,7 +5,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use hearken_data::{Completion, Message};
+use hearken_data::{Completion, Message, Role};
 use hearken_generate::TokenReport;
 use hearken_model::chat::{Conversation, encode_prompt};
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ use crate::request::{
     ChatRequest, CheckedRequest, NamedTool, ToolChoice, ToolWord, at_least_one, likeliest, parse,
 };
 use crate::shapes::{ChatLogprobs, ChatToken, ChunkUsage, Finish, TokenIds, Usage};
-use crate::state::{AppState, now_s};
+use crate::state::{Answering, AppState, now_s};
 use crate::stream::{self, Choices, Chunks};
 use crate::tools::{self, ToolCall, ToolFilter};
 use crate::{constraint, ids};
@@ -186,10 +186,7 @@ pub(crate) fn asked(
     request: &ChatRequest,
 ) -> Result<(Ask, CheckedRequest), ApiError> {
     let shared = request.shared()?;
-    if request.store == Some(true) {
-        let message = "`store` is true, and nothing is stored here for the one who asks";
-        return Err(ApiError::param("store", message));
-    }
+    let is_kept = state.keeps(request.store)?;
     let reported = match (request.logprobs, request.top_logprobs) {
         (Some(true), count) => Some(likeliest("top_logprobs", count.unwrap_or(0))?),
         (_, Some(count)) if 0 < count => {
@@ -199,7 +196,7 @@ pub(crate) fn asked(
         _ => None,
     };
     let served = state.find(request.model.as_deref())?;
-    let weights = served.weights();
+    let Answering { weights, shadow } = served.answering(&conversation(&request.messages));
     let ids = prompt_ids(&weights, request)?;
     let mut sampling = shared.sampling.clone();
     sampling.stop.extend(weights.chat_stops());
@@ -223,12 +220,21 @@ pub(crate) fn asked(
         wishes,
         seed: shared.seed,
         trims: true,
+        is_kept,
+        shadow,
+        is_shadow: false,
     };
     let at_least_one = |name, max: Option<u32>| max.map(|max| at_least_one(name, max)).transpose();
     let max = at_least_one("max_tokens", request.max_tokens)?;
     let max = at_least_one("max_completion_tokens", request.max_completion_tokens)?.or(max);
     ask.limit(max, "messages")?;
     Ok((ask, shared))
+}
+
+/// What all turns of a conversation have in common: how it begins, up to the first words of the user.
+fn conversation(messages: &[Message]) -> String {
+    let first = messages.iter().position(|message| message.role == Role::User);
+    json!(messages[..first.map_or(messages.len(), |at| at + 1)]).to_string()
 }
 
 /// The conversation as tokens, by the model's template.

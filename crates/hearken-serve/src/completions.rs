@@ -17,7 +17,7 @@ use crate::answer::{Ask, Progressed, Prompt};
 use crate::error::ApiError;
 use crate::request::{CheckedRequest, CompletionRequest, Prompts, at_least_one, likeliest, parse};
 use crate::shapes::{ChunkUsage, CompletionLogprobs, Finish, TokenIds, Usage};
-use crate::state::{AppState, now_s};
+use crate::state::{Answering, AppState, now_s};
 use crate::stream::{self, Choices, Chunks};
 use crate::{constraint, ids};
 
@@ -98,7 +98,7 @@ fn asked(state: &AppState, request: &CompletionRequest) -> Result<(Ask, CheckedR
     let shared = request.shared()?;
     let reported = request.logprobs.map(|count| likeliest("logprobs", count)).transpose()?;
     let served = state.find(request.model.as_deref())?;
-    let weights = served.weights();
+    let Answering { weights, shadow } = served.answering(&format!("{:?}", request.prompt));
     let mut wishes = shared.wishes.clone();
     wishes.likeliest = reported;
     wishes.guide = constraint::guide(
@@ -116,6 +116,9 @@ fn asked(state: &AppState, request: &CompletionRequest) -> Result<(Ask, CheckedR
         wishes,
         seed: shared.seed,
         trims: false,
+        is_kept: state.keeps(request.store)?,
+        shadow,
+        is_shadow: false,
     };
     let max = request.max_tokens.map(|max| at_least_one("max_tokens", max)).transpose()?;
     ask.limit(Some(max.unwrap_or(TOKENS_MAX)), "prompt")?;

@@ -13,10 +13,12 @@
 
 mod admin;
 mod answer;
+mod candidate;
 mod chat;
 mod completions;
 mod constraint;
 mod error;
+mod feedback;
 mod grammars;
 mod ids;
 mod keys;
@@ -39,6 +41,6 @@ mod weights;
 
 pub use error::StartError;
 pub use keys::ApiKeys;
-pub use options::{Log, Options};
+pub use options::{Consent, Log, Options};
 pub use server::Service;
 pub use weights::version;

@@ -1,13 +1,21 @@
-//! Completions as lines of a file, for labelling and training.
+//! Completions and what users say of them as lines of a file, for labelling and training.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use hearken_data::feedback::served::{
+    AnswerName, ServedCompletion, ServedLine, ServedLog, aside, aside_number, log_files,
+    oldest_kept,
+};
+use hearken_data::write_whole;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
-use crate::options::Log;
+use crate::options::{Consent, Log};
 
 /// The file, and how much is in it.
 #[derive(Debug)]
@@ -16,38 +24,160 @@ struct Open {
     bytes: u64,
 }
 
-/// A file of completions. What is in it stays: where it grows too large it is put aside.
+/// What is remembered of an answer that was written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptAnswer {
+    /// A digest of the prompt.
+    pub(crate) prompt: [u8; 32],
+    /// A digest of the completion, without white space around it.
+    pub(crate) text: [u8; 32],
+    /// The name that the model is served under.
+    pub(crate) model: String,
+    /// The version that wrote it.
+    pub(crate) version: String,
+    /// When it ended: milliseconds since 1970.
+    at: i64,
+}
+
+/// A digest of a completion as it is compared with others.
+pub(crate) fn digest_of_text(text: &str) -> [u8; 32] {
+    Sha256::digest(text.trim().as_bytes()).into()
+}
+
+impl KeptAnswer {
+    fn of(line: &ServedCompletion, at: i64) -> Self {
+        let prompt = match &line.prompt {
+            Value::Null => format!("{:?}", line.prompt_ids),
+            given => given.to_string(),
+        };
+        Self {
+            prompt: Sha256::digest(prompt.as_bytes()).into(),
+            text: digest_of_text(&line.completion),
+            model: line.model.clone(),
+            version: line.version.clone(),
+            at,
+        }
+    }
+}
+
+/// A file of completions and feedback. What is in it stays until it is too old: where it grows too large it is put aside.
 #[derive(Debug)]
 pub(crate) struct CompletionLog {
     log: Log,
     open: Mutex<Open>,
+    /// The answers in the files that somebody has seen.
+    answers: Mutex<HashMap<AnswerName, KeptAnswer>>,
 }
 
 impl CompletionLog {
-    /// Opens the file, or makes it; what it holds stays.
+    /// Opens the file, or makes it; what it holds stays, unless it is too old.
     pub(crate) fn open(log: Log) -> io::Result<Self> {
+        let files = log_files(&log.path)?;
+        if let Some(days) = log.days_max {
+            forget(&log.path, oldest_kept(now_ms(), days))?;
+        }
+        let mut answers = HashMap::new();
+        if !files.is_empty() {
+            let opened = open(&log.path)?;
+            drop(opened);
+            let read = ServedLog::read(&log.path, i64::MIN);
+            let read = read.map_err(|error| io::Error::other(error.to_string()))?;
+            for answer in read.answers() {
+                let at = hearken_data::calendar::parse_time(&answer.at).unwrap_or(0);
+                answers.insert(name_of(answer), KeptAnswer::of(answer, at));
+            }
+        }
         let open = Mutex::new(open(&log.path)?);
-        Ok(Self { log, open })
+        Ok(Self { log, open, answers: Mutex::new(answers) })
+    }
+
+    /// Whether the answers to a request are written down that says `store`, or says nothing of it.
+    pub(crate) fn keeps(&self, store: Option<bool>) -> bool {
+        store.unwrap_or(self.log.consent == Consent::All)
+    }
+
+    /// Takes personal data out of a completion; its tokens would tell them and go, too.
+    pub(crate) fn redact(&self, line: &mut ServedCompletion) {
+        let in_prompt = self.log.redaction.redact_json(&mut line.prompt);
+        let redacted = self.redact_text(&line.completion);
+        let in_completion = redacted != line.completion;
+        line.completion = redacted;
+        if in_prompt || in_completion {
+            line.redacted = true;
+            (line.prompt_ids, line.completion_ids) = (Vec::new(), Vec::new());
+            line.logprobs = Vec::new();
+        }
+    }
+
+    /// Takes personal data out of a text.
+    pub(crate) fn redact_text(&self, text: &str) -> String {
+        self.log.redaction.redact(text).into_owned()
+    }
+
+    /// An answer that was written down, that somebody has seen, and that is not too old.
+    pub(crate) fn answer(&self, name: &AnswerName) -> Option<KeptAnswer> {
+        let oldest = self.log.days_max.map_or(i64::MIN, |days| oldest_kept(now_ms(), days));
+        lock(&self.answers).get(name).filter(|answer| oldest <= answer.at).cloned()
     }
 
     /// Appends a line.
     ///
     /// # Errors
-    /// It cannot be written, or the file cannot be put aside.
-    pub(crate) fn write(&self, line: &impl Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(line)?;
-        line.push(b'\n');
-        let mut now = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = line.len() as u64;
+    /// It cannot be written, or the file cannot be put aside. What was there stays whole.
+    pub(crate) fn write(&self, line: &ServedLine) -> io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let mut now = lock(&self.open);
+        let bytes = text.len() as u64;
         if 0 < now.bytes && self.log.bytes_max < now.bytes + bytes {
-            fs::rename(&self.log.path, aside(&self.log.path)?)?;
+            fs::rename(&self.log.path, next_aside(&self.log.path)?)?;
             *now = open(&self.log.path)?;
         }
         // In one write, so that a kill leaves whole lines.
-        now.file.write_all(&line)?;
+        if let Err(error) = now.file.write_all(&text) {
+            // A full disk takes a part of a line, to which the next would be added.
+            let _ = now.file.set_len(now.bytes);
+            return Err(error);
+        }
         now.bytes += bytes;
+        drop(now);
+        if let ServedLine::Completion(answer) = line
+            && !answer.shadow
+        {
+            let at = line.at_ms().unwrap_or(0);
+            lock(&self.answers).insert(name_of(answer), KeptAnswer::of(answer, at));
+        }
         Ok(())
     }
+
+    /// Removes lines that are too old. Blocks.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub(crate) fn forget_old(&self, now_ms: i64) -> io::Result<()> {
+        let Some(days) = self.log.days_max else { return Ok(()) };
+        let oldest = oldest_kept(now_ms, days);
+        let mut now = lock(&self.open);
+        forget(&self.log.path, oldest)?;
+        *now = open(&self.log.path)?;
+        drop(now);
+        lock(&self.answers).retain(|_, answer| oldest <= answer.at);
+        Ok(())
+    }
+}
+
+fn name_of(answer: &ServedCompletion) -> AnswerName {
+    AnswerName { request_id: answer.request_id.clone(), choice: answer.choice }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn open(path: &Path) -> io::Result<Open> {
@@ -56,15 +186,45 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, bytes })
 }
 
-/// `completions.jsonl` becomes `completions.1.jsonl`, the next `completions.2.jsonl`, ….
-fn aside(path: &Path) -> io::Result<PathBuf> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let extension = path.extension().map_or(String::new(), |of| format!(".{}", of.display()));
-    for number in 1_u64.. {
-        let candidate = path.with_file_name(format!("{stem}.{number}{extension}"));
-        if !candidate.try_exists()? {
-            return Ok(candidate);
+/// `completions.jsonl` becomes `completions.1.jsonl`, the next `completions.2.jsonl`, …: behind all that are there, so that they stay in
+/// their order where the first are gone.
+fn next_aside(path: &Path) -> io::Result<std::path::PathBuf> {
+    let numbers = log_files(path)?.into_iter().filter_map(|file| {
+        aside_number(path, &file.file_name().unwrap_or_default().to_string_lossy())
+    });
+    Ok(aside(path, numbers.max().unwrap_or(0) + 1))
+}
+
+/// Removes lines from before `oldest` from all files of a log; files of which nothing is left go.
+fn forget(path: &Path, oldest: i64) -> io::Result<()> {
+    for file in log_files(path)? {
+        let mut young = Vec::new();
+        let mut found_old = false;
+        for (number, line) in BufReader::new(File::open(&file)?).lines().enumerate() {
+            let line = line?;
+            let bad = |what: String| {
+                io::Error::other(format!("{}:{}: {what}", file.display(), number + 1))
+            };
+            let parsed: Value =
+                serde_json::from_str(&line).map_err(|error| bad(error.to_string()))?;
+            let at = ServedLine::of(parsed).map_err(bad)?.at_ms();
+            if at.is_some_and(|at| at < oldest) {
+                found_old = true;
+            } else if found_old || number == 0 {
+                young.push(line);
+            } else {
+                // Lines come in the order of time: nothing is old behind one that is young.
+                break;
+            }
+        }
+        match (found_old, young.is_empty()) {
+            (false, _) => {}
+            (true, true) => fs::remove_file(&file)?,
+            (true, false) => {
+                let text = young.join("\n") + "\n";
+                write_whole(&file, |writer| writer.write_all(text.as_bytes()))?;
+            }
         }
     }
-    unreachable!("a file has a number that is free")
+    Ok(())
 }

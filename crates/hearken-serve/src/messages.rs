@@ -44,6 +44,8 @@ pub(crate) struct MessagesRequest {
     stop_sequences: Option<Vec<String>>,
     /// Send the answer as it comes.
     stream: Option<bool>,
+    /// Write the answer down for training, or do not; where it is not given, the service's setting holds.
+    store: Option<bool>,
     /// Accepted, and without effect.
     #[serde(rename = "metadata")]
     _metadata: Option<Map<String, Value>>,
@@ -173,7 +175,7 @@ fn as_chat(request: MessagesRequest) -> Result<ChatRequest, ApiError> {
     let chat = json!({
         "model": request.model, "messages": messages, "max_tokens": request.max_tokens,
         "temperature": request.temperature, "top_p": request.top_p, "top_k": request.top_k,
-        "stop": request.stop_sequences,
+        "stop": request.stop_sequences, "store": request.store,
     });
     serde_json::from_value(chat).map_err(|error| ApiError::param("messages", error.to_string()))
 }

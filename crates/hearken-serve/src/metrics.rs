@@ -59,6 +59,8 @@ pub(crate) struct Metrics {
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) completion_tokens: AtomicU64,
     pub(crate) swaps: AtomicU64,
+    pub(crate) rolled_back: AtomicU64,
+    pub(crate) shadows_left_out: AtomicU64,
     pub(crate) lines_lost: AtomicU64,
 }
 
@@ -117,6 +119,12 @@ impl Metrics {
             ("hearken_prompt_tokens_total", "Tokens of prompts.", &self.prompt_tokens),
             ("hearken_completion_tokens_total", "Tokens sampled.", &self.completion_tokens),
             ("hearken_weights_swaps_total", "Times that new weights came.", &self.swaps),
+            ("hearken_candidates_rolled_back_total", "Candidates found worse.", &self.rolled_back),
+            (
+                "hearken_shadows_left_out_total",
+                "Answers that a shadow had no place for.",
+                &self.shadows_left_out,
+            ),
             ("hearken_log_lines_lost_total", "Lines that were not written.", &self.lines_lost),
         ];
         for (name, help, value) in totals {

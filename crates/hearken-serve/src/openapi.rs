@@ -5,10 +5,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::admin::{WeightsBody, WeightsRequest};
+use crate::admin::{CandidateRequest, WeightsBody, WeightsRequest};
+use crate::candidate::CandidateReport;
 use crate::chat::{ChatChunk, ChatCompletion};
 use crate::completions::TextCompletion;
 use crate::error::ErrorBody;
+use crate::feedback::{FeedbackBody, FeedbackRequest};
 use crate::logprobs::{LogprobsList, LogprobsRequest};
 use crate::messages::{MessageBody, MessagesRequest};
 use crate::models::{
@@ -54,6 +56,9 @@ fn of<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
 fn paths(types: &mut SchemaGenerator) -> Value {
     of::<ErrorBody>(types);
     let stream = of::<ChatChunk>(types);
+    let admin = |id, what| Operation::new(id, what).set("security", json!([{"admin": []}]));
+    let of_model =
+        json!([{"name": "model", "in": "query", "required": false, "schema": {"type": "string"}}]);
     json!({
         "/v1/chat/completions": {"post": Operation::new("chat", "Answers of a conversation")
             .body(&of::<ChatRequest>(types))
@@ -78,6 +83,10 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             .body(&of::<LogprobsRequest>(types))
             .answer(&of::<LogprobsList>(types))
             .fails(&[429, 500, 504])},
+        "/v1/feedback": {"post": Operation::new("say", "What a user says of an answer")
+            .body(&of::<FeedbackRequest>(types))
+            .answer(&of::<FeedbackBody>(types))
+            .fails(&[404, 500])},
         "/v1/models": {"get": Operation::new("models", "What is served")
             .answer(&of::<ModelList>(types))},
         "/v1/models/{model}": {"get": Operation::new("model", "One model")
@@ -107,6 +116,20 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             .body(&of::<WeightsRequest>(types))
             .answer(&of::<WeightsBody>(types))
             .fails(&[409])},
+        "/admin/candidate": {
+            "post": admin("try", "Other weights for a share of the conversations")
+                .body(&of::<CandidateRequest>(types))
+                .answer(&of::<CandidateReport>(types))
+                .fails(&[404, 409]),
+            "get": admin("candidate", "How they fare, or how the last ones ended")
+                .set("parameters", of_model.clone())
+                .answer(&of::<CandidateReport>(types))
+                .fails(&[400, 404]),
+            "delete": admin("withdraw", "Take them away")
+                .set("parameters", of_model)
+                .answer(&of::<CandidateReport>(types))
+                .fails(&[400, 404]),
+        },
     })
 }
 

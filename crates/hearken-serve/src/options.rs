@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hearken_data::redaction::{PersonalData, Redaction};
 use hearken_generate::EngineOptions;
 
 use crate::keys::ApiKeys;
@@ -12,13 +13,42 @@ use crate::keys::ApiKeys;
 /// and one that needs more gives way or lets another give way.
 const RESERVED_TOKENS: usize = 64;
 
-/// Where completions are written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whose completions are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Everybody's who does not say `"store": false`: whoever runs the service has asked them.
+    All,
+    /// Theirs who say `"store": true`.
+    Each,
+}
+
+/// Where completions are written down, with what users say of them.
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The file, of JSON lines.
     pub path: PathBuf,
     /// The bytes after which it is put aside under a number and begun anew.
     pub bytes_max: u64,
+    /// Whose completions.
+    pub consent: Consent,
+    /// The days after which a line is removed; without it lines stay.
+    pub days_max: Option<f64>,
+    /// What is taken out of texts before they are written.
+    pub redaction: Redaction,
+}
+
+impl Log {
+    /// A file of up to 256 MiB before it is put aside, of everybody's completions, without personal data that have a form, and
+    /// without an end.
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            bytes_max: 256 << 20,
+            consent: Consent::All,
+            days_max: None,
+            redaction: Redaction::of(PersonalData::ALL),
+        }
+    }
 }
 
 /// What the service is started with.

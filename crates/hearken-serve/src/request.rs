@@ -170,6 +170,8 @@ macro_rules! completions_request {
             /// Tell the token ids of the prompt and of each completion, and the log-probabilities under
             /// which they were sampled.
             pub(crate) return_token_ids: Option<bool>,
+            /// Write the answers down for training, or do not; where it is not given, the service's setting holds.
+            pub(crate) store: Option<bool>,
             /// Accepted, and without effect.
             #[serde(rename = "user")]
             _user: Option<String>,
@@ -269,8 +271,6 @@ completions_request! {
         /// Accepted, and without effect.
         #[serde(rename = "service_tier")]
         _service_tier: Option<String>,
-        /// Only false: nothing is stored for the one who asks.
-        pub(crate) store: Option<bool>,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The service as a whole: from models to a router, from a router to a socket.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -13,13 +13,17 @@ use hearken_http::host::{host_of, is_loopback};
 use tokio::net::TcpListener;
 
 use crate::error::{ApiError, StartError};
+use crate::log::now_ms;
 use crate::options::Options;
 use crate::parts::{Parts, WeightsPlace};
 use crate::state::AppState;
-use crate::{admin, chat, completions, logprobs, messages, models, openapi, scoring};
+use crate::{admin, chat, completions, feedback, logprobs, messages, models, openapi, scoring};
 
 /// Connections of one address.
 const CONNECTIONS_PER_ADDRESS: usize = 4096;
+
+/// Between two looks for lines of the log that are too old.
+const FORGETTING: Duration = Duration::from_secs(3600);
 
 /// Models behind OpenAI's API.
 #[derive(Clone, Debug)]
@@ -55,6 +59,7 @@ impl Service {
             .route("/v1/messages", post(messages::post))
             .route("/v1/score", post(scoring::post))
             .route("/v1/logprobs", post(logprobs::post))
+            .route("/v1/feedback", post(feedback::post))
             .route("/v1/models", get(models::list))
             .route("/v1/models/{*model}", get(models::one))
             .route("/tokenize", post(models::tokenize))
@@ -63,6 +68,10 @@ impl Service {
             .layer(from_fn_with_state(state.clone(), ask_for_key));
         let admin = Router::new()
             .route("/admin/weights", post(admin::post))
+            .route(
+                "/admin/candidate",
+                post(admin::put_candidate).get(admin::candidate).delete(admin::end_candidate),
+            )
             .layer(from_fn_with_state(state.clone(), ask_for_admin_key));
         Router::new()
             .merge(asked)
@@ -94,13 +103,29 @@ impl Service {
             behind_proxy: false,
             late: || ApiError::Late.into_response(),
         };
+        let forgetting = tokio::spawn(forget_old(self.state.clone()));
         let serving = tokio::spawn(hearken_http::serve(listener, self.router(), reception, told));
         stop.await;
+        forgetting.abort();
         self.state.end().await;
         // Serving has not ended by itself.
         let _ = tell.send(true);
         // The last answers are on their way to whoever reads them.
-        drop(tokio::time::timeout(std::time::Duration::from_secs(2), serving).await);
+        drop(tokio::time::timeout(Duration::from_secs(2), serving).await);
+    }
+}
+
+/// Removes from the log what is too old, every hour.
+async fn forget_old(state: AppState) {
+    loop {
+        tokio::time::sleep(FORGETTING).await;
+        let state = state.clone();
+        let forgotten = tokio::task::spawn_blocking(move || {
+            state.log.as_ref().map_or(Ok(()), |log| log.forget_old(now_ms()))
+        });
+        if let Ok(Err(error)) = forgotten.await {
+            tracing::error!("lines that are too old were not removed: {error}");
+        }
     }
 }
 
@@ -131,7 +156,8 @@ async fn receive(State(state): State<AppState>, request: Request, next: Next) ->
 }
 
 /// Paths that are counted by their names.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 14] = [
+    "/admin/candidate",
     "/admin/weights",
     "/detokenize",
     "/health",
@@ -140,6 +166,7 @@ const PATHS: [&str; 12] = [
     "/tokenize",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/feedback",
     "/v1/logprobs",
     "/v1/messages",
     "/v1/models",

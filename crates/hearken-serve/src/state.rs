@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::candidate::{CandidateReport, Purpose, ServingCandidate, Standing};
 use crate::error::{ApiError, StartError};
 use crate::log::CompletionLog;
 use crate::metrics::Metrics;
@@ -29,6 +30,18 @@ pub(crate) struct ServedModel {
     previous: Mutex<Weak<Weights>>,
     /// Held while new weights come.
     swapping: tokio::sync::Mutex<()>,
+    /// What may take the place of the weights.
+    candidate: RwLock<Option<Arc<ServingCandidate>>>,
+    /// How the last one ended.
+    last_candidate: Mutex<Option<CandidateReport>>,
+}
+
+/// What a conversation gets.
+pub(crate) struct Answering {
+    /// The weights that answer.
+    pub(crate) weights: Arc<Weights>,
+    /// Those that answer beside them, seen by nobody.
+    pub(crate) shadow: Option<Arc<Weights>>,
 }
 
 impl ServedModel {
@@ -39,6 +52,47 @@ impl ServedModel {
             weights: RwLock::new(Arc::new(weights)),
             previous: Mutex::default(),
             swapping: tokio::sync::Mutex::default(),
+            candidate: RwLock::default(),
+            last_candidate: Mutex::default(),
+        }
+    }
+
+    /// The weights that answer a conversation now; all its turns have one `conversation`.
+    pub(crate) fn answering(&self, conversation: &str) -> Answering {
+        let (mut weights, mut shadow) = (self.weights(), None);
+        if let Some(candidate) = self.candidate().filter(|one| one.takes(conversation)) {
+            let its_own = Arc::clone(&candidate.weights);
+            match candidate.purpose {
+                Purpose::Canary => weights = its_own,
+                Purpose::Shadow => shadow = Some(its_own),
+            }
+        }
+        Answering { weights, shadow }
+    }
+
+    pub(crate) fn candidate(&self) -> Option<Arc<ServingCandidate>> {
+        self.candidate.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends what is a candidate, if something is, unless it is another one than `only`.
+    pub(crate) fn end_candidate(
+        &self,
+        standing: Standing,
+        only: Option<&Arc<ServingCandidate>>,
+    ) -> Option<CandidateReport> {
+        let mut candidate = self.candidate.write().unwrap_or_else(PoisonError::into_inner);
+        let is_meant = |one: &Arc<ServingCandidate>| only.is_none_or(|only| Arc::ptr_eq(only, one));
+        let ended = candidate.take_if(|one| is_meant(one))?;
+        let report = ended.report(&self.name, standing);
+        *lock(&self.last_candidate) = Some(report.clone());
+        Some(report)
+    }
+
+    /// How the candidate fares, or how the last one ended.
+    pub(crate) fn candidate_report(&self) -> Option<CandidateReport> {
+        match self.candidate() {
+            Some(candidate) => Some(candidate.report(&self.name, Standing::Running)),
+            None => lock(&self.last_candidate).clone(),
         }
     }
 
@@ -145,6 +199,21 @@ impl AppState {
         ApiError::NoModel { name: name.to_owned(), known: known.join(", ") }
     }
 
+    /// Whether answers are written down to a request that says `store`, or says nothing of it.
+    ///
+    /// # Errors
+    /// They are to be, and nothing is written down here.
+    pub(crate) fn keeps(&self, store: Option<bool>) -> Result<bool, ApiError> {
+        match (&self.log, store) {
+            (Some(log), store) => Ok(log.keeps(store)),
+            (None, Some(true)) => {
+                let message = "`store` is true, and nothing is stored here";
+                Err(ApiError::param("store", message))
+            }
+            (None, _) => Ok(false),
+        }
+    }
+
     /// Places for some completions, which are free when the seat is dropped.
     pub(crate) fn enter(&self, completions: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let max = self.options.completions_max;
@@ -219,26 +288,89 @@ impl AppState {
             true => Vec::new(),
             false => self.served.iter().map(|other| other.weights()).collect(),
         };
-        let opened = tokio::task::spawn_blocking(move || {
-            Weights::open(&*state.parts.loader, &place, engine, &others)
+        // What is there already is not read again; the base has an engine of its own, which an adapter beside it has not.
+        let ready = served.candidate().filter(|candidate| {
+            candidate.weights.place == place && !(is_base && place.adapter.is_some())
         });
-        let opened = opened.await.map_err(|_| "reading them has panicked".to_owned());
-        let weights = opened.and_then(|opened| opened).map_err(|reason| ApiError::Invalid {
-            message: format!("the weights of `{}` stay as they are: {reason}", served.name),
-            param: Some("path".to_owned()),
-            code: Some("weights_not_read"),
-        })?;
+        let (weights, standing) = match ready {
+            Some(candidate) => (Arc::clone(&candidate.weights), Standing::Promoted),
+            None => {
+                let opened = tokio::task::spawn_blocking(move || {
+                    Weights::open(&*state.parts.loader, &place, engine, &others)
+                });
+                (Arc::new(read(served, opened.await)?), Standing::Withdrawn)
+            }
+        };
         let version = weights.version.clone();
         let old = {
             let mut now = served.weights.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *now, Arc::new(weights))
+            std::mem::replace(&mut *now, weights)
         };
+        // What was said of a candidate was said beside the weights of before.
+        served.end_candidate(standing, None);
         let previous = old.version.clone();
         *lock(&served.previous) = Arc::downgrade(&old);
         self.metrics.swaps.fetch_add(1, Ordering::Relaxed);
         tracing::info!(model = served.name, version, previous, "new weights");
         Ok(Swapped { version, previous, took: started.elapsed() })
     }
+}
+
+impl AppState {
+    /// Puts a candidate beside the weights of a model, in place of the one before it.
+    ///
+    /// # Errors
+    /// It cannot be read, a shadow reads other tokens than the model, or weights are on their way. All goes on as it was.
+    pub(crate) async fn put_candidate(
+        &self,
+        served: &Arc<ServedModel>,
+        place: WeightsPlace,
+        purpose: Purpose,
+        (share, alpha): (f64, f64),
+    ) -> Result<CandidateReport, ApiError> {
+        let Ok(_swapping) = served.swapping.try_lock() else {
+            let what = format!("weights of `{}` are on their way already", served.name);
+            return Err(ApiError::Conflict(what));
+        };
+        let (state, engine) = (self.clone(), self.options.engine);
+        let others: Vec<_> = self.served.iter().map(|other| other.weights()).collect();
+        let opened = tokio::task::spawn_blocking(move || {
+            Weights::open(&*state.parts.loader, &place, engine, &others)
+        });
+        let weights = read(served, opened.await)?;
+        let now = served.weights();
+        if weights.version == now.version {
+            let message = format!("`{}` has these weights already", served.name);
+            return Err(ApiError::param("path", message));
+        }
+        let reads_alike = weights.fingerprint() == now.fingerprint()
+            && now.vocab <= weights.vocab
+            && now.positions <= weights.positions;
+        if purpose == Purpose::Shadow && !reads_alike {
+            let message = "a shadow is given the tokens of the model's prompts: expected one with the same tokenizer, and no fewer positions";
+            return Err(ApiError::param("path", message));
+        }
+        served.end_candidate(Standing::Withdrawn, None);
+        let candidate = ServingCandidate::new(weights, purpose, share, alpha, &now.version);
+        let candidate = Arc::new(candidate);
+        let report = candidate.report(&served.name, Standing::Running);
+        *served.candidate.write().unwrap_or_else(PoisonError::into_inner) = Some(candidate);
+        tracing::info!(model = served.name, version = report.version, share, "a candidate");
+        Ok(report)
+    }
+}
+
+/// Weights that were read.
+fn read(
+    served: &ServedModel,
+    opened: Result<Result<Weights, String>, tokio::task::JoinError>,
+) -> Result<Weights, ApiError> {
+    let opened = opened.map_err(|_| "reading them has panicked".to_owned());
+    opened.and_then(|opened| opened).map_err(|reason| ApiError::Invalid {
+        message: format!("the weights of `{}` stay as they are: {reason}", served.name),
+        param: Some("path".to_owned()),
+        code: Some("weights_not_read"),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

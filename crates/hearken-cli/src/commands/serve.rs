@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use hearken_data::redaction::{PersonalData, Redaction};
 use hearken_generate::EngineOptions;
 use hearken_serve::parts::{Parts, RewardScorer, WeightsPlace};
-use hearken_serve::{ApiKeys, Log, Options, Service};
+use hearken_serve::{ApiKeys, Consent, Log, Options, Service};
 
 use self::loader::LocalLoader;
 use self::reward::RewardModel;
@@ -66,13 +67,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     access: Access,
 
-    /// Write every completion as a line of this file, with its token ids, log-probabilities and version
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-
-    /// Put the file aside under a number when it has so many MiB
-    #[arg(long, default_value_t = 256, value_name = "MIB", requires = "log", value_parser = from_one)]
-    log_mib: usize,
+    #[command(flatten)]
+    written: Written,
 
     /// Write a line per request to standard error
     #[arg(long)]
@@ -108,6 +104,86 @@ struct ServeLimits {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Writing down")]
+struct Written {
+    /// Write every completion as a line of this file, with its token ids, log-probabilities and version, and what users say
+    /// of it by /v1/feedback
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+
+    /// Put the file aside under a number when it has so many MiB
+    #[arg(long, default_value_t = 256, value_name = "MIB", requires = "log", value_parser = from_one)]
+    log_mib: usize,
+
+    /// Remove lines that are older than so many days; without it they stay
+    #[arg(long, value_name = "DAYS", requires = "log", value_parser = days)]
+    log_days: Option<f64>,
+
+    /// Whose completions: of all who do not say "store": false, or of each who says "store": true
+    #[arg(long, value_enum, default_value_t = ConsentWord::All, value_name = "WHOSE", requires = "log")]
+    consent: ConsentWord,
+
+    /// What is taken out of texts before they are written, separated by commas, of email, iban, card, ip and phone; none takes
+    /// out nothing
+    #[arg(
+        long,
+        default_value = "email,iban,card,ip,phone",
+        value_name = "KINDS",
+        requires = "log"
+    )]
+    redact: String,
+
+    /// Take out what matches this pattern, too, with [NAME] in its place; may be repeated
+    #[arg(long, value_name = "NAME=PATTERN", requires = "log")]
+    redact_pattern: Vec<String>,
+}
+
+/// Whose completions are written down.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ConsentWord {
+    All,
+    Each,
+}
+
+/// A number of days above 0.
+fn days(text: &str) -> Result<f64, String> {
+    let days: Option<f64> = text.parse().ok();
+    days.filter(|days| 0.0 < *days && days.is_finite())
+        .ok_or_else(|| "expected a number of days above 0".to_owned())
+}
+
+impl Written {
+    fn log(&self) -> Result<Option<Log>> {
+        let Some(path) = &self.log else { return Ok(None) };
+        let kinds = match self.redact.as_str() {
+            "none" => Vec::new(),
+            kinds => {
+                let kinds = kinds.split(',').map(|kind| kind.trim().parse::<PersonalData>());
+                kinds.collect::<Result<_, _>>().map_err(|error| {
+                    anyhow::anyhow!("--redact: {error}, separated by commas, or none")
+                })?
+            }
+        };
+        let mut redaction = Redaction::of(kinds);
+        for given in &self.redact_pattern {
+            let Some((name, pattern)) = given.split_once('=').filter(|(name, _)| !name.is_empty())
+            else {
+                bail!("--redact-pattern {given}: expected NAME=PATTERN");
+            };
+            redaction = redaction
+                .and(name, pattern)
+                .map_err(|error| anyhow::anyhow!("--redact-pattern {name}: {error}"))?;
+        }
+        let consent = match self.consent {
+            ConsentWord::All => Consent::All,
+            ConsentWord::Each => Consent::Each,
+        };
+        let bytes_max = (self.log_mib as u64) << 20;
+        Ok(Some(Log { path: path.clone(), bytes_max, consent, days_max: self.log_days, redaction }))
+    }
+}
+
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Access")]
 struct Access {
     /// A file of keys, one in a line, of those who may ask; HEARKEN_API_KEY is one more
@@ -130,6 +206,9 @@ Examples:
   # With scores, and every completion written down
   hearken serve --model runs/quickstart/ppo/final \\
       --reward runs/quickstart/reward/final --log completions.jsonl
+  # Answers to those who agree (store: true), kept for 30 days
+  hearken serve --model runs/quickstart/ppo/final \\
+      --log completions.jsonl --consent each --log-days 30
   # Two adapters of one base, for others who have the key
   hearken serve --model Qwen/Qwen2.5-0.5B --adapter brief=runs/a/final \\
       --adapter kind=runs/b/final --bind 0.0.0.0:8000 --api-key-file keys.txt";
@@ -137,7 +216,7 @@ Examples:
 impl Serve {
     pub(crate) fn run(self) -> Result<ExitCode> {
         request_log::install(self.log_requests);
-        if let Some(log) = &self.log {
+        if let Some(log) = &self.written.log {
             check_output(log, &[&self.model])?;
         }
         let options = self.options()?;
@@ -181,7 +260,7 @@ impl Serve {
             body_bytes: body_kib << 10,
             timeout: Duration::from_secs(timeout_s as u64),
             grace: Duration::from_secs(grace_s),
-            log: self.log.clone().map(|path| Log { path, bytes_max: (self.log_mib as u64) << 20 }),
+            log: self.written.log()?,
             engine: EngineOptions {
                 batch_rows_max: batch,
                 cache_bytes: cache_mib << 20,

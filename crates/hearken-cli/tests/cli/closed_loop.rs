@@ -197,3 +197,73 @@ fn a_person_approves_and_the_running_server_gets_the_weights() {
     let missing = hearken(arguments(&world, &dir, &more)).output().unwrap();
     assert!(String::from_utf8_lossy(&missing.stderr).contains("HEARKEN_TEST_KEY"));
 }
+
+/// The log of a served model with three prompts, of which one is a held-out one, and what users said of answers.
+#[cfg(unix)]
+fn conversations(root: &Path) -> PathBuf {
+    let log = root.join("completions.jsonl");
+    let base = root.join("world/sft/final").display().to_string();
+    let more = ["--name", "policy", "--log", log.to_str().unwrap()];
+    let server = crate::serve::Server::start(&[&["--model", &base], &more[..]].concat());
+    let ask = |path: &str, prompt: serde_json::Value| {
+        let key = if path == "/v1/completions" { "prompt" } else { "messages" };
+        let mut body = serde_json::json!({"max_tokens": 8, "n": 2, "seed": 1, "ignore_eos": true});
+        body[key] = prompt;
+        server.post(path, &body)["id"].as_str().unwrap().to_owned()
+    };
+    let held_out = fs::read_to_string(root.join("world/data/prompts_eval.jsonl")).unwrap();
+    let held_out: serde_json::Value =
+        serde_json::from_str(held_out.lines().next().unwrap()).unwrap();
+    ask("/v1/completions", held_out["prompt"].clone());
+    let text = ask("/v1/completions", "Review of the moon on Monday:".into());
+    let chat =
+        ask("/v1/chat/completions", serde_json::json!([{"role": "user", "content": "Hello"}]));
+    for said in [
+        serde_json::json!({"request_id": text, "choice": 1, "over": [{"request_id": text}]}),
+        serde_json::json!({"request_id": text, "edit": " It was splendid."}),
+        serde_json::json!({"request_id": chat, "thumb": "up"}),
+        serde_json::json!({"request_id": chat, "choice": 1, "thumb": "down"}),
+    ] {
+        server.post("/v1/feedback", &said);
+    }
+    server.end();
+    log
+}
+
+/// A round is made from what was said before it began, and from that only.
+#[test]
+#[cfg(unix)]
+fn what_users_of_the_served_model_say_is_what_a_round_learns_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let log = conversations(root);
+    let captured = format!("capture.log={}", log.display());
+    // So many prompts that all of them are candidates.
+    let more = ["rounds.count=1", "candidates.prompts=4000", "ask.pairs=6", &captured];
+    let more = [&more[..], &["capture.days=30", "candidates.completions=2"]].concat();
+    let [whole, killed] = ["whole", "killed"].map(|name| root.join(name));
+    let ran = go(&world, &whole, &more).ok();
+    assert!(ran.stderr.contains("round 1: 2 prompts and 3 comparisons"), "{}", ran.stderr);
+    let read = |name: &str| fs::read_to_string(whole.join("rounds/001").join(name)).unwrap();
+    let candidates = read("candidates.jsonl");
+    assert!(candidates.contains("Review of the moon") && candidates.contains("Hello"));
+    let lineage: serde_json::Value = serde_json::from_str(&read("round.json")).unwrap();
+    assert_eq!(lineage["captured"]["comparisons"], 3, "{lineage}");
+    // Copies do not outlive what the log keeps.
+    assert!(!whole.join("rounds/001/captured.jsonl").exists());
+    // What comes while the round runs is the next one's.
+    kill_at(&arguments(&world, &killed, &more), &killed.join("rounds/001/reward-1/checkpoints"));
+    let judged = fs::read_to_string(killed.join("rounds/001/captured.jsonl")).unwrap();
+    assert_eq!(judged.matches("\"verdict\"").count(), 3, "{judged}");
+    assert!(judged.contains("It was splendid."), "{judged}");
+    let grown = fs::read_to_string(&log).unwrap();
+    fs::write(&log, grown.clone() + &grown.replace("Hello", "Hullo")).unwrap();
+    go(&world, &killed, &more).ok();
+    for ((name, expected), (_, found)) in results(&whole).iter().zip(&results(&killed)) {
+        assert!(expected == found, "{} differs", name.display());
+    }
+    fs::remove_file(&log).unwrap();
+    let error = go(&world, &root.join("none"), &more).error();
+    assert!(error.contains("`capture.log`") && error.contains("completions.jsonl"), "{error}");
+}

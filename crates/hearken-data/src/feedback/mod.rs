@@ -16,6 +16,7 @@ pub mod formats;
 mod hash;
 mod item;
 mod judgement;
+pub mod served;
 mod verdict;
 
 pub use crate::selection::{Combine, Selection};

@@ -49,6 +49,8 @@ pub struct LoopConfig {
     pub gate: GateConfig,
     /// `[serve]`: the server that gets what is promoted.
     pub serve: Option<ServeConfig>,
+    /// `[capture]`: conversations with the served model.
+    pub capture: Option<CaptureConfig>,
     /// What becomes the configurations of a round's trainers.
     pub(super) stages: Stages,
 }
@@ -87,6 +89,8 @@ struct Sections<Judge, Reward, Ppo, Grpo, Dpo> {
     gate: GateConfig,
     /// `[serve]`.
     serve: Option<ServeConfig>,
+    /// `[capture]`.
+    capture: Option<CaptureConfig>,
 }
 
 /// `[model]`.
@@ -254,6 +258,18 @@ pub struct ServeConfig {
     pub model: Option<String>,
 }
 
+/// `[capture]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureConfig {
+    /// The file that `hearken serve --log` writes: what people ask becomes prompts, what they say of answers labels.
+    pub log: PathBuf,
+    /// The days after which its lines are not read; 0 = all are.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub days: Option<Limit>,
+}
+
 impl LoopConfig {
     /// The commented file.
     pub const EXAMPLE: &'static str = EXAMPLE;
@@ -311,6 +327,7 @@ impl LoopConfig {
             labels: sections.labels,
             gate: sections.gate,
             serve: sections.serve,
+            capture: sections.capture,
             stages,
         };
         config.check().map_err(error)?;

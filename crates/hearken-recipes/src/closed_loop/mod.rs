@@ -26,6 +26,8 @@ mod gate;
 
 mod history;
 
+mod captured;
+
 mod records;
 
 mod asking;
@@ -40,17 +42,18 @@ use hearken_run::run_dir::{RunDirError, lock, refuse_foreign, write_atomically};
 use hearken_tensor::Device;
 use sha2::{Digest, Sha256};
 
+use captured::Captured;
 use history::{CURRENT, decisions, point, round_dir};
 use records::{
-    DECISION, DEPLOYED, GATE, LINEAGE, Lineage, START, hash_of_files, read_json, remove_unfinished,
-    write_json,
+    DECISION, DEPLOYED, Deployed, GATE, LINEAGE, Lineage, START, hash_of_files, read_json,
+    remove_unfinished, write_json,
 };
 use round::{LoopRound, RoundEnd};
 
 pub use asking::Order;
 pub use config::{
-    Approval, AskConfig, CandidatesConfig, Decider, GateConfig, Labeller, LabelsConfig, LoopConfig,
-    RoundsConfig, ServeConfig, SetAside,
+    Approval, AskConfig, CandidatesConfig, CaptureConfig, Decider, GateConfig, Labeller,
+    LabelsConfig, LoopConfig, RoundsConfig, ServeConfig, SetAside,
 };
 pub use history::{RoundState, RoundSummary, summaries};
 pub use page::report;
@@ -58,11 +61,11 @@ pub use records::{Check, GateReport, RoundDecision, Version};
 
 /// Whoever serves the current policy.
 pub trait Deploy {
-    /// Serves the weights in `folder` from now on.
+    /// Serves the weights in `folder` from now on; gives the version that answers name.
     ///
     /// # Errors
     /// Why it cannot, as a sentence.
-    fn swap(&mut self, folder: &Path) -> Result<(), String>;
+    fn swap(&mut self, folder: &Path) -> Result<String, String>;
 }
 
 /// How a loop ends for now.
@@ -108,6 +111,9 @@ pub fn run<D: Device>(
         if let Some(deploy) = deploy.as_deref_mut() {
             serve(deploy, root, current, progress)?;
         }
+        for round in &before {
+            captured::forget(root, round.round)?;
+        }
         let number = before.len() as u64 + 1;
         if *config.rounds.count < number as usize {
             return Ok(LoopStatus::Finished);
@@ -123,6 +129,7 @@ pub fn run<D: Device>(
             start: start.clone(),
             prompts: prompts.clone(),
             held_out: held_out.clone(),
+            captured: capture(config, number, progress)?,
         };
         let round = LoopRound { device: device.clone(), config, lineage, before: &before };
         match round.run(progress)? {
@@ -131,6 +138,24 @@ pub fn run<D: Device>(
             RoundEnd::Waiting(text) => return Ok(LoopStatus::Waiting(text)),
         }
     }
+}
+
+/// What the round takes from conversations, where they are captured.
+fn capture(
+    config: &LoopConfig,
+    number: u64,
+    progress: &mut dyn Progress,
+) -> Result<Option<Captured>, TrainError> {
+    let Some(capture) = &config.capture else { return Ok(None) };
+    let (root, held_out) = (&config.run.dir, &config.stages.prompts.eval);
+    let taken = Captured::of_round(capture, held_out, root, number)?;
+    progress.note(&format!(
+        "round {number}: {} prompts and {} comparisons of conversations in {}",
+        taken.prompts,
+        taken.comparisons,
+        taken.log.display()
+    ));
+    Ok(Some(taken))
 }
 
 fn sentence(decision: &RoundDecision) -> String {
@@ -150,19 +175,19 @@ fn serve(
         return Ok(());
     };
     let note = round_dir(root, number).join(DEPLOYED);
-    if read_json::<Version>(&note)?.as_ref() == Some(current) {
+    if read_json::<Deployed>(&note)?.is_some_and(|deployed| deployed.version == *current) {
         return Ok(());
     }
     let folder = current.place(root);
     let folder = std::fs::canonicalize(&folder).map_err(RunDirError::io(&folder, "be read"))?;
-    deploy.swap(&folder).map_err(|error| {
+    let served = deploy.swap(&folder).map_err(|error| {
         TrainError::Other(format!(
             "`serve.url`: {error}; {} is promoted and not yet served, which the same command makes up for",
             current.name
         ))
     })?;
     progress.note(&format!("{} is served", current.name));
-    write_json(&note, current)
+    write_json(&note, &Deployed { version: current.clone(), served: Some(served) })
 }
 
 /// The hash of a configuration without what changes no result of a round.

@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::captured::Captured;
+
 /// What a round is made from: `round.json`.
 pub(super) const LINEAGE: &str = "round.json";
 /// Prompts with the completions of the current policy.
@@ -84,8 +86,19 @@ pub(super) fn hash_of_files(files: &[PathBuf]) -> Result<String, TrainError> {
     Ok(hexadecimal(&hash.finalize()))
 }
 
-/// What a round is made from.
+/// What a server got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Deployed {
+    /// The policy.
+    #[serde(flatten)]
+    pub(super) version: Version,
+    /// The version that the server calls it, and its answers name.
+    #[serde(default)]
+    pub(super) served: Option<String>,
+}
+
+/// What a round is made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Lineage {
     /// Its number, from 1.
     pub(super) round: u64,
@@ -101,6 +114,9 @@ pub(super) struct Lineage {
     pub(super) prompts: String,
     /// The hash of the prompts of the gate.
     pub(super) held_out: String,
+    /// What was taken from conversations with the served model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) captured: Option<Captured>,
 }
 
 /// A prompt with what a policy made of it.

@@ -148,7 +148,9 @@ impl<D: Device> LoopRound<'_, D> {
     fn stage(&self, rewards: &[PathBuf]) -> Result<PolicyStage, TrainError> {
         let (dir, root) = (&self.dir(), &self.config.run.dir);
         let place = RoundPlace { number: self.lineage.round, dir };
-        Ok(self.config.stages.policy(place, &self.lineage.policy.place(root), rewards)?)
+        let captured = self.lineage.captured.as_ref().and_then(|taken| taken.prompts_in(dir));
+        let current = self.lineage.policy.place(root);
+        Ok(self.config.stages.policy(place, &current, rewards, captured.as_deref())?)
     }
 
     /// Writes down what the round is made from. What was made from something else is removed, but for what trainers and judges
@@ -397,6 +399,7 @@ impl<D: Device> LoopRound<'_, D> {
         let mut judged: Vec<PathBuf> =
             kept.map(|one| round_dir(root, one.round).join(JUDGED)).collect();
         judged.push(self.file(JUDGED));
+        judged.extend(self.lineage.captured.as_ref().and_then(|taken| taken.judged_in(dir)));
         let place = RoundPlace { number: self.lineage.round, dir };
         let loaded = self.config.stages.reward(place, member, &judged)?;
         let mut inputs = judged;

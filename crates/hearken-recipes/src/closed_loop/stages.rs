@@ -123,7 +123,7 @@ impl Stages {
         let round = RoundPlace { number: 1, dir };
         self.reward(round, 1, &[dir.join("judged.jsonl")])?;
         let rewards: Vec<PathBuf> = (1..=members).map(|member| reward_dir(dir, member)).collect();
-        self.policy(round, &self.start, &rewards).map(drop)
+        self.policy(round, &self.start, &rewards, None).map(drop)
     }
 
     /// The reward model number `member` of a round, fit to the judgements of these files.
@@ -149,16 +149,22 @@ impl Stages {
         stage.configuration(&reward_dir(round.dir, member), inputs, self.reward.clone())
     }
 
-    /// The update of the policy `current` by the scores of these reward models.
+    /// The update of the policy `current` by the scores of these reward models, on the prompts of the data and of `captured`.
     pub(super) fn policy(
         &self,
         round: RoundPlace<'_>,
         current: &Path,
         rewards: &[PathBuf],
+        captured: Option<&Path>,
     ) -> Result<PolicyStage, ConfigError> {
         let mut inputs = Table::new();
         set(&mut inputs, "model", "path", text(current));
-        set(&mut inputs, "data", "train", text(&self.prompts.train));
+        let train = text(&self.prompts.train);
+        let train = match captured {
+            Some(captured) => Value::Array(vec![train, text(captured)]),
+            None => train,
+        };
+        set(&mut inputs, "data", "train", train);
         set(&mut inputs, "data", "eval", text(&self.prompts.eval));
         let (kind, mut user) = self.policy.clone();
         fill_scores(&mut user, rewards);

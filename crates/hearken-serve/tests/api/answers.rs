@@ -305,7 +305,8 @@ async fn every_completion_is_a_line_of_the_log_which_is_put_aside_when_it_is_ful
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("completions.jsonl");
     let mut options = options();
-    options.log = Some(hearken_serve::Log { path: path.clone(), bytes_max: 1500 });
+    options.log =
+        Some(hearken_serve::Log { bytes_max: 1500, ..hearken_serve::Log::at(path.clone()) });
     let router = service_of(&model("llama"), options).router();
     let mut expected = Vec::new();
     for seed in 0..6 {

@@ -6,5 +6,7 @@ mod support;
 mod adapters;
 mod admission;
 mod answers;
+mod candidates;
+mod feedback;
 mod refusals;
 mod weights;

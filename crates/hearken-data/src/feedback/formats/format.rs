@@ -60,6 +60,8 @@ pub enum Format {
     PotatoItems,
     /// AlpacaEval: two outputs and a preference between 1 and 2.
     AlpacaEval,
+    /// What a served model wrote and what its users said of it: `hearken serve --log`.
+    Served,
     /// Comparisons and ratings of summaries, as in "Learning to summarize from human feedback".
     Summaries,
 }
@@ -82,7 +84,12 @@ const fn facts(
 
 /// In the order in which a file is compared with them: where one set of columns holds another, it
 /// comes first.
-const FACTS: [Facts; 26] = [
+const FACTS: [Facts; 27] = [
+    facts(
+        Format::Served,
+        "served",
+        &[&["request_id"], &["choice"], &["completion", "feedback_id"]],
+    ),
     facts(Format::Prm800k, "prm800k", &[&["question"], &["label"]]),
     facts(Format::HelpSteer3, "helpsteer3", &[&["context"], &["response1"], &["response2"]]),
     facts(
@@ -176,7 +183,7 @@ impl Format {
 
     /// Whether files of the format can be written.
     pub fn is_written(self) -> bool {
-        !matches!(self, Format::ArenaLog | Format::Potato | Format::PotatoItems)
+        !matches!(self, Format::ArenaLog | Format::Potato | Format::PotatoItems | Format::Served)
     }
 
     /// Whether files of the format hold comma-separated values and not JSON.

@@ -52,6 +52,7 @@ mod nectar;
 mod own;
 mod potato;
 mod prm800k;
+mod served;
 mod shp;
 mod summaries;
 mod trl;

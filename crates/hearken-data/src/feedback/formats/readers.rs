@@ -3,7 +3,7 @@
 use super::import::{EachRow, FormatReader};
 use super::{
     Format, alpaca_eval, arena, argilla, helpsteer, hh_rlhf, label_studio, llmfao, nectar, own,
-    potato, prm800k, shp, summaries, trl, ultrafeedback,
+    potato, prm800k, served, shp, summaries, trl, ultrafeedback,
 };
 
 /// Reads the rows of `format`.
@@ -12,6 +12,7 @@ pub(super) fn reading(format: Format) -> Box<dyn FormatReader> {
         Format::Hearken => return Box::new(own::Own),
         Format::HelpSteer2 => return Box::new(helpsteer::Ratings::default()),
         Format::Potato | Format::PotatoItems => return Box::new(potato::Potato::default()),
+        Format::Served => return Box::new(served::Served::default()),
         Format::Llmfao | Format::LlmfaoPairs => return Box::new(llmfao::Llmfao::default()),
         Format::TrlPreference => trl::read_preference,
         Format::HhRlhf => hh_rlhf::read,

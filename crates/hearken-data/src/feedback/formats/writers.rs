@@ -36,7 +36,11 @@ pub(super) fn write(
         Format::LlmfaoPairs => llmfao::write_pairs,
         Format::AlpacaEval => alpaca_eval::write,
         Format::Summaries => summaries::write,
-        Format::Hearken | Format::ArenaLog | Format::Potato | Format::PotatoItems => {
+        Format::Hearken
+        | Format::ArenaLog
+        | Format::Potato
+        | Format::PotatoItems
+        | Format::Served => {
             return Err(FormatError::NotWritten { format });
         }
     };
