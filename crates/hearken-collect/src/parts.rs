@@ -53,6 +53,16 @@ pub trait FeatureTrainer: Send + Sync {
     fn train(&self, records: &JudgedItems) -> Result<FeatureReport, String>;
 }
 
+/// Rounds of asking, learning and promoting, for which people judge in this service.
+pub trait LoopRounds: Send + Sync {
+    /// What there is to say about them now, as a part of a page. Called on a thread that may block, for every look at the page.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the page, such as that a file cannot be read.
+    fn html(&self) -> Result<String, String>;
+}
+
 /// What the service gets from the program that starts it; every part may be missing.
 #[derive(Default)]
 pub struct Parts {
@@ -65,6 +75,8 @@ pub struct Parts {
     ///
     /// [`RANDOM`]: crate::queue::RANDOM
     pub orders: Vec<Box<dyn Order>>,
+    /// Rounds that are shown on a page of their own.
+    pub rounds: Option<Box<dyn LoopRounds>>,
 }
 
 impl fmt::Debug for Parts {
@@ -74,6 +86,7 @@ impl fmt::Debug for Parts {
         f.debug_struct("Parts")
             .field("answerers", &models)
             .field("feature_trainer", &trains)
+            .field("rounds", &self.rounds.is_some())
             .field("orders", &self.orders.iter().map(|order| order.name()).collect::<Vec<_>>())
             .finish()
     }

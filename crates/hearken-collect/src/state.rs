@@ -457,6 +457,7 @@ impl AppState {
             bulk => settings.confirms_in_bulk(),
             local => self.mode() == Mode::Local,
             live => !self.parts().answerers.is_empty(),
+            rounds => self.parts().rounds.is_some(),
         };
         self.render(template, context! { ..values, ..frame })
     }

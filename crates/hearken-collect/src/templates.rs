@@ -27,6 +27,7 @@ pub(crate) const TEMPLATES: &[(&str, &str)] = &[
     ("review_item.html", include_str!("templates/review_item.html")),
     ("live.html", include_str!("templates/live.html")),
     ("analysis.html", include_str!("templates/analysis.html")),
+    ("rounds.html", include_str!("templates/rounds.html")),
     ("admin/items.html", include_str!("templates/admin/items.html")),
     ("admin/people.html", include_str!("templates/admin/people.html")),
     ("admin/guidelines.html", include_str!("templates/admin/guidelines.html")),

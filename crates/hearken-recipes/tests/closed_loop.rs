@@ -4,19 +4,24 @@
 #[path = "../../hearken-train/tests/support/mod.rs"]
 mod support;
 
+#[path = "../../hearken-store/tests/support/small_disk.rs"]
+mod small_disk;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use hearken_config::LoadedConfig;
 use hearken_data::feedback::{Item, Judgement, Verdict};
 use hearken_recipes::closed_loop::{
-    self, ByHand, Deploy, GateReport, LoopConfig, LoopStatus, RoundDecision, RoundState, summaries,
+    self, ByHand, CanaryRate, CanaryReport, CanaryStanding, Deploy, GateReport, LoopConfig,
+    LoopStatus, RoundDecision, RoundState, summaries,
 };
 use hearken_recipes::rlhf::{self, RlhfConfig};
 use hearken_run::progress::{Progress, Silent, StepReport};
 use hearken_run::run_dir::Start;
 use hearken_tensor::Cpu;
 use serde_json::Value;
+use small_disk::SmallDisk;
 use support::{config, overrides};
 
 /// The quickstart's world and a policy that has hardly learned to write in it.
@@ -377,6 +382,8 @@ fn judge(store: &dyn hearken_store::Store, items: &[Item], better: usize) {
 struct Server {
     refused: bool,
     served: Vec<PathBuf>,
+    tried: Vec<PathBuf>,
+    report: Option<CanaryReport>,
 }
 
 impl Deploy for Server {
@@ -387,6 +394,16 @@ impl Deploy for Server {
         }
         self.served.push(folder.to_owned());
         Ok("version".to_owned())
+    }
+
+    fn try_out(&mut self, folder: &Path, share: f64) -> Result<String, String> {
+        assert!((share - 0.2).abs() < 1e-12);
+        self.tried.push(folder.to_owned());
+        Ok("canary".to_owned())
+    }
+
+    fn tried(&mut self) -> Result<Option<CanaryReport>, String> {
+        Ok(self.report.clone())
     }
 }
 
@@ -434,6 +451,65 @@ fn people_approve_or_reject_what_has_passed_and_a_server_gets_what_is_promoted()
 }
 
 #[test]
+fn users_of_a_canary_keep_a_policy_from_being_promoted_or_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let more = [
+        "gate.alpha=0.4",
+        "rounds.count=1",
+        "gate.kl_max=0",
+        "grpo.train.steps=30",
+        "grpo.score=[{kind=\"contains\", text=\"The\"}]",
+        "gate.score=[{kind=\"contains\", text=\"The\"}]",
+        "gate.length_ratio_max=0",
+        "gate.prompts=24",
+        "serve={url=\"http://127.0.0.1:1\", canary={share=0.2, comparisons=20, poll_s=0}}",
+    ];
+    let report = |standing, comparisons| {
+        let rate = CanaryRate { value: 0.25, low: 0.1, high: 0.4, n: comparisons };
+        let version = "canary".to_owned();
+        Some(CanaryReport { version, standing, comparisons, win_rate: Some(rate) })
+    };
+    let policy = |dir: &str| fs::canonicalize(root.join(dir).join("rounds/001/policy/final"));
+    for (dir, standing, comparisons, promoted) in [
+        ("fine", CanaryStanding::Running, 20, true),
+        ("worse", CanaryStanding::RolledBack, 8, false),
+    ] {
+        let loaded = load(root, dir, &world, &more);
+        let mut server = Server { refused: true, ..Server::default() };
+        let go = |server: &mut Server| {
+            closed_loop::run(Cpu::new(), &loaded, Some(server), &mut Silent).unwrap()
+        };
+        let waits = |status: LoopStatus, text: &str| {
+            let LoopStatus::Waiting(found) = status else { panic!("{status:?}") };
+            assert!(found.contains(text), "{found}");
+        };
+        waits(go(&mut server), "0 of 20 comparisons");
+        server.report = report(CanaryStanding::Running, 7);
+        waits(go(&mut server), "7 of 20 comparisons");
+        assert_eq!(server.tried, [policy(dir).unwrap()], "once");
+        // A server that was started again gets it again.
+        server.report = None;
+        waits(go(&mut server), "0 of 20 comparisons");
+        assert_eq!(server.tried.len(), 2);
+        server.report = report(standing, comparisons);
+        assert_eq!(go(&mut server), LoopStatus::Finished);
+        let decision: RoundDecision = read(&root.join(dir).join("rounds/001/decision.json"));
+        assert_eq!(decision.promoted, promoted, "{decision:?}");
+        let says = format!("win rate 0.2500 [0.1000, 0.4000] n={comparisons}");
+        assert!(
+            decision
+                .reasons
+                .iter()
+                .any(|reason| { reason.starts_with("canary: users") && reason.contains(&says) }),
+            "{decision:?}"
+        );
+        assert_eq!(server.served.len(), usize::from(promoted));
+    }
+}
+
+#[test]
 fn what_cannot_go_on_is_said_and_goes_on_once_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -447,13 +523,19 @@ fn what_cannot_go_on_is_said_and_goes_on_once_it_can() {
     );
     assert_eq!(go(&load(root, "same", &world, &["rounds.count=1"])), LoopStatus::Finished);
 
-    // A reward model that cannot learn gives everything one score.
-    let constant = ["reward.optimizer.lr=0", "rounds.count=1"];
-    let loaded = load(root, "constant", &world, &constant);
-    if go(&loaded) == LoopStatus::Finished {
-        let decision: RoundDecision = read(&root.join("constant/rounds/001/decision.json"));
-        assert!(!decision.promoted);
-    }
+    // A reward model whose weights have decayed to nothing gives everything one score: there is no policy.
+    let constant = [
+        "reward.optimizer.lr=0.1",
+        "reward.optimizer.weight_decay=10",
+        "reward.optimizer.max_grad_norm=1e-30",
+        "reward.optimizer.schedule=constant",
+        "reward.optimizer.warmup_steps=0",
+        "rounds.count=1",
+    ];
+    assert_eq!(go(&load(root, "constant", &world, &constant)), LoopStatus::Finished);
+    let decision: RoundDecision = read(&root.join("constant/rounds/001/decision.json"));
+    assert!(!decision.promoted && decision.candidate.is_none(), "{decision:?}");
+    assert!(decision.reasons[0].contains("gives every completion of the round the score"));
 
     // A judge that dies.
     let program = "judge={judge=[{kind=\"command\", program=\"false\"}]}";
@@ -461,7 +543,7 @@ fn what_cannot_go_on_is_said_and_goes_on_once_it_can() {
     let text = error(&load(root, "judged", &world, &judged));
     assert!(text.contains("the judge:") && text.contains("goes on"), "{text}");
     let program = "judge={judge=[{kind=\"reward\", path=\"MODEL\"}]}";
-    let reward = root.join("constant/rounds/001/reward-1/final").display().to_string();
+    let reward = root.join("same/rounds/001/reward-1/final").display().to_string();
     let program = program.replace("MODEL", &reward);
     let judged = ["labels.by=judge", "rounds.count=1", &program, "gate.by=judge"];
     assert_eq!(go(&load(root, "judged", &world, &judged)), LoopStatus::Finished);
@@ -510,4 +592,172 @@ fn a_configuration_that_makes_no_loop_names_the_key() {
     }
     let without = LOOP.replace("[grpo.", "[dpo.").replace("[dpo.grpo]\nprompts = 4", "");
     assert!(error(&without, &[]).contains("`dpo.dpo.online`"), "{}", error(&without, &[]));
+}
+
+/// The questions of the second round, by every order that asks what the reward models of the first say.
+#[test]
+fn every_order_asks_with_propensities_and_ends_where_no_question_is_worth_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    for order in ["d_optimal", "k_center", "double_thompson", "information"] {
+        let key = format!("ask.order={order}");
+        let loaded = load(root, order, &world, &[&key, "ask.members=2"]);
+        assert_eq!(go(&loaded), LoopStatus::Finished);
+        let asked: Vec<Item> = lines(&root.join(order).join("rounds/002/asked.jsonl"));
+        assert_eq!(asked.len(), 10);
+        let by = |name: &str| asked.iter().filter(|item| item.meta["order"] == name).count();
+        assert_eq!((by(order), by("random")), (7, 3), "{order}");
+        let mut prompts = std::collections::BTreeSet::new();
+        for item in &asked {
+            let number = |key: &str| item.meta[key].as_f64().unwrap();
+            assert!(0.0 < number("propensity") && number("propensity") <= 1.0);
+            assert!((0.0..=1.0).contains(&number("predicted")));
+            if item.meta["order"] == order {
+                assert!(prompts.insert(item.meta["prompt_index"].to_string()), "one per prompt");
+                let is_certain = (number("propensity") - 1.0).abs() < 1e-12;
+                assert_eq!(is_certain, order != "double_thompson", "{}", number("propensity"));
+            }
+        }
+        // What the reward models of before foresee is an estimate with its interval.
+        let summary = &summaries(&root.join(order)).unwrap();
+        assert!(summary[0].foreseen.is_none() && summary[1].foreseen.is_some_and(|of| of.n == 10));
+    }
+    // Whatever a disagreement of probabilities is, it is no more than a quarter.
+    let more = ["ask.order=disagreement", "ask.worth_min=0.3"];
+    let loaded = load(root, "enough", &world, &more);
+    let LoopStatus::Enough(text) = go(&loaded) else { panic!("no question is worth that") };
+    for expected in
+        ["round 2: no question is worth asking", "\"disagreement\"", "0.3", "ask.worth_min"]
+    {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!root.join("enough/rounds/002/asked.jsonl").exists());
+    assert!(matches!(go(&loaded), LoopStatus::Enough(_)));
+    assert_eq!(
+        go(&load(root, "enough", &world, &["ask.order=disagreement"])),
+        LoopStatus::Finished
+    );
+    let mut list = world.clone();
+    list.extend(overrides(&["run.dir=x", "ask.order=random", "ask.worth_min=0.1"]));
+    let error = LoopConfig::load(&config(root, LOOP), &list).unwrap_err().to_string();
+    assert!(error.contains("`ask.worth_min`"), "{error}");
+}
+
+/// PPO and DPO on samples of their own update the policy as GRPO does.
+#[test]
+fn other_trainers_make_rounds_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let grpo = LOOP.find("[grpo.train]").unwrap()..LOOP.find("[gate]").unwrap();
+    let sections = [
+        (
+            "ppo",
+            "[ppo.train]\nsteps = 2\nbatch_size = 8\n[ppo.optimizer]\nlr = 1e-3\n[ppo.rollout]\nmax_new_tokens = 12\n",
+        ),
+        (
+            "dpo",
+            "[dpo.dpo]\nonline = \"dpo\"\n[dpo.train]\nsteps = 2\n[dpo.optimizer]\nlr = 1e-3\n[dpo.rollout]\nmax_new_tokens = 12\n",
+        ),
+    ];
+    for (kind, section) in sections {
+        let text = LOOP.replace(&LOOP[grpo.clone()], section);
+        let dir = root.join(kind);
+        fs::create_dir_all(&dir).unwrap();
+        let mut list = world.clone();
+        list.push(format!("run.dir={}", dir.join("loop").display()));
+        let loaded = LoopConfig::load(&config(&dir, &text), &list).unwrap();
+        assert_eq!(go(&loaded), LoopStatus::Finished, "{kind}");
+        let rounds = summaries(&dir.join("loop")).unwrap();
+        assert_eq!(rounds.len(), 2);
+        assert!(rounds.iter().all(|round| round.win_rate.is_some()), "{rounds:?}");
+        assert!(dir.join("loop/rounds/002/policy/final/model.safetensors").exists());
+    }
+}
+
+/// A disk that is full is an error, and nothing is half written: with room again the loop ends like one that had it all along.
+#[test]
+fn a_disk_that_fills_stops_the_loop_and_leaves_what_it_can_go_on_with() {
+    let Some(disk) = SmallDisk::mount(24) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let more = ["rounds.count=1"];
+    assert_eq!(go(&load(root, "whole", &world, &more)), LoopStatus::Finished);
+    let mut list = world.clone();
+    list.push(format!("run.dir={}", disk.path().join("loop").display()));
+    list.extend(overrides(&more));
+    let loaded = LoopConfig::load(&config(root, LOOP), &list).unwrap();
+    // It fills while the labels are there and reward models are not.
+    let mut until = FillAt { stage: "reward model 1", fills: Some(&disk) };
+    let error = closed_loop::run(Cpu::new(), &loaded, None, &mut until).unwrap_err().to_string();
+    assert!(error.to_lowercase().contains("no space left"), "{error}");
+    assert!(!disk.path().join("loop/rounds/001/decision.json").exists());
+    disk.make_room();
+    assert_eq!(go(&loaded), LoopStatus::Finished);
+    for name in ["judged.jsonl", "compared.jsonl", "decision.json"] {
+        let of = |dir: &Path| fs::read(dir.join("rounds/001").join(name)).unwrap();
+        assert_eq!(of(&disk.path().join("loop")), of(&root.join("whole")), "{name}");
+    }
+}
+
+/// Fills a disk when a stage begins.
+struct FillAt<'a> {
+    stage: &'a str,
+    fills: Option<&'a SmallDisk>,
+}
+
+impl Progress for FillAt<'_> {
+    fn stage(&mut self, name: &str, _total: Option<u64>) {
+        if name.contains(self.stage)
+            && let Some(disk) = self.fills.take()
+        {
+            disk.fill();
+        }
+    }
+
+    fn step(&mut self, _report: &StepReport<'_>) {}
+
+    fn note(&mut self, _text: &str) {}
+
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+/// A judge answers some pairs and dies: those are kept, and the same command asks about the others only.
+#[test]
+#[cfg(unix)]
+fn a_judge_that_dies_in_the_middle_of_a_round_is_asked_for_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    // It answers as many pairs as the file says, and counts them in another.
+    let program = root.join("judge.sh");
+    let script = "#!/bin/sh\nwhile read -r line; do\n  left=$(cat LEFT)\n  [ \"$left\" -gt 0 ] || exit 1\n  \
+                  echo $((left - 1)) > LEFT\n  echo x >> ASKED\n  echo '{\"probability\": 1}'\ndone\n";
+    let (left, asked) = (root.join("left"), root.join("asked"));
+    let script = script
+        .replace("LEFT", &left.display().to_string())
+        .replace("ASKED", &asked.display().to_string());
+    fs::write(&program, script).unwrap();
+    fs::write(&left, "35").unwrap();
+    let judge = format!(
+        "judge={{ask={{both_orders=false}}, judge=[{{kind=\"command\", program=\"sh\", args=[\"{}\"]}}]}}",
+        program.display()
+    );
+    let more =
+        ["labels.by=judge", "rounds.count=1", "ask.pairs=40", "candidates.prompts=24", &judge];
+    let loaded = load(root, "loop", &world, &more);
+    let text = error(&loaded);
+    assert!(text.contains("the judge:") && text.contains("goes on"), "{text}");
+    assert!(!root.join("loop/rounds/001/judged.jsonl").exists());
+    fs::write(&left, "1000").unwrap();
+    assert_eq!(go(&loaded), LoopStatus::Finished);
+    let lines = fs::read_to_string(&asked).unwrap().lines().count();
+    // Pairs are asked about 32 at a time: the first of them are answered, and are not asked about again.
+    assert!(lines <= 35 + 8, "{lines}");
+    let judged: Vec<Value> = self::lines(&root.join("loop/rounds/001/judged.jsonl"));
+    assert_eq!(judged.len(), 2 * 40);
 }

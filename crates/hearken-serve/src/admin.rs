@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::candidate::{CandidateReport, Purpose, Standing};
+use crate::candidate::{CandidateReport, CandidateStanding, Purpose};
 use crate::error::ApiError;
 use crate::parts::WeightsPlace;
 use crate::request::parse;
@@ -111,19 +111,21 @@ pub(crate) async fn put_candidate(
 ) -> Result<Json<CandidateReport>, ApiError> {
     let request: CandidateRequest = parse(&headers, &body)?;
     let served = state.find(request.model.as_deref())?;
-    let between = |name: &str, found: f64, high: f64, holds: bool| match holds {
-        true => Ok(found),
-        false => {
-            let message = format!("`{name}` is {found}; expected a number above 0, at most {high}");
-            Err(ApiError::param(name, message))
-        }
-    };
     let (share, alpha) = (request.share.unwrap_or(SHARE), request.alpha.unwrap_or(ALPHA));
-    let share = between("share", share, 1.0, 0.0 < share && share <= 1.0)?;
-    let alpha = between("alpha", alpha, 0.5, 0.0 < alpha && alpha <= 0.5)?;
+    let share = between("share", share, 1.0)?;
+    let alpha = between("alpha", alpha, 0.5)?;
     let place = place(served.weights().place.clone(), request.path, request.adapter)?;
     let purpose = request.purpose.unwrap_or(Purpose::Canary);
     Ok(Json(state.put_candidate(served, place, purpose, (share, alpha)).await?))
+}
+
+/// A number above 0, at most `high`.
+fn between(name: &str, found: f64, high: f64) -> Result<f64, ApiError> {
+    if 0.0 < found && found <= high {
+        return Ok(found);
+    }
+    let message = format!("`{name}` is {found}; expected a number above 0, at most {high}");
+    Err(ApiError::param(name, message))
 }
 
 /// `GET /admin/candidate`.
@@ -141,7 +143,7 @@ pub(crate) async fn end_candidate(
     Query(of): Query<OfModel>,
 ) -> Result<Json<CandidateReport>, ApiError> {
     let served = state.find(of.model.as_deref())?;
-    let ended = served.end_candidate(Standing::Withdrawn, None);
+    let ended = served.end_candidate(CandidateStanding::Withdrawn, None);
     ended.map(Json).ok_or_else(|| no_candidate(&served.name))
 }
 

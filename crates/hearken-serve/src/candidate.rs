@@ -25,7 +25,7 @@ pub(crate) enum Purpose {
 /// How a candidate stands, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
+pub(crate) enum CandidateStanding {
     /// It is there.
     Running,
     /// Users found it worse: it answers no more.
@@ -63,7 +63,7 @@ struct Heard {
     waits_for: Option<Side>,
     /// Single answers of either, and how many of them were good.
     answers: [(u64, f64); 2],
-    /// Answers and pairs of which something was said: the first time counts.
+    /// JudgedAnswers and pairs of which something was said: the first time counts.
     seen: HashSet<(AnswerName, Option<AnswerName>)>,
 }
 
@@ -78,7 +78,7 @@ enum Side {
 pub(crate) struct CandidateReport {
     /// The name of the model.
     pub(crate) model: String,
-    pub(crate) standing: Standing,
+    pub(crate) standing: CandidateStanding,
     purpose: Purpose,
     /// The version of the candidate.
     pub(crate) version: String,
@@ -96,9 +96,9 @@ pub(crate) struct CandidateReport {
     /// The same of "it wins less": above ln(1/alpha) a canary is rolled back.
     log_e_worse: f64,
     /// What was said of single answers of the candidate.
-    candidate_answers: Answers,
+    candidate_answers: JudgedAnswers,
     /// The same of the version beside it.
-    current_answers: Answers,
+    current_answers: JudgedAnswers,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
@@ -111,7 +111,7 @@ struct RateBody {
 
 /// Single answers: thumbs, and edits, which say that the answer was bad.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-struct Answers {
+struct JudgedAnswers {
     n: u64,
     good: f64,
 }
@@ -190,12 +190,12 @@ impl ServingCandidate {
         heard.worse.refutes(self.alpha)
     }
 
-    pub(crate) fn report(&self, model: &str, standing: Standing) -> CandidateReport {
+    pub(crate) fn report(&self, model: &str, standing: CandidateStanding) -> CandidateReport {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let rate = mean_at_any_time(&heard.outcomes);
         let answers = |side: Side| {
             let (n, good) = heard.answers[side as usize];
-            Answers { n, good }
+            JudgedAnswers { n, good }
         };
         CandidateReport {
             model: model.to_owned(),

@@ -12,7 +12,7 @@ use hearken_data::feedback::served::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::candidate::Standing;
+use crate::candidate::CandidateStanding;
 use crate::error::ApiError;
 use crate::ids;
 use crate::log::{CompletionLog, KeptAnswer, digest_of_text, now_ms};
@@ -123,7 +123,7 @@ fn hear(state: &AppState, log: &CompletionLog, line: &ServedFeedback, answer: &K
     let version = |name: &AnswerName| Some((name.clone(), log.answer(name)?.version));
     let over: Vec<(AnswerName, String)> = others.iter().filter_map(version).collect();
     if candidate.hear((&line.of, &answer.version), &line.said, &over)
-        && let Some(report) = served.end_candidate(Standing::RolledBack, Some(&candidate))
+        && let Some(report) = served.end_candidate(CandidateStanding::RolledBack, Some(&candidate))
     {
         state.metrics.rolled_back.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(

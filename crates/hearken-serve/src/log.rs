@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -72,14 +72,11 @@ pub(crate) struct CompletionLog {
 impl CompletionLog {
     /// Opens the file, or makes it; what it holds stays, unless it is too old.
     pub(crate) fn open(log: Log) -> io::Result<Self> {
-        let files = log_files(&log.path)?;
         if let Some(days) = log.days_max {
             forget(&log.path, oldest_kept(now_ms(), days))?;
         }
         let mut answers = HashMap::new();
-        if !files.is_empty() {
-            let opened = open(&log.path)?;
-            drop(opened);
+        if !log_files(&log.path)?.is_empty() {
             let read = ServedLog::read(&log.path, i64::MIN);
             let read = read.map_err(|error| io::Error::other(error.to_string()))?;
             for answer in read.answers() {
@@ -188,7 +185,7 @@ fn open(path: &Path) -> io::Result<Open> {
 
 /// `completions.jsonl` becomes `completions.1.jsonl`, the next `completions.2.jsonl`, …: behind all that are there, so that they stay in
 /// their order where the first are gone.
-fn next_aside(path: &Path) -> io::Result<std::path::PathBuf> {
+fn next_aside(path: &Path) -> io::Result<PathBuf> {
     let numbers = log_files(path)?.into_iter().filter_map(|file| {
         aside_number(path, &file.file_name().unwrap_or_default().to_string_lossy())
     });

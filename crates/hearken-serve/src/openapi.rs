@@ -29,7 +29,10 @@ fn description() -> Value {
     let settings = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
-    let paths = paths(&mut generator);
+    let mut all = paths(&mut generator);
+    if let (Value::Object(all), Value::Object(more)) = (&mut all, admin_paths(&mut generator)) {
+        all.extend(more);
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -38,7 +41,7 @@ fn description() -> Value {
             "description": "Models behind OpenAI's API. Where the service has keys, every request \
                 carries one: `Authorization: Bearer …`.",
         },
-        "paths": paths,
+        "paths": all,
         "components": {
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer"},
@@ -56,9 +59,6 @@ fn of<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
 fn paths(types: &mut SchemaGenerator) -> Value {
     of::<ErrorBody>(types);
     let stream = of::<ChatChunk>(types);
-    let admin = |id, what| Operation::new(id, what).set("security", json!([{"admin": []}]));
-    let of_model =
-        json!([{"name": "model", "in": "query", "required": false, "schema": {"type": "string"}}]);
     json!({
         "/v1/chat/completions": {"post": Operation::new("chat", "Answers of a conversation")
             .body(&of::<ChatRequest>(types))
@@ -111,6 +111,15 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "/openapi.json": {"get": Operation::new("describe", "This description")
             .set("security", json!([]))
             .answer(&json!({"type": "object"}))},
+    })
+}
+
+/// The paths of whoever has the admin key.
+fn admin_paths(types: &mut SchemaGenerator) -> Value {
+    let admin = |id, what| Operation::new(id, what).set("security", json!([{"admin": []}]));
+    let of_model =
+        json!([{"name": "model", "in": "query", "required": false, "schema": {"type": "string"}}]);
+    json!({
         "/admin/weights": {"post": Operation::new("swap", "Other weights under a name")
             .set("security", json!([{"admin": []}]))
             .body(&of::<WeightsRequest>(types))

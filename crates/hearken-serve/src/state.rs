@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::candidate::{CandidateReport, Purpose, ServingCandidate, Standing};
+use crate::candidate::{CandidateReport, CandidateStanding, Purpose, ServingCandidate};
 use crate::error::{ApiError, StartError};
 use crate::log::CompletionLog;
 use crate::metrics::Metrics;
@@ -77,7 +77,7 @@ impl ServedModel {
     /// Ends what is a candidate, if something is, unless it is another one than `only`.
     pub(crate) fn end_candidate(
         &self,
-        standing: Standing,
+        standing: CandidateStanding,
         only: Option<&Arc<ServingCandidate>>,
     ) -> Option<CandidateReport> {
         let mut candidate = self.candidate.write().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +91,7 @@ impl ServedModel {
     /// How the candidate fares, or how the last one ended.
     pub(crate) fn candidate_report(&self) -> Option<CandidateReport> {
         match self.candidate() {
-            Some(candidate) => Some(candidate.report(&self.name, Standing::Running)),
+            Some(candidate) => Some(candidate.report(&self.name, CandidateStanding::Running)),
             None => lock(&self.last_candidate).clone(),
         }
     }
@@ -292,14 +292,13 @@ impl AppState {
         let ready = served.candidate().filter(|candidate| {
             candidate.weights.place == place && !(is_base && place.adapter.is_some())
         });
-        let (weights, standing) = match ready {
-            Some(candidate) => (Arc::clone(&candidate.weights), Standing::Promoted),
-            None => {
-                let opened = tokio::task::spawn_blocking(move || {
-                    Weights::open(&*state.parts.loader, &place, engine, &others)
-                });
-                (Arc::new(read(served, opened.await)?), Standing::Withdrawn)
-            }
+        let (weights, standing) = if let Some(candidate) = ready {
+            (Arc::clone(&candidate.weights), CandidateStanding::Promoted)
+        } else {
+            let opened = tokio::task::spawn_blocking(move || {
+                Weights::open(&*state.parts.loader, &place, engine, &others)
+            });
+            (Arc::new(read(served, opened.await)?), CandidateStanding::Withdrawn)
         };
         let version = weights.version.clone();
         let old = {
@@ -350,10 +349,10 @@ impl AppState {
             let message = "a shadow is given the tokens of the model's prompts: expected one with the same tokenizer, and no fewer positions";
             return Err(ApiError::param("path", message));
         }
-        served.end_candidate(Standing::Withdrawn, None);
+        served.end_candidate(CandidateStanding::Withdrawn, None);
         let candidate = ServingCandidate::new(weights, purpose, share, alpha, &now.version);
         let candidate = Arc::new(candidate);
-        let report = candidate.report(&served.name, Standing::Running);
+        let report = candidate.report(&served.name, CandidateStanding::Running);
         *served.candidate.write().unwrap_or_else(PoisonError::into_inner) = Some(candidate);
         tracing::info!(model = served.name, version = report.version, share, "a candidate");
         Ok(report)

@@ -14,6 +14,7 @@
 //! | what a group wants | [`social_choice`] |
 //! | whom to believe | [`agreement`], [`dawid_skene`], [`side_bias`], [`corrections`] |
 //! | what people would say, from few of their labels and many of a judge | [`prediction_powered`] |
+//! | what holds of all, from a part that was not drawn evenly | [`propensity`] |
 //! | how far is this from those, what goes with what | [`mahalanobis`], [`correlation`] |
 //! | how good is a reward model | [`accuracy`], [`calibration`], [`first_error`], [`logistic`], [`reranking`], [`reward_bench`] |
 //!
@@ -43,6 +44,7 @@ pub mod mean;
 mod multinomial;
 mod newton;
 pub mod prediction_powered;
+pub mod propensity;
 pub mod proportion;
 pub mod quantile;
 pub mod reranking;

@@ -26,11 +26,12 @@ use std::borrow::Cow;
 
 use hearken_config::{LoadedConfig, SharedSections};
 use hearken_model::{Head, Model};
+use hearken_objective::guard::{Observation, Watched};
 use hearken_run::budget::{BudgetModel, Purpose, Tape, fit};
 use hearken_run::error::TrainError;
 use hearken_run::progress::Progress;
 use hearken_run::ranks::Shares;
-use hearken_run::run::{Opening, Own, Run, RunOutcome, load_language_model, start_of};
+use hearken_run::run::{Opening, Run, RunOutcome, TrainerState, load_language_model, start_of};
 use hearken_run::run_dir::OpenFor;
 use hearken_run::run_dir::checkpoint::NamedModel;
 use hearken_run::stream::Drawn;
@@ -38,6 +39,7 @@ use hearken_tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::records::{EvaluationRecord, RecordStep, RecordTrainer, TrainingRows, train};
+use crate::rollout::guard::judge;
 use batch::{StepBatch, StepResult, learn};
 use distance::Completing;
 use records::TreeRecords;
@@ -59,8 +61,34 @@ pub struct LossState {
     reward_shift: f64,
 }
 
+/// What a checkpoint keeps of a run over records.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RecordsState {
+    /// What is remembered of the signs of over-optimization.
+    #[serde(default)]
+    watched: Watched,
+    /// Whether they have ended the run.
+    #[serde(default)]
+    is_stopped: bool,
+    /// What they have multiplied the learning rate by; `None` is nothing.
+    #[serde(default)]
+    slowed: Option<f64>,
+    #[serde(default)]
+    own: LossState,
+}
+
+impl TrainerState for RecordsState {
+    fn is_over(&self) -> bool {
+        self.is_stopped
+    }
+
+    fn rate(&self) -> f64 {
+        self.slowed.unwrap_or(1.0)
+    }
+}
+
 /// A run that keeps the state of the loss.
-type Running<D> = Run<D, Own<LossState>>;
+type Running<D> = Run<D, RecordsState>;
 
 /// Preferences as trees, and what the reference says of them.
 pub struct Dpo<D: Device> {
@@ -90,7 +118,7 @@ pub fn run<D: Device>(
 impl<D: Device> RecordTrainer<D> for Dpo<D> {
     const STAGE: &'static str = "dpo";
     type Config = DpoConfig;
-    type Kept = Own<LossState>;
+    type Kept = RecordsState;
     type Sums = StepResult;
     type Record = DpoStep;
 
@@ -208,6 +236,7 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
         let model = &run.model;
         let found = evaluation::evaluate(model, trees, &references, loss, portions, shift);
         let (kl, step) = (self.distance(run)?, run.step);
+        self.watch(run, found.as_ref(), kl.as_ref());
         match (found, kl) {
             (Some(found), kl) => {
                 run.dir.metrics.append(&EvaluationRecord {
@@ -229,6 +258,34 @@ impl<D: Device> RecordTrainer<D> for Dpo<D> {
 }
 
 impl<D: Device> Dpo<D> {
+    /// Watches an evaluation: of held-out pairs the accuracy falls while the margin, which is trained, does not; what the policy writes
+    /// moves away.
+    fn watch(&self, run: &mut Running<D>, found: Option<&DpoEvaluation>, kl: Option<&PolicyKl>) {
+        let pairs = found.and_then(|found| found.margin.zip(found.accuracy));
+        if pairs.is_none() && kl.is_none() {
+            return;
+        }
+        let seen = Observation {
+            step: run.step,
+            score: pairs.map(|(margin, _)| margin.value),
+            held_out: pairs.map(|(_, accuracy)| accuracy.value),
+            kl_nats: kl.map(|kl| kl.eval_kl.value),
+            length: kl.map(|kl| kl.eval_length.value),
+            repeated: kl.map(|kl| kl.eval_repeated.value),
+            ..Observation::default()
+        };
+        let verdict = judge(&run.counters.own.watched, &seen, &self.config.guard);
+        let kept = &mut run.counters.own;
+        kept.watched = verdict.watched;
+        kept.is_stopped |= verdict.ends;
+        if verdict.factor < 1.0 {
+            kept.slowed = Some(kept.rate() * verdict.factor);
+        }
+        for says in verdict.says {
+            run.say(format!("step {}: {says}", run.step));
+        }
+    }
+
     /// The distance from the reference on fresh completions, where it is asked for.
     fn distance(&self, run: &Running<D>) -> Result<Option<PolicyKl>, TrainError> {
         let count = self.config.dpo.kl_prompts;

@@ -384,10 +384,14 @@ impl<D: Device, T: RecordTrainer<D>> Frame<D> for RecordTraining<D, T> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        match self.run.ranks.is_first() {
+        let evaluated = match self.run.ranks.is_first() {
             true => self.trainer.evaluate(&mut self.run),
             false => Ok(None),
-        }
+        };
+        // What it found may end the run, or slow it, and all must know.
+        let own = self.run.counters.own;
+        self.run.counters.own = self.run.ranks.of_first(|| own);
+        evaluated
     }
 
     fn write_samples(&mut self) -> Result<(), TrainError> {

@@ -145,6 +145,53 @@ fn the_distance_from_the_reference_is_measured_on_fresh_completions() {
     assert!(kl[0].abs() < 1e-4 && 0.01 < kl[1], "{kl:?}");
 }
 
+/// Evaluations are what a run over records is watched by: the first that is too far ends it, slows it, or is only said.
+#[test]
+fn a_run_over_records_is_watched_at_its_evaluations() {
+    let folder = tempfile::tempdir().unwrap();
+    let far = [
+        "dpo.kl_prompts=4",
+        "samples.max_new_tokens=8",
+        "optimizer.lr=0.01",
+        "train.steps=6",
+        "train.eval_every=2",
+        "guard.window=1",
+        "guard.kl_max=0.005",
+    ];
+    let warned = go(folder.path(), "warn", &far);
+    let alarms: Vec<_> = warned.notes.iter().filter(|note| note.contains("signal kl")).collect();
+    assert_eq!(alarms.len(), 1, "{:?}", warned.notes);
+    assert!(alarms[0].starts_with("step ") && alarms[0].contains("`guard.kl_max` = 0.005"));
+    assert_eq!(steps(&folder.path().join("warn")).len(), 6);
+
+    let stopped = go(folder.path(), "stop", &[&far[..], &["guard.action=stop"]].concat());
+    assert!(stopped.said("the run ends here"), "{:?}", stopped.notes);
+    let made = steps(&folder.path().join("stop")).len();
+    assert!((2..6).contains(&made), "{made}");
+    assert!(folder.path().join("stop/final/config.json").exists());
+
+    go(
+        folder.path(),
+        "slow",
+        &[&far[..], &["guard.action=slow", "guard.slow_factor=0.25"]].concat(),
+    );
+    let rates: Vec<f64> = steps(&folder.path().join("slow"))
+        .iter()
+        .map(|step| number(step, "learning_rate"))
+        .collect();
+    assert!((rates[0] - 0.01).abs() < 1e-9 && (rates[5] - 0.0025).abs() < 1e-9, "{rates:?}");
+
+    // Nothing is watched, and single completions are watched too.
+    assert!(!go(folder.path(), "off", &[&far[..], &["guard.action=off"]].concat()).said("signal"));
+    let kto = kto_data();
+    let single = go(
+        folder.path(),
+        "kto",
+        &[&far[..], &["dpo.loss=kto", &kto, "guard.kl_max=1e-9"]].concat(),
+    );
+    assert!(single.said("signal kl"), "{:?}", single.notes);
+}
+
 /// p = 0 is the swapped pair: everything learned is learned the other way round.
 #[test]
 fn a_soft_label_of_zero_swaps_the_pair() {

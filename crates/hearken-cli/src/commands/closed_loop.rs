@@ -96,7 +96,7 @@ fn go(loaded: &LoadedConfig<LoopConfig>, screen: &mut Screen, root: &Path) -> Re
     Ok(match ended {
         LoopStatus::Finished => ExitCode::SUCCESS,
         LoopStatus::Stopped => ExitCode::from(INTERRUPTED),
-        LoopStatus::Waiting(what) => {
+        LoopStatus::Waiting(what) | LoopStatus::Enough(what) => {
             output::say(&what);
             ExitCode::SUCCESS
         }
@@ -114,8 +114,10 @@ fn status(root: &Path) -> Result<ExitCode> {
 
 /// The rounds as a table, and below it why each was decided as it was.
 fn text(rounds: &[RoundSummary]) -> String {
-    let header =
-        ["round", "policy", "asked", "labels", "win rate", "KL, nats", "tokens", "decision"];
+    let header = [
+        "round", "policy", "asked", "labels", "foreseen", "win rate", "KL, nats", "tokens",
+        "decision",
+    ];
     let rows: Vec<Vec<String>> = rounds.iter().map(row).collect();
     let mut text = table(&header, &rows);
     for round in rounds.iter().filter(|round| !round.reasons.is_empty()) {
@@ -142,6 +144,7 @@ fn row(round: &RoundSummary) -> Vec<String> {
         round.policy.clone(),
         round.asked.to_string(),
         round.labels.to_string(),
+        shown(round.foreseen),
         shown(round.win_rate),
         mean(round.kl_nats),
         mean(round.tokens),

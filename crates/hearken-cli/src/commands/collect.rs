@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use hearken_collect::accounts::{self, NewAccount, Role};
-use hearken_collect::parts::Parts;
+use hearken_collect::parts::{LoopRounds, Parts};
 use hearken_collect::tokens::{self, Scope};
 use hearken_collect::{Media, Options, Service, StartError, exchange, system_clock};
 use hearken_data::OnBadRecord;
@@ -79,6 +79,10 @@ pub(crate) struct Collect {
     #[arg(long, value_name = "DIR")]
     media: Option<PathBuf>,
 
+    /// Show the rounds of this loop, the folder that `hearken loop` writes, on a page of their own; nothing in it is changed
+    #[arg(long = "loop", value_name = "DIR", conflicts_with = "projects")]
+    rounds: Option<PathBuf>,
+
     #[command(flatten)]
     project: project::Project,
 
@@ -137,6 +141,17 @@ Examples:
   # Two projects in one service, at /p/chat and /p/code
   hearken collect --projects chat=chat.db code=code.db";
 
+/// The folder of a loop, which is read for every look at its page.
+struct LoopFolder {
+    root: PathBuf,
+}
+
+impl LoopRounds for LoopFolder {
+    fn html(&self) -> Result<String, String> {
+        hearken_recipes::closed_loop::fragment(&self.root).map_err(|error| error.to_string())
+    }
+}
+
 impl Collect {
     pub(crate) fn run(self) -> Result<ExitCode> {
         request_log::install(self.log);
@@ -182,6 +197,10 @@ impl Collect {
         let parts = Parts {
             answerers: self.live.answerers()?,
             feature_trainer: Some(feature_trainer),
+            rounds: self
+                .rounds
+                .clone()
+                .map(|root| Box::new(LoopFolder { root }) as Box<dyn LoopRounds>),
             ..Parts::default()
         };
         let service = Service::new(store, options, parts)?;

@@ -133,7 +133,7 @@ struct Written {
     )]
     redact: String,
 
-    /// Take out what matches this pattern, too, with [NAME] in its place; may be repeated
+    /// Take out what matches this pattern, too, with its name in brackets in its place; may be repeated
     #[arg(long, value_name = "NAME=PATTERN", requires = "log")]
     redact_pattern: Vec<String>,
 }

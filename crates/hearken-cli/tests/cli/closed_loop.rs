@@ -267,3 +267,70 @@ fn what_users_of_the_served_model_say_is_what_a_round_learns_from() {
     let error = go(&world, &root.join("none"), &more).error();
     assert!(error.contains("`capture.log`") && error.contains("completions.jsonl"), "{error}");
 }
+
+/// Users of the server find the policy worse that has passed the gate: it answered a part of them, and is rolled back.
+#[test]
+#[cfg(unix)]
+fn a_canary_that_users_find_worse_is_rolled_back_by_the_loop() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let world = world(root);
+    let base = root.join("world/sft/final").display().to_string();
+    let log = root.join("completions.jsonl").display().to_string();
+    let server =
+        crate::serve::Server::start(&["--model", &base, "--name", "policy", "--log", &log]);
+    let length = "[{kind=\"heuristic\", name=\"length_diversity\"}]";
+    let (by, trained) = (format!("gate.score={length}"), format!("grpo.score={length}"));
+    let url = &server.url;
+    let serve = format!(
+        "serve={{url=\"{url}\", key_env=\"HEARKEN_TEST_KEY\", model=\"policy\", \
+         canary={{share=0.5, comparisons=20, poll_s=0}}}}"
+    );
+    let more = [
+        "rounds.count=1",
+        "gate.alpha=0.45",
+        "gate.kl_max=0",
+        "gate.length_ratio_max=0",
+        "grpo.grpo.missing_end_penalty=0",
+        "grpo.train.steps=60",
+        "grpo.optimizer.lr=1e-2",
+        "grpo.grpo.prompts=8",
+        "grpo.rollout.completions=4",
+        "grpo.kl.beta=0",
+        &by,
+        &trained,
+        &serve,
+    ];
+    let dir = root.join("loop");
+    let go = || {
+        let all = arguments(&world, &dir, &more);
+        let output = hearken(all).env("HEARKEN_TEST_KEY", "admin").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Ran { code: output.status.code(), stdout, stderr }.ok()
+    };
+    let ask = |prompt: String| {
+        let body = serde_json::json!({"model": "policy", "prompt": prompt, "max_tokens": 2});
+        server.post("/v1/completions", &body)
+    };
+    let current = ask("a".to_owned())["system_fingerprint"].clone();
+    let waiting = go();
+    assert!(waiting.stderr.contains("0 of 20 comparisons"), "{}{}", waiting.stdout, waiting.stderr);
+    let mut versions = std::collections::BTreeSet::new();
+    for number in 0..60 {
+        let answer = ask(format!("Review {number}:"));
+        let version = answer["system_fingerprint"].clone();
+        versions.insert(version.to_string());
+        let thumb = if version == current { "up" } else { "down" };
+        let said = serde_json::json!({"request_id": answer["id"], "thumb": thumb});
+        server.post("/v1/feedback", &said);
+    }
+    assert_eq!(versions.len(), 2);
+    let decided = go();
+    for expected in ["rolled back by gate", "canary: users find it worse: win rate 0.0000"] {
+        assert!(decided.stdout.contains(expected), "{expected}: {}", decided.stdout);
+    }
+    assert_eq!(ask("Review 1:".to_owned())["system_fingerprint"], current);
+    assert!(dir.join("rounds/001/canary.json").exists());
+    server.end();
+}

@@ -10,6 +10,7 @@ mod cdp;
 mod lead;
 mod live;
 mod pages;
+mod rounds;
 mod steps;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -7,6 +7,7 @@ mod assets;
 pub(crate) mod home;
 mod media;
 mod openid;
+mod rounds;
 
 pub(crate) use admin::uploads;
 
@@ -41,6 +42,7 @@ pub(crate) fn router() -> Router<AppState> {
         .route("/invite/{secret}", get(account::invitation).post(account::accept))
         .route("/reset/{secret}", get(account::reset).post(account::set_forgotten))
         .merge(analysis::router())
+        .merge(rounds::router())
         .merge(crate::label::router())
         .merge(crate::review::router())
         .merge(crate::live::router())

@@ -441,7 +441,7 @@ mod tests {
         })
     }
 
-    fn feedback(id: &str, of: &str, said: Value) -> Value {
+    fn feedback(id: &str, of: &str, said: &Value) -> Value {
         json!({
             "feedback_id": id, "at": "2026-11-30T10:01:00Z", "request_id": of, "choice": 0, "by": "user-1",
             "said": said,
@@ -454,12 +454,12 @@ mod tests {
             completion("a", "v1", "Hello."),
             completion("b", "v2", "Go away."),
             completion("c", "v2", "Hello. "),
-            feedback("f1", "a", json!({"thumb": "down"})),
-            feedback("f2", "a", json!({"thumb": "up"})),
-            feedback("f3", "b", json!({"thumb": "down"})),
-            feedback("f4", "b", json!({"edit": "Welcome."})),
-            feedback("f5", "a", json!({"over": [{"request_id": "b"}, {"request_id": "c"}]})),
-            feedback("f6", "gone", json!({"thumb": "up"})),
+            feedback("f1", "a", &json!({"thumb": "down"})),
+            feedback("f2", "a", &json!({"thumb": "up"})),
+            feedback("f3", "b", &json!({"thumb": "down"})),
+            feedback("f4", "b", &json!({"edit": "Welcome."})),
+            feedback("f5", "a", &json!({"over": [{"request_id": "b"}, {"request_id": "c"}]})),
+            feedback("f6", "gone", &json!({"thumb": "up"})),
         ] {
             log.add(line(value));
         }
@@ -515,7 +515,8 @@ mod tests {
         old["at"] = json!("2026-10-01T00:00:00Z");
         std::fs::write(aside(&path, 2), format!("{old}\n")).unwrap();
         std::fs::write(aside(&path, 10), format!("{}\n", completion("a", "v1", "Hello."))).unwrap();
-        std::fs::write(&path, format!("{}\n", feedback("f", "a", json!({"thumb": "up"})))).unwrap();
+        std::fs::write(&path, format!("{}\n", feedback("f", "a", &json!({"thumb": "up"}))))
+            .unwrap();
         let names = log_files(&path).unwrap();
         let names: Vec<_> = names.iter().map(|path| path.file_name().unwrap()).collect();
         assert_eq!(names, ["log.2.jsonl", "log.10.jsonl", "log.jsonl"]);

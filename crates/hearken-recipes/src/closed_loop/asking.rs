@@ -6,6 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::design::draw;
+
 /// What makes a pair worth asking about. P is the probability that one reward model gives the first of two candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -20,10 +22,36 @@ pub enum Order {
     /// The entropy of the mean of P less the mean of its entropies: what the answer says of which reward model is right (BALD, Houlsby et
     /// al. 2011, arXiv:1112.5745). Open questions on which all reward models agree are worth nothing.
     Information,
+    /// What it adds to the determinant of the information of a Bradley–Terry model that is linear in the last hidden state of the first
+    /// reward model: answers that together tell most.
+    DOptimal,
+    /// The distance to all that was asked before, in the same states: answers about what nothing is known of.
+    KCenter,
+    /// A draw: the best candidates of two reward models that are drawn.
+    DoubleThompson,
 }
 
 impl Order {
-    /// How much a pair is worth, given P under each reward model; at least one.
+    /// The name in files.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Entropy => "entropy",
+            Self::Disagreement => "disagreement",
+            Self::Information => "information",
+            Self::DOptimal => "d_optimal",
+            Self::KCenter => "k_center",
+            Self::DoubleThompson => "double_thompson",
+        }
+    }
+
+    /// Whether a pair is worth something by itself, so that asking can end where none is worth enough.
+    pub(super) fn has_worth(self) -> bool {
+        !matches!(self, Self::Random | Self::DoubleThompson)
+    }
+
+    /// How much a pair is worth by itself, given P under each reward model; at least one. Orders that choose pairs together, or by a draw, say
+    /// nothing of one alone.
     ///
     /// # Panics
     /// If there is no reward model, and the order is not random.
@@ -31,7 +59,7 @@ impl Order {
         let n = probabilities.len() as f64;
         let mean = probabilities.iter().sum::<f64>() / n;
         match self {
-            Self::Random => 0.0,
+            Self::Random | Self::DOptimal | Self::KCenter | Self::DoubleThompson => 0.0,
             _ if probabilities.is_empty() => panic!("probabilities: at least one"),
             Self::Entropy => entropy(mean),
             Self::Disagreement => {
@@ -59,6 +87,8 @@ pub(super) struct CandidatePair {
     pub(super) candidates: [usize; 2],
     /// What the order says it is worth.
     pub(super) worth: f64,
+    /// The mean over the reward models of the probability of the first candidate.
+    pub(super) probability: Option<f64>,
 }
 
 /// A pair that is asked about.
@@ -72,49 +102,109 @@ pub(super) struct Chosen {
     pub(super) at_random: bool,
 }
 
-/// Chooses `count` of the pairs, `random_share` of them (rounded up) at random.
-///
-/// The others are the pairs that are worth most, one per prompt at most; those are asked about for certain. The random ones are drawn
-/// without replacement from all that is left, each with the same probability, so that no pair has a propensity of 0 unless the share is,
-/// and what is known of the asked pairs, each divided by its propensity, estimates what holds of all (Horvitz and Thompson 1952).
-/// All pairs are asked about where there are no more than `count`.
+/// How many of `count` pairs are not drawn at random, if a share of them (rounded up) is.
 ///
 /// # Panics
 /// If `random_share` is not in [0, 1].
-pub(super) fn choose(
+pub(super) fn certain_of(count: usize, random_share: f64) -> usize {
+    assert!((0.0..=1.0).contains(&random_share), "random_share: {random_share}, in [0, 1]");
+    count - ((random_share * count as f64).ceil() as usize).min(count)
+}
+
+/// The `count` pairs that are worth most, one per prompt at most; equals come in a random order.
+pub(super) fn worth_most(
     pairs: &[CandidatePair],
     count: usize,
-    random_share: f64,
     rng: &mut ChaCha8Rng,
-) -> Vec<Chosen> {
-    assert!((0.0..=1.0).contains(&random_share), "random_share: {random_share}, in [0, 1]");
-    let count = count.min(pairs.len());
-    let drawn = ((random_share * count as f64).ceil() as usize).min(count);
-    // Equals come in a random order.
+) -> Vec<usize> {
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     order.shuffle(rng);
     order.sort_by(|a, b| pairs[*b].worth.total_cmp(&pairs[*a].worth));
     let mut asked_of = std::collections::BTreeSet::new();
-    let certain: Vec<usize> = order
-        .iter()
-        .copied()
-        .filter(|at| asked_of.insert(pairs[*at].prompt))
-        .take(count - drawn)
-        .collect();
-    let mut rest: Vec<usize> = order.into_iter().filter(|at| !certain.contains(at)).collect();
-    // One per prompt may be fewer than were wanted.
-    let drawn = (count - certain.len()).min(rest.len());
-    let propensity = drawn as f64 / rest.len() as f64;
-    rest.sort_unstable();
-    for place in 0..drawn {
-        let from = rng.random_range(place..rest.len());
-        rest.swap(place, from);
-    }
+    order.into_iter().filter(|at| asked_of.insert(pairs[*at].prompt)).take(count).collect()
+}
+
+/// Asks about `certain` pairs for certain, and about as many more as are missing to `count`, at random.
+///
+/// Those are drawn without replacement from all that is left, each with the same probability, so that no pair has a propensity of 0 as long
+/// as some are drawn, and what is known of the asked pairs, each divided by its propensity, estimates what holds of all (Horvitz and
+/// Thompson 1952). All pairs are asked about where there are no more than `count`.
+pub(super) fn with_random(
+    pairs: &[CandidatePair],
+    certain: &[usize],
+    count: usize,
+    rng: &mut ChaCha8Rng,
+) -> Vec<Chosen> {
+    let rest: Vec<usize> = (0..pairs.len()).filter(|at| !certain.contains(at)).collect();
+    let (drawn, propensity) = drawn(rest, count.min(pairs.len()) - certain.len(), rng);
     let of = |propensity, at_random| {
         move |at: &usize| Chosen { pair: pairs[*at], propensity, at_random }
     };
-    let drawn = rest[..drawn].iter().map(of(propensity, true));
+    let drawn = drawn.iter().map(of(propensity, true));
     certain.iter().map(of(1.0, false)).chain(drawn).collect()
+}
+
+/// So many of some pairs, each with the same probability, and that.
+fn drawn(mut rest: Vec<usize>, count: usize, rng: &mut ChaCha8Rng) -> (Vec<usize>, f64) {
+    let count = count.min(rest.len());
+    let propensity = count as f64 / rest.len() as f64;
+    for place in 0..count {
+        let from = rng.random_range(place..rest.len());
+        rest.swap(place, from);
+    }
+    rest.truncate(count);
+    (rest, propensity)
+}
+
+/// Asks about a pair of each of `certain_of` prompts, which are drawn alike, by the probability that `weights` give it among the pairs of
+/// its prompt; and about as many more as are missing to `count`, at random from all that is left.
+///
+/// The propensity of a pair is P(prompt)·weight, and, where it is not asked about so, the share of the rest that is drawn.
+///
+/// # Panics
+/// If there is not a weight for each pair.
+pub(super) fn drawn_by_weight(
+    pairs: &[CandidatePair],
+    weights: &[f64],
+    (count, random_share): (usize, f64),
+    rng: &mut ChaCha8Rng,
+) -> Vec<Chosen> {
+    assert_eq!(pairs.len(), weights.len(), "weights: one per pair");
+    let count = count.min(pairs.len());
+    let mut of_prompt: std::collections::BTreeMap<usize, Vec<usize>> =
+        std::collections::BTreeMap::new();
+    for (at, pair) in pairs.iter().enumerate().filter(|(at, _)| 0.0 < weights[*at]) {
+        of_prompt.entry(pair.prompt).or_default().push(at);
+    }
+    let mut prompts: Vec<Vec<usize>> = of_prompt.into_values().collect();
+    let chosen = certain_of(count, random_share).min(prompts.len());
+    let of_all = chosen as f64 / prompts.len().max(1) as f64;
+    let mut share = vec![0.0; pairs.len()];
+    for prompt in &prompts {
+        let total: f64 = prompt.iter().map(|at| weights[*at]).sum();
+        for at in prompt {
+            share[*at] = of_all * weights[*at] / total;
+        }
+    }
+    prompts.shuffle(rng);
+    let by_weight: Vec<usize> = prompts[..chosen]
+        .iter()
+        .filter_map(|prompt| {
+            let weights: Vec<f64> = prompt.iter().map(|at| weights[*at]).collect();
+            Some(prompt[draw(&weights, rng)?])
+        })
+        .collect();
+    let rest: Vec<usize> = (0..pairs.len()).filter(|at| !by_weight.contains(at)).collect();
+    let (drawn, of_rest) = drawn(rest, count - by_weight.len(), rng);
+    let of_rest = if of_rest.is_finite() { of_rest } else { 0.0 };
+    let of = |at_random| {
+        let share = &share;
+        move |at: &usize| {
+            let propensity = share[*at] + (1.0 - share[*at]) * of_rest;
+            Chosen { pair: pairs[*at], propensity, at_random }
+        }
+    };
+    by_weight.iter().map(of(false)).chain(drawn.iter().map(of(true))).collect()
 }
 
 #[cfg(test)]
@@ -143,8 +233,45 @@ mod tests {
             prompt: at / 3,
             candidates: [[0, 1], [0, 2], [1, 2]][at % 3],
             worth: at as f64,
+            probability: None,
         };
         (0..9).map(pair).collect()
+    }
+
+    /// The pairs that are worth most, and a share at random.
+    fn choose(
+        pairs: &[CandidatePair],
+        count: usize,
+        random_share: f64,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<Chosen> {
+        let certain = certain_of(count.min(pairs.len()), random_share);
+        let certain = worth_most(pairs, certain, rng);
+        with_random(pairs, &certain, count, rng)
+    }
+
+    /// What is drawn by weights is drawn as often as its propensity says.
+    #[test]
+    fn propensities_of_draws_are_frequencies() {
+        let pairs = pairs();
+        let weights = [0.7, 0.2, 0.1, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0];
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (count, random_share) in [(3, 0.3), (4, 0.75), (2, 0.0), (9, 0.5), (5, 0.2)] {
+            let (mut asked, mut said) = ([0.0; 9], [None; 9]);
+            for _ in 0..4000 {
+                let chosen = drawn_by_weight(&pairs, &weights, (count, random_share), &mut rng);
+                assert_eq!(chosen.len(), count);
+                for one in chosen {
+                    let at = one.pair.worth as usize;
+                    asked[at] += 1.0 / 4000.0;
+                    said[at] = Some(one.propensity);
+                }
+            }
+            for (asked, said) in asked.iter().zip(said) {
+                assert!((asked - said.unwrap_or(0.0)).abs() < 0.035, "{count} {asked} {said:?}");
+            }
+        }
+        assert!(drawn_by_weight(&[], &[], (3, 0.5), &mut rng).is_empty());
     }
 
     #[test]

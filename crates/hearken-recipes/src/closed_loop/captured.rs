@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hearken_data::feedback::served::{Said, ServedLog, oldest_kept};
 use hearken_data::feedback::{Item, Judgement};
-use hearken_data::{Content, Prompt, PromptKey, Prompted as _, ReadOptions, Role, read};
+use hearken_data::{Content, Prompt, PromptKey, Prompted, ReadOptions, Role, read};
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::RunDirError;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ fn now_ms() -> i64 {
 fn prompts(log: &ServedLog, held_out: &Path) -> Result<Vec<Value>, TrainError> {
     let (held_out, _) = read::<Prompt>(held_out, &ReadOptions::default())
         .map_err(|error| TrainError::Other(format!("`data.eval`: {error}")))?;
-    let held_out: HashSet<PromptKey> = held_out.iter().map(|prompt| prompt.prompt_key()).collect();
+    let held_out: HashSet<PromptKey> = held_out.iter().map(Prompted::prompt_key).collect();
     let is_held_out = |prompt: &Content| {
         let as_text = match prompt {
             Content::Messages(messages) => match messages.as_slice() {

@@ -153,6 +153,11 @@ pub struct AskConfig {
     pub order: Order,
     /// The share of them that is drawn at random.
     pub random_share: Fraction,
+    /// The least that the order must find a pair worth to be asked about for certain; the loop ends where it finds none. 0 = whatever it
+    /// is worth.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub worth_min: Option<Limit>,
     /// Reward models that are fit to the labels, each from a seed of its own.
     pub members: AtLeastOne,
 }
@@ -256,6 +261,22 @@ pub struct ServeConfig {
     pub key_env: Option<String>,
     /// The name of the served model; without it the server's first.
     pub model: Option<String>,
+    /// `[serve.canary]`: what has passed the gate answers a share of the conversations before it is promoted.
+    pub canary: Option<CanaryConfig>,
+}
+
+/// `[serve.canary]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryConfig {
+    /// The share of the conversations.
+    pub share: Share,
+    /// Comparisons by what users say after which it is promoted, unless they find it worse before.
+    pub comparisons: AtLeastOne,
+    /// Seconds between two looks; 0 ends the command until it is started again.
+    #[serde(deserialize_with = "unless_zero")]
+    #[schemars(with = "NonNegative")]
+    pub poll_s: Option<Limit>,
 }
 
 /// `[capture]`.
@@ -360,6 +381,12 @@ impl LoopConfig {
             return Err(Complaint::missing("gate.score", expected));
         }
         check_scores(&gate.scores)?;
+        let ask = &self.ask;
+        if ask.worth_min.is_some() && !ask.order.has_worth() {
+            let expected = "0: this order finds nothing that a pair is worth by itself";
+            let found = ask.worth_min.map_or(0.0, |worth| *worth);
+            return Complaint::unless(false, "ask.worth_min", found, expected);
+        }
         let holds = *gate.alpha < 0.5;
         Complaint::unless(holds, "gate.alpha", *gate.alpha, "a number above 0, below 0.5")?;
         let count = *self.rounds.count;

@@ -36,7 +36,8 @@ pub(super) fn d_optimal(
         let root = (p * (1.0 - p)).sqrt();
         x.iter().map(|value| root * value).collect()
     };
-    let xs: Vec<Difference> = pairs.iter().zip(probabilities).map(|(x, p)| weighted(x, *p)).collect();
+    let xs: Vec<Difference> =
+        pairs.iter().zip(probabilities).map(|(x, p)| weighted(x, *p)).collect();
     let squares: f64 = xs.iter().flatten().map(|value| value * value).sum();
     let ridge = squares / (xs.len() * d) as f64;
     if ridge <= 0.0 {
@@ -189,7 +190,7 @@ mod tests {
         let ridge = 8.61 / 6.0;
         assert_eq!(chosen.iter().map(|one| one.0).collect::<Vec<_>>(), [0, 2, 1]);
         let gains: Vec<f64> = chosen.iter().map(|one| one.1).collect();
-        let first = (1.0 + 4.0 / ridge).ln();
+        let first = (1.0_f64 + 4.0 / ridge).ln();
         let last = (1.0_f64 + 3.61 / (ridge + 4.0)).ln();
         close(&gains, &[first, (1.0 + 1.0 / ridge).ln(), last]);
         // What earlier rounds have asked about is known.
@@ -211,8 +212,7 @@ mod tests {
         let chosen = d_optimal(&pairs, &p, &[0, 1, 2, 3], &[], 4);
         let sum: f64 = chosen.iter().map(|one| one.1).sum();
         let w = |at: usize| p[at] * (1.0 - p[at]);
-        let ridge: f64 =
-            (0..4).map(|at| w(at) * dot(&pairs[at], &pairs[at])).sum::<f64>() / 8.0;
+        let ridge: f64 = (0..4).map(|at| w(at) * dot(&pairs[at], &pairs[at])).sum::<f64>() / 8.0;
         let entry = |i: usize, j: usize| -> f64 {
             let sum: f64 = (0..4).map(|at| w(at) * pairs[at][i] * pairs[at][j]).sum();
             sum + if i == j { ridge } else { 0.0 }
@@ -242,11 +242,10 @@ mod tests {
         let found = double_thompson(&scores, &pairs);
         let (often, seldom) = (0.75_f64.powi(100), 0.25_f64.powi(100));
         let to = |best: f64, same: f64| best * ((1.0 - same) + same / 2.0);
-        close(&found, &[
-            0.75 * often / 2.0,
-            to(0.75, often) + to(0.25, seldom),
-            0.25 * seldom / 2.0,
-        ]);
+        close(
+            &found,
+            &[0.75 * often / 2.0, to(0.75, often) + to(0.25, seldom), 0.25 * seldom / 2.0],
+        );
         close(&[found.iter().sum()], &[1.0]);
         // Models that agree leave the second to chance.
         close(&double_thompson(&[&[2.0, 1.0, 0.0]], &pairs), &[0.5, 0.5, 0.0]);

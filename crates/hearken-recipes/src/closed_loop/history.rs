@@ -1,11 +1,17 @@
 //! Rounds that are over, the current policy, and what a table of them says.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
+use hearken_data::feedback::Item;
+use hearken_data::feedback::formats::{Format, judgements_in};
 use hearken_run::error::TrainError;
 use hearken_stats::Estimate;
+use hearken_stats::propensity::{DrawnValue, mean_of_all};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::labels::outcomes;
 use super::records::{
     ASKED, DECISION, GATE, GateReport, JUDGED, LINEAGE, Lineage, RoundDecision, Version, read_json,
     write_json,
@@ -61,6 +67,9 @@ pub struct RoundSummary {
     pub tokens: Option<Estimate>,
     /// What its policy gains in score over the one before it, where scores decide.
     pub score_difference: Option<Estimate>,
+    /// The share of all pairs of its candidates of which the reward models of before foresee what is said: an estimate from those that
+    /// were asked about, each divided by its propensity.
+    pub foreseen: Option<Estimate>,
     /// Who decided; empty while nobody has.
     pub by: String,
     /// Why.
@@ -91,6 +100,27 @@ pub enum RoundState {
     Passed,
     /// It is not that far.
     Begun,
+}
+
+/// How often what is said of pairs was foreseen, over all that could have been asked about.
+fn foreseen(judged: &Path) -> Result<Option<Estimate>, TrainError> {
+    if !judged.exists() {
+        return Ok(None);
+    }
+    let (items, judgements) = judgements_in(judged, Format::Hearken)
+        .map_err(|error| TrainError::Other(error.to_string()))?;
+    let number = |item: &Item, key: &str| item.meta.get(key).and_then(Value::as_f64);
+    let drawn = outcomes(&items, &judgements).into_iter().filter_map(|(at, second)| {
+        let (predicted, propensity) =
+            (number(&items[at], "predicted")?, number(&items[at], "propensity")?);
+        let value = match predicted.total_cmp(&0.5) {
+            Ordering::Greater => 1.0 - second,
+            Ordering::Equal => 0.5,
+            Ordering::Less => second,
+        };
+        Some(DrawnValue { value, propensity })
+    });
+    Ok(mean_of_all(&drawn.collect::<Vec<_>>()))
 }
 
 /// All rounds that were begun.
@@ -132,6 +162,7 @@ pub fn summaries(root: &Path) -> Result<Vec<RoundSummary>, TrainError> {
             kl_nats: of(|gate| gate.kl_nats),
             tokens: of(|gate| gate.tokens_candidate),
             score_difference: of(|gate| gate.score_difference),
+            foreseen: foreseen(&dir.join(JUDGED))?,
             by,
             reasons,
         });

@@ -1,6 +1,6 @@
 //! Who says which of two completions is better: simulated users, judges, people.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,11 @@ use hearken_run::seeds::Seeds;
 use hearken_store::{Store, StoreError, open, open_existing};
 use hearken_tensor::Device;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::config::LabelsConfig;
-use super::records::{read_json, write_json};
+use super::records::{read_json, read_lines, write_json, write_lines};
 use crate::judging::Panel;
 use crate::rlhf::{TOGETHER, judgements_by};
 
@@ -62,6 +63,13 @@ pub(super) fn simulate(
     items.iter().map(of).collect()
 }
 
+/// What judges said of an item; `None` where they had no opinion.
+#[derive(Serialize, Deserialize)]
+struct KeptJudgement {
+    item: String,
+    judgement: Option<Judgement>,
+}
+
 /// Judges with the answers that they have given already.
 pub(super) struct Judges<D: Device> {
     panel: Panel<D>,
@@ -83,17 +91,29 @@ impl<D: Device> Judges<D> {
         Ok(Self { panel, _asking: asking })
     }
 
-    /// Asks about one item after the other, some at a time, until `is_enough` of what was said so far.
+    /// Asks about one item after the other, some at a time, until `is_enough` of what was said so far. What is said goes to `kept` each
+    /// time, and what stands there is not asked again.
     pub(super) fn ask(
         &mut self,
         items: &[Item],
+        kept: &Path,
         is_enough: &mut dyn FnMut(&[Judgement]) -> bool,
         progress: &mut dyn Progress,
     ) -> Result<Answered, TrainError> {
+        let mut all: Vec<KeptJudgement> = read_lines(kept)?.unwrap_or_default();
+        let known: HashSet<String> = all.iter().map(|one| one.item.clone()).collect();
         let mut judgements: Vec<Judgement> = Vec::new();
         for chunk in items.chunks(TOGETHER) {
             if progress.stop_requested() {
                 return Ok(Answered::Stopped);
+            }
+            if chunk.iter().all(|item| known.contains(&item.id)) {
+                let is_of = |one: &&KeptJudgement| chunk.iter().any(|item| item.id == one.item);
+                judgements.extend(all.iter().filter(is_of).filter_map(|one| one.judgement.clone()));
+                if is_enough(&judgements) {
+                    break;
+                }
+                continue;
             }
             let found = judgements_by(&mut self.panel, chunk).map_err(|error| {
                 let text = format!(
@@ -103,8 +123,11 @@ impl<D: Device> Judges<D> {
             })?;
             for (item, judgement) in chunk.iter().zip(found) {
                 let propensity = item.meta.get("propensity").and_then(Value::as_f64);
-                judgements.extend(judgement.map(|one| Judgement { propensity, ..one }));
+                let judgement = judgement.map(|one| Judgement { propensity, ..one });
+                all.push(KeptJudgement { item: item.id.clone(), judgement: judgement.clone() });
+                judgements.extend(judgement);
             }
+            write_lines(kept, &all)?;
             if is_enough(&judgements) {
                 break;
             }

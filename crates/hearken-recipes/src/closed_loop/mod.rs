@@ -26,11 +26,17 @@ mod gate;
 
 mod history;
 
+mod canary;
+
 mod captured;
 
 mod records;
 
+mod questions;
+
 mod asking;
+
+mod design;
 
 use std::path::Path;
 
@@ -51,22 +57,14 @@ use records::{
 use round::{LoopRound, RoundEnd};
 
 pub use asking::Order;
+pub use canary::{CanaryRate, CanaryReport, CanaryStanding, Deploy};
 pub use config::{
-    Approval, AskConfig, CandidatesConfig, CaptureConfig, Decider, GateConfig, Labeller,
-    LabelsConfig, LoopConfig, RoundsConfig, ServeConfig, SetAside,
+    Approval, AskConfig, CanaryConfig, CandidatesConfig, CaptureConfig, Decider, GateConfig,
+    Labeller, LabelsConfig, LoopConfig, RoundsConfig, ServeConfig, SetAside,
 };
 pub use history::{RoundState, RoundSummary, summaries};
-pub use page::report;
+pub use page::{fragment, report};
 pub use records::{Check, GateReport, RoundDecision, Version};
-
-/// Whoever serves the current policy.
-pub trait Deploy {
-    /// Serves the weights in `folder` from now on; gives the version that answers name.
-    ///
-    /// # Errors
-    /// Why it cannot, as a sentence.
-    fn swap(&mut self, folder: &Path) -> Result<String, String>;
-}
 
 /// How a loop ends for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +75,8 @@ pub enum LoopStatus {
     Stopped,
     /// People are to say something first; a sentence that says what.
     Waiting(String),
+    /// No question is worth asking any more; a sentence that says why.
+    Enough(String),
 }
 
 /// Goes through the rounds that are not over, or until `progress` asks to stop or people are to say something first. What is promoted goes to
@@ -132,10 +132,11 @@ pub fn run<D: Device>(
             captured: capture(config, number, progress)?,
         };
         let round = LoopRound { device: device.clone(), config, lineage, before: &before };
-        match round.run(progress)? {
+        match round.run(deploy.as_deref_mut(), progress)? {
             RoundEnd::Decided(decision) => progress.note(&sentence(&decision)),
             RoundEnd::Stopped => return Ok(LoopStatus::Stopped),
             RoundEnd::Waiting(text) => return Ok(LoopStatus::Waiting(text)),
+            RoundEnd::Enough(text) => return Ok(LoopStatus::Enough(text)),
         }
     }
 }

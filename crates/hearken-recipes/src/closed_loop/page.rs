@@ -3,15 +3,17 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use hearken_data::feedback::Item;
 use hearken_page::{
     Cell, ChartLabels, ChartSeries, Forest, LineChart, Point, document, escape, table,
 };
 use hearken_run::error::TrainError;
 use hearken_run::run_dir::write_atomically;
 use hearken_stats::Estimate;
+use serde_json::Value;
 
 use super::history::{RoundState, RoundSummary, round_dir, summaries};
-use super::records::{COMPARED, HeldOutComparison, read_lines};
+use super::records::{ASKED, COMPARED, HeldOutComparison, JUDGED, read_lines};
 
 /// Completions of both policies that are shown of the last round.
 const EXAMPLES: usize = 8;
@@ -21,13 +23,35 @@ const EXAMPLES: usize = 8;
 /// # Errors
 /// If a file of the loop cannot be read, or the page not be written.
 pub fn report(root: &Path) -> Result<PathBuf, TrainError> {
+    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy();
+    let path = root.join("report.html");
+    let page = document(&format!("Loop: {name}"), &fragment(root)?);
+    write_atomically(&path, page.as_bytes())?;
+    Ok(path)
+}
+
+/// What there is to say about a loop, as a part of a page: its rounds, what is asked next and why, why each was decided as it was, and
+/// completions side by side. Reads the folder, and changes nothing.
+///
+/// # Errors
+/// If a file of the loop cannot be read.
+pub fn fragment(root: &Path) -> Result<String, TrainError> {
     let rounds = summaries(root)?;
+    if rounds.is_empty() {
+        return Ok("<p>No round has begun.</p>\n".to_owned());
+    }
     let mut body = String::from("<h2>Rounds</h2>\n");
     body.push_str(&table("numbers", &HEADINGS, &rounds.iter().map(row).collect::<Vec<_>>()));
+    body.push_str("<p>Foreseen is the share of all pairs of a round's candidates of which the reward models of the round before say what \
+                   is said of them, estimated from those that were asked about, each divided by its propensity.</p>\n");
     body.push_str("<div class=\"figures\">\n");
     body.push_str(&wins(&rounds).html());
     body.push_str(&scores(&rounds).html());
-    body.push_str("</div>\n<h2>Decisions</h2>\n");
+    body.push_str("</div>\n");
+    body.push_str(&next(root, &rounds)?);
+    if rounds.iter().any(|round| !round.reasons.is_empty()) {
+        body.push_str("<h2>Decisions</h2>\n");
+    }
     for round in rounds.iter().filter(|round| !round.reasons.is_empty()) {
         let _ = writeln!(body, "<h3>Round {}: {}</h3>\n<ul>", round.round, escape(&round.what()));
         for reason in &round.reasons {
@@ -36,14 +60,58 @@ pub fn report(root: &Path) -> Result<PathBuf, TrainError> {
         body.push_str("</ul>\n");
     }
     body.push_str(&examples(root, &rounds)?);
-    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy();
-    let path = root.join("report.html");
-    write_atomically(&path, document(&format!("Loop: {name}"), &body).as_bytes())?;
-    Ok(path)
+    Ok(body)
 }
 
-const HEADINGS: [&str; 8] =
-    ["round", "policy", "asked", "labels", "win rate", "KL, nats", "tokens", "decision"];
+/// What is asked in the round that is not over, and why; of a loop between two rounds, that nothing is.
+fn next(root: &Path, rounds: &[RoundSummary]) -> Result<String, TrainError> {
+    let mut html = String::from("<h2>What is asked next</h2>\n");
+    let open = rounds.last().filter(|round| round.reasons.is_empty());
+    let dir = open.map(|round| (round, round_dir(root, round.round)));
+    let asked: Option<Vec<Item>> = match &dir {
+        Some((_, dir)) if !dir.join(JUDGED).exists() => read_lines(&dir.join(ASKED))?,
+        _ => None,
+    };
+    let Some(((round, _), mut asked)) = dir.zip(asked) else {
+        html.push_str("<p>Nothing: no round waits for labels.</p>\n");
+        return Ok(html);
+    };
+    let text = |item: &Item, key: &str| {
+        item.meta.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let number = |item: &Item, key: &str| item.meta.get(key).and_then(Value::as_f64);
+    let of_random = asked.iter().filter(|item| text(item, "order") == "random").count();
+    let _ = writeln!(
+        html,
+        "<p>Round {}: {} pairs, {} for certain and {of_random} at random.</p>",
+        round.round,
+        asked.len(),
+        asked.len() - of_random
+    );
+    asked.truncate(EXAMPLES);
+    let why = |item: &Item| {
+        let (order, propensity) = (text(item, "order"), number(item, "propensity").unwrap_or(1.0));
+        match number(item, "worth").filter(|_| order != "random") {
+            Some(worth) => format!("{order}, worth {worth:.3e}; propensity {propensity:.3}"),
+            None => format!("drawn at random; propensity {propensity:.3}"),
+        }
+    };
+    let row = |item: &Item| {
+        let prompt = item.prompt.last().map_or("", |message| message.content.as_str());
+        let texts = item.candidates.iter().map(|one| Cell::Text(escape(&one.text)));
+        std::iter::once(Cell::Text(escape(prompt)))
+            .chain(texts)
+            .chain([Cell::Text(escape(&why(item)))])
+            .collect()
+    };
+    let rows: Vec<Vec<Cell>> = asked.iter().map(row).collect();
+    html.push_str(&table("texts", &["prompt", "one", "the other", "why"], &rows));
+    Ok(html)
+}
+
+const HEADINGS: [&str; 9] = [
+    "round", "policy", "asked", "labels", "foreseen", "win rate", "KL, nats", "tokens", "decision",
+];
 
 fn row(round: &RoundSummary) -> Vec<Cell> {
     let shown = |estimate: Option<Estimate>| {
@@ -54,6 +122,7 @@ fn row(round: &RoundSummary) -> Vec<Cell> {
         Cell::Text(escape(&round.policy)),
         Cell::Number(round.asked.to_string()),
         Cell::Number(round.labels.to_string()),
+        shown(round.foreseen),
         shown(round.win_rate),
         shown(round.kl_nats),
         shown(round.tokens),
@@ -130,6 +199,7 @@ mod tests {
             kl_nats: None,
             tokens: None,
             score_difference: Some(estimate(gained)),
+            foreseen: None,
             by: "gate".to_owned(),
             reasons: Vec::new(),
         }

@@ -33,6 +33,14 @@ pub(super) const DECISION: &str = "decision.json";
 pub(super) const PLACED: &str = "placed.json";
 /// The same of the gate's.
 pub(super) const GATE_PLACED: &str = "gate-placed.json";
+/// That the policy answers a share of the conversations.
+pub(super) const CANARY_PLACED: &str = "canary-placed.json";
+/// What users found of it.
+pub(super) const CANARY: &str = "canary.json";
+/// What judges have said so far, before all of it is there.
+pub(super) const JUDGEMENTS: &str = "judgements.jsonl";
+/// The same of the gate's.
+pub(super) const GATE_JUDGEMENTS: &str = "gate-judgements.jsonl";
 /// Which version a server got.
 pub(super) const DEPLOYED: &str = "deployed.json";
 

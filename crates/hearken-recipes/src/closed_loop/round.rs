@@ -1,6 +1,5 @@
 //! One round, step by step. A step whose file is there is done.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use hearken_data::feedback::{Item, Judgement, Task};
 use hearken_generate::EngineOptions;
-use hearken_model::{LoadOptions, Masters, Model, Tokenizer};
+use hearken_model::{LoadOptions, Model, Tokenizer};
 use hearken_report::outcome::StageSummary;
 use hearken_reward_source::WeightedSum;
 use hearken_reward_source::scorers::{ScoreReading, open_scores};
@@ -20,29 +19,45 @@ use hearken_run::run::{self, Status};
 use hearken_run::run_dir::{RunDirError, Start};
 use hearken_run::seeds::Seeds;
 use hearken_run::trained_model::tokenizer_of;
-use hearken_tensor::{Device, device::Precision};
+use hearken_tensor::Device;
 use hearken_train::reward;
 use hearken_train::rollout::session::sampling;
 use hearken_train::rollout::{HeldOutCompletions, SampleOptions, sample};
 use rand::seq::SliceRandom;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::asking::{CandidatePair, Chosen, Order, choose};
+use super::canary::{Deploy, TriedRound};
 use super::config::{Decider, Labeller, LoopConfig, SetAside};
 use super::gate::{Bets, weigh};
 use super::history::round_dir;
 use super::labels::{Answered, AskedItems, Judges, outcomes, simulate, write_judged};
+use super::questions::{RoundQuestions, scores};
 use super::records::{
-    ASKED, CANDIDATES, COMPARED, Candidates, DECISION, GATE, GATE_PLACED, GateReport,
-    HeldOutComparison, JUDGED, LINEAGE, Lineage, PLACED, RoundDecision, Version, read_json,
-    read_lines, remove_unfinished, write_json, write_lines,
+    ASKED, CANARY, CANARY_PLACED, CANDIDATES, COMPARED, Candidates, DECISION, GATE,
+    GATE_JUDGEMENTS, GATE_PLACED, GateReport, HeldOutComparison, JUDGED, JUDGEMENTS, LINEAGE,
+    Lineage, PLACED, RoundDecision, Version, read_json, read_lines, remove_unfinished, write_json,
+    write_lines,
 };
 use super::stages::{PolicyStage, RoundPlace, policy_dir, reward_dir};
-use crate::judging::RewardJudge;
 use crate::rlhf::{Sampled, Stage, Todo, complete, fingerprint_text, prompts_of};
 
 /// Scores of a round's candidates that are closer together than this are one and the same.
 const CONSTANT: f64 = 1e-6;
+
+/// What is made of a round's lineage, the last first.
+const MADE: [&str; 11] = [
+    CANARY,
+    CANARY_PLACED,
+    GATE,
+    GATE_PLACED,
+    GATE_JUDGEMENTS,
+    COMPARED,
+    JUDGED,
+    JUDGEMENTS,
+    PLACED,
+    ASKED,
+    CANDIDATES,
+];
 
 /// How a round ends for now.
 pub(super) enum RoundEnd {
@@ -52,10 +67,12 @@ pub(super) enum RoundEnd {
     Stopped,
     /// People are to say something first.
     Waiting(String),
+    /// No question is worth asking any more; why.
+    Enough(String),
 }
 
 /// What a step comes to: what it was to find, or why the round stops here.
-type StageResult<T> = Result<ControlFlow<RoundEnd, T>, TrainError>;
+pub(super) type StageResult<T> = Result<ControlFlow<RoundEnd, T>, TrainError>;
 
 /// Gives what a step found, or ends the round for now.
 macro_rules! found {
@@ -78,9 +95,13 @@ pub(super) struct LoopRound<'a, D: Device> {
 
 impl<D: Device> LoopRound<'_, D> {
     /// Goes through the steps that are not done.
-    pub(super) fn run(&self, progress: &mut dyn Progress) -> Result<RoundEnd, TrainError> {
+    pub(super) fn run(
+        &self,
+        deploy: Option<&mut (dyn Deploy + '_)>,
+        progress: &mut dyn Progress,
+    ) -> Result<RoundEnd, TrainError> {
         self.begin()?;
-        Ok(match self.steps(progress)? {
+        Ok(match self.steps(deploy, progress)? {
             ControlFlow::Continue(decision) => {
                 write_json(&self.file(DECISION), &decision)?;
                 RoundEnd::Decided(Box::new(decision))
@@ -89,7 +110,11 @@ impl<D: Device> LoopRound<'_, D> {
         })
     }
 
-    fn steps(&self, progress: &mut dyn Progress) -> StageResult<RoundDecision> {
+    fn steps(
+        &self,
+        deploy: Option<&mut (dyn Deploy + '_)>,
+        progress: &mut dyn Progress,
+    ) -> StageResult<RoundDecision> {
         let number = self.lineage.round;
         let rewards = self.rewards();
         let stage = self.stage(&rewards)?;
@@ -111,7 +136,7 @@ impl<D: Device> LoopRound<'_, D> {
         if progress.stop_requested() {
             return Ok(ControlFlow::Break(RoundEnd::Stopped));
         }
-        let items = self.asked(&candidates, progress)?;
+        let items = found!(self.asked(&candidates, progress)?);
         progress.stage(&format!("round {number}: labels"), None);
         let labels = found!(self.judged(&items, progress)?);
         for (member, folder) in rewards.iter().enumerate() {
@@ -125,7 +150,15 @@ impl<D: Device> LoopRound<'_, D> {
         progress.stage(&format!("round {number}: policy"), None);
         found!(self.policy(&stage, progress)?);
         progress.stage(&format!("round {number}: gate"), None);
-        let report = found!(self.gate(&stage.sampled(), &tokenizer, progress)?);
+        let mut report = found!(self.gate(&stage.sampled(), &tokenizer, progress)?);
+        let canary = self.config.serve.as_ref().and_then(|serve| serve.canary.as_ref());
+        if let (Some(config), Some(deploy), true) = (canary, deploy, report.passed) {
+            let policy = policy_dir(&self.dir()).join("final");
+            let tried = TriedRound { config, number, dir: &self.dir(), policy: &policy };
+            let check = found!(tried.check(deploy, progress)?);
+            report.passed &= check.passed;
+            report.checks.push(check);
+        }
         self.decide(&report, (items.len(), labels))
     }
 
@@ -164,7 +197,7 @@ impl<D: Device> LoopRound<'_, D> {
         }
         std::fs::create_dir_all(&dir).map_err(RunDirError::io(&dir, "be created"))?;
         // The last one first: a round that is half removed is one that is half done.
-        for name in [GATE, GATE_PLACED, COMPARED, JUDGED, PLACED, ASKED, CANDIDATES] {
+        for name in MADE {
             let path = self.file(name);
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -233,67 +266,25 @@ impl<D: Device> LoopRound<'_, D> {
         &self,
         candidates: &[Candidates],
         progress: &mut dyn Progress,
-    ) -> Result<Vec<Item>, TrainError> {
+    ) -> StageResult<Vec<Item>> {
         if let Some(done) = read_lines(&self.file(ASKED))? {
-            return Ok(done);
+            return Ok(ControlFlow::Continue(done));
         }
-        let (ask, number) = (&self.config.ask, self.lineage.round);
-        let known = self.last_rewards();
-        let mut order = ask.order;
-        if order != Order::Random && known.is_empty() {
-            progress.note(&format!(
-                "round {number}: there is no reward model yet, so pairs are asked about at random"
-            ));
-            order = Order::Random;
-        }
-        let scores = match order {
-            Order::Random => Vec::new(),
-            _ => known
-                .iter()
-                .map(|dir| self.scores(dir, candidates))
-                .collect::<Result<Vec<_>, _>>()?,
+        let root = &self.config.run.dir;
+        let kept = self.before.iter().filter(|one| !one.labels_set_aside);
+        let questions = RoundQuestions {
+            device: &self.device,
+            ask: &self.config.ask,
+            number: self.lineage.round,
+            seeds: self.seeds(),
+            policy: &self.lineage.policy.name,
+            candidates,
+            rewards: self.last_rewards(),
+            asked_before: kept.map(|one| round_dir(root, one.round).join(ASKED)).collect(),
         };
-        let pairs = pairs(candidates, order, &scores);
-        if pairs.is_empty() {
-            let text = format!(
-                "round {number}: found no two different completions of any of {} prompts: the policy {} says the same \
-                 each time, so there is nothing to ask about",
-                candidates.len(),
-                self.lineage.policy.name
-            );
-            return Err(TrainError::Other(text));
-        }
-        // What is all alike is drawn at random altogether.
-        let share = if order == Order::Random { 1.0 } else { *ask.random_share };
-        let mut rng = self.seeds().stream("loop/asked", number);
-        let chosen = choose(&pairs, *ask.pairs, share, &mut rng);
-        let item = |(number, one): (usize, &Chosen)| {
-            let mut item = self.item(one, order, &candidates[one.pair.prompt]);
-            item.id = format!("round-{:03}-{number:04}-{}", self.lineage.round, &item.hash()[..16]);
-            item
-        };
-        let items: Vec<Item> = chosen.iter().enumerate().map(item).collect();
+        let items = found!(questions.items(progress)?);
         write_lines(&self.file(ASKED), &items)?;
-        Ok(items)
-    }
-
-    fn item(&self, chosen: &Chosen, order: Order, from: &Candidates) -> Item {
-        let by = self.lineage.policy.name.as_str();
-        let pair = &chosen.pair;
-        let texts = pair.candidates.map(|at| (from.completions[at].as_str(), by));
-        let mut item = from.item(Task::Pairwise, texts);
-        let how = if chosen.at_random { json!("random") } else { json!(order) };
-        for (key, value) in [
-            ("round", json!(self.lineage.round)),
-            ("prompt_index", json!(pair.prompt)),
-            ("candidates", json!(pair.candidates)),
-            ("order", how),
-            ("worth", json!(pair.worth)),
-            ("propensity", json!(chosen.propensity)),
-        ] {
-            item.meta.insert(key.to_owned(), value);
-        }
-        item
+        Ok(ControlFlow::Continue(items))
     }
 
     /// The reward models of the last round whose labels are learned from.
@@ -303,40 +294,6 @@ impl<D: Device> LoopRound<'_, D> {
         let dir = round_dir(&self.config.run.dir, last.round);
         let folders = (1..).map(|member| reward_dir(&dir, member).join("final"));
         folders.take_while(|folder| folder.is_dir()).collect()
-    }
-
-    /// What the reward model in `folder` says of every candidate: `[prompt][completion]`.
-    fn scores(
-        &self,
-        folder: &Path,
-        candidates: &[Candidates],
-    ) -> Result<Vec<Vec<f64>>, TrainError> {
-        let other = |error: hearken_judge::JudgeError| TrainError::Other(error.to_string());
-        let judge =
-            RewardJudge::load(self.device.clone(), folder, "reward", Precision::F32, Masters::Keep)
-                .map_err(other)?;
-        // What is empty is no item, and worth nothing.
-        let items: Vec<(Vec<usize>, Item)> = candidates
-            .iter()
-            .map(|one| {
-                let said = |at: &usize| !one.completions[*at].is_empty();
-                let places: Vec<usize> = (0..one.completions.len()).filter(said).collect();
-                let texts =
-                    places.iter().map(|at| (one.completions[*at].as_str(), one.policy.as_str()));
-                (places.clone(), one.item(Task::Ranking, texts))
-            })
-            .collect();
-        let asked: Vec<&Item> = items.iter().map(|(_, item)| item).collect();
-        let found = judge.scores(&asked).map_err(other)?;
-        let mut all = Vec::with_capacity(candidates.len());
-        for ((one, (places, _)), found) in candidates.iter().zip(&items).zip(found) {
-            let mut scores = vec![f64::NAN; one.completions.len()];
-            for (place, score) in places.iter().zip(found) {
-                scores[*place] = score;
-            }
-            all.push(scores);
-        }
-        Ok(all)
     }
 
     /// What is said of the pairs; gives the number of labels.
@@ -352,7 +309,9 @@ impl<D: Device> LoopRound<'_, D> {
             Labeller::Simulated => {
                 Answered::All(simulate(items, &config.labels, self.seeds(), number))
             }
-            Labeller::Judge => self.judges()?.ask(items, &mut |_| false, progress)?,
+            Labeller::Judge => {
+                self.judges()?.ask(items, &self.file(JUDGEMENTS), &mut |_| false, progress)?
+            }
             Labeller::Store => {
                 let needed = (*config.labels.enough * items.len() as f64).ceil() as usize;
                 let placed = self.file(PLACED);
@@ -417,7 +376,7 @@ impl<D: Device> LoopRound<'_, D> {
         rewards: &[PathBuf],
     ) -> Result<Option<String>, TrainError> {
         for (at, dir) in rewards.iter().enumerate() {
-            let scores = self.scores(&dir.join("final"), candidates)?;
+            let scores = scores(&self.device, &dir.join("final"), candidates)?;
             let known = scores.iter().flatten().copied().filter(|score| !score.is_nan());
             let (low, high) = known
                 .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), score| {
@@ -540,7 +499,12 @@ impl<D: Device> LoopRound<'_, D> {
             Bets::on(&values, alpha).are_decided()
         };
         let answered = if self.config.gate.by == Decider::Judge {
-            self.judges()?.ask(&items, &mut |all| decided(all), progress)?
+            self.judges()?.ask(
+                &items,
+                &self.file(GATE_JUDGEMENTS),
+                &mut |all| decided(all),
+                progress,
+            )?
         } else {
             let placed = self.file(GATE_PLACED);
             let in_store = self.in_store(&items, &placed, "the gate");
@@ -654,33 +618,6 @@ fn trained(
         bought: Vec::new(),
     })?;
     Ok(ControlFlow::Continue(()))
-}
-
-/// All pairs of different completions of one prompt, with what the order says of them by scores `[member][prompt][completion]`.
-fn pairs(candidates: &[Candidates], order: Order, scores: &[Vec<Vec<f64>>]) -> Vec<CandidatePair> {
-    let mut all = Vec::new();
-    for (prompt, one) in candidates.iter().enumerate() {
-        let texts = &one.completions;
-        // What was sampled twice is asked about once.
-        let mut seen = BTreeSet::new();
-        for first in 0..texts.len() {
-            for second in first + 1..texts.len() {
-                let both = (texts[first].trim(), texts[second].trim());
-                let both = (both.0.min(both.1), both.0.max(both.1));
-                if both.0 == both.1 || both.0.is_empty() || !seen.insert(both) {
-                    continue;
-                }
-                let probability = |scores: &Vec<Vec<f64>>| {
-                    let margin = scores[prompt][first] - scores[prompt][second];
-                    1.0 / (1.0 + (-margin).exp())
-                };
-                let probabilities: Vec<f64> = scores.iter().map(probability).collect();
-                let worth = order.worth(&probabilities);
-                all.push(CandidatePair { prompt, candidates: [first, second], worth });
-            }
-        }
-    }
-    all
 }
 
 fn by_score((at, one): (usize, &HeldOutComparison)) -> (usize, f64) {

@@ -60,6 +60,25 @@ impl<D: Device> RewardJudge<D> {
     /// # Errors
     /// If an item cannot be read, or is longer than the model takes.
     pub fn scores(&self, items: &[&Item]) -> Result<Vec<Vec<f64>>, JudgeError> {
+        let tokens = self.tokens_of(items)?;
+        let scored = self.scorer.scores(&tokens, StepAggregation::default(), TOKENS_TOGETHER);
+        let mut scored = scored.into_iter().map(|one| one.score);
+        let of = |item: &&Item| scored.by_ref().take(item.candidates.len()).collect();
+        Ok(items.iter().map(of).collect())
+    }
+
+    /// The last hidden state of every candidate of every item: `states[item][candidate][coordinate]`.
+    ///
+    /// # Errors
+    /// As [`scores`](Self::scores).
+    pub fn hidden(&self, items: &[&Item]) -> Result<Vec<Vec<Vec<f64>>>, JudgeError> {
+        let tokens = self.tokens_of(items)?;
+        let mut states = self.scorer.hidden(&tokens, TOKENS_TOGETHER).into_iter();
+        let of = |item: &&Item| states.by_ref().take(item.candidates.len()).collect();
+        Ok(items.iter().map(of).collect())
+    }
+
+    fn tokens_of(&self, items: &[&Item]) -> Result<Vec<StepTokens>, JudgeError> {
         let mut tokens: Vec<StepTokens> = Vec::new();
         for item in items {
             let failed = |reason: String| JudgeError::Model {
@@ -72,10 +91,7 @@ impl<D: Device> RewardJudge<D> {
                 tokens.push(found.map_err(|error| failed(error.to_string()))?);
             }
         }
-        let scored = self.scorer.scores(&tokens, StepAggregation::default(), TOKENS_TOGETHER);
-        let mut scored = scored.into_iter().map(|one| one.score);
-        let of = |item: &&Item| scored.by_ref().take(item.candidates.len()).collect();
-        Ok(items.iter().map(of).collect())
+        Ok(tokens)
     }
 
     fn tokens(

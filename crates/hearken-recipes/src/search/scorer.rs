@@ -119,6 +119,20 @@ impl<D: Device> Scorer<D> {
         }
     }
 
+    /// The last hidden state of each answer, which the head reads.
+    pub fn hidden(&self, answers: &[StepTokens], tokens_max: usize) -> Vec<Vec<f64>> {
+        let model = self.model();
+        let rows: Vec<usize> = answers.iter().map(|answer| answer.ids.len()).collect();
+        let groups = microbatches(&rows, tokens_max).into_iter();
+        let of = |group: std::ops::Range<usize>| {
+            let (batch, rows) = last_rows(&answers[group]);
+            let states = model.hidden(&model.forward(&batch, Keep::Nothing), &rows);
+            let widened: Vec<f64> = states.into_iter().map(f64::from).collect();
+            widened.chunks_exact(model.config().width).map(<[f64]>::to_vec).collect::<Vec<_>>()
+        };
+        groups.flat_map(of).collect()
+    }
+
     /// A prompt's tokens with an answer to it in the reward model's own.
     ///
     /// # Errors
@@ -156,12 +170,18 @@ impl<D: Device> Scorer<D> {
 
 /// The scores of answers that go through the model together.
 fn whole<D: Device>(model: &Model<D>, answers: &[StepTokens]) -> Vec<Scored> {
+    let (batch, rows) = last_rows(answers);
+    let scores = model.scalars(&model.forward(&batch, Keep::Nothing), &rows);
+    scores.into_iter().map(|score| Scored { steps: None, score: score.into() }).collect()
+}
+
+/// Answers as a batch, with the row of the last token of each.
+fn last_rows(answers: &[StepTokens]) -> (Batch, Vec<usize>) {
     let mut batch = Batch::new();
     let row = |answer: &StepTokens| {
         let segment = batch.push(None, &answer.ids);
         batch.last_row(segment).expect("an answer has tokens")
     };
-    let rows: Vec<usize> = answers.iter().map(row).collect();
-    let scores = model.scalars(&model.forward(&batch, Keep::Nothing), &rows);
-    scores.into_iter().map(|score| Scored { steps: None, score: score.into() }).collect()
+    let rows = answers.iter().map(row).collect();
+    (batch, rows)
 }

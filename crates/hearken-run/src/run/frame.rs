@@ -115,6 +115,9 @@ fn tell<D: Device, F: Frame<D>>(
     commentary: &mut Commentary,
     progress: &mut dyn Progress,
 ) {
+    for says in std::mem::take(&mut frame.run().says) {
+        progress.note(&says);
+    }
     let dir = &mut frame.run().dir;
     commentary.tell(&mut dir.metrics, &mut dir.samples, progress);
 }

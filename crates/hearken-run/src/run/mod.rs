@@ -220,9 +220,16 @@ pub struct Run<D: Device, K> {
     /// The step of the newest checkpoint.
     saved: Option<u64>,
     work: OpenStep,
+    /// What is to be said between this step and the next.
+    pub(crate) says: Vec<String>,
 }
 
 impl<D: Device, K: TrainerState> Run<D, K> {
+    /// Has something said before the next step.
+    pub fn say(&mut self, text: String) {
+        self.says.push(text);
+    }
+
     /// Draws the next batch of records that are read as they are wanted; `None` where they are not.
     ///
     /// # Errors

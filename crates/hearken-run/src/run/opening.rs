@@ -256,6 +256,7 @@ impl<'p> Opening<'p> {
             ranks: self.ranks,
             tokenizer: self.tokenizer,
             work: OpenStep::default(),
+            says: Vec::new(),
             model,
             companion,
             optimizer,

@@ -7,15 +7,15 @@ use hearken_objective::Mean;
 use hearken_objective::dpo::unpaired::RewardShift;
 use hearken_run::metrics::inference_flops;
 use hearken_run::ranks::{Joined, Shares};
-use hearken_run::run::{Own, Run, TrainerState};
+use hearken_run::run::{Run, TrainerState};
 use hearken_tensor::Device;
 use hearken_tensor::device::HeadOptions;
 use serde::{Deserialize, Serialize};
 
-use super::LossState;
 use super::loss::{Evidence, Losses, RefLogprobs, StepShare};
 use super::objective::Objective;
 use super::tree::{Tree, TreeMicrobatch, TreeReading, TreeTokens, deal};
+use super::{LossState, RecordsState};
 use crate::rollout::session::Iterating;
 use hearken_model::microbatch::microbatches;
 
@@ -24,7 +24,7 @@ pub(super) trait KeepsLoss: TrainerState {
     fn loss(&mut self) -> &mut LossState;
 }
 
-impl KeepsLoss for Own<LossState> {
+impl KeepsLoss for RecordsState {
     fn loss(&mut self) -> &mut LossState {
         &mut self.own
     }

@@ -2,10 +2,13 @@
 
 use hearken_generate::{Sampling, SamplingRequest, generate, unobserved};
 use hearken_model::Model;
+use hearken_objective::guard::repeated_share;
 use hearken_objective::kl::{KlEstimator, ReferenceTerms};
 use hearken_run::error::TrainError;
 use hearken_stats::mean::mean;
 use hearken_tensor::Device;
+
+use crate::rollout::guard::GRAM;
 
 use super::batch::read;
 use super::metrics::PolicyKl;
@@ -64,7 +67,9 @@ pub(super) fn from_reference<D: Device>(
     let of_reference = logprobs(reference);
     let kl: Vec<f64> = of_policy.iter().zip(&of_reference).map(kl).collect();
     let lengths: Vec<f64> = of_policy.iter().map(|logprobs| logprobs.len() as f64).collect();
-    Ok(mean(&kl)
-        .zip(mean(&lengths))
-        .map(|(eval_kl, eval_length)| PolicyKl { eval_kl, eval_length }))
+    let shares = completions.iter().flatten().map(|one| repeated_share(&one.ids, GRAM));
+    let repeated = mean(&shares.collect::<Vec<_>>());
+    Ok(mean(&kl).zip(mean(&lengths)).zip(repeated).map(
+        |((eval_kl, eval_length), eval_repeated)| PolicyKl { eval_kl, eval_length, eval_repeated },
+    ))
 }

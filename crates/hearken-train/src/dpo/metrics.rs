@@ -168,4 +168,6 @@ pub struct PolicyKl {
     pub eval_kl: Estimate,
     /// Tokens of a completion.
     pub eval_length: Estimate,
+    /// Share of its n-grams of four tokens that stand in it before.
+    pub eval_repeated: Estimate,
 }

@@ -8,7 +8,7 @@ use hearken_run::progress::Progress;
 use super::Rollout;
 
 /// Tokens of the n-grams that are looked for in a completion again.
-const GRAM: usize = 4;
+pub(crate) const GRAM: usize = 4;
 
 /// What trainers find of an iteration, whatever they call it in their metrics.
 #[derive(Clone, Debug, Default)]
@@ -81,13 +81,15 @@ fn observation(
 }
 
 /// What comes of an iteration that was watched.
-pub(super) struct GuardVerdict {
+pub(crate) struct GuardVerdict {
     /// What is remembered.
-    pub(super) watched: Watched,
+    pub(crate) watched: Watched,
     /// What the learning rate is multiplied by.
-    pub(super) factor: f64,
+    pub(crate) factor: f64,
     /// Whether the run ends.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
+    /// Which signals are alarms, as sentences, and what follows.
+    pub(crate) says: Vec<String>,
 }
 
 /// Watches an iteration before `step` more than those that are made, and says which signals are alarms.
@@ -100,12 +102,21 @@ pub(super) fn look(
     scores: &[ScoreConfig],
     progress: &mut dyn Progress,
 ) -> GuardVerdict {
-    if config.action == GuardAction::Off {
-        return GuardVerdict { watched: *watched, factor: 1.0, ends: false };
+    let found = judge(watched, &observation(signs, step, config, scores), config);
+    for says in &found.says {
+        progress.note(&format!("step {step}, iteration {iteration}: {says}"));
     }
-    let seen = observation(signs, step, config, scores);
-    let (watched, alarms) = watch(watched, &seen, &config.limits());
+    found
+}
+
+/// Watches what was seen, and says which signals are alarms.
+pub(crate) fn judge(watched: &Watched, seen: &Observation, config: &GuardConfig) -> GuardVerdict {
+    if config.action == GuardAction::Off {
+        return GuardVerdict { watched: *watched, factor: 1.0, ends: false, says: Vec::new() };
+    }
+    let (watched, alarms) = watch(watched, seen, &config.limits());
     let (mut factor, ends) = (1.0, config.action == GuardAction::Stop && !alarms.is_empty());
+    let mut says = Vec::new();
     for alarm in &alarms {
         let then = match config.action {
             GuardAction::Stop => "; the run ends here",
@@ -115,7 +126,7 @@ pub(super) fn look(
             }
             GuardAction::Warn | GuardAction::Off => "",
         };
-        progress.note(&format!("step {step}, iteration {iteration}: {alarm}{then}"));
+        says.push(format!("{alarm}{then}"));
     }
-    GuardVerdict { watched, factor, ends }
+    GuardVerdict { watched, factor, ends, says }
 }
